@@ -1,0 +1,96 @@
+"""What every solver takes and gives back. Nothing in a result is a bound: repair and checker make bounds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from formulations import LiftedProgram, RawDual, RawPrimal
+
+
+class SolveStatus(Enum):
+    """How a solver ended, as a sentence. A status is information, never a verdict."""
+
+    CONVERGED = "The solver met its tolerance."
+    INACCURATE = "The solver stopped before it met its tolerance; its last iterate is used."
+    TIME_LIMIT = "The time limit was reached; the last iterate is used."
+    ITERATION_LIMIT = "The iteration limit was reached; the last iterate is used."
+    STOPPED = "The callback asked to stop; the last iterate is used."
+    INTERRUPTED = "The solve was interrupted; the last iterate is used."
+    FAILED = "The solver failed; its last finite iterate, if any, is used."
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """A look at a running solve. ``dual()`` copies the current dual iterate (costs O(N²) memory)."""
+
+    iteration: int
+    seconds: float
+    objective: float
+    primal_residual: float
+    dual_residual: float
+    rank: int
+    dual: Callable[[], RawDual]
+
+
+Callback = Callable[[Progress], bool | None]
+"""Called now and then; a true return value stops the solve."""
+
+
+@dataclass(frozen=True, eq=False)
+class SolverOptions:
+    """Options that every solver understands.
+
+    Attributes:
+        time_limit: seconds, or None for no limit.
+        tolerance: relative residual at which to stop.
+        max_iterations: or None for the solver's own default.
+        callback: see ``Callback``; solvers that cannot call back ignore it.
+        warm_start: dual and primal iterates of a similar program, or None.
+        seed: for solvers that draw random numbers.
+    """
+
+    time_limit: float | None = None
+    tolerance: float = 1e-6
+    max_iterations: int | None = None
+    callback: Callback | None = None
+    warm_start: tuple[RawPrimal | None, RawDual | None] | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class SolverResult:
+    """The last iterates of a solve, in the coordinates and scale of the program that was given.
+
+    Attributes:
+        primal, dual: last finite iterates; (None only if the solver produced none at all).
+        objective: ``program.value`` of the primal iterate, or what the solver reports; not a bound.
+        status, message: how it ended, and the solver's own words.
+        solver, version: what really ran.
+        primal_residual, dual_residual: relative, infinite when undefined.
+    """
+
+    primal: RawPrimal | None
+    dual: RawDual | None
+    objective: float
+    status: SolveStatus
+    message: str
+    solver: str
+    version: str
+    iterations: int
+    seconds: float
+    primal_residual: float = float("inf")
+    dual_residual: float = float("inf")
+    statistics: dict[str, float] = field(default_factory=dict)
+
+
+class Solver(Protocol):
+    """One solver behind ``solve``: a name, a test for availability, and the solve itself."""
+
+    name: str
+
+    def unavailable(self) -> str | None:
+        """None when the solver can run here; otherwise a sentence that says what is missing and how to get it."""
+
+    def solve(self, program: LiftedProgram, options: SolverOptions) -> SolverResult:
+        """Solve the DNN relaxation of ``program`` and return the last iterates, whatever happened."""

@@ -1,0 +1,30 @@
+"""What is asked: the lifted ReLU space, presolve, and training programs over it.
+
+This package imports numpy alone; ``formulations.conic`` adds scipy.sparse, ``formulations.modeling`` CVXPY or PICOS.
+"""
+
+from formulations.errors import CertnetError, InputError
+from formulations.lifted_space import LiftedSpace, Residuals
+from formulations.presolve import MergedRows, Presolved, Rescaled, merge_rows, presolve, rescale
+from formulations.program import LiftedProgram, RawDual, RawPrimal
+from formulations.rows import RowReduction, reduce_rows
+from formulations.training import TrainingProgram
+
+__all__ = [
+    "CertnetError",
+    "InputError",
+    "LiftedProgram",
+    "LiftedSpace",
+    "MergedRows",
+    "Presolved",
+    "RawDual",
+    "RawPrimal",
+    "Rescaled",
+    "Residuals",
+    "RowReduction",
+    "TrainingProgram",
+    "merge_rows",
+    "presolve",
+    "reduce_rows",
+    "rescale",
+]

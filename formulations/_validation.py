@@ -1,0 +1,56 @@
+"""Checks on arrays and numbers that come from outside."""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from formulations.errors import InputError
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+def as_matrix(name: str, value: ArrayLike, *, rows: int | None = None, columns: int | None = None) -> FloatArray:
+    """Return ``value`` as a finite, C-ordered float64 matrix, or say in one sentence why it is none.
+
+    A vector becomes a column. Complex, text and object arrays are refused rather than converted silently.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{name} must hold real numbers, but its type is {array.dtype}; convert it to float64.")
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2:
+        raise InputError(f"{name} must be a matrix, but it has {array.ndim} dimensions.")
+    if array.shape[0] == 0 or array.shape[1] == 0:
+        raise InputError(f"{name} is empty (shape {array.shape}); at least one row and one column are needed.")
+    if rows is not None and array.shape[0] != rows:
+        raise InputError(f"{name} has {array.shape[0]} rows where {rows} are expected.")
+    if columns is not None and array.shape[1] != columns:
+        raise InputError(f"{name} has {array.shape[1]} columns where {columns} are expected.")
+    matrix = np.array(array, dtype=np.float64, order="C")
+    finite = np.isfinite(matrix)
+    if not finite.all():
+        row, column = (int(index) for index in np.argwhere(~finite)[0])
+        raise InputError(
+            f"{name} has {matrix[row, column]} in row {row + 1}, column {column + 1}; "
+            "remove or impute such entries first."
+        )
+    return matrix
+
+
+def as_positive(name: str, value: float) -> float:
+    """Return ``value`` as a positive finite float."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be a positive number, not {value!r}.") from None
+    if not (number > 0 and math.isfinite(number)):
+        raise InputError(f"{name} must be a positive finite number, not {number}.")
+    return number
+
+
+def frozen(array: NDArray[np.generic]) -> None:
+    """Make an array that is shared between results read-only."""
+    array.setflags(write=False)

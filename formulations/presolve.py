@@ -1,0 +1,205 @@
+"""Presolve of training programs, each step undone exactly on the way out.
+
+Two reductions are chained: ``merge_rows`` (zero rows leave, parallel and antiparallel rows share a generator) and
+``rescale`` (null directions of X leave, rows get unit norm with their weights moved into the loss, ``u`` is whitened,
+and numbers become O(1)). Both return a ``LiftedProgram`` and the maps back. The bound itself never depends on
+``rescale``: its inverse only proposes multipliers, which the repair then makes valid for the original data.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from formulations._validation import FloatArray
+from formulations.lifted_space import LiftedSpace
+from formulations.program import LiftedProgram, RawDual, RawPrimal
+from formulations.rows import ZERO_ROW, RowReduction, reduce_rows
+from formulations.training import TrainingProgram
+
+RANK_TOLERANCE = 1e-12
+WHITENING_STEPS = 5
+WHITENING_FLOOR = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class MergedRows:
+    """A training program written over the distinct directions of its data rows.
+
+    ``program`` has z = u, the identity as metric, scale 1, and a constant that holds what no network can change:
+    ½‖y_i‖² of zero rows and the spread of targets on merged rows.
+    """
+
+    original: TrainingProgram
+    rows: RowReduction
+    program: LiftedProgram
+
+    def undo_W(self, W: FloatArray) -> FloatArray:
+        """The n×c dual of the original data whose dual value is that of W (f×c) plus the constant.
+
+        Zero rows get their optimum ``W_i = y_i``; a merged row gets ``y_i`` minus its share of the fitted value.
+        """
+        Y = self.original.Y
+        out = Y.copy()
+        fitted = np.zeros((2 * self.program.space.neurons, Y.shape[1]))
+        fitted[self.program.feature] = (self.program.target - W) / self.program.weight[:, None]
+        active = self.rows.active
+        out[active] -= np.abs(self.rows.ratio[active])[:, None] * fitted[self.rows.feature[active]]
+        return out
+
+    def merge_W(self, W: FloatArray) -> FloatArray:
+        """The merged dual (f×c) of an n×c dual: ``ω W̄ = Σ |κ_i| W_i`` over the rows of a feature."""
+        total = np.zeros((2 * self.program.space.neurons, W.shape[1]))
+        active = self.rows.active
+        np.add.at(total, self.rows.feature[active], np.abs(self.rows.ratio[active])[:, None] * W[active])
+        merged: FloatArray = total[self.program.feature] / self.program.weight[:, None]
+        return merged
+
+
+def merge_rows(original: TrainingProgram) -> MergedRows:
+    """Drop zero rows and merge exactly parallel rows (see ``formulations.rows``)."""
+    rows = reduce_rows(original.X)
+    active = rows.active
+    N, c = len(rows.source), original.Y.shape[1]
+    ratio = np.abs(rows.ratio[active])
+    squares = np.zeros(2 * N)
+    np.add.at(squares, rows.feature[active], ratio**2)
+    weighted = np.zeros((2 * N, c))
+    np.add.at(weighted, rows.feature[active], ratio[:, None] * original.Y[active])
+    feature = np.flatnonzero(squares > 0)
+    weight = np.sqrt(squares[feature])
+    target = weighted[feature] / weight[:, None]
+    zero = rows.generator == ZERO_ROW
+    # ½Σ‖κ_i t/ω − y_i‖² is summed as it stands: as ½(Σ‖y_i‖² − ‖t‖²) it would cancel and could turn out negative.
+    position = np.searchsorted(feature, rows.feature[active])
+    spread = ratio[:, None] * (target / weight[:, None])[position] - original.Y[active]
+    constant = 0.5 * float(np.sum(original.Y[zero] ** 2) + np.sum(spread**2))
+    program = LiftedProgram(
+        space=LiftedSpace(rows.generators, c),
+        feature=feature,
+        weight=weight,
+        target=target,
+        metric=np.eye(original.X.shape[1]),
+        gamma=original.gamma,
+        constant=constant,
+    )
+    return MergedRows(original, rows, program)
+
+
+@dataclass(frozen=True, eq=False)
+class Rescaled:
+    """``program`` is ``merged`` in coordinates z = √t·T z', φ = √t·r φ' in which solvers converge."""
+
+    merged: LiftedProgram
+    program: LiftedProgram
+    transform: FloatArray
+    row_norm: FloatArray
+    moment_scale: float
+    target_norm: float
+    form_ratio: float
+
+    def undo_dual(self, dual: RawDual) -> RawDual:
+        """The same dual in the merged program's coordinates."""
+        r = np.concatenate([self.row_norm, self.row_norm])
+        factor = self.form_ratio * self.program.gamma / (self.moment_scale * self.merged.gamma)
+        return RawDual(self.target_norm * dual.W, factor * dual.N / np.outer(r, r))
+
+    def apply_dual(self, dual: RawDual) -> RawDual:
+        """Inverse of ``undo_dual``; used for warm starts."""
+        r = np.concatenate([self.row_norm, self.row_norm])
+        factor = self.form_ratio * self.program.gamma / (self.moment_scale * self.merged.gamma)
+        return RawDual(dual.W / self.target_norm, dual.N * np.outer(r, r) / factor)
+
+    def undo_z(self, z: FloatArray) -> FloatArray:
+        """Original u (d, or d×m) of points z' (k, or k×m)."""
+        u: FloatArray = np.sqrt(self.moment_scale) * (self.transform @ z)
+        return u
+
+    @cached_property
+    def _inverse(self) -> FloatArray:
+        return np.linalg.pinv(self.transform)
+
+    def apply_z(self, u: FloatArray) -> FloatArray:
+        """Coordinates z' of original points u; what lies in the null space of X is dropped."""
+        z: FloatArray = self._inverse @ u / np.sqrt(self.moment_scale)
+        return z
+
+    def undo_primal(self, primal: RawPrimal) -> FloatArray:
+        """The moment matrix G_uu (d×d) of the hidden weights in original coordinates."""
+        N, k = self.program.space.neurons, self.program.space.dimension
+        S_zz = primal.S[N : N + k, N : N + k]
+        moment: FloatArray = self.moment_scale * (self.transform @ S_zz @ self.transform.T)
+        return moment
+
+
+def _whitening(A: FloatArray, *, whiten: bool) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """(A', T, r) with ``A T = diag(r) A'``, rows of A' of unit norm, and T (d×k) spanning the row space of A."""
+    norm = np.linalg.norm(A, axis=1)
+    unit = A / norm[:, None]
+    _, singular, Vt = np.linalg.svd(unit, full_matrices=False)
+    T = Vt[singular > RANK_TOLERANCE * singular[0]].T
+    Z = unit @ T
+    for _ in range(WHITENING_STEPS if whiten else 0):
+        Z /= np.linalg.norm(Z, axis=1)[:, None]
+        values, vectors = np.linalg.eigh(Z.T @ Z * (Z.shape[1] / Z.shape[0]))
+        root = (vectors / np.sqrt(np.maximum(values, WHITENING_FLOOR * values[-1]))) @ vectors.T
+        Z, T = Z @ root, T @ root
+    Z = A @ T
+    r = np.linalg.norm(Z, axis=1)
+    return Z / r[:, None], T, r
+
+
+def rescale(merged: LiftedProgram, *, whiten: bool = True) -> Rescaled:
+    """Scale a merged program; ``whiten=False`` keeps u orthonormal, so that the metric stays a multiple of I."""
+    A, T, r = _whitening(merged.space.generators, whiten=whiten)
+    f = merged.feature % len(r)
+    metric = T.T @ merged.metric @ T
+    metric_mean = float(np.trace(metric)) / len(metric)
+    target_norm = float(np.linalg.norm(merged.target)) or 1.0
+    weight = merged.weight * r[f]
+    weight_mean = float(np.linalg.norm(weight)) / np.sqrt(len(weight))
+    t = target_norm / np.sqrt(len(weight)) / (weight_mean * np.sqrt(metric_mean))
+    program = LiftedProgram(
+        space=LiftedSpace(A, merged.space.outputs),
+        feature=merged.feature,
+        weight=weight * t * np.sqrt(metric_mean) / target_norm,
+        target=merged.target / target_norm,
+        metric=metric / metric_mean,
+        gamma=merged.gamma * metric_mean * t / target_norm**2,
+        scale=merged.scale * target_norm**2,
+        constant=merged.constant,
+    )
+    return Rescaled(
+        merged=merged,
+        program=program,
+        transform=T,
+        row_norm=r,
+        moment_scale=t,
+        target_norm=target_norm,
+        form_ratio=target_norm**4 / (t * metric_mean),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Presolved:
+    """Both reductions of a training program, with the maps back chained."""
+
+    rows: MergedRows
+    scaling: Rescaled
+
+    @property
+    def program(self) -> LiftedProgram:
+        """The program that a solver gets."""
+        return self.scaling.program
+
+    def undo_dual(self, dual: RawDual) -> RawDual:
+        """A solver's dual in the coordinates of ``rows.program``, where it is repaired."""
+        return self.scaling.undo_dual(dual)
+
+
+def presolve(original: TrainingProgram, *, whiten: bool = True) -> Presolved | None:
+    """Run both reductions. None when every data row is zero: then the zero network is optimal."""
+    rows = merge_rows(original)
+    if rows.program.space.neurons == 0:
+        return None
+    return Presolved(rows, rescale(rows.program, whiten=whiten))

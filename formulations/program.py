@@ -1,0 +1,89 @@
+"""Programs over the lifted cone, as every solver sees them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from formulations._validation import FloatArray, IntArray
+from formulations.lifted_space import LiftedSpace
+
+
+@dataclass(frozen=True, eq=False)
+class LiftedProgram:
+    """A regularised least-squares program over moment matrices of the lifted cone.
+
+        minimise  ½‖ω∘G[f, v] − T‖_F² + γ/2 (⟨E, G_zz⟩ + tr G_vv)      over  G in the completely positive cone of K(A)
+
+    Its doubly nonnegative (DNN) relaxation asks instead for ``G = J S Jᵀ, S ⪰ 0``, ``G_φφ ≥ 0`` entrywise and
+    ``diag(G_αβ) = 0``. The dual variables are W (one row for each feature) and a symmetric 2N×2N matrix N, ``N ≥ 0``
+    but free at the complementary positions (α_i, β_i), with the Lagrangian term ``−½⟨N, G_φφ⟩``. They are feasible when
+
+        slack(W, N) = γ² zᵀEz − ‖(ω∘W)ᵀ φ_f‖² − γ φᵀNφ
+
+    is positive semidefinite on the face, and then ``⟨W,T⟩ − ½‖W‖²`` is a lower bound on the program's value.
+
+    Attributes:
+        space: lifted space with c outputs.
+        feature: (f,) index into φ = (α, β) of each feature; distinct.
+        weight: (f,) ω > 0.
+        target: (f, c) T.
+        metric: (k, k) E, positive definite.
+        gamma: γ > 0.
+        scale, constant: ``original objective = constant + scale · value``.
+    """
+
+    space: LiftedSpace
+    feature: IntArray
+    weight: FloatArray
+    target: FloatArray
+    metric: FloatArray
+    gamma: float
+    scale: float = 1.0
+    constant: float = 0.0
+
+    def value(self, G: FloatArray) -> float:
+        """Objective of a moment matrix G (order × order), in this program's own scale."""
+        residual = self.weight[:, None] * G[self.feature, self.space.v] - self.target
+        G_zz = G[self.space.z, self.space.z]
+        trace = float(np.sum(self.metric * G_zz) + np.trace(G[self.space.v, self.space.v]))
+        return 0.5 * float(np.sum(residual**2)) + 0.5 * self.gamma * trace
+
+    def dual_value(self, W: FloatArray) -> float:
+        """⟨W,T⟩ − ½‖W‖², in this program's own scale."""
+        return float(np.sum(W * self.target) - 0.5 * np.sum(W**2))
+
+    def to_original(self, value: float) -> float:
+        """A value of this program in the units of the original objective."""
+        return self.constant + self.scale * value
+
+    def slack(self, W: FloatArray, N: FloatArray) -> FloatArray:
+        """The dual slack in the face coordinates (β, z), a symmetric matrix of order N+k."""
+        space = self.space.with_outputs(0)
+        Q = np.zeros((space.order, space.order))
+        weighted = np.zeros((2 * space.neurons, self.target.shape[1]))
+        weighted[self.feature] = self.weight[:, None] * W
+        Q[space.phi, space.phi] = -(weighted @ weighted.T) - self.gamma * N
+        Q[space.z, space.z] = self.gamma**2 * self.metric
+        return space.pull_back(Q)
+
+
+@dataclass(frozen=True, eq=False)
+class RawDual:
+    """Dual variables of a ``LiftedProgram`` as a solver left them: nothing about them is trusted.
+
+    ``W`` is (f, c); ``N`` is (2N, 2N) and includes the free complementarity multipliers at (α_i, β_i).
+    """
+
+    W: FloatArray
+    N: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class RawPrimal:
+    """Primal iterate of a ``LiftedProgram``: the face matrix S, or without an output block its (β, z) part.
+
+    ``S`` is (N+k+c) or (N+k) square; ``outputs`` tells which.
+    """
+
+    S: FloatArray
+    outputs: int

@@ -1,0 +1,107 @@
+"""Exact reduction of data rows to distinct directions.
+
+Rows that are zero never activate; rows that are positive or negative multiples of one another share one generator:
+if ``x_i = κ a`` then ``(x_i·u)₊ = |κ| α`` for κ > 0 and ``|κ| β`` for κ < 0. "Multiple" is decided in exact rational
+arithmetic on the float64 entries, so the checker may rely on it. Rows that are parallel only up to rounding stay apart.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from formulations._validation import FloatArray, IntArray, frozen
+
+ZERO_ROW = -1
+
+
+@dataclass(frozen=True, eq=False)
+class RowReduction:
+    """Distinct directions of the rows of X (n×d).
+
+    Attributes:
+        generators: N×d, one row for each direction: a data row times a power of two, so that its largest entry lies
+            in [1, 2). The scaling is exact.
+        source: (N,) the data row from which a generator was taken.
+        exponent: (N,) ``X[source] = generators · 2**exponent``.
+        generator: (n,) generator of each data row, or ``ZERO_ROW``.
+        ratio: (n,) κ_i with x_i = κ_i · generator, rounded to nearest; 0 for zero rows. Its sign is exact.
+    """
+
+    generators: FloatArray
+    source: IntArray
+    exponent: IntArray
+    generator: IntArray
+    ratio: FloatArray
+
+    @property
+    def feature(self) -> IntArray:
+        """(n,) index into φ = (α, β) of each data row's activation, or ``ZERO_ROW``."""
+        shift = np.where(self.ratio < 0, len(self.source), 0)
+        return np.where(self.generator == ZERO_ROW, ZERO_ROW, self.generator + shift)
+
+    @property
+    def active(self) -> IntArray:
+        """Indices of the data rows that are not zero."""
+        return np.flatnonzero(self.generator != ZERO_ROW)
+
+
+def are_parallel(x: FloatArray, y: FloatArray) -> bool:
+    """True when the nonzero vectors x and y are exact multiples of each other, decided without rounding."""
+    if np.array_equal(x, y) or np.array_equal(x, -y):
+        return True
+    if not np.array_equal(x == 0, y == 0):
+        return False
+    pivot = int(np.argmax(np.abs(x)))
+    x_pivot, y_pivot = Fraction(float(x[pivot])), Fraction(float(y[pivot]))
+    return all(Fraction(float(a)) * y_pivot == Fraction(float(b)) * x_pivot for a, b in zip(x, y, strict=True))
+
+
+def scale_exponent(row: FloatArray) -> int:
+    """e such that the largest entry of ``row · 2**-e`` lies in [1, 2)."""
+    return int(np.frexp(np.abs(row).max())[1]) - 1
+
+
+def scale_rows(rows: FloatArray) -> tuple[FloatArray, IntArray]:
+    """Scale nonzero rows exactly by powers of two; returns (generators, exponent).
+
+    A row whose entries span so many orders of magnitude that scaling would round is left as it is (exponent 0).
+    """
+    exponent = np.array([scale_exponent(row) for row in rows], dtype=np.int64)
+    scaled = np.ldexp(rows, -exponent[:, None])
+    inexact = (np.ldexp(scaled, exponent[:, None]) != rows).any(axis=1)
+    exponent[inexact] = 0
+    scaled[inexact] = rows[inexact]
+    return scaled, exponent
+
+
+def reduce_rows(X: FloatArray) -> RowReduction:
+    """Find zero rows and groups of exactly parallel rows of X (n×d); the first row of a group represents it."""
+    n = X.shape[0]
+    generator = np.full(n, ZERO_ROW, dtype=np.int64)
+    ratio = np.zeros(n)
+    representatives: list[int] = []
+    buckets: dict[bytes, list[int]] = {}
+    for i in range(n):
+        row = X[i]
+        if not row.any():
+            continue
+        pivot = int(np.argmax(np.abs(row)))
+        # Parallel rows agree to a few units in the last place after division by the pivot, so they share a bucket
+        # except for rare roundings at its edge; those only cost a merge, never correctness.
+        key = (np.round(row / row[pivot], 9) + 0.0).tobytes()
+        group = next((g for g in buckets.get(key, []) if are_parallel(row, X[representatives[g]])), None)
+        if group is None:
+            group = len(representatives)
+            representatives.append(i)
+            buckets.setdefault(key, []).append(group)
+        generator[i] = group
+    source = np.array(representatives, dtype=np.int64)
+    generators, exponent = scale_rows(X[source])
+    for i in np.flatnonzero(generator != ZERO_ROW):
+        g = generator[i]
+        pivot = int(np.argmax(np.abs(generators[g])))
+        ratio[i] = X[i, pivot] / generators[g, pivot]
+    for array in (generators, source, exponent, generator, ratio):
+        frozen(array)
+    return RowReduction(generators, source, exponent, generator, ratio)

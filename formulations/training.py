@@ -1,0 +1,66 @@
+"""Training of a two-layer ReLU network as a program."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from formulations._validation import FloatArray, as_matrix, as_positive, frozen
+from formulations.errors import InputError
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class TrainingProgram:
+    """min over U (d×m), V (c×m), any m, of  ½‖(XU)₊Vᵀ − Y‖_F² + γ/2 (‖U‖_F² + ‖V‖_F²).
+
+    The loss is a sum, not a mean, with a factor ½. With ``bias`` a column of ones is appended to X; its weights are
+    regularised like the others, as in the paper (arXiv 2410.22311).
+
+    Args:
+        X: data, n×d (features), finite.
+        Y: targets, n×c, finite; a vector is one column.
+        gamma: weight decay γ > 0.
+        bias: append the column of ones.
+
+    Raises:
+        InputError: entries that are not finite, shapes that disagree, or γ that is not positive.
+    """
+
+    X: FloatArray
+    Y: FloatArray
+    gamma: float
+    bias: bool
+
+    def __init__(self, X: ArrayLike, Y: ArrayLike, gamma: float, *, bias: bool = False) -> None:
+        data = as_matrix("X", X)
+        targets = as_matrix("Y", Y)
+        if targets.shape[0] != data.shape[0]:
+            raise InputError(
+                f"X has {data.shape[0]} rows but Y has {targets.shape[0]}; every data point needs one target row."
+            )
+        for name, matrix in (("X", data), ("Y", targets)):
+            size = float(np.abs(matrix).max())
+            if not (size <= 1e100):
+                raise InputError(f"{name} has an entry of size {size:.1e}; rescale it to below 1e100.")
+        if bias:
+            data = np.hstack([data, np.ones((len(data), 1))])
+        frozen(data)
+        frozen(targets)
+        object.__setattr__(self, "X", data)
+        object.__setattr__(self, "Y", targets)
+        object.__setattr__(self, "gamma", as_positive("gamma", gamma))
+        object.__setattr__(self, "bias", bias)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n, d, c), with the bias column counted in d."""
+        return self.X.shape[0], self.X.shape[1], self.Y.shape[1]
+
+    def objective(self, U: FloatArray, V: FloatArray) -> float:
+        """½‖(XU)₊Vᵀ − Y‖² + γ/2(‖U‖² + ‖V‖²) for U (d×m) and V (c×m), in floating point (not a proof)."""
+        residual = np.maximum(self.X @ U, 0.0) @ V.T - self.Y
+        return 0.5 * float(np.sum(residual**2)) + 0.5 * self.gamma * float(np.sum(U**2) + np.sum(V**2))
+
+    def residual(self, U: FloatArray, V: FloatArray) -> FloatArray:
+        """Y − (XU)₊Vᵀ (n×c), the dual candidate that every network offers."""
+        return self.Y - np.maximum(self.X @ U, 0.0) @ V.T
