@@ -1,0 +1,124 @@
+"""A NumPy archive as a data set."""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certnet.data.dataset import DataSet, Task
+from certnet.data.targets import Label, class_list, class_name, is_one_hot, label_keys, one_hot
+from formulations import InputError
+from formulations._validation import FloatArray, as_matrix
+
+Array = NDArray[np.generic]
+_KEYS = ("X", "Y", "X_train", "Y_train", "X_val", "Y_val", "X_test", "Y_test")
+
+
+def read_npz(path: Path, *, task: Task | None) -> DataSet:
+    """Read ``X_train, Y_train`` (or ``X, Y``), and if there ``X_val, Y_val`` and ``X_test, Y_test``.
+
+    Y as a vector holds labels, which become one-hot; with ``task="regression"`` it becomes one column. Y as a
+    matrix stays; it counts as classification when every row is one-hot.
+
+    Raises:
+        InputError: no archive, pickled objects, missing arrays, shapes that disagree, entries that are not finite.
+        OSError: the file cannot be read.
+    """
+    arrays = _load(path)
+    train = "_train" if "X_train" in arrays or "Y_train" in arrays else ""
+    X = _features(arrays, f"X{train}", path)
+    Y, classes, task = _training_targets(_require(arrays, f"Y{train}", path), f"{path.name}: Y{train}", task)
+    _same_rows(X, Y, f"X{train}", f"Y{train}", path)
+    extra: dict[str, FloatArray] = {}
+    for part in ("val", "test"):
+        if f"X_{part}" not in arrays and f"Y_{part}" not in arrays:
+            continue
+        extra[f"X_{part}"] = _features(arrays, f"X_{part}", path, columns=X.shape[1])
+        name = f"{path.name}: Y_{part}"
+        extra[f"Y_{part}"] = _targets(_require(arrays, f"Y_{part}", path), name, classes, Y.shape[1])
+        _same_rows(extra[f"X_{part}"], extra[f"Y_{part}"], f"X_{part}", f"Y_{part}", path)
+    names = tuple(f"x{index + 1}" for index in range(X.shape[1]))
+    texts = None
+    if task == "classification":
+        texts = tuple(class_name(label) for label in classes or [float(index) for index in range(Y.shape[1])])
+    return DataSet(name=path.stem, task=task, X=X, Y=Y, classes=texts, feature_names=names, **extra)
+
+
+def _load(path: Path) -> Mapping[str, Array]:
+    """The arrays that matter, without ever unpickling anything."""
+    damaged = InputError(f"{path.name} is not a readable .npz archive; write it with numpy.savez.")
+    with path.open("rb") as stream:
+        if not stream.read(1):
+            raise InputError(f"{path.name} is empty; write it with numpy.savez.")
+        stream.seek(0)
+        try:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(f"{path.name} holds a single array; write X_train and Y_train with numpy.savez.")
+            return {key: archive[key] for key in _KEYS if key in archive.files}
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            if "pickle" in str(error) and zipfile.is_zipfile(path):
+                raise InputError(f"{path.name} holds pickled objects; save plain numeric or text arrays.") from None
+            raise damaged from None
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, SyntaxError):
+            raise damaged from None
+
+
+def _require(arrays: Mapping[str, Array], key: str, path: Path) -> Array:
+    if key not in arrays:
+        have = ", ".join(arrays) or "none of them"
+        raise InputError(
+            f"{path.name} has no array {key} (it has {have}); X_train and Y_train, or X and Y, are needed."
+        )
+    return arrays[key]
+
+
+def _features(arrays: Mapping[str, Array], key: str, path: Path, columns: int | None = None) -> FloatArray:
+    return as_matrix(f"{path.name}: {key}", _require(arrays, key, path), columns=columns)
+
+
+def _same_rows(X: FloatArray, Y: FloatArray, x_name: str, y_name: str, path: Path) -> None:
+    if len(X) != len(Y):
+        raise InputError(
+            f"{path.name}: {x_name} has {len(X)} rows but {y_name} has {len(Y)}; every data point needs one target."
+        )
+
+
+def _training_targets(array: Array, name: str, task: Task | None) -> tuple[FloatArray, list[Label] | None, Task]:
+    """(Y, classes of a label vector, task)."""
+    column = array.ndim == 2 and array.shape[1] == 1
+    if task != "regression" and (array.ndim == 1 or (column and task == "classification")):
+        labels = _labels(array, name)
+        classes = class_list(labels, source=name)
+        return one_hot(labels, classes, source=name), classes, "classification"
+    Y = as_matrix(name, array)
+    if task is None:
+        task = "classification" if is_one_hot(Y) else "regression"
+    if task == "classification":
+        if not is_one_hot(Y):
+            raise InputError(f"{name} is no one-hot matrix; give a vector of labels, or add --task regression.")
+        if np.count_nonzero(Y.any(axis=0)) < 2:
+            raise InputError(f"{name} holds only one class; at least two are needed.")
+    return Y, None, task
+
+
+def _targets(array: Array, name: str, classes: list[Label] | None, columns: int) -> FloatArray:
+    if classes is None:
+        return as_matrix(name, array, columns=columns)
+    return one_hot(_labels(array, name), classes, source=name)
+
+
+def _labels(array: Array, name: str) -> list[Label]:
+    flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    if flat.ndim != 1:
+        raise InputError(f"{name} must be a vector of labels like the training targets, not of shape {array.shape}.")
+    if flat.size == 0:
+        raise InputError(f"{name} is empty; every data point needs one target.")
+    if flat.dtype.kind in "US":
+        return label_keys(flat.astype(str).tolist())
+    return label_keys(as_matrix(name, flat)[:, 0].tolist())

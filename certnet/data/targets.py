@@ -1,0 +1,69 @@
+"""From labels to target matrices."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from certnet.data.numbers import parse_number
+from formulations import InputError
+from formulations._validation import FloatArray
+
+Label = str | float
+
+
+def label_keys(labels: Sequence[Label]) -> list[Label]:
+    """Labels in a form in which equal classes are equal: numbers when all of them are numbers, else text."""
+    numbers: list[Label] = []
+    for label in labels:
+        number = parse_number(label) if isinstance(label, str) else float(label)
+        if number is None:
+            return [str(entry) for entry in labels]
+        numbers.append(number)
+    return numbers
+
+
+def class_list(labels: Sequence[Label], *, source: str) -> list[Label]:
+    """Sorted classes of the training labels.
+
+    Raises:
+        InputError: a single class, or numbers that are plainly no classes.
+    """
+    classes = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
+    if len(classes) < 2:
+        raise InputError(f"{source} holds only one class, {class_name(classes[0])!r}; at least two are needed.")
+    if isinstance(classes[0], float) and len(classes) > max(20, len(labels) // 2):
+        raise InputError(
+            f"{source} holds {len(classes)} different numbers in {len(labels)} rows, too many for classes; "
+            "add --task regression."
+        )
+    return classes
+
+
+def class_name(label: Label) -> str:
+    """A label as text, whole numbers without a decimal point."""
+    if isinstance(label, str):
+        return label
+    return str(int(label)) if label.is_integer() else repr(label)
+
+
+def one_hot(labels: Sequence[Label], classes: Sequence[Label], *, source: str) -> FloatArray:
+    """(n, c) matrix with a one where the label is the class.
+
+    Raises:
+        InputError: a label that is none of the classes.
+    """
+    column = {label: index for index, label in enumerate(classes)}
+    Y = np.zeros((len(labels), len(classes)))
+    for row, label in enumerate(labels):
+        if label not in column:
+            raise InputError(
+                f"{source} has class {class_name(label)!r} in row {row + 1}, which no training row has; "
+                "remove such rows or add training rows of that class."
+            )
+        Y[row, column[label]] = 1.0
+    return Y
+
+
+def is_one_hot(Y: FloatArray) -> bool:
+    """Whether every row has one 1 and otherwise 0, with at least two columns."""
+    return Y.shape[1] > 1 and bool(np.isin(Y, (0.0, 1.0)).all() and (Y.sum(axis=1) == 1.0).all())
