@@ -65,7 +65,10 @@ def _load(path: Path) -> Mapping[str, Array]:
             if "pickle" in str(error) and zipfile.is_zipfile(path):
                 raise InputError(f"{path.name} holds pickled objects; save plain numeric or text arrays.") from None
             raise damaged from None
-        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, SyntaxError):
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, SyntaxError, TypeError, AttributeError):
+            raise damaged from None
+        except (RuntimeError, OverflowError, MemoryError):
+            # Encrypted members, unknown compression, and array headers with absurd shapes.
             raise damaged from None
 
 

@@ -1,0 +1,198 @@
+"""Options and help texts. Commands are only parsed here; the work is imported when it is called."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from certnet.cli.exits import EPILOG, Exit
+from certnet.cli.report import failure
+from certnet.output import strict_json
+from formulations import CertnetError
+
+Job = Callable[[], int]
+"""A parsed command: runs it and returns the exit code."""
+
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+app = typer.Typer(
+    name="certnet",
+    help="Train a two-layer ReLU network through its lifted semidefinite relaxation, and prove how good it is.",
+    epilog=EPILOG,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+
+
+class TaskOption(StrEnum):
+    """What the targets are."""
+
+    CLASSIFICATION = "classification"
+    REGRESSION = "regression"
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from certnet.doctor import version
+
+        typer.echo(f"certnet {version('certnet') or '(not installed)'}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an unexpected error (anywhere on the line).")
+    ] = False,
+) -> None:
+    """Train a two-layer ReLU network through its lifted semidefinite relaxation, and prove how good it is."""
+
+
+@app.command("train", epilog=EPILOG)
+def _train(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="iris, wine, breast_cancer, digits or spiral; a CSV file with a header; or an .npz file with "
+            "X_train, Y_train and optionally X_val, Y_val, X_test, Y_test.",
+        ),
+    ],
+    target: Annotated[str | None, typer.Option(help="Target column of a CSV file; the last one by default.")] = None,
+    task: Annotated[
+        TaskOption | None, typer.Option(help="What the targets are; classes, unless an .npz holds a matrix of numbers.")
+    ] = None,
+    gamma: Annotated[float, typer.Option(help="Weight decay, positive.")] = 0.1,
+    bias: Annotated[bool, typer.Option("--bias", help="Give the hidden neurons a (regularised) bias.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Leave the features as they are; else standardise them.")] = False,
+    no_split: Annotated[
+        bool, typer.Option("--no-split", help="Train on all rows; else 60/20/20 training, validation, test.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the split and of everything random.")] = 0,
+    solver: Annotated[str, typer.Option(help="Solver of the relaxation; see certnet doctor.")] = "auto",
+    time_limit: Annotated[float | None, typer.Option(help="Seconds for the whole job; no limit by default.")] = None,
+    tolerance: Annotated[float, typer.Option(help="Relative residual at which the solver stops.")] = 1e-6,
+    out: Annotated[Path | None, typer.Option(help="Output folder; runs/NAME by default.")] = None,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table on stderr.")] = False,
+) -> Job:
+    """Train on DATA; write network.npz, optimality.cert and report.json."""
+
+    def job() -> int:
+        from certnet.cli.train import TrainOptions, run_train
+        from certnet.data import Recipe
+
+        recipe = Recipe(
+            source=data,
+            target=target,
+            task=None if task is None else task.value,
+            seed=seed,
+            raw=raw,
+            split=not no_split,
+            bias=bias,
+        )
+        options = TrainOptions(
+            recipe=recipe,
+            gamma=gamma,
+            solver=solver,
+            time_limit=time_limit,
+            tolerance=tolerance,
+            out=out,
+            json=json,
+            quiet=quiet,
+        )
+        return run_train(options)
+
+    return job
+
+
+@app.command("check", epilog=EPILOG)
+def _check(
+    certificate: Annotated[Path, typer.Argument(metavar="CERTIFICATE", help="File that certnet train wrote.")],
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Data the certificate must be about; else those inside it are used."),
+    ] = None,
+    json: Json = False,
+) -> Job:
+    """Prove a certificate's bound again, with no solver."""
+
+    def job() -> int:
+        from certnet.cli.check import run_check
+
+        return run_check(certificate, data=data, json=json)
+
+    return job
+
+
+@app.command("doctor", epilog=EPILOG)
+def _doctor(json: Json = False) -> Job:
+    """Show versions, solvers and their licences, BLAS threads, memory and GPU."""
+
+    def job() -> int:
+        from certnet.cli.doctor import run_doctor
+
+        return run_doctor(json=json)
+
+    return job
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code; errors become one sentence on stderr.
+
+    With ``--json`` they also become the JSON object on stdout.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        outcome = app(arguments, prog_name="certnet", standalone_mode=False)
+        code = outcome() if callable(outcome) else int(outcome or 0)
+        sys.stdout.flush()
+        return int(code)
+    except KeyboardInterrupt:
+        return _fail("Interrupted.", Exit.INTERRUPTED, arguments)
+    except BrokenPipeError:
+        # Whoever read stdout has gone; a second complaint at interpreter exit would follow without this.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.USAGE
+    except CertnetError as error:
+        return _fail(str(error), Exit.USAGE, arguments)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}.", Exit.USAGE, arguments)
+    except _UsageError as error:
+        return _fail(_usage_sentence(error), Exit.USAGE, arguments)
+    except Exception as error:  # noqa: BLE001 - the last resort: a sentence for users, the traceback on request
+        if debug:
+            traceback.print_exc()
+        message = f"Unexpected {type(error).__name__}: {error}".rstrip(": .")
+        hint = "" if debug else "; run again with --debug for the traceback"
+        return _fail(f"{message}{hint}.", Exit.INTERNAL, arguments)
+
+
+def _usage_sentence(error: Exception) -> str:
+    text = str(error.format_message()) if hasattr(error, "format_message") else str(error)
+    text = " ".join(text.split())
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+def _fail(message: str, code: Exit, arguments: Sequence[str]) -> int:
+    sys.stderr.write(f"certnet: {' '.join(message.split())}\n")
+    if "--json" in arguments:
+        command = next((word for word in arguments if word in ("train", "check", "doctor")), None)
+        sys.stdout.write(strict_json(failure(command, message, code)) + "\n")
+        sys.stdout.flush()
+    return code

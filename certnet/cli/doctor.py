@@ -1,0 +1,45 @@
+"""``certnet doctor``."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from certnet.cli.exits import Exit
+from certnet.cli.report import head
+from certnet.doctor import gather
+from certnet.output import strict_json
+
+
+def run_doctor(*, json: bool) -> int:
+    """Print the facts and return 0."""
+    facts = gather()
+    if json:
+        sys.stdout.write(strict_json({**head("doctor", None, "Facts about this machine; nothing is judged."), **facts}))
+        sys.stdout.write("\n")
+    else:
+        sys.stdout.write("\n".join(lines(facts)) + "\n")
+    return Exit.OK
+
+
+def lines(facts: Mapping[str, Any]) -> list[str]:
+    """The facts as plain text, one to a line."""
+    text = [f"{name:<14} {found or 'not installed'}" for name, found in facts["versions"].items()]
+    text.append(f"{'platform':<14} {facts['platform']}")
+    for name, solver in facts["solvers"].items():
+        state = "ready" if solver["available"] else solver["reason"]
+        if name == "mosek" and solver["available"]:
+            state = "ready, licence found"
+        text.append(f"{'solver':<14} {name}: {state}")
+    text.extend(
+        f"{'threads':<14} {library['internal_api']} {library['version'] or ''}: {library['num_threads']}"
+        for library in facts["blas"]
+    )
+    cpus, memory = facts["cpus"], facts["memory_bytes"]
+    text.append(f"{'CPUs':<14} {cpus['usable']} usable of {cpus['present']}")
+    text.append(f"{'memory':<14} {'unknown' if memory is None else f'{memory / 2**30:.1f} GiB'}")
+    gpu = facts["gpu"]
+    text.extend(f"{'GPU':<14} {device}" for device in gpu["devices"] or ["none found"])
+    if gpu["torch"] is not None:
+        usable = {None: "no GPU to use", True: "can use the GPU", False: "cannot use the GPU"}[gpu["torch_cuda"]]
+        text.append(f"{'PyTorch':<14} {gpu['torch']}, {usable}")
+    return text

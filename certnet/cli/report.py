@@ -1,0 +1,129 @@
+"""JSON objects of schema ``certnet/1``: report.json and every ``--json`` output."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from certificates.certificate import OptimalityCertificate
+    from certificates.report import CheckReport
+    from certnet.data import Split
+    from certnet.job import TrainingResult
+    from certnet.solvers.interface import SolverResult
+
+SCHEMA = "certnet/1"
+
+
+def head(command: str | None, report: "CheckReport | None", reason: str) -> dict[str, Any]:
+    """The fields that every object begins with; null where nothing is known."""
+    return {
+        "schema": SCHEMA,
+        "command": command,
+        "verdict": None if report is None else str(report.verdict),
+        "reason": reason,
+        "objective": None if report is None else finite(report.objective),
+        "lower_bound": None if report is None else finite(report.lower_bound),
+        "gap": None if report is None else finite(report.gap),
+    }
+
+
+def failure(command: str | None, message: str, code: int) -> dict[str, Any]:
+    """The object for a command that ended without a result."""
+    return {**head(command, None, message), "error": {"exit_code": int(code), "message": message}}
+
+
+def training_report(
+    result: "TrainingResult",
+    split: "Split",
+    *,
+    scores: Mapping[str, Any],
+    files: Mapping[str, Path],
+    seconds: float,
+    interrupted: bool,
+) -> dict[str, Any]:
+    """The object that ``certnet train`` writes and prints."""
+    from certnet.doctor import versions
+
+    return {
+        **head("train", result.report, result.report.reason),
+        "interrupted": interrupted,
+        "data": _data(split, result.certificate),
+        "gamma": result.program.gamma,
+        "bias": result.program.bias,
+        "width": int(result.U.shape[1]),
+        "rank": result.rank,
+        "spectrum": [float(value) for value in result.spectrum],
+        "relaxation": _relaxation(result.relaxation, result.relaxed_objective),
+        **scores,
+        "slack_margin": finite(result.report.slack_margin),
+        "stages": {name: float(value) for name, value in result.stages.items()},
+        "seconds": seconds,
+        "files": {name: str(path) for name, path in files.items()},
+        "versions": versions(),
+        "notes": list(split.notes),
+    }
+
+
+def check_report(
+    report: "CheckReport", certificate: "OptimalityCertificate", *, path: Path, compared_with: str | None
+) -> dict[str, Any]:
+    """The object that ``certnet check`` prints. ``compared_with`` names the data that were found to be equal."""
+    from certnet.doctor import versions
+
+    n, d, c = certificate.shape
+    return {
+        **head("check", report, report.reason),
+        "data": {
+            "n": n,
+            "d": d,
+            "c": c,
+            "fingerprint": certificate.data_fingerprint,
+            "compared_with": compared_with,
+        },
+        "claimed": {"objective": finite(certificate.objective), "lower_bound": finite(certificate.lower_bound)},
+        "gamma": finite(certificate.gamma),
+        "bias": certificate.bias,
+        "width": int(certificate.U.shape[1]) if certificate.U.ndim == 2 else None,
+        "slack_margin": finite(report.slack_margin),
+        "seconds": finite(report.seconds),
+        "files": {"certificate": str(path)},
+        "versions": versions(),
+    }
+
+
+def finite(value: float | None) -> float | None:
+    """A float for JSON: null for NaN and infinities."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _data(split: "Split", certificate: "OptimalityCertificate") -> dict[str, Any]:
+    n, d, c = certificate.shape
+    return {
+        "name": split.name,
+        "source": split.recipe.source,
+        "task": split.task,
+        "n": n,
+        "d": d,
+        "c": c,
+        "rows": {name: None if X is None else len(X) for name, X, _ in split.parts()},
+        "classes": None if split.classes is None else list(split.classes),
+        "features": list(split.feature_names),
+        "standardised": not split.recipe.raw,
+        "seed": split.recipe.seed,
+        "fingerprint": certificate.data_fingerprint,
+    }
+
+
+def _relaxation(result: "SolverResult | None", objective: float | None) -> dict[str, Any] | None:
+    if result is None:
+        return None
+    return {
+        "solver": result.solver,
+        "version": result.version,
+        "status": result.status.name.lower(),
+        "message": result.message,
+        "iterations": int(result.iterations),
+        "objective": finite(objective),
+        "seconds": finite(result.seconds),
+    }

@@ -1,0 +1,128 @@
+"""What people see: rich on stderr, plain lines on stdout."""
+
+import os
+import sys
+from collections.abc import Mapping
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from certnet.job import Event
+
+DIGITS = 6
+NONE = "—"
+
+
+def stderr_console() -> Console:
+    """A console on stderr: plain and of fixed width when that is no terminal."""
+    terminal = sys.stderr.isatty()
+    return Console(
+        stderr=True,
+        highlight=False,
+        force_terminal=terminal,
+        no_color=not terminal or bool(os.environ.get("NO_COLOR")) or None,
+        width=None if terminal else 100,
+    )
+
+
+def down(value: float | None) -> str:
+    """A proved lower bound in six digits, never shown larger than it is."""
+    return _rounded(value, ROUND_FLOOR)
+
+
+def up(value: float | None) -> str:
+    """An upper bound in six digits, never shown smaller than it is."""
+    return _rounded(value, ROUND_CEILING)
+
+
+def percent(value: float | None) -> str:
+    """A ratio in percent, rounded up to two digits after the point."""
+    if value is None:
+        return NONE
+    return f"{(Decimal(value) * 100).quantize(Decimal('0.01'), ROUND_CEILING)} %"
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """One line: the verdict and what is known of the optimum."""
+    bounds = f"{down(report['lower_bound'])} <= optimum <= {up(report['objective'])}, gap {percent(report['gap'])}"
+    return f"{report['verdict']}: {bounds}"
+
+
+def training_table(report: Mapping[str, Any]) -> Table:
+    """The table of ``certnet train``."""
+    data = report["data"]
+    title = f"{data['name']}: n = {data['n']}, d = {data['d']}, c = {data['c']}, γ = {report['gamma']:g}"
+    table = Table(title=escape(title), show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("objective (upper bound)", up(report["objective"]))
+    table.add_row("certified lower bound", down(report["lower_bound"]))
+    table.add_row("relative gap", percent(report["gap"]))
+    relaxation = report["relaxation"]
+    if relaxation is not None:
+        ran = f"{relaxation['solver']} {relaxation['version']}, {relaxation['iterations']} iterations"
+        table.add_row("relaxation", escape(f"{ran}, {relaxation['status'].replace('_', ' ')}"))
+    table.add_row("rank of the relaxation", NONE if report["rank"] is None else str(report["rank"]))
+    table.add_row("neurons", str(report["width"]))
+    for name, key in (("accuracy", "accuracy"), ("R²", "r2"), ("mean squared error", "mean_squared_error")):
+        if key in report and (key == "accuracy") == (data["task"] == "classification"):
+            parts = report[key]
+            shown = (NONE if parts[part] is None else f"{parts[part]:.4g}" for part in parts)
+            table.add_row(f"{name} on {', '.join(parts)}", ", ".join(shown))
+    for stage, seconds in report["stages"].items():
+        table.add_row(escape(f"time: {stage}"), f"{seconds:.2f} s")
+    table.add_row("time: total", f"{report['seconds']:.2f} s")
+    table.add_row("verdict", escape(f"{report['verdict']} - {report['reason']}"))
+    return table
+
+
+class Live:
+    """A spinner with the latest figures of a running job; silent where nobody watches."""
+
+    def __init__(self, console: Console, *, enabled: bool) -> None:
+        watched = enabled and console.is_terminal and not console.is_dumb_terminal and not os.environ.get("NO_COLOR")
+        self._status = Status("starting", console=console) if watched else None
+
+    def __enter__(self) -> "Live":
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, event: "Event") -> None:
+        """Show an event."""
+        if self._status is not None:
+            self._status.update(escape(describe(event)))
+
+
+def describe(event: "Event") -> str:
+    """An event in one line; missing figures are left out."""
+    parts = [event.stage, f"{event.seconds:.1f} s"]
+    if event.iteration is not None:
+        parts.append(f"iteration {event.iteration}")
+    if event.lower_bound is not None:
+        parts.append(f"bound {down(event.lower_bound)}")
+    if event.objective is not None:
+        parts.append(f"objective {up(event.objective)}")
+    if event.objective is not None and event.lower_bound is not None and event.objective > 0:
+        parts.append(f"gap {percent((event.objective - event.lower_bound) / event.objective)}")
+    if event.rank is not None:
+        parts.append(f"rank {event.rank}")
+    return " · ".join(parts)
+
+
+def _rounded(value: float | None, rounding: str) -> str:
+    if value is None or not Decimal(value).is_finite():
+        return NONE
+    return f"{Context(prec=DIGITS, rounding=rounding).create_decimal(Decimal(value)):g}"

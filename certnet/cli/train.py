@@ -1,0 +1,143 @@
+"""``certnet train``."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from certificates.container import write_certificate
+from certnet import job
+from certnet.cli.exits import BY_VERDICT, Exit
+from certnet.cli.report import training_report
+from certnet.cli.scores import evaluate
+from certnet.cli.show import Live, stderr_console, summary, training_table
+from certnet.data import Recipe, Split, load
+from certnet.network import TwoLayerNetwork
+from certnet.output import OutputFolder, json_writer, strict_json
+from certnet.solvers import available_solvers
+from certnet.solvers.interface import SolveStatus
+from formulations import InputError, TrainingProgram
+from formulations._validation import as_positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """The options of the command; ``out`` None stands for ``runs/<name of the data>``."""
+
+    recipe: Recipe
+    gamma: float
+    solver: str
+    time_limit: float | None
+    tolerance: float
+    out: Path | None
+    json: bool
+    quiet: bool
+
+
+def run_train(options: TrainOptions) -> int:
+    """Train, write the three files, print, and return the exit code. Everything is validated before the work.
+
+    Raises:
+        InputError: anything a user can put right; nothing is left in the output folder then.
+    """
+    started = time.perf_counter()
+    _check_options(options)
+    split = load(options.recipe)
+    program = TrainingProgram(split.X_train, split.Y_train, options.gamma, bias=options.recipe.bias)
+    console = stderr_console()
+    if not options.quiet:
+        for note in split.notes:
+            console.print(note, markup=False)
+    with _output(options.out or Path("runs") / split.name) as folder:
+        with Live(console, enabled=not options.quiet) as live:
+            result = job.train(
+                program,
+                solver=options.solver,
+                time_limit=options.time_limit,
+                tolerance=options.tolerance,
+                random_state=options.recipe.seed,
+                progress=live,
+                provenance={"data": _stored(options.recipe).to_json()},
+            )
+        interrupted = _by_user(result)
+        files = {name: folder.path / file for name, file in FILES.items()}
+        report = training_report(
+            result,
+            split,
+            scores=evaluate(split, result.U, result.V),
+            files=files,
+            seconds=time.perf_counter() - started,
+            interrupted=interrupted,
+        )
+        network = _network(split, result)
+        folder.write(
+            {
+                FILES["network"]: network.save,
+                FILES["certificate"]: lambda path: write_certificate(path, result.certificate),
+                FILES["report"]: json_writer(report),
+            }
+        )
+    if not options.quiet:
+        console.print(training_table(report))
+    if interrupted:
+        console.print("certnet: Interrupted; the best network and bound so far were written.", markup=False)
+    if options.json:
+        sys.stdout.write(strict_json(report) + "\n")
+    else:
+        sys.stdout.write("\n".join([summary(report), *map(str, files.values())]) + "\n")
+    return Exit.INTERRUPTED if interrupted else BY_VERDICT[result.report.verdict]
+
+
+FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
+
+
+def _check_options(options: TrainOptions) -> None:
+    as_positive("gamma", options.gamma)
+    as_positive("tolerance", options.tolerance)
+    if options.time_limit is not None:
+        as_positive("time-limit", options.time_limit)
+    if options.solver == "auto":
+        return
+    solvers = available_solvers()
+    if options.solver not in solvers:
+        raise InputError(f"There is no solver {options.solver!r}; choose auto or one of {', '.join(solvers)}.")
+    reason = solvers[options.solver]
+    if reason is not None:
+        raise InputError(reason)
+
+
+def _stored(recipe: Recipe) -> Recipe:
+    """The recipe without the folders of the machine it was used on."""
+    return Recipe(**{**recipe.to_json(), "source": Path(recipe.source).name})
+
+
+def _network(split: Split, result: job.TrainingResult) -> TwoLayerNetwork:
+    """The network for raw features: standardisation is part of it."""
+    raw = split.recipe.raw
+    return TwoLayerNetwork.from_program(
+        result.U,
+        result.V,
+        bias=split.recipe.bias,
+        offset=None if raw else split.offset,
+        scale=None if raw else split.scale,
+        classes=split.classes,
+    )
+
+
+def _by_user(result: job.TrainingResult) -> bool:
+    """Whether Ctrl-C cut the job short; a time limit is no interruption."""
+    limit = result.relaxation is not None and result.relaxation.status is SolveStatus.TIME_LIMIT
+    return result.interrupted and not limit
+
+
+@contextmanager
+def _output(path: Path) -> Iterator[OutputFolder]:
+    """A tested output folder, removed again if it was new and nothing was written."""
+    folder = OutputFolder.prepare(path)
+    try:
+        yield folder
+    except BaseException:
+        folder.discard()
+        raise

@@ -1,0 +1,115 @@
+"""Facts about this installation and machine, for people and for reports."""
+
+import importlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from typing import Any
+
+PACKAGES = (
+    "certnet",
+    "numpy",
+    "scipy",
+    "cvxpy",
+    "picos",
+    "clarabel",
+    "scs",
+    "mosek",
+    "networkx",
+    "scikit-learn",
+    "typer",
+    "rich",
+    "python-flint",
+    "onnx",
+    "torch",
+)
+
+
+def version(package: str) -> str | None:
+    """Version of an installed distribution, None if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def versions(packages: tuple[str, ...] = ("certnet", "numpy", "scipy")) -> dict[str, str | None]:
+    """Python's version and those of distributions, without importing any."""
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+
+
+def gather() -> dict[str, Any]:
+    """Everything that ``certnet doctor`` shows, as a JSON object."""
+    return {
+        "versions": versions(PACKAGES),
+        "platform": platform.platform(),
+        "solvers": solvers(),
+        "blas": blas(),
+        "cpus": {"present": os.cpu_count(), "usable": _usable_cpus()},
+        "memory_bytes": _memory(),
+        "gpu": gpu(),
+    }
+
+
+def solvers() -> dict[str, dict[str, Any]]:
+    """For each solver: whether it can run here, and if not why; a missing licence counts as a reason."""
+    from certnet.solvers import available_solvers
+
+    return {
+        name: {"available": reason is None, "reason": reason, "version": version(name)}
+        for name, reason in available_solvers().items()
+    }
+
+
+def blas() -> list[dict[str, Any]]:
+    """The linear algebra and threading libraries in use, with their numbers of threads."""
+    import numpy  # noqa: F401 - loads the libraries that are to be listed
+    import scipy.linalg  # noqa: F401
+
+    threadpool_info = importlib.import_module("threadpoolctl").threadpool_info
+    keys = ("internal_api", "version", "num_threads", "threading_layer", "architecture")
+    return [{key: library.get(key) for key in keys} for library in threadpool_info()]
+
+
+def gpu() -> dict[str, Any]:
+    """NVIDIA devices as the driver lists them, and whether PyTorch can use them.
+
+    PyTorch takes seconds to import, so it is asked only where there is a device.
+    """
+    devices = _nvidia_devices()
+    torch_version = version("torch")
+    cuda = None
+    if devices and torch_version is not None and importlib.util.find_spec("torch") is not None:
+        import torch
+
+        cuda = bool(torch.cuda.is_available())
+    return {"devices": devices, "torch": torch_version, "torch_cuda": cuda}
+
+
+def _nvidia_devices() -> list[str]:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+
+
+def _usable_cpus() -> int | None:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def _memory() -> int | None:
+    """Physical memory in bytes, None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
