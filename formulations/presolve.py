@@ -117,7 +117,8 @@ class Rescaled:
 
     @cached_property
     def _inverse(self) -> FloatArray:
-        return np.linalg.pinv(self.transform)
+        inverse: FloatArray = np.asarray(np.linalg.pinv(self.transform), dtype=np.float64)
+        return inverse
 
     def apply_z(self, u: FloatArray) -> FloatArray:
         """Coordinates z' of original points u; what lies in the null space of X is dropped."""
@@ -145,7 +146,7 @@ def _whitening(A: FloatArray, *, whiten: bool) -> tuple[FloatArray, FloatArray, 
         root = (vectors / np.sqrt(np.maximum(values, WHITENING_FLOOR * values[-1]))) @ vectors.T
         Z, T = Z @ root, T @ root
     Z = A @ T
-    r = np.linalg.norm(Z, axis=1)
+    r: FloatArray = np.linalg.norm(Z, axis=1)
     return Z / r[:, None], T, r
 
 

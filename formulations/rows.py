@@ -98,10 +98,10 @@ def reduce_rows(X: FloatArray) -> RowReduction:
         generator[i] = group
     source = np.array(representatives, dtype=np.int64)
     generators, exponent = scale_rows(X[source])
-    for i in np.flatnonzero(generator != ZERO_ROW):
-        g = generator[i]
-        pivot = int(np.argmax(np.abs(generators[g])))
-        ratio[i] = X[i, pivot] / generators[g, pivot]
+    for j in np.flatnonzero(generator != ZERO_ROW):
+        row = generators[generator[j]]
+        pivot = int(np.argmax(np.abs(row)))
+        ratio[j] = X[j, pivot] / row[pivot]
     for array in (generators, source, exponent, generator, ratio):
         frozen(array)
     return RowReduction(generators, source, exponent, generator, ratio)

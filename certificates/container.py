@@ -1,0 +1,242 @@
+"""The certificate file: a zip with one JSON manifest and raw little-endian arrays. Specified in
+docs/certificate-format.md.
+
+Reading trusts nothing: member names, sizes and hashes are checked against the manifest before anything is allocated,
+and the total is limited in bytes and in ratio to the file's size. No pickle, no code, no paths.
+"""
+
+import hashlib
+import json
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certificates.certificate import OptimalityCertificate
+from certificates.files import write_atomically
+from formulations.errors import InputError
+
+FORMAT = "certnet-certificate"
+VERSION = 1
+KIND = "optimality"
+MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_TOTAL_BYTES = 2 << 30
+FREE_BYTES = 64 << 20
+MAX_RATIO = 200
+
+ARRAYS: dict[str, tuple[str, int]] = {
+    "X": ("<f8", 2),
+    "Y": ("<f8", 2),
+    "W": ("<f8", 2),
+    "source": ("<i8", 1),
+    "generator": ("<i8", 1),
+    "pairs": ("<i8", 2),
+    "multipliers": ("<f8", 1),
+    "complementarity": ("<f8", 1),
+    "U": ("<f8", 2),
+    "V": ("<f8", 2),
+}
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def _member(name: str) -> str:
+    return f"arrays/{name}.bin"
+
+
+def write_certificate(path: Path | str, certificate: OptimalityCertificate) -> None:
+    """Write a certificate atomically. Equal certificates give equal bytes.
+
+    Raises:
+        OSError: the folder is missing or read-only, or the disk is full.
+    """
+    payload: dict[str, bytes] = {}
+    arrays: dict[str, Any] = {}
+    for name, (dtype, _) in ARRAYS.items():
+        array = np.ascontiguousarray(getattr(certificate, name), dtype=dtype)
+        payload[name] = array.tobytes()
+        arrays[name] = {
+            "dtype": dtype,
+            "shape": list(array.shape),
+            "sha256": hashlib.sha256(payload[name]).hexdigest(),
+        }
+    n, d, c = certificate.shape
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": KIND,
+        "loss": certificate.loss,
+        "gamma": certificate.gamma,
+        "bias": certificate.bias,
+        "claims": {"lower_bound": certificate.lower_bound, "objective": certificate.objective},
+        "data": {"fingerprint": certificate.data_fingerprint, "n": n, "d": d, "c": c},
+        "arrays": arrays,
+        "provenance": dict(certificate.provenance),
+    }
+    text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False).encode()
+
+    def write(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(zipfile.ZipInfo(MANIFEST, _EPOCH), text, zipfile.ZIP_DEFLATED)
+            for name, data in payload.items():
+                archive.writestr(zipfile.ZipInfo(_member(name), _EPOCH), data, zipfile.ZIP_DEFLATED)
+
+    write_atomically(path, write)
+
+
+def read_certificate(path: Path | str) -> OptimalityCertificate:
+    """Read a certificate file; nothing in it is believed, but its shape is checked.
+
+    Raises:
+        InputError: the file is missing, unreadable, truncated, damaged, too large, or no certificate of this version.
+    """
+    file = Path(path)
+    try:
+        size = file.stat().st_size
+        with zipfile.ZipFile(file) as archive:
+            return _read(archive, size)
+    except InputError as error:
+        raise InputError(f"{file} cannot be used as a certificate: {error}") from None
+    except FileNotFoundError:
+        raise InputError(f"there is no file {file}.") from None
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror or error}).") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error):
+        raise InputError(
+            f"{file} is not a certnet certificate, or it is truncated or damaged; write it anew with certnet train."
+        ) from None
+
+
+def _read(archive: zipfile.ZipFile, size: int) -> OptimalityCertificate:
+    infos = {info.filename: info for info in archive.infolist()}
+    if len(infos) != len(archive.infolist()):
+        raise InputError("a member occurs twice.")
+    expected = {MANIFEST, *(_member(name) for name in ARRAYS)}
+    if MANIFEST not in infos:
+        raise InputError("it has no manifest; it was not written by certnet.")
+    manifest = _read_manifest(archive, infos[MANIFEST])
+    if set(infos) != expected:
+        odd = sorted(set(infos) ^ expected)[0]
+        raise InputError(f"member {odd!r} is missing or does not belong there.")
+    described = _table(manifest, "arrays")
+    limit = min(MAX_TOTAL_BYTES, FREE_BYTES + MAX_RATIO * size)
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, (dtype, dimensions) in ARRAYS.items():
+        array = _read_array(archive, infos[_member(name)], _table(described, name), dtype, dimensions, limit)
+        limit -= array.nbytes
+        arrays[name] = array
+    claims, data = _table(manifest, "claims"), _table(manifest, "data")
+    certificate = OptimalityCertificate(
+        **arrays,
+        data_fingerprint=_text(data, "fingerprint"),
+        gamma=_number(manifest, "gamma"),
+        bias=_flag(manifest, "bias"),
+        lower_bound=_number(claims, "lower_bound"),
+        objective=_number(claims, "objective"),
+        loss=_text(manifest, "loss"),
+        provenance=_table(manifest, "provenance"),
+    )
+    for name, length in zip("ndc", certificate.shape, strict=True):
+        if data.get(name) != length:
+            raise InputError(f"the manifest says {name} = {data.get(name)!r} but the arrays say {length}.")
+    return certificate
+
+
+def _read_manifest(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Mapping[str, Any]:
+    if info.file_size > MAX_MANIFEST_BYTES:
+        raise InputError(f"its manifest is larger than {MAX_MANIFEST_BYTES} bytes.")
+    text = _read_exactly(archive, info, info.file_size)
+    try:
+        manifest = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise InputError("its manifest is no valid JSON.") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise InputError("its manifest does not describe a certnet certificate.")
+    version = manifest.get("version")
+    if version != VERSION or isinstance(version, bool):
+        raise InputError(f"it has format version {version!r} and this certnet reads version {VERSION}; update certnet.")
+    if manifest.get("kind") != KIND:
+        raise InputError(f"it is of kind {manifest.get('kind')!r} and this certnet checks {KIND!r}; update certnet.")
+    return manifest
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not allowed")
+
+
+def _read_exactly(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> bytes:
+    """The member's bytes, never more than ``size``; the zip header's own size is not believed."""
+    if info.flag_bits & 0x1:
+        raise InputError(f"member {info.filename!r} is encrypted.")
+    with archive.open(info) as stream:
+        data = stream.read(size + 1)
+    if len(data) != size:
+        raise InputError(f"member {info.filename!r} has not the {size} bytes that it should have.")
+    return data
+
+
+def _read_array(
+    archive: zipfile.ZipFile,
+    info: zipfile.ZipInfo,
+    description: Mapping[str, Any],
+    dtype: str,
+    dimensions: int,
+    limit: int,
+) -> NDArray[Any]:
+    shape = description.get("shape")
+    if (
+        description.get("dtype") != dtype
+        or not isinstance(shape, list)
+        or len(shape) != dimensions
+        or not all(type(length) is int and 0 <= length < 2**40 for length in shape)
+    ):
+        raise InputError(f"the manifest describes {info.filename!r} as something else than {dimensions}-d {dtype}.")
+    size = 8 * math.prod(shape)
+    if size > limit:
+        raise InputError(f"its arrays are larger than allowed ({info.filename!r} needs {size} bytes).")
+    data = _read_exactly(archive, info, size)
+    if hashlib.sha256(data).hexdigest() != description.get("sha256"):
+        raise InputError(f"member {info.filename!r} does not match its SHA-256; the file is damaged.")
+    array = np.frombuffer(data, dtype=dtype).reshape(shape).astype(dtype[1:], copy=False)
+    array.setflags(write=False)
+    return array
+
+
+def _table(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = parent.get(key)
+    if not isinstance(value, dict):
+        raise InputError(f"its manifest has no table {key!r}.")
+    return value
+
+
+def _number(parent: Mapping[str, Any], key: str) -> float:
+    value = parent.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"its manifest has no number {key!r}.")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InputError(f"the number {key!r} in its manifest is not finite.")
+    return number
+
+
+def _text(parent: Mapping[str, Any], key: str) -> str:
+    value = parent.get(key)
+    if not isinstance(value, str):
+        raise InputError(f"its manifest has no text {key!r}.")
+    return value
+
+
+def _flag(parent: Mapping[str, Any], key: str) -> bool:
+    value = parent.get(key)
+    if not isinstance(value, bool):
+        raise InputError(f"its manifest has no true or false under {key!r}.")
+    return value

@@ -1,0 +1,179 @@
+"""Tampered certificates are not proved, each with the condition that fails."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from certificates import OptimalityCertificate, Verdict, certify, check, fingerprint, residual_dual
+from certificates.checker import dual_value, network_objective
+from formulations import RawDual, TrainingProgram, merge_rows
+from tests.strategies import SEEDS, networks, programs, rng
+
+
+@pytest.fixture(scope="module")
+def certificate() -> OptimalityCertificate:
+    random = rng(5)
+    X = random.standard_normal((9, 3))
+    X[3], X[4], X[5] = 0.0, -2.0 * X[1], X[0]
+    program = TrainingProgram(X, random.standard_normal((9, 2)), 0.3)
+    merged = merge_rows(program)
+    U, V = min(networks(program, 1), key=lambda network: program.objective(*network))
+    W = merged.program.target
+    N = np.abs(random.standard_normal((12, 12))) * 0.01
+    honest, report = certify(merged, [residual_dual(merged, U, V), RawDual(W, N)], U, V)
+    assert report.verdict is Verdict.PROVED
+    return honest
+
+
+def changed(array: np.ndarray, index: int, value: float) -> np.ndarray:
+    copy = array.copy()
+    copy.flat[index] = value
+    return copy
+
+
+def rebound(certificate: OptimalityCertificate) -> OptimalityCertificate:
+    """A forger's touch: fingerprint and claimed bound follow the change."""
+    claimed = dual_value(certificate.W, certificate.Y)
+    return replace(
+        certificate,
+        data_fingerprint=fingerprint(certificate.X, certificate.Y),
+        lower_bound=claimed if np.isfinite(claimed) else 0.0,
+    )
+
+
+def test_changed_data_are_noticed(certificate: OptimalityCertificate) -> None:
+    for name in ("X", "Y"):
+        array = getattr(certificate, name)
+        report = check(replace(certificate, **{name: changed(array, 1, array.flat[1] * (1 + 2e-16))}))
+        assert report.verdict is Verdict.UNKNOWN
+        assert "fingerprint" in report.reason
+
+
+def test_a_negative_multiplier_is_named(certificate: OptimalityCertificate) -> None:
+    pairs, multipliers = np.array([[0, 1]]), np.array([-1e-12])
+    report = check(replace(certificate, pairs=pairs, multipliers=multipliers))
+    assert report.verdict is Verdict.UNKNOWN
+    assert "pair (0, 1)" in report.reason
+    assert "negative" in report.reason
+
+
+@pytest.mark.parametrize(
+    ("pairs", "word"),
+    [([[1, 0]], "order"), ([[0, 12]], "order"), ([[-1, 0]], "order"), ([[0, 1], [0, 1]], "twice")],
+)
+def test_odd_pairs_are_refused(certificate: OptimalityCertificate, pairs: list, word: str) -> None:
+    indices = np.array(pairs, dtype=np.int64)
+    report = check(replace(certificate, pairs=indices, multipliers=np.ones(len(indices))))
+    assert report.verdict is Verdict.UNKNOWN
+    assert word in report.reason
+
+
+@pytest.mark.parametrize("name", ["X", "Y", "W", "multipliers", "complementarity", "U", "V"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite(certificate: OptimalityCertificate, name: str, bad: float) -> None:
+    base = replace(certificate, pairs=np.array([[0, 1]]), multipliers=np.array([0.0]))
+    report = check(rebound(replace(base, **{name: changed(getattr(base, name), 0, bad)})))
+    assert report.verdict is Verdict.UNKNOWN
+    assert "finite" in report.reason
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 0.0])
+def test_bad_gamma(certificate: OptimalityCertificate, value: float) -> None:
+    report = check(replace(certificate, gamma=value))
+    assert report.verdict is Verdict.UNKNOWN
+    assert "gamma" in report.reason
+
+
+def test_smaller_gamma_is_not_proved(certificate: OptimalityCertificate) -> None:
+    assert check(replace(certificate, gamma=0.5 * certificate.gamma)).verdict is Verdict.UNKNOWN
+
+
+def test_a_stronger_dual_is_not_proved(certificate: OptimalityCertificate) -> None:
+    report = check(rebound(replace(certificate, W=certificate.W * (1 + 1e-4))))
+    assert report.verdict is Verdict.UNKNOWN
+    assert "semidefinite" in report.reason
+
+
+def test_a_weaker_dual_may_pass_with_its_weaker_claim(certificate: OptimalityCertificate) -> None:
+    active = certificate.generator >= 0
+    W = np.where(active[:, None], 0.9 * certificate.W, certificate.W)
+    report = check(rebound(replace(certificate, W=W)))
+    assert report.verdict is Verdict.PROVED
+    assert report.lower_bound < certificate.lower_bound
+
+
+def test_a_slightly_larger_claim_is_not_proved(certificate: OptimalityCertificate) -> None:
+    claim = float(np.nextafter(certificate.lower_bound, np.inf))
+    report = check(replace(certificate, lower_bound=claim))
+    assert report.verdict is Verdict.UNKNOWN
+    assert "exceeds what is proved" in report.reason
+
+
+def test_an_impossible_claim_is_refuted_by_the_network(certificate: OptimalityCertificate) -> None:
+    report = check(replace(certificate, lower_bound=certificate.objective * 1.01))
+    assert report.verdict is Verdict.REFUTED
+    assert "network" in report.reason
+
+
+def test_the_zero_network_refutes_too(certificate: OptimalityCertificate) -> None:
+    worse = replace(certificate, U=100.0 * certificate.U, V=100.0 * certificate.V, objective=1e30)
+    report = check(replace(worse, lower_bound=float(np.sum(certificate.Y**2))))
+    assert report.verdict is Verdict.REFUTED
+    assert "zero network" in report.reason
+
+
+def test_a_flattering_objective_is_not_proved(certificate: OptimalityCertificate) -> None:
+    report = check(replace(certificate, objective=0.999 * certificate.objective))
+    assert report.verdict is Verdict.UNKNOWN
+    assert "objective" in report.reason
+
+
+def test_wrong_generator_maps_are_noticed(certificate: OptimalityCertificate) -> None:
+    generator = certificate.generator.copy()
+    for row, value, word in [(3, 0, "zero"), (2, -1, "zero"), (4, 0, "multiple"), (2, 99, "exist"), (0, 1, "another")]:
+        wrong = generator.copy()
+        wrong[row] = value
+        report = check(replace(certificate, generator=wrong))
+        assert report.verdict is Verdict.UNKNOWN
+        assert word in report.reason
+    assert check(replace(certificate, source=certificate.source[::-1].copy())).verdict is Verdict.UNKNOWN
+
+
+def test_unknown_loss(certificate: OptimalityCertificate) -> None:
+    assert "loss" in check(replace(certificate, loss="mean")).reason
+
+
+def test_wrong_types_and_shapes(certificate: OptimalityCertificate) -> None:
+    for name, value in [
+        ("W", certificate.W[:-1]),
+        ("U", certificate.U.astype(np.float32)),
+        ("V", certificate.V[:, :-1]),
+        ("source", certificate.source.astype(np.int32)),
+        ("complementarity", certificate.complementarity[:-1]),
+    ]:
+        assert check(replace(certificate, **{name: value})).verdict is Verdict.UNKNOWN
+
+
+@given(programs(max_n=5), SEEDS)
+def test_rounded_objective_and_bound_against_rational_arithmetic(program: TrainingProgram, seed: int) -> None:
+    def exact(value: float) -> Fraction:
+        return Fraction(float(value))
+
+    U, V = list(networks(program, seed, count=1))[1]
+    n, d, c = program.shape
+    m = U.shape[1]
+    total = Fraction(0)
+    for i in range(n):
+        hidden = [max(sum(exact(program.X[i, k]) * exact(U[k, j]) for k in range(d)), Fraction(0)) for j in range(m)]
+        for o in range(c):
+            total += (sum(hidden[j] * exact(V[o, j]) for j in range(m)) - exact(program.Y[i, o])) ** 2
+    decay = sum(exact(x) ** 2 for x in [*U.flat, *V.flat])
+    objective = total / 2 + exact(program.gamma) / 2 * decay
+    rounded = network_objective(program.X, program.Y, program.gamma, U, V)
+    assert objective <= Fraction(rounded) <= objective * (1 + Fraction(1, 10**9)) + Fraction(1, 10**12)
+    W = rng(seed).standard_normal((n, c))
+    value = sum(exact(w) * exact(y) - exact(w) ** 2 / 2 for w, y in zip(W.flat, program.Y.flat, strict=True))
+    assert Fraction(dual_value(W, program.Y)) <= value <= Fraction(dual_value(W, program.Y)) + Fraction(1, 10**10)

@@ -1,0 +1,37 @@
+"""Shared fixtures. Reference data may lie in a folder ``shared`` beside the checkout; tests skip without it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("certnet", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("certnet")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def paper_data() -> Callable[[str], tuple[np.ndarray, np.ndarray]]:
+    """(X_train, Y_train) of a data set of arXiv 2410.22311 by name."""
+    folder = SHARED / "paper"
+    if not folder.is_dir():
+        pytest.skip("the paper's data sets are not beside this checkout")
+
+    def load(name: str) -> tuple[np.ndarray, np.ndarray]:
+        with np.load(folder / f"{name}.npz", allow_pickle=False) as data:
+            return data["X_train"], data["Y_train"]
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def reference_values() -> dict[str, dict[str, float]]:
+    """Per ``set/γ``: exact_lower ≤ p_∞ ≤ exact_upper and dnn, the relaxation's optimum."""
+    file = SHARED / "paper" / "reference_values.json"
+    if not file.is_file():
+        pytest.skip("the reference values are not beside this checkout")
+    return json.loads(file.read_text())

@@ -1,0 +1,72 @@
+"""The lifted cone: its coordinates, its face, and the forms on it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from formulations import InputError, LiftedSpace
+from tests.strategies import SEEDS, rng
+
+
+@st.composite
+def spaces(draw: st.DrawFn) -> LiftedSpace:
+    A = rng(draw(SEEDS)).standard_normal((draw(st.integers(0, 6)), draw(st.integers(1, 4))))
+    return LiftedSpace(A, draw(st.integers(0, 3)))
+
+
+@given(spaces(), SEEDS)
+def test_lifted_points_belong_to_the_cone(space: LiftedSpace, seed: int) -> None:
+    z = rng(seed).standard_normal((space.dimension, 5))
+    lam = space.lift(z)
+    assert lam.shape == (space.order, 5)
+    # α − β = Az holds up to one rounding of the product.
+    assert space.contains(lam, tolerance=1e-14)
+
+
+@given(spaces(), SEEDS)
+def test_face_coordinates_describe_the_lifted_point(space: LiftedSpace, seed: int) -> None:
+    random = rng(seed)
+    lam = space.lift(random.standard_normal(space.dimension), random.standard_normal(space.outputs))
+    np.testing.assert_allclose(space.expand(space.face(lam)), lam, atol=1e-14)
+    np.testing.assert_allclose(space.basis @ space.face(lam), lam, atol=1e-14)
+
+
+@given(spaces(), SEEDS)
+def test_moment_and_pull_back_are_adjoint(space: LiftedSpace, seed: int) -> None:
+    random = rng(seed)
+    S = random.standard_normal((space.face_order, space.face_order))
+    Q = random.standard_normal((space.order, space.order))
+    S, Q = S + S.T, Q + Q.T
+    J = space.basis
+    np.testing.assert_allclose(space.moment(S), J @ S @ J.T, atol=1e-12)
+    np.testing.assert_allclose(space.pull_back(Q), J.T @ Q @ J, atol=1e-12)
+
+
+@pytest.mark.parametrize(("position", "residual"), [(0, "face"), (3, "face"), (7, "face")])
+def test_a_moved_coordinate_leaves_the_cone(position: int, residual: str) -> None:
+    space = LiftedSpace(rng(1).standard_normal((3, 2)))
+    lam = space.lift(np.array([1.0, -2.0]))
+    lam[position] += 1.0
+    assert getattr(space.residuals(lam), residual) > 0.1
+    assert not space.contains(lam, tolerance=1e-6)
+
+
+def test_negative_and_overlapping_parts_are_told_apart() -> None:
+    space = LiftedSpace(np.array([[1.0]]))
+    assert space.residuals(np.array([2.0, 1.0, 1.0])).complementarity == 2.0
+    assert space.residuals(np.array([-1.0, 0.0, -1.0])).sign == 1.0
+
+
+def test_nan_is_no_member() -> None:
+    space = LiftedSpace(np.array([[1.0]]))
+    assert not space.contains(np.array([np.nan, 0.0, 1.0]), tolerance=np.inf)
+
+
+def test_bad_generators_are_refused() -> None:
+    with pytest.raises(InputError, match="finite"):
+        LiftedSpace(np.array([[np.nan]]))
+    with pytest.raises(InputError, match="matrix"):
+        LiftedSpace(np.zeros(3))
+    with pytest.raises(InputError, match="entries"):
+        LiftedSpace(np.eye(2)).residuals(np.zeros(3))

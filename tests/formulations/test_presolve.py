@@ -1,0 +1,125 @@
+"""Presolve and undo change neither objective nor bound."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from formulations import InputError, RawDual, RawPrimal, TrainingProgram, merge_rows, presolve, rescale
+from formulations.rows import ZERO_ROW
+from tests.strategies import SEEDS, networks, programs, rng
+
+
+def random_dual(program, random: np.random.Generator) -> RawDual:
+    N = random.standard_normal((2 * program.space.neurons,) * 2)
+    return RawDual(random.standard_normal(program.target.shape), N + N.T)
+
+
+@given(programs(), SEEDS)
+def test_objective_of_a_network_survives_both_reductions(program: TrainingProgram, seed: int) -> None:
+    presolved = presolve(program)
+    for U, V in networks(program, seed, count=4):
+        objective = program.objective(U, V)
+        merged = merge_rows(program).program
+        lam = merged.space.lift(U, V)
+        assert merged.to_original(merged.value(lam @ lam.T)) == pytest.approx(objective, rel=1e-9, abs=1e-9)
+        if presolved is None:
+            continue
+        scaling = presolved.scaling
+        # φvᵀ scales with t·s_v, where s_v² is the mean of the metric that was divided out.
+        s_v = np.sqrt(np.trace(scaling.transform.T @ scaling.transform) / scaling.transform.shape[1])
+        inside = scaling.undo_z(scaling.apply_z(U))
+        lam = scaling.program.space.lift(scaling.apply_z(U), V / s_v / np.sqrt(scaling.moment_scale))
+        value = scaling.program.to_original(scaling.program.value(lam @ lam.T))
+        assert value == pytest.approx(program.objective(inside, V), rel=1e-7, abs=1e-7 * max(1.0, objective))
+        assert value <= objective * (1 + 1e-7) + 1e-7
+        z_moment = scaling.apply_z(U) @ scaling.apply_z(U).T
+        S = np.zeros((scaling.program.space.face_order,) * 2)
+        N = scaling.program.space.neurons
+        S[N : N + len(z_moment), N : N + len(z_moment)] = z_moment
+        moment = scaling.undo_primal(RawPrimal(S, program.shape[2]))
+        np.testing.assert_allclose(moment, inside @ inside.T, rtol=1e-5, atol=1e-6 * np.abs(moment).max())
+
+
+@given(programs(), SEEDS)
+def test_dual_value_survives_both_reductions(program: TrainingProgram, seed: int) -> None:
+    presolved = presolve(program)
+    if presolved is None:
+        return
+    dual = random_dual(presolved.program, rng(seed))
+    merged = presolved.undo_dual(dual)
+    value = presolved.program.to_original(presolved.program.dual_value(dual.W))
+    W = presolved.rows.undo_W(merged.W)
+    scale = 1 + float(np.sum(W**2))
+    assert presolved.rows.program.to_original(presolved.rows.program.dual_value(merged.W)) == pytest.approx(
+        value, abs=1e-10 * scale
+    )
+    assert float(np.sum(W * program.Y) - 0.5 * np.sum(W**2)) == pytest.approx(value, abs=1e-10 * scale)
+    np.testing.assert_allclose(presolved.rows.merge_W(W), merged.W, atol=1e-10 * np.sqrt(scale))
+    back = presolved.scaling.apply_dual(merged)
+    np.testing.assert_allclose(back.W, dual.W, rtol=1e-12)
+    np.testing.assert_allclose(back.N, dual.N, rtol=1e-12)
+
+
+@given(programs(), SEEDS)
+def test_slack_forms_agree_up_to_one_factor(program: TrainingProgram, seed: int) -> None:
+    presolved = presolve(program)
+    if presolved is None:
+        return
+    random = rng(seed)
+    scaled, merged = presolved.program, presolved.rows.program
+    dual = random_dual(scaled, random)
+    undone = presolved.undo_dual(dual)
+    S, T = scaled.slack(dual.W, dual.N), merged.slack(undone.W, undone.N)
+    z = random.standard_normal((scaled.space.dimension, 6))
+    inner = scaled.space.with_outputs(0).face(scaled.space.with_outputs(0).lift(z))
+    outer = merged.space.with_outputs(0).face(merged.space.with_outputs(0).lift(presolved.scaling.undo_z(z)))
+    left = np.sum(outer * (T @ outer), axis=0)
+    right = presolved.scaling.form_ratio * np.sum(inner * (S @ inner), axis=0)
+    size = np.abs(right).max() + presolved.scaling.form_ratio * np.abs(S).max() * np.sum(inner**2, axis=0).max()
+    np.testing.assert_allclose(left, right, atol=1e-7 * size)
+
+
+@given(programs())
+def test_rescaled_programs_have_unit_generators(program: TrainingProgram) -> None:
+    merged = merge_rows(program).program
+    if merged.space.neurons:
+        generators = rescale(merged).program.space.generators
+        np.testing.assert_allclose(np.linalg.norm(generators, axis=1), 1.0, rtol=1e-12)
+        assert generators.shape[1] == np.linalg.matrix_rank(generators)
+
+
+def test_zero_rows_and_merged_rows_leave_their_constant() -> None:
+    X = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+    Y = np.array([[2.0], [1.0], [3.0]])
+    merged = merge_rows(TrainingProgram(X, Y, 1.0))
+    assert merged.rows.generator.tolist() == [ZERO_ROW, 0, 0]
+    # ½·2² of the zero row, and ½·(1² + 1²) of the two targets around their mean 2.
+    assert merged.program.constant == pytest.approx(3.0)
+    assert merged.program.weight.tolist() == pytest.approx([np.sqrt(2.0)])
+    assert merged.program.target[0, 0] == pytest.approx(4.0 / np.sqrt(2.0))
+
+
+def test_all_zero_data_has_nothing_to_solve() -> None:
+    assert presolve(TrainingProgram(np.zeros((3, 2)), np.ones((3, 1)), 1.0)) is None
+
+
+@pytest.mark.parametrize(
+    ("X", "Y", "gamma", "word"),
+    [
+        ([[np.nan]], [[1.0]], 1.0, "nan"),
+        ([[1.0]], [[np.inf]], 1.0, "inf"),
+        ([[1.0], [2.0]], [[1.0]], 1.0, "rows"),
+        ([[1.0]], [[1.0]], 0.0, "gamma"),
+        ([[1.0]], [[1.0]], -1.0, "gamma"),
+        ([[1.0]], [[1.0]], np.nan, "gamma"),
+        ([[1.0]], [["a"]], 1.0, "real numbers"),
+        ([[1.0 + 1.0j]], [[1.0]], 1.0, "real numbers"),
+        (np.zeros((0, 2)), np.zeros((0, 1)), 1.0, "empty"),
+        (np.zeros((2, 2, 2)), np.zeros((2, 1)), 1.0, "dimensions"),
+        ([[1e200]], [[1.0]], 1.0, "rescale"),
+    ],
+)
+def test_bad_data_get_one_sentence(X, Y, gamma: float, word: str) -> None:
+    with pytest.raises(InputError, match=word) as caught:
+        TrainingProgram(X, Y, gamma)
+    assert "\n" not in str(caught.value)

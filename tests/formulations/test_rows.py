@@ -1,0 +1,59 @@
+"""Exact reduction of rows: what is merged is parallel in rational arithmetic, and nothing else is."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from formulations import TrainingProgram, reduce_rows
+from formulations.rows import ZERO_ROW, are_parallel, scale_rows
+from tests.strategies import programs
+
+
+@given(programs())
+def test_every_row_is_its_ratio_times_its_generator(program: TrainingProgram) -> None:
+    rows = reduce_rows(program.X)
+    for i, g in enumerate(rows.generator):
+        if g == ZERO_ROW:
+            assert not program.X[i].any()
+            assert rows.ratio[i] == 0
+            continue
+        np.testing.assert_allclose(program.X[i], rows.ratio[i] * rows.generators[g], rtol=1e-15, atol=0)
+        pivot = int(np.argmax(np.abs(rows.generators[g])))
+        kappa = Fraction(float(program.X[i, pivot])) / Fraction(float(rows.generators[g, pivot]))
+        assert all(
+            Fraction(float(x)) == kappa * Fraction(float(a))
+            for x, a in zip(program.X[i], rows.generators[g], strict=True)
+        )
+
+
+@given(programs())
+def test_scaling_of_generators_is_exact(program: TrainingProgram) -> None:
+    rows = reduce_rows(program.X)
+    np.testing.assert_array_equal(np.ldexp(rows.generators, rows.exponent[:, None]), program.X[rows.source])
+    largest = np.abs(rows.generators).max(axis=1, initial=0.0)
+    assert ((largest >= 1) & (largest < 2)).all()
+
+
+def test_known_groups() -> None:
+    X = np.array([[1.0, 2.0], [0.0, 0.0], [-2.0, -4.0], [2.0, 1.0], [0.5, 1.0]])
+    rows = reduce_rows(X)
+    assert rows.generator.tolist() == [0, ZERO_ROW, 0, 1, 0]
+    assert rows.feature.tolist() == [0, ZERO_ROW, 2, 1, 0]
+
+
+def test_parallel_up_to_rounding_is_not_parallel() -> None:
+    x = np.array([0.1, 0.2, 0.7])
+    y = 3.0 * x
+    assert not are_parallel(x, y)
+    assert are_parallel(x, 4.0 * x)
+    assert are_parallel(np.array([1.0, 3.0]), np.array([3.0, 9.0]))
+    assert not are_parallel(np.array([1.0, 0.0]), np.array([1.0, 5e-324]))
+
+
+@pytest.mark.parametrize("row", [[1e300, 1e-300], [5e-324, 1.0], [1e-310, 3e-320]])
+def test_extreme_rows_are_scaled_exactly_or_not_at_all(row: list[float]) -> None:
+    X = np.array([row])
+    generators, exponent = scale_rows(X)
+    np.testing.assert_array_equal(np.ldexp(generators, exponent[:, None]), X)
