@@ -5,7 +5,7 @@ For generators A (N×k) and the form  F(λ) = zᵀEz·κ − ‖Wᵀφ‖² − 
     M = WWᵀ + N + ½ diag(t) at (α_i, β_i),     S_ββ = −(M_αα + M_αβ + M_βα + M_ββ),
     S_βz = −(M_αα + M_βα) A,                   S_zz = κE − Aᵀ M_αα A,
 
-where N is symmetric 2N×2N. F ≥ 0 on K(A) if N ≥ 0 and S ⪰ 0 (math: docs/mathematics.md, "From a dual to a bound").
+where N is symmetric 2N×2N. F ≥ 0 on K(A) if N ≥ 0 and S ⪰ 0 (math: docs/how-it-works.md, "From a dual to a bound").
 """
 
 import numpy as np

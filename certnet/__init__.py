@@ -1,0 +1,90 @@
+"""certnet: train a two-layer ReLU network through its lifted semidefinite relaxation, and prove how good it is.
+
+This is the one namespace for users. Names are loaded on first use, so that ``import certnet`` stays quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from certificates import (
+        CheckReport,
+        OptimalityCertificate,
+        Verdict,
+        check,
+        read_certificate,
+        repair,
+        write_certificate,
+    )
+    from certnet.job import Event, TrainingResult, train
+    from certnet.network import TwoLayerNetwork
+    from certnet.solvers import SolverResult, SolveStatus, available_solvers, solve
+    from certnet.training import FitResult, fit
+    from formulations import CertnetError, InputError, LiftedProgram, LiftedSpace, RawDual, TrainingProgram, presolve
+
+_HOMES = {
+    "certificates": (
+        "CheckReport",
+        "OptimalityCertificate",
+        "Verdict",
+        "check",
+        "read_certificate",
+        "repair",
+        "write_certificate",
+    ),
+    "certnet.job": ("Event", "TrainingResult", "train"),
+    "certnet.network": ("TwoLayerNetwork",),
+    "certnet.solvers": ("SolveStatus", "SolverResult", "available_solvers", "solve"),
+    "certnet.training": ("FitResult", "fit"),
+    "formulations": (
+        "CertnetError",
+        "InputError",
+        "LiftedProgram",
+        "LiftedSpace",
+        "RawDual",
+        "TrainingProgram",
+        "presolve",
+    ),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CertnetError",
+    "CheckReport",
+    "Event",
+    "FitResult",
+    "InputError",
+    "LiftedProgram",
+    "LiftedSpace",
+    "OptimalityCertificate",
+    "RawDual",
+    "SolveStatus",
+    "SolverResult",
+    "TrainingProgram",
+    "TrainingResult",
+    "TwoLayerNetwork",
+    "Verdict",
+    "available_solvers",
+    "check",
+    "fit",
+    "presolve",
+    "read_certificate",
+    "repair",
+    "solve",
+    "train",
+    "write_certificate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'certnet' has no attribute {name!r}; it offers {', '.join(__all__)}.")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
