@@ -1,0 +1,144 @@
+"""One Newton system of the interior point: HKM direction, Schur complement, step length."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg as sl
+
+from certnet.solvers._rank_two import RankTwoMap
+from formulations._validation import FloatArray
+
+REGULARISATION = (1e-13, 1e-10, 1e-7)
+REFINEMENTS = 2
+
+
+def symmetric(A: FloatArray) -> FloatArray:
+    """(A + Aᵀ)/2."""
+    half: FloatArray = 0.5 * (A + A.T)
+    return half
+
+
+def is_positive_definite(A: FloatArray) -> bool:
+    """True when Cholesky's factorisation of A runs through."""
+    try:
+        np.linalg.cholesky(A)
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
+def longest_step(X: FloatArray, direction: FloatArray) -> float:
+    """Largest a with ``X + a·direction ⪰ 0`` for X ≻ 0."""
+    L = np.linalg.cholesky(X)
+    half = sl.solve_triangular(L, direction, lower=True, check_finite=False)
+    inner = sl.solve_triangular(L, half.T, lower=True, check_finite=False)
+    least = float(sl.eigvalsh(symmetric(inner), subset_by_index=[0, 0])[0])
+    return np.inf if least >= 0 else -1.0 / least
+
+
+def longest_positive_step(x: FloatArray, direction: FloatArray) -> float:
+    """Largest a with ``x + a·direction ≥ 0`` for x > 0."""
+    down = direction < 0
+    return float(np.min(-x[down] / direction[down])) if down.any() else np.inf
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """Changes of (S, M, y, z)."""
+
+    S: FloatArray
+    M: FloatArray
+    y: FloatArray
+    z: FloatArray
+
+
+class NewtonSystem:
+    """Linearised optimality conditions at (S, M, y, z).
+
+    Constraints are ordered W, t, products: ``losses`` entries of W carry an identity (their own square), the entries
+    from ``fixed`` on are products with values z and multipliers y.
+    """
+
+    def __init__(
+        self,
+        constraints: RankTwoMap,
+        point: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
+        residual: tuple[FloatArray, FloatArray],
+        sizes: tuple[int, int],
+    ) -> None:
+        self._map = constraints
+        self._S, self._M, y, self._z = point
+        self._rows, self._dual_matrix = residual
+        self._losses, self._fixed = sizes
+        self._y = y[self._fixed :]
+        self._inverse = symmetric(np.linalg.inv(self._M))
+        self._diagonal = np.zeros(len(y))
+        self._diagonal[: self._losses] = 1.0
+        self._diagonal[self._fixed :] = self._z / self._y
+        self._drift = symmetric(self._S @ self._dual_matrix @ self._inverse)
+        self._factorise()
+
+    def _factorise(self) -> None:
+        P, Q = self._map.gram(self._S), self._map.gram(self._inverse)
+        diagonal = self._map.schur_diagonal(P, Q) + self._diagonal
+        self._scale = 1.0 / np.sqrt(diagonal)
+        for shift in REGULARISATION:
+            H = self._map.schur(P, Q, self._scale)
+            H[np.diag_indices(len(H))] = 1.0 + shift
+            try:
+                # H is in C order with its lower triangle filled; its transpose goes to LAPACK without a copy.
+                self._factor = sl.cho_factor(H.T, lower=False, overwrite_a=True, check_finite=False)
+            except np.linalg.LinAlgError:
+                continue
+            return
+        raise np.linalg.LinAlgError("The Schur complement lost positive definiteness.")
+
+    def _solve(self, rhs: FloatArray) -> FloatArray:
+        solution: FloatArray = self._scale * sl.cho_solve(self._factor, self._scale * rhs, check_finite=False)
+        return solution
+
+    def direction(self, mu: float, predictor: Direction | None = None) -> Direction:
+        """Direction towards the central path at ``mu``, with Mehrotra's second-order term of a predictor."""
+        base = mu * self._inverse - self._S
+        shift = mu / self._y - self._z
+        if predictor is not None:
+            base = base - symmetric(predictor.S @ predictor.M @ self._inverse)
+            shift = shift - predictor.z * predictor.y[self._fixed :] / self._y
+        rhs = self._rows - self._map(base - self._drift)
+        rhs[self._fixed :] += shift
+        y = self._solve(rhs)
+        adjoint = self._map.adjoint(y)
+        S = base - self._drift + symmetric(self._S @ adjoint @ self._inverse)
+        M = self._dual_matrix - adjoint
+        z = shift - self._z / self._y * y[self._fixed :]
+        for _ in range(REFINEMENTS):
+            # What rounding left of the linear equations is solved for again; the correction is small, and so is its
+            # own rounding error.
+            error = self._rows - self._map(S)
+            error[: self._losses] -= y[: self._losses]
+            error[self._fixed :] += z
+            change = self._solve(error)
+            adjoint = self._map.adjoint(change)
+            S = S + symmetric(self._S @ adjoint @ self._inverse)
+            M = M - adjoint
+            y = y + change
+            z = z - self._z / self._y * change[self._fixed :]
+        return Direction(S, symmetric(M), y, z)
+
+    def step(self, direction: Direction) -> float:
+        """Largest common step that keeps S, M, z and the products' multipliers nonnegative.
+
+        Primal and dual share it because W is a primal residual and a dual multiplier at once.
+        """
+        return min(
+            longest_step(self._S, direction.S),
+            longest_step(self._M, direction.M),
+            longest_positive_step(self._z, direction.z),
+            longest_positive_step(self._y, direction.y[self._fixed :]),
+        )
+
+    def complementarity(self, direction: Direction, step: float) -> float:
+        """⟨S, M⟩ + ⟨z, y⟩ after a step."""
+        matrices = float(np.sum((self._S + step * direction.S) * (self._M + step * direction.M)))
+        y = self._y + step * direction.y[self._fixed :]
+        return matrices + float(y @ (self._z + step * direction.z))

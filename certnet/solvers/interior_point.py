@@ -1,0 +1,308 @@
+"""Structured primal-dual interior point for the DNN relaxation, with lazily added products.
+
+Every constraint matrix on the face is of rank two, so the Schur complement of the HKM direction is gathered from two
+Gram matrices (``certnet.solvers._rank_two``). Of the products ``G_pq ≥ 0`` only those that an iterate violates become
+constraints; the others keep the multiplier 0, so each dual iterate is one of the full relaxation whatever is still
+missing. Rounds start afresh: a central start takes fewer Newton steps than a repaired old iterate.
+Directions: Helmberg, Rendl, Vanderbei, Wolkowicz 1996; predictor and corrector: Mehrotra 1992.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from certnet.solvers._face_problem import FaceProblem, face_problem, feasible_multipliers
+from certnet.solvers._newton import NewtonSystem, is_positive_definite
+from certnet.solvers._rank_two import RankTwoMap
+from certnet.solvers._session import Session, native_version
+from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus
+from formulations import LiftedProgram, RawDual, RawPrimal
+from formulations._validation import FloatArray, IntArray
+
+MAX_ITERATIONS = 400
+"""Default limit on Newton steps over all rounds."""
+
+MAX_PRODUCTS = 8000
+"""Default limit on products; the Schur complement is a square matrix of about that order."""
+
+FIRST_GAP = 0.5
+GAP_REDUCTION = 0.1
+PRODUCTS_PER_ORDER = 5
+PRIMAL_START = 10.0
+DUAL_START = 1.0
+STEP_FRACTION = 0.95
+SHORT_STEP = 1e-2
+SHORT_STEPS = 4
+RESET_RESIDUAL = 1e-6
+WARM_SIZE = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class _Iterate:
+    """S and M ≻ 0, multipliers y = (W, t, N_pq) and values z > 0 of the products (p, q)."""
+
+    S: FloatArray
+    M: FloatArray
+    y: FloatArray
+    z: FloatArray
+    p: IntArray
+    q: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class _Measure:
+    """Residuals, objectives and products of an iterate."""
+
+    rows: FloatArray
+    dual_matrix: FloatArray
+    mu: float
+    primal: float
+    dual: float
+    primal_residual: float
+    dual_residual: float
+    moments: FloatArray
+
+    @property
+    def gap(self) -> float:
+        """Relative distance of the two objectives."""
+        return abs(self.primal - self.dual) / max(abs(self.primal), abs(self.dual), 1e-300)
+
+    def within(self, tolerance: float) -> bool:
+        """True when both residuals and the gap are at most ``tolerance``; NaN fails."""
+        return self.primal_residual <= tolerance and self.dual_residual <= tolerance and self.gap <= tolerance
+
+
+@dataclass(frozen=True)
+class InteriorPointSolver:
+    """Interior point for programs of up to about 150 generators.
+
+    Attributes:
+        max_products: the most products that may become constraints.
+    """
+
+    max_products: int = MAX_PRODUCTS
+    name: str = "interior-point"
+
+    def unavailable(self) -> str | None:
+        """Always None: the solver needs numpy and scipy alone."""
+        return None
+
+    def solve(self, program: LiftedProgram, options: SolverOptions) -> SolverResult:
+        """Solve the DNN relaxation and return the last primal and the best strictly feasible dual iterate.
+
+        The face matrix S of the result has an output block. ``options.warm_start`` tells which products to start from.
+        """
+        run = _Run(program, options, self.max_products)
+        try:
+            status = run.solve()
+        except KeyboardInterrupt:
+            status = SolveStatus.INTERRUPTED
+        return run.result(status, self.name)
+
+
+class _Run:
+    """State of one solve. ``iterate``, ``best`` and their measures are replaced whole, so an interrupt finds them
+    consistent."""
+
+    def __init__(self, program: LiftedProgram, options: SolverOptions, max_products: int) -> None:
+        self.session = Session(options)
+        self.program = program
+        self.options = options
+        self.max_products = max_products
+        self.problem: FaceProblem = face_problem(program)
+        self.limit = MAX_ITERATIONS if options.max_iterations is None else options.max_iterations
+        self.iterations = 0
+        self.rounds = 0
+        self.measure: _Measure | None = None
+        empty = np.zeros(0, dtype=np.int64)
+        y = feasible_multipliers(self.problem)
+        self.best = self.problem.raw_dual(y, empty, empty)
+        self.best_value = program.dual_value(self.best.W)
+        p, q = self._warm_products()
+        self.iterate = self._start(p, q)
+
+    def _warm_products(self) -> tuple[IntArray, IntArray]:
+        warm = self.options.warm_start
+        dual = None if warm is None else warm[1]
+        neurons = self.program.space.neurons
+        if dual is None or dual.N.shape != (2 * neurons, 2 * neurons):
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        size = np.where(_is_product(neurons), dual.N, 0.0)
+        p, q = np.nonzero(size > WARM_SIZE * max(float(size.max()), 1e-300))
+        largest = np.argsort(-size[p, q], kind="stable")[: self.max_products]
+        return p[largest], q[largest]
+
+    def _start(self, p: IntArray, q: IntArray) -> _Iterate:
+        order = self.problem.order
+        dual = DUAL_START * self.program.gamma
+        y = np.zeros(self.problem.fixed + len(p))
+        y[self.problem.fixed :] = dual
+        return _Iterate(PRIMAL_START * np.eye(order), dual * np.eye(order), y, np.full(len(p), PRIMAL_START), p, q)
+
+    def solve(self) -> SolveStatus:
+        """Rounds of Newton steps; each ends at its own tolerance and is followed by more products."""
+        tolerance = self.options.tolerance
+        target = max(FIRST_GAP, tolerance)
+        while True:
+            status = self._round(target)
+            if status not in (SolveStatus.CONVERGED, SolveStatus.INACCURATE) or self.measure is None:
+                return status
+            self.rounds += 1
+            iterate, added = self._add_products(self.measure)
+            if added:
+                self.iterate = iterate
+            elif target <= tolerance:
+                missing = not (self._violation(self.measure) >= -max(tolerance, 1e-7))
+                return SolveStatus.INACCURATE if missing else status
+            elif status is SolveStatus.INACCURATE:
+                return status
+            target = max(target * GAP_REDUCTION, tolerance)
+
+    def _round(self, target: float) -> SolveStatus:
+        """Newton steps until ``target`` is met. INACCURATE when no further progress is possible."""
+        short = 0
+        while True:
+            iterate, constraints = self.iterate, self.problem.with_products(self.iterate.p, self.iterate.q)
+            iterate, measure = self._measure(iterate, constraints)
+            self.iterate, self.measure = iterate, measure
+            if self._report(iterate, measure) is not None:
+                return SolveStatus.STOPPED
+            if measure.within(target):
+                return SolveStatus.CONVERGED
+            if self.session.out_of_time():
+                return SolveStatus.TIME_LIMIT
+            if self.iterations >= self.limit:
+                return SolveStatus.ITERATION_LIMIT
+            if short >= SHORT_STEPS:
+                return SolveStatus.INACCURATE
+            try:
+                following, step = self._newton(iterate, measure, constraints)
+            except (np.linalg.LinAlgError, ValueError):
+                # scipy raises ValueError for entries that are not finite; the iterate before it is kept.
+                return SolveStatus.INACCURATE
+            self.iterations += 1
+            short = 0 if step > SHORT_STEP else short + 1
+            self.iterate = following
+
+    def _newton(self, at: _Iterate, measure: _Measure, constraints: RankTwoMap) -> tuple[_Iterate, float]:
+        system = NewtonSystem(
+            constraints,
+            (at.S, at.M, at.y, at.z),
+            (measure.rows, measure.dual_matrix),
+            (self.problem.losses, self.problem.fixed),
+        )
+        predictor = system.direction(0.0)
+        step = min(1.0, system.step(predictor))
+        size = len(at.S) + len(at.z)
+        ratio = system.complementarity(predictor, step) / (size * measure.mu)
+        centring = min(1.0, max(1e-6, ratio**3))
+        direction = system.direction(centring * measure.mu, predictor)
+        step = min(1.0, STEP_FRACTION * system.step(direction))
+        following = replace(
+            at,
+            S=at.S + step * direction.S,
+            M=at.M + step * direction.M,
+            y=at.y + step * direction.y,
+            z=at.z + step * direction.z,
+        )
+        if not (is_positive_definite(following.S) and is_positive_definite(following.M)):
+            raise np.linalg.LinAlgError("The step left the cone by rounding.")
+        return following, step
+
+    def _measure(self, at: _Iterate, constraints: RankTwoMap) -> tuple[_Iterate, _Measure]:
+        """Residuals of an iterate. A tiny dual residual is removed exactly, which makes y strictly feasible."""
+        problem, program = self.problem, self.program
+        losses, fixed = problem.losses, problem.fixed
+        slack = problem.cost - constraints.adjoint(at.y)
+        scale = float(np.linalg.norm(problem.cost))
+        dual_residual = float(np.linalg.norm(slack - at.M)) / scale
+        W = at.y[:losses].reshape(program.target.shape)
+        if dual_residual <= RESET_RESIDUAL and is_positive_definite(slack):
+            at, dual_residual = replace(at, M=slack), 0.0
+            self._keep(at, program.dual_value(W))
+        moments = constraints.gram(at.S)
+        values = constraints.weight * moments[constraints.first, constraints.second]
+        rows = -values
+        rows[:losses] += problem.target - at.y[:losses]
+        rows[fixed:] += at.z
+        complementarity = float(np.sum(at.S * at.M) + at.y[fixed:] @ at.z)
+        loss = 0.5 * float(np.sum((problem.target - values[:losses]) ** 2))
+        return at, _Measure(
+            rows=rows,
+            dual_matrix=slack - at.M,
+            mu=complementarity / (len(at.S) + len(at.z)),
+            primal=loss + float(np.sum(problem.cost * at.S)),
+            dual=program.dual_value(W),
+            primal_residual=float(np.linalg.norm(rows)) / (1.0 + float(np.linalg.norm(problem.target))),
+            dual_residual=dual_residual,
+            moments=moments,
+        )
+
+    def _keep(self, at: _Iterate, value: float) -> None:
+        if value > self.best_value:
+            self.best = self.problem.raw_dual(at.y, at.p, at.q)
+            self.best_value = value
+
+    def _correlations(self, measure: _Measure) -> FloatArray:
+        """``G_pq / √(G_pp G_qq)``; a product is judged by it because rows differ in size."""
+        neurons = self.program.space.neurons
+        G = measure.moments[: 2 * neurons, : 2 * neurons]
+        size = np.sqrt(np.maximum(np.diag(G), 1e-14))
+        return np.where(_is_product(neurons), G / np.outer(size, size), 0.0)
+
+    def _violation(self, measure: _Measure) -> float:
+        return float(np.min(self._correlations(measure), initial=0.0))
+
+    def _add_products(self, measure: _Measure) -> tuple[_Iterate, int]:
+        """A fresh start with the most violated products added, and how many they are."""
+        at = self.iterate
+        correlation = self._correlations(measure)
+        correlation[at.p, at.q] = 0.0
+        p, q = np.nonzero(correlation < -self.options.tolerance)
+        room = self.max_products - len(at.p)
+        count = min(max(PRODUCTS_PER_ORDER * self.problem.order, len(at.p)), room, len(p))
+        worst = np.argsort(correlation[p, q], kind="stable")[: max(count, 0)]
+        iterate = self._start(np.concatenate([at.p, p[worst]]), np.concatenate([at.q, q[worst]]))
+        return iterate, len(worst)
+
+    def _report(self, at: _Iterate, measure: _Measure) -> SolveStatus | None:
+        return self.session.report(
+            iteration=self.iterations,
+            objective=measure.primal,
+            primal_residual=measure.primal_residual,
+            dual_residual=measure.dual_residual,
+            rank=len(at.S),
+            dual=lambda: RawDual(self.best.W.copy(), self.best.N.copy()),
+        )
+
+    def result(self, status: SolveStatus, name: str) -> SolverResult:
+        """The last primal iterate, and the strictly feasible dual of largest value."""
+        measure = self.measure
+        primal = RawPrimal(self.iterate.S, self.program.space.outputs)
+        return SolverResult(
+            primal=primal,
+            dual=self.best,
+            objective=self.program.value(self.program.space.moment(primal.S)),
+            status=status,
+            message=f"{self.rounds} rounds, {len(self.iterate.p)} products.",
+            solver=name,
+            version=native_version(),
+            iterations=self.iterations,
+            seconds=self.session.seconds(),
+            primal_residual=np.inf if measure is None else measure.primal_residual,
+            dual_residual=np.inf if measure is None else measure.dual_residual,
+            statistics={
+                "rounds": float(self.rounds),
+                "products": float(len(self.iterate.p)),
+                "gap": np.inf if measure is None else measure.gap,
+                "dual_value": self.best_value,
+            },
+        )
+
+
+def _is_product(neurons: int) -> FloatArray:
+    """Mask of positions p < q of φ that are products: not complementary, and no square (those are ≥ 0 anyway)."""
+    mask = np.triu(np.ones((2 * neurons, 2 * neurons), dtype=bool), 1)
+    neuron = np.arange(neurons)
+    mask[neuron, neurons + neuron] = False
+    return mask
