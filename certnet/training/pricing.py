@@ -1,0 +1,401 @@
+"""Pricing: local maximisers of ‖Wᵀ(Xu)₊‖ over the unit sphere, and all of them in the plane.
+
+Ascent goes along great circles, and on each the best point is found exactly: between the n angles at which a data
+row changes sign, the squared value is one sinusoid. Each circle leads to the best direction of the current activation
+pattern (an eigenvector), so that bad scaling of X does no harm. Where the best point lies on a kink x_iᵀu = 0, that row
+is held at zero from then on, and released once that pays; hence maximisers on kinks are found to full accuracy.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from formulations._validation import FloatArray, IntArray
+from formulations.errors import InputError
+
+BoolArray = NDArray[np.bool_]
+Search = Callable[[FloatArray, FloatArray], tuple[FloatArray, IntArray]]
+
+BATCH = 2_000_000
+HELD = 1e-10
+ON_KINK = 1e-14
+SAME_DIRECTION = 1e-9
+SMALLEST_GAIN = 1e-13
+
+
+@dataclass(frozen=True, eq=False)
+class Pricing:
+    """Distinct maximisers, best first.
+
+    Attributes:
+        directions: (d, k) unit vectors u.
+        values: (k,) ‖Wᵀ(Xu)₊‖. In the heuristic the first is a lower bound on h(W), in the plane it is h(W).
+    """
+
+    directions: FloatArray
+    values: FloatArray
+
+    @property
+    def best(self) -> float:
+        """The largest value, 0 when there is none."""
+        return float(self.values.max(initial=0.0))
+
+
+def values(X: FloatArray, W: FloatArray, U: FloatArray) -> FloatArray:
+    """‖Wᵀ(Xu)₊‖ for the columns u of U (d×s), as they are (not normalised)."""
+    result: FloatArray = np.linalg.norm(W.T @ np.maximum(X @ U, 0.0), axis=0)
+    return result
+
+
+def normalised(U: FloatArray) -> FloatArray:
+    """The nonzero columns of U, scaled to unit norm."""
+    size = np.abs(U).max(axis=0, initial=0.0)
+    columns = U[:, (size > 0) & np.isfinite(size)]
+    columns = columns / np.abs(columns).max(axis=0, initial=1e-300)
+    unit: FloatArray = columns / np.linalg.norm(columns, axis=0)
+    return unit
+
+
+def distinct(U: FloatArray, value: FloatArray, *, tolerance: float = SAME_DIRECTION) -> Pricing:
+    """Unit columns of U in decreasing order of value, without those whose angle to a better one has cos > 1 − tolerance."""
+    order = np.argsort(-value, kind="stable")
+    U, value = U[:, order], value[order]
+    kept = np.ones(len(value), dtype=bool)
+    # ‖u − w‖² = 2(1 − cos) is computed from the difference, because 1 − cos itself would cancel.
+    for j in range(len(value)):
+        if kept[j]:
+            near = np.sum((U[:, j + 1 :] - U[:, j : j + 1]) ** 2, axis=0) < 2 * tolerance
+            kept[j + 1 :] &= ~near
+    return Pricing(U[:, kept], value[kept])
+
+
+def price(
+    X: FloatArray,
+    W: FloatArray,
+    starts: FloatArray | None = None,
+    *,
+    samples: int = 100,
+    random_state: int | np.random.Generator = 0,
+    max_steps: int = 100,
+    deadline: float | None = None,
+) -> Pricing:
+    """Climb to local maximisers of ‖Wᵀ(Xu)₊‖, ‖u‖ = 1, from given and from drawn starts.
+
+    Args:
+        X: (n, d) data.
+        W: (n, c) dual candidate, usually a residual.
+        starts: (d, s) directions of any length, or None; every one of them is climbed.
+        samples: number of further starts, picked among Gaussian directions, whitened ones and ±x_i: half by value.
+        random_state: seed or generator.
+        max_steps: circles searched from each start.
+        deadline: value of ``time.monotonic()`` after which the points reached so far are returned.
+
+    Returns:
+        The distinct points reached; none is worse than its start.
+    """
+    X, W = np.asarray(X, dtype=np.float64), np.asarray(W, dtype=np.float64)
+    generator = np.random.default_rng(random_state)
+    d = X.shape[1]
+    given = np.zeros((d, 0)) if starts is None else normalised(np.asarray(starts, dtype=np.float64))
+    drawn = draw_starts(X, W, samples, generator) if samples else np.zeros((d, 0))
+    U = np.hstack([given, drawn])
+    if d == 1 or U.shape[1] == 0:
+        return _positive(X, W, U)
+    climber = _Climber(*_unit_rows(X, W))
+    block = max(1, BATCH // max(X.shape[0] * (W.shape[1] + 3), 1))
+    # The best of the draw look at whole circles; the others stop at the first maximum, which keeps them apart.
+    far = np.zeros(U.shape[1], dtype=bool)
+    far[given.shape[1] : given.shape[1] + (drawn.shape[1] + 1) // 2] = True
+    climbed = U.copy()
+    for group, search in ((np.flatnonzero(far), climber.farthest), (np.flatnonzero(~far), climber.nearest)):
+        for k in range(0, len(group), block):
+            part = group[k : k + block]
+            climbed[:, part] = climber.climb(U[:, part].T, search, max_steps=max_steps, deadline=deadline).T
+    U = np.where(values(X, W, climbed) >= values(X, W, U), climbed, U)
+    return _positive(X, W, U)
+
+
+def _unit_rows(X: FloatArray, W: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The same function with distinct rows of unit norm: W takes their length, and equal directions are added up."""
+    length = np.linalg.norm(X, axis=1)
+    rows = length > 0
+    unit = X[rows] / length[rows, None]
+    _, first, group = np.unique(np.round(unit, 12), axis=0, return_index=True, return_inverse=True)
+    weight = np.zeros((len(first), W.shape[1]))
+    np.add.at(weight, group.ravel(), W[rows] * length[rows, None])
+    return unit[first], weight
+
+
+def draw_starts(X: FloatArray, W: FloatArray, samples: int, generator: np.random.Generator) -> FloatArray:
+    """Starts for pricing (d×samples): half the best of a larger draw by value, half of the rest at random."""
+    n, d = X.shape
+    draw = max(4 * samples, 64)
+    _, singular, Vt = np.linalg.svd(X, full_matrices=False)
+    useful = singular > 1e-9 * singular.max(initial=1e-300)
+    gaussian = generator.standard_normal((d, draw))
+    whitened = Vt[useful].T @ (generator.standard_normal((int(useful.sum()), draw)) / singular[useful, None])
+    rows = X[generator.permutation(n)[:draw]].T
+    pool = normalised(np.hstack([gaussian, whitened, rows, -rows]))
+    order = np.argsort(-values(X, W, pool), kind="stable")
+    best = order[: (samples + 1) // 2]
+    rest = generator.permutation(order[(samples + 1) // 2 :])[: samples // 2]
+    chosen: FloatArray = pool[:, np.concatenate([best, rest])]
+    return chosen
+
+
+def price_planar(X: FloatArray, W: FloatArray) -> Pricing:
+    """All local maximisers in the plane (d = 2), by enumeration of the activation patterns; the first is h(W).
+
+    Raises:
+        InputError: X does not have two columns.
+    """
+    X, W = np.asarray(X, dtype=np.float64), np.asarray(W, dtype=np.float64)
+    if X.shape[1] != 2:
+        raise InputError(f"price_planar needs data in the plane, but X has {X.shape[1]} columns; use price.")
+    data = X[np.any(X != 0, axis=1)]
+    targets = W[np.any(X != 0, axis=1)]
+    if len(data) == 0:
+        return Pricing(np.zeros((2, 0)), np.zeros(0))
+    angle = np.arctan2(data[:, 1], data[:, 0])
+    breaks = np.unique(np.mod(np.concatenate([angle + 0.5 * np.pi, angle - 0.5 * np.pi]), 2 * np.pi))
+    end = np.append(breaks[1:], breaks[0] + 2 * np.pi)
+    middle = 0.5 * (breaks + end)
+    active = (data @ np.vstack([np.cos(middle), np.sin(middle)]) > 0).astype(np.float64)
+    forms = (active.T @ (targets[:, :, None] * data[:, None, :]).reshape(len(data), -1)).reshape(len(breaks), -1, 2)
+    a, b, e = (np.einsum("kc,kc->k", forms[..., i], forms[..., j]) for i, j in ((0, 0), (0, 1), (1, 1)))
+    # On its cell the square is (a+e)/2 + (a−e)/2 cos 2θ + b sin 2θ, greatest at θ and θ + π.
+    peak = 0.5 * np.arctan2(2 * b, a - e)
+    inside = peak + np.pi * np.ceil((breaks - peak) / np.pi)
+    # A break is a maximiser where the value rises before and falls after it.
+    slope = 2 * b * np.cos(2 * breaks) - (a - e) * np.sin(2 * breaks)
+    before = 2 * np.roll(b, 1) * np.cos(2 * breaks) - np.roll(a - e, 1) * np.sin(2 * breaks)
+    theta = np.concatenate([inside[inside <= end], breaks[(before >= 0) & (slope <= 0)]])
+    return _positive(X, W, np.vstack([np.cos(theta), np.sin(theta)]))
+
+
+def _positive(X: FloatArray, W: FloatArray, U: FloatArray) -> Pricing:
+    """The distinct columns of U at which the value is positive."""
+    value = values(X, W, U)
+    return distinct(U[:, value > 0], value[value > 0])
+
+
+class _Climber:
+    """Batched ascent; the state of a start is its direction, the rows held at zero and a basis of their span."""
+
+    def __init__(self, X: FloatArray, W: FloatArray) -> None:
+        self.X, self.W = X, W
+        self.n, self.d = X.shape
+
+    def climb(self, U: FloatArray, search: Search, *, max_steps: int, deadline: float | None) -> FloatArray:
+        """Climb from the unit rows of U (s×d)."""
+        if self.n == 0:
+            return U
+        result = U.copy()
+        index: IntArray = np.arange(len(U))
+        held = np.zeros((len(U), self.n), dtype=bool)
+        basis = np.zeros((len(U), self.d, self.d))
+        U = U.copy()
+        for s, near in enumerate(np.abs(U @ self.X.T) <= HELD):
+            self._hold(U, held, basis, s, np.flatnonzero(near))
+        for _ in range(max_steps):
+            if len(index) == 0 or (deadline is not None and time.monotonic() > deadline):
+                break
+            alive = self._step(U, held, basis, search)
+            result[index] = U
+            U, held, basis, index = U[alive], held[alive], basis[alive], index[alive]
+        return result
+
+    def _step(self, U: FloatArray, held: BoolArray, basis: FloatArray, search: Search) -> BoolArray:
+        """One circle for each start, in place; False where nothing is gained any more."""
+        P = self._products(U, held)
+        old = self._value(P)
+        direction, gain = self._eigen_directions(U, P, basis)
+        stuck = gain <= 1e-9
+        moved = np.zeros(len(U), dtype=bool)
+        go = np.flatnonzero(~stuck)
+        if len(go):
+            moved[go] = self._move(U, held, basis, P, old, direction, go, search, kink_counts=True)
+        # Stationary on its face: release a held row if that pays, otherwise the climb is over.
+        rest = [s for s in np.flatnonzero(~moved) if held[s].any() and self._release(U, held, basis, direction, s)]
+        if rest:
+            again = np.array(rest)
+            P = self._products(U, held)
+            moved[again] = self._move(U, held, basis, P, old, direction, again, search)
+        return moved
+
+    def _products(self, U: FloatArray, held: BoolArray) -> FloatArray:
+        """x_iᵀu with an exact zero on kinks, where a rounding error would look like a crossing."""
+        P = U @ self.X.T
+        P[held | (np.abs(P) <= ON_KINK)] = 0.0
+        return P
+
+    def _value(self, P: FloatArray) -> FloatArray:
+        result: FloatArray = np.linalg.norm(np.maximum(P, 0.0) @ self.W, axis=1)
+        return result
+
+    def _eigen_directions(self, U: FloatArray, P: FloatArray, basis: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Unit tangents towards the leading eigenvector of the current pattern, in the face of the held rows."""
+        active = (P > 0).astype(np.float64)
+        weighted = active[:, None, :] * self.W.T[None, :, :]
+        A = weighted @ self.X
+        A = A - (A @ basis.transpose(0, 2, 1)) @ basis
+        if A.shape[1] <= self.d:
+            _, vectors = np.linalg.eigh(A @ A.transpose(0, 2, 1))
+            lead = np.einsum("scd,sc->sd", A, vectors[:, :, -1])
+        else:
+            _, vectors = np.linalg.eigh(A.transpose(0, 2, 1) @ A)
+            lead = vectors[:, :, -1]
+        size = np.linalg.norm(lead, axis=1)
+        lead = lead / np.maximum(size, 1e-300)[:, None]
+        lead *= np.where(np.sum(lead * U, axis=1) < 0, -1.0, 1.0)[:, None]
+        tangent = lead - np.sum(lead * U, axis=1)[:, None] * U
+        tangent -= np.einsum("sd,sde->se", np.einsum("sd,skd->sk", tangent, basis), basis)
+        gain = np.where(size > 0, np.linalg.norm(tangent, axis=1), 0.0)
+        return tangent / np.maximum(gain, 1e-300)[:, None], gain
+
+    def _move(
+        self,
+        U: FloatArray,
+        held: BoolArray,
+        basis: FloatArray,
+        P: FloatArray,
+        old: FloatArray,
+        direction: FloatArray,
+        index: IntArray,
+        search: Search,
+        *,
+        kink_counts: bool = False,
+    ) -> BoolArray:
+        """Go to the best point of the circles of the starts in ``index``; True where that is better than before.
+
+        With ``kink_counts`` reaching a kink is a move even without gain; that happens at most d − 1 times in a row.
+        """
+        Q = np.where(held[index], 0.0, direction[index] @ self.X.T)
+        theta, kink = search(P[index], Q)
+        new = np.cos(theta)[:, None] * U[index] + np.sin(theta)[:, None] * direction[index]
+        moved = np.zeros(len(index), dtype=bool)
+        for k, s in enumerate(index):
+            saved = U[s].copy(), held[s].copy(), basis[s].copy()
+            U[s] = new[k] / np.linalg.norm(new[k])
+            grown = kink[k] >= 0 and self._hold(U, held, basis, s, np.array([kink[k]]))
+            value = float(self._value(np.where(held[s], 0.0, self.X @ U[s])[None])[0])
+            better = value > old[s] * (1 + SMALLEST_GAIN)
+            moved[k] = better or (grown and kink_counts and value >= old[s] * (1 - 1e-12))
+            if not moved[k]:
+                U[s], held[s], basis[s] = saved
+        return moved
+
+    def farthest(self, P: FloatArray, Q: FloatArray) -> tuple[FloatArray, IntArray]:
+        """Best angle in [0, π) on P cos θ + Q sin θ for each row, and the data row whose kink it lies on, or −1."""
+        order, low, high, mean, half, b = self._sinusoids(P, Q)
+        peak = np.mod(0.5 * np.arctan2(b, half), np.pi)
+        top = np.where((peak > low) & (peak < high), mean + np.hypot(half, b), -np.inf)
+        at_high = mean + half * np.cos(2 * high) + b * np.sin(2 * high)
+        at_high[:, -1] = -np.inf
+        rows = np.arange(len(P))
+        best_top, best_high = np.argmax(top, axis=1), np.argmax(at_high, axis=1)
+        smooth = top[rows, best_top] >= at_high[rows, best_high]
+        theta = np.where(smooth, peak[rows, best_top], high[rows, best_high])
+        return theta, self._kink(P, order, np.where(smooth, -1, best_high))
+
+    def nearest(self, P: FloatArray, Q: FloatArray) -> tuple[FloatArray, IntArray]:
+        """The first local maximum instead; 0 where the value does not rise at first."""
+        order, low, high, _, half, b = self._sinusoids(P, Q)
+        peak = np.mod(0.5 * np.arctan2(b, half), np.pi)
+        inside = (peak > low) & (peak < high)
+        falling = b * np.cos(2 * low) - half * np.sin(2 * low) <= 0
+        # Cells of no length, between rows that change sign together, say nothing.
+        stop = (inside | falling) & (high > low)
+        stop[:, -1] = True
+        rows, first = np.arange(len(P)), np.argmax(stop, axis=1)
+        smooth = ~falling[rows, first]
+        theta = np.where(smooth & inside[rows, first], peak[rows, first], low[rows, first])
+        return theta, self._kink(P, order, np.where(smooth, -1, first - 1))
+
+    def _kink(self, P: FloatArray, order: IntArray, position: IntArray) -> IntArray:
+        """The data row at a position in the order of sign changes, −1 for none."""
+        rows = np.arange(len(P))
+        on = order[rows, np.clip(position, 0, self.n - 1)]
+        row: IntArray = np.where((position < 0) | (position >= self.n) | (P[rows, on] == 0), -1, on).astype(np.int64)
+        return row
+
+    def _sinusoids(
+        self, P: FloatArray, Q: FloatArray
+    ) -> tuple[IntArray, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
+        """The squared value on P cos θ + Q sin θ, 0 ≤ θ ≤ π: mean + half cos 2θ + b sin 2θ between low and high.
+
+        Each row has n + 1 cells; the order tells which data row changes sign at the end of each.
+        """
+        s, n = P.shape
+        root = np.where(P > 0, np.arctan2(P, -Q), np.arctan2(-P, Q))
+        root[P == 0] = np.pi
+        order: IntArray = np.argsort(root, axis=1)
+        angle = np.take_along_axis(root, order, 1)
+        started = (P > 0) | ((P == 0) & (Q > 0))
+        W = self.W[order]
+        flip = -np.sign(P)
+        Fp, Fq = np.empty((s, n + 1, W.shape[2])), np.empty((s, n + 1, W.shape[2]))
+        for F, R in ((Fp, P), (Fq, Q)):
+            F[:, 0] = (started * R) @ self.W
+            np.cumsum(np.take_along_axis(flip * R, order, 1)[:, :, None] * W, axis=1, out=F[:, 1:])
+            F[:, 1:] += F[:, :1]
+        a, b, e = (np.einsum("skc,skc->sk", F, G) for F, G in ((Fp, Fp), (Fp, Fq), (Fq, Fq)))
+        low = np.concatenate([np.zeros((s, 1)), angle], axis=1)
+        high = np.concatenate([angle, np.full((s, 1), np.pi)], axis=1)
+        return order, low, high, 0.5 * (a + e), 0.5 * (a - e), b
+
+    def _hold(self, U: FloatArray, held: BoolArray, basis: FloatArray, s: int, rows: IntArray) -> bool:
+        """Hold data rows at zero for start s, in place; True if at least one could be added."""
+        added = False
+        for row in rows:
+            count = int(held[s].sum())
+            if count >= self.d - 1:
+                break
+            rest = self.X[row].copy()
+            for _ in range(2):
+                rest -= basis[s].T @ (basis[s] @ rest)
+            size = float(np.linalg.norm(rest))
+            if size <= 1e-8:
+                continue
+            trial = basis[s].copy()
+            trial[count] = rest / size
+            point = U[s] - trial.T @ (trial @ U[s])
+            length = float(np.linalg.norm(point))
+            if length < 0.5:
+                continue
+            basis[s], U[s] = trial, point / length
+            held[s, row] = True
+            added = True
+        return added
+
+    def _release(self, U: FloatArray, held: BoolArray, basis: FloatArray, direction: FloatArray, s: int) -> bool:
+        """Stop holding the row of start s that promises most, and point ``direction`` off its kink.
+
+        With g the gradient when the held rows Z are off, g = Σ_Z λ_i x_i on a stationary face; moving x_iᵀu up gains
+        λ_i + κ_i, down −λ_i, where κ_i = W_iᵀWᵀ(Xu)₊ is what the row adds once it is on.
+        """
+        rows = np.flatnonzero(held[s])
+        activation = np.maximum(np.where(held[s], 0.0, self.X @ U[s]), 0.0)
+        output = self.W.T @ activation
+        gradient = self.X.T @ (self.W @ output * (activation > 0))
+        gradient -= (gradient @ U[s]) * U[s]
+        dual = np.linalg.pinv(self.X[rows])
+        multiplier = gradient @ dual
+        up = multiplier + self.W[rows] @ output
+        size = np.linalg.norm(dual, axis=0)
+        gain = np.maximum(up, -multiplier) / size
+        k = int(np.argmax(gain))
+        if not (gain[k] > 1e-9 * max(float(output @ output), 1e-300)):
+            return False
+        keep = np.delete(rows, k)
+        basis[s] = 0.0
+        if len(keep):
+            basis[s, : len(keep)] = np.linalg.qr(self.X[keep].T)[0].T
+        held[s, rows[k]] = False
+        way = dual[:, k] * (1.0 if up[k] >= -multiplier[k] else -1.0)
+        way = way - (way @ U[s]) * U[s]
+        direction[s] = way / np.linalg.norm(way)
+        return True
