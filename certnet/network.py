@@ -47,7 +47,9 @@ class TwoLayerNetwork:
     def __post_init__(self) -> None:
         U, V = _weights("U", self.U), _weights("V", self.V)
         if U.shape[1] != V.shape[1]:
-            raise InputError(f"U has {U.shape[1]} neurons but V has {V.shape[1]}; both need one column for each neuron.")
+            raise InputError(
+                f"U has {U.shape[1]} neurons but V has {V.shape[1]}; both need one column for each neuron."
+            )
         if U.shape[0] == 0 or V.shape[0] == 0:
             raise InputError("a network needs at least one input and one output.")
         object.__setattr__(self, "U", U)
