@@ -9,7 +9,9 @@ from certnet.solvers._rank_two import RankTwoMap
 from formulations._validation import FloatArray
 
 REGULARISATION = (1e-13, 1e-10, 1e-7)
-REFINEMENTS = 2
+REFINEMENTS = 1
+CG_STEPS = 8
+CG_TOLERANCE = 1e-10
 
 
 def symmetric(A: FloatArray) -> FloatArray:
@@ -104,26 +106,57 @@ class NewtonSystem:
         if predictor is not None:
             base = base - symmetric(predictor.S @ predictor.M @ self._inverse)
             shift = shift - predictor.z * predictor.y[self._fixed :] / self._y
-        rhs = self._rows - self._map(base - self._drift)
-        rhs[self._fixed :] += shift
-        y = self._solve(rhs)
-        adjoint = self._map.adjoint(y)
-        S = base - self._drift + symmetric(self._S @ adjoint @ self._inverse)
-        M = self._dual_matrix - adjoint
-        z = shift - self._z / self._y * y[self._fixed :]
-        for _ in range(REFINEMENTS):
-            # What rounding left of the linear equations is solved for again; the correction is small, and so is its
-            # own rounding error.
-            error = self._rows - self._map(S)
-            error[: self._losses] -= y[: self._losses]
+        S, z = base - self._drift, shift
+        y = np.zeros_like(self._diagonal)
+        M = self._dual_matrix
+        for _ in range(1 + REFINEMENTS):
+            # Each pass solves for what rounding left of the linear equations; the change is small, and so is its own
+            # rounding error.
+            error = self._rows - self._map(S) - self._on_losses(y)
             error[self._fixed :] += z
-            change = self._solve(error)
+            change = self._solve_refined(error)
             adjoint = self._map.adjoint(change)
             S = S + symmetric(self._S @ adjoint @ self._inverse)
             M = M - adjoint
             y = y + change
             z = z - self._z / self._y * change[self._fixed :]
         return Direction(S, symmetric(M), y, z)
+
+    def _on_losses(self, y: FloatArray) -> FloatArray:
+        out = np.zeros_like(y)
+        out[: self._losses] = y[: self._losses]
+        return out
+
+    def _apply(self, x: FloatArray) -> FloatArray:
+        image: FloatArray = self._map(symmetric(self._S @ self._map.adjoint(x) @ self._inverse)) + self._diagonal * x
+        return image
+
+    def _solve_refined(self, rhs: FloatArray) -> FloatArray:
+        """Preconditioned conjugate gradients: the factor of a regularised, rounded matrix is the preconditioner."""
+        x = np.zeros_like(rhs)
+        r = rhs.copy()
+        s = self._solve(r)
+        d = s.copy()
+        rs = float(r @ s)
+        best, least = x, float(np.linalg.norm(self._scale * rhs))
+        stop = CG_TOLERANCE * least
+        for _ in range(CG_STEPS):
+            image = self._apply(d)
+            curvature = float(d @ image)
+            if not (curvature > 0 and rs > 0):
+                break
+            x = x + rs / curvature * d
+            r = r - rs / curvature * image
+            size = float(np.linalg.norm(self._scale * r))
+            if size < least:
+                best, least = x, size
+            if not (size > stop):
+                break
+            s = self._solve(r)
+            new = float(r @ s)
+            d = s + new / rs * d
+            rs = new
+        return best
 
     def step(self, direction: Direction) -> float:
         """Largest common step that keeps S, M, z and the products' multipliers nonnegative.

@@ -33,6 +33,8 @@ DUAL_START = 1.0
 STEP_FRACTION = 0.95
 SHORT_STEP = 1e-2
 SHORT_STEPS = 4
+SMALL_ERROR = 1e-3
+DETERIORATION = 20.0
 RESET_RESIDUAL = 1e-6
 WARM_SIZE = 1e-9
 
@@ -67,9 +69,10 @@ class _Measure:
         """Relative distance of the two objectives."""
         return abs(self.primal - self.dual) / max(abs(self.primal), abs(self.dual), 1e-300)
 
-    def within(self, tolerance: float) -> bool:
-        """True when both residuals and the gap are at most ``tolerance``; NaN fails."""
-        return self.primal_residual <= tolerance and self.dual_residual <= tolerance and self.gap <= tolerance
+    @property
+    def error(self) -> float:
+        """The largest of both residuals and the gap."""
+        return float(np.max([self.primal_residual, self.dual_residual, self.gap]))
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ class _Run:
         self.best = self.problem.raw_dual(y, empty, empty)
         self.best_value = program.dual_value(self.best.W)
         p, q = self._warm_products()
-        self.iterate = self._start(p, q)
+        self.iterate = self.current = self._start(p, q)
 
     def _warm_products(self) -> tuple[IntArray, IntArray]:
         warm = self.options.warm_start
@@ -150,7 +153,7 @@ class _Run:
             self.rounds += 1
             iterate, added = self._add_products(self.measure)
             if added:
-                self.iterate = iterate
+                self.current = iterate
             elif target <= tolerance:
                 missing = not (self._violation(self.measure) >= -max(tolerance, 1e-7))
                 return SolveStatus.INACCURATE if missing else status
@@ -160,20 +163,22 @@ class _Run:
 
     def _round(self, target: float) -> SolveStatus:
         """Newton steps until ``target`` is met. INACCURATE when no further progress is possible."""
-        short = 0
+        short, least = 0, np.inf
         while True:
-            iterate, constraints = self.iterate, self.problem.with_products(self.iterate.p, self.iterate.q)
-            iterate, measure = self._measure(iterate, constraints)
-            self.iterate, self.measure = iterate, measure
+            constraints = self.problem.with_products(self.current.p, self.current.q)
+            iterate, measure = self._measure(self.current, constraints)
+            self.current = iterate
+            if measure.error < least or self.measure is None:
+                self.iterate, self.measure, least = iterate, measure, measure.error
             if self._report(iterate, measure) is not None:
                 return SolveStatus.STOPPED
-            if measure.within(target):
+            if measure.error <= target:
                 return SolveStatus.CONVERGED
             if self.session.out_of_time():
                 return SolveStatus.TIME_LIMIT
             if self.iterations >= self.limit:
                 return SolveStatus.ITERATION_LIMIT
-            if short >= SHORT_STEPS:
+            if short >= SHORT_STEPS or (least < SMALL_ERROR and not (measure.error <= DETERIORATION * least)):
                 return SolveStatus.INACCURATE
             try:
                 following, step = self._newton(iterate, measure, constraints)
@@ -182,7 +187,7 @@ class _Run:
                 return SolveStatus.INACCURATE
             self.iterations += 1
             short = 0 if step > SHORT_STEP else short + 1
-            self.iterate = following
+            self.current = following
 
     def _newton(self, at: _Iterate, measure: _Measure, constraints: RankTwoMap) -> tuple[_Iterate, float]:
         system = NewtonSystem(
