@@ -19,9 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from certificates.arithmetic.floating import UNIT, Enclosure, gamma_bound, inflate, sum_of_products
 from certificates.certificate import LOSS, OptimalityCertificate, fingerprint
-from certificates.enclosure import UNIT, Enclosure, gamma_bound, inflate, sum_of_products
-from certificates.psd import prove_psd
 from certificates.report import CheckReport
 from certificates.slack import form_matrix, slack_matrix
 from certificates.verdict import Verdict
@@ -214,7 +213,7 @@ def _check_dual_feasible(c: OptimalityCertificate, generators: _Generators) -> f
     gamma_squared = sum_of_products([(np.array([c.gamma]), np.array([c.gamma]))], upper=False)
     d = c.X.shape[1]
     corner = Enclosure.exact(gamma_squared * np.eye(d))
-    proof = prove_psd(slack_matrix(generators.matrix, M, corner))
+    proof = slack_matrix(generators.matrix, M, corner).prove_psd()
     _require(proof.proved, proof.reason)
     return proof.margin
 

@@ -10,7 +10,7 @@ where N is symmetric 2N×2N. F ≥ 0 on K(A) if N ≥ 0 and S ⪰ 0 (math: docs/
 
 import numpy as np
 
-from certificates.enclosure import Enclosure
+from certificates.arithmetic.floating import Enclosure
 from formulations._validation import FloatArray
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certificates.enclosure import TINY, Enclosure, gamma_bound, split_product, sum_of_products
+from certificates.arithmetic.floating import TINY, Enclosure, gamma_bound, split_product, sum_of_products
 from tests.strategies import SEEDS, rng
 
 SCALES = st.sampled_from([1.0, 1e-160, 1e150, 1e-300, 3e7])

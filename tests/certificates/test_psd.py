@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certificates.enclosure import Enclosure
-from certificates.psd import prove_psd
+from certificates.arithmetic.floating import Enclosure
 from tests.strategies import SEEDS, rng
 
 
@@ -40,7 +39,7 @@ def test_nothing_false_is_proved(seed: int, n: int, exponent: float) -> None:
     scale = 2.0 ** random.integers(-30, 30, size=n)
     A = scale[:, None] * (Q @ np.diag(values) @ Q.T) * scale
     A = np.tril(A) + np.tril(A, -1).T
-    if prove_psd(Enclosure.exact(A)).proved:
+    if Enclosure.exact(A).prove_psd().proved:
         assert is_psd_exactly(A)
     else:
         # A margin of 1e-12 of the unit diagonal is ample for orders up to 6.
@@ -54,7 +53,7 @@ def test_nothing_false_is_proved(seed: int, n: int, exponent: float) -> None:
 def test_definite_matrices_are_proved(n: int) -> None:
     R = rng(n).standard_normal((n, n))
     A = R @ R.T + 1e-6 * n * np.eye(n)
-    proof = prove_psd(Enclosure.exact(A))
+    proof = Enclosure.exact(A).prove_psd()
     assert proof.proved
     assert proof.margin > 0
 
@@ -65,14 +64,14 @@ def test_indefinite_by_a_little_is_not_proved(n: int) -> None:
     Q = np.linalg.qr(random.standard_normal((n, n)))[0]
     values = np.ones(n)
     values[0] = -1e-12
-    assert not prove_psd(Enclosure.exact(Q @ np.diag(values) @ Q.T)).proved
+    assert not Enclosure.exact(Q @ np.diag(values) @ Q.T).prove_psd().proved
 
 
 def test_radii_are_charged() -> None:
     A = np.diag([1.0, 1.0])
     uncertain = np.array([[0.0, 0.9], [0.9, 0.0]])
-    assert prove_psd(Enclosure(A, uncertain)).proved
-    assert not prove_psd(Enclosure(A, uncertain * 1.2)).proved
+    assert Enclosure(A, uncertain).prove_psd().proved
+    assert not Enclosure(A, uncertain * 1.2).prove_psd().proved
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -80,17 +79,17 @@ def test_radii_are_charged() -> None:
 def test_numbers_that_are_not_finite_prove_nothing(bad: float, where: str) -> None:
     mid, rad = np.eye(3), np.zeros((3, 3))
     (mid if where == "mid" else rad)[2, 1] = bad
-    assert not prove_psd(Enclosure(mid, rad)).proved
+    assert not Enclosure(mid, rad).prove_psd().proved
 
 
 def test_singular_and_empty_matrices() -> None:
-    assert not prove_psd(Enclosure.exact(np.zeros((2, 2)))).proved
-    assert not prove_psd(Enclosure.exact(np.ones((3, 3)))).proved
-    assert prove_psd(Enclosure.exact(np.zeros((0, 0)))).proved
+    assert not Enclosure.exact(np.zeros((2, 2))).prove_psd().proved
+    assert not Enclosure.exact(np.ones((3, 3))).prove_psd().proved
+    assert Enclosure.exact(np.zeros((0, 0))).prove_psd().proved
 
 
 @pytest.mark.parametrize("size", [1e-280, 1e-150, 1e150, 1e280])
 def test_units_of_measurement_do_not_matter(size: float) -> None:
     A = np.array([[2.0, 1.0], [1.0, 2.0]])
-    assert prove_psd(Enclosure.exact(size * A)).proved
-    assert not prove_psd(Enclosure.exact(size * (A - 1.5 * np.eye(2)))).proved
+    assert Enclosure.exact(size * A).prove_psd().proved
+    assert not Enclosure.exact(size * (A - 1.5 * np.eye(2))).prove_psd().proved

@@ -1,0 +1,84 @@
+"""What the formulas of a proof need from an arithmetic. Three exist: rational (exact), ball, and floating point."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from typing import Protocol, Self
+
+import numpy as np
+
+from formulations._validation import FloatArray, IntArray
+
+
+class Arithmetic(StrEnum):
+    """How a proof is evaluated. AUTO takes the strongest that fits a time budget."""
+
+    AUTO = "auto"
+    EXACT = "exact"
+    BALL = "ball"
+    FLOAT = "float"
+
+
+@dataclass(frozen=True)
+class PsdProof:
+    """Outcome of a test for positive semidefiniteness.
+
+    Attributes:
+        proved: every symmetric matrix that the entries enclose is PSD.
+        margin: smallest pivot relative to the diagonal, how far the test was from failing; 0 if it failed.
+        reason: empty when proved, else the first obstacle.
+    """
+
+    proved: bool
+    margin: float
+    reason: str
+
+    @classmethod
+    def failure(cls, reason: str) -> "PsdProof":
+        """A test that proved nothing."""
+        return cls(proved=False, margin=0.0, reason=reason)
+
+
+class Matrix(Protocol):
+    """A real matrix, or an enclosure of one; every operation encloses the exact result."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    @property
+    def T(self) -> Self:
+        """The transpose."""
+
+    @classmethod
+    def exact(cls, value: FloatArray) -> Self:
+        """A matrix of float64 numbers, taken as they are."""
+
+    @classmethod
+    def from_rationals(cls, value: list[list[Fraction]], columns: int) -> Self:
+        """A matrix of rational numbers."""
+
+    @classmethod
+    def block(cls, blocks: list[list[Self]]) -> Self:
+        """Assemble a matrix from blocks."""
+
+    def take(self, rows: IntArray, columns: IntArray) -> Self:
+        """The submatrix at these positions."""
+
+    def __add__(self, other: Self) -> Self: ...
+
+    def __sub__(self, other: Self) -> Self: ...
+
+    def __neg__(self) -> Self: ...
+
+    def __matmul__(self, other: Self) -> Self: ...
+
+    def prove_psd(self) -> PsdProof:
+        """Prove that the matrix is positive semidefinite; the lower triangle is read."""
+
+
+def unit_diagonal_scaling(diagonal: FloatArray) -> FloatArray:
+    """Powers of two d_i with d_i² · diagonal_i in [1/2, 2)."""
+    exponent = np.frexp(diagonal)[1] - 1
+    powers: FloatArray = np.ldexp(1.0, -((exponent + 1) // 2))
+    return powers

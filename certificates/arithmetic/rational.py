@@ -1,0 +1,111 @@
+"""Exact rational matrices (python-flint). float64 numbers are dyadic rationals, so nothing is ever rounded."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from flint import fmpq, fmpq_mat, fmpz
+
+from certificates.arithmetic.matrix import PsdProof
+from formulations._validation import FloatArray, IntArray
+
+
+def to_fmpq(value: float) -> fmpq:
+    """A finite float as a rational."""
+    numerator, denominator = float(value).as_integer_ratio()
+    return fmpq(numerator, denominator)
+
+
+@dataclass(frozen=True, eq=False)
+class RationalMatrix:
+    """A matrix of rationals behind the interface of ``certificates.arithmetic.matrix.Matrix``."""
+
+    value: fmpq_mat
+
+    @classmethod
+    def exact(cls, value: FloatArray) -> "RationalMatrix":
+        """A matrix of float64 numbers. Raises ValueError or OverflowError for NaN and infinities."""
+        rows, columns = value.shape
+        return cls(fmpq_mat(rows, columns, [to_fmpq(x) for x in value.ravel().tolist()]))
+
+    @classmethod
+    def from_rationals(cls, value: list[list[Fraction]], columns: int) -> "RationalMatrix":
+        """A matrix of rational numbers."""
+        return cls(fmpq_mat(len(value), columns, [fmpq(x.numerator, x.denominator) for row in value for x in row]))
+
+    @classmethod
+    def block(cls, blocks: "list[list[RationalMatrix]]") -> "RationalMatrix":
+        """Assemble a matrix from blocks."""
+        entries: list[fmpq] = []
+        for row in blocks:
+            tables = [_table(block.value) for block in row]
+            for i in range(row[0].shape[0]):
+                for table in tables:
+                    entries.extend(table[i])
+        height = sum(row[0].shape[0] for row in blocks)
+        width = sum(block.shape[1] for block in blocks[0])
+        return cls(fmpq_mat(height, width, entries))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.value.nrows(), self.value.ncols()
+
+    @property
+    def T(self) -> "RationalMatrix":
+        """The transpose."""
+        return RationalMatrix(self.value.transpose())
+
+    def take(self, rows: IntArray, columns: IntArray) -> "RationalMatrix":
+        """The submatrix at these positions."""
+        entries = [self.value[int(i), int(j)] for i in rows for j in columns]
+        return RationalMatrix(fmpq_mat(len(rows), len(columns), entries))
+
+    def __add__(self, other: "RationalMatrix") -> "RationalMatrix":
+        return RationalMatrix(self.value + other.value)
+
+    def __sub__(self, other: "RationalMatrix") -> "RationalMatrix":
+        return RationalMatrix(self.value - other.value)
+
+    def __neg__(self) -> "RationalMatrix":
+        return RationalMatrix(-self.value)
+
+    def __matmul__(self, other: "RationalMatrix") -> "RationalMatrix":
+        return RationalMatrix(self.value * other.value)
+
+    def prove_psd(self) -> PsdProof:
+        """Decide positive semidefiniteness by fraction-free symmetric elimination (Bareiss); never undecided."""
+        n = self.shape[0]
+        if n == 0:
+            return PsdProof(proved=True, margin=1.0, reason="")
+        numerator, _ = self.value.numer_denom()
+        return _eliminate([[numerator[i, j] for j in range(i + 1)] for i in range(n)])
+
+
+def _table(matrix: fmpq_mat) -> list[list[fmpq]]:
+    return [[matrix[i, j] for j in range(matrix.ncols())] for i in range(matrix.nrows())]
+
+
+def _eliminate(rows: list[list[fmpz]]) -> PsdProof:
+    """Bareiss elimination on the lower triangle of an integer matrix; ``pivot / previous`` is the Schur complement."""
+    n = len(rows)
+    diagonal = [int(rows[k][k]) for k in range(n)]
+    previous = fmpz(1)
+    margin = 1.0
+    for k in range(n):
+        pivot = rows[k][k]
+        if pivot < 0:
+            return PsdProof.failure(f"the slack matrix is not positive semidefinite: pivot {k + 1} of {n} is negative")
+        if pivot == 0:
+            if any(rows[i][k] != 0 for i in range(k + 1, n)):
+                return PsdProof.failure(
+                    f"the slack matrix is not positive semidefinite: pivot {k + 1} of {n} is zero, its column is not"
+                )
+            margin = 0.0
+            continue
+        margin = min(margin, int(pivot) / (int(previous) * diagonal[k]))
+        for i in range(k + 1, n):
+            row, factor = rows[i], rows[i][k]
+            for j in range(k + 1, i + 1):
+                row[j] = (row[j] * pivot - factor * rows[j][k]) // previous
+        previous = pivot
+    return PsdProof(proved=True, margin=margin, reason="")
