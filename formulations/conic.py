@@ -357,3 +357,47 @@ def _block_entries(f: int, c: int) -> sparse.csr_array:
     target = (row + f) + (column + f) * (column + f + 1) // 2
     shape = (triangle_size(f + c), triangle_size(c))
     return sparse.coo_array((np.ones(len(row)), (target, np.arange(len(row)))), shape=shape).tocsr()
+
+
+def starting_point(
+    program: LiftedProgram, data: ConicData, primal: RawPrimal | None, dual: RawDual | None
+) -> tuple[FloatArray, FloatArray]:
+    """(x, y) of ``with_outputs(program)`` for iterates of a similar program; what is missing becomes zero.
+
+    The multiplier of S ⪰ 0 follows from stationarity and is projected, and so are the signs of N.
+
+    Raises:
+        InputError: shapes that do not fit the program.
+    """
+    space, target = program.space, program.target
+    _check_shapes(program, primal, dual)
+    r, N, m = target.size, space.neurons, triangle_size(space.face_order)
+    x, y = np.zeros(len(data.q)), np.zeros(len(data.b))
+    S = np.zeros((space.face_order, space.face_order))
+    if primal is not None:
+        part = slice(0, len(primal.S))
+        S[part, part] = primal.S
+    x[:m] = to_triangle(S)
+    x[m:] = data.b[:r] - data.A[:r, :m] @ x[:m]
+    if dual is not None:
+        i = np.arange(N)
+        p, q = np.triu_indices(2 * N)
+        keep = q - p != N
+        y[:r] = -dual.W.ravel()
+        y[r : r + N] = dual.N[i, i + N]
+        y[r + N : -m] = (dual.N * np.where(np.eye(2 * N) > 0, 0.5, 1.0))[p[keep], q[keep]]
+        y[-m:] = (data.q + data.A.T @ y)[:m]
+    return x, data.project_dual(y)
+
+
+def _check_shapes(program: LiftedProgram, primal: RawPrimal | None, dual: RawDual | None) -> None:
+    space = program.space
+    phi = 2 * space.neurons
+    if primal is not None:
+        order = space.neurons + space.dimension + primal.outputs
+        if primal.outputs not in (0, space.outputs) or primal.S.shape != (order, order):
+            raise InputError(
+                "the primal warm start does not fit the program; leave it out or take it from a similar one."
+            )
+    if dual is not None and (dual.W.shape != program.target.shape or dual.N.shape != (phi, phi)):
+        raise InputError("the dual warm start does not fit the program; take one from a program of the same size.")

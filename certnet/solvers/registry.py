@@ -1,0 +1,101 @@
+"""Solvers by name. No solver replaces another silently: what was asked for runs, or an error says why not."""
+
+import importlib
+from typing import cast
+
+from certnet.solvers.interface import Callback, Solver, SolverOptions, SolverResult
+from formulations import InputError, LiftedProgram, RawDual, RawPrimal
+
+AUTO = "auto"
+AUTO_LIMIT = 120
+"""Generators up to which "auto" means the interior point; beyond, ADMM."""
+
+_LOCATION = {
+    "interior-point": ("certnet.solvers.interior_point", "InteriorPointSolver"),
+    "admm": ("certnet.solvers.admm", "AdmmSolver"),
+    "clarabel": ("certnet.solvers.clarabel_solver", "ClarabelSolver"),
+    "scs": ("certnet.solvers.scs_solver", "ScsSolver"),
+    "mosek": ("certnet.solvers.mosek_solver", "MosekSolver"),
+}
+
+
+def _load(name: str) -> Solver:
+    module, attribute = _LOCATION[name]
+    return cast(Solver, getattr(importlib.import_module(module), attribute)())
+
+
+def _find(name: str) -> tuple[Solver | None, str | None]:
+    """The solver and None, or what keeps it from running here."""
+    try:
+        solver = _load(name)
+    except ImportError as error:
+        return None, f"Solver '{name}' cannot be imported here: {error}."
+    return solver, solver.unavailable()
+
+
+def available_solvers() -> dict[str, str | None]:
+    """Every solver by name: None when it can run here, otherwise a sentence that says what is missing."""
+    return {name: _find(name)[1] for name in _LOCATION}
+
+
+def choose_solver(program: LiftedProgram) -> str:
+    """What "auto" means for a program: "interior-point" up to 120 generators, "admm" beyond."""
+    return "interior-point" if program.space.neurons <= AUTO_LIMIT else "admm"
+
+
+def get_solver(name: str) -> Solver:
+    """The solver of this name.
+
+    Raises:
+        InputError: no solver has this name, or it cannot run here.
+    """
+    if name not in _LOCATION:
+        raise InputError(f"there is no solver '{name}'; choose one of {', '.join([AUTO, *_LOCATION])}.")
+    solver, reason = _find(name)
+    if solver is None or reason is not None:
+        raise InputError(reason or f"Solver '{name}' cannot run here.")
+    return solver
+
+
+def solve(
+    program: LiftedProgram,
+    solver: str = AUTO,
+    *,
+    time_limit: float | None = None,
+    tolerance: float = 1e-6,
+    max_iterations: int | None = None,
+    callback: Callback | None = None,
+    warm_start: tuple[RawPrimal | None, RawDual | None] | None = None,
+    seed: int = 0,
+) -> SolverResult:
+    """Solve the DNN relaxation of ``program`` with the solver of this name; the result says which one ran.
+
+    Args:
+        program: usually the presolved one; numbers should be of order one.
+        solver: "auto" (see ``choose_solver``), "interior-point", "admm", "clarabel", "scs" or "mosek".
+        time_limit: seconds, or None.
+        tolerance: relative residual at which to stop.
+        max_iterations: or None for the solver's own default.
+        callback: called now and then; a true value stops the solve. Clarabel and MOSEK ignore it.
+        warm_start: iterates of a similar program. Clarabel and MOSEK ignore it.
+        seed: for solvers that draw random numbers.
+
+    Raises:
+        InputError: an unknown solver, one that cannot run here, or options that make no sense.
+    """
+    if time_limit is not None and not (time_limit > 0):
+        raise InputError(f"time_limit must be a positive number of seconds, not {time_limit}.")
+    if not (0 < tolerance < 1):
+        raise InputError(f"tolerance must lie between 0 and 1, not {tolerance}.")
+    if max_iterations is not None and not (max_iterations > 0):
+        raise InputError(f"max_iterations must be positive, not {max_iterations}.")
+    chosen = get_solver(choose_solver(program) if solver == AUTO else solver)
+    options = SolverOptions(
+        time_limit=time_limit,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        callback=callback,
+        warm_start=warm_start,
+        seed=seed,
+    )
+    return chosen.solve(program, options)
