@@ -9,11 +9,12 @@ so a projection costs one eigendecomposition of order N+k+c and O(N²k) besides.
 follow Boyd et al. 2011. The scaled multiplier is zero outside the φ-, loss- and cost positions, and its signs are exact.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg as sl
 
+from certnet.solvers._anderson import Anderson
 from certnet.solvers._session import Session, native_version
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus
 from formulations import LiftedProgram, RawDual, RawPrimal
@@ -21,12 +22,16 @@ from formulations._validation import FloatArray
 
 MAX_ITERATIONS = 20_000
 RELAXATION = 1.6
-FIRST_PENALTY = 10.0
+FIRST_PENALTY = 3.0
 REPORT_EVERY = 25
-BALANCE_EVERY = 50
-BALANCE_RATIO = 3.0
-BALANCE_FACTOR = 2.0
-LAST_BALANCE = 0.5
+FIRST_BALANCE = 50
+BALANCE_GROWTH = 1.5
+BALANCE_RATIO = 1.2
+BALANCE_FACTOR = 3.0
+MEMORY = 10
+INTERVAL = 5
+MEMORY_ENTRIES = 30_000_000
+"""Numbers that the history of the acceleration may hold; its length shrinks with the size of the program."""
 
 
 class _Face:
@@ -71,6 +76,8 @@ class _Iterate:
     L: FloatArray
     penalty: float
     rank: int
+    primal_residual: float = np.inf
+    dual_residual: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -105,8 +112,9 @@ class _Run:
         self.face = _Face(program)
         self.limit = MAX_ITERATIONS if options.max_iterations is None else options.max_iterations
         self.iterations = 0
-        self.primal_residual = self.dual_residual = np.inf
         self.iterate = self._start()
+        self.V = self.iterate.Z + self.iterate.L
+        self.acceleration = Anderson(min(MEMORY, MEMORY_ENTRIES // (2 * self.V.size)), INTERVAL)
 
     def _start(self) -> _Iterate:
         program, space = self.program, self.program.space
@@ -130,29 +138,35 @@ class _Run:
 
     def solve(self) -> SolveStatus:
         """Iterate until both relative residuals are at most the tolerance."""
+        balance = FIRST_BALANCE
         while True:
             if self.session.out_of_time():
                 return SolveStatus.TIME_LIMIT
             if self.iterations >= self.limit:
                 return SolveStatus.ITERATION_LIMIT
-            self.iterate = self._step(self.iterate)
+            self._step()
             self.iterations += 1
             if self.iterations % REPORT_EVERY == 0 and self._report():
                 return SolveStatus.STOPPED
-            if self.primal_residual <= self.options.tolerance and self.dual_residual <= self.options.tolerance:
+            if max(self.iterate.primal_residual, self.iterate.dual_residual) <= self.options.tolerance:
                 return SolveStatus.CONVERGED
-            if self.iterations % BALANCE_EVERY == 0 and self.iterations < LAST_BALANCE * self.limit:
-                self.iterate = self._balance(self.iterate)
+            if self.iterations >= balance and not self.acceleration.extrapolated:
+                balance = max(self.iterations + FIRST_BALANCE, int(BALANCE_GROWTH * self.iterations))
+                self._balance()
 
-    def _step(self, at: _Iterate) -> _Iterate:
-        G, rank = self.face.project(at.Z - at.L)
-        V = RELAXATION * G + (1.0 - RELAXATION) * at.Z + at.L
-        Z = self._entrywise(V, at.penalty)
+    def _step(self) -> None:
+        """One Douglas–Rachford step V ← V + 1.6 (G − Z), in which L = V − Z is the scaled multiplier."""
+        V, last = self.V, self.iterate
+        Z = self._entrywise(V, last.penalty)
         L = V - Z
-        tiny = 1e-300
-        self.primal_residual = float(np.linalg.norm(G - Z)) / (float(np.linalg.norm(Z)) + tiny)
-        self.dual_residual = float(np.linalg.norm(Z - at.Z)) / (float(np.linalg.norm(L)) + tiny)
-        return _Iterate(G, Z, L, at.penalty, rank)
+        G, rank = self.face.project(Z - L)
+        gap = G - Z
+        dual_residual = last.dual_residual
+        if not self.acceleration.extrapolated:
+            # After an extrapolation the change of Z measures the jump, not the residual.
+            dual_residual = _ratio(Z - last.Z, L)
+        self.iterate = _Iterate(G, Z, L, last.penalty, rank, _ratio(gap, Z), dual_residual)
+        self.V = self.acceleration.push(V, RELAXATION * gap)
 
     def _entrywise(self, V: FloatArray, penalty: float) -> FloatArray:
         """The minimiser over Z of loss, cost, signs and ρ/2 ‖Z − V‖²; each off-diagonal entry counts twice."""
@@ -170,13 +184,15 @@ class _Run:
         self._set_features(Z, fitted / (weight**2 + 2 * penalty))
         return Z
 
-    def _balance(self, at: _Iterate) -> _Iterate:
-        """Change ρ when one residual is much larger than the other; the unscaled multiplier ρL stays."""
-        ratio = np.sqrt(self.primal_residual / max(self.dual_residual, 1e-300))
-        if 1 / BALANCE_RATIO <= ratio <= BALANCE_RATIO:
-            return at
-        factor = float(np.clip(ratio, 1 / BALANCE_FACTOR, BALANCE_FACTOR))
-        return _Iterate(at.G, at.Z, at.L / factor, at.penalty * factor, at.rank)
+    def _balance(self) -> None:
+        """Change ρ when one residual is larger than the other; the unscaled multiplier ρL stays."""
+        at = self.iterate
+        ratio = np.sqrt(at.primal_residual / max(at.dual_residual, 1e-300))
+        if not (1 / BALANCE_RATIO <= ratio <= BALANCE_RATIO):
+            factor = float(np.clip(ratio, 1 / BALANCE_FACTOR, BALANCE_FACTOR))
+            self.iterate = replace(at, L=at.L / factor, penalty=at.penalty * factor)
+            self.V = at.Z + at.L / factor
+            self.acceleration.reset()
 
     def _dual(self, at: _Iterate) -> RawDual:
         """W = T − ω∘Z[f, v] and N = −2ρL_φφ, which is ≥ 0 off the complementary positions by construction."""
@@ -190,8 +206,8 @@ class _Run:
         status = self.session.report(
             iteration=self.iterations,
             objective=self.program.value(at.Z),
-            primal_residual=self.primal_residual,
-            dual_residual=self.dual_residual,
+            primal_residual=at.primal_residual,
+            dual_residual=at.dual_residual,
             rank=at.rank,
             dual=lambda: self._dual(at),
         )
@@ -210,7 +226,13 @@ class _Run:
             version=native_version(),
             iterations=self.iterations,
             seconds=self.session.seconds(),
-            primal_residual=self.primal_residual,
-            dual_residual=self.dual_residual,
+            primal_residual=self.iterate.primal_residual,
+            dual_residual=self.iterate.dual_residual,
             statistics={"rank": float(self.iterate.rank), "penalty": self.iterate.penalty},
         )
+
+
+def _ratio(part: FloatArray, whole: FloatArray) -> float:
+    """‖part‖/‖whole‖, infinite when the whole is zero."""
+    size = float(np.linalg.norm(whole))
+    return float(np.linalg.norm(part)) / size if size > 0 else np.inf
