@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from certificates.proof import LiftedProof
 from formulations._validation import FloatArray, IntArray
 
 LOSS = "half-sum-of-squares"
@@ -30,9 +31,10 @@ class OptimalityCertificate:
 
     The proof: for every u,
 
-        γ²‖u‖² − ‖Wᵀ(Xu)₊‖²  =  [a form that is PSD on the face] + Σ N_pq φ_p φ_q + Σ t_i α_i β_i,   N ≥ 0,
+        γ²‖u‖² − ‖Wᵀ(Xu)₊‖²  =  [a form that is PSD on the face] + Σ N_pq ℓ_p ℓ_q + Σ t_i α_i β_i,   N ≥ 0,
 
-    over the generators of X, so that W is dual feasible and ``⟨W,Y⟩ − ½‖W‖²`` bounds every network's objective.
+    over the generators of X (see ``LiftedProof``), so that W is dual feasible and ``⟨W,Y⟩ − ½‖W‖²`` bounds every
+    network's objective.
 
     Attributes:
         X, Y: the data, n×d and n×c (a bias column of ones is part of X).
@@ -42,9 +44,7 @@ class OptimalityCertificate:
         W: (n, c) dual point, already scaled to be feasible.
         source: (N,) data rows that serve as generators.
         generator: (n,) generator of each data row, −1 for zero rows.
-        pairs: (k, 2) positions p < q (or p = q) in φ = (α, β), values 0..2N−1.
-        multipliers: (k,) nonnegative N_pq; a pair p ≠ q contributes N_pq φ_p φ_q once.
-        complementarity: (N,) free multipliers t_i of α_i β_i.
+        proof: nonnegativity of ``γ²‖u‖² − ‖Wᵀ(Xu)₊‖²`` on the lifted cone of the generators.
         U, V: hidden (d×m) and output (c×m) weights of a network, the upper bound.
         lower_bound: the claimed bound.
         objective: the claimed objective of (U, V).
@@ -59,9 +59,7 @@ class OptimalityCertificate:
     W: FloatArray
     source: IntArray
     generator: IntArray
-    pairs: IntArray
-    multipliers: FloatArray
-    complementarity: FloatArray
+    proof: LiftedProof
     U: FloatArray
     V: FloatArray
     lower_bound: float

@@ -1,44 +1,40 @@
 """The independent checker: re-proves an optimality certificate from the data, and trusts nobody.
 
-It imports numpy and our own exact or enclosing arithmetic; no solver, no modelling language. The steps, in order:
+It imports numpy, python-flint and our own arithmetic; no solver, no modelling language. The steps, in order:
 
 1. numbers are finite, shapes agree, the data match their fingerprint;
 2. the map from data rows to generators is right (zero rows, exactly parallel rows: rational arithmetic);
-3. multipliers of products of nonnegative coordinates are nonnegative;
-4. the slack, rebuilt from X, γ, W and the multipliers with rounding enclosed, is positive semidefinite
-   (``certificates.psd``), hence ``‖Wᵀ(Xu)₊‖ ≤ γ‖u‖`` for every u;
-5. ``⟨W,Y⟩ − ½‖W‖²``, rounded down, is at least the claimed bound;
-6. the network's objective, rounded up, is at most the claimed objective.
+3. the nonnegativity proof holds for ``γ²‖u‖² − ‖Wᵀ(Xu)₊‖²`` (``certificates.nonnegativity``), hence W is dual feasible;
+4. ``⟨W,Y⟩ − ½‖W‖²``, rounded down, is at least the claimed bound;
+5. the network's objective, rounded up, is at most the claimed objective.
 
-A certificate that fails proves nothing: UNKNOWN. A claim that its own network disproves is REFUTED.
+A certificate that fails proves nothing: UNKNOWN. A claim that a network disproves is REFUTED.
 """
 
 import math
 import time
-from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
-from certificates.arithmetic.floating import UNIT, Enclosure, gamma_bound, inflate, sum_of_products
+from certificates.arithmetic import Arithmetic, BallMatrix, Enclosure, Matrix, RationalMatrix
+from certificates.arithmetic.floating import UNIT, inflate, sum_of_products
+from certificates.arithmetic.matrix import Entries
 from certificates.certificate import LOSS, OptimalityCertificate, fingerprint
+from certificates.failure import ProofFailure, require
+from certificates.nonnegativity import M, Problem, check_structure, prove_nonnegative
+from certificates.proof import Region
 from certificates.report import CheckReport
-from certificates.slack import form_matrix, slack_matrix
 from certificates.verdict import Verdict
-from formulations._validation import FloatArray, IntArray
+from formulations._validation import FloatArray
 from formulations.rows import ZERO_ROW, are_parallel, scale_rows
 
-
-class _Broken(Exception):  # noqa: N818 - a step of the proof that does not hold, not an error of the program
-    """The first violated condition, as a sentence."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Generators:
-    """Generators (N×d, exact) and, for each data row, its position in φ and its ratio κ with a relative error."""
-
-    matrix: FloatArray
-    feature: IntArray
-    ratio: Enclosure
+AUTO_BUDGET = 1.0
+"""Seconds that the automatic choice of arithmetic aims at."""
+PROVED_SENTENCE = (
+    "the slack rebuilt from the data is positive semidefinite, so W is dual feasible and its value bounds the "
+    "objective of every network of every width"
+)
 
 
 def dual_value(W: FloatArray, Y: FloatArray) -> float:
@@ -67,34 +63,62 @@ def relative_gap(objective: float, lower_bound: float) -> float:
     return (objective - lower_bound) / objective
 
 
-def check(certificate: OptimalityCertificate) -> CheckReport:
+def choose_arithmetic(certificate: OptimalityCertificate, budget: float = AUTO_BUDGET) -> Arithmetic:
+    """The strongest arithmetic whose estimated time fits the budget (docs/certificate-format.md, "Cost")."""
+    order = len(certificate.source) + certificate.X.shape[1]
+    leaves = max(certificate.proof.leaves, 1)
+    if leaves * 0.35 * (order / 64.0) ** 4.5 <= budget:
+        return Arithmetic.EXACT
+    if leaves * 2.0 * (order / 320.0) ** 2.5 <= budget:
+        return Arithmetic.BALL
+    return Arithmetic.FLOAT
+
+
+_CLASSES: dict[Arithmetic, type[Matrix]] = {
+    Arithmetic.EXACT: RationalMatrix,
+    Arithmetic.BALL: BallMatrix,
+    Arithmetic.FLOAT: Enclosure,
+}
+
+
+def check(
+    certificate: OptimalityCertificate,
+    *,
+    arithmetic: Arithmetic | str = Arithmetic.AUTO,
+    time_limit: float | None = None,
+) -> CheckReport:
     """Re-prove a certificate. Never raises on its content: what cannot be proved is UNKNOWN with the reason.
 
-    Time O((N+d)³), memory O((2N)² + (N+d)²) for N generators in d dimensions.
+    Floating point takes time O(N²(N+d)) a leaf and memory O((2N+d)²) for N generators in d dimensions.
+
+    Args:
+        certificate: nothing in it is trusted.
+        arithmetic: exact, ball, float, or auto for the strongest that should take about a second.
+        time_limit: seconds after which a proof with many leaves is given up as UNKNOWN.
+
+    Raises:
+        ValueError: an arithmetic that does not exist.
     """
+    chosen = Arithmetic(arithmetic)
     start = time.perf_counter()
+    deadline = None if time_limit is None else start + time_limit
     lower_bound, objective, margin = -math.inf, math.inf, math.nan
     with np.errstate(all="ignore"):
         try:
             _check_numbers(certificate)
+            if chosen is Arithmetic.AUTO:
+                chosen = choose_arithmetic(certificate)
             objective = network_objective(certificate.X, certificate.Y, certificate.gamma, certificate.U, certificate.V)
             refutation = _refutation(certificate, objective)
             if refutation is None:
-                generators = _check_generators(certificate)
-                margin = _check_dual_feasible(certificate, generators)
+                margin = _check_dual_feasible(certificate, _CLASSES[chosen], deadline)
                 lower_bound = dual_value(certificate.W, certificate.Y)
                 _check_claims(certificate, lower_bound, objective)
-                verdict, reason = (
-                    Verdict.PROVED,
-                    (
-                        "the slack rebuilt from the data is positive semidefinite, so W is dual feasible and its value "
-                        "bounds the objective of every network of every width"
-                    ),
-                )
+                verdict, reason = Verdict.PROVED, PROVED_SENTENCE
             else:
                 verdict, reason = Verdict.REFUTED, refutation
-        except _Broken as broken:
-            verdict, reason = Verdict.UNKNOWN, str(broken)
+        except ProofFailure as failure:
+            verdict, reason = Verdict.UNKNOWN, str(failure)
     return CheckReport(
         verdict=verdict,
         reason=reason,
@@ -102,44 +126,36 @@ def check(certificate: OptimalityCertificate) -> CheckReport:
         objective=objective,
         gap=relative_gap(objective, lower_bound),
         slack_margin=margin,
+        arithmetic=chosen.value,
         seconds=time.perf_counter() - start,
     )
 
 
-def _require(condition: bool | np.bool_, sentence: str) -> None:
-    if not condition:
-        raise _Broken(sentence)
-
-
 def _check_numbers(c: OptimalityCertificate) -> None:
+    arrays = {"X": c.X, "Y": c.Y, "W": c.W, "U": c.U, "V": c.V}
+    for name, array in arrays.items():
+        require(array.ndim == 2, f"{name} has {array.ndim} dimensions where 2 are needed")
+        require(array.dtype == np.float64, f"{name} has type {array.dtype} where float64 is needed")
+        require(np.isfinite(array).all(), f"{name} holds a number that is not finite")
     n, d, outputs = c.shape
-    m = len(c.source)
-    shapes = {
-        "X": (c.X, (n, d)),
-        "Y": (c.Y, (n, outputs)),
-        "W": (c.W, (n, outputs)),
-        "complementarity": (c.complementarity, (m,)),
-        "multipliers": (c.multipliers, (len(c.pairs),)),
-        "U": (c.U, (d, c.U.shape[1] if c.U.ndim == 2 else -1)),
-        "V": (c.V, (outputs, c.U.shape[1] if c.U.ndim == 2 else -1)),
-    }
-    for name, (array, shape) in shapes.items():
-        _require(array.shape == shape, f"{name} has shape {array.shape} where {shape} is needed")
-        _require(array.dtype == np.float64, f"{name} has type {array.dtype} where float64 is needed")
-        _require(np.isfinite(array).all(), f"{name} holds a number that is not finite")
-    integers = {"source": (c.source, (m,)), "generator": (c.generator, (n,)), "pairs": (c.pairs, (len(c.pairs), 2))}
-    for name, (indices, shape) in integers.items():
-        _require(indices.shape == shape, f"{name} has shape {indices.shape} where {shape} is needed")
-        _require(indices.dtype == np.int64, f"{name} has type {indices.dtype} where int64 is needed")
-    _require(math.isfinite(c.gamma) and c.gamma > 0, f"gamma is {c.gamma}, not a positive finite number")
-    _require(math.isfinite(c.lower_bound), f"the claimed lower bound is {c.lower_bound}")
-    _require(math.isfinite(c.objective), f"the claimed objective is {c.objective}")
-    _require(c.loss == LOSS, f"the loss {c.loss!r} is not known to this checker (known: {LOSS})")
+    width = c.U.shape[1]
+    shapes = {"Y": (n, outputs), "W": (n, outputs), "U": (d, width), "V": (outputs, width)}
+    require(min(n, d, outputs) > 0, "the data are empty")
+    for name, shape in shapes.items():
+        require(arrays[name].shape == shape, f"{name} has shape {arrays[name].shape} where {shape} is needed")
+    for name, indices, length in (("source", c.source, c.source.size), ("generator", c.generator, n)):
+        require(indices.shape == (length,), f"{name} has shape {indices.shape} where {(length,)} is needed")
+        require(indices.dtype == np.int64, f"{name} has type {indices.dtype} where int64 is needed")
+    require(math.isfinite(c.gamma) and c.gamma > 0, f"gamma is {c.gamma}, not a positive finite number")
+    require(math.isfinite(c.lower_bound), f"the claimed lower bound is {c.lower_bound}")
+    require(math.isfinite(c.objective), f"the claimed objective is {c.objective}")
+    require(c.loss == LOSS, f"the loss {c.loss!r} is not known to this checker (known: {LOSS})")
     found = fingerprint(c.X, c.Y)
-    _require(
+    require(
         found == c.data_fingerprint,
         f"the data have fingerprint {found[:12]}… but the certificate was made for {c.data_fingerprint[:12]}…",
     )
+    check_structure(c.proof, c.source.size, Region.everywhere(d))
 
 
 def _refutation(c: OptimalityCertificate, objective: float) -> str | None:
@@ -155,94 +171,59 @@ def _refutation(c: OptimalityCertificate, objective: float) -> str | None:
     return None
 
 
-def _check_generators(c: OptimalityCertificate) -> _Generators:
-    n, _, _ = c.shape
-    m = len(c.source)
-    _require(((c.source >= 0) & (c.source < n)).all(), "a generator's source is no data row")
-    _require(((c.generator >= ZERO_ROW) & (c.generator < m)).all(), "a data row's generator does not exist")
+def check_rows(c: OptimalityCertificate) -> tuple[FloatArray, Entries]:
+    """(generators N×d, |κ_i| at (position of row i in φ, i)), checked in rational arithmetic.
+
+    Raises:
+        ProofFailure: the map from data rows to generators is wrong.
+    """
+    n, count = len(c.X), len(c.source)
+    require(((c.source >= 0) & (c.source < n)).all(), "a generator's source is no data row")
+    require(((c.generator >= ZERO_ROW) & (c.generator < count)).all(), "a data row's generator does not exist")
     zero = ~c.X.any(axis=1)
     wrong = np.flatnonzero(zero != (c.generator == ZERO_ROW))
-    _require(len(wrong) == 0, f"data row {wrong[0] + 1 if len(wrong) else 0} is wrongly marked as zero or nonzero")
-    _require((c.generator[c.source] == np.arange(m)).all(), "a generator's source row belongs to another generator")
-    matrix, _ = scale_rows(c.X[c.source])
-    sign = np.zeros(n)
-    mid, rad = np.zeros(n), np.zeros(n)
+    require(len(wrong) == 0, f"data row {wrong[0] + 1 if len(wrong) else 0} is wrongly marked as zero or nonzero")
+    own = c.generator[c.source] == np.arange(count)
+    require(own.all(), "a generator's source row belongs to another generator")
+    generators, _ = scale_rows(c.X[c.source])
+    kappas: dict[tuple[int, int], Fraction] = {}
     for i in np.flatnonzero(~zero):
         g = int(c.generator[i])
-        _require(
-            are_parallel(c.X[i], c.X[c.source[g]]),
+        source = c.X[c.source[g]]
+        require(
+            are_parallel(c.X[i], source),
             f"data row {i + 1} is not an exact multiple of row {int(c.source[g]) + 1}, its generator",
         )
-        pivot = int(np.argmax(np.abs(matrix[g])))
-        quotient = c.X[i, pivot] / matrix[g, pivot]
-        sign[i], mid[i] = np.sign(quotient), abs(quotient)
-        rad[i] = (
-            0.0
-            if quotient * matrix[g, pivot] == c.X[i, pivot] and _is_power_of_two(quotient)
-            else (inflate(UNIT * np.abs(np.array([quotient])), 2)[0])
-        )
-    feature = np.where(sign < 0, c.generator + m, c.generator)
-    return _Generators(matrix, feature, Enclosure(mid, rad))
+        pivot = int(np.argmax(np.abs(source)))
+        kappa = Fraction(float(c.X[i, pivot])) / Fraction(float(generators[g, pivot]))
+        kappas[g if kappa > 0 else count + g, int(i)] = abs(kappa)
+    return generators, kappas
 
 
-def _is_power_of_two(value: float) -> bool:
-    return abs(math.frexp(value)[0]) == 0.5
+def training_form(c: OptimalityCertificate, kappas: Entries, matrix: type[M]) -> M:
+    """γ²‖u‖² − ‖W̃ᵀφ‖² over λ = (φ, u), with W̃ = κW so that Wᵀ(Xu)₊ = W̃ᵀφ."""
+    n, d, _ = c.shape
+    positions = 2 * len(c.source)
+    features = matrix.from_rationals(kappas, (positions, n)) @ matrix.exact(c.W)
+    gamma = matrix.exact(c.gamma * np.eye(d))
+    wide = matrix.exact(np.zeros((positions, d)))
+    return matrix.block([[-(features @ features.T), wide], [wide.T, gamma @ gamma]])
 
 
-def _feature_duals(c: OptimalityCertificate, generators: _Generators) -> Enclosure:
-    """W̃ = Σ |κ_i| W_i over the data rows of each position of φ, so that Wᵀ(Xu)₊ = W̃ᵀφ."""
-    active = np.flatnonzero(c.generator != ZERO_ROW)
-    positions = generators.feature[active]
-    count = int(np.bincount(positions, minlength=1).max(initial=1))
-    size = 2 * len(c.source)
-    kappa, kappa_rad = generators.ratio.mid[active][:, None], generators.ratio.rad[active][:, None]
-    mid, total, spread = (np.zeros((size, c.W.shape[1])) for _ in range(3))
-    np.add.at(mid, positions, kappa * c.W[active])
-    np.add.at(total, positions, kappa * np.abs(c.W[active]))
-    np.add.at(spread, positions, kappa_rad * np.abs(c.W[active]))
-    single = count == 1 and not kappa_rad.any()
-    rounding = np.zeros_like(total) if single else gamma_bound(count + 1) * total
-    return Enclosure(mid, inflate(rounding + spread, 2 * count + 8))
-
-
-def _check_dual_feasible(c: OptimalityCertificate, generators: _Generators) -> float:
-    """Steps 3 and 4; returns the margin of the rigorous test."""
-    m = len(c.source)
-    N = _product_multipliers(c, m)
-    M = form_matrix(_feature_duals(c, generators), N, c.complementarity)
-    gamma_squared = sum_of_products([(np.array([c.gamma]), np.array([c.gamma]))], upper=False)
-    d = c.X.shape[1]
-    corner = Enclosure.exact(gamma_squared * np.eye(d))
-    proof = slack_matrix(generators.matrix, M, corner).prove_psd()
-    _require(proof.proved, proof.reason)
-    return proof.margin
-
-
-def _product_multipliers(c: OptimalityCertificate, m: int) -> FloatArray:
-    """Symmetric N with φᵀNφ = Σ N_pq φ_p φ_q over the listed pairs; halving is exact above underflow."""
-    negative = np.flatnonzero(~(c.multipliers >= 0))
-    if len(negative):
-        p, q = c.pairs[negative[0]]
-        raise _Broken(f"the multiplier of the pair ({p}, {q}) is {c.multipliers[negative[0]]:.3e}, which is negative")
-    p, q = c.pairs[:, 0], c.pairs[:, 1]
-    _require(((p >= 0) & (p <= q) & (q < 2 * m)).all(), "a pair of multipliers is out of order or out of range")
-    codes = p * (2 * m) + q
-    _require(len(np.unique(codes)) == len(codes), "a pair of multipliers is listed twice")
-    N = np.zeros((2 * m, 2 * m))
-    # A multiplier that loses a bit when halved only shrinks towards 0 below 2**-1022, which keeps it nonnegative:
-    # the proof is about the halved values, whatever the file says.
-    values = np.where(p == q, c.multipliers, 0.5 * c.multipliers)
-    N[p, q] = values
-    N[q, p] = values
-    return N
+def _check_dual_feasible(c: OptimalityCertificate, matrix: type[Matrix], deadline: float | None) -> float:
+    """Steps 2 and 3; returns the margin of the PSD proof."""
+    generators, kappas = check_rows(c)
+    form = training_form(c, kappas, matrix)
+    problem = Problem(generators, Region.everywhere(c.X.shape[1]), form)
+    return prove_nonnegative(problem, c.proof, matrix, deadline=deadline)
 
 
 def _check_claims(c: OptimalityCertificate, lower_bound: float, objective: float) -> None:
-    _require(
+    require(
         c.lower_bound <= lower_bound,
         f"the claimed lower bound {c.lower_bound:.17g} exceeds what is proved, {lower_bound:.17g}",
     )
-    _require(
+    require(
         objective <= c.objective,
         f"the claimed objective {c.objective:.17g} is below the network's objective, {objective:.17g} rounded up",
     )

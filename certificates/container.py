@@ -8,6 +8,7 @@ and the total is limited in bytes and in ratio to the file's size. No pickle, no
 import hashlib
 import json
 import math
+import operator
 import struct
 import zipfile
 import zlib
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from certificates.certificate import OptimalityCertificate
 from certificates.files import write_atomically
+from certificates.proof import Circuits, LiftedProof, Triangles
 from formulations.errors import InputError
 
 FORMAT = "certnet-certificate"
@@ -37,13 +39,39 @@ ARRAYS: dict[str, tuple[str, int]] = {
     "W": ("<f8", 2),
     "source": ("<i8", 1),
     "generator": ("<i8", 1),
-    "pairs": ("<i8", 2),
-    "multipliers": ("<f8", 1),
-    "complementarity": ("<f8", 1),
     "U": ("<f8", 2),
     "V": ("<f8", 2),
+    "proof/split": ("<i8", 1),
+    "proof/children": ("<i8", 2),
+    "proof/leaf": ("<i8", 1),
+    "proof/pair_offset": ("<i8", 1),
+    "proof/pairs": ("<i8", 2),
+    "proof/multipliers": ("<f8", 1),
+    "proof/complementarity": ("<f8", 2),
+    "proof/sigma": ("<f8", 2),
+    "proof/empty_offset": ("<i8", 1),
+    "proof/empty_support": ("<i8", 1),
+    "proof/circuits/target": ("<i8", 1),
+    "proof/circuits/offset": ("<i8", 1),
+    "proof/circuits/support": ("<i8", 1),
+    "proof/triangles/neuron": ("<i8", 1),
+    "proof/triangles/bounds": ("<f8", 2),
+    "proof/triangles/offset": ("<i8", 1),
+    "proof/triangles/support": ("<i8", 1),
 }
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def _value(certificate: OptimalityCertificate, name: str) -> NDArray[Any]:
+    """The array that a member holds: slashes are attributes."""
+    value: NDArray[Any] = operator.attrgetter(name.replace("/", "."))(certificate)
+    return value
+
+
+def _group(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """The arrays directly below a prefix."""
+    below = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return {name: array for name, array in below.items() if "/" not in name}
 
 
 def _member(name: str) -> str:
@@ -59,7 +87,7 @@ def write_certificate(path: Path | str, certificate: OptimalityCertificate) -> N
     payload: dict[str, bytes] = {}
     arrays: dict[str, Any] = {}
     for name, (dtype, _) in ARRAYS.items():
-        array = np.ascontiguousarray(getattr(certificate, name), dtype=dtype)
+        array = np.ascontiguousarray(_value(certificate, name), dtype=dtype)
         payload[name] = array.tobytes()
         arrays[name] = {
             "dtype": dtype,
@@ -133,7 +161,12 @@ def _read(archive: zipfile.ZipFile, size: int) -> OptimalityCertificate:
         arrays[name] = array
     claims, data = _table(manifest, "claims"), _table(manifest, "data")
     certificate = OptimalityCertificate(
-        **arrays,
+        **_group(arrays, ""),
+        proof=LiftedProof(
+            **_group(arrays, "proof/"),
+            circuits=Circuits(**_group(arrays, "proof/circuits/")),
+            triangles=Triangles(**_group(arrays, "proof/triangles/")),
+        ),
         data_fingerprint=_text(data, "fingerprint"),
         gamma=_number(manifest, "gamma"),
         bias=_flag(manifest, "bias"),

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from certificates.arithmetic import Arithmetic
 from certificates.certificate import OptimalityCertificate, fingerprint
 from certificates.checker import check, dual_value, network_objective
+from certificates.proof import LiftedProof
 from certificates.repair import MARGIN, RepairedDual, repair
 from certificates.report import CheckReport
 from certificates.verdict import Verdict
@@ -58,9 +60,7 @@ def assemble(
         W=W,
         source=rows.source,
         generator=rows.generator,
-        pairs=np.stack([p, q], axis=1).astype(np.int64),
-        multipliers=values,
-        complementarity=repaired.t,
+        proof=LiftedProof.single(np.stack([p, q], axis=1).astype(np.int64), values, repaired.t),
         U=U,
         V=V,
         lower_bound=dual_value(W, original.Y),
@@ -93,7 +93,7 @@ def certify(
     while True:
         repaired = best_repair(merged, candidates, margin=margin)
         certificate = assemble(merged, repaired, U, V, provenance or {})
-        report = check(certificate)
+        report = check(certificate, arithmetic=Arithmetic.FLOAT)
         margin *= 10.0
         if report.verdict is Verdict.PROVED or not (margin <= _LARGEST_MARGIN):
             return certificate, report

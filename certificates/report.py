@@ -15,7 +15,9 @@ class CheckReport:
         lower_bound: the bound that was proved, rounded down; −inf when none was.
         objective: the network's objective, rounded up; +inf when it could not be evaluated.
         gap: (objective − lower_bound)/objective from these two, +inf when undefined.
-        slack_margin: how far the rigorous test was from failing, relative to the unit-diagonal slack; NaN if not run.
+        slack_margin: smallest pivot of the slack relative to its diagonal, how far the proof was from failing; NaN if
+            it was not reached.
+        arithmetic: exact, ball or float, whichever really ran.
         seconds: time that checking took.
     """
 
@@ -25,4 +27,5 @@ class CheckReport:
     objective: float
     gap: float
     slack_margin: float
+    arithmetic: str
     seconds: float

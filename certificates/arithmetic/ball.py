@@ -1,12 +1,11 @@
 """Ball arithmetic (Arb through python-flint): enclosures at a chosen precision, far tighter than float64."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 from flint import arb, arb_mat, ctx, fmpq
 
-from certificates.arithmetic.matrix import PsdProof, unit_diagonal_scaling
+from certificates.arithmetic.matrix import Entries, PsdProof, unit_diagonal_scaling
 from formulations._validation import FloatArray, IntArray
 
 PRECISION = 256
@@ -32,11 +31,13 @@ class BallMatrix:
             return cls(arb_mat(rows, columns, value.ravel().tolist()))
 
     @classmethod
-    def from_rationals(cls, value: list[list[Fraction]], columns: int) -> "BallMatrix":
-        """Balls around rational numbers."""
+    def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "BallMatrix":
+        """Balls around rational numbers, zero where nothing is listed."""
         with ctx.workprec(PRECISION):
-            entries = [arb(fmpq(x.numerator, x.denominator)) for row in value for x in row]
-            return cls(arb_mat(len(value), columns, entries))
+            matrix = arb_mat(*shape)
+            for position, value in entries.items():
+                matrix[position] = arb(fmpq(value.numerator, value.denominator))
+            return cls(matrix)
 
     @classmethod
     def block(cls, blocks: "list[list[BallMatrix]]") -> "BallMatrix":

@@ -17,7 +17,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from certificates.arithmetic.matrix import PsdProof, unit_diagonal_scaling
+from certificates.arithmetic.matrix import Entries, PsdProof, unit_diagonal_scaling
 from formulations._validation import FloatArray, IntArray
 
 UNIT = 2.0**-53
@@ -67,11 +67,18 @@ class Enclosure:
         return bool(np.isfinite(self.mid).all() and np.isfinite(self.rad).all())
 
     @classmethod
-    def from_rationals(cls, value: list[list[Fraction]], columns: int) -> "Enclosure":
-        """Rational numbers, rounded to nearest with half a unit in the last place as radius."""
-        mid = np.array([[float(x) for x in row] for row in value], dtype=np.float64).reshape(len(value), columns)
-        exact = np.array([[Fraction(float(x)) == x for x in row] for row in value], dtype=bool).reshape(mid.shape)
-        return cls(mid, np.where(exact, 0.0, inflate(UNIT * np.abs(mid), 2)))
+    def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "Enclosure":
+        """Rational numbers, rounded to nearest with a unit in the last place as radius where that is not exact."""
+        mid, rad = np.zeros(shape), np.zeros(shape)
+        for position, value in entries.items():
+            try:
+                nearest = float(value)
+            except OverflowError:
+                nearest = math.inf
+            mid[position] = nearest
+            if not (np.isfinite(nearest) and Fraction(nearest) == value):
+                rad[position] = 2.0 * UNIT * abs(nearest) + TINY
+        return cls(mid, rad)
 
     @classmethod
     def block(cls, blocks: "list[list[Enclosure]]") -> "Enclosure":
@@ -192,9 +199,7 @@ def _prove_psd(matrix: Enclosure) -> PsdProof:
     diagonal = np.diag(matrix.mid).copy()
     worst = int(np.argmin(diagonal))
     if not (diagonal[worst] > 0):
-        return PsdProof.failure(
-            f"diagonal entry {worst + 1} of the slack matrix is {diagonal[worst]:.3e}, negative or 0"
-        )
+        return PsdProof.failure(f"diagonal entry {worst + 1} of the slack matrix is {diagonal[worst]:.3e}, negative")
     d = unit_diagonal_scaling(diagonal)
     scaled = matrix.scale_by_powers(d, d)
     if not scaled.finite:

@@ -1,5 +1,6 @@
 """What the formulas of a proof need from an arithmetic. Three exist: rational (exact), ball, and floating point."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -8,6 +9,9 @@ from typing import Protocol, Self
 import numpy as np
 
 from formulations._validation import FloatArray, IntArray
+
+Entries = Mapping[tuple[int, int], Fraction]
+"""Rational entries of a sparse matrix by position."""
 
 
 class Arithmetic(StrEnum):
@@ -55,8 +59,8 @@ class Matrix(Protocol):
         """A matrix of float64 numbers, taken as they are."""
 
     @classmethod
-    def from_rationals(cls, value: list[list[Fraction]], columns: int) -> Self:
-        """A matrix of rational numbers."""
+    def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> Self:
+        """A matrix of rational numbers, zero where nothing is listed."""
 
     @classmethod
     def block(cls, blocks: list[list[Self]]) -> Self:

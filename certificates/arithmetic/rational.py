@@ -1,11 +1,10 @@
 """Exact rational matrices (python-flint). float64 numbers are dyadic rationals, so nothing is ever rounded."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 from flint import fmpq, fmpq_mat, fmpz
 
-from certificates.arithmetic.matrix import PsdProof
+from certificates.arithmetic.matrix import Entries, PsdProof
 from formulations._validation import FloatArray, IntArray
 
 
@@ -28,9 +27,12 @@ class RationalMatrix:
         return cls(fmpq_mat(rows, columns, [to_fmpq(x) for x in value.ravel().tolist()]))
 
     @classmethod
-    def from_rationals(cls, value: list[list[Fraction]], columns: int) -> "RationalMatrix":
-        """A matrix of rational numbers."""
-        return cls(fmpq_mat(len(value), columns, [fmpq(x.numerator, x.denominator) for row in value for x in row]))
+    def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "RationalMatrix":
+        """A matrix of rational numbers, zero where nothing is listed."""
+        matrix = fmpq_mat(*shape)
+        for position, value in entries.items():
+            matrix[position] = fmpq(value.numerator, value.denominator)
+        return cls(matrix)
 
     @classmethod
     def block(cls, blocks: "list[list[RationalMatrix]]") -> "RationalMatrix":

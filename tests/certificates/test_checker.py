@@ -34,6 +34,13 @@ def changed(array: np.ndarray, index: int, value: float) -> np.ndarray:
     return copy
 
 
+def with_pairs(certificate: OptimalityCertificate, pairs: np.ndarray, multipliers: np.ndarray) -> OptimalityCertificate:
+    offset = np.array([0, len(pairs)])
+    return replace(
+        certificate, proof=replace(certificate.proof, pairs=pairs, multipliers=multipliers, pair_offset=offset)
+    )
+
+
 def rebound(certificate: OptimalityCertificate) -> OptimalityCertificate:
     """A forger's touch: fingerprint and claimed bound follow the change."""
     claimed = dual_value(certificate.W, certificate.Y)
@@ -54,7 +61,7 @@ def test_changed_data_are_noticed(certificate: OptimalityCertificate) -> None:
 
 def test_a_negative_multiplier_is_named(certificate: OptimalityCertificate) -> None:
     pairs, multipliers = np.array([[0, 1]]), np.array([-1e-12])
-    report = check(replace(certificate, pairs=pairs, multipliers=multipliers))
+    report = check(with_pairs(certificate, pairs, multipliers))
     assert report.verdict is Verdict.UNKNOWN
     assert "pair (0, 1)" in report.reason
     assert "negative" in report.reason
@@ -66,16 +73,24 @@ def test_a_negative_multiplier_is_named(certificate: OptimalityCertificate) -> N
 )
 def test_odd_pairs_are_refused(certificate: OptimalityCertificate, pairs: list, word: str) -> None:
     indices = np.array(pairs, dtype=np.int64)
-    report = check(replace(certificate, pairs=indices, multipliers=np.ones(len(indices))))
+    report = check(with_pairs(certificate, indices, np.ones(len(indices))))
     assert report.verdict is Verdict.UNKNOWN
     assert word in report.reason
 
 
-@pytest.mark.parametrize("name", ["X", "Y", "W", "multipliers", "complementarity", "U", "V"])
+@pytest.mark.parametrize("name", ["X", "Y", "W", "U", "V"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite(certificate: OptimalityCertificate, name: str, bad: float) -> None:
-    base = replace(certificate, pairs=np.array([[0, 1]]), multipliers=np.array([0.0]))
-    report = check(rebound(replace(base, **{name: changed(getattr(base, name), 0, bad)})))
+    report = check(rebound(replace(certificate, **{name: changed(getattr(certificate, name), 0, bad)})))
+    assert report.verdict is Verdict.UNKNOWN
+    assert "finite" in report.reason
+
+
+@pytest.mark.parametrize("name", ["multipliers", "complementarity"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_multipliers_that_are_not_finite(certificate: OptimalityCertificate, name: str, bad: float) -> None:
+    base = with_pairs(certificate, np.array([[0, 1]]), np.array([0.0])).proof
+    report = check(replace(certificate, proof=replace(base, **{name: changed(getattr(base, name), 0, bad)})))
     assert report.verdict is Verdict.UNKNOWN
     assert "finite" in report.reason
 
@@ -152,7 +167,7 @@ def test_wrong_types_and_shapes(certificate: OptimalityCertificate) -> None:
         ("U", certificate.U.astype(np.float32)),
         ("V", certificate.V[:, :-1]),
         ("source", certificate.source.astype(np.int32)),
-        ("complementarity", certificate.complementarity[:-1]),
+        ("proof", replace(certificate.proof, complementarity=certificate.proof.complementarity[:, :-1])),
     ]:
         assert check(replace(certificate, **{name: value})).verdict is Verdict.UNKNOWN
 

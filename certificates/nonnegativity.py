@@ -1,0 +1,303 @@
+"""Checking a ``LiftedProof``: every leaf, every inequality, every multiplier, from the generators and the form alone.
+
+On a leaf, fixed signs remove coordinates: ``α = E β_f + Φ_α z`` and ``β = E β_f + Φ_β z`` with E the free neurons,
+Φ_α = a_i on free and active neurons, Φ_β = −a_i on inactive ones, else 0. With ``R = M − Σ…`` the form minus its
+nonnegative terms over λ = (φ, z), the slack in the coordinates (β_f, z) is
+
+    S_ff = Eᵀ(R_αα + R_αβ + R_βα + R_ββ)E,   S_fz = Eᵀ[(R_αφ + R_βφ)Φ + R_αz + R_βz],
+    S_zz = ΦᵀR_φφ Φ + ΦᵀR_φz + R_zφ Φ + R_zz,
+
+and the proof holds if S ⪰ 0.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from certificates.arithmetic.matrix import Matrix
+from certificates.combination import nonnegative_combination, positive_dependence
+from certificates.failure import ProofFailure, require
+from certificates.proof import LEAF, LiftedProof, Region
+from formulations._validation import FloatArray, IntArray
+
+FREE, ACTIVE, INACTIVE = 0, 1, -1
+MAX_ORDER = 6000
+"""Largest number of inequalities plus dimension; bounds the memory that a hostile proof can ask for."""
+
+M = TypeVar("M", bound=Matrix)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem(Generic[M]):
+    """Prove ``λᵀ form λ ≥ 0`` on the lifted cone of ``generators`` (N×k) over ``region``; λ = (α, β, z)."""
+
+    generators: FloatArray
+    region: Region
+    form: M
+
+
+def check_structure(proof: LiftedProof, neurons: int, region: Region) -> None:
+    """Shapes, types, ranges and finiteness of every array. Raises ProofFailure."""
+    nodes, leaves, count = len(proof.split), len(proof.pair_offset) - 1, len(proof.pairs)
+    circuits, triangles = proof.circuits, proof.triangles
+    integers = {
+        "split": (proof.split, (nodes,)),
+        "children": (proof.children, (nodes, 2)),
+        "leaf": (proof.leaf, (nodes,)),
+        "pair_offset": (proof.pair_offset, (leaves + 1,)),
+        "pairs": (proof.pairs, (count, 2)),
+        "empty_offset": (proof.empty_offset, (leaves + 1,)),
+        "empty_support": (proof.empty_support, (proof.empty_support.size,)),
+        "circuit_target": (circuits.target, (circuits.target.size,)),
+        "circuit_offset": (circuits.offset, (circuits.target.size + 1,)),
+        "circuit_support": (circuits.support, (circuits.support.size,)),
+        "triangle_neuron": (triangles.neuron, (triangles.neuron.size,)),
+        "triangle_offset": (triangles.offset, (2 * triangles.neuron.size + 1,)),
+        "triangle_support": (triangles.support, (triangles.support.size,)),
+    }
+    numbers = {
+        "multipliers": (proof.multipliers, (count,)),
+        "complementarity": (proof.complementarity, (leaves, neurons)),
+        "sigma": (proof.sigma, (leaves, len(region.quadratics))),
+        "triangle_bounds": (triangles.bounds, (triangles.neuron.size, 2)),
+    }
+    require(leaves >= 1 and nodes >= 1, "the proof has no leaf")
+    for table, dtype in ((integers, np.int64), (numbers, np.float64)):
+        for name, (array, shape) in table.items():
+            require(array.shape == shape, f"{name} has shape {array.shape} where {shape} is needed")
+            require(array.dtype == dtype, f"{name} has type {array.dtype} where {np.dtype(dtype)} is needed")
+    for name, (array, _) in numbers.items():
+        require(np.isfinite(array).all(), f"{name} holds a number that is not finite")
+    _check_offsets("pair_offset", proof.pair_offset, count)
+    _check_offsets("empty_offset", proof.empty_offset, proof.empty_support.size)
+    _check_offsets("circuit_offset", circuits.offset, circuits.support.size)
+    _check_offsets("triangle_offset", triangles.offset, triangles.support.size)
+    rows = len(region.linear)
+    _check_range("circuit_target", circuits.target, 2 * neurons)
+    _check_range("circuit_support", circuits.support, 2 * neurons)
+    _check_range("triangle_neuron", triangles.neuron, neurons)
+    _check_range("triangle_support", triangles.support, rows)
+    _check_range("empty_support", proof.empty_support, neurons + rows)
+    positions = 2 * neurons + rows + circuits.target.size + triangles.neuron.size
+    size = positions + region.linear.shape[1]
+    require(size <= MAX_ORDER, f"the proof has order {size}, and this checker stops at {MAX_ORDER}")
+    p, q = proof.pairs[:, 0], proof.pairs[:, 1]
+    require(((p >= 0) & (p <= q) & (q < positions)).all(), "a pair of multipliers is out of order or out of range")
+    _check_sign("the multiplier of the pair {}", proof.multipliers, proof.pairs)
+    _check_sign("sigma {}", proof.sigma.ravel(), np.argwhere(np.ones(proof.sigma.shape)))
+
+
+def _check_offsets(name: str, offset: IntArray, total: int) -> None:
+    require(offset[0] == 0 and offset[-1] == total and (np.diff(offset) >= 0).all(), f"{name} does not cut its array")
+
+
+def _check_range(name: str, index: IntArray, limit: int) -> None:
+    require(((index >= 0) & (index < limit)).all(), f"{name} has an entry outside 0..{limit - 1}")
+
+
+def _check_sign(what: str, values: FloatArray, labels: IntArray) -> None:
+    negative = np.flatnonzero(~(values >= 0))
+    if len(negative):
+        label = tuple(int(x) for x in labels[negative[0]])
+        raise ProofFailure(f"{what.format(label)} is {values[negative[0]]:.3e}, which is negative")
+
+
+def leaves_with_signs(proof: LiftedProof, neurons: int) -> Iterator[tuple[int, IntArray]]:
+    """(leaf, signs of all neurons) for every leaf, after checking that the tree covers everything.
+
+    Raises:
+        ProofFailure: a node is reached twice or never, a neuron is split twice on a path, or leaves are mixed up.
+    """
+    nodes = len(proof.split)
+    seen_nodes = np.zeros(nodes, dtype=bool)
+    seen_leaves = np.zeros(proof.leaves, dtype=bool)
+    stack = [(0, np.full(neurons, FREE, dtype=np.int64))]
+    while stack:
+        node, signs = stack.pop()
+        require(not seen_nodes[node], f"node {node} of the split tree is reached twice")
+        seen_nodes[node] = True
+        neuron = int(proof.split[node])
+        if neuron == LEAF:
+            leaf = int(proof.leaf[node])
+            require(0 <= leaf < proof.leaves and not seen_leaves[leaf], f"node {node} has a wrong leaf number")
+            require((proof.children[node] == LEAF).all(), f"leaf node {node} of the split tree has children")
+            seen_leaves[leaf] = True
+            yield leaf, signs
+            continue
+        require(0 <= neuron < neurons, f"node {node} splits on a neuron that does not exist")
+        require(signs[neuron] == FREE, f"node {node} splits on a neuron that its path has split already")
+        require(proof.leaf[node] == LEAF, f"inner node {node} of the split tree has a leaf number")
+        for child, sign in zip(proof.children[node].tolist(), (ACTIVE, INACTIVE), strict=True):
+            require(0 <= child < nodes, f"node {node} of the split tree has a child that does not exist")
+            below = signs.copy()
+            below[neuron] = sign
+            stack.append((child, below))
+    require(seen_nodes.all() and seen_leaves.all(), "the split tree has nodes or leaves that the root does not reach")
+
+
+def extra_rows(proof: LiftedProof, problem: Problem[Any]) -> tuple[dict[tuple[int, int], Fraction], int]:
+    """Rows over λ = (φ, z) of the region's rows, circuits and triangles, each justified; and their number.
+
+    Raises:
+        ProofFailure: an inequality that is not justified.
+    """
+    A, region = problem.generators, problem.region
+    rows = [
+        {2 * len(A) + j: Fraction(value) for j, value in enumerate(g) if value != 0} for g in region.linear.tolist()
+    ]
+    rows += [_circuit_row(proof, index, A) for index in range(proof.circuits.target.size)]
+    rows += [_triangle_row(proof, index, A, region) for index in range(proof.triangles.neuron.size)]
+    return {(i, j): value for i, row in enumerate(rows) for j, value in row.items()}, len(rows)
+
+
+def _circuit_row(proof: LiftedProof, index: int, A: FloatArray) -> dict[int, Fraction]:
+    circuits = proof.circuits
+    target = int(circuits.target[index])
+    support = circuits.support[circuits.offset[index] : circuits.offset[index + 1]].tolist()
+    what = f"circuit {index}"
+    require(target not in support, f"{what} contains its own target")
+    require(len(set(support)) == len(support), f"{what} uses a row twice")
+    c = nonnegative_combination(_signed_rows(A, support), _signed_rows(A, [target])[0].tolist(), what)
+    return {**dict(zip(support, c, strict=True)), target: Fraction(-1)}
+
+
+def _signed_rows(A: FloatArray, positions: list[int]) -> FloatArray:
+    """Rows of (A, −A) at positions of φ."""
+    rows = np.asarray(positions, dtype=np.int64)
+    signed: FloatArray = np.where(rows < len(A), 1.0, -1.0)[:, None] * A[rows % len(A)]
+    return signed
+
+
+def _triangle_row(proof: LiftedProof, index: int, A: FloatArray, region: Region) -> dict[int, Fraction]:
+    triangles = proof.triangles
+    i = int(triangles.neuron[index])
+    low, high = (Fraction(x) for x in triangles.bounds[index].tolist())
+    what = f"triangle {index}"
+    require(region.homogenised, f"{what} needs a region with a homogenising coordinate")
+    require(low <= 0 <= high and low < high, f"{what} has bounds that do not contain 0")
+    for side, (bound, sign) in enumerate(((low, 1), (high, -1))):
+        part = triangles.support[triangles.offset[2 * index + side] : triangles.offset[2 * index + side + 1]]
+        _check_bound(A[i], bound, sign, region.linear[part], f"the {('lower', 'upper')[side]} bound of {what}")
+    first = 2 * len(A)
+    row = {first + j: high * Fraction(x) for j, x in enumerate(A[i].tolist())}
+    row[first + A.shape[1] - 1] -= high * low
+    row[i] = low - high
+    return row
+
+
+def _check_bound(a: FloatArray, bound: Fraction, sign: int, rows: FloatArray, what: str) -> None:
+    """``sign·(a·z − bound·t) = Σ μ_j g_j(z) + ρt`` with μ, ρ ≥ 0: solved on all coordinates but t, then ρ is left."""
+    left = sign * (Fraction(float(a[-1])) - bound)
+    if a[:-1].any():
+        mu = nonnegative_combination(rows[:, :-1], (sign * a[:-1]).tolist(), what)
+        left -= sum((m * Fraction(x) for m, x in zip(mu, rows[:, -1].tolist(), strict=True)), Fraction(0))
+    require(left >= 0, f"{what} is violated by {float(-left):.3e}")
+
+
+def prove_nonnegative(
+    problem: Problem[M], proof: LiftedProof, matrix: type[M], *, deadline: float | None = None
+) -> float:
+    """Check the whole proof in the arithmetic of ``matrix``; returns the smallest margin over the leaves.
+
+    Args:
+        problem: statement, with its form already in the arithmetic.
+        proof: nothing in it is trusted.
+        matrix: class of the arithmetic.
+        deadline: on the clock of ``time.perf_counter``, or None.
+
+    Raises:
+        ProofFailure: the first violated condition.
+    """
+    N, k = problem.generators.shape
+    check_structure(proof, N, problem.region)
+    entries, count = extra_rows(proof, problem)
+    rows = matrix.from_rationals(entries, (count, 2 * N + k)) if count else None
+    margin = 1.0
+    for leaf, signs in leaves_with_signs(proof, N):
+        require(deadline is None or time.perf_counter() < deadline, "the time limit was reached")
+        if proof.empty_offset[leaf] < proof.empty_offset[leaf + 1]:
+            _check_empty(problem, proof, leaf, signs)
+            continue
+        remainder = problem.form - _nonnegative_terms(problem, proof, leaf, rows, matrix)
+        outcome = _leaf_slack(problem.generators, remainder, signs, matrix).prove_psd()
+        where = "" if proof.leaves == 1 else f" at leaf {leaf}"
+        require(outcome.proved, outcome.reason + where)
+        margin = min(margin, outcome.margin)
+    return margin
+
+
+def _check_empty(problem: Problem[Any], proof: LiftedProof, leaf: int, signs: IntArray) -> None:
+    """A leaf without points (t > 0 where homogenised), or without interior in R^k, needs no proof of its own.
+
+    A leaf without interior may be dropped because the other leaves are closed and cover every point off the
+    hyperplanes a_i·z = 0, hence by continuity all points. That argument needs the whole space, not a thin region.
+    """
+    N, k = problem.generators.shape
+    support = proof.empty_support[proof.empty_offset[leaf] : proof.empty_offset[leaf + 1]]
+    fixed = support[support < N]
+    what = f"the emptiness of leaf {leaf}"
+    require((signs[fixed] != FREE).all(), f"{what} uses the sign of a neuron that is not fixed")
+    require(len(np.unique(support)) == len(support), f"{what} uses a row twice")
+    table = np.vstack([signs[:, None] * problem.generators, problem.region.linear])
+    rows = table[support]
+    if problem.region.homogenised:
+        target = [0.0] * (k - 1) + [-1.0]
+        nonnegative_combination(rows, target, what)
+        return
+    require(len(problem.region.linear) == 0 and len(problem.region.quadratics) == 0, f"{what} needs the whole space")
+    require(rows.any(axis=1).all(), f"{what} uses a zero row")
+    positive_dependence(rows, what)
+
+
+def _nonnegative_terms(problem: Problem[M], proof: LiftedProof, leaf: int, extra: M | None, matrix: type[M]) -> M:
+    """Σ N_pq ℓ_p ℓ_q + Σ t_i α_i β_i + Σ σ_k q_k as a form over λ."""
+    N, k = problem.generators.shape
+    order = 2 * N + k
+    part = slice(int(proof.pair_offset[leaf]), int(proof.pair_offset[leaf + 1]))
+    p, q = proof.pairs[part, 0], proof.pairs[part, 1]
+    count = 2 * N + (extra.shape[0] if extra is not None else 0)
+    require(len(np.unique(p * count + q)) == len(p), "a pair of multipliers is listed twice")
+    # Halving is exact but for numbers below 2**-1021; the proof is then about the halved value, still nonnegative.
+    values = np.where(p == q, proof.multipliers[part], 0.5 * proof.multipliers[part])
+    weights = np.zeros((count, count))
+    weights[p, q] = weights[q, p] = values
+    direct = np.zeros((order, order))
+    direct[: 2 * N, : 2 * N] = weights[: 2 * N, : 2 * N]
+    total = matrix.exact(direct)
+    index = np.arange(N)
+    coupling = np.zeros((order, order))
+    coupling[index, N + index] = coupling[N + index, index] = 0.5 * proof.complementarity[leaf]
+    total = total + matrix.exact(coupling)
+    if extra is not None and (weights[2 * N :].any()):
+        selector = np.zeros((2 * N, order))
+        selector[np.arange(2 * N), np.arange(2 * N)] = 1.0
+        mixed = matrix.exact(selector).T @ (matrix.exact(weights[: 2 * N, 2 * N :]) @ extra)
+        total = total + (mixed + mixed.T) + extra.T @ (matrix.exact(weights[2 * N :, 2 * N :]) @ extra)
+    for quadratic, sigma in zip(problem.region.quadratics, proof.sigma[leaf], strict=True):
+        corner = matrix.exact(sigma * np.eye(k)) @ matrix.exact(np.ascontiguousarray(quadratic))
+        wide, square = matrix.exact(np.zeros((2 * N, k))), matrix.exact(np.zeros((2 * N, 2 * N)))
+        total = total + matrix.block([[square, wide], [wide.T, corner]])
+    return total
+
+
+def _leaf_slack(A: FloatArray, R: M, signs: IntArray, matrix: type[M]) -> M:
+    """The remainder on the leaf's face, in the coordinates (β_free, z)."""
+    N, k = A.shape
+    phi, z = np.arange(2 * N), np.arange(2 * N, 2 * N + k)
+    free = np.flatnonzero(signs == FREE)
+    upper = np.where((signs != INACTIVE)[:, None], A, 0.0)
+    lower = np.where((signs == INACTIVE)[:, None], -A, 0.0)
+    data = matrix.exact(np.vstack([upper, lower]))
+    R_phi = R.take(phi, phi)
+    R_z = R.take(phi, z)
+    slope = R_phi @ data + R_z
+    across = R_z.T @ data
+    S_zz = data.T @ (R_phi @ data) + (across + across.T) + R.take(z, z)
+    S_fz = slope.take(free, np.arange(k)) + slope.take(N + free, np.arange(k))
+    cross = R.take(free, N + free)
+    S_ff = (R.take(free, free) + R.take(N + free, N + free)) + (cross + cross.T)
+    return matrix.block([[S_ff, S_fz], [S_fz.T, S_zz]])

@@ -1,0 +1,136 @@
+"""The one proof object: nonnegativity of a quadratic form on a lifted cone, leaf by leaf of a tree of sign splits.
+
+On a leaf the form is written as
+
+    F(λ) = [form that is PSD on the leaf's face] + Σ N_pq ℓ_p(λ) ℓ_q(λ) + Σ t_i α_i β_i + Σ σ_k q_k(z),    N, σ ≥ 0,
+
+with valid linear inequalities ``ℓ ≥ 0``, free t, and the region's quadratics ``q ≥ 0``. Optimality uses it with no
+region; robustness and Lipschitz constants use it with boxes and balls. Everything is an array, so that one file format
+serves all.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from formulations._validation import FloatArray, IntArray
+
+LEAF = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Where z lives; part of the statement, hence trusted.
+
+    Attributes:
+        linear: (r, k) rows g with ``g·z ≥ 0``.
+        quadratics: (q, k, k) symmetric Q with ``zᵀQz ≥ 0``.
+        homogenised: True when the last coordinate of z is t, and only points with t > 0 matter. Then the rows must
+            imply t ≥ 0.
+    """
+
+    linear: FloatArray
+    quadratics: FloatArray
+    homogenised: bool = False
+
+    @classmethod
+    def everywhere(cls, dimension: int) -> "Region":
+        """All of R^k."""
+        return cls(np.zeros((0, dimension)), np.zeros((0, dimension, dimension)))
+
+
+@dataclass(frozen=True, eq=False)
+class Circuits:
+    """Inequalities ``Σ c_j φ_j − φ_k ≥ 0`` from ``Σ c_j r_j = r_k``, c ≥ 0, over the rows r of (A, −A), by convexity.
+
+    Only the support is stored: c is the unique solution, which the checker finds in rational arithmetic. So there is no
+    rounding residual to absorb.
+
+    Attributes:
+        target: (e,) position k in φ.
+        offset: (e+1,) circuit i has support ``support[offset[i]:offset[i+1]]``.
+        support: positions j in φ; the rows r_j are linearly independent.
+    """
+
+    target: IntArray
+    offset: IntArray
+    support: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Triangles:
+    """Inequalities ``u a_i·z − u l t − (u − l) α_i ≥ 0`` from ``l t ≤ a_i·z ≤ u t`` on the region, l ≤ 0 ≤ u, l < u.
+
+    Each bound is a nonnegative combination of the region's rows plus a nonnegative multiple of t; the support is stored
+    and the checker finds the multipliers in rational arithmetic.
+
+    Attributes:
+        neuron: (m,) i.
+        bounds: (m, 2) columns l and u.
+        offset: (2m+1,) supports: entry 2i proves the lower bound of triangle i, entry 2i+1 its upper bound.
+        support: indices of region rows.
+    """
+
+    neuron: IntArray
+    bounds: FloatArray
+    offset: IntArray
+    support: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class LiftedProof:
+    """A tree of sign splits with a nonnegativity proof, or a proof of emptiness, at every leaf.
+
+    Positions of inequalities: 0..2N−1 are φ = (α, β) ≥ 0, then the region's rows, then circuits, then triangles.
+
+    Attributes:
+        split: (nodes,) neuron that a node splits on, ``LEAF`` (−1) for leaves; node 0 is the root.
+        children: (nodes, 2) children with ``β_i = 0`` (active) and ``α_i = 0`` (inactive); −1 at leaves.
+        leaf: (nodes,) number of the leaf, −1 at inner nodes.
+        pair_offset: (leaves+1,) leaf l owns the pairs ``pair_offset[l]:pair_offset[l+1]``.
+        pairs: (K, 2) positions p ≤ q, no pair twice in a leaf.
+        multipliers: (K,) N_pq ≥ 0; a pair contributes ``N_pq ℓ_p ℓ_q`` once.
+        complementarity: (leaves, N) free t_i.
+        sigma: (leaves, q) σ_k ≥ 0.
+        empty_offset: (leaves+1,) a leaf with a nonempty slice of ``empty_support`` is proved empty instead.
+        empty_support: constraint rows of the leaf: 0..N−1 the fixed signs (σ_i a_i·z ≥ 0), N.. the region's rows.
+        circuits, triangles: further valid inequalities, shared by all leaves.
+    """
+
+    split: IntArray
+    children: IntArray
+    leaf: IntArray
+    pair_offset: IntArray
+    pairs: IntArray
+    multipliers: FloatArray
+    complementarity: FloatArray
+    sigma: FloatArray
+    empty_offset: IntArray
+    empty_support: IntArray
+    circuits: Circuits
+    triangles: Triangles
+
+    @property
+    def leaves(self) -> int:
+        """Number of leaves."""
+        return len(self.pair_offset) - 1
+
+    @classmethod
+    def single(cls, pairs: IntArray, multipliers: FloatArray, complementarity: FloatArray) -> "LiftedProof":
+        """A proof without splits, regions, circuits or triangles: products of signs and complementarity alone."""
+        none = np.zeros(0, dtype=np.int64)
+        start = np.zeros(1, dtype=np.int64)
+        return cls(
+            split=np.array([LEAF]),
+            children=np.array([[-1, -1]]),
+            leaf=start,
+            pair_offset=np.array([0, len(pairs)]),
+            pairs=pairs,
+            multipliers=multipliers,
+            complementarity=complementarity[None, :],
+            sigma=np.zeros((1, 0)),
+            empty_offset=np.zeros(2, dtype=np.int64),
+            empty_support=none,
+            circuits=Circuits(none, start, none),
+            triangles=Triangles(none, np.zeros((0, 2)), start, none),
+        )
