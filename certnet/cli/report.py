@@ -40,14 +40,13 @@ def training_report(
     scores: Mapping[str, Any],
     files: Mapping[str, Path],
     seconds: float,
-    interrupted: bool,
 ) -> dict[str, Any]:
     """The object that ``certnet train`` writes and prints."""
     from certnet.doctor import versions
 
     return {
         **head("train", result.report, result.report.reason),
-        "interrupted": interrupted,
+        "interrupted": result.interrupted,
         "data": _data(split, result.certificate),
         "gamma": result.program.gamma,
         "bias": result.program.bias,

@@ -17,7 +17,6 @@ from certnet.data import Recipe, Split, load
 from certnet.network import TwoLayerNetwork
 from certnet.output import OutputFolder, json_writer, strict_json
 from certnet.solvers import available_solvers
-from certnet.solvers.interface import SolveStatus
 from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
 
@@ -61,7 +60,6 @@ def run_train(options: TrainOptions) -> int:
                 progress=live,
                 provenance={"data": _stored(options.recipe).to_json()},
             )
-        interrupted = _by_user(result)
         files = {name: folder.path / file for name, file in FILES.items()}
         report = training_report(
             result,
@@ -69,7 +67,6 @@ def run_train(options: TrainOptions) -> int:
             scores=evaluate(split, result.U, result.V),
             files=files,
             seconds=time.perf_counter() - started,
-            interrupted=interrupted,
         )
         network = _network(split, result)
         folder.write(
@@ -81,13 +78,13 @@ def run_train(options: TrainOptions) -> int:
         )
     if not options.quiet:
         console.print(training_table(report))
-    if interrupted:
+    if result.interrupted:
         console.print("certnet: Interrupted; the best network and bound so far were written.", markup=False)
     if options.json:
         sys.stdout.write(strict_json(report) + "\n")
     else:
         sys.stdout.write("\n".join([summary(report), *map(str, files.values())]) + "\n")
-    return Exit.INTERRUPTED if interrupted else BY_VERDICT[result.report.verdict]
+    return Exit.INTERRUPTED if result.interrupted else BY_VERDICT[result.report.verdict]
 
 
 FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
@@ -124,12 +121,6 @@ def _network(split: Split, result: job.TrainingResult) -> TwoLayerNetwork:
         scale=None if raw else split.scale,
         classes=split.classes,
     )
-
-
-def _by_user(result: job.TrainingResult) -> bool:
-    """Whether Ctrl-C cut the job short; a time limit is no interruption."""
-    limit = result.relaxation is not None and result.relaxation.status is SolveStatus.TIME_LIMIT
-    return result.interrupted and not limit
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def _decode(path: Path) -> str:
         raise InputError(f"{path.name} is empty; a header line and data rows are needed.")
     encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
-        return raw.decode(encoding)
+        return raw.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise InputError(
@@ -68,10 +68,10 @@ def _decode(path: Path) -> str:
 
 def _delimiter(text: str) -> tuple[int, str]:
     """(lines to skip, delimiter): the one that a ``sep=`` line names, else that of most cells in the header."""
-    first = text.split("\n", 1)[0].strip("\r")
+    first = text.split("\n", 1)[0]
     if first.lower().startswith("sep=") and first[4:] in _DELIMITERS:
         return 1, first[4:]
-    header = next(line for line in io.StringIO(text) if line.strip())
+    header = next(line for line in io.StringIO(text) if line.strip())[: csv.field_size_limit()]
     return 0, max(_DELIMITERS, key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), [])))
 
 
