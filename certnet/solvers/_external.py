@@ -103,22 +103,27 @@ def run_in_worker(work: Callable[[], Outcome], stop: threading.Event) -> Outcome
     raised again: the status tells.
     """
     done: list[Outcome] = []
+    # An event, since a join that Ctrl-C ends early may take the thread for finished (Python 3.11).
+    finished = threading.Event()
 
     def target() -> None:
         try:
             done.append(work())
         except BaseException as error:  # noqa: BLE001 (a Rust panic is no Exception, and must not vanish in a thread)
             done.append(failed(f"{type(error).__name__}: {error}"))
+        finally:
+            finished.set()
 
     thread = threading.Thread(target=target, daemon=True, name="certnet-solver")
     try:
         thread.start()
-        while thread.is_alive():
-            thread.join(POLL_SECONDS)
+        # Waiting in short turns lets Ctrl-C through on every platform.
+        while not finished.wait(POLL_SECONDS):
+            pass
     except KeyboardInterrupt:
         stop.set()
         try:
-            thread.join(GRACE_SECONDS)
+            finished.wait(GRACE_SECONDS)
         except KeyboardInterrupt:
             return interrupted()
     return done[0] if done else interrupted()

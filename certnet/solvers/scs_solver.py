@@ -119,7 +119,9 @@ class _Run:
         last = self._iterate
         start = {} if last is None else {"x": last.x, "y": last.y, "s": last.s}
         result = workspace.solve(warm_start=last is not None, **start)
-        self._iterations += max(int(result["info"]["iter"]), 1)
+        # A stretch that failed reports −1; one that goes on counts for at least one, so that the limit is reached.
+        least = 0 if result["info"]["status_val"] in FINISHED else 1
+        self._iterations += max(int(result["info"]["iter"]), least)
         iterate = _Iterate(result["x"], result["y"], result["s"])
         usable = iterate.usable()
         if usable:

@@ -1,0 +1,369 @@
+"""The wrapped solvers: signs of what they return, limits, interruption, availability."""
+
+import _thread
+import builtins
+import importlib.util
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from certificates.repair import repair
+from certnet.solvers import SolverOptions, SolverResult, SolveStatus, _external, available_solvers, solve
+from certnet.solvers.clarabel_solver import ClarabelSolver
+from certnet.solvers.mosek_solver import NOT_INSTALLED, MosekSolver, build_task
+from certnet.solvers.registry import AUTO_LIMIT, choose_solver
+from certnet.solvers.scs_solver import STRETCH, ScsSolver
+from formulations import InputError, LiftedProgram, LiftedSpace, TrainingProgram, presolve
+from formulations.conic import to_triangle, with_outputs
+
+OPEN = ["clarabel", "scs"]
+
+
+@pytest.fixture(scope="module")
+def training() -> TrainingProgram:
+    rng = np.random.default_rng(7)
+    return TrainingProgram(rng.standard_normal((9, 2)), rng.standard_normal((9, 2)), 0.2)
+
+
+@pytest.fixture(scope="module")
+def program(training: TrainingProgram) -> LiftedProgram:
+    result = presolve(training)
+    assert result is not None
+    return result.program
+
+
+@pytest.fixture(scope="module")
+def results(program: LiftedProgram) -> dict[str, SolverResult]:
+    return {name: solve(program, name, tolerance=1e-6) for name in OPEN}
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_iterates_satisfy_the_conditions_of_the_program(name: str, program, results) -> None:
+    result = results[name]
+    assert result.status is SolveStatus.CONVERGED
+    assert result.solver == name
+    assert result.version[0].isdigit()
+    assert result.primal is not None
+    assert result.dual is not None
+    assert result.primal_residual <= 1e-4
+    assert result.dual_residual <= 1e-4
+    G, space = program.space.moment(result.primal.S), program.space
+    assert np.linalg.eigvalsh(G)[0] >= -1e-3
+    assert G[space.phi, space.phi].min() >= -1e-3
+    assert np.abs(np.diag(G[space.alpha, space.beta])).max() <= 1e-3
+    assert result.objective == pytest.approx(program.value(G))
+    slack = program.slack(result.dual.W, result.dual.N)
+    assert np.linalg.eigvalsh(slack)[0] >= -1e-4 * np.abs(slack).max()
+    assert program.dual_value(result.dual.W) == pytest.approx(result.objective, rel=1e-2)
+    # Complementary slackness of S and the slack on the (β, z) part.
+    inner = result.primal.S[: len(slack), : len(slack)]
+    assert abs(np.sum(slack * inner)) <= 1e-2 * np.linalg.norm(slack) * np.linalg.norm(inner)
+
+
+def test_both_solvers_agree(results) -> None:
+    assert results["scs"].objective == pytest.approx(results["clarabel"].objective, rel=1e-2)
+
+
+@pytest.mark.parametrize("name", OPEN)
+@pytest.mark.parametrize("limit", [{"time_limit": 0.01}, {"max_iterations": 3}, {"max_iterations": 40}])
+def test_a_limited_solve_still_gives_a_dual_that_repairs_below_every_network(name, limit, training, program) -> None:
+    result = solve(program, name, tolerance=1e-12, **limit)
+    assert result.dual is not None
+    assert np.isfinite(result.dual.W).all()
+    assert np.isfinite(result.dual.N).all()
+    assert result.status is not SolveStatus.CONVERGED
+    if "max_iterations" in limit:
+        assert result.iterations <= limit["max_iterations"]
+    presolved = presolve(training)
+    bound = repair(presolved.rows.program, presolved.undo_dual(result.dual)).lower_bound
+    rng = np.random.default_rng(0)
+    zero = training.objective(np.zeros((2, 1)), np.zeros((2, 1)))
+    networks = [training.objective(rng.standard_normal((2, 3)), rng.standard_normal((2, 3))) for _ in range(20)]
+    assert 0 <= bound <= min(zero, *networks)
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_the_repaired_bound_of_a_full_solve_is_nearly_the_objective(name, training, results, program) -> None:
+    presolved = presolve(training)
+    bound = repair(presolved.rows.program, presolved.undo_dual(results[name].dual)).lower_bound
+    optimum = program.to_original(results["clarabel"].objective)
+    assert bound <= optimum * (1 + 1e-4)
+    assert bound >= 0.95 * optimum
+
+
+def test_scs_goes_on_from_a_warm_start(program, results) -> None:
+    cold = solve(program, "scs", tolerance=1e-5)
+    warm = solve(program, "scs", tolerance=1e-5, warm_start=(results["scs"].primal, results["scs"].dual))
+    assert warm.status is SolveStatus.CONVERGED
+    assert warm.iterations < cold.iterations
+
+
+def test_scs_calls_back_between_stretches_and_stops(program) -> None:
+    seen = []
+
+    def callback(progress) -> bool:
+        seen.append(progress.iteration)
+        assert progress.dual().W.shape == program.target.shape
+        return len(seen) == 2
+
+    result = solve(program, "scs", tolerance=1e-15, callback=callback)
+    assert result.status is SolveStatus.STOPPED
+    assert seen == [STRETCH, 2 * STRETCH]
+    assert result.dual is not None
+
+
+def test_runs_are_reproducible(program) -> None:
+    for name in OPEN:
+        first, second = (solve(program, name, max_iterations=40) for _ in range(2))
+        np.testing.assert_array_equal(first.dual.W, second.dual.W)
+
+
+def test_one_feature_and_one_output() -> None:
+    """min ½(αv − 1)² + γ/2(z² + v²) with γ = ½: αv = 1 − γ at the optimum, value γ(1 − γ/2)."""
+    tiny = LiftedProgram(
+        space=LiftedSpace(np.ones((1, 1)), 1),
+        feature=np.array([0]),
+        weight=np.ones(1),
+        target=np.ones((1, 1)),
+        metric=np.eye(1),
+        gamma=0.5,
+    )
+    for name in OPEN:
+        result = solve(tiny, name)
+        assert result.objective == pytest.approx(0.375, rel=1e-3)
+        assert result.dual.W[0, 0] == pytest.approx(0.5, rel=1e-3)
+
+
+# Interruption
+
+
+def test_ctrl_c_in_a_worker_sets_stop_and_keeps_the_outcome() -> None:
+    stop = threading.Event()
+
+    def work() -> _external.Outcome:
+        _thread.interrupt_main()
+        assert stop.wait(10)
+        return _external.Outcome(np.zeros(1), np.zeros(1), SolveStatus.INTERRUPTED, "asked to stop", 4)
+
+    outcome = _external.run_in_worker(work, stop)
+    assert outcome.status is SolveStatus.INTERRUPTED
+    assert outcome.iterations == 4
+
+
+def test_a_worker_that_does_not_obey_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_external, "GRACE_SECONDS", 0.05)
+    release = threading.Event()
+
+    def work() -> _external.Outcome:
+        _thread.interrupt_main()
+        release.wait(10)
+        return _external.failed("too late")
+
+    outcome = _external.run_in_worker(work, threading.Event())
+    release.set()
+    assert outcome.status is SolveStatus.INTERRUPTED
+    assert outcome.x is None
+
+
+@pytest.mark.parametrize("solver", [ClarabelSolver(), ScsSolver()], ids=OPEN)
+def test_ctrl_c_ends_a_real_solve_without_an_exception(solver) -> None:
+    rng = np.random.default_rng(1)
+    large = presolve(TrainingProgram(rng.standard_normal((45, 4)), rng.standard_normal((45, 2)), 0.01))
+    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    result = solver.solve(large.program, SolverOptions(tolerance=1e-15, max_iterations=10**6))
+    timer.cancel()
+    assert result.status is SolveStatus.INTERRUPTED
+    assert (result.primal is None) == (result.dual is None)
+
+
+def test_a_panic_in_a_worker_is_a_failure_with_its_words() -> None:
+    class PanicError(BaseException):
+        pass
+
+    def work() -> _external.Outcome:
+        raise PanicError("index out of range")
+
+    outcome = _external.run_in_worker(work, threading.Event())
+    assert outcome.status is SolveStatus.FAILED
+    assert "index out of range" in outcome.message
+
+
+# Iterates that are not finite
+
+
+@pytest.mark.parametrize(("bad_x", "bad_y"), [(True, True), (True, False), (False, True)])
+def test_iterates_that_are_not_finite_are_dropped(bad_x: bool, bad_y: bool, program) -> None:
+    data = with_outputs(program)
+    x = np.full(len(data.q), np.nan if bad_x else 0.0)
+    y = np.full(len(data.b), np.inf if bad_y else 0.0)
+    outcome = _external.Outcome(x, y, SolveStatus.CONVERGED, "all is well", 1)
+    result = _external.to_result(program, data, outcome, solver="s", version="1", seconds=time.perf_counter())
+    assert result.status is SolveStatus.FAILED
+    assert (result.primal is None) == bad_x
+    assert (result.dual is None) == bad_y
+    assert "no finite" in result.message
+    assert result.primal_residual == result.dual_residual == float("inf")
+
+
+# Registry
+
+
+def test_every_solver_is_listed_and_the_open_ones_run() -> None:
+    solvers = available_solvers()
+    assert {"interior-point", "admm", "clarabel", "scs", "mosek"} == set(solvers)
+    assert solvers["clarabel"] is None
+    assert solvers["scs"] is None
+
+
+def test_an_unknown_solver_is_named_with_the_choices(program) -> None:
+    with pytest.raises(InputError, match=r"'gurobi'.*interior-point.*clarabel.*mosek"):
+        solve(program, "gurobi")
+
+
+@pytest.mark.parametrize(
+    "options", [{"time_limit": 0.0}, {"time_limit": float("nan")}, {"tolerance": 0.0}, {"max_iterations": 0}]
+)
+def test_options_without_sense_are_refused(options, program) -> None:
+    with pytest.raises(InputError, match=next(iter(options))):
+        solve(program, "clarabel", **options)
+
+
+def test_a_missing_package_is_no_silent_fallback(monkeypatch: pytest.MonkeyPatch, program) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "pip install clarabel" in available_solvers()["clarabel"]
+    with pytest.raises(InputError, match="pip install scs"):
+        solve(program, "scs")
+
+
+def test_auto_depends_on_the_number_of_generators() -> None:
+    def with_generators(n: int) -> LiftedProgram:
+        space = LiftedSpace(np.ones((n, 1)), 1)
+        return LiftedProgram(space, np.arange(n), np.ones(n), np.ones((n, 1)), np.eye(1), 1.0)
+
+    assert choose_solver(with_generators(AUTO_LIMIT)) == "interior-point"
+    assert choose_solver(with_generators(AUTO_LIMIT + 1)) == "admm"
+
+
+def test_auto_says_which_solver_ran(program, results) -> None:
+    result = solve(program)
+    assert result.solver == "interior-point"
+    assert result.objective == pytest.approx(results["clarabel"].objective, rel=1e-3)
+
+
+def test_a_program_too_large_for_clarabel_is_refused_before_it_is_built() -> None:
+    n = 300
+    space = LiftedSpace(np.ones((n, 1)), 1)
+    large = LiftedProgram(space, np.arange(n), np.ones(n), np.ones((n, 1)), np.eye(1), 1.0)
+    with pytest.raises(InputError, match="admm"):
+        solve(large, "clarabel")
+
+
+# MOSEK
+
+
+def test_mosek_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch, program) -> None:
+    original = builtins.__import__
+
+    def without_mosek(name: str, *args, **kwargs):
+        if name.split(".")[0] == "mosek":
+            raise ImportError("No module named 'mosek'")
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_mosek)
+    assert MosekSolver().unavailable() == NOT_INSTALLED
+    with pytest.raises(InputError, match=r"certnet\[mosek\]"):
+        solve(program, "mosek")
+
+
+class _FakeMosek:
+    """As much of MOSEK as the test for availability touches."""
+
+    class Error(Exception):
+        msg = "missing licence file"
+
+    class feature:  # noqa: N801
+        pts, pton = 1, 2
+
+    def __init__(self, *, licensed: bool) -> None:
+        self.licensed = licensed
+
+    def Env(self) -> "_FakeMosek":
+        return self
+
+    def __enter__(self) -> "_FakeMosek":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def checkoutlicense(self, _: int) -> None:
+        if not self.licensed:
+            raise self.Error
+
+
+@pytest.mark.parametrize("licensed", [True, False])
+def test_mosek_needs_a_licence(licensed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mosek", _FakeMosek(licensed=licensed))
+    reason = MosekSolver().unavailable()
+    if licensed:
+        assert reason is None
+    else:
+        assert "licence" in reason
+        assert "MOSEKLM_LICENSE_FILE" in reason
+        assert "missing licence file" in reason
+
+
+def test_mosek_task_states_the_conic_data(program) -> None:
+    """Without a licence nothing can be solved, but the task can be built and read back."""
+    mosek = pytest.importorskip("mosek")
+    data = with_outputs(program)
+    with mosek.Env() as environment, environment.Task() as task:
+        build_task(task, data)
+        assert task.getnumvar() == len(data.q) + 1
+        domains = [task.getdomaintype(task.getaccdomain(i)) for i in range(task.getnumacc())]
+        assert domains == [
+            mosek.domaintype.rzero,
+            mosek.domaintype.rplus,
+            mosek.domaintype.svec_psd_cone,
+            mosek.domaintype.rquadratic_cone,
+        ]
+        row, column, entry = (np.array(part) for part in task.getafeftrip())
+        g = np.array(task.getafegslice(0, task.getnumafe()))
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(len(data.q))
+    t = 0.25
+    value = g + np.bincount(row, entry * np.append(x, t)[column], minlength=len(g))
+    rows = len(data.b)
+    np.testing.assert_allclose(value[:rows], (data.b - data.A @ x)[data.lower_order()], atol=1e-12)
+    # MOSEK's svec of a matrix: the lower triangle by columns, off-diagonal entries times √2.
+    order = data.psd[0]
+    S = data.recover_primal(x).S
+    lower = [S[i, j] * (1.0 if i == j else np.sqrt(2.0)) for j in range(order) for i in range(j, order)]
+    np.testing.assert_allclose(value[rows - len(to_triangle(S)) : rows], lower, atol=1e-12)
+    residual = x[len(lower) :]
+    np.testing.assert_allclose(value[rows:], np.concatenate([[t, 1.0], residual]))
+
+
+def test_unlicensed_mosek_fails_with_its_words_and_no_iterate(program) -> None:
+    pytest.importorskip("mosek")
+    solver = MosekSolver()
+    if solver.unavailable() is None:
+        pytest.skip("this machine has a MOSEK licence")
+    result = solver.solve(program, SolverOptions())
+    assert result.status is SolveStatus.FAILED
+    assert result.primal is None
+    assert result.dual is None
+    assert "MOSEK" in result.message
+
+
+def test_licensed_mosek_agrees(program, results) -> None:
+    if MosekSolver().unavailable() is not None:
+        pytest.skip("MOSEK has no licence here")
+    result = solve(program, "mosek")
+    assert result.objective == pytest.approx(results["clarabel"].objective, rel=1e-4)
+    assert program.dual_value(result.dual.W) == pytest.approx(result.objective, rel=1e-3)
