@@ -92,14 +92,14 @@ def polish(
     keep(balance(U, V))
     if best[0].shape[1] == 0:
         return best
-    keep(_descend(program, *best, max_iterations=max_iterations, deadline=deadline))
+    keep(descend(program, *best, max_iterations=max_iterations, deadline=deadline))
     keep(merge(*best))
     keep(refit(program, *best, deadline=deadline))
     keep(prune(program, *best))
     return best
 
 
-def _descend(
+def descend(
     program: TrainingProgram, U: FloatArray, V: FloatArray, *, max_iterations: int, deadline: float | None
 ) -> Network:
     """L-BFGS in coordinates where the loss has a Hessian with unit diagonal blocks, and kinks are held."""
@@ -111,7 +111,9 @@ def _descend(
     held = _kinks(X, U)
     faces = _faces(X @ T, held)
     hidden_scale = 1.0 / np.linalg.norm(V, axis=0)
-    output_scale = 1.0 / np.maximum(np.linalg.norm(np.maximum(X @ U, 0.0), axis=0), 1e-12)
+    activation = np.linalg.norm(np.maximum(X @ U, 0.0), axis=0)
+    # Neurons that are nearly off would get enormous steps.
+    output_scale = 1.0 / np.maximum(activation, max(1e-3 * float(activation.max()), 1e-300))
     XT = X @ T
     metric = T.T @ T
     Z = np.linalg.solve(T, U) / hidden_scale

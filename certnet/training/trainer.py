@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from certnet.training.group_lasso import group_lasso
-from certnet.training.polish import Network, balance, merge, polish, prune, reduce_width, refit
-from certnet.training.pricing import Pricing, distinct, normalised, price, price_planar, values
+from certnet.training.polish import Network, balance, descend, merge, polish, prune, reduce_width, refit
+from certnet.training.pricing import Pricing, distinct, draw_starts, normalised, price, price_planar, values
 from formulations._validation import FloatArray, as_matrix, as_positive
 from formulations.errors import InputError
 from formulations.training import TrainingProgram
@@ -22,6 +22,12 @@ FIRST_COLUMNS = 400
 NEW_COLUMNS = 60
 NULL_DIRECTION = 1e-13
 STALLED_ROUNDS = 4
+SOME_NEURONS = 60
+SOME_SAMPLES = 60
+MANY_SAMPLES = 500
+WIDE_STARTS = 3
+WIDE_WIDTH = 100
+WIDE_ITERATIONS = 600
 
 
 @dataclass(frozen=True)
@@ -154,10 +160,10 @@ class _ColumnGeneration:
             self._master(fresh)
             self.offer(polish(self.program, self.U, self.V, deadline=self.deadline))
             R = self.program.residual(self.U, self.V)
-            prices = self._price(R, samples=60)
+            prices = self._price(R)
             if prices.best <= self.program.gamma * (1 + self.tolerance) and self.program.shape[1] > 2:
                 # The usual draw finds nothing: look harder once before giving up.
-                prices = self._price(R, samples=500)
+                prices = self._price(R, thorough=True)
             if self.late():
                 self.interrupted = True
                 self._record(number, prices.best)
@@ -177,18 +183,46 @@ class _ColumnGeneration:
         self.history.append(Round(number, seconds, self.objective, self.U.shape[1], self.price_ratio))
 
     def _first_columns(self, candidates: FloatArray) -> FloatArray:
-        """Candidates and the best directions for the targets themselves, at most FIRST_COLUMNS by value each."""
-        X, Y = self.program.X, self.program.Y
-        found = self._price(Y, samples=200).directions
-        if candidates.shape[1] == 0:
-            return found
-        given = distinct(candidates, values(X, Y, candidates)).directions
-        return np.hstack([given, found[:, :FIRST_COLUMNS]])
+        """Candidates, the best directions for the targets themselves, and the neurons of wide descended networks.
 
-    def _price(self, W: FloatArray, *, samples: int) -> Pricing:
+        The group lasso over the union is at least as good as each of those networks.
+        """
+        X, Y = self.program.X, self.program.Y
+        found = self._price(Y, thorough=True).directions[:, :FIRST_COLUMNS]
+        given = distinct(candidates, values(X, Y, candidates)).directions
+        columns = [given, found]
+        for _ in range(WIDE_STARTS if X.shape[1] > 2 else 0):
+            if not self.late():
+                columns.append(normalised(self._wide_network()[0]))
+        return np.hstack(columns)
+
+    def _wide_network(self) -> Network:
+        """A random network of WIDE_WIDTH neurons (or the critical width), descended."""
+        X, Y = self.program.X, self.program.Y
+        width = min(WIDE_WIDTH, len(X) * Y.shape[1] + 1)
+        U = draw_starts(X, Y, width, self.generator)
+        H = np.maximum(X @ U, 0.0)
+        U = U[:, H.any(axis=0)] / np.linalg.norm(H[:, H.any(axis=0)], axis=0)
+        V = self.generator.standard_normal((Y.shape[1], U.shape[1])) * np.linalg.norm(Y) / max(U.shape[1], 1)
+        network = descend(self.program, U, V, max_iterations=WIDE_ITERATIONS, deadline=self.deadline)
+        self.offer(network)
+        return network
+
+    def _price(self, W: FloatArray, *, thorough: bool = False) -> Pricing:
+        """Directions that may pay for a residual; ``thorough`` climbs from every neuron and from many more starts."""
         if self.program.shape[1] == 2:
             return price_planar(self.program.X, W)
-        return price(self.program.X, W, self.U, samples=samples, random_state=self.generator, deadline=self.deadline)
+        neurons = self.U
+        if not thorough and neurons.shape[1] > SOME_NEURONS:
+            neurons = neurons[:, self.generator.permutation(neurons.shape[1])[:SOME_NEURONS]]
+        return price(
+            self.program.X,
+            W,
+            neurons,
+            samples=MANY_SAMPLES if thorough else SOME_SAMPLES,
+            random_state=self.generator,
+            deadline=self.deadline,
+        )
 
     def _master(self, fresh: FloatArray) -> None:
         """Group lasso over the current directions and the fresh ones."""
