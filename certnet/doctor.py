@@ -9,8 +9,9 @@ import subprocess
 from importlib import metadata
 from typing import Any
 
+from certnet import __version__
+
 PACKAGES = (
-    "certnet",
     "numpy",
     "scipy",
     "cvxpy",
@@ -36,9 +37,10 @@ def version(package: str) -> str | None:
         return None
 
 
-def versions(packages: tuple[str, ...] = ("certnet", "numpy", "scipy")) -> dict[str, str | None]:
-    """Python's version and those of distributions, without importing any."""
-    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+def versions(packages: tuple[str, ...] = ("numpy", "scipy")) -> dict[str, str | None]:
+    """Versions of certnet, Python and distributions, without importing any of these."""
+    installed = {package: version(package) for package in packages}
+    return {"certnet": __version__, "python": platform.python_version(), **installed}
 
 
 def gather() -> dict[str, Any]:

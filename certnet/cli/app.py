@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from certnet import __version__
 from certnet.cli.exits import EPILOG, Exit
 from certnet.cli.report import failure
 from certnet.output import strict_json
@@ -42,9 +43,7 @@ class TaskOption(StrEnum):
 
 def _print_version(value: bool) -> None:
     if value:
-        from certnet.doctor import version
-
-        typer.echo(f"certnet {version('certnet') or '(not installed)'}")
+        typer.echo(f"certnet {__version__}")
         raise typer.Exit
 
 

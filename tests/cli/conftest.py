@@ -1,0 +1,35 @@
+"""Fixtures of the command line's tests: each runs in an empty folder of its own."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import Call, caller, quick_train
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def certnet(folder: Path, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run the command line in ``folder``."""
+    return caller(capsys)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the job by one that takes milliseconds."""
+    monkeypatch.setattr("certnet.job.train", quick_train)
+
+
+@pytest.fixture
+def points(folder: Path) -> Path:
+    """A small CSV file with decimal commas."""
+    path = folder / "points.csv"
+    rows = [f"{i % 5},5;{(i * 7) % 4 - 1},25;{'red' if i % 3 else 'blue'}" for i in range(15)]
+    path.write_text("\ufeffx;y;colour\r\n" + "\r\n".join(rows) + "\r\n", encoding="utf-8")
+    return path

@@ -1,0 +1,90 @@
+"""A quick stand-in for the job, with true certificates, and a way to call the command line."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from certificates import certify, residual_dual
+from certnet.cli import main
+from certnet.job import Event, TrainingResult
+from formulations import TrainingProgram, merge_rows
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """stdout as one strict JSON object."""
+        return strict(self.out)
+
+
+def strict(text: str) -> dict[str, Any]:
+    """Parse one JSON object, refusing NaN and Infinity."""
+
+    def refuse(token: str) -> None:
+        raise AssertionError(f"{token} is no JSON")
+
+    value = json.loads(text, parse_constant=refuse)
+    assert isinstance(value, dict)
+    return value
+
+
+Call = Callable[..., Outcome]
+
+
+def caller(capsys: pytest.CaptureFixture[str]) -> Call:
+    """A function that runs ``certnet`` with its arguments in this process."""
+
+    def call(*arguments: object) -> Outcome:
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+def quick_train(
+    program: TrainingProgram,
+    *,
+    solver: str,
+    time_limit: float | None,
+    tolerance: float,
+    random_state: int,
+    progress: Callable[[Event], None] | None,
+    provenance: Mapping[str, Any] | None,
+) -> TrainingResult:
+    """Random hidden weights, ridge regression for the output, and the true certificate of their residual."""
+    rng = np.random.default_rng(random_state)
+    U = 0.3 * rng.normal(size=(program.X.shape[1], 6))
+    hidden = np.maximum(program.X @ U, 0.0)
+    V = np.linalg.solve(hidden.T @ hidden + program.gamma * np.eye(6), hidden.T @ program.Y).T
+    if progress is not None:
+        progress(Event("rounding", 0.1, objective=program.objective(U, V)))
+    merged = merge_rows(program)
+    certificate, report = certify(merged, [residual_dual(merged, U, V)], U, V, provenance=provenance)
+    return TrainingResult(program, U, V, certificate, report, stages={"rounding": 0.1}, rank=3)
+
+
+def files(folder: Path) -> list[str]:
+    """Everything below a folder, hidden files too."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def one_sentence(outcome: Outcome) -> str:
+    """The only line on stderr."""
+    assert outcome.err.startswith("certnet: "), outcome.err
+    assert outcome.err.count("\n") == 1
+    assert outcome.err.endswith((".\n", "?\n"))
+    assert "Traceback" not in outcome.err
+    return outcome.err

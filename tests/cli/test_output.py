@@ -1,0 +1,131 @@
+"""All files or none, strict JSON, and figures that are never rounded to the wrong side."""
+
+import io
+import json
+import math
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from certnet.cli.show import Live, describe, down, percent, up
+from certnet.job import Event
+from certnet.network import TwoLayerNetwork
+from certnet.output import OutputFolder, json_writer, strict_json
+from formulations import InputError
+from tests.cli.support import files
+
+
+def test_files_appear_together_or_not_at_all(tmp_path: Path) -> None:
+    folder = OutputFolder.prepare(tmp_path / "a" / "b")
+    assert files(tmp_path) == ["a", "a/b"]
+
+    def fail(path: Path) -> None:
+        path.write_text("half")
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        folder.write({"one": json_writer({}), "two": fail})
+    assert files(tmp_path) == ["a", "a/b"]
+    assert folder.write({"one": json_writer({"x": 1})}) == {"one": tmp_path / "a" / "b" / "one"}
+    assert files(tmp_path) == ["a", "a/b", "a/b/one"]
+
+
+def test_an_interruption_while_writing_leaves_nothing(tmp_path: Path) -> None:
+    folder = OutputFolder.prepare(tmp_path)
+
+    def stop(path: Path) -> None:
+        path.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        folder.write({"one": json_writer({}), "two": stop})
+    assert files(tmp_path) == []
+
+
+def test_only_folders_that_were_made_and_are_empty_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    folder = OutputFolder.prepare(tmp_path / "old" / "new" / "deep")
+    folder.discard()
+    assert files(tmp_path) == ["old"]
+    OutputFolder.prepare(tmp_path / "old").discard()
+    assert files(tmp_path) == ["old"]
+    kept = OutputFolder.prepare(tmp_path / "new")
+    kept.write({"one": json_writer({})})
+    kept.discard()
+    assert files(tmp_path) == ["new", "new/one", "old"]
+
+
+def test_a_network_that_cannot_be_saved_is_one_sentence(tmp_path: Path) -> None:
+    folder = OutputFolder.prepare(tmp_path)
+    network = TwoLayerNetwork(U=np.ones((1, 1)), V=np.ones((1, 1)))
+    with pytest.raises(InputError, match=r"cannot be written to .*--out"):
+        folder.write({"network.npz": lambda path: network.save(path.parent / "absent" / path.name)})
+    assert files(tmp_path) == []
+
+
+@settings(max_examples=40)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
+    )
+)
+def test_json_has_no_nan_and_keeps_the_rest(value: object) -> None:
+    def refuse(token: str) -> None:
+        raise AssertionError(token)
+
+    def expected(entry: object) -> object:
+        if isinstance(entry, float) and not math.isfinite(entry):
+            return None
+        if isinstance(entry, list):
+            return [expected(part) for part in entry]
+        if isinstance(entry, dict):
+            return {key: expected(part) for key, part in entry.items()}
+        return entry
+
+    assert json.loads(strict_json({"value": value}), parse_constant=refuse) == {"value": expected(value)}
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_shown_bounds_enclose_the_true_ones(value: float) -> None:
+    assert Decimal(down(value)) <= Decimal(value) <= Decimal(up(value))
+    assert Decimal(up(value)) - Decimal(down(value)) <= abs(Decimal(value)) / 10**5
+
+
+@given(st.floats(-10, 10))
+def test_a_shown_gap_is_never_too_small(value: float) -> None:
+    shown = Decimal(percent(value).removesuffix(" %"))
+    assert 0 <= shown - 100 * Decimal(value) <= Decimal("0.01")
+
+
+def test_missing_figures_are_dashes() -> None:
+    assert [down(None), up(float("inf")), down(float("nan")), percent(None)] == ["—"] * 4
+
+
+def test_an_event_in_one_line() -> None:
+    line = describe(Event("relaxation", 1.25, iteration=7, objective=4.0, lower_bound=3.0, rank=2))
+    assert line == "relaxation · 1.2 s · iteration 7 · bound 3 · objective 4 · gap 25.00 % · rank 2"
+    assert describe(Event("presolve", 0.0)) == "presolve · 0.0 s"
+
+
+def test_progress_is_shown_on_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+    def shown(*, terminal: bool, enabled: bool = True) -> str:
+        stream = io.StringIO()
+        with Live(Console(file=stream, force_terminal=terminal, width=80), enabled=enabled) as live:
+            live(Event("rounding [x]", 1.0))
+        return stream.getvalue()
+
+    assert shown(terminal=True)
+    assert shown(terminal=False) == ""
+    assert shown(terminal=True, enabled=False) == ""
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert shown(terminal=True) == ""

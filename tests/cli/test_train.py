@@ -1,0 +1,341 @@
+"""``certnet train``: what it writes, what it says, and how it ends."""
+
+import errno
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from certificates import Verdict, check, read_certificate
+from certnet.data import Recipe, load, read_source
+from certnet.job import TrainingResult
+from certnet.network import TwoLayerNetwork
+from tests.cli.support import Call, files, one_sentence, quick_train, strict
+
+RESULTS = ["network.npz", "optimality.cert", "report.json"]
+
+
+def patched(change: Callable[[TrainingResult], TrainingResult]) -> Callable[..., TrainingResult]:
+    def train(*arguments: Any, **options: Any) -> TrainingResult:
+        return change(quick_train(*arguments, **options))
+
+    return train
+
+
+@pytest.mark.usefixtures("quick")
+def test_three_files_that_agree_with_each_other(certnet: Call, folder: Path) -> None:
+    outcome = certnet("train", "iris", "--out", "out/iris", "--bias", "--json")
+    assert outcome.code == 0
+    assert files(folder / "out") == ["iris", *(f"iris/{name}" for name in RESULTS)]
+    report = outcome.json
+    assert strict((folder / "out/iris/report.json").read_text()) == report
+    assert (report["schema"], report["command"], report["verdict"]) == ("certnet/1", "train", "PROVED")
+    assert report["gap"] == (report["objective"] - report["lower_bound"]) / report["objective"]
+    assert 0 < report["lower_bound"] <= report["objective"]
+    certificate = read_certificate(folder / "out/iris/optimality.cert")
+    assert check(certificate).verdict is Verdict.PROVED
+    assert certificate.lower_bound <= certificate.objective
+    assert report["data"]["fingerprint"] == certificate.data_fingerprint
+    assert (report["data"]["n"], report["data"]["d"], report["data"]["c"]) == certificate.shape == (90, 5, 3)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("options", [[], ["--raw"], ["--bias"], ["--no-split"]])
+def test_the_saved_network_takes_raw_features(certnet: Call, folder: Path, options: list[str]) -> None:
+    report = certnet("train", "wine", "--json", "--out", "o", *options).json
+    network = TwoLayerNetwork.load(folder / "o" / "network.npz")
+    raw = load(Recipe(source="wine", raw=True, split="--no-split" not in options))
+    assert raw.classes is not None
+    for name, X, Y in raw.parts():
+        if X is None or Y is None:
+            assert report["accuracy"][name] is None
+            continue
+        truth = np.array(raw.classes)[Y.argmax(axis=1)]
+        assert report["accuracy"][name] == float(np.mean(network.predict_class(X) == truth))
+    decay = 0.05 * sum(float(np.sum(a**2)) for a in (network.U, network.V, network.hidden_bias) if a is not None)
+    value = 0.5 * float(np.sum((network.predict(raw.X_train) - raw.Y_train) ** 2)) + decay
+    assert value == pytest.approx(report["objective"], rel=1e-9)
+
+
+@pytest.mark.usefixtures("quick")
+def test_plain_output_is_a_summary_and_three_paths(certnet: Call, folder: Path) -> None:
+    outcome = certnet("train", "spiral", "--raw")
+    summary, *paths = outcome.out.splitlines()
+    assert summary.startswith("PROVED: ")
+    assert paths == [f"runs/spiral/{name}" for name in RESULTS]
+    assert all((folder / path).is_file() for path in paths)
+    for wanted in ("certified lower bound", "relative gap", "rank", "accuracy", "time: rounding"):
+        assert wanted in outcome.err
+    assert "\x1b" not in outcome.err + outcome.out
+
+
+@pytest.mark.usefixtures("quick")
+def test_quiet_leaves_stderr_empty(certnet: Call) -> None:
+    assert certnet("train", "spiral", "--quiet").err == ""
+
+
+@pytest.mark.usefixtures("quick")
+def test_spreadsheet_export_and_its_certificate(certnet: Call, points: Path) -> None:
+    assert certnet("train", points, "--target", "colour", "--seed", "3").code == 0
+    outcome = certnet("check", "runs/points/optimality.cert", "--data", points, "--json")
+    assert outcome.code == 0
+    assert outcome.json["data"]["compared_with"] == str(points)
+
+
+@pytest.mark.usefixtures("quick")
+def test_regression_reports_errors_instead_of_accuracy(certnet: Call, folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, 3))
+    np.savez("r.npz", X=X, Y=X @ np.ones((3, 2)))
+    report = certnet("train", "r.npz", "--json", "--no-split").json
+    assert report["accuracy"] == {"train": None, "validation": None, "test": None}
+    network = TwoLayerNetwork.load(folder / "runs/r/network.npz")
+    error = float(np.mean((network.predict(X) - X @ np.ones((3, 2))) ** 2))
+    assert report["mean_squared_error"]["train"] == pytest.approx(error, rel=1e-9)
+    assert report["r2"]["train"] == pytest.approx(1 - error / np.var(X @ np.ones(3)), rel=1e-9)
+    assert "R²" in certnet("train", "r.npz").err
+
+
+@pytest.mark.usefixtures("quick")
+def test_equal_seeds_give_equal_certificates(certnet: Call, folder: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        certnet("train", "iris", "--seed", seed, "--out", name)
+    first, second, other = ((folder / name / "optimality.cert").read_bytes() for name in "abc")
+    assert first == second
+    assert first != other
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_certificate_names_no_folder_of_this_machine(certnet: Call, points: Path) -> None:
+    certnet("train", points.resolve(), "--out", "o")
+    assert read_certificate("o/optimality.cert").provenance["data"]["source"] == "points.csv"
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_remark_on_a_small_class_is_shown(certnet: Call, folder: Path) -> None:
+    (folder / "t.csv").write_text(
+        "x,y,k\n" + "".join(f"{i},{i * i % 7},{'ab'[i % 2]}\n" for i in range(10)) + "9,1,rare\n"
+    )
+    outcome = certnet("train", "t.csv")
+    assert outcome.code == 0
+    assert "'rare' has only one row" in outcome.err
+
+
+@pytest.mark.parametrize(("verdict", "code"), [(Verdict.PROVED, 0), (Verdict.REFUTED, 1), (Verdict.UNKNOWN, 3)])
+def test_exit_code_follows_the_verdict(
+    certnet: Call, monkeypatch: pytest.MonkeyPatch, verdict: Verdict, code: int
+) -> None:
+    monkeypatch.setattr(
+        "certnet.job.train", patched(lambda result: replace(result, report=replace(result.report, verdict=verdict)))
+    )
+    outcome = certnet("train", "spiral", "--json")
+    assert outcome.code == code
+    assert outcome.json["verdict"] == verdict.value
+
+
+def test_figures_that_do_not_exist_are_null(certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nan, inf = float("nan"), float("inf")
+
+    def without(result: TrainingResult) -> TrainingResult:
+        report = replace(
+            result.report, lower_bound=-inf, objective=inf, gap=inf, slack_margin=nan, verdict=Verdict.UNKNOWN
+        )
+        return replace(result, report=report, rank=None, stages={"rounding": nan})
+
+    monkeypatch.setattr("certnet.job.train", patched(without))
+    outcome = certnet("train", "spiral", "--json")
+    report = outcome.json
+    assert [report[key] for key in ("objective", "lower_bound", "gap", "slack_margin", "rank")] == [None] * 5
+    assert strict((folder / "runs/spiral/report.json").read_text()) == report
+    assert outcome.code == 3
+
+
+def test_after_ctrl_c_the_best_so_far_is_written(certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("certnet.job.train", patched(lambda result: replace(result, interrupted=True)))
+    outcome = certnet("train", "spiral", "--json", "--quiet")
+    assert outcome.code == 130
+    assert outcome.json["interrupted"] is True
+    assert files(folder / "runs/spiral") == RESULTS
+    assert "Interrupted" in one_sentence(outcome)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted"),
+        (RuntimeError("boom"), 70, "RuntimeError: boom; run again with --debug"),
+        (MemoryError(), 70, "MemoryError"),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), 2, "No space left"),
+    ],
+)
+def test_a_job_that_fails_leaves_nothing_behind(
+    certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, words: str
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> TrainingResult:
+        raise error
+
+    monkeypatch.setattr("certnet.job.train", fail)
+    outcome = certnet("train", "spiral", "--json")
+    assert outcome.code == code
+    assert words in one_sentence(outcome)
+    assert outcome.json["error"]["exit_code"] == code
+    assert files(folder) == []
+
+
+def test_debug_shows_the_traceback(certnet: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any, **options: Any) -> TrainingResult:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("certnet.job.train", fail)
+    outcome = certnet("train", "spiral", "--debug")
+    assert outcome.code == 70
+    assert "Traceback" in outcome.err
+
+
+def no_work(*arguments: Any, **options: Any) -> TrainingResult:
+    raise AssertionError("the work began before the options were checked")
+
+
+BAD_OPTIONS = [
+    (["--gamma", "0"], "gamma"),
+    (["--gamma", "-1"], "gamma"),
+    (["--gamma", "nan"], "gamma"),
+    (["--gamma", "inf"], "gamma"),
+    (["--gamma", "much"], "gamma"),
+    (["--time-limit", "0"], "time-limit"),
+    (["--time-limit", "nan"], "time-limit"),
+    (["--tolerance", "-1e-3"], "tolerance"),
+    (["--seed", "-1"], "seed"),
+    (["--seed", "1.5"], "seed"),
+    (["--solver", "oracle"], "oracle"),
+    (["--task", "sorting"], "task"),
+    (["--target", "colour"], "--target"),
+    (["--frobnicate"], "frobnicate"),
+    (["another"], "another"),
+]
+
+
+@pytest.mark.parametrize(("options", "word"), BAD_OPTIONS)
+def test_bad_options_end_before_the_work(
+    certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], word: str
+) -> None:
+    monkeypatch.setattr("certnet.job.train", no_work)
+    outcome = certnet("train", "spiral", *options)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert word in one_sentence(outcome)
+    report = certnet("train", "spiral", "--json", *options).json
+    assert report["schema"] == "certnet/1"
+    assert report["command"] == "train"
+    assert [report[key] for key in ("verdict", "objective", "lower_bound", "gap")] == [None] * 4
+    assert f"certnet: {report['reason']}\n" == outcome.err
+    assert files(folder) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["train"], ["cook"], ["check"], ["--nonsense"]])
+def test_bad_command_lines(certnet: Call, arguments: list[str]) -> None:
+    outcome = certnet(*arguments)
+    assert (outcome.code, outcome.out) == (2, "")
+    one_sentence(outcome)
+
+
+BAD_DATA: dict[str, bytes] = {
+    "empty.csv": b"",
+    "nan.csv": b"a,k\nnan,x\n1,y\n",
+    "inf.csv": b"a,k\ninf,x\n1,y\n",
+    "one-class.csv": b"a,k\n1,x\n2,x\n",
+    "text.csv": b"a,k\nlots,x\n2,y\n",
+    "ragged.csv": b"a,k\n1,x\n2,y,z\n",
+    "empty.npz": b"",
+    "truncated.npz": b"PK\x03\x04" + bytes(30),
+}
+
+
+@pytest.mark.parametrize("name", [*BAD_DATA, "absent.csv", "shapes.npz"])
+def test_bad_data_end_before_the_work(certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("certnet.job.train", no_work)
+    if name == "shapes.npz":
+        np.savez(name, X=np.ones((3, 2)), Y=np.arange(4) % 2)
+    elif name in BAD_DATA:
+        (folder / name).write_bytes(BAD_DATA[name])
+    before = files(folder)
+    outcome = certnet("train", name)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert name in one_sentence(outcome)
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("out", ["file", "file/below", "loop"])
+def test_unusable_output_folder_is_found_before_the_work(
+    certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    monkeypatch.setattr("certnet.job.train", no_work)
+    (folder / "file").write_text("mine")
+    (folder / "loop").symlink_to("loop")
+    outcome = certnet("train", "spiral", "--out", out)
+    assert outcome.code == 2
+    assert "--out" in one_sentence(outcome)
+    assert (folder / "file").read_text() == "mine"
+
+
+def test_read_only_output_folder_is_found_before_the_work(
+    certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**options: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("certnet.job.train", no_work)
+    # The superuser may write to folders that are marked read-only, so the refusal is staged.
+    monkeypatch.setattr("certnet.output.tempfile.TemporaryFile", refuse)
+    (folder / "old").mkdir()
+    for out in ("old", "old/new", "new"):
+        outcome = certnet("train", "spiral", "--out", out)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert "Read-only file system" in one_sentence(outcome)
+        assert files(folder) == ["old"]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_disk_that_fills_up_leaves_nothing_half_written(
+    certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, existing: bool
+) -> None:
+    if existing:
+        certnet("train", "spiral")
+    before = {name: (folder / name).read_bytes() for name in files(folder) if (folder / name).is_file()}
+
+    def full(path: Path, certificate: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("certnet.cli.train.write_certificate", full)
+    outcome = certnet("train", "spiral", "--seed", "5", "--quiet")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "No space left on device" in one_sentence(outcome)
+    assert {name: (folder / name).read_bytes() for name in files(folder) if (folder / name).is_file()} == before
+    assert files(folder) == (["runs", "runs/spiral", *(f"runs/spiral/{name}" for name in RESULTS)] if existing else [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [[], ["--raw"]])
+def test_iris_end_to_end(certnet: Call, options: list[str]) -> None:
+    outcome = certnet("train", "iris", "--gamma", "0.1", "--time-limit", "40", "--json", *options)
+    assert outcome.code == 0
+    assert outcome.json["lower_bound"] > 0
+    checked = certnet("check", "runs/iris/optimality.cert", "--data", "iris", "--json")
+    assert checked.code == 0
+    assert checked.json["verdict"] == "PROVED"
+    assert checked.json["lower_bound"] == outcome.json["lower_bound"]
+
+
+def test_a_small_file_end_to_end(certnet: Call, points: Path) -> None:
+    outcome = certnet("train", points, "--bias", "--gamma", "0.3", "--json")
+    assert outcome.code == 0
+    report = outcome.json
+    assert 0 < report["lower_bound"] <= report["objective"] < 0.5 * read_source(Recipe(source=str(points))).Y.sum()
+    assert report["relaxation"]["solver"]
+    checked = certnet("check", "runs/points/optimality.cert", "--data", points)
+    assert checked.code == 0
+    assert checked.out.startswith("verdict      PROVED\n")
