@@ -6,7 +6,8 @@ range of J has an orthonormal basis in closed form: with ``σ = (α+β)/√2`` a
     α = σ/√2 + B ζ,   β = σ/√2 − B ζ,   z = R⁻¹ ζ,   B = A R⁻¹/2,
 
 so a projection costs one eigendecomposition of order N+k+c and O(N²k) besides. Over-relaxation and residual balancing
-follow Boyd et al. 2011. The scaled multiplier is zero outside the φ-, loss- and cost positions, and its signs are exact.
+follow Boyd et al. 2011, acceleration Anderson. The scaled multiplier is zero outside the positions of φ, loss and cost,
+and its signs are exact.
 """
 
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ import numpy as np
 import scipy.linalg as sl
 
 from certnet.solvers._anderson import Anderson
+from certnet.solvers._orthonormal import orthonormal
 from certnet.solvers._session import Session, native_version
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus
 from formulations import LiftedProgram, RawDual, RawPrimal
@@ -28,6 +30,7 @@ FIRST_BALANCE = 50
 BALANCE_GROWTH = 1.5
 BALANCE_RATIO = 1.2
 BALANCE_FACTOR = 3.0
+SMALLEST_PART = 1e-2
 MEMORY = 10
 INTERVAL = 5
 MEMORY_ENTRIES = 30_000_000
@@ -108,10 +111,16 @@ class _Run:
 
     def __init__(self, program: LiftedProgram, options: SolverOptions) -> None:
         self.session = Session(options)
-        self.program, self.options = program, options
+        self.given, self.options = program, options
+        self.coordinates = orthonormal(program)
+        program = self.program = self.coordinates.program
         self.face = _Face(program)
         self.limit = MAX_ITERATIONS if options.max_iterations is None else options.max_iterations
         self.iterations = 0
+        # A moment matrix that fits the targets has about the size ‖T‖/‖ω‖; when the solution is zero, residuals are
+        # measured against a part of it.
+        fit = float(np.linalg.norm(program.target)) / float(np.linalg.norm(program.weight))
+        self.smallest = SMALLEST_PART * fit
         self.iterate = self._start()
         self.V = self.iterate.Z + self.iterate.L
         self.acceleration = Anderson(min(MEMORY, MEMORY_ENTRIES // (2 * self.V.size)), INTERVAL)
@@ -122,9 +131,11 @@ class _Run:
         zero = np.zeros((space.order, space.order))
         primal, dual = self.options.warm_start or (None, None)
         G, L = zero, zero.copy()
-        if primal is not None and primal.S.shape == (space.face_order, space.face_order):
-            G = space.moment(primal.S)
-        if dual is not None and dual.N.shape == (2 * space.neurons, 2 * space.neurons):
+        order = self.given.space.face_order
+        if primal is not None and primal.outputs == space.outputs and primal.S.shape == (order, order):
+            G = space.moment(self.coordinates.apply_primal(primal).S)
+        if dual is not None and _fits(dual, self.given):
+            dual = self.coordinates.apply_dual(dual)
             L[space.phi, space.phi] = -dual.N / (2 * penalty)
             self._set_features(L, -program.weight[:, None] * dual.W / (2 * penalty))
             L[space.z, space.z] = program.gamma / (2 * penalty) * program.metric
@@ -165,7 +176,7 @@ class _Run:
         if not self.acceleration.extrapolated:
             # After an extrapolation the change of Z measures the jump, not the residual.
             dual_residual = _ratio(Z - last.Z, L)
-        self.iterate = _Iterate(G, Z, L, last.penalty, rank, _ratio(gap, Z), dual_residual)
+        self.iterate = _Iterate(G, Z, L, last.penalty, rank, _ratio(gap, Z, self.smallest), dual_residual)
         self.V = self.acceleration.push(V, RELAXATION * gap)
 
     def _entrywise(self, V: FloatArray, penalty: float) -> FloatArray:
@@ -199,13 +210,16 @@ class _Run:
         program, space = self.program, self.program.space
         W = program.target - program.weight[:, None] * at.Z[program.feature, space.v]
         N = -2 * at.penalty * at.L[space.phi, space.phi]
-        return RawDual(W, 0.5 * (N + N.T))
+        return self.coordinates.undo_dual(RawDual(W, 0.5 * (N + N.T)))
+
+    def _objective(self, G: FloatArray) -> float:
+        return self.program.to_original(self.program.value(G))
 
     def _report(self) -> bool:
         at = self.iterate
         status = self.session.report(
             iteration=self.iterations,
-            objective=self.program.value(at.Z),
+            objective=self._objective(at.Z),
             primal_residual=at.primal_residual,
             dual_residual=at.dual_residual,
             rank=at.rank,
@@ -216,10 +230,11 @@ class _Run:
     def result(self, status: SolveStatus, name: str) -> SolverResult:
         """The last iterates; S is read off G, which lies on the face."""
         space = self.program.space
+        S = space.face(space.face(self.iterate.G).T)
         return SolverResult(
-            primal=RawPrimal(space.face(space.face(self.iterate.G).T).copy(), space.outputs),
+            primal=self.coordinates.undo_primal(RawPrimal(S, space.outputs)),
             dual=self._dual(self.iterate),
-            objective=self.program.value(self.iterate.G),
+            objective=self._objective(self.iterate.G),
             status=status,
             message=f"rank {self.iterate.rank}, penalty {self.iterate.penalty:.2e}.",
             solver=name,
@@ -232,7 +247,12 @@ class _Run:
         )
 
 
-def _ratio(part: FloatArray, whole: FloatArray) -> float:
-    """‖part‖/‖whole‖, infinite when the whole is zero."""
-    size = float(np.linalg.norm(whole))
+def _ratio(part: FloatArray, whole: FloatArray, floor: float = 0.0) -> float:
+    """‖part‖/max(‖whole‖, floor), infinite when that is zero."""
+    size = max(float(np.linalg.norm(whole)), floor)
     return float(np.linalg.norm(part)) / size if size > 0 else np.inf
+
+
+def _fits(dual: RawDual, program: LiftedProgram) -> bool:
+    order = 2 * program.space.neurons
+    return dual.N.shape == (order, order) and dual.W.shape == program.target.shape

@@ -1,0 +1,291 @@
+"""The two native solvers of the DNN relaxation: feasibility, duality, agreement, and how a solve may end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pytest
+
+from certnet.solvers._rank_two import RankTwoMap
+from certnet.solvers.admm import AdmmSolver, _Face
+from certnet.solvers.interface import Progress, Solver, SolverOptions, SolverResult, SolveStatus
+from certnet.solvers.interior_point import InteriorPointSolver
+from formulations import LiftedProgram, LiftedSpace, TrainingProgram, presolve
+
+SOLVERS: dict[str, Solver] = {"admm": AdmmSolver(), "interior-point": InteriorPointSolver()}
+TOLERANCE = {"admm": 2e-4, "interior-point": 1e-6}
+"""Feasibility that each solver reaches on small programs, relative to the size of the matrix in question."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    original: TrainingProgram
+    program: LiftedProgram
+
+
+def _data(name: str) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(7)
+    if name == "plain":
+        return rng.standard_normal((8, 3)), rng.standard_normal((8, 2))
+    if name == "degenerate rows":
+        X = rng.standard_normal((9, 2))
+        X[3] = 0.0
+        X[4] = 2.0 * X[0]
+        X[5] = -0.5 * X[0]
+        X[6] = -4.0 * X[1]
+        return X, rng.standard_normal((9, 1))
+    if name == "rank deficient":
+        return rng.standard_normal((7, 2)) @ rng.standard_normal((2, 4)), rng.standard_normal((7, 3))
+    if name == "badly scaled":
+        return rng.standard_normal((8, 2)) * np.array([30.0, 0.2]) + 1.0, 5.0 * rng.standard_normal((8, 2))
+    return np.array([[1.5]]), np.array([[2.0]])
+
+
+CASES = ("plain", "degenerate rows", "rank deficient", "badly scaled", "one point")
+WELL_SCALED = ("plain", "degenerate rows", "rank deficient", "one point")
+"""Where the ADMM comes near the optimum; badly scaled data need the interior point."""
+
+
+@cache
+def _case(name: str) -> Case:
+    X, Y = _data(name)
+    original = TrainingProgram(X, Y, 0.1)
+    presolved = presolve(original)
+    assert presolved is not None
+    return Case(original, presolved.program)
+
+
+@cache
+def _solved(solver: str, name: str) -> SolverResult:
+    return SOLVERS[solver].solve(_case(name).program, SolverOptions())
+
+
+@pytest.fixture(params=CASES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=list(SOLVERS))
+def solver(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def _relative(value: float, matrix: np.ndarray) -> float:
+    return value / float(np.abs(matrix).max())
+
+
+def test_interior_point_closes_the_gap(name: str) -> None:
+    program, result = _case(name).program, _solved("interior-point", name)
+    assert result.objective == pytest.approx(program.dual_value(result.dual.W), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", WELL_SCALED)
+def test_values_agree(name: str) -> None:
+    assert _solved("admm", name).objective == pytest.approx(_solved("interior-point", name).objective, rel=5e-3)
+
+
+def test_primal_is_feasible(solver: str, name: str) -> None:
+    program, result = _case(name).program, _solved(solver, name)
+    space, tolerance = program.space, TOLERANCE[solver]
+    S = result.primal.S
+    assert result.primal.outputs == space.outputs
+    assert S.shape == (space.face_order, space.face_order)
+    assert _relative(float(np.linalg.eigvalsh(S)[0]), S) >= -tolerance
+    G = space.moment(S)
+    assert _relative(float(G[space.phi, space.phi].min()), G) >= -tolerance
+    assert _relative(float(np.abs(np.diag(G[space.alpha, space.beta])).max()), G) <= tolerance
+    assert result.objective == pytest.approx(program.value(G), rel=1e-9)
+
+
+def test_dual_signs_are_exact(solver: str, name: str) -> None:
+    program, N = _case(name).program, _solved(solver, name).dual.N
+    neurons = program.space.neurons
+    neuron = np.arange(neurons)
+    assert N.shape == (2 * neurons, 2 * neurons)
+    np.testing.assert_array_equal(N, N.T)
+    signed = N.copy()
+    signed[neuron, neurons + neuron] = signed[neurons + neuron, neuron] = 0.0
+    assert signed.min() >= 0.0
+    assert np.isfinite(N).all()
+
+
+def test_interior_point_dual_is_strictly_feasible(name: str) -> None:
+    program, result = _case(name).program, _solved("interior-point", name)
+    slack = program.slack(result.dual.W, result.dual.N)
+    assert _relative(float(np.linalg.eigvalsh(slack)[0]), slack) > -1e-14
+    assert program.dual_value(result.dual.W) <= result.objective * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("name", WELL_SCALED)
+def test_admm_dual_is_nearly_feasible(name: str) -> None:
+    program, result = _case(name).program, _solved("admm", name)
+    slack = program.slack(result.dual.W, result.dual.N)
+    assert _relative(float(np.linalg.eigvalsh(slack)[0]), slack) >= -1e-2
+    assert program.dual_value(result.dual.W) == pytest.approx(result.objective, rel=2e-2)
+
+
+def test_dual_is_below_every_network(name: str) -> None:
+    case, rng = _case(name), np.random.default_rng(3)
+    bound = case.program.to_original(case.program.dual_value(_solved("interior-point", name).dual.W))
+    _, d, c = case.original.shape
+    for _ in range(50):
+        size = rng.uniform(0.01, 1.0)
+        U, V = size * rng.standard_normal((d, 6)), size * rng.standard_normal((c, 6))
+        assert bound <= case.original.objective(U, V) + 1e-9
+    assert bound <= 0.5 * float(np.sum(case.original.Y**2)) + 1e-9
+
+
+def test_one_point_has_its_closed_form() -> None:
+    # One neuron with p = |u||v| suffices: the value is the minimum of ½(1.5p − 2)² + 0.1p.
+    p = (1.5 * 2.0 - 0.1) / 1.5**2
+    value = 0.5 * (1.5 * p - 2.0) ** 2 + 0.1 * p
+    for solver in SOLVERS:
+        result = _solved(solver, "one point")
+        assert _case("one point").program.to_original(result.objective) == pytest.approx(value, rel=1e-4)
+
+
+def test_huge_weight_decay_gives_the_zero_network(solver: str) -> None:
+    X, Y = _data("plain")
+    presolved = presolve(TrainingProgram(X, Y, 1e4))
+    assert presolved is not None
+    result = SOLVERS[solver].solve(presolved.program, SolverOptions())
+    value = presolved.program.to_original(presolved.program.dual_value(result.dual.W))
+    assert value == pytest.approx(0.5 * float(np.sum(Y**2)), rel=1e-4)
+
+
+def test_random_small_programs_agree() -> None:
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        n, d, c = int(rng.integers(2, 9)), int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        presolved = presolve(TrainingProgram(rng.standard_normal((n, d)), rng.standard_normal((n, c)), 0.3))
+        assert presolved is not None
+        program = presolved.program
+        first, second = (SOLVERS[name].solve(program, SolverOptions()) for name in SOLVERS)
+        assert first.objective == pytest.approx(second.objective, rel=5e-3)
+        assert program.dual_value(second.dual.W) == pytest.approx(second.objective, rel=1e-4)
+
+
+def test_time_limit_leaves_a_finite_dual(solver: str) -> None:
+    result = SOLVERS[solver].solve(_case("plain").program, SolverOptions(time_limit=1e-9))
+    assert result.status is SolveStatus.TIME_LIMIT
+    assert np.isfinite(result.dual.W).all()
+    assert np.isfinite(result.dual.N).all()
+    assert np.isfinite(result.primal.S).all()
+
+
+def test_iteration_limit(solver: str) -> None:
+    result = SOLVERS[solver].solve(_case("plain").program, SolverOptions(max_iterations=3))
+    assert result.status is SolveStatus.ITERATION_LIMIT
+    assert result.iterations == 3
+
+
+def test_callback_sees_the_dual_and_stops(solver: str) -> None:
+    seen: list[Progress] = []
+
+    def stop(progress: Progress) -> bool:
+        seen.append(progress)
+        return len(seen) == 2
+
+    program = _case("plain").program
+    result = SOLVERS[solver].solve(program, SolverOptions(callback=stop))
+    assert result.status is SolveStatus.STOPPED
+    assert len(seen) == 2
+    np.testing.assert_array_equal(seen[-1].dual().W, result.dual.W)
+    np.testing.assert_array_equal(seen[-1].dual().N, result.dual.N)
+
+
+def test_interrupt_keeps_the_last_iterate(solver: str) -> None:
+    def interrupt(progress: Progress) -> bool:
+        raise KeyboardInterrupt
+
+    result = SOLVERS[solver].solve(_case("plain").program, SolverOptions(callback=interrupt))
+    assert result.status is SolveStatus.INTERRUPTED
+    assert np.isfinite(result.dual.N).all()
+
+
+def test_other_errors_of_a_callback_are_not_swallowed(solver: str) -> None:
+    def fail(progress: Progress) -> bool:
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        SOLVERS[solver].solve(_case("plain").program, SolverOptions(callback=fail))
+
+
+def test_solves_are_deterministic(solver: str) -> None:
+    options = SolverOptions(max_iterations=40)
+    first, second = (SOLVERS[solver].solve(_case("plain").program, options) for _ in range(2))
+    np.testing.assert_array_equal(first.dual.W, second.dual.W)
+    np.testing.assert_array_equal(first.dual.N, second.dual.N)
+
+
+def test_admm_goes_on_from_a_warm_start() -> None:
+    program, result = _case("plain").program, _solved("admm", "plain")
+    options = SolverOptions(max_iterations=25, warm_start=(result.primal, result.dual))
+    warm = SOLVERS["admm"].solve(program, options)
+    cold = SOLVERS["admm"].solve(program, SolverOptions(max_iterations=25))
+    assert warm.primal_residual < 0.1 * cold.primal_residual
+    assert warm.objective == pytest.approx(result.objective, rel=1e-2)
+
+
+def test_interior_point_starts_from_the_products_of_a_dual() -> None:
+    program, result = _case("plain").program, _solved("interior-point", "plain")
+    warm = SOLVERS["interior-point"].solve(program, SolverOptions(warm_start=(None, result.dual)))
+    assert warm.iterations <= result.iterations
+    assert program.dual_value(warm.dual.W) == pytest.approx(program.dual_value(result.dual.W), rel=1e-5)
+
+
+def test_face_projection_matches_the_dense_basis() -> None:
+    program = _case("plain").program
+    rng = np.random.default_rng(0)
+    V = rng.standard_normal((program.space.order, program.space.order))
+    V += V.T
+    Q, _ = np.linalg.qr(program.space.basis)
+    values, vectors = np.linalg.eigh(Q.T @ V @ Q)
+    F = Q @ vectors * np.sqrt(np.maximum(values, 0.0))
+    plain = LiftedProgram(
+        space=LiftedSpace(program.space.generators, program.space.outputs),
+        feature=program.feature,
+        weight=program.weight,
+        target=program.target,
+        metric=np.eye(program.space.dimension),
+        gamma=program.gamma,
+    )
+    projected, rank = _Face(plain).project(V)
+    np.testing.assert_allclose(projected, F @ F.T, atol=1e-12)
+    assert rank == int((values > 0).sum())
+
+
+def test_gathered_schur_complement_matches_its_definition() -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.standard_normal((6, 4))
+    first, second = np.array([0, 0, 1, 2, 4]), np.array([1, 5, 3, 4, 5])
+    weight, scale = rng.uniform(0.5, 2.0, 5), rng.uniform(0.5, 2.0, 5)
+    constraints = RankTwoMap(rows, first, second, weight)
+    S, inverse = (B @ B.T + np.eye(4) for B in rng.standard_normal((2, 4, 4)))
+    forms = [constraints.adjoint(unit) for unit in np.eye(5)]
+    expected = np.array([[np.sum(a * (S @ b @ inverse)) for b in forms] for a in forms])
+    P, Q = constraints.gram(S), constraints.gram(inverse)
+    got = np.tril(constraints.schur(P, Q, scale))
+    np.testing.assert_allclose(got, np.tril(expected * np.outer(scale, scale)), atol=1e-10)
+    np.testing.assert_allclose(constraints.schur_diagonal(P, Q), np.diag(expected), atol=1e-10)
+    np.testing.assert_allclose(constraints(S), [np.sum(a * S) for a in forms], atol=1e-10)
+
+
+def test_zero_targets_need_nothing(solver: str) -> None:
+    presolved = presolve(TrainingProgram(_data("plain")[0], np.zeros((8, 2)), 0.1))
+    assert presolved is not None
+    result = SOLVERS[solver].solve(presolved.program, SolverOptions(max_iterations=200))
+    np.testing.assert_allclose(result.dual.W, 0.0, atol=1e-5)
+    assert presolved.program.dual_value(result.dual.W) <= 0.0
+
+
+def test_interior_point_reaches_the_value_of_random0(
+    paper_data: Callable[[str], tuple[np.ndarray, np.ndarray]],
+) -> None:
+    presolved = presolve(TrainingProgram(*paper_data("random0"), 0.1))
+    assert presolved is not None
+    program = presolved.program
+    result = SOLVERS["interior-point"].solve(program, SolverOptions())
+    assert program.to_original(program.dual_value(result.dual.W)) == pytest.approx(8.1014, abs=1e-4)
+    assert program.to_original(result.objective) == pytest.approx(8.1014, abs=2e-4)
