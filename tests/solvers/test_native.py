@@ -58,7 +58,8 @@ def _case(name: str) -> Case:
 
 @cache
 def _solved(solver: str, name: str) -> SolverResult:
-    return SOLVERS[solver].solve(_case(name).program, SolverOptions())
+    limit = 6000 if solver == "admm" else None
+    return SOLVERS[solver].solve(_case(name).program, SolverOptions(max_iterations=limit))
 
 
 @pytest.fixture(params=CASES)
