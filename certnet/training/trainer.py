@@ -19,12 +19,15 @@ from formulations.training import TrainingProgram
 
 MAX_ROUNDS = 200
 FIRST_COLUMNS = 400
-NEW_COLUMNS = 60
+NEW_COLUMNS = 100
 NULL_DIRECTION = 1e-13
 STALLED_ROUNDS = 4
 SOME_NEURONS = 60
 SOME_SAMPLES = 60
 MANY_SAMPLES = 500
+SOME_STEPS = 20
+MANY_STEPS = 100
+CLOSE = 1.05
 WIDE_STARTS = 3
 WIDE_WIDTH = 100
 WIDE_ITERATIONS = 600
@@ -221,6 +224,8 @@ class _ColumnGeneration:
             neurons,
             samples=MANY_SAMPLES if thorough else SOME_SAMPLES,
             random_state=self.generator,
+            # Far from the end half-climbed directions are good columns already.
+            max_steps=MANY_STEPS if thorough or self.price_ratio < CLOSE else SOME_STEPS,
             deadline=self.deadline,
         )
 
