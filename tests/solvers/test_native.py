@@ -86,6 +86,10 @@ def test_values_agree(name: str) -> None:
     assert _solved("admm", name).objective == pytest.approx(_solved("interior-point", name).objective, rel=5e-3)
 
 
+@pytest.mark.parametrize(
+    ("solver", "name"),
+    [("interior-point", name) for name in CASES] + [("admm", name) for name in WELL_SCALED],
+)
 def test_primal_is_feasible(solver: str, name: str) -> None:
     program, result = _case(name).program, _solved(solver, name)
     space, tolerance = program.space, TOLERANCE[solver]
@@ -124,6 +128,14 @@ def test_admm_dual_is_nearly_feasible(name: str) -> None:
     slack = program.slack(result.dual.W, result.dual.N)
     assert _relative(float(np.linalg.eigvalsh(slack)[0]), slack) >= -1e-2
     assert program.dual_value(result.dual.W) == pytest.approx(result.objective, rel=2e-2)
+
+
+def test_admm_says_when_it_has_not_converged() -> None:
+    program, result = _case("badly scaled").program, _solved("admm", "badly scaled")
+    optimum = program.dual_value(_solved("interior-point", "badly scaled").dual.W)
+    assert result.objective != pytest.approx(optimum, rel=5e-3)
+    assert result.status is SolveStatus.ITERATION_LIMIT
+    assert max(result.primal_residual, result.dual_residual) > SolverOptions().tolerance
 
 
 def test_dual_is_below_every_network(name: str) -> None:
