@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,7 +35,8 @@ class TwoLayerNetwork:
         classes: c names, in the order of the outputs, or None.
 
     Raises:
-        InputError: shapes that disagree, entries that are not finite, a scale that is not positive, or repeated classes.
+        InputError: shapes that disagree, entries that are not finite, a scale that is not positive, or
+            repeated class names.
     """
 
     U: FloatArray
@@ -47,9 +49,7 @@ class TwoLayerNetwork:
     def __post_init__(self) -> None:
         U, V = _weights("U", self.U), _weights("V", self.V)
         if U.shape[1] != V.shape[1]:
-            raise InputError(
-                f"U has {U.shape[1]} neurons but V has {V.shape[1]}; both need one column for each neuron."
-            )
+            raise InputError(f"U has {U.shape[1]} neurons but V has {V.shape[1]}; both need one column per neuron.")
         if U.shape[0] == 0 or V.shape[0] == 0:
             raise InputError("a network needs at least one input and one output.")
         object.__setattr__(self, "U", U)
@@ -132,7 +132,7 @@ class TwoLayerNetwork:
         Raises:
             InputError: the file cannot be written there.
         """
-        arrays: dict[str, NDArray[np.generic]] = {"format": np.array(FORMAT), "version": np.array(VERSION)}
+        arrays: dict[str, Any] = {"format": np.array(FORMAT), "version": np.array(VERSION)}
         arrays.update({name: getattr(self, name) for name in _MEMBERS if getattr(self, name) is not None})
         if self.classes is not None:
             arrays["classes"] = np.array(self.classes, dtype=np.str_)
@@ -142,7 +142,7 @@ class TwoLayerNetwork:
             descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
             temporary = Path(name)
             with os.fdopen(descriptor, "wb") as stream:
-                np.savez(stream, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+                np.savez(stream, **arrays)
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.chmod(0o644)
@@ -177,7 +177,11 @@ class TwoLayerNetwork:
             raise InputError(f"{source} holds class names that are not text; save the network again.")
         try:
             return cls(
-                **{name: arrays[name] for name in _MEMBERS if name in arrays},
+                U=_weights("U", arrays["U"]),
+                V=_weights("V", arrays["V"]),
+                hidden_bias=_vector("hidden_bias", arrays.get("hidden_bias")),
+                offset=_vector("offset", arrays.get("offset")),
+                scale=_vector("scale", arrays.get("scale")),
                 classes=None if names is None else [str(name) for name in names],
             )
         except InputError as error:
@@ -219,13 +223,15 @@ def _weights(name: str, value: ArrayLike) -> FloatArray:
     return matrix
 
 
-def _vector(name: str, value: ArrayLike | None, length: int) -> FloatArray | None:
+def _vector(name: str, value: ArrayLike | None, length: int | None = None) -> FloatArray | None:
     """A finite read-only vector of the given length, or None."""
     if value is None:
         return None
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise InputError(f"{name} must hold real numbers, but its type is {array.dtype}; convert it to float64.")
+    if length is None:
+        length = array.size
     if array.shape != (length,):
         raise InputError(f"{name} has shape {array.shape} where ({length},) is expected.")
     vector: FloatArray = np.array(array, dtype=np.float64)

@@ -1,0 +1,25 @@
+"""The primal side: from candidate hidden weights to a good network. Nothing here proves a bound."""
+
+from certnet.training.group_lasso import GroupLassoResult, group_lasso
+from certnet.training.polish import balance, merge, polish, prune, reduce_width, refit
+from certnet.training.pricing import Pricing, price, price_planar
+from certnet.training.rounding import candidates_from_moment
+from certnet.training.trainer import FitResult, Round, fit
+
+__all__ = [
+    "FitResult",
+    "GroupLassoResult",
+    "Pricing",
+    "Round",
+    "balance",
+    "candidates_from_moment",
+    "fit",
+    "group_lasso",
+    "merge",
+    "polish",
+    "price",
+    "price_planar",
+    "prune",
+    "reduce_width",
+    "refit",
+]

@@ -1,4 +1,4 @@
-"""Joint polishing of hidden and output weights, and the exact rewritings of a network that never raise its objective."""
+"""Joint polishing of all weights, and exact rewritings of a network that never raise its objective."""
 
 import time
 
@@ -15,6 +15,7 @@ Network = tuple[FloatArray, FloatArray]
 
 NULL_NEURON = 1e-12
 RANK_TOLERANCE = 1e-9
+NEAR_KINK = 1e-4
 
 
 def balance(U: FloatArray, V: FloatArray) -> Network:
@@ -93,6 +94,9 @@ def polish(
     if best[0].shape[1] == 0:
         return best
     keep(descend(program, *best, max_iterations=max_iterations, deadline=deadline))
+    snapped = _snap(program.X, *best)
+    if snapped is not None:
+        keep(descend(program, *snapped, max_iterations=max_iterations, deadline=deadline))
     keep(merge(*best))
     keep(refit(program, *best, deadline=deadline))
     keep(prune(program, *best))
@@ -163,6 +167,24 @@ def _kinks(X: FloatArray, U: FloatArray) -> np.ndarray[tuple[int, ...], np.dtype
     """(n, m) True where a nonzero data row is orthogonal to u_j up to rounding."""
     size = np.outer(np.linalg.norm(X, axis=1), np.linalg.norm(U, axis=0))
     return (np.abs(X @ U) <= HELD * size) & (size > 0)
+
+
+def _snap(X: FloatArray, U: FloatArray, V: FloatArray) -> Network | None:
+    """The network with every neuron put exactly on the kinks that it nearly touches, None if it touches none.
+
+    Where descent runs into a kink it stalls beside it; on the kink it can go on.
+    """
+    size = np.outer(np.linalg.norm(X, axis=1), np.linalg.norm(U, axis=0))
+    distance = np.abs(X @ U)
+    near = (distance <= NEAR_KINK * size) & (size > 0)
+    if not (near & (distance > HELD * size)).any():
+        return None
+    U = U.copy()
+    for j, basis in _faces(X, near):
+        if basis.shape[1] < len(U):
+            for _ in range(2):
+                U[:, j] -= basis @ (basis.T @ U[:, j])
+    return U, V
 
 
 def _faces(X: FloatArray, held: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> list[tuple[int, FloatArray]]:

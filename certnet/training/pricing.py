@@ -60,7 +60,7 @@ def normalised(U: FloatArray) -> FloatArray:
 
 
 def distinct(U: FloatArray, value: FloatArray, *, tolerance: float = SAME_DIRECTION) -> Pricing:
-    """Unit columns of U in decreasing order of value, without those whose angle to a better one has cos > 1 − tolerance."""
+    """Unit columns of U, best first, without those that have cos > 1 − tolerance with a better one."""
     order = np.argsort(-value, kind="stable")
     U, value = U[:, order], value[order]
     kept = np.ones(len(value), dtype=bool)
@@ -219,7 +219,9 @@ class _Climber:
         if len(go):
             moved[go] = self._move(U, held, basis, P, old, direction, go, search, kink_counts=True)
         # Stationary on its face: release a held row if that pays, otherwise the climb is over.
-        rest = [s for s in np.flatnonzero(~moved) if held[s].any() and self._release(U, held, basis, direction, s)]
+        rest = [
+            s for s in np.flatnonzero(~moved).tolist() if held[s].any() and self._release(U, held, basis, direction, s)
+        ]
         if rest:
             again = np.array(rest)
             P = self._products(U, held)

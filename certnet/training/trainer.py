@@ -25,6 +25,7 @@ STALLED_ROUNDS = 4
 SOME_NEURONS = 60
 SOME_SAMPLES = 60
 MANY_SAMPLES = 500
+PATIENCE = 4
 SOME_STEPS = 20
 MANY_STEPS = 100
 CLOSE = 1.05
@@ -164,8 +165,10 @@ class _ColumnGeneration:
             self.offer(polish(self.program, self.U, self.V, deadline=self.deadline))
             R = self.program.residual(self.U, self.V)
             prices = self._price(R)
-            if prices.best <= self.program.gamma * (1 + self.tolerance) and self.program.shape[1] > 2:
-                # The usual draw finds nothing: look harder once before giving up.
+            for _ in range(PATIENCE if self.program.shape[1] > 2 else 0):
+                if prices.best > self.program.gamma * (1 + self.tolerance) or self.late():
+                    break
+                # The usual draw finds nothing: look harder before giving up.
                 prices = self._price(R, thorough=True)
             if self.late():
                 self.interrupted = True
@@ -193,11 +196,10 @@ class _ColumnGeneration:
         X, Y = self.program.X, self.program.Y
         found = self._price(Y, thorough=True).directions[:, :FIRST_COLUMNS]
         given = distinct(candidates, values(X, Y, candidates)).directions
-        columns = [given, found]
-        for _ in range(WIDE_STARTS if X.shape[1] > 2 else 0):
-            if not self.late():
-                columns.append(normalised(self._wide_network()[0]))
-        return np.hstack(columns)
+        # In the plane pricing is exact and needs no such help.
+        attempts = WIDE_STARTS if X.shape[1] > 2 else 0
+        wide = [normalised(self._wide_network()[0]) for _ in range(attempts) if not self.late()]
+        return np.hstack([given, found, *wide])
 
     def _wide_network(self) -> Network:
         """A random network of WIDE_WIDTH neurons (or the critical width), descended."""

@@ -1,0 +1,183 @@
+"""The network object: predictions, and files that cannot hurt."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from certnet.network import TwoLayerNetwork
+from formulations import InputError, TrainingProgram
+
+
+def _network(seed=0, d=3, m=4, c=2):
+    generator = np.random.default_rng(seed)
+    return TwoLayerNetwork(
+        U=generator.standard_normal((d, m)),
+        V=generator.standard_normal((c, m)),
+        hidden_bias=generator.standard_normal(m),
+        offset=generator.standard_normal(d),
+        scale=np.array([1.0, 2.0, 0.5])[:d],
+        classes=["no", "yes"],
+    )
+
+
+def test_prediction_by_hand():
+    network = TwoLayerNetwork(
+        U=np.array([[1.0, -1.0]]), V=np.array([[2.0, 3.0]]), hidden_bias=np.array([0.0, 1.0]), offset=[1.0], scale=[2.0]
+    )
+    # z = (x − 1)/2; score = 2 z₊ + 3 (1 − z)₊
+    np.testing.assert_allclose(network.predict([[1.0], [5.0], [-3.0]]), [[3.0], [4.0], [9.0]])
+    assert network.width == 2
+
+
+def test_program_weights_with_bias_predict_what_the_program_fits():
+    generator = np.random.default_rng(1)
+    X, Y = generator.standard_normal((6, 3)), generator.standard_normal((6, 2))
+    U, V = generator.standard_normal((4, 5)), generator.standard_normal((2, 5))
+    program = TrainingProgram(X, Y, 0.1, bias=True)
+    network = TwoLayerNetwork.from_program(U, V, bias=True, offset=np.full(3, 2.0), scale=np.full(3, 4.0))
+    np.testing.assert_allclose(network.predict(4 * X + 2), Y - program.residual(U, V), atol=1e-12)
+
+
+def test_classes_name_the_largest_score():
+    network = _network()
+    X = np.random.default_rng(2).standard_normal((20, 3))
+    expected = np.array(["no", "yes"])[np.argmax(network.predict(X), axis=1)]
+    np.testing.assert_array_equal(network.predict_class(X), expected)
+    plain = TwoLayerNetwork(U=network.U, V=network.V)
+    np.testing.assert_array_equal(plain.predict_class(X), np.argmax(plain.predict(X), axis=1))
+
+
+def test_empty_network_is_zero_everywhere():
+    network = TwoLayerNetwork(U=np.zeros((3, 0)), V=np.zeros((2, 0)))
+    assert network.width == 0
+    np.testing.assert_array_equal(network.predict(np.ones((5, 3))), np.zeros((5, 2)))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"V": np.ones((2, 3))},
+        {"U": np.full((3, 4), np.nan)},
+        {"U": np.ones((3, 4)) * 1j},
+        {"hidden_bias": np.ones(3)},
+        {"offset": np.array([0.0, np.inf, 0.0])},
+        {"scale": np.array([1.0, 0.0, 1.0])},
+        {"scale": np.array([1.0, -1.0, 1.0])},
+        {"classes": ["a"]},
+        {"classes": ["a", "a"]},
+    ],
+)
+def test_inconsistent_parts_are_refused(parts):
+    good = {"U": np.ones((3, 4)), "V": np.ones((2, 4))}
+    TwoLayerNetwork(**good)
+    with pytest.raises(InputError):
+        TwoLayerNetwork(**(good | parts))
+
+
+@pytest.mark.parametrize("X", [np.ones((2, 4)), np.full((2, 3), np.nan), "text", np.ones((2, 3, 1))])
+def test_unusable_data_is_refused(X):
+    with pytest.raises(InputError):
+        _network().predict(X)
+
+
+@pytest.mark.parametrize("network", [_network(), TwoLayerNetwork(U=np.zeros((3, 0)), V=np.zeros((2, 0)))])
+def test_round_trip(tmp_path, network):
+    path = tmp_path / "net.npz"
+    network.save(path)
+    network.save(path)
+    back = TwoLayerNetwork.load(path)
+    for name in ("U", "V", "hidden_bias", "offset", "scale"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(network, name))
+    assert back.classes == network.classes
+    assert [file.name for file in tmp_path.iterdir()] == ["net.npz"]
+
+
+def _file(path, **arrays):
+    with path.open("wb") as stream:
+        np.savez(stream, **arrays)
+
+
+GOOD = {"format": np.array("certnet-network"), "version": np.array(1), "U": np.ones((3, 4)), "V": np.ones((2, 4))}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": np.array("something")},
+        {"format": np.array(3)},
+        {"version": np.array(2)},
+        {"version": np.array([1, 1])},
+        {"U": np.full((3, 4), np.nan)},
+        {"U": np.ones((3, 5))},
+        {"U": np.ones(3, dtype=complex)},
+        {"U": np.array([{"a": 1}], dtype=object)},
+        {"U": np.ones((3, 4, 1))},
+        {"scale": np.zeros(3)},
+        {"scale": np.ones((3, 1))},
+        {"hidden_bias": np.array("text")},
+        {"classes": np.array([1, 2])},
+        {"classes": np.array(["a", "b", "c"])},
+        {"V": None},
+    ],
+)
+def test_hostile_members_are_refused(tmp_path, change):
+    path = tmp_path / "net.npz"
+    _file(path, **GOOD)
+    assert TwoLayerNetwork.load(path).width == 4
+    _file(path, **{name: value for name, value in (GOOD | change).items() if value is not None})
+    with pytest.raises(InputError) as caught:
+        TwoLayerNetwork.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_foreign_and_truncated_files_are_refused(tmp_path):
+    path = tmp_path / "net.npz"
+    _network().save(path)
+    whole = path.read_bytes()
+    array = io.BytesIO()
+    np.save(array, np.ones(3))
+    other = io.BytesIO()
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+        archive.writestr("U.npy", b"\x93NUMPY\x01\x00 broken header")
+    contents = [b"", b"PK", b"plain text", array.getvalue(), other.getvalue()]
+    contents += [whole[:cut] for cut in range(0, len(whole), 97)]
+    for content in contents:
+        path.write_bytes(content)
+        with pytest.raises(InputError):
+            TwoLayerNetwork.load(path)
+    with pytest.raises(InputError):
+        TwoLayerNetwork.load(tmp_path / "missing.npz")
+    with pytest.raises(InputError):
+        TwoLayerNetwork.load(tmp_path)
+
+
+def test_flipped_bytes_never_give_another_network(tmp_path):
+    path = tmp_path / "net.npz"
+    network = _network()
+    network.save(path)
+    whole = bytearray(path.read_bytes())
+    refused = 0
+    for position in range(0, len(whole), 13):
+        changed = whole.copy()
+        changed[position] ^= 0x5A
+        path.write_bytes(bytes(changed))
+        try:
+            back = TwoLayerNetwork.load(path)
+        except InputError:
+            refused += 1
+            continue
+        np.testing.assert_array_equal(back.U, network.U)
+        np.testing.assert_array_equal(back.V, network.V)
+    assert refused > 0
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path):
+    path = tmp_path / "net.npz"
+    _network().save(path)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="cannot write"):
+        _network().save(tmp_path / "no" / "folder.npz")
+    assert path.read_bytes() == before
