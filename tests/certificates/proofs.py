@@ -1,0 +1,122 @@
+"""Small proofs with every feature of the format, made by hand: trees, empty leaves, circuits, triangles, balls."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+
+from certificates.certificate import OptimalityCertificate
+from certificates.optimality import assemble
+from certificates.proof import LEAF, Circuits, LiftedProof, Region, Triangles
+from certificates.repair import RepairedDual
+from formulations import MergedRows, TrainingProgram, merge_rows
+
+
+def integers(values) -> np.ndarray:
+    return np.array(values, dtype=np.int64)
+
+
+def simple(neurons: int, pairs=(), multipliers=(), t=None, sigma=()) -> LiftedProof:
+    """One leaf."""
+    proof = LiftedProof.single(
+        integers(list(pairs)).reshape(-1, 2),
+        np.array(multipliers, dtype=np.float64),
+        np.zeros(neurons) if t is None else np.asarray(t, dtype=np.float64),
+    )
+    return replace(proof, sigma=np.array([sigma], dtype=np.float64).reshape(1, -1))
+
+
+def full_tree(neurons: int) -> tuple[LiftedProof, list[tuple[int, ...]]]:
+    """Every neuron split on every path; also the signs of each leaf. No multipliers."""
+    nodes = 2 ** (neurons + 1) - 1
+    split, children = np.full(nodes, LEAF), np.full((nodes, 2), LEAF)
+    leaf = np.full(nodes, LEAF)
+    first_leaf = 2**neurons - 1
+    for node in range(first_leaf):
+        split[node] = int(np.log2(node + 1))
+        children[node] = (2 * node + 1, 2 * node + 2)
+    leaf[first_leaf:] = np.arange(2**neurons)
+    count = 2**neurons
+    base = simple(neurons)
+    proof = replace(
+        base,
+        split=split,
+        children=children,
+        leaf=leaf,
+        pair_offset=np.zeros(count + 1, dtype=np.int64),
+        complementarity=np.zeros((count, neurons)),
+        sigma=np.zeros((count, 0)),
+        empty_offset=np.zeros(count + 1, dtype=np.int64),
+    )
+    return proof, list(itertools.product((1, -1), repeat=neurons))
+
+
+def is_realisable(A: np.ndarray, signs: tuple[int, ...], seed: int = 0) -> bool:
+    """Whether some of many random points has these signs (d ≤ 3, few neurons: reliable)."""
+    z = np.random.default_rng(seed).standard_normal((A.shape[1], 20000))
+    return bool((np.array(signs)[:, None] == np.sign(A @ z)).all(axis=0).any())
+
+
+def with_empty_leaves(proof: LiftedProof, supports: dict[int, list[int]]) -> LiftedProof:
+    offset, flat = [0], []
+    for leaf in range(proof.leaves):
+        flat += supports.get(leaf, [])
+        offset.append(len(flat))
+    return replace(proof, empty_offset=integers(offset), empty_support=integers(flat))
+
+
+def with_circuits(proof: LiftedProof, circuits: list[tuple[int, list[int]]]) -> LiftedProof:
+    target = integers([k for k, _ in circuits])
+    offset = integers(np.cumsum([0, *(len(support) for _, support in circuits)]))
+    return replace(proof, circuits=Circuits(target, offset, integers([j for _, s in circuits for j in s])))
+
+
+def with_triangles(proof: LiftedProof, triangles: list[tuple[int, float, float, list[int], list[int]]]) -> LiftedProof:
+    supports = [support for *_, low, high in triangles for support in (low, high)]
+    return replace(
+        proof,
+        triangles=Triangles(
+            neuron=integers([i for i, *_ in triangles]),
+            bounds=np.array([[low, high] for _, low, high, *_ in triangles], dtype=np.float64).reshape(-1, 2),
+            offset=integers(np.cumsum([0, *(len(support) for support in supports)])),
+            support=integers([j for support in supports for j in support]),
+        ),
+    )
+
+
+def box_region(low: np.ndarray, high: np.ndarray) -> Region:
+    """{(x, t): low·t ≤ x ≤ high·t}; rows 0..k−1 are x − low t, rows k..2k−1 are high t − x."""
+    k = len(low)
+    eye = np.eye(k)
+    rows = np.vstack([np.hstack([eye, -low[:, None]]), np.hstack([-eye, high[:, None]])])
+    return Region(rows, np.zeros((0, k + 1, k + 1)), homogenised=True)
+
+
+def tree_certificate(seed: int = 0) -> OptimalityCertificate:
+    """An optimality certificate in the plane with a full split tree, empty leaves and one (idle) circuit."""
+    random = np.random.default_rng(seed)
+    X = np.array([[1.0, 0.0], [0.25, 1.0], [1.25, 1.0]])
+    program = TrainingProgram(X, random.standard_normal((3, 2)) + 1.0, 0.25)
+    merged = merge_rows(program)
+    A = merged.program.space.generators
+    proof, signs = full_tree(3)
+    supports = {}
+    largest = 0.0
+    W = program.Y
+    for leaf, sigma in enumerate(signs):
+        if is_realisable(A, sigma):
+            active = np.array(sigma) > 0
+            largest = max(largest, float(np.linalg.norm(W[active].T @ X[active], 2))) if active.any() else largest
+        else:
+            supports[leaf] = [0, 1, 2]
+    proof = with_circuits(with_empty_leaves(proof, supports), [(2, [0, 1])])
+    scaled = 0.25 / largest * (1 - 1e-9) * W
+    return certificate_with(merged, scaled, proof)
+
+
+def certificate_with(merged: MergedRows, W: np.ndarray, proof: LiftedProof) -> OptimalityCertificate:
+    """A certificate with this dual (merged coordinates equal the original ones) and this proof, claims as they follow."""
+    m = merged.program.space.neurons
+    d, c = merged.original.shape[1:]
+    dual = RepairedDual(W, np.zeros((2 * m, 2 * m)), np.zeros(m), 0.0, 1.0, 0.0, 0.0)
+    return replace(assemble(merged, dual, np.zeros((d, 1)), np.zeros((c, 1)), {}), proof=proof)
