@@ -66,8 +66,19 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seconds", [1.0, 4.0])
 def test_ctrl_c_during_the_solve_still_gives_network_and_bound(tmp_path: Path, seconds: float) -> None:
     command = [sys.executable, "-m", "certnet", "train", "digits", "--json", "--quiet", "--out", "out"]
+
+    def listen() -> None:
+        # A test run in the background ignores Ctrl-C, and children would inherit that.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=listen,
     ) as process:
         while not (tmp_path / "out").exists() and process.poll() is None:
             time.sleep(0.05)
