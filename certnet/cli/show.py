@@ -20,14 +20,13 @@ NONE = "—"
 
 
 def stderr_console() -> Console:
-    """A console on stderr: plain and of fixed width when that is no terminal."""
-    terminal = sys.stderr.isatty()
+    """A console on stderr: plain text when that is no terminal or NO_COLOR is set."""
+    watched = sys.stderr.isatty()
     return Console(
         stderr=True,
         highlight=False,
-        force_terminal=terminal,
-        no_color=not terminal or bool(os.environ.get("NO_COLOR")) or None,
-        width=None if terminal else 100,
+        force_terminal=watched and not os.environ.get("NO_COLOR"),
+        width=None if watched else 100,
     )
 
 
