@@ -17,7 +17,8 @@ import numpy as np
 from certificates import OptimalityCertificate, certify, repair, residual_dual
 from certificates.report import CheckReport
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
-from certnet.training import candidates_from_moment, fit
+from certnet.training.rounding import candidates_from_moment
+from certnet.training.trainer import fit
 from formulations import InputError, MergedRows, Presolved, RawDual, TrainingProgram, merge_rows, rescale
 from formulations._validation import FloatArray
 

@@ -115,7 +115,7 @@ def tree_certificate(seed: int = 0) -> OptimalityCertificate:
 
 
 def certificate_with(merged: MergedRows, W: np.ndarray, proof: LiftedProof) -> OptimalityCertificate:
-    """A certificate with this dual (merged coordinates equal the original ones) and this proof, claims as they follow."""
+    """A certificate with this dual (merged coordinates are the original ones) and this proof; claims as they follow."""
     m = merged.program.space.neurons
     d, c = merged.original.shape[1:]
     dual = RepairedDual(W, np.zeros((2 * m, 2 * m)), np.zeros(m), 0.0, 1.0, 0.0, 0.0)

@@ -1,0 +1,261 @@
+"""Thousands of mutations of true certificates: none that proves a false claim is accepted.
+
+The truth is recomputed without the checker: ``h(W)`` exactly in the plane (largest singular value in every cell of the
+line arrangement, restricted to the cell) and by dense sampling in space, the dual value and objectives in rational
+arithmetic. A mutation that leaves a true claim may pass.
+"""
+
+import io
+import math
+import zipfile
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from certificates import (
+    OptimalityCertificate,
+    Verdict,
+    certify,
+    check,
+    fingerprint,
+    read_certificate,
+    residual_dual,
+    write_certificate,
+)
+from certificates.checker import dual_value, network_objective
+from formulations import InputError, RawDual, TrainingProgram, merge_rows
+from tests.certificates.proofs import tree_certificate
+from tests.strategies import networks, rng
+
+
+def base_certificates() -> list[OptimalityCertificate]:
+    """Six true certificates: with and without multipliers, merged rows, zero rows, a bias, a split tree, tiny units."""
+    made = [tree_certificate()]
+    for seed, (n, d, c, scale) in enumerate(
+        [(4, 2, 1, 1.0), (5, 2, 2, 1.0), (5, 2, 2, 1e-6), (6, 3, 2, 1.0), (4, 2, 1, 1e4)]
+    ):
+        random = rng(seed)
+        X = random.standard_normal((n, d)) * scale
+        if seed % 2:
+            X[1], X[2] = 0.0, -2.0 * X[0]
+        program = TrainingProgram(X, random.standard_normal((n, c)), 0.2 * scale, bias=seed == 1)
+        merged = merge_rows(program)
+        U, V = min(networks(program, seed), key=lambda network: program.objective(*network))
+        m = merged.program.space.neurons
+        N = 0.02 * scale**2 * random.random((2 * m, 2 * m))
+        duals = [RawDual(merged.merge_W(program.residual(U, V)), N + N.T)] if seed else []
+        certificate, report = certify(merged, [*duals, residual_dual(merged, U, V)], U, V)
+        assert report.verdict is Verdict.PROVED
+        made.append(certificate)
+    return made
+
+
+BASES = base_certificates()
+
+
+def directions(X: np.ndarray) -> np.ndarray:
+    """Unit vectors at which ‖Wᵀ(Xu)₊‖ is tried: a fine circle with all kinks in the plane, random ones else."""
+    d = X.shape[1]
+    if d == 1:
+        return np.array([[1.0, -1.0]])
+    if d == 2:
+        kinks = np.arctan2(X[:, 0], -X[:, 1])
+        angles = np.concatenate([np.linspace(0, 2 * np.pi, 2000), kinks, kinks + np.pi])
+        return np.stack([np.cos(angles), np.sin(angles)])
+    U = np.hstack([rng(0).standard_normal((d, 4000)), X.T, -X.T])
+    norm = np.linalg.norm(U, axis=0)
+    return U[:, norm > 0] / norm[norm > 0]
+
+
+def is_true(certificate: OptimalityCertificate) -> bool:
+    """Whether the dual is feasible, its value bears the claim, and the network reaches the claimed objective."""
+    X, Y, W, gamma = certificate.X, certificate.Y, certificate.W, certificate.gamma
+    with np.errstate(all="ignore"):
+        h = np.linalg.norm(W.T @ np.maximum(X @ directions(X), 0.0), axis=0)
+    if not (h <= gamma * (1 + 1e-9)).all():
+        return False
+    exact = [Fraction(float(x)) for x in (*W.flat, *Y.flat)]
+    w, y = exact[: W.size], exact[W.size :]
+    value = sum((a * b - a * a / 2 for a, b in zip(w, y, strict=True)), Fraction(0))
+    if Fraction(certificate.lower_bound) > value:
+        return False
+    residual = np.maximum(X @ certificate.U, 0) @ certificate.V.T - Y
+    objective = 0.5 * np.sum(residual**2) + 0.5 * gamma * (np.sum(certificate.U**2) + np.sum(certificate.V**2))
+    return bool(certificate.objective >= objective * (1 - 1e-9) and certificate.lower_bound <= objective * (1 + 1e-9))
+
+
+def mutate_entry(random: np.random.Generator, array: np.ndarray) -> np.ndarray:
+    """One entry: another digit, another sign, another size, another bit, or no number at all."""
+    copy = np.array(array)
+    if copy.size == 0:
+        return copy
+    i = int(random.integers(copy.size))
+    if copy.dtype == np.int64:
+        copy.flat[i] += random.choice([-1, 1, 2, 7, -100, 2**40])
+        return copy
+    old = float(copy.flat[i])
+    with np.errstate(all="ignore"):
+        copy.flat[i] = another_number(random, copy, old)
+    return copy
+
+
+def another_number(random: np.random.Generator, copy: np.ndarray, old: float) -> float:
+    match random.integers(9):
+        case 0:
+            return -old
+        case 1:
+            return old * (1 + 10.0 ** -random.integers(1, 17))
+        case 2:
+            return old * (1 - 10.0 ** -random.integers(1, 17))
+        case 3:
+            return old * random.choice([0.0, 0.1, 0.5, 2.0, 10.0, 1e10])
+        case 4:
+            return float(random.choice([math.nan, math.inf, -math.inf, 1e308, 5e-324]))
+        case 5:
+            return old + float(random.standard_normal())
+        case 6:
+            return math.nextafter(old, math.inf)
+        case 7:
+            bits = np.array([old]).view(np.uint64) ^ np.uint64(1 << int(random.integers(64)))
+            return float(bits.view(np.float64)[0])
+        case _:
+            return float(copy.flat[int(random.integers(copy.size))])
+
+
+def mutate(random: np.random.Generator, certificate: OptimalityCertificate) -> OptimalityCertificate:
+    """One to three changes anywhere; sometimes a forger adjusts fingerprint and claims to match."""
+    for _ in range(int(random.integers(1, 4))):
+        kind = random.choice(["data", "W", "network", "proof", "gamma", "claim", "rows", "scale", "other", "drop"])
+        c = certificate
+        if kind == "data":
+            name = str(random.choice(["X", "Y"]))
+            certificate = replace(c, **{name: mutate_entry(random, getattr(c, name))})
+        elif kind == "W":
+            certificate = replace(c, W=mutate_entry(random, c.W))
+        elif kind == "network":
+            name = str(random.choice(["U", "V"]))
+            certificate = replace(c, **{name: mutate_entry(random, getattr(c, name))})
+        elif kind == "proof":
+            name = str(
+                random.choice(["multipliers", "complementarity", "pairs", "split", "children", "leaf", "empty_support"])
+            )
+            certificate = replace(c, proof=replace(c.proof, **{name: mutate_entry(random, getattr(c.proof, name))}))
+        elif kind == "gamma":
+            certificate = replace(c, gamma=float(mutate_entry(random, np.array([c.gamma]))[0]))
+        elif kind == "claim":
+            name = str(random.choice(["lower_bound", "objective"]))
+            certificate = replace(c, **{name: float(mutate_entry(random, np.array([getattr(c, name)]))[0])})
+        elif kind == "rows":
+            name = str(random.choice(["X", "Y", "W"]))
+            certificate = replace(c, **{name: random.permutation(getattr(c, name))})
+        elif kind == "scale":
+            certificate = replace(c, W=c.W * random.choice([1 + 1e-15, 1 + 1e-12, 1 + 1e-8, 1.1, 2.0, -1.0, 0.9]))
+        elif kind == "other":
+            other = BASES[int(random.integers(len(BASES)))]
+            name = str(random.choice(["W", "proof", "X", "Y", "U", "source", "generator"]))
+            certificate = replace(c, **{name: getattr(other, name)})
+        elif len(c.proof.multipliers) > 1:
+            keep = int(random.integers(len(c.proof.multipliers)))
+            pairs, values = c.proof.pairs[:keep], c.proof.multipliers[:keep]
+            offset = np.minimum(c.proof.pair_offset, keep)
+            certificate = replace(c, proof=replace(c.proof, pairs=pairs, multipliers=values, pair_offset=offset))
+    if random.random() < 0.7:
+        certificate = forge(certificate)
+    return certificate
+
+
+def forge(c: OptimalityCertificate) -> OptimalityCertificate:
+    """Make fingerprint and claims follow, so that only the mathematics can object."""
+    with np.errstate(all="ignore"):
+        try:
+            bound = dual_value(c.W, c.Y)
+            objective = network_objective(c.X, c.Y, c.gamma, c.U, c.V)
+        except ValueError:
+            return c
+        mark = fingerprint(c.X, c.Y)
+    bound = bound if math.isfinite(bound) else c.lower_bound
+    objective = objective if math.isfinite(objective) else c.objective
+    return replace(c, data_fingerprint=mark, lower_bound=bound, objective=objective)
+
+
+def run(count: int, seed: int, arithmetic: str) -> dict[Verdict, int]:
+    random = rng(seed)
+    tally = dict.fromkeys(Verdict, 0)
+    for number in range(count):
+        mutant = mutate(random, BASES[number % len(BASES)])
+        report = check(mutant, arithmetic=arithmetic)
+        tally[report.verdict] += 1
+        assert report.reason
+        if report.verdict is Verdict.PROVED:
+            assert is_true(mutant), (number, report)
+        if report.verdict is Verdict.REFUTED:
+            trivial = 0.5 * float(np.sum(mutant.Y**2))
+            assert mutant.lower_bound > min(report.objective, trivial * (1 + 1e-9)), (number, report)
+    return tally
+
+
+def test_the_base_certificates_are_true() -> None:
+    for certificate in BASES:
+        assert is_true(certificate)
+        assert check(certificate).verdict is Verdict.PROVED
+
+
+def test_the_judge_knows_false_claims() -> None:
+    """The independent judge is no rubber stamp."""
+    for certificate in BASES:
+        assert not is_true(replace(certificate, lower_bound=certificate.lower_bound + 0.01))
+        assert not is_true(replace(certificate, W=50.0 * certificate.W, lower_bound=-1e9))
+        assert not is_true(replace(certificate, objective=0.5 * certificate.objective))
+
+
+@pytest.mark.parametrize("arithmetic", ["exact", "ball", "float"])
+def test_no_mutation_proves_a_false_claim(arithmetic: str) -> None:
+    tally = run(500, 1, arithmetic)
+    # Both outcomes must occur, or the test says nothing.
+    assert tally[Verdict.PROVED] > 5
+    assert tally[Verdict.UNKNOWN] > 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arithmetic", "count"), [("exact", 4000), ("ball", 3000), ("float", 12000)])
+def test_many_mutations(arithmetic: str, count: int) -> None:
+    tally = run(count, 2, arithmetic)
+    assert tally[Verdict.PROVED] > 20
+    assert tally[Verdict.UNKNOWN] > 1000
+
+
+def test_files_cut_reordered_and_mixed(tmp_path: Path) -> None:
+    paths = []
+    for number, certificate in enumerate(BASES):
+        paths.append(tmp_path / f"{number}.cert")
+        write_certificate(paths[-1], certificate)
+    random = rng(7)
+    for path, certificate in zip(paths, BASES, strict=True):
+        whole = path.read_bytes()
+        for _ in range(30):
+            path.write_bytes(whole[: int(random.integers(len(whole)))])
+            with pytest.raises(InputError):
+                read_certificate(path)
+        with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+            members = [(name, archive.read(name)) for name in archive.namelist()]
+        random.shuffle(members)
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in members:
+                archive.writestr(name, data)
+        shuffled = read_certificate(path)
+        assert check(shuffled).verdict is Verdict.PROVED
+        assert shuffled.lower_bound == certificate.lower_bound
+        other = BASES[0] if certificate is not BASES[0] else BASES[1]
+        for name in ("arrays/W.bin", "manifest.json", "arrays/X.bin"):
+            foreign = tmp_path / "other.cert"
+            write_certificate(foreign, other)
+            with zipfile.ZipFile(foreign) as archive:
+                stolen = archive.read(name)
+            with zipfile.ZipFile(path, "w") as archive:
+                for member, data in members:
+                    archive.writestr(member, stolen if member == name else data)
+            with pytest.raises(InputError):
+                read_certificate(path)
