@@ -1,8 +1,13 @@
 """Shared fixtures. Reference data may lie in a folder ``shared`` beside the checkout; tests skip without it."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+
+# Matrices in tests are small: one BLAS thread is as fast as two, and many times faster on a busy machine. The libraries
+# read this when numpy and scipy are loaded, so it comes first.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

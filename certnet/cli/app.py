@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from certificates.arithmetic.matrix import Arithmetic
 from certnet import __version__
 from certnet.cli.exits import EPILOG, Exit
 from certnet.cli.report import failure
@@ -81,8 +82,10 @@ def _train(
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the split and of everything random.")] = 0,
     solver: Annotated[str, typer.Option(help="Solver of the relaxation; see certnet doctor.")] = "auto",
-    time_limit: Annotated[float | None, typer.Option(help="Seconds for the whole job; no limit by default.")] = None,
-    tolerance: Annotated[float, typer.Option(help="Relative residual at which the solver stops.")] = 1e-6,
+    time_limit: Annotated[
+        float, typer.Option(help="Seconds for the whole job; 0 for no limit. More time gives a better bound.")
+    ] = 50.0,
+    tolerance: Annotated[float, typer.Option(help="Relative residual at which the solver stops.")] = 1e-5,
     out: Annotated[Path | None, typer.Option(help="Output folder; runs/NAME by default.")] = None,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table on stderr.")] = False,
@@ -106,7 +109,7 @@ def _train(
             recipe=recipe,
             gamma=gamma,
             solver=solver,
-            time_limit=time_limit,
+            time_limit=None if time_limit == 0 else time_limit,
             tolerance=tolerance,
             out=out,
             json=json,
@@ -119,19 +122,29 @@ def _train(
 
 @app.command("check", epilog=EPILOG)
 def _check(
-    certificate: Annotated[Path, typer.Argument(metavar="CERTIFICATE", help="File that certnet train wrote.")],
+    certificates: Annotated[
+        list[Path], typer.Argument(metavar="CERTIFICATE...", help="One or more files that certnet train wrote.")
+    ],
     data: Annotated[
         str | None,
-        typer.Option(metavar="DATA", help="Data the certificate must be about; else those inside it are used."),
+        typer.Option(metavar="DATA", help="Data the certificates must be about; else those inside them are used."),
     ] = None,
+    arithmetic: Annotated[
+        Arithmetic,
+        typer.Option(help="How to compute: rational, ball or verified floating point; auto aims at about a second."),
+    ] = Arithmetic.AUTO,
+    time_limit: Annotated[
+        float, typer.Option(help="Seconds for each file, after which a split tree is given up; 0 for no limit.")
+    ] = 0.0,
     json: Json = False,
 ) -> Job:
-    """Prove a certificate's bound again, with no solver."""
+    """Prove the bounds of certificates again, with no solver."""
 
     def job() -> int:
-        from certnet.cli.check import run_check
+        from certnet.cli.check import CheckOptions, run_check
 
-        return run_check(certificate, data=data, json=json)
+        limit = None if time_limit == 0 else time_limit
+        return run_check(certificates, CheckOptions(data=data, arithmetic=arithmetic, time_limit=limit, json=json))
 
     return job
 

@@ -1,45 +1,129 @@
 """``certnet check``."""
 
 import sys
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from certificates.arithmetic import Arithmetic
 from certificates.certificate import OptimalityCertificate, fingerprint
 from certificates.checker import check
 from certificates.container import read_certificate
-from certnet.cli.exits import BY_VERDICT
-from certnet.cli.report import check_report
+from certificates.verdict import Verdict
+from certnet.cli.exits import BY_VERDICT, Exit
+from certnet.cli.report import check_report, failure, head
 from certnet.cli.show import down, percent, up
 from certnet.data import Recipe, load, source_kind
 from certnet.output import strict_json
 from formulations import InputError, TrainingProgram
+from formulations._validation import as_positive
 
 
-def run_check(path: Path, *, data: str | None, json: bool) -> int:
-    """Check a certificate, print what was found, and return the exit code.
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """The options of the command."""
+
+    data: str | None
+    arithmetic: Arithmetic
+    time_limit: float | None
+    json: bool
+
+
+def run_check(paths: Sequence[Path], options: CheckOptions) -> int:
+    """Check certificates, print what was found, and return the exit code.
+
+    With several files a broken one is a row of the table, not the end; the exit code is the worst of all.
 
     Raises:
-        InputError: no readable certificate, or one about other data than ``data``.
+        InputError: a single file that is no readable certificate, or one about other data; or a bad option.
     """
-    certificate = read_certificate(path)
-    if data is not None:
-        compare(certificate, data)
-    report = check(certificate)
-    found = check_report(report, certificate, path=path, compared_with=data)
-    if json:
-        sys.stdout.write(strict_json(found) + "\n")
+    if options.time_limit is not None:
+        as_positive("time-limit", options.time_limit)
+    if len(paths) == 1:
+        found = _examine(paths[0], options)
+        _print_one(found, options)
+        return _code(found)
+    results = []
+    for path in paths:
+        try:
+            results.append(_examine(path, options))
+        except InputError as error:
+            results.append({**failure("check", str(error), Exit.USAGE), "files": {"certificate": str(path)}})
+    code = min((_code(found) for found in results), key=_SEVERITY.index)
+    if options.json:
+        sys.stdout.write(strict_json(_together(results)) + "\n")
     else:
-        origin = "the copy inside the certificate" if data is None else f"{data}, equal to the copy in the certificate"
-        lines = {
-            "verdict": found["verdict"],
-            "reason": found["reason"],
-            "lower bound": down(found["lower_bound"]),
-            "objective": up(found["objective"]),
-            "gap": percent(found["gap"]),
-            "data": origin,
-        }
-        sys.stdout.writelines(f"{name:<12} {value}\n" for name, value in lines.items())
-    return BY_VERDICT[report.verdict]
+        _print_table(results)
+    return code
+
+
+_SEVERITY = (Exit.REFUTED, Exit.USAGE, Exit.UNKNOWN, Exit.OK)
+
+
+def _code(found: Mapping[str, Any]) -> Exit:
+    return Exit.USAGE if found["verdict"] is None else BY_VERDICT[Verdict(found["verdict"])]
+
+
+def _examine(path: Path, options: CheckOptions) -> dict[str, Any]:
+    certificate = read_certificate(path)
+    if options.data is not None:
+        compare(certificate, options.data)
+    report = check(certificate, arithmetic=options.arithmetic, time_limit=options.time_limit)
+    return check_report(report, certificate, path=path, compared_with=options.data)
+
+
+def _together(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One object for several files: its verdict is PROVED only if all are."""
+    worst = min(results, key=lambda found: _SEVERITY.index(_code(found)))
+    proved = sum(found["verdict"] == Verdict.PROVED for found in results)
+    return {
+        **head("check", None, f"{proved} of {len(results)} certificates are proved"),
+        "verdict": worst["verdict"],
+        "results": list(results),
+    }
+
+
+def _print_one(found: Mapping[str, Any], options: CheckOptions) -> None:
+    if options.json:
+        sys.stdout.write(strict_json(found) + "\n")
+        return
+    copy = "the copy inside the certificate"
+    lines = {
+        "verdict": found["verdict"],
+        "reason": found["reason"],
+        "lower bound": down(found["lower_bound"]),
+        "objective": up(found["objective"]),
+        "gap": percent(found["gap"]),
+        "arithmetic": found["arithmetic"],
+        "data": copy if options.data is None else f"{options.data}, equal to {copy}",
+    }
+    sys.stdout.writelines(f"{name:<12} {value}\n" for name, value in lines.items())
+
+
+def _print_table(results: Sequence[Mapping[str, Any]]) -> None:
+    """One line a file, then one line for each failure with its reason."""
+    rows = [("verdict", "lower bound", "objective", "gap", "arithmetic", "seconds", "certificate")]
+    for found in results:
+        seconds = found.get("seconds")
+        rows.append(
+            (
+                found["verdict"] or "UNREADABLE",
+                down(found["lower_bound"]),
+                up(found["objective"]),
+                percent(found["gap"]),
+                found.get("arithmetic") or "—",
+                "—" if seconds is None else f"{seconds:.2f}",
+                found["files"]["certificate"],
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+    for found in results:
+        if found["verdict"] != Verdict.PROVED:
+            sys.stdout.write(f"{found['files']['certificate']}: {found['reason']}\n")
 
 
 def compare(certificate: OptimalityCertificate, data: str) -> None:

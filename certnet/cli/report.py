@@ -85,6 +85,7 @@ def check_report(
         "bias": certificate.bias,
         "width": int(certificate.U.shape[1]) if certificate.U.ndim == 2 else None,
         "slack_margin": finite(report.slack_margin),
+        "arithmetic": report.arithmetic,
         "seconds": finite(report.seconds),
         "files": {"certificate": str(path)},
         "versions": versions(),

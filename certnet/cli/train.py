@@ -16,7 +16,7 @@ from certnet.cli.show import Live, stderr_console, summary, training_table
 from certnet.data import Recipe, Split, load
 from certnet.network import TwoLayerNetwork
 from certnet.output import OutputFolder, json_writer, strict_json
-from certnet.solvers import available_solvers
+from certnet.solvers import SolveStatus, available_solvers
 from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
 
@@ -78,6 +78,8 @@ def run_train(options: TrainOptions) -> int:
         )
     if not options.quiet:
         console.print(training_table(report))
+        if result.relaxation is not None and result.relaxation.status is SolveStatus.TIME_LIMIT:
+            console.print("The relaxation stopped at the time limit; more --time-limit may give a better bound.")
     if result.interrupted:
         console.print("certnet: Interrupted; the best network and bound so far were written.", markup=False)
     if options.json:

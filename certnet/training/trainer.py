@@ -56,7 +56,8 @@ class FitResult:
         rounds, seconds: effort.
         price_ratio: max ‖Rᵀ(Xu)₊‖/γ found for the residual R of the network, at the last round; infinite if unknown.
         converged: the ratio is at most 1 + tolerance.
-        interrupted: Ctrl-C or the time limit ended the fit.
+        timed_out: the time limit ended the fit.
+        interrupted: Ctrl-C ended the fit.
     """
 
     U: FloatArray
@@ -67,6 +68,7 @@ class FitResult:
     seconds: float = 0.0
     price_ratio: float = float("inf")
     converged: bool = False
+    timed_out: bool = False
     interrupted: bool = False
 
 
@@ -144,7 +146,7 @@ class _ColumnGeneration:
         self.objective = self.program.objective(self.U, self.V)
         self.history: list[Round] = []
         self.price_ratio = float("inf")
-        self.converged = self.interrupted = False
+        self.converged = self.timed_out = self.interrupted = False
 
     def offer(self, network: Network) -> None:
         """Keep a network that is better than the best so far."""
@@ -171,7 +173,7 @@ class _ColumnGeneration:
                 # The usual draw finds nothing: look harder before giving up.
                 prices = self._price(R, thorough=True)
             if self.late():
-                self.interrupted = True
+                self.timed_out = True
                 self._record(number, prices.best)
                 return
             self._record(number, prices.best)
@@ -291,5 +293,6 @@ class _ColumnGeneration:
             seconds=time.monotonic() - self.started,
             price_ratio=self.price_ratio,
             converged=self.converged,
+            timed_out=self.timed_out,
             interrupted=self.interrupted,
         )

@@ -205,7 +205,7 @@ BAD_OPTIONS = [
     (["--gamma", "nan"], "gamma"),
     (["--gamma", "inf"], "gamma"),
     (["--gamma", "much"], "gamma"),
-    (["--time-limit", "0"], "time-limit"),
+    (["--time-limit", "-1"], "time-limit"),
     (["--time-limit", "nan"], "time-limit"),
     (["--tolerance", "-1e-3"], "tolerance"),
     (["--seed", "-1"], "seed"),

@@ -1,0 +1,21 @@
+"""The checker's import closure: numpy, python-flint, the standard library and our own modules, nothing else."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import sys
+before = set(sys.modules)
+import certificates.checker, certificates.container
+loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+ours = {"certificates", "formulations", "numpy", "flint"}
+print(sorted(name for name in loaded if name not in ours and name not in sys.stdlib_module_names))
+print(sorted(name for name in sys.modules if name.startswith(("cvxpy", "picos", "scipy", "torch", "clarabel", "scs"))))
+"""
+
+
+def test_the_checker_imports_no_solver_and_no_modelling_language() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    foreign, forbidden = done.stdout.splitlines()
+    assert foreign in ("[]", "['_cython_3_2_1']") or all("cython" in name for name in eval(foreign))
+    assert forbidden == "[]"

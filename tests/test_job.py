@@ -1,0 +1,190 @@
+"""The main job on published data: valid bounds, known optima, wrong solvers, interruptions."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import certnet
+from certificates import Verdict, check
+from certnet import job
+from certnet.solvers import SolverResult, SolveStatus
+from certnet.training.trainer import FitResult
+from formulations import InputError, RawDual, RawPrimal, TrainingProgram
+from tests.strategies import rng
+
+SETS = ["random0", "random1", "random2", "random3", "random4"]
+
+
+def assert_sound(result: certnet.TrainingResult) -> None:
+    """What must hold whatever happened: a proved bound below the network's own objective."""
+    assert result.report.verdict is Verdict.PROVED, result.report.reason
+    assert check(result.certificate, arithmetic="exact").verdict is Verdict.PROVED
+    assert result.report.lower_bound <= result.report.objective
+    assert result.report.objective == pytest.approx(result.program.objective(result.U, result.V), rel=1e-9)
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.01])
+@pytest.mark.parametrize("name", [SETS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in SETS[1:])])
+def test_paper_random_sets(name: str, gamma: float, paper_data, reference_values) -> None:
+    X, Y = paper_data(name)
+    known = reference_values[f"{name}/{gamma:g}"]
+    result = certnet.train(TrainingProgram(X, Y, gamma))
+    assert_sound(result)
+    assert result.relaxed_objective == pytest.approx(known["dnn"], rel=1e-3)
+    assert 0.99 * known["dnn"] <= result.report.lower_bound <= known["exact_upper"]
+    assert known["exact_lower"] * (1 - 1e-9) <= result.report.objective <= known["exact_upper"] * (1 + 1e-5)
+
+
+@pytest.mark.slow
+def test_paper_spiral(paper_data, reference_values) -> None:
+    X, Y = paper_data("spiral")
+    result = certnet.train(TrainingProgram(X, Y, 0.1), time_limit=50)
+    assert_sound(result)
+    assert 15.9 <= result.report.lower_bound <= reference_values["spiral/0.1"]["exact_upper"]
+    assert result.report.objective <= 16.62
+
+
+KINDS = ["random", "zero", "infinite", "nan", "negated", "perturbed", "huge", "none"]
+
+
+def stub(kind: str, honest: SolverResult):
+    """A solver that returns garbage with a straight face."""
+    random = rng(0)
+
+    def spoil(array: np.ndarray) -> np.ndarray:
+        match kind:
+            case "random":
+                return random.standard_normal(array.shape)
+            case "zero":
+                return np.zeros_like(array)
+            case "infinite":
+                return np.full_like(array, np.inf)
+            case "nan":
+                return np.where(random.random(array.shape) < 0.5, np.nan, array)
+            case "negated":
+                return -array
+            case "perturbed":
+                return array * (1 + 1e-3 * random.standard_normal(array.shape))
+            case _:
+                return 1e12 * array
+
+    def solve(program, **_: object) -> SolverResult:
+        if kind == "none":
+            return replace(honest, primal=None, dual=None)
+        dual = RawDual(spoil(honest.dual.W), spoil(honest.dual.N))
+        primal = RawPrimal(spoil(honest.primal.S), honest.primal.outputs)
+        return replace(honest, dual=dual, primal=primal, status=SolveStatus.CONVERGED, objective=1e9)
+
+    return solve
+
+
+def no_fit(program: TrainingProgram, **_: object) -> FitResult:
+    _, d, c = program.shape
+    U, V = np.zeros((d, 0)), np.zeros((c, 0))
+    return FitResult(U=U, V=V, objective=program.objective(U, V))
+
+
+@pytest.mark.parametrize("name", ["random0", *(pytest.param(n, marks=pytest.mark.slow) for n in [*SETS[1:], "spiral"])])
+@pytest.mark.parametrize("gamma", [0.1, 0.01])
+def test_a_wrong_solver_cannot_hurt(
+    name: str, gamma: float, paper_data, reference_values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, Y = paper_data(name)
+    program = TrainingProgram(X, Y, gamma)
+    honest = certnet.solve(certnet.presolve(program).program, solver="admm", max_iterations=2000)
+    exact = reference_values[f"{name}/{gamma:g}"]["exact_upper"]
+    monkeypatch.setattr(job, "fit", no_fit)
+    bounds = {}
+    for kind in KINDS:
+        monkeypatch.setattr(job, "solve", stub(kind, honest))
+        with np.errstate(all="ignore"):
+            result = certnet.train(program)
+        assert result.report.verdict is Verdict.PROVED
+        assert result.report.lower_bound <= exact
+        bounds[kind] = result.report.lower_bound
+    # A slightly wrong dual still gives a useful bound, a useless one the bound of the data alone.
+    assert bounds["perturbed"] > 0.5 * exact
+    assert bounds["none"] > 0
+
+
+def test_ctrl_c_in_each_stage_keeps_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = TrainingProgram(rng(0).standard_normal((10, 3)), rng(1).standard_normal((10, 2)), 0.2)
+
+    def interrupted_once(name: str):
+        original = getattr(job, name)
+        calls = []
+
+        def wrapper(*args, **kwargs):
+            calls.append(1)
+            if len(calls) == 1:
+                raise KeyboardInterrupt
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(job, name, wrapper)
+
+    for name in ("solve", "certify"):
+        with monkeypatch.context():
+            interrupted_once(name)
+            result = certnet.train(program)
+        monkeypatch.undo()
+        assert result.interrupted
+        assert_sound(result)
+
+
+def test_a_progress_callback_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C lands in the middle of the solver: its last iterate is used."""
+    program = TrainingProgram(rng(0).standard_normal((12, 3)), rng(1).standard_normal((12, 2)), 0.2)
+    events = []
+
+    def progress(event: certnet.Event) -> None:
+        events.append(event)
+        if event.iteration is not None and event.iteration >= 5 and not any(e.stage == "rounding" for e in events):
+            raise KeyboardInterrupt
+
+    result = certnet.train(program, progress=progress)
+    assert result.interrupted
+    assert_sound(result)
+
+
+def test_time_limit_still_gives_a_bound() -> None:
+    program = TrainingProgram(rng(0).standard_normal((60, 4)), rng(1).standard_normal((60, 2)), 0.2)
+    result = certnet.train(program, time_limit=0.5)
+    assert result.report.verdict is Verdict.PROVED
+    assert not result.interrupted
+    assert 0 < result.report.lower_bound <= result.report.objective
+
+
+def test_equal_seeds_give_equal_results() -> None:
+    program = TrainingProgram(rng(0).standard_normal((10, 2)), rng(1).standard_normal((10, 1)), 0.2)
+    first, second = (certnet.train(program, random_state=3) for _ in range(2))
+    np.testing.assert_array_equal(first.U, second.U)
+    assert first.report.lower_bound == second.report.lower_bound
+
+
+def test_data_without_any_direction() -> None:
+    """All rows zero: nothing can be learnt, and ½‖Y‖² is proved optimal."""
+    result = certnet.train(TrainingProgram(np.zeros((3, 2)), np.ones((3, 1)), 0.1))
+    assert_sound(result)
+    assert result.report.lower_bound == pytest.approx(1.5, rel=1e-12)
+    assert result.report.objective == pytest.approx(1.5, rel=1e-12)
+
+
+def test_large_decay_makes_the_zero_network_optimal() -> None:
+    program = TrainingProgram(rng(0).standard_normal((6, 2)), rng(1).standard_normal((6, 2)), 1e3)
+    result = certnet.train(program)
+    assert_sound(result)
+    assert result.report.gap < 1e-9
+
+
+def test_unknown_solvers_are_named() -> None:
+    with pytest.raises(InputError, match="admm"):
+        certnet.train(TrainingProgram(np.eye(2), np.eye(2), 1.0), solver="magic")
+
+
+def test_one_namespace() -> None:
+    assert set(certnet.__all__) <= set(dir(certnet))
+    for name in certnet.__all__:
+        assert getattr(certnet, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = certnet.nonsense
