@@ -73,7 +73,7 @@ class NewtonSystem:
         self._rows, self._dual_matrix = residual
         self._losses, self._fixed = sizes
         self._y = y[self._fixed :]
-        self._inverse = symmetric(np.linalg.inv(self._M))
+        self._inverse = symmetric(np.asarray(np.linalg.inv(self._M), dtype=np.float64))
         self._diagonal = np.zeros(len(y))
         self._diagonal[: self._losses] = 1.0
         self._diagonal[self._fixed :] = self._z / self._y
