@@ -1,0 +1,249 @@
+"""A second checker for optimality certificates, written from docs/certificate-format.md and from nothing else.
+
+It shares no code with certnet and needs only the standard library. All mathematics is exact rational arithmetic: there
+is no rounding to trust, only slowness to bear. Usage: python minimal_checker.py FILE [FILE ...]
+"""
+
+import hashlib
+import json
+import struct
+import sys
+import zipfile
+from fractions import Fraction
+from math import ceil, frexp, lcm, ldexp, prod
+from pathlib import Path
+from typing import Any
+
+# The document's limits are 2 GiB and 64 MiB + 200 times the file. A Fraction takes many times the room of a float64, so
+# this checker stops at 64 MiB, inside both. Exact elimination is hopeless long before order 6000.
+MOST_BYTES, MOST_MANIFEST, MOST_ORDER = 64 << 20, 1 << 20, 200
+# The arrays with type and shape. A letter takes its value where it comes first; P and Q are free lengths.
+DATA = "X d n d, Y d n c, W d n c, source q N, generator q n, U d d m, V d c m"
+PROOF = """split q T, children q T 2, leaf q T, pair_offset q L+1, pairs q K 2, multipliers d K, complementarity d L N,
+sigma d L 0, empty_offset q L+1, empty_support q P, circuits/target q E, circuits/offset q E+1, circuits/support q Q,
+triangles/neuron q 0, triangles/bounds d 0 2, triangles/offset q 1, triangles/support q 0"""
+TABLE = {name: rest for name, *rest in map(str.split, f"{DATA}, {PROOF}".split(","))}
+MEMBER = {name: f"proof/{name}" if name in PROOF.split() else name for name in TABLE}
+SLICES = {"pair_offset": "pairs"} | {f"{x}offset": f"{x}support" for x in ("empty_", "circuits/", "triangles/")}
+FIXED = {"format": "certnet-certificate", "version": 1, "kind": "optimality", "loss": "half-sum-of-squares"}
+Rows = list[list[Fraction]]
+Cert = dict[str, Any]  # arrays by name, sizes by letter, and the manifest's numbers
+
+
+class FailedError(Exception):
+    """A condition does not hold; the text says which."""
+
+
+def need(condition: object, reason: str) -> None:
+    """Fail with the reason unless the condition holds."""
+    if not condition:
+        raise FailedError(reason)
+
+
+def load(path: str | Path) -> Cert:
+    """Read a file. Its members are unpacked only if together they are small enough."""
+    need(Path(path).is_file() and Path(path).stat().st_size <= 2 * MOST_BYTES, "There is no file of a proper size.")
+    with zipfile.ZipFile(path) as archive:
+        members = {info.orig_filename: info for info in archive.infolist()}
+        fine = members.keys() == {"manifest.json"} | {f"arrays/{name}.bin" for name in MEMBER.values()}
+        need(fine and len(archive.infolist()) == len(members), "A member is missing, repeated or has another name.")
+        fine = all(info.compress_type in (0, 8) and not info.flag_bits & 1 for info in members.values())
+        fine = fine and sum(info.file_size for info in members.values()) <= MOST_BYTES
+        need(fine and members["manifest.json"].file_size <= MOST_MANIFEST, "A member is too large or oddly packed.")
+        manifest = json.loads(
+            archive.read("manifest.json").decode("utf-8"),
+            parse_constant=lambda _: int(""),  # raises ValueError at NaN and Infinity, and below at a repeated key
+            object_pairs_hook=lambda items: dict(items) if len(dict(items)) == len(items) else int(""),
+        )
+        fine = all(repr(manifest[key]) == repr(value) for key, value in FIXED.items())  # in Python True == 1 == 1.0
+        need(fine, "The format, version, kind or loss is unknown.")
+        fine = type(manifest["bias"]) is bool and type(manifest["provenance"]) is dict
+        need(fine and manifest["arrays"].keys() == set(MEMBER.values()), "The manifest has no proper entries.")
+        numbers = {"gamma": manifest["gamma"]} | {key: manifest["claims"][key] for key in ("lower_bound", "objective")}
+        need(all(type(x) in (int, float) for x in numbers.values()), "gamma or a claim is no number.")
+        # Here and below Fraction raises ValueError or OverflowError for what is not finite.
+        cert: Cert = {key: Fraction(float(x)) for key, x in numbers.items()}
+        cert |= {key: manifest["data"][key] for key in ("n", "d", "c", "fingerprint")}
+        need(all(type(cert[k]) is int and cert[k] > 0 for k in "ndc"), "n, d or c is not a positive whole number.")
+        for name, (kind, *letters) in TABLE.items():
+            raw, entry = archive.read(f"arrays/{MEMBER[name]}.bin"), manifest["arrays"][MEMBER[name]]
+            need(hashlib.sha256(raw).hexdigest() == entry["sha256"], f"The SHA-256 of {name} is another.")
+            shape = entry["shape"]
+            fine = entry["dtype"] == {"d": "<f8", "q": "<i8"}[kind] and [type(k) for k in shape] == [int] * len(letters)
+            need(fine and min(shape) >= 0 and 8 * prod(shape) == len(raw), f"The type or shape of {name} is improper.")
+            for letter, k in zip(letters, shape, strict=True):
+                base, k = letter.removesuffix("+1"), k - letter.endswith("+1")
+                fine = k == (int(base) if base.isdigit() else cert.setdefault(base, k))
+                need(fine or base != "0", "Regions and triangles are not for this checker.")
+                need(fine, f"The shape of {name} does not fit the others.")
+            values: list[Any] = [*map({"d": Fraction, "q": int}[kind], struct.unpack(f"<{len(raw) // 8}{kind}", raw))]
+            for w in shape[1:]:
+                values = [values[i * w : i * w + w] for i in range(shape[0])]
+            cert[name] = values
+    for name, end in SLICES.items():
+        fine = cert[name][:1] == [0] and cert[name][-1] == len(cert[end]) and cert[name] == sorted(cert[name])
+        need(fine, f"{name} does not cut {end} into slices.")
+    return cert
+
+
+def dot(a: list[Fraction], b: list[Fraction]) -> Fraction:
+    """The inner product."""
+    return sum((x * y for x, y in zip(a, b, strict=True) if x and y), Fraction(0))
+
+
+def combination(vectors: Rows, target: list[Fraction], reason: str) -> list[Fraction]:
+    """The coefficients of target in the vectors; fails if these are dependent or do not span it."""
+    need(len(vectors) <= len(target), reason)  # else dependent; a hostile file gets no huge elimination
+    table, s = [list(column) for column in zip(*vectors, target, strict=True)], len(vectors)
+    for k in range(s):
+        table[k:] = sorted(table[k:], key=lambda row: not row[k])  # a row with a pivot comes first
+        need(table[k][k], reason)
+        table[k] = [x / table[k][k] for x in table[k]]
+        for i, row in enumerate(table):
+            if i != k and row[k]:
+                table[i] = [x - row[k] * y for x, y in zip(row, table[k], strict=True)]
+    need(not any(row[s] for row in table[s:]), reason)
+    return [row[s] for row in table[:s]]
+
+
+def is_psd(matrix: Rows) -> bool:
+    """Whether a symmetric matrix is positive semidefinite: LDLᵀ by Bareiss, where // leaves no remainder."""
+    common = lcm(*(x.denominator for row in matrix for x in row))
+    upper, last = [[int(x * common) for x in row[i:]] for i, row in enumerate(matrix)], 1
+    for k, top in enumerate(upper):
+        if top[0] < 0 or (top[0] == 0 and any(top)):
+            return False
+        for i in range(k + 1, len(upper) if top[0] else 0):
+            upper[i] = [(top[0] * x - top[i - k] * y) // last for x, y in zip(upper[i], top[i - k :], strict=True)]
+        last = top[0] or last
+    return True
+
+
+def merge(cert: Cert) -> tuple[Rows, Rows]:
+    """Condition 2, and W̃ of condition 7: the generators and the merged dual point."""
+    X, generators, dual = cert["X"], [], [[Fraction(0)] * cert["c"] for _ in range(2 * cert["N"])]
+    for g, s in enumerate(cert["source"]):
+        need(0 <= s < cert["n"] and cert["generator"][s] == g and any(X[s]), f"Generator {g} has no proper source.")
+        e = frexp(max(map(abs, X[s])))[1] - 1
+        exact = all(ldexp(ldexp(x, -e), e) == x for x in X[s])  # a small entry may lose bits
+        generators.append([x / Fraction(2) ** (e if exact else 0) for x in X[s]])
+    for i, (g, x, w) in enumerate(zip(cert["generator"], X, cert["W"], strict=True)):
+        need(-1 <= g < cert["N"] and (g == -1) != any(x), f"Row {i} has no proper generator.")
+        if g >= 0:
+            kappa = combination([generators[g]], x, f"Row {i} is no multiple of its generator.")[0]
+            position = g if kappa > 0 else cert["N"] + g
+            dual[position] = [a + abs(kappa) * b for a, b in zip(dual[position], w, strict=True)]
+    return generators, dual
+
+
+def inequalities(cert: Cert, generators: Rows) -> list[dict[int, Fraction]]:
+    """Condition 4: every inequality as a linear form in φ, by position."""
+    rows = generators + [[-x for x in a] for a in generators]
+    found, cuts = [{p: Fraction(1)} for p in range(len(rows))], cert["circuits/offset"]
+    for i, k in enumerate(cert["circuits/target"]):
+        support, reason = cert["circuits/support"][cuts[i] : cuts[i + 1]], f"Circuit {i} is no valid inequality."
+        need(all(0 <= j < len(rows) for j in (k, *support)) and k not in support, reason)
+        solved = combination([rows[j] for j in support], rows[k], reason)
+        need(all(x >= 0 for x in solved), reason)
+        # As φ ≥ 0, a coefficient may be rounded up. Without it, long denominators make the elimination far slower.
+        short = [x if x.denominator < 1 << 32 else Fraction(ceil(x * (1 << 128)), 1 << 128) for x in solved]
+        found.append(dict(zip(support, short, strict=True)) | {k: Fraction(-1)})
+    return found
+
+
+def leaves(cert: Cert) -> dict[int, dict[int, int]]:
+    """Condition 5: the leaves, each with the signs that its path fixes."""
+    found, nodes, stack = dict[int, dict[int, int]](), set[int](), [(0, dict[int, int]())]
+    while stack:
+        node, signs = stack.pop()
+        need(0 <= node < cert["T"] and node not in nodes, "The split tree is no tree.")
+        nodes.add(node)
+        (active, inactive), i, number = cert["children"][node], cert["split"][node], cert["leaf"][node]
+        if i == -1:
+            fine = active == inactive == -1 and 0 <= number < cert["L"] and number not in found
+            found[number] = signs
+        else:
+            fine = 0 <= i < cert["N"] and i not in signs and number == -1
+            stack += [(active, signs | {i: 1}), (inactive, signs | {i: -1})]
+        need(fine, f"Node {node} of the split tree is improper.")
+    need(len(nodes) == cert["T"] and len(found) == cert["L"], "Nodes or leaves are out of the root's reach.")
+    return found
+
+
+def slack(cert: Cert, generators: Rows, quadratic: Rows, signs: dict[int, int]) -> Rows:
+    """Twice the matrix of γ²‖u‖² minus the quadratic form in φ, in the free coordinates (β_free, u) of a leaf."""
+    free = [i for i in range(cert["N"]) if i not in signs]
+    units = [[Fraction(i == k) for k in free] for i in range(cert["N"])]
+    phi = [unit + [x * (signs.get(i, 1) > 0) for x in generators[i]] for i, unit in enumerate(units)]
+    phi += [unit + [-x * (signs.get(i, 1) < 0) for x in generators[i]] for i, unit in enumerate(units)]
+    columns = [[row[k] for row in phi] for k in range(len(free) + cert["d"])]
+    images = [[dot(row, column) for row in quadratic] for column in columns]
+    form = [[dot(column, image) for image in images] for column in columns]  # not symmetric yet
+    square = [Fraction(0)] * len(free) + [cert["gamma"] ** 2] * cert["d"]
+    return [[2 * square[j] * (j == k) - x - form[k][j] for k, x in enumerate(row)] for j, row in enumerate(form)]
+
+
+def decide(cert: Cert) -> tuple[str, str]:
+    """The verdict on a well-formed certificate, with a reason."""
+    X, Y, W, lower_bound, N = (cert[key] for key in ("X", "Y", "W", "lower_bound", "N"))
+    need(cert["gamma"] > 0, "gamma is not positive.")
+    neurons, reached, zero = list(map(list, zip(*cert["U"], strict=True))), Fraction(0), Fraction(0)
+    for x, y in zip(X, Y, strict=True):
+        hidden = [max(dot(x, u), Fraction(0)) for u in neurons]
+        error = [dot(hidden, v) - target for v, target in zip(cert["V"], y, strict=True)]
+        reached, zero = reached + dot(error, error) / 2, zero + dot(y, y) / 2
+    reached += cert["gamma"] * sum(dot(row, row) for row in cert["U"] + cert["V"]) / 2
+    if lower_bound > min(reached, zero):
+        return "REFUTED", "The claimed lower bound exceeds the objective of the certificate's or the zero network."
+    data = [(len(M), len(M[0]), *(x for row in M for x in row)) for M in (X, Y)]  # a Fraction has no -0.0
+    digest = hashlib.sha256(b"".join(struct.pack(f"<2q{len(M) - 2}d", *M) for M in data)).hexdigest()
+    need(digest == cert["fingerprint"], "The fingerprint is not that of the data.")
+    value = sum((dot(w, y) - dot(w, w) / 2 for w, y in zip(W, Y, strict=True)), Fraction(0))
+    need(lower_bound <= value, "The dual point has a value below the claimed lower bound.")
+    need(reached <= cert["objective"], "The network's objective is above the claimed one.")
+    need(N + cert["d"] <= MOST_ORDER, f"The order {N + cert['d']} is too large for exact arithmetic here.")
+    generators, dual = merge(cert)
+    known = inequalities(cert, generators)
+    gram = [[dot(a, b) for b in dual] for a in dual]
+    for leaf, signs in leaves(cert).items():
+        start, end = cert["pair_offset"][leaf : leaf + 2]
+        pairs, empty = cert["pairs"][start:end], cert["empty_support"][slice(*cert["empty_offset"][leaf : leaf + 2])]
+        need(len(set(map(tuple, pairs))) == len(pairs), f"Leaf {leaf} lists a pair twice.")
+        if empty:
+            reason = f"Leaf {leaf} is not shown to be empty."
+            need(not pairs and len(set(empty)) == len(empty) and all(i in signs for i in empty), reason)
+            # Minimal, and of one sign: the last row is a combination of independent others, all coefficients negative.
+            vectors = [[signs[i] * x for x in generators[i]] for i in empty]
+            need(all(x < 0 for x in combination(vectors[:-1], vectors[-1], reason)), reason)
+            continue
+        quadratic = [list(row) for row in gram]
+        for (p, q), multiplier in zip(pairs, cert["multipliers"][start:end], strict=True):
+            need(0 <= p <= q < len(known) and multiplier >= 0, f"Leaf {leaf} has an improper pair or multiplier.")
+            for i, x in known[p].items():
+                for j, y in known[q].items():
+                    quadratic[i][j] += multiplier * x * y
+        for i, t in enumerate(cert["complementarity"][leaf]):
+            quadratic[i][N + i] += t
+        need(is_psd(slack(cert, generators, quadratic, signs)), f"The form of leaf {leaf} is not semidefinite.")
+    return "PROVED", f"No network of any width has an objective below {float(lower_bound)!r}."
+
+
+def check_file(path: str | Path) -> tuple[str, str]:
+    """PROVED, REFUTED or UNKNOWN for a certificate file, with the reason in one sentence."""
+    prefix = "Unreadable: "
+    try:
+        cert, prefix = load(path), ""
+        return decide(cert)
+    except FailedError as error:
+        return "UNKNOWN", f"{prefix}{error}"
+    except Exception:  # noqa: BLE001 - broken input makes zipfile, zlib, struct and json raise a dozen kinds
+        return "UNKNOWN", f"{prefix}This is no proper certificate, or memory ran out."
+
+
+if __name__ == "__main__":
+    codes = set() if sys.argv[1:] else {2}
+    for path in sys.argv[1:]:
+        verdict, reason = check_file(path)
+        print(f"{path}: {verdict}: {reason}", flush=True)
+        codes.add({"PROVED": 0, "REFUTED": 1}.get(verdict, 2 if reason.startswith("Unreadable") else 3))
+    sys.exit(min(codes - {0}, default=0))  # of several codes the lowest that is not 0
