@@ -186,13 +186,13 @@ def _read_manifest(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Mapping[s
         raise InputError(f"its manifest is larger than {MAX_MANIFEST_BYTES} bytes.")
     text = _read_exactly(archive, info, info.file_size)
     try:
-        manifest = json.loads(text, parse_constant=_no_constant)
+        manifest = json.loads(text.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_distinct)
     except (ValueError, RecursionError):
         raise InputError("its manifest is no valid JSON.") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise InputError("its manifest does not describe a certnet certificate.")
     version = manifest.get("version")
-    if version != VERSION or isinstance(version, bool):
+    if type(version) is not int or version != VERSION:
         raise InputError(f"it has format version {version!r} and this certnet reads version {VERSION}; update certnet.")
     if manifest.get("kind") != KIND:
         raise InputError(f"it is of kind {manifest.get('kind')!r} and this certnet checks {KIND!r}; update certnet.")
@@ -203,10 +203,20 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not allowed")
 
 
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are distinct, so that no two readers see different claims."""
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return table
+
+
 def _read_exactly(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> bytes:
-    """The member's bytes, never more than ``size``; the zip header's own size is not believed."""
-    if info.flag_bits & 0x1:
-        raise InputError(f"member {info.filename!r} is encrypted.")
+    """The member's bytes, never more than ``size``, whatever the zip headers say."""
+    if info.flag_bits & 0x1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputError(f"member {info.filename!r} is encrypted or compressed in another way than deflate.")
+    if info.file_size != size:
+        raise InputError(f"member {info.filename!r} has not the {size} bytes that it should have.")
     with archive.open(info) as stream:
         data = stream.read(size + 1)
     if len(data) != size:

@@ -28,6 +28,8 @@ FREE, ACTIVE, INACTIVE = 0, 1, -1
 MAX_ORDER = 6000
 """Largest number of inequalities plus dimension; bounds the memory that a hostile proof can ask for."""
 
+COEFFICIENT_BITS = 128
+
 M = TypeVar("M", bound=Matrix)
 
 
@@ -162,7 +164,15 @@ def _circuit_row(proof: LiftedProof, index: int, A: FloatArray) -> dict[int, Fra
     require(target not in support, f"{what} contains its own target")
     require(len(set(support)) == len(support), f"{what} uses a row twice")
     c = nonnegative_combination(_signed_rows(A, support), _signed_rows(A, [target])[0].tolist(), what)
-    return {**dict(zip(support, c, strict=True)), target: Fraction(-1)}
+    return {**{j: _rounded_up(value) for j, value in zip(support, c, strict=True)}, target: Fraction(-1)}
+
+
+def _rounded_up(value: Fraction) -> Fraction:
+    """A short rational that is at least ``value``. A larger coefficient of φ ≥ 0 keeps a circuit valid, and without
+    this the common denominator of many circuits makes exact arithmetic explode."""
+    if value.denominator <= 1 << 32:
+        return value
+    return Fraction(-((-value.numerator << COEFFICIENT_BITS) // value.denominator), 1 << COEFFICIENT_BITS)
 
 
 def _signed_rows(A: FloatArray, positions: list[int]) -> FloatArray:
@@ -237,6 +247,7 @@ def _check_empty(problem: Problem[Any], proof: LiftedProof, leaf: int, signs: In
     hyperplanes a_i·z = 0, hence by continuity all points. That argument needs the whole space, not a thin region.
     """
     N, k = problem.generators.shape
+    require(proof.pair_offset[leaf] == proof.pair_offset[leaf + 1], f"leaf {leaf} is proved empty but has multipliers")
     support = proof.empty_support[proof.empty_offset[leaf] : proof.empty_offset[leaf + 1]]
     fixed = support[support < N]
     what = f"the emptiness of leaf {leaf}"

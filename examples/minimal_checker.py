@@ -187,6 +187,9 @@ def decide(cert: Cert) -> tuple[str, str]:
     """The verdict on a well-formed certificate, with a reason."""
     X, Y, W, lower_bound, N = (cert[key] for key in ("X", "Y", "W", "lower_bound", "N"))
     need(cert["gamma"] > 0, "gamma is not positive.")
+    data = [(len(M), len(M[0]), *(x for row in M for x in row)) for M in (X, Y)]  # a Fraction has no -0.0
+    digest = hashlib.sha256(b"".join(struct.pack(f"<2q{len(M) - 2}d", *M) for M in data)).hexdigest()
+    need(digest == cert["fingerprint"], "The fingerprint is not that of the data.")
     neurons, reached, zero = list(map(list, zip(*cert["U"], strict=True))), Fraction(0), Fraction(0)
     for x, y in zip(X, Y, strict=True):
         hidden = [max(dot(x, u), Fraction(0)) for u in neurons]
@@ -195,9 +198,6 @@ def decide(cert: Cert) -> tuple[str, str]:
     reached += cert["gamma"] * sum(dot(row, row) for row in cert["U"] + cert["V"]) / 2
     if lower_bound > min(reached, zero):
         return "REFUTED", "The claimed lower bound exceeds the objective of the certificate's or the zero network."
-    data = [(len(M), len(M[0]), *(x for row in M for x in row)) for M in (X, Y)]  # a Fraction has no -0.0
-    digest = hashlib.sha256(b"".join(struct.pack(f"<2q{len(M) - 2}d", *M) for M in data)).hexdigest()
-    need(digest == cert["fingerprint"], "The fingerprint is not that of the data.")
     value = sum((dot(w, y) - dot(w, w) / 2 for w, y in zip(W, Y, strict=True)), Fraction(0))
     need(lower_bound <= value, "The dual point has a value below the claimed lower bound.")
     need(reached <= cert["objective"], "The network's objective is above the claimed one.")

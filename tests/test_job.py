@@ -103,9 +103,8 @@ def test_a_wrong_solver_cannot_hurt(
         assert result.report.verdict is Verdict.PROVED
         assert result.report.lower_bound <= exact
         bounds[kind] = result.report.lower_bound
-    # A slightly wrong dual still gives a useful bound, a useless one the bound of the data alone.
-    assert bounds["perturbed"] > 0.5 * exact
-    assert bounds["none"] > 0
+    # A slightly wrong dual still gives more than no dual at all, which leaves the bound of the data alone.
+    assert bounds["perturbed"] > bounds["none"] > 0
 
 
 def test_ctrl_c_in_each_stage_keeps_the_best(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,8 @@ def _high_part(a: FloatArray) -> FloatArray:
     return high
 
 
+_SPLITS_EXACTLY = 2.0**-900
+"""Products above this size split without underflow in the low parts."""
 SAFE_SIZE = 1e140
 """Products of numbers below this size cannot overflow, nor can Dekker's splitting."""
 
@@ -162,24 +164,30 @@ SAFE_SIZE = 1e140
 def sum_of_products(factors: list[tuple[FloatArray, FloatArray]], *, upper: bool) -> float:
     """A bound on Σ a·b over all pairs of arrays: an upper bound if ``upper``, else a lower bound.
 
-    The error-free products are summed by ``math.fsum``, whose result is correctly rounded, so the bound is off by one
-    unit in the last place. Returns ±inf (the useless side) for entries that are not finite or exceed ``SAFE_SIZE``.
+    The error-free products are summed by ``math.fsum``, whose result is correctly rounded, and once more with that
+    result subtracted, which tells on which side of the truth it lies. So the bound is the nearest float64 on its side,
+    unless a product comes near underflow. Returns ±inf (the useless side) for entries that are not finite or exceed
+    ``SAFE_SIZE``.
     """
+    useless = math.inf if upper else -math.inf
     terms: list[float] = []
-    count = 0
+    doubtful = 0
     for a, b in factors:
         flat_a, flat_b = np.ravel(a), np.ravel(b)
         for flat in (flat_a, flat_b):
             if not (np.abs(flat).max(initial=0.0) <= SAFE_SIZE):
-                return math.inf if upper else -math.inf
+                return useless
         p, e = split_product(flat_a, flat_b)
         terms.extend(p.tolist())
         terms.extend(e.tolist())
-        count += p.size
-    underflow = 8 * count * TINY
+        doubtful += int(np.count_nonzero((np.abs(p) < _SPLITS_EXACTLY) & (flat_a != 0) & (flat_b != 0)))
+    if doubtful:
+        terms.append(8.0 * doubtful * TINY if upper else -8.0 * doubtful * TINY)
+    nearest = math.fsum(terms)
+    remainder = math.fsum([*terms, -nearest])
     if upper:
-        return math.nextafter(math.fsum([*terms, underflow]), math.inf)
-    return math.nextafter(math.fsum([*terms, -underflow]), -math.inf)
+        return nearest if remainder <= 0 else math.nextafter(nearest, math.inf)
+    return nearest if remainder >= 0 else math.nextafter(nearest, -math.inf)
 
 
 def _mirror(lower: FloatArray) -> FloatArray:
