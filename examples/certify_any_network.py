@@ -20,11 +20,15 @@ def main() -> None:
     Y = np.eye(3)[labels[::3]]
     program = certnet.TrainingProgram(X, Y, GAMMA, bias=True)
 
-    # scikit-learn minimises ½·mean loss + α/(2n)·‖weights‖² and does not penalise biases: a comparable network.
-    other = MLPRegressor((50,), alpha=GAMMA, solver="lbfgs", max_iter=2000, random_state=0).fit(X, Y)
-    U = np.vstack([other.coefs_[0], other.intercepts_[0]])
-    V = other.coefs_[1].T
-    print(f"scikit-learn, 50 neurons: objective {program.objective(U, V):.4f} (its output bias left out)")
+    # scikit-learn minimises ½·mean over n·c + α/(2n)·‖weights‖², so α = γ/c. It does not penalise biases; we do. Its output
+    # bias o becomes one more neuron that is always active: (bias column · √‖o‖)₊ times o/√‖o‖.
+    other = MLPRegressor(hidden_layer_sizes=(50,), alpha=GAMMA / 3, solver="lbfgs", max_iter=2000, random_state=0)
+    other.fit(X, Y)
+    root = np.sqrt(np.linalg.norm(other.intercepts_[1]))
+    constant = np.append(np.zeros(X.shape[1]), root)[:, None]
+    U = np.hstack([np.vstack([other.coefs_[0], other.intercepts_[0]]), constant])
+    V = np.hstack([other.coefs_[1].T, other.intercepts_[1][:, None] / root])
+    print(f"scikit-learn, 50 neurons: objective {program.objective(U, V):.4f}")
 
     presolved = certnet.presolve(program)
     solved = certnet.solve(presolved.program, time_limit=15)
