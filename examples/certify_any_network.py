@@ -20,8 +20,8 @@ def main() -> None:
     Y = np.eye(3)[labels[::3]]
     program = certnet.TrainingProgram(X, Y, GAMMA, bias=True)
 
-    # scikit-learn minimises ½·mean over n·c + α/(2n)·‖weights‖², so α = γ/c. It does not penalise biases; we do. Its output
-    # bias o becomes one more neuron that is always active: (bias column · √‖o‖)₊ times o/√‖o‖.
+    # scikit-learn minimises ½·mean over n·c + α/(2n)·‖weights‖², so α = γ/c. It does not penalise biases; we do. Its
+    # output bias o becomes one more neuron that is always active: (bias column · √‖o‖)₊ times o/√‖o‖.
     other = MLPRegressor(hidden_layer_sizes=(50,), alpha=GAMMA / 3, solver="lbfgs", max_iter=2000, random_state=0)
     other.fit(X, Y)
     root = np.sqrt(np.linalg.norm(other.intercepts_[1]))
