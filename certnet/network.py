@@ -1,8 +1,5 @@
 """A trained two-layer ReLU network: what a user keeps, predicts with, and stores."""
 
-import contextlib
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -13,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from certificates.files import write_atomically
 from formulations._validation import FloatArray, IntArray, as_matrix, frozen
 from formulations.errors import InputError
 
@@ -136,24 +134,10 @@ class TwoLayerNetwork:
         arrays.update({name: getattr(self, name) for name in _MEMBERS if getattr(self, name) is not None})
         if self.classes is not None:
             arrays["classes"] = np.array(self.classes, dtype=np.str_)
-        target = Path(path)
-        temporary: Path | None = None
         try:
-            descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-            temporary = Path(name)
-            with os.fdopen(descriptor, "wb") as stream:
-                np.savez(stream, **arrays)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(target)
-            temporary = None
+            write_atomically(path, lambda stream: np.savez(stream, **arrays))
         except OSError as error:
-            raise InputError(f"cannot write {target}: {error.strerror or error}; choose another place.") from None
-        finally:
-            if temporary is not None:
-                with contextlib.suppress(OSError):
-                    temporary.unlink()
+            raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place.") from None
 
     @classmethod
     def load(cls, path: str | Path) -> "TwoLayerNetwork":
