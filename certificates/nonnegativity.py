@@ -271,7 +271,9 @@ def _nonnegative_terms(problem: Problem[M], proof: LiftedProof, leaf: int, extra
     part = slice(int(proof.pair_offset[leaf]), int(proof.pair_offset[leaf + 1]))
     p, q = proof.pairs[part, 0], proof.pairs[part, 1]
     count = 2 * N + (extra.shape[0] if extra is not None else 0)
-    require(len(np.unique(p * count + q)) == len(p), "a pair of multipliers is listed twice")
+    listed = np.zeros((count, count), dtype=bool)
+    listed[p, q] = True
+    require(np.count_nonzero(listed) == len(p), "a pair of multipliers is listed twice")
     # Halving is exact but for numbers below 2**-1021; the proof is then about the halved value, still nonnegative.
     values = np.where(p == q, proof.multipliers[part], 0.5 * proof.multipliers[part])
     weights = np.zeros((count, count))

@@ -1,16 +1,18 @@
 """The checker's import closure: numpy, python-flint, the standard library and our own modules, nothing else."""
 
+import json
 import subprocess
 import sys
 
 PROGRAM = """
-import sys
+import json, sys
 before = set(sys.modules)
 import certificates.checker, certificates.container
 loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
 ours = {"certificates", "formulations", "numpy", "flint"}
-print(sorted(name for name in loaded if name not in ours and name not in sys.stdlib_module_names))
-print(sorted(name for name in sys.modules if name.startswith(("cvxpy", "picos", "scipy", "torch", "clarabel", "scs"))))
+print(json.dumps(sorted(name for name in loaded if name not in ours and name not in sys.stdlib_module_names)))
+banned = ("cvxpy", "picos", "scipy", "torch", "clarabel", "scs", "mosek")
+print(json.dumps(sorted(name for name in sys.modules if name.startswith(banned))))
 """
 
 
