@@ -18,6 +18,7 @@ print(json.dumps(sorted(name for name in sys.modules if name.startswith(banned))
 
 def test_the_checker_imports_no_solver_and_no_modelling_language() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
-    foreign, forbidden = done.stdout.splitlines()
-    assert foreign in ("[]", "['_cython_3_2_1']") or all("cython" in name for name in eval(foreign))
-    assert forbidden == "[]"
+    foreign, forbidden = (json.loads(line) for line in done.stdout.splitlines())
+    # Compiled modules of numpy and python-flint register Cython's own run-time helpers.
+    assert [name for name in foreign if not name.startswith(("_cython", "cython"))] == []
+    assert forbidden == []
