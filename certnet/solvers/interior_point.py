@@ -3,7 +3,8 @@
 Every constraint matrix on the face is of rank two, so the Schur complement of the HKM direction is gathered from two
 Gram matrices (``certnet.solvers._rank_two``). Of the products ``G_pq ≥ 0`` only those that an iterate violates become
 constraints; the others keep the multiplier 0, so each dual iterate is one of the full relaxation whatever is still
-missing. Rounds start afresh: a central start takes fewer Newton steps than a repaired old iterate.
+missing. A short ADMM predicts most of the products that will be active, and gives the first bound. Rounds start afresh:
+a central start takes fewer Newton steps than a repaired old iterate.
 Directions: Helmberg, Rendl, Vanderbei, Wolkowicz 1996; predictor and corrector: Mehrotra 1992.
 """
 
@@ -12,10 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from certnet.solvers._face_problem import FaceProblem, face_problem, feasible_multipliers
+from certnet.solvers._incumbent import Incumbent
 from certnet.solvers._newton import NewtonSystem, is_positive_definite
 from certnet.solvers._rank_two import RankTwoMap
 from certnet.solvers._session import Session, native_version
-from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus
+from certnet.solvers.admm import AdmmSolver
+from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus
 from formulations import LiftedProgram, RawDual, RawPrimal
 from formulations._validation import FloatArray, IntArray
 
@@ -25,8 +28,12 @@ MAX_ITERATIONS = 400
 MAX_PRODUCTS = 8000
 """Default limit on products; the Schur complement is a square matrix of about that order."""
 
-FIRST_GAP = 0.5
-GAP_REDUCTION = 0.1
+FIRST_GAP = 0.01
+GAP_REDUCTION = 1e-3
+PREDICTION_STEPS = 400
+PREDICTION_SHARE = 0.25
+"""Share of a time limit that the ADMM may use to predict products."""
+
 PRODUCTS_PER_ORDER = 5
 PRIMAL_START = 10.0
 DUAL_START = 1.0
@@ -36,7 +43,8 @@ SHORT_STEPS = 4
 SMALL_ERROR = 1e-3
 DETERIORATION = 20.0
 RESET_RESIDUAL = 1e-6
-WARM_SIZE = 1e-9
+WARM_SIZE = 1e-6
+REPAIR_EVERY = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +101,8 @@ class InteriorPointSolver:
     def solve(self, program: LiftedProgram, options: SolverOptions) -> SolverResult:
         """Solve the DNN relaxation and return the last primal and the best strictly feasible dual iterate.
 
-        The face matrix S of the result has an output block. ``options.warm_start`` tells which products to start from.
+        The face matrix S of the result has an output block. ``options.warm_start`` tells which products to start from;
+        without it a short ADMM does. ``options.max_iterations`` counts Newton steps.
         """
         run = _Run(program, options, self.max_products)
         try:
@@ -119,21 +128,42 @@ class _Run:
         self.measure: _Measure | None = None
         empty = np.zeros(0, dtype=np.int64)
         y = feasible_multipliers(self.problem)
-        self.best = self.problem.raw_dual(y, empty, empty)
-        self.best_value = program.dual_value(self.best.W)
-        p, q = self._warm_products()
-        self.iterate = self.current = self._start(p, q)
+        self.incumbent = Incumbent(program, self.problem.raw_dual(y, empty, empty))
+        self.iterate = self.current = self._start(empty, empty)
 
-    def _warm_products(self) -> tuple[IntArray, IntArray]:
-        warm = self.options.warm_start
-        dual = None if warm is None else warm[1]
+    def _predict(self) -> SolveStatus | None:
+        """Choose the first products, from the warm start or from a short ADMM; a status when the solve ends here."""
         neurons = self.program.space.neurons
-        if dual is None or dual.N.shape != (2 * neurons, 2 * neurons):
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        dual = None if self.options.warm_start is None else self.options.warm_start[1]
+        status = None
+        if dual is None or dual.N.shape != (2 * neurons, 2 * neurons) or dual.W.shape != self.program.target.shape:
+            dual, status = self._short_admm()
+        self.incumbent.offer_repaired(dual)
         size = np.where(_is_product(neurons), dual.N, 0.0)
         p, q = np.nonzero(size > WARM_SIZE * max(float(size.max()), 1e-300))
         largest = np.argsort(-size[p, q], kind="stable")[: self.max_products]
-        return p[largest], q[largest]
+        self.iterate = self.current = self._start(p[largest], q[largest])
+        return status
+
+    def _short_admm(self) -> tuple[RawDual, SolveStatus | None]:
+        limit = self.options.time_limit
+        options = replace(
+            self.options,
+            time_limit=None if limit is None else PREDICTION_SHARE * limit,
+            max_iterations=PREDICTION_STEPS,
+            callback=None if self.options.callback is None else self._report_prediction,
+            warm_start=None,
+        )
+        result = AdmmSolver().solve(self.program, options)
+        ends = result.status in (SolveStatus.STOPPED, SolveStatus.INTERRUPTED)
+        assert result.dual is not None  # the ADMM always has one
+        return result.dual, result.status if ends else None
+
+    def _report_prediction(self, progress: Progress) -> bool:
+        """Pass a look at the ADMM on; its dual is repaired first, like everything that may be returned."""
+        self.incumbent.offer_repaired(progress.dual())
+        callback = self.options.callback
+        return bool(callback and callback(replace(progress, iteration=0, dual=self.incumbent.copy)))
 
     def _start(self, p: IntArray, q: IntArray) -> _Iterate:
         order = self.problem.order
@@ -146,6 +176,9 @@ class _Run:
         """Rounds of Newton steps; each ends at its own tolerance and is followed by more products."""
         tolerance = self.options.tolerance
         target = max(FIRST_GAP, tolerance)
+        ended = self._predict()
+        if ended is not None:
+            return ended
         while True:
             status = self._round(target)
             if status not in (SolveStatus.CONVERGED, SolveStatus.INACCURATE) or self.measure is None:
@@ -224,7 +257,9 @@ class _Run:
         W = at.y[:losses].reshape(program.target.shape)
         if dual_residual <= RESET_RESIDUAL and is_positive_definite(slack):
             at, dual_residual = replace(at, M=slack), 0.0
-            self._keep(at, program.dual_value(W))
+            self.incumbent.offer(problem.raw_dual(at.y, at.p, at.q))
+        elif self.iterations % REPAIR_EVERY == 0:
+            self.incumbent.offer_repaired(problem.raw_dual(at.y, at.p, at.q))
         moments = constraints.gram(at.S)
         values = constraints.weight * moments[constraints.first, constraints.second]
         rows = -values
@@ -242,11 +277,6 @@ class _Run:
             dual_residual=dual_residual,
             moments=moments,
         )
-
-    def _keep(self, at: _Iterate, value: float) -> None:
-        if value > self.best_value:
-            self.best = self.problem.raw_dual(at.y, at.p, at.q)
-            self.best_value = value
 
     def _correlations(self, measure: _Measure) -> FloatArray:
         """``G_pq / √(G_pp G_qq)``; a product is judged by it because rows differ in size."""
@@ -277,7 +307,7 @@ class _Run:
             primal_residual=measure.primal_residual,
             dual_residual=measure.dual_residual,
             rank=len(at.S),
-            dual=lambda: RawDual(self.best.W.copy(), self.best.N.copy()),
+            dual=self.incumbent.copy,
         )
 
     def result(self, status: SolveStatus, name: str) -> SolverResult:
@@ -286,7 +316,7 @@ class _Run:
         primal = RawPrimal(self.iterate.S, self.program.space.outputs)
         return SolverResult(
             primal=primal,
-            dual=self.best,
+            dual=self.incumbent.dual,
             objective=self.program.value(self.program.space.moment(primal.S)),
             status=status,
             message=f"{self.rounds} rounds, {len(self.iterate.p)} products.",
@@ -300,7 +330,7 @@ class _Run:
                 "rounds": float(self.rounds),
                 "products": float(len(self.iterate.p)),
                 "gap": np.inf if measure is None else measure.gap,
-                "dual_value": self.best_value,
+                "dual_value": self.incumbent.value,
             },
         )
 

@@ -1,0 +1,44 @@
+"""The best feasible dual seen so far: what a solve may return at any moment."""
+
+import numpy as np
+
+from certificates import repair
+from formulations import LiftedProgram, RawDual
+
+
+class Incumbent:
+    """Keeps the feasible dual of largest value; ``dual`` and ``value`` are replaced together."""
+
+    def __init__(self, program: LiftedProgram, dual: RawDual) -> None:
+        self._program = program
+        self._best = (dual, program.dual_value(dual.W))
+
+    @property
+    def dual(self) -> RawDual:
+        """The best dual."""
+        return self._best[0]
+
+    @property
+    def value(self) -> float:
+        """Its value, in the program's own scale."""
+        return self._best[1]
+
+    def copy(self) -> RawDual:
+        """A copy of the best dual."""
+        return RawDual(self.dual.W.copy(), self.dual.N.copy())
+
+    def offer(self, dual: RawDual) -> None:
+        """Keep a dual that is feasible as it stands, if it is better."""
+        value = self._program.dual_value(dual.W)
+        if value > self.value:
+            self._best = (dual, value)
+
+    def offer_repaired(self, dual: RawDual) -> None:
+        """Keep what repair makes of any dual, if it is better."""
+        program = self._program
+        repaired = repair(program, dual)
+        neurons = program.space.neurons
+        N = repaired.N.copy()
+        neuron = np.arange(neurons)
+        N[neuron, neurons + neuron] = N[neurons + neuron, neuron] = 0.5 * repaired.t
+        self.offer(RawDual(repaired.W, N / program.gamma))
