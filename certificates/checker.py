@@ -18,10 +18,10 @@ from fractions import Fraction
 import numpy as np
 
 from certificates.arithmetic import Arithmetic, BallMatrix, Enclosure, Matrix, RationalMatrix
-from certificates.arithmetic.floating import UNIT, inflate, sum_of_products
+from certificates.arithmetic.floating import TINY, UNIT, half, inflate, sum_of_products
 from certificates.arithmetic.matrix import Entries
 from certificates.certificate import LOSS, OptimalityCertificate, fingerprint
-from certificates.failure import ProofFailure, require
+from certificates.failure import Deadline, ProofFailure, require
 from certificates.nonnegativity import M, Problem, check_structure, prove_nonnegative
 from certificates.proof import Region
 from certificates.report import CheckReport
@@ -29,6 +29,9 @@ from certificates.verdict import Verdict
 from formulations._validation import FloatArray
 from formulations.rows import ZERO_ROW, are_parallel, scale_rows
 
+_BLOCK_ENTRIES = 1 << 22
+"""Entries of a temporary matrix; rows are taken in blocks so that a hostile width cannot exhaust memory."""
+DEFAULT_TIME_LIMIT = 600.0
 AUTO_BUDGET = 1.0
 """Seconds that the automatic choice of arithmetic aims at."""
 PROVED_SENTENCE = (
@@ -39,19 +42,26 @@ PROVED_SENTENCE = (
 
 def dual_value(W: FloatArray, Y: FloatArray) -> float:
     """⟨W,Y⟩ − ½‖W‖², rounded down; −inf for entries beyond reach."""
-    return sum_of_products([(W, Y), (-0.5 * W, W)], upper=False)
+    return half(sum_of_products([(W, Y), (W, Y), (-W, W)], upper=False), upper=False)
 
 
 def network_objective(X: FloatArray, Y: FloatArray, gamma: float, U: FloatArray, V: FloatArray) -> float:
-    """½‖(XU)₊Vᵀ − Y‖² + γ/2(‖U‖² + ‖V‖²), rounded up; +inf if it overflows."""
+    """½‖(XU)₊Vᵀ − Y‖² + γ/2(‖U‖² + ‖V‖²), rounded up; +inf if it overflows. Memory O(n·c), whatever the width."""
+    rows = max(1, _BLOCK_ENTRIES // max(U.shape[1], 1))
+    sizes = [_residual_size(X[i : i + rows], Y[i : i + rows], U, V) for i in range(0, len(X), rows)]
+    loss = sum_of_products([(size, size) for size in sizes], upper=True)
+    decay = gamma * sum_of_products([(U, U), (V, V)], upper=True)
+    # Three rounded steps follow the products above; the last term charges their underflow.
+    objective = 0.5 * (loss + decay) * (1.0 + 8.0 * UNIT) + 4.0 * TINY
+    return math.inf if math.isnan(objective) else objective
+
+
+def _residual_size(X: FloatArray, Y: FloatArray, U: FloatArray, V: FloatArray) -> FloatArray:
+    """Upper bounds on |(XU)₊Vᵀ − Y|; +inf where it overflows."""
     hidden = (Enclosure.exact(X) @ Enclosure.exact(U)).positive_part()
     residual = hidden @ Enclosure.exact(V.T) + Enclosure.exact(-Y)
-    if not residual.finite:
-        return math.inf
     size = inflate(np.abs(residual.mid) + residual.rad, 2)
-    loss = 0.5 * sum_of_products([(size, size)], upper=True)
-    decay = 0.5 * gamma * sum_of_products([(U, U), (V, V)], upper=True)
-    return math.nextafter((loss + decay) * (1.0 + 8.0 * UNIT), math.inf)
+    return np.where(np.isfinite(size), size, np.inf)
 
 
 def relative_gap(objective: float, lower_bound: float) -> float:
@@ -67,11 +77,20 @@ def choose_arithmetic(certificate: OptimalityCertificate, budget: float = AUTO_B
     """The strongest arithmetic whose estimated time fits the budget (docs/certificate-format.md, "Cost")."""
     order = len(certificate.source) + certificate.X.shape[1]
     leaves = max(certificate.proof.leaves, 1)
-    if leaves * 0.35 * (order / 64.0) ** 4.5 <= budget:
+    if leaves * 0.35 * (order / 64.0) ** 4.5 * _length_factor(certificate) <= budget:
         return Arithmetic.EXACT
     if leaves * 2.0 * (order / 320.0) ** 2.5 <= budget:
         return Arithmetic.BALL
     return Arithmetic.FLOAT
+
+
+def _length_factor(c: OptimalityCertificate) -> float:
+    """How much longer than usual the integers of exact arithmetic are, from the range of binary exponents."""
+    spread = 0
+    for array in (c.X, c.W, c.proof.multipliers, c.proof.complementarity):
+        exponents = np.frexp(array[array != 0])[1]
+        spread += int(np.ptp(exponents)) if exponents.size else 0
+    return max(1.0, spread / 200.0) ** 2
 
 
 _CLASSES: dict[Arithmetic, type[Matrix]] = {
@@ -85,7 +104,7 @@ def check(
     certificate: OptimalityCertificate,
     *,
     arithmetic: Arithmetic | str = Arithmetic.AUTO,
-    time_limit: float | None = None,
+    time_limit: float | None = DEFAULT_TIME_LIMIT,
 ) -> CheckReport:
     """Re-prove a certificate. Never raises on its content: what cannot be proved is UNKNOWN with the reason.
 
@@ -94,14 +113,15 @@ def check(
     Args:
         certificate: nothing in it is trusted.
         arithmetic: exact, ball, float, or auto for the strongest that should take about a second.
-        time_limit: seconds after which a proof with many leaves is given up as UNKNOWN.
+        time_limit: seconds after which the proof is given up as UNKNOWN, or None. It is looked at between rows,
+            circuits, leaves and elimination steps.
 
     Raises:
         ValueError: an arithmetic that does not exist.
     """
     chosen = Arithmetic(arithmetic)
     start = time.perf_counter()
-    deadline = None if time_limit is None else start + time_limit
+    deadline = Deadline(math.inf if time_limit is None else start + time_limit)
     lower_bound, objective, margin = -math.inf, math.inf, math.nan
     with np.errstate(all="ignore"):
         try:
@@ -119,6 +139,8 @@ def check(
                 verdict, reason = Verdict.REFUTED, refutation
         except ProofFailure as failure:
             verdict, reason = Verdict.UNKNOWN, str(failure)
+        except MemoryError:
+            verdict, reason = Verdict.UNKNOWN, "this machine has not enough memory for the proof"
     return CheckReport(
         verdict=verdict,
         reason=reason,
@@ -155,7 +177,6 @@ def _check_numbers(c: OptimalityCertificate) -> None:
         found == c.data_fingerprint,
         f"the data have fingerprint {found[:12]}… but the certificate was made for {c.data_fingerprint[:12]}…",
     )
-    check_structure(c.proof, c.source.size, Region.everywhere(d))
 
 
 def _refutation(c: OptimalityCertificate, objective: float) -> str | None:
@@ -165,13 +186,13 @@ def _refutation(c: OptimalityCertificate, objective: float) -> str | None:
             f"the claimed lower bound {c.lower_bound:.10g} exceeds the objective {objective:.10g} "
             "of the certificate's own network"
         )
-    trivial = 0.5 * sum_of_products([(c.Y, c.Y)], upper=True)
+    trivial = half(sum_of_products([(c.Y, c.Y)], upper=True), upper=True)
     if c.lower_bound > trivial:
         return f"the claimed lower bound {c.lower_bound:.10g} exceeds {trivial:.10g}, the objective of the zero network"
     return None
 
 
-def check_rows(c: OptimalityCertificate) -> tuple[FloatArray, Entries]:
+def check_rows(c: OptimalityCertificate, deadline: Deadline) -> tuple[FloatArray, Entries]:
     """(generators N×d, |κ_i| at (position of row i in φ, i)), checked in rational arithmetic.
 
     Raises:
@@ -188,6 +209,7 @@ def check_rows(c: OptimalityCertificate) -> tuple[FloatArray, Entries]:
     generators, _ = scale_rows(c.X[c.source])
     kappas: dict[tuple[int, int], Fraction] = {}
     for i in np.flatnonzero(~zero):
+        deadline.check()
         g = int(c.generator[i])
         source = c.X[c.source[g]]
         require(
@@ -202,17 +224,25 @@ def check_rows(c: OptimalityCertificate) -> tuple[FloatArray, Entries]:
 
 def training_form(c: OptimalityCertificate, kappas: Entries, matrix: type[M]) -> M:
     """γ²‖u‖² − ‖W̃ᵀφ‖² over λ = (φ, u), with W̃ = κW so that Wᵀ(Xu)₊ = W̃ᵀφ."""
-    n, d, _ = c.shape
+    _, d, outputs = c.shape
     positions = 2 * len(c.source)
-    features = matrix.from_rationals(kappas, (positions, n)) @ matrix.exact(c.W)
+    block = max(1, _BLOCK_ENTRIES // max(positions, 1))
+    pieces: dict[int, dict[tuple[int, int], Fraction]] = {}
+    for (position, i), value in kappas.items():
+        pieces.setdefault(i // block, {})[position, i % block] = value
+    features = matrix.exact(np.zeros((positions, outputs)))
+    for number, entries in pieces.items():
+        W = c.W[number * block : (number + 1) * block]
+        features = features + matrix.from_rationals(entries, (positions, len(W))) @ matrix.exact(W)
     gamma = matrix.exact(c.gamma * np.eye(d))
     wide = matrix.exact(np.zeros((positions, d)))
     return matrix.block([[-(features @ features.T), wide], [wide.T, gamma @ gamma]])
 
 
-def _check_dual_feasible(c: OptimalityCertificate, matrix: type[Matrix], deadline: float | None) -> float:
+def _check_dual_feasible(c: OptimalityCertificate, matrix: type[Matrix], deadline: Deadline) -> float:
     """Steps 2 and 3; returns the margin of the PSD proof."""
-    generators, kappas = check_rows(c)
+    check_structure(c.proof, c.source.size, Region.everywhere(c.X.shape[1]))
+    generators, kappas = check_rows(c, deadline)
     form = training_form(c, kappas, matrix)
     problem = Problem(generators, Region.everywhere(c.X.shape[1]), form)
     return prove_nonnegative(problem, c.proof, matrix, deadline=deadline)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import operator
+import re
 import struct
 import zipfile
 import zlib
@@ -126,6 +127,8 @@ def read_certificate(path: Path | str) -> OptimalityCertificate:
     """
     file = Path(path)
     try:
+        if file.exists() and not file.is_file():
+            raise InputError("it is no regular file.")
         size = file.stat().st_size
         with zipfile.ZipFile(file) as archive:
             return _read(archive, size)
@@ -142,7 +145,7 @@ def read_certificate(path: Path | str) -> OptimalityCertificate:
 
 
 def _read(archive: zipfile.ZipFile, size: int) -> OptimalityCertificate:
-    infos = {info.filename: info for info in archive.infolist()}
+    infos = {info.orig_filename: info for info in archive.infolist()}
     if len(infos) != len(archive.infolist()):
         raise InputError("a member occurs twice.")
     expected = {MANIFEST, *(_member(name) for name in ARRAYS)}
@@ -167,7 +170,7 @@ def _read(archive: zipfile.ZipFile, size: int) -> OptimalityCertificate:
             circuits=Circuits(**_group(arrays, "proof/circuits/")),
             triangles=Triangles(**_group(arrays, "proof/triangles/")),
         ),
-        data_fingerprint=_text(data, "fingerprint"),
+        data_fingerprint=_fingerprint(data),
         gamma=_number(manifest, "gamma"),
         bias=_flag(manifest, "bias"),
         lower_bound=_number(claims, "lower_bound"),
@@ -176,7 +179,7 @@ def _read(archive: zipfile.ZipFile, size: int) -> OptimalityCertificate:
         provenance=_table(manifest, "provenance"),
     )
     for name, length in zip("ndc", certificate.shape, strict=True):
-        if data.get(name) != length:
+        if type(data.get(name)) is not int or data[name] != length:
             raise InputError(f"the manifest says {name} = {data.get(name)!r} but the arrays say {length}.")
     return certificate
 
@@ -276,6 +279,13 @@ def _text(parent: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"its manifest has no text {key!r}.")
     return value
+
+
+def _fingerprint(data: Mapping[str, Any]) -> str:
+    text = _text(data, "fingerprint")
+    if re.fullmatch("[0-9a-f]{64}", text) is None:
+        raise InputError("its data fingerprint is not a SHA-256 in lower-case hexadecimal digits.")
+    return text
 
 
 def _flag(parent: Mapping[str, Any], key: str) -> bool:

@@ -1,5 +1,9 @@
 """The one way in which a proof fails."""
 
+import math
+import time
+from dataclasses import dataclass
+
 import numpy as np
 
 
@@ -11,3 +15,17 @@ def require(condition: bool | np.bool_, sentence: str) -> None:
     """Raise ``ProofFailure`` unless the condition is true."""
     if not condition:
         raise ProofFailure(sentence)
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A moment on the clock of ``time.perf_counter`` after which a proof is given up."""
+
+    moment: float = math.inf
+
+    def check(self) -> None:
+        """Raise ``ProofFailure`` once the moment has passed."""
+        require(time.perf_counter() < self.moment, "the time limit was reached before the proof was complete")
+
+
+NO_DEADLINE = Deadline()

@@ -10,7 +10,6 @@ nonnegative terms over λ = (φ, z), the slack in the coordinates (β_f, z) is
 and the proof holds if S ⪰ 0.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,7 +19,7 @@ import numpy as np
 
 from certificates.arithmetic.matrix import Matrix
 from certificates.combination import nonnegative_combination, positive_dependence
-from certificates.failure import ProofFailure, require
+from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
 from certificates.proof import LEAF, LiftedProof, Region
 from formulations._validation import FloatArray, IntArray
 
@@ -94,7 +93,9 @@ def check_structure(proof: LiftedProof, neurons: int, region: Region) -> None:
 
 
 def _check_offsets(name: str, offset: IntArray, total: int) -> None:
-    require(offset[0] == 0 and offset[-1] == total and (np.diff(offset) >= 0).all(), f"{name} does not cut its array")
+    require(
+        offset[0] == 0 and offset[-1] == total and (offset[1:] >= offset[:-1]).all(), f"{name} does not cut its array"
+    )
 
 
 def _check_range(name: str, index: IntArray, limit: int) -> None:
@@ -141,7 +142,9 @@ def leaves_with_signs(proof: LiftedProof, neurons: int) -> Iterator[tuple[int, I
     require(seen_nodes.all() and seen_leaves.all(), "the split tree has nodes or leaves that the root does not reach")
 
 
-def extra_rows(proof: LiftedProof, problem: Problem[Any]) -> tuple[dict[tuple[int, int], Fraction], int]:
+def extra_rows(
+    proof: LiftedProof, problem: Problem[Any], deadline: Deadline = NO_DEADLINE
+) -> tuple[dict[tuple[int, int], Fraction], int]:
     """Rows over λ = (φ, z) of the region's rows, circuits and triangles, each justified; and their number.
 
     Raises:
@@ -151,8 +154,12 @@ def extra_rows(proof: LiftedProof, problem: Problem[Any]) -> tuple[dict[tuple[in
     rows = [
         {2 * len(A) + j: Fraction(value) for j, value in enumerate(g) if value != 0} for g in region.linear.tolist()
     ]
-    rows += [_circuit_row(proof, index, A) for index in range(proof.circuits.target.size)]
-    rows += [_triangle_row(proof, index, A, region) for index in range(proof.triangles.neuron.size)]
+    for index in range(proof.circuits.target.size):
+        deadline.check()
+        rows.append(_circuit_row(proof, index, A))
+    for index in range(proof.triangles.neuron.size):
+        deadline.check()
+        rows.append(_triangle_row(proof, index, A, region))
     return {(i, j): value for i, row in enumerate(rows) for j, value in row.items()}, len(rows)
 
 
@@ -209,7 +216,7 @@ def _check_bound(a: FloatArray, bound: Fraction, sign: int, rows: FloatArray, wh
 
 
 def prove_nonnegative(
-    problem: Problem[M], proof: LiftedProof, matrix: type[M], *, deadline: float | None = None
+    problem: Problem[M], proof: LiftedProof, matrix: type[M], *, deadline: Deadline = NO_DEADLINE
 ) -> float:
     """Check the whole proof in the arithmetic of ``matrix``; returns the smallest margin over the leaves.
 
@@ -217,23 +224,23 @@ def prove_nonnegative(
         problem: statement, with its form already in the arithmetic.
         proof: nothing in it is trusted.
         matrix: class of the arithmetic.
-        deadline: on the clock of ``time.perf_counter``, or None.
+        deadline: when to give up.
 
     Raises:
         ProofFailure: the first violated condition.
     """
     N, k = problem.generators.shape
     check_structure(proof, N, problem.region)
-    entries, count = extra_rows(proof, problem)
+    entries, count = extra_rows(proof, problem, deadline)
     rows = matrix.from_rationals(entries, (count, 2 * N + k)) if count else None
     margin = 1.0
     for leaf, signs in leaves_with_signs(proof, N):
-        require(deadline is None or time.perf_counter() < deadline, "the time limit was reached")
+        deadline.check()
         if proof.empty_offset[leaf] < proof.empty_offset[leaf + 1]:
             _check_empty(problem, proof, leaf, signs)
             continue
         remainder = problem.form - _nonnegative_terms(problem, proof, leaf, rows, matrix)
-        outcome = _leaf_slack(problem.generators, remainder, signs, matrix).prove_psd()
+        outcome = _leaf_slack(problem.generators, remainder, signs, matrix).prove_psd(deadline)
         where = "" if proof.leaves == 1 else f" at leaf {leaf}"
         require(outcome.proved, outcome.reason + where)
         margin = min(margin, outcome.margin)

@@ -6,6 +6,7 @@ import numpy as np
 from flint import arb, arb_mat, ctx, fmpq
 
 from certificates.arithmetic.matrix import Entries, PsdProof, unit_diagonal_scaling
+from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray, IntArray
 
 PRECISION = 256
@@ -86,7 +87,7 @@ class BallMatrix:
         with ctx.workprec(PRECISION):
             return BallMatrix(self.value * other.value)
 
-    def prove_psd(self) -> PsdProof:
+    def prove_psd(self, deadline: Deadline = NO_DEADLINE) -> PsdProof:
         """Prove that every symmetric matrix in the balls is positive definite; the lower triangle is read."""
         n = self.shape[0]
         if n == 0:
@@ -98,10 +99,10 @@ class BallMatrix:
                     return PsdProof.failure(
                         f"diagonal entry {i + 1} of the slack matrix is {float(entry.mid()):.3e}, not provably positive"
                     )
-            return _eliminate(self.value) if n <= ELIMINATION_LIMIT else _verify_factor(self.value)
+            return _eliminate(self.value, deadline) if n <= ELIMINATION_LIMIT else _verify_factor(self.value)
 
 
-def _eliminate(matrix: arb_mat) -> PsdProof:
+def _eliminate(matrix: arb_mat, deadline: Deadline) -> PsdProof:
     n = matrix.nrows()
     rows = [[matrix[i, j] for j in range(i + 1)] for i in range(n)]
     diagonal = [rows[k][k] for k in range(n)]
@@ -114,6 +115,7 @@ def _eliminate(matrix: arb_mat) -> PsdProof:
             )
         margin = min(margin, float((pivot / diagonal[k]).mid()))
         for i in range(k + 1, n):
+            deadline.check()
             row = rows[i]
             factor = row[k] / pivot
             for j in range(k + 1, i + 1):

@@ -12,12 +12,14 @@ the radii proves every matrix in the enclosure PSD. A run that stops proves noth
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
 from certificates.arithmetic.matrix import Entries, PsdProof, unit_diagonal_scaling
+from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray, IntArray
 
 UNIT = 2.0**-53
@@ -116,7 +118,7 @@ class Enclosure:
             rad = rad + self.rad @ size_b
         return Enclosure(self.mid @ other.mid, inflate(rad, 2 * k + 8) + 2.0 * k * TINY)
 
-    def prove_psd(self) -> PsdProof:
+    def prove_psd(self, deadline: Deadline = NO_DEADLINE) -> PsdProof:
         """Prove that every symmetric matrix in the enclosure is PSD. The lower triangle is read; O(n³) time.
 
         Scaling by powers of two makes the diagonal nearly one, so bad units of measurement do no harm.
@@ -135,8 +137,8 @@ class Enclosure:
 
 
 def _scaled_underflow(rows: FloatArray, columns: FloatArray) -> FloatArray:
-    """What two underflowing multiplications can lose: the first loss is scaled by the second factor."""
-    loss: FloatArray = TINY * (1.0 + np.broadcast_to(columns, (len(rows), len(columns))))
+    """What two underflowing steps can lose, in mid and in rad: the first loss is scaled by the second factor."""
+    loss: FloatArray = 2.0 * TINY * (1.0 + np.broadcast_to(columns, (len(rows), len(columns))))
     return loss
 
 
@@ -169,25 +171,45 @@ def sum_of_products(factors: list[tuple[FloatArray, FloatArray]], *, upper: bool
     unless a product comes near underflow. Returns ±inf (the useless side) for entries that are not finite or exceed
     ``SAFE_SIZE``.
     """
-    useless = math.inf if upper else -math.inf
-    terms: list[float] = []
     doubtful = 0
-    for a, b in factors:
-        flat_a, flat_b = np.ravel(a), np.ravel(b)
-        for flat in (flat_a, flat_b):
-            if not (np.abs(flat).max(initial=0.0) <= SAFE_SIZE):
-                return useless
-        p, e = split_product(flat_a, flat_b)
-        terms.extend(p.tolist())
-        terms.extend(e.tolist())
-        doubtful += int(np.count_nonzero((np.abs(p) < _SPLITS_EXACTLY) & (flat_a != 0) & (flat_b != 0)))
-    if doubtful:
-        terms.append(8.0 * doubtful * TINY if upper else -8.0 * doubtful * TINY)
-    nearest = math.fsum(terms)
-    remainder = math.fsum([*terms, -nearest])
+    for a, b in _chunks(factors):
+        if not (np.abs(a).max(initial=0.0) <= SAFE_SIZE and np.abs(b).max(initial=0.0) <= SAFE_SIZE):
+            return math.inf if upper else -math.inf
+        doubtful += int(np.count_nonzero((np.abs(a * b) < _SPLITS_EXACTLY) & (a != 0) & (b != 0)))
+    charge = 8.0 * doubtful * TINY if upper else -8.0 * doubtful * TINY
+    nearest = math.fsum(_terms(factors, charge))
+    remainder = math.fsum(_terms(factors, charge, -nearest))
     if upper:
         return nearest if remainder <= 0 else math.nextafter(nearest, math.inf)
     return nearest if remainder >= 0 else math.nextafter(nearest, -math.inf)
+
+
+_CHUNK = 1 << 16
+
+
+def _chunks(factors: list[tuple[FloatArray, FloatArray]]) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Flat pieces of the pairs, so that memory stays small whatever their length."""
+    for a, b in factors:
+        flat_a, flat_b = np.ravel(a), np.ravel(b)
+        for start in range(0, flat_a.size, _CHUNK):
+            yield flat_a[start : start + _CHUNK], flat_b[start : start + _CHUNK]
+
+
+def _terms(factors: list[tuple[FloatArray, FloatArray]], *further: float) -> Iterator[float]:
+    """Numbers whose exact sum is that of the products and of ``further``."""
+    yield from further
+    for a, b in _chunks(factors):
+        p, e = split_product(a, b)
+        yield from p.tolist()
+        yield from e.tolist()
+
+
+def half(value: float, *, upper: bool) -> float:
+    """value/2, rounded to the stated side (it is exact but for subnormal numbers)."""
+    result = 0.5 * value
+    if 2.0 * result == value:
+        return result
+    return math.nextafter(result, math.inf if upper else -math.inf)
 
 
 def _mirror(lower: FloatArray) -> FloatArray:

@@ -8,6 +8,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray, IntArray
 
 Entries = Mapping[tuple[int, int], Fraction]
@@ -77,7 +78,7 @@ class Matrix(Protocol):
 
     def __matmul__(self, other: Self) -> Self: ...
 
-    def prove_psd(self) -> PsdProof:
+    def prove_psd(self, deadline: Deadline = NO_DEADLINE) -> PsdProof:
         """Prove that the matrix is positive semidefinite; the lower triangle is read."""
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from flint import fmpq, fmpq_mat, fmpz
 
 from certificates.arithmetic.matrix import Entries, PsdProof
+from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray, IntArray
 
 
@@ -74,20 +75,20 @@ class RationalMatrix:
     def __matmul__(self, other: "RationalMatrix") -> "RationalMatrix":
         return RationalMatrix(self.value * other.value)
 
-    def prove_psd(self) -> PsdProof:
+    def prove_psd(self, deadline: Deadline = NO_DEADLINE) -> PsdProof:
         """Decide positive semidefiniteness by fraction-free symmetric elimination (Bareiss); never undecided."""
         n = self.shape[0]
         if n == 0:
             return PsdProof(proved=True, margin=1.0, reason="")
         numerator, _ = self.value.numer_denom()
-        return _eliminate([[numerator[i, j] for j in range(i + 1)] for i in range(n)])
+        return _eliminate([[numerator[i, j] for j in range(i + 1)] for i in range(n)], deadline)
 
 
 def _table(matrix: fmpq_mat) -> list[list[fmpq]]:
     return [[matrix[i, j] for j in range(matrix.ncols())] for i in range(matrix.nrows())]
 
 
-def _eliminate(rows: list[list[fmpz]]) -> PsdProof:
+def _eliminate(rows: list[list[fmpz]], deadline: Deadline) -> PsdProof:
     """Bareiss elimination on the lower triangle of an integer matrix; ``pivot / previous`` is the Schur complement."""
     n = len(rows)
     diagonal = [int(rows[k][k]) for k in range(n)]
@@ -106,6 +107,7 @@ def _eliminate(rows: list[list[fmpz]]) -> PsdProof:
             continue
         margin = min(margin, int(pivot) / (int(previous) * diagonal[k]))
         for i in range(k + 1, n):
+            deadline.check()
             row, factor = rows[i], rows[i][k]
             for j in range(k + 1, i + 1):
                 row[j] = (row[j] * pivot - factor * rows[j][k]) // previous

@@ -134,8 +134,8 @@ def _check(
         typer.Option(help="How to compute: rational, ball or verified floating point; auto aims at about a second."),
     ] = Arithmetic.AUTO,
     time_limit: Annotated[
-        float, typer.Option(help="Seconds for each file, after which a split tree is given up; 0 for no limit.")
-    ] = 0.0,
+        float, typer.Option(help="Seconds for each file, after which its proof is given up as UNKNOWN; 0 for no limit.")
+    ] = 600.0,
     json: Json = False,
 ) -> Job:
     """Prove the bounds of certificates again, with no solver."""

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import math
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from types import TracebackType
@@ -44,6 +45,8 @@ def percent(value: float | None) -> str:
     """A ratio in percent, rounded up to two digits after the point."""
     if value is None:
         return NONE
+    if not abs(value) < 1e6:
+        return f"{_rounded(math.nextafter(100 * value, math.inf), ROUND_CEILING)} %"
     return f"{(Decimal(value) * 100).quantize(Decimal('0.01'), ROUND_CEILING)} %"
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from certificates import OptimalityCertificate, Verdict, certify, check, fingerprint, residual_dual
 from certificates.checker import dual_value, network_objective
 from formulations import RawDual, TrainingProgram, merge_rows
+from tests.certificates.proofs import full_tree, simple
 from tests.strategies import SEEDS, networks, programs, rng
 
 
@@ -192,3 +193,68 @@ def test_rounded_objective_and_bound_against_rational_arithmetic(program: Traini
     W = rng(seed).standard_normal((n, c))
     value = sum(exact(w) * exact(y) - exact(w) ** 2 / 2 for w, y in zip(W.flat, program.Y.flat, strict=True))
     assert Fraction(dual_value(W, program.Y)) <= value <= Fraction(dual_value(W, program.Y)) + Fraction(1, 10**10)
+
+
+def hand_made(X, Y, W, gamma: float, U, V, *, lower_bound: float, objective: float, proof) -> OptimalityCertificate:
+    """One data row, one generator, everything as given."""
+    X, Y, W, U, V = (np.array(value, dtype=np.float64) for value in (X, Y, W, U, V))
+    one = np.zeros(1, dtype=np.int64)
+    return OptimalityCertificate(
+        X=X, Y=Y, data_fingerprint=fingerprint(X, Y), gamma=gamma, bias=False, W=W, source=one, generator=one,
+        proof=proof, U=U, V=V, lower_bound=lower_bound, objective=objective,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("arithmetic", ["exact", "ball", "float"])
+def test_a_decay_that_underflows_is_still_charged(arithmetic: str) -> None:
+    """γ = 2⁻¹⁰⁷⁴ and ‖U‖ = 1e140: the objective is 2.5e-44, not 0."""
+    tiny = 5e-324
+    base = hand_made(
+        [[-1.0]], [[0.0]], [[0.0]], tiny, [[1e140]], [[0.0]], lower_bound=0.0, objective=1e-300, proof=simple(1)
+    )
+    assert network_objective(base.X, base.Y, tiny, base.U, base.V) >= 2.47e-44
+    assert check(base, arithmetic=arithmetic).verdict is Verdict.UNKNOWN
+    assert network_objective(base.X, base.Y, tiny, np.array([[1e200]]), base.V) == np.inf
+
+
+@pytest.mark.parametrize("arithmetic", ["exact", "ball", "float"])
+def test_a_dual_that_underflows_is_still_charged(arithmetic: str) -> None:
+    """W = 2⁻¹⁰⁷⁴: ½‖W‖² is not 0, so the claim ⟨W,Y⟩ is just too large."""
+    tiny, claim = 5e-324, 2.0**-610
+    empty = np.zeros((1, 0))
+    base = hand_made(
+        [[1.0]], [[2.0**464]], [[tiny]], tiny, empty, empty, lower_bound=claim, objective=1e300, proof=full_tree(1)[0]
+    )
+    assert Fraction(dual_value(base.W, base.Y)) < Fraction(claim)
+    assert check(base, arithmetic=arithmetic).verdict is Verdict.UNKNOWN
+
+
+def test_offsets_cannot_wrap_around(certificate: OptimalityCertificate) -> None:
+    top = 2**63 - 1
+    offset = np.array([0, 0, 0, top, -top - 1, -1, 0, 0, len(certificate.proof.pairs)])
+    leaves = len(offset) - 1
+    proof = replace(
+        certificate.proof,
+        pair_offset=offset,
+        empty_offset=np.zeros(leaves + 1, dtype=np.int64),
+        complementarity=np.zeros((leaves, len(certificate.source))),
+        sigma=np.zeros((leaves, 0)),
+    )
+    report = check(replace(certificate, proof=proof))
+    assert report.verdict is Verdict.UNKNOWN
+    assert "pair_offset" in report.reason
+
+
+def test_wide_networks_are_evaluated_in_blocks() -> None:
+    """20,000 points and 20,000 neurons: the hidden layer alone would take 3 GB."""
+    n = 20_000
+    X, U = np.zeros((n, 1)), np.zeros((1, n))
+    assert network_objective(X, np.ones((n, 1)), 1.0, U, U) == pytest.approx(0.5 * n, rel=1e-9)
+
+
+def test_the_time_limit_is_kept(certificate: OptimalityCertificate) -> None:
+    report = check(certificate, time_limit=0.0)
+    assert report.verdict is Verdict.UNKNOWN
+    assert "time limit" in report.reason
+    with pytest.raises(ValueError, match="nonsense"):
+        check(certificate, arithmetic="nonsense")

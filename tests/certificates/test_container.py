@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -135,7 +136,10 @@ def test_missing_folder_and_foreign_files(tmp_path: Path) -> None:
         ("loss", None, "loss"),
         ("claims", [], "claims"),
         ("claims", {"lower_bound": None, "objective": 1.0}, "lower_bound"),
-        ("data", {"fingerprint": "x", "n": 5, "d": 2, "c": 1}, "n = 5"),
+        ("data", {"fingerprint": "0" * 64, "n": 5, "d": 2, "c": 1}, "n = 5"),
+        ("data", {"fingerprint": "0" * 64, "n": 4.0, "d": 2, "c": 1}, "n = 4.0"),
+        ("data", {"fingerprint": "\ud800" * 64, "n": 4, "d": 2, "c": 1}, "SHA-256"),
+        ("data", {"fingerprint": "\x1b[2K" * 16, "n": 4, "d": 2, "c": 1}, "SHA-256"),
         ("arrays", {}, "X"),
         ("provenance", 3, "provenance"),
     ],
@@ -174,6 +178,38 @@ def test_members_must_be_the_known_ones(path: Path, tmp_path: Path) -> None:
     rewrite(path, {"arrays/W.bin": None})
     with pytest.raises(InputError, match=r"W\.bin"):
         read_certificate(path)
+
+
+def test_a_name_that_zip_would_cut_short_is_foreign(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"arrays/X.bin", b"arrays/X.bi\0"))
+    with pytest.raises(InputError):
+        read_certificate(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_compressions_are_refused(path: Path, method: int) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    with pytest.raises(InputError, match="deflate"):
+        read_certificate(path)
+
+
+def test_a_key_that_occurs_twice_is_refused(path: Path) -> None:
+    text = json.dumps(manifest_of(path))
+    rewrite(path, {MANIFEST: text.replace('"gamma":', '"gamma": 1.0, "gamma":').encode()})
+    with pytest.raises(InputError, match="JSON"):
+        read_certificate(path)
+
+
+def test_a_pipe_does_not_block(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.cert"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="regular file"):
+        read_certificate(pipe)
 
 
 def test_changed_bytes_do_not_match_their_hash(path: Path) -> None:

@@ -104,6 +104,11 @@ def test_a_shown_gap_is_never_too_small(value: float) -> None:
     assert 0 <= shown - 100 * Decimal(value) <= Decimal("0.01")
 
 
+def test_a_huge_gap_is_shown() -> None:
+    assert percent(1e40).startswith("1.0000")
+    assert percent(1e40).endswith("E+42 %")
+
+
 def test_missing_figures_are_dashes() -> None:
     assert [down(None), up(float("inf")), down(float("nan")), percent(None)] == ["—"] * 4
 
