@@ -21,7 +21,7 @@ from certificates.arithmetic import Arithmetic, BallMatrix, Enclosure, Matrix, R
 from certificates.arithmetic.floating import TINY, UNIT, half, inflate, sum_of_products
 from certificates.arithmetic.matrix import Entries
 from certificates.certificate import LOSS, OptimalityCertificate, fingerprint
-from certificates.failure import Deadline, ProofFailure, require
+from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
 from certificates.nonnegativity import M, Problem, check_structure, prove_nonnegative
 from certificates.proof import Region
 from certificates.report import CheckReport
@@ -45,10 +45,15 @@ def dual_value(W: FloatArray, Y: FloatArray) -> float:
     return half(sum_of_products([(W, Y), (W, Y), (-W, W)], upper=False), upper=False)
 
 
-def network_objective(X: FloatArray, Y: FloatArray, gamma: float, U: FloatArray, V: FloatArray) -> float:
+def network_objective(
+    X: FloatArray, Y: FloatArray, gamma: float, U: FloatArray, V: FloatArray, deadline: Deadline = NO_DEADLINE
+) -> float:
     """½‖(XU)₊Vᵀ − Y‖² + γ/2(‖U‖² + ‖V‖²), rounded up; +inf if it overflows. Memory O(n·c), whatever the width."""
     rows = max(1, _BLOCK_ENTRIES // max(U.shape[1], 1))
-    sizes = [_residual_size(X[i : i + rows], Y[i : i + rows], U, V) for i in range(0, len(X), rows)]
+    sizes = []
+    for i in range(0, len(X), rows):
+        deadline.check()
+        sizes.append(_residual_size(X[i : i + rows], Y[i : i + rows], U, V))
     loss = sum_of_products([(size, size) for size in sizes], upper=True)
     decay = gamma * sum_of_products([(U, U), (V, V)], upper=True)
     # Three rounded steps follow the products above; the last term charges their underflow.
@@ -128,7 +133,8 @@ def check(
             _check_numbers(certificate)
             if chosen is Arithmetic.AUTO:
                 chosen = choose_arithmetic(certificate)
-            objective = network_objective(certificate.X, certificate.Y, certificate.gamma, certificate.U, certificate.V)
+            c = certificate
+            objective = network_objective(c.X, c.Y, c.gamma, c.U, c.V, deadline)
             refutation = _refutation(certificate, objective)
             if refutation is None:
                 margin = _check_dual_feasible(certificate, _CLASSES[chosen], deadline)

@@ -1,8 +1,8 @@
 """What people see: rich on stderr, plain lines on stdout."""
 
+import math
 import os
 import sys
-import math
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from types import TracebackType
