@@ -3,8 +3,9 @@
 Every constraint matrix on the face is of rank two, so the Schur complement of the HKM direction is gathered from two
 Gram matrices (``certnet.solvers._rank_two``). Of the products ``G_pq ≥ 0`` only those that an iterate violates become
 constraints; the others keep the multiplier 0, so each dual iterate is one of the full relaxation whatever is still
-missing. A short ADMM predicts most of the products that will be active, and gives the first bound. Rounds start afresh:
-a central start takes fewer Newton steps than a repaired old iterate.
+missing. A short ADMM predicts most of the products that will be active, and gives the first bound. The first
+round starts at multiples of the identity; the others go on from its first iterate with a moderate gap, which is well
+centred: that halves their Newton steps, while later iterates lie too close to the boundary for new constraints.
 Directions: Helmberg, Rendl, Vanderbei, Wolkowicz 1996; predictor and corrector: Mehrotra 1992.
 """
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from certnet.solvers._face_problem import FaceProblem, face_problem, feasible_multipliers
 from certnet.solvers._incumbent import Incumbent
-from certnet.solvers._newton import NewtonSystem, is_positive_definite
+from certnet.solvers._newton import NewtonSystem, is_positive_definite, longest_step
 from certnet.solvers._rank_two import RankTwoMap
 from certnet.solvers._session import Session, native_version
 from certnet.solvers.admm import AdmmSolver
@@ -43,6 +44,10 @@ SHORT_STEPS = 4
 SMALL_ERROR = 1e-3
 DETERIORATION = 20.0
 RESET_RESIDUAL = 1e-6
+CENTRE_GAP = 0.3
+CENTRE_RESIDUAL = 1e-2
+NEW_CORRELATION = 0.01
+NEW_SHARE = 0.5
 WARM_SIZE = 1e-6
 REPAIR_EVERY = 5
 
@@ -81,6 +86,11 @@ class _Measure:
     def error(self) -> float:
         """The largest of both residuals and the gap."""
         return float(np.max([self.primal_residual, self.dual_residual, self.gap]))
+
+    @property
+    def is_centre(self) -> bool:
+        """True when later rounds may start here."""
+        return self.gap <= CENTRE_GAP and max(self.primal_residual, self.dual_residual) <= CENTRE_RESIDUAL
 
 
 @dataclass(frozen=True)
@@ -125,7 +135,9 @@ class _Run:
         self.limit = MAX_ITERATIONS if options.max_iterations is None else options.max_iterations
         self.iterations = 0
         self.rounds = 0
+        self.least = np.inf
         self.measure: _Measure | None = None
+        self.centre: tuple[_Iterate, _Measure] | None = None
         empty = np.zeros(0, dtype=np.int64)
         y = feasible_multipliers(self.problem)
         self.incumbent = Incumbent(program, self.problem.raw_dual(y, empty, empty))
@@ -181,6 +193,11 @@ class _Run:
             return ended
         while True:
             status = self._round(target)
+            if status is SolveStatus.INACCURATE and self.centre is not None and not (self.least <= SMALL_ERROR):
+                # The warm start failed; a central one, of this round and of those after it, takes its place.
+                self.centre = None
+                self.current = self._start(self.current.p, self.current.q)
+                status = self._round(target)
             if status not in (SolveStatus.CONVERGED, SolveStatus.INACCURATE) or self.measure is None:
                 return status
             self.rounds += 1
@@ -196,13 +213,17 @@ class _Run:
 
     def _round(self, target: float) -> SolveStatus:
         """Newton steps until ``target`` is met. INACCURATE when no further progress is possible."""
-        short, least = 0, np.inf
+        short = 0
+        self.least = least = np.inf
         while True:
             constraints = self.problem.with_products(self.current.p, self.current.q)
             iterate, measure = self._measure(self.current, constraints)
             self.current = iterate
             if measure.error < least or self.measure is None:
                 self.iterate, self.measure, least = iterate, measure, measure.error
+                self.least = least
+            if self.centre is None and measure.is_centre:
+                self.centre = iterate, measure
             if self._report(iterate, measure) is not None:
                 return SolveStatus.STOPPED
             if measure.error <= target:
@@ -289,7 +310,7 @@ class _Run:
         return float(np.min(self._correlations(measure), initial=0.0))
 
     def _add_products(self, measure: _Measure) -> tuple[_Iterate, int]:
-        """A fresh start with the most violated products added, and how many they are."""
+        """A start with the most violated products added, and how many they are."""
         at = self.iterate
         correlation = self._correlations(measure)
         correlation[at.p, at.q] = 0.0
@@ -297,8 +318,26 @@ class _Run:
         room = self.max_products - len(at.p)
         count = min(max(PRODUCTS_PER_ORDER * self.problem.order, len(at.p)), room, len(p))
         worst = np.argsort(correlation[p, q], kind="stable")[: max(count, 0)]
-        iterate = self._start(np.concatenate([at.p, p[worst]]), np.concatenate([at.q, q[worst]]))
-        return iterate, len(worst)
+        p, q = np.concatenate([at.p, p[worst]]), np.concatenate([at.q, q[worst]])
+        return self._start(p, q) if self.centre is None else self._start_at(*self.centre, p, q), len(worst)
+
+    def _start_at(self, at: _Iterate, measure: _Measure, p: IntArray, q: IntArray) -> _Iterate:
+        """An old iterate with the products beyond its own appended; its dual residual stays as it is."""
+        fixed, own = self.problem.fixed, len(at.p)
+        new_p, new_q = p[own:], q[own:]
+        size = np.sqrt(np.maximum(np.diag(measure.moments), 1e-14))
+        z = np.maximum(measure.moments[new_p, new_q], NEW_CORRELATION * size[new_p] * size[new_q])
+        y = np.concatenate([np.zeros(fixed), measure.mu / z])
+        change = self.problem.with_products(new_p, new_q).adjoint(y)
+        share = min(1.0, NEW_SHARE * longest_step(at.M, -change))
+        return _Iterate(
+            S=at.S,
+            M=at.M - share * change,
+            y=np.concatenate([at.y, share * y[fixed:]]),
+            z=np.concatenate([at.z, z]),
+            p=p,
+            q=q,
+        )
 
     def _report(self, at: _Iterate, measure: _Measure) -> SolveStatus | None:
         return self.session.report(
