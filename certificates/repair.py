@@ -3,7 +3,8 @@
 Given any W, any multipliers N (signs are projected first) and the free complementarity multipliers t, a uniform shift
 τ of t makes the (β, β) block of the slack positive definite, and then a Schur complement tells how large
 ``h̄² ≥ max ‖Wᵀ(Au)₊‖²`` over ``uᵀEu ≤ 1`` has to be. No dual is too bad; it only gives a weaker bound. The best τ is
-found in one dimension (h̄²(τ) is convex), the best scale s of W in closed form:
+found in one dimension (h̄²(τ) is convex), then a factor ν of (N, t) in another (minimised over τ, h̄² is convex in ν: the
+slack is linear in both; an iterate of a first-order method often wants ν > 1), the best scale s of W in closed form:
 
     L = s⟨W,T⟩ − s²/2 ‖W‖²  + constant,   s = min(γ/h̄, ⟨W,T⟩/‖W‖²).
 
@@ -24,6 +25,9 @@ MARGIN = 1e-9
 _GOLDEN = (5**0.5 - 1) / 2
 _GRID = np.linspace(-11.0, 3.0, 57)
 _REFINEMENTS = 30
+_GROWTH = (1.03, 1.1, 1.25, 1.6, 2.5, 5.0, 12.0, 40.0)
+_SHRINKAGE = (0.97, 0.9, 0.75, 0.4, 0.0)
+_FACTOR_STEPS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +136,56 @@ def _minimise(bound: Callable[[float], float], largest: float, spread: float) ->
     return largest + spread * 10.0**x, value
 
 
+def _golden(value: Callable[[float], float], low: float, high: float) -> None:
+    """A few golden-section steps for a convex function that remembers its own best argument."""
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    f_left, f_right = value(left), value(right)
+    for _ in range(_FACTOR_STEPS - 2):
+        if f_left <= f_right:
+            high, right, f_right = right, left, f_left
+            left = high - _GOLDEN * (high - low)
+            f_left = value(left)
+        else:
+            low, left, f_left = left, right, f_right
+            right = low + _GOLDEN * (high - low)
+            f_right = value(right)
+
+
+class _FactorSearch:
+    """min over τ of h̄² as a function of the factor ν of (N, t); one eigendecomposition for each ν."""
+
+    def __init__(self, program: LiftedProgram, W: FloatArray, N: FloatArray, t: FloatArray) -> None:
+        self._parts = program, W, N, t
+        self.h_squared, self.tau, self.factor = np.inf, 0.0, 1.0
+
+    def __call__(self, factor: float) -> float:
+        program, W, N, t = self._parts
+        bound = _shifted_bound(program, W, factor * N, factor * t)
+        spread = max(float(np.abs(bound.values).max()), 1e-300)
+        tau, h_squared = _minimise(bound, float(bound.values[-1]), spread)
+        if h_squared < self.h_squared:
+            self.h_squared, self.tau, self.factor = h_squared, tau, factor
+        return h_squared
+
+    def run(self) -> None:
+        """Start at ν = 1, walk up or down while that helps, and refine between the neighbours of the best."""
+        _, _, N, t = self._parts
+        if not (np.isfinite(self(1.0)) and (N.any() or t.any())):
+            return
+        for ladder in (_GROWTH, _SHRINKAGE):
+            before, best = ladder[0], 1.0
+            for factor in ladder:
+                self(factor)
+                if self.factor != factor:
+                    break
+                before, best = best, factor
+            if best != 1.0:
+                _golden(self, min(before, factor), max(before, factor))
+                return
+
+
 def repair(program: LiftedProgram, dual: RawDual, *, margin: float = MARGIN) -> RepairedDual:
-    """The best valid bound that this dual gives with a uniform shift τ (see the module's text).
+    """The best valid bound that this dual gives with a factor ν and a uniform shift τ (see the module's text).
 
     Args:
         program: a program in the coordinates that the certificate will use, normally ``MergedRows.program``.
@@ -154,9 +206,9 @@ def repair(program: LiftedProgram, dual: RawDual, *, margin: float = MARGIN) -> 
     if not alignment > 0:
         return _zero(program)
     with np.errstate(over="ignore", invalid="ignore"):
-        bound = _shifted_bound(program, W, N, t)
-        spread = max(float(np.abs(bound.values).max()), 1e-300)
-        tau, h_squared = _minimise(bound, float(bound.values[-1]), spread)
+        search = _FactorSearch(program, W, N, t)
+        search.run()
+    tau, h_squared = search.tau, search.h_squared
     if not np.isfinite(h_squared):
         return (
             repair(program, RawDual(dual.W, np.zeros_like(dual.N)), margin=margin)
@@ -170,8 +222,8 @@ def repair(program: LiftedProgram, dual: RawDual, *, margin: float = MARGIN) -> 
     final_W = s * W
     return RepairedDual(
         W=final_W,
-        N=s**2 * N,
-        t=s**2 * (t - tau / norm**2),
+        N=s**2 * search.factor * N,
+        t=s**2 * (search.factor * t - tau / norm**2),
         lower_bound=program.to_original(program.dual_value(final_W)),
         scale=s / size,
         tau=tau,

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from certificates import Verdict, certify, check, repair, residual_dual
 from certificates.optimality import assemble
-from formulations import InputError, RawDual, TrainingProgram, merge_rows
+from certificates.repair import _minimise, _shifted_bound, project
+from certnet.solvers import solve
+from formulations import InputError, RawDual, TrainingProgram, merge_rows, presolve
 from tests.strategies import SEEDS, networks, programs, rng
 
 
@@ -143,3 +145,36 @@ def test_an_infeasible_dual_is_not_proved() -> None:
     U, V = np.zeros((3, 1)), np.zeros((2, 1))
     assert check(assemble(merged, honest, U, V, {})).verdict is Verdict.PROVED
     assert check(assemble(merged, stretched, U, V, {})).verdict is Verdict.UNKNOWN
+
+
+def test_the_factor_of_the_multipliers_is_found_again() -> None:
+    """Multipliers that are off by a common factor cost almost nothing: h̄² is convex in that factor."""
+    program = TrainingProgram(rng(0).standard_normal((9, 3)), rng(1).standard_normal((9, 2)), 0.3)
+    presolved = presolve(program)
+    assert presolved is not None
+    dual = solve(presolved.program, "interior-point").dual
+    merged = presolved.undo_dual(dual)
+    reference = repair(presolved.rows.program, merged).lower_bound
+    without = repair(presolved.rows.program, RawDual(merged.W, np.zeros_like(merged.N))).lower_bound
+    assert without < 0.95 * reference
+    for factor in (0.3, 0.7, 1.5, 4.0):
+        scaled = repair(presolved.rows.program, RawDual(merged.W, factor * merged.N)).lower_bound
+        assert reference * 0.98 <= scaled <= reference * (1 + 1e-4)
+
+
+@given(programs(), SEEDS, st.sampled_from(["plain", "target", "residual"]))
+def test_the_factor_never_costs_anything(program: TrainingProgram, seed: int, kind: str) -> None:
+    merged = merge_rows(program)
+    if merged.program.space.neurons == 0:
+        return
+    W, N, t = project(merged.program, random_dual(merged, rng(seed), kind))
+    plain = _shifted_bound(merged.program, W, N, t)
+    _, h_squared = _minimise(plain, float(plain.values[-1]), float(np.abs(plain.values).max()))
+    repaired = repair(merged.program, RawDual(W, (N + _complementary(t)) / merged.program.gamma))
+    if repaired.scale > 0:
+        assert repaired.h_bar**2 <= h_squared * (1 + 1e-6)
+
+
+def _complementary(t: np.ndarray) -> np.ndarray:
+    block = np.diag(0.5 * t)
+    return np.block([[np.zeros_like(block), block], [block, np.zeros_like(block)]])
