@@ -254,6 +254,8 @@ def _train(
                     candidates = candidates_from_moment(moment, program.X, samples=SAMPLES, random_state=random_state)
             except KeyboardInterrupt:
                 interrupted = True
+    if interrupted:
+        clock.tell(Event("finishing after Ctrl-C; press it again to abandon", clock.seconds))
     with clock.stage("rounding"):
         fitted = fit(
             program,
@@ -261,12 +263,16 @@ def _train(
             random_state=random_state,
             time_limit=LAST_FIT_SECONDS if interrupted else clock.left(),
         )
+        if interrupted and fitted.interrupted:
+            raise KeyboardInterrupt
         interrupted = interrupted or fitted.interrupted
     with clock.stage("certificate"):
         duals = [residual_dual(merged, fitted.U, fitted.V)] + ([dual] if dual is not None else [])
         try:
             certificate, report = certify(merged, duals, fitted.U, fitted.V, provenance=provenance)
         except KeyboardInterrupt:
+            if interrupted:
+                raise
             interrupted = True
             certificate, report = certify(merged, duals, fitted.U, fitted.V, provenance=provenance)
     rank, spectrum = _spectrum(result)

@@ -96,19 +96,21 @@ class Rescaled:
     row_norm: FloatArray
     moment_scale: float
     target_norm: float
-    form_ratio: float
+
+    @property
+    def dual_scale(self) -> float:
+        """Factor from N' to N at generators of equal norm: ‖T‖²/t."""
+        return self.target_norm**2 / self.moment_scale
 
     def undo_dual(self, dual: RawDual) -> RawDual:
         """The same dual in the merged program's coordinates."""
         r = np.concatenate([self.row_norm, self.row_norm])
-        factor = self.form_ratio * self.program.gamma / (self.moment_scale * self.merged.gamma)
-        return RawDual(self.target_norm * dual.W, factor * dual.N / np.outer(r, r))
+        return RawDual(self.target_norm * dual.W, self.dual_scale * dual.N / np.outer(r, r))
 
     def apply_dual(self, dual: RawDual) -> RawDual:
         """Inverse of ``undo_dual``; used for warm starts."""
         r = np.concatenate([self.row_norm, self.row_norm])
-        factor = self.form_ratio * self.program.gamma / (self.moment_scale * self.merged.gamma)
-        return RawDual(dual.W / self.target_norm, dual.N * np.outer(r, r) / factor)
+        return RawDual(dual.W / self.target_norm, dual.N * np.outer(r, r) / self.dual_scale)
 
     def undo_z(self, z: FloatArray) -> FloatArray:
         """Original u (d, or d×m) of points z' (k, or k×m)."""
@@ -177,7 +179,6 @@ def rescale(merged: LiftedProgram, *, whiten: bool = True) -> Rescaled:
         row_norm=r,
         moment_scale=t,
         target_norm=target_norm,
-        form_ratio=target_norm**4 / (t * metric_mean),
     )
 
 

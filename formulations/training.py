@@ -8,6 +8,9 @@ from numpy.typing import ArrayLike
 from formulations._validation import FloatArray, as_matrix, as_positive, frozen
 from formulations.errors import InputError
 
+LARGEST = 1e50
+"""Largest entry of X, Y and γ, and 1/LARGEST the smallest γ: fourth powers of such numbers stay within float64."""
+
 
 @dataclass(frozen=True, eq=False, init=False)
 class TrainingProgram:
@@ -19,7 +22,7 @@ class TrainingProgram:
     Args:
         X: data, n×d (features), finite.
         Y: targets, n×c, finite; a vector is one column.
-        gamma: weight decay γ > 0.
+        gamma: weight decay γ > 0, between 1e-50 and 1e50.
         bias: append the column of ones.
 
     Raises:
@@ -40,15 +43,18 @@ class TrainingProgram:
             )
         for name, matrix in (("X", data), ("Y", targets)):
             size = float(np.abs(matrix).max())
-            if not (size <= 1e100):
-                raise InputError(f"{name} has an entry of size {size:.1e}; rescale it to below 1e100.")
+            if not (size <= LARGEST):
+                raise InputError(f"{name} has an entry of size {size:.1e}; rescale it to below {LARGEST:.0e}.")
         if bias:
             data = np.hstack([data, np.ones((len(data), 1))])
         frozen(data)
         frozen(targets)
         object.__setattr__(self, "X", data)
         object.__setattr__(self, "Y", targets)
-        object.__setattr__(self, "gamma", as_positive("gamma", gamma))
+        decay = as_positive("gamma", gamma)
+        if not (1.0 / LARGEST <= decay <= LARGEST):
+            raise InputError(f"gamma is {decay:.3g}; choose one between {1.0 / LARGEST:.0e} and {LARGEST:.0e}.")
+        object.__setattr__(self, "gamma", decay)
         object.__setattr__(self, "bias", bias)
 
     @property

@@ -32,6 +32,8 @@ CLOSE = 1.05
 WIDE_STARTS = 3
 WIDE_WIDTH = 100
 WIDE_ITERATIONS = 600
+QUICK_WIDTH = 30
+QUICK_ITERATIONS = 15
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ def fit(
     try:
         search.finish(max_width)
     except KeyboardInterrupt:
+        if search.interrupted:
+            raise
         search.interrupted = True
     return search.result(max_width)
 
@@ -159,6 +163,7 @@ class _ColumnGeneration:
 
     def run(self, candidates: FloatArray) -> None:
         """Column generation until nothing is found that pays."""
+        self._quick_start(normalised(self.rotation.T @ candidates))
         fresh = self._first_columns(normalised(self.rotation.T @ candidates))
         stalled = 0
         for number in range(1, MAX_ROUNDS + 1):
@@ -202,6 +207,21 @@ class _ColumnGeneration:
         attempts = WIDE_STARTS if X.shape[1] > 2 else 0
         wide = [normalised(self._wide_network()[0]) for _ in range(attempts) if not self.late()]
         return np.hstack([given, found, *wide])
+
+    def _quick_start(self, candidates: FloatArray) -> None:
+        """A modest network within moments, so that an early interruption does not leave the zero network."""
+        X, Y = self.program.X, self.program.Y
+        starts = draw_starts(X, Y, QUICK_WIDTH, np.random.default_rng(0))
+        U = np.hstack([candidates, starts])[:, :QUICK_WIDTH]
+        H = np.maximum(X @ U, 0.0)
+        on = H.any(axis=0)
+        U = U[:, on] / np.linalg.norm(H[:, on], axis=0)
+        H = np.maximum(X @ U, 0.0)
+        V = np.linalg.solve(H.T @ H + np.eye(H.shape[1]), H.T @ Y).T
+        live = V.any(axis=0)
+        if live.any():
+            self.offer(balance(U[:, live], V[:, live]))
+            self.offer(descend(self.program, U[:, live], V[:, live], max_iterations=QUICK_ITERATIONS, deadline=None))
 
     def _wide_network(self) -> Network:
         """A random network of WIDE_WIDTH neurons (or the critical width), descended."""

@@ -74,8 +74,11 @@ def test_slack_forms_agree_up_to_one_factor(program: TrainingProgram, seed: int)
     inner = scaled.space.with_outputs(0).face(scaled.space.with_outputs(0).lift(z))
     outer = merged.space.with_outputs(0).face(merged.space.with_outputs(0).lift(presolved.scaling.undo_z(z)))
     left = np.sum(outer * (T @ outer), axis=0)
-    right = presolved.scaling.form_ratio * np.sum(inner * (S @ inner), axis=0)
-    size = np.abs(right).max() + presolved.scaling.form_ratio * np.abs(S).max() * np.sum(inner**2, axis=0).max()
+    # γ N scales like the whole form, and N by the dual scale at generators of equal norm.
+    scaling = presolved.scaling
+    form_ratio = scaling.dual_scale * scaling.moment_scale * merged.gamma / scaled.gamma
+    right = form_ratio * np.sum(inner * (S @ inner), axis=0)
+    size = np.abs(right).max() + form_ratio * np.abs(S).max() * np.sum(inner**2, axis=0).max()
     np.testing.assert_allclose(left, right, atol=1e-7 * size)
 
 
@@ -116,7 +119,10 @@ def test_all_zero_data_has_nothing_to_solve() -> None:
         ([[1.0 + 1.0j]], [[1.0]], 1.0, "real numbers"),
         (np.zeros((0, 2)), np.zeros((0, 1)), 1.0, "empty"),
         (np.zeros((2, 2, 2)), np.zeros((2, 1)), 1.0, "dimensions"),
-        ([[1e200]], [[1.0]], 1.0, "rescale"),
+        ([[1e51]], [[1.0]], 1.0, "rescale"),
+        ([[1.0]], [[1e200]], 1.0, "rescale"),
+        ([[1.0]], [[1.0]], 1e-320, "between"),
+        ([[1.0]], [[1.0]], 1e300, "between"),
     ],
 )
 def test_bad_data_get_one_sentence(X, Y, gamma: float, word: str) -> None:
