@@ -6,6 +6,10 @@ infeasible and return NaN for x. It is therefore run in stretches of some hundre
 iterate of the last complete stretch is what an interrupted solve hands over, and the callback is called in between.
 """
 
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +71,25 @@ class ScsSolver:
         )
 
 
+@contextmanager
+def _c_output_to_stderr() -> Iterator[None]:
+    """SCS prints a line on the C library's stdout when it is interrupted, verbose or not; stdout belongs to results."""
+    try:
+        libc = ctypes.CDLL(None)
+        saved = os.dup(1)
+    except (OSError, TypeError):
+        # No POSIX C library, or no stdout at all: then there is nothing to protect.
+        yield
+        return
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        libc.fflush(None)
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
 @dataclass(frozen=True, eq=False)
 class _Iterate:
     """x, y, s of SCS, rows in its own order."""
@@ -118,7 +141,8 @@ class _Run:
         """One call of SCS: its information, and whether it left an iterate to go on from."""
         last = self._iterate
         start = {} if last is None else {"x": last.x, "y": last.y, "s": last.s}
-        result = workspace.solve(warm_start=last is not None, **start)
+        with _c_output_to_stderr():
+            result = workspace.solve(warm_start=last is not None, **start)
         # A stretch that failed reports −1; one that goes on counts for at least one, so that the limit is reached.
         least = 0 if result["info"]["status_val"] in FINISHED else 1
         self._iterations += max(int(result["info"]["iter"]), least)
