@@ -6,7 +6,7 @@ import numpy as np
 
 from certnet.data.csv_table import Table, read_table
 from certnet.data.dataset import DataSet, Task
-from certnet.data.numbers import parse_number
+from certnet.data.numbers import LARGEST, parse_number
 from certnet.data.targets import class_list, class_name, label_keys, one_hot
 from formulations import InputError
 from formulations._validation import FloatArray
@@ -76,6 +76,8 @@ def _numbers(table: Table, column: int) -> FloatArray:
                 f"{where} holds {cell!r} with a point where other cells of the column have a decimal comma; "
                 "use one decimal sign and no thousands separators."
             )
+        if not (abs(value) <= LARGEST):
+            raise InputError(f"{where} holds {cell}, which is beyond {LARGEST:g}; rescale the column.")
         values[index] = value
     return values
 

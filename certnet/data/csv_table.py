@@ -36,7 +36,7 @@ def read_table(path: Path) -> Table:
     records = _records(text, delimiter, path.name, skipped)
     if not records:
         raise InputError(f"{path.name} is empty; a header line and data rows are needed.")
-    header = _header(records[0][1], path.name)
+    header = _header(records[0][1], [cells for _, cells in records[1:]], path.name)
     rows = []
     for line, cells in records[1:]:
         if len(cells) > len(header) and not any(cells[len(header) :]):
@@ -94,14 +94,26 @@ def _records(text: str, delimiter: str, name: str, skipped: int) -> list[tuple[i
     return records
 
 
-def _header(cells: list[str], name: str) -> tuple[str, ...]:
+def _header(cells: list[str], rows: list[list[str]], name: str) -> tuple[str, ...]:
     while cells and not cells[-1]:
         cells = cells[:-1]
-    if all(parse_number(cell, decimal_comma=True) is not None for cell in cells):
-        raise InputError(f"{name} starts with numbers instead of column names; add a header line.")
+    if _is_data(cells, rows):
+        raise InputError(
+            f"{name} seems to have no header line, because its first line looks like data; add one with column names."
+        )
     for position, cell in enumerate(cells):
         if not cell:
             raise InputError(f"{name} has no name for column {position + 1}; name the column or delete it.")
         if cell in cells[:position]:
             raise InputError(f"{name} has two columns named {cell!r}; give every column its own name.")
     return tuple(cells)
+
+
+def _is_data(cells: list[str], rows: list[list[str]]) -> bool:
+    """Whether a first line has numbers only, or numbers and one word that comes again below in its column."""
+    words = [index for index, cell in enumerate(cells) if parse_number(cell, decimal_comma=True) is None]
+    if not words:
+        return True
+    column = words[0]
+    again = any(row[column : column + 1] == [cells[column]] for row in rows)
+    return len(words) == 1 < len(cells) and cells[column] != "" and again

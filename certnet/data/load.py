@@ -1,5 +1,6 @@
 """From a recipe to data ready for training."""
 
+import difflib
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +21,12 @@ def source_kind(source: str) -> str:
         return "builtin"
     path = Path(source)
     if not path.exists():
-        raise InputError(f"There is no file {source!r} and no built-in data set of that name ({', '.join(BUILT_IN)}).")
+        raise InputError(_absent(source))
     if path.is_dir():
         raise InputError(f"{source} is a folder; name a CSV or .npz file in it.")
     ending = path.suffix.lower()
+    if ending == ".npy":
+        raise InputError(f"{source} holds a single array; save it as .npz with X_train and Y_train (numpy.savez).")
     if ending in (".npz", ".csv", ".tsv", ".txt"):
         return "npz" if ending == ".npz" else "csv"
     try:
@@ -31,6 +34,12 @@ def source_kind(source: str) -> str:
             return "npz" if stream.read(2) == b"PK" else "csv"
     except OSError as error:
         raise _unreadable(source, error) from None
+
+
+def _absent(source: str) -> str:
+    close = difflib.get_close_matches(source.lower(), BUILT_IN, n=1)
+    advice = f"did you mean {close[0]!r}?" if close else "check the path."
+    return f"There is no file {source!r} and no built-in data set of that name ({', '.join(BUILT_IN)}); {advice}"
 
 
 def read_source(recipe: Recipe) -> DataSet:
@@ -69,19 +78,17 @@ def load(recipe: Recipe) -> Split:
     dimension = data.X.shape[1]
     offset, scale = (np.zeros(dimension), np.ones(dimension)) if recipe.raw else standardisation(data.X)
 
-    def features(X: FloatArray | None) -> FloatArray | None:
-        return X if X is None or recipe.raw else (X - offset) / scale
+    def features(X: FloatArray) -> FloatArray:
+        return X if recipe.raw else (X - offset) / scale
 
-    X_train = features(data.X)
-    assert X_train is not None
     return Split(
         name=data.name,
         task=data.task,
-        X_train=X_train,
+        X_train=features(data.X),
         Y_train=data.Y,
-        X_val=features(data.X_val),
+        X_val=None if data.X_val is None else features(data.X_val),
         Y_val=data.Y_val,
-        X_test=features(data.X_test),
+        X_test=None if data.X_test is None else features(data.X_test),
         Y_test=data.Y_test,
         classes=data.classes,
         feature_names=data.feature_names,

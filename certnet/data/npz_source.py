@@ -3,18 +3,30 @@
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from certnet.data.dataset import DataSet, Task
+from certnet.data.numbers import LARGEST
 from certnet.data.targets import Label, class_list, class_name, is_one_hot, label_keys, one_hot
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
 
 Array = NDArray[np.generic]
+_NAMED = 8
 _KEYS = ("X", "Y", "X_train", "Y_train", "X_val", "Y_val", "X_test", "Y_test")
+
+
+@dataclass(frozen=True)
+class _Archive:
+    """The file's name, the names of all its arrays, and the arrays that matter."""
+
+    file: str
+    names: tuple[str, ...]
+    arrays: Mapping[str, Array]
 
 
 def read_npz(path: Path, *, task: Task | None) -> DataSet:
@@ -27,19 +39,20 @@ def read_npz(path: Path, *, task: Task | None) -> DataSet:
         InputError: no archive, pickled objects, missing arrays, shapes that disagree, entries that are not finite.
         OSError: the file cannot be read.
     """
-    arrays = _load(path)
-    train = "_train" if "X_train" in arrays or "Y_train" in arrays else ""
-    X = _features(arrays, f"X{train}", path)
-    Y, classes, task = _training_targets(_require(arrays, f"Y{train}", path), f"{path.name}: Y{train}", task)
-    _same_rows(X, Y, f"X{train}", f"Y{train}", path)
+    archive = _load(path)
+    arrays = archive.arrays
+    train = "" if ("X" in arrays or "Y" in arrays) and not ("X_train" in arrays or "Y_train" in arrays) else "_train"
+    X = _features(archive, f"X{train}")
+    Y, classes, task = _training_targets(_require(archive, f"Y{train}"), f"{path.name}: Y{train}", task)
+    _same_rows(X, Y, f"X{train}", f"Y{train}", archive)
     extra: dict[str, FloatArray] = {}
     for part in ("val", "test"):
         if f"X_{part}" not in arrays and f"Y_{part}" not in arrays:
             continue
-        extra[f"X_{part}"] = _features(arrays, f"X_{part}", path, columns=X.shape[1])
+        extra[f"X_{part}"] = _features(archive, f"X_{part}", columns=X.shape[1])
         name = f"{path.name}: Y_{part}"
-        extra[f"Y_{part}"] = _targets(_require(arrays, f"Y_{part}", path), name, classes, Y.shape[1])
-        _same_rows(extra[f"X_{part}"], extra[f"Y_{part}"], f"X_{part}", f"Y_{part}", path)
+        extra[f"Y_{part}"] = _targets(_require(archive, f"Y_{part}"), name, classes, Y.shape[1])
+        _same_rows(extra[f"X_{part}"], extra[f"Y_{part}"], f"X_{part}", f"Y_{part}", archive)
     names = tuple(f"x{index + 1}" for index in range(X.shape[1]))
     texts = None
     if task == "classification":
@@ -47,7 +60,7 @@ def read_npz(path: Path, *, task: Task | None) -> DataSet:
     return DataSet(name=path.stem, task=task, X=X, Y=Y, classes=texts, feature_names=names, **extra)
 
 
-def _load(path: Path) -> Mapping[str, Array]:
+def _load(path: Path) -> _Archive:
     """The arrays that matter, without ever unpickling anything."""
     damaged = InputError(f"{path.name} is not a readable .npz archive; write it with numpy.savez.")
     with path.open("rb") as stream:
@@ -57,8 +70,11 @@ def _load(path: Path) -> Mapping[str, Array]:
         try:
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path.name} holds a single array; write X_train and Y_train with numpy.savez.")
-            return {key: archive[key] for key in _KEYS if key in archive.files}
+                raise InputError(
+                    f"{path.name} holds a single array; save it as .npz with X_train and Y_train (numpy.savez)."
+                )
+            found = {key: archive[key] for key in _KEYS if key in archive.files}
+            return _Archive(path.name, tuple(archive.files), found)
         except ValueError as error:
             if isinstance(error, InputError):
                 raise
@@ -72,23 +88,54 @@ def _load(path: Path) -> Mapping[str, Array]:
             raise damaged from None
 
 
-def _require(arrays: Mapping[str, Array], key: str, path: Path) -> Array:
-    if key not in arrays:
-        have = ", ".join(arrays) or "none of them"
+def _require(archive: _Archive, key: str) -> Array:
+    if key in archive.arrays:
+        return archive.arrays[key]
+    names = [*archive.names[:_NAMED], *(["…"] if len(archive.names) > _NAMED else [])]
+    have = ", ".join(names) or "no array"
+    if key.endswith(("_val", "_test")):
+        part = key[2:]
+        raise InputError(f"{archive.file} has no array {key} (it has {have}); give X_{part} and Y_{part} or neither.")
+    raise InputError(
+        f"{archive.file} has no array {key} (it has {have}); X_train and Y_train, or X and Y, are needed, "
+        "and X_val, Y_val, X_test, Y_test are optional."
+    )
+
+
+def _features(archive: _Archive, key: str, columns: int | None = None) -> FloatArray:
+    X = _matrix(f"{archive.file}: {key}", _require(archive, key))
+    if columns is not None and X.shape[1] != columns:
         raise InputError(
-            f"{path.name} has no array {key} (it has {have}); X_train and Y_train, or X and Y, are needed."
+            f"{archive.file}: {key} has {X.shape[1]} columns where the training features have {columns}; "
+            "give both the same features in the same order."
         )
-    return arrays[key]
+    return X
 
 
-def _features(arrays: Mapping[str, Array], key: str, path: Path, columns: int | None = None) -> FloatArray:
-    return as_matrix(f"{path.name}: {key}", _require(arrays, key, path), columns=columns)
+def _matrix(name: str, array: Array) -> FloatArray:
+    """A finite matrix without entries whose squares are out of range."""
+    if array.ndim in (1, 2) and array.size == 0:
+        raise InputError(f"{name} is empty (shape {array.shape}); give it at least one row and one column.")
+    if array.ndim not in (1, 2):
+        raise InputError(
+            f"{name} has {array.ndim} dimensions; reshape it to a matrix with one row for each data point."
+        )
+    matrix = as_matrix(name, array)
+    beyond = ~(np.abs(matrix) <= LARGEST)
+    if beyond.any():
+        row, column = (int(index) for index in np.argwhere(beyond)[0])
+        raise InputError(
+            f"{name} has {matrix[row, column]:g} in row {row + 1}, column {column + 1}, which is beyond {LARGEST:g}; "
+            "rescale the column."
+        )
+    return matrix
 
 
-def _same_rows(X: FloatArray, Y: FloatArray, x_name: str, y_name: str, path: Path) -> None:
+def _same_rows(X: FloatArray, Y: FloatArray, x_name: str, y_name: str, archive: _Archive) -> None:
     if len(X) != len(Y):
         raise InputError(
-            f"{path.name}: {x_name} has {len(X)} rows but {y_name} has {len(Y)}; every data point needs one target."
+            f"{archive.file}: {x_name} has {len(X)} rows but {y_name} has {len(Y)}; every data point needs one target, "
+            "so give both the same number of rows."
         )
 
 
@@ -99,7 +146,7 @@ def _training_targets(array: Array, name: str, task: Task | None) -> tuple[Float
         labels = _labels(array, name)
         classes = class_list(labels, source=name)
         return one_hot(labels, classes, source=name), classes, "classification"
-    Y = as_matrix(name, array)
+    Y = _matrix(name, array)
     if task is None:
         task = "classification" if is_one_hot(Y) else "regression"
     if task == "classification":
@@ -112,7 +159,12 @@ def _training_targets(array: Array, name: str, task: Task | None) -> tuple[Float
 
 def _targets(array: Array, name: str, classes: list[Label] | None, columns: int) -> FloatArray:
     if classes is None:
-        return as_matrix(name, array, columns=columns)
+        Y = _matrix(name, array)
+        if Y.shape[1] != columns:
+            raise InputError(
+                f"{name} has {Y.shape[1]} columns where the training targets have {columns}; give both the same ones."
+            )
+        return Y
     return one_hot(_labels(array, name), classes, source=name)
 
 

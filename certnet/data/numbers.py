@@ -2,6 +2,9 @@
 
 import re
 
+LARGEST = 1e100
+"""Largest size of an entry: squares and products of larger ones are out of range."""
+
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 

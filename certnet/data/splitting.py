@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from certnet.data.dataset import DataSet
+from certnet.data.numbers import LARGEST
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
@@ -13,6 +14,8 @@ _TRAIN, _VAL, _TEST = 0, 1, 2
 # Every five rows of a class, in shuffled order, give three to training and one each to validation and test. Training
 # comes first and never misses twice in a row, so only a class of one row can be absent from it.
 _PATTERN = np.array([_TRAIN, _VAL, _TRAIN, _TEST, _TRAIN])
+# More notes than this on small classes become one.
+_NOTES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,20 +43,26 @@ def split_rows(data: DataSet, seed: int) -> Parts:
     part[order] = np.resize(_PATTERN, len(order))
     notes = _keep_singletons(part, label, data.classes) if data.classes is not None else ()
     train, val, test = (np.flatnonzero(part == which) for which in (_TRAIN, _VAL, _TEST))
+    if not (len(val) and len(test)):
+        count = "One row is" if len(order) == 1 else f"{len(order)} rows are"
+        notes = (f"{count} too few for training, validation and test alike; add --no-split to train on all.", *notes)
     return Parts(train, val, test, notes)
 
 
 def _keep_singletons(part: IntArray, label: IntArray, classes: tuple[str, ...]) -> tuple[str, ...]:
     """Give classes of one row to training, and say which classes are absent from a part."""
-    notes = []
+    small = {}
     for index, name in enumerate(classes):
         rows = np.flatnonzero(label == index)
         if len(rows) == 1:
             part[rows] = _TRAIN
         if len(rows) > 0 and len(set(part[rows].tolist())) < 3:
-            count = "one row" if len(rows) == 1 else f"{len(rows)} rows"
-            notes.append(f"Class {name!r} has only {count}, too few for training, validation and test alike.")
-    return tuple(notes)
+            small[name] = "one row" if len(rows) == 1 else f"{len(rows)} rows"
+    few = "too few for training, validation and test alike"
+    if len(small) > _NOTES:
+        named = ", ".join(repr(name) for name in list(small)[:_NOTES])
+        return (f"{len(small)} classes have rows {few}: {named} and others.",)
+    return tuple(f"Class {name!r} has only {count}, {few}." for name, count in small.items())
 
 
 def standardisation(X: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -65,8 +74,8 @@ def standardisation(X: FloatArray) -> tuple[FloatArray, FloatArray]:
     Raises:
         InputError: entries beyond 1e100, whose squares are out of range.
     """
-    if not (float(np.abs(X).max()) <= 1e100):
-        raise InputError("A feature has an entry beyond 1e100; rescale it.")
+    if not (float(np.abs(X).max()) <= LARGEST):
+        raise InputError(f"A feature has an entry beyond {LARGEST:g}; rescale it.")
     n = len(X)
     offset, scale = np.empty(X.shape[1]), np.ones(X.shape[1])
     for column, values in enumerate(X.T):

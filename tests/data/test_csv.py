@@ -80,7 +80,10 @@ def test_cells_with_line_breaks_do_not_shift_the_line_numbers(tmp_path: Path) ->
         ("a,b,k\n1,2,x\n3,4,\n", {}, ["line 3", "no value", "'k'"]),
         ("a,a,k\n1,2,x\n3,4,y\n", {}, ["two columns named 'a'"]),
         (",a,k\n0,2,x\n1,4,y\n", {}, ["no name for column 1"]),
-        ("1,2,3\n4,5,6\n", {}, ["header"]),
+        ("1,2,3\n4,5,6\n", {}, ["no header line"]),
+        ("5.1,0.2,rose\n4.9,0.3,rose\n6.1,0.2,iris\n", {}, ["no header line"]),
+        ("a,b,k\n1,2,x\n3,-2e150,y\n", {}, ["t.csv line 3", "'b'", "-2e150", "beyond 1e+100"]),
+        ("a,y\n1,2\n3,1e101\n", {"task": "regression"}, ["line 3", "'y'", "beyond 1e+100"]),
         ("k\nx\ny\n", {}, ["only the column 'k'"]),
         ('a,k\n1,"x\n2,y\n', {}, ["line 2", "quotes"]),
         (b"a,k\n1,gr\xfcn\n2,rot\n", {}, ["not UTF-8", "line 2"]),
@@ -114,7 +117,14 @@ def test_what_python_reads_as_a_number_but_people_do_not_write() -> None:
 def test_source_must_exist_and_be_a_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no file.*iris"):
         load(Recipe(source=str(tmp_path / "absent.csv")))
+    with pytest.raises(InputError, match=r"breast_cancer.*did you mean 'iris'\?$"):
+        load(Recipe(source="irsi"))
     with pytest.raises(InputError, match="is a folder"):
         load(Recipe(source=str(tmp_path)))
     with pytest.raises(InputError, match="--target names a column of a CSV"):
         load(Recipe(source="spiral", target="x"))
+
+
+def test_wavelengths_are_good_column_names(tmp_path: Path) -> None:
+    data = read(tmp_path / "t.csv", "400.5,401.5,kind\n1,2,rose\n3,4,iris\n")
+    assert data.feature_names == ("400.5", "401.5")

@@ -57,24 +57,31 @@ def test_without_test_arrays_the_rows_are_split(tmp_path: Path) -> None:
     ("arrays", "options", "parts"),
     [
         ({"X": X}, {}, ["no array Y", "it has X"]),
-        ({"A": X}, {}, ["no array X", "none"]),
-        ({"X": X, "Y": LABELS[:5]}, {}, ["6 rows", "Y has 5"]),
+        ({"A": X}, {}, ["no array X_train", "it has A", "X_train and Y_train, or X and Y"]),
+        ({"X": X, "Y": LABELS[:5]}, {}, ["6 rows", "Y has 5", "same number of rows"]),
         ({"X": X, "Y": np.ones(6)}, {}, ["only one class", "'1'"]),
         ({"X": X, "Y": np.eye(2)[[0] * 6]}, {}, ["only one class"]),
         ({"X": np.where(X == 4, np.nan, X), "Y": LABELS}, {}, ["nan", "row 3, column 1"]),
         ({"X": X, "Y": np.where(LABELS == 1, np.inf, 1.0)}, {}, ["inf"]),
         ({"X": np.zeros((0, 2)), "Y": np.zeros(0)}, {}, ["empty"]),
-        ({"X": X[None], "Y": LABELS}, {}, ["3 dimensions"]),
+        ({"X": X[None], "Y": LABELS}, {}, ["3 dimensions", "reshape"]),
         ({"X": X.astype(complex), "Y": LABELS}, {}, ["complex"]),
         ({"X": X, "Y": np.array([{}] * 6)}, {}, ["pickled"]),
         ({"X": X, "Y": LABELS, "X_test": X, "Y_test": LABELS[:3]}, {}, ["X_test has 6", "Y_test has 3"]),
-        ({"X": X, "Y": LABELS, "X_test": X}, {}, ["no array Y_test"]),
-        ({"X": X, "Y": LABELS, "X_test": X[:, :1], "Y_test": LABELS}, {}, ["X_test", "1 columns where 2"]),
+        ({"X": X, "Y": LABELS, "X_test": X}, {}, ["no array Y_test", "it has X, Y, X_test"]),
+        (
+            {"X": X, "Y": LABELS, "X_test": X[:, :1], "Y_test": LABELS},
+            {},
+            ["X_test", "1 columns where the training features have 2"],
+        ),
         ({"X": X, "Y": LABELS, "X_test": X[:1], "Y_test": [7]}, {}, ["class '7'", "row 1"]),
         ({"X": X, "Y": X}, {"task": "classification"}, ["one-hot", "--task regression"]),
         ({"X": X, "Y": LABELS.astype(str)}, {"task": "regression"}, ["real numbers"]),
         ({"X": X, "Y": LABELS}, {"target": "a"}, ["--target"]),
-        ({"X": X * 1e120, "Y": LABELS}, {}, ["1e100"]),
+        ({"X": X * 1e120, "Y": LABELS}, {}, ["d.npz: X", "row 1, column 2", "1e+100"]),
+        ({"X": X, "Y": LABELS, "X_test": X * 1e120, "Y_test": LABELS}, {"raw": True}, ["X_test", "1e+100"]),
+        ({"X": X, "Y": X * 1e120}, {}, ["d.npz: Y", "1e+100"]),
+        ({"X": X, "Y": X + 0.5, "X_test": X, "Y_test": X[:, :1]}, {}, ["Y_test", "1 columns where", "same ones"]),
     ],
 )
 def test_bad_archives_are_named_in_one_sentence(
@@ -97,6 +104,8 @@ def test_files_that_are_no_archives(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"bad\.npz"):
             load(Recipe(source=str(bad)))
     np.save(tmp_path / "one.npy", X)
+    with pytest.raises(InputError, match=r"one\.npy.*save it as \.npz with X_train and Y_train"):
+        load(Recipe(source=str(tmp_path / "one.npy")))
     (tmp_path / "one.npy").rename(bad)
     with pytest.raises(InputError, match="single array"):
         load(Recipe(source=str(bad)))

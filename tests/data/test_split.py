@@ -61,6 +61,19 @@ def test_small_classes_are_kept_for_training_and_reported() -> None:
     ]
 
 
+def test_many_small_classes_become_one_note() -> None:
+    (note,) = split_rows(labelled([0] * 20 + [1, 2, 3, 4], 5), 0).notes
+    assert note.startswith("4 classes have rows too few")
+    assert "'1', '2', '3' and others" in note
+
+
+@pytest.mark.parametrize(("n", "start"), [(1, "One row is"), (3, "3 rows are")])
+def test_too_few_rows_are_reported(n: int, start: str) -> None:
+    parts = split_rows(replace(labelled([0] * n, 1), task="regression", classes=None), 0)
+    assert len(parts.test) == 0
+    assert parts.notes == (f"{start} too few for training, validation and test alike; add --no-split to train on all.",)
+
+
 def test_regression_is_split_60_20_20() -> None:
     data = replace(labelled([0] * 100, 1), task="regression", classes=None)
     parts = split_rows(data, 3)
