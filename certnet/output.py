@@ -5,8 +5,9 @@ import json
 import math
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,17 @@ class OutputFolder:
     created: tuple[Path, ...]
 
     @classmethod
-    def prepare(cls, path: Path) -> "OutputFolder":
+    def prepare(cls, path: Path, *, files: Sequence[str] = ()) -> "OutputFolder":
         """Make the folder and write to it once, so that a long job cannot end without a place for its results.
 
         Raises:
-            InputError: the folder cannot be made or written to.
+            InputError: the folder cannot be made or written to, or a folder in it has the name of one of ``files``.
         """
+        for name in files:
+            if (path / name).is_dir():
+                raise InputError(
+                    f"{path / name} is a folder where a file is to be written; move it or choose another --out."
+                )
         missing = []
         current = path
         while not _exists(current):
@@ -83,6 +89,27 @@ class OutputFolder:
             yield staging
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def standard_output() -> Iterator[None]:
+    """Surrounds writing to stdout and flushes it, so that its failures are told from those of files.
+
+    After a failure stdout is silent, for Python would complain once more at exit.
+
+    Raises:
+        InputError: stdout cannot be written to, for example on a full disk.
+        BrokenPipeError: whoever read it has gone.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        reason = error.strerror or error
+        raise InputError(f"The standard output cannot be written to ({reason}); send it somewhere else.") from None
 
 
 def strict_json(value: Mapping[str, Any], *, indent: int | None = 2) -> str:

@@ -1,6 +1,6 @@
 """Options and help texts. Commands are only parsed here; the work is imported when it is called."""
 
-import os
+import contextlib
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,9 +13,11 @@ import typer
 from certificates.arithmetic.matrix import Arithmetic
 from certnet import __version__
 from certnet.cli.exits import EPILOG, Exit
+from certnet.cli.limits import seconds_or_none
 from certnet.cli.report import failure
-from certnet.output import strict_json
-from formulations import CertnetError
+from certnet.cli.usage import usage_sentence
+from certnet.output import standard_output, strict_json
+from formulations import CertnetError, InputError
 
 Job = Callable[[], int]
 """A parsed command: runs it and returns the exit code."""
@@ -83,10 +85,10 @@ def _train(
     seed: Annotated[int, typer.Option(help="Seed of the split and of everything random.")] = 0,
     solver: Annotated[str, typer.Option(help="Solver of the relaxation; see certnet doctor.")] = "auto",
     time_limit: Annotated[
-        float, typer.Option(help="Seconds for the whole job; 0 for no limit. More time gives a better bound.")
+        float, typer.Option(help="Seconds for the training stages; 0 for no limit. More time gives a better bound.")
     ] = 50.0,
     tolerance: Annotated[float, typer.Option(help="Relative residual at which the solver stops.")] = 1e-5,
-    out: Annotated[Path | None, typer.Option(help="Output folder; runs/NAME by default.")] = None,
+    out: Annotated[str | None, typer.Option(metavar="FOLDER", help="Output folder; runs/NAME by default.")] = None,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table on stderr.")] = False,
 ) -> Job:
@@ -109,7 +111,7 @@ def _train(
             recipe=recipe,
             gamma=gamma,
             solver=solver,
-            time_limit=None if time_limit == 0 else time_limit,
+            time_limit=seconds_or_none(time_limit),
             tolerance=tolerance,
             out=out,
             json=json,
@@ -143,7 +145,7 @@ def _check(
     def job() -> int:
         from certnet.cli.check import CheckOptions, run_check
 
-        limit = None if time_limit == 0 else time_limit
+        limit = seconds_or_none(time_limit)
         return run_check(certificates, CheckOptions(data=data, arithmetic=arithmetic, time_limit=limit, json=json))
 
     return job
@@ -170,15 +172,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        outcome = app(arguments, prog_name="certnet", standalone_mode=False)
-        code = outcome() if callable(outcome) else int(outcome or 0)
-        sys.stdout.flush()
-        return int(code)
+        with standard_output():  # of --help and --version
+            outcome = app(arguments, prog_name="certnet", standalone_mode=False)
+        return int(outcome() if callable(outcome) else outcome or 0)
     except KeyboardInterrupt:
         return _fail("Interrupted.", Exit.INTERRUPTED, arguments)
     except BrokenPipeError:
-        # Whoever read stdout has gone; a second complaint at interpreter exit would follow without this.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.USAGE
     except CertnetError as error:
         return _fail(str(error), Exit.USAGE, arguments)
@@ -186,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}.", Exit.USAGE, arguments)
     except _UsageError as error:
-        return _fail(_usage_sentence(error), Exit.USAGE, arguments)
+        return _fail(usage_sentence(error, arguments), Exit.USAGE, arguments)
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence for users, the traceback on request
         if debug:
             traceback.print_exc()
@@ -195,16 +194,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{message}{hint}.", Exit.INTERNAL, arguments)
 
 
-def _usage_sentence(error: Exception) -> str:
-    text = str(error.format_message()) if hasattr(error, "format_message") else str(error)
-    text = " ".join(text.split())
-    return text if text.endswith((".", "?", "!")) else f"{text}."
-
-
 def _fail(message: str, code: Exit, arguments: Sequence[str]) -> int:
     sys.stderr.write(f"certnet: {' '.join(message.split())}\n")
     if "--json" in arguments:
         command = next((word for word in arguments if word in ("train", "check", "doctor")), None)
-        sys.stdout.write(strict_json(failure(command, message, code)) + "\n")
-        sys.stdout.flush()
+        # The sentence on stderr has said it; a stdout that is lost as well changes nothing.
+        with contextlib.suppress(InputError, BrokenPipeError), standard_output():
+            sys.stdout.write(strict_json(failure(command, message, code)) + "\n")
     return code

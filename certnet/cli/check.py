@@ -13,11 +13,10 @@ from certificates.container import read_certificate
 from certificates.verdict import Verdict
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.report import check_report, failure, head
-from certnet.cli.show import down, percent, up
+from certnet.cli.show import NONE, down, percent, up
 from certnet.data import Recipe, load, source_kind
-from certnet.output import strict_json
+from certnet.output import standard_output, strict_json
 from formulations import InputError, TrainingProgram
-from formulations._validation import as_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,23 +37,23 @@ def run_check(paths: Sequence[Path], options: CheckOptions) -> int:
     Raises:
         InputError: a single file that is no readable certificate, or one about other data; or a bad option.
     """
-    if options.time_limit is not None:
-        as_positive("time-limit", options.time_limit)
     if len(paths) == 1:
         found = _examine(paths[0], options)
-        _print_one(found, options)
+        with standard_output():
+            _print_one(found, options)
         return _code(found)
-    results = []
+    results: list[dict[str, Any]] = []
     for path in paths:
         try:
             results.append(_examine(path, options))
         except InputError as error:
             results.append({**failure("check", str(error), Exit.USAGE), "files": {"certificate": str(path)}})
     code = min((_code(found) for found in results), key=_SEVERITY.index)
-    if options.json:
-        sys.stdout.write(strict_json(_together(results)) + "\n")
-    else:
-        _print_table(results)
+    with standard_output():
+        if options.json:
+            sys.stdout.write(strict_json(_together(results)) + "\n")
+        else:
+            _print_table(results)
     return code
 
 
@@ -71,6 +70,11 @@ def _examine(path: Path, options: CheckOptions) -> dict[str, Any]:
         compare(certificate, options.data)
     report = check(certificate, arithmetic=options.arithmetic, time_limit=options.time_limit)
     return check_report(report, certificate, path=path, compared_with=options.data)
+
+
+def _arithmetic(found: Mapping[str, Any]) -> str:
+    """What proved the bound; a dash when no bound was proved."""
+    return found["arithmetic"] if found["lower_bound"] is not None else NONE
 
 
 def _together(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -95,7 +99,7 @@ def _print_one(found: Mapping[str, Any], options: CheckOptions) -> None:
         "lower bound": down(found["lower_bound"]),
         "objective": up(found["objective"]),
         "gap": percent(found["gap"]),
-        "arithmetic": found["arithmetic"],
+        "arithmetic": _arithmetic(found),
         "data": copy if options.data is None else f"{options.data}, equal to {copy}",
     }
     sys.stdout.writelines(f"{name:<12} {value}\n" for name, value in lines.items())
@@ -112,8 +116,8 @@ def _print_table(results: Sequence[Mapping[str, Any]]) -> None:
                 down(found["lower_bound"]),
                 up(found["objective"]),
                 percent(found["gap"]),
-                found.get("arithmetic") or "—",
-                "—" if seconds is None else f"{seconds:.2f}",
+                _arithmetic(found),
+                NONE if seconds is None else f"{seconds:.2f}",
                 found["files"]["certificate"],
             )
         )
@@ -123,7 +127,8 @@ def _print_table(results: Sequence[Mapping[str, Any]]) -> None:
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
     for found in results:
         if found["verdict"] != Verdict.PROVED:
-            sys.stdout.write(f"{found['files']['certificate']}: {found['reason']}\n")
+            name, reason = found["files"]["certificate"], found["reason"]
+            sys.stdout.write(f"{reason}\n" if Path(name).name in reason else f"{name}: {reason}\n")
 
 
 def compare(certificate: OptimalityCertificate, data: str) -> None:

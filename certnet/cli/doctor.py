@@ -7,17 +7,16 @@ from typing import Any
 from certnet.cli.exits import Exit
 from certnet.cli.report import head
 from certnet.doctor import gather
-from certnet.output import strict_json
+from certnet.output import standard_output, strict_json
 
 
 def run_doctor(*, json: bool) -> int:
     """Print the facts and return 0."""
     facts = gather()
-    if json:
-        sys.stdout.write(strict_json({**head("doctor", None, "Facts about this machine; nothing is judged."), **facts}))
-        sys.stdout.write("\n")
-    else:
-        sys.stdout.write("\n".join(lines(facts)) + "\n")
+    reason = "Facts about this machine; nothing is judged."
+    text = strict_json({**head("doctor", None, reason), **facts}) if json else "\n".join(lines(facts))
+    with standard_output():
+        sys.stdout.write(text + "\n")
     return Exit.OK
 
 

@@ -1,7 +1,7 @@
 """JSON objects of schema ``certnet/1``: report.json and every ``--json`` output."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ def training_report(
     *,
     scores: Mapping[str, Any],
     files: Mapping[str, Path],
+    notes: Sequence[str],
     seconds: float,
 ) -> dict[str, Any]:
     """The object that ``certnet train`` writes and prints."""
@@ -60,7 +61,7 @@ def training_report(
         "seconds": seconds,
         "files": {name: str(path) for name, path in files.items()},
         "versions": versions(),
-        "notes": list(split.notes),
+        "notes": list(notes),
     }
 
 

@@ -20,17 +20,25 @@ def evaluate(split: Split, U: FloatArray, V: FloatArray) -> dict[str, Any]:
         accuracy[name] = r2[name] = mean_squared_error[name] = None
         if X is None or Y is None:
             continue
-        scores = _predict(X, U, V, bias=split.recipe.bias)
-        if split.task == "classification":
-            accuracy[name] = float(np.mean(scores.argmax(axis=1) == Y.argmax(axis=1)))
-            continue
-        squares = float(np.sum((scores - Y) ** 2))
-        spread = float(np.sum((Y - Y.mean(axis=0)) ** 2))
-        mean_squared_error[name] = squares / Y.size
-        r2[name] = 1.0 - squares / spread if spread > 0 else None
+        # Rows far from the training rows may overflow; what is not finite becomes null in the report.
+        with np.errstate(all="ignore"):
+            figures = _figures(X, Y, U, V, split)
+        accuracy[name], r2[name], mean_squared_error[name] = figures
     if split.task == "classification":
         return {"accuracy": accuracy}
     return {"accuracy": accuracy, "r2": r2, "mean_squared_error": mean_squared_error}
+
+
+def _figures(
+    X: FloatArray, Y: FloatArray, U: FloatArray, V: FloatArray, split: Split
+) -> tuple[float | None, float | None, float | None]:
+    """(accuracy, R², mean squared error), None where not asked for."""
+    scores = _predict(X, U, V, bias=split.recipe.bias)
+    if split.task == "classification":
+        return float(np.mean(scores.argmax(axis=1) == Y.argmax(axis=1))), None, None
+    squares = float(np.sum((scores - Y) ** 2))
+    spread = float(np.sum((Y - Y.mean(axis=0)) ** 2))
+    return None, 1.0 - squares / spread if spread > 0 else None, squares / Y.size
 
 
 def _predict(X: FloatArray, U: FloatArray, V: FloatArray, *, bias: bool) -> FloatArray:

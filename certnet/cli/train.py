@@ -15,7 +15,7 @@ from certnet.cli.scores import evaluate
 from certnet.cli.show import Live, stderr_console, summary, training_table
 from certnet.data import Recipe, Split, load
 from certnet.network import TwoLayerNetwork
-from certnet.output import OutputFolder, json_writer, strict_json
+from certnet.output import OutputFolder, json_writer, standard_output, strict_json
 from certnet.solvers import SolveStatus, available_solvers
 from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
@@ -30,7 +30,7 @@ class TrainOptions:
     solver: str
     time_limit: float | None
     tolerance: float
-    out: Path | None
+    out: str | None
     json: bool
     quiet: bool
 
@@ -49,7 +49,7 @@ def run_train(options: TrainOptions) -> int:
     if not options.quiet:
         for note in split.notes:
             console.print(note, markup=False)
-    with _output(options.out or Path("runs") / split.name) as folder:
+    with _output(_folder(options.out, split.name)) as folder:
         with Live(console, enabled=not options.quiet) as live:
             result = job.train(
                 program,
@@ -66,6 +66,7 @@ def run_train(options: TrainOptions) -> int:
             split,
             scores=evaluate(split, result.U, result.V),
             files=files,
+            notes=_notes(result, split),
             seconds=time.perf_counter() - started,
         )
         network = _network(split, result)
@@ -78,25 +79,25 @@ def run_train(options: TrainOptions) -> int:
         )
     if not options.quiet:
         console.print(training_table(report))
-        if result.relaxation is not None and result.relaxation.status is SolveStatus.TIME_LIMIT:
-            console.print("The relaxation stopped at the time limit; more --time-limit may give a better bound.")
+        for note in _notes(result, split)[len(split.notes) :]:
+            console.print(note, markup=False)
     if result.interrupted:
         console.print("certnet: Interrupted; the best network and bound so far were written.", markup=False)
-    if options.json:
-        sys.stdout.write(strict_json(report) + "\n")
-    else:
-        sys.stdout.write("\n".join([summary(report), *map(str, files.values())]) + "\n")
+    text = strict_json(report) if options.json else "\n".join([summary(report), *map(str, files.values())])
+    with standard_output():
+        sys.stdout.write(text + "\n")
     return Exit.INTERRUPTED if result.interrupted else BY_VERDICT[result.report.verdict]
 
 
+STOPPED = "The relaxation stopped at the time limit; more --time-limit may give a better bound."
 FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
 
 
 def _check_options(options: TrainOptions) -> None:
     as_positive("gamma", options.gamma)
     as_positive("tolerance", options.tolerance)
-    if options.time_limit is not None:
-        as_positive("time-limit", options.time_limit)
+    if options.out is not None and not options.out.strip():
+        raise InputError("--out names no folder; give one, or leave --out away for runs/NAME.")
     if options.solver == "auto":
         return
     solvers = available_solvers()
@@ -105,6 +106,19 @@ def _check_options(options: TrainOptions) -> None:
     reason = solvers[options.solver]
     if reason is not None:
         raise InputError(reason)
+
+
+def _folder(out: str | None, name: str) -> Path:
+    if out is None:
+        return Path("runs") / name
+    return Path(out)
+
+
+def _notes(result: job.TrainingResult, split: Split) -> tuple[str, ...]:
+    """What the user should know of data and run."""
+    if result.relaxation is not None and result.relaxation.status is SolveStatus.TIME_LIMIT:
+        return (*split.notes, STOPPED)
+    return split.notes
 
 
 def _stored(recipe: Recipe) -> Recipe:
@@ -128,7 +142,7 @@ def _network(split: Split, result: job.TrainingResult) -> TwoLayerNetwork:
 @contextmanager
 def _output(path: Path) -> Iterator[OutputFolder]:
     """A tested output folder, removed again if it was new and nothing was written."""
-    folder = OutputFolder.prepare(path)
+    folder = OutputFolder.prepare(path, files=tuple(FILES.values()))
     try:
         yield folder
     except BaseException:

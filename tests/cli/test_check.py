@@ -111,3 +111,21 @@ def test_files_that_are_no_certificates(certnet: Call, certificate: Path, conten
         assert (outcome.json["command"], outcome.json["error"]["exit_code"]) == ("check", 2)
     else:
         assert outcome.out == ""
+
+
+def test_a_table_names_each_file_once_and_shows_no_bound_that_was_not_proved(certnet: Call, certificate: Path) -> None:
+    weak = altered(certificate, W=3 * read_certificate(certificate).W)
+    outcome = certnet("check", certificate, weak, "absent.cert")
+    assert outcome.code == 2
+    assert "inf" not in outcome.out
+    _, proved, _, unreadable, *reasons = outcome.out.splitlines()
+    assert proved.startswith("PROVED")
+    assert unreadable.split()[:6] == ["UNREADABLE", "—", "—", "—", "—", "—"]
+    assert len(reasons) == 2
+    assert [reason.count(name) for reason, name in zip(reasons, ("other.cert", "absent.cert"), strict=True)] == [1, 1]
+
+
+def test_a_choice_and_a_time_limit_that_do_not_exist(certnet: Call, certificate: Path) -> None:
+    outcome = certnet("check", certificate, "--arithmetic", "fuzzy")
+    assert outcome.err == "certnet: --arithmetic must be one of auto, exact, ball, float, not 'fuzzy'.\n"
+    assert "0 for no limit" in one_sentence(certnet("check", certificate, "--time-limit", "-1"))

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from certificates import Verdict, check, read_certificate
+from certnet.cli.train import STOPPED
 from certnet.data import Recipe, load, read_source
 from certnet.job import TrainingResult
 from certnet.network import TwoLayerNetwork
+from certnet.solvers import SolverResult, SolveStatus
 from tests.cli.support import Call, files, one_sentence, quick_train, strict
 
 RESULTS = ["network.npz", "optimality.cert", "report.json"]
@@ -205,8 +207,14 @@ BAD_OPTIONS = [
     (["--gamma", "nan"], "gamma"),
     (["--gamma", "inf"], "gamma"),
     (["--gamma", "much"], "gamma"),
-    (["--time-limit", "-1"], "time-limit"),
-    (["--time-limit", "nan"], "time-limit"),
+    (["--time-limit", "-1"], "0 for no limit, not -1"),
+    (["--time-limit", "nan"], "0 for no limit, not nan"),
+    (["--time-limit", "inf"], "0 for no limit, not inf"),
+    (["--gamma", "0,1"], "--gamma must be a number, not '0,1'; write 0.1 with a decimal point."),
+    (["--seed=x"], "--seed must be a whole number, not 'x'."),
+    (["--task", "clustering"], "--task must be one of classification, regression, not 'clustering'."),
+    (["--out", ""], "--out names no folder"),
+    (["--out", " "], "--out names no folder"),
     (["--tolerance", "-1e-3"], "tolerance"),
     (["--seed", "-1"], "seed"),
     (["--seed", "1.5"], "seed"),
@@ -278,6 +286,41 @@ def test_unusable_output_folder_is_found_before_the_work(
     assert outcome.code == 2
     assert "--out" in one_sentence(outcome)
     assert (folder / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_folder_in_the_place_of_a_result_is_found_before_the_work(
+    certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("certnet.job.train", no_work)
+    (folder / "o" / name).mkdir(parents=True)
+    outcome = certnet("train", "spiral", "--out", "o")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert f"o/{name} is a folder" in one_sentence(outcome)
+    assert files(folder) == ["o", f"o/{name}"]
+
+
+@pytest.mark.parametrize("status", [SolveStatus.TIME_LIMIT, SolveStatus.CONVERGED])
+def test_only_a_relaxation_cut_short_is_remarked_on(
+    certnet: Call, monkeypatch: pytest.MonkeyPatch, status: SolveStatus
+) -> None:
+    relaxation = SolverResult(None, None, 1.0, status, "", "test", "1", 5, 1.0)
+    monkeypatch.setattr("certnet.job.train", patched(lambda result: replace(result, relaxation=relaxation)))
+    outcome = certnet("train", "spiral", "--json")
+    cut_short = status is SolveStatus.TIME_LIMIT
+    assert outcome.json["notes"] == [STOPPED] * cut_short
+    assert (STOPPED in outcome.err) is cut_short
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("labels", [np.arange(12) % 2, np.arange(24.0).reshape(12, 2)])
+def test_rows_far_from_the_training_rows_do_not_warn(certnet: Call, labels: np.ndarray) -> None:
+    X = np.random.default_rng(0).normal(size=(12, 2))
+    np.savez("far.npz", X=X * 1e-100, Y=labels, X_test=X * 1e100 / np.abs(X).max(), Y_test=labels)
+    outcome = certnet("train", "far.npz", "--json", "--quiet")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.json.get("mean_squared_error", {"test": None})["test"] is None
 
 
 def test_read_only_output_folder_is_found_before_the_work(
