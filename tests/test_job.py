@@ -131,6 +131,25 @@ def test_ctrl_c_in_each_stage_keeps_the_best(monkeypatch: pytest.MonkeyPatch) ->
         assert_sound(result)
 
 
+def test_a_second_ctrl_c_abandons(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = TrainingProgram(rng(0).standard_normal((10, 3)), rng(1).standard_normal((10, 2)), 0.2)
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "solve", interrupt)
+    monkeypatch.setattr(job, "certify", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        certnet.train(program)
+
+
+def test_an_early_ctrl_c_leaves_a_real_network() -> None:
+    """Interrupted as soon as the rounding begins, the network is still far better than none."""
+    program = TrainingProgram(rng(0).standard_normal((40, 5)), np.eye(2)[rng(1).integers(2, size=40)], 0.05)
+    result = certnet.fit(program, time_limit=0.0)
+    assert result.objective < 0.5 * program.objective(np.zeros((5, 0)), np.zeros((2, 0)))
+
+
 def test_a_progress_callback_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C lands in the middle of the solver: its last iterate is used."""
     program = TrainingProgram(rng(0).standard_normal((12, 3)), rng(1).standard_normal((12, 2)), 0.2)

@@ -1,0 +1,47 @@
+"""The formula behind the repair, for any shift τ: h̄²(τ) bounds the true price for random data and multipliers."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from certificates.repair import _shifted_bound, project
+from formulations import RawDual, TrainingProgram, merge_rows
+from tests.strategies import SEEDS, networks, programs, rng
+
+
+@settings(max_examples=300)
+@given(programs(), SEEDS, st.floats(-6, 4))
+def test_every_shift_gives_a_bound(program: TrainingProgram, seed: int, exponent: float) -> None:
+    merged = merge_rows(program)
+    m = merged.program.space.neurons
+    if m == 0:
+        return
+    random = rng(seed)
+    W = merged.program.target + random.standard_normal(merged.program.target.shape)
+    N = random.standard_normal((2 * m, 2 * m)) * 10.0 ** random.integers(-2, 3)
+    W, N, t = project(merged.program, RawDual(W, N))
+    bound = _shifted_bound(merged.program, W, N, t)
+    tau = float(bound.values[-1]) + 10.0**exponent * max(float(np.abs(bound.values).max()), 1e-9)
+    h_squared = bound(tau)
+    A = merged.program.space.generators
+    U = np.hstack([random.standard_normal((A.shape[1], 50)), A.T, -A.T])
+    U /= np.linalg.norm(U, axis=0)
+    phi = np.vstack([np.maximum(A @ U, 0), np.maximum(-A @ U, 0)])[merged.program.feature]
+    values = np.sum(((merged.program.weight[:, None] * W).T @ phi) ** 2, axis=0)
+    assert values.max() <= h_squared * (1 + 1e-8) + 1e-12
+    if not (0 < h_squared < 1e300):
+        return
+    # Hence the lower bound of math: s⟨W,T⟩ − s²/2‖W‖² with s = min(γ/h̄, ⟨W,T⟩/‖W‖²) is below every network.
+    alignment, square = float(np.sum(W * merged.program.target)), float(np.sum(W**2))
+    s = max(min(program.gamma / np.sqrt(h_squared), alignment / square), 0.0)
+    lower = merged.program.to_original(s * alignment - 0.5 * s**2 * square)
+    best = min(program.objective(*network) for network in networks(program, seed, count=6))
+    assert lower <= best * (1 + 1e-9) + 1e-12
+
+
+def test_a_shift_below_the_spectrum_bounds_nothing() -> None:
+    merged = merge_rows(TrainingProgram(np.eye(2), np.eye(2), 1.0))
+    W, N, t = project(merged.program, RawDual(merged.program.target, np.zeros((4, 4))))
+    bound = _shifted_bound(merged.program, W, N, t)
+    assert bound(float(bound.values[-1])) == pytest.approx(np.inf)
