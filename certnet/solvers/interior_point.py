@@ -95,7 +95,7 @@ class _Measure:
 
 @dataclass(frozen=True)
 class InteriorPointSolver:
-    """Interior point for programs of up to about 150 generators.
+    """Interior point for programs of up to about 400 generators.
 
     Attributes:
         max_products: the most products that may become constraints.

@@ -7,11 +7,12 @@ from functools import cache
 import numpy as np
 import pytest
 
+from certnet.solvers._incumbent import Incumbent
 from certnet.solvers._rank_two import RankTwoMap
 from certnet.solvers.admm import AdmmSolver, _Face
 from certnet.solvers.interface import Progress, Solver, SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import LiftedProgram, LiftedSpace, TrainingProgram, presolve
+from formulations import LiftedProgram, LiftedSpace, RawDual, TrainingProgram, presolve
 
 SOLVERS: dict[str, Solver] = {"admm": AdmmSolver(), "interior-point": InteriorPointSolver()}
 TOLERANCE = {"admm": 2e-4, "interior-point": 1e-6}
@@ -246,6 +247,50 @@ def test_interior_point_starts_from_the_products_of_a_dual() -> None:
     warm = SOLVERS["interior-point"].solve(program, SolverOptions(warm_start=(None, result.dual)))
     assert warm.iterations <= result.iterations
     assert program.dual_value(warm.dual.W) == pytest.approx(program.dual_value(result.dual.W), rel=1e-5)
+
+
+def _least_eigenvalue(program: LiftedProgram, dual: RawDual) -> float:
+    slack = program.slack(dual.W, dual.N)
+    return _relative(float(np.linalg.eigvalsh(slack)[0]), slack)
+
+
+def test_interior_point_has_a_feasible_dual_at_every_moment(name: str) -> None:
+    program = _case(name).program
+    values: list[float] = []
+
+    def look(progress: Progress) -> bool:
+        dual = progress.dual()
+        assert _least_eigenvalue(program, dual) > -1e-12
+        values.append(program.dual_value(dual.W))
+        return False
+
+    SOLVERS["interior-point"].solve(program, SolverOptions(callback=look))
+    assert values[0] > 0.0
+    assert values == sorted(values)
+
+
+def test_stopping_while_products_are_predicted_leaves_a_feasible_dual() -> None:
+    program = _case("plain").program
+    result = SOLVERS["interior-point"].solve(program, SolverOptions(callback=lambda progress: True))
+    assert result.status is SolveStatus.STOPPED
+    assert result.iterations == 0
+    assert _least_eigenvalue(program, result.dual) > -1e-12
+    assert 0.0 < program.dual_value(result.dual.W) < _solved("interior-point", "plain").objective
+
+
+def test_incumbent_keeps_the_better_dual() -> None:
+    program, best = _case("plain").program, _solved("interior-point", "plain").dual
+    zero = RawDual(np.zeros_like(best.W), np.zeros_like(best.N))
+    incumbent = Incumbent(program, zero)
+    incumbent.offer_repaired(RawDual(2.0 * best.W, best.N))
+    first = incumbent.value
+    assert 0.0 < first < program.dual_value(best.W)
+    assert _least_eigenvalue(program, incumbent.dual) > -1e-12
+    incumbent.offer(best)
+    incumbent.offer(zero)
+    assert incumbent.value == program.dual_value(best.W)
+    incumbent.copy().W[:] = 0.0
+    np.testing.assert_array_equal(incumbent.dual.W, best.W)
 
 
 def test_face_projection_matches_the_dense_basis() -> None:
