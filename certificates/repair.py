@@ -28,6 +28,8 @@ _REFINEMENTS = 30
 _GROWTH = (1.03, 1.1, 1.25, 1.6, 2.5, 5.0, 12.0, 40.0)
 _SHRINKAGE = (0.97, 0.9, 0.75, 0.4, 0.0)
 _FACTOR_STEPS = 8
+_WIDEST = 1e12
+_WIDENINGS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +167,21 @@ class _FactorSearch:
         tau, h_squared = _minimise(bound, float(bound.values[-1]), spread)
         if h_squared < self.h_squared:
             self.h_squared, self.tau, self.factor = h_squared, tau, factor
+            self._bound = bound
         return h_squared
+
+    def widen(self, margin: float) -> None:
+        """Move τ away from the largest eigenvalue, where the slack is singular, as far as ``margin`` allows in h̄²."""
+        largest = float(self._bound.values[-1])
+        low, high = 1.0, _WIDEST
+        for _ in range(_WIDENINGS):
+            middle = float(np.sqrt(low * high))
+            if self._bound(largest + middle * (self.tau - largest)) <= self.h_squared * (1.0 + margin):
+                low = middle
+            else:
+                high = middle
+        self.tau = largest + low * (self.tau - largest)
+        self.h_squared *= 1.0 + margin
 
     def run(self) -> None:
         """Start at ν = 1, walk up or down while that helps, and refine between the neighbours of the best."""
@@ -208,6 +224,8 @@ def repair(program: LiftedProgram, dual: RawDual, *, margin: float = MARGIN) -> 
     with np.errstate(over="ignore", invalid="ignore"):
         search = _FactorSearch(program, W, N, t)
         search.run()
+        if np.isfinite(search.h_squared):
+            search.widen(margin)
     tau, h_squared = search.tau, search.h_squared
     if not np.isfinite(h_squared):
         return (
