@@ -7,7 +7,7 @@ from certnet.solvers.interface import Callback, Solver, SolverOptions, SolverRes
 from formulations import InputError, LiftedProgram, RawDual, RawPrimal
 
 AUTO = "auto"
-AUTO_LIMIT = 120
+AUTO_LIMIT = 200
 """Generators up to which "auto" means the interior point; beyond, ADMM."""
 
 _LOCATION = {
@@ -39,7 +39,7 @@ def available_solvers() -> dict[str, str | None]:
 
 
 def choose_solver(program: LiftedProgram) -> str:
-    """What "auto" means for a program: "interior-point" up to 120 generators, "admm" beyond."""
+    """What "auto" means for a program: "interior-point" up to 200 generators, "admm" beyond."""
     return "interior-point" if program.space.neurons <= AUTO_LIMIT else "admm"
 
 
