@@ -122,27 +122,15 @@ def _minimise(bound: Callable[[float], float], largest: float, spread: float) ->
     coarse = [at(x) for x in _GRID]
     best = int(np.argmin(coarse))
     low, high = float(_GRID[max(best - 1, 0)]), float(_GRID[min(best + 1, len(_GRID) - 1)])
-    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-    f_left, f_right = at(left), at(right)
-    for _ in range(_REFINEMENTS):
-        if f_left <= f_right:
-            high, right, f_right = right, left, f_left
-            left = high - _GOLDEN * (high - low)
-            f_left = at(left)
-        else:
-            low, left, f_left = left, right, f_right
-            right = low + _GOLDEN * (high - low)
-            f_right = at(right)
-    candidates = [(coarse[best], float(_GRID[best])), (f_left, left), (f_right, right)]
-    value, x = min(candidates)
+    value, x = min((coarse[best], float(_GRID[best])), _golden(at, low, high, _REFINEMENTS))
     return largest + spread * 10.0**x, value
 
 
-def _golden(value: Callable[[float], float], low: float, high: float) -> None:
-    """A few golden-section steps for a convex function that remembers its own best argument."""
+def _golden(value: Callable[[float], float], low: float, high: float, steps: int) -> tuple[float, float]:
+    """Golden-section search for the minimum of a convex function: (value, argument) of the better last point."""
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
     f_left, f_right = value(left), value(right)
-    for _ in range(_FACTOR_STEPS - 2):
+    for _ in range(steps):
         if f_left <= f_right:
             high, right, f_right = right, left, f_left
             left = high - _GOLDEN * (high - low)
@@ -151,6 +139,7 @@ def _golden(value: Callable[[float], float], low: float, high: float) -> None:
             low, left, f_left = left, right, f_right
             right = low + _GOLDEN * (high - low)
             f_right = value(right)
+    return min((f_left, left), (f_right, right))
 
 
 class _FactorSearch:
@@ -196,7 +185,8 @@ class _FactorSearch:
                     break
                 before, best = best, factor
             if best != 1.0:
-                _golden(self, min(before, factor), max(before, factor))
+                # The search keeps its best ν itself.
+                _golden(self, min(before, factor), max(before, factor), _FACTOR_STEPS - 2)
                 return
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError
@@ -127,3 +128,19 @@ def run_in_worker(work: Callable[[], Outcome], stop: threading.Event) -> Outcome
         except KeyboardInterrupt:
             return interrupted()
     return done[0] if done else interrupted()
+
+
+def solve_in_worker(
+    program: LiftedProgram, data: ConicData, run: Callable[[threading.Event], Outcome], *, solver: str, start: float
+) -> SolverResult:
+    """``run`` in a worker, with its outcome mapped back; ``start`` is on the clock of ``time.perf_counter``."""
+    stop = threading.Event()
+    outcome = run_in_worker(lambda: run(stop), stop)
+    return to_result(
+        program,
+        data,
+        outcome,
+        solver=solver,
+        version=package_version(solver),
+        seconds=time.perf_counter() - start,
+    )

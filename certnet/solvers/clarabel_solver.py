@@ -54,15 +54,8 @@ class ClarabelSolver:
                 "choose solver 'admm' or 'interior-point'."
             )
         data = with_outputs(program)
-        stop = threading.Event()
-        outcome = _external.run_in_worker(lambda: _run(data, options, stop), stop)
-        return _external.to_result(
-            program,
-            data,
-            outcome,
-            solver=self.name,
-            version=_external.package_version("clarabel"),
-            seconds=time.perf_counter() - start,
+        return _external.solve_in_worker(
+            program, data, lambda stop: _run(data, options, stop), solver=self.name, start=start
         )
 
 
