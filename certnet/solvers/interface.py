@@ -1,11 +1,17 @@
 """What every solver takes and gives back. Nothing in a result is a bound: repair and checker make bounds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from formulations import LiftedProgram, RawDual, RawPrimal
+
+State = Mapping[str, NDArray[Any]]
+"""Everything a native solver needs to go on bit for bit: arrays (of any shape, also ()) by name, no objects."""
 
 
 class SolveStatus(Enum):
@@ -22,7 +28,14 @@ class SolveStatus(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Progress:
-    """A look at a running solve. ``dual()`` copies the current dual iterate (costs O(N²) memory)."""
+    """A look at a running solve; nothing is copied before it is asked for.
+
+    Attributes:
+        objective: value of the primal iterate in original units; not a bound.
+        lower_bound: the best repaired bound so far in original units; -inf while there is none.
+        dual: copies the best repaired dual so far, or the current iterate of a solver that keeps none.
+        state: copies the solver's state, for ``SolverOptions.resume``; None for solvers that cannot go on exactly.
+    """
 
     iteration: int
     seconds: float
@@ -31,6 +44,8 @@ class Progress:
     dual_residual: float
     rank: int
     dual: Callable[[], RawDual]
+    lower_bound: float = -np.inf
+    state: Callable[[], State] | None = None
 
 
 Callback = Callable[[Progress], bool | None]
@@ -48,6 +63,9 @@ class SolverOptions:
         callback: see ``Callback``; solvers that cannot call back ignore it.
         warm_start: dual and primal iterates of a similar program, or None.
         seed: for solvers that draw random numbers.
+        resume: state of an earlier solve of the same program with the same options, or None. The iterates that follow
+            are those the earlier solve would have gone through. Solvers without state ignore it.
+        device: "cpu" or "cuda"; where the ADMM's matrices live. Bounds are repaired on the CPU all the same.
     """
 
     time_limit: float | None = None
@@ -56,6 +74,8 @@ class SolverOptions:
     callback: Callback | None = None
     warm_start: tuple[RawPrimal | None, RawDual | None] | None = None
     seed: int = 0
+    resume: State | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, eq=False)
