@@ -16,8 +16,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from certificates import OptimalityCertificate, certify, repair, residual_dual
+from certificates.certificate import fingerprint
 from certificates.report import CheckReport
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
+from certnet.solvers.warm_start import certified_dual, from_certificate, scaled, usable
 from certnet.training.rounding import candidates_from_moment
 from certnet.training.trainer import fit
 from formulations import InputError, MergedRows, Presolved, RawDual, TrainingProgram, merge_rows, rescale
@@ -165,7 +167,12 @@ def _require_memory(merged: MergedRows) -> None:
 
 
 def _relax(
-    presolved: Presolved, solver: str, tolerance: float, random_state: int, clock: _Clock
+    presolved: Presolved,
+    solver: str,
+    tolerance: float,
+    random_state: int,
+    clock: _Clock,
+    start: OptimalityCertificate | None,
 ) -> tuple[SolverResult, RawDual | None]:
     left = clock.left()
     tracker = _BoundTracker(presolved, clock)
@@ -175,6 +182,7 @@ def _relax(
         time_limit=None if left is None else RELAXATION_SHARE * left,
         tolerance=tolerance,
         callback=tracker,
+        warm_start=None if start is None else usable(presolved.program, from_certificate(presolved, start)),
         seed=random_state,
     )
     if result.dual is not None:
@@ -202,6 +210,7 @@ def train(
     random_state: int = 0,
     progress: Callable[[Event], None] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    start: OptimalityCertificate | None = None,
 ) -> TrainingResult:
     """Train a two-layer ReLU network through the lifted SDP and certify its distance from global optimality.
 
@@ -213,18 +222,22 @@ def train(
         random_state: seed of everything random; equal seeds give equal networks unless time cuts a stage short.
         progress: called with an ``Event`` now and then.
         provenance: JSON object that travels in the certificate; no part of the proof.
+        start: a certificate about the same X and Y, perhaps for another γ. Its neurons are candidates, its dual takes
+            part in the proof, and both are a warm start of the relaxation.
 
     Raises:
-        InputError: unknown or unavailable solver, or data too large for this machine.
+        InputError: unknown or unavailable solver, data too large for this machine, or a start about other data.
         KeyboardInterrupt: on a second Ctrl-C, while the first is being served.
     """
     clock = _Clock(time_limit, progress)
     with clock.stage("presolve"):
+        if start is not None and fingerprint(program.X, program.Y) != start.data_fingerprint:
+            raise InputError("start is a certificate about other data; give one about the same X and Y, or none.")
         merged = merge_rows(program)
         _require_memory(merged)
     threads = 1 if merged.program.space.order < SMALL_ORDER else None
     with threadpool_limits(limits=threads, user_api="blas"):
-        return _train(merged, solver, tolerance, random_state, clock, provenance or {})
+        return _train(merged, solver, tolerance, random_state, clock, provenance or {}, start)
 
 
 def _train(
@@ -234,6 +247,7 @@ def _train(
     random_state: int,
     clock: _Clock,
     provenance: Mapping[str, Any],
+    start: OptimalityCertificate | None,
 ) -> TrainingResult:
     program = merged.original
     interrupted = False
@@ -245,7 +259,7 @@ def _train(
         presolved = Presolved(merged, rescale(merged.program))
         with clock.stage("relaxation"):
             try:
-                result, dual = _relax(presolved, solver, tolerance, random_state, clock)
+                result, dual = _relax(presolved, solver, tolerance, random_state, clock, start)
                 interrupted = result.status is SolveStatus.INTERRUPTED
                 if np.isfinite(result.objective):
                     relaxed_objective = presolved.program.to_original(result.objective)
@@ -256,6 +270,8 @@ def _train(
                 interrupted = True
     if interrupted:
         clock.tell(Event("finishing after Ctrl-C; press it again to abandon", clock.seconds))
+    if start is not None:
+        candidates = start.U if candidates is None else np.hstack([start.U, candidates])
     with clock.stage("rounding"):
         fitted = fit(
             program,
@@ -268,6 +284,8 @@ def _train(
         interrupted = interrupted or fitted.interrupted
     with clock.stage("certificate"):
         duals = [residual_dual(merged, fitted.U, fitted.V)] + ([dual] if dual is not None else [])
+        if start is not None:
+            duals.append(scaled(certified_dual(merged, start), program.gamma / start.gamma))
         try:
             certificate, report = certify(merged, duals, fitted.U, fitted.V, provenance=provenance)
         except KeyboardInterrupt:

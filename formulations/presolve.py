@@ -127,6 +127,12 @@ class Rescaled:
         z: FloatArray = self._inverse @ u / np.sqrt(self.moment_scale)
         return z
 
+    def apply_v(self, v: FloatArray) -> FloatArray:
+        """Output coordinates v' of original output weights v (c, or c×m)."""
+        # The regulariser of v keeps its share of the objective: γ‖v‖² = target_norm² γ'‖v'‖².
+        scaled: FloatArray = v * np.sqrt(self.merged.gamma / self.program.gamma) / self.target_norm
+        return scaled
+
     def undo_primal(self, primal: RawPrimal) -> FloatArray:
         """The moment matrix G_uu (d×d) of the hidden weights in original coordinates."""
         N, k = self.program.space.neurons, self.program.space.dimension
@@ -197,6 +203,19 @@ class Presolved:
     def undo_dual(self, dual: RawDual) -> RawDual:
         """A solver's dual in the coordinates of ``rows.program``, where it is repaired."""
         return self.scaling.undo_dual(dual)
+
+    def apply_dual(self, dual: RawDual) -> RawDual:
+        """Inverse of ``undo_dual``: a dual of ``rows.program`` in the coordinates of ``program``."""
+        return self.scaling.apply_dual(dual)
+
+    def apply_network(self, U: FloatArray, V: FloatArray) -> RawPrimal:
+        """The face matrix Σ_j s_j s_jᵀ of a network: hidden weights U (d×m), output weights V (c×m).
+
+        Its value in ``program`` is the network's objective, except that what U has in the null space of X is free.
+        """
+        space = self.program.space
+        s = space.face(space.lift(self.scaling.apply_z(U), self.scaling.apply_v(V)))
+        return RawPrimal(s @ s.T, space.outputs)
 
 
 def presolve(original: TrainingProgram, *, whiten: bool = True) -> Presolved | None:

@@ -1,0 +1,146 @@
+"""Where a solve may start: at an earlier solution, at a network, or at the solution for a neighbouring γ.
+
+A warm start is a proposal. Whatever it holds, the bound that comes out is repaired and proved like any other; a bad one
+costs iterations alone.
+"""
+
+import numpy as np
+
+from certificates import OptimalityCertificate, residual_dual
+from certificates.repair import project
+from certnet.solvers.interface import SolverResult
+from formulations import LiftedProgram, MergedRows, Presolved, RawDual, RawPrimal
+from formulations._validation import FloatArray
+
+WarmStart = tuple[RawPrimal | None, RawDual | None]
+"""Primal and dual iterates in the coordinates of the program that is to be solved."""
+
+EXPONENT = 0.5
+"""Growth of the dual with γ that a start assumes, see ``dual_factor``."""
+
+LARGEST = 1e10
+"""Entries beyond this multiple of the program's own numbers are taken for garbage."""
+
+
+def dual_factor(gamma: float, neighbour: float) -> float:
+    """By how much W and N are expected to change from the weight decay ``neighbour`` to ``gamma``.
+
+    The optimal W is the projection of the targets onto γH, with H convex and 0 in H. Hence ‖W‖ is nondecreasing and
+    ‖W‖/γ nonincreasing in γ (Gafni, Bertsekas 1984): the factor lies between 1 and ``gamma/neighbour``. It is 1 for
+    targets that no network fits, and the ratio where networks interpolate; the square root is half way in the
+    logarithm. N follows W, for the slack is a form of degree two in (W, N, γ).
+    """
+    return float((gamma / neighbour) ** EXPONENT)
+
+
+def scaled(dual: RawDual, factor: float) -> RawDual:
+    """W and N times ``factor``."""
+    return RawDual(factor * dual.W, factor * dual.N)
+
+
+def from_result(result: SolverResult) -> WarmStart:
+    """The last iterates of an earlier solve of the same program."""
+    return result.primal, result.dual
+
+
+def from_network(presolved: Presolved, U: FloatArray, V: FloatArray) -> WarmStart:
+    """The lifted matrix of a network, and its residual as W without multipliers.
+
+    Args:
+        presolved: of the training program that is to be solved, with d features and c targets.
+        U, V: weights (d×m and c×m) in the coordinates of the training program.
+    """
+    return presolved.apply_network(U, V), presolved.apply_dual(residual_dual(presolved.rows, U, V))
+
+
+def from_neighbour(presolved: Presolved, result: SolverResult, gamma: float) -> WarmStart:
+    """The iterates for another weight decay: the primal as it is, feasible for every γ; the dual times its factor.
+
+    Args:
+        presolved: of the training program that is to be solved.
+        result: for the presolved program of the same data at the weight decay ``gamma``.
+        gamma: the neighbour's weight decay, in the units of ``presolved.rows.program.gamma``.
+    """
+    if result.dual is None:
+        return result.primal, None
+    return result.primal, scaled(result.dual, dual_factor(presolved.rows.program.gamma, gamma))
+
+
+def certified_dual(merged: MergedRows, certificate: OptimalityCertificate) -> RawDual:
+    """The dual that a certificate of the same data proves, in the coordinates of ``merged.program``.
+
+    It is feasible for the certificate's γ, and times ``γ/certificate.gamma`` for any other γ. Circuits, triangles and
+    split trees have no place in a ``RawDual``: of such a proof only W and the products of signs at its first leaf
+    are kept.
+    """
+    neurons = merged.program.space.neurons
+    proof = certificate.proof
+    own = slice(0, int(proof.pair_offset[1]))
+    pairs, values = proof.pairs[own], proof.multipliers[own]
+    plain = (pairs < 2 * neurons).all(axis=1)
+    (p, q), values = pairs[plain].T, values[plain]
+    N = np.zeros((2 * neurons, 2 * neurons))
+    N[p, q] += 0.5 * values
+    N[q, p] += 0.5 * values
+    neuron = np.arange(neurons)
+    N[neuron, neurons + neuron] = N[neurons + neuron, neuron] = 0.5 * proof.complementarity[0]
+    return RawDual(merged.merge_W(certificate.W), N / certificate.gamma)
+
+
+def from_certificate(presolved: Presolved, certificate: OptimalityCertificate) -> WarmStart:
+    """Network and dual of a certificate of the same data, perhaps at another γ.
+
+    Args:
+        presolved: of the training program that is to be solved.
+        certificate: about the same X and Y; for other data the start is merely bad.
+    """
+    merged = presolved.rows
+    factor = dual_factor(merged.program.gamma, certificate.gamma)
+    dual = presolved.apply_dual(scaled(certified_dual(merged, certificate), factor))
+    return presolved.apply_network(certificate.U, certificate.V), dual
+
+
+def usable(program: LiftedProgram, warm_start: WarmStart | None) -> WarmStart | None:
+    """What of a warm start a solver can take: parts of other shapes, not finite or absurdly large are left out.
+
+    What is left is made proper: S symmetric and positive semidefinite, N symmetric and nonnegative off the
+    complementary positions.
+
+    Returns:
+        None when nothing is left.
+    """
+    primal, dual = warm_start or (None, None)
+    primal = None if primal is None else _proper_primal(program, primal)
+    dual = None if dual is None else _proper_dual(program, dual)
+    return None if primal is None and dual is None else (primal, dual)
+
+
+def _proper_primal(program: LiftedProgram, primal: RawPrimal) -> RawPrimal | None:
+    space = program.space
+    order = space.face_order
+    fit = float(np.linalg.norm(program.target)) / float(np.linalg.norm(program.weight))
+    S = np.asarray(primal.S)
+    if primal.outputs != space.outputs or S.shape != (order, order) or not _moderate(S, LARGEST * fit):
+        return None
+    values, vectors = np.linalg.eigh(0.5 * (S + S.T))
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    return RawPrimal(root @ root.T, space.outputs)
+
+
+def _proper_dual(program: LiftedProgram, dual: RawDual) -> RawDual | None:
+    neurons = program.space.neurons
+    W, N = np.asarray(dual.W), np.asarray(dual.N)
+    if W.shape != program.target.shape or N.shape != (2 * neurons, 2 * neurons):
+        return None
+    largest = LARGEST * float(np.linalg.norm(program.target))
+    if not (_moderate(W, largest) and _moderate(N, LARGEST * program.gamma * float(np.abs(program.metric).max()))):
+        return None
+    _, products, t = project(program, RawDual(W, N))
+    neuron = np.arange(neurons)
+    products[neuron, neurons + neuron] = products[neurons + neuron, neuron] = 0.5 * t
+    return RawDual(W, products / program.gamma)
+
+
+def _moderate(matrix: FloatArray, largest: float) -> bool:
+    """True when every entry is at most ``largest`` in size; NaN fails."""
+    return bool((np.abs(matrix) <= largest).all())
