@@ -1,15 +1,13 @@
 """The main job: train through the lifted SDP, and prove how good the network is.
 
-Stages: presolve → relaxation (SDP) → rounding and polishing → certificate → independent check. Data flow one way.
-Ctrl-C or the time limit cuts a stage short; the stages after it then work with what there is, so that a network and a
-proved bound always come out.
+Stages: presolve → a first network → relaxation (SDP) → rounding and polishing → certificate → independent check. Data
+flow one way. Ctrl-C or the time limit cuts a stage short; the stages after it then work with what there is, so that a
+network and a proved bound always come out. A checkpoint lets a later call go on where the relaxation was cut short.
 """
 
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,137 +16,40 @@ from threadpoolctl import threadpool_limits
 from certificates import OptimalityCertificate, certify, repair, residual_dual
 from certificates.certificate import fingerprint
 from certificates.report import CheckReport
+from certnet._clock import Clock, Event
+from certnet._plan import Plan
+from certnet._saver import Saver
+from certnet._training_result import TrainingResult, numerical_rank
+from certnet.checkpoint import (
+    Checkpoint,
+    differences,
+    environment,
+    program_fingerprint,
+    usable_state,
+    write_checkpoint,
+)
+from certnet.device import require_device
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
+from certnet.solvers.registry import AUTO, AUTO_LIMIT, choose_solver, get_solver
 from certnet.solvers.warm_start import certified_dual, from_certificate, scaled, usable
+from certnet.training.pricing import normalised, values
 from certnet.training.rounding import candidates_from_moment
-from certnet.training.trainer import fit
+from certnet.training.trainer import FitResult, fit
 from formulations import InputError, MergedRows, Presolved, RawDual, TrainingProgram, merge_rows, rescale
 from formulations._validation import FloatArray
 
-RELAXATION_SHARE = 0.6
-"""Share of a time limit that the relaxation may use; rounding, polishing and the certificate get the rest."""
-LAST_FIT_SECONDS = 3.0
+__all__ = ["Event", "TrainingResult", "train"]
+
+LAST_FIT_SECONDS = 1.0
 """What polishing may still take after an interruption."""
 BOUND_SHARE = 0.1
-"""Share of the relaxation's time that goes into repaired bounds along the way."""
-RANK_TOLERANCE = 1e-5
-SPECTRUM_LENGTH = 20
+"""Share of the time that repairs of the running dual may take, for solvers that do not repair it themselves."""
 SAMPLES = 100
+PAYS = 1e-6
 SMALL_ORDER = 400
 """Below this order of the lifted matrix a second BLAS thread costs more than it saves, above all on a busy machine:
 random0 takes 0.9 s with one thread and 8 s with two while another process runs."""
 _BYTES_PER_ENTRY = 12 * 8
-
-
-@dataclass(frozen=True)
-class Event:
-    """A sign of life from a running job; every figure may be missing.
-
-    ``objective`` and ``lower_bound`` are the best so far in original units; ``lower_bound`` is a repaired bound.
-    """
-
-    stage: str
-    seconds: float
-    iteration: int | None = None
-    objective: float | None = None
-    lower_bound: float | None = None
-    rank: int | None = None
-    residual: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingResult:
-    """A trained network with its certificate, already re-proved by the independent checker.
-
-    Attributes:
-        program: the training problem that was solved.
-        U, V: hidden (d×m) and output (c×m) weights; with a bias its row is the last one of U.
-        certificate: proves ``report.lower_bound``.
-        report: what the checker said of the certificate.
-        relaxation: the solver's result, None if the relaxation was not reached.
-        relaxed_objective: value of the relaxation's last primal iterate in original units; not a bound.
-        rank: numerical rank of the relaxation's lifted moment matrix, with ``spectrum`` its leading eigenvalues
-            relative to the largest.
-        stages: seconds for each stage.
-        interrupted: True when Ctrl-C cut a stage short.
-    """
-
-    program: TrainingProgram
-    U: FloatArray
-    V: FloatArray
-    certificate: OptimalityCertificate
-    report: CheckReport
-    relaxation: SolverResult | None = None
-    relaxed_objective: float | None = None
-    rank: int | None = None
-    spectrum: tuple[float, ...] = ()
-    stages: Mapping[str, float] = field(default_factory=dict)
-    interrupted: bool = False
-
-
-class _Clock:
-    """Wall time, the time limit, and what each stage took."""
-
-    def __init__(self, time_limit: float | None, progress: Callable[[Event], None] | None) -> None:
-        self._start = time.perf_counter()
-        self._time_limit = time_limit
-        self._progress = progress
-        self.stages: dict[str, float] = {}
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._start
-
-    def left(self) -> float | None:
-        return None if self._time_limit is None else max(self._time_limit - self.seconds, 0.0)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        begin = self.seconds
-        self.tell(Event(name, begin))
-        try:
-            yield
-        finally:
-            self.stages[name] = self.seconds - begin
-
-    def tell(self, event: Event) -> None:
-        if self._progress is not None:
-            self._progress(event)
-
-
-class _BoundTracker:
-    """Solver callback: repairs the running dual now and then and keeps the best one."""
-
-    def __init__(self, presolved: Presolved, clock: _Clock) -> None:
-        self._presolved = presolved
-        self._clock = clock
-        self._spent = 0.0
-        self._begin = time.perf_counter()
-        self.best: RawDual | None = None
-        self.lower_bound = -np.inf
-
-    def __call__(self, progress: Progress) -> None:
-        now = time.perf_counter()
-        if self._spent <= BOUND_SHARE * (now - self._begin):
-            self.offer(progress.dual())
-            self._spent += time.perf_counter() - now
-        self._clock.tell(
-            Event(
-                "relaxation",
-                self._clock.seconds,
-                iteration=progress.iteration,
-                lower_bound=self.lower_bound if np.isfinite(self.lower_bound) else None,
-                rank=progress.rank,
-                residual=max(progress.primal_residual, progress.dual_residual),
-            )
-        )
-
-    def offer(self, dual: RawDual) -> None:
-        """Keep a dual of the presolved program if its repaired bound is the best so far."""
-        merged = self._presolved.undo_dual(dual)
-        bound = repair(self._presolved.rows.program, merged).lower_bound
-        if bound > self.lower_bound:
-            self.best, self.lower_bound = merged, bound
 
 
 def _require_memory(merged: MergedRows) -> None:
@@ -166,51 +67,19 @@ def _require_memory(merged: MergedRows) -> None:
         )
 
 
-def _relax(
-    presolved: Presolved,
-    solver: str,
-    tolerance: float,
-    random_state: int,
-    clock: _Clock,
-    start: OptimalityCertificate | None,
-) -> tuple[SolverResult, RawDual | None]:
-    left = clock.left()
-    tracker = _BoundTracker(presolved, clock)
-    result = solve(
-        presolved.program,
-        solver=solver,
-        time_limit=None if left is None else RELAXATION_SHARE * left,
-        tolerance=tolerance,
-        callback=tracker,
-        warm_start=None if start is None else usable(presolved.program, from_certificate(presolved, start)),
-        seed=random_state,
-    )
-    if result.dual is not None:
-        tracker.offer(result.dual)
-    return result, tracker.best
-
-
-def _spectrum(result: SolverResult | None) -> tuple[int | None, tuple[float, ...]]:
-    """Numerical rank and leading eigenvalues of S; G = JSJᵀ has the same rank because J is injective."""
-    if result is None or result.primal is None or not np.isfinite(result.primal.S).all():
-        return None, ()
-    values = np.linalg.eigvalsh(result.primal.S)[::-1]
-    if not (values[0] > 0):
-        return 0, ()
-    relative = values / values[0]
-    return int(np.sum(relative > RANK_TOLERANCE)), tuple(float(value) for value in relative[:SPECTRUM_LENGTH])
-
-
 def train(
     program: TrainingProgram,
     *,
-    solver: str = "auto",
+    solver: str = AUTO,
     time_limit: float | None = None,
     tolerance: float = 1e-5,
     random_state: int = 0,
     progress: Callable[[Event], None] | None = None,
     provenance: Mapping[str, Any] | None = None,
     start: OptimalityCertificate | None = None,
+    device: str = "cpu",
+    checkpoint: Path | str | Callable[[Checkpoint], None] | None = None,
+    resume: Checkpoint | None = None,
 ) -> TrainingResult:
     """Train a two-layer ReLU network through the lifted SDP and certify its distance from global optimality.
 
@@ -224,86 +93,335 @@ def train(
         provenance: JSON object that travels in the certificate; no part of the proof.
         start: a certificate about the same X and Y, perhaps for another γ. Its neurons are candidates, its dual takes
             part in the proof, and both are a warm start of the relaxation.
+        device: "cpu" or "cuda", where the ADMM computes.
+        checkpoint: a file that is written about once a minute and at the end of stages. It is removed at the end
+            unless the job was cut short. A function gets each ``certnet.checkpoint.Checkpoint`` instead; if it raises
+            OSError, the job goes on without.
+        resume: a checkpoint of the same program, from ``certnet.checkpoint.read_checkpoint``. The relaxation goes on
+            from its state, with the same iterates as if it had never stopped where software, machine and options are
+            the same. ``time_limit`` counts from now.
 
     Raises:
-        InputError: unknown or unavailable solver, data too large for this machine, or a start about other data.
+        InputError: unknown or unavailable solver or device, data too large for this machine, or a start or checkpoint
+            about other data.
         KeyboardInterrupt: on a second Ctrl-C, while the first is being served.
     """
-    clock = _Clock(time_limit, progress)
+    clock = Clock(time_limit, progress)
+    require_device(device)
+    if solver != AUTO:
+        get_solver(solver)
     with clock.stage("presolve"):
         if start is not None and fingerprint(program.X, program.Y) != start.data_fingerprint:
             raise InputError("start is a certificate about other data; give one about the same X and Y, or none.")
+        if resume is not None and program_fingerprint(program) != resume.fingerprint:
+            raise InputError("The checkpoint is about other data or another gamma; give those it was made with.")
         merged = merge_rows(program)
         _require_memory(merged)
+    choice = None
+    if solver == AUTO and merged.program.space.neurons:
+        solver, choice = _choose(merged, resume)
+        clock.note("presolve", choice)
     threads = 1 if merged.program.space.order < SMALL_ORDER else None
     with threadpool_limits(limits=threads, user_api="blas"):
-        return _train(merged, solver, tolerance, random_state, clock, provenance or {}, start)
+        begin = Checkpoint(
+            fingerprint=program_fingerprint(program),
+            stage="presolve",
+            seconds=0.0 if resume is None else resume.seconds,
+            solver=solver,
+            tolerance=tolerance,
+            random_state=random_state,
+            device=device,
+            environment=environment(),
+        )
+        saver = Saver(begin, _sink(checkpoint), clock)
+        run = _Run(merged, saver, clock, start=start, resume=resume, provenance=provenance or {}, choice=choice)
+        result = run.finish()
+    if isinstance(checkpoint, Path | str) and not result.resumable:
+        Path(checkpoint).unlink(missing_ok=True)
+    return result
 
 
-def _train(
-    merged: MergedRows,
-    solver: str,
-    tolerance: float,
-    random_state: int,
-    clock: _Clock,
-    provenance: Mapping[str, Any],
-    start: OptimalityCertificate | None,
-) -> TrainingResult:
-    program = merged.original
-    interrupted = False
-    result: SolverResult | None = None
-    dual: RawDual | None = None
-    candidates: FloatArray | None = None
-    relaxed_objective: float | None = None
-    if merged.program.space.neurons:
-        presolved = Presolved(merged, rescale(merged.program))
-        with clock.stage("relaxation"):
+def _sink(checkpoint: Path | str | Callable[[Checkpoint], None] | None) -> Callable[[Checkpoint], None] | None:
+    if isinstance(checkpoint, Path | str):
+        return lambda current: write_checkpoint(checkpoint, current)
+    return checkpoint
+
+
+def _choose(merged: MergedRows, resume: Checkpoint | None) -> tuple[str, str]:
+    """What "auto" stands for, and why."""
+    if resume is not None:
+        return resume.solver, f"auto goes on with {resume.solver}, which made the checkpoint."
+    name, n = choose_solver(merged.program), merged.program.space.neurons
+    side = "more than" if n > AUTO_LIMIT else "at most"
+    return name, f"auto chose {name}, because n = {n} distinct data directions are {side} {AUTO_LIMIT}."
+
+
+class _Run:
+    """One call of ``train`` after its arguments were checked: the best network, the duals, and how it was cut."""
+
+    def __init__(
+        self,
+        merged: MergedRows,
+        saver: Saver,
+        clock: Clock,
+        *,
+        start: OptimalityCertificate | None,
+        resume: Checkpoint | None,
+        provenance: Mapping[str, Any],
+        choice: str | None,
+    ) -> None:
+        self.merged, self.program = merged, merged.original
+        self.saver, self.clock = saver, clock
+        self.start, self.resume, self.provenance, self.choice = start, resume, provenance, choice
+        self.options = saver.current
+        self.presolved = Presolved(merged, rescale(merged.program)) if merged.program.space.neurons else None
+        self.repairing = 0.0
+        _, d, c = self.program.shape
+        self.network = _given(self.program, np.zeros((d, 0)), np.zeros((c, 0)))
+        self.lower_bound = -np.inf
+        self.best: RawDual | None = None
+        self.duals: list[RawDual] = []
+        self.interrupted = False
+        self.result: SolverResult | None = None
+        self.relaxed_objective: float | None = None
+        self.candidates: FloatArray | None = None
+        self.shown: Progress | None = None
+        self.plan = Plan(clock, saver, merged.program.space.order)
+
+    def finish(self) -> TrainingResult:
+        """All stages."""
+        self._first_network()
+        if self.presolved is not None and not self.interrupted:
+            self._relax()
+        if self.interrupted:
+            self.clock.tell("finishing after Ctrl-C; press it again to abandon")
+        self._round()
+        cut = self.interrupted or (self.result is not None and self.result.status is SolveStatus.TIME_LIMIT)
+        if cut:
+            with self.clock.stage("checkpoint"):
+                self.saver.write()
+        certificate, report = self._certify()
+        rank, spectrum = numerical_rank(self.result)
+        return TrainingResult(
+            program=self.program,
+            U=self.network.U,
+            V=self.network.V,
+            certificate=certificate,
+            report=report,
+            relaxation=self.result,
+            relaxed_objective=self.relaxed_objective,
+            rank=rank,
+            spectrum=spectrum,
+            stages=self.clock.stages,
+            interrupted=self.interrupted,
+            choice=self.choice,
+            notes=tuple(self.clock.notes),
+            resumable=cut,
+        )
+
+    def _keep(self, network: FitResult) -> None:
+        """Take a network that is at least as good, and put it into the checkpoint."""
+        if network.objective <= self.network.objective:
+            self.network = network
+            self.saver.update(U=network.U, V=network.V)
+
+    def _offer(self, dual: RawDual) -> None:
+        """Keep a dual of the merged program if its repaired bound is the best so far."""
+        bound = repair(self.merged.program, dual).lower_bound
+        if bound > self.lower_bound:
+            self.best, self.lower_bound = dual, bound
+
+    def _first_network(self) -> None:
+        """A network and a bound from its residual within seconds, so that an early Ctrl-C leaves something."""
+        limit = self.plan.first_network()
+        with self.clock.stage("first network"):
+            stored = self._stored_network()
+            if stored is None:
+                begin = self.clock.seconds
+                given = None if self.start is None else self.start.U
+                first = fit(self.program, candidates=given, random_state=self.options.random_state, time_limit=limit)
+                self.plan.overrun = max(self.clock.seconds - begin - limit, 0.0)
+                self.interrupted = first.interrupted
+                self._keep(first)
+            else:
+                self._keep(stored)
+            self.clock.tell("first network", objective=self.network.objective)
             try:
-                result, dual = _relax(presolved, solver, tolerance, random_state, clock, start)
-                interrupted = result.status is SolveStatus.INTERRUPTED
+                begin = self.clock.seconds
+                self._offer(residual_dual(self.merged, self.network.U, self.network.V))
+                self.plan.repair_seconds = self.clock.seconds - begin
+                self._resume_dual()
+            except KeyboardInterrupt:
+                if self.interrupted:
+                    raise
+                self.interrupted = True
+        self._tell("first network")
+        self.saver.stage_ends("first network")
+
+    def _stored_network(self) -> FitResult | None:
+        """The network of the checkpoint, if it has one for these data."""
+        resume = self.resume
+        if resume is None or resume.U is None or resume.V is None:
+            return None
+        _, d, c = self.program.shape
+        if len(resume.U) != d or len(resume.V) != c:
+            raise InputError("The network in the checkpoint does not fit the data; train again without it.")
+        return _given(self.program, resume.U, resume.V)
+
+    def _resume_dual(self) -> None:
+        if self.resume is None or self.presolved is None:
+            return
+        self.saver.update(state=self.resume.state, dual=self.resume.dual, lower_bound=self.resume.lower_bound)
+        if self.resume.dual is not None:
+            self._offer(self.presolved.undo_dual(self.resume.dual))
+
+    def _tell(self, stage: str, progress: Progress | None = None) -> None:
+        bound = self.lower_bound if progress is None else max(self.lower_bound, progress.lower_bound)
+        figures: dict[str, Any] = {}
+        if progress is not None:
+            residual = max(progress.primal_residual, progress.dual_residual)
+            figures = {"iteration": progress.iteration, "rank": progress.rank, "residual": residual}
+        self.clock.tell(
+            stage,
+            objective=self.network.objective,
+            lower_bound=bound if np.isfinite(bound) else None,
+            **figures,
+        )
+
+    def _watch(self, progress: Progress) -> None:
+        self.shown = progress
+        self.saver.look(progress)
+        self._repair_now_and_then(progress)
+        self._tell("relaxation", progress)
+
+    def _repair_now_and_then(self, progress: Progress) -> None:
+        """A bound for solvers that keep none themselves."""
+        begin = self.clock.seconds
+        if self.presolved is None or np.isfinite(progress.lower_bound) or self.repairing > BOUND_SHARE * begin:
+            return
+        self._offer(self.presolved.undo_dual(progress.dual()))
+        self.repairing += self.clock.seconds - begin
+
+    def _relax(self) -> None:
+        presolved = self.presolved
+        assert presolved is not None  # there are data directions
+        with self.clock.stage("relaxation"):
+            try:
+                result = self.result = self._solve(presolved)
+                self.interrupted = result.status is SolveStatus.INTERRUPTED
                 if np.isfinite(result.objective):
-                    relaxed_objective = presolved.program.to_original(result.objective)
+                    self.relaxed_objective = presolved.program.to_original(result.objective)
+                if result.dual is not None:
+                    self.duals.append(presolved.undo_dual(result.dual))
                 if result.primal is not None and np.isfinite(result.primal.S).all():
                     moment = presolved.scaling.undo_primal(result.primal)
-                    candidates = candidates_from_moment(moment, program.X, samples=SAMPLES, random_state=random_state)
+                    self.candidates = candidates_from_moment(
+                        moment, self.program.X, samples=SAMPLES, random_state=self.options.random_state
+                    )
             except KeyboardInterrupt:
-                interrupted = True
-    if interrupted:
-        clock.tell(Event("finishing after Ctrl-C; press it again to abandon", clock.seconds))
-    if start is not None:
-        candidates = start.U if candidates is None else np.hstack([start.U, candidates])
-    with clock.stage("rounding"):
-        fitted = fit(
-            program,
-            candidates=candidates,
-            random_state=random_state,
-            time_limit=LAST_FIT_SECONDS if interrupted else clock.left(),
-        )
-        if interrupted and fitted.interrupted:
-            raise KeyboardInterrupt
-        interrupted = interrupted or fitted.interrupted
-    with clock.stage("certificate"):
-        duals = [residual_dual(merged, fitted.U, fitted.V)] + ([dual] if dual is not None else [])
-        if start is not None:
-            duals.append(scaled(certified_dual(merged, start), program.gamma / start.gamma))
-        try:
-            certificate, report = certify(merged, duals, fitted.U, fitted.V, provenance=provenance)
-        except KeyboardInterrupt:
-            if interrupted:
-                raise
-            interrupted = True
-            certificate, report = certify(merged, duals, fitted.U, fitted.V, provenance=provenance)
-    rank, spectrum = _spectrum(result)
-    return TrainingResult(
-        program=program,
-        U=fitted.U,
-        V=fitted.V,
-        certificate=certificate,
-        report=report,
-        relaxation=result,
-        relaxed_objective=relaxed_objective,
-        rank=rank,
-        spectrum=spectrum,
-        stages=clock.stages,
-        interrupted=interrupted,
-    )
+                if self.interrupted:
+                    raise
+                self.interrupted = True
+                if self.shown is not None:
+                    self.duals.append(presolved.undo_dual(self.shown.dual()))
+        if not self.interrupted:
+            self.saver.stage_ends("relaxation")
+
+    def _solve(self, presolved: Presolved) -> SolverResult:
+        """The relaxation, from the checkpoint's state where there is one that the solver can use."""
+        resume, program = self.resume, presolved.program
+        warm_start = None if self.start is None else usable(program, from_certificate(presolved, self.start))
+
+        def run(**more: Any) -> SolverResult:
+            return solve(
+                program,
+                solver=self.options.solver,
+                time_limit=self.plan.relaxation(self.network),
+                tolerance=self.options.tolerance,
+                callback=self._watch,
+                seed=self.options.random_state,
+                **more,
+            )
+
+        device = {} if self.options.device == "cpu" else {"device": self.options.device}
+        if resume is None:
+            return run(warm_start=warm_start, **device)
+        state, obstacle = usable_state(resume, self.options)
+        if state is not None:
+            odd = differences(resume, self.options)
+            if odd:
+                self.clock.note("relaxation", f"The relaxation goes on, perhaps not bit for bit: {odd}.")
+            try:
+                return run(resume=state, **device)
+            except InputError as error:
+                obstacle = f"its state cannot be used ({error})"
+        dual = (None, resume.dual)
+        self.clock.note("relaxation", f"The relaxation starts anew from the checkpoint's dual, because {obstacle}.")
+        return run(warm_start=usable(program, dual) or warm_start, **device)
+
+    def _round(self) -> None:
+        """The best network that starts from the relaxation's candidates and from the first network."""
+        if self.interrupted and self.network.U.shape[1]:
+            # An interruption before the relaxation ended left no candidates that would pay for the wait.
+            limit: float | None = LAST_FIT_SECONDS if self.candidates is not None else 0.0
+        else:
+            limit = self.plan.rounding()
+        with self.clock.stage("rounding"):
+            if limit == 0.0 or self._nothing_pays():
+                return
+            fitted = fit(
+                self.program,
+                candidates=self._columns(),
+                random_state=self.options.random_state,
+                time_limit=LAST_FIT_SECONDS if self.interrupted else limit,
+            )
+            if self.interrupted and fitted.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = self.interrupted or fitted.interrupted
+            self._keep(fitted)
+        self._tell("rounding")
+        self.saver.update(stage="rounding")
+
+    def _nothing_pays(self) -> bool:
+        """True when the first fit found no direction that would lower the objective, and the candidates hold none."""
+        if not self.network.converged:
+            return False
+        if self.candidates is None:
+            return True
+        R = self.program.residual(self.network.U, self.network.V)
+        prices = values(self.program.X, R, normalised(self.candidates))
+        return bool(prices.max(initial=0.0) <= self.program.gamma * (1.0 + PAYS))
+
+    def _columns(self) -> FloatArray | None:
+        """Where the last fit starts. A first network that time cut short takes part only if time rules anyway: else
+        equal seeds would give different networks."""
+        cut = self.interrupted or (self.result is not None and self.result.status is SolveStatus.TIME_LIMIT)
+        parts = [] if self.start is None else [self.start.U]
+        if cut or self.resume is not None or not self.network.timed_out:
+            parts.append(self.network.U)
+        if self.candidates is not None:
+            parts.append(self.candidates)
+        return np.hstack(parts) if parts else None
+
+    def _certify(self) -> tuple[OptimalityCertificate, CheckReport]:
+        merged, network = self.merged, self.network
+        duals = [*self.duals]
+        if self.shown is None or not (self.shown.lower_bound >= self.lower_bound):
+            duals += [] if self.best is None else [self.best]
+        if self.start is not None:
+            duals.append(scaled(certified_dual(merged, self.start), self.program.gamma / self.start.gamma))
+        if not (self.interrupted and duals):
+            duals.insert(0, residual_dual(merged, network.U, network.V))
+        with self.clock.stage("certificate"):
+            try:
+                return certify(merged, duals, network.U, network.V, provenance=self.provenance)
+            except KeyboardInterrupt:
+                if self.interrupted:
+                    raise
+                self.interrupted = True
+                return certify(merged, duals, network.U, network.V, provenance=self.provenance)
+
+
+def _given(program: TrainingProgram, U: FloatArray, V: FloatArray) -> FitResult:
+    """A network that no fit of this run made."""
+    return FitResult(U=U, V=V, objective=program.objective(U, V))

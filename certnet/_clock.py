@@ -1,0 +1,94 @@
+"""Time as a job sees it: the limit, what each stage took, and signs of life for whoever watches."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Event:
+    """A sign of life from a running job; every figure may be missing.
+
+    Attributes:
+        stage: what runs.
+        seconds: since the job began.
+        iteration: of the relaxation's solver.
+        objective, lower_bound: the best so far in original units; ``lower_bound`` is a repaired bound.
+        rank: of the solver's iterate.
+        residual: the larger of its relative primal and dual residuals.
+        time_left: seconds until the time limit, None where there is none.
+        note: a sentence for the user.
+    """
+
+    stage: str
+    seconds: float
+    iteration: int | None = None
+    objective: float | None = None
+    lower_bound: float | None = None
+    rank: int | None = None
+    residual: float | None = None
+    time_left: float | None = None
+    note: str | None = None
+
+
+class Clock:
+    """Wall time, the time limit, the stages, and the notes made on the way."""
+
+    def __init__(self, time_limit: float | None, progress: Callable[[Event], None] | None) -> None:
+        self._start = time.perf_counter()
+        self._time_limit = time_limit
+        self._progress = progress
+        self.stages: dict[str, float] = {}
+        self.notes: list[str] = []
+
+    @property
+    def seconds(self) -> float:
+        """Time since the job began."""
+        return time.perf_counter() - self._start
+
+    def left(self) -> float | None:
+        """Seconds until the time limit, at least 0; None without a limit."""
+        return None if self._time_limit is None else max(self._time_limit - self.seconds, 0.0)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Surrounds a stage; its time is noted however it ends."""
+        begin = self.seconds
+        self.tell(name)
+        try:
+            yield
+        finally:
+            self.stages[name] = self.stages.get(name, 0.0) + self.seconds - begin
+
+    def tell(
+        self,
+        stage: str,
+        *,
+        iteration: int | None = None,
+        objective: float | None = None,
+        lower_bound: float | None = None,
+        rank: int | None = None,
+        residual: float | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Send an event, if anybody listens."""
+        if self._progress is not None:
+            self._progress(
+                Event(
+                    stage,
+                    self.seconds,
+                    iteration=iteration,
+                    objective=objective,
+                    lower_bound=lower_bound,
+                    rank=rank,
+                    residual=residual,
+                    time_left=self.left(),
+                    note=note,
+                )
+            )
+
+    def note(self, stage: str, text: str) -> None:
+        """Keep a sentence for the result, and say it at once."""
+        self.notes.append(text)
+        self.tell(stage, note=text)
