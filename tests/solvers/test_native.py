@@ -9,10 +9,10 @@ import pytest
 
 from certnet.solvers._incumbent import Incumbent
 from certnet.solvers._rank_two import RankTwoMap
-from certnet.solvers.admm import AdmmSolver, _Face
+from certnet.solvers.admm import AdmmSolver
 from certnet.solvers.interface import Progress, Solver, SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import LiftedProgram, LiftedSpace, RawDual, TrainingProgram, presolve
+from formulations import LiftedProgram, RawDual, TrainingProgram, presolve
 
 SOLVERS: dict[str, Solver] = {"admm": AdmmSolver(), "interior-point": InteriorPointSolver()}
 TOLERANCE = {"admm": 2e-4, "interior-point": 1e-6}
@@ -291,27 +291,6 @@ def test_incumbent_keeps_the_better_dual() -> None:
     assert incumbent.value == program.dual_value(best.W)
     incumbent.copy().W[:] = 0.0
     np.testing.assert_array_equal(incumbent.dual.W, best.W)
-
-
-def test_face_projection_matches_the_dense_basis() -> None:
-    program = _case("plain").program
-    rng = np.random.default_rng(0)
-    V = rng.standard_normal((program.space.order, program.space.order))
-    V += V.T
-    Q, _ = np.linalg.qr(program.space.basis)
-    values, vectors = np.linalg.eigh(Q.T @ V @ Q)
-    F = Q @ vectors * np.sqrt(np.maximum(values, 0.0))
-    plain = LiftedProgram(
-        space=LiftedSpace(program.space.generators, program.space.outputs),
-        feature=program.feature,
-        weight=program.weight,
-        target=program.target,
-        metric=np.eye(program.space.dimension),
-        gamma=program.gamma,
-    )
-    projected, rank = _Face(plain).project(V)
-    np.testing.assert_allclose(projected, F @ F.T, atol=1e-12)
-    assert rank == int((values > 0).sum())
 
 
 def test_gathered_schur_complement_matches_its_definition() -> None:

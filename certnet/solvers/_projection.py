@@ -1,0 +1,33 @@
+"""The projection of a symmetric matrix onto the positive semidefinite matrices, as a factor of the result.
+
+Which way is cheapest was measured (tests/benchmarks/projection.py). Where the positive part has low rank, as the moment
+matrix of a trained network has, only the positive eigenpairs are computed. All ways give the same projection up to
+rounding, so the fixed point of an iteration that uses them does not depend on the choice.
+"""
+
+from certnet.solvers._arrays import Array, Arrays
+
+PARTIAL_ORDER = 150
+PARTIAL_SHARE = 0.3
+"""Order from which, and rank (as a share of the order) up to which the positive eigenpairs alone are cheaper."""
+
+
+def positive_factor(layer: Arrays, X: Array, expected: int) -> Array:
+    """F (n×r) with ``F Fᵀ`` the positive semidefinite matrix nearest to X.
+
+    Args:
+        layer: the arrays of X.
+        X: (n, n), its upper triangle is read; destroyed.
+        expected: a guess of the rank r, which decides how and not what is computed.
+
+    Raises:
+        numpy.linalg.LinAlgError: X has an entry that is not finite, or the eigenvalues did not converge.
+    """
+    order = X.shape[0]
+    if layer.partial and order >= PARTIAL_ORDER and expected <= PARTIAL_SHARE * order:
+        values, vectors = layer.upper_part(X)
+    else:
+        values, vectors = layer.eigh(X)
+        positive = values > 0
+        values, vectors = values[positive], vectors[:, positive]
+    return vectors * values**0.5
