@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from certnet.job import Event, TrainingResult, train
     from certnet.network import TwoLayerNetwork
+    from certnet.path import PathResult, train_path
     from certnet.solvers import SolverResult, SolveStatus, available_solvers, solve
     from certnet.training import FitResult, fit
     from formulations import CertnetError, InputError, LiftedProgram, LiftedSpace, RawDual, TrainingProgram, presolve
@@ -34,6 +35,7 @@ _HOMES = {
     ),
     "certnet.job": ("Event", "TrainingResult", "train"),
     "certnet.network": ("TwoLayerNetwork",),
+    "certnet.path": ("PathResult", "train_path"),
     "certnet.solvers": ("SolveStatus", "SolverResult", "available_solvers", "solve"),
     "certnet.training": ("FitResult", "fit"),
     "formulations": (
@@ -59,6 +61,7 @@ __all__ = [
     "LiftedProgram",
     "LiftedSpace",
     "OptimalityCertificate",
+    "PathResult",
     "RawDual",
     "SolveStatus",
     "SolverResult",
@@ -74,6 +77,7 @@ __all__ = [
     "repair",
     "solve",
     "train",
+    "train_path",
     "write_certificate",
 ]
 

@@ -86,6 +86,7 @@ def train_path(
     random_state: int = 0,
     progress: Callable[[Event], None] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    device: str = "cpu",
     known: Mapping[float, TrainingResult] | None = None,
     finished: Callable[[TrainingResult], None] | None = None,
 ) -> PathResult:
@@ -95,7 +96,7 @@ def train_path(
         X, Y: data (n×d) and targets (n×c) as for ``TrainingProgram``; the loss is ½·sum of squares.
         gammas: positive weight decays, each once, in any order.
         bias: append a column of ones to X.
-        solver, tolerance, random_state, provenance: as for ``certnet.train``.
+        solver, tolerance, random_state, provenance, device: as for ``certnet.train``.
         time_limit: seconds for the whole path, or None. Every γ gets an equal part of what is left when its turn comes.
         progress: called with an ``Event`` now and then, whose stage names the γ; its seconds are those of that γ.
         known: results of an earlier run on the same data by γ; they are neighbours of the others and not solved again.
@@ -127,6 +128,7 @@ def train_path(
             progress=None if progress is None else _named(progress, gamma),
             provenance=provenance,
             start=_start(results, programs[gamma]),
+            device=device,
         )
         results[gamma] = result
         tell(result)
