@@ -10,7 +10,7 @@ from certnet.solvers.interface import Progress
 
 EVERY_SECONDS = 60.0
 SHARE = 0.03
-"""Share of the time that may go into copying states, and as much again into writing them."""
+"""Share of the time that may go into checkpoints while the job runs."""
 FIRST_COST = 0.05
 BYTES_PER_SECOND = 2e8
 STATE_MATRICES = 10
@@ -18,17 +18,14 @@ STATE_MATRICES = 10
 
 
 class Saver:
-    """Keeps the newest checkpoint of a job and hands it over when it is due.
-
-    The state of a solver is copied far more often than it is written, so that an interruption costs little.
-    """
+    """Keeps the newest checkpoint of a job and hands it over when it is due."""
 
     def __init__(self, first: Checkpoint, save: Callable[[Checkpoint], None] | None, clock: Clock) -> None:
         self.current = first
         self._save = save
         self._clock = clock
         self._earlier = first.seconds
-        self._copying = self._writing = 0.0
+        self._writing = 0.0
         self._cost = FIRST_COST
         self._written = clock.seconds
 
@@ -37,18 +34,19 @@ class Saver:
         self.current = replace(self.current, **changes)
 
     def look(self, progress: Progress) -> None:
-        """Take what a running solver shows, and write it now and then."""
+        """Write what a running solver shows, when that is due."""
         begin = self._clock.seconds
-        if self._save is None or self._copying > SHARE * begin:
+        if self._save is None or begin - self._written < max(EVERY_SECONDS, self._cost / SHARE):
             return
-        self.update(
-            state=None if progress.state is None else progress.state(),
-            dual=progress.dual(),
-            lower_bound=progress.lower_bound,
-        )
-        self._copying += self._clock.seconds - begin
-        if begin - self._written >= max(EVERY_SECONDS, self._cost / SHARE):
-            self.write()
+        self.take(progress)
+        self.update(dual=progress.dual(), lower_bound=progress.lower_bound)
+        self.write()
+        self._cost = self._clock.seconds - begin
+
+    def take(self, progress: Progress) -> None:
+        """Copy a solver's state, which it also gives after it has ended."""
+        if self._save is not None and progress.state is not None:
+            self.update(state=progress.state())
 
     def stage_ends(self, stage: str) -> None:
         """Write at the end of a stage, unless the job is so young that this would cost it more than its share."""

@@ -120,7 +120,7 @@ def train(
     choice = None
     if solver == AUTO and merged.program.space.neurons:
         solver, choice = _choose(merged, resume)
-        clock.note("presolve", choice)
+        clock.tell("presolve", note=choice)
     threads = 1 if merged.program.space.order < SMALL_ORDER else None
     with threadpool_limits(limits=threads, user_api="blas"):
         begin = Checkpoint(
@@ -196,11 +196,10 @@ class _Run:
         if self.interrupted:
             self.clock.tell("finishing after Ctrl-C; press it again to abandon")
         self._round()
-        cut = self.interrupted or (self.result is not None and self.result.status is SolveStatus.TIME_LIMIT)
-        if cut:
-            with self.clock.stage("checkpoint"):
-                self.saver.write()
         certificate, report = self._certify()
+        cut = self._is_cut()
+        if cut:
+            self._last_checkpoint(certificate, report.lower_bound)
         rank, spectrum = numerical_rank(self.result)
         return TrainingResult(
             program=self.program,
@@ -218,6 +217,18 @@ class _Run:
             notes=tuple(self.clock.notes),
             resumable=cut,
         )
+
+    def _is_cut(self) -> bool:
+        """True when Ctrl-C or the time limit ended the relaxation."""
+        return self.interrupted or (self.result is not None and self.result.status is SolveStatus.TIME_LIMIT)
+
+    def _last_checkpoint(self, certificate: OptimalityCertificate, lower_bound: float) -> None:
+        """Keep what was proved together with the solver's state, so that a resumed job begins with this bound."""
+        with self.clock.stage("checkpoint"):
+            if self.presolved is not None and np.isfinite(lower_bound):
+                dual = self.presolved.apply_dual(certified_dual(self.merged, certificate))
+                self.saver.update(dual=dual, lower_bound=lower_bound)
+            self.saver.write()
 
     def _keep(self, network: FitResult) -> None:
         """Take a network that is at least as good, and put it into the checkpoint."""
@@ -324,6 +335,8 @@ class _Run:
                 self.interrupted = True
                 if self.shown is not None:
                     self.duals.append(presolved.undo_dual(self.shown.dual()))
+        if self.shown is not None:
+            self.saver.take(self.shown)
         if not self.interrupted:
             self.saver.stage_ends("relaxation")
 
@@ -395,9 +408,8 @@ class _Run:
     def _columns(self) -> FloatArray | None:
         """Where the last fit starts. A first network that time cut short takes part only if time rules anyway: else
         equal seeds would give different networks."""
-        cut = self.interrupted or (self.result is not None and self.result.status is SolveStatus.TIME_LIMIT)
         parts = [] if self.start is None else [self.start.U]
-        if cut or self.resume is not None or not self.network.timed_out:
+        if self._is_cut() or self.resume is not None or not self.network.timed_out:
             parts.append(self.network.U)
         if self.candidates is not None:
             parts.append(self.candidates)

@@ -44,6 +44,13 @@ class TaskOption(StrEnum):
     REGRESSION = "regression"
 
 
+class DeviceOption(StrEnum):
+    """Where the heavy linear algebra runs."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 def _print_version(value: bool) -> None:
     if value:
         typer.echo(f"certnet {__version__}")
@@ -64,14 +71,15 @@ def _options(
 
 @app.command("train", epilog=EPILOG)
 def _train(
+    context: typer.Context,
     data: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="DATA",
             help="iris, wine, breast_cancer, digits or spiral; a CSV file with a header; or an .npz file with "
             "X_train, Y_train and optionally X_val, Y_val, X_test, Y_test.",
         ),
-    ],
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Target column of a CSV file; the last one by default.")] = None,
     task: Annotated[
         TaskOption | None, typer.Option(help="What the targets are; classes, unless an .npz holds a matrix of numbers.")
@@ -85,10 +93,15 @@ def _train(
     seed: Annotated[int, typer.Option(help="Seed of the split and of everything random.")] = 0,
     solver: Annotated[str, typer.Option(help="Solver of the relaxation; see certnet doctor.")] = "auto",
     time_limit: Annotated[
-        float, typer.Option(help="Seconds for the training stages; 0 for no limit. More time gives a better bound.")
+        float, typer.Option(help="Seconds for the whole job; 0 for no limit. More time gives a better bound.")
     ] = 50.0,
     tolerance: Annotated[float, typer.Option(help="Relative residual at which the solver stops.")] = 1e-5,
     out: Annotated[str | None, typer.Option(metavar="FOLDER", help="Output folder; runs/NAME by default.")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Go on with the job that was cut short there; takes no DATA."),
+    ] = None,
+    device: Annotated[DeviceOption, typer.Option(help="Where the ADMM computes.")] = DeviceOption.CPU,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table on stderr.")] = False,
 ) -> Job:
@@ -98,8 +111,10 @@ def _train(
         from certnet.cli.train import TrainOptions, run_train
         from certnet.data import Recipe
 
+        if data is None and resume is None:
+            raise InputError("Name the data to train on, for example: certnet train iris.")
         recipe = Recipe(
-            source=data,
+            source=data or "",
             target=target,
             task=None if task is None else task.value,
             seed=seed,
@@ -114,9 +129,14 @@ def _train(
             time_limit=seconds_or_none(time_limit),
             tolerance=tolerance,
             out=out,
+            device=device.value,
             json=json,
             quiet=quiet,
         )
+        if resume is not None:
+            from certnet.cli.resume import resumed
+
+            options = resumed(resume, options, _given(context))
         return run_train(options)
 
     return job
@@ -161,6 +181,12 @@ def _doctor(json: Json = False) -> Job:
         return run_doctor(json=json)
 
     return job
+
+
+def _given(context: typer.Context) -> frozenset[str]:
+    """Names of the parameters that stand on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

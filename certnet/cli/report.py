@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from certificates.report import CheckReport
     from certnet.data import Split
     from certnet.job import TrainingResult
-    from certnet.solvers.interface import SolverResult
 
 SCHEMA = "certnet/1"
 
@@ -41,8 +40,9 @@ def training_report(
     files: Mapping[str, Path],
     notes: Sequence[str],
     seconds: float,
+    earlier_seconds: float | None = None,
 ) -> dict[str, Any]:
-    """The object that ``certnet train`` writes and prints."""
+    """The object that ``certnet train`` writes and prints; ``earlier_seconds`` went into the runs before a resume."""
     from certnet.doctor import versions
 
     return {
@@ -54,11 +54,12 @@ def training_report(
         "width": int(result.U.shape[1]),
         "rank": result.rank,
         "spectrum": [float(value) for value in result.spectrum],
-        "relaxation": _relaxation(result.relaxation, result.relaxed_objective),
+        "relaxation": _relaxation(result),
         **scores,
         "slack_margin": finite(result.report.slack_margin),
         "stages": {name: float(value) for name, value in result.stages.items()},
         "seconds": seconds,
+        "earlier_seconds": finite(earlier_seconds),
         "files": {name: str(path) for name, path in files.items()},
         "versions": versions(),
         "notes": list(notes),
@@ -116,15 +117,17 @@ def _data(split: "Split", certificate: "OptimalityCertificate") -> dict[str, Any
     }
 
 
-def _relaxation(result: "SolverResult | None", objective: float | None) -> dict[str, Any] | None:
+def _relaxation(training: "TrainingResult") -> dict[str, Any] | None:
+    result = training.relaxation
     if result is None:
         return None
     return {
         "solver": result.solver,
+        "choice": training.choice,
         "version": result.version,
         "status": result.status.name.lower(),
         "message": result.message,
         "iterations": int(result.iterations),
-        "objective": finite(objective),
+        "objective": finite(training.relaxed_objective),
         "seconds": finite(result.seconds),
     }

@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+import time
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from types import TracebackType
@@ -10,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.status import Status
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from certnet.job import Event
 
 DIGITS = 6
 NONE = "—"
+PLAIN_SECONDS = 30.0
+"""Between two lines of progress where nobody watches."""
 
 
 def stderr_console() -> Console:
@@ -85,32 +89,77 @@ def training_table(report: Mapping[str, Any]) -> Table:
 
 
 class Live:
-    """A spinner with the latest figures of a running job; silent where nobody watches."""
+    """The latest figures of a running job: on terminals one line that is drawn anew, elsewhere a line now and then."""
 
-    def __init__(self, console: Console, *, enabled: bool) -> None:
-        watched = enabled and console.is_terminal and not console.is_dumb_terminal and not os.environ.get("NO_COLOR")
-        self._status = Status("starting", console=console) if watched else None
+    def __init__(
+        self,
+        console: Console,
+        *,
+        enabled: bool,
+        time_limit: float | None = None,
+        every: float = PLAIN_SECONDS,
+    ) -> None:
+        drawn = console.is_terminal and not console.is_dumb_terminal and not os.environ.get("NO_COLOR")
+        self._console = console if enabled else None
+        self._every, self._printed = every, time.monotonic()
+        self._progress: Progress | None = None
+        if enabled and drawn:
+            self._progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}", markup=False),
+                TimeElapsedColumn(),
+                *([] if time_limit is None else [_TimeLeft(time_limit)]),
+                TextColumn("{task.fields[figures]}", markup=False),
+                console=console,
+                transient=True,
+            )
+            self._task = self._progress.add_task("starting", total=None, figures="")
 
     def __enter__(self) -> "Live":
-        if self._status is not None:
-            self._status.start()
+        if self._progress is not None:
+            self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._status is not None:
-            self._status.stop()
+        if self._progress is not None:
+            self._progress.stop()
 
     def __call__(self, event: "Event") -> None:
         """Show an event."""
-        if self._status is not None:
-            self._status.update(escape(describe(event)))
+        if self._console is None:
+            return
+        if event.note is not None:
+            self._console.print(event.note, markup=False)
+        elif self._progress is not None:
+            self._progress.update(self._task, description=event.stage, figures=" · ".join(_figures(event)))
+        elif time.monotonic() - self._printed >= self._every:
+            self._console.print(describe(event), markup=False)
+            self._printed = time.monotonic()
+
+
+class _TimeLeft(ProgressColumn):
+    """Seconds until the time limit."""
+
+    def __init__(self, time_limit: float) -> None:
+        super().__init__()
+        self._time_limit = time_limit
+
+    def render(self, task: Task) -> Text:
+        """The text of the column."""
+        return Text(f"{max(self._time_limit - (task.elapsed or 0.0), 0.0):.0f} s left")
 
 
 def describe(event: "Event") -> str:
     """An event in one line; missing figures are left out."""
-    parts = [event.stage, f"{event.seconds:.1f} s"]
+    left = [] if event.time_left is None else [f"{event.time_left:.0f} s left"]
+    return " · ".join([event.stage, f"{event.seconds:.1f} s", *left, *_figures(event)])
+
+
+def _figures(event: "Event") -> list[str]:
+    """What is known of bound, objective and solver."""
+    parts = []
     if event.iteration is not None:
         parts.append(f"iteration {event.iteration}")
     if event.lower_bound is not None:
@@ -121,7 +170,9 @@ def describe(event: "Event") -> str:
         parts.append(f"gap {percent((event.objective - event.lower_bound) / event.objective)}")
     if event.rank is not None:
         parts.append(f"rank {event.rank}")
-    return " · ".join(parts)
+    if event.residual is not None:
+        parts.append(f"residual {event.residual:.1e}")
+    return parts
 
 
 def _rounded(value: float | None, rounding: str) -> str:

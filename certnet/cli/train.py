@@ -1,19 +1,25 @@
 """``certnet train``."""
 
+import contextlib
+import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from certificates.container import write_certificate
 from certnet import job
+from certnet.checkpoint import Checkpoint, write_checkpoint
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.report import training_report
+from certnet.cli.resume import CHECKPOINT, about, require_same_data
 from certnet.cli.scores import evaluate
 from certnet.cli.show import Live, stderr_console, summary, training_table
 from certnet.data import Recipe, Split, load
+from certnet.device import require_device
 from certnet.network import TwoLayerNetwork
 from certnet.output import OutputFolder, json_writer, standard_output, strict_json
 from certnet.solvers import SolveStatus, available_solvers
@@ -23,7 +29,14 @@ from formulations._validation import as_positive
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """The options of the command; ``out`` None stands for ``runs/<name of the data>``."""
+    """The options of the command.
+
+    Attributes:
+        recipe: how the data are made, with the source as the user wrote it.
+        source: where to read the data if that is not what ``recipe.source`` says; never shown.
+        out: output folder; None stands for ``runs/<name of the data>``.
+        resume: the checkpoint to go on from.
+    """
 
     recipe: Recipe
     gamma: float
@@ -33,6 +46,9 @@ class TrainOptions:
     out: str | None
     json: bool
     quiet: bool
+    device: str = "cpu"
+    source: str | None = None
+    resume: Checkpoint | None = None
 
 
 def run_train(options: TrainOptions) -> int:
@@ -43,31 +59,43 @@ def run_train(options: TrainOptions) -> int:
     """
     started = time.perf_counter()
     _check_options(options)
-    split = load(options.recipe)
+    split = load(replace(options.recipe, source=options.source or options.recipe.source))
+    split = replace(split, recipe=options.recipe)
     program = TrainingProgram(split.X_train, split.Y_train, options.gamma, bias=options.recipe.bias)
+    require_same_data(program, options)
     console = stderr_console()
     if not options.quiet:
         for note in split.notes:
             console.print(note, markup=False)
     with _output(_folder(options.out, split.name)) as folder:
-        with Live(console, enabled=not options.quiet) as live:
+        keeper = _Keeper(folder.path / CHECKPOINT, about(options))
+        limit = options.time_limit
+        if limit is not None:
+            # Reading the data counts as well.
+            limit = max(limit - (time.perf_counter() - started), SMALLEST_LIMIT)
+        with Live(console, enabled=not options.quiet, time_limit=limit) as live:
             result = job.train(
                 program,
                 solver=options.solver,
-                time_limit=options.time_limit,
+                time_limit=limit,
                 tolerance=options.tolerance,
                 random_state=options.recipe.seed,
                 progress=live,
                 provenance={"data": _stored(options.recipe).to_json()},
+                device=options.device,
+                checkpoint=keeper,
+                resume=options.resume,
             )
+        remarks = _remarks(result, keeper)
         files = {name: folder.path / file for name, file in FILES.items()}
         report = training_report(
             result,
             split,
             scores=evaluate(split, result.U, result.V),
             files=files,
-            notes=_notes(result, split),
+            notes=(*split.notes, *result.notes, *remarks),
             seconds=time.perf_counter() - started,
+            earlier_seconds=None if options.resume is None else options.resume.seconds,
         )
         network = _network(split, result)
         folder.write(
@@ -77,9 +105,11 @@ def run_train(options: TrainOptions) -> int:
                 FILES["report"]: json_writer(report),
             }
         )
+        if not result.resumable:
+            keeper.remove()
     if not options.quiet:
         console.print(training_table(report))
-        for note in _notes(result, split)[len(split.notes) :]:
+        for note in remarks:
             console.print(note, markup=False)
     if result.interrupted:
         console.print("certnet: Interrupted; the best network and bound so far were written.", markup=False)
@@ -90,12 +120,14 @@ def run_train(options: TrainOptions) -> int:
 
 
 STOPPED = "The relaxation stopped at the time limit; more --time-limit may give a better bound."
+SMALLEST_LIMIT = 1e-3
 FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
 
 
 def _check_options(options: TrainOptions) -> None:
     as_positive("gamma", options.gamma)
     as_positive("tolerance", options.tolerance)
+    require_device(options.device)
     if options.out is not None and not options.out.strip():
         raise InputError("--out names no folder; give one, or leave --out away for runs/NAME.")
     if options.solver == "auto":
@@ -114,11 +146,34 @@ def _folder(out: str | None, name: str) -> Path:
     return Path(out)
 
 
-def _notes(result: job.TrainingResult, split: Split) -> tuple[str, ...]:
-    """What the user should know of data and run."""
-    if result.relaxation is not None and result.relaxation.status is SolveStatus.TIME_LIMIT:
-        return (*split.notes, STOPPED)
-    return split.notes
+def _remarks(result: job.TrainingResult, keeper: "_Keeper") -> tuple[str, ...]:
+    """What the user should know of how the run ended."""
+    stopped = result.relaxation is not None and result.relaxation.status is SolveStatus.TIME_LIMIT
+    remarks = [STOPPED] if stopped else []
+    if result.resumable and keeper.written:
+        size = keeper.path.stat().st_size / 1e6
+        remarks.append(
+            f"{keeper.path} ({size:.1f} MB) keeps where it stood; go on with: "
+            f"certnet train --resume {shlex.quote(str(keeper.path.parent))} --time-limit SECONDS"
+        )
+    return tuple(remarks)
+
+
+class _Keeper:
+    """Writes the checkpoints of a job, with what the command line needs to go on."""
+
+    def __init__(self, path: Path, notes: Mapping[str, Any]) -> None:
+        self.path, self._notes = path, notes
+        self.written = False
+
+    def __call__(self, checkpoint: Checkpoint) -> None:
+        write_checkpoint(self.path, replace(checkpoint, about=self._notes))
+        self.written = True
+
+    def remove(self) -> None:
+        """Remove the file, also one of an earlier job; a file that stays in spite of this does no harm."""
+        with contextlib.suppress(OSError):
+            self.path.unlink()
 
 
 def _stored(recipe: Recipe) -> Recipe:
@@ -142,7 +197,7 @@ def _network(split: Split, result: job.TrainingResult) -> TwoLayerNetwork:
 @contextmanager
 def _output(path: Path) -> Iterator[OutputFolder]:
     """A tested output folder, removed again if it was new and nothing was written."""
-    folder = OutputFolder.prepare(path, files=tuple(FILES.values()))
+    folder = OutputFolder.prepare(path, files=(*FILES.values(), CHECKPOINT))
     try:
         yield folder
     except BaseException:

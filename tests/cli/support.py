@@ -63,6 +63,7 @@ def quick_train(
     random_state: int,
     progress: Callable[[Event], None] | None,
     provenance: Mapping[str, Any] | None,
+    **_: Any,
 ) -> TrainingResult:
     """Random hidden weights, ridge regression for the output, and the true certificate of their residual."""
     rng = np.random.default_rng(random_state)
