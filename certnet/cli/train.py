@@ -21,7 +21,7 @@ from certnet.cli.show import Live, stderr_console, summary, training_table
 from certnet.data import Recipe, Split, load
 from certnet.device import require_device
 from certnet.network import TwoLayerNetwork
-from certnet.output import OutputFolder, json_writer, standard_output, strict_json
+from certnet.output import OutputFolder, Writer, json_writer, standard_output, strict_json
 from certnet.solvers import SolveStatus, available_solvers
 from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
@@ -58,7 +58,7 @@ def run_train(options: TrainOptions) -> int:
         InputError: anything a user can put right; nothing is left in the output folder then.
     """
     started = time.perf_counter()
-    _check_options(options)
+    check_options(options)
     split = load(replace(options.recipe, source=options.source or options.recipe.source))
     split = replace(split, recipe=options.recipe)
     program = TrainingProgram(split.X_train, split.Y_train, options.gamma, bias=options.recipe.bias)
@@ -67,7 +67,7 @@ def run_train(options: TrainOptions) -> int:
     if not options.quiet:
         for note in split.notes:
             console.print(note, markup=False)
-    with _output(_folder(options.out, split.name)) as folder:
+    with _output(output_path(options.out, split.name)) as folder:
         keeper = _Keeper(folder.path / CHECKPOINT, about(options))
         limit = options.time_limit
         if limit is not None:
@@ -81,7 +81,7 @@ def run_train(options: TrainOptions) -> int:
                 tolerance=options.tolerance,
                 random_state=options.recipe.seed,
                 progress=live,
-                provenance={"data": _stored(options.recipe).to_json()},
+                provenance={"data": stored_recipe(options.recipe).to_json()},
                 device=options.device,
                 checkpoint=keeper,
                 resume=options.resume,
@@ -97,14 +97,7 @@ def run_train(options: TrainOptions) -> int:
             seconds=time.perf_counter() - started,
             earlier_seconds=None if options.resume is None else options.resume.seconds,
         )
-        network = _network(split, result)
-        folder.write(
-            {
-                FILES["network"]: network.save,
-                FILES["certificate"]: lambda path: write_certificate(path, result.certificate),
-                FILES["report"]: json_writer(report),
-            }
-        )
+        folder.write(writers(split, result, report))
         if not result.resumable:
             keeper.remove()
     if not options.quiet:
@@ -124,7 +117,12 @@ SMALLEST_LIMIT = 1e-3
 FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
 
 
-def _check_options(options: TrainOptions) -> None:
+def check_options(options: TrainOptions) -> None:
+    """Refuse options that no job can run with.
+
+    Raises:
+        InputError: naming the first of them.
+    """
     as_positive("gamma", options.gamma)
     as_positive("tolerance", options.tolerance)
     require_device(options.device)
@@ -140,7 +138,8 @@ def _check_options(options: TrainOptions) -> None:
         raise InputError(reason)
 
 
-def _folder(out: str | None, name: str) -> Path:
+def output_path(out: str | None, name: str) -> Path:
+    """The output folder for data of this name."""
     if out is None:
         return Path("runs") / name
     return Path(out)
@@ -176,9 +175,18 @@ class _Keeper:
             self.path.unlink()
 
 
-def _stored(recipe: Recipe) -> Recipe:
+def stored_recipe(recipe: Recipe) -> Recipe:
     """The recipe without the folders of the machine it was used on."""
     return Recipe(**{**recipe.to_json(), "source": Path(recipe.source).name})
+
+
+def writers(split: Split, result: job.TrainingResult, report: Mapping[str, Any]) -> dict[str, Writer]:
+    """What writes the three files of a result."""
+    return {
+        FILES["network"]: _network(split, result).save,
+        FILES["certificate"]: lambda path: write_certificate(path, result.certificate),
+        FILES["report"]: json_writer(report),
+    }
 
 
 def _network(split: Split, result: job.TrainingResult) -> TwoLayerNetwork:
