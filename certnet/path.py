@@ -21,6 +21,7 @@ from certificates import OptimalityCertificate, certify, check
 from certificates.arithmetic import Arithmetic
 from certificates.checker import network_objective
 from certnet import job
+from certnet.checkpoint import Checkpoint
 from certnet.job import Event, TrainingResult
 from certnet.solvers.warm_start import certified_dual, scaled
 from certnet.training.polish import Network, balance, polish
@@ -88,6 +89,8 @@ def train_path(
     provenance: Mapping[str, Any] | None = None,
     device: str = "cpu",
     known: Mapping[float, TrainingResult] | None = None,
+    checkpoint: Callable[[float], Callable[[Checkpoint], None]] | None = None,
+    resume: Mapping[float, Checkpoint] | None = None,
     finished: Callable[[TrainingResult], None] | None = None,
 ) -> PathResult:
     """Train and certify a network for each weight decay, from the largest to the smallest.
@@ -100,6 +103,8 @@ def train_path(
         time_limit: seconds for the whole path, or None. Every γ gets an equal part of what is left when its turn comes.
         progress: called with an ``Event`` now and then, whose stage names the γ; its seconds are those of that γ.
         known: results of an earlier run on the same data by γ; they are neighbours of the others and not solved again.
+        checkpoint: gives for each γ a function that keeps its checkpoints, as for ``certnet.train``.
+        resume: checkpoints of an earlier run by γ, from which the relaxation goes on.
         finished: called with each new result as soon as it is there, and again if another γ improves it later.
 
     Raises:
@@ -129,6 +134,8 @@ def train_path(
             provenance=provenance,
             start=_start(results, programs[gamma]),
             device=device,
+            checkpoint=None if checkpoint is None else checkpoint(gamma),
+            resume=None if resume is None else resume.get(gamma),
         )
         results[gamma] = result
         tell(result)

@@ -4,6 +4,7 @@ import contextlib
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -85,6 +86,10 @@ def _train(
         TaskOption | None, typer.Option(help="What the targets are; classes, unless an .npz holds a matrix of numbers.")
     ] = None,
     gamma: Annotated[float, typer.Option(help="Weight decay, positive.")] = 0.1,
+    gammas: Annotated[
+        str | None,
+        typer.Option(metavar="G,G,...", help="Several weight decays, each in a folder of its own, with a table."),
+    ] = None,
     bias: Annotated[bool, typer.Option("--bias", help="Give the hidden neurons a (regularised) bias.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Leave the features as they are; else standardise them.")] = False,
     no_split: Annotated[
@@ -133,6 +138,18 @@ def _train(
             json=json,
             quiet=quiet,
         )
+        if gammas is not None:
+            from certnet.cli.path import PathOptions, parse_gammas, run_path
+
+            if "gamma" in _given(context):
+                raise InputError("--gamma and --gammas exclude each other; give one of them.")
+            if data is None:
+                raise InputError("--gammas needs DATA also with --resume, which then keeps what is finished there.")
+            if resume is not None:
+                if out is not None and Path(out).resolve() != Path(resume).resolve():
+                    raise InputError("--out and --resume name different folders; give one of them.")
+                options = replace(options, out=resume)
+            return run_path(PathOptions(train=options, gammas=parse_gammas(gammas), resume=resume is not None))
         if resume is not None:
             from certnet.cli.resume import resumed
 

@@ -68,7 +68,7 @@ def run_train(options: TrainOptions) -> int:
         for note in split.notes:
             console.print(note, markup=False)
     with _output(output_path(options.out, split.name)) as folder:
-        keeper = _Keeper(folder.path / CHECKPOINT, about(options))
+        keeper = Keeper(folder.path / CHECKPOINT, about(options))
         limit = options.time_limit
         if limit is not None:
             # Reading the data counts as well.
@@ -145,7 +145,7 @@ def output_path(out: str | None, name: str) -> Path:
     return Path(out)
 
 
-def _remarks(result: job.TrainingResult, keeper: "_Keeper") -> tuple[str, ...]:
+def _remarks(result: job.TrainingResult, keeper: "Keeper") -> tuple[str, ...]:
     """What the user should know of how the run ended."""
     stopped = result.relaxation is not None and result.relaxation.status is SolveStatus.TIME_LIMIT
     remarks = [STOPPED] if stopped else []
@@ -158,7 +158,7 @@ def _remarks(result: job.TrainingResult, keeper: "_Keeper") -> tuple[str, ...]:
     return tuple(remarks)
 
 
-class _Keeper:
+class Keeper:
     """Writes the checkpoints of a job, with what the command line needs to go on."""
 
     def __init__(self, path: Path, notes: Mapping[str, Any]) -> None:
