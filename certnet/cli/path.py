@@ -1,0 +1,309 @@
+"""``certnet train --gammas``: a folder for each weight decay, and a table of all of them."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from certificates import Verdict, check, read_certificate
+from certificates.arithmetic import Arithmetic
+from certificates.certificate import fingerprint
+from certnet.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
+from certnet.cli.exits import BY_VERDICT, Exit
+from certnet.cli.report import head, training_report
+from certnet.cli.resume import CHECKPOINT, about
+from certnet.cli.scores import evaluate
+from certnet.cli.show import NONE, Live, down, percent, stderr_console, summary, up
+from certnet.cli.train import FILES, STOPPED, Keeper, TrainOptions, check_options, output_path, stored_recipe, writers
+from certnet.data import Split, load
+from certnet.doctor import versions
+from certnet.job import TrainingResult
+from certnet.output import OutputFolder, json_writer, standard_output, strict_json
+from certnet.path import PathResult, distinct_gammas, train_path
+from certnet.solvers import SolveStatus
+from formulations import InputError, TrainingProgram
+
+TABLE = "path.json"
+_SEVERITY = (Verdict.REFUTED, Verdict.UNKNOWN, Verdict.PROVED)
+_KEPT = ("rank", "spectrum", "relaxation", "stages", "seconds")
+"""Fields of a stored report that its certificate cannot give again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathOptions:
+    """The options of the command; ``train.gamma`` is not used.
+
+    Attributes:
+        gammas: the weight decays, in the order of the command line.
+        resume: keep what is finished in the output folder.
+    """
+
+    train: TrainOptions
+    gammas: tuple[float, ...]
+    resume: bool = False
+
+
+def parse_gammas(text: str) -> tuple[float, ...]:
+    """The weight decays of ``--gammas 1,0.3,0.1``.
+
+    Raises:
+        InputError: no positive finite numbers, or one of them twice.
+    """
+    values = []
+    for word in text.split(","):
+        try:
+            value = float(word)
+        except ValueError:
+            value = math.nan
+        if not (value > 0 and math.isfinite(value)):
+            raise InputError(
+                f"--gammas must be positive numbers with commas between them, such as 1,0.3,0.1, not {word.strip()!r}."
+            )
+        values.append(value)
+    try:
+        return distinct_gammas(values)
+    except InputError as error:
+        raise InputError(f"--{error}") from None
+
+
+def folder_name(gamma: float) -> str:
+    """Name of the folder of one γ: the shortest decimal number that reads back as γ, so that no two collide."""
+    return f"gamma_{repr(gamma).removesuffix('.0')}"
+
+
+def run_path(options: PathOptions) -> int:
+    """Train for every γ, write folders and table, print, and return the exit code of the worst verdict.
+
+    Raises:
+        InputError: anything a user can put right; nothing is left in the output folder then.
+    """
+    job = _Job(options)
+    try:
+        found = job.run()
+        report = job.report(found)
+        job.out.write({TABLE: json_writer(report)})
+    finally:
+        job.clean()
+    job.show(report)
+    if found.interrupted:
+        return Exit.INTERRUPTED
+    return BY_VERDICT[Verdict(report["verdict"])]
+
+
+class _Job:
+    """One call of the command: the output folders and the report of each γ so far."""
+
+    def __init__(self, options: PathOptions) -> None:
+        self.started = time.perf_counter()
+        self.options, self.train = options, options.train
+        check_options(replace(self.train, gamma=options.gammas[0]))
+        self.split: Split = load(self.train.recipe)
+        self.programs = {
+            gamma: TrainingProgram(self.split.X_train, self.split.Y_train, gamma, bias=self.train.recipe.bias)
+            for gamma in options.gammas
+        }
+        self.console = stderr_console()
+        self.reports: dict[float, dict[str, Any]] = {}
+        self.keepers: dict[float, Keeper] = {}
+        self.out = OutputFolder.prepare(output_path(self.train.out, self.split.name), files=(TABLE,))
+        self.folders: dict[float, OutputFolder] = {}
+        try:
+            for gamma in options.gammas:
+                path = self.out.path / folder_name(gamma)
+                self.folders[gamma] = OutputFolder.prepare(path, files=(*FILES.values(), CHECKPOINT))
+        except BaseException:
+            self.clean()
+            raise
+
+    def clean(self) -> None:
+        """Remove the folders that were made and hold nothing."""
+        for folder in (*self.folders.values(), self.out):
+            folder.discard()
+
+    def run(self) -> PathResult:
+        """Train along the path; every result is on the disk as soon as it is there."""
+        if not self.train.quiet:
+            for note in self.split.notes:
+                self.console.print(note, markup=False)
+        known = self._finished() if self.options.resume else {}
+        resume = self._checkpoints(known) if self.options.resume else {}
+        recipe = self.train.recipe
+        limit = self.train.time_limit
+        if limit is not None:
+            limit = max(limit - (time.perf_counter() - self.started), 1e-3)
+        with Live(self.console, enabled=not self.train.quiet, time_limit=limit) as live:
+            return train_path(
+                self.split.X_train,
+                self.split.Y_train,
+                gammas=self.options.gammas,
+                bias=recipe.bias,
+                solver=self.train.solver,
+                time_limit=limit,
+                tolerance=self.train.tolerance,
+                random_state=recipe.seed,
+                progress=live,
+                provenance={"data": stored_recipe(recipe).to_json()},
+                device=self.train.device,
+                known=known,
+                checkpoint=self._keeper,
+                resume=resume,
+                finished=self._write,
+            )
+
+    def _keeper(self, gamma: float) -> Keeper:
+        path = self.folders[gamma].path / CHECKPOINT
+        keeper = self.keepers[gamma] = Keeper(path, about(replace(self.train, gamma=gamma)))
+        return keeper
+
+    def _write(self, result: TrainingResult) -> None:
+        gamma = result.program.gamma
+        folder = self.folders[gamma]
+        stopped = result.relaxation is not None and result.relaxation.status is SolveStatus.TIME_LIMIT
+        report = training_report(
+            result,
+            self.split,
+            scores=evaluate(self.split, result.U, result.V),
+            files={name: folder.path / file for name, file in FILES.items()},
+            notes=(*self.split.notes, *result.notes, *([STOPPED] if stopped else [])),
+            seconds=float(sum(result.stages.values())),
+        )
+        if result.relaxation is None and gamma in self.reports:
+            report |= {name: self.reports[gamma].get(name) for name in _KEPT}
+        self.reports[gamma] = report
+        folder.write(writers(self.split, result, report))
+        if not result.interrupted and gamma in self.keepers:
+            self.keepers[gamma].remove()
+
+    def _finished(self) -> dict[float, TrainingResult]:
+        """Results of an earlier run with the same recipe that need not be computed again; each is proved anew."""
+        results = {}
+        for gamma, program in self.programs.items():
+            found = self._read(self.folders[gamma].path, program)
+            if found is not None:
+                results[gamma], self.reports[gamma] = found
+                if not self.train.quiet:
+                    self.console.print(f"γ = {gamma:g} is finished; its certificate was proved again.", markup=False)
+        return results
+
+    def _read(self, folder: Path, program: TrainingProgram) -> tuple[TrainingResult, dict[str, Any]] | None:
+        """A finished result and its report, or None when anything about them does not fit."""
+        try:
+            report = json.loads((folder / FILES["report"]).read_text(encoding="utf-8"))
+            certificate = read_certificate(folder / FILES["certificate"])
+        except (OSError, ValueError, RecursionError, InputError):
+            return None
+        if not isinstance(report, dict) or not (folder / FILES["network"]).is_file():
+            return None
+        same = (
+            report.get("command") == "train"
+            and report.get("interrupted") is False
+            and report.get("gamma") == certificate.gamma == program.gamma
+            and certificate.data_fingerprint == fingerprint(program.X, program.Y)
+            and certificate.bias == program.bias
+            and certificate.provenance.get("data") == stored_recipe(self.train.recipe).to_json()
+        )
+        if not same:
+            return None
+        proof = check(certificate, arithmetic=Arithmetic.FLOAT)
+        if proof.verdict is not Verdict.PROVED:
+            return None
+        # Figures are shown only where the checker has confirmed them; the rest of a stored report is information.
+        report |= head("train", proof, proof.reason) | evaluate(self.split, certificate.U, certificate.V)
+        report["width"] = int(certificate.U.shape[1])
+        return TrainingResult(program, certificate.U, certificate.V, certificate, proof), report
+
+    def _checkpoints(self, known: Mapping[float, TrainingResult]) -> dict[float, Checkpoint]:
+        found = {}
+        for gamma, program in self.programs.items():
+            path = self.folders[gamma].path / CHECKPOINT
+            if gamma in known or not path.is_file():
+                continue
+            checkpoint = read_checkpoint(path)
+            if checkpoint.fingerprint == program_fingerprint(program):
+                found[gamma] = checkpoint
+        return found
+
+    def report(self, found: PathResult) -> dict[str, Any]:
+        """The object of path.json: a row for each γ that has a result."""
+        rows = [self._row(gamma) for gamma in found.gammas if gamma in self.reports]
+        best = _best(rows)
+        for row in rows:
+            row["best"] = best is not None and row["gamma"] == best["gamma"]
+        worst = min((row["verdict"] for row in rows), key=lambda verdict: _SEVERITY.index(Verdict(verdict)))
+        proved = sum(row["verdict"] == Verdict.PROVED for row in rows)
+        missing = f"; missing: {', '.join(f'{gamma:g}' for gamma in found.missing)}" if found.missing else ""
+        return {
+            **head("train", None, f"{proved} of {len(found.gammas)} weight decays are proved{missing}"),
+            "verdict": worst,
+            "interrupted": found.interrupted,
+            "gammas": list(found.gammas),
+            "missing": list(found.missing),
+            "best": best,
+            "results": rows,
+            "seconds": time.perf_counter() - self.started,
+            "files": {"table": str(self.out.path / TABLE)},
+            "versions": versions(),
+            "notes": list(self.split.notes),
+        }
+
+    def _row(self, gamma: float) -> dict[str, Any]:
+        report = self.reports[gamma]
+        names = ("gamma", "verdict", "reason", "objective", "lower_bound", "gap", "interrupted", "rank", "width")
+        row: dict[str, Any] = {name: report.get(name) for name in (*names, "seconds")}
+        row |= {name: report[name] for name in ("accuracy", "r2", "mean_squared_error") if name in report}
+        return {**row, "folder": str(self.folders[gamma].path)}
+
+    def show(self, report: Mapping[str, Any]) -> None:
+        """The table on stderr, the summaries on stdout."""
+        if not self.train.quiet:
+            self.console.print(_table(report, self.split))
+        if report["interrupted"]:
+            missing = ", ".join(f"{gamma:g}" for gamma in report["missing"]) or "none"
+            self.console.print(f"certnet: Interrupted; finished γ were written, missing: {missing}.", markup=False)
+        lines = [f"gamma {row['gamma']:g}: {summary(row)}" for row in report["results"]]
+        text = strict_json(report) if self.train.json else "\n".join([*lines, report["files"]["table"]])
+        with standard_output():
+            sys.stdout.write(text + "\n")
+
+
+def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The γ that does best on the validation rows, the larger one in doubt; None without such rows."""
+    scored = []
+    for row in rows:
+        name = "accuracy" if "r2" not in row else "mean_squared_error"
+        value = row[name]["validation"]
+        if value is not None and math.isfinite(value):
+            scored.append((value if name == "accuracy" else -value, row["gamma"], name, value))
+    if not scored:
+        return None
+    _, gamma, name, value = max(scored)
+    return {"gamma": gamma, "score": name, "validation": value}
+
+
+def _table(report: Mapping[str, Any], split: Split) -> Table:
+    name, title = ("accuracy", "accuracy") if split.task == "classification" else ("r2", "R²")
+    table = Table(title=escape(f"{split.name}: {report['reason']}"), title_justify="left")
+    for column in ("γ", "objective", "lower bound", "gap", "rank", "neurons", f"{title} train", "validation", "time"):
+        table.add_column(column, justify="right")
+    for row in report["results"]:
+        shown = (row[name]["train"], row[name]["validation"])
+        table.add_row(
+            f"{row['gamma']:g}{' *' if row['best'] else ''}",
+            up(row["objective"]),
+            down(row["lower_bound"]),
+            percent(row["gap"]),
+            NONE if row["rank"] is None else str(row["rank"]),
+            str(row["width"]),
+            *(NONE if value is None else f"{value:.4g}" for value in shown),
+            f"{row['seconds']:.1f} s",
+        )
+    if report["best"] is not None:
+        table.caption = "* best on the validation rows"
+    return table
