@@ -5,7 +5,6 @@ flow one way. Ctrl-C or the time limit cuts a stage short; the stages after it t
 network and a proved bound always come out. A checkpoint lets a later call go on where the relaxation was cut short.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from certificates.certificate import fingerprint
 from certificates.report import CheckReport
 from certnet._clock import Clock, Event
 from certnet._plan import Plan
+from certnet._preflight import choose, require_memory
 from certnet._saver import Saver
 from certnet._training_result import TrainingResult, numerical_rank
 from certnet.checkpoint import (
@@ -30,7 +30,7 @@ from certnet.checkpoint import (
 )
 from certnet.device import require_device
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
-from certnet.solvers.registry import AUTO, AUTO_LIMIT, choose_solver, get_solver
+from certnet.solvers.registry import AUTO, get_solver
 from certnet.solvers.warm_start import certified_dual, from_certificate, scaled, usable
 from certnet.training.pricing import normalised, values
 from certnet.training.rounding import candidates_from_moment
@@ -49,22 +49,6 @@ PAYS = 1e-6
 SMALL_ORDER = 400
 """Below this order of the lifted matrix a second BLAS thread costs more than it saves, above all on a busy machine:
 random0 takes 0.9 s with one thread and 8 s with two while another process runs."""
-_BYTES_PER_ENTRY = 12 * 8
-
-
-def _require_memory(merged: MergedRows) -> None:
-    """Refuse what cannot fit, before hours are lost; the relaxation needs some matrices of order 2N+d+c."""
-    order = merged.program.space.order
-    needed = order**2 * _BYTES_PER_ENTRY
-    try:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return
-    if needed > available:
-        raise InputError(
-            f"the relaxation of {merged.program.space.neurons} distinct data directions needs about "
-            f"{needed / 2**30:.0f} GiB and this machine has {available / 2**30:.0f} GiB; use fewer rows."
-        )
 
 
 def train(
@@ -116,10 +100,10 @@ def train(
         if resume is not None and program_fingerprint(program) != resume.fingerprint:
             raise InputError("The checkpoint is about other data or another gamma; give those it was made with.")
         merged = merge_rows(program)
-        _require_memory(merged)
+        require_memory(merged)
     choice = None
     if solver == AUTO and merged.program.space.neurons:
-        solver, choice = _choose(merged, resume)
+        solver, choice = choose(merged, resume)
         clock.tell("presolve", note=choice)
     threads = 1 if merged.program.space.order < SMALL_ORDER else None
     with threadpool_limits(limits=threads, user_api="blas"):
@@ -145,15 +129,6 @@ def _sink(checkpoint: Path | str | Callable[[Checkpoint], None] | None) -> Calla
     if isinstance(checkpoint, Path | str):
         return lambda current: write_checkpoint(checkpoint, current)
     return checkpoint
-
-
-def _choose(merged: MergedRows, resume: Checkpoint | None) -> tuple[str, str]:
-    """What "auto" stands for, and why."""
-    if resume is not None:
-        return resume.solver, f"auto goes on with {resume.solver}, which made the checkpoint."
-    name, n = choose_solver(merged.program), merged.program.space.neurons
-    side = "more than" if n > AUTO_LIMIT else "at most"
-    return name, f"auto chose {name}, because n = {n} distinct data directions are {side} {AUTO_LIMIT}."
 
 
 class _Run:

@@ -1,0 +1,33 @@
+"""What is decided before a job begins."""
+
+import os
+
+from certnet.checkpoint import Checkpoint
+from certnet.solvers.registry import AUTO_LIMIT, choose_solver
+from formulations import InputError, MergedRows
+
+_BYTES_PER_ENTRY = 12 * 8
+
+
+def require_memory(merged: MergedRows) -> None:
+    """Refuse what cannot fit, before hours are lost; the relaxation needs some matrices of order 2N+d+c."""
+    order = merged.program.space.order
+    needed = order**2 * _BYTES_PER_ENTRY
+    try:
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return
+    if needed > available:
+        raise InputError(
+            f"the relaxation of {merged.program.space.neurons} distinct data directions needs about "
+            f"{needed / 2**30:.0f} GiB and this machine has {available / 2**30:.0f} GiB; use fewer rows."
+        )
+
+
+def choose(merged: MergedRows, resume: Checkpoint | None) -> tuple[str, str]:
+    """What "auto" stands for, and why."""
+    if resume is not None:
+        return resume.solver, f"auto goes on with {resume.solver}, which made the checkpoint."
+    name, n = choose_solver(merged.program), merged.program.space.neurons
+    side = "more than" if n > AUTO_LIMIT else "at most"
+    return name, f"auto chose {name}, because n = {n} distinct data directions are {side} {AUTO_LIMIT}."
