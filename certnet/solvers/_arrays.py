@@ -56,7 +56,7 @@ class Arrays(ABC):
 
     @abstractmethod
     def host(self, a: Array) -> NDArray[Any]:
-        """A copy of a device array on the host, with its own precision."""
+        """A copy of a device array on the host, in its own precision."""
 
     @abstractmethod
     def copy(self, a: Array) -> Array:
@@ -73,10 +73,6 @@ class Arrays(ABC):
     @abstractmethod
     def dot(self, a: Array, b: Array) -> float:
         """The sum of a∘b."""
-
-    @abstractmethod
-    def row_squares(self, a: Array) -> Array:
-        """The squared norm of each row."""
 
     @abstractmethod
     def concatenate(self, parts: list[Array]) -> Array:
@@ -153,10 +149,6 @@ class HostArrays(Arrays):
     def dot(self, a: Array, b: Array) -> float:
         """See ``Arrays``."""
         return float(np.vdot(a, b))
-
-    def row_squares(self, a: Array) -> Array:
-        """See ``Arrays``."""
-        return np.einsum("ij,ij->i", a, a)
 
     def concatenate(self, parts: list[Array]) -> Array:
         """See ``Arrays``."""
@@ -240,10 +232,6 @@ class TorchArrays(Arrays):
     def dot(self, a: Array, b: Array) -> float:
         """See ``Arrays``."""
         return float((a * b).sum(dtype=self._torch.float64))
-
-    def row_squares(self, a: Array) -> Array:
-        """See ``Arrays``."""
-        return (a * a).sum(dim=1)
 
     def concatenate(self, parts: list[Array]) -> Array:
         """See ``Arrays``."""

@@ -7,9 +7,9 @@ rounding, so the fixed point of an iteration that uses them does not depend on t
 
 from certnet.solvers._arrays import Array, Arrays
 
-PARTIAL_ORDER = 150
-PARTIAL_SHARE = 0.3
-"""Order from which, and rank (as a share of the order) up to which the positive eigenpairs alone are cheaper."""
+PARTIAL_SHARE = 0.12
+PARTIAL_SHARE_SINGLE = 0.25
+"""Rank, as a share of the order, up to which the positive eigenpairs alone are cheaper than all of them."""
 
 
 def positive_factor(layer: Arrays, X: Array, expected: int) -> Array:
@@ -23,8 +23,8 @@ def positive_factor(layer: Arrays, X: Array, expected: int) -> Array:
     Raises:
         numpy.linalg.LinAlgError: X has an entry that is not finite, or the eigenvalues did not converge.
     """
-    order = X.shape[0]
-    if layer.partial and order >= PARTIAL_ORDER and expected <= PARTIAL_SHARE * order:
+    share = PARTIAL_SHARE_SINGLE if layer.single else PARTIAL_SHARE
+    if layer.partial and expected <= share * X.shape[0]:
         values, vectors = layer.upper_part(X)
     else:
         values, vectors = layer.eigh(X)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 
-from certnet.solvers.interface import Progress, SolverOptions, SolveStatus
+from certnet.solvers.interface import Progress, SolverOptions, SolveStatus, State
 from formulations import RawDual
 
 FALLBACK_VERSION = "0.1.0"
@@ -44,6 +44,7 @@ class Session:
         dual_residual: float,
         rank: int,
         dual: Callable[[], RawDual],
+        state: Callable[[], State] | None = None,
     ) -> SolveStatus | None:
         """Call the callback, if any; STOPPED when it asks for that."""
         callback = self._options.callback
@@ -57,5 +58,6 @@ class Session:
             dual_residual=dual_residual,
             rank=rank,
             dual=dual,
+            state=state,
         )
         return SolveStatus.STOPPED if callback(progress) else None

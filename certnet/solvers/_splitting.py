@@ -24,8 +24,8 @@ from formulations._validation import FloatArray
 class Sizes:
     """Frobenius norms of Z, of the scaled multiplier L = V − Z, and of the change of Z since the last step."""
 
-    Z: float
-    L: float
+    entries: float
+    multiplier: float
     change: float
 
 
@@ -45,6 +45,8 @@ class Splitting:
         self._weight = layer.array(program.weight[:, None])
         self._pull = layer.array(program.weight[:, None] * program.target)
         self._metric = layer.array(0.5 * program.gamma * program.metric)
+        # A numpy scalar of float64 would turn float32 arrays into float64 ones.
+        self._cost = 0.5 * float(program.gamma)
         self._blocks = layer.blocks(self._N, self.order)
 
     def features(self, V: Array, penalty: float) -> Array:
@@ -70,7 +72,7 @@ class Splitting:
         Z = self.layer.copy(V[2 * self._N :])
         Z[:k, space.z] -= self._metric / penalty
         Z[k:, space.phi] = columns.T
-        self.layer.diagonal(Z[k:, space.v])[...] -= 0.5 * self.program.gamma / penalty
+        self.layer.diagonal(Z[k:, space.v])[...] -= self._cost / penalty
         return Z
 
     def entrywise(self, V: Array, penalty: float, Z: Array) -> tuple[Array, Sizes]:

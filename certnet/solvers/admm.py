@@ -111,7 +111,7 @@ class _Run:
     def _start(self) -> None:
         """Zero, or the warm start as far as it fits."""
         program, space = self.program, self.program.space
-        penalty = FIRST_PENALTY * program.gamma
+        penalty = FIRST_PENALTY * float(program.gamma)
         V = np.zeros((space.order, space.order))
         F = np.zeros((space.order, 0))
         primal, dual = self.options.warm_start or (None, None)
@@ -194,10 +194,10 @@ class _Run:
         dual_residual = last.dual_residual
         if self.acceleration.plain:
             # After an extrapolation the change of Z measures the jump, not the residual.
-            dual_residual = _ratio(sizes.change, sizes.L)
+            dual_residual = _ratio(sizes.change, sizes.multiplier)
         following = next(point for point in self.points if point is not last.V and point is not V)
         if self.acceleration.push(V, R, RELAXATION * gap, following):
-            primal_residual = _ratio(gap, max(sizes.Z, self.smallest))
+            primal_residual = _ratio(gap, max(sizes.entries, self.smallest))
             self.at = Point(V, R, F, last.penalty, primal_residual, dual_residual)
         self.V = following
 
@@ -252,6 +252,7 @@ class _Run:
             dual_residual=at.dual_residual,
             rank=at.rank,
             dual=self._dual,
+            state=self._state,
         )
         return status is not None
 

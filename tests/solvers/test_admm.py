@@ -1,0 +1,383 @@
+"""The ADMM's own parts: its two half steps, the acceleration, resuming bit for bit, float32, and the time limit."""
+
+import time
+from collections.abc import Callable
+from functools import cache, partial
+
+import numpy as np
+import pytest
+
+from certnet.solvers import _arrays, admm
+from certnet.solvers._anderson import Anderson
+from certnet.solvers._arrays import Arrays, HostArrays, TorchArrays
+from certnet.solvers._orthonormal import orthonormal
+from certnet.solvers._splitting import Splitting
+from certnet.solvers.admm import AdmmSolver
+from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, State
+from formulations import InputError, LiftedProgram, TrainingProgram, presolve
+
+
+@cache
+def _program(n: int = 9, d: int = 3, c: int = 2, gamma: float = 0.1) -> LiftedProgram:
+    rng = np.random.default_rng(n)
+    presolved = presolve(TrainingProgram(rng.standard_normal((n, d)), rng.standard_normal((n, c)), gamma))
+    assert presolved is not None
+    return presolved.program
+
+
+def _solve(program: LiftedProgram, **options: object) -> SolverResult:
+    return AdmmSolver().solve(program, SolverOptions(**options))  # type: ignore[arg-type]
+
+
+def _torch() -> Arrays:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch.set_num_threads(1)
+    return TorchArrays("cpu")
+
+
+@pytest.fixture(params=["numpy", "torch"])
+def layer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Arrays:
+    """Each kind of array, and the ADMM on it."""
+    chosen = HostArrays() if request.param == "numpy" else _torch()
+    monkeypatch.setattr(admm, "arrays", lambda device: chosen)
+    return chosen
+
+
+# --- the half steps ---------------------------------------------------------------------------------------------------
+
+
+def _symmetric(program: LiftedProgram, seed: int) -> np.ndarray:
+    V = np.random.default_rng(seed).standard_normal((program.space.order, program.space.order))
+    return V + V.T
+
+
+def _half_steps(layer: Arrays, program: LiftedProgram, V: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+    """(Z, G) of a point V."""
+    splitting = Splitting(program, layer)
+    Z = layer.zeros(*V.shape)
+    X, _ = splitting.entrywise(layer.array(V), penalty, Z)
+    F = layer.host(splitting.factor(X, 0))
+    return layer.host(Z), F @ F.T
+
+
+@pytest.mark.parametrize("entries", [1, 50, 10**6])
+def test_projection_matches_the_dense_basis(layer: Arrays, entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_arrays, "BLOCK_ENTRIES", entries)
+    program = orthonormal(_program()).program
+    V = _symmetric(program, 0)
+    Z, G = _half_steps(layer, program, V, 0.3)
+    Q, _ = np.linalg.qr(program.space.basis)
+    values, vectors = np.linalg.eigh(Q.T @ (2 * Z - V) @ Q)
+    F = Q @ vectors * np.sqrt(np.maximum(values, 0.0))
+    np.testing.assert_allclose(G, F @ F.T, atol=1e-12)
+
+
+def test_entrywise_solution_is_a_minimum(layer: Arrays) -> None:
+    program, penalty = orthonormal(_program()).program, 0.3
+    space, rng = program.space, np.random.default_rng(1)
+    V = _symmetric(program, 1)
+    Z, _ = _half_steps(layer, program, V, penalty)
+
+    def value(matrix: np.ndarray) -> float:
+        return program.value(matrix) + 0.5 * penalty * float(np.sum((matrix - V) ** 2))
+
+    def feasible(matrix: np.ndarray) -> np.ndarray:
+        out = 0.5 * (matrix + matrix.T)
+        out[space.phi, space.phi] = np.maximum(out[space.phi, space.phi], 0.0)
+        np.fill_diagonal(out[space.alpha, space.beta], 0.0)
+        np.fill_diagonal(out[space.beta, space.alpha], 0.0)
+        return out
+
+    np.testing.assert_allclose(Z, feasible(Z), atol=1e-14)
+    for size in (1e-3, 1e-1):
+        for _ in range(20):
+            assert value(Z) < value(feasible(Z + size * rng.standard_normal(Z.shape)))
+
+
+def test_sizes_and_gap_are_norms(layer: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_arrays, "BLOCK_ENTRIES", 50)
+    program = orthonormal(_program()).program
+    splitting = Splitting(program, layer)
+    V, last = _symmetric(program, 2), _symmetric(program, 3)
+    Z = layer.array(last)
+    _, sizes = splitting.entrywise(layer.array(V), 0.3, Z)
+    new = layer.host(Z)
+    assert sizes.entries == pytest.approx(np.linalg.norm(new))
+    assert sizes.multiplier == pytest.approx(np.linalg.norm(V - new))
+    assert sizes.change == pytest.approx(np.linalg.norm(new - last))
+    F = np.random.default_rng(4).standard_normal((program.space.order, 3))
+    out = layer.zeros(*V.shape)
+    gap = splitting.gap(layer.array(F), Z, 1.6, out)
+    np.testing.assert_allclose(layer.host(out), 1.6 * (F @ F.T - new), atol=1e-12)
+    assert gap == pytest.approx(np.linalg.norm(F @ F.T - new))
+
+
+def test_multipliers_are_those_of_the_entrywise_problem(layer: Arrays) -> None:
+    program, penalty = orthonormal(_program()).program, 0.3
+    space = program.space
+    V = _symmetric(program, 5)
+    Z, _ = _half_steps(layer, program, V, penalty)
+    W, N = Splitting(program, layer).multipliers(layer.array(V), penalty)
+    np.testing.assert_allclose(N, -2 * penalty * (V - Z)[space.phi, space.phi], atol=1e-14)
+    # The loss is stationary: its gradient −ωW balances the pull of the penalty, which counts both triangles.
+    pull = 2 * penalty * (Z - V)[program.feature, space.v]
+    np.testing.assert_allclose(program.weight[:, None] * W, pull, atol=1e-12)
+
+
+# --- acceleration -----------------------------------------------------------------------------------------------------
+
+
+def _contraction(order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Factors and fixed point of a slow linear map on matrices."""
+    rng = np.random.default_rng(0)
+    return rng.choice([0.5, 0.9, 0.99], (order, order)), rng.standard_normal((order, order))
+
+
+def _iterate(layer: Arrays, memory: int, steps: int) -> float:
+    """Distance to the fixed point after some steps, relative to the first one."""
+    factors, fixed = _contraction(6)
+    acceleration = Anderson(layer, 6, memory, 5)
+    V = layer.zeros(6, 6)
+    for _ in range(steps):
+        R = layer.array((factors - 1.0) * (layer.host(V) - fixed))
+        out = layer.zeros(6, 6)
+        acceleration.push(V, R, float(np.sqrt(layer.square(R))), out)
+        V = out
+    return float(np.linalg.norm(layer.host(V) - fixed) / np.linalg.norm(fixed))
+
+
+def test_acceleration_finds_the_fixed_point_of_a_linear_map(layer: Arrays) -> None:
+    assert _iterate(layer, 0, 40) > 0.3
+    assert _iterate(layer, 5, 40) < 1e-5
+
+
+def test_extrapolation_that_fails_is_withdrawn(layer: Arrays) -> None:
+    acceleration, rng = Anderson(layer, 3, 2, 1), np.random.default_rng(0)
+    V = layer.zeros(3, 3)
+    while not acceleration.extrapolated:
+        last, step = V, layer.array(rng.standard_normal((3, 3)))
+        V = layer.zeros(3, 3)
+        assert acceleration.push(last, step, 1.0, V)
+    plain = layer.host(last) + layer.host(step)
+    assert not np.allclose(layer.host(V), plain)
+    out = layer.zeros(3, 3)
+    assert not acceleration.push(V, step, 2.5, out)
+    np.testing.assert_allclose(layer.host(out), plain, atol=1e-15)
+    assert not acceleration.extrapolated
+    assert not acceleration.plain
+
+
+# --- state ------------------------------------------------------------------------------------------------------------
+
+
+def _state_at(program: LiftedProgram, iteration: int) -> State:
+    found: list[State] = []
+
+    def look(progress: Progress) -> bool:
+        if progress.iteration == iteration:
+            assert progress.state is not None
+            found.append(progress.state())
+        return bool(found)
+
+    _solve(program, callback=look)
+    return found[0]
+
+
+def _assert_same(first: SolverResult, second: SolverResult) -> None:
+    for a, b in (
+        (first.dual.W, second.dual.W),
+        (first.dual.N, second.dual.N),
+        (first.primal.S, second.primal.S),
+        (first.iterations, second.iterations),
+        (first.primal_residual, second.primal_residual),
+        (first.dual_residual, second.dual_residual),
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("iteration", [1, 7, 49, 50, 55, 56, 93, 120, 151])
+def test_resume_is_bit_for_bit(layer: Arrays, iteration: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admm, "REPORT_EVERY", 1)
+    program = _program()
+    whole = _solve(program, max_iterations=170)
+    again = _solve(program, max_iterations=170, resume=_state_at(program, iteration))
+    assert again.iterations == 170
+    _assert_same(whole, again)
+
+
+@pytest.mark.parametrize("iteration", [20, 75, 130])
+def test_resume_across_the_change_of_precision(layer: Arrays, iteration: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admm, "REPORT_EVERY", 1)
+    monkeypatch.setattr(admm, "SINGLE_ORDER", 0)
+    monkeypatch.setattr(admm, "SINGLE_RESIDUAL", 2e-2)
+    program = _program()
+    state = _state_at(program, iteration)
+    assert bool(state["single"]) == (iteration == 20)
+    _assert_same(_solve(program, max_iterations=170), _solve(program, max_iterations=170, resume=state))
+
+
+def test_asking_for_the_state_changes_nothing() -> None:
+    program = _program()
+    plain = _solve(program, max_iterations=100)
+    watched = _solve(program, max_iterations=100, callback=lambda progress: bool(progress.state() is None))
+    _assert_same(plain, watched)
+
+
+def test_a_converged_state_is_converged() -> None:
+    states: list[State] = []
+
+    def look(progress: Progress) -> None:
+        if max(progress.primal_residual, progress.dual_residual) <= 1e-3:
+            states.append(progress.state())
+
+    _solve(_program(), callback=look, max_iterations=1000)
+    again = _solve(_program(), resume=states[0], tolerance=1e-3)
+    assert again.status is SolveStatus.CONVERGED
+    assert again.iterations == int(states[0]["schedule"][0])
+
+
+def _without(name: str, state: dict[str, np.ndarray]) -> None:
+    del state[name]
+
+
+def _with(name: str, make: Callable[[np.ndarray], object], state: dict[str, np.ndarray]) -> None:
+    state[name] = make(state[name])  # type: ignore[assignment]
+
+
+def _poisoned(array: np.ndarray) -> np.ndarray:
+    out = array.copy()
+    out.flat[0] = np.nan
+    return out
+
+
+PARTS = ("V", "at", "R", "F", "changes", "plain", "gram", "numbers", "schedule", "counts", "size", "single", "admm")
+DAMAGES = [
+    *(pytest.param(partial(_without, name), id=f"no {name}") for name in PARTS),
+    *(
+        pytest.param(partial(_with, name, _poisoned), id=f"NaN in {name}")
+        for name in ("V", "F", "gram", "plain", "numbers")
+    ),
+    *(
+        pytest.param(partial(_with, name, lambda a: a[:-1]), id=f"short {name}")
+        for name in PARTS
+        if name not in ("size", "single")
+    ),
+    *(
+        pytest.param(partial(_with, name, lambda a: a.astype(np.complex128)), id=f"complex {name}")
+        for name in PARTS
+        if name != "admm"
+    ),
+    *(
+        pytest.param(partial(_with, name, lambda a: -1 - a), id=f"negative {name}")
+        for name in ("schedule", "counts", "size", "numbers")
+    ),
+    pytest.param(partial(_with, "V", lambda a: a.astype(np.float32)), id="float32 V"),
+    pytest.param(partial(_with, "V", lambda a: a.tolist()), id="list V"),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_states_are_refused(damage: Callable[[dict[str, np.ndarray]], None]) -> None:
+    state = dict(_state_at(_program(), 25))
+    damage(state)
+    with pytest.raises(InputError, match="state to resume") as caught:
+        _solve(_program(), resume=state)
+    assert str(caught.value).count(".") == 1
+
+
+def test_state_of_another_program_is_refused() -> None:
+    with pytest.raises(InputError, match="another solver, program or version"):
+        _solve(_program(8), resume=_state_at(_program(), 25))
+    with pytest.raises(InputError, match="another solver, program or version"):
+        _solve(_program(), resume={})
+
+
+# --- interrupts, failures, precision, time ----------------------------------------------------------------------------
+
+
+def _fail_once(monkeypatch: pytest.MonkeyPatch, step: int, error: BaseException) -> None:
+    """Let one projection fail."""
+    calls, factor = [0], Splitting.factor
+
+    def failing(self: Splitting, X: object, expected_rank: int) -> object:
+        calls[0] += 1
+        if calls[0] == step:
+            raise error
+        return factor(self, X, expected_rank)
+
+    monkeypatch.setattr(Splitting, "factor", failing)
+
+
+def test_interrupt_within_a_step_keeps_the_last_point(layer: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admm, "REPORT_EVERY", 1)
+    program, seen = _program(), []
+    whole = _solve(program, max_iterations=6)
+    _fail_once(monkeypatch, 7, KeyboardInterrupt())
+    torn = _solve(program, callback=lambda progress: bool(seen.append(progress)))
+    assert torn.status is SolveStatus.INTERRUPTED
+    _assert_same(whole, torn)
+    state = seen[-1].state()
+    np.testing.assert_array_equal(state["V"], state["at"])
+    assert _solve(program, max_iterations=300, resume=state).primal_residual < 0.1 * torn.primal_residual
+
+
+def test_failure_keeps_the_last_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = _solve(_program(), max_iterations=6)
+    _fail_once(monkeypatch, 7, np.linalg.LinAlgError("no convergence"))
+    failed = _solve(_program())
+    assert failed.status is SolveStatus.FAILED
+    _assert_same(whole, failed)
+
+
+def test_failure_in_float32_goes_on_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admm, "SINGLE_ORDER", 0)
+    monkeypatch.setattr(admm, "SINGLE_RESIDUAL", 0.0)
+    _fail_once(monkeypatch, 7, np.linalg.LinAlgError("no convergence"))
+    result = _solve(_program(), max_iterations=3000, tolerance=1e-5)
+    assert result.status is SolveStatus.CONVERGED
+
+
+@pytest.mark.parametrize("residual", [1e-4, 0.0])
+def test_beginning_in_float32_ends_at_the_same_point(
+    layer: Arrays, residual: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = _program()
+    double = _solve(program, max_iterations=4000, tolerance=1e-6)
+    monkeypatch.setattr(admm, "SINGLE_ORDER", 0)
+    monkeypatch.setattr(admm, "SINGLE_RESIDUAL", residual)
+    single = _solve(program, max_iterations=4000, tolerance=1e-6)
+    assert double.status is SolveStatus.CONVERGED
+    assert single.objective == pytest.approx(double.objective, rel=1e-3)
+    np.testing.assert_allclose(single.dual.W, double.dual.W, atol=2e-3)
+    assert single.primal_residual < 1e-5
+
+
+def test_layers_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = _torch()
+    first = _solve(_program(), max_iterations=60)
+    monkeypatch.setattr(admm, "arrays", lambda device: other)
+    second = _solve(_program(), max_iterations=60)
+    np.testing.assert_allclose(first.dual.N, second.dual.N, atol=1e-6 * np.abs(first.dual.N).max())
+    np.testing.assert_allclose(first.primal.S, second.primal.S, atol=1e-6 * np.abs(first.primal.S).max())
+
+
+def test_time_limit_counts_the_step_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    factor = Splitting.factor
+
+    def slow(self: Splitting, X: object, expected_rank: int) -> object:
+        now[0] += 1.0
+        return factor(self, X, expected_rank)
+
+    monkeypatch.setattr(Splitting, "factor", slow)
+    for limit, steps in ((10.5, 10), (0.5, 1), (20.0, 19)):
+        now[0] = 0.0
+        result = _solve(_program(), time_limit=limit)
+        assert result.status is SolveStatus.TIME_LIMIT
+        assert result.iterations == steps
+
+
+def test_unknown_device_is_an_error() -> None:
+    with pytest.raises(InputError, match="choose cpu or cuda"):
+        _solve(_program(), device="tpu")
