@@ -116,6 +116,7 @@ def train_path(
     programs = {gamma: TrainingProgram(X, Y, gamma, bias=bias) for gamma in gammas}
     results = {gamma: result for gamma, result in (known or {}).items() if gamma in programs}
     tell = finished or _ignore
+    notes: set[str] = set()
 
     def left() -> float | None:
         return None if time_limit is None else max(time_limit - (time.perf_counter() - begin), 0.0)
@@ -130,7 +131,7 @@ def train_path(
             time_limit=None if available is None else _share(available, len(open_gammas) - position),
             tolerance=tolerance,
             random_state=random_state,
-            progress=None if progress is None else _named(progress, gamma),
+            progress=None if progress is None else _named(progress, gamma, notes),
             provenance=provenance,
             start=_start(results, programs[gamma]),
             device=device,
@@ -161,8 +162,16 @@ def _share(available: float, jobs: int) -> float:
     return max((1.0 - EXCHANGE_SHARE) * available / jobs, 1e-3)
 
 
-def _named(progress: Callable[[Event], None], gamma: float) -> Callable[[Event], None]:
-    return lambda event: progress(replace(event, stage=f"γ = {gamma:g}, {event.stage}"))
+def _named(progress: Callable[[Event], None], gamma: float, notes: set[str]) -> Callable[[Event], None]:
+    """``progress`` for one γ; of equal notes from several γ only the first is passed on."""
+
+    def tell(event: Event) -> None:
+        if event.note is None or event.note not in notes:
+            progress(replace(event, stage=f"γ = {gamma:g}, {event.stage}"))
+        if event.note is not None:
+            notes.add(event.note)
+
+    return tell
 
 
 def _start(results: Mapping[float, TrainingResult], program: TrainingProgram) -> OptimalityCertificate | None:

@@ -204,9 +204,13 @@ def test_ctrl_c_during_the_exchange_loses_nothing(monkeypatch: pytest.MonkeyPatc
 
 def test_events_name_their_gamma() -> None:
     events: list[Event] = []
-    train_path(X[:6], Y[:6], gammas=[0.5], progress=events.append)
+    train_path(X[:4], Y[:4], gammas=[0.5, 1.0], progress=events.append)
     assert events
-    assert all(event.stage.startswith("γ = 0.5, ") for event in events)
+    for event in events:
+        assert event.stage.startswith(("γ = 0.5, ", "γ = 1, "))
+    notes = [event.note for event in events if event.note is not None]
+    assert notes
+    assert len(notes) == len(set(notes))
 
 
 @pytest.mark.parametrize(

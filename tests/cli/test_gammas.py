@@ -1,0 +1,302 @@
+"""``certnet train --gammas``: folders, table, the choice by validation rows, interruptions and resuming."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from certificates import Verdict, check, read_certificate, write_certificate
+from certnet.checkpoint import Checkpoint, environment, program_fingerprint
+from certnet.cli.path import folder_name, parse_gammas
+from certnet.data import Recipe, load
+from certnet.job import TrainingResult
+from certnet.network import TwoLayerNetwork
+from formulations import InputError, TrainingProgram
+from tests.cli.support import Call, files, one_sentence, quick_train, strict
+
+RESULTS = ["network.npz", "optimality.cert", "report.json"]
+
+
+class Recorded:
+    """The quick job, with a record of its calls."""
+
+    def __init__(self, *, interrupted_at: float | None = None) -> None:
+        self.interrupted_at = interrupted_at
+        self.calls: list[tuple[float, dict[str, Any]]] = []
+
+    @property
+    def gammas(self) -> list[float]:
+        return [gamma for gamma, _ in self.calls]
+
+    def __call__(self, program: TrainingProgram, **options: Any) -> TrainingResult:
+        self.calls.append((program.gamma, options))
+        result = quick_train(program, **options)
+        if program.gamma != self.interrupted_at:
+            return result
+        options["checkpoint"](
+            Checkpoint(
+                fingerprint=program_fingerprint(program),
+                stage="relaxation",
+                seconds=1.0,
+                solver="admm",
+                tolerance=1e-5,
+                random_state=0,
+                environment=environment(),
+            )
+        )
+        return replace(result, interrupted=True, resumable=True)
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    job = Recorded()
+    monkeypatch.setattr("certnet.job.train", job)
+    return job
+
+
+@pytest.mark.usefixtures("quick")
+def test_each_gamma_has_three_files_and_the_table_agrees_with_them(certnet: Call, folder: Path) -> None:
+    outcome = certnet("train", "iris", "--gammas", "1,0.3,0.1", "--out", "o", "--json")
+    assert outcome.code == 0
+    names = ["gamma_0.1", "gamma_0.3", "gamma_1"]
+    assert files(folder / "o") == sorted([*names, *(f"{a}/{b}" for a in names for b in RESULTS), "path.json"])
+    table = outcome.json
+    assert strict((folder / "o/path.json").read_text()) == table
+    assert (table["schema"], table["command"], table["verdict"]) == ("certnet/1", "train", "PROVED")
+    assert table["gammas"] == [row["gamma"] for row in table["results"]] == [1.0, 0.3, 0.1]
+    assert table["missing"] == []
+    for row in table["results"]:
+        report = strict((folder / row["folder"] / "report.json").read_text())
+        for name in ("gamma", "verdict", "objective", "lower_bound", "gap", "rank", "width", "accuracy", "seconds"):
+            assert row[name] == report[name]
+        certificate = read_certificate(folder / row["folder"] / "optimality.cert")
+        assert certificate.gamma == row["gamma"]
+        assert check(certificate).verdict is Verdict.PROVED
+        assert certificate.U.shape[1] == row["width"]
+        network = TwoLayerNetwork.load(folder / row["folder"] / "network.npz")
+        assert network.U.shape[1] == row["width"]
+    objectives = [row["objective"] for row in table["results"]]
+    assert objectives == sorted(objectives, reverse=True)
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_table_is_shown_and_the_summaries_are_printed(certnet: Call) -> None:
+    outcome = certnet("train", "iris", "--gammas", "0.1,1")
+    assert [line.split(":")[0] for line in outcome.out.splitlines()] == ["gamma 0.1", "gamma 1", "runs/iris/path.json"]
+    for word in ("γ", "lower bound", "gap", "rank", "neurons", "validation", " *", "best on the validation rows"):
+        assert word in outcome.err
+    assert certnet("train", "iris", "--gammas", "0.1,1", "--quiet").err == ""
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_the_best_gamma_is_chosen_on_validation_rows_alone(
+    task: str, certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Test rows say the opposite of validation rows, and are not listened to."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 2))
+    truth = np.abs(X[:, 0]) - np.abs(X[:, 1])
+    Y = np.where(truth > 0, "a", "b") if task == "classification" else truth[:, None]
+    other = np.where(truth > 0, "b", "a") if task == "classification" else -truth[:, None]
+    np.savez("d.npz", X_train=X, Y_train=Y, X_val=X, Y_val=Y, X_test=X, Y_test=other)
+
+    def train(program: TrainingProgram, **options: Any) -> TrainingResult:
+        """A large γ gets the good network of a small γ, so that the choice must be the large one."""
+        result = quick_train(program, **options)
+        return result if program.gamma < 1 else replace(result, U=0.0 * result.U)
+
+    monkeypatch.setattr("certnet.job.train", train)
+    monkeypatch.setattr("certnet.path._exchange", lambda *_: True)
+    table = certnet("train", "d.npz", "--raw", "--task", task, "--gammas", "2,0.01", "--out", "o", "--json").json
+    score = "accuracy" if task == "classification" else "mean_squared_error"
+    assert table["best"]["score"] == score
+    assert table["best"]["gamma"] == 0.01
+    assert [row["best"] for row in table["results"]] == [False, True]
+    validation = [row[score]["validation"] for row in table["results"]]
+    assert table["best"]["validation"] == validation[1]
+    better = max if task == "classification" else min
+    assert better(validation) == validation[1]
+    test = [row[score]["test"] for row in table["results"]]
+    assert better(test) == test[0]
+    assert test[0] != test[1]
+
+
+@pytest.mark.usefixtures("quick")
+def test_nothing_is_chosen_without_validation_rows(certnet: Call) -> None:
+    table = certnet("train", "iris", "--gammas", "1,0.1", "--no-split", "--json").json
+    assert table["best"] is None
+    assert [row["best"] for row in table["results"]] == [False, False]
+
+
+def test_an_interruption_keeps_what_is_finished_and_resume_does_the_rest(
+    certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Recorded(interrupted_at=0.3)
+    monkeypatch.setattr("certnet.job.train", job)
+    monkeypatch.setattr("certnet.path._exchange", lambda *_: True)
+    arguments = ("train", "iris", "--gammas", "0.1,1,0.3", "--json", "--raw")
+    outcome = certnet(*arguments, "--out", "o")
+    assert outcome.code == 130
+    assert "missing: 0.1" in outcome.err
+    assert outcome.json["missing"] == [0.1]
+    assert [row["gamma"] for row in outcome.json["results"]] == [1.0, 0.3]
+    assert not (folder / "o/gamma_0.1").exists()
+    assert sorted(path.name for path in (folder / "o/gamma_0.3").iterdir()) == ["checkpoint.npz", *RESULTS]
+    proof = (folder / "o/gamma_1/optimality.cert").read_bytes()
+
+    again = Recorded()
+    monkeypatch.setattr("certnet.job.train", again)
+    outcome = certnet(*arguments, "--resume", "o")
+    assert outcome.code == 0
+    assert again.gammas == [0.3, 0.1]
+    assert again.calls[0][1]["resume"].solver == "admm"
+    assert again.calls[1][1]["resume"] is None
+    assert [call[1]["start"].gamma for call in again.calls] == [1.0, 0.3]
+    assert "γ = 1 is finished" in outcome.err
+    table = outcome.json
+    assert table["gammas"] == [row["gamma"] for row in table["results"]] == [0.1, 1.0, 0.3]
+    assert table["missing"] == []
+    assert (folder / "o/gamma_1/optimality.cert").read_bytes() == proof
+    assert not (folder / "o/gamma_0.3/checkpoint.npz").exists()
+    row = table["results"][1]
+    assert (row["rank"], row["verdict"]) == (3, "PROVED")
+
+
+SPOIL = ["report", "certificate", "network", "other gamma", "other data", "claims", "hostile report"]
+
+
+@pytest.mark.parametrize("what", SPOIL)
+def test_resume_believes_no_file(
+    what: str, certnet: Call, folder: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A γ whose files are damaged or do not fit is solved again; figures that were edited are put right."""
+    monkeypatch.setattr("certnet.path._exchange", lambda *_: True)
+    assert certnet("train", "iris", "--gammas", "1,0.1", "--out", "o").code == 0
+    recorded.calls.clear()
+    one, other = folder / "o/gamma_1", folder / "o/gamma_0.1"
+    report = json.loads((one / "report.json").read_text())
+    extra: list[str] = []
+    match what:
+        case "report":
+            (one / "report.json").write_text("{")
+        case "hostile report":
+            (one / "report.json").write_text("[" * 100_000)
+        case "certificate":
+            (one / "optimality.cert").write_bytes(b"nonsense")
+        case "network":
+            (one / "network.npz").unlink()
+        case "other gamma":
+            shutil.copy(other / "optimality.cert", one / "optimality.cert")
+        case "other data":
+            extra = ["--seed", "1"]
+        case "claims":
+            certificate = read_certificate(one / "optimality.cert")
+            bold = replace(certificate, lower_bound=1.01 * certificate.lower_bound)
+            write_certificate(one / "optimality.cert", bold)
+    outcome = certnet("train", "iris", "--gammas", "1,0.1", "--resume", "o", "--json", *extra)
+    assert outcome.code == 0
+    assert recorded.gammas == ([1.0, 0.1] if what == "other data" else [1.0])
+    recorded.calls.clear()
+    edited = {**report, "lower_bound": 1e9, "objective": -1.0, "verdict": "REFUTED", "accuracy": None, "width": 0}
+    if what != "other data":
+        (one / "report.json").write_text(json.dumps(edited))
+        row = certnet("train", "iris", "--gammas", "1,0.1", "--resume", "o", "--json").json["results"][0]
+        assert recorded.gammas == []
+        for name in ("lower_bound", "objective", "verdict", "accuracy", "width"):
+            assert row[name] == report[name]
+
+
+def test_known_results_are_improved_and_written_anew(certnet: Call, folder: Path, recorded: Recorded) -> None:
+    """A network of a new γ that is better at an old one replaces the old one, with a new report."""
+    split = load(Recipe(source="iris", raw=True))
+    assert certnet("train", "iris", "--raw", "--gammas", "1", "--out", "o").code == 0
+    before = json.loads((folder / "o/gamma_1/report.json").read_text())
+    table = certnet("train", "iris", "--raw", "--gammas", "1,0.5", "--resume", "o", "--json").json
+    after = json.loads((folder / "o/gamma_1/report.json").read_text())
+    assert recorded.gammas == [1.0, 0.5]
+    assert after["objective"] < before["objective"]
+    assert table["results"][0]["objective"] == after["objective"]
+    for name in ("rank", "stages", "relaxation", "seconds"):
+        assert after[name] == before[name]
+    certificate = read_certificate(folder / "o/gamma_1/optimality.cert")
+    program = TrainingProgram(split.X_train, split.Y_train, 1.0)
+    assert after["objective"] == pytest.approx(program.objective(certificate.U, certificate.V), rel=1e-9)
+    assert check(certificate).verdict is Verdict.PROVED
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "positive numbers"),
+        (",", "positive numbers"),
+        ("1,,2", "positive numbers"),
+        ("1,nan", "'nan'"),
+        ("1,-0.1", "'-0.1'"),
+        ("1,inf", "'inf'"),
+        ("0,3", "'0'"),
+        ("one", "'one'"),
+        ("0.1,1,1e-1", "0.1 twice"),
+    ],
+)
+def test_gammas_that_make_no_sense(text: str, words: str, certnet: Call, folder: Path, recorded: Recorded) -> None:
+    outcome = certnet("train", "iris", f"--gammas={text}")
+    assert outcome.code == 2
+    assert words in one_sentence(outcome)
+    assert recorded.calls == []
+    assert files(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["iris", "--gamma", "0.1"], "exclude each other"),
+        (["--resume", "o"], "needs DATA"),
+        (["iris", "--resume", "o", "--out", "p"], "different folders"),
+        (["iris", "--solver", "nonsense"], "no solver"),
+        (["iris", "--tolerance", "-1"], "tolerance"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    options: list[str], words: str, certnet: Call, folder: Path, recorded: Recorded
+) -> None:
+    outcome = certnet("train", *options, "--gammas", "1,0.1")
+    assert outcome.code == 2
+    assert words in one_sentence(outcome)
+    assert recorded.calls == []
+    assert files(folder) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_folder_that_cannot_be_made_is_found_before_the_work(certnet: Call, folder: Path) -> None:
+    (folder / "o").mkdir()
+    (folder / "o/gamma_0.1").write_text("in the way")
+    outcome = certnet("train", "iris", "--gammas", "1,0.1", "--out", "o")
+    assert outcome.code == 2
+    assert "gamma_0.1" in one_sentence(outcome)
+    assert files(folder / "o") == ["gamma_0.1"]
+
+
+def test_names_of_folders_are_short_and_never_collide() -> None:
+    gammas = (1.0, 0.3, 1e-10, 0.1, 0.1 + 2e-17, np.nextafter(0.1, 1.0), 1.0000001, 30.0)
+    names = [folder_name(float(gamma)) for gamma in gammas]
+    assert names[:4] == ["gamma_1", "gamma_0.3", "gamma_1e-10", "gamma_0.1"]
+    assert len(set(names)) == len(set(gammas))
+    assert parse_gammas("1, 0.3,1e-2") == (1.0, 0.3, 0.01)
+    with pytest.raises(InputError):
+        parse_gammas("1,1.0")
+
+
+def test_a_true_path(certnet: Call, folder: Path) -> None:
+    """With the true job: certificates are checked by the command line, and the path is consistent."""
+    rng = np.random.default_rng(1)
+    np.savez("r.npz", X=rng.standard_normal((10, 2)), Y=rng.standard_normal((10, 2)))
+    outcome = certnet("train", "r.npz", "--no-split", "--gammas", "0.1,1", "--out", "o", "--json", "--time-limit", "60")
+    assert outcome.code == 0
+    small, large = outcome.json["results"]
+    assert small["lower_bound"] <= small["objective"] <= large["objective"]
+    checked = certnet("check", *(f"o/gamma_{name}/optimality.cert" for name in ("0.1", "1")), "--data", "r.npz")
+    assert checked.code == 0
