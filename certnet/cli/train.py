@@ -149,25 +149,29 @@ def _remarks(result: job.TrainingResult, keeper: "Keeper") -> tuple[str, ...]:
     """What the user should know of how the run ended."""
     stopped = result.relaxation is not None and result.relaxation.status is SolveStatus.TIME_LIMIT
     remarks = [STOPPED] if stopped else []
-    if result.resumable and keeper.written:
-        size = keeper.path.stat().st_size / 1e6
+    if result.resumable and keeper.size:
         remarks.append(
-            f"{keeper.path} ({size:.1f} MB) keeps where it stood; go on with: "
+            f"{keeper.path} ({keeper.size / 1e6:.1f} MB) keeps where it stood; go on with: "
             f"certnet train --resume {shlex.quote(str(keeper.path.parent))} --time-limit SECONDS"
         )
     return tuple(remarks)
 
 
 class Keeper:
-    """Writes the checkpoints of a job, with what the command line needs to go on."""
+    """Writes the checkpoints of a job, with what the command line needs to go on.
+
+    Attributes:
+        path: the file.
+        size: bytes of the last checkpoint that this job wrote, 0 before the first.
+    """
 
     def __init__(self, path: Path, notes: Mapping[str, Any]) -> None:
         self.path, self._notes = path, notes
-        self.written = False
+        self.size = 0
 
     def __call__(self, checkpoint: Checkpoint) -> None:
         write_checkpoint(self.path, replace(checkpoint, about=self._notes))
-        self.written = True
+        self.size = self.path.stat().st_size
 
     def remove(self) -> None:
         """Remove the file, also one of an earlier job; a file that stays in spite of this does no harm."""

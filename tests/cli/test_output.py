@@ -116,20 +116,63 @@ def test_an_event_in_one_line() -> None:
     line = describe(Event("relaxation", 1.25, iteration=7, objective=4.0, lower_bound=3.0, rank=2))
     assert line == "relaxation · 1.2 s · iteration 7 · bound 3 · objective 4 · gap 25.00 % · rank 2"
     assert describe(Event("presolve", 0.0)) == "presolve · 0.0 s"
+    assert describe(Event("x", 1.0, time_left=48.7, residual=1.24e-3)) == "x · 1.0 s · 49 s left · residual 1.2e-03"
 
 
-def test_progress_is_shown_on_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def shown(*events: Event, terminal: bool, enabled: bool = True, every: float = 30.0, limit: float | None = None) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=terminal, width=120, highlight=False)
+    with Live(console, enabled=enabled, every=every, time_limit=limit) as live:
+        for event in events:
+            live(event)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment in which colours and redrawn lines are welcome."""
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
 
-    def shown(*, terminal: bool, enabled: bool = True) -> str:
-        stream = io.StringIO()
-        with Live(Console(file=stream, force_terminal=terminal, width=80), enabled=enabled) as live:
-            live(Event("rounding [x]", 1.0))
-        return stream.getvalue()
 
-    assert shown(terminal=True)
-    assert shown(terminal=False) == ""
-    assert shown(terminal=True, enabled=False) == ""
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert shown(terminal=True) == ""
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_shows_one_line_that_is_drawn_anew() -> None:
+    event = Event("rounding [x]", 1.0, objective=4.0, lower_bound=3.0)
+    text = shown(event, terminal=True, limit=50.0)
+    assert "\x1b" in text
+    for words in ("rounding [x]", "0:00:0", "50 s left", "bound 3 · objective 4 · gap 25.00 %"):
+        assert words in text
+    assert "left" not in shown(event, terminal=True)
+    assert shown(event, terminal=True, enabled=False) == ""
+
+
+@pytest.mark.usefixtures("terminal")
+def test_where_nobody_watches_a_plain_line_comes_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [Event("relaxation [x]", float(second), iteration=second) for second in range(3)]
+    every_line = "".join(f"{describe(event)}\n" for event in events)
+    assert shown(*events, terminal=False) == ""
+    assert shown(*events, terminal=False, every=0.0) == every_line
+    assert shown(*events, terminal=False, every=0.0, enabled=False) == ""
+    for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert shown(*events, terminal=True, every=0.0) == every_line
+
+
+def test_plain_lines_keep_their_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("certnet.cli.show.time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    with Live(Console(file=stream, width=120), enabled=True) as live:
+        for second in range(100):
+            now[0] = float(second)
+            live(Event("relaxation", now[0]))
+    assert stream.getvalue() == "".join(f"relaxation · {second}.0 s\n" for second in (30, 60, 90))
+
+
+@pytest.mark.usefixtures("terminal")
+@pytest.mark.parametrize("terminal_kind", [True, False])
+def test_notes_are_said_at_once_and_stay(terminal_kind: bool) -> None:
+    note = Event("presolve", 0.0, note="auto chose [admm], because n = 300.")
+    assert "auto chose [admm], because n = 300.\n" in shown(note, terminal=terminal_kind)
+    assert shown(note, terminal=terminal_kind, enabled=False) == ""

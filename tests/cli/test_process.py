@@ -102,7 +102,7 @@ def test_ctrl_c_during_the_solve_still_gives_network_and_bound(tmp_path: Path, s
     assert err.count("\n") == 1
     report = strict(out)
     assert report["interrupted"] is True
-    assert files(tmp_path / "out") == ["network.npz", "optimality.cert", "report.json"]
+    assert files(tmp_path / "out") == ["checkpoint.npz", "network.npz", "optimality.cert", "report.json"]
     certificate = read_certificate(tmp_path / "out" / "optimality.cert")
     assert check(certificate).verdict is Verdict.PROVED
     assert 0 <= report["lower_bound"] <= report["objective"]
