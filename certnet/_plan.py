@@ -12,8 +12,10 @@ ROUNDING_SHARE = 0.3
 RELAXATION_SHARE = 0.1
 """Share of the time left that the relaxation gets even if the stages after it look too long."""
 SMALLEST_LIMIT = 1e-3
-CERTIFICATE_REPAIRS = 7.0
-"""Repair and check of the certificate take about as long as so many repairs of a residual (measured: 5 to 7)."""
+RAW_REPAIR = 16.0
+CERTIFICATE = 6.0
+"""What repairing a solver's dual takes, and the certificate with its check, in repairs of a residual without
+multipliers. Measured at n = 1078: 10 to 16, and 4 to 6."""
 
 
 class Plan:
@@ -42,12 +44,17 @@ class Plan:
         if first.converged:
             # The network is likely to stay as it is.
             rounding = min(rounding, 2.0 * first.seconds)
-        return max(left - rounding - self._end(), RELAXATION_SHARE * left, SMALLEST_LIMIT)
+        return max(left - rounding - self.raw_repair - self._end(), RELAXATION_SHARE * left, SMALLEST_LIMIT)
 
     def rounding(self) -> float | None:
         """What is left without checkpoint and certificate."""
         left = self._clock.left()
         return None if left is None else max(left - self._end(), 0.0)
 
+    @property
+    def raw_repair(self) -> float:
+        """Seconds for the repair of a dual with multipliers."""
+        return RAW_REPAIR * self.repair_seconds
+
     def _end(self) -> float:
-        return self.overrun + CERTIFICATE_REPAIRS * self.repair_seconds + self._saver.reserve(self._order)
+        return self.overrun + CERTIFICATE * self.repair_seconds + self._saver.reserve(self._order)

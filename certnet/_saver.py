@@ -12,7 +12,7 @@ EVERY_SECONDS = 60.0
 SHARE = 0.03
 """Share of the time that may go into checkpoints while the job runs."""
 FIRST_COST = 0.05
-BYTES_PER_SECOND = 2e8
+BYTES_PER_SECOND = 4e8
 STATE_MATRICES = 10
 """A solver's state is about so many matrices of the order of the lifted space."""
 

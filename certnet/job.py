@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from certificates import OptimalityCertificate, certify, repair, residual_dual
+from certificates import OptimalityCertificate, residual_dual
 from certificates.certificate import fingerprint
+from certificates.repair import RepairedDual
 from certificates.report import CheckReport
+from certnet._certify import certify, repaired
 from certnet._clock import Clock, Event
 from certnet._plan import Plan
 from certnet._preflight import choose, require_memory
@@ -153,9 +155,8 @@ class _Run:
         self.repairing = 0.0
         _, d, c = self.program.shape
         self.network = _given(self.program, np.zeros((d, 0)), np.zeros((c, 0)))
-        self.lower_bound = -np.inf
-        self.best: RawDual | None = None
-        self.duals: list[RawDual] = []
+        self.best: RepairedDual | None = None
+        self.unproved: RawDual | None = None
         self.interrupted = False
         self.result: SolverResult | None = None
         self.relaxed_objective: float | None = None
@@ -212,10 +213,15 @@ class _Run:
             self.saver.update(U=network.U, V=network.V)
 
     def _offer(self, dual: RawDual) -> None:
-        """Keep a dual of the merged program if its repaired bound is the best so far."""
-        bound = repair(self.merged.program, dual).lower_bound
-        if bound > self.lower_bound:
-            self.best, self.lower_bound = dual, bound
+        """Keep what repair makes of a dual of the merged program, if its bound is the best so far."""
+        candidate = repaired(self.merged, dual)
+        if self.best is None or candidate.lower_bound > self.best.lower_bound:
+            self.best = candidate
+
+    @property
+    def lower_bound(self) -> float:
+        """The best repaired bound so far, in original units."""
+        return -np.inf if self.best is None else self.best.lower_bound
 
     def _first_network(self) -> None:
         """A network and a bound from its residual within seconds, so that an early Ctrl-C leaves something."""
@@ -283,7 +289,8 @@ class _Run:
     def _repair_now_and_then(self, progress: Progress) -> None:
         """A bound for solvers that keep none themselves."""
         begin = self.clock.seconds
-        if self.presolved is None or np.isfinite(progress.lower_bound) or self.repairing > BOUND_SHARE * begin:
+        late = self.repairing + self.plan.raw_repair > BOUND_SHARE * begin
+        if self.presolved is None or np.isfinite(progress.lower_bound) or late:
             return
         self._offer(self.presolved.undo_dual(progress.dual()))
         self.repairing += self.clock.seconds - begin
@@ -298,7 +305,7 @@ class _Run:
                 if np.isfinite(result.objective):
                     self.relaxed_objective = presolved.program.to_original(result.objective)
                 if result.dual is not None:
-                    self.duals.append(presolved.undo_dual(result.dual))
+                    self._take_dual(presolved.undo_dual(result.dual))
                 if result.primal is not None and np.isfinite(result.primal.S).all():
                     moment = presolved.scaling.undo_primal(result.primal)
                     self.candidates = candidates_from_moment(
@@ -308,12 +315,20 @@ class _Run:
                 if self.interrupted:
                     raise
                 self.interrupted = True
-                if self.shown is not None:
-                    self.duals.append(presolved.undo_dual(self.shown.dual()))
+                if self.shown is not None and self.unproved is None:
+                    self._take_dual(presolved.undo_dual(self.shown.dual()))
         if self.shown is not None:
             self.saver.take(self.shown)
         if not self.interrupted:
             self.saver.stage_ends("relaxation")
+
+    def _take_dual(self, dual: RawDual) -> None:
+        """The solver's last dual: repaired now, so that the time left is known; after Ctrl-C only in the certificate,
+        and not at all when its bound is known to be no better."""
+        if not self.interrupted:
+            self._offer(dual)
+        elif self.shown is None or not (-np.inf < self.shown.lower_bound <= self.lower_bound):
+            self.unproved = dual
 
     def _solve(self, presolved: Presolved) -> SolverResult:
         """The relaxation, from the checkpoint's state where there is one that the solver can use."""
@@ -391,22 +406,26 @@ class _Run:
         return np.hstack(parts) if parts else None
 
     def _certify(self) -> tuple[OptimalityCertificate, CheckReport]:
-        merged, network = self.merged, self.network
-        duals = [*self.duals]
-        if self.shown is None or not (self.shown.lower_bound >= self.lower_bound):
-            duals += [] if self.best is None else [self.best]
-        if self.start is not None:
-            duals.append(scaled(certified_dual(merged, self.start), self.program.gamma / self.start.gamma))
-        if not (self.interrupted and duals):
-            duals.insert(0, residual_dual(merged, network.U, network.V))
         with self.clock.stage("certificate"):
             try:
-                return certify(merged, duals, network.U, network.V, provenance=self.provenance)
+                return self._prove()
             except KeyboardInterrupt:
                 if self.interrupted:
                     raise
                 self.interrupted = True
-                return certify(merged, duals, network.U, network.V, provenance=self.provenance)
+                return self._prove()
+
+    def _prove(self) -> tuple[OptimalityCertificate, CheckReport]:
+        """Offer the duals that are left, and certify the best."""
+        merged, U, V = self.merged, self.network.U, self.network.V
+        if self.unproved is not None:
+            self._offer(self.unproved)
+        if self.start is not None:
+            self._offer(scaled(certified_dual(merged, self.start), self.program.gamma / self.start.gamma))
+        if self.best is None or not self.interrupted:
+            self._offer(residual_dual(merged, U, V))
+        assert self.best is not None
+        return certify(merged, self.best, U, V, provenance=self.provenance)
 
 
 def _given(program: TrainingProgram, U: FloatArray, V: FloatArray) -> FitResult:

@@ -1,0 +1,49 @@
+"""The certificate at the end of a job, from duals that were repaired on the way."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from certificates import OptimalityCertificate, repair
+from certificates import certify as certify_duals
+from certificates.arithmetic import Arithmetic
+from certificates.checker import check
+from certificates.optimality import assemble, drop_negligible
+from certificates.repair import RepairedDual
+from certificates.report import CheckReport
+from certificates.verdict import Verdict
+from formulations import MergedRows, RawDual
+from formulations._validation import FloatArray
+
+
+def repaired(merged: MergedRows, dual: RawDual) -> RepairedDual:
+    """What repair makes of a dual of the merged program, without negligible multipliers."""
+    return repair(merged.program, drop_negligible(merged, dual))
+
+
+def unrepaired(merged: MergedRows, dual: RepairedDual) -> RawDual:
+    """A repaired dual as one that can be repaired again, with its shift among the multipliers."""
+    neuron = np.arange(len(dual.t))
+    N = dual.N.copy()
+    N[neuron, len(neuron) + neuron] = N[len(neuron) + neuron, neuron] = 0.5 * dual.t
+    return RawDual(dual.W, N / merged.program.gamma)
+
+
+def certify(
+    merged: MergedRows,
+    dual: RepairedDual,
+    U: FloatArray,
+    V: FloatArray,
+    *,
+    provenance: Mapping[str, Any],
+) -> tuple[OptimalityCertificate, CheckReport]:
+    """Certificate and report for a repaired dual and a network (d×m, c×m).
+
+    On large data a repair takes seconds, so it is repeated, with more margin, only where the check asks for that.
+    """
+    certificate = assemble(merged, dual, U, V, provenance)
+    report = check(certificate, arithmetic=Arithmetic.FLOAT)
+    if report.verdict is Verdict.PROVED:
+        return certificate, report
+    return certify_duals(merged, [unrepaired(merged, dual)], U, V, provenance=provenance)
