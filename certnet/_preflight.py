@@ -2,9 +2,9 @@
 
 import os
 
-from certnet.checkpoint import Checkpoint
+from certnet.checkpoint import Checkpoint, environment, program_fingerprint
 from certnet.solvers.registry import AUTO_LIMIT, choose_solver
-from formulations import InputError, MergedRows
+from formulations import InputError, MergedRows, TrainingProgram
 
 _BYTES_PER_ENTRY = 12 * 8
 
@@ -31,3 +31,25 @@ def choose(merged: MergedRows, resume: Checkpoint | None) -> tuple[str, str]:
     name, n = choose_solver(merged.program), merged.program.space.neurons
     side = "more than" if n > AUTO_LIMIT else "at most"
     return name, f"auto chose {name}, because n = {n} distinct data directions are {side} {AUTO_LIMIT}."
+
+
+def beginning(
+    program: TrainingProgram,
+    resume: Checkpoint | None,
+    *,
+    solver: str,
+    tolerance: float,
+    random_state: int,
+    device: str,
+) -> Checkpoint:
+    """The checkpoint of a job that has not done anything yet; to be called with the threads that the job will use."""
+    return Checkpoint(
+        fingerprint=program_fingerprint(program),
+        stage="presolve",
+        seconds=0.0 if resume is None else resume.seconds,
+        solver=solver,
+        tolerance=tolerance,
+        random_state=random_state,
+        device=device,
+        environment=environment(),
+    )

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from certnet._clock import Clock
-from certnet.checkpoint import Checkpoint
+from certnet.checkpoint import Checkpoint, write_checkpoint
 from certnet.solvers.interface import Progress
 
 EVERY_SECONDS = 60.0
@@ -73,3 +74,10 @@ class Saver:
     def reserve(self, order: int) -> float:
         """Seconds that writing once more will take at most, for a lifted space of this order."""
         return 0.0 if self._save is None else max(8 * STATE_MATRICES * order**2 / BYTES_PER_SECOND, 1.5 * self._cost)
+
+
+def sink(checkpoint: Path | str | Callable[[Checkpoint], None] | None) -> Callable[[Checkpoint], None] | None:
+    """What takes the checkpoints: a file becomes a function that writes it."""
+    if isinstance(checkpoint, Path | str):
+        return lambda current: write_checkpoint(checkpoint, current)
+    return checkpoint

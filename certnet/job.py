@@ -19,17 +19,10 @@ from certificates.report import CheckReport
 from certnet._certify import certify, repaired
 from certnet._clock import Clock, Event
 from certnet._plan import Plan
-from certnet._preflight import choose, require_memory
-from certnet._saver import Saver
+from certnet._preflight import beginning, choose, require_memory
+from certnet._saver import Saver, sink
 from certnet._training_result import TrainingResult, numerical_rank
-from certnet.checkpoint import (
-    Checkpoint,
-    differences,
-    environment,
-    program_fingerprint,
-    usable_state,
-    write_checkpoint,
-)
+from certnet.checkpoint import Checkpoint, differences, program_fingerprint, usable_state
 from certnet.device import require_device
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.registry import AUTO, get_solver
@@ -109,28 +102,20 @@ def train(
         clock.tell("presolve", note=choice)
     threads = 1 if merged.program.space.order < SMALL_ORDER else None
     with threadpool_limits(limits=threads, user_api="blas"):
-        begin = Checkpoint(
-            fingerprint=program_fingerprint(program),
-            stage="presolve",
-            seconds=0.0 if resume is None else resume.seconds,
+        begin = beginning(
+            program,
+            resume,
             solver=solver,
             tolerance=tolerance,
             random_state=random_state,
             device=device,
-            environment=environment(),
         )
-        saver = Saver(begin, _sink(checkpoint), clock)
+        saver = Saver(begin, sink(checkpoint), clock)
         run = _Run(merged, saver, clock, start=start, resume=resume, provenance=provenance or {}, choice=choice)
         result = run.finish()
     if isinstance(checkpoint, Path | str) and not result.resumable:
         Path(checkpoint).unlink(missing_ok=True)
     return result
-
-
-def _sink(checkpoint: Path | str | Callable[[Checkpoint], None] | None) -> Callable[[Checkpoint], None] | None:
-    if isinstance(checkpoint, Path | str):
-        return lambda current: write_checkpoint(checkpoint, current)
-    return checkpoint
 
 
 class _Run:
