@@ -39,6 +39,8 @@ class Clock:
         self._start = time.perf_counter()
         self._time_limit = time_limit
         self._progress = progress
+        self._objective: float | None = None
+        self._lower_bound: float | None = None
         self.stages: dict[str, float] = {}
         self.notes: list[str] = []
 
@@ -72,15 +74,17 @@ class Clock:
         residual: float | None = None,
         note: str | None = None,
     ) -> None:
-        """Send an event, if anybody listens."""
+        """Send an event, if anybody listens. The last objective and bound are repeated until there are better ones."""
+        self._objective = self._objective if objective is None else objective
+        self._lower_bound = self._lower_bound if lower_bound is None else lower_bound
         if self._progress is not None:
             self._progress(
                 Event(
                     stage,
                     self.seconds,
                     iteration=iteration,
-                    objective=objective,
-                    lower_bound=lower_bound,
+                    objective=self._objective,
+                    lower_bound=self._lower_bound,
                     rank=rank,
                     residual=residual,
                     time_left=self.left(),
