@@ -26,6 +26,7 @@ from certnet.checkpoint import Checkpoint, differences, program_fingerprint, usa
 from certnet.device import require_device
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.registry import AUTO, get_solver
+from certnet.solvers.warm_start import PAYS as WARM_STARTED
 from certnet.solvers.warm_start import certified_dual, from_certificate, scaled, usable
 from certnet.training.pricing import normalised, values
 from certnet.training.rounding import candidates_from_moment
@@ -71,7 +72,7 @@ def train(
         progress: called with an ``Event`` now and then.
         provenance: JSON object that travels in the certificate; no part of the proof.
         start: a certificate about the same X and Y, perhaps for another γ. Its neurons are candidates, its dual takes
-            part in the proof, and both are a warm start of the relaxation.
+            part in the proof, and both are a warm start of the relaxation for the solvers that gain by it.
         device: "cpu" or "cuda", where the ADMM computes.
         checkpoint: a file that is written about once a minute and at the end of stages. It is removed at the end
             unless the job was cut short. A function gets each ``certnet.checkpoint.Checkpoint`` instead; if it raises
@@ -318,7 +319,9 @@ class _Run:
     def _solve(self, presolved: Presolved) -> SolverResult:
         """The relaxation, from the checkpoint's state where there is one that the solver can use."""
         resume, program = self.resume, presolved.program
-        warm_start = None if self.start is None else usable(program, from_certificate(presolved, self.start))
+        warm_start = None
+        if self.start is not None and self.options.solver in WARM_STARTED:
+            warm_start = usable(program, from_certificate(presolved, self.start))
 
         def run(**more: Any) -> SolverResult:
             return solve(

@@ -99,13 +99,6 @@ def test_a_path_is_no_worse_than_separate_jobs() -> None:
         assert result.report.objective <= alone.report.objective * (1 + 1e-6)
 
 
-def test_equal_seeds_give_equal_paths() -> None:
-    again = train_path(X, Y, gammas=GAMMAS)
-    for first, second in zip(_results(_path()), _results(again), strict=True):
-        np.testing.assert_array_equal(first.U, second.U)
-        np.testing.assert_array_equal(first.certificate.W, second.certificate.W)
-
-
 @given(programs(max_n=6), SEEDS, st.floats(-2, 2))
 @settings(max_examples=40)
 def test_a_transferred_bound_is_below_every_network(program: TrainingProgram, seed: int, exponent: float) -> None:
@@ -142,6 +135,24 @@ def test_poor_results_profit_from_their_neighbours() -> None:
 
 def _stub(train: Callable[[TrainingProgram, dict[str, Any]], TrainingResult], patch: pytest.MonkeyPatch) -> None:
     patch.setattr(path.job, "train", lambda program, **options: train(program, options))
+
+
+def test_options_reach_every_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"solver": "admm", "tolerance": 1e-3, "random_state": 7, "provenance": {"a": 1}, "device": "cpu"}
+    seen: list[dict[str, Any]] = []
+
+    def train(program: TrainingProgram, options: dict[str, Any]) -> TrainingResult:
+        seen.append(options)
+        assert program.bias
+        return _poor(program.gamma)
+
+    _stub(train, monkeypatch)
+    monkeypatch.setattr(path, "_start", lambda *_: None)
+    monkeypatch.setattr(path, "_exchange", lambda *_: True)
+    train_path(X, Y, gammas=GAMMAS, bias=True, **given)
+    assert len(seen) == len(GAMMAS)
+    for options in seen:
+        assert {name: options[name] for name in given} == given
 
 
 def test_each_gamma_starts_at_its_nearest_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:

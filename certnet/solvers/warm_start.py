@@ -15,6 +15,10 @@ from formulations._validation import FloatArray
 WarmStart = tuple[RawPrimal | None, RawDual | None]
 """Primal and dual iterates in the coordinates of the program that is to be solved."""
 
+PAYS = frozenset({"admm", "interior-point"})
+"""Solvers that gain by a start at a neighbouring γ. SCS at its usual tolerance takes such a start for a solution: its
+repaired bound on random0 at γ = 0.01 falls from 0.38 to 0.04."""
+
 EXPONENT = 0.5
 """Growth of the dual with γ that a start assumes, see ``dual_factor``."""
 
