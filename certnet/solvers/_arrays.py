@@ -197,8 +197,15 @@ class TorchArrays(Arrays):
         return TorchArrays(self._device, single=single)
 
     def empty(self, *shape: int) -> Array:
-        """See ``Arrays``."""
-        return self._torch.empty(shape, dtype=self._dtype, device=self._device)
+        """See ``Arrays``.
+
+        Raises:
+            InputError: the device has too little memory.
+        """
+        try:
+            return self._torch.empty(shape, dtype=self._dtype, device=self._device)
+        except self._torch.OutOfMemoryError:
+            raise InputError(f"the program does not fit into the memory of '{self._device}'; choose cpu.") from None
 
     def array(self, host: NDArray[Any]) -> Array:
         """See ``Arrays``."""

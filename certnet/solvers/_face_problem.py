@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from certnet.solvers._newton import is_positive_definite
-from certnet.solvers._rank_two import RankTwoMap
+from certnet.solvers._rank_two import FaceMap
 from formulations import LiftedProgram, RawDual
 from formulations._validation import FloatArray, IntArray
 
@@ -16,13 +16,12 @@ HALVINGS = 60
 class FaceProblem:
     """minimise ½‖target − A_W(S)‖² + ⟨cost, S⟩ over S ⪰ 0 with A_t(S) = 0 and products ≥ 0.
 
-    ``rows`` are the rows of J for φ and v. The first ``losses`` constraints carry W, the following N the free
-    complementarity multipliers t; products (p, q) of φ may follow.
+    The first ``losses`` constraints carry W, the following N the free complementarity multipliers t; products (p, q)
+    of φ may follow.
     """
 
     program: LiftedProgram
     cost: FloatArray
-    rows: FloatArray
     first: IntArray
     second: IntArray
     weight: FloatArray
@@ -43,10 +42,10 @@ class FaceProblem:
         """Number of constraints that are not products."""
         return len(self.first)
 
-    def with_products(self, p: IntArray, q: IntArray) -> RankTwoMap:
+    def with_products(self, p: IntArray, q: IntArray) -> FaceMap:
         """The constraint map with the products G_pq appended."""
-        return RankTwoMap(
-            self.rows,
+        return FaceMap(
+            self.program.space,
             np.concatenate([self.first, p]),
             np.concatenate([self.second, q]),
             np.concatenate([self.weight, np.ones(len(p))]),
@@ -66,7 +65,6 @@ def face_problem(program: LiftedProgram) -> FaceProblem:
     """Set up cost and fixed constraints of a program."""
     space = program.space
     N, k, c = space.neurons, space.dimension, space.outputs
-    J = space.basis
     cost = np.zeros((space.face_order, space.face_order))
     cost[N : N + k, N : N + k] = 0.5 * program.gamma * program.metric
     cost[N + k :, N + k :] = 0.5 * program.gamma * np.eye(c)
@@ -74,9 +72,8 @@ def face_problem(program: LiftedProgram) -> FaceProblem:
     return FaceProblem(
         program=program,
         cost=cost,
-        rows=np.concatenate([J[space.phi], J[space.v]]),
         first=np.concatenate([np.repeat(program.feature, c), neuron]),
-        second=np.concatenate([2 * N + np.tile(np.arange(c), len(program.feature)), N + neuron]),
+        second=np.concatenate([space.v.start + np.tile(np.arange(c), len(program.feature)), N + neuron]),
         weight=np.concatenate([np.repeat(program.weight, c), np.ones(N)]),
         target=program.target.ravel(),
     )

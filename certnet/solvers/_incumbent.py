@@ -7,11 +7,15 @@ from formulations import LiftedProgram, RawDual
 
 
 class Incumbent:
-    """Keeps the feasible dual of largest value; ``dual`` and ``value`` are replaced together."""
+    """Keeps the feasible dual of largest value; ``dual`` and ``value`` are replaced together.
 
-    def __init__(self, program: LiftedProgram, dual: RawDual) -> None:
+    It begins with zero, which is feasible and has the value 0.
+    """
+
+    def __init__(self, program: LiftedProgram) -> None:
+        order = 2 * program.space.neurons
         self._program = program
-        self._best = (dual, program.dual_value(dual.W))
+        self._best = (RawDual(np.zeros_like(program.target), np.zeros((order, order))), 0.0)
 
     @property
     def dual(self) -> RawDual:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg as sl
 
-from certnet.solvers._rank_two import RankTwoMap
+from certnet.solvers._rank_two import FaceMap
 from formulations._validation import FloatArray
 
 REGULARISATION = (1e-13, 1e-10, 1e-7)
@@ -63,7 +63,7 @@ class NewtonSystem:
 
     def __init__(
         self,
-        constraints: RankTwoMap,
+        constraints: FaceMap,
         point: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
         residual: tuple[FloatArray, FloatArray],
         sizes: tuple[int, int],

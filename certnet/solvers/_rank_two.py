@@ -1,43 +1,48 @@
-"""Linear maps whose constraint matrices have rank two, and the Schur complement of an interior point over them."""
+"""The constraint map on the face, whose forms have rank two, and the Schur complement over them."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from formulations import LiftedSpace
 from formulations._validation import FloatArray, IntArray
 
-BLOCK_ENTRIES = 1 << 17
+BLOCK_ENTRIES = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
-class RankTwoMap:
-    """The map ``S ↦ (weight_k · rows[first_k]ᵀ S rows[second_k])_k`` on symmetric m×m matrices.
+class FaceMap:
+    """The map ``S ↦ (weight_k · G[first_k, second_k])_k`` with ``G = J S Jᵀ``, on symmetric face matrices S.
 
-    ``rows`` is R×m; ``first``, ``second`` and ``weight`` have length K. The pairs are distinct as unordered pairs and
+    ``first``, ``second`` (positions in λ) and ``weight`` have length K. The pairs are distinct as unordered pairs and
     ``first_k ≠ second_k``, so that the adjoint may assign entries instead of adding them up.
     """
 
-    rows: FloatArray
+    space: LiftedSpace
     first: IntArray
     second: IntArray
     weight: FloatArray
 
     def gram(self, S: FloatArray) -> FloatArray:
-        """``rows · S · rowsᵀ`` (R×R), from which every value is an entry."""
-        return self.rows @ S @ self.rows.T
+        """``G = J S Jᵀ``, from which the value of every form of rank two is an entry."""
+        return self.space.moment(S)
+
+    def values(self, G: FloatArray) -> FloatArray:
+        """Values (K,) at S, given ``G = gram(S)``."""
+        values: FloatArray = self.weight * G[self.first, self.second]
+        return values
 
     def __call__(self, S: FloatArray) -> FloatArray:
         """Values (K,) at S."""
-        values: FloatArray = self.weight * self.gram(S)[self.first, self.second]
-        return values
+        return self.values(self.gram(S))
 
     def adjoint(self, y: FloatArray) -> FloatArray:
-        """``Σ_k y_k weight_k ½(r_first r_secondᵀ + r_second r_firstᵀ)``, an m×m matrix."""
-        form = np.zeros((len(self.rows), len(self.rows)))
+        """``Σ_k y_k A_k`` as a face matrix."""
+        form = np.zeros((self.space.order, self.space.order))
         form[self.first, self.second] = 0.5 * self.weight * y
         form += form.T
-        return self.rows.T @ form @ self.rows
+        return self.space.pull_back(form)
 
     @cached_property
     def _order(self) -> tuple[IntArray, IntArray]:
@@ -54,22 +59,26 @@ class RankTwoMap:
         """Lower triangle (K×K, C order) of ``scale_k ⟨A_k, S A_l M⁻¹⟩ scale_l``.
 
         ``P`` and ``Q`` are the Gram matrices of S and M⁻¹. Each entry is four products of gathered entries; gathering
-        whole rows of R×K tables keeps the memory access in order, and blocks of rows keep temporaries in cache.
+        whole rows of tables with K columns keeps the memory access in order, and blocks of rows keep temporaries in
+        cache.
         """
         a, b = self._order
         K = len(a)
         factor = self.weight * scale
-        Pa, Pb = P[:, a] * factor, P[:, b] * factor
-        Qa, Qb = Q[:, a], Q[:, b]
         H = np.zeros((K, K))
-        step = max(16, BLOCK_ENTRIES // max(K, 1))
+        step = max(4, BLOCK_ENTRIES // max(K, 1))
+        buffers = np.empty((2, step * K))
         for start in range(0, K, step):
             stop = min(K, start + step)
-            i, j = a[start:stop], b[start:stop]
-            block = Pa[j, :stop] * Qb[i, :stop]
-            block += Pb[j, :stop] * Qa[i, :stop]
-            block += Pa[i, :stop] * Qb[j, :stop]
-            block += Pb[i, :stop] * Qa[j, :stop]
+            block = H[start:stop, :stop]
+            left, right = buffers[:, : block.size].reshape(2, *block.shape)
+            for i, j in ((a, b), (b, a)):
+                P_i, Q_j = P[i[start:stop]], Q[j[start:stop]]
+                for over, under in ((a, b), (b, a)):
+                    x = np.take(P_i, over[:stop], axis=1, out=left, mode="clip")
+                    y = np.take(Q_j, under[:stop], axis=1, out=right, mode="clip")
+                    x *= y
+                    block += x
             block *= 0.25 * factor[start:stop, None]
-            H[start:stop, :stop] = block
+            block *= factor[:stop]
         return H

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 
+from certnet.solvers._incumbent import Incumbent
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus, State
-from formulations import RawDual
+from formulations import LiftedProgram, RawDual
 
 FALLBACK_VERSION = "0.1.0"
+LONG_INTERVAL = 8
 
 
 def native_version() -> str:
@@ -20,20 +22,26 @@ def native_version() -> str:
 
 
 class Session:
-    """Clock and stopping rules of one solve; one object for each call, so that threads never share it."""
+    """Clock, stopping rules and best bound of one solve; one object for each call, so that threads never share it.
 
-    def __init__(self, options: SolverOptions) -> None:
-        self._options = options
+    A callback sees the best repaired bound so far. Duals are repaired at reports 1, 2, 4, …, 16, 24, 32, …: a repair
+    costs as much as many steps of a first-order method, and a schedule by the clock would make results depend on it.
+    """
+
+    def __init__(self, program: LiftedProgram, options: SolverOptions) -> None:
+        self._program, self._options = program, options
         self._start = time.perf_counter()
+        self._reports = 0
+        self.incumbent = Incumbent(program)
 
     def seconds(self) -> float:
         """Time since the solve began."""
         return time.perf_counter() - self._start
 
-    def out_of_time(self) -> bool:
-        """True when the time limit has passed."""
+    def out_of_time(self, ahead: float = 0.0) -> bool:
+        """True when the time limit has passed, or will have passed ``ahead`` seconds from now."""
         limit = self._options.time_limit
-        return limit is not None and self.seconds() >= limit
+        return limit is not None and self.seconds() + ahead >= limit
 
     def report(
         self,
@@ -43,21 +51,34 @@ class Session:
         primal_residual: float,
         dual_residual: float,
         rank: int,
-        dual: Callable[[], RawDual],
+        dual: Callable[[], RawDual] | None = None,
         state: Callable[[], State] | None = None,
     ) -> SolveStatus | None:
-        """Call the callback, if any; STOPPED when it asks for that."""
+        """Call the callback, if any; STOPPED when it asks for that.
+
+        ``objective`` is in the program's own scale. ``dual`` gives the running dual, unless the solver itself offers
+        what it has to the incumbent.
+        """
         callback = self._options.callback
         if callback is None:
             return None
+        self._reports += 1
+        if dual is not None and _is_due(self._reports):
+            self.incumbent.offer_repaired(dual())
+        bound = self.incumbent.value
         progress = Progress(
             iteration=iteration,
             seconds=self.seconds(),
-            objective=objective,
+            objective=self._program.to_original(objective),
             primal_residual=primal_residual,
             dual_residual=dual_residual,
             rank=rank,
-            dual=dual,
+            dual=self.incumbent.copy,
+            lower_bound=self._program.to_original(bound),
             state=state,
         )
         return SolveStatus.STOPPED if callback(progress) else None
+
+
+def _is_due(report: int) -> bool:
+    return report % LONG_INTERVAL == 0 or (report < LONG_INTERVAL and report & (report - 1) == 0)

@@ -22,17 +22,17 @@ from formulations import LiftedProgram, RawDual, RawPrimal
 from formulations._validation import FloatArray
 
 MAX_ITERATIONS = 20_000
-RELAXATION = 1.6
-FIRST_PENALTY = 3.0
+RELAXATION = 1.8
+FIRST_PENALTY = 1.0
 REPORT_EVERY = 25
-FIRST_BALANCE = 50
+FIRST_BALANCE = 25
 BALANCE_GROWTH = 1.5
 BALANCE_RATIO = 1.2
 BALANCE_FACTOR = 3.0
 SMALLEST_PART = 1e-2
 MEMORY = 10
 INTERVAL = 5
-MEMORY_ENTRIES = 60_000_000
+MEMORY_ENTRIES = 40_000_000
 """Numbers that the history of the acceleration may hold; its length shrinks with the size of the program."""
 SINGLE_ORDER = 400
 SINGLE_RESIDUAL = 1e-4
@@ -79,7 +79,7 @@ class _Run:
     at: Point
 
     def __init__(self, program: LiftedProgram, options: SolverOptions) -> None:
-        self.session = Session(options)
+        self.session = Session(program, options)
         self.given, self.options = program, options
         self.device = arrays(options.device)
         self.coordinates = orthonormal(program)
@@ -166,8 +166,7 @@ class _Run:
 
     def _out_of_time(self) -> bool:
         """Whether another step, as long as the last ones, would end after the time limit."""
-        limit = self.options.time_limit
-        return limit is not None and self.session.seconds() + max(self.durations, default=0.0) >= limit
+        return self.session.out_of_time(max(self.durations, default=0.0))
 
     def _timed_step(self) -> None:
         begin = time.perf_counter()
@@ -185,7 +184,7 @@ class _Run:
         self.durations = [*self.durations[1 - TIMED_STEPS :], time.perf_counter() - begin]
 
     def _step(self) -> None:
-        """One Douglas–Rachford step V ← V + 1.6 (G − Z), in which L = V − Z is the scaled multiplier."""
+        """One Douglas–Rachford step V ← V + 1.8 (G − Z), in which L = V − Z is the scaled multiplier."""
         V, last = self.V, self.at
         X, sizes = self.splitting.entrywise(V, last.penalty, self.Z)
         F = self.splitting.factor(X, last.rank)

@@ -3,31 +3,39 @@
 Every constraint matrix on the face is of rank two, so the Schur complement of the HKM direction is gathered from two
 Gram matrices (``certnet.solvers._rank_two``). Of the products ``G_pq ≥ 0`` only those that an iterate violates become
 constraints; the others keep the multiplier 0, so each dual iterate is one of the full relaxation whatever is still
-missing. A short ADMM predicts most of the products that will be active, and gives the first bound. The first
-round starts at multiples of the identity; the others go on from its first iterate with a moderate gap, which is well
-centred: that halves their Newton steps, while later iterates lie too close to the boundary for new constraints.
+missing. A short ADMM predicts most of the products that will be active, gives the first bound, and is where the first
+round starts. The later rounds go on from the first iterate with a moderate gap, which is well centred: that halves
+their Newton steps, while later iterates lie too close to the boundary for new constraints.
 Directions: Helmberg, Rendl, Vanderbei, Wolkowicz 1996; predictor and corrector: Mehrotra 1992.
 """
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from certnet.solvers._face_problem import FaceProblem, face_problem, feasible_multipliers
-from certnet.solvers._incumbent import Incumbent
-from certnet.solvers._newton import NewtonSystem, is_positive_definite, longest_step
-from certnet.solvers._rank_two import RankTwoMap
+from certnet.solvers._iterate import Iterate, Measure, cold_start, extended, measure, warm_start
+from certnet.solvers._newton import NewtonSystem, is_positive_definite
+from certnet.solvers._rank_two import FaceMap
 from certnet.solvers._session import Session, native_version
 from certnet.solvers.admm import AdmmSolver
-from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus
-from formulations import LiftedProgram, RawDual, RawPrimal
+from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, State
+from formulations import InputError, LiftedProgram, RawDual, RawPrimal
 from formulations._validation import FloatArray, IntArray
 
 MAX_ITERATIONS = 400
 """Default limit on Newton steps over all rounds."""
 
 MAX_PRODUCTS = 8000
-"""Default limit on products; the Schur complement is a square matrix of about that order."""
+"""Default limit on products."""
+MAX_CONSTRAINTS = 14_000
+"""Order of the largest Schur complement (1.5 GiB), unless W and t alone need more."""
+LARGEST_SYSTEM = 32_000
+"""Order of a Schur complement that is refused (8 GiB)."""
 
 FIRST_GAP = 0.01
 GAP_REDUCTION = 1e-3
@@ -35,67 +43,26 @@ PREDICTION_STEPS = 400
 PREDICTION_SHARE = 0.25
 """Share of a time limit that the ADMM may use to predict products."""
 
+FIRST_PRODUCTS = 2500
 PRODUCTS_PER_ORDER = 5
-PRIMAL_START = 10.0
-DUAL_START = 1.0
 STEP_FRACTION = 0.95
 SHORT_STEP = 1e-2
 SHORT_STEPS = 4
 SMALL_ERROR = 1e-3
 DETERIORATION = 20.0
-RESET_RESIDUAL = 1e-6
-CENTRE_GAP = 0.3
-CENTRE_RESIDUAL = 1e-2
-NEW_CORRELATION = 0.01
-NEW_SHARE = 0.5
 WARM_SIZE = 1e-6
+SMALL_MOMENT = 1e-14
 REPAIR_EVERY = 5
-
-
-@dataclass(frozen=True, eq=False)
-class _Iterate:
-    """S and M ≻ 0, multipliers y = (W, t, N_pq) and values z > 0 of the products (p, q)."""
-
-    S: FloatArray
-    M: FloatArray
-    y: FloatArray
-    z: FloatArray
-    p: IntArray
-    q: IntArray
-
-
-@dataclass(frozen=True, eq=False)
-class _Measure:
-    """Residuals, objectives and products of an iterate."""
-
-    rows: FloatArray
-    dual_matrix: FloatArray
-    mu: float
-    primal: float
-    dual: float
-    primal_residual: float
-    dual_residual: float
-    moments: FloatArray
-
-    @property
-    def gap(self) -> float:
-        """Relative distance of the two objectives."""
-        return abs(self.primal - self.dual) / max(abs(self.primal), abs(self.dual), 1e-300)
-
-    @property
-    def error(self) -> float:
-        """The largest of both residuals and the gap."""
-        return float(np.max([self.primal_residual, self.dual_residual, self.gap]))
-
-    @property
-    def is_centre(self) -> bool:
-        """True when later rounds may start here."""
-        return self.gap <= CENTRE_GAP and max(self.primal_residual, self.dual_residual) <= CENTRE_RESIDUAL
+SECONDS_PER_CUBE = 2e-11
+"""Guess of the seconds of a first Newton step, by the cube of the number of constraints."""
+VERSION = 1
+PREDICTION = "prediction."
 
 
 @dataclass(frozen=True)
 class InteriorPointSolver:
-    """Interior point for programs of up to about 400 generators.
+    """Interior point for programs of up to some thousand constraints: an entry of W for each feature and output, one
+    complementarity for each generator, and the products.
 
     Attributes:
         max_products: the most products that may become constraints.
@@ -112,8 +79,17 @@ class InteriorPointSolver:
         """Solve the DNN relaxation and return the last primal and the best strictly feasible dual iterate.
 
         The face matrix S of the result has an output block. ``options.warm_start`` tells which products to start from;
-        without it a short ADMM does. ``options.max_iterations`` counts Newton steps.
+        without it a short ADMM does. ``options.max_iterations`` counts Newton steps. ``options.device`` is where that
+        ADMM computes.
+
+        Raises:
+            InputError: the program has too many targets for this method, or the state to resume does not fit.
         """
+        if (fixed := program.target.size + program.space.neurons) > LARGEST_SYSTEM:
+            raise InputError(
+                f"The interior point would need a matrix of order {fixed} here, more than {LARGEST_SYSTEM}; "
+                "use --solver admm."
+            )
         run = _Run(program, options, self.max_products)
         try:
             status = run.solve()
@@ -127,135 +103,177 @@ class _Run:
     consistent."""
 
     def __init__(self, program: LiftedProgram, options: SolverOptions, max_products: int) -> None:
-        self.session = Session(options)
+        self.session = Session(program, options)
         self.program = program
         self.options = options
-        self.max_products = max_products
         self.problem: FaceProblem = face_problem(program)
+        self.max_products = min(max_products, max(MAX_CONSTRAINTS - self.problem.fixed, 0))
         self.limit = MAX_ITERATIONS if options.max_iterations is None else options.max_iterations
-        self.iterations = 0
-        self.rounds = 0
-        self.least = np.inf
-        self.measure: _Measure | None = None
-        self.centre: tuple[_Iterate, _Measure] | None = None
+        self.iterations = self.rounds = self.short = 0
+        self.target, self.least = max(FIRST_GAP, options.tolerance), np.inf
+        self.cold = True
+        self.measure: Measure | None = None
+        self.centre: tuple[Iterate, Measure] | None = None
+        self.last_step: tuple[float, int] | None = None
         empty = np.zeros(0, dtype=np.int64)
-        y = feasible_multipliers(self.problem)
-        self.incumbent = Incumbent(program, self.problem.raw_dual(y, empty, empty))
-        self.iterate = self.current = self._start(empty, empty)
+        self.incumbent = self.session.incumbent
+        self.incumbent.offer(self.problem.raw_dual(feasible_multipliers(self.problem), empty, empty))
+        self.iterate = self.current = cold_start(self.problem, empty, empty)
+        self.predicted = False
+        if options.resume is not None:
+            self._resume(options.resume)
 
     def _predict(self) -> SolveStatus | None:
-        """Choose the first products, from the warm start or from a short ADMM; a status when the solve ends here."""
-        neurons = self.program.space.neurons
-        dual = None if self.options.warm_start is None else self.options.warm_start[1]
+        """Choose the first products and the first iterate; a status when the solve ends here."""
+        primal, dual = self._usable_warm_start()
         status = None
-        if dual is None or dual.N.shape != (2 * neurons, 2 * neurons) or dual.W.shape != self.program.target.shape:
-            dual, status = self._short_admm()
+        if primal is None or dual is None:
+            primal, dual, status = self._short_admm(dual)
         self.incumbent.offer_repaired(dual)
-        size = np.where(_is_product(neurons), dual.N, 0.0)
+        size = np.where(_is_product(self.program.space.neurons), dual.N, 0.0)
         p, q = np.nonzero(size > WARM_SIZE * max(float(size.max()), 1e-300))
-        largest = np.argsort(-size[p, q], kind="stable")[: self.max_products]
-        self.iterate = self.current = self._start(p[largest], q[largest])
+        count = min(FIRST_PRODUCTS, self.max_products)
+        largest = np.argsort(-size[p, q], kind="stable")[:count]
+        at = warm_start(self.problem, primal.S, dual, p[largest], q[largest])
+        self._begin_round(at, cold=False)
+        self.iterate = at
+        self.predicted = True
         return status
 
-    def _short_admm(self) -> tuple[RawDual, SolveStatus | None]:
-        limit = self.options.time_limit
+    def _usable_warm_start(self) -> tuple[RawPrimal | None, RawDual | None]:
+        """The parts of ``options.warm_start`` that fit the program and are finite."""
+        program = self.program
+        primal, dual = self.options.warm_start or (None, None)
+        order, positions = self.problem.order, 2 * program.space.neurons
+        if dual is not None:
+            fits = dual.N.shape == (positions, positions) and dual.W.shape == program.target.shape
+            dual = dual if fits and np.isfinite(dual.W).all() and np.isfinite(dual.N).all() else None
+        if primal is not None:
+            fits = primal.outputs == program.space.outputs and primal.S.shape == (order, order)
+            primal = primal if fits and np.isfinite(primal.S).all() else None
+        return primal, dual
+
+    def _short_admm(self, dual: RawDual | None) -> tuple[RawPrimal, RawDual, SolveStatus | None]:
+        limit, resume = self.options.time_limit, self.options.resume
         options = replace(
             self.options,
             time_limit=None if limit is None else PREDICTION_SHARE * limit,
             max_iterations=PREDICTION_STEPS,
             callback=None if self.options.callback is None else self._report_prediction,
-            warm_start=None,
+            warm_start=None if dual is None else (None, dual),
+            resume=None if resume is None else _without_prefix(resume, PREDICTION),
         )
         result = AdmmSolver().solve(self.program, options)
         ends = result.status in (SolveStatus.STOPPED, SolveStatus.INTERRUPTED)
-        assert result.dual is not None  # the ADMM always has one
-        return result.dual, result.status if ends else None
+        assert result.primal is not None  # the ADMM always has both
+        assert result.dual is not None
+        return result.primal, result.dual, result.status if ends else None
 
     def _report_prediction(self, progress: Progress) -> bool:
-        """Pass a look at the ADMM on; its dual is repaired first, like everything that may be returned."""
-        self.incumbent.offer_repaired(progress.dual())
-        callback = self.options.callback
-        return bool(callback and callback(replace(progress, iteration=0, dual=self.incumbent.copy)))
+        """Pass a look at the ADMM on; the dual it shows is feasible."""
+        self.incumbent.offer(progress.dual())
+        callback, inner = self.options.callback, progress.state
 
-    def _start(self, p: IntArray, q: IntArray) -> _Iterate:
-        order = self.problem.order
-        dual = DUAL_START * self.program.gamma
-        y = np.zeros(self.problem.fixed + len(p))
-        y[self.problem.fixed :] = dual
-        return _Iterate(PRIMAL_START * np.eye(order), dual * np.eye(order), y, np.full(len(p), PRIMAL_START), p, q)
+        def state() -> State:
+            assert inner is not None  # the ADMM always has a state
+            return {"interior_point": self._signature(), **{PREDICTION + name: a for name, a in inner().items()}}
+
+        return bool(callback and callback(replace(progress, iteration=0, dual=self.incumbent.copy, state=state)))
 
     def solve(self) -> SolveStatus:
         """Rounds of Newton steps; each ends at its own tolerance and is followed by more products."""
         tolerance = self.options.tolerance
-        target = max(FIRST_GAP, tolerance)
-        ended = self._predict()
-        if ended is not None:
-            return ended
+        if not self.predicted:
+            ended = self._predict()
+            if ended is not None:
+                return ended
         while True:
-            status = self._round(target)
-            if status is SolveStatus.INACCURATE and self.centre is not None and not (self.least <= SMALL_ERROR):
-                # The warm start failed; a central one, of this round and of those after it, takes its place.
-                self.centre = None
-                self.current = self._start(self.current.p, self.current.q)
-                status = self._round(target)
+            status = self._round()
             if status not in (SolveStatus.CONVERGED, SolveStatus.INACCURATE) or self.measure is None:
                 return status
+            if not self.measure.is_dual_feasible:
+                self.incumbent.offer_repaired(self.iterate.raw_dual(self.problem))
+            if status is SolveStatus.INACCURATE and not self.cold and not (self.least <= SMALL_ERROR):
+                # The warm start failed; a central one, for this round and those after it, takes its place.
+                self.centre = None
+                self._begin_round(cold_start(self.problem, self.current.p, self.current.q), cold=True)
+                continue
             self.rounds += 1
-            iterate, added = self._add_products(self.measure)
-            if added:
-                self.current = iterate
-            elif target <= tolerance:
-                missing = not (self._violation(self.measure) >= -max(tolerance, 1e-7))
-                return SolveStatus.INACCURATE if missing else status
-            elif status is SolveStatus.INACCURATE:
-                return status
-            target = max(target * GAP_REDUCTION, tolerance)
+            following, added = self._add_products(self.measure)
+            if not added:
+                if self.target <= tolerance:
+                    missing = not (self._violation(self.measure) >= -max(tolerance, 1e-7))
+                    return SolveStatus.INACCURATE if missing else status
+                if status is SolveStatus.INACCURATE:
+                    return status
+            self.target = max(self.target * GAP_REDUCTION, tolerance)
+            self._begin_round(following if added else self.current, cold=self.centre is None)
 
-    def _round(self, target: float) -> SolveStatus:
+    def _begin_round(self, at: Iterate, *, cold: bool) -> None:
+        self.short, self.least, self.cold = 0, np.inf, cold
+        self.current = at
+
+    def _round(self) -> SolveStatus:
         """Newton steps until ``target`` is met. INACCURATE when no further progress is possible."""
-        short = 0
-        self.least = least = np.inf
         while True:
-            constraints = self.problem.with_products(self.current.p, self.current.q)
-            iterate, measure = self._measure(self.current, constraints)
+            constraints = self.current.constraints(self.problem)
+            iterate, seen = measure(self.problem, self.current, constraints)
             self.current = iterate
-            if measure.error < least or self.measure is None:
-                self.iterate, self.measure, least = iterate, measure, measure.error
-                self.least = least
-            if self.centre is None and measure.is_centre:
-                self.centre = iterate, measure
-            if self._report(iterate, measure) is not None:
+            self._offer(iterate, seen)
+            if seen.error < self.least or self.measure is None:
+                self.iterate, self.measure, self.least = iterate, seen, seen.error
+            if self.centre is None and seen.is_centre:
+                self.centre = iterate, seen
+            if self._report(iterate, seen) is not None:
                 return SolveStatus.STOPPED
-            if measure.error <= target:
+            if seen.error <= self.target:
                 return SolveStatus.CONVERGED
-            if self.session.out_of_time():
+            if self.session.out_of_time(self._expected_seconds()):
                 return SolveStatus.TIME_LIMIT
             if self.iterations >= self.limit:
                 return SolveStatus.ITERATION_LIMIT
-            if short >= SHORT_STEPS or (least < SMALL_ERROR and not (measure.error <= DETERIORATION * least)):
+            worse = self.least < SMALL_ERROR and not (seen.error <= DETERIORATION * self.least)
+            if self.short >= SHORT_STEPS or worse:
                 return SolveStatus.INACCURATE
+            begin = time.perf_counter()
             try:
-                following, step = self._newton(iterate, measure, constraints)
+                following, step = self._newton(iterate, seen, constraints)
             except (np.linalg.LinAlgError, ValueError):
                 # scipy raises ValueError for entries that are not finite; the iterate before it is kept.
                 return SolveStatus.INACCURATE
+            self.last_step = time.perf_counter() - begin, len(constraints.first)
             self.iterations += 1
-            short = 0 if step > SHORT_STEP else short + 1
+            self.short = 0 if step > SHORT_STEP else self.short + 1
             self.current = following
 
-    def _newton(self, at: _Iterate, measure: _Measure, constraints: RankTwoMap) -> tuple[_Iterate, float]:
+    def _expected_seconds(self) -> float:
+        """What a Newton step at the current iterate may take."""
+        count = self.problem.fixed + len(self.current.p)
+        if self.last_step is None:
+            return SECONDS_PER_CUBE * float(count) ** 3
+        seconds, before = self.last_step
+        return seconds * max(count / before, 1.0) ** 3
+
+    def _offer(self, at: Iterate, seen: Measure) -> None:
+        """Keep the multipliers if they are feasible, and now and then what repair makes of them if they are not."""
+        if seen.is_dual_feasible:
+            self.incumbent.offer(at.raw_dual(self.problem))
+        elif self.iterations % REPAIR_EVERY == 0:
+            self.incumbent.offer_repaired(at.raw_dual(self.problem))
+
+    def _newton(self, at: Iterate, seen: Measure, constraints: FaceMap) -> tuple[Iterate, float]:
         system = NewtonSystem(
             constraints,
             (at.S, at.M, at.y, at.z),
-            (measure.rows, measure.dual_matrix),
+            (seen.rows, seen.dual_matrix),
             (self.problem.losses, self.problem.fixed),
         )
         predictor = system.direction(0.0)
         step = min(1.0, system.step(predictor))
         size = len(at.S) + len(at.z)
-        ratio = system.complementarity(predictor, step) / (size * measure.mu)
+        ratio = system.complementarity(predictor, step) / (size * seen.mu)
         centring = min(1.0, max(1e-6, ratio**3))
-        direction = system.direction(centring * measure.mu, predictor)
+        direction = system.direction(centring * seen.mu, predictor)
         step = min(1.0, STEP_FRACTION * system.step(direction))
         following = replace(
             at,
@@ -268,90 +286,87 @@ class _Run:
             raise np.linalg.LinAlgError("The step left the cone by rounding.")
         return following, step
 
-    def _measure(self, at: _Iterate, constraints: RankTwoMap) -> tuple[_Iterate, _Measure]:
-        """Residuals of an iterate. A tiny dual residual is removed exactly, which makes y strictly feasible."""
-        problem, program = self.problem, self.program
-        losses, fixed = problem.losses, problem.fixed
-        slack = problem.cost - constraints.adjoint(at.y)
-        scale = float(np.linalg.norm(problem.cost))
-        dual_residual = float(np.linalg.norm(slack - at.M)) / scale
-        W = at.y[:losses].reshape(program.target.shape)
-        if dual_residual <= RESET_RESIDUAL and is_positive_definite(slack):
-            at, dual_residual = replace(at, M=slack), 0.0
-            self.incumbent.offer(problem.raw_dual(at.y, at.p, at.q))
-        elif self.iterations % REPAIR_EVERY == 0:
-            self.incumbent.offer_repaired(problem.raw_dual(at.y, at.p, at.q))
-        moments = constraints.gram(at.S)
-        values = constraints.weight * moments[constraints.first, constraints.second]
-        rows = -values
-        rows[:losses] += problem.target - at.y[:losses]
-        rows[fixed:] += at.z
-        complementarity = float(np.sum(at.S * at.M) + at.y[fixed:] @ at.z)
-        loss = 0.5 * float(np.sum((problem.target - values[:losses]) ** 2))
-        return at, _Measure(
-            rows=rows,
-            dual_matrix=slack - at.M,
-            mu=complementarity / (len(at.S) + len(at.z)),
-            primal=loss + float(np.sum(problem.cost * at.S)),
-            dual=program.dual_value(W),
-            primal_residual=float(np.linalg.norm(rows)) / (1.0 + float(np.linalg.norm(problem.target))),
-            dual_residual=dual_residual,
-            moments=moments,
-        )
-
-    def _correlations(self, measure: _Measure) -> FloatArray:
+    def _correlations(self, seen: Measure) -> FloatArray:
         """``G_pq / √(G_pp G_qq)``; a product is judged by it because rows differ in size."""
         neurons = self.program.space.neurons
-        G = measure.moments[: 2 * neurons, : 2 * neurons]
-        size = np.sqrt(np.maximum(np.diag(G), 1e-14))
+        G = seen.moments[: 2 * neurons, : 2 * neurons]
+        size = np.sqrt(np.maximum(np.diag(G), SMALL_MOMENT))
         return np.where(_is_product(neurons), G / np.outer(size, size), 0.0)
 
-    def _violation(self, measure: _Measure) -> float:
-        return float(np.min(self._correlations(measure), initial=0.0))
+    def _violation(self, seen: Measure) -> float:
+        return float(np.min(self._correlations(seen), initial=0.0))
 
-    def _add_products(self, measure: _Measure) -> tuple[_Iterate, int]:
+    def _add_products(self, seen: Measure) -> tuple[Iterate, int]:
         """A start with the most violated products added, and how many they are."""
         at = self.iterate
-        correlation = self._correlations(measure)
+        correlation = self._correlations(seen)
         correlation[at.p, at.q] = 0.0
         p, q = np.nonzero(correlation < -self.options.tolerance)
         room = self.max_products - len(at.p)
         count = min(max(PRODUCTS_PER_ORDER * self.problem.order, len(at.p)), room, len(p))
         worst = np.argsort(correlation[p, q], kind="stable")[: max(count, 0)]
         p, q = np.concatenate([at.p, p[worst]]), np.concatenate([at.q, q[worst]])
-        return self._start(p, q) if self.centre is None else self._start_at(*self.centre, p, q), len(worst)
+        if self.centre is None:
+            return cold_start(self.problem, p, q), len(worst)
+        return extended(self.problem, *self.centre, p, q), len(worst)
 
-    def _start_at(self, at: _Iterate, measure: _Measure, p: IntArray, q: IntArray) -> _Iterate:
-        """An old iterate with the products beyond its own appended; its dual residual stays as it is."""
-        fixed, own = self.problem.fixed, len(at.p)
-        new_p, new_q = p[own:], q[own:]
-        size = np.sqrt(np.maximum(np.diag(measure.moments), 1e-14))
-        z = np.maximum(measure.moments[new_p, new_q], NEW_CORRELATION * size[new_p] * size[new_q])
-        y = np.concatenate([np.zeros(fixed), measure.mu / z])
-        change = self.problem.with_products(new_p, new_q).adjoint(y)
-        share = min(1.0, NEW_SHARE * longest_step(at.M, -change))
-        return _Iterate(
-            S=at.S,
-            M=at.M - share * change,
-            y=np.concatenate([at.y, share * y[fixed:]]),
-            z=np.concatenate([at.z, z]),
-            p=p,
-            q=q,
-        )
-
-    def _report(self, at: _Iterate, measure: _Measure) -> SolveStatus | None:
+    def _report(self, at: Iterate, seen: Measure) -> SolveStatus | None:
         return self.session.report(
             iteration=self.iterations,
-            objective=measure.primal,
-            primal_residual=measure.primal_residual,
-            dual_residual=measure.dual_residual,
+            objective=seen.primal,
+            primal_residual=seen.primal_residual,
+            dual_residual=seen.dual_residual,
             rank=len(at.S),
-            dual=self.incumbent.copy,
+            state=self._state,
         )
+
+    def _signature(self) -> IntArray:
+        space = self.program.space
+        return np.array([VERSION, space.neurons, space.dimension, space.outputs, self.problem.losses], dtype=np.int64)
+
+    def _state(self) -> State:
+        """See ``Progress.state``: the iterates, from which everything else is computed anew, and the counters."""
+        best = self.incumbent.copy()
+        state = {
+            "interior_point": self._signature(),
+            "counts": np.array([self.iterations, self.rounds, self.short, int(self.cold)], dtype=np.int64),
+            "numbers": np.array([self.target, self.least]),
+            "best_W": best.W,
+            "best_N": best.N,
+            **self.current.state("current_"),
+            **self.iterate.state("iterate_"),
+        }
+        return state if self.centre is None else {**state, **self.centre[0].state("centre_")}
+
+    def _resume(self, state: State) -> None:
+        """Take up where ``_state`` was asked for; a state of the prediction is left to ``_short_admm``.
+
+        Raises:
+            InputError: the state does not fit.
+        """
+        signature = state.get("interior_point")
+        if signature is None or not np.array_equal(signature, self._signature()):
+            raise InputError("The solver's state to resume does not belong to this program and solver; start anew.")
+        if any(name.startswith(PREDICTION) for name in state):
+            return
+        try:
+            self.current = Iterate.from_state(state, "current_", self.problem)
+            iterate = Iterate.from_state(state, "iterate_", self.problem)
+            self.iterate, self.measure = measure(self.problem, iterate, iterate.constraints(self.problem))
+            if "centre_S" in state:
+                centre = Iterate.from_state(state, "centre_", self.problem)
+                self.centre = measure(self.problem, centre, centre.constraints(self.problem))
+            self.iterations, self.rounds, self.short, cold = (int(count) for count in state["counts"])
+            self.target, self.least = (float(number) for number in state["numbers"])
+            self.cold = bool(cold)
+            self.incumbent.offer_repaired(RawDual(state["best_W"], state["best_N"]))
+        except (KeyError, ValueError, TypeError, np.linalg.LinAlgError) as error:
+            raise InputError(f"The solver's state to resume is damaged ({error}); start anew.") from None
+        self.predicted = True
 
     def result(self, status: SolveStatus, name: str) -> SolverResult:
         """The last primal iterate, and the strictly feasible dual of largest value."""
-        measure = self.measure
+        seen = self.measure
         primal = RawPrimal(self.iterate.S, self.program.space.outputs)
         return SolverResult(
             primal=primal,
@@ -363,20 +378,24 @@ class _Run:
             version=native_version(),
             iterations=self.iterations,
             seconds=self.session.seconds(),
-            primal_residual=np.inf if measure is None else measure.primal_residual,
-            dual_residual=np.inf if measure is None else measure.dual_residual,
+            primal_residual=np.inf if seen is None else seen.primal_residual,
+            dual_residual=np.inf if seen is None else seen.dual_residual,
             statistics={
                 "rounds": float(self.rounds),
                 "products": float(len(self.iterate.p)),
-                "gap": np.inf if measure is None else measure.gap,
+                "gap": np.inf if seen is None else seen.gap,
                 "dual_value": self.incumbent.value,
             },
         )
 
 
-def _is_product(neurons: int) -> FloatArray:
+def _is_product(neurons: int) -> NDArray[np.bool_]:
     """Mask of positions p < q of φ that are products: not complementary, and no square (those are ≥ 0 anyway)."""
     mask = np.triu(np.ones((2 * neurons, 2 * neurons), dtype=bool), 1)
     neuron = np.arange(neurons)
     mask[neuron, neurons + neuron] = False
     return mask
+
+
+def _without_prefix(state: Mapping[str, NDArray[Any]], prefix: str) -> State:
+    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}

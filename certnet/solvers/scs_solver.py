@@ -52,7 +52,7 @@ class ScsSolver:
         Raises:
             InputError: the program is too large to be written as a matrix.
         """
-        session = Session(options)
+        session = Session(program, options)
         data = with_outputs(program)
         run = _Run(data, data.lower_order(), options, session)
         try:

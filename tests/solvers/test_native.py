@@ -1,18 +1,18 @@
 """The two native solvers of the DNN relaxation: feasibility, duality, agreement, and how a solve may end."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import pytest
 
 from certnet.solvers._incumbent import Incumbent
-from certnet.solvers._rank_two import RankTwoMap
+from certnet.solvers._rank_two import FaceMap
 from certnet.solvers.admm import AdmmSolver
-from certnet.solvers.interface import Progress, Solver, SolverOptions, SolverResult, SolveStatus
+from certnet.solvers.interface import Progress, Solver, SolverOptions, SolverResult, SolveStatus, State
 from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import LiftedProgram, RawDual, TrainingProgram, presolve
+from formulations import InputError, LiftedProgram, LiftedSpace, RawDual, TrainingProgram, presolve
 
 SOLVERS: dict[str, Solver] = {"admm": AdmmSolver(), "interior-point": InteriorPointSolver()}
 TOLERANCE = {"admm": 2e-4, "interior-point": 1e-6}
@@ -205,8 +205,10 @@ def test_callback_sees_the_dual_and_stops(solver: str) -> None:
     result = SOLVERS[solver].solve(program, SolverOptions(callback=stop))
     assert result.status is SolveStatus.STOPPED
     assert len(seen) == 2
-    np.testing.assert_array_equal(seen[-1].dual().W, result.dual.W)
-    np.testing.assert_array_equal(seen[-1].dual().N, result.dual.N)
+    shown = seen[-1].dual()
+    assert _least_eigenvalue(program, shown) > -1e-12
+    assert seen[-1].lower_bound == program.to_original(program.dual_value(shown.W))
+    assert 0.0 < seen[-1].lower_bound <= _solved("interior-point", "plain").objective * program.scale * (1 + 1e-5)
 
 
 def test_interrupt_keeps_the_last_iterate(solver: str) -> None:
@@ -281,7 +283,8 @@ def test_stopping_while_products_are_predicted_leaves_a_feasible_dual() -> None:
 def test_incumbent_keeps_the_better_dual() -> None:
     program, best = _case("plain").program, _solved("interior-point", "plain").dual
     zero = RawDual(np.zeros_like(best.W), np.zeros_like(best.N))
-    incumbent = Incumbent(program, zero)
+    incumbent = Incumbent(program)
+    assert incumbent.value == 0.0
     incumbent.offer_repaired(RawDual(2.0 * best.W, best.N))
     first = incumbent.value
     assert 0.0 < first < program.dual_value(best.W)
@@ -295,11 +298,12 @@ def test_incumbent_keeps_the_better_dual() -> None:
 
 def test_gathered_schur_complement_matches_its_definition() -> None:
     rng = np.random.default_rng(1)
-    rows = rng.standard_normal((6, 4))
-    first, second = np.array([0, 0, 1, 2, 4]), np.array([1, 5, 3, 4, 5])
+    space = LiftedSpace(rng.standard_normal((3, 2)), 2)
+    first, second = np.array([0, 0, 1, 2, 4]), np.array([1, 5, 3, 4, space.v.start])
     weight, scale = rng.uniform(0.5, 2.0, 5), rng.uniform(0.5, 2.0, 5)
-    constraints = RankTwoMap(rows, first, second, weight)
-    S, inverse = (B @ B.T + np.eye(4) for B in rng.standard_normal((2, 4, 4)))
+    constraints = FaceMap(space, first, second, weight)
+    order = space.face_order
+    S, inverse = (B @ B.T + np.eye(order) for B in rng.standard_normal((2, order, order)))
     forms = [constraints.adjoint(unit) for unit in np.eye(5)]
     expected = np.array([[np.sum(a * (S @ b @ inverse)) for b in forms] for a in forms])
     P, Q = constraints.gram(S), constraints.gram(inverse)
@@ -326,3 +330,54 @@ def test_interior_point_reaches_the_value_of_random0(
     result = SOLVERS["interior-point"].solve(program, SolverOptions())
     assert program.to_original(program.dual_value(result.dual.W)) == pytest.approx(8.1014, abs=1e-4)
     assert program.to_original(result.objective) == pytest.approx(8.1014, abs=2e-4)
+
+
+def _cut(program: LiftedProgram, options: SolverOptions, at: int) -> tuple[State, int]:
+    """The state that the callback sees at its ``at``-th call, which ends the solve, and the iteration then."""
+    seen: list[tuple[State, int]] = []
+
+    def callback(progress: Progress) -> bool:
+        assert progress.state is not None
+        seen.append((progress.state(), progress.iteration))
+        return len(seen) == at
+
+    SOLVERS["interior-point"].solve(program, replace(options, callback=callback))
+    return seen[-1]
+
+
+@pytest.mark.parametrize("at", [2, 18, 22, 30])
+def test_a_resumed_interior_point_goes_on_bit_for_bit(at: int) -> None:
+    presolved = presolve(TrainingProgram(*_data("plain"), 0.1))
+    assert presolved is not None
+    options = SolverOptions(tolerance=1e-7, callback=lambda progress: False)
+    whole = SOLVERS["interior-point"].solve(presolved.program, options)
+    state, iteration = _cut(presolved.program, options, at)
+    rest = SOLVERS["interior-point"].solve(presolved.program, replace(options, resume=state))
+    assert whole.iterations > iteration
+    assert rest.iterations == whole.iterations
+    for first, second in ((whole.primal.S, rest.primal.S), (whole.dual.W, rest.dual.W), (whole.dual.N, rest.dual.N)):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_damaged_state_is_refused() -> None:
+    presolved = presolve(TrainingProgram(*_data("plain"), 0.1))
+    assert presolved is not None
+    state, _ = _cut(presolved.program, SolverOptions(), 22)
+    other = presolve(TrainingProgram(*_data("one point"), 0.1))
+    assert other is not None
+    with pytest.raises(InputError, match="does not belong"):
+        SOLVERS["interior-point"].solve(other.program, SolverOptions(resume=state))
+    wrong = {
+        "current_S": state["current_S"][:-1],
+        "current_p": state["current_p"] + 10_000,
+        "current_y": np.full_like(state["current_y"], np.nan),
+        "iterate_z": state["iterate_z"].astype(np.float32),
+        "counts": state["counts"][:2],
+        "best_W": state["best_W"][:, :0],
+    }
+    for name, array in wrong.items():
+        with pytest.raises(InputError, match="damaged"):
+            SOLVERS["interior-point"].solve(presolved.program, SolverOptions(resume={**state, name: array}))
+        missing = {key: value for key, value in state.items() if key != name}
+        with pytest.raises(InputError, match="damaged"):
+            SOLVERS["interior-point"].solve(presolved.program, SolverOptions(resume=missing))
