@@ -225,7 +225,11 @@ class _Job:
             path = self.folders[gamma].path / CHECKPOINT
             if gamma in known or not path.is_file():
                 continue
-            checkpoint = read_checkpoint(path)
+            try:
+                checkpoint = read_checkpoint(path)
+            except InputError as error:
+                self.console.print(f"γ = {gamma:g} starts anew: {error}", markup=False)
+                continue
             if checkpoint.fingerprint == program_fingerprint(program):
                 found[gamma] = checkpoint
         return found

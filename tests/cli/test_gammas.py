@@ -148,8 +148,15 @@ def test_an_interruption_keeps_what_is_finished_and_resume_does_the_rest(
     assert sorted(path.name for path in (folder / "o/gamma_0.3").iterdir()) == ["checkpoint.npz", *RESULTS]
     proof = (folder / "o/gamma_1/optimality.cert").read_bytes()
 
-    again = Recorded()
-    monkeypatch.setattr("certnet.job.train", again)
+    shutil.copytree(folder / "o", folder / "damaged")
+    (folder / "damaged/gamma_0.3/checkpoint.npz").write_bytes(b"nonsense")
+    monkeypatch.setattr("certnet.job.train", again := Recorded())
+    outcome = certnet(*arguments, "--resume", "damaged")
+    assert outcome.code == 0
+    assert "γ = 0.3 starts anew" in outcome.err
+    assert [call[1]["resume"] for call in again.calls] == [None, None]
+
+    monkeypatch.setattr("certnet.job.train", again := Recorded())
     outcome = certnet(*arguments, "--resume", "o")
     assert outcome.code == 0
     assert again.gammas == [0.3, 0.1]

@@ -108,14 +108,14 @@ def test_a_certificate_gives_its_dual_back() -> None:
 def test_admm_starts_better_at_a_neighbour() -> None:
     """Starts near a solution beat a cold start on data where neighbours are alike, and lead to as good a bound."""
     random = rng(11)
-    X, Y = random.standard_normal((12, 2)), 5.0 * random.standard_normal((12, 4))
+    X, Y = random.standard_normal((9, 2)), 5.0 * random.standard_normal((9, 3))
     cold_presolved, near_presolved = presolve(TrainingProgram(X, Y, 0.1)), presolve(TrainingProgram(X, Y, 0.2))
     assert cold_presolved is not None
     assert near_presolved is not None
     program = cold_presolved.program
     cold = solve(program, "admm", tolerance=TOLERANCE)
     near = solve(near_presolved.program, "admm", tolerance=TOLERANCE)
-    network = fit(near_presolved.rows.original)
+    network = fit(near_presolved.rows.original, time_limit=10.0)
     certificate, _ = certify(near_presolved.rows, [near_presolved.undo_dual(near.dual)], network.U, network.V)
     starts = {
         "itself": from_result(cold),
