@@ -3,7 +3,7 @@
 import importlib
 from typing import cast
 
-from certnet.solvers.interface import Callback, Solver, SolverOptions, SolverResult
+from certnet.solvers.interface import Callback, Solver, SolverOptions, SolverResult, State
 from formulations import InputError, LiftedProgram, RawDual, RawPrimal
 
 AUTO = "auto"
@@ -67,6 +67,8 @@ def solve(
     callback: Callback | None = None,
     warm_start: tuple[RawPrimal | None, RawDual | None] | None = None,
     seed: int = 0,
+    resume: State | None = None,
+    device: str = "cpu",
 ) -> SolverResult:
     """Solve the DNN relaxation of ``program`` with the solver of this name; the result says which one ran.
 
@@ -79,9 +81,12 @@ def solve(
         callback: called now and then; a true value stops the solve. Clarabel and MOSEK ignore it.
         warm_start: iterates of a similar program. Clarabel and MOSEK ignore it.
         seed: for solvers that draw random numbers.
+        resume: state of an earlier solve (``Progress.state``) of the same program with the same solver and options.
+        device: "cpu" or "cuda", where the matrices of the ADMM live; other solvers ignore it.
 
     Raises:
-        InputError: an unknown solver, one that cannot run here, or options that make no sense.
+        InputError: an unknown solver, one that cannot run here, options that make no sense, or a state that does not
+            fit.
     """
     if time_limit is not None and not (time_limit > 0):
         raise InputError(f"time_limit must be a positive number of seconds, not {time_limit}.")
@@ -97,5 +102,7 @@ def solve(
         callback=callback,
         warm_start=warm_start,
         seed=seed,
+        resume=resume,
+        device=device,
     )
     return chosen.solve(program, options)
