@@ -38,8 +38,8 @@ __all__ = ["Event", "TrainingResult", "train"]
 
 LAST_FIT_SECONDS = 1.0
 """What polishing may still take after an interruption."""
-BOUND_SHARE = 0.1
-"""Share of the time that repairs of the running dual may take, for solvers that do not repair it themselves."""
+BETTER = 1e-6
+"""Relative difference from which on a bound counts as better; repairing a repaired dual again costs less than that."""
 SAMPLES = 100
 PAYS = 1e-6
 SMALL_ORDER = 400
@@ -138,7 +138,6 @@ class _Run:
         self.start, self.resume, self.provenance, self.choice = start, resume, provenance, choice
         self.options = saver.current
         self.presolved = Presolved(merged, rescale(merged.program)) if merged.program.space.neurons else None
-        self.repairing = 0.0
         _, d, c = self.program.shape
         self.network = _given(self.program, np.zeros((d, 0)), np.zeros((c, 0)))
         self.best: RepairedDual | None = None
@@ -269,17 +268,7 @@ class _Run:
     def _watch(self, progress: Progress) -> None:
         self.shown = progress
         self.saver.look(progress)
-        self._repair_now_and_then(progress)
         self._tell("relaxation", progress)
-
-    def _repair_now_and_then(self, progress: Progress) -> None:
-        """A bound for solvers that keep none themselves."""
-        begin = self.clock.seconds
-        late = self.repairing + self.plan.raw_repair > BOUND_SHARE * begin
-        if self.presolved is None or np.isfinite(progress.lower_bound) or late:
-            return
-        self._offer(self.presolved.undo_dual(progress.dual()))
-        self.repairing += self.clock.seconds - begin
 
     def _relax(self) -> None:
         presolved = self.presolved
@@ -288,10 +277,9 @@ class _Run:
             try:
                 result = self.result = self._solve(presolved)
                 self.interrupted = result.status is SolveStatus.INTERRUPTED
+                self._take_duals(presolved, result.dual)
                 if np.isfinite(result.objective):
                     self.relaxed_objective = presolved.program.to_original(result.objective)
-                if result.dual is not None:
-                    self._take_dual(presolved.undo_dual(result.dual))
                 if result.primal is not None and np.isfinite(result.primal.S).all():
                     moment = presolved.scaling.undo_primal(result.primal)
                     self.candidates = candidates_from_moment(
@@ -301,20 +289,28 @@ class _Run:
                 if self.interrupted:
                     raise
                 self.interrupted = True
-                if self.shown is not None and self.unproved is None:
-                    self._take_dual(presolved.undo_dual(self.shown.dual()))
+                self._take_duals(presolved, None)
         if self.shown is not None:
             self.saver.take(self.shown)
         if not self.interrupted:
             self.saver.stage_ends("relaxation")
 
-    def _take_dual(self, dual: RawDual) -> None:
-        """The solver's last dual: repaired now, so that the time left is known; after Ctrl-C only in the certificate,
-        and not at all when its bound is known to be no better."""
-        if not self.interrupted:
-            self._offer(dual)
-        elif self.shown is None or not (-np.inf < self.shown.lower_bound <= self.lower_bound):
-            self.unproved = dual
+    def _take_duals(self, presolved: Presolved, last: RawDual | None) -> None:
+        """Repair the solver's last dual and the best one that it showed.
+
+        They are repaired now, so that the time left is known; after Ctrl-C only one of them, in the certificate.
+        """
+        if last is not None and not self.interrupted:
+            self._offer(presolved.undo_dual(last))
+        shown = None
+        if self.shown is not None:
+            bound = self.shown.lower_bound
+            shown = self.shown.dual() if bound - self.lower_bound > BETTER * abs(bound) else None
+        if self.interrupted:
+            dual = last if shown is None and self.shown is None else shown
+            self.unproved = None if dual is None else presolved.undo_dual(dual)
+        elif shown is not None:
+            self._offer(presolved.undo_dual(shown))
 
     def _solve(self, presolved: Presolved) -> SolverResult:
         """The relaxation, from the checkpoint's state where there is one that the solver can use."""
@@ -331,24 +327,23 @@ class _Run:
                 tolerance=self.options.tolerance,
                 callback=self._watch,
                 seed=self.options.random_state,
+                device=self.options.device,
                 **more,
             )
 
-        device = {} if self.options.device == "cpu" else {"device": self.options.device}
         if resume is None:
-            return run(warm_start=warm_start, **device)
+            return run(warm_start=warm_start)
         state, obstacle = usable_state(resume, self.options)
         if state is not None:
             odd = differences(resume, self.options)
             if odd:
                 self.clock.note("relaxation", f"The relaxation goes on, perhaps not bit for bit: {odd}.")
             try:
-                return run(resume=state, **device)
+                return run(resume=state)
             except InputError as error:
                 obstacle = f"its state cannot be used ({error})"
-        dual = (None, resume.dual)
         self.clock.note("relaxation", f"The relaxation starts anew from the checkpoint's dual, because {obstacle}.")
-        return run(warm_start=usable(program, dual) or warm_start, **device)
+        return run(warm_start=usable(program, (None, resume.dual)) or warm_start)
 
     def _round(self) -> None:
         """The best network that starts from the relaxation's candidates and from the first network."""

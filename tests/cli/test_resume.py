@@ -1,0 +1,259 @@
+"""``certnet train --resume``: it finds data and options again, refuses what contradicts them, and goes on."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from certificates import Verdict, check, read_certificate
+from certnet import job
+from certnet.checkpoint import read_checkpoint, write_checkpoint
+from certnet.cli.train import STOPPED
+from certnet.job import Event, TrainingResult
+from certnet.solvers import SolveStatus
+from tests.cli.support import Call, files, one_sentence
+
+RESULTS = ["network.npz", "optimality.cert", "report.json"]
+CUT = ["--solver", "admm", "--tolerance", "1e-4", "--gamma", "0.3"]
+original_train = job.train
+
+
+def pressing(stage: str, times: int = 1) -> Callable[..., TrainingResult]:
+    """The job, with Ctrl-C pressed when a stage shows its first figures."""
+
+    def train(*arguments: Any, **options: Any) -> TrainingResult:
+        count = 0
+
+        def progress(event: Event) -> None:
+            nonlocal count
+            if event.stage.startswith((stage, "finishing")) and (stage != "relaxation" or event.iteration or count):
+                count += 1
+                if count <= times:
+                    raise KeyboardInterrupt
+
+        return original_train(*arguments, **{**options, "progress": progress})
+
+    return train
+
+
+@pytest.fixture
+def cut(certnet: Call, points: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that a job left which was cut short in its relaxation."""
+    with monkeypatch.context() as patch:
+        patch.setattr("certnet.job.train", pressing("relaxation"))
+        outcome = certnet("train", points.name, "--out", "o", "--bias", "--seed", "2", *CUT, "--json")
+    assert outcome.code == 130
+    assert outcome.json["interrupted"] is True
+    assert any("checkpoint.npz" in note and "--resume o" in note for note in outcome.json["notes"])
+    assert files(Path("o")) == sorted([*RESULTS, "checkpoint.npz"])
+    return Path("o")
+
+
+def test_it_ends_where_an_uninterrupted_job_ends(certnet: Call, cut: Path) -> None:
+    before = read_certificate(cut / "optimality.cert")
+    outcome = certnet("train", "--resume", "o", "--json")
+    assert outcome.code == 0
+    resumed = outcome.json
+    assert files(cut) == RESULTS
+    whole = certnet("train", "points.csv", "--out", "w", "--bias", "--seed", "2", *CUT, "--json").json
+    for key in ("gamma", "bias", "data"):
+        assert resumed[key] == whole[key]
+    for key in ("solver", "iterations", "objective", "status"):
+        assert resumed["relaxation"][key] == whole["relaxation"][key]
+    assert resumed["earlier_seconds"] > 0
+    assert whole["earlier_seconds"] is None
+    after = read_certificate(cut / "optimality.cert")
+    assert check(after).verdict is Verdict.PROVED
+    assert after.lower_bound >= before.lower_bound * (1 - 1e-7)
+    assert after.objective <= before.objective
+    assert after.provenance == read_certificate("w/optimality.cert").provenance
+
+
+def test_no_folder_of_this_machine_leaves_the_checkpoint(certnet: Call, cut: Path) -> None:
+    here = str(Path.cwd())
+    assert here in str(dict(read_checkpoint(cut / "checkpoint.npz").about))
+    outcome = certnet("train", "--resume", "o", "--json")
+    assert here not in outcome.out + outcome.err
+    assert all(here.encode() not in (cut / name).read_bytes() for name in RESULTS)
+    assert read_certificate(cut / "optimality.cert").provenance["data"]["source"] == "points.csv"
+
+
+def test_it_works_from_another_folder(certnet: Call, cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert certnet("train", "--resume", "../o", "--quiet").code == 0
+
+
+def test_it_can_be_cut_short_again(certnet: Call, cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = read_checkpoint(cut / "checkpoint.npz")
+    with monkeypatch.context() as patch:
+        patch.setattr("certnet.job.train", pressing("relaxation"))
+        assert certnet("train", "--resume", "o").code == 130
+    second = read_checkpoint(cut / "checkpoint.npz")
+    assert second.seconds > first.seconds
+    assert second.about == first.about
+    assert certnet("train", "--resume", "o").code == 0
+
+
+def test_a_second_ctrl_c_keeps_the_checkpoint(certnet: Call, cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {name: (cut / name).read_bytes() for name in files(cut)}
+    with monkeypatch.context() as patch:
+        patch.setattr("certnet.job.train", pressing("relaxation", times=2))
+        outcome = certnet("train", "--resume", "o")
+    assert outcome.code == 130
+    assert {name: (cut / name).read_bytes() for name in RESULTS} == {name: before[name] for name in RESULTS}
+    assert certnet("train", "--resume", "o", "--quiet").code == 0
+
+
+def test_only_some_options_may_change(certnet: Call, cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def train(*arguments: Any, **options: Any) -> TrainingResult:
+        seen.update(options)
+        return original_train(*arguments, **options)
+
+    monkeypatch.setattr("certnet.job.train", train)
+    outcome = certnet("train", "--resume", "o", "--time-limit", "77", "--quiet", "--json", "--device", "cpu")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert 70 < seen["time_limit"] <= 77
+    assert (seen["solver"], seen["tolerance"], seen["random_state"]) == ("admm", 1e-4, 2)
+
+
+def test_options_may_be_repeated(certnet: Call, cut: Path) -> None:
+    assert certnet("train", "points.csv", "--resume", "o", "--out", "o", "--bias", "--seed", "2", *CUT).code == 0
+
+
+CONFLICTS = [
+    (["iris"], "DATA"),
+    (["other.csv"], "DATA"),
+    (["--gamma", "0.2"], "--gamma was given, but the checkpoint was made with 0.3"),
+    (["--raw"], "--raw was given, but the checkpoint was made without it"),
+    (["--no-split"], "--no-split was given, but the checkpoint was made without it"),
+    (["--seed", "3"], "--seed"),
+    (["--target", "x"], "--target was given, but the checkpoint was made with the default"),
+    (["--task", "regression"], "--task"),
+    (["--solver", "auto"], "--solver"),
+    (["--tolerance", "1e-3"], "--tolerance"),
+    (["--out", "p"], "--out"),
+    (["--time-limit", "-3"], "0 for no limit, not -3"),
+]
+
+
+def no_work(*arguments: Any, **options: Any) -> TrainingResult:
+    raise AssertionError("the work began before the options were checked")
+
+
+@pytest.mark.parametrize(("options", "words"), CONFLICTS)
+def test_what_contradicts_the_checkpoint_is_refused(
+    certnet: Call, cut: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], words: str
+) -> None:
+    monkeypatch.setattr("certnet.job.train", no_work)
+    before = {name: (cut / name).read_bytes() for name in files(cut)}
+    outcome = certnet("train", "--resume", "o", *options)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert words in one_sentence(outcome)
+    assert {name: (cut / name).read_bytes() for name in files(cut)} == before
+
+
+def test_changed_data_are_refused(certnet: Call, cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("certnet.job.train", no_work)
+    text = Path("points.csv").read_text(encoding="utf-8")
+    Path("points.csv").write_text(text.replace("0,5;", "0,625;", 1), encoding="utf-8")
+    outcome = certnet("train", "--resume", "o")
+    assert outcome.code == 2
+    assert "no longer holds the data of the checkpoint" in one_sentence(outcome)
+    Path("points.csv").unlink()
+    outcome = certnet("train", "--resume", "o")
+    assert outcome.code == 2
+    assert "points.csv" in one_sentence(outcome)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("folder_name", ["absent", "empty", "file"])
+def test_a_folder_without_checkpoint_is_named(certnet: Call, folder: Path, folder_name: str) -> None:
+    (folder / "empty").mkdir()
+    (folder / "file").write_text("")
+    outcome = certnet("train", "--resume", folder_name)
+    assert outcome.code == 2
+    assert f"There is no checkpoint {folder_name}/checkpoint.npz" in one_sentence(outcome)
+
+
+def test_a_broken_checkpoint_is_one_sentence(certnet: Call, cut: Path) -> None:
+    path = cut / "checkpoint.npz"
+    sound = read_checkpoint(path)
+    for change in ({}, {"recipe": 3}, {**sound.about, "gamma": "1"}, {**sound.about, "time_limit": -1.0}):
+        write_checkpoint(path, replace(sound, about=change))
+        outcome = certnet("train", "--resume", "o")
+        assert outcome.code == 2
+        assert "does not say how it was made" in one_sentence(outcome)
+    path.write_bytes(path.read_bytes()[:100])
+    outcome = certnet("train", "--resume", "o")
+    assert outcome.code == 2
+    assert "is no checkpoint, or it is damaged" in one_sentence(outcome)
+
+
+def test_data_or_resume_must_be_given(certnet: Call) -> None:
+    assert "certnet train iris" in one_sentence(certnet("train"))
+
+
+def test_a_job_that_ends_removes_an_old_checkpoint(certnet: Call, cut: Path) -> None:
+    assert certnet("train", "points.csv", "--out", "o").code == 0
+    assert files(cut) == RESULTS
+
+
+def test_an_interruption_before_the_relaxation_is_resumed_too(
+    certnet: Call, points: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("certnet.job.fit", interrupted_once(job.fit))
+        outcome = certnet("train", points, "--json", "--out", "o")
+    assert outcome.code == 130
+    assert outcome.json["verdict"] == "PROVED"
+    assert certnet("train", "--resume", "o", "--json").json["relaxation"]["status"] == "converged"
+
+
+def interrupted_once(fit: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *arguments, **options: replace(fit(*arguments, **options), interrupted=True)
+
+
+def test_the_time_limit_is_remarked_on_with_the_way_to_go_on(certnet: Call, folder: Path) -> None:
+    np.savez(
+        "big.npz", X=np.random.default_rng(0).normal(size=(50, 3)), Y=np.random.default_rng(1).normal(size=(50, 2))
+    )
+    options = ["--no-split", "--task", "regression", "--solver", "admm", "--tolerance", "1e-13", "--time-limit", "1"]
+    outcome = certnet("train", "big.npz", *options, "--json", "--out", "a folder")
+    assert outcome.code == 0
+    assert outcome.json["relaxation"]["status"] == SolveStatus.TIME_LIMIT.name.lower()
+    stopped, goes_on = outcome.json["notes"]
+    assert stopped == STOPPED
+    assert "certnet train --resume 'a folder' --time-limit SECONDS" in goes_on
+
+
+def test_the_choice_of_the_solver_is_explained(certnet: Call, points: Path) -> None:
+    outcome = certnet("train", points, "--json")
+    assert outcome.json["relaxation"]["choice"].startswith("auto chose interior-point, because n = ")
+    assert outcome.json["relaxation"]["choice"] in outcome.err
+    assert certnet("train", points, "--json", "--solver", "admm").json["relaxation"]["choice"] is None
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"devices": [], "torch": None, "torch_cuda": None}, "needs an NVIDIA GPU"),
+        ({"devices": ["A, 1, 2"], "torch": None, "torch_cuda": None}, "pip install torch"),
+        ({"devices": ["A, 1, 2"], "torch": "2.2", "torch_cuda": False}, "cannot use this machine's GPU"),
+    ],
+)
+def test_a_device_that_is_not_there_is_named_before_the_work(
+    certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], words: str
+) -> None:
+    monkeypatch.setattr("certnet.job.train", no_work)
+    monkeypatch.setattr("certnet.device.gpu", lambda: found)
+    outcome = certnet("train", "spiral", "--device", "cuda")
+    assert outcome.code == 2
+    assert words in one_sentence(outcome)
+    assert files(folder) == []
+    assert "--device must be one of cpu, cuda" in one_sentence(certnet("train", "spiral", "--device", "gpu"))

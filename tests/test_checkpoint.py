@@ -1,0 +1,477 @@
+"""Checkpoints: what is written comes back bit for bit, broken files are one sentence, resumed solves are the same."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import certnet
+from certificates import Verdict
+from certnet._clock import Clock
+from certnet._saver import EVERY_SECONDS, SHARE, Saver
+from certnet.checkpoint import (
+    Checkpoint,
+    environment,
+    program_fingerprint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from certnet.solvers import Progress
+from formulations import InputError, RawDual, TrainingProgram
+from tests.strategies import SEEDS, rng
+
+
+def small_program(gamma: float = 0.1) -> TrainingProgram:
+    X = rng(0).standard_normal((14, 2))
+    return TrainingProgram(X, np.maximum(X, 0.0)[:, :2] + 0.1 * rng(1).standard_normal((14, 2)), gamma)
+
+
+def example(**changes: Any) -> Checkpoint:
+    random = rng(3)
+    checkpoint = Checkpoint(
+        fingerprint=program_fingerprint(small_program()),
+        stage="relaxation",
+        seconds=12.5,
+        solver="admm",
+        tolerance=1e-5,
+        random_state=7,
+        environment=environment(),
+        lower_bound=0.25,
+        state={"V": random.standard_normal((4, 4)), "count": np.array(3), "on": np.array([True, False])},
+        dual=RawDual(random.standard_normal((5, 2)), random.standard_normal((6, 6))),
+        U=random.standard_normal((2, 2)),
+        V=random.standard_normal((2, 2)),
+        about={"source": "iris", "γ": [1, None]},
+    )
+    return replace(checkpoint, **changes)
+
+
+def assert_same_arrays(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
+    assert set(found) == set(expected)
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        assert found[name].shape == array.shape
+        assert found[name].tobytes() == array.tobytes()
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    before = example()
+    write_checkpoint(tmp_path / "c.npz", before)
+    after = read_checkpoint(tmp_path / "c.npz")
+    for name in ("fingerprint", "stage", "seconds", "solver", "tolerance", "random_state", "lower_bound", "about"):
+        assert getattr(after, name) == getattr(before, name)
+    assert after.environment == before.environment
+    assert_same_arrays(after.state, before.state)
+    np.testing.assert_array_equal(after.dual.N, before.dual.N)
+    np.testing.assert_array_equal(after.U, before.U)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.npz"]
+
+
+def test_what_is_missing_stays_missing(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "c.npz", example(state=None, dual=None, U=None, V=None, lower_bound=-np.inf))
+    after = read_checkpoint(tmp_path / "c.npz")
+    assert (after.state, after.dual, after.U, after.V, after.lower_bound) == (None, None, None, None, -np.inf)
+    write_checkpoint(tmp_path / "c.npz", example(state={}))
+    assert read_checkpoint(tmp_path / "c.npz").state == {}
+
+
+@settings(max_examples=30)
+@given(
+    SEEDS,
+    st.lists(st.integers(0, 4), max_size=3),
+    st.sampled_from(["<f8", "<f4", "<i8", "|b1", "<u4"]),
+    st.booleans(),
+)
+def test_arrays_of_any_kind_keep_their_bits_and_their_order(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, shape: list[int], dtype: str, fortran: bool
+) -> None:
+    path = tmp_path_factory.mktemp("bits") / "c.npz"
+    array = np.array(100 * rng(seed).standard_normal(shape)).astype(dtype, order="F" if fortran else "C")
+    write_checkpoint(path, example(state={"part": array}))
+    found = read_checkpoint(path).state["part"]
+    assert_same_arrays({"part": found}, {"part": array})
+    assert found.flags.f_contiguous == array.flags.f_contiguous
+    assert found.flags.writeable
+    assert found.flags.aligned
+
+
+def test_objects_are_not_written(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="booleans, integers and floats"):
+        write_checkpoint(tmp_path / "c.npz", example(state={"x": np.array([{}], dtype=object)}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_while_writing_keeps_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.npz"
+    write_checkpoint(path, example(seconds=1.0))
+
+    def interrupt(file: Any, **arrays: Any) -> None:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("certnet.checkpoint.np.savez", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_checkpoint(path, example(seconds=2.0))
+    assert read_checkpoint(path).seconds == 1.0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, array)
+    return stream.getvalue()
+
+
+def header_bytes(**changes: Any) -> bytes:
+    header = {
+        "format": "certnet-checkpoint",
+        "version": 1,
+        "fingerprint": "0",
+        "stage": "",
+        "solver": "admm",
+        "device": "cpu",
+        "seconds": 1.0,
+        "tolerance": 1e-5,
+        "environment": {},
+        "about": {},
+        "random_state": 0,
+        "lower_bound": None,
+        "has_state": True,
+        **changes,
+    }
+    return npy(np.frombuffer(json.dumps(header).encode(), dtype=np.uint8))
+
+
+def archive(members: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", compression) as file:
+        for name, data in members.items():
+            file.writestr(name, data)
+    return stream.getvalue()
+
+
+def pickled() -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    return stream.getvalue()
+
+
+def absurd_shape() -> bytes:
+    """A header that promises an exabyte."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (10**9, 10**8)})
+    return stream.getvalue()
+
+
+GOOD = {"header.npy": header_bytes()}
+BROKEN: dict[str, bytes] = {
+    "empty": b"",
+    "text": b"no archive at all",
+    "truncated": archive({**GOOD, "state/V.npy": npy(np.ones(99))})[:-200],
+    "no members": archive({}),
+    "no header": archive({"state/V.npy": npy(np.ones(2))}),
+    "header of floats": archive({"header.npy": npy(np.ones(9))}),
+    "header that is no JSON": archive({"header.npy": npy(np.frombuffer(b"{", dtype=np.uint8))}),
+    "header that is a list": archive({"header.npy": npy(np.frombuffer(b"[]", dtype=np.uint8))}),
+    "deep header": archive({"header.npy": npy(np.frombuffer(b"[" * 100_000, dtype=np.uint8))}),
+    "huge header": archive({"header.npy": npy(np.zeros((1 << 20) + 1, dtype=np.uint8))}),
+    "other version": archive({"header.npy": header_bytes(version=2)}),
+    "other format": archive({"header.npy": header_bytes(format="something")}),
+    "seconds that are text": archive({"header.npy": header_bytes(seconds="1")}),
+    "seconds that are NaN": archive({"header.npy": header_bytes(seconds=float("nan"))}),
+    "tolerance missing": archive({"header.npy": header_bytes(tolerance=None)}),
+    "seed that is true": archive({"header.npy": header_bytes(random_state=True)}),
+    "bound that is infinite": archive({"header.npy": header_bytes(lower_bound=float("inf"))}),
+    "about that is a list": archive({"header.npy": header_bytes(about=[])}),
+    "pickled objects": archive({**GOOD, "state/x.npy": pickled()}),
+    "strings": archive({**GOOD, "state/x.npy": npy(np.array(["a"]))}),
+    "complex numbers": archive({**GOOD, "state/x.npy": npy(np.ones(2) * 1j)}),
+    "absurd shape": archive({**GOOD, "state/x.npy": absurd_shape()}),
+    "member that is no array": archive({**GOOD, "state/x.npy": b"\x93NUMPY"}),
+    "compressed member": archive({**GOOD, "state/x.npy": npy(np.zeros(10**6))}, zipfile.ZIP_DEFLATED),
+    "stranger": archive({**GOOD, "extra.npy": npy(np.ones(2))}),
+    "U without V": archive({**GOOD, "network/U.npy": npy(np.ones((2, 2)))}),
+    "network of two widths": archive(
+        {**GOOD, "network/U.npy": npy(np.ones((2, 2))), "network/V.npy": npy(np.ones((2, 3)))}
+    ),
+    "network with NaN": archive(
+        {**GOOD, "network/U.npy": npy(np.full((2, 2), np.nan)), "network/V.npy": npy(np.ones((2, 2)))}
+    ),
+    "dual of vectors": archive({**GOOD, "dual/W.npy": npy(np.ones(2)), "dual/N.npy": npy(np.ones(2))}),
+    "too many members": archive({**GOOD, **{f"state/{i}.npy": b"" for i in range(1001)}}),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_and_hostile_files_are_one_sentence(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "c.npz").write_bytes(BROKEN[kind])
+    with pytest.raises(InputError, match=r"c\.npz") as caught:
+        read_checkpoint(tmp_path / "c.npz")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+def test_the_frame_of_the_broken_files_is_sound(tmp_path: Path) -> None:
+    (tmp_path / "c.npz").write_bytes(archive({**GOOD, "state/x.npy": npy(np.ones(2))}))
+    assert read_checkpoint(tmp_path / "c.npz").state["x"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("name", ["absent.npz", "."])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="no checkpoint"):
+        read_checkpoint(tmp_path / name)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("whole") / "c.npz"
+    write_checkpoint(path, example())
+    return path.read_bytes()
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_damage_anywhere_is_an_input_error_or_nothing(
+    whole: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    position = data.draw(st.integers(0, len(whole) - 1))
+    damaged = bytearray(whole)
+    damaged[position] ^= data.draw(st.integers(1, 255))
+    path = tmp_path_factory.mktemp("damage") / "c.npz"
+    path.write_bytes(damaged)
+    try:
+        found = read_checkpoint(path)
+    except InputError:
+        return
+    # Flags and dates of the archive carry nothing; what is read is what was written.
+    assert_same_arrays(found.state, example().state)
+
+
+def test_fingerprints_tell_programs_apart() -> None:
+    program = small_program()
+    X, Y = program.X, program.Y
+    others = [
+        TrainingProgram(X, Y, 0.2),
+        TrainingProgram(X + 1e-15, Y, 0.1),
+        TrainingProgram(X, Y + 1e-15, 0.1),
+        TrainingProgram(X, Y, 0.1, bias=True),
+        TrainingProgram(np.hstack([X, np.ones((14, 1))]), Y, 0.1),
+    ]
+    prints = {program_fingerprint(other) for other in [program, *others]}
+    assert len(prints) == 6
+    assert program_fingerprint(small_program()) == program_fingerprint(program)
+
+
+class FakeClock(Clock):
+    """Time stands still until it is set."""
+
+    now = 0.0
+
+    def __init__(self) -> None:
+        super().__init__(None, None)
+
+    @property
+    def seconds(self) -> float:
+        return self.now
+
+
+def look(state: np.ndarray) -> Progress:
+    dual = RawDual(np.ones((1, 1)), np.ones((2, 2)))
+    return Progress(1, 0.0, 0.0, 1.0, 1.0, 1, lambda: dual, 0.5, lambda: {"x": state})
+
+
+@pytest.mark.parametrize("cost", [0.0, 1.0, 10.0])
+def test_checkpoints_take_a_small_share_of_the_time(cost: float) -> None:
+    clock, saved = FakeClock(), []
+
+    def save(checkpoint: Checkpoint) -> None:
+        saved.append(clock.now)
+        clock.now += cost
+
+    saver = Saver(example(state=None), save, clock)
+    while clock.now < 3600.0:
+        clock.now += 0.5
+        saver.look(look(np.ones(1)))
+    gaps = np.diff([0.0, *saved])
+    assert gaps.min() >= EVERY_SECONDS
+    assert len(saved) * cost <= SHARE * clock.now + cost
+    assert len(saved) >= min(3600 / EVERY_SECONDS, 3600 * SHARE / max(cost, 1e-9)) - 2
+
+
+def test_a_disk_that_is_full_ends_the_checkpoints_not_the_job() -> None:
+    calls = []
+
+    def full(checkpoint: Checkpoint) -> None:
+        calls.append(checkpoint)
+        raise OSError(28, "No space left on device")
+
+    result = cut_short(small_program(), checkpoint=full)
+    assert len(calls) == 1
+    assert any("No space left on device" in note for note in result.notes)
+    assert result.report.verdict is Verdict.PROVED
+
+
+def cut_short(program: TrainingProgram, *, stage: str = "relaxation", after: int = 1, **options: Any):
+    """``certnet.train``, with Ctrl-C pressed at the given iteration of the relaxation."""
+    pressed = []
+
+    def progress(event: certnet.Event) -> None:
+        if event.stage == stage and (event.iteration or 0) >= after and not pressed:
+            pressed.append(event)
+            raise KeyboardInterrupt
+
+    return certnet.train(program, progress=progress, solver=options.pop("solver", "admm"), **options)
+
+
+@pytest.mark.parametrize(
+    ("solver", "after"), [("admm", 25), ("admm", 75), ("interior-point", 3), ("interior-point", 9)]
+)
+def test_a_resumed_relaxation_is_the_same_bit_for_bit(tmp_path: Path, solver: str, after: int) -> None:
+    program, path = small_program(), tmp_path / "c.npz"
+    whole = certnet.train(program, solver=solver, tolerance=1e-4)
+    first = cut_short(program, solver=solver, after=after, tolerance=1e-4, checkpoint=path)
+    assert first.interrupted
+    assert first.resumable
+    assert first.relaxation.iterations < whole.relaxation.iterations
+    resumed = certnet.train(program, solver=solver, tolerance=1e-4, resume=read_checkpoint(path), checkpoint=path)
+    assert resumed.notes == ()
+    assert resumed.relaxation.iterations == whole.relaxation.iterations
+    for part in ("S",):
+        np.testing.assert_array_equal(getattr(resumed.relaxation.primal, part), getattr(whole.relaxation.primal, part))
+    for part in ("W", "N"):
+        np.testing.assert_array_equal(getattr(resumed.relaxation.dual, part), getattr(whole.relaxation.dual, part))
+    assert not path.exists()
+
+
+def test_a_resumed_job_is_never_worse(tmp_path: Path) -> None:
+    program, path = small_program(0.01), tmp_path / "c.npz"
+    best = cut_short(program, after=200, tolerance=1e-9, checkpoint=path)
+    for after in (1, 2):
+        again = cut_short(program, after=after, tolerance=1e-9, checkpoint=path, resume=read_checkpoint(path))
+        assert again.report.verdict is Verdict.PROVED
+        assert again.report.lower_bound >= best.report.lower_bound * (1 - 1e-7)
+        assert again.report.objective <= best.report.objective * (1 + 1e-12)
+        best = again
+
+
+def test_time_adds_up_over_resumed_jobs(tmp_path: Path) -> None:
+    program, path = small_program(), tmp_path / "c.npz"
+    cut_short(program, checkpoint=path, tolerance=1e-9)
+    first = read_checkpoint(path)
+    cut_short(program, checkpoint=path, tolerance=1e-9, resume=first)
+    assert read_checkpoint(path).seconds > first.seconds > 0
+
+
+def test_the_checkpoint_of_a_finished_job_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "c.npz"
+    result = certnet.train(small_program(), checkpoint=path)
+    assert not result.resumable
+    assert not path.exists()
+
+
+def test_the_time_limit_leaves_a_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "c.npz"
+    X = rng(0).standard_normal((60, 4))
+    program = TrainingProgram(X, rng(1).standard_normal((60, 2)), 0.2)
+    result = certnet.train(program, solver="admm", tolerance=1e-12, time_limit=1.0, checkpoint=path)
+    assert result.resumable
+    stored = read_checkpoint(path)
+    assert stored.fingerprint == program_fingerprint(program)
+    assert stored.lower_bound == pytest.approx(result.report.lower_bound)
+    np.testing.assert_array_equal(stored.U, result.U)
+
+
+def other_bits(checkpoint: Checkpoint) -> Checkpoint:
+    return replace(checkpoint, environment={**checkpoint.environment, "numpy": "0.1"})
+
+
+def other_solver(checkpoint: Checkpoint) -> Checkpoint:
+    return replace(checkpoint, solver="interior-point")
+
+
+def no_state(checkpoint: Checkpoint) -> Checkpoint:
+    return replace(checkpoint, state=None)
+
+
+def spoilt(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Checkpoint], Checkpoint]:
+    return lambda checkpoint: replace(checkpoint, state={name: change(a) for name, a in checkpoint.state.items()})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (other_bits, "perhaps not bit for bit: numpy was 0.1 and is"),
+        (other_solver, "because it is of solver interior-point and not of admm"),
+        (no_state, "because it has no state of solver admm"),
+        (spoilt(lambda a: a[..., :0] if a.ndim else a), "starts anew from the checkpoint's dual, because"),
+        (spoilt(lambda a: a * np.nan if a.dtype.kind == "f" else a), "starts anew from the checkpoint's dual, because"),
+        (spoilt(lambda a: a.astype(np.float16)), "starts anew from the checkpoint's dual, because"),
+        (lambda checkpoint: replace(checkpoint, state={}), "starts anew from the checkpoint's dual, because"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_said_and_used_as_far_as_possible(
+    tmp_path: Path, change: Callable[[Checkpoint], Checkpoint], words: str
+) -> None:
+    program, path = small_program(), tmp_path / "c.npz"
+    cut_short(program, checkpoint=path)
+    result = certnet.train(program, solver="admm", resume=change(read_checkpoint(path)))
+    assert [words in note for note in result.notes] == [True]
+    assert "\n" not in result.notes[0]
+    assert result.report.verdict is Verdict.PROVED
+    assert 0 < result.report.lower_bound <= result.report.objective
+
+
+@pytest.mark.parametrize("size", [-1.0, 0.0, 1e3, 1e200, np.nan, np.inf])
+def test_no_dual_in_a_checkpoint_can_forge_a_bound(tmp_path: Path, size: float) -> None:
+    program, path = small_program(), tmp_path / "c.npz"
+    honest = cut_short(program, checkpoint=path)
+    stored = read_checkpoint(path)
+    with np.errstate(all="ignore"):
+        dual = RawDual(size * stored.dual.W, size * stored.dual.N)
+        forged = replace(stored, state=None, dual=dual, lower_bound=1e9)
+        result = cut_short(program, resume=forged)
+    assert result.report.verdict is Verdict.PROVED
+    assert result.report.lower_bound <= honest.report.objective
+
+
+def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.npz"
+    cut_short(small_program(), checkpoint=path)
+    stored = read_checkpoint(path)
+    with pytest.raises(InputError, match="other data or another gamma"):
+        certnet.train(small_program(0.2), resume=stored)
+    with pytest.raises(InputError, match="does not fit"):
+        certnet.train(small_program(), resume=replace(stored, U=np.ones((1, 2))))
+
+
+def test_auto_goes_on_with_the_solver_of_the_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "c.npz"
+    cut_short(small_program(), checkpoint=path)
+    result = certnet.train(small_program(), resume=read_checkpoint(path))
+    assert result.relaxation.solver == "admm"
+    assert "admm" in result.choice
+    assert certnet.train(small_program()).relaxation.solver == "interior-point"
+
+
+def test_bound_and_objective_are_known_before_the_relaxation_and_only_improve() -> None:
+    events: list[certnet.Event] = []
+    result = certnet.train(small_program(), progress=events.append, time_limit=60.0)
+    stages = [event.stage for event in events]
+    figures = [event for event in events if event.objective is not None and event.lower_bound is not None]
+    assert stages.index(figures[0].stage) == stages.index("first network")
+    assert {"relaxation", "rounding", "certificate"} <= {event.stage for event in figures}
+    for earlier, later in pairwise(figures):
+        assert later.lower_bound >= earlier.lower_bound
+        assert later.objective <= earlier.objective
+        assert later.time_left <= earlier.time_left
+    assert figures[0].lower_bound > 0
+    assert figures[-1].lower_bound <= result.report.objective <= figures[-1].objective * (1 + 1e-9)
