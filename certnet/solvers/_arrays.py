@@ -204,7 +204,7 @@ class TorchArrays(Arrays):
         """
         try:
             return self._torch.empty(shape, dtype=self._dtype, device=self._device)
-        except self._torch.OutOfMemoryError:
+        except self._torch.cuda.OutOfMemoryError:
             raise InputError(f"the program does not fit into the memory of '{self._device}'; choose cpu.") from None
 
     def array(self, host: NDArray[Any]) -> Array:

@@ -56,15 +56,23 @@ class Orthonormal:
 
     def undo_primal(self, primal: RawPrimal) -> RawPrimal:
         """The same face matrix for ``given``."""
-        beta, z, v = self._congruence()
-        T = sl.block_diag(np.diag(beta), z, v * np.eye(primal.outputs))
-        return RawPrimal(T @ primal.S @ T.T, primal.outputs)
+        return _transform(primal, *self._congruence())
 
     def apply_primal(self, primal: RawPrimal) -> RawPrimal:
         """Inverse of ``undo_primal`` (up to null directions of the data)."""
         beta, z, v = self._congruence()
-        T = sl.block_diag(np.diag(1.0 / beta), np.linalg.pinv(z), np.eye(primal.outputs) / v)
-        return RawPrimal(T @ primal.S @ T.T, primal.outputs)
+        inverse: FloatArray = np.asarray(np.linalg.pinv(z), dtype=np.float64)
+        return _transform(primal, 1.0 / beta, inverse, 1.0 / v)
+
+
+def _transform(primal: RawPrimal, beta: FloatArray, z: FloatArray, v: float) -> RawPrimal:
+    """The congruence ``T S Tᵀ`` with ``T = diag(β, z, v)``, block by block."""
+    N, k = len(beta), z.shape[1]
+
+    def rows(S: FloatArray) -> FloatArray:
+        return np.concatenate([beta[:, None] * S[:N], z @ S[N : N + k], v * S[N + k :]])
+
+    return RawPrimal(rows(rows(primal.S).T), primal.outputs)
 
 
 def orthonormal(program: LiftedProgram) -> Orthonormal:

@@ -165,8 +165,8 @@ class _Run:
                 return SolveStatus.STOPPED
 
     def _out_of_time(self) -> bool:
-        """Whether another step, as long as the last ones, would end after the time limit."""
-        return self.session.out_of_time(max(self.durations, default=0.0))
+        """Whether another step and the result, each as long as the last steps, would pass the time limit."""
+        return self.session.out_of_time(2 * max(self.durations, default=0.0))
 
     def _timed_step(self) -> None:
         begin = time.perf_counter()

@@ -141,3 +141,15 @@ def test_cuda_without_a_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="choose cpu"):
         arrays("cuda")
+
+
+def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    layer = TorchArrays("cpu")
+
+    def full(*args: object, **options: object) -> None:
+        raise torch.cuda.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(torch, "empty", full)
+    with pytest.raises(InputError, match="choose cpu"):
+        layer.empty(2, 2)
