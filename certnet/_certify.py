@@ -10,7 +10,7 @@ from certificates import certify as certify_duals
 from certificates.arithmetic import Arithmetic
 from certificates.checker import check
 from certificates.optimality import assemble, drop_negligible
-from certificates.repair import RepairedDual
+from certificates.repair import RepairedDual, project
 from certificates.report import CheckReport
 from certificates.verdict import Verdict
 from formulations import MergedRows, RawDual
@@ -20,6 +20,14 @@ from formulations._validation import FloatArray
 def repaired(merged: MergedRows, dual: RawDual) -> RepairedDual:
     """What repair makes of a dual of the merged program, without negligible multipliers."""
     return repair(merged.program, drop_negligible(merged, dual))
+
+
+def as_it_stands(merged: MergedRows, dual: RawDual) -> RepairedDual:
+    """A dual that was repaired in other coordinates: the same form, so it needs no repair, and the check decides."""
+    dual = drop_negligible(merged, dual)
+    W, N, t = project(merged.program, dual)
+    bound = merged.program.to_original(merged.program.dual_value(W))
+    return RepairedDual(W=W, N=N, t=t, lower_bound=bound, scale=1.0, tau=0.0, h_bar=merged.program.gamma)
 
 
 def unrepaired(merged: MergedRows, dual: RepairedDual) -> RawDual:

@@ -16,7 +16,7 @@ from certificates import OptimalityCertificate, residual_dual
 from certificates.certificate import fingerprint
 from certificates.repair import RepairedDual
 from certificates.report import CheckReport
-from certnet._certify import certify, repaired
+from certnet._certify import as_it_stands, certify, repaired
 from certnet._clock import Clock, Event
 from certnet._plan import Plan
 from certnet._preflight import beginning, choose, require_memory
@@ -38,8 +38,8 @@ __all__ = ["Event", "TrainingResult", "train"]
 
 LAST_FIT_SECONDS = 1.0
 """What polishing may still take after an interruption."""
-BETTER = 1e-6
-"""Relative difference from which on a bound counts as better; repairing a repaired dual again costs less than that."""
+LAST_REPAIR_SECONDS = 3.0
+"""What repairing a solver's last dual may take then."""
 SAMPLES = 100
 PAYS = 1e-6
 SMALL_ORDER = 400
@@ -141,7 +141,6 @@ class _Run:
         _, d, c = self.program.shape
         self.network = _given(self.program, np.zeros((d, 0)), np.zeros((c, 0)))
         self.best: RepairedDual | None = None
-        self.unproved: RawDual | None = None
         self.interrupted = False
         self.result: SolverResult | None = None
         self.relaxed_objective: float | None = None
@@ -197,9 +196,8 @@ class _Run:
             self.network = network
             self.saver.update(U=network.U, V=network.V)
 
-    def _offer(self, dual: RawDual) -> None:
-        """Keep what repair makes of a dual of the merged program, if its bound is the best so far."""
-        candidate = repaired(self.merged, dual)
+    def _offer(self, candidate: RepairedDual) -> None:
+        """Keep a repaired dual of the merged program, if its bound is the best so far."""
         if self.best is None or candidate.lower_bound > self.best.lower_bound:
             self.best = candidate
 
@@ -225,7 +223,7 @@ class _Run:
             self.clock.tell("first network", objective=self.network.objective)
             try:
                 begin = self.clock.seconds
-                self._offer(residual_dual(self.merged, self.network.U, self.network.V))
+                self._offer(repaired(self.merged, residual_dual(self.merged, self.network.U, self.network.V)))
                 self.plan.repair_seconds = self.clock.seconds - begin
                 self._resume_dual()
             except KeyboardInterrupt:
@@ -250,7 +248,7 @@ class _Run:
             return
         self.saver.update(state=self.resume.state, dual=self.resume.dual, lower_bound=self.resume.lower_bound)
         if self.resume.dual is not None:
-            self._offer(self.presolved.undo_dual(self.resume.dual))
+            self._offer(repaired(self.merged, self.presolved.undo_dual(self.resume.dual)))
 
     def _tell(self, stage: str, progress: Progress | None = None) -> None:
         bound = self.lower_bound if progress is None else max(self.lower_bound, progress.lower_bound)
@@ -296,21 +294,16 @@ class _Run:
             self.saver.stage_ends("relaxation")
 
     def _take_duals(self, presolved: Presolved, last: RawDual | None) -> None:
-        """Repair the solver's last dual and the best one that it showed.
+        """The best dual that the solver showed, and its last one, which has to be repaired.
 
-        They are repaired now, so that the time left is known; after Ctrl-C only one of them, in the certificate.
+        The repair comes now, so that the time left is known; after Ctrl-C only if nothing was shown and it is quick.
         """
-        if last is not None and not self.interrupted:
-            self._offer(presolved.undo_dual(last))
-        shown = None
-        if self.shown is not None:
-            bound = self.shown.lower_bound
-            shown = self.shown.dual() if bound - self.lower_bound > BETTER * abs(bound) else None
-        if self.interrupted:
-            dual = last if shown is None and self.shown is None else shown
-            self.unproved = None if dual is None else presolved.undo_dual(dual)
-        elif shown is not None:
-            self._offer(presolved.undo_dual(shown))
+        seen = self.shown is not None and self.shown.lower_bound > self.lower_bound
+        if self.shown is not None and seen:
+            self._offer(as_it_stands(self.merged, presolved.undo_dual(self.shown.dual())))
+        slow = self.interrupted and (seen or self.plan.raw_repair > LAST_REPAIR_SECONDS)
+        if last is not None and not slow:
+            self._offer(repaired(self.merged, presolved.undo_dual(last)))
 
     def _solve(self, presolved: Presolved) -> SolverResult:
         """The relaxation, from the checkpoint's state where there is one that the solver can use."""
@@ -401,12 +394,11 @@ class _Run:
     def _prove(self) -> tuple[OptimalityCertificate, CheckReport]:
         """Offer the duals that are left, and certify the best."""
         merged, U, V = self.merged, self.network.U, self.network.V
-        if self.unproved is not None:
-            self._offer(self.unproved)
         if self.start is not None:
-            self._offer(scaled(certified_dual(merged, self.start), self.program.gamma / self.start.gamma))
+            known = scaled(certified_dual(merged, self.start), self.program.gamma / self.start.gamma)
+            self._offer(repaired(merged, known))
         if self.best is None or not self.interrupted:
-            self._offer(residual_dual(merged, U, V))
+            self._offer(repaired(merged, residual_dual(merged, U, V)))
         assert self.best is not None
         return certify(merged, self.best, U, V, provenance=self.provenance)
 
