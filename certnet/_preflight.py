@@ -3,9 +3,11 @@
 import os
 
 from certnet.checkpoint import Checkpoint, environment, program_fingerprint
-from certnet.solvers.registry import AUTO_LIMIT, choose_solver
+from certnet.solvers.registry import choose_solver
 from formulations import InputError, MergedRows, TrainingProgram
 
+RELAXATION_SHARE = 0.6
+"""About the share of a time limit that the relaxation gets."""
 _BYTES_PER_ENTRY = 12 * 8
 
 
@@ -24,13 +26,12 @@ def require_memory(merged: MergedRows) -> None:
         )
 
 
-def choose(merged: MergedRows, resume: Checkpoint | None) -> tuple[str, str]:
-    """What "auto" stands for, and why."""
+def choose(merged: MergedRows, resume: Checkpoint | None, time_limit: float | None) -> tuple[str, str]:
+    """What "auto" stands for in a job of ``time_limit`` seconds, and why."""
     if resume is not None:
         return resume.solver, f"auto goes on with {resume.solver}, which made the checkpoint."
-    name, n = choose_solver(merged.program), merged.program.space.neurons
-    side = "more than" if n > AUTO_LIMIT else "at most"
-    return name, f"auto chose {name}, because n = {n} distinct data directions are {side} {AUTO_LIMIT}."
+    choice = choose_solver(merged.program, None if time_limit is None else RELAXATION_SHARE * time_limit)
+    return choice.solver, f"auto chose {choice.solver}, because {choice.reason}."
 
 
 def beginning(

@@ -99,7 +99,7 @@ def train(
         require_memory(merged)
     choice = None
     if solver == AUTO and merged.program.space.neurons:
-        solver, choice = choose(merged, resume)
+        solver, choice = choose(merged, resume, time_limit)
         clock.tell("presolve", note=choice)
     threads = 1 if merged.program.space.order < SMALL_ORDER else None
     with threadpool_limits(limits=threads, user_api="blas"):

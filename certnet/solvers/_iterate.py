@@ -15,8 +15,7 @@ from formulations._validation import FloatArray, IntArray
 
 PRIMAL_START = 10.0
 DUAL_START = 1.0
-PRIMAL_SHIFT = 0.1
-DUAL_SHIFT = 0.1
+ADMM_SHIFTS = (0.1, 0.1)
 RESET_RESIDUAL = 1e-6
 CENTRE_GAP = 0.3
 CENTRE_RESIDUAL = 1e-2
@@ -146,23 +145,31 @@ def cold_start(problem: FaceProblem, p: IntArray, q: IntArray) -> Iterate:
     return Iterate(PRIMAL_START * np.eye(order), dual * np.eye(order), y, np.full(len(p), PRIMAL_START), p, q)
 
 
-def warm_start(problem: FaceProblem, S: FloatArray, dual: RawDual, p: IntArray, q: IntArray) -> Iterate:
+def warm_start(
+    problem: FaceProblem,
+    S: FloatArray,
+    dual: RawDual,
+    p: IntArray,
+    q: IntArray,
+    *,
+    shifts: tuple[float, float] = ADMM_SHIFTS,
+) -> Iterate:
     """Approximate solutions S (a face matrix, S ⪰ 0 up to rounding) and ``dual``, moved into the cones.
 
-    Both are shifted by multiples of the identity that are large beside what a first-order method leaves: S by a tenth
-    of its mean eigenvalue, the slack by γ/10 beyond its least one. Measured on subsets of the paper's data, that takes
-    between 9 and 23 Newton steps to a gap of 1e-3, and the cold start between 14 and 43; shifts ten times as large or
-    as small take more.
+    Both are shifted by multiples of the identity: S by a part of its mean eigenvalue, the slack by a part of γ beyond
+    its least one. The default is large beside what a first-order method leaves. Measured on subsets of the paper's
+    data, it takes between 9 and 23 Newton steps to a gap of 1e-3, and the cold start between 14 and 43; shifts ten
+    times as large or as small take more.
     """
     program, order = problem.program, problem.order
     mean = float(np.trace(S)) / order
-    shift = PRIMAL_SHIFT * mean
+    shift = shifts[0] * mean
     S = S + shift * np.eye(order)
     neuron = np.arange(program.space.neurons)
     y = np.concatenate([dual.W.ravel(), dual.N[neuron, len(neuron) + neuron], dual.N[p, q]])
     slack = problem.cost - problem.with_products(p, q).adjoint(y)
     least = float(np.linalg.eigvalsh(slack)[0])
-    M = slack + (max(-least, 0.0) + DUAL_SHIFT * program.gamma) * np.eye(order)
+    M = slack + (max(-least, 0.0) + shifts[1] * program.gamma) * np.eye(order)
     z = np.maximum(program.space.moment(S)[p, q], shift)
     if not (z.min(initial=np.inf) > 0 and is_positive_definite(S) and is_positive_definite(M)):
         return cold_start(problem, p, q)

@@ -14,7 +14,7 @@ import numpy as np
 from certnet.solvers._admm_state import Point, Schedule, check_state, read_point, read_schedule, write_state
 from certnet.solvers._anderson import Anderson
 from certnet.solvers._arrays import arrays
-from certnet.solvers._orthonormal import orthonormal
+from certnet.solvers._orthonormal import FOR_BOUNDS, Units, orthonormal
 from certnet.solvers._session import Session, native_version
 from certnet.solvers._splitting import Splitting
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus, State
@@ -45,8 +45,12 @@ class AdmmSolver:
     """ADMM on the face; memory O((2N+k+c)²), one eigendecomposition of order N+k+c for each iteration.
 
     ``max_iterations`` counts those before a resumed state too; the time limit begins anew.
+
+    Attributes:
+        units: of the coordinates that it works in.
     """
 
+    units: Units = FOR_BOUNDS
     name: str = "admm"
 
     def unavailable(self) -> str | None:
@@ -59,7 +63,7 @@ class AdmmSolver:
         Raises:
             InputError: the device cannot be used, or the state to resume does not fit the program.
         """
-        run = _Run(program, options)
+        run = _Run(program, options, self.units)
         try:
             status = run.solve()
         except KeyboardInterrupt:
@@ -78,11 +82,11 @@ class _Run:
 
     at: Point
 
-    def __init__(self, program: LiftedProgram, options: SolverOptions) -> None:
+    def __init__(self, program: LiftedProgram, options: SolverOptions, units: Units) -> None:
         self.session = Session(program, options)
         self.given, self.options = program, options
         self.device = arrays(options.device)
-        self.coordinates = orthonormal(program)
+        self.coordinates = orthonormal(program, units)
         program = self.program = self.coordinates.program
         self.limit = MAX_ITERATIONS if options.max_iterations is None else options.max_iterations
         # A moment matrix that fits the targets has about the size ‖T‖/‖ω‖; when the solution is zero, residuals are

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from certnet.solvers._cost import affordable_constraints, step_seconds
 from certnet.solvers._face_problem import FaceProblem, face_problem, feasible_multipliers
 from certnet.solvers._iterate import Iterate, Measure, cold_start, extended, measure, warm_start
 from certnet.solvers._newton import NewtonSystem, is_positive_definite
+from certnet.solvers._orthonormal import FOR_PRODUCTS
 from certnet.solvers._rank_two import FaceMap
 from certnet.solvers._session import Session, native_version
 from certnet.solvers.admm import AdmmSolver
@@ -52,9 +54,11 @@ SMALL_ERROR = 1e-3
 DETERIORATION = 20.0
 WARM_SIZE = 1e-6
 SMALL_MOMENT = 1e-14
+LATE_SHIFTS = (0.03, 0.01)
+"""Shifts of a start next to the end of an earlier round; see ``warm_start``."""
+COLD = 2
+"""Attempts at a round: 0 is the usual start, 1 a start next to the last round's end, 2 a central one."""
 REPAIR_EVERY = 5
-SECONDS_PER_CUBE = 2e-11
-"""Guess of the seconds of a first Newton step, by the cube of the number of constraints."""
 VERSION = 1
 PREDICTION = "prediction."
 
@@ -111,7 +115,8 @@ class _Run:
         self.limit = MAX_ITERATIONS if options.max_iterations is None else options.max_iterations
         self.iterations = self.rounds = self.short = 0
         self.target, self.least = max(FIRST_GAP, options.tolerance), np.inf
-        self.cold = True
+        self.attempt = COLD
+        self.settled: Iterate | None = None
         self.measure: Measure | None = None
         self.centre: tuple[Iterate, Measure] | None = None
         self.last_step: tuple[float, int] | None = None
@@ -132,13 +137,21 @@ class _Run:
         self.incumbent.offer_repaired(dual)
         size = np.where(_is_product(self.program.space.neurons), dual.N, 0.0)
         p, q = np.nonzero(size > WARM_SIZE * max(float(size.max()), 1e-300))
-        count = min(FIRST_PRODUCTS, self.max_products)
+        count = min(FIRST_PRODUCTS, self.max_products, self._affordable_products())
         largest = np.argsort(-size[p, q], kind="stable")[:count]
         at = warm_start(self.problem, primal.S, dual, p[largest], q[largest])
-        self._begin_round(at, cold=False)
+        self._begin_round(at, attempt=0)
         self.iterate = at
         self.predicted = True
         return status
+
+    def _affordable_products(self) -> int:
+        """How many products let a round end within the time limit, by the guess of a step's time."""
+        limit = self.options.time_limit
+        if limit is None:
+            return self.max_products
+        constraints = affordable_constraints((1.0 - PREDICTION_SHARE) * limit)
+        return max(constraints - self.problem.fixed, self.problem.order)
 
     def _usable_warm_start(self) -> tuple[RawPrimal | None, RawDual | None]:
         """The parts of ``options.warm_start`` that fit the program and are finite."""
@@ -163,7 +176,7 @@ class _Run:
             warm_start=None if dual is None else (None, dual),
             resume=None if resume is None else _without_prefix(resume, PREDICTION),
         )
-        result = AdmmSolver().solve(self.program, options)
+        result = AdmmSolver(FOR_PRODUCTS).solve(self.program, options)
         ends = result.status in (SolveStatus.STOPPED, SolveStatus.INTERRUPTED)
         assert result.primal is not None  # the ADMM always has both
         assert result.dual is not None
@@ -193,12 +206,11 @@ class _Run:
                 return status
             if not self.measure.is_dual_feasible:
                 self.incumbent.offer_repaired(self.iterate.raw_dual(self.problem))
-            if status is SolveStatus.INACCURATE and not self.cold and not (self.least <= SMALL_ERROR):
-                # The warm start failed; a central one, for this round and those after it, takes its place.
-                self.centre = None
-                self._begin_round(cold_start(self.problem, self.current.p, self.current.q), cold=True)
+            if status is SolveStatus.INACCURATE and self.attempt < COLD and not (self.least <= SMALL_ERROR):
+                self._try_again()
                 continue
             self.rounds += 1
+            self.settled = self.iterate
             following, added = self._add_products(self.measure)
             if not added:
                 if self.target <= tolerance:
@@ -207,10 +219,22 @@ class _Run:
                 if status is SolveStatus.INACCURATE:
                     return status
             self.target = max(self.target * GAP_REDUCTION, tolerance)
-            self._begin_round(following if added else self.current, cold=self.centre is None)
+            self._begin_round(following if added else self.current, attempt=0 if self.centre else COLD)
 
-    def _begin_round(self, at: Iterate, *, cold: bool) -> None:
-        self.short, self.least, self.cold = 0, np.inf, cold
+    def _try_again(self) -> None:
+        """The start of this round failed: a safer one, next to the last round's end, and at last a central one."""
+        p, q = self.current.p, self.current.q
+        self.centre = None
+        if self.attempt == 0 and self.settled is not None:
+            # Products that are not the settled iterate's own have the multiplier 0 there.
+            dual = self.settled.raw_dual(self.problem)
+            at = warm_start(self.problem, self.settled.S, dual, p, q, shifts=LATE_SHIFTS)
+            self._begin_round(at, attempt=1)
+        else:
+            self._begin_round(cold_start(self.problem, p, q), attempt=COLD)
+
+    def _begin_round(self, at: Iterate, *, attempt: int) -> None:
+        self.short, self.least, self.attempt = 0, np.inf, attempt
         self.current = at
 
     def _round(self) -> SolveStatus:
@@ -250,7 +274,7 @@ class _Run:
         """What a Newton step at the current iterate may take."""
         count = self.problem.fixed + len(self.current.p)
         if self.last_step is None:
-            return SECONDS_PER_CUBE * float(count) ** 3
+            return step_seconds(count)
         seconds, before = self.last_step
         return seconds * max(count / before, 1.0) ** 3
 
@@ -329,14 +353,18 @@ class _Run:
         best = self.incumbent.copy()
         state = {
             "interior_point": self._signature(),
-            "counts": np.array([self.iterations, self.rounds, self.short, int(self.cold)], dtype=np.int64),
+            "counts": np.array([self.iterations, self.rounds, self.short, self.attempt], dtype=np.int64),
             "numbers": np.array([self.target, self.least]),
             "best_W": best.W,
             "best_N": best.N,
             **self.current.state("current_"),
             **self.iterate.state("iterate_"),
         }
-        return state if self.centre is None else {**state, **self.centre[0].state("centre_")}
+        if self.centre is not None:
+            state.update(self.centre[0].state("centre_"))
+        if self.settled is not None:
+            state.update(self.settled.state("settled_"))
+        return state
 
     def _resume(self, state: State) -> None:
         """Take up where ``_state`` was asked for; a state of the prediction is left to ``_short_admm``.
@@ -356,9 +384,10 @@ class _Run:
             if "centre_S" in state:
                 centre = Iterate.from_state(state, "centre_", self.problem)
                 self.centre = measure(self.problem, centre, centre.constraints(self.problem))
-            self.iterations, self.rounds, self.short, cold = (int(count) for count in state["counts"])
+            if "settled_S" in state:
+                self.settled = Iterate.from_state(state, "settled_", self.problem)
+            self.iterations, self.rounds, self.short, self.attempt = (int(count) for count in state["counts"])
             self.target, self.least = (float(number) for number in state["numbers"])
-            self.cold = bool(cold)
             self.incumbent.offer_repaired(RawDual(state["best_W"], state["best_N"]))
         except (KeyError, ValueError, TypeError, np.linalg.LinAlgError) as error:
             raise InputError(f"The solver's state to resume is damaged ({error}); start anew.") from None

@@ -1,14 +1,16 @@
 """Solvers by name. No solver replaces another silently: what was asked for runs, or an error says why not."""
 
 import importlib
-from typing import cast
+from typing import NamedTuple, cast
 
+from certnet.solvers._cost import round_seconds
 from certnet.solvers.interface import Callback, Solver, SolverOptions, SolverResult, State
+from certnet.solvers.warm_start import usable
 from formulations import InputError, LiftedProgram, RawDual, RawPrimal
 
 AUTO = "auto"
-AUTO_LIMIT = 200
-"""Generators up to which "auto" means the interior point; beyond, ADMM."""
+AUTO_LIMIT = 3000
+"""Entries of W and t up to which "auto" means the interior point; beyond, ADMM."""
 
 _LOCATION = {
     "interior-point": ("certnet.solvers.interior_point", "InteriorPointSolver"),
@@ -38,9 +40,28 @@ def available_solvers() -> dict[str, str | None]:
     return {name: _find(name)[1] for name in _LOCATION}
 
 
-def choose_solver(program: LiftedProgram) -> str:
-    """What "auto" means for a program: "interior-point" up to 200 generators, "admm" beyond."""
-    return "interior-point" if program.space.neurons <= AUTO_LIMIT else "admm"
+class Choice(NamedTuple):
+    """What "auto" stands for, and why, as the end of a sentence."""
+
+    solver: str
+    reason: str
+
+
+def choose_solver(program: LiftedProgram, time_limit: float | None = None) -> Choice:
+    """What "auto" means for a program: the interior point up to ``AUTO_LIMIT`` entries of W and t, ADMM beyond.
+
+    ADMM also when a first round of the interior point, with a few products, would hardly fit into ``time_limit``.
+    """
+    space = program.space
+    constraints = program.target.size + space.neurons
+    if constraints > AUTO_LIMIT:
+        return Choice("admm", f"there are {constraints} dual variables without the products, more than {AUTO_LIMIT}")
+    seconds = round_seconds(constraints + space.face_order)
+    if time_limit is not None and not (seconds <= time_limit):
+        return Choice("admm", f"one round of the interior point may take {seconds:.0f} s")
+    return Choice(
+        "interior-point", f"there are {constraints} dual variables without the products, at most {AUTO_LIMIT}"
+    )
 
 
 def get_solver(name: str) -> Solver:
@@ -94,13 +115,13 @@ def solve(
         raise InputError(f"tolerance must lie between 0 and 1, not {tolerance}.")
     if max_iterations is not None and not (max_iterations > 0):
         raise InputError(f"max_iterations must be positive, not {max_iterations}.")
-    chosen = get_solver(choose_solver(program) if solver == AUTO else solver)
+    chosen = get_solver(choose_solver(program, time_limit).solver if solver == AUTO else solver)
     options = SolverOptions(
         time_limit=time_limit,
         tolerance=tolerance,
         max_iterations=max_iterations,
         callback=callback,
-        warm_start=warm_start,
+        warm_start=usable(program, warm_start),
         seed=seed,
         resume=resume,
         device=device,

@@ -10,7 +10,7 @@ import pytest
 from certnet.solvers import _arrays, admm
 from certnet.solvers._anderson import Anderson
 from certnet.solvers._arrays import Arrays, HostArrays, TorchArrays
-from certnet.solvers._orthonormal import orthonormal
+from certnet.solvers._orthonormal import FOR_BOUNDS, orthonormal
 from certnet.solvers._splitting import Splitting
 from certnet.solvers.admm import AdmmSolver
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, State
@@ -63,7 +63,7 @@ def _half_steps(layer: Arrays, program: LiftedProgram, V: np.ndarray, penalty: f
 @pytest.mark.parametrize("entries", [1, 50, 10**6])
 def test_projection_matches_the_dense_basis(layer: Arrays, entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_arrays, "BLOCK_ENTRIES", entries)
-    program = orthonormal(_program()).program
+    program = orthonormal(_program(), FOR_BOUNDS).program
     V = _symmetric(program, 0)
     Z, G = _half_steps(layer, program, V, 0.3)
     Q, _ = np.linalg.qr(program.space.basis)
@@ -73,7 +73,7 @@ def test_projection_matches_the_dense_basis(layer: Arrays, entries: int, monkeyp
 
 
 def test_entrywise_solution_is_a_minimum(layer: Arrays) -> None:
-    program, penalty = orthonormal(_program()).program, 0.3
+    program, penalty = orthonormal(_program(), FOR_BOUNDS).program, 0.3
     space, rng = program.space, np.random.default_rng(1)
     V = _symmetric(program, 1)
     Z, _ = _half_steps(layer, program, V, penalty)
@@ -96,7 +96,7 @@ def test_entrywise_solution_is_a_minimum(layer: Arrays) -> None:
 
 def test_sizes_and_gap_are_norms(layer: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_arrays, "BLOCK_ENTRIES", 50)
-    program = orthonormal(_program()).program
+    program = orthonormal(_program(), FOR_BOUNDS).program
     splitting = Splitting(program, layer)
     V, last = _symmetric(program, 2), _symmetric(program, 3)
     Z = layer.array(last)
@@ -113,7 +113,7 @@ def test_sizes_and_gap_are_norms(layer: Arrays, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_multipliers_are_those_of_the_entrywise_problem(layer: Arrays) -> None:
-    program, penalty = orthonormal(_program()).program, 0.3
+    program, penalty = orthonormal(_program(), FOR_BOUNDS).program, 0.3
     space = program.space
     V = _symmetric(program, 5)
     Z, _ = _half_steps(layer, program, V, penalty)

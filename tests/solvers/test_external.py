@@ -250,13 +250,17 @@ def test_a_missing_package_is_no_silent_fallback(monkeypatch: pytest.MonkeyPatch
         solve(program, "scs")
 
 
-def test_auto_depends_on_the_number_of_generators() -> None:
+def test_auto_depends_on_size_and_time() -> None:
     def with_generators(n: int) -> LiftedProgram:
         space = LiftedSpace(np.ones((n, 1)), 1)
         return LiftedProgram(space, np.arange(n), np.ones(n), np.ones((n, 1)), np.eye(1), 1.0)
 
-    assert choose_solver(with_generators(AUTO_LIMIT)) == "interior-point"
-    assert choose_solver(with_generators(AUTO_LIMIT + 1)) == "admm"
+    largest = with_generators(AUTO_LIMIT // 2)
+    assert choose_solver(largest).solver == "interior-point"
+    assert choose_solver(with_generators(AUTO_LIMIT // 2 + 1)).solver == "admm"
+    assert choose_solver(largest, 1.0).solver == "admm"
+    assert choose_solver(largest, 1e6) == choose_solver(largest)
+    assert choose_solver(with_generators(20), 0.1).solver == "interior-point"
 
 
 def test_auto_says_which_solver_ran(program, results) -> None:
