@@ -22,12 +22,13 @@ from certnet.solvers._face_problem import FaceProblem, face_problem, feasible_mu
 from certnet.solvers._iterate import Iterate, Measure, cold_start, extended, measure, warm_start
 from certnet.solvers._newton import NewtonSystem, is_positive_definite
 from certnet.solvers._orthonormal import FOR_PRODUCTS
+from certnet.solvers._products import largest, least_correlation, violated
 from certnet.solvers._rank_two import FaceMap
 from certnet.solvers._session import Session, native_version
 from certnet.solvers.admm import AdmmSolver
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, State
 from formulations import InputError, LiftedProgram, RawDual, RawPrimal
-from formulations._validation import FloatArray, IntArray
+from formulations._validation import IntArray
 
 MAX_ITERATIONS = 400
 """Default limit on Newton steps over all rounds."""
@@ -52,8 +53,6 @@ SHORT_STEP = 1e-2
 SHORT_STEPS = 4
 SMALL_ERROR = 1e-3
 DETERIORATION = 20.0
-WARM_SIZE = 1e-6
-SMALL_MOMENT = 1e-14
 LATE_SHIFTS = (0.03, 0.01)
 """Shifts of a start next to the end of an earlier round; see ``warm_start``."""
 COLD = 2
@@ -111,6 +110,7 @@ class _Run:
         self.program = program
         self.options = options
         self.problem: FaceProblem = face_problem(program)
+        self.positions = 2 * program.space.neurons
         self.max_products = min(max_products, max(MAX_CONSTRAINTS - self.problem.fixed, 0))
         self.limit = MAX_ITERATIONS if options.max_iterations is None else options.max_iterations
         self.iterations = self.rounds = self.short = 0
@@ -135,11 +135,8 @@ class _Run:
         if primal is None or dual is None:
             primal, dual, status = self._short_admm(dual)
         self.incumbent.offer_repaired(dual)
-        size = np.where(_is_product(self.program.space.neurons), dual.N, 0.0)
-        p, q = np.nonzero(size > WARM_SIZE * max(float(size.max()), 1e-300))
         count = min(FIRST_PRODUCTS, self.max_products, self._affordable_products())
-        largest = np.argsort(-size[p, q], kind="stable")[:count]
-        at = warm_start(self.problem, primal.S, dual, p[largest], q[largest])
+        at = warm_start(self.problem, primal.S, dual, *largest(dual.N, count))
         self._begin_round(at, attempt=0)
         self.iterate = at
         self.predicted = True
@@ -214,7 +211,7 @@ class _Run:
             following, added = self._add_products(self.measure)
             if not added:
                 if self.target <= tolerance:
-                    missing = not (self._violation(self.measure) >= -max(tolerance, 1e-7))
+                    missing = not (least_correlation(self.measure.moments, self.positions) >= -max(tolerance, 1e-7))
                     return SolveStatus.INACCURATE if missing else status
                 if status is SolveStatus.INACCURATE:
                     return status
@@ -310,29 +307,18 @@ class _Run:
             raise np.linalg.LinAlgError("The step left the cone by rounding.")
         return following, step
 
-    def _correlations(self, seen: Measure) -> FloatArray:
-        """``G_pq / √(G_pp G_qq)``; a product is judged by it because rows differ in size."""
-        neurons = self.program.space.neurons
-        G = seen.moments[: 2 * neurons, : 2 * neurons]
-        size = np.sqrt(np.maximum(np.diag(G), SMALL_MOMENT))
-        return np.where(_is_product(neurons), G / np.outer(size, size), 0.0)
-
-    def _violation(self, seen: Measure) -> float:
-        return float(np.min(self._correlations(seen), initial=0.0))
-
     def _add_products(self, seen: Measure) -> tuple[Iterate, int]:
         """A start with the most violated products added, and how many they are."""
         at = self.iterate
-        correlation = self._correlations(seen)
-        correlation[at.p, at.q] = 0.0
-        p, q = np.nonzero(correlation < -self.options.tolerance)
         room = self.max_products - len(at.p)
-        count = min(max(PRODUCTS_PER_ORDER * self.problem.order, len(at.p)), room, len(p))
-        worst = np.argsort(correlation[p, q], kind="stable")[: max(count, 0)]
-        p, q = np.concatenate([at.p, p[worst]]), np.concatenate([at.q, q[worst]])
+        count = min(max(PRODUCTS_PER_ORDER * self.problem.order, len(at.p)), room)
+        new_p, new_q = violated(
+            seen.moments, self.positions, (at.p, at.q), tolerance=self.options.tolerance, count=count
+        )
+        p, q = np.concatenate([at.p, new_p]), np.concatenate([at.q, new_q])
         if self.centre is None:
-            return cold_start(self.problem, p, q), len(worst)
-        return extended(self.problem, *self.centre, p, q), len(worst)
+            return cold_start(self.problem, p, q), len(new_p)
+        return extended(self.problem, *self.centre, p, q), len(new_p)
 
     def _report(self, at: Iterate, seen: Measure) -> SolveStatus | None:
         return self.session.report(
@@ -416,14 +402,6 @@ class _Run:
                 "dual_value": self.incumbent.value,
             },
         )
-
-
-def _is_product(neurons: int) -> NDArray[np.bool_]:
-    """Mask of positions p < q of φ that are products: not complementary, and no square (those are ≥ 0 anyway)."""
-    mask = np.triu(np.ones((2 * neurons, 2 * neurons), dtype=bool), 1)
-    neuron = np.arange(neurons)
-    mask[neuron, neurons + neuron] = False
-    return mask
 
 
 def _without_prefix(state: Mapping[str, NDArray[Any]], prefix: str) -> State:
