@@ -1,0 +1,349 @@
+"""The methods that are measured, each a function from a job to a measurement; to be called in a process of its own."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from scipy import sparse
+
+from certificates import repair
+from certnet.solvers import Progress, SolverResult, SolveStatus, _incumbent, _session, solve
+from formulations import LiftedProgram, LiftedSpace, MergedRows, Presolved, RawDual, TrainingProgram, presolve
+from formulations.conic import ConicData, to_matrix, triangle_size, unreduced
+from tests.benchmarks._problems import load_problem
+from tests.benchmarks._records import Job, Measurement, Point
+
+RUNGS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-6)
+"""Tolerances at which Clarabel is run, one after the other."""
+SCS_TOLERANCE = 1e-4
+"""The default of SCS, absolute and relative."""
+EXTERNAL = ("scs", "clarabel")
+FEW, MANY = 5, 35
+"""Iterations of the two solves whose difference is the time of 30 iterations."""
+
+
+def measure(job: Job) -> Measurement:
+    """Run the job here. The peak memory is that of the whole process.
+
+    Raises:
+        InputError: the method cannot run on this problem, or its data are not here.
+    """
+    return replace(METHODS[job.method](job), peak_mib=peak_memory())
+
+
+def peak_memory() -> float:
+    """Largest resident memory of this process in MiB.
+
+    Linux counts for ``ru_maxrss`` what the parent had in memory when it started this process; VmHWM does not.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+class Uncharged:
+    """Seconds that the solver did not spend itself."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def repair(self, program: LiftedProgram, dual: RawDual) -> Any:
+        """``certificates.repair`` with its time taken down."""
+        begin = time.perf_counter()
+        try:
+            return repair(program, dual)
+        finally:
+            self.seconds += time.perf_counter() - begin
+
+
+@contextmanager
+def uncharged_repairs() -> Iterator[Uncharged]:
+    """Every report of a wrapped solver is repaired, and the clock stands still meanwhile.
+
+    certnet repairs its wrapped solvers' duals for the callback, on a sparse schedule and on their time. Neither is fair
+    to a solver that does not repair.
+    """
+    clock = Uncharged()
+    with (
+        mock.patch.object(_incumbent, "repair", clock.repair),
+        mock.patch.object(_session, "_is_due", lambda _: True),
+    ):
+        yield clock
+
+
+class Recorder:
+    """Callback of a solve: one point for each look that shows something new."""
+
+    def __init__(self, charged_before: float, clock: Uncharged, enough: float | None = None) -> None:
+        self.trace: list[Point] = []
+        self.last: Progress | None = None
+        self._before, self._clock, self._enough = charged_before, clock, enough
+
+    def __call__(self, progress: Progress) -> bool:
+        self.last = progress
+        bound = progress.lower_bound
+        self.add(progress.seconds - self._clock.seconds, progress.iteration, bound, progress.objective)
+        if self._enough is None or not (progress.primal_residual <= self._enough):
+            return False
+        return bound >= (1.0 - self._enough) * progress.objective
+
+    def add(self, seconds: float, iteration: int, bound: float, objective: float) -> None:
+        """One more point; its bound is the best so far."""
+        best = max(self.trace[-1].bound if self.trace else -math.inf, bound)
+        point = Point(self._before + seconds, iteration, best, objective)
+        if not self.trace or (point.bound, point.objective) != (self.trace[-1].bound, self.trace[-1].objective):
+            self.trace.append(point)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A presolved problem, and the seconds that presolving took."""
+
+    presolved: Presolved
+    seconds: float
+
+    def bound(self, dual: RawDual | None) -> float:
+        """Repaired bound in original units, made in the coordinates of a certificate."""
+        if dual is None:
+            return -math.inf
+        return repair(self.presolved.rows.program, self.presolved.undo_dual(dual)).lower_bound
+
+
+def _prepare(job: Job) -> _Prepared:
+    program = load_problem(job.problem, job.gamma).program
+    begin = time.perf_counter()
+    presolved = presolve(program)
+    if presolved is None:
+        raise ValueError(f"{job.problem} has no data row but zeros; there is nothing to solve.")
+    return _Prepared(presolved, time.perf_counter() - begin)
+
+
+def _reduced(job: Job) -> Measurement:
+    """A solver of certnet, or a wrapped one that calls back, on the presolved program."""
+    prepared = _prepare(job)
+    program = prepared.presolved.program
+    start = peak_memory()
+    options: dict[str, Any] = {"time_limit": job.time_limit, "tolerance": job.tolerance}
+    if job.method in EXTERNAL:
+        with uncharged_repairs() as clock:
+            recorder = Recorder(prepared.seconds, clock, job.enough)
+            result = solve(program, job.method, callback=recorder, **options)
+    else:
+        clock = Uncharged()
+        recorder = Recorder(prepared.seconds, clock, job.enough)
+        result = solve(program, job.method, callback=recorder, **options)
+    solve_seconds = result.seconds - clock.seconds
+    begin = time.perf_counter()
+    bound = prepared.bound(result.dual)
+    repair_seconds = time.perf_counter() - begin
+    charged = solve_seconds + (0.0 if job.method in EXTERNAL else repair_seconds)
+    objective = program.to_original(result.objective)
+    shown = prepared.bound(recorder.last.dual()) if recorder.last else -math.inf
+    claimed = recorder.trace[-1].bound if recorder.trace else -math.inf
+    recorder.add(charged, result.iterations, bound, objective)
+    return _measurement(
+        job,
+        result,
+        seconds=prepared.seconds + charged,
+        bound=max(bound, shown),
+        objective=objective,
+        start_mib=start,
+        trace=tuple(recorder.trace),
+        details=(
+            ("presolve_seconds", prepared.seconds),
+            ("uncharged_seconds", clock.seconds),
+            ("last_repair_seconds", repair_seconds),
+            # Bounds of the trace were made in the solver's coordinates; this is the last of them made anew.
+            ("trace_bound", claimed),
+            ("trace_bound_confirmed", shown),
+        ),
+    )
+
+
+def _measurement(job: Job, result: SolverResult, **fields: Any) -> Measurement:
+    return Measurement(
+        job=job,
+        solver=f"{result.solver} {result.version}",
+        status=result.status.name,
+        message=result.message,
+        iterations=result.iterations,
+        primal_residual=float(result.primal_residual),
+        dual_residual=float(result.dual_residual),
+        **fields,
+    )
+
+
+def _clarabel(job: Job) -> Measurement:
+    """Clarabel shows no iterates, so it is run at each tolerance of ``RUNGS`` until one takes too long."""
+    prepared = _prepare(job)
+    program = prepared.presolved.program
+    start = peak_memory()
+    trace: list[Point] = []
+    total, best = 0.0, -math.inf
+    for tolerance in RUNGS:
+        result = solve(program, "clarabel", time_limit=job.time_limit, tolerance=tolerance)
+        seconds, total = prepared.seconds + result.seconds, total + result.seconds
+        best = max(best, prepared.bound(result.dual))
+        trace.append(Point(seconds, result.iterations, best, program.to_original(result.objective)))
+        if result.status is not SolveStatus.CONVERGED:
+            break
+    return _measurement(
+        job,
+        result,
+        seconds=trace[-1].seconds,
+        bound=best,
+        objective=trace[-1].objective,
+        start_mib=start,
+        # A later rung may be the quicker one by chance.
+        trace=tuple(sorted(trace, key=lambda point: point.seconds)) if _climbs(trace) else tuple(trace),
+        details=(("presolve_seconds", prepared.seconds), ("seconds_of_all_rungs", total), ("rungs", float(len(trace)))),
+    )
+
+
+def _climbs(trace: list[Point]) -> bool:
+    """Whether the order of the points by time is also their order by bound."""
+    ordered = sorted(trace, key=lambda point: point.seconds)
+    return all(a.bound <= b.bound for a, b in zip(ordered, ordered[1:], strict=False))
+
+
+def paper_program(original: TrainingProgram) -> LiftedProgram:
+    """The training program over the data as they are: every row a generator, nothing merged, scaled or dropped."""
+    n, d, c = original.shape
+    return LiftedProgram(
+        space=LiftedSpace(original.X, c),
+        feature=np.arange(n),
+        weight=np.ones(n),
+        target=original.Y,
+        metric=np.eye(d),
+        gamma=original.gamma,
+    )
+
+
+def merge_dual(merged: MergedRows, dual: RawDual) -> RawDual:
+    """A dual of ``paper_program`` as one of the merged program, where it can be repaired.
+
+    With ``φ = L φ'`` for the merged features φ' the multipliers become ``Lᵀ N L``. Rows of zeros drop out.
+    """
+    rows, N = merged.rows, merged.program.space.neurons
+    n = len(rows.ratio)
+    L = np.zeros((2 * n, 2 * N))
+    i = rows.active
+    generator, ratio = rows.generator[i], rows.ratio[i]
+    # A row that points the other way swaps α and β.
+    swapped = np.where(ratio < 0, N, 0)
+    L[i, generator + swapped] = np.abs(ratio)
+    L[n + i, generator + N - swapped] = np.abs(ratio)
+    return RawDual(merged.merge_W(dual.W), L.T @ dual.N @ L)
+
+
+def _paper(job: Job) -> Measurement:
+    """One call of SCS with its default settings on the paper's own formulation, to its own end or the time limit."""
+    import scs
+
+    original = load_problem(job.problem, job.gamma).program
+    data = unreduced(paper_program(original))
+    order = data.lower_order()
+    matrices = {
+        "P": sparse.csc_matrix(sparse.triu(data.P)),
+        "A": sparse.csc_matrix(data.A.tocsr()[order]),
+        "b": data.b[order],
+        "c": data.q,
+    }
+    cone = {"z": data.zero, "l": data.nonnegative, "s": list(data.psd)}
+    start = peak_memory()
+    begin = time.perf_counter()
+    solver = scs.SCS(
+        matrices, cone, verbose=False, eps_abs=SCS_TOLERANCE, eps_rel=SCS_TOLERANCE, time_limit_secs=job.time_limit
+    )
+    answer = solver.solve()
+    seconds = time.perf_counter() - begin
+    y = np.empty_like(answer["y"])
+    y[order] = answer["y"]
+    return _paper_measurement(job, original, data, (answer["x"], y, answer["info"]), seconds=seconds, start_mib=start)
+
+
+def _paper_measurement(
+    job: Job,
+    original: TrainingProgram,
+    data: ConicData,
+    answer: tuple[Any, Any, dict[str, Any]],
+    *,
+    seconds: float,
+    start_mib: float,
+) -> Measurement:
+    import scs
+
+    x, y, info = answer
+    primal_residual, dual_residual = data.residuals(x, y)
+    bound, smallest = -math.inf, math.nan
+    presolved = presolve(original)
+    if np.isfinite(y).all() and presolved is not None:
+        merged = presolved.rows
+        bound = repair(merged.program, merge_dual(merged, data.recover_dual(x, y))).lower_bound
+    if np.isfinite(x).all():
+        values = np.linalg.eigvalsh(to_matrix(x[: triangle_size(data.psd[0])], data.psd[0]))
+        smallest = float(values[0] / max(float(values[-1]), 1e-300))
+    objective, iterations = float(info["pobj"]), int(info["iter"])
+    return Measurement(
+        job=job,
+        solver=f"scs {scs.__version__}",
+        status=_paper_status(info),
+        message=f"SCS: {info['status']}",
+        seconds=seconds,
+        iterations=iterations,
+        bound=bound,
+        objective=objective,
+        primal_residual=primal_residual,
+        dual_residual=dual_residual,
+        smallest_eigenvalue=smallest,
+        start_mib=start_mib,
+        coarse=True,
+        trace=(Point(seconds, iterations, bound, objective),),
+        details=(("order", float(data.psd[0])), ("scs_primal_residual", float(info["res_pri"]))),
+    )
+
+
+def _paper_status(info: dict[str, Any]) -> str:
+    if info["status_val"] == 1:
+        return SolveStatus.CONVERGED.name
+    if "time_limit" in info["status"]:
+        return SolveStatus.TIME_LIMIT.name
+    if "max_iters" in info["status"]:
+        return SolveStatus.ITERATION_LIMIT.name
+    return SolveStatus.FAILED.name
+
+
+def _admm_iteration(job: Job) -> Measurement:
+    """Seconds of one ADMM iteration: the mean over 30, without set-up, reports and repairs."""
+    program = _prepare(job).presolved.program
+    start = peak_memory()
+    seconds = []
+    # The smallest tolerance there is, so that both solves run to their iteration limit.
+    for count in (FEW, MANY):
+        result = solve(program, "admm", max_iterations=count, tolerance=1e-15)
+        seconds.append(result.seconds)
+    each = (seconds[1] - seconds[0]) / (MANY - FEW)
+    return _measurement(job, result, seconds=seconds[1], start_mib=start, details=(("seconds_per_iteration", each),))
+
+
+METHODS: dict[str, Callable[[Job], Measurement]] = {
+    "auto": _reduced,
+    "interior-point": _reduced,
+    "admm": _reduced,
+    "scs": _reduced,
+    "clarabel": _clarabel,
+    "scs-paper": _paper,
+    "admm-iteration": _admm_iteration,
+}
