@@ -13,6 +13,7 @@ import numpy as np
 from certnet.training.group_lasso import group_lasso
 from certnet.training.polish import Network, balance, descend, merge, polish, prune, reduce_width, refit
 from certnet.training.pricing import Pricing, distinct, draw_starts, normalised, price, price_planar, values
+from certnet.training.ridge import best_ridge
 from formulations._validation import FloatArray, as_matrix, as_positive
 from formulations.errors import InputError
 from formulations.training import TrainingProgram
@@ -34,6 +35,8 @@ WIDE_WIDTH = 100
 WIDE_ITERATIONS = 600
 QUICK_WIDTH = 30
 QUICK_ITERATIONS = 15
+QUICK_NEURONS_PER_ROW = 2
+MOST_QUICK_NEURONS = 2000
 
 
 @dataclass(frozen=True)
@@ -209,15 +212,25 @@ class _ColumnGeneration:
         return np.hstack([given, found, *wide])
 
     def _quick_start(self, candidates: FloatArray) -> None:
-        """A modest network within moments, so that an early interruption does not leave the zero network."""
+        """Networks within moments, so that an early interruption does not leave the zero network.
+
+        A modest one first, and then one of many random neurons, which alone can come near interpolation when the decay
+        is small beside the data.
+        """
+        n, rank, _ = self.program.shape
+        self._random_network(candidates, QUICK_WIDTH)
+        if rank > 2 and not self.late():
+            self._random_network(candidates, max(min(QUICK_NEURONS_PER_ROW * n, MOST_QUICK_NEURONS), QUICK_WIDTH))
+
+    def _random_network(self, candidates: FloatArray, width: int) -> None:
+        """Candidates and random neurons, ridge regression for the output weights, and a short descent."""
         X, Y = self.program.X, self.program.Y
-        starts = draw_starts(X, Y, QUICK_WIDTH, np.random.default_rng(0))
-        U = np.hstack([candidates, starts])[:, :QUICK_WIDTH]
+        starts = draw_starts(X, Y, width, np.random.default_rng(0))
+        U = np.hstack([candidates, starts])[:, :width]
         H = np.maximum(X @ U, 0.0)
         on = H.any(axis=0)
         U = U[:, on] / np.linalg.norm(H[:, on], axis=0)
-        H = np.maximum(X @ U, 0.0)
-        V = np.linalg.solve(H.T @ H + np.eye(H.shape[1]), H.T @ Y).T
+        V = best_ridge(self.program, U)
         live = V.any(axis=0)
         if live.any():
             self.offer(balance(U[:, live], V[:, live]))
