@@ -13,7 +13,7 @@ from tests.benchmarks._records import Job, Measurement, failure
 
 ROOT = Path(__file__).resolve().parents[2]
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
-LADDER = 6
+LADDER = 8
 """Solves at most that one job makes one after the other, with some room."""
 GRACE_SECONDS = 300.0
 LAST_WORDS = 300

@@ -13,7 +13,7 @@ class Job:
     Attributes:
         time_limit: seconds for each call of the solver.
         tolerance: relative residual at which certnet's own solvers and SCS on the reduced program stop.
-        enough: stop once bound and objective of the running iterate differ by this part of the objective, or None.
+        enough: stop once residuals are small and bound and objective differ by this part of the objective, or None.
     """
 
     problem: str
@@ -84,7 +84,7 @@ class Measurement:
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> "Measurement":
         """Inverse of ``to_json``."""
-        fields = {name: _undefined(name) if value is None else value for name, value in record.items()}
+        fields: dict[str, Any] = {name: _undefined(name) if value is None else value for name, value in record.items()}
         fields["job"] = Job(**record["job"])
         fields["trace"] = tuple(_point(point) for point in record["trace"])
         fields["details"] = tuple((name, math.nan if x is None else x) for name, x in record["details"].items())
@@ -112,4 +112,5 @@ def _undefined(name: str) -> float:
 
 
 def _point(record: dict[str, Any]) -> Point:
-    return Point(**{name: _undefined(name) if value is None else value for name, value in record.items()})
+    fields: dict[str, Any] = {name: _undefined(name) if value is None else value for name, value in record.items()}
+    return Point(**fields)

@@ -4,7 +4,7 @@ Methods, each measured in a process of its own, one after the other, with one BL
 
 * ``auto``, ``interior-point``, ``admm``: certnet's own solvers on the presolved, facially reduced program.
 * ``scs``, ``clarabel``: the wrapped solvers on the same program. SCS runs in stretches of 500 iterations, which is how
-  finely its times are known. Clarabel shows no iterates: it is run at tolerances from 1e-1 to 1e-6, and a point of its
+  finely its times are known. Clarabel shows no iterates: it is run at tolerances from 1e-1 to 1e-8, and a point of its
   trace is the end of one such run, with its time alone.
 * ``scs-paper``: one call of SCS with its default settings (eps_abs = eps_rel = 1e-4, at most 100,000 iterations) on the
   formulation of the paper (``formulations.conic.unreduced``) over the data as they are, until it ends or --scs-limit
@@ -13,12 +13,12 @@ Methods, each measured in a process of its own, one after the other, with one BL
 Times until an accuracy are those until the bound, repaired by ``certificates.repair``, is within 10, 1 and 0.1 % of the
 relaxation's optimum. certnet's solvers are charged for presolve and for every repair; the wrapped ones for presolve and
 writing the conic form, not for repairs, but the time limit runs on meanwhile; ``scs-paper`` for SCS alone. The optimum
-is the table in ``_problems``, the best repaired bound of the run when that is larger, or without a table the objective of a native
-solver that meets the best bound.
+is the value in ``_problems.REFERENCE``, or the best repaired bound of the run when that is larger (no bound exceeds the
+optimum). Without a reference it is the objective of one of certnet's solvers that meets the best bound.
 
 The last table compares the time of ``scs-paper`` with the first time at which both bound and objective of certnet's
-solvers are as near to the optimum as SCS's final objective. That accuracy is held between 1e-4 (its tolerance) and 10 %.
-The ratio is a lower bound where SCS was stopped. --exponent measures cost against the number of points instead.
+solvers are as near to the optimum as SCS's final objective. That accuracy is held between 1e-4 (its tolerance) and
+10 %. The ratio is a lower bound where SCS was stopped. --exponent measures cost against the number of points instead.
 """
 
 import argparse
@@ -29,7 +29,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rich.console import Console
 
@@ -40,7 +40,7 @@ from formulations import InputError, presolve
 from tests.benchmarks import _exponent
 from tests.benchmarks._problems import load_problem
 from tests.benchmarks._process import run
-from tests.benchmarks._records import Job, Measurement, failure
+from tests.benchmarks._records import Job, Measurement
 from tests.benchmarks._summary import Optimum, Ratio, optimum, ratios
 from tests.benchmarks._tables import curve_table, ratio_table, solver_table
 
@@ -101,7 +101,7 @@ class Report:
         """Replace the file by what there is now."""
         if self._file is not None:
             text = json.dumps(self._record, indent=1, allow_nan=False).encode()
-            write_atomically(self._file, lambda stream: None if stream.write(text) else None)
+            write_atomically(self._file, lambda stream: _put(stream, text))
 
     def skip(self, problem: str, reason: str) -> None:
         """Say why a problem is left out."""
@@ -140,6 +140,10 @@ class Report:
         self.write()
         if final:
             self.console.print(curve_table(curves))
+
+
+def _put(stream: BinaryIO, text: bytes) -> None:
+    stream.write(text)
 
 
 def _number(value: Any) -> Any:
@@ -197,7 +201,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=METHODS, default=METHODS, metavar="SOLVER", help=str(METHODS))
     parser.add_argument("--time-limit", type=float, default=120.0, help="seconds for each solve")
     parser.add_argument("--scs-limit", type=float, default=1800.0, help="seconds for scs-paper")
-    parser.add_argument("--tolerance", type=float, default=1e-5, help="where certnet's solvers and scs stop")
+    parser.add_argument("--tolerance", type=float, default=1e-7, help="where certnet's solvers and scs stop")
     parser.add_argument("--threads", type=int, default=1, help="BLAS threads")
     parser.add_argument("--json", type=Path, help="file for all figures; it is replaced after each problem")
     parser.add_argument("--exponent", action="store_true", help="cost against the number of points instead")
