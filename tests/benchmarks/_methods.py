@@ -221,7 +221,7 @@ def _clarabel(job: Job) -> Measurement:
     return _measurement(
         job,
         result,
-        seconds=trace[-1].seconds,
+        seconds=max(point.seconds for point in trace),
         bound=max(point.bound for point in trace),
         objective=trace[-1].objective,
         start_mib=start,

@@ -49,7 +49,7 @@ class Measurement:
 
     Attributes:
         solver: what ran, with its version; for "auto" it says what that meant.
-        seconds: charged to the method (see the module ``solvers``).
+        seconds: charged to the method (see the module ``solvers``); of several solves the longest.
         bound: repaired bound of the last and of the best dual, in original units.
         objective: relaxed objective in original units; not a bound.
         smallest_eigenvalue: of the lifted matrix, relative to the largest; only for the unreduced form.
