@@ -42,9 +42,9 @@ LAST_REPAIR_SECONDS = 3.0
 """What repairing a solver's last dual may take then."""
 SAMPLES = 100
 PAYS = 1e-6
-SMALL_ORDER = 400
-"""Below this order of the lifted matrix a second BLAS thread costs more than it saves, above all on a busy machine:
-random0 takes 0.9 s with one thread and 8 s with two while another process runs."""
+SMALL_ORDER = 1500
+"""Below this order of the lifted matrix a second BLAS thread is not worth its risk: while another process runs, random0
+takes 0.9 s with one thread and 8 s with two, and a Newton step on bank_notes 4 s and 10 to 40 s."""
 
 
 def train(
