@@ -14,7 +14,8 @@ Times until an accuracy are those until the bound, repaired by ``certificates.re
 relaxation's optimum. certnet's solvers are charged for presolve and for every repair; the wrapped ones for presolve and
 writing the conic form, not for repairs, but the time limit runs on meanwhile; ``scs-paper`` for SCS alone. The optimum
 is the value in ``_problems.REFERENCE``, or the best repaired bound of the run when that is larger (no bound exceeds the
-optimum). Without a reference it is the objective of one of certnet's solvers that meets the best bound.
+optimum). While it runs, the interior point counts a strictly feasible dual without repair; the last one is repaired.
+Without a reference the optimum is the objective of one of certnet's solvers that meets the best bound.
 
 The last table compares the time of ``scs-paper`` with the first time at which both bound and objective of certnet's
 solvers are as near to the optimum as SCS's final objective. That accuracy is held between 1e-4 (its tolerance) and
