@@ -53,6 +53,7 @@ SHORT_STEP = 1e-2
 SHORT_STEPS = 4
 SMALL_ERROR = 1e-3
 DETERIORATION = 20.0
+USABLE_ERROR = 0.05
 LATE_SHIFTS = (0.03, 0.01)
 """Shifts of a start next to the end of an earlier round; see ``warm_start``."""
 COLD = 2
@@ -380,15 +381,17 @@ class _Run:
         self.predicted = True
 
     def result(self, status: SolveStatus, name: str) -> SolverResult:
-        """The last primal iterate, and the strictly feasible dual of largest value."""
-        seen = self.measure
-        primal = RawPrimal(self.iterate.S, self.program.space.outputs)
+        """The last primal iterate (of the round before, while this one is far away), and the best feasible dual."""
+        at, seen = self.iterate, self.measure
+        if self.settled is not None and not (self.least <= USABLE_ERROR):
+            at, seen = measure(self.problem, self.settled, self.settled.constraints(self.problem))
+        primal = RawPrimal(at.S, self.program.space.outputs)
         return SolverResult(
             primal=primal,
             dual=self.incumbent.dual,
             objective=self.program.value(self.program.space.moment(primal.S)),
             status=status,
-            message=f"{self.rounds} rounds, {len(self.iterate.p)} products.",
+            message=f"{self.rounds} rounds, {len(at.p)} products.",
             solver=name,
             version=native_version(),
             iterations=self.iterations,
@@ -397,7 +400,7 @@ class _Run:
             dual_residual=np.inf if seen is None else seen.dual_residual,
             statistics={
                 "rounds": float(self.rounds),
-                "products": float(len(self.iterate.p)),
+                "products": float(len(at.p)),
                 "gap": np.inf if seen is None else seen.gap,
                 "dual_value": self.incumbent.value,
             },

@@ -381,3 +381,15 @@ def test_a_damaged_state_is_refused() -> None:
         missing = {key: value for key, value in state.items() if key != name}
         with pytest.raises(InputError, match="damaged"):
             SOLVERS["interior-point"].solve(presolved.program, SolverOptions(resume=missing))
+
+
+def test_a_round_that_has_just_begun_does_not_spoil_the_result() -> None:
+    program = _case("plain").program
+    whole = _solved("interior-point", "plain")
+    values = []
+    for steps in range(1, whole.iterations + 1):
+        result = SOLVERS["interior-point"].solve(program, SolverOptions(max_iterations=steps))
+        if result.statistics["rounds"] >= 1:
+            values.append(result.objective)
+    assert len(values) >= 2
+    np.testing.assert_allclose(values, whole.objective, rtol=0.1)
