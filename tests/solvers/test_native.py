@@ -384,12 +384,15 @@ def test_a_damaged_state_is_refused() -> None:
 
 
 def test_a_round_that_has_just_begun_does_not_spoil_the_result() -> None:
-    program = _case("plain").program
-    whole = _solved("interior-point", "plain")
+    rng = np.random.default_rng(2)
+    presolved = presolve(TrainingProgram(rng.standard_normal((16, 4)), rng.standard_normal((16, 1)), 0.1))
+    assert presolved is not None
+    whole = SOLVERS["interior-point"].solve(presolved.program, SolverOptions())
     values = []
     for steps in range(1, whole.iterations + 1):
-        result = SOLVERS["interior-point"].solve(program, SolverOptions(max_iterations=steps))
+        result = SOLVERS["interior-point"].solve(presolved.program, SolverOptions(max_iterations=steps))
         if result.statistics["rounds"] >= 1:
             values.append(result.objective)
     assert len(values) >= 2
-    np.testing.assert_allclose(values, whole.objective, rtol=0.1)
+    # The first round ends at a gap of 1 %; the iterates that begin the second are 1.5 % off.
+    np.testing.assert_allclose(values, whole.objective, rtol=8e-3)
