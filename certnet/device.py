@@ -20,7 +20,7 @@ def require_device(device: str) -> None:
     if not found["devices"]:
         raise InputError("The device cuda needs an NVIDIA GPU, and this machine shows none; use the device cpu.")
     if found["torch"] is None:
-        raise InputError("The device cuda needs PyTorch, which is not installed: pip install torch.")
+        raise InputError("The device cuda needs PyTorch, which is not installed: pip install certnet[gpu].")
     if not found["torch_cuda"]:
         raise InputError(
             f"PyTorch {found['torch']} cannot use this machine's GPU; install its CUDA build, or use the device cpu."

@@ -243,7 +243,7 @@ def test_the_choice_of_the_solver_is_explained(certnet: Call, points: Path) -> N
     ("found", "words"),
     [
         ({"devices": [], "torch": None, "torch_cuda": None}, "needs an NVIDIA GPU"),
-        ({"devices": ["A, 1, 2"], "torch": None, "torch_cuda": None}, "pip install torch"),
+        ({"devices": ["A, 1, 2"], "torch": None, "torch_cuda": None}, "pip install certnet[gpu]"),
         ({"devices": ["A, 1, 2"], "torch": "2.2", "torch_cuda": False}, "cannot use this machine's GPU"),
     ],
 )
