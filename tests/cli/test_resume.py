@@ -234,7 +234,7 @@ def test_the_time_limit_is_remarked_on_with_the_way_to_go_on(certnet: Call, fold
 
 def test_the_choice_of_the_solver_is_explained(certnet: Call, points: Path) -> None:
     outcome = certnet("train", points, "--json")
-    assert outcome.json["relaxation"]["choice"].startswith("auto chose interior-point, because n = ")
+    assert outcome.json["relaxation"]["choice"].startswith("auto chose interior-point, because there are ")
     assert outcome.json["relaxation"]["choice"] in outcome.err
     assert certnet("train", points, "--json", "--solver", "admm").json["relaxation"]["choice"] is None
 
