@@ -103,8 +103,11 @@ class InteriorPointSolver:
 
 
 class _Run:
-    """State of one solve. ``iterate``, ``best`` and their measures are replaced whole, so an interrupt finds them
-    consistent."""
+    """State of one solve. Iterates are replaced whole, so an interrupt finds them consistent.
+
+    ``current`` is where the next Newton step begins, ``iterate`` the best of this round, ``settled`` the end of the
+    last one, and ``centre`` where later rounds start.
+    """
 
     def __init__(self, program: LiftedProgram, options: SolverOptions, max_products: int) -> None:
         self.session = Session(program, options)
