@@ -66,6 +66,14 @@ def project(program: LiftedProgram, dual: RawDual) -> tuple[FloatArray, FloatArr
     return W, N, t
 
 
+def raw_dual(W: FloatArray, N: FloatArray, t: FloatArray, *, gamma: float) -> RawDual:
+    """Inverse of ``project``: the dual whose (W, N, t) these are, at the program's γ."""
+    neuron = np.arange(len(t))
+    N = N.copy()
+    N[neuron, len(t) + neuron] = N[len(t) + neuron, neuron] = 0.5 * t
+    return RawDual(W, N / gamma)
+
+
 @dataclass(frozen=True, eq=False)
 class _ShiftedBound:
     """h̄²(τ) for fixed W, N, t after one eigendecomposition; O(N k² + k³) for each τ."""

@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from certificates import OptimalityCertificate, repair
 from certificates import certify as certify_duals
 from certificates.arithmetic import Arithmetic
 from certificates.checker import check
 from certificates.optimality import assemble, drop_negligible
-from certificates.repair import RepairedDual, project
+from certificates.repair import RepairedDual, project, raw_dual
 from certificates.report import CheckReport
 from certificates.verdict import Verdict
 from formulations import MergedRows, RawDual
@@ -30,14 +28,6 @@ def as_it_stands(merged: MergedRows, dual: RawDual) -> RepairedDual:
     return RepairedDual(W=W, N=N, t=t, lower_bound=bound, scale=1.0, tau=0.0, h_bar=merged.program.gamma)
 
 
-def unrepaired(merged: MergedRows, dual: RepairedDual) -> RawDual:
-    """A repaired dual as one that can be repaired again, with its shift among the multipliers."""
-    neuron = np.arange(len(dual.t))
-    N = dual.N.copy()
-    N[neuron, len(neuron) + neuron] = N[len(neuron) + neuron, neuron] = 0.5 * dual.t
-    return RawDual(dual.W, N / merged.program.gamma)
-
-
 def certify(
     merged: MergedRows,
     dual: RepairedDual,
@@ -54,4 +44,5 @@ def certify(
     report = check(certificate, arithmetic=Arithmetic.FLOAT)
     if report.verdict is Verdict.PROVED:
         return certificate, report
-    return certify_duals(merged, [unrepaired(merged, dual)], U, V, provenance=provenance)
+    again = raw_dual(dual.W, dual.N, dual.t, gamma=merged.program.gamma)
+    return certify_duals(merged, [again], U, V, provenance=provenance)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from certificates import repair
+from certificates.repair import raw_dual
 from formulations import LiftedProgram, RawDual
 
 
@@ -39,10 +40,5 @@ class Incumbent:
 
     def offer_repaired(self, dual: RawDual) -> None:
         """Keep what repair makes of any dual, if it is better."""
-        program = self._program
-        repaired = repair(program, dual)
-        neurons = program.space.neurons
-        N = repaired.N.copy()
-        neuron = np.arange(neurons)
-        N[neuron, neurons + neuron] = N[neurons + neuron, neuron] = 0.5 * repaired.t
-        self.offer(RawDual(repaired.W, N / program.gamma))
+        repaired = repair(self._program, dual)
+        self.offer(raw_dual(repaired.W, repaired.N, repaired.t, gamma=self._program.gamma))

@@ -7,7 +7,7 @@ costs iterations alone.
 import numpy as np
 
 from certificates import OptimalityCertificate, residual_dual
-from certificates.repair import project
+from certificates.repair import project, raw_dual
 from certnet.solvers.interface import SolverResult
 from formulations import LiftedProgram, MergedRows, Presolved, RawDual, RawPrimal
 from formulations._validation import FloatArray
@@ -86,9 +86,7 @@ def certified_dual(merged: MergedRows, certificate: OptimalityCertificate) -> Ra
     N = np.zeros((2 * neurons, 2 * neurons))
     N[p, q] += 0.5 * values
     N[q, p] += 0.5 * values
-    neuron = np.arange(neurons)
-    N[neuron, neurons + neuron] = N[neurons + neuron, neuron] = 0.5 * proof.complementarity[0]
-    return RawDual(merged.merge_W(certificate.W), N / certificate.gamma)
+    return raw_dual(merged.merge_W(certificate.W), N, proof.complementarity[0], gamma=certificate.gamma)
 
 
 def from_certificate(presolved: Presolved, certificate: OptimalityCertificate) -> WarmStart:
@@ -140,9 +138,7 @@ def _proper_dual(program: LiftedProgram, dual: RawDual) -> RawDual | None:
     if not (_moderate(W, largest) and _moderate(N, LARGEST * program.gamma * float(np.abs(program.metric).max()))):
         return None
     _, products, t = project(program, RawDual(W, N))
-    neuron = np.arange(neurons)
-    products[neuron, neurons + neuron] = products[neurons + neuron, neuron] = 0.5 * t
-    return RawDual(W, products / program.gamma)
+    return raw_dual(W, products, t, gamma=program.gamma)
 
 
 def _moderate(matrix: FloatArray, largest: float) -> bool:
