@@ -6,7 +6,7 @@ from certnet.checkpoint import Checkpoint, environment, program_fingerprint
 from certnet.solvers.registry import choose_solver
 from formulations import InputError, MergedRows, TrainingProgram
 
-RELAXATION_SHARE = 0.6
+EXPECTED_SHARE = 0.6
 """About the share of a time limit that the relaxation gets."""
 _BYTES_PER_ENTRY = 12 * 8
 
@@ -30,7 +30,7 @@ def choose(merged: MergedRows, resume: Checkpoint | None, time_limit: float | No
     """What "auto" stands for in a job of ``time_limit`` seconds, and why."""
     if resume is not None:
         return resume.solver, f"auto goes on with {resume.solver}, which made the checkpoint."
-    choice = choose_solver(merged.program, None if time_limit is None else RELAXATION_SHARE * time_limit)
+    choice = choose_solver(merged.program, None if time_limit is None else EXPECTED_SHARE * time_limit)
     return choice.solver, f"auto chose {choice.solver}, because {choice.reason}."
 
 

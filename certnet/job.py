@@ -310,7 +310,7 @@ class _Run:
         resume, program = self.resume, presolved.program
         warm_start = None
         if self.start is not None and self.options.solver in WARM_STARTED:
-            warm_start = usable(program, from_certificate(presolved, self.start))
+            warm_start = from_certificate(presolved, self.start)
 
         def run(**more: Any) -> SolverResult:
             return solve(

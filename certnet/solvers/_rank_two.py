@@ -1,7 +1,6 @@
 """The constraint map on the face, whose forms have rank two, and the Schur complement over them."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -44,13 +43,9 @@ class FaceMap:
         form += form.T
         return self.space.pull_back(form)
 
-    @cached_property
-    def _order(self) -> tuple[IntArray, IntArray]:
-        return np.ascontiguousarray(self.first), np.ascontiguousarray(self.second)
-
     def schur_diagonal(self, P: FloatArray, Q: FloatArray) -> FloatArray:
         """Diagonal of ``schur`` without scaling or shift."""
-        a, b = self._order
+        a, b = self.first, self.second
         p, q = np.diag(P), np.diag(Q)
         diagonal: FloatArray = 0.25 * self.weight**2 * (2 * P[a, b] * Q[a, b] + p[a] * q[b] + p[b] * q[a])
         return diagonal
@@ -62,7 +57,7 @@ class FaceMap:
         whole rows of tables with K columns keeps the memory access in order, and blocks of rows keep temporaries in
         cache.
         """
-        a, b = self._order
+        a, b = self.first, self.second
         K = len(a)
         factor = self.weight * scale
         H = np.zeros((K, K))

@@ -32,8 +32,8 @@ class Progress:
 
     Attributes:
         objective: value of the primal iterate in original units; not a bound.
-        lower_bound: the best repaired bound so far in original units; -inf while there is none.
-        dual: copies the best repaired dual so far, or the current iterate of a solver that keeps none.
+        lower_bound: the best repaired bound so far in original units.
+        dual: copies the dual of that bound.
         state: copies the solver's state, for ``SolverOptions.resume``; None for solvers that cannot go on exactly.
     """
 

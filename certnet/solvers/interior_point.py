@@ -27,6 +27,7 @@ from certnet.solvers._rank_two import FaceMap
 from certnet.solvers._session import Session, native_version
 from certnet.solvers.admm import AdmmSolver
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, State
+from certnet.solvers.warm_start import usable
 from formulations import InputError, LiftedProgram, RawDual, RawPrimal
 from formulations._validation import IntArray
 
@@ -120,7 +121,7 @@ class _Run:
         self.iterations = self.rounds = self.short = 0
         self.target, self.least = max(FIRST_GAP, options.tolerance), np.inf
         self.attempt = COLD
-        self.settled: Iterate | None = None
+        self.settled: tuple[Iterate, Measure] | None = None
         self.measure: Measure | None = None
         self.centre: tuple[Iterate, Measure] | None = None
         self.last_step: tuple[float, int] | None = None
@@ -134,7 +135,7 @@ class _Run:
 
     def _predict(self) -> SolveStatus | None:
         """Choose the first products and the first iterate; a status when the solve ends here."""
-        primal, dual = self._usable_warm_start()
+        primal, dual = usable(self.program, self.options.warm_start) or (None, None)
         status = None
         if primal is None or dual is None:
             primal, dual, status = self._short_admm(dual)
@@ -153,19 +154,6 @@ class _Run:
             return self.max_products
         constraints = affordable_constraints((1.0 - PREDICTION_SHARE) * limit)
         return max(constraints - self.problem.fixed, self.problem.order)
-
-    def _usable_warm_start(self) -> tuple[RawPrimal | None, RawDual | None]:
-        """The parts of ``options.warm_start`` that fit the program and are finite."""
-        program = self.program
-        primal, dual = self.options.warm_start or (None, None)
-        order, positions = self.problem.order, 2 * program.space.neurons
-        if dual is not None:
-            fits = dual.N.shape == (positions, positions) and dual.W.shape == program.target.shape
-            dual = dual if fits and np.isfinite(dual.W).all() and np.isfinite(dual.N).all() else None
-        if primal is not None:
-            fits = primal.outputs == program.space.outputs and primal.S.shape == (order, order)
-            primal = primal if fits and np.isfinite(primal.S).all() else None
-        return primal, dual
 
     def _short_admm(self, dual: RawDual | None) -> tuple[RawPrimal, RawDual, SolveStatus | None]:
         limit, resume = self.options.time_limit, self.options.resume
@@ -211,7 +199,7 @@ class _Run:
                 self._try_again()
                 continue
             self.rounds += 1
-            self.settled = self.iterate
+            self.settled = self.iterate, self.measure
             following, added = self._add_products(self.measure)
             if not added:
                 if self.target <= tolerance:
@@ -228,8 +216,8 @@ class _Run:
         self.centre = None
         if self.attempt == 0 and self.settled is not None:
             # Products that are not the settled iterate's own have the multiplier 0 there.
-            dual = self.settled.raw_dual(self.problem)
-            at = warm_start(self.problem, self.settled.S, dual, p, q, shifts=LATE_SHIFTS)
+            settled, _ = self.settled
+            at = warm_start(self.problem, settled.S, settled.raw_dual(self.problem), p, q, shifts=LATE_SHIFTS)
             self._begin_round(at, attempt=1)
         else:
             self._begin_round(cold_start(self.problem, p, q), attempt=COLD)
@@ -353,7 +341,7 @@ class _Run:
         if self.centre is not None:
             state.update(self.centre[0].state("centre_"))
         if self.settled is not None:
-            state.update(self.settled.state("settled_"))
+            state.update(self.settled[0].state("settled_"))
         return state
 
     def _resume(self, state: State) -> None:
@@ -369,13 +357,9 @@ class _Run:
             return
         try:
             self.current = Iterate.from_state(state, "current_", self.problem)
-            iterate = Iterate.from_state(state, "iterate_", self.problem)
-            self.iterate, self.measure = measure(self.problem, iterate, iterate.constraints(self.problem))
-            if "centre_S" in state:
-                centre = Iterate.from_state(state, "centre_", self.problem)
-                self.centre = measure(self.problem, centre, centre.constraints(self.problem))
-            if "settled_S" in state:
-                self.settled = Iterate.from_state(state, "settled_", self.problem)
+            self.iterate, self.measure = self._measured(state, "iterate_")
+            self.centre = self._measured(state, "centre_") if "centre_S" in state else None
+            self.settled = self._measured(state, "settled_") if "settled_S" in state else None
             self.iterations, self.rounds, self.short, self.attempt = (int(count) for count in state["counts"])
             self.target, self.least = (float(number) for number in state["numbers"])
             self.incumbent.offer_repaired(RawDual(state["best_W"], state["best_N"]))
@@ -383,11 +367,15 @@ class _Run:
             raise InputError(f"The solver's state to resume is damaged ({error}); start anew.") from None
         self.predicted = True
 
+    def _measured(self, state: State, prefix: str) -> tuple[Iterate, Measure]:
+        at = Iterate.from_state(state, prefix, self.problem)
+        return measure(self.problem, at, at.constraints(self.problem))
+
     def result(self, status: SolveStatus, name: str) -> SolverResult:
         """The last primal iterate (of the round before, while this one is far away), and the best feasible dual."""
         at, seen = self.iterate, self.measure
         if self.settled is not None and not (self.least <= USABLE_ERROR):
-            at, seen = measure(self.problem, self.settled, self.settled.constraints(self.problem))
+            at, seen = self.settled
         primal = RawPrimal(at.S, self.program.space.outputs)
         return SolverResult(
             primal=primal,
