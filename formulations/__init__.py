@@ -4,6 +4,7 @@ This package imports numpy alone; ``formulations.conic`` adds scipy.sparse, ``fo
 """
 
 from formulations.errors import CertnetError, InputError
+from formulations.forms import FormProgram, pricing
 from formulations.lifted_space import LiftedSpace, Residuals
 from formulations.presolve import MergedRows, Presolved, Rescaled, merge_rows, presolve, rescale
 from formulations.program import LiftedProgram, RawDual, RawPrimal
@@ -12,6 +13,7 @@ from formulations.training import TrainingProgram
 
 __all__ = [
     "CertnetError",
+    "FormProgram",
     "InputError",
     "LiftedProgram",
     "LiftedSpace",
@@ -25,6 +27,7 @@ __all__ = [
     "TrainingProgram",
     "merge_rows",
     "presolve",
+    "pricing",
     "reduce_rows",
     "rescale",
 ]

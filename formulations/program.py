@@ -41,6 +41,11 @@ class LiftedProgram:
     scale: float = 1.0
     constant: float = 0.0
 
+    @property
+    def positions(self) -> int:
+        """Number of sign conditions, the length of φ."""
+        return 2 * self.space.neurons
+
     def value(self, G: FloatArray) -> float:
         """Objective of a moment matrix G (order × order), in this program's own scale."""
         residual = self.weight[:, None] * G[self.feature, self.space.v] - self.target

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from certificates import Verdict, certify, check, repair, residual_dual
 from certificates.optimality import assemble
-from certificates.repair import _minimise, _shifted_bound, project
+from certificates.form_bound import complementary, minimise, shifted_bound
+from certificates.repair import project
 from certnet.solvers import solve
-from formulations import InputError, RawDual, TrainingProgram, merge_rows, presolve
+from formulations import InputError, RawDual, TrainingProgram, merge_rows, presolve, pricing
 from tests.strategies import SEEDS, networks, programs, rng
 
 
@@ -168,13 +169,10 @@ def test_the_factor_never_costs_anything(program: TrainingProgram, seed: int, ki
     if merged.program.space.neurons == 0:
         return
     W, N, t = project(merged.program, random_dual(merged, rng(seed), kind))
-    plain = _shifted_bound(merged.program, W, N, t)
-    _, h_squared = _minimise(plain, float(plain.values[-1]), float(np.abs(plain.values).max()))
-    repaired = repair(merged.program, RawDual(W, (N + _complementary(t)) / merged.program.gamma))
+    form = pricing(merged.program, W)
+    multipliers = form.lift_inequalities(N) + complementary(t, form.space.order)
+    plain = shifted_bound(form.space, multipliers - form.form, form.metric)
+    _, h_squared = minimise(plain, float(plain.values[-1]), float(np.abs(plain.values).max()))
+    repaired = repair(merged.program, RawDual(W, (N + complementary(t, len(N))) / merged.program.gamma))
     if repaired.scale > 0:
         assert repaired.h_bar**2 <= h_squared * (1 + 1e-6)
-
-
-def _complementary(t: np.ndarray) -> np.ndarray:
-    block = np.diag(0.5 * t)
-    return np.block([[np.zeros_like(block), block], [block, np.zeros_like(block)]])

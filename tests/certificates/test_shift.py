@@ -5,9 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.repair import _shifted_bound, project
-from formulations import RawDual, TrainingProgram, merge_rows
+from certificates.form_bound import ShiftedBound, complementary, shifted_bound
+from certificates.repair import project
+from formulations import LiftedProgram, RawDual, TrainingProgram, merge_rows, pricing
 from tests.strategies import SEEDS, networks, programs, rng
+
+
+def _bound(program: LiftedProgram, W: np.ndarray, N: np.ndarray, t: np.ndarray) -> ShiftedBound:
+    form = pricing(program, W)
+    multipliers = form.lift_inequalities(N) + complementary(t, form.space.order)
+    return shifted_bound(form.space, multipliers - form.form, form.metric)
 
 
 @settings(max_examples=300)
@@ -21,7 +28,7 @@ def test_every_shift_gives_a_bound(program: TrainingProgram, seed: int, exponent
     W = merged.program.target + random.standard_normal(merged.program.target.shape)
     N = random.standard_normal((2 * m, 2 * m)) * 10.0 ** random.integers(-2, 3)
     W, N, t = project(merged.program, RawDual(W, N))
-    bound = _shifted_bound(merged.program, W, N, t)
+    bound = _bound(merged.program, W, N, t)
     tau = float(bound.values[-1]) + 10.0**exponent * max(float(np.abs(bound.values).max()), 1e-9)
     h_squared = bound(tau)
     A = merged.program.space.generators
@@ -43,5 +50,5 @@ def test_every_shift_gives_a_bound(program: TrainingProgram, seed: int, exponent
 def test_a_shift_below_the_spectrum_bounds_nothing() -> None:
     merged = merge_rows(TrainingProgram(np.eye(2), np.eye(2), 1.0))
     W, N, t = project(merged.program, RawDual(merged.program.target, np.zeros((4, 4))))
-    bound = _shifted_bound(merged.program, W, N, t)
+    bound = _bound(merged.program, W, N, t)
     assert bound(float(bound.values[-1])) == pytest.approx(np.inf)

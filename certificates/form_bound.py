@@ -1,0 +1,161 @@
+"""The least value of a quadratic form on the lifted cone, bounded from any multipliers.
+
+Given any multipliers N (signs are projected first) and the free complementarity multipliers t of a ``FormProgram``, a
+uniform shift τ of t makes the (β, β) block of the slack positive definite, and then a Schur complement tells how small
+δ has to be. The best τ is found in one dimension (δ(τ) is concave), then a factor ν of (N, t) in another (maximised over
+τ, δ is concave in ν: the slack is linear in both; an iterate of a first-order method often wants ν > 1).
+
+Floating point throughout, and the signs are those of the price: ``h̄² = −δ`` with ``h̄²zᵀEz + λᵀCλ − ℓᵀNℓ − Σ t_iα_iβ_i``
+positive semidefinite.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from formulations import FormProgram, LiftedSpace
+from formulations._validation import FloatArray
+
+_GOLDEN = (5**0.5 - 1) / 2
+_GRID = np.linspace(-11.0, 3.0, 57)
+_REFINEMENTS = 30
+_GROWTH = (1.03, 1.1, 1.25, 1.6, 2.5, 5.0, 12.0, 40.0)
+_SHRINKAGE = (0.97, 0.9, 0.75, 0.4, 0.0)
+_FACTOR_STEPS = 8
+_WIDEST = 1e12
+_WIDENINGS = 20
+
+
+def complementary(t: FloatArray, order: int) -> FloatArray:
+    """The form ``Σ t_i α_i β_i`` as a symmetric matrix of this order over λ, or over φ alone."""
+    form = np.zeros((order, order))
+    neuron = np.arange(len(t))
+    form[neuron, len(t) + neuron] = form[len(t) + neuron, neuron] = 0.5 * t
+    return form
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftedBound:
+    """h̄²(τ) for a fixed form after one eigendecomposition; O(N k² + k³) for each τ."""
+
+    values: FloatArray
+    cross: FloatArray
+    data: FloatArray
+    corner: FloatArray
+    metric_root: FloatArray
+
+    def __call__(self, tau: float) -> float:
+        gap = tau - self.values
+        if not (gap.min(initial=np.inf) > 0):
+            return float("inf")
+        half = self.cross - 0.5 * tau * self.data
+        schur = self.corner + half.T @ (half / gap[:, None])
+        whitened = self.metric_root @ schur @ self.metric_root.T
+        if not np.isfinite(whitened).all():
+            return float("inf")
+        return float(np.linalg.eigvalsh(0.5 * (whitened + whitened.T))[-1])
+
+
+def shifted_bound(space: LiftedSpace, M: FloatArray, metric: FloatArray) -> ShiftedBound:
+    """Set up h̄²(τ) for which ``h̄² zᵀEz − λᵀMλ + τ Σ α_iβ_i/‖a_i‖²`` is positive semidefinite on the face.
+
+    M is symmetric over λ = (φ, z). One τ for all is a fair choice where generators have unit norm.
+    """
+    A = space.generators
+    norm = np.linalg.norm(A, axis=1)
+    A = A / norm[:, None]
+    scale = np.concatenate([norm, norm, np.ones(space.dimension)])
+    M = M * np.outer(scale, scale)
+    a, b, z = space.alpha, space.beta, space.z
+    MA = M[a, a] @ A + M[a, z]
+    values, vectors = np.linalg.eigh(M[a, a] + M[b, b] + M[a, b] + M[b, a])
+    return ShiftedBound(
+        values=values,
+        cross=vectors.T @ (MA + M[b, a] @ A + M[b, z]),
+        data=vectors.T @ A,
+        corner=A.T @ MA + M[z, a] @ A + M[z, z],
+        metric_root=np.linalg.inv(np.linalg.cholesky(metric)),
+    )
+
+
+def minimise(bound: Callable[[float], float], largest: float, spread: float) -> tuple[float, float]:
+    """Minimise the convex h̄²(τ) over τ > largest: a grid in log(τ − largest), then golden section."""
+
+    def at(x: float) -> float:
+        return bound(largest + spread * 10.0**x)
+
+    coarse = [at(x) for x in _GRID]
+    best = int(np.argmin(coarse))
+    low, high = float(_GRID[max(best - 1, 0)]), float(_GRID[min(best + 1, len(_GRID) - 1)])
+    value, x = min((coarse[best], float(_GRID[best])), _golden(at, low, high, _REFINEMENTS))
+    return largest + spread * 10.0**x, value
+
+
+def _golden(value: Callable[[float], float], low: float, high: float, steps: int) -> tuple[float, float]:
+    """Golden-section search for the minimum of a convex function: (value, argument) of the better last point."""
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    f_left, f_right = value(left), value(right)
+    for _ in range(steps):
+        if f_left <= f_right:
+            high, right, f_right = right, left, f_left
+            left = high - _GOLDEN * (high - low)
+            f_left = value(left)
+        else:
+            low, left, f_left = left, right, f_right
+            right = low + _GOLDEN * (high - low)
+            f_right = value(right)
+    return min((f_left, left), (f_right, right))
+
+
+class FactorSearch:
+    """min over τ of h̄² as a function of the factor ν of (N, t); one eigendecomposition for each ν."""
+
+    def __init__(self, program: FormProgram, N: FloatArray, t: FloatArray) -> None:
+        self._program = program
+        self._multipliers = program.lift_inequalities(N) + complementary(t, program.space.order)
+        self.h_squared, self.tau, self.factor = float("inf"), 0.0, 1.0
+
+    def __call__(self, factor: float) -> float:
+        program = self._program
+        bound = shifted_bound(program.space, factor * self._multipliers - program.form, program.metric)
+        if bound.values.size == 0:
+            tau, h_squared = 0.0, bound(0.0)
+        else:
+            spread = max(float(np.abs(bound.values).max()), 1e-300)
+            tau, h_squared = minimise(bound, float(bound.values[-1]), spread)
+        if h_squared < self.h_squared:
+            self.h_squared, self.tau, self.factor = h_squared, tau, factor
+            self._bound = bound
+        return h_squared
+
+    def widen(self, margin: float) -> None:
+        """Give ``margin`` of h̄² away, and use it to move τ from the largest eigenvalue, where the slack is singular."""
+        allowed = self.h_squared + margin * abs(self.h_squared)
+        if self._bound.values.size:
+            largest = float(self._bound.values[-1])
+            low, high = 1.0, _WIDEST
+            for _ in range(_WIDENINGS):
+                middle = float(np.sqrt(low * high))
+                if self._bound(largest + middle * (self.tau - largest)) <= allowed:
+                    low = middle
+                else:
+                    high = middle
+            self.tau = largest + low * (self.tau - largest)
+        self.h_squared = allowed
+
+    def run(self) -> None:
+        """Start at ν = 1, walk up or down while that helps, and refine between the neighbours of the best."""
+        if not (np.isfinite(self(1.0)) and self._multipliers.any()):
+            return
+        for ladder in (_GROWTH, _SHRINKAGE):
+            before, best = ladder[0], 1.0
+            for factor in ladder:
+                self(factor)
+                if self.factor != factor:
+                    break
+                before, best = best, factor
+            if best != 1.0:
+                # The search keeps its best ν itself.
+                _golden(self, min(before, factor), max(before, factor), _FACTOR_STEPS - 2)
+                return

@@ -1,0 +1,118 @@
+"""How small a quadratic form gets on the lifted cone: pricing with fixed W, and the nodes of a branch and bound."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from formulations._validation import FloatArray, IntArray
+from formulations.errors import InputError
+from formulations.lifted_space import LiftedSpace
+from formulations.program import LiftedProgram
+
+
+@dataclass(frozen=True, eq=False)
+class FormProgram:
+    """The least value of a quadratic form over normalised moment matrices of the lifted cone.
+
+        minimise  ⟨C, G⟩   subject to   ⟨E, G_zz⟩ = 1   and G in the completely positive cone of K(A)
+
+    The doubly nonnegative relaxation asks for ``G = J S Jᵀ, S ⪰ 0``, ``diag(G_αβ) = 0`` and ``ℓ_pᵀ G ℓ_q ≥ 0`` for all
+    pairs of inequalities ℓ: the entries of φ, then ``inequalities``. With a symmetric N ≥ 0 over those positions, free
+    at the complementary ones, δ is a lower bound when
+
+        slack(δ, N) = λᵀCλ − δ zᵀEz − ℓᵀNℓ
+
+    is positive semidefinite on the face. Solvers see it as a program without losses: half the form is its own value, so
+    that N has the same meaning as in a ``LiftedProgram`` of γ = 1.
+
+    Attributes:
+        space: lifted space without outputs.
+        form: (order, order) C, symmetric, over λ = (α, β, z).
+        metric: (k, k) E, positive definite.
+        inequalities: (r, order) rows ℓ with ``ℓ·λ ≥ 0`` on the part of K(A) that is meant.
+    """
+
+    space: LiftedSpace
+    form: FloatArray
+    metric: FloatArray
+    inequalities: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+
+    def __post_init__(self) -> None:
+        order, k = self.space.order, self.space.dimension
+        if self.space.outputs:
+            raise InputError("a form program has no output block; use space.with_outputs(0).")
+        rows = np.zeros((0, order)) if self.inequalities.size == 0 else self.inequalities
+        if self.form.shape != (order, order) or self.metric.shape != (k, k) or rows.shape[1:] != (order,):
+            raise InputError(
+                f"a form program of order {order} and dimension {k} cannot have a form of shape {self.form.shape}, "
+                f"a metric of shape {self.metric.shape} and inequalities of shape {rows.shape}."
+            )
+        if not all(np.isfinite(array).all() for array in (self.form, self.metric, rows)):
+            raise InputError("form, metric and inequalities must be finite.")
+        object.__setattr__(self, "inequalities", rows)
+
+    gamma = 1.0
+    """As in ``LiftedProgram``: N is not scaled."""
+
+    @property
+    def positions(self) -> int:
+        """Number of inequalities: 2N signs and r others."""
+        return 2 * self.space.neurons + len(self.inequalities)
+
+    @cached_property
+    def target(self) -> FloatArray:
+        """No targets (0×0), hence no W."""
+        return np.zeros((0, 0))
+
+    @cached_property
+    def feature(self) -> IntArray:
+        """No features."""
+        return np.zeros(0, dtype=np.int64)
+
+    @cached_property
+    def weight(self) -> FloatArray:
+        """No weights."""
+        return np.zeros(0)
+
+    def value(self, G: FloatArray) -> float:
+        """½⟨C, G⟩ of a moment matrix of any size > 0, normalised: the program's own scale."""
+        size = float(np.sum(self.metric * G[self.space.z, self.space.z]))
+        return 0.5 * float(np.sum(self.form * G)) / size if size > 0 else float("inf")
+
+    def to_original(self, value: float) -> float:
+        """⟨C, G⟩ of ½⟨C, G⟩."""
+        return 2.0 * value
+
+    def lift_inequalities(self, N: FloatArray) -> FloatArray:
+        """The form ``ℓᵀNℓ`` over λ (order×order), for symmetric N over all inequalities."""
+        phi, rows = self.space.phi, self.inequalities
+        out = np.zeros((self.space.order, self.space.order))
+        out[phi, phi] = N[phi, phi]
+        if len(rows):
+            mixed = N[phi, phi.stop :] @ rows
+            out[phi] += mixed
+            out[:, phi] += mixed.T
+            out += rows.T @ N[phi.stop :, phi.stop :] @ rows
+        return out
+
+    def slack(self, delta: float, N: FloatArray) -> FloatArray:
+        """The dual slack in the face coordinates (β, z), a symmetric matrix of order N+k."""
+        Q = self.form - self.lift_inequalities(N)
+        Q[self.space.z, self.space.z] -= delta * self.metric
+        return self.space.pull_back(Q)
+
+
+def pricing(program: LiftedProgram, W: FloatArray) -> FormProgram:
+    """Pricing with fixed W (f×c): its value is ``−h²`` for ``h = max ‖(ω∘W)ᵀφ_f‖`` over ``zᵀEz ≤ 1``.
+
+    Raises:
+        InputError: W has another shape than the targets.
+    """
+    if W.shape != program.target.shape:
+        raise InputError(f"W has shape {W.shape}, but the program has targets of shape {program.target.shape}.")
+    space = program.space.with_outputs(0)
+    weighted = program.weight[:, None] * W
+    form = np.zeros((space.order, space.order))
+    form[np.ix_(program.feature, program.feature)] = -weighted @ weighted.T
+    return FormProgram(space, form, program.metric)
