@@ -2,8 +2,8 @@
 
 Given any multipliers N (signs are projected first) and the free complementarity multipliers t of a ``FormProgram``, a
 uniform shift τ of t makes the (β, β) block of the slack positive definite, and then a Schur complement tells how small
-δ has to be. The best τ is found in one dimension (δ(τ) is concave), then a factor ν of (N, t) in another (maximised over
-τ, δ is concave in ν: the slack is linear in both; an iterate of a first-order method often wants ν > 1).
+δ has to be. The best τ is found in one dimension (δ(τ) is concave), then a factor ν of (N, t) in another (maximised
+over τ, δ is concave in ν: the slack is linear in both; an iterate of a first-order method often wants ν > 1).
 
 Floating point throughout, and the signs are those of the price: ``h̄² = −δ`` with ``h̄²zᵀEz + λᵀCλ − ℓᵀNℓ − Σ t_iα_iβ_i``
 positive semidefinite.

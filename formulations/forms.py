@@ -75,6 +75,16 @@ class FormProgram:
         """No weights."""
         return np.zeros(0)
 
+    @cached_property
+    def moment_size(self) -> float:
+        """About the size of a moment matrix: that of the multiple of I which is normalised."""
+        return 1.0 / max(float(np.trace(self.metric)), 1e-300)
+
+    @cached_property
+    def dual_size(self) -> float:
+        """About the size of N in a dual."""
+        return max(float(np.abs(self.form).max()), 1e-300)
+
     def value(self, G: FloatArray) -> float:
         """½⟨C, G⟩ of a moment matrix of any size > 0, normalised: the program's own scale."""
         size = float(np.sum(self.metric * G[self.space.z, self.space.z]))
@@ -83,6 +93,10 @@ class FormProgram:
     def to_original(self, value: float) -> float:
         """⟨C, G⟩ of ½⟨C, G⟩."""
         return 2.0 * value
+
+    def to_own(self, value: float) -> float:
+        """Inverse of ``to_original``."""
+        return 0.5 * value
 
     def lift_inequalities(self, N: FloatArray) -> FloatArray:
         """The form ``ℓᵀNℓ`` over λ (order×order), for symmetric N over all inequalities."""

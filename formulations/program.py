@@ -46,6 +46,16 @@ class LiftedProgram:
         """Number of sign conditions, the length of φ."""
         return 2 * self.space.neurons
 
+    @property
+    def moment_size(self) -> float:
+        """About the size ‖T‖/‖ω‖ of a moment matrix that fits the targets."""
+        return float(np.linalg.norm(self.target)) / float(np.linalg.norm(self.weight))
+
+    @property
+    def dual_size(self) -> float:
+        """About the size of N in a dual."""
+        return self.gamma * float(np.abs(self.metric).max())
+
     def value(self, G: FloatArray) -> float:
         """Objective of a moment matrix G (order × order), in this program's own scale."""
         residual = self.weight[:, None] * G[self.feature, self.space.v] - self.target
@@ -60,6 +70,10 @@ class LiftedProgram:
     def to_original(self, value: float) -> float:
         """A value of this program in the units of the original objective."""
         return self.constant + self.scale * value
+
+    def to_own(self, value: float) -> float:
+        """Inverse of ``to_original``, up to rounding."""
+        return (value - self.constant) / self.scale
 
     def slack(self, W: FloatArray, N: FloatArray) -> FloatArray:
         """The dual slack in the face coordinates (β, z), a symmetric matrix of order N+k."""

@@ -1,12 +1,16 @@
-"""The DNN relaxation on the face, as the interior point sees it."""
+"""The DNN relaxation on the face, as the interior point sees it.
+
+One form serves both kinds of programs: training has losses, a bound on a form has the normalisation instead.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from certificates.repair import raw_dual, repair_form
 from certnet.solvers._newton import is_positive_definite
 from certnet.solvers._rank_two import FaceMap
-from formulations import LiftedProgram, RawDual
+from formulations import FormProgram, LiftedProgram, RawDual
 from formulations._validation import FloatArray, IntArray
 
 HALVINGS = 60
@@ -14,18 +18,24 @@ HALVINGS = 60
 
 @dataclass(frozen=True, eq=False)
 class FaceProblem:
-    """minimise ½‖target − A_W(S)‖² + ⟨cost, S⟩ over S ⪰ 0 with A_t(S) = 0 and products ≥ 0.
+    """minimise ½‖target − A_W(S)‖² + ⟨cost, S⟩ over S ⪰ 0 with ⟨Q, G_zz⟩ = rhs, A_t(S) = 0 and products ≥ 0.
 
-    The first ``losses`` constraints carry W, the following N the free complementarity multipliers t; products (p, q)
-    of φ may follow.
+    The first ``losses`` constraints carry W, or the first ones the ``quadratics`` Q (q, k, k) with right-hand sides
+    ``rhs`` (q,): no program has both. The following N carry the free complementarity multipliers t; products (p, q) of
+    inequalities may follow. ``unit`` is what 1 is in the dual, ``moment_unit`` in S.
     """
 
-    program: LiftedProgram
+    program: LiftedProgram | FormProgram
     cost: FloatArray
+    quadratics: FloatArray
+    rhs: FloatArray
+    rows: FloatArray
     first: IntArray
     second: IntArray
     weight: FloatArray
     target: FloatArray
+    unit: float
+    moment_unit: float
 
     @property
     def order(self) -> int:
@@ -40,29 +50,71 @@ class FaceProblem:
     @property
     def fixed(self) -> int:
         """Number of constraints that are not products."""
-        return len(self.first)
+        return len(self.rhs) + len(self.first)
 
     def with_products(self, p: IntArray, q: IntArray) -> FaceMap:
         """The constraint map with the products G_pq appended."""
         return FaceMap(
             self.program.space,
-            np.concatenate([self.first, p]),
-            np.concatenate([self.second, q]),
+            self.quadratics,
+            self.rows,
+            np.concatenate([self.first, self._extended(p)]),
+            np.concatenate([self.second, self._extended(q)]),
             np.concatenate([self.weight, np.ones(len(p))]),
         )
+
+    def _extended(self, position: IntArray) -> IntArray:
+        """Positions of inequalities as positions in the extended λ of the constraint map."""
+        space = self.program.space
+        return np.where(position < space.phi.stop, position, position + space.order - space.phi.stop)
+
+    def inequality_moments(self, G: FloatArray) -> FloatArray:
+        """``ℓ_pᵀ G ℓ_q`` for all pairs of inequalities, given the constraint map's Gram matrix G."""
+        phi = self.program.space.phi
+        if not len(self.rows):
+            return G[phi, phi]
+        positions = self._extended(np.arange(self.program.positions))
+        return G[np.ix_(positions, positions)]
+
+    def dual_value(self, y: FloatArray) -> float:
+        """The dual objective, in the program's own scale."""
+        W = y[: self.losses]
+        return float(self.rhs @ y[: len(self.rhs)] + W @ self.target - 0.5 * np.sum(W**2))
 
     def raw_dual(self, y: FloatArray, p: IntArray, q: IntArray) -> RawDual:
         """(W, N) of the multipliers y; products that are no constraint have N_pq = 0."""
         neurons = self.program.space.neurons
-        N = np.zeros((2 * neurons, 2 * neurons))
+        N = np.zeros((self.program.positions, self.program.positions))
         neuron = np.arange(neurons)
-        N[neuron, neurons + neuron] = y[self.losses : self.fixed]
+        N[neuron, neurons + neuron] = y[self.fixed - neurons : self.fixed]
         N[p, q] = y[self.fixed :]
         return RawDual(y[: self.losses].reshape(self.program.target.shape).copy(), N + N.T)
 
 
-def face_problem(program: LiftedProgram) -> FaceProblem:
+def face_problem(program: LiftedProgram | FormProgram) -> FaceProblem:
     """Set up cost and fixed constraints of a program."""
+    return _of_form(program) if isinstance(program, FormProgram) else _of_training(program)
+
+
+def _of_form(program: FormProgram) -> FaceProblem:
+    """½⟨C, G⟩ with ½⟨E, G_zz⟩ = ½, so that the multiplier of the normalisation is δ itself."""
+    neuron = np.arange(program.space.neurons)
+    return FaceProblem(
+        program=program,
+        cost=0.5 * program.space.pull_back(program.form),
+        quadratics=0.5 * program.metric[None],
+        rhs=np.array([0.5]),
+        rows=program.inequalities,
+        first=neuron,
+        second=len(neuron) + neuron,
+        weight=np.ones(len(neuron)),
+        target=np.zeros(0),
+        unit=program.dual_size,
+        moment_unit=program.moment_size,
+    )
+
+
+def _of_training(program: LiftedProgram) -> FaceProblem:
     space = program.space
     N, k, c = space.neurons, space.dimension, space.outputs
     cost = np.zeros((space.face_order, space.face_order))
@@ -72,19 +124,34 @@ def face_problem(program: LiftedProgram) -> FaceProblem:
     return FaceProblem(
         program=program,
         cost=cost,
+        quadratics=np.zeros((0, k, k)),
+        rhs=np.zeros(0),
+        rows=np.zeros((0, space.order)),
         first=np.concatenate([np.repeat(program.feature, c), neuron]),
         second=np.concatenate([space.v.start + np.tile(np.arange(c), len(program.feature)), N + neuron]),
         weight=np.concatenate([np.repeat(program.weight, c), np.ones(N)]),
         target=program.target.ravel(),
+        unit=program.gamma,
+        moment_unit=1.0,
     )
 
 
-def feasible_multipliers(problem: FaceProblem) -> FloatArray:
-    """A strictly feasible dual without products: ``t_i = −τ`` makes β definite, and W is a small multiple of T.
+def feasible_dual(problem: FaceProblem) -> tuple[RawDual, float]:
+    """A feasible dual without products, and its value in the program's own scale."""
+    program = problem.program
+    if isinstance(program, FormProgram):
+        repaired = repair_form(program, RawDual(program.target, np.zeros((program.positions, program.positions))))
+        return raw_dual(program.target, repaired.N, repaired.t, gamma=1.0), 0.5 * repaired.delta
+    y = _feasible_multipliers(problem, program)
+    empty = np.zeros(0, dtype=np.int64)
+    return problem.raw_dual(y, empty, empty), problem.dual_value(y)
+
+
+def _feasible_multipliers(problem: FaceProblem, program: LiftedProgram) -> FloatArray:
+    """Strictly feasible: ``t_i = −τ`` makes β definite, and W is a small multiple of T.
 
     With W = 0 the slack is ``γ/2 zᵀEz + τ αᵀβ`` on the face, definite while ``τ λ_max(E⁻¹AᵀA) < 2γ``.
     """
-    program = problem.program
     A = program.space.generators
     spread = float(np.linalg.eigvalsh(A @ np.linalg.solve(program.metric, A.T))[-1])
     y = np.zeros(problem.fixed)

@@ -3,20 +3,21 @@
 import numpy as np
 
 from certificates import repair
-from certificates.repair import raw_dual
-from formulations import LiftedProgram, RawDual
+from certificates.repair import raw_dual, repair_form
+from formulations import FormProgram, LiftedProgram, RawDual
 
 
 class Incumbent:
     """Keeps the feasible dual of largest value; ``dual`` and ``value`` are replaced together.
 
-    It begins with zero, which is feasible and has the value 0.
+    For training it begins with zero, which is feasible and has the value 0; for a form with nothing.
     """
 
-    def __init__(self, program: LiftedProgram) -> None:
-        order = 2 * program.space.neurons
+    def __init__(self, program: LiftedProgram | FormProgram) -> None:
+        order = program.positions
         self._program = program
-        self._best = (RawDual(np.zeros_like(program.target), np.zeros((order, order))), 0.0)
+        value = -np.inf if isinstance(program, FormProgram) else 0.0
+        self._best = (RawDual(np.zeros_like(program.target), np.zeros((order, order))), value)
 
     @property
     def dual(self) -> RawDual:
@@ -32,13 +33,18 @@ class Incumbent:
         """A copy of the best dual."""
         return RawDual(self.dual.W.copy(), self.dual.N.copy())
 
-    def offer(self, dual: RawDual) -> None:
-        """Keep a dual that is feasible as it stands, if it is better."""
-        value = self._program.dual_value(dual.W)
+    def offer(self, dual: RawDual, value: float) -> None:
+        """Keep a dual that is feasible as it stands, if it is better; ``value`` in the program's own scale."""
         if value > self.value:
             self._best = (dual, value)
 
     def offer_repaired(self, dual: RawDual) -> None:
         """Keep what repair makes of any dual, if it is better."""
-        repaired = repair(self._program, dual)
-        self.offer(raw_dual(repaired.W, repaired.N, repaired.t, gamma=self._program.gamma))
+        program = self._program
+        if isinstance(program, FormProgram):
+            form = repair_form(program, dual)
+            self.offer(raw_dual(program.target, form.N, form.t, gamma=1.0), 0.5 * form.delta)
+            return
+        repaired = repair(program, dual)
+        feasible = raw_dual(repaired.W, repaired.N, repaired.t, gamma=program.gamma)
+        self.offer(feasible, program.dual_value(repaired.W))

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from certificates.repair import raw_dual, repair_form
 from certnet.solvers._face_problem import FaceProblem
 from certnet.solvers._newton import is_positive_definite, longest_step
 from certnet.solvers._rank_two import FaceMap
-from formulations import RawDual
+from formulations import FormProgram, RawDual
 from formulations._validation import FloatArray, IntArray
 
 PRIMAL_START = 10.0
@@ -64,7 +65,7 @@ class Iterate:
         at = cls(**arrays)
         order, products = (problem.order, problem.order), len(at.p)
         sizes = at.S.shape == at.M.shape == order and len(at.q) == len(at.z) == products
-        positions = 2 * problem.program.space.neurons
+        positions = problem.program.positions
         if not (sizes and len(at.y) == problem.fixed + products):
             raise ValueError(f"the arrays of {prefix!r} do not fit the program.")
         if products and not (at.p.min() >= 0 and bool((at.p < at.q).all()) and at.q.max() < positions):
@@ -77,7 +78,7 @@ _DIMENSIONS = {"S": 2, "M": 2, "y": 1, "z": 1, "p": 1, "q": 1}
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """Residuals, objectives and moments of an iterate."""
+    """Residuals, objectives and the moments of the inequalities of an iterate."""
 
     rows: FloatArray
     dual_matrix: FloatArray
@@ -116,33 +117,33 @@ def measure(problem: FaceProblem, at: Iterate, constraints: FaceMap) -> tuple[It
     dual_residual = float(np.linalg.norm(slack - at.M)) / float(np.linalg.norm(problem.cost))
     if dual_residual <= RESET_RESIDUAL and is_positive_definite(slack):
         at, dual_residual = replace(at, M=slack), 0.0
-    moments = constraints.gram(at.S)
-    values = constraints.values(moments)
+    gram = constraints.gram(at.S)
+    values = constraints.values(gram)
     rows = -values
+    rows[: len(problem.rhs)] += problem.rhs
     rows[:losses] += problem.target - at.y[:losses]
     rows[fixed:] += at.z
     complementarity = float(np.sum(at.S * at.M) + at.y[fixed:] @ at.z)
     loss = 0.5 * float(np.sum((problem.target - values[:losses]) ** 2))
-    W = at.y[:losses].reshape(problem.program.target.shape)
     return at, Measure(
         rows=rows,
         dual_matrix=slack - at.M,
         mu=complementarity / (len(at.S) + len(at.z)),
         primal=loss + float(np.sum(problem.cost * at.S)),
-        dual=problem.program.dual_value(W),
+        dual=problem.dual_value(at.y),
         primal_residual=float(np.linalg.norm(rows)) / (1.0 + float(np.linalg.norm(problem.target))),
         dual_residual=dual_residual,
-        moments=moments,
+        moments=problem.inequality_moments(gram),
     )
 
 
 def cold_start(problem: FaceProblem, p: IntArray, q: IntArray) -> Iterate:
     """Multiples of the identity."""
     order = problem.order
-    dual = DUAL_START * problem.program.gamma
+    primal, dual = PRIMAL_START * problem.moment_unit, DUAL_START * problem.unit
     y = np.zeros(problem.fixed + len(p))
     y[problem.fixed :] = dual
-    return Iterate(PRIMAL_START * np.eye(order), dual * np.eye(order), y, np.full(len(p), PRIMAL_START), p, q)
+    return Iterate(primal * np.eye(order), dual * np.eye(order), y, np.full(len(p), primal), p, q)
 
 
 def warm_start(
@@ -162,15 +163,22 @@ def warm_start(
     times as large or as small take more.
     """
     program, order = problem.program, problem.order
+    constraints = problem.with_products(p, q)
     mean = float(np.trace(S)) / order
     shift = shifts[0] * mean
     S = S + shift * np.eye(order)
     neuron = np.arange(program.space.neurons)
-    y = np.concatenate([dual.W.ravel(), dual.N[neuron, len(neuron) + neuron], dual.N[p, q]])
-    slack = problem.cost - problem.with_products(p, q).adjoint(y)
+    if isinstance(program, FormProgram):
+        repaired = repair_form(program, dual)
+        dual = raw_dual(program.target, repaired.N, repaired.t, gamma=1.0)
+        head = np.array([repaired.delta])
+    else:
+        head = dual.W.ravel()
+    y = np.concatenate([head, dual.N[neuron, len(neuron) + neuron], dual.N[p, q]])
+    slack = problem.cost - constraints.adjoint(y)
     least = float(np.linalg.eigvalsh(slack)[0])
-    M = slack + (max(-least, 0.0) + shifts[1] * program.gamma) * np.eye(order)
-    z = np.maximum(program.space.moment(S)[p, q], shift)
+    M = slack + (max(-least, 0.0) + shifts[1] * problem.unit) * np.eye(order)
+    z = np.maximum(constraints(S)[problem.fixed :], shift)
     if not (z.min(initial=np.inf) > 0 and is_positive_definite(S) and is_positive_definite(M)):
         return cold_start(problem, p, q)
     y[problem.fixed :] = np.maximum(y[problem.fixed :], float(np.sum(S * M)) / order / z)

@@ -9,40 +9,39 @@ SMALL_MOMENT = 1e-14
 SMALL_MULTIPLIER = 1e-6
 
 
-def _is_product(positions: int) -> NDArray[np.bool_]:
-    """Mask of positions p < q of φ that are products: not complementary, and no square (those are ≥ 0 anyway)."""
+def _is_product(positions: int, neurons: int) -> NDArray[np.bool_]:
+    """Mask of positions p < q that are products: not complementary, and no square (those are ≥ 0 anyway)."""
     mask = np.triu(np.ones((positions, positions), dtype=bool), 1)
-    neuron = np.arange(positions // 2)
-    mask[neuron, len(neuron) + neuron] = False
+    neuron = np.arange(neurons)
+    mask[neuron, neurons + neuron] = False
     return mask
 
 
-def _correlations(moments: FloatArray, positions: int) -> FloatArray:
+def _correlations(moments: FloatArray, neurons: int) -> FloatArray:
     """``G_pq / √(G_pp G_qq)`` of products, 0 elsewhere; a product is judged by it because rows differ in size."""
-    G = moments[:positions, :positions]
-    size = np.sqrt(np.maximum(np.diag(G), SMALL_MOMENT))
-    return np.where(_is_product(positions), G / np.outer(size, size), 0.0)
+    size = np.sqrt(np.maximum(np.diag(moments), SMALL_MOMENT))
+    return np.where(_is_product(len(moments), neurons), moments / np.outer(size, size), 0.0)
 
 
-def least_correlation(moments: FloatArray, positions: int) -> float:
-    """The most violated product of a moment matrix G by its correlation, at most 0; φ has ``positions`` entries."""
-    return float(np.min(_correlations(moments, positions), initial=0.0))
+def least_correlation(moments: FloatArray, neurons: int) -> float:
+    """The most violated product by its correlation, at most 0; ``moments`` are those of all inequalities."""
+    return float(np.min(_correlations(moments, neurons), initial=0.0))
 
 
 def violated(
-    moments: FloatArray, positions: int, known: tuple[IntArray, IntArray], *, tolerance: float, count: int
+    moments: FloatArray, neurons: int, known: tuple[IntArray, IntArray], *, tolerance: float, count: int
 ) -> tuple[IntArray, IntArray]:
     """At most ``count`` products outside ``known`` whose correlation is below ``-tolerance``, worst first."""
-    correlation = _correlations(moments, positions)
+    correlation = _correlations(moments, neurons)
     correlation[known] = 0.0
     p, q = np.nonzero(correlation < -tolerance)
     worst = np.argsort(correlation[p, q], kind="stable")[: max(count, 0)]
     return p[worst], q[worst]
 
 
-def largest(N: FloatArray, count: int) -> tuple[IntArray, IntArray]:
+def largest(N: FloatArray, neurons: int, count: int) -> tuple[IntArray, IntArray]:
     """At most ``count`` products by the size of their multipliers N_pq, largest first, without negligible ones."""
-    size = np.where(_is_product(len(N)), N, 0.0)
+    size = np.where(_is_product(len(N), neurons), N, 0.0)
     p, q = np.nonzero(size > SMALL_MULTIPLIER * max(float(size.max()), 1e-300))
     first = np.argsort(-size[p, q], kind="stable")[: max(count, 0)]
     return p[first], q[first]

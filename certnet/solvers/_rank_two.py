@@ -1,4 +1,4 @@
-"""The constraint map on the face, whose forms have rank two, and the Schur complement over them."""
+"""The constraint map on the face: forms of rank two and a few over z, and the Schur complement over them."""
 
 from dataclasses import dataclass
 
@@ -12,50 +12,86 @@ BLOCK_ENTRIES = 1 << 15
 
 @dataclass(frozen=True, eq=False)
 class FaceMap:
-    """The map ``S ↦ (weight_k · G[first_k, second_k])_k`` with ``G = J S Jᵀ``, on symmetric face matrices S.
+    """The map ``S ↦ (⟨Q_i, G_zz⟩)_i, (weight_k · G[first_k, second_k])_k`` on symmetric face matrices S.
 
-    ``first``, ``second`` (positions in λ) and ``weight`` have length K. The pairs are distinct as unordered pairs and
-    ``first_k ≠ second_k``, so that the adjoint may assign entries instead of adding them up.
+    G = J S Jᵀ is extended by ``rows`` (r, order): position order + i means the linear form ``rows[i]·λ``.
+    ``quadratics`` is (q, k, k), symmetric; ``first``, ``second`` (positions in the extended λ) and ``weight`` have
+    length K. The pairs are distinct as unordered pairs and ``first_k ≠ second_k``, so that the adjoint may assign
+    entries instead of adding them up.
     """
 
     space: LiftedSpace
+    quadratics: FloatArray
+    rows: FloatArray
     first: IntArray
     second: IntArray
     weight: FloatArray
 
     def gram(self, S: FloatArray) -> FloatArray:
-        """``G = J S Jᵀ``, from which the value of every form of rank two is an entry."""
-        return self.space.moment(S)
+        """``G = J S Jᵀ`` with the rows, from which the value of every form of rank two is an entry."""
+        G = self.space.moment(S)
+        if not len(self.rows):
+            return G
+        across = self.rows @ G
+        return np.block([[G, across.T], [across, across @ self.rows.T]])
 
     def values(self, G: FloatArray) -> FloatArray:
-        """Values (K,) at S, given ``G = gram(S)``."""
-        values: FloatArray = self.weight * G[self.first, self.second]
-        return values
+        """Values (q+K,) at S, given ``G = gram(S)``."""
+        z = self.space.z
+        over_z = np.einsum("qij,ij->q", self.quadratics, G[z, z])
+        return np.concatenate([over_z, self.weight * G[self.first, self.second]])
 
     def __call__(self, S: FloatArray) -> FloatArray:
-        """Values (K,) at S."""
+        """Values (q+K,) at S."""
         return self.values(self.gram(S))
 
     def adjoint(self, y: FloatArray) -> FloatArray:
         """``Σ_k y_k A_k`` as a face matrix."""
-        form = np.zeros((self.space.order, self.space.order))
-        form[self.first, self.second] = 0.5 * self.weight * y
-        form += form.T
+        order, z, q = self.space.order, self.space.z, len(self.quadratics)
+        extended = np.zeros((order + len(self.rows), order + len(self.rows)))
+        extended[self.first, self.second] = 0.5 * self.weight * y[q:]
+        extended += extended.T
+        form = extended[:order, :order]
+        if q:
+            form[z, z] += np.tensordot(y[:q], self.quadratics, axes=1)
+        if len(self.rows):
+            mixed = extended[:order, order:] @ self.rows
+            form = form + mixed + mixed.T + self.rows.T @ extended[order:, order:] @ self.rows
         return self.space.pull_back(form)
 
     def schur_diagonal(self, P: FloatArray, Q: FloatArray) -> FloatArray:
         """Diagonal of ``schur`` without scaling or shift."""
         a, b = self.first, self.second
         p, q = np.diag(P), np.diag(Q)
-        diagonal: FloatArray = 0.25 * self.weight**2 * (2 * P[a, b] * Q[a, b] + p[a] * q[b] + p[b] * q[a])
-        return diagonal
+        products = 0.25 * self.weight**2 * (2 * P[a, b] * Q[a, b] + p[a] * q[b] + p[b] * q[a])
+        z = self.space.z
+        over_z = [np.sum((F @ P[z, z] @ F) * Q[z, z]) for F in self.quadratics]
+        return np.concatenate([over_z, products])
 
     def schur(self, P: FloatArray, Q: FloatArray, scale: FloatArray) -> FloatArray:
-        """Lower triangle (K×K, C order) of ``scale_k ⟨A_k, S A_l M⁻¹⟩ scale_l``.
+        """Lower triangle (C order) of ``scale_k ⟨A_k, S A_l M⁻¹⟩ scale_l``, of order q+K.
 
-        ``P`` and ``Q`` are the Gram matrices of S and M⁻¹. Each entry is four products of gathered entries; gathering
-        whole rows of tables with K columns keeps the memory access in order, and blocks of rows keep temporaries in
-        cache.
+        ``P`` and ``Q`` are the Gram matrices of S and M⁻¹.
+        """
+        q = len(self.quadratics)
+        products = self._schur_of_products(P, Q, scale[q:])
+        if not q:
+            return products
+        H = np.zeros((len(scale), len(scale)))
+        H[q:, q:] = products
+        z, a, b = self.space.z, self.first, self.second
+        for i, F in enumerate(self.quadratics):
+            half = P[:, z] @ F @ Q[z, :]
+            H[q:, i] = 0.5 * scale[i] * scale[q:] * self.weight * (half[a, b] + half[b, a])
+            for j in range(i + 1):
+                H[i, j] = scale[i] * scale[j] * np.sum(self.quadratics[j] * half[z, z])
+        return H
+
+    def _schur_of_products(self, P: FloatArray, Q: FloatArray, scale: FloatArray) -> FloatArray:
+        """The part of forms of rank two: each entry is four products of gathered entries.
+
+        Gathering whole rows of tables with K columns keeps the memory access in order, and blocks of rows keep
+        temporaries in cache.
         """
         a, b = self.first, self.second
         K = len(a)

@@ -7,7 +7,7 @@ from importlib.metadata import version as installed_version
 
 from certnet.solvers._incumbent import Incumbent
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus, State
-from formulations import LiftedProgram, RawDual
+from formulations import FormProgram, LiftedProgram, RawDual
 
 FALLBACK_VERSION = "0.1.0"
 LONG_INTERVAL = 8
@@ -28,7 +28,7 @@ class Session:
     costs as much as many steps of a first-order method, and a schedule by the clock would make results depend on it.
     """
 
-    def __init__(self, program: LiftedProgram, options: SolverOptions) -> None:
+    def __init__(self, program: LiftedProgram | FormProgram, options: SolverOptions) -> None:
         self._program, self._options = program, options
         self._start = time.perf_counter()
         self._reports = 0

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from formulations import LiftedProgram, RawDual, RawPrimal
+from formulations import FormProgram, LiftedProgram, RawDual, RawPrimal
 
 State = Mapping[str, NDArray[Any]]
 """Everything a native solver needs to go on bit for bit: arrays (of any shape, also ()) by name, no objects."""
@@ -113,4 +113,11 @@ class Solver(Protocol):
         """None when the solver can run here; otherwise a sentence that says what is missing and how to get it."""
 
     def solve(self, program: LiftedProgram, options: SolverOptions) -> SolverResult:
+        """Solve the DNN relaxation of ``program`` and return the last iterates, whatever happened."""
+
+
+class FormSolver(Solver, Protocol):
+    """A solver that bounds forms too."""
+
+    def solve(self, program: LiftedProgram | FormProgram, options: SolverOptions) -> SolverResult:
         """Solve the DNN relaxation of ``program`` and return the last iterates, whatever happened."""

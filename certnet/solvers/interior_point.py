@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certnet.solvers._cost import affordable_constraints, step_seconds
-from certnet.solvers._face_problem import FaceProblem, face_problem, feasible_multipliers
+from certnet.solvers._face_problem import FaceProblem, face_problem, feasible_dual
 from certnet.solvers._iterate import Iterate, Measure, cold_start, extended, measure, warm_start
 from certnet.solvers._newton import NewtonSystem, is_positive_definite
 from certnet.solvers._orthonormal import FOR_PRODUCTS
@@ -28,7 +28,7 @@ from certnet.solvers._session import Session, native_version
 from certnet.solvers.admm import AdmmSolver
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, State
 from certnet.solvers.warm_start import usable
-from formulations import InputError, LiftedProgram, RawDual, RawPrimal
+from formulations import FormProgram, InputError, LiftedProgram, RawDual, RawPrimal
 from formulations._validation import IntArray
 
 MAX_ITERATIONS = 400
@@ -60,7 +60,7 @@ LATE_SHIFTS = (0.03, 0.01)
 COLD = 2
 """Attempts at a round: 0 is the usual start, 1 a start next to the last round's end, 2 a central one."""
 REPAIR_EVERY = 5
-VERSION = 1
+VERSION = 2
 PREDICTION = "prediction."
 
 
@@ -80,7 +80,7 @@ class InteriorPointSolver:
         """Always None: the solver needs numpy and scipy alone."""
         return None
 
-    def solve(self, program: LiftedProgram, options: SolverOptions) -> SolverResult:
+    def solve(self, program: LiftedProgram | FormProgram, options: SolverOptions) -> SolverResult:
         """Solve the DNN relaxation and return the last primal and the best strictly feasible dual iterate.
 
         The face matrix S of the result has an output block. ``options.warm_start`` tells which products to start from;
@@ -110,12 +110,12 @@ class _Run:
     last one, and ``centre`` where later rounds start.
     """
 
-    def __init__(self, program: LiftedProgram, options: SolverOptions, max_products: int) -> None:
+    def __init__(self, program: LiftedProgram | FormProgram, options: SolverOptions, max_products: int) -> None:
         self.session = Session(program, options)
         self.program = program
         self.options = options
         self.problem: FaceProblem = face_problem(program)
-        self.positions = 2 * program.space.neurons
+        self.neurons = program.space.neurons
         self.max_products = min(max_products, max(MAX_CONSTRAINTS - self.problem.fixed, 0))
         self.limit = MAX_ITERATIONS if options.max_iterations is None else options.max_iterations
         self.iterations = self.rounds = self.short = 0
@@ -127,7 +127,7 @@ class _Run:
         self.last_step: tuple[float, int] | None = None
         empty = np.zeros(0, dtype=np.int64)
         self.incumbent = self.session.incumbent
-        self.incumbent.offer(self.problem.raw_dual(feasible_multipliers(self.problem), empty, empty))
+        self.incumbent.offer(*feasible_dual(self.problem))
         self.iterate = self.current = cold_start(self.problem, empty, empty)
         self.predicted = False
         if options.resume is not None:
@@ -138,14 +138,29 @@ class _Run:
         primal, dual = usable(self.program, self.options.warm_start) or (None, None)
         status = None
         if primal is None or dual is None:
+            if isinstance(self.program, FormProgram):
+                self._start_cold(dual)
+                return None
             primal, dual, status = self._short_admm(dual)
         self.incumbent.offer_repaired(dual)
         count = min(FIRST_PRODUCTS, self.max_products, self._affordable_products())
-        at = warm_start(self.problem, primal.S, dual, *largest(dual.N, count))
+        at = warm_start(self.problem, primal.S, dual, *largest(dual.N, self.neurons, count))
         self._begin_round(at, attempt=0)
         self.iterate = at
         self.predicted = True
         return status
+
+    def _start_cold(self, dual: RawDual | None) -> None:
+        """Begin a form program with the products of a dual, or with none.
+
+        It has no more constraints than generators then, and its first round costs less than a prediction.
+        """
+        N = np.zeros((self.program.positions, self.program.positions)) if dual is None else dual.N
+        if dual is not None:
+            self.incumbent.offer_repaired(dual)
+        self.iterate = cold_start(self.problem, *largest(N, self.neurons, self.max_products))
+        self._begin_round(self.iterate, attempt=COLD)
+        self.predicted = True
 
     def _affordable_products(self) -> int:
         """How many products let a round end within the time limit, by the guess of a step's time."""
@@ -173,7 +188,7 @@ class _Run:
 
     def _report_prediction(self, progress: Progress) -> bool:
         """Pass a look at the ADMM on; the dual it shows is feasible."""
-        self.incumbent.offer(progress.dual())
+        self.incumbent.offer(progress.dual(), self.program.to_own(progress.lower_bound))
         callback, inner = self.options.callback, progress.state
 
         def state() -> State:
@@ -203,7 +218,7 @@ class _Run:
             following, added = self._add_products(self.measure)
             if not added:
                 if self.target <= tolerance:
-                    missing = not (least_correlation(self.measure.moments, self.positions) >= -max(tolerance, 1e-7))
+                    missing = not (least_correlation(self.measure.moments, self.neurons) >= -max(tolerance, 1e-7))
                     return SolveStatus.INACCURATE if missing else status
                 if status is SolveStatus.INACCURATE:
                     return status
@@ -254,7 +269,7 @@ class _Run:
             except (np.linalg.LinAlgError, ValueError):
                 # scipy raises ValueError for entries that are not finite; the iterate before it is kept.
                 return SolveStatus.INACCURATE
-            self.last_step = time.perf_counter() - begin, len(constraints.first)
+            self.last_step = time.perf_counter() - begin, len(iterate.y)
             self.iterations += 1
             self.short = 0 if step > SHORT_STEP else self.short + 1
             self.current = following
@@ -270,7 +285,7 @@ class _Run:
     def _offer(self, at: Iterate, seen: Measure) -> None:
         """Keep the multipliers if they are feasible, and now and then what repair makes of them if they are not."""
         if seen.is_dual_feasible:
-            self.incumbent.offer(at.raw_dual(self.problem))
+            self.incumbent.offer(at.raw_dual(self.problem), seen.dual)
         elif self.iterations % REPAIR_EVERY == 0:
             self.incumbent.offer_repaired(at.raw_dual(self.problem))
 
@@ -304,9 +319,7 @@ class _Run:
         at = self.iterate
         room = self.max_products - len(at.p)
         count = min(max(PRODUCTS_PER_ORDER * self.problem.order, len(at.p)), room)
-        new_p, new_q = violated(
-            seen.moments, self.positions, (at.p, at.q), tolerance=self.options.tolerance, count=count
-        )
+        new_p, new_q = violated(seen.moments, self.neurons, (at.p, at.q), tolerance=self.options.tolerance, count=count)
         p, q = np.concatenate([at.p, new_p]), np.concatenate([at.q, new_q])
         if self.centre is None:
             return cold_start(self.problem, p, q), len(new_p)
@@ -324,7 +337,8 @@ class _Run:
 
     def _signature(self) -> IntArray:
         space = self.program.space
-        return np.array([VERSION, space.neurons, space.dimension, space.outputs, self.problem.losses], dtype=np.int64)
+        sizes = [space.neurons, space.dimension, space.outputs, self.problem.losses, self.program.positions]
+        return np.array([VERSION, *sizes], dtype=np.int64)
 
     def _state(self) -> State:
         """See ``Progress.state``: the iterates, from which everything else is computed anew, and the counters."""

@@ -4,13 +4,17 @@ import importlib
 from typing import NamedTuple, cast
 
 from certnet.solvers._cost import round_seconds
-from certnet.solvers.interface import Callback, Solver, SolverOptions, SolverResult, State
+from certnet.solvers.interface import Callback, FormSolver, Solver, SolverOptions, SolverResult, State
 from certnet.solvers.warm_start import usable
-from formulations import InputError, LiftedProgram, RawDual, RawPrimal
+from formulations import FormProgram, InputError, LiftedProgram, RawDual, RawPrimal
 
 AUTO = "auto"
 AUTO_LIMIT = 3000
 """Entries of W and t up to which "auto" means the interior point; beyond, ADMM."""
+FORM_LIMIT = 400
+"""Generators of a form program up to which "auto" means the interior point."""
+NATIVE = ("interior-point", "admm")
+"""Solvers that take form programs."""
 
 _LOCATION = {
     "interior-point": ("certnet.solvers.interior_point", "InteriorPointSolver"),
@@ -47,12 +51,16 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose_solver(program: LiftedProgram, time_limit: float | None = None) -> Choice:
+def choose_solver(program: LiftedProgram | FormProgram, time_limit: float | None = None) -> Choice:
     """What "auto" means for a program: the interior point up to ``AUTO_LIMIT`` entries of W and t, ADMM beyond.
 
-    ADMM also when a first round of the interior point, with a few products, would hardly fit into ``time_limit``.
+    ADMM also when a first round of the interior point, with a few products, would hardly fit into ``time_limit``. A
+    form program goes to the interior point when it has inequalities or at most ``FORM_LIMIT`` generators.
     """
     space = program.space
+    if isinstance(program, FormProgram):
+        small = len(program.inequalities) > 0 or space.neurons <= FORM_LIMIT
+        return Choice("interior-point" if small else "admm", f"the form has {space.neurons} generators")
     constraints = program.target.size + space.neurons
     if constraints > AUTO_LIMIT:
         return Choice("admm", f"there are {constraints} dual variables without the products, more than {AUTO_LIMIT}")
@@ -79,7 +87,7 @@ def get_solver(name: str) -> Solver:
 
 
 def solve(
-    program: LiftedProgram,
+    program: LiftedProgram | FormProgram,
     solver: str = AUTO,
     *,
     time_limit: float | None = None,
@@ -94,7 +102,7 @@ def solve(
     """Solve the DNN relaxation of ``program`` with the solver of this name; the result says which one ran.
 
     Args:
-        program: usually the presolved one; numbers should be of order one.
+        program: usually the presolved one; numbers should be of order one. Form programs need a native solver.
         solver: "auto" (see ``choose_solver``), "interior-point", "admm", "clarabel", "scs" or "mosek".
         time_limit: seconds, or None.
         tolerance: relative residual at which to stop.
@@ -126,4 +134,8 @@ def solve(
         resume=resume,
         device=device,
     )
-    return chosen.solve(program, options)
+    if not isinstance(program, FormProgram):
+        return chosen.solve(program, options)
+    if chosen.name not in NATIVE:
+        raise InputError(f"solver '{chosen.name}' cannot bound a form; choose one of {', '.join(NATIVE)}.")
+    return cast(FormSolver, chosen).solve(program, options)

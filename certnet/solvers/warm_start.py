@@ -9,7 +9,7 @@ import numpy as np
 from certificates import OptimalityCertificate, residual_dual
 from certificates.repair import project, raw_dual
 from certnet.solvers.interface import SolverResult
-from formulations import LiftedProgram, MergedRows, Presolved, RawDual, RawPrimal
+from formulations import FormProgram, LiftedProgram, MergedRows, Presolved, RawDual, RawPrimal
 from formulations._validation import FloatArray
 
 WarmStart = tuple[RawPrimal | None, RawDual | None]
@@ -102,7 +102,7 @@ def from_certificate(presolved: Presolved, certificate: OptimalityCertificate) -
     return presolved.apply_network(certificate.U, certificate.V), dual
 
 
-def usable(program: LiftedProgram, warm_start: WarmStart | None) -> WarmStart | None:
+def usable(program: LiftedProgram | FormProgram, warm_start: WarmStart | None) -> WarmStart | None:
     """What of a warm start a solver can take: parts of other shapes, not finite or absurdly large are left out.
 
     What is left is made proper: S symmetric and positive semidefinite, N symmetric and nonnegative off the
@@ -117,25 +117,24 @@ def usable(program: LiftedProgram, warm_start: WarmStart | None) -> WarmStart | 
     return None if primal is None and dual is None else (primal, dual)
 
 
-def _proper_primal(program: LiftedProgram, primal: RawPrimal) -> RawPrimal | None:
+def _proper_primal(program: LiftedProgram | FormProgram, primal: RawPrimal) -> RawPrimal | None:
     space = program.space
     order = space.face_order
-    fit = float(np.linalg.norm(program.target)) / float(np.linalg.norm(program.weight))
     S = np.asarray(primal.S)
-    if primal.outputs != space.outputs or S.shape != (order, order) or not _moderate(S, LARGEST * fit):
+    if primal.outputs != space.outputs or S.shape != (order, order) or not _moderate(S, LARGEST * program.moment_size):
         return None
     values, vectors = np.linalg.eigh(0.5 * (S + S.T))
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     return RawPrimal(root @ root.T, space.outputs)
 
 
-def _proper_dual(program: LiftedProgram, dual: RawDual) -> RawDual | None:
-    neurons = program.space.neurons
+def _proper_dual(program: LiftedProgram | FormProgram, dual: RawDual) -> RawDual | None:
+    positions = program.positions
     W, N = np.asarray(dual.W), np.asarray(dual.N)
-    if W.shape != program.target.shape or N.shape != (2 * neurons, 2 * neurons):
+    if W.shape != program.target.shape or N.shape != (positions, positions):
         return None
     largest = LARGEST * float(np.linalg.norm(program.target))
-    if not (_moderate(W, largest) and _moderate(N, LARGEST * program.gamma * float(np.abs(program.metric).max()))):
+    if not (_moderate(W, largest) and _moderate(N, LARGEST * program.dual_size)):
         return None
     _, products, t = project(program, RawDual(W, N))
     return raw_dual(W, products, t, gamma=program.gamma)

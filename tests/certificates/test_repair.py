@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Verdict, certify, check, repair, residual_dual
-from certificates.optimality import assemble
 from certificates.form_bound import complementary, minimise, shifted_bound
+from certificates.optimality import assemble
 from certificates.repair import project
 from certnet.solvers import solve
 from formulations import InputError, RawDual, TrainingProgram, merge_rows, presolve, pricing

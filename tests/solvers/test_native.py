@@ -289,22 +289,33 @@ def test_incumbent_keeps_the_better_dual() -> None:
     first = incumbent.value
     assert 0.0 < first < program.dual_value(best.W)
     assert _least_eigenvalue(program, incumbent.dual) > -1e-12
-    incumbent.offer(best)
-    incumbent.offer(zero)
+    incumbent.offer(best, program.dual_value(best.W))
+    incumbent.offer(zero, 0.0)
     assert incumbent.value == program.dual_value(best.W)
     incumbent.copy().W[:] = 0.0
     np.testing.assert_array_equal(incumbent.dual.W, best.W)
 
 
-def test_gathered_schur_complement_matches_its_definition() -> None:
+@pytest.mark.parametrize(("quadratics", "rows"), [(0, 0), (2, 0), (1, 2)])
+def test_gathered_schur_complement_matches_its_definition(quadratics: int, rows: int) -> None:
     rng = np.random.default_rng(1)
     space = LiftedSpace(rng.standard_normal((3, 2)), 2)
     first, second = np.array([0, 0, 1, 2, 4]), np.array([1, 5, 3, 4, space.v.start])
-    weight, scale = rng.uniform(0.5, 2.0, 5), rng.uniform(0.5, 2.0, 5)
-    constraints = FaceMap(space, first, second, weight)
+    if rows:
+        first, second = np.append(first, [3, space.order]), np.append(second, [space.order, space.order + 1])
+    over_z = rng.standard_normal((quadratics, 2, 2))
+    count = quadratics + len(first)
+    weight, scale = rng.uniform(0.5, 2.0, len(first)), rng.uniform(0.5, 2.0, count)
+    constraints = FaceMap(
+        space, over_z + over_z.transpose(0, 2, 1), rng.standard_normal((rows, space.order)), first, second, weight
+    )
     order = space.face_order
     S, inverse = (B @ B.T + np.eye(order) for B in rng.standard_normal((2, order, order)))
-    forms = [constraints.adjoint(unit) for unit in np.eye(5)]
+    forms = [constraints.adjoint(unit) for unit in np.eye(count)]
+    lam = space.lift(rng.standard_normal(2), rng.standard_normal(2))
+    extended, z, face = np.concatenate([lam, constraints.rows @ lam]), lam[space.z], space.face(lam)
+    values = [z @ Q @ z for Q in constraints.quadratics] + list(weight * extended[first] * extended[second])
+    np.testing.assert_allclose([face @ form @ face for form in forms], values, atol=1e-10)
     expected = np.array([[np.sum(a * (S @ b @ inverse)) for b in forms] for a in forms])
     P, Q = constraints.gram(S), constraints.gram(inverse)
     got = np.tril(constraints.schur(P, Q, scale))
