@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from certnet.solvers._arrays import Array, Arrays
 from certnet.solvers.interface import State
-from formulations import InputError, LiftedSpace
+from formulations import FormProgram, InputError, LiftedProgram
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Schedule:
 
 def write_state(
     layer: Arrays,
-    space: LiftedSpace,
+    program: LiftedProgram | FormProgram,
     at: Point,
     following: Array,
     schedule: Schedule,
@@ -54,7 +54,7 @@ def write_state(
 ) -> dict[str, NDArray[Any]]:
     """Copies of everything, on the host; ``following`` is the V of the next step."""
     return {
-        "admm": _signature(space),
+        "admm": _signature(program),
         "single": np.array(layer.single),
         "schedule": np.array([schedule.iterations, schedule.balance], dtype=np.int64),
         "numbers": np.array([at.penalty, at.primal_residual, at.dual_residual]),
@@ -79,18 +79,18 @@ def read_schedule(state: State) -> Schedule:
     return Schedule(iterations, balance)
 
 
-def check_state(state: State, space: LiftedSpace, memory: int) -> None:
+def check_state(state: State, program: LiftedProgram | FormProgram, memory: int) -> None:
     """Accept only what ``write_state`` could have written for this program.
 
     Args:
         state: anything by name.
-        space: lifted space of the program.
+        program: the one that the solver works on.
         memory: changes that the acceleration may hold.
 
     Raises:
         InputError: a missing part, a shape or type that does not fit, or a number that is not finite.
     """
-    if "admm" not in state or not np.array_equal(state["admm"], _signature(space)):
+    if "admm" not in state or not np.array_equal(state["admm"], _signature(program)):
         raise InputError(
             "the state to resume belongs to another solver, program or version; start anew or resume with the same."
         )
@@ -100,7 +100,7 @@ def check_state(state: State, space: LiftedSpace, memory: int) -> None:
     _require(state, "counts", (4,), np.int64)
     _require(state, "size", (), np.float64)
     real = np.float32 if state["single"] else np.float64
-    order, used = space.order, int(min(max(state["counts"][0], 0), memory))
+    order, used = program.space.order, int(min(max(state["counts"][0], 0), memory))
     for name in ("V", "at", "R"):
         _require(state, name, (order, order), real)
     _require(state, "F", (order, None), real)
@@ -120,8 +120,9 @@ def check_state(state: State, space: LiftedSpace, memory: int) -> None:
             raise _broken(name)
 
 
-def _signature(space: LiftedSpace) -> NDArray[np.int64]:
-    return np.array([VERSION, space.neurons, space.dimension, space.outputs], dtype=np.int64)
+def _signature(program: LiftedProgram | FormProgram) -> NDArray[np.int64]:
+    space, is_form = program.space, isinstance(program, FormProgram)
+    return np.array([VERSION, is_form, space.neurons, space.dimension, space.outputs], dtype=np.int64)
 
 
 def _require(state: State, name: str, shape: tuple[int | None, ...], kind: Any) -> None:

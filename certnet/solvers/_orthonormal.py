@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg as sl
 
-from formulations import LiftedProgram, LiftedSpace, RawDual, RawPrimal, Rescaled, rescale
+from formulations import FormProgram, LiftedProgram, LiftedSpace, RawDual, RawPrimal, rescale
 from formulations._validation import FloatArray
 
 
@@ -36,62 +36,82 @@ class Orthonormal:
 
     Attributes:
         given: any program.
-        scaling: from E = I to rows of unit norm.
-        z_map: (k, k) from z of ``scaling.program`` to that of ``given``, up to the moment scale.
-        row_norm: norm of the rows of ``program``'s generators.
-        output_unit: what 1 in the output block of ``program`` is in that of ``scaling.program``.
         program: the program to solve.
+        beta: (N,) φ of ``given`` in terms of that of ``program``, both for α and for β.
+        z: (k, k') z likewise; what is null in the data of a training program is left out.
+        v: the output block likewise.
+        unit: W likewise; a value, without its constant, is ``unit²`` times that of ``program``.
     """
 
-    given: LiftedProgram
-    scaling: Rescaled
-    z_map: FloatArray
-    row_norm: float
-    output_unit: float
-    program: LiftedProgram
+    given: LiftedProgram | FormProgram
+    program: LiftedProgram | FormProgram
+    beta: FloatArray
+    z: FloatArray
+    v: float
+    unit: float
+
+    def objective(self, G: FloatArray) -> float:
+        """The value of a moment matrix of ``program``, in the original units of ``given``."""
+        return self.given.to_original(self.unit**2 * self.program.value(G))
 
     def undo_dual(self, dual: RawDual) -> RawDual:
         """The same dual for ``given``."""
-        return self.scaling.undo_dual(RawDual(dual.W, self.row_norm**2 * dual.N))
+        phi = np.concatenate([self.beta, self.beta])
+        return RawDual(self.unit * dual.W, self.unit**2 * dual.N / np.outer(phi, phi))
 
     def apply_dual(self, dual: RawDual) -> RawDual:
         """Inverse of ``undo_dual``."""
-        unit = self.scaling.apply_dual(dual)
-        return RawDual(unit.W, unit.N / self.row_norm**2)
-
-    def _congruence(self) -> tuple[FloatArray, FloatArray, float]:
-        """Factors of (β, z, v) from ``program`` to ``given``."""
-        scaling = self.scaling
-        root = float(np.sqrt(scaling.moment_scale))
-        mean = float(np.trace(scaling.transform.T @ scaling.transform)) / scaling.transform.shape[1]
-        beta: FloatArray = root / self.row_norm * scaling.row_norm
-        return beta, root * self.z_map, self.output_unit * root * float(np.sqrt(mean))
+        phi = np.concatenate([self.beta, self.beta])
+        return RawDual(dual.W / self.unit, dual.N * np.outer(phi, phi) / self.unit**2)
 
     def undo_primal(self, primal: RawPrimal) -> RawPrimal:
-        """The same face matrix for ``given``."""
-        return _transform(primal, *self._congruence())
+        """The same face matrix for ``given``; that of a form is normalised."""
+        S = _congruent(primal.S, self.beta, self.z, self.v)
+        if isinstance(self.given, FormProgram):
+            z = slice(len(self.beta), len(self.beta) + len(self.z))
+            size = float(np.sum(self.given.metric * S[z, z]))
+            S = S / size if size > 0 else S
+        return RawPrimal(S, primal.outputs)
 
     def apply_primal(self, primal: RawPrimal) -> RawPrimal:
         """Inverse of ``undo_primal`` (up to null directions of the data)."""
-        beta, z, v = self._congruence()
-        inverse: FloatArray = np.asarray(np.linalg.pinv(z), dtype=np.float64)
-        return _transform(primal, 1.0 / beta, inverse, 1.0 / v)
+        inverse: FloatArray = np.asarray(np.linalg.pinv(self.z), dtype=np.float64)
+        return RawPrimal(_congruent(primal.S, 1.0 / self.beta, inverse, 1.0 / self.v), primal.outputs)
 
 
-def _transform(primal: RawPrimal, beta: FloatArray, z: FloatArray, v: float) -> RawPrimal:
+def _congruent(S: FloatArray, beta: FloatArray, z: FloatArray, v: float) -> FloatArray:
     """The congruence ``T S Tᵀ`` with ``T = diag(β, z, v)``, block by block."""
     N, k = len(beta), z.shape[1]
 
     def rows(S: FloatArray) -> FloatArray:
         return np.concatenate([beta[:, None] * S[:N], z @ S[N : N + k], v * S[N + k :]])
 
-    return RawPrimal(rows(rows(primal.S).T), primal.outputs)
+    return rows(rows(S).T)
 
 
-def orthonormal(program: LiftedProgram, units: Units) -> Orthonormal:
+def orthonormal(program: LiftedProgram | FormProgram, units: Units) -> Orthonormal:
     """Change to coordinates in which E is a multiple of the identity, with rows and outputs in these units."""
-    L = np.linalg.cholesky(program.metric)
+    L: FloatArray = np.linalg.cholesky(program.metric).astype(np.float64)
     A = sl.solve_triangular(L, program.space.generators.T, lower=True).T
+    return _form(program, L, A, units) if isinstance(program, FormProgram) else _training(program, L, A, units)
+
+
+def _row_norm(A: FloatArray, units: Units) -> float:
+    return float((A.shape[1] / max(len(A), 1)) ** units.row_exponent)
+
+
+def _form(program: FormProgram, L: FloatArray, A: FloatArray, units: Units) -> Orthonormal:
+    """E becomes I, and the largest entry of C becomes 1. Null directions stay: C may depend on them."""
+    space = program.space
+    beta = np.linalg.norm(A, axis=1) / _row_norm(A, units)
+    z = sl.solve_triangular(L, np.eye(len(L)), lower=True, trans="T")
+    C = _congruent(program.form, np.concatenate([beta, beta]), z.T, 1.0)
+    square = float(np.abs(C).max(initial=0.0)) or 1.0
+    balanced = FormProgram(LiftedSpace(A / beta[:, None]), 0.5 * (C + C.T) / square, np.eye(space.dimension))
+    return Orthonormal(program, balanced, beta, z, 1.0, float(np.sqrt(square)))
+
+
+def _training(program: LiftedProgram, L: FloatArray, A: FloatArray, units: Units) -> Orthonormal:
     plain = LiftedProgram(
         space=LiftedSpace(A, program.space.outputs),
         feature=program.feature,
@@ -101,9 +121,8 @@ def orthonormal(program: LiftedProgram, units: Units) -> Orthonormal:
         gamma=program.gamma,
     )
     scaling = rescale(plain, whiten=False)
-    z_map = sl.solve_triangular(L, scaling.transform, lower=True, trans="T")
     unit = scaling.program
-    row_norm = float((unit.space.dimension / unit.space.neurons) ** units.row_exponent)
+    row_norm = _row_norm(unit.space.generators, units)
     balanced = LiftedProgram(
         space=LiftedSpace(row_norm * unit.space.generators, unit.space.outputs),
         feature=unit.feature,
@@ -111,7 +130,14 @@ def orthonormal(program: LiftedProgram, units: Units) -> Orthonormal:
         target=unit.target,
         metric=unit.metric / units.output**2,
         gamma=float(unit.gamma) * units.output**2,
-        scale=unit.scale,
-        constant=unit.constant,
     )
-    return Orthonormal(program, scaling, z_map, row_norm, units.output, balanced)
+    root = float(np.sqrt(scaling.moment_scale))
+    mean = float(np.trace(scaling.transform.T @ scaling.transform)) / scaling.transform.shape[1]
+    return Orthonormal(
+        given=program,
+        program=balanced,
+        beta=root / row_norm * scaling.row_norm,
+        z=root * sl.solve_triangular(L, scaling.transform, lower=True, trans="T"),
+        v=units.output * root * float(np.sqrt(mean)),
+        unit=scaling.target_norm,
+    )

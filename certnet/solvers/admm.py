@@ -18,7 +18,7 @@ from certnet.solvers._orthonormal import FOR_BOUNDS, Units, orthonormal
 from certnet.solvers._session import Session, native_version
 from certnet.solvers._splitting import Splitting
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus, State
-from formulations import LiftedProgram, RawDual, RawPrimal
+from formulations import FormProgram, InputError, LiftedProgram, RawDual, RawPrimal
 from formulations._validation import FloatArray
 
 MAX_ITERATIONS = 20_000
@@ -57,12 +57,17 @@ class AdmmSolver:
         """Always None: the solver needs numpy and scipy alone; a GPU is asked for in the options."""
         return None
 
-    def solve(self, program: LiftedProgram, options: SolverOptions) -> SolverResult:
+    def solve(self, program: LiftedProgram | FormProgram, options: SolverOptions) -> SolverResult:
         """Solve the DNN relaxation and return the last iterates; N of the dual has exact signs.
 
         Raises:
-            InputError: the device cannot be used, or the state to resume does not fit the program.
+            InputError: the device cannot be used, the state to resume does not fit the program, or a form program has
+                inequalities besides its signs.
         """
+        if program.positions > 2 * program.space.neurons:
+            raise InputError(
+                "the ADMM knows no inequalities besides the signs of a form program; use solver 'interior-point'."
+            )
         run = _Run(program, options, self.units)
         try:
             status = run.solve()
@@ -82,17 +87,15 @@ class _Run:
 
     at: Point
 
-    def __init__(self, program: LiftedProgram, options: SolverOptions, units: Units) -> None:
+    def __init__(self, program: LiftedProgram | FormProgram, options: SolverOptions, units: Units) -> None:
         self.session = Session(program, options)
         self.given, self.options = program, options
         self.device = arrays(options.device)
         self.coordinates = orthonormal(program, units)
         program = self.program = self.coordinates.program
         self.limit = MAX_ITERATIONS if options.max_iterations is None else options.max_iterations
-        # A moment matrix that fits the targets has about the size ‖T‖/‖ω‖; when the solution is zero, residuals are
-        # measured against a part of it.
-        fit = float(np.linalg.norm(program.target)) / float(np.linalg.norm(program.weight))
-        self.smallest = SMALLEST_PART * fit
+        # When the solution is zero, residuals are measured against a part of what is usual.
+        self.smallest = SMALLEST_PART * program.moment_size
         self.iterations, self.balance = 0, FIRST_BALANCE
         self.durations: list[float] = []
         self.stepping = False
@@ -114,8 +117,8 @@ class _Run:
 
     def _start(self) -> None:
         """Zero, or the warm start as far as it fits."""
-        program, space = self.program, self.program.space
-        penalty = FIRST_PENALTY * float(program.gamma)
+        space, objective = self.program.space, self.splitting.objective
+        penalty = FIRST_PENALTY * objective.size
         V = np.zeros((space.order, space.order))
         F = np.zeros((space.order, 0))
         primal, dual = self.options.warm_start or (None, None)
@@ -124,19 +127,13 @@ class _Run:
             F = space.expand(_root(self.coordinates.apply_primal(primal).S))
             V += F @ F.T
         if dual is not None and _fits(dual, self.given):
-            dual = self.coordinates.apply_dual(dual)
-            V[space.phi, space.phi] -= dual.N / (2 * penalty)
-            features = -program.weight[:, None] * dual.W / (2 * penalty)
-            V[program.feature, space.v] += features
-            V[space.v, program.feature] += features.T
-            V[space.z, space.z] += program.gamma / (2 * penalty) * program.metric
-            V[space.v, space.v] += program.gamma / (2 * penalty) * np.eye(space.outputs)
+            V += objective.scaled_multiplier(self.coordinates.apply_dual(dual), penalty)
         self._move(Point(self.layer.array(V), self.steps[0], self.layer.array(F), penalty))
 
     def _resume(self, state: State) -> None:
         """The very point at which ``_state`` was asked for."""
         space = self.program.space
-        check_state(state, space, _memory(space.order))
+        check_state(state, self.program, _memory(space.order))
         self._allocate(single=bool(state["single"]))
         point, schedule = read_point(state, self.layer), read_schedule(state)
         self._move(point)
@@ -229,14 +226,14 @@ class _Run:
             self._move(replace(at, V=self.Z + (at.V - self.Z) / factor, penalty=at.penalty * factor))
 
     def _dual(self) -> RawDual:
-        return self.coordinates.undo_dual(RawDual(*self.splitting.multipliers(self.at.V, self.at.penalty)))
+        return self.coordinates.undo_dual(self.splitting.objective.multipliers(self.at.V, self.at.penalty))
 
     def _factor(self) -> FloatArray:
         return np.asarray(self.layer.host(self.at.F), dtype=np.float64)
 
     def _objective(self) -> float:
         F = self._factor()
-        return self.program.to_original(self.program.value(F @ F.T))
+        return self.coordinates.objective(F @ F.T)
 
     def _state(self) -> State:
         """See ``Progress.state``. After an interrupt within a step it is the last point, without a history."""
@@ -244,7 +241,7 @@ class _Run:
             self._move(self.at)
             self.stepping = False
         schedule = Schedule(self.iterations, self.balance)
-        return write_state(self.layer, self.program.space, self.at, self.V, schedule, self.acceleration.state())
+        return write_state(self.layer, self.program, self.at, self.V, schedule, self.acceleration.state())
 
     def _report(self) -> bool:
         at = self.at
@@ -295,6 +292,5 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole > 0 else np.inf
 
 
-def _fits(dual: RawDual, program: LiftedProgram) -> bool:
-    order = 2 * program.space.neurons
-    return dual.N.shape == (order, order) and dual.W.shape == program.target.shape
+def _fits(dual: RawDual, program: LiftedProgram | FormProgram) -> bool:
+    return dual.N.shape == (program.positions, program.positions) and dual.W.shape == program.target.shape

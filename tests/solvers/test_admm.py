@@ -117,11 +117,11 @@ def test_multipliers_are_those_of_the_entrywise_problem(layer: Arrays) -> None:
     space = program.space
     V = _symmetric(program, 5)
     Z, _ = _half_steps(layer, program, V, penalty)
-    W, N = Splitting(program, layer).multipliers(layer.array(V), penalty)
-    np.testing.assert_allclose(N, -2 * penalty * (V - Z)[space.phi, space.phi], atol=1e-14)
+    dual = Splitting(program, layer).objective.multipliers(layer.array(V), penalty)
+    np.testing.assert_allclose(dual.N, -2 * penalty * (V - Z)[space.phi, space.phi], atol=1e-14)
     # The loss is stationary: its gradient −ωW balances the pull of the penalty, which counts both triangles.
     pull = 2 * penalty * (Z - V)[program.feature, space.v]
-    np.testing.assert_allclose(program.weight[:, None] * W, pull, atol=1e-12)
+    np.testing.assert_allclose(program.weight[:, None] * dual.W, pull, atol=1e-12)
 
 
 # --- acceleration -----------------------------------------------------------------------------------------------------
