@@ -1,0 +1,314 @@
+"""Trees that are built are accepted by the checker when what they say is true, and refused when it is not."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from certificates.arithmetic import Enclosure, RationalMatrix
+from certificates.combination import positive_dependence
+from certificates.failure import ProofFailure
+from certificates.nonnegativity import ACTIVE, FREE, INACTIVE, Problem, leaves_with_signs, prove_nonnegative
+from certificates.proof import Circuits, LiftedProof, Region
+from certificates.tree import EmptyLeaf, ImpliedSign, LeafProof, Node, Split, build, with_implied_signs
+from formulations.errors import InputError
+from formulations.forms import FormProgram
+from formulations.lifted_space import LiftedSpace
+from tests.certificates.proofs import integers
+from tests.strategies import SEEDS, rng
+
+NEURONS = 5
+SUM = (0, 1, 2)
+"""Row 2 is the sum of rows 0 and 1, so that α₀ + α₁ − α₂ ≥ 0: true on every cell, but no product of signs shows it."""
+
+VANISHING = {(1, -1, 1): NEURONS + 1, (1, -1, -1): 0, (-1, 1, 1): NEURONS, (-1, 1, -1): 1}
+"""On a cell, the position of φ that ``α₀ + α₁ − α₂`` equals; it is 0 where nothing is listed."""
+
+CIRCUIT = Circuits(target=integers([2]), offset=integers([0, 2]), support=integers([0, 1]))
+
+
+def prove(A: np.ndarray, form: np.ndarray, proof: LiftedProof, matrix=RationalMatrix) -> float:
+    return prove_nonnegative(Problem(A, Region.everywhere(A.shape[1]), matrix.exact(form)), proof, matrix)
+
+
+def generators(random: np.random.Generator) -> np.ndarray:
+    """Integer rows in space, pairwise independent, with row 2 = row 0 + row 1."""
+    while True:
+        A = random.integers(-3, 4, (NEURONS, 3)).astype(np.float64)
+        A[2] = A[0] + A[1]
+        if all(np.linalg.matrix_rank(A[list(pair)]) == 2 for pair in itertools.combinations(range(NEURONS), 2)):
+            return A
+
+
+def form_and_weights(A: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``¼‖λ‖² + (α₀ + α₁ − α₂) c·φ + Σ t_i α_i β_i``, with c ≥ 0 and t; entries are exact in binary."""
+    N, order = len(A), 2 * len(A) + A.shape[1]
+    c = random.integers(0, 9, 2 * N) / 8.0
+    t = random.integers(-40, 41, N) / 8.0
+    left, right = np.zeros(order), np.zeros(order)
+    left[list(SUM)] = 1.0, 1.0, -1.0
+    right[: 2 * N] = c
+    form = 0.25 * np.eye(order) + 0.5 * (np.outer(left, right) + np.outer(right, left))
+    index = np.arange(N)
+    form[index, N + index] += 0.5 * t
+    form[N + index, index] += 0.5 * t
+    return form, c, t
+
+
+def leaf_proof(signs: np.ndarray, c: np.ndarray, t: np.ndarray, random: np.random.Generator) -> LeafProof:
+    """The products that the cell needs, and some at positions that vanish there."""
+    matrix = np.zeros((2 * NEURONS, 2 * NEURONS))
+    position = VANISHING.get(tuple(signs[list(SUM)].tolist()))
+    if position is not None:
+        matrix[position] += 0.5 * c
+        matrix[:, position] += 0.5 * c
+    vanishing = np.concatenate([signs == INACTIVE, signs == ACTIVE])
+    useless = 8.0 * random.random((2 * NEURONS, 2 * NEURONS)) * (vanishing[:, None] | vanishing)
+    return LeafProof.from_matrix(matrix + (useless + useless.T), t)
+
+
+def random_tree(c: np.ndarray, t: np.ndarray, random: np.random.Generator) -> Node:
+    """Splits in random order until the dependent triple is fixed; then some more, by chance."""
+
+    def grow(signs: np.ndarray) -> Node:
+        free = np.flatnonzero(signs == FREE)
+        left = [i for i in SUM if signs[i] == FREE]
+        implied = {(1, 1): 1, (-1, -1): -1}.get(tuple(signs[:2].tolist()))
+        if left == [2] and implied is not None and random.random() < 0.7:
+            return with_implied_signs([ImpliedSign(2, implied, (1, 0))], grow(fixed(signs, 2, implied)))
+        if not left and tuple(signs[:3].tolist()) in {(1, 1, -1), (-1, -1, 1)}:
+            return EmptyLeaf(tuple(random.permutation(3).tolist()))
+        if not left and (len(free) == 0 or random.random() < 0.6):
+            return leaf_proof(signs, c, t, random)
+        neuron = int(random.choice(free))
+        return Split(neuron, grow(fixed(signs, neuron, ACTIVE)), grow(fixed(signs, neuron, INACTIVE)))
+
+    return grow(np.zeros(NEURONS, dtype=np.int64))
+
+
+def fixed(signs: np.ndarray, neuron: int, sign: int) -> np.ndarray:
+    below = signs.copy()
+    below[neuron] = sign
+    return below
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS)
+def test_a_tree_proves_what_its_leaves_prove(seed: int) -> None:
+    random = rng(seed)
+    A = generators(random)
+    form, c, t = form_and_weights(A, random)
+    proof = build(random_tree(c, t, random), NEURONS)
+    assert prove(A, form, proof) > 0
+    assert prove(A, form, proof, Enclosure) > 0
+    assert (proof.multipliers > 0).all()
+    for leaf, signs in leaves_with_signs(proof, NEURONS):
+        vanishing = np.concatenate([signs == INACTIVE, signs == ACTIVE])
+        assert not vanishing[proof.pairs[proof.pair_offset[leaf] : proof.pair_offset[leaf + 1]]].any()
+        assert not proof.complementarity[leaf, signs != FREE].any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS)
+def test_a_tampered_leaf_is_refused(seed: int) -> None:
+    random = rng(seed)
+    A = generators(random)
+    form, c, t = form_and_weights(A, random)
+    proof = build(random_tree(c, t, random), NEURONS)
+    if len(proof.multipliers):
+        multipliers = proof.multipliers.copy()
+        multipliers[random.integers(len(multipliers))] += 1e5
+        with pytest.raises(ProofFailure, match="semidefinite|negative|positive"):
+            prove(A, form, replace(proof, multipliers=multipliers))
+    empties = np.flatnonzero(np.diff(proof.empty_offset))
+    # Both impossible cells of the triple show up at least once, whatever the order of the splits.
+    assert len(empties) >= 2
+    start = proof.empty_offset[random.choice(empties)]
+    others = proof.empty_support.copy()
+    others[start] = others[start + 1]
+    with pytest.raises(ProofFailure, match="twice"):
+        prove(A, form, replace(proof, empty_support=others))
+
+
+@pytest.mark.parametrize("sign", [ACTIVE, INACTIVE])
+def test_the_wrong_side_of_an_implied_sign_is_refused(sign: int) -> None:
+    A = generators(rng(0))
+    nothing = LeafProof.from_matrix(np.zeros((10, 10)), np.zeros(5))
+    chain = with_implied_signs([ImpliedSign(2, sign, (0, 1))], nothing)
+    tree = Split(0, Split(1, chain, nothing), nothing)
+    if sign == ACTIVE:
+        assert prove(A, np.eye(13), build(tree, NEURONS)) > 0
+    else:
+        with pytest.raises(ProofFailure, match="both signs"):
+            prove(A, np.eye(13), build(tree, NEURONS))
+
+
+def test_a_chain_may_rest_on_its_own_signs() -> None:
+    """With a₀ and a₁ active, a₂ = a₀ + a₁ is; then a₃ = a₂ + a₁ is, by the sign that was implied before."""
+    A = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 2.0]])
+    nothing = LeafProof.from_matrix(np.zeros((8, 8)), np.zeros(4))
+    chain = [ImpliedSign(2, ACTIVE, (0, 1)), ImpliedSign(3, ACTIVE, (2, 1))]
+
+    def tree(order: list[ImpliedSign]) -> Node:
+        return Split(0, Split(1, with_implied_signs(order, nothing), nothing), nothing)
+
+    proof = build(tree(chain), 4)
+    assert prove(A, np.eye(10), proof) > 0
+    assert proof.split.tolist() == [0, 1, 2, 3, -1, -1, -1, -1, -1]
+    with pytest.raises(InputError, match="fixed"):
+        build(tree(chain[::-1]), 4)
+
+
+def test_nodes_and_leaves_are_numbered_in_preorder() -> None:
+    leaves = [LeafProof.from_matrix(np.diag([w, w, 0.0, 0.0]), np.array([w, w])) for w in (1.0, 2.0, 3.0)]
+    proof = build(Split(1, Split(0, leaves[0], leaves[1]), leaves[2]), 2)
+    assert proof.split.tolist() == [1, 0, -1, -1, -1]
+    assert proof.children.tolist() == [[1, 4], [2, 3], [-1, -1], [-1, -1], [-1, -1]]
+    assert proof.leaf.tolist() == [-1, -1, 0, 1, 2]
+    # α₀² is left out where neuron 0 is inactive, α₁² where neuron 1 is.
+    assert proof.pair_offset.tolist() == [0, 2, 3, 4]
+    assert proof.pairs.tolist() == [[0, 0], [1, 1], [1, 1], [0, 0]]
+    assert proof.multipliers.tolist() == [1.0, 1.0, 2.0, 3.0]
+    assert proof.complementarity.tolist() == [[0.0, 0.0], [0.0, 0.0], [3.0, 0.0]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(SEEDS)
+def test_a_leaf_holds_the_form_of_its_matrix(seed: int) -> None:
+    """ℓᵀNℓ at points that need not be complementary, with rows beyond the signs."""
+    random = rng(seed)
+    A = random.standard_normal((3, 2))
+    space = LiftedSpace(A)
+    rows = random.standard_normal((2, space.order))
+    program = FormProgram(space, np.zeros((space.order, space.order)), np.eye(2), rows)
+    N = random.random((8, 8)) * (random.random((8, 8)) < 0.6)
+    N = N + N.T
+    index = np.arange(3)
+    N[index, 3 + index] = N[3 + index, index] = random.standard_normal(3)
+    t = random.standard_normal(3)
+    leaf = LeafProof.from_matrix(N, t)
+    lam = random.standard_normal(space.order)
+    values = np.concatenate([lam[:6], rows @ lam])
+    terms = leaf.multipliers @ (values[leaf.pairs[:, 0]] * values[leaf.pairs[:, 1]])
+    terms += leaf.complementarity @ (lam[:3] * lam[3:6])
+    expected = lam @ program.lift_inequalities(N) @ lam + t @ (lam[:3] * lam[3:6])
+    assert np.isclose(terms, expected, rtol=1e-12, atol=1e-12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS)
+def test_circuits_serve_every_leaf(seed: int) -> None:
+    """With the circuit as an inequality the form needs no split, and may have any."""
+    random = rng(seed)
+    A = generators(random)
+    form, c, t = form_and_weights(A, random)
+    N = np.zeros((2 * NEURONS + 1, 2 * NEURONS + 1))
+    N[-1, :-1] = N[:-1, -1] = 0.5 * c
+    leaf = LeafProof.from_matrix(N, t)
+    assert prove(A, form, build(leaf, NEURONS, circuits=CIRCUIT)) > 0
+    assert prove(A, form, build(Split(4, leaf, Split(2, leaf, leaf)), NEURONS, circuits=CIRCUIT)) > 0
+    if c.any():
+        with pytest.raises(InputError, match="beyond"):
+            build(leaf, NEURONS)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 7])
+def test_the_cells_of_n_lines_are_a_complete_tree(n: int) -> None:
+    A = rng(n).integers(-9, 10, (n, 2)).astype(np.float64)
+    nothing = LeafProof.from_matrix(np.zeros((2 * n, 2 * n)), np.zeros(n))
+
+    def impossible(signs: np.ndarray) -> tuple[int, ...] | None:
+        known = np.flatnonzero(signs).tolist()
+        for support in [*itertools.combinations(known, 2), *itertools.combinations(known, 3)]:
+            try:
+                positive_dependence((signs[:, None] * A)[list(support)], "the test")
+            except ProofFailure:
+                continue
+            return support
+        return None
+
+    def grow(signs: np.ndarray, depth: int) -> Node:
+        support = impossible(signs)
+        if support is not None:
+            return EmptyLeaf(support)
+        if depth == n:
+            return nothing
+        sides = [grow(fixed(signs, depth, sign), depth + 1) for sign in (ACTIVE, INACTIVE)]
+        return Split(depth, sides[0], sides[1])
+
+    proof = build(grow(np.zeros(n, dtype=np.int64), 0), n)
+    cells = [tuple(s.tolist()) for leaf, s in leaves_with_signs(proof, n) if not np.diff(proof.empty_offset)[leaf]]
+    assert len(set(cells)) == len(cells) == 2 * n
+    points = rng(1).standard_normal((2, 4000))
+    assert {tuple(column) for column in np.sign(A @ points).T.astype(int).tolist()} <= set(cells)
+    assert prove(A, np.eye(2 * n + 2), proof) > 0
+
+
+def test_two_of_the_eight_patterns_of_three_lines_are_empty() -> None:
+    A = rng(5).integers(-9, 10, (3, 2)).astype(np.float64)
+    seen = {tuple(column) for column in np.sign(A @ rng(1).standard_normal((2, 4000))).T.astype(int).tolist()}
+    nothing = LeafProof.from_matrix(np.zeros((6, 6)), np.zeros(3))
+    accepted = set()
+    for pattern in itertools.product((ACTIVE, INACTIVE), repeat=3):
+        node: Node = EmptyLeaf((0, 1, 2))
+        for i in (2, 1, 0):
+            node = Split(i, node, nothing) if pattern[i] == ACTIVE else Split(i, nothing, node)
+        try:
+            prove(A, np.eye(8), build(node, 3))
+        except ProofFailure as failure:
+            assert "both signs" in str(failure)
+        else:
+            accepted.add(pattern)
+    assert len(accepted) == 2
+    assert accepted | seen == set(itertools.product((ACTIVE, INACTIVE), repeat=3))
+    assert not accepted & seen
+
+
+def test_depth_is_not_limited_by_the_stack() -> None:
+    n = 1200
+    nothing = LeafProof(np.zeros((0, 2), dtype=np.int64), np.zeros(0), np.zeros(n))
+    node: Node = nothing
+    for i in range(n):
+        node = Split(i, nothing, node)
+    proof = build(node, n)
+    assert proof.leaves == n + 1
+    assert sum(1 for _ in leaves_with_signs(proof, n)) == n + 1
+
+
+def bad_trees() -> list[tuple[str, str, Node]]:
+    nothing = LeafProof.from_matrix(np.zeros((4, 4)), np.zeros(2))
+    wide = LeafProof.from_matrix(np.ones((5, 5)), np.zeros(2))
+    return [
+        ("out of range", "splits on neuron 2", Split(2, nothing, nothing)),
+        ("negative", "splits on neuron -1", Split(-1, nothing, nothing)),
+        ("twice", "twice", Split(1, Split(1, nothing, nothing), nothing)),
+        ("no support", "support", Split(0, EmptyLeaf(()), nothing)),
+        ("free support", "fixed", Split(0, EmptyLeaf((0, 1)), nothing)),
+        ("support out of range", "fixed", Split(0, EmptyLeaf((0, 2)), nothing)),
+        ("neurons", "3 neurons", LeafProof.from_matrix(np.zeros((6, 6)), np.zeros(3))),
+        ("positions", "beyond", wide),
+    ]
+
+
+@pytest.mark.parametrize(("message", "tree"), [pytest.param(m, t, id=name) for name, m, t in bad_trees()])
+def test_trees_that_make_no_sense_are_refused(message: str, tree: Node) -> None:
+    with pytest.raises(InputError, match=message):
+        build(tree, 2)
+
+
+@pytest.mark.parametrize(
+    ("N", "t", "message"),
+    [
+        (np.zeros((3, 3)), np.zeros(2), "order at least 4"),
+        (np.zeros((4, 5)), np.zeros(2), "square"),
+        (np.diag([np.nan, 0, 0, 0]), np.zeros(2), "finite"),
+        (np.zeros((4, 4)), np.array([0.0, np.inf]), "finite"),
+        (np.triu(np.ones((4, 4))), np.zeros(2), "symmetric"),
+        (-np.ones((4, 4)), np.zeros(2), "negative"),
+    ],
+)
+def test_multipliers_that_make_no_sense_are_refused(N: np.ndarray, t: np.ndarray, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        LeafProof.from_matrix(N, t)
