@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 from scipy.optimize import nnls
 
-from certificates.combination import nonnegative_combination, positive_dependence
+from certificates.combination import positive_dependence
 from certificates.failure import ProofFailure
 from certificates.nonnegativity import ACTIVE, FREE, INACTIVE
 from certificates.tree import ImpliedSign
@@ -96,9 +96,8 @@ class Arrangement:
             if found is None or len(found) == 0:
                 return None
             support = np.concatenate([support, found])
-            proved = self._verify(signs, support, neuron, sign)
-            if proved is not None:
-                return proved
+            if self._verify(signs, support, neuron, sign):
+                return tuple(support.tolist())
             # Rounding has moved the neuron's row off the span of the support. The residual, taken exactly, is a new
             # target modulo that span.
             target = self._residual(signs, support, neuron, sign)
@@ -150,17 +149,14 @@ class Arrangement:
         used: IntArray = rows[outside][coefficients > _SMALL * coefficients.max()]
         return used
 
-    def _verify(self, signs: IntArray, support: IntArray, neuron: int, sign: int) -> tuple[int, ...] | None:
-        """The part of the support with positive coefficients, confirmed in the way the checker does it."""
-        rows = signs[support, None] * self.generators[support]
-        what = f"the sign of neuron {neuron}"
+    def _verify(self, signs: IntArray, support: IntArray, neuron: int, sign: int) -> bool:
+        """Whether ``sign·a_i`` is a positive combination of the supporting rows, confirmed as the checker does it."""
+        rows = np.vstack([signs[support, None] * self.generators[support], -sign * self.generators[neuron]])
         try:
-            coefficients = nonnegative_combination(rows, (sign * self.generators[neuron]).tolist(), what)
-            used = np.array([c > 0 for c in coefficients])
-            positive_dependence(np.vstack([rows[used], -sign * self.generators[neuron]]), what)
+            positive_dependence(rows, f"the sign of neuron {neuron}")
         except ProofFailure:
-            return None
-        return tuple(support[used].tolist())
+            return False
+        return True
 
     def _residual(self, signs: IntArray, support: IntArray, neuron: int, sign: int) -> FloatArray:
         """``sign·a_i − Σ c_j σ_j a_j`` for the least-squares c, without cancellation, in the coordinates of units."""

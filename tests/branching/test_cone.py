@@ -179,7 +179,8 @@ def test_rows_that_depend_up_to_rounding_are_decided_exactly() -> None:
     outcomes: Counter[bool] = Counter()
     for seed in range(60):
         random = rng(seed)
-        A = random.standard_normal((4, 3))
+        # Rows 4 to 6 stay free; without them row 2 would be orthogonal to the others in whitened coordinates.
+        A = random.standard_normal((7, 3))
         A[3] = A[:2].T @ random.uniform(0.1, 2.0, 2)
         cone = Cone.whole(A)
         for i in range(3):
@@ -251,6 +252,20 @@ def test_redundant_cuts_change_no_ray() -> None:
     assert sorted(more.facets.tolist()) == [0, 1, 2]
     assert np.array_equal(more.rays, cone.rays)
     assert np.array_equal(more.candidates, np.ones(5))
+
+
+def test_common_facets_do_not_make_rays_adjacent() -> None:
+    """A product of two cones over squares: opposite corners of one square share four facets, yet no edge joins them."""
+    square = np.array([[1.0, 0.0, 1.0], [-1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [0.0, -1.0, 1.0]])
+    A = np.vstack([np.kron(np.eye(2), square), [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]])
+    cone = Cone.whole(A)
+    for i in range(8):
+        cone = cone.cut(i, ACTIVE)
+    assert cone.directions.shape[1] == len(cone.facets) == 8
+    # The diagonal cuts one corner off; its edges lead to corners on the diagonal, so nothing new appears.
+    half = cone.cut(8, ACTIVE)
+    assert half.directions.shape[1] == 7
+    assert len(half.facets) == 7
 
 
 @pytest.mark.parametrize(("n", "k"), [(6, 2), (6, 3), (8, 3), (6, 4)])
