@@ -2,7 +2,9 @@
 
 The cone is ``{z : σ_i a_i·z ≥ 0 for the fixed i}``. In few dimensions (about six) its rays are few, and one product
 with all generators tells which other signs they imply. Rays are floating point and prove nothing: ``prove`` and
-``prove_empty`` give supports that have been confirmed in rational arithmetic.
+``prove_empty`` give supports that have been confirmed in rational arithmetic. A candidate without a proof (rows of the
+data that depend on each other up to rounding) must be treated as free by whatever ends up in a certificate, and a cone
+that looks empty without a proof must be bounded like any other.
 
 Fukuda, Prodon, "Double description method revisited" (1996), with the combinatorial test of adjacency.
 """
