@@ -11,6 +11,7 @@ from certificates.checker import check, dual_value, network_objective
 from certificates.proof import LiftedProof
 from certificates.repair import MARGIN, RepairedDual, repair
 from certificates.report import CheckReport
+from certificates.tree import LeafProof, build
 from certificates.verdict import Verdict
 from formulations import MergedRows, RawDual
 from formulations._validation import FloatArray
@@ -46,11 +47,25 @@ def best_repair(merged: MergedRows, duals: Iterable[RawDual], *, margin: float =
 def assemble(
     merged: MergedRows, repaired: RepairedDual, U: FloatArray, V: FloatArray, provenance: Mapping[str, Any]
 ) -> OptimalityCertificate:
-    """Write a repaired dual and a network down as a certificate; claims are rounded outwards. Proves nothing yet."""
+    """Write a repaired dual and a network down as a certificate; see ``assemble_proof``."""
+    proof = build(LeafProof.from_matrix(repaired.N, repaired.t), merged.program.space.neurons)
+    return assemble_proof(merged, repaired.W, proof, U, V, provenance)
+
+
+def assemble_proof(
+    merged: MergedRows,
+    W: FloatArray,
+    proof: LiftedProof,
+    U: FloatArray,
+    V: FloatArray,
+    provenance: Mapping[str, Any],
+) -> OptimalityCertificate:
+    """A certificate from a dual W (f×c) of the merged program, a proof that its price is at most γ, and a network.
+
+    Claims are rounded outwards. Proves nothing yet.
+    """
     original, rows = merged.original, merged.rows
-    W = merged.undo_W(repaired.W)
-    p, q = np.nonzero(np.triu(repaired.N))
-    values = np.where(p == q, repaired.N[p, q], 2.0 * repaired.N[p, q])
+    W = merged.undo_W(W)
     U, V = (np.ascontiguousarray(matrix, dtype=np.float64) for matrix in (U, V))
     return OptimalityCertificate(
         X=original.X,
@@ -61,7 +76,7 @@ def assemble(
         W=W,
         source=rows.source,
         generator=rows.generator,
-        proof=LiftedProof.single(np.stack([p, q], axis=1).astype(np.int64), values, repaired.t),
+        proof=proof,
         U=U,
         V=V,
         lower_bound=dual_value(W, original.Y),

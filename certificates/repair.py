@@ -122,19 +122,22 @@ def repair(program: LiftedProgram, dual: RawDual, *, margin: float = MARGIN) -> 
     )
 
 
-def repair_form(program: FormProgram, dual: RawDual, *, margin: float = MARGIN) -> RepairedForm:
+def repair_form(
+    program: FormProgram, dual: RawDual, *, margin: float = MARGIN, scale_multipliers: bool = True
+) -> RepairedForm:
     """The best valid lower bound on the form that these multipliers give; without them, if they overflow.
 
     Args:
         program: the form and the set; numbers should be of order one.
         dual: any dual of that program; its W is empty.
         margin: relative slack given away for the rigorous check.
+        scale_multipliers: look for the best factor of (N, t). Duals of an interior point hardly gain by it.
 
     Raises:
         InputError: the dual's shapes do not fit.
     """
     _, N, t = project(program, dual)
-    search = _search(program, N, t, margin)
+    search = _search(program, N, t, margin, scale_multipliers=scale_multipliers)
     if not np.isfinite(search.h_squared) and (N.any() or t.any()):
         return repair_form(program, RawDual(dual.W, np.zeros_like(dual.N)), margin=margin)
     norm = np.linalg.norm(program.space.generators, axis=1)
@@ -146,10 +149,15 @@ def repair_form(program: FormProgram, dual: RawDual, *, margin: float = MARGIN) 
     )
 
 
-def _search(program: FormProgram, N: FloatArray, t: FloatArray, margin: float) -> FactorSearch:
+def _search(
+    program: FormProgram, N: FloatArray, t: FloatArray, margin: float, *, scale_multipliers: bool = True
+) -> FactorSearch:
     with np.errstate(over="ignore", invalid="ignore"):
         search = FactorSearch(program, N, t)
-        search.run()
+        if scale_multipliers:
+            search.run()
+        else:
+            search(1.0)
         if np.isfinite(search.h_squared):
             search.widen(margin)
     return search

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from certificates.nonnegativity import ACTIVE, FREE, INACTIVE
 from certificates.proof import LEAF, Circuits, LiftedProof
+from formulations import ACTIVE, FREE, INACTIVE
 from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
 

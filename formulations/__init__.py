@@ -6,18 +6,23 @@ This package imports numpy alone; ``formulations.conic`` adds scipy.sparse, ``fo
 from formulations.errors import CertnetError, InputError
 from formulations.forms import FormProgram, pricing
 from formulations.lifted_space import LiftedSpace, Residuals
+from formulations.nodes import ACTIVE, FREE, INACTIVE, NodeProgram, restrict
 from formulations.presolve import MergedRows, Presolved, Rescaled, merge_rows, presolve, rescale
 from formulations.program import LiftedProgram, RawDual, RawPrimal
 from formulations.rows import RowReduction, reduce_rows
 from formulations.training import TrainingProgram
 
 __all__ = [
+    "ACTIVE",
+    "FREE",
+    "INACTIVE",
     "CertnetError",
     "FormProgram",
     "InputError",
     "LiftedProgram",
     "LiftedSpace",
     "MergedRows",
+    "NodeProgram",
     "Presolved",
     "RawDual",
     "RawPrimal",
@@ -30,4 +35,5 @@ __all__ = [
     "pricing",
     "reduce_rows",
     "rescale",
+    "restrict",
 ]

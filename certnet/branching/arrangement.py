@@ -13,8 +13,8 @@ from scipy.optimize import nnls
 
 from certificates.combination import positive_dependence
 from certificates.failure import ProofFailure
-from certificates.nonnegativity import ACTIVE, FREE, INACTIVE
 from certificates.tree import ImpliedSign
+from formulations import ACTIVE, FREE, INACTIVE
 from formulations._validation import FloatArray, IntArray, as_matrix, frozen
 from formulations.errors import InputError
 

@@ -15,9 +15,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from certificates.nonnegativity import ACTIVE, FREE, INACTIVE
 from certificates.tree import EmptyLeaf, ImpliedSign
 from certnet.branching.arrangement import TOLERANCE, Arrangement
+from formulations import ACTIVE, FREE, INACTIVE
 from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
 

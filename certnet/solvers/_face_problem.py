@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certificates.repair import raw_dual, repair_form
 from certnet.solvers._newton import is_positive_definite
 from certnet.solvers._rank_two import FaceMap
 from formulations import FormProgram, LiftedProgram, RawDual
@@ -136,19 +135,8 @@ def _of_training(program: LiftedProgram) -> FaceProblem:
     )
 
 
-def feasible_dual(problem: FaceProblem) -> tuple[RawDual, float]:
-    """A feasible dual without products, and its value in the program's own scale."""
-    program = problem.program
-    if isinstance(program, FormProgram):
-        repaired = repair_form(program, RawDual(program.target, np.zeros((program.positions, program.positions))))
-        return raw_dual(program.target, repaired.N, repaired.t, gamma=1.0), 0.5 * repaired.delta
-    y = _feasible_multipliers(problem, program)
-    empty = np.zeros(0, dtype=np.int64)
-    return problem.raw_dual(y, empty, empty), problem.dual_value(y)
-
-
-def _feasible_multipliers(problem: FaceProblem, program: LiftedProgram) -> FloatArray:
-    """Strictly feasible: ``t_i = −τ`` makes β definite, and W is a small multiple of T.
+def feasible_multipliers(problem: FaceProblem, program: LiftedProgram) -> FloatArray:
+    """A strictly feasible dual of training, without products: ``t_i = −τ`` makes β definite, W is a small multiple of T.
 
     With W = 0 the slack is ``γ/2 zᵀEz + τ αᵀβ`` on the face, definite while ``τ λ_max(E⁻¹AᵀA) < 2γ``.
     """

@@ -38,13 +38,20 @@ class Incumbent:
         if value > self.value:
             self._best = (dual, value)
 
-    def offer_repaired(self, dual: RawDual) -> None:
-        """Keep what repair makes of any dual, if it is better."""
+    def offer_repaired(self, dual: RawDual, *, nearly_feasible: bool = False) -> tuple[RawDual, float]:
+        """Keep what repair makes of any dual, if it is better; returns it with its value.
+
+        A form's dual that is ``nearly_feasible`` is repaired without looking for a factor of its multipliers.
+        """
+        repaired = self._repair(dual, nearly_feasible)
+        self.offer(*repaired)
+        return repaired
+
+    def _repair(self, dual: RawDual, nearly_feasible: bool) -> tuple[RawDual, float]:
         program = self._program
         if isinstance(program, FormProgram):
-            form = repair_form(program, dual)
-            self.offer(raw_dual(program.target, form.N, form.t, gamma=1.0), 0.5 * form.delta)
-            return
+            form = repair_form(program, dual, scale_multipliers=not nearly_feasible)
+            return raw_dual(program.target, form.N, form.t, gamma=1.0), 0.5 * form.delta
         repaired = repair(program, dual)
         feasible = raw_dual(repaired.W, repaired.N, repaired.t, gamma=program.gamma)
-        self.offer(feasible, program.dual_value(repaired.W))
+        return feasible, program.dual_value(repaired.W)

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from certificates.repair import raw_dual, repair_form
 from certnet.solvers._face_problem import FaceProblem
 from certnet.solvers._newton import is_positive_definite, longest_step
 from certnet.solvers._rank_two import FaceMap
-from formulations import FormProgram, RawDual
+from formulations import RawDual
 from formulations._validation import FloatArray, IntArray
 
 PRIMAL_START = 10.0
@@ -23,6 +22,7 @@ CENTRE_RESIDUAL = 1e-2
 NEW_CORRELATION = 0.01
 NEW_SHARE = 0.5
 SMALL_MOMENT = 1e-14
+NONE = np.zeros(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,9 +153,12 @@ def warm_start(
     p: IntArray,
     q: IntArray,
     *,
+    normalisation: FloatArray = NONE,
     shifts: tuple[float, float] = ADMM_SHIFTS,
 ) -> Iterate:
     """Approximate solutions S (a face matrix, S ⪰ 0 up to rounding) and ``dual``, moved into the cones.
+
+    ``normalisation`` holds the multipliers of the quadratics, if the problem has any.
 
     Both are shifted by multiples of the identity: S by a part of its mean eigenvalue, the slack by a part of γ beyond
     its least one. The default is large beside what a first-order method leaves. Measured on subsets of the paper's
@@ -168,13 +171,7 @@ def warm_start(
     shift = shifts[0] * mean
     S = S + shift * np.eye(order)
     neuron = np.arange(program.space.neurons)
-    if isinstance(program, FormProgram):
-        repaired = repair_form(program, dual)
-        dual = raw_dual(program.target, repaired.N, repaired.t, gamma=1.0)
-        head = np.array([repaired.delta])
-    else:
-        head = dual.W.ravel()
-    y = np.concatenate([head, dual.N[neuron, len(neuron) + neuron], dual.N[p, q]])
+    y = np.concatenate([normalisation, dual.W.ravel(), dual.N[neuron, len(neuron) + neuron], dual.N[p, q]])
     slack = problem.cost - constraints.adjoint(y)
     least = float(np.linalg.eigvalsh(slack)[0])
     M = slack + (max(-least, 0.0) + shifts[1] * problem.unit) * np.eye(order)

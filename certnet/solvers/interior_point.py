@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certnet.solvers._cost import affordable_constraints, step_seconds
-from certnet.solvers._face_problem import FaceProblem, face_problem, feasible_dual
-from certnet.solvers._iterate import Iterate, Measure, cold_start, extended, measure, warm_start
+from certnet.solvers._face_problem import FaceProblem, face_problem, feasible_multipliers
+from certnet.solvers._iterate import NONE, Iterate, Measure, cold_start, extended, measure, warm_start
 from certnet.solvers._newton import NewtonSystem, is_positive_definite
 from certnet.solvers._orthonormal import FOR_PRODUCTS
 from certnet.solvers._products import largest, least_correlation, violated
@@ -127,7 +127,9 @@ class _Run:
         self.last_step: tuple[float, int] | None = None
         empty = np.zeros(0, dtype=np.int64)
         self.incumbent = self.session.incumbent
-        self.incumbent.offer(*feasible_dual(self.problem))
+        if isinstance(program, LiftedProgram):
+            y = feasible_multipliers(self.problem, program)
+            self.incumbent.offer(self.problem.raw_dual(y, empty, empty), self.problem.dual_value(y))
         self.iterate = self.current = cold_start(self.problem, empty, empty)
         self.predicted = False
         if options.resume is not None:
@@ -142,9 +144,13 @@ class _Run:
                 self._start_cold(dual)
                 return None
             primal, dual, status = self._short_admm(dual)
-        self.incumbent.offer_repaired(dual)
+        repaired, value = self.incumbent.offer_repaired(dual, nearly_feasible=True)
+        normalisation = NONE
+        if isinstance(self.program, FormProgram):
+            dual, normalisation = repaired, np.array([2.0 * value])
         count = min(FIRST_PRODUCTS, self.max_products, self._affordable_products())
-        at = warm_start(self.problem, primal.S, dual, *largest(dual.N, self.neurons, count))
+        products = largest(dual.N, self.neurons, count)
+        at = warm_start(self.problem, primal.S, dual, *products, normalisation=normalisation)
         self._begin_round(at, attempt=0)
         self.iterate = at
         self.predicted = True
@@ -155,10 +161,11 @@ class _Run:
 
         It has no more constraints than generators then, and its first round costs less than a prediction.
         """
-        N = np.zeros((self.program.positions, self.program.positions)) if dual is None else dual.N
-        if dual is not None:
-            self.incumbent.offer_repaired(dual)
-        self.iterate = cold_start(self.problem, *largest(N, self.neurons, self.max_products))
+        if dual is None:
+            size = self.program.positions
+            dual = RawDual(np.zeros_like(self.program.target), np.zeros((size, size)))
+        self.incumbent.offer_repaired(dual)
+        self.iterate = cold_start(self.problem, *largest(dual.N, self.neurons, self.max_products))
         self._begin_round(self.iterate, attempt=COLD)
         self.predicted = True
 
@@ -209,7 +216,7 @@ class _Run:
             if status not in (SolveStatus.CONVERGED, SolveStatus.INACCURATE) or self.measure is None:
                 return status
             if not self.measure.is_dual_feasible:
-                self.incumbent.offer_repaired(self.iterate.raw_dual(self.problem))
+                self.incumbent.offer_repaired(self.iterate.raw_dual(self.problem), nearly_feasible=True)
             if status is SolveStatus.INACCURATE and self.attempt < COLD and not (self.least <= SMALL_ERROR):
                 self._try_again()
                 continue
@@ -229,7 +236,7 @@ class _Run:
         """The start of this round failed: a safer one, next to the last round's end, and at last a central one."""
         p, q = self.current.p, self.current.q
         self.centre = None
-        if self.attempt == 0 and self.settled is not None:
+        if self.attempt == 0 and self.settled is not None and not len(self.problem.rhs):
             # Products that are not the settled iterate's own have the multiplier 0 there.
             settled, _ = self.settled
             at = warm_start(self.problem, settled.S, settled.raw_dual(self.problem), p, q, shifts=LATE_SHIFTS)
@@ -287,7 +294,7 @@ class _Run:
         if seen.is_dual_feasible:
             self.incumbent.offer(at.raw_dual(self.problem), seen.dual)
         elif self.iterations % REPAIR_EVERY == 0:
-            self.incumbent.offer_repaired(at.raw_dual(self.problem))
+            self.incumbent.offer_repaired(at.raw_dual(self.problem), nearly_feasible=True)
 
     def _newton(self, at: Iterate, seen: Measure, constraints: FaceMap) -> tuple[Iterate, float]:
         system = NewtonSystem(

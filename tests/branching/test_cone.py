@@ -13,10 +13,11 @@ from scipy.optimize import linprog, nnls
 
 from certificates.arithmetic import RationalMatrix
 from certificates.combination import positive_dependence
-from certificates.nonnegativity import ACTIVE, FREE, INACTIVE, Problem, leaves_with_signs, prove_nonnegative
+from certificates.nonnegativity import Problem, leaves_with_signs, prove_nonnegative
 from certificates.proof import Region
 from certificates.tree import ImpliedSign, LeafProof, Node, Split, build, with_implied_signs
 from certnet.branching import Arrangement, Cone
+from formulations import ACTIVE, FREE, INACTIVE
 from formulations.errors import InputError
 from tests.strategies import SEEDS, rng
 

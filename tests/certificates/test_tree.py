@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from certificates.arithmetic import Enclosure, RationalMatrix
 from certificates.combination import positive_dependence
 from certificates.failure import ProofFailure
-from certificates.nonnegativity import ACTIVE, FREE, INACTIVE, Problem, leaves_with_signs, prove_nonnegative
+from certificates.nonnegativity import Problem, leaves_with_signs, prove_nonnegative
 from certificates.proof import Circuits, LiftedProof, Region
 from certificates.tree import EmptyLeaf, ImpliedSign, LeafProof, Node, Split, build, with_implied_signs
+from formulations import ACTIVE, FREE, INACTIVE
 from formulations.errors import InputError
 from formulations.forms import FormProgram
 from formulations.lifted_space import LiftedSpace

@@ -1,0 +1,148 @@
+"""The bound of one node: the DNN relaxation of pricing where some signs are fixed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from certificates.repair import project
+from certnet.solvers.interface import Progress, SolverOptions
+from certnet.solvers.interior_point import InteriorPointSolver
+from formulations import FormProgram, LiftedProgram, NodeProgram, RawDual, RawPrimal, restrict
+from formulations._validation import FloatArray, IntArray
+
+NEGLIGIBLE = 1e-10
+"""Multipliers below this part of the largest are dropped before the final repair."""
+
+
+@dataclass(frozen=True, eq=False)
+class Multipliers:
+    """N ≥ 0 over φ of the whole, as a list of entries p ≤ q of a symmetric matrix, and t for every generator."""
+
+    p: IntArray
+    q: IntArray
+    value: FloatArray
+    t: FloatArray
+
+    @classmethod
+    def from_matrix(cls, N: FloatArray, t: FloatArray) -> "Multipliers":
+        """Read a symmetric N (2N×2N); what is negligible is left out."""
+        upper = np.triu(N)
+        p, q = np.nonzero(upper > NEGLIGIBLE * upper.max(initial=0.0))
+        return cls(p, q, upper[p, q], t)
+
+    def matrix(self) -> FloatArray:
+        """N with t/2 at the complementary places (2N×2N)."""
+        neuron, m = np.arange(len(self.t)), len(self.t)
+        N = np.zeros((2 * m, 2 * m))
+        N[self.p, self.q] = N[self.q, self.p] = self.value
+        N[neuron, m + neuron] = N[m + neuron, neuron] = 0.5 * self.t
+        return N
+
+
+@dataclass(frozen=True, eq=False)
+class NodeBound:
+    """A proved-up-to-rounding bound on the squared price in a node, and what its children start from.
+
+    Attributes:
+        h_squared: ``‖(ω∘W)ᵀφ‖² ≤ h_squared`` on the node's cone with zᵀEz ≤ 1.
+        multipliers: the dual that shows it.
+        S: (f+k) square, the primal iterate in (β_free, z).
+        branch: generator to split, −1 when none is free.
+        direction: (k,) a point z to try as a neuron.
+        steps: Newton steps.
+    """
+
+    h_squared: float
+    multipliers: Multipliers
+    S: FloatArray
+    branch: int
+    direction: FloatArray
+    steps: int
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What a child takes over: the dual of its parent, and its primal iterate with the free generators it is about."""
+
+    multipliers: Multipliers
+    S: FloatArray
+    free: IntArray
+
+    def primal(self, node: NodeProgram) -> RawPrimal | None:
+        """The parent's S without the coordinates that the child has not; None if nothing is left."""
+        kept = np.flatnonzero(np.isin(self.free, node.free))
+        f, k = len(self.free), node.program.space.dimension
+        index = np.concatenate([kept, f + np.arange(k)])
+        S = self.S[np.ix_(index, index)]
+        size = float(np.sum(node.program.metric * S[len(kept) :, len(kept) :]))
+        return RawPrimal(S / size, 0) if size > 0 else None
+
+
+def bound_node(
+    program: LiftedProgram,
+    W: FloatArray,
+    signs: IntArray,
+    *,
+    rows: IntArray | None = None,
+    start: Start | None = None,
+    enough: float = 0.0,
+    tolerance: float = 1e-2,
+    time_limit: float | None = None,
+) -> NodeBound:
+    """Bound the price in one node with the interior point, warm-started from its parent.
+
+    Args:
+        program: the presolved program.
+        W: the dual that is priced, in its coordinates.
+        signs: (N,) fixed signs.
+        rows: fixed generators that bound the cone; see ``formulations.restrict``.
+        start: of the parent.
+        enough: the solve ends as soon as h² is at most this.
+        tolerance: of the solve, relative.
+        time_limit: seconds.
+    """
+    node = restrict(program, W, signs, rows)
+    form = node.program
+
+    def callback(progress: Progress) -> bool:
+        return -progress.lower_bound <= enough
+
+    warm = None
+    if start is not None:
+        warm = (start.primal(node), node.restrict_dual(start.multipliers.matrix()))
+    options = SolverOptions(tolerance=tolerance, callback=callback, warm_start=warm, time_limit=time_limit)
+    result = InteriorPointSolver().solve(form, options)
+    assert result.primal is not None  # the interior point always has both
+    assert result.dual is not None
+    # The interior point's dual is feasible up to rounding, which the final repair charges.
+    _, N, own_t = project(form, result.dual)
+    t = np.zeros(len(signs))
+    t[node.free] = own_t
+    S = result.primal.S
+    return NodeBound(
+        h_squared=-form.to_original(result.statistics["dual_value"]),
+        multipliers=Multipliers.from_matrix(node.lift_dual(RawDual(form.target, N)), t),
+        S=S,
+        branch=_branch(program, W, node, S),
+        direction=_direction(form, S),
+        steps=result.iterations,
+    )
+
+
+def _branch(program: LiftedProgram, W: FloatArray, node: NodeProgram, S: FloatArray) -> int:
+    """The free generator whose two activations are both large, measured in the loss."""
+    if not len(node.free):
+        return -1
+    m, f = len(node.signs), len(node.free)
+    weight = np.zeros(2 * m)
+    weight[program.feature] = program.weight * np.linalg.norm(W, axis=1)
+    size = np.maximum(np.diag(node.program.space.moment(S))[: 2 * f], 0.0)
+    score = np.minimum(size[:f], size[f:]) * (weight[node.free] + weight[m + node.free])
+    return int(node.free[np.argmax(score)])
+
+
+def _direction(form: FormProgram, S: FloatArray) -> FloatArray:
+    """The leading direction of S_zz."""
+    z = slice(form.space.neurons, form.space.face_order)
+    _, vectors = np.linalg.eigh(0.5 * (S[z, z] + S[z, z].T))
+    return np.asarray(vectors[:, -1])

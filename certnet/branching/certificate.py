@@ -1,0 +1,103 @@
+"""From a search to a certificate: the bound of every leaf is repaired in the coordinates of the data, then proved."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from certificates import CheckReport, OptimalityCertificate, Verdict, check
+from certificates.arithmetic import Arithmetic
+from certificates.optimality import assemble_proof
+from certificates.repair import RepairedForm, repair_form
+from certificates.tree import LeafProof, Node, Split, build, with_implied_signs
+from certnet.branching.search import Branch, SearchResult
+from formulations import NodeProgram, Presolved, RawDual, restrict
+from formulations._validation import FloatArray
+
+MARGINS = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
+"""Relative margins between repair and check, tried in turn."""
+
+
+def certify_search(
+    presolved: Presolved,
+    W: FloatArray,
+    result: SearchResult,
+    U: FloatArray,
+    V: FloatArray,
+    *,
+    provenance: Mapping[str, Any] | None = None,
+) -> tuple[OptimalityCertificate, CheckReport]:
+    """The certificate that a search with this W (f×c, in the presolved coordinates) gives for a network.
+
+    The report says PROVED unless the data are beyond floating point; the caller must look.
+    """
+    for margin in MARGINS:
+        certificate = _assemble(presolved, W, result, U, V, margin, provenance or {})
+        report = check(certificate, arithmetic=Arithmetic.FLOAT)
+        if report.verdict is Verdict.PROVED:
+            break
+    return certificate, report
+
+
+def _assemble(
+    presolved: Presolved,
+    W: FloatArray,
+    result: SearchResult,
+    U: FloatArray,
+    V: FloatArray,
+    margin: float,
+    provenance: Mapping[str, Any],
+) -> OptimalityCertificate:
+    merged = presolved.rows
+    program = merged.program
+    dual = presolved.undo_dual(RawDual(W, np.zeros((program.positions, program.positions)))).W
+    # The price is homogeneous: entries of W up to 1 keep clear of over- and underflow.
+    size = float(np.abs(dual).max())
+    repaired = {id(leaf): _repair_leaf(presolved, W, dual / size, size, leaf, margin) for leaf in result.root.leaves}
+    h_bar = size * float(np.sqrt(max((-form.delta for form, _ in repaired.values()), default=0.0)))
+    best_scale = float(np.sum(dual * program.target) / np.sum(dual**2))
+    s = min(best_scale, program.gamma / (h_bar * (1.0 + margin)) if h_bar > 0 else best_scale)
+    factor = (s * size) ** 2
+    proofs = {
+        key: _leaf_proof(form, positions, merged.program.space.neurons, factor)
+        for key, (form, positions) in repaired.items()
+    }
+    proof = build(_tree(result.root, proofs), program.space.neurons)
+    return assemble_proof(merged, s * dual, proof, U, V, provenance)
+
+
+def _repair_leaf(
+    presolved: Presolved, W: FloatArray, unit: FloatArray, size: float, leaf: Branch, margin: float
+) -> tuple[RepairedForm, NodeProgram]:
+    """The leaf's multipliers for W / ``size`` in the merged coordinates, feasible up to rounding, and its node."""
+    assert leaf.bound is not None
+    program = presolved.rows.program
+    given = leaf.bound.multipliers.matrix() / presolved.program.gamma
+    N = program.gamma / size**2 * presolved.undo_dual(RawDual(W, given)).N
+    rows = None if leaf.cone is None else leaf.cone.facets
+    node = restrict(program, unit, leaf.signs, rows)
+    return repair_form(node.program, node.restrict_dual(N), margin=margin), node
+
+
+def _leaf_proof(form: RepairedForm, node: NodeProgram, neurons: int, factor: float) -> LeafProof:
+    t = np.zeros(neurons)
+    t[node.free] = factor * form.t
+    N = node.lift_dual(RawDual(node.program.target, factor * form.N))
+    return LeafProof.from_matrix(N, t)
+
+
+def _tree(root: Branch, proofs: Mapping[int, LeafProof]) -> Node:
+    """The nested tree, children before parents, without recursion: searches may be deep."""
+    built: dict[int, Node] = {}
+    stack = [(root, False)]
+    while stack:
+        at, ready = stack.pop()
+        if at.active is None or at.inactive is None:
+            inner: Node = at.empty if at.empty is not None else proofs[id(at)]
+        elif not ready:
+            stack += [(at, True), (at.active, False), (at.inactive, False)]
+            continue
+        else:
+            inner = Split(at.neuron, built.pop(id(at.active)), built.pop(id(at.inactive)))
+        built[id(at)] = with_implied_signs(at.implied, inner)
+    return built[id(root)]

@@ -1,0 +1,270 @@
+"""Best-first branch and bound over the signs of generators: an upper bound on the price h(W), proved at any moment.
+
+W stays fixed. A node fixes some signs; its bound is the DNN relaxation on the smaller face. The node with the largest
+bound is split next, on the generator whose two activations are largest in its relaxation. In few dimensions the cone
+of a node implies further signs, which are fixed at once.
+"""
+
+import contextlib
+import heapq
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from certificates.tree import EmptyLeaf, ImpliedSign
+from certnet.branching.arrangement import Arrangement
+from certnet.branching.bounds import Multipliers, NodeBound, Start, bound_node
+from certnet.branching.cone import Cone
+from formulations import FREE, LiftedProgram
+from formulations._validation import FloatArray, IntArray
+
+LARGEST_CONE_RANK = 5
+"""Rank of the generators up to which cones are followed."""
+
+LOOSEST, TIGHTEST = 1e-2, 1e-7
+"""Relative tolerances of node solves, and the part of a node's excess that is one."""
+EXCESS_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class SearchProgress:
+    """A look at the search: ``h_bar`` is proved up to rounding, for the scale of the program's W."""
+
+    nodes: int
+    open: int
+    h_bar: float
+    seconds: float
+
+
+@dataclass(eq=False)
+class Branch:
+    """A vertex of the tree: signs that follow here, then a split, a bound, or nothing where the cone is empty.
+
+    Attributes:
+        signs: (N,) after the implied ones.
+        implied: signs implied by the path, in this order.
+        bound: of the node; None where the cone is empty.
+        neuron, active, inactive: the split, −1 and None at leaves.
+        empty: the proof that the cone has no interior.
+    """
+
+    signs: IntArray
+    implied: tuple[ImpliedSign, ...] = ()
+    bound: NodeBound | None = None
+    h_squared: float = np.inf
+    neuron: int = -1
+    active: "Branch | None" = None
+    inactive: "Branch | None" = None
+    empty: EmptyLeaf | None = None
+    cone: Cone | None = field(default=None, repr=False)
+
+    @property
+    def leaves(self) -> "Iterable[Branch]":
+        """Leaves below, without empty ones."""
+        stack = [self]
+        while stack:
+            at = stack.pop()
+            if at.active is not None and at.inactive is not None:
+                stack += [at.inactive, at.active]
+            elif at.empty is None:
+                yield at
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """What a search has proved, up to rounding.
+
+    Attributes:
+        root: the tree.
+        h_bar: largest bound of a leaf: ``‖(ω∘W)ᵀφ‖ ≤ h_bar`` for zᵀEz ≤ 1.
+        best: largest price that was seen at a point, and ``direction`` (k,) the point.
+        complete: every leaf is at most what was asked for.
+        nodes, steps, seconds: effort.
+    """
+
+    root: Branch
+    h_bar: float
+    best: float
+    direction: FloatArray
+    complete: bool
+    nodes: int
+    steps: int
+    seconds: float
+
+
+def search(
+    program: LiftedProgram,
+    W: FloatArray,
+    generators: FloatArray,
+    *,
+    enough: float,
+    multipliers: Multipliers | None = None,
+    max_nodes: int | None = None,
+    time_limit: float | None = None,
+    workers: int = 1,
+    callback: Callable[[SearchProgress], bool | None] | None = None,
+) -> SearchResult:
+    """Bound ``h(W)`` until it is at most ``enough``, or nodes or time run out. Ctrl-C ends the search in good order.
+
+    Args:
+        program: presolved program, numbers of order one.
+        W: (f, c) dual in its coordinates.
+        generators: (N, d) of the program that the certificate will be about, of which the presolved ones are images:
+            what signs imply is proved for these.
+        enough: price that is small enough.
+        multipliers: a dual of the root, for instance from training.
+        max_nodes: limit on relaxations that are solved.
+        time_limit: seconds.
+        workers: processes; the result is the same for equal numbers of workers.
+        callback: called after every batch; a true value ends the search.
+    """
+    run = _Search(program, W, generators, enough, max_nodes, time_limit, workers)
+    with contextlib.suppress(KeyboardInterrupt):
+        run.run(multipliers, callback)
+    return run.result()
+
+
+class _Search:
+    def __init__(
+        self,
+        program: LiftedProgram,
+        W: FloatArray,
+        generators: FloatArray,
+        enough: float,
+        max_nodes: int | None,
+        time_limit: float | None,
+        workers: int,
+    ) -> None:
+        self.program, self.W = program, W
+        self.enough = enough**2
+        self.max_nodes = max_nodes
+        self.begin = time.perf_counter()
+        self.deadline = None if time_limit is None else self.begin + time_limit
+        self.workers = workers
+        self.nodes = self.steps = 0
+        self.best, self.direction = 0.0, np.zeros(program.space.dimension)
+        signs = np.full(program.space.neurons, FREE, dtype=np.int64)
+        arrangement = Arrangement.of(generators)
+        cone = Cone.whole(arrangement) if arrangement.rank <= LARGEST_CONE_RANK else None
+        self.root = Branch(signs, cone=cone)
+        self.heap: list[tuple[float, int, Branch]] = []
+        self.pushed = 0
+        self.stuck = 0.0
+
+    def run(self, multipliers: Multipliers | None, callback: Callable[[SearchProgress], bool | None] | None) -> None:
+        """Bound the root, then split the worst leaves, as many at a time as keep all workers busy."""
+        k = self.program.space.dimension
+        start = None
+        if multipliers is not None:
+            start = Start(multipliers, np.zeros((k, k)), np.zeros(0, dtype=np.int64))
+        with Parallel(n_jobs=self.workers) as pool:
+            self._bound(pool, [(self.root, start)])
+            while self.heap and -self.heap[0][0] > max(self.enough, self.stuck) and not self._ended():
+                if callback is not None and callback(self._progress()):
+                    return
+                count = max(1, self.workers // 2)
+                chosen = [heapq.heappop(self.heap)[2] for _ in range(min(count, len(self.heap)))]
+                try:
+                    self._bound(pool, [item for branch in chosen for item in self._split(branch)])
+                except KeyboardInterrupt:
+                    # The children are not all bounded: their parents are leaves again.
+                    for branch in chosen:
+                        branch.neuron, branch.active, branch.inactive = -1, None, None
+                        self._push(branch)
+                    raise
+
+    def _ended(self) -> bool:
+        late = self.deadline is not None and time.perf_counter() >= self.deadline
+        return late or (self.max_nodes is not None and self.nodes + 2 > self.max_nodes)
+
+    def _split(self, branch: Branch) -> list[tuple[Branch, Start | None]]:
+        """Children of a leaf that have an interior, with what they start from."""
+        assert branch.bound is not None  # only bounded nodes with a free generator are in the heap
+        start = Start(branch.bound.multipliers, branch.bound.S, np.flatnonzero(branch.signs == FREE))
+        branch.neuron = branch.bound.branch
+        branch.active, branch.inactive = self._child(branch, 1), self._child(branch, -1)
+        return [(child, start) for child in (branch.active, branch.inactive) if child.empty is None]
+
+    def _child(self, branch: Branch, sign: int) -> Branch:
+        signs = branch.signs.copy()
+        signs[branch.neuron] = sign
+        child = Branch(signs, h_squared=branch.h_squared)
+        if branch.cone is None:
+            return child
+        cone = child.cone = branch.cone.cut(branch.neuron, sign)
+        if not cone.has_interior:
+            child.empty = cone.prove_empty()
+            child.cone = None
+            return child
+        child.implied = tuple(item for item in cone.implied_signs() if signs[item.neuron] == FREE)
+        for item in child.implied:
+            signs[item.neuron] = item.sign
+        return child
+
+    def _bound(self, pool: Parallel, items: list[tuple[Branch, Start | None]]) -> None:
+        tasks = [
+            delayed(bound_node)(self.program, self.W, branch.signs, **self._options(branch, start))
+            for branch, start in items
+        ]
+        for (branch, _), bound in zip(items, pool(tasks), strict=True):
+            branch.bound = bound
+            branch.h_squared = min(branch.h_squared, bound.h_squared)
+            self.nodes += 1
+            self.steps += bound.steps
+            self._look(bound.direction)
+            self._push(branch)
+
+    def _options(self, branch: Branch, start: Start | None) -> dict[str, object]:
+        excess = branch.h_squared / self.enough - 1.0 if np.isfinite(branch.h_squared) else 1.0
+        if not (branch.signs == FREE).any():
+            # Nothing is left to split, so this bound has to be the last one.
+            excess = 0.0
+        left = None if self.deadline is None else max(self.deadline - time.perf_counter(), 1e-3)
+        return {
+            "rows": None if branch.cone is None else branch.cone.facets,
+            "start": start,
+            "enough": self.enough,
+            "tolerance": float(np.clip(EXCESS_SHARE * excess, TIGHTEST, LOOSEST)),
+            "time_limit": left,
+        }
+
+    def _push(self, branch: Branch) -> None:
+        """Keep a leaf for splitting. One without free generators stays a leaf: nothing below its bound can follow."""
+        assert branch.bound is not None
+        if branch.bound.branch < 0:
+            self.stuck = max(self.stuck, branch.h_squared)
+            return
+        self.pushed += 1
+        heapq.heappush(self.heap, (-branch.h_squared, self.pushed, branch))
+
+    def _look(self, z: FloatArray) -> None:
+        """Keep a point if its price is larger than all before."""
+        program = self.program
+        weighted = program.weight[:, None] * self.W
+        for point in (z, -z):
+            phi = program.space.lift(point)[program.feature]
+            size = float(np.sqrt(point @ program.metric @ point))
+            price = float(np.linalg.norm(weighted.T @ phi)) / size if size > 0 else 0.0
+            if price > self.best:
+                self.best, self.direction = price, point / size
+
+    def _progress(self) -> SearchProgress:
+        h_bar = float(np.sqrt(max(-self.heap[0][0], self.enough))) if self.heap else float(np.sqrt(self.enough))
+        return SearchProgress(self.nodes, len(self.heap), h_bar, time.perf_counter() - self.begin)
+
+    def result(self) -> SearchResult:
+        """The tree as it stands."""
+        worst = max((leaf.h_squared for leaf in self.root.leaves), default=0.0)
+        return SearchResult(
+            root=self.root,
+            h_bar=float(np.sqrt(max(worst, 0.0))),
+            best=self.best,
+            direction=self.direction,
+            complete=bool(worst <= self.enough),
+            nodes=self.nodes,
+            steps=self.steps,
+            seconds=time.perf_counter() - self.begin,
+        )
