@@ -51,8 +51,8 @@ class Orthonormal:
     unit: float
 
     def objective(self, G: FloatArray) -> float:
-        """The value of a moment matrix of ``program``, in the original units of ``given``."""
-        return self.given.to_original(self.unit**2 * self.program.value(G))
+        """The value of a moment matrix of ``program``, in the own scale of ``given``."""
+        return self.unit**2 * self.program.value(G)
 
     def undo_dual(self, dual: RawDual) -> RawDual:
         """The same dual for ``given``."""
