@@ -125,7 +125,7 @@ class FormEntrywise(Entrywise):
     def __init__(self, program: FormProgram, layer: Arrays) -> None:
         super().__init__(program.space, layer)
         self._program = program
-        self.size = program.dual_size
+        self.size = float(np.abs(program.form).max(initial=0.0)) or 1.0
         self._form = layer.array(0.5 * program.form)
         self._metric = layer.array(program.metric)
         self._square = float(np.sum(program.metric**2))

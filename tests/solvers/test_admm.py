@@ -9,7 +9,7 @@ import pytest
 
 from certnet.solvers import _arrays, admm
 from certnet.solvers._anderson import Anderson
-from certnet.solvers._arrays import Arrays, HostArrays, TorchArrays
+from certnet.solvers._arrays import Arrays
 from certnet.solvers._orthonormal import FOR_BOUNDS, orthonormal
 from certnet.solvers._splitting import Splitting
 from certnet.solvers.admm import AdmmSolver
@@ -27,20 +27,6 @@ def _program(n: int = 9, d: int = 3, c: int = 2, gamma: float = 0.1) -> LiftedPr
 
 def _solve(program: LiftedProgram, **options: object) -> SolverResult:
     return AdmmSolver().solve(program, SolverOptions(**options))  # type: ignore[arg-type]
-
-
-def _torch() -> Arrays:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    torch.set_num_threads(1)
-    return TorchArrays("cpu")
-
-
-@pytest.fixture(params=["numpy", "torch"])
-def layer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Arrays:
-    """Each kind of array, and the ADMM on it."""
-    chosen = HostArrays() if request.param == "numpy" else _torch()
-    monkeypatch.setattr(admm, "arrays", lambda device: chosen)
-    return chosen
 
 
 # --- the half steps ---------------------------------------------------------------------------------------------------
@@ -352,13 +338,22 @@ def test_beginning_in_float32_ends_at_the_same_point(
     assert single.primal_residual < 1e-5
 
 
-def test_layers_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = _torch()
+def test_layers_agree(torch_layer: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
     first = _solve(_program(), max_iterations=60)
-    monkeypatch.setattr(admm, "arrays", lambda device: other)
+    monkeypatch.setattr(admm, "arrays", lambda device: torch_layer)
     second = _solve(_program(), max_iterations=60)
     np.testing.assert_allclose(first.dual.N, second.dual.N, atol=1e-6 * np.abs(first.dual.N).max())
     np.testing.assert_allclose(first.primal.S, second.primal.S, atol=1e-6 * np.abs(first.primal.S).max())
+
+
+def test_objective_is_that_of_the_primal_result() -> None:
+    # In the program's own scale, which is not the original one.
+    program = _program()
+    assert program.scale != pytest.approx(1.0)
+    result = _solve(program, max_iterations=30)
+    assert result.primal is not None
+    value = program.value(program.space.moment(result.primal.S))
+    assert result.objective == pytest.approx(value, rel=1e-9)
 
 
 def test_time_limit_counts_the_step_to_come_and_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
