@@ -16,6 +16,7 @@ from certnet.solvers._anderson import Anderson
 from certnet.solvers._arrays import arrays
 from certnet.solvers._orthonormal import FOR_BOUNDS, Units, orthonormal
 from certnet.solvers._session import Session, native_version
+from certnet.solvers._sharpen import sharpen
 from certnet.solvers._splitting import Splitting
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus, State
 from formulations import FormProgram, InputError, LiftedProgram, RawDual, RawPrimal
@@ -38,6 +39,8 @@ SINGLE_ORDER = 400
 SINGLE_RESIDUAL = 1e-4
 """Order of G from which float32 pays, and the relative residual below which it is left."""
 TIMED_STEPS = 3
+SHARPEN_LIMIT, SHARPEN_STEPS = 400, 500
+"""Generators up to which the dual of a form is sharpened whenever it is shown, and how many steps that may take."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class AdmmSolver:
 
     def solve(self, program: LiftedProgram | FormProgram, options: SolverOptions) -> SolverResult:
         """Solve the DNN relaxation and return the last iterates; N of the dual has exact signs.
+
+        The dual of a form has been sharpened (``_sharpen``), unless that would take too long.
 
         Raises:
             InputError: the device cannot be used, the state to resume does not fit the program, or a form program has
@@ -157,7 +162,8 @@ class _Run:
         while True:
             if self.at.residual <= self.options.tolerance:
                 return SolveStatus.CONVERGED
-            if self._out_of_time():
+            # Another step and the result.
+            if self._out_of_time(2):
                 return SolveStatus.TIME_LIMIT
             if self.iterations >= self.limit:
                 return SolveStatus.ITERATION_LIMIT
@@ -165,9 +171,9 @@ class _Run:
             if self.iterations % REPORT_EVERY == 0 and self._report():
                 return SolveStatus.STOPPED
 
-    def _out_of_time(self) -> bool:
-        """Whether another step and the result, each as long as the last steps, would pass the time limit."""
-        return self.session.out_of_time(2 * max(self.durations, default=0.0))
+    def _out_of_time(self, steps: int) -> bool:
+        """Whether so many more, each as long as the last steps, would pass the time limit."""
+        return self.session.out_of_time(steps * max(self.durations, default=0.0))
 
     def _timed_step(self) -> None:
         begin = time.perf_counter()
@@ -228,6 +234,19 @@ class _Run:
     def _dual(self) -> RawDual:
         return self.coordinates.undo_dual(self.splitting.objective.multipliers(self.at.V, self.at.penalty))
 
+    def _sharpened(self) -> RawDual:
+        """The dual, for forms with the best complementarity multipliers if that is quick."""
+        is_quick = self.given.space.neurons <= SHARPEN_LIMIT
+        return sharpen(self.given, self._dual()) if isinstance(self.given, FormProgram) and is_quick else self._dual()
+
+    def _last_dual(self, status: SolveStatus) -> RawDual:
+        """The same for the result, where it may take longer if there is time."""
+        if status is SolveStatus.INTERRUPTED:
+            return self._dual()
+        if isinstance(self.given, FormProgram) and not self._out_of_time(SHARPEN_STEPS):
+            return sharpen(self.given, self._dual())
+        return self._sharpened()
+
     def _factor(self) -> FloatArray:
         return np.asarray(self.layer.host(self.at.F), dtype=np.float64)
 
@@ -251,7 +270,7 @@ class _Run:
             primal_residual=at.primal_residual,
             dual_residual=at.dual_residual,
             rank=at.rank,
-            dual=self._dual,
+            dual=self._sharpened,
             state=self._state,
         )
         return status is not None
@@ -262,7 +281,7 @@ class _Run:
         face = space.face(self._factor())
         return SolverResult(
             primal=self.coordinates.undo_primal(RawPrimal(face @ face.T, space.outputs)),
-            dual=self._dual(),
+            dual=self._last_dual(status),
             objective=self._objective(),
             status=status,
             message=f"rank {at.rank}, penalty {at.penalty:.2e}.",
