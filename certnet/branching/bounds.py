@@ -4,12 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certificates.repair import project
+from certificates.repair import project, repair_form
 from certnet.solvers.interface import Progress, SolverOptions
 from certnet.solvers.interior_point import InteriorPointSolver
 from formulations import FormProgram, LiftedProgram, NodeProgram, RawDual, RawPrimal, restrict
 from formulations._validation import FloatArray, IntArray
 
+TOLERANCE = 1e-7
+NEAR = 1e-2
+"""Relative residual, and violation of what is left out, from which the objective of an iterate tells something."""
+EXCESS_SHARE = 0.1
 NEGLIGIBLE = 1e-10
 """Multipliers below this part of the largest are dropped before the final repair."""
 
@@ -86,7 +90,7 @@ def bound_node(
     rows: IntArray | None = None,
     start: Start | None = None,
     enough: float = 0.0,
-    tolerance: float = 1e-2,
+    tolerance: float = TOLERANCE,
     time_limit: float | None = None,
 ) -> NodeBound:
     """Bound the price in one node with the interior point, warm-started from its parent.
@@ -97,7 +101,7 @@ def bound_node(
         signs: (N,) fixed signs.
         rows: fixed generators that bound the cone; see ``formulations.restrict``.
         start: of the parent.
-        enough: the solve ends as soon as h² is at most this.
+        enough: the solve ends as soon as h² is at most this, or as it is clear that it cannot be.
         tolerance: of the solve, relative.
         time_limit: seconds.
     """
@@ -105,7 +109,12 @@ def bound_node(
     form = node.program
 
     def callback(progress: Progress) -> bool:
-        return -progress.lower_bound <= enough
+        bound, value = -progress.lower_bound, -progress.objective
+        if bound <= enough:
+            return True
+        # A relaxation whose own value is too large has to be split; how much too large need not be known exactly.
+        is_near = progress.primal_residual <= NEAR and progress.dual_residual <= NEAR
+        return is_near and abs(bound - value) <= EXCESS_SHARE * (bound - enough) and progress.violation() <= NEAR
 
     warm = None
     if start is not None:
@@ -127,6 +136,13 @@ def bound_node(
         direction=_direction(form, S),
         steps=result.iterations,
     )
+
+
+def spectral_bound(program: LiftedProgram, W: FloatArray, signs: IntArray) -> float:
+    """A bound on the squared price in a node without multipliers: one eigenvalue problem and a line search."""
+    form = restrict(program, W, signs, np.zeros(0, dtype=np.int64)).program
+    nothing = RawDual(form.target, np.zeros((form.positions, form.positions)))
+    return -repair_form(form, nothing, scale_multipliers=False).delta
 
 
 def _branch(program: LiftedProgram, W: FloatArray, node: NodeProgram, S: FloatArray) -> int:

@@ -53,7 +53,8 @@ def _assemble(
     dual = presolved.undo_dual(RawDual(W, np.zeros((program.positions, program.positions)))).W
     # The price is homogeneous: entries of W up to 1 keep clear of over- and underflow.
     size = float(np.abs(dual).max())
-    repaired = {id(leaf): _repair_leaf(presolved, W, dual / size, size, leaf, margin) for leaf in result.root.leaves}
+    factor = (result.unit / size) ** 2
+    repaired = {id(leaf): _repair_leaf(presolved, W, dual / size, factor, leaf, margin) for leaf in result.root.leaves}
     h_bar = size * float(np.sqrt(max((-form.delta for form, _ in repaired.values()), default=0.0)))
     best_scale = float(np.sum(dual * program.target) / np.sum(dual**2))
     s = min(best_scale, program.gamma / (h_bar * (1.0 + margin)) if h_bar > 0 else best_scale)
@@ -67,13 +68,14 @@ def _assemble(
 
 
 def _repair_leaf(
-    presolved: Presolved, W: FloatArray, unit: FloatArray, size: float, leaf: Branch, margin: float
+    presolved: Presolved, W: FloatArray, unit: FloatArray, factor: float, leaf: Branch, margin: float
 ) -> tuple[RepairedForm, NodeProgram]:
-    """The leaf's multipliers for W / ``size`` in the merged coordinates, feasible up to rounding, and its node."""
-    assert leaf.bound is not None
+    """The leaf's multipliers times ``factor``, feasible up to rounding for the dual ``unit`` of the merged program."""
     program = presolved.rows.program
-    given = leaf.bound.multipliers.matrix() / presolved.program.gamma
-    N = program.gamma / size**2 * presolved.undo_dual(RawDual(W, given)).N
+    N = np.zeros((program.positions, program.positions))
+    if leaf.bound is not None:
+        given = leaf.bound.multipliers.matrix() / presolved.program.gamma
+        N = program.gamma * factor * presolved.undo_dual(RawDual(W, given)).N
     rows = None if leaf.cone is None else leaf.cone.facets
     node = restrict(program, unit, leaf.signs, rows)
     return repair_form(node.program, node.restrict_dual(N), margin=margin), node

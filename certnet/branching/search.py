@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 
 from certificates.tree import EmptyLeaf, ImpliedSign
 from certnet.branching.arrangement import Arrangement
-from certnet.branching.bounds import Multipliers, NodeBound, Start, bound_node
+from certnet.branching.bounds import Multipliers, NodeBound, Start, bound_node, spectral_bound
 from certnet.branching.cone import Cone
 from formulations import FREE, LiftedProgram
 from formulations._validation import FloatArray, IntArray
@@ -24,9 +24,8 @@ from formulations._validation import FloatArray, IntArray
 LARGEST_CONE_RANK = 5
 """Rank of the generators up to which cones are followed."""
 
-LOOSEST, TIGHTEST = 1e-2, 1e-7
-"""Relative tolerances of node solves, and the part of a node's excess that is one."""
-EXCESS_SHARE = 0.1
+MOST_FREE = 24
+"""Free generators from which a node with a cone is split without a relaxation: it would cost more than it prunes."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,11 @@ class Branch:
     cone: Cone | None = field(default=None, repr=False)
 
     @property
+    def is_split_unseen(self) -> bool:
+        """True when the node is split without a relaxation."""
+        return self.cone is not None and int(np.count_nonzero(self.signs == FREE)) > MOST_FREE
+
+    @property
     def leaves(self) -> "Iterable[Branch]":
         """Leaves below, without empty ones."""
         stack = [self]
@@ -78,7 +82,8 @@ class SearchResult:
     """What a search has proved, up to rounding.
 
     Attributes:
-        root: the tree.
+        root: the tree; its bounds and multipliers are those of ``W / unit``.
+        unit: the price that was asked for.
         h_bar: largest bound of a leaf: ``‖(ω∘W)ᵀφ‖ ≤ h_bar`` for zᵀEz ≤ 1.
         best: largest price that was seen at a point, and ``direction`` (k,) the point.
         complete: every leaf is at most what was asked for.
@@ -86,6 +91,7 @@ class SearchResult:
     """
 
     root: Branch
+    unit: float
     h_bar: float
     best: float
     direction: FloatArray
@@ -138,8 +144,9 @@ class _Search:
         time_limit: float | None,
         workers: int,
     ) -> None:
-        self.program, self.W = program, W
-        self.enough = enough**2
+        # In units of the price that is small enough, forms are of order one, as solvers want them.
+        self.program, self.W, self.unit = program, W / enough, enough
+        self.enough = 1.0
         self.max_nodes = max_nodes
         self.begin = time.perf_counter()
         self.deadline = None if time_limit is None else self.begin + time_limit
@@ -151,6 +158,10 @@ class _Search:
         cone = Cone.whole(arrangement) if arrangement.rank <= LARGEST_CONE_RANK else None
         self.root = Branch(signs, cone=cone)
         self.heap: list[tuple[float, int, Branch]] = []
+        m = program.space.neurons
+        weight = np.zeros(2 * m)
+        weight[program.feature] = program.weight * np.linalg.norm(W, axis=1)
+        self.weight: FloatArray = weight[:m] + weight[m:]
         self.pushed = 0
         self.stuck = 0.0
 
@@ -182,9 +193,10 @@ class _Search:
 
     def _split(self, branch: Branch) -> list[tuple[Branch, Start | None]]:
         """Children of a leaf that have an interior, with what they start from."""
-        assert branch.bound is not None  # only bounded nodes with a free generator are in the heap
-        start = Start(branch.bound.multipliers, branch.bound.S, np.flatnonzero(branch.signs == FREE))
-        branch.neuron = branch.bound.branch
+        start = None
+        if branch.bound is not None:
+            start = Start(branch.bound.multipliers, branch.bound.S, np.flatnonzero(branch.signs == FREE))
+        branch.neuron = self._widest(branch) if branch.bound is None else branch.bound.branch
         branch.active, branch.inactive = self._child(branch, 1), self._child(branch, -1)
         return [(child, start) for child in (branch.active, branch.inactive) if child.empty is None]
 
@@ -204,7 +216,22 @@ class _Search:
             signs[item.neuron] = item.sign
         return child
 
+    def _widest(self, branch: Branch) -> int:
+        """The free generator whose hyperplane cuts deepest into both sides of a cone, weighted by its loss."""
+        assert branch.cone is not None  # other nodes have a relaxation
+        units = branch.cone.arrangement.units
+        values = np.hstack([units @ branch.cone.directions, units @ branch.cone.lineality])
+        values = np.hstack([values, -units @ branch.cone.lineality])
+        depth = np.minimum(values.max(axis=1), -values.min(axis=1))
+        return int(np.argmax(np.where(branch.signs == FREE, depth * self.weight, -np.inf)))
+
     def _bound(self, pool: Parallel, items: list[tuple[Branch, Start | None]]) -> None:
+        """Solve the relaxations of nodes, or leave large ones to be split first."""
+        for branch, _ in items:
+            if branch.is_split_unseen:
+                branch.h_squared = min(branch.h_squared, spectral_bound(self.program, self.W, branch.signs))
+                self._push(branch)
+        items = [(branch, start) for branch, start in items if not branch.is_split_unseen]
         tasks = [
             delayed(bound_node)(self.program, self.W, branch.signs, **self._options(branch, start))
             for branch, start in items
@@ -218,23 +245,17 @@ class _Search:
             self._push(branch)
 
     def _options(self, branch: Branch, start: Start | None) -> dict[str, object]:
-        excess = branch.h_squared / self.enough - 1.0 if np.isfinite(branch.h_squared) else 1.0
-        if not (branch.signs == FREE).any():
-            # Nothing is left to split, so this bound has to be the last one.
-            excess = 0.0
         left = None if self.deadline is None else max(self.deadline - time.perf_counter(), 1e-3)
         return {
             "rows": None if branch.cone is None else branch.cone.facets,
             "start": start,
             "enough": self.enough,
-            "tolerance": float(np.clip(EXCESS_SHARE * excess, TIGHTEST, LOOSEST)),
             "time_limit": left,
         }
 
     def _push(self, branch: Branch) -> None:
         """Keep a leaf for splitting. One without free generators stays a leaf: nothing below its bound can follow."""
-        assert branch.bound is not None
-        if branch.bound.branch < 0:
+        if branch.bound is not None and branch.bound.branch < 0:
             self.stuck = max(self.stuck, branch.h_squared)
             return
         self.pushed += 1
@@ -252,16 +273,19 @@ class _Search:
                 self.best, self.direction = price, point / size
 
     def _progress(self) -> SearchProgress:
-        h_bar = float(np.sqrt(max(-self.heap[0][0], self.enough))) if self.heap else float(np.sqrt(self.enough))
-        return SearchProgress(self.nodes, len(self.heap), h_bar, time.perf_counter() - self.begin)
+        worst = max(-self.heap[0][0] if self.heap else 0.0, self.stuck, self.enough)
+        return SearchProgress(
+            self.nodes, len(self.heap), self.unit * float(np.sqrt(worst)), time.perf_counter() - self.begin
+        )
 
     def result(self) -> SearchResult:
         """The tree as it stands."""
         worst = max((leaf.h_squared for leaf in self.root.leaves), default=0.0)
         return SearchResult(
             root=self.root,
-            h_bar=float(np.sqrt(max(worst, 0.0))),
-            best=self.best,
+            unit=self.unit,
+            h_bar=self.unit * float(np.sqrt(max(worst, 0.0))),
+            best=self.unit * self.best,
             direction=self.direction,
             complete=bool(worst <= self.enough),
             nodes=self.nodes,

@@ -136,7 +136,7 @@ def _of_training(program: LiftedProgram) -> FaceProblem:
 
 
 def feasible_multipliers(problem: FaceProblem, program: LiftedProgram) -> FloatArray:
-    """A strictly feasible dual of training, without products: ``t_i = −τ`` makes β definite, W is a small multiple of T.
+    """A strictly feasible dual of training without products: ``t_i = −τ`` makes β definite, W is a small part of T.
 
     With W = 0 the slack is ``γ/2 zᵀEz + τ αᵀβ`` on the face, definite while ``τ λ_max(E⁻¹AᵀA) < 2γ``.
     """

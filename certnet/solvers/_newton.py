@@ -41,7 +41,8 @@ def longest_step(X: FloatArray, direction: FloatArray) -> float:
 def longest_positive_step(x: FloatArray, direction: FloatArray) -> float:
     """Largest a with ``x + a·direction ≥ 0`` for x > 0."""
     down = direction < 0
-    return float(np.min(-x[down] / direction[down])) if down.any() else np.inf
+    with np.errstate(over="ignore"):
+        return float(np.min(-x[down] / direction[down])) if down.any() else np.inf
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,6 +39,12 @@ def violated(
     return p[worst], q[worst]
 
 
+def all_products(positions: int, neurons: int) -> tuple[IntArray, IntArray]:
+    """Every product."""
+    p, q = np.nonzero(_is_product(positions, neurons))
+    return p, q
+
+
 def largest(N: FloatArray, neurons: int, count: int) -> tuple[IntArray, IntArray]:
     """At most ``count`` products by the size of their multipliers N_pq, largest first, without negligible ones."""
     size = np.where(_is_product(len(N), neurons), N, 0.0)

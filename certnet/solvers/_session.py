@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 
@@ -53,6 +54,7 @@ class Session:
         rank: int,
         dual: Callable[[], RawDual] | None = None,
         state: Callable[[], State] | None = None,
+        violation: Callable[[], float] | None = None,
     ) -> SolveStatus | None:
         """Call the callback, if any; STOPPED when it asks for that.
 
@@ -77,6 +79,8 @@ class Session:
             lower_bound=self._program.to_original(bound),
             state=state,
         )
+        if violation is not None:
+            progress = replace(progress, violation=violation)
         return SolveStatus.STOPPED if callback(progress) else None
 
 

@@ -26,6 +26,10 @@ class SolveStatus(Enum):
     FAILED = "The solver failed; its last finite iterate, if any, is used."
 
 
+def _nothing() -> float:
+    return 0.0
+
+
 @dataclass(frozen=True, eq=False)
 class Progress:
     """A look at a running solve; nothing is copied before it is asked for.
@@ -34,6 +38,8 @@ class Progress:
         objective: value of the primal iterate in original units; not a bound.
         lower_bound: the best repaired bound so far in original units.
         dual: copies the dual of that bound.
+        violation: how far the worst constraint that the solver has left out so far is violated, as a correlation (the
+            objective belongs to a weaker relaxation then); always 0 for solvers that leave none out.
         state: copies the solver's state, for ``SolverOptions.resume``; None for solvers that cannot go on exactly.
     """
 
@@ -46,6 +52,7 @@ class Progress:
     dual: Callable[[], RawDual]
     lower_bound: float = -np.inf
     state: Callable[[], State] | None = None
+    violation: Callable[[], float] = _nothing
 
 
 Callback = Callable[[Progress], bool | None]

@@ -22,7 +22,7 @@ from certnet.solvers._face_problem import FaceProblem, face_problem, feasible_mu
 from certnet.solvers._iterate import NONE, Iterate, Measure, cold_start, extended, measure, warm_start
 from certnet.solvers._newton import NewtonSystem, is_positive_definite
 from certnet.solvers._orthonormal import FOR_PRODUCTS
-from certnet.solvers._products import largest, least_correlation, violated
+from certnet.solvers._products import all_products, largest, least_correlation, violated
 from certnet.solvers._rank_two import FaceMap
 from certnet.solvers._session import Session, native_version
 from certnet.solvers.admm import AdmmSolver
@@ -48,6 +48,7 @@ PREDICTION_SHARE = 0.25
 """Share of a time limit that the ADMM may use to predict products."""
 
 FIRST_PRODUCTS = 2500
+FEW_PRODUCTS = 600
 PRODUCTS_PER_ORDER = 5
 STEP_FRACTION = 0.95
 SHORT_STEP = 1e-2
@@ -157,15 +158,15 @@ class _Run:
         return status
 
     def _start_cold(self, dual: RawDual | None) -> None:
-        """Begin a form program with the products of a dual, or with none.
-
-        It has no more constraints than generators then, and its first round costs less than a prediction.
-        """
+        """Begin a form program with the products of a dual; without one with all if they are few, else with none."""
+        positions = self.program.positions
         if dual is None:
-            size = self.program.positions
-            dual = RawDual(np.zeros_like(self.program.target), np.zeros((size, size)))
+            dual = RawDual(np.zeros_like(self.program.target), np.zeros((positions, positions)))
+        products = largest(dual.N, self.neurons, self.max_products)
+        if not len(products[0]) and positions**2 <= 2 * FEW_PRODUCTS:
+            products = all_products(positions, self.neurons)
         self.incumbent.offer_repaired(dual)
-        self.iterate = cold_start(self.problem, *largest(dual.N, self.neurons, self.max_products))
+        self.iterate = cold_start(self.problem, *products)
         self._begin_round(self.iterate, attempt=COLD)
         self.predicted = True
 
@@ -340,6 +341,7 @@ class _Run:
             dual_residual=seen.dual_residual,
             rank=len(at.S),
             state=self._state,
+            violation=lambda: -least_correlation(seen.moments, self.neurons),
         )
 
     def _signature(self) -> IntArray:
