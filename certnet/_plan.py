@@ -11,6 +11,7 @@ ROUNDING_SHARE = 0.3
 """Share of the time left after the first network that is kept for rounding and polishing."""
 RELAXATION_SHARE = 0.1
 """Share of the time left that the relaxation gets even if the stages after it look too long."""
+GLOBAL_SHARE = 0.4
 SMALLEST_LIMIT = 1e-3
 RAW_REPAIR = 16.0
 CERTIFICATE = 6.0
@@ -34,6 +35,11 @@ class Plan:
         """Seconds for the first network; it has a limit of its own, because it only has to be there soon."""
         left = self._clock.left()
         return FIRST_SECONDS if left is None else min(FIRST_SECONDS, FIRST_SHARE * left)
+
+    def global_training(self) -> float | None:
+        """Seconds for training without a relaxation: the search for a proof gets as much."""
+        left = self._clock.left()
+        return None if left is None else GLOBAL_SHARE * left
 
     def relaxation(self, first: FitResult) -> float | None:
         """What is left without the stages that follow."""

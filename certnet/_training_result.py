@@ -7,6 +7,7 @@ import numpy as np
 
 from certificates import OptimalityCertificate
 from certificates.report import CheckReport
+from certnet.branching.search import SearchResult
 from certnet.solvers import SolverResult
 from formulations import TrainingProgram
 from formulations._validation import FloatArray
@@ -32,6 +33,7 @@ class TrainingResult:
         interrupted: True when Ctrl-C cut a stage short.
         choice: why this solver, when certnet chose it; else None.
         notes: sentences that the user should read.
+        search: the branch and bound, if a gap was asked for and it was needed.
         resumable: the job was cut short, and a checkpoint of it, if one was asked for, is worth keeping.
     """
 
@@ -48,6 +50,7 @@ class TrainingResult:
     interrupted: bool = False
     choice: str | None = None
     notes: tuple[str, ...] = ()
+    search: SearchResult | None = None
     resumable: bool = False
 
 

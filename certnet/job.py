@@ -18,10 +18,12 @@ from certificates.repair import RepairedDual
 from certificates.report import CheckReport
 from certnet._certify import as_it_stands, certify, repaired
 from certnet._clock import Clock, Event
+from certnet._closing import Closing, close_gap
 from certnet._plan import Plan
 from certnet._preflight import beginning, choose, require_memory
 from certnet._saver import Saver, sink
 from certnet._training_result import TrainingResult, numerical_rank
+from certnet.branching.search import SearchProgress, SearchResult
 from certnet.checkpoint import Checkpoint, differences, program_fingerprint, usable_state
 from certnet.device import require_device
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
@@ -40,6 +42,11 @@ LAST_FIT_SECONDS = 1.0
 """What polishing may still take after an interruption."""
 LAST_REPAIR_SECONDS = 3.0
 """What repairing a solver's last dual may take then."""
+SDP, GLOBAL = "sdp", "global"
+METHODS = (SDP, GLOBAL)
+DEFAULT_GAP = 1e-3
+SDP_TOLERANCE, GLOBAL_TOLERANCE = 1e-6, 1e-9
+"""Relative excess of the price over γ at which training ends; branching needs more accurate residuals."""
 SAMPLES = 100
 PAYS = 1e-6
 SMALL_ORDER = 1500
@@ -60,8 +67,12 @@ def train(
     device: str = "cpu",
     checkpoint: Path | str | Callable[[Checkpoint], None] | None = None,
     resume: Checkpoint | None = None,
+    method: str = SDP,
+    gap: float | None = None,
+    max_nodes: int | None = None,
+    workers: int = 1,
 ) -> TrainingResult:
-    """Train a two-layer ReLU network through the lifted SDP and certify its distance from global optimality.
+    """Train a two-layer ReLU network and certify its distance from global optimality.
 
     Args:
         program: data, targets and γ; the loss is ½·sum of squares.
@@ -80,6 +91,12 @@ def train(
         resume: a checkpoint of the same program, from ``certnet.checkpoint.read_checkpoint``. The relaxation goes on
             from its state, with the same iterates as if it had never stopped where software, machine and options are
             the same. ``time_limit`` counts from now.
+        method: "sdp" solves the lifted SDP, whose dual gives the bound and whose solution gives neurons to start from;
+            "global" trains by column generation alone and proves the bound by branch and bound.
+        gap: relative gap to be proved; branch and bound on the signs of the data points goes on until it is, or until
+            time or nodes run out. None: no branching after the SDP, and a gap of 1e-3 for the method "global".
+        max_nodes: most relaxations of that search, or None.
+        workers: processes of that search.
 
     Raises:
         InputError: unknown or unavailable solver or device, data too large for this machine, or a start or checkpoint
@@ -87,6 +104,7 @@ def train(
         KeyboardInterrupt: on a second Ctrl-C, while the first is being served.
     """
     clock = Clock(time_limit, progress)
+    closing = _closing(method, gap, max_nodes, workers)
     require_device(device)
     if solver != AUTO:
         get_solver(solver)
@@ -112,11 +130,42 @@ def train(
             device=device,
         )
         saver = Saver(begin, sink(checkpoint), clock)
-        run = _Run(merged, saver, clock, start=start, resume=resume, provenance=provenance or {}, choice=choice)
+        run = _Run(
+            merged,
+            saver,
+            clock,
+            start=start,
+            resume=resume,
+            provenance=provenance or {},
+            choice=choice,
+            method=method,
+            closing=closing,
+        )
         result = run.finish()
     if isinstance(checkpoint, Path | str) and not result.resumable:
         Path(checkpoint).unlink(missing_ok=True)
     return result
+
+
+def _closing(method: str, gap: float | None, max_nodes: int | None, workers: int) -> Closing | None:
+    """What the options say about branching.
+
+    Raises:
+        InputError: options that make no sense.
+    """
+    if method not in METHODS:
+        raise InputError(f"There is no method {method!r}; choose {' or '.join(METHODS)}.")
+    if gap is not None and not (0 < gap < 1):
+        raise InputError(f"The gap must lie between 0 and 1, not {gap:g}; 1e-3 means 0.1 %.")
+    if max_nodes is not None and not max_nodes > 0:
+        raise InputError(f"The number of nodes must be positive, not {max_nodes}.")
+    if not workers > 0:
+        raise InputError(f"The number of workers must be positive, not {workers}.")
+    if gap is None and method == SDP:
+        if max_nodes is not None:
+            raise InputError("A number of nodes needs a gap to close; give --gap too.")
+        return None
+    return Closing(gap if gap is not None else DEFAULT_GAP, max_nodes, workers)
 
 
 class _Run:
@@ -132,6 +181,8 @@ class _Run:
         resume: Checkpoint | None,
         provenance: Mapping[str, Any],
         choice: str | None,
+        method: str,
+        closing: Closing | None,
     ) -> None:
         self.merged, self.program = merged, merged.original
         self.saver, self.clock = saver, clock
@@ -146,17 +197,20 @@ class _Run:
         self.relaxed_objective: float | None = None
         self.candidates: FloatArray | None = None
         self.shown: Progress | None = None
+        self.method, self.closing = method, closing
+        self.search: SearchResult | None = None
         self.plan = Plan(clock, saver, merged.program.space.order)
 
     def finish(self) -> TrainingResult:
         """All stages."""
         self._first_network()
-        if self.presolved is not None and not self.interrupted:
+        if self.presolved is not None and not self.interrupted and self.method == SDP:
             self._relax()
         if self.interrupted:
             self.clock.tell("finishing after Ctrl-C; press it again to abandon")
         self._round()
         certificate, report = self._certify()
+        certificate, report = self._close(certificate, report)
         cut = self._is_cut()
         if cut:
             self._last_checkpoint(certificate, report.lower_bound)
@@ -175,6 +229,7 @@ class _Run:
             interrupted=self.interrupted,
             choice=self.choice,
             notes=tuple(self.clock.notes),
+            search=self.search,
             resumable=cut,
         )
 
@@ -208,14 +263,21 @@ class _Run:
 
     def _first_network(self) -> None:
         """A network and a bound from its residual within seconds, so that an early Ctrl-C leaves something."""
-        limit = self.plan.first_network()
+        limit = self.plan.first_network() if self.method == SDP else self.plan.global_training()
         with self.clock.stage("first network"):
             stored = self._stored_network()
             if stored is None:
                 begin = self.clock.seconds
                 given = None if self.start is None else self.start.U
-                first = fit(self.program, candidates=given, random_state=self.options.random_state, time_limit=limit)
-                self.plan.overrun = max(self.clock.seconds - begin - limit, 0.0)
+                first = fit(
+                    self.program,
+                    candidates=given,
+                    random_state=self.options.random_state,
+                    time_limit=limit,
+                    tolerance=SDP_TOLERANCE if self.method == SDP else GLOBAL_TOLERANCE,
+                )
+                if limit is not None:
+                    self.plan.overrun = max(self.clock.seconds - begin - limit, 0.0)
                 self.interrupted = first.interrupted
                 self._keep(first)
             else:
@@ -390,6 +452,35 @@ class _Run:
                     raise
                 self.interrupted = True
                 return self._prove()
+
+    def _close(
+        self, certificate: OptimalityCertificate, report: CheckReport
+    ) -> tuple[OptimalityCertificate, CheckReport]:
+        """Branch and bound, if a gap was asked for that is not reached."""
+        closing, presolved, objective = self.closing, self.presolved, self.network.objective
+        if closing is None or presolved is None or self.interrupted or not objective > 0:
+            return certificate, report
+        if report.gap <= closing.gap:
+            return certificate, report
+
+        def tell(bound: float, progress: SearchProgress) -> None:
+            self.clock.tell("branching", iteration=progress.nodes, lower_bound=max(bound, report.lower_bound))
+
+        with self.clock.stage("branching"):
+            closed = close_gap(
+                presolved,
+                self.network,
+                closing,
+                left=self.clock.left,
+                tell=tell,
+                random_state=self.options.random_state,
+                provenance=self.provenance,
+            )
+        self.search, self.interrupted = closed.search, closed.search.interrupted
+        if closed.report.verdict is not report.verdict or not closed.report.lower_bound > report.lower_bound:
+            return certificate, report
+        self._keep(closed.network)
+        return closed.certificate, closed.report
 
     def _prove(self) -> tuple[OptimalityCertificate, CheckReport]:
         """Offer the duals that are left, and certify the best."""

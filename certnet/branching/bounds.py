@@ -114,6 +114,7 @@ def bound_node(
             return True
         # A relaxation whose own value is too large has to be split; how much too large need not be known exactly.
         is_near = progress.primal_residual <= NEAR and progress.dual_residual <= NEAR
+        is_near = is_near and len(node.free) > 0
         return is_near and abs(bound - value) <= EXCESS_SHARE * (bound - enough) and progress.violation() <= NEAR
 
     warm = None

@@ -5,7 +5,6 @@ bound is split next, on the generator whose two activations are largest in its r
 of a node implies further signs, which are fixed at once.
 """
 
-import contextlib
 import heapq
 import time
 from collections.abc import Callable, Iterable
@@ -87,6 +86,7 @@ class SearchResult:
         h_bar: largest bound of a leaf: ``‖(ω∘W)ᵀφ‖ ≤ h_bar`` for zᵀEz ≤ 1.
         best: largest price that was seen at a point, and ``direction`` (k,) the point.
         complete: every leaf is at most what was asked for.
+        interrupted: by Ctrl-C.
         nodes, steps, seconds: effort.
     """
 
@@ -96,6 +96,7 @@ class SearchResult:
     best: float
     direction: FloatArray
     complete: bool
+    interrupted: bool
     nodes: int
     steps: int
     seconds: float
@@ -112,6 +113,7 @@ def search(
     time_limit: float | None = None,
     workers: int = 1,
     callback: Callable[[SearchProgress], bool | None] | None = None,
+    too_large: float = np.inf,
 ) -> SearchResult:
     """Bound ``h(W)`` until it is at most ``enough``, or nodes or time run out. Ctrl-C ends the search in good order.
 
@@ -126,10 +128,13 @@ def search(
         time_limit: seconds.
         workers: processes; the result is the same for equal numbers of workers.
         callback: called after every batch; a true value ends the search.
+        too_large: a point of a larger price ends the search: then W is not worth more effort.
     """
     run = _Search(program, W, generators, enough, max_nodes, time_limit, workers)
-    with contextlib.suppress(KeyboardInterrupt):
-        run.run(multipliers, callback)
+    try:
+        run.run(multipliers, callback, too_large)
+    except KeyboardInterrupt:
+        run.interrupted = True
     return run.result()
 
 
@@ -164,8 +169,14 @@ class _Search:
         self.weight: FloatArray = weight[:m] + weight[m:]
         self.pushed = 0
         self.stuck = 0.0
+        self.interrupted = False
 
-    def run(self, multipliers: Multipliers | None, callback: Callable[[SearchProgress], bool | None] | None) -> None:
+    def run(
+        self,
+        multipliers: Multipliers | None,
+        callback: Callable[[SearchProgress], bool | None] | None,
+        too_large: float,
+    ) -> None:
         """Bound the root, then split the worst leaves, as many at a time as keep all workers busy."""
         k = self.program.space.dimension
         start = None
@@ -174,7 +185,7 @@ class _Search:
         with Parallel(n_jobs=self.workers) as pool:
             self._bound(pool, [(self.root, start)])
             while self.heap and -self.heap[0][0] > max(self.enough, self.stuck) and not self._ended():
-                if callback is not None and callback(self._progress()):
+                if self.unit * self.best > too_large or (callback is not None and callback(self._progress())):
                     return
                 count = max(1, self.workers // 2)
                 chosen = [heapq.heappop(self.heap)[2] for _ in range(min(count, len(self.heap)))]
@@ -288,6 +299,7 @@ class _Search:
             best=self.unit * self.best,
             direction=self.direction,
             complete=bool(worst <= self.enough),
+            interrupted=self.interrupted,
             nodes=self.nodes,
             steps=self.steps,
             seconds=time.perf_counter() - self.begin,

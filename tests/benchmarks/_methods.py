@@ -26,7 +26,6 @@ from tests.benchmarks._records import Job, Measurement, Point
 
 RUNGS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
 """Tolerances at which Clarabel is run, one after the other."""
-SCS_TOLERANCE = 1e-4
 """The default of SCS, absolute and relative."""
 EXTERNAL = ("scs", "clarabel")
 SETTLED = 1e-2
@@ -284,7 +283,7 @@ def _paper(job: Job) -> Measurement:
     start = peak_memory()
     begin = time.perf_counter()
     solver = scs.SCS(
-        matrices, cone, verbose=False, eps_abs=SCS_TOLERANCE, eps_rel=SCS_TOLERANCE, time_limit_secs=job.time_limit
+        matrices, cone, verbose=False, eps_abs=job.tolerance, eps_rel=job.tolerance, time_limit_secs=job.time_limit
     )
     answer = solver.solve()
     seconds = time.perf_counter() - begin

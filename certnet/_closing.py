@@ -1,0 +1,116 @@
+"""The last stage of a job that is asked for a gap: branch and bound on the signs, for the residual of the network."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from certificates import OptimalityCertificate, residual_dual
+from certificates.report import CheckReport
+from certnet.branching.certificate import certify_search
+from certnet.branching.goal import bound_from_price, price_for_gap
+from certnet.branching.search import SearchProgress, SearchResult, search
+from certnet.training.trainer import FitResult, fit
+from formulations import LiftedProgram, Presolved
+from formulations._validation import FloatArray
+
+GAP_SHARE = 0.9
+"""Part of the gap that the search has to reach; the rest is for rounding and the margins of the check."""
+PAYS = 1e-7
+"""Relative excess of a price over γ from which a point is a neuron that lowers the objective."""
+TIME_SHARE = 0.85
+"""Part of the time left that searching may take; the rest is for repair and check of all leaves."""
+IMPROVEMENT = 1e-9
+"""Relative decrease of the objective for which a search is begun anew."""
+
+
+@dataclass(frozen=True)
+class Closing:
+    """How a gap is to be closed.
+
+    Attributes:
+        gap: relative gap at which to stop.
+        max_nodes: most relaxations, or None.
+        workers: processes.
+    """
+
+    gap: float
+    max_nodes: int | None = None
+    workers: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Closed:
+    """A network, its certificate and report, and the last search."""
+
+    network: FitResult
+    certificate: OptimalityCertificate
+    report: CheckReport
+    search: SearchResult
+
+
+def close_gap(
+    presolved: Presolved,
+    network: FitResult,
+    closing: Closing,
+    *,
+    left: Callable[[], float | None],
+    tell: Callable[[float, SearchProgress], None],
+    random_state: int,
+    provenance: Mapping[str, Any],
+) -> Closed:
+    """Search until the gap is closed; a point of too large a price becomes a neuron, and the search begins anew.
+
+    Args:
+        presolved: of the training program.
+        network: the best network so far; positive objective.
+        closing: when to stop.
+        left: seconds left, or None.
+        tell: called with the proved bound (original units) now and then.
+        random_state: seed of the fits.
+        provenance: for the certificate.
+    """
+    program = presolved.program
+    too_large = program.gamma * (1.0 + PAYS)
+    while True:
+        W = presolved.apply_dual(residual_dual(presolved.rows, network.U, network.V)).W
+        show = partial(_show, tell, program, W)
+        found = search(
+            program,
+            W,
+            presolved.rows.program.space.generators,
+            enough=price_for_gap(program, W, network.objective, GAP_SHARE * closing.gap),
+            max_nodes=closing.max_nodes,
+            time_limit=None if (seconds := left()) is None else max(TIME_SHARE * seconds, 1e-3),
+            workers=closing.workers,
+            callback=show,
+            too_large=too_large,
+        )
+        if found.interrupted or found.complete or not found.best > too_large:
+            break
+        better = _with_neuron(presolved, network, found.direction, left(), random_state)
+        if better.objective < network.objective * (1.0 - IMPROVEMENT):
+            network = better
+        else:
+            # Rounding keeps the network from using the direction, which then only loosens the bound a little.
+            too_large = np.inf
+    certificate, report = certify_search(presolved, W, found, network.U, network.V, provenance=provenance)
+    return Closed(network, certificate, report, found)
+
+
+def _show(
+    tell: Callable[[float, SearchProgress], None], program: LiftedProgram, W: FloatArray, progress: SearchProgress
+) -> None:
+    tell(bound_from_price(program, W, progress.h_bar), progress)
+
+
+def _with_neuron(
+    presolved: Presolved, network: FitResult, direction: FloatArray, seconds: float | None, random_state: int
+) -> FitResult:
+    """Train on from a network and one more direction."""
+    original = presolved.rows.original
+    candidates = np.hstack([network.U, presolved.scaling.undo_z(direction)[:, None]])
+    limit = None if seconds is None else 0.5 * seconds
+    return fit(original, candidates=candidates, random_state=random_state, time_limit=limit, tolerance=PAYS)
