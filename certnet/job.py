@@ -104,7 +104,7 @@ def train(
         KeyboardInterrupt: on a second Ctrl-C, while the first is being served.
     """
     clock = Clock(time_limit, progress)
-    closing = _closing(method, gap, max_nodes, workers)
+    closing = closing_of(method, gap, max_nodes, workers)
     require_device(device)
     if solver != AUTO:
         get_solver(solver)
@@ -118,7 +118,8 @@ def train(
     choice = None
     if solver == AUTO and merged.program.space.neurons:
         solver, choice = choose(merged, resume, time_limit)
-        clock.tell("presolve", note=choice)
+        if method == SDP:
+            clock.tell("presolve", note=choice)
     threads = 1 if merged.program.space.order < SMALL_ORDER else None
     with threadpool_limits(limits=threads, user_api="blas"):
         begin = beginning(
@@ -147,7 +148,7 @@ def train(
     return result
 
 
-def _closing(method: str, gap: float | None, max_nodes: int | None, workers: int) -> Closing | None:
+def closing_of(method: str, gap: float | None, max_nodes: int | None, workers: int) -> Closing | None:
     """What the options say about branching.
 
     Raises:

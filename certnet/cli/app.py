@@ -52,6 +52,13 @@ class DeviceOption(StrEnum):
     CUDA = "cuda"
 
 
+class MethodOption(StrEnum):
+    """How the network is trained and the bound proved."""
+
+    SDP = "sdp"
+    GLOBAL = "global"
+
+
 def _print_version(value: bool) -> None:
     if value:
         typer.echo(f"certnet {__version__}")
@@ -107,6 +114,15 @@ def _train(
         typer.Option(metavar="FOLDER", help="Go on with the job that was cut short there; takes no DATA."),
     ] = None,
     device: Annotated[DeviceOption, typer.Option(help="Where the ADMM computes.")] = DeviceOption.CPU,
+    method: Annotated[
+        MethodOption, typer.Option(help="sdp solves the relaxation; global trains without it and proves by branching.")
+    ] = MethodOption.SDP,
+    gap: Annotated[
+        float | None,
+        typer.Option(help="Relative gap to prove by branching, 1e-3 for 0.1 %; with --method global 1e-3 by default."),
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(help="Most relaxations that branching may solve.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that branching may use.")] = 1,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table on stderr.")] = False,
 ) -> Job:
@@ -137,12 +153,18 @@ def _train(
             device=device.value,
             json=json,
             quiet=quiet,
+            method=method.value,
+            gap=gap,
+            nodes=nodes,
+            workers=workers,
         )
         if gammas is not None:
             from certnet.cli.path import PathOptions, parse_gammas, run_path
 
             if "gamma" in _given(context):
                 raise InputError("--gamma and --gammas exclude each other; give one of them.")
+            if method is not MethodOption.SDP or gap is not None:
+                raise InputError("--gammas solves relaxations; leave --method and --gap out, or give one --gamma.")
             if data is None:
                 raise InputError("--gammas needs DATA also with --resume, which then keeps what is finished there.")
             if resume is not None:

@@ -55,6 +55,7 @@ def training_report(
         "rank": result.rank,
         "spectrum": [float(value) for value in result.spectrum],
         "relaxation": _relaxation(result),
+        "branching": _branching(result),
         **scores,
         "slack_margin": finite(result.report.slack_margin),
         "stages": {name: float(value) for name, value in result.stages.items()},
@@ -114,6 +115,21 @@ def _data(split: "Split", certificate: "OptimalityCertificate") -> dict[str, Any
         "standardised": not split.recipe.raw,
         "seed": split.recipe.seed,
         "fingerprint": certificate.data_fingerprint,
+    }
+
+
+def _branching(training: "TrainingResult") -> dict[str, Any] | None:
+    """The search for a proof of the gap; null where there was none."""
+    search = training.search
+    if search is None:
+        return None
+    return {
+        "complete": search.complete,
+        "nodes": int(search.nodes),
+        "leaves": int(training.certificate.proof.leaves),
+        "price": finite(search.h_bar / search.unit),
+        "iterations": int(search.steps),
+        "seconds": finite(search.seconds),
     }
 
 

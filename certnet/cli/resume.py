@@ -9,13 +9,14 @@ from certnet.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
 from certnet.cli.limits import seconds_or_none
 from certnet.data import Recipe
 from certnet.data.builtin import BUILT_IN
+from certnet.job import SDP
 from formulations import InputError, TrainingProgram
 
 if TYPE_CHECKING:
     from certnet.cli.train import TrainOptions
 
 CHECKPOINT = "checkpoint.npz"
-CHANGEABLE = frozenset({"resume", "time_limit", "json", "quiet", "device"})
+CHANGEABLE = frozenset({"resume", "time_limit", "json", "quiet", "device", "gap", "nodes", "workers"})
 """Options that may differ from those of the first run."""
 
 
@@ -28,6 +29,10 @@ def about(options: "TrainOptions") -> dict[str, Any]:
         "solver": options.solver,
         "tolerance": options.tolerance,
         "time_limit": options.time_limit,
+        "method": options.method,
+        "gap": options.gap,
+        "nodes": options.nodes,
+        "workers": options.workers,
     }
 
 
@@ -70,6 +75,9 @@ def resumed(folder: str, options: "TrainOptions", given: Collection[str]) -> "Tr
         json=options.json,
         quiet=options.quiet,
         resume=checkpoint,
+        gap=options.gap if "gap" in given else stored.gap,
+        nodes=options.nodes if "nodes" in given else stored.nodes,
+        workers=options.workers if "workers" in given else stored.workers,
     )
 
 
@@ -100,6 +108,10 @@ def _stored(checkpoint: Checkpoint, options: "TrainOptions") -> "TrainOptions":
             solver=_text(table, "solver"),
             tolerance=_number(table, "tolerance"),
             time_limit=None if limit is None else seconds_or_none(_number(table, "time_limit")),
+            method=_text({"method": SDP, **table}, "method"),
+            gap=None if table.get("gap") is None else _number(table, "gap"),
+            nodes=None if table.get("nodes") is None else _count(table, "nodes"),
+            workers=_count({"workers": 1, **table}, "workers"),
         )
     except (InputError, TypeError):
         raise broken from None
@@ -115,6 +127,12 @@ def _number(table: Mapping[str, Any], name: str) -> float:
     if type(table.get(name)) not in (int, float):
         raise TypeError(name)
     return float(table[name])
+
+
+def _count(table: Mapping[str, Any], name: str) -> int:
+    if type(table.get(name)) is not int:
+        raise TypeError(name)
+    return int(table[name])
 
 
 def _value(options: "TrainOptions", name: str) -> Any:

@@ -46,9 +46,11 @@ def up(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A ratio in percent, rounded up to two digits after the point."""
+    """A ratio in percent, rounded up to two digits after the point, or to two digits at all below 0.01 %."""
     if value is None:
         return NONE
+    if 0 < value < 1e-4:
+        return f"{Context(prec=2, rounding=ROUND_CEILING).create_decimal(Decimal(value) * 100):.1e} %"
     if not abs(value) < 1e6:
         return f"{_rounded(math.nextafter(100 * value, math.inf), ROUND_CEILING)} %"
     return f"{(Decimal(value) * 100).quantize(Decimal('0.01'), ROUND_CEILING)} %"
@@ -74,6 +76,10 @@ def training_table(report: Mapping[str, Any]) -> Table:
     if relaxation is not None:
         ran = f"{relaxation['solver']} {relaxation['version']}, {relaxation['iterations']} iterations"
         table.add_row("relaxation", escape(f"{ran}, {relaxation['status'].replace('_', ' ')}"))
+    branching = report["branching"]
+    if branching is not None:
+        outcome = "complete" if branching["complete"] else "not complete"
+        table.add_row("branching", f"{branching['nodes']} relaxations, {branching['leaves']} leaves, {outcome}")
     table.add_row("rank of the relaxation", NONE if report["rank"] is None else str(report["rank"]))
     table.add_row("neurons", str(report["width"]))
     for name, key in (("accuracy", "accuracy"), ("R²", "r2"), ("mean squared error", "mean_squared_error")):

@@ -49,6 +49,10 @@ class TrainOptions:
     device: str = "cpu"
     source: str | None = None
     resume: Checkpoint | None = None
+    method: str = job.SDP
+    gap: float | None = None
+    nodes: int | None = None
+    workers: int = 1
 
 
 def run_train(options: TrainOptions) -> int:
@@ -85,6 +89,10 @@ def run_train(options: TrainOptions) -> int:
                 device=options.device,
                 checkpoint=keeper,
                 resume=options.resume,
+                method=options.method,
+                gap=options.gap,
+                max_nodes=options.nodes,
+                workers=options.workers,
             )
         remarks = _remarks(result, keeper)
         files = {name: folder.path / file for name, file in FILES.items()}
@@ -113,6 +121,7 @@ def run_train(options: TrainOptions) -> int:
 
 
 STOPPED = "The relaxation stopped at the time limit; more --time-limit may give a better bound."
+OPEN = "Branching ended before it had proved the gap that was asked for; more --time-limit or --nodes may do."
 SMALLEST_LIMIT = 1e-3
 FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
 
@@ -126,6 +135,7 @@ def check_options(options: TrainOptions) -> None:
     as_positive("gamma", options.gamma)
     as_positive("tolerance", options.tolerance)
     require_device(options.device)
+    job.closing_of(options.method, options.gap, options.nodes, options.workers)
     if options.out is not None and not options.out.strip():
         raise InputError("--out names no folder; give one, or leave --out away for runs/NAME.")
     if options.solver == "auto":
@@ -149,6 +159,8 @@ def _remarks(result: job.TrainingResult, keeper: "Keeper") -> tuple[str, ...]:
     """What the user should know of how the run ended."""
     stopped = result.relaxation is not None and result.relaxation.status is SolveStatus.TIME_LIMIT
     remarks = [STOPPED] if stopped else []
+    if result.search is not None and not result.search.complete:
+        remarks.append(OPEN)
     if result.resumable and keeper.size:
         remarks.append(
             f"{keeper.path} ({keeper.size / 1e6:.1f} MB) keeps where it stood; go on with: "

@@ -6,10 +6,10 @@ Methods, each measured in a process of its own, one after the other, with one BL
 * ``scs``, ``clarabel``: the wrapped solvers on the same program. SCS runs in stretches of 500 iterations, which is how
   finely its times are known. Clarabel shows no iterates: it is run at tolerances from 1e-1 to 1e-8, and a point of its
   trace is the end of one such run, with its time alone.
-* ``scs-paper``: one call of SCS with its default settings (eps_abs = eps_rel = --scs-tolerance, 1e-4 by default, at most
-  100,000 iterations) on the formulation of the paper (``formulations.conic.unreduced``) over the data as they are, until
-  it ends or --scs-limit has passed. At 1e-4 SCS calls iris solved far from the optimum; a smaller tolerance tells what
-  an accurate answer costs it. Its dual is mapped back and repaired like all others, so it has a bound too, at the end alone ("≤").
+* ``scs-paper``: one call of SCS with its default settings (eps_abs = eps_rel = 1e-4, at most 100,000 iterations) on the
+  formulation of the paper (``formulations.conic.unreduced``) over the data as they are, until it ends or --scs-limit
+  has passed. At 1e-4 SCS calls iris solved far from the optimum; a smaller --scs-tolerance tells what an accurate
+  answer costs it. Its dual is mapped back and repaired like all others, so it has a bound too, at the end alone ("≤").
 
 Times until an accuracy are those until the bound, repaired by ``certificates.repair``, is within 10, 1 and 0.1 % of the
 relaxation's optimum. certnet's solvers are charged for presolve and for every repair; the wrapped ones for presolve and

@@ -382,3 +382,27 @@ def test_a_small_file_end_to_end(certnet: Call, points: Path) -> None:
     checked = certnet("check", "runs/points/optimality.cert", "--data", points)
     assert checked.code == 0
     assert checked.out.startswith("verdict      PROVED\n")
+
+
+def test_global_training_closes_the_gap(certnet: Call, folder: Path) -> None:
+    random = np.random.default_rng(0)
+    np.savez(folder / "small.npz", X_train=random.standard_normal((8, 2)), Y_train=random.standard_normal((8, 1)))
+    outcome = certnet("train", "small.npz", "--raw", "--method", "global", "--gap", "1e-5", "--out", "o", "--json")
+    assert outcome.code == 0
+    report = outcome.json
+    assert report["verdict"] == "PROVED"
+    assert report["gap"] <= 1e-5
+    assert report["relaxation"] is None
+    assert report["branching"]["complete"] is True
+    assert report["branching"]["leaves"] > 1
+    assert certnet("check", "o/optimality.cert").code == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--gap", "0"], ["--gap", "2"], ["--nodes", "3"], ["--gap", "1e-3", "--workers", "0"], ["--method", "magic"]],
+)
+def test_branching_options_that_make_no_sense(certnet: Call, folder: Path, options: list[str]) -> None:
+    outcome = certnet("train", "iris", *options)
+    assert outcome.code == 2
+    assert files(folder) == []

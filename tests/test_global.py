@@ -1,0 +1,140 @@
+"""Global training with a proved gap: published optima, validity, interruptions, options that make no sense."""
+
+import numpy as np
+import pytest
+
+import certnet
+from certificates import Verdict, check
+from certnet import _closing
+from certnet.branching.goal import bound_from_price, price_for_gap
+from certnet.training.trainer import FitResult
+from formulations import InputError, TrainingProgram, presolve
+from tests.strategies import networks, rng
+
+SETS = ["random0", "random1", "random2", "random3", "random4"]
+
+
+def _gaussian(n: int, d: int, c: int, gamma: float = 0.3, seed: int = 0) -> TrainingProgram:
+    random = rng(seed)
+    return TrainingProgram(random.standard_normal((n, d)), random.standard_normal((n, c)), gamma)
+
+
+def _assert_proved(result: certnet.TrainingResult, gap: float) -> None:
+    assert result.report.verdict is Verdict.PROVED, result.report.reason
+    assert result.report.gap <= gap
+    assert result.report.lower_bound <= result.report.objective
+    assert check(result.certificate).verdict is Verdict.PROVED
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.01])
+@pytest.mark.parametrize(
+    "name", [*SETS[:2], *(pytest.param(name, marks=pytest.mark.slow) for name in [*SETS[2:], "spiral"])]
+)
+def test_the_papers_planar_sets_are_solved(name: str, gamma: float, paper_data, reference_values) -> None:
+    X, Y = paper_data(name)
+    known = reference_values[f"{name}/{gamma:g}"]
+    result = certnet.train(TrainingProgram(X, Y, gamma), method="global", gap=1e-6)
+    _assert_proved(result, 1e-6)
+    assert known["exact_lower"] * (1 - 2e-6) <= result.report.objective <= known["exact_upper"] * (1 + 2e-6)
+
+
+@pytest.mark.parametrize(("n", "d"), [(10, 3), (9, 4)])
+def test_a_gap_is_closed_in_more_dimensions(n: int, d: int) -> None:
+    program = _gaussian(n, d, 2)
+    result = certnet.train(program, method="global", gap=1e-4)
+    _assert_proved(result, 1e-4)
+    best = min(program.objective(U, V) for U, V in networks(program, 0))
+    assert result.report.lower_bound <= best
+
+
+def test_branching_tightens_the_bound_of_the_relaxation() -> None:
+    program = _gaussian(12, 3, 1)
+    relaxed = certnet.train(program)
+    closed = certnet.train(program, gap=1e-3)
+    assert relaxed.report.gap > 1e-2
+    _assert_proved(closed, 1e-3)
+    assert closed.report.lower_bound > relaxed.report.lower_bound
+    assert closed.search is not None
+    assert closed.search.complete
+    assert relaxed.search is None
+
+
+def test_few_nodes_leave_an_honest_gap() -> None:
+    program = _gaussian(10, 6, 2)
+    bounds = []
+    for nodes in (1, 3, 9):
+        result = certnet.train(program, method="global", gap=1e-6, max_nodes=nodes)
+        assert result.report.verdict is Verdict.PROVED
+        assert result.search is not None
+        assert not result.search.complete
+        assert result.search.nodes <= nodes
+        bounds.append(result.report.lower_bound)
+    assert bounds[0] < bounds[1] < bounds[2] <= result.report.objective
+
+
+def test_a_missing_neuron_is_found_by_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A network of one neuron is no optimum; the price of some direction tells, and training goes on from there.
+    program = _gaussian(7, 2, 2, gamma=0.1)
+    honest = certnet.train(program, method="global", gap=1e-3)
+    fit = _closing.fit
+
+    def crippled(program: TrainingProgram, **options: object) -> FitResult:
+        return fit(program, **{**options, "max_width": 1})
+
+    monkeypatch.setattr("certnet.job.fit", crippled)
+    result = certnet.train(program, method="global", gap=1e-3)
+    _assert_proved(result, 1e-3)
+    assert result.report.objective == pytest.approx(honest.report.objective, rel=2e-3)
+    assert result.U.shape[1] > 1
+
+
+def test_ctrl_c_while_branching_leaves_a_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def interrupt(event: certnet.job.Event) -> None:
+        if event.stage == "branching" and event.iteration is not None:
+            calls.append(event)
+            raise KeyboardInterrupt
+
+    result = certnet.train(_gaussian(10, 6, 2), method="global", gap=1e-6, progress=interrupt)
+    assert calls
+    assert result.interrupted
+    assert result.report.verdict is Verdict.PROVED
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_prices_and_gaps_are_inverse(seed: int) -> None:
+    random = rng(seed)
+    program = presolve(_gaussian(6, 3, 2, seed=seed)).program
+    W = program.target + 0.3 * random.standard_normal(program.target.shape)
+    alignment, square = float(np.sum(W * program.target)), float(np.sum(W**2))
+    objective = program.to_original(0.45 * alignment**2 / square)
+    for gap in (1e-6, 1e-3, 0.1):
+        price = price_for_gap(program, W, objective, gap)
+        if price > program.gamma * (1 + 1e-12):
+            assert bound_from_price(program, W, price) == pytest.approx((1 - gap) * objective, rel=1e-9)
+        assert bound_from_price(program, W, 1.1 * price) <= bound_from_price(program, W, price)
+    assert bound_from_price(program, W, np.inf) == program.to_original(0.0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "magic"},
+        {"gap": 0.0},
+        {"gap": 1.0},
+        {"gap": float("nan")},
+        {"gap": 1e-3, "max_nodes": 0},
+        {"gap": 1e-3, "workers": 0},
+        {"max_nodes": 5},
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict) -> None:
+    with pytest.raises(InputError):
+        certnet.train(_gaussian(4, 2, 1), **options)
+
+
+def test_trivial_data_need_no_branching() -> None:
+    result = certnet.train(TrainingProgram(np.zeros((3, 2)), np.ones((3, 1)), 0.1), method="global")
+    assert result.report.verdict is Verdict.PROVED
+    assert result.search is None
