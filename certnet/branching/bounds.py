@@ -5,12 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from certificates.repair import project, repair_form
+from certnet.solvers._orthonormal import FOR_PRODUCTS
+from certnet.solvers.admm import AdmmSolver
 from certnet.solvers.interface import Progress, SolverOptions
 from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import FormProgram, LiftedProgram, NodeProgram, RawDual, RawPrimal, restrict
+from formulations import FREE, FormProgram, LiftedProgram, NodeProgram, RawDual, RawPrimal, restrict
 from formulations._validation import FloatArray, IntArray
 
 TOLERANCE = 1e-7
+PREDICTION_STEPS = 400
 NEAR = 1e-2
 """Relative residual, and violation of what is left out, from which the objective of an iterate tells something."""
 EXCESS_SHARE = 0.1
@@ -137,6 +140,15 @@ def bound_node(
         direction=_direction(form, S),
         steps=result.iterations,
     )
+
+
+def predicted(program: LiftedProgram, W: FloatArray) -> Multipliers:
+    """Multipliers of the whole from a short ADMM: which products matter, for nodes that have no parent's dual."""
+    node = restrict(program, W, np.full(program.space.neurons, FREE))
+    result = AdmmSolver(FOR_PRODUCTS).solve(node.program, SolverOptions(max_iterations=PREDICTION_STEPS))
+    assert result.dual is not None  # the ADMM always has one
+    _, N, t = project(node.program, result.dual)
+    return Multipliers.from_matrix(node.lift_dual(RawDual(node.program.target, N)), t)
 
 
 def spectral_bound(program: LiftedProgram, W: FloatArray, signs: IntArray) -> float:

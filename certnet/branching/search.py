@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 
 from certificates.tree import EmptyLeaf, ImpliedSign
 from certnet.branching.arrangement import Arrangement
-from certnet.branching.bounds import Multipliers, NodeBound, Start, bound_node, spectral_bound
+from certnet.branching.bounds import Multipliers, NodeBound, Start, bound_node, predicted, spectral_bound
 from certnet.branching.cone import Cone
 from formulations import FREE, LiftedProgram
 from formulations._validation import FloatArray, IntArray
@@ -47,6 +47,8 @@ class Branch:
         bound: of the node; None where the cone is empty.
         neuron, active, inactive: the split, −1 and None at leaves.
         empty: the proof that the cone has no interior.
+        cone: while cones are followed.
+        start: of a node that is split without a relaxation, for its children.
     """
 
     signs: IntArray
@@ -58,6 +60,7 @@ class Branch:
     inactive: "Branch | None" = None
     empty: EmptyLeaf | None = None
     cone: Cone | None = field(default=None, repr=False)
+    start: Start | None = field(default=None, repr=False)
 
     @property
     def is_split_unseen(self) -> bool:
@@ -180,6 +183,8 @@ class _Search:
         """Bound the root, then split the worst leaves, as many at a time as keep all workers busy."""
         k = self.program.space.dimension
         start = None
+        if multipliers is None and self.root.is_split_unseen:
+            multipliers = predicted(self.program, self.W)
         if multipliers is not None:
             start = Start(multipliers, np.zeros((k, k)), np.zeros(0, dtype=np.int64))
         with Parallel(n_jobs=self.workers) as pool:
@@ -204,7 +209,7 @@ class _Search:
 
     def _split(self, branch: Branch) -> list[tuple[Branch, Start | None]]:
         """Children of a leaf that have an interior, with what they start from."""
-        start = None
+        start = branch.start
         if branch.bound is not None:
             start = Start(branch.bound.multipliers, branch.bound.S, np.flatnonzero(branch.signs == FREE))
         branch.neuron = self._widest(branch) if branch.bound is None else branch.bound.branch
@@ -238,8 +243,9 @@ class _Search:
 
     def _bound(self, pool: Parallel, items: list[tuple[Branch, Start | None]]) -> None:
         """Solve the relaxations of nodes, or leave large ones to be split first."""
-        for branch, _ in items:
+        for branch, start in items:
             if branch.is_split_unseen:
+                branch.start = start
                 branch.h_squared = min(branch.h_squared, spectral_bound(self.program, self.W, branch.signs))
                 self._push(branch)
         items = [(branch, start) for branch, start in items if not branch.is_split_unseen]

@@ -125,7 +125,7 @@ def _of_training(program: LiftedProgram) -> FaceProblem:
         cost=cost,
         quadratics=np.zeros((0, k, k)),
         rhs=np.zeros(0),
-        rows=np.zeros((0, space.order)),
+        rows=np.hstack([program.inequalities, np.zeros((len(program.inequalities), c))]),
         first=np.concatenate([np.repeat(program.feature, c), neuron]),
         second=np.concatenate([space.v.start + np.tile(np.arange(c), len(program.feature)), N + neuron]),
         weight=np.concatenate([np.repeat(program.weight, c), np.ones(N)]),

@@ -141,7 +141,7 @@ class _Run:
         primal, dual = usable(self.program, self.options.warm_start) or (None, None)
         status = None
         if primal is None or dual is None:
-            if isinstance(self.program, FormProgram):
+            if isinstance(self.program, FormProgram) and self._starts_cold(self.program):
                 self._start_cold(dual)
                 return None
             primal, dual, status = self._short_admm(dual)
@@ -156,6 +156,10 @@ class _Run:
         self.iterate = at
         self.predicted = True
         return status
+
+    def _starts_cold(self, program: FormProgram) -> bool:
+        """The ADMM takes no inequalities; where all products are few, a prediction takes longer than it saves."""
+        return len(program.inequalities) > 0 or program.positions**2 <= 2 * FEW_PRODUCTS
 
     def _start_cold(self, dual: RawDual | None) -> None:
         """Begin a form program with the products of a dual; without one with all if they are few, else with none."""
@@ -185,18 +189,31 @@ class _Run:
             time_limit=None if limit is None else PREDICTION_SHARE * limit,
             max_iterations=PREDICTION_STEPS,
             callback=None if self.options.callback is None else self._report_prediction,
-            warm_start=None if dual is None else (None, dual),
+            warm_start=None if dual is None else (None, self._of_signs(dual)),
             resume=None if resume is None else _without_prefix(resume, PREDICTION),
         )
-        result = AdmmSolver(FOR_PRODUCTS).solve(self.program, options)
+        program = self.program
+        if isinstance(program, LiftedProgram):
+            program = program.with_inequalities(program.inequalities[:0])
+        result = AdmmSolver(FOR_PRODUCTS).solve(program, options)
         ends = result.status in (SolveStatus.STOPPED, SolveStatus.INTERRUPTED)
         assert result.primal is not None  # the ADMM always has both
         assert result.dual is not None
-        return result.primal, result.dual, result.status if ends else None
+        return result.primal, self._of_all(result.dual), result.status if ends else None
+
+    def _of_signs(self, dual: RawDual) -> RawDual:
+        """The part of a dual that the ADMM knows: its multipliers of products of signs."""
+        phi = self.program.space.phi
+        return RawDual(dual.W, dual.N[phi, phi])
+
+    def _of_all(self, dual: RawDual) -> RawDual:
+        """A dual of the ADMM with zeros for the other inequalities."""
+        missing = self.program.positions - len(dual.N)
+        return RawDual(dual.W, np.pad(dual.N, (0, missing)))
 
     def _report_prediction(self, progress: Progress) -> bool:
         """Pass a look at the ADMM on; the dual it shows is feasible."""
-        self.incumbent.offer(progress.dual(), self.program.to_own(progress.lower_bound))
+        self.incumbent.offer(self._of_all(progress.dual()), self.program.to_own(progress.lower_bound))
         callback, inner = self.options.callback, progress.state
 
         def state() -> State:

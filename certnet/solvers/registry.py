@@ -55,11 +55,14 @@ def choose_solver(program: LiftedProgram | FormProgram, time_limit: float | None
     """What "auto" means for a program: the interior point up to ``AUTO_LIMIT`` entries of W and t, ADMM beyond.
 
     ADMM also when a first round of the interior point, with a few products, would hardly fit into ``time_limit``. A
-    form program goes to the interior point when it has inequalities or at most ``FORM_LIMIT`` generators.
+    form program goes to the interior point when it has at most ``FORM_LIMIT`` generators, and any program with
+    inequalities besides the signs does.
     """
     space = program.space
+    if len(program.inequalities):
+        return Choice("interior-point", "no other solver takes inequalities besides the signs")
     if isinstance(program, FormProgram):
-        small = len(program.inequalities) > 0 or space.neurons <= FORM_LIMIT
+        small = space.neurons <= FORM_LIMIT
         return Choice("interior-point" if small else "admm", f"the form has {space.neurons} generators")
     constraints = program.target.size + space.neurons
     if constraints > AUTO_LIMIT:
@@ -102,7 +105,8 @@ def solve(
     """Solve the DNN relaxation of ``program`` with the solver of this name; the result says which one ran.
 
     Args:
-        program: usually the presolved one; numbers should be of order one. Form programs need a native solver.
+        program: usually the presolved one; numbers should be of order one. Form programs need a native solver, and
+            inequalities besides the signs the interior point.
         solver: "auto" (see ``choose_solver``), "interior-point", "admm", "clarabel", "scs" or "mosek".
         time_limit: seconds, or None.
         tolerance: relative residual at which to stop.
@@ -134,6 +138,8 @@ def solve(
         resume=resume,
         device=device,
     )
+    if len(program.inequalities) and chosen.name != "interior-point":
+        raise InputError(f"solver '{chosen.name}' takes no inequalities besides the signs; use 'interior-point'.")
     if not isinstance(program, FormProgram):
         return chosen.solve(program, options)
     if chosen.name not in NATIVE:
