@@ -1,0 +1,57 @@
+"""Reading a network by the ending of its file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from certnet.interchange.npz_network import read_npz_network
+from certnet.interchange.onnx_network import read_onnx
+from certnet.interchange.safetensors_file import read_safetensors
+from certnet.interchange.state_dict import network_from_tensors
+from certnet.network import LARGEST_FILE, TwoLayerNetwork
+from formulations import InputError
+
+PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".bin")
+"""Endings of files that may run code when they are read."""
+
+
+def _read_state_dict(path: Path) -> TwoLayerNetwork:
+    return network_from_tensors(path.name, read_safetensors(path))
+
+
+_READERS: dict[str, Callable[[Path], TwoLayerNetwork]] = {
+    ".npz": read_npz_network,
+    ".onnx": read_onnx,
+    ".safetensors": _read_state_dict,
+}
+
+
+def read_network(path: str | Path) -> TwoLayerNetwork:
+    """Read a two-layer ReLU network x ↦ V (Uᵀz + b)₊ with z = (x − offset)/scale.
+
+    Formats: ``.npz`` that ``TwoLayerNetwork.save`` wrote, or with arrays U (d×m), V (c×m) and optionally b (m);
+    ``.onnx``; ``.safetensors`` with the state of two Linear layers. Weights become float64, which is exact.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds something else than such a network; the sentence says what.
+    """
+    source = Path(path)
+    ending = source.suffix.lower()
+    if ending in PICKLED:
+        raise InputError(
+            f"{source.name} may run code when it is read, so certnet does not read it; in PyTorch save the network "
+            f"with safetensors.torch.save_file(model.state_dict(), {source.stem + '.safetensors'!r})."
+        )
+    if ending not in _READERS:
+        raise InputError(
+            f"{source.name} has no ending that certnet reads a network from; give a file ending in "
+            f"{', '.join(_READERS)}."
+        )
+    try:
+        size = source.stat().st_size
+        if source.is_dir():
+            raise InputError(f"{source} is a folder; name the network file in it.")
+        if size > LARGEST_FILE:
+            raise InputError(f"{source.name} has {size} bytes; certnet reads networks of at most {LARGEST_FILE}.")
+        return _READERS[ending](source)
+    except OSError as error:
+        raise InputError(f"{source} cannot be read: {error.strerror or error}; check the path.") from None

@@ -1,0 +1,62 @@
+"""A network in a NumPy archive: certnet's own, or plain arrays."""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from certnet.interchange.assembly import Array, assemble
+from certnet.network import LARGEST_FILE, TwoLayerNetwork
+from formulations import InputError
+
+PLAIN = {"U": "U", "V": "V", "b": "hidden_bias", "hidden_bias": "hidden_bias", "offset": "offset", "scale": "scale"}
+"""Arrays of a plain archive, and what they are."""
+
+
+def read_npz_network(path: Path) -> TwoLayerNetwork:
+    """Read an archive of ``TwoLayerNetwork.save``, or one with U (d×m), V (c×m) and optionally b, offset and scale.
+
+    Raises:
+        InputError: anything else; nothing is unpickled.
+        OSError: the file cannot be read.
+    """
+    arrays = _arrays(path)
+    if arrays is None:
+        return TwoLayerNetwork.load(path)
+    foreign = [name for name in arrays if name not in PLAIN]
+    if "U" not in arrays or "V" not in arrays:
+        have = ", ".join(list(arrays)[:8]) or "nothing"
+        raise InputError(f"{path.name} holds {have}; a network needs arrays U (d×m) and V (c×m), and optionally b (m).")
+    if foreign:
+        raise InputError(f"{path.name} holds an array {foreign[0]!r} of unknown meaning; save U, V and optionally b.")
+    if "b" in arrays and "hidden_bias" in arrays:
+        raise InputError(f"{path.name} holds both b and hidden_bias; save one of them.")
+    return assemble(path.name, **{PLAIN[name]: array for name, array in arrays.items()})
+
+
+def _arrays(path: Path) -> dict[str, Array] | None:
+    """All arrays, or None when the archive says that it is certnet's own."""
+    damaged = InputError(f"{path.name} is no readable .npz archive; write it with numpy.savez.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > LARGEST_FILE:
+                raise InputError(f"{path.name} unpacks to more than {LARGEST_FILE} bytes; it is no network.")
+        with np.load(path, allow_pickle=False) as stored:
+            if "format" in stored.files:
+                return None
+            arrays = {name: stored[name] for name in stored.files}
+    except InputError:
+        raise
+    except ValueError as error:
+        if "pickle" in str(error):
+            raise InputError(f"{path.name} holds pickled objects; save plain arrays of numbers.") from None
+        raise damaged from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, SyntaxError, TypeError, AttributeError):
+        raise damaged from None
+    except (RuntimeError, OverflowError, MemoryError):
+        # Encrypted members, unknown compression, and array headers with absurd shapes.
+        raise damaged from None
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise damaged
+    return arrays

@@ -1,0 +1,141 @@
+"""What a graph computes at one point: the input, and how far through a two-layer network it has come."""
+
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+import numpy as np
+
+from certnet.interchange.assembly import Array
+from formulations import InputError
+from formulations._validation import FloatArray
+
+LARGEST_INPUT = 2**26
+"""Most features of an input."""
+
+
+class Layer(IntEnum):
+    """How far a signal has come."""
+
+    INPUT = 0
+    HIDDEN = 1
+    ACTIVATION = 2
+    OUTPUT = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """An elementwise affine function ``gain·(…) + shift`` of the last matrix product, or of the input.
+
+    Attributes:
+        layer: how far it has come.
+        size: number of entries for each data point, None where it is not known yet.
+        rows: True when data points are rows, False when they are columns, None while that is open.
+        features: shape of one data point where it is not a vector yet.
+        vector: there is one data point, without an axis that counts.
+        last: length of the last axis, where the input has two and this one is fixed.
+        gain, shift: scalars or vectors of ``size``.
+        before: the input's gain and shift, once a matrix was applied.
+        U, hidden_bias, V: once they are known.
+    """
+
+    layer: Layer = Layer.INPUT
+    size: int | None = None
+    rows: bool | None = None
+    features: tuple[int, ...] | None = None
+    vector: bool = False
+    last: int | None = None
+    gain: FloatArray = field(default_factory=lambda: np.ones(()))
+    shift: FloatArray = field(default_factory=lambda: np.zeros(()))
+    before: tuple[FloatArray, FloatArray] | None = None
+    U: FloatArray | None = None
+    hidden_bias: FloatArray | None = None
+    V: FloatArray | None = None
+
+    def transposed(self) -> "Signal":
+        """Data points become columns instead of rows, or the other way round. Inputs start as rows.
+
+        Raises:
+            InputError: a data point has more than one axis.
+        """
+        if self.features is not None:
+            raise InputError("permutes the axes of the input; flatten it first")
+        return self if self.vector else replace(self, rows=self.rows is False)
+
+    def affine(self, gain: FloatArray, shift: FloatArray) -> "Signal":
+        """``gain·signal + shift``, entry by entry."""
+        return replace(self, gain=gain * self.gain, shift=gain * self.shift + shift)
+
+    def aligned(self, constant: Array) -> "tuple[FloatArray, Signal]":
+        """A constant as scalar or vector that goes with the entries, and the signal with what this says of it.
+
+        Raises:
+            InputError: it does not go with the entries.
+        """
+        values = constant.astype(np.float64)
+        if values.size == 1:
+            return values.reshape(()), self
+        if self.features is not None:
+            return self._aligned_to_features(values), self
+        long = [axis for axis, length in enumerate(values.shape) if length != 1]
+        behind = values.ndim - 1 - long[-1]
+        rows = behind == 0
+        fits = len(long) == 1 and behind <= 1 and self.rows in (None, rows) and self.size in (None, values.size)
+        if not fits:
+            raise InputError(
+                f"has a constant of shape {constant.shape}, which does not go with the data point's entries"
+            )
+        if self.vector and values.ndim == 1:
+            return values.reshape(-1), replace(self, size=values.size)
+        if self.vector and not rows:
+            raise InputError(f"adds an axis with a constant of shape {constant.shape}")
+        return values.reshape(-1), replace(self, size=values.size, rows=rows, vector=False)
+
+    def _aligned_to_features(self, values: FloatArray) -> FloatArray:
+        assert self.features is not None
+        shape = values.shape[1:] if values.ndim == len(self.features) + 1 and values.shape[0] == 1 else values.shape
+        try:
+            spread: FloatArray = np.broadcast_to(values.reshape(shape), self.features).reshape(-1)
+        except ValueError:
+            raise InputError(f"has a constant of shape {values.shape} for inputs of shape {self.features}") from None
+        return spread
+
+    def times(self, matrix: Array, *, from_left: bool) -> "Signal":
+        """The product with a constant matrix: ``signal · matrix``, or from the left ``matrix · signal``.
+
+        Raises:
+            InputError: it does not fit, or a two-layer network has no matrix here.
+        """
+        if matrix.ndim != 2:
+            raise InputError(f"has a constant with {matrix.ndim} dimensions where a matrix is expected")
+        if self.features is not None and self.features[:-1].count(1) != len(self.features) - 1:
+            raise InputError(f"multiplies inputs of shape {self.features}, which are no vectors; flatten them first")
+        inner, outer = matrix.shape[::-1] if from_left else matrix.shape
+        if self.size not in (None, inner) or self.rows is from_left:
+            raise InputError(f"multiplies with a matrix of shape {matrix.shape}, which does not fit what comes in")
+        weights = (matrix.T if from_left else matrix).astype(np.float64)
+        fresh = Signal(size=outer, rows=None if self.vector else not from_left, vector=self.vector)
+        if self.layer is Layer.INPUT:
+            return replace(fresh, layer=Layer.HIDDEN, before=(self.gain, self.shift), U=weights)
+        if self.layer is Layer.ACTIVATION:
+            V = (np.broadcast_to(self.gain, (inner,))[:, None] * weights).T
+            shift = np.broadcast_to(self.shift, (inner,)) @ weights
+            return replace(
+                fresh, layer=Layer.OUTPUT, before=self.before, U=self.U, hidden_bias=self.hidden_bias, V=V, shift=shift
+            )
+        place = "before the Relu" if self.layer is Layer.HIDDEN else "after the output layer"
+        raise InputError(f"is one matrix product too many {place}; certnet reads networks with exactly two")
+
+    def rectified(self) -> "Signal":
+        """After the Relu.
+
+        Raises:
+            InputError: a two-layer network has no Relu here.
+        """
+        if self.layer is not Layer.HIDDEN or self.U is None or self.size is None:
+            place = {Layer.INPUT: "on the input", Layer.ACTIVATION: "after another Relu"}.get(
+                self.layer, "after the output layer"
+            )
+            raise InputError(f"stands {place}; certnet reads networks with one Relu, between two matrix products")
+        bias = np.broadcast_to(self.shift, (self.size,))
+        U = self.U * np.broadcast_to(self.gain, (self.size,))[None, :]
+        return Signal(Layer.ACTIVATION, size=self.size, rows=self.rows, before=self.before, U=U, hidden_bias=bias)
