@@ -162,19 +162,22 @@ def _reshaped(signal: Signal, sizes: Sequence[int]) -> Signal:
     refused = InputError(f"reshapes data points to {list(sizes)}; certnet reads [-1, entries] only")
     if len(sizes) not in (1, 2):
         raise refused
+    size = signal.last if signal.size is None and signal.rows is None else signal.size
     entries, rows = sizes[-1], True
-    if len(sizes) == 2 and sizes[1] == 1 and signal.size != 1 and sizes[0] != -1:
+    if len(sizes) == 2 and sizes[1] == 1 and size not in (None, 1) and sizes[0] != -1:
         entries, rows = sizes[0], False
+    elif len(sizes) == 2 and sizes[0] not in (-1, 0, 1) and size is None:
+        raise refused
     if entries <= 0:
-        # The axis is inferred or copied: only where the number of data points is given or there is one.
-        entries = -1 if signal.size is None else signal.size
-        if len(sizes) == 2 and sizes[0] == -1:
+        # The axis is inferred or copied: only where the number of data points is given.
+        entries = -1 if size is None else size
+        if len(sizes) == 2 and sizes[0] not in (0, 1):
             raise refused
-    if signal.size is not None and entries != signal.size:
+    if (size is not None and entries != size) or (signal.rows is not None and signal.rows is not rows):
         raise refused
-    if signal.rows is not None and signal.rows is not rows:
-        raise refused
-    return replace(signal, features=None, size=None if entries < 0 else entries, rows=None if len(sizes) == 1 else rows)
+    vector = len(sizes) == 1
+    known = None if entries < 0 else entries
+    return replace(signal, features=None, size=known, rows=None if vector else rows, vector=vector)
 
 
 _TABLE: dict[str, tuple[int, int, Callable[[Sequence[Operand], Attributes], Operand]]] = {

@@ -138,4 +138,5 @@ class Signal:
             raise InputError(f"stands {place}; certnet reads networks with one Relu, between two matrix products")
         bias = np.broadcast_to(self.shift, (self.size,))
         U = self.U * np.broadcast_to(self.gain, (self.size,))[None, :]
-        return Signal(Layer.ACTIVATION, size=self.size, rows=self.rows, before=self.before, U=U, hidden_bias=bias)
+        one = np.ones(())
+        return replace(self, layer=Layer.ACTIVATION, gain=one, shift=0.0 * one, U=U, hidden_bias=bias)
