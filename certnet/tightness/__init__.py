@@ -1,0 +1,24 @@
+"""How tight the relaxation is: rank, complete positivity, copositivity, and the test that matters, bound = objective."""
+
+from certnet.tightness.complete_positivity import (
+    CompletePositivity,
+    check_completely_positive,
+    is_completely_positive_graph,
+)
+from certnet.tightness.copositivity import Copositivity, check_copositive
+from certnet.tightness.rank import Points, Spectrum, extract_points, spectrum
+from certnet.tightness.report import Tightness, measure_tightness
+
+__all__ = [
+    "CompletePositivity",
+    "Copositivity",
+    "Points",
+    "Spectrum",
+    "Tightness",
+    "check_completely_positive",
+    "check_copositive",
+    "extract_points",
+    "is_completely_positive_graph",
+    "measure_tightness",
+    "spectrum",
+]

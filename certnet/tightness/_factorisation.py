@@ -1,0 +1,147 @@
+"""P = BBᵀ with B ≥ 0, by alternating projections, and how far a product is from P, rounded up.
+
+If ``P = RRᵀ`` then every square factor of P is RQ with Q orthogonal (R padded by zero columns). Groetzner, Dür, *A
+factorization method for completely positive matrices*, Linear Algebra Appl. 591 (2020), alternate between the
+orthogonal matrices and {Q : RQ ≥ 0}; the second projection is replaced by the cheap one of their section 4. What a run
+ends with is improved by L-BFGS on ``¼‖BBᵀ − P‖²``. A run that fails proves nothing.
+"""
+
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+from scipy.optimize import minimize
+
+from certificates.arithmetic import Enclosure
+from certificates.arithmetic.floating import inflate, sum_of_products
+from formulations._validation import FloatArray
+
+Nearest = Callable[[FloatArray], FloatArray]
+"""Maps the columns of a matrix into a cone."""
+
+ITERATIONS = 2000
+POLISH_ITERATIONS = 2000
+SETTLED = 1e-13
+RANK_FLOOR = 1e-12
+
+
+def square_root(P: FloatArray) -> FloatArray:
+    """R (n×r) with RRᵀ = P, up to negative and negligible eigenvalues, which are left out."""
+    values, vectors = np.linalg.eigh(0.5 * (P + P.T))
+    kept = values > RANK_FLOOR * max(float(values[-1]), 0.0)
+    root: FloatArray = vectors[:, kept] * np.sqrt(values[kept])
+    return root[:, ::-1]
+
+
+def nonnegative(X: FloatArray) -> FloatArray:
+    """The nearest matrix without negative entries."""
+    projected: FloatArray = np.maximum(X, 0.0)
+    return projected
+
+
+def alternate(
+    R: FloatArray,
+    columns: int,
+    *,
+    nearest: Nearest,
+    rng: np.random.Generator,
+    deadline: float = math.inf,
+    iterations: int = ITERATIONS,
+) -> FloatArray:
+    """The last matrix of ``columns`` columns in the cone whose product with its transpose should be near RRᵀ.
+
+    Args:
+        R: (n, r) of full column rank.
+        columns: at least r.
+        nearest: the cone.
+        rng: draws the first orthogonal matrix.
+        deadline: value of ``time.monotonic()`` after which the current matrix is returned.
+        iterations: most projections.
+    """
+    r = R.shape[1]
+    padded = np.hstack([R, np.zeros((len(R), columns - r))])
+    inverse = np.linalg.pinv(padded)
+    Q, _ = np.linalg.qr(rng.standard_normal((columns, columns)))
+    size = float(np.linalg.norm(R)) or 1.0
+    best, smallest = nearest(padded @ Q), math.inf
+    for _ in range(iterations):
+        product = padded @ Q
+        inside = nearest(product)
+        distance = float(np.linalg.norm(inside - product)) / size
+        if distance < smallest:
+            best, smallest = inside, distance
+        if not (distance > SETTLED) or time.monotonic() > deadline:
+            break
+        left, _, right = np.linalg.svd(Q + inverse @ (inside - product))
+        Q = left @ right
+    return best
+
+
+def improve(P: FloatArray, B: FloatArray, *, deadline: float = math.inf) -> FloatArray:
+    """A nonnegative B whose product is nearer to P; never worse."""
+    shape = B.shape
+
+    def evaluate(point: FloatArray) -> tuple[float, FloatArray]:
+        X = point.reshape(shape)
+        error = X @ X.T - P
+        return 0.25 * float(np.sum(error**2)), (error @ X).ravel()
+
+    return _minimise(evaluate, B, bounds=[(0.0, None)] * B.size, deadline=deadline)
+
+
+def _minimise(
+    evaluate: Callable[[FloatArray], tuple[float, FloatArray]],
+    start: FloatArray,
+    *,
+    bounds: list[tuple[float, float | None]] | None,
+    deadline: float,
+) -> FloatArray:
+    """L-BFGS from ``start``, which is returned if nothing better was found."""
+
+    def stop(_: FloatArray) -> None:
+        if time.monotonic() > deadline:
+            raise StopIteration
+
+    options = {"maxiter": POLISH_ITERATIONS, "maxfun": 2 * POLISH_ITERATIONS, "maxcor": 30, "ftol": 0.0, "gtol": 1e-14}
+    answer = minimize(
+        evaluate, start.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, callback=stop, options=options
+    )
+    found = np.asarray(answer.x, dtype=np.float64)
+    if not np.isfinite(found).all() or not evaluate(found)[0] <= evaluate(start.ravel())[0]:
+        return start
+    return found.reshape(start.shape)
+
+
+def improve_points(A: FloatArray, P: FloatArray, Z: FloatArray, *, deadline: float = math.inf) -> FloatArray:
+    """Points Z (k×m) for which Σ φ(z)φ(z)ᵀ, φ = ((Az)₊, (−Az)₊), is nearer to P; never worse."""
+    n = len(A)
+
+    def evaluate(point: FloatArray) -> tuple[float, FloatArray]:
+        product = A @ point.reshape(Z.shape)
+        phi = np.vstack([np.maximum(product, 0.0), np.maximum(-product, 0.0)])
+        error = phi @ phi.T - P
+        slope = error @ phi
+        change = A.T @ np.where(product > 0, slope[:n], np.where(product < 0, -slope[n:], 0.0))
+        return 0.25 * float(np.sum(error**2)), change.ravel()
+
+    return _minimise(evaluate, Z, bounds=None, deadline=deadline)
+
+
+def relative_residual(P: FloatArray, B: FloatArray) -> float:
+    """‖BBᵀ − P‖_F/‖P‖_F for the float64 matrices as they are, rounded up; inf when it cannot be bounded."""
+    if not P.any():
+        return 0.0 if not B.any() else math.inf
+    with np.errstate(all="ignore"):
+        left = Enclosure.exact(np.ascontiguousarray(B))
+        error = left @ left.T - Enclosure.exact(P)
+        return norm_ratio(inflate(np.abs(error.mid) + error.rad, 2), P)
+
+
+def norm_ratio(upper: FloatArray, P: FloatArray) -> float:
+    """‖upper‖_F/‖P‖_F, rounded up."""
+    above = sum_of_products([(upper, upper)], upper=True)
+    below = sum_of_products([(P, P)], upper=False)
+    if not (math.isfinite(above) and below > 0):
+        return math.inf
+    return math.sqrt(above / below) * (1.0 + 1e-14)

@@ -1,0 +1,165 @@
+"""Rank of the lifted moment matrix, and the points whose lifts it is a sum of.
+
+A solution ``G = Σ_j λ(z_j)λ(z_j)ᵀ`` is a network, and the relaxation is exact. Its rank is at most the number of points;
+a rank that a wide gap in the spectrum separates from noise tells how many to look for. An interior point ends in the
+middle of the optimal face, so a high rank alone speaks for nothing.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from certnet._training_result import RANK_TOLERANCE, SPECTRUM_LENGTH
+from certnet.tightness._factorisation import alternate, improve_points, relative_residual, square_root
+from formulations import InputError, LiftedSpace
+from formulations._validation import FloatArray, as_matrix
+
+SAME_DIRECTION = 1e-7
+"""Points whose unit vectors are nearer than this are one."""
+NEGLIGIBLE = 1e-8
+"""Points below this fraction of the longest are dropped, where that does not hurt."""
+LARGEST_COUNT = 120
+GOOD_ENOUGH = 1e-9
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues of a moment matrix.
+
+    Attributes:
+        values: the leading eigenvalues over the largest, in descending order.
+        rank: how many exceed ``tolerance`` times the largest.
+        gap: the last of those over the next one; inf if there is no next one or it is not positive.
+        widest: (position, ratio) of the widest gap among eigenvalues above the square of ``tolerance``: the rank that
+            the spectrum itself suggests.
+        tolerance: relative size below which an eigenvalue counts as zero.
+    """
+
+    values: tuple[float, ...]
+    rank: int
+    gap: float
+    widest: tuple[int, float]
+    tolerance: float
+
+
+def spectrum(G: FloatArray, *, tolerance: float = RANK_TOLERANCE, length: int = SPECTRUM_LENGTH) -> Spectrum:
+    """Numerical rank of a symmetric matrix with its spectrum and the gaps in it; zero has rank 0.
+
+    Args:
+        G: (order, order) symmetric, finite.
+        tolerance: relative size below which an eigenvalue counts as zero.
+        length: number of eigenvalues that are kept.
+    """
+    G = as_matrix("G", G)
+    values = np.linalg.eigvalsh(0.5 * (G + G.T))[::-1]
+    if not (values[0] > 0):
+        return Spectrum((), 0, math.inf, (0, math.inf), tolerance)
+    relative = values / values[0]
+    rank = int(np.sum(relative > tolerance))
+    floor = np.maximum(relative, tolerance**2)
+    ratios = floor[:-1] / floor[1:]
+    widest = int(np.argmax(ratios)) if len(ratios) else 0
+    after = float(relative[rank]) if rank < len(relative) else 0.0
+    return Spectrum(
+        values=tuple(float(value) for value in relative[:length]),
+        rank=rank,
+        gap=float(relative[rank - 1]) / after if after > 0 else math.inf,
+        widest=(widest + 1, float(ratios[widest]) if len(ratios) else math.inf),
+        tolerance=tolerance,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Points whose lifts (nearly) sum to a moment matrix.
+
+    Attributes:
+        Z: (k, m) points z_j.
+        residual: ‖Σ φ(z_j)φ(z_j)ᵀ − G_φφ‖_F/‖G_φφ‖_F, rounded up.
+        phi: (2N, m) their activations (α, β), nonnegative.
+    """
+
+    Z: FloatArray
+    residual: float
+    phi: FloatArray
+
+
+def extract_points(
+    space: LiftedSpace,
+    G: FloatArray,
+    *,
+    start: FloatArray | None = None,
+    time_limit: float = 10.0,
+    random_state: int = 0,
+) -> Points:
+    """Look for points z_j with ``G_φφ = Σ φ(z_j)φ(z_j)ᵀ``; where that succeeds the relaxation is exact.
+
+    Alternating projections between the factors RQ of G, Q orthogonal, and matrices whose columns are true λ's, then
+    descent in the points themselves. Whatever comes out, the residual says what it is worth.
+
+    Args:
+        space: lifted space without outputs, of generators A.
+        G: (order, order) moment matrix over λ = (φ, z).
+        start: (k, m) points to begin with, such as the neurons of a network.
+        time_limit: seconds, about.
+        random_state: seed.
+
+    Raises:
+        InputError: G has another order than the space.
+    """
+    G = as_matrix("G", G)
+    if G.shape != (space.order, space.order) or space.outputs:
+        raise InputError(f"G has shape {G.shape}, but the space without outputs has order {space.order}.")
+    G = 0.5 * (G + G.T)
+    P = G[space.phi, space.phi]
+    begin, rng = time.monotonic(), np.random.default_rng(random_state)
+    deadline = begin + time_limit
+    best = _points(space, P, np.zeros((space.dimension, 0)))
+    if start is not None and start.shape[1]:
+        best = _better(best, _improved(space, P, start, deadline))
+    R = square_root(G)
+    R = R[:, np.sum(R**2, axis=0) > RANK_TOLERANCE * np.sum(R**2, axis=0).max(initial=0.0)]
+    rank = R.shape[1]
+
+    def lifted(columns: FloatArray) -> FloatArray:
+        return space.lift(columns[space.z])
+
+    for count in sorted({rank, rank + 1, rank + 3, 2 * rank}) if rank else ():
+        if best.residual <= GOOD_ENOUGH or time.monotonic() > deadline or count > LARGEST_COUNT:
+            break
+        found = alternate(R, count, nearest=lifted, rng=rng, deadline=deadline)
+        best = _better(best, _improved(space, P, found[space.z], deadline))
+    return _better(best, _points(space, P, _merged(best.Z)), factor=2.0)
+
+
+def _points(space: LiftedSpace, P: FloatArray, Z: FloatArray) -> Points:
+    phi = space.lift(Z)[space.phi]
+    return Points(Z, relative_residual(P, phi), phi)
+
+
+def _improved(space: LiftedSpace, P: FloatArray, Z: FloatArray, deadline: float) -> Points:
+    return _points(space, P, improve_points(space.generators, P, Z, deadline=deadline))
+
+
+def _better(first: Points, second: Points, *, factor: float = 1.0) -> Points:
+    """The second, if its residual is at most ``factor`` times that of the first."""
+    return second if second.residual <= factor * first.residual else first
+
+
+def _merged(Z: FloatArray) -> FloatArray:
+    """Points of one direction as one of the same moment; negligible points are dropped."""
+    size = np.linalg.norm(Z, axis=0)
+    kept: list[FloatArray] = []
+    for j in np.argsort(-size, kind="stable"):
+        if not size[j] > NEGLIGIBLE * size.max():
+            continue
+        for i, z in enumerate(kept):
+            length = float(np.linalg.norm(z))
+            if np.linalg.norm(z / length - Z[:, j] / size[j]) <= SAME_DIRECTION:
+                kept[i] = z / length * math.hypot(length, float(size[j]))
+                break
+        else:
+            kept.append(Z[:, j])
+    return np.column_stack(kept) if kept else Z[:, :0]

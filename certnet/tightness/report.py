@@ -1,0 +1,311 @@
+"""The tightness of the relaxation on one training problem, from its certificate.
+
+A certificate holds no moment matrix, so the relaxation is solved again, from the certificate's network and dual. Then:
+
+* the *a posteriori* test: the objective of the best network that rounding and polishing give equals a proved lower bound on
+  the relaxation's value. Then the relaxation is exact, whatever its solution looks like;
+* the spectrum of the solution G, and points whose lifts sum to it;
+* whether its (α, β) block is completely positive. If it is proved not to be, G is no sum of true λ's. That says something
+  about this solution: another one of the same value might still be a network.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from certificates import OptimalityCertificate
+from certificates.arithmetic import Arithmetic
+from certificates.checker import check, relative_gap
+from certificates.repair import RepairedDual
+from certificates.report import CheckReport
+from certificates.verdict import Verdict
+from certnet._certify import as_it_stands, certify, repaired
+from certnet._clock import Clock, Event
+from certnet._preflight import require_memory
+from certnet.job import SMALL_ORDER
+from certnet.solvers import Progress, SolverResult, SolveStatus, solve
+from certnet.solvers.registry import AUTO, choose_solver, get_solver
+from certnet.solvers.warm_start import PAYS, from_certificate
+from certnet.tightness.complete_positivity import CompletePositivity, check_completely_positive
+from certnet.tightness.rank import Points, Spectrum, extract_points, spectrum
+from certnet.training import candidates_from_moment, fit
+from formulations import InputError, LiftedSpace, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
+from formulations._validation import FloatArray, as_positive
+
+TOLERANCE = 1e-4
+"""Relative difference of objective and bound that counts as none."""
+SOLVER_TOLERANCE = 1e-6
+DEFAULT_TIME_LIMIT = 60.0
+RELAXATION_SHARE, EXTRACTION_SHARE, MEMBERSHIP_SHARE = 0.5, 0.25, 0.5
+"""Parts of the time that is left when a stage begins."""
+MEMBERSHIP_TOLERANCE = 1e-6
+INFEASIBILITY_FACTOR = 10.0
+"""A distance from the completely positive matrices counts when it is so many times G's own infeasibility."""
+NO_LIMIT_SECONDS = 120.0
+"""What a stage may take where the user set no limit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tightness:
+    """What was found; see the module.
+
+    Attributes:
+        verdict: PROVED when ``gap_of_relaxation`` is at most the tolerance, REFUTED when the solution found is proved to
+            be no sum of true λ's, else UNKNOWN.
+        reason: one sentence.
+        objective: of the best network, rounded up.
+        lower_bound: the best proved bound on the optimum, by whatever proof.
+        relaxation_bound: the best proved bound by a proof that the doubly nonnegative relaxation knows, hence a lower
+            bound on the relaxation's value too.
+        relaxed_objective: value of G in original units, in floating point; None if the solver left no G.
+        relaxation: the solver's result, None if no data row is left to relax.
+        infeasibility: relative size of the entries of G_φφ that should not be there, negative or complementary ones.
+        spectrum, points, membership: of G without its output block; None without G.
+        stages: seconds for each.
+    """
+
+    verdict: Verdict
+    reason: str
+    objective: float
+    lower_bound: float
+    relaxation_bound: float
+    tolerance: float
+    relaxed_objective: float | None = None
+    relaxation: SolverResult | None = None
+    infeasibility: float | None = None
+    spectrum: Spectrum | None = None
+    points: Points | None = None
+    membership: CompletePositivity | None = None
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def gap(self) -> float:
+        """(objective − lower_bound)/objective."""
+        return relative_gap(self.objective, self.lower_bound)
+
+    @property
+    def gap_of_relaxation(self) -> float:
+        """(objective − relaxation_bound)/objective, at least the relaxation's own relative gap."""
+        return relative_gap(self.objective, self.relaxation_bound)
+
+
+def measure_tightness(
+    certificate: OptimalityCertificate,
+    *,
+    solver: str = AUTO,
+    time_limit: float | None = DEFAULT_TIME_LIMIT,
+    tolerance: float = TOLERANCE,
+    random_state: int = 0,
+    progress: Callable[[Event], None] | None = None,
+) -> Tightness:
+    """Solve the relaxation of a certificate's training problem again, and say how tight it is.
+
+    Args:
+        certificate: is checked first; nothing in it is trusted.
+        solver: "auto", or a name from ``certnet.available_solvers()``.
+        time_limit: seconds for everything, about, or None.
+        tolerance: relative difference of objective and bound at which the relaxation counts as exact.
+        random_state: seed of everything random.
+        progress: called with an ``Event`` now and then.
+
+    Raises:
+        InputError: the certificate is not proved, an unknown or unavailable solver, or data too large for this machine.
+    """
+    clock = Clock(time_limit, progress)
+    as_positive("tolerance", tolerance)
+    if solver != AUTO:
+        get_solver(solver)
+    with clock.stage("check"):
+        checked = check(certificate, arithmetic=Arithmetic.FLOAT, time_limit=time_limit)
+        if checked.verdict is not Verdict.PROVED:
+            raise InputError(f"The certificate is not proved ({checked.reason}); train again to get one that is.")
+        merged = merge_rows(TrainingProgram(certificate.X, certificate.Y, certificate.gamma))
+        require_memory(merged)
+    threads = 1 if merged.program.space.order < SMALL_ORDER else None
+    with threadpool_limits(limits=threads, user_api="blas"):
+        run = _Run(certificate, checked, merged, clock, tolerance=tolerance, random_state=random_state)
+        return run.finish(solver)
+
+
+def infeasibility(space: LiftedSpace, P: FloatArray) -> float:
+    """‖negative and complementary entries of P‖_F/‖P‖_F, for P over φ."""
+    wrong = np.minimum(P, 0.0)
+    index = np.arange(space.neurons)
+    for rows, columns in ((index, space.neurons + index), (space.neurons + index, index)):
+        wrong[rows, columns] = P[rows, columns]
+    size = float(np.linalg.norm(P))
+    return float(np.linalg.norm(wrong)) / size if size > 0 else 0.0
+
+
+def is_plain(certificate: OptimalityCertificate) -> bool:
+    """True when the proof has no splits and no inequalities besides the signs: then it bounds the relaxation too."""
+    proof, neurons = certificate.proof, certificate.source.size
+    return proof.leaves == 1 and bool((proof.pairs < 2 * neurons).all())
+
+
+class _Run:
+    """One report after the certificate was checked."""
+
+    def __init__(
+        self,
+        certificate: OptimalityCertificate,
+        checked: CheckReport,
+        merged: MergedRows,
+        clock: Clock,
+        *,
+        tolerance: float,
+        random_state: int,
+    ) -> None:
+        self.certificate, self.merged, self.clock = certificate, merged, clock
+        self.program = merged.original
+        self.tolerance, self.random_state = tolerance, random_state
+        self.U, self.V = certificate.U, certificate.V
+        self.objective, self.lower_bound = checked.objective, checked.lower_bound
+        self.relaxation_bound = checked.lower_bound if is_plain(certificate) else -math.inf
+        self.presolved = Presolved(merged, rescale(merged.program)) if merged.program.space.neurons else None
+        self.shown: Progress | None = None
+        self.result: SolverResult | None = None
+        self.spectrum: Spectrum | None = None
+        self.points: Points | None = None
+        self.membership: CompletePositivity | None = None
+        self.infeasibility: float | None = None
+        self.relaxed_objective: float | None = None
+
+    def seconds(self, share: float) -> float:
+        """This part of the time that is left, at least a little."""
+        left = self.clock.left()
+        return NO_LIMIT_SECONDS if left is None else max(share * left, 0.1)
+
+    def finish(self, solver: str) -> Tightness:
+        """All stages."""
+        if self.presolved is None:
+            # Every data row is zero: the zero network is optimal, and both sides are ½‖Y‖².
+            self.relaxation_bound = max(self.relaxation_bound, self.lower_bound)
+        else:
+            with self.clock.stage("relaxation"):
+                self._relax(self.presolved, solver)
+            with self.clock.stage("rank"):
+                self._look_at_solution(self.presolved)
+            with self.clock.stage("rounding"):
+                self._round(self.presolved)
+            with self.clock.stage("certificate"):
+                self._certify(self.presolved)
+        verdict, reason = self._verdict()
+        return Tightness(
+            verdict=verdict,
+            reason=reason,
+            objective=self.objective,
+            lower_bound=self.lower_bound,
+            relaxation_bound=self.relaxation_bound,
+            tolerance=self.tolerance,
+            relaxed_objective=self.relaxed_objective,
+            relaxation=self.result,
+            infeasibility=self.infeasibility,
+            spectrum=self.spectrum,
+            points=self.points,
+            membership=self.membership,
+            stages=self.clock.stages,
+        )
+
+    def _relax(self, presolved: Presolved, solver: str) -> None:
+        """Solve again from the certificate's network and dual."""
+        limit = None if self.clock.left() is None else self.seconds(RELAXATION_SHARE)
+        name = choose_solver(presolved.program, limit).solver if solver == AUTO else solver
+        self.result = solve(
+            presolved.program,
+            solver=name,
+            time_limit=limit,
+            tolerance=SOLVER_TOLERANCE,
+            callback=self._watch,
+            warm_start=from_certificate(presolved, self.certificate) if name in PAYS else None,
+            seed=self.random_state,
+        )
+        if self.result.status is SolveStatus.INTERRUPTED:
+            raise KeyboardInterrupt
+        if np.isfinite(self.result.objective):
+            self.relaxed_objective = presolved.program.to_original(self.result.objective)
+
+    def _watch(self, progress: Progress) -> None:
+        self.shown = progress
+        self.clock.tell(
+            "relaxation",
+            iteration=progress.iteration,
+            objective=self.objective,
+            lower_bound=max(progress.lower_bound, self.relaxation_bound),
+            rank=progress.rank,
+            residual=max(progress.primal_residual, progress.dual_residual),
+        )
+
+    def _look_at_solution(self, presolved: Presolved) -> None:
+        """Spectrum, points and complete positivity of G without its output block, in presolved coordinates."""
+        primal = None if self.result is None else self.result.primal
+        if primal is None or not np.isfinite(primal.S).all():
+            return
+        space = presolved.program.space.with_outputs(0)
+        order = space.face_order
+        G = space.moment(primal.S[:order, :order])
+        G = 0.5 * (G + G.T)
+        P = G[space.phi, space.phi]
+        self.spectrum = spectrum(G)
+        self.infeasibility = infeasibility(space, P)
+        self.points = extract_points(
+            space,
+            G,
+            start=presolved.scaling.apply_z(self.U),
+            time_limit=self.seconds(EXTRACTION_SHARE),
+            random_state=self.random_state,
+        )
+        self.membership = check_completely_positive(
+            P,
+            generators=space.generators,
+            factor=self.points.phi,
+            tolerance=max(MEMBERSHIP_TOLERANCE, INFEASIBILITY_FACTOR * self.infeasibility),
+            time_limit=self.seconds(MEMBERSHIP_SHARE),
+            random_state=self.random_state,
+        )
+
+    def _round(self, presolved: Presolved) -> None:
+        """The best network that starts from the certificate's, from G and from the points in it."""
+        columns = [self.U]
+        if self.result is not None and self.result.primal is not None and self.points is not None:
+            moment = presolved.scaling.undo_primal(self.result.primal)
+            columns.append(presolved.scaling.undo_z(self.points.Z))
+            columns.append(candidates_from_moment(moment, self.program.X, random_state=self.random_state))
+        limit = self.seconds(1.0)
+        fitted = fit(self.program, candidates=np.hstack(columns), random_state=self.random_state, time_limit=limit)
+        if fitted.interrupted:
+            raise KeyboardInterrupt
+        if fitted.objective < self.program.objective(self.U, self.V):
+            self.U, self.V = fitted.U, fitted.V
+
+    def _certify(self, presolved: Presolved) -> None:
+        """What the new dual and the new network prove."""
+        duals: list[RepairedDual] = []
+        if self.shown is not None and np.isfinite(self.shown.lower_bound):
+            duals.append(as_it_stands(self.merged, presolved.undo_dual(self.shown.dual())))
+        if self.result is not None and self.result.dual is not None:
+            duals.append(repaired(self.merged, presolved.undo_dual(self.result.dual)))
+        if not duals:
+            return
+        best = max(duals, key=lambda dual: dual.lower_bound)
+        _, report = certify(self.merged, best, self.U, self.V, provenance={})
+        self.objective = min(self.objective, report.objective)
+        if report.verdict is Verdict.PROVED:
+            self.relaxation_bound = max(self.relaxation_bound, report.lower_bound)
+            self.lower_bound = max(self.lower_bound, report.lower_bound)
+
+    def _verdict(self) -> tuple[Verdict, str]:
+        gap = relative_gap(self.objective, self.relaxation_bound)
+        if gap <= self.tolerance:
+            return Verdict.PROVED, (
+                f"a network's objective and a proved bound on the relaxation differ by {max(gap, 0.0):.1e}, so the "
+                "relaxation is exact up to that"
+            )
+        membership = self.membership
+        if membership is not None and membership.verdict is Verdict.REFUTED:
+            return Verdict.REFUTED, f"the relaxation's solution is no sum of neurons: {membership.reason}"
+        rest = "there is no solution of the relaxation to look at" if membership is None else membership.reason
+        return Verdict.UNKNOWN, f"objective and bound differ by {gap:.1e}; of the solution's (α, β) block: {rest}"
