@@ -8,6 +8,7 @@ import numpy as np
 from certificates.arithmetic import Arithmetic
 from certificates.certificate import OptimalityCertificate, fingerprint
 from certificates.checker import check, dual_value, network_objective
+from certificates.circuits import as_proof
 from certificates.proof import LiftedProof
 from certificates.repair import MARGIN, RepairedDual, repair
 from certificates.report import CheckReport
@@ -15,6 +16,8 @@ from certificates.tree import LeafProof, build
 from certificates.verdict import Verdict
 from formulations import MergedRows, RawDual
 from formulations._validation import FloatArray
+from formulations.circuits import CircuitSet
+from formulations.errors import InputError
 
 NEGLIGIBLE = 1e-12
 MARGINS = tuple(MARGIN * 10.0**k for k in range(8))
@@ -23,32 +26,59 @@ MARGINS = tuple(MARGIN * 10.0**k for k in range(8))
 
 def residual_dual(merged: MergedRows, U: FloatArray, V: FloatArray) -> RawDual:
     """The dual that every network offers: its residual, without multipliers."""
-    m = merged.program.space.neurons
+    positions = merged.program.positions
     W = merged.merge_W(merged.original.residual(U, V))
-    return RawDual(W, np.zeros((2 * m, 2 * m)))
+    return RawDual(W, np.zeros((positions, positions)))
 
 
 def drop_negligible(merged: MergedRows, dual: RawDual) -> RawDual:
-    """Set multipliers to zero that are below ``NEGLIGIBLE`` of the largest, measured at unit generators."""
-    norm = np.linalg.norm(merged.program.space.generators, axis=1)
-    both = np.concatenate([norm, norm])
-    size = np.abs(np.where(np.isfinite(dual.N), dual.N, 0.0)) * np.outer(both, both)
+    """Set multipliers to zero that are below ``NEGLIGIBLE`` of the largest, measured at inequalities of unit size."""
+    program = merged.program
+    generator = np.linalg.norm(program.space.generators, axis=1)
+    both = np.concatenate([generator, generator])
+    rows = program.inequalities
+    phi, z = rows[:, : len(both)] * both, rows[:, len(both) :]
+    norm = np.concatenate([both, np.hypot(np.linalg.norm(phi, axis=1), np.linalg.norm(z, axis=1))])
+    size = np.abs(np.where(np.isfinite(dual.N), dual.N, 0.0)) * np.outer(norm, norm)
     return RawDual(dual.W, np.where(size <= NEGLIGIBLE * size.max(initial=0.0), 0.0, dual.N))
 
 
 def best_repair(merged: MergedRows, duals: Iterable[RawDual], *, margin: float = MARGIN) -> RepairedDual:
     """The repaired dual with the largest bound; with no dual at all, the trivial one."""
-    m = merged.program.space.neurons
-    trivial = RawDual(np.zeros_like(merged.program.target), np.zeros((2 * m, 2 * m)))
+    positions = merged.program.positions
+    trivial = RawDual(np.zeros_like(merged.program.target), np.zeros((positions, positions)))
     repaired = [repair(merged.program, drop_negligible(merged, dual), margin=margin) for dual in (trivial, *duals)]
     return max(repaired, key=lambda result: result.lower_bound)
 
 
 def assemble(
-    merged: MergedRows, repaired: RepairedDual, U: FloatArray, V: FloatArray, provenance: Mapping[str, Any]
+    merged: MergedRows,
+    repaired: RepairedDual,
+    U: FloatArray,
+    V: FloatArray,
+    provenance: Mapping[str, Any],
+    *,
+    circuits: CircuitSet | None = None,
 ) -> OptimalityCertificate:
-    """Write a repaired dual and a network down as a certificate; see ``assemble_proof``."""
-    proof = build(LeafProof.from_matrix(repaired.N, repaired.t), merged.program.space.neurons)
+    """Write a repaired dual and a network down as a certificate; see ``assemble_proof``.
+
+    ``circuits`` are the program's inequalities, in this order; those without multipliers are left out.
+
+    Raises:
+        InputError: the program has inequalities, and ``circuits`` does not say why they hold.
+    """
+    neurons, N = merged.program.space.neurons, repaired.N
+    if (0 if circuits is None else len(circuits)) != len(merged.program.inequalities):
+        raise InputError(
+            f"the program has {len(merged.program.inequalities)} inequalities besides the signs; "
+            "name the circuit of each of them."
+        )
+    if circuits is not None:
+        used = np.flatnonzero(N[2 * neurons :].any(axis=1))
+        kept = np.concatenate([np.arange(2 * neurons), 2 * neurons + used])
+        N, circuits = N[np.ix_(kept, kept)], circuits.take(used)
+    named = None if circuits is None else as_proof(circuits)
+    proof = build(LeafProof.from_matrix(N, repaired.t), neurons, circuits=named)
     return assemble_proof(merged, repaired.W, proof, U, V, provenance)
 
 
@@ -92,6 +122,7 @@ def certify(
     V: FloatArray,
     *,
     provenance: Mapping[str, Any] | None = None,
+    circuits: CircuitSet | None = None,
 ) -> tuple[OptimalityCertificate, CheckReport]:
     """The best certificate that these duals give for a network, with the checker's report on it.
 
@@ -104,12 +135,13 @@ def certify(
         duals: any duals in the merged program's coordinates.
         U, V: the network (d×m, c×m).
         provenance: a JSON object that travels along.
+        circuits: why the merged program's inequalities hold, if it has any.
     """
     candidates = [*duals]
     for margin in MARGINS:
         # Only the trivial dual is left when no margin helps: its bound is what no network can change.
         repaired = best_repair(merged, candidates if margin < MARGINS[-1] else [], margin=margin)
-        certificate = assemble(merged, repaired, U, V, provenance or {})
+        certificate = assemble(merged, repaired, U, V, provenance or {}, circuits=circuits)
         report = check(certificate, arithmetic=Arithmetic.FLOAT)
         if report.verdict is Verdict.PROVED:
             break

@@ -26,8 +26,8 @@ MARGIN = 1e-9
 class RepairedDual:
     """A dual point that is feasible up to rounding, with its bound in original units.
 
-    ``W`` (f×c), ``N`` (2N×2N, nonnegative, zero at the complementary positions) and ``t`` (N) are scaled:
-    ``γ² zᵀEz − ‖(ωW)ᵀφ_f‖² − φᵀNφ − Σ t_i α_i β_i`` is PSD on the face.
+    ``W`` (f×c), ``N`` (over all inequalities, nonnegative, zero at the complementary positions) and ``t`` (N) are
+    scaled: ``γ² zᵀEz − ‖(ωW)ᵀφ_f‖² − ℓᵀNℓ − Σ t_i α_i β_i`` is PSD on the face.
     """
 
     W: FloatArray
@@ -173,7 +173,7 @@ def _zero(program: LiftedProgram) -> RepairedDual:
     tau = program.gamma**2 / max(reach, 1e-300)
     return RepairedDual(
         W=np.zeros_like(program.target),
-        N=np.zeros((2 * m, 2 * m)),
+        N=np.zeros((program.positions, program.positions)),
         t=-tau / norm**2,
         lower_bound=program.to_original(0.0),
         scale=0.0,

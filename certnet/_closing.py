@@ -16,7 +16,7 @@ from certnet.training.trainer import FitResult, fit
 from formulations import LiftedProgram, Presolved
 from formulations._validation import FloatArray
 
-GAP_SHARE = 0.9
+GAP_SHARE = 0.7
 """Part of the gap that the search has to reach; the rest is for rounding and the margins of the check."""
 PAYS = 1e-7
 """Relative excess of a price over γ from which a point is a neuron that lowers the objective."""

@@ -8,7 +8,7 @@ import numpy as np
 from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
 from formulations.lifted_space import LiftedSpace
-from formulations.program import LiftedProgram
+from formulations.program import LiftedProgram, as_inequalities, lift_inequalities
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +42,14 @@ class FormProgram:
         order, k = self.space.order, self.space.dimension
         if self.space.outputs:
             raise InputError("a form program has no output block; use space.with_outputs(0).")
-        rows = np.zeros((0, order)) if self.inequalities.size == 0 else self.inequalities
-        if self.form.shape != (order, order) or self.metric.shape != (k, k) or rows.shape[1:] != (order,):
+        if self.form.shape != (order, order) or self.metric.shape != (k, k):
             raise InputError(
-                f"a form program of order {order} and dimension {k} cannot have a form of shape {self.form.shape}, "
-                f"a metric of shape {self.metric.shape} and inequalities of shape {rows.shape}."
+                f"a form program of order {order} and dimension {k} cannot have a form of shape {self.form.shape} "
+                f"and a metric of shape {self.metric.shape}."
             )
-        if not all(np.isfinite(array).all() for array in (self.form, self.metric, rows)):
-            raise InputError("form, metric and inequalities must be finite.")
-        object.__setattr__(self, "inequalities", rows)
+        if not (np.isfinite(self.form).all() and np.isfinite(self.metric).all()):
+            raise InputError("form and metric must be finite.")
+        object.__setattr__(self, "inequalities", as_inequalities(self.inequalities, self.space))
 
     gamma = 1.0
     """As in ``LiftedProgram``: N is not scaled."""
@@ -100,15 +99,7 @@ class FormProgram:
 
     def lift_inequalities(self, N: FloatArray) -> FloatArray:
         """The form ``ℓᵀNℓ`` over λ (order×order), for symmetric N over all inequalities."""
-        phi, rows = self.space.phi, self.inequalities
-        out = np.zeros((self.space.order, self.space.order))
-        out[phi, phi] = N[phi, phi]
-        if len(rows):
-            mixed = N[phi, phi.stop :] @ rows
-            out[phi] += mixed
-            out[:, phi] += mixed.T
-            out += rows.T @ N[phi.stop :, phi.stop :] @ rows
-        return out
+        return lift_inequalities(self.inequalities, N, self.space)
 
     def slack(self, delta: float, N: FloatArray) -> FloatArray:
         """The dual slack in the face coordinates (β, z), a symmetric matrix of order N+k."""
@@ -120,6 +111,8 @@ class FormProgram:
 def pricing(program: LiftedProgram, W: FloatArray) -> FormProgram:
     """Pricing with fixed W (f×c): its value is ``−h²`` for ``h = max ‖(ω∘W)ᵀφ_f‖`` over ``zᵀEz ≤ 1``.
 
+    The program's inequalities are taken over.
+
     Raises:
         InputError: W has another shape than the targets.
     """
@@ -129,4 +122,4 @@ def pricing(program: LiftedProgram, W: FloatArray) -> FormProgram:
     weighted = program.weight[:, None] * W
     form = np.zeros((space.order, space.order))
     form[np.ix_(program.feature, program.feature)] = -weighted @ weighted.T
-    return FormProgram(space, form, program.metric)
+    return FormProgram(space, form, program.metric, program.inequalities)

@@ -6,7 +6,7 @@ and numbers become O(1)). Both return a ``LiftedProgram`` and the maps back. The
 ``rescale``: its inverse only proposes multipliers, which the repair then makes valid for the original data.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -96,6 +96,12 @@ class Rescaled:
     row_norm: FloatArray
     moment_scale: float
     target_norm: float
+    inequality_norm: FloatArray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def position_norm(self) -> FloatArray:
+        """Size of each inequality, φ and then the others, where its counterpart in ``program`` has size one."""
+        return np.concatenate([self.row_norm, self.row_norm, self.inequality_norm])
 
     @property
     def dual_scale(self) -> float:
@@ -104,13 +110,29 @@ class Rescaled:
 
     def undo_dual(self, dual: RawDual) -> RawDual:
         """The same dual in the merged program's coordinates."""
-        r = np.concatenate([self.row_norm, self.row_norm])
+        r = self.position_norm
         return RawDual(self.target_norm * dual.W, self.dual_scale * dual.N / np.outer(r, r))
 
     def apply_dual(self, dual: RawDual) -> RawDual:
         """Inverse of ``undo_dual``; used for warm starts."""
-        r = np.concatenate([self.row_norm, self.row_norm])
+        r = self.position_norm
         return RawDual(dual.W / self.target_norm, dual.N * np.outer(r, r) / self.dual_scale)
+
+    def with_inequalities(self, rows: FloatArray) -> "Rescaled":
+        """The same scaling with these inequalities (r, 2N+k) of ``merged``; those of ``program`` have unit norm.
+
+        Raises:
+            InputError: rows that do not fit.
+        """
+        merged = self.merged.with_inequalities(rows)
+        rows, split = merged.inequalities, 2 * len(self.row_norm)
+        # λ = √t (r φ', T z') turns ℓ·λ into √t times the scaled row.
+        phi = rows[:, :split] * np.concatenate([self.row_norm, self.row_norm])
+        scaled = np.hstack([phi, rows[:, split:] @ self.transform])
+        norm = np.linalg.norm(scaled, axis=1)
+        norm = np.where(norm > 0, norm, 1.0)
+        program = self.program.with_inequalities(scaled / norm[:, None])
+        return replace(self, merged=merged, program=program, inequality_norm=norm)
 
     def undo_z(self, z: FloatArray) -> FloatArray:
         """Original u (d, or d×m) of points z' (k, or k×m)."""
@@ -178,7 +200,7 @@ def rescale(merged: LiftedProgram, *, whiten: bool = True) -> Rescaled:
         scale=merged.scale * target_norm**2,
         constant=merged.constant,
     )
-    return Rescaled(
+    plain = Rescaled(
         merged=merged,
         program=program,
         transform=T,
@@ -186,6 +208,7 @@ def rescale(merged: LiftedProgram, *, whiten: bool = True) -> Rescaled:
         moment_scale=t,
         target_norm=target_norm,
     )
+    return plain.with_inequalities(merged.inequalities)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,6 +230,15 @@ class Presolved:
     def apply_dual(self, dual: RawDual) -> RawDual:
         """Inverse of ``undo_dual``: a dual of ``rows.program`` in the coordinates of ``program``."""
         return self.scaling.apply_dual(dual)
+
+    def with_inequalities(self, rows: FloatArray) -> "Presolved":
+        """The same reductions of a relaxation with these inequalities (r, 2N+d) of ``rows.program``.
+
+        Raises:
+            InputError: rows that do not fit.
+        """
+        scaling = self.scaling.with_inequalities(rows)
+        return Presolved(replace(self.rows, program=scaling.merged), scaling)
 
     def apply_network(self, U: FloatArray, V: FloatArray) -> RawPrimal:
         """The face matrix Σ_j s_j s_jᵀ of a network: hidden weights U (d×m), output weights V (c×m).

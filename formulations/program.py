@@ -1,11 +1,41 @@
 """Programs over the lifted cone, as every solver sees them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from formulations._validation import FloatArray, IntArray
+from formulations.errors import InputError
 from formulations.lifted_space import LiftedSpace
+
+
+def as_inequalities(rows: FloatArray, space: LiftedSpace) -> FloatArray:
+    """Rows ℓ over λ = (α, β, z) as an (r, 2N+k) array; any empty array means none.
+
+    Raises:
+        InputError: rows of another length, or numbers that are not finite.
+    """
+    order = space.phi.stop + space.dimension
+    if rows.size == 0:
+        return np.zeros((0, order))
+    if rows.shape[1:] != (order,):
+        raise InputError(f"inequalities over (α, β, z) have {order} columns, so their shape cannot be {rows.shape}.")
+    if not np.isfinite(rows).all():
+        raise InputError("inequalities must be finite.")
+    return rows
+
+
+def lift_inequalities(rows: FloatArray, N: FloatArray, space: LiftedSpace) -> FloatArray:
+    """The form ``ℓᵀNℓ`` over λ = (α, β, z), for symmetric N over φ and then ``rows``."""
+    phi, order = space.phi, space.phi.stop + space.dimension
+    out = np.zeros((order, order))
+    out[phi, phi] = N[phi, phi]
+    if len(rows):
+        mixed = N[phi, phi.stop :] @ rows
+        out[phi] += mixed
+        out[:, phi] += mixed.T
+        out += rows.T @ N[phi.stop :, phi.stop :] @ rows
+    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,11 +44,13 @@ class LiftedProgram:
 
         minimise  ½‖ω∘G[f, v] − T‖_F² + γ/2 (⟨E, G_zz⟩ + tr G_vv)      over  G in the completely positive cone of K(A)
 
-    Its doubly nonnegative (DNN) relaxation asks instead for ``G = J S Jᵀ, S ⪰ 0``, ``G_φφ ≥ 0`` entrywise and
-    ``diag(G_αβ) = 0``. The dual variables are W (one row for each feature) and a symmetric 2N×2N matrix N, ``N ≥ 0``
-    but free at the complementary positions (α_i, β_i), with the Lagrangian term ``−½⟨N, G_φφ⟩``. They are feasible when
+    Its doubly nonnegative (DNN) relaxation asks instead for ``G = J S Jᵀ, S ⪰ 0``, ``diag(G_αβ) = 0`` and
+    ``ℓ_pᵀ G ℓ_q ≥ 0`` for all pairs of inequalities ℓ: the 2N entries of φ, then ``inequalities``, of which there are
+    none unless the relaxation has been strengthened. The dual variables are W (one row for each feature) and a
+    symmetric matrix N over these positions, ``N ≥ 0`` but free at the complementary positions (α_i, β_i), with the
+    Lagrangian term ``−½ Σ N_pq ℓ_pᵀGℓ_q``. They are feasible when
 
-        slack(W, N) = γ² zᵀEz − ‖(ω∘W)ᵀ φ_f‖² − γ φᵀNφ
+        slack(W, N) = γ² zᵀEz − ‖(ω∘W)ᵀ φ_f‖² − γ ℓᵀNℓ
 
     is positive semidefinite on the face, and then ``⟨W,T⟩ − ½‖W‖²`` is a lower bound on the program's value.
 
@@ -30,6 +62,7 @@ class LiftedProgram:
         metric: (k, k) E, positive definite.
         gamma: γ > 0.
         scale, constant: ``original objective = constant + scale · value``.
+        inequalities: (r, 2N+k) rows ℓ over (α, β, z) with ``ℓ·λ ≥ 0`` on K(A); see ``formulations.circuits``.
     """
 
     space: LiftedSpace
@@ -40,11 +73,23 @@ class LiftedProgram:
     gamma: float
     scale: float = 1.0
     constant: float = 0.0
+    inequalities: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inequalities", as_inequalities(self.inequalities, self.space))
 
     @property
     def positions(self) -> int:
-        """Number of sign conditions, the length of φ."""
-        return 2 * self.space.neurons
+        """Number of inequalities: 2N signs and r others."""
+        return 2 * self.space.neurons + len(self.inequalities)
+
+    def with_inequalities(self, rows: FloatArray) -> "LiftedProgram":
+        """The same program with these inequalities (r, 2N+k) in place of its own.
+
+        Raises:
+            InputError: rows that do not fit.
+        """
+        return replace(self, inequalities=rows)
 
     @property
     def moment_size(self) -> float:
@@ -81,8 +126,9 @@ class LiftedProgram:
         Q = np.zeros((space.order, space.order))
         weighted = np.zeros((2 * space.neurons, self.target.shape[1]))
         weighted[self.feature] = self.weight[:, None] * W
-        Q[space.phi, space.phi] = -(weighted @ weighted.T) - self.gamma * N
+        Q[space.phi, space.phi] = -(weighted @ weighted.T)
         Q[space.z, space.z] = self.gamma**2 * self.metric
+        Q -= self.gamma * lift_inequalities(self.inequalities, N, space)
         return space.pull_back(Q)
 
 
@@ -90,7 +136,7 @@ class LiftedProgram:
 class RawDual:
     """Dual variables of a ``LiftedProgram`` as a solver left them: nothing about them is trusted.
 
-    ``W`` is (f, c); ``N`` is (2N, 2N) and includes the free complementarity multipliers at (α_i, β_i).
+    ``W`` is (f, c); ``N`` is (positions, positions) and includes the free complementarity multipliers at (α_i, β_i).
     """
 
     W: FloatArray

@@ -26,14 +26,25 @@ from certificates import (
     write_certificate,
 )
 from certificates.checker import dual_value, network_objective
+from certnet.job import train
 from formulations import InputError, RawDual, TrainingProgram, merge_rows
 from tests.certificates.proofs import tree_certificate
 from tests.strategies import networks, rng
 
 
+def _searched() -> OptimalityCertificate:
+    random = rng(5)
+    program = TrainingProgram(random.standard_normal((5, 2)), random.standard_normal((5, 1)), 0.2)
+    result = train(program, method="global", gap=1e-4)
+    assert result.report.gap <= 1e-4
+    assert result.certificate.proof.leaves > 1
+    return result.certificate
+
+
 def base_certificates() -> list[OptimalityCertificate]:
-    """Six true certificates: with and without multipliers, merged rows, zero rows, a bias, a split tree, tiny units."""
-    made = [tree_certificate()]
+    """True certificates: with and without multipliers, merged rows, zero rows, a bias, tiny units, and split trees, one
+    made by hand and one by a search that proves a gap of 1e-4."""
+    made = [tree_certificate(), _searched()]
     for seed, (n, d, c, scale) in enumerate(
         [(4, 2, 1, 1.0), (5, 2, 2, 1.0), (5, 2, 2, 1e-6), (6, 3, 2, 1.0), (4, 2, 1, 1e4)]
     ):
