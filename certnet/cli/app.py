@@ -35,6 +35,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+COMMANDS = ("train", "optimality", "check", "doctor")
+SCALING = (
+    "PyTorch's weight_decay w (not AdamW's) with MSELoss() on n rows and c outputs is gamma = w·n·c/2, with "
+    "MSELoss(reduction='sum') gamma = w/2, with half the sum gamma = w."
+)
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 
 
@@ -181,6 +187,81 @@ def _train(
     return job
 
 
+@app.command("optimality", epilog=f"{SCALING} {EPILOG}")
+def _optimality(
+    network: Annotated[
+        str,
+        typer.Argument(
+            metavar="NETWORK",
+            help="A two-layer ReLU network: .npz of certnet's or with U (d×m), V (c×m) and optionally b (m), .onnx, or "
+            ".safetensors of a PyTorch state with two Linear layers.",
+        ),
+    ],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="What it was trained on; as for certnet train.")],
+    gamma: Annotated[float, typer.Option(help="Weight decay γ of ½·sum of squares + γ/2·(sum of squared weights).")],
+    target: Annotated[str | None, typer.Option(help="Target column of a CSV file; the last one by default.")] = None,
+    task: Annotated[
+        TaskOption | None, typer.Option(help="What the targets are; classes, unless an .npz holds a matrix of numbers.")
+    ] = None,
+    bias: Annotated[bool, typer.Option("--bias", help="The hidden neurons have a (regularised) bias.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The network was trained on the features as they are; else standardised.")
+    ] = False,
+    no_split: Annotated[
+        bool, typer.Option("--no-split", help="It was trained on all rows; else on 60 % as certnet train does.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the split and of everything random.")] = 0,
+    gap: Annotated[
+        float, typer.Option(help="Relative distance from the best known network at which branching stops.")
+    ] = 1e-3,
+    time_limit: Annotated[
+        float, typer.Option(help="Seconds for the whole job; 0 for no limit. More time gives a better bound.")
+    ] = 50.0,
+    nodes: Annotated[int | None, typer.Option(help="Most relaxations that branching may solve.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that branching may use.")] = 1,
+    no_train: Annotated[
+        bool, typer.Option("--no-train", help="Do not look for a better network; the bound may be poor then.")
+    ] = False,
+    out: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Output folder; runs/optimality/NAME by default.")
+    ] = None,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table on stderr.")] = False,
+) -> Job:
+    """Prove how far NETWORK is from globally optimal on DATA, and say what would lower its objective."""
+
+    def job() -> int:
+        from certnet.cli.optimality import OptimalityOptions, run_optimality
+        from certnet.data import Recipe
+
+        recipe = Recipe(
+            source=data,
+            target=target,
+            task=None if task is None else task.value,
+            seed=seed,
+            raw=raw,
+            split=not no_split,
+            bias=bias,
+        )
+        return run_optimality(
+            OptimalityOptions(
+                network=network,
+                recipe=recipe,
+                gamma=gamma,
+                gap=gap,
+                time_limit=seconds_or_none(time_limit),
+                nodes=nodes,
+                workers=workers,
+                train=not no_train,
+                out=out,
+                json=json,
+                quiet=quiet,
+            )
+        )
+
+    return job
+
+
 @app.command("check", epilog=EPILOG)
 def _check(
     certificates: Annotated[
@@ -206,6 +287,36 @@ def _check(
 
         limit = seconds_or_none(time_limit)
         return run_check(certificates, CheckOptions(data=data, arithmetic=arithmetic, time_limit=limit, json=json))
+
+    return job
+
+
+@app.command("tightness", epilog=EPILOG)
+def _tightness(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Output folder of certnet train, or a certificate that it wrote.")
+    ],
+    solver: Annotated[str, typer.Option(help="Solver of the relaxation; see certnet doctor.")] = "auto",
+    time_limit: Annotated[float, typer.Option(help="Seconds for everything, about; 0 for no limit.")] = 60.0,
+    tolerance: Annotated[float, typer.Option(help="Relative difference of objective and bound that is none.")] = 1e-4,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table on stderr.")] = False,
+) -> Job:
+    """Say how tight the relaxation behind a run is: bound against objective, rank, complete positivity."""
+
+    def job() -> int:
+        from certnet.cli.tightness import TightnessOptions, run_tightness
+
+        options = TightnessOptions(
+            solver=solver,
+            time_limit=seconds_or_none(time_limit),
+            tolerance=tolerance,
+            seed=seed,
+            json=json,
+            quiet=quiet,
+        )
+        return run_tightness(run, options)
 
     return job
 
@@ -262,7 +373,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fail(message: str, code: Exit, arguments: Sequence[str]) -> int:
     sys.stderr.write(f"certnet: {' '.join(message.split())}\n")
     if "--json" in arguments:
-        command = next((word for word in arguments if word in ("train", "check", "doctor")), None)
+        command = next((word for word in arguments if word in ("train", "check", "doctor", "tightness")), None)
         # The sentence on stderr has said it; a stdout that is lost as well changes nothing.
         with contextlib.suppress(InputError, BrokenPipeError), standard_output():
             sys.stdout.write(strict_json(failure(command, message, code)) + "\n")

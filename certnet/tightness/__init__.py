@@ -1,4 +1,4 @@
-"""How tight the relaxation is: rank, complete positivity, copositivity, and the test that matters, bound = objective."""
+"""How tight the relaxation is: rank, complete positivity, copositivity, and the test that counts, bound = objective."""
 
 from certnet.tightness.complete_positivity import (
     CompletePositivity,

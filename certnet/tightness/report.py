@@ -2,11 +2,11 @@
 
 A certificate holds no moment matrix, so the relaxation is solved again, from the certificate's network and dual. Then:
 
-* the *a posteriori* test: the objective of the best network that rounding and polishing give equals a proved lower bound on
-  the relaxation's value. Then the relaxation is exact, whatever its solution looks like;
+* the *a posteriori* test: the objective of the best network that rounding and polishing give equals a proved lower bound
+  on the relaxation's value. Then the relaxation is exact, whatever its solution looks like;
 * the spectrum of the solution G, and points whose lifts sum to it;
-* whether its (α, β) block is completely positive. If it is proved not to be, G is no sum of true λ's. That says something
-  about this solution: another one of the same value might still be a network.
+* whether its (α, β) block is completely positive. If it is proved not to be, G is no sum of true λ's. That says
+  something about this solution: another one of the same value might still be a network.
 """
 
 import math
@@ -53,8 +53,8 @@ class Tightness:
     """What was found; see the module.
 
     Attributes:
-        verdict: PROVED when ``gap_of_relaxation`` is at most the tolerance, REFUTED when the solution found is proved to
-            be no sum of true λ's, else UNKNOWN.
+        verdict: PROVED when ``gap_of_relaxation`` is at most the tolerance, REFUTED when the solution found is proved
+            to be no sum of true λ's, else UNKNOWN.
         reason: one sentence.
         objective: of the best network, rounded up.
         lower_bound: the best proved bound on the optimum, by whatever proof.
@@ -121,7 +121,7 @@ def measure_tightness(
     with clock.stage("check"):
         checked = check(certificate, arithmetic=Arithmetic.FLOAT, time_limit=time_limit)
         if checked.verdict is not Verdict.PROVED:
-            raise InputError(f"The certificate is not proved ({checked.reason}); train again to get one that is.")
+            raise InputError(f"The certificate is not proved ({checked.reason}); train again, or give more time.")
         merged = merge_rows(TrainingProgram(certificate.X, certificate.Y, certificate.gamma))
         require_memory(merged)
     threads = 1 if merged.program.space.order < SMALL_ORDER else None
