@@ -16,6 +16,8 @@ if TYPE_CHECKING:
         repair,
         write_certificate,
     )
+    from certnet._optimality import OptimalityResult, optimality
+    from certnet.interchange import read_network
     from certnet.job import Event, TrainingResult, train
     from certnet.network import TwoLayerNetwork
     from certnet.path import PathResult, train_path
@@ -33,6 +35,8 @@ _HOMES = {
         "repair",
         "write_certificate",
     ),
+    "certnet._optimality": ("OptimalityResult", "optimality"),
+    "certnet.interchange": ("read_network",),
     "certnet.job": ("Event", "TrainingResult", "train"),
     "certnet.network": ("TwoLayerNetwork",),
     "certnet.path": ("PathResult", "train_path"),
@@ -61,6 +65,7 @@ __all__ = [
     "LiftedProgram",
     "LiftedSpace",
     "OptimalityCertificate",
+    "OptimalityResult",
     "PathResult",
     "RawDual",
     "SolveStatus",
@@ -72,8 +77,10 @@ __all__ = [
     "available_solvers",
     "check",
     "fit",
+    "optimality",
     "presolve",
     "read_certificate",
+    "read_network",
     "repair",
     "solve",
     "train",

@@ -92,6 +92,21 @@ class OutputFolder:
 
 
 @contextlib.contextmanager
+def output_folder(path: Path, *, files: Sequence[str]) -> Iterator[OutputFolder]:
+    """A tested output folder, removed again if it was new and the work failed before anything was written.
+
+    Raises:
+        InputError: as ``OutputFolder.prepare``.
+    """
+    folder = OutputFolder.prepare(path, files=files)
+    try:
+        yield folder
+    except BaseException:
+        folder.discard()
+        raise
+
+
+@contextlib.contextmanager
 def standard_output() -> Iterator[None]:
     """Surrounds writing to stdout and flushes it, so that its failures are told from those of files.
 

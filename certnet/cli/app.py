@@ -35,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-COMMANDS = ("train", "optimality", "check", "doctor")
+COMMANDS = ("train", "optimality", "check", "tightness", "doctor")
 SCALING = (
     "PyTorch's weight_decay w (not AdamW's) with MSELoss() on n rows and c outputs is gamma = w·n·c/2, with "
     "MSELoss(reduction='sum') gamma = w/2, with half the sum gamma = w."
@@ -373,7 +373,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fail(message: str, code: Exit, arguments: Sequence[str]) -> int:
     sys.stderr.write(f"certnet: {' '.join(message.split())}\n")
     if "--json" in arguments:
-        command = next((word for word in arguments if word in ("train", "check", "doctor", "tightness")), None)
+        command = next((word for word in arguments if word in COMMANDS), None)
         # The sentence on stderr has said it; a stdout that is lost as well changes nothing.
         with contextlib.suppress(InputError, BrokenPipeError), standard_output():
             sys.stdout.write(strict_json(failure(command, message, code)) + "\n")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from certificates.certificate import OptimalityCertificate
     from certificates.report import CheckReport
+    from certnet.branching.search import SearchResult
     from certnet.data import Split
     from certnet.job import TrainingResult
 
@@ -48,14 +49,14 @@ def training_report(
     return {
         **head("train", result.report, result.report.reason),
         "interrupted": result.interrupted,
-        "data": _data(split, result.certificate),
+        "data": data_fields(split, result.certificate),
         "gamma": result.program.gamma,
         "bias": result.program.bias,
         "width": int(result.U.shape[1]),
         "rank": result.rank,
         "spectrum": [float(value) for value in result.spectrum],
         "relaxation": _relaxation(result),
-        "branching": _branching(result),
+        "branching": branching_fields(result.search, result.certificate),
         **scores,
         "slack_margin": finite(result.report.slack_margin),
         "stages": {name: float(value) for name, value in result.stages.items()},
@@ -100,7 +101,8 @@ def finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _data(split: "Split", certificate: "OptimalityCertificate") -> dict[str, Any]:
+def data_fields(split: "Split", certificate: "OptimalityCertificate") -> dict[str, Any]:
+    """What the data were and where they came from."""
     n, d, c = certificate.shape
     return {
         "name": split.name,
@@ -118,15 +120,14 @@ def _data(split: "Split", certificate: "OptimalityCertificate") -> dict[str, Any
     }
 
 
-def _branching(training: "TrainingResult") -> dict[str, Any] | None:
+def branching_fields(search: "SearchResult | None", certificate: "OptimalityCertificate") -> dict[str, Any] | None:
     """The search for a proof of the gap; null where there was none."""
-    search = training.search
     if search is None:
         return None
     return {
         "complete": search.complete,
         "nodes": int(search.nodes),
-        "leaves": int(training.certificate.proof.leaves),
+        "leaves": int(certificate.proof.leaves),
         "price": finite(search.h_bar / search.unit),
         "iterations": int(search.steps),
         "seconds": finite(search.seconds),

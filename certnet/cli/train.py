@@ -4,8 +4,7 @@ import contextlib
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from certnet.cli.show import Live, stderr_console, summary, training_table
 from certnet.data import Recipe, Split, load
 from certnet.device import require_device
 from certnet.network import TwoLayerNetwork
-from certnet.output import OutputFolder, Writer, json_writer, standard_output, strict_json
+from certnet.output import Writer, json_writer, output_folder, standard_output, strict_json
 from certnet.solvers import SolveStatus, available_solvers
 from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
@@ -71,7 +70,7 @@ def run_train(options: TrainOptions) -> int:
     if not options.quiet:
         for note in split.notes:
             console.print(note, markup=False)
-    with _output(output_path(options.out, split.name)) as folder:
+    with output_folder(output_path(options.out, split.name), files=(*FILES.values(), CHECKPOINT)) as folder:
         keeper = Keeper(folder.path / CHECKPOINT, about(options))
         limit = options.time_limit
         if limit is not None:
@@ -216,14 +215,3 @@ def _network(split: Split, result: job.TrainingResult) -> TwoLayerNetwork:
         scale=None if raw else split.scale,
         classes=split.classes,
     )
-
-
-@contextmanager
-def _output(path: Path) -> Iterator[OutputFolder]:
-    """A tested output folder, removed again if it was new and nothing was written."""
-    folder = OutputFolder.prepare(path, files=(*FILES.values(), CHECKPOINT))
-    try:
-        yield folder
-    except BaseException:
-        folder.discard()
-        raise

@@ -1,0 +1,377 @@
+"""How far any two-layer ReLU network is from global optimality, and what would bring it nearer.
+
+The network may come from anywhere. Its own residual is a dual point, a better trained network gives a better one, and
+branch and bound on the signs proves how large that dual's price is. Every bound is proved by the independent checker,
+about the network that was given.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from threadpoolctl import threadpool_limits
+
+from certificates import OptimalityCertificate, Verdict, certify, check, residual_dual
+from certificates.arithmetic import Arithmetic
+from certificates.checker import network_objective
+from certificates.report import CheckReport
+from certnet._certify import certify as certify_repaired
+from certnet._certify import repaired
+from certnet._clock import Clock, Event
+from certnet._closing import GAP_SHARE, PAYS, TIME_SHARE, Closing, close_gap
+from certnet._plan import GLOBAL_SHARE
+from certnet._preflight import require_memory
+from certnet.branching.certificate import certify_search
+from certnet.branching.goal import bound_from_price, price_for_gap
+from certnet.branching.search import SearchProgress, SearchResult, search
+from certnet.job import DEFAULT_GAP, GLOBAL, SMALL_ORDER, closing_of
+from certnet.network import TwoLayerNetwork
+from certnet.training.polish import balance
+from certnet.training.pricing import Pricing, price, price_planar
+from certnet.training.trainer import FitResult, fit
+from formulations import InputError, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
+from formulations._validation import FloatArray
+
+MOST_STARTS = 200
+"""Neurons from which pricing climbs."""
+TOLERANCE = 1e-8
+"""Relative excess of the price over γ at which training ends; it costs about twice as much of the bound."""
+PRICING_SHARE = 0.1
+"""Part of the time left that pricing may take."""
+WORSE_THAN_NOTHING = (
+    "The zero network has a smaller objective than this one; look whether data, standardisation and gamma are those "
+    "it was trained with."
+)
+REJECTED = "Branching led to no proof that the check accepts; the bound is that of a residual."
+
+
+@dataclass(frozen=True, eq=False)
+class Neuron:
+    """A neuron whose addition lowers the objective: ‖Rᵀ(Xu)₊‖ > γ for the residual R of the network.
+
+    With a = (Xu)₊ at ‖u‖ = 1 and g = Rᵀa, the best output weights have the direction of g and the objective falls by
+    (‖g‖ − γ)²/(2‖a‖²).
+
+    Attributes:
+        u: (d,) hidden weights, balanced with the output weights.
+        v: (c,) output weights.
+        price_ratio: ‖g‖/γ, more than 1.
+        decrease: by how much the objective falls when the neuron is added to the network as it is.
+    """
+
+    u: FloatArray
+    v: FloatArray
+    price_ratio: float
+    decrease: float
+
+
+@dataclass(frozen=True, eq=False)
+class OptimalityResult:
+    """What is known of a network's distance from the optimum.
+
+    Attributes:
+        program: the training problem; the loss is ½·sum of squares.
+        U, V: the network that was given, (d×m) and (c×m).
+        certificate: about that network; proves ``report.lower_bound``.
+        report: what the checker said of it; ``report.gap`` is the proved gap.
+        balanced_objective: the objective after neurons are rescaled, which changes no prediction.
+        price_ratio: the largest ‖Rᵀ(Xu)₊‖/γ found over unit u, for the residual R of the network; at an optimum it is
+            1. It is reached at a direction, so the true maximum is at least as large. None after Ctrl-C.
+        neuron: the direction of that price as a neuron, None where it is hardly above 1.
+        trained: the best network that certnet found, starting from the given one among others; None without training.
+        bounds: the lower bound that each source led to, in floating point: residuals and branching.
+        search: the branch and bound, if the gap was not small enough without.
+        stages: seconds for each stage.
+        interrupted: Ctrl-C cut a stage short.
+        notes: sentences that the user should read.
+    """
+
+    program: TrainingProgram
+    U: FloatArray
+    V: FloatArray
+    certificate: OptimalityCertificate
+    report: CheckReport
+    balanced_objective: float
+    price_ratio: float | None
+    neuron: Neuron | None
+    trained: FitResult | None
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    search: SearchResult | None = None
+    stages: Mapping[str, float] = field(default_factory=dict)
+    interrupted: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def optimality(
+    program: TrainingProgram,
+    U: ArrayLike,
+    V: ArrayLike,
+    *,
+    gap: float = DEFAULT_GAP,
+    time_limit: float | None = None,
+    max_nodes: int | None = None,
+    workers: int = 1,
+    train: bool = True,
+    random_state: int = 0,
+    progress: Callable[[Event], None] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> OptimalityResult:
+    """Prove how far a network is from global optimality among networks of every width.
+
+    Args:
+        program: data, targets and γ; the loss is ½·sum of squares, the decay γ/2·(‖U‖² + ‖V‖²).
+        U, V: the network, d×m and c×m; with a bias its row is the last one of U.
+        gap: branching goes on until the bound is within this relative distance of the best network known.
+        time_limit: seconds, or None.
+        max_nodes: most relaxations of a search, or None.
+        workers: processes of that search.
+        train: train globally as well. Without it the network's own residual is the only dual, and the bound can be
+            poor although the network is good.
+        random_state: seed.
+        progress: called with an ``Event`` now and then.
+        provenance: JSON object that travels in the certificate; no part of the proof.
+
+    Raises:
+        InputError: a network that does not fit the program, options that make no sense, or data too large.
+        KeyboardInterrupt: on a second Ctrl-C, while the first is being served.
+    """
+    closing = closing_of(GLOBAL, gap, max_nodes, workers)
+    assert closing is not None  # this method always closes
+    network = TwoLayerNetwork(U=np.asarray(U), V=np.asarray(V))
+    _, d, c = program.shape
+    if (network.U.shape[0], network.V.shape[0]) != (d, c):
+        raise InputError(
+            f"The network takes {network.U.shape[0]} inputs to {network.V.shape[0]} outputs, but the program has {d} "
+            f"features and {c} targets."
+        )
+    clock = Clock(time_limit, progress)
+    with clock.stage("presolve"):
+        merged = merge_rows(program)
+        require_memory(merged)
+    threads = 1 if merged.program.space.order < SMALL_ORDER else None
+    with threadpool_limits(limits=threads, user_api="blas"):
+        run = _Run(merged, network.U, network.V, closing, clock, random_state, provenance or {})
+        return run.finish(train=train)
+
+
+class _Run:
+    """One call of ``optimality`` after its arguments were checked."""
+
+    def __init__(
+        self,
+        merged: MergedRows,
+        U: FloatArray,
+        V: FloatArray,
+        closing: Closing,
+        clock: Clock,
+        random_state: int,
+        provenance: Mapping[str, Any],
+    ) -> None:
+        self.merged, self.program = merged, merged.original
+        self.U, self.V = U, V
+        self.closing, self.clock = closing, clock
+        self.random_state, self.provenance = random_state, provenance
+        self.presolved = Presolved(merged, rescale(merged.program)) if merged.program.space.neurons else None
+        self.objective = self.program.objective(U, V)
+        balanced = balance(U, V)
+        self.best = FitResult(*balanced, self.program.objective(*balanced))
+        self.balanced_objective = self.best.objective
+        self.trained: FitResult | None = None
+        self.price_ratio: float | None = None
+        self.neuron: Neuron | None = None
+        self.search: SearchResult | None = None
+        self.bounds: dict[str, float] = {}
+        self.interrupted = False
+        self.proof: tuple[OptimalityCertificate, CheckReport] | None = None
+
+    def finish(self, *, train: bool) -> OptimalityResult:
+        """All stages; after Ctrl-C what is left of them."""
+        if not self.objective <= 0.5 * float(np.sum(self.program.Y**2)):
+            self.clock.note("given network", WORSE_THAN_NOTHING)
+        with self._stage("given network"):
+            self._prove("residual of the network", self.U, self.V)
+        if train and not self.interrupted:
+            with self._stage("training"):
+                self._train()
+        if not self.interrupted:
+            with self._stage("price"):
+                self._look_for_neuron()
+        if not self.interrupted and self._open():
+            with self._stage("branching"):
+                self._branch(train=train)
+        if self.proof is None:
+            # Nothing was proved before Ctrl-C; the trivial bound costs next to nothing.
+            self.proof = certify(self.merged, [], self.U, self.V, provenance=self.provenance)
+        certificate, report = self.proof
+        return OptimalityResult(
+            program=self.program,
+            U=self.U,
+            V=self.V,
+            certificate=certificate,
+            report=report,
+            balanced_objective=self.balanced_objective,
+            price_ratio=self.price_ratio,
+            neuron=self.neuron,
+            trained=self.trained,
+            bounds=self.bounds,
+            search=self.search,
+            stages=self.clock.stages,
+            interrupted=self.interrupted,
+            notes=tuple(self.clock.notes),
+        )
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """A stage that the first Ctrl-C ends in good order."""
+        try:
+            with self.clock.stage(name):
+                yield
+        except KeyboardInterrupt:
+            if self.interrupted:
+                raise
+            self.interrupted = True
+
+    @property
+    def lower_bound(self) -> float:
+        """The proved bound so far."""
+        return -np.inf if self.proof is None else self.proof[1].lower_bound
+
+    def _open(self) -> bool:
+        """True when the bound is not near enough to the best network."""
+        best = min(self.best.objective, self.objective)
+        return self.presolved is not None and best > 0 and not (best - self.lower_bound <= self.closing.gap * best)
+
+    def _offer(self, source: str, certificate: OptimalityCertificate, report: CheckReport) -> None:
+        """Keep a proof about the given network if it is the best."""
+        self.bounds[source] = report.lower_bound
+        better = self.proof is None or (
+            report.verdict is Verdict.PROVED and not report.lower_bound <= self.proof[1].lower_bound
+        )
+        if better:
+            self.proof = certificate, report
+        self.clock.tell(source, objective=self.objective, lower_bound=self.lower_bound)
+
+    def _prove(self, source: str, U: FloatArray, V: FloatArray) -> None:
+        """The bound that the residual of a network gives, about the given network."""
+        dual = repaired(self.merged, residual_dual(self.merged, U, V))
+        self._offer(source, *certify_repaired(self.merged, dual, self.U, self.V, provenance=self.provenance))
+
+    def _train(self) -> None:
+        """The best network that the global trainer finds; the given one is among its starts."""
+        left = self.clock.left()
+        found = fit(
+            self.program,
+            candidates=self.best.U if self.best.U.shape[1] else None,
+            random_state=self.random_state,
+            time_limit=None if left is None else GLOBAL_SHARE * left,
+            tolerance=TOLERANCE,
+        )
+        self._take(found)
+        self.interrupted = found.interrupted
+        if not self.interrupted:
+            self._prove("residual of the trained network", self.best.U, self.best.V)
+
+    def _take(self, found: FitResult) -> None:
+        """The better of two networks is what training has reached."""
+        if found.objective < self.best.objective:
+            self.best = found
+        self.trained = self.best
+
+    def _look_for_neuron(self) -> None:
+        """The direction of the largest price for the residual of the given network."""
+        R = self.program.residual(self.U, self.V)
+        found = self._priced(R)
+        if len(found.values) == 0:
+            self.price_ratio = 0.0
+            return
+        gamma, u = self.program.gamma, found.directions[:, 0]
+        activation = np.maximum(self.program.X @ u, 0.0)
+        g = R.T @ activation
+        size, square = float(np.linalg.norm(g)), float(activation @ activation)
+        self.price_ratio = size / gamma
+        if not (size > gamma * (1.0 + PAYS) and square > 0):
+            return
+        strength = (size - gamma) / square
+        decrease = 0.5 * (size - gamma) * strength
+        self.neuron = Neuron(np.sqrt(strength) * u, np.sqrt(strength) * g / size, self.price_ratio, decrease)
+
+    def _priced(self, R: FloatArray) -> Pricing:
+        X = self.program.X
+        if X.shape[1] == 2:
+            return price_planar(X, R)
+        generator = np.random.default_rng(self.random_state)
+        starts = np.hstack([balance(self.U, self.V)[0], self.best.U])
+        starts = starts[:, generator.permutation(starts.shape[1])[:MOST_STARTS]]
+        left = self.clock.left()
+        deadline = None if left is None else time.monotonic() + PRICING_SHARE * left
+        return price(X, R, starts, random_state=generator, deadline=deadline)
+
+    def _branch(self, *, train: bool) -> None:
+        """Branch and bound, for the best network's residual or for that of the given network."""
+        presolved = self.presolved
+        assert presolved is not None  # _open looked
+        if train:
+            closed = close_gap(
+                presolved,
+                self.best,
+                self.closing,
+                left=self.clock.left,
+                tell=self._tell,
+                random_state=self.random_state,
+                provenance=self.provenance,
+            )
+            self.search = closed.search
+            self._take(closed.network)
+            certificate = replace(closed.certificate, U=self.U, V=self.V, objective=self._rounded_objective())
+            report = _checked(certificate)
+        else:
+            proof = self._search_given(presolved)
+            if proof is None:
+                return
+            certificate, report = proof
+        self.interrupted = self.search is not None and self.search.interrupted
+        if report.verdict is Verdict.PROVED:
+            self._offer("branching", certificate, report)
+        else:
+            self.clock.note("branching", REJECTED)
+
+    def _search_given(self, presolved: Presolved) -> tuple[OptimalityCertificate, CheckReport] | None:
+        """The price of the given network's residual, whatever it is; None where the residual can prove nothing."""
+        program = presolved.program
+        W = presolved.apply_dual(residual_dual(presolved.rows, self.U, self.V)).W
+        if not float(np.sum(W * program.target)) > 0:
+            return None
+        # No search can show a price below that of a known direction.
+        goal = price_for_gap(program, W, self.best.objective, GAP_SHARE * self.closing.gap)
+        known = (self.price_ratio or 0.0) * program.gamma * (1.0 + GAP_SHARE * self.closing.gap)
+        left = self.clock.left()
+        self.search = search(
+            program,
+            W,
+            presolved.rows.program.space.generators,
+            enough=max(goal, known),
+            max_nodes=self.closing.max_nodes,
+            time_limit=None if left is None else max(TIME_SHARE * left, 1e-3),
+            workers=self.closing.workers,
+            callback=lambda progress: self._tell(bound_from_price(program, W, progress.h_bar), progress),
+        )
+        return certify_search(presolved, W, self.search, self.U, self.V, provenance=self.provenance)
+
+    def _tell(self, bound: float, progress: SearchProgress) -> None:
+        self.clock.tell("branching", iteration=progress.nodes, lower_bound=max(bound, self.lower_bound))
+
+    def _rounded_objective(self) -> float:
+        program = self.program
+        return network_objective(program.X, program.Y, program.gamma, self.U, self.V)
+
+
+def _checked(certificate: OptimalityCertificate) -> CheckReport:
+    """Floating point is quick; what it leaves open may be shown by slower arithmetic."""
+    report = check(certificate, arithmetic=Arithmetic.FLOAT)
+    if report.verdict is Verdict.PROVED:
+        return report
+    return check(certificate, arithmetic=Arithmetic.AUTO)

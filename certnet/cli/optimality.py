@@ -1,0 +1,206 @@
+"""``certnet optimality``."""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from certificates.container import write_certificate
+from certnet import _optimality
+from certnet._optimality import Neuron, OptimalityResult
+from certnet.cli.exits import BY_VERDICT, Exit
+from certnet.cli.report import branching_fields, data_fields, finite, head
+from certnet.cli.scores import evaluate
+from certnet.cli.show import NONE, Live, down, percent, stderr_console, summary, up
+from certnet.cli.train import OPEN, SMALLEST_LIMIT, stored_recipe
+from certnet.data import Recipe, Split, load
+from certnet.interchange import program_weights, read_network
+from certnet.job import GLOBAL, closing_of
+from certnet.output import json_writer, output_folder, standard_output, strict_json
+from formulations import InputError, TrainingProgram
+from formulations._validation import as_positive
+
+FILES = {"certificate": "optimality.cert", "report": "report.json"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimalityOptions:
+    """The options of the command.
+
+    Attributes:
+        network: file of the network.
+        recipe: how the data are made, with the source as the user wrote it.
+        out: output folder; None stands for ``runs/optimality/<name of the data>``.
+        train: look for a better network.
+    """
+
+    network: str
+    recipe: Recipe
+    gamma: float
+    gap: float
+    time_limit: float | None
+    nodes: int | None
+    workers: int
+    train: bool
+    out: str | None
+    json: bool
+    quiet: bool
+
+
+def run_optimality(options: OptimalityOptions) -> int:
+    """Prove how far a network is from optimal, write the two files, print, and return the exit code.
+
+    Raises:
+        InputError: anything a user can put right; nothing is left in the output folder then.
+    """
+    started = time.perf_counter()
+    as_positive("gamma", options.gamma)
+    closing_of(GLOBAL, options.gap, options.nodes, options.workers)
+    if options.out is not None and not options.out.strip():
+        raise InputError("--out names no folder; give one, or leave --out away for runs/optimality/NAME.")
+    network = read_network(options.network)
+    split = load(options.recipe)
+    weights = program_weights(
+        network, offset=split.offset, scale=split.scale, bias=options.recipe.bias, classes=split.classes
+    )
+    if len(weights.V) != split.Y_train.shape[1]:
+        raise InputError(
+            f"The network has {len(weights.V)} outputs, but the targets have {split.Y_train.shape[1]} columns; give "
+            "the targets it was trained on, for example as a matrix Y in an .npz file."
+        )
+    program = TrainingProgram(split.X_train, split.Y_train, options.gamma, bias=options.recipe.bias)
+    console = stderr_console()
+    notes = (*split.notes, *weights.notes)
+    if not options.quiet:
+        for note in notes:
+            console.print(note, markup=False)
+    out = Path("runs") / "optimality" / split.name if options.out is None else Path(options.out)
+    with output_folder(out, files=tuple(FILES.values())) as folder:
+        limit = options.time_limit
+        if limit is not None:
+            # Reading network and data counts as well.
+            limit = max(limit - (time.perf_counter() - started), SMALLEST_LIMIT)
+        with Live(console, enabled=not options.quiet, time_limit=limit) as live:
+            result = _optimality.optimality(
+                program,
+                weights.U,
+                weights.V,
+                gap=options.gap,
+                time_limit=limit,
+                max_nodes=options.nodes,
+                workers=options.workers,
+                train=options.train,
+                random_state=options.recipe.seed,
+                progress=live,
+                provenance={"data": stored_recipe(options.recipe).to_json()},
+            )
+        remarks = (OPEN,) if result.search is not None and not result.search.complete else ()
+        report = optimality_report(
+            result,
+            split,
+            network=options.network,
+            files={name: folder.path / file for name, file in FILES.items()},
+            notes=(*notes, *result.notes, *remarks),
+            seconds=time.perf_counter() - started,
+        )
+        files = folder.write(
+            {
+                FILES["certificate"]: lambda path: write_certificate(path, result.certificate),
+                FILES["report"]: json_writer(report),
+            }
+        )
+    if not options.quiet:
+        console.print(optimality_table(report))
+        for note in remarks:
+            console.print(note, markup=False)
+    if result.interrupted:
+        console.print("certnet: Interrupted; the best bound so far was written.", markup=False)
+    text = strict_json(report) if options.json else "\n".join([summary(report), *map(str, files.values())])
+    with standard_output():
+        sys.stdout.write(text + "\n")
+    return Exit.INTERRUPTED if result.interrupted else BY_VERDICT[result.report.verdict]
+
+
+def optimality_report(
+    result: OptimalityResult,
+    split: Split,
+    *,
+    network: str,
+    files: Mapping[str, Path],
+    notes: tuple[str, ...],
+    seconds: float,
+) -> dict[str, Any]:
+    """The object that the command writes and prints."""
+    from certnet.doctor import versions
+
+    trained = result.trained
+    return {
+        **head("optimality", result.report, result.report.reason),
+        "interrupted": result.interrupted,
+        "network": Path(network).name,
+        "data": data_fields(split, result.certificate),
+        "gamma": result.program.gamma,
+        "bias": result.program.bias,
+        "width": int(result.U.shape[1]),
+        "balanced_objective": finite(result.balanced_objective),
+        "price_ratio": finite(result.price_ratio),
+        "neuron": _neuron(result.neuron),
+        "trained": None
+        if trained is None
+        else {"objective": finite(trained.objective), "width": int(trained.U.shape[1])},
+        "bounds": {name: finite(bound) for name, bound in result.bounds.items()},
+        "branching": branching_fields(result.search, result.certificate),
+        **evaluate(split, result.U, result.V),
+        "slack_margin": finite(result.report.slack_margin),
+        "stages": {name: float(value) for name, value in result.stages.items()},
+        "seconds": seconds,
+        "files": {name: str(path) for name, path in files.items()},
+        "versions": versions(),
+        "notes": list(notes),
+    }
+
+
+def _neuron(neuron: Neuron | None) -> dict[str, Any] | None:
+    if neuron is None:
+        return None
+    return {"decrease": finite(neuron.decrease), "u": neuron.u.tolist(), "v": neuron.v.tolist()}
+
+
+def optimality_table(report: Mapping[str, Any]) -> Table:
+    """What was proved, and what would lower the objective."""
+    data = report["data"]
+    title = f"{report['network']} on {data['name']}: n = {data['n']}, d = {data['d']}, c = {data['c']}"
+    table = Table(
+        title=escape(f"{title}, m = {report['width']}, γ = {report['gamma']:g}"),
+        show_header=False,
+        title_justify="left",
+    )
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("objective of the network", up(report["objective"]))
+    table.add_row("certified lower bound", down(report["lower_bound"]))
+    table.add_row("relative gap", percent(report["gap"]))
+    for name, bound in report["bounds"].items():
+        table.add_row(escape(f"bound: {name}"), down(bound))
+    table.add_row("after rescaling neurons", up(report["balanced_objective"]))
+    ratio, neuron, trained = report["price_ratio"], report["neuron"], report["trained"]
+    table.add_row("largest price over γ", NONE if ratio is None else f"{ratio:.6g}")
+    if neuron is not None:
+        table.add_row("one more neuron gains", f"{neuron['decrease']:.6g}")
+    if trained is not None:
+        table.add_row("global training reaches", f"{up(trained['objective'])} with {trained['width']} neurons")
+    branching = report["branching"]
+    if branching is not None:
+        outcome = "complete" if branching["complete"] else "not complete"
+        table.add_row("branching", f"{branching['nodes']} relaxations, {branching['leaves']} leaves, {outcome}")
+    if data["task"] == "classification":
+        shown = (NONE if value is None else f"{value:.4g}" for value in report["accuracy"].values())
+        table.add_row(f"accuracy on {', '.join(report['accuracy'])}", ", ".join(shown))
+    table.add_row("time: total", f"{report['seconds']:.2f} s")
+    table.add_row("verdict", escape(f"{report['verdict']} - {report['reason']}"))
+    return table
