@@ -1,10 +1,10 @@
 """Is a doubly nonnegative matrix completely positive, P = BBᵀ with B ≥ 0?
 
 For the (α, β) block of a lifted moment matrix this decides exactness. Let A have full column rank, ``G = JSJᵀ`` be
-doubly nonnegative with diag(G_αβ) = 0, and ``G_φφ = BBᵀ`` with B ≥ 0. In each column (α, β) of B then α_iβ_i = 0, because
-these products are nonnegative and sum to 0. And ``α − β`` lies in the range of A, because over all columns the outer
-products (α − β)(α − β)ᵀ sum to ``A G_zz Aᵀ``. So the column is φ(z) for one z, and G is a sum of true λ(z)λ(z)ᵀ, whose
-network attains the relaxation's value. The converse is plain.
+doubly nonnegative with diag(G_αβ) = 0, and ``G_φφ = BBᵀ`` with B ≥ 0. In each column (α, β) of B then α_iβ_i = 0,
+because these products are nonnegative and sum to 0. And ``α − β`` lies in the range of A, because over all columns the
+outer products (α − β)(α − β)ᵀ sum to ``A G_zz Aᵀ``. So the column is φ(z) for one z, and G is a sum of true λ(z)λ(z)ᵀ,
+whose network attains the relaxation's value. The converse is plain.
 
 Answers are about the float64 matrix. ``residual`` and ``distance`` enclose its relative distance from the cone: PROVED
 when the residual is at most the tolerance, REFUTED when the distance exceeds it.

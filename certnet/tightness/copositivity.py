@@ -3,8 +3,8 @@
 Three steps, each of them cheap before dear: a search for a counterexample, a splitting into a positive semidefinite and
 a nonnegative part (SPN; decides every matrix of order 4 or less, Diananda 1962, up to the boundary of the cone), and a
 subdivision of the orthant for small orders (Bundfuss, Dür, *Algorithmic copositivity detection by simplicial
-partition*, Linear Algebra Appl. 428 (2008)). Verdicts are theorems about the float64 entries: proofs are exact or carry proved
-error bounds, and counterexamples are evaluated in rational arithmetic.
+partition*, Linear Algebra Appl. 428 (2008)). Verdicts are theorems about the float64 entries: proofs are exact or
+carry proved error bounds, and counterexamples are evaluated in rational arithmetic.
 """
 
 import time

@@ -1,8 +1,8 @@
 """Rank of the lifted moment matrix, and the points whose lifts it is a sum of.
 
 A solution ``G = Σ_j λ(z_j)λ(z_j)ᵀ`` is a network, and the relaxation is exact. Its rank is at most the number of
-points; a rank that a wide gap in the spectrum separates from noise tells how many to look for. An interior point ends in the
-middle of the optimal face, so a high rank alone speaks for nothing.
+points; a rank that a wide gap in the spectrum separates from noise tells how many to look for. An interior point ends
+in the middle of the optimal face, so a high rank alone speaks for nothing.
 """
 
 import math

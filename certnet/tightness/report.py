@@ -2,8 +2,8 @@
 
 A certificate holds no moment matrix, so the relaxation is solved again, from the certificate's network and dual. Then:
 
-* the *a posteriori* test: the objective of the best network that rounding and polishing give equals a proved lower bound
-  on the relaxation's value. Then the relaxation is exact, whatever its solution looks like;
+* the *a posteriori* test: the objective of the best network that rounding and polishing give equals a proved lower
+  bound on the relaxation's value. Then the relaxation is exact, whatever its solution looks like;
 * the spectrum of the solution G, and points whose lifts sum to it;
 * whether its (α, β) block is completely positive. If it is proved not to be, G is no sum of true λ's. That says
   something about this solution: another one of the same value might still be a network.
@@ -28,7 +28,7 @@ from certnet._preflight import require_memory
 from certnet.job import SMALL_ORDER
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
-from certnet.solvers.warm_start import PAYS, from_certificate
+from certnet.solvers.warm_start import PAYS, WarmStart, from_certificate, from_result
 from certnet.tightness.complete_positivity import CompletePositivity, check_completely_positive
 from certnet.tightness.rank import Points, Spectrum, extract_points, spectrum
 from certnet.training import candidates_from_moment, fit
@@ -37,13 +37,14 @@ from formulations._validation import FloatArray, as_positive
 
 TOLERANCE = 1e-4
 """Relative difference of objective and bound that counts as none."""
-SOLVER_TOLERANCE = 1e-6
+SOLVER_TOLERANCE = 1e-8
+SHARPENER = "admm"
 DEFAULT_TIME_LIMIT = 60.0
-RELAXATION_SHARE, EXTRACTION_SHARE, MEMBERSHIP_SHARE = 0.5, 0.25, 0.5
+RELAXATION_SHARE, SHARPENING_SHARE, EXTRACTION_SHARE, MEMBERSHIP_SHARE = 0.4, 0.2, 0.25, 0.5
 """Parts of the time that is left when a stage begins."""
 MEMBERSHIP_TOLERANCE = 1e-6
-INFEASIBILITY_FACTOR = 10.0
-"""A distance from the completely positive matrices counts when it is so many times G's own infeasibility."""
+UNCERTAINTY_FACTOR = 10.0
+"""A distance from the completely positive matrices counts when it is so many times what is wrong with G itself."""
 NO_LIMIT_SECONDS = 120.0
 """What a stage may take where the user set no limit."""
 
@@ -61,7 +62,7 @@ class Tightness:
         relaxation_bound: the best proved bound by a proof that the doubly nonnegative relaxation knows, hence a lower
             bound on the relaxation's value too.
         relaxed_objective: value of G in original units, in floating point; None if the solver left no G.
-        relaxation: the solver's result, None if no data row is left to relax.
+        relaxation: the result that G was taken from, None if no data row is left to relax.
         infeasibility: relative size of the entries of G_φφ that should not be there, negative or complementary ones.
         spectrum, points, membership: of G without its output block; None without G.
         stages: seconds for each.
@@ -167,6 +168,7 @@ class _Run:
         self.relaxation_bound = checked.lower_bound if is_plain(certificate) else -math.inf
         self.presolved = Presolved(merged, rescale(merged.program)) if merged.program.space.neurons else None
         self.shown: Progress | None = None
+        self.best: RepairedDual | None = None
         self.result: SolverResult | None = None
         self.spectrum: Spectrum | None = None
         self.points: Points | None = None
@@ -192,7 +194,7 @@ class _Run:
             with self.clock.stage("rounding"):
                 self._round(self.presolved)
             with self.clock.stage("certificate"):
-                self._certify(self.presolved)
+                self._certify()
         verdict, reason = self._verdict()
         return Tightness(
             verdict=verdict,
@@ -211,22 +213,59 @@ class _Run:
         )
 
     def _relax(self, presolved: Presolved, solver: str) -> None:
-        """Solve again from the certificate's network and dual."""
+        """Solve again from the certificate's network and dual, and let the ADMM sharpen the solution.
+
+        The other solvers stop in the middle of the optimal face or beside it; a step of the ADMM ends in a projection,
+        so that its G is exactly of low rank.
+        """
         limit = None if self.clock.left() is None else self.seconds(RELAXATION_SHARE)
         name = choose_solver(presolved.program, limit).solver if solver == AUTO else solver
-        self.result = solve(
+        start = from_certificate(presolved, self.certificate) if name in PAYS else None
+        result = self._solve(presolved, name, start, limit)
+        if name != SHARPENER and result.primal is not None:
+            limit = None if self.clock.left() is None else self.seconds(SHARPENING_SHARE)
+            sharpened = self._solve(presolved, SHARPENER, from_result(result), limit)
+            result = sharpened if sharpened.primal_residual <= result.primal_residual else result
+        self.result = result
+        if np.isfinite(result.objective):
+            self.relaxed_objective = presolved.program.to_original(result.objective)
+
+    def _solve(
+        self, presolved: Presolved, solver: str, start: WarmStart | None, time_limit: float | None
+    ) -> SolverResult:
+        """One solve; its duals are kept."""
+        self.shown = None
+        result = solve(
             presolved.program,
-            solver=name,
-            time_limit=limit,
+            solver=solver,
+            time_limit=time_limit,
             tolerance=SOLVER_TOLERANCE,
             callback=self._watch,
-            warm_start=from_certificate(presolved, self.certificate) if name in PAYS else None,
+            warm_start=start,
             seed=self.random_state,
         )
-        if self.result.status is SolveStatus.INTERRUPTED:
+        if result.status is SolveStatus.INTERRUPTED:
             raise KeyboardInterrupt
-        if np.isfinite(self.result.objective):
-            self.relaxed_objective = presolved.program.to_original(self.result.objective)
+        self._offer_shown(presolved)
+        if result.dual is not None:
+            self._offer(repaired(self.merged, presolved.undo_dual(result.dual)))
+        return result
+
+    def _offer_shown(self, presolved: Presolved) -> None:
+        """The best dual that the solver showed on its way."""
+        if self.shown is not None and np.isfinite(self.shown.lower_bound):
+            self._offer(as_it_stands(self.merged, presolved.undo_dual(self.shown.dual())))
+
+    def _offer(self, dual: RepairedDual) -> None:
+        if self.best is None or dual.lower_bound > self.best.lower_bound:
+            self.best = dual
+
+    def _uncertainty(self) -> float:
+        """Relative size of what is wrong with G as a solution: forbidden entries, and its distance from optimality."""
+        if self.infeasibility is None or self.relaxed_objective is None:
+            return math.inf
+        bound = max(self.relaxation_bound, -math.inf if self.best is None else self.best.lower_bound)
+        return max(self.infeasibility, abs(self.relaxed_objective - bound) / self.objective)
 
     def _watch(self, progress: Progress) -> None:
         self.shown = progress
@@ -262,7 +301,7 @@ class _Run:
             P,
             generators=space.generators,
             factor=self.points.phi,
-            tolerance=max(MEMBERSHIP_TOLERANCE, INFEASIBILITY_FACTOR * self.infeasibility),
+            tolerance=min(max(MEMBERSHIP_TOLERANCE, UNCERTAINTY_FACTOR * self._uncertainty()), 1.0),
             time_limit=self.seconds(MEMBERSHIP_SHARE),
             random_state=self.random_state,
         )
@@ -281,17 +320,11 @@ class _Run:
         if fitted.objective < self.program.objective(self.U, self.V):
             self.U, self.V = fitted.U, fitted.V
 
-    def _certify(self, presolved: Presolved) -> None:
+    def _certify(self) -> None:
         """What the new dual and the new network prove."""
-        duals: list[RepairedDual] = []
-        if self.shown is not None and np.isfinite(self.shown.lower_bound):
-            duals.append(as_it_stands(self.merged, presolved.undo_dual(self.shown.dual())))
-        if self.result is not None and self.result.dual is not None:
-            duals.append(repaired(self.merged, presolved.undo_dual(self.result.dual)))
-        if not duals:
+        if self.best is None:
             return
-        best = max(duals, key=lambda dual: dual.lower_bound)
-        _, report = certify(self.merged, best, self.U, self.V, provenance={})
+        _, report = certify(self.merged, self.best, self.U, self.V, provenance={})
         self.objective = min(self.objective, report.objective)
         if report.verdict is Verdict.PROVED:
             self.relaxation_bound = max(self.relaxation_bound, report.lower_bound)

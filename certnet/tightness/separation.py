@@ -2,8 +2,8 @@
 
 Three kinds, all evaluated in rational arithmetic on the float64 entries:
 
-* *circuit*: a product ``ℓℓ'`` of inequalities ``ℓ = Σ c_j φ_j − φ_k ≥ 0`` from ``Σ c_j r_j = r_k``, c ≥ 0, over the rows
-  of (A, −A). It needs the generators, and says that P is no moment matrix of K(A);
+* *circuit*: a product ``ℓℓ'`` of inequalities ``ℓ = Σ c_j φ_j − φ_k ≥ 0`` from ``Σ c_j r_j = r_k``, c ≥ 0, over the
+  rows of (A, −A). It needs the generators, and says that P is no moment matrix of K(A);
 * *Horn*: a scaled and permuted Horn matrix on five positions, the simplest copositive form that doubly nonnegative
   matrices can violate;
 * *copositive*: a matrix that ``check_copositive`` has proved copositive, taken from a failed factorisation.

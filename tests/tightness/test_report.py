@@ -1,0 +1,110 @@
+"""The report on a training problem: tight and loose relaxations."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from certificates import OptimalityCertificate, certify, residual_dual
+from certificates.verdict import Verdict
+from certnet.tightness import measure_tightness
+from certnet.tightness.report import infeasibility
+from certnet.training import fit
+from formulations import InputError, LiftedSpace, TrainingProgram, merge_rows
+
+
+def certificate_of(program: TrainingProgram) -> OptimalityCertificate:
+    """A proved certificate with a good network and a poor bound."""
+    network = fit(program, random_state=0)
+    merged = merge_rows(program)
+    dual = residual_dual(merged, network.U, network.V)
+    certificate, report = certify(merged, [dual], network.U, network.V)
+    assert report.verdict is Verdict.PROVED
+    return certificate
+
+
+def gaussian(seed: int, n: int, d: int, c: int, gamma: float) -> TrainingProgram:
+    rng = np.random.default_rng(seed)
+    return TrainingProgram(rng.standard_normal((n, d)), rng.standard_normal((n, c)), gamma)
+
+
+@pytest.fixture(scope="module")
+def loose() -> OptimalityCertificate:
+    """Its relaxation is off by a quarter."""
+    return certificate_of(gaussian(0, 8, 2, 2, 0.1))
+
+
+def test_one_data_point_is_tight() -> None:
+    """The optimum for x, y of sizes a, b is γb/a − γ²/2a² where γ ≤ ab."""
+    x, y, gamma = np.array([[3.0, 4.0]]), np.array([[2.0]]), 0.5
+    found = measure_tightness(certificate_of(TrainingProgram(x, y, gamma)), time_limit=10.0)
+    assert found.verdict is Verdict.PROVED
+    optimum = gamma * 2.0 / 5.0 - gamma**2 / 50.0
+    assert found.relaxation_bound <= optimum <= found.objective
+    assert found.gap_of_relaxation <= 1e-4
+    assert found.spectrum is not None
+    assert found.spectrum.rank == 1
+    assert found.membership is not None
+    assert found.membership.verdict is Verdict.PROVED
+
+
+def test_strong_regularisation_is_tight_and_its_points_are_the_network() -> None:
+    program = gaussian(1, 6, 2, 1, 1.0)
+    found = measure_tightness(certificate_of(program), time_limit=10.0)
+    assert found.verdict is Verdict.PROVED
+    assert found.points is not None
+    assert found.spectrum is not None
+    assert found.points.residual < 1e-5
+    assert found.points.Z.shape[1] >= found.spectrum.rank
+    assert found.relaxed_objective == pytest.approx(found.objective, rel=1e-4)
+
+
+def test_a_loose_relaxation_is_refuted_by_its_solution(loose: OptimalityCertificate) -> None:
+    found = measure_tightness(loose, time_limit=10.0)
+    assert found.verdict is Verdict.REFUTED
+    assert found.relaxation_bound <= found.lower_bound <= found.objective
+    assert found.relaxed_objective is not None
+    assert found.relaxed_objective < 0.9 * found.objective
+    assert found.membership is not None
+    assert found.points is not None
+    assert 0 < found.membership.distance <= found.points.residual
+    assert found.infeasibility is not None
+    assert found.infeasibility < 0.1 * found.membership.distance
+
+
+def test_the_same_seed_gives_the_same_report(loose: OptimalityCertificate) -> None:
+    first, second = (measure_tightness(loose, time_limit=30.0, random_state=3) for _ in range(2))
+    assert (first.objective, first.relaxation_bound) == (second.objective, second.relaxation_bound)
+    assert first.membership is not None
+    assert second.membership is not None
+    assert first.membership.distance == second.membership.distance
+
+
+def test_a_large_tolerance_takes_any_gap_for_none(loose: OptimalityCertificate) -> None:
+    assert measure_tightness(loose, time_limit=5.0, tolerance=0.9).verdict is Verdict.PROVED
+
+
+def test_nothing_but_zeros() -> None:
+    certificate = certificate_of(TrainingProgram(np.zeros((3, 2)), np.ones((3, 1)), 0.1))
+    found = measure_tightness(certificate)
+    assert found.verdict is Verdict.PROVED
+    assert found.relaxation is None
+    assert found.objective == pytest.approx(1.5)
+
+
+def test_a_certificate_that_is_not_proved_is_refused(loose: OptimalityCertificate) -> None:
+    with pytest.raises(InputError, match="not proved"):
+        measure_tightness(replace(loose, W=3.0 * loose.W))
+    with pytest.raises(InputError, match="not proved"):
+        measure_tightness(replace(loose, lower_bound=2.0 * loose.objective))
+    with pytest.raises(InputError):
+        measure_tightness(loose, tolerance=float("nan"))
+
+
+def test_infeasibility_counts_negative_and_complementary_entries() -> None:
+    space = LiftedSpace(np.eye(2))
+    P = np.eye(4)
+    assert infeasibility(space, P) == 0.0
+    P[0, 2] = P[2, 0] = 0.3
+    P[0, 1] = P[1, 0] = -0.4
+    assert infeasibility(space, P) == pytest.approx(np.sqrt(2 * 0.3**2 + 2 * 0.4**2) / np.linalg.norm(P))
