@@ -45,8 +45,10 @@ LAST_REPAIR_SECONDS = 3.0
 SDP, GLOBAL = "sdp", "global"
 METHODS = (SDP, GLOBAL)
 DEFAULT_GAP = 1e-3
-SDP_TOLERANCE, GLOBAL_TOLERANCE = 1e-6, 1e-9
-"""Relative excess of the price over γ at which training ends; branching needs more accurate residuals."""
+SDP_TOLERANCE, LARGEST_TOLERANCE, SMALLEST_TOLERANCE = 1e-6, 1e-5, 1e-9
+"""Relative excess of the price over γ at which training ends."""
+TOLERANCE_PER_GAP = 0.05
+"""The same where a gap is to be closed: an excess ε of the price costs at most about 2ε of the bound."""
 SAMPLES = 100
 PAYS = 1e-6
 SMALL_ORDER = 1500
@@ -275,7 +277,7 @@ class _Run:
                     candidates=given,
                     random_state=self.options.random_state,
                     time_limit=limit,
-                    tolerance=SDP_TOLERANCE if self.method == SDP else GLOBAL_TOLERANCE,
+                    tolerance=self._training_tolerance(),
                 )
                 if limit is not None:
                     self.plan.overrun = max(self.clock.seconds - begin - limit, 0.0)
@@ -295,6 +297,11 @@ class _Run:
                 self.interrupted = True
         self._tell("first network")
         self.saver.stage_ends("first network")
+
+    def _training_tolerance(self) -> float:
+        if self.closing is None:
+            return SDP_TOLERANCE
+        return max(min(LARGEST_TOLERANCE, TOLERANCE_PER_GAP * self.closing.gap), SMALLEST_TOLERANCE)
 
     def _stored_network(self) -> FitResult | None:
         """The network of the checkpoint, if it has one for these data."""

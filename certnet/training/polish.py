@@ -1,6 +1,7 @@
 """Joint polishing of all weights, and exact rewritings of a network that never raise its objective."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import minimize
@@ -16,6 +17,8 @@ Network = tuple[FloatArray, FloatArray]
 NULL_NEURON = 1e-12
 RANK_TOLERANCE = 1e-9
 NEAR_KINK = 1e-4
+STACKED_ENTRIES = 1 << 22
+"""Numbers in a stack of projectors; where there would be more, faces are treated one by one."""
 
 
 def balance(U: FloatArray, V: FloatArray) -> Network:
@@ -123,10 +126,7 @@ def descend(
     Z = np.linalg.solve(T, U) / hidden_scale
     split = Z.size
 
-    def project(Z: FloatArray) -> FloatArray:
-        for j, basis in faces:
-            Z[:, j] -= basis @ (basis.T @ Z[:, j])
-        return Z
+    project = _projection(faces, len(Z))
 
     def evaluate(point: FloatArray) -> tuple[float, FloatArray]:
         hidden = point[:split].reshape(Z.shape) * hidden_scale
@@ -196,6 +196,26 @@ def _faces(X: FloatArray, held: np.ndarray[tuple[int, ...], np.dtype[np.bool_]])
         _, singular, Vt = np.linalg.svd(rows, full_matrices=False)
         faces.append((int(j), Vt[singular > RANK_TOLERANCE * singular[0]].T))
     return faces
+
+
+def _projection(faces: list[tuple[int, FloatArray]], d: int) -> Callable[[FloatArray], FloatArray]:
+    """A function that moves column j of a matrix (d×m), in place, to the complement of its face, for all faces."""
+    if len(faces) * d * d > STACKED_ENTRIES:
+
+        def one_by_one(Z: FloatArray) -> FloatArray:
+            for j, basis in faces:
+                Z[:, j] -= basis @ (basis.T @ Z[:, j])
+            return Z
+
+        return one_by_one
+    columns = np.array([j for j, _ in faces], dtype=np.int64)
+    projectors = np.array([basis @ basis.T for _, basis in faces]).reshape(-1, d, d)
+
+    def at_once(Z: FloatArray) -> FloatArray:
+        Z[:, columns] -= (projectors @ Z[:, columns].T[:, :, None])[:, :, 0].T
+        return Z
+
+    return at_once
 
 
 def reduce_width(X: FloatArray, U: FloatArray, V: FloatArray) -> Network:
