@@ -12,7 +12,7 @@ when the residual is at most the tolerance, REFUTED when the distance exceeds it
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import networkx as nx
 import numpy as np
@@ -34,6 +34,8 @@ from formulations._validation import FloatArray, as_matrix, as_positive
 TOLERANCE = 1e-6
 NUMERICAL_RANK = 1e-7
 SHIFTS = (1e-15, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
+MODERATE = 40
+"""Binary exponent of √|P| from which P is scaled."""
 LARGEST_FACTOR = 200
 """Columns of B that alternating projections are tried with."""
 
@@ -117,6 +119,7 @@ def check_completely_positive(
         raise InputError(f"P has order {len(P)}, but {len(generators)} generators need {2 * len(generators)}.")
     if factor is not None and (len(factor) != len(P) or not (factor >= 0).all()):
         raise InputError("The factor must have a row for each row of P and no negative entry.")
+    P, factor, exponent = _moderate(P, factor)
     search = _Search(P, tolerance, time.monotonic(), time_limit, random_state)
     search.offer(factor, "the given factor")
     if not search.residual <= tolerance:
@@ -129,7 +132,29 @@ def check_completely_positive(
         search.factorise()
     if search.undecided and search.factor is not None:
         search.separate(residual_separator(P, search.factor, random_state=random_state))
-    return search.result()
+    return _undo_scaling(search.result(), exponent)
+
+
+def _moderate(P: FloatArray, factor: FloatArray | None) -> tuple[FloatArray, FloatArray | None, int]:
+    """P·4^−e and factor·2^−e, so that squares of entries neither over- nor underflow; and e, 0 where none is needed."""
+    e = int(np.frexp(np.abs(P).max())[1]) // 2
+    scaled = np.ldexp(P, -2 * e)
+    if abs(e) < MODERATE or not np.array_equal(np.ldexp(scaled, 2 * e), P):
+        return P, factor, 0
+    return scaled, None if factor is None else np.ldexp(factor, -e), e
+
+
+def _undo_scaling(found: CompletePositivity, e: int) -> CompletePositivity:
+    if e == 0:
+        return found
+    factor, separator = found.factor, found.separator
+    return replace(
+        found,
+        factor=None if factor is None else np.ldexp(factor, e),
+        separator=None
+        if separator is None
+        else replace(separator, inner_product=float(np.ldexp(separator.inner_product, 2 * e))),
+    )
 
 
 class _Search:
@@ -194,7 +219,8 @@ class _Search:
         norm = np.linalg.norm(R, axis=0)
         R = R[:, norm > np.sqrt(NUMERICAL_RANK) * norm.max()]
         rank = R.shape[1]
-        for columns in sorted({rank, rank + 1, rank + 3, 2 * rank, 3 * rank}):
+        # A second start with as many columns pays: the first may end in a corner of a set that is not convex.
+        for columns in sorted([rank, rank, rank + 1, rank + 3, 2 * rank, 2 * rank, 3 * rank]):
             if columns > LARGEST_FACTOR or not self.undecided or time.monotonic() > self.until(1.0):
                 return
             B = alternate(R, columns, nearest=nonnegative, rng=rng, deadline=self.until(1.0))

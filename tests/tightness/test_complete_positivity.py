@@ -131,10 +131,12 @@ def test_residuals_are_rounded_up() -> None:
 
 def test_alternating_projections_end_in_the_cone() -> None:
     rng = np.random.default_rng(2)
-    P = random_completely_positive(rng, 6, 6)
-    B = alternate(square_root(P), 6, nearest=nonnegative, rng=rng)
-    assert (B >= 0).all()
-    assert relative_residual(P, B) < 1e-6
+    inside = np.abs(rng.standard_normal((6, 6))) + 0.3
+    P = symmetric(inside @ inside.T)
+    found = [alternate(square_root(P), 9, nearest=nonnegative, rng=rng) for _ in range(5)]
+    assert all((B >= 0).all() for B in found)
+    # Some starts end elsewhere: the set of orthogonal matrices is not convex.
+    assert min(relative_residual(P, B) for B in found) < 1e-10
 
 
 def test_zero_and_arrays_that_are_refused() -> None:

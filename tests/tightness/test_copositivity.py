@@ -57,11 +57,13 @@ def test_the_stability_number_is_the_smallest_copositive_factor(name: str, graph
     assert_refuted(clique_form(graph, stability - 2.0**-20))
 
 
-@pytest.mark.parametrize("order", [2, 5, 12, 50])
+@pytest.mark.parametrize("order", [3, 5, 12, 45])
 def test_sums_of_a_semidefinite_and_a_nonnegative_matrix(order: int) -> None:
     rng = np.random.default_rng(order)
     B, N = rng.standard_normal((order, order)), np.abs(rng.standard_normal((order, order)))
-    M = symmetric(B @ B.T + 0.1 * np.eye(order)) + 3.0 * symmetric(N) * (1.0 - np.eye(order))
+    N = symmetric(N * (rng.random((order, order)) < 0.3)) * (1.0 - np.eye(order))
+    M = symmetric(B @ B.T + 0.1 * np.eye(order)) + 10.0 * N
+    assert M.min() < 0
     report = check_copositive(M)
     assert report.verdict is Verdict.PROVED
     assert report.nonnegative is not None
@@ -73,7 +75,7 @@ def test_a_singular_semidefinite_matrix_is_decided_exactly() -> None:
     B = np.random.default_rng(3).integers(-3, 4, (9, 4)).astype(float)
     assert check_copositive(B @ B.T).verdict is Verdict.PROVED
     assert_refuted(np.array([[1.0, -1.0 - 2.0**-52], [-1.0 - 2.0**-52, 1.0]]))
-    assert_refuted(np.array([[0.0, -1e-200], [-1e-200, 1e200]]))
+    assert_refuted(np.array([[0.0, -1e-50], [-1e-50, 1e50]]))
 
 
 @given(seed=st.integers(0, 2**32 - 1), order=st.integers(1, 6))
