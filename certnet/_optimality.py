@@ -6,9 +6,9 @@ about the network that was given.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,87 +23,38 @@ from certnet._certify import certify as certify_repaired
 from certnet._certify import repaired
 from certnet._clock import Clock, Event
 from certnet._closing import GAP_SHARE, PAYS, TIME_SHARE, Closing, close_gap
+from certnet._optimality_result import Neuron, OptimalityResult
 from certnet._plan import GLOBAL_SHARE
 from certnet._preflight import require_memory
+from certnet._relaxed_bound import relaxed_bound
 from certnet.branching.certificate import certify_search
 from certnet.branching.goal import bound_from_price, price_for_gap
 from certnet.branching.search import SearchProgress, SearchResult, search
 from certnet.job import DEFAULT_GAP, GLOBAL, SMALL_ORDER, closing_of
 from certnet.network import TwoLayerNetwork
+from certnet.solvers import Progress
 from certnet.training.polish import balance
 from certnet.training.pricing import Pricing, price, price_planar
 from certnet.training.trainer import FitResult, fit
 from formulations import InputError, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
 from formulations._validation import FloatArray
 
+__all__ = ["Neuron", "OptimalityResult", "optimality"]
+
 MOST_STARTS = 200
 """Neurons from which pricing climbs."""
 TOLERANCE = 1e-8
 """Relative excess of the price over γ at which training ends; it costs about twice as much of the bound."""
+RELAXATION_SHARE = 0.6
+"""Part of the time left that the relaxation may take where branching comes after it."""
+FEW_DIMENSIONS = 3
 PRICING_SHARE = 0.1
 """Part of the time left that pricing may take."""
 WORSE_THAN_NOTHING = (
     "The zero network has a smaller objective than this one; look whether data, standardisation and gamma are those "
     "it was trained with."
 )
-REJECTED = "Branching led to no proof that the check accepts; the bound is that of a residual."
-
-
-@dataclass(frozen=True, eq=False)
-class Neuron:
-    """A neuron whose addition lowers the objective: ‖Rᵀ(Xu)₊‖ > γ for the residual R of the network.
-
-    With a = (Xu)₊ at ‖u‖ = 1 and g = Rᵀa, the best output weights have the direction of g and the objective falls by
-    (‖g‖ − γ)²/(2‖a‖²).
-
-    Attributes:
-        u: (d,) hidden weights, balanced with the output weights.
-        v: (c,) output weights.
-        price_ratio: ‖g‖/γ, more than 1.
-        decrease: by how much the objective falls when the neuron is added to the network as it is.
-    """
-
-    u: FloatArray
-    v: FloatArray
-    price_ratio: float
-    decrease: float
-
-
-@dataclass(frozen=True, eq=False)
-class OptimalityResult:
-    """What is known of a network's distance from the optimum.
-
-    Attributes:
-        program: the training problem; the loss is ½·sum of squares.
-        U, V: the network that was given, (d×m) and (c×m).
-        certificate: about that network; proves ``report.lower_bound``.
-        report: what the checker said of it; ``report.gap`` is the proved gap.
-        balanced_objective: the objective after neurons are rescaled, which changes no prediction.
-        price_ratio: the largest ‖Rᵀ(Xu)₊‖/γ found over unit u, for the residual R of the network; at an optimum it is
-            1. It is reached at a direction, so the true maximum is at least as large. None after Ctrl-C.
-        neuron: the direction of that price as a neuron, None where it is hardly above 1.
-        trained: the best network that certnet found, starting from the given one among others; None without training.
-        bounds: the lower bound that each source led to, in floating point: residuals and branching.
-        search: the branch and bound, if the gap was not small enough without.
-        stages: seconds for each stage.
-        interrupted: Ctrl-C cut a stage short.
-        notes: sentences that the user should read.
-    """
-
-    program: TrainingProgram
-    U: FloatArray
-    V: FloatArray
-    certificate: OptimalityCertificate
-    report: CheckReport
-    balanced_objective: float
-    price_ratio: float | None
-    neuron: Neuron | None
-    trained: FitResult | None
-    bounds: Mapping[str, float] = field(default_factory=dict)
-    search: SearchResult | None = None
-    stages: Mapping[str, float] = field(default_factory=dict)
-    interrupted: bool = False
-    notes: tuple[str, ...] = ()
+REJECTED = "Branching led to no proof that the check accepts; the bound comes from elsewhere."
 
 
 def optimality(
@@ -129,8 +80,8 @@ def optimality(
         time_limit: seconds, or None.
         max_nodes: most relaxations of a search, or None.
         workers: processes of that search.
-        train: train globally as well. Without it the network's own residual is the only dual, and the bound can be
-            poor although the network is good.
+        train: train globally as well. Without it branching is about the network's own residual, which proves little
+            unless the network is nearly optimal.
         random_state: seed.
         progress: called with an ``Event`` now and then.
         provenance: JSON object that travels in the certificate; no part of the proof.
@@ -192,17 +143,19 @@ class _Run:
         """All stages; after Ctrl-C what is left of them."""
         if not self.objective <= 0.5 * float(np.sum(self.program.Y**2)):
             self.clock.note("given network", WORSE_THAN_NOTHING)
-        with self._stage("given network"):
-            self._prove("residual of the network", self.U, self.V)
+        self._stage("given network", lambda: self._prove("residual of the network", self.U, self.V))
         if train and not self.interrupted:
-            with self._stage("training"):
-                self._train()
+            self._stage("training", self._train)
         if not self.interrupted:
-            with self._stage("price"):
-                self._look_for_neuron()
-        if not self.interrupted and self._open():
-            with self._stage("branching"):
-                self._branch(train=train)
+            self._stage("price", self._look_for_neuron)
+        # In few dimensions signs are few and branching is quick; else the relaxation gives most for the time.
+        stages: list[tuple[str, Callable[[], None]]] = [
+            ("relaxation", self._relax),
+            ("branching", partial(self._branch, train=train)),
+        ]
+        for name, work in stages if self.rank > FEW_DIMENSIONS else reversed(stages):
+            if not self.interrupted and self._open():
+                self._stage(name, work)
         if self.proof is None:
             # Nothing was proved before Ctrl-C; the trivial bound costs next to nothing.
             self.proof = certify(self.merged, [], self.U, self.V, provenance=self.provenance)
@@ -224,12 +177,11 @@ class _Run:
             notes=tuple(self.clock.notes),
         )
 
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        """A stage that the first Ctrl-C ends in good order."""
+    def _stage(self, name: str, work: Callable[[], None]) -> None:
+        """Do the work of a stage, which the first Ctrl-C ends in good order."""
         try:
             with self.clock.stage(name):
-                yield
+                work()
         except KeyboardInterrupt:
             if self.interrupted:
                 raise
@@ -309,6 +261,33 @@ class _Run:
         left = self.clock.left()
         deadline = None if left is None else time.monotonic() + PRICING_SHARE * left
         return price(X, R, starts, random_state=generator, deadline=deadline)
+
+    @property
+    def rank(self) -> int:
+        """Dimension of the span of the data rows."""
+        return 0 if self.presolved is None else self.presolved.program.space.dimension
+
+    def _relax(self) -> None:
+        """The bound of the relaxation's dual, which holds whatever the network."""
+        presolved, left = self.presolved, self.clock.left()
+        assert presolved is not None  # _open looked
+        best = min(self.best.objective, self.objective)
+        share = RELAXATION_SHARE if self.rank > FEW_DIMENSIONS else TIME_SHARE
+        found = relaxed_bound(
+            presolved,
+            enough=best * (1.0 - GAP_SHARE * self.closing.gap),
+            time_limit=None if left is None else max(share * left, 1e-3),
+            random_state=self.random_state,
+            tell=self._tell_relaxation,
+        )
+        self.interrupted = found.interrupted
+        if found.dual is not None:
+            proof = certify_repaired(self.merged, found.dual, self.U, self.V, provenance=self.provenance)
+            self._offer("relaxation", *proof)
+
+    def _tell_relaxation(self, progress: Progress) -> None:
+        bound = max(progress.lower_bound, self.lower_bound)
+        self.clock.tell("relaxation", iteration=progress.iteration, lower_bound=bound)
 
     def _branch(self, *, train: bool) -> None:
         """Branch and bound, for the best network's residual or for that of the given network."""

@@ -154,7 +154,7 @@ def optimality_report(
         if trained is None
         else {"objective": finite(trained.objective), "width": int(trained.U.shape[1])},
         "bounds": {name: finite(bound) for name, bound in result.bounds.items()},
-        "branching": branching_fields(result.search, result.certificate),
+        "branching": branching_fields(result.search),
         **evaluate(split, result.U, result.V),
         "slack_margin": finite(result.report.slack_margin),
         "stages": {name: float(value) for name, value in result.stages.items()},

@@ -56,7 +56,7 @@ def training_report(
         "rank": result.rank,
         "spectrum": [float(value) for value in result.spectrum],
         "relaxation": _relaxation(result),
-        "branching": branching_fields(result.search, result.certificate),
+        "branching": branching_fields(result.search),
         **scores,
         "slack_margin": finite(result.report.slack_margin),
         "stages": {name: float(value) for name, value in result.stages.items()},
@@ -120,14 +120,14 @@ def data_fields(split: "Split", certificate: "OptimalityCertificate") -> dict[st
     }
 
 
-def branching_fields(search: "SearchResult | None", certificate: "OptimalityCertificate") -> dict[str, Any] | None:
+def branching_fields(search: "SearchResult | None") -> dict[str, Any] | None:
     """The search for a proof of the gap; null where there was none."""
     if search is None:
         return None
     return {
         "complete": search.complete,
         "nodes": int(search.nodes),
-        "leaves": int(certificate.proof.leaves),
+        "leaves": sum(1 for _ in search.root.leaves),
         "price": finite(search.h_bar / search.unit),
         "iterations": int(search.steps),
         "seconds": finite(search.seconds),
