@@ -34,11 +34,13 @@ class Closing:
         gap: relative gap at which to stop.
         max_nodes: most relaxations, or None.
         workers: processes.
+        scheduler: address of a Dask cluster to use instead, or None.
     """
 
     gap: float
     max_nodes: int | None = None
     workers: int = 1
+    scheduler: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +87,7 @@ def close_gap(
             max_nodes=closing.max_nodes,
             time_limit=None if (seconds := left()) is None else max(TIME_SHARE * seconds, 1e-3),
             workers=closing.workers,
+            scheduler=closing.scheduler,
             callback=show,
             too_large=too_large,
         )

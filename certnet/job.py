@@ -73,6 +73,7 @@ def train(
     gap: float | None = None,
     max_nodes: int | None = None,
     workers: int = 1,
+    scheduler: str | None = None,
 ) -> TrainingResult:
     """Train a two-layer ReLU network and certify its distance from global optimality.
 
@@ -99,6 +100,7 @@ def train(
             time or nodes run out. None: no branching after the SDP, and a gap of 1e-3 for the method "global".
         max_nodes: most relaxations of that search, or None.
         workers: processes of that search.
+        scheduler: address of a Dask cluster that it uses instead, such as ``tcp://host:8786``.
 
     Raises:
         InputError: unknown or unavailable solver or device, data too large for this machine, or a start or checkpoint
@@ -106,7 +108,7 @@ def train(
         KeyboardInterrupt: on a second Ctrl-C, while the first is being served.
     """
     clock = Clock(time_limit, progress)
-    closing = closing_of(method, gap, max_nodes, workers)
+    closing = closing_of(method, gap, max_nodes, workers, scheduler)
     require_device(device)
     if solver != AUTO:
         get_solver(solver)
@@ -150,7 +152,9 @@ def train(
     return result
 
 
-def closing_of(method: str, gap: float | None, max_nodes: int | None, workers: int) -> Closing | None:
+def closing_of(
+    method: str, gap: float | None, max_nodes: int | None, workers: int, scheduler: str | None = None
+) -> Closing | None:
     """What the options say about branching.
 
     Raises:
@@ -168,7 +172,7 @@ def closing_of(method: str, gap: float | None, max_nodes: int | None, workers: i
         if max_nodes is not None:
             raise InputError("A number of nodes needs a gap to close; give --gap too.")
         return None
-    return Closing(gap if gap is not None else DEFAULT_GAP, max_nodes, workers)
+    return Closing(gap if gap is not None else DEFAULT_GAP, max_nodes, workers, scheduler)
 
 
 class _Run:

@@ -17,6 +17,7 @@ from certificates.tree import EmptyLeaf, ImpliedSign
 from certnet.branching.arrangement import Arrangement
 from certnet.branching.bounds import Multipliers, NodeBound, Start, bound_node, predicted, spectral_bound
 from certnet.branching.cone import Cone
+from certnet.branching.pool import pool as pool_of
 from formulations import FREE, LiftedProgram
 from formulations._validation import FloatArray, IntArray
 
@@ -117,6 +118,7 @@ def search(
     workers: int = 1,
     callback: Callable[[SearchProgress], bool | None] | None = None,
     too_large: float = np.inf,
+    scheduler: str | None = None,
 ) -> SearchResult:
     """Bound ``h(W)`` until it is at most ``enough``, or nodes or time run out. Ctrl-C ends the search in good order.
 
@@ -131,9 +133,13 @@ def search(
         time_limit: seconds.
         workers: processes; the result is the same for equal numbers of workers.
         callback: called after every batch; a true value ends the search.
+        scheduler: address of a Dask cluster that bounds the nodes instead of processes here.
         too_large: a point of a larger price ends the search: then W is not worth more effort.
+
+    Raises:
+        InputError: the cluster cannot be used.
     """
-    run = _Search(program, W, generators, enough, max_nodes, time_limit, workers)
+    run = _Search(program, W, generators, enough, max_nodes, time_limit, workers, scheduler)
     try:
         run.run(multipliers, callback, too_large)
     except KeyboardInterrupt:
@@ -151,6 +157,7 @@ class _Search:
         max_nodes: int | None,
         time_limit: float | None,
         workers: int,
+        scheduler: str | None,
     ) -> None:
         # In units of the price that is small enough, forms are of order one, as solvers want them.
         self.program, self.W, self.unit = program, W / enough, enough
@@ -158,7 +165,7 @@ class _Search:
         self.max_nodes = max_nodes
         self.begin = time.perf_counter()
         self.deadline = None if time_limit is None else self.begin + time_limit
-        self.workers = workers
+        self.workers, self.scheduler = workers, scheduler
         self.nodes = self.steps = 0
         self.best, self.direction = 0.0, np.zeros(program.space.dimension)
         signs = np.full(program.space.neurons, FREE, dtype=np.int64)
@@ -187,12 +194,12 @@ class _Search:
             multipliers = predicted(self.program, self.W)
         if multipliers is not None:
             start = Start(multipliers, np.zeros((k, k)), np.zeros(0, dtype=np.int64))
-        with Parallel(n_jobs=self.workers) as pool:
+        with pool_of(self.workers, self.scheduler) as (pool, busy):
             self._bound(pool, [(self.root, start)])
             while self.heap and -self.heap[0][0] > max(self.enough, self.stuck) and not self._ended():
                 if self.unit * self.best > too_large or (callback is not None and callback(self._progress())):
                     return
-                count = max(1, self.workers // 2)
+                count = max(1, busy // 2)
                 chosen = [heapq.heappop(self.heap)[2] for _ in range(min(count, len(self.heap)))]
                 try:
                     self._bound(pool, [item for branch in chosen for item in self._split(branch)])

@@ -129,6 +129,9 @@ def _train(
     ] = None,
     nodes: Annotated[int | None, typer.Option(help="Most relaxations that branching may solve.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that branching may use.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to branch on instead.")
+    ] = None,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table on stderr.")] = False,
 ) -> Job:
@@ -163,6 +166,7 @@ def _train(
             gap=gap,
             nodes=nodes,
             workers=workers,
+            scheduler=scheduler,
         )
         if gammas is not None:
             from certnet.cli.path import PathOptions, parse_gammas, run_path

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from certnet.cli.train import TrainOptions
 
 CHECKPOINT = "checkpoint.npz"
-CHANGEABLE = frozenset({"resume", "time_limit", "json", "quiet", "device", "gap", "nodes", "workers"})
+CHANGEABLE = frozenset({"resume", "time_limit", "json", "quiet", "device", "gap", "nodes", "workers", "scheduler"})
 """Options that may differ from those of the first run."""
 
 

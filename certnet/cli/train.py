@@ -52,6 +52,7 @@ class TrainOptions:
     gap: float | None = None
     nodes: int | None = None
     workers: int = 1
+    scheduler: str | None = None
 
 
 def run_train(options: TrainOptions) -> int:
@@ -92,6 +93,7 @@ def run_train(options: TrainOptions) -> int:
                 gap=options.gap,
                 max_nodes=options.nodes,
                 workers=options.workers,
+                scheduler=options.scheduler,
             )
         remarks = _remarks(result, keeper)
         files = {name: folder.path / file for name, file in FILES.items()}

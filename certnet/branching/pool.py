@@ -1,0 +1,44 @@
+"""Where nodes are bounded: in this process, in others on this machine, or on a Dask cluster."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from joblib import Parallel, parallel_config
+
+from formulations.errors import InputError
+
+CONNECT_SECONDS = 10.0
+
+
+@contextmanager
+def pool(workers: int, scheduler: str | None = None) -> Iterator[tuple[Parallel, int]]:
+    """A joblib pool, and the number of tasks that keep it busy.
+
+    On a Dask cluster the tasks of lost workers are run again by others; that is Dask's own doing.
+
+    Args:
+        workers: processes on this machine; 1 means this process.
+        scheduler: address of a Dask scheduler such as ``tcp://host:8786``, or None.
+
+    Raises:
+        InputError: Dask is not installed, or there is no scheduler or worker at the address.
+    """
+    with ExitStack() as stack:
+        if scheduler is None:
+            yield stack.enter_context(Parallel(n_jobs=workers)), workers
+            return
+        try:
+            from distributed import Client
+        except ImportError:
+            raise InputError("--scheduler needs Dask; install it with: pip install 'certnet[dask]'.") from None
+        try:
+            client = stack.enter_context(Client(scheduler, timeout=CONNECT_SECONDS))
+        except (OSError, ValueError) as error:
+            raise InputError(f"There is no Dask scheduler at {scheduler} ({type(error).__name__}).") from None
+        busy = sum(client.nthreads().values())
+        if not busy > 0:
+            raise InputError(
+                f"The Dask scheduler at {scheduler} has no workers; start some with: dask worker {scheduler}."
+            )
+        stack.enter_context(parallel_config(backend="dask"))
+        yield stack.enter_context(Parallel(n_jobs=busy)), busy
