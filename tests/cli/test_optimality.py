@@ -1,0 +1,163 @@
+"""``certnet optimality``: what it writes, what it says, and what it refuses."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from certificates import read_certificate
+from certnet.cli.optimality import FILES
+from certnet.data import Recipe, load
+from certnet.network import TwoLayerNetwork
+from certnet.training import fit
+from formulations import TrainingProgram
+from formulations._validation import FloatArray
+from tests.cli.support import Call, files, one_sentence, strict
+from tests.interchange.test_arrays import write_safetensors
+
+GAMMA = 0.3
+
+
+RANDOM = np.random.default_rng(0)
+X, Y = RANDOM.normal(size=(8, 2)) + np.array([1.0, 5.0]), RANDOM.normal(size=(8, 1))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[TwoLayerNetwork, FloatArray]:
+    """A network with bias for the standardised points, one neuron short of the best, and those points."""
+    path = tmp_path_factory.mktemp("data") / "plane.npz"
+    np.savez(path, X=X, Y=Y)
+    split = load(Recipe(source=str(path), split=False))
+    found = fit(TrainingProgram(split.X_train, Y, GAMMA, bias=True))
+    network = TwoLayerNetwork.from_program(
+        found.U[:, 1:], found.V[:, 1:], bias=True, offset=split.offset, scale=split.scale
+    )
+    return network, split.X_train
+
+
+@pytest.fixture
+def network(folder: Path, made: tuple[TwoLayerNetwork, FloatArray]) -> TwoLayerNetwork:
+    """That network as own.npz and the points, with one number each as target, as plane.npz."""
+    np.savez(folder / "plane.npz", X=X, Y=Y)
+    made[0].save(folder / "own.npz")
+    return made[0]
+
+
+CALL = ("optimality", "own.npz", "plane.npz", "--gamma", GAMMA, "--bias", "--no-split", "--nodes", 3)
+
+
+@pytest.mark.usefixtures("network")
+def test_two_files_that_agree_with_each_other(certnet: Call, folder: Path) -> None:
+    outcome = certnet(*CALL, "--json", "--out", "o")
+    assert outcome.code == 0
+    report = outcome.json
+    assert files(folder / "o") == sorted(FILES.values())
+    assert strict((folder / "o" / "report.json").read_text()) == report
+    assert (report["schema"], report["command"], report["verdict"]) == ("certnet/1", "optimality", "PROVED")
+    assert report["gap"] == (report["objective"] - report["lower_bound"]) / report["objective"]
+    assert report["lower_bound"] == max(report["bounds"].values())
+    assert report["trained"]["objective"] < report["objective"]
+    assert report["price_ratio"] > 1
+    assert report["neuron"]["decrease"] <= report["objective"] - report["trained"]["objective"]
+    certificate = read_certificate(folder / "o" / "optimality.cert")
+    assert report["data"]["fingerprint"] == certificate.data_fingerprint
+    assert (report["data"]["n"], report["data"]["d"], report["data"]["c"]) == certificate.shape == (8, 3, 1)
+    again = certnet("check", "o/optimality.cert", "--data", "plane.npz", "--json")
+    assert again.code == 0
+    assert again.json["objective"] == pytest.approx(report["objective"], rel=1e-12)
+
+
+def test_every_format_of_the_same_network_has_the_same_objective(
+    certnet: Call, folder: Path, network: TwoLayerNetwork
+) -> None:
+    # Other formats know nothing of the standardisation, which is the data's as for certnet train.
+    U, V, b = network.U, network.V, network.hidden_bias
+    assert b is not None
+    np.savez(folder / "plain.npz", U=U, V=V, b=b)
+    write_safetensors(folder / "torch.safetensors", {"fc1.weight": U.T, "fc1.bias": b, "fc2.weight": V})
+    decay = 0.5 * GAMMA * float(np.sum(U**2) + np.sum(V**2) + np.sum(b**2))
+    truth = 0.5 * float(np.sum((network.predict(X) - Y) ** 2)) + decay
+    for name in ("own.npz", "plain.npz", "torch.safetensors"):
+        report = certnet(CALL[0], name, *CALL[2:], "--no-train", "--json", "--quiet").json
+        assert report["objective"] == pytest.approx(truth, rel=1e-12)
+        assert report["trained"] is None
+        assert report["notes"][:-1] == []
+
+
+@pytest.mark.usefixtures("network")
+def test_a_foreign_standardisation_is_folded_in_and_said(certnet: Call) -> None:
+    outcome = certnet(*CALL, "--raw", "--no-train", "--json")
+    assert outcome.code == 0
+    assert any("folded" in note for note in outcome.json["notes"])
+    assert "folded" in outcome.err
+
+
+@pytest.mark.usefixtures("network")
+def test_plain_output_is_a_summary_and_two_paths(certnet: Call) -> None:
+    outcome = certnet(*CALL)
+    summary, *paths = outcome.out.splitlines()
+    assert summary.startswith("PROVED: ")
+    assert paths == [f"runs/optimality/plane/{name}" for name in FILES.values()]
+    for wanted in ("objective of the network", "largest price", "one more neuron gains", "global training reaches"):
+        assert wanted in outcome.err
+    assert "\x1b" not in outcome.err + outcome.out
+    assert certnet(*CALL, "--quiet").err == ""
+
+
+@pytest.mark.usefixtures("network")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("missing.npz", "plane.npz", "--gamma", 0.1), "cannot be read"),
+        (("net.pt", "plane.npz", "--gamma", 0.1), "safetensors"),
+        (("own.npz", "plane.npz"), "--gamma"),
+        (("own.npz", "plane.npz", "--gamma", -1), "positive"),
+        (("own.npz", "plane.npz", "--gamma", 0.1, "--no-split"), "--bias"),
+        (("own.npz", "iris", "--gamma", 0.1, "--bias"), "4"),
+        (("own.npz", "nowhere.npz", "--gamma", 0.1), "nowhere.npz"),
+        (("own.npz", "plane.npz", "--gamma", 0.1, "--bias", "--gap", 2), "gap"),
+        (("own.npz", "plane.npz", "--gamma", 0.1, "--bias", "--nodes", 0), "nodes"),
+        (("own.npz", "plane.npz", "--gamma", 0.1, "--bias", "--time-limit", -1), "--time-limit"),
+        (("own.npz", "plane.npz", "--gamma", 0.1, "--bias", "--out", " "), "--out"),
+        (("wide.npz", "plane.npz", "--gamma", 0.1), "outputs"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_leave_nothing(arguments: tuple, words: str, certnet: Call, folder: Path) -> None:
+    np.savez(folder / "wide.npz", U=np.ones((2, 3)), V=np.ones((4, 3)))
+    before = files(folder)
+    outcome = certnet("optimality", *arguments, "--json")
+    assert outcome.code == 2
+    assert words in one_sentence(outcome)
+    assert outcome.json["command"] == "optimality"
+    assert files(folder) == before
+
+
+@pytest.mark.usefixtures("network")
+def test_ctrl_c_writes_what_is_proved(certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("certnet._optimality.fit", interrupted)
+    outcome = certnet(*CALL, "--json", "--out", "o")
+    assert outcome.code == 130
+    assert outcome.json["interrupted"] is True
+    assert outcome.json["verdict"] == "PROVED"
+    assert outcome.json["price_ratio"] is None
+    assert files(folder / "o") == sorted(FILES.values())
+
+
+def test_help_says_how_weight_decay_translates(certnet: Call, made: tuple[TwoLayerNetwork, FloatArray]) -> None:
+    text = " ".join(certnet("optimality", "--help").out.split())
+    assert "weight_decay" in text
+    # Proportional objectives have the same minimisers.
+    network, n, c, w = made[0], *Y.shape, 0.01
+    squares = float(np.sum((network.predict(X) - Y) ** 2))
+    decay = float(np.sum(network.U**2) + np.sum(network.V**2) + np.sum(np.square(network.hidden_bias)))
+    losses = {"w·n·c/2": squares / (n * c), "w/2": squares, "w": 0.5 * squares}
+    stated = {"w·n·c/2": w * n * c / 2, "w/2": w / 2, "w": w}
+    assert re.findall(r"gamma = (w[\w·/]*)", text) == list(losses)
+    for formula, loss in losses.items():
+        theirs = loss + 0.5 * w * decay
+        ours = 0.5 * squares + 0.5 * stated[formula] * decay
+        assert ours / theirs == pytest.approx(stated[formula] / w, rel=1e-12)
