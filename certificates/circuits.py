@@ -1,0 +1,45 @@
+"""Circuits as a certificate holds them: supports alone, with the coefficients that exact arithmetic gives them."""
+
+import numpy as np
+
+from certificates.combination import nonnegative_combination
+from certificates.failure import ProofFailure
+from certificates.proof import Circuits
+from formulations._validation import FloatArray
+from formulations.circuits import CircuitSet, Supports, signed_rows
+
+
+def exact_circuits(generators: FloatArray, supports: Supports) -> CircuitSet:
+    """The circuits of these supports that hold exactly over the float64 rows, coefficients rounded to nearest.
+
+    Supports that do not determine nonnegative coefficients are left out: so it can be where rows are dependent up to
+    rounding only.
+
+    Args:
+        generators: (N, d), the rows that the certificate will name.
+        supports: (target, support), positions in φ.
+    """
+    rows = signed_rows(generators)
+    targets, coefficients = [], []
+    for target, support in supports:
+        try:
+            c = nonnegative_combination(rows[list(support)], rows[target].tolist(), "the circuit")
+            values = [float(value) for value in c]
+        except (ProofFailure, OverflowError):
+            continue
+        full = np.zeros(len(rows))
+        full[list(support)] = values
+        targets.append(target)
+        coefficients.append(full)
+    return CircuitSet(np.array(targets, dtype=np.int64), np.array(coefficients).reshape(len(targets), len(rows)))
+
+
+def as_proof(circuits: CircuitSet) -> Circuits:
+    """The same circuits by their supports."""
+    supports = circuits.supports
+    lengths = [len(support) for support in supports]
+    return Circuits(
+        target=circuits.target.astype(np.int64),
+        offset=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        support=np.array([j for support in supports for j in support], dtype=np.int64),
+    )
