@@ -151,8 +151,9 @@ def starting_bases(generators: FloatArray) -> IntArray:
 def cheapest_circuits(generators: FloatArray, target: IntArray, cost: FloatArray) -> tuple[IntArray, FloatArray]:
     """Minimise ``cost_b · c`` over ``c ≥ 0, Σ c_j r_j = r_k`` for each k = target_b.
 
-    A primal simplex that runs in step for all of these small linear programs. Since r_j and −r_j are both at hand, any basis is feasible after a choice
-    of signs. Pivots are limited: whatever comes out is a circuit, if not always the cheapest.
+    A primal simplex that runs in step for all of these small linear programs. Since r_j and −r_j are both at hand, any
+    basis is feasible after a choice of signs. Pivots are limited: whatever comes out is a circuit, if not always the
+    cheapest.
 
     Args:
         generators: (N, k) A, of rank k.
