@@ -104,6 +104,7 @@ def _relaxation(found: Tightness) -> dict[str, Any]:
     result = found.relaxation
     return {
         "lower_bound": finite(found.relaxation_bound),
+        "upper_bound": finite(found.relaxation_value),
         "objective": finite(found.relaxed_objective),
         "gap": finite(found.gap_of_relaxation),
         "infeasibility": finite(found.infeasibility),
@@ -161,6 +162,8 @@ def _table(found: Tightness, certificate: OptimalityCertificate) -> Table:
     table.add_row("objective (upper bound)", up(found.objective))
     table.add_row("proved bound on the relaxation", down(found.relaxation_bound))
     table.add_row("relative difference", percent(finite(found.gap_of_relaxation)))
+    if found.relaxation_value is not None:
+        table.add_row("proved upper bound on it", up(found.relaxation_value))
     if found.lower_bound > found.relaxation_bound:
         table.add_row("best proved lower bound", f"{down(found.lower_bound)}, gap {percent(finite(found.gap))}")
     if found.relaxation is not None:

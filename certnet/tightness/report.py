@@ -4,6 +4,8 @@ A certificate holds no moment matrix, so the relaxation is solved again, from th
 
 * the *a posteriori* test: the objective of the best network that rounding and polishing give equals a proved lower
   bound on the relaxation's value. Then the relaxation is exact, whatever its solution looks like;
+* the contrary: a proved upper bound on the relaxation's value below a proved lower bound on the optimum, as branching
+  gives one;
 * the spectrum of the solution G, and points whose lifts sum to it;
 * whether its (α, β) block is completely positive. If it is proved not to be, G is no sum of true λ's. That says
   something about this solution: another one of the same value might still be a network.
@@ -29,6 +31,7 @@ from certnet.job import SMALL_ORDER
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
 from certnet.solvers.warm_start import PAYS, WarmStart, from_certificate, from_result
+from certnet.tightness._feasible import relaxation_value
 from certnet.tightness.complete_positivity import CompletePositivity, check_completely_positive
 from certnet.tightness.rank import Points, Spectrum, extract_points, spectrum
 from certnet.training import candidates_from_moment, fit
@@ -54,14 +57,16 @@ class Tightness:
     """What was found; see the module.
 
     Attributes:
-        verdict: PROVED when ``gap_of_relaxation`` is at most the tolerance, REFUTED when the solution found is proved
-            to be no sum of true λ's, else UNKNOWN.
+        verdict: PROVED when ``gap_of_relaxation`` is at most the tolerance. REFUTED when the relaxation's value is
+            proved to lie below the optimum, or else when the solution found is proved to be no sum of true λ's. Else
+            UNKNOWN.
         reason: one sentence.
         objective: of the best network, rounded up.
         lower_bound: the best proved bound on the optimum, by whatever proof.
         relaxation_bound: the best proved bound by a proof that the doubly nonnegative relaxation knows, hence a lower
             bound on the relaxation's value too.
         relaxed_objective: value of G in original units, in floating point; None if the solver left no G.
+        relaxation_value: a proved upper bound on the relaxation's value, None if there is none.
         relaxation: the result that G was taken from, None if no data row is left to relax.
         infeasibility: relative size of the entries of G_φφ that should not be there, negative or complementary ones.
         spectrum, points, membership: of G without its output block; None without G.
@@ -75,6 +80,7 @@ class Tightness:
     relaxation_bound: float
     tolerance: float
     relaxed_objective: float | None = None
+    relaxation_value: float | None = None
     relaxation: SolverResult | None = None
     infeasibility: float | None = None
     spectrum: Spectrum | None = None
@@ -175,6 +181,7 @@ class _Run:
         self.membership: CompletePositivity | None = None
         self.infeasibility: float | None = None
         self.relaxed_objective: float | None = None
+        self.relaxation_value: float | None = None
 
     def seconds(self, share: float) -> float:
         """This part of the time that is left, at least a little."""
@@ -204,6 +211,7 @@ class _Run:
             relaxation_bound=self.relaxation_bound,
             tolerance=self.tolerance,
             relaxed_objective=self.relaxed_objective,
+            relaxation_value=self.relaxation_value,
             relaxation=self.result,
             infeasibility=self.infeasibility,
             spectrum=self.spectrum,
@@ -225,7 +233,8 @@ class _Run:
         if name != SHARPENER and result.primal is not None:
             limit = None if self.clock.left() is None else self.seconds(SHARPENING_SHARE)
             sharpened = self._solve(presolved, SHARPENER, from_result(result), limit)
-            result = sharpened if sharpened.primal_residual <= result.primal_residual else result
+            ended = sharpened.status is SolveStatus.CONVERGED
+            result = sharpened if ended or sharpened.primal_residual <= result.primal_residual else result
         self.result = result
         if np.isfinite(result.objective):
             self.relaxed_objective = presolved.program.to_original(result.objective)
@@ -247,6 +256,10 @@ class _Run:
         if result.status is SolveStatus.INTERRUPTED:
             raise KeyboardInterrupt
         self._offer_shown(presolved)
+        if result.primal is not None:
+            value = relaxation_value(presolved, self.certificate, result.primal, random_state=self.random_state)
+            known = self.relaxation_value
+            self.relaxation_value = value if known is None or (value is not None and value < known) else known
         if result.dual is not None:
             self._offer(repaired(self.merged, presolved.undo_dual(result.dual)))
         return result
@@ -336,6 +349,11 @@ class _Run:
             return Verdict.PROVED, (
                 f"a network's objective and a proved bound on the relaxation differ by {max(gap, 0.0):.1e}, so the "
                 "relaxation is exact up to that"
+            )
+        if self.relaxation_value is not None and self.relaxation_value < self.lower_bound:
+            return Verdict.REFUTED, (
+                f"the relaxation's value is at most {self.relaxation_value:.10g}, and no network has an objective "
+                f"below {self.lower_bound:.10g}"
             )
         membership = self.membership
         if membership is not None and membership.verdict is Verdict.REFUTED:

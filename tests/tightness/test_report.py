@@ -7,10 +7,12 @@ import pytest
 
 from certificates import OptimalityCertificate, certify, residual_dual
 from certificates.verdict import Verdict
+from certnet.job import train
 from certnet.tightness import measure_tightness
-from certnet.tightness.report import infeasibility
+from certnet.tightness._feasible import relaxation_value
+from certnet.tightness.report import infeasibility, is_plain
 from certnet.training import fit
-from formulations import InputError, LiftedSpace, TrainingProgram, merge_rows
+from formulations import InputError, LiftedSpace, RawPrimal, TrainingProgram, merge_rows, presolve
 
 
 def certificate_of(program: TrainingProgram) -> OptimalityCertificate:
@@ -108,3 +110,50 @@ def test_infeasibility_counts_negative_and_complementary_entries() -> None:
     P[0, 2] = P[2, 0] = 0.3
     P[0, 1] = P[1, 0] = -0.4
     assert infeasibility(space, P) == pytest.approx(np.sqrt(2 * 0.3**2 + 2 * 0.4**2) / np.linalg.norm(P))
+
+
+def test_the_value_of_the_relaxation_is_enclosed() -> None:
+    """A bound from below by duality, one from above by a feasible point; the solver's own value is near both."""
+    program = gaussian(0, 10, 3, 1, 0.3)
+    found = measure_tightness(certificate_of(program), time_limit=10.0)
+    assert found.relaxation_value is not None
+    assert found.relaxation_bound <= found.relaxation_value
+    assert found.relaxation_value - found.relaxation_bound < 1e-4 * found.objective
+    assert found.relaxed_objective == pytest.approx(found.relaxation_value, rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_true_networks_are_feasible_points(seed: int) -> None:
+    """A sum of true λ's is feasible for the relaxation, so the bound is a little above its objective."""
+    program = gaussian(seed, 6, 3, 2, 0.5)
+    certificate = certificate_of(program)
+    presolved = presolve(program)
+    assert presolved is not None
+    value = relaxation_value(presolved, certificate, presolved.apply_network(certificate.U, certificate.V))
+    objective = program.objective(certificate.U, certificate.V)
+    assert value is not None
+    assert objective - 1e-9 <= value <= 1.001 * objective
+
+
+def test_points_that_are_not_feasible_give_no_value(loose: OptimalityCertificate) -> None:
+    presolved = presolve(TrainingProgram(loose.X, loose.Y, loose.gamma))
+    assert presolved is not None
+    order, c = presolved.program.space.face_order, loose.Y.shape[1]
+    assert relaxation_value(presolved, loose, RawPrimal(-np.eye(order), c)) is None
+    wrong = np.zeros((order, order))
+    wrong[0, 1] = wrong[1, 0] = -1.0
+    assert relaxation_value(presolved, loose, RawPrimal(np.eye(order) + wrong, c)) is None
+    assert relaxation_value(presolved, loose, RawPrimal(np.eye(order - c), 0)) is None
+    assert relaxation_value(presolved, loose, RawPrimal(np.full((order, order), np.nan), c)) is None
+
+
+def test_a_bound_that_branching_proves_refutes_the_relaxation() -> None:
+    program = gaussian(0, 10, 2, 1, 0.1)
+    result = train(program, method="global", gap=1e-2, time_limit=30.0)
+    found = measure_tightness(result.certificate, time_limit=10.0)
+    assert not is_plain(result.certificate)
+    assert found.verdict is Verdict.REFUTED
+    assert found.lower_bound == result.report.lower_bound
+    assert found.relaxation_value is not None
+    assert found.relaxation_bound <= found.relaxation_value < found.lower_bound <= found.objective
+    assert "no network" in found.reason

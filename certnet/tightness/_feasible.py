@@ -1,0 +1,141 @@
+"""A proved upper bound on the relaxation's value: a solver's solution, made feasible, with its objective rounded up.
+
+The solution is mixed with a sum of true points, which is positive definite and positive off the complementary
+positions. Then the (β, β) diagonal is set to what complementarity asks for, ``S_ββ,ii = −a_i·S_zβ,i``, as an enclosure
+of the exact number. What is left to prove are signs and positive semidefiniteness, with the checker's arithmetic, over
+the exact generators of the data.
+"""
+
+import numpy as np
+
+from certificates import OptimalityCertificate
+from certificates.arithmetic import Enclosure
+from certificates.arithmetic.floating import UNIT, inflate, sum_of_products
+from certificates.checker import check_rows
+from certificates.failure import NO_DEADLINE
+from formulations import Presolved, RawPrimal
+from formulations._validation import FloatArray
+
+PARTS = tuple(10.0**exponent for exponent in range(-11, -2))
+"""What is mixed in, in the order in which it is tried."""
+POINTS_PER_COORDINATE = 4
+OFF_ROW_SPACE = 1e-2
+MOST_PAIRED = 150
+LENGTHENING = 1.5
+LARGEST = 500
+"""Generators beyond which this takes too long."""
+
+
+def relaxation_value(
+    presolved: Presolved, certificate: OptimalityCertificate, primal: RawPrimal, *, random_state: int = 0
+) -> float | None:
+    """An upper bound on the value of the doubly nonnegative relaxation of the certificate's problem, rounded up.
+
+    Args:
+        presolved: of that problem.
+        certificate: has been checked.
+        primal: a solution of ``presolved.program`` with its output block.
+        random_state: seed of the points that are mixed in.
+
+    Returns:
+        None when no bound was found: without an output block, for large data, or where no mixture was feasible.
+    """
+    program, (_, d, c) = presolved.program, certificate.shape
+    neurons = program.space.neurons
+    if primal.outputs != c or neurons > LARGEST or not np.isfinite(primal.S).all():
+        return None
+    generators, kappas = check_rows(certificate, NO_DEADLINE)
+    K = Enclosure.from_rationals(kappas, (2 * neurons, len(certificate.X)))
+    S = _original_coordinates(presolved, primal)
+    inner = _inner(presolved, S, random_state)
+    with np.errstate(all="ignore"):
+        for part in PARTS:
+            mixed = (1.0 - part) * S + part * inner
+            value = _value(certificate, generators, K, 0.5 * (mixed + mixed.T), (neurons, d))
+            if value is not None:
+                return value
+    return None
+
+
+def _original_coordinates(presolved: Presolved, primal: RawPrimal) -> FloatArray:
+    """S over (β, u, v) of the merged rows."""
+    scaling = presolved.scaling
+    rows = np.sqrt(scaling.moment_scale) * scaling.row_norm
+    c = primal.outputs
+    u = scaling.undo_z(np.eye(presolved.program.space.dimension))
+    v = 1.0 / scaling.apply_v(np.ones(c))
+    k, d = u.shape[1], u.shape[0]
+    N = len(rows)
+    L = np.zeros((N + d + c, N + k + c))
+    L[:N, :N] = np.diag(rows)
+    L[N : N + d, N : N + k] = u
+    L[N + d :, N + k :] = np.diag(v)
+    S: FloatArray = L @ primal.S @ L.T
+    return S
+
+
+def _inner(presolved: Presolved, S: FloatArray, random_state: int) -> FloatArray:
+    """The moment matrix of many true points, about as large as S, with a multiple of I for the outputs."""
+    rng = np.random.default_rng(random_state)
+    space = presolved.rows.program.space.with_outputs(0)
+    N, d = space.neurons, space.dimension
+    k = presolved.program.space.dimension
+    Z = rng.standard_normal((k, POINTS_PER_COORDINATE * (N + d)))
+    if N <= MOST_PAIRED:
+        Z = np.hstack([Z, *_pair_points(presolved.program.space.generators)])
+    U = presolved.scaling.undo_z(Z)
+    U += OFF_ROW_SPACE * float(np.abs(U).mean()) * rng.standard_normal(U.shape)
+    s = space.face(space.lift(U))
+    inner = np.zeros_like(S)
+    inner[: N + d, : N + d] = s @ s.T
+    inner *= max(float(np.trace(S[: N + d, : N + d])), 1e-300) / float(np.trace(inner))
+    inner[N + d :, N + d :] = np.eye(len(S) - N - d) * float(np.trace(S[N + d :, N + d :])) / max(len(S) - N - d, 1)
+    return inner
+
+
+def _pair_points(A: FloatArray) -> list[FloatArray]:
+    """Points for all pairs and signs, on the given sides of both generators (rows of unit norm) and in their plane.
+
+    Random points alone may leave out the thin cone between two generators that are nearly antiparallel; there points
+    are the longer, the thinner it is.
+    """
+    first, second = np.triu_indices(len(A), 1)
+    points = []
+    for sign in (1.0, -1.0):
+        z = A[first] + sign * A[second]
+        norm = np.linalg.norm(z, axis=1, keepdims=True)
+        z = (z / np.where(norm > 0, norm, 1.0) ** LENGTHENING).T
+        points += [z, -z]
+    return points
+
+
+def _value(
+    certificate: OptimalityCertificate, generators: FloatArray, K: Enclosure, S: FloatArray, sizes: tuple[int, int]
+) -> float | None:
+    """The objective of S, rounded up, if S with the diagonal that complementarity asks for is feasible."""
+    N, d = sizes
+    b, u, v = slice(0, N), slice(N, N + d), slice(N + d, None)
+    A = Enclosure.exact(generators)
+    across = A @ Enclosure.exact(S[u, b])
+    mid, rad = S.copy(), np.zeros_like(S)
+    index = np.arange(N)
+    mid[index, index], rad[index, index] = -np.diag(across.mid), np.diag(across.rad)
+    if not Enclosure(mid, rad).prove_psd().proved:
+        return None
+    S_bb = Enclosure(mid[b, b], rad[b, b])
+    mixed = S_bb + across
+    active = mixed + (across.T + (A @ Enclosure.exact(S[u, u])) @ A.T)
+    for block, skip_diagonal in ((S_bb, False), (active, False), (mixed, True)):
+        lowest = block.mid - block.rad
+        if skip_diagonal:
+            np.fill_diagonal(lowest, 0.0)
+        if not (lowest >= 0).all():
+            return None
+    features = Enclosure.block([[Enclosure.exact(S[b, v]) + A @ Enclosure.exact(S[u, v])], [Enclosure.exact(S[b, v])]])
+    residual = K.T @ features + Enclosure.exact(-certificate.Y)
+    size = inflate(np.abs(residual.mid) + residual.rad, 2)
+    loss = sum_of_products([(size, size)], upper=True)
+    traces = np.concatenate([np.diag(S[u, u]), np.diag(S[v, v])])
+    decay = sum_of_products([(np.full(len(traces), certificate.gamma), traces)], upper=True)
+    value = 0.5 * (loss + decay) * (1.0 + 8.0 * UNIT)
+    return value if np.isfinite(value) else None
