@@ -38,6 +38,7 @@ from certnet.training.pricing import Pricing, price, price_planar
 from certnet.training.trainer import FitResult, fit
 from formulations import InputError, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
 from formulations._validation import FloatArray
+from formulations.training import LARGEST
 
 __all__ = ["Neuron", "OptimalityResult", "optimality"]
 
@@ -66,6 +67,7 @@ def optimality(
     time_limit: float | None = None,
     max_nodes: int | None = None,
     workers: int = 1,
+    scheduler: str | None = None,
     train: bool = True,
     random_state: int = 0,
     progress: Callable[[Event], None] | None = None,
@@ -80,6 +82,7 @@ def optimality(
         time_limit: seconds, or None.
         max_nodes: most relaxations of a search, or None.
         workers: processes of that search.
+        scheduler: address of a Dask cluster that it uses instead, such as ``tcp://host:8786``.
         train: train globally as well. Without it branching is about the network's own residual, which proves little
             unless the network is nearly optimal.
         random_state: seed.
@@ -90,7 +93,7 @@ def optimality(
         InputError: a network that does not fit the program, options that make no sense, or data too large.
         KeyboardInterrupt: on a second Ctrl-C, while the first is being served.
     """
-    closing = closing_of(GLOBAL, gap, max_nodes, workers)
+    closing = closing_of(GLOBAL, gap, max_nodes, workers, scheduler)
     assert closing is not None  # this method always closes
     network = TwoLayerNetwork(U=np.asarray(U), V=np.asarray(V))
     _, d, c = program.shape
@@ -99,6 +102,9 @@ def optimality(
             f"The network takes {network.U.shape[0]} inputs to {network.V.shape[0]} outputs, but the program has {d} "
             f"features and {c} targets."
         )
+    size = max(float(np.abs(weights).max(initial=0.0)) for weights in (network.U, network.V))
+    if not size <= LARGEST:
+        raise InputError(f"The network has a weight of size {size:.1e}; rescale its neurons to below {LARGEST:.0e}.")
     clock = Clock(time_limit, progress)
     with clock.stage("presolve"):
         merged = merge_rows(program)
@@ -336,6 +342,7 @@ class _Run:
             max_nodes=self.closing.max_nodes,
             time_limit=None if left is None else max(TIME_SHARE * left, 1e-3),
             workers=self.closing.workers,
+            scheduler=self.closing.scheduler,
             callback=lambda progress: self._tell(bound_from_price(program, W, progress.h_bar), progress),
         )
         return certify_search(presolved, W, self.search, self.U, self.V, provenance=self.provenance)

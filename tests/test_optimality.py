@@ -173,6 +173,7 @@ def test_equal_seeds_give_equal_results() -> None:
         (np.ones((2, 1)), np.ones((3, 1)), {}),
         (np.ones((2, 1)), np.ones((2, 2)), {}),
         (np.full((2, 1), np.nan), np.ones((2, 1)), {}),
+        (np.full((2, 1), 1e200), np.ones((2, 1)), {}),
         (np.ones((2, 1)), np.ones((2, 1)), {"gap": 0.0}),
         (np.ones((2, 1)), np.ones((2, 1)), {"max_nodes": 0}),
         (np.ones((2, 1)), np.ones((2, 1)), {"workers": 0}),

@@ -223,6 +223,9 @@ def _optimality(
     ] = 50.0,
     nodes: Annotated[int | None, typer.Option(help="Most relaxations that branching may solve.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that branching may use.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to branch on instead.")
+    ] = None,
     no_train: Annotated[
         bool, typer.Option("--no-train", help="Do not look for a better network; the bound may be poor then.")
     ] = False,
@@ -256,6 +259,7 @@ def _optimality(
                 time_limit=seconds_or_none(time_limit),
                 nodes=nodes,
                 workers=workers,
+                scheduler=scheduler,
                 train=not no_train,
                 out=out,
                 json=json,

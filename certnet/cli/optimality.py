@@ -46,6 +46,7 @@ class OptimalityOptions:
     time_limit: float | None
     nodes: int | None
     workers: int
+    scheduler: str | None
     train: bool
     out: str | None
     json: bool
@@ -94,6 +95,7 @@ def run_optimality(options: OptimalityOptions) -> int:
                 time_limit=limit,
                 max_nodes=options.nodes,
                 workers=options.workers,
+                scheduler=options.scheduler,
                 train=options.train,
                 random_state=options.recipe.seed,
                 progress=live,
