@@ -1,8 +1,8 @@
 """Pricing on a part of the cone: where the signs of some generators are fixed.
 
 A fixed sign takes a coordinate away: ``α_i = a_i·z, β_i = 0`` where the sign is +1, and ``β_i = −a_i·z, α_i = 0`` where
-it is −1. The fixed activation remains as an inequality. So a node of a branch and bound is a smaller form program, with
-the same dual variables as the whole but for those of coordinates that vanish.
+it is −1. The fixed activation remains as an inequality, and so do the whole's own inequalities. So a node of a branch
+and bound is a smaller form program, with the same dual variables as the whole but for those of what vanishes.
 """
 
 from dataclasses import dataclass
@@ -17,32 +17,37 @@ from formulations.program import LiftedProgram, RawDual
 
 FREE, ACTIVE, INACTIVE = 0, 1, -1
 
+PARALLEL = 1e-12
+"""Squared sine of the angle below which two inequalities count as one."""
+
 
 @dataclass(frozen=True, eq=False)
 class NodeProgram:
     """The pricing program of a node.
 
     Attributes:
-        program: form program over the free generators; its inequalities are the fixed activations.
+        program: form program over the free generators; its inequalities are the fixed activations, then those of the
+            whole that say something new here.
         signs: (N,) of all generators: FREE, ACTIVE or INACTIVE.
         free: (f,) the free generators.
-        positions: (2f+r,) place in φ = (α, β) of the whole of each inequality of ``program``.
+        positions: (2f+r,) position in the whole of each inequality of ``program``.
+        whole: number of positions in the whole.
     """
 
     program: FormProgram
     signs: IntArray
     free: IntArray
     positions: IntArray
+    whole: int
 
     def lift_dual(self, dual: RawDual) -> FloatArray:
-        """N of the node's program as an N of the whole (2N×2N), zero where a coordinate vanishes."""
-        size = 2 * len(self.signs)
-        N = np.zeros((size, size))
+        """N of the node's program as an N over the positions of the whole, zero where one vanishes."""
+        N = np.zeros((self.whole, self.whole))
         N[np.ix_(self.positions, self.positions)] = dual.N
         return N
 
     def restrict_dual(self, N: FloatArray) -> RawDual:
-        """The part of an N of the whole (2N×2N) that matters here."""
+        """The part of an N over the positions of the whole that matters here."""
         return RawDual(self.program.target, N[np.ix_(self.positions, self.positions)])
 
 
@@ -50,7 +55,7 @@ def restrict(program: LiftedProgram, W: FloatArray, signs: IntArray, rows: IntAr
     """Pricing with fixed W (f×c) where generators have these signs (N,).
 
     Args:
-        program: whose generators, features and metric are meant.
+        program: whose generators, features, metric and inequalities are meant.
         W: dual that is priced.
         signs: FREE, ACTIVE or INACTIVE for each generator.
         rows: the fixed generators whose activations become inequalities, by default all of them. Those that bound the
@@ -79,5 +84,45 @@ def restrict(program: LiftedProgram, W: FloatArray, signs: IntArray, rows: IntAr
     factor = np.concatenate([weighted[free], weighted[m + free], linear])
     inequalities = np.zeros((len(kept), order))
     inequalities[:, 2 * f :] = signs[kept, None] * A[kept]
-    form = FormProgram(LiftedSpace(A[free]), -factor @ factor.T, program.metric, inequalities)
-    return NodeProgram(form, signs.copy(), free, np.concatenate([free, m + free, alive[kept]]))
+    space = LiftedSpace(A[free])
+    own = _restricted_rows(program, signs)
+    told = _says_something(own, inequalities, space)
+    form = FormProgram(space, -factor @ factor.T, program.metric, np.concatenate([inequalities, own[told]]))
+    positions = np.concatenate([free, m + free, alive[kept], 2 * m + told])
+    return NodeProgram(form, signs.copy(), free, positions, program.positions)
+
+
+def _restricted_rows(program: LiftedProgram, signs: IntArray) -> FloatArray:
+    """The program's inequalities over the node's (α, β, z): fixed activations are linear in z."""
+    A, rows = program.space.generators, program.inequalities
+    m, free = len(A), np.flatnonzero(signs == FREE)
+    active, inactive = np.flatnonzero(signs == ACTIVE), np.flatnonzero(signs == INACTIVE)
+    z = rows[:, 2 * m :] + rows[:, active] @ A[active] - rows[:, m + inactive] @ A[inactive]
+    return np.hstack([rows[:, free], rows[:, m + free], z])
+
+
+def _says_something(rows: FloatArray, others: FloatArray, space: LiftedSpace) -> IntArray:
+    """Which rows are neither zero nor parallel on the face to an activation, to one of ``others`` or to an earlier row.
+
+    A circuit whose support is fixed can become a multiple of ``−β_k``: it says that a sign is implied, and its products
+    would leave the relaxation without interior.
+    """
+    if not len(rows):
+        return np.zeros(0, dtype=np.int64)
+    basis = space.basis
+    seen = np.concatenate([basis[space.phi], others @ basis])
+    unit = _unit_rows(seen)
+    own = rows @ basis
+    size = np.abs(rows).max(axis=1)
+    kept: list[int] = []
+    for number, direction in enumerate(_unit_rows(own)):
+        cosine = np.abs(unit @ direction).max(initial=0.0)
+        if np.linalg.norm(own[number]) > PARALLEL * size[number] and cosine**2 < 1.0 - PARALLEL:
+            kept.append(number)
+            unit = np.concatenate([unit, direction[None]])
+    return np.array(kept, dtype=np.int64)
+
+
+def _unit_rows(rows: FloatArray) -> FloatArray:
+    norm = np.linalg.norm(rows, axis=1)
+    return np.asarray(rows / np.where(norm > 0, norm, 1.0)[:, None], dtype=np.float64)

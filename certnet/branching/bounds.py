@@ -151,11 +151,12 @@ def predicted(program: LiftedProgram, W: FloatArray) -> Multipliers:
     return Multipliers.from_matrix(node.lift_dual(RawDual(node.program.target, N)), t)
 
 
-def spectral_bound(program: LiftedProgram, W: FloatArray, signs: IntArray) -> float:
-    """A bound on the squared price in a node without multipliers: one eigenvalue problem and a line search."""
-    form = restrict(program, W, signs, np.zeros(0, dtype=np.int64)).program
-    nothing = RawDual(form.target, np.zeros((form.positions, form.positions)))
-    return -repair_form(form, nothing, scale_multipliers=False).delta
+def cheap_bound(
+    program: LiftedProgram, W: FloatArray, signs: IntArray, *, rows: IntArray | None, multipliers: Multipliers
+) -> float:
+    """A bound on the squared price in a node from another node's multipliers: an eigenvalue problem and a search."""
+    node = restrict(program, W, signs, rows)
+    return -repair_form(node.program, node.restrict_dual(multipliers.matrix()), scale_multipliers=False).delta
 
 
 def _branch(program: LiftedProgram, W: FloatArray, node: NodeProgram, S: FloatArray) -> int:

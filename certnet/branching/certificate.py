@@ -75,11 +75,10 @@ def _repair_leaf(
     """The leaf's multipliers times ``factor``, feasible up to rounding for the dual ``unit`` of the merged program."""
     program = presolved.rows.program
     N = np.zeros((program.positions, program.positions))
-    if leaf.bound is not None:
-        given = leaf.bound.multipliers.matrix() / presolved.program.gamma
+    if leaf.multipliers is not None:
+        given = leaf.multipliers.matrix() / presolved.program.gamma
         N = program.gamma * factor * presolved.undo_dual(RawDual(W, given)).N
-    rows = None if leaf.cone is None else leaf.cone.facets
-    node = restrict(program, unit, leaf.signs, rows)
+    node = restrict(program, unit, leaf.signs, leaf.facets)
     return repair_form(node.program, node.restrict_dual(N), margin=margin), node
 
 

@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 
 from certificates.tree import EmptyLeaf, ImpliedSign
 from certnet.branching.arrangement import Arrangement
-from certnet.branching.bounds import Multipliers, NodeBound, Start, bound_node, predicted, spectral_bound
+from certnet.branching.bounds import Multipliers, NodeBound, Start, bound_node, cheap_bound, predicted
 from certnet.branching.cone import Cone
 from certnet.branching.pool import pool as pool_of
 from formulations import FREE, LiftedProgram
@@ -67,6 +67,18 @@ class Branch:
     def is_split_unseen(self) -> bool:
         """True when the node is split without a relaxation."""
         return self.cone is not None and int(np.count_nonzero(self.signs == FREE)) > MOST_FREE
+
+    @property
+    def facets(self) -> IntArray | None:
+        """The fixed generators that bound the cone; None stands for all of them."""
+        return None if self.cone is None else self.cone.facets
+
+    @property
+    def multipliers(self) -> Multipliers | None:
+        """What proves the bound of the node: its own multipliers, or those that it has inherited."""
+        if self.bound is not None:
+            return self.bound.multipliers
+        return None if self.start is None else self.start.multipliers
 
     @property
     def leaves(self) -> "Iterable[Branch]":
@@ -252,8 +264,12 @@ class _Search:
         """Solve the relaxations of nodes, or leave large ones to be split first."""
         for branch, start in items:
             if branch.is_split_unseen:
+                assert start is not None  # there are multipliers of the root
                 branch.start = start
-                branch.h_squared = min(branch.h_squared, spectral_bound(self.program, self.W, branch.signs))
+                cheap = cheap_bound(
+                    self.program, self.W, branch.signs, rows=branch.facets, multipliers=start.multipliers
+                )
+                branch.h_squared = min(branch.h_squared, cheap)
                 self._push(branch)
         items = [(branch, start) for branch, start in items if not branch.is_split_unseen]
         tasks = [
@@ -271,7 +287,7 @@ class _Search:
     def _options(self, branch: Branch, start: Start | None) -> dict[str, object]:
         left = None if self.deadline is None else max(self.deadline - time.perf_counter(), 1e-3)
         return {
-            "rows": None if branch.cone is None else branch.cone.facets,
+            "rows": branch.facets,
             "start": start,
             "enough": self.enough,
             "time_limit": left,

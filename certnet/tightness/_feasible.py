@@ -1,9 +1,9 @@
 """A proved upper bound on the relaxation's value: a solver's solution, made feasible, with its objective rounded up.
 
-The solution is mixed with a sum of true points, which is positive definite and positive off the complementary
-positions. Then the (β, β) diagonal is set to what complementarity asks for, ``S_ββ,ii = −a_i·S_zβ,i``, as an enclosure
-of the exact number. What is left to prove are signs and positive semidefiniteness, with the checker's arithmetic, over
-the exact generators of the data.
+To the solution are added true points that lift its negative entries. It is mixed with a sum of true points that is
+positive definite and positive off the complementary positions. Then the (β, β) diagonal is set to what complementarity
+asks for, ``S_ββ,ii = −a_i·S_zβ,i``, as an enclosure of the exact number. What is left to prove are signs and positive
+semidefiniteness, with the checker's arithmetic, over the exact generators of the data.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from certificates.arithmetic import Enclosure
 from certificates.arithmetic.floating import UNIT, inflate, sum_of_products
 from certificates.checker import check_rows
 from certificates.failure import NO_DEADLINE
-from formulations import Presolved, RawPrimal
+from formulations import LiftedSpace, Presolved, RawPrimal
 from formulations._validation import FloatArray
 
 PARTS = tuple(10.0**exponent for exponent in range(-11, -2))
@@ -22,6 +22,8 @@ POINTS_PER_COORDINATE = 4
 OFF_ROW_SPACE = 1e-2
 MOST_PAIRED = 150
 LENGTHENING = 1.5
+ROOM = 1e-11
+"""Relative size to which entries are lifted, so that rounding in other coordinates does no harm."""
 LARGEST = 500
 """Generators beyond which this takes too long."""
 
@@ -46,7 +48,7 @@ def relaxation_value(
         return None
     generators, kappas = check_rows(certificate, NO_DEADLINE)
     K = Enclosure.from_rationals(kappas, (2 * neurons, len(certificate.X)))
-    S = _original_coordinates(presolved, primal)
+    S = _original_coordinates(presolved, RawPrimal(_without_negative_entries(program.space, primal.S), c))
     inner = _inner(presolved, S, random_state)
     with np.errstate(all="ignore"):
         for part in PARTS:
@@ -94,7 +96,7 @@ def _inner(presolved: Presolved, S: FloatArray, random_state: int) -> FloatArray
 
 
 def _pair_points(A: FloatArray) -> list[FloatArray]:
-    """Points for all pairs and signs, on the given sides of both generators (rows of unit norm) and in their plane.
+    """Points for all pairs i < j of generators (rows of unit norm) with signs ++, −−, +−, −+, in their plane.
 
     Random points alone may leave out the thin cone between two generators that are nearly antiparallel; there points
     are the longer, the thinner it is.
@@ -107,6 +109,31 @@ def _pair_points(A: FloatArray) -> list[FloatArray]:
         z = (z / np.where(norm > 0, norm, 1.0) ** LENGTHENING).T
         points += [z, -z]
     return points
+
+
+def _without_negative_entries(space: LiftedSpace, S: FloatArray) -> FloatArray:
+    """S plus, for each negative entry of its φ block, so much of a true point between the two that it becomes positive.
+
+    Args:
+        space: with unit generators; pairs are looked at for up to ``MOST_PAIRED`` of them.
+        S: (face_order, face_order).
+    """
+    N, k = space.neurons, space.dimension
+    if N > MOST_PAIRED:
+        return S
+    plain = space.with_outputs(0)
+    P = plain.moment(S[: N + k, : N + k])[plain.phi, plain.phi]
+    first, second = np.triu_indices(N, 1)
+    lifted = S.copy()
+    room = ROOM * float(np.abs(P).max())
+    for Z, (p, q) in zip(_pair_points(space.generators), ((0, 0), (N, N), (0, N), (N, 0)), strict=True):
+        missing = room - P[first + p, second + q]
+        lam = plain.lift(Z)
+        size = lam[first + p, np.arange(len(first))] * lam[second + q, np.arange(len(first))]
+        short = np.flatnonzero((missing > 0) & (size > 0))
+        s = plain.face(lam)[:, short] * np.sqrt(missing[short] / size[short])
+        lifted[: N + k, : N + k] += s @ s.T
+    return lifted
 
 
 def _value(
