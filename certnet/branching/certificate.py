@@ -14,7 +14,7 @@ from certnet.branching.search import Branch, SearchResult
 from formulations import NodeProgram, Presolved, RawDual, restrict
 from formulations._validation import FloatArray
 
-MARGINS = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
+MARGINS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 """Relative margins between repair and check, tried in turn."""
 
 
@@ -39,6 +39,15 @@ def certify_search(
             if report.verdict is Verdict.PROVED:
                 return certificate, report
     return certificate, report
+
+
+def proved_price(presolved: Presolved, W: FloatArray, leaf: Branch, unit: float) -> float:
+    """The squared price (of W, in ``unit``²) that repair proves for a leaf in the coordinates of the data."""
+    merged = presolved.rows.program
+    dual = presolved.undo_dual(RawDual(W, np.zeros((merged.positions, merged.positions)))).W
+    size = float(np.abs(dual).max())
+    form, _ = _repair_leaf(presolved, W, dual / size, (unit / size) ** 2, leaf, MARGINS[0])
+    return -form.delta * (size * float(presolved.program.gamma) / (merged.gamma * unit)) ** 2
 
 
 def _assemble(

@@ -131,6 +131,7 @@ def search(
     callback: Callable[[SearchProgress], bool | None] | None = None,
     too_large: float = np.inf,
     scheduler: str | None = None,
+    confirm: Callable[[Branch, float], float] | None = None,
 ) -> SearchResult:
     """Bound ``h(W)`` until it is at most ``enough``, or nodes or time run out. Ctrl-C ends the search in good order.
 
@@ -147,11 +148,14 @@ def search(
         callback: called after every batch; a true value ends the search.
         scheduler: address of a Dask cluster that bounds the nodes instead of processes here.
         too_large: a point of a larger price ends the search: then W is not worth more effort.
+        confirm: called with a node that is small enough, and the unit of its bound; returns the squared bound that
+            will be proved in the end, in that unit. If that is too large after all, the node is split.
 
     Raises:
         InputError: the cluster cannot be used.
     """
     run = _Search(program, W, generators, enough, max_nodes, time_limit, workers, scheduler)
+    run.confirm = confirm
     try:
         run.run(multipliers, callback, too_large)
     except KeyboardInterrupt:
@@ -192,6 +196,7 @@ class _Search:
         self.pushed = 0
         self.stuck = 0.0
         self.interrupted = False
+        self.confirm: Callable[[Branch, float], float] | None = None
 
     def run(
         self,
@@ -295,6 +300,8 @@ class _Search:
 
     def _push(self, branch: Branch) -> None:
         """Keep a leaf for splitting. One without free generators stays a leaf: nothing below its bound can follow."""
+        if self.confirm is not None and branch.h_squared <= self.enough:
+            branch.h_squared = self.confirm(branch, self.unit)
         if branch.bound is not None and branch.bound.branch < 0:
             self.stuck = max(self.stuck, branch.h_squared)
             return

@@ -1,9 +1,9 @@
 """A proved upper bound on the relaxation's value: a solver's solution, made feasible, with its objective rounded up.
 
-To the solution are added true points that lift its negative entries. It is mixed with a sum of true points that is
-positive definite and positive off the complementary positions. Then the (β, β) diagonal is set to what complementarity
-asks for, ``S_ββ,ii = −a_i·S_zβ,i``, as an enclosure of the exact number. What is left to prove are signs and positive
-semidefiniteness, with the checker's arithmetic, over the exact generators of the data.
+The solution is scaled until it is complementary, and true points are added that lift its negative entries. Then it is
+mixed with a sum of true points that is positive definite and positive off the complementary positions. In the end the
+(β, β) diagonal becomes what complementarity asks for, ``S_ββ,ii = −a_i·S_zβ,i``, as an enclosure of the exact number. What
+is left to prove are signs and positive semidefiniteness, with the checker's arithmetic, over the exact generators.
 """
 
 import numpy as np
@@ -48,7 +48,8 @@ def relaxation_value(
         return None
     generators, kappas = check_rows(certificate, NO_DEADLINE)
     K = Enclosure.from_rationals(kappas, (2 * neurons, len(certificate.X)))
-    S = _original_coordinates(presolved, RawPrimal(_without_negative_entries(program.space, primal.S), c))
+    near = _without_negative_entries(program.space, _complementary(program.space, primal.S))
+    S = _original_coordinates(presolved, RawPrimal(near, c))
     inner = _inner(presolved, S, random_state)
     with np.errstate(all="ignore"):
         for part in PARTS:
@@ -109,6 +110,18 @@ def _pair_points(A: FloatArray) -> list[FloatArray]:
         z = (z / np.where(norm > 0, norm, 1.0) ** LENGTHENING).T
         points += [z, -z]
     return points
+
+
+def _complementary(space: LiftedSpace, S: FloatArray) -> FloatArray:
+    """S with each β_i scaled so that ``S_ββ,ii + a_i·S_zβ,i = 0`` up to rounding; a congruence keeps it definite."""
+    N, k = space.neurons, space.dimension
+    diagonal = np.diag(S)[:N]
+    wanted = -np.sum(space.generators * S[:N, N : N + k], axis=1)
+    usable = (diagonal > 0) & (wanted > 0)
+    d = np.ones(len(S))
+    d[:N][usable] = wanted[usable] / diagonal[usable]
+    scaled: FloatArray = d[:, None] * S * d
+    return scaled
 
 
 def _without_negative_entries(space: LiftedSpace, S: FloatArray) -> FloatArray:
