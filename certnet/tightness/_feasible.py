@@ -2,8 +2,8 @@
 
 The solution is scaled until it is complementary, and true points are added that lift its negative entries. Then it is
 mixed with a sum of true points that is positive definite and positive off the complementary positions. In the end the
-(β, β) diagonal becomes what complementarity asks for, ``S_ββ,ii = −a_i·S_zβ,i``, as an enclosure of the exact number. What
-is left to prove are signs and positive semidefiniteness, with the checker's arithmetic, over the exact generators.
+(β, β) diagonal becomes what complementarity asks for, ``S_ββ,ii = −a_i·S_zβ,i``, as an enclosure of the exact number.
+What is left to prove are signs and positive semidefiniteness, with the checker's arithmetic, over the exact generators.
 """
 
 import numpy as np

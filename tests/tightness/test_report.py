@@ -135,6 +135,20 @@ def test_true_networks_are_feasible_points(seed: int) -> None:
     assert objective - 1e-9 <= value <= 1.001 * objective
 
 
+def test_a_solution_that_is_a_little_infeasible_is_made_feasible() -> None:
+    """Wrong signs and products that are not complementary cost about as much as they are wrong."""
+    program = gaussian(2, 6, 3, 2, 0.5)
+    certificate = certificate_of(program)
+    presolved = presolve(program)
+    assert presolved is not None
+    S = presolved.apply_network(certificate.U, certificate.V).S
+    noise = np.random.default_rng(0).standard_normal(S.shape)
+    disturbed = S + 1e-6 * np.abs(S).max() * (noise @ noise.T)
+    value = relaxation_value(presolved, certificate, RawPrimal(disturbed, program.Y.shape[1]))
+    assert value is not None
+    assert value == pytest.approx(program.objective(certificate.U, certificate.V), rel=1e-2)
+
+
 def test_points_that_are_not_feasible_give_no_value(loose: OptimalityCertificate) -> None:
     presolved = presolve(TrainingProgram(loose.X, loose.Y, loose.gamma))
     assert presolved is not None
