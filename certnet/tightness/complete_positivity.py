@@ -7,7 +7,7 @@ outer products (α − β)(α − β)ᵀ sum to ``A G_zz Aᵀ``. So the column i
 whose network attains the relaxation's value. The converse is plain.
 
 Answers are about the float64 matrix. ``residual`` and ``distance`` enclose its relative distance from the cone: PROVED
-when the residual is at most the tolerance, REFUTED when the distance exceeds it.
+when the residual is at most a tolerance, REFUTED when the distance exceeds one.
 """
 
 import math
@@ -96,6 +96,7 @@ def check_completely_positive(
     generators: FloatArray | None = None,
     factor: FloatArray | None = None,
     tolerance: float = TOLERANCE,
+    least_distance: float | None = None,
     time_limit: float = 10.0,
     random_state: int = 0,
 ) -> CompletePositivity:
@@ -105,7 +106,9 @@ def check_completely_positive(
         P: (n, n) symmetric, finite.
         generators: (N, k) A with n = 2N; circuits are tried then, and "completely positive" means over K(A).
         factor: (n, m) a B ≥ 0 to begin with, or None.
-        tolerance: relative distance that does not count.
+        tolerance: residual at which the answer is PROVED.
+        least_distance: distance beyond which it is REFUTED, at least and by default the tolerance. It should exceed
+            what is wrong with P itself.
         time_limit: seconds, about.
         random_state: seed.
 
@@ -120,12 +123,13 @@ def check_completely_positive(
     if factor is not None and (len(factor) != len(P) or not (factor >= 0).all()):
         raise InputError("The factor must have a row for each row of P and no negative entry.")
     P, factor, exponent = _moderate(P, factor)
-    search = _Search(P, tolerance, time.monotonic(), time_limit, random_state)
+    least = tolerance if least_distance is None else max(least_distance, tolerance)
+    search = _Search(P, tolerance, least, time.monotonic(), time_limit, random_state)
     search.offer(factor, "the given factor")
     if not search.residual <= tolerance:
         search.by_support()
     if not search.residual <= tolerance and generators is not None:
-        search.separate(circuit_separator(generators, P, deadline=search.until(0.4), enough=10 * tolerance))
+        search.separate(circuit_separator(generators, P, deadline=search.until(0.4), enough=10 * least))
     if search.undecided:
         search.separate(horn_separator(P))
     if search.undecided:
@@ -160,8 +164,10 @@ def _undo_scaling(found: CompletePositivity, e: int) -> CompletePositivity:
 class _Search:
     """The best residual and the best distance so far."""
 
-    def __init__(self, P: FloatArray, tolerance: float, start: float, time_limit: float, random_state: int) -> None:
-        self.P, self.tolerance = P, tolerance
+    def __init__(
+        self, P: FloatArray, tolerance: float, least: float, start: float, time_limit: float, random_state: int
+    ) -> None:
+        self.P, self.tolerance, self.least = P, tolerance, least
         self._start, self._time_limit, self._seed = start, time_limit, random_state
         self.residual, self.how = math.inf, ""
         self.factor: FloatArray | None = None
@@ -173,7 +179,7 @@ class _Search:
 
     @property
     def undecided(self) -> bool:
-        return not (self.residual <= self.tolerance or self.distance > self.tolerance)
+        return not (self.residual <= self.tolerance or self.distance > self.least)
 
     def until(self, share: float) -> float:
         """A deadline at this share of the time."""
@@ -233,13 +239,13 @@ class _Search:
     def _verdict(self) -> tuple[Verdict, str]:
         if self.residual <= self.tolerance:
             return Verdict.PROVED, f"a completely positive matrix lies within {self.residual:.1e} of it: {self.how}"
-        if self.separator is not None and self.distance > self.tolerance:
+        if self.separator is not None and self.distance > self.least:
             kind = self.separator.kind
             return Verdict.REFUTED, f"a {kind} shows that it is {self.distance:.1e} or more from all of them"
         known = (
             "none is known nearby" if math.isinf(self.residual) else f"the nearest known lies at {self.residual:.1e}"
         )
-        return Verdict.UNKNOWN, f"{known}, and no violated inequality was found beyond {self.tolerance:.0e}"
+        return Verdict.UNKNOWN, f"{known}, and no inequality that was found is violated by more than {self.least:.0e}"
 
 
 def _without_small_entries(P: FloatArray, threshold: float) -> FloatArray:

@@ -45,7 +45,7 @@ SHARPENER = "admm"
 DEFAULT_TIME_LIMIT = 60.0
 RELAXATION_SHARE, SHARPENING_SHARE, EXTRACTION_SHARE, MEMBERSHIP_SHARE = 0.4, 0.2, 0.25, 0.5
 """Parts of the time that is left when a stage begins."""
-MEMBERSHIP_TOLERANCE = 1e-6
+MEMBERSHIP_TOLERANCE, LARGEST_RESIDUAL = 1e-6, 1e-4
 UNCERTAINTY_FACTOR = 10.0
 """A distance from the completely positive matrices counts when it is so many times what is wrong with G itself."""
 NO_LIMIT_SECONDS = 120.0
@@ -310,11 +310,13 @@ class _Run:
             time_limit=self.seconds(EXTRACTION_SHARE),
             random_state=self.random_state,
         )
+        doubt = UNCERTAINTY_FACTOR * self._uncertainty()
         self.membership = check_completely_positive(
             P,
             generators=space.generators,
             factor=self.points.phi,
-            tolerance=min(max(MEMBERSHIP_TOLERANCE, UNCERTAINTY_FACTOR * self._uncertainty()), 1.0),
+            tolerance=min(max(MEMBERSHIP_TOLERANCE, doubt), LARGEST_RESIDUAL),
+            least_distance=doubt,
             time_limit=self.seconds(MEMBERSHIP_SHARE),
             random_state=self.random_state,
         )

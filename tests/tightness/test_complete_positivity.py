@@ -139,6 +139,13 @@ def test_alternating_projections_end_in_the_cone() -> None:
     assert min(relative_residual(P, B) for B in found) < 1e-10
 
 
+def test_a_small_distance_does_not_count() -> None:
+    found = check_completely_positive(CYCLE, least_distance=0.5)
+    assert found.verdict is Verdict.UNKNOWN
+    assert 0.0 < found.distance < 0.5
+    assert found.distance <= found.residual
+
+
 def test_zero_and_arrays_that_are_refused() -> None:
     assert check_completely_positive(np.zeros((6, 6))).verdict is Verdict.PROVED
     with pytest.raises(InputError):
