@@ -12,6 +12,7 @@ from certificates.report import CheckReport
 from certnet.branching.certificate import certify_search, proved_price
 from certnet.branching.goal import bound_from_price, price_for_gap
 from certnet.branching.search import SearchProgress, SearchResult, search
+from certnet.solvers.interface import State
 from certnet.training.trainer import FitResult, fit
 from formulations import LiftedProgram, Presolved
 from formulations._validation import FloatArray
@@ -22,6 +23,7 @@ PAYS = 1e-7
 """Relative excess of a price over γ from which a point is a neuron that lowers the objective."""
 TIME_SHARE = 0.85
 """Part of the time left that searching may take; the rest is for repair and check of all leaves."""
+SAME_W = 1e-12
 IMPROVEMENT = 1e-9
 """Relative decrease of the objective for which a search is begun anew."""
 
@@ -62,6 +64,7 @@ def close_gap(
     tell: Callable[[float, SearchProgress], None],
     random_state: int,
     provenance: Mapping[str, Any],
+    resume: State | None = None,
 ) -> Closed:
     """Search until the gap is closed; a point of too large a price becomes a neuron, and the search begins anew.
 
@@ -73,6 +76,10 @@ def close_gap(
         tell: called with the proved bound (original units) now and then.
         random_state: seed of the fits.
         provenance: for the certificate.
+        resume: state of an earlier search for the same network; for another it is left aside.
+
+    Raises:
+        InputError: the state to resume is damaged.
     """
     program = presolved.program
     too_large = program.gamma * (1.0 + PAYS)
@@ -89,6 +96,7 @@ def close_gap(
             workers=closing.workers,
             scheduler=closing.scheduler,
             confirm=partial(proved_price, presolved, W),
+            resume=resume if resume is not None and _is_about(resume, W) else None,
             callback=show,
             too_large=too_large,
         )
@@ -102,6 +110,12 @@ def close_gap(
             too_large = np.inf
     certificate, report = certify_search(presolved, W, found, network.U, network.V, provenance=provenance)
     return Closed(network, certificate, report, found)
+
+
+def _is_about(state: State, W: FloatArray) -> bool:
+    """Whether a search was about this W, up to rounding."""
+    stored = np.asarray(state.get("W", np.zeros(0)))
+    return stored.shape == W.shape and bool(np.abs(stored - W).max() <= SAME_W * np.abs(W).max())
 
 
 def _show(

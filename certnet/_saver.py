@@ -7,7 +7,7 @@ from typing import Any
 
 from certnet._clock import Clock
 from certnet.checkpoint import Checkpoint, write_checkpoint
-from certnet.solvers.interface import Progress
+from certnet.solvers.interface import Progress, State
 
 EVERY_SECONDS = 60.0
 SHARE = 0.03
@@ -41,6 +41,15 @@ class Saver:
             return
         self.take(progress)
         self.update(dual=progress.dual(), lower_bound=progress.lower_bound)
+        self.write()
+        self._cost = self._clock.seconds - begin
+
+    def look_at_search(self, state: Callable[[], State]) -> None:
+        """Write where a branch and bound stands, when that is due."""
+        begin = self._clock.seconds
+        if self._save is None or begin - self._written < max(EVERY_SECONDS, self._cost / SHARE):
+            return
+        self.update(search=state(), stage="branching")
         self.write()
         self._cost = self._clock.seconds - begin
 

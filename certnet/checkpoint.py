@@ -32,6 +32,7 @@ MAX_HEADER_BYTES = 1 << 20
 MAX_MEMBERS = 1000
 _HEADER = "header"
 _STATE = "state/"
+_SEARCH = "search/"
 _NETWORK = ("network/U", "network/V")
 _DUAL = ("dual/W", "dual/N")
 _KINDS = "biuf"
@@ -52,6 +53,7 @@ class Checkpoint:
         state: the solver's own state, or None where it has none or had not begun.
         dual: the best dual so far, of the presolved program, or None.
         U, V: the best network so far (d×m, c×m), or None.
+        search: the state of the branch and bound that was cut short, or None.
         about: a JSON object of whoever asked for the checkpoint, such as the recipe of the data.
     """
 
@@ -68,6 +70,7 @@ class Checkpoint:
     dual: RawDual | None = None
     U: FloatArray | None = None
     V: FloatArray | None = None
+    search: State | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -141,6 +144,8 @@ def write_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
         arrays.update(zip(_DUAL, (checkpoint.dual.W, checkpoint.dual.N), strict=True))
     for name, array in (checkpoint.state or {}).items():
         arrays[_STATE + name] = np.asarray(array)
+    for name, array in (checkpoint.search or {}).items():
+        arrays[_SEARCH + name] = np.asarray(array)
     if any(array.dtype.kind not in _KINDS for array in arrays.values()):
         raise TypeError("a solver's state may hold only booleans, integers and floats")
 
@@ -206,6 +211,7 @@ def _array(name: str, data: bytes) -> NDArray[Any]:
 def _checkpoint(arrays: dict[str, NDArray[Any]]) -> Checkpoint:
     header = _header(arrays.pop(_HEADER, None))
     state = {name.removeprefix(_STATE): arrays.pop(name) for name in [*arrays] if name.startswith(_STATE)}
+    search = {name.removeprefix(_SEARCH): arrays.pop(name) for name in [*arrays] if name.startswith(_SEARCH)}
     U, V = _pair(arrays, _NETWORK)
     W, N = _pair(arrays, _DUAL)
     if arrays:
@@ -227,6 +233,7 @@ def _checkpoint(arrays: dict[str, NDArray[Any]]) -> Checkpoint:
         dual=None if W is None or N is None else RawDual(W, N),
         U=U,
         V=V,
+        search=search or None,
     )
 
 

@@ -218,16 +218,19 @@ class _Run:
         self.presolved = self.presolved.with_inequalities(rows)
         places = np.concatenate([np.arange(first), first + kept])
         N = np.pad(N[np.ix_(places, places)], (0, len(self.circuits) - before))
-        known_p, known_q = np.nonzero(np.triu(N) >= NEGLIGIBLE * largest)
-        p, q = violated(
-            _moments(self.presolved, primal),
-            self.neurons,
-            (known_p, known_q),
-            tolerance=PRODUCT_VIOLATION,
-            count=PRODUCTS_PER_ORDER * len(primal.S),
-        )
+        p, q = self._first_products(primal, N)
         N[p, q] = N[q, p] = np.maximum(N[p, q], SEED * largest)
         return primal, RawDual(dual.W, N)
+
+    def _first_products(self, primal: RawPrimal, N: FloatArray) -> tuple[IntArray, IntArray]:
+        """Products for the next solve to begin with, besides those that have a multiplier."""
+        if self.is_planar:
+            # Signs are nonnegative combinations of all circuits there, so products of circuits imply all others.
+            p, q = np.triu_indices(len(self.circuits), 1)
+            return 2 * self.neurons + p, 2 * self.neurons + q
+        p, q = np.nonzero(np.triu(N) >= NEGLIGIBLE * max(float(N.max(initial=0.0)), 1e-300))
+        moments, count = _moments(self.presolved, primal), PRODUCTS_PER_ORDER * len(primal.S)
+        return violated(moments, self.neurons, (p, q), tolerance=PRODUCT_VIOLATION, count=count)
 
     def result(self) -> CircuitResult:
         """The best solve."""

@@ -211,7 +211,8 @@ class _Run:
     def finish(self) -> TrainingResult:
         """All stages."""
         self._first_network()
-        if self.presolved is not None and not self.interrupted and self.method == SDP:
+        branches = self.resume is not None and self.resume.search is not None
+        if self.presolved is not None and not self.interrupted and self.method == SDP and not branches:
             self._relax()
         if self.interrupted:
             self.clock.tell("finishing after Ctrl-C; press it again to abandon")
@@ -241,7 +242,9 @@ class _Run:
         )
 
     def _is_cut(self) -> bool:
-        """True when Ctrl-C or the time limit ended the relaxation."""
+        """True when Ctrl-C or the time limit ended the relaxation, or anything the search."""
+        if self.search is not None and self.search.can_go_on:
+            return True
         return self.interrupted or (self.result is not None and self.result.status is SolveStatus.TIME_LIMIT)
 
     def _last_checkpoint(self, certificate: OptimalityCertificate, lower_bound: float) -> None:
@@ -414,6 +417,9 @@ class _Run:
 
     def _round(self) -> None:
         """The best network that starts from the relaxation's candidates and from the first network."""
+        if self.resume is not None and self.resume.search is not None:
+            # The search that goes on is about the network as it is.
+            return
         if self.interrupted and self.network.U.shape[1]:
             # An interruption before the relaxation ended left no candidates that would pay for the wait.
             limit: float | None = LAST_FIT_SECONDS if self.candidates is not None else 0.0
@@ -477,6 +483,7 @@ class _Run:
 
         def tell(bound: float, progress: SearchProgress) -> None:
             self.clock.tell("branching", iteration=progress.nodes, lower_bound=max(bound, report.lower_bound))
+            self.saver.look_at_search(progress.state)
 
         with self.clock.stage("branching"):
             closed = close_gap(
@@ -487,8 +494,12 @@ class _Run:
                 tell=tell,
                 random_state=self.options.random_state,
                 provenance=self.provenance,
+                resume=None if self.resume is None else self.resume.search,
             )
         self.search, self.interrupted = closed.search, closed.search.interrupted
+        if closed.search.can_go_on:
+            self._keep(closed.network)
+            self.saver.update(search=closed.search.state)
         if closed.report.verdict is not report.verdict or not closed.report.lower_bound > report.lower_bound:
             return certificate, report
         self._keep(closed.network)

@@ -1,6 +1,6 @@
 """The bound of one node: the DNN relaxation of pricing where some signs are fixed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,6 +37,10 @@ class Multipliers:
         p, q = np.nonzero(upper > NEGLIGIBLE * upper.max(initial=0.0))
         return cls(p, q, upper[p, q], t)
 
+    def times(self, factor: float) -> "Multipliers":
+        """The multipliers of a form that is ``factor`` times as large."""
+        return Multipliers(self.p, self.q, factor * self.value, factor * self.t)
+
     def matrix(self) -> FloatArray:
         """N with t/2 at the complementary places (2N×2N)."""
         neuron, m = np.arange(len(self.t)), len(self.t)
@@ -66,6 +70,10 @@ class NodeBound:
     direction: FloatArray
     steps: int
 
+    def times(self, factor: float) -> "NodeBound":
+        """The bound of a form that is ``factor`` times as large; S is the same."""
+        return replace(self, h_squared=factor * self.h_squared, multipliers=self.multipliers.times(factor))
+
 
 @dataclass(frozen=True, eq=False)
 class Start:
@@ -74,6 +82,10 @@ class Start:
     multipliers: Multipliers
     S: FloatArray
     free: IntArray
+
+    def times(self, factor: float) -> "Start":
+        """The same for a form that is ``factor`` times as large."""
+        return replace(self, multipliers=self.multipliers.times(factor))
 
     def primal(self, node: NodeProgram) -> RawPrimal | None:
         """The parent's S without the coordinates that the child has not; None if nothing is left."""

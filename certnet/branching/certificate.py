@@ -10,7 +10,8 @@ from certificates.arithmetic import Arithmetic
 from certificates.optimality import assemble_proof
 from certificates.repair import RepairedForm, repair_form
 from certificates.tree import LeafProof, Node, Split, build, with_implied_signs
-from certnet.branching.search import Branch, SearchResult
+from certnet.branching.search import SearchResult
+from certnet.branching.vertex import Branch
 from formulations import NodeProgram, Presolved, RawDual, restrict
 from formulations._validation import FloatArray
 

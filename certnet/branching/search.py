@@ -7,89 +7,38 @@ of a node implies further signs, which are fixed at once.
 
 import heapq
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from joblib import Parallel, delayed
 
-from certificates.tree import EmptyLeaf, ImpliedSign
 from certnet.branching.arrangement import Arrangement
-from certnet.branching.bounds import Multipliers, NodeBound, Start, bound_node, cheap_bound, predicted
+from certnet.branching.bounds import Multipliers, Start, bound_node, cheap_bound, predicted
 from certnet.branching.cone import Cone
 from certnet.branching.pool import pool as pool_of
-from formulations import FREE, LiftedProgram
-from formulations._validation import FloatArray, IntArray
+from certnet.branching.state import LEAF, TreeReader, floats, integers, write_tree
+from certnet.branching.vertex import Branch
+from certnet.solvers.interface import State
+from formulations import FREE, InputError, LiftedProgram
+from formulations._validation import FloatArray
 
 LARGEST_CONE_RANK = 5
 """Rank of the generators up to which cones are followed."""
 
-MOST_FREE = 24
-"""Free generators from which a node with a cone is split without a relaxation: it would cost more than it prunes."""
-
 
 @dataclass(frozen=True)
 class SearchProgress:
-    """A look at the search: ``h_bar`` is proved up to rounding, for the scale of the program's W."""
+    """A look at the search: ``h_bar`` is proved up to rounding, for the scale of the program's W.
+
+    ``state`` copies what a later search needs to go on.
+    """
 
     nodes: int
     open: int
     h_bar: float
     seconds: float
-
-
-@dataclass(eq=False)
-class Branch:
-    """A vertex of the tree: signs that follow here, then a split, a bound, or nothing where the cone is empty.
-
-    Attributes:
-        signs: (N,) after the implied ones.
-        implied: signs implied by the path, in this order.
-        bound: of the node; None where the cone is empty.
-        neuron, active, inactive: the split, −1 and None at leaves.
-        empty: the proof that the cone has no interior.
-        cone: while cones are followed.
-        start: of a node that is split without a relaxation, for its children.
-    """
-
-    signs: IntArray
-    implied: tuple[ImpliedSign, ...] = ()
-    bound: NodeBound | None = None
-    h_squared: float = np.inf
-    neuron: int = -1
-    active: "Branch | None" = None
-    inactive: "Branch | None" = None
-    empty: EmptyLeaf | None = None
-    cone: Cone | None = field(default=None, repr=False)
-    start: Start | None = field(default=None, repr=False)
-
-    @property
-    def is_split_unseen(self) -> bool:
-        """True when the node is split without a relaxation."""
-        return self.cone is not None and int(np.count_nonzero(self.signs == FREE)) > MOST_FREE
-
-    @property
-    def facets(self) -> IntArray | None:
-        """The fixed generators that bound the cone; None stands for all of them."""
-        return None if self.cone is None else self.cone.facets
-
-    @property
-    def multipliers(self) -> Multipliers | None:
-        """What proves the bound of the node: its own multipliers, or those that it has inherited."""
-        if self.bound is not None:
-            return self.bound.multipliers
-        return None if self.start is None else self.start.multipliers
-
-    @property
-    def leaves(self) -> "Iterable[Branch]":
-        """Leaves below, without empty ones."""
-        stack = [self]
-        while stack:
-            at = stack.pop()
-            if at.active is not None and at.inactive is not None:
-                stack += [at.inactive, at.active]
-            elif at.empty is None:
-                yield at
+    state: Callable[[], State]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +51,10 @@ class SearchResult:
         h_bar: largest bound of a leaf: ``‖(ω∘W)ᵀφ‖ ≤ h_bar`` for zᵀEz ≤ 1.
         best: largest price that was seen at a point, and ``direction`` (k,) the point.
         complete: every leaf is at most what was asked for.
+        can_go_on: there is a leaf left to split.
         interrupted: by Ctrl-C.
         nodes, steps, seconds: effort.
+        state: what a later search needs to go on.
     """
 
     root: Branch
@@ -112,10 +63,12 @@ class SearchResult:
     best: float
     direction: FloatArray
     complete: bool
+    can_go_on: bool
     interrupted: bool
     nodes: int
     steps: int
     seconds: float
+    state: State
 
 
 def search(
@@ -132,6 +85,7 @@ def search(
     too_large: float = np.inf,
     scheduler: str | None = None,
     confirm: Callable[[Branch, float], float] | None = None,
+    resume: State | None = None,
 ) -> SearchResult:
     """Bound ``h(W)`` until it is at most ``enough``, or nodes or time run out. Ctrl-C ends the search in good order.
 
@@ -150,14 +104,15 @@ def search(
         too_large: a point of a larger price ends the search: then W is not worth more effort.
         confirm: called with a node that is small enough, and the unit of its bound; returns the squared bound that
             will be proved in the end, in that unit. If that is too large after all, the node is split.
+        resume: the state of an earlier search with the same program and W; what was enough then may differ.
 
     Raises:
-        InputError: the cluster cannot be used.
+        InputError: the cluster cannot be used, or the state to resume is damaged.
     """
     run = _Search(program, W, generators, enough, max_nodes, time_limit, workers, scheduler)
     run.confirm = confirm
     try:
-        run.run(multipliers, callback, too_large)
+        run.run(multipliers, callback, too_large, resume)
     except KeyboardInterrupt:
         run.interrupted = True
     return run.result()
@@ -188,6 +143,7 @@ class _Search:
         arrangement = Arrangement.of(generators)
         cone = Cone.whole(arrangement) if arrangement.rank <= LARGEST_CONE_RANK else None
         self.root = Branch(signs, cone=cone)
+        self.start: Start | None = None
         self.heap: list[tuple[float, int, Branch]] = []
         m = program.space.neurons
         weight = np.zeros(2 * m)
@@ -203,16 +159,19 @@ class _Search:
         multipliers: Multipliers | None,
         callback: Callable[[SearchProgress], bool | None] | None,
         too_large: float,
+        resume: State | None,
     ) -> None:
         """Bound the root, then split the worst leaves, as many at a time as keep all workers busy."""
         k = self.program.space.dimension
-        start = None
-        if multipliers is None and self.root.is_split_unseen:
+        if resume is not None:
+            self._resume(resume)
+        elif multipliers is None and self.root.is_split_unseen:
             multipliers = predicted(self.program, self.W)
         if multipliers is not None:
-            start = Start(multipliers, np.zeros((k, k)), np.zeros(0, dtype=np.int64))
+            self.start = Start(multipliers, np.zeros((k, k)), np.zeros(0, dtype=np.int64))
         with pool_of(self.workers, self.scheduler) as (pool, busy):
-            self._bound(pool, [(self.root, start)])
+            waiting = [leaf for leaf in self.root.leaves if leaf.bound is None and leaf.start is None]
+            self._bound(pool, [(leaf, self.start) for leaf in waiting])
             while self.heap and -self.heap[0][0] > max(self.enough, self.stuck) and not self._ended():
                 if self.unit * self.best > too_large or (callback is not None and callback(self._progress())):
                     return
@@ -226,6 +185,44 @@ class _Search:
                         branch.neuron, branch.active, branch.inactive = -1, None, None
                         self._push(branch)
                     raise
+
+    def _state(self) -> State:
+        numbers = np.array([self.unit, self.best])
+        counts = np.array([self.nodes, self.steps], dtype=np.int64)
+        search = {"W": self.unit * self.W, "numbers": numbers, "counts": counts, "best_direction": self.direction}
+        return {**search, **write_tree(self.root, self.start, self.program.space.dimension)}
+
+    def _resume(self, state: State) -> None:
+        """Grow the stored tree again; bounds are brought to the unit of this search."""
+        space = self.program.space
+        reader = TreeReader(state, space.neurons, space.dimension)
+        try:
+            unit, best = floats(state, "numbers").tolist()
+            self.nodes, self.steps = integers(state, "counts").tolist()
+            direction = floats(state, "best_direction")
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(f"The search to resume is damaged ({error}); start anew without it.") from None
+        if not (unit > 0 and best >= 0 and direction.shape == (space.dimension,)):
+            raise InputError("The search to resume is damaged in its numbers; start anew without it.")
+        factor = (unit / self.unit) ** 2
+        self._look(direction)
+        self.start = None if reader.start is None else reader.start.times(factor)
+        stack = [self.root]
+        while stack:
+            branch = stack.pop()
+            neuron = reader.split()
+            if neuron != LEAF:
+                if not (0 <= neuron < space.neurons and branch.signs[neuron] == FREE):
+                    raise InputError("The search to resume splits where it cannot; start anew without it.")
+                branch.neuron = neuron
+                branch.active, branch.inactive = self._child(branch, 1), self._child(branch, -1)
+                stack += [child for child in (branch.inactive, branch.active) if child.empty is None]
+                continue
+            bound, square = reader.leaf(branch.signs)
+            branch.bound = None if bound is None else bound.times(factor)
+            branch.h_squared = factor * square
+            if bound is not None:
+                self._push(branch)
 
     def _ended(self) -> bool:
         late = self.deadline is not None and time.perf_counter() >= self.deadline
@@ -321,9 +318,8 @@ class _Search:
 
     def _progress(self) -> SearchProgress:
         worst = max(-self.heap[0][0] if self.heap else 0.0, self.stuck, self.enough)
-        return SearchProgress(
-            self.nodes, len(self.heap), self.unit * float(np.sqrt(worst)), time.perf_counter() - self.begin
-        )
+        h_bar = self.unit * float(np.sqrt(worst))
+        return SearchProgress(self.nodes, len(self.heap), h_bar, time.perf_counter() - self.begin, self._state)
 
     def result(self) -> SearchResult:
         """The tree as it stands."""
@@ -335,8 +331,10 @@ class _Search:
             best=self.unit * self.best,
             direction=self.direction,
             complete=bool(worst <= self.enough),
+            can_go_on=any(h < -max(self.enough, self.stuck) for h, _, _ in self.heap),
             interrupted=self.interrupted,
             nodes=self.nodes,
             steps=self.steps,
             seconds=time.perf_counter() - self.begin,
+            state=self._state(),
         )

@@ -1,0 +1,158 @@
+"""What a search is made of between two batches, as named arrays, and the way back.
+
+Cones, implied signs and empty leaves are not stored: they follow from the splits. Nothing that is read is trusted: what
+is proved in the end is repaired and checked anew from the data.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certnet.branching.bounds import Multipliers, NodeBound, Start
+from certnet.branching.vertex import Branch
+from certnet.solvers.interface import State
+from formulations import FREE, InputError
+from formulations._validation import FloatArray
+
+VERSION = 1
+LEAF = -1
+
+
+def write_tree(root: Branch, start: Start | None, dimension: int) -> dict[str, NDArray[Any]]:
+    """The tree below ``root``, in k = ``dimension``; nodes without a bound have the multipliers of ``start``."""
+    neurons, bounds, squares = [], [], []
+    stack = [root]
+    while stack:
+        at = stack.pop()
+        if at.active is not None and at.inactive is not None:
+            neurons.append(at.neuron)
+            stack += [child for child in (at.inactive, at.active) if child.empty is None]
+            continue
+        neurons.append(LEAF)
+        squares.append(at.h_squared)
+        bounds.append(at.bound)
+    known = [bound for bound in bounds if bound is not None]
+    m = len(root.signs)
+    return {
+        "version": np.array([VERSION, m], dtype=np.int64),
+        "neuron": np.array(neurons, dtype=np.int64),
+        "h_squared": np.array(squares, dtype=np.float64),
+        "is_bounded": np.array([bound is not None for bound in bounds], dtype=bool),
+        "branch": np.array([bound.branch for bound in known], dtype=np.int64),
+        "direction": np.array([bound.direction for bound in known]).reshape(len(known), dimension),
+        **_write("leaf_", [bound.multipliers for bound in known], m),
+        "S_order": np.array([len(bound.S) for bound in known], dtype=np.int64),
+        "S": np.concatenate([np.zeros(0), *(bound.S.ravel() for bound in known)]),
+        **_write("start_", [] if start is None else [start.multipliers], m),
+    }
+
+
+def _write(prefix: str, items: list[Multipliers], neurons: int) -> dict[str, NDArray[Any]]:
+    none = np.zeros(0, dtype=np.int64)
+    return {
+        prefix + "count": np.array([len(item.p) for item in items], dtype=np.int64),
+        prefix + "p": np.concatenate([none, *(item.p for item in items)]),
+        prefix + "q": np.concatenate([none, *(item.q for item in items)]),
+        prefix + "value": np.concatenate([np.zeros(0), *(item.value for item in items)]),
+        prefix + "t": np.array([item.t for item in items], dtype=np.float64).reshape(len(items), neurons),
+    }
+
+
+def _read(state: State, prefix: str, neurons: int) -> list[Multipliers]:
+    p, q = integers(state, prefix + "p"), integers(state, prefix + "q")
+    value, t, count = floats(state, prefix + "value"), floats(state, prefix + "t"), integers(state, prefix + "count")
+    ends = np.cumsum(count)
+    sound = (count >= 0).all() and len(p) == len(q) == len(value) == (ends[-1] if len(ends) else 0)
+    if not (sound and t.shape == (len(count), neurons) and (value >= 0).all()):
+        raise ValueError(f"the multipliers of {prefix!r} do not fit")
+    if len(p) and not (min(p.min(), q.min()) >= 0 and max(p.max(), q.max()) < 2 * neurons):
+        raise ValueError(f"a multiplier of {prefix!r} is out of range")
+    parts = [slice(end - size, end) for end, size in zip(ends.tolist(), count.tolist(), strict=True)]
+    return [Multipliers(p[part], q[part], value[part], t[i]) for i, part in enumerate(parts)]
+
+
+class TreeReader:
+    """Hands the vertices of a stored tree out, in the order in which they were written.
+
+    Raises:
+        InputError: arrays that ``write_tree`` cannot have written for so many neurons.
+    """
+
+    def __init__(self, state: Mapping[str, NDArray[Any]], neurons: int, dimension: int) -> None:
+        try:
+            version = integers(state, "version").tolist()
+            if version != [VERSION, neurons]:
+                raise ValueError("it is about other data or of another version")
+            self._neuron = integers(state, "neuron")
+            self._h_squared = floats(state, "h_squared")
+            self._bounds = self._read_bounds(state, neurons, dimension)
+            starts = _read(state, "start_", neurons)
+            if len(self._h_squared) != len(self._bounds) or len(starts) > 1:
+                raise ValueError("its parts do not fit together")
+        except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
+            raise InputError(f"The search to resume is damaged ({error}); start anew without it.") from None
+        none = np.zeros(0, dtype=np.int64)
+        self.start = Start(starts[0], np.zeros((dimension, dimension)), none) if starts else None
+        self._vertex = self._leaf = 0
+
+    @staticmethod
+    def _read_bounds(state: State, neurons: int, dimension: int) -> list[NodeBound | None]:
+        is_bounded = np.asarray(state["is_bounded"])
+        if is_bounded.dtype != np.bool_ or is_bounded.ndim != 1:
+            raise ValueError("is_bounded has another type")
+        h_squared = floats(state, "h_squared")[is_bounded]
+        branch, direction = integers(state, "branch"), floats(state, "direction")
+        multipliers = _read(state, "leaf_", neurons)
+        order, S = integers(state, "S_order"), floats(state, "S")
+        ends = np.cumsum(order**2)
+        count = int(is_bounded.sum())
+        sizes = len(branch) == len(multipliers) == len(order) == count and direction.shape[0] == count
+        if not (sizes and (order >= dimension).all() and (order <= neurons + dimension).all()):
+            raise ValueError("its leaves do not fit together")
+        if len(S) != (ends[-1] if count else 0) or (count and direction.shape[1] != dimension):
+            raise ValueError("its iterates do not fit")
+        found = iter(
+            NodeBound(float(h), item, S[end - n * n : end].reshape(n, n), int(b), z, 0)
+            for h, item, end, n, b, z in zip(
+                h_squared, multipliers, ends.tolist(), order.tolist(), branch, direction, strict=True
+            )
+        )
+        return [next(found) if known else None for known in is_bounded]
+
+    def split(self) -> int:
+        """The neuron on which the next vertex is split, or ``LEAF``."""
+        if self._vertex >= len(self._neuron):
+            raise InputError("The search to resume ends too early; start anew without it.")
+        self._vertex += 1
+        return int(self._neuron[self._vertex - 1])
+
+    def leaf(self, signs: NDArray[np.int64]) -> tuple[NodeBound | None, float]:
+        """Bound and squared price of the next leaf, whose signs these are."""
+        if self._leaf >= len(self._bounds):
+            raise InputError("The search to resume has too few leaves; start anew without it.")
+        bound, square = self._bounds[self._leaf], float(self._h_squared[self._leaf])
+        self._leaf += 1
+        if bound is not None:
+            free = np.flatnonzero(signs == FREE)
+            fits = len(bound.S) == len(free) + len(bound.direction) and bound.branch in {-1, *free.tolist()}
+            if not fits or (bound.branch < 0) != (len(free) == 0):
+                raise InputError("A leaf of the search to resume does not fit its signs; start anew without it.")
+        return bound, square
+
+
+def integers(state: State, name: str) -> NDArray[np.int64]:
+    """The vector of integers of this name; ValueError if it is none."""
+    array = np.asarray(state[name])
+    if array.dtype != np.int64 or array.ndim != 1:
+        raise ValueError(f"{name} has another type")
+    return array
+
+
+def floats(state: State, name: str) -> FloatArray:
+    """The array of float64 numbers of this name; ValueError if it is none."""
+    array = np.asarray(state[name])
+    if array.dtype != np.float64 or np.isnan(array).any():
+        raise ValueError(f"{name} holds what is no number")
+    return array

@@ -1,0 +1,107 @@
+"""A search goes on where it was cut short, and refuses what it cannot have written."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import certnet
+from certificates import Verdict
+from certnet.branching.certificate import certify_search
+from certnet.branching.search import search
+from certnet.checkpoint import read_checkpoint
+from certnet.solvers.warm_start import from_network
+from certnet.training import fit
+from formulations import InputError, TrainingProgram, presolve
+from tests.strategies import rng
+
+
+def _problem(n: int, d: int) -> tuple:
+    random = rng(0)
+    program = TrainingProgram(random.standard_normal((n, d)), random.standard_normal((n, 2)), 0.3)
+    network, presolved = fit(program), presolve(program)
+    _, dual = from_network(presolved, network.U, network.V)
+    return program, network, presolved, dual.W
+
+
+def _search(presolved, W: np.ndarray, **options: object):
+    generators = presolved.rows.program.space.generators
+    return search(presolved.program, W, generators, enough=presolved.program.gamma * 1.001, **options)
+
+
+@pytest.mark.parametrize(("n", "d", "nodes"), [(9, 6, 5), (28, 2, 6), (28, 2, 1)])
+def test_a_search_that_goes_on_reaches_the_same_bound(n: int, d: int, nodes: int) -> None:
+    _, network, presolved, W = _problem(n, d)
+    whole = _search(presolved, W, max_nodes=25)
+    part = _search(presolved, W, max_nodes=nodes)
+    assert part.can_go_on
+    rest = _search(presolved, W, max_nodes=25, resume=part.state)
+    assert part.h_bar > rest.h_bar
+    assert rest.nodes == whole.nodes
+    assert rest.h_bar == pytest.approx(whole.h_bar, rel=1e-9)
+    _, report = certify_search(presolved, W, rest, network.U, network.V)
+    assert report.verdict is Verdict.PROVED
+
+
+def test_a_stored_search_serves_another_gap() -> None:
+    _, _, presolved, W = _problem(9, 6)
+    generators = presolved.rows.program.space.generators
+    gamma = presolved.program.gamma
+    part = search(presolved.program, W, generators, enough=1.05 * gamma, max_nodes=5)
+    again = search(presolved.program, W, generators, enough=1.2 * gamma, max_nodes=5, resume=part.state)
+    assert again.nodes == part.nodes
+    assert again.h_bar == pytest.approx(part.h_bar, rel=1e-9)
+
+
+def _refusal(presolved, W: np.ndarray, state: dict) -> str:
+    """What the search says to a state; empty if it goes on from it."""
+    try:
+        assert _search(presolved, W, max_nodes=5, resume=state).h_bar > 0
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def test_damaged_states_are_one_sentence() -> None:
+    _, _, presolved, W = _problem(9, 6)
+    state = dict(_search(presolved, W, max_nodes=5).state)
+    random = rng(1)
+    refused = 0
+    for name, array in state.items():
+        for kind in ("missing", "shorter", "other type", "large", "not a number"):
+            damaged = {**state}
+            if kind == "missing":
+                del damaged[name]
+            elif kind == "shorter" and array.ndim and array.size:
+                damaged[name] = array[: int(random.integers(len(array)))]
+            elif kind == "other type":
+                damaged[name] = array.astype(np.complex128)
+            elif kind == "large" and array.dtype == np.int64:
+                damaged[name] = array + 10**6
+            elif kind == "not a number" and array.dtype == np.float64:
+                damaged[name] = np.full_like(array, np.nan)
+            else:
+                continue
+            message = _refusal(presolved, W, damaged)
+            # What is not refused is harmless: the search only begins elsewhere.
+            refused += "start anew" in message
+    assert refused > 40
+
+
+def test_a_job_goes_on_branching(tmp_path: Path) -> None:
+    program, *_ = _problem(10, 6)
+    path = tmp_path / "checkpoint.npz"
+    first = certnet.train(program, method="global", gap=1e-3, max_nodes=3, checkpoint=path)
+    assert first.resumable
+    stored = read_checkpoint(path)
+    assert stored.search is not None
+    second = certnet.train(program, method="global", gap=1e-3, max_nodes=9, checkpoint=path, resume=stored)
+    assert second.search is not None
+    assert first.search is not None
+    assert second.search.nodes > first.search.nodes
+    assert second.report.lower_bound > first.report.lower_bound
+    np.testing.assert_array_equal(second.U, first.U)
+    third = certnet.train(program, method="global", gap=0.5, checkpoint=path, resume=read_checkpoint(path))
+    assert third.report.gap <= 0.5
+    assert not third.resumable
+    assert not path.exists()
