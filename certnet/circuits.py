@@ -36,7 +36,7 @@ PRODUCT_VIOLATION = 1e-3
 """Correlation below which a product of the new circuits is among the first of the next solve."""
 PRODUCTS_PER_ORDER = 12
 """How many of these, for each row of the face matrix."""
-SEED = 1e-3
+SEED = 1e-5
 """Multiplier with which they begin, as a part of the largest."""
 PATIENCE = 2
 """Solves without a multiplier after which a circuit leaves."""
