@@ -48,12 +48,14 @@ def made(method: str, *points: Point, objective: float = math.nan, status: str =
     )
 
 
+@pytest.mark.slow
 def test_bounds_of_all_methods_lie_below_the_optimum_of_the_relaxation(measurements: dict[str, Measurement]) -> None:
     value = measurements["interior-point"].objective
     for method in COMPARED:
         assert 0.0 < measurements[method].bound <= value * (1 + 1e-5), method
 
 
+@pytest.mark.slow
 def test_accurate_methods_agree_on_the_optimum(measurements: dict[str, Measurement]) -> None:
     value = measurements["interior-point"].objective
     for method in ("admm", "scs", "clarabel"):
@@ -63,6 +65,7 @@ def test_accurate_methods_agree_on_the_optimum(measurements: dict[str, Measureme
     assert measurements["scs-paper"].objective == pytest.approx(value, rel=0.1)
 
 
+@pytest.mark.slow
 def test_traces_are_monotone_and_end_at_the_end(measurements: dict[str, Measurement]) -> None:
     for method in COMPARED:
         m = measurements[method]
@@ -74,22 +77,26 @@ def test_traces_are_monotone_and_end_at_the_end(measurements: dict[str, Measurem
         assert m.trace[-1].seconds <= m.seconds * (1 + 1e-12), method
 
 
+@pytest.mark.slow
 def test_the_bounds_of_a_trace_hold_in_original_coordinates(measurements: dict[str, Measurement]) -> None:
     for method in ("interior-point", "admm", "scs"):
         details = dict(measurements[method].details)
         assert details["trace_bound_confirmed"] == pytest.approx(details["trace_bound"], rel=1e-4), method
 
 
+@pytest.mark.slow
 def test_repairs_are_charged_to_native_solvers_alone(measurements: dict[str, Measurement]) -> None:
     assert dict(measurements["scs"].details)["uncharged_seconds"] > 0.0
     assert dict(measurements["admm"].details)["uncharged_seconds"] == 0.0
 
 
+@pytest.mark.slow
 def test_the_lifted_matrix_of_the_paper_is_nearly_positive_semidefinite(measurements: dict[str, Measurement]) -> None:
     assert -1e-2 <= measurements["scs-paper"].smallest_eigenvalue <= 1.0
     assert measurements["scs-paper"].primal_residual <= 1e-2
 
 
+@pytest.mark.slow
 def test_measurements_survive_json(measurements: dict[str, Measurement]) -> None:
     for m in (*measurements.values(), failure(job("admm"), "nothing came of it", 1.0)):
         text = json.dumps(m.to_json(), allow_nan=False)
@@ -100,6 +107,7 @@ def test_measurements_survive_json(measurements: dict[str, Measurement]) -> None
     assert Job.from_text(job("scs").to_text()) == job("scs")
 
 
+@pytest.mark.slow
 def test_a_fresh_process_measures_the_same(measurements: dict[str, Measurement]) -> None:
     child = _process.run(job("interior-point"))
     here = measurements["interior-point"]

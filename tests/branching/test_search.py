@@ -129,6 +129,7 @@ def test_stopping_early_and_interrupts_leave_a_proof() -> None:
         assert report.lower_bound <= network.objective
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_what_is_proved() -> None:
     program = _gaussian(10, 6, 2)
     network = fit(program)
