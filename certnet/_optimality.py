@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
-from certificates import OptimalityCertificate, Verdict, certify, check, residual_dual
-from certificates.arithmetic import Arithmetic
+from certificates import OptimalityCertificate, Verdict, certify, residual_dual
 from certificates.checker import network_objective
+from certificates.optimality import checked
 from certificates.report import CheckReport
 from certnet._certify import certify as certify_repaired
 from certnet._certify import repaired
@@ -312,7 +312,7 @@ class _Run:
             self.search = closed.search
             self._take(closed.network)
             certificate = replace(closed.certificate, U=self.U, V=self.V, objective=self._rounded_objective())
-            report = _checked(certificate)
+            report = checked(certificate)
         else:
             proof = self._search_given(presolved)
             if proof is None:
@@ -353,11 +353,3 @@ class _Run:
     def _rounded_objective(self) -> float:
         program = self.program
         return network_objective(program.X, program.Y, program.gamma, self.U, self.V)
-
-
-def _checked(certificate: OptimalityCertificate) -> CheckReport:
-    """Floating point is quick; what it leaves open may be shown by slower arithmetic."""
-    report = check(certificate, arithmetic=Arithmetic.FLOAT)
-    if report.verdict is Verdict.PROVED:
-        return report
-    return check(certificate, arithmetic=Arithmetic.AUTO)

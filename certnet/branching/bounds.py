@@ -171,15 +171,22 @@ def cheap_bound(
     return -repair_form(node.program, node.restrict_dual(multipliers.matrix()), scale_multipliers=False).delta
 
 
+def generator_weight(program: LiftedProgram, W: FloatArray) -> FloatArray:
+    """How much each generator (N,) counts in the loss: ``ω‖W_i‖``, summed over its two activations."""
+    weight = np.zeros(program.positions)
+    weight[program.feature] = program.weight * np.linalg.norm(W, axis=1)
+    m = program.space.neurons
+    total: FloatArray = weight[:m] + weight[m : 2 * m]
+    return total
+
+
 def _branch(program: LiftedProgram, W: FloatArray, node: NodeProgram, S: FloatArray) -> int:
     """The free generator whose two activations are both large, measured in the loss."""
     if not len(node.free):
         return -1
-    m, f = len(node.signs), len(node.free)
-    weight = np.zeros(2 * m)
-    weight[program.feature] = program.weight * np.linalg.norm(W, axis=1)
+    f = len(node.free)
     size = np.maximum(np.diag(node.program.space.moment(S))[: 2 * f], 0.0)
-    score = np.minimum(size[:f], size[f:]) * (weight[node.free] + weight[m + node.free])
+    score = np.minimum(size[:f], size[f:]) * generator_weight(program, W)[node.free]
     return int(node.free[np.argmax(score)])
 
 

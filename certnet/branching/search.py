@@ -14,7 +14,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from certnet.branching.arrangement import Arrangement
-from certnet.branching.bounds import Multipliers, Start, bound_node, cheap_bound, predicted
+from certnet.branching.bounds import Multipliers, Start, bound_node, cheap_bound, generator_weight, predicted
 from certnet.branching.cone import Cone
 from certnet.branching.pool import pool as pool_of
 from certnet.branching.state import LEAF, TreeReader, floats, integers, write_tree
@@ -54,7 +54,7 @@ class SearchResult:
         can_go_on: there is a leaf left to split.
         interrupted: by Ctrl-C.
         nodes, steps, seconds: effort.
-        state: what a later search needs to go on.
+        state: what a later search needs to go on, if it can.
     """
 
     root: Branch
@@ -68,7 +68,7 @@ class SearchResult:
     nodes: int
     steps: int
     seconds: float
-    state: State
+    state: State | None
 
 
 def search(
@@ -145,10 +145,7 @@ class _Search:
         self.root = Branch(signs, cone=cone)
         self.start: Start | None = None
         self.heap: list[tuple[float, int, Branch]] = []
-        m = program.space.neurons
-        weight = np.zeros(2 * m)
-        weight[program.feature] = program.weight * np.linalg.norm(W, axis=1)
-        self.weight: FloatArray = weight[:m] + weight[m:]
+        self.weight = generator_weight(program, W)
         self.pushed = 0
         self.stuck = 0.0
         self.interrupted = False
@@ -324,6 +321,7 @@ class _Search:
     def result(self) -> SearchResult:
         """The tree as it stands."""
         worst = max((leaf.h_squared for leaf in self.root.leaves), default=0.0)
+        can_go_on = any(h < -max(self.enough, self.stuck) for h, _, _ in self.heap)
         return SearchResult(
             root=self.root,
             unit=self.unit,
@@ -331,10 +329,10 @@ class _Search:
             best=self.unit * self.best,
             direction=self.direction,
             complete=bool(worst <= self.enough),
-            can_go_on=any(h < -max(self.enough, self.stuck) for h, _, _ in self.heap),
+            can_go_on=can_go_on,
             interrupted=self.interrupted,
             nodes=self.nodes,
             steps=self.steps,
             seconds=time.perf_counter() - self.begin,
-            state=self._state(),
+            state=self._state() if can_go_on else None,
         )
