@@ -9,7 +9,7 @@ import numpy as np
 
 from certificates import OptimalityCertificate, residual_dual
 from certificates.report import CheckReport
-from certnet.branching.certificate import certify_search, proved_price
+from certnet.branching.certificate import LeafRepair, certify_search
 from certnet.branching.goal import bound_from_price, price_for_gap
 from certnet.branching.search import SearchProgress, SearchResult, search
 from certnet.solvers.interface import State
@@ -95,7 +95,7 @@ def close_gap(
             time_limit=None if (seconds := left()) is None else max(TIME_SHARE * seconds, 1e-3),
             workers=closing.workers,
             scheduler=closing.scheduler,
-            confirm=partial(proved_price, presolved, W),
+            confirm=LeafRepair(presolved, W).price,
             resume=resume if resume is not None and _is_about(resume, W) else None,
             callback=show,
             too_large=too_large,

@@ -11,7 +11,7 @@ from certificates.repair import RepairedForm, repair_form
 from certificates.tree import LeafProof, Node, Split, build, with_implied_signs
 from certnet.branching.search import SearchResult
 from certnet.branching.vertex import Branch
-from formulations import NodeProgram, Presolved, RawDual, restrict
+from formulations import MergedRows, NodeProgram, Presolved, RawDual, restrict
 from formulations._validation import FloatArray
 
 MARGINS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
@@ -31,62 +31,67 @@ def certify_search(
 
     The report says PROVED unless the data are beyond floating point; the caller must look.
     """
+    repair = LeafRepair(presolved, W)
     for margin in MARGINS:
-        certificate = _assemble(presolved, W, result, U, V, margin, provenance or {})
+        certificate = _assemble(repair, presolved.rows, result, U, V, margin, provenance or {})
         report = checked(certificate)
         if report.verdict is Verdict.PROVED:
             break
     return certificate, report
 
 
-def proved_price(presolved: Presolved, W: FloatArray, leaf: Branch, unit: float) -> float:
-    """The squared price (of W, in ``unit``²) that repair proves for a leaf in the coordinates of the data."""
-    merged = presolved.rows.program
-    dual = presolved.undo_dual(RawDual(W, np.zeros((merged.positions, merged.positions)))).W
-    size = float(np.abs(dual).max())
-    form, _ = _repair_leaf(presolved, W, dual / size, (unit / size) ** 2, leaf, MARGINS[0])
-    return -form.delta * (size * float(presolved.program.gamma) / (merged.gamma * unit)) ** 2
+class LeafRepair:
+    """Repairs leaves for one W (f×c, in the presolved coordinates), in the coordinates of the data.
+
+    Attributes:
+        dual: W in the merged coordinates.
+        size: its largest entry. Prices are homogeneous, and entries of W up to 1 keep clear of over- and underflow.
+    """
+
+    def __init__(self, presolved: Presolved, W: FloatArray) -> None:
+        program = presolved.rows.program
+        self._presolved, self._W = presolved, W
+        self.dual = presolved.undo_dual(RawDual(W, np.zeros((program.positions, program.positions)))).W
+        self.size = float(np.abs(self.dual).max())
+
+    def __call__(self, leaf: Branch, unit: float, margin: float) -> tuple[RepairedForm, NodeProgram]:
+        """The leaf's multipliers, feasible up to rounding for ``dual / size``, and its node.
+
+        ``unit`` is the price in whose units the search has bounded the leaf.
+        """
+        program = self._presolved.rows.program
+        N = np.zeros((program.positions, program.positions))
+        if leaf.multipliers is not None:
+            given = leaf.multipliers.matrix() / self._presolved.program.gamma
+            N = program.gamma * (unit / self.size) ** 2 * self._presolved.undo_dual(RawDual(self._W, given)).N
+        node = restrict(program, self.dual / self.size, leaf.signs, leaf.facets)
+        return repair_form(node.program, node.restrict_dual(N), margin=margin), node
+
+    def price(self, leaf: Branch, unit: float) -> float:
+        """The squared price (of W, in ``unit``²) that repair proves for a leaf."""
+        form, _ = self(leaf, unit, MARGINS[0])
+        gamma = float(self._presolved.program.gamma)
+        return -form.delta * (self.size * gamma / (self._presolved.rows.program.gamma * unit)) ** 2
 
 
 def _assemble(
-    presolved: Presolved,
-    W: FloatArray,
+    repair: LeafRepair,
+    merged: MergedRows,
     result: SearchResult,
     U: FloatArray,
     V: FloatArray,
     margin: float,
     provenance: Mapping[str, Any],
 ) -> OptimalityCertificate:
-    merged = presolved.rows
-    program = merged.program
-    dual = presolved.undo_dual(RawDual(W, np.zeros((program.positions, program.positions)))).W
-    # The price is homogeneous: entries of W up to 1 keep clear of over- and underflow.
-    size = float(np.abs(dual).max())
-    factor = (result.unit / size) ** 2
-    repaired = {id(leaf): _repair_leaf(presolved, W, dual / size, factor, leaf, margin) for leaf in result.root.leaves}
+    program, dual, size = merged.program, repair.dual, repair.size
+    repaired = {id(leaf): repair(leaf, result.unit, margin) for leaf in result.root.leaves}
     h_bar = size * float(np.sqrt(max((-form.delta for form, _ in repaired.values()), default=0.0)))
     best_scale = float(np.sum(dual * program.target) / np.sum(dual**2))
     s = min(best_scale, program.gamma / (h_bar * (1.0 + margin)) if h_bar > 0 else best_scale)
-    factor = (s * size) ** 2
-    proofs = {
-        key: _leaf_proof(form, positions, merged.program.space.neurons, factor)
-        for key, (form, positions) in repaired.items()
-    }
-    proof = build(_tree(result.root, proofs), program.space.neurons)
+    neurons, factor = program.space.neurons, (s * size) ** 2
+    proofs = {key: _leaf_proof(form, node, neurons, factor) for key, (form, node) in repaired.items()}
+    proof = build(_tree(result.root, proofs), neurons)
     return assemble_proof(merged, s * dual, proof, U, V, provenance)
-
-
-def _repair_leaf(
-    presolved: Presolved, W: FloatArray, unit: FloatArray, factor: float, leaf: Branch, margin: float
-) -> tuple[RepairedForm, NodeProgram]:
-    """The leaf's multipliers times ``factor``, feasible up to rounding for the dual ``unit`` of the merged program."""
-    program = presolved.rows.program
-    N = np.zeros((program.positions, program.positions))
-    if leaf.multipliers is not None:
-        given = leaf.multipliers.matrix() / presolved.program.gamma
-        N = program.gamma * factor * presolved.undo_dual(RawDual(W, given)).N
-    node = restrict(program, unit, leaf.signs, leaf.facets)
-    return repair_form(node.program, node.restrict_dual(N), margin=margin), node
 
 
 def _leaf_proof(form: RepairedForm, node: NodeProgram, neurons: int, factor: float) -> LeafProof:
