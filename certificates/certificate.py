@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from certificates.proof import LiftedProof
+from certificates.subdivision import Subdivision
 from formulations._validation import FloatArray, IntArray
 
 LOSS = "half-sum-of-squares"
@@ -33,7 +34,7 @@ class OptimalityCertificate:
 
         γ²‖u‖² − ‖Wᵀ(Xu)₊‖²  =  [a form that is PSD on the face] + Σ N_pq ℓ_p ℓ_q + Σ t_i α_i β_i,   N ≥ 0,
 
-    over the generators of X (see ``LiftedProof``), so that W is dual feasible and ``⟨W,Y⟩ − ½‖W‖²`` bounds every
+    over the generators of X (see ``LiftedProof``), or in few dimensions a ``Subdivision`` of the space of u, so that W is dual feasible and ``⟨W,Y⟩ − ½‖W‖²`` bounds every
     network's objective.
 
     Attributes:
@@ -59,7 +60,7 @@ class OptimalityCertificate:
     W: FloatArray
     source: IntArray
     generator: IntArray
-    proof: LiftedProof
+    proof: LiftedProof | Subdivision
     U: FloatArray
     V: FloatArray
     lower_bound: float

@@ -23,8 +23,9 @@ from certificates.arithmetic.matrix import Entries
 from certificates.certificate import LOSS, OptimalityCertificate, fingerprint
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
 from certificates.nonnegativity import M, Problem, check_structure, prove_nonnegative
-from certificates.proof import Region
+from certificates.proof import LiftedProof, Region
 from certificates.report import CheckReport
+from certificates.subdivision import Subdivision, check_subdivision, in_basis, prove_by_subdivision
 from certificates.verdict import Verdict
 from formulations._validation import FloatArray
 from formulations.rows import ZERO_ROW, are_parallel, scale_rows
@@ -80,6 +81,8 @@ def relative_gap(objective: float, lower_bound: float) -> float:
 
 def choose_arithmetic(certificate: OptimalityCertificate, budget: float = AUTO_BUDGET) -> Arithmetic:
     """The strongest arithmetic whose estimated time fits the budget (docs/certificate-format.md, "Cost")."""
+    if isinstance(certificate.proof, Subdivision):
+        return Arithmetic.FLOAT
     order = len(certificate.source) + certificate.X.shape[1]
     leaves = max(certificate.proof.leaves, 1)
     if leaves * 0.35 * (order / 64.0) ** 4.5 * _length_factor(certificate) <= budget:
@@ -92,6 +95,7 @@ def choose_arithmetic(certificate: OptimalityCertificate, budget: float = AUTO_B
 def _length_factor(c: OptimalityCertificate) -> float:
     """How much longer than usual the integers of exact arithmetic are, from the range of binary exponents."""
     spread = 0
+    assert isinstance(c.proof, LiftedProof)
     for array in (c.X, c.W, c.proof.multipliers, c.proof.complementarity):
         exponents = np.frexp(array[array != 0])[1]
         spread += int(np.ptp(exponents)) if exponents.size else 0
@@ -228,9 +232,9 @@ def check_rows(c: OptimalityCertificate, deadline: Deadline) -> tuple[FloatArray
     return generators, kappas
 
 
-def training_form(c: OptimalityCertificate, kappas: Entries, matrix: type[M]) -> M:
-    """γ²‖u‖² − ‖W̃ᵀφ‖² over λ = (φ, u), with W̃ = κW so that Wᵀ(Xu)₊ = W̃ᵀφ."""
-    _, d, outputs = c.shape
+def training_features(c: OptimalityCertificate, kappas: Entries, matrix: type[M]) -> M:
+    """W̃ = κW (2N×c), so that Wᵀ(Xu)₊ = W̃ᵀφ."""
+    outputs = c.shape[2]
     positions = 2 * len(c.source)
     block = max(1, _BLOCK_ENTRIES // max(positions, 1))
     pieces: dict[int, dict[tuple[int, int], Fraction]] = {}
@@ -240,13 +244,31 @@ def training_form(c: OptimalityCertificate, kappas: Entries, matrix: type[M]) ->
     for number, entries in pieces.items():
         W = c.W[number * block : (number + 1) * block]
         features = features + matrix.from_rationals(entries, (positions, len(W))) @ matrix.exact(W)
+    return features
+
+
+def training_form(c: OptimalityCertificate, kappas: Entries, matrix: type[M]) -> M:
+    """γ²‖u‖² − ‖W̃ᵀφ‖² over λ = (φ, u)."""
+    d = c.shape[1]
+    features = training_features(c, kappas, matrix)
+    positions = features.shape[0]
     gamma = matrix.exact(c.gamma * np.eye(d))
     wide = matrix.exact(np.zeros((positions, d)))
     return matrix.block([[-(features @ features.T), wide], [wide.T, gamma @ gamma]])
 
 
 def _check_dual_feasible(c: OptimalityCertificate, matrix: type[Matrix], deadline: Deadline) -> float:
-    """Steps 2 and 3; returns the margin of the PSD proof."""
+    """Steps 2 and 3; returns the margin of the PSD proof, NaN for a subdivision, which has none."""
+    if isinstance(c.proof, Subdivision):
+        require(
+            matrix is Enclosure,
+            "a subdivision is proved in floating point with enclosed errors alone; choose float or auto",
+        )
+        check_subdivision(c.proof, c.shape[1])
+        generators, kappas = check_rows(c, deadline)
+        output = in_basis(generators, training_features(c, kappas, Enclosure), c.gamma, c.proof.basis)
+        prove_by_subdivision(output, c.proof, deadline)
+        return math.nan
     check_structure(c.proof, c.source.size, Region.everywhere(c.X.shape[1]))
     generators, kappas = check_rows(c, deadline)
     form = training_form(c, kappas, matrix)

@@ -23,10 +23,13 @@ from numpy.typing import NDArray
 from certificates.certificate import OptimalityCertificate
 from certificates.files import write_atomically
 from certificates.proof import Circuits, LiftedProof, Triangles
+from certificates.subdivision import Subdivision
 from formulations.errors import InputError
 
 FORMAT = "certnet-certificate"
-VERSION = 1
+VERSION = 2
+"""The newest version. A file gets the oldest version that can hold it: 1 with a ``LiftedProof``, 2 with a
+``Subdivision``."""
 KIND = "optimality"
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
@@ -34,7 +37,7 @@ MAX_TOTAL_BYTES = 2 << 30
 FREE_BYTES = 64 << 20
 MAX_RATIO = 200
 
-ARRAYS: dict[str, tuple[str, int]] = {
+_COMMON: dict[str, tuple[str, int]] = {
     "X": ("<f8", 2),
     "Y": ("<f8", 2),
     "W": ("<f8", 2),
@@ -42,6 +45,8 @@ ARRAYS: dict[str, tuple[str, int]] = {
     "generator": ("<i8", 1),
     "U": ("<f8", 2),
     "V": ("<f8", 2),
+}
+_LIFTED: dict[str, tuple[str, int]] = {
     "proof/split": ("<i8", 1),
     "proof/children": ("<i8", 2),
     "proof/leaf": ("<i8", 1),
@@ -60,6 +65,13 @@ ARRAYS: dict[str, tuple[str, int]] = {
     "proof/triangles/offset": ("<i8", 1),
     "proof/triangles/support": ("<i8", 1),
 }
+_SUBDIVISION: dict[str, tuple[str, int]] = {
+    "proof/basis": ("<f8", 2),
+    "proof/codes": ("<i8", 1),
+    "proof/positions": ("<f8", 1),
+}
+ARRAYS: dict[int, dict[str, tuple[str, int]]] = {1: {**_COMMON, **_LIFTED}, 2: {**_COMMON, **_SUBDIVISION}}
+"""Type and number of dimensions of each array, by version."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -87,7 +99,8 @@ def write_certificate(path: Path | str, certificate: OptimalityCertificate) -> N
     """
     payload: dict[str, bytes] = {}
     arrays: dict[str, Any] = {}
-    for name, (dtype, _) in ARRAYS.items():
+    version = 2 if isinstance(certificate.proof, Subdivision) else 1
+    for name, (dtype, _) in ARRAYS[version].items():
         array = np.ascontiguousarray(_value(certificate, name), dtype=dtype)
         payload[name] = array.tobytes()
         arrays[name] = {
@@ -98,7 +111,7 @@ def write_certificate(path: Path | str, certificate: OptimalityCertificate) -> N
     n, d, c = certificate.shape
     manifest = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": version,
         "kind": KIND,
         "loss": certificate.loss,
         "gamma": certificate.gamma,
@@ -148,28 +161,25 @@ def _read(archive: zipfile.ZipFile, size: int) -> OptimalityCertificate:
     infos = {info.orig_filename: info for info in archive.infolist()}
     if len(infos) != len(archive.infolist()):
         raise InputError("a member occurs twice.")
-    expected = {MANIFEST, *(_member(name) for name in ARRAYS)}
     if MANIFEST not in infos:
         raise InputError("it has no manifest; it was not written by certnet.")
     manifest = _read_manifest(archive, infos[MANIFEST])
+    members = ARRAYS[manifest["version"]]
+    expected = {MANIFEST, *(_member(name) for name in members)}
     if set(infos) != expected:
         odd = sorted(set(infos) ^ expected)[0]
         raise InputError(f"member {odd!r} is missing or does not belong there.")
     described = _table(manifest, "arrays")
     limit = min(MAX_TOTAL_BYTES, FREE_BYTES + MAX_RATIO * size)
     arrays: dict[str, NDArray[Any]] = {}
-    for name, (dtype, dimensions) in ARRAYS.items():
+    for name, (dtype, dimensions) in members.items():
         array = _read_array(archive, infos[_member(name)], _table(described, name), dtype, dimensions, limit)
         limit -= array.nbytes
         arrays[name] = array
     claims, data = _table(manifest, "claims"), _table(manifest, "data")
     certificate = OptimalityCertificate(
         **_group(arrays, ""),
-        proof=LiftedProof(
-            **_group(arrays, "proof/"),
-            circuits=Circuits(**_group(arrays, "proof/circuits/")),
-            triangles=Triangles(**_group(arrays, "proof/triangles/")),
-        ),
+        proof=_proof(arrays),
         data_fingerprint=_fingerprint(data),
         gamma=_number(manifest, "gamma"),
         bias=_flag(manifest, "bias"),
@@ -184,6 +194,17 @@ def _read(archive: zipfile.ZipFile, size: int) -> OptimalityCertificate:
     return certificate
 
 
+def _proof(arrays: Mapping[str, NDArray[Any]]) -> LiftedProof | Subdivision:
+    own = _group(arrays, "proof/")
+    if "codes" in own:
+        return Subdivision(**own)
+    return LiftedProof(
+        **own,
+        circuits=Circuits(**_group(arrays, "proof/circuits/")),
+        triangles=Triangles(**_group(arrays, "proof/triangles/")),
+    )
+
+
 def _read_manifest(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Mapping[str, Any]:
     if info.file_size > MAX_MANIFEST_BYTES:
         raise InputError(f"its manifest is larger than {MAX_MANIFEST_BYTES} bytes.")
@@ -195,8 +216,8 @@ def _read_manifest(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Mapping[s
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise InputError("its manifest does not describe a certnet certificate.")
     version = manifest.get("version")
-    if type(version) is not int or version != VERSION:
-        raise InputError(f"it has format version {version!r} and this certnet reads version {VERSION}; update certnet.")
+    if type(version) is not int or version not in ARRAYS:
+        raise InputError(f"it has format version {version!r} and this certnet reads up to {VERSION}; update certnet.")
     if manifest.get("kind") != KIND:
         raise InputError(f"it is of kind {manifest.get('kind')!r} and this certnet checks {KIND!r}; update certnet.")
     return manifest

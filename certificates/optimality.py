@@ -10,6 +10,7 @@ from certificates.certificate import OptimalityCertificate, fingerprint
 from certificates.checker import check, dual_value, network_objective
 from certificates.circuits import as_proof
 from certificates.proof import LiftedProof
+from certificates.subdivision import Subdivision
 from certificates.repair import MARGIN, RepairedDual, repair
 from certificates.report import CheckReport
 from certificates.tree import LeafProof, build
@@ -85,7 +86,7 @@ def assemble(
 def assemble_proof(
     merged: MergedRows,
     W: FloatArray,
-    proof: LiftedProof,
+    proof: LiftedProof | Subdivision,
     U: FloatArray,
     V: FloatArray,
     provenance: Mapping[str, Any],

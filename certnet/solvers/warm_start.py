@@ -8,6 +8,7 @@ import numpy as np
 
 from certificates import OptimalityCertificate, residual_dual
 from certificates.repair import project, raw_dual
+from certificates.subdivision import Subdivision
 from certnet.solvers.interface import SolverResult
 from formulations import FormProgram, LiftedProgram, MergedRows, Presolved, RawDual, RawPrimal
 from formulations._validation import FloatArray
@@ -75,10 +76,12 @@ def certified_dual(merged: MergedRows, certificate: OptimalityCertificate) -> Ra
 
     It is feasible for the certificate's γ, and times ``γ/certificate.gamma`` for any other γ. Circuits, triangles and
     split trees have no place in a ``RawDual``: of such a proof only W and the products of signs at its first leaf
-    are kept.
+    are kept, and of a subdivision W alone.
     """
     neurons = merged.program.space.neurons
     proof = certificate.proof
+    if isinstance(proof, Subdivision):
+        return RawDual(merged.merge_W(certificate.W), np.zeros((2 * neurons, 2 * neurons)))
     own = slice(0, int(proof.pair_offset[1]))
     pairs, values = proof.pairs[own], proof.multipliers[own]
     plain = (pairs < 2 * neurons).all(axis=1)

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from certificates import OptimalityCertificate
 from certificates.arithmetic import Arithmetic
 from certificates.checker import check, relative_gap
+from certificates.proof import LiftedProof
 from certificates.repair import RepairedDual
 from certificates.report import CheckReport
 from certificates.verdict import Verdict
@@ -150,7 +151,7 @@ def infeasibility(space: LiftedSpace, P: FloatArray) -> float:
 def is_plain(certificate: OptimalityCertificate) -> bool:
     """True when the proof has no splits and no inequalities besides the signs: then it bounds the relaxation too."""
     proof, neurons = certificate.proof, certificate.source.size
-    return proof.leaves == 1 and bool((proof.pairs < 2 * neurons).all())
+    return isinstance(proof, LiftedProof) and proof.leaves == 1 and bool((proof.pairs < 2 * neurons).all())
 
 
 class _Run:

@@ -1,0 +1,297 @@
+"""A proof for few dimensions: the weight space is cut into simplicial cones, and on each a small matrix is copositive.
+
+To prove: ``‖f(u)‖² ≤ γ²‖u‖²`` for all u in R^d, where ``f(u) = Σ_i w_i (a_i·u)₊ + Lu``. With a basis B, the 2^d cones
+spanned by ±b_1, …, ±b_d cover R^d. A tree cuts them: a cut of the edge (a, b) at θ puts ``(1−θ)v_a + θv_b`` in place of
+v_a in one child and of v_b in the other, and the children cover the parent.
+
+On a leaf, u = Σ t_j v_j with t ≥ 0. Rows whose hyperplanes do not cross it are linear there. For the others
+
+    (a·u)₊ = Σ t_j (a·v_j)₊ − s,    0 ≤ s ≤ min(Σ t_j (a·v_j)₊, Σ t_j (−a·v_j)₊).
+
+(The left side is convex, and both sums are bounds because (z)₊ = z + (−z)₊.) So for every unit vector p
+
+    |p·f(u)| ≤ Σ t_j x_j,    ‖f(u) − (p·f(u))p‖ ≤ ‖Σ t_j q_j‖ + Σ t_j y_j,
+
+and the leaf holds if for some η > 0 the d×d matrix ``M = γ²VᵀV − xxᵀ − (1+η)QᵀQ − (1+1/η)yyᵀ`` is copositive. Nothing but
+the tree is stored; p, η, x, q and y are chosen here, from the data.
+
+Rounding: the values z_ij = a_i·v_j are computed in floating point. As f is a sum of 1-Lipschitz functions of them, an
+error in z, in w and in the sums changes f(u) by at most ``D Σ t_j``, with one number D for all leaves, and D is added to
+x and y. Copositivity only needs lower bounds of the entries of M, so every rounding error is subtracted there.
+Source of the test: simplicial partitions as in Bundfuss, Dür, *Algorithmic copositivity detection by simplicial
+partition*, Linear Algebra Appl. 428 (2008); the bounds of the cones are ours.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from flint import fmpq_mat
+
+from certificates.arithmetic.floating import UNIT, Enclosure
+from certificates.arithmetic.rational import to_fmpq
+from certificates.copositivity import are_copositive
+from certificates.failure import Deadline, require
+from formulations._validation import FloatArray, IntArray
+
+LEAF = -1
+LARGEST_DIMENSION = 8
+"""Largest d: the number of root cones is 2^d."""
+CHUNK = 1024
+"""Nodes of a subtree whose leaves are checked together."""
+CHUNK_ENTRIES = 1 << 21
+"""Entries of a temporary array; fewer leaves are taken at a time where many rows cross."""
+DEEPEST = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Subdivision:
+    """A tree of cuts for each of the 2^d cones of a basis, in preorder, one tree after the other.
+
+    Cone number r has the columns ±b_j of the basis, with + where bit j of r is set.
+
+    Attributes:
+        basis: (d, d) b_1, …, b_d in columns, linearly independent.
+        codes: (nodes,) ``LEAF`` or ``a·d + b`` for the edge (a, b) that is cut, a ≠ b.
+        positions: (cuts,) θ in (0, 1), one for each code that is not ``LEAF``, in the same order.
+    """
+
+    basis: FloatArray
+    codes: IntArray
+    positions: FloatArray
+
+    @property
+    def leaves(self) -> int:
+        """Number of leaves."""
+        return int(np.count_nonzero(self.codes == LEAF))
+
+
+@dataclass(frozen=True, eq=False)
+class PiecewiseLinear:
+    """``f(u) = Σ w_i (a_i·u)₊ + Lu`` in the coordinates of a basis, enclosed.
+
+    Attributes:
+        rows: (N, d) the rows a_i B.
+        weights: (N, c) w_i.
+        linear: (c, d) LB.
+        metric: (d, d) γ²BᵀB.
+    """
+
+    rows: Enclosure
+    weights: Enclosure
+    linear: Enclosure
+    metric: Enclosure
+
+
+def in_basis(generators: FloatArray, features: Enclosure, gamma: float, basis: FloatArray) -> PiecewiseLinear:
+    """The output ``Σ_i W_i (a_i·u)₊ + W_{N+i} (−a_i·u)₊`` for features W (2N×c): (−z)₊ = (z)₊ − z."""
+    N = len(generators)
+    own, opposite = np.arange(N), np.arange(N, 2 * N)
+    outputs = np.arange(features.shape[1])
+    B = Enclosure.exact(basis)
+    rows = Enclosure.exact(generators) @ B
+    below = features.take(opposite, outputs)
+    scaled = Enclosure.exact(gamma * np.eye(len(basis))) @ B
+    return PiecewiseLinear(
+        rows=rows,
+        weights=features.take(own, outputs) + below,
+        linear=-(below.T @ rows),
+        metric=scaled.T @ scaled,
+    )
+
+
+def check_subdivision(proof: Subdivision, dimension: int) -> IntArray:
+    """Check shapes, types and ranges, the basis and the form of the trees; returns the end of each node's subtree.
+
+    Raises:
+        ProofFailure: the first violated condition.
+    """
+    d, nodes = dimension, len(proof.codes)
+    require(1 <= d <= LARGEST_DIMENSION, f"a subdivision in {d} dimensions is beyond {LARGEST_DIMENSION}")
+    for name, array, dtype, shape in (
+        ("basis", proof.basis, np.float64, (d, d)),
+        ("codes", proof.codes, np.int64, (nodes,)),
+        ("positions", proof.positions, np.float64, (int(np.count_nonzero(proof.codes != LEAF)),)),
+    ):
+        require(array.shape == shape, f"{name} has shape {array.shape} where {shape} is needed")
+        require(array.dtype == dtype, f"{name} has type {array.dtype} where {np.dtype(dtype)} is needed")
+    require(np.isfinite(proof.basis).all(), "basis holds a number that is not finite")
+    table = fmpq_mat(d, d, [to_fmpq(x) for x in proof.basis.ravel().tolist()])
+    require(table.rank() == d, "the basis is not linearly independent")
+    cuts = proof.codes[proof.codes != LEAF]
+    require(((cuts >= 0) & (cuts < d * d)).all(), "a code is out of range")
+    require((cuts // d != cuts % d).all(), "a cut joins a vertex with itself")
+    require(((proof.positions > 0) & (proof.positions < 1)).all(), "a cut does not lie inside its edge")
+    return _ends(proof.codes, 1 << d)
+
+
+def _ends(codes: IntArray, roots: int) -> IntArray:
+    """For each node in preorder one past the end of its subtree, which is found from the right."""
+    ends = np.zeros(len(codes), dtype=np.int64)
+    waiting: list[int] = []
+    inner = (codes != LEAF).tolist()
+    for node in range(len(codes) - 1, -1, -1):
+        if inner[node]:
+            require(len(waiting) >= 2, "the trees of the subdivision are not complete")
+            waiting.pop()
+            end = waiting.pop()
+        else:
+            end = node + 1
+        ends[node] = end
+        waiting.append(end)
+    require(len(waiting) == roots, f"the subdivision has {len(waiting)} trees where {roots} are needed")
+    return ends
+
+
+def prove_by_subdivision(function: PiecewiseLinear, proof: Subdivision, deadline: Deadline) -> None:
+    """Check every leaf: ``‖f‖² ≤ uᵀEu`` on its cone.
+
+    Raises:
+        ProofFailure: the first violated condition, or a leaf whose matrix is not shown to be copositive.
+    """
+    d = function.rows.shape[1]
+    ends = check_subdivision(proof, d)
+    require(
+        all(part.finite for part in (function.rows, function.weights, function.linear, function.metric)),
+        "numbers overflow in the coordinates of the basis",
+    )
+    number = np.cumsum(proof.codes != LEAF) - 1
+    test = _LeafTest(function)
+    for start, cone, depth in _subtrees(proof, ends, number):
+        deadline.check()
+        leaves, deepest = _leaf_cones(proof, ends, number, start, cone)
+        require(depth + deepest <= DEEPEST, f"a leaf of the subdivision lies deeper than {DEEPEST} cuts")
+        failed = test.first_failure(cone, leaves, depth + deepest, deadline)
+        require(failed < 0, f"leaf {failed} below node {start} of the subdivision is not shown to be copositive")
+
+
+def _subtrees(proof: Subdivision, ends: IntArray, number: IntArray) -> Iterator[tuple[int, FloatArray, int]]:
+    """(first node, cone, depth) of the largest subtrees with at most ``CHUNK`` nodes; together they cover all."""
+    d = len(proof.basis)
+    node = 0
+    for root in range(1 << d):
+        signs = np.where((root >> np.arange(d)) & 1, 1.0, -1.0)
+        stack = [(node, np.diag(signs), 0)]
+        node = int(ends[node])
+        while stack:
+            at, cone, depth = stack.pop()
+            if ends[at] - at <= CHUNK:
+                yield at, cone, depth
+                continue
+            require(depth <= DEEPEST, f"a leaf of the subdivision lies deeper than {DEEPEST} cuts")
+            a, b = divmod(int(proof.codes[at]), d)
+            first, second = _cut(cone[None], np.array([a]), np.array([b]), proof.positions[number[at], None])
+            stack += [(int(ends[at + 1]), second[0], depth + 1), (at + 1, first[0], depth + 1)]
+
+
+def _cut(cones: FloatArray, a: IntArray, b: IntArray, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Both children of each cone (m, d, d). Entries lie in [−1, 1], so a cut adds at most 4 units of rounding."""
+    each = np.arange(len(cones))
+    vertex = (1.0 - theta)[:, None] * cones[each, :, a] + theta[:, None] * cones[each, :, b]
+    first, second = cones.copy(), cones.copy()
+    first[each, :, a] = vertex
+    second[each, :, b] = vertex
+    return first, second
+
+
+def _leaf_cones(
+    proof: Subdivision, ends: IntArray, number: IntArray, start: int, cone: FloatArray
+) -> tuple[FloatArray, int]:
+    """The cones of all leaves of a subtree, level by level, and the depth of the deepest."""
+    d = len(cone)
+    nodes, cones, depth = np.array([start]), cone[None], 0
+    found = []
+    while len(nodes):
+        is_leaf = proof.codes[nodes] == LEAF
+        found.append(cones[is_leaf])
+        nodes, cones = nodes[~is_leaf], cones[~is_leaf]
+        if len(nodes) == 0:
+            break
+        a, b = np.divmod(proof.codes[nodes], d)
+        first, second = _cut(cones, a, b, proof.positions[number[nodes]])
+        nodes = np.concatenate([nodes + 1, ends[nodes + 1]])
+        cones = np.concatenate([first, second])
+        depth += 1
+    return np.concatenate(found), depth
+
+
+class _LeafTest:
+    """The test of leaves for one function, with the constants that its rounding errors need."""
+
+    def __init__(self, function: PiecewiseLinear) -> None:
+        self.rows, self.weights, self.linear = function.rows.mid, function.weights.mid, function.linear.mid
+        self.metric = function.metric.mid
+        N, d = self.rows.shape
+        c = self.weights.shape[1]
+        row_size, row_error = np.abs(self.rows).sum(axis=1), function.rows.rad.sum(axis=1)
+        weight_size, weight_error = np.abs(self.weights).sum(axis=1), function.weights.rad.sum(axis=1)
+        # Vertices have entries in [−1, 1], up to rounding that the factors 1.01 cover.
+        self.size = 1.01 * float(weight_size @ row_size + np.abs(self.linear).sum())
+        self.enclosed = 1.01 * float(
+            weight_size @ row_error + weight_error @ (row_size + row_error) + function.linear.rad.sum()
+        )
+        self.metric_size = 1.01 * float(np.abs(self.metric).sum())
+        self.metric_error = 1.01 * float(function.metric.rad.sum())
+        self.operations = 4 * (N + 8 * d + 8 * c + 64)
+
+    def first_failure(self, root: FloatArray, cones: FloatArray, depth: int, deadline: Deadline) -> int:
+        """The number of the first of these cones (m, d, d) for which the test fails, or −1."""
+        at_root = self.rows @ root
+        crossing = np.flatnonzero((at_root > 0).any(axis=1) & (at_root < 0).any(axis=1))
+        active = (at_root >= 0).all(axis=1)
+        linear = self.linear + self.weights[active].T @ self.rows[active]
+        step = max(1, CHUNK_ENTRIES // max(len(crossing) * (len(root) + self.weights.shape[1]), 1))
+        for begin in range(0, len(cones), step):
+            deadline.check()
+            M = self._matrices(linear, crossing, cones[begin : begin + step], depth)
+            failed = np.flatnonzero(~are_copositive(M))
+            if len(failed):
+                return begin + int(failed[0])
+        return -1
+
+    def _matrices(self, linear: FloatArray, crossing: IntArray, cones: FloatArray, depth: int) -> FloatArray:
+        """Lower bounds (m, d, d) of the entries of M."""
+        w = self.weights[crossing]
+        z = self.rows[crossing] @ cones
+        above, below = np.maximum(z, 0.0), np.maximum(-z, 0.0)
+        P = linear @ cones + w.T @ above
+        gram = cones.transpose(0, 2, 1) @ self.metric @ cones
+        norm = np.sqrt(np.maximum(np.einsum("mjj->mj", gram), 1e-300))
+        p = _unit(np.sum(P / norm[:, None, :], axis=2))
+        # Of the two bounds on s, the one with the smaller sum.
+        slack = np.where((above.sum(axis=2) < below.sum(axis=2))[:, :, None], above, below)
+        share = p @ w.T
+        rounding = self.operations + 24 * depth
+        D = 1.01 * (self.enclosed + rounding * UNIT * self.size)
+        middle = np.einsum("mc,mcj->mj", p, P)
+        x = middle + np.einsum("mi,mij->mj", np.maximum(-share, 0.0), slack)
+        x = np.maximum(x, -(middle - np.einsum("mi,mij->mj", np.maximum(share, 0.0), slack)))
+        x = np.maximum(x, 0.0) + D
+        lost = rounding * UNIT * self.metric_size + self.metric_error
+        outer = x[:, :, None] * x[:, None, :]
+        M = gram - outer
+        size = np.abs(gram) + outer
+        if w.shape[1] > 1:
+            aside = np.linalg.norm(w[None] - share[:, :, None] * p[:, None, :], axis=2)
+            y = np.einsum("mi,mij->mj", aside, slack) + 2.0 * D
+            Q = P - p[:, :, None] * middle[:, None, :]
+            first = np.sum((Q / norm[:, None, :]) ** 2, axis=(1, 2))
+            second = np.sum((y / norm) ** 2, axis=1)
+            eta = np.clip(np.sqrt(second / np.maximum(first, 1e-300)), 1e-8, 1e4)[:, None, None]
+            square = Q.transpose(0, 2, 1) @ Q
+            outer = y[:, :, None] * y[:, None, :]
+            M = M - (1.0 + eta) * square - (1.0 + 1.0 / eta) * outer
+            length = np.linalg.norm(Q, axis=1)
+            size = size + (1.0 + eta) * length[:, :, None] * length[:, None, :] + (1.0 + 1.0 / eta) * outer
+        lower: FloatArray = M - (lost + 32.0 * (w.shape[1] + 4) * UNIT * size)
+        return lower
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    """Rows of unit length, up to rounding; e_1 for zero rows."""
+    length = np.linalg.norm(vectors, axis=1)
+    zero = ~(length > 0)
+    unit = vectors / np.where(zero, 1.0, length)[:, None]
+    unit[zero] = 0.0
+    unit[zero, 0] = 1.0
+    return unit
