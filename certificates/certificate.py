@@ -34,8 +34,8 @@ class OptimalityCertificate:
 
         γ²‖u‖² − ‖Wᵀ(Xu)₊‖²  =  [a form that is PSD on the face] + Σ N_pq ℓ_p ℓ_q + Σ t_i α_i β_i,   N ≥ 0,
 
-    over the generators of X (see ``LiftedProof``), or in few dimensions a ``Subdivision`` of the space of u, so that W is dual feasible and ``⟨W,Y⟩ − ½‖W‖²`` bounds every
-    network's objective.
+    over the generators of X (see ``LiftedProof``), or in few dimensions a ``Subdivision`` of the space of u. So W is
+    dual feasible, and ``⟨W,Y⟩ − ½‖W‖²`` bounds every network's objective.
 
     Attributes:
         X, Y: the data, n×d and n×c (a bias column of ones is part of X).

@@ -61,9 +61,10 @@ def _eliminate(M: FloatArray, choice: int) -> tuple[NDArray[np.bool_], NDArray[n
         d_safe = np.where(holds & (kind != 0), d, 1.0)[:, None, None]
         product = coupling[:, :, None] * coupling[:, None, :] / d_safe
         # A product that underflows is divided by d afterwards.
-        lost = np.where((coupling[:, :, None] != 0) & (coupling[:, None, :] != 0), 8.0 * TINY * (1.0 + 1.0 / d_safe), 0.0)
+        changed = (coupling[:, :, None] != 0) & (coupling[:, None, :] != 0)
+        lost = 8.0 * TINY * (1.0 + 1.0 / d_safe)
         R = R - product
-        R = np.where(lost != 0, R - (4.0 * UNIT * (np.abs(R) + np.abs(product)) + lost), R)
+        R = np.where(changed, R - (4.0 * UNIT * (np.abs(R) + np.abs(product)) + lost), R)
         holds &= np.isfinite(R).all(axis=(1, 2))
         R = np.where(np.isfinite(R), R, 0.0)
         alive[each, pivot] = False

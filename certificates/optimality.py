@@ -10,9 +10,9 @@ from certificates.certificate import OptimalityCertificate, fingerprint
 from certificates.checker import check, dual_value, network_objective
 from certificates.circuits import as_proof
 from certificates.proof import LiftedProof
-from certificates.subdivision import Subdivision
 from certificates.repair import MARGIN, RepairedDual, repair
 from certificates.report import CheckReport
+from certificates.subdivision import Subdivision
 from certificates.tree import LeafProof, build
 from certificates.verdict import Verdict
 from formulations import MergedRows, RawDual

@@ -12,12 +12,12 @@ On a leaf, u = Σ t_j v_j with t ≥ 0. Rows whose hyperplanes do not cross it a
 
     |p·f(u)| ≤ Σ t_j x_j,    ‖f(u) − (p·f(u))p‖ ≤ ‖Σ t_j q_j‖ + Σ t_j y_j,
 
-and the leaf holds if for some η > 0 the d×d matrix ``M = γ²VᵀV − xxᵀ − (1+η)QᵀQ − (1+1/η)yyᵀ`` is copositive. Nothing but
-the tree is stored; p, η, x, q and y are chosen here, from the data.
+and the leaf holds if for some η > 0 the d×d matrix ``M = γ²VᵀV − xxᵀ − (1+η)QᵀQ − (1+1/η)yyᵀ`` is copositive. Nothing
+but the tree is stored; p, η, x, q and y are chosen here, from the data.
 
 Rounding: the values z_ij = a_i·v_j are computed in floating point. As f is a sum of 1-Lipschitz functions of them, an
-error in z, in w and in the sums changes f(u) by at most ``D Σ t_j``, with one number D for all leaves, and D is added to
-x and y. Copositivity only needs lower bounds of the entries of M, so every rounding error is subtracted there.
+error in z, in w and in the sums changes f(u) by at most ``D Σ t_j``, with one number D for leaves of a depth, and D is
+added to x and y. Copositivity only needs lower bounds of the entries of M, so every rounding error is subtracted there.
 Source of the test: simplicial partitions as in Bundfuss, Dür, *Algorithmic copositivity detection by simplicial
 partition*, Linear Algebra Appl. 428 (2008); the bounds of the cones are ours.
 """

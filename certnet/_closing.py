@@ -1,7 +1,11 @@
-"""The last stage of a job that is asked for a gap: branch and bound on the signs, for the residual of the network."""
+"""The last stage of a job that is asked for a gap: a search that proves a price for the residual of the network.
+
+In few dimensions the weight space is cut (``certnet.subdivision``), else the signs of the data points are split
+(``certnet.branching``).
+"""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +16,9 @@ from certificates.report import CheckReport
 from certnet.branching.certificate import LeafRepair, certify_search
 from certnet.branching.goal import bound_from_price, price_for_gap
 from certnet.branching.search import SearchProgress, SearchResult, search
+from certnet.branching.summary import SearchSummary
 from certnet.solvers.interface import State
+from certnet.subdivision.closing import LARGEST_DIMENSION, SubdivisionSearch
 from certnet.training.trainer import FitResult, fit
 from formulations import LiftedProgram, Presolved
 from formulations._validation import FloatArray
@@ -47,12 +53,15 @@ class Closing:
 
 @dataclass(frozen=True, eq=False)
 class Closed:
-    """A network, its certificate and report, and the last search."""
+    """A network, its certificate and report (None if nothing was proved), and what there is to say of the search."""
 
     network: FitResult
-    certificate: OptimalityCertificate
-    report: CheckReport
-    search: SearchResult
+    proof: tuple[OptimalityCertificate, CheckReport] | None
+    search: SearchSummary
+
+
+Tell = Callable[[int, float, Callable[[], State] | None], None]
+"""Called with the nodes so far, the proved bound in original units, and a way to the search's state, if it has one."""
 
 
 def close_gap(
@@ -61,7 +70,7 @@ def close_gap(
     closing: Closing,
     *,
     left: Callable[[], float | None],
-    tell: Callable[[float, SearchProgress], None],
+    tell: Tell,
     random_state: int,
     provenance: Mapping[str, Any],
     resume: State | None = None,
@@ -73,7 +82,7 @@ def close_gap(
         network: the best network so far; positive objective.
         closing: when to stop.
         left: seconds left, or None.
-        tell: called with the proved bound (original units) now and then.
+        tell: called now and then.
         random_state: seed of the fits.
         provenance: for the certificate.
         resume: state of an earlier search for the same network; for another it is left aside.
@@ -81,6 +90,8 @@ def close_gap(
     Raises:
         InputError: the state to resume is damaged.
     """
+    if is_low(presolved):
+        return _cut_weight_space(presolved, network, closing, left=left, tell=tell, provenance=provenance)
     program = presolved.program
     too_large = program.gamma * (1.0 + PAYS)
     while True:
@@ -108,8 +119,54 @@ def close_gap(
         else:
             # Rounding keeps the network from using the direction, which then only loosens the bound a little.
             too_large = np.inf
-    certificate, report = certify_search(presolved, W, found, network.U, network.V, provenance=provenance)
-    return Closed(network, certificate, report, found)
+    proof = certify_search(presolved, W, found, network.U, network.V, provenance=provenance)
+    return Closed(network, proof, summary_of(found))
+
+
+def is_low(presolved: Presolved) -> bool:
+    """True when there are few enough features to cut the weight space."""
+    return bool(presolved.rows.original.X.shape[1] <= LARGEST_DIMENSION)
+
+
+def _cut_weight_space(
+    presolved: Presolved,
+    network: FitResult,
+    closing: Closing,
+    *,
+    left: Callable[[], float | None],
+    tell: Tell,
+    provenance: Mapping[str, Any],
+) -> Closed:
+    search = SubdivisionSearch(
+        presolved,
+        (network.U, network.V),
+        closing.gap,
+        left=left,
+        tell=lambda tests, objective, bound: tell(tests, bound, None),
+        max_tests=closing.max_nodes,
+        workers=closing.workers,
+        scheduler=closing.scheduler,
+    )
+    search.run()
+    if search.objective < network.objective:
+        network = replace(network, U=search.network[0], V=search.network[1], objective=search.objective)
+    return Closed(network, search.certify(network.U, network.V, provenance), search.summary())
+
+
+def summary_of(found: SearchResult) -> SearchSummary:
+    """What there is to say of a branch and bound on signs."""
+    return SearchSummary(
+        kind="signs",
+        complete=found.complete,
+        can_go_on=found.can_go_on,
+        interrupted=found.interrupted,
+        nodes=found.nodes,
+        leaves=sum(1 for _ in found.root.leaves),
+        price=found.h_bar / found.unit,
+        steps=found.steps,
+        seconds=found.seconds,
+        state=found.state,
+    )
 
 
 def _is_about(state: State, W: FloatArray) -> bool:
@@ -118,10 +175,8 @@ def _is_about(state: State, W: FloatArray) -> bool:
     return stored.shape == W.shape and bool(np.abs(stored - W).max() <= SAME_W * np.abs(W).max())
 
 
-def _show(
-    tell: Callable[[float, SearchProgress], None], program: LiftedProgram, W: FloatArray, progress: SearchProgress
-) -> None:
-    tell(bound_from_price(program, W, progress.h_bar), progress)
+def _show(tell: Tell, program: LiftedProgram, W: FloatArray, progress: SearchProgress) -> None:
+    tell(progress.nodes, bound_from_price(program, W, progress.h_bar), progress.state)
 
 
 def _with_neuron(

@@ -22,17 +22,19 @@ from certificates.report import CheckReport
 from certnet._certify import certify as certify_repaired
 from certnet._certify import repaired
 from certnet._clock import Clock, Event
-from certnet._closing import GAP_SHARE, PAYS, TIME_SHARE, Closing, close_gap
+from certnet._closing import GAP_SHARE, PAYS, TIME_SHARE, Closing, close_gap, is_low, summary_of
 from certnet._optimality_result import Neuron, OptimalityResult
 from certnet._plan import GLOBAL_SHARE
 from certnet._preflight import require_memory
 from certnet._relaxed_bound import relaxed_bound
 from certnet.branching.certificate import certify_search
 from certnet.branching.goal import bound_from_price, price_for_gap
-from certnet.branching.search import SearchProgress, SearchResult, search
-from certnet.job import DEFAULT_GAP, GLOBAL, SMALL_ORDER, closing_of
+from certnet.branching.search import search
+from certnet.branching.summary import SearchSummary
+from certnet.job import DEFAULT_GAP, GLOBAL, LOW_ROUNDS, LOW_TOLERANCE, SMALL_ORDER, closing_of
 from certnet.network import TwoLayerNetwork
 from certnet.solvers import Progress
+from certnet.subdivision.closing import SubdivisionSearch
 from certnet.training.polish import balance
 from certnet.training.pricing import Pricing, price, price_planar
 from certnet.training.trainer import FitResult, fit
@@ -140,7 +142,7 @@ class _Run:
         self.trained: FitResult | None = None
         self.price_ratio: float | None = None
         self.neuron: Neuron | None = None
-        self.search: SearchResult | None = None
+        self.search: SearchSummary | None = None
         self.bounds: dict[str, float] = {}
         self.interrupted = False
         self.proof: tuple[OptimalityCertificate, CheckReport] | None = None
@@ -226,12 +228,18 @@ class _Run:
             candidates=self.best.U if self.best.U.shape[1] else None,
             random_state=self.random_state,
             time_limit=None if left is None else GLOBAL_SHARE * left,
-            tolerance=TOLERANCE,
+            **self._effort(),
         )
         self._take(found)
         self.interrupted = found.interrupted
         if not self.interrupted:
             self._prove("residual of the trained network", self.best.U, self.best.V)
+
+    def _effort(self) -> dict[str, Any]:
+        """Where branching goes on with exact pricing, a coarse network is enough to start from."""
+        if self.presolved is not None and is_low(self.presolved):
+            return {"tolerance": LOW_TOLERANCE, "max_rounds": LOW_ROUNDS}
+        return {"tolerance": TOLERANCE}
 
     def _take(self, found: FitResult) -> None:
         """The better of two networks is what training has reached."""
@@ -311,16 +319,17 @@ class _Run:
             )
             self.search = closed.search
             self._take(closed.network)
-            certificate = replace(closed.certificate, U=self.U, V=self.V, objective=self._rounded_objective())
-            report = checked(certificate)
+            proof = closed.proof
+            if proof is not None:
+                certificate = replace(proof[0], U=self.U, V=self.V, objective=self._rounded_objective())
+                proof = certificate, checked(certificate)
         else:
             proof = self._search_given(presolved)
-            if proof is None:
-                return
-            certificate, report = proof
         self.interrupted = self.search is not None and self.search.interrupted
-        if report.verdict is Verdict.PROVED:
-            self._offer("branching", certificate, report)
+        if proof is None:
+            return
+        if proof[1].verdict is Verdict.PROVED:
+            self._offer("branching", *proof)
         else:
             self.clock.note("branching", REJECTED)
 
@@ -330,11 +339,13 @@ class _Run:
         W = presolved.apply_dual(residual_dual(presolved.rows, self.U, self.V)).W
         if not float(np.sum(W * program.target)) > 0:
             return None
+        if is_low(presolved):
+            return self._cut_for_given(presolved)
         # No search can show a price below that of a known direction.
         goal = price_for_gap(program, W, self.best.objective, GAP_SHARE * self.closing.gap)
         known = (self.price_ratio or 0.0) * program.gamma * (1.0 + GAP_SHARE * self.closing.gap)
         left = self.clock.left()
-        self.search = search(
+        found = search(
             program,
             W,
             presolved.rows.program.space.generators,
@@ -343,12 +354,30 @@ class _Run:
             time_limit=None if left is None else max(TIME_SHARE * left, 1e-3),
             workers=self.closing.workers,
             scheduler=self.closing.scheduler,
-            callback=lambda progress: self._tell(bound_from_price(program, W, progress.h_bar), progress),
+            callback=lambda progress: self._tell(progress.nodes, bound_from_price(program, W, progress.h_bar)),
         )
-        return certify_search(presolved, W, self.search, self.U, self.V, provenance=self.provenance)
+        self.search = summary_of(found)
+        return certify_search(presolved, W, found, self.U, self.V, provenance=self.provenance)
 
-    def _tell(self, bound: float, progress: SearchProgress) -> None:
-        self.clock.tell("branching", iteration=progress.nodes, lower_bound=max(bound, self.lower_bound))
+    def _cut_for_given(self, presolved: Presolved) -> tuple[OptimalityCertificate, CheckReport] | None:
+        """The same by subdivision."""
+        run = SubdivisionSearch(
+            presolved,
+            (self.U, self.V),
+            self.closing.gap,
+            left=self.clock.left,
+            tell=lambda tests, objective, bound: self._tell(tests, bound),
+            max_tests=self.closing.max_nodes,
+            workers=self.closing.workers,
+            scheduler=self.closing.scheduler,
+            train=False,
+        )
+        run.run()
+        self.search = run.summary()
+        return run.certify(self.U, self.V, self.provenance)
+
+    def _tell(self, nodes: int, bound: float, state: object = None) -> None:
+        self.clock.tell("branching", iteration=nodes, lower_bound=max(bound, self.lower_bound))
 
     def _rounded_objective(self) -> float:
         program = self.program

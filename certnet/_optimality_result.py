@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from certificates import OptimalityCertificate
 from certificates.report import CheckReport
-from certnet.branching.search import SearchResult
+from certnet.branching.summary import SearchSummary
 from certnet.training.trainer import FitResult
 from formulations import TrainingProgram
 from formulations._validation import FloatArray
@@ -62,7 +62,7 @@ class OptimalityResult:
     neuron: Neuron | None
     trained: FitResult | None
     bounds: Mapping[str, float] = field(default_factory=dict)
-    search: SearchResult | None = None
+    search: SearchSummary | None = None
     stages: Mapping[str, float] = field(default_factory=dict)
     interrupted: bool = False
     notes: tuple[str, ...] = ()

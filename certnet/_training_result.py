@@ -7,7 +7,7 @@ import numpy as np
 
 from certificates import OptimalityCertificate
 from certificates.report import CheckReport
-from certnet.branching.search import SearchResult
+from certnet.branching.summary import SearchSummary
 from certnet.solvers import SolverResult
 from formulations import TrainingProgram
 from formulations._validation import FloatArray
@@ -50,7 +50,7 @@ class TrainingResult:
     interrupted: bool = False
     choice: str | None = None
     notes: tuple[str, ...] = ()
-    search: SearchResult | None = None
+    search: SearchSummary | None = None
     resumable: bool = False
 
 

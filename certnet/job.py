@@ -18,15 +18,16 @@ from certificates.repair import RepairedDual
 from certificates.report import CheckReport
 from certnet._certify import as_it_stands, certify, repaired
 from certnet._clock import Clock, Event
-from certnet._closing import Closing, close_gap
+from certnet._closing import Closing, close_gap, is_low
 from certnet._plan import Plan
 from certnet._preflight import beginning, choose, require_memory
 from certnet._saver import Saver, sink
 from certnet._training_result import TrainingResult, numerical_rank
-from certnet.branching.search import SearchProgress, SearchResult
+from certnet.branching.summary import SearchSummary
 from certnet.checkpoint import Checkpoint, differences, program_fingerprint, usable_state
 from certnet.device import require_device
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
+from certnet.solvers.interface import State
 from certnet.solvers.registry import AUTO, get_solver
 from certnet.solvers.warm_start import PAYS as WARM_STARTED
 from certnet.solvers.warm_start import certified_dual, from_certificate, scaled, usable
@@ -48,6 +49,8 @@ DEFAULT_GAP = 1e-3
 SDP_TOLERANCE, LARGEST_TOLERANCE, SMALLEST_TOLERANCE = 1e-6, 1e-5, 1e-9
 """Relative excess of the price over γ at which training ends."""
 TOLERANCE_PER_GAP = 0.05
+LOW_TOLERANCE, LOW_ROUNDS = 1e-2, 2
+"""Of the first network where closing the gap goes on with exact pricing."""
 """The same where a gap is to be closed: an excess ε of the price costs at most about 2ε of the bound."""
 SAMPLES = 100
 PAYS = 1e-6
@@ -205,7 +208,7 @@ class _Run:
         self.candidates: FloatArray | None = None
         self.shown: Progress | None = None
         self.method, self.closing = method, closing
-        self.search: SearchResult | None = None
+        self.search: SearchSummary | None = None
         self.plan = Plan(clock, saver, merged.program.space.order)
 
     def finish(self) -> TrainingResult:
@@ -284,7 +287,7 @@ class _Run:
                     candidates=given,
                     random_state=self.options.random_state,
                     time_limit=limit,
-                    tolerance=self._training_tolerance(),
+                    **self._effort(),
                 )
                 if limit is not None:
                     self.plan.overrun = max(self.clock.seconds - begin - limit, 0.0)
@@ -305,10 +308,18 @@ class _Run:
         self._tell("first network")
         self.saver.stage_ends("first network")
 
-    def _training_tolerance(self) -> float:
+    @property
+    def _closing_trains(self) -> bool:
+        """True when closing the gap will find the neurons that are missing, and faster than heuristic pricing."""
+        return self.closing is not None and self.presolved is not None and is_low(self.presolved)
+
+    def _effort(self) -> dict[str, Any]:
+        """How accurate the first network is to be."""
         if self.closing is None:
-            return SDP_TOLERANCE
-        return max(min(LARGEST_TOLERANCE, TOLERANCE_PER_GAP * self.closing.gap), SMALLEST_TOLERANCE)
+            return {"tolerance": SDP_TOLERANCE}
+        if self._closing_trains:
+            return {"tolerance": LOW_TOLERANCE, "max_rounds": LOW_ROUNDS}
+        return {"tolerance": max(min(LARGEST_TOLERANCE, TOLERANCE_PER_GAP * self.closing.gap), SMALLEST_TOLERANCE)}
 
     def _stored_network(self) -> FitResult | None:
         """The network of the checkpoint, if it has one for these data."""
@@ -420,6 +431,8 @@ class _Run:
         if self.resume is not None and self.resume.search is not None:
             # The search that goes on is about the network as it is.
             return
+        if self._closing_trains and self.method == GLOBAL:
+            return
         if self.interrupted and self.network.U.shape[1]:
             # An interruption before the relaxation ended left no candidates that would pay for the wait.
             limit: float | None = LAST_FIT_SECONDS if self.candidates is not None else 0.0
@@ -481,9 +494,10 @@ class _Run:
         if report.gap <= closing.gap:
             return certificate, report
 
-        def tell(bound: float, progress: SearchProgress) -> None:
-            self.clock.tell("branching", iteration=progress.nodes, lower_bound=max(bound, report.lower_bound))
-            self.saver.look_at_search(progress.state)
+        def tell(nodes: int, bound: float, state: Callable[[], State] | None) -> None:
+            self.clock.tell("branching", iteration=nodes, lower_bound=max(bound, report.lower_bound))
+            if state is not None:
+                self.saver.look_at_search(state)
 
         with self.clock.stage("branching"):
             closed = close_gap(
@@ -500,10 +514,13 @@ class _Run:
         if closed.search.can_go_on:
             self._keep(closed.network)
             self.saver.update(search=closed.search.state)
-        if closed.report.verdict is not report.verdict or not closed.report.lower_bound > report.lower_bound:
+        if closed.proof is None:
+            return certificate, report
+        found, found_report = closed.proof
+        if found_report.verdict is not report.verdict or not found_report.lower_bound > report.lower_bound:
             return certificate, report
         self._keep(closed.network)
-        return closed.certificate, closed.report
+        return found, found_report
 
     def _prove(self) -> tuple[OptimalityCertificate, CheckReport]:
         """Offer the duals that are left, and certify the best."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from certificates.certificate import OptimalityCertificate
     from certificates.report import CheckReport
-    from certnet.branching.search import SearchResult
+    from certnet.branching.summary import SearchSummary
     from certnet.data import Split
     from certnet.job import TrainingResult
 
@@ -120,15 +120,16 @@ def data_fields(split: "Split", certificate: "OptimalityCertificate") -> dict[st
     }
 
 
-def branching_fields(search: "SearchResult | None") -> dict[str, Any] | None:
+def branching_fields(search: "SearchSummary | None") -> dict[str, Any] | None:
     """The search for a proof of the gap; null where there was none."""
     if search is None:
         return None
     return {
+        "kind": search.kind,
         "complete": search.complete,
         "nodes": int(search.nodes),
-        "leaves": sum(1 for _ in search.root.leaves),
-        "price": finite(search.h_bar / search.unit),
+        "leaves": int(search.leaves),
+        "price": finite(search.price),
         "iterations": int(search.steps),
         "seconds": finite(search.seconds),
     }

@@ -79,7 +79,8 @@ def training_table(report: Mapping[str, Any]) -> Table:
     branching = report["branching"]
     if branching is not None:
         outcome = "complete" if branching["complete"] else "not complete"
-        table.add_row("branching", f"{branching['nodes']} relaxations, {branching['leaves']} leaves, {outcome}")
+        unit = "cones" if branching["kind"] == "subdivision" else "relaxations"
+        table.add_row("branching", f"{branching['nodes']} {unit}, {branching['leaves']} leaves, {outcome}")
     table.add_row("rank of the relaxation", NONE if report["rank"] is None else str(report["rank"]))
     table.add_row("neurons", str(report["width"]))
     for name, key in (("accuracy", "accuracy"), ("R²", "r2"), ("mean squared error", "mean_squared_error")):

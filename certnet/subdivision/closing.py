@@ -24,15 +24,16 @@ from certnet.subdivision.function import basis_of, output_of
 from certnet.subdivision.search import Exploration, Progress, explore
 from certnet.training.exchange import climb, exchange
 from certnet.training.polish import Network
-from certnet.training.trainer import FitResult
 from formulations import Presolved
 from formulations._validation import FloatArray
 
 LARGEST_DIMENSION = 5
 """Number of features up to which the weight space is cut."""
 FIRST_GAP = 0.3
-FINER = 0.1
-"""Factor between the gaps of runs."""
+FINER = 0.3
+"""Factor between the gaps of runs, at most."""
+AHEAD = 3.0
+"""The next run asks for at most this multiple of the gap that the prices seen would leave."""
 GOAL_SHARE = 0.9
 """Part of the gap that is asked of the last run; the rest is for rounding and the next neurons."""
 PAYS = 1e-8
@@ -62,12 +63,24 @@ class _Proved:
 
 
 class SubdivisionSearch:
-    """One attempt to close a gap; see ``close``."""
+    """One attempt to close a gap.
+
+    Args:
+        presolved: of the training program, which has at most ``LARGEST_DIMENSION`` features.
+        network: U (d×m) and V (c×m) to start from, of positive objective.
+        gap: relative gap at which to stop.
+        left: seconds left, or None.
+        tell: called with the tests so far, the objective and the bound.
+        max_tests: limit on tests, or None.
+        workers: threads.
+        scheduler: address of a Dask cluster to use instead, or None.
+        train: let points of too large a price become neurons. Without it the residual stays that of the network.
+    """
 
     def __init__(
         self,
         presolved: Presolved,
-        network: FitResult,
+        network: Network,
         gap: float,
         *,
         left: Callable[[], float | None],
@@ -79,12 +92,12 @@ class SubdivisionSearch:
     ) -> None:
         self.merged, self.basis = presolved.rows, basis_of(presolved.scaling.transform)
         self.program, self.original = presolved.rows.program, presolved.rows.original
-        self.network: Network = (network.U, network.V)
+        self.network = network
         self.objective = self.original.objective(*self.network)
         self.gap, self.left, self.tell, self.max_tests = gap, left, tell, max_tests
         self.workers, self.scheduler, self.train = workers, scheduler, train
         self.proved: _Proved | None = None
-        self.tests, self.interrupted = 0, False
+        self.tests, self.interrupted, self.largest_seen = 0, False, 0.0
         self.begin = time.perf_counter()
 
     @property
@@ -122,7 +135,8 @@ class SubdivisionSearch:
             if found.complete and (not is_better or excess <= SETTLED * (limit / self.program.gamma - 1.0)):
                 if asked <= goal and not is_better:
                     return
-                asked = max(FINER * asked, goal)
+                seen = bound_from_price(self.program, W, max(found.best, self.program.gamma))
+                asked = max(min(FINER * asked, AHEAD * (1.0 - seen / before)), goal)
         if not self.is_closed:
             # No network was found that uses what is left. The largest price is then what can be shown.
             W = residual_dual(self.merged, *self.network).W
@@ -130,9 +144,9 @@ class SubdivisionSearch:
             self._explore(W, price, pool, busy)
 
     def _largest_price(self, W: FloatArray) -> float:
-        neurons = np.linalg.solve(self.basis, self.network[0])
+        neurons: FloatArray = np.asarray(np.linalg.solve(self.basis, self.network[0]), dtype=np.float64)
         known = output_of(self.program, W, self.basis).value(neurons).max(initial=0.0)
-        return max(float(known), self._seen_price)
+        return max(float(known), self.largest_seen)
 
     def _explore(self, W: FloatArray, limit: float, pool: Parallel | None, busy: int) -> Exploration | None:
         """One run; None when it was cut short."""
@@ -151,7 +165,7 @@ class SubdivisionSearch:
             callback=self._show,
         )
         self.tests += found.tests
-        self._seen_price = found.best
+        self.largest_seen = found.best
         if not found.complete and not found.refuted:
             return None
         if found.complete:
@@ -194,9 +208,9 @@ class SubdivisionSearch:
         else:
             yield None, 1
 
-    def certify(self, U: FloatArray, V: FloatArray, provenance: Mapping[str, Any]) -> tuple[
-        OptimalityCertificate, CheckReport
-    ] | None:
+    def certify(
+        self, U: FloatArray, V: FloatArray, provenance: Mapping[str, Any]
+    ) -> tuple[OptimalityCertificate, CheckReport] | None:
         """The certificate of the best run for a network, with the checker's report; None if no run was complete."""
         if self.proved is None:
             return None

@@ -252,10 +252,10 @@ def edge(cone: FloatArray, a: int, b: int, theta: float) -> tuple[float, float]:
     The part is 1/2 where both ends have the same share.
     """
     inner, square_a, square_b = 0.0, 0.0, 0.0
-    for l in range(len(cone)):
-        inner += cone[l, a] * cone[l, b]
-        square_a += cone[l, a] ** 2
-        square_b += cone[l, b] ** 2
+    for m in range(len(cone)):
+        inner += cone[m, a] * cone[m, b]
+        square_a += cone[m, a] ** 2
+        square_b += cone[m, b] ** 2
     size_a, size_b = math.sqrt(square_a), math.sqrt(square_b)
     share = theta * size_b
     return 1.0 - inner / (size_a * size_b), share / (share + (1.0 - theta) * size_a)
@@ -266,13 +266,13 @@ def transform(matrix: FloatArray, cone: FloatArray, product: FloatArray) -> None
     for a in range(len(matrix)):
         for j in range(cone.shape[1]):
             s = 0.0
-            for l in range(cone.shape[0]):
-                s += matrix[a, l] * cone[l, j]
+            for m in range(cone.shape[0]):
+                s += matrix[a, m] * cone[m, j]
             product[a, j] = s
 
 
 def replace_vertex(source: FloatArray, target: FloatArray, rows: int, a: int, b: int, theta: float) -> None:
-    """Columns of vertices after a cut: ``target`` gets the child without v_a, ``source`` becomes the one without v_b."""
+    """Columns of vertices after a cut: ``target`` gets the child without v_a, ``source`` becomes that without v_b."""
     for m in range(rows):
         for j in range(source.shape[1]):
             target[m, j] = source[m, j]

@@ -84,6 +84,7 @@ def fit(
     random_state: int = 0,
     time_limit: float | None = None,
     max_width: int | None = None,
+    max_rounds: int = MAX_ROUNDS,
     tolerance: float = 1e-6,
     callback: Callable[[Round], bool | None] | None = None,
 ) -> FitResult:
@@ -95,6 +96,7 @@ def fit(
         random_state: seed; the result depends on it and on the input alone, unless time runs out.
         time_limit: seconds, or None.
         max_width: largest number of neurons, or None.
+        max_rounds: most rounds of column generation.
         tolerance: stop once no direction is found with ‖Rᵀ(Xu)₊‖ > γ(1 + tolerance).
         callback: called after every round; a true return value stops.
 
@@ -114,7 +116,7 @@ def fit(
         directions = as_matrix("candidates", candidates, rows=program.shape[1])
     search = _ColumnGeneration(program, random_state, time_limit, tolerance, callback)
     try:
-        search.run(directions)
+        search.run(directions, max_rounds)
     except KeyboardInterrupt:
         search.interrupted = True
     try:
@@ -164,12 +166,12 @@ class _ColumnGeneration:
     def late(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline
 
-    def run(self, candidates: FloatArray) -> None:
+    def run(self, candidates: FloatArray, max_rounds: int) -> None:
         """Column generation until nothing is found that pays."""
         self._quick_start(normalised(self.rotation.T @ candidates))
         fresh = self._first_columns(normalised(self.rotation.T @ candidates))
         stalled = 0
-        for number in range(1, MAX_ROUNDS + 1):
+        for number in range(1, max_rounds + 1):
             before = self.objective
             self._master(fresh)
             self.offer(polish(self.program, self.U, self.V, deadline=self.deadline))
