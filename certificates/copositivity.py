@@ -21,9 +21,10 @@ def are_copositive(M: FloatArray) -> NDArray[np.bool_]:
 
     The entries are taken as they are; NaN and infinities fail.
     """
-    count, k = M.shape[:2]
-    proved = np.zeros(count, dtype=bool)
-    open_: IntArray = np.flatnonzero(np.isfinite(M).all(axis=(1, 2)))
+    k = M.shape[1]
+    finite: NDArray[np.bool_] = np.isfinite(M).all(axis=(1, 2))
+    proved: NDArray[np.bool_] = finite & (M >= 0).all(axis=(1, 2))
+    open_: IntArray = np.flatnonzero(finite & ~proved)
     for choice in range(1 << max(k - 1, 0)):
         if len(open_) == 0:
             break

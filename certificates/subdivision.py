@@ -37,7 +37,7 @@ from formulations._validation import FloatArray, IntArray
 LEAF = -1
 LARGEST_DIMENSION = 8
 """Largest d: the number of root cones is 2^d."""
-CHUNK = 1024
+CHUNK = 2048
 """Nodes of a subtree whose leaves are checked together."""
 CHUNK_ENTRIES = 1 << 21
 """Entries of a temporary array; fewer leaves are taken at a time where many rows cross."""
@@ -126,31 +126,29 @@ def check_subdivision(proof: Subdivision, dimension: int) -> IntArray:
 
 
 def _ends(codes: IntArray, roots: int) -> IntArray:
-    """For each node in preorder one past the end of its subtree, which is found from the right."""
-    ends = np.zeros(len(codes), dtype=np.int64)
-    waiting: list[int] = []
-    inner = (codes != LEAF).tolist()
-    for node in range(len(codes) - 1, -1, -1):
-        if inner[node]:
-            require(len(waiting) >= 2, "the trees of the subdivision are not complete")
-            waiting.pop()
-            end = waiting.pop()
-        else:
-            end = node + 1
-        ends[node] = end
-        waiting.append(end)
-    require(len(waiting) == roots, f"the subdivision has {len(waiting)} trees where {roots} are needed")
+    """For each node in preorder one past the end of its subtree.
+
+    Let S count cuts as +1 and leaves as −1. A subtree ends where S is first one less than before it began.
+    """
+    nodes = len(codes)
+    S = np.cumsum(np.where(codes != LEAF, 1, -1))
+    require(
+        nodes >= roots and S[-1] == -roots and (S[:-1] > -roots).all(),
+        f"the subdivision does not consist of {roots} complete trees",
+    )
+    index = np.arange(nodes)
+    key = np.sort((S + roots) * nodes + index)
+    before = np.concatenate([[0], S[:-1]])
+    ends: IntArray = key[np.searchsorted(key, (before - 1 + roots) * nodes + index)] % nodes + 1
     return ends
 
 
-def prove_by_subdivision(function: PiecewiseLinear, proof: Subdivision, deadline: Deadline) -> None:
-    """Check every leaf: ``‖f‖² ≤ uᵀEu`` on its cone.
+def prove_by_subdivision(function: PiecewiseLinear, proof: Subdivision, ends: IntArray, deadline: Deadline) -> None:
+    """Check every leaf: ``‖f‖² ≤ uᵀEu`` on its cone; ``ends`` are from ``check_subdivision``.
 
     Raises:
         ProofFailure: the first violated condition, or a leaf whose matrix is not shown to be copositive.
     """
-    d = function.rows.shape[1]
-    ends = check_subdivision(proof, d)
     require(
         all(part.finite for part in (function.rows, function.weights, function.linear, function.metric)),
         "numbers overflow in the coordinates of the basis",

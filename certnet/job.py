@@ -446,6 +446,7 @@ class _Run:
                 candidates=self._columns(),
                 random_state=self.options.random_state,
                 time_limit=LAST_FIT_SECONDS if self.interrupted else limit,
+                **(self._effort() if self._closing_trains else {}),
             )
             if self.interrupted and fitted.interrupted:
                 raise KeyboardInterrupt

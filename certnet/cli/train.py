@@ -22,6 +22,7 @@ from certnet.device import require_device
 from certnet.network import TwoLayerNetwork
 from certnet.output import Writer, json_writer, output_folder, standard_output, strict_json
 from certnet.solvers import SolveStatus, available_solvers
+from certnet.subdivision.closing import LARGEST_DIMENSION
 from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
 
@@ -90,7 +91,7 @@ def run_train(options: TrainOptions) -> int:
                 checkpoint=keeper,
                 resume=options.resume,
                 method=options.method,
-                gap=options.gap,
+                gap=gap_of(options, program),
                 max_nodes=options.nodes,
                 workers=options.workers,
                 scheduler=options.scheduler,
@@ -125,6 +126,13 @@ STOPPED = "The relaxation stopped at the time limit; more --time-limit may give 
 OPEN = "Branching ended before it had proved the gap that was asked for; more --time-limit or --nodes may do."
 SMALLEST_LIMIT = 1e-3
 FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
+
+
+def gap_of(options: TrainOptions, program: TrainingProgram) -> float | None:
+    """The gap to prove. In few dimensions that takes seconds, so it is done unasked; a gap of 0.9 prevents it."""
+    if options.gap is None and options.method == job.SDP and program.shape[1] <= LARGEST_DIMENSION:
+        return job.DEFAULT_GAP
+    return options.gap
 
 
 def check_options(options: TrainOptions) -> None:
