@@ -22,8 +22,8 @@ def are_copositive(M: FloatArray) -> NDArray[np.bool_]:
     The entries are taken as they are; NaN and infinities fail.
     """
     k = M.shape[1]
-    finite: NDArray[np.bool_] = np.isfinite(M).all(axis=(1, 2))
-    proved: NDArray[np.bool_] = finite & (M >= 0).all(axis=(1, 2))
+    finite = np.isfinite(M).all(axis=(1, 2))
+    proved: NDArray[np.bool_] = np.asarray(finite & (M >= 0).all(axis=(1, 2)), dtype=np.bool_)
     open_: IntArray = np.flatnonzero(finite & ~proved)
     for choice in range(1 << max(k - 1, 0)):
         if len(open_) == 0:

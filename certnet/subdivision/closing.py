@@ -24,6 +24,7 @@ from certnet.subdivision.function import basis_of, output_of
 from certnet.subdivision.search import Exploration, Progress, explore
 from certnet.training.exchange import climb, exchange
 from certnet.training.polish import Network
+from certnet.training.pricing import Pricing
 from formulations import Presolved
 from formulations._validation import FloatArray
 
@@ -47,6 +48,10 @@ SETTLED = 0.3
 PROGRESS = 1e-3
 """Part of the gap by which the objective must fall for a round to count."""
 PATIENCE = 3
+ROOM = 0.1
+"""How far above the largest price the last run aims, as part of what the gap allows."""
+CLIMBING_SHARE, TRAINING_SHARE = 0.1, 0.5
+"""Parts of the time left that looking for neurons and training with them may take."""
 CHECK_FACTOR = 8.0
 """Seconds that checking may take for each second of searching."""
 MARGINS = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
@@ -97,7 +102,11 @@ class SubdivisionSearch:
         self.gap, self.left, self.tell, self.max_tests = gap, left, tell, max_tests
         self.workers, self.scheduler, self.train = workers, scheduler, train
         self.proved: _Proved | None = None
-        self.tests, self.interrupted, self.largest_seen = 0, False, 0.0
+        self.tests, self.interrupted = 0, False
+        self.largest = 0.0
+        """Largest price of the last residual at a known point."""
+        self.exhausted = False
+        """No longer search would prove more."""
         self.begin = time.perf_counter()
 
     @property
@@ -127,26 +136,36 @@ class SubdivisionSearch:
             found = self._explore(W, limit, pool, busy)
             if found is None:
                 return
-            excess = found.best / self.program.gamma - 1.0
+            maximisers = self._climb(W, found)
             before = self.objective
-            is_better = self.train and excess > PAYS and self._add_neurons(W, found.points)
+            is_better = self.train and self._add_neurons(maximisers)
+            if not is_better and (found.refuted or asked <= goal):
+                # Nothing uses what is left. The largest price is then what can be shown.
+                break
             counts = before - self.objective > PROGRESS * asked * before
             idle = 0 if counts or found.complete else idle + 1
+            excess = self.largest / self.program.gamma - 1.0
             if found.complete and (not is_better or excess <= SETTLED * (limit / self.program.gamma - 1.0)):
-                if asked <= goal and not is_better:
-                    return
-                seen = bound_from_price(self.program, W, max(found.best, self.program.gamma))
+                seen = bound_from_price(self.program, W, max(self.largest, self.program.gamma))
                 asked = max(min(FINER * asked, AHEAD * (1.0 - seen / before)), goal)
         if not self.is_closed:
-            # No network was found that uses what is left. The largest price is then what can be shown.
-            W = residual_dual(self.merged, *self.network).W
-            price = max(self.program.gamma, self._largest_price(W)) * (1.0 + 0.1 * asked)
-            self._explore(W, price, pool, busy)
+            self._show_largest_price(goal, pool, busy)
 
-    def _largest_price(self, W: FloatArray) -> float:
-        neurons: FloatArray = np.asarray(np.linalg.solve(self.basis, self.network[0]), dtype=np.float64)
-        known = output_of(self.program, W, self.basis).value(neurons).max(initial=0.0)
-        return max(float(known), self.largest_seen)
+    def _show_largest_price(self, goal: float, pool: Parallel | None, busy: int) -> None:
+        """The last resort: prove the largest price that is known, where it is larger than was asked for."""
+        W = residual_dual(self.merged, *self.network).W
+        allowed = price_for_gap(self.program, W, self.objective, goal) / self.program.gamma - 1.0
+        price = max(self.program.gamma, self.largest) * (1.0 + ROOM * max(allowed, 0.0))
+        found = self._explore(W, price, pool, busy)
+        self.exhausted = found is not None and found.complete
+
+    def _climb(self, W: FloatArray, found: Exploration) -> Pricing:
+        """The maximisers near the points of a run; the largest price is kept."""
+        seconds = self.left()
+        deadline = None if seconds is None else time.monotonic() + CLIMBING_SHARE * seconds
+        maximisers = climb(self.original, self.merged.undo_W(W), self.basis @ found.points, deadline=deadline)
+        self.largest = max(found.best, maximisers.best)
+        return maximisers
 
     def _explore(self, W: FloatArray, limit: float, pool: Parallel | None, busy: int) -> Exploration | None:
         """One run; None when it was cut short."""
@@ -165,7 +184,6 @@ class SubdivisionSearch:
             callback=self._show,
         )
         self.tests += found.tests
-        self.largest_seen = found.best
         if not found.complete and not found.refuted:
             return None
         if found.complete:
@@ -178,16 +196,14 @@ class SubdivisionSearch:
     def _show(self, progress: Progress) -> None:
         self.tell(self.tests + progress.tests, self.objective, self.bound)
 
-    def _add_neurons(self, W: FloatArray, points: FloatArray) -> bool:
-        """Let the maximisers near these points join the network; True when the objective falls."""
-        seconds = self.left()
-        deadline = None if seconds is None else time.monotonic() + 0.5 * seconds
-        R = self.merged.undo_W(W)
-        maximisers = climb(self.original, R, self.basis @ points, deadline=deadline)
+    def _add_neurons(self, maximisers: Pricing) -> bool:
+        """Let maximisers that pay join the network; True when the objective falls."""
         pays = maximisers.values > self.original.gamma * (1.0 + PAYS)
         directions = maximisers.directions[:, pays][:, :MOST_NEURONS]
         if directions.shape[1] == 0:
             return False
+        seconds = self.left()
+        deadline = None if seconds is None else time.monotonic() + TRAINING_SHARE * seconds
         joint = self.network[0].shape[1] + directions.shape[1] <= JOINT_WIDTH
         network = exchange(self.original, self.network, directions, joint=joint, deadline=deadline)
         objective = self.original.objective(*network)
@@ -233,8 +249,8 @@ class SubdivisionSearch:
         )
         return SearchSummary(
             kind="subdivision",
-            complete=self.is_closed,
-            can_go_on=not self.is_closed,
+            complete=self.is_closed or (self.exhausted and not self.train),
+            can_go_on=not (self.is_closed or self.exhausted),
             interrupted=self.interrupted,
             nodes=self.tests,
             leaves=leaves,

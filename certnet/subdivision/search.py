@@ -95,7 +95,7 @@ def explore(
         late = deadline is not None and time.perf_counter() >= deadline
         if late or (max_tests is not None and run.tests >= max_tests):
             break
-        run.batch(pool, busy)
+        run.batch(pool, busy, None if max_tests is None else max_tests - run.tests)
         if callback is not None and callback(run.progress()):
             break
     return run.result()
@@ -111,20 +111,23 @@ class _Exploration:
         self.points: list[FloatArray] = []
         self.refuted = False
 
-    def batch(self, pool: Parallel | None, busy: int) -> None:
-        """One slice of the first waiting part, or of as many as keep the pool busy."""
+    def batch(self, pool: Parallel | None, busy: int, left: int | None) -> None:
+        """One slice of the first waiting part, or of as many as keep the pool busy; at most ``left`` tests."""
         # Small searches are over before the fast kernel is there.
         is_plain = not is_compiled() and time.perf_counter() - self.begin < PLAIN_SECONDS
         if is_plain:
             chosen = [self.queue.popleft()]
-            results = [_slice(self.output, chosen[0], self.limit, self.notable, plain=True)]
+            budget = PLAIN_SLICE if left is None else min(PLAIN_SLICE, left)
+            results = [_slice(self.output, chosen[0], self.limit, self.notable, budget, plain=True)]
         else:
-            chosen = [self.queue.popleft() for _ in range(min(busy, len(self.queue)))]
+            count = min(busy, len(self.queue), busy if left is None else left)
+            chosen = [self.queue.popleft() for _ in range(count)]
+            budget = SLICE if left is None else min(SLICE, left // count)
             if pool is None:
-                results = [_slice(self.output, part, self.limit, self.notable) for part in chosen]
+                results = [_slice(self.output, part, self.limit, self.notable, budget) for part in chosen]
             else:
                 work = delayed(_slice)
-                results = pool(work(self.output, _stripped(part), self.limit, self.notable) for part in chosen)
+                results = pool(work(self.output, _stripped(part), self.limit, self.notable, budget) for part in chosen)
         for part, (codes, positions, cones, depths, found, best, point) in zip(chosen, results, strict=True):
             part.codes, part.positions = codes, positions[codes >= 0]
             part.cones, part.depths = part.cones[:0], part.depths[:0]
@@ -178,7 +181,7 @@ def _stripped(part: _Part) -> _Part:
 
 
 def _slice(
-    output: Output, part: _Part, limit: float, notable: float, *, plain: bool = False
+    output: Output, part: _Part, limit: float, notable: float, budget: int, *, plain: bool = False
 ) -> tuple[IntArray, FloatArray, FloatArray, IntArray, FloatArray, float, FloatArray]:
     """One call of the kernel."""
     search = kernel.explore if plain else fast_explore()
@@ -191,6 +194,6 @@ def _slice(
         part.depths,
         limit**2,
         notable**2,
-        PLAIN_SLICE if plain else SLICE,
+        budget,
     )
     return answer

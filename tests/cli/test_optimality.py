@@ -44,7 +44,7 @@ def network(folder: Path, made: tuple[TwoLayerNetwork, FloatArray]) -> TwoLayerN
     return made[0]
 
 
-CALL = ("optimality", "own.npz", "plane.npz", "--gamma", GAMMA, "--bias", "--no-split", "--nodes", 3)
+CALL = ("optimality", "own.npz", "plane.npz", "--gamma", GAMMA, "--bias", "--no-split", "--nodes", 5000)
 
 
 @pytest.mark.usefixtures("network")
