@@ -103,7 +103,7 @@ def test_rescaled_and_permuted_neurons_change_the_objective_alone() -> None:
 
 
 def test_more_dimensions_use_every_source() -> None:
-    program = _gaussian(10, 5, 2)
+    program = _gaussian(10, 6, 2)
     U, V = _network(program)
     result = certnet.optimality(program, U, V, max_nodes=3)
     _assert_about(result, U, V)

@@ -96,7 +96,7 @@ def run_train(options: TrainOptions) -> int:
                 workers=options.workers,
                 scheduler=options.scheduler,
             )
-        remarks = _remarks(result, keeper)
+        remarks = _remarks(result, keeper, is_asked=options.gap is not None or options.method != job.SDP)
         files = {name: folder.path / file for name, file in FILES.items()}
         report = training_report(
             result,
@@ -164,11 +164,11 @@ def output_path(out: str | None, name: str) -> Path:
     return Path(out)
 
 
-def _remarks(result: job.TrainingResult, keeper: "Keeper") -> tuple[str, ...]:
-    """What the user should know of how the run ended."""
+def _remarks(result: job.TrainingResult, keeper: "Keeper", *, is_asked: bool) -> tuple[str, ...]:
+    """What the user should know of how the run ended; ``is_asked`` tells whether a gap was asked for."""
     stopped = result.relaxation is not None and result.relaxation.status is SolveStatus.TIME_LIMIT
     remarks = [STOPPED] if stopped else []
-    if result.search is not None and not result.search.complete:
+    if is_asked and result.search is not None and not result.search.complete:
         remarks.append(OPEN)
     if result.resumable and keeper.size:
         remarks.append(
