@@ -89,7 +89,6 @@ def close_gap(
         found = search(
             program,
             W,
-            presolved.rows.program.space.generators,
             enough=price_for_gap(program, W, network.objective, GAP_SHARE * closing.gap),
             max_nodes=closing.max_nodes,
             time_limit=None if (seconds := left()) is None else max(TIME_SHARE * seconds, 1e-3),

@@ -8,7 +8,7 @@ import numpy as np
 from certificates import CheckReport, OptimalityCertificate, Verdict
 from certificates.optimality import assemble_proof, checked
 from certificates.repair import RepairedForm, repair_form
-from certificates.tree import LeafProof, Node, Split, build, with_implied_signs
+from certificates.tree import LeafProof, Node, Split, build
 from certnet.branching.search import SearchResult
 from certnet.branching.vertex import Branch
 from formulations import MergedRows, NodeProgram, Presolved, RawDual, restrict
@@ -64,7 +64,7 @@ class LeafRepair:
         if leaf.multipliers is not None:
             given = leaf.multipliers.matrix() / self._presolved.program.gamma
             N = program.gamma * (unit / self.size) ** 2 * self._presolved.undo_dual(RawDual(self._W, given)).N
-        node = restrict(program, self.dual / self.size, leaf.signs, leaf.facets)
+        node = restrict(program, self.dual / self.size, leaf.signs)
         return repair_form(node.program, node.restrict_dual(N), margin=margin), node
 
     def price(self, leaf: Branch, unit: float) -> float:
@@ -108,11 +108,9 @@ def _tree(root: Branch, proofs: Mapping[int, LeafProof]) -> Node:
     while stack:
         at, ready = stack.pop()
         if at.active is None or at.inactive is None:
-            inner: Node = at.empty if at.empty is not None else proofs[id(at)]
+            built[id(at)] = proofs[id(at)]
         elif not ready:
             stack += [(at, True), (at.active, False), (at.inactive, False)]
-            continue
         else:
-            inner = Split(at.neuron, built.pop(id(at.active)), built.pop(id(at.inactive)))
-        built[id(at)] = with_implied_signs(at.implied, inner)
+            built[id(at)] = Split(at.neuron, built.pop(id(at.active)), built.pop(id(at.inactive)))
     return built[id(root)]
