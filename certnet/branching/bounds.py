@@ -84,6 +84,10 @@ class Start:
     S: FloatArray
     free: IntArray
 
+    def times(self, factor: float) -> "Start":
+        """The same for a form that is ``factor`` times as large."""
+        return replace(self, multipliers=self.multipliers.times(factor))
+
     def primal(self, node: NodeProgram) -> RawPrimal | None:
         """The parent's S without the coordinates that the child has not; None if nothing is left."""
         kept = np.flatnonzero(np.isin(self.free, node.free))

@@ -70,6 +70,7 @@ def search(
     W: FloatArray,
     *,
     enough: float,
+    start: Start | None = None,
     max_nodes: int | None = None,
     time_limit: float | None = None,
     workers: int = 1,
@@ -82,9 +83,10 @@ def search(
     """Bound ``h(W)`` until it is at most ``enough``, or nodes or time run out. Ctrl-C ends the search in good order.
 
     Args:
-        program: presolved program, numbers of order one.
+        program: presolved program, numbers of order one. Its inequalities, circuits for instance, hold in every node.
         W: (f, c) dual in its coordinates.
         enough: price that is small enough.
+        start: where the root's relaxation begins, for this W; see ``certnet.branching.circuits``.
         max_nodes: limit on relaxations that are solved.
         time_limit: seconds.
         workers: processes; the result is the same for equal numbers of workers.
@@ -100,6 +102,7 @@ def search(
     """
     run = _Search(program, W, enough, max_nodes, time_limit, workers, scheduler)
     run.confirm = confirm
+    run.start = None if start is None else start.times(enough**-2)
     try:
         run.run(callback, too_large, resume)
     except KeyboardInterrupt:
@@ -130,6 +133,7 @@ class _Search:
         self.root = Branch(np.full(program.space.neurons, FREE, dtype=np.int64))
         self.heap: list[tuple[float, int, Branch]] = []
         self.pushed = 0
+        self.start: Start | None = None
         self.stuck = 0.0
         self.interrupted = False
         self.confirm: Callable[[Branch, float], float] | None = None
@@ -144,7 +148,7 @@ class _Search:
         if resume is not None:
             self._resume(resume)
         with pool_of(self.workers, self.scheduler) as (pool, busy):
-            self._bound(pool, [(leaf, None) for leaf in self.root.leaves if leaf.bound is None])
+            self._bound(pool, [(leaf, self.start) for leaf in self.root.leaves if leaf.bound is None])
             while self.heap and -self.heap[0][0] > max(self.enough, self.stuck) and not self._ended():
                 if self.unit * self.best > too_large or (callback is not None and callback(self._progress())):
                     return
