@@ -7,7 +7,7 @@ import numpy as np
 from certificates.repair import project
 from certnet.solvers.interface import Progress, SolverOptions
 from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import FormProgram, LiftedProgram, NodeProgram, RawDual, RawPrimal, restrict
+from formulations import FormProgram, LiftedProgram, LiftedSpace, NodeProgram, RawDual, RawPrimal, restrict
 from formulations._validation import FloatArray, IntArray
 
 TOLERANCE = 1e-7
@@ -58,7 +58,7 @@ class NodeBound:
     Attributes:
         h_squared: ``‖(ω∘W)ᵀφ‖² ≤ h_squared`` on the node's cone with zᵀEz ≤ 1.
         multipliers: the dual that shows it.
-        S: (f+k) square, the primal iterate in (β_free, z).
+        S: (f+k) square, the primal iterate in (β_free, z); where W is free, (f+k+c) with the outputs.
         branch: generator to split, −1 when none is free.
         direction: (k,) a point z to try as a neuron.
         steps: Newton steps.
@@ -162,14 +162,20 @@ def generator_weight(program: LiftedProgram, W: FloatArray) -> FloatArray:
     return total
 
 
+def branching_scores(program: LiftedProgram, W: FloatArray, free: IntArray, S: FloatArray) -> FloatArray:
+    """(f,) For each free generator the smaller of its two activations in S, measured in the loss.
+
+    S has the coordinates β of the free generators, then z; what follows does not matter.
+    """
+    f, k = len(free), program.space.dimension
+    size = np.maximum(np.diag(LiftedSpace(program.space.generators[free]).moment(S[: f + k, : f + k]))[: 2 * f], 0.0)
+    scores: FloatArray = np.minimum(size[:f], size[f:]) * generator_weight(program, W)[free]
+    return scores
+
+
 def _branch(program: LiftedProgram, W: FloatArray, node: NodeProgram, S: FloatArray) -> int:
-    """The free generator whose two activations are both large, measured in the loss."""
-    if not len(node.free):
-        return -1
-    f = len(node.free)
-    size = np.maximum(np.diag(node.program.space.moment(S))[: 2 * f], 0.0)
-    score = np.minimum(size[:f], size[f:]) * generator_weight(program, W)[node.free]
-    return int(node.free[np.argmax(score)])
+    """The free generator whose two activations are both large."""
+    return int(node.free[np.argmax(branching_scores(program, W, node.free, S))]) if len(node.free) else -1
 
 
 def _direction(form: FormProgram, S: FloatArray) -> FloatArray:

@@ -71,6 +71,7 @@ def search(
     *,
     enough: float,
     start: Start | None = None,
+    tree: Branch | None = None,
     max_nodes: int | None = None,
     time_limit: float | None = None,
     workers: int = 1,
@@ -87,6 +88,8 @@ def search(
         W: (f, c) dual in its coordinates.
         enough: price that is small enough.
         start: where the root's relaxation begins, for this W; see ``certnet.branching.circuits``.
+        tree: whose splits are taken over, for instance of a search with W free; it is left as it is. Its leaves are
+            bounded first, each from its own multipliers.
         max_nodes: limit on relaxations that are solved.
         time_limit: seconds.
         workers: processes; the result is the same for equal numbers of workers.
@@ -103,6 +106,8 @@ def search(
     run = _Search(program, W, enough, max_nodes, time_limit, workers, scheduler)
     run.confirm = confirm
     run.start = None if start is None else start.times(enough**-2)
+    if tree is not None and resume is None:
+        run.plant(tree)
     try:
         run.run(callback, too_large, resume)
     except KeyboardInterrupt:
@@ -134,6 +139,7 @@ class _Search:
         self.heap: list[tuple[float, int, Branch]] = []
         self.pushed = 0
         self.start: Start | None = None
+        self.starts: dict[int, Start] = {}
         self.stuck = 0.0
         self.interrupted = False
         self.confirm: Callable[[Branch, float], float] | None = None
@@ -148,7 +154,7 @@ class _Search:
         if resume is not None:
             self._resume(resume)
         with pool_of(self.workers, self.scheduler) as (pool, busy):
-            self._bound(pool, [(leaf, self.start) for leaf in self.root.leaves if leaf.bound is None])
+            self._bound(pool, [(leaf, self.starts.get(id(leaf), self.start)) for leaf in self.root.leaves if leaf.bound is None])
             while self.heap and -self.heap[0][0] > max(self.enough, self.stuck) and not self._ended():
                 if self.unit * self.best > too_large or (callback is not None and callback(self._progress())):
                     return
@@ -162,6 +168,20 @@ class _Search:
                         branch.rejoin()
                         self._push(branch)
                     raise
+
+    def plant(self, tree: Branch) -> None:
+        """Grow the splits of another tree, and keep what its leaves may start from."""
+        stack = [(tree, self.root)]
+        while stack:
+            source, branch = stack.pop()
+            if source.active is not None and source.inactive is not None:
+                active, inactive = branch.split(source.neuron)
+                stack += [(source.inactive, inactive), (source.active, active)]
+            elif source.bound is not None:
+                free = np.flatnonzero(source.signs == FREE)
+                order = len(free) + self.program.space.dimension
+                start = Start(source.bound.multipliers, source.bound.S[:order, :order], free)
+                self.starts[id(branch)] = start.times(self.unit**-2)
 
     def _state(self) -> State:
         numbers = np.array([self.unit, self.best])

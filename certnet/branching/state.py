@@ -74,18 +74,23 @@ def _read(state: State, prefix: str, neurons: int, positions: int) -> list[Multi
 class TreeReader:
     """Hands the vertices of a stored tree out, in the order in which they were written.
 
+    The iterates of its leaves have ``outputs`` coordinates besides β and z.
+
     Raises:
         InputError: arrays that ``write_tree`` cannot have written for so many neurons and inequalities.
     """
 
-    def __init__(self, state: Mapping[str, NDArray[Any]], neurons: int, positions: int, dimension: int) -> None:
+    def __init__(
+        self, state: Mapping[str, NDArray[Any]], neurons: int, positions: int, dimension: int, outputs: int = 0
+    ) -> None:
+        self._outputs = outputs
         try:
             version = integers(state, "version").tolist()
             if version != [VERSION, neurons, positions]:
                 raise ValueError("it is about other data or of another version")
             self._neuron = integers(state, "neuron")
             self._h_squared = floats(state, "h_squared")
-            self._bounds = self._read_bounds(state, neurons, positions, dimension)
+            self._bounds = self._read_bounds(state, neurons, positions, dimension, outputs)
             if len(self._h_squared) != len(self._bounds):
                 raise ValueError("its parts do not fit together")
         except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
@@ -93,7 +98,9 @@ class TreeReader:
         self._vertex = self._leaf = 0
 
     @staticmethod
-    def _read_bounds(state: State, neurons: int, positions: int, dimension: int) -> list[NodeBound | None]:
+    def _read_bounds(
+        state: State, neurons: int, positions: int, dimension: int, outputs: int
+    ) -> list[NodeBound | None]:
         is_bounded = np.asarray(state["is_bounded"])
         if is_bounded.dtype != np.bool_ or is_bounded.ndim != 1:
             raise ValueError("is_bounded has another type")
@@ -104,7 +111,7 @@ class TreeReader:
         ends = np.cumsum(order**2)
         count = int(is_bounded.sum())
         sizes = len(branch) == len(multipliers) == len(order) == count and direction.shape[0] == count
-        if not (sizes and (order >= dimension).all() and (order <= neurons + dimension).all()):
+        if not (sizes and (order >= dimension).all() and (order <= neurons + dimension + outputs).all()):
             raise ValueError("its leaves do not fit together")
         if len(S) != (ends[-1] if count else 0) or (count and direction.shape[1] != dimension):
             raise ValueError("its iterates do not fit")
@@ -131,7 +138,10 @@ class TreeReader:
         self._leaf += 1
         if bound is not None:
             free = np.flatnonzero(signs == FREE)
-            fits = len(bound.S) == len(free) + len(bound.direction) and bound.branch in {-1, *free.tolist()}
+            fits = len(bound.S) == len(free) + len(bound.direction) + self._outputs and bound.branch in {
+                -1,
+                *free.tolist(),
+            }
             if not fits or (bound.branch < 0) != (len(free) == 0):
                 raise InputError("A leaf of the search to resume does not fit its signs; start anew without it.")
         return bound, square
