@@ -26,7 +26,9 @@ TOLERANCE = 1e-2
 """Relative gap at which a solve ends while the bound is far from what is enough."""
 GAP_SHARE = 0.2
 """The same as a part of the distance from what is enough, where that is smaller."""
-SMALLEST_TOLERANCE = 1e-6
+SMALLEST_TOLERANCE = 3e-4
+SOLVE_ROUNDS = 2
+"""Rounds of products in a solve; the next solve finds what is missing."""
 GROWTH = 1.5
 """Leaves after a round for each one before."""
 ROOT_SHARE = 0.5
@@ -41,11 +43,15 @@ class JointSearchResult:
     """The best W that was found, its bound in original units up to rounding, and the tree that shows it.
 
     ``tree`` is about the price of W, in units of one: ``certnet.branching.certificate.certify_search`` takes it.
+    ``state`` is what a later search needs to go on, also where this one was complete. ``exhausted`` tells that there
+    is no leaf left to split, or no memory for more leaves.
     """
 
     W: FloatArray
     lower_bound: float
     tree: SearchResult
+    state: State
+    exhausted: bool
 
 
 def joint_search(
@@ -81,11 +87,6 @@ def joint_search(
     return run.result()
 
 
-def is_joint(state: State) -> bool:
-    """Whether a stored search had W free."""
-    return MARK in state
-
-
 class _Search:
     def __init__(
         self,
@@ -103,7 +104,7 @@ class _Search:
         self.root = Branch(np.full(program.space.neurons, FREE, dtype=np.int64))
         self.W, self.value = np.zeros_like(program.target), 0.0
         self.bytes = 0
-        self.stopped = self.interrupted = False
+        self.stopped = self.interrupted = self.exhausted = False
 
     def run(self, resume: State | None) -> None:
         """Bound the root, then split and solve in rounds."""
@@ -112,8 +113,11 @@ class _Search:
         else:
             self._solve_root()
         while not self._ended() and not self._tell():
+            if self.max_nodes is not None and self.nodes + self._leaves() + 1 > self.max_nodes:
+                return
             chosen = self._chosen()
             if not chosen or not self._fits(len(chosen)):
+                self.exhausted = True
                 return
             self._round(chosen)
 
@@ -170,8 +174,8 @@ class _Search:
         scores = np.array([self._score(leaf) for leaf in leaves])
         count = max(1, round((GROWTH - 1.0) * len(leaves)))
         if self.max_nodes is not None:
-            count = min(count, self.max_nodes - self.nodes - len(leaves))
-        order = np.argsort(-scores, kind="stable")[: max(count, 0)]
+            count = min(count, max(self.max_nodes - self.nodes - len(leaves), 0))
+        order = np.argsort(-scores, kind="stable")[:count]
         return [leaves[number] for number in order if scores[number] > 0]
 
     def _score(self, leaf: Branch) -> float:
@@ -179,8 +183,11 @@ class _Search:
         free = np.flatnonzero(leaf.signs == FREE)
         return float(np.max(branching_scores(self.program, self.W, free, leaf.bound.S), initial=0.0))
 
+    def _leaves(self) -> int:
+        return sum(1 for _ in self.root.leaves)
+
     def _fits(self, splits: int) -> bool:
-        leaves = len(list(self.root.leaves))
+        leaves = self._leaves()
         return self.bytes * (leaves + splits) <= MOST_BYTES * leaves
 
     def _round(self, chosen: list[Branch]) -> None:
@@ -195,6 +202,7 @@ class _Search:
                 self.W,
                 starts,
                 tolerance=self._tolerance(),
+                max_rounds=SOLVE_ROUNDS,
                 time_limit=self._left(),
                 callback=self._look,
             )
@@ -234,9 +242,8 @@ class _Search:
         self.bytes = result.bytes
 
     def _progress(self) -> SearchProgress:
-        leaves = sum(1 for _ in self.root.leaves)
         return SearchProgress(
-            self.nodes, leaves, float(self.program.gamma), time.perf_counter() - self.begin, self._state
+            self.nodes, self._leaves(), float(self.program.gamma), time.perf_counter() - self.begin, self._state
         )
 
     def _tell(self) -> bool:
@@ -277,7 +284,7 @@ class _Search:
 
     def result(self) -> JointSearchResult:
         """The tree as it stands."""
-        program, complete = self.program, self.value >= self.enough
+        program, complete, state = self.program, self.value >= self.enough, self._state()
         can_go_on = not complete and any(leaf.bound is not None and leaf.bound.branch >= 0 for leaf in self.root.leaves)
         tree = SearchResult(
             root=self.root,
@@ -291,9 +298,9 @@ class _Search:
             nodes=self.nodes,
             steps=self.steps,
             seconds=time.perf_counter() - self.begin,
-            state=self._state() if can_go_on else None,
+            state=state if can_go_on else None,
         )
-        return JointSearchResult(self.W, program.to_original(self.value), tree)
+        return JointSearchResult(self.W, program.to_original(self.value), tree, state, self.exhausted)
 
 
 def _branch_of(leaf: Branch) -> int:

@@ -154,7 +154,9 @@ class _Search:
         if resume is not None:
             self._resume(resume)
         with pool_of(self.workers, self.scheduler) as (pool, busy):
-            self._bound(pool, [(leaf, self.starts.get(id(leaf), self.start)) for leaf in self.root.leaves if leaf.bound is None])
+            self._bound(
+                pool, [(leaf, self.starts.get(id(leaf), self.start)) for leaf in self.root.leaves if leaf.bound is None]
+            )
             while self.heap and -self.heap[0][0] > max(self.enough, self.stuck) and not self._ended():
                 if self.unit * self.best > too_large or (callback is not None and callback(self._progress())):
                     return

@@ -23,7 +23,7 @@ from formulations import LiftedProgram, TrainingNode, restrict_training
 from formulations._validation import FloatArray, IntArray
 
 MAX_ITERATIONS = 120
-MAX_ROUNDS = 2
+MAX_ROUNDS = 10
 FIRST_GAP = 1e-2
 STEP_FRACTION = 0.95
 SHORT_STEP, SHORT_STEPS = 1e-2, 4
@@ -31,8 +31,11 @@ RESET_RESIDUAL = 1e-2
 CENTRE_ERROR = 0.3
 START_SHIFT = 0.1
 """What a start adds to S, as a part of the mean eigenvalue over all leaves."""
-INTERIOR_SHARE = 0.1
-"""Part that a strictly feasible dual gets in the one where a solve starts."""
+INTERIOR_SHARES = (0.1, 0.25, 0.5)
+"""Part that a strictly feasible dual gets in the one where a solve starts: the first that makes all slacks definite.
+
+The dual of a parent is feasible for its children. Without the products that are left out it may not quite be.
+"""
 PRODUCTS_PER_ORDER = 5
 ROUNDING = 1e-13
 SMALL_EIGENVALUE = 1e-6
@@ -42,6 +45,8 @@ SMALL_TRACE = 1e-3
 """Leaves whose S is below this part of the mean carry nothing; what they violate is noise."""
 NEGLIGIBLE = 1e-5
 """Multipliers below this part of a leaf's largest do not take part in the next solve."""
+LARGE_CORRELATION = 0.2
+"""``G_pq / √(G_pp G_qq)`` from which a product does not take part in it either."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +113,7 @@ def solve_joint(
     starts: Sequence[LeafStart],
     *,
     tolerance: float = 1e-3,
+    max_rounds: int = MAX_ROUNDS,
     max_iterations: int = MAX_ITERATIONS,
     time_limit: float | None = None,
     callback: Callable[[JointProgress], bool | None] | None = None,
@@ -120,11 +126,13 @@ def solve_joint(
         W: (f, c) where to start.
         starts: one for each leaf.
         tolerance: relative gap.
+        max_rounds: limit on solves with ever more products. A search goes on with what this solve has found, so
+            two are enough for it.
         max_iterations: Newton steps.
         time_limit: seconds.
         callback: called at every step; a true value ends the solve.
     """
-    run = _Run(program, signs, tolerance, max_iterations, time_limit, callback)
+    run = _Run(program, signs, tolerance, max_rounds, max_iterations, time_limit, callback)
     run.start(W, starts)
     run.solve()
     return run.result()
@@ -156,6 +164,7 @@ class _Run:
         program: LiftedProgram,
         signs: Sequence[IntArray],
         tolerance: float,
+        max_rounds: int,
         max_iterations: int,
         time_limit: float | None,
         callback: Callable[[JointProgress], bool | None] | None,
@@ -168,23 +177,55 @@ class _Run:
         c = program.space.outputs
         self.losses = [(node.features[:, None] * c + np.arange(c)).ravel() for node in self.nodes]
         self.targets = program.target.ravel()
-        self.tolerance, self.max_iterations, self.callback = tolerance, max_iterations, callback
+        self.tolerance, self.callback = tolerance, callback
+        self.max_rounds, self.max_iterations = max_rounds, max_iterations
         self.steps = self.short = 0
         self.last_step = 0.0
         self.centre: tuple[_Measure, FloatArray] | None = None
         self.best: tuple[float, FloatArray, tuple[Iterate, ...]] | None = None
-        self.stopped = False
 
     def start(self, W: FloatArray, starts: Sequence[LeafStart]) -> None:
         """Move approximate solutions into the cones; see ``certnet.solvers._iterate.warm_start``."""
         inner = feasible_multipliers(face_problem(self.program.with_inequalities(NO_ROWS)), self.program)
-        self.inner_t = inner[len(self.targets) :]
-        self.W = (1.0 - INTERIOR_SHARE) * W.ravel() + INTERIOR_SHARE * inner[: len(self.targets)]
         orders = sum(problem.order for problem in self.problems)
         shift = START_SHIFT * max(sum(float(np.trace(start.S)) for start in starts) / orders, 1e-12)
-        leaves = [self._start_leaf(number, start, shift) for number, start in enumerate(starts)]
+        for share in INTERIOR_SHARES:
+            self.W = (1.0 - share) * W.ravel() + share * inner[: len(self.targets)]
+            duals = [
+                self._start_dual(number, start, share, inner[len(self.targets) :])
+                for number, start in enumerate(starts)
+            ]
+            if all(least >= SMALL_EIGENVALUE * self.program.gamma for _, least in duals):
+                break
+        leaves = [
+            self._start_primal(number, start, at, least, shift)
+            for number, (start, (at, least)) in enumerate(zip(starts, duals, strict=True))
+        ]
         mu = sum(float(np.sum(at.S * at.M)) for at in leaves) / orders
         self.leaves = [self._lifted(number, at, mu) for number, at in enumerate(leaves)]
+
+    def _start_dual(self, number: int, start: LeafStart, share: float, inner_t: FloatArray) -> tuple[Iterate, float]:
+        """The leaf's multipliers mixed with strictly feasible ones, the slack as M, and its least eigenvalue."""
+        node, problem = self.nodes[number], self.problems[number]
+        p, q = kept_products(start, node, problem)
+        neuron = np.arange(len(node.free))
+        t = (1.0 - share) * start.N[neuron, len(neuron) + neuron] + share * inner_t[node.free]
+        y = np.concatenate([self.W[self.losses[number]], t, (1.0 - share) * start.N[p, q]])
+        constraints = problem.with_products(p, q)
+        slack = problem.cost - constraints.adjoint(y)
+        at = Iterate(start.S, slack, y, np.zeros(len(p)), p, q)
+        return at, float(np.linalg.eigvalsh(slack)[0])
+
+    def _start_primal(self, number: int, start: LeafStart, at: Iterate, least: float, shift: float) -> Iterate:
+        """S moved into the cone, and M too if the slack is not definite."""
+        problem = self.problems[number]
+        identity = np.eye(problem.order)
+        S = 0.5 * (start.S + start.S.T)
+        S = S + (shift + max(-float(np.linalg.eigvalsh(S)[0]), 0.0)) * identity
+        enough = SMALL_EIGENVALUE * problem.unit
+        M = at.M if least >= enough else at.M + (INTERIOR_SHARES[0] * problem.unit - least) * identity
+        z = np.maximum(at.constraints(problem)(S)[problem.fixed :], shift)
+        return replace(at, S=S, M=M, z=z)
 
     def _lifted(self, number: int, at: Iterate, mu: float) -> Iterate:
         """The multipliers of products raised towards ``mu/z``, as far as M stays well inside."""
@@ -197,33 +238,14 @@ class _Run:
         y[problem.fixed :] = np.maximum(own + share * more, SMALL_MULTIPLIER * mu / at.z)
         return replace(at, M=at.M - share * change, y=y)
 
-    def _start_leaf(self, number: int, start: LeafStart, shift: float) -> Iterate:
-        node, problem = self.nodes[number], self.problems[number]
-        p, q = kept_products(start.N, node)
-        neuron, kept = np.arange(len(node.free)), 1.0 - INTERIOR_SHARE
-        t = kept * start.N[neuron, len(neuron) + neuron] + INTERIOR_SHARE * self.inner_t[node.free]
-        y = np.concatenate([self.W[self.losses[number]], t, kept * start.N[p, q]])
-        constraints = problem.with_products(p, q)
-        identity = np.eye(problem.order)
-        S = 0.5 * (start.S + start.S.T)
-        S = S + (shift + max(-float(np.linalg.eigvalsh(S)[0]), 0.0)) * identity
-        slack = problem.cost - constraints.adjoint(y)
-        # The dual of a parent is feasible for its children, and mixed with one inside it is so strictly.
-        least, enough = float(np.linalg.eigvalsh(slack)[0]), SMALL_EIGENVALUE * problem.unit
-        M = slack if least >= enough else slack + (INTERIOR_SHARE * problem.unit - least) * identity
-        z = np.maximum(constraints(S)[problem.fixed :], shift)
-        return Iterate(S, M, y, z, p, q)
-
     def solve(self) -> None:
         """Rounds of Newton steps, each followed by more products."""
         target = max(FIRST_GAP, self.tolerance)
-        for round_number in range(MAX_ROUNDS):
+        for number in range(self.max_rounds):
             seen = self._round(target)
-            last = target <= self.tolerance and round_number == MAX_ROUNDS - 1
-            if seen is None or last:
+            if seen is None or number == self.max_rounds - 1:
                 return
-            added = self._add_products(seen)
-            if not added and target <= self.tolerance:
+            if not self._add_products(seen) and target <= self.tolerance:
                 return
             target = self.tolerance
 
@@ -381,10 +403,14 @@ def multipliers_of(at: Iterate, problem: FaceProblem, node: TrainingNode) -> Flo
     return N + N.T
 
 
-def kept_products(N: FloatArray, node: TrainingNode) -> tuple[IntArray, IntArray]:
-    """Products p < q with a multiplier that counts."""
-    upper = np.triu(N, 1)
+def kept_products(start: LeafStart, node: TrainingNode, problem: FaceProblem) -> tuple[IntArray, IntArray]:
+    """Products p < q with a multiplier that counts, and whose moment is small: others have left the boundary."""
+    upper = np.triu(start.N, 1)
     neuron = np.arange(len(node.free))
     upper[neuron, len(neuron) + neuron] = 0.0
-    p, q = np.nonzero(upper > NEGLIGIBLE * max(float(upper.max(initial=0.0)), 1e-300))
+    none = np.zeros(0, dtype=np.int64)
+    moments = problem.inequality_moments(problem.with_products(none, none).gram(start.S))
+    size = np.sqrt(np.maximum(np.diag(moments), 1e-300))
+    counts = upper > NEGLIGIBLE * max(float(upper.max(initial=0.0)), 1e-300)
+    p, q = np.nonzero(counts & (moments <= LARGE_CORRELATION * np.outer(size, size)))
     return p, q
