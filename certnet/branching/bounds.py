@@ -121,6 +121,8 @@ def bound_node(
     """
     node = restrict(program, W, signs)
     form = node.program
+    if not form.form.any():
+        return _of_nothing(program, node)
 
     def callback(progress: Progress) -> bool:
         bound, value = -progress.lower_bound, -progress.objective
@@ -151,6 +153,15 @@ def bound_node(
         direction=_direction(form, S),
         steps=result.iterations,
     )
+
+
+def _of_nothing(program: LiftedProgram, node: NodeProgram) -> NodeBound:
+    """The bound of a node where every feature vanishes."""
+    none, k = np.zeros(0, dtype=np.int64), program.space.dimension
+    multipliers = Multipliers(none, none, np.zeros(0), np.zeros(program.space.neurons), program.positions)
+    order = node.program.space.face_order
+    branch = int(node.free[0]) if len(node.free) else -1
+    return NodeBound(0.0, multipliers, np.eye(order), branch, np.eye(k)[0], 0)
 
 
 def generator_weight(program: LiftedProgram, W: FloatArray) -> FloatArray:

@@ -170,3 +170,14 @@ def test_a_child_is_never_worse_than_its_parent() -> None:
         below = signs.copy()
         below[parent.branch] = sign
         assert bound_node(program, W, below, start=start).h_squared <= parent.h_squared * (1 + 1e-7)
+
+
+def test_a_node_where_every_feature_vanishes_has_the_price_zero() -> None:
+    random = rng(0)
+    program = _presolved(TrainingProgram(random.standard_normal((4, 2)), random.standard_normal((4, 1)), 0.3)).program
+    found = bound_node(program, program.target, np.full(4, INACTIVE))
+    assert found.h_squared == 0.0
+    assert found.branch == -1
+    some = bound_node(program, np.where(np.arange(4)[:, None] < 1, program.target, 0.0), np.array([INACTIVE, 0, 0, 0]))
+    assert some.h_squared == 0.0
+    assert some.branch > 0
