@@ -1,6 +1,5 @@
 """Writing a tree of sign splits down as a ``LiftedProof``: nested nodes in, flat arrays out. Proves nothing yet."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -80,34 +79,6 @@ class Split:
 
 
 Node = Split | LeafProof | EmptyLeaf
-
-
-@dataclass(frozen=True)
-class ImpliedSign:
-    """A sign that follows from others: ``sign · a_neuron`` is a positive combination of the rows ``σ_j a_j``.
-
-    Attributes:
-        neuron: i.
-        sign: +1 (active) or −1 (inactive).
-        support: the neurons j, whose signs are fixed; their rows are linearly independent.
-    """
-
-    neuron: int
-    sign: int
-    support: tuple[int, ...]
-
-
-def with_implied_signs(implied: Iterable[ImpliedSign], inner: Node) -> Node:
-    """``inner`` below a chain of splits on implied signs, the first outermost; the impossible sides are empty leaves.
-
-    A sign may rest on those that the chain has fixed before it.
-    """
-    node = inner
-    for item in reversed([*implied]):
-        impossible = EmptyLeaf((*item.support, item.neuron))
-        active, inactive = (node, impossible) if item.sign == ACTIVE else (impossible, node)
-        node = Split(item.neuron, active, inactive)
-    return node
 
 
 def build(root: Node, neurons: int, *, circuits: Circuits | None = None) -> LiftedProof:

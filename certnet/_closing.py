@@ -13,14 +13,15 @@ import numpy as np
 
 from certificates import OptimalityCertificate, residual_dual
 from certificates.report import CheckReport
-from certnet.branching.certificate import LeafRepair, certify_search
-from certnet.branching.goal import bound_from_price, price_for_gap
-from certnet.branching.search import SearchProgress, SearchResult, search
+from certnet.branching.certificate import certify_search
+from certnet.branching.joint import JointSearchResult
+from certnet.branching.merged import merged_search
+from certnet.branching.search import SearchProgress, SearchResult
 from certnet.branching.summary import SearchSummary
 from certnet.solvers.interface import State
 from certnet.subdivision.closing import LARGEST_DIMENSION, SubdivisionSearch
 from certnet.training.trainer import FitResult, fit
-from formulations import LiftedProgram, Presolved
+from formulations import Presolved
 from formulations._validation import FloatArray
 
 GAP_SHARE = 0.7
@@ -94,23 +95,25 @@ def close_gap(
         return _cut_weight_space(presolved, network, closing, left=left, tell=tell, provenance=provenance)
     program = presolved.program
     too_large = program.gamma * (1.0 + PAYS)
+    free: JointSearchResult | None = None
     while True:
         W = presolved.apply_dual(residual_dual(presolved.rows, network.U, network.V)).W
-        show = partial(_show, tell, program, W)
-        found = search(
-            program,
+        merged = merged_search(
+            presolved,
             W,
-            presolved.rows.program.space.generators,
-            enough=price_for_gap(program, W, network.objective, GAP_SHARE * closing.gap),
+            objective=network.objective,
+            gap=GAP_SHARE * closing.gap,
+            free=free,
             max_nodes=closing.max_nodes,
             time_limit=None if (seconds := left()) is None else max(TIME_SHARE * seconds, 1e-3),
             workers=closing.workers,
             scheduler=closing.scheduler,
-            confirm=LeafRepair(presolved, W).price,
-            resume=resume if resume is not None and _is_about(resume, W) else None,
-            callback=show,
+            callback=partial(_show, tell),
             too_large=too_large,
+            resume=resume,
+            is_about=partial(_is_about, W=W),
         )
+        found, free = merged.search, merged.free
         if found.interrupted or found.complete or not found.best > too_large:
             break
         better = _with_neuron(presolved, network, found.direction, left(), random_state)
@@ -119,7 +122,7 @@ def close_gap(
         else:
             # Rounding keeps the network from using the direction, which then only loosens the bound a little.
             too_large = np.inf
-    proof = certify_search(presolved, W, found, network.U, network.V, provenance=provenance)
+    proof = certify_search(presolved, merged.W, found, network.U, network.V, provenance=provenance)
     return Closed(network, proof, summary_of(found))
 
 
@@ -175,8 +178,8 @@ def _is_about(state: State, W: FloatArray) -> bool:
     return stored.shape == W.shape and bool(np.abs(stored - W).max() <= SAME_W * np.abs(W).max())
 
 
-def _show(tell: Tell, program: LiftedProgram, W: FloatArray, progress: SearchProgress) -> None:
-    tell(progress.nodes, bound_from_price(program, W, progress.h_bar), progress.state)
+def _show(tell: Tell, bound: float, progress: SearchProgress) -> None:
+    tell(progress.nodes, bound, progress.state)
 
 
 def _with_neuron(

@@ -348,7 +348,6 @@ class _Run:
         found = search(
             program,
             W,
-            presolved.rows.program.space.generators,
             enough=max(goal, known),
             max_nodes=self.closing.max_nodes,
             time_limit=None if left is None else max(TIME_SHARE * left, 1e-3),

@@ -17,7 +17,7 @@ from certnet.solvers._products import violated
 from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.interior_point import InteriorPointSolver
 from certnet.solvers.warm_start import WarmStart
-from formulations import Presolved, RawDual, RawPrimal
+from formulations import FormProgram, LiftedProgram, Presolved, RawDual, RawPrimal, pricing
 from formulations._validation import FloatArray, IntArray
 from formulations.circuits import CircuitSet, Supports, planar_circuits, violated_circuits
 from formulations.errors import InputError
@@ -110,8 +110,40 @@ def solve_with_circuits(
     """
     if rounds < 0:
         raise InputError(f"the number of rounds must not be negative, and it is {rounds}.")
-    run = _Run(presolved, tolerance, time_limit, enough, callback, tell)
+    run = _Run(presolved, None, tolerance, time_limit, enough, callback, tell)
     run.solve(rounds, warm_start)
+    return run.result()
+
+
+def price_with_circuits(
+    presolved: Presolved,
+    W: FloatArray,
+    *,
+    rounds: int = ROUNDS,
+    tolerance: float = 1e-4,
+    time_limit: float | None = None,
+    enough: float = np.inf,
+) -> CircuitResult:
+    """Bound the price of one W with circuits; the same rounds for the pricing program.
+
+    Args:
+        presolved: of the training program; inequalities it has already are replaced.
+        W: (f, c), in the coordinates of ``presolved.program``.
+        rounds: the most separations.
+        tolerance: of the last solve, relative.
+        time_limit: seconds for everything, or None.
+        enough: price at which to stop.
+
+    Returns:
+        The last solve; its ``lower_bound`` is ``−h̄²``, and its ``dual`` has no meaning here.
+
+    Raises:
+        InputError: a negative number of rounds, or W does not fit.
+    """
+    if rounds < 0:
+        raise InputError(f"the number of rounds must not be negative, and it is {rounds}.")
+    run = _Run(presolved, W, tolerance, time_limit, -(enough**2) if np.isfinite(enough) else np.inf, None, None)
+    run.solve(rounds, None)
     return run.result()
 
 
@@ -121,6 +153,7 @@ class _Run:
     def __init__(
         self,
         presolved: Presolved,
+        W: FloatArray | None,
         tolerance: float,
         time_limit: float | None,
         enough: float,
@@ -130,6 +163,7 @@ class _Run:
         self.neurons = presolved.program.space.neurons
         self.circuits = CircuitSet.none(self.neurons)
         self.presolved = presolved.with_inequalities(self.circuits.rows(presolved.rows.program.space.dimension))
+        self.W = W
         self.is_planar = presolved.program.space.dimension == 2
         self.age: IntArray = np.zeros(0, dtype=np.int64)
         self.tolerance, self.enough, self.callback, self.tell = tolerance, enough, callback, tell
@@ -152,13 +186,18 @@ class _Run:
                 return
             start = self._take(result, found)
 
+    @property
+    def program(self) -> LiftedProgram | FormProgram:
+        """What is solved: the training program, or the pricing of one W."""
+        return self.presolved.program if self.W is None else pricing(self.presolved.program, self.W)
+
     def _tolerance(self, last: bool) -> float:
         if last:
             return self.tolerance
         return max(COARSE if self.rounds else FIRST_TOLERANCE, self.tolerance)
 
     def _solve_once(self, tolerance: float, start: WarmStart | None) -> SolverResult:
-        begin, program = time.perf_counter(), self.presolved.program
+        begin, program = time.perf_counter(), self.program
         limit = None if self.deadline is None else max(self.deadline - begin, 1e-3)
         options = SolverOptions(tolerance=tolerance, time_limit=limit, callback=self._watch, warm_start=start)
         result = InteriorPointSolver().solve(program, options)

@@ -6,7 +6,7 @@ This package imports numpy alone; ``formulations.conic`` adds scipy.sparse, ``fo
 from formulations.errors import CertnetError, InputError
 from formulations.forms import FormProgram, pricing
 from formulations.lifted_space import LiftedSpace, Residuals
-from formulations.nodes import ACTIVE, FREE, INACTIVE, NodeProgram, restrict
+from formulations.nodes import ACTIVE, FREE, INACTIVE, NodeProgram, TrainingNode, restrict, restrict_training
 from formulations.presolve import MergedRows, Presolved, Rescaled, merge_rows, presolve, rescale
 from formulations.program import LiftedProgram, RawDual, RawPrimal
 from formulations.rows import RowReduction, reduce_rows
@@ -29,6 +29,7 @@ __all__ = [
     "Rescaled",
     "Residuals",
     "RowReduction",
+    "TrainingNode",
     "TrainingProgram",
     "merge_rows",
     "presolve",
@@ -36,4 +37,5 @@ __all__ = [
     "reduce_rows",
     "rescale",
     "restrict",
+    "restrict_training",
 ]

@@ -51,6 +51,44 @@ class NodeProgram:
         return RawDual(self.program.target, N[np.ix_(self.positions, self.positions)])
 
 
+@dataclass(frozen=True, eq=False)
+class TrainingNode:
+    """The part of a training program on which some signs are fixed, with W free: a leaf of the joint bound.
+
+    Its moment matrix G is over (α, β, z, v) of the free generators. A feature of the whole is α or β of a free
+    generator, a fixed activation, or zero here.
+
+    Attributes:
+        space: lifted space of the free generators, with the outputs of the whole.
+        inequalities: (r, 2f+k) as in ``NodeProgram``.
+        signs: (N,) of all generators.
+        free: (f,) the free generators.
+        positions: (2f+r,) position in the whole of each inequality here.
+        whole: number of positions in the whole.
+        features: (a,) features of the whole that are not zero here.
+        places: (a,) where they are among the inequalities here.
+    """
+
+    space: LiftedSpace
+    inequalities: FloatArray
+    signs: IntArray
+    free: IntArray
+    positions: IntArray
+    whole: int
+    features: IntArray
+    places: IntArray
+
+    def lift(self, N: FloatArray) -> FloatArray:
+        """N over the inequalities here as an N over the positions of the whole."""
+        out = np.zeros((self.whole, self.whole))
+        out[np.ix_(self.positions, self.positions)] = N
+        return out
+
+    def restrict(self, N: FloatArray) -> FloatArray:
+        """The part of an N over the positions of the whole that matters here."""
+        return N[np.ix_(self.positions, self.positions)]
+
+
 def restrict(program: LiftedProgram, W: FloatArray, signs: IntArray, rows: IntArray | None = None) -> NodeProgram:
     """Pricing with fixed W (f×c) where generators have these signs (N,).
 
@@ -65,31 +103,68 @@ def restrict(program: LiftedProgram, W: FloatArray, signs: IntArray, rows: IntAr
         InputError: shapes that do not fit, or a sign other than 0, 1 and −1.
     """
     A = program.space.generators
-    m, k = A.shape
+    m = len(A)
     if W.shape != program.target.shape:
         raise InputError(f"W has shape {W.shape}, but the program has targets of shape {program.target.shape}.")
+    part = _part(program, signs, rows)
+    # Each activation φ_p of the whole is a coordinate of the node, a linear form in z, or zero.
+    weighted = np.zeros((2 * m, W.shape[1]))
+    weighted[program.feature] = program.weight[:, None] * W
+    free, fixed = part.free, np.flatnonzero(signs != FREE)
+    linear = (signs[fixed, None] * A[fixed]).T @ weighted[part.alive[fixed]]
+    factor = np.concatenate([weighted[free], weighted[m + free], linear])
+    form = FormProgram(LiftedSpace(A[free]), -factor @ factor.T, program.metric, part.inequalities)
+    return NodeProgram(form, signs.copy(), free, part.positions, program.positions)
+
+
+def restrict_training(program: LiftedProgram, signs: IntArray) -> TrainingNode:
+    """Training where generators have these signs (N,), with W free.
+
+    Raises:
+        InputError: signs that do not fit.
+    """
+    part = _part(program, signs, None)
+    place = np.full(program.positions, -1)
+    place[part.positions] = np.arange(len(part.positions))
+    alive = np.flatnonzero(place[program.feature] >= 0)
+    return TrainingNode(
+        space=LiftedSpace(program.space.generators[part.free], program.space.outputs),
+        inequalities=part.inequalities,
+        signs=signs.copy(),
+        free=part.free,
+        positions=part.positions,
+        whole=program.positions,
+        features=alive,
+        places=place[program.feature[alive]],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """The inequalities of a node; ``alive`` has the activation that does not vanish of each fixed generator."""
+
+    free: IntArray
+    alive: IntArray
+    inequalities: FloatArray
+    positions: IntArray
+
+
+def _part(program: LiftedProgram, signs: IntArray, rows: IntArray | None) -> _Part:
+    A = program.space.generators
+    m, k = A.shape
     if signs.shape != (m,) or not np.isin(signs, (FREE, ACTIVE, INACTIVE)).all():
         raise InputError(f"signs must be {m} numbers 0, 1 or -1.")
     free, fixed = np.flatnonzero(signs == FREE), np.flatnonzero(signs != FREE)
     kept = fixed if rows is None else np.asarray(rows, dtype=np.int64)
     if not np.isin(kept, fixed).all():
         raise InputError("only fixed generators can become inequalities.")
-    f = len(free)
-    order = 2 * f + k
-    # Each activation φ_p of the whole is a coordinate of the node, a linear form in z, or zero.
-    weighted = np.zeros((2 * m, W.shape[1]))
-    weighted[program.feature] = program.weight[:, None] * W
     alive = np.where(signs == INACTIVE, m, 0) + np.arange(m)
-    linear = (signs[fixed, None] * A[fixed]).T @ weighted[alive[fixed]]
-    factor = np.concatenate([weighted[free], weighted[m + free], linear])
-    inequalities = np.zeros((len(kept), order))
-    inequalities[:, 2 * f :] = signs[kept, None] * A[kept]
-    space = LiftedSpace(A[free])
+    inequalities = np.zeros((len(kept), 2 * len(free) + k))
+    inequalities[:, 2 * len(free) :] = signs[kept, None] * A[kept]
     own = _restricted_rows(program, signs)
-    told = _says_something(own, inequalities, space)
-    form = FormProgram(space, -factor @ factor.T, program.metric, np.concatenate([inequalities, own[told]]))
+    told = _says_something(own, inequalities, LiftedSpace(A[free]))
     positions = np.concatenate([free, m + free, alive[kept], 2 * m + told])
-    return NodeProgram(form, signs.copy(), free, positions, program.positions)
+    return _Part(free, alive, np.concatenate([inequalities, own[told]]), positions)
 
 
 def _restricted_rows(program: LiftedProgram, signs: IntArray) -> FloatArray:

@@ -1,6 +1,1 @@
-"""Branching on signs of neurons: the polyhedral cones of the nodes, and which further signs they imply."""
-
-from certnet.branching.arrangement import Arrangement
-from certnet.branching.cone import Cone
-
-__all__ = ["Arrangement", "Cone"]
+"""Branching on the signs of data points: bounds of nodes, the search, its state, and the certificate it leads to."""

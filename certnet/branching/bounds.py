@@ -4,16 +4,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from certificates.repair import project, repair_form
-from certnet.solvers._orthonormal import FOR_PRODUCTS
-from certnet.solvers.admm import AdmmSolver
+from certificates.repair import project
 from certnet.solvers.interface import Progress, SolverOptions
 from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import FREE, FormProgram, LiftedProgram, NodeProgram, RawDual, RawPrimal, restrict
+from formulations import FormProgram, LiftedProgram, LiftedSpace, NodeProgram, RawDual, RawPrimal, restrict
 from formulations._validation import FloatArray, IntArray
 
 TOLERANCE = 1e-7
-PREDICTION_STEPS = 400
 NEAR = 1e-2
 """Relative residual, and violation of what is left out, from which the objective of an iterate tells something."""
 EXCESS_SHARE = 0.1
@@ -23,28 +20,32 @@ NEGLIGIBLE = 1e-10
 
 @dataclass(frozen=True, eq=False)
 class Multipliers:
-    """N ≥ 0 over φ of the whole, as a list of entries p ≤ q of a symmetric matrix, and t for every generator."""
+    """N ≥ 0 over all inequalities of the whole, as entries p ≤ q of a symmetric matrix, and t for every generator.
+
+    ``positions`` is their number: 2N signs, then the whole's own inequalities.
+    """
 
     p: IntArray
     q: IntArray
     value: FloatArray
     t: FloatArray
+    positions: int
 
     @classmethod
     def from_matrix(cls, N: FloatArray, t: FloatArray) -> "Multipliers":
-        """Read a symmetric N (2N×2N); what is negligible is left out."""
+        """Read a symmetric N (positions×positions); what is negligible is left out."""
         upper = np.triu(N)
         p, q = np.nonzero(upper > NEGLIGIBLE * upper.max(initial=0.0))
-        return cls(p, q, upper[p, q], t)
+        return cls(p, q, upper[p, q], t, len(N))
 
     def times(self, factor: float) -> "Multipliers":
         """The multipliers of a form that is ``factor`` times as large."""
-        return Multipliers(self.p, self.q, factor * self.value, factor * self.t)
+        return replace(self, value=factor * self.value, t=factor * self.t)
 
     def matrix(self) -> FloatArray:
-        """N with t/2 at the complementary places (2N×2N)."""
+        """N with t/2 at the complementary places (positions×positions)."""
         neuron, m = np.arange(len(self.t)), len(self.t)
-        N = np.zeros((2 * m, 2 * m))
+        N = np.zeros((self.positions, self.positions))
         N[self.p, self.q] = N[self.q, self.p] = self.value
         N[neuron, m + neuron] = N[m + neuron, neuron] = 0.5 * self.t
         return N
@@ -57,7 +58,7 @@ class NodeBound:
     Attributes:
         h_squared: ``‖(ω∘W)ᵀφ‖² ≤ h_squared`` on the node's cone with zᵀEz ≤ 1.
         multipliers: the dual that shows it.
-        S: (f+k) square, the primal iterate in (β_free, z).
+        S: (f+k) square, the primal iterate in (β_free, z); where W is free, (f+k+c) with the outputs.
         branch: generator to split, −1 when none is free.
         direction: (k,) a point z to try as a neuron.
         steps: Newton steps.
@@ -102,7 +103,6 @@ def bound_node(
     W: FloatArray,
     signs: IntArray,
     *,
-    rows: IntArray | None = None,
     start: Start | None = None,
     enough: float = 0.0,
     tolerance: float = TOLERANCE,
@@ -114,14 +114,15 @@ def bound_node(
         program: the presolved program.
         W: the dual that is priced, in its coordinates.
         signs: (N,) fixed signs.
-        rows: fixed generators that bound the cone; see ``formulations.restrict``.
         start: of the parent.
         enough: the solve ends as soon as h² is at most this, or as it is clear that it cannot be.
         tolerance: of the solve, relative.
         time_limit: seconds.
     """
-    node = restrict(program, W, signs, rows)
+    node = restrict(program, W, signs)
     form = node.program
+    if not form.form.any():
+        return _of_nothing(program, node)
 
     def callback(progress: Progress) -> bool:
         bound, value = -progress.lower_bound, -progress.objective
@@ -154,40 +155,38 @@ def bound_node(
     )
 
 
-def predicted(program: LiftedProgram, W: FloatArray) -> Multipliers:
-    """Multipliers of the whole from a short ADMM: which products matter, for nodes that have no parent's dual."""
-    node = restrict(program, W, np.full(program.space.neurons, FREE))
-    result = AdmmSolver(FOR_PRODUCTS).solve(node.program, SolverOptions(max_iterations=PREDICTION_STEPS))
-    assert result.dual is not None  # the ADMM always has one
-    _, N, t = project(node.program, result.dual)
-    return Multipliers.from_matrix(node.lift_dual(RawDual(node.program.target, N)), t)
-
-
-def cheap_bound(
-    program: LiftedProgram, W: FloatArray, signs: IntArray, *, rows: IntArray | None, multipliers: Multipliers
-) -> float:
-    """A bound on the squared price in a node from another node's multipliers: an eigenvalue problem and a search."""
-    node = restrict(program, W, signs, rows)
-    return -repair_form(node.program, node.restrict_dual(multipliers.matrix()), scale_multipliers=False).delta
+def _of_nothing(program: LiftedProgram, node: NodeProgram) -> NodeBound:
+    """The bound of a node where every feature vanishes."""
+    none, k = np.zeros(0, dtype=np.int64), program.space.dimension
+    multipliers = Multipliers(none, none, np.zeros(0), np.zeros(program.space.neurons), program.positions)
+    order = node.program.space.face_order
+    branch = int(node.free[0]) if len(node.free) else -1
+    return NodeBound(0.0, multipliers, np.eye(order), branch, np.eye(k)[0], 0)
 
 
 def generator_weight(program: LiftedProgram, W: FloatArray) -> FloatArray:
     """How much each generator (N,) counts in the loss: ``ω‖W_i‖``, summed over its two activations."""
-    weight = np.zeros(program.positions)
+    weight = np.zeros(2 * program.space.neurons)
     weight[program.feature] = program.weight * np.linalg.norm(W, axis=1)
     m = program.space.neurons
     total: FloatArray = weight[:m] + weight[m : 2 * m]
     return total
 
 
+def branching_scores(program: LiftedProgram, W: FloatArray, free: IntArray, S: FloatArray) -> FloatArray:
+    """(f,) For each free generator the smaller of its two activations in S, measured in the loss.
+
+    S has the coordinates β of the free generators, then z; what follows does not matter.
+    """
+    f, k = len(free), program.space.dimension
+    size = np.maximum(np.diag(LiftedSpace(program.space.generators[free]).moment(S[: f + k, : f + k]))[: 2 * f], 0.0)
+    scores: FloatArray = np.minimum(size[:f], size[f:]) * generator_weight(program, W)[free]
+    return scores
+
+
 def _branch(program: LiftedProgram, W: FloatArray, node: NodeProgram, S: FloatArray) -> int:
-    """The free generator whose two activations are both large, measured in the loss."""
-    if not len(node.free):
-        return -1
-    f = len(node.free)
-    size = np.maximum(np.diag(node.program.space.moment(S))[: 2 * f], 0.0)
-    score = np.minimum(size[:f], size[f:]) * generator_weight(program, W)[node.free]
-    return int(node.free[np.argmax(score)])
+    """The free generator whose two activations are both large."""
+    return int(node.free[np.argmax(branching_scores(program, W, node.free, S))]) if len(node.free) else -1
 
 
 def _direction(form: FormProgram, S: FloatArray) -> FloatArray:

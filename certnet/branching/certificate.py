@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 
 from certificates import CheckReport, OptimalityCertificate, Verdict
+from certificates.circuits import as_proof
 from certificates.optimality import assemble_proof, checked
 from certificates.repair import RepairedForm, repair_form
-from certificates.tree import LeafProof, Node, Split, build, with_implied_signs
+from certificates.tree import LeafProof, Node, Split, build
 from certnet.branching.search import SearchResult
 from certnet.branching.vertex import Branch
-from formulations import MergedRows, NodeProgram, Presolved, RawDual, restrict
+from formulations import InputError, MergedRows, NodeProgram, Presolved, RawDual, restrict
 from formulations._validation import FloatArray
+from formulations.circuits import CircuitSet
 
 MARGINS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 """Relative margins between repair and check, tried in turn."""
@@ -26,14 +28,28 @@ def certify_search(
     V: FloatArray,
     *,
     provenance: Mapping[str, Any] | None = None,
+    circuits: CircuitSet | None = None,
 ) -> tuple[OptimalityCertificate, CheckReport]:
     """The certificate that a search with this W (f×c, in the presolved coordinates) gives for a network.
 
     The report says PROVED unless the data are beyond floating point; the caller must look.
+
+    Args:
+        presolved: whose program was searched, with its inequalities.
+        W: the dual that was priced.
+        result: of the search.
+        U, V: the network (d×m, c×m).
+        provenance: a JSON object that travels along.
+        circuits: why the program's inequalities hold, if it has any, in their order.
+
+    Raises:
+        InputError: the program has inequalities, and ``circuits`` does not say why they hold.
     """
+    if (0 if circuits is None else len(circuits)) != len(presolved.program.inequalities):
+        raise InputError("the searched program has inequalities besides the signs; name the circuit of each of them.")
     repair = LeafRepair(presolved, W)
     for margin in MARGINS:
-        certificate = _assemble(repair, presolved.rows, result, U, V, margin, provenance or {})
+        certificate = _assemble(repair, presolved.rows, result, U, V, margin, provenance or {}, circuits)
         report = checked(certificate)
         if report.verdict is Verdict.PROVED:
             break
@@ -64,7 +80,7 @@ class LeafRepair:
         if leaf.multipliers is not None:
             given = leaf.multipliers.matrix() / self._presolved.program.gamma
             N = program.gamma * (unit / self.size) ** 2 * self._presolved.undo_dual(RawDual(self._W, given)).N
-        node = restrict(program, self.dual / self.size, leaf.signs, leaf.facets)
+        node = restrict(program, self.dual / self.size, leaf.signs)
         return repair_form(node.program, node.restrict_dual(N), margin=margin), node
 
     def price(self, leaf: Branch, unit: float) -> float:
@@ -82,6 +98,7 @@ def _assemble(
     V: FloatArray,
     margin: float,
     provenance: Mapping[str, Any],
+    circuits: CircuitSet | None,
 ) -> OptimalityCertificate:
     program, dual, size = merged.program, repair.dual, repair.size
     repaired = {id(leaf): repair(leaf, result.unit, margin) for leaf in result.root.leaves}
@@ -89,16 +106,25 @@ def _assemble(
     best_scale = float(np.sum(dual * program.target) / np.sum(dual**2))
     s = min(best_scale, program.gamma / (h_bar * (1.0 + margin)) if h_bar > 0 else best_scale)
     neurons, factor = program.space.neurons, (s * size) ** 2
-    proofs = {key: _leaf_proof(form, node, neurons, factor) for key, (form, node) in repaired.items()}
-    proof = build(_tree(result.root, proofs), neurons)
+    leaves = {key: _leaf_multipliers(form, node, neurons, factor) for key, (form, node) in repaired.items()}
+    # Circuits without multipliers are left out.
+    used = np.zeros(len(program.inequalities), dtype=bool)
+    for N, _ in leaves.values():
+        used |= N[2 * neurons :].any(axis=1)
+    kept = np.concatenate([np.arange(2 * neurons), 2 * neurons + np.flatnonzero(used)])
+    proofs = {key: LeafProof.from_matrix(N[np.ix_(kept, kept)], t) for key, (N, t) in leaves.items()}
+    named = None if circuits is None else as_proof(circuits.take(np.flatnonzero(used)))
+    proof = build(_tree(result.root, proofs), neurons, circuits=named)
     return assemble_proof(merged, s * dual, proof, U, V, provenance)
 
 
-def _leaf_proof(form: RepairedForm, node: NodeProgram, neurons: int, factor: float) -> LeafProof:
+def _leaf_multipliers(
+    form: RepairedForm, node: NodeProgram, neurons: int, factor: float
+) -> tuple[FloatArray, FloatArray]:
+    """(N, t) over the positions of the whole."""
     t = np.zeros(neurons)
     t[node.free] = factor * form.t
-    N = node.lift_dual(RawDual(node.program.target, factor * form.N))
-    return LeafProof.from_matrix(N, t)
+    return node.lift_dual(RawDual(node.program.target, factor * form.N)), t
 
 
 def _tree(root: Branch, proofs: Mapping[int, LeafProof]) -> Node:
@@ -108,11 +134,9 @@ def _tree(root: Branch, proofs: Mapping[int, LeafProof]) -> Node:
     while stack:
         at, ready = stack.pop()
         if at.active is None or at.inactive is None:
-            inner: Node = at.empty if at.empty is not None else proofs[id(at)]
+            built[id(at)] = proofs[id(at)]
         elif not ready:
             stack += [(at, True), (at.active, False), (at.inactive, False)]
-            continue
         else:
-            inner = Split(at.neuron, built.pop(id(at.active)), built.pop(id(at.inactive)))
-        built[id(at)] = with_implied_signs(at.implied, inner)
+            built[id(at)] = Split(at.neuron, built.pop(id(at.active)), built.pop(id(at.inactive)))
     return built[id(root)]

@@ -1,8 +1,7 @@
 """Best-first branch and bound over the signs of generators: an upper bound on the price h(W), proved at any moment.
 
 W stays fixed. A node fixes some signs; its bound is the DNN relaxation on the smaller face. The node with the largest
-bound is split next, on the generator whose two activations are largest in its relaxation. In few dimensions the cone
-of a node implies further signs, which are fixed at once.
+bound is split next, on the generator whose two activations are largest in its relaxation.
 """
 
 import heapq
@@ -13,18 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from joblib import Parallel, delayed
 
-from certnet.branching.arrangement import Arrangement
-from certnet.branching.bounds import Multipliers, Start, bound_node, cheap_bound, generator_weight, predicted
-from certnet.branching.cone import Cone
+from certnet.branching.bounds import Start, bound_node
 from certnet.branching.pool import pool as pool_of
 from certnet.branching.state import LEAF, TreeReader, floats, integers, write_tree
 from certnet.branching.vertex import Branch
 from certnet.solvers.interface import State
 from formulations import FREE, InputError, LiftedProgram
 from formulations._validation import FloatArray
-
-LARGEST_CONE_RANK = 5
-"""Rank of the generators up to which cones are followed."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +68,10 @@ class SearchResult:
 def search(
     program: LiftedProgram,
     W: FloatArray,
-    generators: FloatArray,
     *,
     enough: float,
-    multipliers: Multipliers | None = None,
+    start: Start | None = None,
+    tree: Branch | None = None,
     max_nodes: int | None = None,
     time_limit: float | None = None,
     workers: int = 1,
@@ -90,12 +84,12 @@ def search(
     """Bound ``h(W)`` until it is at most ``enough``, or nodes or time run out. Ctrl-C ends the search in good order.
 
     Args:
-        program: presolved program, numbers of order one.
+        program: presolved program, numbers of order one. Its inequalities, circuits for instance, hold in every node.
         W: (f, c) dual in its coordinates.
-        generators: (N, d) of the program that the certificate will be about, of which the presolved ones are images:
-            what signs imply is proved for these.
         enough: price that is small enough.
-        multipliers: a dual of the root, for instance from training.
+        start: where the root's relaxation begins, for this W; see ``certnet.branching.circuits``.
+        tree: whose splits are taken over, for instance of a search with W free; it is left as it is. Its leaves are
+            bounded first, each from its own multipliers.
         max_nodes: limit on relaxations that are solved.
         time_limit: seconds.
         workers: processes; the result is the same for equal numbers of workers.
@@ -109,10 +103,13 @@ def search(
     Raises:
         InputError: the cluster cannot be used, or the state to resume is damaged.
     """
-    run = _Search(program, W, generators, enough, max_nodes, time_limit, workers, scheduler)
+    run = _Search(program, W, enough, max_nodes, time_limit, workers, scheduler)
     run.confirm = confirm
+    run.start = None if start is None else start.times(enough**-2)
+    if tree is not None and resume is None:
+        run.plant(tree)
     try:
-        run.run(multipliers, callback, too_large, resume)
+        run.run(callback, too_large, resume)
     except KeyboardInterrupt:
         run.interrupted = True
     return run.result()
@@ -123,7 +120,6 @@ class _Search:
         self,
         program: LiftedProgram,
         W: FloatArray,
-        generators: FloatArray,
         enough: float,
         max_nodes: int | None,
         time_limit: float | None,
@@ -139,36 +135,28 @@ class _Search:
         self.workers, self.scheduler = workers, scheduler
         self.nodes = self.steps = 0
         self.best, self.direction = 0.0, np.zeros(program.space.dimension)
-        signs = np.full(program.space.neurons, FREE, dtype=np.int64)
-        arrangement = Arrangement.of(generators)
-        cone = Cone.whole(arrangement) if arrangement.rank <= LARGEST_CONE_RANK else None
-        self.root = Branch(signs, cone=cone)
-        self.start: Start | None = None
+        self.root = Branch(np.full(program.space.neurons, FREE, dtype=np.int64))
         self.heap: list[tuple[float, int, Branch]] = []
-        self.weight = generator_weight(program, W)
         self.pushed = 0
+        self.start: Start | None = None
+        self.starts: dict[int, Start] = {}
         self.stuck = 0.0
         self.interrupted = False
         self.confirm: Callable[[Branch, float], float] | None = None
 
     def run(
         self,
-        multipliers: Multipliers | None,
         callback: Callable[[SearchProgress], bool | None] | None,
         too_large: float,
         resume: State | None,
     ) -> None:
         """Bound the root, then split the worst leaves, as many at a time as keep all workers busy."""
-        k = self.program.space.dimension
         if resume is not None:
             self._resume(resume)
-        elif multipliers is None and self.root.is_split_unseen:
-            multipliers = predicted(self.program, self.W)
-        if multipliers is not None:
-            self.start = Start(multipliers, np.zeros((k, k)), np.zeros(0, dtype=np.int64))
         with pool_of(self.workers, self.scheduler) as (pool, busy):
-            waiting = [leaf for leaf in self.root.leaves if leaf.bound is None and leaf.start is None]
-            self._bound(pool, [(leaf, self.start) for leaf in waiting])
+            self._bound(
+                pool, [(leaf, self.starts.get(id(leaf), self.start)) for leaf in self.root.leaves if leaf.bound is None]
+            )
             while self.heap and -self.heap[0][0] > max(self.enough, self.stuck) and not self._ended():
                 if self.unit * self.best > too_large or (callback is not None and callback(self._progress())):
                     return
@@ -179,20 +167,34 @@ class _Search:
                 except KeyboardInterrupt:
                     # The children are not all bounded: their parents are leaves again.
                     for branch in chosen:
-                        branch.neuron, branch.active, branch.inactive = -1, None, None
+                        branch.rejoin()
                         self._push(branch)
                     raise
+
+    def plant(self, tree: Branch) -> None:
+        """Grow the splits of another tree, and keep what its leaves may start from."""
+        stack = [(tree, self.root)]
+        while stack:
+            source, branch = stack.pop()
+            if source.active is not None and source.inactive is not None:
+                active, inactive = branch.split(source.neuron)
+                stack += [(source.inactive, inactive), (source.active, active)]
+            elif source.bound is not None:
+                free = np.flatnonzero(source.signs == FREE)
+                order = len(free) + self.program.space.dimension
+                start = Start(source.bound.multipliers, source.bound.S[:order, :order], free)
+                self.starts[id(branch)] = start.times(self.unit**-2)
 
     def _state(self) -> State:
         numbers = np.array([self.unit, self.best])
         counts = np.array([self.nodes, self.steps], dtype=np.int64)
         search = {"W": self.unit * self.W, "numbers": numbers, "counts": counts, "best_direction": self.direction}
-        return {**search, **write_tree(self.root, self.start, self.program.space.dimension)}
+        return {**search, **write_tree(self.root, self.program.positions, self.program.space.dimension)}
 
     def _resume(self, state: State) -> None:
         """Grow the stored tree again; bounds are brought to the unit of this search."""
         space = self.program.space
-        reader = TreeReader(state, space.neurons, space.dimension)
+        reader = TreeReader(state, space.neurons, self.program.positions, space.dimension)
         try:
             unit, best = floats(state, "numbers").tolist()
             self.nodes, self.steps = integers(state, "counts").tolist()
@@ -203,7 +205,6 @@ class _Search:
             raise InputError("The search to resume is damaged in its numbers; start anew without it.")
         factor = (unit / self.unit) ** 2
         self._look(direction)
-        self.start = None if reader.start is None else reader.start.times(factor)
         stack = [self.root]
         while stack:
             branch = stack.pop()
@@ -211,9 +212,7 @@ class _Search:
             if neuron != LEAF:
                 if not (0 <= neuron < space.neurons and branch.signs[neuron] == FREE):
                     raise InputError("The search to resume splits where it cannot; start anew without it.")
-                branch.neuron = neuron
-                branch.active, branch.inactive = self._child(branch, 1), self._child(branch, -1)
-                stack += [child for child in (branch.inactive, branch.active) if child.empty is None]
+                stack += branch.split(neuron)[::-1]
                 continue
             bound, square = reader.leaf(branch.signs)
             branch.bound = None if bound is None else bound.times(factor)
@@ -226,51 +225,13 @@ class _Search:
         return late or (self.max_nodes is not None and self.nodes + 2 > self.max_nodes)
 
     def _split(self, branch: Branch) -> list[tuple[Branch, Start | None]]:
-        """Children of a leaf that have an interior, with what they start from."""
-        start = branch.start
-        if branch.bound is not None:
-            start = Start(branch.bound.multipliers, branch.bound.S, np.flatnonzero(branch.signs == FREE))
-        branch.neuron = self._widest(branch) if branch.bound is None else branch.bound.branch
-        branch.active, branch.inactive = self._child(branch, 1), self._child(branch, -1)
-        return [(child, start) for child in (branch.active, branch.inactive) if child.empty is None]
-
-    def _child(self, branch: Branch, sign: int) -> Branch:
-        signs = branch.signs.copy()
-        signs[branch.neuron] = sign
-        child = Branch(signs, h_squared=branch.h_squared)
-        if branch.cone is None:
-            return child
-        cone = child.cone = branch.cone.cut(branch.neuron, sign)
-        if not cone.has_interior:
-            child.empty = cone.prove_empty()
-            child.cone = None
-            return child
-        child.implied = tuple(item for item in cone.implied_signs() if signs[item.neuron] == FREE)
-        for item in child.implied:
-            signs[item.neuron] = item.sign
-        return child
-
-    def _widest(self, branch: Branch) -> int:
-        """The free generator whose hyperplane cuts deepest into both sides of a cone, weighted by its loss."""
-        assert branch.cone is not None  # other nodes have a relaxation
-        units = branch.cone.arrangement.units
-        values = np.hstack([units @ branch.cone.directions, units @ branch.cone.lineality])
-        values = np.hstack([values, -units @ branch.cone.lineality])
-        depth = np.minimum(values.max(axis=1), -values.min(axis=1))
-        return int(np.argmax(np.where(branch.signs == FREE, depth * self.weight, -np.inf)))
+        """Children of a leaf, with what they start from."""
+        assert branch.bound is not None  # only bounded leaves wait to be split
+        start = Start(branch.bound.multipliers, branch.bound.S, np.flatnonzero(branch.signs == FREE))
+        return [(child, start) for child in branch.split(branch.bound.branch)]
 
     def _bound(self, pool: Parallel, items: list[tuple[Branch, Start | None]]) -> None:
-        """Solve the relaxations of nodes, or leave large ones to be split first."""
-        for branch, start in items:
-            if branch.is_split_unseen:
-                assert start is not None  # there are multipliers of the root
-                branch.start = start
-                cheap = cheap_bound(
-                    self.program, self.W, branch.signs, rows=branch.facets, multipliers=start.multipliers
-                )
-                branch.h_squared = min(branch.h_squared, cheap)
-                self._push(branch)
-        items = [(branch, start) for branch, start in items if not branch.is_split_unseen]
+        """Solve the relaxations of nodes."""
         tasks = [
             delayed(bound_node)(self.program, self.W, branch.signs, **self._options(branch, start))
             for branch, start in items
@@ -286,7 +247,6 @@ class _Search:
     def _options(self, branch: Branch, start: Start | None) -> dict[str, object]:
         left = None if self.deadline is None else max(self.deadline - time.perf_counter(), 1e-3)
         return {
-            "rows": branch.facets,
             "start": start,
             "enough": self.enough,
             "time_limit": left,

@@ -1,7 +1,6 @@
 """What a search is made of between two batches, as named arrays, and the way back.
 
-Cones, implied signs and empty leaves are not stored: they follow from the splits. Nothing that is read is trusted: what
-is proved in the end is repaired and checked anew from the data.
+Nothing that is read is trusted: what is proved in the end is repaired and checked anew from the data.
 """
 
 from collections.abc import Mapping
@@ -10,25 +9,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from certnet.branching.bounds import Multipliers, NodeBound, Start
+from certnet.branching.bounds import Multipliers, NodeBound
 from certnet.branching.vertex import Branch
 from certnet.solvers.interface import State
 from formulations import FREE, InputError
 from formulations._validation import FloatArray
 
-VERSION = 1
+VERSION = 2
 LEAF = -1
 
 
-def write_tree(root: Branch, start: Start | None, dimension: int) -> dict[str, NDArray[Any]]:
-    """The tree below ``root``, in k = ``dimension``; nodes without a bound have the multipliers of ``start``."""
+def write_tree(root: Branch, positions: int, dimension: int) -> dict[str, NDArray[Any]]:
+    """The tree below ``root``, for a program with so many inequalities, in k = ``dimension``."""
     neurons, bounds, squares = [], [], []
     stack = [root]
     while stack:
         at = stack.pop()
         if at.active is not None and at.inactive is not None:
             neurons.append(at.neuron)
-            stack += [child for child in (at.inactive, at.active) if child.empty is None]
+            stack += [at.inactive, at.active]
             continue
         neurons.append(LEAF)
         squares.append(at.h_squared)
@@ -36,7 +35,7 @@ def write_tree(root: Branch, start: Start | None, dimension: int) -> dict[str, N
     known = [bound for bound in bounds if bound is not None]
     m = len(root.signs)
     return {
-        "version": np.array([VERSION, m], dtype=np.int64),
+        "version": np.array([VERSION, m, positions], dtype=np.int64),
         "neuron": np.array(neurons, dtype=np.int64),
         "h_squared": np.array(squares, dtype=np.float64),
         "is_bounded": np.array([bound is not None for bound in bounds], dtype=bool),
@@ -45,7 +44,6 @@ def write_tree(root: Branch, start: Start | None, dimension: int) -> dict[str, N
         **_write("leaf_", [bound.multipliers for bound in known], m),
         "S_order": np.array([len(bound.S) for bound in known], dtype=np.int64),
         "S": np.concatenate([np.zeros(0), *(bound.S.ravel() for bound in known)]),
-        **_write("start_", [] if start is None else [start.multipliers], m),
     }
 
 
@@ -60,56 +58,60 @@ def _write(prefix: str, items: list[Multipliers], neurons: int) -> dict[str, NDA
     }
 
 
-def _read(state: State, prefix: str, neurons: int) -> list[Multipliers]:
+def _read(state: State, prefix: str, neurons: int, positions: int) -> list[Multipliers]:
     p, q = integers(state, prefix + "p"), integers(state, prefix + "q")
     value, t, count = floats(state, prefix + "value"), floats(state, prefix + "t"), integers(state, prefix + "count")
     ends = np.cumsum(count)
     sound = (count >= 0).all() and len(p) == len(q) == len(value) == (ends[-1] if len(ends) else 0)
     if not (sound and t.shape == (len(count), neurons) and (value >= 0).all()):
         raise ValueError(f"the multipliers of {prefix!r} do not fit")
-    if len(p) and not (min(p.min(), q.min()) >= 0 and max(p.max(), q.max()) < 2 * neurons):
+    if len(p) and not (min(p.min(), q.min()) >= 0 and max(p.max(), q.max()) < positions):
         raise ValueError(f"a multiplier of {prefix!r} is out of range")
     parts = [slice(end - size, end) for end, size in zip(ends.tolist(), count.tolist(), strict=True)]
-    return [Multipliers(p[part], q[part], value[part], t[i]) for i, part in enumerate(parts)]
+    return [Multipliers(p[part], q[part], value[part], t[i], positions) for i, part in enumerate(parts)]
 
 
 class TreeReader:
     """Hands the vertices of a stored tree out, in the order in which they were written.
 
+    The iterates of its leaves have ``outputs`` coordinates besides β and z.
+
     Raises:
-        InputError: arrays that ``write_tree`` cannot have written for so many neurons.
+        InputError: arrays that ``write_tree`` cannot have written for so many neurons and inequalities.
     """
 
-    def __init__(self, state: Mapping[str, NDArray[Any]], neurons: int, dimension: int) -> None:
+    def __init__(
+        self, state: Mapping[str, NDArray[Any]], neurons: int, positions: int, dimension: int, outputs: int = 0
+    ) -> None:
+        self._outputs = outputs
         try:
             version = integers(state, "version").tolist()
-            if version != [VERSION, neurons]:
+            if version != [VERSION, neurons, positions]:
                 raise ValueError("it is about other data or of another version")
             self._neuron = integers(state, "neuron")
             self._h_squared = floats(state, "h_squared")
-            self._bounds = self._read_bounds(state, neurons, dimension)
-            starts = _read(state, "start_", neurons)
-            if len(self._h_squared) != len(self._bounds) or len(starts) > 1:
+            self._bounds = self._read_bounds(state, neurons, positions, dimension, outputs)
+            if len(self._h_squared) != len(self._bounds):
                 raise ValueError("its parts do not fit together")
         except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
             raise InputError(f"The search to resume is damaged ({error}); start anew without it.") from None
-        none = np.zeros(0, dtype=np.int64)
-        self.start = Start(starts[0], np.zeros((dimension, dimension)), none) if starts else None
         self._vertex = self._leaf = 0
 
     @staticmethod
-    def _read_bounds(state: State, neurons: int, dimension: int) -> list[NodeBound | None]:
+    def _read_bounds(
+        state: State, neurons: int, positions: int, dimension: int, outputs: int
+    ) -> list[NodeBound | None]:
         is_bounded = np.asarray(state["is_bounded"])
         if is_bounded.dtype != np.bool_ or is_bounded.ndim != 1:
             raise ValueError("is_bounded has another type")
         h_squared = floats(state, "h_squared")[is_bounded]
         branch, direction = integers(state, "branch"), floats(state, "direction")
-        multipliers = _read(state, "leaf_", neurons)
+        multipliers = _read(state, "leaf_", neurons, positions)
         order, S = integers(state, "S_order"), floats(state, "S")
         ends = np.cumsum(order**2)
         count = int(is_bounded.sum())
         sizes = len(branch) == len(multipliers) == len(order) == count and direction.shape[0] == count
-        if not (sizes and (order >= dimension).all() and (order <= neurons + dimension).all()):
+        if not (sizes and (order >= dimension).all() and (order <= neurons + dimension + outputs).all()):
             raise ValueError("its leaves do not fit together")
         if len(S) != (ends[-1] if count else 0) or (count and direction.shape[1] != dimension):
             raise ValueError("its iterates do not fit")
@@ -136,7 +138,10 @@ class TreeReader:
         self._leaf += 1
         if bound is not None:
             free = np.flatnonzero(signs == FREE)
-            fits = len(bound.S) == len(free) + len(bound.direction) and bound.branch in {-1, *free.tolist()}
+            fits = len(bound.S) == len(free) + len(bound.direction) + self._outputs and bound.branch in {
+                -1,
+                *free.tolist(),
+            }
             if not fits or (bound.branch < 0) != (len(free) == 0):
                 raise InputError("A leaf of the search to resume does not fit its signs; start anew without it.")
         return bound, square

@@ -3,13 +3,13 @@
 One form serves both kinds of programs: training has losses, a bound on a form has the normalisation instead.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from certnet.solvers._newton import is_positive_definite
 from certnet.solvers._rank_two import FaceMap
-from formulations import FormProgram, LiftedProgram, RawDual
+from formulations import FormProgram, LiftedProgram, RawDual, TrainingNode
 from formulations._validation import FloatArray, IntArray
 
 HALVINGS = 60
@@ -57,12 +57,12 @@ class FaceProblem:
             self.program.space,
             self.quadratics,
             self.rows,
-            np.concatenate([self.first, self._extended(p)]),
-            np.concatenate([self.second, self._extended(q)]),
+            np.concatenate([self.first, self.extended(p)]),
+            np.concatenate([self.second, self.extended(q)]),
             np.concatenate([self.weight, np.ones(len(p))]),
         )
 
-    def _extended(self, position: IntArray) -> IntArray:
+    def extended(self, position: IntArray) -> IntArray:
         """Positions of inequalities as positions in the extended λ of the constraint map."""
         space = self.program.space
         return np.where(position < space.phi.stop, position, position + space.order - space.phi.stop)
@@ -72,7 +72,7 @@ class FaceProblem:
         phi = self.program.space.phi
         if not len(self.rows):
             return G[phi, phi]
-        positions = self._extended(np.arange(self.program.positions))
+        positions = self.extended(np.arange(self.program.positions))
         return G[np.ix_(positions, positions)]
 
     def dual_value(self, y: FloatArray) -> float:
@@ -93,6 +93,27 @@ class FaceProblem:
 def face_problem(program: LiftedProgram | FormProgram) -> FaceProblem:
     """Set up cost and fixed constraints of a program."""
     return _of_form(program) if isinstance(program, FormProgram) else _of_training(program)
+
+
+def node_problem(program: LiftedProgram, node: TrainingNode) -> FaceProblem:
+    """A part of training where some signs are fixed; its targets are those of the features that it has.
+
+    The losses belong to all parts of a tree together, so ``dual_value`` and ``raw_dual`` mean nothing here.
+    """
+    none, c = np.zeros(0), program.space.outputs
+    inner = LiftedProgram(
+        node.space, np.zeros(0, dtype=np.int64), none, np.zeros((0, c)), program.metric, program.gamma
+    ).with_inequalities(node.inequalities)
+    problem = _of_training(inner)
+    place = np.repeat(problem.extended(node.places), c)
+    v = node.space.v.start + np.tile(np.arange(c), len(node.places))
+    return replace(
+        problem,
+        first=np.concatenate([place, problem.first]),
+        second=np.concatenate([v, problem.second]),
+        weight=np.concatenate([np.repeat(program.weight[node.features], c), problem.weight]),
+        target=program.target[node.features].ravel(),
+    )
 
 
 def _of_form(program: FormProgram) -> FaceProblem:

@@ -182,13 +182,13 @@ def warm_start(
     return Iterate(S, M, y, z, p, q)
 
 
-def extended(problem: FaceProblem, at: Iterate, seen: Measure, p: IntArray, q: IntArray) -> Iterate:
+def extended(problem: FaceProblem, at: Iterate, moments: FloatArray, mu: float, p: IntArray, q: IntArray) -> Iterate:
     """An old iterate with the products beyond its own appended; its dual residual stays as it is."""
     fixed, own = problem.fixed, len(at.p)
     new_p, new_q = p[own:], q[own:]
-    size = np.sqrt(np.maximum(np.diag(seen.moments), SMALL_MOMENT))
-    z = np.maximum(seen.moments[new_p, new_q], NEW_CORRELATION * size[new_p] * size[new_q])
-    y = np.concatenate([np.zeros(fixed), seen.mu / z])
+    size = np.sqrt(np.maximum(np.diag(moments), SMALL_MOMENT))
+    z = np.maximum(moments[new_p, new_q], NEW_CORRELATION * size[new_p] * size[new_q])
+    y = np.concatenate([np.zeros(fixed), mu / z])
     change = problem.with_products(new_p, new_q).adjoint(y)
     share = min(1.0, NEW_SHARE * longest_step(at.M, -change))
     return Iterate(

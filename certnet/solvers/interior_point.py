@@ -348,7 +348,8 @@ class _Run:
         p, q = np.concatenate([at.p, new_p]), np.concatenate([at.q, new_q])
         if self.centre is None:
             return cold_start(self.problem, p, q), len(new_p)
-        return extended(self.problem, *self.centre, p, q), len(new_p)
+        at, seen = self.centre
+        return extended(self.problem, at, seen.moments, seen.mu, p, q), len(new_p)
 
     def _report(self, at: Iterate, seen: Measure) -> SolveStatus | None:
         return self.session.report(

@@ -47,8 +47,8 @@ def test_no_scheduler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_cluster_gives_the_same_bound_and_survives_a_lost_worker() -> None:
     distributed = pytest.importorskip("distributed", reason="Dask is not installed")
     presolved, W = _problem()
-    generators, enough = presolved.rows.program.space.generators, presolved.program.gamma * 1.001
-    here = search(presolved.program, W, generators, enough=enough, max_nodes=7, workers=2)
+    enough = presolved.program.gamma * 1.001
+    here = search(presolved.program, W, enough=enough, max_nodes=7, workers=2)
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         killed = []
 
@@ -60,7 +60,6 @@ def test_a_cluster_gives_the_same_bound_and_survives_a_lost_worker() -> None:
         there = search(
             presolved.program,
             W,
-            generators,
             enough=enough,
             max_nodes=7,
             scheduler=cluster.scheduler_address,

@@ -12,7 +12,7 @@ from certificates.combination import positive_dependence
 from certificates.failure import ProofFailure
 from certificates.nonnegativity import Problem, leaves_with_signs, prove_nonnegative
 from certificates.proof import Circuits, LiftedProof, Region
-from certificates.tree import EmptyLeaf, ImpliedSign, LeafProof, Node, Split, build, with_implied_signs
+from certificates.tree import EmptyLeaf, LeafProof, Node, Split, build
 from formulations import ACTIVE, FREE, INACTIVE
 from formulations.errors import InputError
 from formulations.forms import FormProgram
@@ -70,6 +70,12 @@ def leaf_proof(signs: np.ndarray, c: np.ndarray, t: np.ndarray, random: np.rando
     return LeafProof.from_matrix(matrix + (useless + useless.T), t)
 
 
+def implied_sign(neuron: int, sign: int, support: tuple[int, int], inner: Node) -> Node:
+    """``inner`` where a neuron has the sign that its support implies; the other side is empty."""
+    impossible = EmptyLeaf((*support, neuron))
+    return Split(neuron, inner, impossible) if sign == ACTIVE else Split(neuron, impossible, inner)
+
+
 def random_tree(c: np.ndarray, t: np.ndarray, random: np.random.Generator) -> Node:
     """Splits in random order until the dependent triple is fixed; then some more, by chance."""
 
@@ -78,7 +84,7 @@ def random_tree(c: np.ndarray, t: np.ndarray, random: np.random.Generator) -> No
         left = [i for i in SUM if signs[i] == FREE]
         implied = {(1, 1): 1, (-1, -1): -1}.get(tuple(signs[:2].tolist()))
         if left == [2] and implied is not None and random.random() < 0.7:
-            return with_implied_signs([ImpliedSign(2, implied, (1, 0))], grow(fixed(signs, 2, implied)))
+            return implied_sign(2, implied, (1, 0), grow(fixed(signs, 2, implied)))
         if not left and tuple(signs[:3].tolist()) in {(1, 1, -1), (-1, -1, 1)}:
             return EmptyLeaf(tuple(random.permutation(3).tolist()))
         if not left and (len(free) == 0 or random.random() < 0.6):
@@ -137,7 +143,7 @@ def test_a_tampered_leaf_is_refused(seed: int) -> None:
 def test_the_wrong_side_of_an_implied_sign_is_refused(sign: int) -> None:
     A = generators(rng(0))
     nothing = LeafProof.from_matrix(np.zeros((10, 10)), np.zeros(5))
-    chain = with_implied_signs([ImpliedSign(2, sign, (0, 1))], nothing)
+    chain = implied_sign(2, sign, (0, 1), nothing)
     tree = Split(0, Split(1, chain, nothing), nothing)
     if sign == ACTIVE:
         assert prove(A, np.eye(13), build(tree, NEURONS)) > 0
@@ -150,10 +156,11 @@ def test_a_chain_may_rest_on_its_own_signs() -> None:
     """With a₀ and a₁ active, a₂ = a₀ + a₁ is; then a₃ = a₂ + a₁ is, by the sign that was implied before."""
     A = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 2.0]])
     nothing = LeafProof.from_matrix(np.zeros((8, 8)), np.zeros(4))
-    chain = [ImpliedSign(2, ACTIVE, (0, 1)), ImpliedSign(3, ACTIVE, (2, 1))]
+    chain = [(2, ACTIVE, (0, 1)), (3, ACTIVE, (2, 1))]
 
-    def tree(order: list[ImpliedSign]) -> Node:
-        return Split(0, Split(1, with_implied_signs(order, nothing), nothing), nothing)
+    def tree(order: list[tuple[int, int, tuple[int, int]]]) -> Node:
+        (first, second) = order
+        return Split(0, Split(1, implied_sign(*first, implied_sign(*second, nothing)), nothing), nothing)
 
     proof = build(tree(chain), 4)
     assert prove(A, np.eye(10), proof) > 0

@@ -1,0 +1,165 @@
+"""What each part of the bound is worth: proved gaps. Run: python -m tests.benchmarks.ablation [--help]
+
+A network is trained once for each problem. Its objective is compared with the bound of a certificate that the checker
+has proved, for
+
+* ``dnn``: the doubly nonnegative relaxation,
+* ``circuits``: the relaxation with circuit inequalities (``certnet.circuits``),
+* ``branches-K``: branch and bound with W fixed to the network's residual, K relaxations,
+* ``branches-K+circuits``: the same with the circuits that the root violates,
+* ``joint-K``: branch and bound with W free, K relaxations, where every leaf of every solve counts.
+
+Gaps are relative to the network's objective, which is an upper bound on the optimum.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from certificates import CheckReport, Verdict, certify
+from certificates.files import write_atomically
+from certnet.branching.certificate import certify_search
+from certnet.branching.circuits import circuits_of_root
+from certnet.branching.joint import joint_search
+from certnet.branching.search import search
+from certnet.circuits import solve_with_circuits
+from certnet.solvers.warm_start import from_network
+from certnet.training import fit
+from certnet.training.trainer import FitResult
+from formulations import InputError, Presolved, TrainingProgram, presolve
+from tests.benchmarks._problems import load_problem
+
+PROBLEMS = ("noise-12-3", "noise-24-6", "teacher-24-6", "random0")
+BRANCHES = (10, 100)
+GAMMAS = {"noise-12-3": 0.1, "random0": 0.1}
+OTHER_GAMMA = 0.3
+CIRCUIT_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: ``gap`` is NaN where the certificate was not proved."""
+
+    problem: str
+    gamma: float
+    method: str
+    gap: float
+    leaves: int
+    seconds: float
+
+
+def problem(name: str, gamma: float) -> TrainingProgram:
+    """``noise-n-d``: Gaussian data and targets, c = 2. ``teacher-n-d``: targets of a network of 4 neurons, with noise.
+
+    Raises:
+        InputError: the data are not here.
+    """
+    kind, *sizes = name.split("-")
+    if kind not in ("noise", "teacher") or len(sizes) != 2:
+        return load_problem(name, gamma).program
+    n, d = (int(size) for size in sizes)
+    random = np.random.default_rng(0)
+    X = random.standard_normal((n, d))
+    if kind == "noise":
+        return TrainingProgram(X, random.standard_normal((n, 2)), gamma)
+    signal = np.maximum(X @ random.standard_normal((d, 4)), 0.0) @ random.standard_normal((4, 2))
+    return TrainingProgram(X, signal + 0.5 * random.standard_normal((n, 2)), gamma)
+
+
+def methods(
+    presolved: Presolved, network: FitResult, time_limit: float
+) -> Iterator[tuple[str, Callable[[], tuple[CheckReport, int]]]]:
+    """Each method with a function that gives its report and the number of leaves of its proof."""
+    U, V, program = network.U, network.V, presolved.program
+    _, dual = from_network(presolved, U, V)
+    assert dual is not None  # a network has a residual
+    W, enough = dual.W, program.gamma * (1.0 + 1e-6)
+
+    def relaxation(rounds: int) -> tuple[CheckReport, int]:
+        found = solve_with_circuits(presolved, rounds=rounds, time_limit=time_limit)
+        _, report = certify(found.presolved.rows, [found.dual], U, V, circuits=found.circuits)
+        return report, 1
+
+    def branches(nodes: int, *, circuits: bool) -> tuple[CheckReport, int]:
+        at, named, start = presolved, None, None
+        if circuits:
+            root = circuits_of_root(presolved, W)
+            at, named, start = root.presolved, root.circuits, root.start
+        found = search(at.program, W, enough=enough, start=start, max_nodes=nodes, time_limit=time_limit)
+        certificate, report = certify_search(at, W, found, U, V, circuits=named)
+        return report, certificate.proof.leaves
+
+    def joint(nodes: int) -> tuple[CheckReport, int]:
+        found = joint_search(program, enough=network.objective, max_nodes=nodes, time_limit=time_limit)
+        certificate, report = certify_search(presolved, found.W, found.tree, U, V)
+        return report, certificate.proof.leaves
+
+    yield "dnn", lambda: relaxation(0)
+    yield "circuits", lambda: relaxation(CIRCUIT_ROUNDS)
+    for count in BRANCHES:
+        yield f"branches-{count}", lambda count=count: branches(count, circuits=False)
+        yield f"branches-{count}+circuits", lambda count=count: branches(count, circuits=True)
+    for count in BRANCHES:
+        yield f"joint-{count}", lambda count=count: joint(count)
+
+
+def measure(name: str, gamma: float, time_limit: float) -> Iterator[Row]:
+    """All methods on one problem."""
+    training = problem(name, gamma)
+    network, presolved = fit(training, time_limit=time_limit), presolve(training)
+    assert presolved is not None  # no problem here is trivial
+    for method, run in methods(presolved, network, time_limit):
+        begin = time.perf_counter()
+        report, leaves = run()
+        gap = report.gap if report.verdict is Verdict.PROVED else float("nan")
+        yield Row(name, gamma, method, gap, leaves, time.perf_counter() - begin)
+
+
+def table(rows: list[Row]) -> Table:
+    """What was measured so far."""
+    out = Table()
+    for name in ("set", "γ", "bound", "proved gap, %", "leaves", "s"):
+        out.add_column(name)
+    for row in rows:
+        figures = (f"{100 * row.gap:.3g}", str(row.leaves), f"{row.seconds:.2g}")
+        out.add_row(row.problem, f"{row.gamma:g}", row.method, *figures)
+    return out
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", default=list(PROBLEMS))
+    parser.add_argument("--gamma", type=float, help="weight decay of all sets (default: one for each)")
+    parser.add_argument("--time-limit", type=float, default=120.0, help="seconds for each bound (default 120)")
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print, write."""
+    options, console, rows = parse(arguments), Console(), []
+    for name in options.data:
+        gamma = GAMMAS.get(name, OTHER_GAMMA) if options.gamma is None else options.gamma
+        try:
+            for row in measure(name, gamma, options.time_limit):
+                rows.append(row)
+                console.print(f"{name}, {row.method}: {100 * row.gap:.3g} %", markup=False)
+                if options.json is not None:
+                    text = json.dumps([asdict(row) for row in rows], indent=1).encode()
+                    write_atomically(options.json, lambda stream, text=text: stream.write(text))
+        except InputError as error:
+            console.print(f"Skipped: {error}", markup=False)
+    console.print(table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,84 @@
+"""Searches with circuits: no node is worse for them, the proof names them, and without their reason it is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from certificates import Verdict, check
+from certificates.proof import Circuits
+from certnet.branching.certificate import certify_search
+from certnet.branching.circuits import RootCircuits, circuits_of_root
+from certnet.branching.search import search
+from certnet.circuits import price_with_circuits
+from certnet.solvers.warm_start import from_network
+from certnet.training import fit
+from formulations import InputError, TrainingProgram, presolve
+from tests.strategies import rng
+
+
+@pytest.fixture(scope="module")
+def problem() -> tuple:
+    random = rng(0)
+    program = TrainingProgram(random.standard_normal((9, 3)), random.standard_normal((9, 2)), 0.3)
+    network, presolved = fit(program), presolve(program)
+    _, dual = from_network(presolved, network.U, network.V)
+    return network, presolved, dual.W, circuits_of_root(presolved, dual.W)
+
+
+def test_circuits_tighten_the_root_and_its_children(problem: tuple) -> None:
+    _, presolved, W, root = problem
+    enough = presolved.program.gamma * 1.001
+    assert len(root.circuits) > 0
+    plain, found = [], []
+    for nodes in (1, 3):
+        plain.append(search(presolved.program, W, enough=enough, max_nodes=nodes))
+        found.append(search(root.presolved.program, W, enough=enough, start=root.start, max_nodes=nodes))
+        assert found[-1].best * (1 - 1e-9) <= found[-1].h_bar <= plain[-1].h_bar * (1 + 1e-3)
+    assert found[0].h_bar < 0.99 * plain[0].h_bar
+    assert found[1].h_bar <= found[0].h_bar
+
+
+def test_the_proof_names_its_circuits(problem: tuple) -> None:
+    network, presolved, W, root = problem
+    enough = presolved.program.gamma * 1.001
+    found = search(root.presolved.program, W, enough=enough, start=root.start, max_nodes=7)
+    certificate, report = certify_search(root.presolved, W, found, network.U, network.V, circuits=root.circuits)
+    assert report.verdict is Verdict.PROVED
+    assert report.lower_bound <= network.objective
+    circuits = certificate.proof.circuits
+    assert 0 < len(circuits.target) <= len(root.circuits)
+    positions = 2 * len(certificate.source) + len(circuits.target)
+    assert certificate.proof.pairs.max() == positions - 1
+    other = (circuits.target + len(certificate.source)) % (2 * len(certificate.source))
+    changed = replace(certificate.proof, circuits=Circuits(other, circuits.offset, circuits.support))
+    assert check(replace(certificate, proof=changed)).verdict is not Verdict.PROVED
+    with pytest.raises(InputError, match="name the circuit"):
+        certify_search(root.presolved, W, found, network.U, network.V)
+
+
+def test_a_search_with_circuits_is_resumed_with_the_same_ones(problem: tuple) -> None:
+    _, presolved, W, root = problem
+    program, enough = root.presolved.program, presolved.program.gamma * 1.001
+    whole = search(program, W, enough=enough, start=root.start, max_nodes=7)
+    part = search(program, W, enough=enough, start=root.start, max_nodes=3)
+    rest = search(program, W, enough=enough, max_nodes=7, resume=part.state)
+    assert rest.h_bar == pytest.approx(whole.h_bar, rel=1e-9)
+    with pytest.raises(InputError, match="start anew"):
+        search(presolved.program, W, enough=enough, resume=part.state)
+
+
+def test_rounds_of_pricing_never_fall_below_the_price(problem: tuple) -> None:
+    _, presolved, W, root = problem
+    program = presolved.program
+    z = rng(1).standard_normal((3, 2000))
+    z /= np.sqrt(np.sum(z * (program.metric @ z), axis=0))
+    phi = program.space.lift(z)[program.feature]
+    price = float(np.linalg.norm((program.weight[:, None] * W).T @ phi, axis=0).max())
+    rounds = price_with_circuits(presolved, W, rounds=3, tolerance=1e-3).rounds
+    bounds = [float(np.sqrt(-entry.lower_bound)) for entry in rounds]
+    assert min(bounds) >= price
+    assert bounds[-1] < bounds[0]
+    assert isinstance(root, RootCircuits)
+    with pytest.raises(InputError, match="negative"):
+        price_with_circuits(presolved, W, rounds=-1)

@@ -1,0 +1,158 @@
+"""Searches with W free, and both searches in turn: always a proof, never worse for more nodes, and resumable."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import certnet
+from certificates import Verdict, check
+from certnet.branching import merged
+from certnet.branching.certificate import certify_search
+from certnet.branching.goal import bound_from_price
+from certnet.branching.joint import joint_search, share_of_child
+from certnet.branching.merged import merged_search
+from certnet.branching.search import SearchProgress, search
+from certnet.branching.vertex import Branch
+from certnet.solvers.warm_start import from_network
+from certnet.training import fit
+from formulations import InputError, TrainingProgram, presolve
+from tests.strategies import networks, rng
+
+
+@pytest.fixture(scope="module")
+def problem() -> tuple:
+    random = rng(0)
+    program = TrainingProgram(random.standard_normal((8, 5)), random.standard_normal((8, 2)), 0.3)
+    network, presolved = fit(program), presolve(program)
+    _, dual = from_network(presolved, network.U, network.V)
+    return program, network, presolved, dual.W
+
+
+def test_more_leaves_raise_the_bound_and_every_tree_is_proved(problem: tuple) -> None:
+    program, network, presolved, _ = problem
+    best = min(program.objective(U, V) for U, V in networks(program, 1))
+    before = 0.0
+    for nodes in (1, 3, 6, 20):
+        found = joint_search(presolved.program, enough=network.objective, max_nodes=nodes)
+        assert found.tree.nodes <= nodes
+        certificate, report = certify_search(presolved, found.W, found.tree, network.U, network.V)
+        assert report.verdict is Verdict.PROVED
+        # Repair may find a better factor of W.
+        assert report.lower_bound >= found.lower_bound * (1 - 1e-4)
+        assert before < report.lower_bound <= min(best, network.objective)
+        before = report.lower_bound
+    proof = certificate.proof
+    assert proof.leaves > 3
+    worse = replace(proof, complementarity=proof.complementarity + np.abs(certificate.W).max() ** 2)
+    swapped = replace(proof, children=proof.children[:, ::-1].copy())
+    for tampered in (worse, swapped, replace(proof, multipliers=-proof.multipliers - 1.0)):
+        assert check(replace(certificate, proof=tampered)).verdict is not Verdict.PROVED
+    assert check(replace(certificate, W=1.02 * certificate.W)).verdict is not Verdict.PROVED
+
+
+def test_a_free_w_is_better_than_the_residual_on_the_same_leaves(problem: tuple) -> None:
+    _, network, presolved, W = problem
+    program = presolved.program
+    found = joint_search(program, enough=network.objective, max_nodes=6)
+    leaves = sum(1 for _ in found.tree.root.leaves)
+    fixed = search(program, W, enough=program.gamma, tree=found.tree.root, max_nodes=leaves)
+    assert sum(1 for _ in fixed.root.leaves) == leaves
+    assert bound_from_price(program, W, fixed.h_bar) < found.lower_bound
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_children_share_their_parents_matrix(seed: int) -> None:
+    """S of lifted points, with outputs: each child gets the points on its side, and both together all of it."""
+    random = rng(seed)
+    A = random.standard_normal((5, 3))
+    z, v = random.standard_normal((3, 2)), random.standard_normal((2, 2))
+    z[:, 1] *= -np.sign((A[1] @ z[:, 0]) * (A[1] @ z[:, 1]))
+    points = np.concatenate([np.maximum(-A @ z, 0.0), z, v])
+    parent = Branch(np.zeros(5, dtype=np.int64))
+    children = parent.split(1)
+    kept = np.delete(np.arange(10), 1)
+    shares = [share_of_child(points @ points.T, A, parent, child) for child in children]
+    np.testing.assert_allclose(sum(shares), (points @ points.T)[np.ix_(kept, kept)], atol=1e-12)
+    for share, child in zip(shares, children, strict=True):
+        own = points[:, child.signs[1] * (A[1] @ z) > 0][kept]
+        np.testing.assert_allclose(share, own @ own.T, atol=1e-10)
+
+
+def test_a_search_with_a_free_w_goes_on(problem: tuple) -> None:
+    _, network, presolved, _ = problem
+    program = presolved.program
+    whole = joint_search(program, enough=network.objective, max_nodes=20)
+    part = joint_search(program, enough=network.objective, max_nodes=6)
+    rest = joint_search(program, enough=network.objective, max_nodes=20, resume=part.state)
+    assert part.lower_bound < rest.lower_bound == pytest.approx(whole.lower_bound, rel=1e-9)
+    assert rest.tree.nodes == whole.tree.nodes
+    np.testing.assert_array_equal(rest.W, whole.W)
+    for name, array in part.state.items():
+        with pytest.raises(InputError, match="start anew"):
+            joint_search(program, enough=1.0, resume={**part.state, name: array.astype(np.complex128)})
+
+
+def test_interruptions_leave_a_proof(problem: tuple) -> None:
+    _, network, presolved, _ = problem
+    shown: list[float] = []
+
+    def interrupt(bound: float, progress: SearchProgress) -> bool:
+        shown.append(bound)
+        if progress.open > 2:
+            raise KeyboardInterrupt
+        return False
+
+    found = joint_search(presolved.program, enough=network.objective, callback=interrupt)
+    assert shown == sorted(shown)
+    early = joint_search(presolved.program, enough=network.objective, time_limit=1e-6)
+    stopped = joint_search(presolved.program, enough=network.objective, callback=lambda bound, progress: True)
+    for result in (found, early, stopped):
+        _, report = certify_search(presolved, result.W, result.tree, network.U, network.V)
+        assert report.verdict is Verdict.PROVED
+        assert report.lower_bound <= network.objective
+
+
+def test_both_in_turn_close_the_gap(problem: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, network, presolved, W = problem
+    bounds: list[float] = []
+
+    def look(bound: float, progress: object) -> bool:
+        bounds.append(bound)
+        return False
+
+    monkeypatch.setattr(merged, "SWITCH", 0.05)
+    options = {"objective": network.objective, "gap": 5e-3}
+    found = merged_search(presolved, W, **options, callback=look)
+    assert found.free is not None
+    assert found.free.lower_bound < network.objective * (1 - 5e-3)
+    assert found.search.complete
+    assert bounds == sorted(bounds)
+    certificate, report = certify_search(presolved, found.W, found.search, network.U, network.V)
+    assert report.verdict is Verdict.PROVED
+    assert report.gap <= 5.5e-3
+    assert certificate.proof.leaves >= sum(1 for _ in found.free.tree.root.leaves)
+    few = merged_search(presolved, W, **options, max_nodes=found.free.tree.nodes)
+    assert few.search.can_go_on
+    rest = merged_search(presolved, W, **options, resume=few.search.state)
+    assert rest.search.complete
+    other = merged_search(presolved, W, **options, resume=few.search.state, is_about=lambda state: False)
+    assert other.search.complete
+
+
+def test_a_large_program_keeps_w_fixed(problem: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, network, presolved, W = problem
+    monkeypatch.setattr(merged, "LARGEST", 1)
+    found = merged_search(presolved, W, objective=network.objective, gap=1e-3, max_nodes=3)
+    assert found.free is None
+    assert found.search.nodes == 3
+    np.testing.assert_array_equal(found.W, W)
+
+
+@pytest.mark.slow
+def test_a_job_uses_both(problem: tuple) -> None:
+    program, network, *_ = problem
+    result = certnet.train(program, method="global", gap=1e-3)
+    assert result.report.verdict is Verdict.PROVED
+    assert result.report.gap <= 1e-3
+    assert result.report.objective == pytest.approx(network.objective, rel=1e-3)
