@@ -138,7 +138,7 @@ class SubdivisionSearch:
                 return
             maximisers = self._climb(W, found)
             before = self.objective
-            is_better = self.train and self._add_neurons(maximisers)
+            is_better = self.train and self._add_neurons(maximisers, asked)
             if not is_better and (found.refuted or asked <= goal):
                 # Nothing uses what is left. The largest price is then what can be shown.
                 break
@@ -196,7 +196,7 @@ class SubdivisionSearch:
     def _show(self, progress: Progress) -> None:
         self.tell(self.tests + progress.tests, self.objective, self.bound)
 
-    def _add_neurons(self, maximisers: Pricing) -> bool:
+    def _add_neurons(self, maximisers: Pricing, gap: float) -> bool:
         """Let maximisers that pay join the network; True when the objective falls."""
         pays = maximisers.values > self.original.gamma * (1.0 + PAYS)
         directions = maximisers.directions[:, pays][:, :MOST_NEURONS]
@@ -205,7 +205,7 @@ class SubdivisionSearch:
         seconds = self.left()
         deadline = None if seconds is None else time.monotonic() + TRAINING_SHARE * seconds
         joint = self.network[0].shape[1] + directions.shape[1] <= JOINT_WIDTH
-        network = exchange(self.original, self.network, directions, joint=joint, deadline=deadline)
+        network = exchange(self.original, self.network, directions, joint=joint, gap=gap, deadline=deadline)
         objective = self.original.objective(*network)
         better = objective < self.objective
         if better:

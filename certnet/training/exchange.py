@@ -14,7 +14,8 @@ MOST_LOOKED_AT = 6000
 MOST_CLIMBED = 500
 CLIMBING_STEPS = 30
 SAME_MAXIMISER = 1e-8
-TOLERANCE = 1e-10
+SMALLEST_TOLERANCE = 1e-10
+TOLERANCE_PER_GAP = 1e-4
 POLISHING_STEPS = 100
 
 
@@ -41,6 +42,7 @@ def exchange(
     directions: FloatArray,
     *,
     joint: bool,
+    gap: float = 0.0,
     deadline: float | None = None,
 ) -> Network:
     """The best output weights for the network's directions and new ones; never worse than the network.
@@ -50,6 +52,7 @@ def exchange(
         network: U (d×m) and V (c×m).
         directions: (d, q) unit columns.
         joint: descend in all weights afterwards; pays while neurons are few.
+        gap: relative gap that is being closed; the weights need not be much more accurate.
         deadline: value of ``time.monotonic()`` after which the weights reached are returned.
     """
     U, V = balance(*network)
@@ -57,7 +60,8 @@ def exchange(
     unit = np.hstack([U / size, directions])
     start = np.hstack([V * size, np.zeros((V.shape[0], directions.shape[1]))])
     H = np.maximum(program.X @ unit, 0.0)
-    fitted = balance(unit, group_lasso(H, program.Y, program.gamma, start, tolerance=TOLERANCE, deadline=deadline).V)
+    tolerance = max(TOLERANCE_PER_GAP * gap, SMALLEST_TOLERANCE)
+    fitted = balance(unit, group_lasso(H, program.Y, program.gamma, start, tolerance=tolerance, deadline=deadline).V)
     if joint:
         fitted = polish(program, *fitted, max_iterations=POLISHING_STEPS, deadline=deadline)
     return fitted if program.objective(*fitted) < program.objective(*network) else network

@@ -26,25 +26,49 @@ from certificates import (
     write_certificate,
 )
 from certificates.checker import dual_value, network_objective
+from certificates.proof import LiftedProof
+from certificates.subdivision import Subdivision
+from certnet.branching.certificate import LeafRepair, certify_search
+from certnet.branching.search import search
 from certnet.job import train
-from formulations import InputError, RawDual, TrainingProgram, merge_rows
+from certnet.training import fit
+from formulations import InputError, RawDual, TrainingProgram, merge_rows, presolve
 from tests.certificates.proofs import tree_certificate
 from tests.strategies import networks, rng
 
 
-def _searched() -> OptimalityCertificate:
+def _planar() -> TrainingProgram:
     random = rng(5)
-    program = TrainingProgram(random.standard_normal((5, 2)), random.standard_normal((5, 1)), 0.2)
-    result = train(program, method="global", gap=1e-4)
+    return TrainingProgram(random.standard_normal((5, 2)), random.standard_normal((5, 1)), 0.2)
+
+
+def _subdivided() -> OptimalityCertificate:
+    result = train(_planar(), method="global", gap=1e-4)
     assert result.report.gap <= 1e-4
+    assert isinstance(result.certificate.proof, Subdivision)
     assert result.certificate.proof.leaves > 1
     return result.certificate
 
 
+def _searched() -> OptimalityCertificate:
+    program = _planar()
+    presolved = presolve(program)
+    assert presolved is not None
+    network = fit(program)
+    W = presolved.apply_dual(residual_dual(presolved.rows, network.U, network.V)).W
+    enough = presolved.program.gamma * (1 + 1e-4)
+    found = search(presolved.program, W, enough=enough, confirm=LeafRepair(presolved, W).price)
+    certificate, report = certify_search(presolved, W, found, network.U, network.V)
+    assert report.gap <= 1e-3
+    assert isinstance(certificate.proof, LiftedProof)
+    assert certificate.proof.leaves > 1
+    return certificate
+
+
 def base_certificates() -> list[OptimalityCertificate]:
-    """True certificates: with and without multipliers, merged rows, zero rows, a bias, tiny units, and split trees, one
-    made by hand and one by a search that proves a gap of 1e-4."""
-    made = [tree_certificate(), _searched()]
+    """True certificates: with and without multipliers, merged rows, zero rows, a bias, tiny units, split trees (one made
+    by hand, one by a search) and a subdivision; both searches prove a small gap."""
+    made = [tree_certificate(), _searched(), _subdivided()]
     for seed, (n, d, c, scale) in enumerate(
         [(4, 2, 1, 1.0), (5, 2, 2, 1.0), (5, 2, 2, 1e-6), (6, 3, 2, 1.0), (4, 2, 1, 1e4)]
     ):
@@ -65,6 +89,8 @@ def base_certificates() -> list[OptimalityCertificate]:
 
 
 BASES = base_certificates()
+LIFTED = ["multipliers", "complementarity", "pairs", "split", "children", "leaf", "empty_support"]
+SUBDIVISION = ["basis", "codes", "positions"]
 
 
 def directions(X: np.ndarray) -> np.ndarray:
@@ -150,9 +176,7 @@ def mutate(random: np.random.Generator, certificate: OptimalityCertificate) -> O
             name = str(random.choice(["U", "V"]))
             certificate = replace(c, **{name: mutate_entry(random, getattr(c, name))})
         elif kind == "proof":
-            name = str(
-                random.choice(["multipliers", "complementarity", "pairs", "split", "children", "leaf", "empty_support"])
-            )
+            name = str(random.choice(SUBDIVISION if isinstance(c.proof, Subdivision) else LIFTED))
             certificate = replace(c, proof=replace(c.proof, **{name: mutate_entry(random, getattr(c.proof, name))}))
         elif kind == "gamma":
             certificate = replace(c, gamma=float(mutate_entry(random, np.array([c.gamma]))[0]))
@@ -168,6 +192,8 @@ def mutate(random: np.random.Generator, certificate: OptimalityCertificate) -> O
             other = BASES[int(random.integers(len(BASES)))]
             name = str(random.choice(["W", "proof", "X", "Y", "U", "source", "generator"]))
             certificate = replace(c, **{name: getattr(other, name)})
+        elif isinstance(c.proof, Subdivision):
+            certificate = replace(c, proof=_pruned(random, c.proof))
         elif len(c.proof.multipliers) > 1:
             keep = int(random.integers(len(c.proof.multipliers)))
             pairs, values = c.proof.pairs[:keep], c.proof.multipliers[:keep]
@@ -176,6 +202,18 @@ def mutate(random: np.random.Generator, certificate: OptimalityCertificate) -> O
     if random.random() < 0.7:
         certificate = forge(certificate)
     return certificate
+
+
+def _pruned(random: np.random.Generator, proof: Subdivision) -> Subdivision:
+    """A leaf in place of a cut whose children are leaves: a well-formed tree with a larger leaf."""
+    inner = np.flatnonzero(proof.codes >= 0)
+    last = [i for i in inner if (proof.codes[i + 1 : i + 3] < 0).all()]
+    if not last:
+        return proof
+    at = int(random.choice(last))
+    codes = np.delete(proof.codes, [at + 1, at + 2])
+    codes[at] = -1
+    return replace(proof, codes=codes, positions=np.delete(proof.positions, np.searchsorted(inner, at)))
 
 
 def forge(c: OptimalityCertificate) -> OptimalityCertificate:
@@ -212,6 +250,9 @@ def test_the_base_certificates_are_true() -> None:
     for certificate in BASES:
         assert is_true(certificate)
         assert check(certificate).verdict is Verdict.PROVED
+        # Only what floating point can enclose is asked of a subdivision.
+        unsupported = isinstance(certificate.proof, Subdivision)
+        assert check(certificate, arithmetic="exact").verdict is (Verdict.UNKNOWN if unsupported else Verdict.PROVED)
 
 
 def test_the_judge_knows_false_claims() -> None:
