@@ -66,7 +66,7 @@ def _searched() -> OptimalityCertificate:
 
 
 def base_certificates() -> list[OptimalityCertificate]:
-    """True certificates: with and without multipliers, merged rows, zero rows, a bias, tiny units, split trees (one made
+    """True certificates: with and without multipliers, merged rows, zero rows, a bias, tiny units, split trees (one
     by hand, one by a search) and a subdivision; both searches prove a small gap."""
     made = [tree_certificate(), _searched(), _subdivided()]
     for seed, (n, d, c, scale) in enumerate(
