@@ -19,7 +19,7 @@ from certnet.branching.vertex import Branch
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus, State
 from certnet.solvers.interior_point import InteriorPointSolver
 from certnet.solvers.joint import JointProgress, JointResult, LeafStart, solve_joint
-from formulations import FREE, InputError, LiftedProgram, RawDual, restrict_training
+from formulations import ACTIVE, FREE, InputError, LiftedProgram, RawDual, restrict_training
 from formulations._validation import FloatArray, IntArray
 
 TOLERANCE = 1e-2
@@ -222,10 +222,7 @@ class _Search:
         node = restrict_training(self.program, leaf.signs)
         S = source.bound.S
         if parent is not None:
-            f = np.count_nonzero(parent.signs == FREE)
-            kept = np.flatnonzero(leaf.signs[parent.signs == FREE] == FREE)
-            index = np.concatenate([kept, np.arange(f, len(S))])
-            S = 0.5 * S[np.ix_(index, index)]
+            S = share_of_child(S, self.program.space.generators, parent, leaf)
         N = source.bound.multipliers.matrix() / self.program.gamma
         return LeafStart(S, node.restrict(N))
 
@@ -301,6 +298,29 @@ class _Search:
             state=state if can_go_on else None,
         )
         return JointSearchResult(self.W, program.to_original(self.value), tree, state, self.exhausted)
+
+
+def share_of_child(S: FloatArray, generators: FloatArray, parent: Branch, child: Branch) -> FloatArray:
+    """A child's share of its parent's face matrix S, on its own face; the shares of both children sum to S.
+
+    The activations α and β of the generator that was split are orthogonal in S. So S is the sum of its part along α,
+    where β vanishes, its part along β, where α vanishes, and a rest where both do, which is halved.
+    """
+    free = np.flatnonzero(parent.signs == FREE)
+    f, k, neuron = len(free), generators.shape[1], parent.neuron
+    place = int(np.flatnonzero(free == neuron)[0])
+    beta, alpha = np.zeros(len(S)), np.zeros(len(S))
+    beta[place] = alpha[place] = 1.0
+    alpha[f : f + k] = generators[neuron]
+    parts = []
+    for row in (alpha, beta):
+        image = S @ row
+        size = float(row @ image)
+        parts.append(np.outer(image, image) / size if size > 0 else np.zeros_like(S))
+    own = parts[0] if child.signs[neuron] == ACTIVE else parts[1]
+    share = own + 0.5 * (S - parts[0] - parts[1])
+    kept = np.delete(np.arange(len(S)), place)
+    return np.asarray(share[np.ix_(kept, kept)])
 
 
 def _branch_of(leaf: Branch) -> int:

@@ -29,7 +29,7 @@ STEP_FRACTION = 0.95
 SHORT_STEP, SHORT_STEPS = 1e-2, 4
 RESET_RESIDUAL = 1e-2
 CENTRE_ERROR = 0.3
-START_SHIFT = 0.1
+START_SHIFT = 0.03
 """What a start adds to S, as a part of the mean eigenvalue over all leaves."""
 INTERIOR_SHARES = (0.1, 0.25, 0.5)
 """Part that a strictly feasible dual gets in the one where a solve starts: the first that makes all slacks definite.
@@ -45,8 +45,6 @@ SMALL_TRACE = 1e-3
 """Leaves whose S is below this part of the mean carry nothing; what they violate is noise."""
 NEGLIGIBLE = 1e-5
 """Multipliers below this part of a leaf's largest do not take part in the next solve."""
-LARGE_CORRELATION = 0.2
-"""``G_pq / √(G_pp G_qq)`` from which a product does not take part in it either."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +205,7 @@ class _Run:
     def _start_dual(self, number: int, start: LeafStart, share: float, inner_t: FloatArray) -> tuple[Iterate, float]:
         """The leaf's multipliers mixed with strictly feasible ones, the slack as M, and its least eigenvalue."""
         node, problem = self.nodes[number], self.problems[number]
-        p, q = kept_products(start, node, problem)
+        p, q = kept_products(start.N, node)
         neuron = np.arange(len(node.free))
         t = (1.0 - share) * start.N[neuron, len(neuron) + neuron] + share * inner_t[node.free]
         y = np.concatenate([self.W[self.losses[number]], t, (1.0 - share) * start.N[p, q]])
@@ -403,14 +401,10 @@ def multipliers_of(at: Iterate, problem: FaceProblem, node: TrainingNode) -> Flo
     return N + N.T
 
 
-def kept_products(start: LeafStart, node: TrainingNode, problem: FaceProblem) -> tuple[IntArray, IntArray]:
-    """Products p < q with a multiplier that counts, and whose moment is small: others have left the boundary."""
-    upper = np.triu(start.N, 1)
+def kept_products(N: FloatArray, node: TrainingNode) -> tuple[IntArray, IntArray]:
+    """Products p < q with a multiplier that counts. Dropping more would cost the feasibility of the parent's dual."""
+    upper = np.triu(N, 1)
     neuron = np.arange(len(node.free))
     upper[neuron, len(neuron) + neuron] = 0.0
-    none = np.zeros(0, dtype=np.int64)
-    moments = problem.inequality_moments(problem.with_products(none, none).gram(start.S))
-    size = np.sqrt(np.maximum(np.diag(moments), 1e-300))
-    counts = upper > NEGLIGIBLE * max(float(upper.max(initial=0.0)), 1e-300)
-    p, q = np.nonzero(counts & (moments <= LARGE_CORRELATION * np.outer(size, size)))
+    p, q = np.nonzero(upper > NEGLIGIBLE * max(float(upper.max(initial=0.0)), 1e-300))
     return p, q

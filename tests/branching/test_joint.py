@@ -10,9 +10,10 @@ from certificates import Verdict, check
 from certnet.branching import merged
 from certnet.branching.certificate import certify_search
 from certnet.branching.goal import bound_from_price
-from certnet.branching.joint import joint_search
+from certnet.branching.joint import joint_search, share_of_child
 from certnet.branching.merged import merged_search
-from certnet.branching.search import search
+from certnet.branching.search import SearchProgress, search
+from certnet.branching.vertex import Branch
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve
@@ -60,6 +61,24 @@ def test_a_free_w_is_better_than_the_residual_on_the_same_leaves(problem: tuple)
     assert bound_from_price(program, W, fixed.h_bar) < found.lower_bound
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_children_share_their_parents_matrix(seed: int) -> None:
+    """S of lifted points, with outputs: each child gets the points on its side, and both together all of it."""
+    random = rng(seed)
+    A = random.standard_normal((5, 3))
+    z, v = random.standard_normal((3, 2)), random.standard_normal((2, 2))
+    z[:, 1] *= -np.sign((A[1] @ z[:, 0]) * (A[1] @ z[:, 1]))
+    points = np.concatenate([np.maximum(-A @ z, 0.0), z, v])
+    parent = Branch(np.zeros(5, dtype=np.int64))
+    children = parent.split(1)
+    kept = np.delete(np.arange(10), 1)
+    shares = [share_of_child(points @ points.T, A, parent, child) for child in children]
+    np.testing.assert_allclose(sum(shares), (points @ points.T)[np.ix_(kept, kept)], atol=1e-12)
+    for share, child in zip(shares, children, strict=True):
+        own = points[:, child.signs[1] * (A[1] @ z) > 0][kept]
+        np.testing.assert_allclose(share, own @ own.T, atol=1e-10)
+
+
 def test_a_search_with_a_free_w_goes_on(problem: tuple) -> None:
     _, network, presolved, _ = problem
     program = presolved.program
@@ -78,9 +97,9 @@ def test_interruptions_leave_a_proof(problem: tuple) -> None:
     _, network, presolved, _ = problem
     shown: list[float] = []
 
-    def interrupt(bound: float, progress: object) -> bool:
+    def interrupt(bound: float, progress: SearchProgress) -> bool:
         shown.append(bound)
-        if len(shown) > 15:
+        if progress.open > 2:
             raise KeyboardInterrupt
         return False
 
