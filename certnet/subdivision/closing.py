@@ -50,6 +50,7 @@ PROGRESS = 1e-3
 PATIENCE = 3
 ROOM = 0.1
 """How far above the largest price the last run aims, as part of what the gap allows."""
+SMALLEST_ROOM, LARGEST_ROOM = 1e-9, 1.0
 CLIMBING_SHARE, TRAINING_SHARE = 0.1, 0.5
 """Parts of the time left that looking for neurons and training with them may take."""
 CHECK_FACTOR = 8.0
@@ -140,8 +141,12 @@ class SubdivisionSearch:
             before = self.objective
             is_better = self.train and self._add_neurons(maximisers, asked)
             if not is_better and (found.refuted or asked <= goal):
-                # Nothing uses what is left. The largest price is then what can be shown.
-                break
+                # Nothing lowers the objective any more. A more accurate fit may still be a better dual.
+                if not self.train or idle + 1 >= PATIENCE:
+                    break
+                self._fit(np.zeros((len(self.basis), 0)), 0.0)
+                idle += 1
+                continue
             counts = before - self.objective > PROGRESS * asked * before
             idle = 0 if counts or found.complete else idle + 1
             excess = self.largest / self.program.gamma - 1.0
@@ -155,9 +160,13 @@ class SubdivisionSearch:
         """The last resort: prove the largest price that is known, where it is larger than was asked for."""
         W = residual_dual(self.merged, *self.network).W
         allowed = price_for_gap(self.program, W, self.objective, goal) / self.program.gamma - 1.0
-        price = max(self.program.gamma, self.largest) * (1.0 + ROOM * max(allowed, 0.0))
-        found = self._explore(W, price, pool, busy)
-        self.exhausted = found is not None and found.complete
+        room = max(ROOM * allowed, SMALLEST_ROOM)
+        while room < LARGEST_ROOM and not self.exhausted:
+            found = self._explore(W, max(self.program.gamma, self.largest) * (1.0 + room), pool, busy)
+            if found is None:
+                return
+            self._climb(W, found)
+            self.exhausted, room = found.complete, 10.0 * room
 
     def _climb(self, W: FloatArray, found: Exploration) -> Pricing:
         """The maximisers near the points of a run; the largest price is kept."""
@@ -202,15 +211,17 @@ class SubdivisionSearch:
         directions = maximisers.directions[:, pays][:, :MOST_NEURONS]
         if directions.shape[1] == 0:
             return False
+        before = self.objective
+        self._fit(directions, gap)
+        return self.objective < before
+
+    def _fit(self, directions: FloatArray, gap: float) -> None:
+        """Train with these directions as further neurons."""
         seconds = self.left()
         deadline = None if seconds is None else time.monotonic() + TRAINING_SHARE * seconds
         joint = self.network[0].shape[1] + directions.shape[1] <= JOINT_WIDTH
-        network = exchange(self.original, self.network, directions, joint=joint, gap=gap, deadline=deadline)
-        objective = self.original.objective(*network)
-        better = objective < self.objective
-        if better:
-            self.network, self.objective = network, objective
-        return better
+        self.network = exchange(self.original, self.network, directions, joint=joint, gap=gap, deadline=deadline)
+        self.objective = self.original.objective(*self.network)
 
     @contextmanager
     def _pool(self) -> Iterator[tuple[Parallel | None, int]]:

@@ -15,6 +15,9 @@ MOST_CLIMBED = 500
 CLIMBING_STEPS = 30
 SAME_MAXIMISER = 1e-8
 SMALLEST_TOLERANCE = 1e-10
+LARGEST_TOLERANCE = 1e-7
+EQUAL = 1e-12
+"""Relative increase of the objective that rounding may cause."""
 TOLERANCE_PER_GAP = 1e-4
 POLISHING_STEPS = 100
 
@@ -45,7 +48,7 @@ def exchange(
     gap: float = 0.0,
     deadline: float | None = None,
 ) -> Network:
-    """The best output weights for the network's directions and new ones; never worse than the network.
+    """The best output weights for the network's directions and new ones; never worse than the network, up to rounding.
 
     Args:
         program: the training problem.
@@ -60,8 +63,9 @@ def exchange(
     unit = np.hstack([U / size, directions])
     start = np.hstack([V * size, np.zeros((V.shape[0], directions.shape[1]))])
     H = np.maximum(program.X @ unit, 0.0)
-    tolerance = max(TOLERANCE_PER_GAP * gap, SMALLEST_TOLERANCE)
+    tolerance = min(max(TOLERANCE_PER_GAP * gap, SMALLEST_TOLERANCE), LARGEST_TOLERANCE)
     fitted = balance(unit, group_lasso(H, program.Y, program.gamma, start, tolerance=tolerance, deadline=deadline).V)
     if joint:
         fitted = polish(program, *fitted, max_iterations=POLISHING_STEPS, deadline=deadline)
-    return fitted if program.objective(*fitted) < program.objective(*network) else network
+    # At an equal objective the residual of the new fit is the better dual.
+    return fitted if program.objective(*fitted) <= (1.0 + EQUAL) * program.objective(*network) else network
