@@ -44,11 +44,21 @@ class MarginNode:
     middle: FloatArray
     width: FloatArray
 
-    def first_dual(self) -> RawDual:
-        """A dual whose only meaning is which products a solver should begin with."""
+    def first_dual(self, further: IntArray) -> RawDual:
+        """A dual whose only meaning is which products a solver should begin with: ``first`` and ``further`` (n, 2)."""
         N = np.zeros((self.program.positions, self.program.positions))
-        N[self.first] = 1.0
-        return RawDual(np.zeros((0, 0)), N + N.T)
+        N[self.first] = N[further[:, 0], further[:, 1]] = 1.0
+        return RawDual(np.zeros((0, 0)), np.maximum(N, N.T))
+
+    def positions_of(self, problem: MarginProblem, products: IntArray) -> IntArray:
+        """Products (n, 2) given by positions of the whole, as positions here; those that vanish are left out."""
+        inverse = np.full(problem.triangle_start + problem.neurons, -1, dtype=np.int64)
+        inverse[self.positions] = np.arange(len(self.positions))
+        found = np.sort(inverse[products], axis=1)
+        p, q = found.T
+        f = len(self.free)
+        complementary = (q - p == f) & (q < 2 * f)
+        return found[(p >= 0) & (p < q) & ~complementary]
 
     def lift(self, problem: MarginProblem, N: FloatArray, t: FloatArray) -> tuple[IntArray, FloatArray, FloatArray]:
         """(pairs, multipliers, complementarity of all neurons) of a symmetric N and t of the program, for the whole."""

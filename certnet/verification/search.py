@@ -17,7 +17,7 @@ from certnet.verification.attack import attack
 from certnet.verification.counterexample import Counterexample, confirm
 from certnet.verification.linear import LinearBound, linear_bound
 from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
-from certnet.verification.semidefinite import affordable, semidefinite_bound
+from certnet.verification.semidefinite import SemidefiniteBound, affordable, semidefinite_bound
 from formulations._validation import FloatArray, IntArray
 from formulations.nodes import ACTIVE, FREE, INACTIVE
 from formulations.robustness import MarginProblem, ReluNetwork
@@ -57,6 +57,7 @@ class _Open:
     mu: FloatArray | None = None
     margin: float = -np.inf
     neuron: int = -1
+    products: IntArray | None = None
     children: "tuple[_Open, _Open] | None" = field(default=None)
 
 
@@ -139,7 +140,7 @@ class CaseSearch:
         for sign in (ACTIVE, INACTIVE):
             signs = node.signs.copy()
             signs[node.neuron] = sign
-            children.append(_Open(signs))
+            children.append(_Open(signs, products=node.products))
         node.children = (children[0], children[1])
         return children
 
@@ -155,19 +156,37 @@ class CaseSearch:
             return bound.value
         scores = bound.scores
         if semidefinite:
-            left = max(self.deadline - time.perf_counter(), 0.01)
-            found = semidefinite_bound(
-                self.problem, node.signs, bound.mu, time_limit=left if np.isfinite(left) else None
-            )
-            self.semidefinite_nodes += 1
-            if found.leaf is not None:
-                node.leaf, node.margin = found.leaf, found.margin
-                return bound.value
-            if self._refuted_from(found.x):
+            found = self._semidefinite(node)
+            if found is None or node.leaf is not None:
                 return bound.value
             scores = found.scores
         node.neuron = self._choice(node.signs, scores, bound)
         return bound.value
+
+    def _semidefinite(self, node: _Open) -> SemidefiniteBound | None:
+        """Bound a node twice at most, the second time with the products that the first missed; None if refuted."""
+        assert node.mu is not None
+        attempts = 2 if node.products is None else 1
+        found = None
+        for _ in range(attempts):
+            left = self.deadline - time.perf_counter()
+            if found is not None and left <= 0:
+                break
+            found = semidefinite_bound(
+                self.problem,
+                node.signs,
+                node.mu,
+                time_limit=max(left, 0.01) if np.isfinite(left) else None,
+                products=node.products,
+            )
+            self.semidefinite_nodes += 1
+            node.leaf, node.products = found.leaf, found.products
+            if found.leaf is not None:
+                node.margin = found.margin
+                break
+            if self._refuted_from(found.x):
+                return None
+        return found
 
     def _choice(self, signs: IntArray, scores: FloatArray, bound: LinearBound) -> int:
         """The free neuron where the relaxation errs most, else the one with the largest triangle; −1 without any."""
