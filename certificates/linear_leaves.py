@@ -23,7 +23,7 @@ from certificates.failure import require
 from certificates.nonnegativity import Problem
 from certificates.proof import LiftedProof
 from formulations._validation import FloatArray, IntArray
-from formulations.nodes import ACTIVE, FREE, INACTIVE
+from formulations.nodes import FREE, INACTIVE
 from formulations.robustness import InputRegion
 
 BLOCK_ENTRIES = 1 << 21
@@ -46,7 +46,12 @@ class LinearForms:
 
 
 def prove_linear_leaves(
-    problem: Problem[Enclosure], region: InputRegion, proof: LiftedProof, leaves: IntArray, signs: IntArray, forms: LinearForms
+    problem: Problem[Enclosure],
+    region: InputRegion,
+    proof: LiftedProof,
+    leaves: IntArray,
+    signs: IntArray,
+    forms: LinearForms,
 ) -> float:
     """Check leaves of a proof whose structure and triangles were checked; returns the least remainder.
 

@@ -109,9 +109,9 @@ def check_robustness(
 
 def _normalised_margin(proof: CaseProof) -> float:
     """δ over the largest Σμ, rounded down: what the largest row is at least."""
-    total = float(proof.mu.sum(axis=1).max())
-    # A single row has μ = 1 and loses nothing.
-    return proof.margin if total <= 1.0 and proof.mu.shape[1] == 1 else proof.margin / (max(total, 1.0) * (1.0 + 2.0**-40))
+    if proof.mu.shape[1] == 1 and bool((proof.mu <= 1.0).all()):
+        return proof.margin
+    return proof.margin / (max(float(proof.mu.sum(axis=1).max()), 1.0) * (1.0 + 2.0**-40))
 
 
 def _check_statement(certificate: RobustnessCertificate) -> None:
@@ -221,9 +221,7 @@ def linear_form(
     return weights.take(every, kept), z
 
 
-def _form(
-    network: ReluNetwork, case: UnsafeCase, given: CaseProof, leaf: int, kept: IntArray, matrix: type[M]
-) -> M:
+def _form(network: ReluNetwork, case: UnsafeCase, given: CaseProof, leaf: int, kept: IntArray, matrix: type[M]) -> M:
     """t times the linear form, as a symmetric matrix over λ = (α, β, z)."""
     alpha, z = linear_form(network, case, given, np.array([leaf]), kept, matrix)
     N, k = len(kept), network.inputs + 1

@@ -58,7 +58,8 @@ class MarginNode:
         p, q = found.T
         f = len(self.free)
         complementary = (q - p == f) & (q < 2 * f)
-        return found[(p >= 0) & (p < q) & ~complementary]
+        present: IntArray = found[(p >= 0) & (p < q) & ~complementary]
+        return present
 
     def lift(self, problem: MarginProblem, N: FloatArray, t: FloatArray) -> tuple[IntArray, FloatArray, FloatArray]:
         """(pairs, multipliers, complementarity of all neurons) of a symmetric N and t of the program, for the whole."""

@@ -27,7 +27,9 @@ BOX_ROWS = 1
 def _finite(name: str, value: ArrayLike, dimensions: int) -> FloatArray:
     array = np.asarray(value)
     if array.dtype.kind not in "biuf" or array.ndim != dimensions:
-        raise InputError(f"{name} must be an array of numbers with {dimensions} dimensions, not of shape {array.shape}.")
+        raise InputError(
+            f"{name} must be an array of numbers with {dimensions} dimensions, not of shape {array.shape}."
+        )
     array = np.array(array, dtype=np.float64, order="C")
     if not np.isfinite(array).all():
         raise InputError(f"{name} has an entry that is not a finite number; remove it first.")

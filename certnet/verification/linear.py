@@ -55,7 +55,9 @@ def linear_bound(problem: MarginProblem, signs: IntArray) -> LinearBound:
     return max([program, *candidates], key=lambda bound: bound.value)
 
 
-def finish(problem: MarginProblem, signs: IntArray, mu: FloatArray, slope: FloatArray, fixed: FloatArray) -> LinearBound:
+def finish(
+    problem: MarginProblem, signs: IntArray, mu: FloatArray, slope: FloatArray, fixed: FloatArray
+) -> LinearBound:
     """The bound of given multipliers: lower slopes (N,) in [0, w] and multipliers of fixed signs (N,), both ≥ 0."""
     A, region = problem.generators, problem.case.region
     w = mu @ problem.weights

@@ -122,9 +122,7 @@ def _attack(
     return found, confirm(network, case, found.x, number) if found.margin <= 0 else None
 
 
-def _shared_bounds(
-    network: ReluNetwork, cases: Sequence[UnsafeCase]
-) -> dict[int, tuple[FloatArray, FloatArray]]:
+def _shared_bounds(network: ReluNetwork, cases: Sequence[UnsafeCase]) -> dict[int, tuple[FloatArray, FloatArray]]:
     """Pre-activation bounds of each region, computed once for all cases that share it."""
     regions: dict[int, InputRegion] = {id(case.region): case.region for case in cases}
     return {key: preactivation_bounds(network, region) for key, region in regions.items()}
@@ -136,7 +134,7 @@ def _refuted(
     which = "" if len(cases) == 1 else f" of case {counterexample.case}"
     return VerificationResult(
         verdict=Verdict.REFUTED,
-        reason=f"an input of the region{which} is unsafe, in exact arithmetic: its margin is {counterexample.margin:.6g}",
+        reason=f"an input{which} is unsafe, in exact arithmetic: its margin is {counterexample.margin:.6g}",
         certificate=None,
         report=None,
         counterexample=counterexample,
