@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from formulations._validation import FloatArray
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+
+Integers = NDArray[Any]
+"""Python integers in an array of objects."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +33,29 @@ class Counterexample:
 
 
 def exact_outputs(network: ReluNetwork, x: FloatArray) -> list[Fraction]:
-    """f(x) in rational arithmetic."""
-    inputs = [Fraction(value) for value in x.tolist()]
-    hidden = []
-    for row, bias in zip(network.hidden.tolist(), network.hidden_bias.tolist(), strict=True):
-        value = Fraction(bias) + _dot(row, inputs)
-        hidden.append(max(value, Fraction(0)))
-    return [
-        Fraction(bias) + _dot(row, hidden)
-        for row, bias in zip(network.output.tolist(), network.output_bias.tolist(), strict=True)
-    ]
+    """f(x) in rational arithmetic: all numbers are integers times a power of two, which is common to a layer."""
+    values, exponent = _layer(network.hidden, network.hidden_bias, *_integers(x))
+    hidden = np.array([max(value, 0) for value in values], dtype=object)
+    values, exponent = _layer(network.output, network.output_bias, hidden, exponent)
+    return [Fraction(value) * Fraction(2) ** exponent for value in values]
+
+
+def _layer(weights: FloatArray, bias: FloatArray, values: Integers, exponent: int) -> tuple[Integers, int]:
+    """``weights · (values 2^exponent) + bias`` as integers and their exponent."""
+    factors, power = _integers(weights)
+    added, own = _integers(bias)
+    product = factors @ values if values.size else np.array([0] * len(bias), dtype=object)
+    low = min(power + exponent, own)
+    return product * 2 ** (power + exponent - low) + added * 2 ** (own - low), low
+
+
+def _integers(array: FloatArray) -> tuple[Integers, int]:
+    """(integers, e) with ``array = integers · 2^e`` exactly."""
+    mantissa, exponent = np.frexp(array)
+    whole, power = (mantissa * 2.0**53).astype(np.int64), exponent.astype(np.int64) - 53
+    least = int(power[whole != 0].min()) if whole.any() else 0
+    shift = np.where(whole != 0, power - least, 0)
+    return whole.astype(object) * 2 ** shift.astype(object), least
 
 
 def _dot(weights: Sequence[float], values: Sequence[Fraction]) -> Fraction:

@@ -1,4 +1,4 @@
-"""The triangle relaxation at a node: CROWN with the best slopes, as a linear program on a box, by ascent on a ball.
+"""The triangle relaxation at a node: CROWN with the best slopes, by linear programming on a box, else by ascent.
 
 On one hidden layer optimised slopes and the triangle relaxation have the same value. A free neuron with weight w > 0
 gets a lower slope s in [0, w]; one with w < 0 the chord; a fixed one a multiplier of its sign. Whatever these numbers
@@ -13,11 +13,15 @@ from scipy.optimize import linprog, minimize
 
 from formulations._validation import FloatArray, IntArray
 from formulations.nodes import ACTIVE, FREE, INACTIVE
-from formulations.robustness import MarginProblem
+from formulations.robustness import InputRegion, MarginProblem
 
 PENALTY = 100.0
 """Largest sum of the multipliers of fixed signs, in units of what the neurons contribute to the margin."""
 ASCENT_STEPS = 100
+SMOOTHING = (0.1, 0.01, 0.001)
+"""On a box the ascent replaces |q_j| by √(q_j² + τ²) with these τ in turn, in units of the largest |q_j|."""
+LARGEST_PROGRAM = 150_000
+"""N (N + d) up to which a linear program is solved on a box; beyond, the ascent is many times faster."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +49,14 @@ class LinearBound:
 def linear_bound(problem: MarginProblem, signs: IntArray) -> LinearBound:
     """The bound of the node on which neurons have these signs (N,)."""
     region = problem.case.region
-    candidates = []
-    if region.has_ball:
-        rows = len(problem.case.H)
-        candidates += [_ascend(problem, signs, np.eye(rows)[r]) for r in range(rows)]
-        if (best := max(candidates, key=lambda bound: bound.value)).value > 0:
-            return best
-    program = _box_program(problem, signs)
-    return max([program, *candidates], key=lambda bound: bound.value)
+    large = problem.neurons * (problem.neurons + region.inputs) > LARGEST_PROGRAM
+    if not (large or region.has_ball):
+        return _box_program(problem, signs)
+    rows = np.eye(len(problem.case.H))
+    best = max((_ascend(problem, signs, mu) for mu in rows), key=lambda bound: bound.value)
+    if best.value > 0 or large:
+        return best
+    return max(_box_program(problem, signs), best, key=lambda bound: bound.value)
 
 
 def finish(
@@ -137,11 +141,8 @@ def _box_program(problem: MarginProblem, signs: IntArray) -> LinearBound:
 
 
 def _ascend(problem: MarginProblem, signs: IntArray, mu: FloatArray) -> LinearBound:
-    """Slopes and multipliers on a ball, where the bound is smooth in them, by projected quasi-Newton steps."""
+    """Slopes and multipliers by quasi-Newton steps: on a ball the bound is smooth in them, on a box it is made so."""
     A, region = problem.generators, problem.case.region
-    assert region.centre is not None
-    assert region.radius is not None
-    centre, radius = region.centre, region.radius
     w = mu @ problem.weights
     low, high = problem.bounds.T
     size = np.maximum(-low, high)
@@ -153,19 +154,37 @@ def _ascend(problem: MarginProblem, signs: IntArray, mu: FloatArray) -> LinearBo
     base[-1] += nu @ (high * low)
     # Scaled so that each number lies between 0 and 1 or has the unit of the margin.
     rows = np.vstack([w[rising, None] * A[rising], -signs[fixed, None] * A[fixed] / size[fixed, None]])
+    v = np.concatenate([(high / (high - low))[rising], np.zeros(len(fixed))])
+    box = [(0.0, 1.0)] * len(rising) + [(0.0, most)] * len(fixed)
 
-    def negative(v: FloatArray) -> tuple[float, FloatArray]:
-        z = base + v @ rows
-        norm = float(np.linalg.norm(z[:-1]))
-        point = centre - radius * z[:-1] / (norm if norm > 0 else 1.0)
-        value = float(z[:-1] @ centre - radius * norm + z[-1])
-        return -value, -(rows @ np.append(point, 1.0))
+    def bound() -> LinearBound:
+        slope, multiplier = np.zeros(len(w)), np.zeros(len(w))
+        slope[rising] = v[: len(rising)] * w[rising]
+        multiplier[fixed] = v[len(rising) :] / size[fixed]
+        return finish(problem, signs, mu, slope, multiplier)
 
-    start = np.concatenate([(high / (high - low))[rising], np.zeros(len(fixed))])
-    slope, multiplier = np.zeros(len(w)), np.zeros(len(w))
-    if len(start):
-        box = [(0.0, 1.0)] * len(rising) + [(0.0, most)] * len(fixed)
-        found = minimize(negative, start, jac=True, bounds=box, method="L-BFGS-B", options={"maxiter": ASCENT_STEPS})
-        slope[rising] = found.x[: len(rising)] * w[rising]
-        multiplier[fixed] = found.x[len(rising) :] / size[fixed]
-    return finish(problem, signs, mu, slope, multiplier)
+    best = bound()
+    unit = float(np.abs(base[:-1] + v @ rows[:, :-1]).max(initial=0.0))
+    for smoothing in (0.0,) if region.has_ball else SMOOTHING:
+        if best.value > 0 or not len(v):
+            break
+
+        def negative(v: FloatArray, tau: float = smoothing * unit) -> tuple[float, FloatArray]:
+            z = base + v @ rows
+            value, point = _smoothed_least(region, z[:-1], tau)
+            return -value - float(z[-1]), -(rows @ np.append(point, 1.0))
+
+        v = minimize(negative, v, jac=True, bounds=box, method="L-BFGS-B", options={"maxiter": ASCENT_STEPS}).x
+        best = max(best, bound(), key=lambda found: found.value)
+    return best
+
+
+def _smoothed_least(region: InputRegion, q: FloatArray, tau: float) -> tuple[float, FloatArray]:
+    """(a lower bound of min q·x over ball or box that is smooth in q, its gradient); exact for balls."""
+    if region.centre is not None and region.radius is not None:
+        norm = float(np.linalg.norm(q))
+        point = region.centre - region.radius * q / (norm if norm > 0 else 1.0)
+        return float(q @ region.centre) - region.radius * norm, point
+    middle, half = 0.5 * region.lower + 0.5 * region.upper, 0.5 * (region.upper - region.lower)
+    size = np.sqrt(q**2 + max(tau, 1e-300) ** 2)
+    return float(q @ middle - half @ size), np.asarray(middle - half * q / size)

@@ -30,8 +30,10 @@ ADDED = 600
 """Products added after the first solve of a node."""
 USED = 1e-6
 """Multipliers above this part of the largest keep their products in the children."""
-LARGEST_ORDER = 1000
-"""Order of S up to which the interior point is tried; a step takes about a second there."""
+LARGEST_ORDER = 600
+"""Order of S up to which the interior point is tried; a step takes about half a second there."""
+MOST_INPUTS = 150
+"""Inputs up to which it is tried: each repair decomposes more than a hundred matrices of their order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,8 @@ class SemidefiniteBound:
 
 def affordable(problem: MarginProblem) -> bool:
     """Whether the relaxation is for this problem: a box alone, and not too large."""
-    return not problem.case.region.has_ball and problem.neurons + problem.case.region.inputs + 1 <= LARGEST_ORDER
+    inputs = problem.case.region.inputs
+    return not problem.case.region.has_ball and inputs <= MOST_INPUTS and problem.neurons + inputs < LARGEST_ORDER
 
 
 def semidefinite_bound(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from certificates.robustness_checker import check_robustness
 from certificates.robustness_file import read_robustness, write_robustness
@@ -15,7 +16,7 @@ from certnet.verification import verify
 from certnet.verification.counterexample import confirm, exact_outputs
 from formulations import InputError
 from formulations.robustness import InputRegion, UnsafeCase, keeps_class
-from tests.verification.problems import box_cases, exact_least_margin, random_box, random_network
+from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
 
 
 @settings(max_examples=15, deadline=None)
@@ -143,3 +144,25 @@ def test_wrong_statements_are_refused() -> None:
         verify(network, [UnsafeCase(InputRegion(np.zeros(2), np.ones(2)), np.ones((1, 2)), np.zeros(1))])
     with pytest.raises(InputError, match="no output 7"):
         keeps_class(network, random_box(0), 7)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.integers(-300, 300))
+def test_exact_outputs_are_those_of_fractions(seed: int, power: int) -> None:
+    network = random_network(seed, inputs=3, width=4)
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(3) * 2.0 ** rng.integers(-40, 40, 3) * 10.0**power
+    x[rng.integers(3)] = 0.0
+
+    def dot(row, values):
+        return sum((Fraction(a) * b for a, b in zip(row.tolist(), values, strict=True)), Fraction(0))
+
+    inputs = [Fraction(value) for value in x.tolist()]
+    hidden = [
+        max(dot(row, inputs) + Fraction(float(bias)), Fraction(0))
+        for row, bias in zip(network.hidden, network.hidden_bias, strict=True)
+    ]
+    outputs = [
+        dot(row, hidden) + Fraction(float(bias)) for row, bias in zip(network.output, network.output_bias, strict=True)
+    ]
+    assert exact_outputs(network, x) == outputs
