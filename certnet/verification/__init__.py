@@ -2,5 +2,6 @@
 
 from certnet.verification.counterexample import Counterexample
 from certnet.verification.verifier import VerificationResult, verify
+from certnet.verification.vnnlib import Property, read_vnnlib
 
-__all__ = ["Counterexample", "VerificationResult", "verify"]
+__all__ = ["Counterexample", "Property", "VerificationResult", "read_vnnlib", "verify"]
