@@ -170,7 +170,7 @@ class InputRegion:
         base = anchor - self.centre
         a = np.sum(step**2, axis=1)
         half = step @ base
-        room = max(self.radius**2 - float(base @ base), 0.0) * (1.0 - 1e-14)
+        room = max(self.radius * self.radius - float(base @ base), 0.0) * (1.0 - 1e-14)
         with np.errstate(divide="ignore", invalid="ignore"):
             share = (-half + np.sqrt(half**2 + a * room)) / a
         share = np.where(np.isfinite(share), np.clip(share * (1.0 - 1e-14), 0.0, 1.0), 0.0)

@@ -1,7 +1,16 @@
 """Deciding properties of two-layer ReLU networks: a checked proof, a checked counterexample, or neither."""
 
 from certnet.verification.counterexample import Counterexample
+from certnet.verification.radius import CertifiedRadius, certified_radius
 from certnet.verification.verifier import VerificationResult, verify
 from certnet.verification.vnnlib import Property, read_vnnlib
 
-__all__ = ["Counterexample", "Property", "VerificationResult", "read_vnnlib", "verify"]
+__all__ = [
+    "CertifiedRadius",
+    "Counterexample",
+    "Property",
+    "VerificationResult",
+    "certified_radius",
+    "read_vnnlib",
+    "verify",
+]

@@ -47,6 +47,7 @@ def attack(
     rng = np.random.default_rng(0) if rng is None else rng
     X = _starts(region, starts, rng, first)
     value = case.margins(network(X))
+    value = np.where(np.isnan(value), np.inf, value)
     for step in range(iterations):
         G = _gradients(network, case, X)
         goal = _farthest(region, G) if step % 2 == 0 else _projected(region, X, G)

@@ -25,6 +25,8 @@ from formulations.robustness import MarginProblem, ReluNetwork
 LINEAR_NODES = 60
 """Nodes of the linear search before the semidefinite one begins."""
 RESTARTS = 8
+LARGEST = 1e100
+"""Size of a number from which products come near overflow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +87,19 @@ class CaseSearch:
     def run(self) -> CaseOutcome:
         """Search until the case is decided, the time is over, or no node can be split."""
         large = not affordable(self.problem)
+        if not self._moderate():
+            return self._outcome(None)
         root = self._search(semidefinite=False, most=None if large else LINEAR_NODES)
         if root is None and not large and self.counterexample is None and not self.timed_out:
             root = self._search(semidefinite=True, most=None)
+        return self._outcome(root)
+
+    def _moderate(self) -> bool:
+        """Whether all numbers are finite and far from overflow; without that no bound is worth its time."""
+        p = self.problem
+        return all(bool((np.abs(array) < LARGEST).all()) for array in (p.generators, p.bounds, p.weights, p.linear))
+
+    def _outcome(self, root: "_Open | None") -> CaseOutcome:
         proof = None
         if root is not None:
             tree, mu, margin = _written(root)

@@ -89,8 +89,21 @@ def verify(
         InputError: a case about other numbers of inputs or outputs than the network's.
     """
     start = time.perf_counter()
-    deadline = np.inf if time_limit is None else start + time_limit
     require_fitting(network, cases)
+    with np.errstate(all="ignore"):
+        # Overflow ends as a bound that is no number, which decides nothing.
+        return _decided(network, cases, start, time_limit, random_state, provenance or {})
+
+
+def _decided(
+    network: ReluNetwork,
+    cases: Sequence[UnsafeCase],
+    start: float,
+    time_limit: float | None,
+    random_state: int,
+    provenance: Mapping[str, Any],
+) -> VerificationResult:
+    deadline = np.inf if time_limit is None else start + time_limit
     rng = np.random.default_rng(random_state)
     seen = _Progress()
     attacks = []
@@ -110,7 +123,7 @@ def verify(
             return _refuted(outcome.counterexample, cases, seen, start)
         if outcome.timed_out:
             break
-    return _concluded(network, cases, seen, start, provenance or {})
+    return _concluded(network, cases, seen, start, provenance)
 
 
 def _attack(
@@ -168,7 +181,7 @@ def _concluded(
         elif seen.timed_out:
             reason = "the time limit was reached before the property was decided"
         else:
-            reason = "a part of the region is too close to the boundary to be decided in floating point"
+            reason = "a part of the region is not decided in floating point: margins are too small or numbers too large"
         certificate = None
     return VerificationResult(
         verdict=verdict,

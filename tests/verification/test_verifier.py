@@ -166,3 +166,16 @@ def test_exact_outputs_are_those_of_fractions(seed: int, power: int) -> None:
         dot(row, hidden) + Fraction(float(bias)) for row, bias in zip(network.output, network.output_bias, strict=True)
     ]
     assert exact_outputs(network, x) == outputs
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-8, 1e8, 1e150, 1e300])
+def test_numbers_of_any_size_end_in_a_verdict(size: float) -> None:
+    network, box = random_network(0), random_box(0)
+    regions = [box, InputRegion.l2(np.zeros(3), size), InputRegion(-size * np.ones(3), size * np.ones(3))]
+    for changed in (replace(network, hidden=size * network.hidden), replace(network, output=size * network.output)):
+        for region in regions:
+            result = verify(changed, [UnsafeCase(region, np.array([[1.0, -1.0]]), np.array([1.0]))], time_limit=5.0)
+            middle = 0.5 * (region.lower + region.upper)
+            if result.verdict is Verdict.PROVED:
+                assert confirm(changed, UnsafeCase(region, np.array([[1.0, -1.0]]), np.array([1.0])), middle, 0) is None
+            assert result.reason
