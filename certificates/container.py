@@ -28,7 +28,7 @@ from formulations.errors import InputError
 FORMAT = "certnet-certificate"
 VERSION = 1
 KIND = "optimality"
-KINDS = (KIND, "robustness")
+KINDS = (KIND, "robustness", "lipschitz")
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_TOTAL_BYTES = 2 << 30
@@ -61,6 +61,8 @@ ARRAYS: dict[str, tuple[str, int]] = {
     "proof/triangles/offset": ("<i8", 1),
     "proof/triangles/support": ("<i8", 1),
 }
+PROOF = {name: entry for name, entry in ARRAYS.items() if name.startswith("proof/")}
+"""The arrays of a proof."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 T = TypeVar("T")
@@ -198,6 +200,11 @@ def _read(archive: zipfile.ZipFile, size: int) -> OptimalityCertificate:
         if type(data.get(name)) is not int or data[name] != length:
             raise InputError(f"the manifest says {name} = {data.get(name)!r} but the arrays say {length}.")
     return certificate
+
+
+def proof_arrays(proof: LiftedProof, prefix: str = "") -> dict[str, NDArray[Any]]:
+    """The arrays of a proof by name; ``lifted_proof`` is the inverse."""
+    return {prefix + name: operator.attrgetter(name.removeprefix("proof/").replace("/", "."))(proof) for name in PROOF}
 
 
 def lifted_proof(arrays: Mapping[str, NDArray[Any]], prefix: str) -> LiftedProof:

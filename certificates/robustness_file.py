@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certificates.container import (
-    ARRAYS,
     FORMAT,
+    PROOF,
     VERSION,
     lifted_proof,
     open_archive,
+    proof_arrays,
     read_arrays,
     read_manifest,
     write_archive,
@@ -42,7 +43,7 @@ CASE: dict[str, tuple[str, int]] = {
     "stable": ("<i8", 1),
     "mu": ("<f8", 2),
     "margin": ("<f8", 1),
-    **{name: entry for name, entry in ARRAYS.items() if name.startswith("proof/")},
+    **PROOF,
 }
 
 
@@ -76,8 +77,8 @@ def write_robustness(path: Path | str, certificate: RobustnessCertificate) -> No
 
 
 def _case_arrays(case: UnsafeCase, given: CaseProof) -> dict[str, NDArray[Any]]:
-    region, proof = case.region, given.proof
-    arrays: dict[str, NDArray[Any]] = {
+    region = case.region
+    return {
         "lower": region.lower,
         "upper": region.upper,
         "centre": np.zeros(0) if region.centre is None else region.centre,
@@ -87,14 +88,8 @@ def _case_arrays(case: UnsafeCase, given: CaseProof) -> dict[str, NDArray[Any]]:
         "stable": given.stable,
         "mu": given.mu,
         "margin": np.array([given.margin]),
+        **proof_arrays(given.proof),
     }
-    for name in CASE:
-        if name.startswith("proof/"):
-            value: Any = proof
-            for attribute in name.split("/")[1:]:
-                value = getattr(value, attribute)
-            arrays[name] = value
-    return arrays
 
 
 def read_robustness(path: Path | str) -> RobustnessCertificate:

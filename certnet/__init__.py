@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from certnet.path import PathResult, train_path
     from certnet.solvers import SolverResult, SolveStatus, available_solvers, solve
     from certnet.training import FitResult, fit
-    from certnet.verification import Counterexample, VerificationResult, read_vnnlib, verify
+    from certnet.verification import (
+        CertifiedRadius,
+        Counterexample,
+        LipschitzResult,
+        VerificationResult,
+        certified_radius,
+        lipschitz_constant,
+        read_vnnlib,
+        verify,
+    )
     from formulations import CertnetError, InputError, LiftedProgram, LiftedSpace, RawDual, TrainingProgram, presolve
     from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase, keeps_class
 
@@ -50,7 +59,16 @@ _HOMES = {
     "certnet.path": ("PathResult", "train_path"),
     "certnet.solvers": ("SolveStatus", "SolverResult", "available_solvers", "solve"),
     "certnet.training": ("FitResult", "fit"),
-    "certnet.verification": ("Counterexample", "VerificationResult", "read_vnnlib", "verify"),
+    "certnet.verification": (
+        "CertifiedRadius",
+        "Counterexample",
+        "LipschitzResult",
+        "VerificationResult",
+        "certified_radius",
+        "lipschitz_constant",
+        "read_vnnlib",
+        "verify",
+    ),
     "formulations.robustness": ("InputRegion", "ReluNetwork", "UnsafeCase", "keeps_class"),
     "formulations": (
         "CertnetError",
@@ -67,6 +85,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __version__ = "0.1.0"
 
 __all__ = [
+    "CertifiedRadius",
     "CertnetError",
     "CheckReport",
     "Counterexample",
@@ -76,6 +95,7 @@ __all__ = [
     "InputRegion",
     "LiftedProgram",
     "LiftedSpace",
+    "LipschitzResult",
     "OptimalityCertificate",
     "OptimalityResult",
     "PathResult",
@@ -92,10 +112,12 @@ __all__ = [
     "Verdict",
     "VerificationResult",
     "available_solvers",
+    "certified_radius",
     "check",
     "check_robustness",
     "fit",
     "keeps_class",
+    "lipschitz_constant",
     "network_from_sklearn",
     "optimality",
     "presolve",

@@ -35,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-COMMANDS = ("train", "optimality", "verify", "check", "tightness", "doctor")
+COMMANDS = ("train", "optimality", "verify", "lipschitz", "check", "tightness", "doctor")
 SCALING = (
     "PyTorch's weight_decay w (not AdamW's) with MSELoss() on n rows and c outputs is gamma = w·n·c/2, with "
     "MSELoss(reduction='sum') gamma = w/2, with half the sum gamma = w."
@@ -315,6 +315,42 @@ def _verify(
                 radius=radius,
                 rows=rows,
                 target=target,
+                time_limit=seconds_or_none(time_limit),
+                certificate=certificate,
+                seed=seed,
+                json=json,
+            )
+        )
+
+    return job
+
+
+@app.command("lipschitz", epilog=EPILOG)
+def _lipschitz(
+    network: Annotated[
+        str, typer.Argument(metavar="NETWORK", help="A two-layer ReLU network: .onnx, .npz or .safetensors.")
+    ],
+    output: Annotated[int | None, typer.Option(help="One output, counted from 0; all by default.")] = None,
+    pair: Annotated[str | None, typer.Option(metavar="I,J", help="The difference of two outputs instead.")] = None,
+    plain: Annotated[bool, typer.Option("--lipsdp", help="LipSDP alone, without products of signs.")] = False,
+    time_limit: Annotated[float, typer.Option(help="Seconds for the solver of each; 0 for no limit.")] = 60.0,
+    certificate: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Where the proof is written, with --output or --pair.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sampled gradients.")] = 0,
+    json: Json = False,
+) -> Job:
+    """Prove how much outputs change at most, for each unit of change of the input in l2, over all inputs."""
+
+    def job() -> int:
+        from certnet.cli.lipschitz import LipschitzOptions, run_lipschitz
+
+        return run_lipschitz(
+            LipschitzOptions(
+                network=network,
+                output=output,
+                pair=pair,
+                plain=plain,
                 time_limit=seconds_or_none(time_limit),
                 certificate=certificate,
                 seed=seed,

@@ -9,8 +9,7 @@ from typing import Any
 from certificates.arithmetic import Arithmetic
 from certificates.certificate import OptimalityCertificate, fingerprint
 from certificates.checker import check
-from certificates.container import certificate_kind, read_certificate
-from certificates.robustness_file import KIND as ROBUSTNESS
+from certificates.container import KIND, certificate_kind, read_certificate
 from certificates.verdict import Verdict
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.report import check_report, failure, head
@@ -68,12 +67,12 @@ def _code(found: Mapping[str, Any]) -> Exit:
 
 
 def _examine(path: Path, options: CheckOptions) -> dict[str, Any]:
-    if certificate_kind(path) == ROBUSTNESS:
-        from certnet.cli.check_robustness import examine_robustness
+    if certificate_kind(path) != KIND:
+        from certnet.cli.check_network import examine
 
         if options.data is not None:
             raise InputError(f"{path} is about a network; use --network and --property instead of --data.")
-        return examine_robustness(path, options)
+        return examine(path, options)
     if options.network is not None or options.stated is not None:
         raise InputError(f"{path} is about training data; use --data instead of --network and --property.")
     certificate = read_certificate(path)
@@ -103,10 +102,10 @@ def _print_one(found: Mapping[str, Any], options: CheckOptions) -> None:
     if options.json:
         sys.stdout.write(strict_json(found) + "\n")
         return
-    if "margin" in found:
-        from certnet.cli.check_robustness import robustness_lines
+    if "network" in found:
+        from certnet.cli.check_network import network_lines
 
-        sys.stdout.writelines(f"{name:<12} {value}\n" for name, value in robustness_lines(found).items())
+        sys.stdout.writelines(f"{name:<12} {value}\n" for name, value in network_lines(found).items())
         return
     copy = "the copy inside the certificate"
     lines = {

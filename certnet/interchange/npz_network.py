@@ -17,11 +17,15 @@ LAYERS = {"W1": "U", "b1": "hidden_bias", "W2": "V", "b2": OUTPUT_BIAS}
 """Arrays of an archive that names its layers; W1 is m×d, one row for each neuron."""
 
 
+INFORMATION = frozenset({"input_mean", "input_scale"})
+"""Arrays beside these that say how inputs were made before they reach the network, which takes them as made."""
+
+
 def read_npz_network(path: Path) -> ReadNetwork:
     """Read an archive of ``TwoLayerNetwork.save``, or plain arrays.
 
     Plain are U (d×m), V (c×m) and optionally b, offset, scale and output_bias, or W1 (m×d), W2 (c×m) and optionally b1
-    and b2.
+    and b2 for inputs that are standardised already.
 
     Raises:
         InputError: anything else; nothing is unpickled.
@@ -31,8 +35,9 @@ def read_npz_network(path: Path) -> ReadNetwork:
     if arrays is None:
         network = TwoLayerNetwork.load(path)
         return ReadNetwork(path.name, network, np.zeros(network.V.shape[0]))
-    if "W1" in arrays and "W2" in arrays and set(arrays) <= set(LAYERS):
-        return assemble(path.name, **{LAYERS[name]: _transposed(name, array) for name, array in arrays.items()})
+    if "W1" in arrays and "W2" in arrays and set(arrays) <= set(LAYERS) | INFORMATION:
+        layers = {LAYERS[name]: _transposed(name, array) for name, array in arrays.items() if name in LAYERS}
+        return assemble(path.name, **layers)
     foreign = [name for name in arrays if name not in PLAIN and name != OUTPUT_BIAS]
     if "U" not in arrays or "V" not in arrays:
         have = ", ".join(list(arrays)[:8]) or "nothing"
