@@ -194,8 +194,13 @@ def _signed_rows(A: FloatArray, positions: list[int]) -> FloatArray:
     return signed
 
 
-def _triangle_row(proof: LiftedProof, index: int, problem: Problem[Any]) -> dict[int, Fraction]:
-    triangles, A, region = proof.triangles, problem.generators, problem.region
+def check_triangle(proof: LiftedProof, index: int, problem: Problem[Any]) -> tuple[Fraction, Fraction]:
+    """Justify a triangle; returns its bounds l and u.
+
+    Raises:
+        ProofFailure: its bounds do not contain 0 or do not hold on the region.
+    """
+    triangles, region = proof.triangles, problem.region
     i = int(triangles.neuron[index])
     low, high = (Fraction(x) for x in triangles.bounds[index].tolist())
     what = f"triangle {index}"
@@ -208,7 +213,13 @@ def _triangle_row(proof: LiftedProof, index: int, problem: Problem[Any]) -> dict
             left = sign * (Fraction(float(problem.bounds[i, side])) - bound)
             require(left >= 0, f"{name} is violated by {float(-left):.3e}")
         else:
-            _check_bound(A[i], bound, sign, region.linear[part], name)
+            _check_bound(problem.generators[i], bound, sign, region.linear[part], name)
+    return low, high
+
+
+def _triangle_row(proof: LiftedProof, index: int, problem: Problem[Any]) -> dict[int, Fraction]:
+    low, high = check_triangle(proof, index, problem)
+    A, i = problem.generators, int(proof.triangles.neuron[index])
     first = 2 * len(A)
     row = {first + j: high * Fraction(x) for j, x in enumerate(A[i].tolist())}
     row[first + A.shape[1] - 1] -= high * low

@@ -15,7 +15,15 @@ import numpy as np
 from certificates.arithmetic import Arithmetic, BallMatrix, Enclosure, Matrix, RationalMatrix
 from certificates.failure import Deadline, ProofFailure, require
 from certificates.linear_leaves import LinearForms, is_linear, prove_linear_leaves
-from certificates.nonnegativity import M, Problem, check_structure, extra_rows, leaves_with_signs, prove_leaf
+from certificates.nonnegativity import (
+    M,
+    Problem,
+    check_structure,
+    check_triangle,
+    extra_rows,
+    leaves_with_signs,
+    prove_leaf,
+)
 from certificates.robustness import CaseProof, RobustnessCertificate, lifted_region, preactivation_bounds
 from certificates.verdict import Verdict
 from formulations._validation import FloatArray, IntArray
@@ -157,31 +165,32 @@ def check_case(
     require((given.mu.sum(axis=1) > 0).all(), "mu is zero on a leaf")
     require(math.isfinite(given.margin) and given.margin > 0, f"the margin is {given.margin}, not a positive number")
     statement = Problem(generators, region, None, bounds)  # type: ignore[type-var]
-    entries, count = extra_rows(proof, statement, deadline)
-    table: M | None = None
     linear: list[tuple[int, IntArray]] = []
-    others = 0
+    others: list[tuple[int, IntArray]] = []
     for leaf, signs in leaves_with_signs(proof, N):
-        deadline.check()
         require(
             proof.empty_offset[leaf] == proof.empty_offset[leaf + 1],
             f"leaf {leaf} is called empty; here it has to be proved like the others",
         )
-        if len(proof.circuits.target) == 0 and is_linear(proof, leaf, N):
-            linear.append((leaf, signs))
-            continue
-        if table is None:
-            table = matrix.from_rationals(entries, (count, 2 * N + generators.shape[1]))
-        form = _form(network, case, given, leaf, kept, matrix)
-        prove_leaf(Problem(generators, region, form, bounds), proof, leaf, signs, table, matrix, deadline)
-        others += 1
+        simple = len(proof.circuits.target) == 0 and is_linear(proof, leaf, N)
+        (linear if simple else others).append((leaf, signs))
+    if others:
+        entries, count = extra_rows(proof, statement, deadline)
+        table = matrix.from_rationals(entries, (count, 2 * N + generators.shape[1]))
+        for leaf, signs in others:
+            deadline.check()
+            form = _form(network, case, given, leaf, kept, matrix)
+            prove_leaf(Problem(generators, region, form, bounds), proof, leaf, signs, table, matrix, deadline)
+    else:
+        for index in range(len(proof.triangles.neuron)):
+            check_triangle(proof, index, statement)
     if linear:
         leaves = np.array([leaf for leaf, _ in linear], dtype=np.int64)
         alpha, z = linear_form(network, case, given, leaves, kept, Enclosure)
         problem = Problem(generators, region, alpha, bounds)
         signs = np.stack([signs for _, signs in linear])
         prove_linear_leaves(problem, case.region, proof, leaves, signs, LinearForms(alpha, z))
-    return len(linear), others
+    return len(linear), len(others)
 
 
 def _unstable(network: ReluNetwork, case: UnsafeCase, given: CaseProof) -> tuple[IntArray, FloatArray]:
