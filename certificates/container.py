@@ -13,9 +13,9 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,17 +27,17 @@ from certificates.subdivision import Subdivision
 from formulations.errors import InputError
 
 FORMAT = "certnet-certificate"
-VERSION = 2
-"""The newest version. A file gets the oldest version that can hold it: 1 with a ``LiftedProof``, 2 with a
-``Subdivision``."""
+VERSION, SUBDIVISION_VERSION = 1, 2
+"""Of files with a ``LiftedProof``, and of optimality certificates with a ``Subdivision``."""
 KIND = "optimality"
+KINDS = (KIND, "robustness", "lipschitz")
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_TOTAL_BYTES = 2 << 30
 FREE_BYTES = 64 << 20
 MAX_RATIO = 200
 
-_COMMON: dict[str, tuple[str, int]] = {
+DATA: dict[str, tuple[str, int]] = {
     "X": ("<f8", 2),
     "Y": ("<f8", 2),
     "W": ("<f8", 2),
@@ -46,7 +46,8 @@ _COMMON: dict[str, tuple[str, int]] = {
     "U": ("<f8", 2),
     "V": ("<f8", 2),
 }
-_LIFTED: dict[str, tuple[str, int]] = {
+"""Type and number of dimensions of the arrays of an optimality certificate besides its proof."""
+PROOF: dict[str, tuple[str, int]] = {
     "proof/split": ("<i8", 1),
     "proof/children": ("<i8", 2),
     "proof/leaf": ("<i8", 1),
@@ -65,14 +66,17 @@ _LIFTED: dict[str, tuple[str, int]] = {
     "proof/triangles/offset": ("<i8", 1),
     "proof/triangles/support": ("<i8", 1),
 }
-_SUBDIVISION: dict[str, tuple[str, int]] = {
+"""The arrays of a ``LiftedProof``."""
+SUBDIVISION: dict[str, tuple[str, int]] = {
     "proof/basis": ("<f8", 2),
     "proof/codes": ("<i8", 1),
     "proof/positions": ("<f8", 1),
 }
-ARRAYS: dict[int, dict[str, tuple[str, int]]] = {1: {**_COMMON, **_LIFTED}, 2: {**_COMMON, **_SUBDIVISION}}
-"""Type and number of dimensions of each array, by version."""
+ARRAYS = {VERSION: {**DATA, **PROOF}, SUBDIVISION_VERSION: {**DATA, **SUBDIVISION}}
+"""The arrays of an optimality certificate, by version."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+
+T = TypeVar("T")
 
 
 def _value(certificate: OptimalityCertificate, name: str) -> NDArray[Any]:
@@ -97,18 +101,8 @@ def write_certificate(path: Path | str, certificate: OptimalityCertificate) -> N
     Raises:
         OSError: the folder is missing or read-only, or the disk is full.
     """
-    payload: dict[str, bytes] = {}
-    arrays: dict[str, Any] = {}
-    version = 2 if isinstance(certificate.proof, Subdivision) else 1
-    for name, (dtype, _) in ARRAYS[version].items():
-        array = np.ascontiguousarray(_value(certificate, name), dtype=dtype)
-        payload[name] = array.tobytes()
-        arrays[name] = {
-            "dtype": dtype,
-            "shape": list(array.shape),
-            "sha256": hashlib.sha256(payload[name]).hexdigest(),
-        }
     n, d, c = certificate.shape
+    version = SUBDIVISION_VERSION if isinstance(certificate.proof, Subdivision) else VERSION
     manifest = {
         "format": FORMAT,
         "version": version,
@@ -118,9 +112,31 @@ def write_certificate(path: Path | str, certificate: OptimalityCertificate) -> N
         "bias": certificate.bias,
         "claims": {"lower_bound": certificate.lower_bound, "objective": certificate.objective},
         "data": {"fingerprint": certificate.data_fingerprint, "n": n, "d": d, "c": c},
-        "arrays": arrays,
         "provenance": dict(certificate.provenance),
     }
+    values = {name: _value(certificate, name) for name in ARRAYS[version]}
+    write_archive(path, manifest, values, {name: dtype for name, (dtype, _) in ARRAYS[version].items()})
+
+
+def write_archive(
+    path: Path | str, manifest: Mapping[str, Any], values: Mapping[str, NDArray[Any]], dtypes: Mapping[str, str]
+) -> None:
+    """Write a certificate of any kind atomically: the manifest, with the arrays described in it, and the arrays.
+
+    Raises:
+        OSError: the folder is missing or read-only, or the disk is full.
+    """
+    payload: dict[str, bytes] = {}
+    arrays: dict[str, Any] = {}
+    for name, value in values.items():
+        array = np.ascontiguousarray(value, dtype=dtypes[name])
+        payload[name] = array.tobytes()
+        arrays[name] = {
+            "dtype": dtypes[name],
+            "shape": list(array.shape),
+            "sha256": hashlib.sha256(payload[name]).hexdigest(),
+        }
+    manifest = {**manifest, "arrays": arrays}
     text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False).encode()
 
     def write(file: BinaryIO) -> None:
@@ -138,13 +154,31 @@ def read_certificate(path: Path | str) -> OptimalityCertificate:
     Raises:
         InputError: the file is missing, unreadable, truncated, damaged, too large, or no certificate of this version.
     """
+    return open_archive(path, _read)
+
+
+def certificate_kind(path: Path | str) -> str:
+    """``"optimality"`` or ``"robustness"``.
+
+    Raises:
+        InputError: as ``read_certificate``.
+    """
+    return open_archive(path, lambda archive, _: str(read_manifest(archive)["kind"]))
+
+
+def open_archive(path: Path | str, read: Callable[[zipfile.ZipFile, int], T]) -> T:
+    """Call ``read`` with the archive and its size on disk; whatever is wrong becomes one sentence.
+
+    Raises:
+        InputError: the file is missing, unreadable, truncated, damaged, or what ``read`` complains about.
+    """
     file = Path(path)
     try:
         if file.exists() and not file.is_file():
             raise InputError("it is no regular file.")
         size = file.stat().st_size
         with zipfile.ZipFile(file) as archive:
-            return _read(archive, size)
+            return read(archive, size)
     except InputError as error:
         raise InputError(f"{file} cannot be used as a certificate: {error}") from None
     except FileNotFoundError:
@@ -158,28 +192,15 @@ def read_certificate(path: Path | str) -> OptimalityCertificate:
 
 
 def _read(archive: zipfile.ZipFile, size: int) -> OptimalityCertificate:
-    infos = {info.orig_filename: info for info in archive.infolist()}
-    if len(infos) != len(archive.infolist()):
-        raise InputError("a member occurs twice.")
-    if MANIFEST not in infos:
-        raise InputError("it has no manifest; it was not written by certnet.")
-    manifest = _read_manifest(archive, infos[MANIFEST])
-    members = ARRAYS[manifest["version"]]
-    expected = {MANIFEST, *(_member(name) for name in members)}
-    if set(infos) != expected:
-        odd = sorted(set(infos) ^ expected)[0]
-        raise InputError(f"member {odd!r} is missing or does not belong there.")
-    described = _table(manifest, "arrays")
-    limit = min(MAX_TOTAL_BYTES, FREE_BYTES + MAX_RATIO * size)
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, (dtype, dimensions) in members.items():
-        array = _read_array(archive, infos[_member(name)], _table(described, name), dtype, dimensions, limit)
-        limit -= array.nbytes
-        arrays[name] = array
+    manifest = read_manifest(archive)
+    if manifest["kind"] != KIND:
+        raise InputError(f"it is of kind {manifest['kind']!r}, and a certificate of kind {KIND!r} is needed here.")
+    is_cut = manifest["version"] == SUBDIVISION_VERSION
+    arrays = read_arrays(archive, size, manifest, ARRAYS[manifest["version"]])
     claims, data = _table(manifest, "claims"), _table(manifest, "data")
     certificate = OptimalityCertificate(
         **_group(arrays, ""),
-        proof=_proof(arrays),
+        proof=Subdivision(**_group(arrays, "proof/")) if is_cut else lifted_proof(arrays, "proof/"),
         data_fingerprint=_fingerprint(data),
         gamma=_number(manifest, "gamma"),
         bias=_flag(manifest, "bias"),
@@ -194,18 +215,60 @@ def _read(archive: zipfile.ZipFile, size: int) -> OptimalityCertificate:
     return certificate
 
 
-def _proof(arrays: Mapping[str, NDArray[Any]]) -> LiftedProof | Subdivision:
-    own = _group(arrays, "proof/")
-    if "codes" in own:
-        return Subdivision(**own)
+def proof_arrays(proof: LiftedProof, prefix: str = "") -> dict[str, NDArray[Any]]:
+    """The arrays of a proof by name; ``lifted_proof`` is the inverse."""
+    return {prefix + name: operator.attrgetter(name.removeprefix("proof/").replace("/", "."))(proof) for name in PROOF}
+
+
+def lifted_proof(arrays: Mapping[str, NDArray[Any]], prefix: str) -> LiftedProof:
+    """The proof whose arrays have this prefix."""
     return LiftedProof(
-        **own,
-        circuits=Circuits(**_group(arrays, "proof/circuits/")),
-        triangles=Triangles(**_group(arrays, "proof/triangles/")),
+        **_group(arrays, prefix),
+        circuits=Circuits(**_group(arrays, f"{prefix}circuits/")),
+        triangles=Triangles(**_group(arrays, f"{prefix}triangles/")),
     )
 
 
-def _read_manifest(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Mapping[str, Any]:
+def read_arrays(
+    archive: zipfile.ZipFile, size: int, manifest: Mapping[str, Any], table: Mapping[str, tuple[str, int]]
+) -> dict[str, NDArray[Any]]:
+    """The arrays of a table of names, dtypes and dimensions; ``size`` is the file's, which limits them.
+
+    Raises:
+        InputError: a member is missing, damaged, too large, or does not belong there.
+    """
+    infos = _members(archive)
+    expected = {MANIFEST, *(_member(name) for name in table)}
+    if set(infos) != expected:
+        odd = sorted(set(infos) ^ expected)[0]
+        raise InputError(f"member {odd!r} is missing or does not belong there.")
+    described = _table(manifest, "arrays")
+    limit = min(MAX_TOTAL_BYTES, FREE_BYTES + MAX_RATIO * size)
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, (dtype, dimensions) in table.items():
+        array = _read_array(archive, infos[_member(name)], _table(described, name), dtype, dimensions, limit)
+        limit -= array.nbytes
+        arrays[name] = array
+    return arrays
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    infos = {info.orig_filename: info for info in archive.infolist()}
+    if len(infos) != len(archive.infolist()):
+        raise InputError("a member occurs twice.")
+    return infos
+
+
+def read_manifest(archive: zipfile.ZipFile) -> Mapping[str, Any]:
+    """The manifest of a certificate of a known version and kind.
+
+    Raises:
+        InputError: there is none.
+    """
+    infos = _members(archive)
+    if MANIFEST not in infos:
+        raise InputError("it has no manifest; it was not written by certnet.")
+    info = infos[MANIFEST]
     if info.file_size > MAX_MANIFEST_BYTES:
         raise InputError(f"its manifest is larger than {MAX_MANIFEST_BYTES} bytes.")
     text = _read_exactly(archive, info, info.file_size)
@@ -217,9 +280,13 @@ def _read_manifest(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Mapping[s
         raise InputError("its manifest does not describe a certnet certificate.")
     version = manifest.get("version")
     if type(version) is not int or version not in ARRAYS:
-        raise InputError(f"it has format version {version!r} and this certnet reads up to {VERSION}; update certnet.")
-    if manifest.get("kind") != KIND:
-        raise InputError(f"it is of kind {manifest.get('kind')!r} and this certnet checks {KIND!r}; update certnet.")
+        newest = max(ARRAYS)
+        raise InputError(f"it has format version {version!r} and this certnet reads up to {newest}; update certnet.")
+    if manifest.get("kind") not in KINDS:
+        known = " and ".join(map(repr, KINDS))
+        raise InputError(f"it is of kind {manifest.get('kind')!r} and this certnet checks {known}; update certnet.")
+    if version == SUBDIVISION_VERSION and manifest["kind"] != KIND:
+        raise InputError(f"files of kind {manifest['kind']!r} have format version {VERSION}, not {version}.")
     return manifest
 
 

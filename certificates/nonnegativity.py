@@ -34,11 +34,16 @@ M = TypeVar("M", bound=Matrix)
 
 @dataclass(frozen=True, eq=False)
 class Problem(Generic[M]):
-    """Prove ``λᵀ form λ ≥ 0`` on the lifted cone of ``generators`` (N×k) over ``region``; λ = (α, β, z)."""
+    """Prove ``λᵀ form λ ≥ 0`` on the lifted cone of ``generators`` (N×k) over ``region``; λ = (α, β, z).
+
+    ``bounds`` (N, 2), if given, are proved elsewhere: ``l t ≤ a_i·z ≤ u t`` on the region. A triangle without support
+    rests on them.
+    """
 
     generators: FloatArray
     region: Region
     form: M
+    bounds: FloatArray | None = None
 
 
 def check_structure(proof: LiftedProof, neurons: int, region: Region) -> None:
@@ -159,7 +164,7 @@ def extra_rows(
         rows.append(_circuit_row(proof, index, A))
     for index in range(proof.triangles.neuron.size):
         deadline.check()
-        rows.append(_triangle_row(proof, index, A, region))
+        rows.append(_triangle_row(proof, index, problem))
     return {(i, j): value for i, row in enumerate(rows) for j, value in row.items()}, len(rows)
 
 
@@ -189,8 +194,13 @@ def _signed_rows(A: FloatArray, positions: list[int]) -> FloatArray:
     return signed
 
 
-def _triangle_row(proof: LiftedProof, index: int, A: FloatArray, region: Region) -> dict[int, Fraction]:
-    triangles = proof.triangles
+def check_triangle(proof: LiftedProof, index: int, problem: Problem[Any]) -> tuple[Fraction, Fraction]:
+    """Justify a triangle; returns its bounds l and u.
+
+    Raises:
+        ProofFailure: its bounds do not contain 0 or do not hold on the region.
+    """
+    triangles, region = proof.triangles, problem.region
     i = int(triangles.neuron[index])
     low, high = (Fraction(x) for x in triangles.bounds[index].tolist())
     what = f"triangle {index}"
@@ -198,7 +208,18 @@ def _triangle_row(proof: LiftedProof, index: int, A: FloatArray, region: Region)
     require(low <= 0 <= high and low < high, f"{what} has bounds that do not contain 0")
     for side, (bound, sign) in enumerate(((low, 1), (high, -1))):
         part = triangles.support[triangles.offset[2 * index + side] : triangles.offset[2 * index + side + 1]]
-        _check_bound(A[i], bound, sign, region.linear[part], f"the {('lower', 'upper')[side]} bound of {what}")
+        name = f"the {('lower', 'upper')[side]} bound of {what}"
+        if problem.bounds is not None and len(part) == 0:
+            left = sign * (Fraction(float(problem.bounds[i, side])) - bound)
+            require(left >= 0, f"{name} is violated by {float(-left):.3e}")
+        else:
+            _check_bound(problem.generators[i], bound, sign, region.linear[part], name)
+    return low, high
+
+
+def _triangle_row(proof: LiftedProof, index: int, problem: Problem[Any]) -> dict[int, Fraction]:
+    low, high = check_triangle(proof, index, problem)
+    A, i = problem.generators, int(proof.triangles.neuron[index])
     first = 2 * len(A)
     row = {first + j: high * Fraction(x) for j, x in enumerate(A[i].tolist())}
     row[first + A.shape[1] - 1] -= high * low
@@ -239,12 +260,29 @@ def prove_nonnegative(
         if proof.empty_offset[leaf] < proof.empty_offset[leaf + 1]:
             _check_empty(problem, proof, leaf, signs)
             continue
-        remainder = problem.form - _nonnegative_terms(problem, proof, leaf, rows, matrix)
-        outcome = _leaf_slack(problem.generators, remainder, signs, matrix).prove_psd(deadline)
-        where = "" if proof.leaves == 1 else f" at leaf {leaf}"
-        require(outcome.proved, outcome.reason + where)
-        margin = min(margin, outcome.margin)
+        margin = min(margin, prove_leaf(problem, proof, leaf, signs, rows, matrix, deadline))
     return margin
+
+
+def prove_leaf(
+    problem: Problem[M],
+    proof: LiftedProof,
+    leaf: int,
+    signs: IntArray,
+    rows: M | None,
+    matrix: type[M],
+    deadline: Deadline = NO_DEADLINE,
+) -> float:
+    """Check one leaf of a proof whose structure and ``extra_rows`` were checked; returns its margin.
+
+    Raises:
+        ProofFailure: its slack is not proved positive semidefinite.
+    """
+    remainder = problem.form - _nonnegative_terms(problem, proof, leaf, rows, matrix)
+    outcome = _leaf_slack(problem.generators, remainder, signs, matrix).prove_psd(deadline)
+    where = "" if proof.leaves == 1 else f" at leaf {leaf}"
+    require(outcome.proved, outcome.reason + where)
+    return outcome.margin
 
 
 def _check_empty(problem: Problem[Any], proof: LiftedProof, leaf: int, signs: IntArray) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from certificates.proof import LEAF, Circuits, LiftedProof
+from certificates.proof import LEAF, Circuits, LiftedProof, Triangles
 from formulations import ACTIVE, FREE, INACTIVE
 from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
@@ -81,8 +81,16 @@ class Split:
 Node = Split | LeafProof | EmptyLeaf
 
 
-def build(root: Node, neurons: int, *, circuits: Circuits | None = None) -> LiftedProof:
-    """Flatten a tree over all of R^k; nodes and leaves are numbered in preorder, active sides first.
+def build(
+    root: Node,
+    neurons: int,
+    *,
+    circuits: Circuits | None = None,
+    triangles: Triangles | None = None,
+    rows: int = 0,
+    quadratics: int = 0,
+) -> LiftedProof:
+    """Flatten a tree; nodes and leaves are numbered in preorder, active sides first. No leaf uses σ.
 
     Multipliers of signs that vanish on a leaf (α_i where i is inactive, β_i where it is active) do nothing there; they
     are left out, and so is t_i of a fixed neuron.
@@ -90,13 +98,15 @@ def build(root: Node, neurons: int, *, circuits: Circuits | None = None) -> Lift
     Args:
         root: tree whose leaves hold their multipliers.
         neurons: N.
-        circuits: further inequalities, at the positions from 2N on.
+        circuits, triangles: further inequalities, at the positions from 2N + ``rows`` on, in this order.
+        rows, quadratics: how many the region has; 0 for all of R^k.
 
     Raises:
         InputError: a neuron or position out of range, a neuron split twice on a path, or an empty leaf whose support
             is not fixed.
     """
-    positions = 2 * neurons + (len(circuits.target) if circuits is not None else 0)
+    positions = 2 * neurons + rows + (len(circuits.target) if circuits is not None else 0)
+    positions += len(triangles.neuron) if triangles is not None else 0
     flat = _FlatTree(neurons, positions)
     stack: list[tuple[Node, IntArray, int, int]] = [(root, np.full(neurons, FREE, dtype=np.int64), -1, 0)]
     while stack:
@@ -113,7 +123,9 @@ def build(root: Node, neurons: int, *, circuits: Circuits | None = None) -> Lift
             flat.close_empty(number, node, signs)
         else:
             flat.close_proved(number, node, signs)
-    return flat.proof(circuits)
+    proof = flat.proof(circuits)
+    sigma = np.zeros((proof.leaves, quadratics))
+    return replace(proof, sigma=sigma, triangles=proof.triangles if triangles is None else triangles)
 
 
 class _FlatTree:

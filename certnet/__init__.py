@@ -16,14 +16,28 @@ if TYPE_CHECKING:
         repair,
         write_certificate,
     )
+    from certificates.robustness import RobustnessCertificate
+    from certificates.robustness_checker import RobustnessReport, check_robustness
+    from certificates.robustness_file import read_robustness, write_robustness
     from certnet._optimality import OptimalityResult, optimality
-    from certnet.interchange import read_network
+    from certnet.interchange import network_from_sklearn, read_network, read_relu_network, write_onnx
     from certnet.job import Event, TrainingResult, train
     from certnet.network import TwoLayerNetwork
     from certnet.path import PathResult, train_path
     from certnet.solvers import SolverResult, SolveStatus, available_solvers, solve
     from certnet.training import FitResult, fit
+    from certnet.verification import (
+        CertifiedRadius,
+        Counterexample,
+        LipschitzResult,
+        VerificationResult,
+        certified_radius,
+        lipschitz_constant,
+        read_vnnlib,
+        verify,
+    )
     from formulations import CertnetError, InputError, LiftedProgram, LiftedSpace, RawDual, TrainingProgram, presolve
+    from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase, keeps_class
 
 _HOMES = {
     "certificates": (
@@ -35,13 +49,27 @@ _HOMES = {
         "repair",
         "write_certificate",
     ),
+    "certificates.robustness": ("RobustnessCertificate",),
+    "certificates.robustness_checker": ("RobustnessReport", "check_robustness"),
+    "certificates.robustness_file": ("read_robustness", "write_robustness"),
     "certnet._optimality": ("OptimalityResult", "optimality"),
-    "certnet.interchange": ("read_network",),
+    "certnet.interchange": ("network_from_sklearn", "read_network", "read_relu_network", "write_onnx"),
     "certnet.job": ("Event", "TrainingResult", "train"),
     "certnet.network": ("TwoLayerNetwork",),
     "certnet.path": ("PathResult", "train_path"),
     "certnet.solvers": ("SolveStatus", "SolverResult", "available_solvers", "solve"),
     "certnet.training": ("FitResult", "fit"),
+    "certnet.verification": (
+        "CertifiedRadius",
+        "Counterexample",
+        "LipschitzResult",
+        "VerificationResult",
+        "certified_radius",
+        "lipschitz_constant",
+        "read_vnnlib",
+        "verify",
+    ),
+    "formulations.robustness": ("InputRegion", "ReluNetwork", "UnsafeCase", "keeps_class"),
     "formulations": (
         "CertnetError",
         "InputError",
@@ -57,35 +85,55 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __version__ = "0.1.0"
 
 __all__ = [
+    "CertifiedRadius",
     "CertnetError",
     "CheckReport",
+    "Counterexample",
     "Event",
     "FitResult",
     "InputError",
+    "InputRegion",
     "LiftedProgram",
     "LiftedSpace",
+    "LipschitzResult",
     "OptimalityCertificate",
     "OptimalityResult",
     "PathResult",
     "RawDual",
+    "ReluNetwork",
+    "RobustnessCertificate",
+    "RobustnessReport",
     "SolveStatus",
     "SolverResult",
     "TrainingProgram",
     "TrainingResult",
     "TwoLayerNetwork",
+    "UnsafeCase",
     "Verdict",
+    "VerificationResult",
     "available_solvers",
+    "certified_radius",
     "check",
+    "check_robustness",
     "fit",
+    "keeps_class",
+    "lipschitz_constant",
+    "network_from_sklearn",
     "optimality",
     "presolve",
     "read_certificate",
     "read_network",
+    "read_relu_network",
+    "read_robustness",
+    "read_vnnlib",
     "repair",
     "solve",
     "train",
     "train_path",
+    "verify",
     "write_certificate",
+    "write_onnx",
+    "write_robustness",
 ]
 
 

@@ -35,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-COMMANDS = ("train", "optimality", "check", "tightness", "doctor")
+COMMANDS = ("train", "optimality", "verify", "lipschitz", "check", "tightness", "doctor")
 SCALING = (
     "PyTorch's weight_decay w (not AdamW's) with MSELoss() on n rows and c outputs is gamma = w·n·c/2, with "
     "MSELoss(reduction='sum') gamma = w/2, with half the sum gamma = w."
@@ -56,6 +56,13 @@ class DeviceOption(StrEnum):
 
     CPU = "cpu"
     CUDA = "cuda"
+
+
+class NormOption(StrEnum):
+    """The norm in which inputs are disturbed."""
+
+    LINF = "linf"
+    L2 = "l2"
 
 
 class MethodOption(StrEnum):
@@ -270,14 +277,106 @@ def _optimality(
     return job
 
 
+@app.command("verify", epilog=EPILOG)
+def _verify(
+    network: Annotated[
+        str, typer.Argument(metavar="NETWORK", help="A two-layer ReLU network: .onnx, .npz or .safetensors.")
+    ],
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="PROPERTY|DATA",
+            help="A VNN-LIB 1.0 file, which states what is unsafe; or data as for certnet train, whose classes are to "
+            "be kept (test rows where the file has them; features as they are in the file).",
+        ),
+    ],
+    norm: Annotated[NormOption | None, typer.Option(help="With DATA: the norm of the disturbance.")] = None,
+    radius: Annotated[float | None, typer.Option(help="With DATA: its largest size, 0 or more.")] = None,
+    rows: Annotated[str | None, typer.Option(metavar="A:B", help="With DATA: rows A to B-1; all by default.")] = None,
+    target: Annotated[str | None, typer.Option(help="Target column of a CSV file; the last one by default.")] = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds for each property or row; 0 for no limit.")] = 60.0,
+    certificate: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Where the proof is written, if there is one; with DATA a folder."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the attack.")] = 0,
+    json: Json = False,
+) -> Job:
+    """Prove that no input is unsafe (unsat), find one (sat), or say unknown or timeout, on the first line."""
+
+    def job() -> int:
+        from certnet.cli.verify import VerifyOptions, run_verify
+
+        return run_verify(
+            VerifyOptions(
+                network=network,
+                subject=subject,
+                norm=None if norm is None else norm.value,
+                radius=radius,
+                rows=rows,
+                target=target,
+                time_limit=seconds_or_none(time_limit),
+                certificate=certificate,
+                seed=seed,
+                json=json,
+            )
+        )
+
+    return job
+
+
+@app.command("lipschitz", epilog=EPILOG)
+def _lipschitz(
+    network: Annotated[
+        str, typer.Argument(metavar="NETWORK", help="A two-layer ReLU network: .onnx, .npz or .safetensors.")
+    ],
+    output: Annotated[int | None, typer.Option(help="One output, counted from 0; all by default.")] = None,
+    pair: Annotated[str | None, typer.Option(metavar="I,J", help="The difference of two outputs instead.")] = None,
+    plain: Annotated[bool, typer.Option("--lipsdp", help="LipSDP alone, without products of signs.")] = False,
+    time_limit: Annotated[float, typer.Option(help="Seconds for the solver of each; 0 for no limit.")] = 60.0,
+    certificate: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Where the proof is written, with --output or --pair.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sampled gradients.")] = 0,
+    json: Json = False,
+) -> Job:
+    """Prove how much outputs change at most, for each unit of change of the input in l2, over all inputs."""
+
+    def job() -> int:
+        from certnet.cli.lipschitz import LipschitzOptions, run_lipschitz
+
+        return run_lipschitz(
+            LipschitzOptions(
+                network=network,
+                output=output,
+                pair=pair,
+                plain=plain,
+                time_limit=seconds_or_none(time_limit),
+                certificate=certificate,
+                seed=seed,
+                json=json,
+            )
+        )
+
+    return job
+
+
 @app.command("check", epilog=EPILOG)
 def _check(
     certificates: Annotated[
-        list[Path], typer.Argument(metavar="CERTIFICATE...", help="One or more files that certnet train wrote.")
+        list[Path],
+        typer.Argument(metavar="CERTIFICATE...", help="One or more files that certnet train or certnet verify wrote."),
     ],
     data: Annotated[
         str | None,
         typer.Option(metavar="DATA", help="Data the certificates must be about; else those inside them are used."),
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(metavar="NETWORK", help="Network that robustness certificates must be about.")
+    ] = None,
+    stated: Annotated[
+        str | None,
+        typer.Option("--property", metavar="FILE", help="VNN-LIB file that robustness certificates must be about."),
     ] = None,
     arithmetic: Annotated[
         Arithmetic,
@@ -294,7 +393,10 @@ def _check(
         from certnet.cli.check import CheckOptions, run_check
 
         limit = seconds_or_none(time_limit)
-        return run_check(certificates, CheckOptions(data=data, arithmetic=arithmetic, time_limit=limit, json=json))
+        options = CheckOptions(
+            data=data, network=network, stated=stated, arithmetic=arithmetic, time_limit=limit, json=json
+        )
+        return run_check(certificates, options)
 
     return job
 

@@ -9,7 +9,7 @@ from typing import Any
 from certificates.arithmetic import Arithmetic
 from certificates.certificate import OptimalityCertificate, fingerprint
 from certificates.checker import check
-from certificates.container import read_certificate
+from certificates.container import KIND, certificate_kind, read_certificate
 from certificates.verdict import Verdict
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.report import check_report, failure, head
@@ -24,6 +24,8 @@ class CheckOptions:
     """The options of the command."""
 
     data: str | None
+    network: str | None = None
+    stated: str | None = None
     arithmetic: Arithmetic
     time_limit: float | None
     json: bool
@@ -65,6 +67,14 @@ def _code(found: Mapping[str, Any]) -> Exit:
 
 
 def _examine(path: Path, options: CheckOptions) -> dict[str, Any]:
+    if certificate_kind(path) != KIND:
+        from certnet.cli.check_network import examine
+
+        if options.data is not None:
+            raise InputError(f"{path} is about a network; use --network and --property instead of --data.")
+        return examine(path, options)
+    if options.network is not None or options.stated is not None:
+        raise InputError(f"{path} is about training data; use --data instead of --network and --property.")
     certificate = read_certificate(path)
     if options.data is not None:
         compare(certificate, options.data)
@@ -91,6 +101,11 @@ def _together(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _print_one(found: Mapping[str, Any], options: CheckOptions) -> None:
     if options.json:
         sys.stdout.write(strict_json(found) + "\n")
+        return
+    if "network" in found:
+        from certnet.cli.check_network import network_lines
+
+        sys.stdout.writelines(f"{name:<12} {value}\n" for name, value in network_lines(found).items())
         return
     copy = "the copy inside the certificate"
     lines = {

@@ -1,12 +1,53 @@
 """From arrays of a foreign file to a network, with the file's name in every complaint."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from certnet.network import TwoLayerNetwork
 from formulations import InputError
+from formulations._validation import FloatArray
+from formulations.robustness import ReluNetwork
 
 Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True, eq=False)
+class ReadNetwork:
+    """What a file holds: a network as training knows it, and the output bias (c,) that training does not have."""
+
+    source: str
+    network: TwoLayerNetwork
+    output_bias: FloatArray
+
+    def for_training(self) -> TwoLayerNetwork:
+        """The network.
+
+        Raises:
+            InputError: it has an output bias.
+        """
+        if self.output_bias.any():
+            raise InputError(
+                f"{self.source}: the output layer has a bias, which the training problem does not have; train with "
+                "bias=False there, or subtract the bias from the targets and set it to 0."
+            )
+        return self.network
+
+    def for_verification(self) -> ReluNetwork:
+        """The network with its output bias; offset and scale are folded into the hidden layer, in floating point.
+
+        Raises:
+            InputError: a folded weight overflows.
+        """
+        network = self.network
+        U = network.U.T
+        bias = np.zeros(network.width) if network.hidden_bias is None else network.hidden_bias
+        if network.scale is not None:
+            U = U / network.scale
+        if network.offset is not None:
+            bias = bias - U @ network.offset
+        return ReluNetwork(U, bias, network.V, self.output_bias)
 
 
 def assemble(
@@ -18,11 +59,11 @@ def assemble(
     output_bias: Array | None = None,
     offset: Array | None = None,
     scale: Array | None = None,
-) -> TwoLayerNetwork:
+) -> ReadNetwork:
     """The network of these arrays (U d×m, V c×m, vectors b of m, output bias of c, offset and scale of d).
 
     Raises:
-        InputError: shapes that disagree, entries that are no finite numbers, or an output bias that is not zero.
+        InputError: shapes that disagree, or entries that are no finite numbers.
     """
     given = {"U": U, "V": V, "b": hidden_bias, "output bias": output_bias, "offset": offset, "scale": scale}
     for name, array in given.items():
@@ -38,20 +79,14 @@ def assemble(
         )
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    if output_bias is not None:
-        _require_zero(source, _double(output_bias), network.V.shape[0])
-    return network
+    c = network.V.shape[0]
+    bias = np.zeros(c) if output_bias is None else _double(output_bias)
+    if bias.shape not in ((), (1,), (c,)):
+        raise InputError(f"{source}: the output bias has shape {bias.shape} where ({c},) is expected.")
+    if not np.isfinite(bias).all():
+        raise InputError(f"{source}: the output bias has entries that are not finite; remove them first.")
+    return ReadNetwork(source, network, np.broadcast_to(bias, (c,)))
 
 
 def _double(array: Array) -> NDArray[np.float64]:
     return array.astype(np.float64)
-
-
-def _require_zero(source: str, output_bias: NDArray[np.float64], outputs: int) -> None:
-    if output_bias.shape not in ((), (1,), (outputs,)):
-        raise InputError(f"{source}: the output bias has shape {output_bias.shape} where ({outputs},) is expected.")
-    if not (output_bias == 0).all():
-        raise InputError(
-            f"{source}: the output layer has a bias, which the training problem does not have; train with bias=False "
-            "there, or subtract the bias from the targets and set it to 0."
-        )

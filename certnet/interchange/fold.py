@@ -53,7 +53,7 @@ def program_weights(
             f"The network has hidden biases{' once its standardisation is folded in' if notes else ''}, but the "
             "training problem has none; add --bias."
         )
-    return ProgramWeights(U, network.V[_class_order(network, classes)], notes)
+    return ProgramWeights(U, network.V[class_order(network, classes)], notes)
 
 
 def _folded(
@@ -71,7 +71,7 @@ def _folded(
     return U, hidden_bias + ((offset - own_offset) / own_scale) @ network.U, (FOLDED,)
 
 
-def _class_order(network: TwoLayerNetwork, classes: tuple[str, ...] | None) -> list[int]:
+def class_order(network: TwoLayerNetwork, classes: tuple[str, ...] | None) -> list[int]:
     """Positions of the network's outputs, in the order of the classes."""
     if network.classes is None or classes is None:
         return list(range(network.V.shape[0]))

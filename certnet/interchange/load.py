@@ -3,22 +3,25 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from certnet.interchange.assembly import ReadNetwork
+from certnet.interchange.fold import class_order
 from certnet.interchange.npz_network import read_npz_network
 from certnet.interchange.onnx_network import read_onnx
 from certnet.interchange.safetensors_file import read_safetensors
 from certnet.interchange.state_dict import network_from_tensors
 from certnet.network import LARGEST_FILE, TwoLayerNetwork
 from formulations import InputError
+from formulations.robustness import ReluNetwork
 
 PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".bin")
 """Endings of files that may run code when they are read."""
 
 
-def _read_state_dict(path: Path) -> TwoLayerNetwork:
+def _read_state_dict(path: Path) -> ReadNetwork:
     return network_from_tensors(path.name, read_safetensors(path))
 
 
-_READERS: dict[str, Callable[[Path], TwoLayerNetwork]] = {
+_READERS: dict[str, Callable[[Path], ReadNetwork]] = {
     ".npz": read_npz_network,
     ".onnx": read_onnx,
     ".safetensors": _read_state_dict,
@@ -34,6 +37,24 @@ def read_network(path: str | Path) -> TwoLayerNetwork:
     Raises:
         InputError: the file is missing, damaged, or holds something else than such a network; the sentence says what.
     """
+    return _read(path).for_training()
+
+
+def read_relu_network(path: str | Path, *, classes: tuple[str, ...] | None = None) -> ReluNetwork:
+    """Read a network for verification, x ↦ V (Ux + b)₊ + b₂: as ``read_network``, with an output bias.
+
+    Its outputs are put into the order of ``classes`` where the network names its own.
+
+    Raises:
+        InputError: as ``read_network``.
+    """
+    read = _read(path)
+    network = read.for_verification()
+    order = class_order(read.network, classes)
+    return ReluNetwork(network.hidden, network.hidden_bias, network.output[order], network.output_bias[order])
+
+
+def _read(path: str | Path) -> ReadNetwork:
     source = Path(path)
     ending = source.suffix.lower()
     if ending in PICKLED:

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from certnet.interchange.assembly import Array, assemble
+from certnet.interchange.assembly import Array, ReadNetwork, assemble
 from certnet.interchange.onnx_nodes import OPERATIONS, Attributes, Operand, apply
 from certnet.interchange.signal import LARGEST_INPUT, Layer, Signal
-from certnet.network import TwoLayerNetwork
 from formulations import InputError
 
 _EXTERNAL = 1
@@ -25,7 +24,7 @@ _ARRAY_ATTRIBUTES = {
 }
 
 
-def read_onnx(path: Path) -> TwoLayerNetwork:
+def read_onnx(path: Path) -> ReadNetwork:
     """Read a graph of Gemm, MatMul, Add, Sub, Mul, Div, Relu, Flatten, Reshape, Transpose, Constant and Identity.
 
     Shifts and scales of the input become the network's offset and scale.
@@ -59,7 +58,7 @@ class _Reader:
         self.source, self._to_array = source, to_array
         self.known: dict[str, Operand] = {}
 
-    def network(self, graph: Any) -> TwoLayerNetwork:
+    def network(self, graph: Any) -> ReadNetwork:
         """The network of a GraphProto."""
         for tensor in graph.initializer:
             self.known[tensor.name] = self._array(tensor)
@@ -148,7 +147,7 @@ class _Reader:
                 found[entry.name] = int(entry.i)
         return found
 
-    def _assembled(self, end: Signal) -> TwoLayerNetwork:
+    def _assembled(self, end: Signal) -> ReadNetwork:
         assert end.U is not None
         assert end.V is not None
         assert end.before is not None

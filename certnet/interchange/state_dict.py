@@ -3,8 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from certnet.interchange.assembly import Array, assemble
-from certnet.network import TwoLayerNetwork
+from certnet.interchange.assembly import Array, ReadNetwork, assemble
 from formulations import InputError
 
 _FIRST = frozenset({"hidden", "input", "in", "first", "encoder", "inner", "lower"})
@@ -12,7 +11,7 @@ _LAST = frozenset({"output", "out", "last", "final", "head", "classifier", "deco
 _RENAME = "save the state of torch.nn.Sequential(Linear, ReLU, Linear), whose weights are 0.weight and 2.weight"
 
 
-def network_from_tensors(source: str, tensors: Mapping[str, Array]) -> TwoLayerNetwork:
+def network_from_tensors(source: str, tensors: Mapping[str, Array]) -> ReadNetwork:
     """The network of two weights ``NAME.weight`` and their biases ``NAME.bias``.
 
     Which layer comes first follows from the shapes; where both orders fit, from the names (``fc1`` before ``fc2``,

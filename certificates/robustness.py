@@ -1,0 +1,103 @@
+"""The robustness certificate: a network, a property, and for each unsafe case a proof that it cannot happen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from certificates.arithmetic.floating import gamma_bound, inflate, sum_of_products
+from certificates.proof import LiftedProof, Region
+from formulations._validation import FloatArray, IntArray
+from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+
+
+@dataclass(frozen=True, eq=False)
+class CaseProof:
+    """Why a case cannot happen: on every leaf ``μᵀ(H f(x) + h) ≥ margin > 0``, hence not all rows are ≤ 0.
+
+    The lifted space has the neurons with ``stable = 0`` as generators [U b], z = (x, t), and as region the rows t ≥ 0,
+    then for each input ``x_j − lower_j t ≥ 0`` and ``upper_j t − x_j ≥ 0``, and the ball's quadratic if there is one.
+
+    Attributes:
+        stable: (m,) 1 or −1 for neurons whose pre-activation is ≥ 0 or ≤ 0 on the region, else 0.
+        mu: (leaves, r) weights μ ≥ 0 of the rows on each leaf, none of them all zero.
+        margin: δ > 0.
+        proof: nonnegativity of ``t·(μᵀH V α + μᵀ(H b₂ + h) t) − δ t²``; its triangles may rest on the bounds that the
+            checker computes, and then have no support.
+    """
+
+    stable: IntArray
+    mu: FloatArray
+    margin: float
+    proof: LiftedProof
+
+
+@dataclass(frozen=True, eq=False)
+class RobustnessCertificate:
+    """Claim: no case is unsafe at any input. ``cases`` and ``proofs`` go in pairs.
+
+    Attributes:
+        network: the network; its numbers are taken at face value.
+        cases: the disjunction that is shown to be impossible.
+        proofs: one for each case.
+        provenance: JSON object about how the certificate came to be; no part of the proof.
+    """
+
+    network: ReluNetwork
+    cases: tuple[UnsafeCase, ...]
+    proofs: tuple[CaseProof, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def lifted_region(region: InputRegion) -> Region:
+    """The region over z = (x, t), as ``CaseProof`` describes it.
+
+    The corner ``radius² − ‖centre‖²`` of the ball's quadratic is rounded up, which makes the region no smaller.
+    """
+    d = region.inputs
+    rows = np.zeros((1 + 2 * d, d + 1))
+    rows[0, d] = 1.0
+    index = np.arange(d)
+    rows[1 + 2 * index, index] = 1.0
+    rows[1 + 2 * index, d] = -region.lower
+    rows[2 + 2 * index, index] = -1.0
+    rows[2 + 2 * index, d] = region.upper
+    quadratics = np.zeros((0, d + 1, d + 1))
+    if region.centre is not None and region.radius is not None:
+        quadratics = -np.eye(d + 1)[None]
+        quadratics[0, :d, d] = quadratics[0, d, :d] = region.centre
+        radius = np.array([region.radius])
+        quadratics[0, d, d] = sum_of_products([(radius, radius), (-region.centre, region.centre)], upper=True)
+    return Region(rows, quadratics, homogenised=True)
+
+
+def preactivation_bounds(network: ReluNetwork, region: InputRegion) -> tuple[FloatArray, FloatArray]:
+    """Rigorous l ≤ Ux + b ≤ u (m,) on the region: the box bound, and where there is a ball the better of both.
+
+    Every neuron's bound over the box alone is exact up to rounding outwards, and so is that over the ball alone.
+    """
+    U, b = network.hidden, network.hidden_bias
+    d = region.inputs
+    above, below = np.maximum(U, 0.0), np.minimum(U, 0.0)
+    size = np.abs(U) @ np.maximum(np.abs(region.lower), np.abs(region.upper)) + np.abs(b)
+    # A sum of 2d + 1 products; the sizes are such sums themselves.
+    error = inflate(size * gamma_bound(2 * d + 4), 2 * d + 8)
+    lower = _down(above @ region.lower + below @ region.upper + b, error)
+    upper = _up(above @ region.upper + below @ region.lower + b, error)
+    if region.centre is not None and region.radius is not None:
+        middle = U @ region.centre + b
+        reach = inflate(region.radius * np.sqrt(inflate(np.sum(U**2, axis=1), d + 4)), 8)
+        size = np.abs(U) @ np.abs(region.centre) + np.abs(b)
+        error = inflate(size * gamma_bound(d + 4) + (np.abs(middle) + reach) * gamma_bound(4), d + 12)
+        lower = np.maximum(lower, _down(middle - reach, error))
+        upper = np.minimum(upper, _up(middle + reach, error))
+    return lower, upper
+
+
+def _down(value: FloatArray, error: FloatArray) -> FloatArray:
+    return np.asarray(np.nextafter(value - error, -np.inf))
+
+
+def _up(value: FloatArray, error: FloatArray) -> FloatArray:
+    return np.asarray(np.nextafter(value + error, np.inf))

@@ -1,0 +1,241 @@
+"""Re-proves a robustness certificate from the weights, the region and the property; trusts nothing else.
+
+For each case: the pre-activation bounds are computed anew, rounded outwards, and stable neurons are told from them; the
+form ``t·μᵀ(H f + h) − δ t²`` is rebuilt from the weights; every leaf of the split tree is proved, linear leaves
+together (``certificates.linear_leaves``) and the others by a positive semidefinite slack
+(``certificates.nonnegativity``). A certificate that fails proves nothing: UNKNOWN.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from certificates.arithmetic import Arithmetic, BallMatrix, Enclosure, Matrix, RationalMatrix
+from certificates.failure import Deadline, ProofFailure, require
+from certificates.linear_leaves import LinearForms, is_linear, prove_linear_leaves
+from certificates.nonnegativity import (
+    M,
+    Problem,
+    check_structure,
+    check_triangle,
+    extra_rows,
+    leaves_with_signs,
+    prove_leaf,
+)
+from certificates.robustness import CaseProof, RobustnessCertificate, lifted_region, preactivation_bounds
+from certificates.verdict import Verdict
+from formulations._validation import FloatArray, IntArray
+from formulations.errors import InputError
+from formulations.nodes import ACTIVE, INACTIVE
+from formulations.robustness import ReluNetwork, UnsafeCase, require_fitting
+
+DEFAULT_TIME_LIMIT = 600.0
+BALL_ORDER = 250
+"""Order N + d + 1 up to which the automatic arithmetic goes from floating point to balls where the first fails."""
+PROVED_SENTENCE = (
+    "on every leaf a nonnegative weighting of the output rows stays at least the margin above 0, so no input of any "
+    "region is unsafe"
+)
+
+
+@dataclass(frozen=True)
+class RobustnessReport:
+    """The checker's own figures.
+
+    Attributes:
+        verdict: PROVED or UNKNOWN.
+        reason: one sentence; for a failure the first violated condition.
+        margin: the least δ of all cases, a proved lower bound of ``max_r (H f(x) + h)_r`` for weights that add up to 1;
+            −inf if nothing was proved.
+        linear_leaves, semidefinite_leaves: how many leaves were proved in which way.
+        arithmetic: of the semidefinite leaves; linear ones are always checked in floating point with error bounds.
+        seconds: time that checking took.
+    """
+
+    verdict: Verdict
+    reason: str
+    margin: float
+    linear_leaves: int
+    semidefinite_leaves: int
+    arithmetic: str
+    seconds: float
+
+
+_CLASSES: dict[Arithmetic, type[Matrix]] = {
+    Arithmetic.EXACT: RationalMatrix,
+    Arithmetic.BALL: BallMatrix,
+    Arithmetic.FLOAT: Enclosure,
+}
+
+
+def check_robustness(
+    certificate: RobustnessCertificate,
+    *,
+    arithmetic: Arithmetic | str = Arithmetic.AUTO,
+    time_limit: float | None = DEFAULT_TIME_LIMIT,
+) -> RobustnessReport:
+    """Re-prove a certificate. Never raises on its content: what cannot be proved is UNKNOWN with the reason.
+
+    Args:
+        certificate: nothing in it is trusted.
+        arithmetic: of the semidefinite leaves; auto is floating point, and balls where that fails and the order allows.
+        time_limit: seconds after which the proof is given up, or None.
+
+    Raises:
+        ValueError: an arithmetic that does not exist.
+    """
+    chosen = Arithmetic(arithmetic)
+    start = time.perf_counter()
+    deadline = Deadline(math.inf if time_limit is None else start + time_limit)
+    counts = [0, 0]
+    used, margin = chosen, -math.inf
+    with np.errstate(all="ignore"):
+        try:
+            _check_statement(certificate)
+            for case, proof in zip(certificate.cases, certificate.proofs, strict=True):
+                linear, others, used = _check_with(certificate.network, case, proof, chosen, deadline)
+                counts[0] += linear
+                counts[1] += others
+            verdict, reason = Verdict.PROVED, PROVED_SENTENCE
+            margin = min(_normalised_margin(proof) for proof in certificate.proofs)
+        except ProofFailure as failure:
+            verdict, reason = Verdict.UNKNOWN, str(failure)
+        except MemoryError:
+            verdict, reason = Verdict.UNKNOWN, "this machine has not enough memory for the proof"
+    return RobustnessReport(
+        verdict=verdict,
+        reason=reason,
+        margin=margin,
+        linear_leaves=counts[0],
+        semidefinite_leaves=counts[1],
+        arithmetic=used.value,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _normalised_margin(proof: CaseProof) -> float:
+    """δ over the largest Σμ, rounded down: what the largest row is at least."""
+    if proof.mu.shape[1] == 1 and bool((proof.mu <= 1.0).all()):
+        return proof.margin
+    return proof.margin / (max(float(proof.mu.sum(axis=1).max()), 1.0) * (1.0 + 2.0**-40))
+
+
+def _check_statement(certificate: RobustnessCertificate) -> None:
+    require(len(certificate.cases) > 0, "the certificate has no case")
+    require(len(certificate.cases) == len(certificate.proofs), "the certificate has not one proof for each case")
+    try:
+        require_fitting(certificate.network, certificate.cases)
+    except InputError as error:
+        raise ProofFailure(str(error)) from None
+
+
+def _check_with(
+    network: ReluNetwork, case: UnsafeCase, proof: CaseProof, chosen: Arithmetic, deadline: Deadline
+) -> tuple[int, int, Arithmetic]:
+    if chosen is not Arithmetic.AUTO:
+        return *check_case(network, case, proof, _CLASSES[chosen], deadline), chosen
+    try:
+        return *check_case(network, case, proof, Enclosure, deadline), Arithmetic.FLOAT
+    except ProofFailure:
+        deadline.check()
+        order = int(np.count_nonzero(proof.stable == 0)) + network.inputs + 1
+        if order > BALL_ORDER:
+            raise
+    return *check_case(network, case, proof, BallMatrix, deadline), Arithmetic.BALL
+
+
+def check_case(
+    network: ReluNetwork, case: UnsafeCase, given: CaseProof, matrix: type[M], deadline: Deadline
+) -> tuple[int, int]:
+    """Check one case; returns the numbers of linear and of semidefinite leaves.
+
+    Raises:
+        ProofFailure: the first violated condition.
+    """
+    kept, bounds = _unstable(network, case, given)
+    region = lifted_region(case.region)
+    generators = np.ascontiguousarray(network.generators[kept])
+    N, proof = len(kept), given.proof
+    check_structure(proof, N, region)
+    rows = len(case.H)
+    require(given.mu.shape == (proof.leaves, rows) and given.mu.dtype == np.float64, "mu has a wrong shape or type")
+    require(np.isfinite(given.mu).all() and (given.mu >= 0).all(), "mu has an entry that is negative or not finite")
+    require((given.mu.sum(axis=1) > 0).all(), "mu is zero on a leaf")
+    require(math.isfinite(given.margin) and given.margin > 0, f"the margin is {given.margin}, not a positive number")
+    statement = Problem(generators, region, None, bounds)  # type: ignore[type-var]
+    linear: list[tuple[int, IntArray]] = []
+    others: list[tuple[int, IntArray]] = []
+    for leaf, signs in leaves_with_signs(proof, N):
+        require(
+            proof.empty_offset[leaf] == proof.empty_offset[leaf + 1],
+            f"leaf {leaf} is called empty; here it has to be proved like the others",
+        )
+        simple = len(proof.circuits.target) == 0 and is_linear(proof, leaf, N)
+        (linear if simple else others).append((leaf, signs))
+    if others:
+        entries, count = extra_rows(proof, statement, deadline)
+        table = matrix.from_rationals(entries, (count, 2 * N + generators.shape[1]))
+        for leaf, signs in others:
+            deadline.check()
+            form = _form(network, case, given, leaf, kept, matrix)
+            prove_leaf(Problem(generators, region, form, bounds), proof, leaf, signs, table, matrix, deadline)
+    else:
+        for index in range(len(proof.triangles.neuron)):
+            check_triangle(proof, index, statement)
+    if linear:
+        leaves = np.array([leaf for leaf, _ in linear], dtype=np.int64)
+        alpha, z = linear_form(network, case, given, leaves, kept, Enclosure)
+        problem = Problem(generators, region, alpha, bounds)
+        signs = np.stack([signs for _, signs in linear])
+        prove_linear_leaves(problem, case.region, proof, leaves, signs, LinearForms(alpha, z))
+    return len(linear), len(others)
+
+
+def _unstable(network: ReluNetwork, case: UnsafeCase, given: CaseProof) -> tuple[IntArray, FloatArray]:
+    """(unstable neurons, their proved bounds), after checking that the others are stable."""
+    stable = given.stable
+    require(
+        stable.shape == (network.width,) and stable.dtype == np.int64 and bool(np.isin(stable, (-1, 0, 1)).all()),
+        "stable is not a list of 1, -1 and 0, one for each neuron",
+    )
+    lower, upper = preactivation_bounds(network, case.region)
+    wrong = np.flatnonzero(((stable == ACTIVE) & ~(lower >= 0)) | ((stable == INACTIVE) & ~(upper <= 0)))
+    if len(wrong):
+        i = int(wrong[0])
+        require(False, f"neuron {i} is called stable, but its pre-activation lies in [{lower[i]:.3e}, {upper[i]:.3e}]")
+    kept = np.flatnonzero(stable == 0)
+    bounds = np.stack([lower[kept], upper[kept]], axis=1)
+    require(np.isfinite(bounds).all(), "a pre-activation bound overflows")
+    return kept, bounds
+
+
+def linear_form(
+    network: ReluNetwork, case: UnsafeCase, given: CaseProof, leaves: IntArray, kept: IntArray, matrix: type[M]
+) -> tuple[M, M]:
+    """``μᵀ(H f + h) − δ`` on these leaves: coefficients on α of the unstable neurons (L×N) and on z (L×(d+1))."""
+    mu = matrix.exact(np.ascontiguousarray(given.mu[leaves]))
+    rows = mu @ matrix.exact(case.H)
+    weights = rows @ matrix.exact(network.output)
+    active = np.flatnonzero(given.stable == ACTIVE)
+    every = np.arange(len(leaves))
+    constants = rows @ matrix.exact(np.ascontiguousarray(network.output_bias[:, None]))
+    constants = constants + mu @ matrix.exact(np.ascontiguousarray(case.h[:, None]))
+    constants = constants - matrix.exact(np.full((len(leaves), 1), given.margin))
+    tail = matrix.block([[matrix.exact(np.zeros((len(leaves), network.inputs))), constants]])
+    z = tail
+    if len(active):
+        z = weights.take(every, active) @ matrix.exact(np.ascontiguousarray(network.generators[active])) + tail
+    return weights.take(every, kept), z
+
+
+def _form(network: ReluNetwork, case: UnsafeCase, given: CaseProof, leaf: int, kept: IntArray, matrix: type[M]) -> M:
+    """t times the linear form, as a symmetric matrix over λ = (α, β, z)."""
+    alpha, z = linear_form(network, case, given, np.array([leaf]), kept, matrix)
+    N, k = len(kept), network.inputs + 1
+    row = matrix.block([[alpha, matrix.exact(np.zeros((1, N))), z]])
+    unit = np.zeros((2 * N + k, 1))
+    unit[-1, 0] = 0.5
+    half = matrix.exact(unit) @ row
+    return half + half.T

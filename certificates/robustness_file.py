@@ -1,0 +1,134 @@
+"""Robustness certificates as files: the container of docs/certificate-format.md with the kind "robustness"."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certificates.container import (
+    FORMAT,
+    PROOF,
+    VERSION,
+    lifted_proof,
+    open_archive,
+    proof_arrays,
+    read_arrays,
+    read_manifest,
+    write_archive,
+)
+from certificates.robustness import CaseProof, RobustnessCertificate
+from formulations.errors import InputError
+from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+
+KIND = "robustness"
+MAX_CASES = 200
+"""Cases that the manifest has room for."""
+
+NETWORK: dict[str, tuple[str, int]] = {
+    "network/hidden": ("<f8", 2),
+    "network/hidden_bias": ("<f8", 1),
+    "network/output": ("<f8", 2),
+    "network/output_bias": ("<f8", 1),
+}
+CASE: dict[str, tuple[str, int]] = {
+    "lower": ("<f8", 1),
+    "upper": ("<f8", 1),
+    "centre": ("<f8", 1),
+    "radius": ("<f8", 1),
+    "H": ("<f8", 2),
+    "h": ("<f8", 1),
+    "stable": ("<i8", 1),
+    "mu": ("<f8", 2),
+    "margin": ("<f8", 1),
+    **PROOF,
+}
+
+
+def _table(cases: int) -> dict[str, tuple[str, int]]:
+    """All arrays of a certificate with this many cases."""
+    return {**NETWORK, **{f"case{i}/{name}": entry for i in range(cases) for name, entry in CASE.items()}}
+
+
+def write_robustness(path: Path | str, certificate: RobustnessCertificate) -> None:
+    """Write a certificate atomically. Equal certificates give equal bytes.
+
+    Raises:
+        InputError: it has too many cases for one file.
+        OSError: the folder is missing or read-only, or the disk is full.
+    """
+    if len(certificate.cases) > MAX_CASES:
+        raise InputError(
+            f"the property has {len(certificate.cases)} cases, and a certificate file holds {MAX_CASES}; split it."
+        )
+    values: dict[str, NDArray[Any]] = {name: getattr(certificate.network, name.split("/")[1]) for name in NETWORK}
+    for i, (case, given) in enumerate(zip(certificate.cases, certificate.proofs, strict=True)):
+        values.update({f"case{i}/{name}": value for name, value in _case_arrays(case, given).items()})
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": KIND,
+        "cases": len(certificate.cases),
+        "provenance": dict(certificate.provenance),
+    }
+    write_archive(path, manifest, values, {name: dtype for name, (dtype, _) in _table(len(certificate.cases)).items()})
+
+
+def _case_arrays(case: UnsafeCase, given: CaseProof) -> dict[str, NDArray[Any]]:
+    region = case.region
+    return {
+        "lower": region.lower,
+        "upper": region.upper,
+        "centre": np.zeros(0) if region.centre is None else region.centre,
+        "radius": np.zeros(0) if region.radius is None else np.array([region.radius]),
+        "H": case.H,
+        "h": case.h,
+        "stable": given.stable,
+        "mu": given.mu,
+        "margin": np.array([given.margin]),
+        **proof_arrays(given.proof),
+    }
+
+
+def read_robustness(path: Path | str) -> RobustnessCertificate:
+    """Read a certificate file; nothing in it is believed, but its shape is checked.
+
+    Raises:
+        InputError: the file is missing, damaged, or no robustness certificate of this version.
+    """
+    return open_archive(path, _read)
+
+
+def _read(archive: zipfile.ZipFile, size: int) -> RobustnessCertificate:
+    manifest = read_manifest(archive)
+    if manifest["kind"] != KIND:
+        raise InputError(f"it is of kind {manifest['kind']!r}, and a certificate of kind {KIND!r} is needed here.")
+    cases, provenance = manifest.get("cases"), manifest.get("provenance")
+    if type(cases) is not int or not 1 <= cases <= MAX_CASES:
+        raise InputError(f"its manifest has no number of cases between 1 and {MAX_CASES}.")
+    if not isinstance(provenance, dict):
+        raise InputError("its manifest has no table 'provenance'.")
+    arrays = read_arrays(archive, size, manifest, _table(cases))
+    network = ReluNetwork(**{name.split("/")[1]: arrays[name] for name in NETWORK})
+    pairs = [_case(arrays, f"case{i}/") for i in range(cases)]
+    return RobustnessCertificate(
+        network, tuple(case for case, _ in pairs), tuple(proof for _, proof in pairs), provenance
+    )
+
+
+def _case(arrays: Mapping[str, NDArray[Any]], prefix: str) -> tuple[UnsafeCase, CaseProof]:
+    mine = {name: arrays[prefix + name] for name in CASE}
+    if len(mine["radius"]) > 1 or len(mine["margin"]) != 1:
+        raise InputError(f"{prefix}radius or {prefix}margin holds more than one number.")
+    ball = len(mine["radius"]) == 1
+    region = InputRegion(
+        mine["lower"],
+        mine["upper"],
+        mine["centre"] if ball or len(mine["centre"]) else None,
+        float(mine["radius"][0]) if ball else None,
+    )
+    case = UnsafeCase(region, mine["H"], mine["h"])
+    proof = CaseProof(mine["stable"], mine["mu"], float(mine["margin"][0]), lifted_proof(arrays, f"{prefix}proof/"))
+    return case, proof

@@ -1,0 +1,137 @@
+"""The part of ``certnet check`` that is about networks: robustness and Lipschitz certificates."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from certificates.container import certificate_kind
+from certificates.lipschitz import check_lipschitz
+from certificates.lipschitz_file import KIND as LIPSCHITZ
+from certificates.lipschitz_file import read_lipschitz
+from certificates.robustness import RobustnessCertificate
+from certificates.robustness_checker import check_robustness
+from certificates.robustness_file import read_robustness
+from certificates.verdict import Verdict
+from certnet.cli.report import finite, head
+from certnet.cli.show import NONE, down, up
+from certnet.interchange import read_relu_network
+from certnet.verification.vnnlib import read_vnnlib
+from formulations import InputError
+from formulations.robustness import InputRegion, ReluNetwork
+
+if TYPE_CHECKING:
+    from certnet.cli.check import CheckOptions
+
+
+def examine(path: Path, options: "CheckOptions") -> dict[str, Any]:
+    """Check one certificate; the object that ``certnet check`` prints.
+
+    Raises:
+        InputError: the file is no readable certificate, or is about another network or property than the given ones.
+    """
+    return _lipschitz(path, options) if certificate_kind(path) == LIPSCHITZ else _robustness(path, options)
+
+
+def _robustness(path: Path, options: "CheckOptions") -> dict[str, Any]:
+    certificate = read_robustness(path)
+    if options.network is not None:
+        compare_network(certificate.network, options.network)
+    if options.stated is not None:
+        compare_property(certificate, options.stated)
+    report = check_robustness(certificate, arithmetic=options.arithmetic, time_limit=options.time_limit)
+    return {
+        **_head(report.verdict, report.reason, certificate.network, path, options),
+        "lower_bound": finite(report.margin),
+        "margin": finite(report.margin),
+        "property": {"cases": len(certificate.cases), "compared_with": options.stated},
+        "leaves": {"linear": report.linear_leaves, "semidefinite": report.semidefinite_leaves},
+        "arithmetic": report.arithmetic,
+        "seconds": finite(report.seconds),
+    }
+
+
+def _lipschitz(path: Path, options: "CheckOptions") -> dict[str, Any]:
+    certificate = read_lipschitz(path)
+    if options.stated is not None:
+        raise InputError(f"{path} is about a Lipschitz constant; leave --property out.")
+    if options.network is not None:
+        compare_network(certificate.network, options.network)
+    report = check_lipschitz(certificate, arithmetic=options.arithmetic, time_limit=options.time_limit)
+    return {
+        **_head(report.verdict, report.reason, certificate.network, path, options),
+        "constant": finite(report.constant),
+        "function": certificate.c.tolist(),
+        "arithmetic": report.arithmetic,
+        "seconds": finite(report.seconds),
+    }
+
+
+def _head(verdict: Verdict, reason: str, network: ReluNetwork, path: Path, options: "CheckOptions") -> dict[str, Any]:
+    from certnet.doctor import versions
+
+    return {
+        **head("check", None, reason),
+        "verdict": str(verdict),
+        "network": {
+            "inputs": network.inputs,
+            "width": network.width,
+            "outputs": network.outputs,
+            "compared_with": options.network,
+        },
+        "files": {"certificate": str(path)},
+        "versions": versions(),
+    }
+
+
+def network_lines(found: Mapping[str, Any]) -> dict[str, str]:
+    """What people see of one report."""
+    copy = "the copy inside the certificate"
+    parts = {name: found[name]["compared_with"] for name in ("network", "property") if name in found}
+    lines = {"verdict": found["verdict"], "reason": found["reason"]}
+    if "constant" in found:
+        lines["constant"] = NONE if found["constant"] is None else up(found["constant"])
+        lines["function"] = " + ".join(f"{value:g}·y_{j}" for j, value in enumerate(found["function"]) if value)
+    else:
+        leaves = found["leaves"]
+        lines["margin"] = NONE if found["margin"] is None else down(found["margin"])
+        lines["cases"] = str(found["property"]["cases"])
+        lines["leaves"] = f"{leaves['linear']} linear, {leaves['semidefinite']} semidefinite"
+    return {
+        **lines,
+        "arithmetic": found["arithmetic"],
+        **{name: copy if other is None else f"{other}, equal to {copy}" for name, other in parts.items()},
+    }
+
+
+def compare_network(own: ReluNetwork, path: str) -> None:
+    """Insist that the certificate is about the network of this file.
+
+    Raises:
+        InputError: it is not, or the file cannot be read.
+    """
+    given = read_relu_network(path)
+    names = ("hidden", "hidden_bias", "output", "output_bias")
+    if not all(np.array_equal(getattr(given, name), getattr(own, name)) for name in names):
+        raise InputError(f"The certificate is about another network than {path}; pass the one it was made for.")
+
+
+def compare_property(certificate: RobustnessCertificate, path: str) -> None:
+    """Insist that the certificate is about the cases of this file, in their order.
+
+    Raises:
+        InputError: it is not, or the file cannot be read.
+    """
+    cases = read_vnnlib(path).cases
+    same = len(cases) == len(certificate.cases) and all(
+        np.array_equal(a.H, b.H) and np.array_equal(a.h, b.h) and _same_region(a.region, b.region)
+        for a, b in zip(cases, certificate.cases, strict=True)
+    )
+    if not same:
+        raise InputError(f"The certificate is about another property than {path}; pass the one it was made for.")
+
+
+def _same_region(a: InputRegion, b: InputRegion) -> bool:
+    box = np.array_equal(a.lower, b.lower) and np.array_equal(a.upper, b.upper)
+    return box and not a.has_ball and not b.has_ball

@@ -1,0 +1,30 @@
+"""A network from a fitted scikit-learn estimator."""
+
+from typing import Any
+
+import numpy as np
+
+from formulations import InputError
+from formulations.robustness import ReluNetwork
+
+
+def network_from_sklearn(model: Any) -> ReluNetwork:
+    """The network of an ``MLPClassifier`` or ``MLPRegressor`` with one hidden layer and ReLU.
+
+    Outputs are those before softmax or logistic function. A binary classifier has one, positive for its second class;
+    it becomes two, 0 and that one, so that the larger output is the predicted class.
+
+    Raises:
+        InputError: the model is not fitted, has another number of hidden layers, or another activation.
+    """
+    weights, biases = getattr(model, "coefs_", None), getattr(model, "intercepts_", None)
+    if weights is None or biases is None:
+        raise InputError("The model is no fitted MLPClassifier or MLPRegressor; call fit first.")
+    if len(weights) != 2:
+        raise InputError(f"The model has {len(weights) - 1} hidden layers; certnet verifies networks with exactly one.")
+    if model.activation != "relu":
+        raise InputError(f"The model's activation is {model.activation!r}; certnet verifies networks with 'relu'.")
+    output, bias = np.asarray(weights[1]).T, np.asarray(biases[1])
+    if getattr(model, "out_activation_", "identity") == "logistic" and len(output) == 1:
+        output, bias = np.vstack([np.zeros_like(output), output]), np.concatenate([[0.0], bias])
+    return ReluNetwork(np.asarray(weights[0]).T, np.asarray(biases[0]), output, bias)

@@ -1,0 +1,242 @@
+"""Branch and bound on the signs of neurons for one case: a tree of proved leaves, or an unsafe input, or neither.
+
+First the triangle relaxation alone, for some nodes: it takes milliseconds. Where that is not enough the search begins
+anew with the semidefinite relaxation at each node that the linear one does not prove; it takes seconds and needs few
+nodes. Networks too large for it, and balls, go on with linear bounds.
+"""
+
+import heapq
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from certificates.robustness import CaseProof
+from certificates.tree import LeafProof, Node, Split
+from certnet.verification.attack import attack
+from certnet.verification.counterexample import Counterexample, confirm
+from certnet.verification.linear import LinearBound, linear_bound
+from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
+from certnet.verification.semidefinite import SemidefiniteBound, affordable, semidefinite_bound
+from formulations._validation import FloatArray, IntArray
+from formulations.nodes import ACTIVE, FREE, INACTIVE
+from formulations.robustness import MarginProblem, ReluNetwork
+
+LINEAR_NODES = 60
+"""Nodes of the linear search before the semidefinite one begins."""
+RESTARTS = 8
+LARGEST = 1e100
+"""Size of a number from which products come near overflow."""
+
+
+@dataclass(frozen=True, eq=False)
+class CaseOutcome:
+    """What the search of a case found; at most one of ``proof`` and ``counterexample`` is there.
+
+    Attributes:
+        proof: of the whole case, not checked yet.
+        counterexample: confirmed in exact arithmetic.
+        lower_bound: of the margin over the region, by the linear bounds of open nodes or by the proof; not rounded.
+        attacked: the least margin that was met.
+        nodes: bounds computed, linear and semidefinite.
+        timed_out: whether the time limit ended it.
+    """
+
+    proof: CaseProof | None
+    counterexample: Counterexample | None
+    lower_bound: float
+    attacked: float
+    nodes: tuple[int, int]
+    timed_out: bool
+
+
+@dataclass(eq=False)
+class _Open:
+    """A node of the growing tree."""
+
+    signs: IntArray
+    leaf: LeafProof | None = None
+    mu: FloatArray | None = None
+    margin: float = -np.inf
+    neuron: int = -1
+    products: IntArray | None = None
+    children: "tuple[_Open, _Open] | None" = field(default=None)
+
+
+class CaseSearch:
+    """The search of one case."""
+
+    def __init__(
+        self,
+        network: ReluNetwork,
+        problem: MarginProblem,
+        number: int,
+        *,
+        attacked: float,
+        deadline: float,
+        rng: np.random.Generator,
+    ) -> None:
+        self.network, self.problem, self.number = network, problem, number
+        self.attacked, self.deadline, self.rng = attacked, deadline, rng
+        self.counterexample: Counterexample | None = None
+        self.linear_nodes = self.semidefinite_nodes = 0
+        self.timed_out = False
+        self.lower_bound = -np.inf
+        self.rounding = rounding_size(problem)
+
+    def run(self) -> CaseOutcome:
+        """Search until the case is decided, the time is over, or no node can be split."""
+        large = not affordable(self.problem)
+        if not self._moderate():
+            return self._outcome(None)
+        root = self._search(semidefinite=False, most=None if large else LINEAR_NODES)
+        if root is None and not large and self.counterexample is None and not self.timed_out:
+            root = self._search(semidefinite=True, most=None)
+        return self._outcome(root)
+
+    def _moderate(self) -> bool:
+        """Whether all numbers are finite and far from overflow; without that no bound is worth its time."""
+        p = self.problem
+        return all(bool((np.abs(array) < LARGEST).all()) for array in (p.generators, p.bounds, p.weights, p.linear))
+
+    def _outcome(self, root: "_Open | None") -> CaseOutcome:
+        proof = None
+        if root is not None:
+            tree, mu, margin = _written(root)
+            self.lower_bound = margin
+            proof = case_proof(self.problem, tree, mu, margin)
+        return CaseOutcome(
+            proof=proof,
+            counterexample=self.counterexample,
+            lower_bound=self.lower_bound,
+            attacked=self.attacked,
+            nodes=(self.linear_nodes, self.semidefinite_nodes),
+            timed_out=self.timed_out,
+        )
+
+    def _search(self, *, semidefinite: bool, most: int | None) -> _Open | None:
+        """The finished tree, or None. ``most`` limits the nodes."""
+        root = _Open(np.full(self.problem.neurons, FREE, dtype=np.int64))
+        heap: list[tuple[float, int, _Open]] = []
+        count = 0
+        stuck = False
+        waiting = [root]
+        while waiting or heap:
+            if not waiting:
+                node = heapq.heappop(heap)[2]
+                waiting = self._split(node)
+            node = waiting.pop()
+            value = self._bound(node, semidefinite=semidefinite)
+            count += 1
+            if self.counterexample is not None:
+                return None
+            if node.leaf is None and node.neuron >= 0:
+                heapq.heappush(heap, (value, count, node))
+            stuck = stuck or (node.leaf is None and node.neuron < 0)
+            self._note_bound(heap, waiting, value, semidefinite=semidefinite)
+            self.timed_out = time.perf_counter() >= self.deadline and (bool(heap) or bool(waiting))
+            if stuck or self.timed_out or (most is not None and count >= most and (heap or waiting)):
+                return None
+        return root
+
+    def _note_bound(
+        self, heap: list[tuple[float, int, _Open]], waiting: list[_Open], value: float, *, semidefinite: bool
+    ) -> None:
+        """The least linear bound of the open nodes; only while no node waits for its bound."""
+        if semidefinite or waiting:
+            return
+        self.lower_bound = max(self.lower_bound, heap[0][0] if heap else value)
+
+    def _split(self, node: _Open) -> list[_Open]:
+        children = []
+        for sign in (ACTIVE, INACTIVE):
+            signs = node.signs.copy()
+            signs[node.neuron] = sign
+            children.append(_Open(signs, products=node.products))
+        node.children = (children[0], children[1])
+        return children
+
+    def _bound(self, node: _Open, *, semidefinite: bool) -> float:
+        """Bound a node: it gets a leaf, or a neuron to split on, or neither where none is left."""
+        bound = linear_bound(self.problem, node.signs)
+        self.linear_nodes += 1
+        node.mu = bound.mu
+        if bound.value - self.rounding > 0:
+            node.leaf, node.margin = linear_leaf(self.problem, bound), bound.value - self.rounding
+            return bound.value
+        if self._refuted_from(bound.x):
+            return bound.value
+        scores = bound.scores
+        if semidefinite:
+            found = self._semidefinite(node)
+            if found is None or node.leaf is not None:
+                return bound.value
+            scores = found.scores
+        node.neuron = self._choice(node.signs, scores, bound)
+        return bound.value
+
+    def _semidefinite(self, node: _Open) -> SemidefiniteBound | None:
+        """Bound a node twice at most, the second time with the products that the first missed; None if refuted."""
+        assert node.mu is not None
+        attempts = 2 if node.products is None else 1
+        found = None
+        for _ in range(attempts):
+            left = self.deadline - time.perf_counter()
+            if found is not None and left <= 0:
+                break
+            found = semidefinite_bound(
+                self.problem,
+                node.signs,
+                node.mu,
+                time_limit=max(left, 0.01) if np.isfinite(left) else None,
+                products=node.products,
+            )
+            self.semidefinite_nodes += 1
+            node.leaf, node.products = found.leaf, found.products
+            if found.leaf is not None:
+                node.margin = found.margin
+                break
+            if self._refuted_from(found.x):
+                return None
+        return found
+
+    def _choice(self, signs: IntArray, scores: FloatArray, bound: LinearBound) -> int:
+        """The free neuron where the relaxation errs most, else the one with the largest triangle; −1 without any."""
+        if scores.max(initial=0.0) > 0:
+            return int(np.argmax(scores))
+        low, high = self.problem.bounds.T
+        area = np.where(signs == FREE, np.abs(self.problem.weights).max(axis=0) * -low * high / (high - low), 0.0)
+        return int(np.argmax(area)) if area.max(initial=0.0) > 0 else -1
+
+    def _refuted_from(self, x: FloatArray) -> bool:
+        """Attack from x if it is better than anything so far."""
+        case = self.problem.case
+        margin = float(case.margins(self.network(x[None]))[0])
+        if not margin < self.attacked:
+            return False
+        found = attack(self.network, case, starts=RESTARTS, rng=self.rng, first=x[None])
+        self.attacked = min(found.margin, margin)
+        for point, value in ((found.x, found.margin), (x, margin)):
+            if value <= 0 and self.counterexample is None:
+                self.counterexample = confirm(self.network, case, point, self.number)
+        return self.counterexample is not None
+
+
+def _written(root: _Open) -> tuple[Node, list[FloatArray], float]:
+    """(tree, μ of its leaves in preorder, least margin); iterative, because trees can be deep."""
+    order: list[_Open] = []
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        order.append(node)
+        if node.children is not None:
+            stack += [node.children[1], node.children[0]]
+    done: dict[int, Node] = {}
+    for node in reversed(order):
+        if node.children is not None:
+            done[id(node)] = Split(node.neuron, *(done[id(child)] for child in node.children))
+        else:
+            assert node.leaf is not None
+            done[id(node)] = node.leaf
+    leaves = [node for node in order if node.children is None]
+    return done[id(root)], [node.mu for node in leaves if node.mu is not None], min(node.margin for node in leaves)

@@ -1,0 +1,278 @@
+"""Reading VNN-LIB 1.0: what must not happen, as boxes of inputs and rows on outputs.
+
+A file declares ``X_i`` and ``Y_j`` and asserts linear inequalities over them with ``and``, ``or``, ``<=``, ``>=``, and
+terms of ``+``, ``-``, ``*`` with numbers. The assertions together describe the unsafe points. They are brought into a
+disjunction of conjunctions; in each of these the rows over a single X give the box, and rows over Y the unsafe outputs.
+Numbers are decimal and are rounded to the nearest float64, and so is what follows from them.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from formulations import InputError
+from formulations._validation import FloatArray
+from formulations.robustness import InputRegion, UnsafeCase
+
+LARGEST_FILE = 1 << 26
+MOST_CASES = 10_000
+_TOKEN = re.compile(r"[()]|[^\s()]+")
+_VARIABLE = re.compile(r"([XY])_([0-9]+)")
+
+Expression = str | list[Any]
+"""A symbol, or a list of expressions."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """``Σ x_i X_i + Σ y_j Y_j + constant ≤ 0``, exactly."""
+
+    x: tuple[tuple[int, Fraction], ...]
+    y: tuple[tuple[int, Fraction], ...]
+    constant: Fraction
+
+
+@dataclass(frozen=True, eq=False)
+class Property:
+    """A property file: unsafe cases over d inputs and c outputs."""
+
+    inputs: int
+    outputs: int
+    cases: tuple[UnsafeCase, ...]
+
+
+def read_vnnlib(path: str | Path) -> Property:
+    """Read a VNN-LIB 1.0 file.
+
+    Raises:
+        InputError: the file is missing, too large, or not of this form; the sentence says what and where.
+    """
+    source = Path(path)
+    try:
+        if source.is_dir():
+            raise InputError(f"{source} is a folder; name the property file in it.")
+        if source.stat().st_size > LARGEST_FILE:
+            raise InputError(f"{source.name} is larger than {LARGEST_FILE} bytes; it is no property.")
+        text = source.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{source} cannot be read: {error.strerror or error}; check the path.") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{source.name} is no text; give a VNN-LIB 1.0 file.") from None
+    try:
+        return parse_vnnlib(text)
+    except InputError as error:
+        raise InputError(f"{source.name}: {error}") from None
+
+
+def parse_vnnlib(text: str) -> Property:
+    """The property that a VNN-LIB text states.
+
+    Raises:
+        InputError: it is not of the form that this module describes.
+    """
+    declared: dict[str, set[int]] = {"X": set(), "Y": set()}
+    formula: list[list[Row]] = [[]]
+    for command in _expressions(text):
+        if not isinstance(command, list) or not command or not isinstance(command[0], str):
+            raise InputError("a command is expected, such as (assert (<= Y_0 Y_1)).")
+        if command[0] in ("vnnlib-version", "declare-network"):
+            raise InputError("this is VNN-LIB 2.0; certnet reads version 1.0, with X_i and Y_j.")
+        if command[0] == "declare-const":
+            _declare(command, declared)
+        elif command[0] == "assert" and len(command) == 2:
+            formula = _both(formula, _clauses(command[1]))
+        elif command[0] not in ("set-logic", "set-info", "check-sat", "exit"):
+            raise InputError(f"{_shown(command)} is not understood; certnet reads declare-const and assert.")
+    sizes = {}
+    for letter, kind in (("X", "input"), ("Y", "output")):
+        numbers = declared[letter]
+        if not numbers or numbers != set(range(len(numbers))):
+            raise InputError(f"the {kind}s {letter}_0, {letter}_1, … are not all declared; declare each once.")
+        sizes[letter] = len(numbers)
+    if formula == [[]]:
+        raise InputError("nothing is asserted.")
+    return Property(sizes["X"], sizes["Y"], tuple(_cases(formula, sizes["X"], sizes["Y"])))
+
+
+def _expressions(text: str) -> Iterator[Expression]:
+    """Top-level S-expressions; iterative, so that nesting cannot exhaust the stack."""
+    stack: list[list[Any]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        for token in _TOKEN.findall(line.split(";", 1)[0]):
+            if token == "(":
+                stack.append([])
+                if len(stack) > 200:
+                    raise InputError(f"line {number} is nested too deeply.")
+                continue
+            if token == ")":
+                if not stack:
+                    raise InputError(f"line {number} closes a bracket that is not open.")
+                done = stack.pop()
+                if not stack:
+                    yield done
+                    continue
+                token = done
+            elif not stack:
+                raise InputError(f"line {number} has {token!r} outside brackets.")
+            stack[-1].append(token)
+    if stack:
+        raise InputError("a bracket is not closed at the end.")
+
+
+def _shown(expression: Expression) -> str:
+    text = expression if isinstance(expression, str) else f"({' '.join(_shown(part) for part in expression)})"
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _declare(command: list[Any], declared: dict[str, set[int]]) -> None:
+    name = command[1] if len(command) == 3 and isinstance(command[1], str) else ""
+    found = _VARIABLE.fullmatch(name)
+    if found is None or command[2] != "Real" or len(found[2]) > 9:
+        raise InputError(f"{_shown(command)} is not understood; declare X_i or Y_j as Real.")
+    numbers = declared[found[1]]
+    if int(found[2]) in numbers:
+        raise InputError(f"{name} is declared twice.")
+    numbers.add(int(found[2]))
+
+
+def _clauses(expression: Expression) -> list[list[Row]]:
+    """A formula as a disjunction of conjunctions of rows."""
+    if isinstance(expression, str) or not expression or not isinstance(expression[0], str):
+        raise InputError(f"{_shown(expression)} is no formula.")
+    head, parts = expression[0], expression[1:]
+    if head == "and":
+        result: list[list[Row]] = [[]]
+        for part in parts:
+            result = _both(result, _clauses(part))
+        return result
+    if head == "or":
+        return [clause for part in parts for clause in _clauses(part)]
+    if head in ("<=", ">=", "<", ">", "=") and len(parts) == 2:
+        if head in ("<", ">"):
+            raise InputError(f"{_shown(expression)} is strict; VNN-LIB 1.0 has <= and >=.")
+        left, right = _term(parts[0]), _term(parts[1])
+        rows = {"<=": [(left, right)], ">=": [(right, left)], "=": [(left, right), (right, left)]}[head]
+        return [[_row(small, large) for small, large in rows]]
+    raise InputError(f"{_shown(expression)} is not understood; certnet reads and, or, <= and >=.")
+
+
+def _both(left: list[list[Row]], right: list[list[Row]]) -> list[list[Row]]:
+    if len(left) * len(right) > MOST_CASES:
+        raise InputError(f"the property has more than {MOST_CASES} cases when it is expanded; split it.")
+    return [a + b for a, b in itertools.product(left, right)]
+
+
+Linear = tuple[dict[str, Fraction], Fraction]
+
+
+def _term(expression: Expression) -> Linear:
+    """A linear term as coefficients of variables and a constant."""
+    if isinstance(expression, str):
+        if _VARIABLE.fullmatch(expression):
+            return {expression: Fraction(1)}, Fraction(0)
+        return {}, _number(expression)
+    if not expression or expression[0] not in ("+", "-", "*") or len(expression) < 2:
+        raise InputError(f"{_shown(expression)} is no linear term.")
+    terms = [_term(part) for part in expression[1:]]
+    if expression[0] == "*":
+        constants = [term[1] for term in terms if not term[0]]
+        others = [term for term in terms if term[0]]
+        if len(others) > 1:
+            raise InputError(f"{_shown(expression)} multiplies variables; properties have to be linear.")
+        factor = Fraction(1)
+        for constant in constants:
+            factor *= constant
+        return _scaled(others[0], factor) if others else ({}, factor)
+    if expression[0] == "-":
+        rest = [_scaled(term, Fraction(-1)) for term in terms[1:]]
+        terms = [terms[0], *rest] if rest else [_scaled(terms[0], Fraction(-1))]
+    total: dict[str, Fraction] = {}
+    for coefficients, _ in terms:
+        for name, value in coefficients.items():
+            total[name] = total.get(name, Fraction(0)) + value
+    return total, sum((constant for _, constant in terms), Fraction(0))
+
+
+def _scaled(term: Linear, factor: Fraction) -> Linear:
+    return {name: factor * value for name, value in term[0].items()}, factor * term[1]
+
+
+def _number(text: str) -> Fraction:
+    """A decimal number, rounded to float64."""
+    if re.fullmatch(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", text) is None:
+        raise InputError(f"{text!r} is neither a number nor a variable X_i or Y_j.")
+    value = float(text)
+    if not np.isfinite(value):
+        raise InputError(f"the number {text} is too large.")
+    return Fraction(value)
+
+
+def _row(small: Linear, large: Linear) -> Row:
+    """``small ≤ large`` as a row."""
+    coefficients, constant = dict(small[0]), small[1] - large[1]
+    for name, value in large[0].items():
+        coefficients[name] = coefficients.get(name, Fraction(0)) - value
+    parts: dict[str, list[tuple[int, Fraction]]] = {"X": [], "Y": []}
+    for name, value in coefficients.items():
+        if value:
+            parts[name[0]].append((int(name[2:]), value))
+    return Row(tuple(parts["X"]), tuple(parts["Y"]), constant)
+
+
+def _cases(formula: list[list[Row]], inputs: int, outputs: int) -> list[UnsafeCase]:
+    """The cases of a disjunction; those that no input satisfies are left out, unless that is all of them."""
+    regions: dict[tuple[bytes, bytes], InputRegion] = {}
+    cases = []
+    contradiction: InputError | None = None
+    for clause in formula:
+        for row in clause:
+            for letter, entries, size in (("X", row.x, inputs), ("Y", row.y, outputs)):
+                wrong = next((i for i, _ in entries if i >= size), None)
+                if wrong is not None:
+                    raise InputError(f"{letter}_{wrong} is not declared.")
+        low, high = _box([row for row in clause if row.x], inputs)
+        key = low.tobytes(), high.tobytes()
+        if key not in regions:
+            try:
+                regions[key] = InputRegion(low, high)
+            except InputError as error:
+                contradiction = error
+                continue
+        rows = [row for row in clause if not row.x]
+        # Without a condition on outputs every input of the box is unsafe.
+        H = np.zeros((max(len(rows), 1), outputs))
+        for number, row in enumerate(rows):
+            for j, value in row.y:
+                H[number, j] = float(value)
+        cases.append(UnsafeCase(regions[key], H, np.array([float(row.constant) for row in rows] or [0.0])))
+    if contradiction is not None and not cases:
+        raise contradiction
+    return cases
+
+
+def _box(rows: list[Row], inputs: int) -> tuple[FloatArray, FloatArray]:
+    """(lower, upper) of rows over single inputs."""
+    lower: dict[int, Fraction] = {}
+    upper: dict[int, Fraction] = {}
+    for row in rows:
+        if row.y:
+            raise InputError("an assertion relates inputs and outputs; certnet reads them apart.")
+        if len(row.x) != 1:
+            raise InputError("an assertion relates several inputs; certnet reads boxes, one bound per input.")
+        i, factor = row.x[0]
+        bound = -row.constant / factor
+        if factor > 0:
+            upper[i] = min(upper.get(i, bound), bound)
+        else:
+            lower[i] = max(lower.get(i, bound), bound)
+    missing = next((i for i in range(inputs) if i not in lower or i not in upper), None)
+    if missing is not None:
+        raise InputError(f"X_{missing} has no lower or no upper bound; certnet verifies on bounded boxes.")
+    low, high = (np.array([float(side[i]) for i in range(inputs)]) for side in (lower, upper))
+    return low, high

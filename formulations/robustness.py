@@ -1,0 +1,293 @@
+"""What verification asks: can the outputs of a two-layer ReLU network be unsafe on a region of inputs?
+
+With output rows ``H y + h`` a case is unsafe at x when x lies in its region and ``H f(x) + h ≤ 0`` in every row. A
+property is a disjunction of cases, as in VNN-LIB; it holds if no case is unsafe anywhere. In the lifted space a case
+is a form: A = [U b], z = (x, t), and for weights μ ≥ 0 of the rows
+
+    t · (μᵀH V α + μᵀ(H b₂ + h) t) − δ t² ≥ 0   on the region, δ > 0,
+
+proves that not all rows can be ≤ 0 together.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from formulations._validation import FloatArray, IntArray, frozen
+from formulations.errors import InputError
+from formulations.nodes import ACTIVE, FREE, INACTIVE
+
+BOX_ROWS = 1
+"""Row 0 of a region is t ≥ 0; the sides of the box follow, two for each input."""
+
+
+def _finite(name: str, value: ArrayLike, dimensions: int) -> FloatArray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf" or array.ndim != dimensions:
+        raise InputError(
+            f"{name} must be an array of numbers with {dimensions} dimensions, not of shape {array.shape}."
+        )
+    array = np.array(array, dtype=np.float64, order="C")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} has an entry that is not a finite number; remove it first.")
+    frozen(array)
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class ReluNetwork:
+    """f(x) = V (U x + b)₊ + b₂.
+
+    Attributes:
+        hidden: (m, d) U, one row for each neuron.
+        hidden_bias: (m,) b.
+        output: (c, m) V.
+        output_bias: (c,) b₂.
+
+    Raises:
+        InputError: shapes that disagree, or entries that are not finite.
+    """
+
+    hidden: FloatArray
+    hidden_bias: FloatArray
+    output: FloatArray
+    output_bias: FloatArray
+
+    def __post_init__(self) -> None:
+        for name, dimensions in (("hidden", 2), ("hidden_bias", 1), ("output", 2), ("output_bias", 1)):
+            object.__setattr__(self, name, _finite(f"the network's {name}", getattr(self, name), dimensions))
+        m, d = self.hidden.shape
+        c = len(self.output)
+        if self.hidden_bias.shape != (m,) or self.output.shape != (c, m) or self.output_bias.shape != (c,):
+            raise InputError(
+                f"the network has hidden weights of shape {(m, d)}, hidden biases {self.hidden_bias.shape}, output "
+                f"weights {self.output.shape} and output biases {self.output_bias.shape}, which do not fit together."
+            )
+        if d == 0 or c == 0:
+            raise InputError("a network needs at least one input and one output.")
+
+    @property
+    def inputs(self) -> int:
+        """d."""
+        return int(self.hidden.shape[1])
+
+    @property
+    def outputs(self) -> int:
+        """c."""
+        return len(self.output)
+
+    @property
+    def width(self) -> int:
+        """m."""
+        return len(self.hidden)
+
+    @property
+    def generators(self) -> FloatArray:
+        """A = [U b], m×(d+1)."""
+        return np.hstack([self.hidden, self.hidden_bias[:, None]])
+
+    def __call__(self, X: FloatArray) -> FloatArray:
+        """Outputs n×c of inputs n×d, in floating point."""
+        outputs: FloatArray = np.maximum(X @ self.hidden.T + self.hidden_bias, 0.0) @ self.output.T + self.output_bias
+        return outputs
+
+
+@dataclass(frozen=True, eq=False)
+class InputRegion:
+    """A box ``lower ≤ x ≤ upper``, intersected with a ball ``‖x − centre‖₂ ≤ radius`` if there is one.
+
+    Raises:
+        InputError: shapes that disagree, numbers that are not finite, lower > upper, or a negative radius.
+    """
+
+    lower: FloatArray
+    upper: FloatArray
+    centre: FloatArray | None = None
+    radius: float | None = None
+
+    def __post_init__(self) -> None:
+        lower, upper = _finite("the lower bound", self.lower, 1), _finite("the upper bound", self.upper, 1)
+        if lower.shape != upper.shape:
+            raise InputError(f"a region has {lower.size} lower and {upper.size} upper bounds; give one each per input.")
+        wrong = np.flatnonzero(~(lower <= upper))
+        if len(wrong):
+            j = int(wrong[0])
+            raise InputError(f"input {j} has the lower bound {lower[j]:g} above its upper bound {upper[j]:g}.")
+        object.__setattr__(self, "lower", lower)
+        object.__setattr__(self, "upper", upper)
+        if (self.centre is None) != (self.radius is None):
+            raise InputError("a ball needs both a centre and a radius.")
+        if self.centre is not None and self.radius is not None:
+            centre = _finite("the centre of the ball", self.centre, 1)
+            if centre.shape != lower.shape:
+                raise InputError(f"the ball has {centre.size} coordinates where the box has {lower.size}.")
+            object.__setattr__(self, "centre", centre)
+            object.__setattr__(self, "radius", _radius(self.radius))
+
+    @classmethod
+    def l2(cls, centre: ArrayLike, radius: float) -> "InputRegion":
+        """The ball ‖x − centre‖₂ ≤ radius; its box is rounded outwards."""
+        middle, size = _finite("the centre of the ball", centre, 1), _radius(radius)
+        lower, upper = np.nextafter(middle - size, -np.inf), np.nextafter(middle + size, np.inf)
+        return cls(lower, upper, middle, size)
+
+    @classmethod
+    def linf(cls, centre: ArrayLike, radius: float) -> "InputRegion":
+        """The box |x_j − centre_j| ≤ radius, rounded outwards."""
+        middle, size = _finite("the centre of the box", centre, 1), _radius(radius)
+        if size == 0:
+            return cls(middle, middle)
+        return cls(np.nextafter(middle - size, -np.inf), np.nextafter(middle + size, np.inf))
+
+    @property
+    def inputs(self) -> int:
+        """d."""
+        return len(self.lower)
+
+    @property
+    def has_ball(self) -> bool:
+        """Whether there is a ball."""
+        return self.centre is not None
+
+    def least(self, q: FloatArray) -> FloatArray:
+        """min q·x over the region for the rows of q (n, d), or a lower bound of it; floating point."""
+        box = np.minimum(q * self.lower, q * self.upper).sum(axis=-1)
+        if self.centre is None or self.radius is None:
+            return np.asarray(box)
+        return np.asarray(np.maximum(box, q @ self.centre - self.radius * np.linalg.norm(q, axis=-1)))
+
+    def project(self, X: FloatArray) -> FloatArray:
+        """Points of the region near X (n×d); exact for box and ball alone, up to rounding for the ball."""
+        X = np.clip(X, self.lower, self.upper)
+        if self.centre is None or self.radius is None:
+            return np.asarray(X)
+        # Towards the nearest point of the box to the centre, which lies in the ball unless the region is empty.
+        anchor = np.clip(self.centre, self.lower, self.upper)
+        step = X - anchor
+        base = anchor - self.centre
+        a = np.sum(step**2, axis=1)
+        half = step @ base
+        room = max(self.radius * self.radius - float(base @ base), 0.0) * (1.0 - 1e-14)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = (-half + np.sqrt(half**2 + a * room)) / a
+        share = np.where(np.isfinite(share), np.clip(share * (1.0 - 1e-14), 0.0, 1.0), 0.0)
+        return np.asarray(np.clip(anchor + share[:, None] * step, self.lower, self.upper))
+
+
+def _radius(value: float | None) -> float:
+    radius = math.nan if value is None else float(value)
+    if not (radius >= 0 and math.isfinite(radius)):
+        raise InputError(f"the radius must be a finite number of at least 0, not {value}.")
+    return radius
+
+
+@dataclass(frozen=True, eq=False)
+class UnsafeCase:
+    """Unsafe at x: x in ``region`` and ``H f(x) + h ≤ 0`` in every row.
+
+    Attributes:
+        region: where x lies.
+        H: (r, c) rows on the outputs, r ≥ 1.
+        h: (r,) constants.
+    """
+
+    region: InputRegion
+    H: FloatArray
+    h: FloatArray
+
+    def __post_init__(self) -> None:
+        H, h = _finite("the output rows", self.H, 2), _finite("the output constants", self.h, 1)
+        if h.shape != (len(H),) or len(H) == 0:
+            raise InputError(f"a case has {len(H)} output rows and {h.size} constants; give one constant for each row.")
+        object.__setattr__(self, "H", H)
+        object.__setattr__(self, "h", h)
+
+    def margins(self, outputs: FloatArray) -> FloatArray:
+        """max over the rows of H y + h for the rows y of ``outputs`` (n×c): unsafe where it is ≤ 0."""
+        return np.asarray((outputs @ self.H.T + self.h).max(axis=1))
+
+
+def require_fitting(network: ReluNetwork, cases: Sequence[UnsafeCase]) -> None:
+    """Raise InputError if a case is about another number of inputs or outputs than the network's."""
+    for case in cases:
+        if case.region.inputs != network.inputs:
+            raise InputError(
+                f"the property is about {case.region.inputs} inputs, but the network has {network.inputs}; give the "
+                "network it was made for."
+            )
+        if case.H.shape[1] != network.outputs:
+            raise InputError(
+                f"the property is about {case.H.shape[1]} outputs, but the network has {network.outputs}; give the "
+                "network it was made for."
+            )
+
+
+def keeps_class(network: ReluNetwork, region: InputRegion, label: int) -> tuple[UnsafeCase, ...]:
+    """The cases in which some other output is at least as large as output ``label``.
+
+    Raises:
+        InputError: an output that does not exist.
+    """
+    c = network.outputs
+    if not 0 <= label < c:
+        raise InputError(f"the network has outputs 0 to {c - 1}, and there is no output {label}.")
+    rows = np.zeros((c, c))
+    rows[:, label] = 1.0
+    rows[np.arange(c), np.arange(c)] -= 1.0
+    return tuple(UnsafeCase(region, rows[k : k + 1], np.zeros(1)) for k in range(c) if k != label)
+
+
+@dataclass(frozen=True, eq=False)
+class MarginProblem:
+    """A case after presolve: stable neurons are gone, N unstable ones are left.
+
+    Attributes:
+        case: the case.
+        stable: (m,) ACTIVE or INACTIVE for neurons whose sign does not change on the region, else FREE.
+        kept: (N,) the unstable neurons.
+        generators: (N, d+1) rows [U b] of these.
+        bounds: (N, 2) l < 0 < u with l ≤ Ux + b ≤ u on the region.
+        weights: (r, N) H V at the unstable neurons.
+        linear: (r, d+1) what the active neurons, biases and h contribute, over z = (x, t).
+    """
+
+    case: UnsafeCase
+    stable: IntArray
+    kept: IntArray
+    generators: FloatArray
+    bounds: FloatArray
+    weights: FloatArray
+    linear: FloatArray
+
+    @property
+    def neurons(self) -> int:
+        """N."""
+        return len(self.kept)
+
+    @property
+    def triangle_start(self) -> int:
+        """Position of the first triangle among the inequalities: signs, t, box sides, triangles."""
+        return 2 * self.neurons + BOX_ROWS + 2 * self.case.region.inputs
+
+
+def reduce_case(network: ReluNetwork, case: UnsafeCase, lower: FloatArray, upper: FloatArray) -> MarginProblem:
+    """Take out the neurons whose sign the pre-activation bounds ``lower``, ``upper`` (m,) fix."""
+    stable = np.where(lower >= 0, ACTIVE, np.where(upper <= 0, INACTIVE, FREE)).astype(np.int64)
+    kept = np.flatnonzero(stable == FREE)
+    A = network.generators
+    weights = case.H @ network.output
+    active = stable == ACTIVE
+    linear = weights[:, active] @ A[active]
+    linear[:, -1] += case.H @ network.output_bias + case.h
+    return MarginProblem(
+        case=case,
+        stable=stable,
+        kept=kept,
+        generators=A[kept],
+        bounds=np.stack([lower[kept], upper[kept]], axis=1),
+        weights=weights[:, kept],
+        linear=linear,
+    )

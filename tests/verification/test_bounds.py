@@ -1,0 +1,120 @@
+"""The ordering attack ≥ exact ≥ semidefinite, linear ≥ intervals of the least margin, and bounds on pre-activations."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from certificates.robustness import RobustnessCertificate, preactivation_bounds
+from certificates.robustness_checker import check_robustness
+from certificates.verdict import Verdict
+from certnet.verification.attack import attack
+from certnet.verification.linear import finish, linear_bound
+from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
+from certnet.verification.semidefinite import semidefinite_bound
+from formulations.robustness import InputRegion, MarginProblem, UnsafeCase, reduce_case
+from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
+
+
+def problem_of(network, case) -> MarginProblem:
+    return reduce_case(network, case, *preactivation_bounds(network, case.region))
+
+
+@settings(max_examples=25, deadline=None)
+@given(box_cases())
+def test_attack_is_above_exact_is_above_linear_is_above_intervals(drawn) -> None:
+    network, case, exact = drawn
+    problem = problem_of(network, case)
+    free = np.zeros(problem.neurons, dtype=np.int64)
+    linear = linear_bound(problem, free)
+    w = problem.weights[0]
+    intervals = finish(problem, free, np.ones(1), np.zeros(problem.neurons), np.zeros(problem.neurons))
+    assert attack(network, case).margin >= exact - 1e-9
+    assert exact >= linear.value - 1e-7
+    assert linear.value >= intervals.value - 1e-7
+    # Splitting helps or leaves the bound as it is.
+    for i in range(problem.neurons):
+        for sign in (1, -1):
+            signs = free.copy()
+            signs[i] = sign
+            assert linear_bound(problem, signs).value >= linear.value - 1e-6 * (1.0 + np.abs(w).sum())
+
+
+@settings(max_examples=6, deadline=None)
+@given(box_cases(width=4))
+def test_a_semidefinite_leaf_proves_no_more_than_the_truth(drawn) -> None:
+    network, case, exact = drawn
+    problem = problem_of(network, case)
+    found = semidefinite_bound(problem, np.zeros(problem.neurons, dtype=np.int64), np.ones(1), time_limit=20.0)
+    if found.leaf is None:
+        return
+    assert found.margin <= exact + 1e-9
+    proof = case_proof(problem, found.leaf, [np.ones(1)], found.margin)
+    for arithmetic in ("float", "ball", "exact"):
+        report = check_robustness(RobustnessCertificate(network, (case,), (proof,)), arithmetic=arithmetic)
+        assert report.verdict is Verdict.PROVED, report.reason
+        assert report.margin <= exact
+
+
+def test_the_semidefinite_relaxation_decides_what_the_linear_one_leaves_open() -> None:
+    network, region = random_network(6, width=8), random_box(6)
+    case = UnsafeCase(region, np.array([[1.0, -1.0]]), np.zeros(1))
+    case = UnsafeCase(region, case.H, np.array([0.4 - exact_least_margin(network, case)]))
+    problem = problem_of(network, case)
+    free = np.zeros(problem.neurons, dtype=np.int64)
+    assert linear_bound(problem, free).value < -0.5
+    assert semidefinite_bound(problem, free, np.ones(1), time_limit=20.0).leaf is not None
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS)
+def test_preactivation_bounds_hold_exactly(seed: int) -> None:
+    network = random_network(seed, inputs=4, width=3)
+    box = random_box(seed, 4)
+    lower, upper = preactivation_bounds(network, box)
+    for i in range(network.width):
+        row = [Fraction(x) for x in network.hidden[i].tolist()]
+        ends = [
+            sorted((a * Fraction(low), a * Fraction(high)))
+            for a, low, high in zip(row, box.lower.tolist(), box.upper.tolist(), strict=True)
+        ]
+        bias = Fraction(float(network.hidden_bias[i]))
+        least, most = (bias + sum(end[side] for end in ends) for side in (0, 1))
+        assert Fraction(float(lower[i])) <= least
+        assert most <= Fraction(float(upper[i]))
+        assert float(least) - lower[i] <= 1e-12 * (1 + abs(float(least)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS)
+def test_on_a_ball_samples_and_attack_lie_above_the_bound(seed: int) -> None:
+    network = random_network(seed, inputs=3, width=6)
+    rng = np.random.default_rng(seed)
+    region = InputRegion.l2(rng.standard_normal(3), 0.8)
+    case = UnsafeCase(region, np.array([[1.0, -1.0]]), np.zeros(1))
+    problem = problem_of(network, case)
+    bound = linear_bound(problem, np.zeros(problem.neurons, dtype=np.int64))
+    points = rng.standard_normal((500, 3))
+    points *= 0.8 * rng.random((500, 1)) ** (1 / 3) / np.linalg.norm(points, axis=1, keepdims=True)
+    samples = case.margins(network(region.centre + points))
+    found = attack(network, case)
+    assert found.margin <= samples.min() + 0.05 * (1 + abs(samples.min()))
+    assert min(found.margin, samples.min()) >= bound.value - 1e-7
+    lower, upper = preactivation_bounds(network, region)
+    z = (region.centre + points) @ network.hidden.T + network.hidden_bias
+    assert (z >= lower).all()
+    assert (z <= upper).all()
+    if bound.value - rounding_size(problem) > 0:
+        proof = case_proof(problem, linear_leaf(problem, bound), [bound.mu], bound.value - rounding_size(problem))
+        assert check_robustness(RobustnessCertificate(network, (case,), (proof,))).verdict is Verdict.PROVED
+
+
+def test_a_point_is_bounded_by_its_value() -> None:
+    network = random_network(5)
+    x = np.array([0.3, -0.2, 0.9])
+    case = UnsafeCase(InputRegion(x, x), np.array([[1.0, 0.0]]), np.zeros(1))
+    problem = problem_of(network, case)
+    value = float(network(x[None])[0, 0])
+    bound = linear_bound(problem, np.zeros(problem.neurons, dtype=np.int64)).value
+    assert bound == pytest.approx(value, abs=1e-12)

@@ -1,0 +1,56 @@
+"""certified ≤ true ≤ attacked, in both norms."""
+
+import numpy as np
+import pytest
+
+from certificates.robustness_checker import check_robustness
+from certificates.verdict import Verdict
+from certnet.verification.radius import certified_radius
+from formulations import InputError
+from formulations.robustness import ReluNetwork
+from tests.verification.problems import random_network
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_radii_of_a_linear_classifier_are_known(norm: str) -> None:
+    """f = (q·x + 1, 0) while q·x stays in the linear part: the radius is 1 over the dual norm of q."""
+    q = np.array([3.0, -4.0])
+    network = ReluNetwork(np.vstack([q, -q]), np.array([1.0, -1.0]), np.array([[1.0, -1.0], [0.0, 0.0]]), np.zeros(2))
+    true = 1.0 / (7.0 if norm == "linf" else 5.0)
+    found = certified_radius(network, np.zeros(2), 0, norm=norm, largest=3.0, tolerance=1e-6)
+    assert found.certified <= true * (1 + 1e-9)
+    assert found.attacked >= true * (1 - 1e-9)
+    assert found.attacked - found.certified <= 1e-5 * true
+    assert found.certificate is not None
+    assert check_robustness(found.certificate).verdict is Verdict.PROVED
+    assert not found.open
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_certified_lies_below_attacked(norm: str) -> None:
+    for seed in range(4):
+        network = random_network(seed, inputs=4, width=8, outputs=3)
+        x = np.random.default_rng(seed).standard_normal(4)
+        label = int(network(x[None])[0].argmax())
+        found = certified_radius(network, x, label, norm=norm, largest=10.0, time_limit=20.0)
+        assert found.certified <= found.attacked
+        assert found.certified > 0
+        if found.counterexample is not None:
+            apart = found.counterexample.x - x
+            size = np.abs(apart).max() if norm == "linf" else np.linalg.norm(apart)
+            assert size <= found.attacked
+            assert network(found.counterexample.x[None])[0].argmax() != label or np.ptp(network(x[None])[0]) < 1e-9
+
+
+def test_another_class_has_radius_zero() -> None:
+    network = random_network(1)
+    x = np.zeros(3)
+    label = 1 - int(network(x[None])[0].argmax())
+    found = certified_radius(network, x, label, norm="l2", largest=1.0)
+    assert (found.certified, found.attacked) == (0.0, 0.0)
+    for options, words in (
+        ({"norm": "l1", "largest": 1.0}, "linf or l2"),
+        ({"norm": "l2", "largest": -1.0}, "positive"),
+    ):
+        with pytest.raises(InputError, match=words):
+            certified_radius(network, x, 0, **options)

@@ -1,0 +1,151 @@
+"""Robustness certificates that were changed: what is not true any more is not proved."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from certificates.robustness import CaseProof, RobustnessCertificate, preactivation_bounds
+from certificates.robustness_checker import check_robustness
+from certificates.verdict import Verdict
+from certnet.verification.linear import linear_bound
+from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
+from certnet.verification.search import CaseSearch
+from certnet.verification.semidefinite import semidefinite_bound
+from formulations.robustness import InputRegion, UnsafeCase, reduce_case
+from tests.verification.problems import SEEDS, exact_least_margin, random_box, random_network
+
+
+def certificate(kind: str) -> tuple[RobustnessCertificate, float]:
+    """A proved certificate with linear leaves, with one semidefinite leaf, and its exact least margin."""
+    network, region = random_network(6, width=8), random_box(6)
+    case = UnsafeCase(region, np.array([[1.0, -1.0]]), np.zeros(1))
+    case = UnsafeCase(region, case.H, np.array([0.4 - exact_least_margin(network, case)]))
+    problem = reduce_case(network, case, *preactivation_bounds(network, region))
+    free = np.zeros(problem.neurons, dtype=np.int64)
+    if kind == "semidefinite":
+        found = semidefinite_bound(problem, free, np.ones(1), time_limit=20.0)
+        assert found.leaf is not None
+        proof = case_proof(problem, found.leaf, [np.ones(1)], found.margin)
+    else:
+        search = CaseSearch(network, problem, 0, attacked=0.4, deadline=np.inf, rng=np.random.default_rng(0))
+        search.run()
+        root = search._search(semidefinite=False, most=None)
+        assert root is not None
+        proof = search_proof(search, root)
+        assert proof.proof.leaves > 1
+    made = RobustnessCertificate(network, (case,), (proof,))
+    assert check_robustness(made).verdict is Verdict.PROVED
+    return made, 0.4
+
+
+def search_proof(search: CaseSearch, root) -> CaseProof:
+    from certnet.verification.search import _written
+
+    tree, mu, margin = _written(root)
+    return case_proof(search.problem, tree, mu, margin)
+
+
+LINEAR, SEMIDEFINITE = certificate("linear")[0], certificate("semidefinite")[0]
+
+
+def with_proof(base: RobustnessCertificate, **changes) -> RobustnessCertificate:
+    return replace(base, proofs=(replace(base.proofs[0], **changes),))
+
+
+def with_lifted(base: RobustnessCertificate, **changes) -> RobustnessCertificate:
+    return with_proof(base, proof=replace(base.proofs[0].proof, **changes))
+
+
+def widened(base: RobustnessCertificate) -> RobustnessCertificate:
+    region = base.cases[0].region
+    return replace(base, cases=(replace(base.cases[0], region=InputRegion(region.lower - 1, region.upper + 1)),))
+
+
+def tighter(base: RobustnessCertificate) -> RobustnessCertificate:
+    triangles = base.proofs[0].proof.triangles
+    return with_lifted(base, triangles=replace(triangles, bounds=0.9 * triangles.bounds))
+
+
+def flipped(base: RobustnessCertificate) -> RobustnessCertificate:
+    stable = base.proofs[0].stable.copy()
+    stable[np.flatnonzero(stable == 0)[0]] = 1
+    return with_proof(base, stable=stable)
+
+
+CHANGES = {
+    "a larger margin": lambda c: with_proof(c, margin=0.5),
+    "a margin of zero": lambda c: with_proof(c, margin=0.0),
+    "a margin that is no number": lambda c: with_proof(c, margin=float("nan")),
+    "negative weights": lambda c: with_proof(c, mu=-c.proofs[0].mu),
+    "no weights": lambda c: with_proof(c, mu=0.0 * c.proofs[0].mu),
+    "weights of another shape": lambda c: with_proof(c, mu=c.proofs[0].mu[:, :0]),
+    "a neuron called stable": flipped,
+    "a wider box": widened,
+    "tighter triangles": tighter,
+    "another row": lambda c: replace(c, cases=(replace(c.cases[0], H=-c.cases[0].H),)),
+    "another constant": lambda c: replace(c, cases=(replace(c.cases[0], h=c.cases[0].h - 0.5),)),
+    "another output weight": lambda c: replace(c, network=replace(c.network, output=-c.network.output)),
+    "another hidden bias": lambda c: replace(c, network=replace(c.network, hidden_bias=c.network.hidden_bias + 3.0)),
+    "no multipliers": lambda c: with_lifted(c, multipliers=0.0 * c.proofs[0].proof.multipliers),
+    "negative multipliers": lambda c: with_lifted(c, multipliers=-c.proofs[0].proof.multipliers),
+    "multipliers that are no numbers": lambda c: with_lifted(c, multipliers=np.nan * c.proofs[0].proof.multipliers),
+    "a case without proof": lambda c: replace(c, proofs=()),
+    "no case": lambda c: replace(c, cases=(), proofs=()),
+}
+
+
+@pytest.mark.parametrize("base", [LINEAR, SEMIDEFINITE], ids=["linear", "semidefinite"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_certificate_proves_nothing(base: RobustnessCertificate, change: str) -> None:
+    report = check_robustness(CHANGES[change](base))
+    assert report.verdict is Verdict.UNKNOWN
+    assert report.margin == -np.inf
+    assert report.reason
+
+
+def test_a_leaf_that_is_missing_from_the_tree_is_noticed() -> None:
+    proof = LINEAR.proofs[0].proof
+    inner = int(np.flatnonzero(proof.split >= 0)[0])
+    children = proof.children.copy()
+    children[inner, 1] = children[inner, 0]
+    assert check_robustness(with_lifted(LINEAR, children=children)).verdict is Verdict.UNKNOWN
+
+
+def test_leaves_may_not_be_called_empty() -> None:
+    proof = LINEAR.proofs[0].proof
+    offset = proof.empty_offset.copy()
+    offset[1:] = 1
+    changed = with_lifted(LINEAR, empty_offset=offset, empty_support=np.zeros(1, dtype=np.int64))
+    assert check_robustness(changed).verdict is Verdict.UNKNOWN
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.sampled_from([1e-12, 1e-6, 1e-2, 1.0, 1e3]), st.booleans())
+def test_any_multipliers_that_pass_tell_the_truth(seed: int, size: float, semidefinite: bool) -> None:
+    base = SEMIDEFINITE if semidefinite else LINEAR
+    rng = np.random.default_rng(seed)
+    proof = base.proofs[0].proof
+    noise = np.abs(proof.multipliers * (1.0 + size * rng.standard_normal(proof.multipliers.shape)))
+    margin = base.proofs[0].margin * float(rng.uniform(0.5, 3.0))
+    changed = with_proof(base, margin=margin, proof=replace(proof, multipliers=noise))
+    report = check_robustness(changed)
+    if report.verdict is Verdict.PROVED:
+        assert report.margin <= 0.4
+
+
+@settings(max_examples=30, deadline=None)
+@given(SEEDS)
+def test_linear_bounds_pass_up_to_rounding_and_not_beyond(seed: int) -> None:
+    network, region = random_network(seed, width=6), random_box(seed)
+    case = UnsafeCase(region, np.array([[1.0, -1.0]]), np.array([30.0]))
+    problem = reduce_case(network, case, *preactivation_bounds(network, region))
+    bound = linear_bound(problem, np.zeros(problem.neurons, dtype=np.int64))
+    if not bound.value > 0:
+        return
+    room = rounding_size(problem)
+    for margin, verdict in ((bound.value - room, Verdict.PROVED), (bound.value + room, Verdict.UNKNOWN)):
+        proof = case_proof(problem, linear_leaf(problem, bound), [bound.mu], margin)
+        assert check_robustness(RobustnessCertificate(network, (case,), (proof,))).verdict is verdict

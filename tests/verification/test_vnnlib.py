@@ -1,0 +1,115 @@
+"""Reading VNN-LIB 1.0: the same meaning in every spelling, and one sentence for everything else."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from certnet.verification.vnnlib import parse_vnnlib, read_vnnlib
+from formulations import InputError
+
+HEAD = "(declare-const X_0 Real)(declare-const X_1 Real)\n(declare-const Y_0 Real)(declare-const Y_1 Real)\n"
+BOX = "(assert (>= X_0 -1)) (assert (<= X_0 2.5e-1)) (assert (and (<= 0 X_1) (>= 3 X_1))) ; the box\n"
+
+
+def test_a_box_and_a_row() -> None:
+    stated = parse_vnnlib(HEAD + BOX + "(assert (<= Y_0 Y_1))")
+    assert (stated.inputs, stated.outputs, len(stated.cases)) == (2, 2, 1)
+    case = stated.cases[0]
+    assert case.region.lower.tolist() == [-1.0, 0.0]
+    assert case.region.upper.tolist() == [0.25, 3.0]
+    assert case.H.tolist() == [[1.0, -1.0]]
+    assert case.h.tolist() == [0.0]
+
+
+SPELLINGS = {
+    "swapped": "(assert (>= Y_1 Y_0))",
+    "a difference": "(assert (<= (- Y_0 Y_1) 0))",
+    "a sum": "(assert (<= (+ Y_0 (* -1 Y_1)) 0.0))",
+    "negated": "(assert (<= (- Y_1) (- Y_0)))",
+    "nested": "(assert (or (and (<= Y_0 Y_1))))",
+    "a factor": "(assert (<= (* 1 Y_0) (* Y_1 1.0)))",
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_spellings_of_one_row(spelling: str) -> None:
+    case = parse_vnnlib(HEAD + BOX + SPELLINGS[spelling]).cases[0]
+    assert case.H.tolist() == [[1.0, -1.0]]
+    assert case.h.tolist() == [0.0]
+
+
+def test_disjunctions_of_conjunctions_over_outputs_and_inputs() -> None:
+    text = HEAD + BOX + "(assert (or (and (<= Y_0 1) (>= Y_1 2)) (>= Y_0 7)))(assert (or (<= X_0 0) (>= X_0 0.125)))"
+    stated = parse_vnnlib(text)
+    assert len(stated.cases) == 4
+    assert sorted((case.region.lower[0], case.region.upper[0]) for case in stated.cases) == [
+        (-1.0, 0.0),
+        (-1.0, 0.0),
+        (0.125, 0.25),
+        (0.125, 0.25),
+    ]
+    assert sorted(len(case.H) for case in stated.cases) == [1, 1, 2, 2]
+    # Cases that share a box share the region, so that its bounds are computed once.
+    assert len({id(case.region) for case in stated.cases}) == 2
+
+
+def test_impossible_cases_are_left_out_and_a_missing_row_means_every_input() -> None:
+    stated = parse_vnnlib(HEAD + BOX + "(assert (or (<= X_0 -2) (<= X_0 0)))")
+    assert len(stated.cases) == 1
+    assert not stated.cases[0].H.any()
+    assert stated.cases[0].h.tolist() == [0.0]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=4))
+def test_numbers_keep_every_bit(values: list[float]) -> None:
+    low, high = sorted(values[:2]), sorted(values[2:])
+    text = HEAD + "".join(f"(assert (>= X_{i} {a!r}))(assert (<= X_{i} {b!r}))" for i, (a, b) in enumerate((low, high)))
+    region = parse_vnnlib(text + "(assert (<= Y_0 0))").cases[0].region
+    assert np.array_equal(region.lower, [low[0], high[0]])
+    assert np.array_equal(region.upper, [low[1], high[1]])
+
+
+WRONG = {
+    "nothing": ("", "not all declared"),
+    "no assertion": (HEAD, "nothing is asserted"),
+    "no bracket": (HEAD + "assert", "outside brackets"),
+    "an open bracket": (HEAD + "(assert (<= Y_0 1)", "not closed"),
+    "a closed bracket": (HEAD + BOX + ")", "not open"),
+    "lower above upper": (HEAD + BOX + "(assert (>= X_1 4))(assert (<= Y_0 1))", "above its upper bound"),
+    "an unbounded input": (HEAD + "(assert (<= X_0 1))(assert (<= Y_0 1))", "no lower or no upper bound"),
+    "an unknown output": (HEAD + BOX + "(assert (<= Y_5 1))", "Y_5 is not declared"),
+    "a product": (HEAD + BOX + "(assert (<= (* Y_0 Y_1) 1))", "linear"),
+    "inputs together": (HEAD + BOX + "(assert (<= (+ X_0 X_1) 1))", "several inputs"),
+    "inputs with outputs": (HEAD + BOX + "(assert (<= X_0 Y_1))", "inputs and outputs"),
+    "a strict row": (HEAD + BOX + "(assert (< Y_0 1))", "strict"),
+    "a word": (HEAD + BOX + "(assert (<= Y_0 much))", "neither a number"),
+    "a name": (HEAD.replace("Y_1", "y1"), "declare X_i or Y_j"),
+    "a name twice": (HEAD + HEAD, "twice"),
+    "a gap in the names": (HEAD.replace("X_1", "X_2") + "(assert (<= Y_0 1))", "not all declared"),
+    "negation": (HEAD + BOX + "(assert (not (<= Y_0 1)))", "not understood"),
+    "version 2": ("(vnnlib-version <2.0>)", "2.0"),
+    "deep nesting": ("(" * 100_000, "deeply"),
+    "too many cases": (HEAD + BOX + "(assert (or (<= Y_0 1) (<= Y_1 1)))" * 20, "cases"),
+    "a huge number": (HEAD + BOX + "(assert (<= Y_0 1e999))", "too large"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_cannot_be_read_is_said_in_one_sentence(wrong: str) -> None:
+    text, words = WRONG[wrong]
+    with pytest.raises(InputError, match=words) as caught:
+        parse_vnnlib(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_text(tmp_path) -> None:
+    (tmp_path / "a.vnnlib").write_bytes(b"\xff\xfe\x00")
+    for path, words in (
+        (tmp_path / "a.vnnlib", "no text"),
+        (tmp_path / "b.vnnlib", "cannot be read"),
+        (tmp_path, "folder"),
+    ):
+        with pytest.raises(InputError, match=words):
+            read_vnnlib(path)
