@@ -26,6 +26,8 @@ from certificates import (
     write_certificate,
 )
 from certificates.checker import dual_value, network_objective
+from certificates.proof import LiftedProof
+from certificates.subdivision import Subdivision
 from certnet.job import train
 from formulations import InputError, RawDual, TrainingProgram, merge_rows
 from tests.certificates.proofs import tree_certificate
@@ -37,7 +39,7 @@ def _searched() -> OptimalityCertificate:
     program = TrainingProgram(random.standard_normal((5, 2)), random.standard_normal((5, 1)), 0.2)
     result = train(program, method="global", gap=1e-4)
     assert result.report.gap <= 1e-4
-    assert result.certificate.proof.leaves > 1
+    assert isinstance(result.certificate.proof, Subdivision)
     return result.certificate
 
 
@@ -136,6 +138,33 @@ def another_number(random: np.random.Generator, copy: np.ndarray, old: float) ->
             return float(copy.flat[int(random.integers(copy.size))])
 
 
+PROOF_ARRAYS = {
+    LiftedProof: ["multipliers", "complementarity", "pairs", "split", "children", "leaf", "empty_support"],
+    Subdivision: ["basis", "codes", "positions"],
+}
+
+
+def mutate_tree(random: np.random.Generator, proof: Subdivision) -> Subdivision:
+    """The tree without one of its cuts, with its nodes or positions in another order, or for another basis."""
+    cuts = np.flatnonzero(proof.codes != -1)
+    match random.integers(4):
+        case 0 if len(cuts):
+            node = int(random.choice(cuts))
+            end, need = node, 1
+            while need:
+                need += 1 if proof.codes[end] != -1 else -1
+                end += 1
+            codes = np.concatenate([proof.codes[:node], [-1], proof.codes[end:]])
+            before, within = np.count_nonzero(cuts < node), np.count_nonzero((cuts >= node) & (cuts < end))
+            return replace(proof, codes=codes, positions=np.delete(proof.positions, slice(before, before + within)))
+        case 1:
+            return replace(proof, codes=random.permutation(proof.codes))
+        case 2:
+            return replace(proof, positions=random.permutation(proof.positions))
+        case _:
+            return replace(proof, basis=random.permutation(proof.basis, axis=int(random.integers(2))))
+
+
 def mutate(random: np.random.Generator, certificate: OptimalityCertificate) -> OptimalityCertificate:
     """One to three changes anywhere; sometimes a forger adjusts fingerprint and claims to match."""
     for _ in range(int(random.integers(1, 4))):
@@ -150,9 +179,7 @@ def mutate(random: np.random.Generator, certificate: OptimalityCertificate) -> O
             name = str(random.choice(["U", "V"]))
             certificate = replace(c, **{name: mutate_entry(random, getattr(c, name))})
         elif kind == "proof":
-            name = str(
-                random.choice(["multipliers", "complementarity", "pairs", "split", "children", "leaf", "empty_support"])
-            )
+            name = str(random.choice(PROOF_ARRAYS[type(c.proof)]))
             certificate = replace(c, proof=replace(c.proof, **{name: mutate_entry(random, getattr(c.proof, name))}))
         elif kind == "gamma":
             certificate = replace(c, gamma=float(mutate_entry(random, np.array([c.gamma]))[0]))
@@ -168,6 +195,8 @@ def mutate(random: np.random.Generator, certificate: OptimalityCertificate) -> O
             other = BASES[int(random.integers(len(BASES)))]
             name = str(random.choice(["W", "proof", "X", "Y", "U", "source", "generator"]))
             certificate = replace(c, **{name: getattr(other, name)})
+        elif isinstance(c.proof, Subdivision):
+            certificate = replace(c, proof=mutate_tree(random, c.proof))
         elif len(c.proof.multipliers) > 1:
             keep = int(random.integers(len(c.proof.multipliers)))
             pairs, values = c.proof.pairs[:keep], c.proof.multipliers[:keep]
