@@ -264,7 +264,7 @@ def _check_dual_feasible(c: OptimalityCertificate, matrix: type[Matrix], deadlin
             matrix is Enclosure,
             "a subdivision is proved in floating point with enclosed errors alone; choose float or auto",
         )
-        check_subdivision(c.proof, c.shape[1])
+        check_subdivision(c.proof, c.shape[1], deadline)
         generators, kappas = check_rows(c, deadline)
         output = in_basis(generators, training_features(c, kappas, Enclosure), c.gamma, c.proof.basis)
         prove_by_subdivision(output, c.proof, deadline)

@@ -28,10 +28,10 @@ from dataclasses import dataclass
 import numpy as np
 from flint import fmpq_mat
 
-from certificates.arithmetic.floating import UNIT, Enclosure
+from certificates.arithmetic.floating import TINY, UNIT, Enclosure
 from certificates.arithmetic.rational import to_fmpq
 from certificates.copositivity import are_copositive
-from certificates.failure import Deadline, require
+from certificates.failure import NO_DEADLINE, Deadline, require
 from formulations._validation import FloatArray, IntArray
 
 LEAF = -1
@@ -100,7 +100,7 @@ def in_basis(generators: FloatArray, features: Enclosure, gamma: float, basis: F
     )
 
 
-def check_subdivision(proof: Subdivision, dimension: int) -> IntArray:
+def check_subdivision(proof: Subdivision, dimension: int, deadline: Deadline = NO_DEADLINE) -> IntArray:
     """Check shapes, types and ranges, the basis and the form of the trees; returns the end of each node's subtree.
 
     Raises:
@@ -122,23 +122,31 @@ def check_subdivision(proof: Subdivision, dimension: int) -> IntArray:
     require(((cuts >= 0) & (cuts < d * d)).all(), "a code is out of range")
     require((cuts // d != cuts % d).all(), "a cut joins a vertex with itself")
     require(((proof.positions > 0) & (proof.positions < 1)).all(), "a cut does not lie inside its edge")
-    return _ends(proof.codes, 1 << d)
+    return _ends(proof.codes, 1 << d, deadline)
 
 
-def _ends(codes: IntArray, roots: int) -> IntArray:
-    """For each node in preorder one past the end of its subtree, which is found from the right."""
+def _ends(codes: IntArray, roots: int, deadline: Deadline) -> IntArray:
+    """For each node in preorder one past the end of its subtree, which is found from the right.
+
+    At most one subtree for each ancestor waits for its parent, and the roots; so a hostile tree needs no more memory
+    than its arrays.
+    """
     ends = np.zeros(len(codes), dtype=np.int64)
     waiting: list[int] = []
-    inner = (codes != LEAF).tolist()
-    for node in range(len(codes) - 1, -1, -1):
-        if inner[node]:
-            require(len(waiting) >= 2, "the trees of the subdivision are not complete")
-            waiting.pop()
-            end = waiting.pop()
-        else:
-            end = node + 1
-        ends[node] = end
-        waiting.append(end)
+    for stop in range(len(codes), 0, -CHUNK):
+        deadline.check()
+        start = max(stop - CHUNK, 0)
+        inner = (codes[start:stop] != LEAF).tolist()
+        for node in range(stop - 1, start - 1, -1):
+            if inner[node - start]:
+                require(len(waiting) >= 2, "the trees of the subdivision are not complete")
+                waiting.pop()
+                end = waiting.pop()
+            else:
+                end = node + 1
+            ends[node] = end
+            waiting.append(end)
+        require(len(waiting) <= DEEPEST + roots + CHUNK, f"a leaf lies deeper than {DEEPEST} cuts, or a tree too many")
     require(len(waiting) == roots, f"the subdivision has {len(waiting)} trees where {roots} are needed")
     return ends
 
@@ -150,7 +158,7 @@ def prove_by_subdivision(function: PiecewiseLinear, proof: Subdivision, deadline
         ProofFailure: the first violated condition, or a leaf whose matrix is not shown to be copositive.
     """
     d = function.rows.shape[1]
-    ends = check_subdivision(proof, d)
+    ends = check_subdivision(proof, d, deadline)
     require(
         all(part.finite for part in (function.rows, function.weights, function.linear, function.metric)),
         "numbers overflow in the coordinates of the basis",
@@ -272,7 +280,7 @@ class _LeafTest:
         M = gram - outer
         size = np.abs(gram) + outer
         if w.shape[1] > 1:
-            aside = np.linalg.norm(w[None] - share[:, :, None] * p[:, None, :], axis=2)
+            aside = _lengths(w[None] - share[:, :, None] * p[:, None, :])
             y = np.einsum("mi,mij->mj", aside, slack) + 2.0 * D
             Q = P - p[:, :, None] * middle[:, None, :]
             first = np.sum((Q / norm[:, None, :]) ** 2, axis=(1, 2))
@@ -283,15 +291,29 @@ class _LeafTest:
             M = M - (1.0 + eta) * square - (1.0 + 1.0 / eta) * outer
             length = np.linalg.norm(Q, axis=1)
             size = size + (1.0 + eta) * length[:, :, None] * length[:, None, :] + (1.0 + 1.0 / eta) * outer
+            # Products that underflow are multiplied by 1 + η or 1 + 1/η, at most 1.01e8.
+            lost += 1e9 * (w.shape[1] + 8.0) * TINY
         lower: FloatArray = M - (lost + 32.0 * (w.shape[1] + 4) * UNIT * size)
         return lower
 
 
+def _scaled(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The vectors in the last axis, divided by their largest entry, and that entry. Squares of the quotients neither
+    overflow nor underflow in sum: lengths that did were no lengths, and false claims passed with them."""
+    size = np.abs(vectors).max(axis=-1, keepdims=True)
+    return vectors / np.where(size > 0, size, 1.0), size
+
+
+def _lengths(vectors: FloatArray) -> FloatArray:
+    """Euclidean lengths along the last axis, up to relative rounding whatever the size of the entries."""
+    scaled, size = _scaled(vectors)
+    lengths: FloatArray = np.sqrt(np.sum(scaled * scaled, axis=-1)) * size[..., 0]
+    return lengths
+
+
 def _unit(vectors: FloatArray) -> FloatArray:
-    """Rows of unit length, up to rounding; e_1 for zero rows."""
-    length = np.linalg.norm(vectors, axis=1)
-    zero = ~(length > 0)
-    unit = vectors / np.where(zero, 1.0, length)[:, None]
-    unit[zero] = 0.0
-    unit[zero, 0] = 1.0
+    """Rows of unit length, up to rounding; e_1 for zero rows, NaN where an entry is not finite."""
+    scaled, size = _scaled(vectors)
+    scaled[size[:, 0] == 0, 0] = 1.0
+    unit: FloatArray = scaled / np.sqrt(np.sum(scaled * scaled, axis=1, keepdims=True))
     return unit
