@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 from flint import fmpq_mat
 
-from certificates.arithmetic.floating import UNIT, Enclosure
+from certificates.arithmetic.floating import TINY, UNIT, Enclosure
 from certificates.arithmetic.rational import to_fmpq
 from certificates.copositivity import are_copositive
 from certificates.failure import Deadline, require
@@ -37,6 +37,8 @@ from formulations._validation import FloatArray, IntArray
 LEAF = -1
 LARGEST_DIMENSION = 8
 """Largest d: the number of root cones is 2^d."""
+LARGEST_TREE = 1 << 25
+"""Most nodes; bounds the memory that a hostile file can ask for (about 2 GB)."""
 CHUNK = 2048
 """Nodes of a subtree whose leaves are checked together."""
 CHUNK_ENTRIES = 1 << 21
@@ -107,6 +109,7 @@ def check_subdivision(proof: Subdivision, dimension: int) -> IntArray:
         ProofFailure: the first violated condition.
     """
     d, nodes = dimension, len(proof.codes)
+    require(nodes <= LARGEST_TREE, f"the subdivision has {nodes} nodes, and this checker stops at {LARGEST_TREE}")
     require(1 <= d <= LARGEST_DIMENSION, f"a subdivision in {d} dimensions is beyond {LARGEST_DIMENSION}")
     for name, array, dtype, shape in (
         ("basis", proof.basis, np.float64, (d, d)),
@@ -270,7 +273,7 @@ class _LeafTest:
         M = gram - outer
         size = np.abs(gram) + outer
         if w.shape[1] > 1:
-            aside = np.linalg.norm(w[None] - share[:, :, None] * p[:, None, :], axis=2)
+            aside = _lengths(w[None] - share[:, :, None] * p[:, None, :])
             y = np.einsum("mi,mij->mj", aside, slack) + 2.0 * D
             Q = P - p[:, :, None] * middle[:, None, :]
             first = np.sum((Q / norm[:, None, :]) ** 2, axis=(1, 2))
@@ -281,15 +284,29 @@ class _LeafTest:
             M = M - (1.0 + eta) * square - (1.0 + 1.0 / eta) * outer
             length = np.linalg.norm(Q, axis=1)
             size = size + (1.0 + eta) * length[:, :, None] * length[:, None, :] + (1.0 + 1.0 / eta) * outer
+            # Products that underflow are multiplied by 1 + η or 1 + 1/η, at most 1.01e8.
+            lost += 1e9 * (w.shape[1] + 8.0) * TINY
         lower: FloatArray = M - (lost + 32.0 * (w.shape[1] + 4) * UNIT * size)
         return lower
 
 
+def _scaled(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The vectors in the last axis, divided by their largest entry, and that entry. Squares of the quotients neither
+    overflow nor underflow in sum: lengths that did were no lengths, and false claims passed with them."""
+    size = np.abs(vectors).max(axis=-1, keepdims=True)
+    return vectors / np.where(size > 0, size, 1.0), size
+
+
+def _lengths(vectors: FloatArray) -> FloatArray:
+    """Euclidean lengths along the last axis, up to relative rounding whatever the size of the entries."""
+    scaled, size = _scaled(vectors)
+    lengths: FloatArray = np.sqrt(np.sum(scaled * scaled, axis=-1)) * size[..., 0]
+    return lengths
+
+
 def _unit(vectors: FloatArray) -> FloatArray:
-    """Rows of unit length, up to rounding; e_1 for zero rows."""
-    length = np.linalg.norm(vectors, axis=1)
-    zero = ~(length > 0)
-    unit = vectors / np.where(zero, 1.0, length)[:, None]
-    unit[zero] = 0.0
-    unit[zero, 0] = 1.0
+    """Rows of unit length, up to rounding; e_1 for zero rows, NaN where an entry is not finite."""
+    scaled, size = _scaled(vectors)
+    scaled[size[:, 0] == 0, 0] = 1.0
+    unit: FloatArray = scaled / np.sqrt(np.sum(scaled * scaled, axis=1, keepdims=True))
     return unit

@@ -10,24 +10,26 @@ import struct
 import sys
 import zipfile
 from fractions import Fraction
-from math import ceil, frexp, lcm, ldexp, prod
+from itertools import combinations
+from math import ceil, frexp, isqrt, lcm, ldexp, prod
 from pathlib import Path
 from typing import Any
 
 # The document's limits are 2 GiB and 64 MiB + 200 times the file. A Fraction takes many times the room of a float64, so
 # this checker stops at 64 MiB, inside both. Exact elimination is hopeless long before order 6000.
 MOST_BYTES, MOST_MANIFEST, MOST_ORDER = 64 << 20, 1 << 20, 200
+MOST_DEPTH, MOST_FEATURES = 1000, 8  # of a subdivision: every cut makes the vertices' fractions longer
 # The arrays with type and shape. A letter takes its value where it comes first; P and Q are free lengths.
 DATA = "X d n d, Y d n c, W d n c, source q N, generator q n, U d d m, V d c m"
-PROOF = """split q T, children q T 2, leaf q T, pair_offset q L+1, pairs q K 2, multipliers d K, complementarity d L N,
-sigma d L 0, empty_offset q L+1, empty_support q P, circuits/target q E, circuits/offset q E+1, circuits/support q Q,
-triangles/neuron q 0, triangles/bounds d 0 2, triangles/offset q 1, triangles/support q 0"""
-TABLE = {name: rest for name, *rest in map(str.split, f"{DATA}, {PROOF}".split(","))}
-MEMBER = {name: f"proof/{name}" if name in PROOF.split() else name for name in TABLE}
+PRODUCTS = """split q T, children q T 2, leaf q T, pair_offset q L+1, pairs q K 2, multipliers d K,
+complementarity d L N, sigma d L 0, empty_offset q L+1, empty_support q P, circuits/target q E, circuits/offset q E+1,
+circuits/support q Q, triangles/neuron q 0, triangles/bounds d 0 2, triangles/offset q 1, triangles/support q 0"""
+PROOFS = {"1": PRODUCTS, "2": "basis d d d, codes q T, positions d K"}  # by version
 SLICES = {"pair_offset": "pairs"} | {f"{x}offset": f"{x}support" for x in ("empty_", "circuits/", "triangles/")}
-FIXED = {"format": "certnet-certificate", "version": 1, "kind": "optimality", "loss": "half-sum-of-squares"}
+FIXED = {"format": "certnet-certificate", "kind": "optimality", "loss": "half-sum-of-squares"}
 Rows = list[list[Fraction]]
 Cert = dict[str, Any]  # arrays by name, sizes by letter, and the manifest's numbers
+Vertex = tuple[list[Fraction], list[Fraction], list[Fraction]]  # v, a_g·v for every generator, and f(v)
 
 
 class FailedError(Exception):
@@ -45,8 +47,7 @@ def load(path: str | Path) -> Cert:
     need(Path(path).is_file() and Path(path).stat().st_size <= 2 * MOST_BYTES, "There is no file of a proper size.")
     with zipfile.ZipFile(path) as archive:
         members = {info.orig_filename: info for info in archive.infolist()}
-        fine = members.keys() == {"manifest.json"} | {f"arrays/{name}.bin" for name in MEMBER.values()}
-        need(fine and len(archive.infolist()) == len(members), "A member is missing, repeated or has another name.")
+        need("manifest.json" in members and len(archive.infolist()) == len(members), "A member is missing or repeated.")
         fine = all(info.compress_type in (0, 8) and not info.flag_bits & 1 for info in members.values())
         fine = fine and sum(info.file_size for info in members.values()) <= MOST_BYTES
         need(fine and members["manifest.json"].file_size <= MOST_MANIFEST, "A member is too large or oddly packed.")
@@ -55,18 +56,23 @@ def load(path: str | Path) -> Cert:
             parse_constant=lambda _: int(""),  # raises ValueError at NaN and Infinity, and below at a repeated key
             object_pairs_hook=lambda items: dict(items) if len(dict(items)) == len(items) else int(""),
         )
-        fine = all(repr(manifest[key]) == repr(value) for key, value in FIXED.items())  # in Python True == 1 == 1.0
+        version = repr(manifest["version"])  # in Python True == 1 == 1.0
+        fine = all(repr(manifest[key]) == repr(value) for key, value in FIXED.items()) and version in PROOFS
         need(fine, "The format, version, kind or loss is unknown.")
+        table = {name: rest for name, *rest in map(str.split, f"{DATA}, {PROOFS[version]}".split(","))}
+        member = {name: f"proof/{name}" if name in PROOFS[version].split() else name for name in table}
+        fine = members.keys() == {"manifest.json"} | {f"arrays/{name}.bin" for name in member.values()}
+        need(fine, "A member is missing or has another name.")
         fine = type(manifest["bias"]) is bool and type(manifest["provenance"]) is dict
-        need(fine and manifest["arrays"].keys() == set(MEMBER.values()), "The manifest has no proper entries.")
+        need(fine and manifest["arrays"].keys() == set(member.values()), "The manifest has no proper entries.")
         numbers = {"gamma": manifest["gamma"]} | {key: manifest["claims"][key] for key in ("lower_bound", "objective")}
         need(all(type(x) in (int, float) for x in numbers.values()), "gamma or a claim is no number.")
         # Here and below Fraction raises ValueError or OverflowError for what is not finite.
         cert: Cert = {key: Fraction(float(x)) for key, x in numbers.items()}
         cert |= {key: manifest["data"][key] for key in ("n", "d", "c", "fingerprint")}
         need(all(type(cert[k]) is int and cert[k] > 0 for k in "ndc"), "n, d or c is not a positive whole number.")
-        for name, (kind, *letters) in TABLE.items():
-            raw, entry = archive.read(f"arrays/{MEMBER[name]}.bin"), manifest["arrays"][MEMBER[name]]
+        for name, (kind, *letters) in table.items():
+            raw, entry = archive.read(f"arrays/{member[name]}.bin"), manifest["arrays"][member[name]]
             need(hashlib.sha256(raw).hexdigest() == entry["sha256"], f"The SHA-256 of {name} is another.")
             shape = entry["shape"]
             fine = entry["dtype"] == {"d": "<f8", "q": "<i8"}[kind] and [type(k) for k in shape] == [int] * len(letters)
@@ -80,7 +86,7 @@ def load(path: str | Path) -> Cert:
             for w in shape[1:]:
                 values = [values[i * w : i * w + w] for i in range(shape[0])]
             cert[name] = values
-    for name, end in SLICES.items():
+    for name, end in SLICES.items() if "split" in cert else ():
         fine = cert[name][:1] == [0] and cert[name][-1] == len(cert[end]) and cert[name] == sorted(cert[name])
         need(fine, f"{name} does not cut {end} into slices.")
     return cert
@@ -183,26 +189,10 @@ def slack(cert: Cert, generators: Rows, quadratic: Rows, signs: dict[int, int]) 
     return [[2 * square[j] * (j == k) - x - form[k][j] for k, x in enumerate(row)] for j, row in enumerate(form)]
 
 
-def decide(cert: Cert) -> tuple[str, str]:
-    """The verdict on a well-formed certificate, with a reason."""
-    X, Y, W, lower_bound, N = (cert[key] for key in ("X", "Y", "W", "lower_bound", "N"))
-    need(cert["gamma"] > 0, "gamma is not positive.")
-    data = [(len(M), len(M[0]), *(x for row in M for x in row)) for M in (X, Y)]  # a Fraction has no -0.0
-    digest = hashlib.sha256(b"".join(struct.pack(f"<2q{len(M) - 2}d", *M) for M in data)).hexdigest()
-    need(digest == cert["fingerprint"], "The fingerprint is not that of the data.")
-    neurons, reached, zero = list(map(list, zip(*cert["U"], strict=True))), Fraction(0), Fraction(0)
-    for x, y in zip(X, Y, strict=True):
-        hidden = [max(dot(x, u), Fraction(0)) for u in neurons]
-        error = [dot(hidden, v) - target for v, target in zip(cert["V"], y, strict=True)]
-        reached, zero = reached + dot(error, error) / 2, zero + dot(y, y) / 2
-    reached += cert["gamma"] * sum(dot(row, row) for row in cert["U"] + cert["V"]) / 2
-    if lower_bound > min(reached, zero):
-        return "REFUTED", "The claimed lower bound exceeds the objective of the certificate's or the zero network."
-    value = sum((dot(w, y) - dot(w, w) / 2 for w, y in zip(W, Y, strict=True)), Fraction(0))
-    need(lower_bound <= value, "The dual point has a value below the claimed lower bound.")
-    need(reached <= cert["objective"], "The network's objective is above the claimed one.")
-    need(N + cert["d"] <= MOST_ORDER, f"The order {N + cert['d']} is too large for exact arithmetic here.")
-    generators, dual = merge(cert)
+def products(cert: Cert, generators: Rows, dual: Rows) -> None:
+    """Conditions 3 to 7: a proof by products of inequalities on the leaves of a tree of signs."""
+    N, order = cert["N"], cert["N"] + cert["d"]
+    need(order <= MOST_ORDER, f"The order {order} is too large for exact arithmetic here.")
     known = inequalities(cert, generators)
     gram = [[dot(a, b) for b in dual] for a in dual]
     for leaf, signs in leaves(cert).items():
@@ -225,6 +215,114 @@ def decide(cert: Cert) -> tuple[str, str]:
         for i, t in enumerate(cert["complementarity"][leaf]):
             quadratic[i][N + i] += t
         need(is_psd(slack(cert, generators, quadratic, signs)), f"The form of leaf {leaf} is not semidefinite.")
+
+
+def short(x: Fraction) -> Fraction:
+    """x rounded down to a multiple of 2^-100 times its own size: long fractions are slow."""
+    scale = Fraction(2) ** (100 + x.denominator.bit_length() - abs(x.numerator).bit_length())
+    return (x * scale).__floor__() / scale
+
+
+def root(x: Fraction) -> Fraction:
+    """The square root rounded up: the result r has x ≤ r² ≤ x(1 + 2^-90)."""
+    scale = Fraction(2) ** (100 + (x.denominator.bit_length() - x.numerator.bit_length()) // 2)
+    return (isqrt((x * scale * scale).__ceil__() - 1) + 1) / scale if x else x
+
+
+def is_copositive(matrix: Rows) -> bool:
+    """Whether tᵀMt ≥ 0 for all t ≥ 0. If not, a minimum on the simplex of least support S has λ < 0 and solves
+    M_SS t = λ·1, where M_SS is regular as S is least; so some M_SS t = -1 has one solution and that is ≥ 0."""
+    for size in range(1, len(matrix) + 1):
+        for S in combinations(range(len(matrix)), size):
+            block = [[matrix[i][j] for j in S] for i in S]
+            if all(min(row) < 0 for row in block):  # else no t ≥ 0 makes every entry of M_SS t negative
+                try:
+                    if min(combination(block, [Fraction(-1)] * size, "")) >= 0:
+                        return False
+                except FailedError:
+                    continue
+    return True
+
+
+def leaf_holds(cert: Cert, weights: Rows, vertices: list[Vertex]) -> bool:
+    """Whether ‖f(u)‖² ≤ γ²‖u‖² on a cone is shown by its matrix M. Here p is no unit vector; square is its p·p."""
+    V, P = [v for v, _, _ in vertices], [image for _, _, image in vertices]
+    size, zero = [root(dot(v, v)) for v in V], [Fraction(0)] * len(V)
+    p = [short(sum(x / r for x, r in zip(column, size, strict=True))) for column in zip(*P, strict=True)]
+    p = p if any(p) else [Fraction(1)] * cert["c"]
+    square, along, spread, y = dot(p, p), [dot(p, x) for x in P], [zero, zero], zero
+    for w, values in zip(weights, zip(*(values for _, values, _ in vertices), strict=True), strict=True):
+        if min(values) < 0 < max(values):
+            positive, negative = [max(x, Fraction(0)) for x in values], [max(-x, Fraction(0)) for x in values]
+            sigma, pw = positive if sum(positive) < sum(negative) else negative, dot(p, w)
+            norm = root(dot(w, w) - pw * pw / square)
+            y = [b + norm * s for b, s in zip(y, sigma, strict=True)]
+            spread[pw > 0] = [b + abs(pw) * s for b, s in zip(spread[pw > 0], sigma, strict=True)]
+    x = [max(a + low, high - a, Fraction(0)) for a, low, high in zip(along, *spread, strict=True)]
+    across = [[b - a * e / square for b, e in zip(row, p, strict=True)] for a, row in zip(along, P, strict=True)]
+    above = sum((b * b / r**2 for b, r in zip(y, size, strict=True)), Fraction(0))
+    below = sum((dot(q, q) / r**2 for q, r in zip(across, size, strict=True)), Fraction(0))
+    eta = min(max(short(root(above / below)), Fraction(1, 10**8)), Fraction(10**4)) if below else Fraction(10**4)
+    matrix, parts = [], list(zip(V, x, across, y, strict=True))
+    for v, a, q, e in parts:
+        row = [cert["gamma"] ** 2 * dot(v, u) - a * b / square for u, b, _, _ in parts]
+        lost = [(1 + eta) * dot(q, r) + (1 + 1 / eta) * e * f for _, _, r, f in parts]
+        matrix.append([short(b - f) for b, f in zip(row, lost, strict=True)])
+    return is_copositive(matrix)  # rounded down, so the exact matrix is copositive as well
+
+
+def subdivision(cert: Cert, generators: Rows, dual: Rows) -> None:
+    """The section "Subdivision": every leaf of the trees holds, and the leaves cover the space."""
+    d, codes, positions = cert["d"], iter(cert["codes"]), iter(cert["positions"])
+    need(d <= MOST_FEATURES, f"A subdivision has at most {MOST_FEATURES} features.")
+    columns = [list(column) for column in zip(*cert["basis"], strict=True)]
+    combination(columns, columns[0], "The basis is singular.")
+    images = [list(column) for column in zip(*dual, strict=True)] or [[]] * cert["c"]
+    weights = [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(dual, dual[cert["N"] :], strict=False)]
+
+    def vertex(v: list[Fraction]) -> Vertex:
+        values = [dot(a, v) for a in generators]
+        parts = [max(x, Fraction(0)) for x in [*values, *(-x for x in values)]]
+        return v, values, [dot(parts, column) for column in images]
+
+    ends = [[vertex([x if sign else -x for x in b]) for sign in (0, 1)] for b in columns]
+    for r in range(1 << d):
+        stack: list[tuple[int, list[Vertex]]] = [(0, [ends[j][r >> j & 1] for j in range(d)])]
+        while stack:
+            depth, cone = stack.pop()
+            code = next(codes, -2)  # -2 is no code: the tree ends too early
+            if code == -1:
+                need(leaf_holds(cert, weights, cone), f"The bound does not hold on a leaf of cone {r}.")
+                continue
+            (a, b), theta = divmod(code, d), next(positions, Fraction(0))
+            need(0 <= code < d * d and a != b and 0 < theta < 1, f"A cut in cone {r} is improper or missing.")
+            need(depth < MOST_DEPTH, "A tree is too deep for exact arithmetic here.")
+            m = vertex([(1 - theta) * x + theta * y for x, y in zip(cone[a][0], cone[b][0], strict=True)])
+            halves = [[m if j == k else w for j, w in enumerate(cone)] for k in (a, b)]
+            stack += [(depth + 1, halves[1]), (depth + 1, halves[0])]  # the first child is taken first
+    need(next(codes, None) is next(positions, None) is None, "Nodes or positions are left over.")
+
+
+def decide(cert: Cert) -> tuple[str, str]:
+    """The verdict on a well-formed certificate, with a reason."""
+    X, Y, W, lower_bound = (cert[key] for key in ("X", "Y", "W", "lower_bound"))
+    need(cert["gamma"] > 0, "gamma is not positive.")
+    data = [(len(M), len(M[0]), *(x for row in M for x in row)) for M in (X, Y)]  # a Fraction has no -0.0
+    digest = hashlib.sha256(b"".join(struct.pack(f"<2q{len(M) - 2}d", *M) for M in data)).hexdigest()
+    need(digest == cert["fingerprint"], "The fingerprint is not that of the data.")
+    neurons, reached, zero = list(map(list, zip(*cert["U"], strict=True))), Fraction(0), Fraction(0)
+    for x, y in zip(X, Y, strict=True):
+        hidden = [max(dot(x, u), Fraction(0)) for u in neurons]
+        error = [dot(hidden, v) - target for v, target in zip(cert["V"], y, strict=True)]
+        reached, zero = reached + dot(error, error) / 2, zero + dot(y, y) / 2
+    reached += cert["gamma"] * sum(dot(row, row) for row in cert["U"] + cert["V"]) / 2
+    if lower_bound > min(reached, zero):
+        return "REFUTED", "The claimed lower bound exceeds the objective of the certificate's or the zero network."
+    value = sum((dot(w, y) - dot(w, w) / 2 for w, y in zip(W, Y, strict=True)), Fraction(0))
+    need(lower_bound <= value, "The dual point has a value below the claimed lower bound.")
+    need(reached <= cert["objective"], "The network's objective is above the claimed one.")
+    generators, dual = merge(cert)
+    (subdivision if "codes" in cert else products)(cert, generators, dual)
     return "PROVED", f"No network of any width has an objective below {float(lower_bound)!r}."
 
 

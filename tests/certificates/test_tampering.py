@@ -89,8 +89,6 @@ def base_certificates() -> list[OptimalityCertificate]:
 
 
 BASES = base_certificates()
-LIFTED = ["multipliers", "complementarity", "pairs", "split", "children", "leaf", "empty_support"]
-SUBDIVISION = ["basis", "codes", "positions"]
 
 
 def directions(X: np.ndarray) -> np.ndarray:
@@ -162,6 +160,33 @@ def another_number(random: np.random.Generator, copy: np.ndarray, old: float) ->
             return float(copy.flat[int(random.integers(copy.size))])
 
 
+PROOF_ARRAYS = {
+    LiftedProof: ["multipliers", "complementarity", "pairs", "split", "children", "leaf", "empty_support"],
+    Subdivision: ["basis", "codes", "positions"],
+}
+
+
+def mutate_tree(random: np.random.Generator, proof: Subdivision) -> Subdivision:
+    """The tree without one of its cuts, with its nodes or positions in another order, or for another basis."""
+    cuts = np.flatnonzero(proof.codes != -1)
+    match random.integers(4):
+        case 0 if len(cuts):
+            node = int(random.choice(cuts))
+            end, need = node, 1
+            while need:
+                need += 1 if proof.codes[end] != -1 else -1
+                end += 1
+            codes = np.concatenate([proof.codes[:node], [-1], proof.codes[end:]])
+            before, within = np.count_nonzero(cuts < node), np.count_nonzero((cuts >= node) & (cuts < end))
+            return replace(proof, codes=codes, positions=np.delete(proof.positions, slice(before, before + within)))
+        case 1:
+            return replace(proof, codes=random.permutation(proof.codes))
+        case 2:
+            return replace(proof, positions=random.permutation(proof.positions))
+        case _:
+            return replace(proof, basis=random.permutation(proof.basis, axis=int(random.integers(2))))
+
+
 def mutate(random: np.random.Generator, certificate: OptimalityCertificate) -> OptimalityCertificate:
     """One to three changes anywhere; sometimes a forger adjusts fingerprint and claims to match."""
     for _ in range(int(random.integers(1, 4))):
@@ -176,7 +201,7 @@ def mutate(random: np.random.Generator, certificate: OptimalityCertificate) -> O
             name = str(random.choice(["U", "V"]))
             certificate = replace(c, **{name: mutate_entry(random, getattr(c, name))})
         elif kind == "proof":
-            name = str(random.choice(SUBDIVISION if isinstance(c.proof, Subdivision) else LIFTED))
+            name = str(random.choice(PROOF_ARRAYS[type(c.proof)]))
             certificate = replace(c, proof=replace(c.proof, **{name: mutate_entry(random, getattr(c.proof, name))}))
         elif kind == "gamma":
             certificate = replace(c, gamma=float(mutate_entry(random, np.array([c.gamma]))[0]))
@@ -193,7 +218,7 @@ def mutate(random: np.random.Generator, certificate: OptimalityCertificate) -> O
             name = str(random.choice(["W", "proof", "X", "Y", "U", "source", "generator"]))
             certificate = replace(c, **{name: getattr(other, name)})
         elif isinstance(c.proof, Subdivision):
-            certificate = replace(c, proof=_pruned(random, c.proof))
+            certificate = replace(c, proof=mutate_tree(random, c.proof))
         elif len(c.proof.multipliers) > 1:
             keep = int(random.integers(len(c.proof.multipliers)))
             pairs, values = c.proof.pairs[:keep], c.proof.multipliers[:keep]
@@ -202,18 +227,6 @@ def mutate(random: np.random.Generator, certificate: OptimalityCertificate) -> O
     if random.random() < 0.7:
         certificate = forge(certificate)
     return certificate
-
-
-def _pruned(random: np.random.Generator, proof: Subdivision) -> Subdivision:
-    """A leaf in place of a cut whose children are leaves: a well-formed tree with a larger leaf."""
-    inner = np.flatnonzero(proof.codes >= 0)
-    last = [i for i in inner if (proof.codes[i + 1 : i + 3] < 0).all()]
-    if not last:
-        return proof
-    at = int(random.choice(last))
-    codes = np.delete(proof.codes, [at + 1, at + 2])
-    codes[at] = -1
-    return replace(proof, codes=codes, positions=np.delete(proof.positions, np.searchsorted(inner, at)))
 
 
 def forge(c: OptimalityCertificate) -> OptimalityCertificate:
