@@ -23,7 +23,10 @@ from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
 from tests.benchmarks._problems import load_problem
 
-DATA = ("random0", "random1", "random2", "random3", "random4", "spiral", "iris", "ionosphere", "pima_indians")
+DATA = (
+    *("random0", "random1", "random2", "random3", "random4", "spiral", "iris"),
+    *("ionosphere", "pima_indians", "bank_notes", "mnist_pca20"),
+)
 GAMMAS = (0.1, 0.01)
 
 
