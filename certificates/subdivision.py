@@ -108,6 +108,7 @@ def check_subdivision(proof: Subdivision, dimension: int) -> IntArray:
     Raises:
         ProofFailure: the first violated condition.
     """
+    require(proof.codes.ndim == 1, f"codes has {proof.codes.ndim} dimensions where 1 is needed")
     d, nodes = dimension, len(proof.codes)
     require(nodes <= LARGEST_TREE, f"the subdivision has {nodes} nodes, and this checker stops at {LARGEST_TREE}")
     require(1 <= d <= LARGEST_DIMENSION, f"a subdivision in {d} dimensions is beyond {LARGEST_DIMENSION}")

@@ -86,6 +86,7 @@ def test_in_the_plane_circuits_close_the_gap(n: int, c: int, gamma: float) -> No
     assert [entry.circuits for entry in result.rounds] == [0, 2 * n]
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(programs(max_n=6), SEEDS)
 def test_any_multipliers_of_circuits_give_a_valid_bound(program: TrainingProgram, seed: int) -> None:

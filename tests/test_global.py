@@ -76,6 +76,7 @@ def test_branching_tightens_the_bound_of_the_relaxation() -> None:
     assert relaxed.search is None
 
 
+@pytest.mark.slow
 def test_few_nodes_leave_an_honest_gap() -> None:
     program = _gaussian(10, 6, 2)
     bounds = []

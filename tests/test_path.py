@@ -42,6 +42,7 @@ def _poor(gamma: float) -> TrainingResult:
     return TrainingResult(program, U, V, certificate, report)
 
 
+@pytest.mark.slow
 def test_every_gamma_has_its_own_proof_in_the_given_order() -> None:
     found = _path()
     assert found.gammas == GAMMAS
@@ -92,6 +93,7 @@ def test_no_certificate_of_the_path_proves_more_elsewhere_than_what_is_reported_
             assert here.report.lower_bound >= implied * (1 - 1e-7)
 
 
+@pytest.mark.slow
 def test_a_path_is_no_worse_than_separate_jobs() -> None:
     for result in _results(_path())[1:3]:
         alone = job.train(TrainingProgram(X, Y, result.program.gamma))

@@ -65,6 +65,7 @@ def test_the_bound_lies_between_points_and_the_worst_pattern(n: int, d: int, c: 
     assert result.best / unit == pytest.approx(lower, rel=2e-2)
 
 
+@pytest.mark.slow
 def test_in_the_plane_a_trained_network_is_proved_optimal() -> None:
     program = _gaussian(12, 2, 2, gamma=0.1)
     network = fit(program, tolerance=1e-9)
@@ -80,6 +81,7 @@ def test_in_the_plane_a_trained_network_is_proved_optimal() -> None:
     assert again.lower_bound == pytest.approx(report.lower_bound)
 
 
+@pytest.mark.slow
 def test_more_nodes_give_a_better_bound() -> None:
     program = _gaussian(10, 7, 2)
     network = fit(program)

@@ -240,6 +240,7 @@ def test_mutants_prove_nothing_false() -> None:
 
 NONE = np.zeros(0)
 STRUCTURE = [
+    (Subdivision(np.eye(2), np.array(LEAF), NONE), "codes has 0 dimensions"),
     (Subdivision(np.eye(2), np.array([LEAF] * 3), NONE), "complete trees"),
     (Subdivision(np.eye(2), np.array([LEAF] * 5), NONE), "complete trees"),
     (Subdivision(np.eye(2), np.array([LEAF] * 4 + [1]), np.array([0.5])), "complete trees"),

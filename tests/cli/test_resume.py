@@ -52,6 +52,7 @@ def cut(certnet: Call, points: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("o")
 
 
+@pytest.mark.slow
 def test_it_ends_where_an_uninterrupted_job_ends(certnet: Call, cut: Path) -> None:
     before = read_certificate(cut / "optimality.cert")
     outcome = certnet("train", "--resume", "o", "--json")

@@ -394,6 +394,7 @@ def test_a_damaged_state_is_refused() -> None:
             SOLVERS["interior-point"].solve(presolved.program, SolverOptions(resume=missing))
 
 
+@pytest.mark.slow
 def test_a_round_that_has_just_begun_does_not_spoil_the_result() -> None:
     rng = np.random.default_rng(2)
     presolved = presolve(TrainingProgram(rng.standard_normal((16, 4)), rng.standard_normal((16, 1)), 0.1))

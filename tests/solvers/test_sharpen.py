@@ -39,6 +39,7 @@ def _is_feasible(program: FormProgram, dual: RawDual) -> bool:
     return bool(repaired.N.min(initial=0.0) >= 0 and np.linalg.eigvalsh(slack)[0] >= -1e-8 * np.abs(slack).max())
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(programs(), SEEDS, st.integers(-6, 3))
 def test_never_worse_than_repair(program: TrainingProgram, seed: int, exponent: int) -> None:

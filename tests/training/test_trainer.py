@@ -69,6 +69,7 @@ def test_optimum_does_not_depend_on_order_rotation_or_repetition():
     assert fit(TrainingProgram(*halved, gamma)).objective == pytest.approx(value, rel=3e-6)
 
 
+@pytest.mark.slow
 def test_scaling_of_data_and_decay_cancels_even_when_large():
     program = _planar(5, n=7, d=3)
     value = fit(program).objective
