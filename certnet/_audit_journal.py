@@ -1,7 +1,7 @@
 """The journal of an audit: a line for each finished input, so that it is not verified again.
 
-Lines end in a digest of their text. A last line without its end was cut short by whatever stopped the audit, and is left
-out; any other line that does not fit is damage.
+Lines end in a digest of their text. A last line without its end was cut short by whatever stopped the audit, and is
+left out; any other line that does not fit is damage.
 """
 
 import hashlib
