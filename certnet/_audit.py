@@ -226,10 +226,11 @@ def _tell(
     if progress is None:
         return
     now = time.perf_counter()
-    pace = (now - start) / done * (waiting - done) if done else np.inf
-    left = min(pace, max(deadline - now, 0.0))
-    stage = f"input {rows - waiting + done} of {rows}"
-    progress(Event(stage, now - start, time_left=float(left) if np.isfinite(left) else None))
+    stage = f"input {rows - waiting + done + 1} of {rows}"
+    if done:
+        stage += f", about {(now - start) / done * (waiting - done):.0f} s to go"
+    left = deadline - now
+    progress(Event(stage, now - start, time_left=max(left, 0.0) if np.isfinite(left) else None))
 
 
 @dataclass(frozen=True, eq=False)

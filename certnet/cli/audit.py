@@ -111,7 +111,7 @@ def run_audit(options: AuditOptions) -> int:
     out = Path("runs") / "audit" / split.name if options.out is None else Path(options.out)
     with output_folder(out, files=(*FILES.values(), JOURNAL)) as folder:
         journal = Journal(out / JOURNAL, identity)
-        proofs = None if options.certificates is None else OutputFolder.prepare(Path(options.certificates)).path
+        proofs = None if options.certificates is None else _proof_folder(options.certificates)
         known = {} if options.fresh else journal.read(len(options.radii))
         known = {row: entry for row, entry in known.items() if row < len(X) and _has_proofs(entry, options, proofs)}
         if options.fresh or not journal.path.exists() or not journal.path.stat().st_size:
@@ -155,6 +155,13 @@ def _identity(network: ReluNetwork, X: FloatArray, Y: FloatArray, options: Audit
         "seed": options.recipe.seed,
     }
     return audit_fingerprint(network, X, Y, relevant)
+
+
+def _proof_folder(name: str) -> Path:
+    try:
+        return OutputFolder.prepare(Path(name)).path
+    except InputError as error:
+        raise InputError(str(error).replace("--out", "--certificates")) from None
 
 
 def _proof_name(row: int, radius: float) -> str:

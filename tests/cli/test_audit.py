@@ -202,6 +202,18 @@ def test_arguments_that_do_not_fit() -> None:
             certnet_audit(NETWORK, **arguments)
 
 
+def test_progress_counts_inputs_and_known_ones_are_not_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = np.random.default_rng(1).standard_normal((4, 3))
+    labels = NETWORK(X).argmax(axis=1)
+    first = certnet_audit(NETWORK, X, labels, norm="l2", radii=[0.05])
+    counter, stages = Counter(monkeypatch), []
+    known = {row: first.inputs[row] for row in (0, 2)}
+    again = certnet_audit(NETWORK, X, labels, norm="l2", radii=[0.05], known=known, progress=stages.append)
+    assert counter.calls == 2
+    assert [event.stage.split(",")[0] for event in stages] == ["input 3 of 4", "input 4 of 4"]
+    assert [entry.status for entry in again.inputs] == [entry.status for entry in first.inputs]
+
+
 @pytest.mark.slow
 def test_workers_change_nothing(certnet: Call, files: Path) -> None:
     one = certnet(*AUDIT, "--radii", RADII, "--out", "one", "--json", "-q").json
