@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from certificates.robustness import RobustnessCertificate
     from certificates.robustness_checker import RobustnessReport, check_robustness
     from certificates.robustness_file import read_robustness, write_robustness
+    from certnet._audit import AuditResult, InputAudit, audit
     from certnet._optimality import OptimalityResult, optimality
     from certnet.interchange import network_from_sklearn, read_network, read_relu_network, write_onnx
     from certnet.job import Event, TrainingResult, train
@@ -52,6 +53,7 @@ _HOMES = {
     "certificates.robustness": ("RobustnessCertificate",),
     "certificates.robustness_checker": ("RobustnessReport", "check_robustness"),
     "certificates.robustness_file": ("read_robustness", "write_robustness"),
+    "certnet._audit": ("AuditResult", "InputAudit", "audit"),
     "certnet._optimality": ("OptimalityResult", "optimality"),
     "certnet.interchange": ("network_from_sklearn", "read_network", "read_relu_network", "write_onnx"),
     "certnet.job": ("Event", "TrainingResult", "train"),
@@ -85,12 +87,14 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __version__ = "0.1.0"
 
 __all__ = [
+    "AuditResult",
     "CertifiedRadius",
     "CertnetError",
     "CheckReport",
     "Counterexample",
     "Event",
     "FitResult",
+    "InputAudit",
     "InputError",
     "InputRegion",
     "LiftedProgram",
@@ -111,6 +115,7 @@ __all__ = [
     "UnsafeCase",
     "Verdict",
     "VerificationResult",
+    "audit",
     "available_solvers",
     "certified_radius",
     "check",

@@ -1,0 +1,354 @@
+"""``certnet audit``: certified and attacked accuracy of a network on data."""
+
+import csv
+import io
+import math
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+
+from certificates.robustness import RobustnessCertificate
+from certificates.robustness_file import write_robustness
+from certnet import _audit
+from certnet._audit import CERTIFIED, AuditResult, InputAudit, audit_radii
+from certnet._audit_journal import Journal, audit_fingerprint
+from certnet.cli.exits import Exit
+from certnet.cli.report import finite, head
+from certnet.cli.show import Live, stderr_console
+from certnet.cli.train import SMALLEST_LIMIT
+from certnet.data import Recipe, Split, load
+from certnet.interchange import read_relu_network
+from certnet.output import OutputFolder, Writer, json_writer, output_folder, standard_output, strict_json
+from formulations import InputError
+from formulations._validation import FloatArray
+from formulations.robustness import ReluNetwork
+
+FILES = {"report": "report.json", "inputs": "inputs.csv"}
+JOURNAL = "journal.jsonl"
+WORST = 10
+PARTS = ("test", "train", "validation", "all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """The options of the command.
+
+    Attributes:
+        radii: ascending.
+        part: one of ``PARTS``.
+        limit: number of inputs, from the first one on, or None.
+        certificates: folder for certificates, or None.
+        fresh: replace the journal instead of going on with it.
+    """
+
+    network: str
+    recipe: Recipe
+    norm: str
+    radii: tuple[float, ...]
+    part: str
+    limit: int | None
+    certified_radii: bool
+    certificates: str | None
+    time_limit: float | None
+    input_limit: float | None
+    workers: int
+    scheduler: str | None
+    out: str | None
+    fresh: bool
+    json: bool
+    quiet: bool
+
+
+def parse_radii(text: str) -> tuple[float, ...]:
+    """The radii of ``--radii 0.01,0.03,0.1``.
+
+    Raises:
+        InputError: no positive finite numbers, or one of them twice.
+    """
+    values = []
+    for word in text.split(","):
+        try:
+            value = float(word)
+        except ValueError:
+            value = math.nan
+        if not (value > 0 and math.isfinite(value)):
+            raise InputError(
+                "--radii must be positive numbers with commas between them, such as 0.01,0.03,0.1, not "
+                f"{word.strip()!r}."
+            )
+        values.append(value)
+    try:
+        return audit_radii(values)
+    except InputError as error:
+        raise InputError(f"--{error}") from None
+
+
+def run_audit(options: AuditOptions) -> int:
+    """Audit, write report and table, print, and return the exit code.
+
+    Raises:
+        InputError: anything a user can put right.
+    """
+    started = time.perf_counter()
+    _check(options)
+    split = load(options.recipe)
+    X, Y = _part(split, options.part)
+    network = read_relu_network(options.network, classes=split.classes)
+    if network.inputs != X.shape[1] or network.outputs != Y.shape[1]:
+        raise InputError(
+            f"{options.recipe.source} has {X.shape[1]} features and {Y.shape[1]} classes, but the network has "
+            f"{network.inputs} inputs and {network.outputs} outputs; give data of its kind."
+        )
+    identity = _identity(network, X, Y, options)
+    X, Y = X[: options.limit], Y[: options.limit]
+    out = Path("runs") / "audit" / split.name if options.out is None else Path(options.out)
+    with output_folder(out, files=(*FILES.values(), JOURNAL)) as folder:
+        journal = Journal(out / JOURNAL, identity)
+        proofs = None if options.certificates is None else _proof_folder(options.certificates)
+        known = {} if options.fresh else journal.read(len(options.radii))
+        known = {row: entry for row, entry in known.items() if row < len(X) and _has_proofs(entry, options, proofs)}
+        if options.fresh or not journal.path.exists() or not journal.path.stat().st_size:
+            journal.begin()
+        result = _run(network, X, Y, options, started, known=known, keep=_Keep(journal, proofs))
+        report = audit_report(result, split, options, out, resumed=len(known), seconds=time.perf_counter() - started)
+        folder.write({FILES["report"]: json_writer(report), FILES["inputs"]: _csv(result, split)})
+    _show(report, options)
+    if result.interrupted:
+        return Exit.INTERRUPTED
+    return Exit.UNKNOWN if any(result.undecided) else Exit.OK
+
+
+def _check(options: AuditOptions) -> None:
+    if options.limit is not None and options.limit < 1:
+        raise InputError(f"--limit must be at least 1, not {options.limit}.")
+    if options.workers < 1:
+        raise InputError(f"--workers must be at least 1, not {options.workers}.")
+    for name, text in (("--out", options.out), ("--certificates", options.certificates)):
+        if text is not None and not text.strip():
+            raise InputError(f"{name} names no folder; give one, or leave {name} away.")
+
+
+def _part(split: Split, part: str) -> tuple[FloatArray, FloatArray]:
+    """The rows of a part of the data, or of all parts one after the other."""
+    parts = {name: (X, Y) for name, X, Y in split.parts() if X is not None and Y is not None}
+    if part == "all":
+        return np.vstack([X for X, _ in parts.values()]), np.vstack([Y for _, Y in parts.values()])
+    if part not in parts:
+        raise InputError(f"{split.name} has no {part} rows; choose another --part, such as all.")
+    return parts[part]
+
+
+def _identity(network: ReluNetwork, X: FloatArray, Y: FloatArray, options: AuditOptions) -> str:
+    """Everything that decides what is known of an input. The time limits of the whole and the workers do not."""
+    relevant = {
+        "norm": options.norm,
+        "radii": options.radii,
+        "certified_radii": options.certified_radii,
+        "input_limit": options.input_limit,
+        "seed": options.recipe.seed,
+    }
+    return audit_fingerprint(network, X, Y, relevant)
+
+
+def _proof_folder(name: str) -> Path:
+    try:
+        return OutputFolder.prepare(Path(name)).path
+    except InputError as error:
+        raise InputError(str(error).replace("--out", "--certificates")) from None
+
+
+def _proof_name(row: int, radius: float) -> str:
+    return f"row-{row}-radius-{radius!r}.cert"
+
+
+def _has_proofs(entry: InputAudit, options: AuditOptions, proofs: Path | None) -> bool:
+    """Whether the certificate of the largest certified radius is there, if certificates are asked for."""
+    if proofs is None or CERTIFIED not in entry.status:
+        return True
+    proved = [radius for radius, status in zip(options.radii, entry.status, strict=True) if status == CERTIFIED]
+    return (proofs / _proof_name(entry.row, proved[-1])).is_file()
+
+
+@dataclass(frozen=True)
+class _Keep:
+    """Writes what is finished: certificates first, so that no journal speaks of one that is missing."""
+
+    journal: Journal
+    proofs: Path | None
+
+    def __call__(self, entry: InputAudit, proofs: Mapping[float, RobustnessCertificate]) -> None:
+        try:
+            if self.proofs is not None:
+                for radius, certificate in proofs.items():
+                    write_robustness(self.proofs / _proof_name(entry.row, radius), certificate)
+            self.journal.add(entry)
+        except OSError as error:
+            raise InputError(
+                f"The results cannot be written ({error.strerror or error}); make room and run the same command again."
+            ) from None
+
+
+def _run(
+    network: ReluNetwork,
+    X: FloatArray,
+    Y: FloatArray,
+    options: AuditOptions,
+    started: float,
+    *,
+    known: Mapping[int, InputAudit],
+    keep: _Keep,
+) -> AuditResult:
+    limit = options.time_limit
+    if limit is not None:
+        # Reading network and data counts as well.
+        limit = max(limit - (time.perf_counter() - started), SMALLEST_LIMIT)
+    with Live(stderr_console(), enabled=not options.quiet, time_limit=limit) as live:
+        return _audit.audit(
+            network,
+            X,
+            Y.argmax(axis=1),
+            norm=options.norm,
+            radii=options.radii,
+            certified_radii=options.certified_radii,
+            time_limit=limit,
+            input_limit=options.input_limit,
+            random_state=options.recipe.seed,
+            workers=options.workers,
+            scheduler=options.scheduler,
+            known=known,
+            finished=keep,
+            progress=live,
+            provenance={"network": Path(options.network).name, "data": Path(options.recipe.source).name},
+        )
+
+
+def audit_report(
+    result: AuditResult, split: Split, options: AuditOptions, out: Path, *, resumed: int, seconds: float
+) -> dict[str, Any]:
+    """The object that the command writes and prints; ``resumed`` inputs came from the journal."""
+    from certnet.doctor import versions
+
+    count = len(result.inputs)
+    reached = sum(entry.reached for entry in result.inputs)
+    return {
+        **head("audit", None, f"{reached} of {count} inputs were verified to the end"),
+        "interrupted": result.interrupted,
+        "network": Path(options.network).name,
+        "data": {"name": split.name, "source": split.recipe.source, "part": options.part, "n": count},
+        "norm": result.norm,
+        "clean_accuracy": result.clean_accuracy,
+        "radii": _figures(result),
+        "classes": _classes(result, split),
+        "worst": [_fields(entry, split) for entry in _worst(result)],
+        "reached": reached,
+        "resumed": resumed,
+        "seconds": seconds,
+        "files": {
+            **{name: str(out / file) for name, file in FILES.items()},
+            "journal": str(out / JOURNAL),
+            "certificates": options.certificates,
+        },
+        "versions": versions(),
+        "notes": list(split.notes),
+    }
+
+
+def _figures(result: AuditResult) -> list[dict[str, float]]:
+    rows = zip(result.radii, result.certified_accuracy, result.attacked_accuracy, result.undecided, strict=True)
+    names = ("radius", "certified_accuracy", "attacked_accuracy", "undecided")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _classes(result: AuditResult, split: Split) -> list[dict[str, Any]]:
+    """The same figures for the inputs of each class that has any."""
+    table = []
+    for label in sorted({entry.label for entry in result.inputs}):
+        inputs = tuple(entry for entry in result.inputs if entry.label == label)
+        part = AuditResult(result.norm, result.radii, inputs, result.interrupted, result.seconds)
+        row = {"class": _name(split, label), "n": len(inputs), "clean_accuracy": part.clean_accuracy}
+        table.append({**row, "radii": _figures(part)})
+    return table
+
+
+def _worst(result: AuditResult) -> list[InputAudit]:
+    """Inputs that lose their class first: by attacked radius, then certified radius, then margin."""
+    order = sorted(result.inputs, key=lambda entry: (entry.attacked_radius, entry.certified_radius, entry.margin))
+    return order[:WORST]
+
+
+def _name(split: Split, label: int) -> str:
+    return str(label) if split.classes is None else split.classes[label]
+
+
+def _fields(entry: InputAudit, split: Split) -> dict[str, Any]:
+    return {
+        "row": entry.row,
+        "label": _name(split, entry.label),
+        "predicted": _name(split, entry.predicted),
+        "margin": finite(entry.margin),
+        "certified_radius": entry.certified_radius,
+        "attacked_radius": finite(entry.attacked_radius),
+        "reached": entry.reached,
+        "seconds": entry.seconds,
+    }
+
+
+def _csv(result: AuditResult, split: Split) -> Writer:
+    """A line for each input."""
+    text = io.StringIO()
+    names = list(_fields(result.inputs[0], split))
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*names, *(f"radius {radius!r}" for radius in result.radii)])
+    for entry in result.inputs:
+        values = _fields(entry, split).values()
+        writer.writerow(["" if value is None else value for value in values] + list(entry.status))
+    content = text.getvalue()
+
+    def write(path: Path) -> None:
+        path.write_text(content, encoding="utf-8")
+
+    return write
+
+
+def _show(report: Mapping[str, Any], options: AuditOptions) -> None:
+    """The tables on stderr, a line for each radius on stdout."""
+    console = stderr_console()
+    if not options.quiet:
+        console.print(_table(report))
+    if report["interrupted"]:
+        console.print(
+            "certnet: Interrupted; what is finished was written, and the same command goes on from there.",
+            markup=False,
+            soft_wrap=True,
+        )
+    lines = [f"clean accuracy {report['clean_accuracy']:.4f} on {report['data']['n']} inputs; {report['reason']}"]
+    lines += [
+        f"{report['norm']} radius {row['radius']:g}: certified {row['certified_accuracy']:.4f} <= true <= attacked "
+        f"{row['attacked_accuracy']:.4f}"
+        for row in report["radii"]
+    ]
+    lines += [report["files"][name] for name in FILES]
+    with standard_output():
+        sys.stdout.write((strict_json(report) if options.json else "\n".join(lines)) + "\n")
+
+
+def _table(report: Mapping[str, Any]) -> Table:
+    """Clean and certified to attacked accuracy, of each class and of all."""
+    data = report["data"]
+    title = f"{report['network']} on {data['name']} ({data['part']} rows), {report['norm']}: certified to attacked"
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("class")
+    for column in ("inputs", "clean", *(f"{row['radius']:g}" for row in report["radii"])):
+        table.add_column(column, justify="right")
+    everything = {"class": "all", "n": data["n"], **{name: report[name] for name in ("clean_accuracy", "radii")}}
+    for row in (*report["classes"], everything):
+        shown = (f"{cell['certified_accuracy']:.3f} to {cell['attacked_accuracy']:.3f}" for cell in row["radii"])
+        table.add_row(escape(row["class"]), str(row["n"]), f"{row['clean_accuracy']:.3f}", *shown)
+    return table

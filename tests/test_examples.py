@@ -1,0 +1,24 @@
+"""Examples run, and what they print holds."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+@pytest.mark.slow
+def test_certified_training_orders_its_accuracies(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = importlib.util.spec_from_file_location("certified_training", EXAMPLES / "certified_training.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    table = module.run("iris", [10.0, 3.0], 0.2, rows=20, seconds=3.0)
+    assert [gamma for gamma, _, _ in table] == [10.0, 3.0]
+    for _, validation, test in table:
+        for audit in (validation, test):
+            assert len(audit.inputs) == 20
+            assert 0 < audit.certified_accuracy[0] <= audit.attacked_accuracy[0] <= audit.clean_accuracy
+    assert capsys.readouterr().out.count("certified") == 2
