@@ -61,8 +61,9 @@ class Closed:
     search: SearchSummary
 
 
-Tell = Callable[[int, float, Callable[[], State] | None], None]
-"""Called with the nodes so far, the proved bound in original units, and a way to the search's state, if it has one."""
+Tell = Callable[[int, float, float | None, Callable[[], State] | None], None]
+"""Called with the nodes so far, the proved bound and the objective reached (None if it stays), both in original units, and
+a way to the search's state, if it has one."""
 
 
 def close_gap(
@@ -145,7 +146,7 @@ def _cut_weight_space(
         (network.U, network.V),
         closing.gap,
         left=left,
-        tell=lambda tests, objective, bound: tell(tests, bound, None),
+        tell=lambda tests, objective, bound: tell(tests, bound, objective, None),
         max_tests=closing.max_nodes,
         workers=closing.workers,
         scheduler=closing.scheduler,
@@ -179,7 +180,7 @@ def _is_about(state: State, W: FloatArray) -> bool:
 
 
 def _show(tell: Tell, bound: float, progress: SearchProgress) -> None:
-    tell(progress.nodes, bound, progress.state)
+    tell(progress.nodes, bound, None, progress.state)
 
 
 def _with_neuron(

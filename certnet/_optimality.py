@@ -375,7 +375,7 @@ class _Run:
         self.search = run.summary()
         return run.certify(self.U, self.V, self.provenance)
 
-    def _tell(self, nodes: int, bound: float, state: object = None) -> None:
+    def _tell(self, nodes: int, bound: float, objective: float | None = None, state: object = None) -> None:
         self.clock.tell("branching", iteration=nodes, lower_bound=max(bound, self.lower_bound))
 
     def _rounded_objective(self) -> float:

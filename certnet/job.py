@@ -495,8 +495,9 @@ class _Run:
         if report.gap <= closing.gap:
             return certificate, report
 
-        def tell(nodes: int, bound: float, state: Callable[[], State] | None) -> None:
-            self.clock.tell("branching", iteration=nodes, lower_bound=max(bound, report.lower_bound))
+        def tell(nodes: int, bound: float, reached: float | None, state: Callable[[], State] | None) -> None:
+            best = max(bound, report.lower_bound)
+            self.clock.tell("branching", iteration=nodes, objective=reached, lower_bound=best)
             if state is not None:
                 self.saver.look_at_search(state)
 

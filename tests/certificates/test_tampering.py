@@ -173,7 +173,8 @@ def mutate_tree(random: np.random.Generator, proof: Subdivision) -> Subdivision:
         case 0 if len(cuts):
             node = int(random.choice(cuts))
             end, need = node, 1
-            while need:
+            # An earlier mutation may have left the tree incomplete.
+            while need and end < len(proof.codes):
                 need += 1 if proof.codes[end] != -1 else -1
                 end += 1
             codes = np.concatenate([proof.codes[:node], [-1], proof.codes[end:]])
