@@ -62,8 +62,8 @@ class Closed:
 
 
 Tell = Callable[[int, float, float | None, Callable[[], State] | None], None]
-"""Called with the nodes so far, the proved bound and the objective reached (None if it stays), both in original units, and
-a way to the search's state, if it has one."""
+"""Called with the nodes so far, the proved bound and the objective reached (None if it stays), both in original units,
+and a way to the search's state, if it has one."""
 
 
 def close_gap(
