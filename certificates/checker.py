@@ -41,8 +41,8 @@ PROVED_SENTENCE = (
 )
 
 CUT_SENTENCE = (
-    "on cones that cover the weight space, small matrices rebuilt from the data are copositive, so W is dual feasible and "
-    "its value bounds the objective of every network of every width"
+    "on cones that cover the weight space, small matrices rebuilt from the data are copositive, so W is dual feasible "
+    "and its value bounds the objective of every network of every width"
 )
 
 
