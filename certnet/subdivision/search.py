@@ -87,12 +87,13 @@ def explore(
         pool: where slices run, or None for this thread.
         busy: slices that keep the pool busy.
         max_tests: limit on tests, or None.
-        deadline: value of ``time.perf_counter()`` at which to stop.
+        deadline: value of ``time.perf_counter()`` at which to stop. Compiling the kernel, which takes some ten seconds
+            the first time after an installation, puts it off.
         callback: called after every batch; a true value ends the search.
     """
     run = _Exploration(output, limit, notable)
     while run.queue:
-        late = deadline is not None and time.perf_counter() >= deadline
+        late = deadline is not None and time.perf_counter() >= deadline + run.compiling
         if late or (max_tests is not None and run.tests >= max_tests):
             break
         run.batch(pool, busy, None if max_tests is None else max_tests - run.tests)
@@ -105,6 +106,7 @@ class _Exploration:
     def __init__(self, output: Output, limit: float, notable: float) -> None:
         self.output, self.limit, self.notable = output, limit, notable
         self.begin = time.perf_counter()
+        self.compiling = 0.0
         self.root = _Part(output.roots, np.zeros(len(output.roots), dtype=np.int64))
         self.queue: deque[_Part] = deque([self.root])
         self.tests, self.best, self.point = 0, 0.0, np.zeros(len(output.metric))
@@ -120,6 +122,10 @@ class _Exploration:
             budget = PLAIN_SLICE if left is None else min(PLAIN_SLICE, left)
             results = [_slice(self.output, chosen[0], self.limit, self.notable, budget, plain=True)]
         else:
+            if not is_compiled():
+                begin = time.perf_counter()
+                _slice(self.output, self.queue[0], self.limit, self.notable, 1)
+                self.compiling = time.perf_counter() - begin
             count = min(busy, len(self.queue), busy if left is None else left)
             chosen = [self.queue.popleft() for _ in range(count)]
             budget = SLICE if left is None else min(SLICE, left // count)
@@ -127,7 +133,7 @@ class _Exploration:
                 results = [_slice(self.output, part, self.limit, self.notable, budget) for part in chosen]
             else:
                 work = delayed(_slice)
-                results = pool(work(self.output, _stripped(part), self.limit, self.notable, budget) for part in chosen)
+                results = pool(work(self.output, part, self.limit, self.notable, budget) for part in chosen)
         for part, (codes, positions, cones, depths, found, best, point) in zip(chosen, results, strict=True):
             part.codes, part.positions = codes, positions[codes >= 0]
             part.cones, part.depths = part.cones[:0], part.depths[:0]
@@ -174,10 +180,6 @@ class _Exploration:
             positions.append(part.positions)
             stack.extend(reversed(part.following))
         return np.concatenate(codes), np.concatenate(positions)
-
-
-def _stripped(part: _Part) -> _Part:
-    return _Part(part.cones, part.depths)
 
 
 def _slice(

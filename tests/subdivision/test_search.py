@@ -1,6 +1,8 @@
 """Cutting the weight space: the trees do not depend on how the work is sliced, and what they say is true."""
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,6 +120,26 @@ def test_limits_end_a_search_and_leave_no_tree(monkeypatch: pytest.MonkeyPatch) 
     for found in (few, late, stopped):
         assert not found.complete
         assert len(found.codes) == 0
+
+
+def test_compiling_does_not_count_as_searching(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A fresh installation compiles for longer than a short search may take.
+    compiled: list[bool] = []
+
+    def compile_slowly() -> Callable[..., Any]:
+        if not compiled:
+            time.sleep(0.5)
+            compiled.append(True)
+        return kernel.explore
+
+    monkeypatch.setattr(search, "SLICE", 10)
+    monkeypatch.setattr(search, "PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr(search, "is_compiled", lambda: bool(compiled))
+    monkeypatch.setattr(search, "fast_explore", compile_slowly)
+    output = _output()
+    found = explore(output, 1.2 * _largest(output), deadline=time.perf_counter() + 0.4)
+    assert compiled
+    assert found.complete
 
 
 def test_a_larger_limit_needs_no_more_cones() -> None:
