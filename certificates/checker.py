@@ -17,7 +17,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from certificates.arithmetic import Arithmetic, BallMatrix, Enclosure, Matrix, RationalMatrix
+from certificates.arithmetic import MATRICES, Arithmetic, Enclosure, Matrix
 from certificates.arithmetic.floating import TINY, UNIT, half, inflate, sum_of_products
 from certificates.arithmetic.matrix import Entries
 from certificates.certificate import LOSS, OptimalityCertificate, fingerprint
@@ -107,13 +107,6 @@ def _length_factor(c: OptimalityCertificate) -> float:
     return max(1.0, spread / 200.0) ** 2
 
 
-_CLASSES: dict[Arithmetic, type[Matrix]] = {
-    Arithmetic.EXACT: RationalMatrix,
-    Arithmetic.BALL: BallMatrix,
-    Arithmetic.FLOAT: Enclosure,
-}
-
-
 def check(
     certificate: OptimalityCertificate,
     *,
@@ -146,7 +139,7 @@ def check(
             objective = network_objective(c.X, c.Y, c.gamma, c.U, c.V, deadline)
             refutation = _refutation(certificate, objective)
             if refutation is None:
-                margin = _check_dual_feasible(certificate, _CLASSES[chosen], deadline)
+                margin = _check_dual_feasible(certificate, MATRICES[chosen], deadline)
                 lower_bound = dual_value(certificate.W, certificate.Y)
                 _check_claims(certificate, lower_bound, objective)
                 verdict = Verdict.PROVED

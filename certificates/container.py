@@ -192,12 +192,10 @@ def open_archive(path: Path | str, read: Callable[[zipfile.ZipFile, int], T]) ->
 
 
 def _read(archive: zipfile.ZipFile, size: int) -> OptimalityCertificate:
-    manifest = read_manifest(archive)
-    if manifest["kind"] != KIND:
-        raise InputError(f"it is of kind {manifest['kind']!r}, and a certificate of kind {KIND!r} is needed here.")
+    manifest = read_manifest(archive, KIND)
     is_cut = manifest["version"] == SUBDIVISION_VERSION
     arrays = read_arrays(archive, size, manifest, ARRAYS[manifest["version"]])
-    claims, data = _table(manifest, "claims"), _table(manifest, "data")
+    claims, data = subtable(manifest, "claims"), subtable(manifest, "data")
     certificate = OptimalityCertificate(
         **_group(arrays, ""),
         proof=Subdivision(**_group(arrays, "proof/")) if is_cut else lifted_proof(arrays, "proof/"),
@@ -207,7 +205,7 @@ def _read(archive: zipfile.ZipFile, size: int) -> OptimalityCertificate:
         lower_bound=_number(claims, "lower_bound"),
         objective=_number(claims, "objective"),
         loss=_text(manifest, "loss"),
-        provenance=_table(manifest, "provenance"),
+        provenance=subtable(manifest, "provenance"),
     )
     for name, length in zip("ndc", certificate.shape, strict=True):
         if type(data.get(name)) is not int or data[name] != length:
@@ -242,11 +240,11 @@ def read_arrays(
     if set(infos) != expected:
         odd = sorted(set(infos) ^ expected)[0]
         raise InputError(f"member {odd!r} is missing or does not belong there.")
-    described = _table(manifest, "arrays")
+    described = subtable(manifest, "arrays")
     limit = min(MAX_TOTAL_BYTES, FREE_BYTES + MAX_RATIO * size)
     arrays: dict[str, NDArray[Any]] = {}
     for name, (dtype, dimensions) in table.items():
-        array = _read_array(archive, infos[_member(name)], _table(described, name), dtype, dimensions, limit)
+        array = _read_array(archive, infos[_member(name)], subtable(described, name), dtype, dimensions, limit)
         limit -= array.nbytes
         arrays[name] = array
     return arrays
@@ -259,8 +257,8 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return infos
 
 
-def read_manifest(archive: zipfile.ZipFile) -> Mapping[str, Any]:
-    """The manifest of a certificate of a known version and kind.
+def read_manifest(archive: zipfile.ZipFile, kind: str | None = None) -> Mapping[str, Any]:
+    """The manifest of a certificate of a known version and of this kind; None stands for any that is known.
 
     Raises:
         InputError: there is none.
@@ -287,6 +285,8 @@ def read_manifest(archive: zipfile.ZipFile) -> Mapping[str, Any]:
         raise InputError(f"it is of kind {manifest.get('kind')!r} and this certnet checks {known}; update certnet.")
     if version == SUBDIVISION_VERSION and manifest["kind"] != KIND:
         raise InputError(f"files of kind {manifest['kind']!r} have format version {VERSION}, not {version}.")
+    if kind is not None and manifest["kind"] != kind:
+        raise InputError(f"it is of kind {manifest['kind']!r}, and a certificate of kind {kind!r} is needed here.")
     return manifest
 
 
@@ -342,7 +342,7 @@ def _read_array(
     return array
 
 
-def _table(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def subtable(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = parent.get(key)
     if not isinstance(value, dict):
         raise InputError(f"its manifest has no table {key!r}.")

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from certificates.arithmetic import Arithmetic, BallMatrix, Enclosure, Matrix, RationalMatrix
+from certificates.arithmetic import MATRICES, Arithmetic
 from certificates.failure import Deadline, ProofFailure, require
 from certificates.nonnegativity import M, Problem, check_structure, prove_nonnegative
 from certificates.proof import LiftedProof, Region
@@ -60,13 +60,6 @@ class LipschitzReport:
     seconds: float
 
 
-_CLASSES: dict[Arithmetic, type[Matrix]] = {
-    Arithmetic.EXACT: RationalMatrix,
-    Arithmetic.BALL: BallMatrix,
-    Arithmetic.FLOAT: Enclosure,
-}
-
-
 def moving_neurons(network: ReluNetwork) -> IntArray:
     """Neurons whose row of U is not zero: the others are constant."""
     return np.flatnonzero(network.hidden.any(axis=1))
@@ -104,7 +97,7 @@ def check_lipschitz(
     with np.errstate(all="ignore"):
         for used in tried:
             try:
-                _prove(certificate, _CLASSES[used], deadline)
+                _prove(certificate, MATRICES[used], deadline)
             except ProofFailure as failure:
                 reason = str(failure)
             except MemoryError:

@@ -16,6 +16,7 @@ from certificates.container import (
     proof_arrays,
     read_arrays,
     read_manifest,
+    subtable,
     write_archive,
 )
 from certificates.lipschitz import LipschitzCertificate
@@ -49,12 +50,8 @@ def read_lipschitz(path: Path | str) -> LipschitzCertificate:
 
 
 def _read(archive: zipfile.ZipFile, size: int) -> LipschitzCertificate:
-    manifest = read_manifest(archive)
-    if manifest["kind"] != KIND:
-        raise InputError(f"it is of kind {manifest['kind']!r}, and a certificate of kind {KIND!r} is needed here.")
-    provenance = manifest.get("provenance")
-    if not isinstance(provenance, dict):
-        raise InputError("its manifest has no table 'provenance'.")
+    manifest = read_manifest(archive, KIND)
+    provenance = subtable(manifest, "provenance")
     arrays = read_arrays(archive, size, manifest, TABLE)
     if len(arrays["constant"]) != 1:
         raise InputError("constant does not hold one number.")

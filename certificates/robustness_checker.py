@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certificates.arithmetic import Arithmetic, BallMatrix, Enclosure, Matrix, RationalMatrix
+from certificates.arithmetic import MATRICES, Arithmetic, BallMatrix, Enclosure
 from certificates.failure import Deadline, ProofFailure, require
 from certificates.linear_leaves import LinearForms, is_linear, prove_linear_leaves
 from certificates.nonnegativity import (
@@ -61,13 +61,6 @@ class RobustnessReport:
     semidefinite_leaves: int
     arithmetic: str
     seconds: float
-
-
-_CLASSES: dict[Arithmetic, type[Matrix]] = {
-    Arithmetic.EXACT: RationalMatrix,
-    Arithmetic.BALL: BallMatrix,
-    Arithmetic.FLOAT: Enclosure,
-}
 
 
 def check_robustness(
@@ -135,7 +128,7 @@ def _check_with(
     network: ReluNetwork, case: UnsafeCase, proof: CaseProof, chosen: Arithmetic, deadline: Deadline
 ) -> tuple[int, int, Arithmetic]:
     if chosen is not Arithmetic.AUTO:
-        return *check_case(network, case, proof, _CLASSES[chosen], deadline), chosen
+        return *check_case(network, case, proof, MATRICES[chosen], deadline), chosen
     try:
         return *check_case(network, case, proof, Enclosure, deadline), Arithmetic.FLOAT
     except ProofFailure:

@@ -17,6 +17,7 @@ from certificates.container import (
     proof_arrays,
     read_arrays,
     read_manifest,
+    subtable,
     write_archive,
 )
 from certificates.robustness import CaseProof, RobustnessCertificate
@@ -102,14 +103,11 @@ def read_robustness(path: Path | str) -> RobustnessCertificate:
 
 
 def _read(archive: zipfile.ZipFile, size: int) -> RobustnessCertificate:
-    manifest = read_manifest(archive)
-    if manifest["kind"] != KIND:
-        raise InputError(f"it is of kind {manifest['kind']!r}, and a certificate of kind {KIND!r} is needed here.")
-    cases, provenance = manifest.get("cases"), manifest.get("provenance")
+    manifest = read_manifest(archive, KIND)
+    cases = manifest.get("cases")
     if type(cases) is not int or not 1 <= cases <= MAX_CASES:
         raise InputError(f"its manifest has no number of cases between 1 and {MAX_CASES}.")
-    if not isinstance(provenance, dict):
-        raise InputError("its manifest has no table 'provenance'.")
+    provenance = subtable(manifest, "provenance")
     arrays = read_arrays(archive, size, manifest, _table(cases))
     network = ReluNetwork(**{name.split("/")[1]: arrays[name] for name in NETWORK})
     pairs = [_case(arrays, f"case{i}/") for i in range(cases)]

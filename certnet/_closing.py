@@ -20,6 +20,7 @@ from certnet.branching.search import SearchProgress, SearchResult
 from certnet.branching.summary import SearchSummary
 from certnet.solvers.interface import State
 from certnet.subdivision.closing import LARGEST_DIMENSION, SubdivisionSearch
+from certnet.training.polish import Network
 from certnet.training.trainer import FitResult, fit
 from formulations import Presolved
 from formulations._validation import FloatArray
@@ -31,6 +32,8 @@ PAYS = 1e-7
 TIME_SHARE = 0.85
 """Part of the time left that searching may take; the rest is for repair and check of all leaves."""
 SAME_W = 1e-12
+COARSE: dict[str, Any] = {"tolerance": 1e-2, "max_rounds": 2}
+"""Options of ``fit`` for a network from which closing the gap goes on with exact pricing."""
 IMPROVEMENT = 1e-9
 """Relative decrease of the objective for which a search is begun anew."""
 
@@ -93,7 +96,10 @@ def close_gap(
         InputError: the state to resume is damaged.
     """
     if is_low(presolved):
-        return _cut_weight_space(presolved, network, closing, left=left, tell=tell, provenance=provenance)
+        cut = cut_weight_space(presolved, (network.U, network.V), closing, left=left, tell=tell)
+        if cut.objective < network.objective:
+            network = replace(network, U=cut.network[0], V=cut.network[1], objective=cut.objective)
+        return Closed(network, cut.certify(network.U, network.V, provenance), cut.summary())
     program = presolved.program
     too_large = program.gamma * (1.0 + PAYS)
     free: JointSearchResult | None = None
@@ -132,29 +138,29 @@ def is_low(presolved: Presolved) -> bool:
     return bool(presolved.rows.original.X.shape[1] <= LARGEST_DIMENSION)
 
 
-def _cut_weight_space(
+def cut_weight_space(
     presolved: Presolved,
-    network: FitResult,
+    network: Network,
     closing: Closing,
     *,
     left: Callable[[], float | None],
     tell: Tell,
-    provenance: Mapping[str, Any],
-) -> Closed:
+    train: bool = True,
+) -> SubdivisionSearch:
+    """A finished search by subdivision that starts from a network U (d×m), V (c×m)."""
     search = SubdivisionSearch(
         presolved,
-        (network.U, network.V),
+        network,
         closing.gap,
         left=left,
         tell=lambda tests, objective, bound: tell(tests, bound, objective, None),
         max_tests=closing.max_nodes,
         workers=closing.workers,
         scheduler=closing.scheduler,
+        train=train,
     )
     search.run()
-    if search.objective < network.objective:
-        network = replace(network, U=search.network[0], V=search.network[1], objective=search.objective)
-    return Closed(network, search.certify(network.U, network.V, provenance), search.summary())
+    return search
 
 
 def summary_of(found: SearchResult) -> SearchSummary:

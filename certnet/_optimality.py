@@ -22,7 +22,17 @@ from certificates.report import CheckReport
 from certnet._certify import certify as certify_repaired
 from certnet._certify import repaired
 from certnet._clock import Clock, Event
-from certnet._closing import GAP_SHARE, PAYS, TIME_SHARE, Closing, close_gap, is_low, summary_of
+from certnet._closing import (
+    COARSE,
+    GAP_SHARE,
+    PAYS,
+    TIME_SHARE,
+    Closing,
+    close_gap,
+    cut_weight_space,
+    is_low,
+    summary_of,
+)
 from certnet._optimality_result import Neuron, OptimalityResult
 from certnet._plan import GLOBAL_SHARE
 from certnet._preflight import require_memory
@@ -31,10 +41,9 @@ from certnet.branching.certificate import certify_search
 from certnet.branching.goal import bound_from_price, price_for_gap
 from certnet.branching.search import search
 from certnet.branching.summary import SearchSummary
-from certnet.job import DEFAULT_GAP, GLOBAL, LOW_ROUNDS, LOW_TOLERANCE, SMALL_ORDER, closing_of
+from certnet.job import DEFAULT_GAP, GLOBAL, SMALL_ORDER, closing_of
 from certnet.network import TwoLayerNetwork
 from certnet.solvers import Progress
-from certnet.subdivision.closing import SubdivisionSearch
 from certnet.training.polish import balance
 from certnet.training.pricing import Pricing, price, price_planar
 from certnet.training.trainer import FitResult, fit
@@ -238,7 +247,7 @@ class _Run:
     def _effort(self) -> dict[str, Any]:
         """Where branching goes on with exact pricing, a coarse network is enough to start from."""
         if self.presolved is not None and is_low(self.presolved):
-            return {"tolerance": LOW_TOLERANCE, "max_rounds": LOW_ROUNDS}
+            return COARSE
         return {"tolerance": TOLERANCE}
 
     def _take(self, found: FitResult) -> None:
@@ -340,7 +349,10 @@ class _Run:
         if not float(np.sum(W * program.target)) > 0:
             return None
         if is_low(presolved):
-            return self._cut_for_given(presolved)
+            network = self.U, self.V
+            cut = cut_weight_space(presolved, network, self.closing, left=self.clock.left, tell=self._tell, train=False)
+            self.search = cut.summary()
+            return cut.certify(*network, self.provenance)
         # No search can show a price below that of a known direction.
         goal = price_for_gap(program, W, self.best.objective, GAP_SHARE * self.closing.gap)
         known = (self.price_ratio or 0.0) * program.gamma * (1.0 + GAP_SHARE * self.closing.gap)
@@ -357,23 +369,6 @@ class _Run:
         )
         self.search = summary_of(found)
         return certify_search(presolved, W, found, self.U, self.V, provenance=self.provenance)
-
-    def _cut_for_given(self, presolved: Presolved) -> tuple[OptimalityCertificate, CheckReport] | None:
-        """The same by subdivision."""
-        run = SubdivisionSearch(
-            presolved,
-            (self.U, self.V),
-            self.closing.gap,
-            left=self.clock.left,
-            tell=lambda tests, objective, bound: self._tell(tests, bound),
-            max_tests=self.closing.max_nodes,
-            workers=self.closing.workers,
-            scheduler=self.closing.scheduler,
-            train=False,
-        )
-        run.run()
-        self.search = run.summary()
-        return run.certify(self.U, self.V, self.provenance)
 
     def _tell(self, nodes: int, bound: float, objective: float | None = None, state: object = None) -> None:
         self.clock.tell("branching", iteration=nodes, lower_bound=max(bound, self.lower_bound))

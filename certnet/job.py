@@ -18,7 +18,7 @@ from certificates.repair import RepairedDual
 from certificates.report import CheckReport
 from certnet._certify import as_it_stands, certify, repaired
 from certnet._clock import Clock, Event
-from certnet._closing import Closing, close_gap, is_low
+from certnet._closing import COARSE, Closing, close_gap, is_low
 from certnet._plan import Plan
 from certnet._preflight import beginning, choose, require_memory
 from certnet._saver import Saver, sink
@@ -49,8 +49,6 @@ DEFAULT_GAP = 1e-3
 SDP_TOLERANCE, LARGEST_TOLERANCE, SMALLEST_TOLERANCE = 1e-6, 1e-5, 1e-9
 """Relative excess of the price over γ at which training ends."""
 TOLERANCE_PER_GAP = 0.05
-LOW_TOLERANCE, LOW_ROUNDS = 1e-2, 2
-"""Of the first network where closing the gap goes on with exact pricing."""
 """The same where a gap is to be closed: an excess ε of the price costs at most about 2ε of the bound."""
 SAMPLES = 100
 PAYS = 1e-6
@@ -318,7 +316,7 @@ class _Run:
         if self.closing is None:
             return {"tolerance": SDP_TOLERANCE}
         if self._closing_trains:
-            return {"tolerance": LOW_TOLERANCE, "max_rounds": LOW_ROUNDS}
+            return COARSE
         return {"tolerance": max(min(LARGEST_TOLERANCE, TOLERANCE_PER_GAP * self.closing.gap), SMALLEST_TOLERANCE)}
 
     def _stored_network(self) -> FitResult | None:

@@ -89,15 +89,13 @@ class TrainingNode:
         return N[np.ix_(self.positions, self.positions)]
 
 
-def restrict(program: LiftedProgram, W: FloatArray, signs: IntArray, rows: IntArray | None = None) -> NodeProgram:
+def restrict(program: LiftedProgram, W: FloatArray, signs: IntArray) -> NodeProgram:
     """Pricing with fixed W (f×c) where generators have these signs (N,).
 
     Args:
         program: whose generators, features, metric and inequalities are meant.
         W: dual that is priced.
         signs: FREE, ACTIVE or INACTIVE for each generator.
-        rows: the fixed generators whose activations become inequalities, by default all of them. Those that bound the
-            cone are enough: the others are nonnegative combinations of them, and so are their products.
 
     Raises:
         InputError: shapes that do not fit, or a sign other than 0, 1 and −1.
@@ -106,7 +104,7 @@ def restrict(program: LiftedProgram, W: FloatArray, signs: IntArray, rows: IntAr
     m = len(A)
     if W.shape != program.target.shape:
         raise InputError(f"W has shape {W.shape}, but the program has targets of shape {program.target.shape}.")
-    part = _part(program, signs, rows)
+    part = _part(program, signs)
     # Each activation φ_p of the whole is a coordinate of the node, a linear form in z, or zero.
     weighted = np.zeros((2 * m, W.shape[1]))
     weighted[program.feature] = program.weight[:, None] * W
@@ -123,7 +121,7 @@ def restrict_training(program: LiftedProgram, signs: IntArray) -> TrainingNode:
     Raises:
         InputError: signs that do not fit.
     """
-    part = _part(program, signs, None)
+    part = _part(program, signs)
     place = np.full(program.positions, -1)
     place[part.positions] = np.arange(len(part.positions))
     alive = np.flatnonzero(place[program.feature] >= 0)
@@ -149,21 +147,18 @@ class _Part:
     positions: IntArray
 
 
-def _part(program: LiftedProgram, signs: IntArray, rows: IntArray | None) -> _Part:
+def _part(program: LiftedProgram, signs: IntArray) -> _Part:
     A = program.space.generators
     m, k = A.shape
     if signs.shape != (m,) or not np.isin(signs, (FREE, ACTIVE, INACTIVE)).all():
         raise InputError(f"signs must be {m} numbers 0, 1 or -1.")
     free, fixed = np.flatnonzero(signs == FREE), np.flatnonzero(signs != FREE)
-    kept = fixed if rows is None else np.asarray(rows, dtype=np.int64)
-    if not np.isin(kept, fixed).all():
-        raise InputError("only fixed generators can become inequalities.")
     alive = np.where(signs == INACTIVE, m, 0) + np.arange(m)
-    inequalities = np.zeros((len(kept), 2 * len(free) + k))
-    inequalities[:, 2 * len(free) :] = signs[kept, None] * A[kept]
+    inequalities = np.zeros((len(fixed), 2 * len(free) + k))
+    inequalities[:, 2 * len(free) :] = signs[fixed, None] * A[fixed]
     own = _restricted_rows(program, signs)
     told = _says_something(own, inequalities, LiftedSpace(A[free]))
-    positions = np.concatenate([free, m + free, alive[kept], 2 * m + told])
+    positions = np.concatenate([free, m + free, alive[fixed], 2 * m + told])
     return _Part(free, alive, np.concatenate([inequalities, own[told]]), positions)
 
 

@@ -5,4 +5,11 @@ from certificates.arithmetic.floating import Enclosure
 from certificates.arithmetic.matrix import Arithmetic, Matrix, PsdProof
 from certificates.arithmetic.rational import RationalMatrix
 
-__all__ = ["Arithmetic", "BallMatrix", "Enclosure", "Matrix", "PsdProof", "RationalMatrix"]
+MATRICES: dict[Arithmetic, type[Matrix]] = {
+    Arithmetic.EXACT: RationalMatrix,
+    Arithmetic.BALL: BallMatrix,
+    Arithmetic.FLOAT: Enclosure,
+}
+"""The class of matrices of each arithmetic; AUTO has none."""
+
+__all__ = ["MATRICES", "Arithmetic", "BallMatrix", "Enclosure", "Matrix", "PsdProof", "RationalMatrix"]

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 import sys
 import time
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from certnet import _audit
 from certnet._audit import CERTIFIED, AuditResult, InputAudit, audit_radii
 from certnet._audit_journal import Journal, audit_fingerprint
 from certnet.cli.exits import Exit
+from certnet.cli.limits import positive_numbers
 from certnet.cli.report import finite, head
 from certnet.cli.show import Live, stderr_console
 from certnet.cli.train import SMALLEST_LIMIT
@@ -72,18 +72,7 @@ def parse_radii(text: str) -> tuple[float, ...]:
     Raises:
         InputError: no positive finite numbers, or one of them twice.
     """
-    values = []
-    for word in text.split(","):
-        try:
-            value = float(word)
-        except ValueError:
-            value = math.nan
-        if not (value > 0 and math.isfinite(value)):
-            raise InputError(
-                "--radii must be positive numbers with commas between them, such as 0.01,0.03,0.1, not "
-                f"{word.strip()!r}."
-            )
-        values.append(value)
+    values = positive_numbers(text, "--radii", "0.01,0.03,0.1")
     try:
         return audit_radii(values)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The time limit as both commands read it."""
+"""Numbers of options as several commands read them."""
 
 import math
 
@@ -16,3 +16,23 @@ def seconds_or_none(time_limit: float, option: str = "--time-limit") -> float | 
     if not (time_limit > 0 and math.isfinite(time_limit)):
         raise InputError(f"{option} must be a positive number of seconds, or 0 for no limit, not {time_limit:g}.")
     return time_limit
+
+
+def positive_numbers(text: str, option: str, example: str) -> list[float]:
+    """The numbers of an option such as ``--gammas 1,0.3,0.1``.
+
+    Raises:
+        InputError: one is not positive and finite.
+    """
+    values = []
+    for word in text.split(","):
+        try:
+            value = float(word)
+        except ValueError:
+            value = math.nan
+        if not (value > 0 and math.isfinite(value)):
+            raise InputError(
+                f"{option} must be positive numbers with commas between them, such as {example}, not {word.strip()!r}."
+            )
+        values.append(value)
+    return values

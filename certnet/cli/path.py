@@ -17,6 +17,7 @@ from certificates.arithmetic import Arithmetic
 from certificates.certificate import fingerprint
 from certnet.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
 from certnet.cli.exits import BY_VERDICT, Exit
+from certnet.cli.limits import positive_numbers
 from certnet.cli.report import head, training_report
 from certnet.cli.resume import CHECKPOINT, about
 from certnet.cli.scores import evaluate
@@ -56,17 +57,7 @@ def parse_gammas(text: str) -> tuple[float, ...]:
     Raises:
         InputError: no positive finite numbers, or one of them twice.
     """
-    values = []
-    for word in text.split(","):
-        try:
-            value = float(word)
-        except ValueError:
-            value = math.nan
-        if not (value > 0 and math.isfinite(value)):
-            raise InputError(
-                f"--gammas must be positive numbers with commas between them, such as 1,0.3,0.1, not {word.strip()!r}."
-            )
-        values.append(value)
+    values = positive_numbers(text, "--gammas", "1,0.3,0.1")
     try:
         return distinct_gammas(values)
     except InputError as error:

@@ -13,12 +13,11 @@ import scipy.linalg as sl
 
 from certnet.solvers._iterate import Iterate
 from certnet.solvers._newton import (
-    CG_STEPS,
-    CG_TOLERANCE,
     REFINEMENTS,
     REGULARISATION,
     longest_positive_step,
     longest_step,
+    refined,
     symmetric,
 )
 from certnet.solvers._rank_two import FaceMap
@@ -177,7 +176,7 @@ class JointNewton:
         W = np.zeros(self._losses)
         for _ in range(1 + REFINEMENTS):
             # Each pass solves for what rounding left of the linear equations.
-            step = self._solve_refined(self._error(W, changes))
+            step = refined(self._error(W, changes), self._solve, self._apply, self._scale)
             W = W + step[: self._losses]
             changes = [self._moved(number, change, step) for number, change in enumerate(changes)]
         return JointDirection(W, tuple(changes))
@@ -202,30 +201,6 @@ class JointNewton:
             y=change.y + y,
             z=change.z - leaf.at.z / leaf.at.y[leaf.fixed :] * y[leaf.fixed :],
         )
-
-    def _solve_refined(self, rhs: FloatArray) -> FloatArray:
-        """Preconditioned conjugate gradients: the factors of a regularised, rounded matrix are the preconditioner."""
-        x, r = np.zeros_like(rhs), rhs.copy()
-        s = self._solve(r)
-        d, rs = s.copy(), float(r @ s)
-        best, least = x, float(np.linalg.norm(self._scale * rhs))
-        stop = CG_TOLERANCE * least
-        for _ in range(CG_STEPS):
-            image = self._apply(d)
-            curvature = float(d @ image)
-            if not (curvature > 0 and rs > 0):
-                break
-            x = x + rs / curvature * d
-            r = r - rs / curvature * image
-            size = float(np.linalg.norm(self._scale * r))
-            if size < least:
-                best, least = x, size
-            if not (size > stop):
-                break
-            s = self._solve(r)
-            new = float(r @ s)
-            d, rs = s + new / rs * d, new
-        return best
 
     def step(self, direction: JointDirection) -> float:
         """Largest common step that keeps S, M, z and the products' multipliers of all leaves nonnegative."""

@@ -1,5 +1,6 @@
 """One Newton system of the interior point: HKM direction, Schur complement, step length."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,40 @@ def longest_positive_step(x: FloatArray, direction: FloatArray) -> float:
     down = direction < 0
     with np.errstate(over="ignore"):
         return float(np.min(-x[down] / direction[down])) if down.any() else np.inf
+
+
+def refined(
+    rhs: FloatArray,
+    solve: Callable[[FloatArray], FloatArray],
+    apply: Callable[[FloatArray], FloatArray],
+    scale: FloatArray,
+) -> FloatArray:
+    """Preconditioned conjugate gradients for ``apply(x) = rhs``; the best iterate counts.
+
+    ``solve``, with the factors of a regularised, rounded matrix, is the preconditioner. Residuals are measured times
+    ``scale``.
+    """
+    x, r = np.zeros_like(rhs), rhs.copy()
+    s = solve(r)
+    d, rs = s.copy(), float(r @ s)
+    best, least = x, float(np.linalg.norm(scale * rhs))
+    stop = CG_TOLERANCE * least
+    for _ in range(CG_STEPS):
+        image = apply(d)
+        curvature = float(d @ image)
+        if not (curvature > 0 and rs > 0):
+            break
+        x = x + rs / curvature * d
+        r = r - rs / curvature * image
+        size = float(np.linalg.norm(scale * r))
+        if size < least:
+            best, least = x, size
+        if not (size > stop):
+            break
+        s = solve(r)
+        new = float(r @ s)
+        d, rs = s + new / rs * d, new
+    return best
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +150,7 @@ class NewtonSystem:
             # rounding error.
             error = self._rows - self._map(S) - self._on_losses(y)
             error[self._fixed :] += z
-            change = self._solve_refined(error)
+            change = refined(error, self._solve, self._apply, self._scale)
             adjoint = self._map.adjoint(change)
             S = S + symmetric(self._S @ adjoint @ self._inverse)
             M = M - adjoint
@@ -131,33 +166,6 @@ class NewtonSystem:
     def _apply(self, x: FloatArray) -> FloatArray:
         image: FloatArray = self._map(symmetric(self._S @ self._map.adjoint(x) @ self._inverse)) + self._diagonal * x
         return image
-
-    def _solve_refined(self, rhs: FloatArray) -> FloatArray:
-        """Preconditioned conjugate gradients: the factor of a regularised, rounded matrix is the preconditioner."""
-        x = np.zeros_like(rhs)
-        r = rhs.copy()
-        s = self._solve(r)
-        d = s.copy()
-        rs = float(r @ s)
-        best, least = x, float(np.linalg.norm(self._scale * rhs))
-        stop = CG_TOLERANCE * least
-        for _ in range(CG_STEPS):
-            image = self._apply(d)
-            curvature = float(d @ image)
-            if not (curvature > 0 and rs > 0):
-                break
-            x = x + rs / curvature * d
-            r = r - rs / curvature * image
-            size = float(np.linalg.norm(self._scale * r))
-            if size < least:
-                best, least = x, size
-            if not (size > stop):
-                break
-            s = self._solve(r)
-            new = float(r @ s)
-            d = s + new / rs * d
-            rs = new
-        return best
 
     def step(self, direction: Direction) -> float:
         """Largest common step that keeps S, M, z and the products' multipliers nonnegative.
