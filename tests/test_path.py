@@ -56,6 +56,7 @@ def test_every_gamma_has_its_own_proof_in_the_given_order() -> None:
         assert result.report.objective == pytest.approx(result.program.objective(result.U, result.V), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_objectives_and_bounds_fit_a_concave_nondecreasing_optimum() -> None:
     results = _results(_path())
     for i, small in enumerate(results):

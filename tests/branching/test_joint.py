@@ -113,6 +113,7 @@ def test_interruptions_leave_a_proof(problem: tuple) -> None:
         assert report.lower_bound <= network.objective
 
 
+@pytest.mark.slow
 def test_both_in_turn_close_the_gap(problem: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     _, network, presolved, W = problem
     bounds: list[float] = []

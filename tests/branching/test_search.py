@@ -112,6 +112,7 @@ def test_a_tampered_leaf_is_rejected() -> None:
     assert check(replace(certificate, W=1.01 * certificate.W)).verdict is not Verdict.PROVED
 
 
+@pytest.mark.slow
 def test_stopping_early_and_interrupts_leave_a_proof() -> None:
     program = _gaussian(14, 3, 2)
     network = fit(program)

@@ -28,6 +28,7 @@ def _search(presolved, W: np.ndarray, **options: object):
     return search(presolved.program, W, enough=presolved.program.gamma * 1.001, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "d", "nodes"), [(7, 6, 3), (8, 3, 5), pytest.param(10, 3, 1, marks=pytest.mark.slow)])
 def test_a_search_that_goes_on_reaches_the_same_bound(n: int, d: int, nodes: int) -> None:
     _, network, presolved, W = _problem(n, d)
@@ -42,6 +43,7 @@ def test_a_search_that_goes_on_reaches_the_same_bound(n: int, d: int, nodes: int
     assert report.verdict is Verdict.PROVED
 
 
+@pytest.mark.slow
 def test_a_stored_search_serves_another_gap() -> None:
     _, _, presolved, W = _problem(9, 6)
     gamma = presolved.program.gamma
@@ -86,6 +88,7 @@ def test_damaged_states_are_one_sentence() -> None:
     assert refused > 40
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_branching(tmp_path: Path) -> None:
     program, *_ = _problem(10, 6)
     path = tmp_path / "checkpoint.npz"

@@ -245,6 +245,7 @@ def test_offsets_cannot_wrap_around(certificate: OptimalityCertificate) -> None:
     assert "pair_offset" in report.reason
 
 
+@pytest.mark.slow
 def test_wide_networks_are_evaluated_in_blocks() -> None:
     """20,000 points and 20,000 neurons: the hidden layer alone would take 3 GB."""
     n = 20_000

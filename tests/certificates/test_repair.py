@@ -58,6 +58,7 @@ def test_what_is_certified_is_proved_and_true(program: TrainingProgram, seed: in
     assert report.objective == pytest.approx(program.objective(U, V), rel=1e-9)
 
 
+@pytest.mark.slow
 @given(programs(), SEEDS)
 def test_a_worse_shift_is_worse(program: TrainingProgram, seed: int) -> None:
     """h̄²(τ) is convex, so no shift on a fine grid beats the one found."""
@@ -163,6 +164,7 @@ def test_the_factor_of_the_multipliers_is_found_again() -> None:
         assert reference * 0.98 <= scaled <= reference * (1 + 1e-4)
 
 
+@pytest.mark.slow
 @given(programs(), SEEDS, st.sampled_from(["plain", "target", "residual"]))
 def test_the_factor_never_costs_anything(program: TrainingProgram, seed: int, kind: str) -> None:
     merged = merge_rows(program)

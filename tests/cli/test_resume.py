@@ -88,6 +88,7 @@ def test_it_works_from_another_folder(certnet: Call, cut: Path, monkeypatch: pyt
     assert certnet("train", "--resume", "../o", "--quiet").code == 0
 
 
+@pytest.mark.slow
 def test_it_can_be_cut_short_again(certnet: Call, cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = read_checkpoint(cut / "checkpoint.npz")
     with monkeypatch.context() as patch:

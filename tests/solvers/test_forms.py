@@ -84,6 +84,7 @@ def test_without_generators_it_is_an_eigenvalue_over_a_cone() -> None:
     assert repair_form(cut, _interior_point(cut).dual).delta == pytest.approx(0.0, abs=1e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(programs(), SEEDS, st.integers(-3, 3))
 def test_any_multipliers_give_a_valid_bound(program: TrainingProgram, seed: int, exponent: int) -> None:

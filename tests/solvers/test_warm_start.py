@@ -97,6 +97,7 @@ def test_a_scaled_dual_is_feasible_for_another_gamma(gamma: float) -> None:
     assert repair(program, proved).lower_bound >= value - 1e-6 * abs(value)
 
 
+@pytest.mark.slow
 def test_a_certificate_gives_its_dual_back() -> None:
     presolved = _presolved(0.1)
     dual = presolved.undo_dual(_solved("admm", 0.1).dual)
@@ -105,6 +106,7 @@ def test_a_certificate_gives_its_dual_back() -> None:
     assert again == pytest.approx(report.lower_bound, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_admm_starts_better_at_a_neighbour() -> None:
     """Starts near a solution beat a cold start on data where neighbours are alike, and lead to as good a bound."""
     random = rng(11)
@@ -181,6 +183,7 @@ def test_what_is_used_of_garbage_is_proper(kinds: tuple[str, str, str], seed: in
         np.testing.assert_array_equal(dual.N, dual.N.T)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["admm", "interior-point"])
 @given(kinds=st.tuples(*[st.sampled_from(KINDS)] * 3), seed=SEEDS)
 @settings(max_examples=7)

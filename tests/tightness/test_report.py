@@ -112,6 +112,7 @@ def test_infeasibility_counts_negative_and_complementary_entries() -> None:
     assert infeasibility(space, P) == pytest.approx(np.sqrt(2 * 0.3**2 + 2 * 0.4**2) / np.linalg.norm(P))
 
 
+@pytest.mark.slow
 def test_the_value_of_the_relaxation_is_enclosed() -> None:
     """A bound from below by duality, one from above by a feasible point; the solver's own value is near both."""
     program = gaussian(0, 10, 3, 1, 0.3)

@@ -107,6 +107,7 @@ def test_width_is_respected():
     assert fit(program, max_width=0).objective == pytest.approx(0.5 * np.sum(program.Y**2))
 
 
+@pytest.mark.slow
 def test_history_decreases_and_seed_decides_everything():
     program = _planar(8, n=7, d=4)
     first, second = (fit(program, random_state=3) for _ in range(2))
