@@ -30,11 +30,17 @@ BLOCK_ENTRIES = 1 << 21
 """Numbers in a block of leaves."""
 
 
-def is_linear(proof: LiftedProof, leaf: int, neurons: int) -> bool:
-    """Whether each pair of the leaf has the factor t, the region's first row, and nothing else is used."""
+def is_linear(proof: LiftedProof, leaf: int, neurons: int, rows: int) -> bool:
+    """Whether each pair of the leaf has the factor t, the region's first row, and nothing else is used.
+
+    Circuits, which come after the region's ``rows``, are not used either.
+    """
     part = slice(int(proof.pair_offset[leaf]), int(proof.pair_offset[leaf + 1]))
-    with_t = (proof.pairs[part] == 2 * neurons).any(axis=1).all()
-    return bool(with_t and not proof.complementarity[leaf].any() and not proof.sigma[leaf].any())
+    pairs, first = proof.pairs[part], 2 * neurons + rows
+    with_t = (pairs == 2 * neurons).any(axis=1).all()
+    with_circuit = ((pairs >= first) & (pairs < first + len(proof.circuits.target))).any()
+    others = proof.complementarity[leaf].any() or proof.sigma[leaf].any()
+    return bool(with_t and not with_circuit and not others)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +73,7 @@ def prove_linear_leaves(
         ProofFailure: a leaf is not proved.
     """
     N, k = problem.generators.shape
-    positions = 2 * N + len(problem.region.linear) + len(proof.triangles.neuron)
+    positions = 2 * N + len(problem.region.linear) + len(proof.circuits.target) + len(proof.triangles.neuron)
     block = max(1, BLOCK_ENTRIES // max(positions + N + k, 1))
     least = math.inf
     for start in range(0, len(leaves), block):
@@ -115,8 +121,9 @@ def _remainders(
     count = len(rows)
     on_alpha, on_beta = forms.alpha - Enclosure.exact(weights[:, :N]), -Enclosure.exact(weights[:, N : 2 * N])
     on_z = forms.z - Enclosure.exact(weights[:, 2 * N : 2 * N + count]) @ Enclosure.exact(rows)
-    if len(triangles.neuron) and weights[:, 2 * N + count :].any():
-        nu = Enclosure.exact(weights[:, 2 * N + count :])
+    first = 2 * N + count + len(proof.circuits.target)
+    if len(triangles.neuron) and weights[:, first:].any():
+        nu = Enclosure.exact(weights[:, first:])
         low, high = (Enclosure.exact(np.ascontiguousarray(side)[:, None]) for side in triangles.bounds.T)
         at = np.zeros((len(triangles.neuron), N))
         at[np.arange(len(at)), triangles.neuron] = 1.0

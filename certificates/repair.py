@@ -43,11 +43,13 @@ class RepairedDual:
 class RepairedForm:
     """Multipliers that are feasible up to rounding, and the lower bound δ on the form that they give.
 
-    ``λᵀCλ − δ zᵀEz − ℓᵀNℓ − Σ t_i α_i β_i`` is PSD on the face; N over all inequalities is nonnegative.
+    ``λᵀCλ − δ zᵀEz − ℓᵀNℓ − Σ t_i α_i β_i − Σ s_k zᵀQ_kz`` is PSD on the face; N over all inequalities is nonnegative,
+    and ``on_equalities`` are the s of the program's equalities Q, as given.
     """
 
     N: FloatArray
     t: FloatArray
+    on_equalities: FloatArray
     delta: float
     tau: float
 
@@ -69,12 +71,14 @@ def project(program: LiftedProgram | FormProgram, dual: RawDual) -> tuple[FloatA
     return W, N, t
 
 
-def raw_dual(W: FloatArray, N: FloatArray, t: FloatArray, *, gamma: float) -> RawDual:
+def raw_dual(
+    W: FloatArray, N: FloatArray, t: FloatArray, *, gamma: float, on_equalities: FloatArray | None = None
+) -> RawDual:
     """Inverse of ``project``: the dual whose (W, N, t) these are, at the program's γ."""
     neuron = np.arange(len(t))
     N = N.copy()
     N[neuron, len(t) + neuron] = N[len(t) + neuron, neuron] = 0.5 * t
-    return RawDual(W, N / gamma)
+    return RawDual(W, N / gamma, np.zeros(0) if on_equalities is None else on_equalities)
 
 
 def repair(program: LiftedProgram, dual: RawDual, *, margin: float = MARGIN) -> RepairedDual:
@@ -137,13 +141,18 @@ def repair_form(
         InputError: the dual's shapes do not fit.
     """
     _, N, t = project(program, dual)
-    search = _search(program, N, t, margin, scale_multipliers=scale_multipliers)
-    if not np.isfinite(search.h_squared) and (N.any() or t.any()):
+    s = dual.on_equalities if len(dual.on_equalities) else np.zeros(len(program.equalities))
+    if s.shape != (len(program.equalities),):
+        raise InputError(f"the dual has {s.size} multipliers for {len(program.equalities)} equalities.")
+    s = np.where(np.isfinite(s), s, 0.0)
+    search = _search(program.without_equalities(s), N, t, margin, scale_multipliers=scale_multipliers)
+    if not np.isfinite(search.h_squared) and (N.any() or t.any() or s.any()):
         return repair_form(program, RawDual(dual.W, np.zeros_like(dual.N)), margin=margin)
     norm = np.linalg.norm(program.space.generators, axis=1)
     return RepairedForm(
         N=search.factor * N,
         t=search.factor * t - search.tau / norm**2,
+        on_equalities=s,
         delta=-search.h_squared,
         tau=search.tau,
     )

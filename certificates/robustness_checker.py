@@ -165,8 +165,7 @@ def check_case(
             proof.empty_offset[leaf] == proof.empty_offset[leaf + 1],
             f"leaf {leaf} is called empty; here it has to be proved like the others",
         )
-        simple = len(proof.circuits.target) == 0 and is_linear(proof, leaf, N)
-        (linear if simple else others).append((leaf, signs))
+        (linear if is_linear(proof, leaf, N, len(region.linear)) else others).append((leaf, signs))
     if others:
         entries, count = extra_rows(proof, statement, deadline)
         table = matrix.from_rationals(entries, (count, 2 * N + generators.shape[1]))

@@ -18,11 +18,13 @@ class LeafProof:
         pairs: (K, 2) positions p ≤ q.
         multipliers: (K,) positive N_pq; a pair contributes ``N_pq ℓ_p ℓ_q`` once.
         complementarity: (N,) free t.
+        sigma: (q,) σ ≥ 0 of the region's quadratics; empty means zeros.
     """
 
     pairs: IntArray
     multipliers: FloatArray
     complementarity: FloatArray
+    sigma: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
     def from_matrix(cls, N: FloatArray, t: FloatArray) -> "LeafProof":
@@ -90,7 +92,7 @@ def build(
     rows: int = 0,
     quadratics: int = 0,
 ) -> LiftedProof:
-    """Flatten a tree; nodes and leaves are numbered in preorder, active sides first. No leaf uses σ.
+    """Flatten a tree; nodes and leaves are numbered in preorder, active sides first.
 
     Multipliers of signs that vanish on a leaf (α_i where i is inactive, β_i where it is active) do nothing there; they
     are left out, and so is t_i of a fixed neuron.
@@ -102,12 +104,12 @@ def build(
         rows, quadratics: how many the region has; 0 for all of R^k.
 
     Raises:
-        InputError: a neuron or position out of range, a neuron split twice on a path, or an empty leaf whose support
-            is not fixed.
+        InputError: a neuron or position out of range, a neuron split twice on a path, an empty leaf whose support is
+            not fixed, or a leaf with another number of σ than the region has quadratics.
     """
     positions = 2 * neurons + rows + (len(circuits.target) if circuits is not None else 0)
     positions += len(triangles.neuron) if triangles is not None else 0
-    flat = _FlatTree(neurons, positions)
+    flat = _FlatTree(neurons, positions, quadratics)
     stack: list[tuple[Node, IntArray, int, int]] = [(root, np.full(neurons, FREE, dtype=np.int64), -1, 0)]
     while stack:
         node, signs, parent, side = stack.pop()
@@ -124,21 +126,21 @@ def build(
         else:
             flat.close_proved(number, node, signs)
     proof = flat.proof(circuits)
-    sigma = np.zeros((proof.leaves, quadratics))
-    return replace(proof, sigma=sigma, triangles=proof.triangles if triangles is None else triangles)
+    return proof if triangles is None else replace(proof, triangles=triangles)
 
 
 class _FlatTree:
     """The growing arrays of a proof."""
 
-    def __init__(self, neurons: int, positions: int) -> None:
-        self.neurons, self.positions = neurons, positions
+    def __init__(self, neurons: int, positions: int, quadratics: int) -> None:
+        self.neurons, self.positions, self.quadratics = neurons, positions, quadratics
         self.split: list[int] = []
         self.children: list[list[int]] = []
         self.leaf: list[int] = []
         self.pairs: list[IntArray] = []
         self.multipliers: list[FloatArray] = []
         self.complementarity: list[FloatArray] = []
+        self.sigma: list[FloatArray] = []
         self.supports: list[tuple[int, ...]] = []
 
     def open_node(self, parent: int, side: int) -> int:
@@ -163,7 +165,7 @@ class _FlatTree:
         if not (support and valid):
             raise InputError("an empty leaf needs a support of neurons whose signs its path has fixed.")
         nothing = np.zeros(0, dtype=np.int64)
-        self._close(number, nothing.reshape(0, 2), np.zeros(0), np.zeros(self.neurons), support)
+        self._close(number, LeafProof(nothing.reshape(0, 2), np.zeros(0), np.zeros(self.neurons)), support)
 
     def close_proved(self, number: int, node: LeafProof, signs: IntArray) -> None:
         if node.complementarity.shape != (self.neurons,):
@@ -174,15 +176,17 @@ class _FlatTree:
         present[: 2 * self.neurons] = np.concatenate([signs != INACTIVE, signs != ACTIVE])
         keep = present[node.pairs].all(axis=1) & (node.multipliers != 0)
         t = np.where(signs == FREE, node.complementarity, 0.0)
-        self._close(number, node.pairs[keep], node.multipliers[keep], t, ())
+        self._close(number, LeafProof(node.pairs[keep], node.multipliers[keep], t, node.sigma), ())
 
-    def _close(
-        self, number: int, pairs: IntArray, multipliers: FloatArray, t: FloatArray, support: tuple[int, ...]
-    ) -> None:
+    def _close(self, number: int, node: LeafProof, support: tuple[int, ...]) -> None:
+        sigma = node.sigma if len(node.sigma) else np.zeros(self.quadratics)
+        if sigma.shape != (self.quadratics,):
+            raise InputError(f"a leaf has {sigma.size} multipliers for {self.quadratics} quadratics of the region.")
         self.leaf[number] = len(self.supports)
-        self.pairs.append(pairs)
-        self.multipliers.append(multipliers)
-        self.complementarity.append(t)
+        self.pairs.append(node.pairs)
+        self.multipliers.append(node.multipliers)
+        self.complementarity.append(node.complementarity)
+        self.sigma.append(sigma)
         self.supports.append(support)
 
     def proof(self, circuits: Circuits | None) -> LiftedProof:
@@ -195,7 +199,7 @@ class _FlatTree:
             leaf=np.array(self.leaf, dtype=np.int64),
             pair_offset=_offsets([len(part) for part in self.pairs]),
             complementarity=np.stack(self.complementarity),
-            sigma=np.zeros((len(self.supports), 0)),
+            sigma=np.stack(self.sigma),
             empty_offset=_offsets([len(support) for support in self.supports]),
             empty_support=np.array([i for support in self.supports for i in support], dtype=np.int64),
             circuits=single.circuits if circuits is None else circuits,

@@ -1,6 +1,6 @@
 """How small a quadratic form gets on the lifted cone: pricing with fixed W, and the nodes of a branch and bound."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,19 +24,23 @@ class FormProgram:
         slack(δ, N) = λᵀCλ − δ zᵀEz − ℓᵀNℓ
 
     is positive semidefinite on the face. Solvers see it as a program without losses: half the form is its own value, so
-    that N has the same meaning as in a ``LiftedProgram`` of γ = 1.
+    that N has the same meaning as in a ``LiftedProgram`` of γ = 1. Quadratics Q_k that vanish on the set may be given
+    as well; then ``Σ s_k zᵀQ_kz`` with free s is subtracted from the slack, too. A ball ``‖y‖ ≤ t`` is the equality
+    ``t² − ‖y‖² − w² = 0`` with a coordinate w of its own, and the slack at w keeps the sign of its multiplier.
 
     Attributes:
         space: lifted space without outputs.
         form: (order, order) C, symmetric, over λ = (α, β, z).
         metric: (k, k) E, positive definite.
         inequalities: (r, order) rows ℓ with ``ℓ·λ ≥ 0`` on the part of K(A) that is meant.
+        equalities: (q, k, k) symmetric Q with ``zᵀQz = 0`` there.
     """
 
     space: LiftedSpace
     form: FloatArray
     metric: FloatArray
     inequalities: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    equalities: FloatArray = field(default_factory=lambda: np.zeros((0, 0, 0)))
 
     def __post_init__(self) -> None:
         order, k = self.space.order, self.space.dimension
@@ -47,8 +51,12 @@ class FormProgram:
                 f"a form program of order {order} and dimension {k} cannot have a form of shape {self.form.shape} "
                 f"and a metric of shape {self.metric.shape}."
             )
-        if not (np.isfinite(self.form).all() and np.isfinite(self.metric).all()):
-            raise InputError("form and metric must be finite.")
+        equalities = self.equalities if len(self.equalities) else np.zeros((0, k, k))
+        if equalities.shape[1:] != (k, k):
+            raise InputError(f"equalities over z have shape (q, {k}, {k}), not {equalities.shape}.")
+        if not all(np.isfinite(array).all() for array in (self.form, self.metric, equalities)):
+            raise InputError("form, metric and equalities must be finite.")
+        object.__setattr__(self, "equalities", equalities)
         object.__setattr__(self, "inequalities", as_inequalities(self.inequalities, self.space))
 
     gamma = 1.0
@@ -58,6 +66,11 @@ class FormProgram:
     def positions(self) -> int:
         """Number of inequalities: 2N signs and r others."""
         return 2 * self.space.neurons + len(self.inequalities)
+
+    @property
+    def beyond_signs(self) -> bool:
+        """Whether there are inequalities besides the signs, or equalities."""
+        return len(self.inequalities) + len(self.equalities) > 0
 
     @cached_property
     def target(self) -> FloatArray:
@@ -101,8 +114,16 @@ class FormProgram:
         """The form ``ℓᵀNℓ`` over λ (order×order), for symmetric N over all inequalities."""
         return lift_inequalities(self.inequalities, N, self.space)
 
+    def without_equalities(self, multipliers: FloatArray) -> "FormProgram":
+        """The program whose form has ``Σ s_k Q_k`` taken off, for these multipliers (q,); its value is no larger."""
+        if not len(self.equalities):
+            return self
+        form = self.form.copy()
+        form[self.space.z, self.space.z] -= np.tensordot(multipliers, self.equalities, axes=1)
+        return replace(self, form=form, equalities=self.equalities[:0])
+
     def slack(self, delta: float, N: FloatArray) -> FloatArray:
-        """The dual slack in the face coordinates (β, z), a symmetric matrix of order N+k."""
+        """The dual slack in the face coordinates (β, z), a symmetric matrix of order N+k; without equalities."""
         Q = self.form - self.lift_inequalities(N)
         Q[self.space.z, self.space.z] -= delta * self.metric
         return self.space.pull_back(Q)

@@ -83,6 +83,11 @@ class LiftedProgram:
         """Number of inequalities: 2N signs and r others."""
         return 2 * self.space.neurons + len(self.inequalities)
 
+    @property
+    def beyond_signs(self) -> bool:
+        """Whether there are inequalities besides the signs."""
+        return len(self.inequalities) > 0
+
     def with_inequalities(self, rows: FloatArray) -> "LiftedProgram":
         """The same program with these inequalities (r, 2N+k) in place of its own.
 
@@ -137,10 +142,12 @@ class RawDual:
     """Dual variables of a ``LiftedProgram`` as a solver left them: nothing about them is trusted.
 
     ``W`` is (f, c); ``N`` is (positions, positions) and includes the free complementarity multipliers at (α_i, β_i).
+    ``on_equalities`` (q,) are the free multipliers of a form program's equalities, if it has any.
     """
 
     W: FloatArray
     N: FloatArray
+    on_equalities: FloatArray = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True, eq=False)

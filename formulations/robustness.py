@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from formulations._validation import FloatArray, IntArray, frozen
+from formulations.circuits import CircuitSet
 from formulations.errors import InputError
 from formulations.nodes import ACTIVE, FREE, INACTIVE
 
@@ -252,6 +253,7 @@ class MarginProblem:
         bounds: (N, 2) l < 0 < u with l ≤ Ux + b ≤ u on the region.
         weights: (r, N) H V at the unstable neurons.
         linear: (r, d+1) what the active neurons, biases and h contribute, over z = (x, t).
+        circuits: further inequalities over these generators, or None.
     """
 
     case: UnsafeCase
@@ -261,6 +263,7 @@ class MarginProblem:
     bounds: FloatArray
     weights: FloatArray
     linear: FloatArray
+    circuits: CircuitSet | None = None
 
     @property
     def neurons(self) -> int:
@@ -268,9 +271,19 @@ class MarginProblem:
         return len(self.kept)
 
     @property
-    def triangle_start(self) -> int:
-        """Position of the first triangle among the inequalities: signs, t, box sides, triangles."""
+    def circuit_start(self) -> int:
+        """Position of the first circuit among the inequalities: signs, t, box sides, circuits, triangles."""
         return 2 * self.neurons + BOX_ROWS + 2 * self.case.region.inputs
+
+    @property
+    def triangle_start(self) -> int:
+        """Position of the first triangle."""
+        return self.circuit_start + (0 if self.circuits is None else len(self.circuits))
+
+    @property
+    def positions(self) -> int:
+        """Number of inequalities."""
+        return self.triangle_start + self.neurons
 
 
 def reduce_case(network: ReluNetwork, case: UnsafeCase, lower: FloatArray, upper: FloatArray) -> MarginProblem:

@@ -87,7 +87,8 @@ class FaceProblem:
         neuron = np.arange(neurons)
         N[neuron, neurons + neuron] = y[self.fixed - neurons : self.fixed]
         N[p, q] = y[self.fixed :]
-        return RawDual(y[: self.losses].reshape(self.program.target.shape).copy(), N + N.T)
+        W = y[: self.losses].reshape(self.program.target.shape).copy()
+        return RawDual(W, N + N.T, y[1 : len(self.rhs)].copy())
 
 
 def face_problem(program: LiftedProgram | FormProgram) -> FaceProblem:
@@ -117,13 +118,13 @@ def node_problem(program: LiftedProgram, node: TrainingNode) -> FaceProblem:
 
 
 def _of_form(program: FormProgram) -> FaceProblem:
-    """½⟨C, G⟩ with ½⟨E, G_zz⟩ = ½, so that the multiplier of the normalisation is δ itself."""
+    """½⟨C, G⟩ with ½⟨E, G_zz⟩ = ½ and ½⟨Q, G_zz⟩ = 0: the first multiplier is δ, and the next are those of Q."""
     neuron = np.arange(program.space.neurons)
     return FaceProblem(
         program=program,
         cost=0.5 * program.space.pull_back(program.form),
-        quadratics=0.5 * program.metric[None],
-        rhs=np.array([0.5]),
+        quadratics=0.5 * np.concatenate([program.metric[None], program.equalities]),
+        rhs=np.append(0.5, np.zeros(len(program.equalities))),
         rows=program.inequalities,
         first=neuron,
         second=len(neuron) + neuron,

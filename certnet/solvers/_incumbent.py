@@ -31,7 +31,7 @@ class Incumbent:
 
     def copy(self) -> RawDual:
         """A copy of the best dual."""
-        return RawDual(self.dual.W.copy(), self.dual.N.copy())
+        return RawDual(self.dual.W.copy(), self.dual.N.copy(), self.dual.on_equalities.copy())
 
     def offer(self, dual: RawDual, value: float) -> None:
         """Keep a dual that is feasible as it stands, if it is better; ``value`` in the program's own scale."""
@@ -51,7 +51,8 @@ class Incumbent:
         program = self._program
         if isinstance(program, FormProgram):
             form = repair_form(program, dual, scale_multipliers=not nearly_feasible)
-            return raw_dual(program.target, form.N, form.t, gamma=1.0), 0.5 * form.delta
+            feasible = raw_dual(program.target, form.N, form.t, gamma=1.0, on_equalities=form.on_equalities)
+            return feasible, 0.5 * form.delta
         repaired = repair(program, dual)
         feasible = raw_dual(repaired.W, repaired.N, repaired.t, gamma=program.gamma)
         return feasible, program.dual_value(repaired.W)

@@ -67,11 +67,11 @@ class AdmmSolver:
 
         Raises:
             InputError: the device cannot be used, the state to resume does not fit the program, or a form program has
-                inequalities besides its signs.
+                inequalities besides its signs, or equalities.
         """
-        if program.positions > 2 * program.space.neurons:
+        if program.beyond_signs:
             raise InputError(
-                "the ADMM knows no inequalities besides the signs of a form program; use solver 'interior-point'."
+                "the ADMM knows neither inequalities besides the signs nor equalities; use solver 'interior-point'."
             )
         run = _Run(program, options, self.units)
         try:

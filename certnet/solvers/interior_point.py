@@ -159,7 +159,7 @@ class _Run:
 
     def _starts_cold(self, program: FormProgram) -> bool:
         """The ADMM takes no inequalities; where all products are few, a prediction takes longer than it saves."""
-        return len(program.inequalities) > 0 or program.positions**2 <= 2 * FEW_PRODUCTS
+        return program.beyond_signs or program.positions**2 <= 2 * FEW_PRODUCTS
 
     def _start_cold(self, dual: RawDual | None) -> None:
         """Begin a form program with the products of a dual; without one with all if they are few, else with none."""
@@ -365,6 +365,7 @@ class _Run:
     def _signature(self) -> IntArray:
         space = self.program.space
         sizes = [space.neurons, space.dimension, space.outputs, self.problem.losses, self.program.positions]
+        sizes += [len(self.problem.rhs)] if len(self.problem.rhs) > 1 else []
         return np.array([VERSION, *sizes], dtype=np.int64)
 
     def _state(self) -> State:
@@ -379,6 +380,8 @@ class _Run:
             **self.current.state("current_"),
             **self.iterate.state("iterate_"),
         }
+        if len(best.on_equalities):
+            state["best_equalities"] = best.on_equalities
         if self.centre is not None:
             state.update(self.centre[0].state("centre_"))
         if self.settled is not None:
@@ -403,7 +406,7 @@ class _Run:
             self.settled = self._measured(state, "settled_") if "settled_S" in state else None
             self.iterations, self.rounds, self.short, self.attempt = (int(count) for count in state["counts"])
             self.target, self.least = (float(number) for number in state["numbers"])
-            self.incumbent.offer_repaired(RawDual(state["best_W"], state["best_N"]))
+            self.incumbent.offer_repaired(RawDual(state["best_W"], state["best_N"], state.get("best_equalities", NONE)))
         except (KeyError, ValueError, TypeError, np.linalg.LinAlgError) as error:
             raise InputError(f"The solver's state to resume is damaged ({error}); start anew.") from None
         self.predicted = True

@@ -59,8 +59,8 @@ def choose_solver(program: LiftedProgram | FormProgram, time_limit: float | None
     inequalities besides the signs does.
     """
     space = program.space
-    if len(program.inequalities):
-        return Choice("interior-point", "no other solver takes inequalities besides the signs")
+    if program.beyond_signs:
+        return Choice("interior-point", "no other solver takes inequalities besides the signs, or equalities")
     if isinstance(program, FormProgram):
         small = space.neurons <= FORM_LIMIT
         return Choice("interior-point" if small else "admm", f"the form has {space.neurons} generators")
@@ -138,7 +138,7 @@ def solve(
         resume=resume,
         device=device,
     )
-    if len(program.inequalities) and chosen.name != "interior-point":
+    if program.beyond_signs and chosen.name != "interior-point":
         raise InputError(f"solver '{chosen.name}' takes no inequalities besides the signs; use 'interior-point'.")
     if not isinstance(program, FormProgram):
         return chosen.solve(program, options)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from certificates.circuits import as_proof
 from certificates.proof import Triangles
 from certificates.robustness import CaseProof
 from certificates.tree import LeafProof, Node, Split, build
@@ -46,7 +47,8 @@ def case_proof(problem: MarginProblem, root: Node, mu: list[FloatArray], margin:
         support=np.zeros(0, dtype=np.int64),
     )
     quadratics = 1 if problem.case.region.has_ball else 0
-    proof = build(root, N, triangles=triangles, rows=1 + 2 * d, quadratics=quadratics)
+    circuits = None if problem.circuits is None else as_proof(problem.circuits)
+    proof = build(root, N, circuits=circuits, triangles=triangles, rows=1 + 2 * d, quadratics=quadratics)
     return CaseProof(problem.stable, np.stack(mu), margin, proof)
 
 

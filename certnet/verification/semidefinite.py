@@ -56,9 +56,9 @@ class SemidefiniteBound:
 
 
 def affordable(problem: MarginProblem) -> bool:
-    """Whether the relaxation is for this problem: a box alone, and not too large."""
+    """Whether the relaxation is for this problem, which must not be too large."""
     inputs = problem.case.region.inputs
-    return not problem.case.region.has_ball and inputs <= MOST_INPUTS and problem.neurons + inputs < LARGEST_ORDER
+    return inputs <= MOST_INPUTS and problem.neurons + inputs < LARGEST_ORDER
 
 
 def semidefinite_bound(
@@ -92,7 +92,7 @@ def semidefinite_bound(
     if result.dual is not None:
         repaired = repair_form(node.program, result.dual, scale_multipliers=False)
         if repaired.delta > 0:
-            leaf = LeafProof(*node.lift(problem, repaired.N, repaired.t))
+            leaf = LeafProof(*node.lift(problem, repaired.N, repaired.t, repaired.on_equalities))
             margin = KEPT * node.scale * repaired.delta
     kept = _worth_keeping(node, result.primal, result.dual)
     x, scores = _moments(problem, node, mu, result.primal)
@@ -133,8 +133,8 @@ def _moments(
     if primal is not None and primal.S[last, last] > 0:
         moments = space.expand(primal.S[: last + 1, last] / primal.S[last, last])
         live = np.flatnonzero(node.width > 0)
-        x[live] += node.width[live] * np.clip(moments[2 * f : -1], -1.0, 1.0)
-        x = np.clip(x, region.lower, region.upper)
+        x[live] += node.width[live] * np.clip(moments[2 * f : 2 * f + len(live)], -1.0, 1.0)
+        x = region.project(x[None])[0]
         product = problem.generators[node.free] @ np.append(x, 1.0)
         activation = moments[:f] / node.factors[:f]
         weight = np.abs(mu @ problem.weights[:, node.free])
