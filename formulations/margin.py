@@ -1,9 +1,10 @@
 """The margin of a case as a form program over the lifted cone, at a node of a search that splits neurons.
 
 The inputs are moved and scaled to ``y = (x − middle)/width`` with |y| ≤ 1, the neurons to pre-activations of size one.
-The normalisation is ``‖y‖² + t² = 1``: the sign of the value is that of the margin's relaxation, and its size is not
-the margin. Inequalities are, in this order: φ of the free neurons, t, the sides of the box, the triangles of the free
-neurons, the activations of the fixed ones, and circuits. A ball is an equality, with a coordinate for its slack.
+The normalisation is ``ε (‖y‖² + w²) + t² = 1``: the sign of the value is that of the margin's relaxation. With ε = 1
+its size is not the margin, with ε near 0 it almost is. Inequalities are, in this order: φ of the free neurons, t, the
+sides of the box, the triangles of the free neurons, the activations of the fixed ones, and circuits. A ball is an
+equality, with a coordinate w for its slack.
 """
 
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ class MarginNode:
         return 1.0 / np.maximum(-problem.bounds[:, 0], problem.bounds[:, 1])
 
 
-def margin_node(problem: MarginProblem, signs: IntArray, mu: FloatArray) -> MarginNode:
+def margin_node(problem: MarginProblem, signs: IntArray, mu: FloatArray, *, epsilon: float = 1.0) -> MarginNode:
     """The form program of ``μᵀ(H f + h)`` where neurons have these signs (N,), over the region."""
     region, N, d = problem.case.region, problem.neurons, problem.case.region.inputs
     middle, width = 0.5 * region.lower + 0.5 * region.upper, 0.5 * (region.upper - region.lower)
@@ -128,8 +129,9 @@ def margin_node(problem: MarginProblem, signs: IntArray, mu: FloatArray) -> Marg
     alive = np.where(active[fixed], fixed, N + fixed)
     positions = [free, N + free, [2 * N], sides, problem.triangle_start + free, alive]
     raw = problem.bounds[free]
+    metric = np.diag(np.append(np.full(A.shape[1] - 1, epsilon), 1.0))
     return MarginNode(
-        program=FormProgram(space, form / scale, np.eye(A.shape[1]), np.concatenate(rows), ball),
+        program=FormProgram(space, form / scale, metric, np.concatenate(rows), ball),
         scale=scale,
         free=free,
         positions=np.concatenate([*positions, problem.circuit_start + np.arange(len(circuits))]).astype(np.int64),

@@ -1,11 +1,12 @@
 """Small networks and the exact least margin of a case, by enumeration of activation patterns."""
 
-import itertools
-
+import clarabel
 import numpy as np
 from hypothesis import strategies as st
 from scipy.optimize import linprog
+from scipy.sparse import csc_matrix
 
+from formulations._validation import FloatArray
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -27,29 +28,71 @@ def random_box(seed: int, inputs: int = 3) -> InputRegion:
     return InputRegion(middle - half, middle + half)
 
 
+def random_ball(seed: int, inputs: int = 3, *, boxed: bool = False) -> InputRegion:
+    """A ball, or its intersection with a box that cuts it."""
+    rng = np.random.default_rng(seed + 3)
+    middle, radius = rng.standard_normal(inputs), float(rng.uniform(0.3, 1.2))
+    if not boxed:
+        return InputRegion.l2(middle, radius)
+    half = radius * rng.uniform(0.4, 1.1, inputs)
+    return InputRegion(middle - half, middle + half, middle + 0.1 * radius * rng.standard_normal(inputs), radius)
+
+
 def exact_least_margin(network: ReluNetwork, case: UnsafeCase) -> float:
-    """min over the box of max_r (H f(x) + h)_r: one linear program for each activation pattern."""
-    region = case.region
-    assert not region.has_ball
-    d, best = network.inputs, np.inf
-    for pattern in itertools.product((0.0, 1.0), repeat=network.width):
-        active = np.array(pattern)
-        rows = case.H @ network.output * active
-        slope, constant = rows @ network.hidden, rows @ network.hidden_bias
-        constant = constant + case.H @ network.output_bias + case.h
-        sign = np.where(active == 1, -1.0, 1.0)
-        A = np.vstack(
-            [
-                np.hstack([slope, -np.ones((len(slope), 1))]),
-                np.hstack([sign[:, None] * network.hidden, np.zeros((network.width, 1))]),
-            ]
-        )
-        right = np.concatenate([-constant, -sign * network.hidden_bias])
-        box = [*zip(region.lower, region.upper, strict=True), (None, None)]
-        found = linprog(np.append(np.zeros(d), 1.0), A_ub=A, b_ub=right, bounds=box, method="highs")
-        if found.status == 0:
-            best = min(best, float(found.fun))
+    """min over the region of max_r (H f(x) + h)_r: a cone program for each pattern that is possible in the box.
+
+    Patterns grow neuron by neuron, and one that its neurons make impossible is not gone into.
+    """
+    best, stack = np.inf, [np.zeros(0)]
+    while stack:
+        active = stack.pop()
+        if len(active) == network.width:
+            best = min(best, _least_on_pattern(network, case, active))
+        elif _is_possible(network, case.region, active):
+            stack += [np.append(active, 0.0), np.append(active, 1.0)]
     return best
+
+
+def _rows(network: ReluNetwork, active: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(A, b) with A x ≤ b where the first neurons are active (1) or not (0)."""
+    sign = np.where(active == 1, -1.0, 1.0)
+    k = len(active)
+    return sign[:, None] * network.hidden[:k], -sign * network.hidden_bias[:k]
+
+
+def _is_possible(network: ReluNetwork, region: InputRegion, active: FloatArray) -> bool:
+    A, b = _rows(network, active)
+    if not len(A):
+        return True
+    box = list(zip(region.lower, region.upper, strict=True))
+    return linprog(np.zeros(network.inputs), A_ub=A, b_ub=b, bounds=box, method="highs").status == 0
+
+
+def _least_on_pattern(network: ReluNetwork, case: UnsafeCase, active: FloatArray) -> float:
+    region, d = case.region, network.inputs
+    rows = case.H @ network.output * active
+    constant = rows @ network.hidden_bias + case.H @ network.output_bias + case.h
+    A, b = _rows(network, active)
+    G = np.vstack(
+        [
+            np.hstack([rows @ network.hidden, -np.ones((len(rows), 1))]),
+            np.hstack([A, np.zeros((len(A), 1))]),
+            np.hstack([np.eye(d), np.zeros((d, 1))]),
+            np.hstack([-np.eye(d), np.zeros((d, 1))]),
+        ]
+    )
+    g = np.concatenate([-constant, b, region.upper, -region.lower])
+    cones = [clarabel.NonnegativeConeT(len(g))]
+    if region.centre is not None and region.radius is not None:
+        ball = np.vstack([np.zeros((1, d + 1)), np.hstack([-np.eye(d), np.zeros((d, 1))])])
+        G, g = np.vstack([G, ball]), np.concatenate([g, [region.radius], -region.centre])
+        cones.append(clarabel.SecondOrderConeT(d + 1))
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    cost = np.append(np.zeros(d), 1.0)
+    solver = clarabel.DefaultSolver(csc_matrix((d + 1, d + 1)), cost, csc_matrix(G), g, cones, settings)
+    solution = solver.solve()
+    return float(solution.obj_val) if str(solution.status) == "Solved" else np.inf
 
 
 @st.composite
