@@ -82,7 +82,8 @@ def lipschitz_constant(
     start = time.perf_counter()
     theta = best_weights(statement.gradients, None if time_limit is None else 0.25 * time_limit)
     solved = None
-    if products:
+    # Without a neuron that is unstable and has a weight there is one gradient, and nothing to improve.
+    if products and len(theta):
         left = None if time_limit is None else max(time_limit - (time.perf_counter() - start), 0.0)
         bound = max(statement.gradients.bound(theta, 1.0 / theta), SMALLEST)
         everything = Gradients(network.hidden[neurons.kept], neurons.B, statement.gradients.J)
