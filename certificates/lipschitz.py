@@ -1,16 +1,17 @@
 """Certificates of l2 Lipschitz constants of linear functions of the outputs, global or on a region, and their check.
 
-On a segment inside a convex region the mean gradient of ``C f`` is ``J + Σ g_i b_i U_iᵀ`` with the sum over the unstable
-neurons, g_i in [0, 1], b_i = C V_i, and J the part of the neurons that are active all over the region. Without a region
-every neuron is unstable. So L is a Lipschitz constant if, for all δ in R^d and all p in R^r,
+On a segment inside a convex region the mean gradient of ``C f`` is ``J + Σ g_i b_i U_iᵀ`` with the sum over the
+unstable neurons, g_i in [0, 1], b_i = C V_i, and J the part of the neurons that are active all over the region. Without
+a region every neuron is unstable. So L is a Lipschitz constant if, for all δ in R^d and all p in R^r,
 
     p·Jδ + Σ_i ((b_i·p)(U_i·δ))₊ ≤ L ‖p‖‖δ‖.
 
 * One function (r = 1, b_i = v_i): p = ±1, and −1 is covered by −δ. With ``ℓ = J·δ + Σ |v_i| (α_i or β_i)``, α_i where
   v_i > 0 and β_i where v_i < 0, the proof is of ``L²‖δ‖² − ℓ² ≥ 0`` on the lifted cone of the rows U_i.
-* Several (r > 1): scaling δ against p makes the claim ``L(‖δ‖² + ‖p‖²) − 2 p·Jδ − 2 Σ (α_i α'_i + β_i β'_i) ≥ 0`` on the
-  lifted cone of the rows (U_i, 0) and (0, b_i) over z = (δ, p), since ``(xy)₊ = x₊y₊ + x₋y₋``. The form is even, because
-  −z exchanges α and β, so it is enough to prove it where ``e·z ≥ 0``, for any e.
+* Several (r > 1): scaling δ against p makes the claim ``L(‖δ‖² + ‖p‖²) − 2 p·Jδ − 2 Σ (α_i α'_i + β_i β'_i) ≥ 0`` on
+  the lifted cone of the rows (U_i, 0) and (0, b_i) over z = (δ, p), since ``(xy)₊ = x₊y₊ + x₋y₋``. The form is even,
+  because −z exchanges α and β, so it is enough to prove it where ``e·z ≥ 0``, for any e. Without this a mixture of z
+  and −z hides the signs from the relaxation, and products gain next to nothing.
 
 With the complementarity multipliers alone either is LipSDP (Fazlyab et al. 2019); products of signs make it stronger.
 """

@@ -26,7 +26,7 @@ from certificates.nonnegativity import (
 )
 from certificates.robustness import CaseProof, RobustnessCertificate, lifted_region, unstable_neurons
 from certificates.verdict import Verdict
-from formulations._validation import FloatArray, IntArray
+from formulations._validation import IntArray
 from formulations.errors import InputError
 from formulations.nodes import ACTIVE
 from formulations.robustness import ReluNetwork, UnsafeCase, require_fitting

@@ -416,7 +416,9 @@ def _lipschitz(
     ] = None,
     radius: Annotated[float | None, typer.Option(help="With --local: how far around a row, 0 or more.")] = None,
     norm: Annotated[NormOption | None, typer.Option(help="With --local: in which norm; l2 by default.")] = None,
-    rows: Annotated[str | None, typer.Option(metavar="A:B", help="With --local: rows A to B-1; all by default.")] = None,
+    rows: Annotated[
+        str | None, typer.Option(metavar="A:B", help="With --local: rows A to B-1; all by default.")
+    ] = None,
     target: Annotated[
         str | None, typer.Option(help="With --local: target column of a CSV file; the last one by default.")
     ] = None,

@@ -8,8 +8,9 @@ is at most ``½(b_i·p)(u_i·δ) + ¼(θ_i (u_i·δ)² + (b_i·p)²/θ_i)`` for 
            [ BᵀU + 2J     BᵀΘ⁻¹B    ]
 
 bounds all gradients. Its minimum over θ is the bound of LipSDP (Fazlyab et al. 2019), with one weight for each neuron;
-a constant θ gives ``‖J‖ + ‖B‖‖U‖`` or less. In s = log θ the problem is convex, because ``eˢuuᵀ + e⁻ˢbbᵀ`` is, and it is
-solved with the barrier ``−log det(2L − M)`` by Newton's method. Every θ gives a valid bound, so it may stop at any time.
+a constant θ gives ``‖J‖ + ‖B‖‖U‖`` or less. In s = log θ the problem is convex, because ``eˢuuᵀ + e⁻ˢbbᵀ`` is, and it
+is solved with the barrier ``−log det(2L − M)`` by Newton's method. Every θ gives a valid bound, so it may stop at any
+time.
 """
 
 import math
@@ -47,7 +48,9 @@ class Gradients:
     def matrix(self, theta: FloatArray, other: FloatArray) -> FloatArray:
         """M with ``other`` in the place of 1/θ."""
         cross = self.U.T @ self.B + 2.0 * self.J.T
-        return np.block([[self.U.T @ (theta[:, None] * self.U), cross], [cross.T, self.B.T @ (other[:, None] * self.B)]])
+        return np.block(
+            [[self.U.T @ (theta[:, None] * self.U), cross], [cross.T, self.B.T @ (other[:, None] * self.B)]]
+        )
 
     def bound(self, theta: FloatArray, other: FloatArray) -> float:
         """Half the largest eigenvalue of M, which bounds all gradients if ``θ_i other_i ≥ 1``."""
@@ -73,7 +76,7 @@ def best_weights(gradients: Gradients, time_limit: float | None = None) -> Float
     # With rows of unit norm the weights are near 1 where a constant weight is good.
     u, b = np.linalg.norm(gradients.U, axis=1), np.linalg.norm(gradients.B, axis=1)
     root = np.sqrt(u * b)
-    unit = 0.5 * max(float(np.linalg.norm(gradients.norm_product())), 1e-300)
+    unit = 0.5 * max(gradients.norm_product(), 1e-300)
     scaled = Gradients(
         gradients.U * (root / u / math.sqrt(unit))[:, None],
         gradients.B * (root / b / math.sqrt(unit))[:, None],
@@ -131,7 +134,7 @@ def _barrier(gradients: Gradients, L: float, s: FloatArray, weight: float) -> fl
 
 
 def _derivatives(gradients: Gradients, L: float, s: FloatArray, weight: float) -> tuple[FloatArray, FloatArray]:
-    """Gradient and Hessian of the barrier in (L, s); each term of M has rank two, so all is gathered from ``A Z Aᵀ``."""
+    """Gradient and Hessian of the barrier in (L, s), gathered from ``A Z Aᵀ``, as each term of M has rank two."""
     d, N = gradients.U.shape[1], len(s)
     order = d + gradients.B.shape[1]
     Z = np.linalg.inv(2.0 * L * np.eye(order) - gradients.matrix(np.exp(s), np.exp(-s)))

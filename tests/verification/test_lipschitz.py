@@ -1,5 +1,6 @@
 """Lipschitz constants: sampled ≤ exact over all patterns ≤ products ≤ LipSDP ≤ norms, global and local, with proofs."""
 
+import functools
 import itertools
 from dataclasses import replace
 
@@ -33,7 +34,7 @@ def region_around(point: np.ndarray, kind: str, radius: float) -> InputRegion | 
     return None if make is None else make(point, radius)
 
 
-@settings(max_examples=14, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(SEEDS, st.integers(1, 3), st.sampled_from(["everywhere", "linf", "l2"]), st.sampled_from([0.1, 0.5, 2.0]))
 def test_the_ordering_of_lower_and_upper_bounds(seed: int, functions: int, kind: str, radius: float) -> None:
     network = random_network(seed, inputs=3, width=6)
@@ -48,12 +49,21 @@ def test_the_ordering_of_lower_and_upper_bounds(seed: int, functions: int, kind:
     assert tight.constant <= plain.constant * (1 + 1e-8)
     assert plain.constant <= plain.product * (1 + 1e-6)
     assert (region is None) == (tight.unstable == network.width and tight.certificate.region is None)
-    if region is not None:
-        everywhere = lipschitz_constant(network, C)
-        assert tight.constant <= everywhere.constant * (1 + 1e-4)
 
 
-@settings(max_examples=5, deadline=None)
+@pytest.mark.parametrize("functions", [1, 2])
+def test_constants_grow_with_the_region(functions: int) -> None:
+    network, C = random_network(5, inputs=3, width=6), np.random.default_rng(0).standard_normal((functions, 2))
+    regions = [*(InputRegion.l2(np.zeros(3), radius) for radius in (0.0, 0.1, 0.2, 0.5)), None]
+    found = [lipschitz_constant(network, C, region=region) for region in regions]
+    for smaller, larger in itertools.pairwise(found):
+        assert smaller.unstable <= larger.unstable
+        assert smaller.constant <= larger.constant * (1 + 1e-5)
+    assert found[0].constant < 0.9 * found[-1].constant
+
+
+@pytest.mark.slow
+@settings(max_examples=6, deadline=None)
 @given(SEEDS)
 def test_one_function_among_zeros_is_one_function(seed: int) -> None:
     network, c = random_network(seed, inputs=3, width=6), np.random.default_rng(seed).standard_normal(2)
@@ -100,7 +110,7 @@ def test_order_and_scale_of_neurons_change_nothing(functions: int) -> None:
         assert scaled.constant == pytest.approx(1e-6 * first.constant, rel=1e-4)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(SEEDS, st.sampled_from(["everywhere", "linf", "l2"]))
 def test_differences_of_outputs_stay_below_the_constant(seed: int, kind: str) -> None:
     network, rng = random_network(seed, inputs=4, width=9), np.random.default_rng(seed)
@@ -178,14 +188,15 @@ def test_functions_that_do_not_fit_are_refused() -> None:
         lipschitz_constant(network, np.eye(2), region=InputRegion.l2(np.zeros(2), 1.0))
 
 
+@functools.cache
 def certificates() -> list[LipschitzCertificate]:
     """Global and local ones, of one function and of two, with products and without."""
-    network, point = random_network(2, inputs=3, width=6), np.zeros(3)
+    network, point = random_network(5, inputs=3, width=6), np.zeros(3)
     return [
         lipschitz_constant(network, C, region=region, products=products).certificate
         for C, region, products in itertools.product(
             (np.array([1.0, 0.3]), np.array([[1.0, 0.3], [-0.7, 1.1]])),
-            (None, InputRegion.linf(point, 0.15), InputRegion.l2(point, 0.3)),
+            (None, InputRegion.linf(point, 0.1), InputRegion.l2(point, 0.15)),
             (True, False),
         )
     ]
@@ -207,7 +218,7 @@ def test_changed_certificates_prove_nothing() -> None:
             replace(made, C=np.vstack([made.C, made.C])),
             replace(made, network=replace(network, hidden=1.01 * network.hidden)),
             replace(made, halfspace=np.ones(7)),
-            replace(made, halfspace=np.full(made.halfspace.shape or 5, np.nan)),
+            replace(made, halfspace=np.full(5, np.nan)),
             replace(made, stable=made.stable[:-1]),
             replace(made, stable=made.stable.astype(np.float64)),
             replace(made, proof=replace(proof, complementarity=-proof.complementarity)),
