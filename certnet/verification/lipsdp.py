@@ -88,7 +88,8 @@ def best_weights(gradients: Gradients, time_limit: float | None = None) -> Float
     L, order = 1.1 * least, gradients.U.shape[1] + gradients.B.shape[1]
     weight = order / least
     while time.perf_counter() < ends:
-        L, s = _centre(scaled, L, s, weight, ends)
+        with np.errstate(all="ignore"):
+            L, s = _centre(scaled, L, s, weight, ends)
         value = scaled.bound(np.exp(s), np.exp(-s))
         if value < least:
             best, least = s, value
@@ -104,10 +105,11 @@ def _centre(gradients: Gradients, L: float, s: FloatArray, weight: float, ends: 
     for _ in range(STEPS):
         if time.perf_counter() >= ends:
             break
-        gradient, hessian = _derivatives(gradients, L, s, weight)
         try:
+            gradient, hessian = _derivatives(gradients, L, s, weight)
             step = -np.linalg.solve(hessian, gradient)
         except np.linalg.LinAlgError:
+            # Near the boundary rounding makes the slack singular; the weights so far will do.
             break
         decrement = -float(gradient @ step)
         if not decrement > 1e-14 or not np.isfinite(step).all():
