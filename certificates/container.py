@@ -30,7 +30,8 @@ FORMAT = "certnet-certificate"
 VERSION, SUBDIVISION_VERSION = 1, 2
 """Of files with a ``LiftedProof``, and of optimality certificates with a ``Subdivision``."""
 KIND = "optimality"
-KINDS = (KIND, "robustness", "lipschitz")
+KINDS = {KIND: (VERSION, SUBDIVISION_VERSION), "robustness": (VERSION,), "lipschitz": (VERSION, 2)}
+"""The kinds of certificates and their versions."""
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_TOTAL_BYTES = 2 << 30
@@ -158,7 +159,7 @@ def read_certificate(path: Path | str) -> OptimalityCertificate:
 
 
 def certificate_kind(path: Path | str) -> str:
-    """``"optimality"`` or ``"robustness"``.
+    """One of ``KINDS``.
 
     Raises:
         InputError: as ``read_certificate``.
@@ -283,7 +284,7 @@ def read_manifest(archive: zipfile.ZipFile, kind: str | None = None) -> Mapping[
     if manifest.get("kind") not in KINDS:
         known = " and ".join(map(repr, KINDS))
         raise InputError(f"it is of kind {manifest.get('kind')!r} and this certnet checks {known}; update certnet.")
-    if version == SUBDIVISION_VERSION and manifest["kind"] != KIND:
+    if version not in KINDS[manifest["kind"]]:
         raise InputError(f"files of kind {manifest['kind']!r} have format version {VERSION}, not {version}.")
     if kind is not None and manifest["kind"] != kind:
         raise InputError(f"it is of kind {manifest['kind']!r}, and a certificate of kind {kind!r} is needed here.")

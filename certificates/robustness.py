@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from certificates.arithmetic.floating import gamma_bound, inflate, sum_of_products
+from certificates.failure import require
 from certificates.proof import LiftedProof, Region
 from formulations._validation import FloatArray, IntArray
+from formulations.nodes import ACTIVE, INACTIVE
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
 
 
@@ -93,6 +95,27 @@ def preactivation_bounds(network: ReluNetwork, region: InputRegion) -> tuple[Flo
         lower = np.maximum(lower, _down(middle - reach, error))
         upper = np.minimum(upper, _up(middle + reach, error))
     return lower, upper
+
+
+def unstable_neurons(network: ReluNetwork, region: InputRegion, stable: IntArray) -> tuple[IntArray, FloatArray]:
+    """(unstable neurons, their proved bounds), after checking that the others are stable on the region.
+
+    Raises:
+        ProofFailure: ``stable`` is malformed, a neuron that it calls stable is not, or a bound overflows.
+    """
+    require(
+        stable.shape == (network.width,) and stable.dtype == np.int64 and bool(np.isin(stable, (-1, 0, 1)).all()),
+        "stable is not a list of 1, -1 and 0, one for each neuron",
+    )
+    lower, upper = preactivation_bounds(network, region)
+    wrong = np.flatnonzero(((stable == ACTIVE) & ~(lower >= 0)) | ((stable == INACTIVE) & ~(upper <= 0)))
+    if len(wrong):
+        i = int(wrong[0])
+        require(False, f"neuron {i} is called stable, but its pre-activation lies in [{lower[i]:.3e}, {upper[i]:.3e}]")
+    kept = np.flatnonzero(stable == 0)
+    bounds = np.stack([lower[kept], upper[kept]], axis=1)
+    require(np.isfinite(bounds).all(), "a pre-activation bound overflows")
+    return kept, bounds
 
 
 def _down(value: FloatArray, error: FloatArray) -> FloatArray:

@@ -24,11 +24,11 @@ from certificates.nonnegativity import (
     leaves_with_signs,
     prove_leaf,
 )
-from certificates.robustness import CaseProof, RobustnessCertificate, lifted_region, preactivation_bounds
+from certificates.robustness import CaseProof, RobustnessCertificate, lifted_region, unstable_neurons
 from certificates.verdict import Verdict
-from formulations._validation import FloatArray, IntArray
+from formulations._validation import IntArray
 from formulations.errors import InputError
-from formulations.nodes import ACTIVE, INACTIVE
+from formulations.nodes import ACTIVE
 from formulations.robustness import ReluNetwork, UnsafeCase, require_fitting
 
 DEFAULT_TIME_LIMIT = 600.0
@@ -147,7 +147,7 @@ def check_case(
     Raises:
         ProofFailure: the first violated condition.
     """
-    kept, bounds = _unstable(network, case, given)
+    kept, bounds = unstable_neurons(network, case.region, given.stable)
     region = lifted_region(case.region)
     generators = np.ascontiguousarray(network.generators[kept])
     N, proof = len(kept), given.proof
@@ -183,24 +183,6 @@ def check_case(
         signs = np.stack([signs for _, signs in linear])
         prove_linear_leaves(problem, case.region, proof, leaves, signs, LinearForms(alpha, z))
     return len(linear), len(others)
-
-
-def _unstable(network: ReluNetwork, case: UnsafeCase, given: CaseProof) -> tuple[IntArray, FloatArray]:
-    """(unstable neurons, their proved bounds), after checking that the others are stable."""
-    stable = given.stable
-    require(
-        stable.shape == (network.width,) and stable.dtype == np.int64 and bool(np.isin(stable, (-1, 0, 1)).all()),
-        "stable is not a list of 1, -1 and 0, one for each neuron",
-    )
-    lower, upper = preactivation_bounds(network, case.region)
-    wrong = np.flatnonzero(((stable == ACTIVE) & ~(lower >= 0)) | ((stable == INACTIVE) & ~(upper <= 0)))
-    if len(wrong):
-        i = int(wrong[0])
-        require(False, f"neuron {i} is called stable, but its pre-activation lies in [{lower[i]:.3e}, {upper[i]:.3e}]")
-    kept = np.flatnonzero(stable == 0)
-    bounds = np.stack([lower[kept], upper[kept]], axis=1)
-    require(np.isfinite(bounds).all(), "a pre-activation bound overflows")
-    return kept, bounds
 
 
 def linear_form(

@@ -34,11 +34,14 @@ NETWORK: dict[str, tuple[str, int]] = {
     "network/output": ("<f8", 2),
     "network/output_bias": ("<f8", 1),
 }
-CASE: dict[str, tuple[str, int]] = {
+REGION: dict[str, tuple[str, int]] = {
     "lower": ("<f8", 1),
     "upper": ("<f8", 1),
     "centre": ("<f8", 1),
     "radius": ("<f8", 1),
+}
+CASE: dict[str, tuple[str, int]] = {
+    **REGION,
     "H": ("<f8", 2),
     "h": ("<f8", 1),
     "stable": ("<i8", 1),
@@ -78,12 +81,8 @@ def write_robustness(path: Path | str, certificate: RobustnessCertificate) -> No
 
 
 def _case_arrays(case: UnsafeCase, given: CaseProof) -> dict[str, NDArray[Any]]:
-    region = case.region
     return {
-        "lower": region.lower,
-        "upper": region.upper,
-        "centre": np.zeros(0) if region.centre is None else region.centre,
-        "radius": np.zeros(0) if region.radius is None else np.array([region.radius]),
+        **region_arrays(case.region),
         "H": case.H,
         "h": case.h,
         "stable": given.stable,
@@ -91,6 +90,34 @@ def _case_arrays(case: UnsafeCase, given: CaseProof) -> dict[str, NDArray[Any]]:
         "margin": np.array([given.margin]),
         **proof_arrays(given.proof),
     }
+
+
+def region_arrays(region: InputRegion) -> dict[str, NDArray[Any]]:
+    """The arrays of a region by name; ``region_of`` is the inverse."""
+    return {
+        "lower": region.lower,
+        "upper": region.upper,
+        "centre": np.zeros(0) if region.centre is None else region.centre,
+        "radius": np.zeros(0) if region.radius is None else np.array([region.radius]),
+    }
+
+
+def region_of(arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> InputRegion:
+    """The region whose arrays have these names; ``prefix`` is for messages.
+
+    Raises:
+        InputError: there is none such.
+    """
+    centre, radius = arrays["centre"], arrays["radius"]
+    if len(radius) > 1:
+        raise InputError(f"{prefix}radius holds more than one number.")
+    ball = len(radius) == 1
+    return InputRegion(
+        arrays["lower"],
+        arrays["upper"],
+        centre if ball or len(centre) else None,
+        float(radius[0]) if ball else None,
+    )
 
 
 def read_robustness(path: Path | str) -> RobustnessCertificate:
@@ -118,15 +145,8 @@ def _read(archive: zipfile.ZipFile, size: int) -> RobustnessCertificate:
 
 def _case(arrays: Mapping[str, NDArray[Any]], prefix: str) -> tuple[UnsafeCase, CaseProof]:
     mine = {name: arrays[prefix + name] for name in CASE}
-    if len(mine["radius"]) > 1 or len(mine["margin"]) != 1:
-        raise InputError(f"{prefix}radius or {prefix}margin holds more than one number.")
-    ball = len(mine["radius"]) == 1
-    region = InputRegion(
-        mine["lower"],
-        mine["upper"],
-        mine["centre"] if ball or len(mine["centre"]) else None,
-        float(mine["radius"][0]) if ball else None,
-    )
-    case = UnsafeCase(region, mine["H"], mine["h"])
+    if len(mine["margin"]) != 1:
+        raise InputError(f"{prefix}margin does not hold one number.")
+    case = UnsafeCase(region_of(mine, prefix), mine["H"], mine["h"])
     proof = CaseProof(mine["stable"], mine["mu"], float(mine["margin"][0]), lifted_proof(arrays, f"{prefix}proof/"))
     return case, proof

@@ -1,6 +1,6 @@
 """The part of ``certnet check`` that is about networks: robustness and Lipschitz certificates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +62,20 @@ def _lipschitz(path: Path, options: "CheckOptions") -> dict[str, Any]:
     return {
         **_head(report.verdict, report.reason, certificate.network, path, options),
         "constant": finite(report.constant),
-        "function": certificate.c.tolist(),
+        "function": certificate.C.tolist(),
+        "region": None if certificate.region is None else region_fields(certificate.region),
         "arithmetic": report.arithmetic,
         "seconds": finite(report.seconds),
+    }
+
+
+def region_fields(region: InputRegion) -> dict[str, Any]:
+    """A box, and a ball if there is one."""
+    return {
+        "lower": region.lower.tolist(),
+        "upper": region.upper.tolist(),
+        "centre": None if region.centre is None else region.centre.tolist(),
+        "radius": region.radius,
     }
 
 
@@ -92,7 +103,8 @@ def network_lines(found: Mapping[str, Any]) -> dict[str, str]:
     lines = {"verdict": found["verdict"], "reason": found["reason"]}
     if "constant" in found:
         lines["constant"] = NONE if found["constant"] is None else up(found["constant"])
-        lines["function"] = " + ".join(f"{value:g}·y_{j}" for j, value in enumerate(found["function"]) if value)
+        lines["function"] = _functions(found["function"])
+        lines["inputs"] = _inputs(found["region"])
     else:
         leaves = found["leaves"]
         lines["margin"] = NONE if found["margin"] is None else down(found["margin"])
@@ -103,6 +115,24 @@ def network_lines(found: Mapping[str, Any]) -> dict[str, str]:
         "arithmetic": found["arithmetic"],
         **{name: copy if other is None else f"{other}, equal to {copy}" for name, other in parts.items()},
     }
+
+
+def _functions(C: Sequence[Sequence[float]]) -> str:
+    """The functions of the outputs that a constant is about."""
+    if len(C) > 1 and np.array_equal(np.array(C), np.eye(len(C))):
+        return "all outputs, in l2"
+    return ", ".join(" + ".join(f"{value:g}·y_{j}" for j, value in enumerate(row) if value) or "0" for row in C)
+
+
+def _inputs(region: Mapping[str, Any] | None) -> str:
+    """Where a constant holds."""
+    if region is None:
+        return "all"
+    count = len(region["lower"])
+    if region["radius"] is None:
+        widest = max((np.array(region["upper"]) - np.array(region["lower"])).tolist())
+        return f"those of a box in {count} dimensions, {widest:g} wide at most (--json lists it)"
+    return f"those of a ball in {count} dimensions of radius {region['radius']:g} (--json lists its centre)"
 
 
 def compare_network(own: ReluNetwork, path: str) -> None:

@@ -1,8 +1,10 @@
-"""``certnet lipschitz``."""
+"""``certnet lipschitz``: constants over all inputs, or near the rows of data."""
 
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,26 +13,55 @@ from certificates.verdict import Verdict
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.report import finite, head
 from certnet.cli.show import NONE, down, up
+from certnet.cli.verify import REGIONS, make_folder, parse_rows, read_rows
+from certnet.data import Recipe
 from certnet.interchange import read_relu_network
 from certnet.output import standard_output, strict_json
 from certnet.verification.lipschitz import LipschitzResult, lipschitz_constant
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.robustness import ReluNetwork
+from formulations.robustness import InputRegion, ReluNetwork
+
+ALL_OUTPUTS = "all outputs"
+HEADER = ("proved constant", "sampled", "product bound")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LipschitzOptions:
-    """The options of the command."""
+    """The options of the command; ``rows`` is a range A:B or a number."""
 
     network: str
     output: int | None
     pair: str | None
+    local: str | None
+    radius: float | None
+    norm: str | None
+    rows: str | None
+    target: str | None
     plain: bool
     time_limit: float | None
     certificate: str | None
     seed: int
     json: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One constant that is asked for.
+
+    Attributes:
+        name: of the function of the outputs.
+        C: (r, outputs) the function.
+        row: of the data, or None for all inputs.
+        region: around that row.
+        file: name of its certificate in a folder.
+    """
+
+    name: str
+    C: FloatArray
+    file: str
+    row: int | None = None
+    region: InputRegion | None = None
 
 
 def run_lipschitz(options: LipschitzOptions) -> int:
@@ -41,33 +72,87 @@ def run_lipschitz(options: LipschitzOptions) -> int:
     """
     if options.seed < 0:
         raise InputError(f"--seed must be 0 or more, not {options.seed}.")
-    network = read_relu_network(options.network)
-    functions = chosen_functions(network, options)
-    if options.certificate is not None and len(functions) != 1:
-        raise InputError("--certificate goes with --output or --pair, for it holds one constant.")
-    results = {
-        name: lipschitz_constant(
-            network, c, products=not options.plain, time_limit=options.time_limit, random_state=options.seed
-        )
-        for name, c in functions.items()
-    }
-    files = {}
-    for result in results.values():
+    if options.local is None:
+        for name in ("radius", "norm", "rows", "target"):
+            if getattr(options, name) is not None:
+                raise InputError(f"--{name} goes with --local DATA; without data the constant is about all inputs.")
+        network = read_relu_network(options.network)
+        questions = chosen_functions(network, options)
+    else:
+        network, questions = _local_questions(options)
+    alone = options.local is None and len(questions) == 1
+    folder = None if alone or options.certificate is None else make_folder(options.certificate)
+    table = None if options.json else _Table(questions)
+    entries = []
+    for question, result in _answers(network, questions, options):
+        entry = _entry(question, result)
         if options.certificate is not None and result.report.verdict is Verdict.PROVED:
-            try:
-                write_lipschitz(options.certificate, result.certificate)
-            except OSError as error:
-                where = f"{options.certificate}: {error.strerror or error}"
-                raise InputError(f"cannot write {where}; choose another place.") from None
-            files["certificate"] = options.certificate
-    proved = all(result.report.verdict is Verdict.PROVED for result in results.values())
-    with standard_output():
-        sys.stdout.write(_json(results, options, files, proved) if options.json else _table(results))
+            entry["certificate"] = options.certificate if folder is None else str(folder / question.file)
+            _write(entry["certificate"], result)
+        entries.append(entry)
+        if table is not None:
+            table.add(question, result)
+    proved = all(entry["verdict"] == str(Verdict.PROVED) for entry in entries)
+    if options.json:
+        with standard_output():
+            sys.stdout.write(_json(entries, options, proved, alone))
     return Exit.OK if proved else BY_VERDICT[Verdict.UNKNOWN]
 
 
-def chosen_functions(network: ReluNetwork, options: LipschitzOptions) -> dict[str, FloatArray]:
-    """Functions of the outputs by name: one output, a difference of two, or every output.
+def _answers(
+    network: ReluNetwork, questions: Sequence[Question], options: LipschitzOptions
+) -> Iterator[tuple[Question, LipschitzResult]]:
+    for question in questions:
+        provenance: dict[str, Any] = {"network": Path(options.network).name, "function": question.name}
+        if options.local is not None:
+            provenance |= {"data": options.local, "row": question.row}
+        yield (
+            question,
+            lipschitz_constant(
+                network,
+                question.C,
+                region=question.region,
+                products=not options.plain,
+                time_limit=options.time_limit,
+                random_state=options.seed,
+                provenance=provenance,
+            ),
+        )
+
+
+def _write(path: str, result: LipschitzResult) -> None:
+    try:
+        write_lipschitz(path, result.certificate)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place.") from None
+
+
+def _local_questions(options: LipschitzOptions) -> tuple[ReluNetwork, list[Question]]:
+    """The network and one question for each chosen row.
+
+    Raises:
+        InputError: data that cannot be read or are of another kind, rows that do not exist, no radius or an odd one.
+    """
+    assert options.local is not None
+    if options.radius is None:
+        raise InputError("--local needs --radius R, which says how far around each row the constant is to hold.")
+    network, X, _ = read_rows(options.network, Recipe(source=options.local, target=options.target))
+    if X.shape[1] != network.inputs:
+        raise InputError(
+            f"{options.local} has {X.shape[1]} features, but the network has {network.inputs} inputs; give data of its "
+            "kind."
+        )
+    functions = chosen_functions(network, options)
+    # Without a choice there is one constant a row, that of all outputs, which comes last.
+    function, make = functions[-1], REGIONS[options.norm or "l2"]
+    return network, [
+        Question(function.name, function.C, f"row-{row}.cert", row, make(X[row], options.radius))
+        for row in parse_rows(options.rows, len(X))
+    ]
+
+
+def chosen_functions(network: ReluNetwork, options: LipschitzOptions) -> list[Question]:
+    """Functions of the outputs: one output, a difference of two, or every output and then all of them in l2.
 
     Raises:
         InputError: outputs that do not exist, or both options.
@@ -77,52 +162,76 @@ def chosen_functions(network: ReluNetwork, options: LipschitzOptions) -> dict[st
         raise InputError("--output and --pair exclude each other; give one of them.")
     if options.pair is not None:
         words = options.pair.split(",")
-        if len(words) != 2 or not all(word.strip().isdigit() for word in words):
+        if len(words) != 2 or not all(word.strip().isdecimal() for word in words):
             raise InputError(f"--pair must be two outputs such as 3,7, not {options.pair!r}.")
         i, j = (int(word) for word in words)
         if i >= count or j >= count or i == j:
             raise InputError(f"--pair {options.pair} does not name two of the outputs 0 to {count - 1}.")
-        return {f"y_{i} - y_{j}": unit[i] - unit[j]}
+        return [Question(f"y_{i} - y_{j}", unit[[i]] - unit[[j]], f"pair-{i}-{j}.cert")]
     if options.output is not None:
         if not 0 <= options.output < count:
             raise InputError(f"the network has outputs 0 to {count - 1}, and there is no output {options.output}.")
-        return {f"y_{options.output}": unit[options.output]}
-    return {f"y_{k}": unit[k] for k in range(count)}
+        k = options.output
+        return [Question(f"y_{k}", unit[[k]], f"output-{k}.cert")]
+    each = [Question(f"y_{k}", unit[[k]], f"output-{k}.cert") for k in range(count)]
+    return each if count == 1 else [*each, Question(ALL_OUTPUTS, unit, "all-outputs.cert")]
 
 
-def _table(results: dict[str, LipschitzResult]) -> str:
-    rows = [("function", "proved constant", "sampled", "product bound", "verdict")]
-    for name, result in results.items():
+class _Table:
+    """Lines on stdout, as soon as they are known."""
+
+    def __init__(self, questions: Sequence[Question]) -> None:
+        self._local = questions[0].row is not None
+        labels = [self._label(question) for question in questions]
+        first = "row" if self._local else "function"
+        self._widths = [max(map(len, [first, *labels])), *(max(len(title), 12) for title in HEADER)]
+        self._line([first, *HEADER, *(["unstable"] if self._local else []), "verdict"])
+
+    def _label(self, question: Question) -> str:
+        return str(question.row) if self._local else question.name
+
+    def add(self, question: Question, result: LipschitzResult) -> None:
         constant = NONE if finite(result.constant) is None else up(result.constant)
-        rows.append((name, constant, down(result.sampled), up(result.product), str(result.report.verdict)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows
-    )
+        unstable = [str(result.unstable)] if self._local else []
+        cells = [self._label(question), constant, down(result.sampled), up(result.product), *unstable]
+        self._line([*cells, str(result.report.verdict)])
+
+    def _line(self, cells: Sequence[str]) -> None:
+        widths = [*self._widths, *([len("unstable")] if self._local else []), 0]
+        with standard_output():
+            text = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+            sys.stdout.write(text.rstrip() + "\n")
+            sys.stdout.flush()
 
 
-def _json(results: dict[str, LipschitzResult], options: LipschitzOptions, files: dict[str, str], proved: bool) -> str:
+def _entry(question: Question, result: LipschitzResult) -> dict[str, Any]:
+    return {
+        "function": question.name,
+        "row": question.row,
+        "verdict": str(result.report.verdict),
+        "reason": result.report.reason,
+        "constant": finite(result.constant),
+        "sampled": finite(result.sampled),
+        "product": finite(result.product),
+        "unstable": result.unstable,
+        "arithmetic": result.report.arithmetic,
+    }
+
+
+def _json(entries: Sequence[dict[str, Any]], options: LipschitzOptions, proved: bool, alone: bool) -> str:
     from certnet.doctor import versions
 
-    first = next(iter(results.values()))
-    entries = [
-        {
-            "function": name,
-            "verdict": str(result.report.verdict),
-            "reason": result.report.reason,
-            "constant": finite(result.constant),
-            "sampled": finite(result.sampled),
-            "product": finite(result.product),
-            "arithmetic": result.report.arithmetic,
-        }
-        for name, result in results.items()
-    ]
+    open_ones = [entry["reason"] for entry in entries if entry["verdict"] != str(Verdict.PROVED)]
+    files = {"certificate": entries[0]["certificate"]} if alone and "certificate" in entries[0] else {}
     report = {
-        **head("lipschitz", None, first.report.reason),
+        **head("lipschitz", None, open_ones[0] if open_ones else entries[0]["reason"]),
         "verdict": str(Verdict.PROVED if proved else Verdict.UNKNOWN),
         "network": Path(options.network).name,
+        "data": options.local,
+        "norm": None if options.local is None else options.norm or "l2",
+        "radius": options.radius,
         "bound": "LipSDP" if options.plain else "products of signs",
-        "results": entries,
+        "results": list(entries),
         "files": files,
         "versions": versions(),
     }

@@ -21,10 +21,13 @@ from certnet.output import standard_output, strict_json
 from certnet.verification import VerificationResult, verify
 from certnet.verification.vnnlib import read_vnnlib
 from formulations import InputError
+from formulations._validation import FloatArray
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase, keeps_class
 
 WORST = (Exit.REFUTED, Exit.UNKNOWN, Exit.OK)
 MISCLASSIFIED = "misclassified"
+REGIONS = {"linf": InputRegion.linf, "l2": InputRegion.l2}
+"""By the norm of the disturbance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,18 +155,17 @@ def _run_data(options: VerifyOptions) -> int:
             f"{options.subject!r} is no .vnnlib file, so it is read as data; then --norm linf or l2 and --radius R are "
             "needed."
         )
-    data = read_source(Recipe(source=options.subject, target=options.target, task="classification"))
-    X, Y = (data.X, data.Y) if data.X_test is None or data.Y_test is None else (data.X_test, data.Y_test)
-    network = read_relu_network(options.network, classes=data.classes)
+    recipe = Recipe(source=options.subject, target=options.target, task="classification")
+    network, X, Y = read_rows(options.network, recipe)
     if network.inputs != X.shape[1] or network.outputs != Y.shape[1]:
         raise InputError(
             f"{options.subject} has {X.shape[1]} features and {Y.shape[1]} classes, but the network has "
             f"{network.inputs} inputs and {network.outputs} outputs; give data of its kind."
         )
-    make = InputRegion.linf if options.norm == "linf" else InputRegion.l2
+    make = REGIONS[options.norm]
     chosen = parse_rows(options.rows, len(X))
     make(X[0], options.radius)  # a radius that makes no sense is said before anything is written
-    folder = None if options.certificate is None else _folder(options.certificate)
+    folder = None if options.certificate is None else make_folder(options.certificate)
     results = []
     for row in chosen:
         label = int(np.argmax(Y[row]))
@@ -185,7 +187,27 @@ def _run_data(options: VerifyOptions) -> int:
     return _conclude(results, options, time.perf_counter() - start)
 
 
-def _folder(path: str) -> Path:
+def read_rows(path: str, recipe: Recipe) -> tuple[ReluNetwork, FloatArray, FloatArray]:
+    """A network, and the features and targets it is asked about: the test rows where the source has them.
+
+    The network's outputs are in the order of the source's classes.
+
+    Raises:
+        InputError: either cannot be read.
+    """
+    data = read_source(recipe)
+    network = read_relu_network(path, classes=data.classes)
+    if data.X_test is None or data.Y_test is None:
+        return network, data.X, data.Y
+    return network, data.X_test, data.Y_test
+
+
+def make_folder(path: str) -> Path:
+    """A folder for certificates.
+
+    Raises:
+        InputError: it cannot be made.
+    """
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -114,7 +114,7 @@ def measure(problem: FaceProblem, at: Iterate, constraints: FaceMap) -> tuple[It
     """Residuals of an iterate. A tiny dual residual is removed exactly, which makes y strictly feasible."""
     losses, fixed = problem.losses, problem.fixed
     slack = problem.cost - constraints.adjoint(at.y)
-    dual_residual = float(np.linalg.norm(slack - at.M)) / float(np.linalg.norm(problem.cost))
+    dual_residual = float(np.linalg.norm(slack - at.M)) / max(float(np.linalg.norm(problem.cost)), 1e-300)
     if dual_residual <= RESET_RESIDUAL and is_positive_definite(slack):
         at, dual_residual = replace(at, M=slack), 0.0
     gram = constraints.gram(at.S)

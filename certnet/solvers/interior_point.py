@@ -61,6 +61,8 @@ LATE_SHIFTS = (0.03, 0.01)
 COLD = 2
 """Attempts at a round: 0 is the usual start, 1 a start next to the last round's end, 2 a central one."""
 REPAIR_EVERY = 5
+SLOWEST = 5.0
+"""How many times longer than guessed more constraints may be expected to take."""
 VERSION = 2
 PREDICTION = "prediction."
 
@@ -305,7 +307,9 @@ class _Run:
         if self.last_step is None:
             return step_seconds(count)
         seconds, before = self.last_step
-        return seconds * max(count / before, 1.0) ** 3
+        # A short step is mostly overhead, which does not grow with the cube; hence the limit on the rate.
+        rate = min(seconds / step_seconds(before), SLOWEST)
+        return seconds + rate * max(step_seconds(count) - step_seconds(before), 0.0)
 
     def _offer(self, at: Iterate, seen: Measure) -> None:
         """Keep the multipliers if they are feasible, and now and then what repair makes of them if they are not."""

@@ -281,7 +281,7 @@ class _Run:
         for number, (problem, at, losses) in enumerate(zip(self.problems, self.leaves, self.losses, strict=True)):
             constraints, w = at.constraints(problem), len(losses)
             slack = problem.cost - constraints.adjoint(at.y)
-            residual = float(np.linalg.norm(slack - at.M)) / float(np.linalg.norm(problem.cost))
+            residual = float(np.linalg.norm(slack - at.M)) / max(float(np.linalg.norm(problem.cost)), 1e-300)
             if 0.0 < residual <= RESET_RESIDUAL and longest_step(at.M, slack - at.M) >= 2.0:
                 # The slack is at least half of M, so taking its place costs little of the centrality.
                 at, residual = replace(at, M=slack), 0.0

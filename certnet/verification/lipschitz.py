@@ -1,29 +1,27 @@
-"""Global Lipschitz constants in l2: LipSDP, the stronger bound from products of signs, and a sampled lower bound."""
+"""Lipschitz constants in l2, global and on regions: LipSDP, the stronger bound from products of signs, and samples."""
 
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from certificates.lipschitz import (
-    LipschitzCertificate,
-    LipschitzReport,
-    check_lipschitz,
-    moving_neurons,
-    output_weights,
-)
-from certificates.repair import repair_form
-from certificates.tree import LeafProof, build
+from certificates.lipschitz import LipschitzCertificate, LipschitzReport, Neurons, check_lipschitz, open_neurons
+from certificates.proof import LiftedProof
+from certificates.robustness import preactivation_bounds
 from certificates.verdict import Verdict
-from certnet.solvers.interface import SolverOptions
-from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import FormProgram, InputError, LiftedSpace, RawDual
+from certnet.verification.gradients import largest_gradient
+from certnet.verification.lipsdp import Gradients, best_weights
+from certnet.verification.sign_products import SignProducts, solve
+from formulations import InputError
 from formulations._validation import FloatArray, IntArray
-from formulations.robustness import ReluNetwork
+from formulations.nodes import ACTIVE
+from formulations.robustness import InputRegion, ReluNetwork
 
 MARGINS = (1e-9, 1e-7, 1e-5, 1e-3)
-TOLERANCE = 1e-7
-SAMPLES = 2000
-ASCENTS = 50
+SMALLEST = 1e-100
+"""Proved for functions that are constant; its square does not underflow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,104 +31,155 @@ class LipschitzResult:
     Attributes:
         constant: the proved constant; infinite if the checker did not accept it.
         sampled: the largest gradient norm that was met, a lower bound of the Lipschitz constant.
-        product: ‖v‖ times the spectral norm of U, for comparison.
+        product: the product of norms of the weights of neurons that are not inactive, or of the unstable ones plus the
+            norm of the active ones' gradient if that is less; for comparison.
+        unstable: how many neurons are neither active nor inactive all over the region.
         certificate, report: the proof and what the checker found.
     """
 
     constant: float
     sampled: float
     product: float
+    unstable: int
     certificate: LipschitzCertificate
     report: LipschitzReport
 
 
 def lipschitz_constant(
     network: ReluNetwork,
-    c: FloatArray,
+    C: FloatArray,
     *,
+    region: InputRegion | None = None,
     products: bool = True,
     time_limit: float | None = None,
     random_state: int = 0,
+    provenance: Mapping[str, Any] | None = None,
 ) -> LipschitzResult:
-    """Bound ``|c·f(x) − c·f(y)| / ‖x − y‖₂`` over all inputs.
+    """Bound ``‖C(f(x) − f(y))‖₂ / ‖x − y‖₂`` over all inputs x ≠ y, or over those of a region.
 
     Args:
         network: the network.
-        c: (outputs,), a unit vector for one output, a difference of two for a pair.
+        C: (outputs,) one function of the outputs: a unit vector, or a difference of two for a pair. Or (r, outputs)
+            several, whose change is measured in l2; the identity gives the constant of f itself.
+        region: a box, a ball or both, or None for all inputs.
         products: use products of signs; without them the bound is LipSDP.
-        time_limit: seconds for the solver, or None.
+        time_limit: seconds for the solver, or None. LipSDP takes at most a quarter, and its bound is there in any case.
         random_state: seed of the sampled gradients.
+        provenance: JSON object for the certificate.
 
     Raises:
-        InputError: c has another length, is not finite, or every gradient is zero by its weights.
+        InputError: C or the region has another length, or C is not finite.
     """
-    c = np.array(c, dtype=np.float64)
-    if c.shape != (network.outputs,) or not np.isfinite(c).all():
-        raise InputError(f"c must be {network.outputs} finite numbers, one for each output.")
-    kept = moving_neurons(network)
-    U, v = network.hidden[kept], np.array([float(value) for value in output_weights(network, c)])[kept]
-    if not v.any():
-        raise InputError("this function of the outputs does not depend on the input: its weights are zero.")
-    scaled = np.abs(v)[:, None] * U
-    unit = float(np.linalg.norm(scaled, 2))
-    # Neurons without weight keep their rows; scaled by |v| the form is a sum of ones.
-    size = np.where(v != 0, np.abs(v), 1.0) / unit
-    N, space = len(kept), LiftedSpace(size[:, None] * U)
-    ones = np.concatenate([v > 0, v < 0]).astype(np.float64)
-    form = np.zeros((space.order, space.order))
-    form[: 2 * N, : 2 * N] = -np.outer(ones, ones)
-    program = FormProgram(space, form, np.eye(network.inputs))
-    dual = _dual(program, products, SolverOptions(time_limit=time_limit, tolerance=TOLERANCE, seed=random_state))
-    both = np.concatenate([size, size])
-    for margin in MARGINS:
-        repaired = repair_form(program, dual, margin=margin)
-        # λ of the program is λ of the network times the factors of its rows; the form is times unit².
-        multipliers = unit**2 * repaired.N * np.outer(both, both)
-        proof = build(LeafProof.from_matrix(multipliers, unit**2 * size**2 * repaired.t), N)
-        constant = unit * float(np.sqrt(max(-repaired.delta, 0.0))) * (1.0 + 1e-15)
-        certificate = LipschitzCertificate(network, c, constant, proof)
-        report = check_lipschitz(certificate)
-        if report.verdict is Verdict.PROVED:
-            break
+    C = _functions(C, network)
+    if region is not None and region.inputs != network.inputs:
+        raise InputError(f"the region has {region.inputs} inputs and the network has {network.inputs}; give its kind.")
+    stable = stable_neurons(network, region)
+    try:
+        neurons = open_neurons(network, C, np.flatnonzero(stable == 0))
+    except OverflowError:
+        raise InputError("a weight of these functions of the outputs overflows; scale them down.") from None
+    statement = _Statement(network, C, region, stable, neurons, provenance or {})
+    start = time.perf_counter()
+    theta = best_weights(statement.gradients, None if time_limit is None else 0.25 * time_limit)
+    solved = None
+    # Without a neuron that is unstable and has a weight there is one gradient, and nothing to improve.
+    if products and len(theta):
+        left = None if time_limit is None else max(time_limit - (time.perf_counter() - start), 0.0)
+        bound = max(statement.gradients.bound(theta, 1.0 / theta), SMALLEST)
+        everything = Gradients(network.hidden[neurons.kept], neurons.B, statement.gradients.J)
+        solved = solve(everything, neurons.B[:, 0], bound, time_limit=left, seed=random_state)
+    certificate, report = _checked(statement.candidates(theta, solved))
     return LipschitzResult(
         constant=report.constant,
-        sampled=_sampled(network, kept, v, random_state),
-        product=float(np.linalg.norm(v) * np.linalg.norm(U, 2)),
+        sampled=largest_gradient(network, C, region, seed=random_state),
+        product=_norm_product(network, C, stable, statement.gradients),
+        unstable=int(np.count_nonzero(stable == 0)),
         certificate=certificate,
         report=report,
     )
 
 
-def _dual(program: FormProgram, products: bool, options: SolverOptions) -> RawDual:
-    """The solver's dual, with products of signs or without any."""
-    N = program.space.neurons
-    nothing = RawDual(np.zeros((0, 0)), np.zeros((2 * N, 2 * N)))
-    if products:
-        return InteriorPointSolver().solve(program, options).dual or nothing
-    # With an inequality of its own the program is solved from a cold start, not from an ADMM that uses all products.
-    row = np.zeros((1, program.space.order))
-    row[0, program.space.phi] = 1.0
-    plain = FormProgram(program.space, program.form, program.metric, row)
-    found = InteriorPointSolver(max_products=0).solve(plain, options).dual
-    return nothing if found is None else RawDual(found.W, found.N[: 2 * N, : 2 * N])
+def stable_neurons(network: ReluNetwork, region: InputRegion | None) -> IntArray:
+    """(m,) 1 and −1 for neurons that are active or inactive all over the region, proved by its bounds; else 0."""
+    if region is None:
+        return np.zeros(network.width, dtype=np.int64)
+    lower, upper = preactivation_bounds(network, region)
+    return np.where(lower >= 0, 1, np.where(upper <= 0, -1, 0)).astype(np.int64)
 
 
-def _sampled(network: ReluNetwork, kept: IntArray, v: FloatArray, seed: int) -> float:
-    """The largest gradient norm at random inputs of several sizes, and uphill from the best of them.
+def _functions(C: FloatArray, network: ReluNetwork) -> FloatArray:
+    C = np.atleast_2d(np.array(C, dtype=np.float64))
+    if C.ndim != 2 or C.shape[1] != network.outputs or not len(C) or not np.isfinite(C).all():
+        raise InputError(f"each function must be {network.outputs} finite numbers, one for each output.")
+    return C
 
-    Points on a kink are left out, so each norm is that of a true gradient.
-    """
-    U, b = network.hidden[kept], network.hidden_bias[kept]
-    rng = np.random.default_rng(seed)
-    spread = float(np.abs(b).max(initial=0.0)) / max(float(np.linalg.norm(U, axis=1).mean()), 1e-300)
-    sizes = (1.0 + spread) * 10.0 ** rng.uniform(-1, 2, (SAMPLES, 1))
-    points = rng.standard_normal((SAMPLES, network.inputs)) * sizes
-    best = 0.0
-    for _ in range(ASCENTS):
-        product = points @ U.T + b
-        gradients = ((product > 0) * v) @ U
-        norms = np.linalg.norm(gradients, axis=1) * (product != 0).all(axis=1)
-        best = max(best, float(norms.max()))
-        # A gradient's own direction, far out, often has a larger gradient.
-        points = np.linalg.norm(points, axis=1, keepdims=True) * gradients / np.maximum(norms, 1e-300)[:, None]
-    return best
+
+def _norm_product(network: ReluNetwork, C: FloatArray, stable: IntArray, gradients: Gradients) -> float:
+    here = stable >= 0
+    everything = Gradients(network.hidden[here], network.output[:, here].T @ C.T, np.zeros_like(gradients.J))
+    return min(everything.norm_product(), gradients.norm_product())
+
+
+@dataclass(frozen=True, eq=False)
+class _Statement:
+    """What is to be proved, and the certificates that may."""
+
+    network: ReluNetwork
+    C: FloatArray
+    region: InputRegion | None
+    stable: IntArray
+    neurons: Neurons
+    provenance: Mapping[str, Any]
+
+    @property
+    def weighty(self) -> IntArray:
+        """The generators' neurons that have a weight."""
+        return np.flatnonzero(self.neurons.B.any(axis=1))
+
+    @property
+    def gradients(self) -> Gradients:
+        """Without neurons that have no weight."""
+        active, kept = self.stable == ACTIVE, self.neurons.kept[self.weighty]
+        J = self.C @ self.network.output[:, active] @ self.network.hidden[active]
+        return Gradients(self.network.hidden[kept], self.neurons.B[self.weighty], J)
+
+    def candidates(self, theta: FloatArray, solved: SignProducts | None) -> Iterator[LipschitzCertificate]:
+        """The better of both bounds first, then LipSDP, each with growing margins."""
+        if solved is not None:
+            plain = self._plain(theta, MARGINS[0])
+            for margin in MARGINS:
+                constant, proof = solved.proof(margin)
+                if not constant < plain.constant:
+                    break
+                yield self._certificate(constant, proof, solved.halfspace)
+        for margin in MARGINS:
+            yield self._plain(theta, margin)
+
+    def _plain(self, theta: FloatArray, margin: float) -> LipschitzCertificate:
+        """LipSDP from its weights; see ``certificates.lipschitz_weights``."""
+        gradients, N = self.gradients, len(self.neurons.kept)
+        if len(self.C) == 1:
+            L = max((1.0 + margin) * gradients.bound(theta, 1.0 / theta), SMALLEST)
+            t = np.zeros(N)
+            t[self.weighty] = -2.0 * L * theta
+        else:
+            up = 1.0 + margin
+            L = max(up * gradients.bound(up * theta, up / theta), SMALLEST)
+            t = -2.0 * up * np.concatenate([theta, 1.0 / theta])
+        empty = np.zeros((0, 2), dtype=np.int64)
+        return self._certificate(L, LiftedProof.single(empty, np.zeros(0), t), np.zeros(0))
+
+    def _certificate(self, constant: float, proof: LiftedProof, halfspace: FloatArray) -> LipschitzCertificate:
+        constant = float(np.nextafter(constant * (1.0 + 1e-15) + float(self.neurons.lost), np.inf))
+        return LipschitzCertificate(
+            self.network, self.C, constant, self.stable, proof, self.region, halfspace, self.provenance
+        )
+
+
+def _checked(candidates: Iterator[LipschitzCertificate]) -> tuple[LipschitzCertificate, LipschitzReport]:
+    """The first certificate that the checker accepts, or the last one."""
+    for certificate in candidates:
+        report = check_lipschitz(certificate)
+        if report.verdict is Verdict.PROVED:
+            break
+    return certificate, report

@@ -1,54 +1,127 @@
-"""Lipschitz constants: sampled ≤ exact over all patterns ≤ products ≤ LipSDP ≤ ‖v‖‖U‖, and their certificates."""
+"""Lipschitz constants: sampled ≤ exact over all patterns ≤ products ≤ LipSDP ≤ norms, global and local, with proofs."""
 
+import functools
 import itertools
 from dataclasses import replace
-from pathlib import Path
 
+import cvxpy as cp
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from certificates.lipschitz import check_lipschitz
-from certificates.lipschitz_file import read_lipschitz, write_lipschitz
+from certificates.lipschitz import LipschitzCertificate, check_lipschitz
 from certificates.verdict import Verdict
 from certnet.interchange import read_relu_network
 from certnet.verification.lipschitz import lipschitz_constant
 from formulations import InputError
-from formulations.robustness import ReluNetwork
-from tests.cli.support import caller
+from formulations.robustness import InputRegion, ReluNetwork
 from tests.conftest import SHARED
 from tests.verification.problems import SEEDS, random_network
 
 
-def over_all_patterns(network: ReluNetwork, c: np.ndarray) -> float:
-    """max over g in {0, 1}^m of ‖Uᵀ diag(g) Vᵀc‖."""
-    v = network.output.T @ c
-    patterns = np.array(list(itertools.product((0.0, 1.0), repeat=network.width)))
-    return float(np.linalg.norm((patterns * v) @ network.hidden, axis=1).max())
+def over_patterns(network: ReluNetwork, C: np.ndarray, stable: np.ndarray | None = None) -> float:
+    """max over g in {0, 1}^m of ‖C V diag(g) U‖, with the patterns of stable neurons fixed."""
+    weights = np.atleast_2d(C) @ network.output
+    stable = np.zeros(network.width, dtype=np.int64) if stable is None else stable
+    fixed = [{0: (0.0, 1.0), 1: (1.0,), -1: (0.0,)}[sign] for sign in stable.tolist()]
+    patterns = np.array(list(itertools.product(*fixed)))
+    return float(np.linalg.norm((patterns[:, None, :] * weights) @ network.hidden, 2, axis=(1, 2)).max())
+
+
+def region_around(point: np.ndarray, kind: str, radius: float) -> InputRegion | None:
+    make = {"linf": InputRegion.linf, "l2": InputRegion.l2}.get(kind)
+    return None if make is None else make(point, radius)
 
 
 @settings(max_examples=6, deadline=None)
-@given(SEEDS)
-def test_the_ordering_of_lower_and_upper_bounds(seed: int) -> None:
+@given(SEEDS, st.integers(1, 3), st.sampled_from(["everywhere", "linf", "l2"]), st.sampled_from([0.1, 0.5, 2.0]))
+def test_the_ordering_of_lower_and_upper_bounds(seed: int, functions: int, kind: str, radius: float) -> None:
     network = random_network(seed, inputs=3, width=6)
-    c = np.random.default_rng(seed).standard_normal(2)
-    tight, plain = (lipschitz_constant(network, c, products=products) for products in (True, False))
-    exact = over_all_patterns(network, c)
+    rng = np.random.default_rng(seed)
+    C, region = rng.standard_normal((functions, 2)), region_around(rng.standard_normal(3), kind, radius)
+    tight, plain = (lipschitz_constant(network, C, region=region, products=products) for products in (True, False))
+    exact = over_patterns(network, C, tight.certificate.stable)
     assert tight.report.verdict is Verdict.PROVED
     assert plain.report.verdict is Verdict.PROVED
     assert tight.sampled <= exact * (1 + 1e-12)
     assert exact <= tight.constant
-    assert tight.constant <= plain.constant * (1 + 1e-6)
+    assert tight.constant <= plain.constant * (1 + 1e-8)
     assert plain.constant <= plain.product * (1 + 1e-6)
+    assert (region is None) == (tight.unstable == network.width and tight.certificate.region is None)
 
 
-def test_differences_of_outputs_stay_below_the_constant() -> None:
-    network = random_network(5, inputs=4, width=9)
-    found = lipschitz_constant(network, np.array([1.0, -1.0]))
-    rng = np.random.default_rng(0)
-    x, y = 3 * rng.standard_normal((2, 3000, 4))
-    change = (network(x) - network(y)) @ np.array([1.0, -1.0])
-    assert (np.abs(change) <= found.constant * np.linalg.norm(x - y, axis=1)).all()
+@pytest.mark.parametrize("functions", [1, 2])
+def test_constants_grow_with_the_region(functions: int) -> None:
+    network, C = random_network(5, inputs=3, width=6), np.random.default_rng(0).standard_normal((functions, 2))
+    regions = [*(InputRegion.l2(np.zeros(3), radius) for radius in (0.0, 0.1, 0.2, 0.5)), None]
+    found = [lipschitz_constant(network, C, region=region) for region in regions]
+    for smaller, larger in itertools.pairwise(found):
+        assert smaller.unstable <= larger.unstable
+        assert smaller.constant <= larger.constant * (1 + 1e-5)
+    assert found[0].constant < 0.9 * found[-1].constant
+
+
+@pytest.mark.slow
+@settings(max_examples=6, deadline=None)
+@given(SEEDS)
+def test_one_function_among_zeros_is_one_function(seed: int) -> None:
+    network, c = random_network(seed, inputs=3, width=6), np.random.default_rng(seed).standard_normal(2)
+    one, among = lipschitz_constant(network, c), lipschitz_constant(network, np.vstack([c, np.zeros(2)]))
+    exact = over_patterns(network, c)
+    assert exact <= min(one.constant, among.constant)
+    assert among.constant == pytest.approx(one.constant, rel=1e-3)
+    plain = [lipschitz_constant(network, C, products=False).constant for C in (c, np.vstack([c, np.zeros(2)]))]
+    assert plain[0] == pytest.approx(plain[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("functions", [1, 2])
+def test_lipsdp_is_the_published_semidefinite_program(functions: int) -> None:
+    network = random_network(functions, inputs=3, width=7)
+    C = np.random.default_rng(0).standard_normal((functions, 2))
+    weights, d, m = C @ network.output, 3, network.width
+    T, square = cp.Variable(m, nonneg=True), cp.Variable()
+    # Slopes in [0, 1]: [δ; Δ]ᵀ [ −L² I, UᵀT; TU, −2T + WᵀW ] [δ; Δ] ≤ 0, Fazlyab et al. 2019, theorem 2.
+    slack = cp.bmat(
+        [
+            [square * np.eye(d), -network.hidden.T @ cp.diag(T)],
+            [-cp.diag(T) @ network.hidden, 2 * cp.diag(T) - weights.T @ weights],
+        ]
+    )
+    cp.Problem(cp.Minimize(square), [slack >> 0]).solve(solver="CLARABEL")
+    assert lipschitz_constant(network, C, products=False).constant == pytest.approx(np.sqrt(square.value), rel=1e-5)
+
+
+@pytest.mark.parametrize("functions", [1, 2])
+def test_order_and_scale_of_neurons_change_nothing(functions: int) -> None:
+    network, rng = random_network(8, inputs=3, width=7), np.random.default_rng(1)
+    C, region = rng.standard_normal((functions, 2)), InputRegion.linf(rng.standard_normal(3), 0.7)
+    order, size = rng.permutation(7), 10.0 ** rng.uniform(-3, 3, 7)
+    other = ReluNetwork(
+        (size[:, None] * network.hidden)[order],
+        (size * network.hidden_bias)[order],
+        (network.output / size)[:, order],
+        network.output_bias,
+    )
+    for products in (True, False):
+        first, second = (lipschitz_constant(n, C, region=region, products=products) for n in (network, other))
+        assert second.constant == pytest.approx(first.constant, rel=1e-4)
+        scaled = lipschitz_constant(replace(network, output=1e-6 * network.output), C, region=region, products=products)
+        assert scaled.constant == pytest.approx(1e-6 * first.constant, rel=1e-4)
+
+
+@settings(max_examples=2, deadline=None)
+@given(SEEDS, st.sampled_from(["everywhere", "linf", "l2"]))
+def test_differences_of_outputs_stay_below_the_constant(seed: int, kind: str) -> None:
+    network, rng = random_network(seed, inputs=4, width=9), np.random.default_rng(seed)
+    region = region_around(np.zeros(4), kind, 0.8)
+    x, y = 3 * rng.standard_normal((2, 2000, 4))
+    if region is not None:
+        x, y = region.project(x), region.project(y)
+    for C in (np.array([[1.0, -1.0]]), np.eye(2)):
+        found = lipschitz_constant(network, C, region=region)
+        change = np.linalg.norm((network(x) - network(y)) @ C.T, axis=1)
+        assert (change <= found.constant * np.linalg.norm(x - y, axis=1) + 1e-12).all()
 
 
 def test_known_constants() -> None:
@@ -61,59 +134,131 @@ def test_known_constants() -> None:
     assert found.constant == pytest.approx(10.0, rel=1e-5)
     assert found.constant >= 10.0
     assert check_lipschitz(found.certificate, arithmetic="exact").verdict is Verdict.PROVED
-    with pytest.raises(InputError, match="does not depend"):
-        lipschitz_constant(replace(network, output=np.array([[0.0, 0.0, 1.0, 0.0]])), np.ones(1))
+    # Around u the first neuron is active and the second is not; around −u it is the other way round.
+    for point, exact in ((u, 10.0), (-u, 5.0)):
+        local = lipschitz_constant(network, np.ones(1), region=InputRegion.l2(point, 1.0))
+        assert exact <= local.constant <= exact * (1 + 1e-6)
+        assert local.sampled == pytest.approx(exact, rel=1e-12)
+    # |x_1| + |x_2| in two outputs has 1, though each neuron's share is 1 and there are four of them.
+    signs = np.vstack([np.eye(2), -np.eye(2)])
+    split = ReluNetwork(signs, np.zeros(4), np.hstack([np.eye(2), np.eye(2)]), np.zeros(2))
+    assert lipschitz_constant(split, np.eye(2)).constant == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("functions", [1, 2])
+@pytest.mark.parametrize("products", [True, False])
+def test_constant_functions_have_the_constant_zero(functions: int, products: bool) -> None:
+    network = ReluNetwork(np.eye(2), -np.ones(2), np.ones((functions, 2)), np.ones(functions))
+    inactive = InputRegion.linf(np.zeros(2), 0.5)
+    for case, region in (
+        (network, inactive),
+        (replace(network, output=0.0 * network.output), None),
+        (replace(network, hidden=0.0 * network.hidden), None),
+        (ReluNetwork(np.zeros((0, 2)), np.zeros(0), np.zeros((functions, 0)), np.ones(functions)), inactive),
+    ):
+        found = lipschitz_constant(case, np.eye(functions), region=region, products=products)
+        assert found.report.verdict is Verdict.PROVED
+        assert found.sampled == 0.0
+        assert found.constant <= 1e-90
+
+
+def test_a_region_that_fixes_coordinates_counts_only_the_others_among_samples() -> None:
+    network = ReluNetwork(np.array([[3.0, 4.0]]), np.ones(1), np.ones((1, 1)), np.zeros(1))
+    flat = lipschitz_constant(network, np.ones(1), region=InputRegion(np.zeros(2), np.array([1.0, 0.0])))
+    assert flat.sampled == pytest.approx(3.0)
+    assert flat.constant == pytest.approx(5.0)
+    assert lipschitz_constant(network, np.ones(1), region=InputRegion.l2(np.zeros(2), 0.0)).sampled == 0.0
+
+
+def test_wide_networks_get_a_bound_at_once() -> None:
+    """Too wide for the checker's proofs with products, and for the search for weights in this time."""
+    network = random_network(4, inputs=2, width=3100)
+    for C in (np.array([1.0, 0.0]), np.eye(2)):
+        found = lipschitz_constant(network, C, time_limit=1e-3)
+        assert found.report.verdict is Verdict.PROVED
+        assert found.sampled <= found.constant <= found.product * (1 + 1e-6)
+
+
+def test_functions_that_do_not_fit_are_refused() -> None:
+    network = random_network(1)
+    for C in (np.ones(3), np.ones((2, 3)), np.full(2, np.nan), np.zeros((0, 2)), np.ones((1, 1, 2))):
+        with pytest.raises(InputError, match="2 finite numbers"):
+            lipschitz_constant(network, C)
+    with pytest.raises(InputError, match="region has 2 inputs"):
+        lipschitz_constant(network, np.eye(2), region=InputRegion.l2(np.zeros(2), 1.0))
+
+
+@functools.cache
+def certificates() -> list[LipschitzCertificate]:
+    """Global and local ones, of one function and of two, with products and without."""
+    network, point = random_network(5, inputs=3, width=6), np.zeros(3)
+    return [
+        lipschitz_constant(network, C, region=region, products=products).certificate
+        for C, region, products in itertools.product(
+            (np.array([1.0, 0.3]), np.array([[1.0, 0.3], [-0.7, 1.1]])),
+            (None, InputRegion.linf(point, 0.1), InputRegion.l2(point, 0.15)),
+            (True, False),
+        )
+    ]
 
 
 def test_changed_certificates_prove_nothing() -> None:
-    network = random_network(2, inputs=3, width=6)
-    made = lipschitz_constant(network, np.array([1.0, 0.0])).certificate
-    proof = made.proof
-    changes = [
-        replace(made, constant=0.99 * made.constant),
-        replace(made, constant=-made.constant),
-        replace(made, constant=np.nan),
-        replace(made, c=1.5 * made.c),
-        replace(made, c=made.c[:1]),
-        replace(made, network=replace(network, hidden=1.01 * network.hidden)),
-        replace(made, proof=replace(proof, complementarity=0.5 * proof.complementarity)),
-        replace(made, proof=replace(proof, multipliers=-proof.multipliers - 1.0)),
-    ]
-    assert check_lipschitz(made).verdict is Verdict.PROVED
-    for changed in changes:
-        report = check_lipschitz(changed)
-        assert report.verdict is Verdict.UNKNOWN
-        assert report.constant == np.inf
+    for made in certificates():
+        proof, network, region = made.proof, made.network, made.region
+        exact = over_patterns(network, made.C, made.stable)
+        changes = [
+            replace(made, constant=(1 - 1e-9) * exact),
+            replace(made, constant=-made.constant),
+            replace(made, constant=np.nan),
+            replace(made, constant=np.inf),
+            replace(made, C=1.5 * made.C),
+            replace(made, C=made.C[:, :1]),
+            replace(made, C=made.C[:0]),
+            replace(made, C=np.full_like(made.C, np.nan)),
+            replace(made, C=np.vstack([made.C, made.C])),
+            replace(made, network=replace(network, hidden=1.01 * network.hidden)),
+            replace(made, halfspace=np.ones(7)),
+            replace(made, halfspace=np.full(5, np.nan)),
+            replace(made, stable=made.stable[:-1]),
+            replace(made, stable=made.stable.astype(np.float64)),
+            replace(made, proof=replace(proof, complementarity=-proof.complementarity)),
+            replace(made, proof=replace(proof, complementarity=np.nan * proof.complementarity)),
+            replace(made, proof=replace(proof, complementarity=0.5 * proof.complementarity)),
+        ]
+        if len(proof.pairs):
+            changes.append(replace(made, proof=replace(proof, multipliers=-proof.multipliers - 1.0)))
+        for i in range(network.width):
+            flipped = made.stable.copy()
+            flipped[i] = 1 if flipped[i] < 1 else -1
+            changes.append(replace(made, stable=flipped))
+        if region is not None:
+            assert 0 < np.count_nonzero(made.stable) < network.width
+            changes += [
+                replace(made, region=None),
+                replace(made, region=InputRegion.linf(np.zeros(2), 0.1)),
+                replace(made, region=InputRegion.linf(np.zeros(3), 10.0)),
+                replace(made, region=InputRegion.l2(np.zeros(3), 10.0)),
+            ]
+        assert check_lipschitz(made).verdict is Verdict.PROVED
+        for number, changed in enumerate(changes):
+            report = check_lipschitz(changed)
+            assert report.verdict is Verdict.UNKNOWN, number
+            assert report.constant == np.inf
+            assert report.reason
 
 
-def test_files_and_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    certnet = caller(capsys)
-    network = random_network(3, inputs=3, width=5)
-    made = lipschitz_constant(network, np.array([0.0, 1.0])).certificate
-    for name in ("a.cert", "b.cert"):
-        write_lipschitz(tmp_path / name, made)
-    assert (tmp_path / "a.cert").read_bytes() == (tmp_path / "b.cert").read_bytes()
-    assert read_lipschitz(tmp_path / "a.cert").constant == made.constant
-    net = tmp_path / "net.npz"
-    np.savez(net, W1=network.hidden, b1=network.hidden_bias, W2=network.output, b2=network.output_bias)
-    done = certnet("lipschitz", net, "--pair", "0,1", "--certificate", tmp_path / "c.cert", "--json")
-    assert done.code == 0
-    entry = done.json["results"][0]
-    assert entry["sampled"] <= entry["constant"] <= entry["product"]
-    checked = certnet("check", tmp_path / "c.cert", "--network", net)
-    assert checked.code == 0
-    assert "1·y_0 + -1·y_1" in checked.out
-    assert certnet("lipschitz", net).out.count("PROVED") == 2
-    for words, sentence in (
-        (("--output", "2"), "no output 2"),
-        (("--pair", "0,0"), "two of the outputs"),
-        (("--pair", "x"), "two outputs such as"),
-        (("--certificate", "d.cert"), "--output or --pair"),
-        (("--output", "0", "--pair", "0,1"), "exclude"),
-    ):
-        wrong = certnet("lipschitz", net, *words)
-        assert wrong.code == 2
-        assert sentence in wrong.err
+def test_other_half_spaces_never_prove_too_much() -> None:
+    made = next(item for item in certificates() if len(item.halfspace))
+    exact, rng = over_patterns(made.network, made.C), np.random.default_rng(0)
+    for _ in range(20):
+        e = rng.standard_normal(made.halfspace.shape)
+        assert check_lipschitz(replace(made, halfspace=e, constant=0.9999 * exact)).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("arithmetic", ["exact", "ball", "float"])
+def test_all_arithmetics_agree(arithmetic: str) -> None:
+    for made in certificates():
+        assert check_lipschitz(made, arithmetic=arithmetic).verdict is Verdict.PROVED
 
 
 @pytest.mark.slow
@@ -125,4 +270,8 @@ def test_the_digits_network() -> None:
     plain = lipschitz_constant(network, c, products=False)
     tight = lipschitz_constant(network, c)
     assert plain.constant == pytest.approx(5.1097, abs=1e-3)
-    assert 4.1054 <= tight.sampled <= tight.constant < plain.constant - 0.02
+    assert 5.0434 <= tight.sampled <= tight.constant < plain.constant - 0.02
+    # 7.858024 is the norm of the gradient of a pattern, though of none that an input was found for.
+    plain, tight = (lipschitz_constant(network, np.eye(10), products=products) for products in (False, True))
+    assert plain.constant == pytest.approx(7.8815, abs=1e-3)
+    assert tight.sampled <= 7.858024 <= tight.constant <= 7.8585

@@ -1,0 +1,95 @@
+"""The largest gradient that is met: a lower bound of a Lipschitz constant, global or on a region."""
+
+import numpy as np
+
+from formulations._validation import FloatArray
+from formulations.robustness import InputRegion, ReluNetwork
+
+SAMPLES = 2000
+KEPT = 50
+ASCENTS = 50
+ON_A_KINK = 1e-12
+"""Relative size of a pre-activation whose sign is not trusted."""
+ENTRIES = 1 << 22
+"""Numbers of masked output weights at a time."""
+
+
+def largest_gradient(network: ReluNetwork, C: FloatArray, region: InputRegion | None = None, *, seed: int = 0) -> float:
+    """The largest spectral norm of a gradient of ``C f`` at points of the region, none of which is on a kink.
+
+    Random points come first, of several sizes where there is no region; then steps from the best of them along the
+    directions in which their own gradients are largest, and at random. Coordinates that a region fixes do not count.
+    0 for a region without interior.
+    """
+    search = _Search(network, C, region)
+    if region is not None and not _has_interior(region):
+        return 0.0
+    rng = np.random.default_rng(seed)
+    points = search.first(rng)
+    norms = search.norms(points)
+    best = np.argsort(-norms, kind="stable")[:KEPT]
+    points, norms = points[best], norms[best]
+    for _ in range(ASCENTS):
+        tried = search.around(points, rng)
+        points, norms = np.vstack([points, tried]), np.concatenate([norms, search.norms(tried)])
+        _, different = np.unique(points, axis=0, return_index=True)
+        best = different[np.argsort(-norms[different], kind="stable")[:KEPT]]
+        points, norms = points[best], norms[best]
+    return float(norms.max(initial=0.0))
+
+
+def _has_interior(region: InputRegion) -> bool:
+    """Whether the ball, if there is one, reaches into the box."""
+    if region.centre is None or region.radius is None:
+        return True
+    nearest = np.clip(region.centre, region.lower, region.upper)
+    return bool(np.linalg.norm(nearest - region.centre) < region.radius)
+
+
+class _Search:
+    """Points and the norms of their gradients."""
+
+    def __init__(self, network: ReluNetwork, C: FloatArray, region: InputRegion | None) -> None:
+        moving = np.flatnonzero(network.hidden.any(axis=1))
+        self.U, self.b = network.hidden[moving], network.hidden_bias[moving]
+        self.weights, self.region = C @ network.output[:, moving], region
+        self.slopes = self.U if region is None else self.U * (region.lower < region.upper)
+        spread = float(np.abs(self.b).max(initial=0.0))
+        scale = float(np.linalg.norm(self.U, axis=1).mean()) if len(moving) else 1.0
+        self.size = 1.0 + spread / max(scale, 1e-300)
+
+    def first(self, rng: np.random.Generator) -> FloatArray:
+        d, region = self.U.shape[1], self.region
+        directions = rng.standard_normal((SAMPLES, d))
+        if region is None:
+            return directions * self.size * 10.0 ** rng.uniform(-1, 2, (SAMPLES, 1))
+        if region.centre is None or region.radius is None:
+            return region.lower + rng.random((SAMPLES, d)) * (region.upper - region.lower)
+        directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-300)
+        return region.project(region.centre + region.radius * rng.random((SAMPLES, 1)) ** (1.0 / d) * directions)
+
+    def around(self, points: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """Steps from points: both ways along the largest direction of their gradients, and at random."""
+        directions = np.linalg.svd(self.gradients(points), full_matrices=False)[2][:, 0]
+        noise = rng.standard_normal(points.shape)
+        if self.region is None:
+            length = np.linalg.norm(points, axis=1, keepdims=True)
+            steps = 0.1 * length * 10.0 ** rng.uniform(-2, 1, (len(points), 1)) * noise
+            return np.vstack([length * directions, -length * directions, points + steps])
+        widths = (self.region.upper - self.region.lower) * 10.0 ** rng.uniform(-2, 0, (len(points), 1))
+        reach = np.linalg.norm(widths, axis=1, keepdims=True) * directions
+        return self.region.project(np.vstack([points + reach, points - reach, points + 0.5 * widths * noise]))
+
+    def norms(self, points: FloatArray) -> FloatArray:
+        """Spectral norms of the gradients; −1 for points too near to a kink."""
+        part = max(ENTRIES // max(self.weights.size, 1), 1)
+        pieces = [self.gradients(points[first : first + part]) for first in range(0, len(points), part)]
+        norms = np.concatenate([np.linalg.norm(piece, 2, axis=(1, 2)) for piece in pieces])
+        size = np.abs(points) @ np.abs(self.U).T + np.abs(self.b)
+        clear = (np.abs(points @ self.U.T + self.b) > ON_A_KINK * size).all(axis=1)
+        return np.where(clear & np.isfinite(norms), norms, -1.0)
+
+    def gradients(self, points: FloatArray) -> FloatArray:
+        """(n, r, d)."""
+        active = points @ self.U.T + self.b > 0
+        return np.asarray((active[:, None, :] * self.weights) @ self.slopes)

@@ -1,0 +1,156 @@
+"""LipSDP without a general solver: weights of the neurons that make the spectral bound on all gradients smallest.
+
+A gradient of ``C f`` on a region is ``J + Σ g_i b_i u_iᵀ`` with u_i the rows of U, b_i those of ``(C V)ᵀ`` and g_i in
+[0, 1], over the neurons whose sign is open; J is the part of the active ones. For unit p and δ, ``g_i (b_i·p)(u_i·δ)``
+is at most ``½(b_i·p)(u_i·δ) + ¼(θ_i (u_i·δ)² + (b_i·p)²/θ_i)`` for any θ_i > 0. So half the largest eigenvalue of
+
+    M(θ) = [ UᵀΘU         UᵀB + 2Jᵀ ]        of order d + r
+           [ BᵀU + 2J     BᵀΘ⁻¹B    ]
+
+bounds all gradients. Its minimum over θ is the bound of LipSDP (Fazlyab et al. 2019), with one weight for each neuron;
+a constant θ gives ``‖J‖ + ‖B‖‖U‖`` or less. In s = log θ the problem is convex, because ``eˢuuᵀ + e⁻ˢbbᵀ`` is, and it
+is solved with the barrier ``−log det(2L − M)`` by Newton's method. Every θ gives a valid bound, so it may stop at any
+time.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from formulations._validation import FloatArray
+
+GAP = 1e-9
+GROWTH = 8.0
+"""Of the weight of L between two centres."""
+STEPS = 12
+"""Newton steps for each centre, at most."""
+CENTRED = 1e-2
+LARGEST = 40.0
+"""Limit on a step of log θ."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """All gradients ``J + Σ g_i b_i u_iᵀ`` with g in [0, 1]^N.
+
+    Attributes:
+        U: (N, d) rows u_i.
+        B: (N, r) rows b_i.
+        J: (r, d).
+    """
+
+    U: FloatArray
+    B: FloatArray
+    J: FloatArray
+
+    def matrix(self, theta: FloatArray, other: FloatArray) -> FloatArray:
+        """M with ``other`` in the place of 1/θ."""
+        cross = self.U.T @ self.B + 2.0 * self.J.T
+        return np.block(
+            [[self.U.T @ (theta[:, None] * self.U), cross], [cross.T, self.B.T @ (other[:, None] * self.B)]]
+        )
+
+    def bound(self, theta: FloatArray, other: FloatArray) -> float:
+        """Half the largest eigenvalue of M, which bounds all gradients if ``θ_i other_i ≥ 1``."""
+        return max(0.5 * float(np.linalg.eigvalsh(self.matrix(theta, other))[-1]), 0.0)
+
+    def norm_product(self) -> float:
+        """``‖J‖ + ‖B‖‖U‖``, which bounds all gradients."""
+        product = float(np.linalg.norm(self.B, 2) * np.linalg.norm(self.U, 2)) if len(self.U) else 0.0
+        return float(np.linalg.norm(self.J, 2)) + product
+
+
+def best_weights(gradients: Gradients, time_limit: float | None = None) -> FloatArray:
+    """θ (N,) > 0 whose bound is smallest, or what was found in ``time_limit`` seconds.
+
+    Args:
+        gradients: no row of U or B is zero.
+        time_limit: seconds, or None.
+    """
+    N = len(gradients.U)
+    if N == 0:
+        return np.ones(0)
+    ends = math.inf if time_limit is None else time.perf_counter() + time_limit
+    # With rows of unit norm the weights are near 1 where a constant weight is good.
+    u, b = np.linalg.norm(gradients.U, axis=1), np.linalg.norm(gradients.B, axis=1)
+    root = np.sqrt(u * b)
+    unit = 0.5 * max(gradients.norm_product(), 1e-300)
+    scaled = Gradients(
+        gradients.U * (root / u / math.sqrt(unit))[:, None],
+        gradients.B * (root / b / math.sqrt(unit))[:, None],
+        gradients.J / unit,
+    )
+    ratio = float(np.linalg.norm(gradients.B, 2) / np.linalg.norm(gradients.U, 2))
+    s = np.log(ratio * u / b)
+    best, least = s, scaled.bound(np.exp(s), np.exp(-s))
+    L, order = 1.1 * least, gradients.U.shape[1] + gradients.B.shape[1]
+    weight = order / least
+    while time.perf_counter() < ends:
+        with np.errstate(all="ignore"):
+            L, s = _centre(scaled, L, s, weight, ends)
+        value = scaled.bound(np.exp(s), np.exp(-s))
+        if value < least:
+            best, least = s, value
+        if not order / weight > GAP * least:
+            break
+        weight *= GROWTH
+    return np.asarray(np.exp(best) * b / u)
+
+
+def _centre(gradients: Gradients, L: float, s: FloatArray, weight: float, ends: float) -> tuple[float, FloatArray]:
+    """Minimise ``weight L − log det(2L − M(s))`` by Newton's method from a strictly feasible point."""
+    value = _barrier(gradients, L, s, weight)
+    for _ in range(STEPS):
+        if time.perf_counter() >= ends:
+            break
+        try:
+            gradient, hessian = _derivatives(gradients, L, s, weight)
+            step = -np.linalg.solve(hessian, gradient)
+        except np.linalg.LinAlgError:
+            # Near the boundary rounding makes the slack singular; the weights so far will do.
+            break
+        decrement = -float(gradient @ step)
+        if not decrement > 1e-14 or not np.isfinite(step).all():
+            break
+        size = min(1.0, LARGEST / max(float(np.abs(step[1:]).max()), 1e-300))
+        moved = False
+        for _ in range(40):
+            trial = _barrier(gradients, L + size * step[0], s + size * step[1:], weight)
+            if trial <= value - 0.1 * size * decrement + 1e-12 * abs(value):
+                L, s, value, moved = L + size * step[0], s + size * step[1:], trial, True
+                break
+            size *= 0.5
+        if not moved or decrement < CENTRED:
+            break
+    return L, s
+
+
+def _barrier(gradients: Gradients, L: float, s: FloatArray, weight: float) -> float:
+    slack = 2.0 * L * np.eye(gradients.U.shape[1] + gradients.B.shape[1]) - gradients.matrix(np.exp(s), np.exp(-s))
+    try:
+        return weight * L - 2.0 * float(np.log(np.diag(np.linalg.cholesky(slack))).sum())
+    except np.linalg.LinAlgError:
+        return math.inf
+
+
+def _derivatives(gradients: Gradients, L: float, s: FloatArray, weight: float) -> tuple[FloatArray, FloatArray]:
+    """Gradient and Hessian of the barrier in (L, s), gathered from ``A Z Aᵀ``, as each term of M has rank two."""
+    d, N = gradients.U.shape[1], len(s)
+    order = d + gradients.B.shape[1]
+    Z = np.linalg.inv(2.0 * L * np.eye(order) - gradients.matrix(np.exp(s), np.exp(-s)))
+    Z = 0.5 * (Z + Z.T)
+    A = np.zeros((2 * N, order))
+    A[:N, :d] = np.exp(0.5 * s)[:, None] * gradients.U
+    A[N:, d:] = np.exp(-0.5 * s)[:, None] * gradients.B
+    AZ = A @ Z
+    gram = AZ @ A.T
+    own, length = np.diag(gram), np.sum(AZ**2, axis=1)
+    gram = gram * gram
+    hessian = np.empty((N + 1, N + 1))
+    hessian[0, 0] = 4.0 * float(np.sum(Z**2))
+    hessian[0, 1:] = hessian[1:, 0] = -2.0 * (length[:N] - length[N:])
+    hessian[1:, 1:] = gram[:N, :N] - gram[:N, N:] - gram[N:, :N] + gram[N:, N:] + np.diag(own[:N] + own[N:])
+    gradient = np.concatenate([[weight - 2.0 * float(np.trace(Z))], own[:N] - own[N:]])
+    return gradient, hessian
