@@ -11,6 +11,7 @@ import numpy as np
 
 from certificates.robustness_file import write_robustness
 from certificates.verdict import Verdict
+from certnet._packed import ending
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.report import finite, head
 from certnet.cli.show import down
@@ -51,7 +52,7 @@ def run_verify(options: VerifyOptions) -> int:
     """
     if options.seed < 0:
         raise InputError(f"--seed must be 0 or more, not {options.seed}.")
-    if Path(options.subject).suffix.lower() == ".vnnlib":
+    if ending(Path(options.subject)) == ".vnnlib":
         return _run_property(options)
     return _run_data(options)
 

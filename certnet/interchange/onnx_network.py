@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from certnet._packed import read_bytes
 from certnet.interchange.assembly import Array, ReadNetwork, assemble
 from certnet.interchange.onnx_nodes import OPERATIONS, Attributes, Operand, apply
 from certnet.interchange.signal import LARGEST_INPUT, Layer, Signal
+from certnet.network import LARGEST_FILE
 from formulations import InputError
 
 _EXTERNAL = 1
@@ -41,8 +43,9 @@ def read_onnx(path: Path) -> ReadNetwork:
             f"Reading {path.name} needs the onnx package; install it with pip install 'certnet[onnx]', or save the "
             "network as .safetensors."
         ) from None
+    content = read_bytes(path, LARGEST_FILE)
     try:
-        graph = onnx.load_model_from_string(path.read_bytes()).graph
+        graph = onnx.load_model_from_string(content).graph
     except (decode_error, ValueError, RecursionError):
         raise InputError(f"{path.name} is no ONNX file or was cut off; export the network again.") from None
     if len(graph.node) == 0:
