@@ -112,7 +112,7 @@ def _tensors(query: Any) -> tuple[dict[str, str], tuple[int, int]]:
         tensor = tensors[0]
         if tensor.dtype.name not in _REAL:
             raise InputError(
-                f"the {kind} {tensor.name} has type {tensor.dtype.name}; certnet verifies real numbers, such as float32."
+                f"the {kind} {tensor.name} has type {tensor.dtype.name}; certnet verifies numbers such as float32."
             )
         if math.prod(tensor.shape) > MOST_ENTRIES:
             raise InputError(f"the {kind} {tensor.name} has more than {MOST_ENTRIES} entries.")
