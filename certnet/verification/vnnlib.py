@@ -2,7 +2,8 @@
 
 A file of version 1.0 declares ``X_i`` and ``Y_j`` and asserts linear inequalities over them with ``and``, ``or``,
 ``<=``, ``>=``, and terms of ``+``, ``-``, ``*`` with numbers. The assertions together describe the unsafe points. They
-are brought into a disjunction of conjunctions; in each of these the rows over a single X give the box, and rows over Y the unsafe outputs.
+are brought into a disjunction of conjunctions; in each of these the rows over a single X give the box, and rows over Y
+the unsafe outputs.
 Numbers are decimal and are rounded to the nearest float64, and so is what follows from them. A file of version 2.0 is
 turned into the same formulas (``vnnlib2``).
 """
