@@ -15,18 +15,28 @@ Array = NDArray[np.generic]
 
 @dataclass(frozen=True, eq=False)
 class ReadNetwork:
-    """What a file holds: a network as training knows it, and the output bias (c,) that training does not have."""
+    """What a file holds: a network as training knows it, and what training does not have.
+
+    Attributes:
+        source: name of the file.
+        network: the network without its output bias.
+        output_bias: (c,).
+        untrained: a sentence why training cannot have led to this network, though its function is right; or None.
+    """
 
     source: str
     network: TwoLayerNetwork
     output_bias: FloatArray
+    untrained: str | None = None
 
     def for_training(self) -> TwoLayerNetwork:
         """The network.
 
         Raises:
-            InputError: it has an output bias.
+            InputError: it has an output bias, or inputs that no standardisation makes.
         """
+        if self.untrained is not None:
+            raise InputError(self.untrained)
         if self.output_bias.any():
             raise InputError(
                 f"{self.source}: the output layer has a bias, which the training problem does not have; train with "
@@ -59,6 +69,7 @@ def assemble(
     output_bias: Array | None = None,
     offset: Array | None = None,
     scale: Array | None = None,
+    untrained: str | None = None,
 ) -> ReadNetwork:
     """The network of these arrays (U d×m, V c×m, vectors b of m, output bias of c, offset and scale of d).
 
@@ -85,7 +96,7 @@ def assemble(
         raise InputError(f"{source}: the output bias has shape {bias.shape} where ({c},) is expected.")
     if not np.isfinite(bias).all():
         raise InputError(f"{source}: the output bias has entries that are not finite; remove them first.")
-    return ReadNetwork(source, network, np.broadcast_to(bias, (c,)))
+    return ReadNetwork(source, network, np.broadcast_to(bias, (c,)), untrained)
 
 
 def _double(array: Array) -> NDArray[np.float64]:

@@ -14,7 +14,6 @@ from certnet.verification import vnnlib2
 from certnet.verification.vnnlib import Property, parse_vnnlib, read_vnnlib
 from formulations import InputError
 
-
 NAMES = [f"X_{i}" for i in range(4)], [f"Y_{j}" for j in range(3)]
 TENSORS = {
     **{f"X_{i}": f"left[{i // 2},{i % 2}]" for i in range(4)},
