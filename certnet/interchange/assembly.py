@@ -69,7 +69,6 @@ def assemble(
     output_bias: Array | None = None,
     offset: Array | None = None,
     scale: Array | None = None,
-    untrained: str | None = None,
 ) -> ReadNetwork:
     """The network of these arrays (U d×m, V c×m, vectors b of m, output bias of c, offset and scale of d).
 
@@ -96,7 +95,7 @@ def assemble(
         raise InputError(f"{source}: the output bias has shape {bias.shape} where ({c},) is expected.")
     if not np.isfinite(bias).all():
         raise InputError(f"{source}: the output bias has entries that are not finite; remove them first.")
-    return ReadNetwork(source, network, np.broadcast_to(bias, (c,)), untrained)
+    return ReadNetwork(source, network, np.broadcast_to(bias, (c,)))
 
 
 def _double(array: Array) -> NDArray[np.float64]:

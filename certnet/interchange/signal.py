@@ -187,7 +187,7 @@ class Signal:
             elif not ((gain == 1).all() and (shift == 0).all()):
                 offset, scale = -shift / gain, 1.0 / gain
             V = np.broadcast_to(self.gain, (c,))[:, None] * self.V
-        return assemble(
+        read = assemble(
             source,
             U=U,
             V=V,
@@ -195,8 +195,8 @@ class Signal:
             output_bias=np.broadcast_to(self.shift, (c,)),
             offset=offset,
             scale=scale,
-            untrained=untrained,
         )
+        return replace(read, untrained=untrained)
 
 
 def _taken(values: FloatArray, index: IntArray) -> FloatArray:
