@@ -14,12 +14,16 @@ def verify(
         str,
         typer.Argument(
             metavar="PROPERTY|DATA",
-            help="A VNN-LIB 1.0 file, which states what is unsafe; or data as for certnet train, whose classes are to "
+            help="A VNN-LIB file, which states what is unsafe; or data as for certnet train, whose classes are to "
             "be kept (test rows where the file has them; features as they are in the file).",
         ),
     ],
     norm: Annotated[Norm | None, typer.Option(help="With DATA: the norm of the disturbance.")] = None,
     radius: Annotated[float | None, typer.Option(help="With DATA: its largest size, 0 or more.")] = None,
+    largest_radius: Annotated[
+        float | None,
+        typer.Option(metavar="R", help="With DATA, instead of --radius: search for the radius of each row, up to R."),
+    ] = None,
     rows: Annotated[str | None, typer.Option(metavar="A:B", help="With DATA: rows A to B-1; all by default.")] = None,
     target: Target = None,
     time_limit: Annotated[float, typer.Option(help="Seconds for each property or row; 0 for no limit.")] = 60.0,
@@ -41,6 +45,7 @@ def verify(
                 subject=subject,
                 norm=None if norm is None else norm.value,
                 radius=radius,
+                largest_radius=largest_radius,
                 rows=rows,
                 target=target,
                 time_limit=seconds_or_none(time_limit),
