@@ -111,15 +111,14 @@ def status(result: VerificationResult) -> str:
 def _report(result: VerificationResult, options: VerifyOptions) -> dict[str, Any]:
     from certnet.doctor import versions
 
+    written = options.certificate is not None and result.certificate is not None
     return {
         **head("verify", None, result.reason),
         "verdict": str(result.verdict),
         **fields(result),
         "network": Path(options.network).name,
         "property": Path(options.subject).name,
-        "files": {}
-        if options.certificate is None or result.certificate is None
-        else {"certificate": options.certificate},
+        "files": {"certificate": options.certificate} if written else {},
         "versions": versions(),
     }
 
