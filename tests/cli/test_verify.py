@@ -1,11 +1,13 @@
 """``certnet verify`` and ``certnet check`` of what it writes."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from certificates.robustness_file import read_robustness
+from certnet.interchange import write_onnx
 from certnet.verification.counterexample import lies_in
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.cli.support import Call
@@ -171,3 +173,25 @@ def test_a_search_without_time_is_open(certnet: Call, files: Path) -> None:
     assert done.code == 3
     assert done.out.splitlines()[0].endswith("open")
     assert list((files / "proofs").iterdir()) == []
+
+
+def test_a_packed_graph_and_a_packed_property_of_version_2(certnet: Call, tmp_path: Path) -> None:
+    pytest.importorskip("vnnlib", reason="the vnnlib package is not installed")
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    write_onnx(tmp_path / "net.onnx", NETWORK)
+    lines = [
+        "(vnnlib-version <2.0>) (declare-network f (declare-input X float64 [1,3]) (declare-output Y float64 [2]))"
+    ]
+    for i, (low, high) in enumerate(zip(BOX.lower.tolist(), BOX.upper.tolist(), strict=True)):
+        lines += [f"(assert (>= X[0,{i}] {low!r}))", f"(assert (<= X[0,{i}] {high!r}))"]
+    for name, margin, code in (("safe", 0.4, 0), ("unsafe", -0.4, 1)):
+        stated = "\n".join([*lines, f"(assert (<= (- Y[0] Y[1]) {LEAST - margin!r}))"])
+        packed = {"net.onnx.gz": (tmp_path / "net.onnx").read_bytes(), f"{name}.vnnlib.gz": stated.encode()}
+        for file, content in packed.items():
+            (tmp_path / file).write_bytes(gzip.compress(content))
+        (tmp_path / f"{name}.vnnlib").write_text(text(margin))
+        done = certnet("verify", *(tmp_path / file for file in packed), "--certificate", tmp_path / "a.cert")
+        assert done.code == code
+        assert done.out == certnet("verify", tmp_path / "net.onnx", tmp_path / f"{name}.vnnlib").out
+    for file in ("safe.vnnlib", "safe.vnnlib.gz"):
+        assert certnet("check", tmp_path / "a.cert", "--property", tmp_path / file).code == 0
