@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from certificates.robustness_file import read_robustness, write_robustness
     from certnet._audit import AuditResult, InputAudit, audit
     from certnet._optimality import OptimalityResult, optimality
-    from certnet.interchange import network_from_sklearn, read_network, read_relu_network, write_onnx
+    from certnet.interchange import (
+        network_from_sklearn,
+        network_from_torch,
+        read_network,
+        read_relu_network,
+        write_onnx,
+    )
     from certnet.job import Event, TrainingResult, train
     from certnet.network import TwoLayerNetwork
     from certnet.path import PathResult, train_path
@@ -55,7 +61,13 @@ _HOMES = {
     "certificates.robustness_file": ("read_robustness", "write_robustness"),
     "certnet._audit": ("AuditResult", "InputAudit", "audit"),
     "certnet._optimality": ("OptimalityResult", "optimality"),
-    "certnet.interchange": ("network_from_sklearn", "read_network", "read_relu_network", "write_onnx"),
+    "certnet.interchange": (
+        "network_from_sklearn",
+        "network_from_torch",
+        "read_network",
+        "read_relu_network",
+        "write_onnx",
+    ),
     "certnet.job": ("Event", "TrainingResult", "train"),
     "certnet.network": ("TwoLayerNetwork",),
     "certnet.path": ("PathResult", "train_path"),
@@ -124,6 +136,7 @@ __all__ = [
     "keeps_class",
     "lipschitz_constant",
     "network_from_sklearn",
+    "network_from_torch",
     "optimality",
     "presolve",
     "read_certificate",

@@ -25,7 +25,7 @@ NORMS = ("linf", "l2")
 LARGEST_SHARE = 4.0
 """Certified radii are searched up to so many times the largest radius of the audit."""
 ROUNDS = 2
-"""Inputs for each busy worker between two times that results are handed over."""
+"""Inputs for each busy worker that are handed out together, and told how much time is left."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def audit(
     deadline = np.inf if time_limit is None else start + time_limit
     interrupted = False
     try:
-        with pool_of(workers, scheduler) as (pool, busy):
+        with pool_of(workers, scheduler, as_completed=True) as (pool, busy):
             size = 1 if busy == 1 else ROUNDS * busy
             for first in range(0, len(waiting), size):
                 _tell(progress, start, deadline, len(points), len(waiting), first)
@@ -194,9 +194,10 @@ def audit(
                 for entry, proofs in pool(
                     delayed(_audited)(task, row, points[row], int(classes[row]), left) for row in batch
                 ):
+                    # Before it is kept: Ctrl-C between the two must not leave the report behind the journal.
+                    done[entry.row] = entry
                     if entry.reached and finished is not None:
                         finished(entry, proofs)
-                    done[entry.row] = entry
     except KeyboardInterrupt:
         interrupted = True
     entries = [

@@ -83,7 +83,9 @@ class Journal:
         write_atomically(self.path, lambda file: _write(file, _line({"format": FORMAT, "audit": self._identity})))
 
     def add(self, entry: InputAudit) -> None:
-        """Append one input."""
+        """Append one input. The file comes with the first one, so that an audit that cannot start leaves none."""
+        if not self.path.exists() or not self.path.stat().st_size:
+            self.begin()
         value = {
             name: None if isinstance(part, float) and not math.isfinite(part) else part
             for name, part in asdict(entry).items()

@@ -11,7 +11,7 @@ CONNECT_SECONDS = 10.0
 
 
 @contextmanager
-def pool(workers: int, scheduler: str | None = None) -> Iterator[tuple[Parallel, int]]:
+def pool(workers: int, scheduler: str | None = None, *, as_completed: bool = False) -> Iterator[tuple[Parallel, int]]:
     """A joblib pool, and the number of tasks that keep it busy.
 
     On a Dask cluster the tasks of lost workers are run again by others; that is Dask's own doing.
@@ -19,13 +19,15 @@ def pool(workers: int, scheduler: str | None = None) -> Iterator[tuple[Parallel,
     Args:
         workers: processes on this machine; 1 means this process.
         scheduler: address of a Dask scheduler such as ``tcp://host:8786``, or None.
+        as_completed: results come one by one as tasks end, in any order, instead of a list in order.
 
     Raises:
         InputError: Dask is not installed, or there is no scheduler or worker at the address.
     """
+    results = "generator_unordered" if as_completed else "list"
     with ExitStack() as stack:
         if scheduler is None:
-            yield stack.enter_context(Parallel(n_jobs=workers)), workers
+            yield stack.enter_context(Parallel(n_jobs=workers, return_as=results)), workers
             return
         try:
             from distributed import Client
@@ -41,4 +43,4 @@ def pool(workers: int, scheduler: str | None = None) -> Iterator[tuple[Parallel,
                 f"The Dask scheduler at {scheduler} has no workers; start some with: dask worker {scheduler}."
             )
         stack.enter_context(parallel_config(backend="dask"))
-        yield stack.enter_context(Parallel(n_jobs=busy)), busy
+        yield stack.enter_context(Parallel(n_jobs=busy, return_as=results)), busy

@@ -20,12 +20,13 @@ from certnet._audit import CERTIFIED, AuditResult, InputAudit, audit_radii
 from certnet._audit_journal import Journal, audit_fingerprint
 from certnet.cli.exits import Exit
 from certnet.cli.limits import positive_numbers
+from certnet.cli.proofs import proof_folder
 from certnet.cli.report import finite, head
 from certnet.cli.show import Live, stderr_console
 from certnet.cli.train import SMALLEST_LIMIT
 from certnet.data import Recipe, Split, load
 from certnet.interchange import read_relu_network
-from certnet.output import OutputFolder, Writer, json_writer, output_folder, standard_output, strict_json
+from certnet.output import Writer, json_writer, output_folder, standard_output, strict_json
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.robustness import ReluNetwork
@@ -100,10 +101,10 @@ def run_audit(options: AuditOptions) -> int:
     out = Path("runs") / "audit" / split.name if options.out is None else Path(options.out)
     with output_folder(out, files=(*FILES.values(), JOURNAL)) as folder:
         journal = Journal(out / JOURNAL, identity)
-        proofs = None if options.certificates is None else _proof_folder(options.certificates)
+        proofs = None if options.certificates is None else proof_folder(options.certificates, "--certificates")
         known = {} if options.fresh else journal.read(len(options.radii))
         known = {row: entry for row, entry in known.items() if row < len(X) and _has_proofs(entry, options, proofs)}
-        if options.fresh or not journal.path.exists() or not journal.path.stat().st_size:
+        if options.fresh and journal.path.exists():
             journal.begin()
         result = _run(network, X, Y, options, started, known=known, keep=_Keep(journal, proofs))
         report = audit_report(result, split, options, out, resumed=len(known), seconds=time.perf_counter() - started)
@@ -119,9 +120,8 @@ def _check(options: AuditOptions) -> None:
         raise InputError(f"--limit must be at least 1, not {options.limit}.")
     if options.workers < 1:
         raise InputError(f"--workers must be at least 1, not {options.workers}.")
-    for name, text in (("--out", options.out), ("--certificates", options.certificates)):
-        if text is not None and not text.strip():
-            raise InputError(f"{name} names no folder; give one, or leave {name} away.")
+    if options.out is not None and not options.out.strip():
+        raise InputError("--out names no folder; give one, or leave --out away.")
 
 
 def _part(split: Split, part: str) -> tuple[FloatArray, FloatArray]:
@@ -144,13 +144,6 @@ def _identity(network: ReluNetwork, X: FloatArray, Y: FloatArray, options: Audit
         "seed": options.recipe.seed,
     }
     return audit_fingerprint(network, X, Y, relevant)
-
-
-def _proof_folder(name: str) -> Path:
-    try:
-        return OutputFolder.prepare(Path(name)).path
-    except InputError as error:
-        raise InputError(str(error).replace("--out", "--certificates")) from None
 
 
 def _proof_name(row: int, radius: float) -> str:

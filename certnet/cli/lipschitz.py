@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from certificates.lipschitz_file import write_lipschitz
 from certificates.verdict import Verdict
 from certnet.cli.exits import BY_VERDICT, Exit
+from certnet.cli.proofs import proof_file, proof_folder, write_proof
 from certnet.cli.report import finite, head
+from certnet.cli.rows import REGIONS, parse_rows, read_rows
 from certnet.cli.show import NONE, down, up
-from certnet.cli.verify import REGIONS, make_folder, parse_rows, read_rows
 from certnet.data import Recipe
 from certnet.interchange import read_relu_network
 from certnet.output import standard_output, strict_json
@@ -81,14 +81,18 @@ def run_lipschitz(options: LipschitzOptions) -> int:
     else:
         network, questions = _local_questions(options)
     alone = options.local is None and len(questions) == 1
-    folder = None if alone or options.certificate is None else make_folder(options.certificate)
+    file = folder = None
+    if options.certificate is not None:
+        file = proof_file(options.certificate) if alone else None
+        folder = None if alone else proof_folder(options.certificate, "--certificate")
     table = None if options.json else _Table(questions)
     entries = []
     for question, result in _answers(network, questions, options):
         entry = _entry(question, result)
-        if options.certificate is not None and result.report.verdict is Verdict.PROVED:
-            entry["certificate"] = options.certificate if folder is None else str(folder / question.file)
-            _write(entry["certificate"], result)
+        place = file if folder is None else folder / question.file
+        if place is not None and result.report.verdict is Verdict.PROVED:
+            entry["certificate"] = str(place)
+            write_proof(place, result.certificate)
         entries.append(entry)
         if table is not None:
             table.add(question, result)
@@ -118,13 +122,6 @@ def _answers(
                 provenance=provenance,
             ),
         )
-
-
-def _write(path: str, result: LipschitzResult) -> None:
-    try:
-        write_lipschitz(path, result.certificate)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place.") from None
 
 
 def _local_questions(options: LipschitzOptions) -> tuple[ReluNetwork, list[Question]]:

@@ -15,18 +15,28 @@ Array = NDArray[np.generic]
 
 @dataclass(frozen=True, eq=False)
 class ReadNetwork:
-    """What a file holds: a network as training knows it, and the output bias (c,) that training does not have."""
+    """What a file holds: a network as training knows it, and what training does not have.
+
+    Attributes:
+        source: name of the file.
+        network: the network without its output bias.
+        output_bias: (c,).
+        untrained: a sentence why training cannot have led to this network, though its function is right; or None.
+    """
 
     source: str
     network: TwoLayerNetwork
     output_bias: FloatArray
+    untrained: str | None = None
 
     def for_training(self) -> TwoLayerNetwork:
         """The network.
 
         Raises:
-            InputError: it has an output bias.
+            InputError: it has an output bias, or inputs that no standardisation makes.
         """
+        if self.untrained is not None:
+            raise InputError(self.untrained)
         if self.output_bias.any():
             raise InputError(
                 f"{self.source}: the output layer has a bias, which the training problem does not have; train with "

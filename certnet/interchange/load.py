@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from certnet._packed import PACKED, ending
 from certnet.interchange.assembly import ReadNetwork
 from certnet.interchange.fold import class_order
 from certnet.interchange.npz_network import read_npz_network
@@ -56,16 +57,17 @@ def read_relu_network(path: str | Path, *, classes: tuple[str, ...] | None = Non
 
 def _read(path: str | Path) -> ReadNetwork:
     source = Path(path)
-    ending = source.suffix.lower()
-    if ending in PICKLED:
+    kind = ending(source)
+    if kind in PICKLED:
         raise InputError(
-            f"{source.name} may run code when it is read, so certnet does not read it; in PyTorch save the network "
-            f"with safetensors.torch.save_file(model.state_dict(), {source.stem + '.safetensors'!r})."
+            f"{source.name} may run code when it is read, so certnet does not read it; in PyTorch export the "
+            "network to ONNX, or save it with safetensors.torch.save_file(model.state_dict(), "
+            f"{source.stem + '.safetensors'!r})."
         )
-    if ending not in _READERS:
+    if kind not in _READERS or (source.suffix.lower() == PACKED and kind != ".onnx"):
         raise InputError(
             f"{source.name} has no ending that certnet reads a network from; give a file ending in "
-            f"{', '.join(_READERS)}."
+            f"{', '.join(_READERS)} or .onnx.gz."
         )
     try:
         size = source.stat().st_size
@@ -73,6 +75,6 @@ def _read(path: str | Path) -> ReadNetwork:
             raise InputError(f"{source} is a folder; name the network file in it.")
         if size > LARGEST_FILE:
             raise InputError(f"{source.name} has {size} bytes; certnet reads networks of at most {LARGEST_FILE}.")
-        return _READERS[ending](source)
+        return _READERS[kind](source)
     except OSError as error:
         raise InputError(f"{source} cannot be read: {error.strerror or error}; check the path.") from None

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from certnet.interchange.assembly import Array, ReadNetwork, assemble
+from certnet._packed import read_bytes
+from certnet.interchange.assembly import Array, ReadNetwork
 from certnet.interchange.onnx_nodes import OPERATIONS, Attributes, Operand, apply
 from certnet.interchange.signal import LARGEST_INPUT, Layer, Signal
+from certnet.network import LARGEST_FILE
 from formulations import InputError
 
 _EXTERNAL = 1
@@ -41,14 +43,26 @@ def read_onnx(path: Path) -> ReadNetwork:
             f"Reading {path.name} needs the onnx package; install it with pip install 'certnet[onnx]', or save the "
             "network as .safetensors."
         ) from None
+    content = read_bytes(path, LARGEST_FILE)
     try:
-        graph = onnx.load_model_from_string(path.read_bytes()).graph
+        graph = onnx.load_model_from_string(content).graph
     except (decode_error, ValueError, RecursionError):
         raise InputError(f"{path.name} is no ONNX file or was cut off; export the network again.") from None
+    if not _names_are_text(graph):
+        raise InputError(f"{path.name} holds names that are no text; export the network again.")
     if len(graph.node) == 0:
         raise InputError(f"{path.name} holds no graph; export the network again.")
     reader = _Reader(path.name, onnx.numpy_helper.to_array)
     return reader.network(graph)
+
+
+def _names_are_text(graph: Any) -> bool:
+    """Whether names are strings; the decoder hands bytes over where they are no UTF-8."""
+    names = [value.name for part in (graph.initializer, graph.input, graph.output) for value in part]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        names += [name for entry in node.attribute for name in (entry.name, entry.t.name)]
+    return all(isinstance(name, str) for name in names)
 
 
 class _Reader:
@@ -76,12 +90,14 @@ class _Reader:
             raise InputError(
                 f"{self.source} does not end in an output layer after a Relu; certnet reads x ↦ V (Uᵀx + b)₊."
             )
-        return self._assembled(found)
+        return found.network(self.source)
 
     def _array(self, tensor: Any) -> Array:
         if tensor.data_location == _EXTERNAL:
             raise InputError(f"{self.source} keeps its weights in another file; export it as a single file.")
         try:
+            if any(length < 0 for length in tensor.dims):
+                raise ValueError(tensor.dims)
             array = np.asarray(self._to_array(tensor))
         except (ValueError, TypeError, KeyError, OverflowError, MemoryError, NotImplementedError):
             raise InputError(
@@ -146,25 +162,3 @@ class _Reader:
             else:
                 found[entry.name] = int(entry.i)
         return found
-
-    def _assembled(self, end: Signal) -> ReadNetwork:
-        assert end.U is not None
-        assert end.V is not None
-        assert end.before is not None
-        d, c = end.U.shape[0], end.V.shape[0]
-        gain, shift = (np.broadcast_to(part, (d,)) for part in end.before)
-        if not (gain > 0).all():
-            raise InputError(
-                f"{self.source} multiplies an input by a number that is not positive; fold it into the weights."
-            )
-        plain = bool((gain == 1).all() and (shift == 0).all())
-        outer = np.broadcast_to(end.gain, (c,))
-        return assemble(
-            self.source,
-            U=end.U,
-            V=outer[:, None] * end.V,
-            hidden_bias=end.hidden_bias if end.hidden_bias is not None and end.hidden_bias.any() else None,
-            output_bias=np.broadcast_to(end.shift, (c,)),
-            offset=None if plain else -shift / gain,
-            scale=None if plain else 1.0 / gain,
-        )

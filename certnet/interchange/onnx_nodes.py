@@ -107,8 +107,10 @@ def _transpose(operands: Sequence[Operand], attributes: Attributes) -> Operand:
         return operand.transpose(order)
     if order is not None and order == list(range(len(order))):
         return operand
+    if order is not None and operand.features is not None:
+        return operand.permuted(order)
     if order not in (None, [1, 0]):
-        raise InputError("permutes the axes of the input; flatten it first")
+        raise InputError(f"puts the axes into the order {order}, which does not fit")
     return operand.transposed()
 
 

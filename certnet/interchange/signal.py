@@ -1,13 +1,15 @@
 """What a graph computes at one point: the input, and how far through a two-layer network it has come."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
 
-from certnet.interchange.assembly import Array
+from certnet.interchange.assembly import Array, ReadNetwork, assemble
 from formulations import InputError
-from formulations._validation import FloatArray
+from formulations._validation import FloatArray, IntArray
 
 LARGEST_INPUT = 2**26
 """Most features of an input."""
@@ -33,6 +35,7 @@ class Signal:
         features: shape of one data point where it is not a vector yet.
         vector: there is one data point, without an axis that counts.
         last: length of the last axis, where the input has two and this one is fixed.
+        order: the number of each entry in the input, where axes of the input were permuted.
         gain, shift: scalars or vectors of ``size``.
         before: the input's gain and shift, once a matrix was applied.
         U, hidden_bias, V: once they are known.
@@ -44,6 +47,7 @@ class Signal:
     features: tuple[int, ...] | None = None
     vector: bool = False
     last: int | None = None
+    order: IntArray | None = None
     gain: FloatArray = field(default_factory=lambda: np.ones(()))
     shift: FloatArray = field(default_factory=lambda: np.zeros(()))
     before: tuple[FloatArray, FloatArray] | None = None
@@ -58,8 +62,23 @@ class Signal:
             InputError: a data point has more than one axis.
         """
         if self.features is not None:
-            raise InputError("permutes the axes of the input; flatten it first")
+            raise InputError("moves the axis that counts data points; permute the others only")
         return self if self.vector else replace(self, rows=self.rows is False)
+
+    def permuted(self, axes: Sequence[int]) -> "Signal":
+        """The input with its axes in this order, where each data point has several. The first axis has to stay.
+
+        Raises:
+            InputError: axes that do not fit.
+        """
+        features = self.features
+        if features is None or sorted(axes) != list(range(len(features) + 1)) or axes[0] != 0:
+            raise InputError(f"puts the axes into the order {list(axes)}; certnet reads orders that keep the first")
+        places = np.arange(math.prod(features)).reshape(features).transpose([axis - 1 for axis in axes[1:]])
+        index = places.reshape(-1)
+        order = index if self.order is None else self.order[index]
+        gain, shift = _taken(self.gain, index), _taken(self.shift, index)
+        return replace(self, features=places.shape, order=order, gain=gain, shift=shift)
 
     def affine(self, gain: FloatArray, shift: FloatArray) -> "Signal":
         """``gain·signal + shift``, entry by entry."""
@@ -110,12 +129,15 @@ class Signal:
         if self.features is not None and self.features[:-1].count(1) != len(self.features) - 1:
             raise InputError(f"multiplies inputs of shape {self.features}, which are no vectors; flatten them first")
         inner, outer = matrix.shape[::-1] if from_left else matrix.shape
-        if self.size not in (None, inner) or self.rows is from_left:
+        size = self.last if self.size is None and self.rows is None and not from_left else self.size
+        if size not in (None, inner) or self.rows is from_left:
             raise InputError(f"multiplies with a matrix of shape {matrix.shape}, which does not fit what comes in")
         weights = (matrix.T if from_left else matrix).astype(np.float64)
         fresh = Signal(size=outer, rows=None if self.vector else not from_left, vector=self.vector)
         if self.layer is Layer.INPUT:
-            return replace(fresh, layer=Layer.HIDDEN, before=(self.gain, self.shift), U=weights)
+            back = np.arange(inner) if self.order is None else np.argsort(self.order)
+            gain, shift = _taken(self.gain, back), _taken(self.shift, back)
+            return replace(fresh, layer=Layer.HIDDEN, before=(gain, shift), U=weights[back])
         if self.layer is Layer.ACTIVATION:
             V = (np.broadcast_to(self.gain, (inner,))[:, None] * weights).T
             shift = np.broadcast_to(self.shift, (inner,)) @ weights
@@ -140,3 +162,43 @@ class Signal:
         U = self.U * np.broadcast_to(self.gain, (self.size,))[None, :]
         one = np.ones(())
         return replace(self, layer=Layer.ACTIVATION, gain=one, shift=0.0 * one, U=U, hidden_bias=bias)
+
+    def network(self, source: str) -> ReadNetwork:
+        """The network, once the signal has come through the output layer.
+
+        Shifts and positive scales of the input become its standardisation. Other factors are folded into the hidden
+        weights, in floating point.
+
+        Raises:
+            InputError: shapes that disagree, or numbers that are not finite.
+        """
+        assert self.U is not None
+        assert self.V is not None
+        assert self.before is not None
+        d, c = self.U.shape[0], self.V.shape[0]
+        gain, shift = (np.broadcast_to(part, (d,)) for part in self.before)
+        U, bias, offset, scale, untrained = self.U, self.hidden_bias, None, None, None
+        with np.errstate(all="ignore"):
+            # What is not finite is found when the network is put together.
+            if not (gain > 0).all():
+                bias = (np.zeros(()) if bias is None else bias) + shift @ U
+                U = gain[:, None] * U
+                untrained = f"{source} multiplies an input by a number that is not positive; fold it into the weights."
+            elif not ((gain == 1).all() and (shift == 0).all()):
+                offset, scale = -shift / gain, 1.0 / gain
+            V = np.broadcast_to(self.gain, (c,))[:, None] * self.V
+        read = assemble(
+            source,
+            U=U,
+            V=V,
+            hidden_bias=bias if bias is not None and bias.any() else None,
+            output_bias=np.broadcast_to(self.shift, (c,)),
+            offset=offset,
+            scale=scale,
+        )
+        return replace(read, untrained=untrained)
+
+
+def _taken(values: FloatArray, index: IntArray) -> FloatArray:
+    """The entries of a vector in another order; a scalar stays."""
+    return values if values.ndim == 0 else values[index]

@@ -11,11 +11,13 @@ from formulations.robustness import ReluNetwork
 def network_from_sklearn(model: Any) -> ReluNetwork:
     """The network of an ``MLPClassifier`` or ``MLPRegressor`` with one hidden layer and ReLU.
 
-    Outputs are those before softmax or logistic function. A binary classifier has one, positive for its second class;
-    it becomes two, 0 and that one, so that the larger output is the predicted class.
+    Outputs are those before softmax or logistic function, in the order of ``classes_``; the largest one is the
+    predicted class. A binary classifier has one output, positive for its second class; it becomes two, 0 and that one.
+    A classifier of several labels at once keeps one output for each label, positive where the label is given.
 
     Raises:
-        InputError: the model is not fitted, has another number of hidden layers, or another activation.
+        InputError: the model is not fitted, has another number of hidden layers, another activation, or weights that
+            are not finite.
     """
     weights, biases = getattr(model, "coefs_", None), getattr(model, "intercepts_", None)
     if weights is None or biases is None:

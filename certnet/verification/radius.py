@@ -1,7 +1,9 @@
 """The largest radius around an input on which its class is certified, by bisection that never trusts an open bound."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +47,7 @@ def certified_radius(
     tolerance: float = 1e-3,
     time_limit: float | None = None,
     random_state: int = 0,
+    provenance: Mapping[str, Any] | None = None,
 ) -> CertifiedRadius:
     """Bisect between a radius that is proved and one that is refuted.
 
@@ -55,6 +58,7 @@ def certified_radius(
         tolerance: relative difference of the two radii at which to stop.
         time_limit: seconds for all radii together, or None. An undecided radius ends the search.
         random_state: seed of the attacks.
+        provenance: JSON object that travels with the certificate, beside the norm and the radius.
 
     Raises:
         InputError: a norm, radius or label that does not exist, or an input of another size.
@@ -78,6 +82,7 @@ def certified_radius(
             keeps_class(network, make(x, radius), label),
             time_limit=left if np.isfinite(left) else None,
             random_state=random_state,
+            provenance={**(provenance or {}), "norm": norm, "radius": radius},
         )
         if result.verdict is Verdict.PROVED:
             low, certificate = radius, result.certificate

@@ -1,9 +1,11 @@
-"""Reading VNN-LIB 1.0: what must not happen, as boxes of inputs and rows on outputs.
+"""Reading VNN-LIB: what must not happen, as boxes of inputs and rows on outputs.
 
-A file declares ``X_i`` and ``Y_j`` and asserts linear inequalities over them with ``and``, ``or``, ``<=``, ``>=``, and
-terms of ``+``, ``-``, ``*`` with numbers. The assertions together describe the unsafe points. They are brought into a
-disjunction of conjunctions; in each of these the rows over a single X give the box, and rows over Y the unsafe outputs.
-Numbers are decimal and are rounded to the nearest float64, and so is what follows from them.
+A file of version 1.0 declares ``X_i`` and ``Y_j`` and asserts linear inequalities over them with ``and``, ``or``,
+``<=``, ``>=``, and terms of ``+``, ``-``, ``*`` with numbers. The assertions together describe the unsafe points. They
+are brought into a disjunction of conjunctions; in each of these the rows over a single X give the box, and rows over Y
+the unsafe outputs.
+Numbers are decimal and are rounded to the nearest float64, and so is what follows from them. A file of version 2.0 is
+turned into the same formulas (``vnnlib2``).
 """
 
 import itertools
@@ -16,12 +18,16 @@ from typing import Any
 
 import numpy as np
 
+from certnet._packed import read_bytes
+from certnet.verification.vnnlib2 import is_version_2, parse_vnnlib_2
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.robustness import InputRegion, UnsafeCase
 
 LARGEST_FILE = 1 << 26
 MOST_CASES = 10_000
+MOST_NUMBERS = 1 << 27
+"""Coefficients of all rows on outputs."""
 _TOKEN = re.compile(r"[()]|[^\s()]+")
 _VARIABLE = re.compile(r"([XY])_([0-9]+)")
 
@@ -48,7 +54,7 @@ class Property:
 
 
 def read_vnnlib(path: str | Path) -> Property:
-    """Read a VNN-LIB 1.0 file.
+    """Read a VNN-LIB file of version 1.0, or of 2.0 where the ``vnnlib`` package is installed; ``.gz`` is unpacked.
 
     Raises:
         InputError: the file is missing, too large, or not of this form; the sentence says what and where.
@@ -57,13 +63,11 @@ def read_vnnlib(path: str | Path) -> Property:
     try:
         if source.is_dir():
             raise InputError(f"{source} is a folder; name the property file in it.")
-        if source.stat().st_size > LARGEST_FILE:
-            raise InputError(f"{source.name} is larger than {LARGEST_FILE} bytes; it is no property.")
-        text = source.read_text(encoding="utf-8")
+        text = read_bytes(source, LARGEST_FILE).decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"{source} cannot be read: {error.strerror or error}; check the path.") from None
     except UnicodeDecodeError:
-        raise InputError(f"{source.name} is no text; give a VNN-LIB 1.0 file.") from None
+        raise InputError(f"{source.name} is no text; give a VNN-LIB file.") from None
     try:
         return parse_vnnlib(text)
     except InputError as error:
@@ -76,13 +80,26 @@ def parse_vnnlib(text: str) -> Property:
     Raises:
         InputError: it is not of the form that this module describes.
     """
+    if is_version_2(text):
+        stated = parse_vnnlib_2(text)
+        sizes = {"X": stated.inputs, "Y": stated.outputs}
+        formula: list[list[Row]] = [[]]
+        for assertion in stated.assertions:
+            formula = _both(formula, _clauses(assertion))
+    else:
+        sizes, formula = _version_1(text)
+    if formula == [[]]:
+        raise InputError("nothing is asserted.")
+    return Property(sizes["X"], sizes["Y"], tuple(_cases(formula, sizes["X"], sizes["Y"])))
+
+
+def _version_1(text: str) -> tuple[dict[str, int], list[list[Row]]]:
+    """(numbers of inputs and outputs, the formula) of a 1.0 text."""
     declared: dict[str, set[int]] = {"X": set(), "Y": set()}
     formula: list[list[Row]] = [[]]
     for command in _expressions(text):
         if not isinstance(command, list) or not command or not isinstance(command[0], str):
             raise InputError("a command is expected, such as (assert (<= Y_0 Y_1)).")
-        if command[0] in ("vnnlib-version", "declare-network"):
-            raise InputError("this is VNN-LIB 2.0; certnet reads version 1.0, with X_i and Y_j.")
         if command[0] == "declare-const":
             _declare(command, declared)
         elif command[0] == "assert" and len(command) == 2:
@@ -95,9 +112,7 @@ def parse_vnnlib(text: str) -> Property:
         if not numbers or numbers != set(range(len(numbers))):
             raise InputError(f"the {kind}s {letter}_0, {letter}_1, … are not all declared; declare each once.")
         sizes[letter] = len(numbers)
-    if formula == [[]]:
-        raise InputError("nothing is asserted.")
-    return Property(sizes["X"], sizes["Y"], tuple(_cases(formula, sizes["X"], sizes["Y"])))
+    return sizes, formula
 
 
 def _expressions(text: str) -> Iterator[Expression]:
@@ -155,7 +170,7 @@ def _clauses(expression: Expression) -> list[list[Row]]:
         return [clause for part in parts for clause in _clauses(part)]
     if head in ("<=", ">=", "<", ">", "=") and len(parts) == 2:
         if head in ("<", ">"):
-            raise InputError(f"{_shown(expression)} is strict; VNN-LIB 1.0 has <= and >=.")
+            raise InputError(f"{_shown(expression)} is strict; certnet verifies with <= and >=.")
         left, right = _term(parts[0]), _term(parts[1])
         rows = {"<=": [(left, right)], ">=": [(right, left)], "=": [(left, right), (right, left)]}[head]
         return [[_row(small, large) for small, large in rows]]
@@ -165,6 +180,11 @@ def _clauses(expression: Expression) -> list[list[Row]]:
 def _both(left: list[list[Row]], right: list[list[Row]]) -> list[list[Row]]:
     if len(left) * len(right) > MOST_CASES:
         raise InputError(f"the property has more than {MOST_CASES} cases when it is expanded; split it.")
+    if len(right) == 1:
+        # The usual case, one row after another; copies would take time with the square of their number.
+        for clause in left:
+            clause.extend(right[0])
+        return left
     return [a + b for a, b in itertools.product(left, right)]
 
 
@@ -213,6 +233,14 @@ def _number(text: str) -> Fraction:
     return Fraction(value)
 
 
+def _rounded(value: Fraction) -> float:
+    """The nearest float64 of what terms sum up or multiply to."""
+    try:
+        return float(value)
+    except OverflowError:
+        raise InputError("the numbers of an assertion are too large together.") from None
+
+
 def _row(small: Linear, large: Linear) -> Row:
     """``small ≤ large`` as a row."""
     coefficients, constant = dict(small[0]), small[1] - large[1]
@@ -229,6 +257,8 @@ def _cases(formula: list[list[Row]], inputs: int, outputs: int) -> list[UnsafeCa
     """The cases of a disjunction; those that no input satisfies are left out, unless that is all of them."""
     regions: dict[tuple[bytes, bytes], InputRegion] = {}
     cases = []
+    if outputs * sum(not row.x for clause in formula for row in clause) > MOST_NUMBERS:
+        raise InputError(f"the property has more than {MOST_NUMBERS} coefficients when it is expanded; split it.")
     contradiction: InputError | None = None
     for clause in formula:
         for row in clause:
@@ -249,8 +279,8 @@ def _cases(formula: list[list[Row]], inputs: int, outputs: int) -> list[UnsafeCa
         H = np.zeros((max(len(rows), 1), outputs))
         for number, row in enumerate(rows):
             for j, value in row.y:
-                H[number, j] = float(value)
-        cases.append(UnsafeCase(regions[key], H, np.array([float(row.constant) for row in rows] or [0.0])))
+                H[number, j] = _rounded(value)
+        cases.append(UnsafeCase(regions[key], H, np.array([_rounded(row.constant) for row in rows] or [0.0])))
     if contradiction is not None and not cases:
         raise contradiction
     return cases
@@ -274,5 +304,5 @@ def _box(rows: list[Row], inputs: int) -> tuple[FloatArray, FloatArray]:
     missing = next((i for i in range(inputs) if i not in lower or i not in upper), None)
     if missing is not None:
         raise InputError(f"X_{missing} has no lower or no upper bound; certnet verifies on bounded boxes.")
-    low, high = (np.array([float(side[i]) for i in range(inputs)]) for side in (lower, upper))
+    low, high = (np.array([_rounded(side[i]) for i in range(inputs)]) for side in (lower, upper))
     return low, high

@@ -137,7 +137,7 @@ def test_local_constants(tmp_path: Path, capsys: pytest.CaptureFixture[str], nor
         (("--local", "data2.npz", "--radius", "1"), "has 2 features, but the network has 3 inputs"),
         (("--local", "none.npz", "--radius", "1"), "no file"),
         (("--seed", "-1"), "--seed"),
-        (("--certificate", "net.npz"), "choose another folder"),
+        (("--certificate", "net.npz"), "choose another with --certificate"),
     ],
 )
 def test_bad_input_is_one_sentence(

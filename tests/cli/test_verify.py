@@ -1,12 +1,15 @@
 """``certnet verify`` and ``certnet check`` of what it writes."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from certificates.robustness_file import read_robustness
+from certnet.interchange import write_onnx
 from certnet.verification.counterexample import lies_in
-from formulations.robustness import UnsafeCase
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.cli.support import Call
 from tests.verification.problems import exact_least_margin, random_box, random_network
 
@@ -119,3 +122,76 @@ def test_wrong_input_is_one_sentence(certnet: Call, files: Path, wrong: str) -> 
     assert done.out == ""
     assert expected in done.err
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_largest_radius_of_a_linear_classifier_is_known(certnet: Call, tmp_path: Path, norm: str) -> None:
+    """f = (q·x, -q·x): the class is kept exactly within |q·x| over the dual norm of q."""
+    q = np.array([3.0, -4.0])
+    np.savez(tmp_path / "net.npz", W1=np.vstack([q, -q]), W2=np.array([[1.0, -1.0], [-1.0, 1.0]]))
+    X = np.array([[1.0, 0.0], [0.0, 0.5], [1.0, 1.0], [40.0, 0.0]])
+    labels = (X @ q < 0).astype(int)
+    labels[2] = 1 - labels[2]
+    np.savez(tmp_path / "data.npz", X=X, Y=np.eye(2)[labels])
+    true = np.abs(X @ q) / (7.0 if norm == "linf" else 5.0)
+    call = ("verify", tmp_path / "net.npz", tmp_path / "data.npz", "--norm", norm, "--largest-radius", "2",
+            "--certificate", tmp_path / "proofs")  # fmt: skip
+    done = certnet(*call, "--json")
+    assert done.code == 0
+    assert done.json["verdict"] is None
+    rows = done.json["results"]
+    for k in (0, 1):
+        low, high = rows[k]["certified_radius"], rows[k]["attacked_radius"]
+        assert true[k] * (1 - 2e-3) <= low <= true[k] * (1 + 1e-9)
+        assert true[k] * (1 - 1e-9) <= high <= low * (1 + 2e-3)
+        x = np.array(rows[k]["counterexample"]["x"])
+        assert np.linalg.norm(x - X[k], ord=np.inf if norm == "linf" else 2) <= high
+    assert (rows[2]["result"], rows[2]["certified_radius"], rows[2]["attacked_radius"]) == ("misclassified", 0.0, 0.0)
+    assert (rows[3]["certified_radius"], rows[3]["attacked_radius"]) == (2.0, None)
+    assert sorted(path.name for path in (tmp_path / "proofs").iterdir()) == ["row-0.cert", "row-1.cert", "row-3.cert"]
+    assert certnet("check", *sorted((tmp_path / "proofs").iterdir()), "--network", tmp_path / "net.npz").code == 0
+    certificate = read_robustness(tmp_path / "proofs/row-0.cert")
+    assert certificate.provenance["radius"] == rows[0]["certified_radius"]
+    regions = [case.region for case in certificate.cases]
+    make = InputRegion.linf if norm == "linf" else InputRegion.l2
+    wanted = make(X[0], rows[0]["certified_radius"])
+    assert all((region.lower <= wanted.lower).all() and (wanted.upper <= region.upper).all() for region in regions)
+    lines = certnet(*call).out.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["0", "1", "2", "3"]
+    shown = lines[0].split()
+    assert shown[1] == "certified"
+    assert shown[6] == "attacked"
+    assert float(shown[2]) <= rows[0]["certified_radius"] <= rows[0]["attacked_radius"] <= float(shown[7])
+    assert lines[3].split()[1:] == ["certified", "2", "<=", "true"]
+
+
+def test_a_search_without_time_is_open(certnet: Call, files: Path) -> None:
+    label = int(NETWORK(np.ones((1, 3))).argmax())
+    np.savez(files / "data.npz", X=np.ones((2, 3)), Y=np.eye(2)[[label, 1 - label]])
+    done = certnet("verify", files / "net.npz", files / "data.npz", "--norm", "l2", "--largest-radius", "1",
+                   "--time-limit", "1e-9", "--certificate", files / "proofs")  # fmt: skip
+    assert done.code == 3
+    assert done.out.splitlines()[0].endswith("open")
+    assert list((files / "proofs").iterdir()) == []
+
+
+def test_a_packed_graph_and_a_packed_property_of_version_2(certnet: Call, tmp_path: Path) -> None:
+    pytest.importorskip("vnnlib", reason="the vnnlib package is not installed")
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    write_onnx(tmp_path / "net.onnx", NETWORK)
+    lines = [
+        "(vnnlib-version <2.0>) (declare-network f (declare-input X float64 [1,3]) (declare-output Y float64 [2]))"
+    ]
+    for i, (low, high) in enumerate(zip(BOX.lower.tolist(), BOX.upper.tolist(), strict=True)):
+        lines += [f"(assert (>= X[0,{i}] {low!r}))", f"(assert (<= X[0,{i}] {high!r}))"]
+    for name, margin, code in (("safe", 0.4, 0), ("unsafe", -0.4, 1)):
+        stated = "\n".join([*lines, f"(assert (<= (- Y[0] Y[1]) {LEAST - margin!r}))"])
+        packed = {"net.onnx.gz": (tmp_path / "net.onnx").read_bytes(), f"{name}.vnnlib.gz": stated.encode()}
+        for file, content in packed.items():
+            (tmp_path / file).write_bytes(gzip.compress(content))
+        (tmp_path / f"{name}.vnnlib").write_text(text(margin))
+        done = certnet("verify", *(tmp_path / file for file in packed), "--certificate", tmp_path / "a.cert")
+        assert done.code == code
+        assert done.out == certnet("verify", tmp_path / "net.onnx", tmp_path / f"{name}.vnnlib").out
+    for file in ("safe.vnnlib", "safe.vnnlib.gz"):
+        assert certnet("check", tmp_path / "a.cert", "--property", tmp_path / file).code == 0

@@ -75,6 +75,37 @@ def test_offset_scale_and_the_order_of_classes_are_folded(tmp_path: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_outputs_of_scikit_learn_are_those_before_the_last_function() -> None:
+    from scipy.special import expit, softmax
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    rng = np.random.default_rng(1)
+    data = rng.standard_normal((30, 3))
+    settings = {"hidden_layer_sizes": (5,), "max_iter": 5, "random_state": 0, "solver": "lbfgs"}
+
+    names = np.array(["pear", "apple", "fig"])[np.arange(30) % 3]
+    several = MLPClassifier(**settings).fit(data, names)
+    outputs = network_from_sklearn(several)(data)
+    assert np.allclose(softmax(outputs, axis=1), several.predict_proba(data))
+    assert np.array_equal(several.classes_[outputs.argmax(axis=1)], several.predict(data))
+
+    binary = MLPClassifier(**settings).fit(data, names == "fig")
+    outputs = network_from_sklearn(binary)(data)
+    assert outputs.shape == (30, 2)
+    assert np.allclose(expit(outputs[:, 1] - outputs[:, 0]), binary.predict_proba(data)[:, 1])
+
+    labels = np.column_stack([data[:, 0] > 0, data[:, 1] > 0, data[:, 2] > 0]).astype(int)
+    at_once = MLPClassifier(**settings).fit(data, labels)
+    assert np.array_equal(network_from_sklearn(at_once)(data) > 0, at_once.predict(data))
+
+    number = MLPRegressor(**settings).fit(data, data[:, 0])
+    assert np.allclose(network_from_sklearn(number)(data)[:, 0], number.predict(data))
+    number.coefs_[0][0, 0] = np.inf
+    with pytest.raises(InputError, match="not a finite number"):
+        network_from_sklearn(number)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_scikit_learn_estimators_predict_the_same() -> None:
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
@@ -87,7 +118,11 @@ def test_scikit_learn_estimators_predict_the_same() -> None:
     assert np.allclose(network_from_sklearn(regressor)(data), regressor.predict(data))
     for wrong, words in (
         (MLPRegressor(hidden_layer_sizes=(6, 6), max_iter=2, solver="lbfgs").fit(data, data), "2 hidden layers"),
+        (MLPRegressor(hidden_layer_sizes=(), max_iter=2, solver="lbfgs").fit(data, data), "0 hidden layers"),
         (MLPRegressor(hidden_layer_sizes=(6,), max_iter=2, solver="lbfgs", activation="tanh").fit(data, data), "tanh"),
+        (MLPClassifier(max_iter=2, solver="lbfgs", activation="logistic").fit(data, labels), "logistic"),
+        (MLPClassifier(max_iter=2, solver="lbfgs", activation="identity").fit(data, labels), "identity"),
+        (object(), "no fitted MLP"),
         (MLPRegressor(), "call fit"),
     ):
         with pytest.raises(InputError, match=words):

@@ -1,4 +1,4 @@
-"""Reading VNN-LIB 1.0: the same meaning in every spelling, and one sentence for everything else."""
+"""Reading VNN-LIB: the same meaning in every spelling, and one sentence for everything else."""
 
 import numpy as np
 import pytest
@@ -89,7 +89,12 @@ WRONG = {
     "a name twice": (HEAD + HEAD, "twice"),
     "a gap in the names": (HEAD.replace("X_1", "X_2") + "(assert (<= Y_0 1))", "not all declared"),
     "negation": (HEAD + BOX + "(assert (not (<= Y_0 1)))", "not understood"),
-    "version 2": ("(vnnlib-version <2.0>)", "2.0"),
+    "numbers that are huge together": (HEAD + BOX + "(assert (<= (+ Y_0 1e308 1e308) 0))", "too large together"),
+    "a product of huge numbers": (HEAD + BOX + "(assert (<= (* 1e308 1e308 Y_0) 0))", "too large together"),
+    "a bound that overflows": (
+        HEAD + BOX.replace("X_0 -1", "(* 1e-300 X_0) 1e300") + "(assert (<= Y_0 1))",
+        "too large",
+    ),
     "deep nesting": ("(" * 100_000, "deeply"),
     "too many cases": (HEAD + BOX + "(assert (or (<= Y_0 1) (<= Y_1 1)))" * 20, "cases"),
     "a huge number": (HEAD + BOX + "(assert (<= Y_0 1e999))", "too large"),

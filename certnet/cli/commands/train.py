@@ -1,0 +1,145 @@
+"""``certnet train``: its options."""
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from certnet.cli.limits import seconds_or_none
+from certnet.cli.options import (
+    BranchingScheduler,
+    BranchingWorkers,
+    Job,
+    JobLimit,
+    Json,
+    Nodes,
+    Quiet,
+    Solver,
+    SplitSeed,
+    Target,
+    Task,
+)
+from formulations import InputError
+
+
+class DeviceOption(StrEnum):
+    """Where the heavy linear algebra runs."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class MethodOption(StrEnum):
+    """How the network is trained and the bound proved."""
+
+    SDP = "sdp"
+    GLOBAL = "global"
+
+
+def train(
+    context: typer.Context,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            help="iris, wine, breast_cancer, digits or spiral; a CSV file with a header; or an .npz file with "
+            "X_train, Y_train and optionally X_val, Y_val, X_test, Y_test.",
+        ),
+    ] = None,
+    target: Target = None,
+    task: Task = None,
+    gamma: Annotated[float, typer.Option(help="Weight decay, positive.")] = 0.1,
+    gammas: Annotated[
+        str | None,
+        typer.Option(metavar="G,G,...", help="Several weight decays, each in a folder of its own, with a table."),
+    ] = None,
+    bias: Annotated[bool, typer.Option("--bias", help="Give the hidden neurons a (regularised) bias.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Leave the features as they are; else standardise them.")] = False,
+    no_split: Annotated[
+        bool, typer.Option("--no-split", help="Train on all rows; else 60/20/20 training, validation, test.")
+    ] = False,
+    seed: SplitSeed = 0,
+    solver: Solver = "auto",
+    time_limit: JobLimit = 50.0,
+    tolerance: Annotated[float, typer.Option(help="Relative residual at which the solver stops.")] = 1e-5,
+    out: Annotated[str | None, typer.Option(metavar="FOLDER", help="Output folder; runs/NAME by default.")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Go on with the job that was cut short there; takes no DATA."),
+    ] = None,
+    device: Annotated[DeviceOption, typer.Option(help="Where the ADMM computes.")] = DeviceOption.CPU,
+    method: Annotated[
+        MethodOption, typer.Option(help="sdp solves the relaxation; global trains without it and proves by branching.")
+    ] = MethodOption.SDP,
+    gap: Annotated[
+        float | None,
+        typer.Option(help="Relative gap to prove by branching, 1e-3 for 0.1 %; with --method global 1e-3 by default."),
+    ] = None,
+    nodes: Nodes = None,
+    workers: BranchingWorkers = 1,
+    scheduler: BranchingScheduler = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> Job:
+    """Train on DATA; write network.npz, optimality.cert and report.json."""
+
+    def job() -> int:
+        from certnet.cli.train import TrainOptions, run_train
+        from certnet.data import Recipe
+
+        if data is None and resume is None:
+            raise InputError("Name the data to train on, for example: certnet train iris.")
+        recipe = Recipe(
+            source=data or "",
+            target=target,
+            task=None if task is None else task.value,
+            seed=seed,
+            raw=raw,
+            split=not no_split,
+            bias=bias,
+        )
+        options = TrainOptions(
+            recipe=recipe,
+            gamma=gamma,
+            solver=solver,
+            time_limit=seconds_or_none(time_limit),
+            tolerance=tolerance,
+            out=out,
+            device=device.value,
+            json=json,
+            quiet=quiet,
+            method=method.value,
+            gap=gap,
+            nodes=nodes,
+            workers=workers,
+            scheduler=scheduler,
+        )
+        if gammas is not None:
+            from certnet.cli.path import PathOptions, parse_gammas, run_path
+
+            if "gamma" in _given(context):
+                raise InputError("--gamma and --gammas exclude each other; give one of them.")
+            if method is not MethodOption.SDP or gap is not None:
+                raise InputError("--gammas solves relaxations; leave --method and --gap out, or give one --gamma.")
+            if data is None:
+                raise InputError("--gammas needs DATA also with --resume, which then keeps what is finished there.")
+            if resume is not None:
+                if out is not None and Path(out).resolve() != Path(resume).resolve():
+                    raise InputError("--out and --resume name different folders; give one of them.")
+                options = replace(options, out=resume)
+            return run_path(PathOptions(train=options, gammas=parse_gammas(gammas), resume=resume is not None))
+        if resume is not None:
+            from certnet.cli.resume import resumed
+
+            options = resumed(resume, options, _given(context))
+        return run_train(options)
+
+    return job
+
+
+def _given(context: typer.Context) -> frozenset[str]:
+    """Names of the parameters that stand on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE")

@@ -1,0 +1,45 @@
+"""Options that several commands have, each with its help text."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+Job = Callable[[], int]
+"""A parsed command: runs it and returns the exit code."""
+
+
+class TaskOption(StrEnum):
+    """What the targets are."""
+
+    CLASSIFICATION = "classification"
+    REGRESSION = "regression"
+
+
+class Norm(StrEnum):
+    """The norm in which inputs are disturbed."""
+
+    LINF = "linf"
+    L2 = "l2"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table on stderr.")]
+Target = Annotated[str | None, typer.Option(help="Target column of a CSV file; the last one by default.")]
+Task = Annotated[
+    TaskOption | None, typer.Option(help="What the targets are; classes, unless an .npz holds a matrix of numbers.")
+]
+SplitSeed = Annotated[int, typer.Option(help="Seed of the split and of everything random.")]
+Solver = Annotated[str, typer.Option(help="Solver of the relaxation; see certnet doctor.")]
+JobLimit = Annotated[
+    float, typer.Option(help="Seconds for the whole job; 0 for no limit. More time gives a better bound.")
+]
+Nodes = Annotated[int | None, typer.Option(help="Most relaxations that branching may solve.")]
+BranchingWorkers = Annotated[int, typer.Option(help="Processes that branching may use.")]
+BranchingScheduler = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to branch on instead.")
+]
+Network = Annotated[
+    str, typer.Argument(metavar="NETWORK", help="A two-layer ReLU network: .onnx, .npz or .safetensors.")
+]

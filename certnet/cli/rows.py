@@ -1,0 +1,45 @@
+"""Rows of data that a network is asked about, and regions around them."""
+
+from certnet.data import Recipe
+from certnet.data.load import read_source
+from certnet.interchange import read_relu_network
+from formulations import InputError
+from formulations._validation import FloatArray
+from formulations.robustness import InputRegion, ReluNetwork
+
+REGIONS = {"linf": InputRegion.linf, "l2": InputRegion.l2}
+"""By the norm of the disturbance."""
+
+
+def read_rows(path: str, recipe: Recipe) -> tuple[ReluNetwork, FloatArray, FloatArray]:
+    """A network, and the features and targets it is asked about: the test rows where the source has them.
+
+    The network's outputs are in the order of the source's classes.
+
+    Raises:
+        InputError: either cannot be read.
+    """
+    data = read_source(recipe)
+    network = read_relu_network(path, classes=data.classes)
+    if data.X_test is None or data.Y_test is None:
+        return network, data.X, data.Y
+    return network, data.X_test, data.Y_test
+
+
+def parse_rows(text: str | None, count: int) -> range:
+    """Rows of ``A:B`` (B not included, either may be missing), or of one number; all without text.
+
+    Raises:
+        InputError: it is neither, or there is no such row.
+    """
+    if text is None:
+        return range(count)
+    first, colon, last = text.partition(":")
+    try:
+        begin = int(first) if first else 0
+        end = (int(last) if last else count) if colon else begin + 1
+    except ValueError:
+        raise InputError(f"--rows must be a number or a range such as 0:20, not {text[:40]!r}.") from None
+    if not 0 <= begin < end <= count:
+        raise InputError(f"--rows {text[:40]} does not fit; there are rows 0 to {count - 1}.")
+    return range(begin, end)

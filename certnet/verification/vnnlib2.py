@@ -1,0 +1,158 @@
+"""Reading VNN-LIB 2.0 through the ``vnnlib`` package, as the same formulas that a 1.0 file states.
+
+The package parses and checks types; it is the standard's own. One network with one input and one output tensor is read.
+Entries of a tensor are numbered row by row, so that entry ``X[1,0]`` of shape [2,3] is the input ``X_3``.
+
+The package's parser works by recursion in compiled code, which deep nesting would crash, and it takes sizes modulo 2³²
+in some places. Both are ruled out before a text reaches it.
+"""
+
+import importlib
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from formulations import InputError
+
+MOST_NESTED = 200
+MOST_ENTRIES = 1 << 26
+"""Entries of a tensor."""
+_REAL = frozenset({"Real", "F16", "F32", "F64", "BF16"})
+_SIGNS = {"LessEqual": "<=", "GreaterEqual": ">=", "LessThan": "<", "GreaterThan": ">", "Equal": "="}
+_FOUND = re.compile(r"\s*\((vnnlib-version|declare-network)\b")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a file states: numbers of inputs and outputs, and formulas over X_i and Y_j as lists of symbols."""
+
+    inputs: int
+    outputs: int
+    assertions: tuple[list[Any], ...]
+
+
+def is_version_2(text: str) -> bool:
+    """Whether the first command of a text is one of version 2.0 alone."""
+    return _FOUND.match(_without_comments(text)) is not None
+
+
+def parse_vnnlib_2(text: str) -> Statement:
+    """The formulas of a VNN-LIB 2.0 text.
+
+    Raises:
+        InputError: the package is missing, the text is not valid, or it states something about other things than one
+            network's input and output.
+    """
+    try:
+        package = importlib.import_module("vnnlib")
+    except ImportError:
+        raise InputError(
+            "this is VNN-LIB 2.0, which needs the vnnlib package; install it with pip install 'certnet[vnnlib]', or "
+            "write version 1.0."
+        ) from None
+    plain = _without_comments(text)
+    _require_harmless(plain)
+    try:
+        query = package.parse_query_string(plain)
+    except (package.VNNLibException, ValueError, LookupError, OverflowError) as error:
+        raise InputError(_complaint(error)) from None
+    names, sizes = _tensors(query)
+    return Statement(*sizes, tuple(_formula(assertion.expr, names) for assertion in query.assertions))
+
+
+def _without_comments(text: str) -> str:
+    """The text with its lines where they were, so that complaints name the right one."""
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return "\n".join(line.split(";", 1)[0] for line in lines)
+
+
+def _require_harmless(text: str) -> None:
+    depth = 0
+    for bracket in re.findall(r"[()]", text):
+        depth += 1 if bracket == "(" else -1
+        if depth > MOST_NESTED:
+            raise InputError("brackets are nested too deeply.")
+        if depth < 0:
+            raise InputError("a bracket is closed that is not open.")
+    # A bracket in quotes, or a name that quotes do not close, would have been counted wrongly.
+    if re.search(r'"[^"\n]*([()\n]|$)', re.sub(r'"[^"()\n]*"', "", text)):
+        raise InputError("a name in quotes holds a bracket or has no end.")
+    if re.search(r"\[[^\]]*[0-9]{10}", text):
+        raise InputError("a size or an index has more than nine digits.")
+
+
+def _complaint(error: Exception) -> str:
+    """The package's complaint in one sentence; those about meaning are JSON objects."""
+    text = str(error)
+    try:
+        first = json.loads(text)["errors"][0]
+        text = f"line {first['line']}: {first['message']}: {first['hint']}"
+    except (ValueError, LookupError, TypeError):
+        if not text.startswith("Parse error"):
+            text = "a number is too large"
+        elif re.search(r"'[eE][0-9]*'$", text):
+            text += "; version 2.0 writes numbers without an exponent, such as 0.001"
+    return f"{' '.join(text.split()).rstrip('.')}."
+
+
+def _tensors(query: Any) -> tuple[dict[str, str], tuple[int, int]]:
+    """(X or Y by the tensor's name, numbers of inputs and outputs)."""
+    if len(query.networks) != 1:
+        raise InputError(f"the file declares {len(query.networks)} networks; certnet verifies one at a time.")
+    network = query.networks[0]
+    if len(network.hidden):
+        raise InputError(f"the file speaks of the hidden node {network.hidden[0].name}; certnet reads inputs, outputs.")
+    names: dict[str, str] = {}
+    sizes = []
+    for letter, kind, tensors in (("X", "input", network.inputs), ("Y", "output", network.outputs)):
+        if len(tensors) != 1:
+            raise InputError(f"the network has {len(tensors)} {kind} tensors; certnet reads networks with one.")
+        tensor = tensors[0]
+        if tensor.dtype.name not in _REAL:
+            raise InputError(
+                f"the {kind} {tensor.name} has type {tensor.dtype.name}; certnet verifies numbers such as float32."
+            )
+        if math.prod(tensor.shape) > MOST_ENTRIES:
+            raise InputError(f"the {kind} {tensor.name} has more than {MOST_ENTRIES} entries.")
+        names[tensor.name] = letter
+        sizes.append(math.prod(tensor.shape))
+    return names, (sizes[0], sizes[1])
+
+
+def _formula(node: Any, names: dict[str, str]) -> list[Any]:
+    kind = type(node).__name__
+    if kind in ("And", "Or"):
+        return [kind.lower(), *(_formula(part, names) for part in node.args)]
+    if kind not in _SIGNS:
+        raise InputError(f"{_shown(node)} is not understood; certnet reads and, or, <=, >= and ==.")
+    return [_SIGNS[kind], _term(node.lhs, names), _term(node.rhs, names)]
+
+
+def _term(node: Any, names: dict[str, str]) -> str | list[Any]:
+    kind = type(node).__name__
+    if kind == "Var":
+        return f"{names[node.name]}_{_position(node.indices, node.shape)}"
+    if kind in ("Float", "Int", "IntExpr"):
+        return str(node.lexeme)
+    if kind == "Negate":
+        return ["-", _term(node.expr, names)]
+    if kind == "Minus":
+        return ["-", _term(node.head, names), *(_term(part, names) for part in node.rest)]
+    if kind in ("Plus", "Multiply"):
+        return ["+" if kind == "Plus" else "*", *(_term(part, names) for part in node.args)]
+    raise InputError(f"{_shown(node)} is no linear term.")
+
+
+def _position(indices: list[int], shape: list[int]) -> int:
+    """The number of an entry, counted row by row."""
+    position = 0
+    for index, size in zip(indices, shape, strict=True):
+        position = position * size + index
+    return position
+
+
+def _shown(node: Any) -> str:
+    text = str(node)
+    return text if len(text) <= 60 else f"{text[:57]}…"
