@@ -333,7 +333,10 @@ class _Audited:
             largest=LARGEST_SHARE * self.task.radii[-1],
             time_limit=self._left(limit),
             random_state=self.task.random_state,
+            provenance={**self.task.provenance, "row": self.row},
         )
+        if found.certified > self.low and found.certificate is not None:
+            self.proofs[found.certified] = found.certificate
         self.cut = self.cut or (found.open and time.perf_counter() >= self.whole)
         self.certified = found.certified
         return float(min(self.high, found.attacked))

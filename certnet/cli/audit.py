@@ -16,7 +16,7 @@ from rich.table import Table
 from certificates.robustness import RobustnessCertificate
 from certificates.robustness_file import write_robustness
 from certnet import _audit
-from certnet._audit import CERTIFIED, AuditResult, InputAudit, audit_radii
+from certnet._audit import AuditResult, InputAudit, audit_radii
 from certnet._audit_journal import Journal, audit_fingerprint
 from certnet.cli.exits import Exit
 from certnet.cli.limits import positive_numbers
@@ -103,7 +103,7 @@ def run_audit(options: AuditOptions) -> int:
         journal = Journal(out / JOURNAL, identity)
         proofs = None if options.certificates is None else proof_folder(options.certificates, "--certificates")
         known = {} if options.fresh else journal.read(len(options.radii))
-        known = {row: entry for row, entry in known.items() if row < len(X) and _has_proofs(entry, options, proofs)}
+        known = {row: entry for row, entry in known.items() if row < len(X) and _has_proofs(entry, proofs)}
         if options.fresh and journal.path.exists():
             journal.begin()
         result = _run(network, X, Y, options, started, known=known, keep=_Keep(journal, proofs))
@@ -150,12 +150,11 @@ def _proof_name(row: int, radius: float) -> str:
     return f"row-{row}-radius-{radius!r}.cert"
 
 
-def _has_proofs(entry: InputAudit, options: AuditOptions, proofs: Path | None) -> bool:
+def _has_proofs(entry: InputAudit, proofs: Path | None) -> bool:
     """Whether the certificate of the largest certified radius is there, if certificates are asked for."""
-    if proofs is None or CERTIFIED not in entry.status:
+    if proofs is None or not entry.certified_radius > 0:
         return True
-    proved = [radius for radius, status in zip(options.radii, entry.status, strict=True) if status == CERTIFIED]
-    return (proofs / _proof_name(entry.row, proved[-1])).is_file()
+    return (proofs / _proof_name(entry.row, entry.certified_radius)).is_file()
 
 
 @dataclass(frozen=True)

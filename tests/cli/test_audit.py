@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from certificates.robustness_checker import check_robustness
+from certificates.robustness_file import read_robustness
+from certificates.verdict import Verdict
 from certnet import _audit
 from certnet import audit as certnet_audit
 from formulations import InputError
@@ -114,6 +117,24 @@ def test_reports_certificates_and_resuming(certnet: Call, files: Path, monkeypat
     assert 0 < counter.calls <= 3
     assert torn["radii"] == report["radii"]
     assert certnet(*call).json["resumed"] == ROWS
+
+
+def test_a_certified_radius_has_a_certificate_of_its_own(certnet: Call, files: Path) -> None:
+    call = (*AUDIT, "--radii", "0.05", "--certified-radii", "--certificates", "proofs", "--json", "-q")
+    assert certnet(*call).code == 0
+    with (files / "runs/audit/data/inputs.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    radii = {line["row"]: float(line["certified_radius"]) for line in lines if float(line["certified_radius"]) > 0}
+    assert len(radii) == ROWS - 1
+    for row, radius in radii.items():
+        proof = read_robustness(files / "proofs" / f"row-{row}-radius-{radius!r}.cert")
+        assert check_robustness(proof).verdict is Verdict.PROVED
+        half = 0.5 * (proof.cases[0].region.upper - proof.cases[0].region.lower)
+        np.testing.assert_allclose(half, radius, rtol=1e-12)
+    # A missing certificate is proved again.
+    (files / "proofs" / f"row-0-radius-{radii['0']!r}.cert").unlink()
+    assert certnet(*call).json["resumed"] == ROWS - 1
+    assert (files / "proofs" / f"row-0-radius-{radii['0']!r}.cert").is_file()
 
 
 def test_ctrl_c_writes_what_is_there(certnet: Call, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
