@@ -15,15 +15,19 @@ from certificates.robustness import CaseProof
 from certificates.tree import LeafProof, Node, Split
 from certnet.verification.attack import attack
 from certnet.verification.counterexample import Counterexample, confirm
-from certnet.verification.linear import LinearBound, linear_bound
 from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
+from certnet.verification.rows import linear_bounds
 from certnet.verification.semidefinite import SemidefiniteBound, affordable, semidefinite_bound
 from formulations._validation import FloatArray, IntArray
 from formulations.nodes import ACTIVE, FREE, INACTIVE
 from formulations.robustness import MarginProblem, ReluNetwork
 
-LINEAR_NODES = 60
+import os
+LINEAR_NODES = int(os.environ.get("LN","60"))
 """Nodes of the linear search before the semidefinite one begins."""
+LARGEST_BATCH = 256
+BATCH_WORK = 100_000_000
+"""Multiplications of a step for all nodes that are bounded together."""
 RESTARTS = 8
 LARGEST = 1e100
 """Size of a number from which products come near overflow."""
@@ -83,6 +87,8 @@ class CaseSearch:
         self.timed_out = False
         self.lower_bound = -np.inf
         self.rounding = rounding_size(problem)
+        N, d = problem.neurons, problem.case.region.inputs
+        self.largest_batch = int(np.clip(BATCH_WORK // max(N * d * min(N, d), 1), 2, LARGEST_BATCH))
 
     def run(self) -> CaseOutcome:
         """Search until the case is decided, the time is over, or no node can be split."""
@@ -119,33 +125,28 @@ class CaseSearch:
         root = _Open(np.full(self.problem.neurons, FREE, dtype=np.int64))
         heap: list[tuple[float, int, _Open]] = []
         count = 0
-        stuck = False
-        waiting = [root]
-        while waiting or heap:
-            if not waiting:
-                node = heapq.heappop(heap)[2]
-                waiting = self._split(node)
-            node = waiting.pop()
-            value = self._bound(node, semidefinite=semidefinite)
-            count += 1
-            if self.counterexample is not None:
+        batch = [root]
+        while batch:
+            values = self._bound(batch, semidefinite=semidefinite)
+            if self.counterexample is not None or self.timed_out:
                 return None
-            if node.leaf is None and node.neuron >= 0:
-                heapq.heappush(heap, (value, count, node))
-            stuck = stuck or (node.leaf is None and node.neuron < 0)
-            self._note_bound(heap, waiting, value, semidefinite=semidefinite)
-            self.timed_out = time.perf_counter() >= self.deadline and (bool(heap) or bool(waiting))
-            if stuck or self.timed_out or (most is not None and count >= most and (heap or waiting)):
+            for node, value in zip(batch, values.tolist(), strict=True):
+                count += 1
+                if node.leaf is None:
+                    if node.neuron < 0:
+                        return None
+                    heapq.heappush(heap, (value, count, node))
+            if not semidefinite:
+                self.lower_bound = max(self.lower_bound, heap[0][0] if heap else float(values.min()))
+            self.timed_out = time.perf_counter() >= self.deadline and bool(heap)
+            if self.timed_out or (most is not None and count >= most and heap):
                 return None
+            taken = 1 if semidefinite else int(np.clip(len(heap) // 2, 1, self.largest_batch // 2))
+            batch = []
+            while heap and taken:
+                batch += self._split(heapq.heappop(heap)[2])
+                taken -= 1
         return root
-
-    def _note_bound(
-        self, heap: list[tuple[float, int, _Open]], waiting: list[_Open], value: float, *, semidefinite: bool
-    ) -> None:
-        """The least linear bound of the open nodes; only while no node waits for its bound."""
-        if semidefinite or waiting:
-            return
-        self.lower_bound = max(self.lower_bound, heap[0][0] if heap else value)
 
     def _split(self, node: _Open) -> list[_Open]:
         children = []
@@ -156,24 +157,33 @@ class CaseSearch:
         node.children = (children[0], children[1])
         return children
 
-    def _bound(self, node: _Open, *, semidefinite: bool) -> float:
-        """Bound a node: it gets a leaf, or a neuron to split on, or neither where none is left."""
-        bound = linear_bound(self.problem, node.signs)
-        self.linear_nodes += 1
-        node.mu = bound.mu
-        if bound.value - self.rounding > 0:
-            node.leaf, node.margin = linear_leaf(self.problem, bound), bound.value - self.rounding
-            return bound.value
-        if self._refuted_from(bound.x):
-            return bound.value
-        scores = bound.scores
-        if semidefinite:
-            found = self._semidefinite(node)
-            if found is None or node.leaf is not None:
-                return bound.value
-            scores = found.scores
-        node.neuron = self._choice(node.signs, scores, bound)
-        return bound.value
+    def _bound(self, batch: list[_Open], *, semidefinite: bool) -> FloatArray:
+        """Bound nodes: each gets a leaf, or a neuron to split on, or neither where none is left. Returns the values."""
+        signs = np.stack([node.signs for node in batch])
+        bounds = linear_bounds(self.problem, signs)
+        self.linear_nodes += len(batch)
+        proved = bounds.value - self.rounding > 0
+        for number, node in enumerate(batch):
+            node.mu = bounds.mu[number]
+            if proved[number]:
+                node.leaf = linear_leaf(self.problem, bounds, number)
+                node.margin = float(bounds.value[number]) - self.rounding
+        if proved.all() or self._refuted_from(bounds.x[~proved]):
+            return bounds.value
+        neurons = self._choices(signs, bounds.mu, bounds.scores)
+        for number in np.flatnonzero(~proved):
+            node = batch[number]
+            node.neuron = int(neurons[number])
+            if semidefinite:
+                found = self._semidefinite(node)
+                if found is None:
+                    break
+                if node.leaf is None:
+                    node.neuron = int(self._choices(signs[[number]], bounds.mu[[number]], found.scores[None])[0])
+                self.timed_out = time.perf_counter() >= self.deadline
+                if self.timed_out:
+                    break
+        return bounds.value
 
     def _semidefinite(self, node: _Open) -> SemidefiniteBound | None:
         """Bound a node twice at most, the second time with the products that the first missed; None if refuted."""
@@ -196,22 +206,25 @@ class CaseSearch:
             if found.leaf is not None:
                 node.margin = found.margin
                 break
-            if self._refuted_from(found.x):
+            if self._refuted_from(found.x[None]):
                 return None
         return found
 
-    def _choice(self, signs: IntArray, scores: FloatArray, bound: LinearBound) -> int:
-        """The free neuron where the relaxation errs most, else the one with the largest triangle; −1 without any."""
-        if scores.max(initial=0.0) > 0:
-            return int(np.argmax(scores))
+    def _choices(self, signs: IntArray, mu: FloatArray, scores: FloatArray) -> IntArray:
+        """Of each node the free neuron where the relaxation errs most, else the largest triangle; −1 without any."""
         low, high = self.problem.bounds.T
-        area = np.where(signs == FREE, np.abs(self.problem.weights).max(axis=0) * -low * high / (high - low), 0.0)
-        return int(np.argmax(area)) if area.max(initial=0.0) > 0 else -1
+        area = np.where(signs == FREE, np.abs(mu @ self.problem.weights) * -low * high / (high - low), 0.0)
+        merit = np.where(scores.max(axis=1, initial=0.0, keepdims=True) > 0, scores, area)
+        if not merit.shape[1]:
+            return np.full(len(signs), -1)
+        return np.where(merit.max(axis=1) > 0, merit.argmax(axis=1), -1)
 
-    def _refuted_from(self, x: FloatArray) -> bool:
-        """Attack from x if it is better than anything so far."""
+    def _refuted_from(self, X: FloatArray) -> bool:
+        """Attack from the best of the points X if it is better than anything so far."""
         case = self.problem.case
-        margin = float(case.margins(self.network(x[None]))[0])
+        margins = case.margins(self.network(X))
+        at = int(np.argmin(np.where(np.isnan(margins), np.inf, margins)))
+        x, margin = X[at], float(margins[at])
         if not margin < self.attacked:
             return False
         found = attack(self.network, case, starts=RESTARTS, rng=self.rng, first=x[None])
