@@ -14,7 +14,9 @@ import numpy as np
 from certificates.robustness import CaseProof
 from certificates.tree import LeafProof, Node, Split
 from certnet.verification.attack import attack
+from certnet.verification.branching import SIDES, Branching
 from certnet.verification.counterexample import Counterexample, confirm
+from certnet.verification.linear import LinearBounds
 from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
 from certnet.verification.rows import linear_bounds
 from certnet.verification.semidefinite import SemidefiniteBound, affordable, semidefinite_bound
@@ -62,7 +64,10 @@ class _Open:
     leaf: LeafProof | None = None
     mu: FloatArray | None = None
     margin: float = -np.inf
+    value: float = -np.inf
     neuron: int = -1
+    score: float = 0.0
+    parent: "_Open | None" = None
     products: IntArray | None = None
     children: "tuple[_Open, _Open] | None" = field(default=None)
 
@@ -87,6 +92,7 @@ class CaseSearch:
         self.timed_out = False
         self.lower_bound = -np.inf
         self.rounding = rounding_size(problem)
+        self.branching = Branching(problem)
         N, d = problem.neurons, problem.case.region.inputs
         self.largest_batch = int(np.clip(BATCH_WORK // max(N * d * min(N, d), 1), 2, LARGEST_BATCH))
 
@@ -153,7 +159,7 @@ class CaseSearch:
         for sign in (ACTIVE, INACTIVE):
             signs = node.signs.copy()
             signs[node.neuron] = sign
-            children.append(_Open(signs, products=node.products))
+            children.append(_Open(signs, products=node.products, parent=node))
         node.children = (children[0], children[1])
         return children
 
@@ -164,22 +170,31 @@ class CaseSearch:
         self.linear_nodes += len(batch)
         proved = bounds.value - self.rounding > 0
         for number, node in enumerate(batch):
-            node.mu = bounds.mu[number]
+            node.mu, node.value = bounds.mu[number], float(bounds.value[number])
+            if node.parent is not None and not semidefinite:
+                neuron = node.parent.neuron
+                self.branching.learn(
+                    neuron, int(node.signs[neuron]), node.parent.score, node.parent.value, node.value
+                )
             if proved[number]:
                 node.leaf = linear_leaf(self.problem, bounds, number)
                 node.margin = float(bounds.value[number]) - self.rounding
         if proved.all() or self._refuted_from(bounds.x[~proved]):
             return bounds.value
-        neurons = self._choices(signs, bounds.mu, bounds.scores)
+        if not semidefinite and batch[0].parent is None:
+            self._try_root(batch[0], bounds)
+        neurons = self._choices(signs, bounds)
         for number in np.flatnonzero(~proved):
             node = batch[number]
             node.neuron = int(neurons[number])
+            if node.neuron >= 0:
+                node.score = float(bounds.scores[number, node.neuron])
             if semidefinite:
                 found = self._semidefinite(node)
                 if found is None:
                     break
                 if node.leaf is None:
-                    node.neuron = int(self._choices(signs[[number]], bounds.mu[[number]], found.scores[None])[0])
+                    node.neuron = int(self.branching.largest(signs[[number]], bounds.mu[[number]], found.scores[None])[0])
                 self.timed_out = time.perf_counter() >= self.deadline
                 if self.timed_out:
                     break
@@ -210,14 +225,30 @@ class CaseSearch:
                 return None
         return found
 
-    def _choices(self, signs: IntArray, mu: FloatArray, scores: FloatArray) -> IntArray:
-        """Of each node the free neuron where the relaxation errs most, else the largest triangle; −1 without any."""
-        low, high = self.problem.bounds.T
-        area = np.where(signs == FREE, np.abs(mu @ self.problem.weights) * -low * high / (high - low), 0.0)
-        merit = np.where(scores.max(axis=1, initial=0.0, keepdims=True) > 0, scores, area)
-        if not merit.shape[1]:
-            return np.full(len(signs), -1)
-        return np.where(merit.max(axis=1) > 0, merit.argmax(axis=1), -1)
+    def _choices(self, signs: IntArray, bounds: LinearBounds) -> IntArray:
+        if self.branching.count.any():
+            return np.where(
+                bounds.scores.max(axis=1, initial=0.0) > 0,
+                self.branching.choose(bounds.scores),
+                self.branching.largest(signs, bounds.mu, bounds.scores),
+            )
+        return self.branching.largest(signs, bounds.mu, bounds.scores)
+
+    def _try_root(self, root: _Open, bounds: LinearBounds) -> None:
+        """Bound both sides of many neurons, to know where splits pay."""
+        score = bounds.scores[0]
+        tried = self.branching.trials(score)[: self.largest_batch]
+        if not len(tried):
+            return
+        signs = np.repeat(root.signs[None], 2 * len(tried), axis=0)
+        pairs = np.repeat(tried, 2)
+        sides = np.tile(np.array(SIDES), len(tried))
+        signs[np.arange(len(signs)), pairs] = sides
+        found = linear_bounds(self.problem, signs)
+        self.linear_nodes += len(signs)
+        before = float(bounds.value[0])
+        for neuron, sign, value in zip(pairs.tolist(), sides.tolist(), found.value.tolist(), strict=True):
+            self.branching.learn(neuron, sign, float(score[neuron]), before, value)
 
     def _refuted_from(self, X: FloatArray) -> bool:
         """Attack from the best of the points X if it is better than anything so far."""
