@@ -178,14 +178,19 @@ class _System:
                 self.normal, self.weight = normal, np.sqrt(weight)
                 mixed = (root * ((normal / D) @ rows.T)) * self.weight[:, None]
                 corner = weight * (normal * normal / D).sum(axis=1)
-                K = np.concatenate([np.concatenate([K, mixed[:, :, None]], axis=2),
-                                    np.concatenate([mixed, corner[:, None]], axis=1)[:, None, :]], axis=1)
+                K = np.concatenate(
+                    [
+                        np.concatenate([K, mixed[:, :, None]], axis=2),
+                        np.concatenate([mixed, corner[:, None]], axis=1)[:, None, :],
+                    ],
+                    axis=1,
+                )
                 order += 1
             K[:, np.arange(order), np.arange(order)] += 1.0
         self.with_normal = normal is not None
         self.inverse: FloatArray | None = None
         if order <= SMALL:
-            self.inverse = np.linalg.inv(K)
+            self.inverse = np.asarray(np.linalg.inv(K), dtype=np.float64)
         else:
             self.factors = [cho_factor(one, lower=True, check_finite=False) for one in K]
 
@@ -209,12 +214,18 @@ class _System:
 
 
 def optimised(nodes: Nodes, *, accurate: bool = False) -> LinearBounds:
-    """The relaxation's bounds. A node is left as soon as its bound is known to be positive or clearly negative.
+    """The relaxation's bounds, at least those of CROWN. A node is left as soon as its bound is known to be positive or clearly negative.
 
     Args:
         nodes: B nodes.
         accurate: whether to go on until primal and dual value agree.
     """
+    with np.errstate(all="ignore"):
+        # What is no number ends the node's ascent; ``finish`` decides what was reached.
+        return _ascended(nodes, accurate=accurate)
+
+
+def _ascended(nodes: Nodes, *, accurate: bool) -> LinearBounds:
     first = crown(nodes)
     n, N, d = len(nodes), len(nodes.generators), nodes.region.inputs
     if not n or not N:
@@ -222,7 +233,7 @@ def optimised(nodes: Nodes, *, accurate: bool = False) -> LinearBounds:
     scaled = _Scaled(nodes)
     size, ball = scaled.size, scaled.ball
     state = scaled.start(nodes.region)
-    best = np.full(n, -np.inf)
+    best = first.value / scaled.unit
     v = np.zeros((n, N))
     x, sides = first.x.copy(), np.zeros((n, 2 * d if ball else 0))
     open_ = np.arange(n)
@@ -236,7 +247,7 @@ def optimised(nodes: Nodes, *, accurate: bool = False) -> LinearBounds:
             sides[at] = both * (scaled.unit[kept, None] / np.repeat(np.maximum(scaled.half, 1e-300), 2))
         x[at] = scaled.middle + scaled.half * state.x[kept]
         gap = above - best[open_]
-        done = ~(gap > GAP)
+        done: NDArray[np.bool_] = np.asarray(~(gap > GAP))
         if not accurate:
             done |= best[open_] > GAP
             done |= (above < 0) & (gap < KNOWN * -best[open_])
@@ -245,7 +256,10 @@ def optimised(nodes: Nodes, *, accurate: bool = False) -> LinearBounds:
         if done.any():
             scaled.take(~done)
             state, open_ = state.take(~done), open_[~done]
-        moved = _newton_step(scaled, state)
+        try:
+            moved = _newton_step(scaled, state)
+        except np.linalg.LinAlgError:
+            break
         good = np.isfinite(moved.x).all(axis=1) & np.isfinite(moved.v).all(axis=1)
         if not good.all():
             scaled.take(good)

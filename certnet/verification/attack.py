@@ -63,7 +63,7 @@ def attack_all(
     """
     region, K = cases[0].region, len(cases)
     X = _starts(region, starts, rng, first)
-    n, d = X.shape
+    n = len(X)
     # One block of n rows for each case; cases with fewer rows repeat their first.
     rows = max(len(case.H) for case in cases)
     chosen = [np.where(np.arange(rows) < len(case.H), np.arange(rows), 0) for case in cases]

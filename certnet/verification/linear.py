@@ -106,7 +106,7 @@ class LinearBounds:
 
         def chosen(name: str) -> FloatArray:
             mine, others = getattr(self, name), getattr(other, name)
-            return np.where(first if mine.ndim == 1 else first[:, None], mine, others)
+            return np.asarray(np.where(first if mine.ndim == 1 else first[:, None], mine, others))
 
         return LinearBounds(**{name: chosen(name) for name in self.__dataclass_fields__})
 

@@ -24,8 +24,7 @@ from formulations._validation import FloatArray, IntArray
 from formulations.nodes import ACTIVE, FREE, INACTIVE
 from formulations.robustness import MarginProblem, ReluNetwork
 
-import os
-LINEAR_NODES = int(os.environ.get("LN","60"))
+LINEAR_NODES = 600
 """Nodes of the linear search before the semidefinite one begins."""
 LARGEST_BATCH = 256
 BATCH_WORK = 100_000_000
@@ -173,9 +172,7 @@ class CaseSearch:
             node.mu, node.value = bounds.mu[number], float(bounds.value[number])
             if node.parent is not None and not semidefinite:
                 neuron = node.parent.neuron
-                self.branching.learn(
-                    neuron, int(node.signs[neuron]), node.parent.score, node.parent.value, node.value
-                )
+                self.branching.learn(neuron, int(node.signs[neuron]), node.parent.score, node.parent.value, node.value)
             if proved[number]:
                 node.leaf = linear_leaf(self.problem, bounds, number)
                 node.margin = float(bounds.value[number]) - self.rounding
@@ -184,7 +181,7 @@ class CaseSearch:
         if not semidefinite and batch[0].parent is None:
             self._try_root(batch[0], bounds)
         neurons = self._choices(signs, bounds)
-        for number in np.flatnonzero(~proved):
+        for number in np.flatnonzero(~proved).tolist():
             node = batch[number]
             node.neuron = int(neurons[number])
             if node.neuron >= 0:
@@ -194,7 +191,9 @@ class CaseSearch:
                 if found is None:
                     break
                 if node.leaf is None:
-                    node.neuron = int(self.branching.largest(signs[[number]], bounds.mu[[number]], found.scores[None])[0])
+                    node.neuron = int(
+                        self.branching.largest(signs[[number]], bounds.mu[[number]], found.scores[None])[0]
+                    )
                 self.timed_out = time.perf_counter() >= self.deadline
                 if self.timed_out:
                     break
