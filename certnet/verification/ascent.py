@@ -214,7 +214,9 @@ class _System:
 
 
 def optimised(nodes: Nodes, *, accurate: bool = False) -> LinearBounds:
-    """The relaxation's bounds, at least those of CROWN. A node is left as soon as its bound is known to be positive or clearly negative.
+    """The relaxation's bounds, at least those of CROWN.
+
+    A node is left as soon as its bound is known to be positive or clearly negative.
 
     Args:
         nodes: B nodes.
@@ -254,13 +256,14 @@ def _ascended(nodes: Nodes, *, accurate: bool) -> LinearBounds:
         if step == STEPS or done.all():
             break
         if done.any():
-            scaled.take(~done)
-            state, open_ = state.take(~done), open_[~done]
+            left = np.asarray(~done)
+            scaled.take(left)
+            state, open_ = state.take(left), open_[left]
         try:
             moved = _newton_step(scaled, state)
         except np.linalg.LinAlgError:
             break
-        good = np.isfinite(moved.x).all(axis=1) & np.isfinite(moved.v).all(axis=1)
+        good = np.asarray(np.isfinite(moved.x).all(axis=1) & np.isfinite(moved.v).all(axis=1))
         if not good.all():
             scaled.take(good)
             moved, open_ = moved.take(good), open_[good]
