@@ -143,9 +143,6 @@ class _Scaled:
         ball = -rest @ self.shift - np.linalg.norm(rest, axis=1)
         return above, lower + ball - (s.below + s.above).sum(axis=1)
 
-    def factor(self, E: FloatArray, D: FloatArray, normal: FloatArray | None, weight: FloatArray) -> "_System":
-        return _System(self, E, D, normal, weight)
-
 
 class _System:
     """(D + Σ E_i a_i a_iᵀ + weight · normal normalᵀ) Δ = r for each node."""
@@ -291,7 +288,7 @@ def _newton_step(scaled: _Scaled, s: _State) -> _State:
         residual = residual - 2.0 * s.eta[:, None] * normal
         D = D + 2.0 * s.eta[:, None] * scaled.stretch**2
         weight = 4.0 * s.eta / room
-    system = scaled.factor(E, D, normal, weight)
+    system = _System(scaled, E, D, normal, weight)
 
     def direction(r1: FloatArray, r2: FloatArray, r3: FloatArray, r4: FloatArray, r5: FloatArray) -> _State:
         rho = np.where(used, r2 / s.f - r1 / s.v, 0.0)

@@ -1,8 +1,9 @@
 """Branch and bound on the signs of neurons for one case: a tree of proved leaves, or an unsafe input, or neither.
 
-First the triangle relaxation alone, for some nodes: it takes milliseconds. Where that is not enough the search begins
-anew with the semidefinite relaxation at each node that the linear one does not prove; it takes seconds and needs few
-nodes. Networks too large for it, and balls, go on with linear bounds.
+First the triangle relaxation alone, many nodes at once: a node takes a millisecond or two in a batch. Where some
+hundreds of nodes are not enough the search begins anew with the semidefinite relaxation at each node that the linear
+one does not prove; it takes seconds and needs few nodes. Networks too large for it, and balls, go on with linear
+bounds.
 """
 
 import heapq

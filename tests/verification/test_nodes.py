@@ -102,7 +102,7 @@ def test_any_multipliers_give_a_bound(seed: int, kind: str) -> None:
 
 
 def test_the_sides_of_the_box_help_the_ball_and_the_checker_follows() -> None:
-    """Of (x₁ − x₂)₊ on the unit ball the chord is (x₁ − x₂)/2 + 1/√2, at most √2; with x ≥ 0 it is at most 1/2 + 1/√2."""
+    """The chord of (x₁ − x₂)₊ is (x₁ − x₂)/2 + 1/√2: at most √2 on the unit ball, 1/2 + 1/√2 where also x ≥ 0."""
     d = 5
     row = np.eye(d)[0] - np.eye(d)[1]
     network = ReluNetwork(row[None], np.zeros(1), -np.ones((1, 1)), np.zeros(1))
