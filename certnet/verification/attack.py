@@ -1,18 +1,20 @@
-"""Looking for an unsafe input: descent on the largest output row, many starts at once, in float64.
+"""Looking for an unsafe input: descent on the largest output row, many starts and all cases at once, in float64.
 
 Inside one activation pattern the largest row is convex in x and mostly linear, and a linear function is least at a
-vertex of the box or at a known point of the sphere. So a step goes towards that point (Frank, Wolfe), and how far is
-decided by trying several lengths; steps along the projected gradient alternate with it, as in PGD.
+vertex of the box or at a known point of the sphere. So a step goes towards that point (Frank, Wolfe); steps along the
+projected gradient alternate with it, as in PGD. How far a step goes is decided by ``line_search``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from certnet.verification.line_search import line_search
+from certnet.verification.linear import minimisers
 from formulations._validation import FloatArray
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
 
-LENGTHS = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 0.002)
 ITERATIONS = 60
 SETTLED = 1e-12
 
@@ -34,30 +36,66 @@ def attack(
     first: FloatArray | None = None,
     iterations: int = ITERATIONS,
 ) -> AttackResult:
-    """Minimise the margin of a case over its region.
+    """``attack_all`` for one case."""
+    rng = np.random.default_rng(0) if rng is None else rng
+    return attack_all(network, [case], starts=starts, rng=rng, first=first, iterations=iterations)[0]
+
+
+def attack_all(
+    network: ReluNetwork,
+    cases: Sequence[UnsafeCase],
+    *,
+    starts: int,
+    rng: np.random.Generator,
+    first: FloatArray | None = None,
+    iterations: int = ITERATIONS,
+    until: float = -np.inf,
+) -> list[AttackResult]:
+    """Minimise the margins of cases over their common region.
 
     Args:
-        network, case: what is attacked.
-        starts: random starts, besides the middle of the box.
+        network, cases: what is attacked; the region is that of the first case.
+        starts: random starts, besides the middle of the box; the same for each case.
         rng: where they come from; the same numbers give the same result.
         first: (n, d) further starts.
         iterations: steps of every start.
+        until: the attack of all cases ends when a margin is below it.
     """
-    region = case.region
-    rng = np.random.default_rng(0) if rng is None else rng
+    region, K = cases[0].region, len(cases)
     X = _starts(region, starts, rng, first)
-    value = case.margins(network(X))
-    value = np.where(np.isnan(value), np.inf, value)
+    n = len(X)
+    # One block of n rows for each case; cases with fewer rows repeat their first.
+    rows = max(len(case.H) for case in cases)
+    chosen = [np.where(np.arange(rows) < len(case.H), np.arange(rows), 0) for case in cases]
+    H = np.stack([case.H[index] for case, index in zip(cases, chosen, strict=True)])
+    h = np.stack([case.h[index] for case, index in zip(cases, chosen, strict=True)])
+    weights, constants = H @ network.output, H @ network.output_bias + h
+    weights, constants = np.repeat(weights, n, axis=0), np.repeat(constants, n, axis=0)
+    X = np.tile(X, (K, 1))
+    product = X @ network.hidden.T + network.hidden_bias
+    value, idle = np.full(K * n, np.inf), np.zeros(K * n, dtype=np.int64)
     for step in range(iterations):
-        G = _gradients(network, case, X)
-        goal = _farthest(region, G) if step % 2 == 0 else _projected(region, X, G)
-        moved, lowered = _best_length(network, case, region, X, goal, value)
-        settled = bool((value - lowered <= SETTLED * (1.0 + np.abs(value))).all())
-        X, value = moved, lowered
-        if settled and step % 2 == 1:
+        # A start that neither kind of step has moved will not move again.
+        on = np.flatnonzero(idle < 2)
+        if not len(on) or value.min() < until:
             break
-    best = int(np.argmin(value))
-    return AttackResult(X[best], float(value[best]))
+        w, c, P = weights[on], constants[on], product[on]
+        G = ((P > 0) * _largest_row(P, w, c)) @ network.hidden
+        D = (minimisers(region, G) if step % 2 == 0 else _projected(region, X[on], G)) - X[on]
+        along = D @ network.hidden.T
+        length, lowered = line_search(P, along, w, c)
+        X[on] += length[:, None] * D
+        product[on] = P + length[:, None] * along
+        idle[on] = np.where(value[on] - lowered <= SETTLED * (1.0 + np.abs(lowered)), idle[on] + 1, 0)
+        value[on] = lowered
+    X = region.project(X)
+    outputs = network(X).reshape(K, n, -1)
+    found = []
+    for k, case in enumerate(cases):
+        margins = case.margins(outputs[k])
+        best = int(np.argmin(np.where(np.isnan(margins), np.inf, margins)))
+        found.append(AttackResult(X[k * n + best], float(margins[best])))
+    return found
 
 
 def _starts(region: InputRegion, count: int, rng: np.random.Generator, first: FloatArray | None) -> FloatArray:
@@ -71,21 +109,12 @@ def _starts(region: InputRegion, count: int, rng: np.random.Generator, first: Fl
     return region.project(np.concatenate(points))
 
 
-def _gradients(network: ReluNetwork, case: UnsafeCase, X: FloatArray) -> FloatArray:
-    """A gradient of the largest row at each point."""
-    product = X @ network.hidden.T + network.hidden_bias
-    rows = (np.maximum(product, 0.0) @ network.output.T + network.output_bias) @ case.H.T + case.h
-    weights = (case.H @ network.output)[rows.argmax(axis=1)]
-    return np.asarray(((product > 0) * weights) @ network.hidden)
-
-
-def _farthest(region: InputRegion, G: FloatArray) -> FloatArray:
-    """Where the linear functions G are least on the region; for box and ball together a good point of both."""
-    corner = np.where(G > 0, region.lower, region.upper)
-    if region.centre is None or region.radius is None:
-        return corner
-    norm = np.linalg.norm(G, axis=1, keepdims=True)
-    return region.project(region.centre - region.radius * G / np.where(norm > 0, norm, 1.0))
+def _largest_row(product: FloatArray, weights: FloatArray, constants: FloatArray) -> FloatArray:
+    """(n, m) weights of the largest row at each point."""
+    if weights.shape[1] == 1:
+        return weights[:, 0]
+    values = np.einsum("nrm,nm->nr", weights, np.maximum(product, 0.0)) + constants
+    return np.asarray(weights[np.arange(len(weights)), values.argmax(axis=1)])
 
 
 def _projected(region: InputRegion, X: FloatArray, G: FloatArray) -> FloatArray:
@@ -94,18 +123,3 @@ def _projected(region: InputRegion, X: FloatArray, G: FloatArray) -> FloatArray:
     scaled = G * width
     size = np.abs(scaled).max(axis=1, keepdims=True)
     return region.project(X - 0.25 * width * scaled / np.where(size > 0, size, 1.0))
-
-
-def _best_length(
-    network: ReluNetwork, case: UnsafeCase, region: InputRegion, X: FloatArray, goal: FloatArray, value: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """The best of several points between X and ``goal``, and its margin; X itself where none is better."""
-    n, d = X.shape
-    lengths = np.array(LENGTHS)[:, None, None]
-    tried = region.project((X + lengths * (goal - X)).reshape(-1, d))
-    margins = case.margins(network(tried)).reshape(len(LENGTHS), n)
-    best = margins.argmin(axis=0)
-    lowered = margins[best, np.arange(n)]
-    better = lowered < value
-    points = tried.reshape(len(LENGTHS), n, d)[best, np.arange(n)]
-    return np.where(better[:, None], points, X), np.where(better, lowered, value)

@@ -1,190 +1,188 @@
-"""The triangle relaxation at a node: CROWN with the best slopes, by linear programming on a box, else by ascent.
+"""The triangle relaxation at many nodes at once: CROWN with given slopes, and what their multipliers prove.
 
 On one hidden layer optimised slopes and the triangle relaxation have the same value. A free neuron with weight w > 0
 gets a lower slope s in [0, w]; one with w < 0 the chord; a fixed one a multiplier of its sign. Whatever these numbers
-are, ``value`` is computed from them afresh, so an inexact optimiser only weakens the bound. Only free neurons whose
-weight is negative leave a gap: where all weights are positive the margin is convex.
+are, ``finish`` computes the value from them afresh, so an inexact optimiser only weakens the bound. Only free neurons
+whose weight is negative leave a gap: where all weights are positive the margin is convex.
+
+Nodes of one region share its box and ball, the generators and the bounds of pre-activations; they differ in signs and
+weights. So nodes of one tree, and the roots of several cases, are one array.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linprog, minimize
 
 from formulations._validation import FloatArray, IntArray
 from formulations.nodes import ACTIVE, FREE, INACTIVE
 from formulations.robustness import InputRegion, MarginProblem
 
-PENALTY = 100.0
-"""Largest sum of the multipliers of fixed signs, in units of what the neurons contribute to the margin."""
-ASCENT_STEPS = 100
-SMOOTHING = (0.1, 0.01, 0.001)
-"""On a box the ascent replaces |q_j| by √(q_j² + τ²) with these τ in turn, in units of the largest |q_j|."""
-LARGEST_PROGRAM = 150_000
-"""N (N + d) up to which a linear program is solved on a box; beyond, the ascent is many times faster."""
+Index = IntArray | slice
 
 
 @dataclass(frozen=True, eq=False)
-class LinearBound:
-    """A bound from multipliers, and what branching wants to know.
+class Nodes:
+    """B nodes over one region.
 
     Attributes:
-        value: lower bound of ``μᵀ(H f + h)`` on the node, in floating point.
-        mu: (r,) weights of the rows, adding up to 1.
-        on_alpha, on_beta: (N,) multipliers of t·α_i and t·β_i.
-        on_triangle: (N,) multipliers of t times the triangles.
-        x: (d,) where the relaxation is least.
-        scores: (N,) by how much the relaxation of each free neuron errs there.
+        region: box and ball.
+        generators: (N, d+1) of the unstable neurons.
+        bounds: (N, 2) of their pre-activations.
+        signs: (B, N).
+        mu: (B, r) weights of the rows, adding up to 1.
+        weights: (B, N) what the margin has on the activations.
+        linear: (B, d+1) what it has on z.
     """
 
-    value: float
+    region: InputRegion
+    generators: FloatArray
+    bounds: FloatArray
+    signs: IntArray
+    mu: FloatArray
+    weights: FloatArray
+    linear: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.signs)
+
+    def take(self, index: Index) -> "Nodes":
+        """Some of them."""
+        return Nodes(
+            self.region,
+            self.generators,
+            self.bounds,
+            self.signs[index],
+            self.mu[index],
+            self.weights[index],
+            self.linear[index],
+        )
+
+    @property
+    def rising(self) -> FloatArray:
+        """(B, N) weights of free neurons where they are positive, else 0: the largest lower slopes."""
+        return np.where(self.signs == FREE, np.maximum(self.weights, 0.0), 0.0)
+
+    @property
+    def falling(self) -> FloatArray:
+        """(B, N) sizes of the weights of free neurons where they are negative, else 0."""
+        return np.where(self.signs == FREE, np.maximum(-self.weights, 0.0), 0.0)
+
+
+def nodes_of(problem: MarginProblem, signs: IntArray, mu: FloatArray | None = None) -> Nodes:
+    """Nodes of one case from their signs (B, N); ``mu`` (B, r) defaults to equal weights."""
+    rows = len(problem.weights)
+    mu = np.full((len(signs), rows), 1.0 / rows) if mu is None else mu
+    return Nodes(
+        problem.case.region, problem.generators, problem.bounds, signs, mu, mu @ problem.weights, mu @ problem.linear
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class LinearBounds:
+    """Bounds from multipliers, and what branching wants to know.
+
+    Attributes:
+        value: (B,) lower bounds of ``μᵀ(H f + h)`` on the nodes, in floating point.
+        mu: (B, r) weights of the rows.
+        on_alpha, on_beta: (B, N) multipliers of t·α_i and t·β_i.
+        on_triangle: (B, N) multipliers of t times the triangles.
+        on_sides: (B, 2d) multipliers of t times the sides of the box, which matter where there is a ball.
+        x: (B, d) where the relaxation is least.
+        scores: (B, N) by how much the relaxation of each free neuron errs there.
+    """
+
+    value: FloatArray
     mu: FloatArray
     on_alpha: FloatArray
     on_beta: FloatArray
     on_triangle: FloatArray
+    on_sides: FloatArray
     x: FloatArray
     scores: FloatArray
 
+    def better(self, other: "LinearBounds") -> "LinearBounds":
+        """The larger of two bounds at each node."""
+        first = ~(other.value > self.value)
 
-def linear_bound(problem: MarginProblem, signs: IntArray) -> LinearBound:
-    """The bound of the node on which neurons have these signs (N,)."""
-    region = problem.case.region
-    large = problem.neurons * (problem.neurons + region.inputs) > LARGEST_PROGRAM
-    if not (large or region.has_ball):
-        return _box_program(problem, signs)
-    rows = np.eye(len(problem.case.H))
-    best = max((_ascend(problem, signs, mu) for mu in rows), key=lambda bound: bound.value)
-    if best.value > 0 or large:
-        return best
-    return max(_box_program(problem, signs), best, key=lambda bound: bound.value)
+        def chosen(name: str) -> FloatArray:
+            mine, others = getattr(self, name), getattr(other, name)
+            return np.asarray(np.where(first if mine.ndim == 1 else first[:, None], mine, others))
+
+        return LinearBounds(**{name: chosen(name) for name in self.__dataclass_fields__})
+
+
+def crown(nodes: Nodes) -> LinearBounds:
+    """Slopes by how far a neuron's bounds lie on either side of 0: needs one product of matrices."""
+    low, high = nodes.bounds.T
+    return finish(nodes, nodes.rising * (high / (high - low)), np.zeros(nodes.signs.shape))
 
 
 def finish(
-    problem: MarginProblem, signs: IntArray, mu: FloatArray, slope: FloatArray, fixed: FloatArray
-) -> LinearBound:
-    """The bound of given multipliers: lower slopes (N,) in [0, w] and multipliers of fixed signs (N,), both ≥ 0."""
-    A, region = problem.generators, problem.case.region
-    w = mu @ problem.weights
-    low, high = problem.bounds.T
-    free, up = signs == FREE, w >= 0
-    slope = np.where(free & up, np.clip(slope, 0.0, np.maximum(w, 0.0)), 0.0)
+    nodes: Nodes,
+    slope: FloatArray,
+    fixed: FloatArray,
+    sides: FloatArray | None = None,
+    x: FloatArray | None = None,
+) -> LinearBounds:
+    """The bounds that given multipliers prove.
+
+    Args:
+        nodes: B nodes.
+        slope: (B, N) lower slopes; brought into [0, w].
+        fixed: (B, N) multipliers of fixed signs; negative ones count as 0.
+        sides: (B, 2d) multipliers of the sides of the box, lower before upper for each input, where region has a ball;
+            they are used where that is better than the box alone or the ball alone.
+        x: (B, d) points of the region for the scores, else where the linear functions are least.
+    """
+    A, region, signs, w = nodes.generators, nodes.region, nodes.signs, nodes.weights
+    low, high = nodes.bounds.T
+    free = signs == FREE
+    slope = np.clip(slope, 0.0, nodes.rising)
     fixed = np.where(free, 0.0, np.maximum(fixed, 0.0))
-    nu = np.where(free & ~up, -w / (high - low), 0.0)
+    nu = nodes.falling / (high - low)
     through = slope - nu * high + np.where(signs == ACTIVE, w - fixed, 0.0) + np.where(signs == INACTIVE, fixed, 0.0)
-    z = mu @ problem.linear + through @ A
-    constant = z[-1] + float(nu @ (high * low))
-    x = _minimiser(problem, z[:-1])
-    product = A @ np.append(x, 1.0)
+    z = nodes.linear + through @ A
+    constant = z[:, -1] + nu @ (high * low)
+    value = region.least(z[:, :-1])
+    on_sides = np.zeros((len(nodes), 2 * region.inputs))
+    if sides is not None and region.has_ball:
+        sides = np.maximum(sides, 0.0)
+        both = _with_sides(region, z[:, :-1], sides)
+        better = both > value
+        value, on_sides[better] = np.where(better, both, value), sides[better]
+    if x is None:
+        x = minimisers(region, z[:, :-1])
+    product = x @ A[:, :-1].T + A[:, -1]
     chord = high / (high - low) * (product - low)
-    falling = (problem.weights < 0) & (mu[:, None] > 0)
-    size = np.where(falling, -problem.weights * mu[:, None], 0.0).max(axis=0, initial=0.0)
-    return LinearBound(
-        value=float(region.least(z[None, :-1])[0] + constant),
-        mu=mu,
-        on_alpha=np.where(free & up, w - slope, 0.0) + np.where(signs == ACTIVE, fixed, 0.0),
+    return LinearBounds(
+        value=np.asarray(value + constant),
+        mu=nodes.mu,
+        on_alpha=np.where(free, nodes.rising - slope, 0.0) + np.where(signs == ACTIVE, fixed, 0.0),
         on_beta=slope + np.where(signs == INACTIVE, fixed, 0.0),
         on_triangle=nu,
+        on_sides=on_sides,
         x=x,
-        scores=np.where(free, size * (chord - np.maximum(product, 0.0)), 0.0),
+        scores=nodes.falling * (chord - np.maximum(product, 0.0)),
     )
 
 
-def _minimiser(problem: MarginProblem, q: FloatArray) -> FloatArray:
-    region = problem.case.region
+def _with_sides(region: InputRegion, q: FloatArray, sides: FloatArray) -> FloatArray:
+    """min q·x over box and ball is at least this: the multipliers take a part of q to the box, the ball has the rest.
+
+    With the best multipliers this is an equation.
+    """
+    assert region.centre is not None
+    assert region.radius is not None
+    above, below = sides[:, 0::2], sides[:, 1::2]
+    rest = q - above + below
+    box = above @ region.lower - below @ region.upper
+    return np.asarray(box + rest @ region.centre - region.radius * np.linalg.norm(rest, axis=1))
+
+
+def minimisers(region: InputRegion, q: FloatArray) -> FloatArray:
+    """(B, d) where the linear functions q are least on the region; for box and ball together a good point of both."""
     corner = np.where(q > 0, region.lower, region.upper)
     if region.centre is None or region.radius is None:
         return corner
-    norm = float(np.linalg.norm(q))
-    point: FloatArray = region.project((region.centre - region.radius * q / (norm if norm > 0 else 1.0))[None])[0]
-    return point
-
-
-def _box_program(problem: MarginProblem, signs: IntArray) -> LinearBound:
-    """The linear program over (x, α of free neurons, slack e, margin s)."""
-    A, region, W = problem.generators, problem.case.region, problem.weights
-    d, rows = region.inputs, len(W)
-    free, active = np.flatnonzero(signs == FREE), signs == ACTIVE
-    fixed = np.flatnonzero(signs != FREE)
-    # α only rises or only falls with the margin in most neurons: then one side of its triangle is enough.
-    rising, falling = (W[:, free] > 0).any(axis=0), (W[:, free] < 0).any(axis=0)
-    f, size = len(free), np.maximum(-problem.bounds[:, 0], problem.bounds[:, 1])
-    linear = problem.linear + W[:, active] @ A[active]
-    low, high = problem.bounds[free].T
-    share = high / (high - low)
-    order = d + f + 2
-    part = [np.zeros((rows, order)), np.zeros((int(rising.sum()), order)), np.zeros((int(falling.sum()), order))]
-    part.append(np.zeros((len(fixed), order)))
-    part[0][:, :d], part[0][:, d : d + f], part[0][:, -1] = linear[:, :-1], W[:, free], -1.0
-    up, down = free[rising], free[falling]
-    part[1][:, :d] = A[up, :-1]
-    part[1][np.arange(len(up)), d + np.flatnonzero(rising)] = -1.0
-    part[2][:, :d] = -share[falling, None] * A[down, :-1]
-    part[2][np.arange(len(down)), d + np.flatnonzero(falling)] = 1.0
-    towards = -signs[fixed] / size[fixed]
-    part[3][:, :d], part[3][:, -2] = towards[:, None] * A[fixed, :-1], -1.0
-    right = np.concatenate(
-        [-linear[:, -1], -A[up, -1], share[falling] * (A[down, -1] - low[falling]), -towards * A[fixed, -1]]
-    )
-    cost = np.zeros(order)
-    cost[-1] = 1.0
-    cost[-2] = PENALTY * float((np.abs(W) * size).sum(axis=1).max(initial=1e-300))
-    box = [*zip(region.lower.tolist(), region.upper.tolist(), strict=True), *[(0.0, None)] * (f + 1), (None, None)]
-    result = linprog(cost, A_ub=np.vstack(part), b_ub=right, bounds=box, method="highs")
-    mu, slope, multiplier = np.full(rows, 1.0 / rows), np.zeros(len(W.T)), np.zeros(len(W.T))
-    if result.x is not None and result.ineqlin is not None:
-        dual = np.maximum(-np.asarray(result.ineqlin.marginals), 0.0)
-        if dual[:rows].sum() > 0:
-            mu = dual[:rows] / dual[:rows].sum()
-        slope[up] = dual[rows : rows + len(up)]
-        multiplier[fixed] = dual[len(dual) - len(fixed) :] / size[fixed]
-    return finish(problem, signs, mu, slope, multiplier)
-
-
-def _ascend(problem: MarginProblem, signs: IntArray, mu: FloatArray) -> LinearBound:
-    """Slopes and multipliers by quasi-Newton steps: on a ball the bound is smooth in them, on a box it is made so."""
-    A, region = problem.generators, problem.case.region
-    w = mu @ problem.weights
-    low, high = problem.bounds.T
-    size = np.maximum(-low, high)
-    rising = np.flatnonzero((signs == FREE) & (w > 0))
-    fixed = np.flatnonzero(signs != FREE)
-    most = PENALTY * float((np.abs(w) * size).sum())
-    nu = np.where((signs == FREE) & (w < 0), -w / (high - low), 0.0)
-    base = mu @ problem.linear + (np.where(signs == ACTIVE, w, 0.0) - nu * high) @ A
-    base[-1] += nu @ (high * low)
-    # Scaled so that each number lies between 0 and 1 or has the unit of the margin.
-    rows = np.vstack([w[rising, None] * A[rising], -signs[fixed, None] * A[fixed] / size[fixed, None]])
-    v = np.concatenate([(high / (high - low))[rising], np.zeros(len(fixed))])
-    box = [(0.0, 1.0)] * len(rising) + [(0.0, most)] * len(fixed)
-
-    def bound() -> LinearBound:
-        slope, multiplier = np.zeros(len(w)), np.zeros(len(w))
-        slope[rising] = v[: len(rising)] * w[rising]
-        multiplier[fixed] = v[len(rising) :] / size[fixed]
-        return finish(problem, signs, mu, slope, multiplier)
-
-    best = bound()
-    unit = float(np.abs(base[:-1] + v @ rows[:, :-1]).max(initial=0.0))
-    for smoothing in (0.0,) if region.has_ball else SMOOTHING:
-        if best.value > 0 or not len(v):
-            break
-
-        def negative(v: FloatArray, tau: float = smoothing * unit) -> tuple[float, FloatArray]:
-            z = base + v @ rows
-            value, point = _smoothed_least(region, z[:-1], tau)
-            return -value - float(z[-1]), -(rows @ np.append(point, 1.0))
-
-        v = minimize(negative, v, jac=True, bounds=box, method="L-BFGS-B", options={"maxiter": ASCENT_STEPS}).x
-        best = max(best, bound(), key=lambda found: found.value)
-    return best
-
-
-def _smoothed_least(region: InputRegion, q: FloatArray, tau: float) -> tuple[float, FloatArray]:
-    """(a lower bound of min q·x over ball or box that is smooth in q, its gradient); exact for balls."""
-    if region.centre is not None and region.radius is not None:
-        norm = float(np.linalg.norm(q))
-        point = region.centre - region.radius * q / (norm if norm > 0 else 1.0)
-        return float(q @ region.centre) - region.radius * norm, point
-    middle, half = 0.5 * region.lower + 0.5 * region.upper, 0.5 * (region.upper - region.lower)
-    size = np.sqrt(q**2 + max(tau, 1e-300) ** 2)
-    return float(q @ middle - half @ size), np.asarray(middle - half * q / size)
+    norm = np.linalg.norm(q, axis=1, keepdims=True)
+    return region.project(region.centre - region.radius * q / np.where(norm > 0, norm, 1.0))

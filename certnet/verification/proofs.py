@@ -8,20 +8,24 @@ from certificates.circuits import as_proof
 from certificates.proof import Triangles
 from certificates.robustness import CaseProof
 from certificates.tree import LeafProof, Node, Split, build
-from certnet.verification.linear import LinearBound
+from certnet.verification.linear import LinearBounds
 from formulations._validation import FloatArray
-from formulations.robustness import MarginProblem
+from formulations.robustness import BOX_ROWS, MarginProblem
 
 SAFETY = 1e-9
 """Part of a bound, relative to the size of the margin's terms, that is given away to rounding."""
 
 
-def linear_leaf(problem: MarginProblem, bound: LinearBound) -> LeafProof:
-    """The leaf that a linear bound proves: every pair has the factor t."""
+def linear_leaf(problem: MarginProblem, bounds: LinearBounds, node: int = 0) -> LeafProof:
+    """The leaf that the linear bound of one node proves: every pair has the factor t."""
     N = problem.neurons
     start = problem.triangle_start
-    positions = np.concatenate([np.arange(2 * N), start + np.arange(N)])
-    values = np.concatenate([bound.on_alpha, bound.on_beta, bound.on_triangle])
+    values = np.concatenate(
+        [bounds.on_alpha[node], bounds.on_beta[node], bounds.on_sides[node], bounds.on_triangle[node]]
+    )
+    positions = np.concatenate(
+        [np.arange(2 * N), np.arange(2 * N + BOX_ROWS, problem.circuit_start), start + np.arange(N)]
+    )
     used = values > 0
     others = positions[used]
     t = np.full(len(others), 2 * N)

@@ -19,8 +19,9 @@ from certificates.verdict import Verdict
 from certnet._clock import Clock
 from certnet.solvers.interface import SolverOptions
 from certnet.solvers.interior_point import InteriorPointSolver
-from certnet.verification.linear import LinearBound, finish, linear_bound
+from certnet.verification.linear import LinearBounds, finish, nodes_of
 from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
+from certnet.verification.rows import linear_bounds
 from certnet.verification.semidefinite import inequality_moments
 from formulations import RawDual, RawPrimal
 from formulations._validation import FloatArray
@@ -87,21 +88,17 @@ def margin_bound(
     require_fitting(network, (case,))
     with np.errstate(all="ignore"):
         problem = reduce_case(network, case, *preactivation_bounds(network, case.region))
-        free = np.zeros(problem.neurons, dtype=np.int64)
-        # The ascent ends at a positive bound; so the margin is shifted until none can be.
-        middle = case.region.project((0.5 * case.region.lower + 0.5 * case.region.upper)[None])
-        most = float(case.margins(network(middle))[0])
-        linear = linear_bound(_shifted(problem, -most), free)
-        nothing = np.zeros(problem.neurons)
-        intervals = finish(problem, free, linear.mu, nothing, nothing)
+        free = np.zeros((1, problem.neurons), dtype=np.int64)
+        linear = linear_bounds(problem, free, accurate=True)
+        nothing = np.zeros((1, problem.neurons))
+        intervals = finish(nodes_of(problem, free, linear.mu), nothing, nothing)
         best = _of_linear(network, problem, intervals)
         if relaxation is Relaxation.INTERVALS:
             return best
-        linear = replace(linear, value=linear.value + most)
         best = max(best, _of_linear(network, problem, linear), key=lambda bound: bound.value)
         if relaxation is Relaxation.CROWN:
             return best
-        run = _Run(network, problem, linear.mu, linear.value, Clock(time_limit, None))
+        run = _Run(network, problem, linear.mu[0], float(linear.value[0]), Clock(time_limit, None))
         run.solve(CIRCUIT_ROUNDS if relaxation is Relaxation.CIRCUITS else 0)
         return max(best, run.best, key=lambda bound: bound.value)
 
@@ -128,10 +125,10 @@ def _proved(
     return MarginBound(float(np.nextafter(float(exact), -np.inf)), certificate, report)
 
 
-def _of_linear(network: ReluNetwork, problem: MarginProblem, bound: LinearBound) -> MarginBound:
+def _of_linear(network: ReluNetwork, problem: MarginProblem, bound: LinearBounds) -> MarginBound:
     room = rounding_size(problem)
-    shifted = _shifted(problem, -bound.value + 2.0 * room)
-    return _proved(network, problem.case, shifted, linear_leaf(problem, bound), bound.mu, room)
+    shifted = _shifted(problem, -float(bound.value[0]) + 2.0 * room)
+    return _proved(network, problem.case, shifted, linear_leaf(problem, bound), bound.mu[0], room)
 
 
 class _Run:

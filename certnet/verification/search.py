@@ -1,8 +1,9 @@
 """Branch and bound on the signs of neurons for one case: a tree of proved leaves, or an unsafe input, or neither.
 
-First the triangle relaxation alone, for some nodes: it takes milliseconds. Where that is not enough the search begins
-anew with the semidefinite relaxation at each node that the linear one does not prove; it takes seconds and needs few
-nodes. Networks too large for it, and balls, go on with linear bounds.
+First the triangle relaxation alone, many nodes at once: a node takes a millisecond or two in a batch. Where some
+hundreds of nodes are not enough the search begins anew with the semidefinite relaxation at each node that the linear
+one does not prove; it takes seconds and needs few nodes. Networks too large for it, and balls, go on with linear
+bounds.
 """
 
 import heapq
@@ -14,16 +15,21 @@ import numpy as np
 from certificates.robustness import CaseProof
 from certificates.tree import LeafProof, Node, Split
 from certnet.verification.attack import attack
+from certnet.verification.branching import SIDES, Branching
 from certnet.verification.counterexample import Counterexample, confirm
-from certnet.verification.linear import LinearBound, linear_bound
+from certnet.verification.linear import LinearBounds
 from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
+from certnet.verification.rows import linear_bounds
 from certnet.verification.semidefinite import SemidefiniteBound, affordable, semidefinite_bound
 from formulations._validation import FloatArray, IntArray
 from formulations.nodes import ACTIVE, FREE, INACTIVE
 from formulations.robustness import MarginProblem, ReluNetwork
 
-LINEAR_NODES = 60
+LINEAR_NODES = 600
 """Nodes of the linear search before the semidefinite one begins."""
+LARGEST_BATCH = 256
+BATCH_WORK = 100_000_000
+"""Multiplications of a step for all nodes that are bounded together."""
 RESTARTS = 8
 LARGEST = 1e100
 """Size of a number from which products come near overflow."""
@@ -58,7 +64,10 @@ class _Open:
     leaf: LeafProof | None = None
     mu: FloatArray | None = None
     margin: float = -np.inf
+    value: float = -np.inf
     neuron: int = -1
+    score: float = 0.0
+    parent: "_Open | None" = None
     products: IntArray | None = None
     children: "tuple[_Open, _Open] | None" = field(default=None)
 
@@ -83,6 +92,9 @@ class CaseSearch:
         self.timed_out = False
         self.lower_bound = -np.inf
         self.rounding = rounding_size(problem)
+        self.branching = Branching(problem)
+        N, d = problem.neurons, problem.case.region.inputs
+        self.largest_batch = int(np.clip(BATCH_WORK // max(N * d * min(N, d), 1), 2, LARGEST_BATCH))
 
     def run(self) -> CaseOutcome:
         """Search until the case is decided, the time is over, or no node can be split."""
@@ -119,61 +131,74 @@ class CaseSearch:
         root = _Open(np.full(self.problem.neurons, FREE, dtype=np.int64))
         heap: list[tuple[float, int, _Open]] = []
         count = 0
-        stuck = False
-        waiting = [root]
-        while waiting or heap:
-            if not waiting:
-                node = heapq.heappop(heap)[2]
-                waiting = self._split(node)
-            node = waiting.pop()
-            value = self._bound(node, semidefinite=semidefinite)
-            count += 1
-            if self.counterexample is not None:
+        batch = [root]
+        while batch:
+            values = self._bound(batch, semidefinite=semidefinite)
+            if self.counterexample is not None or self.timed_out:
                 return None
-            if node.leaf is None and node.neuron >= 0:
-                heapq.heappush(heap, (value, count, node))
-            stuck = stuck or (node.leaf is None and node.neuron < 0)
-            self._note_bound(heap, waiting, value, semidefinite=semidefinite)
-            self.timed_out = time.perf_counter() >= self.deadline and (bool(heap) or bool(waiting))
-            if stuck or self.timed_out or (most is not None and count >= most and (heap or waiting)):
+            for node, value in zip(batch, values.tolist(), strict=True):
+                count += 1
+                if node.leaf is None:
+                    if node.neuron < 0:
+                        return None
+                    heapq.heappush(heap, (value, count, node))
+            if not semidefinite:
+                self.lower_bound = max(self.lower_bound, heap[0][0] if heap else float(values.min()))
+            self.timed_out = time.perf_counter() >= self.deadline and bool(heap)
+            if self.timed_out or (most is not None and count >= most and heap):
                 return None
+            taken = 1 if semidefinite else int(np.clip(len(heap) // 2, 1, self.largest_batch // 2))
+            batch = []
+            while heap and taken:
+                batch += self._split(heapq.heappop(heap)[2])
+                taken -= 1
         return root
-
-    def _note_bound(
-        self, heap: list[tuple[float, int, _Open]], waiting: list[_Open], value: float, *, semidefinite: bool
-    ) -> None:
-        """The least linear bound of the open nodes; only while no node waits for its bound."""
-        if semidefinite or waiting:
-            return
-        self.lower_bound = max(self.lower_bound, heap[0][0] if heap else value)
 
     def _split(self, node: _Open) -> list[_Open]:
         children = []
         for sign in (ACTIVE, INACTIVE):
             signs = node.signs.copy()
             signs[node.neuron] = sign
-            children.append(_Open(signs, products=node.products))
+            children.append(_Open(signs, products=node.products, parent=node))
         node.children = (children[0], children[1])
         return children
 
-    def _bound(self, node: _Open, *, semidefinite: bool) -> float:
-        """Bound a node: it gets a leaf, or a neuron to split on, or neither where none is left."""
-        bound = linear_bound(self.problem, node.signs)
-        self.linear_nodes += 1
-        node.mu = bound.mu
-        if bound.value - self.rounding > 0:
-            node.leaf, node.margin = linear_leaf(self.problem, bound), bound.value - self.rounding
-            return bound.value
-        if self._refuted_from(bound.x):
-            return bound.value
-        scores = bound.scores
-        if semidefinite:
-            found = self._semidefinite(node)
-            if found is None or node.leaf is not None:
-                return bound.value
-            scores = found.scores
-        node.neuron = self._choice(node.signs, scores, bound)
-        return bound.value
+    def _bound(self, batch: list[_Open], *, semidefinite: bool) -> FloatArray:
+        """Bound nodes: each gets a leaf, or a neuron to split on, or neither where none is left. Returns the values."""
+        signs = np.stack([node.signs for node in batch])
+        bounds = linear_bounds(self.problem, signs)
+        self.linear_nodes += len(batch)
+        proved = bounds.value - self.rounding > 0
+        for number, node in enumerate(batch):
+            node.mu, node.value = bounds.mu[number], float(bounds.value[number])
+            if node.parent is not None and not semidefinite:
+                neuron = node.parent.neuron
+                self.branching.learn(neuron, int(node.signs[neuron]), node.parent.score, node.parent.value, node.value)
+            if proved[number]:
+                node.leaf = linear_leaf(self.problem, bounds, number)
+                node.margin = float(bounds.value[number]) - self.rounding
+        if proved.all() or self._refuted_from(bounds.x[~proved]):
+            return bounds.value
+        if not semidefinite and batch[0].parent is None:
+            self._try_root(batch[0], bounds)
+        neurons = self._choices(signs, bounds)
+        for number in np.flatnonzero(~proved).tolist():
+            node = batch[number]
+            node.neuron = int(neurons[number])
+            if node.neuron >= 0:
+                node.score = float(bounds.scores[number, node.neuron])
+            if semidefinite:
+                found = self._semidefinite(node)
+                if found is None:
+                    break
+                if node.leaf is None:
+                    node.neuron = int(
+                        self.branching.largest(signs[[number]], bounds.mu[[number]], found.scores[None])[0]
+                    )
+                self.timed_out = time.perf_counter() >= self.deadline
+                if self.timed_out:
+                    break
+        return bounds.value
 
     def _semidefinite(self, node: _Open) -> SemidefiniteBound | None:
         """Bound a node twice at most, the second time with the products that the first missed; None if refuted."""
@@ -196,22 +221,41 @@ class CaseSearch:
             if found.leaf is not None:
                 node.margin = found.margin
                 break
-            if self._refuted_from(found.x):
+            if self._refuted_from(found.x[None]):
                 return None
         return found
 
-    def _choice(self, signs: IntArray, scores: FloatArray, bound: LinearBound) -> int:
-        """The free neuron where the relaxation errs most, else the one with the largest triangle; −1 without any."""
-        if scores.max(initial=0.0) > 0:
-            return int(np.argmax(scores))
-        low, high = self.problem.bounds.T
-        area = np.where(signs == FREE, np.abs(self.problem.weights).max(axis=0) * -low * high / (high - low), 0.0)
-        return int(np.argmax(area)) if area.max(initial=0.0) > 0 else -1
+    def _choices(self, signs: IntArray, bounds: LinearBounds) -> IntArray:
+        if self.branching.count.any():
+            return np.where(
+                bounds.scores.max(axis=1, initial=0.0) > 0,
+                self.branching.choose(bounds.scores),
+                self.branching.largest(signs, bounds.mu, bounds.scores),
+            )
+        return self.branching.largest(signs, bounds.mu, bounds.scores)
 
-    def _refuted_from(self, x: FloatArray) -> bool:
-        """Attack from x if it is better than anything so far."""
+    def _try_root(self, root: _Open, bounds: LinearBounds) -> None:
+        """Bound both sides of many neurons, to know where splits pay."""
+        score = bounds.scores[0]
+        tried = self.branching.trials(score)[: self.largest_batch]
+        if not len(tried):
+            return
+        signs = np.repeat(root.signs[None], 2 * len(tried), axis=0)
+        pairs = np.repeat(tried, 2)
+        sides = np.tile(np.array(SIDES), len(tried))
+        signs[np.arange(len(signs)), pairs] = sides
+        found = linear_bounds(self.problem, signs)
+        self.linear_nodes += len(signs)
+        before = float(bounds.value[0])
+        for neuron, sign, value in zip(pairs.tolist(), sides.tolist(), found.value.tolist(), strict=True):
+            self.branching.learn(neuron, sign, float(score[neuron]), before, value)
+
+    def _refuted_from(self, X: FloatArray) -> bool:
+        """Attack from the best of the points X if it is better than anything so far."""
         case = self.problem.case
-        margin = float(case.margins(self.network(x[None]))[0])
+        margins = case.margins(self.network(X))
+        at = int(np.argmin(np.where(np.isnan(margins), np.inf, margins)))
+        x, margin = X[at], float(margins[at])
         if not margin < self.attacked:
             return False
         found = attack(self.network, case, starts=RESTARTS, rng=self.rng, first=x[None])

@@ -1,4 +1,8 @@
-"""Deciding a property: attack first, then bounds, then branching. A verdict is a checked proof or a checked input."""
+"""Deciding a property: CROWN and an attack on all cases of a region at once, then each open case by itself.
+
+A verdict is a checked proof or a checked input. Cases that share a region share its pre-activation bounds, the unstable
+neurons and the passes through the network; they differ in weights alone.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -7,18 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from certificates.robustness import RobustnessCertificate, preactivation_bounds
+from certificates.robustness import CaseProof, RobustnessCertificate, preactivation_bounds
 from certificates.robustness_checker import RobustnessReport, check_robustness
 from certificates.verdict import Verdict
-from certnet.verification.attack import AttackResult, attack
+from certnet.verification.attack import attack_all
 from certnet.verification.counterexample import Counterexample, confirm
+from certnet.verification.linear import Nodes, crown
+from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
 from certnet.verification.search import CaseOutcome, CaseSearch
-from formulations._validation import FloatArray
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase, reduce_case, require_fitting
+from formulations.nodes import FREE
+from formulations.robustness import MarginProblem, ReluNetwork, UnsafeCase, reduce_case, require_fitting
 
 ATTACK_WORK = 8_000_000
 """Multiplications in one evaluation of all starts of an attack."""
 STARTS = (6, 48)
+CLEAR = 1e-6
+"""An attack ends at a margin below minus this part of the margin's size; nearer to 0 exact arithmetic might object."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +66,13 @@ class _Progress:
     lower_bound: float = np.inf
     nodes: tuple[int, int] = (0, 0)
     timed_out: bool = False
-    outcomes: list[CaseOutcome] = field(default_factory=list)
+    proofs: dict[int, CaseProof] = field(default_factory=dict)
+    bounded: int = 0
 
-    def add(self, outcome: CaseOutcome) -> None:
-        self.outcomes.append(outcome)
+    def add(self, number: int, outcome: CaseOutcome) -> None:
+        if outcome.proof is not None:
+            self.proofs[number] = outcome.proof
+        self.bounded += 1
         self.attacked = min(self.attacked, outcome.attacked)
         self.lower_bound = min(self.lower_bound, outcome.lower_bound)
         self.nodes = (self.nodes[0] + outcome.nodes[0], self.nodes[1] + outcome.nodes[1])
@@ -106,19 +117,28 @@ def _decided(
     deadline = np.inf if time_limit is None else start + time_limit
     rng = np.random.default_rng(random_state)
     seen = _Progress()
-    attacks = []
-    for number, case in enumerate(cases):
-        found, counterexample = _attack(network, case, number, rng)
-        attacks.append(found)
-        seen.attacked = min(seen.attacked, found.margin)
-        if counterexample is not None:
-            return _refuted(counterexample, cases, seen, start)
-    bounds = _shared_bounds(network, cases)
-    for number, (case, found) in enumerate(zip(cases, attacks, strict=True)):
-        problem = reduce_case(network, case, *bounds[id(case.region)])
-        search = CaseSearch(network, problem, number, attacked=found.margin, deadline=deadline, rng=rng)
+    open_: list[tuple[int, MarginProblem, float]] = []
+    for numbers in _by_region(cases):
+        left = _crowned(network, cases, numbers, seen)
+        if not left:
+            continue
+        found = attack_all(
+            network,
+            [cases[number] for number, _ in left],
+            starts=_starts(network, len(left)),
+            rng=rng,
+            until=-CLEAR * max(float(np.abs(problem.linear).max(initial=0.0)) for _, problem in left),
+        )
+        for (number, problem), one in sorted(zip(left, found, strict=True), key=lambda pair: pair[1].margin):
+            seen.attacked = min(seen.attacked, one.margin)
+            counterexample = confirm(network, cases[number], one.x, number) if one.margin <= 0 else None
+            if counterexample is not None:
+                return _refuted(counterexample, cases, seen, start)
+            open_.append((number, problem, one.margin))
+    for number, problem, attacked in sorted(open_, key=lambda item: item[2]):
+        search = CaseSearch(network, problem, number, attacked=attacked, deadline=deadline, rng=rng)
         outcome = search.run()
-        seen.add(outcome)
+        seen.add(number, outcome)
         if outcome.counterexample is not None:
             return _refuted(outcome.counterexample, cases, seen, start)
         if outcome.timed_out:
@@ -126,19 +146,55 @@ def _decided(
     return _concluded(network, cases, seen, start, provenance)
 
 
-def _attack(
-    network: ReluNetwork, case: UnsafeCase, number: int, rng: np.random.Generator
-) -> tuple[AttackResult, Counterexample | None]:
+def _by_region(cases: Sequence[UnsafeCase]) -> list[list[int]]:
+    """Numbers of the cases that share a region."""
+    groups: dict[int, list[int]] = {}
+    for number, case in enumerate(cases):
+        groups.setdefault(id(case.region), []).append(number)
+    return list(groups.values())
+
+
+def _crowned(
+    network: ReluNetwork, cases: Sequence[UnsafeCase], numbers: Sequence[int], seen: _Progress
+) -> list[tuple[int, MarginProblem]]:
+    """Prove what CROWN proves of the cases of one region, all at once; returns the others."""
+    lower, upper = preactivation_bounds(network, cases[numbers[0]].region)
+    problems = [reduce_case(network, cases[number], lower, upper) for number in numbers]
+    single = [at for at, problem in enumerate(problems) if len(problem.weights) == 1]
+    proved: set[int] = set()
+    if single:
+        first = problems[single[0]]
+        shape = (len(single), first.neurons)
+        bounds = crown(
+            Nodes(
+                region=first.case.region,
+                generators=first.generators,
+                bounds=first.bounds,
+                signs=np.full(shape, FREE, dtype=np.int64),
+                mu=np.ones((len(single), 1)),
+                weights=np.concatenate([problems[at].weights for at in single]),
+                linear=np.concatenate([problems[at].linear for at in single]),
+            )
+        )
+        seen.nodes = (seen.nodes[0] + len(single), seen.nodes[1])
+        outputs = network(bounds.x)
+        for row, at in enumerate(single):
+            problem, number = problems[at], numbers[at]
+            margin = float(bounds.value[row]) - rounding_size(problem)
+            seen.attacked = min(seen.attacked, float(problem.case.margins(outputs[[row]])[0]))
+            if margin > 0:
+                proof = case_proof(problem, linear_leaf(problem, bounds, row), [bounds.mu[row]], margin)
+                seen.proofs[number] = proof
+                seen.bounded += 1
+                seen.lower_bound = min(seen.lower_bound, margin)
+                proved.add(at)
+    return [(numbers[at], problem) for at, problem in enumerate(problems) if at not in proved]
+
+
+def _starts(network: ReluNetwork, cases: int) -> int:
+    """Random starts of an attack on so many cases at once."""
     least, most = STARTS
-    starts = int(np.clip(ATTACK_WORK // max(7 * network.width * network.inputs, 1), least, most))
-    found = attack(network, case, starts=starts, rng=rng)
-    return found, confirm(network, case, found.x, number) if found.margin <= 0 else None
-
-
-def _shared_bounds(network: ReluNetwork, cases: Sequence[UnsafeCase]) -> dict[int, tuple[FloatArray, FloatArray]]:
-    """Pre-activation bounds of each region, computed once for all cases that share it."""
-    regions: dict[int, InputRegion] = {id(case.region): case.region for case in cases}
-    return {key: preactivation_bounds(network, region) for key, region in regions.items()}
+    return int(np.clip(ATTACK_WORK // max(network.width * network.inputs * cases, 1), least, most))
 
 
 def _refuted(
@@ -167,7 +223,7 @@ def _concluded(
     provenance: Mapping[str, Any],
 ) -> VerificationResult:
     """PROVED if every case has a proof and the checker accepts them; else UNKNOWN."""
-    proofs = [outcome.proof for outcome in seen.outcomes if outcome.proof is not None]
+    proofs = [seen.proofs[number] for number in sorted(seen.proofs)]
     certificate, report, lower_bound = None, None, seen.lower_bound
     if len(proofs) == len(cases):
         certificate = RobustnessCertificate(network, tuple(cases), tuple(proofs), dict(provenance))
@@ -175,7 +231,7 @@ def _concluded(
     if report is not None and report.verdict is Verdict.PROVED:
         verdict, reason, lower_bound = Verdict.PROVED, report.reason, report.margin
     else:
-        verdict, lower_bound = Verdict.UNKNOWN, lower_bound if len(seen.outcomes) == len(cases) else -np.inf
+        verdict, lower_bound = Verdict.UNKNOWN, lower_bound if seen.bounded == len(cases) else -np.inf
         if report is not None:
             reason = f"the checker did not accept the proof: {report.reason}"
         elif seen.timed_out:

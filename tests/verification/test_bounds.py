@@ -10,8 +10,9 @@ from certificates.robustness import RobustnessCertificate, preactivation_bounds
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
 from certnet.verification.attack import attack
-from certnet.verification.linear import finish, linear_bound
+from certnet.verification.linear import finish, nodes_of
 from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
+from certnet.verification.rows import linear_bounds
 from certnet.verification.semidefinite import semidefinite_bound
 from formulations.robustness import InputRegion, MarginProblem, UnsafeCase, reduce_case
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
@@ -27,18 +28,21 @@ def test_attack_is_above_exact_is_above_linear_is_above_intervals(drawn) -> None
     network, case, exact = drawn
     problem = problem_of(network, case)
     free = np.zeros(problem.neurons, dtype=np.int64)
-    linear = linear_bound(problem, free)
+    linear = linear_bounds(problem, free[None], accurate=True).value[0]
     w = problem.weights[0]
-    intervals = finish(problem, free, np.ones(1), np.zeros(problem.neurons), np.zeros(problem.neurons))
+    zeros = np.zeros((1, problem.neurons))
+    intervals = finish(nodes_of(problem, free[None]), zeros, zeros).value[0]
     assert attack(network, case).margin >= exact - 1e-7 * (1.0 + np.abs(w).sum())
-    assert exact >= linear.value - 1e-7
-    assert linear.value >= intervals.value - 1e-7
+    assert exact >= linear - 1e-7
+    assert linear >= intervals - 1e-7
     # Splitting helps or leaves the bound as it is.
     for i in range(problem.neurons):
         for sign in (1, -1):
             signs = free.copy()
             signs[i] = sign
-            assert linear_bound(problem, signs).value >= linear.value - 1e-6 * (1.0 + np.abs(w).sum())
+            assert linear_bounds(problem, signs[None], accurate=True).value[0] >= linear - 1e-6 * (
+                1.0 + np.abs(w).sum()
+            )
 
 
 @settings(max_examples=6, deadline=None)
@@ -63,7 +67,7 @@ def test_the_semidefinite_relaxation_decides_what_the_linear_one_leaves_open() -
     case = UnsafeCase(region, case.H, np.array([0.4 - exact_least_margin(network, case)]))
     problem = problem_of(network, case)
     free = np.zeros(problem.neurons, dtype=np.int64)
-    assert linear_bound(problem, free).value < -0.5
+    assert linear_bounds(problem, free[None], accurate=True).value[0] < -0.5
     assert semidefinite_bound(problem, free, np.ones(1), time_limit=20.0).leaf is not None
 
 
@@ -94,19 +98,19 @@ def test_on_a_ball_samples_and_attack_lie_above_the_bound(seed: int) -> None:
     region = InputRegion.l2(rng.standard_normal(3), 0.8)
     case = UnsafeCase(region, np.array([[1.0, -1.0]]), np.zeros(1))
     problem = problem_of(network, case)
-    bound = linear_bound(problem, np.zeros(problem.neurons, dtype=np.int64))
+    bound = linear_bounds(problem, np.zeros((1, problem.neurons), dtype=np.int64))
     points = rng.standard_normal((500, 3))
     points *= 0.8 * rng.random((500, 1)) ** (1 / 3) / np.linalg.norm(points, axis=1, keepdims=True)
     samples = case.margins(network(region.centre + points))
     found = attack(network, case)
     assert found.margin <= samples.min() + 0.05 * (1 + abs(samples.min()))
-    assert min(found.margin, samples.min()) >= bound.value - 1e-7
+    assert min(found.margin, samples.min()) >= bound.value[0] - 1e-7
     lower, upper = preactivation_bounds(network, region)
     z = (region.centre + points) @ network.hidden.T + network.hidden_bias
     assert (z >= lower).all()
     assert (z <= upper).all()
-    if bound.value - rounding_size(problem) > 0:
-        proof = case_proof(problem, linear_leaf(problem, bound), [bound.mu], bound.value - rounding_size(problem))
+    if bound.value[0] - rounding_size(problem) > 0:
+        proof = case_proof(problem, linear_leaf(problem, bound), [bound.mu[0]], bound.value[0] - rounding_size(problem))
         assert check_robustness(RobustnessCertificate(network, (case,), (proof,))).verdict is Verdict.PROVED
 
 
@@ -116,5 +120,5 @@ def test_a_point_is_bounded_by_its_value() -> None:
     case = UnsafeCase(InputRegion(x, x), np.array([[1.0, 0.0]]), np.zeros(1))
     problem = problem_of(network, case)
     value = float(network(x[None])[0, 0])
-    bound = linear_bound(problem, np.zeros(problem.neurons, dtype=np.int64)).value
+    bound = linear_bounds(problem, np.zeros((1, problem.neurons), dtype=np.int64)).value[0]
     assert bound == pytest.approx(value, abs=1e-12)

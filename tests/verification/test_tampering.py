@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from certificates.robustness import CaseProof, RobustnessCertificate, preactivation_bounds
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
-from certnet.verification.linear import linear_bound
 from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
+from certnet.verification.rows import linear_bounds
 from certnet.verification.search import CaseSearch
 from certnet.verification.semidefinite import semidefinite_bound
 from formulations.robustness import InputRegion, UnsafeCase, reduce_case
@@ -142,10 +142,10 @@ def test_linear_bounds_pass_up_to_rounding_and_not_beyond(seed: int) -> None:
     network, region = random_network(seed, width=6), random_box(seed)
     case = UnsafeCase(region, np.array([[1.0, -1.0]]), np.array([30.0]))
     problem = reduce_case(network, case, *preactivation_bounds(network, region))
-    bound = linear_bound(problem, np.zeros(problem.neurons, dtype=np.int64))
-    if not bound.value > 0:
+    bound = linear_bounds(problem, np.zeros((1, problem.neurons), dtype=np.int64))
+    if not bound.value[0] > 0:
         return
     room = rounding_size(problem)
-    for margin, verdict in ((bound.value - room, Verdict.PROVED), (bound.value + room, Verdict.UNKNOWN)):
-        proof = case_proof(problem, linear_leaf(problem, bound), [bound.mu], margin)
+    for margin, verdict in ((bound.value[0] - room, Verdict.PROVED), (bound.value[0] + room, Verdict.UNKNOWN)):
+        proof = case_proof(problem, linear_leaf(problem, bound), [bound.mu[0]], margin)
         assert check_robustness(RobustnessCertificate(network, (case,), (proof,))).verdict is verdict

@@ -1,0 +1,77 @@
+"""Bounds of nodes of one case: which weights μ the output rows get, and then the best multipliers for them.
+
+A case with one row has μ = 1. With several rows, a linear program on the box finds the best μ of a node, a node at a
+time; rows alone are tried as well, because in a ball they may do better.
+"""
+
+import numpy as np
+from scipy.optimize import linprog
+
+from certnet.verification.ascent import PENALTY, optimised
+from certnet.verification.linear import LinearBounds, nodes_of
+from formulations._validation import FloatArray, IntArray
+from formulations.nodes import ACTIVE, FREE
+from formulations.robustness import MarginProblem
+
+LARGEST_PROGRAM = 150_000
+"""N (N + d) up to which a linear program is solved."""
+
+
+def linear_bounds(problem: MarginProblem, signs: IntArray, *, accurate: bool = False) -> LinearBounds:
+    """The bounds of the nodes of one case on which neurons have the signs (B, N).
+
+    Args:
+        problem, signs: the nodes.
+        accurate: whether to solve nodes whose sign is already known, as well.
+    """
+    rows = len(problem.weights)
+    if rows == 1:
+        return optimised(nodes_of(problem, signs), accurate=accurate)
+    choices = [np.repeat(one[None], len(signs), axis=0) for one in np.eye(rows)]
+    if problem.neurons * (problem.neurons + problem.case.region.inputs) <= LARGEST_PROGRAM:
+        choices.append(np.stack([_best_mu(problem, one) for one in signs]))
+    best: LinearBounds | None = None
+    for mu in choices:
+        found = optimised(nodes_of(problem, signs, mu), accurate=accurate)
+        best = found if best is None else best.better(found)
+    assert best is not None
+    return best
+
+
+def _best_mu(problem: MarginProblem, signs: IntArray) -> FloatArray:
+    """(r,) from the linear program over (x, α of free neurons, slack e, margin s) on the box."""
+    A, region, W = problem.generators, problem.case.region, problem.weights
+    d, rows = region.inputs, len(W)
+    free, active = np.flatnonzero(signs == FREE), signs == ACTIVE
+    fixed = np.flatnonzero(signs != FREE)
+    # α only rises or only falls with the margin in most neurons: then one side of its triangle is enough.
+    rising, falling = (W[:, free] > 0).any(axis=0), (W[:, free] < 0).any(axis=0)
+    f, size = len(free), np.maximum(-problem.bounds[:, 0], problem.bounds[:, 1])
+    linear = problem.linear + W[:, active] @ A[active]
+    low, high = problem.bounds[free].T
+    share = high / (high - low)
+    order = d + f + 2
+    part = [np.zeros((rows, order)), np.zeros((int(rising.sum()), order)), np.zeros((int(falling.sum()), order))]
+    part.append(np.zeros((len(fixed), order)))
+    part[0][:, :d], part[0][:, d : d + f], part[0][:, -1] = linear[:, :-1], W[:, free], -1.0
+    up, down = free[rising], free[falling]
+    part[1][:, :d] = A[up, :-1]
+    part[1][np.arange(len(up)), d + np.flatnonzero(rising)] = -1.0
+    part[2][:, :d] = -share[falling, None] * A[down, :-1]
+    part[2][np.arange(len(down)), d + np.flatnonzero(falling)] = 1.0
+    towards = -signs[fixed] / size[fixed]
+    part[3][:, :d], part[3][:, -2] = towards[:, None] * A[fixed, :-1], -1.0
+    right = np.concatenate(
+        [-linear[:, -1], -A[up, -1], share[falling] * (A[down, -1] - low[falling]), -towards * A[fixed, -1]]
+    )
+    cost = np.zeros(order)
+    cost[-1] = 1.0
+    cost[-2] = PENALTY * float((np.abs(W) * size).sum(axis=1).max(initial=1e-300))
+    box = [*zip(region.lower.tolist(), region.upper.tolist(), strict=True), *[(0.0, None)] * (f + 1), (None, None)]
+    result = linprog(cost, A_ub=np.vstack(part), b_ub=right, bounds=box, method="highs")
+    mu = np.full(rows, 1.0 / rows)
+    if result.x is not None and result.ineqlin is not None:
+        dual = np.maximum(-np.asarray(result.ineqlin.marginals)[:rows], 0.0)
+        if dual.sum() > 0:
+            mu = dual / dual.sum()
+    return mu
