@@ -30,6 +30,10 @@ LINEAR_NODES = 600
 LARGEST_BATCH = 256
 BATCH_WORK = 100_000_000
 """Multiplications of a step for all nodes that are bounded together."""
+ATTEMPTS = 5
+"""Semidefinite bounds of one node at most, each with more products."""
+CLOSING = 0.3
+"""Part of a negative value that may be left after more products if still more are to be added."""
 RESTARTS = 8
 LARGEST = 1e100
 """Size of a number from which products come near overflow."""
@@ -67,6 +71,7 @@ class _Open:
     value: float = -np.inf
     neuron: int = -1
     score: float = 0.0
+    relaxed: float = -np.inf
     parent: "_Open | None" = None
     products: IntArray | None = None
     children: "tuple[_Open, _Open] | None" = field(default=None)
@@ -201,14 +206,20 @@ class CaseSearch:
         return bounds.value
 
     def _semidefinite(self, node: _Open) -> SemidefiniteBound | None:
-        """Bound a node twice at most, the second time with the products that the first missed; None if refuted."""
+        """Bound a node, and again with the products it missed while that closes most of what is left; None if refuted.
+
+        The root, which has no products of a parent, is bounded twice in any case.
+        """
         assert node.mu is not None
-        attempts = 2 if node.products is None else 1
+        before = -np.inf if node.parent is None else node.parent.relaxed
         found = None
-        for _ in range(attempts):
+        for attempt in range(ATTEMPTS):
             left = self.deadline - time.perf_counter()
-            if found is not None and left <= 0:
-                break
+            if found is not None:
+                worth = found.value > CLOSING * before or (attempt == 1 and node.parent is None)
+                if left <= 0 or not worth:
+                    break
+                before = found.value
             found = semidefinite_bound(
                 self.problem,
                 node.signs,
@@ -217,7 +228,7 @@ class CaseSearch:
                 products=node.products,
             )
             self.semidefinite_nodes += 1
-            node.leaf, node.products = found.leaf, found.products
+            node.leaf, node.products, node.relaxed = found.leaf, found.products, found.value
             if found.leaf is not None:
                 node.margin = found.margin
                 break

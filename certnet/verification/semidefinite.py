@@ -27,7 +27,7 @@ TOLERANCE = 1e-6
 KEPT = 0.5
 """Part of the bound that is claimed; the other part makes the slack definite."""
 ADDED = 600
-"""Products added after the first solve of a node."""
+"""Products added after a solve of a node."""
 USED = 1e-6
 """Multipliers above this part of the largest keep their products in the children."""
 LARGEST_ORDER = 600
@@ -43,6 +43,7 @@ class SemidefiniteBound:
     Attributes:
         leaf: its proof, or None if it has none.
         margin: lower bound δ of ``μᵀ(H f + h)`` that the leaf proves; NaN without one.
+        value: of the relaxation with these products, about, in its own units: what further ones have to make up for.
         x: (d,) mean input of the moment matrix, a start for an attack.
         scores: (N,) by how much the relaxation errs at each neuron.
         products: (n, 2) products beyond the first ones that are worth keeping, as positions of the whole.
@@ -50,6 +51,7 @@ class SemidefiniteBound:
 
     leaf: LeafProof | None
     margin: float
+    value: float
     x: FloatArray
     scores: FloatArray
     products: IntArray
@@ -96,7 +98,7 @@ def semidefinite_bound(
             margin = KEPT * node.scale * repaired.delta
     kept = _worth_keeping(node, result.primal, result.dual)
     x, scores = _moments(problem, node, mu, result.primal)
-    return SemidefiniteBound(leaf, margin, x, scores, node.positions[kept])
+    return SemidefiniteBound(leaf, margin, result.objective, x, scores, node.positions[kept])
 
 
 def inequality_moments(program: FormProgram, primal: RawPrimal) -> FloatArray:
