@@ -136,7 +136,7 @@ def test_nonsense_is_unknown_in_one_line(tmp_path: Path, minimal) -> None:
 @pytest.mark.parametrize("kind", [InputRegion.l2, InputRegion.linf])
 def test_the_margin_on_a_line_is_that_of_the_patterns(kind) -> None:
     """The exact oracle of these tests against the solver's."""
-    for certificate in proved_certificates():
+    for certificate in proved_certificates()[:4]:
         case = certificate.cases[0]
         if certificate.network.inputs == 1:
             case = replace(case, region=kind(case.region.lower, 0.7))
