@@ -114,8 +114,9 @@ def test_mutants_get_the_same_verdict_and_none_proves_what_is_false(count: int, 
         rounded = largest(mutant) > 1e100 or check_robustness(with_room(mutant)).verdict is Verdict.PROVED
         assert same or (theirs == "PROVED" and rounded), (theirs, reason, report)
         tally[theirs, report.verdict.value] += 1
-        # A solver has no business with numbers of extreme size; on a line there is none.
-        if report.verdict is Verdict.PROVED and (base.network.inputs == 1 or largest(mutant) < 1e3):
+        # Off the line the truth comes from a solver, which is slow and has no business with numbers of extreme size.
+        judged = base.network.inputs == 1 or (count > 1000 and largest(mutant) < 1e3)
+        if report.verdict is Verdict.PROVED and judged:
             for value, uncertainty in (least_of(mutant.network, case) for case in mutant.cases):
                 assert value == np.inf or Fraction(report.margin) <= Fraction(value) + Fraction(uncertainty)
     assert tally["PROVED", "PROVED"] > 0.1 * count
