@@ -10,7 +10,7 @@ need not be positive semidefinite as a form in (β, x, t). It is nonnegative on 
 
     Σ min(ρ_i, 0) b_i + min_x q·x + κ ≥ 0.
 
-So q may be anything; nothing has to cancel. All is computed as enclosures, for blocks of leaves at once.
+So q may be anything; nothing has to cancel. All is computed as enclosures, for many leaves at once.
 """
 
 import math
@@ -25,9 +25,6 @@ from certificates.proof import LiftedProof
 from formulations._validation import FloatArray, IntArray
 from formulations.nodes import FREE, INACTIVE
 from formulations.robustness import InputRegion
-
-BLOCK_ENTRIES = 1 << 21
-"""Numbers in a block of leaves."""
 
 
 def is_linear(proof: LiftedProof, leaf: int, neurons: int, rows: int) -> bool:
@@ -72,26 +69,17 @@ def prove_linear_leaves(
     Raises:
         ProofFailure: a leaf is not proved.
     """
-    N, k = problem.generators.shape
+    N = len(problem.generators)
     positions = 2 * N + len(problem.region.linear) + len(proof.circuits.target) + len(proof.triangles.neuron)
-    block = max(1, BLOCK_ENTRIES // max(positions + N + k, 1))
-    least = math.inf
-    for start in range(0, len(leaves), block):
-        part = slice(start, start + block)
-        weights = np.stack([_weights(proof, int(leaf), N, positions) for leaf in leaves[part]])
-        mine = LinearForms(
-            Enclosure(forms.alpha.mid[part], forms.alpha.rad[part]), Enclosure(forms.z.mid[part], forms.z.rad[part])
+    weights = np.stack([_weights(proof, int(leaf), N, positions) for leaf in leaves])
+    remainder = _remainders(problem, region, proof, signs, weights, forms)
+    bad = np.flatnonzero(~(remainder >= 0))
+    if len(bad):
+        require(
+            False,
+            f"the linear function of leaf {int(leaves[bad[0]])} is only shown to be at least {remainder[bad[0]]:.3e}",
         )
-        remainder = _remainders(problem, region, proof, signs[part], weights, mine)
-        bad = np.flatnonzero(~(remainder >= 0))
-        if len(bad):
-            require(
-                False,
-                f"the linear function of leaf {int(leaves[part][bad[0]])} is only shown to be at least "
-                f"{remainder[bad[0]]:.3e}",
-            )
-        least = min(least, float(remainder.min(initial=math.inf)))
-    return least
+    return float(remainder.min(initial=math.inf))
 
 
 def _weights(proof: LiftedProof, leaf: int, neurons: int, positions: int) -> FloatArray:

@@ -337,6 +337,9 @@ def _nonnegative_terms(problem: Problem[M], proof: LiftedProof, leaf: int, extra
         mixed = matrix.exact(selector).T @ (matrix.exact(weights[: 2 * N, 2 * N :]) @ extra)
         total = total + (mixed + mixed.T) + extra.T @ (matrix.exact(weights[2 * N :, 2 * N :]) @ extra)
     for quadratic, sigma in zip(problem.region.quadratics, proof.sigma[leaf], strict=True):
+        if sigma == 0:
+            continue
+        require(np.isfinite(quadratic).all(), "a quadratic of the region overflows, and the proof uses it")
         corner = matrix.exact(sigma * np.eye(k)) @ matrix.exact(np.ascontiguousarray(quadratic))
         wide, square = matrix.exact(np.zeros((2 * N, k))), matrix.exact(np.zeros((2 * N, 2 * N)))
         total = total + matrix.block([[square, wide], [wide.T, corner]])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from certificates.arithmetic import MATRICES, Arithmetic, BallMatrix, Enclosure
+from certificates.arithmetic.floating import inflate
 from certificates.failure import Deadline, ProofFailure, require
 from certificates.linear_leaves import LinearForms, is_linear, prove_linear_leaves
 from certificates.nonnegativity import (
@@ -34,6 +35,8 @@ from formulations.robustness import ReluNetwork, UnsafeCase, require_fitting
 DEFAULT_TIME_LIMIT = 600.0
 BALL_ORDER = 250
 """Order N + d + 1 up to which the automatic arithmetic goes from floating point to balls where the first fails."""
+BLOCK_ENTRIES = 1 << 21
+"""Numbers in a block of linear leaves; bounds the memory that many leaves of a wide network can ask for."""
 PROVED_SENTENCE = (
     "on every leaf a nonnegative weighting of the output rows stays at least the margin above 0, so no input of any "
     "region is unsafe"
@@ -110,9 +113,12 @@ def check_robustness(
 
 def _normalised_margin(proof: CaseProof) -> float:
     """δ over the largest Σμ, rounded down: what the largest row is at least."""
-    if proof.mu.shape[1] == 1 and bool((proof.mu <= 1.0).all()):
+    rows = proof.mu.shape[1]
+    if rows == 1 and bool((proof.mu <= 1.0).all()):
         return proof.margin
-    return proof.margin / (max(float(proof.mu.sum(axis=1).max()), 1.0) * (1.0 + 2.0**-40))
+    total = float(inflate(proof.mu.sum(axis=1).max(keepdims=True), rows)[0])
+    # Rounding may lift the quotient, by much where it is subnormal; so may the sums have been rounded down.
+    return max(float(np.nextafter(proof.margin / max(total, 1.0), -math.inf)), 0.0)
 
 
 def _check_statement(certificate: RobustnessCertificate) -> None:
@@ -157,7 +163,7 @@ def check_case(
     require(np.isfinite(given.mu).all() and (given.mu >= 0).all(), "mu has an entry that is negative or not finite")
     require((given.mu.sum(axis=1) > 0).all(), "mu is zero on a leaf")
     require(math.isfinite(given.margin) and given.margin > 0, f"the margin is {given.margin}, not a positive number")
-    statement = Problem(generators, region, None, bounds)  # type: ignore[type-var]
+    statement = Problem(generators, region, Enclosure.exact(np.zeros((0, 0))), bounds)
     linear: list[tuple[int, IntArray]] = []
     others: list[tuple[int, IntArray]] = []
     for leaf, signs in leaves_with_signs(proof, N):
@@ -166,7 +172,7 @@ def check_case(
             f"leaf {leaf} is called empty; here it has to be proved like the others",
         )
         (linear if is_linear(proof, leaf, N, len(region.linear)) else others).append((leaf, signs))
-    if others:
+    if others or proof.circuits.target.size:
         entries, count = extra_rows(proof, statement, deadline)
         table = matrix.from_rationals(entries, (count, 2 * N + generators.shape[1]))
         for leaf, signs in others:
@@ -175,13 +181,16 @@ def check_case(
             prove_leaf(Problem(generators, region, form, bounds), proof, leaf, signs, table, matrix, deadline)
     else:
         for index in range(len(proof.triangles.neuron)):
+            deadline.check()
             check_triangle(proof, index, statement)
-    if linear:
-        leaves = np.array([leaf for leaf, _ in linear], dtype=np.int64)
-        alpha, z = linear_form(network, case, given, leaves, kept, Enclosure)
-        problem = Problem(generators, region, alpha, bounds)
-        signs = np.stack([signs for _, signs in linear])
-        prove_linear_leaves(problem, case.region, proof, leaves, signs, LinearForms(alpha, z))
+    positions = 2 * N + len(region.linear) + proof.circuits.target.size + proof.triangles.neuron.size
+    block = max(1, BLOCK_ENTRIES // (network.width + positions + network.inputs))
+    for start in range(0, len(linear), block):
+        deadline.check()
+        leaves = np.array([leaf for leaf, _ in linear[start : start + block]], dtype=np.int64)
+        signs = np.stack([signs for _, signs in linear[start : start + block]])
+        forms = LinearForms(*linear_form(network, case, given, leaves, kept, Enclosure))
+        prove_linear_leaves(statement, case.region, proof, leaves, signs, forms)
     return len(linear), len(others)
 
 

@@ -9,6 +9,7 @@ import json
 import struct
 import sys
 import zipfile
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import combinations
 from math import ceil, frexp, isqrt, lcm, ldexp, prod
@@ -42,8 +43,11 @@ def need(condition: object, reason: str) -> None:
         raise FailedError(reason)
 
 
-def load(path: str | Path) -> Cert:
-    """Read a file. Its members are unpacked only if together they are small enough."""
+def unpack(path: str | Path, layout: Callable[[Cert], tuple[dict[str, list[str]], Cert]]) -> tuple[Cert, Cert]:
+    """Read a file's manifest, and its arrays and their sizes. Members are unpacked only if they are small enough.
+
+    From the manifest ``layout`` tells the type and the letters of each array, and the sizes that are known.
+    """
     need(Path(path).is_file() and Path(path).stat().st_size <= 2 * MOST_BYTES, "There is no file of a proper size.")
     with zipfile.ZipFile(path) as archive:
         members = {info.orig_filename: info for info in archive.infolist()}
@@ -56,23 +60,13 @@ def load(path: str | Path) -> Cert:
             parse_constant=lambda _: int(""),  # raises ValueError at NaN and Infinity, and below at a repeated key
             object_pairs_hook=lambda items: dict(items) if len(dict(items)) == len(items) else int(""),
         )
-        version = repr(manifest["version"])  # in Python True == 1 == 1.0
-        fine = all(repr(manifest[key]) == repr(value) for key, value in FIXED.items()) and version in PROOFS
-        need(fine, "The format, version, kind or loss is unknown.")
-        table = {name: rest for name, *rest in map(str.split, f"{DATA}, {PROOFS[version]}".split(","))}
-        member = {name: f"proof/{name}" if name in PROOFS[version].split() else name for name in table}
-        fine = members.keys() == {"manifest.json"} | {f"arrays/{name}.bin" for name in member.values()}
+        table, cert = layout(manifest)
+        fine = members.keys() == {"manifest.json"} | {f"arrays/{name}.bin" for name in table}
         need(fine, "A member is missing or has another name.")
-        fine = type(manifest["bias"]) is bool and type(manifest["provenance"]) is dict
-        need(fine and manifest["arrays"].keys() == set(member.values()), "The manifest has no proper entries.")
-        numbers = {"gamma": manifest["gamma"]} | {key: manifest["claims"][key] for key in ("lower_bound", "objective")}
-        need(all(type(x) in (int, float) for x in numbers.values()), "gamma or a claim is no number.")
-        # Here and below Fraction raises ValueError or OverflowError for what is not finite.
-        cert: Cert = {key: Fraction(float(x)) for key, x in numbers.items()}
-        cert |= {key: manifest["data"][key] for key in ("n", "d", "c", "fingerprint")}
-        need(all(type(cert[k]) is int and cert[k] > 0 for k in "ndc"), "n, d or c is not a positive whole number.")
+        fine = type(manifest["provenance"]) is dict and manifest["arrays"].keys() == table.keys()
+        need(fine, "The manifest has no proper entries.")
         for name, (kind, *letters) in table.items():
-            raw, entry = archive.read(f"arrays/{member[name]}.bin"), manifest["arrays"][member[name]]
+            raw, entry = archive.read(f"arrays/{name}.bin"), manifest["arrays"][name]
             need(hashlib.sha256(raw).hexdigest() == entry["sha256"], f"The SHA-256 of {name} is another.")
             shape = entry["shape"]
             fine = entry["dtype"] == {"d": "<f8", "q": "<i8"}[kind] and [type(k) for k in shape] == [int] * len(letters)
@@ -82,13 +76,45 @@ def load(path: str | Path) -> Cert:
                 fine = k == (int(base) if base.isdigit() else cert.setdefault(base, k))
                 need(fine or base != "0", "Regions and triangles are not for this checker.")
                 need(fine, f"The shape of {name} does not fit the others.")
+            # Fraction raises ValueError or OverflowError for what is not finite.
             values: list[Any] = [*map({"d": Fraction, "q": int}[kind], struct.unpack(f"<{len(raw) // 8}{kind}", raw))]
             for w in shape[1:]:
                 values = [values[i * w : i * w + w] for i in range(shape[0])]
             cert[name] = values
-    for name, end in SLICES.items() if "split" in cert else ():
+    return manifest, cert
+
+
+def arrays(text: str, prefix: str = "") -> dict[str, list[str]]:
+    """A table of arrays by name."""
+    return {prefix + name: rest for name, *rest in map(str.split, text.split(","))}
+
+
+def need_slices(cert: Cert) -> None:
+    """Fail unless all offsets of a proof cut what they should."""
+    for name, end in SLICES.items():
         fine = cert[name][:1] == [0] and cert[name][-1] == len(cert[end]) and cert[name] == sorted(cert[name])
         need(fine, f"{name} does not cut {end} into slices.")
+
+
+def load(path: str | Path) -> Cert:
+    """Read a file of an optimality certificate."""
+
+    def layout(manifest: Cert) -> tuple[dict[str, list[str]], Cert]:
+        version = repr(manifest["version"])  # in Python True == 1 == 1.0
+        fine = all(repr(manifest[key]) == repr(value) for key, value in FIXED.items()) and version in PROOFS
+        need(fine, "The format, version, kind or loss is unknown.")
+        sizes = {key: manifest["data"][key] for key in "ndc"}
+        need(all(type(k) is int and k > 0 for k in sizes.values()), "n, d or c is not a positive whole number.")
+        return arrays(DATA) | arrays(PROOFS[version], "proof/"), sizes
+
+    manifest, cert = unpack(path, layout)
+    cert = {name.removeprefix("proof/"): value for name, value in cert.items()}
+    numbers = {"gamma": manifest["gamma"]} | {key: manifest["claims"][key] for key in ("lower_bound", "objective")}
+    fine = all(type(x) in (int, float) for x in numbers.values()) and type(manifest["bias"]) is bool
+    need(fine, "gamma or a claim is no number, or bias neither true nor false.")
+    cert |= {key: Fraction(float(x)) for key, x in numbers.items()} | {"fingerprint": manifest["data"]["fingerprint"]}
+    if "split" in cert:
+        need_slices(cert)
     return cert
 
 
@@ -176,16 +202,21 @@ def leaves(cert: Cert) -> dict[int, dict[int, int]]:
     return found
 
 
-def slack(cert: Cert, generators: Rows, quadratic: Rows, signs: dict[int, int]) -> Rows:
-    """Twice the matrix of γ²‖u‖² minus the quadratic form in φ, in the free coordinates (β_free, u) of a leaf."""
-    free = [i for i in range(cert["N"]) if i not in signs]
-    units = [[Fraction(i == k) for k in free] for i in range(cert["N"])]
+def lifted(generators: Rows, signs: dict[int, int]) -> Rows:
+    """α and β on a leaf, in its free coordinates (β_free, u)."""
+    free = [i for i in range(len(generators)) if i not in signs]
+    units = [[Fraction(i == k) for k in free] for i in range(len(generators))]
     phi = [unit + [x * (signs.get(i, 1) > 0) for x in generators[i]] for i, unit in enumerate(units)]
-    phi += [unit + [-x * (signs.get(i, 1) < 0) for x in generators[i]] for i, unit in enumerate(units)]
-    columns = [[row[k] for row in phi] for k in range(len(free) + cert["d"])]
+    return phi + [unit + [-x * (signs.get(i, 1) < 0) for x in generators[i]] for i, unit in enumerate(units)]
+
+
+def slack(cert: Cert, generators: Rows, quadratic: Rows, signs: dict[int, int]) -> Rows:
+    """Twice the matrix of γ²‖u‖² minus the quadratic form in φ, in the free coordinates of a leaf."""
+    phi, free = lifted(generators, signs), cert["N"] - len(signs)
+    columns = [[row[k] for row in phi] for k in range(free + cert["d"])]
     images = [[dot(row, column) for row in quadratic] for column in columns]
     form = [[dot(column, image) for image in images] for column in columns]  # not symmetric yet
-    square = [Fraction(0)] * len(free) + [cert["gamma"] ** 2] * cert["d"]
+    square = [Fraction(0)] * free + [cert["gamma"] ** 2] * cert["d"]
     return [[2 * square[j] * (j == k) - x - form[k][j] for k, x in enumerate(row)] for j, row in enumerate(form)]
 
 

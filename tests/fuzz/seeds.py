@@ -1,0 +1,36 @@
+"""Small proved certificates of every kind for the fuzzer to start from: ``python -m tests.fuzz.seeds FOLDER``."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from certificates import write_certificate
+from certificates.lipschitz_file import write_lipschitz
+from certificates.robustness_file import write_robustness
+from certnet.job import train
+from certnet.verification.lipschitz import lipschitz_constant
+from formulations import TrainingProgram
+from tests.certificates.proofs import tree_certificate
+from tests.verification.mutants import proved_certificates
+from tests.verification.problems import random_network
+
+
+def write_seeds(folder: Path) -> None:
+    """Both versions of optimality, robustness of every shape, and Lipschitz constants with products and without."""
+    random = np.random.default_rng(5)
+    program = TrainingProgram(random.standard_normal((5, 2)), random.standard_normal((5, 1)), 0.2)
+    optimality = [tree_certificate(), train(program, method="global", gap=1e-2).certificate]
+    for i, certificate in enumerate(optimality):
+        write_certificate(folder / f"optimality{i}.cert", certificate)
+    for i, robustness in enumerate(proved_certificates()):
+        write_robustness(folder / f"robustness{i}.cert", robustness)
+    for i, products in enumerate((False, True)):
+        bound = lipschitz_constant(random_network(3, inputs=2, width=4), np.array([1.0, -1.0]), products=products)
+        write_lipschitz(folder / f"lipschitz{i}.cert", bound.certificate)
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    target.mkdir(parents=True, exist_ok=True)
+    write_seeds(target)
