@@ -17,7 +17,7 @@ from certificates.robustness import RobustnessCertificate
 from certificates.robustness_checker import check_robustness
 from certificates.robustness_file import read_robustness
 from formulations._validation import FloatArray
-from formulations.robustness import ReluNetwork, UnsafeCase
+from formulations.robustness import InputRegion, ReluNetwork
 
 exact = np.vectorize(Fraction, otypes=[object])
 
@@ -52,11 +52,19 @@ def _outputs(network: ReluNetwork, x: FloatArray) -> FloatArray:
 
 
 def _is_slope(certificate: LipschitzCertificate) -> bool:
-    """Whether the constant holds between 0 and ±10^20 e_j, beyond most kinks."""
-    c, start = exact(certificate.c), _outputs(certificate.network, np.zeros(certificate.network.inputs))
-    steps = [sign * 1e20 * row for row in np.eye(certificate.network.inputs) for sign in (1.0, -1.0)]
-    rises = [abs(c @ (_outputs(certificate.network, step) - start)) for step in steps]
-    return all(rise <= Fraction(certificate.constant) * Fraction(1e20) for rise in rises)
+    """Whether the constant holds between some points: 0 and ±10^20 e_j, beyond most kinks, or points of the region."""
+    C, d = exact(certificate.C), certificate.network.inputs
+    if certificate.region is None:
+        points = [np.zeros(d), *(sign * 1e20 * row for row in np.eye(d) for sign in (1.0, -1.0))]
+    else:
+        points = _points(certificate.region)
+    outputs = [C @ _outputs(certificate.network, x) for x in points]
+    square = Fraction(certificate.constant) ** 2
+    return all(
+        sum((outputs[i] - outputs[j]) ** 2) <= square * sum((exact(points[i]) - exact(points[j])) ** 2)
+        for i in range(len(points))
+        for j in range(i)
+    )
 
 
 def _is_margin(certificate: RobustnessCertificate, margin: float) -> bool:
@@ -64,12 +72,11 @@ def _is_margin(certificate: RobustnessCertificate, margin: float) -> bool:
     return all(
         max(exact(case.H) @ _outputs(certificate.network, x) + exact(case.h)) >= Fraction(margin)
         for case in certificate.cases
-        for x in _points(case)
+        for x in _points(case.region)
     )
 
 
-def _points(case: UnsafeCase) -> list[FloatArray]:
-    region = case.region
+def _points(region: InputRegion) -> list[FloatArray]:
     points = [region.lower, region.upper, 0.5 * region.lower + 0.5 * region.upper]
     if region.centre is None or region.radius is None:
         return points

@@ -1,6 +1,7 @@
 """Small proved certificates of every kind for the fuzzer to start from: ``python -m tests.fuzz.seeds FOLDER``."""
 
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from certnet.verification.lipschitz import lipschitz_constant
 from formulations import TrainingProgram
 from tests.certificates.proofs import tree_certificate
 from tests.verification.mutants import proved_certificates
-from tests.verification.problems import random_network
+from tests.verification.problems import random_box, random_network
 
 
 def write_seeds(folder: Path) -> None:
@@ -25,8 +26,10 @@ def write_seeds(folder: Path) -> None:
         write_certificate(folder / f"optimality{i}.cert", certificate)
     for i, robustness in enumerate(proved_certificates()):
         write_robustness(folder / f"robustness{i}.cert", robustness)
-    for i, products in enumerate((False, True)):
-        bound = lipschitz_constant(random_network(3, inputs=2, width=4), np.array([1.0, -1.0]), products=products)
+    network, region = random_network(3, inputs=2, width=4), random_box(3, 2)
+    pair, every = np.array([1.0, -1.0]), np.eye(2)
+    for i, (C, where, products) in enumerate(product((pair, every), (None, region), (False, True))):
+        bound = lipschitz_constant(network, C, region=where, products=products)
         write_lipschitz(folder / f"lipschitz{i}.cert", bound.certificate)
 
 
