@@ -2,8 +2,7 @@
 
 First the triangle relaxation alone, many nodes at once: a node takes a millisecond or two in a batch. Where some
 hundreds of nodes are not enough the search begins anew with the semidefinite relaxation at each node that the linear
-one does not prove; it takes seconds and needs few nodes. Networks too large for it, and balls, go on with linear
-bounds.
+one does not prove; it takes seconds and needs few nodes. Networks too large for it go on with linear bounds.
 """
 
 import heapq
