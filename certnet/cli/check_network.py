@@ -121,18 +121,29 @@ def _functions(C: Sequence[Sequence[float]]) -> str:
     """The functions of the outputs that a constant is about."""
     if len(C) > 1 and np.array_equal(np.array(C), np.eye(len(C))):
         return "all outputs, in l2"
-    return ", ".join(" + ".join(f"{value:g}·y_{j}" for j, value in enumerate(row) if value) or "0" for row in C)
+    return ", ".join(
+        " + ".join(f"{_coefficient(value)}y_{j}" for j, value in enumerate(row) if value) or "0" for row in C
+    )
+
+
+def _coefficient(value: float) -> str:
+    """In all its digits, for the constant belongs to no other number."""
+    return f"{value!r}·".replace(".0·", "·")
 
 
 def _inputs(region: Mapping[str, Any] | None) -> str:
-    """Where a constant holds."""
+    """Where a constant holds; sizes are shown no larger than they are."""
     if region is None:
         return "all"
-    count = len(region["lower"])
+    lower, upper = np.array(region["lower"]), np.array(region["upper"])
+    box = f"a box in {len(lower)} dimensions, {down(float((upper - lower).max()))} wide at most"
     if region["radius"] is None:
-        widest = max((np.array(region["upper"]) - np.array(region["lower"])).tolist())
-        return f"those of a box in {count} dimensions, {widest:g} wide at most (--json lists it)"
-    return f"those of a ball in {count} dimensions of radius {region['radius']:g} (--json lists its centre)"
+        return f"those of {box} (--json lists it)"
+    centre, radius = np.array(region["centre"]), region["radius"]
+    ball = f"a ball in {len(lower)} dimensions of radius {down(radius)}"
+    if ((lower <= centre - radius) & (upper >= centre + radius)).all():
+        return f"those of {ball} (--json lists its centre)"
+    return f"those of {ball} that lie in {box} as well (--json lists both)"
 
 
 def compare_network(own: ReluNetwork, path: str) -> None:

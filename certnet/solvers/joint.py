@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from certnet.solvers._cost import step_seconds
 from certnet.solvers._face_problem import FaceProblem, face_problem, feasible_multipliers, node_problem
 from certnet.solvers._iterate import Iterate, extended
 from certnet.solvers._joint_newton import JointDirection, JointNewton, LeafPoint
@@ -261,7 +262,7 @@ class _Run:
                 self.centre = seen, self.W.copy()
             if seen.error <= target:
                 return seen
-            late = self.deadline is not None and time.perf_counter() + self.last_step >= self.deadline
+            late = self.deadline is not None and time.perf_counter() + self._expected_seconds() >= self.deadline
             if late or self.steps >= self.max_iterations or self.short >= SHORT_STEPS:
                 return None
             begin = time.perf_counter()
@@ -273,6 +274,10 @@ class _Run:
             self.last_step = time.perf_counter() - begin
             self.steps += 1
             self.short = 0 if step > SHORT_STEP else self.short + 1
+
+    def _expected_seconds(self) -> float:
+        """What a Newton step may take: the last one's time, before it a guess by the sizes of the leaves."""
+        return self.last_step or sum(step_seconds(len(at.y)) for at in self.leaves)
 
     def _measured(self) -> _Measure:
         points, moments, fitted = [], [], np.zeros_like(self.targets)
