@@ -18,10 +18,9 @@ from certnet.verification import certified_radius, verify
 from certnet.verification.counterexample import confirm
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_matrix
-from formulations.robustness import InputRegion, ReluNetwork, keeps_class
+from formulations.robustness import InputRegion, ReluNetwork, keeps_class, region_maker
 
 CERTIFIED, ATTACKED, UNDECIDED = "certified", "attacked", "undecided"
-NORMS = ("linf", "l2")
 LARGEST_SHARE = 4.0
 """Certified radii are searched up to so many times the largest radius of the audit."""
 ROUNDS = 2
@@ -170,8 +169,7 @@ def audit(
     start = time.perf_counter()
     points, classes = _inputs(network, X, labels)
     sizes = audit_radii(radii)
-    if norm not in NORMS:
-        raise InputError(f"the norm must be linf or l2, not {norm!r}.")
+    region_maker(norm)
     for name, limit in (("time_limit", time_limit), ("input_limit", input_limit)):
         if limit is not None and not (limit > 0):
             raise InputError(f"{name} must be positive or None, not {limit}.")
@@ -248,7 +246,7 @@ class _Task:
 
     def region(self, x: FloatArray, radius: float) -> InputRegion:
         """The disturbed inputs."""
-        return InputRegion.linf(x, radius) if self.norm == "linf" else InputRegion.l2(x, radius)
+        return region_maker(self.norm)(x, radius)
 
 
 Proofs = dict[float, RobustnessCertificate]

@@ -10,7 +10,7 @@ proves that not all rows can be ≤ 0 together.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -178,6 +178,18 @@ class InputRegion:
         return np.asarray(np.clip(anchor + share[:, None] * step, self.lower, self.upper))
 
 
+def region_maker(norm: str) -> Callable[[ArrayLike, float], InputRegion]:
+    """Makes the inputs within a radius of a point in this norm, "linf" or "l2".
+
+    Raises:
+        InputError: another norm.
+    """
+    makers = {"linf": InputRegion.linf, "l2": InputRegion.l2}
+    if norm not in makers:
+        raise InputError(f"the norm must be linf or l2, not {norm!r}.")
+    return makers[norm]
+
+
 def _radius(value: float | None) -> float:
     radius = math.nan if value is None else float(value)
     if not (radius >= 0 and math.isfinite(radius)):
@@ -286,9 +298,14 @@ class MarginProblem:
         return self.triangle_start + self.neurons
 
 
+def stable_signs(lower: FloatArray, upper: FloatArray) -> IntArray:
+    """ACTIVE or INACTIVE where the bounds of a pre-activation have one sign, else FREE."""
+    return np.where(lower >= 0, ACTIVE, np.where(upper <= 0, INACTIVE, FREE)).astype(np.int64)
+
+
 def reduce_case(network: ReluNetwork, case: UnsafeCase, lower: FloatArray, upper: FloatArray) -> MarginProblem:
     """Take out the neurons whose sign the pre-activation bounds ``lower``, ``upper`` (m,) fix."""
-    stable = np.where(lower >= 0, ACTIVE, np.where(upper <= 0, INACTIVE, FREE)).astype(np.int64)
+    stable = stable_signs(lower, upper)
     kept = np.flatnonzero(stable == FREE)
     A = network.generators
     weights = case.H @ network.output

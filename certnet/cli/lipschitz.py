@@ -12,7 +12,7 @@ from certificates.verdict import Verdict
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.proofs import proof_file, proof_folder, write_proof
 from certnet.cli.report import finite, head
-from certnet.cli.rows import REGIONS, parse_rows, read_rows
+from certnet.cli.rows import parse_rows, read_rows
 from certnet.cli.show import NONE, down, up
 from certnet.data import Recipe
 from certnet.interchange import read_relu_network
@@ -20,7 +20,7 @@ from certnet.output import standard_output, strict_json
 from certnet.verification.lipschitz import LipschitzResult, lipschitz_constant
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.robustness import InputRegion, ReluNetwork
+from formulations.robustness import InputRegion, ReluNetwork, region_maker
 
 ALL_OUTPUTS = "all outputs"
 HEADER = ("proved constant", "sampled", "product bound")
@@ -141,7 +141,7 @@ def _local_questions(options: LipschitzOptions) -> tuple[ReluNetwork, list[Quest
         )
     functions = chosen_functions(network, options)
     # Without a choice there is one constant a row, that of all outputs, which comes last.
-    function, make = functions[-1], REGIONS[options.norm or "l2"]
+    function, make = functions[-1], region_maker(options.norm or "l2")
     return network, [
         Question(function.name, function.C, f"row-{row}.cert", row, make(X[row], options.radius))
         for row in parse_rows(options.rows, len(X))

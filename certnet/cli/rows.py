@@ -1,14 +1,11 @@
-"""Rows of data that a network is asked about, and regions around them."""
+"""Rows of data that a network is asked about."""
 
 from certnet.data import Recipe
 from certnet.data.load import read_source
 from certnet.interchange import read_relu_network
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.robustness import InputRegion, ReluNetwork
-
-REGIONS = {"linf": InputRegion.linf, "l2": InputRegion.l2}
-"""By the norm of the disturbance."""
+from formulations.robustness import ReluNetwork
 
 
 def read_rows(path: str, recipe: Recipe) -> tuple[ReluNetwork, FloatArray, FloatArray]:

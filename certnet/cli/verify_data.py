@@ -13,7 +13,7 @@ from certificates.verdict import Verdict
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.proofs import proof_folder, write_proof
 from certnet.cli.report import finite, head
-from certnet.cli.rows import REGIONS, parse_rows, read_rows
+from certnet.cli.rows import parse_rows, read_rows
 from certnet.cli.show import down, up
 from certnet.cli.verify import VerifyOptions, counterexample_fields, fields, provenance, verified
 from certnet.data import Recipe
@@ -21,7 +21,7 @@ from certnet.output import standard_output, strict_json
 from certnet.verification import certified_radius
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
-from formulations.robustness import ReluNetwork, keeps_class
+from formulations.robustness import ReluNetwork, keeps_class, region_maker
 
 WORST = (Exit.REFUTED, Exit.UNKNOWN, Exit.OK)
 MISCLASSIFIED = "misclassified"
@@ -81,7 +81,7 @@ def _read(options: VerifyOptions) -> _Rows:
         )
     chosen = parse_rows(options.rows, len(X))
     if options.radius is not None:
-        REGIONS[options.norm](X[0], options.radius)
+        region_maker(options.norm)(X[0], options.radius)
     folder = None if options.certificate is None else proof_folder(options.certificate, "--certificate")
     return _Rows(network, X, Y.argmax(axis=1), chosen, folder)
 
@@ -100,7 +100,7 @@ def _kept(rows: _Rows, row: int, options: VerifyOptions) -> dict[str, Any]:
         return entry | {"verdict": None, "result": MISCLASSIFIED}
     assert options.radius is not None
     assert options.norm is not None
-    region = REGIONS[options.norm](rows.X[row], options.radius)
+    region = region_maker(options.norm)(rows.X[row], options.radius)
     result = verified(rows.network, keeps_class(rows.network, region, entry["label"]), options)
     entry |= {"verdict": str(result.verdict), **fields(result)}
     if rows.folder is not None and result.certificate is not None:

@@ -17,7 +17,7 @@ from certnet.verification.sign_products import SignProducts, solve
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 from formulations.nodes import ACTIVE
-from formulations.robustness import InputRegion, ReluNetwork
+from formulations.robustness import InputRegion, ReluNetwork, stable_signs
 
 MARGINS = (1e-9, 1e-7, 1e-5, 1e-3)
 SMALLEST = 1e-100
@@ -103,8 +103,7 @@ def stable_neurons(network: ReluNetwork, region: InputRegion | None) -> IntArray
     """(m,) 1 and −1 for neurons that are active or inactive all over the region, proved by its bounds; else 0."""
     if region is None:
         return np.zeros(network.width, dtype=np.int64)
-    lower, upper = preactivation_bounds(network, region)
-    return np.where(lower >= 0, 1, np.where(upper <= 0, -1, 0)).astype(np.int64)
+    return stable_signs(*preactivation_bounds(network, region))
 
 
 def _functions(C: FloatArray, network: ReluNetwork) -> FloatArray:

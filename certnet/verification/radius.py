@@ -13,7 +13,7 @@ from certnet.verification.counterexample import Counterexample
 from certnet.verification.verifier import verify
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.robustness import InputRegion, ReluNetwork, keeps_class
+from formulations.robustness import ReluNetwork, keeps_class, region_maker
 
 STEPS = 40
 
@@ -63,11 +63,9 @@ def certified_radius(
     Raises:
         InputError: a norm, radius or label that does not exist, or an input of another size.
     """
-    if norm not in ("linf", "l2"):
-        raise InputError(f"the norm must be linf or l2, not {norm!r}.")
+    make = region_maker(norm)
     if not (largest > 0 and np.isfinite(largest)):
         raise InputError(f"the largest radius must be positive and finite, not {largest}.")
-    make = InputRegion.linf if norm == "linf" else InputRegion.l2
     deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
     low, high = 0.0, np.inf
     certificate, counterexample = None, None

@@ -1,6 +1,7 @@
 """A quick stand-in for the job, with true certificates, and a way to call the command line."""
 
 import json
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,3 +90,8 @@ def one_sentence(outcome: Outcome) -> str:
     assert outcome.err.endswith((".\n", "?\n"))
     assert "Traceback" not in outcome.err
     return outcome.err
+
+
+def listen() -> None:
+    """Run in a child before it starts: a test run in the background ignores Ctrl-C, and children would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -14,7 +14,7 @@ import pytest
 
 from certnet import audit
 from certnet.cli import main
-from tests.cli.support import strict
+from tests.cli.support import listen, strict
 from tests.cli.test_process import environment
 from tests.verification.problems import random_network
 
@@ -61,11 +61,6 @@ def table(report: dict[str, Any]) -> Any:
     entries = {name: report[name] for name in TABLE}
     worst = [{**entry, "seconds": None, "margin": round(entry["margin"], 9)} for entry in entries["worst"]]
     return {**entries, "worst": worst}
-
-
-def listen() -> None:
-    # A test run in the background ignores Ctrl-C, and children would inherit that.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def lines(journal: Path) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from certificates import Verdict, check, read_certificate
-from tests.cli.support import files, strict
+from tests.cli.support import files, listen, strict
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,10 +79,6 @@ def test_a_full_standard_output_is_named(tmp_path: Path, arguments: list[str]) -
 @pytest.mark.parametrize("seconds", [1.0, 4.0])
 def test_ctrl_c_during_the_solve_still_gives_network_and_bound(tmp_path: Path, seconds: float) -> None:
     command = [sys.executable, "-m", "certnet", "train", "digits", "--json", "--quiet", "--out", "out"]
-
-    def listen() -> None:
-        # A test run in the background ignores Ctrl-C, and children would inherit that.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     with subprocess.Popen(
         command,
