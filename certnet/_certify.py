@@ -1,13 +1,16 @@
 """The certificate at the end of a job, from duals that were repaired on the way."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from certificates import OptimalityCertificate, repair
 from certificates import certify as certify_duals
 from certificates.arithmetic import Arithmetic
-from certificates.checker import check
-from certificates.optimality import assemble, drop_negligible
+from certificates.checker import check, network_objective
+from certificates.optimality import assemble, checked, drop_negligible
 from certificates.repair import RepairedDual, project, raw_dual
 from certificates.report import CheckReport
 from certificates.verdict import Verdict
@@ -46,3 +49,19 @@ def certify(
         return certificate, report
     again = raw_dual(dual.W, dual.N, dual.t, gamma=merged.program.gamma)
     return certify_duals(merged, [again], U, V, provenance=provenance)
+
+
+def with_network(
+    certificate: OptimalityCertificate, report: CheckReport, U: FloatArray, V: FloatArray
+) -> tuple[OptimalityCertificate, CheckReport]:
+    """The certificate about another network (d×m, c×m), checked anew; as it was if that network is no better.
+
+    The bound holds for every network, so only the claimed objective changes.
+    """
+    U, V = (np.ascontiguousarray(matrix, dtype=np.float64) for matrix in (U, V))
+    objective = network_objective(certificate.X, certificate.Y, certificate.gamma, U, V)
+    if not objective < report.objective:
+        return certificate, report
+    other = replace(certificate, U=U, V=V, objective=objective)
+    found = checked(other)
+    return (other, found) if found.verdict is report.verdict else (certificate, report)

@@ -16,7 +16,7 @@ from certificates import OptimalityCertificate, residual_dual
 from certificates.certificate import fingerprint
 from certificates.repair import RepairedDual
 from certificates.report import CheckReport
-from certnet._certify import as_it_stands, certify, repaired
+from certnet._certify import as_it_stands, certify, repaired, with_network
 from certnet._clock import Clock, Event
 from certnet._closing import COARSE, Closing, close_gap, is_low
 from certnet._plan import Plan
@@ -226,8 +226,6 @@ class _Run:
         rank, spectrum = numerical_rank(self.result)
         return TrainingResult(
             program=self.program,
-            U=self.network.U,
-            V=self.network.V,
             certificate=certificate,
             report=report,
             relaxation=self.result,
@@ -511,16 +509,16 @@ class _Run:
                 resume=None if self.resume is None else self.resume.search,
             )
         self.search, self.interrupted = closed.search, closed.search.interrupted
-        if closed.search.can_go_on:
-            self._keep(closed.network)
-            self.saver.update(search=closed.search.state)
-        if closed.proof is None:
-            return certificate, report
-        found, found_report = closed.proof
-        if found_report.verdict is not report.verdict or not found_report.lower_bound > report.lower_bound:
-            return certificate, report
         self._keep(closed.network)
-        return found, found_report
+        if closed.search.can_go_on:
+            self.saver.update(search=closed.search.state)
+        proof = certificate, report
+        if closed.proof is not None:
+            found = closed.proof[1]
+            if found.verdict is report.verdict and found.lower_bound > report.lower_bound:
+                proof = closed.proof
+        # The search may have found a better network without a better bound, and the other way round.
+        return with_network(*proof, self.network.U, self.network.V)
 
     def _prove(self) -> tuple[OptimalityCertificate, CheckReport]:
         """Offer the duals that are left, and certify the best."""
