@@ -22,7 +22,7 @@ FIRST_SHARE = 0.15
 """Rounds of the first network, and the share of a time limit that cuts them short."""
 ROUNDING_SHARE = 0.3
 """Share of the time left after the first network that is kept for rounding and polishing."""
-GLOBAL_SHARE = 0.4
+GLOBAL_SHARE, SOON_SHARE, SHOR_SHARE = 0.4, 0.5, 0.2
 SMALLEST_LIMIT = 1e-3
 LAST_SHARE, LAST_SECONDS = 0.02, 0.2
 """What is kept of a time limit for the last lines of a job."""
@@ -53,8 +53,19 @@ class Plan:
         if left is None:
             return None
         saving = 0.0 if self._saver is None else self._saver.reserve(self._space.order)
-        end = max(LAST_SECONDS, LAST_SHARE * (self._clock.time_limit or 0.0)) + saving + self.proving
-        return max(left - end, 0.0)
+        return max(left - max(LAST_SECONDS, LAST_SHARE * (self._clock.time_limit or 0.0)) - saving, 0.0)
+
+    def soon(self) -> float | None:
+        """Seconds after which the first network is left behind: a bound has to come too."""
+        left = self.left()
+        return None if left is None else SOON_SHARE * left
+
+    def shor(self) -> float | None:
+        """Seconds for the bound without products, 0 where a proof would hardly fit in after it."""
+        left = self.left()
+        if left is None:
+            return None
+        return SHOR_SHARE * left if (1.0 - SHOR_SHARE) * left > 2.0 * self.proving else 0.0
 
     def first_network(self, share: float = FIRST_SHARE) -> float | None:
         """Seconds for the first network; it only has to be there soon."""
@@ -76,10 +87,10 @@ class Plan:
             rounding = min(rounding, 2.0 * first.seconds)
         return max(left - rounding - (RAW_REPAIR + CHECK) * self.eigenvalues, SMALLEST_LIMIT)
 
-    def rounding(self) -> float | None:
-        """What is left without a proof of what the relaxation has found."""
+    def rounding(self, *, relaxed: bool) -> float | None:
+        """What is left without a proof, which takes longer for what a relaxation has found."""
         left = self.left()
-        return None if left is None else max(left - CHECK * self.eigenvalues, 0.0)
+        return None if left is None else max(left - (CHECK * self.eigenvalues if relaxed else self.proving), 0.0)
 
     def is_quick(self, seconds: float, cost: float) -> bool:
         """Whether work of ``cost`` eigendecompositions takes at most so many seconds."""

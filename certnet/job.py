@@ -5,6 +5,8 @@ flow one way. Ctrl-C or the time limit cuts a stage short; the stages after it t
 network and a proved bound always come out. A checkpoint lets a later call go on where the relaxation was cut short.
 """
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from certnet.device import require_device
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.interface import State
 from certnet.solvers.registry import AUTO, get_solver
+from certnet.solvers.shor import shor_bound
 from certnet.solvers.warm_start import PAYS as WARM_STARTED
 from certnet.solvers.warm_start import certified_dual, from_certificate, scaled, usable
 from certnet.training.polish import Network
@@ -44,7 +47,6 @@ __all__ = ["Event", "TrainingResult", "train"]
 
 LAST_REPAIR_SECONDS, LAST_PROOF_SECONDS = 3.0, 5.0
 """What repairing a solver's last dual, and proving the best one, may take after an interruption."""
-LONGEST_PROOF = 5.0
 EXACT = 1e-8
 """Relative gap at which a job ends that was not asked for one."""
 UNAFFORDABLE = "Branching on signs was left out: memory or time do not suffice for its relaxations."
@@ -216,7 +218,7 @@ class _Run:
 
     def finish(self) -> TrainingResult:
         """All stages, the cheap ones first, until nothing is left to gain."""
-        self._stage("first network", self._first_network)
+        self._stage("first network", self._first_network, self.plan.soon())
         self._stage("first bound", self._first_bound)
         if self.presolved is not None:
             for name, work in self._bounding(self.presolved):
@@ -245,14 +247,16 @@ class _Run:
 
     def _bounding(self, presolved: Presolved) -> Iterator[tuple[str, Callable[[], None]]]:
         """The stages after the first bound, in the order in which they give most for their time."""
+        yield "bound without products", self._shor
         relaxation = [("relaxation", self._relax), ("rounding", self._round), ("certificate", self._prove)]
         branching = [] if self.closing is None else [("branching", self._close)]
         if self.resume is not None and self.resume.search is not None:
             # The search that goes on is about the network as it is.
-            return iter(branching)
+            yield from branching
+            return
         # In few dimensions cones close the gap; in more, branching needs a relaxation that it can afford.
         branches_first = is_low(presolved) or (self.method == GLOBAL and is_free(presolved.program))
-        return iter([*branching, *relaxation] if branches_first else [*relaxation, *branching])
+        yield from [*branching, *relaxation] if branches_first else [*relaxation, *branching]
 
     def _stage(self, name: str, work: Callable[[], None], seconds: float | None = None) -> None:
         """Do the work of a stage; Ctrl-C ends it in good order, and time if need be in any."""
@@ -326,6 +330,23 @@ class _Run:
         self._prove()
         self._tell("first bound")
         self.saver.stage_ends("first network")
+
+    def _shor(self) -> None:
+        """The best bound without products, if a proof of it fits into the time too."""
+        limit = self.plan.shor()
+        if limit == 0.0:
+            return
+        network, presolved = self.best.network, self.presolved
+        assert presolved is not None  # there are data directions
+        found = shor_bound(
+            presolved,
+            networks=[(network.U, network.V)],
+            deadline=math.inf if limit is None else time.monotonic() + limit,
+            random_state=self.options.random_state,
+        )
+        self.best.take_dual(found)
+        self._prove()
+        self._tell("bound without products")
 
     def _known(self) -> Iterator[RepairedDual]:
         """Repaired duals: of the network, of the start, and of the checkpoint."""
@@ -453,7 +474,7 @@ class _Run:
             self.program,
             candidates=self._columns(),
             random_state=self.options.random_state,
-            time_limit=self.plan.rounding(),
+            time_limit=self.plan.rounding(relaxed=self.shown is not None),
             better=self._see,
             **(self._effort() if self._closing_trains else {}),
         )
@@ -488,7 +509,7 @@ class _Run:
         self.best.take_residual(network.U, network.V)
         begin = self.clock.seconds
         self.best.prove(lambda dual: certify(self.merged, dual, network.U, network.V, provenance=self.provenance))
-        self.plan.proving = min(self.clock.seconds - begin, LONGEST_PROOF)
+        self.plan.proving = self.clock.seconds - begin
 
     def _last(self) -> Proof:
         """The certificate of the best bound, about the best network, from what can still be checked in time."""
