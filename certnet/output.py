@@ -153,6 +153,11 @@ def output_folder(path: Path, *, files: Sequence[str], command: str | None = Non
         raise
 
 
+def files_in(place: Path | None, names: Mapping[str, str]) -> dict[str, Path]:
+    """Where the files of these names lie in a folder; none in no folder."""
+    return {} if place is None else {key: place / name for key, name in names.items()}
+
+
 @contextlib.contextmanager
 def standard_output() -> Iterator[None]:
     """Surrounds writing to stdout and flushes it, so that its failures are told from those of files.
