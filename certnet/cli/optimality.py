@@ -125,7 +125,7 @@ def run_optimality(options: OptimalityOptions) -> int:
     if result.interrupted:
         console.print("certnet: Interrupted; the best bound so far was written.", markup=False)
     if failure is not None:
-        console.print(f"certnet: {failure}", markup=False)
+        console.print(f"certnet: {failure}", markup=False, soft_wrap=True)
     text = strict_json(report) if options.json else "\n".join([summary(report), *report["files"].values()])
     with standard_output():
         sys.stdout.write(text + "\n")

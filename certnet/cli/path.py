@@ -191,7 +191,7 @@ class _Job:
     def _warn(self, failure: str | None) -> None:
         if failure is not None:
             self.failures.append(failure)
-            self.console.print(f"certnet: {failure}", markup=False)
+            self.console.print(f"certnet: {failure}", markup=False, soft_wrap=True)
 
     def _finished(self) -> dict[float, TrainingResult]:
         """Results of an earlier run with the same recipe that need not be computed again; each is proved anew."""
