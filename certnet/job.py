@@ -31,6 +31,7 @@ from certnet.solvers.interface import State
 from certnet.solvers.registry import AUTO, get_solver
 from certnet.solvers.warm_start import PAYS as WARM_STARTED
 from certnet.solvers.warm_start import certified_dual, from_certificate, scaled, usable
+from certnet.training.polish import Network
 from certnet.training.pricing import normalised, values
 from certnet.training.rounding import candidates_from_moment
 from certnet.training.trainer import FitResult, fit
@@ -44,6 +45,8 @@ LAST_FIT_SECONDS = 1.0
 LAST_REPAIR_SECONDS = 3.0
 """What repairing a solver's last dual may take then."""
 SDP, GLOBAL = "sdp", "global"
+TRAINING = "training"
+"""Stage of the checkpoints that are written before the first network is finished."""
 METHODS = (SDP, GLOBAL)
 DEFAULT_GAP = 1e-3
 SDP_TOLERANCE, LARGEST_TOLERANCE, SMALLEST_TOLERANCE = 1e-6, 1e-5, 1e-9
@@ -252,13 +255,22 @@ class _Run:
             if self.presolved is not None and np.isfinite(lower_bound):
                 dual = self.presolved.apply_dual(certified_dual(self.merged, certificate))
                 self.saver.update(dual=dual, lower_bound=lower_bound)
-            self.saver.write()
+            self.saver.write_last()
 
     def _keep(self, network: FitResult) -> None:
         """Take a network that is at least as good, and put it into the checkpoint."""
         if network.objective <= self.network.objective:
             self.network = network
             self.saver.update(U=network.U, V=network.V)
+
+    def _watched(self) -> dict[str, Any]:
+        """Options of a fit whose networks are kept on the way."""
+
+        def better(network: Network, objective: float) -> None:
+            if objective <= self.network.objective:
+                self.saver.look_at_network(*network)
+
+        return {"better": better, "callback": lambda _: self.saver.tick()}
 
     def _offer(self, candidate: RepairedDual) -> None:
         """Keep a repaired dual of the merged program, if its bound is the best so far."""
@@ -275,22 +287,25 @@ class _Run:
         limit = self.plan.first_network() if self.method == SDP else self.plan.global_training()
         with self.clock.stage("first network"):
             stored = self._stored_network()
-            if stored is None:
+            if stored is not None:
+                self._keep(stored)
+            # A checkpoint of the training itself holds a network to go on from.
+            if stored is None or (self.resume is not None and self.resume.stage == TRAINING):
                 begin = self.clock.seconds
-                given = None if self.start is None else self.start.U
+                given = [network.U for network in (self.start, stored) if network is not None]
+                self.saver.update(stage=TRAINING)
                 first = fit(
                     self.program,
-                    candidates=given,
+                    candidates=np.hstack(given) if given else None,
                     random_state=self.options.random_state,
                     time_limit=limit,
+                    **self._watched(),
                     **self._effort(),
                 )
                 if limit is not None:
                     self.plan.overrun = max(self.clock.seconds - begin - limit, 0.0)
                 self.interrupted = first.interrupted
                 self._keep(first)
-            else:
-                self._keep(stored)
             self.clock.tell("first network", objective=self.network.objective)
             try:
                 begin = self.clock.seconds
@@ -442,6 +457,7 @@ class _Run:
                 candidates=self._columns(),
                 random_state=self.options.random_state,
                 time_limit=LAST_FIT_SECONDS if self.interrupted else limit,
+                **self._watched(),
                 **(self._effort() if self._closing_trains else {}),
             )
             if self.interrupted and fitted.interrupted:
