@@ -16,7 +16,7 @@ from certnet._optimality import Neuron, OptimalityResult
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.report import branching_fields, data_fields, finite, head
 from certnet.cli.scores import evaluate
-from certnet.cli.show import NONE, Live, down, percent, stderr_console, summary, up
+from certnet.cli.show import NONE, Live, bound_rows, branching_row, down, stderr_console, summary, time_rows, up
 from certnet.cli.train import OPEN, SMALLEST_LIMIT, stored_recipe
 from certnet.data import Recipe, Split, load
 from certnet.interchange import program_weights, read_network
@@ -188,9 +188,7 @@ def optimality_table(report: Mapping[str, Any]) -> Table:
     )
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("objective of the network", up(report["objective"]))
-    table.add_row("certified lower bound", down(report["lower_bound"]))
-    table.add_row("relative gap", percent(report["gap"]))
+    bound_rows(table, "objective of the network", report)
     for name, bound in report["bounds"].items():
         table.add_row(escape(f"bound: {name}"), down(bound))
     table.add_row("after rescaling neurons", up(report["balanced_objective"]))
@@ -200,13 +198,10 @@ def optimality_table(report: Mapping[str, Any]) -> Table:
         table.add_row("one more neuron gains", f"{neuron['decrease']:.6g}")
     if trained is not None:
         table.add_row("global training reaches", f"{up(trained['objective'])} with {trained['width']} neurons")
-    branching = report["branching"]
-    if branching is not None:
-        outcome = "complete" if branching["complete"] else "not complete"
-        table.add_row("branching", f"{branching['nodes']} relaxations, {branching['leaves']} leaves, {outcome}")
+    branching_row(table, report["branching"])
     if data["task"] == "classification":
         shown = (NONE if value is None else f"{value:.4g}" for value in report["accuracy"].values())
         table.add_row(f"accuracy on {', '.join(report['accuracy'])}", ", ".join(shown))
-    table.add_row("time: total", f"{report['seconds']:.2f} s")
+    time_rows(table, report)
     table.add_row("verdict", escape(f"{report['verdict']} - {report['reason']}"))
     return table

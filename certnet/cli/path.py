@@ -23,7 +23,7 @@ from certnet.cli.limits import positive_numbers
 from certnet.cli.report import head, training_report
 from certnet.cli.resume import CHECKPOINT, about
 from certnet.cli.scores import evaluate
-from certnet.cli.show import NONE, Live, down, percent, stderr_console, summary, up
+from certnet.cli.show import NONE, Live, bounds, stderr_console, summary
 from certnet.cli.train import (
     FILES,
     STOPPED,
@@ -331,9 +331,7 @@ def _table(report: Mapping[str, Any], split: Split) -> Table:
         shown = (row[name]["train"], row[name]["validation"])
         table.add_row(
             f"{row['gamma']:g}{' *' if row['best'] else ''}",
-            up(row["objective"]),
-            down(row["lower_bound"]),
-            percent(row["gap"]),
+            *bounds(row),
             NONE if row["rank"] is None else str(row["rank"]),
             str(row["width"]),
             *(NONE if value is None else f"{value:.4g}" for value in shown),
