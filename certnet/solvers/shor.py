@@ -118,7 +118,8 @@ class _Descent:
         R = np.vstack([scaling.apply_z(U), scaling.apply_v(V)])
         left, singular, _ = np.linalg.svd(R, full_matrices=False)
         few = (left * singular)[:, : self.rank]
-        return 0.05 * start + np.pad(few, ((0, 0), (0, self.rank - few.shape[1])))
+        mixed: FloatArray = 0.05 * start + np.pad(few, ((0, 0), (0, self.rank - few.shape[1])))
+        return mixed
 
     def offer(self, W: FloatArray, factors: list[Factor]) -> None:
         """Repair a dual of the merged program, and keep it if its bound is the best."""
@@ -197,7 +198,7 @@ def _secular(along: FloatArray, values: FloatArray, radius: FloatArray) -> Float
     Newton's method on the reciprocal root, which is concave in x, so that steps from the left stay there.
     """
     root = np.sqrt(values)
-    x = np.maximum(np.max(root * np.abs(along) / radius - values, axis=1, keepdims=True), 0.0)
+    x: FloatArray = np.maximum(np.max(root * np.abs(along) / radius - values, axis=1, keepdims=True), 0.0)
     if len(values) == 1:
         return x
     for _ in range(NEWTON_STEPS):
