@@ -25,13 +25,16 @@ from certificates.nonnegativity import M
 from certificates.proof import LiftedProof
 from formulations._validation import FloatArray
 
-SECONDS_PER_PRODUCT = {Arithmetic.EXACT: 4e-6, Arithmetic.BALL: 4e-7, Arithmetic.FLOAT: 1e-9}
-"""Measured: seconds of ``prove_without_products`` for each of ``products_needed``, from the strongest arithmetic on."""
+_SECONDS = {Arithmetic.EXACT: 2e-7, Arithmetic.BALL: 1e-7, Arithmetic.FLOAT: 2e-8}
+"""Measured: seconds for each product of two numbers."""
+_BYTES = {Arithmetic.EXACT: 400, Arithmetic.BALL: 400, Arithmetic.FLOAT: 100}
+"""Measured: bytes for each entry of the data and the dual."""
 
 
-def products_needed(generators: int, d: int, c: int) -> float:
-    """About how many products of two numbers the proof takes."""
-    return float(generators * (c + d + 8) ** 2 + (c + d) ** 3)
+def needed(arithmetic: Arithmetic, generators: int, d: int, c: int) -> tuple[float, float]:
+    """About the (seconds, bytes) that ``prove_without_products`` takes before the test of order c + d."""
+    seconds = _SECONDS[arithmetic] * generators * (c + d + 8) ** 2
+    return seconds, _BYTES[arithmetic] * generators * (c + d + 8)
 
 
 def has_no_products(proof: LiftedProof) -> bool:
