@@ -15,7 +15,7 @@ import numpy as np
 from certificates.arithmetic import MATRICES, Arithmetic, BallMatrix, Enclosure
 from certificates.arithmetic.floating import inflate
 from certificates.failure import Deadline, ProofFailure, require
-from certificates.linear_leaves import LinearForms, is_linear, prove_linear_leaves
+from certificates.linear_leaves import LinearLeaves, is_linear, leaf_weights, linear_form
 from certificates.nonnegativity import (
     M,
     Problem,
@@ -29,12 +29,12 @@ from certificates.robustness import CaseProof, RobustnessCertificate, lifted_reg
 from certificates.verdict import Verdict
 from formulations._validation import IntArray
 from formulations.errors import InputError
-from formulations.nodes import ACTIVE
 from formulations.robustness import ReluNetwork, UnsafeCase, require_fitting
 
 DEFAULT_TIME_LIMIT = 600.0
 BALL_ORDER = 250
 """Order N + d + 1 up to which the automatic arithmetic goes from floating point to balls where the first fails."""
+LARGEST = float(np.finfo(np.float64).max)
 BLOCK_ENTRIES = 1 << 21
 """Numbers in a block of linear leaves; bounds the memory that many leaves of a wide network can ask for."""
 PROVED_SENTENCE = (
@@ -53,7 +53,8 @@ class RobustnessReport:
         margin: the least δ of all cases, a proved lower bound of ``max_r (H f(x) + h)_r`` for weights that add up to 1;
             −inf if nothing was proved.
         linear_leaves, semidefinite_leaves: how many leaves were proved in which way.
-        arithmetic: of the semidefinite leaves; linear ones are always checked in floating point with error bounds.
+        arithmetic: of the semidefinite leaves; linear ones are checked in floating point with error bounds and, unless
+            that is all that was asked for, in rational numbers where it does not prove them.
         seconds: time that checking took.
     """
 
@@ -134,7 +135,8 @@ def _check_with(
     network: ReluNetwork, case: UnsafeCase, proof: CaseProof, chosen: Arithmetic, deadline: Deadline
 ) -> tuple[int, int, Arithmetic]:
     if chosen is not Arithmetic.AUTO:
-        return *check_case(network, case, proof, MATRICES[chosen], deadline), chosen
+        exactly = chosen is not Arithmetic.FLOAT
+        return *check_case(network, case, proof, MATRICES[chosen], deadline, exactly=exactly), chosen
     try:
         return *check_case(network, case, proof, Enclosure, deadline), Arithmetic.FLOAT
     except ProofFailure:
@@ -146,9 +148,17 @@ def _check_with(
 
 
 def check_case(
-    network: ReluNetwork, case: UnsafeCase, given: CaseProof, matrix: type[M], deadline: Deadline
+    network: ReluNetwork,
+    case: UnsafeCase,
+    given: CaseProof,
+    matrix: type[M],
+    deadline: Deadline,
+    *,
+    exactly: bool = True,
 ) -> tuple[int, int]:
     """Check one case; returns the numbers of linear and of semidefinite leaves.
+
+    ``exactly`` is whether linear leaves that floating point does not prove are computed in rational numbers.
 
     Raises:
         ProofFailure: the first violated condition.
@@ -183,39 +193,25 @@ def check_case(
         for index in range(len(proof.triangles.neuron)):
             deadline.check()
             check_triangle(proof, index, statement)
+    arguments = network, case, given.stable, kept, bounds, proof.triangles
     positions = 2 * N + len(region.linear) + proof.circuits.target.size + proof.triangles.neuron.size
     block = max(1, BLOCK_ENTRIES // (network.width + positions + network.inputs))
     for start in range(0, len(linear), block):
         deadline.check()
-        leaves = np.array([leaf for leaf, _ in linear[start : start + block]], dtype=np.int64)
+        numbers = np.array([leaf for leaf, _ in linear[start : start + block]], dtype=np.int64)
         signs = np.stack([signs for _, signs in linear[start : start + block]])
-        forms = LinearForms(*linear_form(network, case, given, leaves, kept, Enclosure))
-        prove_linear_leaves(statement, case.region, proof, leaves, signs, forms)
+        weights = leaf_weights(proof, numbers, N, len(region.linear))
+        leaves = LinearLeaves(*arguments, given.mu[numbers], given.margin, signs, weights)
+        for leaf, least in zip(numbers.tolist(), leaves.remainders(exactly=exactly, deadline=deadline), strict=True):
+            if not (least >= 0):
+                shown = float(max(least, -LARGEST))
+                require(False, f"the linear function of leaf {leaf} is only shown to be at least {shown:.3e}")
     return len(linear), len(others)
-
-
-def linear_form(
-    network: ReluNetwork, case: UnsafeCase, given: CaseProof, leaves: IntArray, kept: IntArray, matrix: type[M]
-) -> tuple[M, M]:
-    """``μᵀ(H f + h) − δ`` on these leaves: coefficients on α of the unstable neurons (L×N) and on z (L×(d+1))."""
-    mu = matrix.exact(np.ascontiguousarray(given.mu[leaves]))
-    rows = mu @ matrix.exact(case.H)
-    weights = rows @ matrix.exact(network.output)
-    active = np.flatnonzero(given.stable == ACTIVE)
-    every = np.arange(len(leaves))
-    constants = rows @ matrix.exact(np.ascontiguousarray(network.output_bias[:, None]))
-    constants = constants + mu @ matrix.exact(np.ascontiguousarray(case.h[:, None]))
-    constants = constants - matrix.exact(np.full((len(leaves), 1), given.margin))
-    tail = matrix.block([[matrix.exact(np.zeros((len(leaves), network.inputs))), constants]])
-    z = tail
-    if len(active):
-        z = weights.take(every, active) @ matrix.exact(np.ascontiguousarray(network.generators[active])) + tail
-    return weights.take(every, kept), z
 
 
 def _form(network: ReluNetwork, case: UnsafeCase, given: CaseProof, leaf: int, kept: IntArray, matrix: type[M]) -> M:
     """t times the linear form, as a symmetric matrix over λ = (α, β, z)."""
-    alpha, z = linear_form(network, case, given, np.array([leaf]), kept, matrix)
+    alpha, z = linear_form(network, case, given.stable, kept, given.mu[[leaf]], given.margin, matrix)
     N, k = len(kept), network.inputs + 1
     row = matrix.block([[alpha, matrix.exact(np.zeros((1, N))), z]])
     unit = np.zeros((2 * N + k, 1))
