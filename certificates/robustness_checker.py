@@ -14,7 +14,7 @@ import numpy as np
 
 from certificates.arithmetic import MATRICES, Arithmetic, BallMatrix, Enclosure
 from certificates.arithmetic.floating import inflate
-from certificates.failure import Deadline, ProofFailure, require
+from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
 from certificates.linear_leaves import LinearLeaves, is_linear, leaf_weights, linear_form
 from certificates.nonnegativity import (
     M,
@@ -25,6 +25,7 @@ from certificates.nonnegativity import (
     leaves_with_signs,
     prove_leaf,
 )
+from certificates.proof import LiftedProof
 from certificates.robustness import CaseProof, RobustnessCertificate, lifted_region, unstable_neurons
 from certificates.verdict import Verdict
 from formulations._validation import IntArray
@@ -183,8 +184,7 @@ def check_case(
         )
         (linear if is_linear(proof, leaf, N, len(region.linear)) else others).append((leaf, signs))
     if others or proof.circuits.target.size:
-        entries, count = extra_rows(proof, statement, deadline)
-        table = matrix.from_rationals(entries, (count, 2 * N + generators.shape[1]))
+        table = _table(proof, statement, matrix, deadline)
         for leaf, signs in others:
             deadline.check()
             form = _form(network, case, given, leaf, kept, matrix)
@@ -207,6 +207,47 @@ def check_case(
                 shown = float(max(least, -LARGEST))
                 require(False, f"the linear function of leaf {leaf} is only shown to be at least {shown:.3e}")
     return len(linear), len(others)
+
+
+def _table(proof: LiftedProof, statement: Problem[Enclosure], matrix: type[M], deadline: Deadline) -> M:
+    """The region's rows, circuits and triangles over λ, each justified."""
+    entries, count = extra_rows(proof, statement, deadline)
+    return matrix.from_rationals(entries, (count, 2 * len(statement.generators) + statement.generators.shape[1]))
+
+
+def leaf_is_proved(network: ReluNetwork, case: UnsafeCase, given: CaseProof, signs: IntArray) -> bool:
+    """Whether the checker would accept a proof's first leaf, which is not linear, where neurons have these signs (N,).
+
+    For those who look for proofs: what is asked here beforehand is not refused at the end.
+    """
+    region = lifted_region(case.region)
+    with np.errstate(all="ignore"):
+        kept, bounds = unstable_neurons(network, case.region, given.stable)
+        statement = Problem(
+            np.ascontiguousarray(network.generators[kept]), region, Enclosure.exact(np.zeros((0, 0))), bounds
+        )
+        small = len(kept) + network.inputs + 1 <= BALL_ORDER
+        for matrix in (Enclosure, BallMatrix) if small else (Enclosure,):
+            try:
+                _prove_first(network, case, given, signs, statement, kept, matrix)
+            except ProofFailure:
+                continue
+            return True
+    return False
+
+
+def _prove_first(
+    network: ReluNetwork,
+    case: UnsafeCase,
+    given: CaseProof,
+    signs: IntArray,
+    statement: Problem[Enclosure],
+    kept: IntArray,
+    matrix: type[M],
+) -> None:
+    form = _form(network, case, given, 0, kept, matrix)
+    problem = Problem(statement.generators, statement.region, form, statement.bounds)
+    prove_leaf(problem, given.proof, 0, signs, _table(given.proof, statement, matrix, NO_DEADLINE), matrix)
 
 
 def _form(network: ReluNetwork, case: UnsafeCase, given: CaseProof, leaf: int, kept: IntArray, matrix: type[M]) -> M:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from certnet.verification.ascent import PENALTY, optimised
-from certnet.verification.linear import LinearBounds, nodes_of
+from certnet.verification.linear import LinearBounds, finish, nodes_of
 from formulations._validation import FloatArray, IntArray
 from formulations.nodes import ACTIVE, FREE
 from formulations.robustness import MarginProblem
@@ -29,7 +29,7 @@ def linear_bounds(problem: MarginProblem, signs: IntArray, *, accurate: bool = F
         return optimised(nodes_of(problem, signs), accurate=accurate)
     choices = [np.repeat(one[None], len(signs), axis=0) for one in np.eye(rows)]
     if problem.neurons * (problem.neurons + problem.case.region.inputs) <= LARGEST_PROGRAM:
-        choices.append(np.stack([_best_mu(problem, one) for one in signs]))
+        choices.append(np.stack([_program(problem, one)[0] for one in signs]))
     best: LinearBounds | None = None
     for mu in choices:
         found = optimised(nodes_of(problem, signs, mu), accurate=accurate)
@@ -38,8 +38,22 @@ def linear_bounds(problem: MarginProblem, signs: IntArray, *, accurate: bool = F
     return best
 
 
-def _best_mu(problem: MarginProblem, signs: IntArray) -> FloatArray:
-    """(r,) from the linear program over (x, α of free neurons, slack e, margin s) on the box."""
+def from_program(problem: MarginProblem, signs: IntArray) -> LinearBounds | None:
+    """The bound of one node (N,) from a vertex of its linear program on the box; None where that is too large.
+
+    It has no tolerance but rounding, which the interior point's has.
+    """
+    if problem.neurons * (problem.neurons + problem.case.region.inputs) > LARGEST_PROGRAM:
+        return None
+    mu, slope, fixed, x = _program(problem, signs)
+    return finish(nodes_of(problem, signs[None], mu[None]), slope[None], fixed[None], x=x)
+
+
+def _program(problem: MarginProblem, signs: IntArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray | None]:
+    """(μ, lower slopes, multipliers of fixed signs, (1, d) minimiser or None) of one node on the box.
+
+    From the linear program over (x, α of free neurons, slack e, margin s).
+    """
     A, region, W = problem.generators, problem.case.region, problem.weights
     d, rows = region.inputs, len(W)
     free, active = np.flatnonzero(signs == FREE), signs == ACTIVE
@@ -69,9 +83,13 @@ def _best_mu(problem: MarginProblem, signs: IntArray) -> FloatArray:
     cost[-2] = PENALTY * float((np.abs(W) * size).sum(axis=1).max(initial=1e-300))
     box = [*zip(region.lower.tolist(), region.upper.tolist(), strict=True), *[(0.0, None)] * (f + 1), (None, None)]
     result = linprog(cost, A_ub=np.vstack(part), b_ub=right, bounds=box, method="highs")
-    mu = np.full(rows, 1.0 / rows)
-    if result.x is not None and result.ineqlin is not None:
-        dual = np.maximum(-np.asarray(result.ineqlin.marginals)[:rows], 0.0)
-        if dual.sum() > 0:
-            mu = dual / dual.sum()
-    return mu
+    mu, slope, towards_sign = np.full(rows, 1.0 / rows), np.zeros(problem.neurons), np.zeros(problem.neurons)
+    if result.x is None or result.ineqlin is None:
+        return mu, slope, towards_sign, None
+    dual = np.maximum(-np.asarray(result.ineqlin.marginals), 0.0)
+    total = float(dual[:rows].sum())
+    if total > 0:
+        mu = dual[:rows] / total
+        slope[up] = dual[rows : rows + len(up)] / total
+        towards_sign[fixed] = dual[len(dual) - len(fixed) :] / size[fixed] / total
+    return mu, slope, towards_sign, np.clip(result.x[None, :d], region.lower, region.upper)
