@@ -195,10 +195,10 @@ def _exact(leaves: LinearLeaves, leaf: int) -> Fraction:
     first = len(weights) - len(triangles.neuron)
     for index, (i, (low, high)) in enumerate(zip(triangles.neuron.tolist(), triangles.bounds.tolist(), strict=True)):
         if nu := w.get(first + index):
-            l, u = to_fmpq(low), to_fmpq(high)
-            through[i] -= nu * u
-            on_z[d] += nu * u * l
-            on_alpha[i] += nu * (u - l)
+            under, over = to_fmpq(low), to_fmpq(high)
+            through[i] -= nu * over
+            on_z[d] += nu * over * under
+            on_alpha[i] += nu * (over - under)
     total = zero
     for i, sign in enumerate(leaves.signs[leaf].tolist()):
         through[i] += -on_beta[i] if sign == INACTIVE else on_alpha[i]
