@@ -49,6 +49,7 @@ class ReluNetwork:
         hidden_bias: (m,) b.
         output: (c, m) V.
         output_bias: (c,) b₂.
+        note: a sentence where rounding made these numbers of those in a file or model, else None.
 
     Raises:
         InputError: shapes that disagree, or entries that are not finite.
@@ -58,6 +59,7 @@ class ReluNetwork:
     hidden_bias: FloatArray
     output: FloatArray
     output_bias: FloatArray
+    note: str | None = None
 
     def __post_init__(self) -> None:
         for name, dimensions in (("hidden", 2), ("hidden_bias", 1), ("output", 2), ("output_bias", 1)):

@@ -36,12 +36,12 @@ def examine(path: Path, options: "CheckOptions") -> dict[str, Any]:
 
 def _robustness(path: Path, options: "CheckOptions") -> dict[str, Any]:
     certificate = read_robustness(path)
-    if options.network is not None:
-        compare_network(certificate.network, options.network)
+    notes = [] if options.network is None else compare_network(certificate.network, options.network)
     stated = None if options.stated is None else compare_property(certificate, options.stated)
     report = check_robustness(certificate, arithmetic=options.arithmetic, time_limit=options.time_limit)
     return {
         **_head(report.verdict, report.reason, certificate.network, path, options),
+        "notes": notes,
         "lower_bound": finite(report.margin),
         "margin": finite(report.margin),
         "property": {"cases": len(certificate.cases), "compared_with": options.stated, "cases_compared": stated},
@@ -55,11 +55,11 @@ def _lipschitz(path: Path, options: "CheckOptions") -> dict[str, Any]:
     certificate = read_lipschitz(path)
     if options.stated is not None:
         raise InputError(f"{path} is about a Lipschitz constant; leave --property out.")
-    if options.network is not None:
-        compare_network(certificate.network, options.network)
+    notes = [] if options.network is None else compare_network(certificate.network, options.network)
     report = check_lipschitz(certificate, arithmetic=options.arithmetic, time_limit=options.time_limit)
     return {
         **_head(report.verdict, report.reason, certificate.network, path, options),
+        "notes": notes,
         "constant": finite(report.constant),
         "function": certificate.C.tolist(),
         "region": None if certificate.region is None else region_fields(certificate.region),
@@ -113,7 +113,8 @@ def network_lines(found: Mapping[str, Any]) -> dict[str, str]:
         lines["margin"] = NONE if found["margin"] is None else down(found["margin"])
         lines["cases"] = str(found["property"]["cases"])
         lines["leaves"] = f"{leaves['linear']} linear, {leaves['semidefinite']} semidefinite"
-    return {**lines, "arithmetic": found["arithmetic"], **parts}
+    notes = {"note": " ".join(found["notes"])} if found.get("notes") else {}
+    return {**lines, "arithmetic": found["arithmetic"], **parts, **notes}
 
 
 def _functions(C: Sequence[Sequence[float]]) -> str:
@@ -145,8 +146,8 @@ def _inputs(region: Mapping[str, Any] | None) -> str:
     return f"those of {ball} that lie in {box} as well (--json lists both)"
 
 
-def compare_network(own: ReluNetwork, path: str) -> None:
-    """Insist that the certificate is about the network of this file.
+def compare_network(own: ReluNetwork, path: str) -> list[str]:
+    """Insist that the certificate is about the network of this file; returns what is to be said of how it was read.
 
     Raises:
         InputError: it is not, or the file cannot be read.
@@ -155,6 +156,7 @@ def compare_network(own: ReluNetwork, path: str) -> None:
     names = ("hidden", "hidden_bias", "output", "output_bias")
     if not all(np.array_equal(getattr(given, name), getattr(own, name)) for name in names):
         raise InputError(f"The certificate is about another network than {path}; pass the one it was made for.")
+    return [] if given.note is None else [given.note]
 
 
 def compare_property(certificate: RobustnessCertificate, path: str) -> int:

@@ -15,7 +15,7 @@ from certnet._packed import ending
 from certnet.cli.exits import BY_VERDICT
 from certnet.cli.proofs import proof_file, write_proof
 from certnet.cli.report import finite, head
-from certnet.cli.show import down
+from certnet.cli.show import down, stderr_console
 from certnet.interchange import read_relu_network
 from certnet.output import standard_output, strict_json
 from certnet.verification import Counterexample, VerificationResult, verify
@@ -84,7 +84,7 @@ def _run_property(options: VerifyOptions) -> int:
     result = verified(network, stated.cases, options)
     if options.certificate is not None and result.certificate is not None:
         write_proof(Path(options.certificate), result.certificate)
-    report = _report(result, options)
+    report = _report(result, network, options)
     with standard_output():
         if options.json:
             sys.stdout.write(strict_json(report) + "\n")
@@ -112,7 +112,15 @@ def status(result: VerificationResult) -> str:
     return "unsat" if result.verdict is Verdict.PROVED else "sat"
 
 
-def _report(result: VerificationResult, options: VerifyOptions) -> dict[str, Any]:
+def tell_notes(network: ReluNetwork) -> list[str]:
+    """What JSON says of how the network was read, also said on stderr."""
+    if network.note is None:
+        return []
+    stderr_console().print(f"certnet: {network.note}", markup=False, soft_wrap=True)
+    return [network.note]
+
+
+def _report(result: VerificationResult, network: ReluNetwork, options: VerifyOptions) -> dict[str, Any]:
     from certnet.doctor import versions
 
     written = options.certificate is not None and result.certificate is not None
@@ -123,6 +131,7 @@ def _report(result: VerificationResult, options: VerifyOptions) -> dict[str, Any
         "network": Path(options.network).name,
         "property": Path(options.subject).name,
         "files": {"certificate": options.certificate} if written else {},
+        "notes": tell_notes(network),
         "versions": versions(),
     }
 

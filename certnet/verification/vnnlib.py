@@ -345,8 +345,8 @@ def _factor(weights: Sequence[Fraction]) -> Fraction:
     factor /= Fraction(2) ** (factor.numerator.bit_length() - factor.denominator.bit_length() + 1)
     if not all(_is_double(factor * weight) for weight in weights):
         raise InputError(
-            "the coefficients of a row over outputs have too many digits, or are too large or too small, to be scaled to "
-            "float64 numbers; round them."
+            "the coefficients of a row over outputs have too many digits, or are too large or too small, to be scaled "
+            "to float64 numbers; round them."
         )
     return factor
 
