@@ -19,6 +19,7 @@ import numpy as np
 
 from certificates.arithmetic import MATRICES, Arithmetic, Enclosure, Matrix
 from certificates.arithmetic.floating import TINY, UNIT, half, inflate, sum_of_products
+from certificates.arithmetic.machine import MachineFailure, rigorous
 from certificates.arithmetic.matrix import Entries
 from certificates.certificate import LOSS, OptimalityCertificate, fingerprint
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
@@ -130,8 +131,8 @@ def check(
     start = time.perf_counter()
     deadline = Deadline(math.inf if time_limit is None else start + time_limit)
     lower_bound, objective, margin = -math.inf, math.inf, math.nan
-    with np.errstate(all="ignore"):
-        try:
+    try:
+        with rigorous(len(certificate.source)):
             _check_numbers(certificate)
             if chosen is Arithmetic.AUTO:
                 chosen = choose_arithmetic(certificate)
@@ -146,10 +147,10 @@ def check(
                 reason = CUT_SENTENCE if isinstance(c.proof, Subdivision) else PROVED_SENTENCE
             else:
                 verdict, reason = Verdict.REFUTED, refutation
-        except ProofFailure as failure:
-            verdict, reason = Verdict.UNKNOWN, str(failure)
-        except MemoryError:
-            verdict, reason = Verdict.UNKNOWN, "this machine has not enough memory for the proof"
+    except ProofFailure as failure:
+        verdict, reason = Verdict.UNKNOWN, str(failure)
+        if isinstance(failure, MachineFailure):
+            lower_bound, objective, margin = -math.inf, math.inf, math.nan
     return CheckReport(
         verdict=verdict,
         reason=reason,

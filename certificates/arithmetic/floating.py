@@ -2,8 +2,10 @@
 
 An ``Enclosure`` (mid, rad) holds every real matrix M with ``|M − mid| ≤ rad`` entrywise. Bounds follow Higham,
 *Accuracy and Stability of Numerical Algorithms*, section 3: a sum of k products, in any order and with or without
-fused multiply-add, errs by at most γ_k Σ|a||b|, γ_k = ku/(1−ku), plus k underflows. Underflow is charged at the
-smallest *normal* number, so the bounds also hold where subnormals are flushed to zero. Round-to-nearest is assumed.
+fused multiply-add, errs by at most γ_k Σ|a||b|, γ_k = ku/(1−ku), plus k underflows. The machine model is that of
+``certificates.arithmetic.machine``, which tests it. Sums do not underflow then, and a product that does loses at most
+2^−1075; it is charged at 2^−1022, so that a few of them, and halvings, need no counting. That does not cover a thread
+that flushes subnormal numbers: there an operand itself is lost, however large its partner.
 
 A rigorous proof that a symmetric matrix is positive semidefinite, after Rump, *Verification of positive
 definiteness*, BIT 46 (2006): if floating-point Cholesky of B runs to completion then ``B + Δ ⪰ 0`` for some
@@ -24,7 +26,7 @@ from formulations._validation import FloatArray, IntArray
 
 UNIT = 2.0**-53
 TINY = 2.0**-1022
-"""Smallest positive normal number; bounds the error of one operation that underflows."""
+"""Smallest positive normal number; far above the 2^−1075 that one operation which underflows can lose."""
 
 _LARGEST_COUNT = 2**40
 
