@@ -181,7 +181,7 @@ def _check_numbers(c: OptimalityCertificate) -> None:
     require(math.isfinite(c.gamma) and c.gamma > 0, f"gamma is {c.gamma}, not a positive finite number")
     require(math.isfinite(c.lower_bound), f"the claimed lower bound is {c.lower_bound}")
     require(math.isfinite(c.objective), f"the claimed objective is {c.objective}")
-    require(c.loss == LOSS, f"the loss {c.loss!r} is not known to this checker (known: {LOSS})")
+    require(c.loss == LOSS, f"the loss {c.loss[:40]!r} is not known to this checker (known: {LOSS})")
     found = fingerprint(c.X, c.Y)
     require(
         found == c.data_fingerprint,

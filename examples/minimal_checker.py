@@ -46,7 +46,9 @@ def need(condition: object, reason: str) -> None:
 def need_floats() -> None:
     """Fail unless this thread reads and prints float64 numbers well: to nearest, and with subnormal ones."""
     one, half, least = struct.unpack("<3d", struct.pack("<3q", 1023 << 52, 970 << 52, 1))  # 1, 2^-53 and 2^-1074
-    bits = struct.pack("<6d", one + half, -one - half, half * 1.5 + one, -half * 1.5 - one, least * one, 0.5 * 3 * least)
+    bits = struct.pack(
+        "<6d", one + half, -one - half, half * 1.5 + one, -half * 1.5 - one, least * one, 0.5 * 3 * least
+    )
     right = struct.pack("<6Q", 1023 << 52, 3071 << 52, (1023 << 52) + 1, (3071 << 52) + 1, 1, 2)
     need(bits == right, "This thread rounds in another direction or flushes subnormal numbers.")
 

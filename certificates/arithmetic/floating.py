@@ -70,6 +70,12 @@ class Enclosure:
         """True when neither midpoint nor radius holds NaN or an infinity."""
         return bool(np.isfinite(self.mid).all() and np.isfinite(self.rad).all())
 
+    @property
+    def lower(self) -> FloatArray:
+        """Lower bounds of the entries: the difference is rounded to nearest, so the number below it will do."""
+        below: FloatArray = np.nextafter(self.mid - self.rad, -np.inf)
+        return below
+
     @classmethod
     def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "Enclosure":
         """Rational numbers, rounded to nearest with a unit in the last place as radius where that is not exact."""

@@ -17,8 +17,8 @@ from certificates.lipschitz_file import write_lipschitz
 from certificates.robustness_file import write_robustness
 from certnet.verification.lipschitz import lipschitz_constant
 from formulations import TrainingProgram, merge_rows
+from tests.certificates.proofs import linear_robustness
 from tests.strategies import rng
-from tests.verification.mutants import proved_certificates
 from tests.verification.problems import random_network
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -75,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     merged = merge_rows(TrainingProgram(rng(1).standard_normal((4, 2)), rng(2).standard_normal((4, 1)), 0.3))
     U, V = np.zeros((2, 0)), np.zeros((1, 0))
     write_certificate(path / "optimality.cert", certify(merged, [residual_dual(merged, U, V)], U, V)[0])
-    write_robustness(path / "robustness.cert", proved_certificates()[0])
+    write_robustness(path / "robustness.cert", linear_robustness())
     bound = lipschitz_constant(random_network(3, inputs=2, width=4), np.array([1.0, -1.0]))
     write_lipschitz(path / "lipschitz.cert", bound.certificate)
     return path
