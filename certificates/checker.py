@@ -19,10 +19,17 @@ import numpy as np
 
 from certificates.arithmetic import MATRICES, Arithmetic, Enclosure, Matrix
 from certificates.arithmetic.floating import TINY, UNIT, half, inflate, sum_of_products
+from certificates.arithmetic.machine import MachineFailure, rigorous
 from certificates.arithmetic.matrix import Entries
 from certificates.certificate import LOSS, OptimalityCertificate, fingerprint
+from certificates.diagonal_slack import (
+    SECONDS_PER_PRODUCT,
+    has_no_products,
+    products_needed,
+    prove_without_products,
+)
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
-from certificates.nonnegativity import M, Problem, check_structure, prove_nonnegative
+from certificates.nonnegativity import MAX_ORDER, M, Problem, check_structure, prove_nonnegative
 from certificates.proof import LiftedProof, Region
 from certificates.report import CheckReport
 from certificates.subdivision import Subdivision, check_subdivision, in_basis, prove_by_subdivision
@@ -30,6 +37,8 @@ from certificates.verdict import Verdict
 from formulations._validation import FloatArray
 from formulations.rows import ZERO_ROW, are_parallel, scale_rows
 
+SMALL_ORDER = 400
+"""Up to this order a slack that is singular, or nearly so, is looked at as a whole as well."""
 _BLOCK_ENTRIES = 1 << 22
 """Entries of a temporary matrix; rows are taken in blocks so that a hostile width cannot exhaust memory."""
 DEFAULT_TIME_LIMIT = 600.0
@@ -89,6 +98,10 @@ def choose_arithmetic(certificate: OptimalityCertificate, budget: float = AUTO_B
     if isinstance(certificate.proof, Subdivision):
         return Arithmetic.FLOAT
     order = len(certificate.source) + certificate.X.shape[1]
+    if has_no_products(certificate.proof):
+        cost = products_needed(len(certificate.source), *certificate.shape[1:]) * _length_factor(certificate)
+        costs = {arithmetic: seconds * cost for arithmetic, seconds in SECONDS_PER_PRODUCT.items()}
+        return next((arithmetic for arithmetic, seconds in costs.items() if seconds <= budget), Arithmetic.FLOAT)
     leaves = max(certificate.proof.leaves, 1)
     if leaves * 0.35 * (order / 64.0) ** 4.5 * _length_factor(certificate) <= budget:
         return Arithmetic.EXACT
@@ -115,7 +128,8 @@ def check(
 ) -> CheckReport:
     """Re-prove a certificate. Never raises on its content: what cannot be proved is UNKNOWN with the reason.
 
-    Floating point takes time O(N²(N+d)) a leaf and memory O((2N+d)²) for N generators in d dimensions.
+    Floating point takes time O(N²(N+d)) a leaf and memory O((2N+d)²) for N generators in d dimensions, and without
+    products of inequalities O(N(c+d)²) and O(N(c+d)).
 
     Args:
         certificate: nothing in it is trusted.
@@ -130,8 +144,8 @@ def check(
     start = time.perf_counter()
     deadline = Deadline(math.inf if time_limit is None else start + time_limit)
     lower_bound, objective, margin = -math.inf, math.inf, math.nan
-    with np.errstate(all="ignore"):
-        try:
+    try:
+        with rigorous(len(certificate.source)):
             _check_numbers(certificate)
             if chosen is Arithmetic.AUTO:
                 chosen = choose_arithmetic(certificate)
@@ -146,10 +160,10 @@ def check(
                 reason = CUT_SENTENCE if isinstance(c.proof, Subdivision) else PROVED_SENTENCE
             else:
                 verdict, reason = Verdict.REFUTED, refutation
-        except ProofFailure as failure:
-            verdict, reason = Verdict.UNKNOWN, str(failure)
-        except MemoryError:
-            verdict, reason = Verdict.UNKNOWN, "this machine has not enough memory for the proof"
+    except ProofFailure as failure:
+        verdict, reason = Verdict.UNKNOWN, str(failure)
+        if isinstance(failure, MachineFailure):
+            lower_bound, objective, margin = -math.inf, math.inf, math.nan
     return CheckReport(
         verdict=verdict,
         reason=reason,
@@ -180,7 +194,7 @@ def _check_numbers(c: OptimalityCertificate) -> None:
     require(math.isfinite(c.gamma) and c.gamma > 0, f"gamma is {c.gamma}, not a positive finite number")
     require(math.isfinite(c.lower_bound), f"the claimed lower bound is {c.lower_bound}")
     require(math.isfinite(c.objective), f"the claimed objective is {c.objective}")
-    require(c.loss == LOSS, f"the loss {c.loss!r} is not known to this checker (known: {LOSS})")
+    require(c.loss == LOSS, f"the loss {c.loss[:40]!r} is not known to this checker (known: {LOSS})")
     found = fingerprint(c.X, c.Y)
     require(
         found == c.data_fingerprint,
@@ -233,17 +247,7 @@ def check_rows(c: OptimalityCertificate, deadline: Deadline) -> tuple[FloatArray
 
 def training_features(c: OptimalityCertificate, kappas: Entries, matrix: type[M]) -> M:
     """W̃ = κW (2N×c), so that Wᵀ(Xu)₊ = W̃ᵀφ."""
-    outputs = c.shape[2]
-    positions = 2 * len(c.source)
-    block = max(1, _BLOCK_ENTRIES // max(positions, 1))
-    pieces: dict[int, dict[tuple[int, int], Fraction]] = {}
-    for (position, i), value in kappas.items():
-        pieces.setdefault(i // block, {})[position, i % block] = value
-    features = matrix.exact(np.zeros((positions, outputs)))
-    for number, entries in pieces.items():
-        W = c.W[number * block : (number + 1) * block]
-        features = features + matrix.from_rationals(entries, (positions, len(W))) @ matrix.exact(W)
-    return features
+    return matrix.sparse_product(kappas, 2 * len(c.source), matrix.exact(c.W))
 
 
 def training_form(c: OptimalityCertificate, kappas: Entries, matrix: type[M]) -> M:
@@ -268,10 +272,18 @@ def _check_dual_feasible(c: OptimalityCertificate, matrix: type[Matrix], deadlin
         output = in_basis(generators, training_features(c, kappas, Enclosure), c.gamma, c.proof.basis)
         prove_by_subdivision(output, c.proof, ends, deadline)
         return math.nan
-    check_structure(c.proof, c.source.size, Region.everywhere(c.X.shape[1]))
+    whole, order = Region.everywhere(c.X.shape[1]), len(c.source) + c.X.shape[1]
+    diagonal = has_no_products(c.proof)
+    check_structure(c.proof, c.source.size, whole, order_limit=None if diagonal else MAX_ORDER)
     generators, kappas = check_rows(c, deadline)
+    if diagonal:
+        features = training_features(c, kappas, matrix)
+        found = prove_without_products(generators, features, c.gamma, c.proof.complementarity[0], matrix, deadline)
+        if found.proved or order > SMALL_ORDER:
+            require(found.proved, found.reason)
+            return found.margin
     form = training_form(c, kappas, matrix)
-    problem = Problem(generators, Region.everywhere(c.X.shape[1]), form)
+    problem = Problem(generators, whole, form)
     return prove_nonnegative(problem, c.proof, matrix, deadline=deadline)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from certificates.arithmetic import MATRICES, Arithmetic, BallMatrix, Enclosure
 from certificates.arithmetic.floating import inflate
+from certificates.arithmetic.machine import rigorous
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
 from certificates.linear_leaves import LinearLeaves, is_linear, leaf_weights, linear_form
 from certificates.nonnegativity import (
@@ -89,19 +90,17 @@ def check_robustness(
     deadline = Deadline(math.inf if time_limit is None else start + time_limit)
     counts = [0, 0]
     used, margin = chosen, -math.inf
-    with np.errstate(all="ignore"):
-        try:
+    try:
+        with rigorous(certificate.network.width):
             _check_statement(certificate)
             for case, proof in zip(certificate.cases, certificate.proofs, strict=True):
                 linear, others, used = _check_with(certificate.network, case, proof, chosen, deadline)
                 counts[0] += linear
                 counts[1] += others
-            verdict, reason = Verdict.PROVED, PROVED_SENTENCE
-            margin = min(_normalised_margin(proof) for proof in certificate.proofs)
-        except ProofFailure as failure:
-            verdict, reason = Verdict.UNKNOWN, str(failure)
-        except MemoryError:
-            verdict, reason = Verdict.UNKNOWN, "this machine has not enough memory for the proof"
+            proved = min(_normalised_margin(proof) for proof in certificate.proofs)
+        verdict, reason, margin = Verdict.PROVED, PROVED_SENTENCE, proved
+    except ProofFailure as failure:
+        verdict, reason = Verdict.UNKNOWN, str(failure)
     return RobustnessReport(
         verdict=verdict,
         reason=reason,
