@@ -19,6 +19,7 @@ import numpy as np
 
 from certificates.arithmetic import MATRICES, Arithmetic, Enclosure, Matrix
 from certificates.arithmetic.floating import TINY, UNIT, half, inflate, sum_of_products
+from certificates.arithmetic.machine import MachineFailure, rigorous
 from certificates.arithmetic.matrix import Entries
 from certificates.certificate import LOSS, OptimalityCertificate, fingerprint
 from certificates.diagonal_slack import has_no_products, needed, prove_without_products
@@ -145,8 +146,8 @@ def check(
     start = time.perf_counter()
     deadline = Deadline(math.inf if time_limit is None else start + time_limit)
     lower_bound, objective, margin = -math.inf, math.inf, math.nan
-    with np.errstate(all="ignore"):
-        try:
+    try:
+        with rigorous(len(certificate.source)):
             _check_numbers(certificate)
             if chosen is Arithmetic.AUTO:
                 chosen = choose_arithmetic(certificate)
@@ -161,10 +162,10 @@ def check(
                 reason = CUT_SENTENCE if isinstance(c.proof, Subdivision) else PROVED_SENTENCE
             else:
                 verdict, reason = Verdict.REFUTED, refutation
-        except ProofFailure as failure:
-            verdict, reason = Verdict.UNKNOWN, str(failure)
-        except MemoryError:
-            verdict, reason = Verdict.UNKNOWN, "this machine has not enough memory for the proof"
+    except ProofFailure as failure:
+        verdict, reason = Verdict.UNKNOWN, str(failure)
+        if isinstance(failure, MachineFailure):
+            lower_bound, objective, margin = -math.inf, math.inf, math.nan
     return CheckReport(
         verdict=verdict,
         reason=reason,
@@ -195,7 +196,7 @@ def _check_numbers(c: OptimalityCertificate) -> None:
     require(math.isfinite(c.gamma) and c.gamma > 0, f"gamma is {c.gamma}, not a positive finite number")
     require(math.isfinite(c.lower_bound), f"the claimed lower bound is {c.lower_bound}")
     require(math.isfinite(c.objective), f"the claimed objective is {c.objective}")
-    require(c.loss == LOSS, f"the loss {c.loss!r} is not known to this checker (known: {LOSS})")
+    require(c.loss == LOSS, f"the loss {c.loss[:40]!r} is not known to this checker (known: {LOSS})")
     found = fingerprint(c.X, c.Y)
     require(
         found == c.data_fingerprint,

@@ -10,21 +10,32 @@ need not be positive semidefinite as a form in (β, x, t). It is nonnegative on 
 
     Σ min(ρ_i, 0) b_i + min_x q·x + κ ≥ 0.
 
-So q may be anything; nothing has to cancel. All is computed as enclosures, for many leaves at once.
+So q may be anything; nothing has to cancel. All is computed as enclosures, for many leaves at once. A leaf whose
+enclosure does not tell is computed again in rational numbers; there only the norm of a ball is rounded, upwards.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
+from flint import fmpq, fmpq_mat, fmpz
 
 from certificates.arithmetic.floating import Enclosure, inflate
-from certificates.failure import require
-from certificates.nonnegativity import Problem
-from certificates.proof import LiftedProof
+from certificates.arithmetic.rational import RationalMatrix, to_fmpq
+from certificates.failure import NO_DEADLINE, Deadline, require
+from certificates.nonnegativity import M
+from certificates.proof import LiftedProof, Triangles
+from certificates.robustness import lifted_region
 from formulations._validation import FloatArray, IntArray
-from formulations.nodes import FREE, INACTIVE
-from formulations.robustness import InputRegion
+from formulations.nodes import ACTIVE, FREE, INACTIVE
+from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+
+EXACT_ENTRIES = 1 << 21
+"""Entries of the network's first layer up to which a leaf is computed in rational numbers; about three seconds."""
+ROOT_BITS = 256
+"""Leading bits of the square of a norm that count when its root is rounded up."""
 
 
 def is_linear(proof: LiftedProof, leaf: int, neurons: int, rows: int) -> bool:
@@ -41,45 +52,81 @@ def is_linear(proof: LiftedProof, leaf: int, neurons: int, rows: int) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class LinearForms:
-    """For each of L leaves the linear function: coefficients on α (L×N) and on z = (x, t) (L×k)."""
+class LinearLeaves:
+    """L leaves of a case: what has to be nonnegative on each, and what is taken off it.
 
-    alpha: Enclosure
-    z: Enclosure
+    Attributes:
+        network, case: they belong to.
+        stable: (m,) signs of the neurons, checked.
+        kept: (N,) unstable neurons.
+        bounds: (N, 2) proved bounds of their pre-activations.
+        triangles: checked.
+        mu: (L, r) weights of the rows.
+        margin: δ.
+        signs: (L, N) of the leaves.
+        weights: (L, positions) multiplier of each inequality, the other factor being t.
+    """
+
+    network: ReluNetwork
+    case: UnsafeCase
+    stable: IntArray
+    kept: IntArray
+    bounds: FloatArray
+    triangles: Triangles
+    mu: FloatArray
+    margin: float
+    signs: IntArray
+    weights: FloatArray
+
+    def remainders(self, *, exactly: bool, deadline: Deadline = NO_DEADLINE) -> Iterator[Fraction | float]:
+        """A lower bound of what remains on each leaf in turn, for t = 1; the leaf is proved where that is ≥ 0.
+
+        Args:
+            exactly: compute a leaf again in rational numbers where floating point does not prove it.
+            deadline: when to give up.
+
+        Raises:
+            ProofFailure: the deadline has passed.
+        """
+        with np.errstate(all="ignore"):
+            enclosed = _enclosed(self)
+        exactly = exactly and self.network.hidden.size <= EXACT_ENTRIES
+        for leaf, least in enumerate(enclosed.tolist()):
+            deadline.check()
+            yield _exact(self, leaf) if exactly and not (least >= 0) else least
 
 
-def prove_linear_leaves(
-    problem: Problem[Enclosure],
-    region: InputRegion,
-    proof: LiftedProof,
-    leaves: IntArray,
-    signs: IntArray,
-    forms: LinearForms,
-) -> float:
-    """Check leaves of a proof whose structure and triangles were checked; returns the least remainder.
+def linear_form(
+    network: ReluNetwork,
+    case: UnsafeCase,
+    stable: IntArray,
+    kept: IntArray,
+    mu: FloatArray,
+    margin: float,
+    matrix: type[M],
+) -> tuple[M, M]:
+    """``μᵀ(H f + h) − margin`` for L weights: coefficients on α of the unstable neurons (L×N) and on z (L×(d+1))."""
+    weighted, every = matrix.exact(np.ascontiguousarray(mu)), np.arange(len(mu))
+    rows = weighted @ matrix.exact(case.H)
+    weights = rows @ matrix.exact(network.output)
+    active = np.flatnonzero(stable == ACTIVE)
+    constants = rows @ matrix.exact(np.ascontiguousarray(network.output_bias[:, None]))
+    constants = constants + weighted @ matrix.exact(np.ascontiguousarray(case.h[:, None]))
+    constants = constants - matrix.exact(np.full((len(mu), 1), margin))
+    z = matrix.block([[matrix.exact(np.zeros((len(mu), network.inputs))), constants]])
+    if len(active):
+        z = weights.take(every, active) @ matrix.exact(np.ascontiguousarray(network.generators[active])) + z
+    return weights.take(every, kept), z
 
-    Args:
-        problem: generators, region rows (t ≥ 0 first) and bounds of the neurons; its form is not used.
-        region: the same region.
-        proof: nothing in it is trusted.
-        leaves: (L,) numbers of linear leaves.
-        signs: (L, N) their signs.
-        forms: what has to be nonnegative on each.
+
+def leaf_weights(proof: LiftedProof, leaves: IntArray, neurons: int, rows: int) -> FloatArray:
+    """(L, positions) multipliers of linear leaves; see ``LinearLeaves``.
 
     Raises:
-        ProofFailure: a leaf is not proved.
+        ProofFailure: a pair is listed twice.
     """
-    N = len(problem.generators)
-    positions = 2 * N + len(problem.region.linear) + len(proof.circuits.target) + len(proof.triangles.neuron)
-    weights = np.stack([_weights(proof, int(leaf), N, positions) for leaf in leaves])
-    remainder = _remainders(problem, region, proof, signs, weights, forms)
-    bad = np.flatnonzero(~(remainder >= 0))
-    if len(bad):
-        require(
-            False,
-            f"the linear function of leaf {int(leaves[bad[0]])} is only shown to be at least {remainder[bad[0]]:.3e}",
-        )
-    return float(remainder.min(initial=math.inf))
+    positions = 2 * neurons + rows + len(proof.circuits.target) + len(proof.triangles.neuron)
+    return np.stack([_weights(proof, int(leaf), neurons, positions) for leaf in leaves])
 
 
 def _weights(proof: LiftedProof, leaf: int, neurons: int, positions: int) -> FloatArray:
@@ -93,23 +140,18 @@ def _weights(proof: LiftedProof, leaf: int, neurons: int, positions: int) -> Flo
     return weights
 
 
-def _remainders(
-    problem: Problem[Enclosure],
-    region: InputRegion,
-    proof: LiftedProof,
-    signs: IntArray,
-    weights: FloatArray,
-    forms: LinearForms,
-) -> FloatArray:
-    """Lower bounds of what remains on each leaf, for t = 1."""
-    A = problem.generators
+def _enclosed(leaves: LinearLeaves) -> FloatArray:
+    """(L,) lower ends of enclosures of what remains, in floating point."""
+    region, triangles, signs, weights = leaves.case.region, leaves.triangles, leaves.signs, leaves.weights
+    arguments = leaves.network, leaves.case, leaves.stable, leaves.kept, leaves.mu, leaves.margin
+    alpha, z = linear_form(*arguments, Enclosure)
+    A = np.ascontiguousarray(leaves.network.generators[leaves.kept])
     N, k = A.shape
-    assert problem.bounds is not None
-    triangles, rows = proof.triangles, problem.region.linear
+    rows = lifted_region(region).linear
     count = len(rows)
-    on_alpha, on_beta = forms.alpha - Enclosure.exact(weights[:, :N]), -Enclosure.exact(weights[:, N : 2 * N])
-    on_z = forms.z - Enclosure.exact(weights[:, 2 * N : 2 * N + count]) @ Enclosure.exact(rows)
-    first = 2 * N + count + len(proof.circuits.target)
+    on_alpha, on_beta = alpha - Enclosure.exact(weights[:, :N]), -Enclosure.exact(weights[:, N : 2 * N])
+    on_z = z - Enclosure.exact(weights[:, 2 * N : 2 * N + count]) @ Enclosure.exact(rows)
+    first = weights.shape[1] - len(triangles.neuron)
     if len(triangles.neuron) and weights[:, first:].any():
         nu = Enclosure.exact(weights[:, first:])
         low, high = (Enclosure.exact(np.ascontiguousarray(side)[:, None]) for side in triangles.bounds.T)
@@ -128,13 +170,64 @@ def _remainders(
     )
     on_z = on_z + through @ Enclosure.exact(A)
     rho = on_alpha + on_beta
-    least_rho = np.where(signs == FREE, np.minimum(rho.mid - inflate(rho.rad, 2), 0.0), 0.0)
-    reach = np.maximum(-problem.bounds[:, 0], 0.0)
+    least_rho = np.where(signs == FREE, np.minimum(rho.lower, 0.0), 0.0)
+    reach = np.maximum(-leaves.bounds[:, 0], 0.0)
     charge = Enclosure.exact(least_rho) @ Enclosure.exact(reach[:, None])
     q = Enclosure(on_z.mid[:, : k - 1], on_z.rad[:, : k - 1])
     kappa = Enclosure(on_z.mid[:, k - 1 :], on_z.rad[:, k - 1 :])
-    total = charge + kappa + _least(region, q)
-    return np.asarray((np.nextafter(total.mid - inflate(total.rad, 2), -np.inf)).ravel())
+    return (charge + kappa + _least(region, q)).lower.ravel()
+
+
+def _exact(leaves: LinearLeaves, leaf: int) -> Fraction:
+    """A lower bound of what remains on one leaf, in rational numbers; exact unless a ball's norm is in it."""
+    part = np.array([leaf])
+    arguments = leaves.network, leaves.case, leaves.stable, leaves.kept, leaves.mu[part], leaves.margin
+    alpha, z = (matrix.value for matrix in linear_form(*arguments, RationalMatrix))
+    region, triangles, weights = leaves.case.region, leaves.triangles, leaves.weights[leaf]
+    N, d = len(leaves.kept), region.inputs
+    w = {int(p): to_fmpq(weights[p]) for p in np.flatnonzero(weights)}
+    zero = fmpq(0)
+    on_alpha = [alpha[0, i] - w.get(i, zero) for i in range(N)]
+    on_beta = [-w.get(N + i, zero) for i in range(N)]
+    on_z = [z[0, j] for j in range(d + 1)]
+    through = [zero] * N
+    first = len(weights) - len(triangles.neuron)
+    for index, (i, (low, high)) in enumerate(zip(triangles.neuron.tolist(), triangles.bounds.tolist(), strict=True)):
+        if nu := w.get(first + index):
+            under, over = to_fmpq(low), to_fmpq(high)
+            through[i] -= nu * over
+            on_z[d] += nu * over * under
+            on_alpha[i] += nu * (over - under)
+    total = zero
+    for i, sign in enumerate(leaves.signs[leaf].tolist()):
+        through[i] += -on_beta[i] if sign == INACTIVE else on_alpha[i]
+        if sign == FREE:
+            total += min(on_alpha[i] + on_beta[i], zero) * to_fmpq(max(-float(leaves.bounds[i, 0]), 0.0))
+    if any(through):
+        A = RationalMatrix.exact(np.ascontiguousarray(leaves.network.generators[leaves.kept])).value
+        product = fmpq_mat(1, N, through) * A
+        on_z = [value + product[0, j] for j, value in enumerate(on_z)]
+    q, kappa = on_z[:d], on_z[d] - w.get(2 * N, zero)
+    lower, upper = ([to_fmpq(value) for value in side.tolist()] for side in (region.lower, region.upper))
+    for j in range(d):
+        above, below = w.get(2 * N + 1 + 2 * j, zero), w.get(2 * N + 2 + 2 * j, zero)
+        q[j] += below - above
+        kappa += above * lower[j] - below * upper[j]
+    least = sum((value * (lower[j] if value > 0 else upper[j]) for j, value in enumerate(q)), zero)
+    if region.centre is not None and region.radius is not None:
+        middle = sum((value * to_fmpq(c) for value, c in zip(q, region.centre.tolist(), strict=True)), zero)
+        least = max(least, middle - to_fmpq(region.radius) * _root_above(sum((value * value for value in q), zero)))
+    total += kappa + least
+    return Fraction(int(total.p), int(total.q))
+
+
+def _root_above(square: fmpq) -> fmpq:
+    """A rational that is at least the root, by a relative 2^−100 at most."""
+    if square == 0:
+        return fmpq(0)
+    shift = max(ROOT_BITS - int(square.p).bit_length() + int(square.q).bit_length(), 0) // 2 + 1
+    whole = (int(square.p) << 2 * shift) // int(square.q) + 1
+    return fmpq(fmpz(math.isqrt(whole) + 1), fmpz(1 << shift))
 
 
 def _scaled(factor: Enclosure, matrix: Enclosure) -> Enclosure:
@@ -157,5 +250,5 @@ def _least(region: InputRegion, q: Enclosure) -> Enclosure:
     reach = inflate(region.radius * norm, 8)[:, None]
     # q·centre is taken over the whole enclosure, and the norm as well.
     ball = q @ Enclosure.exact(region.centre[:, None]) - Enclosure.exact(reach)
-    better = ball.mid - ball.rad > box.mid - box.rad
+    better = ball.lower > box.lower
     return Enclosure(np.where(better, ball.mid, box.mid), np.where(better, ball.rad, box.rad))

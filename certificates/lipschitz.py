@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from certificates.arithmetic import MATRICES, Arithmetic
+from certificates.arithmetic.machine import rigorous
 from certificates.failure import Deadline, ProofFailure, require
 from certificates.lipschitz_weights import multiple_of_identity, prove_weights, rests_on_weights
 from certificates.nonnegativity import M, Problem, prove_nonnegative
@@ -146,17 +147,15 @@ def check_lipschitz(
         tried = tried[:1]
     verdict, reason, constant = Verdict.UNKNOWN, "", math.inf
     used = tried[0]
-    with np.errstate(all="ignore"):
-        for used in tried:
-            try:
+    for used in tried:
+        try:
+            with rigorous(certificate.network.width):
                 _prove(certificate, MATRICES[used], deadline)
-            except ProofFailure as failure:
-                reason = str(failure)
-            except MemoryError:
-                reason = "this machine has not enough memory for the proof"
-            else:
-                verdict, reason, constant = Verdict.PROVED, PROVED_SENTENCE, certificate.constant
-                break
+        except ProofFailure as failure:
+            reason = str(failure)
+        else:
+            verdict, reason, constant = Verdict.PROVED, PROVED_SENTENCE, certificate.constant
+            break
     return LipschitzReport(verdict, reason, constant, used.value, time.perf_counter() - start)
 
 

@@ -77,16 +77,26 @@ def lifted_region(region: InputRegion) -> Region:
 def preactivation_bounds(network: ReluNetwork, region: InputRegion) -> tuple[FloatArray, FloatArray]:
     """Rigorous l ≤ Ux + b ≤ u (m,) on the region: the box bound, and where there is a ball the better of both.
 
-    Every neuron's bound over the box alone is exact up to rounding outwards, and so is that over the ball alone.
+    Every neuron's bound over the box alone is exact up to rounding outwards, and so is that over the ball alone. Where
+    rounding might hide the sign of a bound over the box, it is rounded only once; 0 then is 0.
     """
     U, b = network.hidden, network.hidden_bias
     d = region.inputs
     above, below = np.maximum(U, 0.0), np.minimum(U, 0.0)
-    size = np.abs(U) @ np.maximum(np.abs(region.lower), np.abs(region.upper)) + np.abs(b)
+    reach = np.maximum(np.abs(region.lower), np.abs(region.upper))
+    size = np.abs(U) @ reach + np.abs(b)
     # A sum of 2d + 1 products; the sizes are such sums themselves.
     error = inflate(size * gamma_bound(2 * d + 4), 2 * d + 8)
-    lower = _down(above @ region.lower + below @ region.upper + b, error)
-    upper = _up(above @ region.upper + below @ region.lower + b, error)
+    least, most = above @ region.lower + below @ region.upper + b, above @ region.upper + below @ region.lower + b
+    still = (U != 0).astype(np.float64) @ (reach != 0).astype(np.float64) == 0
+    lower, upper = np.where(still, b, _down(least, error)), np.where(still, b, _up(most, error))
+    for bound, middle, first, second, up in (
+        (lower, least, region.lower, region.upper, False),
+        (upper, most, region.upper, region.lower, True),
+    ):
+        for i in np.flatnonzero((np.abs(middle) <= 2.0 * error) & ~still).tolist():
+            sharp = sum_of_products([(above[i], first), (below[i], second), (b[i : i + 1], np.ones(1))], upper=up)
+            bound[i] = min(bound[i], sharp) if up else max(bound[i], sharp)
     if region.centre is not None and region.radius is not None:
         middle = U @ region.centre + b
         reach = inflate(region.radius * np.sqrt(inflate(np.sum(U**2, axis=1), d + 4)), 8)

@@ -14,8 +14,9 @@ import numpy as np
 
 from certificates.arithmetic import MATRICES, Arithmetic, BallMatrix, Enclosure
 from certificates.arithmetic.floating import inflate
-from certificates.failure import Deadline, ProofFailure, require
-from certificates.linear_leaves import LinearForms, is_linear, prove_linear_leaves
+from certificates.arithmetic.machine import rigorous
+from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
+from certificates.linear_leaves import LinearLeaves, is_linear, leaf_weights, linear_form
 from certificates.nonnegativity import (
     M,
     Problem,
@@ -25,16 +26,17 @@ from certificates.nonnegativity import (
     leaves_with_signs,
     prove_leaf,
 )
+from certificates.proof import LiftedProof
 from certificates.robustness import CaseProof, RobustnessCertificate, lifted_region, unstable_neurons
 from certificates.verdict import Verdict
 from formulations._validation import IntArray
 from formulations.errors import InputError
-from formulations.nodes import ACTIVE
 from formulations.robustness import ReluNetwork, UnsafeCase, require_fitting
 
 DEFAULT_TIME_LIMIT = 600.0
 BALL_ORDER = 250
 """Order N + d + 1 up to which the automatic arithmetic goes from floating point to balls where the first fails."""
+LARGEST = float(np.finfo(np.float64).max)
 BLOCK_ENTRIES = 1 << 21
 """Numbers in a block of linear leaves; bounds the memory that many leaves of a wide network can ask for."""
 PROVED_SENTENCE = (
@@ -53,7 +55,8 @@ class RobustnessReport:
         margin: the least δ of all cases, a proved lower bound of ``max_r (H f(x) + h)_r`` for weights that add up to 1;
             −inf if nothing was proved.
         linear_leaves, semidefinite_leaves: how many leaves were proved in which way.
-        arithmetic: of the semidefinite leaves; linear ones are always checked in floating point with error bounds.
+        arithmetic: of the semidefinite leaves; linear ones are checked in floating point with error bounds and, unless
+            that is all that was asked for, in rational numbers where it does not prove them.
         seconds: time that checking took.
     """
 
@@ -87,19 +90,17 @@ def check_robustness(
     deadline = Deadline(math.inf if time_limit is None else start + time_limit)
     counts = [0, 0]
     used, margin = chosen, -math.inf
-    with np.errstate(all="ignore"):
-        try:
+    try:
+        with rigorous(certificate.network.width):
             _check_statement(certificate)
             for case, proof in zip(certificate.cases, certificate.proofs, strict=True):
                 linear, others, used = _check_with(certificate.network, case, proof, chosen, deadline)
                 counts[0] += linear
                 counts[1] += others
-            verdict, reason = Verdict.PROVED, PROVED_SENTENCE
-            margin = min(_normalised_margin(proof) for proof in certificate.proofs)
-        except ProofFailure as failure:
-            verdict, reason = Verdict.UNKNOWN, str(failure)
-        except MemoryError:
-            verdict, reason = Verdict.UNKNOWN, "this machine has not enough memory for the proof"
+            proved = min(_normalised_margin(proof) for proof in certificate.proofs)
+        verdict, reason, margin = Verdict.PROVED, PROVED_SENTENCE, proved
+    except ProofFailure as failure:
+        verdict, reason = Verdict.UNKNOWN, str(failure)
     return RobustnessReport(
         verdict=verdict,
         reason=reason,
@@ -134,7 +135,8 @@ def _check_with(
     network: ReluNetwork, case: UnsafeCase, proof: CaseProof, chosen: Arithmetic, deadline: Deadline
 ) -> tuple[int, int, Arithmetic]:
     if chosen is not Arithmetic.AUTO:
-        return *check_case(network, case, proof, MATRICES[chosen], deadline), chosen
+        exactly = chosen is not Arithmetic.FLOAT
+        return *check_case(network, case, proof, MATRICES[chosen], deadline, exactly=exactly), chosen
     try:
         return *check_case(network, case, proof, Enclosure, deadline), Arithmetic.FLOAT
     except ProofFailure:
@@ -146,9 +148,17 @@ def _check_with(
 
 
 def check_case(
-    network: ReluNetwork, case: UnsafeCase, given: CaseProof, matrix: type[M], deadline: Deadline
+    network: ReluNetwork,
+    case: UnsafeCase,
+    given: CaseProof,
+    matrix: type[M],
+    deadline: Deadline,
+    *,
+    exactly: bool = True,
 ) -> tuple[int, int]:
     """Check one case; returns the numbers of linear and of semidefinite leaves.
+
+    ``exactly`` is whether linear leaves that floating point does not prove are computed in rational numbers.
 
     Raises:
         ProofFailure: the first violated condition.
@@ -173,8 +183,7 @@ def check_case(
         )
         (linear if is_linear(proof, leaf, N, len(region.linear)) else others).append((leaf, signs))
     if others or proof.circuits.target.size:
-        entries, count = extra_rows(proof, statement, deadline)
-        table = matrix.from_rationals(entries, (count, 2 * N + generators.shape[1]))
+        table = _table(proof, statement, matrix, deadline)
         for leaf, signs in others:
             deadline.check()
             form = _form(network, case, given, leaf, kept, matrix)
@@ -183,39 +192,66 @@ def check_case(
         for index in range(len(proof.triangles.neuron)):
             deadline.check()
             check_triangle(proof, index, statement)
+    arguments = network, case, given.stable, kept, bounds, proof.triangles
     positions = 2 * N + len(region.linear) + proof.circuits.target.size + proof.triangles.neuron.size
     block = max(1, BLOCK_ENTRIES // (network.width + positions + network.inputs))
     for start in range(0, len(linear), block):
         deadline.check()
-        leaves = np.array([leaf for leaf, _ in linear[start : start + block]], dtype=np.int64)
+        numbers = np.array([leaf for leaf, _ in linear[start : start + block]], dtype=np.int64)
         signs = np.stack([signs for _, signs in linear[start : start + block]])
-        forms = LinearForms(*linear_form(network, case, given, leaves, kept, Enclosure))
-        prove_linear_leaves(statement, case.region, proof, leaves, signs, forms)
+        weights = leaf_weights(proof, numbers, N, len(region.linear))
+        leaves = LinearLeaves(*arguments, given.mu[numbers], given.margin, signs, weights)
+        for leaf, least in zip(numbers.tolist(), leaves.remainders(exactly=exactly, deadline=deadline), strict=True):
+            if not (least >= 0):
+                shown = float(max(least, -LARGEST))
+                require(False, f"the linear function of leaf {leaf} is only shown to be at least {shown:.3e}")
     return len(linear), len(others)
 
 
-def linear_form(
-    network: ReluNetwork, case: UnsafeCase, given: CaseProof, leaves: IntArray, kept: IntArray, matrix: type[M]
-) -> tuple[M, M]:
-    """``μᵀ(H f + h) − δ`` on these leaves: coefficients on α of the unstable neurons (L×N) and on z (L×(d+1))."""
-    mu = matrix.exact(np.ascontiguousarray(given.mu[leaves]))
-    rows = mu @ matrix.exact(case.H)
-    weights = rows @ matrix.exact(network.output)
-    active = np.flatnonzero(given.stable == ACTIVE)
-    every = np.arange(len(leaves))
-    constants = rows @ matrix.exact(np.ascontiguousarray(network.output_bias[:, None]))
-    constants = constants + mu @ matrix.exact(np.ascontiguousarray(case.h[:, None]))
-    constants = constants - matrix.exact(np.full((len(leaves), 1), given.margin))
-    tail = matrix.block([[matrix.exact(np.zeros((len(leaves), network.inputs))), constants]])
-    z = tail
-    if len(active):
-        z = weights.take(every, active) @ matrix.exact(np.ascontiguousarray(network.generators[active])) + tail
-    return weights.take(every, kept), z
+def _table(proof: LiftedProof, statement: Problem[Enclosure], matrix: type[M], deadline: Deadline) -> M:
+    """The region's rows, circuits and triangles over λ, each justified."""
+    entries, count = extra_rows(proof, statement, deadline)
+    return matrix.from_rationals(entries, (count, 2 * len(statement.generators) + statement.generators.shape[1]))
+
+
+def leaf_is_proved(network: ReluNetwork, case: UnsafeCase, given: CaseProof, signs: IntArray) -> bool:
+    """Whether the checker would accept a proof's first leaf, which is not linear, where neurons have these signs (N,).
+
+    For those who look for proofs: what is asked here beforehand is not refused at the end.
+    """
+    region = lifted_region(case.region)
+    with np.errstate(all="ignore"):
+        kept, bounds = unstable_neurons(network, case.region, given.stable)
+        statement = Problem(
+            np.ascontiguousarray(network.generators[kept]), region, Enclosure.exact(np.zeros((0, 0))), bounds
+        )
+        small = len(kept) + network.inputs + 1 <= BALL_ORDER
+        for matrix in (Enclosure, BallMatrix) if small else (Enclosure,):
+            try:
+                _prove_first(network, case, given, signs, statement, kept, matrix)
+            except ProofFailure:
+                continue
+            return True
+    return False
+
+
+def _prove_first(
+    network: ReluNetwork,
+    case: UnsafeCase,
+    given: CaseProof,
+    signs: IntArray,
+    statement: Problem[Enclosure],
+    kept: IntArray,
+    matrix: type[M],
+) -> None:
+    form = _form(network, case, given, 0, kept, matrix)
+    problem = Problem(statement.generators, statement.region, form, statement.bounds)
+    prove_leaf(problem, given.proof, 0, signs, _table(given.proof, statement, matrix, NO_DEADLINE), matrix)
 
 
 def _form(network: ReluNetwork, case: UnsafeCase, given: CaseProof, leaf: int, kept: IntArray, matrix: type[M]) -> M:
     """t times the linear form, as a symmetric matrix over λ = (α, β, z)."""
-    alpha, z = linear_form(network, case, given, np.array([leaf]), kept, matrix)
+    alpha, z = linear_form(network, case, given.stable, kept, given.mu[[leaf]], given.margin, matrix)
     N, k = len(kept), network.inputs + 1
     row = matrix.block([[alpha, matrix.exact(np.zeros((1, N))), z]])
     unit = np.zeros((2 * N + k, 1))

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import combinations
-from math import ceil, frexp, isqrt, lcm, ldexp, prod
+from math import ceil, frexp, inf, isqrt, lcm, ldexp, nextafter, prod
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,16 @@ def need(condition: object, reason: str) -> None:
     """Fail with the reason unless the condition holds."""
     if not condition:
         raise FailedError(reason)
+
+
+def need_floats() -> None:
+    """Fail unless this thread reads and prints float64 numbers well: to nearest, and with subnormal ones."""
+    one, half, least = struct.unpack("<3d", struct.pack("<3q", 1023 << 52, 970 << 52, 1))  # 1, 2^-53 and 2^-1074
+    bits = struct.pack(
+        "<6d", one + half, -one - half, half * 1.5 + one, -half * 1.5 - one, least * one, 0.5 * 3 * least
+    )
+    right = struct.pack("<6Q", 1023 << 52, 3071 << 52, (1023 << 52) + 1, (3071 << 52) + 1, 1, 2)
+    need(bits == right, "This thread rounds in another direction or flushes subnormal numbers.")
 
 
 def unpack(path: str | Path, layout: Callable[[Cert], tuple[dict[str, list[str]], Cert]]) -> tuple[Cert, Cert]:
@@ -248,6 +258,12 @@ def products(cert: Cert, generators: Rows, dual: Rows) -> None:
         need(is_psd(slack(cert, generators, quadratic, signs)), f"The form of leaf {leaf} is not semidefinite.")
 
 
+def down(x: Fraction) -> float:
+    """The largest float64 number up to x, or one below it: a bound must not be printed as more than it is."""
+    nearest = float(x)
+    return nearest if nearest <= x else nextafter(nearest, -inf)
+
+
 def short(x: Fraction) -> Fraction:
     """x rounded down to a multiple of 2^-100 times its own size: long fractions are slow."""
     scale = Fraction(2) ** (100 + x.denominator.bit_length() - abs(x.numerator).bit_length())
@@ -354,13 +370,15 @@ def decide(cert: Cert) -> tuple[str, str]:
     need(reached <= cert["objective"], "The network's objective is above the claimed one.")
     generators, dual = merge(cert)
     (subdivision if "codes" in cert else products)(cert, generators, dual)
-    return "PROVED", f"No network of any width has an objective below {float(lower_bound)!r}."
+    return "PROVED", f"No network of any width has an objective below {down(lower_bound)!r}."
 
 
 def check_file(path: str | Path) -> tuple[str, str]:
     """PROVED, REFUTED or UNKNOWN for a certificate file, with the reason in one sentence."""
-    prefix = "Unreadable: "
+    prefix = ""
     try:
+        need_floats()
+        prefix = "Unreadable: "
         cert, prefix = load(path), ""
         return decide(cert)
     except FailedError as error:

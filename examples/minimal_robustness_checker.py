@@ -18,11 +18,13 @@ from minimal_checker import (
     arrays,
     combination,
     dot,
+    down,
     inequalities,
     is_psd,
     leaves,
     lifted,
     need,
+    need_floats,
     need_slices,
     root,
     unpack,
@@ -227,8 +229,10 @@ def check_case(network: Cert, case: Case) -> Fraction:
 
 def check_file(path: str | Path) -> tuple[str, str]:
     """PROVED or UNKNOWN for a certificate file, with the reason in one sentence."""
-    prefix = "Unreadable: "
+    prefix = ""
     try:
+        need_floats()
+        prefix = "Unreadable: "
         network, cases = load(path)
         prefix = ""
         margin = min([check_case(network, case) for case in cases])
@@ -236,7 +240,7 @@ def check_file(path: str | Path) -> tuple[str, str]:
         return "UNKNOWN", f"{prefix}{error}"
     except Exception:  # noqa: BLE001 - broken input makes zipfile, zlib, struct and json raise a dozen kinds
         return "UNKNOWN", f"{prefix}This is no proper certificate, or memory ran out."
-    return "PROVED", f"On every input of every region some row is at least {float(margin)!r}, so none is unsafe."
+    return "PROVED", f"On every input of every region some row is at least {down(margin)!r}, so none is unsafe."
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 An ``Enclosure`` (mid, rad) holds every real matrix M with ``|M − mid| ≤ rad`` entrywise. Bounds follow Higham,
 *Accuracy and Stability of Numerical Algorithms*, section 3: a sum of k products, in any order and with or without
-fused multiply-add, errs by at most γ_k Σ|a||b|, γ_k = ku/(1−ku), plus k underflows. Underflow is charged at the
-smallest *normal* number, so the bounds also hold where subnormals are flushed to zero. Round-to-nearest is assumed.
+fused multiply-add, errs by at most γ_k Σ|a||b|, γ_k = ku/(1−ku), plus k underflows. The machine model is that of
+``certificates.arithmetic.machine``, which tests it. Sums do not underflow then, and a product that does loses at most
+2^−1075; it is charged at 2^−1022, so that a few of them, and halvings, need no counting. That does not cover a thread
+that flushes subnormal numbers: there an operand itself is lost, however large its partner.
 
 A rigorous proof that a symmetric matrix is positive semidefinite, after Rump, *Verification of positive
 definiteness*, BIT 46 (2006): if floating-point Cholesky of B runs to completion then ``B + Δ ⪰ 0`` for some
@@ -15,6 +17,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,7 +27,12 @@ from formulations._validation import FloatArray, IntArray
 
 UNIT = 2.0**-53
 TINY = 2.0**-1022
-"""Smallest positive normal number; bounds the error of one operation that underflows."""
+"""Smallest positive normal number; far above the 2^−1075 that one operation which underflows can lose."""
+
+PRODUCTS_AT_ONCE = 1 << 29
+"""Products of numbers between two looks at the clock: some tenths of a second."""
+FACTOR_AT_ONCE, PANEL = 1024, 128
+"""Order up to which a Cholesky factor is computed in one piece, and columns of a piece beyond."""
 
 _LARGEST_COUNT = 2**40
 
@@ -52,6 +60,7 @@ class Enclosure:
 
     mid: FloatArray
     rad: FloatArray
+    deadline: ClassVar[Deadline] = NO_DEADLINE
 
     @classmethod
     def exact(cls, value: FloatArray) -> "Enclosure":
@@ -61,12 +70,18 @@ class Enclosure:
     @property
     def T(self) -> "Enclosure":
         """The transpose."""
-        return Enclosure(self.mid.T, self.rad.T)
+        return type(self)(self.mid.T, self.rad.T)
 
     @property
     def finite(self) -> bool:
         """True when neither midpoint nor radius holds NaN or an infinity."""
         return bool(np.isfinite(self.mid).all() and np.isfinite(self.rad).all())
+
+    @property
+    def lower(self) -> FloatArray:
+        """Lower bounds of the entries: the difference is rounded to nearest, so the number below it will do."""
+        below: FloatArray = np.nextafter(self.mid - self.rad, -np.inf)
+        return below
 
     @classmethod
     def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "Enclosure":
@@ -95,7 +110,7 @@ class Enclosure:
     def scale_rows(self, factors: FloatArray) -> "Enclosure":
         """diag(factors) times this matrix, for finite float64 numbers."""
         mid = factors[:, None] * self.mid
-        return Enclosure(mid, inflate(np.abs(factors)[:, None] * self.rad + UNIT * np.abs(mid), 4))
+        return type(self)(mid, inflate(np.abs(factors)[:, None] * self.rad + UNIT * np.abs(mid), 4))
 
     @classmethod
     def block(cls, blocks: "list[list[Enclosure]]") -> "Enclosure":
@@ -111,19 +126,32 @@ class Enclosure:
     def take(self, rows: IntArray, columns: IntArray) -> "Enclosure":
         """The submatrix at these positions."""
         index = np.ix_(rows, columns)
-        return Enclosure(self.mid[index], self.rad[index])
+        return type(self)(self.mid[index], self.rad[index])
 
     def __neg__(self) -> "Enclosure":
-        return Enclosure(-self.mid, self.rad)
+        return type(self)(-self.mid, self.rad)
 
     def __add__(self, other: "Enclosure") -> "Enclosure":
         mid = self.mid + other.mid
-        return Enclosure(mid, inflate(self.rad + other.rad + UNIT * np.abs(mid), 4))
+        return type(self)(mid, inflate(self.rad + other.rad + UNIT * np.abs(mid), 4))
 
     def __sub__(self, other: "Enclosure") -> "Enclosure":
         return self + -other
 
     def __matmul__(self, other: "Enclosure") -> "Enclosure":
+        (height, inner), width = self.mid.shape, other.mid.shape[1]
+        rows = max(1, PRODUCTS_AT_ONCE // max(inner * width, 1))
+        if height <= rows:
+            return self._times(other)
+        mid, rad = np.empty((height, width)), np.empty((height, width))
+        for first in range(0, height, rows):
+            self.deadline.check()
+            part = slice(first, first + rows)
+            block = Enclosure(self.mid[part], self.rad[part])._times(other)
+            mid[part], rad[part] = block.mid, block.rad
+        return type(self)(mid, rad)
+
+    def _times(self, other: "Enclosure") -> "Enclosure":
         k = self.mid.shape[1]
         size_a, size_b = np.abs(self.mid), np.abs(other.mid)
         rad = gamma_bound(k) * (size_a @ size_b)
@@ -131,24 +159,24 @@ class Enclosure:
             rad = rad + (size_a + self.rad) @ other.rad
         if self.rad.any():
             rad = rad + self.rad @ size_b
-        return Enclosure(self.mid @ other.mid, inflate(rad, 2 * k + 8) + 2.0 * k * TINY)
+        return type(self)(self.mid @ other.mid, inflate(rad, 2 * k + 8) + 2.0 * k * TINY)
 
     def prove_psd(self, deadline: Deadline = NO_DEADLINE) -> PsdProof:
         """Prove that every symmetric matrix in the enclosure is PSD. The lower triangle is read; O(n³) time.
 
         Scaling by powers of two makes the diagonal nearly one, so bad units of measurement do no harm.
         """
-        return _prove_psd(self)
+        return _prove_psd(self, deadline)
 
     def positive_part(self) -> "Enclosure":
         """max(M, 0), which is 1-Lipschitz."""
-        return Enclosure(np.maximum(self.mid, 0.0), self.rad)
+        return type(self)(np.maximum(self.mid, 0.0), self.rad)
 
     def scale_by_powers(self, rows: FloatArray, columns: FloatArray) -> "Enclosure":
         """diag(rows) M diag(columns) for vectors of powers of two: exact but for underflow, which is charged."""
         factor_mid = (rows[:, None] * self.mid) * columns
         factor_rad = (rows[:, None] * self.rad) * columns
-        return Enclosure(factor_mid, inflate(factor_rad, 2) + _scaled_underflow(rows, columns))
+        return type(self)(factor_mid, inflate(factor_rad, 2) + _scaled_underflow(rows, columns))
 
 
 def _nearest(value: Fraction) -> tuple[float, float]:
@@ -245,7 +273,7 @@ def _mirror(lower: FloatArray) -> FloatArray:
     return mirrored
 
 
-def _prove_psd(matrix: Enclosure) -> PsdProof:
+def _prove_psd(matrix: Enclosure, deadline: Deadline) -> PsdProof:
     n = matrix.mid.shape[0]
     if n == 0:
         return PsdProof(proved=True, margin=1.0, reason="")
@@ -270,7 +298,7 @@ def _prove_psd(matrix: Enclosure) -> PsdProof:
     shifted = B.copy()
     np.fill_diagonal(shifted, np.nextafter(np.diag(B) - shift, -np.inf))
     try:
-        L = np.linalg.cholesky(shifted)
+        L = _cholesky(shifted, deadline)
     except np.linalg.LinAlgError:
         return PsdProof.failure(
             f"the slack matrix is not proved positive semidefinite (Cholesky of the unit-diagonal matrix "
@@ -280,3 +308,26 @@ def _prove_psd(matrix: Enclosure) -> PsdProof:
     if not (np.isfinite(L).all() and (pivots > 0).all()):
         return PsdProof.failure("the Cholesky factor of the slack matrix is not finite")
     return PsdProof(proved=True, margin=float(pivots.min() ** 2), reason="")
+
+
+def _cholesky(matrix: FloatArray, deadline: Deadline) -> FloatArray:
+    """The lower Cholesky factor; LinAlgError if there is none. Large ones come in panels of columns.
+
+    Every entry is ``(a_ij − Σ l_ik l_jk)/l_jj`` with its sum in some order, so the error bound is that of any Cholesky.
+    """
+    n = len(matrix)
+    if n <= FACTOR_AT_ONCE:
+        return np.linalg.cholesky(matrix)
+    L = np.zeros((n, n))
+    for first in range(0, n, PANEL):
+        deadline.check()
+        last = min(first + PANEL, n)
+        # The panel by columns, which are rows here.
+        panel = matrix[first:, first:last].T - L[first:last, :first] @ L[first:, :first].T
+        width = last - first
+        corner = np.linalg.cholesky(panel[:, :width].T)
+        for k in range(width):
+            panel[k, width:] = (panel[k, width:] - corner[k, :k] @ panel[:k, width:]) / corner[k, k]
+        L[first:last, first:last] = corner
+        L[last:, first:last] = panel[:, width:].T
+    return L

@@ -1,10 +1,11 @@
 """What the formulas of a proof need from an arithmetic. Three exist: rational (exact), ball, and floating point."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
-from typing import Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -45,7 +46,12 @@ class PsdProof:
 
 
 class Matrix(Protocol):
-    """A real matrix, or an enclosure of one; every operation encloses the exact result."""
+    """A real matrix, or an enclosure of one; every operation encloses the exact result.
+
+    Long operations look at the ``deadline`` of the class of their left operand, see ``timed``.
+    """
+
+    deadline: ClassVar[Deadline]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -87,6 +93,37 @@ class Matrix(Protocol):
 
     def prove_psd(self, deadline: Deadline = NO_DEADLINE) -> PsdProof:
         """Prove that the matrix is positive semidefinite; the lower triangle is read."""
+
+
+M = TypeVar("M", bound=Matrix)
+
+
+def timed(matrix: type[M], deadline: Deadline) -> type[M]:
+    """The same arithmetic with a moment at which its operations give up, by ``ProofFailure``."""
+    return type(matrix.__name__, (matrix,), {"deadline": deadline})
+
+
+def product_by_rows(left: Any, right: Any, deadline: Deadline) -> Any:
+    """The product of two matrices of python-flint, a block of rows after the other, each of which takes a moment.
+
+    How long a block takes depends on the length of the numbers, so the blocks grow while that is short.
+    """
+    height, inner, width = left.nrows(), left.ncols(), right.ncols()
+    if height * inner * width <= _AT_ONCE:
+        return left * right
+    entries: list[Any] = []
+    first, rows = 0, 1
+    while first < height:
+        deadline.check()
+        start, last = time.perf_counter(), min(first + rows, height)
+        block = type(left)(last - first, inner, [left[i, j] for i in range(first, last) for j in range(inner)]) * right
+        entries.extend(block[i, j] for i in range(last - first) for j in range(width))
+        first, rows = last, 2 * rows if time.perf_counter() - start < _BLOCK_SECONDS else max(1, rows // 2)
+    return type(left)(height, width, entries)
+
+
+_AT_ONCE = 20_000
+_BLOCK_SECONDS = 0.05
 
 
 def unit_diagonal_scaling(diagonal: FloatArray) -> FloatArray:

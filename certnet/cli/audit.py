@@ -25,7 +25,8 @@ from certnet.cli.report import finite, head
 from certnet.cli.show import Live, stderr_console
 from certnet.cli.train import SMALLEST_LIMIT
 from certnet.data import Recipe, Split, load
-from certnet.interchange import read_relu_network
+from certnet.data.targets import Outputs
+from certnet.interchange.load import read_file
 from certnet.output import Writer, json_writer, output_folder, standard_output, strict_json
 from formulations import InputError
 from formulations._validation import FloatArray
@@ -88,9 +89,10 @@ def run_audit(options: AuditOptions) -> int:
     """
     started = time.perf_counter()
     _check(options)
-    split = load(options.recipe)
+    read = read_file(options.network)
+    split = load(options.recipe, Outputs(read.network.V.shape[0], read.network.classes))
     X, Y = _part(split, options.part)
-    network = read_relu_network(options.network, classes=split.classes)
+    network = read.for_verification(split.classes)
     if network.inputs != X.shape[1] or network.outputs != Y.shape[1]:
         raise InputError(
             f"{options.recipe.source} has {X.shape[1]} features and {Y.shape[1]} classes, but the network has "

@@ -19,10 +19,13 @@ from certnet.cli.show import NONE, down, up
 from certnet.interchange import read_relu_network
 from certnet.verification.vnnlib import read_vnnlib
 from formulations import InputError
-from formulations.robustness import InputRegion, ReluNetwork
+from formulations.robustness import InputRegion, OutputRow, ReluNetwork, UnsafeCase
 
 if TYPE_CHECKING:
     from certnet.cli.check import CheckOptions
+
+SHOWN = 3
+"""Regions that are named in the text."""
 
 
 def examine(path: Path, options: "CheckOptions") -> dict[str, Any]:
@@ -36,16 +39,21 @@ def examine(path: Path, options: "CheckOptions") -> dict[str, Any]:
 
 def _robustness(path: Path, options: "CheckOptions") -> dict[str, Any]:
     certificate = read_robustness(path)
-    if options.network is not None:
-        compare_network(certificate.network, options.network)
-    if options.stated is not None:
-        compare_property(certificate, options.stated)
+    notes = [] if options.network is None else compare_network(certificate.network, options.network)
+    stated = None if options.stated is None else compare_property(certificate, options.stated)
     report = check_robustness(certificate, arithmetic=options.arithmetic, time_limit=options.time_limit)
     return {
         **_head(report.verdict, report.reason, certificate.network, path, options),
+        "notes": notes,
         "lower_bound": finite(report.margin),
         "margin": finite(report.margin),
-        "property": {"cases": len(certificate.cases), "compared_with": options.stated},
+        "property": {
+            "cases": len(certificate.cases),
+            "rows": sum(len(case.H) for case in certificate.cases),
+            "regions": _distinct([region_fields(case.region) for case in certificate.cases]),
+            "compared_with": options.stated,
+            "cases_compared": stated,
+        },
         "leaves": {"linear": report.linear_leaves, "semidefinite": report.semidefinite_leaves},
         "arithmetic": report.arithmetic,
         "seconds": finite(report.seconds),
@@ -56,12 +64,13 @@ def _lipschitz(path: Path, options: "CheckOptions") -> dict[str, Any]:
     certificate = read_lipschitz(path)
     if options.stated is not None:
         raise InputError(f"{path} is about a Lipschitz constant; leave --property out.")
-    if options.network is not None:
-        compare_network(certificate.network, options.network)
+    notes = [] if options.network is None else compare_network(certificate.network, options.network)
     report = check_lipschitz(certificate, arithmetic=options.arithmetic, time_limit=options.time_limit)
     return {
         **_head(report.verdict, report.reason, certificate.network, path, options),
+        "notes": notes,
         "constant": finite(report.constant),
+        "norms": {"inputs": "l2", "outputs": "l2"},
         "function": certificate.C.tolist(),
         "region": None if certificate.region is None else region_fields(certificate.region),
         "arithmetic": report.arithmetic,
@@ -77,6 +86,11 @@ def region_fields(region: InputRegion) -> dict[str, Any]:
         "centre": None if region.centre is None else region.centre.tolist(),
         "radius": region.radius,
     }
+
+
+def _distinct(regions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The regions without repetitions, in their order."""
+    return [region for i, region in enumerate(regions) if region not in regions[:i]]
 
 
 def _head(verdict: Verdict, reason: str, network: ReluNetwork, path: Path, options: "CheckOptions") -> dict[str, Any]:
@@ -97,24 +111,35 @@ def _head(verdict: Verdict, reason: str, network: ReluNetwork, path: Path, optio
 
 
 def network_lines(found: Mapping[str, Any]) -> dict[str, str]:
-    """What people see of one report."""
+    """What people see of one report: what was found, and the theorem that it is about."""
     copy = "the copy inside the certificate"
     parts = {name: found[name]["compared_with"] for name in ("network", "property") if name in found}
+    shape = "{inputs} inputs, {width} neurons, {outputs} outputs".format(**found["network"])
     lines = {"verdict": found["verdict"], "reason": found["reason"]}
     if "constant" in found:
         lines["constant"] = NONE if found["constant"] is None else up(found["constant"])
+        lines["claim"] = "the function differs by at most the constant times the l2 distance of two inputs"
         lines["function"] = _functions(found["function"])
         lines["inputs"] = _inputs(found["region"])
     else:
-        leaves = found["leaves"]
+        leaves, stated = found["leaves"], found["property"]
         lines["margin"] = NONE if found["margin"] is None else down(found["margin"])
-        lines["cases"] = str(found["property"]["cases"])
+        lines["claim"] = "at every input of each case some of its output rows is at least the margin, so none is unsafe"
+        lines["cases"] = f"{stated['cases']} ({stated['rows']} output rows in all)"
+        lines["inputs"] = "; or ".join(_inputs(region) for region in stated["regions"][:SHOWN])
+        if len(stated["regions"]) > SHOWN:
+            lines["inputs"] += f"; and {len(stated['regions']) - SHOWN} regions more (--json lists them)"
         lines["leaves"] = f"{leaves['linear']} linear, {leaves['semidefinite']} semidefinite"
-    return {
-        **lines,
-        "arithmetic": found["arithmetic"],
-        **{name: copy if other is None else f"{other}, equal to {copy}" for name, other in parts.items()},
+    relation = {"network": "equal to", "property": "implied by"}
+    compared = {
+        name: f"{copy}, compared with nothing (--{name} compares it)"
+        if other is None
+        else f"{other}, {relation[name]} {copy}"
+        for name, other in parts.items()
     }
+    compared["network"] = f"{shape}; {compared['network']}"
+    notes = {"note": " ".join(found["notes"])} if found.get("notes") else {}
+    return {**lines, "arithmetic": found["arithmetic"], **compared, **notes}
 
 
 def _functions(C: Sequence[Sequence[float]]) -> str:
@@ -146,8 +171,8 @@ def _inputs(region: Mapping[str, Any] | None) -> str:
     return f"those of {ball} that lie in {box} as well (--json lists both)"
 
 
-def compare_network(own: ReluNetwork, path: str) -> None:
-    """Insist that the certificate is about the network of this file.
+def compare_network(own: ReluNetwork, path: str) -> list[str]:
+    """Insist that the certificate is about the network of this file; returns what is to be said of how it was read.
 
     Raises:
         InputError: it is not, or the file cannot be read.
@@ -156,23 +181,49 @@ def compare_network(own: ReluNetwork, path: str) -> None:
     names = ("hidden", "hidden_bias", "output", "output_bias")
     if not all(np.array_equal(getattr(given, name), getattr(own, name)) for name in names):
         raise InputError(f"The certificate is about another network than {path}; pass the one it was made for.")
+    return [] if given.note is None else [given.note]
 
 
-def compare_property(certificate: RobustnessCertificate, path: str) -> None:
-    """Insist that the certificate is about the cases of this file, in their order.
+def compare_property(certificate: RobustnessCertificate, path: str) -> int:
+    """Insist that what the certificate claims implies the property of this file; returns the number of its cases.
+
+    Every case of the file has to lie in one of the certificate's: the box in its region, and where the file's rows hold
+    the other's have to. That is decided in rational arithmetic, between the numbers of the two files.
 
     Raises:
-        InputError: it is not, or the file cannot be read.
+        InputError: it does not, or the file cannot be read.
     """
-    cases = read_vnnlib(path).cases
-    same = len(cases) == len(certificate.cases) and all(
-        np.array_equal(a.H, b.H) and np.array_equal(a.h, b.h) and _same_region(a.region, b.region)
-        for a, b in zip(cases, certificate.cases, strict=True)
-    )
-    if not same:
+    stated, network = read_vnnlib(path), certificate.network
+    own = certificate.cases
+    fits = (stated.inputs, stated.outputs) == (network.inputs, network.outputs)
+    for number, case in enumerate(stated.cases if fits else ()):
+        # The one at the same place, as a rule.
+        if not any(_covers(other, case) for other in [*own[number : number + 1], *own]):
+            fits = False
+            break
+    if not fits:
         raise InputError(f"The certificate is about another property than {path}; pass the one it was made for.")
+    return len(stated.cases)
 
 
-def _same_region(a: InputRegion, b: InputRegion) -> bool:
-    box = np.array_equal(a.lower, b.lower) and np.array_equal(a.upper, b.upper)
-    return box and not a.has_ball and not b.has_ball
+def _covers(own: UnsafeCase, stated: UnsafeCase) -> bool:
+    """Whether the unsafe points of ``stated`` are among those of ``own``: each row of that follows from one of this."""
+    a, b = own.region, stated.region
+    if a.has_ball or b.has_ball or a.inputs != b.inputs:
+        return False
+    # The file's box is rounded to the next float64 numbers, so that comparing with these compares with the exact sides.
+    inside = bool((a.lower <= b.lower).all() and (b.upper <= a.upper).all())
+    return inside and all(any(_follows(row, given) for given in stated.rows) for row in own.rows)
+
+
+def _follows(row: OutputRow, given: OutputRow) -> bool:
+    """Whether ``row`` holds wherever ``given`` does, because it is a multiple of it with no larger constant."""
+    if not row.weights:
+        return row.constant <= 0
+    weights, others = dict(row.weights), dict(given.weights)
+    if weights.keys() != others.keys():
+        return False
+    j, weight = row.weights[0]
+    factor = weight / others[j]
+    same = factor > 0 and all(weights[k] == factor * value for k, value in others.items())
+    return same and row.constant <= factor * given.constant

@@ -2,22 +2,26 @@
 
 from certnet.data import Recipe
 from certnet.data.load import read_source
-from certnet.interchange import read_relu_network
+from certnet.data.targets import Outputs
+from certnet.interchange.load import read_file
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.robustness import ReluNetwork
 
 
-def read_rows(path: str, recipe: Recipe) -> tuple[ReluNetwork, FloatArray, FloatArray]:
+def read_rows(path: str, recipe: Recipe, *, labelled: bool = False) -> tuple[ReluNetwork, FloatArray, FloatArray]:
     """A network, and the features and targets it is asked about: the test rows where the source has them.
 
-    The network's outputs are in the order of the source's classes.
+    The network's outputs are in the order of the source's classes. Labels have to be those of outputs where
+    ``labelled``, else they do not matter.
 
     Raises:
         InputError: either cannot be read.
     """
-    data = read_source(recipe)
-    network = read_relu_network(path, classes=data.classes)
+    read = read_file(path)
+    count = read.network.V.shape[0]
+    data = read_source(recipe, Outputs(count, read.network.classes) if labelled else Outputs(None))
+    network = read.for_verification(data.classes if labelled else None)
     if data.X_test is None or data.Y_test is None:
         return network, data.X, data.Y
     return network, data.X_test, data.Y_test

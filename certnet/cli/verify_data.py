@@ -15,10 +15,11 @@ from certnet.cli.proofs import proof_folder, write_proof
 from certnet.cli.report import finite, head
 from certnet.cli.rows import parse_rows, read_rows
 from certnet.cli.show import down, up
-from certnet.cli.verify import VerifyOptions, counterexample_fields, fields, provenance, verified
+from certnet.cli.verify import VerifyOptions, counterexample_fields, fields, provenance, tell_notes, verified
 from certnet.data import Recipe
 from certnet.output import standard_output, strict_json
 from certnet.verification import certified_radius
+from certnet.verification.counterexample import decided_classes
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 from formulations.robustness import ReluNetwork, keeps_class, region_maker
@@ -57,6 +58,7 @@ def run_data(options: VerifyOptions) -> int:
                 sys.stdout.write(f"{row} {_words(entry)}\n")
                 sys.stdout.flush()
     summary = _radii(results) if largest else _counts(results)
+    summary.entries["notes"] = tell_notes(rows.network)
     return _conclude(summary, results, options, time.perf_counter() - start)
 
 
@@ -73,7 +75,7 @@ def _read(options: VerifyOptions) -> _Rows:
     if largest is not None and not (largest > 0 and np.isfinite(largest)):
         raise InputError(f"--largest-radius must be positive and finite, not {largest:g}.")
     recipe = Recipe(source=options.subject, target=options.target, task="classification")
-    network, X, Y = read_rows(options.network, recipe)
+    network, X, Y = read_rows(options.network, recipe, labelled=True)
     if network.inputs != X.shape[1] or network.outputs != Y.shape[1]:
         raise InputError(
             f"{options.subject} has {X.shape[1]} features and {Y.shape[1]} classes, but the network has "
@@ -89,8 +91,8 @@ def _read(options: VerifyOptions) -> _Rows:
 def _start(rows: _Rows, row: int) -> tuple[dict[str, Any], bool]:
     """(what is known of a row at once, whether it is classified correctly)."""
     label = int(rows.labels[row])
-    correct = int(np.argmax(rows.network(rows.X[row : row + 1])[0])) == label
-    return {"row": row, "label": label}, correct
+    predicted = decided_classes(rows.network, rows.X[[row]], rows.labels[[row]])[0]
+    return {"row": row, "label": label}, bool(predicted == label)
 
 
 def _kept(rows: _Rows, row: int, options: VerifyOptions) -> dict[str, Any]:

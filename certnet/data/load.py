@@ -11,6 +11,7 @@ from certnet.data.csv_source import read_csv
 from certnet.data.dataset import DataSet, Recipe, Split
 from certnet.data.npz_source import read_npz
 from certnet.data.splitting import Parts, split_rows, standardisation
+from certnet.data.targets import Outputs
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
@@ -42,8 +43,8 @@ def _absent(source: str) -> str:
     return f"There is no file {source!r} and no built-in data set of that name ({', '.join(BUILT_IN)}); {advice}"
 
 
-def read_source(recipe: Recipe) -> DataSet:
-    """The data of a source as they are.
+def read_source(recipe: Recipe, outputs: Outputs | None = None) -> DataSet:
+    """The data of a source as they are; with ``outputs`` labels of a file are those of a network.
 
     Raises:
         InputError: anything about the source that prevents its use.
@@ -55,14 +56,14 @@ def read_source(recipe: Recipe) -> DataSet:
         if kind == "builtin":
             return load_builtin(recipe.source, task=recipe.task)
         if kind == "npz":
-            return read_npz(Path(recipe.source), task=recipe.task)
-        return read_csv(Path(recipe.source), target=recipe.target, task=recipe.task)
+            return read_npz(Path(recipe.source), task=recipe.task, outputs=outputs)
+        return read_csv(Path(recipe.source), target=recipe.target, task=recipe.task, outputs=outputs)
     except OSError as error:
         raise _unreadable(recipe.source, error) from None
 
 
-def load(recipe: Recipe) -> Split:
-    """Read, split and standardise.
+def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
+    """Read, split and standardise; ``outputs`` as for ``read_source``.
 
     A source with validation or test arrays of its own is not split: all its training rows are trained on. Others
     are split 60/20/20 (stratified for classes) unless ``recipe.split`` is False.
@@ -70,7 +71,7 @@ def load(recipe: Recipe) -> Split:
     Raises:
         InputError: anything about the source that prevents its use.
     """
-    data = read_source(recipe)
+    data = read_source(recipe, outputs)
     parts = None
     if recipe.split and data.X_val is None and data.X_test is None:
         parts = split_rows(data, recipe.seed)
@@ -95,7 +96,7 @@ def load(recipe: Recipe) -> Split:
         offset=offset,
         scale=scale,
         recipe=recipe,
-        notes=() if parts is None else parts.notes,
+        notes=(*data.notes, *(() if parts is None else parts.notes)),
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from certnet.data.dataset import DataSet, Task
 from certnet.data.numbers import LARGEST
-from certnet.data.targets import Label, class_list, class_name, is_one_hot, label_keys, one_hot
+from certnet.data.targets import Label, Outputs, class_list, class_name, guess_task, is_one_hot, label_keys, one_hot
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
 
@@ -29,11 +29,12 @@ class _Archive:
     arrays: Mapping[str, Array]
 
 
-def read_npz(path: Path, *, task: Task | None) -> DataSet:
+def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -> DataSet:
     """Read ``X_train, Y_train`` (or ``X, Y``), and if there ``X_val, Y_val`` and ``X_test, Y_test``.
 
-    Y as a vector holds labels, which become one-hot; with ``task="regression"`` it becomes one column. Y as a
-    matrix stays; it counts as classification when every row is one-hot.
+    Y as a vector holds labels, which become one-hot, or quantities, which become one column; without a ``task`` they
+    decide themselves (``guess_task``). Y as a matrix stays; it counts as classification when every row is one-hot.
+    With ``outputs`` classes are those of a network.
 
     Raises:
         InputError: no archive, pickled objects, missing arrays, shapes that disagree, entries that are not finite.
@@ -43,7 +44,12 @@ def read_npz(path: Path, *, task: Task | None) -> DataSet:
     arrays = archive.arrays
     train = "" if ("X" in arrays or "Y" in arrays) and not ("X_train" in arrays or "Y_train" in arrays) else "_train"
     X = _features(archive, f"X{train}")
-    Y, classes, task = _training_targets(_require(archive, f"Y{train}"), f"{path.name}: Y{train}", task)
+    targets, name = _require(archive, f"Y{train}"), f"{path.name}: Y{train}"
+    notes: tuple[str, ...] = ()
+    if task is None and targets.ndim == 1:
+        task, note = guess_task(_labels(targets, name), source=name)
+        notes = () if note is None else (note,)
+    Y, classes, task = _training_targets(targets, name, task, outputs)
     _same_rows(X, Y, f"X{train}", f"Y{train}", archive)
     extra: dict[str, FloatArray] = {}
     for part in ("val", "test"):
@@ -57,7 +63,7 @@ def read_npz(path: Path, *, task: Task | None) -> DataSet:
     texts = None
     if task == "classification":
         texts = tuple(class_name(label) for label in classes or [float(index) for index in range(Y.shape[1])])
-    return DataSet(name=path.stem, task=task, X=X, Y=Y, classes=texts, feature_names=names, **extra)
+    return DataSet(name=path.stem, task=task, X=X, Y=Y, classes=texts, feature_names=names, notes=notes, **extra)
 
 
 def _load(path: Path) -> _Archive:
@@ -139,12 +145,14 @@ def _same_rows(X: FloatArray, Y: FloatArray, x_name: str, y_name: str, archive: 
         )
 
 
-def _training_targets(array: Array, name: str, task: Task | None) -> tuple[FloatArray, list[Label] | None, Task]:
+def _training_targets(
+    array: Array, name: str, task: Task | None, outputs: Outputs | None
+) -> tuple[FloatArray, list[Label] | None, Task]:
     """(Y, classes of a label vector, task)."""
     column = array.ndim == 2 and array.shape[1] == 1
     if task != "regression" and (array.ndim == 1 or (column and task == "classification")):
         labels = _labels(array, name)
-        classes = class_list(labels, source=name)
+        classes = class_list(labels, source=name) if outputs is None else outputs.classes(labels, source=name)
         return one_hot(labels, classes, source=name), classes, "classification"
     Y = _matrix(name, array)
     if task is None:
@@ -152,7 +160,7 @@ def _training_targets(array: Array, name: str, task: Task | None) -> tuple[Float
     if task == "classification":
         if not is_one_hot(Y):
             raise InputError(f"{name} is no one-hot matrix; give a vector of labels, or add --task regression.")
-        if np.count_nonzero(Y.any(axis=0)) < 2:
+        if outputs is None and np.count_nonzero(Y.any(axis=0)) < 2:
             raise InputError(f"{name} holds only one class; at least two are needed.")
     return Y, None, task
 

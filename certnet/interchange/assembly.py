@@ -5,12 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from certnet.interchange.fold import class_order, powers_of_two
 from certnet.network import TwoLayerNetwork
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.robustness import ReluNetwork
 
 Array = NDArray[np.generic]
+ROUNDED = (
+    "The network's weights were computed from the numbers it was given with, such as a standardisation, in float64, "
+    "which may round; everything is about the weights that came out, as a certificate holds them."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +27,14 @@ class ReadNetwork:
         network: the network without its output bias.
         output_bias: (c,).
         untrained: a sentence why training cannot have led to this network, though its function is right; or None.
+        rounded: whether its numbers were computed from those in the file and may have been rounded.
     """
 
     source: str
     network: TwoLayerNetwork
     output_bias: FloatArray
     untrained: str | None = None
+    rounded: bool = False
 
     def for_training(self) -> TwoLayerNetwork:
         """The network.
@@ -44,20 +51,25 @@ class ReadNetwork:
             )
         return self.network
 
-    def for_verification(self) -> ReluNetwork:
+    def for_verification(self, classes: tuple[str, ...] | None = None) -> ReluNetwork:
         """The network with its output bias; offset and scale are folded into the hidden layer, in floating point.
 
+        Its outputs are put into the order of ``classes`` where the network names its own.
+
         Raises:
-            InputError: a folded weight overflows.
+            InputError: a folded weight overflows, or other classes.
         """
-        network = self.network
+        network, rounded = self.network, self.rounded
         U = network.U.T
         bias = np.zeros(network.width) if network.hidden_bias is None else network.hidden_bias
         if network.scale is not None:
-            U = U / network.scale
-        if network.offset is not None:
+            whole, U = U, U / network.scale
+            rounded = rounded or not (powers_of_two(network.scale) and np.array_equal(U * network.scale, whole))
+        if network.offset is not None and network.offset.any():
+            rounded = True
             bias = bias - U @ network.offset
-        return ReluNetwork(U, bias, network.V, self.output_bias)
+        order = class_order(network, classes)
+        return ReluNetwork(U, bias, network.V[order], self.output_bias[order], ROUNDED if rounded else None)
 
 
 def assemble(
@@ -76,21 +88,23 @@ def assemble(
         InputError: shapes that disagree, or entries that are no finite numbers.
     """
     given = {"U": U, "V": V, "b": hidden_bias, "output bias": output_bias, "offset": offset, "scale": scale}
+    doubles: dict[str, FloatArray | None] = {}
     for name, array in given.items():
         if array is not None and array.dtype.kind not in "biuf":
             raise InputError(f"{source}: {name} has type {array.dtype}; save real numbers, such as float32 or float64.")
+        try:
+            doubles[name] = None if array is None else double(array)
+        except InputError as error:
+            raise InputError(f"{source}: {name} {error}.") from None
+    hidden, output, hidden_bias, bias, offset, scale = doubles.values()
+    assert hidden is not None
+    assert output is not None
     try:
-        network = TwoLayerNetwork(
-            U=_double(U),
-            V=_double(V),
-            hidden_bias=None if hidden_bias is None else _double(hidden_bias),
-            offset=None if offset is None else _double(offset),
-            scale=None if scale is None else _double(scale),
-        )
+        network = TwoLayerNetwork(U=hidden, V=output, hidden_bias=hidden_bias, offset=offset, scale=scale)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     c = network.V.shape[0]
-    bias = np.zeros(c) if output_bias is None else _double(output_bias)
+    bias = np.zeros(c) if bias is None else bias
     if bias.shape not in ((), (1,), (c,)):
         raise InputError(f"{source}: the output bias has shape {bias.shape} where ({c},) is expected.")
     if not np.isfinite(bias).all():
@@ -98,5 +112,16 @@ def assemble(
     return ReadNetwork(source, network, np.broadcast_to(bias, (c,)))
 
 
-def _double(array: Array) -> NDArray[np.float64]:
-    return array.astype(np.float64)
+def double(array: Array) -> NDArray[np.float64]:
+    """The same numbers as float64.
+
+    Raises:
+        InputError: some are none.
+    """
+    converted: NDArray[np.float64] = array.astype(np.float64)
+    if array.dtype.itemsize >= converted.dtype.itemsize and array.dtype != converted.dtype:
+        with np.errstate(invalid="ignore"):
+            same = (converted.astype(array.dtype) == array) | (array != array)
+        if not same.all():
+            raise InputError("has numbers that float64 cannot hold exactly; save it as float64")
+    return converted

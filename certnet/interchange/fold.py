@@ -82,3 +82,16 @@ def class_order(network: TwoLayerNetwork, classes: tuple[str, ...] | None) -> li
             "the data it was trained on."
         )
     return [own.index(name) for name in classes]
+
+
+def powers_of_two(values: FloatArray) -> bool:
+    """Whether all are powers of two, up to their signs, so that their reciprocals are exact."""
+    return bool((np.abs(np.frexp(values)[0]) == 0.5).all())
+
+
+def exact_product(a: FloatArray, b: FloatArray) -> bool:
+    """Whether a·b is exact in float64 because at each place one factor is 0 or a power of two."""
+    with np.errstate(all="ignore"):
+        product = a * b
+        plain = [(np.abs(np.frexp(x)[0]) == 0.5) & (product / x == y) for x, y in ((a, b), (b, a))]
+    return bool(((a == 0) | (b == 0) | plain[0] | plain[1]).all())

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from certnet._packed import PACKED, ending
 from certnet.interchange.assembly import ReadNetwork
-from certnet.interchange.fold import class_order
 from certnet.interchange.npz_network import read_npz_network
 from certnet.interchange.onnx_network import read_onnx
 from certnet.interchange.safetensors_file import read_safetensors
@@ -38,7 +37,7 @@ def read_network(path: str | Path) -> TwoLayerNetwork:
     Raises:
         InputError: the file is missing, damaged, or holds something else than such a network; the sentence says what.
     """
-    return _read(path).for_training()
+    return read_file(path).for_training()
 
 
 def read_relu_network(path: str | Path, *, classes: tuple[str, ...] | None = None) -> ReluNetwork:
@@ -49,13 +48,11 @@ def read_relu_network(path: str | Path, *, classes: tuple[str, ...] | None = Non
     Raises:
         InputError: as ``read_network``.
     """
-    read = _read(path)
-    network = read.for_verification()
-    order = class_order(read.network, classes)
-    return ReluNetwork(network.hidden, network.hidden_bias, network.output[order], network.output_bias[order])
+    return read_file(path).for_verification(classes)
 
 
-def _read(path: str | Path) -> ReadNetwork:
+def read_file(path: str | Path) -> ReadNetwork:
+    """What the file of a network holds; errors as ``read_network``."""
     source = Path(path)
     kind = ending(source)
     if kind in PICKLED:

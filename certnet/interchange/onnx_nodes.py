@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from certnet.interchange.assembly import Array
+from certnet.interchange.fold import exact_product, powers_of_two
 from certnet.interchange.signal import Layer, Signal
 from formulations import InputError
 from formulations._validation import FloatArray
@@ -71,6 +72,7 @@ def _divide(operands: Sequence[Operand], _: Attributes) -> Operand:
     if not signal_first:
         raise InputError("divides by a computed value, which no ReLU network does")
     values, signal = signal.aligned(constant)
+    signal = replace(signal, rounded=signal.rounded or not powers_of_two(values))
     return signal.affine(1.0 / values, np.zeros(()))
 
 
@@ -92,6 +94,7 @@ def _gemm(operands: Sequence[Operand], attributes: Attributes) -> Operand:
         raise InputError("adds a computed value; certnet reads plain chains of layers")
     values, signal = signal.aligned(operands[2])
     beta: FloatArray = np.array(attributes.get("beta", 1.0))
+    signal = replace(signal, rounded=signal.rounded or not exact_product(beta, values))
     return signal.affine(np.ones(()), beta * values)
 
 

@@ -7,7 +7,8 @@ from enum import IntEnum
 
 import numpy as np
 
-from certnet.interchange.assembly import Array, ReadNetwork, assemble
+from certnet.interchange.assembly import Array, ReadNetwork, assemble, double
+from certnet.interchange.fold import exact_product, powers_of_two
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
@@ -39,6 +40,7 @@ class Signal:
         gain, shift: scalars or vectors of ``size``.
         before: the input's gain and shift, once a matrix was applied.
         U, hidden_bias, V: once they are known.
+        rounded: whether any of these numbers was computed and may have been rounded.
     """
 
     layer: Layer = Layer.INPUT
@@ -54,6 +56,7 @@ class Signal:
     U: FloatArray | None = None
     hidden_bias: FloatArray | None = None
     V: FloatArray | None = None
+    rounded: bool = False
 
     def transposed(self) -> "Signal":
         """Data points become columns instead of rows, or the other way round. Inputs start as rows.
@@ -82,7 +85,9 @@ class Signal:
 
     def affine(self, gain: FloatArray, shift: FloatArray) -> "Signal":
         """``gain·signal + shift``, entry by entry."""
-        return replace(self, gain=gain * self.gain, shift=gain * self.shift + shift)
+        exact = exact_product(gain, self.gain) and exact_product(gain, self.shift)
+        exact = exact and not (self.shift.any() and shift.any())
+        return replace(self, gain=gain * self.gain, shift=gain * self.shift + shift, rounded=self.rounded or not exact)
 
     def aligned(self, constant: Array) -> "tuple[FloatArray, Signal]":
         """A constant as scalar or vector that goes with the entries, and the signal with what this says of it.
@@ -90,7 +95,7 @@ class Signal:
         Raises:
             InputError: it does not go with the entries.
         """
-        values = constant.astype(np.float64)
+        values = double(constant)
         if values.size == 1:
             return values.reshape(()), self
         if self.features is not None:
@@ -132,17 +137,25 @@ class Signal:
         size = self.last if self.size is None and self.rows is None and not from_left else self.size
         if size not in (None, inner) or self.rows is from_left:
             raise InputError(f"multiplies with a matrix of shape {matrix.shape}, which does not fit what comes in")
-        weights = (matrix.T if from_left else matrix).astype(np.float64)
-        fresh = Signal(size=outer, rows=None if self.vector else not from_left, vector=self.vector)
+        weights = double(matrix.T if from_left else matrix)
+        fresh = Signal(
+            size=outer, rows=None if self.vector else not from_left, vector=self.vector, rounded=self.rounded
+        )
         if self.layer is Layer.INPUT:
             back = np.arange(inner) if self.order is None else np.argsort(self.order)
             gain, shift = _taken(self.gain, back), _taken(self.shift, back)
             return replace(fresh, layer=Layer.HIDDEN, before=(gain, shift), U=weights[back])
         if self.layer is Layer.ACTIVATION:
-            V = (np.broadcast_to(self.gain, (inner,))[:, None] * weights).T
-            shift = np.broadcast_to(self.shift, (inner,)) @ weights
+            gain = np.broadcast_to(self.gain, (inner,))[:, None]
             return replace(
-                fresh, layer=Layer.OUTPUT, before=self.before, U=self.U, hidden_bias=self.hidden_bias, V=V, shift=shift
+                fresh,
+                layer=Layer.OUTPUT,
+                before=self.before,
+                U=self.U,
+                hidden_bias=self.hidden_bias,
+                V=(gain * weights).T,
+                shift=np.broadcast_to(self.shift, (inner,)) @ weights,
+                rounded=self.rounded or bool(self.shift.any()) or not exact_product(gain, weights),
             )
         place = "before the Relu" if self.layer is Layer.HIDDEN else "after the output layer"
         raise InputError(f"is one matrix product too many {place}; certnet reads networks with exactly two")
@@ -159,9 +172,11 @@ class Signal:
             )
             raise InputError(f"stands {place}; certnet reads networks with one Relu, between two matrix products")
         bias = np.broadcast_to(self.shift, (self.size,))
-        U = self.U * np.broadcast_to(self.gain, (self.size,))[None, :]
+        gain = np.broadcast_to(self.gain, (self.size,))[None, :]
         one = np.ones(())
-        return replace(self, layer=Layer.ACTIVATION, gain=one, shift=0.0 * one, U=U, hidden_bias=bias)
+        rounded = self.rounded or not exact_product(self.U, gain)
+        U = self.U * gain
+        return replace(self, layer=Layer.ACTIVATION, gain=one, shift=0.0 * one, U=U, hidden_bias=bias, rounded=rounded)
 
     def network(self, source: str) -> ReadNetwork:
         """The network, once the signal has come through the output layer.
@@ -178,14 +193,17 @@ class Signal:
         d, c = self.U.shape[0], self.V.shape[0]
         gain, shift = (np.broadcast_to(part, (d,)) for part in self.before)
         U, bias, offset, scale, untrained = self.U, self.hidden_bias, None, None, None
+        rounded = self.rounded or not exact_product(np.broadcast_to(self.gain, (c,))[:, None], self.V)
         with np.errstate(all="ignore"):
             # What is not finite is found when the network is put together.
             if not (gain > 0).all():
                 bias = (np.zeros(()) if bias is None else bias) + shift @ U
+                rounded = rounded or bool(shift.any()) or not exact_product(gain[:, None], U)
                 U = gain[:, None] * U
                 untrained = f"{source} multiplies an input by a number that is not positive; fold it into the weights."
             elif not ((gain == 1).all() and (shift == 0).all()):
                 offset, scale = -shift / gain, 1.0 / gain
+                rounded = rounded or not powers_of_two(gain)
             V = np.broadcast_to(self.gain, (c,))[:, None] * self.V
         read = assemble(
             source,
@@ -196,7 +214,7 @@ class Signal:
             offset=offset,
             scale=scale,
         )
-        return replace(read, untrained=untrained)
+        return replace(read, untrained=untrained, rounded=rounded)
 
 
 def _taken(values: FloatArray, index: IntArray) -> FloatArray:

@@ -16,8 +16,8 @@ def network_from_sklearn(model: Any) -> ReluNetwork:
     A classifier of several labels at once keeps one output for each label, positive where the label is given.
 
     Raises:
-        InputError: the model is not fitted, has another number of hidden layers, another activation, or weights that
-            are not finite.
+        InputError: the model is not fitted, has another number of hidden layers, another activation of these or of the
+            outputs, such as a Poisson regressor's exp, or weights that are not finite.
     """
     weights, biases = getattr(model, "coefs_", None), getattr(model, "intercepts_", None)
     if weights is None or biases is None:
@@ -27,6 +27,12 @@ def network_from_sklearn(model: Any) -> ReluNetwork:
     if model.activation != "relu":
         raise InputError(f"The model's activation is {model.activation!r}; certnet verifies networks with 'relu'.")
     output, bias = np.asarray(weights[1]).T, np.asarray(biases[1])
-    if getattr(model, "out_activation_", "identity") == "logistic" and len(output) == 1:
+    last = getattr(model, "out_activation_", "identity")
+    if last not in ("identity", "softmax", "logistic"):
+        raise InputError(
+            f"The model's output activation is {last!r}; certnet verifies outputs without one, and those before the "
+            "softmax or logistic function of a classifier."
+        )
+    if last == "logistic" and len(output) == 1:
         output, bias = np.vstack([np.zeros_like(output), output]), np.concatenate([[0.0], bias])
     return ReluNetwork(np.asarray(weights[0]).T, np.asarray(biases[0]), output, bias)

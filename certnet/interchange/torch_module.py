@@ -117,7 +117,7 @@ def _batch_norm(signal: Signal, layer: Any) -> Signal:
     size = layer.num_features
     if signal.size not in (None, size) or gain.shape != (size,):
         raise InputError(f"has {size} features, which do not fit what comes in")
-    return replace(signal, size=size).affine(gain, shift)
+    return replace(signal, size=size, rounded=True).affine(gain, shift)
 
 
 _OPERATIONS: dict[str, Callable[[Signal, Any], Signal]] = {

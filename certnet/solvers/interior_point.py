@@ -328,6 +328,8 @@ class _Run:
         predictor = system.direction(0.0)
         step = min(1.0, system.step(predictor))
         size = len(at.S) + len(at.z)
+        if not (seen.mu > 0):
+            raise np.linalg.LinAlgError("The iterate is on the boundary of the cone by rounding.")
         ratio = system.complementarity(predictor, step) / (size * seen.mu)
         centring = min(1.0, max(1e-6, ratio**3))
         direction = system.direction(centring * seen.mu, predictor)

@@ -100,6 +100,20 @@ class LinearBounds:
     x: FloatArray
     scores: FloatArray
 
+    def at(self, node: int) -> "LinearBounds":
+        """Those of one node."""
+        return LinearBounds(**{name: getattr(self, name)[[node]] for name in self.__dataclass_fields__})
+
+    def with_better(self, other: "LinearBounds", node: int) -> "LinearBounds":
+        """The larger of two bounds at one node, of which ``other`` has no other."""
+        if not other.value[0] > self.value[node]:
+            return self
+        names = self.__dataclass_fields__
+        arrays = {name: getattr(self, name).copy() for name in names}
+        for name in names:
+            arrays[name][node] = getattr(other, name)[0]
+        return LinearBounds(**arrays)
+
     def better(self, other: "LinearBounds") -> "LinearBounds":
         """The larger of two bounds at each node."""
         first = ~(other.value > self.value)

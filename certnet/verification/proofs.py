@@ -1,36 +1,104 @@
 """Writing bounds down: leaves of a proof from linear and semidefinite multipliers, and the certificate of a case."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 import numpy as np
 
 from certificates.circuits import as_proof
+from certificates.linear_leaves import LinearLeaves
 from certificates.proof import Triangles
 from certificates.robustness import CaseProof
+from certificates.robustness_checker import leaf_is_proved
 from certificates.tree import LeafProof, Node, Split, build
 from certnet.verification.linear import LinearBounds
-from formulations._validation import FloatArray
-from formulations.robustness import BOX_ROWS, MarginProblem
+from formulations._validation import FloatArray, IntArray
+from formulations.robustness import BOX_ROWS, MarginProblem, ReluNetwork, UnsafeCase
 
 SAFETY = 1e-9
 """Part of a bound, relative to the size of the margin's terms, that is given away to rounding."""
+ROUNDING = 1e-13
+"""What rounding in floating point changes in a margin, relative to the same size, generously."""
+CLAIMED = (1.0, 0.2, 1e-3)
+"""Parts of the margin of a semidefinite leaf that are claimed, one after the other."""
+LARGEST = float(np.finfo(np.float64).max)
+
+
+def _multipliers(problem: MarginProblem, bounds: LinearBounds) -> FloatArray:
+    """(B, positions) of every inequality; the other factor is t."""
+    count = len(bounds.value)
+    nothing = np.zeros((count, problem.triangle_start - problem.circuit_start))
+    t = np.zeros((count, BOX_ROWS))
+    return np.hstack([bounds.on_alpha, bounds.on_beta, t, bounds.on_sides, nothing, bounds.on_triangle])
 
 
 def linear_leaf(problem: MarginProblem, bounds: LinearBounds, node: int = 0) -> LeafProof:
     """The leaf that the linear bound of one node proves: every pair has the factor t."""
     N = problem.neurons
-    start = problem.triangle_start
-    values = np.concatenate(
-        [bounds.on_alpha[node], bounds.on_beta[node], bounds.on_sides[node], bounds.on_triangle[node]]
-    )
-    positions = np.concatenate(
-        [np.arange(2 * N), np.arange(2 * N + BOX_ROWS, problem.circuit_start), start + np.arange(N)]
-    )
-    used = values > 0
-    others = positions[used]
+    values = _multipliers(problem, bounds)[node]
+    others = np.flatnonzero(values > 0)
     t = np.full(len(others), 2 * N)
     pairs = np.stack([np.minimum(t, others), np.maximum(t, others)], axis=1).astype(np.int64)
-    return LeafProof(pairs, values[used], np.zeros(N))
+    return LeafProof(pairs, values[others], np.zeros(N))
+
+
+def margin_size(network: ReluNetwork, case: UnsafeCase) -> float:
+    """The largest sum of the sizes of all terms of a row over the region, before any of them cancel."""
+    region = case.region
+    reach = np.maximum(np.abs(region.lower), np.abs(region.upper))
+    hidden = np.abs(network.hidden) @ reach + np.abs(network.hidden_bias)
+    outputs = np.abs(network.output) @ hidden + np.abs(network.output_bias)
+    return float((np.abs(case.H) @ outputs + np.abs(case.h)).max())
+
+
+def linear_margins(
+    network: ReluNetwork, problem: MarginProblem, signs: IntArray, bounds: LinearBounds, size: float
+) -> FloatArray:
+    """(B,) margins δ that the checker accepts for the leaves of linear bounds; not above 0 where there is none.
+
+    A bound that is clear of rounding gives a small part of itself away. Of others the checker's own arithmetic tells
+    what they prove.
+
+    Args:
+        network, problem: without circuits.
+        signs: (B, N) of the nodes.
+        bounds: theirs.
+        size: ``margin_size`` of the case.
+    """
+    margins = bounds.value - SAFETY * size
+    doubtful = np.flatnonzero(~(margins > 0) & (bounds.value > -ROUNDING * size))
+    if len(doubtful):
+        leaves = LinearLeaves(
+            network,
+            problem.case,
+            problem.stable,
+            problem.kept,
+            problem.bounds,
+            _triangles(problem),
+            bounds.mu[doubtful],
+            0.0,
+            signs[doubtful],
+            _multipliers(problem, bounds)[doubtful],
+        )
+        for node, least in zip(doubtful.tolist(), leaves.remainders(exactly=True), strict=True):
+            margins[node] = _rounded_down(least)
+    return margins
+
+
+def _rounded_down(value: Fraction | float) -> float:
+    nearest = float(min(max(value, -LARGEST), LARGEST))
+    return nearest if nearest <= value else float(np.nextafter(nearest, -np.inf))
+
+
+def semidefinite_margin(
+    network: ReluNetwork, problem: MarginProblem, signs: IntArray, leaf: LeafProof, mu: FloatArray, most: float
+) -> float:
+    """The largest of some parts of ``most`` that the checker accepts as the margin of a leaf, or NaN."""
+    for part in CLAIMED:
+        margin = part * most
+        if margin > 0 and leaf_is_proved(network, problem.case, case_proof(problem, leaf, [mu], margin), signs):
+            return margin
+    return float("nan")
 
 
 def rounding_size(problem: MarginProblem) -> float:
@@ -44,16 +112,19 @@ def rounding_size(problem: MarginProblem) -> float:
 def case_proof(problem: MarginProblem, root: Node, mu: list[FloatArray], margin: float) -> CaseProof:
     """The proof of a case from its tree; ``mu`` are the weights of the leaves in preorder, active sides first."""
     N, d = problem.neurons, problem.case.region.inputs
-    triangles = Triangles(
-        neuron=np.arange(N, dtype=np.int64),
-        bounds=problem.bounds.copy(),
-        offset=np.zeros(2 * N + 1, dtype=np.int64),
-        support=np.zeros(0, dtype=np.int64),
-    )
+    triangles = _triangles(problem)
     quadratics = 1 if problem.case.region.has_ball else 0
     circuits = None if problem.circuits is None else as_proof(problem.circuits)
     proof = build(root, N, circuits=circuits, triangles=triangles, rows=1 + 2 * d, quadratics=quadratics)
     return CaseProof(problem.stable, np.stack(mu), margin, proof)
+
+
+def _triangles(problem: MarginProblem) -> Triangles:
+    """Those of all neurons, which rest on the bounds that the checker computes."""
+    N = problem.neurons
+    nothing = np.zeros(0, dtype=np.int64)
+    index = np.arange(N, dtype=np.int64)
+    return Triangles(index, problem.bounds.copy(), np.zeros(2 * N + 1, dtype=np.int64), nothing)
 
 
 def leaves(root: Node) -> Iterator[Node]:

@@ -1,4 +1,8 @@
-"""The largest radius around an input on which its class is certified, by bisection that never trusts an open bound."""
+"""The largest radius around an input on which its class is certified, by bisection that never trusts an open bound.
+
+A radius that is not decided is gone round: the search goes on between it and the proved radius below, and between it
+and the refuted one above, until both are near it. So the two radii still meet where only a small range is undecided.
+"""
 
 import time
 from collections.abc import Mapping
@@ -15,7 +19,9 @@ from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.robustness import ReluNetwork, keeps_class, region_maker
 
-STEPS = 40
+STEPS = 60
+SHARE = 0.3
+"""Part of the time that is left which one radius may take, so that a hard one leaves time to go round it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +33,7 @@ class CertifiedRadius:
         attacked: a radius within which the class is lost; infinite if none was found up to the largest one tried.
         certificate: the proof for ``certified``.
         counterexample: an input within ``attacked``.
-        open: whether the search ended because a radius between them was not decided.
+        open: whether the two are further apart than the tolerance, because radii between them were not decided.
     """
 
     certified: float
@@ -56,7 +62,7 @@ def certified_radius(
         norm: "linf" or "l2".
         largest: the largest radius of interest, positive.
         tolerance: relative difference of the two radii at which to stop.
-        time_limit: seconds for all radii together, or None. An undecided radius ends the search.
+        time_limit: seconds for all radii together, or None.
         random_state: seed of the attacks.
         provenance: JSON object that travels with the certificate, beside the norm and the radius.
 
@@ -67,32 +73,63 @@ def certified_radius(
     if not (largest > 0 and np.isfinite(largest)):
         raise InputError(f"the largest radius must be positive and finite, not {largest}.")
     deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
-    low, high = 0.0, np.inf
+    search = _Bracket(largest, tolerance)
     certificate, counterexample = None, None
-    radius, open_ = 0.0, False
     for _ in range(STEPS):
-        left = deadline - time.perf_counter()
-        if left <= 0:
-            open_ = True
+        left, radius = deadline - time.perf_counter(), search.following()
+        if radius is None or left <= 0:
             break
         result = verify(
             network,
             keeps_class(network, make(x, radius), label),
-            time_limit=left if np.isfinite(left) else None,
+            time_limit=SHARE * left if np.isfinite(left) else None,
             random_state=random_state,
             provenance={**(provenance or {}), "norm": norm, "radius": radius},
         )
         if result.verdict is Verdict.PROVED:
-            low, certificate = radius, result.certificate
-        elif result.verdict is Verdict.REFUTED:
-            high, counterexample = _distance(result.counterexample, x, norm), result.counterexample
+            search.low, certificate = radius, result.certificate
+        elif result.counterexample is not None:
+            search.high, counterexample = _distance(result.counterexample, x, norm), result.counterexample
         else:
-            open_ = True
-            break
-        if low >= largest or (np.isfinite(high) and high - low <= tolerance * high):
-            break
-        radius = largest if not np.isfinite(high) else 0.5 * (low + high)
-    return CertifiedRadius(low, high, certificate, counterexample, open_)
+            search.undecided.append(radius)
+        search.tried = True
+    return CertifiedRadius(search.low, search.high, certificate, counterexample, not search.closed)
+
+
+class _Bracket:
+    """Proved, refuted and undecided radii, and which is tried next."""
+
+    def __init__(self, largest: float, tolerance: float) -> None:
+        self.largest, self.tolerance = largest, tolerance
+        self.low, self.high, self.tried = 0.0, np.inf, False
+        self.undecided: list[float] = []
+
+    @property
+    def closed(self) -> bool:
+        """Whether the proved and the refuted radius meet, or all of interest is proved."""
+        return self.tried and (self.low >= self.largest or self._near(self.low, self.high))
+
+    def _near(self, low: float, high: float) -> bool:
+        return bool(np.isfinite(high) and high - low <= self.tolerance * high)
+
+    def following(self) -> float | None:
+        """The next radius; None if the search has come to its end."""
+        if not self.tried:
+            return 0.0
+        if self.closed:
+            return None
+        between = [radius for radius in self.undecided if self.low < radius < self.high]
+        if not between:
+            return self.largest if not np.isfinite(self.high) else 0.5 * (self.low + self.high)
+        least, most = min(between), max(between)
+        if not np.isfinite(self.high) and most < self.largest:
+            return self.largest
+        # Both sides in turn, while there is room; each half of what the other leaves of the tolerance.
+        gaps = [(least - self.low, 0.5 * (self.low + least))]
+        if np.isfinite(self.high):
+            gaps.append((self.high - most, 0.5 * (most + self.high)))
+        gap, radius = max(gaps)
+        return radius if gap > 0.25 * self.tolerance * most else None
 
 
 def _distance(found: Counterexample | None, x: FloatArray, norm: str) -> float:

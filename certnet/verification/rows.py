@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from certnet.verification.ascent import PENALTY, optimised
-from certnet.verification.linear import LinearBounds, nodes_of
+from certnet.verification.linear import LinearBounds, finish, nodes_of
 from formulations._validation import FloatArray, IntArray
 from formulations.nodes import ACTIVE, FREE
 from formulations.robustness import MarginProblem
@@ -29,7 +29,7 @@ def linear_bounds(problem: MarginProblem, signs: IntArray, *, accurate: bool = F
         return optimised(nodes_of(problem, signs), accurate=accurate)
     choices = [np.repeat(one[None], len(signs), axis=0) for one in np.eye(rows)]
     if problem.neurons * (problem.neurons + problem.case.region.inputs) <= LARGEST_PROGRAM:
-        choices.append(np.stack([_best_mu(problem, one) for one in signs]))
+        choices.append(np.stack([_program(problem, one)[0] for one in signs]))
     best: LinearBounds | None = None
     for mu in choices:
         found = optimised(nodes_of(problem, signs, mu), accurate=accurate)
@@ -38,17 +38,40 @@ def linear_bounds(problem: MarginProblem, signs: IntArray, *, accurate: bool = F
     return best
 
 
-def _best_mu(problem: MarginProblem, signs: IntArray) -> FloatArray:
-    """(r,) from the linear program over (x, α of free neurons, slack e, margin s) on the box."""
-    A, region, W = problem.generators, problem.case.region, problem.weights
-    d, rows = region.inputs, len(W)
+def from_program(problem: MarginProblem, signs: IntArray) -> LinearBounds | None:
+    """The bound of one node (N,) from a vertex of its linear program on the box; None where that is too large.
+
+    It has no tolerance but rounding, which the interior point's has.
+    """
+    if problem.neurons * (problem.neurons + problem.case.region.inputs) > LARGEST_PROGRAM:
+        return None
+    mu, slope, fixed, x = _program(problem, signs)
+    return finish(nodes_of(problem, signs[None], mu[None]), slope[None], fixed[None], x=x)
+
+
+def _program(problem: MarginProblem, signs: IntArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray | None]:
+    """(μ, lower slopes, multipliers of fixed signs, (1, d) minimiser or None) of one node on the box.
+
+    From the linear program over (x, α of free neurons, slack e, margin s).
+    """
+    region = problem.case.region
+    d, rows = region.inputs, len(problem.weights)
+    middle, half = 0.5 * region.lower + 0.5 * region.upper, 0.5 * region.upper - 0.5 * region.lower
+    size = np.maximum(-problem.bounds[:, 0], problem.bounds[:, 1])
+    # Inputs in [-1, 1], pre-activations and the margin of size one: tolerances of the program mean the same everywhere.
+    A = np.hstack([problem.generators[:, :-1] * half, problem.generators @ np.append(middle, 1.0)[:, None]])
+    A, bounds = A / size[:, None], problem.bounds / size[:, None]
+    W = problem.weights * size
+    linear = np.hstack([problem.linear[:, :-1] * half, problem.linear @ np.append(middle, 1.0)[:, None]])
+    unit = max(float((np.abs(W).sum(axis=1) + np.abs(linear).sum(axis=1)).max()), 1e-300)
+    W, linear = W / unit, linear / unit
     free, active = np.flatnonzero(signs == FREE), signs == ACTIVE
     fixed = np.flatnonzero(signs != FREE)
     # α only rises or only falls with the margin in most neurons: then one side of its triangle is enough.
     rising, falling = (W[:, free] > 0).any(axis=0), (W[:, free] < 0).any(axis=0)
-    f, size = len(free), np.maximum(-problem.bounds[:, 0], problem.bounds[:, 1])
-    linear = problem.linear + W[:, active] @ A[active]
-    low, high = problem.bounds[free].T
+    f = len(free)
+    linear = linear + W[:, active] @ A[active]
+    low, high = bounds[free].T
     share = high / (high - low)
     order = d + f + 2
     part = [np.zeros((rows, order)), np.zeros((int(rising.sum()), order)), np.zeros((int(falling.sum()), order))]
@@ -59,19 +82,23 @@ def _best_mu(problem: MarginProblem, signs: IntArray) -> FloatArray:
     part[1][np.arange(len(up)), d + np.flatnonzero(rising)] = -1.0
     part[2][:, :d] = -share[falling, None] * A[down, :-1]
     part[2][np.arange(len(down)), d + np.flatnonzero(falling)] = 1.0
-    towards = -signs[fixed] / size[fixed]
+    towards = -signs[fixed].astype(np.float64)
     part[3][:, :d], part[3][:, -2] = towards[:, None] * A[fixed, :-1], -1.0
     right = np.concatenate(
         [-linear[:, -1], -A[up, -1], share[falling] * (A[down, -1] - low[falling]), -towards * A[fixed, -1]]
     )
     cost = np.zeros(order)
     cost[-1] = 1.0
-    cost[-2] = PENALTY * float((np.abs(W) * size).sum(axis=1).max(initial=1e-300))
-    box = [*zip(region.lower.tolist(), region.upper.tolist(), strict=True), *[(0.0, None)] * (f + 1), (None, None)]
+    cost[-2] = PENALTY * float(np.abs(W).sum(axis=1).max(initial=1e-300))
+    box = [*[(-1.0, 1.0)] * d, *[(0.0, None)] * (f + 1), (None, None)]
     result = linprog(cost, A_ub=np.vstack(part), b_ub=right, bounds=box, method="highs")
-    mu = np.full(rows, 1.0 / rows)
-    if result.x is not None and result.ineqlin is not None:
-        dual = np.maximum(-np.asarray(result.ineqlin.marginals)[:rows], 0.0)
-        if dual.sum() > 0:
-            mu = dual / dual.sum()
-    return mu
+    mu, slope, towards_sign = np.full(rows, 1.0 / rows), np.zeros(problem.neurons), np.zeros(problem.neurons)
+    if result.x is None or result.ineqlin is None:
+        return mu, slope, towards_sign, None
+    dual = np.maximum(-np.asarray(result.ineqlin.marginals), 0.0)
+    total = float(dual[:rows].sum())
+    if total > 0:
+        mu = dual[:rows] / total
+        slope[up] = dual[rows : rows + len(up)] * unit / size[up] / total
+        towards_sign[fixed] = dual[len(dual) - len(fixed) :] * unit / size[fixed] / total
+    return mu, slope, towards_sign, np.clip(middle + half * result.x[None, :d], region.lower, region.upper)

@@ -15,10 +15,17 @@ from certificates.robustness import CaseProof
 from certificates.tree import LeafProof, Node, Split
 from certnet.verification.attack import attack
 from certnet.verification.branching import SIDES, Branching
-from certnet.verification.counterexample import Counterexample, confirm
+from certnet.verification.counterexample import Counterexample, confirm_near
 from certnet.verification.linear import LinearBounds
-from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
-from certnet.verification.rows import linear_bounds
+from certnet.verification.proofs import (
+    ROUNDING,
+    case_proof,
+    linear_leaf,
+    linear_margins,
+    margin_size,
+    semidefinite_margin,
+)
+from certnet.verification.rows import from_program, linear_bounds
 from certnet.verification.semidefinite import SemidefiniteBound, affordable, semidefinite_bound
 from formulations._validation import FloatArray, IntArray
 from formulations.nodes import ACTIVE, FREE, INACTIVE
@@ -95,7 +102,8 @@ class CaseSearch:
         self.linear_nodes = self.semidefinite_nodes = 0
         self.timed_out = False
         self.lower_bound = -np.inf
-        self.rounding = rounding_size(problem)
+        self.size = margin_size(network, problem.case)
+        self.stuck = False
         self.branching = Branching(problem)
         N, d = problem.neurons, problem.case.region.inputs
         self.largest_batch = int(np.clip(BATCH_WORK // max(N * d * min(N, d), 1), 2, LARGEST_BATCH))
@@ -106,7 +114,7 @@ class CaseSearch:
         if not self._moderate():
             return self._outcome(None)
         root = self._search(semidefinite=False, most=None if large else LINEAR_NODES)
-        if root is None and not large and self.counterexample is None and not self.timed_out:
+        if root is None and not large and self.counterexample is None and not self.timed_out and not self.stuck:
             root = self._search(semidefinite=True, most=None)
         return self._outcome(root)
 
@@ -144,6 +152,8 @@ class CaseSearch:
                 count += 1
                 if node.leaf is None:
                     if node.neuron < 0:
+                        # The linear relaxation has no gap there, and another one proves no more.
+                        self.stuck = True
                         return None
                     heapq.heappush(heap, (value, count, node))
             if not semidefinite:
@@ -172,20 +182,28 @@ class CaseSearch:
         signs = np.stack([node.signs for node in batch])
         bounds = linear_bounds(self.problem, signs)
         self.linear_nodes += len(batch)
-        proved = bounds.value - self.rounding > 0
+        margins = self._margins(signs, bounds)
+        # Without a neuron to split on the relaxation is exact; only rounding and tolerances are left.
+        neurons = self._choices(signs, bounds)
+        for number in np.flatnonzero(~(margins > 0) & (neurons < 0)).tolist():
+            exact = from_program(self.problem, signs[number])
+            if exact is not None:
+                bounds = bounds.with_better(exact, number)
+        if (~(margins > 0) & (neurons < 0)).any():
+            margins = self._margins(signs, bounds)
+        proved = margins > 0
         for number, node in enumerate(batch):
             node.mu, node.value = bounds.mu[number], float(bounds.value[number])
             if node.parent is not None and not semidefinite:
                 neuron = node.parent.neuron
                 self.branching.learn(neuron, int(node.signs[neuron]), node.parent.score, node.parent.value, node.value)
             if proved[number]:
-                node.leaf = linear_leaf(self.problem, bounds, number)
-                node.margin = float(bounds.value[number]) - self.rounding
+                node.leaf, node.margin = linear_leaf(self.problem, bounds, number), float(margins[number])
         if proved.all() or self._refuted_from(bounds.x[~proved]):
             return bounds.value
         if not semidefinite and batch[0].parent is None:
             self._try_root(batch[0], bounds)
-        neurons = self._choices(signs, bounds)
+            neurons = self._choices(signs, bounds)
         for number in np.flatnonzero(~proved).tolist():
             node = batch[number]
             node.neuron = int(neurons[number])
@@ -227,13 +245,19 @@ class CaseSearch:
                 products=node.products,
             )
             self.semidefinite_nodes += 1
-            node.leaf, node.products, node.relaxed = found.leaf, found.products, found.value
+            node.products, node.relaxed = found.products, found.value
             if found.leaf is not None:
-                node.margin = found.margin
+                node.margin = semidefinite_margin(
+                    self.network, self.problem, node.signs, found.leaf, node.mu, found.margin
+                )
+                node.leaf = found.leaf if node.margin > 0 else None
                 break
             if self._refuted_from(found.x[None]):
                 return None
         return found
+
+    def _margins(self, signs: IntArray, bounds: LinearBounds) -> FloatArray:
+        return linear_margins(self.network, self.problem, signs, bounds, self.size)
 
     def _choices(self, signs: IntArray, bounds: LinearBounds) -> IntArray:
         if self.branching.count.any():
@@ -271,8 +295,8 @@ class CaseSearch:
         found = attack(self.network, case, starts=RESTARTS, rng=self.rng, first=x[None])
         self.attacked = min(found.margin, margin)
         for point, value in ((found.x, found.margin), (x, margin)):
-            if value <= 0 and self.counterexample is None:
-                self.counterexample = confirm(self.network, case, point, self.number)
+            if value <= ROUNDING * self.size and self.counterexample is None:
+                self.counterexample = confirm_near(self.network, case, point, self.number)
         return self.counterexample is not None
 
 

@@ -15,9 +15,9 @@ from certificates.robustness import CaseProof, RobustnessCertificate, preactivat
 from certificates.robustness_checker import RobustnessReport, check_robustness
 from certificates.verdict import Verdict
 from certnet.verification.attack import attack_all
-from certnet.verification.counterexample import Counterexample, confirm
+from certnet.verification.counterexample import Counterexample, confirm_near
 from certnet.verification.linear import Nodes, crown
-from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
+from certnet.verification.proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_size
 from certnet.verification.search import CaseOutcome, CaseSearch
 from formulations.nodes import FREE
 from formulations.robustness import MarginProblem, ReluNetwork, UnsafeCase, reduce_case, require_fitting
@@ -131,7 +131,9 @@ def _decided(
         )
         for (number, problem), one in sorted(zip(left, found, strict=True), key=lambda pair: pair[1].margin):
             seen.attacked = min(seen.attacked, one.margin)
-            counterexample = confirm(network, cases[number], one.x, number) if one.margin <= 0 else None
+            # Rounding may hide on which side of 0 a margin is.
+            near = one.margin <= ROUNDING * margin_size(network, cases[number])
+            counterexample = confirm_near(network, cases[number], one.x, number) if near else None
             if counterexample is not None:
                 return _refuted(counterexample, cases, seen, start)
             open_.append((number, problem, one.margin))
@@ -164,13 +166,13 @@ def _crowned(
     proved: set[int] = set()
     if single:
         first = problems[single[0]]
-        shape = (len(single), first.neurons)
+        free = np.full((len(single), first.neurons), FREE, dtype=np.int64)
         bounds = crown(
             Nodes(
                 region=first.case.region,
                 generators=first.generators,
                 bounds=first.bounds,
-                signs=np.full(shape, FREE, dtype=np.int64),
+                signs=free,
                 mu=np.ones((len(single), 1)),
                 weights=np.concatenate([problems[at].weights for at in single]),
                 linear=np.concatenate([problems[at].linear for at in single]),
@@ -180,7 +182,9 @@ def _crowned(
         outputs = network(bounds.x)
         for row, at in enumerate(single):
             problem, number = problems[at], numbers[at]
-            margin = float(bounds.value[row]) - rounding_size(problem)
+            margin = float(
+                linear_margins(network, problem, free[[row]], bounds.at(row), margin_size(network, problem.case))[0]
+            )
             seen.attacked = min(seen.attacked, float(problem.case.margins(outputs[[row]])[0]))
             if margin > 0:
                 proof = case_proof(problem, linear_leaf(problem, bounds, row), [bounds.mu[row]], margin)
@@ -222,14 +226,20 @@ def _concluded(
     start: float,
     provenance: Mapping[str, Any],
 ) -> VerificationResult:
-    """PROVED if every case has a proof and the checker accepts them; else UNKNOWN."""
+    """PROVED if every case has a proof and the checker accepts them, or if there is none; else UNKNOWN."""
     proofs = [seen.proofs[number] for number in sorted(seen.proofs)]
     certificate, report, lower_bound = None, None, seen.lower_bound
-    if len(proofs) == len(cases):
+    if cases and len(proofs) == len(cases):
         certificate = RobustnessCertificate(network, tuple(cases), tuple(proofs), dict(provenance))
         report = check_robustness(certificate)
     if report is not None and report.verdict is Verdict.PROVED:
         verdict, reason, lower_bound = Verdict.PROVED, report.reason, report.margin
+    elif not cases:
+        verdict, reason, lower_bound = (
+            Verdict.PROVED,
+            "the property has no unsafe point, whatever the network is",
+            -np.inf,
+        )
     else:
         verdict, lower_bound = Verdict.UNKNOWN, lower_bound if seen.bounded == len(cases) else -np.inf
         if report is not None:

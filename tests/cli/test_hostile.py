@@ -80,7 +80,6 @@ CONTENT: dict[str, Callable[[], bytes]] = {
     "sum.vnnlib": lambda: SAFE.replace("-1e9", "(+ 1e308 1e308)").encode(),
     "exponent.vnnlib": lambda: SAFE.replace("-1e9", "1e99999999999").encode(),
     "nan.vnnlib": lambda: SAFE.replace("-1e9", "nan").encode(),
-    "crossed.vnnlib": lambda: (SAFE + "(assert (>= X_1 2))").encode(),
     "unbounded.vnnlib": lambda: SAFE.replace("(assert (<= X_1 1e-9))", "").encode(),
     "nowhere.vnnlib": lambda: (SAFE + "(assert (<= Y_2 0))").encode(),
     "twice.vnnlib": lambda: (VARIABLES + SAFE).encode(),
