@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from certnet._streams import prepare_streams
-from certnet.cli.signals import Signals
+from certnet.cli.signals import INTERRUPTED, Signals
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,7 +18,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         signals.hold()
     from certnet.cli.app import run
 
-    return run(sys.argv[1:] if argv is None else argv, signals)
+    try:
+        return run(sys.argv[1:] if argv is None else argv, signals)
+    except KeyboardInterrupt:  # while the last words were written
+        return INTERRUPTED
+    finally:
+        signals.ignore()
 
 
 __all__ = ["main"]

@@ -8,6 +8,7 @@ thread here, which exits with the usual code, and if that gets no turn, by SIGKI
 Where there is no ``fork``, as on Windows, only Ctrl-C is served, at the next step of Python.
 """
 
+import atexit
 import contextlib
 import os
 import select
@@ -33,11 +34,15 @@ HEARD = "certnet: Interrupted; finishing with what is at hand. Once more stops a
 ENDED = "certnet: Stopped at once; what was written before is kept.\n"
 
 
+class Interruption(KeyboardInterrupt):
+    """A signal came. For KeyboardInterrupt itself, Python may end by SIGINT in spite of an exit code (``exec`` does it)."""
+
+
 class Signals:
-    """The signals of one process. ``hold`` early, ``serve`` once errors are caught."""
+    """The signals of one process: ``hold`` early, ``serve`` once errors are caught, ``ignore`` when all is done."""
 
     def __init__(self) -> None:
-        self.came = False
+        self.came = self._over = False
         self._last = float("-inf")
         self._signals: list[signal.Signals] = []
         self._bytes: tuple[int, int] | None = None
@@ -51,6 +56,8 @@ class Signals:
         # Who was started with a signal ignored, as by nohup, goes on ignoring it.
         self._signals = [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]
         signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
+        # While Python ends, its handlers are gone already.
+        atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, self._signals)
         heard, told = os.pipe(), os.pipe()
         parent = os.getpid()
         if os.fork() == 0:
@@ -70,7 +77,7 @@ class Signals:
         """Let signals come.
 
         Raises:
-            KeyboardInterrupt: one has come already; also later, in the main thread, for each.
+            Interruption: one has come already; also later, in the main thread, for each.
         """
         if self._bytes is None:
             return
@@ -81,12 +88,16 @@ class Signals:
             signal.signal(number, self._handle)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
 
+    def ignore(self) -> None:
+        """Signals are the watcher's alone from now on."""
+        self._over = True
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now, last = time.monotonic(), self._last
         self._last = now
-        if now - last > ECHO_SECONDS:
+        if now - last > ECHO_SECONDS and not self._over:
             self.came = True
-            raise KeyboardInterrupt
+            raise Interruption
 
 
 def _end(told: int) -> None:
