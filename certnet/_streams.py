@@ -5,7 +5,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 ESCAPES = "certnet-escapes"
@@ -30,7 +30,7 @@ def prepare_streams() -> None:
 
 
 def _nowhere() -> TextIO:
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - it stays open as long as the process
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - it stays open as long as the process
 
 
 def _escapes(error: UnicodeError) -> tuple[str, int]:

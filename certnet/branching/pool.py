@@ -64,7 +64,7 @@ def _follow(parent: int) -> None:
     os.close(nowhere)
 
     def watch() -> None:
-        # A process that has lost its parent gets another. Where it does not, as on Windows, its pipe to the pool breaks.
+        # A process that has lost its parent gets another one, though not on Windows.
         while os.getppid() == parent:
             time.sleep(FOLLOW_SECONDS)
         os._exit(1)

@@ -1,11 +1,11 @@
 """Ctrl-C, SIGTERM and SIGHUP: heard within a second, served like Ctrl-C, and never for longer than 15 seconds.
 
 Python calls its handlers between two steps of its own, hence not while the main thread is in a long routine of a linear
-algebra library, and its other threads stand still if that routine keeps the interpreter's lock. The interpreter's part
-in C, however, writes a byte for each signal at once. A small process of its own, the watcher, reads these bytes. It says
-on stderr that the signal was heard, and ends what a second signal or its patience wants to see ended: first through a
-thread here, which exits with the usual code, and if that gets no turn, by SIGKILL. It ends as soon as this process does.
-Where there is no ``fork``, as on Windows, only Ctrl-C is served, at the next step of Python.
+algebra library, and its other threads stand still if that routine keeps the interpreter's lock. But the interpreter's
+part in C writes a byte for each signal at once. A small process of its own, the watcher, reads these bytes. It says on
+stderr that the signal was heard, and ends this process at a second one or when its patience is over: through a thread
+here, which exits with the usual code, and if that gets no turn, by SIGKILL. It goes with this process. Where there is
+no ``fork``, as on Windows, only Ctrl-C is served, at the next step of Python.
 """
 
 import atexit
@@ -35,7 +35,7 @@ ENDED = "certnet: Stopped at once; what was written before is kept.\n"
 
 
 class Interruption(KeyboardInterrupt):
-    """A signal came. For KeyboardInterrupt itself, Python may end by SIGINT in spite of an exit code (``exec`` does it)."""
+    """A signal came. After KeyboardInterrupt itself, Python may end by SIGINT whatever code is given."""
 
 
 class Signals:
