@@ -206,9 +206,12 @@ class _Run(Staged):
     def _bounding(self, presolved: Presolved, *, train: bool) -> Iterator[tuple[str, Callable[[], None]]]:
         """The stages that bound, in the order in which they give most for their time."""
         yield "bound without products", self._shor
-        relaxation, branching = ("relaxation", self._relax), ("branching", partial(self._branch, train=train))
+        stages: list[tuple[str, Callable[[], None]]] = [
+            ("relaxation", self._relax),
+            ("branching", partial(self._branch, train=train)),
+        ]
         # In few dimensions signs are few and branching is quick; else the relaxation gives most for the time.
-        yield from [branching, relaxation] if self.is_few else [relaxation, branching]
+        yield from reversed(stages) if self.is_few else stages
 
     @property
     def is_few(self) -> bool:
