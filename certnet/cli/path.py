@@ -183,6 +183,9 @@ class _Job:
                 report |= {name: self.reports[gamma].get(name) for name in _KEPT}
             return report, writers(self.split, result, report)
 
+        # A table of earlier results is not to stand beside new ones, should this run be killed.
+        with contextlib.suppress(OSError):
+            (self.out.path / TABLE).unlink()
         self.reports[gamma], failure = self.folders[gamma].deliver(described)
         self._warn(failure)
         if failure is None and not result.interrupted and gamma in self.keepers:
