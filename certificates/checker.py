@@ -22,7 +22,7 @@ from certificates.arithmetic.floating import TINY, UNIT, half, inflate, sum_of_p
 from certificates.arithmetic.machine import MachineFailure, rigorous
 from certificates.arithmetic.matrix import Entries
 from certificates.certificate import LOSS, OptimalityCertificate, fingerprint
-from certificates.diagonal_slack import has_no_products, needed, prove_without_products
+from certificates.diagonal_slack import is_diagonal, needed, prove_without_products
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
 from certificates.nonnegativity import (
     MAX_ORDER,
@@ -101,7 +101,7 @@ def choose_arithmetic(certificate: OptimalityCertificate, budget: float = AUTO_B
         return Arithmetic.FLOAT
     (_, d, c), count = certificate.shape, len(certificate.source)
     order, assembly = count + d, dict.fromkeys(Arithmetic, 0.0)
-    if has_no_products(certificate.proof):
+    if is_diagonal(certificate.proof, c):
         order, assembly = c + d, {arithmetic: needed(arithmetic, count, d, c)[0] for arithmetic in MATRICES}
     leaves = max(certificate.proof.leaves, 1)
     exact = leaves * 0.35 * (order / 64.0) ** 4.5 + assembly[Arithmetic.EXACT]
@@ -275,7 +275,7 @@ def _check_dual_feasible(c: OptimalityCertificate, matrix: type[Matrix], deadlin
         prove_by_subdivision(output, c.proof, ends, deadline)
         return math.nan
     whole, order = Region.everywhere(c.X.shape[1]), len(c.source) + c.X.shape[1]
-    diagonal = has_no_products(c.proof)
+    diagonal = is_diagonal(c.proof, c.shape[2])
     check_structure(c.proof, c.source.size, whole, order_limit=None if diagonal else MAX_ORDER)
     generators, kappas = check_rows(c, deadline)
     if diagonal:

@@ -21,7 +21,7 @@ import numpy as np
 from certificates.arithmetic.floating import TINY
 from certificates.arithmetic.matrix import Arithmetic, PsdProof
 from certificates.failure import NO_DEADLINE, Deadline
-from certificates.nonnegativity import M
+from certificates.nonnegativity import MAX_ORDER, M
 from certificates.proof import LiftedProof
 from formulations._validation import FloatArray
 
@@ -37,10 +37,12 @@ def needed(arithmetic: Arithmetic, generators: int, d: int, c: int) -> tuple[flo
     return seconds, _BYTES[arithmetic] * generators * (c + d + 8)
 
 
-def has_no_products(proof: LiftedProof) -> bool:
-    """Whether the checks of this module are about this proof; its structure was not looked at yet."""
+def is_diagonal(proof: LiftedProof, outputs: int) -> bool:
+    """Whether the checks of this module are about this proof, whose structure was not looked at yet, and are cheaper:
+    with more outputs than generators the whole slack is smaller."""
     others = (proof.pairs, proof.empty_support, proof.circuits.target, proof.triangles.neuron, proof.sigma)
-    return proof.leaves == len(proof.split) == 1 and not any(array.size for array in others)
+    plain = proof.leaves == len(proof.split) == 1 and not any(array.size for array in others)
+    return plain and outputs <= proof.complementarity.size
 
 
 def prove_without_products(
@@ -63,6 +65,8 @@ def prove_without_products(
     """
     N, d = generators.shape
     c = features.shape[1]
+    if not c + d <= MAX_ORDER:
+        return PsdProof.failure(f"the proof has order {c + d}, and this checker stops at {MAX_ORDER}")
     tau = -t
     with np.errstate(all="ignore"):
         # The next number above the nearest one to 1/τ is larger than 1/τ, if the division does not underflow.

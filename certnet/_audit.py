@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from joblib import delayed
 from numpy.typing import ArrayLike
-from threadpoolctl import threadpool_limits
 
 from certificates.robustness import CaseProof, RobustnessCertificate
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
 from certnet._clock import Event
+from certnet._threads import one_thread
 from certnet.branching.pool import pool as pool_of
 from certnet.verification import certified_radius, verify
 from certnet.verification.counterexample import Counterexample, decided_classes, exact_outputs
@@ -284,7 +284,7 @@ def _audited(
     proof: Sequence[CaseProof] | None,
 ) -> tuple[InputAudit, Proofs]:
     """One input at all radii, in at most ``left`` seconds; ``claim`` is what an earlier run says of it."""
-    with threadpool_limits(limits=1, user_api="blas"), np.errstate(all="ignore"):
+    with one_thread(), np.errstate(all="ignore"):
         return _Audited(task, row, x, label, left).run(claim, proof)
 
 
