@@ -40,15 +40,13 @@ REGION: dict[str, tuple[str, int]] = {
     "centre": ("<f8", 1),
     "radius": ("<f8", 1),
 }
-CASE: dict[str, tuple[str, int]] = {
-    **REGION,
-    "H": ("<f8", 2),
-    "h": ("<f8", 1),
+CASE_PROOF: dict[str, tuple[str, int]] = {
     "stable": ("<i8", 1),
     "mu": ("<f8", 2),
     "margin": ("<f8", 1),
     **PROOF,
 }
+CASE: dict[str, tuple[str, int]] = {**REGION, "H": ("<f8", 2), "h": ("<f8", 1), **CASE_PROOF}
 
 
 def _table(cases: int) -> dict[str, tuple[str, int]]:
@@ -81,10 +79,12 @@ def write_robustness(path: Path | str, certificate: RobustnessCertificate) -> No
 
 
 def _case_arrays(case: UnsafeCase, given: CaseProof) -> dict[str, NDArray[Any]]:
+    return {**region_arrays(case.region), "H": case.H, "h": case.h, **case_proof_arrays(given)}
+
+
+def case_proof_arrays(given: CaseProof) -> dict[str, NDArray[Any]]:
+    """The arrays of ``CASE_PROOF``; ``case_proof`` is the inverse."""
     return {
-        **region_arrays(case.region),
-        "H": case.H,
-        "h": case.h,
         "stable": given.stable,
         "mu": given.mu,
         "margin": np.array([given.margin]),
@@ -145,8 +145,16 @@ def _read(archive: zipfile.ZipFile, size: int) -> RobustnessCertificate:
 
 def _case(arrays: Mapping[str, NDArray[Any]], prefix: str) -> tuple[UnsafeCase, CaseProof]:
     mine = {name: arrays[prefix + name] for name in CASE}
-    if len(mine["margin"]) != 1:
+    return UnsafeCase(region_of(mine, prefix), mine["H"], mine["h"]), case_proof(arrays, prefix)
+
+
+def case_proof(arrays: Mapping[str, NDArray[Any]], prefix: str) -> CaseProof:
+    """The proof whose arrays have these names after ``prefix``.
+
+    Raises:
+        InputError: its margin is not one number.
+    """
+    stable, mu, margin = (arrays[prefix + name] for name in ("stable", "mu", "margin"))
+    if len(margin) != 1:
         raise InputError(f"{prefix}margin does not hold one number.")
-    case = UnsafeCase(region_of(mine, prefix), mine["H"], mine["h"])
-    proof = CaseProof(mine["stable"], mine["mu"], float(mine["margin"][0]), lifted_proof(arrays, f"{prefix}proof/"))
-    return case, proof
+    return CaseProof(stable, mu, float(margin[0]), lifted_proof(arrays, f"{prefix}proof/"))

@@ -10,12 +10,13 @@ from joblib import delayed
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
-from certificates.robustness import RobustnessCertificate
+from certificates.robustness import CaseProof, RobustnessCertificate
+from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
 from certnet._clock import Event
 from certnet.branching.pool import pool as pool_of
 from certnet.verification import certified_radius, verify
-from certnet.verification.counterexample import confirm
+from certnet.verification.counterexample import Counterexample, decided_classes, exact_outputs
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_matrix
 from formulations.robustness import InputRegion, ReluNetwork, keeps_class, region_maker
@@ -25,6 +26,10 @@ LARGEST_SHARE = 4.0
 """Certified radii are searched up to so many times the largest radius of the audit."""
 ROUNDS = 2
 """Inputs for each busy worker that are handed out together, and told how much time is left."""
+NEARLY_EQUAL = 1e-6
+"""Outputs that differ by such a share may be equal."""
+PREDICTED_TOGETHER = 1000
+"""Rows whose classes are decided together."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +38,15 @@ class InputAudit:
 
     Attributes:
         row: its number in the data.
-        label, predicted: its class, and the network's, as numbers of outputs.
+        label, predicted: its class, and the network's, as numbers of outputs; decided in exact arithmetic.
         margin: the label's output less the largest other one, in floating point; infinite with one class.
         status: "certified", "attacked" or "undecided" for each radius, ascending; a misclassified input is attacked.
-        certified_radius: a proved radius, at least the largest certified one of the audit; 0 if there is none.
+        certified_radius: a proved radius; 0 if there is none. All radii of the audit up to it are certified.
         attacked_radius: a radius within which the class is lost, up to rounding; infinite if none was found.
         reached: whether it was verified to the end before the audit's own time limit.
-        seconds: time it took.
+        seconds: time it took, in the run that found it.
+        counterexample: (d,) an input of another class within ``attacked_radius``, where one is known in float64.
+        resumed: whether an earlier run found it, and this one has only confirmed it.
     """
 
     row: int
@@ -51,6 +58,8 @@ class InputAudit:
     attacked_radius: float
     reached: bool
     seconds: float
+    counterexample: tuple[float, ...] | None = None
+    resumed: bool = False
 
     @property
     def correct(self) -> bool:
@@ -89,7 +98,7 @@ class AuditResult:
 
     @property
     def certified_accuracy(self) -> tuple[float, ...]:
-        """Share proved to keep the right class, for each radius; the checker has accepted every proof."""
+        """Share proved to keep the right class, for each radius; the checker has accepted every proof in this run."""
         return self.share(CERTIFIED)
 
     @property
@@ -107,6 +116,8 @@ class AuditResult:
 
 Finished = Callable[[InputAudit, Mapping[float, RobustnessCertificate]], None]
 """Takes an input when it is done, and its certificates by radius."""
+Recall = Callable[[InputAudit], Sequence[CaseProof] | None]
+"""The stored proof of what an earlier run has certified, if there is one."""
 
 
 def audit_radii(radii: Sequence[float]) -> tuple[float, ...]:
@@ -140,6 +151,7 @@ def audit(
     workers: int = 1,
     scheduler: str | None = None,
     known: Mapping[int, InputAudit] | None = None,
+    recall: Recall | None = None,
     finished: Finished | None = None,
     progress: Callable[[Event], None] | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -159,7 +171,10 @@ def audit(
         workers: processes on this machine.
         scheduler: address of a Dask scheduler to use instead.
         known: inputs by row that need not be verified again, as an earlier call with the same arguments gave them.
-        finished: called in this process for every input that is verified to the end.
+            Of those that are ``resumed``, as from a journal, only the certified radius and the counterexample are
+            looked at, and confirmed: by the checker, and in exact arithmetic. What fails is verified again.
+        recall: gives the proofs of such certified radii.
+        finished: called in this process for every input that is verified to the end in this run.
         progress: called with a sign of life.
         provenance: JSON object that travels with the certificates.
 
@@ -176,10 +191,18 @@ def audit(
     if workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}.")
     task = _Task(network, norm, sizes, certified_radii, input_limit, random_state, dict(provenance or {}))
-    done = dict(known or {})
+    claims = {row: entry for row, entry in (known or {}).items() if entry.resumed}
+    done = {row: entry for row, entry in (known or {}).items() if not entry.resumed}
     waiting = [row for row in range(len(points)) if row not in done]
     deadline = np.inf if time_limit is None else start + time_limit
     interrupted = False
+
+    def work(row: int, left: float) -> Any:
+        claim, proof = claims.get(row), None
+        if claim is not None and recall is not None:
+            proof = recall(claim)
+        return delayed(_audited)(task, row, points[row], int(classes[row]), left, claim, proof)
+
     try:
         with pool_of(workers, scheduler, as_completed=True) as (pool, busy):
             size = 1 if busy == 1 else ROUNDS * busy
@@ -188,21 +211,16 @@ def audit(
                 if time.perf_counter() >= deadline:
                     break
                 left = deadline - time.perf_counter()
-                batch = waiting[first : first + size]
-                for entry, proofs in pool(
-                    delayed(_audited)(task, row, points[row], int(classes[row]), left) for row in batch
-                ):
+                for entry, proofs in pool(work(row, left) for row in waiting[first : first + size]):
                     # Before it is kept: Ctrl-C between the two must not leave the report behind the journal.
                     done[entry.row] = entry
-                    if entry.reached and finished is not None:
+                    if entry.reached and not entry.resumed and finished is not None:
                         finished(entry, proofs)
     except KeyboardInterrupt:
         interrupted = True
-    entries = [
-        done[row] if row in done else _unreached(task, row, points[row], int(classes[row]))
-        for row in range(len(points))
-    ]
-    return AuditResult(norm, sizes, tuple(entries), interrupted, time.perf_counter() - start)
+    done.update(_unreached(task, points, classes, [row for row in waiting if row not in done]))
+    entries = tuple(done[row] for row in range(len(points)))
+    return AuditResult(norm, sizes, entries, interrupted, time.perf_counter() - start)
 
 
 def _inputs(network: ReluNetwork, X: ArrayLike, labels: ArrayLike) -> tuple[FloatArray, IntArray]:
@@ -248,14 +266,26 @@ class _Task:
         """The disturbed inputs."""
         return region_maker(self.norm)(x, radius)
 
+    def status(self, low: float, high: float) -> tuple[str, ...]:
+        """What is known of each radius, where ``low`` is certified and at ``high`` the class is lost."""
+        return tuple(CERTIFIED if radius <= low else ATTACKED if radius >= high else UNDECIDED for radius in self.radii)
+
 
 Proofs = dict[float, RobustnessCertificate]
 
 
-def _audited(task: _Task, row: int, x: FloatArray, label: int, left: float) -> tuple[InputAudit, Proofs]:
-    """One input at all radii, in at most ``left`` seconds."""
+def _audited(
+    task: _Task,
+    row: int,
+    x: FloatArray,
+    label: int,
+    left: float,
+    claim: InputAudit | None,
+    proof: Sequence[CaseProof] | None,
+) -> tuple[InputAudit, Proofs]:
+    """One input at all radii, in at most ``left`` seconds; ``claim`` is what an earlier run says of it."""
     with threadpool_limits(limits=1, user_api="blas"), np.errstate(all="ignore"):
-        return _Audited(task, row, x, label, left).run()
+        return _Audited(task, row, x, label, left).run(claim, proof)
 
 
 class _Audited:
@@ -270,30 +300,77 @@ class _Audited:
         self.start = time.perf_counter()
         self.whole = self.start + left
         self.low, self.high, self.cut = 0.0, np.inf, False
-        self.certified = 0.0
+        self.nearest: float = np.inf
+        self.witness: tuple[float, ...] | None = None
         self.proofs: Proofs = {}
 
-    def run(self) -> tuple[InputAudit, Proofs]:
+    def run(self, claim: InputAudit | None, proof: Sequence[CaseProof] | None) -> tuple[InputAudit, Proofs]:
         """Ascend until a radius is refuted; the rest is then known."""
         task = self.task
-        predicted, margin = _prediction(task, self.x, self.label)
+        predicted, margin = _prediction(task.network, self.x[None], np.array([self.label]))
+        if predicted[0] != self.label:
+            self.high = self.nearest = 0.0
+        held = claim is not None and self._holds(claim, proof)
+        if not held:
+            self._decide()
+        earlier = claim if held else None
+        entry = InputAudit(
+            self.row,
+            self.label,
+            int(predicted[0]),
+            float(margin[0]),
+            task.status(self.low, self.high),
+            self.low,
+            min(self.high, self.nearest) if task.search else self.high,
+            not self.cut,
+            time.perf_counter() - self.start if earlier is None else earlier.seconds,
+            self.witness,
+            held,
+        )
+        return entry, self.proofs
+
+    def _decide(self) -> None:
         limit = self._limit()
-        if predicted != self.label:
-            self.high = 0.0
-        for radius in task.radii:
+        for radius in self.task.radii:
             if self.high <= radius:
                 break
             self._verify(radius, limit)
-        attacked = self.high
-        if task.search and attacked > 0:
-            attacked = self._search()
-        status = tuple(
-            CERTIFIED if radius <= self.low else ATTACKED if radius >= self.high else UNDECIDED for radius in task.radii
+        if self.task.search and self.high > 0:
+            self._search()
+
+    def _holds(self, claim: InputAudit, proof: Sequence[CaseProof] | None) -> bool:
+        """Take over what an earlier run found, as far as it is confirmed; False if there is more to it."""
+        if claim.counterexample is not None:
+            self._refute(np.array(claim.counterexample))
+            if not (self.nearest if self.task.search else self.high) < np.inf:
+                return False
+        radius = claim.certified_radius
+        if self.high == 0 or not radius > 0:
+            return True
+        if proof is None or not radius < self.high:
+            return False
+        # Wherever the proof was found, it has to do for this network and this property.
+        cases = keeps_class(self.task.network, self.task.region(self.x, radius), self.label)
+        certificate = RobustnessCertificate(self.task.network, cases, tuple(proof))
+        if (
+            len(proof) != len(cases)
+            or check_robustness(certificate, time_limit=self._left(self._limit())).verdict is not Verdict.PROVED
+        ):
+            return False
+        self.low = radius
+        return True
+
+    def _refute(self, x: FloatArray) -> None:
+        """Take note of an input (d,) that is of another class exactly: it counts from the least region that has it."""
+        task = self.task
+        if decided_classes(task.network, x[None], np.array([self.label]))[0] == self.label:
+            return
+        self.high = min(
+            self.high, next((radius for radius in task.radii if task.region(self.x, radius).contains(x)), np.inf)
         )
-        seconds = time.perf_counter() - self.start
-        certified = max(self.low, self.certified)
-        entry = InputAudit(self.row, self.label, predicted, margin, status, certified, attacked, not self.cut, seconds)
-        return entry, self.proofs
+        distance = _size(x - self.x, task.norm)
+        if distance < self.nearest:
+            self.nearest, self.witness = distance, tuple(x.tolist())
 
     def _limit(self) -> float:
         """When this part of the work ends."""
@@ -316,12 +393,17 @@ class _Audited:
             self.low = radius
             self.proofs[radius] = result.certificate
         elif result.verdict is Verdict.REFUTED:
-            self.high = radius
+            self._found(result.counterexample)
+            self.high = min(self.high, radius)
         else:
             self.cut = self.cut or time.perf_counter() >= self.whole
 
-    def _search(self) -> float:
-        """The attacked radius after a search; the certified one is kept."""
+    def _found(self, found: Counterexample | None) -> None:
+        if found is not None and found.exact is None:
+            self._refute(found.x)
+
+    def _search(self) -> None:
+        """Narrow both radii."""
         limit = self._limit()
         found = certified_radius(
             self.task.network,
@@ -334,32 +416,45 @@ class _Audited:
             provenance={**self.task.provenance, "row": self.row},
         )
         if found.certified > self.low and found.certificate is not None:
+            self.low = found.certified
             self.proofs[found.certified] = found.certificate
+        self._found(found.counterexample)
+        self.nearest = min(self.nearest, found.attacked)
         self.cut = self.cut or (found.open and time.perf_counter() >= self.whole)
-        self.certified = found.certified
-        return float(min(self.high, found.attacked))
 
 
-def _prediction(task: _Task, x: FloatArray, label: int) -> tuple[int, float]:
-    """(the predicted class, the label's lead over the others).
+def _size(step: FloatArray, norm: str) -> float:
+    """Length of a step (d,), rounded up."""
+    apart = np.abs(step)
+    return float(apart.max(initial=0.0) if norm == "linf" else np.sqrt(np.sum(apart**2))) * (1.0 + 1e-12)
 
-    Floating point predicts. Where it says another class than the label, exact arithmetic must agree, so that an input
-    that is proved to keep its class never counts as misclassified.
+
+def _prediction(network: ReluNetwork, X: FloatArray, labels: IntArray) -> tuple[IntArray, FloatArray]:
+    """(the classes of inputs X (n×d), exactly; the lead of the labels' outputs (n,), in floating point).
+
+    Of equal largest outputs the first is the class, though such an input keeps no class within any radius.
     """
-    network = task.network
-    outputs = network(x[None])[0]
-    predicted, others = int(np.argmax(outputs)), np.delete(outputs, label)
-    if predicted != label:
-        cases = keeps_class(network, task.region(x, 0.0), label)
-        number = predicted if predicted < label else predicted - 1
-        predicted = label if confirm(network, cases[number], x, number) is None else predicted
-    return predicted, float(outputs[label] - others.max()) if len(others) else np.inf
+    outputs = network(X)
+    size, rows = np.abs(outputs).max(axis=1, initial=0.0), np.arange(len(X))
+    own = outputs[rows, labels]
+    outputs[rows, labels] = -np.inf
+    lead = own - outputs.max(axis=1, initial=-np.inf)
+    found = decided_classes(network, X, labels)
+    for row in np.flatnonzero((found > labels) & (np.abs(lead) <= NEARLY_EQUAL * size)).tolist():
+        y = exact_outputs(network, X[row])
+        found[row] = y.index(max(y))
+    return found, lead
 
 
-def _unreached(task: _Task, row: int, x: FloatArray, label: int) -> InputAudit:
-    """An input that nothing was proved about; its prediction is known all the same."""
-    with np.errstate(all="ignore"):
-        predicted, margin = _prediction(task, x, label)
-    status = ATTACKED if predicted != label else UNDECIDED
-    high = 0.0 if predicted != label else np.inf
-    return InputAudit(row, label, predicted, margin, (status,) * len(task.radii), 0.0, high, False, 0.0)
+def _unreached(task: _Task, X: FloatArray, labels: IntArray, rows: list[int]) -> dict[int, InputAudit]:
+    """Inputs that nothing was proved about; their predictions are known all the same."""
+    entries = {}
+    for first in range(0, len(rows), PREDICTED_TOGETHER):
+        some = rows[first : first + PREDICTED_TOGETHER]
+        with np.errstate(all="ignore"):
+            predicted, margin = _prediction(task.network, X[some], labels[some])
+        for row, found, lead in zip(some, predicted.tolist(), margin.tolist(), strict=True):
+            label = int(labels[row])
+            high = np.inf if found == label else 0.0
+            entries[row] = InputAudit(row, label, found, lead, task.status(0.0, high), 0.0, high, False, 0.0)
+    return entries

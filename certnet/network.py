@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from certificates.files import write_atomically
-from formulations._validation import FloatArray, IntArray, as_matrix, frozen
+from formulations._validation import FloatArray, IntArray, as_array, as_matrix, frozen
 from formulations.errors import InputError
 
 FORMAT = "certnet-network"
@@ -198,8 +198,8 @@ def _read(source: Path) -> dict[str, NDArray[np.generic]]:
 
 def _weights(name: str, value: ArrayLike) -> FloatArray:
     """A finite read-only matrix that may have no columns."""
-    array = np.asarray(value)
-    if array.ndim == 2 and array.shape[1] == 0 and array.dtype.kind in "biuf":
+    array = as_array(name, value)
+    if array.ndim == 2 and array.shape[1] == 0:
         matrix: FloatArray = np.zeros(array.shape)
     else:
         matrix = as_matrix(name, array)
@@ -211,9 +211,7 @@ def _vector(name: str, value: ArrayLike | None, length: int | None = None) -> Fl
     """A finite read-only vector of the given length, or None."""
     if value is None:
         return None
-    array = np.asarray(value)
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"{name} must hold real numbers, but its type is {array.dtype}; convert it to float64.")
+    array = as_array(name, value)
     if length is None:
         length = array.size
     if array.shape != (length,):

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from certificates.files import lock, remove_abandoned
+from certnet._streams import silence
 from formulations import InputError
 
 Writer = Callable[[Path], None]
@@ -164,24 +165,32 @@ def files_in(place: Path | None, names: Mapping[str, str]) -> dict[str, Path]:
 
 
 @contextlib.contextmanager
-def standard_output() -> Iterator[None]:
-    """Surrounds writing to stdout and flushes it, so that its failures are told from those of files.
+def standard_output(*, needed: bool = False) -> Iterator[None]:
+    """Surrounds writing to stdout and flushes it. A stdout that fails loses its text, and nothing else.
 
-    After a failure stdout is silent, for Python would complain once more at exit.
+    A sentence on stderr says so, unless its reader has gone, who wants no more. From then on stdout is silent.
+
+    Args:
+        needed: this text is all that the command is for, so that a failure is an error.
 
     Raises:
-        InputError: stdout cannot be written to, for example on a full disk.
-        BrokenPipeError: whoever read it has gone.
+        InputError: stdout is needed and cannot be written to, for example on a full disk.
+        BrokenPipeError: it is needed, and whoever read it has gone.
     """
     try:
         yield
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
+        silence(sys.stdout)
+        gone = isinstance(error, BrokenPipeError)
+        if gone and needed:
             raise
         reason = error.strerror or error
-        raise InputError(f"The standard output cannot be written to ({reason}); send it somewhere else.") from None
+        sentence = f"The standard output cannot be written to ({reason}); send it somewhere else."
+        if needed:
+            raise InputError(sentence) from None
+        if not gone:
+            sys.stderr.write(f"certnet: {sentence}\n")
 
 
 def strict_json(value: Mapping[str, Any], *, indent: int | None = 2) -> str:

@@ -1,6 +1,8 @@
 """Checks on arrays and numbers that come from outside."""
 
 import math
+import numbers
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,14 +13,26 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
+def as_array(name: str, value: Any) -> NDArray[Any]:
+    """Return ``value`` as an array of real numbers, or say in one sentence why it is none.
+
+    Complex, text and object arrays are refused rather than converted silently.
+    """
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError):
+        raise InputError(f"{name} is no array: its rows have different lengths or types.") from None
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{name} must hold real numbers, but its type is {array.dtype}; convert it to float64.")
+    return array
+
+
 def as_matrix(name: str, value: ArrayLike, *, rows: int | None = None, columns: int | None = None) -> FloatArray:
     """Return ``value`` as a finite, C-ordered float64 matrix, or say in one sentence why it is none.
 
-    A vector becomes a column. Complex, text and object arrays are refused rather than converted silently.
+    A vector becomes a column.
     """
-    array = np.asarray(value)
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"{name} must hold real numbers, but its type is {array.dtype}; convert it to float64.")
+    array = as_array(name, value)
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2:
@@ -42,10 +56,9 @@ def as_matrix(name: str, value: ArrayLike, *, rows: int | None = None, columns: 
 
 def as_positive(name: str, value: float) -> float:
     """Return ``value`` as a positive finite float."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} must be a positive number, not {value!r}.") from None
+    number = real_number(value)
+    if number is None:
+        raise InputError(f"{name} must be a positive number, not {shown(value)}.")
     if not (number > 0 and math.isfinite(number)):
         raise InputError(f"{name} must be a positive finite number, not {number}.")
     return number
@@ -54,3 +67,21 @@ def as_positive(name: str, value: float) -> float:
 def frozen(array: NDArray[np.generic]) -> None:
     """Make an array that is shared between results read-only."""
     array.setflags(write=False)
+
+
+def shown(value: Any) -> str:
+    """A value in a sentence: short ones as they are, others by their type."""
+    if value is None or isinstance(value, str | numbers.Number | np.generic):
+        text = repr(value)
+        return text if len(text) <= 40 else f"{text[:39]}…"
+    return f"an object of type {type(value).__name__}"
+
+
+def real_number(value: Any) -> float | None:
+    """A real number as a float, None for anything else; True and "1" are none."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

@@ -12,6 +12,7 @@ proves that not all rows can be ≤ 0 together.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +21,7 @@ from formulations._validation import FloatArray, IntArray, frozen
 from formulations.circuits import CircuitSet
 from formulations.errors import InputError
 from formulations.nodes import ACTIVE, FREE, INACTIVE
+from formulations.rounding import above, added, below, whole
 
 BOX_ROWS = 1
 """Row 0 of a region is t ≥ 0; the sides of the box follow, two for each input."""
@@ -100,6 +102,16 @@ class ReluNetwork:
 class InputRegion:
     """A box ``lower ≤ x ≤ upper``, intersected with a ball ``‖x − centre‖₂ ≤ radius`` if there is one.
 
+    Where the sides that are meant are no float64 numbers, ``lower`` and ``upper`` are these, rounded outwards, so that
+    a proof covers what is meant; ``inner`` and ``sides`` tell which points belong to it.
+
+    Attributes:
+        lower, upper: (d,) the box of proofs.
+        centre, radius: (d,) and a number, of the ball; both are meant exactly.
+        inner: the least and the largest float64 number of each input that the exact box holds; None where that is
+            ``lower`` and ``upper``. The least is above the largest where it holds none.
+        sides: the exact sides, two tuples of d rational numbers, where a property states such.
+
     Raises:
         InputError: shapes that disagree, numbers that are not finite, lower > upper, or a negative radius.
     """
@@ -108,6 +120,8 @@ class InputRegion:
     upper: FloatArray
     centre: FloatArray | None = None
     radius: float | None = None
+    inner: tuple[FloatArray, FloatArray] | None = None
+    sides: tuple[Sequence[Fraction], Sequence[Fraction]] | None = None
 
     def __post_init__(self) -> None:
         lower, upper = _finite("the lower bound", self.lower, 1), _finite("the upper bound", self.upper, 1)
@@ -132,16 +146,27 @@ class InputRegion:
     def l2(cls, centre: ArrayLike, radius: float) -> "InputRegion":
         """The ball ‖x − centre‖₂ ≤ radius; its box is rounded outwards."""
         middle, size = _finite("the centre of the ball", centre, 1), _radius(radius)
-        lower, upper = np.nextafter(middle - size, -np.inf), np.nextafter(middle + size, np.inf)
-        return cls(lower, upper, middle, size)
+        return cls(added(middle, -size)[0], added(middle, size)[1], middle, size)
 
     @classmethod
     def linf(cls, centre: ArrayLike, radius: float) -> "InputRegion":
         """The box |x_j − centre_j| ≤ radius, rounded outwards."""
         middle, size = _finite("the centre of the box", centre, 1), _radius(radius)
-        if size == 0:
-            return cls(middle, middle)
-        return cls(np.nextafter(middle - size, -np.inf), np.nextafter(middle + size, np.inf))
+        (low, least), (largest, high) = added(middle, -size), added(middle, size)
+        return cls(low, high, inner=(least, largest))
+
+    @classmethod
+    def between(cls, lower: Sequence[Fraction], upper: Sequence[Fraction]) -> "InputRegion":
+        """The box of these exact sides, rounded outwards.
+
+        Raises:
+            InputError: a side beyond the range of float64, or lower > upper.
+        """
+        low, high = (np.array([below(value) for value in side]) for side in (lower, upper))
+        least, largest = (np.array([above(value) for value in side]) for side in (lower, upper))
+        if np.array_equal(low, least) and np.array_equal(high, largest):
+            return cls(low, high)
+        return cls(low, largest, inner=(least, high), sides=(tuple(lower), tuple(upper)))
 
     @property
     def inputs(self) -> int:
@@ -152,6 +177,39 @@ class InputRegion:
     def has_ball(self) -> bool:
         """Whether there is a ball."""
         return self.centre is not None
+
+    def contains(self, x: FloatArray) -> bool:
+        """Whether a float64 vector belongs to the exact region, decided in exact arithmetic."""
+        low, high = (self.lower, self.upper) if self.inner is None else self.inner
+        if x.shape != low.shape or not (np.isfinite(x).all() and (low <= x).all() and (x <= high).all()):
+            return False
+        if self.centre is None or self.radius is None:
+            return True
+        points, centres, (radius,) = whole(x, self.centre, np.array([self.radius]))
+        return sum((a - b) ** 2 for a, b in zip(points, centres, strict=True)) <= radius**2
+
+    def pull_inside(self, x: FloatArray) -> FloatArray | None:
+        """A float64 vector of the exact region near x (d,), the same for the same x; None where none was found."""
+        low, high = (self.lower, self.upper) if self.inner is None else self.inner
+        x = np.clip(x, low, high)
+        if self.centre is None or self.contains(x):
+            return x if self.contains(x) else None
+        anchor = np.clip(self.centre, low, high)
+        for power in range(52, -1, -2):
+            # Rounding may lead out of the ball by an ulp in each coordinate, hence the step back.
+            point = anchor + (1.0 - 2.0**-power) * (x - anchor)
+            point = np.clip(np.nextafter(point, anchor), low, high)
+            if self.contains(point):
+                return np.asarray(point)
+        return None
+
+    def exact_point(self, x: FloatArray) -> tuple[Fraction, ...] | None:
+        """The point of the exact box that is nearest to x (d,), where its sides are rational numbers; else None."""
+        if self.sides is None or self.has_ball or not np.isfinite(x).all():
+            return None
+        return tuple(
+            min(max(Fraction(value), low), high) for value, low, high in zip(x.tolist(), *self.sides, strict=True)
+        )
 
     def least(self, q: FloatArray) -> FloatArray:
         """min q·x over the region for the rows of q (n, d), or a lower bound of it; floating point."""
@@ -197,6 +255,14 @@ def _radius(value: float | None) -> float:
     return radius
 
 
+@dataclass(frozen=True)
+class OutputRow:
+    """``Σ weight·y_j + constant ≤ 0`` over the pairs (j, weight), in rational numbers."""
+
+    weights: tuple[tuple[int, Fraction], ...]
+    constant: Fraction
+
+
 @dataclass(frozen=True, eq=False)
 class UnsafeCase:
     """Unsafe at x: x in ``region`` and ``H f(x) + h ≤ 0`` in every row.
@@ -205,11 +271,14 @@ class UnsafeCase:
         region: where x lies.
         H: (r, c) rows on the outputs, r ≥ 1.
         h: (r,) constants.
+        stated: the rows that are meant, where they are no float64 numbers. H and h hold wherever they do, and a
+            positive margin of H and h is none larger than theirs.
     """
 
     region: InputRegion
     H: FloatArray
     h: FloatArray
+    stated: tuple[OutputRow, ...] | None = None
 
     def __post_init__(self) -> None:
         H, h = _finite("the output rows", self.H, 2), _finite("the output constants", self.h, 1)
@@ -217,6 +286,16 @@ class UnsafeCase:
             raise InputError(f"a case has {len(H)} output rows and {h.size} constants; give one constant for each row.")
         object.__setattr__(self, "H", H)
         object.__setattr__(self, "h", h)
+
+    @property
+    def rows(self) -> tuple[OutputRow, ...]:
+        """The rows that are meant, exactly."""
+        if self.stated is not None:
+            return self.stated
+        return tuple(
+            OutputRow(tuple((j, Fraction(w)) for j, w in enumerate(row) if w), Fraction(constant))
+            for row, constant in zip(self.H.tolist(), self.h.tolist(), strict=True)
+        )
 
     def margins(self, outputs: FloatArray) -> FloatArray:
         """max over the rows of H y + h for the rows y of ``outputs`` (n×c): unsafe where it is ≤ 0."""

@@ -137,7 +137,7 @@ def bound_node(
     if start is not None:
         warm = (start.primal(node), node.restrict_dual(start.multipliers.matrix()))
     options = SolverOptions(tolerance=tolerance, callback=callback, warm_start=warm, time_limit=time_limit)
-    result = InteriorPointSolver().solve(form, options)
+    result = InteriorPointSolver().solve(form, options).uninterrupted()
     assert result.primal is not None  # the interior point always has both
     assert result.dual is not None
     # The interior point's dual is feasible up to rounding, which the final repair charges.

@@ -1,5 +1,9 @@
 """Where nodes are bounded: in this process, in others on this machine, or on a Dask cluster."""
 
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -8,6 +12,8 @@ from joblib import Parallel, parallel_config
 from formulations.errors import InputError
 
 CONNECT_SECONDS = 10.0
+FOLLOW_SECONDS = 0.5
+"""Between two looks of a worker for its parent."""
 
 
 @contextmanager
@@ -27,7 +33,8 @@ def pool(workers: int, scheduler: str | None = None, *, as_completed: bool = Fal
     results = "generator_unordered" if as_completed else "list"
     with ExitStack() as stack:
         if scheduler is None:
-            yield stack.enter_context(Parallel(n_jobs=workers, return_as=results)), workers
+            settings = {} if workers == 1 else {"initializer": _follow, "initargs": (os.getpid(),)}
+            yield stack.enter_context(Parallel(n_jobs=workers, return_as=results, **settings)), workers
             return
         try:
             from distributed import Client
@@ -44,3 +51,22 @@ def pool(workers: int, scheduler: str | None = None, *, as_completed: bool = Fal
             )
         stack.enter_context(parallel_config(backend="dask"))
         yield stack.enter_context(Parallel(n_jobs=busy, return_as=results)), busy
+
+
+def _follow(parent: int) -> None:
+    """Make this process a worker that ends with its parent, however that ends, and leaves signals and streams to it."""
+    for name in ("SIGINT", "SIGHUP", "SIGTERM"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nowhere, number)
+    os.close(nowhere)
+
+    def watch() -> None:
+        # A process that has lost its parent gets another one, though not on Windows.
+        while os.getppid() == parent:
+            time.sleep(FOLLOW_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="certnet-parent").start()

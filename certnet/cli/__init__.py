@@ -1,5 +1,32 @@
-"""The command line. Importing it imports neither solvers nor scikit-learn."""
+"""The command line. Importing it imports neither NumPy nor solvers nor scikit-learn."""
 
-from certnet.cli.app import main
+import sys
+from collections.abc import Sequence
+
+from certnet._streams import prepare_streams
+from certnet.cli.signals import INTERRUPTED, Signals
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code; errors become one sentence on stderr.
+
+    Without ``argv`` this is the work of the process: it then also takes SIGTERM and SIGHUP for Ctrl-C.
+    """
+    signals = Signals()
+    if argv is None:
+        prepare_streams()
+        signals.hold()
+    from certnet.cli.app import run
+    from certnet.cli.limits import begin_with_process
+
+    if argv is None:
+        begin_with_process()
+    try:
+        return run(sys.argv[1:] if argv is None else argv, signals)
+    except KeyboardInterrupt:  # while the last words were written
+        return INTERRUPTED
+    finally:
+        signals.ignore()
+
 
 __all__ = ["main"]

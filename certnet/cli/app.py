@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from certnet import __version__
+from certnet._streams import guarded_stderr
 from certnet.cli.commands import COMMANDS, EPILOGS
 from certnet.cli.exits import EPILOG, Exit
-from certnet.cli.limits import begin_with_process
 from certnet.cli.report import failure
+from certnet.cli.signals import Signals
 from certnet.cli.usage import usage_sentence
 from certnet.output import standard_output, strict_json
 from formulations import CertnetError, InputError
@@ -52,37 +53,43 @@ for _name, _command in COMMANDS.items():
     app.command(_name, epilog=EPILOGS[_name])(_command)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(argv: Sequence[str], signals: Signals) -> int:
     """Run the command line and return the exit code; errors become one sentence on stderr.
 
     With ``--json`` they also become the JSON object on stdout.
     """
-    if argv is None:
-        begin_with_process()
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
-    try:
-        with standard_output():  # of --help and --version
-            outcome = app(arguments, prog_name="certnet", standalone_mode=False)
-        return int(outcome() if callable(outcome) else outcome or 0)
-    except KeyboardInterrupt:
+    debug = "--debug" in argv
+    arguments = [argument for argument in argv if argument != "--debug"]
+    with guarded_stderr():
+        try:
+            signals.serve()
+            with standard_output(needed=True):  # of --help and --version
+                outcome = app(arguments, prog_name="certnet", standalone_mode=False)
+            return int(outcome() if callable(outcome) else outcome or 0)
+        except KeyboardInterrupt:
+            return _fail("Interrupted.", Exit.INTERRUPTED, arguments)
+        except BrokenPipeError:
+            return Exit.USAGE
+        except CertnetError as error:
+            return _fail(str(error), Exit.USAGE, arguments)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            return _fail(f"{where}{error.strerror or error}.", Exit.USAGE, arguments)
+        except _UsageError as error:
+            return _fail(usage_sentence(error, arguments), Exit.USAGE, arguments)
+        except Exception as error:  # noqa: BLE001 - the last resort: a sentence for users, the traceback on request
+            return _unexpected(error, signals, debug, arguments)
+
+
+def _unexpected(error: Exception, signals: Signals, debug: bool, arguments: Sequence[str]) -> int:
+    if debug:
+        traceback.print_exception(error)
+    if signals.came:
+        # Libraries make other errors of it, as when they are interrupted while they are imported.
         return _fail("Interrupted.", Exit.INTERRUPTED, arguments)
-    except BrokenPipeError:
-        return Exit.USAGE
-    except CertnetError as error:
-        return _fail(str(error), Exit.USAGE, arguments)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}.", Exit.USAGE, arguments)
-    except _UsageError as error:
-        return _fail(usage_sentence(error, arguments), Exit.USAGE, arguments)
-    except Exception as error:  # noqa: BLE001 - the last resort: a sentence for users, the traceback on request
-        if debug:
-            traceback.print_exc()
-        message = f"Unexpected {type(error).__name__}: {error}".rstrip(": .")
-        hint = "" if debug else "; run again with --debug for the traceback"
-        return _fail(f"{message}{hint}.", Exit.INTERNAL, arguments)
+    message = f"Unexpected {type(error).__name__}: {error}".rstrip(": .")
+    hint = "" if debug else "; run again with --debug for the traceback"
+    return _fail(f"{message}{hint}.", Exit.INTERNAL, arguments)
 
 
 def _fail(message: str, code: Exit, arguments: Sequence[str]) -> int:
@@ -90,6 +97,6 @@ def _fail(message: str, code: Exit, arguments: Sequence[str]) -> int:
     if "--json" in arguments:
         command = next((word for word in arguments if word in COMMANDS), None)
         # The sentence on stderr has said it; a stdout that is lost as well changes nothing.
-        with contextlib.suppress(InputError, BrokenPipeError), standard_output():
+        with contextlib.suppress(InputError, BrokenPipeError), standard_output(needed=True):
             sys.stdout.write(strict_json(failure(command, message, code)) + "\n")
     return code

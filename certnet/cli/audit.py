@@ -4,7 +4,7 @@ import csv
 import io
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from certificates.robustness import RobustnessCertificate
-from certificates.robustness_file import write_robustness
-from certnet import _audit
+from certificates.robustness import CaseProof, RobustnessCertificate
+from certificates.robustness_file import read_robustness, write_robustness
+from certnet import __version__, _audit
 from certnet._audit import AuditResult, InputAudit, audit_radii
 from certnet._audit_journal import Journal, audit_fingerprint
 from certnet.cli.exits import Exit
@@ -97,17 +97,19 @@ def run_audit(options: AuditOptions) -> int:
             f"{network.inputs} inputs and {network.outputs} outputs; give data of its kind."
         )
     identity = _identity(network, X, Y, options)
+    rows = len(X)
     X, Y = X[: options.limit], Y[: options.limit]
     out = Path("runs") / "audit" / split.name if options.out is None else Path(options.out)
     with output_folder(out, files=(*FILES.values(), JOURNAL)) as folder:
         journal = Journal(out / JOURNAL, identity)
         proofs = None if options.certificates is None else proof_folder(options.certificates, "--certificates")
-        known = {} if options.fresh else journal.read(len(options.radii))
-        known = {row: entry for row, entry in known.items() if row < len(X) and _has_proofs(entry, proofs)}
+        known = {} if options.fresh else journal.read(rows, network.inputs, options.radii[-1])
+        known = {row: entry for row, entry in known.items() if row < len(X)}
         if options.fresh and journal.path.exists():
             journal.begin()
-        result = _run(network, X, Y, options, started, known=known, keep=_Keep(journal, proofs))
-        report = audit_report(result, split, options, out, resumed=len(known), seconds=time.perf_counter() - started)
+        keep = _Keep(journal, proofs)
+        result = _run(network, X, Y, options, started, known=known, keep=keep)
+        report = audit_report(result, split, options, out, keep.notes, seconds=time.perf_counter() - started)
         folder.write({FILES["report"]: json_writer(report), FILES["inputs"]: _csv(result, split)})
     _show(report, options)
     if result.interrupted:
@@ -137,6 +139,7 @@ def _part(split: Split, part: str) -> tuple[FloatArray, FloatArray]:
 def _identity(network: ReluNetwork, X: FloatArray, Y: FloatArray, options: AuditOptions) -> str:
     """Everything that decides what is known of an input. The time limits of the whole and the workers do not."""
     relevant = {
+        "certnet": __version__,
         "norm": options.norm,
         "radii": options.radii,
         "certified_radii": options.certified_radii,
@@ -150,30 +153,37 @@ def _proof_name(row: int, radius: float) -> str:
     return f"row-{row}-radius-{radius!r}.cert"
 
 
-def _has_proofs(entry: InputAudit, proofs: Path | None) -> bool:
-    """Whether the certificate of the largest certified radius is there, if certificates are asked for."""
-    if proofs is None or not entry.certified_radius > 0:
-        return True
-    return (proofs / _proof_name(entry.row, entry.certified_radius)).is_file()
-
-
-@dataclass(frozen=True)
 class _Keep:
-    """Writes what is finished: certificates first, so that no journal speaks of one that is missing."""
+    """Writes what is finished: certificates first, so that no journal speaks of one that is missing.
 
-    journal: Journal
-    proofs: Path | None
+    Attributes:
+        notes: what could not be written, in a sentence. The next input is tried again.
+    """
+
+    def __init__(self, journal: Journal, proofs: Path | None) -> None:
+        self._journal, self._proofs = journal, proofs
+        self.notes: list[str] = []
 
     def __call__(self, entry: InputAudit, proofs: Mapping[float, RobustnessCertificate]) -> None:
         try:
-            if self.proofs is not None:
+            if self._proofs is not None:
                 for radius, certificate in proofs.items():
-                    write_robustness(self.proofs / _proof_name(entry.row, radius), certificate)
-            self.journal.add(entry)
+                    write_robustness(self._proofs / _proof_name(entry.row, radius), certificate)
+            self._journal.add(entry, proofs.get(entry.certified_radius))
         except OSError as error:
-            raise InputError(
-                f"The results cannot be written ({error.strerror or error}); make room and run the same command again."
-            ) from None
+            self.notes[:] = [
+                f"Journal or certificates could not be written ({error.strerror or error}); make room and run the same "
+                "command again."
+            ]
+
+    def recall(self, entry: InputAudit) -> Sequence[CaseProof] | None:
+        """The stored proof of the certified radius: the certificate if there are to be such, else the journal's."""
+        if self._proofs is None:
+            return self._journal.proof(entry)
+        try:
+            return read_robustness(self._proofs / _proof_name(entry.row, entry.certified_radius)).proofs
+        except (InputError, OSError):
+            return None
 
 
 def _run(
@@ -204,6 +214,7 @@ def _run(
             workers=options.workers,
             scheduler=options.scheduler,
             known=known,
+            recall=keep.recall,
             finished=keep,
             progress=live,
             provenance={"network": Path(options.network).name, "data": Path(options.recipe.source).name},
@@ -211,9 +222,9 @@ def _run(
 
 
 def audit_report(
-    result: AuditResult, split: Split, options: AuditOptions, out: Path, *, resumed: int, seconds: float
+    result: AuditResult, split: Split, options: AuditOptions, out: Path, notes: Sequence[str], *, seconds: float
 ) -> dict[str, Any]:
-    """The object that the command writes and prints; ``resumed`` inputs came from the journal."""
+    """The object that the command writes and prints."""
     from certnet.doctor import versions
 
     count = len(result.inputs)
@@ -229,7 +240,7 @@ def audit_report(
         "classes": _classes(result, split),
         "worst": [_fields(entry, split) for entry in _worst(result)],
         "reached": reached,
-        "resumed": resumed,
+        "resumed": sum(entry.resumed for entry in result.inputs),
         "seconds": seconds,
         "files": {
             **{name: str(out / file) for name, file in FILES.items()},
@@ -237,14 +248,14 @@ def audit_report(
             "certificates": options.certificates,
         },
         "versions": versions(),
-        "notes": list(split.notes),
+        "notes": [*split.notes, *notes],
     }
 
 
 def _figures(result: AuditResult) -> list[dict[str, float]]:
-    rows = zip(result.radii, result.certified_accuracy, result.attacked_accuracy, result.undecided, strict=True)
-    names = ("radius", "certified_accuracy", "attacked_accuracy", "undecided")
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    names = ("certified_accuracy", "attacked_accuracy", "undecided")
+    rows = zip(result.radii, *(getattr(result, name) for name in names), strict=True)
+    return [dict(zip(("radius", *names), row, strict=True)) for row in rows]
 
 
 def _classes(result: AuditResult, split: Split) -> list[dict[str, Any]]:
@@ -309,6 +320,8 @@ def _show(report: Mapping[str, Any], options: AuditOptions) -> None:
             markup=False,
             soft_wrap=True,
         )
+    for note in report["notes"] if not options.quiet else []:
+        console.print(note, markup=False, soft_wrap=True)
     lines = [f"clean accuracy {report['clean_accuracy']:.4f} on {report['data']['n']} inputs; {report['reason']}"]
     lines += [
         f"{report['norm']} radius {row['radius']:g}: certified {row['certified_accuracy']:.4f} <= true <= attacked "

@@ -19,7 +19,7 @@ from certnet.cli.show import NONE, down, up
 from certnet.interchange import read_relu_network
 from certnet.verification.vnnlib import read_vnnlib
 from formulations import InputError
-from formulations.robustness import InputRegion, ReluNetwork
+from formulations.robustness import InputRegion, OutputRow, ReluNetwork, UnsafeCase
 
 if TYPE_CHECKING:
     from certnet.cli.check import CheckOptions
@@ -38,14 +38,13 @@ def _robustness(path: Path, options: "CheckOptions") -> dict[str, Any]:
     certificate = read_robustness(path)
     if options.network is not None:
         compare_network(certificate.network, options.network)
-    if options.stated is not None:
-        compare_property(certificate, options.stated)
+    stated = None if options.stated is None else compare_property(certificate, options.stated)
     report = check_robustness(certificate, arithmetic=options.arithmetic, time_limit=options.time_limit)
     return {
         **_head(report.verdict, report.reason, certificate.network, path, options),
         "lower_bound": finite(report.margin),
         "margin": finite(report.margin),
-        "property": {"cases": len(certificate.cases), "compared_with": options.stated},
+        "property": {"cases": len(certificate.cases), "compared_with": options.stated, "cases_compared": stated},
         "leaves": {"linear": report.linear_leaves, "semidefinite": report.semidefinite_leaves},
         "arithmetic": report.arithmetic,
         "seconds": finite(report.seconds),
@@ -99,7 +98,11 @@ def _head(verdict: Verdict, reason: str, network: ReluNetwork, path: Path, optio
 def network_lines(found: Mapping[str, Any]) -> dict[str, str]:
     """What people see of one report."""
     copy = "the copy inside the certificate"
-    parts = {name: found[name]["compared_with"] for name in ("network", "property") if name in found}
+    compared = {name: found[name]["compared_with"] for name in ("network", "property") if name in found}
+    parts = {
+        name: copy if other is None else f"{other}, {'implied by' if name == 'property' else 'equal to'} {copy}"
+        for name, other in compared.items()
+    }
     lines = {"verdict": found["verdict"], "reason": found["reason"]}
     if "constant" in found:
         lines["constant"] = NONE if found["constant"] is None else up(found["constant"])
@@ -110,11 +113,7 @@ def network_lines(found: Mapping[str, Any]) -> dict[str, str]:
         lines["margin"] = NONE if found["margin"] is None else down(found["margin"])
         lines["cases"] = str(found["property"]["cases"])
         lines["leaves"] = f"{leaves['linear']} linear, {leaves['semidefinite']} semidefinite"
-    return {
-        **lines,
-        "arithmetic": found["arithmetic"],
-        **{name: copy if other is None else f"{other}, equal to {copy}" for name, other in parts.items()},
-    }
+    return {**lines, "arithmetic": found["arithmetic"], **parts}
 
 
 def _functions(C: Sequence[Sequence[float]]) -> str:
@@ -158,21 +157,46 @@ def compare_network(own: ReluNetwork, path: str) -> None:
         raise InputError(f"The certificate is about another network than {path}; pass the one it was made for.")
 
 
-def compare_property(certificate: RobustnessCertificate, path: str) -> None:
-    """Insist that the certificate is about the cases of this file, in their order.
+def compare_property(certificate: RobustnessCertificate, path: str) -> int:
+    """Insist that what the certificate claims implies the property of this file; returns the number of its cases.
+
+    Every case of the file has to lie in one of the certificate's: the box in its region, and where the file's rows hold
+    the other's have to. That is decided in rational arithmetic, between the numbers of the two files.
 
     Raises:
-        InputError: it is not, or the file cannot be read.
+        InputError: it does not, or the file cannot be read.
     """
-    cases = read_vnnlib(path).cases
-    same = len(cases) == len(certificate.cases) and all(
-        np.array_equal(a.H, b.H) and np.array_equal(a.h, b.h) and _same_region(a.region, b.region)
-        for a, b in zip(cases, certificate.cases, strict=True)
-    )
-    if not same:
+    stated, network = read_vnnlib(path), certificate.network
+    own = certificate.cases
+    fits = (stated.inputs, stated.outputs) == (network.inputs, network.outputs)
+    for number, case in enumerate(stated.cases if fits else ()):
+        # The one at the same place, as a rule.
+        if not any(_covers(other, case) for other in [*own[number : number + 1], *own]):
+            fits = False
+            break
+    if not fits:
         raise InputError(f"The certificate is about another property than {path}; pass the one it was made for.")
+    return len(stated.cases)
 
 
-def _same_region(a: InputRegion, b: InputRegion) -> bool:
-    box = np.array_equal(a.lower, b.lower) and np.array_equal(a.upper, b.upper)
-    return box and not a.has_ball and not b.has_ball
+def _covers(own: UnsafeCase, stated: UnsafeCase) -> bool:
+    """Whether the unsafe points of ``stated`` are among those of ``own``: each row of that follows from one of this."""
+    a, b = own.region, stated.region
+    if a.has_ball or b.has_ball or a.inputs != b.inputs:
+        return False
+    # The file's box is rounded to the next float64 numbers, so that comparing with these compares with the exact sides.
+    inside = bool((a.lower <= b.lower).all() and (b.upper <= a.upper).all())
+    return inside and all(any(_follows(row, given) for given in stated.rows) for row in own.rows)
+
+
+def _follows(row: OutputRow, given: OutputRow) -> bool:
+    """Whether ``row`` holds wherever ``given`` does, because it is a multiple of it with no larger constant."""
+    if not row.weights:
+        return row.constant <= 0
+    weights, others = dict(row.weights), dict(given.weights)
+    if weights.keys() != others.keys():
+        return False
+    j, weight = row.weights[0]
+    factor = weight / others[j]
+    same = factor > 0 and all(weights[k] == factor * value for k, value in others.items())
+    return same and row.constant <= factor * given.constant

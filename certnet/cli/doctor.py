@@ -15,7 +15,7 @@ def run_doctor(*, json: bool) -> int:
     facts = gather()
     reason = "Facts about this machine; nothing is judged."
     text = strict_json({**head("doctor", None, reason), **facts}) if json else "\n".join(lines(facts))
-    with standard_output():
+    with standard_output(needed=True):
         sys.stdout.write(text + "\n")
     return Exit.OK
 

@@ -3,6 +3,7 @@
 from enum import IntEnum
 
 from certificates.verdict import Verdict
+from certnet.cli.signals import INTERRUPTED as _INTERRUPTED
 
 
 class Exit(IntEnum):
@@ -13,7 +14,7 @@ class Exit(IntEnum):
     USAGE = 2
     UNKNOWN = 3
     INTERNAL = 70
-    INTERRUPTED = 130
+    INTERRUPTED = _INTERRUPTED
 
 
 EPILOG = (

@@ -188,7 +188,8 @@ def _table(found: Tightness, certificate: OptimalityCertificate) -> Table:
         points = found.points
         table.add_row("true points", f"{points.Z.shape[1]}, their sum misses it by {points.residual:.1e}")
     if found.membership is not None:
-        table.add_row("completely positive", escape(f"{found.membership.verdict} - {found.membership.reason}"))
+        membership = found.membership
+        table.add_row("solution completely positive", escape(f"{membership.verdict} - {membership.reason}"))
     for stage, seconds in found.stages.items():
         table.add_row(escape(f"time: {stage}"), f"{seconds:.2f} s")
     table.add_row("verdict", escape(f"{found.verdict} - {found.reason}"))

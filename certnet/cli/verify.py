@@ -1,8 +1,11 @@
 """``certnet verify``: a property of a file; the classes of data points are in ``verify_data``."""
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Context, Decimal, Inexact, localcontext
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from certnet.verification import Counterexample, VerificationResult, verify
 from certnet.verification.vnnlib import read_vnnlib
 from formulations import InputError
 from formulations.robustness import ReluNetwork, UnsafeCase
+from formulations.rounding import nearest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,15 +146,32 @@ def fields(result: VerificationResult) -> dict[str, Any]:
 
 
 def counterexample_fields(found: Counterexample) -> dict[str, Any]:
-    """What JSON says of an unsafe input."""
-    return {"x": found.x.tolist(), "y": found.y.tolist(), "case": found.case, "margin": found.margin}
+    """What JSON says of an unsafe input: numbers that are float64 as such, others as fractions in text."""
+    x = found.x.tolist() if found.exact is None else [_number(value, str(value)) for value in found.exact]
+    y = [finite(value) for value in found.y.tolist()]
+    return {"x": x, "y": y, "case": found.case, "margin": finite(found.margin)}
+
+
+def _number(value: Fraction, otherwise: str) -> float | str:
+    """A number that is a float64, or else a text for it."""
+    near = nearest(value)
+    return near if math.isfinite(near) and Fraction(near) == value else otherwise
+
+
+def _exact_text(value: Fraction) -> str:
+    """A number as a decimal if it is a short one, else as a quotient in the syntax of SMT-LIB."""
+    with localcontext(Context(prec=40, traps=[])) as context:
+        decimal = Decimal(value.numerator) / Decimal(value.denominator)
+        return f"(/ {value.numerator} {value.denominator})" if context.flags[Inexact] else str(decimal)
 
 
 def _details(result: VerificationResult) -> str:
     """What follows the first line: the counterexample as VNN-COMP wants it, or a sentence."""
     found = result.counterexample
     if found is not None:
-        lines = [f"(X_{i} {value!r})" for i, value in enumerate(found.x.tolist())]
+        values = [Fraction(value) for value in found.x.tolist()] if found.exact is None else found.exact
+        texts = [_number(value, _exact_text(value)) for value in values]
+        lines = [f"(X_{i} {text})" for i, text in enumerate(texts)]
         lines += [f"(Y_{j} {value!r})" for j, value in enumerate(found.y.tolist())]
         return "(" + "\n".join(lines) + ")\n"
     bound = "" if finite(result.lower_bound) is None else f"; lower bound of the margin {down(result.lower_bound)}"

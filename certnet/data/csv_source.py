@@ -7,7 +7,7 @@ import numpy as np
 from certnet.data.csv_table import Table, read_table
 from certnet.data.dataset import DataSet, Task
 from certnet.data.numbers import LARGEST, parse_number
-from certnet.data.targets import class_list, class_name, label_keys, one_hot
+from certnet.data.targets import Label, class_list, class_name, guess_task, label_keys, one_hot
 from formulations import InputError
 from formulations._validation import FloatArray
 
@@ -18,7 +18,7 @@ _INFINITE = frozenset({"inf", "+inf", "-inf", "infinity", "+infinity", "-infinit
 def read_csv(path: Path, *, target: str | None, task: Task | None) -> DataSet:
     """Read a CSV file; ``target`` names the target column, the last one by default.
 
-    The target is read as classes unless ``task`` is "regression".
+    Without a ``task`` the target decides (``guess_task``).
 
     Raises:
         InputError: a table that cannot be read, an unknown target, or cells that are missing or not numbers.
@@ -37,15 +37,21 @@ def read_csv(path: Path, *, target: str | None, task: Task | None) -> DataSet:
     features = [index for index in range(len(table.header)) if index != column]
     X = np.column_stack([_numbers(table, index) for index in features])
     names = tuple(table.header[index] for index in features)
+    source = f"{table.name}, column {target!r},"
+    labels: list[Label] = []
+    notes: tuple[str, ...] = ()
+    if task != "regression":
+        labels = label_keys(_texts(table, column))
+    if task is None:
+        task, note = guess_task(labels, source=source)
+        notes = () if note is None else (note,)
     if task == "regression":
         Y = _numbers(table, column)[:, None]
-        return DataSet(name=path.stem, task=task, X=X, Y=Y, classes=None, feature_names=names)
-    labels = label_keys(_texts(table, column))
-    source = f"{table.name}, column {target!r},"
+        return DataSet(name=path.stem, task=task, X=X, Y=Y, classes=None, feature_names=names, notes=notes)
     classes = class_list(labels, source=source)
     Y = one_hot(labels, classes, source=source)
     class_names = tuple(class_name(label) for label in classes)
-    return DataSet(name=path.stem, task="classification", X=X, Y=Y, classes=class_names, feature_names=names)
+    return DataSet(name=path.stem, task=task, X=X, Y=Y, classes=class_names, feature_names=names, notes=notes)
 
 
 def _texts(table: Table, column: int) -> list[str]:

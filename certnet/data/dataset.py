@@ -70,6 +70,7 @@ class DataSet:
         classes: c class names, or None for regression.
         feature_names: d names.
         X_val, Y_val, X_test, Y_test: arrays that the source itself sets aside, or None.
+        notes: sentences a user should read, such as how targets were read that leave a choice.
     """
 
     name: str
@@ -82,6 +83,7 @@ class DataSet:
     Y_val: FloatArray | None = None
     X_test: FloatArray | None = None
     Y_test: FloatArray | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -95,7 +95,7 @@ def load(recipe: Recipe) -> Split:
         offset=offset,
         scale=scale,
         recipe=recipe,
-        notes=() if parts is None else parts.notes,
+        notes=(*data.notes, *(() if parts is None else parts.notes)),
     )
 
 

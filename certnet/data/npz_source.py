@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from certnet.data.dataset import DataSet, Task
 from certnet.data.numbers import LARGEST
-from certnet.data.targets import Label, class_list, class_name, is_one_hot, label_keys, one_hot
+from certnet.data.targets import Label, class_list, class_name, guess_task, is_one_hot, label_keys, one_hot
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
 
@@ -32,8 +32,8 @@ class _Archive:
 def read_npz(path: Path, *, task: Task | None) -> DataSet:
     """Read ``X_train, Y_train`` (or ``X, Y``), and if there ``X_val, Y_val`` and ``X_test, Y_test``.
 
-    Y as a vector holds labels, which become one-hot; with ``task="regression"`` it becomes one column. Y as a
-    matrix stays; it counts as classification when every row is one-hot.
+    Y as a vector holds labels, which become one-hot, or quantities, which become one column; without a ``task`` they
+    decide themselves (``guess_task``). Y as a matrix stays; it counts as classification when every row is one-hot.
 
     Raises:
         InputError: no archive, pickled objects, missing arrays, shapes that disagree, entries that are not finite.
@@ -43,7 +43,12 @@ def read_npz(path: Path, *, task: Task | None) -> DataSet:
     arrays = archive.arrays
     train = "" if ("X" in arrays or "Y" in arrays) and not ("X_train" in arrays or "Y_train" in arrays) else "_train"
     X = _features(archive, f"X{train}")
-    Y, classes, task = _training_targets(_require(archive, f"Y{train}"), f"{path.name}: Y{train}", task)
+    targets, name = _require(archive, f"Y{train}"), f"{path.name}: Y{train}"
+    notes: tuple[str, ...] = ()
+    if task is None and targets.ndim == 1:
+        task, note = guess_task(_labels(targets, name), source=name)
+        notes = () if note is None else (note,)
+    Y, classes, task = _training_targets(targets, name, task)
     _same_rows(X, Y, f"X{train}", f"Y{train}", archive)
     extra: dict[str, FloatArray] = {}
     for part in ("val", "test"):
@@ -57,7 +62,7 @@ def read_npz(path: Path, *, task: Task | None) -> DataSet:
     texts = None
     if task == "classification":
         texts = tuple(class_name(label) for label in classes or [float(index) for index in range(Y.shape[1])])
-    return DataSet(name=path.stem, task=task, X=X, Y=Y, classes=texts, feature_names=names, **extra)
+    return DataSet(name=path.stem, task=task, X=X, Y=Y, classes=texts, feature_names=names, notes=notes, **extra)
 
 
 def _load(path: Path) -> _Archive:

@@ -4,11 +4,35 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from certnet.data.dataset import Task
 from certnet.data.numbers import parse_number
 from formulations import InputError
 from formulations._validation import FloatArray
 
 Label = str | float
+MOST_NUMBERED_CLASSES = 20
+"""More different whole numbers than this are a quantity, such as an age, unless the user says otherwise."""
+ROWS_PER_CLASS = 2
+"""Rows on average for each of the numbers, below which they do not repeat enough to be classes."""
+
+
+def guess_task(labels: Sequence[Label], *, source: str) -> tuple[Task, str | None]:
+    """What labels from ``label_keys`` seem to be, and a sentence for the user where it could be otherwise.
+
+    Text is classes. So are whole numbers of which there are few and each comes again; other numbers are quantities.
+    """
+    values = set(labels)
+    if not all(isinstance(value, float) for value in values):
+        return "classification", None
+    numbers = sorted(value for value in values if isinstance(value, float))
+    count, whole = len(numbers), all(value.is_integer() for value in numbers)
+    kind = "whole numbers" if whole else "numbers"
+    held = f"{source} holds {count} different {kind} in {len(labels)} rows"
+    if whole and count <= MOST_NUMBERED_CLASSES and len(labels) >= ROWS_PER_CLASS * count:
+        if numbers in (list(range(count)), list(range(1, count + 1)), [-1.0, 1.0]):
+            return "classification", None
+        return "classification", f"{held}, read as classes; add --task regression to read them as quantities."
+    return "regression", f"{held}, read as quantities; add --task classification to read them as classes."
 
 
 def label_keys(labels: Sequence[Label]) -> list[Label]:

@@ -110,6 +110,16 @@ class SolverResult:
     dual_residual: float = float("inf")
     statistics: dict[str, float] = field(default_factory=dict)
 
+    def uninterrupted(self) -> "SolverResult":
+        """This result, for callers that do not look at the status.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C ended the solve, which the solver has only noted.
+        """
+        if self.status is SolveStatus.INTERRUPTED:
+            raise KeyboardInterrupt
+        return self
+
 
 class Solver(Protocol):
     """One solver behind ``solve``: a name, a test for availability, and the solve itself."""

@@ -9,7 +9,7 @@ iterate of the last complete stretch is what an interrupted solve hands over, an
 import ctypes
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,8 @@ def _c_output_to_stderr() -> Iterator[None]:
         yield
         return
     try:
-        os.dup2(2, 1)
+        with suppress(OSError):  # no stderr
+            os.dup2(2, 1)
         yield
     finally:
         libc.fflush(None)

@@ -7,8 +7,9 @@ A certificate holds no moment matrix, so the relaxation is solved again, from th
 * the contrary: a proved upper bound on the relaxation's value below a proved lower bound on the optimum, as branching
   gives one;
 * the spectrum of the solution G, and points whose lifts sum to it;
-* whether its (α, β) block is completely positive. If it is proved not to be, G is no sum of true λ's. That says
-  something about this solution: another one of the same value might still be a network.
+* whether its (α, β) block is completely positive. If it is proved not to be, G is no sum of true λ's. That is about
+  this one matrix of floating-point numbers and has a verdict of its own, ``membership``. It decides nothing about the
+  relaxation: another solution of the same value might be a network.
 """
 
 import contextlib
@@ -62,9 +63,8 @@ class Tightness:
     """What was found; see the module.
 
     Attributes:
-        verdict: PROVED when ``gap_of_relaxation`` is at most the tolerance. REFUTED when the relaxation's value is
-            proved to lie below the optimum, or else when the solution found is proved to be no sum of true λ's. Else
-            UNKNOWN.
+        verdict: on the statement that the relaxation's value is the optimum. PROVED when ``gap_of_relaxation`` is at
+            most the tolerance, REFUTED when the relaxation's value is proved to lie below the optimum, else UNKNOWN.
         reason: one sentence.
         objective: of the best network, rounded up.
         lower_bound: the best proved bound on the optimum, by whatever proof.
@@ -74,7 +74,8 @@ class Tightness:
         relaxation_value: a proved upper bound on the relaxation's value, None if there is none.
         relaxation: the result that G was taken from, None if no data row is left to relax.
         infeasibility: relative size of the entries of G_φφ that should not be there, negative or complementary ones.
-        spectrum, points, membership: of G without its output block; None without G.
+        spectrum, points, membership: of G without its output block; None without G. ``membership.verdict`` is about
+            G alone, and no verdict on the relaxation.
         stages: seconds for each.
     """
 
@@ -366,7 +367,13 @@ class _Run:
                 f"below {self.lower_bound:.10g}"
             )
         membership = self.membership
-        if membership is not None and membership.verdict is Verdict.REFUTED:
-            return Verdict.REFUTED, f"the relaxation's solution is no sum of neurons: {membership.reason}"
-        rest = "there is no solution of the relaxation to look at" if membership is None else membership.reason
-        return Verdict.UNKNOWN, f"objective and bound differ by {gap:.1e}; of the solution's (α, β) block: {rest}"
+        if membership is None:
+            rest = "there is no solution of the relaxation to look at"
+        elif membership.verdict is Verdict.REFUTED:
+            rest = (
+                f"the solution found is no sum of neurons, for {membership.reason}; another solution of the same value "
+                "may be one, so this does not show that the relaxation is loose"
+            )
+        else:
+            rest = f"of the solution's (α, β) block: {membership.reason}"
+        return Verdict.UNKNOWN, f"objective and bound differ by {gap:.1e}; {rest}"

@@ -1,5 +1,6 @@
-"""A counterexample is what exact arithmetic says it is: region and outputs are evaluated in rational numbers."""
+"""What exact arithmetic says: counterexamples, and the class of an input. Outputs are evaluated in rational numbers."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -8,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from formulations._validation import FloatArray
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+from certificates.arithmetic import Enclosure
+from formulations._validation import FloatArray, IntArray
+from formulations.robustness import ReluNetwork, UnsafeCase
+from formulations.rounding import nearest
 
 Integers = NDArray[Any]
 """Python integers in an array of objects."""
@@ -20,33 +23,43 @@ class Counterexample:
     """An unsafe input.
 
     Attributes:
-        x: (d,) the input; its float64 entries are meant exactly.
+        x: (d,) the input; its float64 entries are meant exactly unless ``exact`` is there.
         y: (c,) outputs, rounded to float64.
         case: which case it makes unsafe.
-        margin: max_r (H f(x) + h)_r, rounded to float64 from the exact value, which is ≤ 0.
+        margin: the largest row's value, rounded to float64 from the exact value, which is ≤ 0.
+        exact: the input, where no float64 vector is it; ``x`` is then the nearest one.
     """
 
     x: FloatArray
     y: FloatArray
     case: int
     margin: float
+    exact: tuple[Fraction, ...] | None = None
 
 
-def exact_outputs(network: ReluNetwork, x: FloatArray) -> list[Fraction]:
-    """f(x) in rational arithmetic: all numbers are integers times a power of two, which is common to a layer."""
-    values, exponent = _layer(network.hidden, network.hidden_bias, *_integers(x))
+def exact_outputs(network: ReluNetwork, x: FloatArray | Sequence[Fraction]) -> list[Fraction]:
+    """f(x) in rational arithmetic: all numbers are integers times a power of two and over a denominator of x.
+
+    Both are common to a layer. The denominator scales the biases, because (·)₊ is positively homogeneous.
+    """
+    if isinstance(x, np.ndarray):
+        start, exponent, common = *_integers(x), 1
+    else:
+        common = math.lcm(*(entry.denominator for entry in x))
+        start, exponent = np.array([int(entry * common) for entry in x], dtype=object), 0
+    values, exponent = _layer(network.hidden, network.hidden_bias, start, exponent, common)
     hidden = np.array([max(value, 0) for value in values], dtype=object)
-    values, exponent = _layer(network.output, network.output_bias, hidden, exponent)
-    return [Fraction(value) * Fraction(2) ** exponent for value in values]
+    values, exponent = _layer(network.output, network.output_bias, hidden, exponent, common)
+    return [Fraction(value, common) * Fraction(2) ** exponent for value in values]
 
 
-def _layer(weights: FloatArray, bias: FloatArray, values: Integers, exponent: int) -> tuple[Integers, int]:
-    """``weights · (values 2^exponent) + bias`` as integers and their exponent."""
+def _layer(weights: FloatArray, bias: FloatArray, values: Integers, exponent: int, common: int) -> tuple[Integers, int]:
+    """``weights · (values 2^exponent) + common · bias`` as integers and their exponent."""
     factors, power = _integers(weights)
     added, own = _integers(bias)
     product = factors @ values if values.size else np.array([0] * len(bias), dtype=object)
     low = min(power + exponent, own)
-    return product * 2 ** (power + exponent - low) + added * 2 ** (own - low), low
+    return product * 2 ** (power + exponent - low) + added * (common * 2 ** (own - low)), low
 
 
 def _integers(array: FloatArray) -> tuple[Integers, int]:
@@ -58,30 +71,63 @@ def _integers(array: FloatArray) -> tuple[Integers, int]:
     return whole.astype(object) * 2 ** shift.astype(object), least
 
 
-def _dot(weights: Sequence[float], values: Sequence[Fraction]) -> Fraction:
-    return sum((Fraction(w) * v for w, v in zip(weights, values, strict=True) if w and v), Fraction(0))
-
-
-def lies_in(region: InputRegion, x: FloatArray) -> bool:
-    """Whether x is in the region, decided exactly."""
-    if not (np.isfinite(x).all() and (x >= region.lower).all() and (x <= region.upper).all()):
-        return False
-    if region.centre is None or region.radius is None:
-        return True
-    square = sum(
-        ((Fraction(a) - Fraction(c)) ** 2 for a, c in zip(x.tolist(), region.centre.tolist(), strict=True)), Fraction(0)
-    )
-    return square <= Fraction(region.radius) ** 2
-
-
 def confirm(network: ReluNetwork, case: UnsafeCase, x: FloatArray, number: int) -> Counterexample | None:
-    """The counterexample at x, or None if x lies outside the region or some row is positive, exactly."""
-    if x.shape != (network.inputs,) or not lies_in(case.region, x):
-        return None
+    """The counterexample at x, or None if x lies outside the exact region or some row that is meant is positive."""
+    return _unsafe(network, case, x, number) if case.region.contains(x) else None
+
+
+def confirm_near(network: ReluNetwork, case: UnsafeCase, x: FloatArray, number: int) -> Counterexample | None:
+    """``confirm`` at a float64 vector of the exact region near x (d,).
+
+    Where the region has rational sides and that fails, the point of the exact box nearest to x is tried as well.
+    """
+    inside, exact = case.region.pull_inside(x), case.region.exact_point(x)
+    found = None if inside is None else _unsafe(network, case, inside, number)
+    return found if found is not None or exact is None else _unsafe(network, case, exact, number)
+
+
+def _unsafe(
+    network: ReluNetwork, case: UnsafeCase, x: FloatArray | tuple[Fraction, ...], number: int
+) -> Counterexample | None:
+    """The counterexample at a point of the region, if all rows are at most 0 there."""
     y = exact_outputs(network, x)
-    margin = max(
-        Fraction(constant) + _dot(row, y) for row, constant in zip(case.H.tolist(), case.h.tolist(), strict=True)
-    )
+    margin = max(sum((w * y[j] for j, w in row.weights), row.constant) for row in case.rows)
     if margin > 0:
         return None
-    return Counterexample(x, np.array([float(value) for value in y]), number, float(margin))
+    inputs, outputs = (np.array([nearest(Fraction(value)) for value in values]) for values in (x, y))
+    return Counterexample(inputs, outputs, number, nearest(margin), None if isinstance(x, np.ndarray) else x)
+
+
+def decided_classes(network: ReluNetwork, X: FloatArray, labels: IntArray) -> IntArray:
+    """The network's class of each row of X (n×d), where ``labels`` (n,) are the right ones; decided exactly.
+
+    A row has its label's class if that output is larger than every other one. Else it has the class of the largest
+    other output, the first of these; so a tie with the label counts against it, as in ``keeps_class``. Floating point
+    with error bounds decides most rows, rational arithmetic the others.
+    """
+    with np.errstate(all="ignore"):
+        # What overflows is decided exactly.
+        outputs = _enclosed(network, X)
+        rows = np.arange(len(X))
+        lead = np.nextafter(outputs.mid[rows, labels] - outputs.rad[rows, labels], -np.inf)
+        others = np.nextafter(outputs.mid + outputs.rad, np.inf)
+        others[rows, labels] = -np.inf
+        kept = lead > others.max(axis=1, initial=-np.inf)
+    found = np.array(labels, dtype=np.int64)
+    for row in np.flatnonzero(~kept).tolist():
+        y, label = exact_outputs(network, X[row]), int(labels[row])
+        rival = max((k for k in range(len(y)) if k != label), key=lambda k: (y[k], -k), default=label)
+        found[row] = label if y[label] > y[rival] else rival
+    return found
+
+
+def _enclosed(network: ReluNetwork, X: FloatArray) -> Enclosure:
+    """Outputs n×c with error bounds."""
+    one = Enclosure.exact(np.ones((len(X), 1)))
+    signal = Enclosure.exact(X)
+    for weights, bias in ((network.hidden, network.hidden_bias), (network.output, network.output_bias)):
+        product = signal @ Enclosure.exact(np.ascontiguousarray(weights.T))
+        signal = product + one @ Enclosure.exact(bias[None])
+        if weights is network.hidden:
+            signal = signal.positive_part()
+    return signal

@@ -151,7 +151,7 @@ class _Run:
             node = margin_node(problem, free, self.mu, epsilon=EPSILON / self.problem.case.region.inputs)
             start = node.first_dual(np.zeros((0, 2), dtype=np.int64))
             options = SolverOptions(time_limit=self.clock.left(), tolerance=TOLERANCE, warm_start=(None, start))
-            result = InteriorPointSolver().solve(node.program, options)
+            result = InteriorPointSolver().solve(node.program, options).uninterrupted()
             if result.dual is not None:
                 self._claim(problem, node, result.dual)
             if not left or self.clock.left() == 0.0 or not self._add_circuits(node, result.primal):

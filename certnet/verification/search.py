@@ -15,7 +15,7 @@ from certificates.robustness import CaseProof
 from certificates.tree import LeafProof, Node, Split
 from certnet.verification.attack import attack
 from certnet.verification.branching import SIDES, Branching
-from certnet.verification.counterexample import Counterexample, confirm
+from certnet.verification.counterexample import Counterexample, confirm_near
 from certnet.verification.linear import LinearBounds
 from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
 from certnet.verification.rows import linear_bounds
@@ -272,7 +272,7 @@ class CaseSearch:
         self.attacked = min(found.margin, margin)
         for point, value in ((found.x, found.margin), (x, margin)):
             if value <= 0 and self.counterexample is None:
-                self.counterexample = confirm(self.network, case, point, self.number)
+                self.counterexample = confirm_near(self.network, case, point, self.number)
         return self.counterexample is not None
 
 

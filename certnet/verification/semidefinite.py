@@ -90,6 +90,7 @@ def semidefinite_bound(
     dual = node.first_dual(further)
     options = SolverOptions(time_limit=time_limit, tolerance=TOLERANCE, callback=callback, warm_start=(None, dual))
     result = InteriorPointSolver(max_products=int(np.count_nonzero(dual.N)) // 2).solve(node.program, options)
+    result = result.uninterrupted()
     leaf, margin = None, float("nan")
     if result.dual is not None:
         repaired = repair_form(node.program, result.dual, scale_multipliers=False)

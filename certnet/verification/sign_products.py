@@ -89,7 +89,7 @@ def _solve_one(
     coefficients = np.concatenate([np.maximum(v, 0.0) * size, np.maximum(-v, 0.0) * size, gradients.J[0]]) / unit
     program = FormProgram(space, -np.outer(coefficients, coefficients), np.eye(U.shape[1]))
     options = SolverOptions(time_limit=time_limit, tolerance=TOLERANCE, seed=seed)
-    dual = InteriorPointSolver().solve(program, options).dual
+    dual = InteriorPointSolver().solve(program, options).uninterrupted().dual
     return None if dual is None else SignProducts(program, size, unit, 2, np.zeros(0), dual)
 
 
@@ -116,7 +116,7 @@ def _solve_several(gradients: Gradients, unit: float, time_limit: float | None, 
         return time_limit is not None and time.perf_counter() - start > time_limit
 
     options = SolverOptions(tolerance=SEVERAL_TOLERANCE, seed=seed, callback=late)
-    dual = InteriorPointSolver(max_products=SEVERAL_PRODUCTS).solve(program, options).dual
+    dual = InteriorPointSolver(max_products=SEVERAL_PRODUCTS).solve(program, options).uninterrupted().dual
     return None if dual is None else SignProducts(program, np.concatenate([u, b]), unit, 1, e, dual)
 
 

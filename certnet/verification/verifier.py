@@ -15,7 +15,7 @@ from certificates.robustness import CaseProof, RobustnessCertificate, preactivat
 from certificates.robustness_checker import RobustnessReport, check_robustness
 from certificates.verdict import Verdict
 from certnet.verification.attack import attack_all
-from certnet.verification.counterexample import Counterexample, confirm
+from certnet.verification.counterexample import Counterexample, confirm_near
 from certnet.verification.linear import Nodes, crown
 from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
 from certnet.verification.search import CaseOutcome, CaseSearch
@@ -131,7 +131,7 @@ def _decided(
         )
         for (number, problem), one in sorted(zip(left, found, strict=True), key=lambda pair: pair[1].margin):
             seen.attacked = min(seen.attacked, one.margin)
-            counterexample = confirm(network, cases[number], one.x, number) if one.margin <= 0 else None
+            counterexample = confirm_near(network, cases[number], one.x, number) if one.margin <= 0 else None
             if counterexample is not None:
                 return _refuted(counterexample, cases, seen, start)
             open_.append((number, problem, one.margin))
@@ -222,14 +222,20 @@ def _concluded(
     start: float,
     provenance: Mapping[str, Any],
 ) -> VerificationResult:
-    """PROVED if every case has a proof and the checker accepts them; else UNKNOWN."""
+    """PROVED if every case has a proof and the checker accepts them, or if there is none; else UNKNOWN."""
     proofs = [seen.proofs[number] for number in sorted(seen.proofs)]
     certificate, report, lower_bound = None, None, seen.lower_bound
-    if len(proofs) == len(cases):
+    if cases and len(proofs) == len(cases):
         certificate = RobustnessCertificate(network, tuple(cases), tuple(proofs), dict(provenance))
         report = check_robustness(certificate)
     if report is not None and report.verdict is Verdict.PROVED:
         verdict, reason, lower_bound = Verdict.PROVED, report.reason, report.margin
+    elif not cases:
+        verdict, reason, lower_bound = (
+            Verdict.PROVED,
+            "the property has no unsafe point, whatever the network is",
+            -np.inf,
+        )
     else:
         verdict, lower_bound = Verdict.UNKNOWN, lower_bound if seen.bounded == len(cases) else -np.inf
         if report is not None:

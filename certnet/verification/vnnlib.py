@@ -4,35 +4,46 @@ A file of version 1.0 declares ``X_i`` and ``Y_j`` and asserts linear inequaliti
 ``<=``, ``>=``, and terms of ``+``, ``-``, ``*`` with numbers. The assertions together describe the unsafe points. They
 are brought into a disjunction of conjunctions; in each of these the rows over a single X give the box, and rows over Y
 the unsafe outputs.
-Numbers are decimal and are rounded to the nearest float64, and so is what follows from them. A file of version 2.0 is
-turned into the same formulas (``vnnlib2``).
+Numbers are rational and stay so (``InputRegion.sides``, ``UnsafeCase.stated``): counterexamples are held against them.
+Proofs use float64 numbers that enclose them: boxes are rounded outwards, and unsafe rows towards more unsafe outputs.
+A file of version 2.0 is turned into the same formulas (``vnnlib2``).
 """
 
 import itertools
+import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from certnet._packed import read_bytes
-from certnet.verification.vnnlib2 import is_version_2, parse_vnnlib_2
+from certnet.verification.vnnlib2 import is_version_2, parse_vnnlib_2, without_comments
 from formulations import InputError
-from formulations._validation import FloatArray
-from formulations.robustness import InputRegion, UnsafeCase
+from formulations.robustness import InputRegion, OutputRow, UnsafeCase
+from formulations.rounding import below
 
 LARGEST_FILE = 1 << 26
 MOST_CASES = 10_000
 MOST_NUMBERS = 1 << 27
 """Coefficients of all rows on outputs."""
-_TOKEN = re.compile(r"[()]|[^\s()]+")
-_VARIABLE = re.compile(r"([XY])_([0-9]+)")
+LONGEST_NUMBER = 1000
+LARGEST_EXPONENT = 999
+"""Of 10, in a number of a file."""
+MOST_BITS = 20_000
+"""Of numerator and denominator, of what numbers sum up or multiply to."""
+_TOKEN = re.compile(r"[()]|[^\s()]+", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]([+-]?[0-9]+))?")
+_VARIABLE = re.compile(r"([XY])_(0|[1-9][0-9]{0,8})")
 
 Expression = str | list[Any]
 """A symbol, or a list of expressions."""
+Declared = Mapping[str, Container[int]]
+"""The numbers of the X and of the Y that are declared."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +54,15 @@ class Row:
     y: tuple[tuple[int, Fraction], ...]
     constant: Fraction
 
+    @cached_property
+    def bound(self) -> Fraction:
+        """Of a single X: from above where its coefficient is positive, else from below."""
+        return -self.constant / self.x[0][1]
+
 
 @dataclass(frozen=True, eq=False)
 class Property:
-    """A property file: unsafe cases over d inputs and c outputs."""
+    """A property file: unsafe cases over d inputs and c outputs; without a case no point is unsafe."""
 
     inputs: int
     outputs: int
@@ -85,7 +101,7 @@ def parse_vnnlib(text: str) -> Property:
         sizes = {"X": stated.inputs, "Y": stated.outputs}
         formula: list[list[Row]] = [[]]
         for assertion in stated.assertions:
-            formula = _both(formula, _clauses(assertion))
+            formula = _both(formula, _clauses(assertion, {name: range(size) for name, size in sizes.items()}))
     else:
         sizes, formula = _version_1(text)
     if formula == [[]]:
@@ -103,7 +119,7 @@ def _version_1(text: str) -> tuple[dict[str, int], list[list[Row]]]:
         if command[0] == "declare-const":
             _declare(command, declared)
         elif command[0] == "assert" and len(command) == 2:
-            formula = _both(formula, _clauses(command[1]))
+            formula = _both(formula, _clauses(command[1], declared))
         elif command[0] not in ("set-logic", "set-info", "check-sat", "exit"):
             raise InputError(f"{_shown(command)} is not understood; certnet reads declare-const and assert.")
     sizes = {}
@@ -118,8 +134,8 @@ def _version_1(text: str) -> tuple[dict[str, int], list[list[Row]]]:
 def _expressions(text: str) -> Iterator[Expression]:
     """Top-level S-expressions; iterative, so that nesting cannot exhaust the stack."""
     stack: list[list[Any]] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        for token in _TOKEN.findall(line.split(";", 1)[0]):
+    for number, line in enumerate(without_comments(text).split("\n"), start=1):
+        for token in _TOKEN.findall(line):
             if token == "(":
                 stack.append([])
                 if len(stack) > 200:
@@ -148,15 +164,15 @@ def _shown(expression: Expression) -> str:
 def _declare(command: list[Any], declared: dict[str, set[int]]) -> None:
     name = command[1] if len(command) == 3 and isinstance(command[1], str) else ""
     found = _VARIABLE.fullmatch(name)
-    if found is None or command[2] != "Real" or len(found[2]) > 9:
-        raise InputError(f"{_shown(command)} is not understood; declare X_i or Y_j as Real.")
+    if found is None or command[2] != "Real":
+        raise InputError(f"{_shown(command)} is not understood; declare X_i or Y_j as Real, such as X_0 and X_1.")
     numbers = declared[found[1]]
     if int(found[2]) in numbers:
         raise InputError(f"{name} is declared twice.")
     numbers.add(int(found[2]))
 
 
-def _clauses(expression: Expression) -> list[list[Row]]:
+def _clauses(expression: Expression, declared: Declared) -> list[list[Row]]:
     """A formula as a disjunction of conjunctions of rows."""
     if isinstance(expression, str) or not expression or not isinstance(expression[0], str):
         raise InputError(f"{_shown(expression)} is no formula.")
@@ -164,14 +180,14 @@ def _clauses(expression: Expression) -> list[list[Row]]:
     if head == "and":
         result: list[list[Row]] = [[]]
         for part in parts:
-            result = _both(result, _clauses(part))
+            result = _both(result, _clauses(part, declared))
         return result
     if head == "or":
-        return [clause for part in parts for clause in _clauses(part)]
+        return [clause for part in parts for clause in _clauses(part, declared)]
     if head in ("<=", ">=", "<", ">", "=") and len(parts) == 2:
         if head in ("<", ">"):
             raise InputError(f"{_shown(expression)} is strict; certnet verifies with <= and >=.")
-        left, right = _term(parts[0]), _term(parts[1])
+        left, right = (_term(part, declared) for part in parts)
         rows = {"<=": [(left, right)], ">=": [(right, left)], "=": [(left, right), (right, left)]}[head]
         return [[_row(small, large) for small, large in rows]]
     raise InputError(f"{_shown(expression)} is not understood; certnet reads and, or, <= and >=.")
@@ -191,15 +207,18 @@ def _both(left: list[list[Row]], right: list[list[Row]]) -> list[list[Row]]:
 Linear = tuple[dict[str, Fraction], Fraction]
 
 
-def _term(expression: Expression) -> Linear:
+def _term(expression: Expression, declared: Declared) -> Linear:
     """A linear term as coefficients of variables and a constant."""
     if isinstance(expression, str):
-        if _VARIABLE.fullmatch(expression):
-            return {expression: Fraction(1)}, Fraction(0)
-        return {}, _number(expression)
+        found = _VARIABLE.fullmatch(expression)
+        if found is None:
+            return {}, _number(expression)
+        if int(found[2]) not in declared[found[1]]:
+            raise InputError(f"{expression} is not declared.")
+        return {expression: Fraction(1)}, Fraction(0)
     if not expression or expression[0] not in ("+", "-", "*") or len(expression) < 2:
         raise InputError(f"{_shown(expression)} is no linear term.")
-    terms = [_term(part) for part in expression[1:]]
+    terms = [_term(part, declared) for part in expression[1:]]
     if expression[0] == "*":
         constants = [term[1] for term in terms if not term[0]]
         others = [term for term in terms if term[0]]
@@ -207,38 +226,40 @@ def _term(expression: Expression) -> Linear:
             raise InputError(f"{_shown(expression)} multiplies variables; properties have to be linear.")
         factor = Fraction(1)
         for constant in constants:
-            factor *= constant
+            factor = _moderate(factor * constant)
         return _scaled(others[0], factor) if others else ({}, factor)
     if expression[0] == "-":
         rest = [_scaled(term, Fraction(-1)) for term in terms[1:]]
         terms = [terms[0], *rest] if rest else [_scaled(terms[0], Fraction(-1))]
     total: dict[str, Fraction] = {}
-    for coefficients, _ in terms:
+    constant = Fraction(0)
+    for coefficients, more in terms:
+        constant = _moderate(constant + more)
         for name, value in coefficients.items():
-            total[name] = total.get(name, Fraction(0)) + value
-    return total, sum((constant for _, constant in terms), Fraction(0))
+            total[name] = _moderate(total.get(name, Fraction(0)) + value)
+    return total, constant
 
 
 def _scaled(term: Linear, factor: Fraction) -> Linear:
-    return {name: factor * value for name, value in term[0].items()}, factor * term[1]
+    return {name: _moderate(factor * value) for name, value in term[0].items()}, _moderate(factor * term[1])
 
 
 def _number(text: str) -> Fraction:
-    """A decimal number, rounded to float64."""
-    if re.fullmatch(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", text) is None:
-        raise InputError(f"{text!r} is neither a number nor a variable X_i or Y_j.")
-    value = float(text)
-    if not np.isfinite(value):
-        raise InputError(f"the number {text} is too large.")
-    return Fraction(value)
+    """A decimal number, exactly."""
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        raise InputError(f"{_shown(text)!r} is neither a number nor a variable X_i or Y_j.")
+    exponent = (found[1] or "0").lstrip("+-0")
+    if len(text) > LONGEST_NUMBER or len(exponent) > 9 or int(exponent or "0") > LARGEST_EXPONENT:
+        raise InputError(f"the number {_shown(text)} is too large, too small or too long to be read exactly.")
+    return Fraction(text)
 
 
-def _rounded(value: Fraction) -> float:
-    """The nearest float64 of what terms sum up or multiply to."""
-    try:
-        return float(value)
-    except OverflowError:
-        raise InputError("the numbers of an assertion are too large together.") from None
+def _moderate(value: Fraction) -> Fraction:
+    """The value, unless it has grown out of all proportion."""
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) > MOST_BITS:
+        raise InputError("the numbers of an assertion are too large together.")
+    return value
 
 
 def _row(small: Linear, large: Linear) -> Row:
@@ -254,40 +275,26 @@ def _row(small: Linear, large: Linear) -> Row:
 
 
 def _cases(formula: list[list[Row]], inputs: int, outputs: int) -> list[UnsafeCase]:
-    """The cases of a disjunction; those that no input satisfies are left out, unless that is all of them."""
-    regions: dict[tuple[bytes, bytes], InputRegion] = {}
-    cases = []
+    """The cases of a disjunction, without those that no point satisfies."""
     if outputs * sum(not row.x for clause in formula for row in clause) > MOST_NUMBERS:
         raise InputError(f"the property has more than {MOST_NUMBERS} coefficients when it is expanded; split it.")
-    contradiction: InputError | None = None
+    regions: dict[tuple[tuple[Fraction, ...], ...], InputRegion] = {}
+    cases = []
     for clause in formula:
-        for row in clause:
-            for letter, entries, size in (("X", row.x, inputs), ("Y", row.y, outputs)):
-                wrong = next((i for i, _ in entries if i >= size), None)
-                if wrong is not None:
-                    raise InputError(f"{letter}_{wrong} is not declared.")
-        low, high = _box([row for row in clause if row.x], inputs)
-        key = low.tobytes(), high.tobytes()
-        if key not in regions:
-            try:
-                regions[key] = InputRegion(low, high)
-            except InputError as error:
-                contradiction = error
-                continue
-        rows = [row for row in clause if not row.x]
-        # Without a condition on outputs every input of the box is unsafe.
-        H = np.zeros((max(len(rows), 1), outputs))
-        for number, row in enumerate(rows):
-            for j, value in row.y:
-                H[number, j] = _rounded(value)
-        cases.append(UnsafeCase(regions[key], H, np.array([_rounded(row.constant) for row in rows] or [0.0])))
-    if contradiction is not None and not cases:
-        raise contradiction
+        if any(not row.x and not row.y and row.constant > 0 for row in clause):
+            continue
+        box = _box([row for row in clause if row.x], inputs)
+        if box is None:
+            continue
+        if box not in regions:
+            regions[box] = InputRegion.between(*box)
+        rows = tuple(OutputRow(row.y, row.constant) for row in clause if row.y)
+        cases.append(_case(regions[box], rows, outputs))
     return cases
 
 
-def _box(rows: list[Row], inputs: int) -> tuple[FloatArray, FloatArray]:
-    """(lower, upper) of rows over single inputs."""
+def _box(rows: list[Row], inputs: int) -> tuple[tuple[Fraction, ...], tuple[Fraction, ...]] | None:
+    """(lower, upper) of rows over single inputs; None if they contradict each other."""
     lower: dict[int, Fraction] = {}
     upper: dict[int, Fraction] = {}
     for row in rows:
@@ -295,14 +302,57 @@ def _box(rows: list[Row], inputs: int) -> tuple[FloatArray, FloatArray]:
             raise InputError("an assertion relates inputs and outputs; certnet reads them apart.")
         if len(row.x) != 1:
             raise InputError("an assertion relates several inputs; certnet reads boxes, one bound per input.")
-        i, factor = row.x[0]
-        bound = -row.constant / factor
+        (i, factor), bound = row.x[0], row.bound
         if factor > 0:
             upper[i] = min(upper.get(i, bound), bound)
         else:
             lower[i] = max(lower.get(i, bound), bound)
+    if any(lower[i] > upper[i] for i in lower.keys() & upper.keys()):
+        return None
     missing = next((i for i in range(inputs) if i not in lower or i not in upper), None)
     if missing is not None:
         raise InputError(f"X_{missing} has no lower or no upper bound; certnet verifies on bounded boxes.")
-    low, high = (np.array([_rounded(side[i]) for i in range(inputs)]) for side in (lower, upper))
-    return low, high
+    return tuple(lower[i] for i in range(inputs)), tuple(upper[i] for i in range(inputs))
+
+
+def _case(region: InputRegion, rows: Sequence[OutputRow], outputs: int) -> UnsafeCase:
+    """The case of these rows; without one every input of the region is unsafe."""
+    stated = tuple(rows) or (OutputRow((), Fraction(0)),)
+    H, h = np.zeros((len(stated), outputs)), np.zeros(len(stated))
+    for number, row in enumerate(stated):
+        factor = _factor([weight for _, weight in row.weights])
+        for j, weight in row.weights:
+            H[number, j] = float(factor * weight)
+        h[number] = below(factor * row.constant)
+    case = UnsafeCase(region, H, h)
+    return case if case.rows == stated else replace(case, stated=stated)
+
+
+def _factor(weights: Sequence[Fraction]) -> Fraction:
+    """A factor in (¼, 1] that makes float64 numbers of all weights: 1 if they are such.
+
+    At most 1, so that a margin of the scaled row is no larger than that of the row.
+
+    Raises:
+        InputError: there is none.
+    """
+    if all(_is_double(weight) for weight in weights):
+        return Fraction(1)
+    factor = Fraction(
+        math.lcm(*(weight.denominator for weight in weights)), math.gcd(*(weight.numerator for weight in weights))
+    )
+    # The weights are whole numbers now, without a common divisor.
+    factor /= Fraction(2) ** (factor.numerator.bit_length() - factor.denominator.bit_length() + 1)
+    if not all(_is_double(factor * weight) for weight in weights):
+        raise InputError(
+            "the coefficients of a row over outputs have too many digits, or are too large or too small, to be scaled to "
+            "float64 numbers; round them."
+        )
+    return factor
+
+
+def _is_double(value: Fraction) -> bool:
+    try:
+        return Fraction(float(value)) == value
+    except OverflowError:
+        return False

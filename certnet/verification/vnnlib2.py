@@ -35,7 +35,7 @@ class Statement:
 
 def is_version_2(text: str) -> bool:
     """Whether the first command of a text is one of version 2.0 alone."""
-    return _FOUND.match(_without_comments(text)) is not None
+    return _FOUND.match(without_comments(text)) is not None
 
 
 def parse_vnnlib_2(text: str) -> Statement:
@@ -52,7 +52,7 @@ def parse_vnnlib_2(text: str) -> Statement:
             "this is VNN-LIB 2.0, which needs the vnnlib package; install it with pip install 'certnet[vnnlib]', or "
             "write version 1.0."
         ) from None
-    plain = _without_comments(text)
+    plain = without_comments(text)
     _require_harmless(plain)
     try:
         query = package.parse_query_string(plain)
@@ -62,7 +62,7 @@ def parse_vnnlib_2(text: str) -> Statement:
     return Statement(*sizes, tuple(_formula(assertion.expr, names) for assertion in query.assertions))
 
 
-def _without_comments(text: str) -> str:
+def without_comments(text: str) -> str:
     """The text with its lines where they were, so that complaints name the right one."""
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return "\n".join(line.split(";", 1)[0] for line in lines)

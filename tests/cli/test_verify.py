@@ -8,7 +8,6 @@ import pytest
 
 from certificates.robustness_file import read_robustness
 from certnet.interchange import write_onnx
-from certnet.verification.counterexample import lies_in
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.cli.support import Call
 from tests.verification.problems import exact_least_margin, random_box, random_network
@@ -60,7 +59,7 @@ def test_sat_comes_with_the_counterexample(certnet: Call, files: Path) -> None:
     assert lines[0] == "sat"
     assert [line.strip("()").split()[0] for line in lines[1:]] == ["X_0", "X_1", "X_2", "Y_0", "Y_1"]
     x = np.array([float(line.strip("()").split()[1]) for line in lines[1:4]])
-    assert lies_in(BOX, x)
+    assert BOX.contains(x)
     y = NETWORK(x[None])[0]
     assert y[0] - y[1] <= LEAST + 0.4 + 1e-9
     assert not (files / "b.cert").exists()

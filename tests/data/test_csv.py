@@ -44,7 +44,7 @@ def test_dialects_give_the_same_data(tmp_path: Path, text: str | bytes) -> None:
 
 
 def test_target_in_the_middle_and_numeric_classes_in_numeric_order(tmp_path: Path) -> None:
-    data = read(tmp_path / "t.csv", "a,size,b\n1,10,2\n3,9,4\n5,10.0,6\n", target="size")
+    data = read(tmp_path / "t.csv", "a,size,b\n1,10,2\n3,9,4\n5,10.0,6\n", target="size", task="classification")
     assert data.classes == ("9", "10")
     np.testing.assert_array_equal(data.Y, [[0, 1], [1, 0], [0, 1]])
     np.testing.assert_array_equal(data.X, [[1, 2], [3, 4], [5, 6]])
@@ -88,7 +88,11 @@ def test_cells_with_line_breaks_do_not_shift_the_line_numbers(tmp_path: Path) ->
         ('a,k\n1,"x\n2,y\n', {}, ["line 2", "quotes"]),
         (b"a,k\n1,gr\xfcn\n2,rot\n", {}, ["not UTF-8", "line 2"]),
         ("a;b;k\n1,5;2;x\n1.500;2;y\n", {}, ["line 3", "'a'", "'1.500'", "decimal"]),
-        ("a,y\n" + "".join(f"1,{i}.5\n" for i in range(30)), {}, ["30 different numbers", "--task regression"]),
+        (
+            "a,y\n" + "".join(f"1,{i}.5\n" for i in range(30)),
+            {"task": "classification"},
+            ["30 different numbers", "--task regression"],
+        ),
         ("a,k\n1,x\n2,y\n", {"task": "regression"}, ["line 2", "'k'", "'x'", "not a number"]),
         ("a" * 200_000 + ",k\n1,x\n2,y\n", {}, ["line 1"]),
         (b"\x00\x01\x02\xff\xfe", {}, ["not UTF-8"]),

@@ -1,0 +1,102 @@
+"""Standard streams that may be closed or full, or whose readers may have gone, without harm to anything else."""
+
+import codecs
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+ESCAPES = "certnet-escapes"
+
+
+def prepare_streams() -> None:
+    """Put the null device in place of closed streams, and let stdout write what its encoding lacks as JSON escapes.
+
+    For a process at its start: else the first file to be opened would take the place of a closed stream, and whatever
+    libraries print would end up in it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
+    codecs.register_error(ESCAPES, _escapes)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=ESCAPES)
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - it stays open as long as the process
+
+
+def _escapes(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[k]:02x}{units[k + 1]:02x}" for k in range(0, len(units), 2)), error.end
+
+
+@contextlib.contextmanager
+def guarded_stderr() -> Iterator[None]:
+    """Surrounds a command whose stderr falls silent where it cannot be written to."""
+    before = sys.stderr
+    sys.stderr = Guarded(before)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.stderr = before
+
+
+class Guarded(io.TextIOBase):
+    """Passes text on to a stream, and falls silent for good when that fails. Without a stream it is silent."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write if that is possible; the whole length in any case."""
+        self._try("write", text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush if that is possible."""
+        self._try("flush")
+
+    def isatty(self) -> bool:
+        """Whether somebody watches."""
+        return bool(self._try("isatty"))
+
+    def fileno(self) -> int:
+        """As of the stream.
+
+        Raises:
+            OSError: there is none.
+        """
+        return super().fileno() if self._stream is None else self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """As of the stream."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def _try(self, name: str, *arguments: str) -> Any:
+        if self._stream is None:
+            return None
+        try:
+            return getattr(self._stream, name)(*arguments)
+        except (OSError, ValueError):  # ValueError: it is closed
+            silence(self._stream)
+            self._stream = None
+            return None
+
+
+def silence(stream: TextIO) -> None:
+    """Send what a stream still holds, and all that follows, nowhere; else Python would complain once more at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

@@ -1,0 +1,127 @@
+"""Public functions refuse what is no argument of theirs in one sentence, and never fail in another way."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import certnet
+from certnet import InputError, InputRegion, ReluNetwork, TrainingProgram, TwoLayerNetwork
+from certnet.network import TwoLayerNetwork as Stored
+
+PROGRAM = TrainingProgram(np.eye(2), np.eye(2), 0.1)
+NETWORK = ReluNetwork(np.eye(2), np.zeros(2), np.eye(2), np.zeros(2))
+REGION = InputRegion.linf(np.zeros(2), 0.1)
+CASES = certnet.keeps_class(NETWORK, REGION, 0)
+ROW = np.zeros(2)
+
+RIGHT: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "train": (certnet.train, {"program": PROGRAM}),
+    "fit": (certnet.fit, {"program": PROGRAM}),
+    "presolve": (certnet.presolve, {"original": PROGRAM}),
+    "optimality": (certnet.optimality, {"program": PROGRAM, "U": np.eye(2), "V": np.eye(2)}),
+    "train_path": (certnet.train_path, {"X": np.eye(2), "Y": np.eye(2), "gammas": [0.1]}),
+    "verify": (certnet.verify, {"network": NETWORK, "cases": CASES}),
+    "certified_radius": (
+        certnet.certified_radius,
+        {"network": NETWORK, "x": ROW, "label": 0, "norm": "linf", "largest": 1.0},
+    ),
+    "audit": (certnet.audit, {"network": NETWORK, "X": np.eye(2), "labels": [0, 1], "norm": "linf", "radii": [0.1]}),
+    "lipschitz_constant": (certnet.lipschitz_constant, {"network": NETWORK, "C": np.eye(2)}),
+    "keeps_class": (certnet.keeps_class, {"network": NETWORK, "region": REGION, "label": 0}),
+    "TrainingProgram": (TrainingProgram, {"X": np.eye(2), "Y": np.eye(2), "gamma": 0.1}),
+    "TwoLayerNetwork": (TwoLayerNetwork, {"U": np.eye(2), "V": np.eye(2)}),
+    "ReluNetwork": (
+        ReluNetwork,
+        {"hidden": np.eye(2), "hidden_bias": ROW, "output": np.eye(2), "output_bias": ROW},
+    ),
+    "InputRegion": (InputRegion, {"lower": ROW, "upper": ROW}),
+    "linf": (InputRegion.linf, {"centre": ROW, "radius": 0.1}),
+    "l2": (InputRegion.l2, {"centre": ROW, "radius": 0.1}),
+    "UnsafeCase": (certnet.UnsafeCase, {"region": REGION, "H": np.eye(2), "h": ROW}),
+    "check": (certnet.check, {"certificate": None}),
+    "check_robustness": (certnet.check_robustness, {"certificate": None}),
+    "write_certificate": (certnet.write_certificate, {"path": "a.cert", "certificate": None}),
+    "write_robustness": (certnet.write_robustness, {"path": "a.cert", "certificate": None}),
+    "write_onnx": (certnet.write_onnx, {"path": "a.onnx", "network": NETWORK}),
+    "repair": (certnet.repair, {"program": None, "dual": None}),
+    "solve": (certnet.solve, {"program": None}),
+    "network_from_sklearn": (certnet.network_from_sklearn, {"model": None}),
+    "network_from_torch": (certnet.network_from_torch, {"module": None}),
+    **{
+        name: (getattr(certnet, name), {"path": "absent"})
+        for name in ("read_certificate", "read_robustness", "read_network", "read_relu_network", "read_vnnlib")
+    },
+}
+"""Calls that are right but for a None, each with the arguments that are replaced one at a time."""
+
+
+class Estimator:
+    """Like an object of a library that certnet does not know."""
+
+
+WRONG: dict[str, Any] = {
+    "an object": Estimator(),
+    "text": "iris",
+    "a dictionary": {},
+    "a list of lists of different lengths": [[1.0], [2.0, 3.0]],
+    "an array of text": np.array(["a", "b"]),
+    "NaN": float("nan"),
+    "a negative number": -1,
+    "a program": PROGRAM,
+    "a region": REGION,
+    "a stored network": Stored(np.eye(2), np.eye(2)),
+    "bytes": b"x",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_wrong_argument_is_an_input_error(
+    name: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    function, arguments = RIGHT[name]
+    value = WRONG[wrong]
+    for argument, right in arguments.items():
+        if type(value) is type(right) and not isinstance(value, float):
+            continue
+        with pytest.raises(InputError) as caught:
+            function(**{**arguments, argument: value})
+        message = str(caught.value)
+        assert "\n" not in message, message
+        assert message.endswith("."), message
+    assert not list(tmp_path.iterdir())
+
+
+NUMBERS = {"time_limit": ("1", True, -1.0, float("nan"), float("inf"), [1]), "random_state": ("0", 0.5, -1, True)}
+
+
+@pytest.mark.parametrize("option", NUMBERS)
+@pytest.mark.parametrize(
+    "name", ["train", "fit", "optimality", "train_path", "verify", "certified_radius", "audit", "lipschitz_constant"]
+)
+def test_numbers_of_options(name: str, option: str) -> None:
+    function, arguments = RIGHT[name]
+    for value in NUMBERS[option]:
+        with pytest.raises(InputError, match=option):
+            function(**arguments, **{option: value})
+
+
+def test_the_sentence_names_the_right_call() -> None:
+    from sklearn.neural_network import MLPClassifier
+
+    for call in (
+        lambda model: certnet.verify(model, CASES),
+        lambda model: certnet.audit(model, np.eye(2), [0, 1], norm="linf", radii=[0.1]),
+    ):
+        with pytest.raises(InputError, match=r"network_from_sklearn.*certnet\.(verify|audit)\(network"):
+            call(MLPClassifier())
+    with pytest.raises(InputError, match=r"TrainingProgram\(X, Y, gamma\)"):
+        certnet.train(np.eye(2))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"keeps_class\(network, region, label\)"):
+        certnet.keeps_class(REGION, NETWORK, 0)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="read_relu_network"):
+        certnet.write_onnx("a.onnx", Stored(np.eye(2), np.eye(2)))  # type: ignore[arg-type]
