@@ -1,6 +1,7 @@
 """``certnet train``: what it writes, what it says, and how it ends."""
 
 import errno
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from certificates import OptimalityCertificate, Verdict, check, read_certificate
 from certificates.container import write_certificate
+from certnet.branching.summary import SearchSummary
 from certnet.cli.train import STOPPED
 from certnet.data import Recipe, load, read_source
 from certnet.job import TrainingResult
@@ -75,6 +77,26 @@ def test_plain_output_is_a_summary_and_three_paths(certnet: Call, folder: Path) 
     for wanted in ("certified lower bound", "relative gap", "rank", "accuracy", "time: rounding"):
         assert wanted in outcome.err
     assert "\x1b" not in outcome.err + outcome.out
+
+
+def test_times_add_up_and_what_is_not_there_has_no_row(certnet: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def times(text: str) -> dict[str, float]:
+        found = re.findall(r"time: ([^│]*?) *│ *([0-9.]+) s", text)
+        return {name: float(seconds) for name, seconds in found}
+
+    monkeypatch.setattr("certnet.job.train", patched(lambda result: replace(result, stages={"rounding": 0.004})))
+    shown = times(certnet("train", "spiral").err)
+    total = shown.pop("total")
+    assert {"rounding", "reading, writing, starting"} <= set(shown)
+    assert sum(shown.values()) == pytest.approx(total, abs=1e-9)
+    search = SearchSummary("subdivision", True, False, False, 32, 14, 1.0, 0, 0.1)
+    monkeypatch.setattr("certnet.job.train", patched(lambda result: replace(result, rank=None, search=search)))
+    text = certnet("train", "spiral").err
+    assert "32 cones tested, 14 in the proof, complete" in text
+    assert "rank" not in text
+    signs = replace(search, kind="signs")
+    monkeypatch.setattr("certnet.job.train", patched(lambda result: replace(result, search=signs)))
+    assert "32 relaxations solved, 14 leaves, complete" in certnet("train", "spiral").err
 
 
 @pytest.mark.usefixtures("quick")
