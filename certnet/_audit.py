@@ -342,6 +342,8 @@ class _Audited:
         """Take over what an earlier run found, as far as it is confirmed; False if there is more to it."""
         if claim.counterexample is not None:
             self._refute(np.array(claim.counterexample))
+            if not (self.nearest if self.task.search else self.high) < np.inf:
+                return False
         radius = claim.certified_radius
         if self.high == 0 or not radius > 0:
             return True

@@ -114,6 +114,7 @@ class OutputFolder:
             return report, None
         except InputError as error:
             failed = str(error).rpartition(";")[0] or str(error)
+            self.discard()
         place = None
         with contextlib.suppress(OSError, InputError):
             place = Path(tempfile.mkdtemp(prefix=f"certnet-{self.path.name}-"))

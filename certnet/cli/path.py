@@ -39,7 +39,7 @@ from certnet.data import Split, load
 from certnet.doctor import versions
 from certnet.job import TrainingResult
 from certnet.network import TwoLayerNetwork
-from certnet.output import Writer, files_in, json_writer, output_folder, standard_output, strict_json
+from certnet.output import OutputFolder, Writer, files_in, json_writer, output_folder, standard_output, strict_json
 from certnet.path import PathResult, distinct_gammas, train_path
 from certnet.solvers import SolveStatus
 from formulations import InputError, TrainingProgram
@@ -188,6 +188,9 @@ class _Job:
             (self.out.path / TABLE).unlink()
         self.reports[gamma], failure = self.folders[gamma].deliver(described)
         self._warn(failure)
+        if failure is not None and self.reports[gamma]["files"]:
+            # What another γ improves later goes to the same place.
+            self.folders[gamma] = OutputFolder(Path(self.reports[gamma]["files"]["report"]).parent, ())
         if failure is None and not result.interrupted and gamma in self.keepers:
             self.keepers[gamma].remove()
 
@@ -238,7 +241,7 @@ class _Job:
         result = TrainingResult(program, certificate, proof)
         expected = network_of(self.split, result)
         names = [field.name for field in fields(expected)]
-        same = all(np.array_equal(getattr(network, name), getattr(expected, name)) for name in names)  # type: ignore[arg-type]
+        same = all(np.array_equal(getattr(network, name), getattr(expected, name)) for name in names)
         return (result, report) if same else None
 
     def _checkpoints(self, known: Mapping[float, TrainingResult]) -> dict[float, Checkpoint]:

@@ -10,9 +10,11 @@ no ``fork``, as on Windows, only Ctrl-C is served, at the next step of Python.
 
 import atexit
 import contextlib
+import ctypes
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from types import FrameType
@@ -22,6 +24,7 @@ INTERRUPTED = 130
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 ECHO_SECONDS = 0.25
 """Signals that follow this closely are one: ``timeout`` and wrappers send theirs to the process and to its group."""
+AGAIN_SECONDS = 0.05
 SILENT_SECONDS = 0.3
 """Who has ended by then needs no line that says the signal was heard."""
 UNWIND_SECONDS = 0.5
@@ -83,10 +86,20 @@ class Signals:
             return
         written, told = self._bytes
         threading.Thread(target=_end, args=(told,), daemon=True, name="certnet-signals").start()
+        sys.unraisablehook = self._again
         signal.set_wakeup_fd(written, warn_on_full_buffer=False)
         for number in self._signals:
             signal.signal(number, self._handle)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
+
+    def _again(self, lost: "sys.UnraisableHookArgs") -> None:
+        """Raise once more what was raised where Python drops it, as in a callback from C."""
+        if not issubclass(lost.exc_type, Interruption):
+            sys.__unraisablehook__(lost)
+        elif not self._over:
+            where = ctypes.c_ulong(threading.main_thread().ident or 0)
+            again = (where, ctypes.py_object(Interruption))
+            threading.Timer(AGAIN_SECONDS, ctypes.pythonapi.PyThreadState_SetAsyncExc, again).start()
 
     def ignore(self) -> None:
         """Signals are the watcher's alone from now on."""

@@ -352,6 +352,7 @@ def test_one_folder_that_cannot_be_written_loses_nothing(
     assert first["folder"] == "o/gamma_1"
     assert "temporary" in Path(second["folder"]).parts
     assert "No space left on device" in outcome.json["notes"][-1]
+    assert len(list((folder / "temporary").iterdir())) == 1
     for row in (first, second):
         proof = check(read_certificate(Path(row["folder"]) / "optimality.cert"))
         assert (proof.verdict, proof.objective) == (Verdict.PROVED, row["objective"])

@@ -239,4 +239,4 @@ def test_a_result_that_can_be_written_nowhere_says_so(tmp_path: Path, monkeypatc
     assert remark is not None
     assert "No space left on device" in remark
     assert "no file was written" in remark
-    assert files(tmp_path) == ["o", "temporary"]
+    assert files(tmp_path) == ["temporary"]
