@@ -27,7 +27,9 @@ _RIDGES = (1e-9, 1e-5, 1e-2)
 _LEAST_SHIFT = 1e-13
 """Smallest τ_i, relative to the largest at rows of equal size."""
 _BLUR = 1e-13
-_STEPS = 12
+_STEPS = 100
+_RISE = 1e-7
+"""Relative rise of the price below which climbing ends."""
 _RANK = 8
 _WIDEST = 1e6
 _WIDENINGS = 20
@@ -64,16 +66,17 @@ class Price:
             blur=(_BLUR * (size[:N] + size[N:])) ** 2,
         )
 
-    def climb(self, factor: Factor | None = None) -> Factor:
-        """Moments of a high price, by alternating ascent: with R_v fixed, ½ΣΔ_i·m_i + Σ|a_iR_u||S_iR_v| is convex in
-        R_u, so a step to the normalised gradient never lowers it, and likewise in R_v."""
+    def climb(self) -> Factor:
+        """Moments of a high price ``½Σ (a_iR_u)·(Δ_iR_v) + ½Σ ‖a_iR_u‖‖S_iR_v‖``, by alternating ascent.
+
+        The price is convex in R_u with R_v fixed and the other way round, so a step to the normalised gradient never
+        lowers it.
+        """
         A, S, delta = self.generators, self.total, self.difference
         k, c = A.shape[1], S.shape[1]
-        if factor is None:
-            rank = min(k + c, _RANK)
-            random = np.random.default_rng(0)
-            factor = self.whitener.T @ random.standard_normal((k, rank)), random.standard_normal((c, rank))
-        R_u, R_v = factor
+        rank, random = min(k + c, _RANK), np.random.default_rng(0)
+        R_u, R_v = self.whitener.T @ random.standard_normal((k, rank)), random.standard_normal((c, rank))
+        reached = 0.0
         for _ in range(_STEPS):
             U, V = A @ R_u, S @ R_v
             size_u, size_v = np.linalg.norm(U, axis=1), np.linalg.norm(V, axis=1)
@@ -82,7 +85,11 @@ class Price:
             R_u /= max(float(np.sum(R_u * gradient)) ** 0.5, 1e-300)
             U = A @ R_u
             R_v = delta.T @ U + S.T @ (_ratio(np.linalg.norm(U, axis=1), size_v)[:, None] * V)
-            R_v /= max(float(np.linalg.norm(R_v)), 1e-300)
+            size = float(np.linalg.norm(R_v))
+            R_v /= max(size, 1e-300)
+            if not size > reached * (1.0 + _RISE):
+                break
+            reached = size
         return R_u, R_v
 
     def shifts(self, factor: Factor) -> Iterable[FloatArray]:
