@@ -26,7 +26,10 @@ _RIDGES = (1e-9, 1e-5, 1e-2)
 """Shares of the identity that are mixed into moments: moments of low rank are optimal, but not near the optimum."""
 _LEAST_SHIFT = 1e-13
 """Smallest τ_i, relative to the largest at rows of equal size."""
-_STEPS = 12
+_BLUR = 1e-13
+_STEPS = 100
+_RISE = 1e-7
+"""Relative rise of the price below which climbing ends."""
 _RANK = 8
 _WIDEST = 1e6
 _WIDENINGS = 20
@@ -37,32 +40,43 @@ Factor = tuple[FloatArray, FloatArray]
 
 @dataclass(frozen=True, eq=False)
 class Price:
-    """The price of one W: A (N×k), S and Δ (N×c), and the inverse E^(-½) (k×k) of a root of the metric."""
+    """The price of one W: A (N×k), S and Δ (N×c), and the inverse E^(-½) (k×k) of a root of the metric.
+
+    ``blur`` (N,) is more than the square of what rounding can do to S_i, which the checker charges at 1/τ_i.
+    """
 
     generators: FloatArray
     total: FloatArray
     difference: FloatArray
     whitener: FloatArray
+    blur: FloatArray
 
     @classmethod
     def of(cls, program: LiftedProgram, W: FloatArray) -> "Price":
         """The price of W (f×c) in a program; its inequalities are left aside, which only makes the bound weaker."""
         N = program.space.neurons
-        weighted = np.zeros((2 * N, W.shape[1]))
+        weighted, size = np.zeros((2 * N, W.shape[1])), np.zeros(2 * N)
         weighted[program.feature] = program.weight[:, None] * W
-        whitener = np.linalg.inv(np.linalg.cholesky(program.metric))
-        return cls(program.space.generators, weighted[:N] + weighted[N:], weighted[:N] - weighted[N:], whitener)
+        size[program.feature] = program.weight * np.linalg.norm(np.hstack([W, program.target]), axis=1)
+        return cls(
+            generators=program.space.generators,
+            total=weighted[:N] + weighted[N:],
+            difference=weighted[:N] - weighted[N:],
+            whitener=np.linalg.inv(np.linalg.cholesky(program.metric)),
+            blur=(_BLUR * (size[:N] + size[N:])) ** 2,
+        )
 
-    def climb(self, factor: Factor | None = None) -> Factor:
-        """Moments of a high price, by alternating ascent: with R_v fixed, ½ΣΔ_i·m_i + Σ|a_iR_u||S_iR_v| is convex in
-        R_u, so a step to the normalised gradient never lowers it, and likewise in R_v."""
+    def climb(self) -> Factor:
+        """Moments of a high price ``½Σ (a_iR_u)·(Δ_iR_v) + ½Σ ‖a_iR_u‖‖S_iR_v‖``, by alternating ascent.
+
+        The price is convex in R_u with R_v fixed and the other way round, so a step to the normalised gradient never
+        lowers it.
+        """
         A, S, delta = self.generators, self.total, self.difference
         k, c = A.shape[1], S.shape[1]
-        if factor is None:
-            rank = min(k + c, _RANK)
-            random = np.random.default_rng(0)
-            factor = self.whitener.T @ random.standard_normal((k, rank)), random.standard_normal((c, rank))
-        R_u, R_v = factor
+        rank, random = min(k + c, _RANK), np.random.default_rng(0)
+        R_u, R_v = self.whitener.T @ random.standard_normal((k, rank)), random.standard_normal((c, rank))
+        reached = 0.0
         for _ in range(_STEPS):
             U, V = A @ R_u, S @ R_v
             size_u, size_v = np.linalg.norm(U, axis=1), np.linalg.norm(V, axis=1)
@@ -71,7 +85,11 @@ class Price:
             R_u /= max(float(np.sum(R_u * gradient)) ** 0.5, 1e-300)
             U = A @ R_u
             R_v = delta.T @ U + S.T @ (_ratio(np.linalg.norm(U, axis=1), size_v)[:, None] * V)
-            R_v /= max(float(np.linalg.norm(R_v)), 1e-300)
+            size = float(np.linalg.norm(R_v))
+            R_v /= max(size, 1e-300)
+            if not size > reached * (1.0 + _RISE):
+                break
+            reached = size
         return R_u, R_v
 
     def shifts(self, factor: Factor) -> Iterable[FloatArray]:
@@ -82,7 +100,8 @@ class Price:
         flat_u, flat_v = np.sum((A @ self.whitener.T) ** 2, axis=1), np.sum(S**2, axis=1)
         mean_u, mean_v = np.sum(U) / max(np.sum(flat_u), 1e-300), np.sum(V) / max(np.sum(flat_v), 1e-300)
         for ridge in _RIDGES:
-            yield np.sqrt(_ratio(V + ridge * mean_v * flat_v, U + ridge * mean_u * flat_u))
+            blurred = V + mean_v * (ridge * flat_v + self.blur)
+            yield np.sqrt(_ratio(blurred, U + ridge * mean_u * flat_u))
 
     def along(self, tau: FloatArray) -> "ScaledShift":
         """h² as a function of the scale of τ, for one pattern of positive τ."""

@@ -48,7 +48,7 @@ def shor_bound(
     networks: Iterable[Network] = (),
     deadline: float = math.inf,
     random_state: int = 0,
-    callback: Callable[[float], None] | None = None,
+    callback: Callable[[RepairedDual], None] | None = None,
 ) -> RepairedDual:
     """The best bound of Shor's relaxation, or of the residuals of these networks without products.
 
@@ -60,9 +60,9 @@ def shor_bound(
         networks: (U, V) with weights d×m and c×m; their residuals are candidates and the last one is where R starts.
         deadline: moment on the clock of ``time.monotonic`` after which no iteration begins; a bound comes out anyway.
         random_state: seed of the first R.
-        callback: called with each better bound, in original units.
+        callback: called with each better dual, so that an interruption loses none.
     """
-    run = _Descent(presolved, deadline, callback or (lambda bound: None))
+    run = _Descent(presolved, deadline, callback or (lambda dual: None))
     start = np.random.default_rng(random_state).standard_normal((run.k + run.c, run.rank)) / np.sqrt(run.rank)
     start *= run.balanced_size(start)
     for U, V in networks:
@@ -89,7 +89,7 @@ class _Point:
 class _Descent:
     """L-BFGS over R (k+c, rank), with bounds computed on the way."""
 
-    def __init__(self, presolved: Presolved, deadline: float, callback: Callable[[float], None]) -> None:
+    def __init__(self, presolved: Presolved, deadline: float, callback: Callable[[RepairedDual], None]) -> None:
         self.presolved, self.deadline, self.callback = presolved, deadline, callback
         program = presolved.program
         self.program: LiftedProgram = program
@@ -126,7 +126,7 @@ class _Descent:
         found = repair_without_products(self.presolved.rows.program, W, factors=factors)
         if found.lower_bound > self.best.lower_bound:
             self.best = found
-            self.callback(found.lower_bound)
+            self.callback(found)
 
     def descend(self, start: FloatArray) -> None:
         """Minimise from R = start until the deadline, and offer the duals on the way."""

@@ -3,6 +3,7 @@
 import math
 import time
 import tracemalloc
+from dataclasses import replace
 
 import cvxpy as cp
 import numpy as np
@@ -102,7 +103,7 @@ def test_units_order_and_copies_of_rows_change_nothing(seed: int, unit: float) -
 def test_the_gradient_is_that_of_the_value() -> None:
     presolved = presolve(gaussian(1, 9, 3, 2, 0.2))
     assert presolved is not None
-    run = _Descent(presolved, math.inf, lambda bound: None)
+    run = _Descent(presolved, math.inf, lambda dual: None)
     random = rng(0)
     R, step = random.standard_normal((2, 5, run.rank))
     for size in (0.1, 1.0):
@@ -145,12 +146,43 @@ def test_a_deadline_in_the_past_still_gives_what_networks_give() -> None:
     presolved = presolve(program)
     assert presolved is not None
     network = fit(program, random_state=0)
-    seen: list[float] = []
+    seen: list[RepairedDual] = []
     cut = shor_bound(presolved, networks=[(network.U, network.V)], deadline=time.monotonic() - 1, callback=seen.append)
     alone = repair(presolved.rows.program, residual_dual(presolved.rows, network.U, network.V))
-    assert cut.lower_bound == alone.lower_bound == seen[-1]
+    assert cut.lower_bound == alone.lower_bound
+    assert seen == [cut]
     full = shor_bound(presolved, networks=[(network.U, network.V)])
     assert full.lower_bound >= cut.lower_bound
+
+
+def test_an_interruption_loses_no_dual_that_was_seen() -> None:
+    presolved = presolve(gaussian(6, 300, 4, 2, 3.0))
+    assert presolved is not None
+    seen: list[RepairedDual] = []
+
+    def keep(dual: RepairedDual) -> None:
+        seen.append(dual)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shor_bound(presolved, callback=keep)
+    network = np.zeros((4, 0)), np.zeros((2, 0))
+    _, report = certify(presolved.rows, seen[-1], *network, provenance={})
+    assert report.verdict is Verdict.PROVED
+    assert report.lower_bound > 0
+
+
+def test_a_dual_that_is_slightly_infeasible_is_shrunk() -> None:
+    presolved = presolve(gaussian(7, 30, 3, 2, 1.0))
+    assert presolved is not None
+    dual = shor_bound(presolved)
+    network = np.zeros((3, 0)), np.zeros((2, 0))
+    for excess in (1e-7, 1e-4):
+        large = replace(dual, W=dual.W * (1 + excess))
+        _, report = certify(presolved.rows, large, *network, provenance={})
+        assert report.verdict is Verdict.PROVED
+        assert report.lower_bound >= dual.lower_bound * (1 - 30 * excess)
 
 
 def test_equal_seeds_give_equal_bounds_and_bounds_only_rise() -> None:
@@ -158,8 +190,8 @@ def test_equal_seeds_give_equal_bounds_and_bounds_only_rise() -> None:
     assert presolved is not None
 
     def run() -> tuple[RepairedDual, list[float]]:
-        seen: list[float] = []
-        return shor_bound(presolved, random_state=3, callback=seen.append), seen
+        seen: list[RepairedDual] = []
+        return shor_bound(presolved, random_state=3, callback=seen.append), [dual.lower_bound for dual in seen]
 
     (first, seen), (second, again) = run(), run()
     assert seen == again == sorted(seen)
