@@ -29,7 +29,14 @@ from certificates.diagonal_slack import (
     prove_without_products,
 )
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
-from certificates.nonnegativity import MAX_ORDER, M, Problem, check_structure, prove_nonnegative
+from certificates.nonnegativity import (
+    MAX_ORDER,
+    M,
+    Problem,
+    check_structure,
+    leaves_with_signs,
+    prove_nonnegative,
+)
 from certificates.proof import LiftedProof, Region
 from certificates.report import CheckReport
 from certificates.subdivision import Subdivision, check_subdivision, in_basis, prove_by_subdivision
@@ -277,6 +284,7 @@ def _check_dual_feasible(c: OptimalityCertificate, matrix: type[Matrix], deadlin
     check_structure(c.proof, c.source.size, whole, order_limit=None if diagonal else MAX_ORDER)
     generators, kappas = check_rows(c, deadline)
     if diagonal:
+        list(leaves_with_signs(c.proof, len(c.source)))  # one leaf, which must be written down properly
         features = training_features(c, kappas, matrix)
         found = prove_without_products(generators, features, c.gamma, c.proof.complementarity[0], matrix, deadline)
         if found.proved or order > SMALL_ORDER:

@@ -208,7 +208,7 @@ class _Job:
         # Figures are shown only where the checker has confirmed them; the rest of a stored report is information.
         report |= head("train", proof, proof.reason) | evaluate(self.split, certificate.U, certificate.V)
         report["width"] = int(certificate.U.shape[1])
-        return TrainingResult(program, certificate.U, certificate.V, certificate, proof), report
+        return TrainingResult(program, certificate, proof), report
 
     def _checkpoints(self, known: Mapping[float, TrainingResult]) -> dict[float, Checkpoint]:
         found = {}
