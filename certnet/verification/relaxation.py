@@ -17,7 +17,7 @@ from certificates.robustness_checker import RobustnessReport, check_robustness
 from certificates.tree import LeafProof
 from certificates.verdict import Verdict
 from certnet._clock import Clock
-from certnet.solvers.interface import SolverOptions
+from certnet.solvers.interface import SolverOptions, SolveStatus
 from certnet.solvers.interior_point import InteriorPointSolver
 from certnet.verification.linear import LinearBounds, finish, nodes_of
 from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
@@ -152,6 +152,8 @@ class _Run:
             start = node.first_dual(np.zeros((0, 2), dtype=np.int64))
             options = SolverOptions(time_limit=self.clock.left(), tolerance=TOLERANCE, warm_start=(None, start))
             result = InteriorPointSolver().solve(node.program, options)
+            if result.status is SolveStatus.INTERRUPTED:
+                raise KeyboardInterrupt
             if result.dual is not None:
                 self._claim(problem, node, result.dual)
             if not left or self.clock.left() == 0.0 or not self._add_circuits(node, result.primal):

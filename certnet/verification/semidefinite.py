@@ -12,7 +12,7 @@ import numpy as np
 
 from certificates.repair import repair_form
 from certificates.tree import LeafProof
-from certnet.solvers.interface import Progress, SolverOptions
+from certnet.solvers.interface import Progress, SolverOptions, SolveStatus
 from certnet.solvers.interior_point import InteriorPointSolver
 from formulations import FormProgram, RawDual, RawPrimal
 from formulations._validation import FloatArray, IntArray
@@ -90,6 +90,9 @@ def semidefinite_bound(
     dual = node.first_dual(further)
     options = SolverOptions(time_limit=time_limit, tolerance=TOLERANCE, callback=callback, warm_start=(None, dual))
     result = InteriorPointSolver(max_products=int(np.count_nonzero(dual.N)) // 2).solve(node.program, options)
+    if result.status is SolveStatus.INTERRUPTED:
+        # The solver has kept what it has, but a search has nothing to keep.
+        raise KeyboardInterrupt
     leaf, margin = None, float("nan")
     if result.dual is not None:
         repaired = repair_form(node.program, result.dual, scale_multipliers=False)
