@@ -27,7 +27,6 @@ from certificates.arithmetic.rational import RationalMatrix, to_fmpq
 from certificates.failure import NO_DEADLINE, Deadline, require
 from certificates.nonnegativity import M
 from certificates.proof import LiftedProof, Triangles
-from certificates.robustness import lifted_region
 from formulations._validation import FloatArray, IntArray
 from formulations.nodes import ACTIVE, FREE, INACTIVE
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
@@ -147,10 +146,8 @@ def _enclosed(leaves: LinearLeaves) -> FloatArray:
     alpha, z = linear_form(*arguments, Enclosure)
     A = np.ascontiguousarray(leaves.network.generators[leaves.kept])
     N, k = A.shape
-    rows = lifted_region(region).linear
-    count = len(rows)
     on_alpha, on_beta = alpha - Enclosure.exact(weights[:, :N]), -Enclosure.exact(weights[:, N : 2 * N])
-    on_z = z - Enclosure.exact(weights[:, 2 * N : 2 * N + count]) @ Enclosure.exact(rows)
+    on_z = z - _region_part(region, weights[:, 2 * N : 2 * N + 1 + 2 * region.inputs])
     first = weights.shape[1] - len(triangles.neuron)
     if len(triangles.neuron) and weights[:, first:].any():
         nu = Enclosure.exact(weights[:, first:])
@@ -176,6 +173,15 @@ def _enclosed(leaves: LinearLeaves) -> FloatArray:
     q = Enclosure(on_z.mid[:, : k - 1], on_z.rad[:, : k - 1])
     kappa = Enclosure(on_z.mid[:, k - 1 :], on_z.rad[:, k - 1 :])
     return (charge + kappa + _least(region, q)).lower.ravel()
+
+
+def _region_part(region: InputRegion, weights: FloatArray) -> Enclosure:
+    """What weights (L, 1+2d) of t and of the sides of the box contribute, over z."""
+    t, lower, upper = (
+        Enclosure.exact(np.ascontiguousarray(w)) for w in (weights[:, :1], weights[:, 1::2], weights[:, 2::2])
+    )
+    corner = upper @ Enclosure.exact(region.upper[:, None]) - lower @ Enclosure.exact(region.lower[:, None])
+    return Enclosure.block([[lower - upper, t + corner]])
 
 
 def _exact(leaves: LinearLeaves, leaf: int) -> Fraction:

@@ -110,8 +110,9 @@ def open_neurons(network: ReluNetwork, C: FloatArray, unstable: IntArray) -> Neu
         return Neurons(unstable, B, weights, Fraction(0))
     lost = Fraction(0)
     for i, rounded in zip(unstable.tolist(), B.tolist(), strict=True):
-        error = sum((abs(row[i] - Fraction(b)) for row, b in zip(weights, rounded, strict=True)), Fraction(0))
-        if error:
+        apart = [(row[i], Fraction(b)) for row, b in zip(weights, rounded, strict=True)]
+        if any(exact != b for exact, b in apart):
+            error = sum((abs(exact - b) for exact, b in apart), Fraction(0))
             lost += error * sum((abs(Fraction(value)) for value in network.hidden[i].tolist()), Fraction(0))
     present = B.any(axis=1)
     return Neurons(unstable[present], B[present], weights, lost)
@@ -120,6 +121,9 @@ def open_neurons(network: ReluNetwork, C: FloatArray, unstable: IntArray) -> Neu
 def output_weights(network: ReluNetwork, c: FloatArray) -> list[Fraction]:
     """v = Vᵀc, exactly."""
     factors = [(k, Fraction(value)) for k, value in enumerate(c.tolist()) if value]
+    if len(factors) == 1:
+        (k, factor) = factors[0]
+        return [factor * Fraction(value) if factor != 1 else Fraction(value) for value in network.output[k].tolist()]
     return [
         sum((a * Fraction(column[k]) for k, a in factors if column[k]), Fraction(0))
         for column in network.output.T.tolist()

@@ -214,25 +214,26 @@ def _table(proof: LiftedProof, statement: Problem[Enclosure], matrix: type[M], d
     return matrix.from_rationals(entries, (count, 2 * len(statement.generators) + statement.generators.shape[1]))
 
 
-def leaf_is_proved(network: ReluNetwork, case: UnsafeCase, given: CaseProof, signs: IntArray) -> bool:
+def leaf_is_proved(
+    network: ReluNetwork, case: UnsafeCase, given: CaseProof, signs: IntArray, *, in_balls: bool = False
+) -> bool:
     """Whether the checker would accept a proof's first leaf, which is not linear, where neurons have these signs (N,).
 
-    For those who look for proofs: what is asked here beforehand is not refused at the end.
+    For those who look for proofs: what is asked here beforehand is not refused at the end. ``in_balls`` asks for the
+    arithmetic in which a proof is checked again that floating point does not accept, if its order allows.
     """
     region = lifted_region(case.region)
-    with np.errstate(all="ignore"):
-        kept, bounds = unstable_neurons(network, case.region, given.stable)
-        statement = Problem(
-            np.ascontiguousarray(network.generators[kept]), region, Enclosure.exact(np.zeros((0, 0))), bounds
-        )
-        small = len(kept) + network.inputs + 1 <= BALL_ORDER
-        for matrix in (Enclosure, BallMatrix) if small else (Enclosure,):
-            try:
-                _prove_first(network, case, given, signs, statement, kept, matrix)
-            except ProofFailure:
-                continue
-            return True
-    return False
+    try:
+        with np.errstate(all="ignore"):
+            kept, bounds = unstable_neurons(network, case.region, given.stable)
+            if in_balls and len(kept) + network.inputs + 1 > BALL_ORDER:
+                return False
+            generators = np.ascontiguousarray(network.generators[kept])
+            statement = Problem(generators, region, Enclosure.exact(np.zeros((0, 0))), bounds)
+            _prove_first(network, case, given, signs, statement, kept, BallMatrix if in_balls else Enclosure)
+    except ProofFailure:
+        return False
+    return True
 
 
 def _prove_first(

@@ -191,7 +191,7 @@ class _Table:
         constant = NONE if finite(result.constant) is None else up(result.constant)
         unstable = [str(result.unstable)] if self._local else []
         cells = [self._label(question), constant, down(result.sampled), up(result.product), *unstable]
-        self._line([*cells, str(result.report.verdict)])
+        self._line([*cells, str(result.report.verdict) + (f" ({result.note})" if result.note else "")])
 
     def _line(self, cells: Sequence[str]) -> None:
         widths = [*self._widths, *([len("unstable")] if self._local else []), 0]
@@ -207,6 +207,7 @@ def _entry(question: Question, result: LipschitzResult) -> dict[str, Any]:
         "row": question.row,
         "verdict": str(result.report.verdict),
         "reason": result.report.reason,
+        "note": result.note,
         "constant": finite(result.constant),
         "sampled": finite(result.sampled),
         "product": finite(result.product),

@@ -12,6 +12,7 @@ system of order min(d, N) for each node. Few steps tell whether the value is pos
 asked. Inputs are scaled to [−1, 1], pre-activations and the objective to size 1.
 """
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,8 @@ KNOWN = 0.1
 """Part of a negative value up to which it is computed: such a node has to be split anyway."""
 PRODUCTS = 1 << 21
 """Numbers up to which the products of all pairs of columns are kept."""
+SECONDS_PER_FLOP = 2e-10
+"""A guess for the first step; later ones are measured."""
 SMALL = 120
 """Order up to which systems of all nodes are inverted together."""
 
@@ -210,7 +213,7 @@ class _System:
         return np.asarray(first - back / self.D)
 
 
-def optimised(nodes: Nodes, *, accurate: bool = False) -> LinearBounds:
+def optimised(nodes: Nodes, *, accurate: bool = False, deadline: float = np.inf) -> LinearBounds:
     """The relaxation's bounds, at least those of CROWN.
 
     A node is left as soon as its bound is known to be positive or clearly negative.
@@ -218,16 +221,19 @@ def optimised(nodes: Nodes, *, accurate: bool = False) -> LinearBounds:
     Args:
         nodes: B nodes.
         accurate: whether to go on until primal and dual value agree.
+        deadline: moment of ``time.perf_counter``; no step is begun that would probably end after it.
     """
     with np.errstate(all="ignore"):
         # What is no number ends the node's ascent; ``finish`` decides what was reached.
-        return _ascended(nodes, accurate=accurate)
+        return _ascended(nodes, accurate=accurate, deadline=deadline)
 
 
-def _ascended(nodes: Nodes, *, accurate: bool) -> LinearBounds:
+def _ascended(nodes: Nodes, *, accurate: bool, deadline: float) -> LinearBounds:
     first = crown(nodes)
     n, N, d = len(nodes), len(nodes.generators), nodes.region.inputs
-    if not n or not N:
+    order, other = sorted((d, N))
+    step_seconds, begun = SECONDS_PER_FLOP * n * (2.0 * order**2 * other + order**3), time.perf_counter()
+    if not n or not N or begun + step_seconds >= deadline:
         return first
     scaled = _Scaled(nodes)
     size, ball = scaled.size, scaled.ball
@@ -250,7 +256,9 @@ def _ascended(nodes: Nodes, *, accurate: bool) -> LinearBounds:
         if not accurate:
             done |= best[open_] > GAP
             done |= (above < 0) & (gap < KNOWN * -best[open_])
-        if step == STEPS or done.all():
+        now = time.perf_counter()
+        step_seconds, begun = (now - begun if step else step_seconds), now
+        if step == STEPS or done.all() or now + step_seconds >= deadline:
             break
         if done.any():
             left = np.asarray(~done)

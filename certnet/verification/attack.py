@@ -5,6 +5,7 @@ vertex of the box or at a known point of the sphere. So a step goes towards that
 projected gradient alternate with it, as in PGD. How far a step goes is decided by ``line_search``.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,10 +36,12 @@ def attack(
     rng: np.random.Generator | None = None,
     first: FloatArray | None = None,
     iterations: int = ITERATIONS,
+    deadline: float = np.inf,
 ) -> AttackResult:
     """``attack_all`` for one case."""
     rng = np.random.default_rng(0) if rng is None else rng
-    return attack_all(network, [case], starts=starts, rng=rng, first=first, iterations=iterations)[0]
+    found = attack_all(network, [case], starts=starts, rng=rng, first=first, iterations=iterations, deadline=deadline)
+    return found[0]
 
 
 def attack_all(
@@ -50,6 +53,7 @@ def attack_all(
     first: FloatArray | None = None,
     iterations: int = ITERATIONS,
     until: float = -np.inf,
+    deadline: float = np.inf,
 ) -> list[AttackResult]:
     """Minimise the margins of cases over their common region.
 
@@ -60,6 +64,7 @@ def attack_all(
         first: (n, d) further starts.
         iterations: steps of every start.
         until: the attack of all cases ends when a margin is below it.
+        deadline: moment of ``time.perf_counter`` at which it ends as well.
     """
     region, K = cases[0].region, len(cases)
     X = _starts(region, starts, rng, first)
@@ -77,7 +82,7 @@ def attack_all(
     for step in range(iterations):
         # A start that neither kind of step has moved will not move again.
         on = np.flatnonzero(idle < 2)
-        if not len(on) or value.min() < until:
+        if not len(on) or value.min() < until or time.perf_counter() >= deadline:
             break
         w, c, P = weights[on], constants[on], product[on]
         G = ((P > 0) * _largest_row(P, w, c)) @ network.hidden

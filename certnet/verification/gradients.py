@@ -1,5 +1,7 @@
 """The largest gradient that is met: a lower bound of a Lipschitz constant, global or on a region."""
 
+import time
+
 import numpy as np
 
 from formulations._validation import FloatArray
@@ -11,17 +13,27 @@ ASCENTS = 50
 ON_A_KINK = 1e-12
 """Relative size of a pre-activation whose sign is not trusted."""
 ENTRIES = 1 << 22
-"""Numbers of masked output weights at a time."""
+WORK = 1 << 29
+"""Numbers of masked output weights at a time, and multiplications with them."""
+SECONDS = 30.0
+"""How long it takes at most if nothing is said."""
 
 
-def largest_gradient(network: ReluNetwork, C: FloatArray, region: InputRegion | None = None, *, seed: int = 0) -> float:
+def largest_gradient(
+    network: ReluNetwork,
+    C: FloatArray,
+    region: InputRegion | None = None,
+    *,
+    seed: int = 0,
+    seconds: float = SECONDS,
+) -> float:
     """The largest spectral norm of a gradient of ``C f`` at points of the region, none of which is on a kink.
 
     Random points come first, of several sizes where there is no region; then steps from the best of them along the
     directions in which their own gradients are largest, and at random. Coordinates that a region fixes do not count.
-    0 for a region without interior.
+    0 for a region without interior. After ``seconds`` it is the largest so far.
     """
-    search = _Search(network, C, region)
+    search = _Search(network, C, region, time.perf_counter() + seconds)
     if region is not None and not _has_interior(region):
         return 0.0
     rng = np.random.default_rng(seed)
@@ -30,6 +42,8 @@ def largest_gradient(network: ReluNetwork, C: FloatArray, region: InputRegion | 
     best = np.argsort(-norms, kind="stable")[:KEPT]
     points, norms = points[best], norms[best]
     for _ in range(ASCENTS):
+        if time.perf_counter() >= search.ends:
+            break
         tried = search.around(points, rng)
         points, norms = np.vstack([points, tried]), np.concatenate([norms, search.norms(tried)])
         _, different = np.unique(points, axis=0, return_index=True)
@@ -49,7 +63,8 @@ def _has_interior(region: InputRegion) -> bool:
 class _Search:
     """Points and the norms of their gradients."""
 
-    def __init__(self, network: ReluNetwork, C: FloatArray, region: InputRegion | None) -> None:
+    def __init__(self, network: ReluNetwork, C: FloatArray, region: InputRegion | None, ends: float) -> None:
+        self.ends = ends
         moving = np.flatnonzero(network.hidden.any(axis=1))
         self.U, self.b = network.hidden[moving], network.hidden_bias[moving]
         self.weights, self.region = C @ network.output[:, moving], region
@@ -70,7 +85,9 @@ class _Search:
 
     def around(self, points: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Steps from points: both ways along the largest direction of their gradients, and at random."""
-        directions = np.linalg.svd(self.gradients(points), full_matrices=False)[2][:, 0]
+        directions = np.concatenate(
+            [np.linalg.svd(self.gradients(point[None]), full_matrices=False)[2][:, 0] for point in points]
+        )
         noise = rng.standard_normal(points.shape)
         if self.region is None:
             length = np.linalg.norm(points, axis=1, keepdims=True)
@@ -82,12 +99,17 @@ class _Search:
 
     def norms(self, points: FloatArray) -> FloatArray:
         """Spectral norms of the gradients; −1 for points too near to a kink."""
-        part = max(ENTRIES // max(self.weights.size, 1), 1)
-        pieces = [self.gradients(points[first : first + part]) for first in range(0, len(points), part)]
-        norms = np.concatenate([np.linalg.norm(piece, 2, axis=(1, 2)) for piece in pieces])
-        size = np.abs(points) @ np.abs(self.U).T + np.abs(self.b)
-        clear = (np.abs(points @ self.U.T + self.b) > ON_A_KINK * size).all(axis=1)
-        return np.where(clear & np.isfinite(norms), norms, -1.0)
+        part = max(min(ENTRIES, WORK // self.U.shape[1]) // max(self.weights.size, 1), 1)
+        norms = np.full(len(points), -1.0)
+        for first in range(0, len(points), part):
+            if first and time.perf_counter() >= self.ends:
+                break
+            piece = slice(first, first + part)
+            found = np.linalg.norm(self.gradients(points[piece]), 2, axis=(1, 2))
+            size = np.abs(points[piece]) @ np.abs(self.U).T + np.abs(self.b)
+            clear = (np.abs(points[piece] @ self.U.T + self.b) > ON_A_KINK * size).all(axis=1)
+            norms[piece] = np.where(clear & np.isfinite(found), found, -1.0)
+        return norms
 
     def gradients(self, points: FloatArray) -> FloatArray:
         """(n, r, d)."""

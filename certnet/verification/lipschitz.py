@@ -1,25 +1,37 @@
 """Lipschitz constants in l2, global and on regions: LipSDP, the stronger bound from products of signs, and samples."""
 
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from certificates.arithmetic import Arithmetic
 from certificates.lipschitz import LipschitzCertificate, LipschitzReport, Neurons, check_lipschitz, open_neurons
 from certificates.proof import LiftedProof
 from certificates.robustness import preactivation_bounds
 from certificates.verdict import Verdict
-from certnet.verification.gradients import largest_gradient
+from certnet._abandon import OutOfTimeError, abandonable
+from certnet.verification.gradients import SECONDS, largest_gradient
 from certnet.verification.lipsdp import Gradients, best_weights
-from certnet.verification.sign_products import SignProducts, solve
+from certnet.verification.sign_products import solve
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 from formulations.nodes import ACTIVE
 from formulations.robustness import InputRegion, ReluNetwork, stable_signs
 
 MARGINS = (1e-9, 1e-7, 1e-5, 1e-3)
+SAMPLING_SHARE = 0.1
+PLAIN_SHARE = 0.25
+"""Parts of the time that is left for sampled gradients and for LipSDP."""
+GRACE = 1.0
+"""Seconds that checking the cheap bound may take in any case."""
+CHEAPER = "time or memory do not suffice for products of signs; the bound is LipSDP's, which is weaker"
+LARGEST = 1e300
+_Proof = tuple[LipschitzCertificate, LipschitzReport]
+T = TypeVar("T")
 SMALLEST = 1e-100
 """Proved for functions that are constant; its square does not underflow."""
 
@@ -35,6 +47,7 @@ class LipschitzResult:
             norm of the active ones' gradient if that is less; for comparison.
         unstable: how many neurons are neither active nor inactive all over the region.
         certificate, report: the proof and what the checker found.
+        note: a sentence where time or memory allowed a weaker bound only, else None.
     """
 
     constant: float
@@ -43,6 +56,7 @@ class LipschitzResult:
     unstable: int
     certificate: LipschitzCertificate
     report: LipschitzReport
+    note: str | None = None
 
 
 def lipschitz_constant(
@@ -63,7 +77,8 @@ def lipschitz_constant(
             several, whose change is measured in l2; the identity gives the constant of f itself.
         region: a box, a ball or both, or None for all inputs.
         products: use products of signs; without them the bound is LipSDP.
-        time_limit: seconds for the solver, or None. LipSDP takes at most a quarter, and its bound is there in any case.
+        time_limit: seconds, or None. LipSDP takes about a quarter. Where products of signs do not end in time the bound
+            is LipSDP's; where even its check does not the verdict is UNKNOWN.
         random_state: seed of the sampled gradients.
         provenance: JSON object for the certificate.
 
@@ -73,30 +88,73 @@ def lipschitz_constant(
     C = _functions(C, network)
     if region is not None and region.inputs != network.inputs:
         raise InputError(f"the region has {region.inputs} inputs and the network has {network.inputs}; give its kind.")
+    ends = math.inf if time_limit is None else time.perf_counter() + time_limit
+    with np.errstate(all="ignore"):
+        return _bounded(network, C, region, products, ends, random_state, provenance or {})
+
+
+def _bounded(
+    network: ReluNetwork,
+    C: FloatArray,
+    region: InputRegion | None,
+    products: bool,
+    ends: float,
+    random_state: int,
+    provenance: Mapping[str, Any],
+) -> LipschitzResult:
+    """The cheap bounds first, each with its proof; a better one takes their place if it comes in time."""
+
+    def left(share: float = 1.0) -> float | None:
+        return None if ends == math.inf else max(share * (ends - time.perf_counter()), 0.0)
+
     stable = stable_neurons(network, region)
     try:
         neurons = open_neurons(network, C, np.flatnonzero(stable == 0))
     except OverflowError:
         raise InputError("a weight of these functions of the outputs overflows; scale them down.") from None
-    statement = _Statement(network, C, region, stable, neurons, provenance or {})
-    start = time.perf_counter()
-    theta = best_weights(statement.gradients, None if time_limit is None else 0.25 * time_limit)
-    solved = None
+    statement = _Statement(network, C, region, stable, neurons, provenance)
+    sampling = left(SAMPLING_SHARE)
+    sampled = largest_gradient(network, C, region, seed=random_state, seconds=SECONDS if sampling is None else sampling)
+    product = _left_behind(lambda: _norm_product(network, C, stable, statement.gradients), left(PLAIN_SHARE))
+    theta = _weights(statement.gradients, left(PLAIN_SHARE))
+    remaining = left()
+    patience = None if remaining is None else max(remaining, GRACE)
+    checked = _left_behind(lambda: _checked(statement.plain(theta), patience), patience)
+    best = statement.unchecked() if checked is None else checked
+    note = None
     # Without a neuron that is unstable and has a weight there is one gradient, and nothing to improve.
     if products and len(theta):
-        left = None if time_limit is None else max(time_limit - (time.perf_counter() - start), 0.0)
-        bound = max(statement.gradients.bound(theta, 1.0 / theta), SMALLEST)
-        everything = Gradients(network.hidden[neurons.kept], neurons.B, statement.gradients.J)
-        solved = solve(everything, neurons.B[:, 0], bound, time_limit=left, seed=random_state)
-    certificate, report = _checked(statement.candidates(theta, solved))
+        better = _left_behind(lambda: statement.with_products(theta, best, left(), random_state), left())
+        note = CHEAPER if better is None else None
+        best = better or best
+    certificate, report = best
     return LipschitzResult(
         constant=report.constant,
-        sampled=largest_gradient(network, C, region, seed=random_state),
-        product=_norm_product(network, C, stable, statement.gradients),
+        sampled=sampled,
+        product=statement.gradients.norm_product(exactly=False) if product is None else product,
         unstable=int(np.count_nonzero(stable == 0)),
         certificate=certificate,
         report=report,
+        note=note,
     )
+
+
+def _left_behind(work: Callable[[], T], seconds: float | None) -> T | None:
+    """What the work returns, None if it does not in time; Ctrl-C ends the wait at once."""
+    try:
+        return abandonable(work, seconds=seconds, patience=0.0)
+    except OutOfTimeError:
+        return None
+
+
+def _weights(gradients: Gradients, seconds: float | None) -> FloatArray:
+    """The best weights that were found in time."""
+    found: list[FloatArray] = []
+    weights = _left_behind(lambda: best_weights(gradients, seconds, found.append), seconds)
+    if weights is None and not found:
+        u, b = (np.linalg.norm(rows, axis=1) for rows in (gradients.U, gradients.B))
+        found.append(np.full(len(u), np.linalg.norm(b) / np.linalg.norm(u)))
+    return found[-1] if weights is None else weights
 
 
 def stable_neurons(network: ReluNetwork, region: InputRegion | None) -> IntArray:
@@ -114,6 +172,8 @@ def _functions(C: FloatArray, network: ReluNetwork) -> FloatArray:
 
 
 def _norm_product(network: ReluNetwork, C: FloatArray, stable: IntArray, gradients: Gradients) -> float:
+    if not (stable == ACTIVE).any():
+        return gradients.norm_product()
     here = stable >= 0
     everything = Gradients(network.hidden[here], network.output[:, here].T @ C.T, np.zeros_like(gradients.J))
     return min(everything.norm_product(), gradients.norm_product())
@@ -142,17 +202,42 @@ class _Statement:
         J = self.C @ self.network.output[:, active] @ self.network.hidden[active]
         return Gradients(self.network.hidden[kept], self.neurons.B[self.weighty], J)
 
-    def candidates(self, theta: FloatArray, solved: SignProducts | None) -> Iterator[LipschitzCertificate]:
-        """The better of both bounds first, then LipSDP, each with growing margins."""
-        if solved is not None:
-            plain = self._plain(theta, MARGINS[0])
-            for margin in MARGINS:
-                constant, proof = solved.proof(margin)
-                if not constant < plain.constant:
-                    break
-                yield self._certificate(constant, proof, solved.halfspace)
+    def plain(self, theta: FloatArray) -> Iterator[LipschitzCertificate]:
+        """LipSDP with growing margins."""
         for margin in MARGINS:
             yield self._plain(theta, margin)
+
+    def unchecked(self) -> _Proof:
+        """What is there when time was over before anything was proved."""
+        nothing = LiftedProof.single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), np.zeros(len(self.neurons.kept)))
+        reason = "the time limit was reached before the proof was complete"
+        report = LipschitzReport(Verdict.UNKNOWN, reason, math.inf, Arithmetic.FLOAT.value, 0.0)
+        return self._certificate(LARGEST, nothing, np.zeros(0)), report
+
+    def with_products(self, theta: FloatArray, best: _Proof, seconds: float | None, seed: int) -> _Proof:
+        """A proof by products of signs of a smaller constant than that of ``best``, or ``best``.
+
+        Raises:
+            OutOfTimeError: the program is too large for the time or the memory.
+        """
+        start = time.perf_counter()
+        bound = max(self.gradients.bound(theta, 1.0 / theta), SMALLEST)
+        everything = Gradients(self.network.hidden[self.neurons.kept], self.neurons.B, self.gradients.J)
+        solved = solve(everything, self.neurons.B[:, 0], bound, time_limit=seconds, seed=seed)
+        if solved is None:
+            raise OutOfTimeError
+
+        def better() -> Iterator[LipschitzCertificate]:
+            for margin in MARGINS:
+                constant, proof = solved.proof(margin)
+                certificate = self._certificate(constant, proof, solved.halfspace)
+                if not certificate.constant < best[1].constant:
+                    return
+                yield certificate
+
+        left = None if seconds is None else max(seconds - (time.perf_counter() - start), 0.0)
+        found = _checked(better(), left)
+        return found if found is not None and found[1].verdict is Verdict.PROVED else best
 
     def _plain(self, theta: FloatArray, margin: float) -> LipschitzCertificate:
         """LipSDP from its weights; see ``certificates.lipschitz_weights``."""
@@ -175,10 +260,15 @@ class _Statement:
         )
 
 
-def _checked(candidates: Iterator[LipschitzCertificate]) -> tuple[LipschitzCertificate, LipschitzReport]:
-    """The first certificate that the checker accepts, or the last one."""
+def _checked(candidates: Iterator[LipschitzCertificate], seconds: float | None) -> _Proof | None:
+    """The first certificate that the checker accepts, or the last one; None where there is no candidate."""
+    ends = math.inf if seconds is None else time.perf_counter() + seconds
+    found = None
     for certificate in candidates:
-        report = check_lipschitz(certificate)
-        if report.verdict is Verdict.PROVED:
+        left = ends - time.perf_counter()
+        if left <= 0:
             break
-    return certificate, report
+        found = certificate, check_lipschitz(certificate, time_limit=None if left == math.inf else left)
+        if found[1].verdict is Verdict.PROVED:
+            break
+    return found

@@ -15,9 +15,11 @@ time.
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from formulations._validation import FloatArray
 
@@ -29,6 +31,11 @@ STEPS = 12
 CENTRED = 1e-2
 LARGEST = 40.0
 """Limit on a step of log θ."""
+DENSE = 400
+"""Order up to which all eigenvalues are computed where the largest is wanted."""
+POWERS = 200
+SECONDS_PER_FLOP = 1e-9
+"""Of a machine that is busy; a first guess, after which steps are measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,56 +61,116 @@ class Gradients:
 
     def bound(self, theta: FloatArray, other: FloatArray) -> float:
         """Half the largest eigenvalue of M, which bounds all gradients if ``θ_i other_i ≥ 1``."""
-        return max(0.5 * float(np.linalg.eigvalsh(self.matrix(theta, other))[-1]), 0.0)
+        d, order = self.U.shape[1], self.U.shape[1] + self.B.shape[1]
+        if order <= DENSE:
+            return max(0.5 * float(np.linalg.eigvalsh(self.matrix(theta, other))[-1]), 0.0)
 
-    def norm_product(self) -> float:
-        """``‖J‖ + ‖B‖‖U‖``, which bounds all gradients."""
-        product = float(np.linalg.norm(self.B, 2) * np.linalg.norm(self.U, 2)) if len(self.U) else 0.0
-        return float(np.linalg.norm(self.J, 2)) + product
+        def product(z: FloatArray) -> FloatArray:
+            x, p = z[:d], z[d:]
+            on_u, on_b = self.U @ x, self.B @ p
+            return np.concatenate(
+                [
+                    self.U.T @ (theta * on_u + on_b) + 2.0 * (self.J.T @ p),
+                    self.B.T @ (on_u + other * on_b) + 2.0 * (self.J @ x),
+                ]
+            )
+
+        return max(0.5 * _largest(product, order), 0.0)
+
+    def norm_product(self, *, exactly: bool = True) -> float:
+        """``‖J‖ + ‖B‖‖U‖``, which bounds all gradients; of Frobenius norms, which are larger, unless ``exactly``."""
+        norm = spectral_norm if exactly else np.linalg.norm
+        return float(norm(self.J) + norm(self.B) * norm(self.U))
 
 
-def best_weights(gradients: Gradients, time_limit: float | None = None) -> FloatArray:
+def spectral_norm(A: FloatArray) -> float:
+    """The largest singular value; of large matrices by Lanczos' method, whose error is far below ``MARGINS``."""
+    if not A.size:
+        return 0.0
+    if min(A.shape) <= DENSE:
+        return float(np.linalg.norm(A, 2))
+    return math.sqrt(max(_largest(lambda x: A.T @ (A @ x), A.shape[1]), 0.0))
+
+
+def _largest(product: Callable[[FloatArray], FloatArray], order: int) -> float:
+    """The largest eigenvalue of a symmetric matrix that is only multiplied; errs by the tolerance's square or so."""
+    operator = LinearOperator((order, order), matvec=product, dtype=np.float64)
+    start = np.random.default_rng(0).standard_normal(order)
+    try:
+        return float(eigsh(operator, k=1, which="LA", v0=start, tol=1e-6, return_eigenvectors=False)[0])
+    except ArpackError:
+        for _ in range(POWERS):
+            start = product(start / max(float(np.linalg.norm(start)), 1e-300))
+        return float(np.linalg.norm(start))
+
+
+def best_weights(
+    gradients: Gradients, time_limit: float | None = None, keep: Callable[[FloatArray], object] = lambda _: None
+) -> FloatArray:
     """θ (N,) > 0 whose bound is smallest, or what was found in ``time_limit`` seconds.
 
     Args:
         gradients: no row of U or B is zero.
-        time_limit: seconds, or None.
+        time_limit: seconds, or None. No step is begun that would take longer.
+        keep: is called with every θ that is better than those before, for callers that do not wait for the end.
     """
     N = len(gradients.U)
     if N == 0:
         return np.ones(0)
-    ends = math.inf if time_limit is None else time.perf_counter() + time_limit
+    clock = _Steps(math.inf if time_limit is None else time.perf_counter() + time_limit, gradients)
     # With rows of unit norm the weights are near 1 where a constant weight is good.
     u, b = np.linalg.norm(gradients.U, axis=1), np.linalg.norm(gradients.B, axis=1)
     root = np.sqrt(u * b)
-    unit = 0.5 * max(gradients.norm_product(), 1e-300)
+    norm_b, norm_u = spectral_norm(gradients.B), spectral_norm(gradients.U)
+    s = np.log(max(norm_b, 1e-300) / max(norm_u, 1e-300) * u / b)
+    keep(np.exp(s) * b / u)
+    unit = 0.5 * max(spectral_norm(gradients.J) + norm_b * norm_u, 1e-300)
     scaled = Gradients(
         gradients.U * (root / u / math.sqrt(unit))[:, None],
         gradients.B * (root / b / math.sqrt(unit))[:, None],
         gradients.J / unit,
     )
-    ratio = float(np.linalg.norm(gradients.B, 2) / np.linalg.norm(gradients.U, 2))
-    s = np.log(ratio * u / b)
-    best, least = s, scaled.bound(np.exp(s), np.exp(-s))
+    best, least = s, max(scaled.bound(np.exp(s), np.exp(-s)), 1e-300)
     L, order = 1.1 * least, gradients.U.shape[1] + gradients.B.shape[1]
     weight = order / least
-    while time.perf_counter() < ends:
+    while clock.allows_step():
         with np.errstate(all="ignore"):
-            L, s = _centre(scaled, L, s, weight, ends)
+            L, s = _centre(scaled, L, s, weight, clock)
         value = scaled.bound(np.exp(s), np.exp(-s))
         if value < least:
             best, least = s, value
+            keep(np.exp(best) * b / u)
         if not order / weight > GAP * least:
             break
         weight *= GROWTH
     return np.asarray(np.exp(best) * b / u)
 
 
-def _centre(gradients: Gradients, L: float, s: FloatArray, weight: float, ends: float) -> tuple[float, FloatArray]:
+class _Steps:
+    """Whether another Newton step ends in time, by the slowest so far."""
+
+    def __init__(self, ends: float, gradients: Gradients) -> None:
+        N, order = len(gradients.U), gradients.U.shape[1] + gradients.B.shape[1]
+        self._ends, self._last = ends, time.perf_counter()
+        flops = 4.0 * N * order**2 + 8.0 * N**2 * order + 2.0 * order**3 + N**3
+        self._seconds, self._guessed = SECONDS_PER_FLOP * flops, True
+
+    def allows_step(self) -> bool:
+        """To be asked before each step."""
+        self._last = time.perf_counter()
+        return self._last + self._seconds < self._ends
+
+    def stepped(self) -> None:
+        """To be told after it."""
+        took = time.perf_counter() - self._last
+        self._seconds, self._guessed = (took if self._guessed else max(took, self._seconds)), False
+
+
+def _centre(gradients: Gradients, L: float, s: FloatArray, weight: float, clock: _Steps) -> tuple[float, FloatArray]:
     """Minimise ``weight L − log det(2L − M(s))`` by Newton's method from a strictly feasible point."""
     value = _barrier(gradients, L, s, weight)
     for _ in range(STEPS):
-        if time.perf_counter() >= ends:
+        if not clock.allows_step():
             break
         try:
             gradient, hessian = _derivatives(gradients, L, s, weight)
@@ -122,6 +189,7 @@ def _centre(gradients: Gradients, L: float, s: FloatArray, weight: float, ends: 
                 L, s, value, moved = L + size * step[0], s + size * step[1:], trial, True
                 break
             size *= 0.5
+        clock.stepped()
         if not moved or decrement < CENTRED:
             break
     return L, s

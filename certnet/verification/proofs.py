@@ -1,6 +1,6 @@
 """Writing bounds down: leaves of a proof from linear and semidefinite multipliers, and the certificate of a case."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -19,8 +19,8 @@ SAFETY = 1e-9
 """Part of a bound, relative to the size of the margin's terms, that is given away to rounding."""
 ROUNDING = 1e-13
 """What rounding in floating point changes in a margin, relative to the same size, generously."""
-CLAIMED = (1.0, 0.2, 1e-3)
-"""Parts of the margin of a semidefinite leaf that are claimed, one after the other."""
+CLAIMED = ((1.0, False), (0.2, False), (1e-3, False), (1.0, True))
+"""Parts of the margin of a semidefinite leaf that are claimed, one after the other, and whether balls prove them."""
 LARGEST = float(np.finfo(np.float64).max)
 
 
@@ -42,13 +42,13 @@ def linear_leaf(problem: MarginProblem, bounds: LinearBounds, node: int = 0) -> 
     return LeafProof(pairs, values[others], np.zeros(N))
 
 
-def margin_size(network: ReluNetwork, case: UnsafeCase) -> float:
-    """The largest sum of the sizes of all terms of a row over the region, before any of them cancel."""
-    region = case.region
+def margin_sizes(network: ReluNetwork, cases: Sequence[UnsafeCase]) -> list[float]:
+    """For cases of one region the largest sum of the sizes of all terms of a row, before any of them cancel."""
+    region = cases[0].region
     reach = np.maximum(np.abs(region.lower), np.abs(region.upper))
     hidden = np.abs(network.hidden) @ reach + np.abs(network.hidden_bias)
     outputs = np.abs(network.output) @ hidden + np.abs(network.output_bias)
-    return float((np.abs(case.H) @ outputs + np.abs(case.h)).max())
+    return [float((np.abs(case.H) @ outputs + np.abs(case.h)).max()) for case in cases]
 
 
 def linear_margins(
@@ -63,7 +63,7 @@ def linear_margins(
         network, problem: without circuits.
         signs: (B, N) of the nodes.
         bounds: theirs.
-        size: ``margin_size`` of the case.
+        size: that of the case, from ``margin_sizes``.
     """
     margins = bounds.value - SAFETY * size
     doubtful = np.flatnonzero(~(margins > 0) & (bounds.value > -ROUNDING * size))
@@ -94,10 +94,12 @@ def semidefinite_margin(
     network: ReluNetwork, problem: MarginProblem, signs: IntArray, leaf: LeafProof, mu: FloatArray, most: float
 ) -> float:
     """The largest of some parts of ``most`` that the checker accepts as the margin of a leaf, or NaN."""
-    for part in CLAIMED:
+    for part, in_balls in CLAIMED:
         margin = part * most
-        if margin > 0 and leaf_is_proved(network, problem.case, case_proof(problem, leaf, [mu], margin), signs):
-            return margin
+        if margin > 0:
+            proof = case_proof(problem, leaf, [mu], margin)
+            if leaf_is_proved(network, problem.case, proof, signs, in_balls=in_balls):
+                return margin
     return float("nan")
 
 

@@ -4,6 +4,8 @@ A case with one row has μ = 1. With several rows, a linear program on the box f
 time; rows alone are tried as well, because in a ball they may do better.
 """
 
+import time
+
 import numpy as np
 from scipy.optimize import linprog
 
@@ -17,22 +19,26 @@ LARGEST_PROGRAM = 150_000
 """N (N + d) up to which a linear program is solved."""
 
 
-def linear_bounds(problem: MarginProblem, signs: IntArray, *, accurate: bool = False) -> LinearBounds:
+def linear_bounds(
+    problem: MarginProblem, signs: IntArray, *, accurate: bool = False, deadline: float = np.inf
+) -> LinearBounds:
     """The bounds of the nodes of one case on which neurons have the signs (B, N).
 
     Args:
         problem, signs: the nodes.
         accurate: whether to solve nodes whose sign is already known, as well.
+        deadline: moment of ``time.perf_counter`` from which bounds may be loose.
     """
     rows = len(problem.weights)
     if rows == 1:
-        return optimised(nodes_of(problem, signs), accurate=accurate)
+        return optimised(nodes_of(problem, signs), accurate=accurate, deadline=deadline)
     choices = [np.repeat(one[None], len(signs), axis=0) for one in np.eye(rows)]
-    if problem.neurons * (problem.neurons + problem.case.region.inputs) <= LARGEST_PROGRAM:
+    small = problem.neurons * (problem.neurons + problem.case.region.inputs) <= LARGEST_PROGRAM
+    if small and time.perf_counter() < deadline:
         choices.append(np.stack([_program(problem, one)[0] for one in signs]))
     best: LinearBounds | None = None
     for mu in choices:
-        found = optimised(nodes_of(problem, signs, mu), accurate=accurate)
+        found = optimised(nodes_of(problem, signs, mu), accurate=accurate, deadline=deadline)
         best = found if best is None else best.better(found)
     assert best is not None
     return best

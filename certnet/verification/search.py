@@ -22,7 +22,7 @@ from certnet.verification.proofs import (
     case_proof,
     linear_leaf,
     linear_margins,
-    margin_size,
+    margin_sizes,
     semidefinite_margin,
 )
 from certnet.verification.rows import from_program, linear_bounds
@@ -95,6 +95,7 @@ class CaseSearch:
         attacked: float,
         deadline: float,
         rng: np.random.Generator,
+        size: float | None = None,
     ) -> None:
         self.network, self.problem, self.number = network, problem, number
         self.attacked, self.deadline, self.rng = attacked, deadline, rng
@@ -102,7 +103,7 @@ class CaseSearch:
         self.linear_nodes = self.semidefinite_nodes = 0
         self.timed_out = False
         self.lower_bound = -np.inf
-        self.size = margin_size(network, problem.case)
+        self.size = margin_sizes(network, [problem.case])[0] if size is None else size
         self.stuck = False
         self.branching = Branching(problem)
         N, d = problem.neurons, problem.case.region.inputs
@@ -180,7 +181,7 @@ class CaseSearch:
     def _bound(self, batch: list[_Open], *, semidefinite: bool) -> FloatArray:
         """Bound nodes: each gets a leaf, or a neuron to split on, or neither where none is left. Returns the values."""
         signs = np.stack([node.signs for node in batch])
-        bounds = linear_bounds(self.problem, signs)
+        bounds = linear_bounds(self.problem, signs, deadline=self.deadline)
         self.linear_nodes += len(batch)
         margins = self._margins(signs, bounds)
         # Without a neuron to split on the relaxation is exact; only rounding and tolerances are left.
@@ -278,7 +279,7 @@ class CaseSearch:
         pairs = np.repeat(tried, 2)
         sides = np.tile(np.array(SIDES), len(tried))
         signs[np.arange(len(signs)), pairs] = sides
-        found = linear_bounds(self.problem, signs)
+        found = linear_bounds(self.problem, signs, deadline=self.deadline)
         self.linear_nodes += len(signs)
         before = float(bounds.value[0])
         for neuron, sign, value in zip(pairs.tolist(), sides.tolist(), found.value.tolist(), strict=True):
@@ -292,7 +293,7 @@ class CaseSearch:
         x, margin = X[at], float(margins[at])
         if not margin < self.attacked:
             return False
-        found = attack(self.network, case, starts=RESTARTS, rng=self.rng, first=x[None])
+        found = attack(self.network, case, starts=RESTARTS, rng=self.rng, first=x[None], deadline=self.deadline)
         self.attacked = min(found.margin, margin)
         for point, value in ((found.x, found.margin), (x, margin)):
             if value <= ROUNDING * self.size and self.counterexample is None:

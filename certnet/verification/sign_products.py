@@ -16,12 +16,15 @@ from formulations._validation import FloatArray
 
 TOLERANCE = 1e-7
 SEVERAL_TOLERANCE = 1e-6
-SEVERAL_PRODUCTS = 4000
+MOST_PRODUCTS = 4000
 LARGEST_ORDER = 1500
 """Order N + k beyond which products cost more than they give."""
-SECONDS_PER_CUBE = 4e-9
+SECONDS_PER_CUBE = {1: 2e-10, 2: 4e-9}
 STEPS = 60
-"""Newton steps that improve on LipSDP, and seconds of one by the cube of the order, for several functions."""
+"""Newton steps that improve on LipSDP, and seconds of one by the cube of the order, for one function and several."""
+REPAIRS = 3
+SECONDS_OF_REPAIR = 4e-8
+"""Repairs that a proof needs at least, and seconds of one by the cube of the inputs."""
 STARTS = 50
 ALTERNATIONS = 100
 
@@ -73,10 +76,11 @@ def solve(
     order = (N if r == 1 else 2 * N) + d
     if N == 0 or order > LARGEST_ORDER:
         return None
+    seconds = STEPS * SECONDS_PER_CUBE[min(r, 2)] * order**3 + REPAIRS * SECONDS_OF_REPAIR * (d + r) ** 3
+    if time_limit is not None and seconds > time_limit:
+        return None
     if r == 1:
         return _solve_one(gradients, v, unit, time_limit, seed)
-    if time_limit is not None and STEPS * SECONDS_PER_CUBE * order**3 > time_limit:
-        return None
     return _solve_several(gradients, unit, time_limit, seed)
 
 
@@ -89,7 +93,7 @@ def _solve_one(
     coefficients = np.concatenate([np.maximum(v, 0.0) * size, np.maximum(-v, 0.0) * size, gradients.J[0]]) / unit
     program = FormProgram(space, -np.outer(coefficients, coefficients), np.eye(U.shape[1]))
     options = SolverOptions(time_limit=time_limit, tolerance=TOLERANCE, seed=seed)
-    dual = InteriorPointSolver().solve(program, options).uninterrupted().dual
+    dual = InteriorPointSolver(max_products=MOST_PRODUCTS).solve(program, options).uninterrupted().dual
     return None if dual is None else SignProducts(program, size, unit, 2, np.zeros(0), dual)
 
 
@@ -116,7 +120,7 @@ def _solve_several(gradients: Gradients, unit: float, time_limit: float | None, 
         return time_limit is not None and time.perf_counter() - start > time_limit
 
     options = SolverOptions(tolerance=SEVERAL_TOLERANCE, seed=seed, callback=late)
-    dual = InteriorPointSolver(max_products=SEVERAL_PRODUCTS).solve(program, options).uninterrupted().dual
+    dual = InteriorPointSolver(max_products=MOST_PRODUCTS).solve(program, options).uninterrupted().dual
     return None if dual is None else SignProducts(program, np.concatenate([u, b]), unit, 1, e, dual)
 
 

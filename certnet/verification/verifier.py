@@ -17,7 +17,7 @@ from certificates.verdict import Verdict
 from certnet.verification.attack import attack_all
 from certnet.verification.counterexample import Counterexample, confirm_near
 from certnet.verification.linear import Nodes, crown
-from certnet.verification.proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_size
+from certnet.verification.proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_sizes
 from certnet.verification.search import CaseOutcome, CaseSearch
 from formulations.nodes import FREE
 from formulations.robustness import MarginProblem, ReluNetwork, UnsafeCase, reduce_case, require_fitting
@@ -92,7 +92,7 @@ def verify(
     Args:
         network: f(x) = V (Ux + b)₊ + b₂.
         cases: a disjunction; PROVED means that none happens, REFUTED that one does.
-        time_limit: seconds, or None. The check of a finished proof is not limited by it.
+        time_limit: seconds, or None; the check of a finished proof has a tenth and a second more.
         random_state: seed of the attack.
         provenance: JSON object that travels with the certificate.
 
@@ -118,8 +118,13 @@ def _decided(
     rng = np.random.default_rng(random_state)
     seen = _Progress()
     open_: list[tuple[int, MarginProblem, float]] = []
+    sizes: dict[int, float] = {}
     for numbers in _by_region(cases):
-        left = _crowned(network, cases, numbers, seen)
+        if time.perf_counter() >= deadline:
+            seen.timed_out = True
+            break
+        sizes.update(zip(numbers, margin_sizes(network, [cases[number] for number in numbers]), strict=True))
+        left = _crowned(network, cases, numbers, sizes, seen)
         if not left:
             continue
         found = attack_all(
@@ -127,25 +132,27 @@ def _decided(
             [cases[number] for number, _ in left],
             starts=_starts(network, len(left)),
             rng=rng,
+            deadline=deadline,
             until=-CLEAR * max(float(np.abs(problem.linear).max(initial=0.0)) for _, problem in left),
         )
         for (number, problem), one in sorted(zip(left, found, strict=True), key=lambda pair: pair[1].margin):
             seen.attacked = min(seen.attacked, one.margin)
             # Rounding may hide on which side of 0 a margin is.
-            near = one.margin <= ROUNDING * margin_size(network, cases[number])
+            near = one.margin <= ROUNDING * sizes[number]
             counterexample = confirm_near(network, cases[number], one.x, number) if near else None
             if counterexample is not None:
                 return _refuted(counterexample, cases, seen, start)
             open_.append((number, problem, one.margin))
     for number, problem, attacked in sorted(open_, key=lambda item: item[2]):
-        search = CaseSearch(network, problem, number, attacked=attacked, deadline=deadline, rng=rng)
+        search = CaseSearch(network, problem, number, attacked=attacked, size=sizes[number], deadline=deadline, rng=rng)
         outcome = search.run()
         seen.add(number, outcome)
         if outcome.counterexample is not None:
             return _refuted(outcome.counterexample, cases, seen, start)
         if outcome.timed_out:
             break
-    return _concluded(network, cases, seen, start, provenance)
+    checking = None if time_limit is None else start + 1.1 * time_limit + 1.0 - time.perf_counter()
+    return _concluded(network, cases, seen, start, checking, provenance)
 
 
 def _by_region(cases: Sequence[UnsafeCase]) -> list[list[int]]:
@@ -157,7 +164,11 @@ def _by_region(cases: Sequence[UnsafeCase]) -> list[list[int]]:
 
 
 def _crowned(
-    network: ReluNetwork, cases: Sequence[UnsafeCase], numbers: Sequence[int], seen: _Progress
+    network: ReluNetwork,
+    cases: Sequence[UnsafeCase],
+    numbers: Sequence[int],
+    sizes: Mapping[int, float],
+    seen: _Progress,
 ) -> list[tuple[int, MarginProblem]]:
     """Prove what CROWN proves of the cases of one region, all at once; returns the others."""
     lower, upper = preactivation_bounds(network, cases[numbers[0]].region)
@@ -182,9 +193,7 @@ def _crowned(
         outputs = network(bounds.x)
         for row, at in enumerate(single):
             problem, number = problems[at], numbers[at]
-            margin = float(
-                linear_margins(network, problem, free[[row]], bounds.at(row), margin_size(network, problem.case))[0]
-            )
+            margin = float(linear_margins(network, problem, free[[row]], bounds.at(row), sizes[number])[0])
             seen.attacked = min(seen.attacked, float(problem.case.margins(outputs[[row]])[0]))
             if margin > 0:
                 proof = case_proof(problem, linear_leaf(problem, bounds, row), [bounds.mu[row]], margin)
@@ -224,6 +233,7 @@ def _concluded(
     cases: Sequence[UnsafeCase],
     seen: _Progress,
     start: float,
+    checking: float | None,
     provenance: Mapping[str, Any],
 ) -> VerificationResult:
     """PROVED if every case has a proof and the checker accepts them, or if there is none; else UNKNOWN."""
@@ -231,7 +241,7 @@ def _concluded(
     certificate, report, lower_bound = None, None, seen.lower_bound
     if cases and len(proofs) == len(cases):
         certificate = RobustnessCertificate(network, tuple(cases), tuple(proofs), dict(provenance))
-        report = check_robustness(certificate)
+        report = check_robustness(certificate, time_limit=checking)
     if report is not None and report.verdict is Verdict.PROVED:
         verdict, reason, lower_bound = Verdict.PROVED, report.reason, report.margin
     elif not cases:
