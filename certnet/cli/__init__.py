@@ -17,7 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare_streams()
         signals.hold()
     from certnet.cli.app import run
+    from certnet.cli.limits import begin_with_process
 
+    if argv is None:
+        begin_with_process()
     try:
         return run(sys.argv[1:] if argv is None else argv, signals)
     except KeyboardInterrupt:  # while the last words were written

@@ -20,14 +20,14 @@ from certnet._audit import audit_radii
 from certnet._audit_journal import Journal, audit_fingerprint
 from certnet._audit_result import AuditResult, InputAudit
 from certnet.cli.exits import Exit
-from certnet.cli.limits import positive_numbers
+from certnet.cli.limits import began, positive_numbers
 from certnet.cli.proofs import proof_folder
 from certnet.cli.report import finite, head
 from certnet.cli.show import Live, stderr_console
 from certnet.cli.train import SMALLEST_LIMIT
 from certnet.data import Recipe, Split, load
 from certnet.interchange import read_relu_network
-from certnet.output import Writer, json_writer, output_folder, standard_output, strict_json
+from certnet.output import Writer, files_in, json_writer, output_folder, standard_output, strict_json
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.robustness import ReluNetwork
@@ -87,7 +87,7 @@ def run_audit(options: AuditOptions) -> int:
     Raises:
         InputError: anything a user can put right.
     """
-    started = time.perf_counter()
+    started = began()
     _check(options)
     split = load(options.recipe)
     X, Y = _part(split, options.part)
@@ -101,7 +101,7 @@ def run_audit(options: AuditOptions) -> int:
     rows = len(X)
     X, Y = X[: options.limit], Y[: options.limit]
     out = Path("runs") / "audit" / split.name if options.out is None else Path(options.out)
-    with output_folder(out, files=(*FILES.values(), JOURNAL)) as folder:
+    with output_folder(out, files=(*FILES.values(), JOURNAL), command="audit") as folder:
         journal = Journal(out / JOURNAL, identity)
         proofs = None if options.certificates is None else proof_folder(options.certificates, "--certificates")
         known = {} if options.fresh else journal.read(rows, network.inputs, options.radii[-1])
@@ -110,9 +110,17 @@ def run_audit(options: AuditOptions) -> int:
             journal.begin()
         keep = _Keep(journal, proofs)
         result = _run(network, X, Y, options, started, known=known, keep=keep)
-        report = audit_report(result, split, options, out, keep.notes, seconds=time.perf_counter() - started)
-        folder.write({FILES["report"]: json_writer(report), FILES["inputs"]: _csv(result, split)})
+
+        def described(place: Path | None, failures: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
+            files = {**files_in(place, FILES), "journal": journal.path}
+            notes, seconds = [*keep.notes, *failures], time.perf_counter() - started
+            report = audit_report(result, split, options, files, notes, seconds=seconds)
+            return report, {FILES["report"]: json_writer(report), FILES["inputs"]: _csv(result, split)}
+
+        report, failure = folder.deliver(described)
     _show(report, options)
+    if failure is not None and options.quiet:
+        stderr_console().print(f"certnet: {failure}", markup=False, soft_wrap=True)
     if result.interrupted:
         return Exit.INTERRUPTED
     return Exit.UNKNOWN if any(result.undecided) else Exit.OK
@@ -223,7 +231,13 @@ def _run(
 
 
 def audit_report(
-    result: AuditResult, split: Split, options: AuditOptions, out: Path, notes: Sequence[str], *, seconds: float
+    result: AuditResult,
+    split: Split,
+    options: AuditOptions,
+    files: Mapping[str, Path],
+    notes: Sequence[str],
+    *,
+    seconds: float,
 ) -> dict[str, Any]:
     """The object that the command writes and prints."""
     from certnet.doctor import versions
@@ -243,11 +257,7 @@ def audit_report(
         "reached": reached,
         "resumed": sum(entry.resumed for entry in result.inputs),
         "seconds": seconds,
-        "files": {
-            **{name: str(out / file) for name, file in FILES.items()},
-            "journal": str(out / JOURNAL),
-            "certificates": options.certificates,
-        },
+        "files": {**{name: str(path) for name, path in files.items()}, "certificates": options.certificates},
         "versions": versions(),
         "notes": [*split.notes, *notes],
     }
@@ -329,7 +339,7 @@ def _show(report: Mapping[str, Any], options: AuditOptions) -> None:
         f"{row['attacked_accuracy']:.4f}"
         for row in report["radii"]
     ]
-    lines += [report["files"][name] for name in FILES]
+    lines += [report["files"][name] for name in FILES if name in report["files"]]
     with standard_output():
         sys.stdout.write((strict_json(report) if options.json else "\n".join(lines)) + "\n")
 

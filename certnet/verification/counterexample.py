@@ -53,9 +53,7 @@ def exact_outputs(network: ReluNetwork, x: FloatArray | Sequence[Fraction]) -> l
     return [Fraction(value, common) * Fraction(2) ** exponent for value in values]
 
 
-def _layer(
-    weights: FloatArray, bias: FloatArray, values: Integers, exponent: int, common: int
-) -> tuple[Integers, int]:
+def _layer(weights: FloatArray, bias: FloatArray, values: Integers, exponent: int, common: int) -> tuple[Integers, int]:
     """``weights · (values 2^exponent) + common · bias`` as integers and their exponent."""
     factors, power = _integers(weights)
     added, own = _integers(bias)

@@ -231,7 +231,11 @@ def _concluded(
     if report is not None and report.verdict is Verdict.PROVED:
         verdict, reason, lower_bound = Verdict.PROVED, report.reason, report.margin
     elif not cases:
-        verdict, reason, lower_bound = Verdict.PROVED, "the property has no unsafe point, whatever the network is", -np.inf
+        verdict, reason, lower_bound = (
+            Verdict.PROVED,
+            "the property has no unsafe point, whatever the network is",
+            -np.inf,
+        )
     else:
         verdict, lower_bound = Verdict.UNKNOWN, lower_bound if seen.bounded == len(cases) else -np.inf
         if report is not None:
