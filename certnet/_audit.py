@@ -25,7 +25,7 @@ from formulations.robustness import InputRegion, ReluNetwork, keeps_class, regio
 LARGEST_SHARE = 4.0
 """Certified radii are searched up to so many times the largest radius of the audit."""
 ROUNDS = 2
-"""Inputs for each busy worker that are handed out together, and told how much time is left."""
+"""Inputs for each busy worker that are handed out together."""
 NEARLY_EQUAL = 1e-6
 """Outputs that differ by such a share may be equal."""
 PREDICTED_TOGETHER = 1000
@@ -120,11 +120,11 @@ def audit(
         deadline -= (time.perf_counter() - begin) * len(points) / PREDICTED_TOGETHER
     interrupted = False
 
-    def work(row: int, left: float) -> Any:
+    def work(row: int, until: float) -> Any:
         claim, proof = claims.get(row), None
         if claim is not None and recall is not None:
             proof = recall(claim)
-        return delayed(_audited)(task, row, points[row], int(classes[row]), left, claim, proof)
+        return delayed(_audited)(task, row, points[row], int(classes[row]), until, claim, proof)
 
     try:
         with pool_of(workers, scheduler, as_completed=True) as (pool, busy):
@@ -133,8 +133,9 @@ def audit(
                 _tell(progress, start, deadline, len(points), len(waiting), first)
                 if time.perf_counter() >= deadline:
                     break
-                left = deadline - time.perf_counter()
-                for entry, proofs in pool(work(row, left) for row in waiting[first : first + size]):
+                # On the clock that other processes have too, since an input may wait for a worker.
+                until = time.time() + deadline - time.perf_counter()
+                for entry, proofs in pool(work(row, until) for row in waiting[first : first + size]):
                     # Before it is kept: Ctrl-C between the two must not leave the report behind the journal.
                     done[entry.row] = entry
                     if entry.reached and not entry.resumed and finished is not None:
@@ -202,13 +203,13 @@ def _audited(
     row: int,
     x: FloatArray,
     label: int,
-    left: float,
+    until: float,
     claim: InputAudit | None,
     proof: Sequence[CaseProof] | None,
 ) -> tuple[InputAudit, Proofs]:
-    """One input at all radii, in at most ``left`` seconds; ``claim`` is what an earlier run says of it."""
+    """One input at all radii, until ``time.time()`` is ``until``; ``claim`` is what an earlier run says of it."""
     with threadpool_limits(limits=1, user_api="blas"), np.errstate(all="ignore"):
-        return _Audited(task, row, x, label, left).run(claim, proof)
+        return _Audited(task, row, x, label, until - time.time()).run(claim, proof)
 
 
 class _Audited:

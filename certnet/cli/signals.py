@@ -54,7 +54,7 @@ class Signals:
 
     def hold(self) -> None:
         """Start the watcher and keep signals waiting. To be called before there are threads, hence before NumPy."""
-        if not hasattr(os, "fork"):
+        if not hasattr(os, "fork") or threading.current_thread() is not threading.main_thread():
             return
         wanted = [getattr(signal, name) for name in NAMES]
         # Who was started with a signal ignored, as by nohup, goes on ignoring it.
