@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,9 @@ LARGEST_SHARE = 4.0
 """Certified radii are searched up to so many times the largest radius of the audit."""
 ROUNDS = 2
 """Inputs for each busy worker that are handed out together."""
+KILLED = (
+    "A worker was killed, perhaps for lack of memory; give fewer --workers, and the same command goes on from here."
+)
 NEARLY_EQUAL = 1e-6
 """Outputs that differ by such a share may be equal."""
 PREDICTED_TOGETHER = 1000
@@ -118,7 +122,7 @@ def audit(
         some, begin = slice(PREDICTED_TOGETHER), time.perf_counter()
         _prediction(network, points[some], classes[some])
         deadline -= (time.perf_counter() - begin) * len(points) / PREDICTED_TOGETHER
-    interrupted = False
+    interrupted, failure = False, None
 
     def work(row: int, until: float) -> Any:
         claim, proof = claims.get(row), None
@@ -142,9 +146,11 @@ def audit(
                         finished(entry, proofs)
     except KeyboardInterrupt:
         interrupted = True
+    except BrokenExecutor:
+        failure = KILLED
     done.update(_unreached(task, points, classes, [row for row in waiting if row not in done]))
     entries = tuple(done[row] for row in range(len(points)))
-    return AuditResult(norm, sizes, entries, interrupted, time.perf_counter() - start)
+    return AuditResult(norm, sizes, entries, interrupted, time.perf_counter() - start, failure)
 
 
 def _inputs(network: ReluNetwork, X: ArrayLike, labels: ArrayLike) -> tuple[FloatArray, IntArray]:

@@ -52,6 +52,7 @@ class AuditResult:
         inputs: one record for each input, in the order of the rows.
         interrupted: whether Ctrl-C ended it; inputs that were not reached are undecided.
         seconds: wall time.
+        failure: why it ended before its time, in a sentence, if it did.
     """
 
     norm: str
@@ -59,6 +60,7 @@ class AuditResult:
     inputs: tuple[InputAudit, ...]
     interrupted: bool
     seconds: float
+    failure: str | None = None
 
     @property
     def clean_accuracy(self) -> float:

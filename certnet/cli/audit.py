@@ -259,7 +259,7 @@ def audit_report(
         "seconds": seconds,
         "files": {**{name: str(path) for name, path in files.items()}, "certificates": options.certificates},
         "versions": versions(),
-        "notes": [*split.notes, *notes],
+        "notes": [*split.notes, *notes, *([] if result.failure is None else [result.failure])],
     }
 
 
