@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from certificates.robustness import RobustnessCertificate
     from certificates.robustness_checker import RobustnessReport, check_robustness
     from certificates.robustness_file import read_robustness, write_robustness
-    from certnet._audit import AuditResult, InputAudit, audit
+    from certnet._audit import audit
+    from certnet._audit_result import AuditResult, InputAudit
     from certnet._optimality import OptimalityResult, optimality
     from certnet.interchange import (
         network_from_sklearn,
@@ -59,7 +60,8 @@ _HOMES = {
     "certificates.robustness": ("RobustnessCertificate",),
     "certificates.robustness_checker": ("RobustnessReport", "check_robustness"),
     "certificates.robustness_file": ("read_robustness", "write_robustness"),
-    "certnet._audit": ("AuditResult", "InputAudit", "audit"),
+    "certnet._audit": ("audit",),
+    "certnet._audit_result": ("AuditResult", "InputAudit"),
     "certnet._optimality": ("OptimalityResult", "optimality"),
     "certnet.interchange": (
         "network_from_sklearn",

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike
 from certificates.robustness import CaseProof, RobustnessCertificate
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
+from certnet._audit_result import ATTACKED, CERTIFIED, UNDECIDED, AuditResult, InputAudit
 from certnet._clock import Event
 from certnet._threads import one_thread
 from certnet.branching.pool import pool as pool_of
@@ -21,97 +23,17 @@ from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_matrix
 from formulations.robustness import InputRegion, ReluNetwork, keeps_class, region_maker
 
-CERTIFIED, ATTACKED, UNDECIDED = "certified", "attacked", "undecided"
 LARGEST_SHARE = 4.0
 """Certified radii are searched up to so many times the largest radius of the audit."""
 ROUNDS = 2
-"""Inputs for each busy worker that are handed out together, and told how much time is left."""
+"""Inputs for each busy worker that are handed out together."""
+KILLED = (
+    "A worker was killed, perhaps for lack of memory; give fewer --workers, and the same command goes on from here."
+)
 NEARLY_EQUAL = 1e-6
 """Outputs that differ by such a share may be equal."""
 PREDICTED_TOGETHER = 1000
 """Rows whose classes are decided together."""
-
-
-@dataclass(frozen=True)
-class InputAudit:
-    """What is known of one input.
-
-    Attributes:
-        row: its number in the data.
-        label, predicted: its class, and the network's, as numbers of outputs; decided in exact arithmetic.
-        margin: the label's output less the largest other one, in floating point; infinite with one class.
-        status: "certified", "attacked" or "undecided" for each radius, ascending; a misclassified input is attacked.
-        certified_radius: a proved radius; 0 if there is none. All radii of the audit up to it are certified.
-        attacked_radius: a radius within which the class is lost, up to rounding; infinite if none was found.
-        reached: whether it was verified to the end before the audit's own time limit.
-        seconds: time it took, in the run that found it.
-        counterexample: (d,) an input of another class within ``attacked_radius``, where one is known in float64.
-        resumed: whether an earlier run found it, and this one has only confirmed it.
-    """
-
-    row: int
-    label: int
-    predicted: int
-    margin: float
-    status: tuple[str, ...]
-    certified_radius: float
-    attacked_radius: float
-    reached: bool
-    seconds: float
-    counterexample: tuple[float, ...] | None = None
-    resumed: bool = False
-
-    @property
-    def correct(self) -> bool:
-        """Whether the undisturbed input is classified correctly."""
-        return self.predicted == self.label
-
-
-@dataclass(frozen=True)
-class AuditResult:
-    """All inputs of an audit: certified ≤ true ≤ attacked accuracy, and certified ≤ clean accuracy.
-
-    Attributes:
-        norm: "linf" or "l2".
-        radii: ascending.
-        inputs: one record for each input, in the order of the rows.
-        interrupted: whether Ctrl-C ended it; inputs that were not reached are undecided.
-        seconds: wall time.
-    """
-
-    norm: str
-    radii: tuple[float, ...]
-    inputs: tuple[InputAudit, ...]
-    interrupted: bool
-    seconds: float
-
-    @property
-    def clean_accuracy(self) -> float:
-        """Share of the undisturbed inputs that are classified correctly."""
-        return float(np.mean([entry.correct for entry in self.inputs]))
-
-    def share(self, status: str) -> tuple[float, ...]:
-        """Share of the inputs with this status, for each radius."""
-        return tuple(
-            float(np.mean([entry.status[k] == status for entry in self.inputs])) for k in range(len(self.radii))
-        )
-
-    @property
-    def certified_accuracy(self) -> tuple[float, ...]:
-        """Share proved to keep the right class, for each radius; the checker has accepted every proof in this run."""
-        return self.share(CERTIFIED)
-
-    @property
-    def attacked_accuracy(self) -> tuple[float, ...]:
-        """Share for which no input of another class was found, for each radius."""
-        return tuple(
-            float(np.mean([entry.status[k] != ATTACKED for entry in self.inputs])) for k in range(len(self.radii))
-        )
-
-    @property
-    def undecided(self) -> tuple[float, ...]:
-        """Share that is neither, for each radius: the distance of the two accuracies."""
-        return self.share(UNDECIDED)
 
 
 Finished = Callable[[InputAudit, Mapping[float, RobustnessCertificate]], None]
@@ -195,13 +117,18 @@ def audit(
     done = {row: entry for row, entry in (known or {}).items() if not entry.resumed}
     waiting = [row for row in range(len(points)) if row not in done]
     deadline = np.inf if time_limit is None else start + time_limit
-    interrupted = False
+    if np.isfinite(deadline) and len(points) > PREDICTED_TOGETHER:
+        # Time for the inputs that will not be reached, which are many then.
+        some, begin = slice(PREDICTED_TOGETHER), time.perf_counter()
+        _prediction(network, points[some], classes[some])
+        deadline -= (time.perf_counter() - begin) * len(points) / PREDICTED_TOGETHER
+    interrupted, failure = False, None
 
-    def work(row: int, left: float) -> Any:
+    def work(row: int, until: float) -> Any:
         claim, proof = claims.get(row), None
         if claim is not None and recall is not None:
             proof = recall(claim)
-        return delayed(_audited)(task, row, points[row], int(classes[row]), left, claim, proof)
+        return delayed(_audited)(task, row, points[row], int(classes[row]), until, claim, proof)
 
     try:
         with pool_of(workers, scheduler, as_completed=True) as (pool, busy):
@@ -210,17 +137,20 @@ def audit(
                 _tell(progress, start, deadline, len(points), len(waiting), first)
                 if time.perf_counter() >= deadline:
                     break
-                left = deadline - time.perf_counter()
-                for entry, proofs in pool(work(row, left) for row in waiting[first : first + size]):
+                # On the clock that other processes have too, since an input may wait for a worker.
+                until = time.time() + deadline - time.perf_counter()
+                for entry, proofs in pool(work(row, until) for row in waiting[first : first + size]):
                     # Before it is kept: Ctrl-C between the two must not leave the report behind the journal.
                     done[entry.row] = entry
                     if entry.reached and not entry.resumed and finished is not None:
                         finished(entry, proofs)
     except KeyboardInterrupt:
         interrupted = True
+    except BrokenExecutor:
+        failure = KILLED
     done.update(_unreached(task, points, classes, [row for row in waiting if row not in done]))
     entries = tuple(done[row] for row in range(len(points)))
-    return AuditResult(norm, sizes, entries, interrupted, time.perf_counter() - start)
+    return AuditResult(norm, sizes, entries, interrupted, time.perf_counter() - start, failure)
 
 
 def _inputs(network: ReluNetwork, X: ArrayLike, labels: ArrayLike) -> tuple[FloatArray, IntArray]:
@@ -279,13 +209,13 @@ def _audited(
     row: int,
     x: FloatArray,
     label: int,
-    left: float,
+    until: float,
     claim: InputAudit | None,
     proof: Sequence[CaseProof] | None,
 ) -> tuple[InputAudit, Proofs]:
-    """One input at all radii, in at most ``left`` seconds; ``claim`` is what an earlier run says of it."""
+    """One input at all radii, until ``time.time()`` is ``until``; ``claim`` is what an earlier run says of it."""
     with one_thread(), np.errstate(all="ignore"):
-        return _Audited(task, row, x, label, left).run(claim, proof)
+        return _Audited(task, row, x, label, until - time.time()).run(claim, proof)
 
 
 class _Audited:
@@ -434,7 +364,8 @@ def _prediction(network: ReluNetwork, X: FloatArray, labels: IntArray) -> tuple[
 
     Of equal largest outputs the first is the class, though such an input keeps no class within any radius.
     """
-    outputs = network(X)
+    with np.errstate(all="ignore"):
+        outputs = network(X)
     size, rows = np.abs(outputs).max(axis=1, initial=0.0), np.arange(len(X))
     own = outputs[rows, labels]
     outputs[rows, labels] = -np.inf
@@ -451,8 +382,7 @@ def _unreached(task: _Task, X: FloatArray, labels: IntArray, rows: list[int]) ->
     entries = {}
     for first in range(0, len(rows), PREDICTED_TOGETHER):
         some = rows[first : first + PREDICTED_TOGETHER]
-        with np.errstate(all="ignore"):
-            predicted, margin = _prediction(task.network, X[some], labels[some])
+        predicted, margin = _prediction(task.network, X[some], labels[some])
         for row, found, lead in zip(some, predicted.tolist(), margin.tolist(), strict=True):
             label = int(labels[row])
             high = np.inf if found == label else 0.0

@@ -16,8 +16,9 @@ from typing import Any
 from certificates.certificate import fingerprint
 from certificates.files import write_atomically
 from certificates.robustness import CaseProof, RobustnessCertificate
-from certnet._audit import LARGEST_SHARE, InputAudit
+from certnet._audit import LARGEST_SHARE
 from certnet._audit_proof import pack, unpack
+from certnet._audit_result import InputAudit
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.robustness import ReluNetwork

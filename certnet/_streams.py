@@ -44,7 +44,7 @@ def _escapes(error: UnicodeError) -> tuple[str, int]:
 def guarded_stderr() -> Iterator[None]:
     """Surrounds a command whose stderr falls silent where it cannot be written to."""
     before = sys.stderr
-    sys.stderr = Guarded(before)  # type: ignore[assignment]
+    sys.stderr = Guarded(before)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ bound is split next, on the generator whose two activations are largest in its r
 import heapq
 import time
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +47,7 @@ class SearchResult:
         best: largest price that was seen at a point, and ``direction`` (k,) the point.
         complete: every leaf is at most what was asked for.
         can_go_on: there is a leaf left to split.
-        interrupted: by Ctrl-C.
+        interrupted: by Ctrl-C, or because a worker was killed.
         nodes, steps, seconds: effort.
         state: what a later search needs to go on, if it can.
     """
@@ -110,7 +111,8 @@ def search(
         run.plant(tree)
     try:
         run.run(callback, too_large, resume)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenExecutor):
+        # The latter where a worker was killed, perhaps for its memory; what is bounded stays so.
         run.interrupted = True
     return run.result()
 
@@ -164,7 +166,7 @@ class _Search:
                 chosen = [heapq.heappop(self.heap)[2] for _ in range(min(count, len(self.heap)))]
                 try:
                     self._bound(pool, [item for branch in chosen for item in self._split(branch)])
-                except KeyboardInterrupt:
+                except (KeyboardInterrupt, BrokenExecutor):
                     # The children are not all bounded: their parents are leaves again.
                     for branch in chosen:
                         branch.rejoin()

@@ -16,8 +16,9 @@ from rich.table import Table
 from certificates.robustness import CaseProof, RobustnessCertificate
 from certificates.robustness_file import read_robustness, write_robustness
 from certnet import __version__, _audit
-from certnet._audit import AuditResult, InputAudit, audit_radii
+from certnet._audit import audit_radii
 from certnet._audit_journal import Journal, audit_fingerprint
+from certnet._audit_result import AuditResult, InputAudit
 from certnet.cli.exits import Exit
 from certnet.cli.limits import began, positive_numbers
 from certnet.cli.proofs import proof_folder
@@ -260,7 +261,7 @@ def audit_report(
         "seconds": seconds,
         "files": {**{name: str(path) for name, path in files.items()}, "certificates": options.certificates},
         "versions": versions(),
-        "notes": [*split.notes, *notes],
+        "notes": [*split.notes, *notes, *([] if result.failure is None else [result.failure])],
     }
 
 

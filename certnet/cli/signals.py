@@ -11,6 +11,7 @@ no ``fork``, as on Windows, only Ctrl-C is served, at the next step of Python.
 import atexit
 import contextlib
 import ctypes
+import math
 import os
 import select
 import signal
@@ -46,14 +47,14 @@ class Signals:
 
     def __init__(self) -> None:
         self.came = self._over = False
-        self._last = float("-inf")
+        self._last = -math.inf
         self._signals: list[signal.Signals] = []
         self._bytes: tuple[int, int] | None = None
         """Where signals are written, and where the watcher says that it is time to end."""
 
     def hold(self) -> None:
         """Start the watcher and keep signals waiting. To be called before there are threads, hence before NumPy."""
-        if not hasattr(os, "fork"):
+        if not hasattr(os, "fork") or threading.current_thread() is not threading.main_thread():
             return
         wanted = [getattr(signal, name) for name in NAMES]
         # Who was started with a signal ignored, as by nohup, goes on ignoring it.
@@ -63,7 +64,11 @@ class Signals:
         atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, self._signals)
         heard, told = os.pipe(), os.pipe()
         parent = os.getpid()
-        if os.fork() == 0:
+        try:
+            child = os.fork()
+        except OSError:  # no more processes are allowed
+            return
+        if child == 0:
             with contextlib.suppress(BaseException):
                 for number in (*wanted, signal.SIGPIPE):
                     signal.signal(number, signal.SIG_IGN)
@@ -82,12 +87,14 @@ class Signals:
         Raises:
             Interruption: one has come already; also later, in the main thread, for each.
         """
-        if self._bytes is None:
+        if self._bytes is not None:
+            written, told = self._bytes
+            signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+            with contextlib.suppress(RuntimeError):  # no more threads are allowed
+                threading.Thread(target=_end, args=(told,), daemon=True, name="certnet-signals").start()
+        if not self._signals:
             return
-        written, told = self._bytes
-        threading.Thread(target=_end, args=(told,), daemon=True, name="certnet-signals").start()
         sys.unraisablehook = self._again
-        signal.set_wakeup_fd(written, warn_on_full_buffer=False)
         for number in self._signals:
             signal.signal(number, self._handle)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
@@ -121,29 +128,30 @@ def _end(told: int) -> None:
 
 def _watch(parent: int, heard: int, told: int) -> None:
     """The watcher's work, until ``parent`` has ended and ``heard`` is at its end."""
-    first = last = None
-    says = ends = kills = float("inf")
+    never = math.inf
+    last = -never
+    says = ends = kills = never
     while True:
         now = time.monotonic()
         if now >= says:
-            says = float("inf")
+            says = never
             _say(HEARD)
         if now >= ends:
-            kills, ends = now + KILL_SECONDS, float("inf")
+            kills, ends = now + KILL_SECONDS, never
             _say(ENDED)
             os.write(told, b"!")
         if now >= kills:
             os.kill(parent, signal.SIGKILL)
         left = min(says, ends, kills) - now
-        if not select.select([heard], [], [], None if left == float("inf") else max(left, 0.0))[0]:
+        if not select.select([heard], [], [], None if left == never else max(left, 0.0))[0]:
             continue
         if not os.read(heard, 512):
             return
         now, before = time.monotonic(), last
         last = now
-        if first is None:
-            first, says, ends = now, now + SILENT_SECONDS, now + PATIENCE_SECONDS
-        elif before is not None and now - before > ECHO_SECONDS and kills == float("inf"):
+        if before == -never:
+            says, ends = now + SILENT_SECONDS, now + PATIENCE_SECONDS
+        elif now - before > ECHO_SECONDS and kills == never:
             ends = min(ends, now + UNWIND_SECONDS)
 
 

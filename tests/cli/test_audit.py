@@ -1,7 +1,10 @@
 """``certnet audit`` and ``certnet.audit``: certified ≤ clean, certified ≤ attacked, and nothing is verified twice."""
 
 import csv
+import time
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -240,3 +243,26 @@ def test_workers_change_nothing(certnet: Call, files: Path) -> None:
     one = certnet(*AUDIT, "--radii", RADII, "--out", "one", "--json", "-q").json
     two = certnet(*AUDIT, "--radii", RADII, "--out", "two", "--workers", "2", "--json", "-q").json
     assert (one["radii"], one["classes"]) == (two["radii"], two["classes"])
+
+
+def test_inputs_that_wait_for_a_worker_have_no_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three inputs that each take all the time they get, one after the other."""
+    given: list[float] = []
+
+    def all_of_it(*_: Any, time_limit: float, **__: Any) -> Any:
+        given.append(time_limit)
+        time.sleep(max(time_limit, 0.0))
+        return SimpleNamespace(verdict=Verdict.UNKNOWN, certificate=None)
+
+    monkeypatch.setattr(_audit, "verify", all_of_it)
+    monkeypatch.setattr(_audit, "ROUNDS", 3)
+
+    @contextmanager
+    def together(*_: object, **__: object) -> Any:
+        yield (lambda tasks: (function(*given) for function, given, _ in list(tasks))), 2
+
+    monkeypatch.setattr(_audit, "pool_of", together)
+    X = np.random.default_rng(1).standard_normal((3, 3))
+    found = certnet_audit(NETWORK, X, NETWORK(X).argmax(axis=1), norm="l2", radii=[0.05], time_limit=1.0)
+    assert sum(given) < 1.5
+    assert [entry.reached for entry in found.inputs] == [False] * 3

@@ -225,3 +225,19 @@ def test_workers_do_not_outlive_their_parent(data: Path, name: str) -> None:
                 break
             time.sleep(0.01)
     assert not any(map(alive, children))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up there")
+def test_a_killed_worker_costs_what_is_not_finished(data: Path) -> None:
+    with started(data, "-m", "certnet", *LONG["workers"]) as process:
+        wait_for((data / "out" / "journal.jsonl").exists, process)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        workers = [pid for pid in children if b"popen_loky" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(int(workers[0]), signal.SIGKILL)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 3, err
+    report = strict(out)
+    assert report["reached"] > 0
+    assert not report["interrupted"]
+    assert any("worker was killed" in note for note in report["notes"])

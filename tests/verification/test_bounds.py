@@ -9,12 +9,16 @@ from hypothesis import given, settings
 from certificates.robustness import RobustnessCertificate, preactivation_bounds
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
+from certnet.solvers.interface import SolveStatus
+from certnet.solvers.interior_point import _Run
 from certnet.verification.attack import attack
 from certnet.verification.linear import finish, nodes_of
+from certnet.verification.lipschitz import lipschitz_constant
 from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
+from certnet.verification.relaxation import margin_bound
 from certnet.verification.rows import linear_bounds
 from certnet.verification.semidefinite import semidefinite_bound
-from formulations.robustness import InputRegion, MarginProblem, UnsafeCase, reduce_case
+from formulations.robustness import InputRegion, MarginProblem, UnsafeCase, keeps_class, reduce_case
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
 
 
@@ -122,3 +126,24 @@ def test_a_point_is_bounded_by_its_value() -> None:
     value = float(network(x[None])[0, 0])
     bound = linear_bounds(problem, np.zeros((1, problem.neurons), dtype=np.int64)).value[0]
     assert bound == pytest.approx(value, abs=1e-12)
+
+
+def test_ctrl_c_during_a_semidefinite_bound_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The solver notes it as a status; who only wants its dual must not go on as if nothing had been."""
+    network = random_network(3, width=6)
+    case = keeps_class(network, random_box(3), 0)[0]
+    problem = problem_of(network, case)
+    true = _Run.solve
+
+    def interrupted(run: _Run) -> SolveStatus:
+        true(run)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Run, "solve", interrupted)
+    mu = np.ones(1)
+    with pytest.raises(KeyboardInterrupt):
+        semidefinite_bound(problem, np.zeros(problem.neurons, dtype=np.int64), mu, time_limit=20.0)
+    with pytest.raises(KeyboardInterrupt):
+        margin_bound(network, case, time_limit=20.0)
+    with pytest.raises(KeyboardInterrupt):
+        lipschitz_constant(network, np.eye(2)[0])
