@@ -238,7 +238,7 @@ class _Job:
         result = TrainingResult(program, certificate, proof)
         expected = network_of(self.split, result)
         names = [field.name for field in fields(expected)]
-        same = all(np.array_equal(getattr(network, name), getattr(expected, name)) for name in names)  # type: ignore[arg-type]
+        same = all(np.array_equal(getattr(network, name), getattr(expected, name)) for name in names)
         return (result, report) if same else None
 
     def _checkpoints(self, known: Mapping[float, TrainingResult]) -> dict[float, Checkpoint]:
