@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from certificates import RepairedDual, Verdict, repair, residual_dual
 from certificates.repair import repair_without_products
-from certificates.shor_bound import Price
+from certificates.shor_bound import Price, ScaledShift
 from certnet._certify import certify
 from certnet.solvers import solve
 from certnet.solvers.shor import _Descent, _secular, estimated_seconds, shor_bound
@@ -139,6 +139,31 @@ def test_climbing_gets_near_the_price_without_products() -> None:
     h_bar = repair_without_products(program, program.target).h_bar
     assert reached <= h_bar * (1 + 1e-9)
     assert h_bar <= reached * 1.02
+
+
+@given(SEEDS)
+def test_both_ways_to_the_largest_eigenvalue_agree(seed: int) -> None:
+    random = rng(seed)
+    k, c = (int(x) for x in random.integers(1, (8, 4)))
+    cross, values = random.standard_normal((c, k)), random.uniform(0, 1, c)
+    corner = random.standard_normal((k, k))
+    corner = corner @ corner.T
+    diagonal, axes = np.linalg.eigh(corner)
+    whole, reduced = ScaledShift(values, cross, corner), ScaledShift(values, cross @ axes, diagonal)
+    for kappa in values.max() * random.uniform(1.001, 5, 4):
+        assert reduced(kappa) == pytest.approx(whole(kappa), rel=1e-9)
+    assert whole(0.5 * values.max()) == reduced(0.5 * values.max()) == np.inf
+
+
+def test_many_columns() -> None:
+    program = gaussian(8, 150, 140, 1, 60.0)
+    presolved = presolve(program)
+    assert presolved is not None
+    network = np.zeros((140, 0)), np.zeros((1, 0))
+    dual = shor_bound(presolved, networks=[network])
+    _, report = certify(presolved.rows, dual, *network, provenance={})
+    assert report.verdict is Verdict.PROVED
+    assert 0 < report.lower_bound <= report.objective
 
 
 def test_a_deadline_in_the_past_still_gives_what_networks_give() -> None:
