@@ -71,9 +71,9 @@ def test_bounds_are_proved_and_no_network_is_below(program: TrainingProgram, see
         assert dual.lower_bound >= alone
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_it_is_weaker_than_the_doubly_nonnegative_relaxation(seed: int) -> None:
-    program = gaussian(seed, 14, 3, 2, 0.5)
+    program = gaussian(seed, 10, 3, 2, 0.5)
     presolved = presolve(program)
     assert presolved is not None
     result = solve(presolved.program)
@@ -178,6 +178,15 @@ def test_a_deadline_in_the_past_still_gives_what_networks_give() -> None:
     assert seen == [cut]
     full = shor_bound(presolved, networks=[(network.U, network.V)])
     assert full.lower_bound >= cut.lower_bound
+
+
+def test_absurd_networks_and_warnings_as_errors_do_no_harm() -> None:
+    presolved = presolve(gaussian(9, 30, 3, 2, 1.0))
+    assert presolved is not None
+    plain = shor_bound(presolved).lower_bound
+    absurd = [(np.full((3, 2), size), np.full((2, 2), size)) for size in (np.nan, np.inf, 1e100, 0.0)]
+    with np.errstate(all="raise"):
+        assert shor_bound(presolved, networks=absurd).lower_bound == pytest.approx(plain, rel=5e-3)
 
 
 def test_an_interruption_loses_no_dual_that_was_seen() -> None:
