@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from certificates import RepairedDual, Verdict, repair, residual_dual
 from certificates.repair import repair_without_products
-from certificates.shor_bound import Price
+from certificates.shor_bound import Price, ScaledShift
 from certnet._certify import certify
 from certnet.solvers import solve
 from certnet.solvers.shor import _Descent, _secular, estimated_seconds, shor_bound
@@ -71,9 +71,9 @@ def test_bounds_are_proved_and_no_network_is_below(program: TrainingProgram, see
         assert dual.lower_bound >= alone
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_it_is_weaker_than_the_doubly_nonnegative_relaxation(seed: int) -> None:
-    program = gaussian(seed, 14, 3, 2, 0.5)
+    program = gaussian(seed, 10, 3, 2, 0.5)
     presolved = presolve(program)
     assert presolved is not None
     result = solve(presolved.program)
@@ -141,6 +141,31 @@ def test_climbing_gets_near_the_price_without_products() -> None:
     assert h_bar <= reached * 1.02
 
 
+@given(SEEDS)
+def test_both_ways_to_the_largest_eigenvalue_agree(seed: int) -> None:
+    random = rng(seed)
+    k, c = (int(x) for x in random.integers(1, (8, 4)))
+    cross, values = random.standard_normal((c, k)), random.uniform(0, 1, c)
+    corner = random.standard_normal((k, k))
+    corner = corner @ corner.T
+    diagonal, axes = np.linalg.eigh(corner)
+    whole, reduced = ScaledShift(values, cross, corner), ScaledShift(values, cross @ axes, diagonal)
+    for kappa in values.max() * random.uniform(1.001, 5, 4):
+        assert reduced(kappa) == pytest.approx(whole(kappa), rel=1e-9)
+    assert whole(0.5 * values.max()) == reduced(0.5 * values.max()) == np.inf
+
+
+def test_many_columns() -> None:
+    program = gaussian(8, 150, 140, 1, 60.0)
+    presolved = presolve(program)
+    assert presolved is not None
+    network = np.zeros((140, 0)), np.zeros((1, 0))
+    dual = shor_bound(presolved, networks=[network])
+    _, report = certify(presolved.rows, dual, *network, provenance={})
+    assert report.verdict is Verdict.PROVED
+    assert 0 < report.lower_bound <= report.objective
+
+
 def test_a_deadline_in_the_past_still_gives_what_networks_give() -> None:
     program = gaussian(3, 50, 3, 1, 1.0)
     presolved = presolve(program)
@@ -153,6 +178,15 @@ def test_a_deadline_in_the_past_still_gives_what_networks_give() -> None:
     assert seen == [cut]
     full = shor_bound(presolved, networks=[(network.U, network.V)])
     assert full.lower_bound >= cut.lower_bound
+
+
+def test_absurd_networks_and_warnings_as_errors_do_no_harm() -> None:
+    presolved = presolve(gaussian(9, 30, 3, 2, 1.0))
+    assert presolved is not None
+    plain = shor_bound(presolved).lower_bound
+    absurd = [(np.full((3, 2), size), np.full((2, 2), size)) for size in (np.nan, np.inf, 1e100, 0.0)]
+    with np.errstate(all="raise"):
+        assert shor_bound(presolved, networks=absurd).lower_bound == pytest.approx(plain, rel=5e-3)
 
 
 def test_an_interruption_loses_no_dual_that_was_seen() -> None:
