@@ -15,7 +15,7 @@ from certificates.robustness import preactivation_bounds
 from certificates.verdict import Verdict
 from certnet._abandon import OutOfTimeError, abandonable
 from certnet.verification.gradients import SECONDS, largest_gradient
-from certnet.verification.lipsdp import Gradients, best_weights
+from certnet.verification.lipsdp import Gradients, best_weights, rough_norm
 from certnet.verification.sign_products import solve
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
@@ -152,8 +152,7 @@ def _weights(gradients: Gradients, seconds: float | None) -> FloatArray:
     found: list[FloatArray] = []
     weights = _left_behind(lambda: best_weights(gradients, seconds, found.append), seconds)
     if weights is None and not found:
-        u, b = (np.linalg.norm(rows, axis=1) for rows in (gradients.U, gradients.B))
-        found.append(np.full(len(u), np.linalg.norm(b) / np.linalg.norm(u)))
+        found.append(np.full(len(gradients.U), rough_norm(gradients.B) / rough_norm(gradients.U)))
     return found[-1] if weights is None else weights
 
 

@@ -34,6 +34,7 @@ LARGEST = 40.0
 DENSE = 400
 """Order up to which all eigenvalues are computed where the largest is wanted."""
 POWERS = 200
+ROUGHLY = 8
 SECONDS_PER_FLOP = 1e-9
 """Of a machine that is busy; a first guess, after which steps are measured."""
 
@@ -90,6 +91,14 @@ def spectral_norm(A: FloatArray) -> float:
     if min(A.shape) <= DENSE:
         return float(np.linalg.norm(A, 2))
     return math.sqrt(max(_largest(lambda x: A.T @ (A @ x), A.shape[1]), 0.0))
+
+
+def rough_norm(A: FloatArray) -> float:
+    """About the largest singular value, and not above it, by a few multiplications."""
+    x = np.abs(A).sum(axis=0)
+    for _ in range(ROUGHLY):
+        x = A.T @ (A @ (x / max(float(np.linalg.norm(x)), 1e-300)))
+    return math.sqrt(float(np.linalg.norm(x)))
 
 
 def _largest(product: Callable[[FloatArray], FloatArray], order: int) -> float:
@@ -158,7 +167,7 @@ class _Steps:
     def allows_step(self) -> bool:
         """To be asked before each step."""
         self._last = time.perf_counter()
-        return self._last + self._seconds < self._ends
+        return bool(self._last + self._seconds < self._ends)
 
     def stepped(self) -> None:
         """To be told after it."""
