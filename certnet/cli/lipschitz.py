@@ -99,9 +99,9 @@ def run_lipschitz(options: LipschitzOptions) -> int:
         if table is not None:
             table.add(question, result)
     proved = all(entry["verdict"] == str(Verdict.PROVED) for entry in entries)
-    if options.json:
-        with standard_output():
-            sys.stdout.write(_json(entries, options, proved, alone))
+    notes = sorted({entry["note"] for entry in entries if entry["note"]})
+    with standard_output():
+        sys.stdout.write(_json(entries, options, proved, alone) if options.json else "".join(f"{n}\n" for n in notes))
     return Exit.OK if proved else BY_VERDICT[Verdict.UNKNOWN]
 
 
@@ -199,7 +199,7 @@ class _Table:
         constant = NONE if finite(result.constant) is None else up(result.constant)
         unstable = [str(result.unstable)] if self._local else []
         cells = [self._label(question), constant, down(result.sampled), up(result.product), *unstable]
-        self._line([*cells, str(result.report.verdict) + (f" ({result.note})" if result.note else "")])
+        self._line([*cells, str(result.report.verdict) + (" (LipSDP)" if result.note else "")])
 
     def _line(self, cells: Sequence[str]) -> None:
         widths = [*self._widths, *([len("unstable")] if self._local else []), 0]

@@ -119,6 +119,7 @@ class _Search:
         return (slice(first, first + part) for first in range(0, len(points), part))
 
     def gradients(self, points: FloatArray) -> FloatArray:
-        """(n, r, d)."""
+        """(n, r, d); 0 where they overflow."""
         active = points @ self.U.T + self.b > 0
-        return np.asarray((active[:, None, :] * self.weights) @ self.slopes)
+        found = (active[:, None, :] * self.weights) @ self.slopes
+        return np.asarray(np.where(np.isfinite(found).all(axis=(1, 2), keepdims=True), found, 0.0))

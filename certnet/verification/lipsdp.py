@@ -64,7 +64,8 @@ class Gradients:
         """Half the largest eigenvalue of M, which bounds all gradients if ``θ_i other_i ≥ 1``."""
         d, order = self.U.shape[1], self.U.shape[1] + self.B.shape[1]
         if order <= DENSE:
-            return max(0.5 * float(np.linalg.eigvalsh(self.matrix(theta, other))[-1]), 0.0)
+            matrix = self.matrix(theta, other)
+            return max(0.5 * float(np.linalg.eigvalsh(matrix)[-1]), 0.0) if np.isfinite(matrix).all() else math.inf
 
         def product(z: FloatArray) -> FloatArray:
             x, p = z[:d], z[d:]
@@ -88,6 +89,8 @@ def spectral_norm(A: FloatArray) -> float:
     """The largest singular value; of large matrices by Lanczos' method, whose error is far below ``MARGINS``."""
     if not A.size:
         return 0.0
+    if not np.isfinite(A).all():
+        return math.inf
     if min(A.shape) <= DENSE:
         return float(np.linalg.norm(A, 2))
     return math.sqrt(max(_largest(lambda x: A.T @ (A @ x), A.shape[1]), 0.0))
