@@ -31,8 +31,9 @@ from formulations._validation import FloatArray, IntArray
 from formulations.nodes import ACTIVE, FREE, INACTIVE
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
 
-EXACT_ENTRIES = 1 << 21
-"""Entries of the network's first layer up to which a leaf is computed in rational numbers; about three seconds."""
+EXACT_ENTRIES = 1 << 20
+"""Entries of the network's first layer up to which a leaf is computed in rational numbers: that takes seconds, and some
+300 MB where they spread over all exponents."""
 ROOT_BITS = 256
 """Leading bits of the square of a norm that count when its root is rounded up."""
 

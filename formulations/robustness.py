@@ -386,19 +386,21 @@ def stable_signs(lower: FloatArray, upper: FloatArray) -> IntArray:
 
 def reduce_case(network: ReluNetwork, case: UnsafeCase, lower: FloatArray, upper: FloatArray) -> MarginProblem:
     """Take out the neurons whose sign the pre-activation bounds ``lower``, ``upper`` (m,) fix."""
+    return reduce_cases(network, (case,), lower, upper)[0]
+
+
+def reduce_cases(
+    network: ReluNetwork, cases: Sequence[UnsafeCase], lower: FloatArray, upper: FloatArray
+) -> list[MarginProblem]:
+    """``reduce_case`` for cases of one region, which share the neurons."""
     stable = stable_signs(lower, upper)
-    kept = np.flatnonzero(stable == FREE)
-    A = network.generators
-    weights = case.H @ network.output
-    active = stable == ACTIVE
-    linear = weights[:, active] @ A[active]
-    linear[:, -1] += case.H @ network.output_bias + case.h
-    return MarginProblem(
-        case=case,
-        stable=stable,
-        kept=kept,
-        generators=A[kept],
-        bounds=np.stack([lower[kept], upper[kept]], axis=1),
-        weights=weights[:, kept],
-        linear=linear,
-    )
+    kept, active = np.flatnonzero(stable == FREE), stable == ACTIVE
+    generators, bounds = network.generators[kept], np.stack([lower[kept], upper[kept]], axis=1)
+    rows = network.generators[active]
+    problems = []
+    for case in cases:
+        weights = case.H @ network.output
+        linear = weights[:, active] @ rows
+        linear[:, -1] += case.H @ network.output_bias + case.h
+        problems.append(MarginProblem(case, stable, kept, generators, bounds, weights[:, kept], linear))
+    return problems

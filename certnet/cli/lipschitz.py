@@ -1,6 +1,7 @@
 """``certnet lipschitz``: constants over all inputs, or near the rows of data."""
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from certificates.verdict import Verdict
+from certnet._clock import Event
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.proofs import proof_file, proof_folder, write_proof
 from certnet.cli.report import finite, head
 from certnet.cli.rows import parse_rows, read_rows
-from certnet.cli.show import NONE, down, up
+from certnet.cli.show import NONE, Live, down, stderr_console, up
 from certnet.data import Recipe
 from certnet.interchange import read_relu_network
 from certnet.output import standard_output, strict_json
@@ -87,7 +89,7 @@ def run_lipschitz(options: LipschitzOptions) -> int:
         folder = None if alone else proof_folder(options.certificate, "--certificate")
     table = None if options.json else _Table(questions)
     entries = []
-    for question, result in _answers(network, questions, options):
+    for question, result in _shown(network, questions, options):
         entry = _entry(question, result)
         place = file if folder is None else folder / question.file
         if place is not None and result.report.verdict is Verdict.PROVED:
@@ -97,31 +99,37 @@ def run_lipschitz(options: LipschitzOptions) -> int:
         if table is not None:
             table.add(question, result)
     proved = all(entry["verdict"] == str(Verdict.PROVED) for entry in entries)
-    if options.json:
-        with standard_output():
-            sys.stdout.write(_json(entries, options, proved, alone))
+    notes = sorted({entry["note"] for entry in entries if entry["note"]})
+    with standard_output():
+        sys.stdout.write(_json(entries, options, proved, alone) if options.json else "".join(f"{n}\n" for n in notes))
     return Exit.OK if proved else BY_VERDICT[Verdict.UNKNOWN]
 
 
-def _answers(
+def _shown(
     network: ReluNetwork, questions: Sequence[Question], options: LipschitzOptions
 ) -> Iterator[tuple[Question, LipschitzResult]]:
-    for question in questions:
-        provenance: dict[str, Any] = {"network": Path(options.network).name, "function": question.name}
-        if options.local is not None:
-            provenance |= {"data": options.local, "row": question.row}
-        yield (
-            question,
-            lipschitz_constant(
-                network,
-                question.C,
-                region=question.region,
-                products=not options.plain,
-                time_limit=options.time_limit,
-                random_state=options.seed,
-                provenance=provenance,
-            ),
-        )
+    """The answers; on terminals a line on stderr says which question is being worked at."""
+    console, start = stderr_console(), time.monotonic()
+    with Live(console, enabled=console.is_terminal) as live:
+        for number, question in enumerate(questions, start=1):
+            name = question.name if question.row is None else f"row {question.row}"
+            live(Event(f"{name} ({number} of {len(questions)})", time.monotonic() - start))
+            yield question, _answer(network, question, options)
+
+
+def _answer(network: ReluNetwork, question: Question, options: LipschitzOptions) -> LipschitzResult:
+    provenance: dict[str, Any] = {"network": Path(options.network).name, "function": question.name}
+    if options.local is not None:
+        provenance |= {"data": options.local, "row": question.row}
+    return lipschitz_constant(
+        network,
+        question.C,
+        region=question.region,
+        products=not options.plain,
+        time_limit=options.time_limit,
+        random_state=options.seed,
+        provenance=provenance,
+    )
 
 
 def _local_questions(options: LipschitzOptions) -> tuple[ReluNetwork, list[Question]]:
@@ -191,7 +199,7 @@ class _Table:
         constant = NONE if finite(result.constant) is None else up(result.constant)
         unstable = [str(result.unstable)] if self._local else []
         cells = [self._label(question), constant, down(result.sampled), up(result.product), *unstable]
-        self._line([*cells, str(result.report.verdict) + (f" ({result.note})" if result.note else "")])
+        self._line([*cells, str(result.report.verdict) + (" (LipSDP)" if result.note else "")])
 
     def _line(self, cells: Sequence[str]) -> None:
         widths = [*self._widths, *([len("unstable")] if self._local else []), 0]

@@ -1,6 +1,7 @@
 """The largest gradient that is met: a lower bound of a Lipschitz constant, global or on a region."""
 
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -86,7 +87,10 @@ class _Search:
     def around(self, points: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Steps from points: both ways along the largest direction of their gradients, and at random."""
         directions = np.concatenate(
-            [np.linalg.svd(self.gradients(point[None]), full_matrices=False)[2][:, 0] for point in points]
+            [
+                np.linalg.svd(self.gradients(points[piece]), full_matrices=False)[2][:, 0]
+                for piece in self.pieces(points)
+            ]
         )
         noise = rng.standard_normal(points.shape)
         if self.region is None:
@@ -99,19 +103,23 @@ class _Search:
 
     def norms(self, points: FloatArray) -> FloatArray:
         """Spectral norms of the gradients; −1 for points too near to a kink."""
-        part = max(min(ENTRIES, WORK // self.U.shape[1]) // max(self.weights.size, 1), 1)
         norms = np.full(len(points), -1.0)
-        for first in range(0, len(points), part):
-            if first and time.perf_counter() >= self.ends:
+        for piece in self.pieces(points):
+            if piece.start and time.perf_counter() >= self.ends:
                 break
-            piece = slice(first, first + part)
             found = np.linalg.norm(self.gradients(points[piece]), 2, axis=(1, 2))
             size = np.abs(points[piece]) @ np.abs(self.U).T + np.abs(self.b)
             clear = (np.abs(points[piece] @ self.U.T + self.b) > ON_A_KINK * size).all(axis=1)
             norms[piece] = np.where(clear & np.isfinite(found), found, -1.0)
         return norms
 
+    def pieces(self, points: FloatArray) -> Iterator[slice]:
+        """Parts of the points whose gradients fit the memory, and take some seconds at most."""
+        part = max(min(ENTRIES, WORK // self.U.shape[1]) // max(self.weights.size, 1), 1)
+        return (slice(first, first + part) for first in range(0, len(points), part))
+
     def gradients(self, points: FloatArray) -> FloatArray:
-        """(n, r, d)."""
+        """(n, r, d); 0 where they overflow."""
         active = points @ self.U.T + self.b > 0
-        return np.asarray((active[:, None, :] * self.weights) @ self.slopes)
+        found = (active[:, None, :] * self.weights) @ self.slopes
+        return np.asarray(np.where(np.isfinite(found).all(axis=(1, 2), keepdims=True), found, 0.0))

@@ -15,7 +15,7 @@ from certificates.robustness import preactivation_bounds
 from certificates.verdict import Verdict
 from certnet._abandon import OutOfTimeError, abandonable
 from certnet.verification.gradients import SECONDS, largest_gradient
-from certnet.verification.lipsdp import Gradients, best_weights
+from certnet.verification.lipsdp import Gradients, best_weights, rough_norm
 from certnet.verification.sign_products import solve
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
@@ -27,7 +27,7 @@ SAMPLING_SHARE = 0.1
 PLAIN_SHARE = 0.25
 """Parts of the time that is left for sampled gradients and for LipSDP."""
 GRACE = 1.0
-"""Seconds that checking the cheap bound may take in any case."""
+"""Seconds that checking the cheap bound may take in any case, and half of it the norms."""
 CHEAPER = "time or memory do not suffice for products of signs; the bound is LipSDP's, which is weaker"
 LARGEST = 1e300
 _Proof = tuple[LipschitzCertificate, LipschitzReport]
@@ -115,7 +115,11 @@ def _bounded(
     statement = _Statement(network, C, region, stable, neurons, provenance)
     sampling = left(SAMPLING_SHARE)
     sampled = largest_gradient(network, C, region, seed=random_state, seconds=SECONDS if sampling is None else sampling)
-    product = _left_behind(lambda: _norm_product(network, C, stable, statement.gradients), left(PLAIN_SHARE))
+    patience = left(PLAIN_SHARE)
+    product = _left_behind(
+        lambda: _norm_product(network, C, stable, statement.gradients),
+        None if patience is None else max(patience, 0.5 * GRACE),
+    )
     theta = _weights(statement.gradients, left(PLAIN_SHARE))
     remaining = left()
     patience = None if remaining is None else max(remaining, GRACE)
@@ -140,10 +144,11 @@ def _bounded(
 
 
 def _left_behind(work: Callable[[], T], seconds: float | None) -> T | None:
-    """What the work returns, None if it does not in time; Ctrl-C ends the wait at once."""
+    """What the work returns, None if it does not in time or breaks down; Ctrl-C ends the wait at once."""
     try:
         return abandonable(work, seconds=seconds, patience=0.0)
-    except OutOfTimeError:
+    except (OutOfTimeError, np.linalg.LinAlgError, ArithmeticError, ValueError):
+        # Numbers near the ends of floating point may break a solver; what was proved before stays.
         return None
 
 
@@ -152,8 +157,7 @@ def _weights(gradients: Gradients, seconds: float | None) -> FloatArray:
     found: list[FloatArray] = []
     weights = _left_behind(lambda: best_weights(gradients, seconds, found.append), seconds)
     if weights is None and not found:
-        u, b = (np.linalg.norm(rows, axis=1) for rows in (gradients.U, gradients.B))
-        found.append(np.full(len(u), np.linalg.norm(b) / np.linalg.norm(u)))
+        found.append(np.full(len(gradients.U), rough_norm(gradients.B) / rough_norm(gradients.U)))
     return found[-1] if weights is None else weights
 
 

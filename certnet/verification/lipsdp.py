@@ -34,6 +34,7 @@ LARGEST = 40.0
 DENSE = 400
 """Order up to which all eigenvalues are computed where the largest is wanted."""
 POWERS = 200
+ROUGHLY = 8
 SECONDS_PER_FLOP = 1e-9
 """Of a machine that is busy; a first guess, after which steps are measured."""
 
@@ -63,7 +64,8 @@ class Gradients:
         """Half the largest eigenvalue of M, which bounds all gradients if ``θ_i other_i ≥ 1``."""
         d, order = self.U.shape[1], self.U.shape[1] + self.B.shape[1]
         if order <= DENSE:
-            return max(0.5 * float(np.linalg.eigvalsh(self.matrix(theta, other))[-1]), 0.0)
+            matrix = self.matrix(theta, other)
+            return max(0.5 * float(np.linalg.eigvalsh(matrix)[-1]), 0.0) if np.isfinite(matrix).all() else math.inf
 
         def product(z: FloatArray) -> FloatArray:
             x, p = z[:d], z[d:]
@@ -87,9 +89,19 @@ def spectral_norm(A: FloatArray) -> float:
     """The largest singular value; of large matrices by Lanczos' method, whose error is far below ``MARGINS``."""
     if not A.size:
         return 0.0
+    if not np.isfinite(A).all():
+        return math.inf
     if min(A.shape) <= DENSE:
         return float(np.linalg.norm(A, 2))
     return math.sqrt(max(_largest(lambda x: A.T @ (A @ x), A.shape[1]), 0.0))
+
+
+def rough_norm(A: FloatArray) -> float:
+    """About the largest singular value, and not above it, by a few multiplications."""
+    x = np.abs(A).sum(axis=0)
+    for _ in range(ROUGHLY):
+        x = A.T @ (A @ (x / max(float(np.linalg.norm(x)), 1e-300)))
+    return math.sqrt(float(np.linalg.norm(x)))
 
 
 def _largest(product: Callable[[FloatArray], FloatArray], order: int) -> float:
@@ -158,7 +170,7 @@ class _Steps:
     def allows_step(self) -> bool:
         """To be asked before each step."""
         self._last = time.perf_counter()
-        return self._last + self._seconds < self._ends
+        return bool(self._last + self._seconds < self._ends)
 
     def stepped(self) -> None:
         """To be told after it."""

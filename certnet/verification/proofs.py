@@ -66,7 +66,9 @@ def linear_margins(
         size: that of the case, from ``margin_sizes``.
     """
     margins = bounds.value - SAFETY * size
-    doubtful = np.flatnonzero(~(margins > 0) & (bounds.value > -ROUNDING * size))
+    weights = _multipliers(problem, bounds)
+    finite = np.isfinite(size) & np.isfinite(weights).all(axis=1) & np.isfinite(bounds.mu).all(axis=1)
+    doubtful = np.flatnonzero(finite & ~(margins > 0) & (bounds.value > -ROUNDING * size))
     if len(doubtful):
         leaves = LinearLeaves(
             network,
@@ -78,7 +80,7 @@ def linear_margins(
             bounds.mu[doubtful],
             0.0,
             signs[doubtful],
-            _multipliers(problem, bounds)[doubtful],
+            weights[doubtful],
         )
         for node, least in zip(doubtful.tolist(), leaves.remainders(exactly=True), strict=True):
             margins[node] = _rounded_down(least)

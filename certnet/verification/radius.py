@@ -22,6 +22,8 @@ from formulations.robustness import ReluNetwork, keeps_class, region_maker
 STEPS = 60
 SHARE = 0.3
 """Part of the time that is left which one radius may take, so that a hard one leaves time to go round it."""
+SIDE = 1.0 / 32
+"""Part of the tolerance to which the search comes near undecided radii."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +126,12 @@ class _Bracket:
         least, most = min(between), max(between)
         if not np.isfinite(self.high) and most < self.largest:
             return self.largest
-        # Both sides in turn, while there is room; each half of what the other leaves of the tolerance.
+        # The wider side first, until both are small beside the tolerance.
         gaps = [(least - self.low, 0.5 * (self.low + least))]
         if np.isfinite(self.high):
             gaps.append((self.high - most, 0.5 * (most + self.high)))
         gap, radius = max(gaps)
-        return radius if gap > 0.25 * self.tolerance * most else None
+        return radius if gap > SIDE * self.tolerance * most else None
 
 
 def _distance(found: Counterexample | None, x: FloatArray, norm: str) -> float:

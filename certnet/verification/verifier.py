@@ -20,7 +20,7 @@ from certnet.verification.linear import Nodes, crown
 from certnet.verification.proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_sizes
 from certnet.verification.search import CaseOutcome, CaseSearch
 from formulations.nodes import FREE
-from formulations.robustness import MarginProblem, ReluNetwork, UnsafeCase, reduce_case, require_fitting
+from formulations.robustness import MarginProblem, ReluNetwork, UnsafeCase, reduce_cases, require_fitting
 
 ATTACK_WORK = 8_000_000
 """Multiplications in one evaluation of all starts of an attack."""
@@ -172,7 +172,7 @@ def _crowned(
 ) -> list[tuple[int, MarginProblem]]:
     """Prove what CROWN proves of the cases of one region, all at once; returns the others."""
     lower, upper = preactivation_bounds(network, cases[numbers[0]].region)
-    problems = [reduce_case(network, cases[number], lower, upper) for number in numbers]
+    problems = reduce_cases(network, [cases[number] for number in numbers], lower, upper)
     single = [at for at, problem in enumerate(problems) if len(problem.weights) == 1]
     proved: set[int] = set()
     if single:

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import time
 from dataclasses import replace
 
 import cvxpy as cp
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 from certificates.lipschitz import LipschitzCertificate, check_lipschitz
 from certificates.verdict import Verdict
 from certnet.interchange import read_relu_network
+from certnet.verification import lipsdp
 from certnet.verification.lipschitz import lipschitz_constant
+from certnet.verification.lipsdp import Gradients, rough_norm, spectral_norm
 from formulations import InputError
 from formulations.robustness import InputRegion, ReluNetwork
 from tests.conftest import SHARED
@@ -177,6 +180,71 @@ def test_wide_networks_get_a_bound_at_once() -> None:
         found = lipschitz_constant(network, C, time_limit=1e-3)
         assert found.report.verdict is Verdict.PROVED
         assert found.sampled <= found.constant <= found.product * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("functions", [1, 3])
+def test_a_bound_that_takes_too_long_is_left_behind(monkeypatch: pytest.MonkeyPatch, functions: int) -> None:
+    """What is cheap has been proved by then, and the result says that it is the weaker bound."""
+    network = random_network(4, inputs=4, width=8, outputs=3)
+    C = np.eye(3)[0] if functions == 1 else np.eye(3)
+    plain = lipschitz_constant(network, C, products=False)
+    whole = lipschitz_constant(network, C)
+    monkeypatch.setattr("certnet.verification.lipschitz.solve", lambda *_, **__: time.sleep(60.0))
+    begin = time.perf_counter()
+    found = lipschitz_constant(network, C, time_limit=1.0)
+    assert time.perf_counter() - begin < 30.0
+    assert found.report.verdict is Verdict.PROVED
+    assert found.constant == pytest.approx(plain.constant, rel=1e-6)
+    assert found.note is not None
+    assert plain.note is None
+    assert whole.note is None
+    assert whole.constant <= found.constant * (1 + 1e-9)
+    monkeypatch.setattr("certnet.verification.lipschitz.solve", lambda *_, **__: None)
+    assert lipschitz_constant(network, C).note is not None
+
+
+def test_no_time_at_all_still_gives_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = random_network(5, inputs=4, width=8, outputs=3)
+    found = lipschitz_constant(network, np.eye(3), time_limit=1e-9)
+    assert found.report.verdict is Verdict.PROVED
+    assert found.constant <= 1.2 * lipschitz_constant(network, np.eye(3)).product
+    assert found.sampled >= 0
+    assert found.sampled <= found.product
+    monkeypatch.setattr("certnet.verification.lipschitz._checked", lambda *_: time.sleep(60.0))
+    found = lipschitz_constant(network, np.eye(3), time_limit=0.1)
+    assert found.report.verdict is Verdict.UNKNOWN
+    assert "time limit" in found.report.reason
+    assert found.constant == np.inf
+
+
+def test_ctrl_c_is_not_taken_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("certnet.verification.lipschitz.solve", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lipschitz_constant(random_network(6, outputs=2), np.eye(2))
+
+
+def test_norms_of_large_matrices_are_those_of_all_singular_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    gradients = Gradients(rng.standard_normal((30, 20)), rng.standard_normal((30, 3)), rng.standard_normal((3, 20)))
+    theta = rng.uniform(0.5, 2.0, 30)
+    norm, bound = spectral_norm(gradients.U), gradients.bound(theta, 1.0 / theta)
+    assert gradients.norm_product() <= gradients.norm_product(exactly=False)
+    monkeypatch.setattr(lipsdp, "DENSE", 1)
+    assert spectral_norm(gradients.U) == pytest.approx(norm, rel=1e-9)
+    assert gradients.bound(theta, 1.0 / theta) == pytest.approx(bound, rel=1e-9)
+    assert spectral_norm(np.zeros((3, 2))) == 0.0
+    assert 0.9 * norm <= rough_norm(gradients.U) <= norm * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("size", [1e-150, 1e-60, 1e60])
+def test_sizes_near_the_ends_of_floating_point(size: float) -> None:
+    network = random_network(7, outputs=2)
+    scaled = ReluNetwork(size * network.hidden, network.hidden_bias, size * network.output, network.output_bias)
+    found = lipschitz_constant(scaled, np.eye(2))
+    assert found.report.verdict is Verdict.UNKNOWN or found.sampled <= found.constant
 
 
 def test_functions_that_do_not_fit_are_refused() -> None:

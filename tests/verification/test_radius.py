@@ -1,13 +1,16 @@
 """certified ≤ true ≤ attacked, in both norms."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
+from certnet.verification import VerificationResult, radius, verify
 from certnet.verification.radius import certified_radius
 from formulations import InputError
-from formulations.robustness import ReluNetwork
+from formulations.robustness import ReluNetwork, UnsafeCase
 from tests.verification.problems import random_network
 
 
@@ -40,6 +43,53 @@ def test_certified_lies_below_attacked(norm: str) -> None:
             size = np.abs(apart).max() if norm == "linf" else np.linalg.norm(apart)
             assert size <= found.attacked
             assert network(found.counterexample.x[None])[0].argmax() != label or np.ptp(network(x[None])[0]) < 1e-9
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize(
+    ("first", "last", "closed"),
+    [(0.0, 0.0, True), (0.09996, 0.10004, True), (0.4999, 0.5001, True), (0.0, 0.0999, True), (0.09, 0.11, False)],
+)
+def test_undecided_radii_are_gone_round(
+    monkeypatch: pytest.MonkeyPatch, norm: str, first: float, last: float, closed: bool
+) -> None:
+    """The true radius is 0.1. Where the radii of a range are not decided the search closes in on it from both sides."""
+    network = ReluNetwork(np.array([[2.0], [-2.0]]), np.zeros(2), np.array([[1.0, -1.0], [0.0, 0.0]]), [0.2, 0.0])
+    asked = []
+
+    def sometimes(network: ReluNetwork, cases: tuple[UnsafeCase, ...], **options: object) -> VerificationResult:
+        size = float(cases[0].region.upper[0])
+        asked.append(size)
+        result = verify(network, cases)
+        hidden = replace(result, verdict=Verdict.UNKNOWN, certificate=None, counterexample=None)
+        return hidden if first <= size <= last else result
+
+    monkeypatch.setattr(radius, "verify", sometimes)
+    found = certified_radius(network, np.zeros(1), 0, norm=norm, largest=1.0, tolerance=1e-3)
+    assert found.open is not closed
+    assert len(asked) < 60
+    assert found.certified <= 0.1 <= found.attacked
+    if closed:
+        assert found.attacked - found.certified <= 1e-3 * found.attacked
+    elif first > 0:
+        assert found.certified >= 0.99 * first
+        assert found.attacked <= 1.01 * last
+
+
+def test_a_hard_radius_leaves_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = []
+
+    def never(*_: object, time_limit: float, **__: object) -> VerificationResult:
+        limits.append(time_limit)
+        return replace(decided, verdict=Verdict.UNKNOWN, certificate=None, counterexample=None)
+
+    network = random_network(1)
+    decided = verify(network, ())
+    monkeypatch.setattr(radius, "verify", never)
+    found = certified_radius(network, np.zeros(3), 0, norm="l2", largest=1.0, time_limit=10.0)
+    assert found.open
+    assert len(limits) > 1
+    assert max(limits) <= 5.0
 
 
 def test_another_class_has_radius_zero() -> None:
