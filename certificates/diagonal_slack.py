@@ -37,7 +37,7 @@ def products_needed(generators: int, d: int, c: int) -> float:
 def has_no_products(proof: LiftedProof) -> bool:
     """Whether the checks of this module are about this proof; its structure was not looked at yet."""
     others = (proof.pairs, proof.empty_support, proof.circuits.target, proof.triangles.neuron, proof.sigma)
-    return proof.leaves == len(proof.split) == 1 and not any(array.size for array in others)
+    return proof.leaves == proof.split.size == 1 and not any(array.size for array in others)
 
 
 def prove_without_products(

@@ -1,6 +1,7 @@
 """Exact rational matrices (python-flint). float64 numbers are dyadic rationals, so nothing is ever rounded."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 from flint import fmpq, fmpq_mat, fmpz
@@ -8,7 +9,6 @@ from flint import fmpq, fmpq_mat, fmpz
 from certificates.arithmetic.matrix import Entries, PsdProof, product_by_rows
 from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray, IntArray
-
 
 LOOK = 16
 """Operations on long integers between two looks at the clock."""
@@ -80,6 +80,11 @@ class RationalMatrix:
         """diag(factors) times this matrix, for finite float64 numbers."""
         pairs = zip(factors.tolist(), _table(self.value), strict=True)
         return type(self)(fmpq_mat(*self.shape, [to_fmpq(scale) * x for scale, row in pairs for x in row]))
+
+    def rows(self) -> list[list[Fraction]]:
+        """The entries."""
+        self.deadline.check()
+        return [[Fraction(int(x.p), int(x.q)) for x in row] for row in _table(self.value)]
 
     def take(self, rows: IntArray, columns: IntArray) -> "RationalMatrix":
         """The submatrix at these positions."""
