@@ -22,14 +22,16 @@ from certificates.arithmetic.floating import TINY, UNIT, half, inflate, sum_of_p
 from certificates.arithmetic.machine import MachineFailure, rigorous
 from certificates.arithmetic.matrix import Entries, timed
 from certificates.certificate import LOSS, OptimalityCertificate, fingerprint
-from certificates.diagonal_slack import (
-    SECONDS_PER_PRODUCT,
-    has_no_products,
-    products_needed,
-    prove_without_products,
-)
+from certificates.diagonal_slack import is_diagonal, needed, prove_without_products
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
-from certificates.nonnegativity import MAX_ORDER, M, Problem, check_structure, prove_nonnegative
+from certificates.nonnegativity import (
+    MAX_ORDER,
+    M,
+    Problem,
+    check_structure,
+    leaves_with_signs,
+    prove_nonnegative,
+)
 from certificates.proof import LiftedProof, Region
 from certificates.report import CheckReport
 from certificates.resources import product_bytes, require_memory, row_bytes
@@ -98,18 +100,19 @@ def choose_arithmetic(certificate: OptimalityCertificate, budget: float = AUTO_B
     """The strongest arithmetic whose estimated time fits the budget (docs/certificate-format.md, "Cost")."""
     if isinstance(certificate.proof, Subdivision):
         return Arithmetic.FLOAT
-    order = len(certificate.source) + certificate.X.shape[1]
-    if has_no_products(certificate.proof):
-        cost = products_needed(len(certificate.source), *certificate.shape[1:]) * _length_factor(certificate)
-        costs = {arithmetic: seconds * cost for arithmetic, seconds in SECONDS_PER_PRODUCT.items()}
-        return next((arithmetic for arithmetic, seconds in costs.items() if seconds <= budget), Arithmetic.FLOAT)
+    (_, d, c), count = certificate.shape, len(certificate.source)
+    order, assembly = count + d, dict.fromkeys(Arithmetic, 0.0)
     leaves, circuits = max(certificate.proof.leaves, 1), certificate.proof.circuits.target.size
-    size = len(certificate.source) + order
-    # Besides the slack there are, leaf by leaf, the products of the multipliers with the circuits.
-    mixed = 5e-8 * leaves * circuits * size * (circuits + size)
-    if leaves * 0.35 * (order / 64.0) ** 4.5 * _length_factor(certificate) + mixed <= budget:
+    if is_diagonal(certificate.proof, c):
+        order, assembly = c + d, {arithmetic: needed(arithmetic, count, d, c)[0] for arithmetic in MATRICES}
+    elif circuits:
+        # Leaf by leaf, the products of the multipliers with the circuits.
+        mixed = 5e-8 * leaves * circuits * (count + order) * (circuits + count + order)
+        assembly = dict.fromkeys(Arithmetic, mixed)
+    exact = leaves * 0.35 * (order / 64.0) ** 4.5 + assembly[Arithmetic.EXACT]
+    if exact * _length_factor(certificate) <= budget:
         return Arithmetic.EXACT
-    if leaves * 2.0 * (order / 320.0) ** 2.5 + mixed <= budget:
+    if leaves * 2.0 * (order / 320.0) ** 2.5 + assembly[Arithmetic.BALL] <= budget:
         return Arithmetic.BALL
     return Arithmetic.FLOAT
 
@@ -216,8 +219,9 @@ def _memory(c: OptimalityCertificate, chosen: Arithmetic) -> float:
         tree = numbers * (8.0 * proof.codes.size + 4.0 * N * d + (4.0 * N + 8.0 * d) * outputs)
         return statement + row_bytes(chosen, 2 * N, outputs) + tree
     features = row_bytes(chosen, 2 * N, outputs + d)
-    if has_no_products(proof) and N + d > SMALL_ORDER:
-        return statement + features + product_bytes(chosen, 0, d + outputs, 0)
+    if is_diagonal(proof, outputs):
+        linear = needed(chosen, N, d, outputs)[1] + product_bytes(chosen, 0, d + outputs, 0)
+        return statement + features + max(linear, product_bytes(chosen, N, d, 0) if N + d <= SMALL_ORDER else 0.0)
     return statement + features + product_bytes(chosen, N, d, proof.circuits.target.size)
 
 
@@ -292,10 +296,11 @@ def _check_dual_feasible(c: OptimalityCertificate, matrix: type[Matrix], deadlin
         prove_by_subdivision(output, c.proof, ends, deadline)
         return math.nan
     whole, order = Region.everywhere(c.X.shape[1]), len(c.source) + c.X.shape[1]
-    diagonal = has_no_products(c.proof)
+    diagonal = is_diagonal(c.proof, c.shape[2])
     check_structure(c.proof, c.source.size, whole, order_limit=None if diagonal else MAX_ORDER)
     generators, kappas = check_rows(c, deadline)
     if diagonal:
+        list(leaves_with_signs(c.proof, len(c.source)))  # one leaf, which must be written down properly
         features = training_features(c, kappas, matrix)
         found = prove_without_products(generators, features, c.gamma, c.proof.complementarity[0], matrix, deadline)
         if found.proved or order > SMALL_ORDER:

@@ -82,9 +82,9 @@ def _require_fit(program: LiftedProgram | FormProgram, dual: RawDual) -> None:
 def raw_dual(
     W: FloatArray, N: FloatArray, t: FloatArray, *, gamma: float, on_equalities: FloatArray | None = None
 ) -> RawDual:
-    """Inverse of ``project``: the dual whose (W, N, t) these are, at the program's γ."""
+    """Inverse of ``project``: the dual whose (W, N, t) these are, at the program's γ; of quadratic size."""
     neuron = np.arange(len(t))
-    N = N.copy()
+    N = N.copy() if N.size else np.zeros((2 * len(t), 2 * len(t)))
     N[neuron, len(t) + neuron] = N[len(t) + neuron, neuron] = 0.5 * t
     return RawDual(W, N / gamma, np.zeros(0) if on_equalities is None else on_equalities)
 
