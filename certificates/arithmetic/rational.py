@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from flint import fmpq, fmpq_mat, fmpz
 
-from certificates.arithmetic.matrix import Entries, PsdProof, product_by_rows
+from certificates.arithmetic.matrix import Entries, PsdProof, nonzero_entries, product_by_rows
 from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray, IntArray
 
@@ -30,9 +30,10 @@ class RationalMatrix:
     @classmethod
     def exact(cls, value: FloatArray) -> "RationalMatrix":
         """A matrix of float64 numbers. Raises ValueError or OverflowError for NaN and infinities."""
-        cls.deadline.check()
-        rows, columns = value.shape
-        return cls(fmpq_mat(rows, columns, [to_fmpq(x) for x in value.ravel().tolist()]))
+        matrix = fmpq_mat(*value.shape)
+        for position, entry in nonzero_entries(value, cls.deadline):
+            matrix[position] = to_fmpq(entry)
+        return cls(matrix)
 
     @classmethod
     def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "RationalMatrix":
