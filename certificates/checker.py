@@ -292,7 +292,7 @@ def _check_dual_feasible(c: OptimalityCertificate, matrix: type[Matrix], deadlin
         )
         ends = check_subdivision(c.proof, c.shape[1])
         generators, kappas = check_rows(c, deadline)
-        output = in_basis(generators, training_features(c, kappas, matrix), c.gamma, c.proof.basis)
+        output = in_basis(generators, training_features(c, kappas, timed(Enclosure, deadline)), c.gamma, c.proof.basis)
         prove_by_subdivision(output, c.proof, ends, deadline)
         return math.nan
     whole, order = Region.everywhere(c.X.shape[1]), len(c.source) + c.X.shape[1]

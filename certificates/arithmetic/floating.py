@@ -321,9 +321,9 @@ def _cholesky(matrix: FloatArray, deadline: Deadline) -> FloatArray:
     Every entry is ``(a_ij − Σ l_ik l_jk)/l_jj`` with its sum in some order, so the error bound is that of any Cholesky.
     """
     n = len(matrix)
+    L: FloatArray = np.zeros((n, n)) if n > FACTOR_AT_ONCE else np.asarray(np.linalg.cholesky(matrix))
     if n <= FACTOR_AT_ONCE:
-        return np.linalg.cholesky(matrix)
-    L = np.zeros((n, n))
+        return L
     for first in range(0, n, PANEL):
         deadline.check()
         last = min(first + PANEL, n)
