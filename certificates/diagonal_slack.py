@@ -42,7 +42,7 @@ def is_diagonal(proof: LiftedProof, outputs: int) -> bool:
     """Whether the checks of this module are about this proof, whose structure was not looked at yet, and no larger than
     those of the whole slack, which has fewer rows where there are many more outputs than generators."""
     others = (proof.pairs, proof.empty_support, proof.circuits.target, proof.triangles.neuron, proof.sigma)
-    plain = proof.leaves == len(proof.split) == 1 and not any(array.size for array in others)
+    plain = proof.leaves == proof.split.size == 1 and not any(array.size for array in others)
     return plain and outputs <= max(proof.complementarity.size, FEW_OUTPUTS)
 
 

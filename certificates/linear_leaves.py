@@ -23,6 +23,7 @@ import numpy as np
 from flint import fmpq, fmpq_mat, fmpz
 
 from certificates.arithmetic.floating import Enclosure, inflate
+from certificates.arithmetic.matrix import timed
 from certificates.arithmetic.rational import RationalMatrix, to_fmpq
 from certificates.failure import NO_DEADLINE, Deadline, require
 from certificates.nonnegativity import M
@@ -89,11 +90,13 @@ class LinearLeaves:
             ProofFailure: the deadline has passed.
         """
         with np.errstate(all="ignore"):
-            enclosed = _enclosed(self)
-        exactly = exactly and self.network.hidden.size <= EXACT_ENTRIES
+            enclosed = _enclosed(self, timed(Enclosure, deadline))
+        entries = self.network.hidden.size + self.network.output.size + self.case.H.size
+        exactly = exactly and entries <= EXACT_ENTRIES
+        rational = timed(RationalMatrix, deadline)
         for leaf, least in enumerate(enclosed.tolist()):
             deadline.check()
-            yield _exact(self, leaf) if exactly and not (least >= 0) else least
+            yield _exact(self, leaf, rational) if exactly and not (least >= 0) else least
 
 
 def linear_form(
@@ -140,11 +143,11 @@ def _weights(proof: LiftedProof, leaf: int, neurons: int, positions: int) -> Flo
     return weights
 
 
-def _enclosed(leaves: LinearLeaves) -> FloatArray:
+def _enclosed(leaves: LinearLeaves, matrix: type[Enclosure]) -> FloatArray:
     """(L,) lower ends of enclosures of what remains, in floating point."""
     region, triangles, signs, weights = leaves.case.region, leaves.triangles, leaves.signs, leaves.weights
     arguments = leaves.network, leaves.case, leaves.stable, leaves.kept, leaves.mu, leaves.margin
-    alpha, z = linear_form(*arguments, Enclosure)
+    alpha, z = linear_form(*arguments, matrix)
     A = np.ascontiguousarray(leaves.network.generators[leaves.kept])
     N, k = A.shape
     on_alpha, on_beta = alpha - Enclosure.exact(weights[:, :N]), -Enclosure.exact(weights[:, N : 2 * N])
@@ -185,11 +188,11 @@ def _region_part(region: InputRegion, weights: FloatArray) -> Enclosure:
     return Enclosure.block([[lower - upper, t + corner]])
 
 
-def _exact(leaves: LinearLeaves, leaf: int) -> Fraction:
+def _exact(leaves: LinearLeaves, leaf: int, matrix: type[RationalMatrix]) -> Fraction:
     """A lower bound of what remains on one leaf, in rational numbers; exact unless a ball's norm is in it."""
-    part = np.array([leaf])
-    arguments = leaves.network, leaves.case, leaves.stable, leaves.kept, leaves.mu[part], leaves.margin
-    alpha, z = (matrix.value for matrix in linear_form(*arguments, RationalMatrix))
+    this = np.array([leaf])
+    arguments = leaves.network, leaves.case, leaves.stable, leaves.kept, leaves.mu[this], leaves.margin
+    alpha, z = (part.value for part in linear_form(*arguments, matrix))
     region, triangles, weights = leaves.case.region, leaves.triangles, leaves.weights[leaf]
     N, d = len(leaves.kept), region.inputs
     w = {int(p): to_fmpq(weights[p]) for p in np.flatnonzero(weights)}
@@ -211,8 +214,9 @@ def _exact(leaves: LinearLeaves, leaf: int) -> Fraction:
         if sign == FREE:
             total += min(on_alpha[i] + on_beta[i], zero) * to_fmpq(max(-float(leaves.bounds[i, 0]), 0.0))
     if any(through):
-        A = RationalMatrix.exact(np.ascontiguousarray(leaves.network.generators[leaves.kept])).value
-        product = fmpq_mat(1, N, through) * A
+        product = (
+            fmpq_mat(1, N, through) * matrix.exact(np.ascontiguousarray(leaves.network.generators[leaves.kept])).value
+        )
         on_z = [value + product[0, j] for j, value in enumerate(on_z)]
     q, kappa = on_z[:d], on_z[d] - w.get(2 * N, zero)
     lower, upper = ([to_fmpq(value) for value in side.tolist()] for side in (region.lower, region.upper))

@@ -76,7 +76,7 @@ _ROUNDED: list[tuple[Callable[..., object], _Rows]] = [
 ]
 _REPEAT = 5
 """Arrays of a probe are so many times as long: longer than the registers, and no multiple of them."""
-_SHORT, _SMALL, _LARGE = 16, 128, 512
+_SHORT, _SMALL, LARGE = 16, 128, 512
 """Orders of the matrix products that are tested; a larger product occupies more threads."""
 
 
@@ -111,7 +111,7 @@ def require_machine(order: int = 0) -> None:
     root = np.sqrt(_floats([(_LEAST, _LEAST, _LEAST)] * _REPEAT))
     _require(_same(root, _floats([(_power(-537),) * 3] * _REPEAT)))
     _require_products(_SHORT)
-    _require_products(_SMALL if order <= _SMALL else _LARGE)
+    _require_products(_SMALL if order <= _SMALL else LARGE)
 
 
 def _require_products(order: int) -> None:
