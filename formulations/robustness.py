@@ -11,7 +11,7 @@ proves that not all rows can be ≤ 0 together.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -59,7 +59,7 @@ class ReluNetwork:
     hidden_bias: FloatArray
     output: FloatArray
     output_bias: FloatArray
-    note: str | None = None
+    note: str | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, dimensions in (("hidden", 2), ("hidden_bias", 1), ("output", 2), ("output_bias", 1)):
@@ -73,6 +73,12 @@ class ReluNetwork:
             )
         if d == 0 or c == 0:
             raise InputError("a network needs at least one input and one output.")
+
+    def with_note(self, note: str | None) -> "ReluNetwork":
+        """The same network with this note."""
+        noted = replace(self)
+        object.__setattr__(noted, "note", note)
+        return noted
 
     @property
     def inputs(self) -> int:

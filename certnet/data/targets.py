@@ -74,7 +74,7 @@ class Outputs:
     """
 
     count: int | None
-    names: tuple[str, ...] | None = None
+    names: Sequence[str] | None = None
 
     def classes(self, labels: Sequence[Label], *, source: str) -> list[Label]:
         """What the labels call the outputs, in the outputs' order. Rows need not be of all classes.

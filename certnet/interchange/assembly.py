@@ -69,7 +69,8 @@ class ReadNetwork:
             rounded = True
             bias = bias - U @ network.offset
         order = class_order(network, classes)
-        return ReluNetwork(U, bias, network.V[order], self.output_bias[order], ROUNDED if rounded else None)
+        found = ReluNetwork(U, bias, network.V[order], self.output_bias[order])
+        return found.with_note(ROUNDED) if rounded else found
 
 
 def assemble(

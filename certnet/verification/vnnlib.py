@@ -274,26 +274,35 @@ def _row(small: Linear, large: Linear) -> Row:
     return Row(tuple(parts["X"]), tuple(parts["Y"]), constant)
 
 
+Box = tuple[tuple[Fraction, ...], tuple[Fraction, ...]]
+"""(lower, upper)."""
+
+
 def _cases(formula: list[list[Row]], inputs: int, outputs: int) -> list[UnsafeCase]:
     """The cases of a disjunction, without those that no point satisfies."""
     if outputs * sum(not row.x for clause in formula for row in clause) > MOST_NUMBERS:
         raise InputError(f"the property has more than {MOST_NUMBERS} coefficients when it is expanded; split it.")
-    regions: dict[tuple[tuple[Fraction, ...], ...], InputRegion] = {}
+    regions: dict[Box | None, InputRegion | None] = {None: None}
+    known: dict[tuple[int, ...], InputRegion | None] = {}
     cases = []
     for clause in formula:
         if any(not row.x and not row.y and row.constant > 0 for row in clause):
             continue
-        box = _box([row for row in clause if row.x], inputs)
-        if box is None:
-            continue
-        if box not in regions:
-            regions[box] = InputRegion.between(*box)
-        rows = tuple(OutputRow(row.y, row.constant) for row in clause if row.y)
-        cases.append(_case(regions[box], rows, outputs))
+        bounds = [row for row in clause if row.x]
+        # Clauses share the rows that they come from, and hashes of these are dear.
+        origin = tuple(map(id, bounds))
+        if origin not in known:
+            box = _box(bounds, inputs)
+            if box is not None and box not in regions:
+                regions[box] = InputRegion.between(*box)
+            known[origin] = regions[box]
+        region = known[origin]
+        if region is not None:
+            cases.append(_case(region, [OutputRow(row.y, row.constant) for row in clause if row.y], outputs))
     return cases
 
 
-def _box(rows: list[Row], inputs: int) -> tuple[tuple[Fraction, ...], tuple[Fraction, ...]] | None:
+def _box(rows: list[Row], inputs: int) -> Box | None:
     """(lower, upper) of rows over single inputs; None if they contradict each other."""
     lower: dict[int, Fraction] = {}
     upper: dict[int, Fraction] = {}
