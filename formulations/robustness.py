@@ -279,8 +279,8 @@ class UnsafeCase:
         region: where x lies.
         H: (r, c) rows on the outputs, r ≥ 1.
         h: (r,) constants.
-        stated: the rows that are meant, where they are no float64 numbers. H and h hold wherever they do, and a
-            positive margin of H and h is none larger than theirs.
+        stated: the rows that are meant, where they are no float64 numbers. On the region H and h hold wherever they do,
+            and a positive margin of H and h is no larger than theirs.
     """
 
     region: InputRegion
@@ -298,8 +298,11 @@ class UnsafeCase:
     @property
     def rows(self) -> tuple[OutputRow, ...]:
         """The rows that are meant, exactly."""
-        if self.stated is not None:
-            return self.stated
+        return self.float_rows if self.stated is None else self.stated
+
+    @property
+    def float_rows(self) -> tuple[OutputRow, ...]:
+        """H and h, exactly."""
         return tuple(
             OutputRow(tuple((j, Fraction(w)) for j, w in enumerate(row) if w), Fraction(constant))
             for row, constant in zip(self.H.tolist(), self.h.tolist(), strict=True)
