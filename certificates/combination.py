@@ -1,62 +1,102 @@
 """Nonnegative combinations, solved exactly.
 
 A certificate never stores coefficients that would have to satisfy an equation up to rounding. It stores a support, and
-the coefficients are the unique rational solution over the float64 rows (python-flint).
+the coefficients are the unique rational solution over the float64 rows, found by elimination without fractions, which
+looks at the clock.
 """
 
 from collections.abc import Sequence
 from fractions import Fraction
 
-from flint import fmpq, fmpq_mat
+from flint import fmpz, fmpz_mat
 
-from certificates.arithmetic.rational import to_fmpq
-from certificates.failure import ProofFailure, require
+from certificates.arithmetic.rational import LOOK
+from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
+from certificates.resources import require_memory
 from formulations._validation import FloatArray
 
+_AT_ONCE = 10**10
+"""Bit operations of an elimination that takes a tenth of a second, about; longer ones look at the clock."""
 
-def nonnegative_combination(rows: FloatArray, target: Sequence[float], what: str) -> list[Fraction]:
+
+def nonnegative_combination(
+    rows: FloatArray, target: Sequence[float], what: str, deadline: Deadline = NO_DEADLINE
+) -> list[Fraction]:
     """The unique c with ``Σ c_j rows_j = target``, checked to be nonnegative.
 
     Raises:
-        ProofFailure: no solution, more than one, or a negative coefficient; ``what`` names the inequality.
+        ProofFailure: no solution, more than one, or a negative coefficient, or it takes too long; ``what`` names the
+            inequality.
     """
     count, dimension = rows.shape
     require(count > 0, f"{what} has an empty support")
     require(count <= dimension + 1, f"{what} has more supporting rows than can be independent")
-    augmented = [[to_fmpq(x) for x in column] for column in rows.T.tolist()]
-    table = fmpq_mat(
-        dimension, count + 1, [x for row, b in zip(augmented, target, strict=True) for x in [*row, to_fmpq(b)]]
-    )
-    reduced, rank = table.rref()
-    pivots = [next((j for j in range(count + 1) if reduced[i, j] != 0), None) for i in range(rank)]
-    require(pivots == list(range(count)), f"{what}: its coefficients are not determined by its support")
-    solution = [reduced[i, count] for i in range(count)]
+    solution = _solve(rows, target, f"{what}: its coefficients are not determined by its support", deadline)
     for value in solution:
         if value < 0:
             raise ProofFailure(f"{what} has the coefficient {_float(value):.3e}, which is negative")
-    return [Fraction(int(value.p), int(value.q)) for value in solution]
+    return solution
 
 
-def positive_dependence(rows: FloatArray, what: str) -> None:
+def positive_dependence(rows: FloatArray, what: str, deadline: Deadline = NO_DEADLINE) -> None:
     """Check that some positive combination of all the rows vanishes: a circuit whose signs all agree.
 
     Raises:
-        ProofFailure: the rows have no such dependence, or more than one.
+        ProofFailure: the rows have no such dependence, or more than one, or it takes too long.
     """
     count, dimension = rows.shape
     require(2 <= count <= dimension + 1, f"{what} has a support of {count} rows")
-    table = fmpq_mat(dimension, count, [to_fmpq(x) for x in rows.T.ravel().tolist()])
-    reduced, rank = table.rref()
-    require(rank == count - 1, f"{what}: its rows are not a minimal dependent set")
-    # With the last coefficient 1 the others are minus the last column; all must be positive.
-    pivots = [next(j for j in range(count) if reduced[i, j] != 0) for i in range(rank)]
-    require(pivots == list(range(count - 1)), f"{what}: its last row does not depend on the others")
-    for i in range(rank):
-        require(reduced[i, count - 1] < 0, f"{what}: the dependence has coefficients of both signs")
+    # With the last coefficient 1 the others are minus these; all must be positive.
+    others = _solve(rows[:-1], rows[-1].tolist(), f"{what}: its rows are not a minimal dependent set", deadline)
+    require(all(value < 0 for value in others), f"{what}: the dependence has coefficients of both signs")
 
 
-def _float(value: fmpq) -> float:
+def _solve(rows: FloatArray, target: Sequence[float], reason: str, deadline: Deadline) -> list[Fraction]:
+    """The c with ``Σ c_j rows_j = target`` for independent rows; ProofFailure with the reason if there is none."""
+    deadline.check()
+    count = len(rows)
+    table = [_integers([*column, b]) for column, b in zip(rows.T.tolist(), target, strict=True)]
+    # Elimination makes minors of the table: as long as their order times its entries.
+    length = count * max((abs(x).bit_length() for row in table for x in row), default=0)
+    require_memory(len(table) * (count + 1) * (64 + length / 8), "solving for a support")
+    if len(table) * count**2 * length <= _AT_ONCE:
+        reduced, last, rank = fmpz_mat(table).rref()
+        table = reduced.tolist()
+        require(rank == count and all(table[i][i] == last for i in range(count)), reason)
+    else:
+        last = _eliminate(table, count, reason, deadline)
+    require(not any(row[count] for row in table[count:]), reason)
+    return [Fraction(int(row[count]), int(last)) for row in table[:count]]
+
+
+def _eliminate(table: list[list[fmpz]], count: int, reason: str, deadline: Deadline) -> fmpz:
+    """Eliminate the first columns, in place and without fractions; returns what then stands on the diagonal."""
+    previous = fmpz(1)
+    for k in range(count):
+        found = next((i for i in range(k, len(table)) if table[i][k] != 0), None)
+        if found is None:
+            raise ProofFailure(reason)
+        table[k], table[found] = table[found], table[k]
+        pivots, pivot = table[k], table[k][k]
+        for row in table[:k] + table[k + 1 :]:
+            factor = row[k]
+            for j in range(k + 1, count + 1):
+                if j % LOOK == 0 or j == count:
+                    deadline.check()
+                row[j] = (row[j] * pivot - factor * pivots[j]) // previous
+        previous = pivot
+    return previous
+
+
+def _integers(numbers: Sequence[float]) -> list[fmpz]:
+    """The numbers times a common power of two."""
+    ratios = [number.as_integer_ratio() for number in numbers]
+    common = max(denominator for _, denominator in ratios)
+    return [fmpz(numerator * (common // denominator)) for numerator, denominator in ratios]
+
+
+def _float(value: Fraction) -> float:
     try:
-        return int(value.p) / int(value.q)
+        return float(value)
     except OverflowError:
         return float("-inf")

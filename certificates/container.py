@@ -184,6 +184,8 @@ def open_archive(path: Path | str, read: Callable[[zipfile.ZipFile, int], T]) ->
         raise InputError(f"{file} cannot be used as a certificate: {error}") from None
     except FileNotFoundError:
         raise InputError(f"there is no file {file}.") from None
+    except MemoryError:
+        raise InputError(f"this machine has not enough memory to read {file}.") from None
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror or error}).") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error):
@@ -210,7 +212,7 @@ def _read(archive: zipfile.ZipFile, size: int) -> OptimalityCertificate:
     )
     for name, length in zip("ndc", certificate.shape, strict=True):
         if type(data.get(name)) is not int or data[name] != length:
-            raise InputError(f"the manifest says {name} = {data.get(name)!r} but the arrays say {length}.")
+            raise InputError(f"the manifest says {name} = {shown(data.get(name))} but the arrays say {length}.")
     return certificate
 
 
@@ -240,7 +242,7 @@ def read_arrays(
     expected = {MANIFEST, *(_member(name) for name in table)}
     if set(infos) != expected:
         odd = sorted(set(infos) ^ expected)[0]
-        raise InputError(f"member {odd!r} is missing or does not belong there.")
+        raise InputError(f"member {shown(odd)} is missing or does not belong there.")
     described = subtable(manifest, "arrays")
     limit = min(MAX_TOTAL_BYTES, FREE_BYTES + MAX_RATIO * size)
     arrays: dict[str, NDArray[Any]] = {}
@@ -272,7 +274,10 @@ def read_manifest(archive: zipfile.ZipFile, kind: str | None = None) -> Mapping[
         raise InputError(f"its manifest is larger than {MAX_MANIFEST_BYTES} bytes.")
     text = _read_exactly(archive, info, info.file_size)
     try:
-        manifest = json.loads(text.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_distinct)
+        manifest = json.loads(
+            text.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_distinct
+        )
+        json.dumps(manifest, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError):
         raise InputError("its manifest is no valid JSON.") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
@@ -280,10 +285,12 @@ def read_manifest(archive: zipfile.ZipFile, kind: str | None = None) -> Mapping[
     version = manifest.get("version")
     if type(version) is not int or version not in ARRAYS:
         newest = max(ARRAYS)
-        raise InputError(f"it has format version {version!r} and this certnet reads up to {newest}; update certnet.")
-    if manifest.get("kind") not in KINDS:
+        raise InputError(
+            f"it has format version {shown(version)} and this certnet reads up to {newest}; update certnet."
+        )
+    if _text(manifest, "kind") not in KINDS:
         known = " and ".join(map(repr, KINDS))
-        raise InputError(f"it is of kind {manifest.get('kind')!r} and this certnet checks {known}; update certnet.")
+        raise InputError(f"it is of kind {shown(manifest['kind'])} and this certnet checks {known}; update certnet.")
     if version not in KINDS[manifest["kind"]]:
         raise InputError(f"files of kind {manifest['kind']!r} have format version {VERSION}, not {version}.")
     if kind is not None and manifest["kind"] != kind:
@@ -293,6 +300,18 @@ def read_manifest(archive: zipfile.ZipFile, kind: str | None = None) -> Mapping[
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not allowed")
+
+
+def _finite(text: str) -> float:
+    """A decimal number; ValueError for one that is beyond float64."""
+    value = float(text)
+    return value if math.isfinite(value) else _no_constant(text)
+
+
+def shown(value: object) -> str:
+    """A value from a file as messages show it, however long it is."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -128,13 +128,12 @@ def _remainders(
     )
     on_z = on_z + through @ Enclosure.exact(A)
     rho = on_alpha + on_beta
-    least_rho = np.where(signs == FREE, np.minimum(rho.mid - inflate(rho.rad, 2), 0.0), 0.0)
+    least_rho = np.where(signs == FREE, np.minimum(rho.lower, 0.0), 0.0)
     reach = np.maximum(-problem.bounds[:, 0], 0.0)
     charge = Enclosure.exact(least_rho) @ Enclosure.exact(reach[:, None])
     q = Enclosure(on_z.mid[:, : k - 1], on_z.rad[:, : k - 1])
     kappa = Enclosure(on_z.mid[:, k - 1 :], on_z.rad[:, k - 1 :])
-    total = charge + kappa + _least(region, q)
-    return np.asarray((np.nextafter(total.mid - inflate(total.rad, 2), -np.inf)).ravel())
+    return (charge + kappa + _least(region, q)).lower.ravel()
 
 
 def _scaled(factor: Enclosure, matrix: Enclosure) -> Enclosure:
@@ -157,5 +156,5 @@ def _least(region: InputRegion, q: Enclosure) -> Enclosure:
     reach = inflate(region.radius * norm, 8)[:, None]
     # q·centre is taken over the whole enclosure, and the norm as well.
     ball = q @ Enclosure.exact(region.centre[:, None]) - Enclosure.exact(reach)
-    better = ball.mid - ball.rad > box.mid - box.rad
+    better = ball.lower > box.lower
     return Enclosure(np.where(better, ball.mid, box.mid), np.where(better, ball.rad, box.rad))

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certificates.arithmetic import MATRICES, Arithmetic, BallMatrix, Enclosure
+from certificates.arithmetic import MATRICES, Arithmetic, Enclosure
 from certificates.arithmetic.floating import inflate
+from certificates.arithmetic.machine import rigorous
+from certificates.arithmetic.matrix import timed
 from certificates.failure import Deadline, ProofFailure, require
 from certificates.linear_leaves import LinearForms, is_linear, prove_linear_leaves
 from certificates.nonnegativity import (
@@ -25,6 +27,7 @@ from certificates.nonnegativity import (
     leaves_with_signs,
     prove_leaf,
 )
+from certificates.resources import product_bytes, require_memory
 from certificates.robustness import CaseProof, RobustnessCertificate, lifted_region, unstable_neurons
 from certificates.verdict import Verdict
 from formulations._validation import IntArray
@@ -35,7 +38,7 @@ from formulations.robustness import ReluNetwork, UnsafeCase, require_fitting
 DEFAULT_TIME_LIMIT = 600.0
 BALL_ORDER = 250
 """Order N + d + 1 up to which the automatic arithmetic goes from floating point to balls where the first fails."""
-BLOCK_ENTRIES = 1 << 21
+BLOCK_ENTRIES = 1 << 20
 """Numbers in a block of linear leaves; bounds the memory that many leaves of a wide network can ask for."""
 PROVED_SENTENCE = (
     "on every leaf a nonnegative weighting of the output rows stays at least the margin above 0, so no input of any "
@@ -87,19 +90,17 @@ def check_robustness(
     deadline = Deadline(math.inf if time_limit is None else start + time_limit)
     counts = [0, 0]
     used, margin = chosen, -math.inf
-    with np.errstate(all="ignore"):
-        try:
+    try:
+        with rigorous(certificate.network.width):
             _check_statement(certificate)
             for case, proof in zip(certificate.cases, certificate.proofs, strict=True):
                 linear, others, used = _check_with(certificate.network, case, proof, chosen, deadline)
                 counts[0] += linear
                 counts[1] += others
-            verdict, reason = Verdict.PROVED, PROVED_SENTENCE
-            margin = min(_normalised_margin(proof) for proof in certificate.proofs)
-        except ProofFailure as failure:
-            verdict, reason = Verdict.UNKNOWN, str(failure)
-        except MemoryError:
-            verdict, reason = Verdict.UNKNOWN, "this machine has not enough memory for the proof"
+            proved = min(_normalised_margin(proof) for proof in certificate.proofs)
+        verdict, reason, margin = Verdict.PROVED, PROVED_SENTENCE, proved
+    except ProofFailure as failure:
+        verdict, reason = Verdict.UNKNOWN, str(failure)
     return RobustnessReport(
         verdict=verdict,
         reason=reason,
@@ -133,16 +134,34 @@ def _check_statement(certificate: RobustnessCertificate) -> None:
 def _check_with(
     network: ReluNetwork, case: UnsafeCase, proof: CaseProof, chosen: Arithmetic, deadline: Deadline
 ) -> tuple[int, int, Arithmetic]:
+    def check_in(arithmetic: Arithmetic) -> tuple[int, int, Arithmetic]:
+        return *check_case(network, case, proof, timed(MATRICES[arithmetic], deadline), deadline), arithmetic
+
     if chosen is not Arithmetic.AUTO:
-        return *check_case(network, case, proof, MATRICES[chosen], deadline), chosen
+        return check_in(chosen)
     try:
-        return *check_case(network, case, proof, Enclosure, deadline), Arithmetic.FLOAT
+        return check_in(Arithmetic.FLOAT)
     except ProofFailure:
         deadline.check()
         order = int(np.count_nonzero(proof.stable == 0)) + network.inputs + 1
         if order > BALL_ORDER:
             raise
-    return *check_case(network, case, proof, BallMatrix, deadline), Arithmetic.BALL
+    return check_in(Arithmetic.BALL)
+
+
+def _require_affordable(network: ReluNetwork, case: UnsafeCase, given: CaseProof) -> None:
+    """Refuse a case whose statement, or whose linear leaves, take more memory than the checker has.
+
+    Raises:
+        ProofFailure: they do.
+    """
+    (m, d), (rows, c), proof = network.hidden.shape, case.H.shape, given.proof
+    N, triangles = float(np.count_nonzero(given.stable == 0)), float(proof.triangles.neuron.size)
+    statement = 64.0 * m * (d + 1) + 80.0 * (2 * d + 1) * (d + 1)
+    leaves = proof.leaves * (8.0 * N + 300.0)
+    slopes = 80.0 * triangles * (N + d + 1) + 400.0 * (2 * d + triangles * (d + 2))
+    block = 400.0 * max(BLOCK_ENTRIES, m + 2 * N + 3 * d + triangles + proof.circuits.target.size + c + rows)
+    require_memory(statement + leaves + slopes + block, "the proof")
 
 
 def check_case(
@@ -153,10 +172,12 @@ def check_case(
     Raises:
         ProofFailure: the first violated condition.
     """
+    proof = given.proof
+    _require_affordable(network, case, given)
     kept, bounds = unstable_neurons(network, case.region, given.stable)
     region = lifted_region(case.region)
     generators = np.ascontiguousarray(network.generators[kept])
-    N, proof = len(kept), given.proof
+    N = len(kept)
     check_structure(proof, N, region)
     rows = len(case.H)
     require(given.mu.shape == (proof.leaves, rows) and given.mu.dtype == np.float64, "mu has a wrong shape or type")
@@ -167,14 +188,19 @@ def check_case(
     linear: list[tuple[int, IntArray]] = []
     others: list[tuple[int, IntArray]] = []
     for leaf, signs in leaves_with_signs(proof, N):
+        deadline.check()
         require(
             proof.empty_offset[leaf] == proof.empty_offset[leaf + 1],
             f"leaf {leaf} is called empty; here it has to be proved like the others",
         )
         (linear if is_linear(proof, leaf, N, len(region.linear)) else others).append((leaf, signs))
     if others or proof.circuits.target.size:
+        further = len(region.linear) + proof.circuits.target.size + proof.triangles.neuron.size
+        width = generators.shape[1]
+        arithmetic = next(how for how, known in MATRICES.items() if issubclass(matrix, known))
+        require_memory(product_bytes(arithmetic, N, width, further), "a semidefinite leaf")
         entries, count = extra_rows(proof, statement, deadline)
-        table = matrix.from_rationals(entries, (count, 2 * N + generators.shape[1]))
+        table = matrix.from_rationals(entries, (count, 2 * N + width))
         for leaf, signs in others:
             deadline.check()
             form = _form(network, case, given, leaf, kept, matrix)
@@ -182,14 +208,14 @@ def check_case(
     else:
         for index in range(len(proof.triangles.neuron)):
             deadline.check()
-            check_triangle(proof, index, statement)
+            check_triangle(proof, index, statement, deadline)
     positions = 2 * N + len(region.linear) + proof.circuits.target.size + proof.triangles.neuron.size
-    block = max(1, BLOCK_ENTRIES // (network.width + positions + network.inputs))
+    block = max(1, BLOCK_ENTRIES // (network.width + positions + network.inputs + network.outputs + rows))
     for start in range(0, len(linear), block):
         deadline.check()
         leaves = np.array([leaf for leaf, _ in linear[start : start + block]], dtype=np.int64)
         signs = np.stack([signs for _, signs in linear[start : start + block]])
-        forms = LinearForms(*linear_form(network, case, given, leaves, kept, Enclosure))
+        forms = LinearForms(*linear_form(network, case, given, leaves, kept, timed(Enclosure, deadline)))
         prove_linear_leaves(statement, case.region, proof, leaves, signs, forms)
     return len(linear), len(others)
 

@@ -242,11 +242,12 @@ class _LeafTest:
         crossing = np.flatnonzero((at_root > 0).any(axis=1) & (at_root < 0).any(axis=1))
         active = (at_root >= 0).all(axis=1)
         linear = self.linear + self.weights[active].T @ self.rows[active]
-        step = max(1, CHUNK_ENTRIES // max(len(crossing) * (len(root) + self.weights.shape[1]), 1))
+        d, outputs = len(root), self.weights.shape[1]
+        step = max(1, CHUNK_ENTRIES // (len(crossing) * (d + outputs) + d * (d + outputs)))
         for begin in range(0, len(cones), step):
             deadline.check()
             M = self._matrices(linear, crossing, cones[begin : begin + step], depth)
-            failed = np.flatnonzero(~are_copositive(M))
+            failed = np.flatnonzero(~are_copositive(M, deadline))
             if len(failed):
                 return begin + int(failed[0])
         return -1

@@ -13,6 +13,7 @@ from certificates.report import CheckReport
 from certificates.verdict import Verdict
 from formulations import MergedRows, RawDual
 from formulations._validation import FloatArray
+from formulations.program import NO_PRODUCTS
 
 
 def repaired(merged: MergedRows, dual: RawDual) -> RepairedDual:
@@ -44,5 +45,7 @@ def certify(
     report = check(certificate, arithmetic=Arithmetic.FLOAT)
     if report.verdict is Verdict.PROVED:
         return certificate, report
-    again = raw_dual(dual.W, dual.N, dual.t, gamma=merged.program.gamma)
+    again = RawDual(dual.W, NO_PRODUCTS)
+    if dual.N.size:
+        again = raw_dual(dual.W, dual.N, dual.t, gamma=merged.program.gamma)
     return certify_duals(merged, [again], U, V, provenance=provenance)

@@ -43,6 +43,16 @@ def need(condition: object, reason: str) -> None:
         raise FailedError(reason)
 
 
+def need_floats() -> None:
+    """Fail unless this thread reads and prints float64 numbers well: to nearest, and with subnormal ones."""
+    one, half, least = struct.unpack("<3d", struct.pack("<3q", 1023 << 52, 970 << 52, 1))  # 1, 2^-53 and 2^-1074
+    bits = struct.pack(
+        "<6d", one + half, -one - half, half * 1.5 + one, -half * 1.5 - one, least * one, 0.5 * 3 * least
+    )
+    right = struct.pack("<6Q", 1023 << 52, 3071 << 52, (1023 << 52) + 1, (3071 << 52) + 1, 1, 2)
+    need(bits == right, "This thread rounds in another direction or flushes subnormal numbers.")
+
+
 def unpack(path: str | Path, layout: Callable[[Cert], tuple[dict[str, list[str]], Cert]]) -> tuple[Cert, Cert]:
     """Read a file's manifest, and its arrays and their sizes. Members are unpacked only if they are small enough.
 
@@ -362,6 +372,7 @@ def check_file(path: str | Path) -> tuple[str, str]:
     prefix = "Unreadable: "
     try:
         cert, prefix = load(path), ""
+        need_floats()
         return decide(cert)
     except FailedError as error:
         return "UNKNOWN", f"{prefix}{error}"

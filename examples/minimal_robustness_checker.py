@@ -7,6 +7,7 @@ rounded up by a part of 2^-90. Usage: python minimal_robustness_checker.py FILE 
 
 import sys
 from fractions import Fraction
+from math import inf, nextafter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from minimal_checker import (
     leaves,
     lifted,
     need,
+    need_floats,
     need_slices,
     root,
     unpack,
@@ -225,18 +227,25 @@ def check_case(network: Cert, case: Case) -> Fraction:
     return case["margin"][0] / max(Fraction(1), *map(sum, case["mu"]))
 
 
+def down(x: Fraction) -> float:
+    """The largest float64 number up to x, or one below it: a bound must not be printed as more than it is."""
+    nearest = float(x)
+    return nearest if nearest <= x else nextafter(nearest, -inf)
+
+
 def check_file(path: str | Path) -> tuple[str, str]:
     """PROVED or UNKNOWN for a certificate file, with the reason in one sentence."""
     prefix = "Unreadable: "
     try:
         network, cases = load(path)
         prefix = ""
+        need_floats()
         margin = min([check_case(network, case) for case in cases])
     except FailedError as error:
         return "UNKNOWN", f"{prefix}{error}"
     except Exception:  # noqa: BLE001 - broken input makes zipfile, zlib, struct and json raise a dozen kinds
         return "UNKNOWN", f"{prefix}This is no proper certificate, or memory ran out."
-    return "PROVED", f"On every input of every region some row is at least {float(margin)!r}, so none is unsafe."
+    return "PROVED", f"On every input of every region some row is at least {down(margin)!r}, so none is unsafe."
 
 
 if __name__ == "__main__":

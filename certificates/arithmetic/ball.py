@@ -1,11 +1,12 @@
 """Ball arithmetic (Arb through python-flint): enclosures at a chosen precision, far tighter than float64."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from flint import arb, arb_mat, ctx, fmpq
 
-from certificates.arithmetic.matrix import Entries, PsdProof, unit_diagonal_scaling
+from certificates.arithmetic.matrix import Entries, PsdProof, nonzero_entries, product_by_rows, unit_diagonal_scaling
 from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray, IntArray
 
@@ -23,13 +24,16 @@ class BallMatrix:
     """
 
     value: arb_mat
+    deadline: ClassVar[Deadline] = NO_DEADLINE
 
     @classmethod
     def exact(cls, value: FloatArray) -> "BallMatrix":
         """A matrix of float64 numbers, taken as they are."""
-        rows, columns = value.shape
         with ctx.workprec(PRECISION):
-            return cls(arb_mat(rows, columns, value.ravel().tolist()))
+            matrix = arb_mat(*value.shape)
+            for position, entry in nonzero_entries(value, cls.deadline):
+                matrix[position] = entry
+            return cls(matrix)
 
     @classmethod
     def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "BallMatrix":
@@ -45,6 +49,7 @@ class BallMatrix:
         """Assemble a matrix from blocks."""
         entries: list[arb] = []
         for row in blocks:
+            cls.deadline.check()
             tables = [block.value.tolist() for block in row]
             for i in range(row[0].shape[0]):
                 for table in tables:
@@ -63,29 +68,47 @@ class BallMatrix:
     def T(self) -> "BallMatrix":
         """The transpose."""
         with ctx.workprec(PRECISION):
-            return BallMatrix(self.value.transpose())
+            return type(self)(self.value.transpose())
+
+    @classmethod
+    def sparse_product(cls, entries: Entries, height: int, factor: "BallMatrix") -> "BallMatrix":
+        """The matrix of ``height`` rows with these rational entries, zero where nothing is listed, times ``factor``."""
+        with ctx.workprec(PRECISION):
+            table = factor.value.tolist()
+            product = [[arb(0)] * factor.shape[1] for _ in range(height)]
+            for (i, j), value in entries.items():
+                scale = arb(fmpq(value.numerator, value.denominator))
+                product[i] = [x + scale * y for x, y in zip(product[i], table[j], strict=True)]
+            return cls(arb_mat(height, factor.shape[1], [x for row in product for x in row]))
+
+    def scale_rows(self, factors: FloatArray) -> "BallMatrix":
+        """diag(factors) times this matrix, for finite float64 numbers."""
+        with ctx.workprec(PRECISION):
+            pairs = zip(factors.tolist(), self.value.tolist(), strict=True)
+            return type(self)(arb_mat(*self.shape, [arb(scale) * x for scale, row in pairs for x in row]))
 
     def take(self, rows: IntArray, columns: IntArray) -> "BallMatrix":
         """The submatrix at these positions."""
         with ctx.workprec(PRECISION):
+            self.deadline.check()
             entries = [self.value[int(i), int(j)] for i in rows for j in columns]
-            return BallMatrix(arb_mat(len(rows), len(columns), entries))
+            return type(self)(arb_mat(len(rows), len(columns), entries))
 
     def __add__(self, other: "BallMatrix") -> "BallMatrix":
         with ctx.workprec(PRECISION):
-            return BallMatrix(self.value + other.value)
+            return type(self)(self.value + other.value)
 
     def __sub__(self, other: "BallMatrix") -> "BallMatrix":
         with ctx.workprec(PRECISION):
-            return BallMatrix(self.value - other.value)
+            return type(self)(self.value - other.value)
 
     def __neg__(self) -> "BallMatrix":
         with ctx.workprec(PRECISION):
-            return BallMatrix(-self.value)
+            return type(self)(-self.value)
 
     def __matmul__(self, other: "BallMatrix") -> "BallMatrix":
         with ctx.workprec(PRECISION):
-            return BallMatrix(self.value * other.value)
+            return type(self)(product_by_rows(self.value, other.value, self.deadline))
 
     def prove_psd(self, deadline: Deadline = NO_DEADLINE) -> PsdProof:
         """Prove that every symmetric matrix in the balls is positive definite; the lower triangle is read."""
@@ -99,7 +122,7 @@ class BallMatrix:
                     return PsdProof.failure(
                         f"diagonal entry {i + 1} of the slack matrix is {float(entry.mid()):.3e}, not provably positive"
                     )
-            return _eliminate(self.value, deadline) if n <= ELIMINATION_LIMIT else _verify_factor(self.value)
+            return _eliminate(self.value, deadline) if n <= ELIMINATION_LIMIT else _verify_factor(self.value, deadline)
 
 
 def _eliminate(matrix: arb_mat, deadline: Deadline) -> PsdProof:
@@ -123,10 +146,13 @@ def _eliminate(matrix: arb_mat, deadline: Deadline) -> PsdProof:
     return PsdProof(proved=True, margin=margin, reason="")
 
 
-def _verify_factor(matrix: arb_mat) -> PsdProof:
+def _verify_factor(matrix: arb_mat, deadline: Deadline) -> PsdProof:
     """Prove ``DSD − LLᵀ`` diagonally dominant for a floating-point factor L of a slightly shifted DSD."""
     n = matrix.nrows()
-    mid = np.array([[float(matrix[max(i, j), min(i, j)].mid()) for j in range(n)] for i in range(n)])
+    mid = np.zeros((n, n))
+    for i in range(n):
+        deadline.check()
+        mid[i, : i + 1] = mid[: i + 1, i] = [float(matrix[i, j].mid()) for j in range(i + 1)]
     d = unit_diagonal_scaling(np.diag(mid))
     scaled = d[:, None] * mid * d
     shift = 16.0 * n * 2.0**-53
@@ -140,10 +166,11 @@ def _verify_factor(matrix: arb_mat) -> PsdProof:
             f"shifted by {shift:.1e} breaks down)"
         )
     factor = arb_mat(n, n, L.ravel().tolist())
-    product = factor * factor.transpose()
+    product = product_by_rows(factor, factor.transpose(), deadline)
     scale = [arb(x) for x in d.tolist()]
     off = [arb(0) for _ in range(n)]
     for i in range(n):
+        deadline.check()
         for j in range(i):
             size = abs(scale[i] * matrix[i, j] * scale[j] - product[i, j])
             off[i] += size

@@ -2,8 +2,10 @@
 
 An ``Enclosure`` (mid, rad) holds every real matrix M with ``|M − mid| ≤ rad`` entrywise. Bounds follow Higham,
 *Accuracy and Stability of Numerical Algorithms*, section 3: a sum of k products, in any order and with or without
-fused multiply-add, errs by at most γ_k Σ|a||b|, γ_k = ku/(1−ku), plus k underflows. Underflow is charged at the
-smallest *normal* number, so the bounds also hold where subnormals are flushed to zero. Round-to-nearest is assumed.
+fused multiply-add, errs by at most γ_k Σ|a||b|, γ_k = ku/(1−ku), plus k underflows. The machine model is that of
+``certificates.arithmetic.machine``, which tests it. Sums do not underflow then, and a product that does loses at most
+2^−1075; it is charged at 2^−1022, so that a few of them, and halvings, need no counting. That does not cover a thread
+that flushes subnormal numbers: there an operand itself is lost, however large its partner.
 
 A rigorous proof that a symmetric matrix is positive semidefinite, after Rump, *Verification of positive
 definiteness*, BIT 46 (2006): if floating-point Cholesky of B runs to completion then ``B + Δ ⪰ 0`` for some
@@ -15,6 +17,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,7 +27,12 @@ from formulations._validation import FloatArray, IntArray
 
 UNIT = 2.0**-53
 TINY = 2.0**-1022
-"""Smallest positive normal number; bounds the error of one operation that underflows."""
+"""Smallest positive normal number; far above the 2^−1075 that one operation which underflows can lose."""
+
+PRODUCTS_AT_ONCE = 1 << 29
+"""Products of numbers between two looks at the clock: some tenths of a second."""
+FACTOR_AT_ONCE, PANEL = 1024, 128
+"""Order up to which a Cholesky factor is computed in one piece, and columns of a piece beyond."""
 
 _LARGEST_COUNT = 2**40
 
@@ -52,6 +60,7 @@ class Enclosure:
 
     mid: FloatArray
     rad: FloatArray
+    deadline: ClassVar[Deadline] = NO_DEADLINE
 
     @classmethod
     def exact(cls, value: FloatArray) -> "Enclosure":
@@ -61,26 +70,47 @@ class Enclosure:
     @property
     def T(self) -> "Enclosure":
         """The transpose."""
-        return Enclosure(self.mid.T, self.rad.T)
+        return type(self)(self.mid.T, self.rad.T)
 
     @property
     def finite(self) -> bool:
         """True when neither midpoint nor radius holds NaN or an infinity."""
         return bool(np.isfinite(self.mid).all() and np.isfinite(self.rad).all())
 
+    @property
+    def lower(self) -> FloatArray:
+        """Lower bounds of the entries: the difference is rounded to nearest, so the number below it will do."""
+        below: FloatArray = np.nextafter(self.mid - self.rad, -np.inf)
+        return below
+
     @classmethod
     def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "Enclosure":
         """Rational numbers, rounded to nearest with a unit in the last place as radius where that is not exact."""
         mid, rad = np.zeros(shape), np.zeros(shape)
         for position, value in entries.items():
-            try:
-                nearest = float(value)
-            except OverflowError:
-                nearest = math.inf
-            mid[position] = nearest
-            if not (np.isfinite(nearest) and Fraction(nearest) == value):
-                rad[position] = 2.0 * UNIT * abs(nearest) + TINY
+            mid[position], rad[position] = _nearest(value)
         return cls(mid, rad)
+
+    @classmethod
+    def sparse_product(cls, entries: Entries, height: int, factor: "Enclosure") -> "Enclosure":
+        """The matrix of ``height`` rows with these rational entries, zero where nothing is listed, times ``factor``.
+
+        A sum of as many products as the fullest row has entries, bounded like one of ``@``.
+        """
+        rows, columns = np.array([*entries], dtype=np.int64).reshape(-1, 2).T
+        values = np.array([_nearest(value) for value in entries.values()]).reshape(-1, 2, 1)
+        a, a_rad, b, b_rad = values[:, 0], values[:, 1], factor.mid[columns], factor.rad[columns]
+        count = int(np.bincount(rows, minlength=1).max())
+        charged = gamma_bound(count) * np.abs(a * b) + np.abs(a) * b_rad + a_rad * (np.abs(b) + b_rad)
+        mid, rad = np.zeros((height, factor.shape[1])), np.zeros((height, factor.shape[1]))
+        np.add.at(mid, rows, a * b)
+        np.add.at(rad, rows, charged)
+        return cls(mid, inflate(rad, 8 * count + 8))
+
+    def scale_rows(self, factors: FloatArray) -> "Enclosure":
+        """diag(factors) times this matrix, for finite float64 numbers."""
+        mid = factors[:, None] * self.mid
+        return type(self)(mid, inflate(np.abs(factors)[:, None] * self.rad + UNIT * np.abs(mid), 4))
 
     @classmethod
     def block(cls, blocks: "list[list[Enclosure]]") -> "Enclosure":
@@ -96,19 +126,33 @@ class Enclosure:
     def take(self, rows: IntArray, columns: IntArray) -> "Enclosure":
         """The submatrix at these positions."""
         index = np.ix_(rows, columns)
-        return Enclosure(self.mid[index], self.rad[index])
+        return type(self)(self.mid[index], self.rad[index])
 
     def __neg__(self) -> "Enclosure":
-        return Enclosure(-self.mid, self.rad)
+        return type(self)(-self.mid, self.rad)
 
     def __add__(self, other: "Enclosure") -> "Enclosure":
         mid = self.mid + other.mid
-        return Enclosure(mid, inflate(self.rad + other.rad + UNIT * np.abs(mid), 4))
+        return type(self)(mid, inflate(self.rad + other.rad + UNIT * np.abs(mid), 4))
 
     def __sub__(self, other: "Enclosure") -> "Enclosure":
         return self + -other
 
     def __matmul__(self, other: "Enclosure") -> "Enclosure":
+        self.deadline.check()
+        (height, inner), width = self.mid.shape, other.mid.shape[1]
+        rows = max(1, PRODUCTS_AT_ONCE // max(inner * width, 1))
+        if height <= rows:
+            return self._times(other)
+        mid, rad = np.empty((height, width)), np.empty((height, width))
+        for first in range(0, height, rows):
+            self.deadline.check()
+            part = slice(first, first + rows)
+            block = Enclosure(self.mid[part], self.rad[part])._times(other)
+            mid[part], rad[part] = block.mid, block.rad
+        return type(self)(mid, rad)
+
+    def _times(self, other: "Enclosure") -> "Enclosure":
         k = self.mid.shape[1]
         size_a, size_b = np.abs(self.mid), np.abs(other.mid)
         rad = gamma_bound(k) * (size_a @ size_b)
@@ -116,24 +160,34 @@ class Enclosure:
             rad = rad + (size_a + self.rad) @ other.rad
         if self.rad.any():
             rad = rad + self.rad @ size_b
-        return Enclosure(self.mid @ other.mid, inflate(rad, 2 * k + 8) + 2.0 * k * TINY)
+        return type(self)(self.mid @ other.mid, inflate(rad, 2 * k + 8) + 2.0 * k * TINY)
 
     def prove_psd(self, deadline: Deadline = NO_DEADLINE) -> PsdProof:
         """Prove that every symmetric matrix in the enclosure is PSD. The lower triangle is read; O(n³) time.
 
         Scaling by powers of two makes the diagonal nearly one, so bad units of measurement do no harm.
         """
-        return _prove_psd(self)
+        return _prove_psd(self, deadline)
 
     def positive_part(self) -> "Enclosure":
         """max(M, 0), which is 1-Lipschitz."""
-        return Enclosure(np.maximum(self.mid, 0.0), self.rad)
+        return type(self)(np.maximum(self.mid, 0.0), self.rad)
 
     def scale_by_powers(self, rows: FloatArray, columns: FloatArray) -> "Enclosure":
         """diag(rows) M diag(columns) for vectors of powers of two: exact but for underflow, which is charged."""
         factor_mid = (rows[:, None] * self.mid) * columns
         factor_rad = (rows[:, None] * self.rad) * columns
-        return Enclosure(factor_mid, inflate(factor_rad, 2) + _scaled_underflow(rows, columns))
+        return type(self)(factor_mid, inflate(factor_rad, 2) + _scaled_underflow(rows, columns))
+
+
+def _nearest(value: Fraction) -> tuple[float, float]:
+    """A rational number rounded to nearest, and a unit in the last place as radius where that is not exact."""
+    try:
+        nearest = float(value)
+    except OverflowError:
+        nearest = math.inf
+    exact = math.isfinite(nearest) and Fraction(nearest) == value
+    return nearest, 0.0 if exact else 2.0 * UNIT * abs(nearest) + TINY
 
 
 def _scaled_underflow(rows: FloatArray, columns: FloatArray) -> FloatArray:
@@ -163,7 +217,9 @@ SAFE_SIZE = 1e140
 """Products of numbers below this size cannot overflow, nor can Dekker's splitting."""
 
 
-def sum_of_products(factors: list[tuple[FloatArray, FloatArray]], *, upper: bool) -> float:
+def sum_of_products(
+    factors: list[tuple[FloatArray, FloatArray]], *, upper: bool, deadline: Deadline = NO_DEADLINE
+) -> float:
     """A bound on Σ a·b over all pairs of arrays: an upper bound if ``upper``, else a lower bound.
 
     The error-free products are summed by ``math.fsum``, whose result is correctly rounded, and once more with that
@@ -173,12 +229,13 @@ def sum_of_products(factors: list[tuple[FloatArray, FloatArray]], *, upper: bool
     """
     doubtful = 0
     for a, b in _chunks(factors):
+        deadline.check()
         if not (np.abs(a).max(initial=0.0) <= SAFE_SIZE and np.abs(b).max(initial=0.0) <= SAFE_SIZE):
             return math.inf if upper else -math.inf
         doubtful += int(np.count_nonzero((np.abs(a * b) < _SPLITS_EXACTLY) & (a != 0) & (b != 0)))
     charge = 8.0 * doubtful * TINY if upper else -8.0 * doubtful * TINY
-    nearest = math.fsum(_terms(factors, charge))
-    remainder = math.fsum(_terms(factors, charge, -nearest))
+    nearest = math.fsum(_terms(factors, deadline, charge))
+    remainder = math.fsum(_terms(factors, deadline, charge, -nearest))
     if upper:
         return nearest if remainder <= 0 else math.nextafter(nearest, math.inf)
     return nearest if remainder >= 0 else math.nextafter(nearest, -math.inf)
@@ -195,10 +252,11 @@ def _chunks(factors: list[tuple[FloatArray, FloatArray]]) -> Iterator[tuple[Floa
             yield flat_a[start : start + _CHUNK], flat_b[start : start + _CHUNK]
 
 
-def _terms(factors: list[tuple[FloatArray, FloatArray]], *further: float) -> Iterator[float]:
+def _terms(factors: list[tuple[FloatArray, FloatArray]], deadline: Deadline, *further: float) -> Iterator[float]:
     """Numbers whose exact sum is that of the products and of ``further``."""
     yield from further
     for a, b in _chunks(factors):
+        deadline.check()
         p, e = split_product(a, b)
         yield from p.tolist()
         yield from e.tolist()
@@ -220,7 +278,7 @@ def _mirror(lower: FloatArray) -> FloatArray:
     return mirrored
 
 
-def _prove_psd(matrix: Enclosure) -> PsdProof:
+def _prove_psd(matrix: Enclosure, deadline: Deadline) -> PsdProof:
     n = matrix.mid.shape[0]
     if n == 0:
         return PsdProof(proved=True, margin=1.0, reason="")
@@ -245,7 +303,7 @@ def _prove_psd(matrix: Enclosure) -> PsdProof:
     shifted = B.copy()
     np.fill_diagonal(shifted, np.nextafter(np.diag(B) - shift, -np.inf))
     try:
-        L = np.linalg.cholesky(shifted)
+        L = _cholesky(shifted, deadline)
     except np.linalg.LinAlgError:
         return PsdProof.failure(
             f"the slack matrix is not proved positive semidefinite (Cholesky of the unit-diagonal matrix "
@@ -255,3 +313,26 @@ def _prove_psd(matrix: Enclosure) -> PsdProof:
     if not (np.isfinite(L).all() and (pivots > 0).all()):
         return PsdProof.failure("the Cholesky factor of the slack matrix is not finite")
     return PsdProof(proved=True, margin=float(pivots.min() ** 2), reason="")
+
+
+def _cholesky(matrix: FloatArray, deadline: Deadline) -> FloatArray:
+    """The lower Cholesky factor; LinAlgError if there is none. Large ones come in panels of columns.
+
+    Every entry is ``(a_ij − Σ l_ik l_jk)/l_jj`` with its sum in some order, so the error bound is that of any Cholesky.
+    """
+    n = len(matrix)
+    if n <= FACTOR_AT_ONCE:
+        return np.linalg.cholesky(matrix)
+    L = np.zeros((n, n))
+    for first in range(0, n, PANEL):
+        deadline.check()
+        last = min(first + PANEL, n)
+        # The panel by columns, which are rows here.
+        panel = matrix[first:, first:last].T - L[first:last, :first] @ L[first:, :first].T
+        width = last - first
+        corner = np.linalg.cholesky(panel[:, :width].T)
+        for k in range(width):
+            panel[k, width:] = (panel[k, width:] - corner[k, :k] @ panel[:k, width:]) / corner[k, k]
+        L[first:last, first:last] = corner
+        L[last:, first:last] = panel[:, width:].T
+    return L

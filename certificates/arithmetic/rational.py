@@ -1,12 +1,17 @@
 """Exact rational matrices (python-flint). float64 numbers are dyadic rationals, so nothing is ever rounded."""
 
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar
 
 from flint import fmpq, fmpq_mat, fmpz
 
-from certificates.arithmetic.matrix import Entries, PsdProof
+from certificates.arithmetic.matrix import Entries, PsdProof, nonzero_entries, product_by_rows
 from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray, IntArray
+
+LOOK = 16
+"""Operations on long integers between two looks at the clock."""
 
 
 def to_fmpq(value: float) -> fmpq:
@@ -20,12 +25,15 @@ class RationalMatrix:
     """A matrix of rationals behind the interface of ``certificates.arithmetic.matrix.Matrix``."""
 
     value: fmpq_mat
+    deadline: ClassVar[Deadline] = NO_DEADLINE
 
     @classmethod
     def exact(cls, value: FloatArray) -> "RationalMatrix":
         """A matrix of float64 numbers. Raises ValueError or OverflowError for NaN and infinities."""
-        rows, columns = value.shape
-        return cls(fmpq_mat(rows, columns, [to_fmpq(x) for x in value.ravel().tolist()]))
+        matrix = fmpq_mat(*value.shape)
+        for position, entry in nonzero_entries(value, cls.deadline):
+            matrix[position] = to_fmpq(entry)
+        return cls(matrix)
 
     @classmethod
     def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "RationalMatrix":
@@ -40,6 +48,7 @@ class RationalMatrix:
         """Assemble a matrix from blocks."""
         entries: list[fmpq] = []
         for row in blocks:
+            cls.deadline.check()
             tables = [_table(block.value) for block in row]
             for i in range(row[0].shape[0]):
                 for table in tables:
@@ -56,24 +65,45 @@ class RationalMatrix:
     @property
     def T(self) -> "RationalMatrix":
         """The transpose."""
-        return RationalMatrix(self.value.transpose())
+        return type(self)(self.value.transpose())
+
+    @classmethod
+    def sparse_product(cls, entries: Entries, height: int, factor: "RationalMatrix") -> "RationalMatrix":
+        """The matrix of ``height`` rows with these rational entries, zero where nothing is listed, times ``factor``."""
+        table = _table(factor.value)
+        product = [[fmpq(0)] * factor.shape[1] for _ in range(height)]
+        for (i, j), value in entries.items():
+            scale = fmpq(value.numerator, value.denominator)
+            product[i] = [x + scale * y for x, y in zip(product[i], table[j], strict=True)]
+        return cls(fmpq_mat(height, factor.shape[1], [x for row in product for x in row]))
+
+    def scale_rows(self, factors: FloatArray) -> "RationalMatrix":
+        """diag(factors) times this matrix, for finite float64 numbers."""
+        pairs = zip(factors.tolist(), _table(self.value), strict=True)
+        return type(self)(fmpq_mat(*self.shape, [to_fmpq(scale) * x for scale, row in pairs for x in row]))
+
+    def rows(self) -> list[list[Fraction]]:
+        """The entries."""
+        self.deadline.check()
+        return [[Fraction(int(x.p), int(x.q)) for x in row] for row in _table(self.value)]
 
     def take(self, rows: IntArray, columns: IntArray) -> "RationalMatrix":
         """The submatrix at these positions."""
+        self.deadline.check()
         entries = [self.value[int(i), int(j)] for i in rows for j in columns]
-        return RationalMatrix(fmpq_mat(len(rows), len(columns), entries))
+        return type(self)(fmpq_mat(len(rows), len(columns), entries))
 
     def __add__(self, other: "RationalMatrix") -> "RationalMatrix":
-        return RationalMatrix(self.value + other.value)
+        return type(self)(self.value + other.value)
 
     def __sub__(self, other: "RationalMatrix") -> "RationalMatrix":
-        return RationalMatrix(self.value - other.value)
+        return type(self)(self.value - other.value)
 
     def __neg__(self) -> "RationalMatrix":
-        return RationalMatrix(-self.value)
+        return type(self)(-self.value)
 
     def __matmul__(self, other: "RationalMatrix") -> "RationalMatrix":
-        return RationalMatrix(self.value * other.value)
+        return type(self)(product_by_rows(self.value, other.value, self.deadline))
 
     def prove_psd(self, deadline: Deadline = NO_DEADLINE) -> PsdProof:
         """Decide positive semidefiniteness by fraction-free symmetric elimination (Bareiss); never undecided."""
@@ -107,9 +137,10 @@ def _eliminate(rows: list[list[fmpz]], deadline: Deadline) -> PsdProof:
             continue
         margin = min(margin, int(pivot) / (int(previous) * diagonal[k]))
         for i in range(k + 1, n):
-            deadline.check()
             row, factor = rows[i], rows[i][k]
             for j in range(k + 1, i + 1):
+                if j % LOOK == 0:
+                    deadline.check()
                 row[j] = (row[j] * pivot - factor * rows[j][k]) // previous
         previous = pivot
     return PsdProof(proved=True, margin=margin, reason="")

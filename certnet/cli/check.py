@@ -14,7 +14,7 @@ from certificates.verdict import Verdict
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.report import check_report, failure, head
 from certnet.cli.show import NONE, down, percent, up
-from certnet.data import Recipe, load, source_kind
+from certnet.data import Recipe, Split, load, source_kind
 from certnet.output import standard_output, strict_json
 from formulations import InputError, TrainingProgram
 
@@ -76,10 +76,9 @@ def _examine(path: Path, options: CheckOptions) -> dict[str, Any]:
     if options.network is not None or options.stated is not None:
         raise InputError(f"{path} is about training data; use --data instead of --network and --property.")
     certificate = read_certificate(path)
-    if options.data is not None:
-        compare(certificate, options.data)
+    rows = None if options.data is None else compare(certificate, options.data)
     report = check(certificate, arithmetic=options.arithmetic, time_limit=options.time_limit)
-    return check_report(report, certificate, path=path, compared_with=options.data)
+    return check_report(report, certificate, path=path, compared_with=options.data, rows=rows)
 
 
 def _arithmetic(found: Mapping[str, Any]) -> str:
@@ -107,7 +106,6 @@ def _print_one(found: Mapping[str, Any], options: CheckOptions) -> None:
 
         sys.stdout.writelines(f"{name:<12} {value}\n" for name, value in network_lines(found).items())
         return
-    copy = "the copy inside the certificate"
     lines = {
         "verdict": found["verdict"],
         "reason": found["reason"],
@@ -115,9 +113,33 @@ def _print_one(found: Mapping[str, Any], options: CheckOptions) -> None:
         "objective": up(found["objective"]),
         "gap": percent(found["gap"]),
         "arithmetic": _arithmetic(found),
-        "data": copy if options.data is None else f"{options.data}, equal to {copy}",
+        **theorem(found),
     }
     sys.stdout.writelines(f"{name:<12} {value}\n" for name, value in lines.items())
+
+
+def theorem(found: Mapping[str, Any]) -> dict[str, str]:
+    """The problem that the figures of a report are about, in lines: two problems never have the same.
+
+    Numbers are given in all their digits, and of the rows only what was seen in this run.
+    """
+    data, bias = found["data"], " (the last feature is 1 in every row: a bias)" if found["bias"] else " (no bias)"
+    shape = f"n = {data['n']}, d = {data['d']}{bias}, c = {data['c']}"
+    copy = f"the copy inside the certificate, SHA-256 {data['fingerprint'][:12]}…"
+    lines = {
+        "about": f"networks of every width; {shape}; gamma = {found['gamma']!r}",
+        "loss": "½ of the sum of squares, plus gamma/2 of the squares of all weights",
+    }
+    rows = data["rows"]
+    if rows is None:
+        return {**lines, "data": f"{copy}; it was compared with nothing (--data compares it)"}
+    return {
+        **lines,
+        "data": f"{data['compared_with']}, equal to {copy}",
+        "rows": rows["which"],
+        "features": rows["features"],
+        "targets": rows["targets"],
+    }
 
 
 def _print_table(results: Sequence[Mapping[str, Any]]) -> None:
@@ -146,10 +168,11 @@ def _print_table(results: Sequence[Mapping[str, Any]]) -> None:
             sys.stdout.write(f"{reason}\n" if Path(name).name in reason else f"{name}: {reason}\n")
 
 
-def compare(certificate: OptimalityCertificate, data: str) -> None:
+def compare(certificate: OptimalityCertificate, data: str) -> dict[str, Any]:
     """Rebuild X and Y from a source as the certificate's recipe says, and insist on equality.
 
-    A certificate without a recipe is compared with all rows of the source, raw.
+    A certificate without a recipe is compared with all rows of the source, raw. Which rows were compared, and what was
+    done to their features, is part of the theorem, and comes back.
 
     Raises:
         InputError: the data differ, or cannot be read.
@@ -167,3 +190,26 @@ def compare(certificate: OptimalityCertificate, data: str) -> None:
             f"The certificate is about other data: its fingerprint is {certified[:12]}…, that of {data} is "
             f"{given[:12]}…; pass the data it was made from."
         )
+    return _rows(split)
+
+
+def _rows(split: Split) -> dict[str, Any]:
+    """Which rows of a source are trained on, and how their features are scaled."""
+    counts = {name: len(X) for name, X, _ in split.parts() if X is not None}
+    apart = " and ".join(f"{count} {name}" for name, count in counts.items() if name != "train")
+    which = f"all {counts['train']} rows"
+    if apart:
+        drawn = f"; split with seed {split.recipe.seed}" if split.recipe.split else ""
+        which = f"the {counts['train']} training rows, without {apart} rows{drawn}"
+    targets = "numbers" if split.classes is None else f"{len(split.classes)} classes, an output each (1 or 0)"
+    if source_kind(split.recipe.source) == "csv":
+        column = "the last column" if split.recipe.target is None else f"column {split.recipe.target!r}"
+        targets = f"{column}: {targets}"
+    return {
+        "which": which,
+        "features": "raw" if split.recipe.raw else "standardised: less the mean of these rows, over their deviation",
+        "targets": targets,
+        "counts": counts,
+        "seed": split.recipe.seed if apart else None,
+        "standardised": not split.recipe.raw,
+    }

@@ -24,6 +24,9 @@ from formulations.robustness import InputRegion, OutputRow, ReluNetwork, UnsafeC
 if TYPE_CHECKING:
     from certnet.cli.check import CheckOptions
 
+SHOWN, SHOWN_TERMS = 3, 40
+"""Regions that are named in the text, and terms of functions of outputs."""
+
 
 def examine(path: Path, options: "CheckOptions") -> dict[str, Any]:
     """Check one certificate; the object that ``certnet check`` prints.
@@ -44,7 +47,13 @@ def _robustness(path: Path, options: "CheckOptions") -> dict[str, Any]:
         "notes": notes,
         "lower_bound": finite(report.margin),
         "margin": finite(report.margin),
-        "property": {"cases": len(certificate.cases), "compared_with": options.stated, "cases_compared": stated},
+        "property": {
+            "cases": len(certificate.cases),
+            "rows": sum(len(case.H) for case in certificate.cases),
+            "regions": _distinct([region_fields(case.region) for case in certificate.cases]),
+            "compared_with": options.stated,
+            "cases_compared": stated,
+        },
         "leaves": {"linear": report.linear_leaves, "semidefinite": report.semidefinite_leaves},
         "arithmetic": report.arithmetic,
         "seconds": finite(report.seconds),
@@ -61,6 +70,7 @@ def _lipschitz(path: Path, options: "CheckOptions") -> dict[str, Any]:
         **_head(report.verdict, report.reason, certificate.network, path, options),
         "notes": notes,
         "constant": finite(report.constant),
+        "norms": {"inputs": "l2", "outputs": "l2"},
         "function": certificate.C.tolist(),
         "region": None if certificate.region is None else region_fields(certificate.region),
         "arithmetic": report.arithmetic,
@@ -76,6 +86,11 @@ def region_fields(region: InputRegion) -> dict[str, Any]:
         "centre": None if region.centre is None else region.centre.tolist(),
         "radius": region.radius,
     }
+
+
+def _distinct(regions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The regions without repetitions, in their order."""
+    return [region for i, region in enumerate(regions) if region not in regions[:i]]
 
 
 def _head(verdict: Verdict, reason: str, network: ReluNetwork, path: Path, options: "CheckOptions") -> dict[str, Any]:
@@ -96,31 +111,42 @@ def _head(verdict: Verdict, reason: str, network: ReluNetwork, path: Path, optio
 
 
 def network_lines(found: Mapping[str, Any]) -> dict[str, str]:
-    """What people see of one report."""
+    """What people see of one report: what was found, and the theorem that it is about."""
     copy = "the copy inside the certificate"
-    compared = {name: found[name]["compared_with"] for name in ("network", "property") if name in found}
-    parts = {
-        name: copy if other is None else f"{other}, {'implied by' if name == 'property' else 'equal to'} {copy}"
-        for name, other in compared.items()
-    }
+    parts = {name: found[name]["compared_with"] for name in ("network", "property") if name in found}
+    follows = {"network": f"equal to {copy}", "property": f"implied by {copy}"}
     lines = {"verdict": found["verdict"], "reason": found["reason"]}
     if "constant" in found:
         lines["constant"] = NONE if found["constant"] is None else up(found["constant"])
+        lines["claim"] = "the function differs by at most the constant times the l2 distance of two inputs"
         lines["function"] = _functions(found["function"])
         lines["inputs"] = _inputs(found["region"])
     else:
-        leaves = found["leaves"]
+        leaves, stated = found["leaves"], found["property"]
         lines["margin"] = NONE if found["margin"] is None else down(found["margin"])
-        lines["cases"] = str(found["property"]["cases"])
+        lines["claim"] = "at every input of each case some of its output rows is at least the margin, so none is unsafe"
+        lines["cases"] = f"{stated['cases']} ({stated['rows']} output rows in all)"
+        lines["inputs"] = "; or ".join(_inputs(region) for region in stated["regions"][:SHOWN])
+        if len(stated["regions"]) > SHOWN:
+            lines["inputs"] += f"; and {len(stated['regions']) - SHOWN} regions more (--json lists them)"
         lines["leaves"] = f"{leaves['linear']} linear, {leaves['semidefinite']} semidefinite"
+    compared = {
+        name: f"{copy}, compared with nothing (--{name} compares it)" if other is None else f"{other}, {follows[name]}"
+        for name, other in parts.items()
+    }
+    if "network" in compared:
+        shape = "{inputs} inputs, {width} neurons, {outputs} outputs".format(**found["network"])
+        compared["network"] = f"{shape}; {compared['network']}"
     notes = {"note": " ".join(found["notes"])} if found.get("notes") else {}
-    return {**lines, "arithmetic": found["arithmetic"], **parts, **notes}
+    return {**lines, "arithmetic": found["arithmetic"], **compared, **notes}
 
 
 def _functions(C: Sequence[Sequence[float]]) -> str:
     """The functions of the outputs that a constant is about."""
     if len(C) > 1 and np.array_equal(np.array(C), np.eye(len(C))):
         return "all outputs, in l2"
+    if sum(value != 0 for row in C for value in row) > SHOWN_TERMS:
+        return f"{len(C)} functions of {len(C[0])} outputs (--json lists them)"
     return ", ".join(
         " + ".join(f"{_coefficient(value)}y_{j}" for j, value in enumerate(row) if value) or "0" for row in C
     )

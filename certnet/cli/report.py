@@ -69,9 +69,15 @@ def training_report(
 
 
 def check_report(
-    report: "CheckReport", certificate: "OptimalityCertificate", *, path: Path, compared_with: str | None
+    report: "CheckReport",
+    certificate: "OptimalityCertificate",
+    *,
+    path: Path,
+    compared_with: str | None,
+    rows: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """The object that ``certnet check`` prints. ``compared_with`` names the data that were found to be equal."""
+    """The object that ``certnet check`` prints. ``compared_with`` names the data that were found to be equal, ``rows``
+    says which of them."""
     from certnet.doctor import versions
 
     n, d, c = certificate.shape
@@ -83,10 +89,12 @@ def check_report(
             "c": c,
             "fingerprint": certificate.data_fingerprint,
             "compared_with": compared_with,
+            "rows": rows,
         },
+        "loss": certificate.loss,
         "claimed": {"objective": finite(certificate.objective), "lower_bound": finite(certificate.lower_bound)},
         "gamma": finite(certificate.gamma),
-        "bias": certificate.bias,
+        "bias": certificate.bias and bool((certificate.X[:, -1:] == 1.0).all()),
         "width": int(certificate.U.shape[1]) if certificate.U.ndim == 2 else None,
         "slack_margin": finite(report.slack_margin),
         "arithmetic": report.arithmetic,

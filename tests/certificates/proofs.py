@@ -9,7 +9,11 @@ from certificates.certificate import OptimalityCertificate
 from certificates.optimality import assemble
 from certificates.proof import LEAF, Circuits, LiftedProof, Region, Triangles
 from certificates.repair import RepairedDual
+from certificates.robustness import RobustnessCertificate
+from certnet.verification.relaxation import Relaxation, margin_bound
 from formulations import MergedRows, TrainingProgram, merge_rows
+from formulations.robustness import UnsafeCase
+from tests.verification.problems import random_box, random_network
 
 
 def integers(values) -> np.ndarray:
@@ -120,3 +124,12 @@ def certificate_with(merged: MergedRows, W: np.ndarray, proof: LiftedProof) -> O
     d, c = merged.original.shape[1:]
     dual = RepairedDual(W, np.zeros((2 * m, 2 * m)), np.zeros(m), 0.0, 1.0, 0.0, 0.0)
     return replace(assemble(merged, dual, np.zeros((d, 1)), np.zeros((c, 1)), {}), proof=proof)
+
+
+def linear_robustness() -> RobustnessCertificate:
+    """A proof for two inputs and three neurons by one linear leaf."""
+    network, region = random_network(3, inputs=2, width=3), random_box(3, 2)
+    case = UnsafeCase(region, np.eye(2)[:1], np.array([100.0]))
+    certificate = margin_bound(network, case, Relaxation.CROWN).certificate
+    assert certificate is not None
+    return certificate

@@ -138,7 +138,7 @@ def test_missing_folder_and_foreign_files(tmp_path: Path) -> None:
         ("claims", {"lower_bound": None, "objective": 1.0}, "lower_bound"),
         ("data", {"fingerprint": "0" * 64, "n": 5, "d": 2, "c": 1}, "n = 5"),
         ("data", {"fingerprint": "0" * 64, "n": 4.0, "d": 2, "c": 1}, "n = 4.0"),
-        ("data", {"fingerprint": "\ud800" * 64, "n": 4, "d": 2, "c": 1}, "SHA-256"),
+        ("data", {"fingerprint": "\ud800" * 64, "n": 4, "d": 2, "c": 1}, "no valid JSON"),
         ("data", {"fingerprint": "\x1b[2K" * 16, "n": 4, "d": 2, "c": 1}, "SHA-256"),
         ("arrays", {}, "X"),
         ("provenance", 3, "provenance"),

@@ -110,3 +110,13 @@ def test_products_split_without_error(a: float, b: float) -> None:
 def test_gamma_is_rounded_up(k: int) -> None:
     unit = Fraction(1, 2**53)
     assert Fraction(gamma_bound(k)) >= k * unit / (1 - k * unit)
+
+
+@given(SEEDS)
+def test_lower_ends_are_rounded_down(seed: int) -> None:
+    """Radii of a few units in the last place are where rounding to nearest would come out above."""
+    mid = rng(seed).standard_normal((8, 8)) * 10.0 ** rng(seed + 1).integers(-320, 300)
+    rad = np.abs(mid) * 2.0**-52 * rng(seed + 2).uniform(0, 4, (8, 8))
+    found = Enclosure(mid, rad).lower
+    for low, middle, radius in zip(found.flat, mid.flat, rad.flat, strict=True):
+        assert Fraction(float(low)) <= Fraction(float(middle)) - Fraction(float(radius))

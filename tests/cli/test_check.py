@@ -6,9 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from certificates import read_certificate, write_certificate
+from certificates import certify, read_certificate, write_certificate
 from certificates.certificate import OptimalityCertificate
+from certificates.lipschitz_file import write_lipschitz
+from certificates.robustness_file import write_robustness
+from certnet.cli.check_network import region_fields
+from certnet.data import Recipe, load
+from certnet.verification.lipschitz import lipschitz_constant
+from formulations import TrainingProgram, merge_rows
+from tests.certificates.proofs import linear_robustness
 from tests.cli.support import Call, files, one_sentence
+from tests.verification.problems import random_network
 
 
 @pytest.fixture
@@ -129,3 +137,84 @@ def test_a_choice_and_a_time_limit_that_do_not_exist(certnet: Call, certificate:
     outcome = certnet("check", certificate, "--arithmetic", "fuzzy")
     assert outcome.err == "certnet: --arithmetic must be one of auto, exact, ball, float, not 'fuzzy'.\n"
     assert "0 for no limit" in one_sentence(certnet("check", certificate, "--time-limit", "-1"))
+
+
+def trivial(source: str, gamma: float, **recipe: object) -> Path:
+    """A certificate of the zero network and the trivial dual about rows of a file."""
+    recipe = Recipe(source=source, task="regression", **recipe)
+    split = load(recipe)
+    merged = merge_rows(TrainingProgram(split.X_train, split.Y_train, gamma, bias=recipe.bias))
+    d, c = merged.original.X.shape[1], merged.original.Y.shape[1]
+    made, _ = certify(merged, [], np.zeros((d, 0)), np.zeros((c, 0)), provenance={"data": recipe.to_json()})
+    path = Path(f"{gamma}-{len(merged.original.X)}-{recipe.raw}-{recipe.bias}-{recipe.target}.cert")
+    write_certificate(path, made)
+    return path
+
+
+def test_certificates_about_one_file_state_their_own_theorems(certnet: Call) -> None:
+    """Same words for two problems would let one pass for the other: decay, rows, scaling, bias and target count."""
+    rows = np.random.default_rng(0).normal(size=(20, 3))
+    Path("d.csv").write_text("a,b,y\n" + "".join(",".join(map(repr, row)) + "\n" for row in rows.tolist()))
+    whole = {"raw": True, "split": False}
+    made = [
+        trivial("d.csv", 0.1, **whole),
+        trivial("d.csv", np.nextafter(0.1, 1.0), **whole),
+        trivial("d.csv", 0.1, **whole, bias=True),
+        trivial("d.csv", 0.1, **whole, target="a"),
+        trivial("d.csv", 0.1, raw=False, split=False),
+        trivial("d.csv", 0.1, raw=True),
+    ]
+    texts = []
+    for path in made:
+        outcome = certnet("check", path, "--data", "d.csv")
+        assert outcome.code == 0
+        texts.append(
+            "\n".join(line for line in outcome.out.splitlines() if "SHA-256" not in line and "bound" not in line)
+        )
+    assert len(set(texts)) == len(made)
+    for word in (
+        "n = 12",
+        "d = 2",
+        "c = 1",
+        "gamma = 0.1",
+        "½",
+        "no bias",
+        "12 training rows",
+        "4 test",
+        "seed 0",
+        "raw",
+    ):
+        assert word in texts[-1]
+    assert "standardised" in texts[-2]
+    assert "a bias" in texts[2]
+    report = certnet("check", made[-1], "--data", "d.csv", "--json").json
+    assert report["loss"] == "half-sum-of-squares"
+    assert report["data"]["rows"]["counts"] == {"train": 12, "validation": 4, "test": 4}
+    assert report["data"]["rows"]["standardised"] is False
+
+
+def test_rows_are_named_only_where_they_were_compared(certnet: Call, certificate: Path) -> None:
+    outcome = certnet("check", certificate)
+    assert "compared with nothing" in outcome.out
+    assert "training rows" not in outcome.out
+    assert certnet("check", certificate, "--json").json["data"]["rows"] is None
+
+
+def test_a_bias_that_the_data_do_not_have_is_not_reported(certnet: Call, certificate: Path) -> None:
+    boast = altered(certificate, bias=True)
+    assert certnet("check", boast, "--json").json["bias"] is False
+    assert "no bias" in certnet("check", boast).out
+
+
+def test_theorems_about_networks_name_sizes_norms_and_regions(certnet: Call) -> None:
+    write_robustness(Path("margin.cert"), linear_robustness())
+    bound = lipschitz_constant(random_network(3, inputs=2, width=4), np.array([1.0, -0.1]))
+    write_lipschitz(Path("slope.cert"), bound.certificate)
+    margin, slope = certnet("check", "margin.cert").out, certnet("check", "slope.cert").out
+    for word in ("2 inputs, 3 neurons, 2 outputs", "1 (1 output rows in all)", "a box in 2 dimensions", "at least"):
+        assert word in margin
+    for word in ("2 inputs, 4 neurons, 2 outputs", "l2 distance", "1·y_0 + -0.1·y_1", "inputs       all"):
+        assert word in slope
+    region = certnet("check", "margin.cert", "--json").json["property"]["regions"]
+    assert region == [region_fields(linear_robustness().cases[0].region)]
+    assert certnet("check", "slope.cert", "--json").json["norms"] == {"inputs": "l2", "outputs": "l2"}

@@ -1,0 +1,143 @@
+"""The floating-point arithmetic that every bound of the checkers assumes, and a test whether this thread has it.
+
+The model, stated here once:
+
+* float64 is IEEE 754 binary64, and ``+ − × ÷ √`` on single numbers and elementwise on arrays are rounded once, to
+  nearest, ties to even. So no extended precision in between (x87), and no other rounding direction.
+* Underflow is gradual: subnormal operands count (no DAZ) and subnormal results are kept (no FTZ). Then sums never
+  underflow, and a product or quotient that does is off by at most 2^−1075.
+* A product of matrices, and a Cholesky factor, is made of such sums of products in any order, by any number of threads,
+  with or without fused multiply-add; not by an algorithm of fewer multiplications (Strassen).
+
+The modes of rounding and flushing belong to a thread, and any library may change them: one compiled with
+``-ffast-math``, or ``torch.set_flush_denormal(True)``. A bound computed then may be false. So a check tests the thread
+before and after it works, and the threads of the matrix products with it. All comparisons are of bit patterns, for
+in a thread that flushes 2^−1074 equals 0.
+"""
+
+import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from certificates.failure import ProofFailure
+from formulations._validation import FloatArray
+
+SENTENCE = (
+    "the floating-point arithmetic of this thread does not round to nearest with gradual underflow (a library has "
+    "changed its mode; do not flush subnormal numbers), so nothing can be proved here"
+)
+
+
+class MachineFailure(ProofFailure):
+    """The arithmetic is not that of the model: no figure that was computed with it counts."""
+
+
+_Rows = list[tuple[int, int, int]]
+
+
+def _power(exponent: int) -> int:
+    """The bits of 2^exponent."""
+    return (exponent + 1023) << 52 if exponent >= -1022 else 1 << (exponent + 1074)
+
+
+_SIGN, _ONE, _LEAST = 1 << 63, _power(0), 1
+_HALF = _power(-53)
+"""Half a unit in the last place of 1: a tie."""
+_MORE = _HALF + (1 << 41)
+"""A little more than the tie; with 64 bits in between it would become one."""
+_THREE, _FIVE = _power(1) + (1 << 51), _power(2) + (1 << 50)
+_ROUNDED_SUMS: _Rows = [
+    (_ONE, _HALF, _ONE),
+    (_ONE, _MORE, _ONE + 1),
+    (_ONE | _SIGN, _HALF | _SIGN, _ONE | _SIGN),
+    (_ONE | _SIGN, _MORE | _SIGN, (_ONE + 1) | _SIGN),
+    (_ONE + 1, _HALF, _ONE + 2),
+    (_LEAST, _LEAST, 2),
+    (_power(-1022), _LEAST | _SIGN, _power(-1022) - 1),
+]
+_ROUNDED: list[tuple[Callable[..., object], _Rows]] = [
+    (operator.add, _ROUNDED_SUMS),
+    (
+        operator.mul,
+        [
+            (_LEAST, _ONE, _LEAST),
+            (_LEAST, _power(1000), _power(-74)),
+            (_power(-600), _power(-470), _power(-1070)),
+            (_ONE + 1, _ONE + 1, _ONE + 2),
+            (3, _power(-1), 2),
+        ],
+    ),
+    (
+        operator.truediv,
+        [(_LEAST, _LEAST, _ONE), (_ONE, _THREE, 0x3FD5555555555555), (_ONE, _FIVE, 0x3FC999999999999A)],
+    ),
+]
+_REPEAT = 5
+"""Arrays of a probe are so many times as long: longer than the registers, and no multiple of them."""
+_SHORT, _SMALL, _LARGE = 16, 128, 512
+"""Orders of the matrix products that are tested; a larger product occupies more threads."""
+
+
+@contextmanager
+def rigorous(order: int = 0) -> Iterator[None]:
+    """Surrounds a proof of about this order: the machine is tested before and after, and overflow makes no noise.
+
+    Raises:
+        ProofFailure: the arithmetic is not that of the model, memory ran out, or what the proof raises.
+    """
+    with np.errstate(all="ignore"):
+        require_machine(order)
+        try:
+            yield
+        except MemoryError:
+            raise ProofFailure("this machine has not enough memory for the proof") from None
+        require_machine(order)
+
+
+def require_machine(order: int = 0) -> None:
+    """Test this thread and those of matrix products of about this order; some 0.3 ms.
+
+    Raises:
+        MachineFailure: the arithmetic is not the one that the module's text states.
+    """
+    for operation, rows in _ROUNDED:
+        a, b, right = _floats(rows).T
+        found = [operation(x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+        _require(_same(np.array(found), right))
+        a, b, right = (np.tile(column, _REPEAT) for column in (a, b, right))
+        _require(_same(np.asarray(operation(a, b)), right))
+    root = np.sqrt(_floats([(_LEAST, _LEAST, _LEAST)] * _REPEAT))
+    _require(_same(root, _floats([(_power(-537),) * 3] * _REPEAT)))
+    _require_products(_SHORT)
+    _require_products(_SMALL if order <= _SMALL else _LARGE)
+
+
+def _require_products(order: int) -> None:
+    """Every row of ``left @ right`` is a rounded sum of two products or a single product that needs subnormals."""
+    sums = [(a, b, 0, 0) for a, b, _ in _ROUNDED_SUMS]
+    rows = [*sums, (0, 0, _power(-600), 0), (0, 0, 0, _power(1000))]
+    truth = [*(right for _, _, right in _ROUNDED_SUMS), _power(-1070), _power(-74)]
+    left, right, wanted = np.zeros((order, order)), np.zeros((order, order)), np.zeros((order, order))
+    columns = slice(None, None, max(1, order // 8))
+    left[:, -4:] = np.resize(_floats(rows), (order, 4))
+    right[-4:, columns] = _floats([(_ONE,), (_ONE,), (_power(-470),), (_LEAST,)])
+    wanted[:, columns] = np.resize(_floats([(value,) for value in truth]), (order, 1))
+    _require(_same(left @ right, wanted) and _same(left @ right[:, 0], wanted[:, 0]))
+    _require(_same(np.array([row @ right[:, 0] for row in left[:_SHORT]]), wanted[:_SHORT, 0]))
+
+
+def _require(holds: bool) -> None:
+    if not holds:
+        raise MachineFailure(SENTENCE)
+
+
+def _floats(bits: object) -> FloatArray:
+    """float64 numbers of these bit patterns."""
+    values: FloatArray = np.array(bits, dtype=np.uint64).view(np.float64)
+    return values
+
+
+def _same(found: FloatArray, wanted: FloatArray) -> bool:
+    return np.array_equal(np.ascontiguousarray(found).view(np.int64), np.ascontiguousarray(wanted).view(np.int64))

@@ -1,0 +1,112 @@
+"""A thread whose floating-point unit flushes subnormal numbers, or rounds in another direction, proves nothing.
+
+The mode is set in a process of its own: through MXCSR (x86), and through ``fesetround`` of the C library.
+"""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from certificates import certify, residual_dual, write_certificate
+from certificates.arithmetic.machine import require_machine
+from certificates.lipschitz_file import write_lipschitz
+from certificates.robustness_file import write_robustness
+from certnet.verification.lipschitz import lipschitz_constant
+from formulations import TrainingProgram, merge_rows
+from tests.certificates.proofs import linear_robustness
+from tests.strategies import rng
+from tests.verification.problems import random_network
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FLUSHING = {"FTZ": 0x8000, "DAZ": 0x40, "both": 0x8040, "down": 0x2000, "up": 0x4000, "to zero": 0x6000}
+X86 = pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="sets MXCSR, which is of x86")
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs mmap with execution and the C library")
+SET_MXCSR = """
+import ctypes, mmap
+code = mmap.mmap(-1, 4096, prot=7)
+code.write(bytes([0x0F, 0xAE, 0x17, 0xC3]))  # ldmxcsr [rdi]; ret
+word = ctypes.c_uint32(0x1F80 | {bits})
+ctypes.CFUNCTYPE(None, ctypes.c_void_p)(ctypes.addressof(ctypes.c_char.from_buffer(code)))(ctypes.addressof(word))
+"""
+SET_ROUNDING = """
+import ctypes
+assert ctypes.CDLL(None).fesetround({bits}) == 0
+"""
+EXAMINE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {examples!r})
+import minimal_checker, minimal_robustness_checker
+from certificates import check, read_certificate
+from certificates.lipschitz import check_lipschitz
+from certificates.lipschitz_file import read_lipschitz
+from certificates.robustness_checker import check_robustness
+from certificates.robustness_file import read_robustness
+folder = Path({folder!r})
+training = read_certificate(folder / "optimality.cert")
+network, slope = read_robustness(folder / "robustness.cert"), read_lipschitz(folder / "lipschitz.cert")
+checks = [lambda how=how: check(training, arithmetic=how) for how in ("auto", "exact", "ball", "float")]
+checks += [lambda: check_robustness(network), lambda: check_lipschitz(slope)]
+second = [
+    lambda: minimal_checker.check_file(folder / "optimality.cert"),
+    lambda: minimal_robustness_checker.check_file(folder / "robustness.cert"),
+]
+def verdicts():
+    return [str(judge().verdict) for judge in checks] + [judge()[0] for judge in second]
+def set_mode():
+    {mode}
+print(*verdicts())
+set_mode()
+found = verdicts()
+figures = [check(training).objective, check_robustness(network).margin, check_lipschitz(slope).constant]
+print(*found)
+print(*figures)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Proved certificates of all kinds."""
+    path = tmp_path_factory.mktemp("certificates")
+    merged = merge_rows(TrainingProgram(rng(1).standard_normal((4, 2)), rng(2).standard_normal((4, 1)), 0.3))
+    U, V = np.zeros((2, 0)), np.zeros((1, 0))
+    write_certificate(path / "optimality.cert", certify(merged, [residual_dual(merged, U, V)], U, V)[0])
+    write_robustness(path / "robustness.cert", linear_robustness())
+    bound = lipschitz_constant(random_network(3, inputs=2, width=4), np.array([1.0, -1.0]))
+    write_lipschitz(path / "lipschitz.cert", bound.certificate)
+    return path
+
+
+def verdicts_in_mode(folder: Path, mode: str) -> tuple[list[str], list[str], list[str]]:
+    """Verdicts before and after the mode is set, and figures that are reported then."""
+    code = EXAMINE.format(examples=str(EXAMPLES), folder=str(folder), mode=mode.strip().replace("\n", "\n    "))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    before, after, figures = (line.split() for line in done.stdout.splitlines())
+    return before, after, figures
+
+
+def test_this_process_has_the_arithmetic() -> None:
+    require_machine()
+    require_machine(1000)
+
+
+@X86
+@POSIX
+@pytest.mark.parametrize("name", FLUSHING)
+def test_no_checker_proves_in_another_mode(folder: Path, name: str) -> None:
+    before, after, figures = verdicts_in_mode(folder, SET_MXCSR.format(bits=FLUSHING[name]))
+    assert set(before) == {"PROVED"}
+    assert set(after) == {"UNKNOWN"}
+    assert figures == ["inf", "-inf", "inf"]
+
+
+@POSIX
+@pytest.mark.parametrize("bits", [0x400, 0x800, 0xC00] if platform.machine() == "x86_64" else [0x400000, 0x800000])
+def test_no_checker_proves_with_directed_rounding(folder: Path, bits: int) -> None:
+    before, after, _ = verdicts_in_mode(folder, SET_ROUNDING.format(bits=bits))
+    assert set(before) == {"PROVED"}
+    assert set(after) == {"UNKNOWN"}
