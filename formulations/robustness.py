@@ -21,7 +21,7 @@ from formulations._validation import FloatArray, IntArray, frozen
 from formulations.circuits import CircuitSet
 from formulations.errors import InputError
 from formulations.nodes import ACTIVE, FREE, INACTIVE
-from formulations.rounding import above, added, below, whole
+from formulations.rounding import above, added, as_double, below, whole
 
 BOX_ROWS = 1
 """Row 0 of a region is t ≥ 0; the sides of the box follow, two for each input."""
@@ -33,11 +33,13 @@ def _finite(name: str, value: ArrayLike, dimensions: int) -> FloatArray:
         raise InputError(
             f"{name} must be an array of numbers with {dimensions} dimensions, not of shape {array.shape}."
         )
-    array = np.array(array, dtype=np.float64, order="C")
-    if not np.isfinite(array).all():
+    numbers = as_double(array)
+    if numbers is None:
+        raise InputError(f"{name} has a number that float64 cannot hold exactly; round it first.")
+    if not np.isfinite(numbers).all():
         raise InputError(f"{name} has an entry that is not a finite number; remove it first.")
-    frozen(array)
-    return array
+    frozen(numbers)
+    return numbers
 
 
 @dataclass(frozen=True, eq=False)
