@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certificates.arithmetic.machine import MachineFailure
 from certificates.robustness import RobustnessCertificate
 from certificates.robustness_checker import check_robustness
 from certificates.robustness_file import read_robustness, write_robustness
 from certificates.verdict import Verdict
 from certnet.cli.check_network import compare_property
 from certnet.verification import verify
-from certnet.verification.counterexample import Counterexample, confirm_near, decided_classes, exact_outputs
+from certnet.verification.counterexample import Counterexample, confirm, confirm_near, decided_classes, exact_outputs
 from certnet.verification.vnnlib import Property, parse_vnnlib
 from formulations import InputError
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase, keeps_class
@@ -372,6 +373,21 @@ def test_classes_are_decided_as_in_rational_arithmetic(seed: int, size: float) -
         else:
             assert found != label
             assert y[found] == max(others)
+
+
+def test_another_machine_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = ReluNetwork(np.ones((1, 1)), np.zeros(1), np.array([[1.0], [0.0]]), np.zeros(2))
+    (case,) = keeps_class(network, InputRegion.linf([0.0], 1.0), 0)
+    assert confirm(network, case, np.zeros(1), 0) is not None
+
+    def flushes(order: int = 0) -> None:
+        raise MachineFailure("subnormal numbers are flushed")
+
+    monkeypatch.setattr("certnet.verification.counterexample.require_machine", flushes)
+    assert confirm(network, case, np.zeros(1), 0) is None
+    assert confirm_near(network, case, np.zeros(1), 0) is None
+    with pytest.raises(InputError, match="flushed"):
+        decided_classes(network, np.zeros((1, 1)), np.array([0]))
 
 
 def test_texts_of_witnesses_are_read_back(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
