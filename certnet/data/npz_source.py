@@ -159,7 +159,7 @@ def _training_targets(
         task = "classification" if is_one_hot(Y) else "regression"
     if task == "classification":
         if not is_one_hot(Y):
-            other = ", or add --task regression" if outputs is None else ""
+            other = ", or train on it with --task regression" if outputs is None else ""
             raise InputError(f"{name} is no one-hot matrix; give a vector of labels{other}.")
         if outputs is None and np.count_nonzero(Y.any(axis=0)) < 2:
             raise InputError(f"{name} holds only one class; at least two are needed.")

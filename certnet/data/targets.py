@@ -59,7 +59,7 @@ def class_list(labels: Sequence[Label], *, source: str) -> list[Label]:
     if isinstance(classes[0], float) and len(classes) > max(20, len(labels) // 2):
         raise InputError(
             f"{source} holds {len(classes)} different numbers in {len(labels)} rows, too many for classes; "
-            "add --task regression."
+            "train on them with --task regression."
         )
     return classes
 
