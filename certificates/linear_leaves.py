@@ -214,9 +214,8 @@ def _exact(leaves: LinearLeaves, leaf: int, matrix: type[RationalMatrix]) -> Fra
         if sign == FREE:
             total += min(on_alpha[i] + on_beta[i], zero) * to_fmpq(max(-float(leaves.bounds[i, 0]), 0.0))
     if any(through):
-        product = (
-            fmpq_mat(1, N, through) * matrix.exact(np.ascontiguousarray(leaves.network.generators[leaves.kept])).value
-        )
+        A = matrix.exact(np.ascontiguousarray(leaves.network.generators[leaves.kept])).value
+        product = fmpq_mat(1, N, through) * A
         on_z = [value + product[0, j] for j, value in enumerate(on_z)]
     q, kappa = on_z[:d], on_z[d] - w.get(2 * N, zero)
     lower, upper = ([to_fmpq(value) for value in side.tolist()] for side in (region.lower, region.upper))

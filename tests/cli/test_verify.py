@@ -153,7 +153,13 @@ def test_rows_of_few_classes_by_number_and_by_name(certnet: Call, tmp_path: Path
         done = certnet("verify", tmp_path / network, tmp_path / data, *call)
         assert done.code == 0
         assert [(row["label"], row["result"]) for row in done.json["results"]] == [(label, "unsat") for label in labels]
+    np.savez(tmp_path / "test.npz", X_train=np.eye(3), Y_train=np.arange(3), X_test=X, Y_test=np.array([1, 5]))
+    done = certnet("verify", tmp_path / "net.npz", tmp_path / "test.npz", *call)
+    assert done.code == 2
+    assert "Y_test has the label '5', which no output" in done.json["reason"]
     # A constant around a row has nothing to do with its label.
+    np.savez(tmp_path / "test.npz", X_train=np.eye(6)[:, :3], Y_train=np.arange(6) % 3, X_test=X, Y_test=[1, 5])
+    assert certnet("lipschitz", tmp_path / "net.npz", "--local", tmp_path / "test.npz", "--radius", "0.1").code == 0
     (tmp_path / "any.csv").write_text("a,b,c,label\n.1,1,.2,7.25\n")
     assert certnet("lipschitz", tmp_path / "net.npz", "--local", tmp_path / "any.csv", "--radius", "0.1").code == 0
 

@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certificates.arithmetic.machine import MachineFailure
 from certificates.robustness import RobustnessCertificate
 from certificates.robustness_checker import check_robustness
 from certificates.robustness_file import read_robustness, write_robustness
 from certificates.verdict import Verdict
 from certnet.cli.check_network import compare_property
 from certnet.verification import verify
-from certnet.verification.counterexample import Counterexample, confirm_near, decided_classes, exact_outputs
+from certnet.verification.counterexample import Counterexample, confirm, confirm_near, decided_classes, exact_outputs
 from certnet.verification.vnnlib import Property, parse_vnnlib
 from formulations import InputError
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase, keeps_class
@@ -53,10 +54,10 @@ def written(formula: Any) -> str:
     return formula if isinstance(formula, str) else f"({' '.join(written(part) for part in formula)})"
 
 
-def parsed(formulas: Sequence[Any], inputs: int, outputs: int) -> Property:
+def parsed(formulas: Sequence[Any], inputs: int, outputs: int, network: ReluNetwork | None = None) -> Property:
     names = [*(f"X_{i}" for i in range(inputs)), *(f"Y_{j}" for j in range(outputs))]
     text = "".join(f"(declare-const {name} Real)" for name in names)
-    return parse_vnnlib(text + "".join(f"(assert {written(formula)})" for formula in formulas))
+    return parse_vnnlib(text + "".join(f"(assert {written(formula)})" for formula in formulas), network)
 
 
 def point_of(network: ReluNetwork, x: Sequence[Fraction]) -> dict[str, Fraction]:
@@ -111,6 +112,8 @@ DECIMALS = (
     .map(lambda k: f"{k // 10 if k >= 0 else -((-k) // 10)}.{abs(k) % 10}")
     .filter(lambda text: text != "0.0")
 )
+WEIGHTS = st.one_of(DECIMALS, st.sampled_from(["0.12345678901234567891", "-1.7320508075688772935", "1e-17"]))
+"""The latter are no float64 numbers together, whatever they are multiplied by."""
 POSITIVE = st.sampled_from(["1", "3", "7", "0.1", "0.3", "1.5", "10"])
 BIT = st.sampled_from([0, 1, 2, 3])
 
@@ -130,7 +133,7 @@ def properties(draw: st.DrawFn) -> tuple[ReluNetwork, list[Any], list[Fraction]]
     ends = [Fraction(high) / Fraction(a), Fraction(low) / Fraction(b)]
 
     def row() -> list[Any]:
-        terms = [["*", draw(DECIMALS), name] for name in draw(st.sampled_from([["Y_0"], ["Y_1"], ["Y_0", "Y_1"]]))]
+        terms = [["*", draw(WEIGHTS), name] for name in draw(st.sampled_from([["Y_0"], ["Y_1"], ["Y_0", "Y_1"]]))]
         return [draw(st.sampled_from(["<=", ">="])), ["+", *terms, *terms[: draw(BIT)]], draw(DECIMALS)]
 
     kind = draw(st.sampled_from(["and", "or"]))
@@ -141,7 +144,7 @@ def properties(draw: st.DrawFn) -> tuple[ReluNetwork, list[Any], list[Fraction]]
 @given(properties())
 def test_verdicts_agree_with_enumeration_of_the_text(problem: tuple[ReluNetwork, list[Any], list[Fraction]]) -> None:
     network, formulas, ends = problem
-    stated = parsed(formulas, 1, 2)
+    stated = parsed(formulas, 1, 2, network)
     result = verify(network, stated.cases, time_limit=5.0)
     truth = unsafe_somewhere(network, formulas, ends)
     if result.verdict is Verdict.REFUTED:
@@ -225,6 +228,28 @@ def test_check_compares_what_texts_state_and_not_how_they_are_rounded(tmp_path: 
     smaller = RobustnessCertificate(network, (narrow,), own.proofs)
     assert check_robustness(smaller).verdict is Verdict.PROVED
     assert not compared(box, row, certificate=smaller)
+
+
+def test_rows_that_cannot_be_scaled_are_charged_and_certified(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    network = ReluNetwork(np.array([[1.0], [-1.0]]), np.array([0.5, 0.5]), np.eye(2), np.zeros(2))
+    np.savez(tmp_path / "n.npz", W1=network.hidden, b1=network.hidden_bias, W2=network.output)
+    terms = ["+", ["*", "0.12345678901234567891", "Y_0"], ["*", "0.3", "Y_1"]]
+    box = ["and", ["<=", "X_0", "0.1"], [">=", "X_0", "-0.1"]]
+    call = caller(capsys)
+    for bound, code in (("0.1", 0), ("0.2", 1)):
+        names = "".join(f"(declare-const {name} Real)" for name in ("X_0", "Y_0", "Y_1"))
+        text = names + f"(assert {written(box)})(assert {written(['<=', terms, bound])})"
+        with pytest.raises(InputError, match="for its network"):
+            parse_vnnlib(text)
+        (tmp_path / "p.vnnlib").write_text(text)
+        done = call("verify", tmp_path / "n.npz", tmp_path / "p.vnnlib", "--certificate", tmp_path / "a.cert")
+        assert done.code == code
+    (tmp_path / "p.vnnlib").write_text(text.replace("0.2)", "0.1)"))
+    assert call("check", tmp_path / "a.cert", "--property", tmp_path / "p.vnnlib").code == 0
+    (tmp_path / "p.vnnlib").write_text(text.replace("0.2)", "0.1)").replace("67891", ""))
+    assert call("check", tmp_path / "a.cert", "--property", tmp_path / "p.vnnlib").code == 2
 
 
 def test_unsafe_points_are_printed_exactly(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -348,6 +373,21 @@ def test_classes_are_decided_as_in_rational_arithmetic(seed: int, size: float) -
         else:
             assert found != label
             assert y[found] == max(others)
+
+
+def test_another_machine_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = ReluNetwork(np.ones((1, 1)), np.zeros(1), np.array([[1.0], [0.0]]), np.zeros(2))
+    (case,) = keeps_class(network, InputRegion.linf([0.0], 1.0), 0)
+    assert confirm(network, case, np.zeros(1), 0) is not None
+
+    def flushes(order: int = 0) -> None:
+        raise MachineFailure("subnormal numbers are flushed")
+
+    monkeypatch.setattr("certnet.verification.counterexample.require_machine", flushes)
+    assert confirm(network, case, np.zeros(1), 0) is None
+    assert confirm_near(network, case, np.zeros(1), 0) is None
+    with pytest.raises(InputError, match="flushed"):
+        decided_classes(network, np.zeros((1, 1)), np.array([0]))
 
 
 def test_texts_of_witnesses_are_read_back(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
