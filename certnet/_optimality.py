@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from threadpoolctl import threadpool_limits
 
 from certificates import OptimalityCertificate, Verdict, certify, residual_dual
 from certificates.checker import network_objective
@@ -33,6 +32,7 @@ from certnet._closing import (
     is_low,
     summary_of,
 )
+from certnet._numerics import computing, guarded
 from certnet._optimality_result import Neuron, OptimalityResult
 from certnet._plan import GLOBAL_SHARE
 from certnet._preflight import require_memory
@@ -41,7 +41,7 @@ from certnet.branching.certificate import certify_search
 from certnet.branching.goal import bound_from_price, price_for_gap
 from certnet.branching.search import search
 from certnet.branching.summary import SearchSummary
-from certnet.job import DEFAULT_GAP, GLOBAL, SMALL_ORDER, closing_of
+from certnet.job import DEFAULT_GAP, GLOBAL, closing_of
 from certnet.network import TwoLayerNetwork
 from certnet.solvers import Progress
 from certnet.training.polish import balance
@@ -69,6 +69,7 @@ WORSE_THAN_NOTHING = (
 REJECTED = "Branching led to no proof that the check accepts; the bound comes from elsewhere."
 
 
+@np.errstate(all="ignore")
 def optimality(
     program: TrainingProgram,
     U: ArrayLike,
@@ -120,8 +121,7 @@ def optimality(
     with clock.stage("presolve"):
         merged = merge_rows(program)
         require_memory(merged)
-    threads = 1 if merged.program.space.order < SMALL_ORDER else None
-    with threadpool_limits(limits=threads, user_api="blas"):
+    with computing(merged.program.space.order):
         run = _Run(merged, network.U, network.V, closing, clock, random_state, provenance or {})
         return run.finish(train=train)
 
@@ -174,7 +174,7 @@ class _Run:
             if not self.interrupted and self._open():
                 self._stage(name, work)
         if self.proof is None:
-            # Nothing was proved before Ctrl-C; the trivial bound costs next to nothing.
+            # Nothing was proved before Ctrl-C or a failure; the trivial bound costs next to nothing.
             self.proof = certify(self.merged, [], self.U, self.V, provenance=self.provenance)
         certificate, report = self.proof
         return OptimalityResult(
@@ -197,7 +197,7 @@ class _Run:
     def _stage(self, name: str, work: Callable[[], None]) -> None:
         """Do the work of a stage, which the first Ctrl-C ends in good order."""
         try:
-            with self.clock.stage(name):
+            with guarded(self.clock, name):
                 work()
         except KeyboardInterrupt:
             if self.interrupted:

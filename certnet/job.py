@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from certificates import OptimalityCertificate, residual_dual
+from certificates import certify as certify_duals
 from certificates.certificate import fingerprint
 from certificates.repair import RepairedDual
 from certificates.report import CheckReport
 from certnet._certify import as_it_stands, certify, repaired
 from certnet._clock import Clock, Event
 from certnet._closing import COARSE, Closing, close_gap, is_low
+from certnet._numerics import FAILURES, computing, guarded
 from certnet._plan import Plan
 from certnet._preflight import beginning, choose, require_memory
 from certnet._saver import Saver, sink
@@ -52,11 +53,9 @@ TOLERANCE_PER_GAP = 0.05
 """The same where a gap is to be closed: an excess ε of the price costs at most about 2ε of the bound."""
 SAMPLES = 100
 PAYS = 1e-6
-SMALL_ORDER = 1500
-"""Below this order of the lifted matrix a second BLAS thread is not worth its risk: while another process runs, random0
-takes 0.9 s with one thread and 8 s with two, and a Newton step on bank_notes 4 s and 10 to 40 s."""
 
 
+@np.errstate(all="ignore")
 def train(
     program: TrainingProgram,
     *,
@@ -125,8 +124,7 @@ def train(
         solver, choice = choose(merged, resume, time_limit)
         if method == SDP:
             clock.tell("presolve", note=choice)
-    threads = 1 if merged.program.space.order < SMALL_ORDER else None
-    with threadpool_limits(limits=threads, user_api="blas"):
+    with computing(merged.program.space.order):
         begin = beginning(
             program,
             resume,
@@ -275,7 +273,7 @@ class _Run:
     def _first_network(self) -> None:
         """A network and a bound from its residual within seconds, so that an early Ctrl-C leaves something."""
         limit = self.plan.first_network() if self.method == SDP else self.plan.global_training()
-        with self.clock.stage("first network"):
+        with guarded(self.clock, "first network"):
             stored = self._stored_network()
             if stored is None:
                 begin = self.clock.seconds
@@ -357,9 +355,11 @@ class _Run:
     def _relax(self) -> None:
         presolved = self.presolved
         assert presolved is not None  # there are data directions
-        with self.clock.stage("relaxation"):
+        with guarded(self.clock, "relaxation"):
             try:
                 result = self.result = self._solve(presolved)
+                if result.status is SolveStatus.FAILED:
+                    self.clock.note("relaxation", f"The solver {result.solver} failed ({result.message}).")
                 self.interrupted = result.status is SolveStatus.INTERRUPTED
                 self._take_duals(presolved, result.dual)
                 if np.isfinite(result.objective):
@@ -374,6 +374,9 @@ class _Run:
                     raise
                 self.interrupted = True
                 self._take_duals(presolved, None)
+            except FAILURES:
+                self._take_duals(presolved, None)
+                raise
         if self.shown is not None:
             self.saver.take(self.shown)
         if not self.interrupted:
@@ -436,7 +439,7 @@ class _Run:
             limit: float | None = LAST_FIT_SECONDS if self.candidates is not None else 0.0
         else:
             limit = self.plan.rounding()
-        with self.clock.stage("rounding"):
+        with guarded(self.clock, "rounding"):
             if limit == 0.0 or self._nothing_pays():
                 return
             fitted = fit(
@@ -474,14 +477,13 @@ class _Run:
         return np.hstack(parts) if parts else None
 
     def _certify(self) -> tuple[OptimalityCertificate, CheckReport]:
-        with self.clock.stage("certificate"):
-            try:
-                return self._prove()
-            except KeyboardInterrupt:
-                if self.interrupted:
-                    raise
-                self.interrupted = True
-                return self._prove()
+        try:
+            return self._prove()
+        except KeyboardInterrupt:
+            if self.interrupted:
+                raise
+            self.interrupted = True
+            return self._prove()
 
     def _close(
         self, certificate: OptimalityCertificate, report: CheckReport
@@ -499,7 +501,8 @@ class _Run:
             if state is not None:
                 self.saver.look_at_search(state)
 
-        with self.clock.stage("branching"):
+        closed = None
+        with guarded(self.clock, "branching"):
             closed = close_gap(
                 presolved,
                 self.network,
@@ -510,6 +513,8 @@ class _Run:
                 provenance=self.provenance,
                 resume=None if self.resume is None else self.resume.search,
             )
+        if closed is None:
+            return certificate, report
         self.search, self.interrupted = closed.search, closed.search.interrupted
         if closed.search.can_go_on:
             self._keep(closed.network)
@@ -523,15 +528,18 @@ class _Run:
         return found, found_report
 
     def _prove(self) -> tuple[OptimalityCertificate, CheckReport]:
-        """Offer the duals that are left, and certify the best."""
+        """Offer the duals that are left, and certify the best, or else W = 0, which always can be."""
         merged, U, V = self.merged, self.network.U, self.network.V
-        if self.start is not None:
-            known = scaled(certified_dual(merged, self.start), self.program.gamma / self.start.gamma)
-            self._offer(repaired(merged, known))
-        if self.best is None or not self.interrupted:
-            self._offer(repaired(merged, residual_dual(merged, U, V)))
-        assert self.best is not None
-        return certify(merged, self.best, U, V, provenance=self.provenance)
+        with guarded(self.clock, "certificate"):
+            if self.start is not None:
+                known = scaled(certified_dual(merged, self.start), self.program.gamma / self.start.gamma)
+                self._offer(repaired(merged, known))
+            if self.best is None or not self.interrupted:
+                self._offer(repaired(merged, residual_dual(merged, U, V)))
+        if self.best is not None:
+            with guarded(self.clock, "certificate"):
+                return certify(merged, self.best, U, V, provenance=self.provenance)
+        return certify_duals(merged, [], U, V, provenance=self.provenance)
 
 
 def _given(program: TrainingProgram, U: FloatArray, V: FloatArray) -> FitResult:

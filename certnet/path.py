@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from threadpoolctl import threadpool_limits
 
 from certificates import OptimalityCertificate, certify, check
 from certificates.arithmetic import Arithmetic
 from certificates.checker import network_objective
 from certnet import job
+from certnet._numerics import computing
 from certnet.checkpoint import Checkpoint
 from certnet.job import Event, TrainingResult
 from certnet.solvers.warm_start import certified_dual, scaled
@@ -75,6 +75,7 @@ def distinct_gammas(gammas: Iterable[float]) -> tuple[float, ...]:
     return values
 
 
+@np.errstate(all="ignore")
 def train_path(
     X: ArrayLike,
     Y: ArrayLike,
@@ -182,7 +183,7 @@ def _start(results: Mapping[float, TrainingResult], program: TrainingProgram) ->
     if not results:
         return None
     nearest = results[min(results, key=lambda other: abs(math.log(other / program.gamma)))]
-    with threadpool_limits(limits=1, user_api="blas"):
+    with computing():
         U, V = polish(program, nearest.U, nearest.V, deadline=time.monotonic() + POLISH_SECONDS)
     return replace(nearest.certificate, U=U, V=V)
 
@@ -193,7 +194,7 @@ def _exchange(
     """Let every γ profit from the networks and duals of the others. False when Ctrl-C ended it, which loses nothing."""
     try:
         # The matrices are small, and a second BLAS thread costs more than it saves.
-        with threadpool_limits(limits=1, user_api="blas"):
+        with computing():
             networks = _exchange_networks(results, None if seconds is None else time.monotonic() + seconds)
             for gamma in sorted(results, reverse=True):
                 improved = _with_bound(_with_network(results[gamma], networks[gamma]), results.values())

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from certnet._numerics import FAILURES
 from certnet.solvers._cost import affordable_constraints, step_seconds
 from certnet.solvers._face_problem import FaceProblem, face_problem, feasible_multipliers
 from certnet.solvers._iterate import NONE, Iterate, Measure, cold_start, extended, measure, warm_start
@@ -103,6 +104,10 @@ class InteriorPointSolver:
             status = run.solve()
         except KeyboardInterrupt:
             status = SolveStatus.INTERRUPTED
+        except FAILURES as error:
+            if isinstance(error, InputError):
+                raise
+            status = SolveStatus.FAILED
         return run.result(status, self.name)
 
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from certificates import OptimalityCertificate
 from certificates.arithmetic import Arithmetic
@@ -27,8 +26,8 @@ from certificates.report import CheckReport
 from certificates.verdict import Verdict
 from certnet._certify import as_it_stands, certify, repaired
 from certnet._clock import Clock, Event
+from certnet._numerics import computing
 from certnet._preflight import require_memory
-from certnet.job import SMALL_ORDER
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
 from certnet.solvers.warm_start import PAYS, WarmStart, from_certificate, from_result
@@ -100,6 +99,7 @@ class Tightness:
         return relative_gap(self.objective, self.relaxation_bound)
 
 
+@np.errstate(all="ignore")
 def measure_tightness(
     certificate: OptimalityCertificate,
     *,
@@ -132,8 +132,7 @@ def measure_tightness(
             raise InputError(f"The certificate is not proved ({checked.reason}); train again, or give more time.")
         merged = merge_rows(TrainingProgram(certificate.X, certificate.Y, certificate.gamma))
         require_memory(merged)
-    threads = 1 if merged.program.space.order < SMALL_ORDER else None
-    with threadpool_limits(limits=threads, user_api="blas"):
+    with computing(merged.program.space.order):
         run = _Run(certificate, checked, merged, clock, tolerance=tolerance, random_state=random_state)
         return run.finish(solver)
 
