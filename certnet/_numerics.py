@@ -18,8 +18,8 @@ SMALL_ORDER = 1500
 takes 0.9 s with one thread and 8 s with two, and a Newton step on bank_notes 4 s and 10 to 40 s."""
 
 FAILURES = (ArithmeticError, ValueError, RuntimeError, RuntimeWarning, MemoryError)
-"""What numerical code raises where it cannot go on: numpy's LinAlgError and scipy's complaints are ValueErrors, errors of
-ARPACK are RuntimeErrors, and warnings are raised where a program turns them into errors."""
+"""What numerical code raises where it cannot go on: numpy's LinAlgError and scipy's complaints are ValueErrors, those of
+ARPACK RuntimeErrors, and warnings are raised where a program turns them into errors."""
 
 
 class _BlasThreads:

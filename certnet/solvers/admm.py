@@ -80,7 +80,7 @@ class AdmmSolver:
         except KeyboardInterrupt:
             status = SolveStatus.INTERRUPTED
         except FAILURES as error:
-            if isinstance(error, InputError):
+            if not run.session.outlives(error):
                 raise
             # LAPACK gave up or an entry overflowed; the last complete iterate is kept.
             status = SolveStatus.FAILED

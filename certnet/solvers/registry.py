@@ -3,18 +3,8 @@
 import importlib
 from typing import NamedTuple, cast
 
-from certnet._numerics import FAILURES, failure
 from certnet.solvers._cost import round_seconds
-from certnet.solvers.interface import (
-    Callback,
-    FormSolver,
-    Progress,
-    Solver,
-    SolverOptions,
-    SolverResult,
-    SolveStatus,
-    State,
-)
+from certnet.solvers.interface import Callback, FormSolver, Solver, SolverOptions, SolverResult, State
 from certnet.solvers.warm_start import usable
 from formulations import FormProgram, InputError, LiftedProgram, RawDual, RawPrimal
 
@@ -138,12 +128,11 @@ def solve(
     if max_iterations is not None and not (max_iterations > 0):
         raise InputError(f"max_iterations must be positive, not {max_iterations}.")
     chosen = get_solver(choose_solver(program, time_limit).solver if solver == AUTO else solver)
-    watch = None if callback is None else _Watch(callback)
     options = SolverOptions(
         time_limit=time_limit,
         tolerance=tolerance,
         max_iterations=max_iterations,
-        callback=watch,
+        callback=callback,
         warm_start=usable(program, warm_start),
         seed=seed,
         resume=resume,
@@ -151,44 +140,8 @@ def solve(
     )
     if program.beyond_signs and chosen.name != "interior-point":
         raise InputError(f"solver '{chosen.name}' takes no inequalities besides the signs; use 'interior-point'.")
-    if isinstance(program, FormProgram) and chosen.name not in NATIVE:
+    if not isinstance(program, FormProgram):
+        return chosen.solve(program, options)
+    if chosen.name not in NATIVE:
         raise InputError(f"solver '{chosen.name}' cannot bound a form; choose one of {', '.join(NATIVE)}.")
-    try:
-        result = cast(FormSolver, chosen).solve(program, options)
-    except FAILURES as error:
-        if isinstance(error, InputError):
-            raise
-        result = _gave_up(chosen.name, error)
-    if watch is not None and watch.error is not None:
-        raise watch.error
-    return result
-
-
-class _Watch:
-    """A callback whose own errors are told from those of the solver, which a solver may survive."""
-
-    def __init__(self, callback: Callback) -> None:
-        self.callback = callback
-        self.error: Exception | None = None
-
-    def __call__(self, progress: Progress) -> bool | None:
-        try:
-            return self.callback(progress)
-        except Exception as error:
-            self.error = error
-            raise
-
-
-def _gave_up(name: str, error: Exception) -> SolverResult:
-    """The result of a solver that raised before it had anything to hand over."""
-    return SolverResult(
-        primal=None,
-        dual=None,
-        objective=float("nan"),
-        status=SolveStatus.FAILED,
-        message=failure(error),
-        solver=name,
-        version="unknown",
-        iterations=0,
-        seconds=0.0,
-    )
+    return cast(FormSolver, chosen).solve(program, options)
