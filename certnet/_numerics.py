@@ -18,8 +18,8 @@ SMALL_ORDER = 1500
 takes 0.9 s with one thread and 8 s with two, and a Newton step on bank_notes 4 s and 10 to 40 s."""
 
 FAILURES = (ArithmeticError, ValueError, RuntimeError, RuntimeWarning, MemoryError)
-"""What numerical code raises where it cannot go on: numpy's LinAlgError and scipy's complaints are ValueErrors, those of
-ARPACK RuntimeErrors, and warnings are raised where a program turns them into errors."""
+"""What numerical code raises where it cannot go on: numpy's LinAlgError and scipy's complaints are ValueErrors, those
+of ARPACK RuntimeErrors, and warnings are raised where a program turns them into errors."""
 
 
 class _BlasThreads:
@@ -78,7 +78,7 @@ def computing(order: int = 0) -> Iterator[None]:
 def guarded(clock: Clock, stage: str) -> Iterator[None]:
     """Surrounds a stage without which the job can end: a numerical failure is noted, and what was found before counts.
 
-    Errors of the caller's own progress function are his, and pass.
+    Errors of the caller's own progress function are his, and pass, even where a part of the stage outlived them.
     """
     with clock.stage(stage):
         try:
@@ -87,6 +87,8 @@ def guarded(clock: Clock, stage: str) -> Iterator[None]:
             if isinstance(error, InputError) or error is clock.foreign:
                 raise
             clock.note(stage, f"The stage '{stage}' was given up ({failure(error)}); what was found before counts.")
+        if clock.foreign is not None:
+            raise clock.foreign
 
 
 def failure(error: BaseException) -> str:
