@@ -21,8 +21,21 @@ from certificates.arithmetic import MATRICES, Arithmetic, Enclosure, Matrix
 from certificates.arithmetic.floating import TINY, UNIT, half, inflate, sum_of_products
 from certificates.arithmetic.matrix import Entries
 from certificates.certificate import LOSS, OptimalityCertificate, fingerprint
+from certificates.diagonal_slack import (
+    SECONDS_PER_PRODUCT,
+    has_no_products,
+    products_needed,
+    prove_without_products,
+)
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
-from certificates.nonnegativity import M, Problem, check_structure, prove_nonnegative
+from certificates.nonnegativity import (
+    MAX_ORDER,
+    M,
+    Problem,
+    check_structure,
+    leaves_with_signs,
+    prove_nonnegative,
+)
 from certificates.proof import LiftedProof, Region
 from certificates.report import CheckReport
 from certificates.subdivision import Subdivision, check_subdivision, in_basis, prove_by_subdivision
@@ -30,6 +43,8 @@ from certificates.verdict import Verdict
 from formulations._validation import FloatArray
 from formulations.rows import ZERO_ROW, are_parallel, scale_rows
 
+SMALL_ORDER = 400
+"""Up to this order a slack that is singular, or nearly so, is looked at as a whole as well."""
 _BLOCK_ENTRIES = 1 << 22
 """Entries of a temporary matrix; rows are taken in blocks so that a hostile width cannot exhaust memory."""
 DEFAULT_TIME_LIMIT = 600.0
@@ -89,6 +104,10 @@ def choose_arithmetic(certificate: OptimalityCertificate, budget: float = AUTO_B
     if isinstance(certificate.proof, Subdivision):
         return Arithmetic.FLOAT
     order = len(certificate.source) + certificate.X.shape[1]
+    if has_no_products(certificate.proof):
+        cost = products_needed(len(certificate.source), *certificate.shape[1:]) * _length_factor(certificate)
+        costs = {arithmetic: seconds * cost for arithmetic, seconds in SECONDS_PER_PRODUCT.items()}
+        return next((arithmetic for arithmetic, seconds in costs.items() if seconds <= budget), Arithmetic.FLOAT)
     leaves = max(certificate.proof.leaves, 1)
     if leaves * 0.35 * (order / 64.0) ** 4.5 * _length_factor(certificate) <= budget:
         return Arithmetic.EXACT
@@ -115,7 +134,8 @@ def check(
 ) -> CheckReport:
     """Re-prove a certificate. Never raises on its content: what cannot be proved is UNKNOWN with the reason.
 
-    Floating point takes time O(N²(N+d)) a leaf and memory O((2N+d)²) for N generators in d dimensions.
+    Floating point takes time O(N²(N+d)) a leaf and memory O((2N+d)²) for N generators in d dimensions, and without
+    products of inequalities O(N(c+d)²) and O(N(c+d)).
 
     Args:
         certificate: nothing in it is trusted.
@@ -233,17 +253,7 @@ def check_rows(c: OptimalityCertificate, deadline: Deadline) -> tuple[FloatArray
 
 def training_features(c: OptimalityCertificate, kappas: Entries, matrix: type[M]) -> M:
     """W̃ = κW (2N×c), so that Wᵀ(Xu)₊ = W̃ᵀφ."""
-    outputs = c.shape[2]
-    positions = 2 * len(c.source)
-    block = max(1, _BLOCK_ENTRIES // max(positions, 1))
-    pieces: dict[int, dict[tuple[int, int], Fraction]] = {}
-    for (position, i), value in kappas.items():
-        pieces.setdefault(i // block, {})[position, i % block] = value
-    features = matrix.exact(np.zeros((positions, outputs)))
-    for number, entries in pieces.items():
-        W = c.W[number * block : (number + 1) * block]
-        features = features + matrix.from_rationals(entries, (positions, len(W))) @ matrix.exact(W)
-    return features
+    return matrix.sparse_product(kappas, 2 * len(c.source), matrix.exact(c.W))
 
 
 def training_form(c: OptimalityCertificate, kappas: Entries, matrix: type[M]) -> M:
@@ -268,10 +278,19 @@ def _check_dual_feasible(c: OptimalityCertificate, matrix: type[Matrix], deadlin
         output = in_basis(generators, training_features(c, kappas, Enclosure), c.gamma, c.proof.basis)
         prove_by_subdivision(output, c.proof, ends, deadline)
         return math.nan
-    check_structure(c.proof, c.source.size, Region.everywhere(c.X.shape[1]))
+    whole, order = Region.everywhere(c.X.shape[1]), len(c.source) + c.X.shape[1]
+    diagonal = has_no_products(c.proof)
+    check_structure(c.proof, c.source.size, whole, order_limit=None if diagonal else MAX_ORDER)
     generators, kappas = check_rows(c, deadline)
+    if diagonal:
+        list(leaves_with_signs(c.proof, len(c.source)))  # one leaf, which must be written down properly
+        features = training_features(c, kappas, matrix)
+        found = prove_without_products(generators, features, c.gamma, c.proof.complementarity[0], matrix, deadline)
+        if found.proved or order > SMALL_ORDER:
+            require(found.proved, found.reason)
+            return found.margin
     form = training_form(c, kappas, matrix)
-    problem = Problem(generators, Region.everywhere(c.X.shape[1]), form)
+    problem = Problem(generators, whole, form)
     return prove_nonnegative(problem, c.proof, matrix, deadline=deadline)
 
 

@@ -19,6 +19,7 @@ from formulations import MergedRows, RawDual
 from formulations._validation import FloatArray
 from formulations.circuits import CircuitSet
 from formulations.errors import InputError
+from formulations.program import NO_PRODUCTS
 
 NEGLIGIBLE = 1e-12
 MARGINS = tuple(MARGIN * 10.0**k for k in range(8))
@@ -27,13 +28,13 @@ MARGINS = tuple(MARGIN * 10.0**k for k in range(8))
 
 def residual_dual(merged: MergedRows, U: FloatArray, V: FloatArray) -> RawDual:
     """The dual that every network offers: its residual, without multipliers."""
-    positions = merged.program.positions
-    W = merged.merge_W(merged.original.residual(U, V))
-    return RawDual(W, np.zeros((positions, positions)))
+    return RawDual(merged.merge_W(merged.original.residual(U, V)), NO_PRODUCTS)
 
 
 def drop_negligible(merged: MergedRows, dual: RawDual) -> RawDual:
     """Set multipliers to zero that are below ``NEGLIGIBLE`` of the largest, measured at inequalities of unit size."""
+    if not dual.N.any():
+        return RawDual(dual.W, NO_PRODUCTS)
     program = merged.program
     generator = np.linalg.norm(program.space.generators, axis=1)
     both = np.concatenate([generator, generator])
@@ -46,8 +47,7 @@ def drop_negligible(merged: MergedRows, dual: RawDual) -> RawDual:
 
 def best_repair(merged: MergedRows, duals: Iterable[RawDual], *, margin: float = MARGIN) -> RepairedDual:
     """The repaired dual with the largest bound; with no dual at all, the trivial one."""
-    positions = merged.program.positions
-    trivial = RawDual(np.zeros_like(merged.program.target), np.zeros((positions, positions)))
+    trivial = RawDual(np.zeros_like(merged.program.target), NO_PRODUCTS)
     repaired = [repair(merged.program, drop_negligible(merged, dual), margin=margin) for dual in (trivial, *duals)]
     return max(repaired, key=lambda result: result.lower_bound)
 
@@ -74,12 +74,15 @@ def assemble(
             f"the program has {len(merged.program.inequalities)} inequalities besides the signs; "
             "name the circuit of each of them."
         )
-    if circuits is not None:
+    if circuits is not None and N.size:
         used = np.flatnonzero(N[2 * neurons :].any(axis=1))
         kept = np.concatenate([np.arange(2 * neurons), 2 * neurons + used])
         N, circuits = N[np.ix_(kept, kept)], circuits.take(used)
-    named = None if circuits is None else as_proof(circuits)
-    proof = build(LeafProof.from_matrix(N, repaired.t), neurons, circuits=named)
+    if N.size:
+        named = None if circuits is None else as_proof(circuits)
+        proof = build(LeafProof.from_matrix(N, repaired.t), neurons, circuits=named)
+    else:
+        proof = LiftedProof.single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), repaired.t)
     return assemble_proof(merged, repaired.W, proof, U, V, provenance)
 
 

@@ -10,14 +10,17 @@ Floating point throughout: the result *proposes* a certificate, the checker prov
 away so that it can.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from certificates.form_bound import FactorSearch
+from certificates.shor_bound import Factor, Price
 from formulations import FormProgram, LiftedProgram, RawDual, pricing
 from formulations._validation import FloatArray
 from formulations.errors import InputError
+from formulations.program import NO_PRODUCTS
 
 MARGIN = 1e-9
 
@@ -26,8 +29,8 @@ MARGIN = 1e-9
 class RepairedDual:
     """A dual point that is feasible up to rounding, with its bound in original units.
 
-    ``W`` (f×c), ``N`` (over all inequalities, nonnegative, zero at the complementary positions) and ``t`` (N) are
-    scaled: ``γ² zᵀEz − ‖(ωW)ᵀφ_f‖² − ℓᵀNℓ − Σ t_i α_i β_i`` is PSD on the face.
+    ``W`` (f×c), ``N`` (over all inequalities, nonnegative, zero at the complementary positions, or ``NO_PRODUCTS``) and
+    ``t`` (N) are scaled: ``γ² zᵀEz − ‖(ωW)ᵀφ_f‖² − ℓᵀNℓ − Σ t_i α_i β_i`` is PSD on the face.
     """
 
     W: FloatArray
@@ -57,11 +60,10 @@ class RepairedForm:
 def project(program: LiftedProgram | FormProgram, dual: RawDual) -> tuple[FloatArray, FloatArray, FloatArray]:
     """(W, N, t) of the form, with N symmetric and nonnegative and γ absorbed; entries that are not finite become 0."""
     m, positions = program.space.neurons, program.positions
-    if dual.W.shape != program.target.shape or dual.N.shape != (positions, positions):
-        raise InputError(f"the dual has shapes {dual.W.shape} and {dual.N.shape}, which do not fit the program.")
+    _require_fit(program, dual)
     W = np.where(np.isfinite(dual.W), dual.W, 0.0)
     with np.errstate(over="ignore"):
-        N = dual.N * program.gamma
+        N = (dual.N if dual.N.size else np.zeros((positions, positions))) * program.gamma
         N = 0.5 * (N + N.T)
     N = np.where(np.isfinite(N), N, 0.0)
     index = np.arange(m)
@@ -71,12 +73,18 @@ def project(program: LiftedProgram | FormProgram, dual: RawDual) -> tuple[FloatA
     return W, N, t
 
 
+def _require_fit(program: LiftedProgram | FormProgram, dual: RawDual) -> None:
+    positions = program.positions
+    if dual.W.shape != program.target.shape or dual.N.shape not in ((positions, positions), NO_PRODUCTS.shape):
+        raise InputError(f"the dual has shapes {dual.W.shape} and {dual.N.shape}, which do not fit the program.")
+
+
 def raw_dual(
     W: FloatArray, N: FloatArray, t: FloatArray, *, gamma: float, on_equalities: FloatArray | None = None
 ) -> RawDual:
-    """Inverse of ``project``: the dual whose (W, N, t) these are, at the program's γ."""
+    """Inverse of ``project``: the dual whose (W, N, t) these are, at the program's γ; of quadratic size."""
     neuron = np.arange(len(t))
-    N = N.copy()
+    N = N.copy() if N.size else np.zeros((2 * len(t), 2 * len(t)))
     N[neuron, len(t) + neuron] = N[len(t) + neuron, neuron] = 0.5 * t
     return RawDual(W, N / gamma, np.zeros(0) if on_equalities is None else on_equalities)
 
@@ -92,34 +100,80 @@ def repair(program: LiftedProgram, dual: RawDual, *, margin: float = MARGIN) -> 
     Raises:
         InputError: the dual's shapes do not fit.
     """
+    _require_fit(program, dual)
+    if not dual.N.any():
+        return repair_without_products(program, dual.W, margin=margin)
     W, N, t = project(program, dual)
-    size = float(np.abs(W).max(initial=0.0))
+    unit = _unit(program, W)
     largest = max(float(N.max(initial=0.0)), float(np.abs(t).max(initial=0.0)))
-    if not (1e-140 < size < 1e140 and largest < 1e280):
+    if unit is None or not largest < 1e280:
         return _zero(program)
-    # h̄ is homogeneous in (W, √N, √t): work with entries of W up to 1 to stay clear of over- and underflow.
-    W, N, t = W / size, N / size**2, t / size**2
-    alignment, square = float(np.sum(W * program.target)), float(np.sum(W**2))
-    if not alignment > 0:
-        return _zero(program)
+    W, size = unit
+    N, t = N / size**2, t / size**2
     search = _search(pricing(program, W), N, t, margin)
-    tau, h_squared = search.tau, search.h_squared
-    if not np.isfinite(h_squared):
-        return (
-            repair(program, RawDual(dual.W, np.zeros_like(dual.N)), margin=margin)
-            if N.any() or t.any()
-            else _zero(program)
-        )
-    h_bar = float(np.sqrt(max(h_squared, 0.0)))
-    best_scale = alignment / square
-    s = min(best_scale, program.gamma / (h_bar * (1.0 + margin)) if h_bar > 0 else best_scale)
+    if not np.isfinite(search.h_squared):
+        return repair_without_products(program, dual.W, margin=margin)
     norm = np.linalg.norm(program.space.generators, axis=1)
-    final_W = s * W
+    # What the search did to the multipliers comes first, the scale of W last.
+    N, t = search.factor * N, search.factor * t - search.tau / norm**2
+    return _scaled(program, W, N, t, search.h_squared, search.tau, size, margin)
+
+
+def repair_without_products(
+    program: LiftedProgram, W: FloatArray, *, factors: Iterable[Factor] = (), margin: float = MARGIN
+) -> RepairedDual:
+    """The best bound that W (f×c) gives without products of inequalities; time O(N(k + c)²), memory O(N(k + c)).
+
+    Args:
+        program: as for ``repair``; its inequalities are not used.
+        W: any; entries that are not finite become 0.
+        factors: moments of (u, v) in the program's coordinates whose multipliers are tried besides those found here.
+        margin: relative slack given away for the rigorous check.
+    """
+    unit = _unit(program, np.where(np.isfinite(W), W, 0.0))
+    if unit is None:
+        return _zero(program)
+    W, size = unit
+    price = Price.of(program, W)
+    flat = 1.0 / np.linalg.norm(program.space.generators, axis=1) ** 2
+    known = [*factors]
+    shifts = (pattern for factor in known or [price.climb()] for pattern in price.shifts(factor))
+    tau, h_squared = price.best([flat, *shifts], margin)
+    if not np.isfinite(h_squared):
+        return _zero(program)
+    return _scaled(program, W, NO_PRODUCTS, -tau, h_squared, 0.0, size, margin)
+
+
+def _unit(program: LiftedProgram, W: FloatArray) -> tuple[FloatArray, float] | None:
+    """W with entries up to 1, to stay clear of over- and underflow, and their size: h̄ is homogeneous in (W, √N, √t).
+
+    None where no scale s > 0 gives more than the trivial bound.
+    """
+    size = float(np.abs(W).max(initial=0.0))
+    if not (1e-140 < size < 1e140) or not float(np.sum(W / size * program.target)) > 0:
+        return None
+    return W / size, size
+
+
+def _scaled(
+    program: LiftedProgram,
+    W: FloatArray,
+    N: FloatArray,
+    t: FloatArray,
+    h_squared: float,
+    tau: float,
+    size: float,
+    margin: float,
+) -> RepairedDual:
+    """The best scale s of multipliers that prove the price h̄² of W."""
+    h_bar = float(np.sqrt(max(h_squared, 0.0)))
+    best_scale = float(np.sum(W * program.target)) / float(np.sum(W**2))
+    s = min(best_scale, program.gamma / (h_bar * (1.0 + margin)) if h_bar > 0 else best_scale)
     return RepairedDual(
-        W=final_W,
-        N=s**2 * search.factor * N,
-        t=s**2 * (search.factor * t - tau / norm**2),
-        lower_bound=program.to_original(program.dual_value(final_W)),
+        W=s * W,
+        N=s**2 * N,
+        t=s**2 * t,
+        lower_bound=program.to_original(program.dual_value(s * W)),
         scale=s / size,
         tau=tau,
         h_bar=h_bar * size,
@@ -182,7 +236,7 @@ def _zero(program: LiftedProgram) -> RepairedDual:
     tau = program.gamma**2 / max(reach, 1e-300)
     return RepairedDual(
         W=np.zeros_like(program.target),
-        N=np.zeros((program.positions, program.positions)),
+        N=NO_PRODUCTS,
         t=-tau / norm**2,
         lower_bound=program.to_original(0.0),
         scale=0.0,

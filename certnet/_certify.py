@@ -1,18 +1,22 @@
 """The certificate at the end of a job, from duals that were repaired on the way."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from certificates import OptimalityCertificate, repair
 from certificates import certify as certify_duals
 from certificates.arithmetic import Arithmetic
-from certificates.checker import check
-from certificates.optimality import assemble, drop_negligible
+from certificates.checker import check, network_objective, relative_gap
+from certificates.optimality import assemble, checked, drop_negligible
 from certificates.repair import RepairedDual, project, raw_dual
 from certificates.report import CheckReport
 from certificates.verdict import Verdict
 from formulations import MergedRows, RawDual
 from formulations._validation import FloatArray
+from formulations.program import NO_PRODUCTS
 
 
 def repaired(merged: MergedRows, dual: RawDual) -> RepairedDual:
@@ -44,5 +48,26 @@ def certify(
     report = check(certificate, arithmetic=Arithmetic.FLOAT)
     if report.verdict is Verdict.PROVED:
         return certificate, report
-    again = raw_dual(dual.W, dual.N, dual.t, gamma=merged.program.gamma)
+    again = RawDual(dual.W, NO_PRODUCTS)
+    if dual.N.size:
+        again = raw_dual(dual.W, dual.N, dual.t, gamma=merged.program.gamma)
     return certify_duals(merged, [again], U, V, provenance=provenance)
+
+
+def with_network(
+    certificate: OptimalityCertificate, report: CheckReport, U: FloatArray, V: FloatArray
+) -> tuple[OptimalityCertificate, CheckReport]:
+    """The certificate about another network (d×m, c×m); as it was if that network is no better.
+
+    What the checker proved of W holds for every network. So only the objective is computed anew, with the checker's own
+    rounding, unless it would contradict the bound: then the checker looks at the whole.
+    """
+    U, V = (np.ascontiguousarray(matrix, dtype=np.float64) for matrix in (U, V))
+    objective = network_objective(certificate.X, certificate.Y, certificate.gamma, U, V)
+    if not objective < report.objective:
+        return certificate, report
+    other = replace(certificate, U=U, V=V, objective=objective)
+    if report.verdict is Verdict.PROVED and report.lower_bound <= objective:
+        return other, replace(report, objective=objective, gap=relative_gap(objective, report.lower_bound))
+    found = checked(other)
+    return (other, found) if found.verdict is report.verdict else (certificate, report)

@@ -37,7 +37,7 @@ class Clock:
 
     def __init__(self, time_limit: float | None, progress: Callable[[Event], None] | None) -> None:
         self._start = time.perf_counter()
-        self._time_limit = time_limit
+        self.time_limit = time_limit
         self._progress = progress
         self._objective: float | None = None
         self._lower_bound: float | None = None
@@ -53,7 +53,7 @@ class Clock:
 
     def left(self) -> float | None:
         """Seconds until the time limit, at least 0; None without a limit."""
-        return None if self._time_limit is None else max(self._time_limit - self.seconds, 0.0)
+        return None if self.time_limit is None else max(self.time_limit - self.seconds, 0.0)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

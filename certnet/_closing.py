@@ -15,14 +15,15 @@ from certificates import OptimalityCertificate, residual_dual
 from certificates.report import CheckReport
 from certnet.branching.certificate import certify_search
 from certnet.branching.joint import JointSearchResult
+from certnet.branching.merged import LARGEST as LARGEST_FREE
 from certnet.branching.merged import merged_search
 from certnet.branching.search import SearchProgress, SearchResult
 from certnet.branching.summary import SearchSummary
 from certnet.solvers.interface import State
 from certnet.subdivision.closing import LARGEST_DIMENSION, SubdivisionSearch
 from certnet.training.polish import Network
-from certnet.training.trainer import FitResult, fit
-from formulations import Presolved
+from certnet.training.trainer import Better, FitResult, fit
+from formulations import LiftedProgram, Presolved
 from formulations._validation import FloatArray
 
 GAP_SHARE = 0.7
@@ -79,6 +80,7 @@ def close_gap(
     random_state: int,
     provenance: Mapping[str, Any],
     resume: State | None = None,
+    better: Better | None = None,
 ) -> Closed:
     """Search until the gap is closed; a point of too large a price becomes a neuron, and the search begins anew.
 
@@ -91,12 +93,13 @@ def close_gap(
         random_state: seed of the fits.
         provenance: for the certificate.
         resume: state of an earlier search for the same network; for another it is left aside.
+        better: called with every better network.
 
     Raises:
         InputError: the state to resume is damaged.
     """
     if is_low(presolved):
-        cut = cut_weight_space(presolved, (network.U, network.V), closing, left=left, tell=tell)
+        cut = cut_weight_space(presolved, (network.U, network.V), closing, left=left, tell=tell, better=better)
         if cut.objective < network.objective:
             network = replace(network, U=cut.network[0], V=cut.network[1], objective=cut.objective)
         return Closed(network, cut.certify(network.U, network.V, provenance), cut.summary())
@@ -123,14 +126,21 @@ def close_gap(
         found, free = merged.search, merged.free
         if found.interrupted or found.complete or not found.best > too_large:
             break
-        better = _with_neuron(presolved, network, found.direction, left(), random_state)
-        if better.objective < network.objective * (1.0 - IMPROVEMENT):
-            network = better
+        other = _with_neuron(presolved, network, found.direction, left(), random_state)
+        if other.objective < network.objective * (1.0 - IMPROVEMENT):
+            network = other
+            if better is not None:
+                better((network.U, network.V), network.objective)
         else:
             # Rounding keeps the network from using the direction, which then only loosens the bound a little.
             too_large = np.inf
     proof = certify_search(presolved, merged.W, found, network.U, network.V, provenance=provenance)
     return Closed(network, proof, summary_of(found))
+
+
+def is_free(program: LiftedProgram) -> bool:
+    """True when branching can have W free, and then begins with the relaxation itself."""
+    return program.target.size + program.space.neurons <= LARGEST_FREE
 
 
 def is_low(presolved: Presolved) -> bool:
@@ -146,6 +156,7 @@ def cut_weight_space(
     left: Callable[[], float | None],
     tell: Tell,
     train: bool = True,
+    better: Better | None = None,
 ) -> SubdivisionSearch:
     """A finished search by subdivision that starts from a network U (d×m), V (c×m)."""
     search = SubdivisionSearch(
@@ -158,6 +169,7 @@ def cut_weight_space(
         workers=closing.workers,
         scheduler=closing.scheduler,
         train=train,
+        better=better,
     )
     search.run()
     return search

@@ -1,28 +1,33 @@
 """What is decided before a job begins."""
 
-import os
-
+from certnet._memory import available_bytes
 from certnet.checkpoint import Checkpoint, environment, program_fingerprint
 from certnet.solvers.registry import choose_solver
 from formulations import InputError, MergedRows, TrainingProgram
 
 EXPECTED_SHARE = 0.6
 """About the share of a time limit that the relaxation gets."""
-_BYTES_PER_ENTRY = 12 * 8
+BYTES_PER_ROW = 8 * 5000
+BYTES_PER_ENTRY = 8 * 40
+"""Memory of training and of the cheap bound: for each row, whatever its length, and for each number of the data."""
+TOO_LARGE = (
+    "Memory or time do not suffice for the relaxation of {neurons} distinct data directions; the bound is that of the "
+    "relaxation without products, which is weaker."
+)
 
 
 def require_memory(merged: MergedRows) -> None:
-    """Refuse what cannot fit, before hours are lost; the relaxation needs some matrices of order 2N+d+c."""
-    order = merged.program.space.order
-    needed = order**2 * _BYTES_PER_ENTRY
-    try:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return
-    if needed > available:
+    """Refuse what cannot even be trained on here, before anything is lost.
+
+    Raises:
+        InputError: naming what is needed and what there is.
+    """
+    (n, d, c), available = merged.original.shape, available_bytes()
+    needed = n * (BYTES_PER_ROW + BYTES_PER_ENTRY * (d + c))
+    if not needed <= available:
         raise InputError(
-            f"the relaxation of {merged.program.space.neurons} distinct data directions needs about "
-            f"{needed / 2**30:.0f} GiB and this machine has {available / 2**30:.0f} GiB; use fewer rows."
+            f"{n} rows of {d} features need about {needed / 2**30:.1f} GiB and this process may take "
+            f"{available / 2**30:.1f} GiB more; use fewer rows."
         )
 
 

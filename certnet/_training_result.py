@@ -22,8 +22,7 @@ class TrainingResult:
 
     Attributes:
         program: the training problem that was solved.
-        U, V: hidden (d×m) and output (c×m) weights; with a bias its row is the last one of U.
-        certificate: proves ``report.lower_bound``.
+        certificate: proves ``report.lower_bound``, and holds the network.
         report: what the checker said of the certificate.
         relaxation: the solver's result, None if the relaxation was not reached.
         relaxed_objective: value of the relaxation's last primal iterate in original units; not a bound.
@@ -38,8 +37,6 @@ class TrainingResult:
     """
 
     program: TrainingProgram
-    U: FloatArray
-    V: FloatArray
     certificate: OptimalityCertificate
     report: CheckReport
     relaxation: SolverResult | None = None
@@ -52,6 +49,16 @@ class TrainingResult:
     notes: tuple[str, ...] = ()
     search: SearchSummary | None = None
     resumable: bool = False
+
+    @property
+    def U(self) -> FloatArray:
+        """Hidden weights (d×m); with a bias its row is the last one. There is no network but the certificate's."""
+        return self.certificate.U
+
+    @property
+    def V(self) -> FloatArray:
+        """Output weights (c×m)."""
+        return self.certificate.V
 
 
 def numerical_rank(result: SolverResult | None) -> tuple[int | None, tuple[float, ...]]:

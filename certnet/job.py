@@ -5,7 +5,9 @@ flow one way. Ctrl-C or the time limit cuts a stage short; the stages after it t
 network and a proved bound always come out. A checkpoint lets a later call go on where the relaxation was cut short.
 """
 
-from collections.abc import Callable, Mapping
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,14 @@ from certificates import OptimalityCertificate, residual_dual
 from certificates import certify as certify_duals
 from certificates.certificate import fingerprint
 from certificates.repair import RepairedDual
-from certificates.report import CheckReport
-from certnet._certify import as_it_stands, certify, repaired
+from certnet._abandon import Insisted, OutOfTimeError, abandonable
+from certnet._best import Best, Proof
+from certnet._certify import as_it_stands, certify, repaired, with_network
 from certnet._clock import Clock, Event
-from certnet._closing import COARSE, Closing, close_gap, is_low
-from certnet._numerics import FAILURES, computing, guarded
-from certnet._plan import Plan
-from certnet._preflight import beginning, choose, require_memory
+from certnet._closing import COARSE, GAP_SHARE, Closing, close_gap, is_free, is_low
+from certnet._numerics import computing, guarded
+from certnet._plan import CHECK, FIRST_ROUNDS, RAW_REPAIR, Plan
+from certnet._preflight import TOO_LARGE, beginning, choose, require_memory
 from certnet._saver import Saver, sink
 from certnet._training_result import TrainingResult, numerical_rank
 from certnet.branching.summary import SearchSummary
@@ -30,21 +33,26 @@ from certnet.device import require_device
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.interface import State
 from certnet.solvers.registry import AUTO, get_solver
+from certnet.solvers.shor import shor_bound
 from certnet.solvers.warm_start import PAYS as WARM_STARTED
 from certnet.solvers.warm_start import certified_dual, from_certificate, scaled, usable
+from certnet.training.polish import Network
 from certnet.training.pricing import normalised, values
 from certnet.training.rounding import candidates_from_moment
 from certnet.training.trainer import FitResult, fit
-from formulations import InputError, MergedRows, Presolved, RawDual, TrainingProgram, merge_rows, rescale
+from formulations import InputError, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
 from formulations._validation import FloatArray
 
 __all__ = ["Event", "TrainingResult", "train"]
 
-LAST_FIT_SECONDS = 1.0
-"""What polishing may still take after an interruption."""
-LAST_REPAIR_SECONDS = 3.0
-"""What repairing a solver's last dual may take then."""
+LAST_REPAIR_SECONDS, LAST_PROOF_SECONDS = 3.0, 5.0
+"""What repairing a solver's last dual, and proving the best one, may take after an interruption."""
+EXACT = 1e-8
+"""Relative gap at which a job ends that was not asked for one."""
+UNAFFORDABLE = "Branching on signs was left out: memory or time do not suffice for its relaxations."
 SDP, GLOBAL = "sdp", "global"
+TRAINING = "training"
+"""Stage of the checkpoints that are written before the first network is finished."""
 METHODS = (SDP, GLOBAL)
 DEFAULT_GAP = 1e-3
 SDP_TOLERANCE, LARGEST_TOLERANCE, SMALLEST_TOLERANCE = 1e-6, 1e-5, 1e-9
@@ -175,7 +183,7 @@ def closing_of(
 
 
 class _Run:
-    """One call of ``train`` after its arguments were checked: the best network, the duals, and how it was cut."""
+    """One call of ``train`` after its arguments were checked: the stages, what they share, and how they were cut."""
 
     def __init__(
         self,
@@ -196,36 +204,32 @@ class _Run:
         self.options = saver.current
         self.presolved = Presolved(merged, rescale(merged.program)) if merged.program.space.neurons else None
         _, d, c = self.program.shape
-        self.network = _given(self.program, np.zeros((d, 0)), np.zeros((c, 0)))
-        self.best: RepairedDual | None = None
-        self.interrupted = False
+        self.best = Best(merged, _given(self.program, np.zeros((d, 0)), np.zeros((c, 0))))
+        self.first = self.best.network
+        self.interrupted = self.late = False
         self.result: SolverResult | None = None
         self.relaxed_objective: float | None = None
         self.candidates: FloatArray | None = None
         self.shown: Progress | None = None
         self.method, self.closing = method, closing
         self.search: SearchSummary | None = None
-        self.plan = Plan(clock, saver, merged.program.space.order)
+        self.plan = Plan(clock, saver, merged.program.space)
 
     def finish(self) -> TrainingResult:
-        """All stages."""
-        self._first_network()
-        branches = self.resume is not None and self.resume.search is not None
-        if self.presolved is not None and not self.interrupted and self.method == SDP and not branches:
-            self._relax()
-        if self.interrupted:
-            self.clock.tell("finishing after Ctrl-C; press it again to abandon")
-        self._round()
-        certificate, report = self._certify()
-        certificate, report = self._close(certificate, report)
+        """All stages, the cheap ones first, until nothing is left to gain."""
+        self._stage("first network", self._first_network, self.plan.soon())
+        self._stage("first bound", self._first_bound)
+        if self.presolved is not None:
+            for name, work in self._bounding(self.presolved):
+                if self._is_open():
+                    self._stage(name, work)
+        certificate, report = self._last()
         cut = self._is_cut()
         if cut:
             self._last_checkpoint(certificate, report.lower_bound)
         rank, spectrum = numerical_rank(self.result)
         return TrainingResult(
             program=self.program,
-            U=self.network.U,
-            V=self.network.V,
             certificate=certificate,
             report=report,
             relaxation=self.result,
@@ -234,17 +238,52 @@ class _Run:
             spectrum=spectrum,
             stages=self.clock.stages,
             interrupted=self.interrupted,
-            choice=self.choice,
+            choice=None if self.result is None else self.choice,
             notes=tuple(self.clock.notes),
             search=self.search,
             resumable=cut,
         )
 
+    def _bounding(self, presolved: Presolved) -> Iterator[tuple[str, Callable[[], None]]]:
+        """The stages after the first bound, in the order in which they give most for their time."""
+        yield "bound without products", self._shor
+        relaxation = [("relaxation", self._relax), ("rounding", self._round), ("certificate", self._prove)]
+        branching = [] if self.closing is None else [("branching", self._close)]
+        if self.resume is not None and self.resume.search is not None:
+            # The search that goes on is about the network as it is.
+            yield from branching
+            return
+        # In few dimensions cones close the gap; in more, branching needs a relaxation that it can afford.
+        branches_first = is_low(presolved) or (self.method == GLOBAL and is_free(presolved.program))
+        yield from [*branching, *relaxation] if branches_first else [*relaxation, *branching]
+
+    def _stage(self, name: str, work: Callable[[], None], seconds: float | None = None) -> None:
+        """Do the work of a stage; Ctrl-C ends it in good order, and time if need be in any."""
+        left, before = self.plan.left() if seconds is None else seconds, self.interrupted
+        try:
+            with guarded(self.clock, name):
+                abandonable(work, seconds=left)
+        except OutOfTimeError:
+            self.late = True
+        except KeyboardInterrupt as error:
+            if self.interrupted or isinstance(error, Insisted):
+                raise
+            self.interrupted = True
+        if self.interrupted and not before:
+            self.clock.tell("finishing after Ctrl-C; press it again to abandon")
+
+    def _is_open(self) -> bool:
+        """True when there is something to gain and time to gain it in."""
+        enough = EXACT if self.closing is None else self.closing.gap
+        return not (self.interrupted or self.late or self.best.gap <= enough or self.plan.left() == 0.0)
+
     def _is_cut(self) -> bool:
         """True when Ctrl-C or the time limit ended the relaxation, or anything the search."""
         if self.search is not None and self.search.can_go_on:
             return True
-        return self.interrupted or (self.result is not None and self.result.status is SolveStatus.TIME_LIMIT)
+        return (
+            self.interrupted or self.late or (self.result is not None and self.result.status is SolveStatus.TIME_LIMIT)
+        )
 
     def _last_checkpoint(self, certificate: OptimalityCertificate, lower_bound: float) -> None:
         """Keep what was proved together with the solver's state, so that a resumed job begins with this bound."""
@@ -252,57 +291,78 @@ class _Run:
             if self.presolved is not None and np.isfinite(lower_bound):
                 dual = self.presolved.apply_dual(certified_dual(self.merged, certificate))
                 self.saver.update(dual=dual, lower_bound=lower_bound)
-            self.saver.write()
+            self.saver.write_last()
 
     def _keep(self, network: FitResult) -> None:
         """Take a network that is at least as good, and put it into the checkpoint."""
-        if network.objective <= self.network.objective:
-            self.network = network
-            self.saver.update(U=network.U, V=network.V)
+        if self.best.take_network(network):
+            self.saver.look_at_network(network.U, network.V)
 
-    def _offer(self, candidate: RepairedDual) -> None:
-        """Keep a repaired dual of the merged program, if its bound is the best so far."""
-        if self.best is None or candidate.lower_bound > self.best.lower_bound:
-            self.best = candidate
-
-    @property
-    def lower_bound(self) -> float:
-        """The best repaired bound so far, in original units."""
-        return -np.inf if self.best is None else self.best.lower_bound
+    def _see(self, network: Network, objective: float) -> None:
+        """A better network on the way of a stage."""
+        self.best.see(network, objective)
+        self._keep(self.best.network)
 
     def _first_network(self) -> None:
-        """A network and a bound from its residual within seconds, so that an early Ctrl-C leaves something."""
-        limit = self.plan.first_network() if self.method == SDP else self.plan.global_training()
-        with guarded(self.clock, "first network"):
-            stored = self._stored_network()
-            if stored is None:
-                begin = self.clock.seconds
-                given = None if self.start is None else self.start.U
-                first = fit(
-                    self.program,
-                    candidates=given,
-                    random_state=self.options.random_state,
-                    time_limit=limit,
-                    **self._effort(),
-                )
-                if limit is not None:
-                    self.plan.overrun = max(self.clock.seconds - begin - limit, 0.0)
-                self.interrupted = first.interrupted
-                self._keep(first)
-            else:
-                self._keep(stored)
-            self.clock.tell("first network", objective=self.network.objective)
-            try:
-                begin = self.clock.seconds
-                self._offer(repaired(self.merged, residual_dual(self.merged, self.network.U, self.network.V)))
-                self.plan.repair_seconds = self.clock.seconds - begin
-                self._resume_dual()
-            except KeyboardInterrupt:
-                if self.interrupted:
-                    raise
-                self.interrupted = True
+        """A network soon, so that an early Ctrl-C leaves something; without a time limit rounds alone bound it."""
+        stored = self._stored_network()
+        if stored is not None:
+            self._keep(stored)
+        # A checkpoint of the training itself holds a network to go on from.
+        if stored is None or (self.resume is not None and self.resume.stage == TRAINING):
+            limit = self.plan.first_network() if self.method == SDP else self.plan.global_training()
+            given = [network.U for network in (self.start, stored) if network is not None]
+            self.saver.update(stage=TRAINING)
+            self.first = fit(
+                self.program,
+                candidates=np.hstack(given) if given else None,
+                random_state=self.options.random_state,
+                time_limit=limit,
+                callback=lambda _: self.saver.tick(),
+                better=self._see,
+                **self._effort(),
+            )
+            self.interrupted = self.first.interrupted
+            self._keep(self.first)
         self._tell("first network")
-        self.saver.stage_ends("first network")
+
+    def _first_bound(self) -> None:
+        """The bounds that cost linear time, and those that were known before; the best of them is proved."""
+        for dual in self._known():
+            self.best.take_dual(dual)
+        self._prove()
+        self._tell("first bound")
+        if not self.interrupted:
+            self.saver.stage_ends("first network")
+
+    def _shor(self) -> None:
+        """The best bound without products, if a proof of it fits into the time too."""
+        limit = self.plan.shor()
+        if limit == 0.0:
+            return
+        network, presolved = self.best.network, self.presolved
+        assert presolved is not None  # there are data directions
+        found = shor_bound(
+            presolved,
+            networks=[(network.U, network.V)],
+            deadline=math.inf if limit is None else time.monotonic() + limit,
+            random_state=self.options.random_state,
+        )
+        self.best.take_dual(found)
+        self._prove()
+        self._tell("bound without products")
+
+    def _known(self) -> Iterator[RepairedDual]:
+        """Repaired duals: of the network, of the start, and of the checkpoint."""
+        U, V = self.best.network.U, self.best.network.V
+        yield repaired(self.merged, residual_dual(self.merged, U, V))
+        if self.start is not None:
+            known = certified_dual(self.merged, self.start)
+            yield repaired(self.merged, scaled(known, self.program.gamma / self.start.gamma))
+        if self.resume is not None and self.presolved is not None:
+            self.saver.update(state=self.resume.state, dual=self.resume.dual, lower_bound=self.resume.lower_bound)
+            if self.resume.dual is not None:
+                yield repaired(self.merged, self.presolved.undo_dual(self.resume.dual))
 
     @property
     def _closing_trains(self) -> bool:
@@ -311,11 +371,13 @@ class _Run:
 
     def _effort(self) -> dict[str, Any]:
         """How accurate the first network is to be."""
+        rounds = {} if self.method == GLOBAL else {"max_rounds": FIRST_ROUNDS}
         if self.closing is None:
-            return {"tolerance": SDP_TOLERANCE}
+            return {"tolerance": SDP_TOLERANCE, **rounds}
         if self._closing_trains:
             return COARSE
-        return {"tolerance": max(min(LARGEST_TOLERANCE, TOLERANCE_PER_GAP * self.closing.gap), SMALLEST_TOLERANCE)}
+        tolerance = max(min(LARGEST_TOLERANCE, TOLERANCE_PER_GAP * self.closing.gap), SMALLEST_TOLERANCE)
+        return {"tolerance": tolerance, **rounds}
 
     def _stored_network(self) -> FitResult | None:
         """The network of the checkpoint, if it has one for these data."""
@@ -327,72 +389,55 @@ class _Run:
             raise InputError("The network in the checkpoint does not fit the data; train again without it.")
         return _given(self.program, resume.U, resume.V)
 
-    def _resume_dual(self) -> None:
-        if self.resume is None or self.presolved is None:
-            return
-        self.saver.update(state=self.resume.state, dual=self.resume.dual, lower_bound=self.resume.lower_bound)
-        if self.resume.dual is not None:
-            self._offer(repaired(self.merged, self.presolved.undo_dual(self.resume.dual)))
-
     def _tell(self, stage: str, progress: Progress | None = None) -> None:
-        bound = self.lower_bound if progress is None else max(self.lower_bound, progress.lower_bound)
+        bound = self.best.lower_bound if progress is None else max(self.best.lower_bound, progress.lower_bound)
         figures: dict[str, Any] = {}
         if progress is not None:
             residual = max(progress.primal_residual, progress.dual_residual)
             figures = {"iteration": progress.iteration, "rank": progress.rank, "residual": residual}
         self.clock.tell(
             stage,
-            objective=self.network.objective,
+            objective=self.best.network.objective,
             lower_bound=bound if np.isfinite(bound) else None,
             **figures,
         )
 
-    def _watch(self, progress: Progress) -> None:
+    def _watch(self, progress: Progress) -> bool:
+        """True once the bound leaves nothing to gain."""
         self.shown = progress
         self.saver.look(progress)
         self._tell("relaxation", progress)
+        enough = EXACT if self.closing is None else GAP_SHARE * self.closing.gap
+        return progress.lower_bound >= self.best.network.objective * (1.0 - enough)
 
     def _relax(self) -> None:
         presolved = self.presolved
         assert presolved is not None  # there are data directions
-        with guarded(self.clock, "relaxation"):
-            try:
-                result = self.result = self._solve(presolved)
-                if result.status is SolveStatus.FAILED:
-                    self.clock.note("relaxation", f"The solver {result.solver} failed ({result.message}).")
-                self.interrupted = result.status is SolveStatus.INTERRUPTED
-                self._take_duals(presolved, result.dual)
-                if np.isfinite(result.objective):
-                    self.relaxed_objective = presolved.program.to_original(result.objective)
-                if result.primal is not None and np.isfinite(result.primal.S).all():
-                    moment = presolved.scaling.undo_primal(result.primal)
-                    self.candidates = candidates_from_moment(
-                        moment, self.program.X, samples=SAMPLES, random_state=self.options.random_state
-                    )
-            except KeyboardInterrupt:
-                if self.interrupted:
-                    raise
-                self.interrupted = True
-                self._take_duals(presolved, None)
-            except FAILURES:
-                self._take_duals(presolved, None)
-                raise
+        if not self.plan.can_relax():
+            self.clock.note("relaxation", TOO_LARGE.format(neurons=presolved.program.space.neurons))
+            return
+        result = self.result = self._solve(presolved)
+        if result.status is SolveStatus.FAILED:
+            self.clock.note("relaxation", f"The solver {result.solver} failed ({result.message}).")
+        self.interrupted = result.status is SolveStatus.INTERRUPTED
+        if np.isfinite(result.objective):
+            self.relaxed_objective = presolved.program.to_original(result.objective)
+        if result.primal is not None and np.isfinite(result.primal.S).all():
+            moment = presolved.scaling.undo_primal(result.primal)
+            self.candidates = candidates_from_moment(
+                moment, self.program.X, samples=SAMPLES, random_state=self.options.random_state
+            )
+        if result.dual is not None and not (self.interrupted and not self._repairs_soon()):
+            self.best.take_dual(repaired(self.merged, presolved.undo_dual(result.dual)))
         if self.shown is not None:
             self.saver.take(self.shown)
         if not self.interrupted:
             self.saver.stage_ends("relaxation")
 
-    def _take_duals(self, presolved: Presolved, last: RawDual | None) -> None:
-        """The best dual that the solver showed, and its last one, which has to be repaired.
-
-        The repair comes now, so that the time left is known; after Ctrl-C only if nothing was shown and it is quick.
-        """
-        seen = self.shown is not None and self.shown.lower_bound > self.lower_bound
-        if self.shown is not None and seen:
-            self._offer(as_it_stands(self.merged, presolved.undo_dual(self.shown.dual())))
-        slow = self.interrupted and (seen or self.plan.raw_repair > LAST_REPAIR_SECONDS)
-        if last is not None and not slow:
-            self._offer(repaired(self.merged, presolved.undo_dual(last)))
+    def _repairs_soon(self) -> bool:
+        """Whether a solver's last dual can still be repaired after Ctrl-C, and one that was shown is no better."""
+        seen = self.shown is not None and self.shown.lower_bound >= self.best.lower_bound
+        return not seen and self.plan.is_quick(LAST_REPAIR_SECONDS, RAW_REPAIR)
 
     def _solve(self, presolved: Presolved) -> SolverResult:
         """The relaxation, from the checkpoint's state where there is one that the solver can use."""
@@ -405,7 +450,7 @@ class _Run:
             return solve(
                 program,
                 solver=self.options.solver,
-                time_limit=self.plan.relaxation(self.network),
+                time_limit=self.plan.relaxation(self.first),
                 tolerance=self.options.tolerance,
                 callback=self._watch,
                 seed=self.options.random_state,
@@ -429,117 +474,99 @@ class _Run:
 
     def _round(self) -> None:
         """The best network that starts from the relaxation's candidates and from the first network."""
-        if self.resume is not None and self.resume.search is not None:
-            # The search that goes on is about the network as it is.
+        if self._nothing_pays():
             return
-        if self._closing_trains and self.method == GLOBAL:
-            return
-        if self.interrupted and self.network.U.shape[1]:
-            # An interruption before the relaxation ended left no candidates that would pay for the wait.
-            limit: float | None = LAST_FIT_SECONDS if self.candidates is not None else 0.0
-        else:
-            limit = self.plan.rounding()
-        with guarded(self.clock, "rounding"):
-            if limit == 0.0 or self._nothing_pays():
-                return
-            fitted = fit(
-                self.program,
-                candidates=self._columns(),
-                random_state=self.options.random_state,
-                time_limit=LAST_FIT_SECONDS if self.interrupted else limit,
-                **(self._effort() if self._closing_trains else {}),
-            )
-            if self.interrupted and fitted.interrupted:
-                raise KeyboardInterrupt
-            self.interrupted = self.interrupted or fitted.interrupted
-            self._keep(fitted)
+        fitted = fit(
+            self.program,
+            candidates=self._columns(),
+            random_state=self.options.random_state,
+            time_limit=self.plan.rounding(relaxed=self.shown is not None),
+            callback=lambda _: self.saver.tick(),
+            better=self._see,
+            **(self._effort() if self._closing_trains else {}),
+        )
+        self.interrupted = fitted.interrupted
+        self._keep(fitted)
         self._tell("rounding")
         self.saver.update(stage="rounding")
 
     def _nothing_pays(self) -> bool:
         """True when the first fit found no direction that would lower the objective, and the candidates hold none."""
-        if not self.network.converged:
+        if not self.best.network.converged:
             return False
         if self.candidates is None:
             return True
-        R = self.program.residual(self.network.U, self.network.V)
+        R = self.program.residual(self.best.network.U, self.best.network.V)
         prices = values(self.program.X, R, normalised(self.candidates))
         return bool(prices.max(initial=0.0) <= self.program.gamma * (1.0 + PAYS))
 
-    def _columns(self) -> FloatArray | None:
-        """Where the last fit starts. A first network that time cut short takes part only if time rules anyway: else
-        equal seeds would give different networks."""
+    def _columns(self) -> FloatArray:
+        """Where the last fit starts."""
         parts = [] if self.start is None else [self.start.U]
-        if self._is_cut() or self.resume is not None or not self.network.timed_out:
-            parts.append(self.network.U)
+        parts.append(self.best.network.U)
         if self.candidates is not None:
             parts.append(self.candidates)
-        return np.hstack(parts) if parts else None
+        return np.hstack(parts)
 
-    def _certify(self) -> tuple[OptimalityCertificate, CheckReport]:
-        try:
-            return self._prove()
-        except KeyboardInterrupt:
-            if self.interrupted:
-                raise
-            self.interrupted = True
-            return self._prove()
+    def _prove(self) -> None:
+        """Have the best dual at hand checked, be it one that a solver has shown."""
+        network, shown = self.best.network, self.shown
+        if shown is not None and self.presolved is not None and shown.lower_bound > self.best.lower_bound:
+            self.best.take_dual(as_it_stands(self.merged, self.presolved.undo_dual(shown.dual())))
+        self.best.take_residual(network.U, network.V)
+        begin = self.clock.seconds
+        self.best.prove(lambda dual: certify(self.merged, dual, network.U, network.V, provenance=self.provenance))
+        self.plan.proving = self.clock.seconds - begin
 
-    def _close(
-        self, certificate: OptimalityCertificate, report: CheckReport
-    ) -> tuple[OptimalityCertificate, CheckReport]:
+    def _last(self) -> Proof:
+        """The certificate of the best bound, about the best network, from what can still be checked in time."""
+        dual = self.best.dual
+        if self.shown is not None or (dual is not None and dual.lower_bound > self.best.proved):
+            left = self.clock.left()
+            seconds = LAST_PROOF_SECONDS if self.interrupted or left is None else left
+            is_linear = self.shown is None and dual is not None and not dual.N.size
+            if is_linear or self.plan.is_quick(seconds, CHECK):
+                self._stage("certificate", self._prove, seconds)
+        if self.best.proof is None:
+            # Nothing was proved before Ctrl-C; the trivial bound costs next to nothing.
+            U, V = self.best.network.U, self.best.network.V
+            self.best.take_proof(*certify_duals(self.merged, [], U, V, provenance=self.provenance))
+        assert self.best.proof is not None
+        return with_network(*self.best.proof, self.best.network.U, self.best.network.V)
+
+    def _close(self) -> None:
         """Branch and bound, if a gap was asked for that is not reached."""
-        closing, presolved, objective = self.closing, self.presolved, self.network.objective
-        if closing is None or presolved is None or self.interrupted or not objective > 0:
-            return certificate, report
-        if report.gap <= closing.gap:
-            return certificate, report
+        closing, presolved = self.closing, self.presolved
+        assert closing is not None  # it was asked for
+        assert presolved is not None
+        if not (is_low(presolved) or self.plan.can_branch()):
+            self.clock.note("branching", UNAFFORDABLE)
+            return
 
         def tell(nodes: int, bound: float, reached: float | None, state: Callable[[], State] | None) -> None:
-            best = max(bound, report.lower_bound)
-            self.clock.tell("branching", iteration=nodes, objective=reached, lower_bound=best)
-            if state is not None:
+            self.clock.tell("branching", iteration=nodes, objective=reached, lower_bound=max(bound, self.best.proved))
+            if state is None:
+                self.saver.tick()
+            else:
                 self.saver.look_at_search(state)
 
-        closed = None
-        with guarded(self.clock, "branching"):
-            closed = close_gap(
-                presolved,
-                self.network,
-                closing,
-                left=self.clock.left,
-                tell=tell,
-                random_state=self.options.random_state,
-                provenance=self.provenance,
-                resume=None if self.resume is None else self.resume.search,
-            )
-        if closed is None:
-            return certificate, report
+        closed = close_gap(
+            presolved,
+            self.best.network,
+            closing,
+            left=self.plan.left,
+            tell=tell,
+            random_state=self.options.random_state,
+            provenance=self.provenance,
+            resume=None if self.resume is None else self.resume.search,
+            better=self._see,
+        )
         self.search, self.interrupted = closed.search, closed.search.interrupted
-        if closed.search.can_go_on:
-            self._keep(closed.network)
-            self.saver.update(search=closed.search.state)
-        if closed.proof is None:
-            return certificate, report
-        found, found_report = closed.proof
-        if found_report.verdict is not report.verdict or not found_report.lower_bound > report.lower_bound:
-            return certificate, report
         self._keep(closed.network)
-        return found, found_report
-
-    def _prove(self) -> tuple[OptimalityCertificate, CheckReport]:
-        """Offer the duals that are left, and certify the best, or else W = 0, which always can be."""
-        merged, U, V = self.merged, self.network.U, self.network.V
-        with guarded(self.clock, "certificate"):
-            if self.start is not None:
-                known = scaled(certified_dual(merged, self.start), self.program.gamma / self.start.gamma)
-                self._offer(repaired(merged, known))
-            if self.best is None or not self.interrupted:
-                self._offer(repaired(merged, residual_dual(merged, U, V)))
-        if self.best is not None:
-            with guarded(self.clock, "certificate"):
-                return certify(merged, self.best, U, V, provenance=self.provenance)
-        return certify_duals(merged, [], U, V, provenance=self.provenance)
+        if closed.search.can_go_on:
+            self.saver.update(search=closed.search.state)
+        if closed.proof is not None:
+            self.best.take_proof(*closed.proof)
 
 
 def _given(program: TrainingProgram, U: FloatArray, V: FloatArray) -> FitResult:

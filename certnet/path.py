@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from certificates import OptimalityCertificate, certify, check
-from certificates.arithmetic import Arithmetic
-from certificates.checker import network_objective
+from certificates import OptimalityCertificate, certify
 from certnet import job
+from certnet._certify import with_network
 from certnet._numerics import computing
 from certnet.checkpoint import Checkpoint
 from certnet.job import Event, TrainingResult
@@ -244,13 +243,11 @@ def _is_better(program: TrainingProgram, network: Network, than: Network) -> boo
 
 def _with_network(result: TrainingResult, network: Network) -> TrainingResult:
     """The result with another network, if that is better; the proof of its bound stays."""
-    U, V = (np.ascontiguousarray(matrix) for matrix in network)
-    if not _is_better(result.program, (U, V), (result.U, result.V)):
+    U, V = network
+    if not _is_better(result.program, network, (result.U, result.V)):
         return result
-    program = result.program
-    objective = network_objective(program.X, program.Y, program.gamma, U, V)
-    certificate = replace(result.certificate, U=U, V=V, objective=objective)
-    return replace(result, U=U, V=V, certificate=certificate, report=check(certificate, arithmetic=Arithmetic.FLOAT))
+    certificate, report = with_network(result.certificate, result.report, U, V)
+    return replace(result, certificate=certificate, report=report)
 
 
 def _with_bound(result: TrainingResult, others: Iterable[TrainingResult]) -> TrainingResult:

@@ -114,13 +114,16 @@ class Rescaled:
 
     def undo_dual(self, dual: RawDual) -> RawDual:
         """The same dual in the merged program's coordinates."""
-        r = self.position_norm
-        return RawDual(self.target_norm * dual.W, self.dual_scale * dual.N / np.outer(r, r))
+        return RawDual(self.target_norm * dual.W, self.dual_scale * self._rescaled(dual.N, 1.0 / self.position_norm))
 
     def apply_dual(self, dual: RawDual) -> RawDual:
         """Inverse of ``undo_dual``; used for warm starts."""
-        r = self.position_norm
-        return RawDual(dual.W / self.target_norm, dual.N * np.outer(r, r) / self.dual_scale)
+        return RawDual(dual.W / self.target_norm, self._rescaled(dual.N, self.position_norm) / self.dual_scale)
+
+    @staticmethod
+    def _rescaled(N: FloatArray, size: FloatArray) -> FloatArray:
+        """N with inequalities of these sizes; none stay none."""
+        return N * np.outer(size, size) if N.size else N
 
     def with_inequalities(self, rows: FloatArray) -> "Rescaled":
         """The same scaling with these inequalities (r, 2N+k) of ``merged``; those of ``program`` have unit norm.

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from formulations._validation import FloatArray, IntArray
+from formulations._validation import FloatArray, IntArray, frozen
 from formulations.errors import InputError
 from formulations.lifted_space import LiftedSpace
 
@@ -137,11 +137,16 @@ class LiftedProgram:
         return space.pull_back(Q)
 
 
+NO_PRODUCTS = np.zeros((0, 0))
+frozen(NO_PRODUCTS)
+
+
 @dataclass(frozen=True, eq=False)
 class RawDual:
     """Dual variables of a ``LiftedProgram`` as a solver left them: nothing about them is trusted.
 
-    ``W`` is (f, c); ``N`` is (positions, positions) and includes the free complementarity multipliers at (α_i, β_i).
+    ``W`` is (f, c); ``N`` is (positions, positions) and includes the free complementarity multipliers at (α_i, β_i), or
+    ``NO_PRODUCTS`` (0×0) where there are no multipliers: then nothing of quadratic size is ever built.
     ``on_equalities`` (q,) are the free multipliers of a form program's equalities, if it has any.
     """
 

@@ -57,17 +57,12 @@ def are_parallel(x: FloatArray, y: FloatArray) -> bool:
     return all(Fraction(float(a)) * y_pivot == Fraction(float(b)) * x_pivot for a, b in zip(x, y, strict=True))
 
 
-def scale_exponent(row: FloatArray) -> int:
-    """e such that the largest entry of ``row · 2**-e`` lies in [1, 2)."""
-    return int(np.frexp(np.abs(row).max())[1]) - 1
-
-
 def scale_rows(rows: FloatArray) -> tuple[FloatArray, IntArray]:
     """Scale nonzero rows exactly by powers of two; returns (generators, exponent).
 
     A row whose entries span so many orders of magnitude that scaling would round is left as it is (exponent 0).
     """
-    exponent = np.array([scale_exponent(row) for row in rows], dtype=np.int64)
+    exponent = np.frexp(np.abs(rows).max(axis=1, initial=0.0))[1].astype(np.int64) - 1
     scaled = np.ldexp(rows, -exponent[:, None])
     inexact = (np.ldexp(scaled, exponent[:, None]) != rows).any(axis=1)
     exponent[inexact] = 0
@@ -82,26 +77,29 @@ def reduce_rows(X: FloatArray) -> RowReduction:
     ratio = np.zeros(n)
     representatives: list[int] = []
     buckets: dict[bytes, list[int]] = {}
-    for i in range(n):
-        row = X[i]
-        if not row.any():
-            continue
-        pivot = int(np.argmax(np.abs(row)))
-        # Parallel rows agree to a few units in the last place after division by the pivot, so they share a bucket
-        # except for rare roundings at its edge; those only cost a merge, never correctness.
-        key = (np.round(row / row[pivot], 9) + 0.0).tobytes()
-        group = next((g for g in buckets.get(key, []) if are_parallel(row, X[representatives[g]])), None)
+    nonzero = np.flatnonzero(X.any(axis=1))
+    # Parallel rows agree to a few units in the last place after division by the pivot, so they share a bucket
+    # except for rare roundings at its edge; those only cost a merge, never correctness.
+    keys = np.round(X[nonzero] / _pivots(X[nonzero], X[nonzero])[:, None], 9) + 0.0
+    for i, key in zip(nonzero.tolist(), map(np.ndarray.tobytes, keys), strict=True):
+        bucket = buckets.setdefault(key, [])
+        group = next((g for g in bucket if are_parallel(X[i], X[representatives[g]])), None)
         if group is None:
             group = len(representatives)
             representatives.append(i)
-            buckets.setdefault(key, []).append(group)
+            bucket.append(group)
         generator[i] = group
     source = np.array(representatives, dtype=np.int64)
     generators, exponent = scale_rows(X[source])
-    for j in np.flatnonzero(generator != ZERO_ROW):
-        row = generators[generator[j]]
-        pivot = int(np.argmax(np.abs(row)))
-        ratio[j] = X[j, pivot] / row[pivot]
+    own = generators[generator[nonzero]]
+    ratio[nonzero] = _pivots(own, X[nonzero]) / _pivots(own, own)
     for array in (generators, source, exponent, generator, ratio):
         frozen(array)
     return RowReduction(generators, source, exponent, generator, ratio)
+
+
+def _pivots(rows: FloatArray, values: FloatArray) -> FloatArray:
+    """Of each row of ``values``, the entry where that row of ``rows`` is largest."""
+    column = np.abs(rows).argmax(axis=1)[:, None]
+    taken: FloatArray = np.take_along_axis(values, column, axis=1)[:, 0]
+    return taken

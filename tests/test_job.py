@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import certnet
-from certificates import Verdict, check
+from certificates import Verdict, certify, check
 from certnet import job
+from certnet._closing import Closed
+from certnet.branching.summary import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.training.trainer import FitResult
 from formulations import InputError, RawDual, RawPrimal, TrainingProgram
@@ -206,3 +208,25 @@ def test_one_namespace() -> None:
         assert getattr(certnet, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = certnet.nonsense
+
+
+@pytest.mark.parametrize("proved", [True, False])
+@pytest.mark.parametrize("can_go_on", [True, False])
+def test_the_certificate_is_about_the_network(proved: bool, can_go_on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that ends early may have found a better network, with a proof that is no better or with none."""
+    program = TrainingProgram(rng(3).normal(size=(12, 2)), rng(4).normal(size=(12, 1)), 0.5)
+    best = job.train(program, gap=1e-3)
+
+    def cut_short(presolved, network, closing, **_: object) -> Closed:
+        better = FitResult(best.U, best.V, program.objective(best.U, best.V))
+        poor = certify(presolved.rows, [], best.U, best.V)
+        search = SearchSummary("subdivision", False, can_go_on, False, 1, 0, 2.0, 0, 0.1)
+        return Closed(better, poor if proved else None, search)
+
+    monkeypatch.setattr(job, "close_gap", cut_short)
+    monkeypatch.setattr(job, "fit", no_fit)
+    result = job.train(program, method="global", gap=1e-3)
+    assert check(result.certificate).verdict is Verdict.PROVED
+    assert result.report.objective == best.report.objective < 0.9 * no_fit(program).objective
+    assert result.report.objective == pytest.approx(program.objective(result.U, result.V), rel=1e-12)
+    np.testing.assert_array_equal(result.U, best.U)

@@ -39,7 +39,7 @@ def _poor(gamma: float) -> TrainingResult:
     program = TrainingProgram(X, Y, gamma)
     U, V = np.zeros((3, 0)), np.zeros((2, 0))
     certificate, report = certify(merge_rows(program), [], U, V)
-    return TrainingResult(program, U, V, certificate, report)
+    return TrainingResult(program, certificate, report)
 
 
 @pytest.mark.slow

@@ -65,6 +65,23 @@ class BallMatrix:
         with ctx.workprec(PRECISION):
             return BallMatrix(self.value.transpose())
 
+    @classmethod
+    def sparse_product(cls, entries: Entries, height: int, factor: "BallMatrix") -> "BallMatrix":
+        """The matrix of ``height`` rows with these rational entries, zero where nothing is listed, times ``factor``."""
+        with ctx.workprec(PRECISION):
+            table = factor.value.tolist()
+            product = [[arb(0)] * factor.shape[1] for _ in range(height)]
+            for (i, j), value in entries.items():
+                scale = arb(fmpq(value.numerator, value.denominator))
+                product[i] = [x + scale * y for x, y in zip(product[i], table[j], strict=True)]
+            return cls(arb_mat(height, factor.shape[1], [x for row in product for x in row]))
+
+    def scale_rows(self, factors: FloatArray) -> "BallMatrix":
+        """diag(factors) times this matrix, for finite float64 numbers."""
+        with ctx.workprec(PRECISION):
+            pairs = zip(factors.tolist(), self.value.tolist(), strict=True)
+            return BallMatrix(arb_mat(*self.shape, [arb(scale) * x for scale, row in pairs for x in row]))
+
     def take(self, rows: IntArray, columns: IntArray) -> "BallMatrix":
         """The submatrix at these positions."""
         with ctx.workprec(PRECISION):

@@ -73,14 +73,29 @@ class Enclosure:
         """Rational numbers, rounded to nearest with a unit in the last place as radius where that is not exact."""
         mid, rad = np.zeros(shape), np.zeros(shape)
         for position, value in entries.items():
-            try:
-                nearest = float(value)
-            except OverflowError:
-                nearest = math.inf
-            mid[position] = nearest
-            if not (np.isfinite(nearest) and Fraction(nearest) == value):
-                rad[position] = 2.0 * UNIT * abs(nearest) + TINY
+            mid[position], rad[position] = _nearest(value)
         return cls(mid, rad)
+
+    @classmethod
+    def sparse_product(cls, entries: Entries, height: int, factor: "Enclosure") -> "Enclosure":
+        """The matrix of ``height`` rows with these rational entries, zero where nothing is listed, times ``factor``.
+
+        A sum of as many products as the fullest row has entries, bounded like one of ``@``.
+        """
+        rows, columns = np.array([*entries], dtype=np.int64).reshape(-1, 2).T
+        values = np.array([_nearest(value) for value in entries.values()]).reshape(-1, 2, 1)
+        a, a_rad, b, b_rad = values[:, 0], values[:, 1], factor.mid[columns], factor.rad[columns]
+        count = int(np.bincount(rows, minlength=1).max())
+        charged = gamma_bound(count) * np.abs(a * b) + np.abs(a) * b_rad + a_rad * (np.abs(b) + b_rad)
+        mid, rad = np.zeros((height, factor.shape[1])), np.zeros((height, factor.shape[1]))
+        np.add.at(mid, rows, a * b)
+        np.add.at(rad, rows, charged)
+        return cls(mid, inflate(rad, 8 * count + 8))
+
+    def scale_rows(self, factors: FloatArray) -> "Enclosure":
+        """diag(factors) times this matrix, for finite float64 numbers."""
+        mid = factors[:, None] * self.mid
+        return Enclosure(mid, inflate(np.abs(factors)[:, None] * self.rad + UNIT * np.abs(mid), 4))
 
     @classmethod
     def block(cls, blocks: "list[list[Enclosure]]") -> "Enclosure":
@@ -134,6 +149,16 @@ class Enclosure:
         factor_mid = (rows[:, None] * self.mid) * columns
         factor_rad = (rows[:, None] * self.rad) * columns
         return Enclosure(factor_mid, inflate(factor_rad, 2) + _scaled_underflow(rows, columns))
+
+
+def _nearest(value: Fraction) -> tuple[float, float]:
+    """A rational number rounded to nearest, and a unit in the last place as radius where that is not exact."""
+    try:
+        nearest = float(value)
+    except OverflowError:
+        nearest = math.inf
+    exact = math.isfinite(nearest) and Fraction(nearest) == value
+    return nearest, 0.0 if exact else 2.0 * UNIT * abs(nearest) + TINY
 
 
 def _scaled_underflow(rows: FloatArray, columns: FloatArray) -> FloatArray:

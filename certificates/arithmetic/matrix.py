@@ -67,6 +67,13 @@ class Matrix(Protocol):
     def block(cls, blocks: list[list[Self]]) -> Self:
         """Assemble a matrix from blocks."""
 
+    @classmethod
+    def sparse_product(cls, entries: Entries, height: int, factor: Self) -> Self:
+        """The matrix of ``height`` rows with these rational entries, zero where nothing is listed, times ``factor``."""
+
+    def scale_rows(self, factors: FloatArray) -> Self:
+        """diag(factors) times this matrix, for finite float64 numbers."""
+
     def take(self, rows: IntArray, columns: IntArray) -> Self:
         """The submatrix at these positions."""
 

@@ -58,6 +58,21 @@ class RationalMatrix:
         """The transpose."""
         return RationalMatrix(self.value.transpose())
 
+    @classmethod
+    def sparse_product(cls, entries: Entries, height: int, factor: "RationalMatrix") -> "RationalMatrix":
+        """The matrix of ``height`` rows with these rational entries, zero where nothing is listed, times ``factor``."""
+        table = _table(factor.value)
+        product = [[fmpq(0)] * factor.shape[1] for _ in range(height)]
+        for (i, j), value in entries.items():
+            scale = fmpq(value.numerator, value.denominator)
+            product[i] = [x + scale * y for x, y in zip(product[i], table[j], strict=True)]
+        return cls(fmpq_mat(height, factor.shape[1], [x for row in product for x in row]))
+
+    def scale_rows(self, factors: FloatArray) -> "RationalMatrix":
+        """diag(factors) times this matrix, for finite float64 numbers."""
+        pairs = zip(factors.tolist(), _table(self.value), strict=True)
+        return RationalMatrix(fmpq_mat(*self.shape, [to_fmpq(scale) * x for scale, row in pairs for x in row]))
+
     def take(self, rows: IntArray, columns: IntArray) -> "RationalMatrix":
         """The submatrix at these positions."""
         entries = [self.value[int(i), int(j)] for i in rows for j in columns]

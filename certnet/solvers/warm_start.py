@@ -12,6 +12,7 @@ from certificates.subdivision import Subdivision
 from certnet.solvers.interface import SolverResult
 from formulations import FormProgram, LiftedProgram, MergedRows, Presolved, RawDual, RawPrimal
 from formulations._validation import FloatArray
+from formulations.program import NO_PRODUCTS
 
 WarmStart = tuple[RawPrimal | None, RawDual | None]
 """Primal and dual iterates in the coordinates of the program that is to be solved."""
@@ -76,12 +77,12 @@ def certified_dual(merged: MergedRows, certificate: OptimalityCertificate) -> Ra
 
     It is feasible for the certificate's γ, and times ``γ/certificate.gamma`` for any other γ. Circuits, triangles and
     split trees have no place in a ``RawDual``: of such a proof only W and the products of signs at its first leaf
-    are kept, and of a subdivision W alone.
+    are kept, and of a subdivision or a proof without products W alone.
     """
     neurons = merged.program.space.neurons
     proof = certificate.proof
-    if isinstance(proof, Subdivision):
-        return RawDual(merged.merge_W(certificate.W), np.zeros((2 * neurons, 2 * neurons)))
+    if isinstance(proof, Subdivision) or not len(proof.pairs):
+        return RawDual(merged.merge_W(certificate.W), NO_PRODUCTS)
     own = slice(0, int(proof.pair_offset[1]))
     pairs, values = proof.pairs[own], proof.multipliers[own]
     plain = (pairs < 2 * neurons).all(axis=1)
@@ -134,7 +135,7 @@ def _proper_primal(program: LiftedProgram | FormProgram, primal: RawPrimal) -> R
 def _proper_dual(program: LiftedProgram | FormProgram, dual: RawDual) -> RawDual | None:
     positions = program.positions
     W, N = np.asarray(dual.W), np.asarray(dual.N)
-    if W.shape != program.target.shape or N.shape != (positions, positions):
+    if W.shape != program.target.shape or N.shape not in ((positions, positions), NO_PRODUCTS.shape):
         return None
     largest = LARGEST * float(np.linalg.norm(program.target))
     if not (_moderate(W, largest) and _moderate(N, LARGEST * program.dual_size)):

@@ -26,6 +26,7 @@ from certnet.subdivision.search import Exploration, Progress, explore
 from certnet.training.exchange import climb, exchange
 from certnet.training.polish import Network
 from certnet.training.pricing import Pricing
+from certnet.training.trainer import Better
 from formulations import Presolved
 from formulations._validation import FloatArray
 
@@ -81,6 +82,7 @@ class SubdivisionSearch:
         max_tests: limit on tests, or None.
         workers: threads.
         scheduler: address of a Dask cluster to use instead, or None.
+        better: called with the network whenever neurons were added.
         train: let points of too large a price become neurons. Without it the residual stays that of the network.
     """
 
@@ -96,13 +98,14 @@ class SubdivisionSearch:
         workers: int,
         scheduler: str | None,
         train: bool = True,
+        better: Better | None = None,
     ) -> None:
         self.merged, self.basis = presolved.rows, basis_of(presolved.scaling.transform)
         self.program, self.original = presolved.rows.program, presolved.rows.original
         self.network = network
         self.objective = self.original.objective(*self.network)
         self.gap, self.left, self.tell, self.max_tests = gap, left, tell, max_tests
-        self.workers, self.scheduler, self.train = workers, scheduler, train
+        self.workers, self.scheduler, self.train, self.better = workers, scheduler, train, better
         self.proved: _Proved | None = None
         self.tests, self.interrupted = 0, False
         self.largest = 0.0
@@ -223,6 +226,8 @@ class SubdivisionSearch:
         joint = self.network[0].shape[1] + directions.shape[1] <= JOINT_WIDTH
         self.network = exchange(self.original, self.network, directions, joint=joint, gap=gap, deadline=deadline)
         self.objective = self.original.objective(*self.network)
+        if self.better is not None:
+            self.better(self.network, self.objective)
 
     @contextmanager
     def _pool(self) -> Iterator[tuple[Parallel | None, int]]:

@@ -206,7 +206,7 @@ def _newton(
         smallest = min(size, smallest)
         if not (size > tolerance) or (stalled > 4 and size < 1e-7) or _late(deadline):
             break
-        step = -_solve(H[:, active], ratio, z, penalty, gradient)
+        step = -_solve(H[:, active], ratio, z, penalty, gradient, deadline)
         change = penalty * (H.T @ step)
         length = _line_search(R, Y, T, threshold, penalty, step, change, float(np.sum(gradient * step)))
         if length == 0.0:
@@ -258,7 +258,9 @@ def _line_search(
     return low
 
 
-def _solve(H: FloatArray, ratio: FloatArray, z: FloatArray, penalty: float, G: FloatArray) -> FloatArray:
+def _solve(
+    H: FloatArray, ratio: FloatArray, z: FloatArray, penalty: float, G: FloatArray, deadline: float | None
+) -> FloatArray:
     """(I + σ Σ_j h_jh_jᵀ ⊗ P_j)⁻¹ G for G (n×c), where P_j = (1 − ratio_j)I + ratio_j z_jz_jᵀ."""
     n, c = G.shape
     a = H.shape[1]
@@ -267,7 +269,7 @@ def _solve(H: FloatArray, ratio: FloatArray, z: FloatArray, penalty: float, G: F
     root = np.sqrt(1.0 - ratio)
     L = root[:, None, None] * np.eye(c) + (1.0 - root)[:, None, None] * z[:, :, None] * z[:, None, :]
     if min(a, n) * c > LARGEST_DIRECT_SYSTEM:
-        return _conjugate_gradients(H, ratio, z, penalty, G)
+        return _conjugate_gradients(H, ratio, z, penalty, G, deadline)
     try:
         if a <= n:
             gram = np.einsum("ij,ipq,jqr->ipjr", H.T @ H, L, L, optimize=True).reshape(a * c, a * c)
@@ -282,11 +284,17 @@ def _solve(H: FloatArray, ratio: FloatArray, z: FloatArray, penalty: float, G: F
         direct: FloatArray = cho_solve(cho_factor(matrix, lower=True, overwrite_a=True), G.ravel()).reshape(n, c)
         return direct
     except LinAlgError:
-        return _conjugate_gradients(H, ratio, z, penalty, G)
+        return _conjugate_gradients(H, ratio, z, penalty, G, deadline)
 
 
 def _conjugate_gradients(
-    H: FloatArray, ratio: FloatArray, z: FloatArray, penalty: float, G: FloatArray, iterations: int = 300
+    H: FloatArray,
+    ratio: FloatArray,
+    z: FloatArray,
+    penalty: float,
+    G: FloatArray,
+    deadline: float | None,
+    iterations: int = 300,
 ) -> FloatArray:
     """The same system without forming it, to the accuracy that Newton needs."""
     x = np.zeros_like(G)
@@ -295,7 +303,7 @@ def _conjugate_gradients(
     rho = float(np.sum(r**2))
     target = 1e-20 * rho
     for _ in range(iterations):
-        if not (rho > target):
+        if not (rho > target) or _late(deadline):
             break
         T = H.T @ p
         T = (1.0 - ratio)[:, None] * T + (ratio * np.sum(T * z, axis=1))[:, None] * z

@@ -11,6 +11,11 @@ from certnet.training.pricing import HELD, SAME_DIRECTION
 from formulations._validation import FloatArray, IntArray
 from formulations.training import TrainingProgram
 
+
+class _LateError(Exception):
+    """The deadline has passed."""
+
+
 Network = tuple[FloatArray, FloatArray]
 """U (d×m) and V (c×m)."""
 
@@ -96,13 +101,21 @@ def polish(
     keep(balance(U, V))
     if best[0].shape[1] == 0:
         return best
-    keep(descend(program, *best, max_iterations=max_iterations, deadline=deadline))
-    snapped = _snap(program.X, *best)
-    if snapped is not None:
-        keep(descend(program, *snapped, max_iterations=max_iterations, deadline=deadline))
-    keep(merge(*best))
-    keep(refit(program, *best, deadline=deadline))
-    keep(prune(program, *best))
+
+    def snapped() -> Network:
+        near = _snap(program.X, *best)
+        return best if near is None else descend(program, *near, max_iterations=max_iterations, deadline=deadline)
+
+    for improve in (
+        lambda: descend(program, *best, max_iterations=max_iterations, deadline=deadline),
+        snapped,
+        lambda: merge(*best),
+        lambda: refit(program, *best, deadline=deadline),
+        lambda: prune(program, *best),
+    ):
+        if deadline is not None and time.monotonic() > deadline:
+            break
+        keep(improve())
     return best
 
 
@@ -127,8 +140,12 @@ def descend(
     split = Z.size
 
     project = _projection(faces, len(Z))
+    reached: tuple[float, FloatArray] = np.inf, np.zeros(0)
 
     def evaluate(point: FloatArray) -> tuple[float, FloatArray]:
+        nonlocal reached
+        if deadline is not None and len(reached[1]) and time.monotonic() > deadline:
+            raise _LateError
         hidden = point[:split].reshape(Z.shape) * hidden_scale
         output = point[split:].reshape(V.shape) * output_scale
         product = XT @ hidden
@@ -140,19 +157,21 @@ def descend(
         value = 0.5 * float(np.sum(residual**2)) + 0.5 * gamma * float(np.sum(hidden * cost) + np.sum(output**2))
         slope = (XT.T @ ((residual @ output) * active) + gamma * cost) * hidden_scale
         change = (residual.T @ H + gamma * output) * output_scale
+        if not value >= reached[0]:
+            reached = value, point.copy()
         return value, np.concatenate([project(slope).ravel(), change.ravel()])
-
-    def stop(_: FloatArray) -> None:
-        if deadline is not None and time.monotonic() > deadline:
-            raise StopIteration
 
     start = np.concatenate([project(Z.copy()).ravel(), (V / output_scale).ravel()])
     options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "maxcor": 30, "ftol": 1e-15, "gtol": 1e-12}
-    answer = minimize(evaluate, start, jac=True, method="L-BFGS-B", callback=stop, options=options)
-    if not np.isfinite(answer.x).all():
+    try:
+        found = minimize(evaluate, start, jac=True, method="L-BFGS-B", options=options).x
+    except _LateError:
+        # One iteration may take many evaluations, so the clock is looked at before each.
+        found = reached[1]
+    if not np.isfinite(found).all():
         return U, V
-    hidden = T @ (answer.x[:split].reshape(Z.shape) * hidden_scale)
-    return balance(hidden, answer.x[split:].reshape(V.shape) * output_scale)
+    hidden = T @ (found[:split].reshape(Z.shape) * hidden_scale)
+    return balance(hidden, found[split:].reshape(V.shape) * output_scale)
 
 
 def _whitening(X: FloatArray) -> FloatArray:

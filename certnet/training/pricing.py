@@ -20,6 +20,9 @@ BoolArray = NDArray[np.bool_]
 Search = Callable[[FloatArray, FloatArray], tuple[FloatArray, IntArray]]
 
 BATCH = 2_000_000
+"""Numbers of a temporary matrix."""
+DRAWN = 20_000_000
+"""Products of rows and directions that drawing starts may take, unless it needs more to have enough of them."""
 HELD = 1e-10
 ON_KINK = 1e-14
 SAME_DIRECTION = 1e-9
@@ -46,8 +49,10 @@ class Pricing:
 
 def values(X: FloatArray, W: FloatArray, U: FloatArray) -> FloatArray:
     """‖Wᵀ(Xu)₊‖ for the columns u of U (d×s), as they are (not normalised)."""
-    result: FloatArray = np.linalg.norm(W.T @ np.maximum(X @ U, 0.0), axis=0)
-    return result
+    width = max(1, BATCH // max(len(X), 1))
+    parts = [U[:, k : k + width] for k in range(0, U.shape[1], width)]
+    sizes = [np.linalg.norm(W.T @ np.maximum(X @ part, 0.0), axis=0) for part in parts]
+    return np.concatenate([np.zeros(0), *sizes])
 
 
 def normalised(U: FloatArray) -> FloatArray:
@@ -132,7 +137,7 @@ def _unit_rows(X: FloatArray, W: FloatArray) -> tuple[FloatArray, FloatArray]:
 def draw_starts(X: FloatArray, W: FloatArray, samples: int, generator: np.random.Generator) -> FloatArray:
     """Starts for pricing (d×samples): half the best of a larger draw by value, half of the rest at random."""
     n, d = X.shape
-    draw = max(4 * samples, 64)
+    draw = max(min(4 * samples, DRAWN // max(n, 1)), samples, 64)
     _, singular, Vt = np.linalg.svd(X, full_matrices=False)
     useful = singular > 1e-9 * singular.max(initial=1e-300)
     gaussian = generator.standard_normal((d, draw))

@@ -36,7 +36,15 @@ WIDE_ITERATIONS = 600
 QUICK_WIDTH = 30
 QUICK_ITERATIONS = 15
 QUICK_NEURONS_PER_ROW = 2
-MOST_QUICK_NEURONS = 2000
+QUICK_WORK, EIGENVALUES = 2e9, 10.0
+"""What the second quick network may take by its numbers of rows and neurons, nm² and 10m³."""
+CLIMBED, FEWEST_SAMPLES = 1_000_000, 10
+"""Products of starts and rows in one search for prices, and the least number of starts."""
+PRICING_SHARE = 0.3
+"""Part of the time left that one search for prices may take."""
+
+Better = Callable[[Network, float], None]
+"""Takes a network and its objective."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,7 @@ def fit(
     max_rounds: int = MAX_ROUNDS,
     tolerance: float = 1e-6,
     callback: Callable[[Round], bool | None] | None = None,
+    better: Better | None = None,
 ) -> FitResult:
     """Train a network of any width, or of at most ``max_width``.
 
@@ -99,6 +108,7 @@ def fit(
         max_rounds: most rounds of column generation.
         tolerance: stop once no direction is found with ‖Rᵀ(Xu)₊‖ > γ(1 + tolerance).
         callback: called after every round; a true return value stops.
+        better: called with every network that is better than all before it, of whatever width.
 
     Returns:
         The best network found; never worse than the zero network.
@@ -114,7 +124,7 @@ def fit(
     directions = np.zeros((program.shape[1], 0))
     if candidates is not None and np.asarray(candidates).size:
         directions = as_matrix("candidates", candidates, rows=program.shape[1])
-    search = _ColumnGeneration(program, random_state, time_limit, tolerance, callback)
+    search = _ColumnGeneration(program, random_state, time_limit, tolerance, callback, better)
     try:
         search.run(directions, max_rounds)
     except KeyboardInterrupt:
@@ -138,10 +148,11 @@ class _ColumnGeneration:
         time_limit: float | None,
         tolerance: float,
         callback: Callable[[Round], bool | None] | None,
+        better: Better | None,
     ) -> None:
         self.started = time.monotonic()
         self.deadline = None if time_limit is None else self.started + time_limit
-        self.original, self.tolerance, self.callback = program, tolerance, callback
+        self.original, self.tolerance, self.callback, self.better = program, tolerance, callback, better
         self.generator = np.random.default_rng(random_state)
         _, singular, Vt = np.linalg.svd(program.X, full_matrices=False)
         rank = max(int(np.sum(singular > NULL_DIRECTION * singular[0])), 1)
@@ -162,9 +173,13 @@ class _ColumnGeneration:
         value = self.program.objective(*network)
         if value < self.objective:
             (self.U, self.V), self.objective = network, value
+            if self.better is not None:
+                self.better((self.rotation @ self.U, self.V), value)
 
     def late(self) -> bool:
-        return self.deadline is not None and time.monotonic() > self.deadline
+        """True after the deadline, from when on nothing long may begin."""
+        self.timed_out = self.deadline is not None and time.monotonic() > self.deadline
+        return self.timed_out
 
     def run(self, candidates: FloatArray, max_rounds: int) -> None:
         """Column generation until nothing is found that pays."""
@@ -172,6 +187,8 @@ class _ColumnGeneration:
         fresh = self._first_columns(normalised(self.rotation.T @ candidates))
         stalled = 0
         for number in range(1, max_rounds + 1):
+            if self.late():
+                return
             before = self.objective
             self._master(fresh)
             self.offer(polish(self.program, self.U, self.V, deadline=self.deadline))
@@ -182,11 +199,9 @@ class _ColumnGeneration:
                     break
                 # The usual draw finds nothing: look harder before giving up.
                 prices = self._price(R, thorough=True)
-            if self.late():
-                self.timed_out = True
-                self._record(number, prices.best)
-                return
             self._record(number, prices.best)
+            if self.late():
+                return
             self.converged = prices.best <= self.program.gamma * (1 + self.tolerance)
             stalled = stalled + 1 if before - self.objective <= 1e-10 * before else 0
             asked = self.callback is not None and self.callback(self.history[-1])
@@ -206,6 +221,8 @@ class _ColumnGeneration:
         The group lasso over the union is at least as good as each of those networks.
         """
         X, Y = self.program.X, self.program.Y
+        if self.late():
+            return candidates[:, :0]
         found = self._price(Y, thorough=True).directions[:, :FIRST_COLUMNS]
         given = distinct(candidates, values(X, Y, candidates)).directions
         # In the plane pricing is exact and needs no such help.
@@ -222,7 +239,8 @@ class _ColumnGeneration:
         n, rank, _ = self.program.shape
         self._random_network(candidates, QUICK_WIDTH)
         if rank > 2 and not self.late():
-            self._random_network(candidates, max(min(QUICK_NEURONS_PER_ROW * n, MOST_QUICK_NEURONS), QUICK_WIDTH))
+            affordable = int(min((QUICK_WORK / n) ** (1 / 2), (QUICK_WORK / EIGENVALUES) ** (1 / 3)))
+            self._random_network(candidates, max(min(QUICK_NEURONS_PER_ROW * n, affordable), QUICK_WIDTH))
 
     def _random_network(self, candidates: FloatArray, width: int) -> None:
         """Candidates and random neurons, ridge regression for the output weights, and a short descent."""
@@ -236,7 +254,8 @@ class _ColumnGeneration:
         live = V.any(axis=0)
         if live.any():
             self.offer(balance(U[:, live], V[:, live]))
-            self.offer(descend(self.program, U[:, live], V[:, live], max_iterations=QUICK_ITERATIONS, deadline=None))
+            start = U[:, live], V[:, live]
+            self.offer(descend(self.program, *start, max_iterations=QUICK_ITERATIONS, deadline=self.deadline))
 
     def _wide_network(self) -> Network:
         """A random network of WIDE_WIDTH neurons (or the critical width), descended."""
@@ -257,16 +276,22 @@ class _ColumnGeneration:
         neurons = self.U
         if not thorough and neurons.shape[1] > SOME_NEURONS:
             neurons = neurons[:, self.generator.permutation(neurons.shape[1])[:SOME_NEURONS]]
+        affordable = max(CLIMBED // len(self.program.X), FEWEST_SAMPLES)
         return price(
             self.program.X,
             W,
             neurons,
-            samples=MANY_SAMPLES if thorough else SOME_SAMPLES,
+            samples=min(MANY_SAMPLES if thorough else SOME_SAMPLES, affordable),
             random_state=self.generator,
             # Far from the end half-climbed directions are good columns already.
             max_steps=MANY_STEPS if thorough or self.price_ratio < CLOSE else SOME_STEPS,
-            deadline=self.deadline,
+            deadline=self._soon(PRICING_SHARE),
         )
+
+    def _soon(self, share: float) -> float | None:
+        """A deadline after this part of the time left."""
+        now = time.monotonic()
+        return None if self.deadline is None else now + share * max(self.deadline - now, 0.0)
 
     def _master(self, fresh: FloatArray) -> None:
         """Group lasso over the current directions and the fresh ones."""

@@ -75,7 +75,7 @@ def quick_train(
         progress(Event("rounding", 0.1, objective=program.objective(U, V)))
     merged = merge_rows(program)
     certificate, report = certify(merged, [residual_dual(merged, U, V)], U, V, provenance=provenance)
-    return TrainingResult(program, U, V, certificate, report, stages={"rounding": 0.1}, rank=3)
+    return TrainingResult(program, certificate, report, stages={"rounding": 0.1}, rank=3)
 
 
 def files(folder: Path) -> list[str]:

@@ -1,0 +1,125 @@
+"""Work that can be left behind.
+
+A long call into LAPACK hears neither a deadline nor Ctrl-C. So it runs in a thread of its own, and the caller waits for
+it no longer than it wants to. What the work has found by then must lie where the caller can reach it: the thread ends
+at its next step in Python, and what it returns is dropped.
+
+Python serves threads while NumPy computes. SciPy's LAPACK holds them all until it returns, so a caller keeps such calls
+short by choosing what it begins.
+"""
+
+import ctypes
+import math
+import threading
+import time
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+PATIENCE = 5.0
+"""Seconds that work may take to end in good order after Ctrl-C."""
+LOOK_SECONDS = 0.1
+
+
+class OutOfTimeError(Exception):
+    """The work had not ended in time and was left behind."""
+
+
+class Insisted(KeyboardInterrupt):
+    """Ctrl-C came a second time, while the work was serving the first."""
+
+
+class _Left(BaseException):
+    """Raised in a thread that nobody waits for any more; no ``except Exception`` stops it."""
+
+
+def abandonable(work: Callable[[], T], *, seconds: float | None = None, patience: float = PATIENCE) -> T:
+    """What ``work`` returns or raises, if it ends within ``seconds``.
+
+    Ctrl-C becomes a KeyboardInterrupt inside the work, which has ``patience`` seconds to return in good order.
+
+    Args:
+        work: runs in a thread of its own, in a copy of the caller's context.
+        seconds: limit, or None.
+        patience: seconds, cut short by what is left of ``seconds``.
+
+    Raises:
+        OutOfTimeError: it did not end in time.
+        KeyboardInterrupt: Ctrl-C, and the work did not end in time after it.
+        Insisted: a second Ctrl-C.
+    """
+    runner = _Runner(work)
+    end = None if seconds is None else time.monotonic() + seconds
+    try:
+        if runner.wait(end):
+            return runner.result()
+        raise OutOfTimeError
+    except KeyboardInterrupt:
+        if runner.ended:
+            raise
+        runner.throw(KeyboardInterrupt)
+        served = time.monotonic() + patience
+        try:
+            if runner.wait(served if end is None else min(served, end)):
+                return runner.result()
+        except KeyboardInterrupt as error:
+            # The work's own interrupt comes out here too.
+            if not runner.ended:
+                raise Insisted from error
+        raise
+    finally:
+        runner.throw(_Left)
+
+
+class _Runner(Generic[T]):
+    """A thread with its outcome."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work, self._context = work, copy_context()
+        self._outcome: list[T] = []
+        self._error: BaseException | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="certnet-work", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            try:
+                self._outcome.append(self._context.run(self._work))
+            except BaseException as error:  # noqa: BLE001 - it is raised again where the work was asked for
+                self._error = error
+        except (KeyboardInterrupt, _Left):
+            # Thrown in after the work had ended.
+            return
+        finally:
+            self._done.set()
+
+    @property
+    def ended(self) -> bool:
+        """True when there is an outcome. ``Thread.join`` is no help: Ctrl-C inside it passes for the thread's end."""
+        return self._done.is_set() or not self._thread.is_alive()
+
+    def wait(self, end: float | None) -> bool:
+        """True when the work has ended, False when ``end`` (of ``time.monotonic()``) came first."""
+        while not self.ended:
+            left = math.inf if end is None else end - time.monotonic()
+            if left <= 0:
+                return False
+            # An interrupt that is no signal of the system is seen between two looks.
+            self._done.wait(min(left, LOOK_SECONDS))
+        return True
+
+    def result(self) -> T:
+        """The outcome of work that has ended."""
+        if self._outcome:
+            return self._outcome[0]
+        assert self._error is not None  # it has ended in one of the two ways
+        raise self._error
+
+    def throw(self, error: type[BaseException]) -> None:
+        """Raise an error in the thread, as soon as it runs Python again."""
+        ident = self._thread.ident
+        if ident is not None and not self.ended:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))

@@ -1,0 +1,211 @@
+"""Shor's relaxation of training: a bound in time and memory linear in the rows, weaker than that with products.
+
+Without products of inequalities, moments ``P = R Rᵀ`` of (u, v) decide everything: generator a_i can have any features
+``α_i = m_i + e_i`` and ``β_i = −m_i + e_i`` with ``m_i = ½R_vR_uᵀa_i`` and e_i in the ellipsoid ``h_i P_vv^½ {‖s‖ ≤ 1}``,
+``h_i = ½‖a_iR_u‖``. So the relaxation is
+
+    min over R of  Σ_i min over e_i of ½‖ω_i(±m_i + e_i) − T_i‖²  +  γ/2 (⟨E, R_uR_uᵀ⟩ + ‖R_v‖²),
+
+which L-BFGS minimises. The residuals at any R are a dual W; the repair makes a valid bound of it, with R as a hint.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from certificates.optimality import residual_dual
+from certificates.repair import RepairedDual, repair_without_products
+from certificates.shor_bound import Factor
+from formulations import LiftedProgram, Presolved
+from formulations._validation import FloatArray
+
+RANK = 12
+"""Columns of R; more than a few are needed only to have no bad local minima."""
+ITERATIONS = 1000
+ENOUGH = 1e-3
+"""Relative distance of the bound from the relaxation's value at which nothing is left to gain."""
+FIRST_LOOK, GROWTH = 10, 1.6
+"""Iteration at which the first bound is computed, and by how much later the next ones are."""
+NEWTON_STEPS = 30
+
+Network = tuple[FloatArray, FloatArray]
+
+
+def estimated_seconds(generators: int, dimension: int, outputs: int) -> float:
+    """About how long ``shor_bound`` takes without a deadline, on one core."""
+    return 0.1 + 4e-7 * generators * (dimension + 2 * outputs + 10) * RANK
+
+
+def shor_bound(
+    presolved: Presolved,
+    *,
+    networks: Iterable[Network] = (),
+    deadline: float = math.inf,
+    random_state: int = 0,
+    callback: Callable[[float], None] | None = None,
+) -> RepairedDual:
+    """The best bound of Shor's relaxation, or of the residuals of these networks without products.
+
+    It has no products (``N`` is ``NO_PRODUCTS``), and what ``certnet._certify.certify`` makes of it is checked in
+    linear time too.
+
+    Args:
+        presolved: of the training problem.
+        networks: (U, V) with weights d×m and c×m; their residuals are candidates and the last one is where R starts.
+        deadline: moment on the clock of ``time.monotonic`` after which no iteration begins; a bound comes out anyway.
+        random_state: seed of the first R.
+        callback: called with each better bound, in original units.
+    """
+    run = _Descent(presolved, deadline, callback or (lambda bound: None))
+    start = np.random.default_rng(random_state).standard_normal((run.k + run.c, run.rank)) / np.sqrt(run.rank)
+    start *= run.balanced_size(start)
+    for U, V in networks:
+        run.offer(residual_dual(presolved.rows, U, V).W, [])
+        if U.shape[1]:
+            start = run.from_network(U, V, start)
+    run.descend(start)
+    return run.best
+
+
+class _Enough(Exception):  # noqa: N818 - the end of a descent
+    """Deadline or accuracy reached."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """Value and gradient at R, and the dual W (f×c) there."""
+
+    value: float
+    gradient: FloatArray
+    W: FloatArray
+
+
+class _Descent:
+    """L-BFGS over R (k+c, rank), with bounds computed on the way."""
+
+    def __init__(self, presolved: Presolved, deadline: float, callback: Callable[[float], None]) -> None:
+        self.presolved, self.deadline, self.callback = presolved, deadline, callback
+        program = presolved.program
+        self.program: LiftedProgram = program
+        self.k, self.c = program.space.dimension, program.target.shape[1]
+        self.rank = min(self.k + self.c, RANK)
+        N = program.space.neurons
+        self.weight, self.target = np.zeros((2, N, 1)), np.zeros((2, N, self.c))
+        side, row = np.divmod(program.feature, N)
+        self.weight[side, row, 0], self.target[side, row] = program.weight, program.target
+        self.square = np.sum(self.weight**2, axis=0)
+        self.sides = np.array([1.0, -1.0])[:, None, None]
+        self.picked = side, row
+        merged = presolved.rows.program
+        self.best = repair_without_products(merged, np.zeros_like(merged.target))
+        self.iteration, self.next_look = 0, float(FIRST_LOOK)
+        self.last: tuple[FloatArray, _Point] | None = None
+
+    def balanced_size(self, R: FloatArray) -> float:
+        """A factor at which the moments have about the size that fits the targets."""
+        size = np.linalg.norm(0.5 * self.program.space.generators @ R[: self.k] @ R[self.k :].T * self.weight[0])
+        return float(np.sqrt(max(float(np.linalg.norm(self.program.target)), 1e-12) / max(float(size), 1e-12)))
+
+    def from_network(self, U: FloatArray, V: FloatArray, start: FloatArray) -> FloatArray:
+        """The moments of a network in few columns, with a little of ``start`` so that no direction is missing."""
+        scaling = self.presolved.scaling
+        R = np.vstack([scaling.apply_z(U), scaling.apply_v(V)])
+        left, singular, _ = np.linalg.svd(R, full_matrices=False)
+        few = (left * singular)[:, : self.rank]
+        return 0.05 * start + np.pad(few, ((0, 0), (0, self.rank - few.shape[1])))
+
+    def offer(self, W: FloatArray, factors: list[Factor]) -> None:
+        """Repair a dual of the merged program, and keep it if its bound is the best."""
+        found = repair_without_products(self.presolved.rows.program, W, factors=factors)
+        if found.lower_bound > self.best.lower_bound:
+            self.best = found
+            self.callback(found.lower_bound)
+
+    def descend(self, start: FloatArray) -> None:
+        """Minimise from R = start until the deadline, and offer the duals on the way."""
+        if time.monotonic() >= self.deadline:
+            return
+        try:
+            minimize(
+                self._evaluate,
+                start.ravel(),
+                jac=True,
+                method="L-BFGS-B",
+                callback=self._watch,
+                options={"maxiter": ITERATIONS, "maxfun": 2 * ITERATIONS, "ftol": 1e-10, "gtol": 1e-12, "maxcor": 20},
+            )
+        except _Enough:
+            pass
+        self._look()
+
+    def _evaluate(self, flat: FloatArray) -> tuple[float, FloatArray]:
+        if self.last is not None and time.monotonic() >= self.deadline:
+            raise _Enough
+        R = flat.reshape(self.k + self.c, self.rank).copy()
+        point = self.point(R)
+        if self.last is None or point.value <= self.last[1].value:
+            self.last = R, point
+        return point.value, point.gradient.ravel()
+
+    def _watch(self, flat: FloatArray) -> None:
+        self.iteration += 1
+        if self.iteration >= self.next_look:
+            self.next_look *= GROWTH
+            if self._look():
+                raise _Enough
+
+    def _look(self) -> bool:
+        """Offer the dual of the best point; true when its bound is near enough to the value."""
+        assert self.last is not None  # the first evaluation has no deadline
+        R, point = self.last
+        scaling, merged = self.presolved.scaling, self.presolved.rows.program
+        self.offer(scaling.target_norm * point.W, [(scaling.transform @ R[: self.k], R[self.k :])])
+        value = self.program.to_original(point.value) - merged.constant
+        return self.best.lower_bound - merged.constant >= (1.0 - ENOUGH) * value
+
+    def point(self, R: FloatArray) -> _Point:
+        """Value, gradient and dual at R; O(N(k + c)·rank)."""
+        program, A = self.program, self.program.space.generators
+        R_u, R_v = R[: self.k], R[self.k :]
+        U = A @ R_u
+        size = np.sqrt(np.sum(U**2, axis=1, keepdims=True) + 1e-300)
+        m = self.sides * (0.5 * U @ R_v.T)
+        ideal = np.sum(self.weight * (self.target - self.weight * m), axis=0) / self.square
+        values, axes = np.linalg.eigh(R_v @ R_v.T)
+        values = np.maximum(values, 1e-14 * max(float(values[-1]), 1e-300))
+        along = ideal @ axes
+        e = along * values / (values + _secular(along, values, 0.5 * size)) @ axes.T
+        W = self.target - self.weight * (m + e)
+        total, difference = np.sum(self.weight * W, axis=0), np.sum(self.sides * self.weight * W, axis=0)
+        S = total @ R_v
+        spread = np.sqrt(np.sum(S**2, axis=1, keepdims=True) + 1e-300)
+        EU = program.metric @ R_u
+        value = 0.5 * float(np.sum(W**2)) + 0.5 * program.gamma * float(np.sum(R_u * EU) + np.sum(R_v**2))
+        pull_u = -0.5 * (difference @ R_v + spread / size * U)
+        pull_v = -0.5 * (difference.T @ U + total.T @ (size / spread * S))
+        gradient = np.vstack([A.T @ pull_u + program.gamma * EU, pull_v + program.gamma * R_v])
+        return _Point(value, gradient, W[self.picked])
+
+
+def _secular(along: FloatArray, values: FloatArray, radius: FloatArray) -> FloatArray:
+    """x ≥ 0 (N×1) with ``Σ_j values_j along_ij²/(x_i + values_j)² = radius_i²``, or 0 where the sum is smaller at 0.
+
+    Newton's method on the reciprocal root, which is concave in x, so that steps from the left stay there.
+    """
+    root = np.sqrt(values)
+    x = np.maximum(np.max(root * np.abs(along) / radius - values, axis=1, keepdims=True), 0.0)
+    if len(values) == 1:
+        return x
+    for _ in range(NEWTON_STEPS):
+        terms = values * (along / (x + values)) ** 2
+        total = np.sum(terms, axis=1, keepdims=True)
+        excess = np.sqrt(total) / radius
+        step = (excess - 1.0) * total / np.maximum(np.sum(terms / (x + values), axis=1, keepdims=True), 1e-300)
+        x = np.maximum(x + step, 0.0)
+        if not float(np.max(np.where(x > 0, np.abs(excess - 1.0), 0.0), initial=0.0)) > 1e-13:
+            break
+    return x

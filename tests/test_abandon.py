@@ -1,0 +1,126 @@
+"""Work that is left behind: its result, its errors, its deadline, and Ctrl-C."""
+
+import _thread
+import threading
+import time
+from contextvars import ContextVar
+
+import numpy as np
+import pytest
+
+from certnet._abandon import Insisted, OutOfTimeError, abandonable
+
+LONG = 30.0
+
+
+def interrupt_in(seconds: float, times: int = 1) -> None:
+    """Ctrl-C for the main thread."""
+
+    def later() -> None:
+        for _ in range(times):
+            time.sleep(seconds)
+            _thread.interrupt_main()
+
+    threading.Thread(target=later, daemon=True).start()
+
+
+def spin(seconds: float = LONG) -> None:
+    """Steps in Python, as a solver takes them."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.001)
+
+
+def test_the_result_is_returned() -> None:
+    assert abandonable(lambda: 3, seconds=LONG) == 3
+
+
+def test_an_error_is_raised_where_the_work_was_asked_for() -> None:
+    def work() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        abandonable(work)
+
+
+def test_work_sees_the_context_of_the_caller() -> None:
+    variable: ContextVar[int] = ContextVar("variable", default=0)
+    variable.set(7)
+    with np.errstate(over="raise"):
+        assert abandonable(lambda: (variable.get(), np.geterr()["over"])) == (7, "raise")
+
+
+def test_work_beyond_its_time_is_left_and_ends() -> None:
+    threads: list[threading.Thread] = []
+
+    def work() -> None:
+        threads.append(threading.current_thread())
+        try:
+            spin()
+        except Exception:  # noqa: BLE001 - what a solver might do
+            spin()
+
+    with pytest.raises(OutOfTimeError):
+        abandonable(work, seconds=0.05)
+    threads[0].join(LONG / 2)
+    assert not threads[0].is_alive()
+
+
+def test_a_long_call_into_lapack_does_not_keep_the_caller() -> None:
+    ended = threading.Event()
+
+    def work() -> None:
+        np.linalg.eigh(np.eye(2000) + np.ones((2000, 2000)))
+        ended.set()
+
+    with pytest.raises(OutOfTimeError):
+        abandonable(work, seconds=0.01)
+    assert not ended.is_set()
+
+
+def test_ctrl_c_reaches_the_work() -> None:
+    def work() -> str:
+        try:
+            spin()
+        except KeyboardInterrupt:
+            return "in good order"
+        return "unheard"
+
+    interrupt_in(0.05)
+    assert abandonable(work) == "in good order"
+
+
+def test_ctrl_c_that_the_work_does_not_serve_is_the_callers() -> None:
+    def work() -> None:
+        while True:
+            try:
+                spin()
+            except KeyboardInterrupt:
+                continue
+
+    interrupt_in(0.05)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        abandonable(work, patience=0.05)
+    assert not isinstance(caught.value, Insisted)
+
+
+def test_a_second_ctrl_c_is_served_at_once() -> None:
+    def work() -> None:
+        while True:
+            try:
+                spin()
+            except KeyboardInterrupt:
+                continue
+
+    interrupt_in(0.1, times=2)
+    with pytest.raises(Insisted):
+        abandonable(work, patience=LONG)
+
+
+def test_an_interrupt_that_the_work_raises_itself_is_passed_on() -> None:
+    def work() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        abandonable(work)
+    assert not isinstance(caught.value, Insisted)
