@@ -5,8 +5,9 @@ branch and bound on the signs proves how large that dual's price is. Every bound
 about the network that was given.
 """
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,7 +18,9 @@ from numpy.typing import ArrayLike
 from certificates import OptimalityCertificate, Verdict, certify, residual_dual
 from certificates.checker import network_objective
 from certificates.optimality import checked
+from certificates.repair import RepairedDual
 from certificates.report import CheckReport
+from certnet._best import Best
 from certnet._certify import certify as certify_repaired
 from certnet._certify import repaired
 from certnet._clock import Clock, Event
@@ -32,18 +35,20 @@ from certnet._closing import (
     is_low,
     summary_of,
 )
-from certnet._numerics import computing, guarded
+from certnet._numerics import computing
 from certnet._optimality_result import Neuron, OptimalityResult
-from certnet._plan import GLOBAL_SHARE
-from certnet._preflight import require_memory
+from certnet._plan import CHECK, RAW_REPAIR, SMALLEST_LIMIT, Plan
+from certnet._preflight import TOO_LARGE, require_memory
 from certnet._relaxed_bound import relaxed_bound
+from certnet._stages import Staged
 from certnet.branching.certificate import certify_search
 from certnet.branching.goal import bound_from_price, price_for_gap
 from certnet.branching.search import search
 from certnet.branching.summary import SearchSummary
-from certnet.job import DEFAULT_GAP, GLOBAL, closing_of
+from certnet.job import DEFAULT_GAP, GLOBAL, UNAFFORDABLE, closing_of
 from certnet.network import TwoLayerNetwork
 from certnet.solvers import Progress
+from certnet.solvers.shor import shor_bound
 from certnet.training.polish import balance
 from certnet.training.pricing import Pricing, price, price_planar
 from certnet.training.trainer import FitResult, fit
@@ -60,6 +65,8 @@ TOLERANCE = 1e-8
 RELAXATION_SHARE = 0.6
 """Part of the time left that the relaxation may take where branching comes after it."""
 FEW_DIMENSIONS = 3
+LAST_SECONDS = 5.0
+"""What the last proof may take after an interruption."""
 PRICING_SHARE = 0.1
 """Part of the time left that pricing may take."""
 WORSE_THAN_NOTHING = (
@@ -126,8 +133,8 @@ def optimality(
         return run.finish(train=train)
 
 
-class _Run:
-    """One call of ``optimality`` after its arguments were checked."""
+class _Run(Staged):
+    """One call of ``optimality`` after its arguments were checked; ``best`` is about the given network."""
 
     def __init__(
         self,
@@ -141,42 +148,44 @@ class _Run:
     ) -> None:
         self.merged, self.program = merged, merged.original
         self.U, self.V = U, V
-        self.closing, self.clock = closing, clock
+        self.closing = closing
         self.random_state, self.provenance = random_state, provenance
         self.presolved = Presolved(merged, rescale(merged.program)) if merged.program.space.neurons else None
         self.objective = self.program.objective(U, V)
         balanced = balance(U, V)
-        self.best = FitResult(*balanced, self.program.objective(*balanced))
-        self.balanced_objective = self.best.objective
+        self.balanced_objective = self.program.objective(*balanced)
+        best = Best(merged, FitResult(*balanced, self.balanced_objective))
+        super().__init__(clock, Plan(clock, None, merged.program.space), best)
         self.trained: FitResult | None = None
         self.price_ratio: float | None = None
         self.neuron: Neuron | None = None
         self.search: SearchSummary | None = None
         self.bounds: dict[str, float] = {}
-        self.interrupted = False
-        self.proof: tuple[OptimalityCertificate, CheckReport] | None = None
 
     def finish(self, *, train: bool) -> OptimalityResult:
         """All stages; after Ctrl-C what is left of them."""
         if not self.objective <= 0.5 * float(np.sum(self.program.Y**2)):
             self.clock.note("given network", WORSE_THAN_NOTHING)
-        self._stage("given network", lambda: self._prove("residual of the network", self.U, self.V))
-        if train and not self.interrupted:
-            self._stage("training", self._train)
-        if not self.interrupted:
-            self._stage("price", self._look_for_neuron)
-        # In few dimensions signs are few and branching is quick; else the relaxation gives most for the time.
-        stages: list[tuple[str, Callable[[], None]]] = [
-            ("relaxation", self._relax),
-            ("branching", partial(self._branch, train=train)),
-        ]
-        for name, work in stages if self.rank > FEW_DIMENSIONS else reversed(stages):
-            if not self.interrupted and self._open():
-                self._stage(name, work)
-        if self.proof is None:
+        self.stage("given network", lambda: self._prove("residual of the network", self.U, self.V))
+        stages: list[tuple[str, Callable[[], None]]] = [("price", self._look_for_neuron)]
+        if train:
+            stages.insert(0, ("training", self._train))
+        for name, work in stages:
+            if not (self.interrupted or self.late):
+                self.stage(name, work)
+        if self.presolved is not None:
+            for name, work in self._bounding(self.presolved, train=train):
+                if self.is_open(self.closing.gap):
+                    self.stage(name, work)
+            if train and self.closing.max_nodes is None:
+                self.go_on(self._again, self.closing.gap)
+        left = self.clock.left()
+        self.stage("certificate", self._settle, LAST_SECONDS if self.interrupted or left is None else left)
+        if self.best.proof is None:
             # Nothing was proved before Ctrl-C or a failure; the trivial bound costs next to nothing.
-            self.proof = certify(self.merged, [], self.U, self.V, provenance=self.provenance)
-        certificate, report = self.proof
+            self.best.take_proof(*certify(self.merged, [], self.U, self.V, provenance=self.provenance))
+        assert self.best.proof is not None
+        certificate, report = self.best.proof
         return OptimalityResult(
             program=self.program,
             U=self.U,
@@ -194,55 +203,82 @@ class _Run:
             notes=tuple(self.clock.notes),
         )
 
-    def _stage(self, name: str, work: Callable[[], None]) -> None:
-        """Do the work of a stage, which the first Ctrl-C ends in good order."""
-        try:
-            with guarded(self.clock, name):
-                work()
-        except KeyboardInterrupt:
-            if self.interrupted:
-                raise
-            self.interrupted = True
+    def _bounding(self, presolved: Presolved, *, train: bool) -> Iterator[tuple[str, Callable[[], None]]]:
+        """The stages that bound, in the order in which they give most for their time."""
+        yield "bound without products", self._shor
+        stages: list[tuple[str, Callable[[], None]]] = [
+            ("relaxation", self._relax),
+            ("branching", partial(self._branch, train=train)),
+        ]
+        # In few dimensions signs are few and branching is quick; else the relaxation gives most for the time.
+        yield from reversed(stages) if self.is_few else stages
 
     @property
-    def lower_bound(self) -> float:
-        """The proved bound so far."""
-        return -np.inf if self.proof is None else self.proof[1].lower_bound
-
-    def _open(self) -> bool:
-        """True when the bound is not near enough to the best network."""
-        best = min(self.best.objective, self.objective)
-        return self.presolved is not None and best > 0 and not (best - self.lower_bound <= self.closing.gap * best)
+    def is_few(self) -> bool:
+        """Whether branching closes gaps quickly: it cuts cones, or there are few patterns of signs."""
+        return self.presolved is not None and (is_low(self.presolved) or self.rank <= FEW_DIMENSIONS)
 
     def _offer(self, source: str, certificate: OptimalityCertificate, report: CheckReport) -> None:
         """Keep a proof about the given network if it is the best."""
         self.bounds[source] = report.lower_bound
-        better = self.proof is None or (
-            report.verdict is Verdict.PROVED and not report.lower_bound <= self.proof[1].lower_bound
-        )
-        if better:
-            self.proof = certificate, report
-        self.clock.tell(source, objective=self.objective, lower_bound=self.lower_bound)
+        self.best.take_proof(certificate, report)
+        self.clock.tell(source, objective=self.objective, lower_bound=self.best.proved)
+
+    def _certify(self, source: str, dual: RepairedDual) -> None:
+        begin = self.clock.seconds
+        self._offer(source, *certify_repaired(self.merged, dual, self.U, self.V, provenance=self.provenance))
+        if not dual.N.size:
+            self.plan.proving = self.clock.seconds - begin
 
     def _prove(self, source: str, U: FloatArray, V: FloatArray) -> None:
         """The bound that the residual of a network gives, about the given network."""
-        dual = repaired(self.merged, residual_dual(self.merged, U, V))
-        self._offer(source, *certify_repaired(self.merged, dual, self.U, self.V, provenance=self.provenance))
+        self._certify(source, repaired(self.merged, residual_dual(self.merged, U, V)))
+
+    def _shor(self) -> None:
+        """The best bound without products."""
+        limit, network, presolved = self.plan.shor(), self.best.network, self.presolved
+        assert presolved is not None  # there are data directions
+        if limit == 0.0:
+            return
+        found = shor_bound(
+            presolved,
+            networks=[(self.U, self.V), (network.U, network.V)],
+            deadline=math.inf if limit is None else time.monotonic() + limit,
+            random_state=self.random_state,
+        )
+        self.best.take_dual(found)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Have the best dual on the way checked, if it promises more than what is proved."""
+        dual = self.best.dual
+        if dual is not None and not dual.lower_bound <= self.best.proved:
+            self._certify("without products", dual)
 
     def _train(self) -> None:
         """The best network that the global trainer finds; the given one is among its starts."""
-        left = self.clock.left()
+        self._fit(0)
+        if not self.interrupted:
+            self._prove("residual of the trained network", self.best.network.U, self.best.network.V)
+
+    def _fit(self, number: int) -> None:
+        known = self.best.network.U
         found = fit(
             self.program,
-            candidates=self.best.U if self.best.U.shape[1] else None,
-            random_state=self.random_state,
-            time_limit=None if left is None else GLOBAL_SHARE * left,
+            candidates=known if known.shape[1] else None,
+            random_state=self.random_state + number,
+            time_limit=self.plan.global_training(),
+            better=self.best.see,
             **self._effort(),
         )
         self._take(found)
         self.interrupted = found.interrupted
+
+    def _again(self, number: int) -> None:
+        """Another start of training, then the search for a proof once more."""
+        self.stage("training", partial(self._fit, number))
         if not self.interrupted:
-            self._prove("residual of the trained network", self.best.U, self.best.V)
+            self.stage("branching", partial(self._branch, train=True))
 
     def _effort(self) -> dict[str, Any]:
         """Where branching goes on with exact pricing, a coarse network is enough to start from."""
@@ -252,9 +288,8 @@ class _Run:
 
     def _take(self, found: FitResult) -> None:
         """The better of two networks is what training has reached."""
-        if found.objective < self.best.objective:
-            self.best = found
-        self.trained = self.best
+        self.best.take_network(found)
+        self.trained = self.best.network
 
     def _look_for_neuron(self) -> None:
         """The direction of the largest price for the residual of the given network."""
@@ -279,7 +314,7 @@ class _Run:
         if X.shape[1] == 2:
             return price_planar(X, R)
         generator = np.random.default_rng(self.random_state)
-        starts = np.hstack([balance(self.U, self.V)[0], self.best.U])
+        starts = np.hstack([balance(self.U, self.V)[0], self.best.network.U])
         starts = starts[:, generator.permutation(starts.shape[1])[:MOST_STARTS]]
         left = self.clock.left()
         deadline = None if left is None else time.monotonic() + PRICING_SHARE * left
@@ -292,39 +327,47 @@ class _Run:
 
     def _relax(self) -> None:
         """The bound of the relaxation's dual, which holds whatever the network."""
-        presolved, left = self.presolved, self.clock.left()
-        assert presolved is not None  # _open looked
-        best = min(self.best.objective, self.objective)
-        share = RELAXATION_SHARE if self.rank > FEW_DIMENSIONS else TIME_SHARE
+        presolved, left = self.presolved, self.plan.left()
+        assert presolved is not None  # there are data directions
+        if not self.plan.can_relax():
+            self.clock.note("relaxation", TOO_LARGE.format(neurons=presolved.program.space.neurons))
+            return
+        share = TIME_SHARE if self.is_few or not self.plan.can_branch() else RELAXATION_SHARE
+        if left is not None:
+            left = max(share * (left - (RAW_REPAIR + CHECK) * self.plan.eigenvalues), SMALLEST_LIMIT)
         found = relaxed_bound(
             presolved,
-            enough=best * (1.0 - GAP_SHARE * self.closing.gap),
-            time_limit=None if left is None else max(share * left, 1e-3),
+            enough=self.best.network.objective * (1.0 - GAP_SHARE * self.closing.gap),
+            time_limit=left,
             random_state=self.random_state,
             tell=self._tell_relaxation,
         )
         self.interrupted = found.interrupted
         if found.dual is not None:
-            proof = certify_repaired(self.merged, found.dual, self.U, self.V, provenance=self.provenance)
-            self._offer("relaxation", *proof)
+            self._certify("relaxation", found.dual)
 
     def _tell_relaxation(self, progress: Progress) -> None:
-        bound = max(progress.lower_bound, self.lower_bound)
+        bound = max(progress.lower_bound, self.best.proved)
         self.clock.tell("relaxation", iteration=progress.iteration, lower_bound=bound)
 
     def _branch(self, *, train: bool) -> None:
         """Branch and bound, for the best network's residual or for that of the given network."""
         presolved = self.presolved
-        assert presolved is not None  # _open looked
+        assert presolved is not None  # there are data directions
+        if not (is_low(presolved) or self.plan.can_branch()):
+            self.clock.note("branching", UNAFFORDABLE)
+            return
         if train:
             closed = close_gap(
                 presolved,
-                self.best,
+                self.best.network,
                 self.closing,
-                left=self.clock.left,
+                left=self.plan.left,
                 tell=self._tell,
                 random_state=self.random_state,
                 provenance=self.provenance,
+                resume=self.search.state if self.search is not None and self.search.can_go_on else None,
+                better=self.best.see,
             )
             self.search = closed.search
             self._take(closed.network)
@@ -350,13 +393,13 @@ class _Run:
             return None
         if is_low(presolved):
             network = self.U, self.V
-            cut = cut_weight_space(presolved, network, self.closing, left=self.clock.left, tell=self._tell, train=False)
+            cut = cut_weight_space(presolved, network, self.closing, left=self.plan.left, tell=self._tell, train=False)
             self.search = cut.summary()
             return cut.certify(*network, self.provenance)
         # No search can show a price below that of a known direction.
-        goal = price_for_gap(program, W, self.best.objective, GAP_SHARE * self.closing.gap)
+        goal = price_for_gap(program, W, self.best.network.objective, GAP_SHARE * self.closing.gap)
         known = (self.price_ratio or 0.0) * program.gamma * (1.0 + GAP_SHARE * self.closing.gap)
-        left = self.clock.left()
+        left = self.plan.left()
         found = search(
             program,
             W,
@@ -371,7 +414,7 @@ class _Run:
         return certify_search(presolved, W, found, self.U, self.V, provenance=self.provenance)
 
     def _tell(self, nodes: int, bound: float, objective: float | None = None, state: object = None) -> None:
-        self.clock.tell("branching", iteration=nodes, lower_bound=max(bound, self.lower_bound))
+        self.clock.tell("branching", iteration=nodes, lower_bound=max(bound, self.best.proved))
 
     def _rounded_objective(self) -> float:
         program = self.program

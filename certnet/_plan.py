@@ -55,6 +55,11 @@ class Plan:
         saving = 0.0 if self._saver is None else self._saver.reserve(self._space.order)
         return max(left - max(LAST_SECONDS, LAST_SHARE * (self._clock.time_limit or 0.0)) - saving, 0.0)
 
+    def share_left(self) -> float:
+        """Part of the time limit that is left, 1 without one."""
+        left, limit = self.left(), self._clock.time_limit
+        return 1.0 if left is None or not limit else left / limit
+
     def soon(self) -> float | None:
         """Seconds after which the first network is left behind: a bound has to come too."""
         left = self.left()

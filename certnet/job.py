@@ -17,15 +17,15 @@ from certificates import OptimalityCertificate, residual_dual
 from certificates import certify as certify_duals
 from certificates.certificate import fingerprint
 from certificates.repair import RepairedDual
-from certnet._abandon import Insisted, OutOfTimeError, abandonable
 from certnet._best import Best, Proof
 from certnet._certify import as_it_stands, certify, repaired, with_network
 from certnet._clock import Clock, Event
 from certnet._closing import COARSE, GAP_SHARE, Closing, close_gap, is_free, is_low
-from certnet._numerics import computing, guarded
+from certnet._numerics import computing
 from certnet._plan import CHECK, FIRST_ROUNDS, RAW_REPAIR, Plan
 from certnet._preflight import TOO_LARGE, beginning, choose, require_memory
 from certnet._saver import Saver, sink
+from certnet._stages import Staged
 from certnet._training_result import TrainingResult, numerical_rank
 from certnet.branching.summary import SearchSummary
 from certnet.checkpoint import Checkpoint, differences, program_fingerprint, usable_state
@@ -182,7 +182,7 @@ def closing_of(
     return Closing(gap if gap is not None else DEFAULT_GAP, max_nodes, workers, scheduler)
 
 
-class _Run:
+class _Run(Staged):
     """One call of ``train`` after its arguments were checked: the stages, what they share, and how they were cut."""
 
     def __init__(
@@ -199,30 +199,33 @@ class _Run:
         closing: Closing | None,
     ) -> None:
         self.merged, self.program = merged, merged.original
-        self.saver, self.clock = saver, clock
+        _, d, c = self.program.shape
+        nothing = _given(self.program, np.zeros((d, 0)), np.zeros((c, 0)))
+        super().__init__(clock, Plan(clock, saver, merged.program.space), Best(merged, nothing))
+        self.saver, self.first = saver, nothing
         self.start, self.resume, self.provenance, self.choice = start, resume, provenance, choice
         self.options = saver.current
         self.presolved = Presolved(merged, rescale(merged.program)) if merged.program.space.neurons else None
-        _, d, c = self.program.shape
-        self.best = Best(merged, _given(self.program, np.zeros((d, 0)), np.zeros((c, 0))))
-        self.first = self.best.network
-        self.interrupted = self.late = False
         self.result: SolverResult | None = None
         self.relaxed_objective: float | None = None
         self.candidates: FloatArray | None = None
         self.shown: Progress | None = None
         self.method, self.closing = method, closing
         self.search: SearchSummary | None = None
-        self.plan = Plan(clock, saver, merged.program.space)
 
     def finish(self) -> TrainingResult:
         """All stages, the cheap ones first, until nothing is left to gain."""
-        self._stage("first network", self._first_network, self.plan.soon())
-        self._stage("first bound", self._first_bound)
+        enough = EXACT if self.closing is None else self.closing.gap
+        self.stage("first network", self._first_network, self.plan.soon())
+        # Where the first network was left behind, there is still time for everything else.
+        self.late = False
+        self.stage("first bound", self._first_bound)
         if self.presolved is not None:
             for name, work in self._bounding(self.presolved):
-                if self._is_open():
-                    self._stage(name, work)
+                if self.is_open(enough):
+                    self.stage(name, work)
+            if self.closing is not None and self.closing.max_nodes is None:
+                self.go_on(self._again, enough)
         certificate, report = self._last()
         cut = self._is_cut()
         if cut:
@@ -256,26 +259,6 @@ class _Run:
         # In few dimensions cones close the gap; in more, branching needs a relaxation that it can afford.
         branches_first = is_low(presolved) or (self.method == GLOBAL and is_free(presolved.program))
         yield from [*branching, *relaxation] if branches_first else [*relaxation, *branching]
-
-    def _stage(self, name: str, work: Callable[[], None], seconds: float | None = None) -> None:
-        """Do the work of a stage; Ctrl-C ends it in good order, and time if need be in any."""
-        left, before = self.plan.left() if seconds is None else seconds, self.interrupted
-        try:
-            with guarded(self.clock, name):
-                abandonable(work, seconds=left)
-        except OutOfTimeError:
-            self.late = True
-        except KeyboardInterrupt as error:
-            if self.interrupted or isinstance(error, Insisted):
-                raise
-            self.interrupted = True
-        if self.interrupted and not before:
-            self.clock.tell("finishing after Ctrl-C; press it again to abandon")
-
-    def _is_open(self) -> bool:
-        """True when there is something to gain and time to gain it in."""
-        enough = EXACT if self.closing is None else self.closing.gap
-        return not (self.interrupted or self.late or self.best.gap <= enough or self.plan.left() == 0.0)
 
     def _is_cut(self) -> bool:
         """True when Ctrl-C or the time limit ended the relaxation, or anything the search."""
@@ -508,6 +491,25 @@ class _Run:
             parts.append(self.candidates)
         return np.hstack(parts)
 
+    def _again(self, number: int) -> None:
+        """Another start of training, then the search for a proof once more."""
+
+        def train() -> None:
+            fitted = fit(
+                self.program,
+                candidates=self.best.network.U,
+                random_state=self.options.random_state + number,
+                time_limit=self.plan.global_training(),
+                better=self._see,
+                **self._effort(),
+            )
+            self.interrupted = fitted.interrupted
+            self._keep(fitted)
+
+        self.stage("training", train)
+        if not self.interrupted:
+            self.stage("branching", self._close)
+
     def _prove(self) -> None:
         """Have the best dual at hand checked, be it one that a solver has shown."""
         network, shown = self.best.network, self.shown
@@ -526,7 +528,7 @@ class _Run:
             seconds = LAST_PROOF_SECONDS if self.interrupted or left is None else left
             is_linear = self.shown is None and dual is not None and not dual.N.size
             if is_linear or self.plan.is_quick(seconds, CHECK):
-                self._stage("certificate", self._prove, seconds)
+                self.stage("certificate", self._prove, seconds)
         if self.best.proof is None:
             # Nothing was proved before Ctrl-C; the trivial bound costs next to nothing.
             U, V = self.best.network.U, self.best.network.V
@@ -550,6 +552,9 @@ class _Run:
             else:
                 self.saver.look_at_search(state)
 
+        resume = None if self.resume is None else self.resume.search
+        if self.search is not None and self.search.can_go_on:
+            resume = self.search.state
         closed = close_gap(
             presolved,
             self.best.network,
@@ -558,7 +563,7 @@ class _Run:
             tell=tell,
             random_state=self.options.random_state,
             provenance=self.provenance,
-            resume=None if self.resume is None else self.resume.search,
+            resume=resume,
             better=self._see,
         )
         self.search, self.interrupted = closed.search, closed.search.interrupted

@@ -19,7 +19,7 @@ from certnet import _audit
 from certnet._audit import AuditResult, InputAudit, audit_radii
 from certnet._audit_journal import Journal, audit_fingerprint
 from certnet.cli.exits import Exit
-from certnet.cli.limits import positive_numbers
+from certnet.cli.limits import began, positive_numbers
 from certnet.cli.proofs import proof_folder
 from certnet.cli.report import finite, head
 from certnet.cli.show import Live, stderr_console
@@ -86,7 +86,7 @@ def run_audit(options: AuditOptions) -> int:
     Raises:
         InputError: anything a user can put right.
     """
-    started = time.perf_counter()
+    started = began()
     _check(options)
     split = load(options.recipe)
     X, Y = _part(split, options.part)

@@ -14,6 +14,7 @@ from certificates.container import write_certificate
 from certnet import _optimality
 from certnet._optimality import Neuron, OptimalityResult
 from certnet.cli.exits import BY_VERDICT, Exit
+from certnet.cli.limits import began
 from certnet.cli.report import branching_fields, data_fields, finite, head
 from certnet.cli.scores import evaluate
 from certnet.cli.show import NONE, Live, bound_rows, branching_row, down, stderr_console, summary, time_rows, up
@@ -59,7 +60,7 @@ def run_optimality(options: OptimalityOptions) -> int:
     Raises:
         InputError: anything a user can put right; nothing is left in the output folder then.
     """
-    started = time.perf_counter()
+    started = began()
     as_positive("gamma", options.gamma)
     closing_of(GLOBAL, options.gap, options.nodes, options.workers)
     if options.out is not None and not options.out.strip():

@@ -19,7 +19,7 @@ from certificates.arithmetic import Arithmetic
 from certificates.certificate import fingerprint
 from certnet.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
 from certnet.cli.exits import BY_VERDICT, Exit
-from certnet.cli.limits import positive_numbers
+from certnet.cli.limits import began, positive_numbers
 from certnet.cli.report import head, training_report
 from certnet.cli.resume import CHECKPOINT, about
 from certnet.cli.scores import evaluate
@@ -103,7 +103,7 @@ class _Job:
     """One call of the command: the output folders and the report of each γ so far."""
 
     def __init__(self, options: PathOptions, held: contextlib.ExitStack) -> None:
-        self.started = time.perf_counter()
+        self.started = began()
         self.options, self.train = options, options.train
         check_options(replace(self.train, gamma=options.gammas[0]))
         self.split: Split = load(self.train.recipe)

@@ -12,9 +12,10 @@ from rich.table import Table
 from certificates.certificate import OptimalityCertificate
 from certificates.container import read_certificate
 from certnet.cli.exits import BY_VERDICT
+from certnet.cli.limits import began
 from certnet.cli.report import finite, head
 from certnet.cli.show import NONE, Live, bounds, down, percent, stderr_console, up
-from certnet.cli.train import FILES
+from certnet.cli.train import FILES, SMALLEST_LIMIT
 from certnet.doctor import versions
 from certnet.output import standard_output, strict_json
 from certnet.solvers import available_solvers
@@ -49,7 +50,7 @@ def run_tightness(run: Path, options: TightnessOptions) -> int:
     Raises:
         InputError: no readable certificate, one that is not proved, or a bad option.
     """
-    started = time.perf_counter()
+    started = began()
     as_positive("--tolerance", options.tolerance)
     solvers = available_solvers()
     if options.solver != "auto":
@@ -60,11 +61,14 @@ def run_tightness(run: Path, options: TightnessOptions) -> int:
     path = run / FILES["certificate"] if run.is_dir() else run
     certificate = read_certificate(path)
     console = stderr_console()
-    with Live(console, enabled=not options.quiet, time_limit=options.time_limit) as live:
+    limit = options.time_limit
+    if limit is not None:
+        limit = max(limit - (time.perf_counter() - started), SMALLEST_LIMIT)
+    with Live(console, enabled=not options.quiet, time_limit=limit) as live:
         found = measure_tightness(
             certificate,
             solver=options.solver,
-            time_limit=options.time_limit,
+            time_limit=limit,
             tolerance=options.tolerance,
             random_state=options.seed,
             progress=live,

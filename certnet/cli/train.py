@@ -13,6 +13,7 @@ from certificates.container import write_certificate
 from certnet import job
 from certnet.checkpoint import Checkpoint, write_checkpoint
 from certnet.cli.exits import BY_VERDICT, Exit
+from certnet.cli.limits import began
 from certnet.cli.report import training_report
 from certnet.cli.resume import CHECKPOINT, about, require_same_data
 from certnet.cli.scores import evaluate
@@ -62,7 +63,7 @@ def run_train(options: TrainOptions) -> int:
     Raises:
         InputError: anything a user can put right; nothing is left in the output folder then.
     """
-    started = time.perf_counter()
+    started = began()
     check_options(options)
     split = load(replace(options.recipe, source=options.source or options.recipe.source))
     split = replace(split, recipe=options.recipe)

@@ -1,0 +1,63 @@
+"""Stages of a job: each is ended in good order by Ctrl-C, left behind when time is up or when it fails numerically, and
+left out when nothing is left to gain."""
+
+from collections.abc import Callable
+
+from certnet._abandon import Insisted, OutOfTimeError, abandonable
+from certnet._best import Best
+from certnet._clock import Clock
+from certnet._numerics import guarded
+from certnet._plan import Plan
+
+AGAIN_SHARE = 0.15
+"""Part of a time limit that must be left for another round of training and branching."""
+PATIENCE = 2
+"""Rounds without any gain after which no other follows."""
+GAIN = 1e-6
+"""Relative gain that counts."""
+
+
+class Staged:
+    """What is common to the jobs that have stages.
+
+    Attributes:
+        best: what the stages have found.
+        interrupted: Ctrl-C ended a stage.
+        late: a stage did not end in time and was left behind.
+    """
+
+    def __init__(self, clock: Clock, plan: Plan, best: Best) -> None:
+        self.clock, self.plan, self.best = clock, plan, best
+        self.interrupted = self.late = False
+
+    def stage(self, name: str, work: Callable[[], None], seconds: float | None = None) -> None:
+        """Do the work of a stage, in at most so many seconds; by default in what the plan has left.
+
+        Raises:
+            KeyboardInterrupt: a second Ctrl-C.
+        """
+        before = self.interrupted
+        try:
+            with guarded(self.clock, name):
+                abandonable(work, seconds=self.plan.left() if seconds is None else seconds)
+        except OutOfTimeError:
+            self.late = True
+        except KeyboardInterrupt as error:
+            if before or isinstance(error, Insisted):
+                raise
+            self.interrupted = True
+        if self.interrupted and not before:
+            self.clock.tell("finishing after Ctrl-C; press it again to abandon")
+
+    def is_open(self, enough: float) -> bool:
+        """True when the gap is larger than ``enough`` and there is time to narrow it."""
+        return not (self.interrupted or self.late or self.best.gap <= enough or self.plan.left() == 0.0)
+
+    def go_on(self, again: Callable[[int], None], enough: float) -> None:
+        """Further rounds, numbered from 1, until the gap is closed, time runs out or nothing is gained any more."""
+        idle, number = 0, 0
+        while idle < PATIENCE and self.is_open(enough) and self.plan.share_left() >= AGAIN_SHARE:
+            number += 1
+            before = self.best.gap
+            again(number)
+            idle = 0 if self.best.gap < before - GAIN else idle + 1
