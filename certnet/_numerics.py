@@ -53,8 +53,11 @@ class _BlasThreads:
             for library in ThreadpoolController().select(user_api="blas").lib_controllers:
                 found = self._found.setdefault(library.filepath, library.num_threads)
                 wanted = min([found, *self._limits])
-                if library.num_threads != wanted:
-                    library.set_num_threads(wanted)
+                # threadpoolctl lets the first thread alone set the number, and others do nothing without a word.
+                release = getattr(library, "clear_controlling_thread", lambda *, force: None)
+                release(force=True)
+                library.set_num_threads(wanted)
+                release(force=True)
             if not self._limits:
                 self._found.clear()
 
