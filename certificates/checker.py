@@ -18,7 +18,7 @@ from fractions import Fraction
 import numpy as np
 
 from certificates.arithmetic import MATRICES, Arithmetic, Enclosure, Matrix
-from certificates.arithmetic.floating import TINY, UNIT, half, inflate, sum_of_products
+from certificates.arithmetic.floating import TINY, UNIT, half, sum_of_products
 from certificates.arithmetic.machine import MachineFailure, rigorous
 from certificates.arithmetic.matrix import Entries, timed
 from certificates.certificate import LOSS, OptimalityCertificate, fingerprint
@@ -34,6 +34,7 @@ from certificates.nonnegativity import (
 )
 from certificates.proof import LiftedProof, Region
 from certificates.report import CheckReport
+from certificates.residual import residual_size
 from certificates.resources import product_bytes, require_memory, row_bytes
 from certificates.subdivision import Subdivision, check_subdivision, in_basis, prove_by_subdivision
 from certificates.verdict import Verdict
@@ -71,20 +72,12 @@ def network_objective(
     sizes = []
     for i in range(0, len(X), rows):
         deadline.check()
-        sizes.append(_residual_size(X[i : i + rows], Y[i : i + rows], U, V, deadline))
+        sizes.append(residual_size(X[i : i + rows], Y[i : i + rows], U, V, deadline))
     loss = sum_of_products([(size, size) for size in sizes], upper=True, deadline=deadline)
     decay = gamma * sum_of_products([(U, U), (V, V)], upper=True, deadline=deadline)
     # Three rounded steps follow the products above; the last term charges their underflow.
     objective = 0.5 * (loss + decay) * (1.0 + 8.0 * UNIT) + 4.0 * TINY
     return math.inf if math.isnan(objective) else objective
-
-
-def _residual_size(X: FloatArray, Y: FloatArray, U: FloatArray, V: FloatArray, deadline: Deadline) -> FloatArray:
-    """Upper bounds on |(XU)₊Vᵀ − Y|; +inf where it overflows."""
-    hidden = (timed(Enclosure, deadline).exact(X) @ Enclosure.exact(U)).positive_part()
-    residual = hidden @ Enclosure.exact(V.T) + Enclosure.exact(-Y)
-    size = inflate(np.abs(residual.mid) + residual.rad, 2)
-    return np.where(np.isfinite(size), size, np.inf)
 
 
 def relative_gap(objective: float, lower_bound: float) -> float:

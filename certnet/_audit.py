@@ -15,7 +15,7 @@ from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
 from certnet._audit_result import ATTACKED, CERTIFIED, UNDECIDED, AuditResult, InputAudit
 from certnet._clock import Event
-from certnet._threads import one_thread
+from certnet._numerics import computing
 from certnet.branching.pool import pool as pool_of
 from certnet.verification import certified_radius, verify
 from certnet.verification.counterexample import Counterexample, decided_classes, exact_outputs
@@ -214,7 +214,7 @@ def _audited(
     proof: Sequence[CaseProof] | None,
 ) -> tuple[InputAudit, Proofs]:
     """One input at all radii, until ``time.time()`` is ``until``; ``claim`` is what an earlier run says of it."""
-    with one_thread(), np.errstate(all="ignore"):
+    with computing():
         return _Audited(task, row, x, label, until - time.time()).run(claim, proof)
 
 

@@ -43,6 +43,8 @@ class Clock:
         self._lower_bound: float | None = None
         self.stages: dict[str, float] = {}
         self.notes: list[str] = []
+        self.foreign: Exception | None = None
+        """What the progress function raised."""
 
     @property
     def seconds(self) -> float:
@@ -77,20 +79,24 @@ class Clock:
         """Send an event, if anybody listens. The last objective and bound are repeated until there are better ones."""
         self._objective = self._objective if objective is None else objective
         self._lower_bound = self._lower_bound if lower_bound is None else lower_bound
-        if self._progress is not None:
-            self._progress(
-                Event(
-                    stage,
-                    self.seconds,
-                    iteration=iteration,
-                    objective=self._objective,
-                    lower_bound=self._lower_bound,
-                    rank=rank,
-                    residual=residual,
-                    time_left=self.left(),
-                    note=note,
-                )
-            )
+        if self._progress is None:
+            return
+        event = Event(
+            stage,
+            self.seconds,
+            iteration=iteration,
+            objective=self._objective,
+            lower_bound=self._lower_bound,
+            rank=rank,
+            residual=residual,
+            time_left=self.left(),
+            note=note,
+        )
+        try:
+            self._progress(event)
+        except Exception as error:
+            self.foreign = error
+            raise
 
     def note(self, stage: str, text: str) -> None:
         """Keep a sentence for the result, and say it at once."""

@@ -35,12 +35,12 @@ from certnet._closing import (
     is_low,
     summary_of,
 )
+from certnet._numerics import computing
 from certnet._optimality_result import Neuron, OptimalityResult
 from certnet._plan import CHECK, RAW_REPAIR, SMALLEST_LIMIT, Plan
 from certnet._preflight import TOO_LARGE, require_memory
 from certnet._relaxed_bound import relaxed_bound
 from certnet._stages import Staged
-from certnet._threads import one_thread
 from certnet.branching.certificate import certify_search
 from certnet.branching.goal import bound_from_price, price_for_gap
 from certnet.branching.search import search
@@ -76,6 +76,7 @@ WORSE_THAN_NOTHING = (
 REJECTED = "Branching led to no proof that the check accepts; the bound comes from elsewhere."
 
 
+@np.errstate(all="ignore")
 def optimality(
     program: TrainingProgram,
     U: ArrayLike,
@@ -127,7 +128,7 @@ def optimality(
     with clock.stage("presolve"):
         merged = merge_rows(program)
         require_memory(merged)
-    with one_thread(merged.program.space.order):
+    with computing(merged.program.space.order):
         run = _Run(merged, network.U, network.V, closing, clock, random_state, provenance or {})
         return run.finish(train=train)
 
@@ -181,7 +182,7 @@ class _Run(Staged):
         left = self.clock.left()
         self.stage("certificate", self._settle, LAST_SECONDS if self.interrupted or left is None else left)
         if self.best.proof is None:
-            # Nothing was proved before Ctrl-C; the trivial bound costs next to nothing.
+            # Nothing was proved before Ctrl-C or a failure; the trivial bound costs next to nothing.
             self.best.take_proof(*certify(self.merged, [], self.U, self.V, provenance=self.provenance))
         assert self.best.proof is not None
         certificate, report = self.best.proof

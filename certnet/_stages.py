@@ -1,11 +1,12 @@
-"""Stages of a job: each is ended in good order by Ctrl-C, left behind when time is up, and left out when nothing is
-left to gain."""
+"""Stages of a job: each is ended in good order by Ctrl-C, left behind when time is up or when it fails numerically, and
+left out when nothing is left to gain."""
 
 from collections.abc import Callable
 
 from certnet._abandon import Insisted, OutOfTimeError, abandonable
 from certnet._best import Best
 from certnet._clock import Clock
+from certnet._numerics import guarded
 from certnet._plan import Plan
 
 AGAIN_SHARE = 0.15
@@ -37,7 +38,7 @@ class Staged:
         """
         before = self.interrupted
         try:
-            with self.clock.stage(name):
+            with guarded(self.clock, name):
                 abandonable(work, seconds=self.plan.left() if seconds is None else seconds)
         except OutOfTimeError:
             self.late = True

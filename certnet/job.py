@@ -22,11 +22,11 @@ from certnet._best import Best, Proof
 from certnet._certify import as_it_stands, certify, repaired, with_network
 from certnet._clock import Clock, Event
 from certnet._closing import COARSE, GAP_SHARE, Closing, close_gap, is_free, is_low
+from certnet._numerics import computing
 from certnet._plan import CHECK, FIRST_ROUNDS, RAW_REPAIR, Plan
 from certnet._preflight import TOO_LARGE, beginning, choose, require_memory
 from certnet._saver import Saver, sink
 from certnet._stages import Staged
-from certnet._threads import one_thread
 from certnet._training_result import TrainingResult, numerical_rank
 from certnet.branching.summary import SearchSummary
 from certnet.checkpoint import Checkpoint, differences, program_fingerprint, usable_state
@@ -64,6 +64,7 @@ SAMPLES = 100
 PAYS = 1e-6
 
 
+@np.errstate(all="ignore")
 def train(
     program: TrainingProgram,
     *,
@@ -132,7 +133,7 @@ def train(
         solver, choice = choose(merged, resume, time_limit)
         if method == SDP:
             clock.tell("presolve", note=choice)
-    with one_thread(merged.program.space.order):
+    with computing(merged.program.space.order):
         begin = beginning(
             program,
             resume,
@@ -406,6 +407,8 @@ class _Run(Staged):
             self.clock.note("relaxation", TOO_LARGE.format(neurons=presolved.program.space.neurons))
             return
         result = self.result = self._solve(presolved)
+        if result.status is SolveStatus.FAILED:
+            self.clock.note("relaxation", f"The solver {result.solver} failed ({result.message}).")
         self.interrupted = result.status is SolveStatus.INTERRUPTED
         if np.isfinite(result.objective):
             self.relaxed_objective = presolved.program.to_original(result.objective)

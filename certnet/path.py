@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from certificates import OptimalityCertificate, certify
 from certnet import job
 from certnet._certify import with_network
-from certnet._threads import one_thread
+from certnet._numerics import computing
 from certnet.checkpoint import Checkpoint
 from certnet.job import Event, TrainingResult
 from certnet.solvers.warm_start import certified_dual, scaled
@@ -74,6 +74,7 @@ def distinct_gammas(gammas: Iterable[float]) -> tuple[float, ...]:
     return values
 
 
+@np.errstate(all="ignore")
 def train_path(
     X: ArrayLike,
     Y: ArrayLike,
@@ -186,7 +187,7 @@ def _start(
     if not results:
         return None
     nearest = results[min(results, key=lambda other: abs(math.log(other / program.gamma)))]
-    with one_thread():
+    with computing():
         U, V = polish(program, nearest.U, nearest.V, deadline=None if seconds is None else time.monotonic() + seconds)
     return replace(nearest.certificate, U=U, V=V)
 
@@ -197,7 +198,7 @@ def _exchange(
     """Let every γ profit from the networks and duals of the others. False when Ctrl-C ended it, which loses nothing."""
     try:
         # The matrices are small, and a second BLAS thread costs more than it saves.
-        with one_thread():
+        with computing():
             deadline = None if seconds is None else time.monotonic() + seconds
             networks = _exchange_networks(results, deadline)
             for gamma in sorted(results, reverse=True):

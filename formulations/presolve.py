@@ -20,6 +20,10 @@ from formulations.training import TrainingProgram
 RANK_TOLERANCE = 1e-12
 WHITENING_STEPS = 5
 WHITENING_FLOOR = 1e-10
+LARGEST_STRETCH = 1e4
+"""Most by which whitening stretches one direction of u beyond another. The cost of u becomes TᵀT, the square of that:
+beyond some 1e8 solvers lose digits of it, and beyond 1e16 it is singular in float64. A direction that the data hardly
+see costs a network so much that it need not look like the others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +184,8 @@ def _whitening(A: FloatArray, *, whiten: bool) -> tuple[FloatArray, FloatArray, 
         values, vectors = np.linalg.eigh(Z.T @ Z * (Z.shape[1] / Z.shape[0]))
         root = (vectors / np.sqrt(np.maximum(values, WHITENING_FLOOR * values[-1]))) @ vectors.T
         Z, T = Z @ root, T @ root
+    left, stretch, right = np.linalg.svd(T, full_matrices=False)
+    T = (left * np.minimum(stretch, LARGEST_STRETCH * stretch[-1])) @ right
     Z = A @ T
     r: FloatArray = np.linalg.norm(Z, axis=1)
     return Z / r[:, None], T, r

@@ -8,7 +8,7 @@ from importlib.metadata import version as installed_version
 
 from certnet.solvers._incumbent import Incumbent
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus, State
-from formulations import FormProgram, LiftedProgram, RawDual
+from formulations import FormProgram, InputError, LiftedProgram, RawDual
 
 FALLBACK_VERSION = "0.1.0"
 LONG_INTERVAL = 8
@@ -33,6 +33,7 @@ class Session:
         self._program, self._options = program, options
         self._start = time.perf_counter()
         self._reports = 0
+        self._foreign: Exception | None = None
         self.incumbent = Incumbent(program)
 
     def seconds(self) -> float:
@@ -81,7 +82,20 @@ class Session:
         )
         if violation is not None:
             progress = replace(progress, violation=violation)
-        return SolveStatus.STOPPED if callback(progress) else None
+        return SolveStatus.STOPPED if self.show(progress) else None
+
+    def show(self, progress: Progress) -> bool:
+        """Call the callback, if any; true when it asks to stop."""
+        callback = self._options.callback
+        try:
+            return callback is not None and bool(callback(progress))
+        except Exception as error:
+            self._foreign = error
+            raise
+
+    def outlives(self, error: Exception) -> bool:
+        """True for a failure of the solver's own; errors of the callback and of the input are the caller's."""
+        return not (isinstance(error, InputError) or error is self._foreign)
 
 
 def _is_due(report: int) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from certnet._numerics import FAILURES
 from certnet.solvers._admm_state import Point, Schedule, check_state, read_point, read_schedule, write_state
 from certnet.solvers._anderson import Anderson
 from certnet.solvers._arrays import arrays
@@ -78,7 +79,9 @@ class AdmmSolver:
             status = run.solve()
         except KeyboardInterrupt:
             status = SolveStatus.INTERRUPTED
-        except (np.linalg.LinAlgError, ValueError):
+        except FAILURES as error:
+            if not run.session.outlives(error):
+                raise
             # LAPACK gave up or an entry overflowed; the last complete iterate is kept.
             status = SolveStatus.FAILED
         return run.result(status, self.name)

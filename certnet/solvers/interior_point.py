@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from certnet._numerics import FAILURES
 from certnet.solvers._cost import affordable_constraints, step_seconds
 from certnet.solvers._face_problem import FaceProblem, face_problem, feasible_multipliers
 from certnet.solvers._iterate import NONE, Iterate, Measure, cold_start, extended, measure, warm_start
@@ -103,6 +104,10 @@ class InteriorPointSolver:
             status = run.solve()
         except KeyboardInterrupt:
             status = SolveStatus.INTERRUPTED
+        except FAILURES as error:
+            if not run.session.outlives(error):
+                raise
+            status = SolveStatus.FAILED
         return run.result(status, self.name)
 
 
@@ -216,13 +221,13 @@ class _Run:
     def _report_prediction(self, progress: Progress) -> bool:
         """Pass a look at the ADMM on; the dual it shows is feasible."""
         self.incumbent.offer(self._of_all(progress.dual()), self.program.to_own(progress.lower_bound))
-        callback, inner = self.options.callback, progress.state
+        inner = progress.state
 
         def state() -> State:
             assert inner is not None  # the ADMM always has a state
             return {"interior_point": self._signature(), **{PREDICTION + name: a for name, a in inner().items()}}
 
-        return bool(callback and callback(replace(progress, iteration=0, dual=self.incumbent.copy, state=state)))
+        return self.session.show(replace(progress, iteration=0, dual=self.incumbent.copy, state=state))
 
     def solve(self) -> SolveStatus:
         """Rounds of Newton steps; each ends at its own tolerance and is followed by more products."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from certnet._numerics import FAILURES, failure
 from certnet.solvers import _external
 from certnet.solvers._external import Outcome
 from certnet.solvers._session import Session
@@ -59,8 +60,10 @@ class ScsSolver:
             outcome = run.solve(program)
         except KeyboardInterrupt:
             outcome = run.outcome(SolveStatus.INTERRUPTED, "interrupted")
-        except ValueError as error:
-            outcome = _external.failed(f"SCS: {error}")
+        except FAILURES as error:
+            if not session.outlives(error):
+                raise
+            outcome = run.outcome(SolveStatus.FAILED, f"SCS: {failure(error)}")
         return _external.to_result(
             program,
             data,

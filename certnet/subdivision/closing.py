@@ -7,7 +7,7 @@ and at any moment the last run that was complete proves a bound.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from joblib import Parallel
 from certificates import CheckReport, OptimalityCertificate, Verdict, residual_dual
 from certificates.optimality import assemble_proof, checked
 from certificates.subdivision import Subdivision
+from certnet._numerics import FAILURES
 from certnet.branching.goal import bound_from_price, price_for_gap
 from certnet.branching.pool import pool as pool_of
 from certnet.branching.summary import SearchSummary
@@ -124,9 +125,9 @@ class SubdivisionSearch:
         return self.objective - self.bound <= self.gap * self.objective
 
     def run(self) -> None:
-        """Search and train until the gap is closed, or until time, tests or ideas run out."""
+        """Search and train until the gap is closed, or until time, tests or ideas run out; a failure is the end too."""
         try:
-            with self._pool() as (pool, busy):
+            with self._pool() as (pool, busy), suppress(*FAILURES):
                 self._rounds(pool, busy)
         except KeyboardInterrupt:
             self.interrupted = True

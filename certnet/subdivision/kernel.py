@@ -10,7 +10,8 @@ this bounds the component of the output along p by a linear function of t, and w
 ``limit·uᵀEu − ‖output‖²`` is at least a quadratic form in t, whose copositivity is the test. The error of the bound is
 quadratic in the size of the cone. ``certificates.subdivision`` makes the same test rigorously.
 
-The functions are plain loops, written for numba (``certnet.subdivision.compiled``); uncompiled they do the same.
+The functions are plain loops, written for numba (``certnet.subdivision.compiled``); uncompiled they do the same,
+to the last bit: squares are products, because a library's power function may round otherwise.
 """
 
 import math
@@ -143,7 +144,7 @@ def direction(outputs: FloatArray, gram: FloatArray, p: FloatArray) -> None:
         p[q] = 0.0
         for j in range(k):
             p[q] += outputs[q, j] / math.sqrt(gram[j, j])
-        length += p[q] ** 2
+        length += p[q] * p[q]
     length = math.sqrt(length)
     for q in range(c):
         p[q] = p[q] / length if length > 0.0 else (1.0 if q == 0 else 0.0)
@@ -180,7 +181,8 @@ def bound(
         for q in range(c):
             along += p[q] * weights[i, q]
         for q in range(c):
-            aside += (weights[i, q] - along * p[q]) ** 2
+            rest = weights[i, q] - along * p[q]
+            aside += rest * rest
         aside = math.sqrt(aside) if c > 1 else 0.0
         above, below = 0.0, 0.0
         for j in range(k):
@@ -205,9 +207,9 @@ def form(limit: float, gram: FloatArray, x: FloatArray, y: FloatArray, Q: FloatA
     c, k = Q.shape
     first, second = 0.0, 0.0
     for j in range(k):
-        second += y[j] ** 2 / gram[j, j]
+        second += y[j] * y[j] / gram[j, j]
         for q in range(c):
-            first += Q[q, j] ** 2 / gram[j, j]
+            first += Q[q, j] * Q[q, j] / gram[j, j]
     eta = math.sqrt(second / first) if first > 0.0 else SPREAD
     eta = min(max(eta, 1e-4 / SPREAD), SPREAD)
     for a in range(k):
@@ -254,8 +256,8 @@ def edge(cone: FloatArray, a: int, b: int, theta: float) -> tuple[float, float]:
     inner, square_a, square_b = 0.0, 0.0, 0.0
     for m in range(len(cone)):
         inner += cone[m, a] * cone[m, b]
-        square_a += cone[m, a] ** 2
-        square_b += cone[m, b] ** 2
+        square_a += cone[m, a] * cone[m, a]
+        square_b += cone[m, b] * cone[m, b]
     size_a, size_b = math.sqrt(square_a), math.sqrt(square_b)
     share = theta * size_b
     return 1.0 - inner / (size_a * size_b), share / (share + (1.0 - theta) * size_a)
@@ -340,7 +342,7 @@ def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays
         for j in range(k):
             s = 0.0
             for q in range(c):
-                s += outputs[q, j] ** 2
+                s += outputs[q, j] * outputs[q, j]
             s /= gram[j, j]
             refuted = refuted or s > limit
             if s > notable and hits < FOUND:

@@ -16,8 +16,9 @@ from formulations._validation import FloatArray, IntArray
 SLICE = 4096
 """Tests in one call of the compiled kernel."""
 PLAIN_SLICE = 128
-PLAIN_SECONDS = 0.5
-"""What the plain kernel may take before compiling the other one is worth its seconds."""
+PLAIN_TESTS = 512
+"""Tests in small slices, which the plain kernel does in about half a second; after them compiling the other is worth
+its seconds. Whichever kernel does them, the slices are the same, and so is what they find."""
 PARTS_PER_WORKER = 4
 
 
@@ -116,11 +117,10 @@ class _Exploration:
     def batch(self, pool: Parallel | None, busy: int, left: int | None) -> None:
         """One slice of the first waiting part, or of as many as keep the pool busy; at most ``left`` tests."""
         # Small searches are over before the fast kernel is there.
-        is_plain = not is_compiled() and time.perf_counter() - self.begin < PLAIN_SECONDS
-        if is_plain:
+        if self.tests < PLAIN_TESTS:
             chosen = [self.queue.popleft()]
             budget = PLAIN_SLICE if left is None else min(PLAIN_SLICE, left)
-            results = [_slice(self.output, chosen[0], self.limit, self.notable, budget, plain=True)]
+            results = [_slice(self.output, chosen[0], self.limit, self.notable, budget, plain=not is_compiled())]
         else:
             if not is_compiled():
                 begin = time.perf_counter()

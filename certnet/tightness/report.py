@@ -30,9 +30,9 @@ from certificates.verdict import Verdict
 from certnet._abandon import OutOfTimeError, abandonable
 from certnet._certify import as_it_stands, certify, repaired
 from certnet._clock import Clock, Event
+from certnet._numerics import computing
 from certnet._plan import Plan
 from certnet._preflight import require_memory
-from certnet._threads import one_thread
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
 from certnet.solvers.warm_start import PAYS, WarmStart, from_certificate, from_result
@@ -104,6 +104,7 @@ class Tightness:
         return relative_gap(self.objective, self.relaxation_bound)
 
 
+@np.errstate(all="ignore")
 def measure_tightness(
     certificate: OptimalityCertificate,
     *,
@@ -136,7 +137,7 @@ def measure_tightness(
             raise InputError(f"The certificate is not proved ({checked.reason}); train again, or give more time.")
         merged = merge_rows(TrainingProgram(certificate.X, certificate.Y, certificate.gamma))
         require_memory(merged)
-    with one_thread(merged.program.space.order):
+    with computing(merged.program.space.order):
         run = _Run(certificate, checked, merged, clock, tolerance=tolerance, random_state=random_state)
         return run.finish(solver)
 

@@ -133,7 +133,7 @@ def test_compiling_does_not_count_as_searching(monkeypatch: pytest.MonkeyPatch) 
         return kernel.explore
 
     monkeypatch.setattr(search, "SLICE", 10)
-    monkeypatch.setattr(search, "PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr(search, "PLAIN_TESTS", 0)
     monkeypatch.setattr(search, "is_compiled", lambda: bool(compiled))
     monkeypatch.setattr(search, "fast_explore", compile_slowly)
     output = _output()
