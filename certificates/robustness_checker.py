@@ -184,6 +184,7 @@ def check_case(
         ProofFailure: the first violated condition.
     """
     proof = given.proof
+    deadline.check()
     _require_affordable(network, case, given)
     kept, bounds = unstable_neurons(network, case.region, given.stable)
     region = lifted_region(case.region)

@@ -77,6 +77,7 @@ class BallMatrix:
             table = factor.value.tolist()
             product = [[arb(0)] * factor.shape[1] for _ in range(height)]
             for (i, j), value in entries.items():
+                cls.deadline.check()
                 scale = arb(fmpq(value.numerator, value.denominator))
                 product[i] = [x + scale * y for x, y in zip(product[i], table[j], strict=True)]
             return cls(arb_mat(height, factor.shape[1], [x for row in product for x in row]))

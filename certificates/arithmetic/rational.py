@@ -73,6 +73,7 @@ class RationalMatrix:
         table = _table(factor.value)
         product = [[fmpq(0)] * factor.shape[1] for _ in range(height)]
         for (i, j), value in entries.items():
+            cls.deadline.check()
             scale = fmpq(value.numerator, value.denominator)
             product[i] = [x + scale * y for x, y in zip(product[i], table[j], strict=True)]
         return cls(fmpq_mat(height, factor.shape[1], [x for row in product for x in row]))
