@@ -39,6 +39,7 @@ from certificates.resources import product_bytes, require_memory, row_bytes
 from certificates.subdivision import Subdivision, check_subdivision, in_basis, prove_by_subdivision
 from certificates.verdict import Verdict
 from formulations._validation import FloatArray
+from formulations.arguments import accepts, seconds
 from formulations.rows import ZERO_ROW, are_parallel, scale_rows
 
 SMALL_ORDER = 400
@@ -120,6 +121,7 @@ def _length_factor(c: OptimalityCertificate) -> float:
     return max(1.0, spread / 200.0) ** 2
 
 
+@accepts(certificate=OptimalityCertificate, time_limit=seconds)
 def check(
     certificate: OptimalityCertificate,
     *,

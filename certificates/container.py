@@ -24,6 +24,7 @@ from certificates.certificate import OptimalityCertificate
 from certificates.files import write_atomically
 from certificates.proof import Circuits, LiftedProof, Triangles
 from certificates.subdivision import Subdivision
+from formulations.arguments import accepts, location
 from formulations.errors import InputError
 
 FORMAT = "certnet-certificate"
@@ -96,6 +97,7 @@ def _member(name: str) -> str:
     return f"arrays/{name}.bin"
 
 
+@accepts(path=location, certificate=OptimalityCertificate)
 def write_certificate(path: Path | str, certificate: OptimalityCertificate) -> None:
     """Write a certificate atomically. Equal certificates give equal bytes.
 
@@ -149,6 +151,7 @@ def write_archive(
     write_atomically(path, write)
 
 
+@accepts(path=location)
 def read_certificate(path: Path | str) -> OptimalityCertificate:
     """Read a certificate file; nothing in it is believed, but its shape is checked.
 

@@ -19,6 +19,7 @@ from certificates.form_bound import FactorSearch
 from certificates.shor_bound import Factor, Price
 from formulations import FormProgram, LiftedProgram, RawDual, pricing
 from formulations._validation import FloatArray
+from formulations.arguments import accepts
 from formulations.errors import InputError
 from formulations.program import NO_PRODUCTS
 
@@ -89,6 +90,7 @@ def raw_dual(
     return RawDual(W, N / gamma, np.zeros(0) if on_equalities is None else on_equalities)
 
 
+@accepts(program=LiftedProgram, dual=RawDual)
 def repair(program: LiftedProgram, dual: RawDual, *, margin: float = MARGIN) -> RepairedDual:
     """The best valid bound that this dual gives with a factor ν and a uniform shift τ (see the module's text).
 

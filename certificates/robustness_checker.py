@@ -32,6 +32,7 @@ from certificates.resources import product_bytes, require_memory
 from certificates.robustness import CaseProof, RobustnessCertificate, lifted_region, unstable_neurons
 from certificates.verdict import Verdict
 from formulations._validation import IntArray
+from formulations.arguments import accepts, seconds
 from formulations.errors import InputError
 from formulations.robustness import ReluNetwork, UnsafeCase, require_fitting
 
@@ -71,6 +72,7 @@ class RobustnessReport:
     seconds: float
 
 
+@accepts(certificate=RobustnessCertificate, time_limit=seconds)
 def check_robustness(
     certificate: RobustnessCertificate,
     *,

@@ -21,6 +21,7 @@ from certificates.container import (
     write_archive,
 )
 from certificates.robustness import CaseProof, RobustnessCertificate
+from formulations.arguments import accepts, location
 from formulations.errors import InputError
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
 
@@ -54,6 +55,7 @@ def _table(cases: int) -> dict[str, tuple[str, int]]:
     return {**NETWORK, **{f"case{i}/{name}": entry for i in range(cases) for name, entry in CASE.items()}}
 
 
+@accepts(path=location, certificate=RobustnessCertificate)
 def write_robustness(path: Path | str, certificate: RobustnessCertificate) -> None:
     """Write a certificate atomically. Equal certificates give equal bytes.
 
@@ -120,6 +122,7 @@ def region_of(arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> InputRegi
     )
 
 
+@accepts(path=location)
 def read_robustness(path: Path | str) -> RobustnessCertificate:
     """Read a certificate file; nothing in it is believed, but its shape is checked.
 

@@ -21,6 +21,7 @@ from certnet.verification import certified_radius, verify
 from certnet.verification.counterexample import Counterexample, decided_classes, exact_outputs
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_matrix
+from formulations.arguments import accepts, array, count, reals, seconds
 from formulations.robustness import InputRegion, ReluNetwork, keeps_class, region_maker
 
 LARGEST_SHARE = 4.0
@@ -59,6 +60,9 @@ def audit_radii(radii: Sequence[float]) -> tuple[float, ...]:
     return tuple(values)
 
 
+@accepts(
+    network=ReluNetwork, X=array, labels=array, radii=reals, time_limit=seconds, input_limit=seconds, random_state=count
+)
 def audit(
     network: ReluNetwork,
     X: ArrayLike,

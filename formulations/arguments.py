@@ -109,7 +109,7 @@ def array(name: str, value: Any) -> None:
         raise InputError(f"{name} must be an array, not {shown(value)}.")
 
 
-def whole(name: str, value: Any) -> None:
+def count(name: str, value: Any) -> None:
     """Require a whole number of at least 0."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not int(value) >= 0:
         raise InputError(f"{name} must be a whole number of 0 or more, not {shown(value)}.")

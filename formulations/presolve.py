@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from formulations._validation import FloatArray
+from formulations.arguments import accepts
 from formulations.lifted_space import LiftedSpace
 from formulations.program import LiftedProgram, RawDual, RawPrimal
 from formulations.rows import ZERO_ROW, RowReduction, reduce_rows
@@ -261,6 +262,7 @@ class Presolved:
         return RawPrimal(s @ s.T, space.outputs)
 
 
+@accepts(original=TrainingProgram)
 def presolve(original: TrainingProgram, *, whiten: bool = True) -> Presolved | None:
     """Run both reductions. None when every data row is zero: then the zero network is optimal."""
     rows = merge_rows(original)

@@ -17,7 +17,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike
 
-from formulations._validation import FloatArray, IntArray, frozen
+from formulations._validation import FloatArray, IntArray, as_array, frozen, real_number, shown
+from formulations.arguments import accepts, count, require
 from formulations.circuits import CircuitSet
 from formulations.errors import InputError
 from formulations.nodes import ACTIVE, FREE, INACTIVE
@@ -28,8 +29,8 @@ BOX_ROWS = 1
 
 
 def _finite(name: str, value: ArrayLike, dimensions: int) -> FloatArray:
-    array = np.asarray(value)
-    if array.dtype.kind not in "biuf" or array.ndim != dimensions:
+    array = as_array(name, value)
+    if array.ndim != dimensions:
         raise InputError(
             f"{name} must be an array of numbers with {dimensions} dimensions, not of shape {array.shape}."
         )
@@ -253,15 +254,15 @@ def region_maker(norm: str) -> Callable[[ArrayLike, float], InputRegion]:
         InputError: another norm.
     """
     makers = {"linf": InputRegion.linf, "l2": InputRegion.l2}
-    if norm not in makers:
-        raise InputError(f"the norm must be linf or l2, not {norm!r}.")
+    if not isinstance(norm, str) or norm not in makers:
+        raise InputError(f"the norm must be linf or l2, not {shown(norm)}.")
     return makers[norm]
 
 
 def _radius(value: float | None) -> float:
-    radius = math.nan if value is None else float(value)
-    if not (radius >= 0 and math.isfinite(radius)):
-        raise InputError(f"the radius must be a finite number of at least 0, not {value}.")
+    radius = real_number(value)
+    if radius is None or not (0 <= radius < math.inf):
+        raise InputError(f"the radius must be a finite number of at least 0, not {shown(value)}.")
     return radius
 
 
@@ -291,6 +292,7 @@ class UnsafeCase:
     stated: tuple[OutputRow, ...] | None = None
 
     def __post_init__(self) -> None:
+        require("region", self.region, InputRegion, "certnet.UnsafeCase(region, H, h)")
         H, h = _finite("the output rows", self.H, 2), _finite("the output constants", self.h, 1)
         if h.shape != (len(H),) or len(H) == 0:
             raise InputError(f"a case has {len(H)} output rows and {h.size} constants; give one constant for each row.")
@@ -330,6 +332,7 @@ def require_fitting(network: ReluNetwork, cases: Sequence[UnsafeCase]) -> None:
             )
 
 
+@accepts(network=ReluNetwork, region=InputRegion, label=count)
 def keeps_class(network: ReluNetwork, region: InputRegion, label: int) -> tuple[UnsafeCase, ...]:
     """The cases in which some other output is at least as large as output ``label``.
 

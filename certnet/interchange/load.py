@@ -11,6 +11,7 @@ from certnet.interchange.safetensors_file import read_safetensors
 from certnet.interchange.state_dict import network_from_tensors
 from certnet.network import LARGEST_FILE, TwoLayerNetwork
 from formulations import InputError
+from formulations.arguments import accepts, location
 from formulations.robustness import ReluNetwork
 
 PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".bin")
@@ -28,6 +29,7 @@ _READERS: dict[str, Callable[[Path], ReadNetwork]] = {
 }
 
 
+@accepts(path=location)
 def read_network(path: str | Path) -> TwoLayerNetwork:
     """Read a two-layer ReLU network x ↦ V (Uᵀz + b)₊ with z = (x − offset)/scale.
 
@@ -40,6 +42,7 @@ def read_network(path: str | Path) -> TwoLayerNetwork:
     return read_file(path).for_training()
 
 
+@accepts(path=location)
 def read_relu_network(path: str | Path, *, classes: tuple[str, ...] | None = None) -> ReluNetwork:
     """Read a network for verification, x ↦ V (Ux + b)₊ + b₂: as ``read_network``, with an output bias.
 

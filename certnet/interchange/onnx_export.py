@@ -8,11 +8,13 @@ import numpy as np
 
 from certificates.files import write_atomically
 from formulations import InputError
+from formulations.arguments import accepts, location
 from formulations.robustness import ReluNetwork
 
 OPSET = 13
 
 
+@accepts(path=location, network=ReluNetwork)
 def write_onnx(path: str | Path, network: ReluNetwork) -> None:
     """Write f(x) = V (Ux + b)₊ + b₂ with input ``x`` (batch×d) and output ``y`` (batch×c), weights in float64.
 

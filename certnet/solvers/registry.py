@@ -7,6 +7,7 @@ from certnet.solvers._cost import round_seconds
 from certnet.solvers.interface import Callback, FormSolver, Solver, SolverOptions, SolverResult, State
 from certnet.solvers.warm_start import usable
 from formulations import FormProgram, InputError, LiftedProgram, RawDual, RawPrimal
+from formulations.arguments import accepts, count, seconds
 
 AUTO = "auto"
 AUTO_LIMIT = 3000
@@ -89,6 +90,7 @@ def get_solver(name: str) -> Solver:
     return solver
 
 
+@accepts(program=(LiftedProgram, FormProgram), time_limit=seconds, seed=count)
 def solve(
     program: LiftedProgram | FormProgram,
     solver: str = AUTO,

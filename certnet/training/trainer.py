@@ -15,6 +15,7 @@ from certnet.training.polish import Network, balance, descend, merge, polish, pr
 from certnet.training.pricing import Pricing, distinct, draw_starts, normalised, price, price_planar, values
 from certnet.training.ridge import best_ridge
 from formulations._validation import FloatArray, as_matrix, as_positive
+from formulations.arguments import accepts, count, seconds
 from formulations.errors import InputError
 from formulations.training import TrainingProgram
 
@@ -85,6 +86,7 @@ class FitResult:
     interrupted: bool = False
 
 
+@accepts(program=TrainingProgram, time_limit=seconds, random_state=count, max_width=count)
 def fit(
     program: TrainingProgram,
     *,

@@ -19,6 +19,7 @@ from certnet.verification.lipsdp import Gradients, best_weights, rough_norm
 from certnet.verification.sign_products import solve
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
+from formulations.arguments import accepts, array, count, seconds
 from formulations.nodes import ACTIVE
 from formulations.robustness import InputRegion, ReluNetwork, stable_signs
 
@@ -59,6 +60,7 @@ class LipschitzResult:
     note: str | None = None
 
 
+@accepts(network=ReluNetwork, C=array, region=InputRegion, time_limit=seconds, random_state=count)
 def lipschitz_constant(
     network: ReluNetwork,
     C: FloatArray,

@@ -17,6 +17,7 @@ from certnet.verification.counterexample import Counterexample
 from certnet.verification.verifier import verify
 from formulations import InputError
 from formulations._validation import FloatArray
+from formulations.arguments import accepts, array, count, real, seconds
 from formulations.robustness import ReluNetwork, keeps_class, region_maker
 
 STEPS = 60
@@ -45,6 +46,7 @@ class CertifiedRadius:
     open: bool
 
 
+@accepts(network=ReluNetwork, x=array, label=count, largest=real, time_limit=seconds, random_state=count)
 def certified_radius(
     network: ReluNetwork,
     x: FloatArray,

@@ -26,6 +26,7 @@ from certificates.robustness import preactivation_bounds
 from certnet._packed import read_bytes
 from certnet.verification.vnnlib2 import is_version_2, parse_vnnlib_2, without_comments
 from formulations import InputError
+from formulations.arguments import accepts, location
 from formulations.robustness import InputRegion, OutputRow, ReluNetwork, UnsafeCase
 from formulations.rounding import below, nearest
 
@@ -71,6 +72,7 @@ class Property:
     cases: tuple[UnsafeCase, ...]
 
 
+@accepts(path=location)
 def read_vnnlib(path: str | Path, network: ReluNetwork | None = None) -> Property:
     """Read a VNN-LIB file of version 1.0, or of 2.0 where the ``vnnlib`` package is installed; ``.gz`` is unpacked.
 
