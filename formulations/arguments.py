@@ -8,8 +8,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
-import numpy as np
-
 from formulations._validation import as_array, real_number, shown
 from formulations.errors import InputError
 
@@ -83,8 +81,8 @@ def _way(value: Any, wanted: list[str]) -> str:
 
 
 def seconds(name: str, value: Any) -> None:
-    """Require a finite number of seconds, at least 0."""
-    number = real_number(value)
+    """Require a finite number of seconds, at least 0, or None for no limit."""
+    number = 0.0 if value is None else real_number(value)
     if number is None or not (0 <= number < math.inf):
         raise InputError(f"{name} must be a number of seconds, or None for no limit, not {shown(value)}.")
 
@@ -97,10 +95,9 @@ def real(name: str, value: Any) -> None:
 
 
 def reals(name: str, value: Any) -> None:
-    """Require a vector of finite numbers."""
-    array = as_array(name, value)
-    if array.ndim != 1 or not np.isfinite(array).all():
-        raise InputError(f"{name} must be a list of finite numbers.")
+    """Require a vector of real numbers."""
+    if as_array(name, value).ndim != 1:
+        raise InputError(f"{name} must be a list of numbers, not {shown(value)}.")
 
 
 def array(name: str, value: Any) -> None:

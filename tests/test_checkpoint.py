@@ -371,9 +371,12 @@ def test_training_is_checkpointed_and_resumed(method: str, monkeypatch: pytest.M
     def save(checkpoint: Checkpoint) -> None:
         saved.append(checkpoint)
         if checkpoint.stage == "training" and checkpoint.U.shape[1] > 0 and len(saved) > 2:
-            raise MemoryError
+            raise Died
 
-    with pytest.raises(MemoryError):
+    class Died(BaseException):
+        """No error that a job could go on after."""
+
+    with pytest.raises(Died):
         certnet.train(program, method=method, checkpoint=save)
     stored = saved[-1]
     reached = program.objective(stored.U, stored.V)
