@@ -15,7 +15,6 @@ from certificates import OptimalityCertificate, residual_dual
 from certificates.report import CheckReport
 from certnet.branching.certificate import certify_search
 from certnet.branching.joint import JointSearchResult
-from certnet.branching.merged import LARGEST as LARGEST_FREE
 from certnet.branching.merged import merged_search
 from certnet.branching.search import SearchProgress, SearchResult
 from certnet.branching.summary import SearchSummary
@@ -23,7 +22,7 @@ from certnet.solvers.interface import State
 from certnet.subdivision.closing import LARGEST_DIMENSION, SubdivisionSearch
 from certnet.training.polish import Network
 from certnet.training.trainer import Better, FitResult, fit
-from formulations import LiftedProgram, Presolved
+from formulations import Presolved
 from formulations._validation import FloatArray
 
 GAP_SHARE = 0.7
@@ -33,6 +32,7 @@ PAYS = 1e-7
 TIME_SHARE = 0.85
 """Part of the time left that searching may take; the rest is for repair and check of all leaves."""
 SAME_W = 1e-12
+FEW_ROWS = 100
 COARSE: dict[str, Any] = {"tolerance": 1e-2, "max_rounds": 2}
 """Options of ``fit`` for a network from which closing the gap goes on with exact pricing."""
 IMPROVEMENT = 1e-9
@@ -138,9 +138,9 @@ def close_gap(
     return Closed(network, proof, summary_of(found))
 
 
-def is_free(program: LiftedProgram) -> bool:
-    """True when branching can have W free, and then begins with the relaxation itself."""
-    return program.target.size + program.space.neurons <= LARGEST_FREE
+def is_small(presolved: Presolved) -> bool:
+    """True when branching on signs soon gives more than the relaxation, with which it begins itself."""
+    return presolved.program.space.neurons <= FEW_ROWS
 
 
 def is_low(presolved: Presolved) -> bool:

@@ -21,7 +21,7 @@ from certificates.repair import RepairedDual
 from certnet._best import Best, Proof
 from certnet._certify import as_it_stands, certify, repaired, with_network
 from certnet._clock import Clock, Event
-from certnet._closing import COARSE, GAP_SHARE, Closing, close_gap, is_free, is_low
+from certnet._closing import COARSE, GAP_SHARE, Closing, close_gap, is_low, is_small
 from certnet._numerics import computing
 from certnet._plan import CHECK, FIRST_ROUNDS, RAW_REPAIR, Plan
 from certnet._preflight import TOO_LARGE, beginning, choose, require_memory
@@ -262,8 +262,8 @@ class _Run(Staged):
             # The search that goes on is about the network as it is.
             yield from branching
             return
-        # In few dimensions cones close the gap; in more, branching needs a relaxation that it can afford.
-        branches_first = is_low(presolved) or (self.method == GLOBAL and is_free(presolved.program))
+        # In few dimensions cones close the gap; in more, many rows need a relaxation first.
+        branches_first = is_low(presolved) or (self.method == GLOBAL and is_small(presolved))
         yield from [*branching, *relaxation] if branches_first else [*relaxation, *branching]
 
     def _is_cut(self) -> bool:

@@ -19,7 +19,7 @@ from certificates.arithmetic import Arithmetic
 from certificates.certificate import fingerprint
 from certnet.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
 from certnet.cli.exits import BY_VERDICT, Exit
-from certnet.cli.limits import began, positive_numbers
+from certnet.cli.limits import began, job_seconds, positive_numbers
 from certnet.cli.report import head, training_report
 from certnet.cli.resume import CHECKPOINT, about
 from certnet.cli.scores import evaluate
@@ -138,9 +138,7 @@ class _Job:
         known = self._finished() if self.options.resume else {}
         resume = self._checkpoints(known) if self.options.resume else {}
         recipe = self.train.recipe
-        limit = self.train.time_limit
-        if limit is not None:
-            limit = max(limit - (time.perf_counter() - self.started), 1e-3)
+        limit = job_seconds(self.train.time_limit, self.started)
         with Live(self.console, enabled=not self.train.quiet, time_limit=limit) as live:
             return train_path(
                 self.split.X_train,
