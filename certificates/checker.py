@@ -20,14 +20,9 @@ import numpy as np
 from certificates.arithmetic import MATRICES, Arithmetic, Enclosure, Matrix
 from certificates.arithmetic.floating import TINY, UNIT, half, inflate, sum_of_products
 from certificates.arithmetic.machine import MachineFailure, rigorous
-from certificates.arithmetic.matrix import Entries
+from certificates.arithmetic.matrix import Entries, timed
 from certificates.certificate import LOSS, OptimalityCertificate, fingerprint
-from certificates.diagonal_slack import (
-    SECONDS_PER_PRODUCT,
-    has_no_products,
-    products_needed,
-    prove_without_products,
-)
+from certificates.diagonal_slack import is_diagonal, needed, prove_without_products
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
 from certificates.nonnegativity import (
     MAX_ORDER,
@@ -39,6 +34,7 @@ from certificates.nonnegativity import (
 )
 from certificates.proof import LiftedProof, Region
 from certificates.report import CheckReport
+from certificates.resources import product_bytes, require_memory, row_bytes
 from certificates.subdivision import Subdivision, check_subdivision, in_basis, prove_by_subdivision
 from certificates.verdict import Verdict
 from formulations._validation import FloatArray
@@ -62,30 +58,30 @@ CUT_SENTENCE = (
 )
 
 
-def dual_value(W: FloatArray, Y: FloatArray) -> float:
+def dual_value(W: FloatArray, Y: FloatArray, deadline: Deadline = NO_DEADLINE) -> float:
     """⟨W,Y⟩ − ½‖W‖², rounded down; −inf for entries beyond reach."""
-    return half(sum_of_products([(W, Y), (W, Y), (-W, W)], upper=False), upper=False)
+    return half(sum_of_products([(W, Y), (W, Y), (-W, W)], upper=False, deadline=deadline), upper=False)
 
 
 def network_objective(
     X: FloatArray, Y: FloatArray, gamma: float, U: FloatArray, V: FloatArray, deadline: Deadline = NO_DEADLINE
 ) -> float:
     """½‖(XU)₊Vᵀ − Y‖² + γ/2(‖U‖² + ‖V‖²), rounded up; +inf if it overflows. Memory O(n·c), whatever the width."""
-    rows = max(1, _BLOCK_ENTRIES // max(U.shape[1], 1))
+    rows = max(1, _BLOCK_ENTRIES // max(U.shape[1], *X.shape[1:], *Y.shape[1:]))
     sizes = []
     for i in range(0, len(X), rows):
         deadline.check()
-        sizes.append(_residual_size(X[i : i + rows], Y[i : i + rows], U, V))
-    loss = sum_of_products([(size, size) for size in sizes], upper=True)
-    decay = gamma * sum_of_products([(U, U), (V, V)], upper=True)
+        sizes.append(_residual_size(X[i : i + rows], Y[i : i + rows], U, V, deadline))
+    loss = sum_of_products([(size, size) for size in sizes], upper=True, deadline=deadline)
+    decay = gamma * sum_of_products([(U, U), (V, V)], upper=True, deadline=deadline)
     # Three rounded steps follow the products above; the last term charges their underflow.
     objective = 0.5 * (loss + decay) * (1.0 + 8.0 * UNIT) + 4.0 * TINY
     return math.inf if math.isnan(objective) else objective
 
 
-def _residual_size(X: FloatArray, Y: FloatArray, U: FloatArray, V: FloatArray) -> FloatArray:
+def _residual_size(X: FloatArray, Y: FloatArray, U: FloatArray, V: FloatArray, deadline: Deadline) -> FloatArray:
     """Upper bounds on |(XU)₊Vᵀ − Y|; +inf where it overflows."""
-    hidden = (Enclosure.exact(X) @ Enclosure.exact(U)).positive_part()
+    hidden = (timed(Enclosure, deadline).exact(X) @ Enclosure.exact(U)).positive_part()
     residual = hidden @ Enclosure.exact(V.T) + Enclosure.exact(-Y)
     size = inflate(np.abs(residual.mid) + residual.rad, 2)
     return np.where(np.isfinite(size), size, np.inf)
@@ -104,15 +100,19 @@ def choose_arithmetic(certificate: OptimalityCertificate, budget: float = AUTO_B
     """The strongest arithmetic whose estimated time fits the budget (docs/certificate-format.md, "Cost")."""
     if isinstance(certificate.proof, Subdivision):
         return Arithmetic.FLOAT
-    order = len(certificate.source) + certificate.X.shape[1]
-    if has_no_products(certificate.proof):
-        cost = products_needed(len(certificate.source), *certificate.shape[1:]) * _length_factor(certificate)
-        costs = {arithmetic: seconds * cost for arithmetic, seconds in SECONDS_PER_PRODUCT.items()}
-        return next((arithmetic for arithmetic, seconds in costs.items() if seconds <= budget), Arithmetic.FLOAT)
-    leaves = max(certificate.proof.leaves, 1)
-    if leaves * 0.35 * (order / 64.0) ** 4.5 * _length_factor(certificate) <= budget:
+    (_, d, c), count = certificate.shape, len(certificate.source)
+    order, assembly = count + d, dict.fromkeys(Arithmetic, 0.0)
+    leaves, circuits = max(certificate.proof.leaves, 1), certificate.proof.circuits.target.size
+    if is_diagonal(certificate.proof, c):
+        order, assembly = c + d, {arithmetic: needed(arithmetic, count, d, c)[0] for arithmetic in MATRICES}
+    elif circuits:
+        # Leaf by leaf, the products of the multipliers with the circuits.
+        mixed = 5e-8 * leaves * circuits * (count + order) * (circuits + count + order)
+        assembly = dict.fromkeys(Arithmetic, mixed)
+    exact = leaves * 0.35 * (order / 64.0) ** 4.5 + assembly[Arithmetic.EXACT]
+    if exact * _length_factor(certificate) <= budget:
         return Arithmetic.EXACT
-    if leaves * 2.0 * (order / 320.0) ** 2.5 <= budget:
+    if leaves * 2.0 * (order / 320.0) ** 2.5 + assembly[Arithmetic.BALL] <= budget:
         return Arithmetic.BALL
     return Arithmetic.FLOAT
 
@@ -152,16 +152,17 @@ def check(
     deadline = Deadline(math.inf if time_limit is None else start + time_limit)
     lower_bound, objective, margin = -math.inf, math.inf, math.nan
     try:
-        with rigorous(len(certificate.source)):
+        with rigorous(certificate.source.size):
             _check_numbers(certificate)
             if chosen is Arithmetic.AUTO:
                 chosen = choose_arithmetic(certificate)
             c = certificate
+            require_memory(_memory(c, chosen), "the proof")
             objective = network_objective(c.X, c.Y, c.gamma, c.U, c.V, deadline)
-            refutation = _refutation(certificate, objective)
+            refutation = _refutation(certificate, objective, deadline)
             if refutation is None:
-                margin = _check_dual_feasible(certificate, MATRICES[chosen], deadline)
-                lower_bound = dual_value(certificate.W, certificate.Y)
+                margin = _check_dual_feasible(certificate, timed(MATRICES[chosen], deadline), deadline)
+                lower_bound = dual_value(certificate.W, certificate.Y, deadline)
                 _check_claims(certificate, lower_bound, objective)
                 verdict = Verdict.PROVED
                 reason = CUT_SENTENCE if isinstance(c.proof, Subdivision) else PROVED_SENTENCE
@@ -209,14 +210,29 @@ def _check_numbers(c: OptimalityCertificate) -> None:
     )
 
 
-def _refutation(c: OptimalityCertificate, objective: float) -> str | None:
+def _memory(c: OptimalityCertificate, chosen: Arithmetic) -> float:
+    """Bytes that checking takes at its most, besides the certificate."""
+    (n, d, outputs), N = c.shape, c.source.size
+    proof, numbers = c.proof, 8.0
+    statement = 700.0 * n + 3 * numbers * (c.X.size + c.Y.size + c.W.size + c.U.size + c.V.size)
+    if isinstance(proof, Subdivision):
+        tree = numbers * (8.0 * proof.codes.size + 4.0 * N * d + (4.0 * N + 8.0 * d) * outputs)
+        return statement + row_bytes(chosen, 2 * N, outputs) + tree
+    features = row_bytes(chosen, 2 * N, outputs + d)
+    if is_diagonal(proof, outputs):
+        linear = needed(chosen, N, d, outputs)[1] + product_bytes(chosen, 0, d + outputs, 0)
+        return statement + features + max(linear, product_bytes(chosen, N, d, 0) if N + d <= SMALL_ORDER else 0.0)
+    return statement + features + product_bytes(chosen, N, d, proof.circuits.target.size)
+
+
+def _refutation(c: OptimalityCertificate, objective: float, deadline: Deadline) -> str | None:
     """A network whose objective, rounded up, lies below the claimed lower bound disproves it."""
     if c.lower_bound > objective:
         return (
             f"the claimed lower bound {c.lower_bound:.10g} exceeds the objective {objective:.10g} "
             "of the certificate's own network"
         )
-    trivial = half(sum_of_products([(c.Y, c.Y)], upper=True), upper=True)
+    trivial = half(sum_of_products([(c.Y, c.Y)], upper=True, deadline=deadline), upper=True)
     if c.lower_bound > trivial:
         return f"the claimed lower bound {c.lower_bound:.10g} exceeds {trivial:.10g}, the objective of the zero network"
     return None
@@ -271,16 +287,16 @@ def _check_dual_feasible(c: OptimalityCertificate, matrix: type[Matrix], deadlin
     """Steps 2 and 3; returns the margin of the PSD proof, NaN for a subdivision, which has none."""
     if isinstance(c.proof, Subdivision):
         require(
-            matrix is Enclosure,
+            issubclass(matrix, Enclosure),
             "a subdivision is proved in floating point with enclosed errors alone; choose float or auto",
         )
         ends = check_subdivision(c.proof, c.shape[1])
         generators, kappas = check_rows(c, deadline)
-        output = in_basis(generators, training_features(c, kappas, Enclosure), c.gamma, c.proof.basis)
+        output = in_basis(generators, training_features(c, kappas, timed(Enclosure, deadline)), c.gamma, c.proof.basis)
         prove_by_subdivision(output, c.proof, ends, deadline)
         return math.nan
     whole, order = Region.everywhere(c.X.shape[1]), len(c.source) + c.X.shape[1]
-    diagonal = has_no_products(c.proof)
+    diagonal = is_diagonal(c.proof, c.shape[2])
     check_structure(c.proof, c.source.size, whole, order_limit=None if diagonal else MAX_ORDER)
     generators, kappas = check_rows(c, deadline)
     if diagonal:

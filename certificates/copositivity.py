@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certificates.arithmetic.floating import TINY, UNIT
+from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray, IntArray
 
 
-def are_copositive(M: FloatArray) -> NDArray[np.bool_]:
+def are_copositive(M: FloatArray, deadline: Deadline = NO_DEADLINE) -> NDArray[np.bool_]:
     """Which of these matrices (m, k, k), symmetric and given as lower bounds of the entries, are copositive.
 
     The entries are taken as they are; NaN and infinities fail.
@@ -28,6 +29,7 @@ def are_copositive(M: FloatArray) -> NDArray[np.bool_]:
     for choice in range(1 << max(k - 1, 0)):
         if len(open_) == 0:
             break
+        deadline.check()
         holds, is_final = _eliminate(M[open_], choice)
         proved[open_[holds]] = True
         open_ = open_[~holds & ~is_final]

@@ -25,12 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from certificates.arithmetic import MATRICES, Arithmetic
+from certificates.arithmetic import MATRICES, Arithmetic, RationalMatrix
 from certificates.arithmetic.machine import rigorous
-from certificates.failure import Deadline, ProofFailure, require
+from certificates.arithmetic.matrix import timed
+from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
 from certificates.lipschitz_weights import multiple_of_identity, prove_weights, rests_on_weights
 from certificates.nonnegativity import M, Problem, prove_nonnegative
 from certificates.proof import LiftedProof, Region
+from certificates.resources import product_bytes, require_memory, row_bytes
 from certificates.robustness import unstable_neurons
 from certificates.verdict import Verdict
 from formulations._validation import FloatArray, IntArray
@@ -38,6 +40,8 @@ from formulations.nodes import ACTIVE
 from formulations.robustness import InputRegion, ReluNetwork
 
 BALL_ORDER = 250
+WEIGHTS_AT_ONCE = 1 << 17
+"""Output weights that are written as fractions at once."""
 PROVED_SENTENCE = "the slack rebuilt from the weights is positive semidefinite, so no two inputs differ by more"
 
 
@@ -94,7 +98,7 @@ class Neurons:
     lost: Fraction
 
 
-def open_neurons(network: ReluNetwork, C: FloatArray, unstable: IntArray) -> Neurons:
+def open_neurons(network: ReluNetwork, C: FloatArray, unstable: IntArray, deadline: Deadline = NO_DEADLINE) -> Neurons:
     """The neurons that become generators, with their weights.
 
     ``((b·p)(u·δ))₊`` changes by at most ``‖b − b'‖‖u‖`` for unit p and δ when b becomes b', which ``lost`` sums up with
@@ -104,12 +108,13 @@ def open_neurons(network: ReluNetwork, C: FloatArray, unstable: IntArray) -> Neu
         OverflowError: an entry of C V is beyond float64.
     """
     unstable = unstable[network.hidden[unstable].any(axis=1)]
-    weights = [output_weights(network, c) for c in C]
+    weights = output_weights(network, C, deadline)
     B = np.array([[float(row[i]) for row in weights] for i in unstable.tolist()]).reshape(len(unstable), len(C))
     if len(C) == 1:
         return Neurons(unstable, B, weights, Fraction(0))
     lost = Fraction(0)
     for i, rounded in zip(unstable.tolist(), B.tolist(), strict=True):
+        deadline.check()
         apart = [(row[i], Fraction(b)) for row, b in zip(weights, rounded, strict=True)]
         if any(exact != b for exact, b in apart):
             error = sum((abs(exact - b) for exact, b in apart), Fraction(0))
@@ -118,16 +123,17 @@ def open_neurons(network: ReluNetwork, C: FloatArray, unstable: IntArray) -> Neu
     return Neurons(unstable[present], B[present], weights, lost)
 
 
-def output_weights(network: ReluNetwork, c: FloatArray) -> list[Fraction]:
-    """v = Vᵀc, exactly."""
-    factors = [(k, Fraction(value)) for k, value in enumerate(c.tolist()) if value]
-    if len(factors) == 1:
-        (k, factor) = factors[0]
-        return [factor * Fraction(value) if factor != 1 else Fraction(value) for value in network.output[k].tolist()]
-    return [
-        sum((a * Fraction(column[k]) for k, a in factors if column[k]), Fraction(0))
-        for column in network.output.T.tolist()
-    ]
+def output_weights(network: ReluNetwork, C: FloatArray, deadline: Deadline = NO_DEADLINE) -> list[list[Fraction]]:
+    """C V, exactly: r lists of as many numbers as neurons."""
+    exact = timed(RationalMatrix, deadline)
+    functions = exact.exact(np.ascontiguousarray(C))
+    step = max(1, WEIGHTS_AT_ONCE // max(network.outputs, 1))
+    rows: list[list[Fraction]] = [[] for _ in C]
+    for first in range(0, network.width, step):
+        part = functions @ exact.exact(np.ascontiguousarray(network.output[:, first : first + step]))
+        for row, values in zip(rows, part.rows(), strict=True):
+            row.extend(values)
+    return rows
 
 
 def check_lipschitz(
@@ -146,7 +152,7 @@ def check_lipschitz(
     chosen, start = Arithmetic(arithmetic), time.perf_counter()
     deadline = Deadline(math.inf if time_limit is None else start + time_limit)
     tried = [chosen] if chosen is not Arithmetic.AUTO else [Arithmetic.FLOAT, Arithmetic.BALL]
-    generators = certificate.network.width * min(len(certificate.C), 2)
+    generators = certificate.network.width * min(len(np.atleast_1d(certificate.C)), 2)
     if generators + certificate.network.inputs > BALL_ORDER and len(tried) > 1:
         tried = tried[:1]
     verdict, reason, constant = Verdict.UNKNOWN, "", math.inf
@@ -154,7 +160,7 @@ def check_lipschitz(
     for used in tried:
         try:
             with rigorous(certificate.network.width):
-                _prove(certificate, MATRICES[used], deadline)
+                _prove(certificate, used, deadline)
         except ProofFailure as failure:
             reason = str(failure)
         else:
@@ -163,10 +169,11 @@ def check_lipschitz(
     return LipschitzReport(verdict, reason, constant, used.value, time.perf_counter() - start)
 
 
-def _prove(certificate: LipschitzCertificate, matrix: type[M], deadline: Deadline) -> None:
-    unstable = _checked_statement(certificate)
+def _prove(certificate: LipschitzCertificate, arithmetic: Arithmetic, deadline: Deadline) -> None:
+    matrix = timed(MATRICES[arithmetic], deadline)
+    unstable = _checked_statement(certificate, arithmetic)
     try:
-        neurons = open_neurons(certificate.network, certificate.C, unstable)
+        neurons = open_neurons(certificate.network, certificate.C, unstable, deadline)
     except OverflowError:
         raise ProofFailure("a weight of a function of the outputs overflows") from None
     L = Fraction(certificate.constant) - neurons.lost
@@ -186,14 +193,27 @@ def _prove(certificate: LipschitzCertificate, matrix: type[M], deadline: Deadlin
     prove_nonnegative(problem, certificate.proof, matrix, deadline=deadline)
 
 
-def _checked_statement(certificate: LipschitzCertificate) -> IntArray:
-    """The unstable neurons of a certificate whose claim makes sense."""
+def _memory(certificate: LipschitzCertificate, arithmetic: Arithmetic) -> float:
+    """Bytes that checking takes at its most, besides the certificate."""
+    network, proof, r = certificate.network, certificate.proof, len(certificate.C)
+    d = network.inputs if r == 1 else network.inputs + r
+    N = int(np.count_nonzero(certificate.stable == 0)) * min(r, 2)
+    weights = 64.0 * network.hidden.size + 400.0 * (r * (network.width + network.outputs) + WEIGHTS_AT_ONCE)
+    if rests_on_weights(proof):
+        return weights + row_bytes(arithmetic, N, d) + product_bytes(arithmetic, 0, network.inputs + r, 0)
+    further = len(certificate.halfspace[:1]) + proof.circuits.target.size + proof.triangles.neuron.size
+    return weights + product_bytes(arithmetic, N, d, further)
+
+
+def _checked_statement(certificate: LipschitzCertificate, arithmetic: Arithmetic) -> IntArray:
+    """The unstable neurons of a certificate whose claim makes sense and whose proof the memory can hold."""
     network, C, L, e = certificate.network, certificate.C, certificate.constant, certificate.halfspace
     require(C.ndim == 2 and C.shape[1] == network.outputs and len(C) > 0, f"C has shape {C.shape}, which does not fit")
     require(C.dtype == np.float64 and np.isfinite(C).all(), "C holds a number that is not finite")
     require(math.isfinite(L) and L >= 0, f"the constant is {L}, not a finite number of at least 0")
     sizes = {(0,), (network.inputs + len(C),)} if len(C) > 1 else {(0,)}
     require(e.shape in sizes and e.dtype == np.float64 and np.isfinite(e).all(), "the half-space does not fit")
+    require_memory(_memory(certificate, arithmetic), "the proof")
     if certificate.region is not None:
         require(certificate.region.inputs == network.inputs, "the region has another number of inputs")
         return unstable_neurons(network, certificate.region, certificate.stable)[0]

@@ -48,7 +48,7 @@ class Problem(Generic[M]):
 
 def check_structure(proof: LiftedProof, neurons: int, region: Region, *, order_limit: int | None = MAX_ORDER) -> None:
     """Shapes, types, ranges and finiteness of every array; the order, unless it is never built. Raises ProofFailure."""
-    nodes, leaves, count = len(proof.split), len(proof.pair_offset) - 1, len(proof.pairs)
+    nodes, leaves, count = proof.split.size, proof.leaves, proof.multipliers.size
     circuits, triangles = proof.circuits, proof.triangles
     integers = {
         "split": (proof.split, (nodes,)),
@@ -162,21 +162,21 @@ def extra_rows(
     ]
     for index in range(proof.circuits.target.size):
         deadline.check()
-        rows.append(_circuit_row(proof, index, A))
+        rows.append(_circuit_row(proof, index, A, deadline))
     for index in range(proof.triangles.neuron.size):
         deadline.check()
-        rows.append(_triangle_row(proof, index, problem))
+        rows.append(_triangle_row(proof, index, problem, deadline))
     return {(i, j): value for i, row in enumerate(rows) for j, value in row.items()}, len(rows)
 
 
-def _circuit_row(proof: LiftedProof, index: int, A: FloatArray) -> dict[int, Fraction]:
+def _circuit_row(proof: LiftedProof, index: int, A: FloatArray, deadline: Deadline) -> dict[int, Fraction]:
     circuits = proof.circuits
     target = int(circuits.target[index])
     support = circuits.support[circuits.offset[index] : circuits.offset[index + 1]].tolist()
     what = f"circuit {index}"
     require(target not in support, f"{what} contains its own target")
     require(len(set(support)) == len(support), f"{what} uses a row twice")
-    c = nonnegative_combination(_signed_rows(A, support), _signed_rows(A, [target])[0].tolist(), what)
+    c = nonnegative_combination(_signed_rows(A, support), _signed_rows(A, [target])[0].tolist(), what, deadline)
     return {**{j: _rounded_up(value) for j, value in zip(support, c, strict=True)}, target: Fraction(-1)}
 
 
@@ -195,7 +195,9 @@ def _signed_rows(A: FloatArray, positions: list[int]) -> FloatArray:
     return signed
 
 
-def check_triangle(proof: LiftedProof, index: int, problem: Problem[Any]) -> tuple[Fraction, Fraction]:
+def check_triangle(
+    proof: LiftedProof, index: int, problem: Problem[Any], deadline: Deadline
+) -> tuple[Fraction, Fraction]:
     """Justify a triangle; returns its bounds l and u.
 
     Raises:
@@ -214,12 +216,12 @@ def check_triangle(proof: LiftedProof, index: int, problem: Problem[Any]) -> tup
             left = sign * (Fraction(float(problem.bounds[i, side])) - bound)
             require(left >= 0, f"{name} is violated by {float(-left):.3e}")
         else:
-            _check_bound(problem.generators[i], bound, sign, region.linear[part], name)
+            _check_bound(problem.generators[i], bound, sign, region.linear[part], name, deadline)
     return low, high
 
 
-def _triangle_row(proof: LiftedProof, index: int, problem: Problem[Any]) -> dict[int, Fraction]:
-    low, high = check_triangle(proof, index, problem)
+def _triangle_row(proof: LiftedProof, index: int, problem: Problem[Any], deadline: Deadline) -> dict[int, Fraction]:
+    low, high = check_triangle(proof, index, problem, deadline)
     A, i = problem.generators, int(proof.triangles.neuron[index])
     first = 2 * len(A)
     row = {first + j: high * Fraction(x) for j, x in enumerate(A[i].tolist())}
@@ -228,11 +230,11 @@ def _triangle_row(proof: LiftedProof, index: int, problem: Problem[Any]) -> dict
     return row
 
 
-def _check_bound(a: FloatArray, bound: Fraction, sign: int, rows: FloatArray, what: str) -> None:
+def _check_bound(a: FloatArray, bound: Fraction, sign: int, rows: FloatArray, what: str, deadline: Deadline) -> None:
     """``sign·(a·z − bound·t) = Σ μ_j g_j(z) + ρt`` with μ, ρ ≥ 0: solved on all coordinates but t, then ρ is left."""
     left = sign * (Fraction(float(a[-1])) - bound)
     if a[:-1].any():
-        mu = nonnegative_combination(rows[:, :-1], (sign * a[:-1]).tolist(), what)
+        mu = nonnegative_combination(rows[:, :-1], (sign * a[:-1]).tolist(), what, deadline)
         left -= sum((m * Fraction(x) for m, x in zip(mu, rows[:, -1].tolist(), strict=True)), Fraction(0))
     require(left >= 0, f"{what} is violated by {float(-left):.3e}")
 
@@ -259,7 +261,7 @@ def prove_nonnegative(
     for leaf, signs in leaves_with_signs(proof, N):
         deadline.check()
         if proof.empty_offset[leaf] < proof.empty_offset[leaf + 1]:
-            _check_empty(problem, proof, leaf, signs)
+            _check_empty(problem, proof, leaf, signs, deadline)
             continue
         margin = min(margin, prove_leaf(problem, proof, leaf, signs, rows, matrix, deadline))
     return margin
@@ -286,7 +288,7 @@ def prove_leaf(
     return outcome.margin
 
 
-def _check_empty(problem: Problem[Any], proof: LiftedProof, leaf: int, signs: IntArray) -> None:
+def _check_empty(problem: Problem[Any], proof: LiftedProof, leaf: int, signs: IntArray, deadline: Deadline) -> None:
     """A leaf without points (t > 0 where homogenised), or without interior in R^k, needs no proof of its own.
 
     A leaf without interior may be dropped because the other leaves are closed and cover every point off the
@@ -303,11 +305,11 @@ def _check_empty(problem: Problem[Any], proof: LiftedProof, leaf: int, signs: In
     rows = table[support]
     if problem.region.homogenised:
         target = [0.0] * (k - 1) + [-1.0]
-        nonnegative_combination(rows, target, what)
+        nonnegative_combination(rows, target, what, deadline)
         return
     require(len(problem.region.linear) == 0 and len(problem.region.quadratics) == 0, f"{what} needs the whole space")
     require(rows.any(axis=1).all(), f"{what} uses a zero row")
-    positive_dependence(rows, what)
+    positive_dependence(rows, what, deadline)
 
 
 def _nonnegative_terms(problem: Problem[M], proof: LiftedProof, leaf: int, extra: M | None, matrix: type[M]) -> M:

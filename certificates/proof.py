@@ -113,7 +113,7 @@ class LiftedProof:
     @property
     def leaves(self) -> int:
         """Number of leaves."""
-        return len(self.pair_offset) - 1
+        return self.pair_offset.size - 1
 
     @classmethod
     def single(cls, pairs: IntArray, multipliers: FloatArray, complementarity: FloatArray) -> "LiftedProof":

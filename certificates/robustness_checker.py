@@ -15,6 +15,7 @@ import numpy as np
 from certificates.arithmetic import MATRICES, Arithmetic, BallMatrix, Enclosure
 from certificates.arithmetic.floating import inflate
 from certificates.arithmetic.machine import rigorous
+from certificates.arithmetic.matrix import timed
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
 from certificates.linear_leaves import LinearLeaves, is_linear, leaf_weights, linear_form
 from certificates.nonnegativity import (
@@ -27,6 +28,7 @@ from certificates.nonnegativity import (
     prove_leaf,
 )
 from certificates.proof import LiftedProof
+from certificates.resources import product_bytes, require_memory
 from certificates.robustness import CaseProof, RobustnessCertificate, lifted_region, unstable_neurons
 from certificates.verdict import Verdict
 from formulations._validation import IntArray
@@ -37,7 +39,7 @@ DEFAULT_TIME_LIMIT = 600.0
 BALL_ORDER = 250
 """Order N + d + 1 up to which the automatic arithmetic goes from floating point to balls where the first fails."""
 LARGEST = float(np.finfo(np.float64).max)
-BLOCK_ENTRIES = 1 << 21
+BLOCK_ENTRIES = 1 << 20
 """Numbers in a block of linear leaves; bounds the memory that many leaves of a wide network can ask for."""
 PROVED_SENTENCE = (
     "on every leaf a nonnegative weighting of the output rows stays at least the margin above 0, so no input of any "
@@ -134,17 +136,35 @@ def _check_statement(certificate: RobustnessCertificate) -> None:
 def _check_with(
     network: ReluNetwork, case: UnsafeCase, proof: CaseProof, chosen: Arithmetic, deadline: Deadline
 ) -> tuple[int, int, Arithmetic]:
+    def check_in(arithmetic: Arithmetic) -> tuple[int, int, Arithmetic]:
+        matrix, exactly = timed(MATRICES[arithmetic], deadline), chosen is not Arithmetic.FLOAT
+        return *check_case(network, case, proof, matrix, deadline, exactly=exactly), arithmetic
+
     if chosen is not Arithmetic.AUTO:
-        exactly = chosen is not Arithmetic.FLOAT
-        return *check_case(network, case, proof, MATRICES[chosen], deadline, exactly=exactly), chosen
+        return check_in(chosen)
     try:
-        return *check_case(network, case, proof, Enclosure, deadline), Arithmetic.FLOAT
+        return check_in(Arithmetic.FLOAT)
     except ProofFailure:
         deadline.check()
         order = int(np.count_nonzero(proof.stable == 0)) + network.inputs + 1
         if order > BALL_ORDER:
             raise
-    return *check_case(network, case, proof, BallMatrix, deadline), Arithmetic.BALL
+    return check_in(Arithmetic.BALL)
+
+
+def _require_affordable(network: ReluNetwork, case: UnsafeCase, given: CaseProof) -> None:
+    """Refuse a case whose statement, or whose linear leaves, take more memory than the checker has.
+
+    Raises:
+        ProofFailure: they do.
+    """
+    (m, d), (rows, c), proof = network.hidden.shape, case.H.shape, given.proof
+    N, triangles = float(np.count_nonzero(given.stable == 0)), float(proof.triangles.neuron.size)
+    statement = 64.0 * m * (d + 1) + 80.0 * (2 * d + 1) * (d + 1)
+    leaves = proof.leaves * (8.0 * N + 300.0)
+    slopes = 80.0 * triangles * (N + d + 1) + 400.0 * (2 * d + triangles * (d + 2))
+    block = 400.0 * max(BLOCK_ENTRIES, m + 2 * N + 3 * d + triangles + proof.circuits.target.size + c + rows)
+    require_memory(statement + leaves + slopes + block, "the proof")
 
 
 def check_case(
@@ -163,10 +183,13 @@ def check_case(
     Raises:
         ProofFailure: the first violated condition.
     """
+    proof = given.proof
+    deadline.check()
+    _require_affordable(network, case, given)
     kept, bounds = unstable_neurons(network, case.region, given.stable)
     region = lifted_region(case.region)
     generators = np.ascontiguousarray(network.generators[kept])
-    N, proof = len(kept), given.proof
+    N = len(kept)
     check_structure(proof, N, region)
     rows = len(case.H)
     require(given.mu.shape == (proof.leaves, rows) and given.mu.dtype == np.float64, "mu has a wrong shape or type")
@@ -177,12 +200,16 @@ def check_case(
     linear: list[tuple[int, IntArray]] = []
     others: list[tuple[int, IntArray]] = []
     for leaf, signs in leaves_with_signs(proof, N):
+        deadline.check()
         require(
             proof.empty_offset[leaf] == proof.empty_offset[leaf + 1],
             f"leaf {leaf} is called empty; here it has to be proved like the others",
         )
         (linear if is_linear(proof, leaf, N, len(region.linear)) else others).append((leaf, signs))
     if others or proof.circuits.target.size:
+        further = len(region.linear) + proof.circuits.target.size + proof.triangles.neuron.size
+        arithmetic = next(how for how, known in MATRICES.items() if issubclass(matrix, known))
+        require_memory(product_bytes(arithmetic, N, generators.shape[1], further), "a semidefinite leaf")
         table = _table(proof, statement, matrix, deadline)
         for leaf, signs in others:
             deadline.check()
@@ -191,10 +218,10 @@ def check_case(
     else:
         for index in range(len(proof.triangles.neuron)):
             deadline.check()
-            check_triangle(proof, index, statement)
+            check_triangle(proof, index, statement, deadline)
     arguments = network, case, given.stable, kept, bounds, proof.triangles
     positions = 2 * N + len(region.linear) + proof.circuits.target.size + proof.triangles.neuron.size
-    block = max(1, BLOCK_ENTRIES // (network.width + positions + network.inputs))
+    block = max(1, BLOCK_ENTRIES // (network.width + positions + network.inputs + network.outputs + rows))
     for start in range(0, len(linear), block):
         deadline.check()
         numbers = np.array([leaf for leaf, _ in linear[start : start + block]], dtype=np.int64)

@@ -18,6 +18,7 @@ but the tree is stored; p, η, x, q and y are chosen here, from the data.
 Rounding: the values z_ij = a_i·v_j are computed in floating point. As f is a sum of 1-Lipschitz functions of them, an
 error in z, in w and in the sums changes f(u) by at most ``D Σ t_j``, with one number D for leaves of a depth, and D is
 added to x and y. Copositivity only needs lower bounds of the entries of M, so every rounding error is subtracted there.
+``_LeafTest`` lists all sources of error.
 Source of the test: simplicial partitions as in Bundfuss, Dür, *Algorithmic copositivity detection by simplicial
 partition*, Linear Algebra Appl. 428 (2008); the bounds of the cones are ours.
 """
@@ -218,7 +219,39 @@ def _leaf_cones(
 
 
 class _LeafTest:
-    """The test of leaves for one function, with the constants that its rounding errors need."""
+    """The test of leaves for one function, with the constants that its rounding errors need.
+
+    Let u = 2^−53, S = Σ_i ‖w_i‖₁‖a_i‖₁ + ‖L‖₁ (``size``), G = Σ|E_jk| (``metric_size``), m the depth of the leaf, and
+    R = 4(N + 8d + 8c + 64) + 24m (``rounding``). D = 1.01 (enclosed + R u S) is added to x and 2D to y. Everything
+    exact is about the true rows, weights and vertices; ``|v_j| ≤ 1`` in all entries. All bounds are per unit of t_j.
+
+    ===================================  ===================================  ==========================================
+    source                               what it changes at most              term that covers it
+    ===================================  ===================================  ==========================================
+    radii of a_i, w_i, L                 f by Σ‖w‖ δa + δw(‖a‖+δa) + δL        ``enclosed`` in D: once in x, twice in y
+    radii of E                           v_iᵀEv_j by Σ δE                      ``metric_error``
+    vertices: 3u a cut in each entry     f by 4mu S, v_iᵀEv_j by 8mu G         24m in D and in ``lost``
+    a_i·v_j, at the root and here, and   f, (p·w)σ and ‖w−(p·w)p‖σ by du S      32d in D
+    signs and σ that follow from it      each
+    L + Σ w_i a_iᵀ over active rows      f by (N+1)u S                         4N in D, 8N in y
+    P = Lv + Σ w_i (a_i·v)₊              P by (N+d+1)u S                       the same, and 32d
+    p·w_i, p·P                           x by 2cu S                            32c in D
+    ‖p‖ ≠ 1, by (c/2+3)u                 x by (c+6)u S, q and y by as much     32c in D, 64c in y
+    sums over i in x and y               (N+2)u S                              4N in D, 8N in y
+    w_i − (p·w_i)p and its length        y by (c+4)u S, also if it cancels     64c in y
+    q = P − (p·P)p                       ‖Σ t_j q_j‖ by (c+4)u S Σ t_j         y, into which it may be counted
+    v_iᵀEv_j                             2du G                                 32d in ``lost``
+    x_i x_j, q_i·q_j, y_i y_j, 1+η, 1/    (c+15)u of the sum of their sizes    32(c+4)u times that sum
+    and the sums that make M
+    underflow in x, y, P                 2^−1075 Nc, hence M by less than       D where S > 2^−1000, else the 2^−1022
+                                         2^−2000                               in the radii of E
+    underflow in products that make M    2^−1075 (c+8), times up to 1.01e8      the radii of E; 1e9 (c+8) 2^−1022
+    D, S and G themselves                a factor 1 ± (N+c+d)u                  1.01
+    ===================================  ===================================  ==========================================
+
+    So N is needed at most three times of four in x, d five times of 32, c four times of 32. p, η and the choice between
+    the two bounds on s need no error terms: any will do.
+    """
 
     def __init__(self, function: PiecewiseLinear) -> None:
         self.rows, self.weights, self.linear = function.rows.mid, function.weights.mid, function.linear.mid
@@ -242,11 +275,12 @@ class _LeafTest:
         crossing = np.flatnonzero((at_root > 0).any(axis=1) & (at_root < 0).any(axis=1))
         active = (at_root >= 0).all(axis=1)
         linear = self.linear + self.weights[active].T @ self.rows[active]
-        step = max(1, CHUNK_ENTRIES // max(len(crossing) * (len(root) + self.weights.shape[1]), 1))
+        d, outputs = len(root), self.weights.shape[1]
+        step = max(1, CHUNK_ENTRIES // (len(crossing) * (d + outputs) + d * (d + outputs)))
         for begin in range(0, len(cones), step):
             deadline.check()
             M = self._matrices(linear, crossing, cones[begin : begin + step], depth)
-            failed = np.flatnonzero(~are_copositive(M))
+            failed = np.flatnonzero(~are_copositive(M, deadline))
             if len(failed):
                 return begin + int(failed[0])
         return -1
@@ -279,7 +313,7 @@ class _LeafTest:
             Q = P - p[:, :, None] * middle[:, None, :]
             first = np.sum((Q / norm[:, None, :]) ** 2, axis=(1, 2))
             second = np.sum((y / norm) ** 2, axis=1)
-            eta = np.clip(np.sqrt(second / np.maximum(first, 1e-300)), 1e-8, 1e4)[:, None, None]
+            eta = _balance(second, first)[:, None, None]
             square = Q.transpose(0, 2, 1) @ Q
             outer = y[:, :, None] * y[:, None, :]
             M = M - (1.0 + eta) * square - (1.0 + 1.0 / eta) * outer
@@ -289,6 +323,12 @@ class _LeafTest:
             lost += 1e9 * (w.shape[1] + 8.0) * TINY
         lower: FloatArray = M - (lost + 32.0 * (w.shape[1] + 4) * UNIT * size)
         return lower
+
+
+def _balance(second: FloatArray, first: FloatArray) -> FloatArray:
+    """η for each leaf; NaN where a sum is NaN, and any other positive number would do."""
+    eta: FloatArray = np.clip(np.sqrt(second / np.maximum(first, 1e-300)), 1e-8, 1e4)
+    return eta
 
 
 def _scaled(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import combinations
-from math import ceil, frexp, inf, isqrt, lcm, ldexp, nextafter, prod
+from math import ceil, frexp, isqrt, lcm, ldexp, prod
 from pathlib import Path
 from typing import Any
 
@@ -258,12 +258,6 @@ def products(cert: Cert, generators: Rows, dual: Rows) -> None:
         need(is_psd(slack(cert, generators, quadratic, signs)), f"The form of leaf {leaf} is not semidefinite.")
 
 
-def down(x: Fraction) -> float:
-    """The largest float64 number up to x, or one below it: a bound must not be printed as more than it is."""
-    nearest = float(x)
-    return nearest if nearest <= x else nextafter(nearest, -inf)
-
-
 def short(x: Fraction) -> Fraction:
     """x rounded down to a multiple of 2^-100 times its own size: long fractions are slow."""
     scale = Fraction(2) ** (100 + x.denominator.bit_length() - abs(x.numerator).bit_length())
@@ -370,16 +364,15 @@ def decide(cert: Cert) -> tuple[str, str]:
     need(reached <= cert["objective"], "The network's objective is above the claimed one.")
     generators, dual = merge(cert)
     (subdivision if "codes" in cert else products)(cert, generators, dual)
-    return "PROVED", f"No network of any width has an objective below {down(lower_bound)!r}."
+    return "PROVED", f"No network of any width has an objective below {float(lower_bound)!r}."
 
 
 def check_file(path: str | Path) -> tuple[str, str]:
     """PROVED, REFUTED or UNKNOWN for a certificate file, with the reason in one sentence."""
-    prefix = ""
+    prefix = "Unreadable: "
     try:
-        need_floats()
-        prefix = "Unreadable: "
         cert, prefix = load(path), ""
+        need_floats()
         return decide(cert)
     except FailedError as error:
         return "UNKNOWN", f"{prefix}{error}"

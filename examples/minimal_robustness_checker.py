@@ -7,6 +7,7 @@ rounded up by a part of 2^-90. Usage: python minimal_robustness_checker.py FILE 
 
 import sys
 from fractions import Fraction
+from math import inf, nextafter
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from minimal_checker import (
     arrays,
     combination,
     dot,
-    down,
     inequalities,
     is_psd,
     leaves,
@@ -227,14 +227,19 @@ def check_case(network: Cert, case: Case) -> Fraction:
     return case["margin"][0] / max(Fraction(1), *map(sum, case["mu"]))
 
 
+def down(x: Fraction) -> float:
+    """The largest float64 number up to x, or one below it: a bound must not be printed as more than it is."""
+    nearest = float(x)
+    return nearest if nearest <= x else nextafter(nearest, -inf)
+
+
 def check_file(path: str | Path) -> tuple[str, str]:
     """PROVED or UNKNOWN for a certificate file, with the reason in one sentence."""
-    prefix = ""
+    prefix = "Unreadable: "
     try:
-        need_floats()
-        prefix = "Unreadable: "
         network, cases = load(path)
         prefix = ""
+        need_floats()
         margin = min([check_case(network, case) for case in cases])
     except FailedError as error:
         return "UNKNOWN", f"{prefix}{error}"

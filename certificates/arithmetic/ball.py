@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from flint import arb, arb_mat, ctx, fmpq
 
-from certificates.arithmetic.matrix import Entries, PsdProof, product_by_rows, unit_diagonal_scaling
+from certificates.arithmetic.matrix import Entries, PsdProof, nonzero_entries, product_by_rows, unit_diagonal_scaling
 from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray, IntArray
 
@@ -29,10 +29,11 @@ class BallMatrix:
     @classmethod
     def exact(cls, value: FloatArray) -> "BallMatrix":
         """A matrix of float64 numbers, taken as they are."""
-        cls.deadline.check()
-        rows, columns = value.shape
         with ctx.workprec(PRECISION):
-            return cls(arb_mat(rows, columns, value.ravel().tolist()))
+            matrix = arb_mat(*value.shape)
+            for position, entry in nonzero_entries(value, cls.deadline):
+                matrix[position] = entry
+            return cls(matrix)
 
     @classmethod
     def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "BallMatrix":
@@ -76,6 +77,7 @@ class BallMatrix:
             table = factor.value.tolist()
             product = [[arb(0)] * factor.shape[1] for _ in range(height)]
             for (i, j), value in entries.items():
+                cls.deadline.check()
                 scale = arb(fmpq(value.numerator, value.denominator))
                 product[i] = [x + scale * y for x, y in zip(product[i], table[j], strict=True)]
             return cls(arb_mat(height, factor.shape[1], [x for row in product for x in row]))

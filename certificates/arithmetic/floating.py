@@ -139,6 +139,7 @@ class Enclosure:
         return self + -other
 
     def __matmul__(self, other: "Enclosure") -> "Enclosure":
+        self.deadline.check()
         (height, inner), width = self.mid.shape, other.mid.shape[1]
         rows = max(1, PRODUCTS_AT_ONCE // max(inner * width, 1))
         if height <= rows:
@@ -216,7 +217,9 @@ SAFE_SIZE = 1e140
 """Products of numbers below this size cannot overflow, nor can Dekker's splitting."""
 
 
-def sum_of_products(factors: list[tuple[FloatArray, FloatArray]], *, upper: bool) -> float:
+def sum_of_products(
+    factors: list[tuple[FloatArray, FloatArray]], *, upper: bool, deadline: Deadline = NO_DEADLINE
+) -> float:
     """A bound on Σ a·b over all pairs of arrays: an upper bound if ``upper``, else a lower bound.
 
     The error-free products are summed by ``math.fsum``, whose result is correctly rounded, and once more with that
@@ -226,12 +229,13 @@ def sum_of_products(factors: list[tuple[FloatArray, FloatArray]], *, upper: bool
     """
     doubtful = 0
     for a, b in _chunks(factors):
+        deadline.check()
         if not (np.abs(a).max(initial=0.0) <= SAFE_SIZE and np.abs(b).max(initial=0.0) <= SAFE_SIZE):
             return math.inf if upper else -math.inf
         doubtful += int(np.count_nonzero((np.abs(a * b) < _SPLITS_EXACTLY) & (a != 0) & (b != 0)))
     charge = 8.0 * doubtful * TINY if upper else -8.0 * doubtful * TINY
-    nearest = math.fsum(_terms(factors, charge))
-    remainder = math.fsum(_terms(factors, charge, -nearest))
+    nearest = math.fsum(_terms(factors, deadline, charge))
+    remainder = math.fsum(_terms(factors, deadline, charge, -nearest))
     if upper:
         return nearest if remainder <= 0 else math.nextafter(nearest, math.inf)
     return nearest if remainder >= 0 else math.nextafter(nearest, -math.inf)
@@ -248,10 +252,11 @@ def _chunks(factors: list[tuple[FloatArray, FloatArray]]) -> Iterator[tuple[Floa
             yield flat_a[start : start + _CHUNK], flat_b[start : start + _CHUNK]
 
 
-def _terms(factors: list[tuple[FloatArray, FloatArray]], *further: float) -> Iterator[float]:
+def _terms(factors: list[tuple[FloatArray, FloatArray]], deadline: Deadline, *further: float) -> Iterator[float]:
     """Numbers whose exact sum is that of the products and of ``further``."""
     yield from further
     for a, b in _chunks(factors):
+        deadline.check()
         p, e = split_product(a, b)
         yield from p.tolist()
         yield from e.tolist()
@@ -316,9 +321,9 @@ def _cholesky(matrix: FloatArray, deadline: Deadline) -> FloatArray:
     Every entry is ``(a_ij − Σ l_ik l_jk)/l_jj`` with its sum in some order, so the error bound is that of any Cholesky.
     """
     n = len(matrix)
+    L: FloatArray = np.zeros((n, n)) if n > FACTOR_AT_ONCE else np.asarray(np.linalg.cholesky(matrix))
     if n <= FACTOR_AT_ONCE:
-        return np.linalg.cholesky(matrix)
-    L = np.zeros((n, n))
+        return L
     for first in range(0, n, PANEL):
         deadline.check()
         last = min(first + PANEL, n)

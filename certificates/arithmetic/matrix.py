@@ -1,7 +1,7 @@
 """What the formulas of a proof need from an arithmetic. Three exist: rational (exact), ball, and floating point."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -120,6 +120,15 @@ def product_by_rows(left: Any, right: Any, deadline: Deadline) -> Any:
         entries.extend(block[i, j] for i in range(last - first) for j in range(width))
         first, rows = last, 2 * rows if time.perf_counter() - start < _BLOCK_SECONDS else max(1, rows // 2)
     return type(left)(height, width, entries)
+
+
+def nonzero_entries(value: FloatArray, deadline: Deadline) -> Iterator[tuple[tuple[int, int], float]]:
+    """(position, entry) of the entries that are not zero, with a look at the clock for every row."""
+    for i, row in enumerate(value):
+        deadline.check()
+        columns = np.flatnonzero(row)
+        for j, entry in zip(columns.tolist(), row[columns].tolist(), strict=True):
+            yield (i, j), entry
 
 
 _AT_ONCE = 20_000

@@ -1,14 +1,14 @@
 """Exact rational matrices (python-flint). float64 numbers are dyadic rationals, so nothing is ever rounded."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 from flint import fmpq, fmpq_mat, fmpz
 
-from certificates.arithmetic.matrix import Entries, PsdProof, product_by_rows
+from certificates.arithmetic.matrix import Entries, PsdProof, nonzero_entries, product_by_rows
 from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray, IntArray
-
 
 LOOK = 16
 """Operations on long integers between two looks at the clock."""
@@ -30,9 +30,10 @@ class RationalMatrix:
     @classmethod
     def exact(cls, value: FloatArray) -> "RationalMatrix":
         """A matrix of float64 numbers. Raises ValueError or OverflowError for NaN and infinities."""
-        cls.deadline.check()
-        rows, columns = value.shape
-        return cls(fmpq_mat(rows, columns, [to_fmpq(x) for x in value.ravel().tolist()]))
+        matrix = fmpq_mat(*value.shape)
+        for position, entry in nonzero_entries(value, cls.deadline):
+            matrix[position] = to_fmpq(entry)
+        return cls(matrix)
 
     @classmethod
     def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "RationalMatrix":
@@ -72,6 +73,7 @@ class RationalMatrix:
         table = _table(factor.value)
         product = [[fmpq(0)] * factor.shape[1] for _ in range(height)]
         for (i, j), value in entries.items():
+            cls.deadline.check()
             scale = fmpq(value.numerator, value.denominator)
             product[i] = [x + scale * y for x, y in zip(product[i], table[j], strict=True)]
         return cls(fmpq_mat(height, factor.shape[1], [x for row in product for x in row]))
@@ -80,6 +82,11 @@ class RationalMatrix:
         """diag(factors) times this matrix, for finite float64 numbers."""
         pairs = zip(factors.tolist(), _table(self.value), strict=True)
         return type(self)(fmpq_mat(*self.shape, [to_fmpq(scale) * x for scale, row in pairs for x in row]))
+
+    def rows(self) -> list[list[Fraction]]:
+        """The entries."""
+        self.deadline.check()
+        return [[Fraction(int(x.p), int(x.q)) for x in row] for row in _table(self.value)]
 
     def take(self, rows: IntArray, columns: IntArray) -> "RationalMatrix":
         """The submatrix at these positions."""

@@ -24,8 +24,8 @@ from formulations.robustness import InputRegion, OutputRow, ReluNetwork, UnsafeC
 if TYPE_CHECKING:
     from certnet.cli.check import CheckOptions
 
-SHOWN = 3
-"""Regions that are named in the text."""
+SHOWN, SHOWN_TERMS = 3, 40
+"""Regions that are named in the text, and terms of functions of outputs."""
 
 
 def examine(path: Path, options: "CheckOptions") -> dict[str, Any]:
@@ -146,6 +146,8 @@ def _functions(C: Sequence[Sequence[float]]) -> str:
     """The functions of the outputs that a constant is about."""
     if len(C) > 1 and np.array_equal(np.array(C), np.eye(len(C))):
         return "all outputs, in l2"
+    if sum(value != 0 for row in C for value in row) > SHOWN_TERMS:
+        return f"{len(C)} functions of {len(C[0])} outputs (--json lists them)"
     return ", ".join(
         " + ".join(f"{_coefficient(value)}y_{j}" for j, value in enumerate(row) if value) or "0" for row in C
     )

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from certificates.arithmetic.machine import LARGE, MachineFailure, require_machine
 from certnet.cli.exits import Exit
 from certnet.cli.report import head
 from certnet.doctor import gather
@@ -12,12 +13,21 @@ from certnet.output import standard_output, strict_json
 
 def run_doctor(*, json: bool) -> int:
     """Print the facts and return 0."""
-    facts = gather()
+    facts = {**gather(), "arithmetic": arithmetic()}
     reason = "Facts about this machine; nothing is judged."
     text = strict_json({**head("doctor", None, reason), **facts}) if json else "\n".join(lines(facts))
     with standard_output():
         sys.stdout.write(text + "\n")
     return Exit.OK
+
+
+def arithmetic() -> str:
+    """Whether this thread computes as the checkers assume, in words."""
+    try:
+        require_machine(LARGE)
+    except MachineFailure as failure:
+        return str(failure)
+    return "rounds to nearest with gradual underflow, as the checkers need it"
 
 
 def lines(facts: Mapping[str, Any]) -> list[str]:
@@ -33,6 +43,7 @@ def lines(facts: Mapping[str, Any]) -> list[str]:
         f"{'threads':<14} {library['internal_api']} {library['version'] or ''}: {library['num_threads']}"
         for library in facts["blas"]
     )
+    text.append(f"{'arithmetic':<14} {facts['arithmetic']}")
     cpus, memory = facts["cpus"], facts["memory_bytes"]
     text.append(f"{'CPUs':<14} {cpus['usable']} usable of {cpus['present']}")
     text.append(f"{'memory':<14} {'unknown' if memory is None else f'{memory / 2**30:.1f} GiB'}")

@@ -13,6 +13,7 @@ from certificates.container import KIND, certificate_kind
 from certificates.lipschitz import LipschitzCertificate, check_lipschitz
 from certificates.lipschitz_file import KIND as LIPSCHITZ
 from certificates.lipschitz_file import read_lipschitz
+from certificates.proof import LiftedProof
 from certificates.robustness import RobustnessCertificate
 from certificates.robustness_checker import check_robustness
 from certificates.robustness_file import read_robustness
@@ -31,8 +32,13 @@ def examine(path: Path, seconds: float) -> str:
     """
     kind = certificate_kind(path)
     if kind == KIND:
-        report = check(read_certificate(path), time_limit=seconds)
+        certificate = read_certificate(path)
+        report = check(certificate, time_limit=seconds)
         assert report.verdict is not Verdict.PROVED or report.lower_bound <= report.objective, report
+        rounded = check(certificate, arithmetic="float", time_limit=seconds)
+        if rounded.verdict is Verdict.PROVED and isinstance(certificate.proof, LiftedProof):
+            exact = check(certificate, arithmetic="exact", time_limit=seconds)
+            assert exact.verdict is Verdict.PROVED or "time limit" in exact.reason, exact
         return str(report.verdict)
     if kind == LIPSCHITZ:
         slope = read_lipschitz(path)

@@ -17,6 +17,7 @@ from certificates.robustness_file import read_robustness, write_robustness
 from certificates.verdict import Verdict
 from formulations import InputError
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+from tests.certificates.proofs import linear_robustness
 from tests.verification.mutants import least_on_line, mutate, proved_certificates
 from tests.verification.problems import exact_least_margin
 
@@ -40,7 +41,7 @@ def test_it_is_small_and_stands_alone() -> None:
     lines = SOURCE.read_text().splitlines()
     assert len(lines) <= 280
     imports = {line.split()[1].partition(".")[0] for line in lines if line.startswith(("import", "from"))}
-    assert imports <= {"sys", "fractions", "pathlib", "typing", "minimal_checker"}
+    assert imports <= {"sys", "fractions", "math", "pathlib", "typing", "minimal_checker"}
 
 
 def test_true_certificates_of_every_shape_are_proved_by_both(tmp_path: Path, minimal) -> None:
@@ -144,3 +145,21 @@ def test_the_margin_on_a_line_is_that_of_the_patterns(kind) -> None:
             assert float(least_on_line(certificate.network, case)) == pytest.approx(
                 exact_least_margin(certificate.network, case), abs=1e-6
             )
+
+
+@pytest.mark.parametrize("total", [3.0, 7.0, 1.1, 1e-3])
+def test_margins_are_printed_rounded_down(tmp_path: Path, minimal, total: float) -> None:
+    """δ/Σμ is seldom a float64 number, and the nearest one is too large half of the time."""
+    path, base = tmp_path / "a.cert", linear_robustness()
+    given = base.proofs[0]
+    for step in range(20):
+        margin = given.margin * (0.5 + step / 64)
+        proof = replace(given, mu=np.full_like(given.mu, total), margin=margin * total)
+        # Multipliers of the linear proof grow with the weights, and its rest only by rounding.
+        proof = replace(proof, proof=replace(given.proof, multipliers=given.proof.multipliers * total))
+        write_robustness(path, replace(base, proofs=(proof,)))
+        verdict, reason = minimal.check_file(path)
+        assert verdict == "PROVED"
+        truth = Fraction(margin * total) / max(Fraction(1), Fraction(total))
+        assert Fraction(float(reason.split("at least ")[1].split(",")[0])) <= truth
+        assert Fraction(check_robustness(read_robustness(path)).margin) <= truth
