@@ -11,7 +11,7 @@ proves that not all rows can be ≤ 0 together.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -21,7 +21,7 @@ from formulations._validation import FloatArray, IntArray, frozen
 from formulations.circuits import CircuitSet
 from formulations.errors import InputError
 from formulations.nodes import ACTIVE, FREE, INACTIVE
-from formulations.rounding import above, added, below, whole
+from formulations.rounding import above, added, as_double, below, whole
 
 BOX_ROWS = 1
 """Row 0 of a region is t ≥ 0; the sides of the box follow, two for each input."""
@@ -33,11 +33,13 @@ def _finite(name: str, value: ArrayLike, dimensions: int) -> FloatArray:
         raise InputError(
             f"{name} must be an array of numbers with {dimensions} dimensions, not of shape {array.shape}."
         )
-    array = np.array(array, dtype=np.float64, order="C")
-    if not np.isfinite(array).all():
+    numbers = as_double(array)
+    if numbers is None:
+        raise InputError(f"{name} has a number that float64 cannot hold exactly; round it first.")
+    if not np.isfinite(numbers).all():
         raise InputError(f"{name} has an entry that is not a finite number; remove it first.")
-    frozen(array)
-    return array
+    frozen(numbers)
+    return numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,7 @@ class ReluNetwork:
     hidden_bias: FloatArray
     output: FloatArray
     output_bias: FloatArray
-    note: str | None = None
+    note: str | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, dimensions in (("hidden", 2), ("hidden_bias", 1), ("output", 2), ("output_bias", 1)):
@@ -73,6 +75,12 @@ class ReluNetwork:
             )
         if d == 0 or c == 0:
             raise InputError("a network needs at least one input and one output.")
+
+    def with_note(self, note: str | None) -> "ReluNetwork":
+        """The same network with this note."""
+        noted = replace(self)
+        object.__setattr__(noted, "note", note)
+        return noted
 
     @property
     def inputs(self) -> int:
@@ -273,8 +281,8 @@ class UnsafeCase:
         region: where x lies.
         H: (r, c) rows on the outputs, r ≥ 1.
         h: (r,) constants.
-        stated: the rows that are meant, where they are no float64 numbers. H and h hold wherever they do, and a
-            positive margin of H and h is none larger than theirs.
+        stated: the rows that are meant, where they are no float64 numbers. On the region H and h hold wherever they do,
+            and a positive margin of H and h is no larger than theirs.
     """
 
     region: InputRegion
@@ -292,8 +300,11 @@ class UnsafeCase:
     @property
     def rows(self) -> tuple[OutputRow, ...]:
         """The rows that are meant, exactly."""
-        if self.stated is not None:
-            return self.stated
+        return self.float_rows if self.stated is None else self.stated
+
+    @property
+    def float_rows(self) -> tuple[OutputRow, ...]:
+        """H and h, exactly."""
         return tuple(
             OutputRow(tuple((j, Fraction(w)) for j, w in enumerate(row) if w), Fraction(constant))
             for row, constant in zip(self.H.tolist(), self.h.tolist(), strict=True)

@@ -2,8 +2,10 @@
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from formulations._validation import FloatArray
 from formulations.errors import InputError
@@ -33,6 +35,14 @@ def nearest(value: Fraction) -> float:
         return float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
+
+
+def as_double(array: NDArray[Any]) -> FloatArray | None:
+    """The same numbers in a new float64 array; None if float64 cannot hold some of them, such as 2^53 + 1."""
+    with np.errstate(all="ignore"):
+        converted = np.array(array, dtype=np.float64, order="C")
+        exact = array.dtype == converted.dtype or array.dtype.itemsize < converted.dtype.itemsize
+        return converted if exact or ((converted.astype(array.dtype) == array) | (array != array)).all() else None
 
 
 def added(a: FloatArray, b: float) -> tuple[FloatArray, FloatArray]:

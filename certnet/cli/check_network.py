@@ -114,7 +114,7 @@ def network_lines(found: Mapping[str, Any]) -> dict[str, str]:
     """What people see of one report: what was found, and the theorem that it is about."""
     copy = "the copy inside the certificate"
     parts = {name: found[name]["compared_with"] for name in ("network", "property") if name in found}
-    shape = "{inputs} inputs, {width} neurons, {outputs} outputs".format(**found["network"])
+    follows = {"network": f"equal to {copy}", "property": f"implied by {copy}"}
     lines = {"verdict": found["verdict"], "reason": found["reason"]}
     if "constant" in found:
         lines["constant"] = NONE if found["constant"] is None else up(found["constant"])
@@ -130,14 +130,13 @@ def network_lines(found: Mapping[str, Any]) -> dict[str, str]:
         if len(stated["regions"]) > SHOWN:
             lines["inputs"] += f"; and {len(stated['regions']) - SHOWN} regions more (--json lists them)"
         lines["leaves"] = f"{leaves['linear']} linear, {leaves['semidefinite']} semidefinite"
-    relation = {"network": "equal to", "property": "implied by"}
     compared = {
-        name: f"{copy}, compared with nothing (--{name} compares it)"
-        if other is None
-        else f"{other}, {relation[name]} {copy}"
+        name: f"{copy}, compared with nothing (--{name} compares it)" if other is None else f"{other}, {follows[name]}"
         for name, other in parts.items()
     }
-    compared["network"] = f"{shape}; {compared['network']}"
+    if "network" in compared:
+        shape = "{inputs} inputs, {width} neurons, {outputs} outputs".format(**found["network"])
+        compared["network"] = f"{shape}; {compared['network']}"
     notes = {"note": " ".join(found["notes"])} if found.get("notes") else {}
     return {**lines, "arithmetic": found["arithmetic"], **compared, **notes}
 
@@ -195,16 +194,11 @@ def compare_property(certificate: RobustnessCertificate, path: str) -> int:
     Raises:
         InputError: it does not, or the file cannot be read.
     """
-    stated, network = read_vnnlib(path), certificate.network
-    own = certificate.cases
-    fits = (stated.inputs, stated.outputs) == (network.inputs, network.outputs)
-    for number, case in enumerate(stated.cases if fits else ()):
+    stated, own = read_vnnlib(path, certificate.network), certificate.cases
+    for number, case in enumerate(stated.cases):
         # The one at the same place, as a rule.
         if not any(_covers(other, case) for other in [*own[number : number + 1], *own]):
-            fits = False
-            break
-    if not fits:
-        raise InputError(f"The certificate is about another property than {path}; pass the one it was made for.")
+            raise InputError(f"The certificate is about another property than {path}; pass the one it was made for.")
     return len(stated.cases)
 
 
@@ -215,7 +209,9 @@ def _covers(own: UnsafeCase, stated: UnsafeCase) -> bool:
         return False
     # The file's box is rounded to the next float64 numbers, so that comparing with these compares with the exact sides.
     inside = bool((a.lower <= b.lower).all() and (b.upper <= a.upper).all())
-    return inside and all(any(_follows(row, given) for given in stated.rows) for row in own.rows)
+    # Rounded rows hold on the box wherever those of the text do.
+    given = stated.rows if stated.stated is None else (*stated.rows, *stated.float_rows)
+    return inside and all(any(_follows(row, other) for other in given) for row in own.rows)
 
 
 def _follows(row: OutputRow, given: OutputRow) -> bool:

@@ -68,12 +68,7 @@ def _run_property(options: VerifyOptions) -> int:
         if value is not None:
             raise InputError(f"{name} goes with data; the property file says which inputs are meant.")
     network = read_relu_network(options.network)
-    stated = read_vnnlib(options.subject)
-    if (stated.inputs, stated.outputs) != (network.inputs, network.outputs):
-        raise InputError(
-            f"{Path(options.subject).name} declares {stated.inputs} inputs and {stated.outputs} outputs, but the "
-            f"network has {network.inputs} and {network.outputs}; give the network it was made for."
-        )
+    stated = read_vnnlib(options.subject, network)
     if options.certificate is not None:
         proof_file(options.certificate)
         if len(stated.cases) > MAX_CASES:

@@ -57,7 +57,7 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
             continue
         extra[f"X_{part}"] = _features(archive, f"X_{part}", columns=X.shape[1])
         name = f"{path.name}: Y_{part}"
-        extra[f"Y_{part}"] = _targets(_require(archive, f"Y_{part}"), name, classes, Y.shape[1])
+        extra[f"Y_{part}"] = _targets(_require(archive, f"Y_{part}"), name, classes, Y.shape[1], outputs)
         _same_rows(extra[f"X_{part}"], extra[f"Y_{part}"], f"X_{part}", f"Y_{part}", archive)
     names = tuple(f"x{index + 1}" for index in range(X.shape[1]))
     texts = None
@@ -159,13 +159,14 @@ def _training_targets(
         task = "classification" if is_one_hot(Y) else "regression"
     if task == "classification":
         if not is_one_hot(Y):
-            raise InputError(f"{name} is no one-hot matrix; give a vector of labels, or add --task regression.")
+            other = ", or train on it with --task regression" if outputs is None else ""
+            raise InputError(f"{name} is no one-hot matrix; give a vector of labels{other}.")
         if outputs is None and np.count_nonzero(Y.any(axis=0)) < 2:
             raise InputError(f"{name} holds only one class; at least two are needed.")
     return Y, None, task
 
 
-def _targets(array: Array, name: str, classes: list[Label] | None, columns: int) -> FloatArray:
+def _targets(array: Array, name: str, classes: list[Label] | None, columns: int, outputs: Outputs | None) -> FloatArray:
     if classes is None:
         Y = _matrix(name, array)
         if Y.shape[1] != columns:
@@ -173,7 +174,12 @@ def _targets(array: Array, name: str, classes: list[Label] | None, columns: int)
                 f"{name} has {Y.shape[1]} columns where the training targets have {columns}; give both the same ones."
             )
         return Y
-    return one_hot(_labels(array, name), classes, source=name)
+    labels = _labels(array, name)
+    if outputs is not None and outputs.count is None:
+        classes = outputs.classes(labels, source=name)
+    elif outputs is not None:
+        outputs.require(labels, classes, source=name)
+    return one_hot(labels, classes, source=name)
 
 
 def _labels(array: Array, name: str) -> list[Label]:

@@ -45,7 +45,11 @@ def split_rows(data: DataSet, seed: int) -> Parts:
     train, val, test = (np.flatnonzero(part == which) for which in (_TRAIN, _VAL, _TEST))
     if not (len(val) and len(test)):
         count = "One row is" if len(order) == 1 else f"{len(order)} rows are"
-        notes = (f"{count} too few for training, validation and test alike; add --no-split to train on all.", *notes)
+        notes = (
+            f"{count} too few for training, validation and test alike; add --no-split to train on all, or --part all "
+            "to audit all.",
+            *notes,
+        )
     return Parts(train, val, test, notes)
 
 

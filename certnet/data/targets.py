@@ -59,7 +59,7 @@ def class_list(labels: Sequence[Label], *, source: str) -> list[Label]:
     if isinstance(classes[0], float) and len(classes) > max(20, len(labels) // 2):
         raise InputError(
             f"{source} holds {len(classes)} different numbers in {len(labels)} rows, too many for classes; "
-            "add --task regression."
+            "train on them with --task regression."
         )
     return classes
 
@@ -74,7 +74,7 @@ class Outputs:
     """
 
     count: int | None
-    names: tuple[str, ...] | None = None
+    names: Sequence[str] | None = None
 
     def classes(self, labels: Sequence[Label], *, source: str) -> list[Label]:
         """What the labels call the outputs, in the outputs' order. Rows need not be of all classes.
@@ -96,12 +96,16 @@ class Outputs:
             )
         else:
             known = found if isinstance(found[0], str) else [float(number) for number in range(self.count)]
+        self.require(found, known, source=source)
+        return known
+
+    def require(self, labels: Sequence[Label], known: Sequence[Label], *, source: str) -> None:
+        """Raise InputError for a label that is none of those of the outputs."""
         names = [class_name(label) for label in known]
-        odd = next((class_name(label) for label in found if class_name(label) not in names), None)
+        odd = next((class_name(label) for label in labels if class_name(label) not in names), None)
         if odd is not None:
             shown = ", ".join(names) if len(names) <= 10 else f"{', '.join(names[:9])}, …, {names[-1]}"
             raise InputError(f"{source} has the label {odd!r}, which no output of the network has; they are {shown}.")
-        return known
 
 
 def class_name(label: Label) -> str:

@@ -10,6 +10,7 @@ from certnet.network import TwoLayerNetwork
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.robustness import ReluNetwork
+from formulations.rounding import as_double
 
 Array = NDArray[np.generic]
 ROUNDED = (
@@ -69,7 +70,8 @@ class ReadNetwork:
             rounded = True
             bias = bias - U @ network.offset
         order = class_order(network, classes)
-        return ReluNetwork(U, bias, network.V[order], self.output_bias[order], ROUNDED if rounded else None)
+        found = ReluNetwork(U, bias, network.V[order], self.output_bias[order])
+        return found.with_note(ROUNDED) if rounded else found
 
 
 def assemble(
@@ -112,16 +114,13 @@ def assemble(
     return ReadNetwork(source, network, np.broadcast_to(bias, (c,)))
 
 
-def double(array: Array) -> NDArray[np.float64]:
+def double(array: Array) -> FloatArray:
     """The same numbers as float64.
 
     Raises:
         InputError: some are none.
     """
-    converted: NDArray[np.float64] = array.astype(np.float64)
-    if array.dtype.itemsize >= converted.dtype.itemsize and array.dtype != converted.dtype:
-        with np.errstate(invalid="ignore"):
-            same = (converted.astype(array.dtype) == array) | (array != array)
-        if not same.all():
-            raise InputError("has numbers that float64 cannot hold exactly; save it as float64")
+    converted = as_double(array)
+    if converted is None:
+        raise InputError("has numbers that float64 cannot hold exactly; save it as float64")
     return converted

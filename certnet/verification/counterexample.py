@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certificates.arithmetic import Enclosure
+from certificates.arithmetic.machine import MachineFailure, require_machine
+from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 from formulations.robustness import ReluNetwork, UnsafeCase
 from formulations.rounding import nearest
@@ -89,7 +91,14 @@ def confirm_near(network: ReluNetwork, case: UnsafeCase, x: FloatArray, number: 
 def _unsafe(
     network: ReluNetwork, case: UnsafeCase, x: FloatArray | tuple[Fraction, ...], number: int
 ) -> Counterexample | None:
-    """The counterexample at a point of the region, if all rows are at most 0 there."""
+    """The counterexample at a point of the region, if all rows are at most 0 there.
+
+    Where the machine is not that of the checkers' model nothing is refuted either: it takes subnormal numbers for 0.
+    """
+    try:
+        require_machine()
+    except MachineFailure:
+        return None
     y = exact_outputs(network, x)
     margin = max(sum((w * y[j] for j, w in row.weights), row.constant) for row in case.rows)
     if margin > 0:
@@ -104,7 +113,14 @@ def decided_classes(network: ReluNetwork, X: FloatArray, labels: IntArray) -> In
     A row has its label's class if that output is larger than every other one. Else it has the class of the largest
     other output, the first of these; so a tie with the label counts against it, as in ``keeps_class``. Floating point
     with error bounds decides most rows, rational arithmetic the others.
+
+    Raises:
+        InputError: this machine's arithmetic is not that of the checkers' model.
     """
+    try:
+        require_machine()
+    except MachineFailure as failure:
+        raise InputError(f"{failure}.") from None
     with np.errstate(all="ignore"):
         # What overflows is decided exactly.
         outputs = _enclosed(network, X)

@@ -107,7 +107,7 @@ def _shifted(problem: MarginProblem, shift: float) -> MarginProblem:
     """The problem with ``shift`` added to the constants of all rows."""
     linear = problem.linear.copy()
     linear[:, -1] += shift
-    case = replace(problem.case, h=problem.case.h + shift)
+    case = replace(problem.case, h=problem.case.h + shift, stated=None)
     return replace(problem, case=case, linear=linear)
 
 

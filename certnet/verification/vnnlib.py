@@ -21,11 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from certificates.arithmetic.floating import inflate
+from certificates.robustness import preactivation_bounds
 from certnet._packed import read_bytes
 from certnet.verification.vnnlib2 import is_version_2, parse_vnnlib_2, without_comments
 from formulations import InputError
-from formulations.robustness import InputRegion, OutputRow, UnsafeCase
-from formulations.rounding import below
+from formulations.robustness import InputRegion, OutputRow, ReluNetwork, UnsafeCase
+from formulations.rounding import below, nearest
 
 LARGEST_FILE = 1 << 26
 MOST_CASES = 10_000
@@ -69,11 +71,17 @@ class Property:
     cases: tuple[UnsafeCase, ...]
 
 
-def read_vnnlib(path: str | Path) -> Property:
+def read_vnnlib(path: str | Path, network: ReluNetwork | None = None) -> Property:
     """Read a VNN-LIB file of version 1.0, or of 2.0 where the ``vnnlib`` package is installed; ``.gz`` is unpacked.
 
+    Args:
+        path: the file.
+        network: whose property it is. Rows over several outputs whose coefficients no factor makes float64 numbers can
+            be read with it alone: what rounding them changes is bounded over its outputs.
+
     Raises:
-        InputError: the file is missing, too large, or not of this form; the sentence says what and where.
+        InputError: the file is missing, too large, not of this form, or of another network; the sentence says what and
+            where.
     """
     source = Path(path)
     try:
@@ -85,13 +93,13 @@ def read_vnnlib(path: str | Path) -> Property:
     except UnicodeDecodeError:
         raise InputError(f"{source.name} is no text; give a VNN-LIB file.") from None
     try:
-        return parse_vnnlib(text)
+        return parse_vnnlib(text, network)
     except InputError as error:
         raise InputError(f"{source.name}: {error}") from None
 
 
-def parse_vnnlib(text: str) -> Property:
-    """The property that a VNN-LIB text states.
+def parse_vnnlib(text: str, network: ReluNetwork | None = None) -> Property:
+    """The property that a VNN-LIB text states, of this network.
 
     Raises:
         InputError: it is not of the form that this module describes.
@@ -106,7 +114,12 @@ def parse_vnnlib(text: str) -> Property:
         sizes, formula = _version_1(text)
     if formula == [[]]:
         raise InputError("nothing is asserted.")
-    return Property(sizes["X"], sizes["Y"], tuple(_cases(formula, sizes["X"], sizes["Y"])))
+    if network is not None and (network.inputs, network.outputs) != (sizes["X"], sizes["Y"]):
+        raise InputError(
+            f"it declares {sizes['X']} inputs and {sizes['Y']} outputs, but the network has {network.inputs} and "
+            f"{network.outputs}; give the network it was made for."
+        )
+    return Property(sizes["X"], sizes["Y"], tuple(_cases(formula, sizes["X"], sizes["Y"], network)))
 
 
 def _version_1(text: str) -> tuple[dict[str, int], list[list[Row]]]:
@@ -274,26 +287,36 @@ def _row(small: Linear, large: Linear) -> Row:
     return Row(tuple(parts["X"]), tuple(parts["Y"]), constant)
 
 
-def _cases(formula: list[list[Row]], inputs: int, outputs: int) -> list[UnsafeCase]:
+Box = tuple[tuple[Fraction, ...], tuple[Fraction, ...]]
+"""(lower, upper)."""
+
+
+def _cases(formula: list[list[Row]], inputs: int, outputs: int, network: ReluNetwork | None) -> list[UnsafeCase]:
     """The cases of a disjunction, without those that no point satisfies."""
     if outputs * sum(not row.x for clause in formula for row in clause) > MOST_NUMBERS:
         raise InputError(f"the property has more than {MOST_NUMBERS} coefficients when it is expanded; split it.")
-    regions: dict[tuple[tuple[Fraction, ...], ...], InputRegion] = {}
+    regions: dict[Box | None, InputRegion | None] = {None: None}
+    known: dict[tuple[int, ...], InputRegion | None] = {}
     cases = []
     for clause in formula:
         if any(not row.x and not row.y and row.constant > 0 for row in clause):
             continue
-        box = _box([row for row in clause if row.x], inputs)
-        if box is None:
-            continue
-        if box not in regions:
-            regions[box] = InputRegion.between(*box)
-        rows = tuple(OutputRow(row.y, row.constant) for row in clause if row.y)
-        cases.append(_case(regions[box], rows, outputs))
+        bounds = [row for row in clause if row.x]
+        # Clauses share the rows that they come from, and hashes of these are dear.
+        origin = tuple(map(id, bounds))
+        if origin not in known:
+            box = _box(bounds, inputs)
+            if box is not None and box not in regions:
+                regions[box] = InputRegion.between(*box)
+            known[origin] = regions[box]
+        region = known[origin]
+        if region is not None:
+            rows = [OutputRow(row.y, row.constant) for row in clause if row.y]
+            cases.append(_case(region, rows, outputs, network))
     return cases
 
 
-def _box(rows: list[Row], inputs: int) -> tuple[tuple[Fraction, ...], tuple[Fraction, ...]] | None:
+def _box(rows: list[Row], inputs: int) -> Box | None:
     """(lower, upper) of rows over single inputs; None if they contradict each other."""
     lower: dict[int, Fraction] = {}
     upper: dict[int, Fraction] = {}
@@ -315,26 +338,26 @@ def _box(rows: list[Row], inputs: int) -> tuple[tuple[Fraction, ...], tuple[Frac
     return tuple(lower[i] for i in range(inputs)), tuple(upper[i] for i in range(inputs))
 
 
-def _case(region: InputRegion, rows: Sequence[OutputRow], outputs: int) -> UnsafeCase:
+def _case(region: InputRegion, rows: Sequence[OutputRow], outputs: int, network: ReluNetwork | None) -> UnsafeCase:
     """The case of these rows; without one every input of the region is unsafe."""
     stated = tuple(rows) or (OutputRow((), Fraction(0)),)
     H, h = np.zeros((len(stated), outputs)), np.zeros(len(stated))
     for number, row in enumerate(stated):
         factor = _factor([weight for _, weight in row.weights])
+        charge = Fraction(0)
+        if factor is None:
+            factor, charge = Fraction(1), _charge(row, region, network)
         for j, weight in row.weights:
             H[number, j] = float(factor * weight)
-        h[number] = below(factor * row.constant)
+        h[number] = below(factor * row.constant - charge)
     case = UnsafeCase(region, H, h)
     return case if case.rows == stated else replace(case, stated=stated)
 
 
-def _factor(weights: Sequence[Fraction]) -> Fraction:
-    """A factor in (¼, 1] that makes float64 numbers of all weights: 1 if they are such.
+def _factor(weights: Sequence[Fraction]) -> Fraction | None:
+    """A factor in (¼, 1] that makes float64 numbers of all weights: 1 if they are such; None if there is none.
 
     At most 1, so that a margin of the scaled row is no larger than that of the row.
-
-    Raises:
-        InputError: there is none.
     """
     if all(_is_double(weight) for weight in weights):
         return Fraction(1)
@@ -343,12 +366,25 @@ def _factor(weights: Sequence[Fraction]) -> Fraction:
     )
     # The weights are whole numbers now, without a common divisor.
     factor /= Fraction(2) ** (factor.numerator.bit_length() - factor.denominator.bit_length() + 1)
-    if not all(_is_double(factor * weight) for weight in weights):
-        raise InputError(
-            "the coefficients of a row over outputs have too many digits, or are too large or too small, to be scaled "
-            "to float64 numbers; round them."
-        )
-    return factor
+    return factor if all(_is_double(factor * weight) for weight in weights) else None
+
+
+def _charge(row: OutputRow, region: InputRegion, network: ReluNetwork | None) -> Fraction:
+    """What rounding the weights of a row changes of it at most, by |y_j| ≤ Σ_i |V_ji| max(u_i, 0) + |b₂_j|.
+
+    Raises:
+        InputError: the network is not known, or its outputs or the weights are out of range.
+    """
+    refused = "the coefficients of a row over outputs have too many digits, or are too large or too small, to be "
+    if network is None:
+        raise InputError(f"{refused}scaled to float64 numbers; round them, or read the property for its network.")
+    with np.errstate(all="ignore"):
+        _, upper = preactivation_bounds(network, region)
+        sizes = np.abs(network.output) @ np.maximum(upper, 0.0) + np.abs(network.output_bias)
+        sizes = inflate(sizes, 2 * network.width + 2)
+    if not np.isfinite(sizes).all() or any(math.isinf(nearest(weight)) for _, weight in row.weights):
+        raise InputError(f"{refused}rounded to float64 numbers; rescale them.")
+    return sum((abs(weight - Fraction(float(weight))) * Fraction(sizes[j]) for j, weight in row.weights), Fraction(0))
 
 
 def _is_double(value: Fraction) -> bool:

@@ -8,8 +8,10 @@ import pytest
 
 from certificates.robustness_file import read_robustness
 from certnet.interchange import write_onnx
+from certnet.network import TwoLayerNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.cli.support import Call
+from tests.cli.test_messages import OPTION, options
 from tests.verification.problems import exact_least_margin, random_box, random_network
 
 NETWORK, BOX = random_network(6, width=8), random_box(6)
@@ -104,6 +106,11 @@ WRONG = {
     "rows that are not there": (("net.npz", "data.npz", "--norm", "l2", "--radius", "1", "--rows", "7"), "rows 0 to"),
     "other data": (("net.npz", "iris", "--norm", "l2", "--radius", "1"), "4 features"),
     "a time that is none": (("net.npz", "safe.vnnlib", "--time-limit", "-3"), "--time-limit"),
+    "targets that are no classes": (("net.npz", "reals.npz", "--norm", "l2", "--radius", "1"), "no one-hot matrix"),
+    "numbers that are no classes": (("net.npz", "real.npz", "--norm", "l2", "--radius", "1"), "label '0.25'"),
+    "a label of no output": (("net.npz", "odd.npz", "--norm", "l2", "--radius", "1"), "label '2'"),
+    "a name of no output": (("named.npz", "odd.npz", "--norm", "l2", "--radius", "1"), "they are no, yes"),
+    "names for too few outputs": (("net.npz", "one.csv", "--norm", "l2", "--radius", "1"), "without names"),
     "a norm that is none": (("net.npz", "safe.vnnlib", "--norm", "l7"), "--norm"),
 }
 
@@ -114,13 +121,83 @@ def test_wrong_input_is_one_sentence(certnet: Call, files: Path, wrong: str) -> 
     np.savez(files / "small.npz", W1=np.ones((2, 2)), W2=np.ones((2, 2)))
     np.savez(files / "nan.npz", W1=np.full((2, 3), np.nan), W2=np.ones((2, 2)))
     np.savez(files / "data.npz", X=np.ones((4, 3)), Y=np.eye(2)[[0, 1, 0, 1]])
+    np.savez(files / "reals.npz", X=np.ones((4, 3)), Y=np.linspace(0, 1, 8).reshape(4, 2))
+    np.savez(files / "real.npz", X=np.ones((4, 3)), Y=np.array([0.0, 1.0, 0.5, 0.25]))
+    np.savez(files / "odd.npz", X=np.ones((2, 3)), Y=np.array([0, 2]))
+    TwoLayerNetwork(np.ones((3, 1)), np.ones((2, 1)), classes=("no", "yes")).save(files / "named.npz")
+    (files / "one.csv").write_text("a,b,c,label\n1,2,3,yes\n")
     words, expected = WRONG[wrong]
-    paths = [files / word if Path(word).suffix in (".npz", ".vnnlib") else word for word in words]
+    paths = [files / word if Path(word).suffix in (".npz", ".vnnlib", ".csv") else word for word in words]
     done = certnet("verify", *paths)
     assert done.code == 2
     assert done.out == ""
     assert expected in done.err
     assert done.err.count("\n") == 1
+    assert set(OPTION.findall(done.err)) <= options("verify")
+
+
+def test_rows_of_few_classes_by_number_and_by_name(certnet: Call, tmp_path: Path) -> None:
+    """f = x: the label is kept within half the lead of its coordinate."""
+    np.savez(tmp_path / "net.npz", W1=np.eye(3), W2=np.eye(3))
+    TwoLayerNetwork(np.eye(3), np.eye(3), classes=("low", "mid", "top")).save(tmp_path / "named.npz")
+    X = np.array([[0.1, 1.0, 0.2], [0.1, 0.2, 1.0]])
+    np.savez(tmp_path / "one.npz", X=X[:1], Y=np.array([1]))
+    np.savez(tmp_path / "two.npz", X=X, Y=np.array([1, 2]))
+    (tmp_path / "two.csv").write_text("a,b,c,label\n.1,1,.2,mid\n.1,.2,1,top\n")
+    call = ("--norm", "linf", "--radius", "0.3", "--json")
+    for network, data, labels in (
+        ("net.npz", "one.npz", [1]),
+        ("net.npz", "two.npz", [1, 2]),
+        ("named.npz", "two.csv", [1, 2]),
+    ):
+        done = certnet("verify", tmp_path / network, tmp_path / data, *call)
+        assert done.code == 0
+        assert [(row["label"], row["result"]) for row in done.json["results"]] == [(label, "unsat") for label in labels]
+    np.savez(tmp_path / "test.npz", X_train=np.eye(3), Y_train=np.arange(3), X_test=X, Y_test=np.array([1, 5]))
+    done = certnet("verify", tmp_path / "net.npz", tmp_path / "test.npz", *call)
+    assert done.code == 2
+    assert "Y_test has the label '5', which no output" in done.json["reason"]
+    # A constant around a row has nothing to do with its label.
+    np.savez(tmp_path / "test.npz", X_train=np.eye(6)[:, :3], Y_train=np.arange(6) % 3, X_test=X, Y_test=[1, 5])
+    assert certnet("lipschitz", tmp_path / "net.npz", "--local", tmp_path / "test.npz", "--radius", "0.1").code == 0
+    (tmp_path / "any.csv").write_text("a,b,c,label\n.1,1,.2,7.25\n")
+    assert certnet("lipschitz", tmp_path / "net.npz", "--local", tmp_path / "any.csv", "--radius", "0.1").code == 0
+
+
+def test_a_tie_is_misclassified_and_rounding_decides_no_class(certnet: Call, tmp_path: Path) -> None:
+    """In exact arithmetic f(1) = (1, ½), though 1e16 + 1 rounds to 1e16; and f(½) is a tie."""
+    np.savez(tmp_path / "net.npz", U=np.ones((1, 1)), V=np.array([[1.0], [0.0]]), b=np.array([1e16]),
+             output_bias=np.array([-1e16, 0.5]))  # fmt: skip
+    np.savez(tmp_path / "data.npz", X=np.array([[1.0], [1.0], [0.5], [0.5]]), Y=np.array([0, 1, 0, 1]))
+    call = ("verify", tmp_path / "net.npz", tmp_path / "data.npz", "--norm", "linf", "--radius", "0", "--json")
+    results = [row["result"] for row in certnet(*call).json["results"]]
+    assert results[0] not in ("misclassified", "sat")
+    assert results[1:] == ["misclassified"] * 3
+
+
+def test_contradictory_bounds_and_an_empty_disjunction_are_unsat(certnet: Call, files: Path) -> None:
+    for assertion in (
+        "(assert (>= X_0 1e9))",
+        "(assert (or))",
+        "(assert (<= 1 0))",
+        "(assert (or (= 1 2) (>= X_1 1e9)))",
+    ):
+        (files / "none.vnnlib").write_text(text(-0.4) + assertion)
+        done = certnet("verify", files / "net.npz", files / "none.vnnlib", "--certificate", files / "none.cert")
+        assert done.code == 0
+        assert done.out.splitlines()[0] == "unsat"
+        assert not (files / "none.cert").exists()
+
+
+def test_a_network_that_was_rounded_says_so(certnet: Call, files: Path) -> None:
+    n = NETWORK
+    arrays = {"U": n.hidden.T, "V": n.output, "b": n.hidden_bias, "output_bias": n.output_bias}
+    (files / "easy.vnnlib").write_text(text(9.0))
+    for scale, words in ((np.full(3, 2.0), 0), (np.full(3, 3.0), 1)):
+        np.savez(files / "scaled.npz", **arrays, scale=scale)
+        done = certnet("verify", files / "scaled.npz", files / "easy.vnnlib", "--json")
+        assert len(done.json["notes"]) == words
+        assert ("may round" in done.err) == bool(words)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from certnet.verification import vnnlib2
 from certnet.verification.vnnlib import Property, parse_vnnlib, read_vnnlib
 from formulations import InputError
+from formulations.robustness import OutputRow
 
 NAMES = [f"X_{i}" for i in range(4)], [f"Y_{j}" for j in range(3)]
 TENSORS = {
@@ -105,6 +107,7 @@ def same(left: Property, right: Property) -> None:
     for a, b in zip(left.cases, right.cases, strict=True):
         for one, other in ((a.region.lower, b.region.lower), (a.region.upper, b.region.upper), (a.H, b.H), (a.h, b.h)):
             np.testing.assert_array_equal(one, other)
+        assert (a.region.sides, a.rows) == (b.region.sides, b.rows)
 
 
 @settings(max_examples=60, deadline=None)
@@ -125,6 +128,23 @@ def test_both_versions_state_the_same_and_what_is_meant(formula: Any, seed: int)
         x, y = random.integers(-10, 11, 4) / 8, random.integers(-16, 17, 3) / 8
         values = dict(zip(itertools.chain(*NAMES), [*x.tolist(), *y.tolist()], strict=True))
         assert includes(first, x, y) == (holds(BOX, values) and holds(formula, values))
+
+
+def test_numbers_of_both_versions_are_exact() -> None:
+    package()
+    texts = [HEAD_1, HEAD_2]
+    for k in range(2):
+        texts[k] += f"(assert {written(BOX, k + 1)})"
+        row = ["<=", ["*", 0.3, "Y_0"], ["+", ["*", 0.1, "Y_1"], ["*", 0.1, "Y_1"], 0.7]]
+        for part in (["<=", ["*", 3.0, "X_0"], 1.0], ["<=", "X_3", 0.1], row):
+            texts[k] += f"(assert {written(part, k + 1)})"
+    first, second = (parse_vnnlib(text) for text in texts)
+    same(first, second)
+    (case,) = second.cases
+    assert case.region.sides is not None
+    assert [case.region.sides[1][i] for i in (0, 3)] == [Fraction(1, 3), Fraction(1, 10)]
+    assert case.rows == (OutputRow(((0, Fraction(3, 10)), (1, Fraction(-1, 5))), Fraction(-7, 10)),)
+    assert case.H[0, 0] * 2 == case.H[0, 1] * -3
 
 
 def test_comments_line_ends_and_scalars() -> None:

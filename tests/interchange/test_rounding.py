@@ -1,0 +1,91 @@
+"""A network that was read without a note is the graph exactly; one that rounding changed carries a note."""
+
+import warnings
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from certnet.interchange import network_from_sklearn, read_relu_network
+from certnet.interchange.assembly import assemble
+from certnet.verification.counterexample import exact_outputs
+from formulations import InputError
+from tests.interchange.test_onnx import SPELLINGS, Graph
+
+COMPUTED = ("weights beyond the Relu", "an output bias that cancels")
+"""Spellings whose weights are products or sums of those in the file."""
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_plain_spellings_are_not_rounded(spelling: str, tmp_path: Path) -> None:
+    assert (read_relu_network(SPELLINGS[spelling]().write(tmp_path)).note is not None) == (spelling in COMPUTED)
+
+
+NUMBERS = st.sampled_from([0.5, 1.0, 2.0, -4.0, 0.1, 3.0, 1 / 3, -0.7])
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["Add", "Sub", "Mul", "Div"]), st.lists(NUMBERS, min_size=2, max_size=2)), max_size=2
+)
+OPERATIONS = {
+    "Add": lambda a, b: a + b,
+    "Sub": lambda a, b: a - b,
+    "Mul": lambda a, b: a * b,
+    "Div": lambda a, b: a / b,
+}
+
+
+def stepped(graph: Graph, values: list[Fraction], steps: list[Any]) -> tuple[Graph, list[Fraction]]:
+    """Elementwise steps in the graph, and in rational numbers."""
+    for kind, constant in steps:
+        graph = graph.then(kind, np.array(constant))
+        values = [OPERATIONS[kind](v, Fraction(c)) for v, c in zip(values, constant, strict=True)]
+    return graph, values
+
+
+def product(values: list[Fraction], matrix: np.ndarray) -> list[Fraction]:
+    return [sum((v * Fraction(w) for v, w in zip(values, column, strict=True)), Fraction(0)) for column in matrix.T]
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(STEPS, min_size=4, max_size=4), st.lists(NUMBERS, min_size=8, max_size=8))
+def test_without_a_note_the_network_is_the_graph(tmp_path: Path, steps: list[Any], weights: list[float]) -> None:
+    U, V = np.array(weights).reshape(2, 2, 2)
+    x = [Fraction(3, 4), Fraction(-5, 8)]
+    graph, values = stepped(Graph(("n", 2)), x, steps[0])
+    graph, values = stepped(graph.then("MatMul", U), product(values, U), steps[1])
+    graph, values = stepped(graph.then("Relu"), [max(v, Fraction(0)) for v in values], steps[2])
+    graph, values = stepped(graph.then("MatMul", V), product(values, V), steps[3])
+    network = read_relu_network(graph.write(tmp_path))
+    found = exact_outputs(network, np.array([0.75, -0.625]))
+    assert network.note is not None or found == values
+    assert found == pytest.approx([float(v) for v in values], rel=1e-9, abs=1e-9)
+    if not any(steps):
+        assert network.note is None
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint64", "longdouble"])
+def test_numbers_that_float64_cannot_hold_are_refused(kind: str) -> None:
+    large = np.array([[2**53 + 1]], dtype=kind)
+    if kind == "longdouble" and large[0, 0] == 2**53:
+        pytest.skip("longdouble is float64 here")
+    with pytest.raises(InputError, match="U has numbers that float64 cannot hold"):
+        assemble("a.npz", U=large, V=np.ones((1, 1)))
+    assert assemble("a.npz", U=large - 1, V=np.ones((1, 1))).network.U[0, 0] == 2.0**53
+
+
+def test_output_activations_that_change_the_function_are_refused() -> None:
+    neural_network = pytest.importorskip("sklearn.neural_network")
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((30, 2))
+    model = neural_network.MLPRegressor(hidden_layer_sizes=(3,), max_iter=3, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(X, X[:, 0])
+    assert network_from_sklearn(model).outputs == 1
+    for last in ("exp", "tanh", "relu"):
+        model.out_activation_ = last
+        with pytest.raises(InputError, match=f"output activation is '{last}'"):
+            network_from_sklearn(model)
