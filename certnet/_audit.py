@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from joblib import delayed
 from numpy.typing import ArrayLike
-from threadpoolctl import threadpool_limits
 
 from certificates.robustness import RobustnessCertificate
 from certificates.verdict import Verdict
 from certnet._clock import Event
+from certnet._threads import one_thread
 from certnet.branching.pool import pool as pool_of
 from certnet.verification import certified_radius, verify
 from certnet.verification.counterexample import confirm
@@ -254,7 +254,7 @@ Proofs = dict[float, RobustnessCertificate]
 
 def _audited(task: _Task, row: int, x: FloatArray, label: int, left: float) -> tuple[InputAudit, Proofs]:
     """One input at all radii, in at most ``left`` seconds."""
-    with threadpool_limits(limits=1, user_api="blas"), np.errstate(all="ignore"):
+    with one_thread(), np.errstate(all="ignore"):
         return _Audited(task, row, x, label, left).run()
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from threadpoolctl import threadpool_limits
 
 from certificates import OptimalityCertificate, Verdict, certify, residual_dual
 from certificates.checker import network_objective
@@ -41,11 +40,12 @@ from certnet._plan import CHECK, RAW_REPAIR, SMALLEST_LIMIT, Plan
 from certnet._preflight import TOO_LARGE, require_memory
 from certnet._relaxed_bound import relaxed_bound
 from certnet._stages import Staged
+from certnet._threads import one_thread
 from certnet.branching.certificate import certify_search
 from certnet.branching.goal import bound_from_price, price_for_gap
 from certnet.branching.search import search
 from certnet.branching.summary import SearchSummary
-from certnet.job import DEFAULT_GAP, GLOBAL, SMALL_ORDER, UNAFFORDABLE, closing_of
+from certnet.job import DEFAULT_GAP, GLOBAL, UNAFFORDABLE, closing_of
 from certnet.network import TwoLayerNetwork
 from certnet.solvers import Progress
 from certnet.solvers.shor import shor_bound
@@ -127,8 +127,7 @@ def optimality(
     with clock.stage("presolve"):
         merged = merge_rows(program)
         require_memory(merged)
-    threads = 1 if merged.program.space.order < SMALL_ORDER else None
-    with threadpool_limits(limits=threads, user_api="blas"):
+    with one_thread(merged.program.space.order):
         run = _Run(merged, network.U, network.V, closing, clock, random_state, provenance or {})
         return run.finish(train=train)
 
@@ -206,9 +205,12 @@ class _Run(Staged):
     def _bounding(self, presolved: Presolved, *, train: bool) -> Iterator[tuple[str, Callable[[], None]]]:
         """The stages that bound, in the order in which they give most for their time."""
         yield "bound without products", self._shor
-        relaxation, branching = ("relaxation", self._relax), ("branching", partial(self._branch, train=train))
+        stages: list[tuple[str, Callable[[], None]]] = [
+            ("relaxation", self._relax),
+            ("branching", partial(self._branch, train=train)),
+        ]
         # In few dimensions signs are few and branching is quick; else the relaxation gives most for the time.
-        yield from [branching, relaxation] if self.is_few else [relaxation, branching]
+        yield from reversed(stages) if self.is_few else stages
 
     @property
     def is_few(self) -> bool:

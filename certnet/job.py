@@ -5,6 +5,7 @@ flow one way. Ctrl-C or the time limit cuts a stage short; the stages after it t
 network and a proved bound always come out. A checkpoint lets a later call go on where the relaxation was cut short.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from certificates import OptimalityCertificate, residual_dual
 from certificates import certify as certify_duals
@@ -26,6 +26,7 @@ from certnet._plan import CHECK, FIRST_ROUNDS, RAW_REPAIR, Plan
 from certnet._preflight import TOO_LARGE, beginning, choose, require_memory
 from certnet._saver import Saver, sink
 from certnet._stages import Staged
+from certnet._threads import one_thread
 from certnet._training_result import TrainingResult, numerical_rank
 from certnet.branching.summary import SearchSummary
 from certnet.checkpoint import Checkpoint, differences, program_fingerprint, usable_state
@@ -51,6 +52,8 @@ EXACT = 1e-8
 """Relative gap at which a job ends that was not asked for one."""
 UNAFFORDABLE = "Branching on signs was left out: memory or time do not suffice for its relaxations."
 SDP, GLOBAL = "sdp", "global"
+TRAINING = "training"
+"""Stage of the checkpoints that are written before the first network is finished."""
 METHODS = (SDP, GLOBAL)
 DEFAULT_GAP = 1e-3
 SDP_TOLERANCE, LARGEST_TOLERANCE, SMALLEST_TOLERANCE = 1e-6, 1e-5, 1e-9
@@ -59,9 +62,6 @@ TOLERANCE_PER_GAP = 0.05
 """The same where a gap is to be closed: an excess ε of the price costs at most about 2ε of the bound."""
 SAMPLES = 100
 PAYS = 1e-6
-SMALL_ORDER = 1500
-"""Below this order of the lifted matrix a second BLAS thread is not worth its risk: while another process runs, random0
-takes 0.9 s with one thread and 8 s with two, and a Newton step on bank_notes 4 s and 10 to 40 s."""
 
 
 def train(
@@ -132,8 +132,7 @@ def train(
         solver, choice = choose(merged, resume, time_limit)
         if method == SDP:
             clock.tell("presolve", note=choice)
-    threads = 1 if merged.program.space.order < SMALL_ORDER else None
-    with threadpool_limits(limits=threads, user_api="blas"):
+    with one_thread(merged.program.space.order):
         begin = beginning(
             program,
             resume,
@@ -156,7 +155,8 @@ def train(
         )
         result = run.finish()
     if isinstance(checkpoint, Path | str) and not result.resumable:
-        Path(checkpoint).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            Path(checkpoint).unlink()
     return result
 
 
@@ -272,15 +272,16 @@ class _Run(Staged):
     def _last_checkpoint(self, certificate: OptimalityCertificate, lower_bound: float) -> None:
         """Keep what was proved together with the solver's state, so that a resumed job begins with this bound."""
         with self.clock.stage("checkpoint"):
+            self.saver.update(U=certificate.U, V=certificate.V)
             if self.presolved is not None and np.isfinite(lower_bound):
                 dual = self.presolved.apply_dual(certified_dual(self.merged, certificate))
                 self.saver.update(dual=dual, lower_bound=lower_bound)
-            self.saver.write()
+            self.saver.write_last()
 
     def _keep(self, network: FitResult) -> None:
         """Take a network that is at least as good, and put it into the checkpoint."""
         if self.best.take_network(network):
-            self.saver.update(U=network.U, V=network.V)
+            self.saver.look_at_network(network.U, network.V)
 
     def _see(self, network: Network, objective: float) -> None:
         """A better network on the way of a stage."""
@@ -290,20 +291,28 @@ class _Run(Staged):
     def _first_network(self) -> None:
         """A network soon, so that an early Ctrl-C leaves something; without a time limit rounds alone bound it."""
         stored = self._stored_network()
-        if stored is None:
+        # A checkpoint of the training itself holds a network to go on from.
+        trains = stored is None or (self.resume is not None and self.resume.stage == TRAINING)
+        if trains:
+            self.saver.update(stage=TRAINING)
+        if stored is not None:
+            self._keep(stored)
+        if self.start is not None:
+            self._keep(_given(self.program, self.start.U, self.start.V))
+        if trains:
             limit = self.plan.first_network() if self.method == SDP else self.plan.global_training()
+            given = [network.U for network in (self.start, stored) if network is not None]
             self.first = fit(
                 self.program,
-                candidates=None if self.start is None else self.start.U,
+                candidates=np.hstack(given) if given else None,
                 random_state=self.options.random_state,
                 time_limit=limit,
+                callback=lambda _: self.saver.tick(),
                 better=self._see,
                 **self._effort(),
             )
             self.interrupted = self.first.interrupted
             self._keep(self.first)
-        else:
-            self._keep(stored)
         self._tell("first network")
 
     def _first_bound(self) -> None:
@@ -312,7 +321,8 @@ class _Run(Staged):
             self.best.take_dual(dual)
         self._prove()
         self._tell("first bound")
-        self.saver.stage_ends("first network")
+        if not self.interrupted:
+            self.saver.stage_ends("first network")
 
     def _shor(self) -> None:
         """The best bound without products, if a proof of it fits into the time too."""
@@ -458,6 +468,7 @@ class _Run(Staged):
             candidates=self._columns(),
             random_state=self.options.random_state,
             time_limit=self.plan.rounding(relaxed=self.shown is not None),
+            callback=lambda _: self.saver.tick(),
             better=self._see,
             **(self._effort() if self._closing_trains else {}),
         )
@@ -540,7 +551,9 @@ class _Run(Staged):
 
         def tell(nodes: int, bound: float, reached: float | None, state: Callable[[], State] | None) -> None:
             self.clock.tell("branching", iteration=nodes, objective=reached, lower_bound=max(bound, self.best.proved))
-            if state is not None:
+            if state is None:
+                self.saver.tick()
+            else:
                 self.saver.look_at_search(state)
 
         resume = None if self.resume is None else self.resume.search

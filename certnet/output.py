@@ -1,9 +1,18 @@
-"""The output folder: tested before the work, and filled with all results or none."""
+"""The output folder: tested before the work, held by one run at a time, and filled with all results or none.
+
+The files of a result are switched together. They are complete in a hidden folder before any name changes; then every
+name becomes a link that leads through one common link, first to the old files, and renaming that common link switches
+all of them at once. Last, each name becomes a plain file again. So whoever opens the files finds all of the old result
+or all of the new one, whenever a run was killed.
+"""
 
 import contextlib
+import errno
 import json
 import math
 import os
+import re
+import secrets
 import shutil
 import sys
 import tempfile
@@ -12,10 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from certificates.files import lock, remove_abandoned
 from formulations import InputError
 
 Writer = Callable[[Path], None]
 """Writes one complete file at the path it is given; may raise OSError or InputError."""
+Result = Callable[[Path | None, tuple[str, ...]], tuple[dict[str, Any], Mapping[str, Writer]]]
+"""Gives report and writers of a result in this folder (None: in none), with these remarks among the report's notes."""
+_STAGING = re.compile(r"\.certnet-\w{8,16}")
+_NEW, _OLD, _NOW, _READY = "new", "old", "now", "ready"
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True)
@@ -52,22 +67,28 @@ class OutputFolder:
         except OSError as error:
             folder.discard()
             raise _unwritable(path, error) from None
+        remove_abandoned(path)
         return folder
 
     def write(self, writers: Mapping[str, Writer]) -> dict[str, Path]:
-        """Write every file, then move all of them into place; a failure before that leaves the folder as it was.
+        """Write every file, then switch to all of them at once; on a failure the files are as they were.
 
         Raises:
             InputError: a file cannot be written, for example on a full disk.
         """
         try:
-            with self._staging() as staging:
+            staging = self.path / f".certnet-{secrets.token_hex(8)}"
+            staging.mkdir()
+            try:
+                (staging / _NEW).mkdir()
                 for name, writer in writers.items():
-                    writer(staging / name)
-                    _to_disk(staging / name)
-                for name in writers:
-                    (staging / name).replace(self.path / name)
-                _to_disk(self.path)
+                    writer(staging / _NEW / name)
+                    _to_disk(staging / _NEW / name)
+                _to_disk(staging / _NEW)
+                _switch(self.path, staging, [*writers])
+            finally:
+                with contextlib.suppress(OSError):
+                    _settle(self.path, staging)
         except (OSError, InputError) as error:
             cause = error if isinstance(error, OSError) else error.__context__
             if not isinstance(cause, OSError):
@@ -75,35 +96,71 @@ class OutputFolder:
             raise _unwritable(self.path, cause) from None
         return {name: self.path / name for name in writers}
 
+    def deliver(self, result: Result) -> tuple[dict[str, Any], str | None]:
+        """Write a result here, or where that fails into a fresh folder among the system's temporary files.
+
+        Ctrl-C asks for just that, so the first one that comes meanwhile is no reason to stop.
+
+        Returns:
+            The report of what was written, and a sentence for the user if it is not here.
+        """
+        report, writers = result(self.path, ())
+        try:
+            try:
+                self.write(writers)
+            except KeyboardInterrupt:
+                self.write(writers)
+            return report, None
+        except InputError as error:
+            failed = str(error).rpartition(";")[0] or str(error)
+        place = None
+        with contextlib.suppress(OSError, InputError):
+            place = Path(tempfile.mkdtemp(prefix=f"certnet-{self.path.name}-"))
+            remark = f"{failed}; the results are in {place}."
+            report, writers = result(place, (remark,))
+            OutputFolder(place, ()).write(writers)
+            return report, remark
+        if place is not None:
+            shutil.rmtree(place, ignore_errors=True)
+        remark = f"{failed}, nor can a folder for temporary files; no file was written."
+        return result(None, (remark,))[0], remark
+
     def discard(self) -> None:
         """Remove the folders that were made for the output, as far as they are empty."""
         for folder in reversed(self.created):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
-    @contextlib.contextmanager
-    def _staging(self) -> Iterator[Path]:
-        """A folder on the same file system as the results, gone afterwards whatever happens."""
-        staging = Path(tempfile.mkdtemp(prefix=".certnet-", dir=self.path))
-        try:
-            yield staging
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-
 
 @contextlib.contextmanager
-def output_folder(path: Path, *, files: Sequence[str]) -> Iterator[OutputFolder]:
-    """A tested output folder, removed again if it was new and the work failed before anything was written.
+def output_folder(path: Path, *, files: Sequence[str], command: str | None = None) -> Iterator[OutputFolder]:
+    """A tested output folder that no other run writes to meanwhile.
+
+    It is removed again if it was new and the work failed before anything was written. What killed runs left half done
+    is completed or removed first.
 
     Raises:
-        InputError: as ``OutputFolder.prepare``.
+        InputError: as ``OutputFolder.prepare``, another run holds the folder, or it keeps results of another command.
     """
     folder = OutputFolder.prepare(path, files=files)
     try:
-        yield folder
+        with _held(path):
+            for entry in [*path.iterdir()]:
+                if _STAGING.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
+                    with contextlib.suppress(OSError):
+                        _settle(path, entry)
+            other = _command_of(path / "report.json")
+            if command is not None and other not in (None, command):
+                raise InputError(f"{path} holds the results of certnet {other}; choose another --out.")
+            yield folder
     except BaseException:
         folder.discard()
         raise
+
+
+def files_in(place: Path | None, names: Mapping[str, str]) -> dict[str, Path]:
+    """Where the files of these names lie in a folder; none in no folder."""
+    return {} if place is None else {key: place / name for key, name in names.items()}
 
 
 @contextlib.contextmanager
@@ -155,6 +212,93 @@ def _finite(value: Any) -> Any:
 def _exists(path: Path) -> bool:
     # lexists: a dangling link is there, and mkdir will say what is wrong with it.
     return os.path.lexists(path)
+
+
+def _switch(folder: Path, staging: Path, names: Sequence[str]) -> None:
+    """From one moment to the next, let all names in ``folder`` show the files in ``staging/new``."""
+    (staging / _OLD).mkdir()
+    for name in names:
+        if (folder / name).exists():
+            _duplicate(folder / name, staging / _OLD / name)
+    try:
+        (staging / _NOW).symlink_to(_OLD, target_is_directory=True)
+    except (OSError, NotImplementedError) as error:
+        if os.name != "nt" and not (isinstance(error, OSError) and error.errno in _NO_LINKS):
+            raise
+        # Without links some files may be missing for a moment; a kill is made good by the next run.
+        (staging / _NEW).rename(staging / _READY)
+        _roll_forward(folder, staging)
+        return
+    link, following = staging / "link", staging / "next"
+    for name in names:
+        link.symlink_to(Path(staging.name, _NOW, name))
+        link.replace(folder / name)
+    following.symlink_to(_NEW, target_is_directory=True)
+    _to_disk(staging)
+    _to_disk(folder)
+    following.replace(staging / _NOW)
+    with contextlib.suppress(OSError):
+        # The switch is done, and nothing that fails from here on can undo it.
+        _to_disk(staging)
+
+
+def _settle(folder: Path, staging: Path) -> None:
+    """Make plain files of the links into ``staging``, each with the content it shows, and remove the rest."""
+    _roll_forward(folder, staging)
+    for link in [*folder.iterdir()]:
+        if link.is_symlink() and link.readlink().parts[0] == staging.name:
+            if link.exists():
+                link.resolve().replace(link)
+            else:
+                link.unlink()
+    _to_disk(folder)
+    shutil.rmtree(staging, ignore_errors=True)
+
+
+def _roll_forward(folder: Path, staging: Path) -> None:
+    """Move finished files to their names, after removing what is there: never old and new ones side by side."""
+    ready = [*(staging / _READY).iterdir()] if (staging / _READY).is_dir() else []
+    for file in ready:
+        (folder / file.name).unlink(missing_ok=True)
+    for file in ready:
+        file.replace(folder / file.name)
+
+
+def _duplicate(source: Path, target: Path) -> None:
+    """The same content under a second name, if possible without copying it."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of a folder; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        InputError: another run holds it.
+    """
+    with contextlib.ExitStack() as stack:
+        # Some systems lock no folders; then a file in it has to do.
+        for path, flags in ((folder, os.O_RDONLY), (folder / ".certnet.lock", os.O_RDWR | os.O_CREAT)):
+            with contextlib.suppress(OSError):
+                descriptor = os.open(path, flags, 0o666)
+                stack.callback(os.close, descriptor)
+                if lock(descriptor):
+                    break
+                raise InputError(f"Another run is writing to {folder}; wait for its end or choose another --out.")
+        yield
+
+
+def _command_of(report: Path) -> str | None:
+    """The command that wrote this report; None if there is none, or none of certnet's."""
+    try:
+        found = json.loads(report.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    command = found.get("command") if isinstance(found, dict) else None
+    return command if isinstance(command, str) else None
 
 
 def _to_disk(path: Path) -> None:

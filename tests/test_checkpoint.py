@@ -307,7 +307,91 @@ def test_checkpoints_take_a_small_share_of_the_time(cost: float) -> None:
     assert len(saved) >= min(3600 / EVERY_SECONDS, 3600 * SHARE / max(cost, 1e-9)) - 2
 
 
-def test_a_disk_that_is_full_ends_the_checkpoints_not_the_job() -> None:
+def test_a_checkpoint_that_fails_is_tried_again() -> None:
+    clock, tried, saved = FakeClock(), [], []
+
+    def save(checkpoint: Checkpoint) -> None:
+        tried.append(clock.now)
+        clock.now += 0.1
+        if clock.now < 600.0:
+            raise OSError(28, "No space left on device")
+        saved.append(checkpoint)
+
+    saver = Saver(example(state=None), save, clock)
+    while clock.now < 1200.0:
+        clock.now += 0.5
+        saver.look_at_network(np.full((2, 2), clock.now), np.ones((2, 2)))
+    assert np.diff(tried).min() >= EVERY_SECONDS
+    assert saved[0].seconds < 12.5 + 600.0 + 2 * EVERY_SECONDS
+    assert saved[-1].U[0, 0] > 1200.0 - 2 * EVERY_SECONDS
+    assert len(saved) > 8
+    failed, works = clock.notes
+    assert "No space left on device" in failed
+    assert "again" in failed
+    assert "again" in works
+
+
+def test_nothing_new_is_not_written() -> None:
+    clock, saved = FakeClock(), []
+    saver = Saver(example(state=None), saved.append, clock)
+    saver.look_at_network(np.ones((2, 1)), np.ones((2, 1)))
+    for _ in range(10):
+        clock.now += EVERY_SECONDS
+        saver.tick()
+    assert len(saved) == 1
+
+
+@pytest.mark.parametrize("seconds", [1.0, 1e5])
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_last_checkpoint_that_is_large_keeps_the_network(seconds: float, earlier: bool) -> None:
+    clock, saved = FakeClock(), []
+    huge = np.broadcast_to(np.ones(1), (40_000, 40_000))
+    saver = Saver(example(state=None), saved.append, clock)
+    if earlier:
+        clock.now = EVERY_SECONDS
+        saver.look(look(huge))
+    clock.now += seconds
+    assert saver.reserve(20_000) <= max(0.5, SHARE * clock.now)
+    saver.update(U=np.ones((2, 1)), V=np.ones((2, 1)), state={"x": huge})
+    saver.write_last()
+    affordable = seconds > 1e4
+    assert (saved[-1].state is not None) is (affordable or earlier)
+    assert (saved[-1].U.shape == (2, 1)) is (affordable or not earlier)
+
+
+@pytest.mark.parametrize("method", ["sdp", "global"])
+def test_training_is_checkpointed_and_resumed(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that dies while the first network is trained leaves one that the next begins with."""
+    monkeypatch.setattr("certnet._saver.EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("certnet._saver.SHARE", np.inf)
+    random = rng(5)
+    program = TrainingProgram(random.standard_normal((9, 3)), random.standard_normal((9, 1)), 0.1)
+    saved: list[Checkpoint] = []
+
+    def save(checkpoint: Checkpoint) -> None:
+        saved.append(checkpoint)
+        if checkpoint.stage == "training" and checkpoint.U.shape[1] > 0 and len(saved) > 2:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        certnet.train(program, method=method, checkpoint=save)
+    stored = saved[-1]
+    reached = program.objective(stored.U, stored.V)
+    assert reached < program.objective(np.zeros((3, 0)), np.zeros((1, 0)))
+    stages: list[str] = []
+    result = certnet.train(
+        program,
+        method=method,
+        resume=stored,
+        max_nodes=None if method == "sdp" else 1,
+        checkpoint=lambda checkpoint: stages.append(checkpoint.stage),
+    )
+    assert stages[0] == "training"
+    assert result.report.objective < reached
+    assert result.report.verdict is Verdict.PROVED
+
+
+def test_a_disk_that_is_full_hurts_the_checkpoints_not_the_job() -> None:
     calls = []
 
     def full(checkpoint: Checkpoint) -> None:

@@ -11,6 +11,7 @@ import typer
 from certnet import __version__
 from certnet.cli.commands import COMMANDS, EPILOGS
 from certnet.cli.exits import EPILOG, Exit
+from certnet.cli.limits import begin_with_process
 from certnet.cli.report import failure
 from certnet.cli.usage import usage_sentence
 from certnet.output import standard_output, strict_json
@@ -56,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     With ``--json`` they also become the JSON object on stdout.
     """
+    if argv is None:
+        begin_with_process()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]

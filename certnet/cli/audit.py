@@ -19,11 +19,10 @@ from certnet import _audit
 from certnet._audit import AuditResult, InputAudit, audit_radii
 from certnet._audit_journal import Journal, audit_fingerprint
 from certnet.cli.exits import Exit
-from certnet.cli.limits import positive_numbers
+from certnet.cli.limits import began, job_seconds, positive_numbers
 from certnet.cli.proofs import proof_folder
 from certnet.cli.report import finite, head
 from certnet.cli.show import Live, stderr_console
-from certnet.cli.train import SMALLEST_LIMIT
 from certnet.data import Recipe, Split, load
 from certnet.data.targets import Outputs
 from certnet.interchange.load import read_file
@@ -87,7 +86,7 @@ def run_audit(options: AuditOptions) -> int:
     Raises:
         InputError: anything a user can put right.
     """
-    started = time.perf_counter()
+    started = began()
     _check(options)
     read = read_file(options.network)
     split = load(options.recipe, Outputs(read.network.V.shape[0], read.network.classes))
@@ -188,10 +187,7 @@ def _run(
     known: Mapping[int, InputAudit],
     keep: _Keep,
 ) -> AuditResult:
-    limit = options.time_limit
-    if limit is not None:
-        # Reading network and data counts as well.
-        limit = max(limit - (time.perf_counter() - started), SMALLEST_LIMIT)
+    limit = job_seconds(options.time_limit, started)
     with Live(stderr_console(), enabled=not options.quiet, time_limit=limit) as live:
         return _audit.audit(
             network,

@@ -14,14 +14,15 @@ from certificates.container import write_certificate
 from certnet import _optimality
 from certnet._optimality import Neuron, OptimalityResult
 from certnet.cli.exits import BY_VERDICT, Exit
+from certnet.cli.limits import began, job_seconds
 from certnet.cli.report import branching_fields, data_fields, finite, head
 from certnet.cli.scores import evaluate
-from certnet.cli.show import NONE, Live, down, percent, stderr_console, summary, up
-from certnet.cli.train import OPEN, SMALLEST_LIMIT, stored_recipe
+from certnet.cli.show import NONE, Live, bound_rows, branching_row, down, stderr_console, summary, time_rows, up
+from certnet.cli.train import OPEN, stored_recipe
 from certnet.data import Recipe, Split, load
 from certnet.interchange import program_weights, read_network
 from certnet.job import GLOBAL, closing_of
-from certnet.output import json_writer, output_folder, standard_output, strict_json
+from certnet.output import Writer, files_in, json_writer, output_folder, standard_output, strict_json
 from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
 
@@ -59,7 +60,7 @@ def run_optimality(options: OptimalityOptions) -> int:
     Raises:
         InputError: anything a user can put right; nothing is left in the output folder then.
     """
-    started = time.perf_counter()
+    started = began()
     as_positive("gamma", options.gamma)
     closing_of(GLOBAL, options.gap, options.nodes, options.workers)
     if options.out is not None and not options.out.strip():
@@ -81,11 +82,8 @@ def run_optimality(options: OptimalityOptions) -> int:
         for note in notes:
             console.print(note, markup=False)
     out = Path("runs") / "optimality" / split.name if options.out is None else Path(options.out)
-    with output_folder(out, files=tuple(FILES.values())) as folder:
-        limit = options.time_limit
-        if limit is not None:
-            # Reading network and data counts as well.
-            limit = max(limit - (time.perf_counter() - started), SMALLEST_LIMIT)
+    with output_folder(out, files=tuple(FILES.values()), command="optimality") as folder:
+        limit = job_seconds(options.time_limit, started)
         with Live(console, enabled=not options.quiet, time_limit=limit) as live:
             result = _optimality.optimality(
                 program,
@@ -102,27 +100,31 @@ def run_optimality(options: OptimalityOptions) -> int:
                 provenance={"data": stored_recipe(options.recipe).to_json()},
             )
         remarks = (OPEN,) if result.search is not None and not result.search.complete else ()
-        report = optimality_report(
-            result,
-            split,
-            network=options.network,
-            files={name: folder.path / file for name, file in FILES.items()},
-            notes=(*notes, *result.notes, *remarks),
-            seconds=time.perf_counter() - started,
-        )
-        files = folder.write(
-            {
+
+        def described(place: Path | None, failures: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
+            report = optimality_report(
+                result,
+                split,
+                network=options.network,
+                files=files_in(place, FILES),
+                notes=(*notes, *result.notes, *remarks, *failures),
+                seconds=time.perf_counter() - started,
+            )
+            return report, {
                 FILES["certificate"]: lambda path: write_certificate(path, result.certificate),
                 FILES["report"]: json_writer(report),
             }
-        )
+
+        report, failure = folder.deliver(described)
     if not options.quiet:
         console.print(optimality_table(report))
         for note in remarks:
             console.print(note, markup=False)
     if result.interrupted:
         console.print("certnet: Interrupted; the best bound so far was written.", markup=False)
-    text = strict_json(report) if options.json else "\n".join([summary(report), *map(str, files.values())])
+    if failure is not None:
+        console.print(f"certnet: {failure}", markup=False, soft_wrap=True)
+    text = strict_json(report) if options.json else "\n".join([summary(report), *report["files"].values()])
     with standard_output():
         sys.stdout.write(text + "\n")
     return Exit.INTERRUPTED if result.interrupted else BY_VERDICT[result.report.verdict]
@@ -184,9 +186,7 @@ def optimality_table(report: Mapping[str, Any]) -> Table:
     )
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("objective of the network", up(report["objective"]))
-    table.add_row("certified lower bound", down(report["lower_bound"]))
-    table.add_row("relative gap", percent(report["gap"]))
+    bound_rows(table, "objective of the network", report)
     for name, bound in report["bounds"].items():
         table.add_row(escape(f"bound: {name}"), down(bound))
     table.add_row("after rescaling neurons", up(report["balanced_objective"]))
@@ -196,13 +196,10 @@ def optimality_table(report: Mapping[str, Any]) -> Table:
         table.add_row("one more neuron gains", f"{neuron['decrease']:.6g}")
     if trained is not None:
         table.add_row("global training reaches", f"{up(trained['objective'])} with {trained['width']} neurons")
-    branching = report["branching"]
-    if branching is not None:
-        outcome = "complete" if branching["complete"] else "not complete"
-        table.add_row("branching", f"{branching['nodes']} relaxations, {branching['leaves']} leaves, {outcome}")
+    branching_row(table, report["branching"])
     if data["task"] == "classification":
         shown = (NONE if value is None else f"{value:.4g}" for value in report["accuracy"].values())
         table.add_row(f"accuracy on {', '.join(report['accuracy'])}", ", ".join(shown))
-    table.add_row("time: total", f"{report['seconds']:.2f} s")
+    time_rows(table, report)
     table.add_row("verdict", escape(f"{report['verdict']} - {report['reason']}"))
     return table

@@ -1,14 +1,16 @@
 """``certnet train --gammas``: a folder for each weight decay, and a table of all of them."""
 
+import contextlib
 import json
 import math
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,21 +19,32 @@ from certificates.arithmetic import Arithmetic
 from certificates.certificate import fingerprint
 from certnet.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
 from certnet.cli.exits import BY_VERDICT, Exit
-from certnet.cli.limits import positive_numbers
+from certnet.cli.limits import began, job_seconds, positive_numbers
 from certnet.cli.report import head, training_report
 from certnet.cli.resume import CHECKPOINT, about
 from certnet.cli.scores import evaluate
-from certnet.cli.show import NONE, Live, down, percent, stderr_console, summary, up
-from certnet.cli.train import FILES, STOPPED, Keeper, TrainOptions, check_options, output_path, stored_recipe, writers
+from certnet.cli.show import NONE, Live, bounds, stderr_console, summary
+from certnet.cli.train import (
+    FILES,
+    STOPPED,
+    Keeper,
+    TrainOptions,
+    check_options,
+    network_of,
+    output_path,
+    stored_recipe,
+    writers,
+)
 from certnet.data import Split, load
 from certnet.doctor import versions
 from certnet.job import TrainingResult
-from certnet.output import OutputFolder, json_writer, standard_output, strict_json
+from certnet.network import TwoLayerNetwork
+from certnet.output import Writer, files_in, json_writer, output_folder, standard_output, strict_json
 from certnet.path import PathResult, distinct_gammas, train_path
 from certnet.solvers import SolveStatus
 from formulations import InputError, TrainingProgram
 
-TABLE = "path.json"
+TABLE, PREFIX = "path.json", "gamma_"
 _SEVERITY = (Verdict.REFUTED, Verdict.UNKNOWN, Verdict.PROVED)
 _KEPT = ("rank", "spectrum", "relaxation", "stages", "seconds")
 """Fields of a stored report that its certificate cannot give again."""
@@ -66,7 +79,7 @@ def parse_gammas(text: str) -> tuple[float, ...]:
 
 def folder_name(gamma: float) -> str:
     """Name of the folder of one γ: the shortest decimal number that reads back as γ, so that no two collide."""
-    return f"gamma_{repr(gamma).removesuffix('.0')}"
+    return f"{PREFIX}{repr(gamma).removesuffix('.0')}"
 
 
 def run_path(options: PathOptions) -> int:
@@ -75,12 +88,10 @@ def run_path(options: PathOptions) -> int:
     Raises:
         InputError: anything a user can put right; nothing is left in the output folder then.
     """
-    job = _Job(options)
-    try:
+    with contextlib.ExitStack() as held:
+        job = _Job(options, held)
         found = job.run()
-        report = job.report(found)
-        job.out.write({TABLE: json_writer(report)})
-    finally:
+        report = job.deliver(found)
         job.clean()
     job.show(report)
     if found.interrupted:
@@ -91,8 +102,8 @@ def run_path(options: PathOptions) -> int:
 class _Job:
     """One call of the command: the output folders and the report of each γ so far."""
 
-    def __init__(self, options: PathOptions) -> None:
-        self.started = time.perf_counter()
+    def __init__(self, options: PathOptions, held: contextlib.ExitStack) -> None:
+        self.started = began()
         self.options, self.train = options, options.train
         check_options(replace(self.train, gamma=options.gammas[0]))
         self.split: Split = load(self.train.recipe)
@@ -103,15 +114,16 @@ class _Job:
         self.console = stderr_console()
         self.reports: dict[float, dict[str, Any]] = {}
         self.keepers: dict[float, Keeper] = {}
-        self.out = OutputFolder.prepare(output_path(self.train.out, self.split.name), files=(TABLE,))
-        self.folders: dict[float, OutputFolder] = {}
-        try:
-            for gamma in options.gammas:
-                path = self.out.path / folder_name(gamma)
-                self.folders[gamma] = OutputFolder.prepare(path, files=(*FILES.values(), CHECKPOINT))
-        except BaseException:
-            self.clean()
-            raise
+        self.failures: list[str] = []
+        out = output_path(self.train.out, self.split.name)
+        if options.resume and not ((out / TABLE).is_file() or any(out.glob(f"{PREFIX}*/*"))):
+            raise InputError(f"There is no path in {out} to go on with; look at its name, or leave --resume out.")
+        self.out = held.enter_context(output_folder(out, files=(TABLE,)))
+        files = (*FILES.values(), CHECKPOINT)
+        self.folders = {
+            gamma: held.enter_context(output_folder(out / folder_name(gamma), files=files, command="train"))
+            for gamma in options.gammas
+        }
 
     def clean(self) -> None:
         """Remove the folders that were made and hold nothing."""
@@ -126,9 +138,7 @@ class _Job:
         known = self._finished() if self.options.resume else {}
         resume = self._checkpoints(known) if self.options.resume else {}
         recipe = self.train.recipe
-        limit = self.train.time_limit
-        if limit is not None:
-            limit = max(limit - (time.perf_counter() - self.started), 1e-3)
+        limit = job_seconds(self.train.time_limit, self.started)
         with Live(self.console, enabled=not self.train.quiet, time_limit=limit) as live:
             return train_path(
                 self.split.X_train,
@@ -155,22 +165,34 @@ class _Job:
 
     def _write(self, result: TrainingResult) -> None:
         gamma = result.program.gamma
-        folder = self.folders[gamma]
         stopped = result.relaxation is not None and result.relaxation.status is SolveStatus.TIME_LIMIT
-        report = training_report(
-            result,
-            self.split,
-            scores=evaluate(self.split, result.U, result.V),
-            files={name: folder.path / file for name, file in FILES.items()},
-            notes=(*self.split.notes, *result.notes, *([STOPPED] if stopped else [])),
-            seconds=float(sum(result.stages.values())),
-        )
-        if result.relaxation is None and gamma in self.reports:
-            report |= {name: self.reports[gamma].get(name) for name in _KEPT}
-        self.reports[gamma] = report
-        folder.write(writers(self.split, result, report))
-        if not result.interrupted and gamma in self.keepers:
+        scores = evaluate(self.split, result.U, result.V)
+
+        def described(place: Path | None, failures: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
+            report = training_report(
+                result,
+                self.split,
+                scores=scores,
+                files=files_in(place, FILES),
+                notes=(*self.split.notes, *result.notes, *([STOPPED] if stopped else []), *failures),
+                seconds=float(sum(result.stages.values())),
+            )
+            if result.relaxation is None and gamma in self.reports:
+                report |= {name: self.reports[gamma].get(name) for name in _KEPT}
+            return report, writers(self.split, result, report)
+
+        # A table of earlier results is not to stand beside new ones, should this run be killed.
+        with contextlib.suppress(OSError):
+            (self.out.path / TABLE).unlink()
+        self.reports[gamma], failure = self.folders[gamma].deliver(described)
+        self._warn(failure)
+        if failure is None and not result.interrupted and gamma in self.keepers:
             self.keepers[gamma].remove()
+
+    def _warn(self, failure: str | None) -> None:
+        if failure is not None:
+            self.failures.append(failure)
+            self.console.print(f"certnet: {failure}", markup=False, soft_wrap=True)
 
     def _finished(self) -> dict[float, TrainingResult]:
         """Results of an earlier run with the same recipe that need not be computed again; each is proved anew."""
@@ -188,12 +210,15 @@ class _Job:
         try:
             report = json.loads((folder / FILES["report"]).read_text(encoding="utf-8"))
             certificate = read_certificate(folder / FILES["certificate"])
+            network = TwoLayerNetwork.load(folder / FILES["network"])
         except (OSError, ValueError, RecursionError, InputError):
             return None
-        if not isinstance(report, dict) or not (folder / FILES["network"]).is_file():
+        if not isinstance(report, dict):
             return None
         same = (
             report.get("command") == "train"
+            and isinstance(report.get("seconds"), int | float)
+            and isinstance(report.get("rank"), int | None)
             and report.get("interrupted") is False
             and report.get("gamma") == certificate.gamma == program.gamma
             and certificate.data_fingerprint == fingerprint(program.X, program.Y)
@@ -208,7 +233,11 @@ class _Job:
         # Figures are shown only where the checker has confirmed them; the rest of a stored report is information.
         report |= head("train", proof, proof.reason) | evaluate(self.split, certificate.U, certificate.V)
         report["width"] = int(certificate.U.shape[1])
-        return TrainingResult(program, certificate, proof), report
+        result = TrainingResult(program, certificate, proof)
+        expected = network_of(self.split, result)
+        names = [field.name for field in fields(expected)]
+        same = all(np.array_equal(getattr(network, name), getattr(expected, name)) for name in names)
+        return (result, report) if same else None
 
     def _checkpoints(self, known: Mapping[float, TrainingResult]) -> dict[float, Checkpoint]:
         found = {}
@@ -225,8 +254,19 @@ class _Job:
                 found[gamma] = checkpoint
         return found
 
-    def report(self, found: PathResult) -> dict[str, Any]:
-        """The object of path.json: a row for each γ that has a result."""
+    def deliver(self, found: PathResult) -> dict[str, Any]:
+        """Write path.json, and give what stands in it."""
+
+        def described(place: Path | None, failures: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
+            report = self._report(found, files_in(place, {"table": TABLE}), failures)
+            return report, {TABLE: json_writer(report)}
+
+        report, failure = self.out.deliver(described)
+        self._warn(failure)
+        return report
+
+    def _report(self, found: PathResult, files: Mapping[str, Path], failures: tuple[str, ...]) -> dict[str, Any]:
+        """A row for each γ that has a result."""
         rows = [self._row(gamma) for gamma in found.gammas if gamma in self.reports]
         best = _best(rows)
         for row in rows:
@@ -243,9 +283,9 @@ class _Job:
             "best": best,
             "results": rows,
             "seconds": time.perf_counter() - self.started,
-            "files": {"table": str(self.out.path / TABLE)},
+            "files": {name: str(path) for name, path in files.items()},
             "versions": versions(),
-            "notes": list(self.split.notes),
+            "notes": [*self.split.notes, *self.failures, *failures],
         }
 
     def _row(self, gamma: float) -> dict[str, Any]:
@@ -253,7 +293,8 @@ class _Job:
         names = ("gamma", "verdict", "reason", "objective", "lower_bound", "gap", "interrupted", "rank", "width")
         row: dict[str, Any] = {name: report.get(name) for name in (*names, "seconds")}
         row |= {name: report[name] for name in ("accuracy", "r2", "mean_squared_error") if name in report}
-        return {**row, "folder": str(self.folders[gamma].path)}
+        written = report["files"].get("report")
+        return {**row, "folder": None if written is None else str(Path(written).parent)}
 
     def show(self, report: Mapping[str, Any]) -> None:
         """The table on stderr, the summaries on stdout."""
@@ -263,7 +304,7 @@ class _Job:
             missing = ", ".join(f"{gamma:g}" for gamma in report["missing"]) or "none"
             self.console.print(f"certnet: Interrupted; finished γ were written, missing: {missing}.", markup=False)
         lines = [f"gamma {row['gamma']:g}: {summary(row)}" for row in report["results"]]
-        text = strict_json(report) if self.train.json else "\n".join([*lines, report["files"]["table"]])
+        text = strict_json(report) if self.train.json else "\n".join([*lines, *report["files"].values()])
         with standard_output():
             sys.stdout.write(text + "\n")
 
@@ -291,9 +332,7 @@ def _table(report: Mapping[str, Any], split: Split) -> Table:
         shown = (row[name]["train"], row[name]["validation"])
         table.add_row(
             f"{row['gamma']:g}{' *' if row['best'] else ''}",
-            up(row["objective"]),
-            down(row["lower_bound"]),
-            percent(row["gap"]),
+            *bounds(row),
             NONE if row["rank"] is None else str(row["rank"]),
             str(row["width"]),
             *(NONE if value is None else f"{value:.4g}" for value in shown),

@@ -18,7 +18,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from certnet.job import Event
 
-DIGITS = 6
+DIGITS, MOST_DIGITS = 6, 17
 NONE = "—"
 PLAIN_SECONDS = 30.0
 """Between two lines of progress where nobody watches."""
@@ -35,14 +35,14 @@ def stderr_console() -> Console:
     )
 
 
-def down(value: float | None) -> str:
-    """A proved lower bound in six digits, never shown larger than it is."""
-    return _rounded(value, ROUND_FLOOR)
+def down(value: float | None, digits: int = DIGITS) -> str:
+    """A proved lower bound in so many digits, never shown larger than it is."""
+    return _rounded(value, ROUND_FLOOR, digits)
 
 
-def up(value: float | None) -> str:
-    """An upper bound in six digits, never shown smaller than it is."""
-    return _rounded(value, ROUND_CEILING)
+def up(value: float | None, digits: int = DIGITS) -> str:
+    """An upper bound in so many digits, never shown smaller than it is."""
+    return _rounded(value, ROUND_CEILING, digits)
 
 
 def percent(value: float | None) -> str:
@@ -56,10 +56,49 @@ def percent(value: float | None) -> str:
     return f"{(Decimal(value) * 100).quantize(Decimal('0.01'), ROUND_CEILING)} %"
 
 
+def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Objective, lower bound and relative gap, with so many digits that the gap is that of the two as shown."""
+    objective, bound, gap = (report[name] for name in ("objective", "lower_bound", "gap"))
+    digits = DIGITS if not gap else min(max(DIGITS, math.ceil(-math.log10(abs(gap))) + 3), MOST_DIGITS)
+    above, below = up(objective, digits), down(bound, digits)
+    if gap and NONE not in (above, below) and Decimal(above):
+        gap = math.nextafter(float(1 - Decimal(below) / Decimal(above)), math.inf)
+    return above, below, percent(gap)
+
+
 def summary(report: Mapping[str, Any]) -> str:
     """One line: the verdict and what is known of the optimum."""
-    bounds = f"{down(report['lower_bound'])} <= optimum <= {up(report['objective'])}, gap {percent(report['gap'])}"
-    return f"{report['verdict']}: {bounds}"
+    above, below, gap = bounds(report)
+    return f"{report['verdict']}: {below} <= optimum <= {above}, gap {gap}"
+
+
+def bound_rows(table: Table, objective: str, report: Mapping[str, Any]) -> None:
+    """Add what is known of the optimum; ``objective`` names the upper bound."""
+    names = (objective, "certified lower bound", "relative gap")
+    for name, figure in zip(names, bounds(report), strict=True):
+        table.add_row(name, figure)
+
+
+def branching_row(table: Table, branching: Mapping[str, Any] | None) -> None:
+    """Add what the search for a proof did, if there was one."""
+    if branching is None:
+        return
+    outcome = "complete" if branching["complete"] else "not complete"
+    nodes, leaves = branching["nodes"], branching["leaves"]
+    if branching["kind"] == "subdivision":
+        figures = f"{nodes} cones tested, {leaves} in the proof"
+    else:
+        figures = f"{nodes} relaxations solved, {leaves} leaves"
+    table.add_row("branching", f"{figures}, {outcome}")
+
+
+def time_rows(table: Table, report: Mapping[str, Any]) -> None:
+    """Add the time of the stages, of everything else, and of all together, which is their sum as shown."""
+    stages = {name: round(seconds, 2) for name, seconds in report["stages"].items() if math.isfinite(seconds)}
+    total = round(report["seconds"], 2)
+    rest = max(total - sum(stages.values()), 0.0)
+    for name, seconds in {**stages, "reading, writing, starting": rest, "total": total}.items():
+        table.add_row(escape(f"time: {name}"), f"{seconds:.2f} s")
 
 
 def training_table(report: Mapping[str, Any]) -> Table:
@@ -69,28 +108,21 @@ def training_table(report: Mapping[str, Any]) -> Table:
     table = Table(title=escape(title), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("objective (upper bound)", up(report["objective"]))
-    table.add_row("certified lower bound", down(report["lower_bound"]))
-    table.add_row("relative gap", percent(report["gap"]))
+    bound_rows(table, "objective (upper bound)", report)
     relaxation = report["relaxation"]
     if relaxation is not None:
         ran = f"{relaxation['solver']} {relaxation['version']}, {relaxation['iterations']} iterations"
         table.add_row("relaxation", escape(f"{ran}, {relaxation['status'].replace('_', ' ')}"))
-    branching = report["branching"]
-    if branching is not None:
-        outcome = "complete" if branching["complete"] else "not complete"
-        unit = "cones" if branching["kind"] == "subdivision" else "relaxations"
-        table.add_row("branching", f"{branching['nodes']} {unit}, {branching['leaves']} leaves, {outcome}")
-    table.add_row("rank of the relaxation", NONE if report["rank"] is None else str(report["rank"]))
+    branching_row(table, report["branching"])
+    if report["rank"] is not None:
+        table.add_row("rank of the relaxation", str(report["rank"]))
     table.add_row("neurons", str(report["width"]))
     for name, key in (("accuracy", "accuracy"), ("R²", "r2"), ("mean squared error", "mean_squared_error")):
         if key in report and (key == "accuracy") == (data["task"] == "classification"):
             parts = report[key]
             shown = (NONE if parts[part] is None else f"{parts[part]:.4g}" for part in parts)
             table.add_row(f"{name} on {', '.join(parts)}", ", ".join(shown))
-    for stage, seconds in report["stages"].items():
-        table.add_row(escape(f"time: {stage}"), f"{seconds:.2f} s")
-    table.add_row("time: total", f"{report['seconds']:.2f} s")
+    time_rows(table, report)
     table.add_row("verdict", escape(f"{report['verdict']} - {report['reason']}"))
     return table
 
@@ -182,7 +214,7 @@ def _figures(event: "Event") -> list[str]:
     return parts
 
 
-def _rounded(value: float | None, rounding: str) -> str:
+def _rounded(value: float | None, rounding: str, digits: int = DIGITS) -> str:
     if value is None or not Decimal(value).is_finite():
         return NONE
-    return f"{Context(prec=DIGITS, rounding=rounding).create_decimal(Decimal(value)):g}"
+    return f"{Context(prec=digits, rounding=rounding).create_decimal(Decimal(value)):g}"

@@ -12,8 +12,9 @@ from rich.table import Table
 from certificates.certificate import OptimalityCertificate
 from certificates.container import read_certificate
 from certnet.cli.exits import BY_VERDICT
+from certnet.cli.limits import began, job_seconds
 from certnet.cli.report import finite, head
-from certnet.cli.show import NONE, Live, down, percent, stderr_console, up
+from certnet.cli.show import NONE, Live, bounds, down, percent, stderr_console, up
 from certnet.cli.train import FILES
 from certnet.doctor import versions
 from certnet.output import standard_output, strict_json
@@ -49,7 +50,7 @@ def run_tightness(run: Path, options: TightnessOptions) -> int:
     Raises:
         InputError: no readable certificate, one that is not proved, or a bad option.
     """
-    started = time.perf_counter()
+    started = began()
     as_positive("--tolerance", options.tolerance)
     solvers = available_solvers()
     if options.solver != "auto":
@@ -60,11 +61,12 @@ def run_tightness(run: Path, options: TightnessOptions) -> int:
     path = run / FILES["certificate"] if run.is_dir() else run
     certificate = read_certificate(path)
     console = stderr_console()
-    with Live(console, enabled=not options.quiet, time_limit=options.time_limit) as live:
+    limit = job_seconds(options.time_limit, started)
+    with Live(console, enabled=not options.quiet, time_limit=limit) as live:
         found = measure_tightness(
             certificate,
             solver=options.solver,
-            time_limit=options.time_limit,
+            time_limit=limit,
             tolerance=options.tolerance,
             random_state=options.seed,
             progress=live,
@@ -159,9 +161,14 @@ def _table(found: Tightness, certificate: OptimalityCertificate) -> Table:
     )
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("objective (upper bound)", up(found.objective))
-    table.add_row("proved bound on the relaxation", down(found.relaxation_bound))
-    table.add_row("relative difference", percent(finite(found.gap_of_relaxation)))
+    figures = {
+        "objective": finite(found.objective),
+        "lower_bound": finite(found.relaxation_bound),
+        "gap": finite(found.gap_of_relaxation),
+    }
+    names = ("objective (upper bound)", "proved bound on the relaxation", "relative difference")
+    for name, figure in zip(names, bounds(figures), strict=True):
+        table.add_row(name, figure)
     if found.relaxation_value is not None:
         table.add_row("proved upper bound on it", up(found.relaxation_value))
     if found.lower_bound > found.relaxation_bound:

@@ -13,6 +13,7 @@ from certificates.container import write_certificate
 from certnet import job
 from certnet.checkpoint import Checkpoint, write_checkpoint
 from certnet.cli.exits import BY_VERDICT, Exit
+from certnet.cli.limits import began, job_seconds
 from certnet.cli.report import training_report
 from certnet.cli.resume import CHECKPOINT, about, require_same_data
 from certnet.cli.scores import evaluate
@@ -20,7 +21,7 @@ from certnet.cli.show import Live, stderr_console, summary, training_table
 from certnet.data import Recipe, Split, load
 from certnet.device import require_device
 from certnet.network import TwoLayerNetwork
-from certnet.output import Writer, json_writer, output_folder, standard_output, strict_json
+from certnet.output import Writer, files_in, json_writer, output_folder, standard_output, strict_json
 from certnet.solvers import SolveStatus, available_solvers
 from certnet.subdivision.closing import LARGEST_DIMENSION
 from formulations import InputError, TrainingProgram
@@ -62,7 +63,7 @@ def run_train(options: TrainOptions) -> int:
     Raises:
         InputError: anything a user can put right; nothing is left in the output folder then.
     """
-    started = time.perf_counter()
+    started = began()
     check_options(options)
     split = load(replace(options.recipe, source=options.source or options.recipe.source))
     split = replace(split, recipe=options.recipe)
@@ -72,12 +73,10 @@ def run_train(options: TrainOptions) -> int:
     if not options.quiet:
         for note in split.notes:
             console.print(note, markup=False)
-    with output_folder(output_path(options.out, split.name), files=(*FILES.values(), CHECKPOINT)) as folder:
+    out = output_path(options.out, split.name)
+    with output_folder(out, files=(*FILES.values(), CHECKPOINT), command="train") as folder:
         keeper = Keeper(folder.path / CHECKPOINT, about(options))
-        limit = options.time_limit
-        if limit is not None:
-            # Reading the data counts as well.
-            limit = max(limit - (time.perf_counter() - started), SMALLEST_LIMIT)
+        limit = job_seconds(options.time_limit, started)
         with Live(console, enabled=not options.quiet, time_limit=limit) as live:
             result = job.train(
                 program,
@@ -97,18 +96,22 @@ def run_train(options: TrainOptions) -> int:
                 scheduler=options.scheduler,
             )
         remarks = _remarks(result, keeper, is_asked=options.gap is not None or options.method != job.SDP)
-        files = {name: folder.path / file for name, file in FILES.items()}
-        report = training_report(
-            result,
-            split,
-            scores=evaluate(split, result.U, result.V),
-            files=files,
-            notes=(*split.notes, *result.notes, *remarks),
-            seconds=time.perf_counter() - started,
-            earlier_seconds=None if options.resume is None else options.resume.seconds,
-        )
-        folder.write(writers(split, result, report))
-        if not result.resumable:
+        scores = evaluate(split, result.U, result.V)
+
+        def described(place: Path | None, failures: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
+            report = training_report(
+                result,
+                split,
+                scores=scores,
+                files=files_in(place, FILES),
+                notes=(*split.notes, *result.notes, *remarks, *failures),
+                seconds=time.perf_counter() - started,
+                earlier_seconds=None if options.resume is None else options.resume.seconds,
+            )
+            return report, writers(split, result, report)
+
+        report, failure = folder.deliver(described)
+        if not result.resumable and failure is None:
             keeper.remove()
     if not options.quiet:
         console.print(training_table(report))
@@ -116,7 +119,9 @@ def run_train(options: TrainOptions) -> int:
             console.print(note, markup=False)
     if result.interrupted:
         console.print("certnet: Interrupted; the best network and bound so far were written.", markup=False)
-    text = strict_json(report) if options.json else "\n".join([summary(report), *map(str, files.values())])
+    if failure is not None:
+        console.print(f"certnet: {failure}", markup=False, soft_wrap=True)
+    text = strict_json(report) if options.json else "\n".join([summary(report), *report["files"].values()])
     with standard_output():
         sys.stdout.write(text + "\n")
     return Exit.INTERRUPTED if result.interrupted else BY_VERDICT[result.report.verdict]
@@ -124,7 +129,6 @@ def run_train(options: TrainOptions) -> int:
 
 STOPPED = "The relaxation stopped at the time limit; more --time-limit may give a better bound."
 OPEN = "Branching ended before it had proved the gap that was asked for; more --time-limit or --nodes may do."
-SMALLEST_LIMIT = 1e-3
 FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
 
 
@@ -208,13 +212,13 @@ def stored_recipe(recipe: Recipe) -> Recipe:
 def writers(split: Split, result: job.TrainingResult, report: Mapping[str, Any]) -> dict[str, Writer]:
     """What writes the three files of a result."""
     return {
-        FILES["network"]: _network(split, result).save,
+        FILES["network"]: network_of(split, result).save,
         FILES["certificate"]: lambda path: write_certificate(path, result.certificate),
         FILES["report"]: json_writer(report),
     }
 
 
-def _network(split: Split, result: job.TrainingResult) -> TwoLayerNetwork:
+def network_of(split: Split, result: job.TrainingResult) -> TwoLayerNetwork:
     """The network for raw features: standardisation is part of it."""
     raw = split.recipe.raw
     return TwoLayerNetwork.from_program(

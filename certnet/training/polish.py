@@ -106,13 +106,14 @@ def polish(
         near = _snap(program.X, *best)
         return best if near is None else descend(program, *near, max_iterations=max_iterations, deadline=deadline)
 
-    for improve in (
+    steps: list[Callable[[], Network]] = [
         lambda: descend(program, *best, max_iterations=max_iterations, deadline=deadline),
         snapped,
         lambda: merge(*best),
         lambda: refit(program, *best, deadline=deadline),
         lambda: prune(program, *best),
-    ):
+    ]
+    for improve in steps:
         if deadline is not None and time.monotonic() > deadline:
             break
         keep(improve())

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from certnet.cli.show import Live, describe, down, percent, up
+from certnet.cli.show import Live, bounds, describe, down, percent, up
 from certnet.job import Event
 from certnet.network import TwoLayerNetwork
 from certnet.output import OutputFolder, json_writer, strict_json
@@ -176,3 +176,17 @@ def test_notes_are_said_at_once_and_stay(terminal_kind: bool) -> None:
     note = Event("presolve", 0.0, note="auto chose [admm], because n = 300.")
     assert "auto chose [admm], because n = 300.\n" in shown(note, terminal=terminal_kind)
     assert shown(note, terminal=terminal_kind, enabled=False) == ""
+
+
+@settings(max_examples=200)
+@given(st.floats(1e-8, 1e8), st.floats(-16, 0), st.booleans())
+def test_the_gap_is_that_of_the_figures_as_shown(objective: float, exponent: float, closed: bool) -> None:
+    bound = objective if closed else objective * (1.0 - 10.0**exponent)
+    gap = (objective - bound) / objective
+    above, below, shown = bounds({"objective": objective, "lower_bound": bound, "gap": gap})
+    assert Decimal(below) <= Decimal(bound) <= Decimal(objective) <= Decimal(above)
+    percentage = Decimal(shown.removesuffix(" %"))
+    assert percentage >= 100 * Decimal(gap) * (1 - Decimal("1e-15"))
+    from_figures = 100 * (1 - Decimal(below) / Decimal(above))
+    if gap:
+        assert from_figures <= percentage <= from_figures * Decimal("1.1") + Decimal("0.01")
