@@ -120,7 +120,7 @@ def _decided(
     open_: list[tuple[int, MarginProblem, float]] = []
     sizes: dict[int, float] = {}
     for numbers in _by_region(cases):
-        if time.perf_counter() >= deadline:
+        if sizes and time.perf_counter() >= deadline:
             seen.timed_out = True
             break
         sizes.update(zip(numbers, margin_sizes(network, [cases[number] for number in numbers]), strict=True))
