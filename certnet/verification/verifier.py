@@ -257,7 +257,7 @@ def _concluded(
         elif seen.timed_out:
             reason = "the time limit was reached before the property was decided"
         else:
-            reason = "a part of the region is not decided in floating point: margins are too small or numbers too large"
+            reason = "a part of the region is not decided: its margin is 0 within rounding, or numbers are too large"
         certificate = None
     return VerificationResult(
         verdict=verdict,
