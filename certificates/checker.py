@@ -147,7 +147,7 @@ def check(
     deadline = Deadline(math.inf if time_limit is None else start + time_limit)
     lower_bound, objective, margin = -math.inf, math.inf, math.nan
     try:
-        with rigorous(len(certificate.source)):
+        with rigorous(certificate.source.size):
             _check_numbers(certificate)
             if chosen is Arithmetic.AUTO:
                 chosen = choose_arithmetic(certificate)

@@ -90,13 +90,21 @@ class LinearLeaves:
             ProofFailure: the deadline has passed.
         """
         with np.errstate(all="ignore"):
-            enclosed = _enclosed(self, timed(Enclosure, deadline))
+            forms = linear_form(*self._statement, self.mu, self.margin, timed(Enclosure, deadline))
+            enclosed = _enclosed(self, *forms)
         entries = self.network.hidden.size + self.network.output.size + self.case.H.size
         exactly = exactly and entries <= EXACT_ENTRIES
-        rational = timed(RationalMatrix, deadline)
         for leaf, least in enumerate(enclosed.tolist()):
             deadline.check()
-            yield _exact(self, leaf, rational) if exactly and not (least >= 0) else least
+            if exactly and not (least >= 0):
+                form = linear_form(*self._statement, self.mu[[leaf]], self.margin, timed(RationalMatrix, deadline))
+                yield _exact(self, leaf, *form)
+            else:
+                yield least
+
+    @property
+    def _statement(self) -> tuple[ReluNetwork, UnsafeCase, IntArray, IntArray]:
+        return self.network, self.case, self.stable, self.kept
 
 
 def linear_form(
@@ -143,11 +151,9 @@ def _weights(proof: LiftedProof, leaf: int, neurons: int, positions: int) -> Flo
     return weights
 
 
-def _enclosed(leaves: LinearLeaves, matrix: type[Enclosure]) -> FloatArray:
-    """(L,) lower ends of enclosures of what remains, in floating point."""
+def _enclosed(leaves: LinearLeaves, alpha: Enclosure, z: Enclosure) -> FloatArray:
+    """(L,) lower ends of enclosures of what remains, in floating point; the form is on α (L×N) and z (L×(d+1))."""
     region, triangles, signs, weights = leaves.case.region, leaves.triangles, leaves.signs, leaves.weights
-    arguments = leaves.network, leaves.case, leaves.stable, leaves.kept, leaves.mu, leaves.margin
-    alpha, z = linear_form(*arguments, matrix)
     A = np.ascontiguousarray(leaves.network.generators[leaves.kept])
     N, k = A.shape
     on_alpha, on_beta = alpha - Enclosure.exact(weights[:, :N]), -Enclosure.exact(weights[:, N : 2 * N])
@@ -188,11 +194,12 @@ def _region_part(region: InputRegion, weights: FloatArray) -> Enclosure:
     return Enclosure.block([[lower - upper, t + corner]])
 
 
-def _exact(leaves: LinearLeaves, leaf: int, matrix: type[RationalMatrix]) -> Fraction:
-    """A lower bound of what remains on one leaf, in rational numbers; exact unless a ball's norm is in it."""
-    this = np.array([leaf])
-    arguments = leaves.network, leaves.case, leaves.stable, leaves.kept, leaves.mu[this], leaves.margin
-    alpha, z = (part.value for part in linear_form(*arguments, matrix))
+def _exact(leaves: LinearLeaves, leaf: int, form: RationalMatrix, tail: RationalMatrix) -> Fraction:
+    """A lower bound of what remains on one leaf, in rational numbers; exact unless a ball's norm is in it.
+
+    ``form`` (1×N) and ``tail`` (1×(d+1)) are what has to be nonnegative, on α and z.
+    """
+    alpha, z = form.value, tail.value
     region, triangles, weights = leaves.case.region, leaves.triangles, leaves.weights[leaf]
     N, d = len(leaves.kept), region.inputs
     w = {int(p): to_fmpq(weights[p]) for p in np.flatnonzero(weights)}

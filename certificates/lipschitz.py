@@ -152,7 +152,7 @@ def check_lipschitz(
     chosen, start = Arithmetic(arithmetic), time.perf_counter()
     deadline = Deadline(math.inf if time_limit is None else start + time_limit)
     tried = [chosen] if chosen is not Arithmetic.AUTO else [Arithmetic.FLOAT, Arithmetic.BALL]
-    generators = certificate.network.width * min(len(certificate.C), 2)
+    generators = certificate.network.width * min(len(np.atleast_1d(certificate.C)), 2)
     if generators + certificate.network.inputs > BALL_ORDER and len(tried) > 1:
         tried = tried[:1]
     verdict, reason, constant = Verdict.UNKNOWN, "", math.inf

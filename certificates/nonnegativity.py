@@ -48,7 +48,7 @@ class Problem(Generic[M]):
 
 def check_structure(proof: LiftedProof, neurons: int, region: Region, *, order_limit: int | None = MAX_ORDER) -> None:
     """Shapes, types, ranges and finiteness of every array; the order, unless it is never built. Raises ProofFailure."""
-    nodes, leaves, count = len(proof.split), len(proof.pair_offset) - 1, len(proof.pairs)
+    nodes, leaves, count = proof.split.size, proof.leaves, proof.multipliers.size
     circuits, triangles = proof.circuits, proof.triangles
     integers = {
         "split": (proof.split, (nodes,)),

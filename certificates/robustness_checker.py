@@ -138,12 +138,12 @@ def _check_statement(certificate: RobustnessCertificate) -> None:
 def _check_with(
     network: ReluNetwork, case: UnsafeCase, proof: CaseProof, chosen: Arithmetic, deadline: Deadline
 ) -> tuple[int, int, Arithmetic]:
-    def check_in(arithmetic: Arithmetic, *, exactly: bool = True) -> tuple[int, int, Arithmetic]:
-        matrix = timed(MATRICES[arithmetic], deadline)
+    def check_in(arithmetic: Arithmetic) -> tuple[int, int, Arithmetic]:
+        matrix, exactly = timed(MATRICES[arithmetic], deadline), chosen is not Arithmetic.FLOAT
         return *check_case(network, case, proof, matrix, deadline, exactly=exactly), arithmetic
 
     if chosen is not Arithmetic.AUTO:
-        return check_in(chosen, exactly=chosen is not Arithmetic.FLOAT)
+        return check_in(chosen)
     try:
         return check_in(Arithmetic.FLOAT)
     except ProofFailure:
@@ -245,12 +245,19 @@ def _table(proof: LiftedProof, statement: Problem[Enclosure], matrix: type[M], d
 
 
 def leaf_is_proved(
-    network: ReluNetwork, case: UnsafeCase, given: CaseProof, signs: IntArray, *, in_balls: bool = False
+    network: ReluNetwork,
+    case: UnsafeCase,
+    given: CaseProof,
+    signs: IntArray,
+    *,
+    in_balls: bool = False,
+    deadline: Deadline = NO_DEADLINE,
 ) -> bool:
     """Whether the checker would accept a proof's first leaf, which is not linear, where neurons have these signs (N,).
 
     For those who look for proofs: what is asked here beforehand is not refused at the end. ``in_balls`` asks for the
-    arithmetic in which a proof is checked again that floating point does not accept, if its order allows.
+    arithmetic in which a proof is checked again that floating point does not accept, if its order allows. After the
+    deadline nothing is proved.
     """
     region = lifted_region(case.region)
     try:
@@ -260,24 +267,13 @@ def leaf_is_proved(
                 return False
             generators = np.ascontiguousarray(network.generators[kept])
             statement = Problem(generators, region, Enclosure.exact(np.zeros((0, 0))), bounds)
-            _prove_first(network, case, given, signs, statement, kept, BallMatrix if in_balls else Enclosure)
+            matrix = BallMatrix if in_balls else Enclosure
+            form = _form(network, case, given, 0, kept, matrix)
+            table = _table(given.proof, statement, matrix, deadline)
+            prove_leaf(Problem(generators, region, form, bounds), given.proof, 0, signs, table, matrix, deadline)
     except ProofFailure:
         return False
     return True
-
-
-def _prove_first(
-    network: ReluNetwork,
-    case: UnsafeCase,
-    given: CaseProof,
-    signs: IntArray,
-    statement: Problem[Enclosure],
-    kept: IntArray,
-    matrix: type[M],
-) -> None:
-    form = _form(network, case, given, 0, kept, matrix)
-    problem = Problem(statement.generators, statement.region, form, statement.bounds)
-    prove_leaf(problem, given.proof, 0, signs, _table(given.proof, statement, matrix, NO_DEADLINE), matrix)
 
 
 def _form(network: ReluNetwork, case: UnsafeCase, given: CaseProof, leaf: int, kept: IntArray, matrix: type[M]) -> M:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from certificates.verdict import Verdict
 from certnet._clock import Event
 from certnet.cli.exits import BY_VERDICT, Exit
+from certnet.cli.limits import began, job_seconds
 from certnet.cli.proofs import proof_file, proof_folder, write_proof
 from certnet.cli.report import finite, head
 from certnet.cli.rows import parse_rows, read_rows
@@ -72,6 +73,7 @@ def run_lipschitz(options: LipschitzOptions) -> int:
     Raises:
         InputError: anything a user can put right.
     """
+    started = began()
     if options.seed < 0:
         raise InputError(f"--seed must be 0 or more, not {options.seed}.")
     if options.local is None:
@@ -89,6 +91,9 @@ def run_lipschitz(options: LipschitzOptions) -> int:
         folder = None if alone else proof_folder(options.certificate, "--certificate")
     table = None if options.json else _Table(questions)
     entries = []
+    if alone:
+        # The limit of the only constant is that of the command.
+        options = replace(options, time_limit=job_seconds(options.time_limit, started))
     for question, result in _shown(network, questions, options):
         entry = _entry(question, result)
         place = file if folder is None else folder / question.file

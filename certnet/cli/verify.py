@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Context, Decimal, Inexact, localcontext
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +13,7 @@ from certificates.robustness_file import MAX_CASES
 from certificates.verdict import Verdict
 from certnet._packed import ending
 from certnet.cli.exits import BY_VERDICT
+from certnet.cli.limits import began, job_seconds
 from certnet.cli.proofs import proof_file, write_proof
 from certnet.cli.report import finite, head
 from certnet.cli.show import down, stderr_console
@@ -58,6 +59,7 @@ def run_verify(options: VerifyOptions) -> int:
 
 
 def _run_property(options: VerifyOptions) -> int:
+    started = began()
     for name, value in (
         ("--norm", options.norm),
         ("--radius", options.radius),
@@ -76,7 +78,7 @@ def _run_property(options: VerifyOptions) -> int:
                 f"{Path(options.subject).name} has {len(stated.cases)} cases, and a certificate file holds "
                 f"{MAX_CASES}; leave --certificate out, or split the property."
             )
-    result = verified(network, stated.cases, options)
+    result = verified(network, stated.cases, replace(options, time_limit=job_seconds(options.time_limit, started)))
     if options.certificate is not None and result.certificate is not None:
         write_proof(Path(options.certificate), result.certificate)
     report = _report(result, network, options)

@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 
 from certificates.circuits import as_proof
+from certificates.failure import Deadline
 from certificates.linear_leaves import LinearLeaves
 from certificates.proof import Triangles
 from certificates.robustness import CaseProof
@@ -93,14 +94,20 @@ def _rounded_down(value: Fraction | float) -> float:
 
 
 def semidefinite_margin(
-    network: ReluNetwork, problem: MarginProblem, signs: IntArray, leaf: LeafProof, mu: FloatArray, most: float
+    network: ReluNetwork,
+    problem: MarginProblem,
+    signs: IntArray,
+    leaf: LeafProof,
+    mu: FloatArray,
+    most: float,
+    deadline: float = np.inf,
 ) -> float:
     """The largest of some parts of ``most`` that the checker accepts as the margin of a leaf, or NaN."""
     for part, in_balls in CLAIMED:
         margin = part * most
         if margin > 0:
             proof = case_proof(problem, leaf, [mu], margin)
-            if leaf_is_proved(network, problem.case, proof, signs, in_balls=in_balls):
+            if leaf_is_proved(network, problem.case, proof, signs, in_balls=in_balls, deadline=Deadline(deadline)):
                 return margin
     return float("nan")
 

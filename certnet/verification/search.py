@@ -249,7 +249,7 @@ class CaseSearch:
             node.products, node.relaxed = found.products, found.value
             if found.leaf is not None:
                 node.margin = semidefinite_margin(
-                    self.network, self.problem, node.signs, found.leaf, node.mu, found.margin
+                    self.network, self.problem, node.signs, found.leaf, node.mu, found.margin, self.deadline
                 )
                 node.leaf = found.leaf if node.margin > 0 else None
                 break

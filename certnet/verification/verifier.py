@@ -122,7 +122,7 @@ def _decided(
     open_: list[tuple[int, MarginProblem, float]] = []
     sizes: dict[int, float] = {}
     for numbers in _by_region(cases):
-        if time.perf_counter() >= deadline:
+        if sizes and time.perf_counter() >= deadline:
             seen.timed_out = True
             break
         sizes.update(zip(numbers, margin_sizes(network, [cases[number] for number in numbers]), strict=True))
@@ -259,7 +259,7 @@ def _concluded(
         elif seen.timed_out:
             reason = "the time limit was reached before the property was decided"
         else:
-            reason = "a part of the region is not decided in floating point: margins are too small or numbers too large"
+            reason = "a part of the region is not decided: its margin is 0 within rounding, or numbers are too large"
         certificate = None
     return VerificationResult(
         verdict=verdict,

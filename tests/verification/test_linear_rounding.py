@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.linear_leaves import LinearLeaves
+from certificates.arithmetic.floating import Enclosure
+from certificates.arithmetic.rational import RationalMatrix
+from certificates.linear_leaves import LinearLeaves, _enclosed, _exact
 from certificates.proof import Triangles
 from certificates.robustness import lifted_region
 from formulations.nodes import ACTIVE, FREE, INACTIVE
@@ -56,20 +58,18 @@ def test_remainders_are_below_the_exact_ones(
     positions = 2 * N + len(rows.linear) + triangles
     weights = np.where(random.random((1, positions)) < 0.6, random.uniform(0, 3, (1, positions)), 0.0)
     signs = random.choice([FREE, ACTIVE, INACTIVE], (1, N))
-    # One more neuron, which is active everywhere, and two outputs, so that all that is left is a sum of products.
-    A = np.vstack([A, random.standard_normal((1, d + 1)) * scale])
-    V, H, mu = random.standard_normal((2, N + 1)), random.standard_normal((2, 2)), random.uniform(0, 1, (1, 2))
-    network = ReluNetwork(A[:, :-1], A[:, -1], V, random.standard_normal(2))
-    case = UnsafeCase(region, H, random.standard_normal(2))
-    stable = np.array([FREE] * N + [ACTIVE])
-    margin = float(random.uniform(0, 1))
-    leaves = LinearLeaves(network, case, stable, np.arange(N), bounds, table, mu, margin, signs, weights)
-    floating, rational = (next(leaves.remainders(exactly=exactly)) for exactly in (False, True))
+    alpha, z = random.standard_normal((1, N)), random.standard_normal((1, d + 1)) * scale
+    ends = [random.choice([-1, 1], array.shape) for array in (alpha, z)]
+    rads = [random.choice([0.0, 2.0**-52, 1e-9]) * np.abs(array) for array in (alpha, z)]
+    forms = Enclosure(alpha, rads[0]), Enclosure(z, rads[1])
+    network = ReluNetwork(A[:, :d], A[:, d], np.zeros((1, N)), np.zeros(1))
+    stated = network, UnsafeCase(region, np.ones((1, 1)), np.zeros(1)), np.zeros(N, dtype=np.int64), np.arange(N)
+    leaves = LinearLeaves(*stated, bounds, table, np.ones((1, 1)), 0.0, signs, weights)
+    found = float(_enclosed(leaves, *forms)[0])
+    rational = _exact(leaves, 0, RationalMatrix.exact(alpha), RationalMatrix.exact(z))
 
-    mixed = exact(mu[0]) @ exact(H)
-    effect = mixed @ exact(V)
-    on_alpha, on_z = effect[:N] - exact(weights[0, :N]), effect[N] * exact(A[N])
-    on_z[-1] += mixed @ exact(network.output_bias) + exact(mu[0]) @ exact(case.h) - Fraction(margin)
+    on_alpha, on_z = (exact(m) + exact(r) * e for m, r, e in zip((alpha, z), rads, ends, strict=True))
+    on_alpha, on_z = on_alpha[0] - exact(weights[0, :N]), on_z[0]
     on_beta = -exact(weights[0, N : 2 * N])
     for weight, row in zip(exact(weights[0, 2 * N : 2 * N + len(rows.linear)]), exact(rows.linear), strict=True):
         on_z = on_z - weight * row
@@ -84,10 +84,8 @@ def test_remainders_are_below_the_exact_ones(
         if sign == FREE:
             total += min(on_alpha[i] + on_beta[i], Fraction(0)) * max(-Fraction(float(bounds[i, 0])), Fraction(0))
     total += least(region, on_z[:-1]) + on_z[-1]
-    assert Fraction(floating) <= total
-    assert floating >= float(total) - 1e-6 * (1.0 + abs(float(total)) + 50.0 * scale**2)
-    # Rational numbers are asked for where floating point does not prove the leaf; only a ball's norm is rounded there.
-    assert rational == (floating if floating >= 0 else total) or shape != "box"
-    assert (
-        total - Fraction(2) ** -60 * (1 + abs(total)) * Fraction(1 + scale) ** 2 <= rational <= total or floating >= 0
-    )
+    assert Fraction(found) <= total
+    if not any(rad.any() for rad in rads):
+        # The exact form; only the norm of a ball is rounded, upwards here and downwards above.
+        assert total - Fraction(1, 2**60) * (1 + abs(total)) <= rational <= total
+    assert found >= float(total) - 1e-6 * (1.0 + abs(float(total)) + 50.0 * scale**2)
