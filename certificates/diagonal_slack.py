@@ -25,6 +25,7 @@ from certificates.nonnegativity import MAX_ORDER, M
 from certificates.proof import LiftedProof
 from formulations._validation import FloatArray
 
+FEW_OUTPUTS = 64
 _SECONDS = {Arithmetic.EXACT: 2e-7, Arithmetic.BALL: 1e-7, Arithmetic.FLOAT: 2e-8}
 """Measured: seconds for each product of two numbers."""
 _BYTES = {Arithmetic.EXACT: 400, Arithmetic.BALL: 400, Arithmetic.FLOAT: 100}
@@ -38,11 +39,11 @@ def needed(arithmetic: Arithmetic, generators: int, d: int, c: int) -> tuple[flo
 
 
 def is_diagonal(proof: LiftedProof, outputs: int) -> bool:
-    """Whether the checks of this module are about this proof, whose structure was not looked at yet, and are cheaper:
-    with more outputs than generators the whole slack is smaller."""
+    """Whether the checks of this module are about this proof, whose structure was not looked at yet, and no larger than
+    those of the whole slack, which has fewer rows where there are many more outputs than generators."""
     others = (proof.pairs, proof.empty_support, proof.circuits.target, proof.triangles.neuron, proof.sigma)
     plain = proof.leaves == proof.split.size == 1 and not any(array.size for array in others)
-    return plain and outputs <= proof.complementarity.size
+    return plain and outputs <= max(proof.complementarity.size, FEW_OUTPUTS)
 
 
 def prove_without_products(

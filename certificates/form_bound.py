@@ -11,12 +11,11 @@ positive semidefinite.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from formulations import FormProgram, LiftedSpace
-from formulations._validation import FloatArray, IntArray
+from formulations._validation import FloatArray
 
 _GOLDEN = (5**0.5 - 1) / 2
 _GRID = np.linspace(-11.0, 3.0, 57)
@@ -54,33 +53,18 @@ class ShiftedBound:
 
     def many(self, tau: FloatArray) -> FloatArray:
         """h̄² at several shifts, infinite where the slack is not definite. One stack of small matrices is one call."""
+        out = np.full(len(tau), np.inf)
         gap = tau[:, None] - self.values
-
-        def matrices(part: IntArray) -> FloatArray:
+        usable = np.flatnonzero(gap.min(axis=1, initial=np.inf) > 0)
+        size = max(self.cross.size, self.corner.size, 1)
+        for part in np.array_split(usable, -(-len(usable) * size // STACK_ENTRIES) or 1):
             half = self.cross - 0.5 * tau[part, None, None] * self.data
             schur = self.corner + half.transpose(0, 2, 1) @ (half / gap[part, :, None])
-            whitened: FloatArray = self.metric_root @ schur @ self.metric_root.T
-            return whitened
-
-        return largest_eigenvalues(matrices, gap, max(self.cross.size, self.corner.size, 1))
-
-
-def largest_eigenvalues(matrices: Callable[[IntArray], FloatArray], gap: FloatArray, size: int) -> FloatArray:
-    """The largest eigenvalue of each matrix of a family, infinite where a gap (count, p) is not positive.
-
-    Args:
-        matrices: the matrices at these indices, one stack.
-        gap: all must be positive where a matrix is to make sense.
-        size: numbers that one matrix takes while it is computed; so many are treated at once as fit in a stack.
-    """
-    out = np.full(len(gap), np.inf)
-    usable = np.flatnonzero(gap.min(axis=1, initial=np.inf) > 0)
-    for part in np.array_split(usable, -(-len(usable) * size // STACK_ENTRIES) or 1):
-        stack = matrices(part)
-        sound = np.isfinite(stack).all(axis=(1, 2))
-        stack = stack[sound]
-        out[part[sound]] = np.linalg.eigvalsh(0.5 * (stack + stack.transpose(0, 2, 1)))[:, -1]
-    return out
+            whitened = self.metric_root @ schur @ self.metric_root.T
+            sound = np.isfinite(whitened).all(axis=(1, 2))
+            whitened = whitened[sound]
+            out[part[sound]] = np.linalg.eigvalsh(0.5 * (whitened + whitened.transpose(0, 2, 1)))[:, -1]
+        return out
 
 
 def shifted_bound(space: LiftedSpace, M: FloatArray, metric: FloatArray) -> ShiftedBound:
@@ -105,14 +89,7 @@ def shifted_bound(space: LiftedSpace, M: FloatArray, metric: FloatArray) -> Shif
     )
 
 
-class Curve(Protocol):
-    """A convex function of one positive number."""
-
-    def many(self, tau: FloatArray, /) -> FloatArray:
-        """Its values, infinite outside its domain."""
-
-
-def minimise(bound: Curve, largest: float, spread: float) -> tuple[float, float]:
+def minimise(bound: ShiftedBound, largest: float, spread: float) -> tuple[float, float]:
     """Minimise the convex h̄²(τ) over τ > largest: a grid in log(τ − largest), then ever finer ones around the best."""
     x = _GRID
     for _ in range(1 + _REFINEMENTS):
@@ -125,7 +102,7 @@ def minimise(bound: Curve, largest: float, spread: float) -> tuple[float, float]
     return found
 
 
-def _golden(value: Callable[[float], float], low: float, high: float, steps: int) -> tuple[float, float]:
+def golden(value: Callable[[float], float], low: float, high: float, steps: int) -> tuple[float, float]:
     """Golden-section search for the minimum of a convex function: (value, argument) of the better last point."""
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
     f_left, f_right = value(left), value(right)
@@ -190,5 +167,5 @@ class FactorSearch:
                 before, best = best, factor
             if best != 1.0:
                 # The search keeps its best ν itself.
-                _golden(self, min(before, factor), max(before, factor), _FACTOR_STEPS - 2)
+                golden(self, min(before, factor), max(before, factor), _FACTOR_STEPS - 2)
                 return

@@ -134,11 +134,11 @@ def repair_without_products(
     if unit is None:
         return _zero(program)
     W, size = unit
-    price = Price.of(program, W)
-    flat = 1.0 / np.linalg.norm(program.space.generators, axis=1) ** 2
-    known = [*factors]
-    shifts = (pattern for factor in known or [price.climb()] for pattern in price.shifts(factor))
-    tau, h_squared = price.best([flat, *shifts], margin)
+    with np.errstate(all="ignore"):
+        price = Price.of(program, W)
+        flat = 1.0 / np.linalg.norm(program.space.generators, axis=1) ** 2
+        known = [*factors] or [price.climb()]
+        tau, h_squared = price.best([flat, *(tau for factor in known for tau in price.shifts(factor))], margin)
     if not np.isfinite(h_squared):
         return _zero(program)
     return _scaled(program, W, NO_PRODUCTS, -tau, h_squared, 0.0, size, margin)

@@ -18,18 +18,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certificates.form_bound import largest_eigenvalues, minimise
+from certificates.form_bound import golden
 from formulations import LiftedProgram
-from formulations._validation import FloatArray, IntArray
+from formulations._validation import FloatArray
 
 _RIDGES = (1e-9, 1e-5, 1e-2)
 """Shares of the identity that are mixed into moments: moments of low rank are optimal, but not near the optimum."""
 _LEAST_SHIFT = 1e-13
 """Smallest τ_i, relative to the largest at rows of equal size."""
-_STEPS = 12
+_BLUR = 1e-13
+_DIRECT = 128
+"""Up to this many columns eigenvalues of whole matrices are quicker."""
+_STEPS = 100
+_RISE = 1e-7
+"""Relative rise of the price below which climbing ends."""
 _RANK = 8
+_DECADES, _GOLDEN_STEPS = (-11.0, 3.0), 20
+"""Where κ is looked for above the values, and how often the interval shrinks to 0.618 of its length."""
 _WIDEST = 1e6
-_WIDENINGS = 20
+_WIDENINGS = 10
 
 Factor = tuple[FloatArray, FloatArray]
 """(R_u, R_v) of shapes k×r and c×r, for the moments ``R Rᵀ`` of (u, v)."""
@@ -37,32 +44,43 @@ Factor = tuple[FloatArray, FloatArray]
 
 @dataclass(frozen=True, eq=False)
 class Price:
-    """The price of one W: A (N×k), S and Δ (N×c), and the inverse E^(-½) (k×k) of a root of the metric."""
+    """The price of one W: A (N×k), S and Δ (N×c), and the inverse E^(-½) (k×k) of a root of the metric.
+
+    ``blur`` (N,) is more than the square of what rounding can do to S_i, which the checker charges at 1/τ_i.
+    """
 
     generators: FloatArray
     total: FloatArray
     difference: FloatArray
     whitener: FloatArray
+    blur: FloatArray
 
     @classmethod
     def of(cls, program: LiftedProgram, W: FloatArray) -> "Price":
         """The price of W (f×c) in a program; its inequalities are left aside, which only makes the bound weaker."""
         N = program.space.neurons
-        weighted = np.zeros((2 * N, W.shape[1]))
+        weighted, size = np.zeros((2 * N, W.shape[1])), np.zeros(2 * N)
         weighted[program.feature] = program.weight[:, None] * W
-        whitener = np.linalg.inv(np.linalg.cholesky(program.metric))
-        return cls(program.space.generators, weighted[:N] + weighted[N:], weighted[:N] - weighted[N:], whitener)
+        size[program.feature] = program.weight * np.linalg.norm(np.hstack([W, program.target]), axis=1)
+        return cls(
+            generators=program.space.generators,
+            total=weighted[:N] + weighted[N:],
+            difference=weighted[:N] - weighted[N:],
+            whitener=np.linalg.inv(np.linalg.cholesky(program.metric)),
+            blur=(_BLUR * (size[:N] + size[N:])) ** 2,
+        )
 
-    def climb(self, factor: Factor | None = None) -> Factor:
-        """Moments of a high price, by alternating ascent: with R_v fixed, ½ΣΔ_i·m_i + Σ|a_iR_u||S_iR_v| is convex in
-        R_u, so a step to the normalised gradient never lowers it, and likewise in R_v."""
+    def climb(self) -> Factor:
+        """Moments of a high price ``½Σ (a_iR_u)·(Δ_iR_v) + ½Σ ‖a_iR_u‖‖S_iR_v‖``, by alternating ascent.
+
+        The price is convex in R_u with R_v fixed and the other way round, so a step to the normalised gradient never
+        lowers it.
+        """
         A, S, delta = self.generators, self.total, self.difference
         k, c = A.shape[1], S.shape[1]
-        if factor is None:
-            rank = min(k + c, _RANK)
-            random = np.random.default_rng(0)
-            factor = self.whitener.T @ random.standard_normal((k, rank)), random.standard_normal((c, rank))
-        R_u, R_v = factor
+        rank, random = min(k + c, _RANK), np.random.default_rng(0)
+        R_u, R_v = self.whitener.T @ random.standard_normal((k, rank)), random.standard_normal((c, rank))
+        reached = 0.0
         for _ in range(_STEPS):
             U, V = A @ R_u, S @ R_v
             size_u, size_v = np.linalg.norm(U, axis=1), np.linalg.norm(V, axis=1)
@@ -71,7 +89,11 @@ class Price:
             R_u /= max(float(np.sum(R_u * gradient)) ** 0.5, 1e-300)
             U = A @ R_u
             R_v = delta.T @ U + S.T @ (_ratio(np.linalg.norm(U, axis=1), size_v)[:, None] * V)
-            R_v /= max(float(np.linalg.norm(R_v)), 1e-300)
+            size = float(np.linalg.norm(R_v))
+            R_v /= max(size, 1e-300)
+            if not size > reached * (1.0 + _RISE):
+                break
+            reached = size
         return R_u, R_v
 
     def shifts(self, factor: Factor) -> Iterable[FloatArray]:
@@ -82,7 +104,8 @@ class Price:
         flat_u, flat_v = np.sum((A @ self.whitener.T) ** 2, axis=1), np.sum(S**2, axis=1)
         mean_u, mean_v = np.sum(U) / max(np.sum(flat_u), 1e-300), np.sum(V) / max(np.sum(flat_v), 1e-300)
         for ridge in _RIDGES:
-            yield np.sqrt(_ratio(V + ridge * mean_v * flat_v, U + ridge * mean_u * flat_u))
+            blurred = V + mean_v * (ridge * flat_v + self.blur)
+            yield np.sqrt(_ratio(blurred, U + ridge * mean_u * flat_u))
 
     def along(self, tau: FloatArray) -> "ScaledShift":
         """h² as a function of the scale of τ, for one pattern of positive τ."""
@@ -90,7 +113,10 @@ class Price:
         values, vectors = np.linalg.eigh(S.T @ (S / tau[:, None]))
         cross = 0.5 * vectors.T @ (self.difference.T @ A) @ self.whitener.T
         corner = 0.25 * self.whitener @ (A.T @ (tau[:, None] * A)) @ self.whitener.T
-        return ScaledShift(values, cross, corner)
+        if len(corner) <= _DIRECT:
+            return ScaledShift(values, cross, corner)
+        diagonal, axes = np.linalg.eigh(corner)
+        return ScaledShift(values, cross @ axes, diagonal)
 
     def best(self, patterns: Iterable[FloatArray], margin: float) -> tuple[FloatArray, float]:
         """(τ, h²) of the best pattern; h² holds a relative margin, which moves τ from where the slack is singular."""
@@ -110,39 +136,57 @@ class Price:
 
 @dataclass(frozen=True, eq=False)
 class ScaledShift:
-    """h²(κ) for the shift κτ: ``λ_max(κ·corner + crossᵀ diag(κ/(κ − values)) cross)``; convex, O((c + k)³) a value."""
+    """h²(κ) for the shift κτ: ``λ_max(κ·corner + crossᵀ diag(κ/(κ − values)) cross)``, convex.
+
+    ``corner`` is a matrix, and a value takes O(k³); or the diagonal of one, and a value takes O(c²k).
+    """
 
     values: FloatArray
     cross: FloatArray
     corner: FloatArray
 
-    def many(self, scale: FloatArray) -> FloatArray:
-        """h² at several κ, infinite where κ is not above the values."""
-        gap = scale[:, None] - self.values
-
-        def matrices(part: IntArray) -> FloatArray:
-            weight = (scale[part, None] / gap[part])[:, :, None]
-            reduced: FloatArray = scale[part, None, None] * self.corner + self.cross.T @ (weight * self.cross)
-            return reduced
-
-        return largest_eigenvalues(matrices, gap, max(self.corner.size, 1))
+    def __call__(self, kappa: float) -> float:
+        """h²(κ), infinite where κ is not above the values."""
+        gap = kappa - self.values
+        if not gap.min(initial=np.inf) > 0:
+            return np.inf
+        B = np.sqrt(kappa / gap)[:, None] * self.cross
+        if self.corner.ndim == 1:
+            return _bisected(kappa * self.corner, B)
+        matrix = kappa * self.corner + B.T @ B
+        return float(np.linalg.eigvalsh(matrix)[-1]) if np.isfinite(matrix).all() else np.inf
 
     def minimum(self, margin: float) -> tuple[float, float]:
         """(κ, h²): the least h² with a relative margin, and the largest κ that keeps it."""
         largest = float(self.values.max(initial=0.0))
-        spread = largest or float(np.sum(self.cross**2)) / max(float(np.trace(self.corner)), 1e-300)
-        kappa, value = minimise(self, largest, spread)
-        if not np.isfinite(value):
-            return kappa, np.inf
-        allowed = value * (1.0 + margin)
+        # Without values to exceed, κ is of the size where both parts of the matrix are alike.
+        diagonal = self.corner if self.corner.ndim == 1 else np.diag(self.corner)
+        spread = largest or float(np.sum(self.cross**2)) / max(float(diagonal.sum()), 1e-300)
+        value, x = golden(lambda x: self(largest + spread * 10.0**x), *_DECADES, _GOLDEN_STEPS)
+        allowed, kappa = value * (1.0 + margin), spread * 10.0**x
         low, high = 1.0, _WIDEST
         for _ in range(_WIDENINGS):
             middle = float(np.sqrt(low * high))
-            if self.many(np.array([largest + middle * (kappa - largest)]))[0] <= allowed:
+            if self(largest + middle * kappa) <= allowed:
                 low = middle
             else:
                 high = middle
-        return largest + low * (kappa - largest), allowed
+        return largest + low * kappa, allowed
+
+
+def _bisected(diagonal: FloatArray, B: FloatArray) -> float:
+    """The largest eigenvalue of ``diag(diagonal) + BᵀB``, rounded up: λ bounds it where λ > diagonal and
+    ``B diag(1/(λ − diagonal)) Bᵀ ≺ I``."""
+    step = float(np.sum(B**2))
+    found = float(diagonal.max()) + step
+    if not np.isfinite(found):
+        return np.inf
+    while step > 1e-12 * found:
+        step *= 0.5
+        rest = found - step - diagonal
+        if rest.min() > 0 and np.linalg.eigvalsh((B / rest) @ B.T)[-1] < 1:
+            found -= step
+    return found
 
 
 def _ratio(a: FloatArray, b: FloatArray) -> FloatArray:

@@ -1,19 +1,19 @@
 """The certificate at the end of a job, from duals that were repaired on the way."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from certificates import OptimalityCertificate, repair
 from certificates import certify as certify_duals
 from certificates.arithmetic import Arithmetic
 from certificates.checker import check
-from certificates.optimality import assemble, drop_negligible
+from certificates.optimality import MARGINS, assemble, drop_negligible
 from certificates.repair import RepairedDual, project, raw_dual
 from certificates.report import CheckReport
 from certificates.verdict import Verdict
 from formulations import MergedRows, RawDual
 from formulations._validation import FloatArray
-from formulations.program import NO_PRODUCTS
 
 
 def repaired(merged: MergedRows, dual: RawDual) -> RepairedDual:
@@ -39,13 +39,14 @@ def certify(
 ) -> tuple[OptimalityCertificate, CheckReport]:
     """Certificate and report for a repaired dual and a network (d×m, c×m).
 
-    On large data a repair takes seconds, so it is repeated, with more margin, only where the check asks for that.
+    On large data a repair takes seconds, so it is repeated, with more margin, only where the check asks for that. A
+    dual without products gets more margin by shrinking its W, which keeps its multipliers.
     """
-    certificate = assemble(merged, dual, U, V, provenance)
-    report = check(certificate, arithmetic=Arithmetic.FLOAT)
-    if report.verdict is Verdict.PROVED:
-        return certificate, report
-    again = RawDual(dual.W, NO_PRODUCTS)
-    if dual.N.size:
-        again = raw_dual(dual.W, dual.N, dual.t, gamma=merged.program.gamma)
-    return certify_duals(merged, [again], U, V, provenance=provenance)
+    products = dual.N.size > 0
+    for margin in (0.0,) if products else (0.0, *MARGINS[1:]):
+        certificate = assemble(merged, replace(dual, W=(1.0 - margin) * dual.W), U, V, provenance)
+        report = check(certificate, arithmetic=Arithmetic.FLOAT)
+        if report.verdict is Verdict.PROVED:
+            return certificate, report
+    again = [raw_dual(dual.W, dual.N, dual.t, gamma=merged.program.gamma)] if products else []
+    return certify_duals(merged, again, U, V, provenance=provenance)

@@ -39,12 +39,14 @@ class MergedRows:
 
         Zero rows get their optimum ``W_i = y_i``; a merged row gets ``y_i`` minus its share of the fitted value.
         """
-        Y = self.original.Y
-        out = Y.copy()
-        fitted = np.zeros((2 * self.program.space.neurons, Y.shape[1]))
-        fitted[self.program.feature] = (self.program.target - W) / self.program.weight[:, None]
-        active = self.rows.active
-        out[active] -= np.abs(self.rows.ratio[active])[:, None] * fitted[self.rows.feature[active]]
+        active, weight = self.rows.active, self.program.weight[:, None]
+        place = np.searchsorted(self.program.feature, self.rows.feature[active])
+        ratio = np.abs(self.rows.ratio[active])[:, None]
+        out = self.original.Y.copy()
+        out[active] -= ratio * (self.program.target / weight)[place]
+        # What is left of the target of a row that shares its feature with none is 0, not rounding.
+        out[active[np.bincount(place)[place] == 1]] = 0.0
+        out[active] += ratio * (W / weight)[place]
         return out
 
     def merge_W(self, W: FloatArray) -> FloatArray:

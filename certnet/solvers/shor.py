@@ -48,7 +48,7 @@ def shor_bound(
     networks: Iterable[Network] = (),
     deadline: float = math.inf,
     random_state: int = 0,
-    callback: Callable[[float], None] | None = None,
+    callback: Callable[[RepairedDual], None] | None = None,
 ) -> RepairedDual:
     """The best bound of Shor's relaxation, or of the residuals of these networks without products.
 
@@ -57,19 +57,20 @@ def shor_bound(
 
     Args:
         presolved: of the training problem.
-        networks: (U, V) with weights d×m and c×m; their residuals are candidates and the last one is where R starts.
+        networks: (U, V) with weights d×m and c×m; their residuals are candidates, and R starts at the best.
         deadline: moment on the clock of ``time.monotonic`` after which no iteration begins; a bound comes out anyway.
         random_state: seed of the first R.
-        callback: called with each better bound, in original units.
+        callback: called with each better dual, so that an interruption loses none.
     """
-    run = _Descent(presolved, deadline, callback or (lambda bound: None))
-    start = np.random.default_rng(random_state).standard_normal((run.k + run.c, run.rank)) / np.sqrt(run.rank)
-    start *= run.balanced_size(start)
-    for U, V in networks:
-        run.offer(residual_dual(presolved.rows, U, V).W, [])
-        if U.shape[1]:
-            start = run.from_network(U, V, start)
-    run.descend(start)
+    with np.errstate(all="ignore"):
+        run = _Descent(presolved, deadline, callback or (lambda dual: None))
+        start = np.random.default_rng(random_state).standard_normal((run.k + run.c, run.rank)) / np.sqrt(run.rank)
+        start *= run.balanced_size(start)
+        starts = [start]
+        for U, V in networks:
+            run.offer(residual_dual(presolved.rows, U, V).W, [])
+            starts.append(run.from_network(U, V, start))
+        run.descend(starts)
     return run.best
 
 
@@ -89,7 +90,7 @@ class _Point:
 class _Descent:
     """L-BFGS over R (k+c, rank), with bounds computed on the way."""
 
-    def __init__(self, presolved: Presolved, deadline: float, callback: Callable[[float], None]) -> None:
+    def __init__(self, presolved: Presolved, deadline: float, callback: Callable[[RepairedDual], None]) -> None:
         self.presolved, self.deadline, self.callback = presolved, deadline, callback
         program = presolved.program
         self.program: LiftedProgram = program
@@ -116,6 +117,8 @@ class _Descent:
         """The moments of a network in few columns, with a little of ``start`` so that no direction is missing."""
         scaling = self.presolved.scaling
         R = np.vstack([scaling.apply_z(U), scaling.apply_v(V)])
+        if not (R.size and np.isfinite(R).all()):
+            return start
         left, singular, _ = np.linalg.svd(R, full_matrices=False)
         few = (left * singular)[:, : self.rank]
         mixed: FloatArray = 0.05 * start + np.pad(few, ((0, 0), (0, self.rank - few.shape[1])))
@@ -126,29 +129,34 @@ class _Descent:
         found = repair_without_products(self.presolved.rows.program, W, factors=factors)
         if found.lower_bound > self.best.lower_bound:
             self.best = found
-            self.callback(found.lower_bound)
+            self.callback(found)
 
-    def descend(self, start: FloatArray) -> None:
-        """Minimise from R = start until the deadline, and offer the duals on the way."""
+    def descend(self, starts: list[FloatArray]) -> None:
+        """Minimise from the best R until the deadline, and offer the duals on the way."""
         if time.monotonic() >= self.deadline:
             return
-        with contextlib.suppress(_Enough):
+        with contextlib.suppress(_Enough, np.linalg.LinAlgError):
+            for start in starts:
+                self._evaluate(start)
+            if self.last is None:
+                return
             minimize(
                 self._evaluate,
-                start.ravel(),
+                self.last[0].ravel(),
                 jac=True,
                 method="L-BFGS-B",
                 callback=self._watch,
                 options={"maxiter": ITERATIONS, "maxfun": 2 * ITERATIONS, "ftol": 1e-10, "gtol": 1e-12, "maxcor": 20},
             )
-        self._look()
+        if self.last is not None:
+            self._look()
 
     def _evaluate(self, flat: FloatArray) -> tuple[float, FloatArray]:
         if self.last is not None and time.monotonic() >= self.deadline:
             raise _Enough
         R = flat.reshape(self.k + self.c, self.rank).copy()
         point = self.point(R)
-        if self.last is None or point.value <= self.last[1].value:
+        if np.isfinite(point.value) and (self.last is None or point.value <= self.last[1].value):
             self.last = R, point
         return point.value, point.gradient.ravel()
 
@@ -161,7 +169,7 @@ class _Descent:
 
     def _look(self) -> bool:
         """Offer the dual of the best point; true when its bound is near enough to the value."""
-        assert self.last is not None  # the first evaluation has no deadline
+        assert self.last is not None  # what is looked at
         R, point = self.last
         scaling, merged = self.presolved.scaling, self.presolved.rows.program
         self.offer(scaling.target_norm * point.W, [(scaling.transform @ R[: self.k], R[self.k :])])
