@@ -38,4 +38,5 @@ def _in_balls(X: FloatArray, Y: FloatArray, U: FloatArray, V: FloatArray) -> Flo
         residual = fitted - arb_mat(*Y.shape, Y.ravel().tolist())
         upper = [float(x.abs_upper()) for row in residual.tolist() for x in row]
     # The conversion rounds to nearest.
-    return np.nextafter(np.array(upper).reshape(Y.shape), np.inf)
+    size: FloatArray = np.nextafter(np.array(upper).reshape(Y.shape), np.inf)
+    return size
