@@ -3,6 +3,7 @@
 import threading
 import warnings
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from certificates.subdivision import Subdivision
 from certnet import _optimality, job
 from certnet._certify import repaired
 from certnet._numerics import blas_threads, computing
+from certnet.branching import joint, search
 from certnet.solvers import solve
 from certnet.subdivision.closing import SubdivisionSearch
 from formulations import Presolved, TrainingProgram, merge_rows, presolve, rescale
@@ -127,6 +129,30 @@ def test_what_cutting_cones_has_proved_outlives_a_failure(monkeypatch: pytest.Mo
     result = certnet.train(TrainingProgram(X, Y, 0.3), method="global", gap=1e-6)
     assert_sound(result)
     assert result.report.gap < 0.5
+
+
+@pytest.mark.parametrize("module", [search, joint])
+def test_what_a_search_has_shown_outlives_a_node_that_fails(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "bound_node" if module is search else "solve_joint"
+    whole, calls = getattr(module, name), [0]
+
+    def third_fails(*arguments: Any, **options: Any) -> Any:
+        calls[0] += 1
+        return whole(*arguments, **options) if calls[0] < 3 else _failing()
+
+    monkeypatch.setattr(module, name, third_fails)
+    X, Y = _data(n=7, d=3)
+    presolved = presolve(TrainingProgram(X, Y, 0.3))
+    assert presolved is not None
+    if module is search:
+        found = search.search(presolved.program, presolved.rows.merge_W(Y) / 9.0, enough=1e-3)
+        assert np.isfinite(found.h_bar)
+        assert found.can_go_on
+    else:
+        assert joint.joint_search(presolved.program, enough=np.inf).lower_bound > 0
+    assert calls[0] >= 3
 
 
 def test_errors_of_a_progress_function_are_the_callers() -> None:

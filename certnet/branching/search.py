@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from joblib import Parallel, delayed
 
+from certnet._numerics import FAILURES
 from certnet.branching.bounds import Start, bound_node
 from certnet.branching.pool import pool as pool_of
 from certnet.branching.state import LEAF, TreeReader, floats, integers, write_tree
@@ -112,6 +113,10 @@ def search(
         run.run(callback, too_large, resume)
     except KeyboardInterrupt:
         run.interrupted = True
+    except FAILURES as error:
+        # What the nodes before have shown stays.
+        if isinstance(error, InputError):
+            raise
     return run.result()
 
 
@@ -164,7 +169,7 @@ class _Search:
                 chosen = [heapq.heappop(self.heap)[2] for _ in range(min(count, len(self.heap)))]
                 try:
                     self._bound(pool, [item for branch in chosen for item in self._split(branch)])
-                except KeyboardInterrupt:
+                except (KeyboardInterrupt, *FAILURES):
                     # The children are not all bounded: their parents are leaves again.
                     for branch in chosen:
                         branch.rejoin()
