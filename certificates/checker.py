@@ -21,12 +21,7 @@ from certificates.arithmetic import MATRICES, Arithmetic, Enclosure, Matrix
 from certificates.arithmetic.floating import TINY, UNIT, half, sum_of_products
 from certificates.arithmetic.matrix import Entries
 from certificates.certificate import LOSS, OptimalityCertificate, fingerprint
-from certificates.diagonal_slack import (
-    SECONDS_PER_PRODUCT,
-    has_no_products,
-    products_needed,
-    prove_without_products,
-)
+from certificates.diagonal_slack import is_diagonal, needed, prove_without_products
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
 from certificates.nonnegativity import (
     MAX_ORDER,
@@ -96,15 +91,15 @@ def choose_arithmetic(certificate: OptimalityCertificate, budget: float = AUTO_B
     """The strongest arithmetic whose estimated time fits the budget (docs/certificate-format.md, "Cost")."""
     if isinstance(certificate.proof, Subdivision):
         return Arithmetic.FLOAT
-    order = len(certificate.source) + certificate.X.shape[1]
-    if has_no_products(certificate.proof):
-        cost = products_needed(len(certificate.source), *certificate.shape[1:]) * _length_factor(certificate)
-        costs = {arithmetic: seconds * cost for arithmetic, seconds in SECONDS_PER_PRODUCT.items()}
-        return next((arithmetic for arithmetic, seconds in costs.items() if seconds <= budget), Arithmetic.FLOAT)
+    (_, d, c), count = certificate.shape, len(certificate.source)
+    order, assembly = count + d, dict.fromkeys(Arithmetic, 0.0)
+    if is_diagonal(certificate.proof, c):
+        order, assembly = c + d, {arithmetic: needed(arithmetic, count, d, c)[0] for arithmetic in MATRICES}
     leaves = max(certificate.proof.leaves, 1)
-    if leaves * 0.35 * (order / 64.0) ** 4.5 * _length_factor(certificate) <= budget:
+    exact = leaves * 0.35 * (order / 64.0) ** 4.5 + assembly[Arithmetic.EXACT]
+    if exact * _length_factor(certificate) <= budget:
         return Arithmetic.EXACT
-    if leaves * 2.0 * (order / 320.0) ** 2.5 <= budget:
+    if leaves * 2.0 * (order / 320.0) ** 2.5 + assembly[Arithmetic.BALL] <= budget:
         return Arithmetic.BALL
     return Arithmetic.FLOAT
 
@@ -272,7 +267,7 @@ def _check_dual_feasible(c: OptimalityCertificate, matrix: type[Matrix], deadlin
         prove_by_subdivision(output, c.proof, ends, deadline)
         return math.nan
     whole, order = Region.everywhere(c.X.shape[1]), len(c.source) + c.X.shape[1]
-    diagonal = has_no_products(c.proof)
+    diagonal = is_diagonal(c.proof, c.shape[2])
     check_structure(c.proof, c.source.size, whole, order_limit=None if diagonal else MAX_ORDER)
     generators, kappas = check_rows(c, deadline)
     if diagonal:

@@ -21,23 +21,28 @@ import numpy as np
 from certificates.arithmetic.floating import TINY
 from certificates.arithmetic.matrix import Arithmetic, PsdProof
 from certificates.failure import NO_DEADLINE, Deadline
-from certificates.nonnegativity import M
+from certificates.nonnegativity import MAX_ORDER, M
 from certificates.proof import LiftedProof
 from formulations._validation import FloatArray
 
-SECONDS_PER_PRODUCT = {Arithmetic.EXACT: 4e-6, Arithmetic.BALL: 4e-7, Arithmetic.FLOAT: 1e-9}
-"""Measured: seconds of ``prove_without_products`` for each of ``products_needed``, from the strongest arithmetic on."""
+_SECONDS = {Arithmetic.EXACT: 2e-7, Arithmetic.BALL: 1e-7, Arithmetic.FLOAT: 2e-8}
+"""Measured: seconds for each product of two numbers."""
+_BYTES = {Arithmetic.EXACT: 400, Arithmetic.BALL: 400, Arithmetic.FLOAT: 100}
+"""Measured: bytes for each entry of the data and the dual."""
 
 
-def products_needed(generators: int, d: int, c: int) -> float:
-    """About how many products of two numbers the proof takes."""
-    return float(generators * (c + d + 8) ** 2 + (c + d) ** 3)
+def needed(arithmetic: Arithmetic, generators: int, d: int, c: int) -> tuple[float, float]:
+    """About the (seconds, bytes) that ``prove_without_products`` takes before the test of order c + d."""
+    seconds = _SECONDS[arithmetic] * generators * (c + d + 8) ** 2
+    return seconds, _BYTES[arithmetic] * generators * (c + d + 8)
 
 
-def has_no_products(proof: LiftedProof) -> bool:
-    """Whether the checks of this module are about this proof; its structure was not looked at yet."""
+def is_diagonal(proof: LiftedProof, outputs: int) -> bool:
+    """Whether the checks of this module are about this proof, whose structure was not looked at yet, and are cheaper:
+    with more outputs than generators the whole slack is smaller."""
     others = (proof.pairs, proof.empty_support, proof.circuits.target, proof.triangles.neuron, proof.sigma)
-    return proof.leaves == len(proof.split) == 1 and not any(array.size for array in others)
+    plain = proof.leaves == len(proof.split) == 1 and not any(array.size for array in others)
+    return plain and outputs <= proof.complementarity.size
 
 
 def prove_without_products(
@@ -60,6 +65,8 @@ def prove_without_products(
     """
     N, d = generators.shape
     c = features.shape[1]
+    if not c + d <= MAX_ORDER:
+        return PsdProof.failure(f"the proof has order {c + d}, and this checker stops at {MAX_ORDER}")
     tau = -t
     with np.errstate(all="ignore"):
         # The next number above the nearest one to 1/τ is larger than 1/τ, if the division does not underflow.

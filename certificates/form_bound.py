@@ -11,11 +11,12 @@ positive semidefinite.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from formulations import FormProgram, LiftedSpace
-from formulations._validation import FloatArray
+from formulations._validation import FloatArray, IntArray
 
 _GOLDEN = (5**0.5 - 1) / 2
 _GRID = np.linspace(-11.0, 3.0, 57)
@@ -53,18 +54,33 @@ class ShiftedBound:
 
     def many(self, tau: FloatArray) -> FloatArray:
         """h̄² at several shifts, infinite where the slack is not definite. One stack of small matrices is one call."""
-        out = np.full(len(tau), np.inf)
         gap = tau[:, None] - self.values
-        usable = np.flatnonzero(gap.min(axis=1, initial=np.inf) > 0)
-        size = max(self.cross.size, self.corner.size, 1)
-        for part in np.array_split(usable, -(-len(usable) * size // STACK_ENTRIES) or 1):
+
+        def matrices(part: IntArray) -> FloatArray:
             half = self.cross - 0.5 * tau[part, None, None] * self.data
             schur = self.corner + half.transpose(0, 2, 1) @ (half / gap[part, :, None])
-            whitened = self.metric_root @ schur @ self.metric_root.T
-            sound = np.isfinite(whitened).all(axis=(1, 2))
-            whitened = whitened[sound]
-            out[part[sound]] = np.linalg.eigvalsh(0.5 * (whitened + whitened.transpose(0, 2, 1)))[:, -1]
-        return out
+            whitened: FloatArray = self.metric_root @ schur @ self.metric_root.T
+            return whitened
+
+        return largest_eigenvalues(matrices, gap, max(self.cross.size, self.corner.size, 1))
+
+
+def largest_eigenvalues(matrices: Callable[[IntArray], FloatArray], gap: FloatArray, size: int) -> FloatArray:
+    """The largest eigenvalue of each matrix of a family, infinite where a gap (count, p) is not positive.
+
+    Args:
+        matrices: the matrices at these indices, one stack.
+        gap: all must be positive where a matrix is to make sense.
+        size: numbers that one matrix takes while it is computed; so many are treated at once as fit in a stack.
+    """
+    out = np.full(len(gap), np.inf)
+    usable = np.flatnonzero(gap.min(axis=1, initial=np.inf) > 0)
+    for part in np.array_split(usable, -(-len(usable) * size // STACK_ENTRIES) or 1):
+        stack = matrices(part)
+        sound = np.isfinite(stack).all(axis=(1, 2))
+        stack = stack[sound]
+        out[part[sound]] = np.linalg.eigvalsh(0.5 * (stack + stack.transpose(0, 2, 1)))[:, -1]
+    return out
 
 
 def shifted_bound(space: LiftedSpace, M: FloatArray, metric: FloatArray) -> ShiftedBound:
@@ -89,7 +105,14 @@ def shifted_bound(space: LiftedSpace, M: FloatArray, metric: FloatArray) -> Shif
     )
 
 
-def minimise(bound: ShiftedBound, largest: float, spread: float) -> tuple[float, float]:
+class Curve(Protocol):
+    """A convex function of one positive number."""
+
+    def many(self, tau: FloatArray, /) -> FloatArray:
+        """Its values, infinite outside its domain."""
+
+
+def minimise(bound: Curve, largest: float, spread: float) -> tuple[float, float]:
     """Minimise the convex h̄²(τ) over τ > largest: a grid in log(τ − largest), then ever finer ones around the best."""
     x = _GRID
     for _ in range(1 + _REFINEMENTS):

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certificates.form_bound import STACK_ENTRIES, minimise
+from certificates.form_bound import largest_eigenvalues, minimise
 from formulations import LiftedProgram
-from formulations._validation import FloatArray
+from formulations._validation import FloatArray, IntArray
 
 _RIDGES = (1e-9, 1e-5, 1e-2)
 """Shares of the identity that are mixed into moments: moments of low rank are optimal, but not near the optimum."""
@@ -118,16 +118,14 @@ class ScaledShift:
 
     def many(self, scale: FloatArray) -> FloatArray:
         """h² at several κ, infinite where κ is not above the values."""
-        out = np.full(len(scale), np.inf)
         gap = scale[:, None] - self.values
-        usable = np.flatnonzero(gap.min(axis=1, initial=np.inf) > 0)
-        size = max(self.corner.size, 1)
-        for part in np.array_split(usable, -(-len(usable) * size // STACK_ENTRIES) or 1):
-            weight = scale[part, None] / gap[part]
-            matrix = scale[part, None, None] * self.corner + self.cross.T @ (weight[:, :, None] * self.cross)
-            sound = np.isfinite(matrix).all(axis=(1, 2))
-            out[part[sound]] = np.linalg.eigvalsh(matrix[sound])[:, -1]
-        return out
+
+        def matrices(part: IntArray) -> FloatArray:
+            weight = (scale[part, None] / gap[part])[:, :, None]
+            reduced: FloatArray = scale[part, None, None] * self.corner + self.cross.T @ (weight * self.cross)
+            return reduced
+
+        return largest_eigenvalues(matrices, gap, max(self.corner.size, 1))
 
     def minimum(self, margin: float) -> tuple[float, float]:
         """(κ, h²): the least h² with a relative margin, and the largest κ that keeps it."""

@@ -5,6 +5,7 @@ flow one way. Ctrl-C or the time limit cuts a stage short; the stages after it t
 network and a proved bound always come out. A checkpoint lets a later call go on where the relaxation was cut short.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -155,7 +156,8 @@ def train(
         )
         result = run.finish()
     if isinstance(checkpoint, Path | str) and not result.resumable:
-        Path(checkpoint).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            Path(checkpoint).unlink()
     return result
 
 
@@ -271,6 +273,7 @@ class _Run(Staged):
     def _last_checkpoint(self, certificate: OptimalityCertificate, lower_bound: float) -> None:
         """Keep what was proved together with the solver's state, so that a resumed job begins with this bound."""
         with self.clock.stage("checkpoint"):
+            self.saver.update(U=certificate.U, V=certificate.V)
             if self.presolved is not None and np.isfinite(lower_bound):
                 dual = self.presolved.apply_dual(certified_dual(self.merged, certificate))
                 self.saver.update(dual=dual, lower_bound=lower_bound)
@@ -289,13 +292,17 @@ class _Run(Staged):
     def _first_network(self) -> None:
         """A network soon, so that an early Ctrl-C leaves something; without a time limit rounds alone bound it."""
         stored = self._stored_network()
+        # A checkpoint of the training itself holds a network to go on from.
+        trains = stored is None or (self.resume is not None and self.resume.stage == TRAINING)
+        if trains:
+            self.saver.update(stage=TRAINING)
         if stored is not None:
             self._keep(stored)
-        # A checkpoint of the training itself holds a network to go on from.
-        if stored is None or (self.resume is not None and self.resume.stage == TRAINING):
+        if self.start is not None:
+            self._keep(_given(self.program, self.start.U, self.start.V))
+        if trains:
             limit = self.plan.first_network() if self.method == SDP else self.plan.global_training()
             given = [network.U for network in (self.start, stored) if network is not None]
-            self.saver.update(stage=TRAINING)
             self.first = fit(
                 self.program,
                 candidates=np.hstack(given) if given else None,

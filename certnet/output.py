@@ -99,12 +99,17 @@ class OutputFolder:
     def deliver(self, result: Result) -> tuple[dict[str, Any], str | None]:
         """Write a result here, or where that fails into a fresh folder among the system's temporary files.
 
+        Ctrl-C asks for just that, so the first one that comes meanwhile is no reason to stop.
+
         Returns:
             The report of what was written, and a sentence for the user if it is not here.
         """
         report, writers = result(self.path, ())
         try:
-            self.write(writers)
+            try:
+                self.write(writers)
+            except KeyboardInterrupt:
+                self.write(writers)
             return report, None
         except InputError as error:
             failed = str(error).rpartition(";")[0] or str(error)

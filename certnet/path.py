@@ -29,8 +29,8 @@ from formulations._validation import FloatArray, as_positive
 
 EXCHANGE_SHARE = 0.05
 """Share of a time limit that is kept for trying every network at its neighbours' γ."""
-POLISH_SECONDS = 2.0
-"""Longest polishing of a neighbour's network before it starts a γ."""
+POLISH_SHARE = 0.1
+"""Part of the time of a γ that polishing a neighbour's network may take before."""
 SWEEPS = 5
 """Most passes up and down the path in which networks are tried at their neighbours' γ."""
 BETTER = 1e-9
@@ -125,6 +125,9 @@ def train_path(
     open_gammas = sorted(programs.keys() - results.keys(), reverse=True)
     for position, gamma in enumerate(open_gammas):
         available = left()
+        share = None if available is None else _share(available, len(open_gammas) - position)
+        start = _start(results, programs[gamma], None if share is None else POLISH_SHARE * share)
+        available = left()
         result = job.train(
             programs[gamma],
             solver=solver,
@@ -133,7 +136,7 @@ def train_path(
             random_state=random_state,
             progress=None if progress is None else _named(progress, gamma, notes),
             provenance=provenance,
-            start=_start(results, programs[gamma]),
+            start=start,
             device=device,
             checkpoint=None if checkpoint is None else checkpoint(gamma),
             resume=None if resume is None else resume.get(gamma),
@@ -174,7 +177,9 @@ def _named(progress: Callable[[Event], None], gamma: float, notes: set[str]) -> 
     return tell
 
 
-def _start(results: Mapping[float, TrainingResult], program: TrainingProgram) -> OptimalityCertificate | None:
+def _start(
+    results: Mapping[float, TrainingResult], program: TrainingProgram, seconds: float | None
+) -> OptimalityCertificate | None:
     """The certificate of the nearest γ, in the logarithm, with its network polished for this one.
 
     A polished network starts the relaxation better than the neighbour's own (Iris: bounds 3 % higher in equal time).
@@ -183,7 +188,7 @@ def _start(results: Mapping[float, TrainingResult], program: TrainingProgram) ->
         return None
     nearest = results[min(results, key=lambda other: abs(math.log(other / program.gamma)))]
     with computing():
-        U, V = polish(program, nearest.U, nearest.V, deadline=time.monotonic() + POLISH_SECONDS)
+        U, V = polish(program, nearest.U, nearest.V, deadline=None if seconds is None else time.monotonic() + seconds)
     return replace(nearest.certificate, U=U, V=V)
 
 
@@ -194,8 +199,11 @@ def _exchange(
     try:
         # The matrices are small, and a second BLAS thread costs more than it saves.
         with computing():
-            networks = _exchange_networks(results, None if seconds is None else time.monotonic() + seconds)
+            deadline = None if seconds is None else time.monotonic() + seconds
+            networks = _exchange_networks(results, deadline)
             for gamma in sorted(results, reverse=True):
+                if deadline is not None and time.monotonic() > deadline:
+                    break
                 improved = _with_bound(_with_network(results[gamma], networks[gamma]), results.values())
                 if improved is not results[gamma]:
                     results[gamma] = improved

@@ -5,6 +5,7 @@ if ``x_i = κ a`` then ``(x_i·u)₊ = |κ| α`` for κ > 0 and ``|κ| β`` for 
 arithmetic on the float64 entries, so the checker may rely on it. Rows that are parallel only up to rounding stay apart.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -75,20 +76,22 @@ def reduce_rows(X: FloatArray) -> RowReduction:
     n = X.shape[0]
     generator = np.full(n, ZERO_ROW, dtype=np.int64)
     ratio = np.zeros(n)
-    representatives: list[int] = []
-    buckets: dict[bytes, list[int]] = {}
     nonzero = np.flatnonzero(X.any(axis=1))
-    # Parallel rows agree to a few units in the last place after division by the pivot, so they share a bucket
-    # except for rare roundings at its edge; those only cost a merge, never correctness.
-    keys = np.round(X[nonzero] / _pivots(X[nonzero], X[nonzero])[:, None], 9) + 0.0
-    for i, key in zip(nonzero.tolist(), map(np.ndarray.tobytes, keys), strict=True):
-        bucket = buckets.setdefault(key, [])
-        group = next((g for g in bucket if are_parallel(X[i], X[representatives[g]])), None)
-        if group is None:
-            group = len(representatives)
-            representatives.append(i)
-            bucket.append(group)
-        generator[i] = group
+    # Exactly parallel rows have equal ratios to their pivots, which division rounds alike: rows whose rounded ratios
+    # occur once are on their own. A ratio that rounds in another way would cost a merge, never correctness.
+    ratios = X[nonzero] / _pivots(X[nonzero], X[nonzero])[:, None] + 0.0
+    keys = [row.tobytes() for row in ratios]
+    frequency = Counter(keys)
+    known: dict[bytes, int] = {}
+    groups: dict[bytes | tuple[Fraction, ...], int] = {}
+    representatives: list[int] = []
+    for i, key in zip(nonzero.tolist(), keys, strict=True):
+        raw = X[i].tobytes()
+        if raw not in known:
+            known[raw] = groups.setdefault(key if frequency[key] == 1 else _direction(X[i]), len(groups))
+            if known[raw] == len(representatives):
+                representatives.append(i)
+        generator[i] = known[raw]
     source = np.array(representatives, dtype=np.int64)
     generators, exponent = scale_rows(X[source])
     own = generators[generator[nonzero]]
@@ -96,6 +99,12 @@ def reduce_rows(X: FloatArray) -> RowReduction:
     for array in (generators, source, exponent, generator, ratio):
         frozen(array)
     return RowReduction(generators, source, exponent, generator, ratio)
+
+
+def _direction(row: FloatArray) -> tuple[Fraction, ...]:
+    """The same for exactly those nonzero rows that are multiples of one another."""
+    pivot = Fraction(float(row[np.abs(row).argmax()]))
+    return tuple(Fraction(x) / pivot for x in row.tolist())
 
 
 def _pivots(rows: FloatArray, values: FloatArray) -> FloatArray:

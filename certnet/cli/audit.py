@@ -19,11 +19,10 @@ from certnet import _audit
 from certnet._audit import AuditResult, InputAudit, audit_radii
 from certnet._audit_journal import Journal, audit_fingerprint
 from certnet.cli.exits import Exit
-from certnet.cli.limits import began, positive_numbers
+from certnet.cli.limits import began, job_seconds, positive_numbers
 from certnet.cli.proofs import proof_folder
 from certnet.cli.report import finite, head
 from certnet.cli.show import Live, stderr_console
-from certnet.cli.train import SMALLEST_LIMIT
 from certnet.data import Recipe, Split, load
 from certnet.interchange import read_relu_network
 from certnet.output import Writer, json_writer, output_folder, standard_output, strict_json
@@ -186,10 +185,7 @@ def _run(
     known: Mapping[int, InputAudit],
     keep: _Keep,
 ) -> AuditResult:
-    limit = options.time_limit
-    if limit is not None:
-        # Reading network and data counts as well.
-        limit = max(limit - (time.perf_counter() - started), SMALLEST_LIMIT)
+    limit = job_seconds(options.time_limit, started)
     with Live(stderr_console(), enabled=not options.quiet, time_limit=limit) as live:
         return _audit.audit(
             network,

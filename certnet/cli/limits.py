@@ -8,6 +8,8 @@ from pathlib import Path
 
 from formulations import InputError
 
+END_SHARE = 0.25
+SMALLEST_LIMIT = 1e-3
 _BEGAN: ContextVar[float] = ContextVar("began")
 
 
@@ -19,6 +21,16 @@ def began() -> float:
 def begin_with_process() -> None:
     """Count everything since the process was made, the time that imports have taken too, as part of the command."""
     _BEGAN.set(time.perf_counter() - _process_seconds())
+
+
+def job_seconds(time_limit: float | None, started: float) -> float | None:
+    """What a job may take of a command's time limit: the rest, without what printing, writing and leaving will take.
+
+    How long that is, on a machine as busy as it is, shows in what starting and reading took.
+    """
+    if time_limit is None:
+        return None
+    return max(time_limit - (1.0 + END_SHARE) * (time.perf_counter() - started), SMALLEST_LIMIT)
 
 
 def _process_seconds() -> float:

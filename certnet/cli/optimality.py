@@ -14,11 +14,11 @@ from certificates.container import write_certificate
 from certnet import _optimality
 from certnet._optimality import Neuron, OptimalityResult
 from certnet.cli.exits import BY_VERDICT, Exit
-from certnet.cli.limits import began
+from certnet.cli.limits import began, job_seconds
 from certnet.cli.report import branching_fields, data_fields, finite, head
 from certnet.cli.scores import evaluate
 from certnet.cli.show import NONE, Live, bound_rows, branching_row, down, stderr_console, summary, time_rows, up
-from certnet.cli.train import OPEN, SMALLEST_LIMIT, stored_recipe
+from certnet.cli.train import OPEN, stored_recipe
 from certnet.data import Recipe, Split, load
 from certnet.interchange import program_weights, read_network
 from certnet.job import GLOBAL, closing_of
@@ -83,10 +83,7 @@ def run_optimality(options: OptimalityOptions) -> int:
             console.print(note, markup=False)
     out = Path("runs") / "optimality" / split.name if options.out is None else Path(options.out)
     with output_folder(out, files=tuple(FILES.values()), command="optimality") as folder:
-        limit = options.time_limit
-        if limit is not None:
-            # Reading network and data counts as well.
-            limit = max(limit - (time.perf_counter() - started), SMALLEST_LIMIT)
+        limit = job_seconds(options.time_limit, started)
         with Live(console, enabled=not options.quiet, time_limit=limit) as live:
             result = _optimality.optimality(
                 program,

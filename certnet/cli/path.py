@@ -19,7 +19,7 @@ from certificates.arithmetic import Arithmetic
 from certificates.certificate import fingerprint
 from certnet.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
 from certnet.cli.exits import BY_VERDICT, Exit
-from certnet.cli.limits import began, positive_numbers
+from certnet.cli.limits import began, job_seconds, positive_numbers
 from certnet.cli.report import head, training_report
 from certnet.cli.resume import CHECKPOINT, about
 from certnet.cli.scores import evaluate
@@ -138,9 +138,7 @@ class _Job:
         known = self._finished() if self.options.resume else {}
         resume = self._checkpoints(known) if self.options.resume else {}
         recipe = self.train.recipe
-        limit = self.train.time_limit
-        if limit is not None:
-            limit = max(limit - (time.perf_counter() - self.started), 1e-3)
+        limit = job_seconds(self.train.time_limit, self.started)
         with Live(self.console, enabled=not self.train.quiet, time_limit=limit) as live:
             return train_path(
                 self.split.X_train,
@@ -183,6 +181,9 @@ class _Job:
                 report |= {name: self.reports[gamma].get(name) for name in _KEPT}
             return report, writers(self.split, result, report)
 
+        # A table of earlier results is not to stand beside new ones, should this run be killed.
+        with contextlib.suppress(OSError):
+            (self.out.path / TABLE).unlink()
         self.reports[gamma], failure = self.folders[gamma].deliver(described)
         self._warn(failure)
         if failure is None and not result.interrupted and gamma in self.keepers:
@@ -235,7 +236,7 @@ class _Job:
         result = TrainingResult(program, certificate, proof)
         expected = network_of(self.split, result)
         names = [field.name for field in fields(expected)]
-        same = all(np.array_equal(getattr(network, name), getattr(expected, name)) for name in names)  # type: ignore[arg-type]
+        same = all(np.array_equal(getattr(network, name), getattr(expected, name)) for name in names)
         return (result, report) if same else None
 
     def _checkpoints(self, known: Mapping[float, TrainingResult]) -> dict[float, Checkpoint]:

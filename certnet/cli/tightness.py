@@ -12,10 +12,10 @@ from rich.table import Table
 from certificates.certificate import OptimalityCertificate
 from certificates.container import read_certificate
 from certnet.cli.exits import BY_VERDICT
-from certnet.cli.limits import began
+from certnet.cli.limits import began, job_seconds
 from certnet.cli.report import finite, head
 from certnet.cli.show import NONE, Live, bounds, down, percent, stderr_console, up
-from certnet.cli.train import FILES, SMALLEST_LIMIT
+from certnet.cli.train import FILES
 from certnet.doctor import versions
 from certnet.output import standard_output, strict_json
 from certnet.solvers import available_solvers
@@ -61,9 +61,7 @@ def run_tightness(run: Path, options: TightnessOptions) -> int:
     path = run / FILES["certificate"] if run.is_dir() else run
     certificate = read_certificate(path)
     console = stderr_console()
-    limit = options.time_limit
-    if limit is not None:
-        limit = max(limit - (time.perf_counter() - started), SMALLEST_LIMIT)
+    limit = job_seconds(options.time_limit, started)
     with Live(console, enabled=not options.quiet, time_limit=limit) as live:
         found = measure_tightness(
             certificate,

@@ -13,7 +13,7 @@ from certificates.container import write_certificate
 from certnet import job
 from certnet.checkpoint import Checkpoint, write_checkpoint
 from certnet.cli.exits import BY_VERDICT, Exit
-from certnet.cli.limits import began
+from certnet.cli.limits import began, job_seconds
 from certnet.cli.report import training_report
 from certnet.cli.resume import CHECKPOINT, about, require_same_data
 from certnet.cli.scores import evaluate
@@ -76,10 +76,7 @@ def run_train(options: TrainOptions) -> int:
     out = output_path(options.out, split.name)
     with output_folder(out, files=(*FILES.values(), CHECKPOINT), command="train") as folder:
         keeper = Keeper(folder.path / CHECKPOINT, about(options))
-        limit = options.time_limit
-        if limit is not None:
-            # Reading the data counts as well.
-            limit = max(limit - (time.perf_counter() - started), SMALLEST_LIMIT)
+        limit = job_seconds(options.time_limit, started)
         with Live(console, enabled=not options.quiet, time_limit=limit) as live:
             result = job.train(
                 program,
@@ -132,7 +129,6 @@ def run_train(options: TrainOptions) -> int:
 
 STOPPED = "The relaxation stopped at the time limit; more --time-limit may give a better bound."
 OPEN = "Branching ended before it had proved the gap that was asked for; more --time-limit or --nodes may do."
-SMALLEST_LIMIT = 1e-3
 FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
 
 

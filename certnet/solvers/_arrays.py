@@ -8,9 +8,9 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
-import scipy.linalg as sl
 from numpy.typing import NDArray
 
+from certnet.solvers._lapack import positive_eigenpairs
 from formulations._validation import FloatArray
 from formulations.errors import InputError
 
@@ -102,7 +102,7 @@ class Arrays(ABC):
 
 
 class HostArrays(Arrays):
-    """numpy arrays, with LAPACK through scipy."""
+    """numpy arrays; no call holds the interpreter's lock for long."""
 
     partial = True
 
@@ -156,15 +156,11 @@ class HostArrays(Arrays):
 
     def eigh(self, a: Array) -> tuple[Array, Array]:
         """See ``Arrays``."""
-        # The transpose is in LAPACK's own order, so that nothing is copied; its lower triangle is a's upper one.
-        return _checked(*sl.eigh(a.T, overwrite_a=True, check_finite=False, driver="evd"))
+        return _checked(*np.linalg.eigh(a, UPLO="U"))
 
     def upper_part(self, a: Array) -> tuple[Array, Array]:
         """See ``Arrays``."""
-        values, vectors = sl.eigh(
-            a.T, overwrite_a=True, check_finite=False, driver="evr", subset_by_value=(0.0, np.inf)
-        )
-        return _checked(values, vectors)
+        return _checked(*positive_eigenpairs(np.ascontiguousarray(a)))
 
     def blocks(self, rows: int, columns: int) -> list[slice]:
         """See ``Arrays``."""

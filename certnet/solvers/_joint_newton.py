@@ -126,7 +126,7 @@ class JointNewton:
             H = leaf.constraints.schur(P, Q, np.concatenate([self._scale[leaf.losses], self._scale[part]]))
             own = H[w:, w:]
             own[np.diag_indices(len(own))] = 1.0 + shift
-            factor = sl.cholesky(own, lower=True, check_finite=False)
+            factor = np.asarray(np.linalg.cholesky(own), dtype=np.float64)
             coupling = sl.solve_triangular(factor, H[w:, :w], lower=True, check_finite=False)
             reduced = np.tril(H[:w, :w])
             reduced = reduced + np.tril(reduced, -1).T - coupling.T @ coupling

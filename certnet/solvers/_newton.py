@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg as sl
 
+from certnet.solvers._lapack import factor_in_place
 from certnet.solvers._rank_two import FaceMap
 from formulations._validation import FloatArray
 
@@ -124,10 +125,10 @@ class NewtonSystem:
             H = self._map.schur(P, Q, self._scale)
             H[np.diag_indices(len(H))] = 1.0 + shift
             try:
-                # H is in C order with its lower triangle filled; its transpose goes to LAPACK without a copy.
-                self._factor = sl.cho_factor(H.T, lower=False, overwrite_a=True, check_finite=False)
+                factor_in_place(H)
             except np.linalg.LinAlgError:
                 continue
+            self._factor = H.T, False
             return
         raise np.linalg.LinAlgError("The Schur complement lost positive definiteness.")
 

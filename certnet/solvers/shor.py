@@ -1,7 +1,7 @@
 """Shor's relaxation of training: a bound in time and memory linear in the rows, weaker than that with products.
 
-Without products of inequalities, moments ``P = R Rᵀ`` of (u, v) decide everything: generator a_i can have any features
-``α_i = m_i + e_i`` and ``β_i = −m_i + e_i`` with ``m_i = ½R_vR_uᵀa_i`` and e_i in the ellipsoid ``h_i P_vv^½ {‖s‖ ≤ 1}``,
+Without products of inequalities, moments ``P = R Rᵀ`` of (u, v) decide everything. Generator a_i can have any moments
+``G_αv = m_i + e_i`` and ``G_βv = −m_i + e_i`` with ``m_i = ½R_vR_uᵀa_i`` and e_i in ``h_i P_vv^½ {‖s‖ ≤ 1}``, where
 ``h_i = ½‖a_iR_u‖``. So the relaxation is
 
     min over R of  Σ_i min over e_i of ½‖ω_i(±m_i + e_i) − T_i‖²  +  γ/2 (⟨E, R_uR_uᵀ⟩ + ‖R_v‖²),
@@ -9,6 +9,7 @@ Without products of inequalities, moments ``P = R Rᵀ`` of (u, v) decide everyt
 which L-BFGS minimises. The residuals at any R are a dual W; the repair makes a valid bound of it, with R as a hint.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -23,7 +24,7 @@ from certificates.shor_bound import Factor
 from formulations import LiftedProgram, Presolved
 from formulations._validation import FloatArray
 
-RANK = 12
+RANK = 32
 """Columns of R; more than a few are needed only to have no bad local minima."""
 ITERATIONS = 1000
 ENOUGH = 1e-3
@@ -36,8 +37,9 @@ Network = tuple[FloatArray, FloatArray]
 
 
 def estimated_seconds(generators: int, dimension: int, outputs: int) -> float:
-    """About how long ``shor_bound`` takes without a deadline, on one core."""
-    return 0.1 + 4e-7 * generators * (dimension + 2 * outputs + 10) * RANK
+    """About how long ``shor_bound`` takes on one core where γ is moderate; ten times as long where it is tiny."""
+    order = dimension + outputs
+    return 0.1 + 8e-8 * generators * (order + outputs + 10) * min(order, RANK) + 3e-6 * order**3
 
 
 def shor_bound(
@@ -116,7 +118,8 @@ class _Descent:
         R = np.vstack([scaling.apply_z(U), scaling.apply_v(V)])
         left, singular, _ = np.linalg.svd(R, full_matrices=False)
         few = (left * singular)[:, : self.rank]
-        return 0.05 * start + np.pad(few, ((0, 0), (0, self.rank - few.shape[1])))
+        mixed: FloatArray = 0.05 * start + np.pad(few, ((0, 0), (0, self.rank - few.shape[1])))
+        return mixed
 
     def offer(self, W: FloatArray, factors: list[Factor]) -> None:
         """Repair a dual of the merged program, and keep it if its bound is the best."""
@@ -129,7 +132,7 @@ class _Descent:
         """Minimise from R = start until the deadline, and offer the duals on the way."""
         if time.monotonic() >= self.deadline:
             return
-        try:
+        with contextlib.suppress(_Enough):
             minimize(
                 self._evaluate,
                 start.ravel(),
@@ -138,8 +141,6 @@ class _Descent:
                 callback=self._watch,
                 options={"maxiter": ITERATIONS, "maxfun": 2 * ITERATIONS, "ftol": 1e-10, "gtol": 1e-12, "maxcor": 20},
             )
-        except _Enough:
-            pass
         self._look()
 
     def _evaluate(self, flat: FloatArray) -> tuple[float, FloatArray]:
@@ -197,7 +198,7 @@ def _secular(along: FloatArray, values: FloatArray, radius: FloatArray) -> Float
     Newton's method on the reciprocal root, which is concave in x, so that steps from the left stay there.
     """
     root = np.sqrt(values)
-    x = np.maximum(np.max(root * np.abs(along) / radius - values, axis=1, keepdims=True), 0.0)
+    x: FloatArray = np.maximum(np.max(root * np.abs(along) / radius - values, axis=1, keepdims=True), 0.0)
     if len(values) == 1:
         return x
     for _ in range(NEWTON_STEPS):

@@ -11,9 +11,11 @@ A certificate holds no moment matrix, so the relaxation is solved again, from th
   something about this solution: another one of the same value might still be a network.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -24,9 +26,11 @@ from certificates.proof import LiftedProof
 from certificates.repair import RepairedDual
 from certificates.report import CheckReport
 from certificates.verdict import Verdict
+from certnet._abandon import OutOfTimeError, abandonable
 from certnet._certify import as_it_stands, certify, repaired
 from certnet._clock import Clock, Event
 from certnet._numerics import computing
+from certnet._plan import Plan
 from certnet._preflight import require_memory
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
@@ -173,6 +177,7 @@ class _Run:
         self.objective, self.lower_bound = checked.objective, checked.lower_bound
         self.relaxation_bound = checked.lower_bound if is_plain(certificate) else -math.inf
         self.presolved = Presolved(merged, rescale(merged.program)) if merged.program.space.neurons else None
+        self.plan = Plan(clock, None, merged.program.space)
         self.shown: Progress | None = None
         self.best: RepairedDual | None = None
         self.result: SolverResult | None = None
@@ -185,7 +190,7 @@ class _Run:
 
     def seconds(self, share: float) -> float:
         """This part of the time that is left, at least a little."""
-        left = self.clock.left()
+        left = self.plan.left()
         return NO_LIMIT_SECONDS if left is None else max(share * left, 0.1)
 
     def finish(self, solver: str) -> Tightness:
@@ -194,14 +199,11 @@ class _Run:
             # Every data row is zero: the zero network is optimal, and both sides are ½‖Y‖².
             self.relaxation_bound = max(self.relaxation_bound, self.lower_bound)
         else:
-            with self.clock.stage("relaxation"):
-                self._relax(self.presolved, solver)
-            with self.clock.stage("rank"):
-                self._look_at_solution(self.presolved)
-            with self.clock.stage("rounding"):
-                self._round(self.presolved)
-            with self.clock.stage("certificate"):
-                self._certify()
+            if self.plan.can_relax():
+                self._stage("relaxation", partial(self._relax, self.presolved, solver))
+                self._stage("rank", partial(self._look_at_solution, self.presolved))
+            self._stage("rounding", partial(self._round, self.presolved))
+            self._stage("certificate", self._certify)
         verdict, reason = self._verdict()
         return Tightness(
             verdict=verdict,
@@ -219,6 +221,11 @@ class _Run:
             membership=self.membership,
             stages=self.clock.stages,
         )
+
+    def _stage(self, name: str, work: Callable[[], None]) -> None:
+        """Do the work of a stage, which is left behind when time is up."""
+        with self.clock.stage(name), contextlib.suppress(OutOfTimeError):
+            abandonable(work, seconds=self.plan.left())
 
     def _relax(self, presolved: Presolved, solver: str) -> None:
         """Solve again from the certificate's network and dual, and let the ADMM sharpen the solution.

@@ -22,15 +22,15 @@ PATIENCE = 120.0
 """Seconds over the limit after which a run is killed."""
 QUICK = "--quiet --time-limit 5"
 COMMANDS = {
-    "train": "train {data} --gamma 10 --out {run}/out --quiet --time-limit {limit}",
-    "global": "train {data} --gamma 10 --method global --out {run}/out --quiet --time-limit {limit}",
-    "path": "train {data} --gammas 30,10,3 --out {run}/out --quiet --time-limit {limit}",
-    "optimality": "optimality {network} {data} --gamma 10 --out {run}/out --quiet --time-limit {limit}",
+    "train": "train {data} --gamma 10 --out {out} --quiet --time-limit {limit}",
+    "global": "train {data} --gamma 10 --method global --out {out} --quiet --time-limit {limit}",
+    "path": "train {data} --gammas 30,10,3 --out {out} --quiet --time-limit {limit}",
+    "optimality": "optimality {network} {data} --gamma 10 --out {out} --quiet --time-limit {limit}",
     "tightness": "tightness {base}/optimality.cert --quiet --time-limit {limit}",
     "check": "check {base}/optimality.cert --time-limit {limit}",
     "verify": "verify {network} {data} --norm linf --radius 0.01 --rows 0:1 --time-limit {limit}",
     "lipschitz": "lipschitz {network} --time-limit {limit}",
-    "audit": "audit {network} {data} --part all --norm l2 --radii 0.1 --limit 50 --out {run}/audit --fresh --quiet "
+    "audit": "audit {network} {data} --part all --norm l2 --radii 0.1 --limit 50 --out {out} --fresh --quiet "
     "--time-limit {limit}",
 }
 
@@ -90,7 +90,7 @@ def main() -> None:
             for d in map(int, options.features.split(",")):
                 folder = Path(scratch) / f"{n}-{d}"
                 folder.mkdir()
-                paths = {"data": folder / "data.npz", "base": folder / "base", "run": folder}
+                paths = {"data": folder / "data.npz", "base": folder / "base"}
                 paths["network"] = paths["base"] / "network.npz"
                 write_data(paths["data"], n, d)
                 for limit in map(float, options.limits.split(",")):
@@ -102,9 +102,8 @@ def main() -> None:
                             any(word in COMMANDS[name] for word in ("{base}", "{network}"))
                             and not paths["base"].exists()
                         ):
-                            measure(COMMANDS["train"].format(**{**paths, "run": folder, "limit": 5}), 5.0)
-                            (folder / "out").rename(paths["base"])
-                        found = measure(COMMANDS[name].format(**paths, limit=limit), limit)
+                            measure(COMMANDS["train"].format(**{**paths, "out": paths["base"], "limit": 5}), 5.0)
+                        found = measure(COMMANDS[name].format(**paths, out=folder / name, limit=limit), limit)
                         with options.out.open("a") as table:
                             table.write(json.dumps({"case": case, **found}) + "\n")
                         print(*case, *found.values(), "OVER" if found["over"] else "", flush=True)

@@ -1,5 +1,6 @@
 """``certnet train --gammas``: folders, table, the choice by validation rows, interruptions and resuming."""
 
+import errno
 import json
 import shutil
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from certificates import Verdict, check, read_certificate, write_certificate
+from certificates import OptimalityCertificate, Verdict, check, read_certificate, write_certificate
 from certnet.checkpoint import Checkpoint, environment, program_fingerprint
 from certnet.cli.path import folder_name, parse_gammas
 from certnet.data import Recipe, load
@@ -174,7 +175,10 @@ def test_an_interruption_keeps_what_is_finished_and_resume_does_the_rest(
     assert (row["rank"], row["verdict"]) == (3, "PROVED")
 
 
-SPOIL = ["report", "certificate", "network", "other gamma", "other data", "claims", "hostile report"]
+SPOIL = [
+    *("report", "certificate", "network", "other network", "other gamma", "other data", "claims"),
+    *("hostile report", "wrong types"),
+]
 
 
 @pytest.mark.parametrize("what", SPOIL)
@@ -197,6 +201,10 @@ def test_resume_believes_no_file(
             (one / "optimality.cert").write_bytes(b"nonsense")
         case "network":
             (one / "network.npz").unlink()
+        case "other network":
+            shutil.copy(other / "network.npz", one / "network.npz")
+        case "wrong types":
+            (one / "report.json").write_text(json.dumps({**report, "seconds": "1", "rank": [], "stages": 3}))
         case "other gamma":
             shutil.copy(other / "optimality.cert", one / "optimality.cert")
         case "other data":
@@ -308,3 +316,59 @@ def test_a_true_path(certnet: Call, folder: Path) -> None:
     assert small["lower_bound"] <= small["objective"] <= large["objective"]
     checked = certnet("check", *(f"o/gamma_{name}/optimality.cert" for name in ("0.1", "1")), "--data", "r.npz")
     assert checked.code == 0
+
+
+@pytest.mark.parametrize("there", ["absent", "empty", "single"])
+def test_a_folder_to_resume_that_holds_no_path_is_an_error(
+    there: str, certnet: Call, folder: Path, recorded: Recorded
+) -> None:
+    if there != "absent":
+        (folder / there).mkdir()
+    if there == "single":
+        (folder / there / "report.json").write_text("{}")
+    before = files(folder)
+    outcome = certnet("train", "iris", "--gammas", "1,0.1", "--resume", there)
+    assert outcome.code == 2
+    assert f"There is no path in {there}" in one_sentence(outcome)
+    assert recorded.calls == []
+    assert files(folder) == before
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_folder_that_cannot_be_written_loses_nothing(
+    certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, certificate: OptimalityCertificate) -> None:
+        if "gamma_0.1" in path.parts:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_certificate(path, certificate)
+
+    (folder / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder / "temporary"))
+    monkeypatch.setattr("certnet.cli.train.write_certificate", full)
+    outcome = certnet("train", "iris", "--gammas", "1,0.1", "--out", "o", "--json", "--quiet")
+    assert outcome.code == 0
+    first, second = outcome.json["results"]
+    assert first["folder"] == "o/gamma_1"
+    assert "temporary" in Path(second["folder"]).parts
+    assert "No space left on device" in outcome.json["notes"][-1]
+    for row in (first, second):
+        proof = check(read_certificate(Path(row["folder"]) / "optimality.cert"))
+        assert (proof.verdict, proof.objective) == (Verdict.PROVED, row["objective"])
+    assert strict((folder / "o/path.json").read_text()) == outcome.json
+
+
+def test_no_old_table_stands_beside_new_results(
+    certnet: Call, folder: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert certnet("train", "iris", "--gammas", "1,0.1", "--out", "o").code == 0
+
+    def train(program: TrainingProgram, **options: Any) -> TrainingResult:
+        if program.gamma < 1:
+            raise RuntimeError
+        return quick_train(program, **options)
+
+    monkeypatch.setattr("certnet.job.train", train)
+    assert certnet("train", "iris", "--gammas", "1,0.1", "--out", "o", "--seed", "1").code == 70
+    assert not (folder / "o/path.json").exists()
+    assert (folder / "o/gamma_1/report.json").exists()

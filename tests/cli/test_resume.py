@@ -40,6 +40,17 @@ def pressing(stage: str, times: int = 1) -> Callable[..., TrainingResult]:
 
 
 @pytest.fixture
+def points(folder: Path) -> Path:
+    """A small CSV file with decimal commas, and too many features for cones, so that the relaxation runs."""
+    names = [*"xyzuvw", "colour"]
+    values = np.random.default_rng(1).integers(-9, 10, size=(15, 6))
+    rows = [";".join([*(f"{value},5" for value in row), "red" if row[0] > 0 else "blue"]) for row in values]
+    path = folder / "points.csv"
+    path.write_text("\n".join([";".join(names), *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
 def cut(certnet: Call, points: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that a job left which was cut short in its relaxation."""
     with monkeypatch.context() as patch:
@@ -163,7 +174,7 @@ def test_what_contradicts_the_checkpoint_is_refused(
 def test_changed_data_are_refused(certnet: Call, cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("certnet.job.train", no_work)
     text = Path("points.csv").read_text(encoding="utf-8")
-    Path("points.csv").write_text(text.replace("0,5;", "0,625;", 1), encoding="utf-8")
+    Path("points.csv").write_text(text.replace(",5;", ",625;"), encoding="utf-8")
     outcome = certnet("train", "--resume", "o")
     assert outcome.code == 2
     assert "no longer holds the data of the checkpoint" in one_sentence(outcome)
@@ -223,7 +234,7 @@ def interrupted_once(fit: Callable[..., Any]) -> Callable[..., Any]:
 
 def test_the_time_limit_is_remarked_on_with_the_way_to_go_on(certnet: Call, folder: Path) -> None:
     np.savez(
-        "big.npz", X=np.random.default_rng(0).normal(size=(50, 3)), Y=np.random.default_rng(1).normal(size=(50, 2))
+        "big.npz", X=np.random.default_rng(0).normal(size=(50, 7)), Y=np.random.default_rng(1).normal(size=(50, 2))
     )
     options = ["--no-split", "--task", "regression", "--solver", "admm", "--tolerance", "1e-13", "--time-limit", "1"]
     outcome = certnet("train", "big.npz", *options, "--json", "--out", "a folder")

@@ -410,7 +410,7 @@ def test_a_small_file_end_to_end(certnet: Call, points: Path) -> None:
     assert outcome.code == 0
     report = outcome.json
     assert 0 < report["lower_bound"] <= report["objective"] < 0.5 * read_source(Recipe(source=str(points))).Y.sum()
-    assert report["relaxation"]["solver"]
+    assert report["relaxation"] is None
     checked = certnet("check", "runs/points/optimality.cert", "--data", points)
     assert checked.code == 0
     assert checked.out.startswith("verdict      PROVED\n")

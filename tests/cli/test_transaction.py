@@ -210,3 +210,33 @@ def test_the_users_own_link_is_replaced_not_followed(tmp_path: Path) -> None:
     OutputFolder.prepare(place).write(writers("new"))
     assert shown(place) == ["new"] * 3
     assert (tmp_path / "elsewhere").read_text() == "mine"
+
+
+def test_ctrl_c_while_a_result_is_written_does_not_lose_it(tmp_path: Path) -> None:
+    pressed = []
+
+    def press(path: Path) -> None:
+        path.write_text("new", encoding="utf-8")
+        if not pressed:
+            pressed.append(True)
+            raise KeyboardInterrupt
+
+    folder = OutputFolder.prepare(tmp_path)
+    assert folder.deliver(lambda place, remarks: ({}, {**writers("new"), NAMES[1]: press})) == ({}, None)
+    assert pressed
+    assert shown(tmp_path) == ["new"] * 3
+
+
+def test_a_result_that_can_be_written_nowhere_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    folder = OutputFolder.prepare(tmp_path / "o")
+    report, remark = folder.deliver(lambda place, remarks: ({"place": place, "remarks": remarks}, {"a": full}))
+    assert report == {"place": None, "remarks": (remark,)}
+    assert remark is not None
+    assert "No space left on device" in remark
+    assert "no file was written" in remark
+    assert files(tmp_path) == ["o", "temporary"]

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from formulations import TrainingProgram, reduce_rows
 from formulations.rows import ZERO_ROW, are_parallel, scale_rows
@@ -57,3 +57,24 @@ def test_extreme_rows_are_scaled_exactly_or_not_at_all(row: list[float]) -> None
     X = np.array([row])
     generators, exponent = scale_rows(X)
     np.testing.assert_array_equal(np.ldexp(generators, exponent[:, None]), X)
+
+
+@settings(max_examples=30)
+@given(programs())
+def test_rows_share_a_generator_exactly_if_they_are_parallel(program: TrainingProgram) -> None:
+    X = np.vstack([program.X, np.nextafter(program.X, np.inf), 3.0 * np.round(program.X, 2), np.round(program.X, 2)])
+    generator = reduce_rows(X).generator
+    nonzero = np.flatnonzero(generator != ZERO_ROW)
+    for i in nonzero:
+        for j in nonzero:
+            assert (generator[i] == generator[j]) == are_parallel(X[i], X[j])
+
+
+def test_many_nearly_parallel_rows_stay_apart_and_their_multiples_are_found() -> None:
+    """All ratios agree to fifteen digits, and many of them in the rounded quotient."""
+    base = 1.0 + np.arange(2000) * 2.0**-52
+    X = np.stack([base, base[::-1] + 2.0], axis=1)
+    rows = reduce_rows(np.vstack([X, -2.0 * X]))
+    assert len(rows.source) == len({Fraction(b) / Fraction(a) for a, b in X.tolist()})
+    np.testing.assert_array_equal(rows.generator[:2000], rows.generator[2000:])
+    assert (rows.ratio[:2000] * rows.ratio[2000:] < 0).all()

@@ -1,0 +1,182 @@
+"""The linear-time check of proofs without products: it agrees with the check of the whole slack, and is not fooled."""
+
+import tracemalloc
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from flint import ctx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from certificates import OptimalityCertificate, Verdict, certify, check, residual_dual
+from certificates.arithmetic import MATRICES, Arithmetic, BallMatrix, Enclosure, RationalMatrix
+from certificates.diagonal_slack import is_diagonal, prove_without_products
+from certificates.failure import ProofFailure
+from certificates.nonnegativity import Problem, prove_nonnegative
+from certificates.proof import LiftedProof, Region
+from formulations import TrainingProgram, merge_rows
+from tests.strategies import SEEDS, rng
+
+ALL = pytest.mark.parametrize("arithmetic", [*MATRICES], ids=str)
+
+
+def whole_slack_is_psd(A: np.ndarray, features: np.ndarray, gamma: float, t: np.ndarray) -> bool:
+    """The same statement, decided in rational arithmetic on the slack of order N + k."""
+    k = A.shape[1]
+    exact = RationalMatrix.exact
+    F, wide = exact(features), exact(np.zeros((len(features), k)))
+    decay = exact(gamma * np.eye(k))
+    form = RationalMatrix.block([[-(F @ F.T), wide], [wide.T, decay @ decay]])
+    proof = LiftedProof.single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), t)
+    try:
+        prove_nonnegative(Problem(A, Region.everywhere(k), form), proof, RationalMatrix)
+    except ProofFailure:
+        return False
+    return True
+
+
+def random_slack(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Generators, features, t, and the γ at which the slack becomes singular, up to rounding."""
+    N, k, c = (int(x) for x in random.integers(1, (7, 4, 4)))
+    A, features = random.standard_normal((N, k)), random.standard_normal((2 * N, c))
+    features[random.random(2 * N) < 0.2] = 0.0
+    A, features = A * 10.0 ** random.uniform(-3, 3, (N, 1)), features * 10.0 ** random.uniform(-3, 3)
+    P, Q = features[:N], features[N:]
+    S, D = P + Q, 0.5 * (P - Q).T @ A
+    tau = 10.0 ** random.uniform(-1, 1, N) / np.sum(A**2, axis=1)
+    tau *= 1.01 * np.linalg.eigvalsh(S.T @ (S / tau[:, None]))[-1] + 1e-9
+    schur = D.T @ np.linalg.solve(np.eye(c) - S.T @ (S / tau[:, None]), D) + 0.25 * A.T @ (tau[:, None] * A)
+    return A, features, -tau, float(np.sqrt(np.linalg.eigvalsh(schur)[-1]))
+
+
+@ALL
+@settings(max_examples=80)
+@given(SEEDS, st.sampled_from([0.9, 1 - 1e-6, 1 + 1e-6, 1.5]))
+def test_it_agrees_with_the_whole_slack(arithmetic: Arithmetic, seed: int, factor: float) -> None:
+    A, features, t, critical = random_slack(rng(seed))
+    matrix = MATRICES[arithmetic]
+    proved = prove_without_products(A, matrix.exact(features), factor * critical, t, matrix).proved
+    assert proved == (factor > 1) == whole_slack_is_psd(A, features, factor * critical, t)
+
+
+@settings(max_examples=200)
+@given(SEEDS, st.floats(-1e-13, 1e-13))
+def test_floating_point_never_proves_an_indefinite_slack(seed: int, distance: float) -> None:
+    A, features, t, critical = random_slack(rng(seed))
+    gamma = critical * (1 + distance)
+    if prove_without_products(A, Enclosure.exact(features), gamma, t, Enclosure).proved:
+        assert whole_slack_is_psd(A, features, gamma, t)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-3, np.inf, -np.inf, np.nan, -1e-320, -1e308])
+@ALL
+def test_multipliers_out_of_range_prove_nothing(arithmetic: Arithmetic, value: float) -> None:
+    A, features, t, critical = random_slack(rng(3))
+    matrix = MATRICES[arithmetic]
+    t[0] = value
+    assert not prove_without_products(A, matrix.exact(features), 2 * critical, t, matrix).proved
+
+
+def enclosed(matrix: object, exact: list[list[Fraction]]) -> bool:
+    """Whether a matrix of any arithmetic holds these numbers."""
+    if isinstance(matrix, Enclosure):
+        sides = zip(matrix.mid.ravel().tolist(), matrix.rad.ravel().tolist(), strict=True)
+        flat = [x for row in exact for x in row]
+        return all(abs(Fraction(m) - x) <= Fraction(r) for (m, r), x in zip(sides, flat, strict=True))
+    positions = {(i, j): x for i, row in enumerate(exact) for j, x in enumerate(row)}
+    other = RationalMatrix.from_rationals(positions, (len(exact), len(exact[0])))
+    if isinstance(matrix, RationalMatrix):
+        return matrix.value == other.value
+    assert isinstance(matrix, BallMatrix)
+    with ctx.workprec(4000):  # so many bits that the rational number itself stays within the ball
+        return all(matrix.value[position].contains(other.value[position]) for position in positions)
+
+
+@ALL
+@settings(max_examples=60)
+@given(SEEDS)
+def test_sparse_products_and_scaled_rows_enclose_the_truth(arithmetic: Arithmetic, seed: int) -> None:
+    random, matrix = rng(seed), MATRICES[arithmetic]
+    height, inner, c = (int(x) for x in random.integers(1, 5, 3))
+    factor = random.standard_normal((inner, c)) * 10.0 ** random.uniform(-200, 100, (inner, c))
+    entries = {
+        (int(random.integers(height)), j): Fraction(int(random.integers(-99, 99)), int(random.integers(1, 99)))
+        for j in range(inner)
+    }
+    product = [[Fraction(0)] * c for _ in range(height)]
+    for (i, j), value in entries.items():
+        product[i] = [x + value * Fraction(y) for x, y in zip(product[i], factor[j].tolist(), strict=True)]
+    assert enclosed(matrix.sparse_product(entries, height, matrix.exact(factor)), product)
+    scale = random.standard_normal(inner) * 10.0 ** random.uniform(-150, 100, inner)
+    scaled = [[Fraction(s) * Fraction(y) for y in row] for s, row in zip(scale.tolist(), factor.tolist(), strict=True)]
+    assert enclosed(matrix.exact(factor).scale_rows(scale), scaled)
+
+
+@pytest.fixture(scope="module")
+def honest() -> OptimalityCertificate:
+    """A proof whose slack is too large to be looked at as a whole."""
+    random = rng(5)
+    X, Y = random.standard_normal((900, 4)), random.standard_normal((900, 2))
+    X[5], X[6] = -3.0 * X[4], 0.0
+    program = TrainingProgram(X, Y, 20.0)
+    U, V = random.standard_normal((4, 3)), 0.1 * random.standard_normal((2, 3))
+    merged = merge_rows(program)
+    certificate, report = certify(merged, [residual_dual(merged, U, V)], U, V)
+    assert report.verdict is Verdict.PROVED
+    assert report.lower_bound > merged.program.constant
+    assert is_diagonal(certificate.proof, 2)
+    return certificate
+
+
+@ALL
+def test_every_arithmetic_proves_the_honest_one(honest: OptimalityCertificate, arithmetic: Arithmetic) -> None:
+    report = check(honest, arithmetic=arithmetic)
+    assert report.verdict is Verdict.PROVED
+    assert report.slack_margin > 0
+
+
+def with_t(certificate: OptimalityCertificate, t: np.ndarray) -> OptimalityCertificate:
+    return replace(certificate, proof=replace(certificate.proof, complementarity=t))
+
+
+@ALL
+def test_tampered_proofs_prove_nothing(honest: OptimalityCertificate, arithmetic: Arithmetic) -> None:
+    t = honest.proof.complementarity
+    flipped = t.copy()
+    flipped[0, 7] *= -1.0
+    swapped = t[:, ::-1].copy()
+    forged = {
+        "a sign": with_t(honest, flipped),
+        "the order": with_t(honest, swapped),
+        "half": with_t(honest, 0.5 * t),
+        "double": with_t(honest, 2.0 * t),
+        "W": replace(honest, W=honest.W * (1 + 1e-6)),
+        "gamma": replace(honest, gamma=honest.gamma * (1 - 1e-6)),
+        "shape": with_t(honest, t[:, :-1]),
+        "children": replace(honest, proof=replace(honest.proof, children=np.array([[0, 0]]))),
+        "leaf": replace(honest, proof=replace(honest.proof, leaf=np.array([1]))),
+        "generator": replace(honest, generator=np.roll(honest.generator, 1)),
+    }
+    for name, certificate in forged.items():
+        assert check(certificate, arithmetic=arithmetic).verdict is Verdict.UNKNOWN, name
+    for value in (np.nan, np.inf, -np.inf, 1e308, -1e308, -5e-324, 0.0):
+        wrong = t.copy()
+        wrong[0, 3] = value
+        assert check(with_t(honest, wrong), arithmetic=arithmetic).verdict is Verdict.UNKNOWN, value
+
+
+def test_memory_is_linear_in_the_rows() -> None:
+    """4,000 rows; a single matrix over the signs would take half a gibibyte."""
+    random = rng(0)
+    program = TrainingProgram(random.standard_normal((4000, 3)), random.standard_normal((4000, 1)), 50.0)
+    tracemalloc.start()
+    merged = merge_rows(program)
+    network = np.zeros((3, 0)), np.zeros((1, 0))
+    _, report = certify(merged, [residual_dual(merged, *network)], *network)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert report.verdict is Verdict.PROVED
+    assert report.lower_bound > 0
+    assert peak < 2**26

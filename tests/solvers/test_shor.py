@@ -1,0 +1,193 @@
+"""Shor's relaxation: its value against an independent model, its bounds against networks, and its symmetries."""
+
+import math
+import time
+import tracemalloc
+
+import cvxpy as cp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from certificates import RepairedDual, Verdict, repair, residual_dual
+from certificates.repair import repair_without_products
+from certificates.shor_bound import Price
+from certnet._certify import certify
+from certnet.solvers import solve
+from certnet.solvers.shor import _Descent, _secular, estimated_seconds, shor_bound
+from certnet.training import fit
+from formulations import RawDual, TrainingProgram, presolve
+from formulations.program import NO_PRODUCTS
+from tests.strategies import SEEDS, networks, programs, rng
+
+
+def gaussian(seed: int, n: int, d: int, c: int, gamma: float) -> TrainingProgram:
+    random = rng(seed)
+    X = random.standard_normal((n, d))
+    Y = np.maximum(X @ random.standard_normal((d, 3)), 0.0) @ random.standard_normal((3, c))
+    return TrainingProgram(X, Y + 0.3 * random.standard_normal((n, c)), gamma)
+
+
+def bound_of(program: TrainingProgram, **options: object) -> float:
+    presolved = presolve(program)
+    assert presolved is not None
+    return shor_bound(presolved, **options).lower_bound
+
+
+def relaxation_value(program: TrainingProgram) -> float:
+    """The relaxation on the face (β, u, v), by an interior-point solver."""
+    (n, d, c), X = program.shape, program.X
+    S = cp.Variable((n + d + c, n + d + c), PSD=True)
+    u, v = slice(n, n + d), slice(n + d, n + d + c)
+    prediction = S[:n, v] + X @ S[u, v]
+    complementary = cp.diag(S[:n, :n]) + cp.sum(cp.multiply(X, S[:n, u]), axis=1) == 0
+    objective = 0.5 * cp.sum_squares(prediction - program.Y) + 0.5 * program.gamma * cp.trace(S[n:, n:])
+    return float(cp.Problem(cp.Minimize(objective), [complementary]).solve(solver=cp.CLARABEL))
+
+
+@pytest.mark.parametrize(("n", "d", "c", "gamma"), [(6, 2, 1, 0.3), (5, 2, 2, 0.1), (7, 3, 2, 1.0)])
+def test_the_bound_is_the_value_of_the_relaxation(n: int, d: int, c: int, gamma: float) -> None:
+    program = gaussian(n, n, d, c, gamma)
+    value = relaxation_value(program)
+    assert (1 - 5e-3) * value <= bound_of(program) <= value * (1 + 1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(programs(), SEEDS)
+def test_bounds_are_proved_and_no_network_is_below(program: TrainingProgram, seed: int) -> None:
+    presolved = presolve(program)
+    if presolved is None:
+        return
+    pool = [*networks(program, seed)]
+    dual = shor_bound(presolved, networks=pool[:2], random_state=seed % 7)
+    certificate, report = certify(presolved.rows, dual, *pool[0], provenance={})
+    assert report.verdict is Verdict.PROVED, report.reason
+    assert certificate.lower_bound >= dual.lower_bound - 1e-6 * abs(dual.lower_bound)
+    assert report.lower_bound <= min(program.objective(U, V) for U, V in pool) * (1 + 1e-12)
+    for U, V in pool[:2]:
+        alone = repair(presolved.rows.program, residual_dual(presolved.rows, U, V)).lower_bound
+        assert dual.lower_bound >= alone
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_weaker_than_the_doubly_nonnegative_relaxation(seed: int) -> None:
+    program = gaussian(seed, 14, 3, 2, 0.5)
+    presolved = presolve(program)
+    assert presolved is not None
+    result = solve(presolved.program)
+    assert result.dual is not None
+    products = repair(presolved.rows.program, presolved.undo_dual(result.dual)).lower_bound
+    network = fit(program, random_state=0)
+    assert bound_of(program) <= products * (1 + 1e-6) <= network.objective * (1 + 2e-6)
+
+
+@settings(max_examples=6, deadline=None)
+@given(SEEDS, st.sampled_from([1e-20, 0.1, 3.0, 1e20]))
+def test_units_order_and_copies_of_rows_change_nothing(seed: int, unit: float) -> None:
+    program = gaussian(seed, 15, 3, 2, 1.0)
+    bound, X, Y, gamma = bound_of(program), program.X, program.Y, program.gamma
+    order = rng(seed).permutation(len(X))
+    same = {
+        "targets": bound_of(TrainingProgram(X, unit * Y, unit * gamma)) / unit**2,
+        "data": bound_of(TrainingProgram(unit * X, Y, unit * gamma)),
+        "order": bound_of(TrainingProgram(X[order], Y[order], gamma)),
+        "copies": bound_of(TrainingProgram(np.vstack([X, X]), np.vstack([Y, Y]), 2 * gamma)) / 2,
+        "outputs": bound_of(TrainingProgram(X, Y[:, ::-1], gamma)),
+    }
+    for name, other in same.items():
+        assert other == pytest.approx(bound, rel=5e-3), name
+
+
+def test_the_gradient_is_that_of_the_value() -> None:
+    presolved = presolve(gaussian(1, 9, 3, 2, 0.2))
+    assert presolved is not None
+    run = _Descent(presolved, math.inf, lambda bound: None)
+    random = rng(0)
+    R, step = random.standard_normal((2, 5, run.rank))
+    for size in (0.1, 1.0):
+        slope = np.sum(run.point(size * R).gradient * step)
+        above, below = (run.point(size * R + h * step).value for h in (1e-6, -1e-6))
+        assert (above - below) / 2e-6 == pytest.approx(slope, rel=1e-5)
+
+
+@given(SEEDS)
+def test_the_nearest_point_of_an_ellipsoid(seed: int) -> None:
+    random = rng(seed)
+    N, c = 5, int(random.integers(1, 5))
+    along, radius = random.standard_normal((N, c)), 10.0 ** random.uniform(-3, 1, (N, 1))
+    values = np.sort(10.0 ** random.uniform(-6, 1, c))
+    x = _secular(along, values, radius)
+    size = np.sqrt(np.sum(values * (along / (x + values)) ** 2, axis=1, keepdims=True))
+    assert (x >= 0).all()
+    np.testing.assert_allclose(np.where(x > 0, size, radius), radius, rtol=1e-9)
+    assert (size <= radius * (1 + 1e-9)).all()
+
+
+def test_climbing_gets_near_the_price_without_products() -> None:
+    """The price at the moments is a lower bound on h̄, and the repair an upper one."""
+    presolved = presolve(gaussian(2, 40, 3, 2, 1.0))
+    assert presolved is not None
+    program = presolved.rows.program
+    price = Price.of(program, program.target)
+    R_u, R_v = price.climb()
+    U, S = price.generators @ R_u, price.total @ R_v
+    reached = 0.5 * np.sum(U * (price.difference @ R_v)) + 0.5 * np.sum(
+        np.linalg.norm(U, axis=1) * np.linalg.norm(S, axis=1)
+    )
+    h_bar = repair_without_products(program, program.target).h_bar
+    assert reached <= h_bar * (1 + 1e-9)
+    assert h_bar <= reached * 1.02
+
+
+def test_a_deadline_in_the_past_still_gives_what_networks_give() -> None:
+    program = gaussian(3, 50, 3, 1, 1.0)
+    presolved = presolve(program)
+    assert presolved is not None
+    network = fit(program, random_state=0)
+    seen: list[float] = []
+    cut = shor_bound(presolved, networks=[(network.U, network.V)], deadline=time.monotonic() - 1, callback=seen.append)
+    alone = repair(presolved.rows.program, residual_dual(presolved.rows, network.U, network.V))
+    assert cut.lower_bound == alone.lower_bound == seen[-1]
+    full = shor_bound(presolved, networks=[(network.U, network.V)])
+    assert full.lower_bound >= cut.lower_bound
+
+
+def test_equal_seeds_give_equal_bounds_and_bounds_only_rise() -> None:
+    presolved = presolve(gaussian(4, 60, 4, 2, 0.3))
+    assert presolved is not None
+
+    def run() -> tuple[RepairedDual, list[float]]:
+        seen: list[float] = []
+        return shor_bound(presolved, random_state=3, callback=seen.append), seen
+
+    (first, seen), (second, again) = run(), run()
+    assert seen == again == sorted(seen)
+    np.testing.assert_array_equal(first.t, second.t)
+
+
+def test_without_products_is_never_worse_than_one_shift_for_all() -> None:
+    for seed in range(5):
+        presolved = presolve(gaussian(seed, 20, 3, 2, 0.5))
+        assert presolved is not None
+        program = presolved.rows.program
+        W = program.target
+        nothing = np.zeros((program.positions, program.positions))
+        nothing[0, 0] = 1e-300  # takes the way of duals with products
+        dense = repair(program, RawDual(W, nothing)).lower_bound
+        assert repair(program, RawDual(W, NO_PRODUCTS)).lower_bound >= dense * (1 - 1e-6)
+
+
+def test_two_thousand_rows_need_little_memory() -> None:
+    program = gaussian(5, 2000, 5, 1, 20.0)
+    tracemalloc.start()
+    presolved = presolve(program)
+    assert presolved is not None
+    dual = shor_bound(presolved)
+    certificate, report = certify(presolved.rows, dual, np.zeros((5, 0)), np.zeros((1, 0)), provenance={})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert report.verdict is Verdict.PROVED
+    assert 0 < certificate.lower_bound <= report.objective
+    assert peak < 2**25
+    assert 0 < estimated_seconds(2000, 5, 1) < estimated_seconds(20000, 5, 1)

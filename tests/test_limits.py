@@ -1,0 +1,220 @@
+"""Limits of time and memory: what is begun, what is kept, and that more time is never worse."""
+
+import resource
+import subprocess
+import sys
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import certnet
+from certificates import Verdict, check
+from certnet import _memory, _plan, _preflight, job
+from certnet._best import Best
+from certnet._clock import Clock
+from certnet._memory import available_bytes
+from certnet._plan import Plan
+from certnet.solvers import solve as honest_solve
+from certnet.training.trainer import FitResult, fit
+from formulations import InputError, LiftedSpace, TrainingProgram, merge_rows
+from tests.strategies import rng
+
+
+def gaussian(n: int, d: int, c: int = 1, gamma: float = 1.0, seed: int = 0) -> TrainingProgram:
+    random = rng(seed)
+    return TrainingProgram(random.standard_normal((n, d)), random.standard_normal((n, c)), gamma)
+
+
+def stuck(seconds: float = 30.0) -> None:
+    """A long call that looks at no clock."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def assert_proved(result: certnet.TrainingResult) -> None:
+    assert result.report.verdict is Verdict.PROVED
+    report = check(result.certificate)
+    assert report.verdict is Verdict.PROVED
+    assert report.lower_bound == pytest.approx(result.report.lower_bound, rel=1e-12)
+    assert result.report.lower_bound <= result.report.objective
+    assert result.report.objective == pytest.approx(result.program.objective(result.U, result.V), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["solve", "fit", "shor_bound", "close_gap", "candidates_from_moment"])
+def test_a_stage_that_hears_no_clock_is_left_behind(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = gaussian(20, 6, 2, 0.3)
+    monkeypatch.setattr(job, name, lambda *_, **__: stuck())
+    begin = time.monotonic()
+    result = certnet.train(program, time_limit=2.0, gap=1e-4)
+    assert time.monotonic() - begin < 15.0
+    assert_proved(result)
+    assert not result.interrupted
+
+
+@pytest.mark.parametrize("name", ["fit", "relaxed_bound", "close_gap", "shor_bound", "price"])
+def test_optimality_leaves_such_stages_behind_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = gaussian(20, 6, 2, 0.3)
+    network = fit(program, max_rounds=1)
+    monkeypatch.setattr(f"certnet._optimality.{name}", lambda *_, **__: stuck())
+    begin = time.monotonic()
+    result = certnet.optimality(program, network.U, network.V, time_limit=2.0)
+    assert time.monotonic() - begin < 15.0
+    assert result.report.verdict is Verdict.PROVED
+    assert result.report.lower_bound > 0
+
+
+def test_what_a_solver_showed_is_kept_when_it_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = gaussian(16, 4, 1, 0.3)
+
+    def solve(given, *, callback, **options: object):
+        honest_solve(given, solver="interior-point", callback=lambda progress: bool(callback(progress)) and False)
+        stuck()
+
+    alone = certnet.train(program)
+    monkeypatch.setattr(job, "solve", solve)
+    result = certnet.train(program, time_limit=4.0)
+    assert_proved(result)
+    assert result.report.lower_bound >= 0.95 * alone.report.lower_bound
+
+
+@pytest.mark.slow
+def test_more_time_gives_no_worse_bound() -> None:
+    program = gaussian(400, 8, 1, 10.0)
+    bounds = []
+    for seconds in (1.0, 4.0, 16.0):
+        result = certnet.train(program, time_limit=seconds)
+        assert_proved(result)
+        bounds.append(result.report.lower_bound)
+    assert bounds[0] > 0
+    assert all(later >= 0.98 * sooner for sooner, later in pairwise(bounds))
+
+
+def test_without_memory_for_the_relaxation_there_is_a_cheaper_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = gaussian(40, 6)
+    monkeypatch.setattr(_plan, "available_bytes", lambda: 1e5)
+    for options in ({}, {"method": "global"}, {"gap": 1e-3}):
+        result = certnet.train(program, time_limit=2.0, **options)
+        assert_proved(result)
+        assert result.report.lower_bound > 0
+        assert result.relaxation is None
+        assert any("without products" in note for note in result.notes)
+    other = certnet.optimality(program, result.U, result.V, time_limit=2.0)
+    assert other.report.verdict is Verdict.PROVED
+    assert any("without products" in note for note in other.notes)
+
+
+def test_data_that_cannot_even_be_trained_on_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_preflight, "available_bytes", lambda: 1e5)
+    with pytest.raises(InputError, match="fewer rows"):
+        certnet.train(gaussian(40, 6))
+
+
+def test_many_rows_are_accepted_and_bounded_in_linear_memory() -> None:
+    program = gaussian(5000, 6)
+    result = certnet.train(program, time_limit=4.0)
+    assert_proved(result)
+    assert len(result.certificate.proof.pairs) == 0
+    assert result.report.lower_bound > 0
+
+
+def test_nothing_is_done_once_nothing_is_left_to_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The zero network is optimal, and its first bound proves it."""
+    monkeypatch.setattr(job, "solve", lambda *_, **__: pytest.fail("there is nothing to gain"))
+    result = certnet.train(gaussian(30, 4, 1, 1e3))
+    assert_proved(result)
+    assert result.report.gap < 1e-8
+
+
+def test_few_dimensions_are_cut_before_anything_is_relaxed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "solve", lambda *_, **__: pytest.fail("cones close the gap"))
+    result = certnet.train(gaussian(20, 2, 1, 0.3), gap=1e-3)
+    assert_proved(result)
+    assert result.report.gap <= 1e-3
+
+
+def test_seconds_do_not_count_where_there_is_no_limit() -> None:
+    plan = Plan(Clock(None, None), None, LiftedSpace(rng(0).standard_normal((30, 3)), 1))
+    nothing = FitResult(np.zeros((3, 0)), np.zeros((1, 0)), 1.0, seconds=3.0)
+    assert (
+        plan.first_network() is plan.global_training() is plan.relaxation(nothing) is plan.shor() is plan.soon() is None
+    )
+    assert plan.eigenvalues == 0.0
+    assert plan.can_relax()
+    assert plan.can_branch()
+
+
+def test_what_cannot_end_in_time_does_not_begin() -> None:
+    small, large = (LiftedSpace(rng(0).standard_normal((n, 3)), 1) for n in (20, 20_000))
+    assert Plan(Clock(5.0, None), None, small).can_relax()
+    plan = Plan(Clock(5.0, None), None, large)
+    assert not plan.can_relax()
+    assert not plan.can_branch()
+
+
+def test_the_best_is_kept_in_whatever_order_it_comes() -> None:
+    program = gaussian(15, 3)
+    networks = [FitResult(U, V, program.objective(U, V)) for U, V in (nets(seed) for seed in range(5))]
+    for order in (networks, networks[::-1]):
+        best = Best(merge_rows(program), FitResult(np.zeros((3, 0)), np.zeros((1, 0)), np.inf))
+        for network in order:
+            best.see((network.U, network.V), network.objective)
+        assert best.network.objective == min(network.objective for network in networks)
+        assert 0 <= best.lower_bound <= best.network.objective
+        assert best.proof is None
+
+
+def nets(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    return 0.1 * rng(seed).standard_normal((3, 4)), 0.1 * rng(seed + 100).standard_normal((1, 4))
+
+
+def test_threads_of_one_process_give_what_one_alone_gives() -> None:
+    program = gaussian(12, 3, 2, 0.2)
+    alone = certnet.train(program, gap=1e-3)
+    found: list[certnet.TrainingResult] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(certnet.train(program, gap=1e-3))),
+        threading.Thread(target=lambda: certnet.train(gaussian(9, 2, 1, 0.3, 4))),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(found[0].U, alone.U)
+    assert found[0].report.lower_bound == alone.report.lower_bound
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_control_groups_limit_memory(version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    top = tmp_path if version == 2 else tmp_path / "memory"
+    folder = top / "outer" / "inner"
+    folder.mkdir(parents=True)
+    most, taken, cache = {
+        1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        2: ("memory.max", "memory.current", "inactive_file"),
+    }[version]
+    (folder / most).write_text("max\n" if version == 2 else "9223372036854771712\n")
+    (folder / taken).write_text("5000\n")
+    (folder.parent / most).write_text("9000\n")
+    (folder.parent / taken).write_text("5000\n")
+    (folder.parent / "memory.stat").write_text(f"active_file 7\n{cache} 1000\n")
+    monkeypatch.setattr(_memory, "GROUPS", tmp_path)
+    line = "0::/outer/inner" if version == 2 else "4:memory:/outer/inner"
+    lines = _memory._lines
+    monkeypatch.setattr(_memory, "_lines", lambda path: [line] if path.name == "cgroup" else lines(path))
+    assert available_bytes() == 5000.0
+
+
+def test_ulimit_limits_memory() -> None:
+    code = "from certnet._memory import available_bytes; print(available_bytes())"
+    size = 2 << 30
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+    done = subprocess.run([sys.executable, "-c", code], preexec_fn=limit, capture_output=True, text=True, check=True)
+    assert 0 < float(done.stdout) < size
