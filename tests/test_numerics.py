@@ -19,6 +19,7 @@ from certnet._numerics import blas_threads, computing
 from certnet.branching import joint, search
 from certnet.solvers import solve
 from certnet.subdivision.closing import SubdivisionSearch
+from certnet.tightness import report as tightness
 from formulations import Presolved, TrainingProgram, merge_rows, presolve, rescale
 from formulations._validation import FloatArray
 from tests.strategies import rng
@@ -112,6 +113,16 @@ def test_optimality_outlives_its_stages(monkeypatch: pytest.MonkeyPatch) -> None
     result = certnet.optimality(TrainingProgram(X, Y, 0.3), np.eye(2), np.eye(2), time_limit=5.0)
     assert result.report.verdict is Verdict.PROVED
     assert len(result.notes) >= 2
+
+
+def test_tightness_outlives_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, Y = _data(n=7)
+    trained = certnet.train(TrainingProgram(X, Y, 0.3), time_limit=5.0)
+    for name in ("solve", "fit"):
+        monkeypatch.setattr(tightness, name, _failing)
+    found = tightness.measure_tightness(trained.certificate, time_limit=5.0)
+    assert found.lower_bound >= trained.report.lower_bound
+    assert found.relaxation is None
 
 
 def test_what_cutting_cones_has_proved_outlives_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
