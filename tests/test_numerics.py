@@ -91,6 +91,16 @@ def test_training_survives_numpy_that_raises(kind: str, options: dict[str, Any])
         assert_sound(certnet.train(TrainingProgram(X, Y, gamma), time_limit=0.5, **options))
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-150, 1e150])
+def test_verification_survives_numpy_that_raises(size: float) -> None:
+    random = rng(0)
+    first, second = size * random.standard_normal((4, 3)), random.standard_normal((2, 4))
+    network = certnet.ReluNetwork(first, np.zeros(4), second, np.zeros(2))
+    with np.errstate(all="raise"):
+        certnet.lipschitz_constant(network, np.ones((1, 2)), time_limit=1.0)
+        certnet.certified_radius(network, np.ones(3), 0, norm="l2", largest=1.0, time_limit=1.0)
+
+
 def _failing(*_: object, **__: object) -> None:
     raise np.linalg.LinAlgError("no convergence")
 

@@ -3,6 +3,8 @@
 import importlib
 from typing import NamedTuple, cast
 
+import numpy as np
+
 from certnet.solvers._cost import round_seconds
 from certnet.solvers.interface import Callback, FormSolver, Solver, SolverOptions, SolverResult, State
 from certnet.solvers.warm_start import usable
@@ -89,6 +91,7 @@ def get_solver(name: str) -> Solver:
     return solver
 
 
+@np.errstate(all="ignore")
 def solve(
     program: LiftedProgram | FormProgram,
     solver: str = AUTO,

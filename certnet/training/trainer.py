@@ -85,6 +85,7 @@ class FitResult:
     interrupted: bool = False
 
 
+@np.errstate(all="ignore")
 def fit(
     program: TrainingProgram,
     *,

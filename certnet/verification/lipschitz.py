@@ -45,6 +45,7 @@ class LipschitzResult:
     report: LipschitzReport
 
 
+@np.errstate(all="ignore")
 def lipschitz_constant(
     network: ReluNetwork,
     C: FloatArray,

@@ -37,6 +37,7 @@ class CertifiedRadius:
     open: bool
 
 
+@np.errstate(all="ignore")
 def certified_radius(
     network: ReluNetwork,
     x: FloatArray,
