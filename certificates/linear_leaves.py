@@ -221,7 +221,7 @@ def _exact(leaves: LinearLeaves, leaf: int, form: RationalMatrix, tail: Rational
         if sign == FREE:
             total += min(on_alpha[i] + on_beta[i], zero) * to_fmpq(max(-float(leaves.bounds[i, 0]), 0.0))
     if any(through):
-        A = matrix.exact(np.ascontiguousarray(leaves.network.generators[leaves.kept])).value
+        A = type(form).exact(np.ascontiguousarray(leaves.network.generators[leaves.kept])).value
         product = fmpq_mat(1, N, through) * A
         on_z = [value + product[0, j] for j, value in enumerate(on_z)]
     q, kappa = on_z[:d], on_z[d] - w.get(2 * N, zero)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from certificates.repair import RepairedDual
 from certnet._certify import as_it_stands, repaired
+from certnet._numerics import FAILURES
 from certnet._preflight import choose
 from certnet.solvers import Progress, SolveStatus, solve
 from formulations import Presolved
@@ -45,9 +46,14 @@ def relaxed_bound(
         tell(progress)
         return bool(progress.lower_bound >= enough)
 
-    result = solve(presolved.program, solver=name, time_limit=time_limit, callback=watch, seed=random_state)
-    duals = [] if result.dual is None else [repaired(merged, presolved.undo_dual(result.dual))]
+    result = None
+    try:
+        result = solve(presolved.program, solver=name, time_limit=time_limit, callback=watch, seed=random_state)
+    except FAILURES:
+        if shown is None:
+            raise
+    duals = [] if result is None or result.dual is None else [repaired(merged, presolved.undo_dual(result.dual))]
     if shown is not None:
         duals.append(as_it_stands(merged, presolved.undo_dual(shown.dual())))
     best = max(duals, key=lambda dual: dual.lower_bound, default=None)
-    return RelaxedBound(best, choice, result.status is SolveStatus.INTERRUPTED)
+    return RelaxedBound(best, choice, result is not None and result.status is SolveStatus.INTERRUPTED)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from certificates.repair import project
+from certnet._numerics import FAILURES
 from certnet.branching.bounds import Multipliers, NodeBound, branching_scores
 from certnet.branching.search import SearchProgress, SearchResult
 from certnet.branching.state import LEAF, TreeReader, floats, integers, write_tree
@@ -84,6 +85,10 @@ def joint_search(
         run.run(resume)
     except KeyboardInterrupt:
         run.interrupted = True
+    except FAILURES as error:
+        # What the rounds before have shown stays.
+        if isinstance(error, InputError):
+            raise
     return run.result()
 
 
@@ -206,7 +211,7 @@ class _Search:
                 time_limit=self._left(),
                 callback=self._look,
             )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, *FAILURES):
             for leaf in chosen:
                 leaf.rejoin()
             raise

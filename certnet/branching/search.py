@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from joblib import Parallel, delayed
 
+from certnet._numerics import FAILURES
 from certnet.branching.bounds import Start, bound_node
 from certnet.branching.pool import pool as pool_of
 from certnet.branching.state import LEAF, TreeReader, floats, integers, write_tree
@@ -114,6 +115,10 @@ def search(
     except (KeyboardInterrupt, BrokenExecutor):
         # The latter where a worker was killed, perhaps for its memory; what is bounded stays so.
         run.interrupted = True
+    except FAILURES as error:
+        # What the nodes before have shown stays.
+        if isinstance(error, InputError):
+            raise
     return run.result()
 
 
@@ -166,7 +171,7 @@ class _Search:
                 chosen = [heapq.heappop(self.heap)[2] for _ in range(min(count, len(self.heap)))]
                 try:
                     self._bound(pool, [item for branch in chosen for item in self._split(branch)])
-                except (KeyboardInterrupt, BrokenExecutor):
+                except (KeyboardInterrupt, *FAILURES):
                     # The children are not all bounded: their parents are leaves again.
                     for branch in chosen:
                         branch.rejoin()

@@ -3,6 +3,8 @@
 import importlib
 from typing import NamedTuple, cast
 
+import numpy as np
+
 from certnet.solvers._cost import round_seconds
 from certnet.solvers.interface import Callback, FormSolver, Solver, SolverOptions, SolverResult, State
 from certnet.solvers.warm_start import usable
@@ -90,6 +92,7 @@ def get_solver(name: str) -> Solver:
     return solver
 
 
+@np.errstate(all="ignore")
 @accepts(program=(LiftedProgram, FormProgram), time_limit=seconds, seed=count)
 def solve(
     program: LiftedProgram | FormProgram,

@@ -30,7 +30,7 @@ from certificates.verdict import Verdict
 from certnet._abandon import OutOfTimeError, abandonable
 from certnet._certify import as_it_stands, certify, repaired
 from certnet._clock import Clock, Event
-from certnet._numerics import computing
+from certnet._numerics import computing, guarded
 from certnet._plan import Plan
 from certnet._preflight import require_memory
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
@@ -224,8 +224,8 @@ class _Run:
         )
 
     def _stage(self, name: str, work: Callable[[], None]) -> None:
-        """Do the work of a stage, which is left behind when time is up."""
-        with self.clock.stage(name), contextlib.suppress(OutOfTimeError):
+        """Do the work of a stage, which is left behind when time is up or when it fails numerically."""
+        with contextlib.suppress(OutOfTimeError), guarded(self.clock, name):
             abandonable(work, seconds=self.plan.left())
 
     def _relax(self, presolved: Presolved, solver: str) -> None:

@@ -86,6 +86,7 @@ class FitResult:
     interrupted: bool = False
 
 
+@np.errstate(all="ignore")
 @accepts(program=TrainingProgram, time_limit=seconds, random_state=count, max_width=count)
 def fit(
     program: TrainingProgram,

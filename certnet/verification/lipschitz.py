@@ -61,6 +61,7 @@ class LipschitzResult:
     note: str | None = None
 
 
+@np.errstate(all="ignore")
 @accepts(network=ReluNetwork, C=array, region=InputRegion, time_limit=seconds, random_state=count)
 def lipschitz_constant(
     network: ReluNetwork,

@@ -46,6 +46,7 @@ class CertifiedRadius:
     open: bool
 
 
+@np.errstate(all="ignore")
 @accepts(network=ReluNetwork, x=array, label=count, largest=real, time_limit=seconds, random_state=count)
 def certified_radius(
     network: ReluNetwork,
