@@ -341,6 +341,7 @@ class _Run(Staged):
             networks=[(network.U, network.V)],
             deadline=math.inf if limit is None else time.monotonic() + limit,
             random_state=self.options.random_state,
+            callback=self.best.take_dual,
         )
         self.best.take_dual(found)
         self._prove()
