@@ -247,6 +247,7 @@ class _Run(Staged):
             networks=[(self.U, self.V), (network.U, network.V)],
             deadline=math.inf if limit is None else time.monotonic() + limit,
             random_state=self.random_state,
+            callback=self.best.take_dual,
         )
         self.best.take_dual(found)
         self._settle()
