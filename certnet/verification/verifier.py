@@ -141,7 +141,7 @@ def _decided(
             seen.attacked = min(seen.attacked, one.margin)
             # Rounding may hide on which side of 0 a margin is.
             near = one.margin <= ROUNDING * sizes[number]
-            counterexample = confirm_near(network, cases[number], one.x, number) if near else None
+            counterexample = confirm_near(network, cases[number], one.X, number) if near else None
             if counterexample is not None:
                 return _refuted(counterexample, cases, seen, start)
             open_.append((number, problem, one.margin))
