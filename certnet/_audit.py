@@ -22,7 +22,7 @@ from certnet.verification.counterexample import Counterexample, decided_classes,
 from certnet.verification.radius import distance
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_matrix
-from formulations.arguments import accepts, array, count, reals, seconds
+from formulations.arguments import accepts, array, count, json_object, reals, seconds
 from formulations.robustness import InputRegion, ReluNetwork, keeps_class, region_maker
 
 LARGEST_SHARE = 4.0
@@ -62,7 +62,16 @@ def audit_radii(radii: Sequence[float]) -> tuple[float, ...]:
 
 
 @accepts(
-    network=ReluNetwork, X=array, labels=array, radii=reals, time_limit=seconds, input_limit=seconds, random_state=count
+    network=ReluNetwork,
+    X=array,
+    labels=array,
+    radii=reals,
+    time_limit=seconds,
+    input_limit=seconds,
+    random_state=count,
+    workers=count,
+    known=Mapping,
+    provenance=json_object,
 )
 def audit(
     network: ReluNetwork,

@@ -18,7 +18,7 @@ from certnet.verification.counterexample import Counterexample
 from certnet.verification.verifier import verify
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.arguments import accepts, array, count, real, seconds
+from formulations.arguments import accepts, array, count, json_object, real, seconds
 from formulations.robustness import ReluNetwork, keeps_class, region_maker
 
 STEPS = 60
@@ -48,7 +48,16 @@ class CertifiedRadius:
 
 
 @np.errstate(all="ignore")
-@accepts(network=ReluNetwork, x=array, label=count, largest=real, time_limit=seconds, random_state=count)
+@accepts(
+    network=ReluNetwork,
+    x=array,
+    label=count,
+    largest=real,
+    tolerance=real,
+    time_limit=seconds,
+    random_state=count,
+    provenance=json_object,
+)
 def certified_radius(
     network: ReluNetwork,
     x: FloatArray,
@@ -73,11 +82,13 @@ def certified_radius(
         provenance: JSON object that travels with the certificate, beside the norm and the radius.
 
     Raises:
-        InputError: a norm, radius or label that does not exist, or an input of another size.
+        InputError: a norm, radius, tolerance or label that does not exist, or an input of another size.
     """
     make = region_maker(norm)
     if not (largest > 0 and np.isfinite(largest)):
         raise InputError(f"the largest radius must be positive and finite, not {largest}.")
+    if not tolerance > 0:
+        raise InputError(f"the tolerance must be positive, not {tolerance}.")
     deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
     search = _Bracket(largest, tolerance)
     certificate, counterexample = None, None
