@@ -18,7 +18,7 @@ from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
 
 ITERATIONS = 60
 SETTLED = 1e-12
-KEPT = 8
+KEPT = 16
 """Inputs of a result."""
 
 

@@ -83,7 +83,8 @@ def confirm_near(network: ReluNetwork, case: UnsafeCase, X: FloatArray, number: 
 
     Where the region has rational sides and that fails, the point of the exact box nearest to it is tried as well.
     """
-    for x in X:
+    # Many starts of an attack end at the same vertex.
+    for x in {x.tobytes(): x for x in X}.values():
         for point in (case.region.pull_inside(x), case.region.exact_point(x)):
             found = None if point is None else _unsafe(network, case, point, number)
             if found is not None:
