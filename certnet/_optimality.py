@@ -54,7 +54,7 @@ from certnet.training.pricing import Pricing, price, price_planar
 from certnet.training.trainer import FitResult, fit
 from formulations import InputError, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
 from formulations._validation import FloatArray
-from formulations.arguments import accepts, array, count, seconds
+from formulations.arguments import accepts, array, count, json_object, seconds
 from formulations.training import LARGEST
 
 __all__ = ["Neuron", "OptimalityResult", "optimality"]
@@ -78,7 +78,7 @@ REJECTED = "Branching led to no proof that the check accepts; the bound comes fr
 
 
 @np.errstate(all="ignore")
-@accepts(program=TrainingProgram, U=array, V=array, time_limit=seconds, random_state=count)
+@accepts(program=TrainingProgram, U=array, V=array, time_limit=seconds, random_state=count, provenance=json_object)
 def optimality(
     program: TrainingProgram,
     U: ArrayLike,

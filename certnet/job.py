@@ -43,7 +43,7 @@ from certnet.training.rounding import candidates_from_moment
 from certnet.training.trainer import FitResult, fit
 from formulations import InputError, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
 from formulations._validation import FloatArray
-from formulations.arguments import accepts, count, seconds
+from formulations.arguments import accepts, count, json_object, seconds
 
 __all__ = ["Event", "TrainingResult", "train"]
 
@@ -67,7 +67,12 @@ PAYS = 1e-6
 
 @np.errstate(all="ignore")
 @accepts(
-    program=TrainingProgram, time_limit=seconds, random_state=count, start=OptimalityCertificate, resume=Checkpoint
+    program=TrainingProgram,
+    time_limit=seconds,
+    random_state=count,
+    provenance=json_object,
+    start=OptimalityCertificate,
+    resume=Checkpoint,
 )
 def train(
     program: TrainingProgram,
