@@ -18,6 +18,7 @@ from certnet._best import Best
 from certnet._clock import Clock
 from certnet._memory import available_bytes
 from certnet._plan import Plan
+from certnet.cli.limits import job_seconds
 from certnet.solvers import solve as honest_solve
 from certnet.training.trainer import FitResult, fit
 from formulations import InputError, LiftedSpace, TrainingProgram, merge_rows
@@ -106,6 +107,22 @@ def test_without_memory_for_the_relaxation_there_is_a_cheaper_bound(monkeypatch:
     other = certnet.optimality(program, result.U, result.V, time_limit=2.0)
     assert other.report.verdict is Verdict.PROVED
     assert any("without products" in note for note in other.notes)
+
+
+@pytest.mark.parametrize("limit", [1e-2, 0.2, 1.0, 50.0])
+def test_most_of_any_limit_is_for_the_stages(limit: float) -> None:
+    clock = Clock(limit, None)
+    left = Plan(clock, None, LiftedSpace(np.eye(2), 1)).left()
+    assert left is not None
+    assert left >= 0.75 * limit - clock.seconds
+
+
+@pytest.mark.parametrize("limit", [0.1, 1.0, 3.0])
+def test_a_command_that_starts_slowly_still_has_a_result_of_its_own(limit: float) -> None:
+    seconds = job_seconds(limit, time.perf_counter() - limit)
+    assert seconds is not None
+    assert 0.05 <= seconds <= limit
+    assert job_seconds(None, 0.0) is None
 
 
 def test_data_that_cannot_even_be_trained_on_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

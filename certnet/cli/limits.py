@@ -9,7 +9,8 @@ from pathlib import Path
 from formulations import InputError
 
 END_SHARE = 0.25
-SMALLEST_LIMIT = 1e-3
+LEAST_SHARE, LEAST_SECONDS = 0.5, 0.75
+"""What the job gets at least of however short a limit, so that it has a result of its own."""
 _BEGAN: ContextVar[float] = ContextVar("began")
 
 
@@ -30,7 +31,8 @@ def job_seconds(time_limit: float | None, started: float) -> float | None:
     """
     if time_limit is None:
         return None
-    return max(time_limit - (1.0 + END_SHARE) * (time.perf_counter() - started), SMALLEST_LIMIT)
+    rest = time_limit - (1.0 + END_SHARE) * (time.perf_counter() - started)
+    return max(rest, min(LEAST_SHARE * time_limit, LEAST_SECONDS))
 
 
 def _process_seconds() -> float:
