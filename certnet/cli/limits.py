@@ -35,6 +35,29 @@ def job_seconds(time_limit: float | None, started: float) -> float | None:
     return max(rest, min(LEAST_SHARE * time_limit, LEAST_SECONDS))
 
 
+class Shares:
+    """The time of a command that has several questions: each gets an equal part of what is left when its turn comes.
+
+    Args:
+        time_limit: seconds for the command, or None.
+        started: when it began.
+        questions: how many there are.
+        each: most seconds for one of them, or None.
+    """
+
+    def __init__(self, time_limit: float | None, started: float, questions: int, each: float | None = None) -> None:
+        seconds = job_seconds(time_limit, started)
+        self._end = math.inf if seconds is None else time.perf_counter() + seconds - SMALLEST_LIMIT
+        self._waiting, self._each = questions, math.inf if each is None else each
+
+    def take(self) -> float | None:
+        """Seconds for the next question: None for no limit, 0 when time is up."""
+        share = max(self._end - time.perf_counter(), 0.0) / self._waiting
+        self._waiting -= 1
+        seconds = min(share, self._each)
+        return None if seconds == math.inf else seconds
+
+
 def _process_seconds() -> float:
     """Age of this process; what its own processor time says where the kernel does not tell."""
     try:

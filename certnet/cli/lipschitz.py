@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from certificates.verdict import Verdict
 from certnet._clock import Event
 from certnet.cli.exits import BY_VERDICT, Exit
-from certnet.cli.limits import began, job_seconds
+from certnet.cli.limits import Shares, began
 from certnet.cli.proofs import proof_file, proof_folder, write_proof
 from certnet.cli.report import finite, head
 from certnet.cli.rows import parse_rows, read_rows
@@ -91,10 +91,8 @@ def run_lipschitz(options: LipschitzOptions) -> int:
         folder = None if alone else proof_folder(options.certificate, "--certificate")
     table = None if options.json else _Table(questions)
     entries = []
-    if alone:
-        # The limit of the only constant is that of the command.
-        options = replace(options, time_limit=job_seconds(options.time_limit, started))
-    for question, result in _shown(network, questions, options):
+    shares = Shares(options.time_limit, started, len(questions))
+    for question, result in _shown(network, questions, options, shares):
         entry = _entry(question, result)
         place = file if folder is None else folder / question.file
         if place is not None and result.report.verdict is Verdict.PROVED:
@@ -111,7 +109,7 @@ def run_lipschitz(options: LipschitzOptions) -> int:
 
 
 def _shown(
-    network: ReluNetwork, questions: Sequence[Question], options: LipschitzOptions
+    network: ReluNetwork, questions: Sequence[Question], options: LipschitzOptions, shares: Shares
 ) -> Iterator[tuple[Question, LipschitzResult]]:
     """The answers; on terminals a line on stderr says which question is being worked at."""
     console, start = stderr_console(), time.monotonic()
@@ -119,10 +117,12 @@ def _shown(
         for number, question in enumerate(questions, start=1):
             name = question.name if question.row is None else f"row {question.row}"
             live(Event(f"{name} ({number} of {len(questions)})", time.monotonic() - start))
-            yield question, _answer(network, question, options)
+            yield question, _answer(network, question, options, shares.take())
 
 
-def _answer(network: ReluNetwork, question: Question, options: LipschitzOptions) -> LipschitzResult:
+def _answer(
+    network: ReluNetwork, question: Question, options: LipschitzOptions, seconds: float | None
+) -> LipschitzResult:
     provenance: dict[str, Any] = {"network": Path(options.network).name, "function": question.name}
     if options.local is not None:
         provenance |= {"data": options.local, "row": question.row}
@@ -131,7 +131,7 @@ def _answer(network: ReluNetwork, question: Question, options: LipschitzOptions)
         question.C,
         region=question.region,
         products=not options.plain,
-        time_limit=options.time_limit,
+        time_limit=seconds,
         random_state=options.seed,
         provenance=provenance,
     )

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact, localcontext
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +13,7 @@ from certificates.robustness_file import MAX_CASES
 from certificates.verdict import Verdict
 from certnet._packed import ending
 from certnet.cli.exits import BY_VERDICT
-from certnet.cli.limits import began, job_seconds
+from certnet.cli.limits import began, job_seconds, seconds_or_none
 from certnet.cli.proofs import proof_file, write_proof
 from certnet.cli.report import finite, head
 from certnet.cli.show import down, stderr_console
@@ -25,10 +25,16 @@ from formulations import InputError
 from formulations.robustness import ReluNetwork, UnsafeCase
 from formulations.rounding import nearest
 
+PROPERTY_SECONDS = 60.0
+"""Time limit of a property where none is given."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyOptions:
-    """The options of the command; ``rows`` is a range A:B or a number, and at most one of the radii is given."""
+    """The options of the command; ``rows`` is a range A:B or a number, and at most one of the radii is given.
+
+    ``time_limit`` is as on the command line, 0 for none, and None where it is not there.
+    """
 
     network: str
     subject: str
@@ -38,6 +44,7 @@ class VerifyOptions:
     rows: str | None
     target: str | None
     time_limit: float | None
+    input_limit: float | None
     certificate: str | None
     seed: int
     json: bool
@@ -69,6 +76,7 @@ def _run_property(options: VerifyOptions) -> int:
     ):
         if value is not None:
             raise InputError(f"{name} goes with data; the property file says which inputs are meant.")
+    limit = seconds_or_none(PROPERTY_SECONDS if options.time_limit is None else options.time_limit)
     network = read_relu_network(options.network)
     stated = read_vnnlib(options.subject, network)
     if options.certificate is not None:
@@ -78,7 +86,7 @@ def _run_property(options: VerifyOptions) -> int:
                 f"{Path(options.subject).name} has {len(stated.cases)} cases, and a certificate file holds "
                 f"{MAX_CASES}; leave --certificate out, or split the property."
             )
-    result = verified(network, stated.cases, replace(options, time_limit=job_seconds(options.time_limit, started)))
+    result = verified(network, stated.cases, options, job_seconds(limit, started))
     if options.certificate is not None and result.certificate is not None:
         write_proof(Path(options.certificate), result.certificate)
     report = _report(result, network, options)
@@ -90,11 +98,11 @@ def _run_property(options: VerifyOptions) -> int:
     return BY_VERDICT[result.verdict]
 
 
-def verified(network: ReluNetwork, cases: Sequence[UnsafeCase], options: VerifyOptions) -> VerificationResult:
-    """The result with the options' limits; the names of the files travel with the certificate."""
-    return verify(
-        network, cases, time_limit=options.time_limit, random_state=options.seed, provenance=provenance(options)
-    )
+def verified(
+    network: ReluNetwork, cases: Sequence[UnsafeCase], options: VerifyOptions, seconds: float | None
+) -> VerificationResult:
+    """The result in at most so many seconds; the names of the files travel with the certificate."""
+    return verify(network, cases, time_limit=seconds, random_state=options.seed, provenance=provenance(options))
 
 
 def provenance(options: VerifyOptions) -> dict[str, str]:

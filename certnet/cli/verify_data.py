@@ -11,6 +11,7 @@ import numpy as np
 
 from certificates.verdict import Verdict
 from certnet.cli.exits import BY_VERDICT, Exit
+from certnet.cli.limits import Shares, began, seconds_or_none
 from certnet.cli.proofs import proof_folder, write_proof
 from certnet.cli.report import finite, head
 from certnet.cli.rows import parse_rows, read_rows
@@ -26,6 +27,7 @@ from formulations.robustness import ReluNetwork, keeps_class, region_maker
 
 WORST = (Exit.REFUTED, Exit.UNKNOWN, Exit.OK)
 MISCLASSIFIED = "misclassified"
+UNREACHED = "the time limit was reached before this row"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +47,16 @@ def run_data(options: VerifyOptions) -> int:
     Raises:
         InputError: anything a user can put right.
     """
-    start = time.perf_counter()
+    start = began()
+    limit = None if options.time_limit is None else seconds_or_none(options.time_limit)
     rows = _read(options)
     largest = options.largest_radius is not None
-    one: Callable[[_Rows, int, VerifyOptions], dict[str, Any]] = _radius if largest else _kept
+    one: Callable[[_Rows, int, VerifyOptions, float | None], dict[str, Any]] = _radius if largest else _kept
     results = []
+    shares = Shares(limit, start, len(rows.chosen), options.input_limit)
     for row in rows.chosen:
-        entry = one(rows, row, options)
+        seconds = shares.take()
+        entry = _unreached(rows, row, largest) if seconds == 0 else one(rows, row, options, seconds)
         results.append(entry)
         if not options.json:
             with standard_output():
@@ -95,7 +100,15 @@ def _start(rows: _Rows, row: int) -> tuple[dict[str, Any], bool]:
     return {"row": row, "label": label}, bool(predicted == label)
 
 
-def _kept(rows: _Rows, row: int, options: VerifyOptions) -> dict[str, Any]:
+def _unreached(rows: _Rows, row: int, largest: bool) -> dict[str, Any]:
+    """What is said of a row when time is up before its turn."""
+    entry = {"row": row, "label": int(rows.labels[row])}
+    if largest:
+        return entry | {"result": "radius", "certified_radius": 0.0, "attacked_radius": None, "open": True}
+    return entry | {"verdict": str(Verdict.UNKNOWN), "result": "timeout", "reason": UNREACHED}
+
+
+def _kept(rows: _Rows, row: int, options: VerifyOptions, seconds: float | None) -> dict[str, Any]:
     """Whether a row keeps its class within ``--radius``."""
     entry, correct = _start(rows, row)
     if not correct:
@@ -103,7 +116,7 @@ def _kept(rows: _Rows, row: int, options: VerifyOptions) -> dict[str, Any]:
     assert options.radius is not None
     assert options.norm is not None
     region = region_maker(options.norm)(rows.X[row], options.radius)
-    result = verified(rows.network, keeps_class(rows.network, region, entry["label"]), options)
+    result = verified(rows.network, keeps_class(rows.network, region, entry["label"]), options, seconds)
     entry |= {"verdict": str(result.verdict), **fields(result)}
     if rows.folder is not None and result.certificate is not None:
         file = rows.folder / f"row-{row}.cert"
@@ -112,7 +125,7 @@ def _kept(rows: _Rows, row: int, options: VerifyOptions) -> dict[str, Any]:
     return entry
 
 
-def _radius(rows: _Rows, row: int, options: VerifyOptions) -> dict[str, Any]:
+def _radius(rows: _Rows, row: int, options: VerifyOptions, seconds: float | None) -> dict[str, Any]:
     """Up to which radius a row keeps its class, at most ``--largest-radius``."""
     entry, correct = _start(rows, row)
     if not correct:
@@ -126,7 +139,7 @@ def _radius(rows: _Rows, row: int, options: VerifyOptions) -> dict[str, Any]:
         entry["label"],
         norm=options.norm,
         largest=options.largest_radius,
-        time_limit=options.time_limit,
+        time_limit=seconds,
         random_state=options.seed,
         provenance={**provenance(options), "row": row},
     )

@@ -271,3 +271,15 @@ def test_a_packed_graph_and_a_packed_property_of_version_2(certnet: Call, tmp_pa
         assert done.out == certnet("verify", tmp_path / "net.onnx", tmp_path / f"{name}.vnnlib").out
     for file in ("safe.vnnlib", "safe.vnnlib.gz"):
         assert certnet("check", tmp_path / "a.cert", "--property", tmp_path / file).code == 0
+
+
+def test_rows_share_the_time_and_those_not_reached_are_said(certnet: Call, files: Path) -> None:
+    label = int(NETWORK(np.ones((1, 3))).argmax())
+    np.savez(files / "data.npz", X=np.ones((3, 3)), Y=np.eye(2)[[label, label, 1 - label]])
+    arguments = ("verify", files / "net.npz", files / "data.npz", "--norm", "linf", "--radius", "0.001", "--json")
+    late = certnet(*arguments, "--time-limit", "1e-9")
+    assert late.code == 3
+    assert [row["result"] for row in late.json["results"]] == ["timeout"] * 3
+    assert all("before this row" in row["reason"] for row in late.json["results"])
+    early = certnet(*arguments, "--time-limit", "60", "--input-limit", "30")
+    assert [row["result"] for row in early.json["results"]] == ["unsat", "unsat", "misclassified"]

@@ -31,7 +31,7 @@ def lipschitz(
         str | None, typer.Option(help="With --local: target column of a CSV file; the last one by default.")
     ] = None,
     plain: Annotated[bool, typer.Option("--lipsdp", help="LipSDP alone, without products of signs.")] = False,
-    time_limit: Annotated[float, typer.Option(help="Seconds for each constant; 0 for no limit.")] = 60.0,
+    time_limit: Annotated[float, typer.Option(help="Seconds for all constants together; 0 for no limit.")] = 60.0,
     certificate: Annotated[
         str | None,
         typer.Option(

@@ -26,7 +26,14 @@ def verify(
     ] = None,
     rows: Annotated[str | None, typer.Option(metavar="A:B", help="With DATA: rows A to B-1; all by default.")] = None,
     target: Target = None,
-    time_limit: Annotated[float, typer.Option(help="Seconds for each property or row; 0 for no limit.")] = 60.0,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds for the whole command; 0 for no limit. By default 60 for a property and none with DATA.",
+            show_default=False,
+        ),
+    ] = None,
+    input_limit: Annotated[float, typer.Option(help="With DATA: seconds for each row; 0 for no limit.")] = 60.0,
     certificate: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Where the proof is written, if there is one; with DATA a folder."),
@@ -48,7 +55,8 @@ def verify(
                 largest_radius=largest_radius,
                 rows=rows,
                 target=target,
-                time_limit=seconds_or_none(time_limit),
+                time_limit=time_limit,
+                input_limit=seconds_or_none(input_limit, "--input-limit"),
                 certificate=certificate,
                 seed=seed,
                 json=json,
