@@ -64,7 +64,7 @@ class MergedRows:
 
 
 def merge_rows(original: TrainingProgram) -> MergedRows:
-    """Drop rows that are zero or so small that their squares vanish; merge exactly parallel ones (``formulations.rows``).
+    """Drop rows that are zero or so small that their squares vanish, and merge exactly parallel ones.
 
     What is left of a small row in a slack is far below the margin of a certificate, which is checked with it.
     """

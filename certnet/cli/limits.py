@@ -47,7 +47,7 @@ class Shares:
 
     def __init__(self, time_limit: float | None, started: float, questions: int, each: float | None = None) -> None:
         seconds = job_seconds(time_limit, started)
-        self._end = math.inf if seconds is None else time.perf_counter() + seconds - SMALLEST_LIMIT
+        self._end = math.inf if seconds is None else time.perf_counter() + seconds
         self._waiting, self._each = questions, math.inf if each is None else each
 
     def take(self) -> float | None:
