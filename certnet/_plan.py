@@ -41,11 +41,12 @@ class Plan:
 
     Attributes:
         proving: seconds that the last proof took.
+        kept: seconds that the stage that runs has to leave to others.
     """
 
     def __init__(self, clock: Clock, saver: Saver | None, space: LiftedSpace) -> None:
         self._clock, self._saver, self._space = clock, saver, space
-        self.proving = 0.0
+        self.proving = self.kept = 0.0
 
     def left(self) -> float | None:
         """Seconds until the stages have to be over; what follows is putting the best together."""
@@ -55,7 +56,7 @@ class Plan:
         whole = self._clock.time_limit or 0.0
         saving = 0.0 if self._saver is None else self._saver.reserve(self._space.order)
         ending = max(LAST_SECONDS, LAST_SHARE * whole) + saving
-        return max(left - min(ending, MOST_LAST_SHARE * whole), 0.0)
+        return max(left - min(ending, MOST_LAST_SHARE * whole) - self.kept, 0.0)
 
     def share_left(self) -> float:
         """Part of the time limit that is left, 1 without one."""

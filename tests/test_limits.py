@@ -69,6 +69,19 @@ def test_optimality_leaves_such_stages_behind_too(name: str, monkeypatch: pytest
     assert result.report.lower_bound > 0
 
 
+def test_cones_that_take_too_long_leave_time_for_the_relaxation(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = gaussian(16, 4, 1, 0.3)
+    for module in ("job", "_optimality"):
+        monkeypatch.setattr(f"certnet.{module}.close_gap", lambda *_, **__: stuck())
+    result = certnet.train(program, time_limit=6.0, gap=1e-4)
+    assert_proved(result)
+    assert result.relaxation is not None
+    assert result.resumable
+    other = certnet.optimality(program, result.U, result.V, gap=1e-4, time_limit=6.0)
+    assert "relaxation" in other.stages
+    assert min(other.report.lower_bound, result.report.lower_bound) > 0.5 * result.report.objective
+
+
 def test_what_a_solver_showed_is_kept_when_it_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     program = gaussian(16, 4, 1, 0.3)
 
