@@ -11,7 +11,7 @@ from certnet._plan import Plan
 
 AGAIN_SHARE = 0.15
 """Part of a time limit that must be left for another round of training and branching."""
-CONES_SHARE = 0.5
+CONES_SHARE = 0.75
 """Part of the time left that cutting cones may take while a relaxation waits. Compiling it alone may take longer."""
 PATIENCE = 2
 """Rounds without any gain after which no other follows."""

@@ -13,7 +13,7 @@ import pytest
 
 import certnet
 from certificates import Verdict, check
-from certnet import _memory, _plan, _preflight, job
+from certnet import _memory, _plan, _preflight, _stages, job
 from certnet._best import Best
 from certnet._clock import Clock
 from certnet._memory import available_bytes
@@ -69,8 +69,10 @@ def test_optimality_leaves_such_stages_behind_too(name: str, monkeypatch: pytest
     assert result.report.lower_bound > 0
 
 
+@pytest.mark.slow
 def test_cones_that_take_too_long_leave_time_for_the_relaxation(monkeypatch: pytest.MonkeyPatch) -> None:
     program = gaussian(16, 4, 1, 0.3)
+    monkeypatch.setattr(_stages, "CONES_SHARE", 0.2)
     for module in ("job", "_optimality"):
         monkeypatch.setattr(f"certnet.{module}.close_gap", lambda *_, **__: stuck())
     result = certnet.train(program, time_limit=6.0, gap=1e-4)
