@@ -48,13 +48,14 @@ def up(value: float | None, digits: int = DIGITS) -> str:
 
 def percent(value: float | Decimal | None) -> str:
     """A ratio in percent, rounded up to two digits after the point, or to two digits at all below 0.01 %."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return NONE
-    if 0 < value < 1e-4:
-        return f"{Context(prec=2, rounding=ROUND_CEILING).create_decimal(Decimal(value) * 100):.1e} %"
-    if not abs(value) < 1e6:
-        return f"{_rounded(math.nextafter(100 * value, math.inf), ROUND_CEILING)} %"
-    return f"{(Decimal(value) * 100).quantize(Decimal('0.01'), ROUND_CEILING)} %"
+    exact = Decimal(value)
+    if 0 < exact < Decimal("1e-4"):
+        return f"{Context(prec=2, rounding=ROUND_CEILING).create_decimal(exact * 100):.1e} %"
+    if abs(exact) >= 10**6:
+        return f"{_rounded(math.nextafter(100 * float(value), math.inf), ROUND_CEILING)} %"
+    return f"{(exact * 100).quantize(Decimal('0.01'), ROUND_CEILING)} %"
 
 
 def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
