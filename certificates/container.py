@@ -179,7 +179,7 @@ def open_archive(path: Path | str, read: Callable[[zipfile.ZipFile, int], T]) ->
     file = Path(path)
     try:
         if file.exists() and not file.is_file():
-            raise InputError("it is no regular file.")
+            raise InputError("it is no regular file; give the file itself, not its folder.")
         size = file.stat().st_size
         with zipfile.ZipFile(file) as archive:
             return read(archive, size)

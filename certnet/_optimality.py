@@ -176,9 +176,8 @@ class _Run(Staged):
             if not (self.interrupted or self.late):
                 self.stage(name, work)
         if self.presolved is not None:
-            for name, work in self._bounding(self.presolved, train=train):
-                if self.is_open(self.closing.gap):
-                    self.stage(name, work)
+            bounding = self._bounding(self.presolved, train=train)
+            self.bound(bounding, self.closing.gap, cones=is_low(self.presolved))
             if train and self.closing.max_nodes is None:
                 self.go_on(self._again, self.closing.gap)
         left = self.clock.left()

@@ -1,7 +1,7 @@
 """Stages of a job: each is ended in good order by Ctrl-C, left behind when time is up or when it fails numerically, and
 left out when nothing is left to gain."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from certnet._abandon import Insisted, OutOfTimeError, abandonable
 from certnet._best import Best
@@ -11,6 +11,8 @@ from certnet._plan import Plan
 
 AGAIN_SHARE = 0.15
 """Part of a time limit that must be left for another round of training and branching."""
+CONES_SHARE = 0.75
+"""Part of the time left that cutting cones may take while a relaxation waits. Compiling it alone may take longer."""
 PATIENCE = 2
 """Rounds without any gain after which no other follows."""
 GAIN = 1e-6
@@ -30,13 +32,14 @@ class Staged:
         self.clock, self.plan, self.best = clock, plan, best
         self.interrupted = self.late = False
 
-    def stage(self, name: str, work: Callable[[], None], seconds: float | None = None) -> None:
-        """Do the work of a stage, in at most so many seconds; by default in what the plan has left.
+    def stage(self, name: str, work: Callable[[], None], seconds: float | None = None, *, share: float = 1.0) -> None:
+        """Do the work of a stage, in at most so many seconds; by default in a share of what the plan has left.
 
         Raises:
             KeyboardInterrupt: a second Ctrl-C.
         """
-        before = self.interrupted
+        before, left = self.interrupted, self.plan.left()
+        self.plan.kept = 0.0 if left is None else (1.0 - share) * left
         try:
             with guarded(self.clock, name):
                 abandonable(work, seconds=self.plan.left() if seconds is None else seconds)
@@ -46,12 +49,21 @@ class Staged:
             if before or isinstance(error, Insisted):
                 raise
             self.interrupted = True
+        finally:
+            self.plan.kept = 0.0
         if self.interrupted and not before:
             self.clock.tell("finishing after Ctrl-C; press it again to abandon")
 
     def is_open(self, enough: float) -> bool:
         """True when the gap is larger than ``enough`` and there is time to narrow it."""
-        return not (self.interrupted or self.late or self.best.gap <= enough or self.plan.left() == 0.0)
+        return not (self.interrupted or self.best.gap <= enough or self.plan.left() == 0.0)
+
+    def bound(self, stages: Iterable[tuple[str, Callable[[], None]]], enough: float, *, cones: bool) -> None:
+        """Stages in turn until the gap is closed; with ``cones`` branching leaves time for a relaxation after it."""
+        for name, work in stages:
+            if self.is_open(enough):
+                waits = cones and name == "branching" and "relaxation" not in self.clock.stages
+                self.stage(name, work, share=CONES_SHARE if waits and self.plan.can_relax() else 1.0)
 
     def go_on(self, again: Callable[[int], None], enough: float) -> None:
         """Further rounds, numbered from 1, until the gap is closed, time runs out or nothing is gained any more."""

@@ -232,9 +232,7 @@ class _Run(Staged):
         self.late = False
         self.stage("first bound", self._first_bound)
         if self.presolved is not None:
-            for name, work in self._bounding(self.presolved):
-                if self.is_open(enough):
-                    self.stage(name, work)
+            self.bound(self._bounding(self.presolved), enough, cones=is_low(self.presolved))
             if self.closing is not None and self.closing.max_nodes is None:
                 self.go_on(self._again, enough)
         certificate, report = self._last()

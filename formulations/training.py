@@ -10,6 +10,8 @@ from formulations.errors import InputError
 
 LARGEST = 1e50
 """Largest entry of X, Y and γ, and 1/LARGEST the smallest γ: fourth powers of such numbers stay within float64."""
+SMALLEST = 1e-75
+"""Rows of X without an entry of this size count as zero but where a bound is proved, for the same reason."""
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -47,6 +49,9 @@ class TrainingProgram:
                 raise InputError(f"{name} has an entry of size {size:.1e}; rescale it to below {LARGEST:.0e}.")
         if bias:
             data = np.hstack([data, np.ones((len(data), 1))])
+        size = float(np.abs(data).max())
+        if not (size >= SMALLEST or size == 0):
+            raise InputError(f"X has entries up to a size of {size:.1e} only; rescale it to above {SMALLEST:.0e}.")
         frozen(data)
         frozen(targets)
         object.__setattr__(self, "X", data)

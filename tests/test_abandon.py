@@ -1,6 +1,8 @@
 """Work that is left behind: its result, its errors, its deadline, and Ctrl-C."""
 
 import _thread
+import subprocess
+import sys
 import threading
 import time
 from contextvars import ContextVar
@@ -124,3 +126,44 @@ def test_an_interrupt_that_the_work_raises_itself_is_passed_on() -> None:
     with pytest.raises(KeyboardInterrupt) as caught:
         abandonable(work)
     assert not isinstance(caught.value, Insisted)
+
+
+LOSES = """
+import threading, time, weakref
+from certnet._abandon import OutOfTimeError, abandonable
+from tests.test_abandon import interrupt_in, spin
+
+class Thing:
+    pass
+
+def work():
+    try:
+        thing = Thing()
+        reference = weakref.ref(thing, lambda _: spin(0.5))
+        del thing
+        spin()
+    except KeyboardInterrupt:
+        print("heard", flush=True)
+
+if {ctrl_c}:
+    interrupt_in(0.2)
+    abandonable(work)
+else:
+    try:
+        abandonable(work, seconds=0.2)
+    except OutOfTimeError:
+        print("late", flush=True)
+end = time.monotonic() + 10
+while threading.active_count() > 1 + {ctrl_c} and time.monotonic() < end:
+    time.sleep(0.01)
+print(threading.active_count() <= 1 + {ctrl_c})
+"""
+
+
+@pytest.mark.parametrize("ctrl_c", [False, True])
+def test_nothing_is_lost_or_said_where_python_drops_errors(ctrl_c: bool) -> None:
+    """In a process of its own, because pytest has its own way with errors that Python drops."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOSES.format(ctrl_c=ctrl_c)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout.split(), done.stderr) == (["heard" if ctrl_c else "late", "True"], "")

@@ -9,7 +9,8 @@ from pathlib import Path
 from formulations import InputError
 
 END_SHARE = 0.25
-SMALLEST_LIMIT = 1e-3
+LEAST_SHARE, LEAST_SECONDS = 0.5, 0.75
+"""What the job gets at least of however short a limit, so that it has a result of its own."""
 _BEGAN: ContextVar[float] = ContextVar("began")
 
 
@@ -30,7 +31,8 @@ def job_seconds(time_limit: float | None, started: float) -> float | None:
     """
     if time_limit is None:
         return None
-    return max(time_limit - (1.0 + END_SHARE) * (time.perf_counter() - started), SMALLEST_LIMIT)
+    rest = time_limit - (1.0 + END_SHARE) * (time.perf_counter() - started)
+    return max(rest, min(LEAST_SHARE * time_limit, LEAST_SECONDS))
 
 
 class Shares:
@@ -45,7 +47,7 @@ class Shares:
 
     def __init__(self, time_limit: float | None, started: float, questions: int, each: float | None = None) -> None:
         seconds = job_seconds(time_limit, started)
-        self._end = math.inf if seconds is None else time.perf_counter() + seconds - SMALLEST_LIMIT
+        self._end = math.inf if seconds is None else time.perf_counter() + seconds
         self._waiting, self._each = questions, math.inf if each is None else each
 
     def take(self) -> float | None:
