@@ -194,19 +194,29 @@ def standard_output(*, needed: bool = False) -> Iterator[None]:
             sys.stderr.write(f"certnet: {sentence}\n")
 
 
-def strict_json(value: Mapping[str, Any], *, indent: int | None = 2) -> str:
+def print_result(report: Mapping[str, Any], lines: Sequence[str], *, as_json: bool) -> None:
+    """Put a report on stdout, as JSON or in these lines."""
+    with standard_output():
+        sys.stdout.write((strict_json(report) if as_json else "\n".join(lines)) + "\n")
+
+
+def strict_json(value: Mapping[str, Any]) -> str:
     """JSON text without NaN or Infinity tokens; null stands for them."""
-    return json.dumps(_finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
+    return json.dumps(_finite(value), indent=2, allow_nan=False, ensure_ascii=False)
 
 
 def json_writer(value: Mapping[str, Any]) -> Writer:
     """A writer of ``strict_json`` text."""
-    text = strict_json(value) + "\n"
-    return lambda path: _write_text(path, text)
+    return text_writer(strict_json(value) + "\n")
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def text_writer(text: str) -> Writer:
+    """A writer of this text."""
+
+    def write(path: Path) -> None:
+        path.write_text(text, encoding="utf-8")
+
+    return write
 
 
 def _finite(value: Any) -> Any:

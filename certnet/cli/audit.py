@@ -2,7 +2,6 @@
 
 import csv
 import io
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from certnet.cli.show import Live, stderr_console
 from certnet.data import Recipe, Split, load
 from certnet.data.targets import Outputs
 from certnet.interchange.load import read_file
-from certnet.output import Writer, files_in, json_writer, output_folder, standard_output, strict_json
+from certnet.output import Writer, files_in, json_writer, output_folder, print_result, text_writer
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.robustness import ReluNetwork
@@ -310,12 +309,7 @@ def _csv(result: AuditResult, split: Split) -> Writer:
     for entry in result.inputs:
         values = _fields(entry, split).values()
         writer.writerow(["" if value is None else value for value in values] + list(entry.status))
-    content = text.getvalue()
-
-    def write(path: Path) -> None:
-        path.write_text(content, encoding="utf-8")
-
-    return write
+    return text_writer(text.getvalue())
 
 
 def _show(report: Mapping[str, Any], options: AuditOptions) -> None:
@@ -338,8 +332,7 @@ def _show(report: Mapping[str, Any], options: AuditOptions) -> None:
         for row in report["radii"]
     ]
     lines += [report["files"][name] for name in FILES if name in report["files"]]
-    with standard_output():
-        sys.stdout.write((strict_json(report) if options.json else "\n".join(lines)) + "\n")
+    print_result(report, lines, as_json=options.json)
 
 
 def _table(report: Mapping[str, Any]) -> Table:

@@ -1,6 +1,5 @@
 """``certnet optimality``."""
 
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from certnet.cli.train import OPEN, stored_recipe
 from certnet.data import Recipe, Split, load
 from certnet.interchange import program_weights, read_network
 from certnet.job import GLOBAL, closing_of
-from certnet.output import Writer, files_in, json_writer, output_folder, standard_output, strict_json
+from certnet.output import Writer, files_in, json_writer, output_folder, print_result
 from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
 
@@ -124,9 +123,7 @@ def run_optimality(options: OptimalityOptions) -> int:
         console.print("certnet: Interrupted; the best bound so far was written.", markup=False)
     if failure is not None:
         console.print(f"certnet: {failure}", markup=False, soft_wrap=True)
-    text = strict_json(report) if options.json else "\n".join([summary(report), *report["files"].values()])
-    with standard_output():
-        sys.stdout.write(text + "\n")
+    print_result(report, [summary(report), *report["files"].values()], as_json=options.json)
     return Exit.INTERRUPTED if result.interrupted else BY_VERDICT[result.report.verdict]
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import math
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -39,7 +38,7 @@ from certnet.data import Split, load
 from certnet.doctor import versions
 from certnet.job import TrainingResult
 from certnet.network import TwoLayerNetwork
-from certnet.output import OutputFolder, Writer, files_in, json_writer, output_folder, standard_output, strict_json
+from certnet.output import OutputFolder, Writer, files_in, json_writer, output_folder, print_result
 from certnet.path import PathResult, distinct_gammas, train_path
 from certnet.solvers import SolveStatus
 from formulations import InputError, TrainingProgram
@@ -307,9 +306,7 @@ class _Job:
             missing = ", ".join(f"{gamma:g}" for gamma in report["missing"]) or "none"
             self.console.print(f"certnet: Interrupted; finished γ were written, missing: {missing}.", markup=False)
         lines = [f"gamma {row['gamma']:g}: {summary(row)}" for row in report["results"]]
-        text = strict_json(report) if self.train.json else "\n".join([*lines, *report["files"].values()])
-        with standard_output():
-            sys.stdout.write(text + "\n")
+        print_result(report, [*lines, *report["files"].values()], as_json=self.train.json)
 
 
 def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
