@@ -83,6 +83,7 @@ class Staged:
             networks=networks,
             deadline=math.inf if limit is None else time.monotonic() + limit,
             random_state=random_state,
+            callback=self.best.take_dual,
         )
         self.best.take_dual(found)
         return True

@@ -160,6 +160,16 @@ def output_folder(path: Path, *, files: Sequence[str], command: str | None = Non
         raise
 
 
+def require_named(out: str | None, option: str = "--out") -> None:
+    """Refuse a folder without a name.
+
+    Raises:
+        InputError: saying so.
+    """
+    if out is not None and not out.strip():
+        raise InputError(f"{option} names no folder; give one, or leave {option} away.")
+
+
 def files_in(place: Path | None, names: Mapping[str, str]) -> dict[str, Path]:
     """Where the files of these names lie in a folder; none in no folder."""
     return {} if place is None else {key: place / name for key, name in names.items()}

@@ -89,7 +89,7 @@ def search(
         program: presolved program, numbers of order one. Its inequalities, circuits for instance, hold in every node.
         W: (f, c) dual in its coordinates.
         enough: price that is small enough.
-        start: where the root's relaxation begins, for this W; see ``certnet.branching.circuits``.
+        start: where the root's relaxation begins, for this W.
         tree: whose splits are taken over, for instance of a search with W free; it is left as it is. Its leaves are
             bounded first, each from its own multipliers.
         max_nodes: limit on relaxations that are solved.

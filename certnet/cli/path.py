@@ -30,7 +30,6 @@ from certnet.cli.train import (
     TrainOptions,
     check_options,
     network_of,
-    output_path,
     stored_recipe,
     writers,
 )
@@ -69,11 +68,7 @@ def parse_gammas(text: str) -> tuple[float, ...]:
     Raises:
         InputError: no positive finite numbers, or one of them twice.
     """
-    values = positive_numbers(text, "--gammas", "1,0.3,0.1")
-    try:
-        return distinct_gammas(values)
-    except InputError as error:
-        raise InputError(f"--{error}") from None
+    return positive_numbers(text, "--gammas", "1,0.3,0.1", distinct_gammas)
 
 
 def folder_name(gamma: float) -> str:
@@ -114,7 +109,7 @@ class _Job:
         self.reports: dict[float, dict[str, Any]] = {}
         self.keepers: dict[float, Keeper] = {}
         self.failures: list[str] = []
-        out = output_path(self.train.out, self.split.name)
+        out = Path(self.train.out or f"runs/{self.split.name}")
         if options.resume and not ((out / TABLE).is_file() or any(out.glob(f"{PREFIX}*/*"))):
             raise InputError(f"There is no path in {out} to go on with; look at its name, or leave --resume out.")
         self.out = held.enter_context(output_folder(out, files=(TABLE,)))

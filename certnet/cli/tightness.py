@@ -13,7 +13,7 @@ from certificates.container import read_certificate
 from certnet.cli.exits import BY_VERDICT
 from certnet.cli.limits import began, job_seconds
 from certnet.cli.report import finite, head
-from certnet.cli.show import NONE, Live, bounds, down, percent, stderr_console, up
+from certnet.cli.show import NONE, Live, bounds, down, figures_table, percent, stderr_console, up
 from certnet.cli.train import FILES
 from certnet.doctor import versions
 from certnet.output import print_result
@@ -146,13 +146,7 @@ def _membership(membership: CompletePositivity | None) -> dict[str, Any] | None:
 def _table(found: Tightness, certificate: OptimalityCertificate) -> Table:
     """The table of the command."""
     n, d, c = certificate.shape
-    table = Table(
-        title=f"tightness: n = {n}, d = {d}, c = {c}, γ = {certificate.gamma:g}",
-        show_header=False,
-        title_justify="left",
-    )
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    table = figures_table(f"tightness: n = {n}, d = {d}, c = {c}, γ = {certificate.gamma:g}")
     figures = {
         "objective": finite(found.objective),
         "lower_bound": finite(found.relaxation_bound),
