@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -80,11 +81,13 @@ def seconds_or_none(time_limit: float, option: str = "--time-limit") -> float | 
     return time_limit
 
 
-def positive_numbers(text: str, option: str, example: str) -> list[float]:
-    """The numbers of an option such as ``--gammas 1,0.3,0.1``.
+def positive_numbers(
+    text: str, option: str, example: str, accepted: Callable[[list[float]], tuple[float, ...]]
+) -> tuple[float, ...]:
+    """The numbers of an option such as ``--gammas 1,0.3,0.1``, as ``accepted`` makes them.
 
     Raises:
-        InputError: one is not positive and finite.
+        InputError: one is not positive and finite, or they are not accepted.
     """
     values = []
     for word in text.split(","):
@@ -97,4 +100,7 @@ def positive_numbers(text: str, option: str, example: str) -> list[float]:
                 f"{option} must be positive numbers with commas between them, such as {example}, not {word.strip()!r}."
             )
         values.append(value)
-    return values
+    try:
+        return accepted(values)
+    except InputError as error:
+        raise InputError(f"--{error}") from None

@@ -103,13 +103,19 @@ def time_rows(table: Table, report: Mapping[str, Any]) -> None:
         table.add_row(escape(f"time: {name}"), f"{seconds:.2f} s")
 
 
+def figures_table(title: str) -> Table:
+    """A table of two columns, names and figures, still without rows."""
+    table = Table(title=escape(title), show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    return table
+
+
 def training_table(report: Mapping[str, Any]) -> Table:
     """The table of ``certnet train``."""
     data = report["data"]
     title = f"{data['name']}: n = {data['n']}, d = {data['d']}, c = {data['c']}, γ = {report['gamma']:g}"
-    table = Table(title=escape(title), show_header=False, title_justify="left")
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    table = figures_table(title)
     bound_rows(table, "objective (upper bound)", report)
     relaxation = report["relaxation"]
     if relaxation is not None:

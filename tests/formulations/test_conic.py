@@ -12,10 +12,10 @@ from formulations.conic import (
     triangle_size,
     unreduced,
     with_outputs,
-    without_outputs,
 )
 
 from .small_programs import clarabel_solve, plain, presolved
+from .without_outputs import without_outputs
 
 PROGRAMS = [pytest.param(lambda i=i: presolved(i), id=f"presolved{i}") for i in range(3)]
 PROGRAMS += [pytest.param(lambda: plain(5, metric=True), id="plain")]
