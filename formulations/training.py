@@ -49,9 +49,6 @@ class TrainingProgram:
                 raise InputError(f"{name} has an entry of size {size:.1e}; rescale it to below {LARGEST:.0e}.")
         if bias:
             data = np.hstack([data, np.ones((len(data), 1))])
-        size = float(np.abs(data).max())
-        if not (size >= SMALLEST or size == 0):
-            raise InputError(f"X has entries up to a size of {size:.1e} only; rescale it to above {SMALLEST:.0e}.")
         frozen(data)
         frozen(targets)
         object.__setattr__(self, "X", data)
@@ -61,6 +58,12 @@ class TrainingProgram:
             raise InputError(f"gamma is {decay:.3g}; choose one between {1.0 / LARGEST:.0e} and {LARGEST:.0e}.")
         object.__setattr__(self, "gamma", decay)
         object.__setattr__(self, "bias", bias)
+
+    def require_size(self) -> None:
+        """Raise InputError where X is so small that nothing can be computed of its squares."""
+        size = float(np.abs(self.X).max())
+        if not (size >= SMALLEST or size == 0):
+            raise InputError(f"X has entries up to a size of {size:.1e} only; rescale it to above {SMALLEST:.0e}.")
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -117,8 +117,9 @@ def fit(
         The best network found; never worse than the zero network.
 
     Raises:
-        InputError: candidates or options that cannot be used.
+        InputError: candidates or options that cannot be used, or an X whose squares vanish.
     """
+    program.require_size()
     tolerance = as_positive("tolerance", tolerance)
     if max_width is not None and max_width < 0:
         raise InputError(f"max_width must be 0 or more, not {max_width}.")

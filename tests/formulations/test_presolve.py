@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 
 from certificates import Verdict, check
-from certnet import train
+from certnet import fit, optimality, train
 from formulations import InputError, RawDual, RawPrimal, TrainingProgram, merge_rows, presolve, rescale
 from formulations.rows import ZERO_ROW
 from tests.strategies import SEEDS, networks, programs, rng
@@ -120,6 +120,13 @@ def test_rows_whose_squares_vanish_leave_like_zero_rows(tiny: float) -> None:
     assert report.lower_bound >= 0.99 * report.objective
 
 
+def test_data_whose_squares_vanish_cannot_be_trained_on() -> None:
+    program = TrainingProgram([[1e-80], [-1e-300]], [[1.0], [2.0]], 1.0)
+    for job in (train, fit, lambda program: optimality(program, np.ones((1, 1)), np.ones((1, 1)))):
+        with pytest.raises(InputError, match="rescale"):
+            job(program)
+
+
 def test_all_zero_data_has_nothing_to_solve() -> None:
     assert presolve(TrainingProgram(np.zeros((3, 2)), np.ones((3, 1)), 1.0)) is None
 
@@ -138,7 +145,6 @@ def test_all_zero_data_has_nothing_to_solve() -> None:
         (np.zeros((0, 2)), np.zeros((0, 1)), 1.0, "empty"),
         (np.zeros((2, 2, 2)), np.zeros((2, 1)), 1.0, "dimensions"),
         ([[1e51]], [[1.0]], 1.0, "rescale"),
-        ([[1e-80]], [[1.0]], 1.0, "rescale"),
         ([[1.0]], [[1e200]], 1.0, "rescale"),
         ([[1.0]], [[1.0]], 1e-320, "between"),
         ([[1.0]], [[1.0]], 1e300, "between"),
