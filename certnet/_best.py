@@ -59,9 +59,11 @@ class Best:
         return (objective - self.lower_bound) / objective if objective > 0 else 0.0
 
     def take_network(self, network: FitResult) -> bool:
-        """Keep a network that is at least as good; True if it was."""
+        """Keep a network that is better, or narrower and as good but for rounding; True if it was."""
         with self._lock:
-            better = network.objective <= self.network.objective * (1.0 + EQUAL)
+            equal = network.objective <= self.network.objective * (1.0 + EQUAL)
+            narrower = network.U.shape[1] < self.network.U.shape[1]
+            better = network.objective < self.network.objective or (equal and narrower)
             if better:
                 self.network = network
         return better

@@ -80,7 +80,8 @@ def test_it_ends_where_an_uninterrupted_job_ends(certnet: Call, cut: Path) -> No
     after = read_certificate(cut / "optimality.cert")
     assert check(after).verdict is Verdict.PROVED
     assert after.lower_bound >= before.lower_bound * (1 - 1e-7)
-    assert after.objective <= before.objective
+    # Objectives are rounded up, and of two networks that are equal but for rounding either may stay.
+    assert after.objective <= before.objective * (1 + 1e-12)
     assert after.provenance == read_certificate("w/optimality.cert").provenance
 
 
