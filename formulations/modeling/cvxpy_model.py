@@ -5,8 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
+from formulations.lifted_space import LiftedSpace
 from formulations.program import LiftedProgram, RawDual, RawPrimal
+
+MAXIMUM_ENTRIES = 200_000_000
+"""Coefficients of G in S that are written down; more would need some 10 GB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,15 +22,17 @@ class CvxpyHandles:
         S: variable, the face matrix (N+k+c square).
         G: expression, the moment matrix ``J S Jᵀ`` (order × order).
         residual: variable (f×c), ``T − ω∘G[f, v]``.
-        loss, nonnegativity, complementarity: the constraints, with their multipliers after a solve.
+        loss, complementarity, nonnegativity: the constraints, with their multipliers after a solve; the last has one
+            entry for each of the ``pairs`` (p, q) with p ≤ q.
     """
 
     S: Any
     G: Any
     residual: Any
     loss: Any
-    nonnegativity: Any
     complementarity: Any
+    nonnegativity: Any
+    pairs: tuple[IntArray, IntArray]
     outputs: int
 
     def recover(self) -> tuple[RawPrimal, RawDual]:
@@ -38,32 +45,58 @@ class CvxpyHandles:
             raise InputError("The CVXPY problem holds no solution; call problem.solve(...) first.")
         # CVXPY multiplies "left == right" by (left − right) and "left >= 0" by −left.
         W = np.reshape(-np.asarray(self.loss.dual_value), self.residual.shape)
-        multiplier = np.asarray(self.nonnegativity.dual_value)
-        N = multiplier + multiplier.T
-        i = np.arange(len(N) // 2)
         free = np.ravel(np.asarray(self.complementarity.dual_value))
-        N[i, i + len(i)] = N[i + len(i), i] = N[i, i + len(i)] - free
-        return RawPrimal(np.asarray(self.S.value), self.outputs), RawDual(W, N)
+        i = np.arange(len(free))
+        N = np.zeros((2 * len(i), 2 * len(i)))
+        N[self.pairs] = np.ravel(np.asarray(self.nonnegativity.dual_value))
+        N[i, i + len(i)] = -free
+        return RawPrimal(np.asarray(self.S.value), self.outputs), RawDual(W, N + N.T)
+
+    def multipliers(self, dual: RawDual) -> FloatArray:
+        """Inverse of ``recover`` for the dual: the values of loss, complementarity and nonnegativity in one vector."""
+        i = np.arange(len(dual.N) // 2)
+        p, q = self.pairs
+        halved = dual.N[p, q] * np.where(p == q, 0.5, 1.0)
+        return np.concatenate([-dual.W.ravel(order="F"), -dual.N[i, i + len(i)], halved])
+
+
+def _pairs(space: LiftedSpace) -> tuple[IntArray, IntArray]:
+    """The entries of the upper triangle of G_φφ, without the diagonal of G_αβ."""
+    p, q = np.triu_indices(2 * space.neurons)
+    keep = q - p != space.neurons
+    return p[keep], q[keep]
 
 
 def cvxpy_model(program: LiftedProgram) -> tuple[Any, CvxpyHandles]:
     """The DNN relaxation of ``program`` as a ``cvxpy.Problem``, and its parts. Its value is in the program's own scale.
 
     ½‖R‖² + γ/2(⟨E, G_zz⟩ + tr G_vv) with R = T − ω∘G[f, v], G = J S Jᵀ, S ⪰ 0, G_φφ ≥ 0, diag(G_αβ) = 0.
+
+    Raises:
+        InputError: a program too large to be written down.
     """
     import cvxpy as cp
+    from scipy import sparse
 
     space = program.space
+    entries = float(np.count_nonzero(space.generators) + space.neurons + space.face_order) ** 2
+    if not (entries <= MAXIMUM_ENTRIES):
+        raise InputError(
+            f"the conic form would need {entries:.1e} matrix entries; use solver 'admm', which never writes them down."
+        )
+    J = sparse.csr_array(space.basis)
     S = cp.Variable((space.face_order, space.face_order), PSD=True, name="S")
-    G = space.basis @ S @ space.basis.T
+    G = J @ S @ J.T
     residual = cp.Variable(program.target.shape, name="R")
     fitted = cp.multiply(program.weight[:, None], G[program.feature, space.v])
     loss = fitted + residual == program.target
-    nonnegativity = G[space.phi, space.phi] >= 0
-    complementarity = cp.diag(G[space.alpha, space.beta]) == 0
+    i, pairs = np.arange(space.neurons), _pairs(space)
+    complementarity = G[i, i + space.neurons] == 0
+    nonnegativity = G[pairs] >= 0
     regulariser = cp.trace(program.metric @ G[space.z, space.z]) + cp.trace(G[space.v, space.v])
     problem = cp.Problem(
         cp.Minimize(0.5 * cp.sum_squares(residual) + 0.5 * program.gamma * regulariser),
-        [loss, nonnegativity, complementarity],
+        [loss, complementarity, nonnegativity],
     )
-    return problem, CvxpyHandles(S, G, residual, loss, nonnegativity, complementarity, space.outputs)
+    handles = CvxpyHandles(S, G, residual, loss, complementarity, nonnegativity, pairs, space.outputs)
+    return problem, handles
