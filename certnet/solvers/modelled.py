@@ -129,7 +129,7 @@ class _Modelled:
             if not session.outlives(error):
                 raise
             status, words = SolveStatus.FAILED, failure(error)
-        return self._result(program, compiled, status, f"{self.title}: {words}", session)
+        return self._result(program, compiled, status, f"{self.title}: {words}".rstrip(" .\n"), session)
 
     def _admit(self, program: LiftedProgram) -> None:
         """Raise InputError for programs that are too large."""
@@ -146,7 +146,7 @@ class _Modelled:
         """
         primal, dual = (None, None) if compiled is None else compiled.recover()
         if primal is None or dual is None:
-            part = "iterate" if primal is dual else "primal iterate" if primal is None else "dual iterate"
+            part = "dual iterate" if primal is not None else "primal iterate" if dual is not None else "iterate"
             message = f"{message}; no finite {part}"
             status = status if status is SolveStatus.INTERRUPTED else SolveStatus.FAILED
         residuals = _residuals(program, primal, dual)

@@ -1,13 +1,14 @@
 """The relaxation as CVXPY writes it down for a conic solver, and the way back to the iterates of the program."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from formulations._validation import FloatArray
-from formulations.modeling.cvxpy_model import cvxpy_model
+from formulations.modeling.cvxpy_model import CvxpyHandles, cvxpy_model
 from formulations.program import LiftedProgram, RawDual, RawPrimal
 
 _counting = threading.Lock()
@@ -21,7 +22,8 @@ class Compiled:
     of a PSD matrix, off its diagonal times √2). The first rows are those of the loss.
 
     Attributes:
-        problem, data, chain: the ``cvxpy.Problem``, what it became for this solver, and how.
+        problem, handles: what ``model`` made of the program.
+        data, chain: what the problem became for this solver, and how.
         iterations: to be counted by who runs the solver.
 
     Raises:
@@ -29,12 +31,17 @@ class Compiled:
         RuntimeError: CVXPY cannot find the solver.
     """
 
-    def __init__(self, program: LiftedProgram, solver: str) -> None:
+    def __init__(
+        self,
+        program: LiftedProgram,
+        solver: str,
+        model: Callable[[LiftedProgram], tuple[Any, CvxpyHandles]] = cvxpy_model,
+    ) -> None:
         from cvxpy.error import SolverError
 
         try:
             with _counting:
-                self.problem, self._handles = cvxpy_model(program)
+                self.problem, self.handles = model(program)
                 # CVXPY's default backend takes several times as long where generators have many entries.
                 self.data, self.chain, self._inverse = self.problem.get_problem_data(
                     solver, canon_backend="SCIPY", solver_opts={}
@@ -71,7 +78,7 @@ class Compiled:
         if self._solution is None:
             return None, None
         self.problem.unpack(self._solution)
-        primal, dual = self._handles.recover()
+        primal, dual = self.handles.recover()
         finite = np.isfinite(dual.W).all() and np.isfinite(dual.N).all()
         return primal if np.isfinite(primal.S).all() else None, dual if finite else None
 
@@ -82,7 +89,7 @@ class Compiled:
         """
         P, c, A, b = self.matrices()
         zero, nonnegative, order = self.cones()
-        triangle, loss = A[zero + nonnegative :], A[: self._handles.residual.size]
+        triangle, loss = A[zero + nonnegative :], A[: self.handles.residual.size]
         size = np.asarray(triangle.multiply(triangle).sum(axis=1)).ravel()
         x, y = np.zeros(len(c)), np.zeros(len(b))
         if primal is not None:
@@ -90,6 +97,6 @@ class Compiled:
             x = triangle.T @ (primal.S[row, column] * np.where(row == column, -1.0, -np.sqrt(2.0)) / size)
         x += P @ (loss.T @ (b[: loss.shape[0]] - loss @ x))  # P is the identity on the residual, and 0 on S
         if dual is not None and dual.N.size:
-            y[: len(b) - len(size)] = self._handles.multipliers(dual)
+            y[: len(b) - len(size)] = self.handles.multipliers(dual)
             y[len(b) - len(size) :] = -(triangle @ (c + A.T @ y)) / size
         return {"x": x, "y": y, "s": b - A @ x}

@@ -19,7 +19,7 @@ class CvxpyHandles:
     """Parts of the CVXPY model that a reader may want to add to or to read.
 
     Attributes:
-        S: variable, the face matrix (N+k+c square).
+        S: variable, the face matrix (N+k+c square); with a basis of your own its expression.
         G: expression, the moment matrix ``J S Jᵀ`` (order × order).
         residual: variable (f×c), ``T − ω∘G[f, v]``.
         loss, complementarity, nonnegativity: the constraints, with their multipliers after a solve; the last has one
@@ -67,10 +67,11 @@ def _pairs(space: LiftedSpace) -> tuple[IntArray, IntArray]:
     return p[keep], q[keep]
 
 
-def cvxpy_model(program: LiftedProgram) -> tuple[Any, CvxpyHandles]:
+def cvxpy_model(program: LiftedProgram, basis: FloatArray | None = None) -> tuple[Any, CvxpyHandles]:
     """The DNN relaxation of ``program`` as a ``cvxpy.Problem``, and its parts. Its value is in the program's own scale.
 
     ½‖R‖² + γ/2(⟨E, G_zz⟩ + tr G_vv) with R = T − ω∘G[f, v], G = J S Jᵀ, S ⪰ 0, G_φφ ≥ 0, diag(G_αβ) = 0.
+    A ``basis`` (order × m) in place of J must end in the rows of S: its last N+k+c coordinates are (β, z, v).
 
     Raises:
         InputError: a program too large to be written down.
@@ -79,13 +80,18 @@ def cvxpy_model(program: LiftedProgram) -> tuple[Any, CvxpyHandles]:
     from scipy import sparse
 
     space = program.space
-    entries = float(np.count_nonzero(space.generators) + space.neurons + space.face_order) ** 2
+    if basis is None:
+        A, outputs = sparse.csr_array(space.generators), sparse.csr_array((space.neurons, space.outputs))
+        alpha = sparse.hstack([sparse.eye_array(space.neurons), A, outputs])
+        J = sparse.csr_array(sparse.vstack([alpha, sparse.eye_array(space.face_order)]))
+    else:
+        J = sparse.csr_array(basis)
+    entries = float(J.nnz) ** 2
     if not (entries <= MAXIMUM_ENTRIES):
         raise InputError(
             f"the conic form would need {entries:.1e} matrix entries; use solver 'admm', which never writes them down."
         )
-    J = sparse.csr_array(space.basis)
-    S = cp.Variable((space.face_order, space.face_order), PSD=True, name="S")
+    S = cp.Variable((J.shape[1], J.shape[1]), PSD=True, name="S")
     G = J @ S @ J.T
     residual = cp.Variable(program.target.shape, name="R")
     fitted = cp.multiply(program.weight[:, None], G[program.feature, space.v])
@@ -98,5 +104,7 @@ def cvxpy_model(program: LiftedProgram) -> tuple[Any, CvxpyHandles]:
         cp.Minimize(0.5 * cp.sum_squares(residual) + 0.5 * program.gamma * regulariser),
         [loss, complementarity, nonnegativity],
     )
+    if basis is not None:
+        S = S[-space.face_order :, -space.face_order :]
     handles = CvxpyHandles(S, G, residual, loss, complementarity, nonnegativity, pairs, space.outputs)
     return problem, handles
