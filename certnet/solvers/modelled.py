@@ -106,9 +106,10 @@ class _Modelled:
     title: str
 
     def unavailable(self) -> str | None:
-        """None when the package is installed."""
-        if importlib.util.find_spec(self.name) is None:
-            return f"{self.title} is not installed: pip install {self.name}."
+        """None when the package and CVXPY are installed."""
+        for package, title in ((self.name, self.title), ("cvxpy", "CVXPY")):
+            if importlib.util.find_spec(package) is None:
+                return f"{title} is not installed: pip install {package}."
         return None
 
     def solve(self, program: LiftedProgram, options: SolverOptions) -> SolverResult:

@@ -1,7 +1,9 @@
 """The relaxation as CVXPY writes it down for a conic solver, and the way back to the iterates of the program."""
 
+import importlib
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,22 @@ from formulations.program import LiftedProgram, RawDual, RawPrimal
 
 _counting = threading.Lock()
 """CVXPY numbers all expressions with one counter, which it does not guard."""
+
+
+def _load() -> None:
+    """Import CVXPY in a thread of its own.
+
+    Who solves may be told to stop by an exception that is raised in its thread. An import broken off by it would leave
+    half of CVXPY and SciPy behind, for the rest of the process.
+    """
+
+    def load() -> None:
+        with suppress(ImportError):  # it is raised again where the name is needed
+            importlib.import_module("cvxpy")
+
+    loader = threading.Thread(target=load, daemon=True, name="certnet-import")
+    loader.start()
+    loader.join()
 
 
 class Compiled:
@@ -37,6 +55,7 @@ class Compiled:
         solver: str,
         model: Callable[[LiftedProgram], tuple[Any, CvxpyHandles]] = cvxpy_model,
     ) -> None:
+        _load()
         from cvxpy.error import SolverError
 
         try:

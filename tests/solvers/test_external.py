@@ -4,6 +4,7 @@ import _thread
 import builtins
 import importlib.util
 import signal
+import subprocess
 import sys
 import threading
 from types import SimpleNamespace
@@ -215,6 +216,26 @@ def test_a_failure_in_cvxpy_is_a_failed_solve(name: str, monkeypatch: pytest.Mon
 def test_a_solver_that_cvxpy_does_not_know_is_a_failed_solve(program) -> None:
     with pytest.raises(RuntimeError, match="MOSEKK"):
         Compiled(program, "MOSEKK")
+
+
+def test_a_solve_left_behind_leaves_no_half_of_cvxpy() -> None:
+    """In a process of its own, where CVXPY is not there yet: a first solve is left while it imports, a second is not."""
+    code = """
+import sys, time
+import numpy as np
+from certnet._abandon import _Left, _Runner
+from certnet.solvers import solve
+from formulations import TrainingProgram, presolve
+rng = np.random.default_rng(0)
+program = presolve(TrainingProgram(rng.standard_normal((4, 2)), rng.standard_normal((4, 1)), 0.2)).program
+left = _Runner(lambda: solve(program, "clarabel"))
+while "cvxpy.atoms" not in sys.modules:
+    time.sleep(0.001)
+left.throw(_Left)
+sys.exit(solve(program, "clarabel").status.name)
+"""
+    run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert run.stderr.strip() == "CONVERGED"
 
 
 # Iterates that are not finite
