@@ -219,7 +219,7 @@ def test_a_solver_that_cvxpy_does_not_know_is_a_failed_solve(program) -> None:
 
 
 def test_a_solve_left_behind_leaves_no_half_of_cvxpy() -> None:
-    """In a process of its own, where CVXPY is not there yet: a first solve is left while it imports, a second is not."""
+    """In a process of its own, where CVXPY is not there yet: a solve is left while it imports, and the next one runs."""
     code = """
 import sys, time
 import numpy as np
@@ -232,6 +232,8 @@ left = _Runner(lambda: solve(program, "clarabel"))
 while "cvxpy.atoms" not in sys.modules:
     time.sleep(0.001)
 left.throw(_Left)
+left._thread.join()
+assert "cvxpy" in sys.modules, "the import was broken off"
 sys.exit(solve(program, "clarabel").status.name)
 """
     run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
