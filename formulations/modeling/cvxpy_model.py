@@ -92,19 +92,22 @@ def cvxpy_model(program: LiftedProgram, basis: FloatArray | None = None) -> tupl
             f"the conic form would need {entries:.1e} matrix entries; use solver 'admm', which never writes them down."
         )
     S = cp.Variable((J.shape[1], J.shape[1]), PSD=True, name="S")
-    G = J @ S @ J.T
     residual = cp.Variable(program.target.shape, name="R")
-    fitted = cp.multiply(program.weight[:, None], G[program.feature, space.v])
+
+    def G(rows: Any, columns: Any) -> Any:
+        # CVXPY writes down each use of an expression anew, so none is larger than it has to be.
+        return J[rows] @ S @ J[columns].T
+
+    fitted = cp.multiply(program.weight[:, None], G(program.feature, space.v))
     loss = fitted + residual == program.target
-    i, pairs = np.arange(space.neurons), _pairs(space)
-    complementarity = G[i, i + space.neurons] == 0
-    nonnegativity = G[pairs] >= 0
-    regulariser = cp.trace(program.metric @ G[space.z, space.z]) + cp.trace(G[space.v, space.v])
+    complementarity = cp.diag(G(space.alpha, space.beta)) == 0
+    pairs = _pairs(space)
+    nonnegativity = G(space.phi, space.phi)[pairs] >= 0
+    regulariser = cp.trace(program.metric @ G(space.z, space.z)) + cp.trace(G(space.v, space.v))
     problem = cp.Problem(
         cp.Minimize(0.5 * cp.sum_squares(residual) + 0.5 * program.gamma * regulariser),
         [loss, complementarity, nonnegativity],
     )
-    if basis is not None:
-        S = S[-space.face_order :, -space.face_order :]
-    handles = CvxpyHandles(S, G, residual, loss, complementarity, nonnegativity, pairs, space.outputs)
-    return problem, handles
+    everything, own = slice(None), S if basis is None else S[-space.face_order :, -space.face_order :]
+    moment = G(everything, everything)
+    return problem, CvxpyHandles(own, moment, residual, loss, complementarity, nonnegativity, pairs, space.outputs)
