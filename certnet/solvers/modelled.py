@@ -14,18 +14,18 @@ is what an interrupted solve hands over, and the callback is called in between.
 
 import ctypes
 import importlib.util
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from certnet._numerics import FAILURES, failure
+from certnet.doctor import version
 from certnet.solvers._session import Session
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus
 from formulations import InputError, LiftedProgram, RawDual, RawPrimal
@@ -35,9 +35,6 @@ from formulations.modeling.compiled import Compiled
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 5.0
 SMALLEST_TIME = 1e-3
-MAXIMUM_TRIANGLE = 30_000
-"""Clarabel factors a dense block of this order; beyond it that needs more than some 10 GB."""
-
 STRETCH = 500
 """SCS adapts its step only every 100 iterations and within one stretch, so shorter ones converge worse."""
 MAX_ITERATIONS = 100_000
@@ -56,12 +53,7 @@ _CLARABEL = {
     "MaxTime": SolveStatus.TIME_LIMIT,
     "CallbackTerminated": SolveStatus.INTERRUPTED,
 }
-_SCS = {
-    1: SolveStatus.CONVERGED,
-    -3: SolveStatus.FAILED,
-    -4: SolveStatus.FAILED,
-    -5: SolveStatus.INTERRUPTED,
-}
+_SCS = {1: SolveStatus.CONVERGED, -3: SolveStatus.FAILED, -4: SolveStatus.FAILED, -5: SolveStatus.INTERRUPTED}
 
 Ended = tuple[SolveStatus, str]
 """How a solve ended, and the solver's own words."""
@@ -104,6 +96,7 @@ class _Modelled:
 
     name: str
     title: str
+    largest = math.inf
 
     def unavailable(self) -> str | None:
         """None when the package and CVXPY are installed."""
@@ -119,7 +112,12 @@ class _Modelled:
             InputError: the program is too large for this solver, or to be written down.
         """
         session = Session(program, options)
-        self._admit(program)
+        order = program.space.face_order
+        if not (order * (order + 1) // 2 <= self.largest):
+            raise InputError(
+                f"a program of order {order} needs more memory than {self.title} can use; "
+                "choose solver 'admm' or 'interior-point'."
+            )
         compiled = None
         try:
             compiled = Compiled(program, self.name.upper())
@@ -131,9 +129,6 @@ class _Modelled:
                 raise
             status, words = SolveStatus.FAILED, failure(error)
         return self._result(program, compiled, status, f"{self.title}: {words}".rstrip(" .\n"), session)
-
-    def _admit(self, program: LiftedProgram) -> None:
-        """Raise InputError for programs that are too large."""
 
     def _run(self, compiled: Compiled, options: SolverOptions, session: Session) -> Ended:
         raise NotImplementedError
@@ -158,19 +153,12 @@ class _Modelled:
             status=status,
             message=message,
             solver=self.name,
-            version=_version(self.name),
+            version=version(self.name) or "unknown",
             iterations=0 if compiled is None else compiled.iterations,
             seconds=session.seconds(),
             primal_residual=residuals[0],
             dual_residual=residuals[1],
         )
-
-
-def _version(package: str) -> str:
-    try:
-        return installed_version(package)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _residuals(program: LiftedProgram, primal: RawPrimal | None, dual: RawDual | None) -> tuple[float, float]:
@@ -208,14 +196,7 @@ class ClarabelSolver(_Modelled):
     """
 
     name, title = "clarabel", "Clarabel"
-
-    def _admit(self, program: LiftedProgram) -> None:
-        order = program.space.face_order
-        if order * (order + 1) // 2 > MAXIMUM_TRIANGLE:
-            raise InputError(
-                f"a program of order {order} needs more memory than Clarabel can use; "
-                "choose solver 'admm' or 'interior-point'."
-            )
+    largest = 30_000  # It factors a dense block of this order; beyond it that needs more than some 10 GB.
 
     def _run(self, compiled: Compiled, options: SolverOptions, session: Session) -> Ended:
         stop = threading.Event()
@@ -348,7 +329,7 @@ def _keep(compiled: Compiled, iterate: dict[str, FloatArray]) -> dict[str, Float
     Before the first of them a ray is kept, of which x or y may be finite.
     """
     usable = all(np.isfinite(part).all() for part in iterate.values())
-    if usable or compiled.is_empty:
+    if usable or compiled.solution is None:
         # Called solved, as above.
         compiled.keep(
             {**iterate, "info": dict.fromkeys(("solve_time", "setup_time", "iter", "pobj"), 0) | {"status_val": 1}}
@@ -384,17 +365,11 @@ def _ended(
         return SolveStatus.ITERATION_LIMIT
     if not anything:
         return None
-
-    def dual() -> RawDual:
-        found = compiled.recover()[1]
-        assert found is not None
-        return found
-
     return session.report(
         iteration=compiled.iterations,
         objective=float(info["pobj"]),
         primal_residual=float(info["res_pri"]),
         dual_residual=float(info["res_dual"]),
         rank=compiled.cones()[2],
-        dual=dual,
+        dual=lambda: cast(RawDual, compiled.recover()[1]),
     )

@@ -3,7 +3,6 @@
 import importlib
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,8 @@ from scipy import sparse
 from formulations._validation import FloatArray
 from formulations.modeling.cvxpy_model import CvxpyHandles, cvxpy_model
 from formulations.program import LiftedProgram, RawDual, RawPrimal
+
+Model = Callable[[LiftedProgram], tuple[Any, CvxpyHandles]]
 
 _counting = threading.Lock()
 """CVXPY numbers all expressions with one counter, which it does not guard."""
@@ -23,12 +24,7 @@ def _load() -> None:
     Who solves may be told to stop by an exception that is raised in its thread. An import broken off by it would leave
     half of CVXPY and SciPy behind, for the rest of the process.
     """
-
-    def load() -> None:
-        with suppress(ImportError):  # it is raised again where the name is needed
-            importlib.import_module("cvxpy")
-
-    loader = threading.Thread(target=load, daemon=True, name="certnet-import")
+    loader = threading.Thread(target=importlib.import_module, args=("cvxpy",), daemon=True, name="certnet-import")
     loader.start()
     loader.join()
 
@@ -43,18 +39,14 @@ class Compiled:
         problem, handles: what ``model`` made of the program.
         data, chain: what the problem became for this solver, and how.
         iterations: to be counted by who runs the solver.
+        solution: CVXPY's, of the iterates kept last, or None.
 
     Raises:
         InputError: a program too large to be written down.
         RuntimeError: CVXPY cannot find the solver.
     """
 
-    def __init__(
-        self,
-        program: LiftedProgram,
-        solver: str,
-        model: Callable[[LiftedProgram], tuple[Any, CvxpyHandles]] = cvxpy_model,
-    ) -> None:
+    def __init__(self, program: LiftedProgram, solver: str, model: Model = cvxpy_model) -> None:
         _load()
         from cvxpy.error import SolverError
 
@@ -68,7 +60,7 @@ class Compiled:
         except SolverError as error:
             raise RuntimeError(str(error)) from error
         self.iterations = 0
-        self._solution: Any = None
+        self.solution: Any = None
 
     def matrices(self) -> tuple[Any, FloatArray, Any, FloatArray]:
         """(upper triangle of P, c, A, b)."""
@@ -84,19 +76,14 @@ class Compiled:
         """Keep the iterates of an answer in the solver's own form, if it has any; return it as CVXPY's solution."""
         solution = self.chain.invert(answer, self._inverse)
         if solution.primal_vars and solution.dual_vars:
-            self._solution = solution
+            self.solution = solution
         return solution
-
-    @property
-    def is_empty(self) -> bool:
-        """True while no iterates are kept."""
-        return self._solution is None
 
     def recover(self) -> tuple[RawPrimal | None, RawDual | None]:
         """The iterates kept last; None for what is not finite."""
-        if self._solution is None:
+        if self.solution is None:
             return None, None
-        self.problem.unpack(self._solution)
+        self.problem.unpack(self.solution)
         primal, dual = self.handles.recover()
         finite = np.isfinite(dual.W).all() and np.isfinite(dual.N).all()
         return primal if np.isfinite(primal.S).all() else None, dual if finite else None
