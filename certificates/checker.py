@@ -90,8 +90,8 @@ def relative_gap(objective: float, lower_bound: float) -> float:
     return (objective - lower_bound) / objective
 
 
-def choose_arithmetic(certificate: OptimalityCertificate, budget: float = AUTO_BUDGET) -> Arithmetic:
-    """The strongest arithmetic whose estimated time fits the budget (docs/certificate-format.md, "Cost")."""
+def choose_arithmetic(certificate: OptimalityCertificate) -> Arithmetic:
+    """The strongest arithmetic whose estimated time fits ``AUTO_BUDGET`` (docs/certificate-format.md, "Cost")."""
     if isinstance(certificate.proof, Subdivision):
         return Arithmetic.FLOAT
     (_, d, c), count = certificate.shape, len(certificate.source)
@@ -104,9 +104,9 @@ def choose_arithmetic(certificate: OptimalityCertificate, budget: float = AUTO_B
         mixed = 5e-8 * leaves * circuits * (count + order) * (circuits + count + order)
         assembly = dict.fromkeys(Arithmetic, mixed)
     exact = leaves * 0.35 * (order / 64.0) ** 4.5 + assembly[Arithmetic.EXACT]
-    if exact * _length_factor(certificate) <= budget:
+    if exact * _length_factor(certificate) <= AUTO_BUDGET:
         return Arithmetic.EXACT
-    if leaves * 2.0 * (order / 320.0) ** 2.5 + assembly[Arithmetic.BALL] <= budget:
+    if leaves * 2.0 * (order / 320.0) ** 2.5 + assembly[Arithmetic.BALL] <= AUTO_BUDGET:
         return Arithmetic.BALL
     return Arithmetic.FLOAT
 

@@ -179,7 +179,7 @@ def open_archive(path: Path | str, read: Callable[[zipfile.ZipFile, int], T]) ->
     file = Path(path)
     try:
         if file.exists() and not file.is_file():
-            raise InputError("it is no regular file.")
+            raise InputError("it is no regular file; give the file itself, not its folder.")
         size = file.stat().st_size
         with zipfile.ZipFile(file) as archive:
             return read(archive, size)
@@ -219,9 +219,9 @@ def _read(archive: zipfile.ZipFile, size: int) -> OptimalityCertificate:
     return certificate
 
 
-def proof_arrays(proof: LiftedProof, prefix: str = "") -> dict[str, NDArray[Any]]:
+def proof_arrays(proof: LiftedProof) -> dict[str, NDArray[Any]]:
     """The arrays of a proof by name; ``lifted_proof`` is the inverse."""
-    return {prefix + name: operator.attrgetter(name.removeprefix("proof/").replace("/", "."))(proof) for name in PROOF}
+    return {name: operator.attrgetter(name.removeprefix("proof/").replace("/", "."))(proof) for name in PROOF}
 
 
 def lifted_proof(arrays: Mapping[str, NDArray[Any]], prefix: str) -> LiftedProof:

@@ -8,8 +8,10 @@ Python serves threads while NumPy computes. SciPy's LAPACK holds them all until 
 short by choosing what it begins.
 """
 
+import contextlib
 import ctypes
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -79,21 +81,26 @@ class _Runner(Generic[T]):
     def __init__(self, work: Callable[[], T]) -> None:
         self._work, self._context = work, copy_context()
         self._outcome: list[T] = []
-        self._error: BaseException | None = None
-        self._done = threading.Event()
+        self._error: BaseException = KeyboardInterrupt()  # of work that was hit before it began
+        self._done, self._throwing = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._run, name="certnet-work", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
+        _here.runner = self
+        # A step that is hit by what is thrown in is followed by another; after the first that ends nothing is.
+        for step in (self._do, self._end, self._end, self._end):
+            with contextlib.suppress(KeyboardInterrupt, _Left):
+                step()
+
+    def _do(self) -> None:
         try:
-            try:
-                self._outcome.append(self._context.run(self._work))
-            except BaseException as error:  # noqa: BLE001 - it is raised again where the work was asked for
-                self._error = error
-        except (KeyboardInterrupt, _Left):
-            # Thrown in after the work had ended.
-            return
-        finally:
+            self._outcome.append(self._context.run(self._work))
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the work was asked for
+            self._error = error
+
+    def _end(self) -> None:
+        with self._throwing:
             self._done.set()
 
     @property
@@ -115,11 +122,28 @@ class _Runner(Generic[T]):
         """The outcome of work that has ended."""
         if self._outcome:
             return self._outcome[0]
-        assert self._error is not None  # it has ended in one of the two ways
         raise self._error
 
     def throw(self, error: type[BaseException]) -> None:
         """Raise an error in the thread, as soon as it runs Python again."""
         ident = self._thread.ident
-        if ident is not None and not self.ended:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))
+        with self._throwing:
+            if ident is not None and not self.ended:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))
+
+
+_here = threading.local()
+_before = sys.unraisablehook
+
+
+def _again(lost: "sys.UnraisableHookArgs") -> None:
+    """Throw once more what hit the work where Python drops it, as in a callback from C or of a weak reference."""
+    runner = getattr(_here, "runner", None)
+    if runner is None or not issubclass(lost.exc_type, KeyboardInterrupt | _Left):
+        _before(lost)
+    else:
+        with contextlib.suppress(RuntimeError):  # the interpreter is ending
+            threading.Timer(LOOK_SECONDS, runner.throw, (lost.exc_type,)).start()
+
+
+sys.unraisablehook = _again

@@ -19,9 +19,10 @@ from certnet._numerics import computing
 from certnet.branching.pool import pool as pool_of
 from certnet.verification import certified_radius, verify
 from certnet.verification.counterexample import Counterexample, decided_classes, exact_outputs
+from certnet.verification.radius import distance
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_matrix
-from formulations.arguments import accepts, array, count, reals, seconds
+from formulations.arguments import accepts, array, count, json_object, reals, seconds
 from formulations.robustness import InputRegion, ReluNetwork, keeps_class, region_maker
 
 LARGEST_SHARE = 4.0
@@ -61,7 +62,16 @@ def audit_radii(radii: Sequence[float]) -> tuple[float, ...]:
 
 
 @accepts(
-    network=ReluNetwork, X=array, labels=array, radii=reals, time_limit=seconds, input_limit=seconds, random_state=count
+    network=ReluNetwork,
+    X=array,
+    labels=array,
+    radii=reals,
+    time_limit=seconds,
+    input_limit=seconds,
+    random_state=count,
+    workers=count,
+    known=Mapping,
+    provenance=json_object,
 )
 def audit(
     network: ReluNetwork,
@@ -302,9 +312,9 @@ class _Audited:
         self.high = min(
             self.high, next((radius for radius in task.radii if task.region(self.x, radius).contains(x)), np.inf)
         )
-        distance = _size(x - self.x, task.norm)
-        if distance < self.nearest:
-            self.nearest, self.witness = distance, tuple(x.tolist())
+        apart = distance(x, self.x, task.norm)
+        if apart < self.nearest:
+            self.nearest, self.witness = apart, tuple(x.tolist())
 
     def _limit(self) -> float:
         """When this part of the work ends."""
@@ -355,12 +365,6 @@ class _Audited:
         self._found(found.counterexample)
         self.nearest = min(self.nearest, found.attacked)
         self.cut = self.cut or (found.open and time.perf_counter() >= self.whole)
-
-
-def _size(step: FloatArray, norm: str) -> float:
-    """Length of a step (d,), rounded up."""
-    apart = np.abs(step)
-    return float(apart.max(initial=0.0) if norm == "linf" else np.sqrt(np.sum(apart**2))) * (1.0 + 1e-12)
 
 
 def _prediction(network: ReluNetwork, X: FloatArray, labels: IntArray) -> tuple[IntArray, FloatArray]:

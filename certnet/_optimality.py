@@ -5,7 +5,6 @@ branch and bound on the signs proves how large that dual's price is. Every bound
 about the network that was given.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -38,23 +37,22 @@ from certnet._closing import (
 from certnet._numerics import computing
 from certnet._optimality_result import Neuron, OptimalityResult
 from certnet._plan import CHECK, RAW_REPAIR, SMALLEST_LIMIT, Plan
-from certnet._preflight import TOO_LARGE, require_memory
+from certnet._preflight import require_memory
 from certnet._relaxed_bound import relaxed_bound
 from certnet._stages import Staged
 from certnet.branching.certificate import certify_search
 from certnet.branching.goal import bound_from_price, price_for_gap
 from certnet.branching.search import search
 from certnet.branching.summary import SearchSummary
-from certnet.job import DEFAULT_GAP, GLOBAL, UNAFFORDABLE, closing_of
+from certnet.job import DEFAULT_GAP, GLOBAL, closing_of
 from certnet.network import TwoLayerNetwork
 from certnet.solvers import Progress
-from certnet.solvers.shor import shor_bound
 from certnet.training.polish import balance
 from certnet.training.pricing import Pricing, price, price_planar
 from certnet.training.trainer import FitResult, fit
-from formulations import InputError, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
+from formulations import InputError, MergedRows, Presolved, TrainingProgram, merge_rows
 from formulations._validation import FloatArray
-from formulations.arguments import accepts, array, count, seconds
+from formulations.arguments import accepts, array, count, json_object, seconds
 from formulations.training import LARGEST
 
 __all__ = ["Neuron", "OptimalityResult", "optimality"]
@@ -78,7 +76,7 @@ REJECTED = "Branching led to no proof that the check accepts; the bound comes fr
 
 
 @np.errstate(all="ignore")
-@accepts(program=TrainingProgram, U=array, V=array, time_limit=seconds, random_state=count)
+@accepts(program=TrainingProgram, U=array, V=array, time_limit=seconds, random_state=count, provenance=json_object)
 def optimality(
     program: TrainingProgram,
     U: ArrayLike,
@@ -148,16 +146,14 @@ class _Run(Staged):
         random_state: int,
         provenance: Mapping[str, Any],
     ) -> None:
-        self.merged, self.program = merged, merged.original
         self.U, self.V = U, V
         self.closing = closing
         self.random_state, self.provenance = random_state, provenance
-        self.presolved = Presolved(merged, rescale(merged.program)) if merged.program.space.neurons else None
-        self.objective = self.program.objective(U, V)
+        self.objective = merged.original.objective(U, V)
         balanced = balance(U, V)
-        self.balanced_objective = self.program.objective(*balanced)
+        self.balanced_objective = merged.original.objective(*balanced)
         best = Best(merged, FitResult(*balanced, self.balanced_objective))
-        super().__init__(clock, Plan(clock, None, merged.program.space), best)
+        super().__init__(merged, clock, Plan(clock, None, merged.program.space), best)
         self.trained: FitResult | None = None
         self.price_ratio: float | None = None
         self.neuron: Neuron | None = None
@@ -176,9 +172,8 @@ class _Run(Staged):
             if not (self.interrupted or self.late):
                 self.stage(name, work)
         if self.presolved is not None:
-            for name, work in self._bounding(self.presolved, train=train):
-                if self.is_open(self.closing.gap):
-                    self.stage(name, work)
+            bounding = self._bounding(train=train)
+            self.bound(bounding, self.closing.gap, cones=is_low(self.presolved))
             if train and self.closing.max_nodes is None:
                 self.go_on(self._again, self.closing.gap)
         left = self.clock.left()
@@ -205,7 +200,7 @@ class _Run(Staged):
             notes=tuple(self.clock.notes),
         )
 
-    def _bounding(self, presolved: Presolved, *, train: bool) -> Iterator[tuple[str, Callable[[], None]]]:
+    def _bounding(self, *, train: bool) -> Iterator[tuple[str, Callable[[], None]]]:
         """The stages that bound, in the order in which they give most for their time."""
         yield "bound without products", self._shor
         stages: list[tuple[str, Callable[[], None]]] = [
@@ -238,18 +233,9 @@ class _Run(Staged):
 
     def _shor(self) -> None:
         """The best bound without products."""
-        limit, network, presolved = self.plan.shor(), self.best.network, self.presolved
-        assert presolved is not None  # there are data directions
-        if limit == 0.0:
-            return
-        found = shor_bound(
-            presolved,
-            networks=[(self.U, self.V), (network.U, network.V)],
-            deadline=math.inf if limit is None else time.monotonic() + limit,
-            random_state=self.random_state,
-        )
-        self.best.take_dual(found)
-        self._settle()
+        network = self.best.network
+        if self.without_products([(self.U, self.V), (network.U, network.V)], self.random_state):
+            self._settle()
 
     def _settle(self) -> None:
         """Have the best dual on the way checked, if it promises more than what is proved."""
@@ -331,8 +317,7 @@ class _Run(Staged):
         """The bound of the relaxation's dual, which holds whatever the network."""
         presolved, left = self.presolved, self.plan.left()
         assert presolved is not None  # there are data directions
-        if not self.plan.can_relax():
-            self.clock.note("relaxation", TOO_LARGE.format(neurons=presolved.program.space.neurons))
+        if not self.can_relax():
             return
         share = TIME_SHARE if self.is_few or not self.plan.can_branch() else RELAXATION_SHARE
         if left is not None:
@@ -356,8 +341,7 @@ class _Run(Staged):
         """Branch and bound, for the best network's residual or for that of the given network."""
         presolved = self.presolved
         assert presolved is not None  # there are data directions
-        if not (is_low(presolved) or self.plan.can_branch()):
-            self.clock.note("branching", UNAFFORDABLE)
+        if not self.can_branch(is_low=is_low(presolved)):
             return
         if train:
             closed = close_gap(

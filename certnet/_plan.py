@@ -24,8 +24,8 @@ ROUNDING_SHARE = 0.3
 """Share of the time left after the first network that is kept for rounding and polishing."""
 GLOBAL_SHARE, SOON_SHARE, SHOR_SHARE = 0.4, 0.5, 0.2
 SMALLEST_LIMIT = 1e-3
-LAST_SHARE, LAST_SECONDS = 0.02, 0.2
-"""What is kept of a time limit for the last lines of a job."""
+LAST_SHARE, LAST_SECONDS, MOST_LAST_SHARE = 0.02, 0.2, 0.25
+"""What is kept of a time limit for the last lines of a job, at least and at most."""
 PROBE = 300
 """Order of the eigendecomposition that is measured."""
 RAW_REPAIR, CHECK = 16.0, 6.0
@@ -41,19 +41,22 @@ class Plan:
 
     Attributes:
         proving: seconds that the last proof took.
+        kept: seconds that the stage that runs has to leave to others.
     """
 
     def __init__(self, clock: Clock, saver: Saver | None, space: LiftedSpace) -> None:
         self._clock, self._saver, self._space = clock, saver, space
-        self.proving = 0.0
+        self.proving = self.kept = 0.0
 
     def left(self) -> float | None:
         """Seconds until the stages have to be over; what follows is putting the best together."""
         left = self._clock.left()
         if left is None:
             return None
+        whole = self._clock.time_limit or 0.0
         saving = 0.0 if self._saver is None else self._saver.reserve(self._space.order)
-        return max(left - max(LAST_SECONDS, LAST_SHARE * (self._clock.time_limit or 0.0)) - saving, 0.0)
+        ending = max(LAST_SECONDS, LAST_SHARE * whole) + saving
+        return max(left - min(ending, MOST_LAST_SHARE * whole) - self.kept, 0.0)
 
     def share_left(self) -> float:
         """Part of the time limit that is left, 1 without one."""

@@ -20,8 +20,9 @@ def require_memory(merged: MergedRows) -> None:
     """Refuse what cannot even be trained on here, before anything is lost.
 
     Raises:
-        InputError: naming what is needed and what there is.
+        InputError: naming what is needed and what there is, or an X whose squares vanish.
     """
+    merged.original.require_size()
     (n, d, c), available = merged.original.shape, available_bytes()
     needed = n * (BYTES_PER_ROW + BYTES_PER_ENTRY * (d + c))
     if not needed <= available:

@@ -6,8 +6,6 @@ network and a proved bound always come out. A checkpoint lets a later call go on
 """
 
 import contextlib
-import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from certnet._clock import Clock, Event
 from certnet._closing import COARSE, GAP_SHARE, Closing, close_gap, is_low, is_small
 from certnet._numerics import computing
 from certnet._plan import CHECK, FIRST_ROUNDS, RAW_REPAIR, Plan
-from certnet._preflight import TOO_LARGE, beginning, choose, require_memory
+from certnet._preflight import beginning, choose, require_memory
 from certnet._saver import Saver, sink
 from certnet._stages import Staged
 from certnet._training_result import TrainingResult, numerical_rank
@@ -34,16 +32,15 @@ from certnet.device import require_device
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.interface import State
 from certnet.solvers.registry import AUTO, get_solver
-from certnet.solvers.shor import shor_bound
 from certnet.solvers.warm_start import PAYS as WARM_STARTED
 from certnet.solvers.warm_start import certified_dual, from_certificate, scaled, usable
 from certnet.training.polish import Network
 from certnet.training.pricing import normalised, values
 from certnet.training.rounding import candidates_from_moment
 from certnet.training.trainer import FitResult, fit
-from formulations import InputError, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
+from formulations import InputError, MergedRows, Presolved, TrainingProgram, merge_rows
 from formulations._validation import FloatArray
-from formulations.arguments import accepts, count, seconds
+from formulations.arguments import accepts, count, json_object, seconds
 
 __all__ = ["Event", "TrainingResult", "train"]
 
@@ -51,7 +48,6 @@ LAST_REPAIR_SECONDS, LAST_PROOF_SECONDS = 3.0, 5.0
 """What repairing a solver's last dual, and proving the best one, may take after an interruption."""
 EXACT = 1e-8
 """Relative gap at which a job ends that was not asked for one."""
-UNAFFORDABLE = "Branching on signs was left out: memory or time do not suffice for its relaxations."
 SDP, GLOBAL = "sdp", "global"
 TRAINING = "training"
 """Stage of the checkpoints that are written before the first network is finished."""
@@ -67,7 +63,12 @@ PAYS = 1e-6
 
 @np.errstate(all="ignore")
 @accepts(
-    program=TrainingProgram, time_limit=seconds, random_state=count, start=OptimalityCertificate, resume=Checkpoint
+    program=TrainingProgram,
+    time_limit=seconds,
+    random_state=count,
+    provenance=json_object,
+    start=OptimalityCertificate,
+    resume=Checkpoint,
 )
 def train(
     program: TrainingProgram,
@@ -204,14 +205,12 @@ class _Run(Staged):
         method: str,
         closing: Closing | None,
     ) -> None:
-        self.merged, self.program = merged, merged.original
-        _, d, c = self.program.shape
-        nothing = _given(self.program, np.zeros((d, 0)), np.zeros((c, 0)))
-        super().__init__(clock, Plan(clock, saver, merged.program.space), Best(merged, nothing))
+        _, d, c = merged.original.shape
+        nothing = _given(merged.original, np.zeros((d, 0)), np.zeros((c, 0)))
+        super().__init__(merged, clock, Plan(clock, saver, merged.program.space), Best(merged, nothing))
         self.saver, self.first = saver, nothing
         self.start, self.resume, self.provenance, self.choice = start, resume, provenance, choice
         self.options = saver.current
-        self.presolved = Presolved(merged, rescale(merged.program)) if merged.program.space.neurons else None
         self.result: SolverResult | None = None
         self.relaxed_objective: float | None = None
         self.candidates: FloatArray | None = None
@@ -227,9 +226,7 @@ class _Run(Staged):
         self.late = False
         self.stage("first bound", self._first_bound)
         if self.presolved is not None:
-            for name, work in self._bounding(self.presolved):
-                if self.is_open(enough):
-                    self.stage(name, work)
+            self.bound(self._bounding(self.presolved), enough, cones=is_low(self.presolved))
             if self.closing is not None and self.closing.max_nodes is None:
                 self.go_on(self._again, enough)
         certificate, report = self._last()
@@ -331,20 +328,10 @@ class _Run(Staged):
 
     def _shor(self) -> None:
         """The best bound without products, if a proof of it fits into the time too."""
-        limit = self.plan.shor()
-        if limit == 0.0:
-            return
-        network, presolved = self.best.network, self.presolved
-        assert presolved is not None  # there are data directions
-        found = shor_bound(
-            presolved,
-            networks=[(network.U, network.V)],
-            deadline=math.inf if limit is None else time.monotonic() + limit,
-            random_state=self.options.random_state,
-        )
-        self.best.take_dual(found)
-        self._prove()
-        self._tell("bound without products")
+        network = self.best.network
+        if self.without_products([(network.U, network.V)], self.options.random_state):
+            self._prove()
+            self._tell("bound without products")
 
     def _known(self) -> Iterator[RepairedDual]:
         """Repaired duals: of the network, of the start, and of the checkpoint."""
@@ -407,8 +394,7 @@ class _Run(Staged):
     def _relax(self) -> None:
         presolved = self.presolved
         assert presolved is not None  # there are data directions
-        if not self.plan.can_relax():
-            self.clock.note("relaxation", TOO_LARGE.format(neurons=presolved.program.space.neurons))
+        if not self.can_relax():
             return
         result = self.result = self._solve(presolved)
         if result.status is SolveStatus.FAILED:
@@ -552,8 +538,7 @@ class _Run(Staged):
         closing, presolved = self.closing, self.presolved
         assert closing is not None  # it was asked for
         assert presolved is not None
-        if not (is_low(presolved) or self.plan.can_branch()):
-            self.clock.note("branching", UNAFFORDABLE)
+        if not self.can_branch(is_low=is_low(presolved)):
             return
 
         def tell(nodes: int, bound: float, reached: float | None, state: Callable[[], State] | None) -> None:

@@ -1,7 +1,5 @@
 """A trained two-layer ReLU network: what a user keeps, predicts with, and stores."""
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from certificates.files import write_atomically
+from certnet._packed import npz_arrays
 from formulations._validation import FloatArray, IntArray, as_array, as_matrix, frozen
 from formulations.errors import InputError
 
@@ -175,25 +174,11 @@ class TwoLayerNetwork:
 def _read(source: Path) -> dict[str, NDArray[np.generic]]:
     """All known arrays of an .npz file, without unpickling anything."""
     damaged = f"{source} is damaged or not an .npz file; pass a file that TwoLayerNetwork.save wrote."
+    known = {"format", "version", "classes", *_MEMBERS}
     try:
-        with zipfile.ZipFile(source) as archive:
-            if sum(member.file_size for member in archive.infolist()) > LARGEST_FILE:
-                raise InputError(f"{source} unpacks to more than {LARGEST_FILE} bytes; it is no network of certnet's.")
-        with np.load(source, allow_pickle=False) as stored:
-            known = {"format", "version", "classes", *_MEMBERS}
-            arrays = {name: stored[name] for name in stored.files if name in known}
+        return npz_arrays(source, damaged, wanted=known.__contains__, largest=LARGEST_FILE)[1]
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror or error}; check the path.") from None
-    except (ValueError, KeyError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(damaged) from None
-    except (SyntaxError, TypeError, OverflowError, AttributeError):
-        # A forged array header can make NumPy's parser fail in these ways.
-        raise InputError(damaged) from None
-    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-        raise InputError(damaged)
-    return arrays
 
 
 def _weights(name: str, value: ArrayLike) -> FloatArray:

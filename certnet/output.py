@@ -160,6 +160,16 @@ def output_folder(path: Path, *, files: Sequence[str], command: str | None = Non
         raise
 
 
+def require_named(out: str | None, option: str = "--out") -> None:
+    """Refuse a folder without a name.
+
+    Raises:
+        InputError: saying so.
+    """
+    if out is not None and not out.strip():
+        raise InputError(f"{option} names no folder; give one, or leave {option} away.")
+
+
 def files_in(place: Path | None, names: Mapping[str, str]) -> dict[str, Path]:
     """Where the files of these names lie in a folder; none in no folder."""
     return {} if place is None else {key: place / name for key, name in names.items()}
@@ -194,19 +204,29 @@ def standard_output(*, needed: bool = False) -> Iterator[None]:
             sys.stderr.write(f"certnet: {sentence}\n")
 
 
-def strict_json(value: Mapping[str, Any], *, indent: int | None = 2) -> str:
+def print_result(report: Mapping[str, Any], lines: Sequence[str], *, as_json: bool) -> None:
+    """Put a report on stdout, as JSON or in these lines."""
+    with standard_output():
+        sys.stdout.write((strict_json(report) if as_json else "\n".join(lines)) + "\n")
+
+
+def strict_json(value: Mapping[str, Any]) -> str:
     """JSON text without NaN or Infinity tokens; null stands for them."""
-    return json.dumps(_finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
+    return json.dumps(_finite(value), indent=2, allow_nan=False, ensure_ascii=False)
 
 
 def json_writer(value: Mapping[str, Any]) -> Writer:
     """A writer of ``strict_json`` text."""
-    text = strict_json(value) + "\n"
-    return lambda path: _write_text(path, text)
+    return text_writer(strict_json(value) + "\n")
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def text_writer(text: str) -> Writer:
+    """A writer of this text."""
+
+    def write(path: Path) -> None:
+        path.write_text(text, encoding="utf-8")
+
+    return write
 
 
 def _finite(value: Any) -> Any:

@@ -26,7 +26,7 @@ from certnet.solvers.warm_start import certified_dual, scaled
 from certnet.training.polish import Network, balance, polish
 from formulations import InputError, TrainingProgram, merge_rows
 from formulations._validation import FloatArray, as_positive
-from formulations.arguments import accepts, count, reals, seconds
+from formulations.arguments import accepts, count, json_object, reals, seconds
 
 EXCHANGE_SHARE = 0.05
 """Share of a time limit that is kept for trying every network at its neighbours' γ."""
@@ -76,7 +76,7 @@ def distinct_gammas(gammas: Iterable[float]) -> tuple[float, ...]:
 
 
 @np.errstate(all="ignore")
-@accepts(gammas=reals, time_limit=seconds, random_state=count)
+@accepts(gammas=reals, time_limit=seconds, random_state=count, provenance=json_object)
 def train_path(
     X: ArrayLike,
     Y: ArrayLike,

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import json
 import math
 import numbers
 import os
@@ -116,6 +117,17 @@ def location(name: str, value: Any) -> None:
     """Require the path of a file."""
     if not isinstance(value, str | os.PathLike):
         raise InputError(f"{name} must be the path of a file, not {shown(value)}.")
+
+
+def json_object(name: str, value: Any) -> None:
+    """Require a mapping that JSON can hold."""
+    try:
+        if isinstance(value, Mapping):
+            json.dumps(dict(value), sort_keys=True, allow_nan=False)
+            return
+    except (TypeError, ValueError, RecursionError):
+        pass
+    raise InputError(f"{name} must be a dictionary that JSON can hold, not {shown(value)}.")
 
 
 def several(kind: type) -> Callable[[str, Any], None]:

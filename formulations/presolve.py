@@ -11,12 +11,12 @@ from functools import cached_property
 
 import numpy as np
 
-from formulations._validation import FloatArray
+from formulations._validation import FloatArray, IntArray
 from formulations.arguments import accepts
 from formulations.lifted_space import LiftedSpace
 from formulations.program import LiftedProgram, RawDual, RawPrimal
-from formulations.rows import ZERO_ROW, RowReduction, reduce_rows
-from formulations.training import TrainingProgram
+from formulations.rows import RowReduction, reduce_rows
+from formulations.training import SMALLEST, TrainingProgram
 
 RANK_TOLERANCE = 1e-12
 WHITENING_STEPS = 5
@@ -44,7 +44,7 @@ class MergedRows:
 
         Zero rows get their optimum ``W_i = y_i``; a merged row gets ``y_i`` minus its share of the fitted value.
         """
-        active, weight = self.rows.active, self.program.weight[:, None]
+        active, weight = _counted(self.rows, self.program.feature), self.program.weight[:, None]
         place = np.searchsorted(self.program.feature, self.rows.feature[active])
         ratio = np.abs(self.rows.ratio[active])[:, None]
         out = self.original.Y.copy()
@@ -57,14 +57,17 @@ class MergedRows:
     def merge_W(self, W: FloatArray) -> FloatArray:
         """The merged dual (f×c) of an n×c dual: ``ω W̄ = Σ |κ_i| W_i`` over the rows of a feature."""
         total = np.zeros((2 * self.program.space.neurons, W.shape[1]))
-        active = self.rows.active
+        active = _counted(self.rows, self.program.feature)
         np.add.at(total, self.rows.feature[active], np.abs(self.rows.ratio[active])[:, None] * W[active])
         merged: FloatArray = total[self.program.feature] / self.program.weight[:, None]
         return merged
 
 
 def merge_rows(original: TrainingProgram) -> MergedRows:
-    """Drop zero rows and merge exactly parallel rows (see ``formulations.rows``)."""
+    """Drop rows that are zero or so small that their squares vanish, and merge exactly parallel ones.
+
+    What is left of a small row in a slack is far below the margin of a certificate, which is checked with it.
+    """
     rows = reduce_rows(original.X)
     active = rows.active
     N, c = len(rows.source), original.Y.shape[1]
@@ -73,10 +76,12 @@ def merge_rows(original: TrainingProgram) -> MergedRows:
     np.add.at(squares, rows.feature[active], ratio**2)
     weighted = np.zeros((2 * N, c))
     np.add.at(weighted, rows.feature[active], ratio[:, None] * original.Y[active])
-    feature = np.flatnonzero(squares > 0)
+    feature = np.flatnonzero(squares > SMALLEST**2)
+    active = _counted(rows, feature)
+    ratio = np.abs(rows.ratio[active])
     weight = np.sqrt(squares[feature])
     target = weighted[feature] / weight[:, None]
-    zero = rows.generator == ZERO_ROW
+    zero = np.delete(np.arange(len(original.X)), active)
     # ½Σ‖κ_i t/ω − y_i‖² is summed as it stands: as ½(Σ‖y_i‖² − ‖t‖²) it would cancel and could turn out negative.
     position = np.searchsorted(feature, rows.feature[active])
     spread = ratio[:, None] * (target / weight[:, None])[position] - original.Y[active]
@@ -91,6 +96,11 @@ def merge_rows(original: TrainingProgram) -> MergedRows:
         constant=constant,
     )
     return MergedRows(original, rows, program)
+
+
+def _counted(rows: RowReduction, feature: IntArray) -> IntArray:
+    """The data rows of these features."""
+    return np.flatnonzero(np.isin(rows.feature, feature))
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,8 @@ from formulations.errors import InputError
 
 LARGEST = 1e50
 """Largest entry of X, Y and γ, and 1/LARGEST the smallest γ: fourth powers of such numbers stay within float64."""
+SMALLEST = 1e-75
+"""Rows of X without an entry of this size count as zero but where a bound is proved, for the same reason."""
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -56,6 +58,12 @@ class TrainingProgram:
             raise InputError(f"gamma is {decay:.3g}; choose one between {1.0 / LARGEST:.0e} and {LARGEST:.0e}.")
         object.__setattr__(self, "gamma", decay)
         object.__setattr__(self, "bias", bias)
+
+    def require_size(self) -> None:
+        """Raise InputError where X is so small that nothing can be computed of its squares."""
+        size = float(np.abs(self.X).max())
+        if not (size >= SMALLEST or size == 0):
+            raise InputError(f"X has entries up to a size of {size:.1e} only; rescale it to above {SMALLEST:.0e}.")
 
     @property
     def shape(self) -> tuple[int, int, int]:

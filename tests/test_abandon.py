@@ -1,14 +1,24 @@
 """Work that is left behind: its result, its errors, its deadline, and Ctrl-C."""
 
 import _thread
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 
 import numpy as np
 import pytest
 
+from certificates.repair import RepairedDual, repair_without_products
 from certnet._abandon import Insisted, OutOfTimeError, abandonable
+from certnet._best import Best
+from certnet._clock import Clock
+from certnet._plan import Plan
+from certnet._stages import Staged
+from certnet.training.trainer import FitResult
+from formulations import TrainingProgram, merge_rows
 
 LONG = 30.0
 
@@ -124,3 +134,62 @@ def test_an_interrupt_that_the_work_raises_itself_is_passed_on() -> None:
     with pytest.raises(KeyboardInterrupt) as caught:
         abandonable(work)
     assert not isinstance(caught.value, Insisted)
+
+
+LOSES = """
+import threading, time, weakref
+from certnet._abandon import OutOfTimeError, abandonable
+from tests.test_abandon import interrupt_in, spin
+
+class Thing:
+    pass
+
+def work():
+    try:
+        thing = Thing()
+        reference = weakref.ref(thing, lambda _: spin(0.5))
+        del thing
+        spin()
+    except KeyboardInterrupt:
+        print("heard", flush=True)
+
+if {ctrl_c}:
+    interrupt_in(0.2)
+    abandonable(work)
+else:
+    try:
+        abandonable(work, seconds=0.2)
+    except OutOfTimeError:
+        print("late", flush=True)
+end = time.monotonic() + 10
+while threading.active_count() > 1 + {ctrl_c} and time.monotonic() < end:
+    time.sleep(0.01)
+print(threading.active_count() <= 1 + {ctrl_c})
+"""
+
+
+@pytest.mark.parametrize("ctrl_c", [False, True])
+def test_nothing_is_lost_or_said_where_python_drops_errors(ctrl_c: bool) -> None:
+    """In a process of its own, because pytest has its own way with errors that Python drops."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOSES.format(ctrl_c=ctrl_c)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout.split(), done.stderr) == (["heard" if ctrl_c else "late", "True"], "")
+
+
+def test_an_interrupted_bound_without_products_keeps_what_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    merged = merge_rows(TrainingProgram([[1.0, 2.0], [2.0, -1.0]], [[1.0], [0.5]], 0.1))
+    U, V = np.zeros((2, 0)), np.zeros((1, 0))
+    clock = Clock(None, None)
+    best = Best(merged, FitResult(U=U, V=V, objective=merged.original.objective(U, V)))
+    job = Staged(merged, clock, Plan(clock, None, merged.program.space), best)
+    offered = repair_without_products(merged.program, 0.5 * merged.program.target)
+
+    def cut_short(*_: object, callback: Callable[[RepairedDual], None], **__: object) -> None:
+        callback(offered)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("certnet._stages.shor_bound", cut_short)
+    job.stage("bound", lambda: job.without_products([(U, V)], 0))
+    assert job.interrupted
+    assert best.dual is offered

@@ -110,6 +110,34 @@ def test_numbers_of_options(name: str, option: str) -> None:
             function(**arguments, **{option: value})
 
 
+@pytest.mark.parametrize(
+    "name", ["train", "optimality", "train_path", "verify", "certified_radius", "lipschitz_constant"]
+)
+@pytest.mark.parametrize("wrong", [5, "text", [1], {1: Estimator()}, {"a": float("nan")}, {"a": {1, 2}}])
+def test_what_travels_with_a_certificate_can_be_written(name: str, wrong: Any) -> None:
+    """Else it is found when the work is done and the file is written."""
+    function, arguments = RIGHT[name]
+    with pytest.raises(InputError, match="provenance must be a dictionary that JSON can hold"):
+        function(**arguments, provenance=wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "wrong"),
+    [
+        ("certified_radius", "tolerance", (None, 0.0, -1.0, float("nan"), float("inf"), "1", [1.0])),
+        ("audit", "workers", (None, 0, -1, 1.5, float("inf"), "2", [2], True)),
+        ("audit", "known", (5, "text", [1], np.eye(2))),
+        ("audit", "provenance", (5, {1: Estimator()})),
+        ("read_vnnlib", "network", (5, "text", CASES)),
+    ],
+)
+def test_other_options(name: str, option: str, wrong: tuple[Any, ...]) -> None:
+    function, arguments = RIGHT[name]
+    for value in wrong:
+        with pytest.raises(InputError, match=option):
+            function(**{**arguments, option: value})
+
+
 def test_the_sentence_names_the_right_call() -> None:
     from sklearn.neural_network import MLPClassifier
 

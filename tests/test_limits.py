@@ -13,11 +13,12 @@ import pytest
 
 import certnet
 from certificates import Verdict, check
-from certnet import _memory, _plan, _preflight, job
+from certnet import _memory, _optimality, _plan, _preflight, _stages, job
 from certnet._best import Best
 from certnet._clock import Clock
 from certnet._memory import available_bytes
 from certnet._plan import Plan
+from certnet.cli.limits import job_seconds
 from certnet.solvers import solve as honest_solve
 from certnet.training.trainer import FitResult, fit
 from formulations import InputError, LiftedSpace, TrainingProgram, merge_rows
@@ -48,7 +49,7 @@ def assert_proved(result: certnet.TrainingResult) -> None:
 @pytest.mark.parametrize("name", ["solve", "fit", "shor_bound", "close_gap", "candidates_from_moment"])
 def test_a_stage_that_hears_no_clock_is_left_behind(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program = gaussian(20, 6, 2, 0.3)
-    monkeypatch.setattr(job, name, lambda *_, **__: stuck())
+    monkeypatch.setattr(_stages if name == "shor_bound" else job, name, lambda *_, **__: stuck())
     begin = time.monotonic()
     result = certnet.train(program, time_limit=2.0, gap=1e-4)
     assert time.monotonic() - begin < 15.0
@@ -60,12 +61,27 @@ def test_a_stage_that_hears_no_clock_is_left_behind(name: str, monkeypatch: pyte
 def test_optimality_leaves_such_stages_behind_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program = gaussian(20, 6, 2, 0.3)
     network = fit(program, max_rounds=1)
-    monkeypatch.setattr(f"certnet._optimality.{name}", lambda *_, **__: stuck())
+    monkeypatch.setattr(_stages if name == "shor_bound" else _optimality, name, lambda *_, **__: stuck())
     begin = time.monotonic()
     result = certnet.optimality(program, network.U, network.V, time_limit=2.0)
     assert time.monotonic() - begin < 15.0
     assert result.report.verdict is Verdict.PROVED
     assert result.report.lower_bound > 0
+
+
+@pytest.mark.slow
+def test_cones_that_take_too_long_leave_time_for_the_relaxation(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = gaussian(16, 4, 1, 0.3)
+    monkeypatch.setattr(_stages, "CONES_SHARE", 0.2)
+    for module in ("job", "_optimality"):
+        monkeypatch.setattr(f"certnet.{module}.close_gap", lambda *_, **__: stuck())
+    result = certnet.train(program, time_limit=6.0, gap=1e-4)
+    assert_proved(result)
+    assert result.relaxation is not None
+    assert result.resumable
+    other = certnet.optimality(program, result.U, result.V, gap=1e-4, time_limit=6.0)
+    assert "relaxation" in other.stages
+    assert min(other.report.lower_bound, result.report.lower_bound) > 0.5 * result.report.objective
 
 
 def test_what_a_solver_showed_is_kept_when_it_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +122,22 @@ def test_without_memory_for_the_relaxation_there_is_a_cheaper_bound(monkeypatch:
     other = certnet.optimality(program, result.U, result.V, time_limit=2.0)
     assert other.report.verdict is Verdict.PROVED
     assert any("without products" in note for note in other.notes)
+
+
+@pytest.mark.parametrize("limit", [1e-2, 0.2, 1.0, 50.0])
+def test_most_of_any_limit_is_for_the_stages(limit: float) -> None:
+    clock = Clock(limit, None)
+    left = Plan(clock, None, LiftedSpace(np.eye(2), 1)).left()
+    assert left is not None
+    assert left >= 0.75 * limit - clock.seconds
+
+
+@pytest.mark.parametrize("limit", [0.1, 1.0, 3.0])
+def test_a_command_that_starts_slowly_still_has_a_result_of_its_own(limit: float) -> None:
+    seconds = job_seconds(limit, time.perf_counter() - limit)
+    assert seconds is not None
+    assert 0.05 <= seconds <= limit
+    assert job_seconds(None, 0.0) is None
 
 
 def test_data_that_cannot_even_be_trained_on_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from certificates.repair import project
 from certnet._numerics import FAILURES
 from certnet.branching.bounds import Multipliers, NodeBound, branching_scores
 from certnet.branching.search import SearchProgress, SearchResult
-from certnet.branching.state import LEAF, TreeReader, floats, integers, write_tree
+from certnet.branching.state import TreeReader, floats, integers, write_tree
 from certnet.branching.vertex import Branch
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus, State
 from certnet.solvers.interior_point import InteriorPointSolver
@@ -269,16 +269,8 @@ class _Search:
         if W.shape != self.W.shape or not np.isfinite(W).all() or self.bytes < 0:
             raise InputError("The search to resume is about other data; start anew without it.")
         self.W, self.value = W, self.program.dual_value(W)
-        stack = [self.root]
-        while stack:
-            branch = stack.pop()
-            neuron = reader.split()
-            if neuron != LEAF:
-                if not (0 <= neuron < space.neurons and branch.signs[neuron] == FREE):
-                    raise InputError("The search to resume splits where it cannot; start anew without it.")
-                stack += branch.split(neuron)[::-1]
-                continue
-            branch.bound, branch.h_squared = reader.leaf(branch.signs)
+        for branch, bound, square in reader.leaves(self.root):
+            branch.bound, branch.h_squared = bound, square
         if any(leaf.bound is None for leaf in self.root.leaves):
             # The root was interrupted.
             self.root = Branch(np.full(space.neurons, FREE, dtype=np.int64))

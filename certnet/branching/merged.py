@@ -12,7 +12,7 @@ from certnet.branching.certificate import LeafRepair
 from certnet.branching.goal import bound_from_price, price_for_gap
 from certnet.branching.joint import JointSearchResult, joint_search
 from certnet.branching.search import SearchProgress, SearchResult, search
-from certnet.solvers.interface import State
+from certnet.solvers.interface import State, without_prefix
 from formulations import LiftedProgram, Presolved
 from formulations._validation import FloatArray
 
@@ -74,7 +74,7 @@ def merged_search(
     """
     run = _Merged(presolved, W, objective, gap, callback)
     if free is None:
-        stored = None if resume is None else _without_prefix(resume)
+        stored = None if resume is None else without_prefix(resume, PREFIX)
         if resume is None or stored:
             run.relax(max_nodes, time_limit, stored)
     else:
@@ -202,10 +202,6 @@ class _Merged:
 
 def _with_prefix(state: State) -> State:
     return {PREFIX + name: array for name, array in state.items()}
-
-
-def _without_prefix(state: State) -> State:
-    return {name.removeprefix(PREFIX): array for name, array in state.items() if name.startswith(PREFIX)}
 
 
 def _own(state: State) -> State:

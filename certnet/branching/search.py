@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 from certnet._numerics import FAILURES
 from certnet.branching.bounds import Start, bound_node
 from certnet.branching.pool import pool as pool_of
-from certnet.branching.state import LEAF, TreeReader, floats, integers, write_tree
+from certnet.branching.state import TreeReader, floats, integers, write_tree
 from certnet.branching.vertex import Branch
 from certnet.solvers.interface import State
 from formulations import FREE, InputError, LiftedProgram
@@ -89,7 +89,7 @@ def search(
         program: presolved program, numbers of order one. Its inequalities, circuits for instance, hold in every node.
         W: (f, c) dual in its coordinates.
         enough: price that is small enough.
-        start: where the root's relaxation begins, for this W; see ``certnet.branching.circuits``.
+        start: where the root's relaxation begins, for this W.
         tree: whose splits are taken over, for instance of a search with W free; it is left as it is. Its leaves are
             bounded first, each from its own multipliers.
         max_nodes: limit on relaxations that are solved.
@@ -212,16 +212,7 @@ class _Search:
             raise InputError("The search to resume is damaged in its numbers; start anew without it.")
         factor = (unit / self.unit) ** 2
         self._look(direction)
-        stack = [self.root]
-        while stack:
-            branch = stack.pop()
-            neuron = reader.split()
-            if neuron != LEAF:
-                if not (0 <= neuron < space.neurons and branch.signs[neuron] == FREE):
-                    raise InputError("The search to resume splits where it cannot; start anew without it.")
-                stack += branch.split(neuron)[::-1]
-                continue
-            bound, square = reader.leaf(branch.signs)
+        for branch, bound, square in reader.leaves(self.root):
             branch.bound = None if bound is None else bound.times(factor)
             branch.h_squared = factor * square
             if bound is not None:

@@ -3,7 +3,7 @@
 Nothing that is read is trusted: what is proved in the end is repaired and checked anew from the data.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ def _read(state: State, prefix: str, neurons: int, positions: int) -> list[Multi
 
 
 class TreeReader:
-    """Hands the vertices of a stored tree out, in the order in which they were written.
+    """Reads a stored tree, vertex by vertex in the order in which they were written.
 
     The iterates of its leaves have ``outputs`` coordinates besides β and z.
 
@@ -123,14 +123,27 @@ class TreeReader:
         )
         return [next(found) if known else None for known in is_bounded]
 
-    def split(self) -> int:
+    def leaves(self, root: Branch) -> Iterator[tuple[Branch, NodeBound | None, float]]:
+        """Grow the tree from its root; gives each leaf with its bound and squared price."""
+        stack = [root]
+        while stack:
+            branch = stack.pop()
+            neuron = self._split()
+            if neuron == LEAF:
+                yield branch, *self._next_leaf(branch.signs)
+            elif 0 <= neuron < len(branch.signs) and branch.signs[neuron] == FREE:
+                stack += branch.split(neuron)[::-1]
+            else:
+                raise InputError("The search to resume splits where it cannot; start anew without it.")
+
+    def _split(self) -> int:
         """The neuron on which the next vertex is split, or ``LEAF``."""
         if self._vertex >= len(self._neuron):
             raise InputError("The search to resume ends too early; start anew without it.")
         self._vertex += 1
         return int(self._neuron[self._vertex - 1])
 
-    def leaf(self, signs: NDArray[np.int64]) -> tuple[NodeBound | None, float]:
+    def _next_leaf(self, signs: NDArray[np.int64]) -> tuple[NodeBound | None, float]:
         """Bound and squared price of the next leaf, whose signs these are."""
         if self._leaf >= len(self._bounds):
             raise InputError("The search to resume has too few leaves; start anew without it.")

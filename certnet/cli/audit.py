@@ -2,7 +2,6 @@
 
 import csv
 import io
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,11 +22,12 @@ from certnet.cli.exits import Exit
 from certnet.cli.limits import began, job_seconds, positive_numbers
 from certnet.cli.proofs import proof_folder
 from certnet.cli.report import finite, head
+from certnet.cli.rows import require_kind
 from certnet.cli.show import Live, stderr_console
 from certnet.data import Recipe, Split, load
 from certnet.data.targets import Outputs
 from certnet.interchange.load import read_file
-from certnet.output import Writer, files_in, json_writer, output_folder, standard_output, strict_json
+from certnet.output import Writer, files_in, json_writer, output_folder, print_result, require_named, text_writer
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.robustness import ReluNetwork
@@ -74,11 +74,7 @@ def parse_radii(text: str) -> tuple[float, ...]:
     Raises:
         InputError: no positive finite numbers, or one of them twice.
     """
-    values = positive_numbers(text, "--radii", "0.01,0.03,0.1")
-    try:
-        return audit_radii(values)
-    except InputError as error:
-        raise InputError(f"--{error}") from None
+    return positive_numbers(text, "--radii", "0.01,0.03,0.1", audit_radii)
 
 
 def run_audit(options: AuditOptions) -> int:
@@ -93,15 +89,11 @@ def run_audit(options: AuditOptions) -> int:
     split = load(options.recipe, Outputs(read.network.V.shape[0], read.network.classes))
     X, Y = _part(split, options.part)
     network = read.for_verification(split.classes)
-    if network.inputs != X.shape[1] or network.outputs != Y.shape[1]:
-        raise InputError(
-            f"{options.recipe.source} has {X.shape[1]} features and {Y.shape[1]} classes, but the network has "
-            f"{network.inputs} inputs and {network.outputs} outputs; give data of its kind."
-        )
+    require_kind(network, X, Y, options.recipe.source)
     identity = _identity(network, X, Y, options)
     rows = len(X)
     X, Y = X[: options.limit], Y[: options.limit]
-    out = Path("runs") / "audit" / split.name if options.out is None else Path(options.out)
+    out = Path(options.out or f"runs/audit/{split.name}")
     with output_folder(out, files=(*FILES.values(), JOURNAL), command="audit") as folder:
         journal = Journal(out / JOURNAL, identity)
         proofs = None if options.certificates is None else proof_folder(options.certificates, "--certificates")
@@ -132,8 +124,7 @@ def _check(options: AuditOptions) -> None:
         raise InputError(f"--limit must be at least 1, not {options.limit}.")
     if options.workers < 1:
         raise InputError(f"--workers must be at least 1, not {options.workers}.")
-    if options.out is not None and not options.out.strip():
-        raise InputError("--out names no folder; give one, or leave --out away.")
+    require_named(options.out)
 
 
 def _part(split: Split, part: str) -> tuple[FloatArray, FloatArray]:
@@ -310,12 +301,7 @@ def _csv(result: AuditResult, split: Split) -> Writer:
     for entry in result.inputs:
         values = _fields(entry, split).values()
         writer.writerow(["" if value is None else value for value in values] + list(entry.status))
-    content = text.getvalue()
-
-    def write(path: Path) -> None:
-        path.write_text(content, encoding="utf-8")
-
-    return write
+    return text_writer(text.getvalue())
 
 
 def _show(report: Mapping[str, Any], options: AuditOptions) -> None:
@@ -338,8 +324,7 @@ def _show(report: Mapping[str, Any], options: AuditOptions) -> None:
         for row in report["radii"]
     ]
     lines += [report["files"][name] for name in FILES if name in report["files"]]
-    with standard_output():
-        sys.stdout.write((strict_json(report) if options.json else "\n".join(lines)) + "\n")
+    print_result(report, lines, as_json=options.json)
 
 
 def _table(report: Mapping[str, Any]) -> Table:

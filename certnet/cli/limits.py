@@ -3,13 +3,15 @@
 import math
 import os
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 
 from formulations import InputError
 
 END_SHARE = 0.25
-SMALLEST_LIMIT = 1e-3
+LEAST_SHARE, LEAST_SECONDS = 0.5, 0.75
+"""What the job gets at least of however short a limit, so that it has a result of its own."""
 _BEGAN: ContextVar[float] = ContextVar("began")
 
 
@@ -30,7 +32,8 @@ def job_seconds(time_limit: float | None, started: float) -> float | None:
     """
     if time_limit is None:
         return None
-    return max(time_limit - (1.0 + END_SHARE) * (time.perf_counter() - started), SMALLEST_LIMIT)
+    rest = time_limit - (1.0 + END_SHARE) * (time.perf_counter() - started)
+    return max(rest, min(LEAST_SHARE * time_limit, LEAST_SECONDS))
 
 
 class Shares:
@@ -45,7 +48,7 @@ class Shares:
 
     def __init__(self, time_limit: float | None, started: float, questions: int, each: float | None = None) -> None:
         seconds = job_seconds(time_limit, started)
-        self._end = math.inf if seconds is None else time.perf_counter() + seconds - SMALLEST_LIMIT
+        self._end = math.inf if seconds is None else time.perf_counter() + seconds
         self._waiting, self._each = questions, math.inf if each is None else each
 
     def take(self) -> float | None:
@@ -78,11 +81,13 @@ def seconds_or_none(time_limit: float, option: str = "--time-limit") -> float | 
     return time_limit
 
 
-def positive_numbers(text: str, option: str, example: str) -> list[float]:
-    """The numbers of an option such as ``--gammas 1,0.3,0.1``.
+def positive_numbers(
+    text: str, option: str, example: str, accepted: Callable[[list[float]], tuple[float, ...]]
+) -> tuple[float, ...]:
+    """The numbers of an option such as ``--gammas 1,0.3,0.1``, as ``accepted`` makes them.
 
     Raises:
-        InputError: one is not positive and finite.
+        InputError: one is not positive and finite, or they are not accepted.
     """
     values = []
     for word in text.split(","):
@@ -95,4 +100,7 @@ def positive_numbers(text: str, option: str, example: str) -> list[float]:
                 f"{option} must be positive numbers with commas between them, such as {example}, not {word.strip()!r}."
             )
         values.append(value)
-    return values
+    try:
+        return accepted(values)
+    except InputError as error:
+        raise InputError(f"--{error}") from None

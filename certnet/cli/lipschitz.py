@@ -87,7 +87,7 @@ def run_lipschitz(options: LipschitzOptions) -> int:
     alone = options.local is None and len(questions) == 1
     file = folder = None
     if options.certificate is not None:
-        file = proof_file(options.certificate) if alone else None
+        file = proof_file(options.certificate, "--certificate") if alone else None
         folder = None if alone else proof_folder(options.certificate, "--certificate")
     table = None if options.json else _Table(questions)
     entries = []

@@ -1,6 +1,5 @@
 """``certnet optimality``."""
 
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +14,25 @@ from certnet import _optimality
 from certnet._optimality import Neuron, OptimalityResult
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.limits import began, job_seconds
-from certnet.cli.report import branching_fields, data_fields, finite, head
+from certnet.cli.report import finite, job_report
 from certnet.cli.scores import evaluate
-from certnet.cli.show import NONE, Live, bound_rows, branching_row, down, stderr_console, summary, time_rows, up
+from certnet.cli.show import (
+    NONE,
+    Live,
+    bound_rows,
+    branching_row,
+    down,
+    figures_table,
+    stderr_console,
+    summary,
+    time_rows,
+    up,
+)
 from certnet.cli.train import OPEN, stored_recipe
 from certnet.data import Recipe, Split, load
 from certnet.interchange import program_weights, read_network
 from certnet.job import GLOBAL, closing_of
-from certnet.output import Writer, files_in, json_writer, output_folder, standard_output, strict_json
+from certnet.output import Writer, files_in, json_writer, output_folder, print_result, require_named
 from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
 
@@ -63,8 +73,7 @@ def run_optimality(options: OptimalityOptions) -> int:
     started = began()
     as_positive("gamma", options.gamma)
     closing_of(GLOBAL, options.gap, options.nodes, options.workers)
-    if options.out is not None and not options.out.strip():
-        raise InputError("--out names no folder; give one, or leave --out away for runs/optimality/NAME.")
+    require_named(options.out)
     network = read_network(options.network)
     split = load(options.recipe)
     weights = program_weights(
@@ -81,7 +90,7 @@ def run_optimality(options: OptimalityOptions) -> int:
     if not options.quiet:
         for note in notes:
             console.print(note, markup=False)
-    out = Path("runs") / "optimality" / split.name if options.out is None else Path(options.out)
+    out = Path(options.out or f"runs/optimality/{split.name}")
     with output_folder(out, files=tuple(FILES.values()), command="optimality") as folder:
         limit = job_seconds(options.time_limit, started)
         with Live(console, enabled=not options.quiet, time_limit=limit) as live:
@@ -124,9 +133,7 @@ def run_optimality(options: OptimalityOptions) -> int:
         console.print("certnet: Interrupted; the best bound so far was written.", markup=False)
     if failure is not None:
         console.print(f"certnet: {failure}", markup=False, soft_wrap=True)
-    text = strict_json(report) if options.json else "\n".join([summary(report), *report["files"].values()])
-    with standard_output():
-        sys.stdout.write(text + "\n")
+    print_result(report, [summary(report), *report["files"].values()], as_json=options.json)
     return Exit.INTERRUPTED if result.interrupted else BY_VERDICT[result.report.verdict]
 
 
@@ -140,17 +147,10 @@ def optimality_report(
     seconds: float,
 ) -> dict[str, Any]:
     """The object that the command writes and prints."""
-    from certnet.doctor import versions
-
     trained = result.trained
     return {
-        **head("optimality", result.report, result.report.reason),
-        "interrupted": result.interrupted,
+        **job_report("optimality", result, split, files=files, notes=notes, seconds=seconds),
         "network": Path(network).name,
-        "data": data_fields(split, result.certificate),
-        "gamma": result.program.gamma,
-        "bias": result.program.bias,
-        "width": int(result.U.shape[1]),
         "balanced_objective": finite(result.balanced_objective),
         "price_ratio": finite(result.price_ratio),
         "neuron": _neuron(result.neuron),
@@ -158,14 +158,7 @@ def optimality_report(
         if trained is None
         else {"objective": finite(trained.objective), "width": int(trained.U.shape[1])},
         "bounds": {name: finite(bound) for name, bound in result.bounds.items()},
-        "branching": branching_fields(result.search),
         **evaluate(split, result.U, result.V),
-        "slack_margin": finite(result.report.slack_margin),
-        "stages": {name: float(value) for name, value in result.stages.items()},
-        "seconds": seconds,
-        "files": {name: str(path) for name, path in files.items()},
-        "versions": versions(),
-        "notes": list(notes),
     }
 
 
@@ -179,13 +172,7 @@ def optimality_table(report: Mapping[str, Any]) -> Table:
     """What was proved, and what would lower the objective."""
     data = report["data"]
     title = f"{report['network']} on {data['name']}: n = {data['n']}, d = {data['d']}, c = {data['c']}"
-    table = Table(
-        title=escape(f"{title}, m = {report['width']}, γ = {report['gamma']:g}"),
-        show_header=False,
-        title_justify="left",
-    )
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    table = figures_table(f"{title}, m = {report['width']}, γ = {report['gamma']:g}")
     bound_rows(table, "objective of the network", report)
     for name, bound in report["bounds"].items():
         table.add_row(escape(f"bound: {name}"), down(bound))

@@ -28,7 +28,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table on stderr.")]
 Target = Annotated[str | None, typer.Option(help="Target column of a CSV file; the last one by default.")]
 Task = Annotated[
-    TaskOption | None, typer.Option(help="What the targets are; classes, unless an .npz holds a matrix of numbers.")
+    TaskOption | None,
+    typer.Option(help="What the targets are; else text and few whole numbers are classes, others quantities."),
 ]
 SplitSeed = Annotated[int, typer.Option(help="Seed of the split and of everything random.")]
 Solver = Annotated[str, typer.Option(help="Solver of the relaxation; see certnet doctor.")]

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import math
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -31,7 +30,6 @@ from certnet.cli.train import (
     TrainOptions,
     check_options,
     network_of,
-    output_path,
     stored_recipe,
     writers,
 )
@@ -39,7 +37,7 @@ from certnet.data import Split, load
 from certnet.doctor import versions
 from certnet.job import TrainingResult
 from certnet.network import TwoLayerNetwork
-from certnet.output import OutputFolder, Writer, files_in, json_writer, output_folder, standard_output, strict_json
+from certnet.output import OutputFolder, Writer, files_in, json_writer, output_folder, print_result
 from certnet.path import PathResult, distinct_gammas, train_path
 from certnet.solvers import SolveStatus
 from formulations import InputError, TrainingProgram
@@ -70,11 +68,7 @@ def parse_gammas(text: str) -> tuple[float, ...]:
     Raises:
         InputError: no positive finite numbers, or one of them twice.
     """
-    values = positive_numbers(text, "--gammas", "1,0.3,0.1")
-    try:
-        return distinct_gammas(values)
-    except InputError as error:
-        raise InputError(f"--{error}") from None
+    return positive_numbers(text, "--gammas", "1,0.3,0.1", distinct_gammas)
 
 
 def folder_name(gamma: float) -> str:
@@ -115,7 +109,7 @@ class _Job:
         self.reports: dict[float, dict[str, Any]] = {}
         self.keepers: dict[float, Keeper] = {}
         self.failures: list[str] = []
-        out = output_path(self.train.out, self.split.name)
+        out = Path(self.train.out or f"runs/{self.split.name}")
         if options.resume and not ((out / TABLE).is_file() or any(out.glob(f"{PREFIX}*/*"))):
             raise InputError(f"There is no path in {out} to go on with; look at its name, or leave --resume out.")
         self.out = held.enter_context(output_folder(out, files=(TABLE,)))
@@ -307,9 +301,7 @@ class _Job:
             missing = ", ".join(f"{gamma:g}" for gamma in report["missing"]) or "none"
             self.console.print(f"certnet: Interrupted; finished γ were written, missing: {missing}.", markup=False)
         lines = [f"gamma {row['gamma']:g}: {summary(row)}" for row in report["results"]]
-        text = strict_json(report) if self.train.json else "\n".join([*lines, *report["files"].values()])
-        with standard_output():
-            sys.stdout.write(text + "\n")
+        print_result(report, [*lines, *report["files"].values()], as_json=self.train.json)
 
 
 def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -6,11 +6,11 @@ from certificates.lipschitz import LipschitzCertificate
 from certificates.lipschitz_file import write_lipschitz
 from certificates.robustness import RobustnessCertificate
 from certificates.robustness_file import write_robustness
-from certnet.output import OutputFolder
+from certnet.output import OutputFolder, require_named
 from formulations import InputError
 
 
-def proof_file(name: str, option: str = "--certificate") -> Path:
+def proof_file(name: str, option: str) -> Path:
     """The path of a file that can be written.
 
     Raises:
@@ -31,8 +31,7 @@ def proof_folder(name: str, option: str) -> Path:
     Raises:
         InputError: it has no name or cannot be made or written to.
     """
-    if not name.strip():
-        raise InputError(f"{option} names no folder; give one, or leave {option} away.")
+    require_named(name, option)
     return _tested(Path(name), option)
 
 

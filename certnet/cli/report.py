@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from certificates.certificate import OptimalityCertificate
     from certificates.report import CheckReport
+    from certnet._optimality_result import OptimalityResult
     from certnet.branching.summary import SearchSummary
     from certnet.data import Split
     from certnet.job import TrainingResult
@@ -33,6 +34,35 @@ def failure(command: str | None, message: str, code: int) -> dict[str, Any]:
     return {**head(command, None, message), "error": {"exit_code": int(code), "message": message}}
 
 
+def job_report(
+    command: str,
+    result: "TrainingResult | OptimalityResult",
+    split: "Split",
+    *,
+    files: Mapping[str, Path],
+    notes: Sequence[str],
+    seconds: float,
+) -> dict[str, Any]:
+    """The fields of every job that ends in a certificate of optimality."""
+    from certnet.doctor import versions
+
+    return {
+        **head(command, result.report, result.report.reason),
+        "interrupted": result.interrupted,
+        "data": data_fields(split, result.certificate),
+        "gamma": result.program.gamma,
+        "bias": result.program.bias,
+        "width": int(result.U.shape[1]),
+        "branching": branching_fields(result.search),
+        "slack_margin": finite(result.report.slack_margin),
+        "stages": {name: float(value) for name, value in result.stages.items()},
+        "seconds": seconds,
+        "files": {name: str(path) for name, path in files.items()},
+        "versions": versions(),
+        "notes": list(notes),
+    }
+
+
 def training_report(
     result: "TrainingResult",
     split: "Split",
@@ -44,27 +74,13 @@ def training_report(
     earlier_seconds: float | None = None,
 ) -> dict[str, Any]:
     """The object that ``certnet train`` writes and prints; ``earlier_seconds`` went into the runs before a resume."""
-    from certnet.doctor import versions
-
     return {
-        **head("train", result.report, result.report.reason),
-        "interrupted": result.interrupted,
-        "data": data_fields(split, result.certificate),
-        "gamma": result.program.gamma,
-        "bias": result.program.bias,
-        "width": int(result.U.shape[1]),
+        **job_report("train", result, split, files=files, notes=notes, seconds=seconds),
         "rank": result.rank,
         "spectrum": [float(value) for value in result.spectrum],
         "relaxation": _relaxation(result),
-        "branching": branching_fields(result.search),
         **scores,
-        "slack_margin": finite(result.report.slack_margin),
-        "stages": {name: float(value) for name, value in result.stages.items()},
-        "seconds": seconds,
         "earlier_seconds": finite(earlier_seconds),
-        "files": {name: str(path) for name, path in files.items()},
-        "versions": versions(),
-        "notes": list(notes),
     }
 
 

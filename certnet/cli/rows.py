@@ -27,6 +27,19 @@ def read_rows(path: str, recipe: Recipe, *, labelled: bool = False) -> tuple[Rel
     return network, data.X_test, data.Y_test
 
 
+def require_kind(network: ReluNetwork, X: FloatArray, Y: FloatArray, source: str) -> None:
+    """Refuse data that are not of the network's kind.
+
+    Raises:
+        InputError: other numbers of features, or of classes.
+    """
+    if network.inputs != X.shape[1] or network.outputs != Y.shape[1]:
+        raise InputError(
+            f"{source} has {X.shape[1]} features and {Y.shape[1]} classes, but the network has {network.inputs} inputs "
+            f"and {network.outputs} outputs; give data of its kind."
+        )
+
+
 def parse_rows(text: str | None, count: int) -> range:
     """Rows of ``A:B`` (B not included, either may be missing), or of one number; all without text.
 

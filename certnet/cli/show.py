@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from certnet.job import Event
 
 DIGITS, MOST_DIGITS = 6, 17
+_UP, _DOWN = Context(prec=40, rounding=ROUND_CEILING), Context(prec=40, rounding=ROUND_FLOOR)
 NONE = "—"
 PLAIN_SECONDS = 30.0
 """Between two lines of progress where nobody watches."""
@@ -45,15 +46,16 @@ def up(value: float | None, digits: int = DIGITS) -> str:
     return _rounded(value, ROUND_CEILING, digits)
 
 
-def percent(value: float | None) -> str:
+def percent(value: float | Decimal | None) -> str:
     """A ratio in percent, rounded up to two digits after the point, or to two digits at all below 0.01 %."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return NONE
-    if 0 < value < 1e-4:
-        return f"{Context(prec=2, rounding=ROUND_CEILING).create_decimal(Decimal(value) * 100):.1e} %"
-    if not abs(value) < 1e6:
-        return f"{_rounded(math.nextafter(100 * value, math.inf), ROUND_CEILING)} %"
-    return f"{(Decimal(value) * 100).quantize(Decimal('0.01'), ROUND_CEILING)} %"
+    exact = Decimal(value)
+    if 0 < exact < Decimal("1e-4"):
+        return f"{Context(prec=2, rounding=ROUND_CEILING).create_decimal(exact * 100):.1e} %"
+    if abs(exact) >= 10**6:
+        return f"{_rounded(math.nextafter(100 * float(value), math.inf), ROUND_CEILING)} %"
+    return f"{(exact * 100).quantize(Decimal('0.01'), ROUND_CEILING)} %"
 
 
 def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -62,7 +64,7 @@ def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
     digits = DIGITS if not gap else min(max(DIGITS, math.ceil(-math.log10(abs(gap))) + 3), MOST_DIGITS)
     above, below = up(objective, digits), down(bound, digits)
     if gap and NONE not in (above, below) and Decimal(above):
-        gap = math.nextafter(float(1 - Decimal(below) / Decimal(above)), math.inf)
+        gap = _UP.subtract(Decimal(1), _DOWN.divide(Decimal(below), Decimal(above)))
     return above, below, percent(gap)
 
 
@@ -101,13 +103,19 @@ def time_rows(table: Table, report: Mapping[str, Any]) -> None:
         table.add_row(escape(f"time: {name}"), f"{seconds:.2f} s")
 
 
+def figures_table(title: str) -> Table:
+    """A table of two columns, names and figures, still without rows."""
+    table = Table(title=escape(title), show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    return table
+
+
 def training_table(report: Mapping[str, Any]) -> Table:
     """The table of ``certnet train``."""
     data = report["data"]
     title = f"{data['name']}: n = {data['n']}, d = {data['d']}, c = {data['c']}, γ = {report['gamma']:g}"
-    table = Table(title=escape(title), show_header=False, title_justify="left")
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    table = figures_table(title)
     bound_rows(table, "objective (upper bound)", report)
     relaxation = report["relaxation"]
     if relaxation is not None:

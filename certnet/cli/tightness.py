@@ -1,6 +1,5 @@
 """``certnet tightness``."""
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,13 @@ from certificates.container import read_certificate
 from certnet.cli.exits import BY_VERDICT
 from certnet.cli.limits import began, job_seconds
 from certnet.cli.report import finite, head
-from certnet.cli.show import NONE, Live, bounds, down, percent, stderr_console, up
+from certnet.cli.show import NONE, Live, bounds, down, figures_table, percent, stderr_console, up
 from certnet.cli.train import FILES
 from certnet.doctor import versions
-from certnet.output import standard_output, strict_json
-from certnet.solvers import available_solvers
+from certnet.output import print_result
+from certnet.solvers.registry import AUTO, get_solver
 from certnet.tightness import Points, Spectrum, Tightness, measure_tightness
 from certnet.tightness.complete_positivity import CompletePositivity
-from formulations import InputError
 from formulations._validation import as_positive
 
 SHOWN_VALUES = 8
@@ -52,12 +50,8 @@ def run_tightness(run: Path, options: TightnessOptions) -> int:
     """
     started = began()
     as_positive("--tolerance", options.tolerance)
-    solvers = available_solvers()
-    if options.solver != "auto":
-        if options.solver not in solvers:
-            raise InputError(f"There is no solver {options.solver!r}; choose auto or one of {', '.join(solvers)}.")
-        if (missing := solvers[options.solver]) is not None:
-            raise InputError(missing)
+    if options.solver != AUTO:
+        get_solver(options.solver)
     path = run / FILES["certificate"] if run.is_dir() else run
     certificate = read_certificate(path)
     console = stderr_console()
@@ -74,9 +68,7 @@ def run_tightness(run: Path, options: TightnessOptions) -> int:
     if not options.quiet:
         console.print(_table(found, certificate))
     report = _report(found, certificate, path, time.perf_counter() - started)
-    text = strict_json(report) if options.json else f"{found.verdict}: {found.reason}"
-    with standard_output():
-        sys.stdout.write(text + "\n")
+    print_result(report, [f"{found.verdict}: {found.reason}"], as_json=options.json)
     return BY_VERDICT[found.verdict]
 
 
@@ -154,13 +146,7 @@ def _membership(membership: CompletePositivity | None) -> dict[str, Any] | None:
 def _table(found: Tightness, certificate: OptimalityCertificate) -> Table:
     """The table of the command."""
     n, d, c = certificate.shape
-    table = Table(
-        title=f"tightness: n = {n}, d = {d}, c = {c}, γ = {certificate.gamma:g}",
-        show_header=False,
-        title_justify="left",
-    )
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    table = figures_table(f"tightness: n = {n}, d = {d}, c = {c}, γ = {certificate.gamma:g}")
     figures = {
         "objective": finite(found.objective),
         "lower_bound": finite(found.relaxation_bound),

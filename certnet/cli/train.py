@@ -2,7 +2,6 @@
 
 import contextlib
 import shlex
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,10 +20,11 @@ from certnet.cli.show import Live, stderr_console, summary, training_table
 from certnet.data import Recipe, Split, load
 from certnet.device import require_device
 from certnet.network import TwoLayerNetwork
-from certnet.output import Writer, files_in, json_writer, output_folder, standard_output, strict_json
-from certnet.solvers import SolveStatus, available_solvers
+from certnet.output import Writer, files_in, json_writer, output_folder, print_result, require_named
+from certnet.solvers import SolveStatus
+from certnet.solvers.registry import AUTO, get_solver
 from certnet.subdivision.closing import LARGEST_DIMENSION
-from formulations import InputError, TrainingProgram
+from formulations import TrainingProgram
 from formulations._validation import as_positive
 
 
@@ -73,7 +73,7 @@ def run_train(options: TrainOptions) -> int:
     if not options.quiet:
         for note in split.notes:
             console.print(note, markup=False)
-    out = output_path(options.out, split.name)
+    out = Path(options.out or f"runs/{split.name}")
     with output_folder(out, files=(*FILES.values(), CHECKPOINT), command="train") as folder:
         keeper = Keeper(folder.path / CHECKPOINT, about(options))
         limit = job_seconds(options.time_limit, started)
@@ -121,9 +121,7 @@ def run_train(options: TrainOptions) -> int:
         console.print("certnet: Interrupted; the best network and bound so far were written.", markup=False)
     if failure is not None:
         console.print(f"certnet: {failure}", markup=False, soft_wrap=True)
-    text = strict_json(report) if options.json else "\n".join([summary(report), *report["files"].values()])
-    with standard_output():
-        sys.stdout.write(text + "\n")
+    print_result(report, [summary(report), *report["files"].values()], as_json=options.json)
     return Exit.INTERRUPTED if result.interrupted else BY_VERDICT[result.report.verdict]
 
 
@@ -149,23 +147,9 @@ def check_options(options: TrainOptions) -> None:
     as_positive("tolerance", options.tolerance)
     require_device(options.device)
     job.closing_of(options.method, options.gap, options.nodes, options.workers)
-    if options.out is not None and not options.out.strip():
-        raise InputError("--out names no folder; give one, or leave --out away for runs/NAME.")
-    if options.solver == "auto":
-        return
-    solvers = available_solvers()
-    if options.solver not in solvers:
-        raise InputError(f"There is no solver {options.solver!r}; choose auto or one of {', '.join(solvers)}.")
-    reason = solvers[options.solver]
-    if reason is not None:
-        raise InputError(reason)
-
-
-def output_path(out: str | None, name: str) -> Path:
-    """The output folder for data of this name."""
-    if out is None:
-        return Path("runs") / name
-    return Path(out)
+    require_named(options.out)
+    if options.solver != AUTO:
+        get_solver(options.solver)
 
 
 def _remarks(result: job.TrainingResult, keeper: "Keeper", *, is_asked: bool) -> tuple[str, ...]:

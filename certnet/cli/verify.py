@@ -80,7 +80,7 @@ def _run_property(options: VerifyOptions) -> int:
     network = read_relu_network(options.network)
     stated = read_vnnlib(options.subject, network)
     if options.certificate is not None:
-        proof_file(options.certificate)
+        proof_file(options.certificate, "--certificate")
         if len(stated.cases) > MAX_CASES:
             raise InputError(
                 f"{Path(options.subject).name} has {len(stated.cases)} cases, and a certificate file holds "

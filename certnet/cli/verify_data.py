@@ -14,7 +14,7 @@ from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.limits import Shares, began, seconds_or_none
 from certnet.cli.proofs import proof_folder, write_proof
 from certnet.cli.report import finite, head
-from certnet.cli.rows import parse_rows, read_rows
+from certnet.cli.rows import parse_rows, read_rows, require_kind
 from certnet.cli.show import down, up
 from certnet.cli.verify import VerifyOptions, counterexample_fields, fields, provenance, tell_notes, verified
 from certnet.data import Recipe
@@ -81,11 +81,7 @@ def _read(options: VerifyOptions) -> _Rows:
         raise InputError(f"--largest-radius must be positive and finite, not {largest:g}.")
     recipe = Recipe(source=options.subject, target=options.target, task="classification")
     network, X, Y = read_rows(options.network, recipe, labelled=True)
-    if network.inputs != X.shape[1] or network.outputs != Y.shape[1]:
-        raise InputError(
-            f"{options.subject} has {X.shape[1]} features and {Y.shape[1]} classes, but the network has "
-            f"{network.inputs} inputs and {network.outputs} outputs; give data of its kind."
-        )
+    require_kind(network, X, Y, options.subject)
     chosen = parse_rows(options.rows, len(X))
     if options.radius is not None:
         region_maker(options.norm)(X[0], options.radius)

@@ -7,7 +7,7 @@ import numpy as np
 from certnet.data.csv_table import Table, read_table
 from certnet.data.dataset import DataSet, Task
 from certnet.data.numbers import LARGEST, parse_number
-from certnet.data.targets import Label, Outputs, class_list, class_name, guess_task, label_keys, one_hot
+from certnet.data.targets import Label, Outputs, class_list, class_name, guess_task, one_hot
 from formulations import InputError
 from formulations._validation import FloatArray
 
@@ -41,7 +41,7 @@ def read_csv(path: Path, *, target: str | None, task: Task | None, outputs: Outp
     labels: list[Label] = []
     notes: tuple[str, ...] = ()
     if task != "regression":
-        labels = label_keys(_texts(table, column))
+        labels = _labels(table, column)
     if task is None:
         task, note = guess_task(labels, source=source)
         notes = () if note is None else (note,)
@@ -54,12 +54,17 @@ def read_csv(path: Path, *, target: str | None, task: Task | None, outputs: Outp
     return DataSet(name=path.stem, task=task, X=X, Y=Y, classes=class_names, feature_names=names, notes=notes)
 
 
-def _texts(table: Table, column: int) -> list[str]:
+def _labels(table: Table, column: int) -> list[Label]:
+    """Numbers where nothing else is there but signs of missing or infinite values, which are errors then; else text."""
     cells = [row[column] for row in table.rows]
+    numbers = [parse_number(cell, decimal_comma=table.delimiter != ",") for cell in cells]
+    others = {cell.lower() for cell, number in zip(cells, numbers, strict=True) if number is None}
+    if others <= _MISSING | _INFINITE and len(others) < len(set(cells)):
+        return list(_numbers(table, column))
     for line, cell in zip(table.lines, cells, strict=True):
         if not cell:
             raise _missing(table, column, line)
-    return cells
+    return list(cells)
 
 
 def _numbers(table: Table, column: int) -> FloatArray:

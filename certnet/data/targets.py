@@ -29,6 +29,8 @@ def guess_task(labels: Sequence[Label], *, source: str) -> tuple[Task, str | Non
     count, whole = len(numbers), all(value.is_integer() for value in numbers)
     kind = "whole numbers" if whole else "numbers"
     held = f"{source} holds {count} different {kind} in {len(labels)} rows"
+    if count == 1:
+        held = f"{source} holds the same number in every row"
     if whole and count <= MOST_NUMBERED_CLASSES and len(labels) >= ROWS_PER_CLASS * count:
         if numbers in (list(range(count)), list(range(1, count + 1)), [-1.0, 1.0]):
             return "classification", None
@@ -55,7 +57,8 @@ def class_list(labels: Sequence[Label], *, source: str) -> list[Label]:
     """
     classes = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
     if len(classes) < 2:
-        raise InputError(f"{source} holds only one class, {class_name(classes[0])!r}; at least two are needed.")
+        advice = ", or --task regression, which reads quantities" if isinstance(classes[0], float) else ""
+        raise InputError(f"{source} holds only one class, {class_name(classes[0])!r}; at least two are needed{advice}.")
     if isinstance(classes[0], float) and len(classes) > max(20, len(labels) // 2):
         raise InputError(
             f"{source} holds {len(classes)} different numbers in {len(labels)} rows, too many for classes; "

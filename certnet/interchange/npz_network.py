@@ -1,11 +1,10 @@
 """A network in a NumPy archive: certnet's own, or plain arrays."""
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from certnet._packed import npz_arrays
 from certnet.interchange.assembly import Array, ReadNetwork, assemble
 from certnet.network import LARGEST_FILE, TwoLayerNetwork
 from formulations import InputError
@@ -31,8 +30,9 @@ def read_npz_network(path: Path) -> ReadNetwork:
         InputError: anything else; nothing is unpickled.
         OSError: the file cannot be read.
     """
-    arrays = _arrays(path)
-    if arrays is None:
+    damaged = f"{path.name} is no readable .npz archive; write it with numpy.savez."
+    _, arrays = npz_arrays(path, damaged, wanted=lambda name: True, largest=LARGEST_FILE)
+    if "format" in arrays:
         network = TwoLayerNetwork.load(path)
         return ReadNetwork(path.name, network, np.zeros(network.V.shape[0]))
     if "W1" in arrays and "W2" in arrays and set(arrays) <= set(LAYERS) | INFORMATION:
@@ -51,30 +51,3 @@ def read_npz_network(path: Path) -> ReadNetwork:
 
 def _transposed(name: str, array: Array) -> Array:
     return array.T if name == "W1" else array
-
-
-def _arrays(path: Path) -> dict[str, Array] | None:
-    """All arrays, or None when the archive says that it is certnet's own."""
-    damaged = InputError(f"{path.name} is no readable .npz archive; write it with numpy.savez.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > LARGEST_FILE:
-                raise InputError(f"{path.name} unpacks to more than {LARGEST_FILE} bytes; it is no network.")
-        with np.load(path, allow_pickle=False) as stored:
-            if "format" in stored.files:
-                return None
-            arrays = {name: stored[name] for name in stored.files}
-    except InputError:
-        raise
-    except ValueError as error:
-        if "pickle" in str(error):
-            raise InputError(f"{path.name} holds pickled objects; save plain arrays of numbers.") from None
-        raise damaged from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, SyntaxError, TypeError, AttributeError):
-        raise damaged from None
-    except (RuntimeError, OverflowError, MemoryError):
-        # Encrypted members, unknown compression, and array headers with absurd shapes.
-        raise damaged from None
-    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-        raise damaged
-    return arrays

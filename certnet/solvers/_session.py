@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 
+from certnet._numerics import FAILURES
 from certnet.solvers._incumbent import Incumbent
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus, State
 from formulations import FormProgram, InputError, LiftedProgram, RawDual
@@ -39,6 +40,17 @@ class Session:
     def seconds(self) -> float:
         """Time since the solve began."""
         return time.perf_counter() - self._start
+
+    def run(self, solve: Callable[[], SolveStatus]) -> SolveStatus:
+        """How a solve ends: as it says, by Ctrl-C, or by a failure of its own, after which its last iterate counts."""
+        try:
+            return solve()
+        except KeyboardInterrupt:
+            return SolveStatus.INTERRUPTED
+        except FAILURES as error:
+            if not self.outlives(error):
+                raise
+            return SolveStatus.FAILED
 
     def out_of_time(self, ahead: float = 0.0) -> bool:
         """True when the time limit has passed, or will have passed ``ahead`` seconds from now."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from certnet._numerics import FAILURES
 from certnet.solvers._admm_state import Point, Schedule, check_state, read_point, read_schedule, write_state
 from certnet.solvers._anderson import Anderson
 from certnet.solvers._arrays import arrays
@@ -75,16 +74,7 @@ class AdmmSolver:
                 "the ADMM knows neither inequalities besides the signs nor equalities; use solver 'interior-point'."
             )
         run = _Run(program, options, self.units)
-        try:
-            status = run.solve()
-        except KeyboardInterrupt:
-            status = SolveStatus.INTERRUPTED
-        except FAILURES as error:
-            if not run.session.outlives(error):
-                raise
-            # LAPACK gave up or an entry overflowed; the last complete iterate is kept.
-            status = SolveStatus.FAILED
-        return run.result(status, self.name)
+        return run.result(run.session.run(run.solve), self.name)
 
 
 class _Run:

@@ -14,6 +14,11 @@ State = Mapping[str, NDArray[Any]]
 """Everything a native solver needs to go on bit for bit: arrays (of any shape, also ()) by name, no objects."""
 
 
+def without_prefix(state: State, prefix: str) -> State:
+    """The arrays whose names begin so, under the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
+
+
 class SolveStatus(Enum):
     """How a solver ended, as a sentence. A status is information, never a verdict."""
 

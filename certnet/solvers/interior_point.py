@@ -10,14 +10,10 @@ Directions: Helmberg, Rendl, Vanderbei, Wolkowicz 1996; predictor and corrector:
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from certnet._numerics import FAILURES
 from certnet.solvers._cost import affordable_constraints, step_seconds
 from certnet.solvers._face_problem import FaceProblem, face_problem, feasible_multipliers
 from certnet.solvers._iterate import NONE, Iterate, Measure, cold_start, extended, measure, warm_start
@@ -27,7 +23,7 @@ from certnet.solvers._products import all_products, largest, least_correlation, 
 from certnet.solvers._rank_two import FaceMap
 from certnet.solvers._session import Session, native_version
 from certnet.solvers.admm import AdmmSolver
-from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, State
+from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, State, without_prefix
 from certnet.solvers.warm_start import usable
 from formulations import FormProgram, InputError, LiftedProgram, RawDual, RawPrimal
 from formulations._validation import IntArray
@@ -100,15 +96,7 @@ class InteriorPointSolver:
                 "use --solver admm."
             )
         run = _Run(program, options, self.max_products)
-        try:
-            status = run.solve()
-        except KeyboardInterrupt:
-            status = SolveStatus.INTERRUPTED
-        except FAILURES as error:
-            if not run.session.outlives(error):
-                raise
-            status = SolveStatus.FAILED
-        return run.result(status, self.name)
+        return run.result(run.session.run(run.solve), self.name)
 
 
 class _Run:
@@ -197,7 +185,7 @@ class _Run:
             max_iterations=PREDICTION_STEPS,
             callback=None if self.options.callback is None else self._report_prediction,
             warm_start=None if dual is None else (None, self._of_signs(dual)),
-            resume=None if resume is None else _without_prefix(resume, PREDICTION),
+            resume=None if resume is None else without_prefix(resume, PREDICTION),
         )
         program = self.program
         if isinstance(program, LiftedProgram):
@@ -451,7 +439,3 @@ class _Run:
                 "dual_value": self.incumbent.value,
             },
         )
-
-
-def _without_prefix(state: Mapping[str, NDArray[Any]], prefix: str) -> State:
-    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}

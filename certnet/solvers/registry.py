@@ -85,7 +85,7 @@ def get_solver(name: str) -> Solver:
         InputError: no solver has this name, or it cannot run here.
     """
     if name not in _LOCATION:
-        raise InputError(f"there is no solver '{name}'; choose one of {', '.join([AUTO, *_LOCATION])}.")
+        raise InputError(f"There is no solver {name!r}; choose {AUTO} or one of {', '.join(_LOCATION)}.")
     solver, reason = _find(name)
     if solver is None or reason is not None:
         raise InputError(reason or f"Solver '{name}' cannot run here.")

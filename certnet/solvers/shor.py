@@ -36,12 +36,6 @@ NEWTON_STEPS = 30
 Network = tuple[FloatArray, FloatArray]
 
 
-def estimated_seconds(generators: int, dimension: int, outputs: int) -> float:
-    """About how long ``shor_bound`` takes on one core where γ is moderate; ten times as long where it is tiny."""
-    order = dimension + outputs
-    return 0.1 + 8e-8 * generators * (order + outputs + 10) * min(order, RANK) + 3e-6 * order**3
-
-
 def shor_bound(
     presolved: Presolved,
     *,

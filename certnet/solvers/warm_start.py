@@ -59,19 +59,6 @@ def from_network(presolved: Presolved, U: FloatArray, V: FloatArray) -> WarmStar
     return presolved.apply_network(U, V), presolved.apply_dual(residual_dual(presolved.rows, U, V))
 
 
-def from_neighbour(presolved: Presolved, result: SolverResult, gamma: float) -> WarmStart:
-    """The iterates for another weight decay: the primal as it is, feasible for every γ; the dual times its factor.
-
-    Args:
-        presolved: of the training program that is to be solved.
-        result: for the presolved program of the same data at the weight decay ``gamma``.
-        gamma: the neighbour's weight decay, in the units of ``presolved.rows.program.gamma``.
-    """
-    if result.dual is None:
-        return result.primal, None
-    return result.primal, scaled(result.dual, dual_factor(presolved.rows.program.gamma, gamma))
-
-
 def certified_dual(merged: MergedRows, certificate: OptimalityCertificate) -> RawDual:
     """The dual that a certificate of the same data proves, in the coordinates of ``merged.program``.
 

@@ -17,7 +17,7 @@ from certnet.training.ridge import best_ridge
 from formulations._validation import FloatArray, as_matrix, as_positive
 from formulations.arguments import accepts, count, seconds
 from formulations.errors import InputError
-from formulations.training import TrainingProgram
+from formulations.training import SMALLEST, TrainingProgram
 
 MAX_ROUNDS = 200
 FIRST_COLUMNS = 400
@@ -117,8 +117,9 @@ def fit(
         The best network found; never worse than the zero network.
 
     Raises:
-        InputError: candidates or options that cannot be used.
+        InputError: candidates or options that cannot be used, or an X whose squares vanish.
     """
+    program.require_size()
     tolerance = as_positive("tolerance", tolerance)
     if max_width is not None and max_width < 0:
         raise InputError(f"max_width must be 0 or more, not {max_width}.")
@@ -251,8 +252,9 @@ class _ColumnGeneration:
         starts = draw_starts(X, Y, width, np.random.default_rng(0))
         U = np.hstack([candidates, starts])[:, :width]
         H = np.maximum(X @ U, 0.0)
-        on = H.any(axis=0)
-        U = U[:, on] / np.linalg.norm(H[:, on], axis=0)
+        size = np.linalg.norm(H, axis=0)
+        on = size >= SMALLEST
+        U = U[:, on] / size[on]
         V = best_ridge(self.program, U)
         live = V.any(axis=0)
         if live.any():

@@ -18,13 +18,18 @@ from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
 
 ITERATIONS = 60
 SETTLED = 1e-12
+KEPT = 16
+"""Inputs of a result."""
 
 
 @dataclass(frozen=True, eq=False)
 class AttackResult:
-    """The best input found and its margin max_r (H f(x) + h)_r in floating point: unsafe if that is ≤ 0."""
+    """The best inputs found, (n, d), and the first one's margin max_r (H f(x) + h)_r in floating point.
 
-    x: FloatArray
+    It is unsafe if that is ≤ 0. Rounding may hide which of several inputs with nearly equal margins is the best one.
+    """
+
+    X: FloatArray
     margin: float
 
 
@@ -98,8 +103,8 @@ def attack_all(
     found = []
     for k, case in enumerate(cases):
         margins = case.margins(outputs[k])
-        best = int(np.argmin(np.where(np.isnan(margins), np.inf, margins)))
-        found.append(AttackResult(X[k * n + best], float(margins[best])))
+        best = np.argsort(margins, kind="stable")[:KEPT]
+        found.append(AttackResult(X[k * n + best], float(margins[best[0]])))
     return found
 
 

@@ -49,10 +49,16 @@ class Branching:
         return np.asarray(np.where(scores > 0, merit + LEAST**2 * scores, -1.0).argmax(axis=1))
 
     def largest(self, signs: IntArray, mu: FloatArray, scores: FloatArray) -> IntArray:
-        """(B,) the free neurons with the largest scores, else with the largest triangles; −1 without any."""
+        """(B,) the free neurons with the largest scores, else with the largest triangles; −1 without any.
+
+        Rows may cancel in all of μ's triangles. Those of single rows count then, since further splits may change μ.
+        """
         low, high = self.problem.bounds.T
-        area = np.where(signs == FREE, np.abs(mu @ self.problem.weights) * -low * high / (high - low), 0.0)
-        merit = np.where(scores.max(axis=1, initial=0.0, keepdims=True) > 0, scores, area)
-        if not merit.shape[1]:
-            return np.full(len(signs), -1)
-        return np.asarray(np.where(merit.max(axis=1) > 0, merit.argmax(axis=1), -1))
+        weights = self.problem.weights
+        triangle = np.where(signs == FREE, -low * high / (high - low), 0.0)
+        best, found = np.full(len(signs), -1), np.zeros(len(signs))
+        for merit in (scores, triangle * np.abs(mu @ weights), triangle * np.abs(weights).max(axis=0)):
+            if merit.shape[1]:
+                best = np.where(found > 0, best, np.where(merit.max(axis=1) > 0, merit.argmax(axis=1), -1))
+                found = np.maximum(found, merit.max(axis=1))
+        return best

@@ -78,14 +78,18 @@ def confirm(network: ReluNetwork, case: UnsafeCase, x: FloatArray, number: int) 
     return _unsafe(network, case, x, number) if case.region.contains(x) else None
 
 
-def confirm_near(network: ReluNetwork, case: UnsafeCase, x: FloatArray, number: int) -> Counterexample | None:
-    """``confirm`` at a float64 vector of the exact region near x (d,).
+def confirm_near(network: ReluNetwork, case: UnsafeCase, X: FloatArray, number: int) -> Counterexample | None:
+    """``confirm`` at float64 vectors of the exact region near each of X (n×d), until one is found.
 
-    Where the region has rational sides and that fails, the point of the exact box nearest to x is tried as well.
+    Where the region has rational sides and that fails, the point of the exact box nearest to it is tried as well.
     """
-    inside, exact = case.region.pull_inside(x), case.region.exact_point(x)
-    found = None if inside is None else _unsafe(network, case, inside, number)
-    return found if found is not None or exact is None else _unsafe(network, case, exact, number)
+    # Many starts of an attack end at the same vertex.
+    for x in {x.tobytes(): x for x in X}.values():
+        for point in (case.region.pull_inside(x), case.region.exact_point(x)):
+            found = None if point is None else _unsafe(network, case, point, number)
+            if found is not None:
+                return found
+    return None
 
 
 def _unsafe(

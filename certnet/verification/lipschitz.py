@@ -19,7 +19,7 @@ from certnet.verification.lipsdp import Gradients, best_weights, rough_norm
 from certnet.verification.sign_products import solve
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
-from formulations.arguments import accepts, array, count, seconds
+from formulations.arguments import accepts, array, count, json_object, seconds
 from formulations.nodes import ACTIVE
 from formulations.robustness import InputRegion, ReluNetwork, stable_signs
 
@@ -62,7 +62,9 @@ class LipschitzResult:
 
 
 @np.errstate(all="ignore")
-@accepts(network=ReluNetwork, C=array, region=InputRegion, time_limit=seconds, random_state=count)
+@accepts(
+    network=ReluNetwork, C=array, region=InputRegion, time_limit=seconds, random_state=count, provenance=json_object
+)
 def lipschitz_constant(
     network: ReluNetwork,
     C: FloatArray,

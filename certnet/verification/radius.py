@@ -4,6 +4,7 @@ A radius that is not decided is gone round: the search goes on between it and th
 and the refuted one above, until both are near it. So the two radii still meet where only a small range is undecided.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from certnet.verification.counterexample import Counterexample
 from certnet.verification.verifier import verify
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.arguments import accepts, array, count, real, seconds
+from formulations.arguments import accepts, array, count, json_object, real, seconds
 from formulations.robustness import ReluNetwork, keeps_class, region_maker
 
 STEPS = 60
@@ -47,7 +48,16 @@ class CertifiedRadius:
 
 
 @np.errstate(all="ignore")
-@accepts(network=ReluNetwork, x=array, label=count, largest=real, time_limit=seconds, random_state=count)
+@accepts(
+    network=ReluNetwork,
+    x=array,
+    label=count,
+    largest=real,
+    tolerance=real,
+    time_limit=seconds,
+    random_state=count,
+    provenance=json_object,
+)
 def certified_radius(
     network: ReluNetwork,
     x: FloatArray,
@@ -72,11 +82,13 @@ def certified_radius(
         provenance: JSON object that travels with the certificate, beside the norm and the radius.
 
     Raises:
-        InputError: a norm, radius or label that does not exist, or an input of another size.
+        InputError: a norm, radius, tolerance or label that does not exist, or an input of another size.
     """
     make = region_maker(norm)
     if not (largest > 0 and np.isfinite(largest)):
         raise InputError(f"the largest radius must be positive and finite, not {largest}.")
+    if not tolerance > 0:
+        raise InputError(f"the tolerance must be positive, not {tolerance}.")
     deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
     search = _Bracket(largest, tolerance)
     certificate, counterexample = None, None
@@ -94,7 +106,8 @@ def certified_radius(
         if result.verdict is Verdict.PROVED:
             search.low, certificate = radius, result.certificate
         elif result.counterexample is not None:
-            search.high, counterexample = _distance(result.counterexample, x, norm), result.counterexample
+            counterexample = result.counterexample
+            search.high = min(radius, distance(counterexample.x, x, norm))
         else:
             search.undecided.append(radius)
         search.tried = True
@@ -117,6 +130,12 @@ class _Bracket:
     def _near(self, low: float, high: float) -> bool:
         return bool(np.isfinite(high) and high - low <= self.tolerance * high)
 
+    def _middle(self, low: float, high: float) -> float:
+        """Between two radii; by their ratio while it is large, so that no scale is far away."""
+        if high <= 4.0 * low:
+            return 0.5 * low + 0.5 * high
+        return math.sqrt(low) * math.sqrt(high) if low > 0 else high * min(0.5, high / self.largest)
+
     def following(self) -> float | None:
         """The next radius; None if the search has come to its end."""
         if not self.tried:
@@ -125,21 +144,18 @@ class _Bracket:
             return None
         between = [radius for radius in self.undecided if self.low < radius < self.high]
         if not between:
-            return self.largest if not np.isfinite(self.high) else 0.5 * (self.low + self.high)
+            return self.largest if not np.isfinite(self.high) else self._middle(self.low, self.high)
         least, most = min(between), max(between)
         if not np.isfinite(self.high) and most < self.largest:
             return self.largest
         # The wider side first, until both are small beside the tolerance.
-        gaps = [(least - self.low, 0.5 * (self.low + least))]
-        if np.isfinite(self.high):
-            gaps.append((self.high - most, 0.5 * (most + self.high)))
-        gap, radius = max(gaps)
-        return radius if gap > SIDE * self.tolerance * most else None
+        high = self.high if np.isfinite(self.high) else most
+        sides = ((self.low, least, least), (most, high, most))
+        gaps = [(b - a, self._middle(a, b)) for a, b, size in sides if b - a > SIDE * self.tolerance * size]
+        return max(gaps)[1] if gaps else None
 
 
-def _distance(found: Counterexample | None, x: FloatArray, norm: str) -> float:
-    """How far a counterexample is from x, rounded up. Regions are rounded outwards, so it may pass their radius."""
-    assert found is not None
-    apart = np.abs(found.x - x)
-    size = float(apart.max() if norm == "linf" else np.sqrt(np.sum(apart**2)))
-    return size * (1.0 + 1e-12)
+def distance(a: FloatArray, b: FloatArray, norm: str) -> float:
+    """How far two vectors (d,) are apart, rounded up."""
+    size = float(np.abs(a - b).max()) if norm == "linf" else math.dist(a, b)
+    return math.nextafter(size * (1.0 + 1e-12), math.inf) if size else 0.0

@@ -295,9 +295,9 @@ class CaseSearch:
             return False
         found = attack(self.network, case, starts=RESTARTS, rng=self.rng, first=x[None], deadline=self.deadline)
         self.attacked = min(found.margin, margin)
-        for point, value in ((found.x, found.margin), (x, margin)):
+        for points, value in ((found.X, found.margin), (x[None], margin)):
             if value <= ROUNDING * self.size and self.counterexample is None:
-                self.counterexample = confirm_near(self.network, case, point, self.number)
+                self.counterexample = confirm_near(self.network, case, points, self.number)
         return self.counterexample is not None
 
 

@@ -19,7 +19,7 @@ from certnet.verification.counterexample import Counterexample, confirm_near
 from certnet.verification.linear import Nodes, crown
 from certnet.verification.proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_sizes
 from certnet.verification.search import CaseOutcome, CaseSearch
-from formulations.arguments import accepts, count, seconds, several
+from formulations.arguments import accepts, count, json_object, seconds, several
 from formulations.nodes import FREE
 from formulations.robustness import MarginProblem, ReluNetwork, UnsafeCase, reduce_cases, require_fitting
 
@@ -80,7 +80,7 @@ class _Progress:
         self.timed_out = self.timed_out or outcome.timed_out
 
 
-@accepts(network=ReluNetwork, cases=several(UnsafeCase), time_limit=seconds, random_state=count)
+@accepts(network=ReluNetwork, cases=several(UnsafeCase), time_limit=seconds, random_state=count, provenance=json_object)
 def verify(
     network: ReluNetwork,
     cases: Sequence[UnsafeCase],
@@ -141,7 +141,7 @@ def _decided(
             seen.attacked = min(seen.attacked, one.margin)
             # Rounding may hide on which side of 0 a margin is.
             near = one.margin <= ROUNDING * sizes[number]
-            counterexample = confirm_near(network, cases[number], one.x, number) if near else None
+            counterexample = confirm_near(network, cases[number], one.X, number) if near else None
             if counterexample is not None:
                 return _refuted(counterexample, cases, seen, start)
             open_.append((number, problem, one.margin))

@@ -72,7 +72,7 @@ class Property:
     cases: tuple[UnsafeCase, ...]
 
 
-@accepts(path=location)
+@accepts(path=location, network=ReluNetwork)
 def read_vnnlib(path: str | Path, network: ReluNetwork | None = None) -> Property:
     """Read a VNN-LIB file of version 1.0, or of 2.0 where the ``vnnlib`` package is installed; ``.gz`` is unpacked.
 

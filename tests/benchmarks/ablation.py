@@ -26,7 +26,6 @@ from rich.table import Table
 from certificates import CheckReport, Verdict, certify
 from certificates.files import write_atomically
 from certnet.branching.certificate import certify_search
-from certnet.branching.circuits import circuits_of_root
 from certnet.branching.joint import joint_search
 from certnet.branching.search import search
 from certnet.circuits import solve_with_circuits
@@ -35,6 +34,7 @@ from certnet.training import fit
 from certnet.training.trainer import FitResult
 from formulations import InputError, Presolved, TrainingProgram, presolve
 from tests.benchmarks._problems import load_problem
+from tests.branching.root_circuits import circuits_of_root
 
 PROBLEMS = ("noise-12-3", "noise-24-6", "teacher-24-6", "random0")
 BRANCHES = (10, 100)

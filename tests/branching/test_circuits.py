@@ -8,12 +8,12 @@ import pytest
 from certificates import Verdict, check
 from certificates.proof import Circuits
 from certnet.branching.certificate import certify_search
-from certnet.branching.circuits import RootCircuits, circuits_of_root
 from certnet.branching.search import search
 from certnet.circuits import price_with_circuits
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve
+from tests.branching.root_circuits import RootCircuits, circuits_of_root
 from tests.strategies import rng
 
 

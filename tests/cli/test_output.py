@@ -104,6 +104,22 @@ def test_a_shown_gap_is_never_too_small(value: float) -> None:
     assert 0 <= shown - 100 * Decimal(value) <= Decimal("0.01")
 
 
+@given(st.floats(0, 1e9, exclude_min=True), st.floats(0, 1))
+def test_a_shown_gap_is_that_of_the_shown_figures(objective: float, share: float) -> None:
+    bound = min(share * objective, objective)
+    above, below, gap = bounds({"objective": objective, "lower_bound": bound, "gap": (objective - bound) / objective})
+    least = 100 * (1 - Decimal(below) / Decimal(above))
+    assert -(Decimal(10) ** -20) <= Decimal(gap.removesuffix(" %")) - least <= Decimal("0.01")
+
+
+def test_a_gap_from_zero_is_the_whole() -> None:
+    assert bounds({"objective": 45 * (1 + 1e-12), "lower_bound": 2.0**-52, "gap": 1.0}) == (
+        "45.0001",
+        "2.22044e-16",
+        "100.00 %",
+    )
+
+
 def test_a_huge_gap_is_shown() -> None:
     assert percent(1e40) == "1.00001e+42 %"
 

@@ -69,6 +69,11 @@ def test_cells_with_line_breaks_do_not_shift_the_line_numbers(tmp_path: Path) ->
         (";;;\n;;\n", {}, ["is empty"]),
         ("a,b,k\n", {}, ["no data rows"]),
         ("a,b,k\n1,2,x\n3,4,x\n", {}, ["only one class", "'x'"]),
+        ("a,b,k\n1,2,7\n3,4,7\n", {}, ["only one class", "'7'", "--task regression"]),
+        ("a,b,k\n1,2,0.5\n3,4,nan\n", {}, ["line 3", "no value", "'k'"]),
+        ("a,b,k\n1,2,NA\n3,4,1\n5,6,0\n", {"task": "classification"}, ["line 2", "no value", "'k'"]),
+        ("a;b;k\n1;2;0,5\n3;4;?\n", {}, ["line 3", "no value", "'k'"]),
+        ("a,b,k\n1,2,0\n3,4,inf\n", {}, ["line 3", "infinite"]),
         ("a,b,k\n1,2,x\n3,4,y\n", {"target": "colour"}, ["no column 'colour'", "a, b, k"]),
         ("a,b,k\n1,2,x\n3,high,y\n", {}, ["line 3", "'b'", "'high'", "not a number"]),
         ("a,b,k\n1,2,x\n3,y\n", {}, ["line 3", "2 cells", "header has 3"]),
@@ -108,6 +113,19 @@ def test_bad_files_are_named_in_one_sentence(
     assert message.endswith(".")
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize("decimal", [".", ","])
+def test_quantities_with_either_decimal_sign_are_no_classes(decimal: str, tmp_path: Path) -> None:
+    data = read(
+        tmp_path / "d.csv", "a;b;y\n" + "".join(f"{k};{k * k};{k + 0.5}\n" for k in range(6)).replace(".", decimal)
+    )
+    assert data.task == "regression"
+    assert data.Y[:, 0].tolist() == [k + 0.5 for k in range(6)]
+
+
+def test_words_for_what_is_missing_may_be_classes_among_other_words(tmp_path: Path) -> None:
+    assert read(tmp_path / "d.csv", "a,b,k\n1,2,none\n3,4,some\n5,6,1\n").classes == ("1", "none", "some")
 
 
 def test_what_python_reads_as_a_number_but_people_do_not_write() -> None:

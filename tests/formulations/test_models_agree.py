@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import cvxpy as cp
 import numpy as np
 import pytest
 
@@ -106,6 +107,26 @@ def test_programs_compiled_side_by_side_are_the_same_as_one_after_the_other() ->
     with ThreadPoolExecutor(4) as pool:
         for compiled in pool.map(lambda _: Compiled(program, "CLARABEL"), range(8)):
             np.testing.assert_array_equal(compiled.matrices()[2].toarray(), expected)
+
+
+@pytest.mark.parametrize("make", PROGRAMS)
+def test_the_output_block_can_be_minimised_out(make) -> None:
+    """γ/2 (tr Z + ⟨E, G_zz⟩) with [γI + ΩG_ffΩ, T; Tᵀ, Z] ⪰ 0 has the same value; its dual holds W."""
+    program = make()
+    space, (f, c) = program.space.with_outputs(0), program.target.shape
+    S, Z = cp.Variable((space.face_order,) * 2, PSD=True), cp.Variable((c, c), symmetric=True)
+    G = space.basis @ S @ space.basis.T
+    phi = G[space.phi, space.phi]
+    features = cp.multiply(np.outer(program.weight, program.weight), phi[program.feature][:, program.feature])
+    block = cp.bmat([[program.gamma * np.eye(f) + features, program.target], [program.target.T, Z]])
+    inner = 0.5 * (block + block.T) >> 0
+    cost = cp.trace(Z) + cp.trace(program.metric @ G[space.z, space.z])
+    signs = [phi >= 0, cp.diag(G[space.alpha, space.beta]) == 0]
+    problem = cp.Problem(cp.Minimize(0.5 * program.gamma * cost), [inner, *signs])
+    problem.solve(solver="CLARABEL", tol_gap_abs=1e-6, tol_gap_rel=1e-6)
+    W = -2.0 * inner.dual_value[:f, f:]
+    assert program.dual_value(W) == pytest.approx(problem.value, rel=1e-3)
+    assert problem.value == pytest.approx(solve(program, "interior-point", tolerance=1e-6).objective, rel=1e-4)
 
 
 def test_picos_blocks_are_the_moment_matrix() -> None:

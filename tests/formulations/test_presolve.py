@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from certificates import Verdict, check
+from certnet import fit, optimality, train
 from formulations import InputError, RawDual, RawPrimal, TrainingProgram, merge_rows, presolve, rescale
 from formulations.rows import ZERO_ROW
 from tests.strategies import SEEDS, networks, programs, rng
@@ -100,6 +102,29 @@ def test_zero_rows_and_merged_rows_leave_their_constant() -> None:
     assert merged.program.constant == pytest.approx(3.0)
     assert merged.program.weight.tolist() == pytest.approx([np.sqrt(2.0)])
     assert merged.program.target[0, 0] == pytest.approx(4.0 / np.sqrt(2.0))
+
+
+@pytest.mark.parametrize("tiny", [1e-77, 1e-170, 1e-300, 5e-324])
+def test_rows_whose_squares_vanish_leave_like_zero_rows(tiny: float) -> None:
+    X = np.array([[tiny, -tiny], [1.0, 0.0], [1.0, 2.0], [2 * tiny, -2 * tiny]])
+    Y = np.array([[2.0], [1.0], [3.0], [1.0]])
+    merged = merge_rows(TrainingProgram(X, Y, 0.1))
+    assert merged.program.constant == pytest.approx(2.5)
+    assert merged.program.target[:, 0].tolist() == pytest.approx([1.0, 3.0])
+    W = merged.undo_W(merged.program.target)
+    np.testing.assert_allclose(W, Y)
+    np.testing.assert_allclose(merged.merge_W(W), merged.program.target)
+    certificate = train(merged.original, gap=1e-3).certificate
+    report = check(certificate)
+    assert report.verdict is Verdict.PROVED
+    assert report.lower_bound >= 0.99 * report.objective
+
+
+def test_data_whose_squares_vanish_cannot_be_trained_on() -> None:
+    program = TrainingProgram([[1e-80], [-1e-300]], [[1.0], [2.0]], 1.0)
+    for job in (train, fit, lambda program: optimality(program, np.ones((1, 1)), np.ones((1, 1)))):
+        with pytest.raises(InputError, match="rescale"):
+            job(program)
 
 
 def test_all_zero_data_has_nothing_to_solve() -> None:

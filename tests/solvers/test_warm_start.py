@@ -17,7 +17,6 @@ from certnet.solvers.warm_start import (
     certified_dual,
     dual_factor,
     from_certificate,
-    from_neighbour,
     from_network,
     from_result,
     scaled,
@@ -121,7 +120,7 @@ def test_admm_starts_better_at_a_neighbour() -> None:
     certificate, _ = certify(near_presolved.rows, [near_presolved.undo_dual(near.dual)], network.U, network.V)
     starts = {
         "itself": from_result(cold),
-        "neighbour": from_neighbour(cold_presolved, near, 0.2),
+        "neighbour": (near.primal, scaled(near.dual, dual_factor(0.1, 0.2))),
         "certificate": from_certificate(cold_presolved, certificate),
     }
     for name, start in starts.items():

@@ -179,7 +179,7 @@ def test_a_point_between_two_numbers_is_found_and_none_is_made_up() -> None:
         ([">=", "Y_0", "2"], False),
     ):
         stated = parsed([*third, row], 1, 1)
-        found = confirm_near(LINE, stated.cases[0], np.array([1.0]), 0)
+        found = confirm_near(LINE, stated.cases[0], np.array([[1.0]]), 0)
         assert (found is not None) == unsafe
         if found is not None:
             assert found.exact == (Fraction(1, 3),)
@@ -350,10 +350,10 @@ def test_an_edge_that_rounding_passes_refutes_nothing() -> None:
     assert region.lower[0] == 0.25
     (case,) = keeps_class(network, region, 0)
     below = np.nextafter(0.25, 0.0)
-    assert confirm_near(network, case, np.array([below]), 0) is None
+    assert confirm_near(network, case, np.array([[below]]), 0) is None
     assert verify(network, [case]).verdict is not Verdict.REFUTED
     wider = InputRegion.linf([0.5], float(np.nextafter(0.25, 1.0)))
-    assert confirm_near(network, keeps_class(network, wider, 0)[0], np.array([0.0]), 0) is not None
+    assert confirm_near(network, keeps_class(network, wider, 0)[0], np.array([[0.0]]), 0) is not None
 
 
 @settings(max_examples=80, deadline=None)
@@ -385,7 +385,7 @@ def test_another_machine_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("certnet.verification.counterexample.require_machine", flushes)
     assert confirm(network, case, np.zeros(1), 0) is None
-    assert confirm_near(network, case, np.zeros(1), 0) is None
+    assert confirm_near(network, case, np.zeros((1, 1)), 0) is None
     with pytest.raises(InputError, match="flushed"):
         decided_classes(network, np.zeros((1, 1)), np.array([0]))
 
@@ -406,3 +406,27 @@ def test_texts_of_witnesses_are_read_back(capsys: pytest.CaptureFixture[str], tm
     assert x[:2] == [Fraction(2, 3), Fraction(7, 10)]
     shown = caller(capsys)("verify", tmp_path / "n.npz", tmp_path / "p.vnnlib").out
     assert re.search(r"\(X_0 \(/ 2 3\)\)\n\(X_1 0\.7\)\n\(X_2 ", shown)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "bias", "output", "least"),
+    [([-1, -2], [-1, -2], [-2, 3], 0), ([-3, -2], [3, -2], [-2, 3], -12), ([1, 3, 3], [-3, 3, 3], [-1, -2, 2], 0)],
+)
+def test_a_band_below_all_outputs_is_never_met(
+    hidden: list[int], bias: list[int], output: list[int], least: int
+) -> None:
+    """The rows of a band cancel when they are weighted alike, and then no neuron seems worth a split."""
+    network = ReluNetwork(np.array(hidden)[:, None], np.array(bias), np.array([output]), np.zeros(1))
+    text = "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (>= X_0 -2))(assert (<= X_0 2))"
+    text += f"(assert (>= Y_0 (- {least} 0.2)))"
+    assert verify(network, parse_vnnlib(f"{text}(assert (<= Y_0 (- {least} 0.1)))").cases).verdict is Verdict.PROVED
+    assert verify(network, parse_vnnlib(f"{text}(assert (<= Y_0 {least}))").cases).verdict is Verdict.REFUTED
+
+
+def test_a_tie_on_a_dead_part_of_the_box_is_found_beside_points_that_look_the_same() -> None:
+    """Both outputs are equal where the neuron is off; beside that floating point may take them for equal."""
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        x, slope = rng.normal(scale=1e5), rng.normal()
+        network = ReluNetwork(np.array([[slope]]), np.array([-slope * x]), np.array([[1.0], [0.3]]), np.full(2, 0.7))
+        assert verify(network, keeps_class(network, InputRegion.linf([x], 0.1), 0)).verdict is Verdict.REFUTED

@@ -176,8 +176,8 @@ def test_cases_attacked_together_lose_nothing_and_repeat() -> None:
     first = attack_all(network, cases, starts=20, rng=np.random.default_rng(1))
     again = attack_all(network, cases, starts=20, rng=np.random.default_rng(1))
     for case, one, two in zip(cases, first, again, strict=True):
-        assert np.array_equal(one.x, two.x)
-        assert one.margin == pytest.approx(case.margins(network(one.x[None]))[0], abs=1e-12)
+        assert np.array_equal(one.X, two.X)
+        assert one.margin == pytest.approx(case.margins(network(one.X))[0], abs=1e-12)
         alone = attack(network, case, starts=20, rng=np.random.default_rng(1)).margin
         assert one.margin == pytest.approx(alone, abs=1e-9)
 

@@ -104,3 +104,22 @@ def test_another_class_has_radius_zero() -> None:
     ):
         with pytest.raises(InputError, match=words):
             certified_radius(network, x, 0, **options)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize(("true", "largest"), [(1e-80, 1.0), (1e-3, 1e300), (1e5, 1e300), (0.15, 1e12)])
+def test_no_scale_is_too_far_away(norm: str, true: float, largest: float) -> None:
+    """The true radius is found from a largest one that is many powers of ten away, even where that is undecided."""
+    hidden = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    network = ReluNetwork(hidden, np.zeros(2), np.array([[-1.0, -1.0], [0.0, 0.0]]), np.array([true, 0.0]))
+    found = certified_radius(network, np.zeros(2), 0, norm=norm, largest=largest)
+    assert found.certified <= true <= found.attacked <= 1.001 * found.certified
+    assert not found.open
+
+
+def test_distances_of_tiny_vectors_do_not_vanish() -> None:
+    """Their squares do, and an input of another class would then be reported at distance 0."""
+    step = np.array([3e-200, -4e-200])
+    assert 5e-200 <= radius.distance(step, np.zeros(2), "l2") <= 5.0001e-200
+    assert 4e-200 <= radius.distance(np.zeros(2), step, "linf") <= 4.0001e-200
+    assert radius.distance(step, step, "l2") == 0.0
