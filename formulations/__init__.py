@@ -1,6 +1,6 @@
 """What is asked: the lifted ReLU space, presolve, and training programs over it.
 
-This package imports numpy alone; ``formulations.conic`` adds scipy.sparse, ``formulations.modeling`` CVXPY or PICOS.
+This package imports numpy alone; ``formulations.modeling`` adds scipy.sparse, CVXPY and PICOS.
 """
 
 from formulations.errors import CertnetError, InputError

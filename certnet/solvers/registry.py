@@ -22,9 +22,9 @@ NATIVE = ("interior-point", "admm")
 _LOCATION = {
     "interior-point": ("certnet.solvers.interior_point", "InteriorPointSolver"),
     "admm": ("certnet.solvers.admm", "AdmmSolver"),
-    "clarabel": ("certnet.solvers.clarabel_solver", "ClarabelSolver"),
-    "scs": ("certnet.solvers.scs_solver", "ScsSolver"),
-    "mosek": ("certnet.solvers.mosek_solver", "MosekSolver"),
+    "clarabel": ("certnet.solvers.modelled", "ClarabelSolver"),
+    "scs": ("certnet.solvers.modelled", "ScsSolver"),
+    "mosek": ("certnet.solvers.modelled", "MosekSolver"),
 }
 
 

@@ -5,8 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
+from formulations.lifted_space import LiftedSpace
 from formulations.program import LiftedProgram, RawDual, RawPrimal
+
+MAXIMUM_ENTRIES = 200_000_000
+"""Coefficients of G in S that are written down; more would need some 10 GB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,18 +19,20 @@ class CvxpyHandles:
     """Parts of the CVXPY model that a reader may want to add to or to read.
 
     Attributes:
-        S: variable, the face matrix (N+k+c square).
+        S: variable, the face matrix (N+k+c square); with a basis of your own its expression.
         G: expression, the moment matrix ``J S Jᵀ`` (order × order).
         residual: variable (f×c), ``T − ω∘G[f, v]``.
-        loss, nonnegativity, complementarity: the constraints, with their multipliers after a solve.
+        loss, complementarity, nonnegativity: the constraints, with their multipliers after a solve; the last has one
+            entry for each of the ``pairs`` (p, q) with p ≤ q.
     """
 
     S: Any
     G: Any
     residual: Any
     loss: Any
-    nonnegativity: Any
     complementarity: Any
+    nonnegativity: Any
+    pairs: tuple[IntArray, IntArray]
     outputs: int
 
     def recover(self) -> tuple[RawPrimal, RawDual]:
@@ -38,32 +45,69 @@ class CvxpyHandles:
             raise InputError("The CVXPY problem holds no solution; call problem.solve(...) first.")
         # CVXPY multiplies "left == right" by (left − right) and "left >= 0" by −left.
         W = np.reshape(-np.asarray(self.loss.dual_value), self.residual.shape)
-        multiplier = np.asarray(self.nonnegativity.dual_value)
-        N = multiplier + multiplier.T
-        i = np.arange(len(N) // 2)
         free = np.ravel(np.asarray(self.complementarity.dual_value))
-        N[i, i + len(i)] = N[i + len(i), i] = N[i, i + len(i)] - free
-        return RawPrimal(np.asarray(self.S.value), self.outputs), RawDual(W, N)
+        i = np.arange(len(free))
+        N = np.zeros((2 * len(i), 2 * len(i)))
+        N[self.pairs] = np.ravel(np.asarray(self.nonnegativity.dual_value))
+        N[i, i + len(i)] = -free
+        return RawPrimal(np.asarray(self.S.value), self.outputs), RawDual(W, N + N.T)
+
+    def multipliers(self, dual: RawDual) -> FloatArray:
+        """Inverse of ``recover`` for the dual: the values of loss, complementarity and nonnegativity in one vector."""
+        i = np.arange(len(dual.N) // 2)
+        p, q = self.pairs
+        halved = dual.N[p, q] * np.where(p == q, 0.5, 1.0)
+        return np.concatenate([-dual.W.ravel(order="F"), -dual.N[i, i + len(i)], halved])
 
 
-def cvxpy_model(program: LiftedProgram) -> tuple[Any, CvxpyHandles]:
+def _pairs(space: LiftedSpace) -> tuple[IntArray, IntArray]:
+    """The entries of the upper triangle of G_φφ, without the diagonal of G_αβ."""
+    p, q = np.triu_indices(2 * space.neurons)
+    keep = q - p != space.neurons
+    return p[keep], q[keep]
+
+
+def cvxpy_model(program: LiftedProgram, basis: FloatArray | None = None) -> tuple[Any, CvxpyHandles]:
     """The DNN relaxation of ``program`` as a ``cvxpy.Problem``, and its parts. Its value is in the program's own scale.
 
     ½‖R‖² + γ/2(⟨E, G_zz⟩ + tr G_vv) with R = T − ω∘G[f, v], G = J S Jᵀ, S ⪰ 0, G_φφ ≥ 0, diag(G_αβ) = 0.
+    A ``basis`` (order × m) in place of J must end in the rows of S: its last N+k+c coordinates are (β, z, v).
+
+    Raises:
+        InputError: a program too large to be written down.
     """
     import cvxpy as cp
+    from scipy import sparse
 
     space = program.space
-    S = cp.Variable((space.face_order, space.face_order), PSD=True, name="S")
-    G = space.basis @ S @ space.basis.T
+    if basis is None:
+        A, outputs = sparse.csr_array(space.generators), sparse.csr_array((space.neurons, space.outputs))
+        alpha = sparse.hstack([sparse.eye_array(space.neurons), A, outputs])
+        J = sparse.csr_array(sparse.vstack([alpha, sparse.eye_array(space.face_order)]))
+    else:
+        J = sparse.csr_array(basis)
+    entries = float(J.nnz) ** 2
+    if not (entries <= MAXIMUM_ENTRIES):
+        raise InputError(
+            f"the conic form would need {entries:.1e} matrix entries; use solver 'admm', which never writes them down."
+        )
+    S = cp.Variable((J.shape[1], J.shape[1]), PSD=True, name="S")
     residual = cp.Variable(program.target.shape, name="R")
-    fitted = cp.multiply(program.weight[:, None], G[program.feature, space.v])
+
+    def G(rows: Any, columns: Any) -> Any:
+        # CVXPY writes down each use of an expression anew, so none is larger than it has to be.
+        return J[rows] @ S @ J[columns].T
+
+    fitted = cp.multiply(program.weight[:, None], G(program.feature, space.v))
     loss = fitted + residual == program.target
-    nonnegativity = G[space.phi, space.phi] >= 0
-    complementarity = cp.diag(G[space.alpha, space.beta]) == 0
-    regulariser = cp.trace(program.metric @ G[space.z, space.z]) + cp.trace(G[space.v, space.v])
+    complementarity = cp.diag(G(space.alpha, space.beta)) == 0
+    pairs = _pairs(space)
+    nonnegativity = G(space.phi, space.phi)[pairs] >= 0
+    regulariser = cp.trace(program.metric @ G(space.z, space.z)) + cp.trace(G(space.v, space.v))
     problem = cp.Problem(
         cp.Minimize(0.5 * cp.sum_squares(residual) + 0.5 * program.gamma * regulariser),
-        [loss, nonnegativity, complementarity],
+        [loss, complementarity, nonnegativity],
     )
-    return problem, CvxpyHandles(S, G, residual, loss, nonnegativity, complementarity, space.outputs)
+    everything, own = slice(None), S if basis is None else S[-space.face_order :, -space.face_order :]
+    moment = G(everything, everything)
+    return problem, CvxpyHandles(own, moment, residual, loss, complementarity, nonnegativity, pairs, space.outputs)

@@ -14,13 +14,13 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from scipy import sparse
 
 from certificates import repair
 from certnet.solvers import Progress, SolverResult, SolveStatus, _incumbent, _session, solve
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
 from formulations import LiftedProgram, LiftedSpace, MergedRows, Presolved, RawDual, TrainingProgram, presolve
-from formulations.conic import ConicData, to_matrix, triangle_size, unreduced
+from formulations.modeling import CvxpyHandles, cvxpy_model
+from formulations.modeling.compiled import Compiled
 from tests.benchmarks._problems import load_problem
 from tests.benchmarks._records import Job, Measurement, Point
 
@@ -187,6 +187,7 @@ def _load(job: Job, program: LiftedProgram) -> None:
     get_solver(choose_solver(program, job.time_limit).solver if job.method == AUTO else job.method)
     if job.method in EXTERNAL:
         importlib.import_module(job.method)
+        importlib.import_module("cvxpy")
 
 
 def _measurement(job: Job, result: SolverResult, **fields: Any) -> Measurement:
@@ -249,6 +250,22 @@ def paper_program(original: TrainingProgram) -> LiftedProgram:
     )
 
 
+def unreduced(program: LiftedProgram) -> tuple[Any, CvxpyHandles]:
+    """The paper's own form: a PSD matrix G of order 2N+k+c with ``tr(MGMᵀ) = 0`` for M = [−I I A 0].
+
+    It has no interior point, so solvers are slow and inexact on it. Source: arXiv 2410.22311. The multiplier of
+    ``tr(MGMᵀ) = 0`` is not read: it vanishes on the face. S is exact only so far as G lies on the face.
+    """
+    import cvxpy as cp
+
+    space = program.space
+    identity, outputs = np.eye(space.neurons), np.zeros((space.neurons, space.outputs))
+    M = np.hstack([-identity, identity, space.generators, outputs])
+    problem, handles = cvxpy_model(program, np.eye(space.order))
+    on_face = cp.sum(cp.multiply(M.T @ M, handles.G)) == 0
+    return cp.Problem(problem.objective, [*problem.constraints, on_face]), handles
+
+
 def merge_dual(merged: MergedRows, dual: RawDual) -> RawDual:
     """A dual of ``paper_program`` as one of the merged program, where it can be repaired.
 
@@ -271,15 +288,10 @@ def _paper(job: Job) -> Measurement:
     import scs
 
     original = load_problem(job.problem, job.gamma).program
-    data = unreduced(paper_program(original))
-    order = data.lower_order()
-    matrices = {
-        "P": sparse.csc_matrix(sparse.triu(data.P)),
-        "A": sparse.csc_matrix(data.A.tocsr()[order]),
-        "b": data.b[order],
-        "c": data.q,
-    }
-    cone = {"z": data.zero, "l": data.nonnegative, "s": list(data.psd)}
+    data = Compiled(paper_program(original), "SCS", unreduced)
+    zero, nonnegative, order = data.cones()
+    matrices = dict(zip(("P", "c", "A", "b"), data.matrices(), strict=True))
+    cone = {"z": zero, "l": nonnegative, "s": [order]}
     start = peak_memory()
     begin = time.perf_counter()
     solver = scs.SCS(
@@ -287,31 +299,25 @@ def _paper(job: Job) -> Measurement:
     )
     answer = solver.solve()
     seconds = time.perf_counter() - begin
-    y = np.empty_like(answer["y"])
-    y[order] = answer["y"]
-    return _paper_measurement(job, original, data, (answer["x"], y, answer["info"]), seconds=seconds, start_mib=start)
+    return _paper_measurement(job, original, data, answer, seconds=seconds, start_mib=start)
 
 
 def _paper_measurement(
-    job: Job,
-    original: TrainingProgram,
-    data: ConicData,
-    answer: tuple[Any, Any, dict[str, Any]],
-    *,
-    seconds: float,
-    start_mib: float,
+    job: Job, original: TrainingProgram, data: Compiled, answer: dict[str, Any], *, seconds: float, start_mib: float
 ) -> Measurement:
     import scs
 
-    x, y, info = answer
-    primal_residual, dual_residual = data.residuals(x, y)
+    info = answer["info"]
+    data.keep({**answer, "info": {**info, "status_val": 1}})
+    primal, dual = data.recover()
+    _, c, _, b = data.matrices()
     bound, smallest = -math.inf, math.nan
     presolved = presolve(original)
-    if np.isfinite(y).all() and presolved is not None:
+    if dual is not None and presolved is not None:
         merged = presolved.rows
-        bound = repair(merged.program, merge_dual(merged, data.recover_dual(x, y))).lower_bound
-    if np.isfinite(x).all():
-        values = np.linalg.eigvalsh(to_matrix(x[: triangle_size(data.psd[0])], data.psd[0]))
+        bound = repair(merged.program, merge_dual(merged, dual)).lower_bound
+    if primal is not None:
+        values = np.linalg.eigvalsh(data.handles.G.value)
         smallest = float(values[0] / max(float(values[-1]), 1e-300))
     objective, iterations = float(info["pobj"]), int(info["iter"])
     return Measurement(
@@ -323,13 +329,13 @@ def _paper_measurement(
         iterations=iterations,
         bound=bound,
         objective=objective,
-        primal_residual=primal_residual,
-        dual_residual=dual_residual,
+        primal_residual=float(info["res_pri"]) / (1.0 + float(np.linalg.norm(b))),
+        dual_residual=float(info["res_dual"]) / (1.0 + float(np.linalg.norm(c))),
         smallest_eigenvalue=smallest,
         start_mib=start_mib,
         coarse=True,
         trace=(Point(seconds, iterations, bound, objective),),
-        details=(("order", float(data.psd[0])), ("scs_primal_residual", float(info["res_pri"]))),
+        details=(("order", float(data.cones()[2])), ("scs_primal_residual", float(info["res_pri"]))),
     )
 
 

@@ -7,7 +7,7 @@ Methods, each measured in a process of its own, one after the other, with one BL
   finely its times are known. Clarabel shows no iterates: it is run at tolerances from 1e-1 to 1e-8, and a point of its
   trace is the end of one such run, with its time alone.
 * ``scs-paper``: one call of SCS with its default settings (eps_abs = eps_rel = 1e-4, at most 100,000 iterations) on the
-  formulation of the paper (``formulations.conic.unreduced``) over the data as they are, until it ends or --scs-limit
+  formulation of the paper (``_methods.unreduced``) over the data as they are, until it ends or --scs-limit
   has passed. At 1e-4 SCS calls iris solved far from the optimum; a smaller --scs-tolerance tells what an accurate
   answer costs it. Its dual is mapped back and repaired like all others, so it has a bound too, at the end alone ("≤").
 

@@ -1,11 +1,8 @@
-"""Small programs for tests of the conic forms and models, and Clarabel called without certnet's wrapper."""
+"""Small programs for tests of the models."""
 
-import clarabel
 import numpy as np
-from scipy import sparse
 
 from formulations import LiftedProgram, LiftedSpace, TrainingProgram, presolve
-from formulations.conic import ConicData
 
 SHAPES = [(8, 2, 2, 0.1), (6, 3, 1, 0.3), (5, 2, 3, 1.0)]
 
@@ -43,14 +40,3 @@ def plain(seed: int, *, metric: bool = False) -> LiftedProgram:
         scale=3.0,
         constant=1.0,
     )
-
-
-def clarabel_solve(data: ConicData) -> tuple[np.ndarray, np.ndarray]:
-    """(x, y) from Clarabel at its own tolerances."""
-    settings = clarabel.DefaultSettings()
-    settings.verbose = False
-    cones = [clarabel.ZeroConeT(data.zero), clarabel.NonnegativeConeT(data.nonnegative)]
-    cones += [clarabel.PSDTriangleConeT(order) for order in data.psd]
-    P = sparse.csc_matrix(sparse.triu(data.P))
-    solution = clarabel.DefaultSolver(P, data.q, sparse.csc_matrix(data.A), data.b, cones, settings).solve()
-    return np.array(solution.x), np.array(solution.z)

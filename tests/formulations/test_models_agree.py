@@ -1,34 +1,33 @@
-"""Three independent statements of the relaxation have the same value: conic data, CVXPY, PICOS."""
+"""Independent statements of the relaxation have the same value: CVXPY, PICOS, and the native interior point's."""
 
+import importlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import cvxpy as cp
 import numpy as np
 import pytest
 
+from certnet.solvers import solve
 from formulations import InputError, LiftedProgram
-from formulations.conic import with_outputs
 from formulations.modeling import cvxpy_model, picos_model
+from formulations.modeling.compiled import Compiled
 
-from .small_programs import clarabel_solve, plain, presolved
+from .small_programs import plain, presolved
 
 PROGRAMS = [pytest.param(lambda i=i: presolved(i), id=f"presolved{i}") for i in range(3)]
 PROGRAMS += [pytest.param(lambda s=s: plain(s, metric=True), id=f"plain{s}") for s in (5, 8)]
-
-
-def conic_value(program: LiftedProgram) -> float:
-    data = with_outputs(program)
-    return data.value(clarabel_solve(data)[0])
 
 
 @pytest.mark.parametrize("make", PROGRAMS)
 def test_three_statements_agree(make) -> None:
     program = make()
     problem, _ = cvxpy_model(program)
-    problem.solve(solver="CLARABEL")
+    problem.solve(solver="CLARABEL", tol_gap_abs=1e-6, tol_gap_rel=1e-6)
     picos_problem = picos_model(program)
     picos_problem.solve(solver="cvxopt")
-    value = conic_value(program)
+    value = solve(program, "interior-point", tolerance=1e-6).objective
     assert value > 0
     assert problem.value == pytest.approx(value, rel=1e-4)
     assert picos_problem.value == pytest.approx(value, rel=1e-4)
@@ -40,12 +39,94 @@ def test_cvxpy_handles_give_primal_and_dual_iterates(make) -> None:
     problem, handles = cvxpy_model(program)
     with pytest.raises(InputError, match="solve"):
         handles.recover()
-    problem.solve(solver="CLARABEL")
+    problem.solve(solver="CLARABEL", tol_gap_abs=1e-6, tol_gap_rel=1e-6)
     primal, dual = handles.recover()
     assert program.value(program.space.moment(primal.S)) == pytest.approx(problem.value, rel=1e-4)
     assert program.dual_value(dual.W) == pytest.approx(problem.value, rel=1e-4)
     slack = program.slack(dual.W, dual.N)
     assert np.linalg.eigvalsh(slack)[0] >= -1e-6 * max(1.0, float(np.abs(slack).max()))
+
+
+def network_moment(program: LiftedProgram, seed: int) -> np.ndarray:
+    """Face matrix S of three lifted points: in the feasible set by construction."""
+    rng = np.random.default_rng(seed)
+    space = program.space
+    z, v = rng.standard_normal((space.dimension, 3)), rng.standard_normal((space.outputs, 3))
+    s = space.face(space.lift(z, v))
+    return s @ s.T
+
+
+@pytest.mark.parametrize("make", PROGRAMS)
+def test_networks_are_feasible_with_the_value_of_the_program(make) -> None:
+    program = make()
+    problem, handles = cvxpy_model(program)
+    S = network_moment(program, 3)
+    G = program.space.moment(S)
+    handles.S.value = S
+    handles.residual.value = program.target - program.weight[:, None] * G[program.feature, program.space.v]
+    np.testing.assert_allclose(handles.G.value, G, atol=1e-12)
+    for constraint in problem.constraints:
+        np.testing.assert_allclose(constraint.violation(), 0.0, atol=1e-9)
+    assert problem.objective.value == pytest.approx(program.value(G))
+
+
+@pytest.mark.parametrize("make", PROGRAMS)
+def test_a_start_of_scs_inverts_the_recovery(make) -> None:
+    """Random x and y are not feasible, so that order, signs and factors of all of CVXPY's rows are tested."""
+    program = make()
+    compiled = Compiled(program, "SCS")
+    P, c, A, b = compiled.matrices()
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal(len(c)), rng.standard_normal(len(b))
+    info = {"status_val": 1, "solve_time": 0.0, "setup_time": 0.0, "iter": 0, "pobj": 0.0}
+    compiled.keep({"x": x, "y": y, "info": info})
+    start = compiled.start(*compiled.recover())
+    residual = P.diagonal() > 0
+    np.testing.assert_array_equal(P.diagonal()[residual], 1.0)
+    np.testing.assert_allclose(start["x"][~residual], x[~residual], atol=1e-12)
+    first = sum(compiled.cones()[:2])
+    np.testing.assert_allclose(start["y"][:first], y[:first], atol=1e-12)
+    # The residual and the triangle's multiplier follow: R = T − ω∘G[f, v], and stationarity in S.
+    np.testing.assert_allclose(start["s"], b - A @ start["x"], atol=1e-12)
+    np.testing.assert_allclose(start["s"][: program.target.size], 0.0, atol=1e-12)
+    np.testing.assert_allclose((P @ start["x"] + c + A.T @ start["y"])[~residual], 0.0, atol=1e-12)
+    primal, dual = compiled.recover()
+    np.testing.assert_array_equal(compiled.start(None, dual)["x"][~residual], 0.0)
+    np.testing.assert_array_equal(compiled.start(primal, None)["y"], 0.0)
+
+
+def test_a_matrix_that_would_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("formulations.modeling.cvxpy_model"), "MAXIMUM_ENTRIES", 10)
+    with pytest.raises(InputError, match="admm"):
+        Compiled(presolved(0), "SCS")
+
+
+def test_programs_compiled_side_by_side_are_the_same_as_one_after_the_other() -> None:
+    program = presolved(0)
+    expected = Compiled(program, "CLARABEL").matrices()[2].toarray()
+    with ThreadPoolExecutor(4) as pool:
+        for compiled in pool.map(lambda _: Compiled(program, "CLARABEL"), range(8)):
+            np.testing.assert_array_equal(compiled.matrices()[2].toarray(), expected)
+
+
+@pytest.mark.parametrize("make", PROGRAMS)
+def test_the_output_block_can_be_minimised_out(make) -> None:
+    """γ/2 (tr Z + ⟨E, G_zz⟩) with [γI + ΩG_ffΩ, T; Tᵀ, Z] ⪰ 0 has the same value; its dual holds W."""
+    program = make()
+    space, (f, c) = program.space.with_outputs(0), program.target.shape
+    S, Z = cp.Variable((space.face_order,) * 2, PSD=True), cp.Variable((c, c), symmetric=True)
+    G = space.basis @ S @ space.basis.T
+    phi = G[space.phi, space.phi]
+    features = cp.multiply(np.outer(program.weight, program.weight), phi[program.feature][:, program.feature])
+    block = cp.bmat([[program.gamma * np.eye(f) + features, program.target], [program.target.T, Z]])
+    inner = 0.5 * (block + block.T) >> 0
+    cost = cp.trace(Z) + cp.trace(program.metric @ G[space.z, space.z])
+    signs = [phi >= 0, cp.diag(G[space.alpha, space.beta]) == 0]
+    problem = cp.Problem(cp.Minimize(0.5 * program.gamma * cost), [inner, *signs])
+    problem.solve(solver="CLARABEL", tol_gap_abs=1e-6, tol_gap_rel=1e-6)
+    W = -2.0 * inner.dual_value[:f, f:]
+    assert program.dual_value(W) == pytest.approx(problem.value, rel=1e-3)
+    assert problem.value == pytest.approx(solve(program, "interior-point", tolerance=1e-6).objective, rel=1e-4)
 
 
 def test_picos_blocks_are_the_moment_matrix() -> None:
@@ -64,7 +145,7 @@ def test_picos_blocks_are_the_moment_matrix() -> None:
 
 def test_importing_formulations_imports_no_modelling_language() -> None:
     code = (
-        "import sys, formulations, formulations.conic, formulations.modeling; "
+        "import sys, formulations, formulations.modeling.compiled; "
         "sys.exit(any(name in sys.modules for name in ('cvxpy', 'picos', 'clarabel', 'scs')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,21 +4,21 @@ import _thread
 import builtins
 import importlib.util
 import signal
+import subprocess
 import sys
 import threading
-import time
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from certificates.repair import repair
-from certnet.solvers import SolverOptions, SolverResult, SolveStatus, _external, available_solvers, solve
-from certnet.solvers.clarabel_solver import ClarabelSolver
-from certnet.solvers.mosek_solver import NOT_INSTALLED, MosekSolver, build_task
+from certnet.solvers import SolverOptions, SolverResult, SolveStatus, available_solvers, modelled, solve
+from certnet.solvers.modelled import NOT_INSTALLED, STRETCH, ClarabelSolver, MosekSolver, ScsSolver
 from certnet.solvers.registry import AUTO_LIMIT, choose_solver
-from certnet.solvers.scs_solver import STRETCH, ScsSolver
 from formulations import InputError, LiftedProgram, LiftedSpace, TrainingProgram, presolve
-from formulations.conic import to_triangle, with_outputs
+from formulations.modeling.compiled import Compiled
 
 OPEN = ["clarabel", "scs"]
 
@@ -144,29 +144,27 @@ def test_one_feature_and_one_output() -> None:
 def test_ctrl_c_in_a_worker_sets_stop_and_keeps_the_outcome() -> None:
     stop = threading.Event()
 
-    def work() -> _external.Outcome:
+    def work() -> modelled.Ended:
         _thread.interrupt_main()
         assert stop.wait(10)
-        return _external.Outcome(np.zeros(1), np.zeros(1), SolveStatus.INTERRUPTED, "asked to stop", 4)
+        return SolveStatus.INTERRUPTED, "asked to stop"
 
-    outcome = _external.run_in_worker(work, stop)
-    assert outcome.status is SolveStatus.INTERRUPTED
-    assert outcome.iterations == 4
+    assert modelled.run_in_worker(work, stop) == (SolveStatus.INTERRUPTED, "asked to stop")
 
 
 def test_a_worker_that_does_not_obey_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_external, "GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(modelled, "GRACE_SECONDS", 0.05)
     release = threading.Event()
 
-    def work() -> _external.Outcome:
+    def work() -> modelled.Ended:
         _thread.interrupt_main()
         release.wait(10)
-        return _external.failed("too late")
+        return SolveStatus.FAILED, "too late"
 
-    outcome = _external.run_in_worker(work, threading.Event())
+    status, words = modelled.run_in_worker(work, threading.Event())
     release.set()
-    assert outcome.status is SolveStatus.INTERRUPTED
-    assert outcome.x is None
+    assert status is SolveStatus.INTERRUPTED
+    assert "too late" not in words
 
 
 @pytest.mark.parametrize("solver", [ClarabelSolver(), ScsSolver()], ids=OPEN)
@@ -195,24 +193,68 @@ def test_a_panic_in_a_worker_is_a_failure_with_its_words() -> None:
     class PanicError(BaseException):
         pass
 
-    def work() -> _external.Outcome:
+    def work() -> modelled.Ended:
         raise PanicError("index out of range")
 
-    outcome = _external.run_in_worker(work, threading.Event())
-    assert outcome.status is SolveStatus.FAILED
-    assert "index out of range" in outcome.message
+    status, words = modelled.run_in_worker(work, threading.Event())
+    assert status is SolveStatus.FAILED
+    assert "index out of range" in words
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_a_failure_in_cvxpy_is_a_failed_solve(name: str, monkeypatch: pytest.MonkeyPatch, program) -> None:
+    def broken(*_: object) -> Compiled:
+        raise ValueError("no such cone")
+
+    monkeypatch.setattr(modelled, "Compiled", broken)
+    result = solve(program, name)
+    assert result.status is SolveStatus.FAILED
+    assert "no such cone" in result.message
+    assert result.dual is None
+
+
+def test_a_solver_that_cvxpy_does_not_know_is_a_failed_solve(program) -> None:
+    with pytest.raises(RuntimeError, match="MOSEKK"):
+        Compiled(program, "MOSEKK")
+
+
+def test_a_solve_left_behind_leaves_no_half_of_cvxpy() -> None:
+    """In a process of its own, where CVXPY is not there yet: a solve is left while it imports, and the next runs."""
+    code = """
+import sys, time
+import numpy as np
+from certnet._abandon import _Left, _Runner
+from certnet.solvers import solve
+from formulations import TrainingProgram, presolve
+rng = np.random.default_rng(0)
+program = presolve(TrainingProgram(rng.standard_normal((4, 2)), rng.standard_normal((4, 1)), 0.2)).program
+left = _Runner(lambda: solve(program, "clarabel"))
+while "cvxpy.atoms" not in sys.modules:
+    time.sleep(0.001)
+left.throw(_Left)
+left._thread.join()
+assert "cvxpy" in sys.modules, "the import was broken off"
+sys.exit(solve(program, "clarabel").status.name)
+"""
+    run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert run.stderr.strip() == "CONVERGED"
 
 
 # Iterates that are not finite
 
 
 @pytest.mark.parametrize(("bad_x", "bad_y"), [(True, True), (True, False), (False, True)])
-def test_iterates_that_are_not_finite_are_dropped(bad_x: bool, bad_y: bool, program) -> None:
-    data = with_outputs(program)
-    x = np.full(len(data.q), np.nan if bad_x else 0.0)
-    y = np.full(len(data.b), np.inf if bad_y else 0.0)
-    outcome = _external.Outcome(x, y, SolveStatus.CONVERGED, "all is well", 1)
-    result = _external.to_result(program, data, outcome, solver="s", version="1", seconds=time.perf_counter())
+def test_iterates_that_are_not_finite_are_dropped(
+    bad_x: bool, bad_y: bool, monkeypatch: pytest.MonkeyPatch, program
+) -> None:
+    def run(self: ClarabelSolver, compiled: Compiled, *_: object) -> modelled.Ended:
+        _, c, _, b = compiled.matrices()
+        x, z = np.full(len(c), np.nan if bad_x else 0.0), np.full(len(b), np.inf if bad_y else 0.0)
+        compiled.keep(SimpleNamespace(status="Solved", x=x, z=z, obj_val=0.0, solve_time=0.0, iterations=1))
+        return SolveStatus.CONVERGED, "all is well"
+
+    monkeypatch.setattr(ClarabelSolver, "_run", run)
+    result = solve(program, "clarabel")
     assert result.status is SolveStatus.FAILED
     assert (result.primal is None) == bad_x
     assert (result.dual is None) == bad_y
@@ -332,35 +374,36 @@ def test_mosek_needs_a_licence(licensed: bool, monkeypatch: pytest.MonkeyPatch) 
         assert "missing licence file" in reason
 
 
-def test_mosek_task_states_the_conic_data(program) -> None:
-    """Without a licence nothing can be solved, but the task can be built and read back."""
-    mosek = pytest.importorskip("mosek")
-    data = with_outputs(program)
-    with mosek.Env() as environment, environment.Task() as task:
-        build_task(task, data)
-        assert task.getnumvar() == len(data.q) + 1
-        domains = [task.getdomaintype(task.getaccdomain(i)) for i in range(task.getnumacc())]
-        assert domains == [
-            mosek.domaintype.rzero,
-            mosek.domaintype.rplus,
-            mosek.domaintype.svec_psd_cone,
-            mosek.domaintype.rquadratic_cone,
-        ]
-        row, column, entry = (np.array(part) for part in task.getafeftrip())
-        g = np.array(task.getafegslice(0, task.getnumafe()))
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal(len(data.q))
-    t = 0.25
-    value = g + np.bincount(row, entry * np.append(x, t)[column], minlength=len(g))
-    rows = len(data.b)
-    np.testing.assert_allclose(value[:rows], (data.b - data.A @ x)[data.lower_order()], atol=1e-12)
-    # MOSEK's svec of a matrix: the lower triangle by columns, off-diagonal entries times √2.
-    order = data.psd[0]
-    S = data.recover_primal(x).S
-    lower = [S[i, j] * (1.0 if i == j else np.sqrt(2.0)) for j in range(order) for i in range(j, order)]
-    np.testing.assert_allclose(value[rows - len(to_triangle(S)) : rows], lower, atol=1e-12)
-    residual = x[len(lower) :]
-    np.testing.assert_allclose(value[rows:], np.concatenate([[t, 1.0], residual]))
+class _ClarabelAsMosek(Compiled):
+    """A program compiled for Clarabel, which is called where MOSEK would be; it notes the parameters."""
+
+    seen: ClassVar[list[dict]] = []
+
+    def __init__(self, program: LiftedProgram, _: str) -> None:
+        super().__init__(program, "CLARABEL")
+        original = self.chain.solve_via_data
+
+        def call(problem, data, *, solver_opts):
+            self.seen.append(solver_opts)
+            limit = solver_opts["mosek_params"].get("MSK_IPAR_INTPNT_MAX_ITERATIONS", 200)
+            return original(problem, data, solver_opts={"max_iter": limit})
+
+        self.chain.solve_via_data = call
+
+
+def test_the_route_of_mosek_with_another_solver_at_its_end(monkeypatch: pytest.MonkeyPatch, program, results) -> None:
+    monkeypatch.setattr(modelled, "Compiled", _ClarabelAsMosek)
+    result = MosekSolver().solve(program, SolverOptions(tolerance=1e-7, time_limit=50.0))
+    parameters = _ClarabelAsMosek.seen[-1]["mosek_params"]
+    assert set(parameters.values()) - {1e-7} == {parameters["MSK_DPAR_OPTIMIZER_MAX_TIME"]}
+    assert 0 < parameters["MSK_DPAR_OPTIMIZER_MAX_TIME"] <= 50.0
+    assert result.status is SolveStatus.CONVERGED
+    assert result.iterations > 0
+    assert result.objective == pytest.approx(results["clarabel"].objective, rel=1e-4)
+    assert program.dual_value(result.dual.W) == pytest.approx(result.objective, rel=1e-3)
+    limited = MosekSolver().solve(program, SolverOptions(max_iterations=3))
+    assert limited.status is SolveStatus.ITERATION_LIMIT
+    assert limited.dual is not None
 
 
 def test_unlicensed_mosek_fails_with_its_words_and_no_iterate(program) -> None:
