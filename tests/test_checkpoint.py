@@ -370,7 +370,7 @@ def test_training_is_checkpointed_and_resumed(method: str, monkeypatch: pytest.M
 
     def save(checkpoint: Checkpoint) -> None:
         saved.append(checkpoint)
-        if checkpoint.stage == "training" and checkpoint.U.shape[1] > 0 and len(saved) > 2:
+        if checkpoint.stage == "training" and checkpoint.U is not None and checkpoint.U.shape[1] > 0 and len(saved) > 2:
             raise Died
 
     class Died(BaseException):
