@@ -59,11 +59,14 @@ class Best:
         return (objective - self.lower_bound) / objective if objective > 0 else 0.0
 
     def take_network(self, network: FitResult) -> bool:
-        """Keep a network that is better, or narrower and as good but for rounding; True if it was."""
+        """Keep a network that is better, or no wider and as good but for rounding; True if it was.
+
+        Of equal ones the later is kept, because the end of a fit says whether it has converged.
+        """
         with self._lock:
             equal = network.objective <= self.network.objective * (1.0 + EQUAL)
-            narrower = network.U.shape[1] < self.network.U.shape[1]
-            better = network.objective < self.network.objective or (equal and narrower)
+            wider = network.U.shape[1] > self.network.U.shape[1]
+            better = network.objective < self.network.objective or (equal and not wider)
             if better:
                 self.network = network
         return better

@@ -288,7 +288,8 @@ class _Run(Staged):
     def _see(self, network: Network, objective: float) -> None:
         """A better network on the way of a stage."""
         self.best.see(network, objective)
-        self.saver.look_at_network(self.best.network.U, self.best.network.V)
+        best = self.best.network
+        self.saver.look_at_network(best.U, best.V)
 
     def _first_network(self) -> None:
         """A network soon, so that an early Ctrl-C leaves something; without a time limit rounds alone bound it."""
