@@ -1,10 +1,14 @@
 """The command line. Importing it imports neither NumPy nor solvers nor scikit-learn."""
 
 import sys
+import time
 from collections.abc import Sequence
 
 from certnet._streams import prepare_streams
 from certnet.cli.signals import INTERRUPTED, Signals
+
+_STARTED = time.perf_counter() - time.process_time()
+"""About when Python started. The kernel's age of the process will not do: a shell may have become this process."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from certnet.cli.limits import begin_with_process
 
     if argv is None:
-        begin_with_process()
+        begin_with_process(_STARTED)
     try:
         return run(sys.argv[1:] if argv is None else argv, signals)
     except KeyboardInterrupt:  # while the last words were written

@@ -1,11 +1,9 @@
 """Numbers of options as several commands read them, and when the time of a command begins."""
 
 import math
-import os
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from pathlib import Path
 
 from formulations import InputError
 
@@ -20,9 +18,9 @@ def began() -> float:
     return _BEGAN.get(time.perf_counter())
 
 
-def begin_with_process() -> None:
-    """Count everything since the process was made, the time that imports have taken too, as part of the command."""
-    _BEGAN.set(time.perf_counter() - _process_seconds())
+def begin_with_process(moment: float) -> None:
+    """Count from this moment of ``time.perf_counter()``, so that imports are part of the command."""
+    _BEGAN.set(moment)
 
 
 def job_seconds(time_limit: float | None, started: float) -> float | None:
@@ -57,15 +55,6 @@ class Shares:
         self._waiting -= 1
         seconds = min(share, self._each)
         return None if seconds == math.inf else seconds
-
-
-def _process_seconds() -> float:
-    """Age of this process; what its own processor time says where the kernel does not tell."""
-    try:
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-        return max(time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"), 0.0)
-    except (OSError, ValueError, IndexError, AttributeError):
-        return time.process_time()
 
 
 def seconds_or_none(time_limit: float, option: str = "--time-limit") -> float | None:

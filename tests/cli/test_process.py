@@ -209,3 +209,13 @@ def test_ctrl_c_during_the_solve_still_gives_network_and_bound(tmp_path: Path, s
     certificate = read_certificate(tmp_path / "out" / "optimality.cert")
     assert check(certificate).verdict is Verdict.PROVED
     assert 0 <= report["lower_bound"] <= report["objective"]
+
+
+def test_the_age_of_a_shell_that_became_certnet_is_not_its_time(tmp_path: Path) -> None:
+    """A shell runs the last command of a chain in its own process, whose age counts what came before."""
+    run = f"sleep 3 && exec '{sys.executable}' -m certnet train spiral --raw --no-split --quiet --json --time-limit 60"
+    done = subprocess.run(
+        ["bash", "-c", run], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    report = json.loads(done.stdout)
+    assert report["seconds"] - sum(report["stages"].values()) < 3.0
