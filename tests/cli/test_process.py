@@ -1,5 +1,6 @@
 """The command line as a process of its own: start-up, pipes and signals."""
 
+import json
 import os
 import signal
 import subprocess
