@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from certificates.robustness import RobustnessCertificate
     from certificates.robustness_checker import RobustnessReport, check_robustness
     from certificates.robustness_file import read_robustness, write_robustness
-    from certnet._audit import audit
-    from certnet._audit_result import AuditResult, InputAudit
-    from certnet._optimality import OptimalityResult, optimality
-    from certnet.interchange import (
+    from certnet.io import (
         network_from_sklearn,
         network_from_torch,
         read_network,
         read_relu_network,
         write_onnx,
     )
-    from certnet.job import Event, TrainingResult, train
+    from certnet.jobs.audit import audit
+    from certnet.jobs.audit_result import AuditResult, InputAudit
+    from certnet.jobs.optimality import OptimalityResult, optimality
+    from certnet.jobs.path import PathResult, train_path
+    from certnet.jobs.train import Event, TrainingResult, train
     from certnet.network import TwoLayerNetwork
-    from certnet.path import PathResult, train_path
     from certnet.solvers import SolverResult, SolveStatus, available_solvers, solve
     from certnet.training import FitResult, fit
     from certnet.verification import (
@@ -60,19 +60,19 @@ _HOMES = {
     "certificates.robustness": ("RobustnessCertificate",),
     "certificates.robustness_checker": ("RobustnessReport", "check_robustness"),
     "certificates.robustness_file": ("read_robustness", "write_robustness"),
-    "certnet._audit": ("audit",),
-    "certnet._audit_result": ("AuditResult", "InputAudit"),
-    "certnet._optimality": ("OptimalityResult", "optimality"),
-    "certnet.interchange": (
+    "certnet.jobs.audit": ("audit",),
+    "certnet.jobs.audit_result": ("AuditResult", "InputAudit"),
+    "certnet.jobs.optimality": ("OptimalityResult", "optimality"),
+    "certnet.io": (
         "network_from_sklearn",
         "network_from_torch",
         "read_network",
         "read_relu_network",
         "write_onnx",
     ),
-    "certnet.job": ("Event", "TrainingResult", "train"),
+    "certnet.jobs.train": ("Event", "TrainingResult", "train"),
     "certnet.network": ("TwoLayerNetwork",),
-    "certnet.path": ("PathResult", "train_path"),
+    "certnet.jobs.path": ("PathResult", "train_path"),
     "certnet.solvers": ("SolveStatus", "SolverResult", "available_solvers", "solve"),
     "certnet.training": ("FitResult", "fit"),
     "certnet.verification": (

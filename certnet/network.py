@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from certificates.files import write_atomically
-from certnet._packed import npz_arrays
+from certnet.io.packed import npz_arrays
 from formulations._validation import FloatArray, IntArray, as_array, as_matrix, frozen
 from formulations.errors import InputError
 

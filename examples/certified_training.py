@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import certnet
-from certnet.data import Recipe, load
+from certnet.io import Recipe, load
 
 GAMMAS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 RADIUS = 0.2

@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 
 from certificates import Verdict, check, read_certificate
-from certnet import _saver
-from certnet.checkpoint import read_checkpoint
+from certnet.jobs import saver as _saver
+from certnet.jobs.checkpoint import read_checkpoint
 from certnet.network import TwoLayerNetwork
 
 RESULTS = ("network.npz", "optimality.cert", "report.json")
 SLACK = 10.0
 """Seconds in which Python starts, and between two moments at which a running stage of these data can write."""
-MAIN = """import sys, certnet._saver as saver
+MAIN = """import sys, certnet.jobs.saver as saver
 every = float(sys.argv.pop(1))
 if every: saver.EVERY_SECONDS, saver.SHARE = every, 0.5
 from certnet.cli import main

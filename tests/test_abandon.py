@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from certificates.repair import RepairedDual, repair_without_products
-from certnet._abandon import Insisted, OutOfTimeError, abandonable
-from certnet._best import Best
-from certnet._clock import Clock
-from certnet._plan import Plan
-from certnet._stages import Staged
+from certnet.jobs.best import Best
+from certnet.jobs.plan import Plan
+from certnet.jobs.stages import Staged
+from certnet.runtime.abandon import Insisted, OutOfTimeError, abandonable
+from certnet.runtime.clock import Clock
 from certnet.training.trainer import FitResult
 from formulations import TrainingProgram, merge_rows
 
@@ -138,7 +138,7 @@ def test_an_interrupt_that_the_work_raises_itself_is_passed_on() -> None:
 
 LOSES = """
 import threading, time, weakref
-from certnet._abandon import OutOfTimeError, abandonable
+from certnet.runtime.abandon import OutOfTimeError, abandonable
 from tests.test_abandon import interrupt_in, spin
 
 class Thing:
@@ -189,7 +189,7 @@ def test_an_interrupted_bound_without_products_keeps_what_it_had(monkeypatch: py
         callback(offered)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("certnet._stages.shor_bound", cut_short)
+    monkeypatch.setattr("certnet.jobs.stages.shor_bound", cut_short)
     job.stage("bound", lambda: job.without_products([(U, V)], 0))
     assert job.interrupted
     assert best.dual is offered

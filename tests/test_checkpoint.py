@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 
 import certnet
 from certificates import Verdict
-from certnet._clock import Clock
-from certnet._saver import EVERY_SECONDS, SHARE, Saver
-from certnet.checkpoint import (
+from certnet.jobs.checkpoint import (
     Checkpoint,
     environment,
     program_fingerprint,
     read_checkpoint,
     write_checkpoint,
 )
+from certnet.jobs.saver import EVERY_SECONDS, SHARE, Saver
+from certnet.runtime.clock import Clock
 from certnet.solvers import Progress
 from formulations import InputError, RawDual, TrainingProgram
 from tests.strategies import SEEDS, rng
@@ -118,7 +118,7 @@ def test_an_interruption_while_writing_keeps_the_one_before(tmp_path: Path, monk
         file.write(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("certnet.checkpoint.np.savez", interrupt)
+    monkeypatch.setattr("certnet.jobs.checkpoint.np.savez", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_checkpoint(path, example(seconds=2.0))
     assert read_checkpoint(path).seconds == 1.0
@@ -362,8 +362,8 @@ def test_a_last_checkpoint_that_is_large_keeps_the_network(seconds: float, earli
 @pytest.mark.parametrize("method", ["sdp", "global"])
 def test_training_is_checkpointed_and_resumed(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that dies while the first network is trained leaves one that the next begins with."""
-    monkeypatch.setattr("certnet._saver.EVERY_SECONDS", 0.0)
-    monkeypatch.setattr("certnet._saver.SHARE", np.inf)
+    monkeypatch.setattr("certnet.jobs.saver.EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("certnet.jobs.saver.SHARE", np.inf)
     random = rng(5)
     program = TrainingProgram(random.standard_normal((9, 3)), random.standard_normal((9, 1)), 0.1)
     saved: list[Checkpoint] = []

@@ -11,7 +11,7 @@ from certificates import Verdict, certify, check
 from certificates.certificate import OptimalityCertificate
 from certificates.proof import Circuits
 from certificates.repair import repair
-from certnet.circuits import CircuitRound, solve_with_circuits
+from certnet.search.circuits import CircuitRound, solve_with_circuits
 from certnet.solvers import solve
 from certnet.solvers.registry import choose_solver
 from certnet.training.trainer import FitResult, fit

@@ -5,8 +5,8 @@ import pytest
 
 import certnet
 from certificates import Verdict, check
-from certnet import _closing
-from certnet.branching.goal import bound_from_price, price_for_gap
+from certnet.jobs import closing as _closing
+from certnet.search.goal import bound_from_price, price_for_gap
 from certnet.training.trainer import FitResult
 from formulations import InputError, TrainingProgram, presolve
 from tests.strategies import networks, rng
@@ -99,7 +99,7 @@ def test_a_missing_neuron_is_found_by_the_search(monkeypatch: pytest.MonkeyPatch
     def crippled(program: TrainingProgram, **options: object) -> FitResult:
         return fit(program, **{**options, "max_width": 1})
 
-    monkeypatch.setattr("certnet.job.fit", crippled)
+    monkeypatch.setattr("certnet.jobs.train.fit", crippled)
     result = certnet.train(program, method="global", gap=1e-3)
     _assert_proved(result, 1e-3)
     assert result.report.objective == pytest.approx(honest.report.objective, rel=2e-3)
@@ -109,7 +109,7 @@ def test_a_missing_neuron_is_found_by_the_search(monkeypatch: pytest.MonkeyPatch
 def test_ctrl_c_while_branching_leaves_a_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def interrupt(event: certnet.job.Event) -> None:
+    def interrupt(event: certnet.jobs.train.Event) -> None:
         if event.stage == "branching" and event.iteration is not None:
             calls.append(event)
             raise KeyboardInterrupt

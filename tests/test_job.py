@@ -7,9 +7,9 @@ import pytest
 
 import certnet
 from certificates import Verdict, certify, check
-from certnet import job
-from certnet._closing import Closed
-from certnet.branching.summary import SearchSummary
+from certnet.jobs import train as job
+from certnet.jobs.closing import Closed
+from certnet.search.summary import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.training.trainer import FitResult
 from formulations import InputError, RawDual, RawPrimal, TrainingProgram

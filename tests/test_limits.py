@@ -13,12 +13,17 @@ import pytest
 
 import certnet
 from certificates import Verdict, check
-from certnet import _memory, _optimality, _plan, _preflight, _stages, job
-from certnet._best import Best
-from certnet._clock import Clock
-from certnet._memory import available_bytes
-from certnet._plan import Plan
 from certnet.cli.limits import job_seconds
+from certnet.jobs import optimality as _optimality
+from certnet.jobs import plan as _plan
+from certnet.jobs import preflight as _preflight
+from certnet.jobs import stages as _stages
+from certnet.jobs import train as job
+from certnet.jobs.best import Best
+from certnet.jobs.plan import Plan
+from certnet.runtime import memory as _memory
+from certnet.runtime.clock import Clock
+from certnet.runtime.memory import available_bytes
 from certnet.solvers import solve as honest_solve
 from certnet.training.trainer import FitResult, fit
 from formulations import InputError, LiftedSpace, TrainingProgram, merge_rows
@@ -242,7 +247,7 @@ def test_control_groups_limit_memory(version: int, tmp_path: Path, monkeypatch: 
 
 
 def test_ulimit_limits_memory() -> None:
-    code = "from certnet._memory import available_bytes; print(available_bytes())"
+    code = "from certnet.runtime.memory import available_bytes; print(available_bytes())"
     size = 2 << 30
 
     def limit() -> None:

@@ -13,12 +13,14 @@ from threadpoolctl import ThreadpoolController
 import certnet
 from certificates import Verdict, check
 from certificates.subdivision import Subdivision
-from certnet import _optimality, _stages, job
-from certnet._certify import repaired
-from certnet._numerics import blas_threads, computing
-from certnet.branching import joint, search
+from certnet.jobs import optimality as _optimality
+from certnet.jobs import stages as _stages
+from certnet.jobs import train as job
+from certnet.jobs.certify import repaired
+from certnet.runtime.numerics import blas_threads, computing
+from certnet.search import joint, search
+from certnet.search.cone_closing import SubdivisionSearch
 from certnet.solvers import solve
-from certnet.subdivision.closing import SubdivisionSearch
 from certnet.tightness import report as tightness
 from formulations import Presolved, TrainingProgram, merge_rows, presolve, rescale
 from formulations._validation import FloatArray

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import certnet
 from certificates import Verdict, check
-from certnet.job import Event
+from certnet.jobs.train import Event
 from certnet.training import fit
 from formulations import InputError, TrainingProgram
 from tests.strategies import SEEDS, networks, programs, rng

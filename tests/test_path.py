@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Verdict, certify, check, residual_dual
-from certnet import job, path
-from certnet.job import Event, TrainingResult
-from certnet.path import PathResult, train_path, transferred_bound
+from certnet.jobs import path
+from certnet.jobs import train as job
+from certnet.jobs.path import PathResult, train_path, transferred_bound
+from certnet.jobs.train import Event, TrainingResult
 from certnet.training.polish import balance, polish
 from formulations import InputError, TrainingProgram, merge_rows
 from tests.strategies import SEEDS, networks, programs, rng

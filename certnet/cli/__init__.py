@@ -4,8 +4,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from certnet._streams import prepare_streams
 from certnet.cli.signals import INTERRUPTED, Signals
+from certnet.runtime.streams import prepare_streams
 
 _STARTED = time.perf_counter() - time.process_time()
 """About when Python started. The kernel's age of the process will not do: a shell may have become this process."""

@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from certnet import __version__
-from certnet._streams import guarded_stderr
 from certnet.cli.commands import COMMANDS, EPILOGS
 from certnet.cli.exits import EPILOG, Exit
 from certnet.cli.report import failure
 from certnet.cli.signals import Signals
 from certnet.cli.usage import usage_sentence
-from certnet.output import standard_output, strict_json
+from certnet.io.output import standard_output, strict_json
+from certnet.runtime.streams import guarded_stderr
 from formulations import CertnetError, InputError
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]

@@ -14,20 +14,21 @@ from rich.table import Table
 
 from certificates.robustness import CaseProof, RobustnessCertificate
 from certificates.robustness_file import read_robustness, write_robustness
-from certnet import __version__, _audit
-from certnet._audit import audit_radii
-from certnet._audit_journal import Journal, audit_fingerprint
-from certnet._audit_result import AuditResult, InputAudit
+from certnet import __version__
 from certnet.cli.exits import Exit
 from certnet.cli.limits import began, job_seconds, positive_numbers
 from certnet.cli.proofs import proof_folder
 from certnet.cli.report import finite, head
 from certnet.cli.rows import require_kind
 from certnet.cli.show import Live, stderr_console
-from certnet.data import Recipe, Split, load
-from certnet.data.targets import Outputs
-from certnet.interchange.load import read_file
-from certnet.output import Writer, files_in, json_writer, output_folder, print_result, require_named, text_writer
+from certnet.io import Recipe, Split, load
+from certnet.io.load_network import read_file
+from certnet.io.output import Writer, files_in, json_writer, output_folder, print_result, require_named, text_writer
+from certnet.io.targets import Outputs
+from certnet.jobs import audit as _audit
+from certnet.jobs.audit import audit_radii
+from certnet.jobs.audit_journal import Journal, audit_fingerprint
+from certnet.jobs.audit_result import AuditResult, InputAudit
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.robustness import ReluNetwork
@@ -229,7 +230,7 @@ def audit_report(
     seconds: float,
 ) -> dict[str, Any]:
     """The object that the command writes and prints."""
-    from certnet.doctor import versions
+    from certnet.jobs.doctor import versions
 
     count = len(result.inputs)
     reached = sum(entry.reached for entry in result.inputs)

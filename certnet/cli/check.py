@@ -14,8 +14,8 @@ from certificates.verdict import Verdict
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.report import check_report, failure, head
 from certnet.cli.show import NONE, down, percent, up
-from certnet.data import Recipe, Split, load, source_kind
-from certnet.output import standard_output, strict_json
+from certnet.io import Recipe, Split, load, source_kind
+from certnet.io.output import standard_output, strict_json
 from formulations import InputError, TrainingProgram
 
 

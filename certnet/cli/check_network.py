@@ -16,8 +16,8 @@ from certificates.robustness_file import read_robustness
 from certificates.verdict import Verdict
 from certnet.cli.report import finite, head
 from certnet.cli.show import NONE, down, up
-from certnet.interchange import read_relu_network
-from certnet.verification.vnnlib import read_vnnlib
+from certnet.io import read_relu_network
+from certnet.io.vnnlib import read_vnnlib
 from formulations import InputError
 from formulations.robustness import InputRegion, OutputRow, ReluNetwork, UnsafeCase
 
@@ -94,7 +94,7 @@ def _distinct(regions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _head(verdict: Verdict, reason: str, network: ReluNetwork, path: Path, options: "CheckOptions") -> dict[str, Any]:
-    from certnet.doctor import versions
+    from certnet.jobs.doctor import versions
 
     return {
         **head("check", None, reason),

@@ -7,8 +7,8 @@ from typing import Any
 from certificates.arithmetic.machine import LARGE, MachineFailure, require_machine
 from certnet.cli.exits import Exit
 from certnet.cli.report import head
-from certnet.doctor import gather
-from certnet.output import standard_output, strict_json
+from certnet.io.output import standard_output, strict_json
+from certnet.jobs.doctor import gather
 
 
 def run_doctor(*, json: bool) -> int:

@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 
 from certificates.verdict import Verdict
-from certnet._clock import Event
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.limits import Shares, began
 from certnet.cli.proofs import proof_file, proof_folder, write_proof
 from certnet.cli.report import finite, head
 from certnet.cli.rows import parse_rows, read_rows
 from certnet.cli.show import NONE, Live, down, stderr_console, up
-from certnet.data import Recipe
-from certnet.interchange import read_relu_network
-from certnet.output import standard_output, strict_json
+from certnet.io import Recipe, read_relu_network
+from certnet.io.output import standard_output, strict_json
+from certnet.runtime.clock import Event
 from certnet.verification.lipschitz import LipschitzResult, lipschitz_constant
 from formulations import InputError
 from formulations._validation import FloatArray
@@ -230,7 +229,7 @@ def _entry(question: Question, result: LipschitzResult) -> dict[str, Any]:
 
 
 def _json(entries: Sequence[dict[str, Any]], options: LipschitzOptions, proved: bool, alone: bool) -> str:
-    from certnet.doctor import versions
+    from certnet.jobs.doctor import versions
 
     open_ones = [entry["reason"] for entry in entries if entry["verdict"] != str(Verdict.PROVED)]
     files = {"certificate": entries[0]["certificate"]} if alone and "certificate" in entries[0] else {}

@@ -10,8 +10,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from certificates.container import write_certificate
-from certnet import _optimality
-from certnet._optimality import Neuron, OptimalityResult
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.limits import began, job_seconds
 from certnet.cli.report import finite, job_report
@@ -29,10 +27,11 @@ from certnet.cli.show import (
     up,
 )
 from certnet.cli.train import OPEN, stored_recipe
-from certnet.data import Recipe, Split, load
-from certnet.interchange import program_weights, read_network
-from certnet.job import GLOBAL, closing_of
-from certnet.output import Writer, files_in, json_writer, output_folder, print_result, require_named
+from certnet.io import Recipe, Split, load, program_weights, read_network
+from certnet.io.output import Writer, files_in, json_writer, output_folder, print_result, require_named
+from certnet.jobs import optimality as _optimality
+from certnet.jobs.optimality import Neuron, OptimalityResult
+from certnet.jobs.train import GLOBAL, closing_of
 from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
 

@@ -16,7 +16,6 @@ from rich.table import Table
 from certificates import Verdict, check, read_certificate
 from certificates.arithmetic import Arithmetic
 from certificates.certificate import fingerprint
-from certnet.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.limits import began, job_seconds, positive_numbers
 from certnet.cli.report import head, training_report
@@ -33,12 +32,13 @@ from certnet.cli.train import (
     stored_recipe,
     writers,
 )
-from certnet.data import Split, load
-from certnet.doctor import versions
-from certnet.job import TrainingResult
+from certnet.io import Split, load
+from certnet.io.output import OutputFolder, Writer, files_in, json_writer, output_folder, print_result
+from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
+from certnet.jobs.doctor import versions
+from certnet.jobs.path import PathResult, distinct_gammas, train_path
+from certnet.jobs.train import TrainingResult
 from certnet.network import TwoLayerNetwork
-from certnet.output import OutputFolder, Writer, files_in, json_writer, output_folder, print_result
-from certnet.path import PathResult, distinct_gammas, train_path
 from certnet.solvers import SolveStatus
 from formulations import InputError, TrainingProgram
 

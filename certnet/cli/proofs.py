@@ -6,7 +6,7 @@ from certificates.lipschitz import LipschitzCertificate
 from certificates.lipschitz_file import write_lipschitz
 from certificates.robustness import RobustnessCertificate
 from certificates.robustness_file import write_robustness
-from certnet.output import OutputFolder, require_named
+from certnet.io.output import OutputFolder, require_named
 from formulations import InputError
 
 

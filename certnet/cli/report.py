@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from certificates.certificate import OptimalityCertificate
     from certificates.report import CheckReport
-    from certnet._optimality_result import OptimalityResult
-    from certnet.branching.summary import SearchSummary
-    from certnet.data import Split
-    from certnet.job import TrainingResult
+    from certnet.io import Split
+    from certnet.jobs.optimality_result import OptimalityResult
+    from certnet.jobs.train import TrainingResult
+    from certnet.search.summary import SearchSummary
 
 SCHEMA = "certnet/1"
 
@@ -44,7 +44,7 @@ def job_report(
     seconds: float,
 ) -> dict[str, Any]:
     """The fields of every job that ends in a certificate of optimality."""
-    from certnet.doctor import versions
+    from certnet.jobs.doctor import versions
 
     return {
         **head(command, result.report, result.report.reason),
@@ -94,7 +94,7 @@ def check_report(
 ) -> dict[str, Any]:
     """The object that ``certnet check`` prints. ``compared_with`` names the data that were found to be equal, ``rows``
     says which of them."""
-    from certnet.doctor import versions
+    from certnet.jobs.doctor import versions
 
     n, d, c = certificate.shape
     return {

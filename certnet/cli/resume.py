@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certnet.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
 from certnet.cli.limits import seconds_or_none
-from certnet.data import Recipe
-from certnet.data.builtin import BUILT_IN
-from certnet.job import SDP
+from certnet.io import Recipe
+from certnet.io.builtin import BUILT_IN
+from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
+from certnet.jobs.train import SDP
 from formulations import InputError, TrainingProgram
 
 if TYPE_CHECKING:

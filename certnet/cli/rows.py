@@ -1,9 +1,9 @@
 """Rows of data that a network is asked about."""
 
-from certnet.data import Recipe
-from certnet.data.load import read_source
-from certnet.data.targets import Outputs
-from certnet.interchange.load import read_file
+from certnet.io import Recipe
+from certnet.io.load_data import read_source
+from certnet.io.load_network import read_file
+from certnet.io.targets import Outputs
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.robustness import ReluNetwork

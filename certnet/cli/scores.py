@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from certnet.data import Split
+from certnet.io import Split
 from formulations._validation import FloatArray
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from certnet.job import Event
+    from certnet.jobs.train import Event
 
 DIGITS, MOST_DIGITS = 6, 17
 _UP, _DOWN = Context(prec=40, rounding=ROUND_CEILING), Context(prec=40, rounding=ROUND_FLOOR)

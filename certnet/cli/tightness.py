@@ -15,8 +15,8 @@ from certnet.cli.limits import began, job_seconds
 from certnet.cli.report import finite, head
 from certnet.cli.show import NONE, Live, bounds, down, figures_table, percent, stderr_console, up
 from certnet.cli.train import FILES
-from certnet.doctor import versions
-from certnet.output import print_result
+from certnet.io.output import print_result
+from certnet.jobs.doctor import versions
 from certnet.solvers.registry import AUTO, get_solver
 from certnet.tightness import Points, Spectrum, Tightness, measure_tightness
 from certnet.tightness.complete_positivity import CompletePositivity

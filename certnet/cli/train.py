@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from certificates.container import write_certificate
-from certnet import job
-from certnet.checkpoint import Checkpoint, write_checkpoint
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.limits import began, job_seconds
 from certnet.cli.report import training_report
 from certnet.cli.resume import CHECKPOINT, about, require_same_data
 from certnet.cli.scores import evaluate
 from certnet.cli.show import Live, stderr_console, summary, training_table
-from certnet.data import Recipe, Split, load
-from certnet.device import require_device
+from certnet.io import Recipe, Split, load
+from certnet.io.output import Writer, files_in, json_writer, output_folder, print_result, require_named
+from certnet.jobs import train as job
+from certnet.jobs.checkpoint import Checkpoint, write_checkpoint
 from certnet.network import TwoLayerNetwork
-from certnet.output import Writer, files_in, json_writer, output_folder, print_result, require_named
+from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.solvers import SolveStatus
+from certnet.solvers.device import require_device
 from certnet.solvers.registry import AUTO, get_solver
-from certnet.subdivision.closing import LARGEST_DIMENSION
 from formulations import TrainingProgram
 from formulations._validation import as_positive
 

@@ -11,16 +11,16 @@ from typing import Any
 
 from certificates.robustness_file import MAX_CASES
 from certificates.verdict import Verdict
-from certnet._packed import ending
 from certnet.cli.exits import BY_VERDICT
 from certnet.cli.limits import began, job_seconds, seconds_or_none
 from certnet.cli.proofs import proof_file, write_proof
 from certnet.cli.report import finite, head
 from certnet.cli.show import down, stderr_console
-from certnet.interchange import read_relu_network
-from certnet.output import standard_output, strict_json
+from certnet.io import read_relu_network
+from certnet.io.output import standard_output, strict_json
+from certnet.io.packed import ending
+from certnet.io.vnnlib import read_vnnlib
 from certnet.verification import Counterexample, VerificationResult, verify
-from certnet.verification.vnnlib import read_vnnlib
 from formulations import InputError
 from formulations.robustness import ReluNetwork, UnsafeCase
 from formulations.rounding import nearest
@@ -126,7 +126,7 @@ def tell_notes(network: ReluNetwork) -> list[str]:
 
 
 def _report(result: VerificationResult, network: ReluNetwork, options: VerifyOptions) -> dict[str, Any]:
-    from certnet.doctor import versions
+    from certnet.jobs.doctor import versions
 
     written = options.certificate is not None and result.certificate is not None
     return {

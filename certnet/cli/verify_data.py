@@ -17,8 +17,8 @@ from certnet.cli.report import finite, head
 from certnet.cli.rows import parse_rows, read_rows, require_kind
 from certnet.cli.show import down, up
 from certnet.cli.verify import VerifyOptions, counterexample_fields, fields, provenance, tell_notes, verified
-from certnet.data import Recipe
-from certnet.output import standard_output, strict_json
+from certnet.io import Recipe
+from certnet.io.output import standard_output, strict_json
 from certnet.verification import certified_radius
 from certnet.verification.counterexample import decided_classes
 from formulations import InputError
@@ -204,7 +204,7 @@ def _conclude(summary: _Summary, results: Sequence[Mapping[str, Any]], options: 
         if not options.json:
             sys.stdout.write(f"{summary.sentence}.\n")
             return summary.code
-        from certnet.doctor import versions
+        from certnet.jobs.doctor import versions
 
         report = {
             **head("verify", None, summary.sentence),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 
-from certnet._numerics import FAILURES
+from certnet.runtime.numerics import FAILURES
 from certnet.solvers._incumbent import Incumbent
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus, State
 from formulations import FormProgram, InputError, LiftedProgram, RawDual

@@ -24,8 +24,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from certnet._numerics import FAILURES, failure
-from certnet.doctor import version
+from certnet.jobs.doctor import version
+from certnet.runtime.numerics import FAILURES, failure
 from certnet.solvers._session import Session
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus
 from formulations import InputError, LiftedProgram, RawDual, RawPrimal

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certnet._training_result import RANK_TOLERANCE, SPECTRUM_LENGTH
+from certnet.jobs.training_result import RANK_TOLERANCE, SPECTRUM_LENGTH
 from certnet.tightness._factorisation import alternate, improve_points, relative_residual, square_root
 from formulations import InputError, LiftedSpace
 from formulations._validation import FloatArray, as_matrix

@@ -27,12 +27,12 @@ from certificates.proof import LiftedProof
 from certificates.repair import RepairedDual
 from certificates.report import CheckReport
 from certificates.verdict import Verdict
-from certnet._abandon import OutOfTimeError, abandonable
-from certnet._certify import as_it_stands, certify, repaired
-from certnet._clock import Clock, Event
-from certnet._numerics import computing, guarded
-from certnet._plan import Plan
-from certnet._preflight import require_memory
+from certnet.jobs.certify import as_it_stands, certify, repaired
+from certnet.jobs.plan import Plan
+from certnet.jobs.preflight import require_memory
+from certnet.runtime.abandon import OutOfTimeError, abandonable
+from certnet.runtime.clock import Clock, Event
+from certnet.runtime.numerics import computing, guarded
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
 from certnet.solvers.warm_start import PAYS, WarmStart, from_certificate, from_result

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certnet.verification.line_search import line_search
-from certnet.verification.linear import minimisers
+from certnet.search.line_search import line_search
+from certnet.search.linear import minimisers
 from formulations._validation import FloatArray
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
 

@@ -13,10 +13,10 @@ from certificates.lipschitz import LipschitzCertificate, LipschitzReport, Neuron
 from certificates.proof import LiftedProof
 from certificates.robustness import preactivation_bounds
 from certificates.verdict import Verdict
-from certnet._abandon import OutOfTimeError, abandonable
-from certnet.verification.gradients import SECONDS, largest_gradient
+from certnet.runtime.abandon import OutOfTimeError, abandonable
+from certnet.search.gradients import SECONDS, largest_gradient
+from certnet.search.sign_products import solve
 from certnet.verification.lipsdp import Gradients, best_weights, rough_norm
-from certnet.verification.sign_products import solve
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 from formulations.arguments import accepts, array, count, json_object, seconds

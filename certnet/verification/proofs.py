@@ -12,7 +12,7 @@ from certificates.proof import Triangles
 from certificates.robustness import CaseProof
 from certificates.robustness_checker import leaf_is_proved
 from certificates.tree import LeafProof, Node, Split, build
-from certnet.verification.linear import LinearBounds
+from certnet.search.linear import LinearBounds
 from formulations._validation import FloatArray, IntArray
 from formulations.robustness import BOX_ROWS, MarginProblem, ReluNetwork, UnsafeCase
 

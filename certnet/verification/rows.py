@@ -9,8 +9,8 @@ import time
 import numpy as np
 from scipy.optimize import linprog
 
-from certnet.verification.ascent import PENALTY, optimised
-from certnet.verification.linear import LinearBounds, finish, nodes_of
+from certnet.search.ascent import PENALTY, optimised
+from certnet.search.linear import LinearBounds, finish, nodes_of
 from formulations._validation import FloatArray, IntArray
 from formulations.nodes import ACTIVE, FREE
 from formulations.robustness import MarginProblem

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from certnet.data import Recipe, load
+from certnet.io import Recipe, load
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
 

@@ -4,7 +4,7 @@ A network is trained once for each problem. Its objective is compared with the b
 has proved, for
 
 * ``dnn``: the doubly nonnegative relaxation,
-* ``circuits``: the relaxation with circuit inequalities (``certnet.circuits``),
+* ``circuits``: the relaxation with circuit inequalities (``certnet.search.circuits``),
 * ``branches-K``: branch and bound with W fixed to the network's residual, K relaxations,
 * ``branches-K+circuits``: the same with the circuits that the root violates,
 * ``joint-K``: branch and bound with W free, K relaxations, where every leaf of every solve counts.
@@ -25,10 +25,10 @@ from rich.table import Table
 
 from certificates import CheckReport, Verdict, certify
 from certificates.files import write_atomically
-from certnet.branching.certificate import certify_search
-from certnet.branching.joint import joint_search
-from certnet.branching.search import search
-from certnet.circuits import solve_with_circuits
+from certnet.search.certificate import certify_search
+from certnet.search.circuits import solve_with_circuits
+from certnet.search.joint import joint_search
+from certnet.search.price import search
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from certnet.training.trainer import FitResult

@@ -85,8 +85,8 @@ def stretched(box: InputRegion, factor: float) -> InputRegion:
 
 
 def boxes(factor: float, count: int) -> Iterator[Instance]:
-    from certnet.interchange import read_relu_network
-    from certnet.verification.vnnlib import read_vnnlib
+    from certnet.io import read_relu_network
+    from certnet.io.vnnlib import read_vnnlib
 
     network = read_relu_network(SAFENLP / "perturbations_0.onnx")
     with (SAFENLP / "expected.csv").open() as file:

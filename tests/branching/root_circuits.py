@@ -1,7 +1,7 @@
 """Circuits at the root of a search: a few that its relaxation violates, which then hold in every node.
 
 Circuits of the whole are circuits of every node: ``formulations.restrict`` takes them over. They are separated for the
-pricing of the W at hand, added, and dropped once they have had no multiplier for a while (``certnet.circuits``).
+pricing of the W at hand, added, and dropped once they have had no multiplier for a while (``certnet.search.circuits``).
 """
 
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from certificates.repair import project
-from certnet.branching.bounds import Multipliers, Start
-from certnet.circuits import price_with_circuits
+from certnet.search.bounds import Multipliers, Start
+from certnet.search.circuits import price_with_circuits
 from formulations import Presolved, RawDual, pricing
 from formulations._validation import FloatArray
 from formulations.circuits import CircuitSet
@@ -27,7 +27,7 @@ class RootCircuits:
     Attributes:
         presolved: with the circuits as inequalities of both programs.
         circuits: in the order of these inequalities.
-        start: dual and primal of the root, for ``certnet.branching.search.search``.
+        start: dual and primal of the root, for ``certnet.search.price.search``.
         h_bar: the bound on the price that they show, up to rounding.
     """
 

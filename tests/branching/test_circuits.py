@@ -7,9 +7,9 @@ import pytest
 
 from certificates import Verdict, check
 from certificates.proof import Circuits
-from certnet.branching.certificate import certify_search
-from certnet.branching.search import search
-from certnet.circuits import price_with_circuits
+from certnet.search.certificate import certify_search
+from certnet.search.circuits import price_with_circuits
+from certnet.search.price import search
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve

@@ -7,13 +7,13 @@ import pytest
 
 import certnet
 from certificates import Verdict, check
-from certnet.branching import merged
-from certnet.branching.certificate import certify_search
-from certnet.branching.goal import bound_from_price
-from certnet.branching.joint import joint_search, share_of_child
-from certnet.branching.merged import merged_search
-from certnet.branching.search import SearchProgress, search
-from certnet.branching.vertex import Branch
+from certnet.search import merged
+from certnet.search.certificate import certify_search
+from certnet.search.goal import bound_from_price
+from certnet.search.joint import joint_search, share_of_child
+from certnet.search.merged import merged_search
+from certnet.search.price import SearchProgress, search
+from certnet.search.vertex import Branch
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve

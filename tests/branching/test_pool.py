@@ -7,8 +7,8 @@ import signal
 import numpy as np
 import pytest
 
-from certnet.branching.pool import pool
-from certnet.branching.search import search
+from certnet.search.pool import pool
+from certnet.search.price import search
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve
@@ -37,7 +37,7 @@ def test_without_dask_a_sentence_says_what_to_install(monkeypatch: pytest.Monkey
 
 def test_no_scheduler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="Dask is not installed")
-    monkeypatch.setattr("certnet.branching.pool.CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr("certnet.search.pool.CONNECT_SECONDS", 1.0)
     for address in ("tcp://127.0.0.1:1", "nonsense://x"):
         with pytest.raises(InputError, match="no Dask scheduler"), pool(1, address):
             pass

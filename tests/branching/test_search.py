@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from certificates import Verdict, check
 from certificates.arithmetic import Arithmetic
-from certnet.branching.bounds import Start, bound_node
-from certnet.branching.certificate import certify_search
-from certnet.branching.search import SearchResult, search
+from certnet.search.bounds import Start, bound_node
+from certnet.search.certificate import certify_search
+from certnet.search.price import SearchResult, search
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import ACTIVE, FREE, INACTIVE, Presolved, RawDual, TrainingProgram, presolve, restrict

@@ -7,9 +7,9 @@ import pytest
 
 import certnet
 from certificates import Verdict
-from certnet.branching.certificate import certify_search
-from certnet.branching.search import search
-from certnet.checkpoint import read_checkpoint
+from certnet.jobs.checkpoint import read_checkpoint
+from certnet.search.certificate import certify_search
+from certnet.search.price import search
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve

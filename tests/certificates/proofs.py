@@ -10,7 +10,7 @@ from certificates.optimality import assemble
 from certificates.proof import LEAF, Circuits, LiftedProof, Region, Triangles
 from certificates.repair import RepairedDual
 from certificates.robustness import RobustnessCertificate
-from certnet.verification.relaxation import Relaxation, margin_bound
+from certnet.search.relaxation import Relaxation, margin_bound
 from formulations import MergedRows, TrainingProgram, merge_rows
 from formulations.robustness import UnsafeCase
 from tests.verification.problems import random_box, random_network

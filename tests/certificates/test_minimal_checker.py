@@ -11,7 +11,7 @@ import pytest
 from certificates import OptimalityCertificate, Verdict, check, fingerprint, read_certificate, write_certificate
 from certificates.checker import dual_value
 from certificates.subdivision import Subdivision
-from certnet.job import train
+from certnet.jobs.train import train
 from formulations import InputError, TrainingProgram
 from tests.certificates.test_tampering import BASES, mutate, mutate_entry, mutate_tree
 from tests.strategies import rng

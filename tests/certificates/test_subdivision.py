@@ -17,8 +17,8 @@ from scipy.linalg import null_space
 from certificates import OptimalityCertificate, Verdict, check, fingerprint
 from certificates.failure import ProofFailure
 from certificates.subdivision import LEAF, Subdivision, check_subdivision
-from certnet.subdivision.function import output_of
-from certnet.subdivision.search import Exploration, explore
+from certnet.search.cone_function import output_of
+from certnet.search.cones import Exploration, explore
 from formulations import TrainingProgram, merge_rows
 from tests.strategies import SEEDS, rng
 

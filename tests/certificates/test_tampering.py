@@ -28,9 +28,9 @@ from certificates import (
 from certificates.checker import dual_value, network_objective
 from certificates.proof import LiftedProof
 from certificates.subdivision import Subdivision
-from certnet.branching.certificate import LeafRepair, certify_search
-from certnet.branching.search import search
-from certnet.job import train
+from certnet.jobs.train import train
+from certnet.search.certificate import LeafRepair, certify_search
+from certnet.search.price import search
 from certnet.training import fit
 from formulations import InputError, RawDual, TrainingProgram, merge_rows, presolve
 from tests.certificates.proofs import tree_certificate

@@ -23,7 +23,7 @@ def certnet(folder: Path, capsys: pytest.CaptureFixture[str]) -> Call:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the job by one that takes milliseconds."""
-    monkeypatch.setattr("certnet.job.train", quick_train)
+    monkeypatch.setattr("certnet.jobs.train.train", quick_train)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from certificates import certify, residual_dual
 from certnet.cli import main
-from certnet.job import Event, TrainingResult
+from certnet.jobs.train import Event, TrainingResult
 from formulations import TrainingProgram, merge_rows
 
 

@@ -13,8 +13,8 @@ import pytest
 from certificates.robustness_checker import check_robustness
 from certificates.robustness_file import read_robustness
 from certificates.verdict import Verdict
-from certnet import _audit
 from certnet import audit as certnet_audit
+from certnet.jobs import audit as _audit
 from formulations import InputError
 from formulations.robustness import ReluNetwork
 from tests.cli.support import Call, one_sentence

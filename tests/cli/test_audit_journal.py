@@ -13,7 +13,8 @@ import pytest
 
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
-from certnet import _audit, _audit_proof
+from certnet.jobs import audit as _audit
+from certnet.jobs import audit_proof as _audit_proof
 from certnet.verification import verify
 from formulations.robustness import keeps_class, region_maker
 from tests.cli import test_audit
@@ -181,7 +182,7 @@ def test_a_full_disk_costs_the_journal_only(
         true(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr("certnet._audit_journal.os.fsync", full)
+        patch.setattr("certnet.jobs.audit_journal.os.fsync", full)
         report = certnet(*CALL)
     assert report.code == 0
     assert report.json["reached"] == ROWS

@@ -11,7 +11,7 @@ from certificates.certificate import OptimalityCertificate
 from certificates.lipschitz_file import write_lipschitz
 from certificates.robustness_file import write_robustness
 from certnet.cli.check_network import region_fields
-from certnet.data import Recipe, load
+from certnet.io import Recipe, load
 from certnet.verification.lipschitz import lipschitz_constant
 from formulations import TrainingProgram, merge_rows
 from tests.certificates.proofs import linear_robustness

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from certificates import OptimalityCertificate, Verdict, check, read_certificate, write_certificate
-from certnet.checkpoint import Checkpoint, environment, program_fingerprint
 from certnet.cli.path import folder_name, parse_gammas
-from certnet.data import Recipe, load
-from certnet.job import TrainingResult
+from certnet.io import Recipe, load
+from certnet.jobs.checkpoint import Checkpoint, environment, program_fingerprint
+from certnet.jobs.train import TrainingResult
 from certnet.network import TwoLayerNetwork
 from formulations import InputError, TrainingProgram
 from tests.cli.support import Call, files, one_sentence, quick_train, strict
@@ -55,7 +55,7 @@ class Recorded:
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     job = Recorded()
-    monkeypatch.setattr("certnet.job.train", job)
+    monkeypatch.setattr("certnet.jobs.train.train", job)
     return job
 
 
@@ -111,8 +111,8 @@ def test_the_best_gamma_is_chosen_on_validation_rows_alone(
         without = replace(result.certificate, U=0.0 * result.U)
         return result if program.gamma < 1 else replace(result, certificate=without)
 
-    monkeypatch.setattr("certnet.job.train", train)
-    monkeypatch.setattr("certnet.path._exchange", lambda *_: True)
+    monkeypatch.setattr("certnet.jobs.train.train", train)
+    monkeypatch.setattr("certnet.jobs.path._exchange", lambda *_: True)
     table = certnet("train", "d.npz", "--raw", "--task", task, "--gammas", "2,0.01", "--out", "o", "--json").json
     score = "accuracy" if task == "classification" else "mean_squared_error"
     assert table["best"]["score"] == score
@@ -138,8 +138,8 @@ def test_an_interruption_keeps_what_is_finished_and_resume_does_the_rest(
     certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Recorded(interrupted_at=0.3)
-    monkeypatch.setattr("certnet.job.train", job)
-    monkeypatch.setattr("certnet.path._exchange", lambda *_: True)
+    monkeypatch.setattr("certnet.jobs.train.train", job)
+    monkeypatch.setattr("certnet.jobs.path._exchange", lambda *_: True)
     arguments = ("train", "iris", "--gammas", "0.1,1,0.3", "--json", "--raw")
     outcome = certnet(*arguments, "--out", "o")
     assert outcome.code == 130
@@ -152,13 +152,13 @@ def test_an_interruption_keeps_what_is_finished_and_resume_does_the_rest(
 
     shutil.copytree(folder / "o", folder / "damaged")
     (folder / "damaged/gamma_0.3/checkpoint.npz").write_bytes(b"nonsense")
-    monkeypatch.setattr("certnet.job.train", again := Recorded())
+    monkeypatch.setattr("certnet.jobs.train.train", again := Recorded())
     outcome = certnet(*arguments, "--resume", "damaged")
     assert outcome.code == 0
     assert "γ = 0.3 starts anew" in outcome.err
     assert [call[1]["resume"] for call in again.calls] == [None, None]
 
-    monkeypatch.setattr("certnet.job.train", again := Recorded())
+    monkeypatch.setattr("certnet.jobs.train.train", again := Recorded())
     outcome = certnet(*arguments, "--resume", "o")
     assert outcome.code == 0
     assert again.gammas == [0.3, 0.1]
@@ -186,7 +186,7 @@ def test_resume_believes_no_file(
     what: str, certnet: Call, folder: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A γ whose files are damaged or do not fit is solved again; figures that were edited are put right."""
-    monkeypatch.setattr("certnet.path._exchange", lambda *_: True)
+    monkeypatch.setattr("certnet.jobs.path._exchange", lambda *_: True)
     assert certnet("train", "iris", "--gammas", "1,0.1", "--out", "o").code == 0
     recorded.calls.clear()
     one, other = folder / "o/gamma_1", folder / "o/gamma_0.1"
@@ -369,7 +369,7 @@ def test_no_old_table_stands_beside_new_results(
             raise RuntimeError
         return quick_train(program, **options)
 
-    monkeypatch.setattr("certnet.job.train", train)
+    monkeypatch.setattr("certnet.jobs.train.train", train)
     assert certnet("train", "iris", "--gammas", "1,0.1", "--out", "o", "--seed", "1").code == 70
     assert not (folder / "o/path.json").exists()
     assert (folder / "o/gamma_1/report.json").exists()

@@ -212,7 +212,7 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
     capsys: pytest.CaptureFixture[str], inputs: Path, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(inputs)
-    monkeypatch.setattr("certnet.branching.pool.CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("certnet.search.pool.CONNECT_SECONDS", 0.2)
     before = files(inputs)
     done = caller(capsys)(*CASES[case])
     assert done.code == 2, done

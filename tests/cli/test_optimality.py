@@ -8,7 +8,7 @@ import pytest
 
 from certificates import read_certificate
 from certnet.cli.optimality import FILES
-from certnet.data import Recipe, load
+from certnet.io import Recipe, load
 from certnet.network import TwoLayerNetwork
 from certnet.training import fit
 from formulations import TrainingProgram
@@ -138,7 +138,7 @@ def test_ctrl_c_writes_what_is_proved(certnet: Call, folder: Path, monkeypatch: 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("certnet._optimality.fit", interrupted)
+    monkeypatch.setattr("certnet.jobs.optimality.fit", interrupted)
     outcome = certnet(*CALL, "--json", "--out", "o")
     assert outcome.code == 130
     assert outcome.json["interrupted"] is True

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from certificates import Verdict, check, read_certificate
-from certnet import job
-from certnet.checkpoint import read_checkpoint, write_checkpoint
 from certnet.cli.train import STOPPED
-from certnet.job import Event, TrainingResult
+from certnet.jobs import train as job
+from certnet.jobs.checkpoint import read_checkpoint, write_checkpoint
+from certnet.jobs.train import Event, TrainingResult
 from certnet.solvers import SolveStatus
 from tests.cli.support import Call, files, one_sentence
 
@@ -54,7 +54,7 @@ def points(folder: Path) -> Path:
 def cut(certnet: Call, points: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that a job left which was cut short in its relaxation."""
     with monkeypatch.context() as patch:
-        patch.setattr("certnet.job.train", pressing("relaxation"))
+        patch.setattr("certnet.jobs.train.train", pressing("relaxation"))
         outcome = certnet("train", points.name, "--out", "o", "--bias", "--seed", "2", *CUT, "--json")
     assert outcome.code == 130
     assert outcome.json["interrupted"] is True
@@ -104,7 +104,7 @@ def test_it_works_from_another_folder(certnet: Call, cut: Path, monkeypatch: pyt
 def test_it_can_be_cut_short_again(certnet: Call, cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = read_checkpoint(cut / "checkpoint.npz")
     with monkeypatch.context() as patch:
-        patch.setattr("certnet.job.train", pressing("relaxation"))
+        patch.setattr("certnet.jobs.train.train", pressing("relaxation"))
         assert certnet("train", "--resume", "o").code == 130
     second = read_checkpoint(cut / "checkpoint.npz")
     assert second.seconds > first.seconds
@@ -115,7 +115,7 @@ def test_it_can_be_cut_short_again(certnet: Call, cut: Path, monkeypatch: pytest
 def test_a_second_ctrl_c_keeps_the_checkpoint(certnet: Call, cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {name: (cut / name).read_bytes() for name in files(cut)}
     with monkeypatch.context() as patch:
-        patch.setattr("certnet.job.train", pressing("relaxation", times=2))
+        patch.setattr("certnet.jobs.train.train", pressing("relaxation", times=2))
         outcome = certnet("train", "--resume", "o")
     assert outcome.code == 130
     assert {name: (cut / name).read_bytes() for name in RESULTS} == {name: before[name] for name in RESULTS}
@@ -129,7 +129,7 @@ def test_only_some_options_may_change(certnet: Call, cut: Path, monkeypatch: pyt
         seen.update(options)
         return original_train(*arguments, **options)
 
-    monkeypatch.setattr("certnet.job.train", train)
+    monkeypatch.setattr("certnet.jobs.train.train", train)
     outcome = certnet("train", "--resume", "o", "--time-limit", "77", "--quiet", "--json", "--device", "cpu")
     assert (outcome.code, outcome.err) == (0, "")
     assert 70 < seen["time_limit"] <= 77
@@ -164,7 +164,7 @@ def no_work(*arguments: Any, **options: Any) -> TrainingResult:
 def test_what_contradicts_the_checkpoint_is_refused(
     certnet: Call, cut: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], words: str
 ) -> None:
-    monkeypatch.setattr("certnet.job.train", no_work)
+    monkeypatch.setattr("certnet.jobs.train.train", no_work)
     before = {name: (cut / name).read_bytes() for name in files(cut)}
     outcome = certnet("train", "--resume", "o", *options)
     assert (outcome.code, outcome.out) == (2, "")
@@ -173,7 +173,7 @@ def test_what_contradicts_the_checkpoint_is_refused(
 
 
 def test_changed_data_are_refused(certnet: Call, cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("certnet.job.train", no_work)
+    monkeypatch.setattr("certnet.jobs.train.train", no_work)
     text = Path("points.csv").read_text(encoding="utf-8")
     Path("points.csv").write_text(text.replace(",5;", ",625;"), encoding="utf-8")
     outcome = certnet("train", "--resume", "o")
@@ -222,7 +222,7 @@ def test_an_interruption_before_the_relaxation_is_resumed_too(
     certnet: Call, points: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("certnet.job.fit", interrupted_once(job.fit))
+        patch.setattr("certnet.jobs.train.fit", interrupted_once(job.fit))
         outcome = certnet("train", points, "--json", "--out", "o")
     assert outcome.code == 130
     assert outcome.json["verdict"] == "PROVED"
@@ -264,8 +264,8 @@ def test_the_choice_of_the_solver_is_explained(certnet: Call, points: Path) -> N
 def test_a_device_that_is_not_there_is_named_before_the_work(
     certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], words: str
 ) -> None:
-    monkeypatch.setattr("certnet.job.train", no_work)
-    monkeypatch.setattr("certnet.device.gpu", lambda: found)
+    monkeypatch.setattr("certnet.jobs.train.train", no_work)
+    monkeypatch.setattr("certnet.solvers.device.gpu", lambda: found)
     outcome = certnet("train", "spiral", "--device", "cuda")
     assert outcome.code == 2
     assert words in one_sentence(outcome)

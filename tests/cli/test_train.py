@@ -13,12 +13,12 @@ import pytest
 
 from certificates import OptimalityCertificate, Verdict, check, read_certificate
 from certificates.container import write_certificate
-from certnet.branching.summary import SearchSummary
 from certnet.cli.train import STOPPED
-from certnet.data import Recipe, load, read_source
-from certnet.job import TrainingResult
+from certnet.io import Recipe, load, read_source
+from certnet.io.output import output_folder
+from certnet.jobs.train import TrainingResult
 from certnet.network import TwoLayerNetwork
-from certnet.output import output_folder
+from certnet.search.summary import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from tests.cli.support import Call, files, one_sentence, quick_train, strict
 
@@ -84,18 +84,18 @@ def test_times_add_up_and_what_is_not_there_has_no_row(certnet: Call, monkeypatc
         found = re.findall(r"time: ([^│]*?) *│ *([0-9.]+) s", text)
         return {name: float(seconds) for name, seconds in found}
 
-    monkeypatch.setattr("certnet.job.train", patched(lambda result: replace(result, stages={"rounding": 0.004})))
+    monkeypatch.setattr("certnet.jobs.train.train", patched(lambda result: replace(result, stages={"rounding": 0.004})))
     shown = times(certnet("train", "spiral").err)
     total = shown.pop("total")
     assert {"rounding", "reading, writing, starting"} <= set(shown)
     assert sum(shown.values()) == pytest.approx(total, abs=1e-9)
     search = SearchSummary("subdivision", True, False, False, 32, 14, 1.0, 0, 0.1)
-    monkeypatch.setattr("certnet.job.train", patched(lambda result: replace(result, rank=None, search=search)))
+    monkeypatch.setattr("certnet.jobs.train.train", patched(lambda result: replace(result, rank=None, search=search)))
     text = certnet("train", "spiral").err
     assert "32 cones tested, 14 in the proof, complete" in text
     assert "rank" not in text
     signs = replace(search, kind="signs")
-    monkeypatch.setattr("certnet.job.train", patched(lambda result: replace(result, search=signs)))
+    monkeypatch.setattr("certnet.jobs.train.train", patched(lambda result: replace(result, search=signs)))
     assert "32 relaxations solved, 14 leaves, complete" in certnet("train", "spiral").err
 
 
@@ -156,7 +156,8 @@ def test_exit_code_follows_the_verdict(
     certnet: Call, monkeypatch: pytest.MonkeyPatch, verdict: Verdict, code: int
 ) -> None:
     monkeypatch.setattr(
-        "certnet.job.train", patched(lambda result: replace(result, report=replace(result.report, verdict=verdict)))
+        "certnet.jobs.train.train",
+        patched(lambda result: replace(result, report=replace(result.report, verdict=verdict))),
     )
     outcome = certnet("train", "spiral", "--json")
     assert outcome.code == code
@@ -172,7 +173,7 @@ def test_figures_that_do_not_exist_are_null(certnet: Call, folder: Path, monkeyp
         )
         return replace(result, report=report, rank=None, stages={"rounding": nan})
 
-    monkeypatch.setattr("certnet.job.train", patched(without))
+    monkeypatch.setattr("certnet.jobs.train.train", patched(without))
     outcome = certnet("train", "spiral", "--json")
     report = outcome.json
     assert [report[key] for key in ("objective", "lower_bound", "gap", "slack_margin", "rank")] == [None] * 5
@@ -181,7 +182,7 @@ def test_figures_that_do_not_exist_are_null(certnet: Call, folder: Path, monkeyp
 
 
 def test_after_ctrl_c_the_best_so_far_is_written(certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("certnet.job.train", patched(lambda result: replace(result, interrupted=True)))
+    monkeypatch.setattr("certnet.jobs.train.train", patched(lambda result: replace(result, interrupted=True)))
     outcome = certnet("train", "spiral", "--json", "--quiet")
     assert outcome.code == 130
     assert outcome.json["interrupted"] is True
@@ -204,7 +205,7 @@ def test_a_job_that_fails_leaves_nothing_behind(
     def fail(*arguments: Any, **options: Any) -> TrainingResult:
         raise error
 
-    monkeypatch.setattr("certnet.job.train", fail)
+    monkeypatch.setattr("certnet.jobs.train.train", fail)
     outcome = certnet("train", "spiral", "--json")
     assert outcome.code == code
     assert words in one_sentence(outcome)
@@ -216,7 +217,7 @@ def test_debug_shows_the_traceback(certnet: Call, monkeypatch: pytest.MonkeyPatc
     def fail(*arguments: Any, **options: Any) -> TrainingResult:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("certnet.job.train", fail)
+    monkeypatch.setattr("certnet.jobs.train.train", fail)
     outcome = certnet("train", "spiral", "--debug")
     assert outcome.code == 70
     assert "Traceback" in outcome.err
@@ -255,7 +256,7 @@ BAD_OPTIONS = [
 def test_bad_options_end_before_the_work(
     certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], word: str
 ) -> None:
-    monkeypatch.setattr("certnet.job.train", no_work)
+    monkeypatch.setattr("certnet.jobs.train.train", no_work)
     outcome = certnet("train", "spiral", *options)
     assert (outcome.code, outcome.out) == (2, "")
     assert word in one_sentence(outcome)
@@ -288,7 +289,7 @@ BAD_DATA: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", [*BAD_DATA, "absent.csv", "shapes.npz"])
 def test_bad_data_end_before_the_work(certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr("certnet.job.train", no_work)
+    monkeypatch.setattr("certnet.jobs.train.train", no_work)
     if name == "shapes.npz":
         np.savez(name, X=np.ones((3, 2)), Y=np.arange(4) % 2)
     elif name in BAD_DATA:
@@ -304,7 +305,7 @@ def test_bad_data_end_before_the_work(certnet: Call, folder: Path, monkeypatch: 
 def test_unusable_output_folder_is_found_before_the_work(
     certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, out: str
 ) -> None:
-    monkeypatch.setattr("certnet.job.train", no_work)
+    monkeypatch.setattr("certnet.jobs.train.train", no_work)
     (folder / "file").write_text("mine")
     (folder / "loop").symlink_to("loop")
     outcome = certnet("train", "spiral", "--out", out)
@@ -317,7 +318,7 @@ def test_unusable_output_folder_is_found_before_the_work(
 def test_a_folder_in_the_place_of_a_result_is_found_before_the_work(
     certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("certnet.job.train", no_work)
+    monkeypatch.setattr("certnet.jobs.train.train", no_work)
     (folder / "o" / name).mkdir(parents=True)
     outcome = certnet("train", "spiral", "--out", "o")
     assert (outcome.code, outcome.out) == (2, "")
@@ -330,7 +331,7 @@ def test_only_a_relaxation_cut_short_is_remarked_on(
     certnet: Call, monkeypatch: pytest.MonkeyPatch, status: SolveStatus
 ) -> None:
     relaxation = SolverResult(None, None, 1.0, status, "", "test", "1", 5, 1.0)
-    monkeypatch.setattr("certnet.job.train", patched(lambda result: replace(result, relaxation=relaxation)))
+    monkeypatch.setattr("certnet.jobs.train.train", patched(lambda result: replace(result, relaxation=relaxation)))
     outcome = certnet("train", "spiral", "--json")
     cut_short = status is SolveStatus.TIME_LIMIT
     assert outcome.json["notes"] == [STOPPED] * cut_short
@@ -354,9 +355,9 @@ def test_read_only_output_folder_is_found_before_the_work(
     def refuse(**options: Any) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("certnet.job.train", no_work)
+    monkeypatch.setattr("certnet.jobs.train.train", no_work)
     # The superuser may write to folders that are marked read-only, so the refusal is staged.
-    monkeypatch.setattr("certnet.output.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("certnet.io.output.tempfile.TemporaryFile", refuse)
     (folder / "old").mkdir()
     for out in ("old", "old/new", "new"):
         outcome = certnet("train", "spiral", "--out", out)
@@ -407,7 +408,7 @@ def test_a_folder_that_is_deleted_loses_nothing(certnet: Call, folder: Path, mon
 
     (folder / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder / "temporary"))
-    monkeypatch.setattr("certnet.job.train", train)
+    monkeypatch.setattr("certnet.jobs.train.train", train)
     outcome = certnet("train", "spiral", "--out", "o", "--quiet")
     assert outcome.code == 0
     summary, *paths = outcome.out.splitlines()
@@ -428,7 +429,7 @@ def test_a_folder_that_is_deleted_loses_nothing(certnet: Call, folder: Path, mon
 def test_two_runs_into_one_folder_are_refused(
     certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
-    monkeypatch.setattr("certnet.job.train", no_work)
+    monkeypatch.setattr("certnet.jobs.train.train", no_work)
     classes = load(Recipe(source="spiral")).classes
     TwoLayerNetwork(U=np.ones((2, 1)), V=np.ones((3, 1)), classes=classes).save(folder / "net.npz")
     with output_folder(folder / "o", files=()):

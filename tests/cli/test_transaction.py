@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from certificates.files import write_atomically
-from certnet.output import OutputFolder, Writer, output_folder
+from certnet.io.output import OutputFolder, Writer, output_folder
 from formulations import InputError
 from tests.cli.support import files
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from certificates.robustness_file import read_robustness
-from certnet.interchange import write_onnx
+from certnet.io import write_onnx
 from certnet.network import TwoLayerNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.cli.support import Call

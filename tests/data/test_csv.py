@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from certnet.data import Recipe, load, read_source
-from certnet.data.dataset import DataSet
-from certnet.data.numbers import parse_number
+from certnet.io import Recipe, load, read_source
+from certnet.io.dataset import DataSet
+from certnet.io.numbers import parse_number
 from formulations import InputError
 
 X = np.array([[1.5, -2.0], [0.25, 3e-2], [-4.0, 0.5]])

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from certnet.data import Recipe, load, read_source
+from certnet.io import Recipe, load, read_source
 from formulations import InputError
 
 X = np.arange(12.0).reshape(6, 2)

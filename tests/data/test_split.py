@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certnet.data import BUILT_IN, Recipe, load, read_source
-from certnet.data.dataset import DataSet
-from certnet.data.splitting import split_rows, standardisation
+from certnet.io import BUILT_IN, Recipe, load, read_source
+from certnet.io.dataset import DataSet
+from certnet.io.splitting import split_rows, standardisation
 from formulations import InputError
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from certnet.data import Recipe, load
-from certnet.data.targets import guess_task, label_keys
+from certnet.io import Recipe, load
+from certnet.io.targets import guess_task, label_keys
 
 AGES = np.random.default_rng(0).integers(18, 80, 400).tolist()
 

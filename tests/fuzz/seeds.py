@@ -9,7 +9,7 @@ import numpy as np
 from certificates import write_certificate
 from certificates.lipschitz_file import write_lipschitz
 from certificates.robustness_file import write_robustness
-from certnet.job import train
+from certnet.jobs.train import train
 from certnet.verification.lipschitz import lipschitz_constant
 from formulations import TrainingProgram
 from tests.certificates.proofs import tree_certificate

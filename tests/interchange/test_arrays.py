@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certnet.interchange import program_weights, read_network
+from certnet.io import program_weights, read_network
 from certnet.network import TwoLayerNetwork
 from formulations import InputError
 
@@ -192,7 +192,7 @@ def test_hostile_entries_are_refused(tmp_path: Path, entries: dict[str, Any]) ->
 
 @given(st.binary(max_size=200))
 def test_arbitrary_headers_never_crash(content: bytes) -> None:
-    from certnet.interchange.safetensors_file import parse
+    from certnet.io.safetensors_file import parse
 
     for text in (content, struct.pack("<Q", len(content)) + content):
         try:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from certnet.interchange import read_network
+from certnet.io import read_network
 from certnet.network import TwoLayerNetwork
 from formulations import InputError
 

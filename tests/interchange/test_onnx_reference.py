@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from certnet.interchange import read_network, read_relu_network, write_onnx
+from certnet.io import read_network, read_relu_network, write_onnx
 from formulations import InputError
 from formulations.robustness import ReluNetwork
 from tests.interchange.test_onnx import B, Graph, U, V

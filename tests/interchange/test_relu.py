@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from certnet.interchange import network_from_sklearn, read_network, read_relu_network, write_onnx
+from certnet.io import network_from_sklearn, read_network, read_relu_network, write_onnx
 from certnet.network import TwoLayerNetwork
 from formulations import InputError
 from formulations.robustness import ReluNetwork

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from certnet.interchange import network_from_sklearn, read_relu_network
-from certnet.interchange.assembly import assemble
+from certnet.io import network_from_sklearn, read_relu_network
+from certnet.io.assembly import assemble
 from certnet.verification.counterexample import exact_outputs
 from formulations import InputError
 from tests.interchange.test_onnx import SPELLINGS, Graph

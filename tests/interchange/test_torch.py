@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from certnet.interchange import network_from_torch
+from certnet.io import network_from_torch
 from formulations import InputError
 
 D, M, C = 4, 6, 3

@@ -223,7 +223,7 @@ def test_a_solve_left_behind_leaves_no_half_of_cvxpy() -> None:
     code = """
 import sys, time
 import numpy as np
-from certnet._abandon import _Left, _Runner
+from certnet.runtime.abandon import _Left, _Runner
 from certnet.solvers import solve
 from formulations import TrainingProgram, presolve
 rng = np.random.default_rng(0)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates.repair import project, repair_form
-from certnet.branching.goal import bound_from_price
-from certnet.branching.search import search
+from certnet.search.goal import bound_from_price
+from certnet.search.price import search
 from certnet.solvers import solve
 from certnet.solvers.joint import JointResult, LeafStart, solve_joint
 from certnet.solvers.warm_start import from_network

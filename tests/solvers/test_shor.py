@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from certificates import RepairedDual, Verdict, repair, residual_dual
 from certificates.repair import repair_without_products
 from certificates.shor_bound import Price, ScaledShift
-from certnet._certify import certify
+from certnet.jobs.certify import certify
 from certnet.solvers import solve
 from certnet.solvers.shor import _Descent, _secular, shor_bound
 from certnet.training import fit

@@ -5,7 +5,7 @@ import pytest
 
 from certificates import CheckReport, OptimalityCertificate, Verdict
 from certificates.subdivision import Subdivision
-from certnet.subdivision.closing import SubdivisionSearch
+from certnet.search.cone_closing import SubdivisionSearch
 from certnet.training import fit
 from certnet.training.polish import Network
 from formulations import TrainingProgram, presolve

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from joblib import Parallel
 
-from certnet.subdivision import kernel, search
-from certnet.subdivision.compiled import fast_explore
-from certnet.subdivision.function import Output, basis_of, output_of
-from certnet.subdivision.search import Exploration, Progress, explore
+from certnet.search import cone_kernel as kernel
+from certnet.search import cones as search
+from certnet.search.compiled import fast_explore
+from certnet.search.cone_function import Output, basis_of, output_of
+from certnet.search.cones import Exploration, Progress, explore
 from formulations import TrainingProgram, presolve
 from tests.strategies import rng
 

@@ -7,7 +7,7 @@ import pytest
 
 from certificates import OptimalityCertificate, certify, residual_dual
 from certificates.verdict import Verdict
-from certnet.job import train
+from certnet.jobs.train import train
 from certnet.tightness import measure_tightness
 from certnet.tightness._feasible import relaxation_value
 from certnet.tightness.report import infeasibility, is_plain

@@ -21,9 +21,9 @@ from certificates.robustness_checker import check_robustness
 from certificates.robustness_file import read_robustness, write_robustness
 from certificates.verdict import Verdict
 from certnet.cli.check_network import compare_property
+from certnet.io.vnnlib import Property, parse_vnnlib
 from certnet.verification import verify
 from certnet.verification.counterexample import Counterexample, confirm, confirm_near, decided_classes, exact_outputs
-from certnet.verification.vnnlib import Property, parse_vnnlib
 from formulations import InputError
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase, keeps_class
 from tests.cli.support import caller

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from certificates.lipschitz import LipschitzCertificate, check_lipschitz
 from certificates.verdict import Verdict
-from certnet.interchange import read_relu_network
+from certnet.io import read_relu_network
 from certnet.verification import lipsdp
 from certnet.verification.lipschitz import lipschitz_constant
 from certnet.verification.lipsdp import Gradients, rough_norm, spectral_norm

@@ -8,10 +8,10 @@ import pytest
 from certificates.robustness_checker import check_robustness
 from certificates.robustness_file import read_robustness, write_robustness
 from certificates.verdict import Verdict
-from certnet.interchange import read_relu_network
+from certnet.io import read_relu_network
+from certnet.io.vnnlib import read_vnnlib
 from certnet.verification import verify
 from certnet.verification.counterexample import confirm
-from certnet.verification.vnnlib import read_vnnlib
 from tests.conftest import SHARED
 
 FOLDER = SHARED / "safenlp_medical"

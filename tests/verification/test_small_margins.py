@@ -10,7 +10,8 @@ import pytest
 from certificates.robustness import preactivation_bounds
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
-from certnet.verification import semidefinite, verify
+from certnet.search import semidefinite
+from certnet.verification import verify
 from certnet.verification.counterexample import exact_outputs
 from formulations._validation import FloatArray
 from formulations.nodes import FREE

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from certificates.robustness import CaseProof, RobustnessCertificate, preactivation_bounds
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
+from certnet.search.margin import CaseSearch
+from certnet.search.semidefinite import semidefinite_bound
 from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
 from certnet.verification.rows import linear_bounds
-from certnet.verification.search import CaseSearch
-from certnet.verification.semidefinite import semidefinite_bound
 from formulations.robustness import InputRegion, UnsafeCase, reduce_case
 from tests.verification.problems import SEEDS, exact_least_margin, random_box, random_network
 
@@ -42,7 +42,7 @@ def certificate(kind: str) -> tuple[RobustnessCertificate, float]:
 
 
 def search_proof(search: CaseSearch, root) -> CaseProof:
-    from certnet.verification.search import _written
+    from certnet.search.margin import _written
 
     tree, mu, margin = _written(root)
     return case_proof(search.problem, tree, mu, margin)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certnet.verification import vnnlib2
-from certnet.verification.vnnlib import Property, parse_vnnlib, read_vnnlib
+from certnet.io import vnnlib2
+from certnet.io.vnnlib import Property, parse_vnnlib, read_vnnlib
 from formulations import InputError
 from formulations.robustness import OutputRow
 
@@ -225,7 +225,7 @@ def test_packed_files_are_unpacked_up_to_a_limit(tmp_path: Path, monkeypatch: py
         (tmp_path / "b.vnnlib.gz").write_bytes(content)
         with pytest.raises(InputError, match=words):
             read_vnnlib(tmp_path / "b.vnnlib.gz")
-    monkeypatch.setattr("certnet.verification.vnnlib.LARGEST_FILE", 1000)
+    monkeypatch.setattr("certnet.io.vnnlib.LARGEST_FILE", 1000)
     (tmp_path / "c.vnnlib.gz").write_bytes(gzip.compress(b" " * 10_000_000))
     with pytest.raises(InputError, match="more than 1000 bytes"):
         read_vnnlib(tmp_path / "c.vnnlib.gz")

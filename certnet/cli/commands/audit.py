@@ -52,7 +52,7 @@ def audit(
 
     def job() -> int:
         from certnet.cli.audit import AuditOptions, parse_radii, run_audit
-        from certnet.data import Recipe
+        from certnet.io import Recipe
 
         return run_audit(
             AuditOptions(

@@ -65,7 +65,7 @@ def optimality(
 
     def job() -> int:
         from certnet.cli.optimality import OptimalityOptions, run_optimality
-        from certnet.data import Recipe
+        from certnet.io import Recipe
 
         recipe = Recipe(
             source=data,

@@ -87,7 +87,7 @@ def train(
 
     def job() -> int:
         from certnet.cli.train import TrainOptions, run_train
-        from certnet.data import Recipe
+        from certnet.io import Recipe
 
         if data is None and resume is None:
             raise InputError("Name the data to train on, for example: certnet train iris.")

@@ -1,0 +1,79 @@
+"""Data sets that come along: four from scikit-learn, and the spiral, which is generated."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from certnet.io.dataset import DataSet, Task
+from certnet.io.targets import one_hot
+from formulations._validation import FloatArray
+
+BUILT_IN = ("iris", "wine", "breast_cancer", "digits", "spiral")
+
+_SPIRAL_SEED = 100
+_SPIRAL_NOISE = 0.15
+_POINTS_PER_ARM = 20
+_ARMS = 3
+
+
+def load_builtin(name: str, *, task: Task | None) -> DataSet:
+    """A data set of ``BUILT_IN``; with ``task="regression"`` the class numbers 0, 1, … are the target."""
+    data = _spiral() if name == "spiral" else _from_sklearn(name)
+    if task != "regression":
+        return data
+    return replace(
+        data,
+        task=task,
+        classes=None,
+        Y=_class_numbers(data.Y),
+        Y_val=None if data.Y_val is None else _class_numbers(data.Y_val),
+        Y_test=None if data.Y_test is None else _class_numbers(data.Y_test),
+    )
+
+
+def _class_numbers(Y: FloatArray) -> FloatArray:
+    return Y @ np.arange(Y.shape[1], dtype=np.float64)[:, None]
+
+
+def _from_sklearn(name: str) -> DataSet:
+    from sklearn import datasets
+
+    bunch = getattr(datasets, f"load_{name}")()
+    classes = [float(index) for index in range(len(bunch.target_names))]
+    return DataSet(
+        name=name,
+        task="classification",
+        X=np.array(bunch.data, dtype=np.float64, order="C"),
+        Y=one_hot([float(label) for label in bunch.target], classes, source=name),
+        classes=tuple(str(label) for label in bunch.target_names),
+        feature_names=tuple(str(feature) for feature in bunch.feature_names),
+    )
+
+
+def _spiral() -> DataSet:
+    """Three noisy arms in the plane, 20 points each; validation and test are further draws of the same noise.
+
+    Point i of arm j has radius r = i/38 and angle 4(j + i/19) + 0.15·(standard normal), and coordinates
+    (r sin, r cos): the generator of Stanford's CS231n notes. The training points are those of arXiv 2410.22311, to
+    12 decimals; rounding there makes them equal on every machine.
+    """
+    # The legacy generator on purpose: NumPy promises never to change its stream.
+    noise = np.random.RandomState(_SPIRAL_SEED).randn(3, _ARMS, _POINTS_PER_ARM)
+    arms = np.arange(_ARMS)[:, None]
+    steps = np.linspace(0.0, 1.0, _POINTS_PER_ARM)
+    angle = 4.0 * (arms + steps) + _SPIRAL_NOISE * noise
+    points = 0.5 * steps[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=-1)
+    train, val, test = np.round(points.reshape(3, -1, 2), 12) + 0.0
+    Y = np.repeat(np.eye(_ARMS), _POINTS_PER_ARM, axis=0)
+    return DataSet(
+        name="spiral",
+        task="classification",
+        X=train,
+        Y=Y,
+        classes=("arm 1", "arm 2", "arm 3"),
+        feature_names=("x", "y"),
+        X_val=val,
+        Y_val=Y,
+        X_test=test,
+        Y_test=Y,
+    )

@@ -1,0 +1,1 @@
+"""What users ask for: training, an optimality report, a path, an audit; each is a list of stages."""

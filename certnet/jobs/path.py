@@ -1,0 +1,287 @@
+"""The regularisation path: one network and one certificate for each γ, from the largest to the smallest.
+
+Each γ starts at its neighbour: the neighbour's neurons are candidates, its dual and network are the warm start of the
+relaxation. What is found at one γ then serves all others, both ways. A network's objective is affine in γ, so every
+network bounds p_∞ from above at every γ; a W that is feasible for γ' is feasible for γ times γ/γ', so every
+certificate bounds p_∞ from below at every γ. Hence p_∞ is nondecreasing and concave in γ, and so are the objectives of
+a finished path.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from certificates import OptimalityCertificate, certify
+from certnet.jobs import train as job
+from certnet.jobs.certify import with_network
+from certnet.jobs.checkpoint import Checkpoint
+from certnet.jobs.train import Event, TrainingResult
+from certnet.runtime.numerics import computing
+from certnet.solvers.warm_start import certified_dual, scaled
+from certnet.training.polish import Network, balance, polish
+from formulations import InputError, TrainingProgram, merge_rows
+from formulations._validation import FloatArray, as_positive
+from formulations.arguments import accepts, count, json_object, reals, seconds
+
+EXCHANGE_SHARE = 0.05
+"""Share of a time limit that is kept for trying every network at its neighbours' γ."""
+POLISH_SHARE = 0.1
+"""Part of the time of a γ that polishing a neighbour's network may take before."""
+SWEEPS = 5
+"""Most passes up and down the path in which networks are tried at their neighbours' γ."""
+BETTER = 1e-9
+"""Relative improvement below which a network or bound of another γ is not taken over."""
+
+
+@dataclass(frozen=True, eq=False)
+class PathResult:
+    """Results of a path, in the order in which the γ were given.
+
+    Attributes:
+        gammas: the weight decays.
+        results: one for each; None where an interruption came first.
+        seconds: for the whole path.
+        interrupted: True when Ctrl-C cut the path short; then nothing was exchanged between the γ afterwards.
+    """
+
+    gammas: tuple[float, ...]
+    results: tuple[TrainingResult | None, ...]
+    seconds: float
+    interrupted: bool = False
+
+    @property
+    def missing(self) -> tuple[float, ...]:
+        """The γ without a result."""
+        return tuple(gamma for gamma, result in zip(self.gammas, self.results, strict=True) if result is None)
+
+
+def distinct_gammas(gammas: Iterable[float]) -> tuple[float, ...]:
+    """The weight decays of a path, in the given order.
+
+    Raises:
+        InputError: there are none, one is not positive and finite, or one comes twice.
+    """
+    values = tuple(as_positive("gamma", gamma) for gamma in gammas)
+    if not values:
+        raise InputError("gammas is empty; give at least one positive weight decay.")
+    for position, value in enumerate(values):
+        if value in values[:position]:
+            raise InputError(f"gammas has {value:g} twice; give every weight decay once.")
+    return values
+
+
+@np.errstate(all="ignore")
+@accepts(gammas=reals, time_limit=seconds, random_state=count, provenance=json_object)
+def train_path(
+    X: ArrayLike,
+    Y: ArrayLike,
+    *,
+    gammas: Sequence[float],
+    bias: bool = False,
+    solver: str = "auto",
+    time_limit: float | None = None,
+    tolerance: float = 1e-5,
+    random_state: int = 0,
+    progress: Callable[[Event], None] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    known: Mapping[float, TrainingResult] | None = None,
+    checkpoint: Callable[[float], Callable[[Checkpoint], None]] | None = None,
+    resume: Mapping[float, Checkpoint] | None = None,
+    finished: Callable[[TrainingResult], None] | None = None,
+) -> PathResult:
+    """Train and certify a network for each weight decay, from the largest to the smallest.
+
+    Args:
+        X, Y: data (n×d) and targets (n×c) as for ``TrainingProgram``; the loss is ½·sum of squares.
+        gammas: positive weight decays, each once, in any order.
+        bias: append a column of ones to X.
+        solver, tolerance, random_state, provenance, device: as for ``certnet.train``.
+        time_limit: seconds for the whole path, or None. Every γ gets an equal part of what is left when its turn comes.
+        progress: called with an ``Event`` now and then, whose stage names the γ; its seconds are those of that γ.
+        known: results of an earlier run on the same data by γ; they are neighbours of the others and not solved again.
+        checkpoint: gives for each γ a function that keeps its checkpoints, as for ``certnet.train``.
+        resume: checkpoints of an earlier run by γ, from which the relaxation goes on.
+        finished: called with each new result as soon as it is there, and again if another γ improves it later.
+
+    Raises:
+        InputError: γ or data that cannot be used, or a solver that is not available.
+        KeyboardInterrupt: on a second Ctrl-C, while the first is being served.
+    """
+    begin = time.perf_counter()
+    gammas = distinct_gammas(gammas)
+    programs = {gamma: TrainingProgram(X, Y, gamma, bias=bias) for gamma in gammas}
+    results = {gamma: result for gamma, result in (known or {}).items() if gamma in programs}
+    tell = finished or _ignore
+    notes: set[str] = set()
+
+    def left() -> float | None:
+        return None if time_limit is None else max(time_limit - (time.perf_counter() - begin), 0.0)
+
+    interrupted = False
+    open_gammas = sorted(programs.keys() - results.keys(), reverse=True)
+    for position, gamma in enumerate(open_gammas):
+        available = left()
+        share = None if available is None else _share(available, len(open_gammas) - position)
+        start = _start(results, programs[gamma], None if share is None else POLISH_SHARE * share)
+        available = left()
+        result = job.train(
+            programs[gamma],
+            solver=solver,
+            time_limit=None if available is None else _share(available, len(open_gammas) - position),
+            tolerance=tolerance,
+            random_state=random_state,
+            progress=None if progress is None else _named(progress, gamma, notes),
+            provenance=provenance,
+            start=start,
+            device=device,
+            checkpoint=None if checkpoint is None else checkpoint(gamma),
+            resume=None if resume is None else resume.get(gamma),
+        )
+        results[gamma] = result
+        tell(result)
+        if result.interrupted:
+            interrupted = True
+            break
+    if not interrupted:
+        interrupted = not _exchange(results, left(), tell)
+    return PathResult(
+        gammas=gammas,
+        results=tuple(results.get(gamma) for gamma in gammas),
+        seconds=time.perf_counter() - begin,
+        interrupted=interrupted,
+    )
+
+
+def _ignore(_: TrainingResult) -> None:
+    """Stands for a callback that was not given."""
+
+
+def _share(available: float, jobs: int) -> float:
+    """The time limit of the next of ``jobs`` jobs; never 0, which solvers refuse."""
+    return max((1.0 - EXCHANGE_SHARE) * available / jobs, 1e-3)
+
+
+def _named(progress: Callable[[Event], None], gamma: float, notes: set[str]) -> Callable[[Event], None]:
+    """``progress`` for one γ; of equal notes from several γ only the first is passed on."""
+
+    def tell(event: Event) -> None:
+        if event.note is None or event.note not in notes:
+            progress(replace(event, stage=f"γ = {gamma:g}, {event.stage}"))
+        if event.note is not None:
+            notes.add(event.note)
+
+    return tell
+
+
+def _start(
+    results: Mapping[float, TrainingResult], program: TrainingProgram, seconds: float | None
+) -> OptimalityCertificate | None:
+    """The certificate of the nearest γ, in the logarithm, with its network polished for this one.
+
+    A polished network starts the relaxation better than the neighbour's own (Iris: bounds 3 % higher in equal time).
+    """
+    if not results:
+        return None
+    nearest = results[min(results, key=lambda other: abs(math.log(other / program.gamma)))]
+    with computing():
+        U, V = polish(program, nearest.U, nearest.V, deadline=None if seconds is None else time.monotonic() + seconds)
+    return replace(nearest.certificate, U=U, V=V)
+
+
+def _exchange(
+    results: dict[float, TrainingResult], seconds: float | None, tell: Callable[[TrainingResult], None]
+) -> bool:
+    """Let every γ profit from the networks and duals of the others. False when Ctrl-C ended it, which loses nothing."""
+    try:
+        # The matrices are small, and a second BLAS thread costs more than it saves.
+        with computing():
+            deadline = None if seconds is None else time.monotonic() + seconds
+            networks = _exchange_networks(results, deadline)
+            for gamma in sorted(results, reverse=True):
+                if deadline is not None and time.monotonic() > deadline:
+                    break
+                improved = _with_bound(_with_network(results[gamma], networks[gamma]), results.values())
+                if improved is not results[gamma]:
+                    results[gamma] = improved
+                    tell(improved)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _exchange_networks(results: Mapping[float, TrainingResult], deadline: float | None) -> dict[float, Network]:
+    """The best network for each γ among all networks, and what polishing makes of each at its neighbours' γ."""
+    ascending = sorted(results)
+    programs = {gamma: results[gamma].program for gamma in ascending}
+    best = {gamma: (results[gamma].U, results[gamma].V) for gamma in ascending}
+    up = list(zip(ascending[1:], ascending[:-1], strict=True))
+    # A network that was no help at a neighbour is not tried there again.
+    version = dict.fromkeys(ascending, 0)
+    tried: dict[tuple[float, float], int] = {}
+    for _ in range(SWEEPS):
+        changed = False
+        for gamma, source in [*up, *[(below, above) for above, below in reversed(up)]]:
+            seen = tried.get((gamma, source)) == version[source]
+            if seen or (deadline is not None and time.monotonic() > deadline):
+                continue
+            tried[gamma, source] = version[source]
+            network = polish(programs[gamma], *best[source], deadline=deadline)
+            if _is_better(programs[gamma], network, best[gamma]):
+                best[gamma] = network
+                version[gamma] += 1
+                changed = True
+        if not changed:
+            break
+    # Time may have run out before a good network had spread; as they stand, all are compared everywhere.
+    pool = [balance(*network) for network in best.values()]
+    for gamma, program in programs.items():
+        network = min(pool, key=lambda candidate: program.objective(*candidate))
+        if _is_better(program, network, best[gamma]):
+            best[gamma] = network
+    return best
+
+
+def _is_better(program: TrainingProgram, network: Network, than: Network) -> bool:
+    return program.objective(*network) < program.objective(*than) * (1.0 - BETTER)
+
+
+def _with_network(result: TrainingResult, network: Network) -> TrainingResult:
+    """The result with another network, if that is better; the proof of its bound stays."""
+    U, V = network
+    if not _is_better(result.program, network, (result.U, result.V)):
+        return result
+    certificate, report = with_network(result.certificate, result.report, U, V)
+    return replace(result, certificate=certificate, report=report)
+
+
+def _with_bound(result: TrainingResult, others: Iterable[TrainingResult]) -> TrainingResult:
+    """The result with the best bound that a certificate of another γ gives for its own, if that is better."""
+    program, certificate = result.program, result.certificate
+    best = max(others, key=lambda other: transferred_bound(other.certificate, program.Y, program.gamma))
+    bound = transferred_bound(best.certificate, program.Y, program.gamma)
+    if not bound > result.report.lower_bound * (1.0 + BETTER):
+        return result
+    merged = merge_rows(program)
+    dual = scaled(certified_dual(merged, best.certificate), program.gamma / best.certificate.gamma)
+    improved, report = certify(merged, [dual], result.U, result.V, provenance=certificate.provenance)
+    if not report.lower_bound > result.report.lower_bound:
+        return result
+    return replace(result, certificate=improved, report=report)
+
+
+def transferred_bound(certificate: OptimalityCertificate, Y: FloatArray, gamma: float) -> float:
+    """The lower bound at ``gamma`` that a certificate for another γ implies, in floating point (not a proof).
+
+    ``max s⟨W,Y⟩ − ½s²‖W‖²`` over ``0 ≤ s ≤ gamma/certificate.gamma``, for sW is feasible there.
+    """
+    product, square = float(np.sum(certificate.W * Y)), float(np.sum(certificate.W**2))
+    if not (product > 0 and square > 0):
+        return 0.0
+    s = min(gamma / certificate.gamma, product / square)
+    return s * product - 0.5 * s**2 * square
