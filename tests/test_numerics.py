@@ -18,7 +18,8 @@ from certnet.jobs import stages as _stages
 from certnet.jobs import train as job
 from certnet.jobs.certify import repaired
 from certnet.runtime.numerics import blas_threads, computing
-from certnet.search import joint, search
+from certnet.search import joint
+from certnet.search import price as search
 from certnet.search.cone_closing import SubdivisionSearch
 from certnet.solvers import solve
 from certnet.tightness import report as tightness
