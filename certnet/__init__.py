@@ -26,24 +26,19 @@ if TYPE_CHECKING:
         read_relu_network,
         write_onnx,
     )
+    from certnet.io.network import TwoLayerNetwork
+    from certnet.io.vnnlib import read_vnnlib
     from certnet.jobs.audit import audit
     from certnet.jobs.audit_result import AuditResult, InputAudit
+    from certnet.jobs.lipschitz import LipschitzResult, lipschitz_constant
     from certnet.jobs.optimality import OptimalityResult, optimality
     from certnet.jobs.path import PathResult, train_path
+    from certnet.jobs.radius import CertifiedRadius, certified_radius
     from certnet.jobs.train import Event, TrainingResult, train
-    from certnet.network import TwoLayerNetwork
+    from certnet.jobs.verify import VerificationResult, verify
+    from certnet.search.counterexample import Counterexample
     from certnet.solvers import SolverResult, SolveStatus, available_solvers, solve
     from certnet.training import FitResult, fit
-    from certnet.verification import (
-        CertifiedRadius,
-        Counterexample,
-        LipschitzResult,
-        VerificationResult,
-        certified_radius,
-        lipschitz_constant,
-        read_vnnlib,
-        verify,
-    )
     from formulations import CertnetError, InputError, LiftedProgram, LiftedSpace, RawDual, TrainingProgram, presolve
     from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase, keeps_class
 
@@ -71,20 +66,15 @@ _HOMES = {
         "write_onnx",
     ),
     "certnet.jobs.train": ("Event", "TrainingResult", "train"),
-    "certnet.network": ("TwoLayerNetwork",),
+    "certnet.io.network": ("TwoLayerNetwork",),
     "certnet.jobs.path": ("PathResult", "train_path"),
     "certnet.solvers": ("SolveStatus", "SolverResult", "available_solvers", "solve"),
     "certnet.training": ("FitResult", "fit"),
-    "certnet.verification": (
-        "CertifiedRadius",
-        "Counterexample",
-        "LipschitzResult",
-        "VerificationResult",
-        "certified_radius",
-        "lipschitz_constant",
-        "read_vnnlib",
-        "verify",
-    ),
+    "certnet.search.counterexample": ("Counterexample",),
+    "certnet.jobs.verify": ("VerificationResult", "verify"),
+    "certnet.jobs.radius": ("CertifiedRadius", "certified_radius"),
+    "certnet.jobs.lipschitz": ("LipschitzResult", "lipschitz_constant"),
+    "certnet.io.vnnlib": ("read_vnnlib",),
     "formulations.robustness": ("InputRegion", "ReluNetwork", "UnsafeCase", "keeps_class"),
     "formulations": (
         "CertnetError",

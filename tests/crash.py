@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from certificates import Verdict, check, read_certificate
+from certnet.io.network import TwoLayerNetwork
 from certnet.jobs import saver as _saver
 from certnet.jobs.checkpoint import read_checkpoint
-from certnet.network import TwoLayerNetwork
 
 RESULTS = ("network.npz", "optimality.cert", "report.json")
 SLACK = 10.0

@@ -9,7 +9,7 @@ import pytest
 
 import certnet
 from certnet import InputError, InputRegion, ReluNetwork, TrainingProgram, TwoLayerNetwork
-from certnet.network import TwoLayerNetwork as Stored
+from certnet.io.network import TwoLayerNetwork as Stored
 
 PROGRAM = TrainingProgram(np.eye(2), np.eye(2), 0.1)
 NETWORK = ReluNetwork(np.eye(2), np.zeros(2), np.eye(2), np.zeros(2))

@@ -18,8 +18,8 @@ from certnet.cli.rows import parse_rows, read_rows
 from certnet.cli.show import NONE, Live, down, stderr_console, up
 from certnet.io import Recipe, read_relu_network
 from certnet.io.output import standard_output, strict_json
+from certnet.jobs.lipschitz import LipschitzResult, lipschitz_constant
 from certnet.runtime.clock import Event
-from certnet.verification.lipschitz import LipschitzResult, lipschitz_constant
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.robustness import InputRegion, ReluNetwork, region_maker

@@ -33,12 +33,12 @@ from certnet.cli.train import (
     writers,
 )
 from certnet.io import Split, load
+from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, Writer, files_in, json_writer, output_folder, print_result
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
 from certnet.jobs.doctor import versions
 from certnet.jobs.path import PathResult, distinct_gammas, train_path
 from certnet.jobs.train import TrainingResult
-from certnet.network import TwoLayerNetwork
 from certnet.solvers import SolveStatus
 from formulations import InputError, TrainingProgram
 

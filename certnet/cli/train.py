@@ -16,10 +16,10 @@ from certnet.cli.resume import CHECKPOINT, about, require_same_data
 from certnet.cli.scores import evaluate
 from certnet.cli.show import Live, stderr_console, summary, training_table
 from certnet.io import Recipe, Split, load
+from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import Writer, files_in, json_writer, output_folder, print_result, require_named
 from certnet.jobs import train as job
 from certnet.jobs.checkpoint import Checkpoint, write_checkpoint
-from certnet.network import TwoLayerNetwork
 from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.solvers import SolveStatus
 from certnet.solvers.device import require_device

@@ -20,7 +20,8 @@ from certnet.io import read_relu_network
 from certnet.io.output import standard_output, strict_json
 from certnet.io.packed import ending
 from certnet.io.vnnlib import read_vnnlib
-from certnet.verification import Counterexample, VerificationResult, verify
+from certnet.jobs.verify import VerificationResult, verify
+from certnet.search.counterexample import Counterexample
 from formulations import InputError
 from formulations.robustness import ReluNetwork, UnsafeCase
 from formulations.rounding import nearest

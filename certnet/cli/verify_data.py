@@ -19,8 +19,8 @@ from certnet.cli.show import down, up
 from certnet.cli.verify import VerifyOptions, counterexample_fields, fields, provenance, tell_notes, verified
 from certnet.io import Recipe
 from certnet.io.output import standard_output, strict_json
-from certnet.verification import certified_radius
-from certnet.verification.counterexample import decided_classes
+from certnet.jobs.radius import certified_radius
+from certnet.search.counterexample import decided_classes
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 from formulations.robustness import ReluNetwork, keeps_class, region_maker

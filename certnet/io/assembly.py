@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certnet.io.fold import class_order, powers_of_two
-from certnet.network import TwoLayerNetwork
+from certnet.io.network import TwoLayerNetwork
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.robustness import ReluNetwork

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certnet.network import TwoLayerNetwork
+from certnet.io.network import TwoLayerNetwork
 from formulations import InputError
 from formulations._validation import FloatArray
 

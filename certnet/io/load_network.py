@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from certnet.io.assembly import ReadNetwork
+from certnet.io.network import LARGEST_FILE, TwoLayerNetwork
 from certnet.io.npz_network import read_npz_network
 from certnet.io.onnx_network import read_onnx
 from certnet.io.packed import PACKED, ending
 from certnet.io.safetensors_file import read_safetensors
 from certnet.io.state_dict import network_from_tensors
-from certnet.network import LARGEST_FILE, TwoLayerNetwork
 from formulations import InputError
 from formulations.arguments import accepts, location
 from formulations.robustness import ReluNetwork

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from certnet.io.assembly import Array, ReadNetwork, assemble
+from certnet.io.network import LARGEST_FILE, TwoLayerNetwork
 from certnet.io.packed import npz_arrays
-from certnet.network import LARGEST_FILE, TwoLayerNetwork
 from formulations import InputError
 
 PLAIN = {"U": "U", "V": "V", "b": "hidden_bias", "hidden_bias": "hidden_bias", "offset": "offset", "scale": "scale"}

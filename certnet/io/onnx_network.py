@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from certnet.io.assembly import Array, ReadNetwork
+from certnet.io.network import LARGEST_FILE
 from certnet.io.onnx_nodes import OPERATIONS, Attributes, Operand, apply
 from certnet.io.packed import read_bytes
 from certnet.io.signal import LARGEST_INPUT, Layer, Signal
-from certnet.network import LARGEST_FILE
 from formulations import InputError
 
 _EXTERNAL = 1

@@ -14,12 +14,12 @@ from certificates.robustness import CaseProof, RobustnessCertificate
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
 from certnet.jobs.audit_result import ATTACKED, CERTIFIED, UNDECIDED, AuditResult, InputAudit
+from certnet.jobs.radius import certified_radius, distance
+from certnet.jobs.verify import verify
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
+from certnet.search.counterexample import Counterexample, decided_classes, exact_outputs
 from certnet.search.pool import pool as pool_of
-from certnet.verification import certified_radius, verify
-from certnet.verification.counterexample import Counterexample, decided_classes, exact_outputs
-from certnet.verification.radius import distance
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_matrix
 from formulations.arguments import accepts, array, count, json_object, reals, seconds

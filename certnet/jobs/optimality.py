@@ -19,6 +19,7 @@ from certificates.checker import network_objective
 from certificates.optimality import checked
 from certificates.repair import RepairedDual
 from certificates.report import CheckReport
+from certnet.io.network import TwoLayerNetwork
 from certnet.jobs.best import Best
 from certnet.jobs.certify import certify as certify_repaired
 from certnet.jobs.certify import repaired
@@ -39,7 +40,6 @@ from certnet.jobs.preflight import require_memory
 from certnet.jobs.relaxed_bound import relaxed_bound
 from certnet.jobs.stages import Staged
 from certnet.jobs.train import DEFAULT_GAP, GLOBAL, closing_of
-from certnet.network import TwoLayerNetwork
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.numerics import computing
 from certnet.search.certificate import certify_search

@@ -13,12 +13,10 @@ import numpy as np
 
 from certificates.robustness import CaseProof
 from certificates.tree import LeafProof, Node, Split
+from certnet.search.attack import attack
+from certnet.search.counterexample import Counterexample, confirm_near
 from certnet.search.linear import LinearBounds
-from certnet.search.semidefinite import SemidefiniteBound, affordable, semidefinite_bound
-from certnet.search.signs import SIDES, Branching
-from certnet.verification.attack import attack
-from certnet.verification.counterexample import Counterexample, confirm_near
-from certnet.verification.proofs import (
+from certnet.search.margin_proofs import (
     ROUNDING,
     case_proof,
     linear_leaf,
@@ -26,7 +24,9 @@ from certnet.verification.proofs import (
     margin_sizes,
     semidefinite_margin,
 )
-from certnet.verification.rows import from_program, linear_bounds
+from certnet.search.margin_rows import from_program, linear_bounds
+from certnet.search.semidefinite import SemidefiniteBound, affordable, semidefinite_bound
+from certnet.search.signs import SIDES, Branching
 from formulations._validation import FloatArray, IntArray
 from formulations.nodes import ACTIVE, FREE, INACTIVE
 from formulations.robustness import MarginProblem, ReluNetwork

@@ -18,11 +18,11 @@ from certificates.tree import LeafProof
 from certificates.verdict import Verdict
 from certnet.runtime.clock import Clock
 from certnet.search.linear import LinearBounds, finish, nodes_of
+from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
+from certnet.search.margin_rows import linear_bounds
 from certnet.search.semidefinite import inequality_moments
 from certnet.solvers.interface import SolverOptions
 from certnet.solvers.interior_point import InteriorPointSolver
-from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
-from certnet.verification.rows import linear_bounds
 from formulations import RawDual, RawPrimal
 from formulations._validation import FloatArray
 from formulations.circuits import CircuitSet, planar_circuits, violated_circuits

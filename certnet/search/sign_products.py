@@ -8,9 +8,9 @@ import numpy as np
 from certificates.proof import LiftedProof
 from certificates.repair import repair_form
 from certificates.tree import LeafProof, build
+from certnet.search.lipsdp import Gradients
 from certnet.solvers.interface import Progress, SolverOptions
 from certnet.solvers.interior_point import InteriorPointSolver
-from certnet.verification.lipsdp import Gradients
 from formulations import FormProgram, LiftedSpace, RawDual
 from formulations._validation import FloatArray
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certnet.verification import verify
+from certnet.jobs.verify import verify
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase, keeps_class
 from tests.conftest import SHARED
 

@@ -15,7 +15,7 @@ from certificates import certify, residual_dual, write_certificate
 from certificates.arithmetic.machine import require_machine
 from certificates.lipschitz_file import write_lipschitz
 from certificates.robustness_file import write_robustness
-from certnet.verification.lipschitz import lipschitz_constant
+from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import TrainingProgram, merge_rows
 from tests.certificates.proofs import linear_robustness
 from tests.strategies import rng

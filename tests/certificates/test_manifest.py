@@ -16,7 +16,7 @@ from certificates.lipschitz import check_lipschitz
 from certificates.lipschitz_file import read_lipschitz, write_lipschitz
 from certificates.robustness_checker import check_robustness
 from certificates.robustness_file import read_robustness, write_robustness
-from certnet.verification.lipschitz import lipschitz_constant
+from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import InputError, TrainingProgram, merge_rows
 from tests.certificates.proofs import linear_robustness
 from tests.strategies import rng

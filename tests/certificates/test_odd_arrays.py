@@ -10,7 +10,7 @@ import pytest
 from certificates import Verdict, certify, check, residual_dual
 from certificates.lipschitz import check_lipschitz
 from certificates.robustness_checker import check_robustness
-from certnet.verification.lipschitz import lipschitz_constant
+from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import TrainingProgram, merge_rows
 from tests.certificates.proofs import linear_robustness
 from tests.strategies import rng

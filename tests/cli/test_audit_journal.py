@@ -15,7 +15,7 @@ from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
 from certnet.jobs import audit as _audit
 from certnet.jobs import audit_proof as _audit_proof
-from certnet.verification import verify
+from certnet.jobs.verify import verify
 from formulations.robustness import keeps_class, region_maker
 from tests.cli import test_audit
 from tests.cli.support import Call, one_sentence

@@ -12,7 +12,7 @@ from certificates.lipschitz_file import write_lipschitz
 from certificates.robustness_file import write_robustness
 from certnet.cli.check_network import region_fields
 from certnet.io import Recipe, load
-from certnet.verification.lipschitz import lipschitz_constant
+from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import TrainingProgram, merge_rows
 from tests.certificates.proofs import linear_robustness
 from tests.cli.support import Call, files, one_sentence

@@ -13,9 +13,9 @@ import pytest
 from certificates import OptimalityCertificate, Verdict, check, read_certificate, write_certificate
 from certnet.cli.path import folder_name, parse_gammas
 from certnet.io import Recipe, load
+from certnet.io.network import TwoLayerNetwork
 from certnet.jobs.checkpoint import Checkpoint, environment, program_fingerprint
 from certnet.jobs.train import TrainingResult
-from certnet.network import TwoLayerNetwork
 from formulations import InputError, TrainingProgram
 from tests.cli.support import Call, files, one_sentence, quick_train, strict
 

@@ -11,7 +11,7 @@ import pytest
 from certificates.lipschitz import check_lipschitz
 from certificates.lipschitz_file import read_lipschitz, write_lipschitz
 from certificates.verdict import Verdict
-from certnet.verification.lipschitz import lipschitz_constant
+from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import InputError
 from formulations.robustness import InputRegion, ReluNetwork
 from tests.cli.support import caller, one_sentence

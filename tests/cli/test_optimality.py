@@ -9,7 +9,7 @@ import pytest
 from certificates import read_certificate
 from certnet.cli.optimality import FILES
 from certnet.io import Recipe, load
-from certnet.network import TwoLayerNetwork
+from certnet.io.network import TwoLayerNetwork
 from certnet.training import fit
 from formulations import TrainingProgram
 from formulations._validation import FloatArray

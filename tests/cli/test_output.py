@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from certnet.cli.show import Live, bounds, describe, down, percent, up
+from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, json_writer, strict_json
 from certnet.jobs.train import Event
-from certnet.network import TwoLayerNetwork
 from formulations import InputError
 from tests.cli.support import files
 

@@ -15,9 +15,9 @@ from certificates import OptimalityCertificate, Verdict, check, read_certificate
 from certificates.container import write_certificate
 from certnet.cli.train import STOPPED
 from certnet.io import Recipe, load, read_source
+from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import output_folder
 from certnet.jobs.train import TrainingResult
-from certnet.network import TwoLayerNetwork
 from certnet.search.summary import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from tests.cli.support import Call, files, one_sentence, quick_train, strict

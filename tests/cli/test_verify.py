@@ -8,7 +8,7 @@ import pytest
 
 from certificates.robustness_file import read_robustness
 from certnet.io import write_onnx
-from certnet.network import TwoLayerNetwork
+from certnet.io.network import TwoLayerNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.cli.support import Call
 from tests.cli.test_messages import OPTION, options

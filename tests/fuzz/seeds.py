@@ -9,8 +9,8 @@ import numpy as np
 from certificates import write_certificate
 from certificates.lipschitz_file import write_lipschitz
 from certificates.robustness_file import write_robustness
+from certnet.jobs.lipschitz import lipschitz_constant
 from certnet.jobs.train import train
-from certnet.verification.lipschitz import lipschitz_constant
 from formulations import TrainingProgram
 from tests.certificates.proofs import tree_certificate
 from tests.verification.mutants import proved_certificates

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certnet.io import program_weights, read_network
-from certnet.network import TwoLayerNetwork
+from certnet.io.network import TwoLayerNetwork
 from formulations import InputError
 
 NAMES = {"<f8": "F64", "<f4": "F32", "<f2": "F16"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from certnet.io import read_network
-from certnet.network import TwoLayerNetwork
+from certnet.io.network import TwoLayerNetwork
 from formulations import InputError
 
 D, M, C = 3, 5, 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from certnet.io import network_from_sklearn, read_network, read_relu_network, write_onnx
-from certnet.network import TwoLayerNetwork
+from certnet.io.network import TwoLayerNetwork
 from formulations import InputError
 from formulations.robustness import ReluNetwork
 from tests.interchange.test_onnx import TRUTH, B, D, Graph, U, V, X

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from certnet.io import network_from_sklearn, read_relu_network
 from certnet.io.assembly import assemble
-from certnet.verification.counterexample import exact_outputs
+from certnet.search.counterexample import exact_outputs
 from formulations import InputError
 from tests.interchange.test_onnx import SPELLINGS, Graph
 

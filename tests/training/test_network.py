@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from certnet.network import TwoLayerNetwork
+from certnet.io.network import TwoLayerNetwork
 from formulations import InputError, TrainingProgram
 
 

@@ -13,10 +13,10 @@ from certificates.proof import Circuits, LiftedProof
 from certificates.robustness import RobustnessCertificate, preactivation_bounds
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
+from certnet.jobs.verify import verify
+from certnet.search.margin_proofs import case_proof
 from certnet.search.relaxation import Relaxation, margin_bound
 from certnet.search.semidefinite import semidefinite_bound
-from certnet.verification import verify
-from certnet.verification.proofs import case_proof
 from formulations._validation import FloatArray, IntArray
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase, reduce_case
 from tests.verification.problems import random_ball, random_box, random_network

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from certificates.robustness import RobustnessCertificate, preactivation_bounds
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
+from certnet.jobs.lipschitz import lipschitz_constant
+from certnet.search.attack import attack
 from certnet.search.linear import finish, nodes_of
+from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
+from certnet.search.margin_rows import linear_bounds
 from certnet.search.relaxation import margin_bound
 from certnet.search.semidefinite import semidefinite_bound
 from certnet.solvers.interface import SolveStatus
 from certnet.solvers.interior_point import _Run
-from certnet.verification.attack import attack
-from certnet.verification.lipschitz import lipschitz_constant
-from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
-from certnet.verification.rows import linear_bounds
 from formulations.robustness import InputRegion, MarginProblem, UnsafeCase, keeps_class, reduce_case
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
 

@@ -22,8 +22,8 @@ from certificates.robustness_file import read_robustness, write_robustness
 from certificates.verdict import Verdict
 from certnet.cli.check_network import compare_property
 from certnet.io.vnnlib import Property, parse_vnnlib
-from certnet.verification import verify
-from certnet.verification.counterexample import Counterexample, confirm, confirm_near, decided_classes, exact_outputs
+from certnet.jobs.verify import verify
+from certnet.search.counterexample import Counterexample, confirm, confirm_near, decided_classes, exact_outputs
 from formulations import InputError
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase, keeps_class
 from tests.cli.support import caller
@@ -383,7 +383,7 @@ def test_another_machine_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     def flushes(order: int = 0) -> None:
         raise MachineFailure("subnormal numbers are flushed")
 
-    monkeypatch.setattr("certnet.verification.counterexample.require_machine", flushes)
+    monkeypatch.setattr("certnet.search.counterexample.require_machine", flushes)
     assert confirm(network, case, np.zeros(1), 0) is None
     assert confirm_near(network, case, np.zeros((1, 1)), 0) is None
     with pytest.raises(InputError, match="flushed"):

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from certificates.lipschitz import LipschitzCertificate, check_lipschitz
 from certificates.verdict import Verdict
 from certnet.io import read_relu_network
-from certnet.verification import lipsdp
-from certnet.verification.lipschitz import lipschitz_constant
-from certnet.verification.lipsdp import Gradients, rough_norm, spectral_norm
+from certnet.jobs.lipschitz import lipschitz_constant
+from certnet.search import lipsdp
+from certnet.search.lipsdp import Gradients, rough_norm, spectral_norm
 from formulations import InputError
 from formulations.robustness import InputRegion, ReluNetwork
 from tests.conftest import SHARED
@@ -189,7 +189,7 @@ def test_a_bound_that_takes_too_long_is_left_behind(monkeypatch: pytest.MonkeyPa
     C = np.eye(3)[0] if functions == 1 else np.eye(3)
     plain = lipschitz_constant(network, C, products=False)
     whole = lipschitz_constant(network, C)
-    monkeypatch.setattr("certnet.verification.lipschitz.solve", lambda *_, **__: time.sleep(60.0))
+    monkeypatch.setattr("certnet.jobs.lipschitz.solve", lambda *_, **__: time.sleep(60.0))
     begin = time.perf_counter()
     found = lipschitz_constant(network, C, time_limit=1.0)
     assert time.perf_counter() - begin < 30.0
@@ -199,7 +199,7 @@ def test_a_bound_that_takes_too_long_is_left_behind(monkeypatch: pytest.MonkeyPa
     assert plain.note is None
     assert whole.note is None
     assert whole.constant <= found.constant * (1 + 1e-9)
-    monkeypatch.setattr("certnet.verification.lipschitz.solve", lambda *_, **__: None)
+    monkeypatch.setattr("certnet.jobs.lipschitz.solve", lambda *_, **__: None)
     assert lipschitz_constant(network, C).note is not None
 
 
@@ -210,7 +210,7 @@ def test_no_time_at_all_still_gives_a_result(monkeypatch: pytest.MonkeyPatch) ->
     assert found.constant <= 1.2 * lipschitz_constant(network, np.eye(3)).product
     assert found.sampled >= 0
     assert found.sampled <= found.product
-    monkeypatch.setattr("certnet.verification.lipschitz._checked", lambda *_: time.sleep(60.0))
+    monkeypatch.setattr("certnet.jobs.lipschitz._checked", lambda *_: time.sleep(60.0))
     found = lipschitz_constant(network, np.eye(3), time_limit=0.1)
     assert found.report.verdict is Verdict.UNKNOWN
     assert "time limit" in found.report.reason
@@ -221,7 +221,7 @@ def test_ctrl_c_is_not_taken_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> N
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("certnet.verification.lipschitz.solve", interrupted)
+    monkeypatch.setattr("certnet.jobs.lipschitz.solve", interrupted)
     with pytest.raises(KeyboardInterrupt):
         lipschitz_constant(random_network(6, outputs=2), np.eye(2))
 

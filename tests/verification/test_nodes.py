@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from certificates.robustness import RobustnessCertificate, preactivation_bounds
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
+from certnet.jobs.verify import verify
+from certnet.search.attack import attack, attack_all
 from certnet.search.line_search import line_search
 from certnet.search.linear import crown, finish, nodes_of
-from certnet.verification import verify
-from certnet.verification.attack import attack, attack_all
-from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
-from certnet.verification.rows import linear_bounds
+from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
+from certnet.search.margin_rows import linear_bounds
 from formulations.robustness import InputRegion, MarginProblem, ReluNetwork, UnsafeCase, keeps_class, reduce_case
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
 

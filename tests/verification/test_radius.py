@@ -7,8 +7,9 @@ import pytest
 
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
-from certnet.verification import VerificationResult, radius, verify
-from certnet.verification.radius import certified_radius
+from certnet.jobs import radius
+from certnet.jobs.radius import certified_radius
+from certnet.jobs.verify import VerificationResult, verify
 from formulations import InputError
 from formulations.robustness import ReluNetwork, UnsafeCase
 from tests.verification.problems import random_network

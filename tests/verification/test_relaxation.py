@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
+from certnet.search.attack import attack
 from certnet.search.relaxation import MarginBound, Relaxation, margin_bound
-from certnet.verification.attack import attack
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
 from tests.verification.problems import (
     SEEDS,

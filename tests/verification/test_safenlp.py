@@ -10,8 +10,8 @@ from certificates.robustness_file import read_robustness, write_robustness
 from certificates.verdict import Verdict
 from certnet.io import read_relu_network
 from certnet.io.vnnlib import read_vnnlib
-from certnet.verification import verify
-from certnet.verification.counterexample import confirm
+from certnet.jobs.verify import verify
+from certnet.search.counterexample import confirm
 from tests.conftest import SHARED
 
 FOLDER = SHARED / "safenlp_medical"

@@ -10,9 +10,9 @@ import pytest
 from certificates.robustness import preactivation_bounds
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
+from certnet.jobs.verify import verify
 from certnet.search import semidefinite
-from certnet.verification import verify
-from certnet.verification.counterexample import exact_outputs
+from certnet.search.counterexample import exact_outputs
 from formulations._validation import FloatArray
 from formulations.nodes import FREE
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase, reduce_case, region_maker

@@ -11,9 +11,9 @@ from certificates.robustness import CaseProof, RobustnessCertificate, preactivat
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
 from certnet.search.margin import CaseSearch
+from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
+from certnet.search.margin_rows import linear_bounds
 from certnet.search.semidefinite import semidefinite_bound
-from certnet.verification.proofs import case_proof, linear_leaf, rounding_size
-from certnet.verification.rows import linear_bounds
 from formulations.robustness import InputRegion, UnsafeCase, reduce_case
 from tests.verification.problems import SEEDS, exact_least_margin, random_box, random_network
 

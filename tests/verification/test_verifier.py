@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from certificates.robustness_checker import check_robustness
 from certificates.robustness_file import read_robustness, write_robustness
 from certificates.verdict import Verdict
-from certnet.verification import verify
-from certnet.verification.counterexample import confirm, exact_outputs
+from certnet.jobs.verify import verify
+from certnet.search.counterexample import confirm, exact_outputs
 from formulations import InputError
 from formulations.robustness import InputRegion, UnsafeCase, keeps_class
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network

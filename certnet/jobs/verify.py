@@ -14,11 +14,11 @@ import numpy as np
 from certificates.robustness import CaseProof, RobustnessCertificate, preactivation_bounds
 from certificates.robustness_checker import RobustnessReport, check_robustness
 from certificates.verdict import Verdict
+from certnet.search.attack import attack_all
+from certnet.search.counterexample import Counterexample, confirm_near
 from certnet.search.linear import Nodes, crown
 from certnet.search.margin import CaseOutcome, CaseSearch
-from certnet.verification.attack import attack_all
-from certnet.verification.counterexample import Counterexample, confirm_near
-from certnet.verification.proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_sizes
+from certnet.search.margin_proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_sizes
 from formulations.arguments import accepts, count, json_object, seconds, several
 from formulations.nodes import FREE
 from formulations.robustness import MarginProblem, ReluNetwork, UnsafeCase, reduce_cases, require_fitting

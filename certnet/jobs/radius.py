@@ -14,8 +14,8 @@ import numpy as np
 
 from certificates.robustness import RobustnessCertificate
 from certificates.verdict import Verdict
-from certnet.verification.counterexample import Counterexample
-from certnet.verification.verifier import verify
+from certnet.jobs.verify import verify
+from certnet.search.counterexample import Counterexample
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.arguments import accepts, array, count, json_object, real, seconds

@@ -15,8 +15,8 @@ from certificates.robustness import preactivation_bounds
 from certificates.verdict import Verdict
 from certnet.runtime.abandon import OutOfTimeError, abandonable
 from certnet.search.gradients import SECONDS, largest_gradient
+from certnet.search.lipsdp import Gradients, best_weights, rough_norm
 from certnet.search.sign_products import solve
-from certnet.verification.lipsdp import Gradients, best_weights, rough_norm
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 from formulations.arguments import accepts, array, count, json_object, seconds
