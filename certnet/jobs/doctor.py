@@ -1,15 +1,12 @@
 """Facts about this installation and machine, for people and for reports."""
 
 import importlib
-import importlib.util
 import os
 import platform
-import shutil
-import subprocess
-from importlib import metadata
 from typing import Any
 
 from certnet import __version__
+from certnet.runtime.machine import gpu, physical_bytes, version
 
 PACKAGES = (
     "numpy",
@@ -29,14 +26,6 @@ PACKAGES = (
 )
 
 
-def version(package: str) -> str | None:
-    """Version of an installed distribution, None if it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def versions(packages: tuple[str, ...] = ("numpy", "scipy")) -> dict[str, str | None]:
     """Versions of certnet, Python and distributions, without importing any of these."""
     installed = {package: version(package) for package in packages}
@@ -51,7 +40,7 @@ def gather() -> dict[str, Any]:
         "solvers": solvers(),
         "blas": blas(),
         "cpus": {"present": os.cpu_count(), "usable": _usable_cpus()},
-        "memory_bytes": _memory(),
+        "memory_bytes": physical_bytes(),
         "gpu": gpu(),
     }
 
@@ -76,42 +65,7 @@ def blas() -> list[dict[str, Any]]:
     return [{key: library.get(key) for key in keys} for library in threadpool_info()]
 
 
-def gpu() -> dict[str, Any]:
-    """NVIDIA devices as the driver lists them, and whether PyTorch can use them.
-
-    PyTorch takes seconds to import, so it is asked only where there is a device.
-    """
-    devices = _nvidia_devices()
-    torch_version = version("torch")
-    cuda = None
-    if devices and torch_version is not None and importlib.util.find_spec("torch") is not None:
-        import torch
-
-        cuda = bool(torch.cuda.is_available())
-    return {"devices": devices, "torch": torch_version, "torch_cuda": cuda}
-
-
-def _nvidia_devices() -> list[str]:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
-
-
 def _usable_cpus() -> int | None:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()
-
-
-def _memory() -> int | None:
-    """Physical memory in bytes, None where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None

@@ -1,11 +1,8 @@
 """Iterates of the interior point, what is measured of them, and how they begin."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from certnet.solvers._face_problem import FaceProblem
 from certnet.solvers._newton import is_positive_definite, longest_step
@@ -43,37 +40,6 @@ class Iterate:
     def raw_dual(self, problem: FaceProblem) -> RawDual:
         """(W, N) of its multipliers."""
         return problem.raw_dual(self.y, self.p, self.q)
-
-    def state(self, prefix: str) -> dict[str, NDArray[Any]]:
-        """Its arrays by name; ``from_state`` is the inverse."""
-        return {prefix + name: getattr(self, name).copy() for name in _DIMENSIONS}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, NDArray[Any]], prefix: str, problem: FaceProblem) -> "Iterate":
-        """Read an iterate of ``problem`` back.
-
-        Raises:
-            ValueError: an array is missing, has another shape or type, or holds what no iterate can hold.
-        """
-        arrays = {}
-        for name, dimensions in _DIMENSIONS.items():
-            array = state.get(prefix + name)
-            kind = np.int64 if name in "pq" else np.float64
-            if array is None or array.ndim != dimensions or array.dtype != kind or not np.isfinite(array).all():
-                raise ValueError(f"{prefix}{name} is missing or malformed.")
-            arrays[name] = np.array(array, order="C")
-        at = cls(**arrays)
-        order, products = (problem.order, problem.order), len(at.p)
-        sizes = at.S.shape == at.M.shape == order and len(at.q) == len(at.z) == products
-        positions = problem.program.positions
-        if not (sizes and len(at.y) == problem.fixed + products):
-            raise ValueError(f"the arrays of {prefix!r} do not fit the program.")
-        if products and not (at.p.min() >= 0 and bool((at.p < at.q).all()) and at.q.max() < positions):
-            raise ValueError(f"{prefix}p or {prefix}q is out of range.")
-        return at
-
-
-_DIMENSIONS = {"S": 2, "M": 2, "y": 1, "z": 1, "p": 1, "q": 1}
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,12 +21,11 @@ from certnet.solvers._newton import NewtonSystem, is_positive_definite
 from certnet.solvers._orthonormal import FOR_PRODUCTS
 from certnet.solvers._products import all_products, largest, least_correlation, violated
 from certnet.solvers._rank_two import FaceMap
-from certnet.solvers._session import Session, native_version
-from certnet.solvers.admm import AdmmSolver
-from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, State, without_prefix
+from certnet.solvers.admm import solve_admm
+from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
+from certnet.solvers.session import Session, native_version
 from certnet.solvers.warm_start import usable
 from formulations import FormProgram, InputError, LiftedProgram, RawDual, RawPrimal
-from formulations._validation import IntArray
 
 MAX_ITERATIONS = 400
 """Default limit on Newton steps over all rounds."""
@@ -60,8 +59,6 @@ COLD = 2
 REPAIR_EVERY = 5
 SLOWEST = 5.0
 """How many times longer than guessed more constraints may be expected to take."""
-VERSION = 2
-PREDICTION = "prediction."
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ class InteriorPointSolver:
         ADMM computes.
 
         Raises:
-            InputError: the program has too many targets for this method, or the state to resume does not fit.
+            InputError: the program has too many targets for this method.
         """
         if (fixed := program.target.size + program.space.neurons) > LARGEST_SYSTEM:
             raise InputError(
@@ -127,9 +124,6 @@ class _Run:
             y = feasible_multipliers(self.problem, program)
             self.incumbent.offer(self.problem.raw_dual(y, empty, empty), self.problem.dual_value(y))
         self.iterate = self.current = cold_start(self.problem, empty, empty)
-        self.predicted = False
-        if options.resume is not None:
-            self._resume(options.resume)
 
     def _predict(self) -> SolveStatus | None:
         """Choose the first products and the first iterate; a status when the solve ends here."""
@@ -149,7 +143,6 @@ class _Run:
         at = warm_start(self.problem, primal.S, dual, *products, normalisation=normalisation)
         self._begin_round(at, attempt=0)
         self.iterate = at
-        self.predicted = True
         return status
 
     def _starts_cold(self, program: FormProgram) -> bool:
@@ -167,7 +160,6 @@ class _Run:
         self.incumbent.offer_repaired(dual)
         self.iterate = cold_start(self.problem, *products)
         self._begin_round(self.iterate, attempt=COLD)
-        self.predicted = True
 
     def _affordable_products(self) -> int:
         """How many products let a round end within the time limit, by the guess of a step's time."""
@@ -178,19 +170,18 @@ class _Run:
         return max(constraints - self.problem.fixed, self.problem.order)
 
     def _short_admm(self, dual: RawDual | None) -> tuple[RawPrimal, RawDual, SolveStatus | None]:
-        limit, resume = self.options.time_limit, self.options.resume
+        limit = self.options.time_limit
         options = replace(
             self.options,
             time_limit=None if limit is None else PREDICTION_SHARE * limit,
             max_iterations=PREDICTION_STEPS,
             callback=None if self.options.callback is None else self._report_prediction,
             warm_start=None if dual is None else (None, self._of_signs(dual)),
-            resume=None if resume is None else without_prefix(resume, PREDICTION),
         )
         program = self.program
         if isinstance(program, LiftedProgram):
             program = program.with_inequalities(program.inequalities[:0])
-        result = AdmmSolver(FOR_PRODUCTS).solve(program, options)
+        result = solve_admm(program, options, FOR_PRODUCTS)
         ends = result.status in (SolveStatus.STOPPED, SolveStatus.INTERRUPTED)
         assert result.primal is not None  # the ADMM always has both
         assert result.dual is not None
@@ -209,21 +200,20 @@ class _Run:
     def _report_prediction(self, progress: Progress) -> bool:
         """Pass a look at the ADMM on; the dual it shows is feasible."""
         self.incumbent.offer(self._of_all(progress.dual()), self.program.to_own(progress.lower_bound))
-        inner = progress.state
+        inner = progress.iterate
 
-        def state() -> State:
-            assert inner is not None  # the ADMM always has a state
-            return {"interior_point": self._signature(), **{PREDICTION + name: a for name, a in inner().items()}}
+        def iterate() -> WarmStart:
+            primal, dual = inner() if inner is not None else (None, None)
+            return primal, None if dual is None else self._of_all(dual)
 
-        return self.session.show(replace(progress, iteration=0, dual=self.incumbent.copy, state=state))
+        return self.session.show(replace(progress, iteration=0, dual=self.incumbent.copy, iterate=iterate))
 
     def solve(self) -> SolveStatus:
         """Rounds of Newton steps; each ends at its own tolerance and is followed by more products."""
         tolerance = self.options.tolerance
-        if not self.predicted:
-            ended = self._predict()
-            if ended is not None:
-                return ended
+        ended = self._predict()
+        if ended is not None:
+            return ended
         while True:
             status = self._round()
             if status not in (SolveStatus.CONVERGED, SolveStatus.INACCURATE) or self.measure is None:
@@ -357,62 +347,13 @@ class _Run:
             primal_residual=seen.primal_residual,
             dual_residual=seen.dual_residual,
             rank=len(at.S),
-            state=self._state,
+            iterate=self._shown,
             violation=lambda: -least_correlation(seen.moments, self.neurons),
         )
 
-    def _signature(self) -> IntArray:
-        space = self.program.space
-        sizes = [space.neurons, space.dimension, space.outputs, self.problem.losses, self.program.positions]
-        sizes += [len(self.problem.rhs)] if len(self.problem.rhs) > 1 else []
-        return np.array([VERSION, *sizes], dtype=np.int64)
-
-    def _state(self) -> State:
-        """See ``Progress.state``: the iterates, from which everything else is computed anew, and the counters."""
-        best = self.incumbent.copy()
-        state = {
-            "interior_point": self._signature(),
-            "counts": np.array([self.iterations, self.rounds, self.short, self.attempt], dtype=np.int64),
-            "numbers": np.array([self.target, self.least]),
-            "best_W": best.W,
-            "best_N": best.N,
-            **self.current.state("current_"),
-            **self.iterate.state("iterate_"),
-        }
-        if len(best.on_equalities):
-            state["best_equalities"] = best.on_equalities
-        if self.centre is not None:
-            state.update(self.centre[0].state("centre_"))
-        if self.settled is not None:
-            state.update(self.settled[0].state("settled_"))
-        return state
-
-    def _resume(self, state: State) -> None:
-        """Take up where ``_state`` was asked for; a state of the prediction is left to ``_short_admm``.
-
-        Raises:
-            InputError: the state does not fit.
-        """
-        signature = state.get("interior_point")
-        if signature is None or not np.array_equal(signature, self._signature()):
-            raise InputError("The solver's state to resume does not belong to this program and solver; start anew.")
-        if any(name.startswith(PREDICTION) for name in state):
-            return
-        try:
-            self.current = Iterate.from_state(state, "current_", self.problem)
-            self.iterate, self.measure = self._measured(state, "iterate_")
-            self.centre = self._measured(state, "centre_") if "centre_S" in state else None
-            self.settled = self._measured(state, "settled_") if "settled_S" in state else None
-            self.iterations, self.rounds, self.short, self.attempt = (int(count) for count in state["counts"])
-            self.target, self.least = (float(number) for number in state["numbers"])
-            self.incumbent.offer_repaired(RawDual(state["best_W"], state["best_N"], state.get("best_equalities", NONE)))
-        except (KeyError, ValueError, TypeError, np.linalg.LinAlgError) as error:
-            raise InputError(f"The solver's state to resume is damaged ({error}); start anew.") from None
-        self.predicted = True
-
-    def _measured(self, state: State, prefix: str) -> tuple[Iterate, Measure]:
-        at = Iterate.from_state(state, prefix, self.problem)
-        return measure(self.problem, at, at.constraints(self.problem))
+    def _shown(self) -> WarmStart:
+        """See ``Progress.iterate``."""
+        return RawPrimal(self.iterate.S, self.program.space.outputs), self.iterate.raw_dual(self.problem)
 
     def result(self, status: SolveStatus, name: str) -> SolverResult:
         """The last primal iterate (of the round before, while this one is far away), and the best feasible dual."""
@@ -439,3 +380,8 @@ class _Run:
                 "dual_value": self.incumbent.value,
             },
         )
+
+
+def interior_point(program: LiftedProgram | FormProgram, options: SolverOptions) -> SolverResult:
+    """See ``InteriorPointSolver``."""
+    return InteriorPointSolver().solve(program, options)

@@ -9,13 +9,10 @@ import numpy as np
 from certificates import OptimalityCertificate, residual_dual
 from certificates.repair import project, raw_dual
 from certificates.subdivision import Subdivision
-from certnet.solvers.interface import SolverResult
+from certnet.solvers.interface import SolverResult, WarmStart
 from formulations import FormProgram, LiftedProgram, MergedRows, Presolved, RawDual, RawPrimal
 from formulations._validation import FloatArray
 from formulations.program import NO_PRODUCTS
-
-WarmStart = tuple[RawPrimal | None, RawDual | None]
-"""Primal and dual iterates in the coordinates of the program that is to be solved."""
 
 PAYS = frozenset({"admm", "interior-point"})
 """Solvers that gain by a start at a neighbouring γ. SCS at its usual tolerance takes such a start for a solution: its

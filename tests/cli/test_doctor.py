@@ -32,7 +32,7 @@ def test_text_says_the_same(certnet: Call) -> None:
 
 
 def test_a_driver_that_fails_is_no_gpu(certnet: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("certnet.jobs.doctor.shutil.which", lambda name: "/nonexistent/nvidia-smi")
+    monkeypatch.setattr("shutil.which", lambda name: "/nonexistent/nvidia-smi")
     report = certnet("doctor", "--json").json
     assert report["gpu"]["devices"] == []
 
