@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certificates.circuits import exact_circuits
+from certificates.making.circuits import exact_circuits
 from certnet.solvers._products import violated
-from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult, SolveStatus
+from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
 from certnet.solvers.interior_point import InteriorPointSolver
-from certnet.solvers.warm_start import WarmStart
 from formulations import FormProgram, LiftedProgram, Presolved, RawDual, RawPrimal, pricing
 from formulations._validation import FloatArray, IntArray
 from formulations.circuits import CircuitSet, Supports, planar_circuits, violated_circuits

@@ -6,10 +6,10 @@ here, on what CVXPY has written, since CVXPY keeps no iterate of a solve that wa
 What was found about Ctrl-C. Clarabel 0.11 releases the interpreter lock and looks at no signals, so a solve in the main
 thread holds KeyboardInterrupt back until it is done. It is therefore run in a thread of its own and asked to end
 through its termination callback, which is called once an iteration; versions without one, and MOSEK, are left behind.
-SCS 3.3 takes SIGINT over while it runs, looks at it once an iteration, prints one line and returns NaN for all iterates with
-status −5; no KeyboardInterrupt is raised. At a limit it may also declare the program infeasible and return NaN for x.
-It is therefore run in stretches of some hundred iterations, each warm-started: the iterate of the last complete stretch
-is what an interrupted solve hands over, and the callback is called in between.
+SCS 3.3 takes SIGINT over while it runs, looks at it once an iteration, prints one line and returns NaN for all iterates
+with status −5; no KeyboardInterrupt is raised. At a limit it may also declare the program infeasible and return NaN for
+x. It is therefore run in stretches of some hundred iterations, each warm-started: the iterate of the last complete
+stretch is what an interrupted solve hands over, and the callback is called in between.
 """
 
 import ctypes

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from certificates import repair
 from certificates.failure import Deadline
-from certificates.repair import raw_dual, repair_form
+from certificates.making import repair
+from certificates.making.repair import raw_dual, repair_form
 from certnet.runtime.machine import version
 from certnet.runtime.numerics import FAILURES
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus, WarmStart

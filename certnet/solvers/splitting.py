@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg as sl
 
-from certificates.repair import raw_dual, repair_form
+from certificates.making.repair import raw_dual, repair_form
 from certnet.solvers.arrays import Array, Arrays
 from formulations import FormProgram, LiftedProgram, RawDual
 from formulations._validation import FloatArray

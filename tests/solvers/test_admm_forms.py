@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.repair import repair_form
+from certificates.making.repair import repair_form
 from certnet.solvers import admm
 from certnet.solvers._orthonormal import FOR_BOUNDS, FOR_PRODUCTS, orthonormal
 from certnet.solvers.arrays import Arrays

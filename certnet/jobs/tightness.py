@@ -23,8 +23,8 @@ import numpy as np
 from certificates import OptimalityCertificate
 from certificates.arithmetic import Arithmetic
 from certificates.checker import check, relative_gap
+from certificates.making.repair import RepairedDual
 from certificates.proof import LiftedProof
-from certificates.repair import RepairedDual
 from certificates.report import CheckReport
 from certificates.verdict import Verdict
 from certnet.jobs.certify import as_it_stands, certify, repaired
@@ -34,8 +34,9 @@ from certnet.runtime.abandon import OutOfTimeError, abandonable
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.numerics import computing, guarded
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
+from certnet.solvers.interface import WarmStart
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
-from certnet.solvers.warm_start import PAYS, WarmStart, from_certificate, from_result
+from certnet.solvers.warm_start import PAYS, from_certificate, from_result
 from certnet.tightness._feasible import relaxation_value
 from certnet.tightness.complete_positivity import CompletePositivity, check_completely_positive
 from certnet.tightness.rank import Points, Spectrum, extract_points, spectrum
