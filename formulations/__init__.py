@@ -7,9 +7,10 @@ from formulations.errors import CertnetError, InputError
 from formulations.lifted_space import ACTIVE, FREE, INACTIVE, LiftedSpace, Residuals
 from formulations.loss import Loss, SquaredLoss
 from formulations.part import Part, restrict
-from formulations.presolve import MergedRows, Presolved, Rescaled, merge_rows, presolve, rescale
+from formulations.presolve import MergedRows, Presolved, merge_rows, presolve
 from formulations.program import Dual, Primal, Program
 from formulations.rows import RowReduction, reduce_rows
+from formulations.scaling import Scaling, rescale
 from formulations.training import TrainingProgram
 
 __all__ = [
@@ -26,9 +27,9 @@ __all__ = [
     "Presolved",
     "Primal",
     "Program",
-    "Rescaled",
     "Residuals",
     "RowReduction",
+    "Scaling",
     "SquaredLoss",
     "TrainingProgram",
     "merge_rows",

@@ -29,8 +29,8 @@ from certnet.search.semidefinite import SemidefiniteBound, affordable, semidefin
 from certnet.search.signs import SIDES, Branching
 from formulations._validation import FloatArray, IntArray
 from formulations.lifted_space import ACTIVE, FREE, INACTIVE
+from formulations.margin import MarginProblem
 from formulations.network import ReluNetwork
-from formulations.robustness import MarginProblem
 
 LINEAR_NODES = 600
 """Nodes of the linear search before the semidefinite one begins."""
