@@ -4,7 +4,7 @@ This package imports numpy alone; ``formulations.modeling`` adds scipy.sparse, C
 """
 
 from formulations.errors import CertnetError, InputError
-from formulations.lifted_space import ACTIVE, FREE, INACTIVE, LiftedSpace, Residuals
+from formulations.lifted_space import ACTIVE, FREE, INACTIVE, LiftedSpace
 from formulations.loss import Loss, SquaredLoss
 from formulations.part import Part, restrict
 from formulations.presolve import MergedRows, Presolved, merge_rows, presolve
@@ -27,7 +27,6 @@ __all__ = [
     "Presolved",
     "Primal",
     "Program",
-    "Residuals",
     "RowReduction",
     "Scaling",
     "SquaredLoss",

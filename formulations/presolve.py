@@ -25,35 +25,34 @@ class MergedRows:
     """A training program written over the distinct directions of its data rows.
 
     ``program`` has z = u, the identity as metric, scale 1, and a constant that holds what no network can change:
-    ½‖y_i‖² of zero rows and the spread of targets on merged rows.
+    ½‖y_i‖² of zero rows and the spread of targets on merged rows. Of the data rows that count, ``active`` are the
+    indices, ``place`` the features, and ``ratio`` (a, 1) the |κ_i|.
     """
 
     original: TrainingProgram
     rows: RowReduction
     program: Program
+    active: IntArray
+    place: IntArray
+    ratio: FloatArray
 
     def undo_W(self, W: FloatArray) -> FloatArray:
         """The n×c dual of the original data whose dual value is that of W (f×c) plus the constant.
 
         Zero rows get their optimum ``W_i = y_i``; a merged row gets ``y_i`` minus its share of the fitted value.
         """
-        active, weight = _counted(self.rows, self.program.feature), self.program.weight[:, None]
-        place = np.searchsorted(self.program.feature, self.rows.feature[active])
-        ratio = np.abs(self.rows.ratio[active])[:, None]
-        out = self.original.Y.copy()
-        out[active] -= ratio * (self.program.target / weight)[place]
+        weight, out = self.program.weight[:, None], self.original.Y.copy()
+        out[self.active] -= self.ratio * (self.program.target / weight)[self.place]
         # What is left of the target of a row that shares its feature with none is 0, not rounding.
-        out[active[np.bincount(place)[place] == 1]] = 0.0
-        out[active] += ratio * (W / weight)[place]
+        out[self.active[np.bincount(self.place)[self.place] == 1]] = 0.0
+        out[self.active] += self.ratio * (W / weight)[self.place]
         return out
 
     def merge_W(self, W: FloatArray) -> FloatArray:
         """The merged dual (f×c) of an n×c dual: ``ω W̄ = Σ |κ_i| W_i`` over the rows of a feature."""
-        total = np.zeros((2 * self.program.space.neurons, W.shape[1]))
-        active = _counted(self.rows, self.program.feature)
-        np.add.at(total, self.rows.feature[active], np.abs(self.rows.ratio[active])[:, None] * W[active])
-        merged: FloatArray = total[self.program.feature] / self.program.weight[:, None]
-        return merged
+        total = np.zeros((len(self.program.weight), W.shape[1]))
+        np.add.at(total, self.place, self.ratio * W[self.active])
+        return np.asarray(total / self.program.weight[:, None])
 
 
 def merge_rows(original: TrainingProgram) -> MergedRows:
@@ -61,37 +60,26 @@ def merge_rows(original: TrainingProgram) -> MergedRows:
 
     What is left of a small row in a slack is far below the margin of a certificate, which is checked with it.
     """
-    rows = reduce_rows(original.X)
-    active = rows.active
-    N, c = len(rows.source), original.Y.shape[1]
-    ratio = np.abs(rows.ratio[active])
-    squares = np.zeros(2 * N)
-    np.add.at(squares, rows.feature[active], ratio**2)
-    weighted = np.zeros((2 * N, c))
-    np.add.at(weighted, rows.feature[active], ratio[:, None] * original.Y[active])
+    rows, Y = reduce_rows(original.X), original.Y
+    squares = np.zeros(2 * len(rows.source))
+    np.add.at(squares, rows.feature[rows.active], rows.ratio[rows.active] ** 2)
     feature = np.flatnonzero(squares > SMALLEST**2)
-    active = _counted(rows, feature)
-    ratio = np.abs(rows.ratio[active])
+    active = np.flatnonzero(np.isin(rows.feature, feature))
+    place, ratio = np.searchsorted(feature, rows.feature[active]), np.abs(rows.ratio[active])[:, None]
     weight = np.sqrt(squares[feature])
-    target = weighted[feature] / weight[:, None]
-    zero = np.delete(np.arange(len(original.X)), active)
+    target = np.zeros((len(feature), Y.shape[1]))
+    np.add.at(target, place, ratio * Y[active])
+    target /= weight[:, None]
     # ½Σ‖κ_i t/ω − y_i‖² is summed as it stands: as ½(Σ‖y_i‖² − ‖t‖²) it would cancel and could turn out negative.
-    position = np.searchsorted(feature, rows.feature[active])
-    spread = ratio[:, None] * (target / weight[:, None])[position] - original.Y[active]
-    constant = 0.5 * float(np.sum(original.Y[zero] ** 2) + np.sum(spread**2))
+    spread = ratio * (target / weight[:, None])[place] - Y[active]
     program = Program(
-        space=LiftedSpace(rows.generators, c),
+        space=LiftedSpace(rows.generators, Y.shape[1]),
         metric=np.eye(original.X.shape[1]),
         loss=SquaredLoss(feature, weight, target),
         gamma=original.gamma,
-        constant=constant,
+        constant=0.5 * float(np.sum(np.delete(Y, active, axis=0) ** 2) + np.sum(spread**2)),
     )
-    return MergedRows(original, rows, program)
-
-
-def _counted(rows: RowReduction, feature: IntArray) -> IntArray:
-    """The data rows of these features."""
-    return np.flatnonzero(np.isin(rows.feature, feature))
+    return MergedRows(original, rows, program, active, place, ratio)
 
 
 @dataclass(frozen=True, eq=False)
