@@ -39,7 +39,7 @@ from certnet.training.polish import Network
 from certnet.training.pricing import normalised, values
 from certnet.training.rounding import candidates_from_moment
 from certnet.training.trainer import FitResult, fit
-from formulations import InputError, MergedRows, Presolved, RawDual, RawPrimal, TrainingProgram, merge_rows
+from formulations import Dual, InputError, MergedRows, Presolved, Primal, TrainingProgram, merge_rows
 from formulations._validation import FloatArray
 from formulations.arguments import accepts, count, json_object, seconds
 
@@ -404,7 +404,7 @@ class _Run(Staged):
         if np.isfinite(result.objective):
             self.relaxed_objective = presolved.program.to_original(result.objective)
         if result.primal is not None and np.isfinite(result.primal.S).all():
-            moment = presolved.scaling.undo_primal(result.primal)
+            moment = presolved.scaling.undo_moment(result.primal)
             self.candidates = candidates_from_moment(
                 moment, self.program.X, samples=SAMPLES, random_state=self.options.random_state
             )
@@ -445,7 +445,7 @@ class _Run(Staged):
         stored = None
         if state is not None:
             try:
-                iterate = RawPrimal(state["S"], program.space.outputs), RawDual(state["W"], state["N"])
+                iterate = Primal(state["S"], program.space.outputs), Dual(state["W"], state["N"])
                 stored = usable(program, iterate)
             except KeyError:
                 pass

@@ -19,7 +19,7 @@ from certnet.solvers.arrays import Array, arrays
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus, WarmStart
 from certnet.solvers.session import Session, native_version
 from certnet.solvers.splitting import Splitting
-from formulations import FormProgram, InputError, LiftedProgram, RawDual, RawPrimal
+from formulations import Dual, InputError, Primal, Program
 from formulations._validation import FloatArray
 
 MAX_ITERATIONS = 20_000
@@ -66,12 +66,12 @@ class Settings:
 SETTINGS = Settings()
 
 
-def admm(program: LiftedProgram | FormProgram, options: SolverOptions) -> SolverResult:
+def admm(program: Program, options: SolverOptions) -> SolverResult:
     """``solve_admm`` in the units that make the best bounds."""
     return solve_admm(program, options)
 
 
-def solve_admm(program: LiftedProgram | FormProgram, options: SolverOptions, units: Units = FOR_BOUNDS) -> SolverResult:
+def solve_admm(program: Program, options: SolverOptions, units: Units = FOR_BOUNDS) -> SolverResult:
     """Solve the DNN relaxation and return the last iterates; N of the dual has exact signs.
 
     Memory O((2N+k+c)²), one eigendecomposition of order N+k+c for each iteration. The dual of a form has been sharpened
@@ -120,7 +120,7 @@ class _Run:
     Both are replaced whole and their arrays are not written to, so an interrupt finds them sound.
     """
 
-    def __init__(self, program: LiftedProgram | FormProgram, options: SolverOptions, units: Units) -> None:
+    def __init__(self, program: Program, options: SolverOptions, units: Units) -> None:
         self.session = Session(program, options)
         self.given, self.options, self.settings = program, options, SETTINGS
         self.layer = arrays(options.device)
@@ -226,19 +226,19 @@ class _Run:
             self.splitting.entrywise(at.V, at.penalty, self.Z)
             self._go_on(replace(at, V=self.Z + (at.V - self.Z) / factor, penalty=at.penalty * factor))
 
-    def _primal(self) -> RawPrimal:
+    def _primal(self) -> Primal:
         """S is read off G, which lies on the face."""
         face = self.program.space.face(self._factor())
-        return self.coordinates.undo_primal(RawPrimal(face @ face.T, self.program.space.outputs))
+        return self.coordinates.undo_primal(Primal(face @ face.T, self.program.space.outputs))
 
-    def _dual(self) -> RawDual:
+    def _dual(self) -> Dual:
         return self.coordinates.undo_dual(self.splitting.multipliers(self.at.V, self.at.penalty))
 
-    def _sharpened(self, *, last: bool = False) -> RawDual:
+    def _sharpened(self, *, last: bool = False) -> Dual:
         """The dual, for forms with the best complementarity multipliers if that is quick, or at last if it fits."""
         fits = self.given.space.neurons <= self.settings.sharpen_limit
         fits = fits or (last and not self._out_of_time(self.settings.sharpen_steps))
-        return sharpen(self.given, self._dual()) if isinstance(self.given, FormProgram) and fits else self._dual()
+        return sharpen(self.given, self._dual()) if self.given.loss is None and fits else self._dual()
 
     def _factor(self) -> FloatArray:
         return np.asarray(self.layer.host(self.at.F), dtype=np.float64)

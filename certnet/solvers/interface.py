@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from formulations import FormProgram, LiftedProgram, RawDual, RawPrimal
+from formulations import Dual, Primal, Program
 
 State = Mapping[str, NDArray[Any]]
 """Arrays by name, no objects."""
@@ -19,7 +19,7 @@ def without_prefix(state: State, prefix: str) -> State:
     return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
 
 
-WarmStart = tuple[RawPrimal | None, RawDual | None]
+WarmStart = tuple[Primal | None, Dual | None]
 """Primal and dual iterates in the coordinates of the program that is to be solved."""
 
 
@@ -55,7 +55,7 @@ class Progress:
     primal_residual: float
     dual_residual: float
     rank: int
-    dual: Callable[[], RawDual]
+    dual: Callable[[], Dual]
     lower_bound: float = -np.inf
     iterate: Callable[[], WarmStart] | None = None
     violation: Callable[[], float] = lambda: 0.0
@@ -100,8 +100,8 @@ class SolverResult:
         primal_residual, dual_residual: relative, infinite when undefined.
     """
 
-    primal: RawPrimal | None
-    dual: RawDual | None
+    primal: Primal | None
+    dual: Dual | None
     objective: float
     status: SolveStatus
     message: str
@@ -127,4 +127,4 @@ class SolverResult:
 class Solver(Protocol):
     """A solver behind ``certnet.solve``: solves the DNN relaxation and returns the last iterates, whatever happened."""
 
-    def __call__(self, program: LiftedProgram | FormProgram, options: SolverOptions) -> SolverResult: ...
+    def __call__(self, program: Program, options: SolverOptions) -> SolverResult: ...

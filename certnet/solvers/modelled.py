@@ -29,7 +29,7 @@ from certnet.runtime.machine import version
 from certnet.runtime.numerics import failure
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.session import Session
-from formulations import InputError, LiftedProgram, RawDual, RawPrimal
+from formulations import Dual, InputError, Primal, Program
 from formulations._validation import FloatArray
 from formulations.modeling.compiled import Compiled
 
@@ -85,7 +85,7 @@ def _mosek_unavailable() -> str | None:
     return None
 
 
-def _solve(name: str, program: LiftedProgram, options: SolverOptions) -> SolverResult:
+def _solve(name: str, program: Program, options: SolverOptions) -> SolverResult:
     """Solve the relaxation and return the last iterates; those that are not finite are dropped.
 
     Raises:
@@ -130,7 +130,7 @@ def _solve(name: str, program: LiftedProgram, options: SolverOptions) -> SolverR
     )
 
 
-def _residuals(program: LiftedProgram, primal: RawPrimal, dual: RawDual) -> tuple[float, float]:
+def _residuals(program: Program, primal: Primal, dual: Dual) -> tuple[float, float]:
     """How far the primal is from S ⪰ 0 and the signs, over 1+‖T‖, and the dual likewise, over 1+γ‖E‖."""
     space, i = program.space, np.arange(program.space.neurons)
 
@@ -252,7 +252,7 @@ def _run_scs(compiled: Compiled, options: SolverOptions, session: Session) -> En
                 primal_residual=float(info["res_pri"]),
                 dual_residual=float(info["res_dual"]),
                 rank=order,
-                dual=lambda: cast(RawDual, compiled.recover()[1]),
+                dual=lambda: cast(Dual, compiled.recover()[1]),
             )
         if status is not None:
             return status, str(info["status"])

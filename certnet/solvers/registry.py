@@ -8,7 +8,7 @@ import numpy as np
 from certnet.solvers._cost import round_seconds
 from certnet.solvers.interface import Callback, Solver, SolverOptions, SolverResult, WarmStart
 from certnet.solvers.warm_start import usable
-from formulations import FormProgram, InputError, LiftedProgram
+from formulations import InputError, Program
 from formulations.arguments import accepts, count, seconds
 
 AUTO = "auto"
@@ -63,7 +63,7 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose_solver(program: LiftedProgram | FormProgram, time_limit: float | None = None) -> Choice:
+def choose_solver(program: Program, time_limit: float | None = None) -> Choice:
     """What "auto" means for a program: the interior point up to ``AUTO_LIMIT`` entries of W and t, ADMM beyond.
 
     ADMM also when a first round of the interior point, with a few products, would hardly fit into ``time_limit``. A
@@ -73,7 +73,7 @@ def choose_solver(program: LiftedProgram | FormProgram, time_limit: float | None
     space = program.space
     if program.beyond_signs:
         return Choice("interior-point", "no other solver takes inequalities besides the signs, or equalities")
-    if isinstance(program, FormProgram):
+    if program.loss is None:
         small = space.neurons <= FORM_LIMIT
         return Choice("interior-point" if small else "admm", f"the form has {space.neurons} generators")
     constraints = program.target.size + space.neurons
@@ -87,9 +87,9 @@ def choose_solver(program: LiftedProgram | FormProgram, time_limit: float | None
 
 
 @np.errstate(all="ignore")
-@accepts(program=(LiftedProgram, FormProgram), time_limit=seconds, seed=count)
+@accepts(program=Program, time_limit=seconds, seed=count)
 def solve(
-    program: LiftedProgram | FormProgram,
+    program: Program,
     solver: str = AUTO,
     *,
     time_limit: float | None = None,
@@ -128,7 +128,7 @@ def solve(
     chosen = get_solver(name)
     if program.beyond_signs and name != "interior-point":
         raise InputError(f"solver '{name}' takes no inequalities besides the signs; use 'interior-point'.")
-    if isinstance(program, FormProgram) and name not in NATIVE:
+    if program.loss is None and name not in NATIVE:
         raise InputError(f"solver '{name}' cannot bound a form; choose one of {', '.join(NATIVE)}.")
     start = usable(program, warm_start)
     return chosen(program, SolverOptions(time_limit, tolerance, max_iterations, callback, start, seed, device))

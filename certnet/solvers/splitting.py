@@ -17,26 +17,25 @@ import scipy.linalg as sl
 
 from certificates.making.repair import raw_dual, repair_form
 from certnet.solvers.arrays import Array, Arrays
-from formulations import FormProgram, LiftedProgram, RawDual
+from formulations import Dual, Program
 from formulations._validation import FloatArray
+from formulations.loss import Loss
 
 
 class _Loss:
     """Training: the loss over (φ, v), and ``γ/2 (⟨E, G_zz⟩ + tr G_vv)``."""
 
-    def __init__(self, program: LiftedProgram, layer: Arrays) -> None:
-        self.program, self.layer = program, layer
+    def __init__(self, program: Program, loss: Loss, layer: Arrays) -> None:
+        self.program, self.loss, self.layer = program, loss, layer
         # A numpy scalar of float64 would turn float32 arrays into float64 ones.
         self.size = float(program.gamma)
-        self.feature, self.weight = layer.array(program.feature), layer.array(program.weight[:, None])
-        self.pull = layer.array(program.weight[:, None] * program.target)
+        self.feature, self.prox = layer.array(program.feature), self.loss.prox(layer.array)
         self.metric = layer.array(0.5 * program.gamma * program.metric)
 
     def columns(self, V: Array, penalty: float) -> Array:
         """Rows φ and columns v of the solution, which hold the loss."""
         columns = self.layer.copy(V[self.program.space.phi, self.program.space.v])
-        fitted = self.pull + 2 * penalty * columns[self.feature]
-        columns[self.feature] = fitted / (self.weight**2 + 2 * penalty)
+        columns[self.feature] = self.prox(columns[self.feature], 2 * penalty)
         return columns
 
     def rows_of_phi(self, V: Array, columns: Array, penalty: float, rows: slice) -> Array:
@@ -55,11 +54,11 @@ class _Loss:
         return Z
 
     def W(self, V: Array, penalty: float) -> FloatArray:
-        """``T − ω∘Z[f, v]``."""
+        """``−∇ℓ(ω∘Z[f, v])``."""
         fitted = self.layer.host(self.columns(V, penalty)[self.feature]).astype(np.float64)
-        return np.asarray(self.program.target - self.program.weight[:, None] * fitted)
+        return self.loss.dual(self.program.weight[:, None] * fitted)
 
-    def pulls(self, dual: RawDual) -> FloatArray:
+    def pulls(self, dual: Dual) -> FloatArray:
         """What a dual's scaled multiplier is times 2ρ: the loss, the costs and the signs."""
         program, space = self.program, self.program.space
         L = np.zeros((space.order, space.order))
@@ -75,7 +74,7 @@ class _Loss:
 class _Form:
     """A form: ``½⟨C, G⟩`` with ``⟨E, G_zz⟩ = 1``. Its methods are those of ``_Loss``."""
 
-    def __init__(self, program: FormProgram, layer: Arrays) -> None:
+    def __init__(self, program: Program, layer: Arrays) -> None:
         self.program, self.layer = program, layer
         self.size = float(np.abs(program.form).max(initial=0.0)) or 1.0
         self.form, self.metric = layer.array(0.5 * program.form), layer.array(program.metric)
@@ -99,7 +98,7 @@ class _Form:
         """None."""
         return self.program.target
 
-    def pulls(self, dual: RawDual) -> FloatArray:
+    def pulls(self, dual: Dual) -> FloatArray:
         """``C − N − δE`` of the repaired dual, positive semidefinite on the face."""
         program = self.program
         repaired = repair_form(program, dual)
@@ -123,14 +122,14 @@ class Splitting:
         size: of the costs, in which the penalty ρ is measured.
     """
 
-    def __init__(self, program: LiftedProgram | FormProgram, layer: Arrays) -> None:
+    def __init__(self, program: Program, layer: Arrays) -> None:
         space = self.space = program.space
         self.layer = layer
         A = space.generators
         R = np.linalg.cholesky(np.eye(space.dimension) + 0.5 * A.T @ A).T
         inverse = sl.solve_triangular(R, np.eye(space.dimension))
         self._inverse, self._B = layer.array(inverse), layer.array(0.5 * A @ inverse)
-        self._objective = _Form(program, layer) if isinstance(program, FormProgram) else _Loss(program, layer)
+        self._objective = _Form(program, layer) if program.loss is None else _Loss(program, program.loss, layer)
         self.size = self._objective.size
         self._blocks = layer.blocks(space.neurons, space.order)
 
@@ -200,7 +199,7 @@ class Splitting:
             out[rows] = scale * difference
         return out, float(np.sqrt(total))
 
-    def multipliers(self, V: Array, penalty: float) -> RawDual:
+    def multipliers(self, V: Array, penalty: float) -> Dual:
         """(W, N) of a point V, with exact signs, in float64: ``N = −2ρ(V' − Z)_φφ`` for what V' is before the signs."""
         space, i = self.space, np.arange(self.space.neurons)
         columns = self._objective.columns(V, penalty)
@@ -209,8 +208,8 @@ class Splitting:
         N = np.maximum(-host, 0.0)
         for first, second in ((i, i + len(i)), (i + len(i), i)):
             N[first, second] = -host[first, second]
-        return RawDual(self._objective.W(V, penalty), penalty * (N + N.T))
+        return Dual(self._objective.W(V, penalty), penalty * (N + N.T))
 
-    def scaled_multiplier(self, dual: RawDual, penalty: float) -> FloatArray:
+    def scaled_multiplier(self, dual: Dual, penalty: float) -> FloatArray:
         """A scaled multiplier ``L = V − Z`` that belongs to this dual."""
         return self._objective.pulls(dual) / (2 * penalty)

@@ -14,18 +14,18 @@ from certnet.solvers.anderson import Anderson
 from certnet.solvers.arrays import Arrays
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.splitting import Splitting
-from formulations import InputError, LiftedProgram, TrainingProgram, presolve
+from formulations import InputError, Program, TrainingProgram, presolve
 
 
 @cache
-def _program(n: int = 9, d: int = 3, c: int = 2, gamma: float = 0.1) -> LiftedProgram:
+def _program(n: int = 9, d: int = 3, c: int = 2, gamma: float = 0.1) -> Program:
     rng = np.random.default_rng(n)
     presolved = presolve(TrainingProgram(rng.standard_normal((n, d)), rng.standard_normal((n, c)), gamma))
     assert presolved is not None
     return presolved.program
 
 
-def _solve(program: LiftedProgram, **options: object) -> SolverResult:
+def _solve(program: Program, **options: object) -> SolverResult:
     return admm.admm(program, SolverOptions(**options))  # type: ignore[arg-type]
 
 
@@ -36,12 +36,12 @@ def _set(monkeypatch: pytest.MonkeyPatch, **numbers: float) -> None:
 # --- the half steps ---------------------------------------------------------------------------------------------------
 
 
-def _symmetric(program: LiftedProgram, seed: int) -> np.ndarray:
+def _symmetric(program: Program, seed: int) -> np.ndarray:
     V = np.random.default_rng(seed).standard_normal((program.space.order, program.space.order))
     return V + V.T
 
 
-def _half_steps(layer: Arrays, program: LiftedProgram, V: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+def _half_steps(layer: Arrays, program: Program, V: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
     """(Z, G) of a point V."""
     splitting = Splitting(program, layer)
     Z = layer.zeros(*V.shape)
