@@ -15,6 +15,7 @@ import numpy as np
 from joblib import Parallel
 
 from certificates import CheckReport, OptimalityCertificate, Verdict
+from certificates.failure import Deadline
 from certificates.making import residual_dual
 from certificates.making.assemble import assemble_proof, checked
 from certificates.subdivision import Subdivision
@@ -24,9 +25,8 @@ from certnet.search.cones import Exploration, Progress, explore
 from certnet.search.goal import bound_from_price, price_for_gap
 from certnet.search.pool import pool as pool_of
 from certnet.search.summary import SearchSummary
-from certnet.training.exchange import climb, exchange
-from certnet.training.polish import Network
-from certnet.training.pricing import Pricing
+from certnet.training.polish import Network, exchange
+from certnet.training.pricing import Pricing, climb
 from certnet.training.trainer import Better
 from formulations import Presolved
 from formulations._validation import FloatArray
@@ -176,8 +176,8 @@ class SubdivisionSearch:
     def _climb(self, W: FloatArray, found: Exploration) -> Pricing:
         """The maximisers near the points of a run; the largest price is kept."""
         seconds = self.left()
-        deadline = None if seconds is None else time.monotonic() + CLIMBING_SHARE * seconds
-        maximisers = climb(self.original, self.merged.undo_W(W), self.basis @ found.points, deadline=deadline)
+        deadline = Deadline.after(None if seconds is None else CLIMBING_SHARE * seconds)
+        maximisers = climb(self.original.X, self.merged.undo_W(W), self.basis @ found.points, deadline=deadline)
         self.largest = max(found.best, maximisers.best)
         return maximisers
 
@@ -223,7 +223,7 @@ class SubdivisionSearch:
     def _fit(self, directions: FloatArray, gap: float) -> None:
         """Train with these directions as further neurons."""
         seconds = self.left()
-        deadline = None if seconds is None else time.monotonic() + TRAINING_SHARE * seconds
+        deadline = Deadline.after(None if seconds is None else TRAINING_SHARE * seconds)
         joint = self.network[0].shape[1] + directions.shape[1] <= JOINT_WIDTH
         self.network = exchange(self.original, self.network, directions, joint=joint, gap=gap, deadline=deadline)
         self.objective = self.original.objective(*self.network)
