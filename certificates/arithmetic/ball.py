@@ -6,7 +6,14 @@ from typing import ClassVar
 import numpy as np
 from flint import arb, arb_mat, ctx, fmpq
 
-from certificates.arithmetic.matrix import Entries, PsdProof, nonzero_entries, product_by_rows, unit_diagonal_scaling
+from certificates.arithmetic.matrix import (
+    Arithmetic,
+    Entries,
+    PsdProof,
+    nonzero_entries,
+    product_by_rows,
+    unit_diagonal_scaling,
+)
 from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray, IntArray
 
@@ -24,6 +31,7 @@ class BallMatrix:
     """
 
     value: arb_mat
+    arithmetic: ClassVar[Arithmetic] = Arithmetic.BALL
     deadline: ClassVar[Deadline] = NO_DEADLINE
 
     @classmethod

@@ -21,7 +21,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from certificates.arithmetic.matrix import Entries, PsdProof, unit_diagonal_scaling
+from certificates.arithmetic.matrix import Arithmetic, Entries, PsdProof, unit_diagonal_scaling
 from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray, IntArray
 
@@ -60,6 +60,7 @@ class Enclosure:
 
     mid: FloatArray
     rad: FloatArray
+    arithmetic: ClassVar[Arithmetic] = Arithmetic.FLOAT
     deadline: ClassVar[Deadline] = NO_DEADLINE
 
     @classmethod

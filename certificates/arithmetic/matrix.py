@@ -51,6 +51,7 @@ class Matrix(Protocol):
     Long operations look at the ``deadline`` of the class of their left operand, see ``timed``.
     """
 
+    arithmetic: ClassVar[Arithmetic]
     deadline: ClassVar[Deadline]
 
     @property

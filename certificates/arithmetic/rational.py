@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from flint import fmpq, fmpq_mat, fmpz
 
-from certificates.arithmetic.matrix import Entries, PsdProof, nonzero_entries, product_by_rows
+from certificates.arithmetic.matrix import Arithmetic, Entries, PsdProof, nonzero_entries, product_by_rows
 from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray, IntArray
 
@@ -25,6 +25,7 @@ class RationalMatrix:
     """A matrix of rationals behind the interface of ``certificates.arithmetic.matrix.Matrix``."""
 
     value: fmpq_mat
+    arithmetic: ClassVar[Arithmetic] = Arithmetic.EXACT
     deadline: ClassVar[Deadline] = NO_DEADLINE
 
     @classmethod

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from certificates import CheckReport, OptimalityCertificate, Verdict
+from certificates import Certificate, Report, Verdict
 from certificates.making.assemble import assemble_proof, checked
 from certificates.making.circuits import as_proof
 from certificates.making.repair import RepairedForm, repair_form
@@ -29,7 +29,7 @@ def certify_search(
     *,
     provenance: Mapping[str, Any] | None = None,
     circuits: CircuitSet | None = None,
-) -> tuple[OptimalityCertificate, CheckReport]:
+) -> tuple[Certificate, Report]:
     """The certificate that a search with this W (f×c, in the presolved coordinates) gives for a network.
 
     The report says PROVED unless the data are beyond floating point; the caller must look.
@@ -99,7 +99,7 @@ def _assemble(
     margin: float,
     provenance: Mapping[str, Any],
     circuits: CircuitSet | None,
-) -> OptimalityCertificate:
+) -> Certificate:
     program, dual, size = merged.program, repair.dual, repair.size
     repaired = {id(leaf): repair(leaf, result.unit, margin) for leaf in result.root.leaves}
     h_bar = size * float(np.sqrt(max((-form.delta for form, _ in repaired.values()), default=0.0)))

@@ -1,7 +1,6 @@
 """The linear-time check of proofs without products: it agrees with the check of the whole slack, and is not fooled."""
 
 import tracemalloc
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,7 +9,7 @@ from flint import ctx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates import OptimalityCertificate, Verdict, check
+from certificates import Certificate, Verdict, check
 from certificates.arithmetic import MATRICES, Arithmetic, BallMatrix, Enclosure, RationalMatrix
 from certificates.diagonal_slack import is_diagonal, prove_without_products
 from certificates.failure import ProofFailure
@@ -18,6 +17,7 @@ from certificates.making import certify, residual_dual
 from certificates.nonnegativity import Problem, prove_nonnegative
 from certificates.proof import LiftedProof, Region
 from formulations import TrainingProgram, merge_rows
+from tests.certificates.altering import replace
 from tests.strategies import SEEDS, rng
 
 ALL = pytest.mark.parametrize("arithmetic", [*MATRICES], ids=str)
@@ -116,7 +116,7 @@ def test_sparse_products_and_scaled_rows_enclose_the_truth(arithmetic: Arithmeti
 
 
 @pytest.fixture(scope="module")
-def honest() -> OptimalityCertificate:
+def honest() -> Certificate:
     """A proof whose slack is too large to be looked at as a whole."""
     random = rng(5)
     X, Y = random.standard_normal((900, 4)), random.standard_normal((900, 2))
@@ -132,18 +132,18 @@ def honest() -> OptimalityCertificate:
 
 
 @ALL
-def test_every_arithmetic_proves_the_honest_one(honest: OptimalityCertificate, arithmetic: Arithmetic) -> None:
+def test_every_arithmetic_proves_the_honest_one(honest: Certificate, arithmetic: Arithmetic) -> None:
     report = check(honest, arithmetic=arithmetic)
     assert report.verdict is Verdict.PROVED
     assert report.slack_margin > 0
 
 
-def with_t(certificate: OptimalityCertificate, t: np.ndarray) -> OptimalityCertificate:
+def with_t(certificate: Certificate, t: np.ndarray) -> Certificate:
     return replace(certificate, proof=replace(certificate.proof, complementarity=t))
 
 
 @ALL
-def test_tampered_proofs_prove_nothing(honest: OptimalityCertificate, arithmetic: Arithmetic) -> None:
+def test_tampered_proofs_prove_nothing(honest: Certificate, arithmetic: Arithmetic) -> None:
     t = honest.proof.complementarity
     flipped = t.copy()
     flipped[0, 7] *= -1.0

@@ -1,6 +1,5 @@
 """What remains on a linear leaf is a lower bound of the exact value, in rational arithmetic."""
 
-from dataclasses import replace
 from fractions import Fraction
 from math import isqrt
 
@@ -16,6 +15,7 @@ from certificates.proof import Triangles
 from certificates.robustness import lifted_region
 from formulations.nodes import ACTIVE, FREE, INACTIVE
 from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+from tests.certificates.altering import replace
 from tests.strategies import SEEDS, rng
 
 exact = np.vectorize(Fraction, otypes=[object])
