@@ -11,7 +11,8 @@ from certificates.proof import LiftedProof
 from certificates.subdivision import Subdivision
 from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase
 
 LOSS = "half-sum-of-squares"
 

@@ -35,7 +35,8 @@ from certificates.subdivision import Subdivision
 from formulations._validation import shown
 from formulations.arguments import accepts, location
 from formulations.errors import InputError
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase
 
 FORMAT, VERSION = "certnet-certificate", 3
 MANIFEST = "manifest.json"

@@ -9,7 +9,8 @@ from certificates.nonnegativity import Problem, prove_leaf
 from certificates.robustness import inequality_table, lifted_region, margin_form, unstable_neurons
 from certificates.work import BALL_ORDER
 from formulations._validation import IntArray
-from formulations.robustness import ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import UnsafeCase
 
 
 def leaf_is_proved(

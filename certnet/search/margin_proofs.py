@@ -14,7 +14,8 @@ from certificates.making.tree import LeafProof, Node, Split, build
 from certificates.proof import Triangles
 from certnet.search.linear import LinearBounds
 from formulations._validation import FloatArray, IntArray
-from formulations.robustness import BOX_ROWS, MarginProblem, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import BOX_ROWS, MarginProblem, UnsafeCase
 
 SAFETY = 1e-9
 """Part of a bound, relative to the size of the margin's terms, that is given away to rounding."""

@@ -26,7 +26,8 @@ from formulations import RawDual, RawPrimal
 from formulations._validation import FloatArray
 from formulations.circuits import CircuitSet, planar_circuits, violated_circuits
 from formulations.margin import MarginNode, margin_node
-from formulations.robustness import MarginProblem, ReluNetwork, UnsafeCase, reduce_case, require_fitting
+from formulations.network import ReluNetwork
+from formulations.robustness import MarginProblem, UnsafeCase, reduce_case, require_fitting
 
 EPSILON = 1e-6
 """Relative error of the normalisation."""

@@ -18,7 +18,8 @@ from certificates.failure import Deadline, ProofFailure
 from certificates.proof import Circuits, LiftedProof
 from certificates.subdivision import Subdivision
 from certificates.training import choose_arithmetic
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace, training_certificate
 from tests.strategies import SEEDS, rng
 

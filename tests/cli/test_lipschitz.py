@@ -10,7 +10,8 @@ import pytest
 from certificates import Verdict, check, read_certificate, write_certificate
 from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import InputError
-from formulations.robustness import InputRegion, ReluNetwork
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion
 from tests.certificates.altering import replace
 from tests.cli.support import caller, one_sentence
 from tests.verification.problems import random_network

@@ -12,7 +12,8 @@ import numpy as np
 from certificates import Certificate, Lipschitz, Report, Robustness, Training, Verdict, check, read_certificate
 from certificates.proof import LiftedProof
 from formulations._validation import FloatArray
-from formulations.robustness import InputRegion, ReluNetwork
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion
 
 exact = np.vectorize(Fraction, otypes=[object])
 

@@ -16,7 +16,8 @@ from certnet.search.margin_proofs import case_proof
 from certnet.search.relaxation import Relaxation, margin_bound
 from certnet.search.semidefinite import semidefinite_bound
 from formulations._validation import FloatArray, IntArray
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase, reduce_case
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase, reduce_case
 from tests.certificates.altering import replace
 from tests.verification.problems import random_ball, random_box, random_network
 

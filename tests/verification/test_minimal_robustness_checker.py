@@ -12,7 +12,8 @@ import pytest
 
 from certificates import Certificate, Verdict, check, read_certificate, write_certificate
 from formulations import InputError
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace
 from tests.certificates.proofs import linear_robustness
 from tests.verification.mutants import least_on_line, mutate, proved_certificates

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from certificates import Verdict, check
 from certnet.search.attack import attack
 from certnet.search.relaxation import MarginBound, Relaxation, margin_bound
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace
 from tests.verification.problems import (
     SEEDS,

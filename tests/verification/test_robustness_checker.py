@@ -9,7 +9,8 @@ from certificates import Certificate, Robustness, Verdict, check, robustness
 from certificates.certificate import CaseProof
 from certificates.proof import Circuits, LiftedProof
 from certificates.robustness import preactivation_bounds
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace
 
 ARITHMETICS = ["float", "ball", "exact", "auto"]
