@@ -57,7 +57,7 @@ def check(
     start = time.perf_counter()
     work = Work(Arithmetic(arithmetic), Deadline(math.inf if time_limit is None else start + time_limit))
     try:
-        with rigorous(max((proof.order for proof in certificate.proofs), default=0)):
+        with rigorous(max((getattr(proof, "order", 0) for proof in certificate.proofs), default=0)):
             verdict, reason = PROVERS[type(certificate.statement)](certificate.statement, certificate, work)
     except ProofFailure as failure:
         verdict, reason = Verdict.UNKNOWN, str(failure)

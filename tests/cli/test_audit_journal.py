@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,7 @@ def test_packed_proofs_are_the_proofs() -> None:
         packed = json.loads(json.dumps(_audit_proof.pack(found.proofs)))
         proofs = _audit_proof.unpack(packed)
         assert proofs is not None
-        again = type(found)(network, cases, proofs)
+        again = replace(found, proofs=proofs)
         assert check(again).margin == check(found).margin
         assert check(again).verdict is Verdict.PROVED
         packed["shapes"][0][0][0] += 1
