@@ -14,6 +14,11 @@ a region every neuron is unstable. So L is a Lipschitz constant if, for all δ i
   and −z hides the signs from the relaxation, and products gain next to nothing.
 
 With the complementarity multipliers alone either is LipSDP (Fazlyab et al. 2019); products of signs make it stronger.
+LipSDP is checked at order d + r whatever the width: for one function by ``certificates.diagonal_slack``, for several
+because the pre-activations' absolute values meet only their own partners and can be eliminated by hand. With T = −t ≥ 0
+and ``4 α_i β_i = |a_i·z|² − (a_i·z)²`` the slack is positive semidefinite exactly if ``T_i T'_i ≥ 4`` for every i and
+
+    [ L − ¼ UᵀTU, −Kᵀ; −K, L − ¼ BᵀT'B ] ⪰ 0,    K = J + ½ BᵀU.
 """
 
 import math
@@ -23,12 +28,12 @@ from fractions import Fraction
 import numpy as np
 
 from certificates.arithmetic import Arithmetic, RationalMatrix
-from certificates.arithmetic.matrix import timed
+from certificates.arithmetic.matrix import M, timed
 from certificates.certificate import Certificate, Lipschitz, LipschitzProof
+from certificates.diagonal_slack import is_plain, prove_without_products
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
-from certificates.lipschitz_weights import multiple_of_identity, prove_weights, rests_on_weights
-from certificates.nonnegativity import M, Problem, prove_nonnegative
-from certificates.proof import Region
+from certificates.nonnegativity import Problem, check_structure, leaves_with_signs, prove_nonnegative
+from certificates.proof import LiftedProof, Region
 from certificates.report import Verdict
 from certificates.resources import product_bytes, require_memory, row_bytes
 from certificates.robustness import unstable_neurons
@@ -47,7 +52,7 @@ class Neurons:
     """The generators of a proof.
 
     Attributes:
-        kept: (N,) unstable neurons whose row of U is not zero; with several functions neither is that of B.
+        kept: (N,) unstable neurons whose row of U is not zero, and neither is their weight.
         B: (N, r) their b_i, rounded to float64; exact values are ``weights``.
         weights: r lists of the exact entries of ``C V``, for all neurons.
         lost: what rounding B may add to L; 0 for one function, whose weights are used exactly.
@@ -71,16 +76,17 @@ def open_neurons(network: ReluNetwork, C: FloatArray, unstable: IntArray, deadli
     unstable = unstable[network.hidden[unstable].any(axis=1)]
     weights = output_weights(network, C, deadline)
     B = np.array([[float(row[i]) for row in weights] for i in unstable.tolist()]).reshape(len(unstable), len(C))
-    if len(C) == 1:
-        return Neurons(unstable, B, weights, Fraction(0))
     lost = Fraction(0)
+    if len(C) == 1:
+        present = np.array([bool(weights[0][i]) for i in unstable.tolist()], dtype=bool)
+        return Neurons(unstable[present], B[present], weights, lost)
     for i, rounded in zip(unstable.tolist(), B.tolist(), strict=True):
         deadline.check()
         apart = [(row[i], Fraction(b)) for row, b in zip(weights, rounded, strict=True)]
         if any(exact != b for exact, b in apart):
             error = sum((abs(exact - b) for exact, b in apart), Fraction(0))
             lost += error * sum((abs(Fraction(value)) for value in network.hidden[i].tolist()), Fraction(0))
-    present = B.any(axis=1)
+    present = np.asarray(B.any(axis=1))
     return Neurons(unstable[present], B[present], weights, lost)
 
 
@@ -122,17 +128,17 @@ def _prove(statement: Lipschitz, given: LipschitzProof, constant: float, matrix:
     require(L >= 0, "the constant is smaller than the error of the rounded weights")
     U = np.ascontiguousarray(network.hidden[neurons.kept])
     J = _fixed_gradient(statement, given.stable, matrix)
-    one = len(C) == 1
-    if rests_on_weights(given.proof):
-        v = [neurons.weights[0][i] for i in neurons.kept.tolist()] if one else None
-        prove_weights(given.proof, L, U, neurons.B if v is None else v, J, matrix, deadline)
-        return
-    problem = _one_function(L, U, neurons, J, matrix) if one else _several_functions(L, U, neurons, J, matrix)
-    if len(given.halfspace):
-        nothing = np.zeros((0, problem.generators.shape[1], problem.generators.shape[1]))
-        region = Region(np.ascontiguousarray(given.halfspace[None]), nothing)
-        problem = Problem(problem.generators, region, problem.form)
-    prove_nonnegative(problem, given.proof, matrix, deadline=deadline)
+    plain = is_plain(given.proof)
+    if plain:
+        generators = len(U) * min(len(C), 2)
+        check_structure(given.proof, generators, Region.everywhere(network.inputs), order_limit=None)
+        list(leaves_with_signs(given.proof, generators))  # one leaf, which must be written down properly
+    if len(C) > 1:
+        problem = _several_functions(L, U, neurons.B, J, given, matrix)
+    else:
+        problem = _one_function(L, U, neurons, J, given.proof, matrix)
+    if problem is not None:
+        prove_nonnegative(problem, given.proof, matrix)
 
 
 def _memory(statement: Lipschitz, given: LipschitzProof, arithmetic: Arithmetic) -> float:
@@ -141,7 +147,7 @@ def _memory(statement: Lipschitz, given: LipschitzProof, arithmetic: Arithmetic)
     d = network.inputs if r == 1 else network.inputs + r
     N = int(np.count_nonzero(given.stable == 0)) * min(r, 2)
     weights = 64.0 * network.hidden.size + 400.0 * (r * (network.width + network.outputs) + WEIGHTS_AT_ONCE)
-    if rests_on_weights(proof):
+    if is_plain(proof):
         return weights + row_bytes(arithmetic, N, d) + product_bytes(arithmetic, 0, network.inputs + r, 0)
     further = len(given.halfspace[:1]) + proof.circuits.target.size + proof.triangles.neuron.size
     return weights + product_bytes(arithmetic, N, d, further)
@@ -177,29 +183,57 @@ def _fixed_gradient(statement: Lipschitz, stable: IntArray, matrix: type[M]) -> 
     return weights @ matrix.exact(np.ascontiguousarray(network.hidden[active]))
 
 
-def _one_function(L: Fraction, U: FloatArray, neurons: Neurons, J: M, matrix: type[M]) -> Problem[M]:
-    """``L²‖δ‖² − ℓ²`` over λ = (α, β, δ)."""
+def _one_function(
+    L: Fraction, U: FloatArray, neurons: Neurons, J: M, proof: LiftedProof, matrix: type[M]
+) -> Problem[M] | None:
+    """``L²‖δ‖² − ℓ²`` over λ = (α, β, δ); None where that is proved already, without products."""
     N, d = U.shape
     v = [neurons.weights[0][i] for i in neurons.kept.tolist()]
-    entries = {(i if value > 0 else N + i, 0): abs(value) for i, value in enumerate(v) if value}
-    features = matrix.block([[matrix.from_rationals(entries, (2 * N, 1))], [J.T]])
-    square = matrix.from_rationals({(2 * N + j, 2 * N + j): L * L for j in range(d)}, (2 * N + d, 2 * N + d))
-    return Problem(U, Region.everywhere(d), square - features @ features.T)
+    signed = matrix.from_rationals(
+        {(i if value > 0 else N + i, 0): abs(value) for i, value in enumerate(v)}, (2 * N, 1)
+    )
+    square = multiple_of_identity(L * L, d, matrix)
+    if is_plain(proof):
+        found = prove_without_products(U, signed, J, square, proof.complementarity[0], matrix)
+        require(found.proved, found.reason)
+        return None
+    features, wide = matrix.block([[signed], [J.T]]), matrix.exact(np.zeros((2 * N, d)))
+    form = matrix.block([[matrix.exact(np.zeros((2 * N, 2 * N))), wide], [wide.T, square]]) - features @ features.T
+    return Problem(U, Region.everywhere(d), form)
 
 
-def _several_functions(L: Fraction, U: FloatArray, neurons: Neurons, J: M, matrix: type[M]) -> Problem[M]:
-    """``L(‖δ‖² + ‖p‖²) − 2 p·Jδ − 2 Σ (α_i α'_i + β_i β'_i)`` over λ = (α, α', β, β', δ, p)."""
-    N, d = U.shape
-    r = neurons.B.shape[1]
-    rows = np.zeros((2 * N, d + r))
-    rows[:N, :d], rows[N:, d:] = U, neurons.B
-    signs = np.zeros((4 * N, 4 * N))
-    i = np.arange(N)
+def _several_functions(
+    L: Fraction, U: FloatArray, B: FloatArray, J: M, given: LipschitzProof, matrix: type[M]
+) -> Problem[M] | None:
+    """``L(‖δ‖² + ‖p‖²) − 2 p·Jδ − 2 Σ (α_i α'_i + β_i β'_i)`` over λ = (α, α', β, β', δ, p); None where that is proved
+    already, without products."""
+    (N, d), r = U.shape, B.shape[1]
+    left, right = multiple_of_identity(L, d, matrix), multiple_of_identity(L, r, matrix)
+    if is_plain(given.proof):
+        T = -given.proof.complementarity[0]
+        require((T >= 0).all(), "a complementarity multiplier is positive, and no product makes up for it")
+        require(
+            all(Fraction(t) * Fraction(other) >= 4 for t, other in zip(T[:N].tolist(), T[N:].tolist(), strict=True)),
+            "the multipliers of a neuron's two generators have a product below 4",
+        )
+        rows, weights, quarter = matrix.exact(U), matrix.exact(B), np.array([[0.25]])
+        cross = (weights.T @ rows).times(2.0 * quarter) + J
+        left = left - (rows.T @ rows.times(T[:N, None])).times(quarter)
+        right = right - (weights.T @ weights.times(T[N:, None])).times(quarter)
+        outcome = matrix.block([[left, -cross.T], [-cross, right]]).prove_psd()
+        require(outcome.proved, outcome.reason)
+        return None
+    generators = np.zeros((2 * N, d + r))
+    generators[:N, :d], generators[N:, d:] = U, B
+    signs, i = np.zeros((4 * N, 4 * N)), np.arange(N)
     for first in (0, 2 * N):
         signs[first + i, first + N + i] = signs[first + N + i, first + i] = -1.0
-    corner = matrix.block(
-        [[multiple_of_identity(L, d, matrix), -J.T], [-J, multiple_of_identity(L, r, matrix)]],
-    )
     wide = matrix.exact(np.zeros((4 * N, d + r)))
-    form = matrix.block([[matrix.exact(signs), wide], [wide.T, corner]])
-    return Problem(rows, Region.everywhere(d + r), form)
+    form = matrix.block([[matrix.exact(signs), wide], [wide.T, matrix.block([[left, -J.T], [-J, right]])]])
+    halfspace = given.halfspace[None] if len(given.halfspace) else np.zeros((0, d + r))
+    return Problem(generators, Region(np.ascontiguousarray(halfspace), np.zeros((0, d + r, d + r))), form)
+
+
+def multiple_of_identity(value: Fraction, order: int, matrix: type[M]) -> M:
+    """A rational number times the identity."""
+    return matrix.from_rationals({(j, j): value for j in range(order)}, (order, order))

@@ -12,11 +12,11 @@ import numpy as np
 
 from certificates.arithmetic import Arithmetic, Enclosure
 from certificates.arithmetic.floating import gamma_bound, inflate, sum_of_products
+from certificates.arithmetic.matrix import M
 from certificates.certificate import CaseProof, Certificate, Robustness
 from certificates.failure import Deadline, ProofFailure, require
 from certificates.linear_leaves import LinearLeaves, is_linear, leaf_weights, linear_form
 from certificates.nonnegativity import (
-    M,
     Problem,
     check_structure,
     check_triangle,
@@ -142,7 +142,7 @@ def check_case(
         for leaf, signs in others:
             deadline.check()
             form = margin_form(network, case, given, leaf, kept, matrix)
-            prove_leaf(Problem(generators, region, form, bounds), proof, leaf, signs, table, matrix, deadline)
+            prove_leaf(Problem(generators, region, form, bounds), proof, leaf, signs, table, matrix)
     else:
         for index in range(len(proof.triangles.neuron)):
             deadline.check()

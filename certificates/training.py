@@ -14,13 +14,13 @@ import numpy as np
 from flint import arb, arb_mat, ctx
 
 from certificates.arithmetic import MATRICES, Arithmetic, Enclosure, Matrix
-from certificates.arithmetic.ball import PRECISION
+from certificates.arithmetic.exact import PRECISION
 from certificates.arithmetic.floating import TINY, UNIT, half, inflate, sum_of_products
-from certificates.arithmetic.matrix import Entries, timed
+from certificates.arithmetic.matrix import Entries, M, timed
 from certificates.certificate import LOSS, Certificate, Training, TrainingProof, fingerprint
 from certificates.diagonal_slack import is_diagonal, needed, prove_without_products
 from certificates.failure import NO_DEADLINE, Deadline, require
-from certificates.nonnegativity import MAX_ORDER, M, Problem, check_structure, leaves_with_signs, prove_nonnegative
+from certificates.nonnegativity import MAX_ORDER, Problem, check_structure, leaves_with_signs, prove_nonnegative
 from certificates.proof import LiftedProof, Region
 from certificates.report import Verdict
 from certificates.resources import product_bytes, require_memory, row_bytes
@@ -170,11 +170,10 @@ def training_features(proof: TrainingProof, kappas: Entries, matrix: type[M]) ->
     return matrix.sparse_product(kappas, 2 * len(proof.source), matrix.exact(proof.W))
 
 
-def training_form(features: M, gamma: float, d: int, matrix: type[M]) -> M:
-    """γ²‖u‖² − ‖W̃ᵀφ‖² over λ = (φ, u)."""
-    decay = matrix.exact(gamma * np.eye(d))
-    wide = matrix.exact(np.zeros((features.shape[0], d)))
-    return matrix.block([[-(features @ features.T), wide], [wide.T, decay @ decay]])
+def training_form(features: M, square: M, matrix: type[M]) -> M:
+    """γ²‖u‖² − ‖W̃ᵀφ‖² over λ = (φ, u), for square = γ²I."""
+    wide = matrix.exact(np.zeros((features.shape[0], square.shape[0])))
+    return matrix.block([[-(features @ features.T), wide], [wide.T, square]])
 
 
 def _check_dual_feasible(s: Training, p: TrainingProof, matrix: type[Matrix], deadline: Deadline) -> float:
@@ -193,15 +192,16 @@ def _check_dual_feasible(s: Training, p: TrainingProof, matrix: type[Matrix], de
     diagonal = is_diagonal(proof, c)
     check_structure(proof, N, Region.everywhere(d), order_limit=None if diagonal else MAX_ORDER)
     generators, kappas = check_rows(s.X, p.source, p.generator, deadline)
-    features = training_features(p, kappas, matrix)
+    features, decay = training_features(p, kappas, matrix), matrix.exact(s.gamma * np.eye(d))
+    square = decay @ decay
     if diagonal:
         list(leaves_with_signs(proof, N))  # one leaf, which must be written down properly
-        found = prove_without_products(generators, features, s.gamma, proof.complementarity[0], matrix, deadline)
+        found = prove_without_products(generators, features, None, square, proof.complementarity[0], matrix)
         if found.proved or N + d > SMALL_ORDER:
             require(found.proved, found.reason)
             return found.margin
-    problem = Problem(generators, Region.everywhere(d), training_form(features, s.gamma, d, matrix))
-    return prove_nonnegative(problem, proof, matrix, deadline=deadline)
+    problem = Problem(generators, Region.everywhere(d), training_form(features, square, matrix))
+    return prove_nonnegative(problem, proof, matrix)
 
 
 def dual_value(W: FloatArray, Y: FloatArray, deadline: Deadline = NO_DEADLINE) -> float:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from certificates.arithmetic import BallMatrix, Enclosure
+from certificates.arithmetic.matrix import timed
 from certificates.certificate import CaseProof
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure
 from certificates.nonnegativity import Problem, prove_leaf
@@ -36,10 +37,10 @@ def leaf_is_proved(
                 return False
             generators = np.ascontiguousarray(network.generators[kept])
             statement = Problem(generators, region, Enclosure.exact(np.zeros((0, 0))), bounds)
-            matrix = BallMatrix if in_balls else Enclosure
+            matrix = timed(BallMatrix if in_balls else Enclosure, deadline)
             form = margin_form(network, case, given, 0, kept, matrix)
             table = inequality_table(given.proof, statement, matrix, deadline)
-            prove_leaf(Problem(generators, region, form, bounds), given.proof, 0, signs, table, matrix, deadline)
+            prove_leaf(Problem(generators, region, form, bounds), given.proof, 0, signs, table, matrix)
     except ProofFailure:
         return False
     return True

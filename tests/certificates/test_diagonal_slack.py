@@ -38,6 +38,35 @@ def whole_slack_is_psd(A: np.ndarray, features: np.ndarray, gamma: float, t: np.
     return True
 
 
+def proves(
+    A: np.ndarray, features: np.ndarray, gamma: float, t: np.ndarray, matrix, J: np.ndarray | None = None
+) -> bool:
+    decay = matrix.exact(gamma * np.eye(A.shape[1]))
+    linear = None if J is None else matrix.exact(J)
+    return prove_without_products(A, matrix.exact(features), linear, decay @ decay, t, matrix).proved
+
+
+@settings(max_examples=60)
+@given(SEEDS, st.floats(0.3, 3.0))
+def test_a_linear_part_agrees_with_the_whole_slack(seed: int, factor: float) -> None:
+    """``γ²‖u‖² − ‖W̃ᵀφ + Ju‖²``, as Lipschitz constants have it."""
+    A, features, t, critical = random_slack(rng(seed))
+    (N, k), c = A.shape, features.shape[1]
+    J = rng(seed + 1).standard_normal((c, k)) * critical
+    gamma, exact = factor * (critical + np.linalg.norm(J)), RationalMatrix.exact
+    F, decay = exact(np.vstack([features, J.T])), exact(gamma * np.eye(k))
+    square, wide = decay @ decay, exact(np.zeros((2 * N, k)))
+    form = RationalMatrix.block([[exact(np.zeros((2 * N, 2 * N))), wide], [wide.T, square]]) - F @ F.T
+    proof = LiftedProof.single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), t)
+    try:
+        prove_nonnegative(Problem(A, Region.everywhere(k), form), proof, RationalMatrix)
+        whole = True
+    except ProofFailure:
+        whole = False
+    assert whole or not proves(A, features, gamma, t, Enclosure, J)
+    assert proves(A, features, gamma, t, RationalMatrix, J) == whole or abs(factor - 1) < 1e-9
+
+
 def random_slack(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Generators, features, t, and the γ at which the slack becomes singular, up to rounding."""
     N, k, c = (int(x) for x in random.integers(1, (7, 4, 4)))
@@ -58,7 +87,7 @@ def random_slack(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, n
 def test_it_agrees_with_the_whole_slack(arithmetic: Arithmetic, seed: int, factor: float) -> None:
     A, features, t, critical = random_slack(rng(seed))
     matrix = MATRICES[arithmetic]
-    proved = prove_without_products(A, matrix.exact(features), factor * critical, t, matrix).proved
+    proved = proves(A, features, factor * critical, t, matrix)
     assert proved == (factor > 1) == whole_slack_is_psd(A, features, factor * critical, t)
 
 
@@ -67,7 +96,7 @@ def test_it_agrees_with_the_whole_slack(arithmetic: Arithmetic, seed: int, facto
 def test_floating_point_never_proves_an_indefinite_slack(seed: int, distance: float) -> None:
     A, features, t, critical = random_slack(rng(seed))
     gamma = critical * (1 + distance)
-    if prove_without_products(A, Enclosure.exact(features), gamma, t, Enclosure).proved:
+    if proves(A, features, gamma, t, Enclosure):
         assert whole_slack_is_psd(A, features, gamma, t)
 
 
@@ -77,7 +106,7 @@ def test_multipliers_out_of_range_prove_nothing(arithmetic: Arithmetic, value: f
     A, features, t, critical = random_slack(rng(3))
     matrix = MATRICES[arithmetic]
     t[0] = value
-    assert not prove_without_products(A, matrix.exact(features), 2 * critical, t, matrix).proved
+    assert not proves(A, features, 2 * critical, t, matrix)
 
 
 def enclosed(matrix: object, exact: list[list[Fraction]]) -> bool:
@@ -112,7 +141,7 @@ def test_sparse_products_and_scaled_rows_enclose_the_truth(arithmetic: Arithmeti
     assert enclosed(matrix.sparse_product(entries, height, matrix.exact(factor)), product)
     scale = random.standard_normal(inner) * 10.0 ** random.uniform(-150, 100, inner)
     scaled = [[Fraction(s) * Fraction(y) for y in row] for s, row in zip(scale.tolist(), factor.tolist(), strict=True)]
-    assert enclosed(matrix.exact(factor).scale_rows(scale), scaled)
+    assert enclosed(matrix.exact(factor).times(scale[:, None]), scaled)
 
 
 @pytest.fixture(scope="module")

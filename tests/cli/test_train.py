@@ -167,9 +167,7 @@ def test_figures_that_do_not_exist_are_null(certnet: Call, folder: Path, monkeyp
     nan, inf = float("nan"), float("inf")
 
     def without(result: TrainingResult) -> TrainingResult:
-        report = replace(
-            result.report, lower_bound=-inf, objective=inf, gap=inf, slack_margin=nan, verdict=Verdict.UNKNOWN
-        )
+        report = replace(result.report, lower_bound=-inf, objective=inf, slack_margin=nan, verdict=Verdict.UNKNOWN)
         return replace(result, report=report, rank=None, stages={"rounding": nan})
 
     monkeypatch.setattr("certnet.jobs.train.train", patched(without))

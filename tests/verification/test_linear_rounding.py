@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certificates.arithmetic.exact import RationalMatrix
 from certificates.arithmetic.floating import Enclosure
-from certificates.arithmetic.rational import RationalMatrix
 from certificates.linear_leaves import LinearLeaves, _enclosed, _exact
 from certificates.proof import Triangles
 from certificates.robustness import lifted_region
