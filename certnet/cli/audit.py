@@ -22,7 +22,7 @@ from certnet.cli.report import finite, head
 from certnet.cli.rows import require_kind
 from certnet.cli.show import Live, stderr_console
 from certnet.io import Recipe, Split, load
-from certnet.io.load_network import read_file
+from certnet.io.networks import read_file
 from certnet.io.output import Writer, files_in, json_writer, output_folder, print_result, require_named, text_writer
 from certnet.io.targets import Outputs
 from certnet.jobs import audit as _audit
@@ -87,9 +87,9 @@ def run_audit(options: AuditOptions) -> int:
     started = began()
     _check(options)
     read = read_file(options.network)
-    split = load(options.recipe, Outputs(read.network.V.shape[0], read.network.classes))
+    split = load(options.recipe, Outputs(len(read.V), read.classes))
     X, Y = _part(split, options.part)
-    network = read.for_verification(split.classes)
+    network = read.relu_network(split.classes)
     require_kind(network, X, Y, options.recipe.source)
     identity = _identity(network, X, Y, options)
     rows = len(X)

@@ -2,7 +2,7 @@
 
 from certnet.io import Recipe
 from certnet.io.load_data import read_source
-from certnet.io.load_network import read_file
+from certnet.io.networks import read_file
 from certnet.io.targets import Outputs
 from formulations import InputError
 from formulations._validation import FloatArray
@@ -19,9 +19,8 @@ def read_rows(path: str, recipe: Recipe, *, labelled: bool = False) -> tuple[Rel
         InputError: either cannot be read.
     """
     read = read_file(path)
-    count = read.network.V.shape[0]
-    data = read_source(recipe, Outputs(count, read.network.classes) if labelled else Outputs(None))
-    network = read.for_verification(data.classes if labelled else None)
+    data = read_source(recipe, Outputs(len(read.V), read.classes) if labelled else Outputs(None))
+    network = read.relu_network(data.classes if labelled else None)
     if data.X_test is None or data.Y_test is None:
         return network, data.X, data.Y
     return network, data.X_test, data.Y_test

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certnet.io.dataset import DataSet, Task
+from certnet.io.files import npz_arrays
 from certnet.io.numbers import LARGEST
-from certnet.io.packed import npz_arrays
 from certnet.io.targets import Label, Outputs, class_list, class_name, guess_task, is_one_hot, label_keys, one_hot
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix

@@ -23,7 +23,7 @@ import numpy as np
 
 from certificates.arithmetic.floating import inflate
 from certificates.robustness import preactivation_bounds
-from certnet.io.packed import read_bytes
+from certnet.io.files import read_bytes
 from certnet.io.vnnlib2 import is_version_2, parse_vnnlib_2, without_comments
 from formulations import InputError
 from formulations.arguments import accepts, location
