@@ -9,7 +9,7 @@ import numpy as np
 from certnet.io.chain import Chain, Layer
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.robustness import ReluNetwork
+from formulations.network import ReluNetwork
 
 
 def network_from_sklearn(model: Any) -> ReluNetwork:

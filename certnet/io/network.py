@@ -12,7 +12,7 @@ from certificates.files import write_atomically
 from certnet.io.files import Array, npz_arrays, unreadable
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_array, as_matrix, frozen
-from formulations.robustness import ReluNetwork
+from formulations.network import ReluNetwork
 from formulations.rounding import as_double
 
 FORMAT = "certnet-network"

@@ -9,7 +9,7 @@ from certnet.io.network import LARGEST_FILE, TwoLayerNetwork, assemble
 from certnet.io.onnx_graph import read_onnx
 from formulations import InputError
 from formulations.arguments import accepts, location
-from formulations.robustness import ReluNetwork
+from formulations.network import ReluNetwork
 
 PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".bin")
 """Endings of files that may run code when they are read."""

@@ -23,7 +23,7 @@ from certnet.io.network import LARGEST_FILE, TwoLayerNetwork, exact_product, pow
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 from formulations.arguments import accepts, location
-from formulations.robustness import ReluNetwork
+from formulations.network import ReluNetwork
 from formulations.rounding import as_double
 
 OPSET = 13
