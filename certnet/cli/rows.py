@@ -1,9 +1,9 @@
 """Rows of data that a network is asked about."""
 
 from certnet.io import Recipe
+from certnet.io.labels import Outputs
 from certnet.io.load_data import read_source
 from certnet.io.networks import read_file
-from certnet.io.targets import Outputs
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
