@@ -22,9 +22,9 @@ from certnet.cli.report import finite, head
 from certnet.cli.rows import require_kind
 from certnet.cli.show import Live, stderr_console
 from certnet.io import Recipe, Split, load
-from certnet.io.labels import Outputs
-from certnet.io.networks import read_file
+from certnet.io.load_network import read_file
 from certnet.io.output import Writer, files_in, json_writer, output_folder, print_result, require_named, text_writer
+from certnet.io.targets import Outputs
 from certnet.jobs import audit as _audit
 from certnet.jobs.audit import audit_radii
 from certnet.jobs.audit_journal import Journal, audit_fingerprint
@@ -89,7 +89,7 @@ def run_audit(options: AuditOptions) -> int:
     read = read_file(options.network)
     split = load(options.recipe, Outputs(len(read.V), read.classes))
     X, Y = _part(split, options.part)
-    network = read.relu_network(split.classes)
+    network = read.for_verification(split.classes)
     require_kind(network, X, Y, options.recipe.source)
     identity = _identity(network, X, Y, options)
     rows = len(X)

@@ -1,9 +1,9 @@
 """Rows of data that a network is asked about."""
 
 from certnet.io import Recipe
-from certnet.io.labels import Outputs
 from certnet.io.load_data import read_source
-from certnet.io.networks import read_file
+from certnet.io.load_network import read_file
+from certnet.io.targets import Outputs
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
@@ -20,7 +20,7 @@ def read_rows(path: str, recipe: Recipe, *, labelled: bool = False) -> tuple[Rel
     """
     read = read_file(path)
     data = read_source(recipe, Outputs(len(read.V), read.classes) if labelled else Outputs(None))
-    network = read.relu_network(data.classes if labelled else None)
+    network = read.for_verification(data.classes if labelled else None)
     if data.X_test is None or data.Y_test is None:
         return network, data.X, data.Y
     return network, data.X_test, data.Y_test

@@ -17,8 +17,8 @@ from certnet.cli.proofs import proof_file, write_proof
 from certnet.cli.report import finite, head
 from certnet.cli.show import down, stderr_console
 from certnet.io import read_relu_network
-from certnet.io.files import ending
 from certnet.io.output import standard_output, strict_json
+from certnet.io.packed import ending
 from certnet.io.vnnlib import read_vnnlib
 from certnet.jobs.verify import VerificationResult, verify
 from certnet.search.counterexample import Counterexample

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from certnet.io.dataset import DataSet, Task
-from certnet.io.files import Array, npz_arrays
-from certnet.io.labels import LARGEST, Label, Outputs, class_list, class_name, guess_task, label_keys, one_hot
+from certnet.io.packed import Array, npz_arrays
+from certnet.io.targets import LARGEST, Label, Outputs, class_list, class_name, guess_task, label_keys, one_hot
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
 

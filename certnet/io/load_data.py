@@ -12,8 +12,8 @@ import numpy as np
 from certnet.io.arrays import read_npz
 from certnet.io.builtin import BUILT_IN, load_builtin
 from certnet.io.dataset import DataSet, Recipe, Split
-from certnet.io.labels import LARGEST, Outputs
 from certnet.io.tables import read_csv
+from certnet.io.targets import LARGEST, Outputs
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 

@@ -70,7 +70,7 @@ def network_from_torch(module: Any) -> ReluNetwork:
             raise InputError(f"The layer {name}, {_kind(layer)}, {error}.") from None
     if chain.layer is not Layer.OUTPUT:
         raise InputError("The module does not end in a second Linear layer after a ReLU; certnet reads such networks.")
-    return chain.network("the module").relu_network()
+    return chain.network("the module").for_verification()
 
 
 def _layers(module: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from certificates.files import write_atomically
-from certnet.io.files import Array, npz_arrays, unreadable
+from certnet.io.packed import Array, npz_arrays, unreadable
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_array, as_matrix, frozen
 from formulations.network import ReluNetwork
@@ -128,7 +128,7 @@ class TwoLayerNetwork:
         winner: IntArray = np.argmax(self.predict(X), axis=1).astype(np.int64)
         return winner if self.classes is None else np.array(self.classes)[winner]
 
-    def relu_network(self, classes: tuple[str, ...] | None = None) -> ReluNetwork:
+    def for_verification(self, classes: tuple[str, ...] | None = None) -> ReluNetwork:
         """The network for verification: offset and scale are folded into the hidden layer, in floating point.
 
         Its outputs are put into the order of ``classes`` where it names its own.

@@ -18,8 +18,8 @@ import numpy as np
 
 from certificates.files import write_atomically
 from certnet.io.chain import Chain, Layer
-from certnet.io.files import Array, read_bytes
 from certnet.io.network import LARGEST_FILE, TwoLayerNetwork, exact_product, powers_of_two
+from certnet.io.packed import Array, read_bytes
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 from formulations.arguments import accepts, location

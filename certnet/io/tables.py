@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from certnet.io.dataset import DataSet, Task
-from certnet.io.labels import LARGEST, Label, Outputs, class_list, class_name, guess_task, one_hot, parse_number
+from certnet.io.targets import LARGEST, Label, Outputs, class_list, class_name, guess_task, one_hot, parse_number
 from formulations import InputError
 from formulations._validation import FloatArray
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from certificates.arithmetic.floating import inflate
 from certificates.robustness import preactivation_bounds
-from certnet.io.files import read_bytes, unreadable
+from certnet.io.packed import read_bytes, unreadable
 from certnet.io.vnnlib2 import Declared, Expression, is_version_2, shown, version_2, without_comments
 from formulations import InputError
 from formulations.arguments import accepts, location

@@ -192,7 +192,7 @@ def test_hostile_entries_are_refused(tmp_path: Path, entries: dict[str, Any]) ->
 
 @given(st.binary(max_size=200))
 def test_arbitrary_headers_never_crash(content: bytes) -> None:
-    from certnet.io.files import safetensors
+    from certnet.io.packed import safetensors
 
     for text in (content, struct.pack("<Q", len(content)) + content):
         try:

@@ -1,4 +1,4 @@
-"""Bytes of files: packed with gzip, NumPy archives and safetensors; nothing is ever unpickled or executed."""
+"""Bytes that gzip may have packed, NumPy archives and safetensors; nothing is ever unpickled or executed."""
 
 import gzip
 import io

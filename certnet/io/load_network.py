@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from certnet.io.files import PACKED, Array, ending, npz_arrays, read_bytes, safetensors, unreadable
 from certnet.io.network import LARGEST_FILE, TwoLayerNetwork, assemble
 from certnet.io.onnx_graph import read_onnx
+from certnet.io.packed import PACKED, Array, ending, npz_arrays, read_bytes, safetensors, unreadable
 from formulations import InputError
 from formulations.arguments import accepts, location
 from formulations.network import ReluNetwork
@@ -51,7 +51,7 @@ def read_relu_network(path: str | Path, *, classes: tuple[str, ...] | None = Non
     Raises:
         InputError: as ``read_network``.
     """
-    return read_file(path).relu_network(classes)
+    return read_file(path).for_verification(classes)
 
 
 def read_file(path: str | Path, *, training: bool = False) -> TwoLayerNetwork:
