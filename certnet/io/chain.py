@@ -44,7 +44,7 @@ class Chain:
     V: FloatArray | None = None
     rounded: bool = False
 
-    def affine(self, gain: FloatArray | float, shift: FloatArray | float, *, exact: bool = True) -> "Chain":
+    def affine(self, gain: FloatArray | float, shift: FloatArray | float, exact: bool = True) -> "Chain":
         """``gain·(…) + shift``, entry by entry; ``exact`` unless these two were rounded before."""
         gain, shift = np.asarray(gain), np.asarray(shift)
         exact = exact and exact_product(gain, self.gain) and exact_product(gain, self.shift)

@@ -137,7 +137,7 @@ def _batch_norm(chain: Chain, layer: Any) -> Chain:
     size = layer.num_features
     if chain.size not in (None, size) or gain.shape != (size,):
         raise InputError(f"has {size} features, which do not fit what comes in")
-    return replace(chain, size=size).affine(gain, shift, exact=False)
+    return replace(chain, size=size).affine(gain, shift, False)
 
 
 _OPERATIONS: dict[str, Callable[[Chain, Any], Chain]] = {

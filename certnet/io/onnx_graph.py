@@ -206,24 +206,23 @@ class _Graph:
 def _signal_and_constant(operands: Sequence[Operand]) -> tuple[Signal, FloatArray, bool]:
     """(signal, constant, whether the signal is on the left)."""
     left, right = operands[0], operands[1]
-    if isinstance(left, Signal) and not isinstance(right, Signal):
-        return left, _double(right), True
-    if isinstance(right, Signal) and not isinstance(left, Signal):
-        return right, _double(left), False
-    if isinstance(left, Signal):
+    if isinstance(left, Signal) and isinstance(right, Signal):
         raise InputError("combines two computed values; certnet reads plain chains of layers")
+    for signal, constant in ((left, right), (right, left)):
+        if isinstance(signal, Signal) and not isinstance(constant, Signal):
+            numbers = as_double(constant)
+            if numbers is None:
+                raise InputError("has numbers that float64 cannot hold exactly; save it as float64")
+            return signal, numbers, signal is left
     raise InputError("combines two constants; simplify the graph first, for example with onnxsim")
 
 
-def _double(constant: Array) -> FloatArray:
-    numbers = as_double(constant)
-    if numbers is None:
-        raise InputError("has numbers that float64 cannot hold exactly; save it as float64")
-    return numbers
+Combination = Callable[[FloatArray, bool], tuple[FloatArray | float, FloatArray | float, bool]]
+"""The arguments of ``Chain.affine``, of a constant and whether the signal is on the left of it."""
 
 
-def _spread(signal: Signal, constant: FloatArray) -> tuple[Signal, FloatArray]:
-    """The signal with the axes that a constant adds, and the constant's value for each entry, or its only one."""
+def _elementwise(combined: Combination, operands: Sequence[Operand], _: Attributes) -> Operand:
+    signal, constant, on_left = _signal_and_constant(operands)
     refused = InputError(f"has a constant of shape {constant.shape}, which does not go with the data point's entries")
     try:
         shape = np.broadcast_shapes(signal.places.shape, constant.shape)
@@ -231,113 +230,85 @@ def _spread(signal: Signal, constant: FloatArray) -> tuple[Signal, FloatArray]:
         raise refused from None
     if math.prod(shape) != signal.places.size:
         raise refused
-    signal = replace(signal, places=signal.places.reshape(shape))
-    if constant.size == 1:
-        return signal, constant.reshape(())
-    values = np.empty(signal.places.size)
-    values[signal.places] = np.broadcast_to(constant, shape)
-    return signal, values
+    places, values = signal.places.reshape(shape), constant.reshape(-1)[0]
+    if constant.size > 1:
+        values = np.empty(places.size)
+        values[places] = np.broadcast_to(constant, shape)
+    return Signal(signal.chain.affine(*combined(values, on_left)), places)
 
 
-def _elementwise(kind: str, operands: Sequence[Operand], _: Attributes) -> Operand:
-    signal, constant, signal_first = _signal_and_constant(operands)
-    if kind == "Div" and not signal_first:
+def _quotient(values: FloatArray, on_left: bool) -> tuple[FloatArray, float, bool]:
+    if not on_left:
         raise InputError("divides by a computed value, which no ReLU network does")
-    signal, values = _spread(signal, constant)
-    chain = signal.chain
-    if kind == "Mul":
-        chain = chain.affine(values, 0.0)
-    elif kind == "Div":
-        chain = chain.affine(1.0 / values, 0.0, exact=powers_of_two(values))
-    elif kind == "Sub" and not signal_first:
-        chain = chain.affine(-1.0, values)
-    else:
-        chain = chain.affine(1.0, values if kind == "Add" else -values)
-    return replace(signal, chain=chain)
+    return 1.0 / values, 0.0, powers_of_two(values)
 
 
 def _matmul(operands: Sequence[Operand], _: Attributes) -> Operand:
-    signal, matrix, signal_first = _signal_and_constant(operands)
+    signal, matrix, on_left = _signal_and_constant(operands)
     if matrix.ndim != 2:
         raise InputError(f"has a constant with {matrix.ndim} dimensions where a matrix is expected")
-    weights, places, axis = matrix if signal_first else matrix.T, signal.places, -1 if signal_first else -2
-    axis = max(axis, -places.ndim)
+    weights, places = matrix if on_left else matrix.T, signal.places
+    axis = -1 if on_left or places.ndim < 2 else -2
     if places.ndim == 0 or not (places.shape[axis] == places.size == len(weights)):
         raise InputError(
             f"multiplies data points of shape {places.shape} with a matrix of shape {matrix.shape}, which does not fit"
         )
-    rows = np.empty_like(weights)
+    rows, shape = np.empty_like(weights), list(places.shape)
     rows[places.reshape(-1)] = weights
-    shape = list(places.shape)
     shape[axis] = weights.shape[1]
     return Signal(signal.chain.times(rows), np.arange(weights.shape[1]).reshape(shape))
 
 
 def _gemm(operands: Sequence[Operand], attributes: Attributes) -> Operand:
     turned = [attributes.get(name, 0) for name in ("transA", "transB")]
-    factors = [_transpose([operand], {}) if turn else operand for operand, turn in zip(operands, turned, strict=False)]
+    factors = [_moved(_transpose, [a], {}) if turn else a for a, turn in zip(operands, turned, strict=False)]
     signal = _matmul(factors, {})
     assert isinstance(signal, Signal)
     signal = replace(signal, chain=signal.chain.affine(attributes.get("alpha", 1.0), 0.0))
+    beta: FloatArray = np.array(attributes.get("beta", 1.0))
     if len(operands) < 3:
         return signal
-    if isinstance(operands[2], Signal):
-        raise InputError("adds a computed value; certnet reads plain chains of layers")
-    signal, values = _spread(signal, _double(operands[2]))
-    beta: FloatArray = np.array(attributes.get("beta", 1.0))
-    return replace(signal, chain=signal.chain.affine(1.0, beta * values, exact=exact_product(beta, values)))
+    return _elementwise(lambda c, _: (1.0, beta * c, exact_product(beta, c)), [signal, operands[2]], {})
 
 
-def _transpose(operands: Sequence[Operand], attributes: Attributes) -> Operand:
-    def turned(array: Array, keep_first: bool) -> Array:
-        order = attributes.get("perm", [*range(array.ndim)][::-1])
-        if sorted(order) != list(range(array.ndim)) or (keep_first and array.ndim > 2 and order[0] != 0):
-            raise InputError(f"puts the axes into the order {order}; the first one counts data points and has to stay")
-        return array.transpose(order)
-
-    return _moved(operands[0], turned)
+def _moved(move: Callable[..., Array], operands: Sequence[Operand], attributes: Attributes) -> Operand:
+    """The same for a constant and for a signal, whose first axis counts data points and has to stay."""
+    operand = operands[0]
+    if isinstance(operand, Signal):
+        return replace(operand, places=move(operand.places, attributes, *operands[1:], is_signal=True))
+    return move(operand, attributes, *operands[1:], is_signal=False)
 
 
-def _flatten(operands: Sequence[Operand], attributes: Attributes) -> Operand:
+def _transpose(array: Array, attributes: Attributes, *, is_signal: bool) -> Array:
+    order = attributes.get("perm", [*range(array.ndim)][::-1])
+    if sorted(order) != list(range(array.ndim)) or (is_signal and array.ndim > 2 and order[0] != 0):
+        raise InputError(f"puts the axes into the order {order}; the first one counts data points and has to stay")
+    return array.transpose(order)
+
+
+def _flatten(array: Array, attributes: Attributes, *, is_signal: bool) -> Array:
     axis = attributes.get("axis", 1)
-
-    def flat(array: Array, keep_first: bool) -> Array:
-        if not 0 <= axis <= array.ndim or (keep_first and axis != 1):
-            raise InputError(f"has axis {axis}; data points keep the first dimension with axis 1")
-        return array.reshape(math.prod(array.shape[:axis]), -1) if array.size else array
-
-    return _moved(operands[0], flat)
+    if not 0 <= axis <= array.ndim or (is_signal and axis != 1):
+        raise InputError(f"has axis {axis}; data points keep the first dimension with axis 1")
+    return array.reshape(math.prod(array.shape[:axis]), -1) if array.size else array
 
 
-def _reshape(operands: Sequence[Operand], attributes: Attributes) -> Operand:
-    shape = operands[1]
+def _reshape(array: Array, attributes: Attributes, shape: Operand, *, is_signal: bool) -> Array:
     if isinstance(shape, Signal) or shape.ndim != 1 or shape.dtype.kind not in "iu":
         raise InputError("computes its shape; export the network with fixed shapes")
-    sizes = [int(entry) for entry in shape]
-
-    def shaped(array: Array, keep_first: bool) -> Array:
-        copied = not attributes.get("allowzero", 0)
-        target = [array.shape[k] if s == 0 and copied and k < array.ndim else s for k, s in enumerate(sizes)]
-        try:
-            result = array.reshape(target)
-        except ValueError:
-            result = None
-        if result is not None and not keep_first:
-            return result
-        # The first axis counts data points, unless there are none beside this one: a vector, or a column as stated.
-        column = target[0] > 1 and all(length == 1 for length in target[1:]) if target else False
-        if result is None or not (result.ndim == 1 or column or (result.ndim > 1 and len(result) == 1)):
-            raise InputError(f"reshapes entries of shape {array.shape} to {sizes}; certnet reads [-1, entries] only")
-        return result
-
-    return _moved(operands[0], shaped)
-
-
-def _moved(operand: Operand, move: Callable[[Array, bool], Array]) -> Operand:
-    """The same for a constant and for a signal, whose first axis counts data points."""
-    if isinstance(operand, Signal):
-        return replace(operand, places=move(operand.places, True))
-    return move(operand, False)
+    sizes, copied = [int(entry) for entry in shape], not attributes.get("allowzero", 0)
+    refused = InputError(f"reshapes entries of shape {array.shape} to {sizes}; certnet reads [-1, entries] only")
+    try:
+        result = array.reshape(
+            [array.shape[k] if s == 0 and copied and k < array.ndim else s for k, s in enumerate(sizes)]
+        )
+    except ValueError:
+        raise refused from None
+    # Nothing counts data points in a vector, nor in a column of a stated length.
+    alone = result.ndim == 1 or (sizes[:1] > [1] and all(size == 1 for size in sizes[1:]))
+    if is_signal and not alone and result.shape[:1] != (1,):
+        raise refused
+    return result
 
 
 def _relu(operands: Sequence[Operand], _: Attributes) -> Operand:
@@ -354,18 +325,18 @@ def _constant(_: Sequence[Operand], attributes: Attributes) -> Operand:
 
 
 OPERATIONS: dict[str, tuple[int, int, Callable[[Sequence[Operand], Attributes], Operand]]] = {
-    "Add": (2, 2, partial(_elementwise, "Add")),
+    "Add": (2, 2, partial(_elementwise, lambda c, _: (1.0, c, True))),
     "Constant": (0, 0, _constant),
-    "Div": (2, 2, partial(_elementwise, "Div")),
-    "Flatten": (1, 1, _flatten),
+    "Div": (2, 2, partial(_elementwise, _quotient)),
+    "Flatten": (1, 1, partial(_moved, _flatten)),
     "Gemm": (2, 3, _gemm),
     "Identity": (1, 1, lambda operands, _: operands[0]),
     "MatMul": (2, 2, _matmul),
-    "Mul": (2, 2, partial(_elementwise, "Mul")),
+    "Mul": (2, 2, partial(_elementwise, lambda c, _: (c, 0.0, True))),
     "Relu": (1, 1, _relu),
-    "Reshape": (2, 2, _reshape),
-    "Sub": (2, 2, partial(_elementwise, "Sub")),
-    "Transpose": (1, 1, _transpose),
+    "Reshape": (2, 2, partial(_moved, _reshape)),
+    "Sub": (2, 2, partial(_elementwise, lambda c, on_left: (1.0, -c, True) if on_left else (-1.0, c, True))),
+    "Transpose": (1, 1, partial(_moved, _transpose)),
 }
 """Kinds of nodes that are read: the fewest and the most inputs, and what they do. Complaints continue a sentence."""
 
