@@ -296,17 +296,15 @@ def _flatten(array: Array, attributes: Attributes, *, is_signal: bool) -> Array:
 def _reshape(array: Array, attributes: Attributes, shape: Operand, *, is_signal: bool) -> Array:
     if isinstance(shape, Signal) or shape.ndim != 1 or shape.dtype.kind not in "iu":
         raise InputError("computes its shape; export the network with fixed shapes")
-    sizes, copied = [int(entry) for entry in shape], not attributes.get("allowzero", 0)
+    sizes, copied = [int(entry) for entry in shape], 0 if attributes.get("allowzero", 0) else array.ndim
     refused = InputError(f"reshapes entries of shape {array.shape} to {sizes}; certnet reads [-1, entries] only")
     try:
-        result = array.reshape(
-            [array.shape[k] if s == 0 and copied and k < array.ndim else s for k, s in enumerate(sizes)]
-        )
-    except ValueError:
+        result = array.reshape([array.shape[k] if s == 0 and k < copied else s for k, s in enumerate(sizes)])
+    except (ValueError, OverflowError):
         raise refused from None
     # Nothing counts data points in a vector, nor in a column of a stated length.
-    alone = result.ndim == 1 or (sizes[:1] > [1] and all(size == 1 for size in sizes[1:]))
-    if is_signal and not alone and result.shape[:1] != (1,):
+    column = result.ndim > 1 and sizes[0] > 1 and all(size == 1 for size in sizes[1:])
+    if is_signal and not (result.ndim == 1 or column or result.shape[:1] == (1,)):
         raise refused
     return result
 
