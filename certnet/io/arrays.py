@@ -56,7 +56,17 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
         if task == "classification":
             _require_classes(name, Y[0], outputs)
     for part, x, y in zip(parts, X, Y, strict=True):
-        _require_fitting(path.name, part, (x, y), (X[0], Y[0]))
+        for key, what, here, train in ((f"X{part}", "features", x, X[0]), (f"Y{part}", "targets", y, Y[0])):
+            if here.shape[1] != train.shape[1]:
+                raise InputError(
+                    f"{path.name}: {key} has {here.shape[1]} columns where the training {what} have {train.shape[1]}; "
+                    "give both the same ones in the same order."
+                )
+        if len(x) != len(y):
+            raise InputError(
+                f"{path.name}: X{part} has {len(x)} rows but Y{part} has {len(y)}; every data point needs one target, "
+                "so give both the same number of rows."
+            )
     given = {f"X{part}": x for part, x in zip(parts[1:], X[1:], strict=True)}
     given |= {f"Y{part}": y for part, y in zip(parts[1:], Y[1:], strict=True)}
     return DataSet(
@@ -127,24 +137,3 @@ def _require_classes(name: str, Y: FloatArray, outputs: Outputs | None) -> None:
         raise InputError(f"{name} is no one-hot matrix; give a vector of labels{other}.")
     if outputs is None and np.count_nonzero(Y.any(axis=0)) < 2:
         raise InputError(f"{name} holds only one class; at least two are needed.")
-
-
-def _require_fitting(
-    file: str, part: str, given: tuple[FloatArray, FloatArray], train: tuple[FloatArray, FloatArray]
-) -> None:
-    """Refuse parts with other columns than the training rows, or other numbers of rows."""
-    if given[0].shape[1] != train[0].shape[1]:
-        raise InputError(
-            f"{file}: X{part} has {given[0].shape[1]} columns where the training features have {train[0].shape[1]}; "
-            "give both the same features in the same order."
-        )
-    if given[1].shape[1] != train[1].shape[1]:
-        raise InputError(
-            f"{file}: Y{part} has {given[1].shape[1]} columns where the training targets have {train[1].shape[1]}; "
-            "give both the same ones."
-        )
-    if len(given[0]) != len(given[1]):
-        raise InputError(
-            f"{file}: X{part} has {len(given[0])} rows but Y{part} has {len(given[1])}; every data point needs one "
-            "target, so give both the same number of rows."
-        )

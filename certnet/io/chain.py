@@ -1,22 +1,12 @@
 """A two-layer network put together from affine maps and a ReLU, one after the other, as readers find them."""
 
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
 
 import numpy as np
 
 from certnet.io.network import TwoLayerNetwork, assemble, exact_product, powers_of_two
 from formulations import InputError
 from formulations._validation import FloatArray
-
-
-class Layer(IntEnum):
-    """How far a chain has come."""
-
-    INPUT = 0
-    HIDDEN = 1
-    ACTIVATION = 2
-    OUTPUT = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +16,6 @@ class Chain:
     Complaints go on from the name of a layer, without a full stop.
 
     Attributes:
-        layer: how far it has come.
         size: number of entries, None where it is not known yet.
         gain, shift: scalars or vectors of ``size``.
         before: the input's gain and shift, once a matrix was applied.
@@ -34,7 +23,6 @@ class Chain:
         rounded: whether any of these numbers was computed and may have been rounded.
     """
 
-    layer: Layer = Layer.INPUT
     size: int | None = None
     gain: FloatArray = field(default_factory=lambda: np.ones(()))
     shift: FloatArray = field(default_factory=lambda: np.zeros(()))
@@ -43,6 +31,13 @@ class Chain:
     hidden_bias: FloatArray | None = None
     V: FloatArray | None = None
     rounded: bool = False
+
+    @property
+    def stage(self) -> str:
+        """How far it has come: "input", "hidden", "activation" or "output"."""
+        if self.hidden_bias is None:
+            return "input" if self.U is None else "hidden"
+        return "activation" if self.V is None else "output"
 
     def affine(self, gain: FloatArray | float, shift: FloatArray | float, exact: bool = True) -> "Chain":
         """``gain·(…) + shift``, entry by entry; ``exact`` unless these two were rounded before."""
@@ -62,13 +57,13 @@ class Chain:
             raise InputError(f"multiplies with a matrix of shape {weights.shape}, which does not fit what comes in")
         gain, shift = np.broadcast_to(self.gain, (inner,)), np.broadcast_to(self.shift, (inner,))
         fresh = replace(self, size=outer, gain=np.ones(()), shift=np.zeros(()))
-        if self.layer is Layer.INPUT:
-            return replace(fresh, layer=Layer.HIDDEN, before=(gain, shift), U=weights)
-        if self.layer is Layer.ACTIVATION:
+        if self.stage == "input":
+            return replace(fresh, before=(gain, shift), U=weights)
+        if self.stage == "activation":
             exact = not shift.any() and exact_product(gain[:, None], weights)
             V, shift = (gain[:, None] * weights).T, shift @ weights
-            return replace(fresh, layer=Layer.OUTPUT, V=V, shift=shift, rounded=self.rounded or not exact)
-        place = "before the Relu" if self.layer is Layer.HIDDEN else "after the output layer"
+            return replace(fresh, V=V, shift=shift, rounded=self.rounded or not exact)
+        place = "before the Relu" if self.stage == "hidden" else "after the output layer"
         raise InputError(f"is one matrix product too many {place}; certnet reads networks with exactly two")
 
     def rectified(self) -> "Chain":
@@ -77,20 +72,14 @@ class Chain:
         Raises:
             InputError: a two-layer network has no Relu here.
         """
-        if self.layer is not Layer.HIDDEN or self.U is None or self.size is None:
-            place = {Layer.INPUT: "on the input", Layer.ACTIVATION: "after another Relu"}.get(
-                self.layer, "after the output layer"
+        if self.U is None or self.size is None or self.stage != "hidden":
+            places = {"input": "on the input", "activation": "after another Relu", "output": "after the output layer"}
+            raise InputError(
+                f"stands {places[self.stage]}; certnet reads networks with one Relu, between two matrix products"
             )
-            raise InputError(f"stands {place}; certnet reads networks with one Relu, between two matrix products")
         bias, gain = np.broadcast_to(self.shift, (self.size,)), np.broadcast_to(self.gain, (self.size,))
-        return Chain(
-            layer=Layer.ACTIVATION,
-            size=self.size,
-            before=self.before,
-            U=self.U * gain,
-            hidden_bias=bias,
-            rounded=self.rounded or not exact_product(self.U, gain),
-        )
+        rounded = self.rounded or not exact_product(self.U, gain)
+        return Chain(size=self.size, before=self.before, U=self.U * gain, hidden_bias=bias, rounded=rounded)
 
     def network(self, source: str, *, training: bool = False) -> TwoLayerNetwork:
         """The network, once the chain has come through the output layer.

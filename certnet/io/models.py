@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.chain import Chain, Layer
+from certnet.io.chain import Chain
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
@@ -68,7 +68,7 @@ def network_from_torch(module: Any) -> ReluNetwork:
             chain = operation(chain, layer)
         except InputError as error:
             raise InputError(f"The layer {name}, {_kind(layer)}, {error}.") from None
-    if chain.layer is not Layer.OUTPUT:
+    if chain.stage != "output":
         raise InputError("The module does not end in a second Linear layer after a ReLU; certnet reads such networks.")
     return chain.network("the module").for_verification()
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from certificates.files import write_atomically
-from certnet.io.chain import Chain, Layer
+from certnet.io.chain import Chain
 from certnet.io.network import LARGEST_FILE, TwoLayerNetwork, exact_product, powers_of_two
 from certnet.io.packed import Array, read_bytes
 from formulations import InputError
@@ -112,7 +112,7 @@ class _Graph:
         raise max(failures, key=lambda failure: failure[0])[1] if failures else self._shapeless([])
 
     def _end(self, found: Operand | None, training: bool) -> TwoLayerNetwork:
-        if not isinstance(found, Signal) or found.chain.layer is not Layer.OUTPUT:
+        if not isinstance(found, Signal) or found.chain.stage != "output":
             raise InputError(
                 f"{self.source} does not end in an output layer after a Relu; certnet reads x ↦ V (Uᵀx + b)₊."
             )
