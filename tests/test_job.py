@@ -11,7 +11,7 @@ from certnet.jobs.closing import Closed
 from certnet.search.summary import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.training.trainer import FitResult
-from formulations import InputError, RawDual, RawPrimal, TrainingProgram
+from formulations import Dual, InputError, Primal, TrainingProgram
 from tests.certificates.altering import replace
 from tests.strategies import rng
 
@@ -74,8 +74,8 @@ def stub(kind: str, honest: SolverResult):
     def solve(program, **_: object) -> SolverResult:
         if kind == "none":
             return replace(honest, primal=None, dual=None)
-        dual = RawDual(spoil(honest.dual.W), spoil(honest.dual.N))
-        primal = RawPrimal(spoil(honest.primal.S), honest.primal.outputs)
+        dual = Dual(spoil(honest.dual.W), spoil(honest.dual.N))
+        primal = Primal(spoil(honest.primal.S), honest.primal.outputs)
         return replace(honest, dual=dual, primal=primal, status=SolveStatus.CONVERGED, objective=1e9)
 
     return solve

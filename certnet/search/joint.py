@@ -15,12 +15,11 @@ from certificates.making.repair import project
 from certnet.runtime.numerics import FAILURES
 from certnet.search.bounds import Multipliers, NodeBound, branching_scores
 from certnet.search.price import SearchProgress, SearchResult
-from certnet.search.state import TreeReader, floats, integers, write_tree
-from certnet.search.vertex import Branch
+from certnet.search.tree import Branch, floats, intact, integers, read_tree, write_tree
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus, State
 from certnet.solvers.interior_point import InteriorPointSolver
 from certnet.solvers.joint import JointProgress, JointResult, LeafStart, solve_joint
-from formulations import ACTIVE, FREE, InputError, LiftedProgram, RawDual, restrict_training
+from formulations import ACTIVE, FREE, Dual, InputError, Program, restrict
 from formulations._validation import FloatArray, IntArray
 
 TOLERANCE = 1e-2
@@ -56,7 +55,7 @@ class JointSearchResult:
 
 
 def joint_search(
-    program: LiftedProgram,
+    program: Program,
     *,
     enough: float,
     max_nodes: int | None = None,
@@ -95,7 +94,7 @@ def joint_search(
 class _Search:
     def __init__(
         self,
-        program: LiftedProgram,
+        program: Program,
         enough: float,
         max_nodes: int | None,
         time_limit: float | None,
@@ -157,10 +156,10 @@ class _Search:
         self.root.h_squared = program.gamma**2
 
     def _bound(self, signs: IntArray, S: FloatArray, N: FloatArray, steps: int) -> NodeBound:
-        """What is kept of a leaf. N over the positions of the whole has the sense of ``RawDual``."""
+        """What is kept of a leaf. N over the positions of the whole has the sense of ``Dual``."""
         program = self.program
         free = np.flatnonzero(signs == FREE)
-        _, products, t = project(program, RawDual(self.W, N))
+        _, products, t = project(program, Dual(self.W, N))
         scores = branching_scores(program, self.W, free, S)
         z = slice(len(free), len(free) + program.space.dimension)
         _, vectors = np.linalg.eigh(0.5 * (S[z, z] + S[z, z].T))
@@ -224,7 +223,7 @@ class _Search:
         """The leaf's last S and N, or those of its parent on the child's face."""
         source = leaf if parent is None else parent
         assert source.bound is not None  # every leaf has been solved
-        node = restrict_training(self.program, leaf.signs)
+        node = restrict(self.program, leaf.signs)
         S = source.bound.S
         if parent is not None:
             S = share_of_child(S, self.program.space.generators, parent, leaf)
@@ -254,23 +253,19 @@ class _Search:
 
     def _state(self) -> State:
         counts = np.array([self.nodes, self.steps], dtype=np.int64)
-        tree = write_tree(self.root, self.program.positions, self.program.space.dimension)
+        tree = write_tree(self.root, self.program.positions)
         return {**tree, MARK: np.array([self.bytes], dtype=np.int64), "W": self.W.copy(), "counts": counts}
 
     def _resume(self, state: State) -> None:
         space = self.program.space
-        reader = TreeReader(state, space.neurons, self.program.positions, space.dimension, space.outputs)
-        try:
+        with intact():
             self.nodes, self.steps = integers(state, "counts").tolist()
             (self.bytes,) = integers(state, MARK).tolist()
             W = floats(state, "W")
-        except (KeyError, ValueError, TypeError) as error:
-            raise InputError(f"The search to resume is damaged ({error}); start anew without it.") from None
-        if W.shape != self.W.shape or not np.isfinite(W).all() or self.bytes < 0:
-            raise InputError("The search to resume is about other data; start anew without it.")
+            if W.shape != self.W.shape or not np.isfinite(W).all() or self.bytes < 0:
+                raise ValueError("it is about other data")
+            read_tree(self.root, state, self.program.positions, space.dimension, space.outputs)
         self.W, self.value = W, self.program.dual_value(W)
-        for branch, bound, square in reader.leaves(self.root):
-            branch.bound, branch.h_squared = bound, square
         if any(leaf.bound is None for leaf in self.root.leaves):
             # The root was interrupted.
             self.root = Branch(np.full(space.neurons, FREE, dtype=np.int64))

@@ -16,8 +16,9 @@ from certnet.search.margin_proofs import case_proof
 from certnet.search.relaxation import Relaxation, margin_bound
 from certnet.search.semidefinite import semidefinite_bound
 from formulations._validation import FloatArray, IntArray
+from formulations.margin import reduce_case
 from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, UnsafeCase, reduce_case
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace
 from tests.verification.problems import random_ball, random_box, random_network
 

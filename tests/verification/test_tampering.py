@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Certificate, Robustness, Verdict, check
-from certificates.certificate import CaseProof
 from certificates.robustness import preactivation_bounds
 from certnet.search.margin import CaseSearch
 from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
 from certnet.search.margin_rows import linear_bounds
 from certnet.search.semidefinite import semidefinite_bound
-from formulations.robustness import InputRegion, UnsafeCase, reduce_case
+from formulations.margin import reduce_case
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace
 from tests.verification.problems import SEEDS, exact_least_margin, random_box, random_network
 
@@ -31,20 +31,12 @@ def certificate(kind: str) -> tuple[Certificate, float]:
     else:
         search = CaseSearch(network, problem, 0, attacked=0.4, deadline=np.inf, rng=np.random.default_rng(0))
         search.run()
-        root = search._search(semidefinite=False, most=None)
-        assert root is not None
-        proof = search_proof(search, root)
+        proof = search.prove(semidefinite=False)
+        assert proof is not None
         assert proof.proof.leaves > 1
     made = Certificate(Robustness(network, (case,)), (proof,))
     assert check(made).verdict is Verdict.PROVED
     return made, 0.4
-
-
-def search_proof(search: CaseSearch, root) -> CaseProof:
-    from certnet.search.margin import _written
-
-    tree, mu, margin = _written(root)
-    return case_proof(search.problem, tree, mu, margin)
 
 
 LINEAR, SEMIDEFINITE = certificate("linear")[0], certificate("semidefinite")[0]
