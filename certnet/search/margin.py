@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from certificates.making.tree import LeafProof, Node, Split
 from certificates.robustness import CaseProof
-from certificates.tree import LeafProof, Node, Split
 from certnet.search.attack import attack
 from certnet.search.counterexample import Counterexample, confirm_near
 from certnet.search.linear import LinearBounds
@@ -28,8 +28,9 @@ from certnet.search.margin_rows import from_program, linear_bounds
 from certnet.search.semidefinite import SemidefiniteBound, affordable, semidefinite_bound
 from certnet.search.signs import SIDES, Branching
 from formulations._validation import FloatArray, IntArray
+from formulations.network import ReluNetwork
 from formulations.nodes import ACTIVE, FREE, INACTIVE
-from formulations.robustness import MarginProblem, ReluNetwork
+from formulations.robustness import MarginProblem
 
 LINEAR_NODES = 600
 """Nodes of the linear search before the semidefinite one begins."""

@@ -1,7 +1,7 @@
 """The two native solvers of the DNN relaxation: feasibility, duality, agreement, and how a solve may end."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -12,7 +12,7 @@ from certnet.solvers.admm import AdmmSolver
 from certnet.solvers.face_map import FaceMap
 from certnet.solvers.interface import Progress, Solver, SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import InputError, LiftedProgram, LiftedSpace, RawDual, TrainingProgram, presolve
+from formulations import LiftedProgram, LiftedSpace, RawDual, TrainingProgram, presolve
 
 SOLVERS: dict[str, Solver] = {"admm": AdmmSolver(), "interior-point": InteriorPointSolver()}
 TOLERANCE = {"admm": 2e-4, "interior-point": 1e-6}
