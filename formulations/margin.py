@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from formulations._validation import FloatArray, IntArray
-from formulations.forms import FormProgram
-from formulations.lifted_space import LiftedSpace
-from formulations.nodes import ACTIVE, FREE, INACTIVE
-from formulations.program import RawDual
+from formulations.lifted_space import ACTIVE, FREE, INACTIVE, LiftedSpace
+from formulations.program import Dual, Program
 from formulations.robustness import BOX_ROWS, InputRegion, MarginProblem
 
 FIXED_INPUT = 1e7
@@ -37,7 +35,7 @@ class MarginNode:
         middle, width: (d,) of the box; ``width`` is half of its side, 0 for inputs that do not vary.
     """
 
-    program: FormProgram
+    program: Program
     scale: float
     free: IntArray
     positions: IntArray
@@ -46,11 +44,11 @@ class MarginNode:
     middle: FloatArray
     width: FloatArray
 
-    def first_dual(self, further: IntArray) -> RawDual:
+    def first_dual(self, further: IntArray) -> Dual:
         """A dual whose only meaning is which products a solver should begin with: ``first`` and ``further`` (n, 2)."""
         N = np.zeros((self.program.positions, self.program.positions))
         N[self.first] = N[further[:, 0], further[:, 1]] = 1.0
-        return RawDual(np.zeros((0, 0)), np.maximum(N, N.T))
+        return Dual(np.zeros((0, 0)), np.maximum(N, N.T))
 
     def positions_of(self, problem: MarginProblem, products: IntArray) -> IntArray:
         """Products (n, 2) given by positions of the whole, as positions here; those that vanish are left out."""
@@ -131,7 +129,7 @@ def margin_node(problem: MarginProblem, signs: IntArray, mu: FloatArray, *, epsi
     raw = problem.bounds[free]
     metric = np.diag(np.append(np.full(A.shape[1] - 1, epsilon), 1.0))
     return MarginNode(
-        program=FormProgram(space, form / scale, metric, np.concatenate(rows), ball),
+        program=Program.of_form(space, form / scale, metric, np.concatenate(rows), ball),
         scale=scale,
         free=free,
         positions=np.concatenate([*positions, problem.circuit_start + np.arange(len(circuits))]).astype(np.int64),

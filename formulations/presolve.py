@@ -2,7 +2,7 @@
 
 Two reductions are chained: ``merge_rows`` (zero rows leave, parallel and antiparallel rows share a generator) and
 ``rescale`` (null directions of X leave, rows get unit norm with their weights moved into the loss, ``u`` is whitened,
-and numbers become O(1)). Both return a ``LiftedProgram`` and the maps back. The bound itself never depends on
+and numbers become O(1)). Both return a ``Program`` and the maps back. The bound itself never depends on
 ``rescale``: its inverse only proposes multipliers, which the repair then makes valid for the original data.
 """
 
@@ -14,7 +14,8 @@ import numpy as np
 from formulations._validation import FloatArray, IntArray
 from formulations.arguments import accepts
 from formulations.lifted_space import LiftedSpace
-from formulations.program import LiftedProgram, RawDual, RawPrimal
+from formulations.loss import SquaredLoss
+from formulations.program import Dual, Primal, Program
 from formulations.rows import RowReduction, reduce_rows
 from formulations.training import SMALLEST, TrainingProgram
 
@@ -37,7 +38,7 @@ class MergedRows:
 
     original: TrainingProgram
     rows: RowReduction
-    program: LiftedProgram
+    program: Program
 
     def undo_W(self, W: FloatArray) -> FloatArray:
         """The n×c dual of the original data whose dual value is that of W (f×c) plus the constant.
@@ -86,12 +87,10 @@ def merge_rows(original: TrainingProgram) -> MergedRows:
     position = np.searchsorted(feature, rows.feature[active])
     spread = ratio[:, None] * (target / weight[:, None])[position] - original.Y[active]
     constant = 0.5 * float(np.sum(original.Y[zero] ** 2) + np.sum(spread**2))
-    program = LiftedProgram(
+    program = Program(
         space=LiftedSpace(rows.generators, c),
-        feature=feature,
-        weight=weight,
-        target=target,
         metric=np.eye(original.X.shape[1]),
+        loss=SquaredLoss(feature, weight, target),
         gamma=original.gamma,
         constant=constant,
     )
@@ -107,8 +106,8 @@ def _counted(rows: RowReduction, feature: IntArray) -> IntArray:
 class Rescaled:
     """``program`` is ``merged`` in coordinates z = √t·T z', φ = √t·r φ' in which solvers converge."""
 
-    merged: LiftedProgram
-    program: LiftedProgram
+    merged: Program
+    program: Program
     transform: FloatArray
     row_norm: FloatArray
     moment_scale: float
@@ -125,13 +124,13 @@ class Rescaled:
         """Factor from N' to N at generators of equal norm: ‖T‖²/t."""
         return self.target_norm**2 / self.moment_scale
 
-    def undo_dual(self, dual: RawDual) -> RawDual:
+    def undo_dual(self, dual: Dual) -> Dual:
         """The same dual in the merged program's coordinates."""
-        return RawDual(self.target_norm * dual.W, self.dual_scale * self._rescaled(dual.N, 1.0 / self.position_norm))
+        return Dual(self.target_norm * dual.W, self.dual_scale * self._rescaled(dual.N, 1.0 / self.position_norm))
 
-    def apply_dual(self, dual: RawDual) -> RawDual:
+    def apply_dual(self, dual: Dual) -> Dual:
         """Inverse of ``undo_dual``; used for warm starts."""
-        return RawDual(dual.W / self.target_norm, self._rescaled(dual.N, self.position_norm) / self.dual_scale)
+        return Dual(dual.W / self.target_norm, self._rescaled(dual.N, self.position_norm) / self.dual_scale)
 
     @staticmethod
     def _rescaled(N: FloatArray, size: FloatArray) -> FloatArray:
@@ -175,7 +174,7 @@ class Rescaled:
         scaled: FloatArray = v * np.sqrt(self.merged.gamma / self.program.gamma) / self.target_norm
         return scaled
 
-    def undo_primal(self, primal: RawPrimal) -> FloatArray:
+    def undo_primal(self, primal: Primal) -> FloatArray:
         """The moment matrix G_uu (d×d) of the hidden weights in original coordinates."""
         N, k = self.program.space.neurons, self.program.space.dimension
         S_zz = primal.S[N : N + k, N : N + k]
@@ -202,7 +201,7 @@ def _whitening(A: FloatArray, *, whiten: bool) -> tuple[FloatArray, FloatArray, 
     return Z / r[:, None], T, r
 
 
-def rescale(merged: LiftedProgram, *, whiten: bool = True) -> Rescaled:
+def rescale(merged: Program, *, whiten: bool = True) -> Rescaled:
     """Scale a merged program; ``whiten=False`` keeps u orthonormal, so that the metric stays a multiple of I."""
     A, T, r = _whitening(merged.space.generators, whiten=whiten)
     f = merged.feature % len(r)
@@ -212,12 +211,10 @@ def rescale(merged: LiftedProgram, *, whiten: bool = True) -> Rescaled:
     weight = merged.weight * r[f]
     weight_mean = float(np.linalg.norm(weight)) / np.sqrt(len(weight))
     t = target_norm / np.sqrt(len(weight)) / (weight_mean * np.sqrt(metric_mean))
-    program = LiftedProgram(
+    program = Program(
         space=LiftedSpace(A, merged.space.outputs),
-        feature=merged.feature,
-        weight=weight * t * np.sqrt(metric_mean) / target_norm,
-        target=merged.target / target_norm,
         metric=metric / metric_mean,
+        loss=SquaredLoss(merged.feature, weight * t * np.sqrt(metric_mean) / target_norm, merged.target / target_norm),
         gamma=merged.gamma * metric_mean * t / target_norm**2,
         scale=merged.scale * target_norm**2,
         constant=merged.constant,
@@ -241,15 +238,15 @@ class Presolved:
     scaling: Rescaled
 
     @property
-    def program(self) -> LiftedProgram:
+    def program(self) -> Program:
         """The program that a solver gets."""
         return self.scaling.program
 
-    def undo_dual(self, dual: RawDual) -> RawDual:
+    def undo_dual(self, dual: Dual) -> Dual:
         """A solver's dual in the coordinates of ``rows.program``, where it is repaired."""
         return self.scaling.undo_dual(dual)
 
-    def apply_dual(self, dual: RawDual) -> RawDual:
+    def apply_dual(self, dual: Dual) -> Dual:
         """Inverse of ``undo_dual``: a dual of ``rows.program`` in the coordinates of ``program``."""
         return self.scaling.apply_dual(dual)
 
@@ -262,14 +259,14 @@ class Presolved:
         scaling = self.scaling.with_inequalities(rows)
         return Presolved(replace(self.rows, program=scaling.merged), scaling)
 
-    def apply_network(self, U: FloatArray, V: FloatArray) -> RawPrimal:
+    def apply_network(self, U: FloatArray, V: FloatArray) -> Primal:
         """The face matrix Σ_j s_j s_jᵀ of a network: hidden weights U (d×m), output weights V (c×m).
 
         Its value in ``program`` is the network's objective, except that what U has in the null space of X is free.
         """
         space = self.program.space
         s = space.face(space.lift(self.scaling.apply_z(U), self.scaling.apply_v(V)))
-        return RawPrimal(s @ s.T, space.outputs)
+        return Primal(s @ s.T, space.outputs)
 
 
 @accepts(original=TrainingProgram)

@@ -21,8 +21,8 @@ from formulations._validation import FloatArray, IntArray, real_number, shown
 from formulations.arguments import accepts, count, require
 from formulations.circuits import CircuitSet
 from formulations.errors import InputError
+from formulations.lifted_space import ACTIVE, FREE, INACTIVE
 from formulations.network import ReluNetwork
-from formulations.nodes import ACTIVE, FREE, INACTIVE
 from formulations.rounding import above, added, below, exact_array, whole
 
 BOX_ROWS = 1

@@ -12,7 +12,7 @@ from certificates.making.repair import RepairedForm, repair_form
 from certificates.making.tree import LeafProof, Node, Split, build
 from certnet.search.price import SearchResult
 from certnet.search.vertex import Branch
-from formulations import InputError, MergedRows, NodeProgram, Presolved, RawDual, restrict
+from formulations import Dual, InputError, MergedRows, Part, Presolved, restrict
 from formulations._validation import FloatArray
 from formulations.circuits import CircuitSet
 
@@ -67,10 +67,10 @@ class LeafRepair:
     def __init__(self, presolved: Presolved, W: FloatArray) -> None:
         program = presolved.rows.program
         self._presolved, self._W = presolved, W
-        self.dual = presolved.undo_dual(RawDual(W, np.zeros((program.positions, program.positions)))).W
+        self.dual = presolved.undo_dual(Dual(W, np.zeros((program.positions, program.positions)))).W
         self.size = float(np.abs(self.dual).max())
 
-    def __call__(self, leaf: Branch, unit: float, margin: float) -> tuple[RepairedForm, NodeProgram]:
+    def __call__(self, leaf: Branch, unit: float, margin: float) -> tuple[RepairedForm, Part]:
         """The leaf's multipliers, feasible up to rounding for ``dual / size``, and its node.
 
         ``unit`` is the price in whose units the search has bounded the leaf.
@@ -79,9 +79,10 @@ class LeafRepair:
         N = np.zeros((program.positions, program.positions))
         if leaf.multipliers is not None:
             given = leaf.multipliers.matrix() / self._presolved.program.gamma
-            N = program.gamma * (unit / self.size) ** 2 * self._presolved.undo_dual(RawDual(self._W, given)).N
-        node = restrict(program, self.dual / self.size, leaf.signs)
-        return repair_form(node.program, node.restrict_dual(N), margin=margin), node
+            N = program.gamma * (unit / self.size) ** 2 * self._presolved.undo_dual(Dual(self._W, given)).N
+        node = restrict(program, leaf.signs)
+        form = node.pricing(self.dual / self.size)
+        return repair_form(form, Dual(form.target, node.restrict(N)), margin=margin), node
 
     def price(self, leaf: Branch, unit: float) -> float:
         """The squared price (of W, in ``unit``²) that repair proves for a leaf."""
@@ -103,8 +104,7 @@ def _assemble(
     program, dual, size = merged.program, repair.dual, repair.size
     repaired = {id(leaf): repair(leaf, result.unit, margin) for leaf in result.root.leaves}
     h_bar = size * float(np.sqrt(max((-form.delta for form, _ in repaired.values()), default=0.0)))
-    best_scale = float(np.sum(dual * program.target) / np.sum(dual**2))
-    s = min(best_scale, program.gamma / (h_bar * (1.0 + margin)) if h_bar > 0 else best_scale)
+    s = program.best_scale(dual, h_bar, margin)
     neurons, factor = program.space.neurons, (s * size) ** 2
     leaves = {key: _leaf_multipliers(form, node, neurons, factor) for key, (form, node) in repaired.items()}
     # Circuits without multipliers are left out.
@@ -118,13 +118,11 @@ def _assemble(
     return assemble_proof(merged, s * dual, proof, U, V, provenance)
 
 
-def _leaf_multipliers(
-    form: RepairedForm, node: NodeProgram, neurons: int, factor: float
-) -> tuple[FloatArray, FloatArray]:
+def _leaf_multipliers(form: RepairedForm, node: Part, neurons: int, factor: float) -> tuple[FloatArray, FloatArray]:
     """(N, t) over the positions of the whole."""
     t = np.zeros(neurons)
     t[node.free] = factor * form.t
-    return node.lift_dual(RawDual(node.program.target, factor * form.N)), t
+    return node.lift(factor * form.N), t
 
 
 def _tree(root: Branch, proofs: Mapping[int, LeafProof]) -> Node:

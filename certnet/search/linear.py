@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from formulations._validation import FloatArray, IntArray
-from formulations.nodes import ACTIVE, FREE, INACTIVE
+from formulations.lifted_space import ACTIVE, FREE, INACTIVE
 from formulations.robustness import InputRegion, MarginProblem
 
 Index = IntArray | slice

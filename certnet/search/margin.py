@@ -28,8 +28,8 @@ from certnet.search.margin_rows import from_program, linear_bounds
 from certnet.search.semidefinite import SemidefiniteBound, affordable, semidefinite_bound
 from certnet.search.signs import SIDES, Branching
 from formulations._validation import FloatArray, IntArray
+from formulations.lifted_space import ACTIVE, FREE, INACTIVE
 from formulations.network import ReluNetwork
-from formulations.nodes import ACTIVE, FREE, INACTIVE
 from formulations.robustness import MarginProblem
 
 LINEAR_NODES = 600

@@ -19,7 +19,7 @@ from certnet.search.pool import pool as pool_of
 from certnet.search.state import TreeReader, floats, integers, write_tree
 from certnet.search.vertex import Branch
 from certnet.solvers.interface import State
-from formulations import FREE, InputError, LiftedProgram
+from formulations import FREE, InputError, Program
 from formulations._validation import FloatArray
 
 
@@ -68,7 +68,7 @@ class SearchResult:
 
 
 def search(
-    program: LiftedProgram,
+    program: Program,
     W: FloatArray,
     *,
     enough: float,
@@ -125,7 +125,7 @@ def search(
 class _Search:
     def __init__(
         self,
-        program: LiftedProgram,
+        program: Program,
         W: FloatArray,
         enough: float,
         max_nodes: int | None,

@@ -20,10 +20,9 @@ from certnet.runtime.clock import Clock
 from certnet.search.linear import LinearBounds, finish, nodes_of
 from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
 from certnet.search.margin_rows import linear_bounds
-from certnet.search.semidefinite import inequality_moments
 from certnet.solvers.interface import SolverOptions
 from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import RawDual, RawPrimal
+from formulations import Dual, Primal
 from formulations._validation import FloatArray
 from formulations.circuits import CircuitSet, planar_circuits, violated_circuits
 from formulations.margin import MarginNode, margin_node
@@ -158,7 +157,7 @@ class _Run:
             if not left or self.clock.left() == 0.0 or not self._add_circuits(node, result.primal):
                 return
 
-    def _claim(self, problem: MarginProblem, node: MarginNode, dual: RawDual) -> None:
+    def _claim(self, problem: MarginProblem, node: MarginNode, dual: Dual) -> None:
         """Prove as much of the value as the checker allows."""
         repaired = repair_form(node.program, dual, scale_multipliers=False)
         leaf = LeafProof(*node.lift(problem, repaired.N, repaired.t, repaired.on_equalities))
@@ -171,7 +170,7 @@ class _Run:
             if bound.certificate is not None:
                 return
 
-    def _add_circuits(self, node: MarginNode, primal: RawPrimal | None) -> bool:
+    def _add_circuits(self, node: MarginNode, primal: Primal | None) -> bool:
         """Whether violated circuits were found and added."""
         space, N = node.program.space, self.problem.neurons
         own = self.problem.circuits or CircuitSet.none(N)
@@ -185,7 +184,7 @@ class _Run:
             norm = np.linalg.norm(rows, axis=1)
             size = np.ones(node.program.positions)
             size[: 2 * N] = 1.0 / np.tile(norm, 2)
-            moments = inequality_moments(node.program, primal) * np.outer(size, size)
+            moments = node.program.inequality_moments(primal.S) * np.outer(size, size)
             count = CIRCUITS_PER_GENERATOR * N
             supports = violated_circuits(rows / norm[:, None], moments, tolerance=VIOLATION, count=count).supports
         found = own.joined(exact_circuits(self.problem.generators, supports))

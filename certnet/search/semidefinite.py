@@ -14,7 +14,7 @@ from certificates.making.repair import repair_form
 from certificates.making.tree import LeafProof
 from certnet.solvers.interface import Progress, SolverOptions
 from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import FormProgram, RawDual, RawPrimal
+from formulations import Dual, Primal
 from formulations._validation import FloatArray, IntArray
 from formulations.margin import MarginNode, margin_node
 from formulations.robustness import MarginProblem
@@ -102,14 +102,7 @@ def semidefinite_bound(
     return SemidefiniteBound(leaf, margin, result.objective, x, scores, node.positions[kept])
 
 
-def inequality_moments(program: FormProgram, primal: RawPrimal) -> FloatArray:
-    """``ℓ_pᵀGℓ_q`` of all inequalities, φ first."""
-    G = program.space.moment(primal.S[: program.space.face_order, : program.space.face_order])
-    rows, phi = program.inequalities @ G, program.space.phi
-    return np.block([[G[phi, phi], rows[:, phi].T], [rows[:, phi], rows @ program.inequalities.T]])
-
-
-def _worth_keeping(node: MarginNode, primal: RawPrimal | None, dual: RawDual | None) -> IntArray:
+def _worth_keeping(node: MarginNode, primal: Primal | None, dual: Dual | None) -> IntArray:
     """(n, 2) products of the node: those of the dual beyond the first, and the most violated ones."""
     program = node.program
     neurons, positions = program.space.neurons, program.positions
@@ -122,7 +115,7 @@ def _worth_keeping(node: MarginNode, primal: RawPrimal | None, dual: RawDual | N
         N = np.triu(dual.N, 1)
         chosen |= (USED * max(float(N.max(initial=0.0)), 1e-300) < N) & ~known
     if primal is not None:
-        M = inequality_moments(program, primal)
+        M = program.inequality_moments(primal.S)
         M = np.where(np.triu(np.ones_like(known), 1) & ~known & ~chosen, M, 0.0)
         p, q = np.nonzero(M < 0)
         worst = np.argsort(M[p, q], kind="stable")[:ADDED]
@@ -131,7 +124,7 @@ def _worth_keeping(node: MarginNode, primal: RawPrimal | None, dual: RawDual | N
 
 
 def _moments(
-    problem: MarginProblem, node: MarginNode, mu: FloatArray, primal: RawPrimal | None
+    problem: MarginProblem, node: MarginNode, mu: FloatArray, primal: Primal | None
 ) -> tuple[FloatArray, FloatArray]:
     """(mean input, scores of all neurons) of a moment matrix."""
     x, scores = node.middle.copy(), np.zeros(problem.neurons)

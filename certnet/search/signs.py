@@ -9,7 +9,7 @@ with the largest product of both expected rises is taken. At the root both sides
 import numpy as np
 
 from formulations._validation import FloatArray, IntArray
-from formulations.nodes import FREE
+from formulations.lifted_space import FREE
 from formulations.robustness import MarginProblem
 
 LEAST = 1e-6

@@ -10,7 +10,7 @@ import numpy as np
 
 from certnet.solvers.face_map import FaceMap
 from certnet.solvers.linear_algebra import is_positive_definite
-from formulations import FormProgram, LiftedProgram, RawDual, TrainingNode
+from formulations import Dual, Part, Program, SquaredLoss
 from formulations._validation import FloatArray, IntArray
 
 HALVINGS = 60
@@ -27,7 +27,7 @@ class FaceProblem:
     follow. ``unit`` is what 1 is in the dual, ``moment_unit`` in S.
     """
 
-    program: LiftedProgram | FormProgram
+    program: Program
     cost: FloatArray
     quadratics: FloatArray
     rhs: FloatArray
@@ -89,7 +89,7 @@ class FaceProblem:
         W = y[: self.losses]
         return float(self.rhs @ y[: len(self.rhs)] + W @ self.target - 0.5 * np.sum(W**2))
 
-    def raw_dual(self, y: FloatArray, p: IntArray, q: IntArray) -> RawDual:
+    def raw_dual(self, y: FloatArray, p: IntArray, q: IntArray) -> Dual:
         """(W, N) of the multipliers y; products that are no constraint have N_pq = 0."""
         neurons, positions = self.neurons, self.program.positions
         N = np.zeros((positions, positions))
@@ -97,7 +97,7 @@ class FaceProblem:
         N[neuron, neurons + neuron] = y[self.fixed - neurons : self.fixed]
         N[p, q] = y[self.fixed :]
         W = y[: self.losses].reshape(self.program.target.shape).copy()
-        return RawDual(W, N + N.T, y[1 : len(self.rhs)].copy())
+        return Dual(W, N + N.T, y[1 : len(self.rhs)].copy())
 
     def multipliers(self, first: FloatArray, N: FloatArray, p: IntArray, q: IntArray) -> FloatArray:
         """y with these multipliers of W or of the quadratics, and with N's."""
@@ -105,14 +105,14 @@ class FaceProblem:
         return np.concatenate([first, N[neuron, len(neuron) + neuron], N[p, q]])
 
 
-def face_problem(program: LiftedProgram | FormProgram) -> FaceProblem:
+def face_problem(program: Program) -> FaceProblem:
     """Set up cost and fixed constraints of a program.
 
     Of a form it is ½⟨C, G⟩ with ½⟨E, G_zz⟩ = ½ and ½⟨Q, G_zz⟩ = 0: the first multiplier is δ, the next those of Q.
     """
     space = program.space
     N, k, c = space.neurons, space.dimension, space.outputs
-    if isinstance(program, FormProgram):
+    if program.loss is None:
         cost = 0.5 * space.pull_back(program.form)
         quadratics = 0.5 * np.concatenate([program.metric[None], program.equalities])
         rhs = np.append(0.5, np.zeros(len(program.equalities)))
@@ -137,13 +137,13 @@ def face_problem(program: LiftedProgram | FormProgram) -> FaceProblem:
     )
 
 
-def node_problem(program: LiftedProgram, node: TrainingNode) -> FaceProblem:
+def node_problem(program: Program, node: Part) -> FaceProblem:
     """A part of training where some signs are fixed, which shares W with the others."""
     c, entries = program.space.outputs, np.arange(program.target.size).reshape(program.target.shape)
-    inner = LiftedProgram(
-        node.space, np.zeros(0, dtype=np.int64), NONE, np.zeros((0, c)), program.metric, program.gamma
-    ).with_inequalities(node.inequalities)
-    problem = face_problem(inner)
+    loss = SquaredLoss(np.zeros(0, dtype=np.int64), NONE, np.zeros((0, c)))
+    problem = face_problem(
+        Program(node.space, program.metric, loss, inequalities=node.inequalities, gamma=program.gamma)
+    )
     v = node.space.v.start + np.tile(np.arange(c), len(node.places))
     return replace(
         problem,
@@ -154,7 +154,7 @@ def node_problem(program: LiftedProgram, node: TrainingNode) -> FaceProblem:
     )
 
 
-def feasible_multipliers(problem: FaceProblem, program: LiftedProgram) -> FloatArray:
+def feasible_multipliers(problem: FaceProblem, program: Program) -> FloatArray:
     """A strictly feasible dual of training without products: ``t_i = −τ`` makes β definite, W is a small part of T.
 
     With W = 0 the slack is ``γ/2 zᵀEz + τ αᵀβ`` on the face, definite while ``τ λ_max(E⁻¹AᵀA) < 2γ``.

@@ -19,7 +19,7 @@ from certnet.solvers.orthonormal import FOR_PRODUCTS
 from certnet.solvers.products import all_products, largest, least_correlation
 from certnet.solvers.rounds import COLD, USUAL, Rounds
 from certnet.solvers.warm_start import usable
-from formulations import FormProgram, InputError, LiftedProgram, RawDual, RawPrimal
+from formulations import Dual, InputError, Primal, Program
 
 MAX_ITERATIONS = 400
 """Default limit on Newton steps over all rounds."""
@@ -53,7 +53,7 @@ class InteriorPointSolver:
         """Always None: the solver needs numpy and scipy alone."""
         return None
 
-    def solve(self, program: LiftedProgram | FormProgram, options: SolverOptions) -> SolverResult:
+    def solve(self, program: Program, options: SolverOptions) -> SolverResult:
         """Solve the DNN relaxation and return the last primal and the best strictly feasible dual iterate.
 
         The face matrix S of the result has an output block. ``options.warm_start`` tells which products to start from;
@@ -75,7 +75,7 @@ class InteriorPointSolver:
 class _Solve:
     """A start, the rounds, and the best feasible dual that was seen on the way."""
 
-    def __init__(self, program: LiftedProgram | FormProgram, options: SolverOptions, max_products: int) -> None:
+    def __init__(self, program: Program, options: SolverOptions, max_products: int) -> None:
         self.session = Session(program, options)
         self.incumbent = self.session.incumbent
         self.program, self.options = program, options
@@ -83,7 +83,7 @@ class _Solve:
         self.neurons = program.space.neurons
         self.max_products = min(max_products, max(MAX_CONSTRAINTS - self.problem.fixed, 0))
         empty = np.zeros(0, dtype=np.int64)
-        if isinstance(program, LiftedProgram):
+        if program.loss is not None:
             y = feasible_multipliers(self.problem, program)
             self.incumbent.offer(self.problem.raw_dual(y, empty, empty), self.problem.dual_value(y))
         self.rounds = self._rounds(cold_start(self.problem, empty, empty), COLD)
@@ -107,13 +107,13 @@ class _Solve:
         primal, dual = usable(self.program, self.options.warm_start) or (None, None)
         ended = None
         if primal is None or dual is None:
-            if isinstance(self.program, FormProgram) and self._starts_cold(self.program):
+            if self.program.loss is None and self._starts_cold(self.program):
                 self.rounds = self._rounds(self._cold(dual), COLD)
                 return self._run()
             primal, dual, ended = self._short_admm(dual)
         repaired, value = self.incumbent.offer_repaired(dual, nearly_feasible=True)
         first = dual.W.ravel()
-        if isinstance(self.program, FormProgram):
+        if self.program.loss is None:
             dual, first = repaired, np.concatenate([[2.0 * value], repaired.on_equalities])
         products = largest(dual.N, self.neurons, min(FIRST_PRODUCTS, self.max_products, self._affordable_products()))
         y = self.problem.multipliers(first, dual.N, *products)
@@ -126,15 +126,15 @@ class _Solve:
             self._offer(self.rounds.measure, repair=True)
         return status
 
-    def _starts_cold(self, program: FormProgram) -> bool:
+    def _starts_cold(self, program: Program) -> bool:
         """The ADMM takes no inequalities; where all products are few, a prediction takes longer than it saves."""
         return program.beyond_signs or program.positions**2 <= 2 * FEW_PRODUCTS
 
-    def _cold(self, dual: RawDual | None) -> FaceIterate:
+    def _cold(self, dual: Dual | None) -> FaceIterate:
         """Begin a form program with the products of a dual; without one with all if they are few, else with none."""
         positions = self.program.positions
         if dual is None:
-            dual = RawDual(np.zeros_like(self.program.target), np.zeros((positions, positions)))
+            dual = Dual(np.zeros_like(self.program.target), np.zeros((positions, positions)))
         products = largest(dual.N, self.neurons, self.max_products)
         if not len(products[0]) and positions**2 <= 2 * FEW_PRODUCTS:
             products = all_products(positions, self.neurons)
@@ -149,7 +149,7 @@ class _Solve:
         constraints = affordable_constraints((1.0 - PREDICTION_SHARE) * limit)
         return max(constraints - self.problem.fixed, self.problem.order)
 
-    def _short_admm(self, dual: RawDual | None) -> tuple[RawPrimal, RawDual, SolveStatus | None]:
+    def _short_admm(self, dual: Dual | None) -> tuple[Primal, Dual, SolveStatus | None]:
         """Its iterates, and how the solve ends if it ends there. The ADMM knows the products of signs alone."""
         limit, program, phi = self.options.time_limit, self.program, self.program.space.phi
         options = replace(
@@ -157,10 +157,10 @@ class _Solve:
             time_limit=None if limit is None else PREDICTION_SHARE * limit,
             max_iterations=PREDICTION_STEPS,
             callback=None if self.options.callback is None else self._report_prediction,
-            warm_start=None if dual is None else (None, RawDual(dual.W, dual.N[phi, phi])),
+            warm_start=None if dual is None else (None, Dual(dual.W, dual.N[phi, phi])),
             resume=None,
         )
-        if isinstance(program, LiftedProgram):
+        if program.loss is not None:
             program = program.with_inequalities(program.inequalities[:0])
         result = AdmmSolver(FOR_PRODUCTS).solve(program, options)
         ends = result.status in (SolveStatus.STOPPED, SolveStatus.INTERRUPTED)
@@ -168,9 +168,9 @@ class _Solve:
         assert result.dual is not None
         return result.primal, self._of_all(result.dual), result.status if ends else None
 
-    def _of_all(self, dual: RawDual) -> RawDual:
+    def _of_all(self, dual: Dual) -> Dual:
         """A dual of the ADMM with zeros for the other inequalities."""
-        return RawDual(dual.W, np.pad(dual.N, (0, self.program.positions - len(dual.N))))
+        return Dual(dual.W, np.pad(dual.N, (0, self.program.positions - len(dual.N))))
 
     def _report_prediction(self, progress: Progress) -> bool:
         """Pass a look at the ADMM on; the dual it shows is feasible."""
@@ -203,7 +203,7 @@ class _Solve:
         seen = rounds.reached
         at = seen.points[0].at
         return SolverResult(
-            primal=RawPrimal(at.S, self.program.space.outputs),
+            primal=Primal(at.S, self.program.space.outputs),
             dual=self.incumbent.dual,
             objective=self.program.value(self.program.space.moment(at.S)),
             status=status,

@@ -16,7 +16,7 @@ from certnet.solvers.iterate import FaceIterate, Measure
 from certnet.solvers.linear_algebra import longest_step
 from certnet.solvers.products import largest
 from certnet.solvers.rounds import Rounds
-from formulations import LiftedProgram, TrainingNode, restrict_training
+from formulations import Part, Program, restrict
 from formulations._validation import FloatArray, IntArray
 
 MAX_ITERATIONS = 120
@@ -38,7 +38,7 @@ NO_ROWS = np.zeros((0, 0))
 class LeafStart:
     """What is known of a leaf: a face matrix S of order f+k+c and multipliers N over its inequalities, t at (α_i, β_i).
 
-    N has the sense of ``RawDual``.
+    N has the sense of ``Dual``.
     """
 
     S: FloatArray
@@ -49,7 +49,7 @@ class LeafStart:
 class JointLeaf:
     """A leaf of a solution: its node, the last S, and N of the best dual."""
 
-    node: TrainingNode
+    node: Part
     S: FloatArray
     N: FloatArray
 
@@ -92,7 +92,7 @@ class JointProgress:
 
 
 def solve_joint(
-    program: LiftedProgram,
+    program: Program,
     signs: Sequence[IntArray],
     W: FloatArray,
     starts: Sequence[LeafStart],
@@ -118,7 +118,7 @@ def solve_joint(
         callback: called at every step; a true value ends the solve.
     """
     begin = time.perf_counter()
-    nodes = [restrict_training(program, item) for item in signs]
+    nodes = [restrict(program, item) for item in signs]
     problems = [node_problem(program, node) for node in nodes]
     best: Measure | None = None
 
@@ -166,9 +166,9 @@ def solve_joint(
 
 
 def _start(
-    program: LiftedProgram,
+    program: Program,
     problems: Sequence[FaceProblem],
-    nodes: Sequence[TrainingNode],
+    nodes: Sequence[Part],
     W: FloatArray,
     starts: Sequence[LeafStart],
 ) -> tuple[FloatArray, list[FaceIterate]]:

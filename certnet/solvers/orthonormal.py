@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg as sl
 
-from formulations import FormProgram, LiftedProgram, LiftedSpace, RawDual, RawPrimal, rescale
+from formulations import Dual, LiftedSpace, Primal, Program, SquaredLoss, rescale
 from formulations._validation import FloatArray
 
 
@@ -43,8 +43,8 @@ class Orthonormal:
         unit: W likewise; a value, without its constant, is ``unit²`` times that of ``program``.
     """
 
-    given: LiftedProgram | FormProgram
-    program: LiftedProgram | FormProgram
+    given: Program
+    program: Program
     beta: FloatArray
     z: FloatArray
     v: float
@@ -54,29 +54,29 @@ class Orthonormal:
         """The value of a moment matrix of ``program``, in the own scale of ``given``."""
         return self.unit**2 * self.program.value(G)
 
-    def undo_dual(self, dual: RawDual) -> RawDual:
+    def undo_dual(self, dual: Dual) -> Dual:
         """The same dual for ``given``."""
         phi = np.concatenate([self.beta, self.beta])
-        return RawDual(self.unit * dual.W, self.unit**2 * dual.N / np.outer(phi, phi))
+        return Dual(self.unit * dual.W, self.unit**2 * dual.N / np.outer(phi, phi))
 
-    def apply_dual(self, dual: RawDual) -> RawDual:
+    def apply_dual(self, dual: Dual) -> Dual:
         """Inverse of ``undo_dual``."""
         phi = np.concatenate([self.beta, self.beta])
-        return RawDual(dual.W / self.unit, dual.N * np.outer(phi, phi) / self.unit**2)
+        return Dual(dual.W / self.unit, dual.N * np.outer(phi, phi) / self.unit**2)
 
-    def undo_primal(self, primal: RawPrimal) -> RawPrimal:
+    def undo_primal(self, primal: Primal) -> Primal:
         """The same face matrix for ``given``; that of a form is normalised."""
         S = _congruent(primal.S, self.beta, self.z, self.v)
-        if isinstance(self.given, FormProgram):
+        if self.given.loss is None:
             z = slice(len(self.beta), len(self.beta) + len(self.z))
             size = float(np.sum(self.given.metric * S[z, z]))
             S = S / size if size > 0 else S
-        return RawPrimal(S, primal.outputs)
+        return Primal(S, primal.outputs)
 
-    def apply_primal(self, primal: RawPrimal) -> RawPrimal:
+    def apply_primal(self, primal: Primal) -> Primal:
         """Inverse of ``undo_primal`` (up to null directions of the data)."""
         inverse: FloatArray = np.asarray(np.linalg.pinv(self.z), dtype=np.float64)
-        return RawPrimal(_congruent(primal.S, 1.0 / self.beta, inverse, 1.0 / self.v), primal.outputs)
+        return Primal(_congruent(primal.S, 1.0 / self.beta, inverse, 1.0 / self.v), primal.outputs)
 
 
 def _congruent(S: FloatArray, beta: FloatArray, z: FloatArray, v: float) -> FloatArray:
@@ -89,46 +89,37 @@ def _congruent(S: FloatArray, beta: FloatArray, z: FloatArray, v: float) -> Floa
     return rows(rows(S).T)
 
 
-def orthonormal(program: LiftedProgram | FormProgram, units: Units) -> Orthonormal:
+def orthonormal(program: Program, units: Units) -> Orthonormal:
     """Change to coordinates in which E is a multiple of the identity, with rows and outputs in these units."""
     L: FloatArray = np.linalg.cholesky(program.metric).astype(np.float64)
     A = sl.solve_triangular(L, program.space.generators.T, lower=True).T
-    return _form(program, L, A, units) if isinstance(program, FormProgram) else _training(program, L, A, units)
+    return _form(program, L, A, units) if program.loss is None else _training(program, L, A, units)
 
 
 def _row_norm(A: FloatArray, units: Units) -> float:
     return float((A.shape[1] / max(len(A), 1)) ** units.row_exponent)
 
 
-def _form(program: FormProgram, L: FloatArray, A: FloatArray, units: Units) -> Orthonormal:
+def _form(program: Program, L: FloatArray, A: FloatArray, units: Units) -> Orthonormal:
     """E becomes I, and the largest entry of C becomes 1. Null directions stay: C may depend on them."""
     space = program.space
     beta = np.linalg.norm(A, axis=1) / _row_norm(A, units)
     z = sl.solve_triangular(L, np.eye(len(L)), lower=True, trans="T")
     C = _congruent(program.form, np.concatenate([beta, beta]), z.T, 1.0)
     square = float(np.abs(C).max(initial=0.0)) or 1.0
-    balanced = FormProgram(LiftedSpace(A / beta[:, None]), 0.5 * (C + C.T) / square, np.eye(space.dimension))
+    balanced = Program.of_form(LiftedSpace(A / beta[:, None]), 0.5 * (C + C.T) / square, np.eye(space.dimension))
     return Orthonormal(program, balanced, beta, z, 1.0, float(np.sqrt(square)))
 
 
-def _training(program: LiftedProgram, L: FloatArray, A: FloatArray, units: Units) -> Orthonormal:
-    plain = LiftedProgram(
-        space=LiftedSpace(A, program.space.outputs),
-        feature=program.feature,
-        weight=program.weight,
-        target=program.target,
-        metric=np.eye(len(L)),
-        gamma=program.gamma,
-    )
+def _training(program: Program, L: FloatArray, A: FloatArray, units: Units) -> Orthonormal:
+    plain = Program(LiftedSpace(A, program.space.outputs), np.eye(len(L)), program.loss, gamma=program.gamma)
     scaling = rescale(plain, whiten=False)
     unit = scaling.program
     row_norm = _row_norm(unit.space.generators, units)
-    balanced = LiftedProgram(
+    balanced = Program(
         space=LiftedSpace(row_norm * unit.space.generators, unit.space.outputs),
-        feature=unit.feature,
-        weight=unit.weight * units.output / row_norm,
-        target=unit.target,
         metric=unit.metric / units.output**2,
+        loss=SquaredLoss(unit.feature, unit.weight * units.output / row_norm, unit.target),
         gamma=float(unit.gamma) * units.output**2,
     )
     root = float(np.sqrt(scaling.moment_scale))

@@ -21,7 +21,7 @@ from scipy.optimize import minimize
 from certificates.making.assemble import residual_dual
 from certificates.making.repair import RepairedDual, repair_without_products
 from certificates.making.shor_bound import Factor
-from formulations import LiftedProgram, Presolved
+from formulations import Presolved, Program
 from formulations._validation import FloatArray
 
 RANK = 32
@@ -87,7 +87,7 @@ class _Descent:
     def __init__(self, presolved: Presolved, deadline: float, callback: Callable[[RepairedDual], None]) -> None:
         self.presolved, self.deadline, self.callback = presolved, deadline, callback
         program = presolved.program
-        self.program: LiftedProgram = program
+        self.program: Program = program
         self.k, self.c = program.space.dimension, program.target.shape[1]
         self.rank = min(self.k + self.c, RANK)
         N = program.space.neurons

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from formulations.program import LiftedProgram
+from formulations.program import Program
 
 
-def picos_model(program: LiftedProgram) -> Any:
+def picos_model(program: Program) -> Any:
     """The DNN relaxation of ``program`` as a ``picos.Problem``. Its value is in the program's own scale.
 
     The variables are the blocks of the moment matrix of (β, z, v); the blocks of α follow from α = β + Az:

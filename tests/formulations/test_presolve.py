@@ -6,14 +6,14 @@ from hypothesis import given
 
 from certificates import Verdict, check
 from certnet import fit, optimality, train
-from formulations import InputError, RawDual, RawPrimal, TrainingProgram, merge_rows, presolve, rescale
+from formulations import Dual, InputError, Primal, TrainingProgram, merge_rows, presolve, rescale
 from formulations.rows import ZERO_ROW
 from tests.strategies import SEEDS, networks, programs, rng
 
 
-def random_dual(program, random: np.random.Generator) -> RawDual:
+def random_dual(program, random: np.random.Generator) -> Dual:
     N = random.standard_normal((2 * program.space.neurons,) * 2)
-    return RawDual(random.standard_normal(program.target.shape), N + N.T)
+    return Dual(random.standard_normal(program.target.shape), N + N.T)
 
 
 @given(programs(), SEEDS)
@@ -38,7 +38,7 @@ def test_objective_of_a_network_survives_both_reductions(program: TrainingProgra
         S = np.zeros((scaling.program.space.face_order,) * 2)
         N = scaling.program.space.neurons
         S[N : N + len(z_moment), N : N + len(z_moment)] = z_moment
-        moment = scaling.undo_primal(RawPrimal(S, program.shape[2]))
+        moment = scaling.undo_primal(Primal(S, program.shape[2]))
         np.testing.assert_allclose(moment, inside @ inside.T, rtol=1e-5, atol=1e-6 * np.abs(moment).max())
 
 
