@@ -125,9 +125,7 @@ class _Price:
     callback: Callable[[SearchProgress], bool | None] | None
     too_large: float
 
-    def __init__(
-        self, program: Program, W: FloatArray, unit: float, budget: Budget, confirm: Confirm | None
-    ) -> None:
+    def __init__(self, program: Program, W: FloatArray, unit: float, budget: Budget, confirm: Confirm | None) -> None:
         self.program, self.W, self.unit, self.budget, self.confirm = program, W / unit, unit, budget, confirm
         self.steps, self.best, self.direction = 0, 0.0, np.zeros(program.space.dimension)
         self.root = Branch.root(program.space.neurons)

@@ -6,7 +6,7 @@ of its own. So the value is at least that of any fixed W on the same leaves, and
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,32 +63,16 @@ class JointResult:
         leaves: in the order that was asked for.
         value: ⟨W,T⟩ − ½‖W‖² in the program's own scale, a bound up to rounding; −∞ where no dual was feasible.
         objective: of the last primal iterate, in the program's own scale; near the bound where the solve has converged.
-        gap: relative distance of the two, with the residuals.
         steps: Newton steps.
-        products: constraints of this kind at the end.
         bytes: of the Schur complements of all leaves.
-        seconds: of the solve.
     """
 
     W: FloatArray
     leaves: tuple[JointLeaf, ...]
     value: float
     objective: float
-    gap: float
     steps: int
-    products: int
     bytes: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class JointProgress:
-    """A look at a running solve: ``value`` is the best feasible dual's, in the program's own scale."""
-
-    steps: int
-    value: float
-    objective: float
-    error: float
 
 
 def solve_joint(
@@ -97,11 +81,11 @@ def solve_joint(
     W: FloatArray,
     starts: Sequence[LeafStart],
     *,
+    enough: float = np.inf,
     tolerance: float = 1e-3,
     max_rounds: int = MAX_ROUNDS,
     max_iterations: int = MAX_ITERATIONS,
     time_limit: float | None = None,
-    callback: Callable[[JointProgress], bool | None] | None = None,
 ) -> JointResult:
     """Maximise the common bound over W and the multipliers of all leaves.
 
@@ -110,33 +94,29 @@ def solve_joint(
         signs: (N,) fixed signs of each leaf; together they cover the cone.
         W: (f, c) where to start.
         starts: one for each leaf.
+        enough: value in the program's own scale at which the solve ends.
         tolerance: relative gap.
         max_rounds: limit on solves with ever more products. A search goes on with what this solve has found, so
             two are enough for it.
         max_iterations: Newton steps.
         time_limit: seconds.
-        callback: called at every step; a true value ends the solve.
     """
     begin = time.perf_counter()
     nodes = [restrict(program, item) for item in signs]
     problems = [node_problem(program, node) for node in nodes]
     best: Measure | None = None
 
-    def look(rounds: Rounds, seen: Measure) -> bool:
+    def look(_: Rounds, seen: Measure) -> bool:
         nonlocal best
         if seen.is_dual_feasible and (best is None or seen.dual > best.dual):
             best = seen
-        value = -np.inf if best is None else best.dual
-        return callback is not None and bool(callback(JointProgress(rounds.iterations, value, seen.primal, seen.error)))
-
-    def late(seconds: float) -> bool:
-        return time_limit is not None and time.perf_counter() - begin + seconds >= time_limit
+        return best is not None and best.dual >= enough
 
     rounds = Rounds(
         problems,
         *_start(program, problems, nodes, W.ravel(), starts),
         look=look,
-        late=late,
+        late=lambda ahead: time_limit is not None and time.perf_counter() - begin + ahead >= time_limit,
         tolerance=tolerance,
         max_iterations=max_iterations,
         max_products=MAX_PRODUCTS,
@@ -157,11 +137,8 @@ def solve_joint(
         leaves=tuple(leaves),
         value=-np.inf if best is None else best.dual,
         objective=seen.primal,
-        gap=seen.error,
         steps=rounds.iterations,
-        products=rounds.products,
         bytes=sum(8 * len(at.y) ** 2 for at in rounds.faces),
-        seconds=time.perf_counter() - begin,
     )
 
 
