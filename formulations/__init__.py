@@ -4,12 +4,13 @@ This package imports numpy alone; ``formulations.modeling`` adds scipy.sparse, C
 """
 
 from formulations.errors import CertnetError, InputError
-from formulations.lifted_space import ACTIVE, FREE, INACTIVE, LiftedSpace, Residuals
+from formulations.lifted_space import ACTIVE, FREE, INACTIVE, LiftedSpace
 from formulations.loss import Loss, SquaredLoss
 from formulations.part import Part, restrict
-from formulations.presolve import MergedRows, Presolved, Rescaled, merge_rows, presolve, rescale
+from formulations.presolve import MergedRows, Presolved, merge_rows, presolve
 from formulations.program import Dual, Primal, Program
 from formulations.rows import RowReduction, reduce_rows
+from formulations.scaling import Scaling, rescale
 from formulations.training import TrainingProgram
 
 __all__ = [
@@ -26,9 +27,8 @@ __all__ = [
     "Presolved",
     "Primal",
     "Program",
-    "Rescaled",
-    "Residuals",
     "RowReduction",
+    "Scaling",
     "SquaredLoss",
     "TrainingProgram",
     "merge_rows",

@@ -42,6 +42,9 @@ class Loss(Protocol):
     def least_scale(self, W: FloatArray, goal: float) -> float | None:
         """The least s with a dual value of sW of at least ``goal``; None where there is none."""
 
+    def rescaled(self, size: FloatArray, unit: float) -> "Loss":
+        """``ℓ/unit²`` as a function of G[f, v] divided by ``size`` (f,), with targets and W divided by ``unit``."""
+
     def prox(self, array: Callable[[FloatArray], Any]) -> Callable[[Any, float], Any]:
         """(G, ρ) ↦ the minimiser of ``ℓ(ω∘P) + ρ/2 ‖P − G‖²`` over P; ``array`` makes numbers those of G's library."""
 
@@ -78,6 +81,10 @@ class SquaredLoss:
         if not (discriminant > 0 and alignment > 0):
             return None
         return 2.0 * goal / (alignment + float(np.sqrt(discriminant)))
+
+    def rescaled(self, size: FloatArray, unit: float) -> "SquaredLoss":
+        """A squared loss again."""
+        return SquaredLoss(self.feature, self.weight * size / unit, self.target / unit)
 
     def prox(self, array: Callable[[FloatArray], Any]) -> Callable[[Any, float], Any]:
         """Entrywise ``(ωT + ρG)/(ω² + ρ)``."""

@@ -5,7 +5,7 @@ it is −1. The fixed activation remains as an inequality, and so do the whole's
 and bound is a smaller program, with the same dual variables as the whole but for those of what vanishes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -68,44 +68,52 @@ class Part:
         """The part of an N over the positions of the whole that matters here."""
         return N[np.ix_(self.positions, self.positions)]
 
-    def pricing(self, W: FloatArray) -> Program:
-        """Pricing with fixed W (f×c) here; see ``Program.pricing``.
+    def rows(self, rows: FloatArray) -> FloatArray:
+        """Linear forms over (α, β, z) of the whole (n, 2N+k) as such forms here; fixed activations are linear in z."""
+        A, m, signs = self.whole.space.generators, self.whole.space.neurons, self.signs
+        fixed = np.flatnonzero(signs != FREE)
+        linear = rows[:, np.where(signs[fixed] == ACTIVE, 0, m) + fixed] @ (signs[fixed, None] * A[fixed])
+        return np.hstack([rows[:, self.free], rows[:, m + self.free], rows[:, 2 * m :] + linear])
+
+    def pricing(self, W: FloatArray | None = None) -> Program:
+        """Pricing here: with fixed W (f×c) where the whole is about training, else with the form of the whole.
 
         Raises:
             InputError: W has another shape than the targets.
         """
-        whole, A, m = self.whole, self.whole.space.generators, self.whole.space.neurons
+        whole, metric, space = self.whole, self.whole.metric, self.space.with_outputs(0)
+        if W is None:
+            form = self.rows(self.rows(whole.form).T)
+            return Program.of_form(space, form, metric, self.inequalities, whole.equalities)
         if W.shape != whole.target.shape:
             raise InputError(f"W has shape {W.shape}, but the program has targets of shape {whole.target.shape}.")
-        weighted = np.zeros((2 * m, W.shape[1]))
-        weighted[whole.feature] = whole.weight[:, None] * W
-        fixed, signs = np.flatnonzero(self.signs != FREE), self.signs
-        linear = (signs[fixed, None] * A[fixed]).T @ weighted[np.where(signs[fixed] == ACTIVE, 0, m) + fixed]
-        factor = np.concatenate([weighted[self.free], weighted[m + self.free], linear])
-        return Program.of_form(self.space.with_outputs(0), -factor @ factor.T, whole.metric, self.inequalities)
+        weighted = np.zeros((W.shape[1], whole.space.phi.stop + whole.space.dimension))
+        weighted[:, whole.feature] = (whole.weight[:, None] * W).T
+        factor = self.rows(weighted)
+        return Program.of_form(space, -factor.T @ factor, metric, self.inequalities)
 
 
-def restrict(program: Program, signs: IntArray) -> Part:
+def restrict(program: Program, signs: IntArray, kept: IntArray | None = None) -> Part:
     """A program where generators have these signs (N,): FREE, ACTIVE or INACTIVE.
+
+    ``kept`` are the inequalities of the program that are taken over; without it, those that say something new.
 
     Raises:
         InputError: signs that do not fit.
     """
-    A, rows = program.space.generators, program.inequalities
+    A = program.space.generators
     m, k = A.shape
     if signs.shape != (m,) or not np.isin(signs, (FREE, ACTIVE, INACTIVE)).all():
         raise InputError(f"signs must be {m} numbers 0, 1 or -1.")
     free, fixed = np.flatnonzero(signs == FREE), np.flatnonzero(signs != FREE)
-    active, inactive = np.flatnonzero(signs == ACTIVE), np.flatnonzero(signs == INACTIVE)
     space = LiftedSpace(A[free], program.space.outputs)
     activations = np.zeros((len(fixed), 2 * len(free) + k))
     activations[:, 2 * len(free) :] = signs[fixed, None] * A[fixed]
-    # Fixed activations are linear in z, also where they are part of an inequality.
-    z = rows[:, 2 * m :] + rows[:, active] @ A[active] - rows[:, m + inactive] @ A[inactive]
-    own = np.hstack([rows[:, free], rows[:, m + free], z])
-    told = _says_something(own, activations, space.with_outputs(0))
-    positions = np.concatenate([free, m + free, np.where(signs[fixed] == ACTIVE, 0, m) + fixed, 2 * m + told])
-    return Part(program, signs.copy(), free, space, np.concatenate([activations, own[told]]), positions)
+    whole = Part(program, signs.copy(), free, space, activations, np.zeros(0, dtype=np.int64))
+    own = whole.rows(program.inequalities)
+    kept = _says_something(own, activations, space.with_outputs(0)) if kept is None else kept
+    positions = np.concatenate([free, m + free, np.where(signs[fixed] == ACTIVE, 0, m) + fixed, 2 * m + kept])
+    return replace(whole, inequalities=np.concatenate([activations, own[kept]]), positions=positions)
 
 
 def _says_something(rows: FloatArray, others: FloatArray, space: LiftedSpace) -> IntArray:

@@ -101,7 +101,7 @@ class SubdivisionSearch:
         train: bool = True,
         better: Better | None = None,
     ) -> None:
-        self.merged, self.basis = presolved.rows, basis_of(presolved.scaling.transform)
+        self.merged, self.basis = presolved.rows, basis_of(presolved.scaling.z)
         self.program, self.original = presolved.rows.program, presolved.rows.original
         self.network = network
         self.objective = self.original.objective(*self.network)

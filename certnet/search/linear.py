@@ -15,7 +15,8 @@ import numpy as np
 
 from formulations._validation import FloatArray, IntArray
 from formulations.lifted_space import ACTIVE, FREE, INACTIVE
-from formulations.robustness import InputRegion, MarginProblem
+from formulations.margin import MarginProblem
+from formulations.robustness import InputRegion
 
 Index = IntArray | slice
 

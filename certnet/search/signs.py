@@ -10,7 +10,7 @@ import numpy as np
 
 from formulations._validation import FloatArray, IntArray
 from formulations.lifted_space import FREE
-from formulations.robustness import MarginProblem
+from formulations.margin import MarginProblem
 
 LEAST = 1e-6
 """Rise that a side counts for at least, so that the other side still matters."""

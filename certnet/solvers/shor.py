@@ -166,7 +166,7 @@ class _Descent:
         assert self.last is not None  # what is looked at
         R, point = self.last
         scaling, merged = self.presolved.scaling, self.presolved.rows.program
-        self.offer(scaling.target_norm * point.W, [(scaling.transform @ R[: self.k], R[self.k :])])
+        self.offer(scaling.unit * point.W, [(scaling.z @ R[: self.k], R[self.k :])])
         value = self.program.to_original(point.value) - merged.constant
         return self.best.lower_bound - merged.constant >= (1.0 - ENOUGH) * value
 

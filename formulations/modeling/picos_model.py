@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from formulations.errors import InputError
 from formulations.program import Program
 
 
@@ -16,8 +17,14 @@ def picos_model(program: Program) -> Any:
 
     Variables are named "G_bb", "G_zb", "G_zz", "G_bv", "G_zv", "G_vv". The loss is written with its square root below a
     variable "loss": minimise loss with ‖R‖² ≤ 2·loss.
+
+    Raises:
+        InputError: PICOS is not installed.
     """
-    import picos
+    try:
+        import picos
+    except ImportError:
+        raise InputError("the model in PICOS needs that package: pip install certnet[modeling].") from None
 
     space = program.space
     N, k, c = space.neurons, space.dimension, space.outputs

@@ -130,12 +130,11 @@ def test_presolve_carries_inequalities_and_their_multipliers(program: TrainingPr
     again = both.apply_dual(back)
     np.testing.assert_allclose(again.N, dual.N, rtol=1e-9, atol=1e-12)
     s = random.standard_normal((both.program.space.with_outputs(0).face_order, 5))
-    s_there = np.concatenate([scaling.row_norm[:, None] * s[:m], scaling.transform @ s[m:]])
-    s_there *= np.sqrt(scaling.moment_scale)
+    s_there = np.concatenate([scaling.phi[:, None] * s[:m], scaling.z @ s[m:]])
     own = both.program.slack(dual.W, dual.N)
     other = there.slack(back.W, back.N)
     values, others = s.T @ own @ s, s_there.T @ other @ s_there
-    factor = (there.gamma / both.program.gamma) * scaling.dual_scale * scaling.moment_scale
+    factor = (there.gamma / both.program.gamma) * scaling.unit**2
     assert others / factor == pytest.approx(values, rel=1e-6, abs=1e-7 * np.abs(values).max())
 
 
