@@ -23,10 +23,6 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
     Y as a vector holds labels, which become one-hot, or quantities, which become one column; without a ``task`` they
     decide themselves (``guess_task``). Y as a matrix stays; it counts as classification when every row is one-hot.
     With ``outputs`` classes are those of a network.
-
-    Raises:
-        InputError: no archive, pickled objects, missing arrays, shapes that disagree, entries that are not finite.
-        OSError: the file cannot be read.
     """
     with path.open("rb") as stream:
         start = stream.read(len(_SINGLE))

@@ -152,9 +152,6 @@ def standardisation(X: FloatArray) -> tuple[FloatArray, FloatArray]:
 
     Sums are rounded once (``math.fsum``), so the result is the same on every machine; a certificate's fingerprint
     depends on it.
-
-    Raises:
-        InputError: entries beyond 1e100, whose squares are out of range.
     """
     if not (float(np.abs(X).max()) <= LARGEST):
         raise InputError(f"A feature has an entry beyond {LARGEST:g}; rescale it.")

@@ -51,10 +51,6 @@ def read_onnx(path: Path, training: bool) -> TwoLayerNetwork:
     """Read a graph of Gemm, MatMul, Add, Sub, Mul, Div, Relu, Flatten, Reshape, Transpose, Constant and Identity.
 
     Shifts and scales of the input become the network's offset and scale; ``training`` is as in ``Chain.network``.
-
-    Raises:
-        InputError: the ``onnx`` package is missing, the file is damaged, or the graph is no two-layer ReLU network.
-        OSError: the file cannot be read.
     """
     try:
         onnx = importlib.import_module("onnx")

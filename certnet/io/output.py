@@ -285,11 +285,7 @@ def _roll_forward(folder: Path, staging: Path) -> None:
 
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Keeps other runs out of a folder; the system lets go of it when the process ends, however it ends.
-
-    Raises:
-        InputError: another run holds it.
-    """
+    """Keeps other runs out of a folder; the system lets go of it when the process ends, however it ends."""
     with contextlib.ExitStack() as stack:
         # Some systems lock no folders; then a file in it has to do.
         for path, flags in ((folder, os.O_RDONLY), (folder / ".certnet.lock", os.O_RDWR | os.O_CREAT)):

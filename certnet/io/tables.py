@@ -23,10 +23,6 @@ def read_csv(path: Path, *, target: str | None, task: Task | None, outputs: Outp
     Blank lines and trailing columns without any content are ignored. A first line ``sep=;`` is obeyed. ``target``
     names the target column, the last one by default. Without a ``task`` the target decides (``guess_task``). With
     ``outputs`` classes are those of a network.
-
-    Raises:
-        InputError: a table that cannot be read, an unknown target, or cells that are missing or not numbers.
-        OSError: the file cannot be read.
     """
     table = _read_table(path)
     target = table.header[-1] if target is None else target.strip()

@@ -83,9 +83,6 @@ def class_list(labels: Sequence[Label], outputs: Outputs | None = None, *, sourc
 
     Rows that a network is asked about need not be of all classes. Text goes in alphabetical order where outputs have no
     names, and then has to be of all classes.
-
-    Raises:
-        InputError: a single class to train on, numbers that are plainly no classes, or a label that is no output's.
     """
     found = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
     if outputs is None:
@@ -123,11 +120,7 @@ def _require_trainable(classes: Sequence[Label], rows: int, source: str) -> None
 
 
 def one_hot(labels: Sequence[Label], classes: Sequence[Label], *, source: str) -> FloatArray:
-    """(n, c) matrix with a one where the label is the class.
-
-    Raises:
-        InputError: a label that is none of the classes.
-    """
+    """(n, c) matrix with a one where the label is the class."""
     column = {class_name(label): index for index, label in enumerate(classes)}
     Y = np.zeros((len(labels), len(classes)))
     for row, label in enumerate(labels):
