@@ -239,6 +239,7 @@ def _switch(folder: Path, staging: Path, names: Sequence[str]) -> None:
     for name in names:
         if (folder / name).exists():
             shutil.copy2(folder / name, staging / _OLD / name)
+            _to_disk(staging / _OLD / name)
     try:
         (staging / _NOW).symlink_to(_OLD, target_is_directory=True)
     except (OSError, NotImplementedError) as error:
