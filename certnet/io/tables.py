@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from certnet.io.dataset import DataSet, Task
-from certnet.io.targets import LARGEST, Label, Outputs, class_list, class_name, guess_task, one_hot, parse_number
+from certnet.io.targets import LARGEST, Label, Outputs, coded, guess_task, parse_number
 from formulations import InputError
 from formulations._validation import FloatArray
 
@@ -44,8 +44,7 @@ def read_csv(path: Path, *, target: str | None, task: Task | None, outputs: Outp
     if task == "regression":
         Y = table.numbers(column)[:, None]
     else:
-        classes = class_list(labels, outputs, source=source)
-        Y, names = one_hot(labels, classes, source=source), tuple(map(class_name, classes))
+        (Y,), names = coded([(source, labels)], outputs)
     return DataSet(
         name=path.stem,
         task=task,
