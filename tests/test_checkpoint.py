@@ -4,7 +4,6 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from certnet.jobs.saver import EVERY_SECONDS, SHARE, Saver
 from certnet.runtime.clock import Clock
 from certnet.solvers import Progress
 from formulations import Dual, InputError, Primal, TrainingProgram
+from tests.certificates.altering import replace
 from tests.strategies import SEEDS, rng
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from certificates import OptimalityCertificate
-from certificates.certificate import fingerprint
+from certificates import Certificate, Training, fingerprint
+from certificates.certificate import about
 from certificates.making import certify as certify_duals
 from certificates.making import residual_dual
 from certificates.making.repair import RepairedDual
@@ -36,8 +36,7 @@ from certnet.solvers.registry import AUTO, get_solver
 from certnet.solvers.warm_start import PAYS as WARM_STARTED
 from certnet.solvers.warm_start import certified_dual, from_certificate, scaled, usable
 from certnet.training.polish import Network
-from certnet.training.pricing import normalised, values
-from certnet.training.rounding import candidates_from_moment
+from certnet.training.pricing import candidates_from_moment, normalised, values
 from certnet.training.trainer import FitResult, fit
 from formulations import Dual, InputError, MergedRows, Presolved, Primal, TrainingProgram, merge_rows
 from formulations._validation import FloatArray
@@ -68,7 +67,7 @@ PAYS = 1e-6
     time_limit=seconds,
     random_state=count,
     provenance=json_object,
-    start=OptimalityCertificate,
+    start=about(Training),
     resume=Checkpoint,
 )
 def train(
@@ -80,7 +79,7 @@ def train(
     random_state: int = 0,
     progress: Callable[[Event], None] | None = None,
     provenance: Mapping[str, Any] | None = None,
-    start: OptimalityCertificate | None = None,
+    start: Certificate | None = None,
     device: str = "cpu",
     checkpoint: Path | str | Callable[[Checkpoint], None] | None = None,
     resume: Checkpoint | None = None,
@@ -198,7 +197,7 @@ class _Run(Staged):
         saver: Saver,
         clock: Clock,
         *,
-        start: OptimalityCertificate | None,
+        start: Certificate | None,
         resume: Checkpoint | None,
         provenance: Mapping[str, Any],
         choice: str | None,
@@ -271,7 +270,7 @@ class _Run(Staged):
             self.interrupted or self.late or (self.result is not None and self.result.status is SolveStatus.TIME_LIMIT)
         )
 
-    def _last_checkpoint(self, certificate: OptimalityCertificate, lower_bound: float) -> None:
+    def _last_checkpoint(self, certificate: Certificate, lower_bound: float) -> None:
         """Keep what was proved together with the solver's state, so that a resumed job begins with this bound."""
         with self.clock.stage("checkpoint"):
             self.saver.update(U=certificate.U, V=certificate.V)

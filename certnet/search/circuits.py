@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from certificates.making.circuits import exact_circuits
-from certnet.solvers._products import violated
 from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
 from certnet.solvers.interior_point import InteriorPointSolver
+from certnet.solvers.products import violated
 from formulations import Dual, Presolved, Primal, Program
 from formulations._validation import FloatArray, IntArray
 from formulations.circuits import CircuitSet, Supports, planar_circuits, violated_circuits

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from certnet.runtime.numerics import FAILURES
-from certnet.solvers._orthonormal import FOR_BOUNDS, Units, orthonormal
-from certnet.solvers._sharpen import sharpen
 from certnet.solvers.anderson import Anderson
 from certnet.solvers.arrays import Array, arrays
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus, WarmStart
+from certnet.solvers.orthonormal import FOR_BOUNDS, Units, orthonormal
 from certnet.solvers.session import Session, native_version
+from certnet.solvers.sharpen import sharpen
 from certnet.solvers.splitting import Splitting
 from formulations import Dual, InputError, Primal, Program
 from formulations._validation import FloatArray

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certnet.runtime.machine import gpu
-from certnet.solvers._lapack import positive_eigenpairs
+from certnet.solvers.linear_algebra import positive_eigenpairs
 from formulations.errors import InputError
 
 Array = Any

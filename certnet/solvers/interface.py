@@ -67,17 +67,7 @@ Callback = Callable[[Progress], bool | None]
 
 @dataclass(frozen=True, eq=False)
 class SolverOptions:
-    """Options that every solver understands.
-
-    Attributes:
-        time_limit: seconds, or None for no limit.
-        tolerance: relative residual at which to stop.
-        max_iterations: or None for the solver's own default.
-        callback: see ``Callback``; solvers that cannot call back ignore it.
-        warm_start: iterates of a similar program, or of an earlier solve of the same, or None.
-        seed: for solvers that draw random numbers.
-        device: "cpu" or "cuda"; where the ADMM's matrices live. Bounds are repaired on the CPU all the same.
-    """
+    """Options that every solver understands; what they mean says ``certnet.solve``."""
 
     time_limit: float | None = None
     tolerance: float = 1e-6

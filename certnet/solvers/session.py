@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from certificates.making import repair
 from certificates.making.repair import raw_dual, repair_form
 from certnet.runtime.machine import version
 from certnet.runtime.numerics import FAILURES
-from certnet.solvers.interface import Progress, SolverOptions, SolveStatus, WarmStart
+from certnet.solvers.interface import Progress, SolverOptions, SolveStatus
 from formulations import Dual, InputError, Program
 
 
@@ -103,22 +104,13 @@ class Session:
         """True when the time limit has passed, or will have passed ``ahead`` seconds from now."""
         return not self.deadline.left > ahead
 
-    def report(
-        self,
-        *,
-        iteration: int,
-        objective: float,
-        primal_residual: float,
-        dual_residual: float,
-        rank: int,
-        dual: Callable[[], Dual] | None = None,
-        iterate: Callable[[], WarmStart] | None = None,
-        violation: Callable[[], float] = lambda: 0.0,
-    ) -> SolveStatus | None:
+    def report(self, *, objective: float, dual: Callable[[], Dual] | None = None, **figures: Any) -> SolveStatus | None:
         """Show the callback, if any, where the solve is and the best repaired bound; STOPPED when it asks for that.
 
-        ``objective`` is in the program's own scale. ``dual`` gives the running dual, unless the solver itself offers
-        what it has to the incumbent.
+        Args:
+            objective: in the program's own scale.
+            dual: gives the running dual, unless the solver itself offers what it has to the incumbent.
+            figures: the other fields of ``Progress``.
         """
         if self._callback is None:
             return None
@@ -126,16 +118,11 @@ class Session:
         if dual is not None and is_due(self._reports):
             self.incumbent.offer_repaired(dual())
         progress = Progress(
-            iteration=iteration,
             seconds=self.seconds(),
             objective=self._program.to_original(objective),
-            primal_residual=primal_residual,
-            dual_residual=dual_residual,
-            rank=rank,
             dual=self.incumbent.copy,
             lower_bound=self._program.to_original(self.incumbent.value),
-            iterate=iterate,
-            violation=violation,
+            **figures,
         )
         return SolveStatus.STOPPED if self.show(progress) else None
 

@@ -273,7 +273,8 @@ class _Ascent:
                 break
             alive = self._step()
             result[index] = self.U
-            self.U, self.held, self.basis, index = (a[alive] for a in (self.U, self.held, self.basis, index))
+            self.U, self.held, self.basis = self.U[alive], self.held[alive], self.basis[alive]
+            index = index[alive]
         return result
 
     def _step(self) -> NDArray[np.bool_]:
@@ -375,7 +376,9 @@ class _Ascent:
         row: IntArray = np.where((position < 0) | (position >= self.n) | (P[rows, on] == 0), -1, on).astype(np.int64)
         return row
 
-    def _sinusoids(self, P: FloatArray, Q: FloatArray) -> tuple[IntArray, *tuple[FloatArray, ...]]:
+    def _sinusoids(
+        self, P: FloatArray, Q: FloatArray
+    ) -> tuple[IntArray, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
         """The squared value on P cos θ + Q sin θ, 0 ≤ θ ≤ π: mean + half cos 2θ + b sin 2θ between low and high.
 
         Each row has n + 1 cells; the order tells which data row changes sign at the end of each.

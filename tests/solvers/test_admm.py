@@ -9,10 +9,10 @@ import pytest
 
 from certnet.solvers import admm
 from certnet.solvers import arrays as array_module
-from certnet.solvers._orthonormal import FOR_BOUNDS, orthonormal
 from certnet.solvers.anderson import Anderson
 from certnet.solvers.arrays import Arrays
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus
+from certnet.solvers.orthonormal import FOR_BOUNDS, orthonormal
 from certnet.solvers.splitting import Splitting
 from formulations import InputError, Program, TrainingProgram, presolve
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from certificates.making.repair import repair_form
 from certnet.solvers import admm
-from certnet.solvers._orthonormal import FOR_BOUNDS, FOR_PRODUCTS, orthonormal
 from certnet.solvers.arrays import Arrays
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus
+from certnet.solvers.orthonormal import FOR_BOUNDS, FOR_PRODUCTS, orthonormal
 from certnet.solvers.splitting import Splitting
 from formulations import (
     Dual,

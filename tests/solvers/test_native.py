@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from certnet.solvers._rank_two import FaceMap
+from certnet.solvers.face_map import FaceMap
 from certnet.solvers.interface import Progress, Solver, SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.registry import NATIVE, get_solver
 from certnet.solvers.session import Incumbent
