@@ -1,49 +1,62 @@
-"""The relaxation of training with circuit inequalities: solve, separate, solve again.
+"""Circuit inequalities for a relaxation: solve, separate, solve again.
 
 The doubly nonnegative relaxation is solved first. Circuits that its moment matrix violates become inequalities, and the
 products of these with each other and with all signs are there for the interior point to take. Each solve starts from
 the iterates of the one before, with the violated products among its first. In the plane all circuits are known, and one
-separation is enough.
+separation is enough. Circuits of the whole are circuits of every node of a search: ``restrict`` takes them over.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from certificates.circuits import exact_circuits
+from certificates.repair import project
+from certnet.search.bounds import Multipliers, Start
 from certnet.solvers._products import violated
 from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.interior_point import InteriorPointSolver
 from certnet.solvers.warm_start import WarmStart
 from formulations import FormProgram, LiftedProgram, Presolved, RawDual, RawPrimal, pricing
 from formulations._validation import FloatArray, IntArray
-from formulations.circuits import CircuitSet, Supports, planar_circuits, violated_circuits
+from formulations.circuits import CircuitSet, planar_circuits, violated_circuits
 from formulations.errors import InputError
 
 ROUNDS = 8
-"""Default limit on rounds of separation."""
-CIRCUITS_PER_GENERATOR = 2
-"""Circuits that a round may add, for each generator."""
-MOST_PER_GENERATOR = 10
-"""Circuits that the relaxation may hold, for each generator."""
-FIRST_TOLERANCE, COARSE = 1e-2, 1e-3
-"""Tolerances of the first solve, and of others after which circuits are separated."""
-VIOLATION = 1e-4
-"""Violation from which a circuit is added; see ``formulations.circuits.Violated``."""
-PRODUCT_VIOLATION = 1e-3
-"""Correlation below which a product of the new circuits is among the first of the next solve."""
-PRODUCTS_PER_ORDER = 12
-"""How many of these, for each row of the face matrix."""
-SEED = 1e-5
-"""Multiplier with which they begin, as a part of the largest."""
-PATIENCE = 2
-"""Solves without a multiplier after which a circuit leaves."""
-NEGLIGIBLE = 1e-6
-"""Multipliers below this part of the largest count as none."""
-LEAST_GAIN = 1e-4
-"""Relative gain of the bound over a round below which separation ends."""
+"""Default limit on rounds of separation for a training program."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an experiment chose or could move."""
+
+    per_generator: int = 2
+    """Circuits that a round may add, for each generator. Not measured."""
+    most_per_generator: int = 10
+    """Circuits that the relaxation may hold, for each generator. Not measured."""
+    first_tolerance: float = 1e-2
+    """Of the first solve. Not measured."""
+    coarse_tolerance: float = 1e-3
+    """Of later solves after which circuits are separated. Not measured."""
+    violation: float = 1e-4
+    """From which a circuit is added; see ``formulations.circuits.Violated``. Not measured."""
+    product_violation: float = 1e-3
+    """Correlation below which a product of the new circuits is among the first of the next solve. Not measured."""
+    products_per_order: int = 12
+    """How many of these, for each row of the face matrix. Not measured."""
+    seed: float = 1e-5
+    """Multiplier with which they begin, as a part of the largest. Not measured."""
+    patience: int = 2
+    """Solves without a multiplier after which a circuit leaves. Not measured."""
+    negligible: float = 1e-6
+    """Multipliers below this part of the largest count as none. Not measured."""
+    least_gain: float = 1e-4
+    """Relative gain of the bound over two rounds below which separation ends. Not measured."""
+
+
+SETTINGS = Settings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,22 +76,33 @@ class CircuitResult:
     Attributes:
         presolved: with the circuits as inequalities of both programs.
         circuits: over the generators of ``presolved.rows.program``, in the order of the inequalities.
-        result: of the solve with the largest bound, in the coordinates of ``presolved.program``.
-        lower_bound: this bound in original units, valid up to rounding.
+        program: that was solved, with them.
+        result: of the solve with the largest bound, in the coordinates of ``program``.
+        lower_bound: this bound in original units, valid up to rounding; of a pricing program it is ``−h̄²``.
         rounds: one entry for each solve.
     """
 
     presolved: Presolved
     circuits: CircuitSet
+    program: LiftedProgram | FormProgram
     result: SolverResult
     lower_bound: float
     rounds: tuple[CircuitRound, ...]
 
     @property
     def dual(self) -> RawDual:
-        """Its dual in the coordinates of ``presolved.rows.program``, as ``certificates.certify`` takes it."""
+        """The dual of a training program in the coordinates of ``presolved.rows.program``, as ``certify`` takes it."""
         assert self.result.dual is not None  # the interior point always has one
         return self.presolved.undo_dual(self.result.dual)
+
+    @property
+    def start(self) -> Start:
+        """Where ``certnet.search.price.search`` may begin for the W that was priced."""
+        primal, dual = self.result.primal, self.result.dual
+        assert primal is not None  # the interior point always has both
+        assert dual is not None
+        _, N, t = project(self.program, dual)
+        return Start(Multipliers.from_matrix(N, t), primal.S, np.arange(self.program.space.neurons))
 
 
 def solve_with_circuits(
@@ -108,51 +132,70 @@ def solve_with_circuits(
     Raises:
         InputError: a negative number of rounds, or more targets than the interior point takes.
     """
-    if rounds < 0:
-        raise InputError(f"the number of rounds must not be negative, and it is {rounds}.")
-    run = _Run(presolved, None, tolerance, time_limit, enough, callback, tell)
-    run.solve(rounds, warm_start)
-    return run.result()
+    run = _Rounds(None, tolerance, time_limit, enough, callback, tell)
+    return run.solve(presolved, rounds, warm_start)
 
 
 def price_with_circuits(
     presolved: Presolved,
     W: FloatArray,
     *,
-    rounds: int = ROUNDS,
-    tolerance: float = 1e-4,
+    rounds: int = 1,
+    tolerance: float = 1e-3,
     time_limit: float | None = None,
-    enough: float = np.inf,
 ) -> CircuitResult:
     """Bound the price of one W with circuits; the same rounds for the pricing program.
 
     Args:
         presolved: of the training program; inequalities it has already are replaced.
         W: (f, c), in the coordinates of ``presolved.program``.
-        rounds: the most separations.
+        rounds: the most separations. Circuits of later ones are weaker, and every node of a search pays for them.
         tolerance: of the last solve, relative.
         time_limit: seconds for everything, or None.
-        enough: price at which to stop.
-
-    Returns:
-        The last solve; its ``lower_bound`` is ``−h̄²``, and its ``dual`` has no meaning here.
 
     Raises:
         InputError: a negative number of rounds, or W does not fit.
     """
-    if rounds < 0:
-        raise InputError(f"the number of rounds must not be negative, and it is {rounds}.")
-    run = _Run(presolved, W, tolerance, time_limit, -(enough**2) if np.isfinite(enough) else np.inf, None, None)
-    run.solve(rounds, None)
-    return run.result()
+    return _Rounds(W, tolerance, time_limit, np.inf, None, None).solve(presolved, rounds, None)
 
 
-class _Run:
-    """State of the rounds."""
+def separate(
+    program: LiftedProgram | FormProgram, moments: FloatArray, generators: FloatArray, known: CircuitSet, count: int
+) -> CircuitSet:
+    """At most ``count`` new circuits that a moment matrix violates; in the plane all that matter.
+
+    Args:
+        program: whose generators have unit length.
+        moments: of all its inequalities; see ``inequality_moments``.
+        generators: the same as a certificate names them.
+        known: circuits that are left out.
+        count: not in the plane.
+    """
+    rows = program.space.generators
+    rows = rows[:, rows.any(axis=0)]
+    if len(rows) < 3:
+        supports = []
+    elif rows.shape[1] == 2:
+        supports = planar_circuits(rows)
+    else:
+        supports = violated_circuits(rows, moments, tolerance=SETTINGS.violation, count=max(count, 0)).supports
+    found = set(known.keys)
+    return exact_circuits(generators, [key for key in supports if key not in found])
+
+
+def inequality_moments(program: LiftedProgram | FormProgram, primal: RawPrimal) -> FloatArray:
+    """(p, p) ``ℓ_pᵀGℓ_q`` of all inequalities, φ first."""
+    order = program.inequalities.shape[1]
+    G, phi = program.space.moment(primal.S)[:order, :order], program.space.phi
+    rows = program.inequalities @ G
+    return np.block([[G[phi, phi], rows[:, phi].T], [rows[:, phi], rows @ program.inequalities.T]])
+
+
+class _Rounds:
+    """What is the same in all rounds; ``W`` is priced, or None for the training program."""
 
     def __init__(
         self,
-        presolved: Presolved,
         W: FloatArray | None,
         tolerance: float,
         time_limit: float | None,
@@ -160,56 +203,61 @@ class _Run:
         callback: Callback | None,
         tell: Callable[[CircuitRound], None] | None,
     ) -> None:
-        self.neurons = presolved.program.space.neurons
-        self.circuits = CircuitSet.none(self.neurons)
-        self.presolved = presolved.with_inequalities(self.circuits.rows(presolved.rows.program.space.dimension))
-        self.W = W
-        self.is_planar = presolved.program.space.dimension == 2
-        self.age: IntArray = np.zeros(0, dtype=np.int64)
-        self.tolerance, self.enough, self.callback, self.tell = tolerance, enough, callback, tell
+        self.W, self.tolerance, self.enough, self.callback, self.tell = W, tolerance, enough, callback, tell
         self.deadline = None if time_limit is None else time.perf_counter() + time_limit
         self.stopped = False
         self.rounds: list[CircuitRound] = []
-        self.best: tuple[Presolved, CircuitSet, SolverResult] | None = None
 
-    def solve(self, rounds: int, start: WarmStart | None) -> None:
+    def solve(self, presolved: Presolved, rounds: int, start: WarmStart | None) -> CircuitResult:
         """Solve, separate and solve again until nothing is gained."""
-        for left in range(rounds, -1, -1):
-            last = not left or (self.is_planar and len(self.circuits) > 0)
-            result = self._solve_once(self._tolerance(last), start)
-            if last or self._is_over():
-                return
-            found = self._separate(result)
-            if not found:
-                if self._tolerance(last) > self.tolerance:
-                    self._solve_once(self.tolerance, (result.primal, result.dual))
-                return
-            start = self._take(result, found)
+        if rounds < 0:
+            raise InputError(f"the number of rounds must not be negative, and it is {rounds}.")
+        space, merged = presolved.program.space, presolved.rows.program.space
+        N, is_planar = space.neurons, space.dimension == 2
+        circuits, age = CircuitSet.none(N), np.zeros(0, dtype=np.int64)
+        best: CircuitResult | None = None
+        while True:
+            presolved = presolved.with_inequalities(circuits.rows(merged.dimension))
+            program = presolved.program if self.W is None else pricing(presolved.program, self.W)
+            last = len(self.rounds) >= rounds or (is_planar and len(circuits) > 0)
+            coarse = SETTINGS.coarse_tolerance if self.rounds else SETTINGS.first_tolerance
+            tolerance = self.tolerance if last else max(coarse, self.tolerance)
+            result, bound = self._once(program, tolerance, start, len(circuits))
+            if best is None or bound >= best.lower_bound:
+                best = CircuitResult(presolved, circuits, program, result, bound, ())
+            found = CircuitSet.none(N)
+            if not (last or self._is_over()):
+                primal, dual = result.primal, result.dual
+                assert primal is not None  # the interior point always has both
+                assert dual is not None
+                start, moments = (primal, dual), inequality_moments(program, primal)
+                count = min(SETTINGS.per_generator * N, SETTINGS.most_per_generator * N - len(circuits))
+                found = separate(program, moments, merged.generators, circuits, count)
+            if len(found):
+                largest = max(float(dual.N.max(initial=0.0)), 1e-300)
+                used = dual.N[2 * N :].max(axis=1, initial=0.0) > SETTINGS.negligible * largest
+                age = np.where(used, 0, age + 1)
+                kept = np.flatnonzero(age < SETTINGS.patience)
+                circuits, age = circuits.take(kept).joined(found), np.append(age[kept], np.zeros(len(found), np.int64))
+                start = primal, _first_dual(presolved, primal, dual, kept, circuits)
+            elif last or self._is_over() or tolerance <= self.tolerance:
+                return replace(best, rounds=tuple(self.rounds))
+            else:
+                rounds = 0
 
-    @property
-    def program(self) -> LiftedProgram | FormProgram:
-        """What is solved: the training program, or the pricing of one W."""
-        return self.presolved.program if self.W is None else pricing(self.presolved.program, self.W)
-
-    def _tolerance(self, last: bool) -> float:
-        if last:
-            return self.tolerance
-        return max(COARSE if self.rounds else FIRST_TOLERANCE, self.tolerance)
-
-    def _solve_once(self, tolerance: float, start: WarmStart | None) -> SolverResult:
-        begin, program = time.perf_counter(), self.program
+    def _once(
+        self, program: LiftedProgram | FormProgram, tolerance: float, start: WarmStart | None, circuits: int
+    ) -> tuple[SolverResult, float]:
+        begin = time.perf_counter()
         limit = None if self.deadline is None else max(self.deadline - begin, 1e-3)
         options = SolverOptions(tolerance=tolerance, time_limit=limit, callback=self._watch, warm_start=start)
         result = InteriorPointSolver().solve(program, options)
         bound = program.to_original(result.statistics["dual_value"])
         self.stopped = self.stopped or result.status is SolveStatus.INTERRUPTED
-        if self.best is None or bound >= max(entry.lower_bound for entry in self.rounds):
-            self.best = self.presolved, self.circuits, result
-        entry = CircuitRound(len(self.circuits), bound, result.iterations, time.perf_counter() - begin)
-        self.rounds.append(entry)
+        self.rounds.append(CircuitRound(circuits, bound, result.iterations, time.perf_counter() - begin))
         if self.tell is not None:
-            self.tell(entry)
-        return result
+            self.tell(self.rounds[-1])
+        return result, bound
 
     def _watch(self, progress: Progress) -> bool:
         if self.callback is not None and self.callback(progress):
@@ -220,68 +268,25 @@ class _Run:
         """No more time, asked to stop, or no longer worth it."""
         bounds = [entry.lower_bound for entry in self.rounds]
         late = self.deadline is not None and time.perf_counter() >= self.deadline
-        gained = len(bounds) < 3 or bounds[-1] - bounds[-3] > LEAST_GAIN * abs(bounds[-1])
+        gained = len(bounds) < 3 or bounds[-1] - bounds[-3] > SETTINGS.least_gain * abs(bounds[-1])
         return self.stopped or late or bounds[-1] >= self.enough or not gained
 
-    def _separate(self, result: SolverResult) -> CircuitSet:
-        """New circuits that the last moment matrix violates; all of them in the plane."""
-        generators = self.presolved.rows.program.space.generators
-        known = set(self.circuits.keys)
-        if self.is_planar:
-            supports: Supports = planar_circuits(self.presolved.program.space.generators)
-        else:
-            assert result.primal is not None  # the interior point always has one
-            room = MOST_PER_GENERATOR * self.neurons - len(self.circuits)
-            supports = violated_circuits(
-                self.presolved.program.space.generators,
-                _moments(self.presolved, result.primal),
-                tolerance=VIOLATION,
-                count=max(min(CIRCUITS_PER_GENERATOR * self.neurons, room), 0),
-            ).supports
-        return exact_circuits(generators, [key for key in supports if key not in known])
 
-    def _take(self, result: SolverResult, found: CircuitSet) -> WarmStart:
-        """Put new circuits in and old ones out; returns a start for the next solve."""
-        primal, dual = result.primal, result.dual
-        assert primal is not None  # the interior point always has both
-        assert dual is not None
-        N, first = dual.N, 2 * self.neurons
-        largest = max(float(N.max(initial=0.0)), 1e-300)
-        used = N[first:].max(axis=1, initial=0.0) > NEGLIGIBLE * largest
-        age = np.where(used, 0, self.age + 1)
-        kept = np.flatnonzero(age < PATIENCE)
-        before = len(kept)
-        self.circuits = self.circuits.take(kept).joined(found)
-        self.age = np.concatenate([age[kept], np.zeros(len(self.circuits) - before, dtype=np.int64)])
-        rows = self.circuits.rows(self.presolved.rows.program.space.dimension)
-        self.presolved = self.presolved.with_inequalities(rows)
-        places = np.concatenate([np.arange(first), first + kept])
-        N = np.pad(N[np.ix_(places, places)], (0, len(self.circuits) - before))
-        p, q = self._first_products(primal, N)
-        N[p, q] = N[q, p] = np.maximum(N[p, q], SEED * largest)
-        return primal, RawDual(dual.W, N)
-
-    def _first_products(self, primal: RawPrimal, N: FloatArray) -> tuple[IntArray, IntArray]:
-        """Products for the next solve to begin with, besides those that have a multiplier."""
-        if self.is_planar:
-            # Signs are nonnegative combinations of all circuits there, so products of circuits imply all others.
-            p, q = np.triu_indices(len(self.circuits), 1)
-            return 2 * self.neurons + p, 2 * self.neurons + q
-        p, q = np.nonzero(np.triu(N) >= NEGLIGIBLE * max(float(N.max(initial=0.0)), 1e-300))
-        moments, count = _moments(self.presolved, primal), PRODUCTS_PER_ORDER * len(primal.S)
-        return violated(moments, self.neurons, (p, q), tolerance=PRODUCT_VIOLATION, count=count)
-
-    def result(self) -> CircuitResult:
-        """The best solve."""
-        assert self.best is not None  # there has been a solve
-        bound = max(entry.lower_bound for entry in self.rounds)
-        return CircuitResult(*self.best, bound, tuple(self.rounds))
-
-
-def _moments(presolved: Presolved, primal: RawPrimal) -> FloatArray:
-    """``ℓ_pᵀGℓ_q`` of all inequalities."""
-    program = presolved.program
-    G = program.space.moment(primal.S)[: program.inequalities.shape[1], : program.inequalities.shape[1]]
-    across = np.concatenate([G[program.space.phi], program.inequalities @ G])
-    moments: FloatArray = np.hstack([across[:, program.space.phi], across @ program.inequalities.T])
-    return 0.5 * (moments + moments.T)
+def _first_dual(
+    presolved: Presolved, primal: RawPrimal, dual: RawDual, kept: IntArray, circuits: CircuitSet
+) -> RawDual:
+    """The dual without circuits that are not kept, and with a small multiplier for violated products of the others."""
+    space = presolved.program.space
+    N, largest = space.neurons, max(float(dual.N.max(initial=0.0)), 1e-300)
+    places = np.concatenate([np.arange(2 * N), 2 * N + kept])
+    start = np.pad(dual.N[np.ix_(places, places)], (0, len(circuits) - len(kept)))
+    if space.dimension == 2:
+        # Signs are nonnegative combinations of all circuits there, so products of circuits imply all others.
+        p, q = 2 * N + np.stack(np.triu_indices(len(circuits), 1))
+    else:
+        known = np.nonzero(np.triu(start) >= SETTINGS.negligible * max(float(start.max(initial=0.0)), 1e-300))
+        program = presolved.with_inequalities(circuits.rows(presolved.rows.program.space.dimension)).program
+        moments, count = inequality_moments(program, primal), SETTINGS.products_per_order * len(primal.S)
+        p, q = violated(moments, N, known, tolerance=SETTINGS.product_violation, count=count)
+    start[p, q] = start[q, p] = np.maximum(start[p, q], SETTINGS.seed * largest)
+    return RawDual(dual.W, start)

@@ -26,7 +26,7 @@ from rich.table import Table
 from certificates import CheckReport, Verdict, certify
 from certificates.files import write_atomically
 from certnet.search.certificate import certify_search
-from certnet.search.circuits import solve_with_circuits
+from certnet.search.circuits import price_with_circuits, solve_with_circuits
 from certnet.search.joint import joint_search
 from certnet.search.price import search
 from certnet.solvers.warm_start import from_network
@@ -34,7 +34,6 @@ from certnet.training import fit
 from certnet.training.trainer import FitResult
 from formulations import InputError, Presolved, TrainingProgram, presolve
 from tests.benchmarks._problems import load_problem
-from tests.branching.root_circuits import circuits_of_root
 
 PROBLEMS = ("noise-12-3", "noise-24-6", "teacher-24-6", "random0")
 BRANCHES = (10, 100)
@@ -90,7 +89,7 @@ def methods(
     def branches(nodes: int, *, circuits: bool) -> tuple[CheckReport, int]:
         at, named, start = presolved, None, None
         if circuits:
-            root = circuits_of_root(presolved, W)
+            root = price_with_circuits(presolved, W)
             at, named, start = root.presolved, root.circuits, root.start
         found = search(at.program, W, enough=enough, start=start, max_nodes=nodes, time_limit=time_limit)
         certificate, report = certify_search(at, W, found, U, V, circuits=named)

@@ -13,7 +13,6 @@ from certnet.search.price import search
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve
-from tests.branching.root_circuits import RootCircuits, circuits_of_root
 from tests.strategies import rng
 
 
@@ -23,7 +22,7 @@ def problem() -> tuple:
     program = TrainingProgram(random.standard_normal((9, 3)), random.standard_normal((9, 2)), 0.3)
     network, presolved = fit(program), presolve(program)
     _, dual = from_network(presolved, network.U, network.V)
-    return network, presolved, dual.W, circuits_of_root(presolved, dual.W)
+    return network, presolved, dual.W, price_with_circuits(presolved, dual.W)
 
 
 def test_circuits_tighten_the_root_and_its_children(problem: tuple) -> None:
@@ -69,7 +68,7 @@ def test_a_search_with_circuits_is_resumed_with_the_same_ones(problem: tuple) ->
 
 
 def test_rounds_of_pricing_never_fall_below_the_price(problem: tuple) -> None:
-    _, presolved, W, root = problem
+    _, presolved, W, _ = problem
     program = presolved.program
     z = rng(1).standard_normal((3, 2000))
     z /= np.sqrt(np.sum(z * (program.metric @ z), axis=0))
@@ -79,6 +78,5 @@ def test_rounds_of_pricing_never_fall_below_the_price(problem: tuple) -> None:
     bounds = [float(np.sqrt(-entry.lower_bound)) for entry in rounds]
     assert min(bounds) >= price
     assert bounds[-1] < bounds[0]
-    assert isinstance(root, RootCircuits)
     with pytest.raises(InputError, match="negative"):
         price_with_circuits(presolved, W, rounds=-1)
