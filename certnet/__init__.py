@@ -13,9 +13,9 @@ if TYPE_CHECKING:
         Verdict,
         check,
         read_certificate,
-        repair,
         write_certificate,
     )
+    from certificates.making import repair
     from certificates.robustness import RobustnessCertificate
     from certificates.robustness_checker import RobustnessReport, check_robustness
     from certificates.robustness_file import read_robustness, write_robustness
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from certnet.solvers import SolverResult, SolveStatus, available_solvers, solve
     from certnet.training import FitResult, fit
     from formulations import CertnetError, InputError, LiftedProgram, LiftedSpace, RawDual, TrainingProgram, presolve
-    from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase, keeps_class
+    from formulations.network import ReluNetwork
+    from formulations.robustness import InputRegion, UnsafeCase, keeps_class
 
 _HOMES = {
     "certificates": (
@@ -49,9 +50,9 @@ _HOMES = {
         "Verdict",
         "check",
         "read_certificate",
-        "repair",
         "write_certificate",
     ),
+    "certificates.making": ("repair",),
     "certificates.robustness": ("RobustnessCertificate",),
     "certificates.robustness_checker": ("RobustnessReport", "check_robustness"),
     "certificates.robustness_file": ("read_robustness", "write_robustness"),
@@ -75,7 +76,8 @@ _HOMES = {
     "certnet.jobs.radius": ("CertifiedRadius", "certified_radius"),
     "certnet.jobs.lipschitz": ("LipschitzResult", "lipschitz_constant"),
     "certnet.io.vnnlib": ("read_vnnlib",),
-    "formulations.robustness": ("InputRegion", "ReluNetwork", "UnsafeCase", "keeps_class"),
+    "formulations.network": ("ReluNetwork",),
+    "formulations.robustness": ("InputRegion", "UnsafeCase", "keeps_class"),
     "formulations": (
         "CertnetError",
         "InputError",

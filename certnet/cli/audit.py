@@ -31,7 +31,7 @@ from certnet.jobs.audit_journal import Journal, audit_fingerprint
 from certnet.jobs.audit_result import AuditResult, InputAudit
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.robustness import ReluNetwork
+from formulations.network import ReluNetwork
 
 FILES = {"report": "report.json", "inputs": "inputs.csv"}
 JOURNAL = "journal.jsonl"

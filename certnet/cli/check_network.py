@@ -19,7 +19,8 @@ from certnet.cli.show import NONE, down, up
 from certnet.io import read_relu_network
 from certnet.io.vnnlib import read_vnnlib
 from formulations import InputError
-from formulations.robustness import InputRegion, OutputRow, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, OutputRow, UnsafeCase
 
 if TYPE_CHECKING:
     from certnet.cli.check import CheckOptions

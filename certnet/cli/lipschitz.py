@@ -22,7 +22,8 @@ from certnet.jobs.lipschitz import LipschitzResult, lipschitz_constant
 from certnet.runtime.clock import Event
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.robustness import InputRegion, ReluNetwork, region_maker
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, region_maker
 
 ALL_OUTPUTS = "all outputs"
 HEADER = ("proved constant", "sampled", "product bound")

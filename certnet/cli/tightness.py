@@ -17,8 +17,9 @@ from certnet.cli.show import NONE, Live, bounds, down, figures_table, percent, s
 from certnet.cli.train import FILES
 from certnet.io.output import print_result
 from certnet.jobs.doctor import versions
+from certnet.jobs.tightness import Tightness, measure_tightness
 from certnet.solvers.registry import AUTO, get_solver
-from certnet.tightness import Points, Spectrum, Tightness, measure_tightness
+from certnet.tightness import Points, Spectrum
 from certnet.tightness.complete_positivity import CompletePositivity
 from formulations._validation import as_positive
 

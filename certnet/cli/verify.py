@@ -23,7 +23,8 @@ from certnet.io.vnnlib import read_vnnlib
 from certnet.jobs.verify import VerificationResult, verify
 from certnet.search.counterexample import Counterexample
 from formulations import InputError
-from formulations.robustness import ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import UnsafeCase
 from formulations.rounding import nearest
 
 PROPERTY_SECONDS = 60.0

@@ -23,7 +23,8 @@ from certnet.jobs.radius import certified_radius
 from certnet.search.counterexample import decided_classes
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
-from formulations.robustness import ReluNetwork, keeps_class, region_maker
+from formulations.network import ReluNetwork
+from formulations.robustness import keeps_class, region_maker
 
 WORST = (Exit.REFUTED, Exit.UNKNOWN, Exit.OK)
 MISCLASSIFIED = "misclassified"

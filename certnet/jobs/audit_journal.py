@@ -21,7 +21,7 @@ from certnet.jobs.audit_proof import pack, unpack
 from certnet.jobs.audit_result import InputAudit
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.robustness import ReluNetwork
+from formulations.network import ReluNetwork
 
 FORMAT = "certnet-audit-journal 2"
 LARGEST_BYTES = 1 << 30

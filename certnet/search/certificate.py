@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from certificates import CheckReport, OptimalityCertificate
-from certificates.circuits import as_proof
-from certificates.optimality import assemble_proof, checked
-from certificates.repair import RepairedForm, repair_form
-from certificates.tree import LeafProof, build
+from certificates.making.assemble import assemble_proof, checked
+from certificates.making.circuits import as_proof
+from certificates.making.repair import RepairedForm, repair_form
+from certificates.making.tree import LeafProof, build
 from certnet.search.price import SearchResult
 from certnet.search.proving import prove
 from certnet.search.tree import Branch, proof_tree

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from certificates.circuits import exact_circuits
-from certificates.repair import project
+from certificates.making.circuits import exact_circuits
+from certificates.making.repair import project
 from certnet.search.bounds import Multipliers, Start
 from certnet.solvers._products import violated
 from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult, SolveStatus

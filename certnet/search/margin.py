@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from certificates.making.tree import LeafProof
 from certificates.robustness import CaseProof
-from certificates.tree import LeafProof
 from certnet.search.attack import attack
 from certnet.search.best_first import best_first
 from certnet.search.counterexample import Counterexample, confirm_near
@@ -29,7 +29,8 @@ from certnet.search.semidefinite import affordable, semidefinite_bound
 from certnet.search.signs import SIDES, Branching
 from certnet.search.tree import Vertex, proof_tree
 from formulations._validation import FloatArray, IntArray
-from formulations.robustness import MarginProblem, ReluNetwork
+from formulations.network import ReluNetwork
+from formulations.robustness import MarginProblem
 
 LARGEST = 1e100
 """Size of a number from which products come near overflow."""

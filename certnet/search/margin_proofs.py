@@ -5,16 +5,17 @@ from fractions import Fraction
 
 import numpy as np
 
-from certificates.circuits import as_proof
 from certificates.failure import Deadline
 from certificates.linear_leaves import LinearLeaves
+from certificates.making.circuits import as_proof
+from certificates.making.tree import LeafProof, Node, build
 from certificates.proof import Triangles
 from certificates.robustness import CaseProof
 from certificates.robustness_checker import leaf_is_proved
-from certificates.tree import LeafProof, Node, build
 from certnet.search.linear import LinearBounds
 from formulations._validation import FloatArray, IntArray
-from formulations.robustness import BOX_ROWS, MarginProblem, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import BOX_ROWS, MarginProblem, UnsafeCase
 
 SAFETY = 1e-9
 """Part of a bound, relative to the size of the margin's terms, that is given away to rounding."""

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from certificates.tree import LeafProof, Node, Split
+from certificates.making.tree import LeafProof, Node, Split
 from certnet.search.bounds import Multipliers, NodeBound
 from certnet.solvers.interface import State
 from formulations import ACTIVE, FREE, INACTIVE, InputError
@@ -103,7 +103,7 @@ V = TypeVar("V", bound=Vertex)
 
 
 def proof_tree(root: V, proof: Callable[[V], LeafProof]) -> Node:
-    """The tree that ``certificates.tree.build`` takes, from the proofs of the leaves; without recursion, for deep ones."""
+    """The tree that ``certificates.making.tree.build`` takes, from the proofs of the leaves; without recursion, for deep ones."""
     built: dict[int, Node] = {}
     for vertex in reversed(list(root.preorder)):
         if vertex.children is None:
