@@ -165,20 +165,23 @@ def separate(
     """At most ``count`` new circuits that a moment matrix violates; in the plane all that matter.
 
     Args:
-        program: whose generators have unit length.
+        program: that was solved.
         moments: of all its inequalities; see ``inequality_moments``.
         generators: the same as a certificate names them.
         known: circuits that are left out.
         count: not in the plane.
     """
-    rows = program.space.generators
-    rows = rows[:, rows.any(axis=0)]
+    # The coordinate of a ball's slack is in no row.
+    rows = program.space.generators[:, program.space.generators.any(axis=0)]
     if len(rows) < 3:
         supports = []
     elif rows.shape[1] == 2:
         supports = planar_circuits(rows)
     else:
-        supports = violated_circuits(rows, moments, tolerance=SETTINGS.violation, count=max(count, 0)).supports
+        norm, size = np.linalg.norm(rows, axis=1), np.ones(len(moments))
+        size[: 2 * len(rows)] = 1.0 / np.tile(norm, 2)
+        unit, scaled = rows / norm[:, None], moments * np.outer(size, size)
+        supports = violated_circuits(unit, scaled, tolerance=SETTINGS.violation, count=max(count, 0)).supports
     found = set(known.keys)
     return exact_circuits(generators, [key for key in supports if key not in found])
 

@@ -118,7 +118,7 @@ def search(
 
 
 class _Price:
-    """The task of ``best_first``, in units of the price that is enough: forms are of order one, as solvers want them."""
+    """The task, in units of the price that is enough: forms are of order one, as solvers want them."""
 
     pool: Parallel
     busy: int

@@ -2,8 +2,7 @@
 
 The first solve has 6 products for each neuron and one for each input (``formulations.margin``), which decides most
 nodes. Where it does not, the products of inequalities with the most negative moments are added, in the scaled
-coordinates as they are: measured on the safeNLP boxes, 600 of them raise the bound as far as thousands chosen by their
-correlation. A child begins with its parent's products.
+coordinates as they are. A child begins with its parent's products.
 """
 
 from dataclasses import dataclass
@@ -12,28 +11,41 @@ import numpy as np
 
 from certificates.making.repair import repair_form
 from certificates.making.tree import LeafProof
-from certnet.solvers.interface import Progress, SolverOptions
-from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import FormProgram, RawDual, RawPrimal
+from certnet.search.circuits import inequality_moments
+from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult
+from certnet.solvers.interior_point import MAX_PRODUCTS, InteriorPointSolver
+from formulations import RawDual, RawPrimal
 from formulations._validation import FloatArray, IntArray
 from formulations.margin import MarginNode, margin_node
 from formulations.robustness import MarginProblem
 
-ENOUGH = 1e-5
-"""Relative bound from which a node counts as proved; what lies above it is the checker's room."""
-NEAR = 1e-4
-"""Relative residuals at which a negative objective means that these products will not do."""
-TOLERANCE = 1e-6
-KEPT = 0.5
-"""Part of the bound that is claimed; the other part makes the slack definite."""
-ADDED = 600
-"""Products added after a solve of a node."""
-USED = 1e-6
-"""Multipliers above this part of the largest keep their products in the children."""
-LARGEST_ORDER = 600
-"""Order of S up to which the interior point is tried; a step takes about half a second there."""
-MOST_INPUTS = 150
-"""Inputs up to which it is tried: each repair decomposes more than a hundred matrices of their order."""
+NO_PRODUCTS = np.zeros((0, 2), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an experiment chose or could move."""
+
+    enough: float = 1e-5
+    """Relative bound from which a node counts as proved; above it is the checker's room. Not measured."""
+    near: float = 1e-4
+    """Relative residuals at which a negative objective means that these products will not do. Not measured."""
+    tolerance: float = 1e-6
+    """Of a solve, relative. Not measured."""
+    kept: float = 0.5
+    """Part of the bound that is claimed; the other part makes the slack definite. Not measured."""
+    added: int = 600
+    """Products added after a solve of a node. Measured: on the safeNLP boxes these raise the bound as far as thousands
+    that are chosen by their correlation."""
+    used: float = 1e-6
+    """Multipliers above this part of the largest keep their products in the children. Not measured."""
+    largest_order: int = 600
+    """Order of S up to which a node is relaxed. Measured: a step takes about half a second there."""
+    most_inputs: int = 150
+    """Inputs up to which it is: each repair decomposes more than a hundred matrices of their order. Not measured."""
+
+
+SETTINGS = Settings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +69,57 @@ class SemidefiniteBound:
     products: IntArray
 
 
+@dataclass(frozen=True, eq=False)
+class Relaxed:
+    """A solved relaxation; ``leaf`` proves that the form is at least ``value`` > 0, or is None."""
+
+    node: MarginNode
+    result: SolverResult
+    leaf: LeafProof | None
+    value: float
+
+
 def affordable(problem: MarginProblem) -> bool:
     """Whether the relaxation is for this problem, which must not be too large."""
     inputs = problem.case.region.inputs
-    return inputs <= MOST_INPUTS and problem.neurons + inputs < LARGEST_ORDER
+    return inputs <= SETTINGS.most_inputs and problem.neurons + inputs < SETTINGS.largest_order
+
+
+def relax(
+    problem: MarginProblem,
+    signs: IntArray,
+    mu: FloatArray,
+    *,
+    time_limit: float | None,
+    products: IntArray | None = None,
+    callback: Callback | None = None,
+    epsilon: float = 1.0,
+) -> Relaxed:
+    """Solve the relaxation of a node, and repair its dual.
+
+    Args:
+        problem, signs, mu: the node.
+        time_limit: seconds, or None.
+        products: (n, 2) products to begin with, besides the first ones; with them no others are taken.
+        callback: as in ``SolverOptions``.
+        epsilon: of the normalisation, see ``formulations.margin``.
+
+    Raises:
+        KeyboardInterrupt: during the solve.
+    """
+    node = margin_node(problem, signs, mu, epsilon=epsilon)
+    dual = node.first_dual(node.positions_of(problem, NO_PRODUCTS if products is None else products))
+    options = SolverOptions(
+        time_limit=time_limit, tolerance=SETTINGS.tolerance, callback=callback, warm_start=(None, dual)
+    )
+    most = MAX_PRODUCTS if products is None else int(np.count_nonzero(dual.N)) // 2
+    result = InteriorPointSolver(max_products=most).solve(node.program, options).uninterrupted()
+    if result.dual is not None:
+        repaired = repair_form(node.program, result.dual, scale_multipliers=False)
+        if repaired.delta > 0:
+            leaf = LeafProof(*node.lift(problem, repaired.N, repaired.t, repaired.on_equalities))
+            return Relaxed(node, result, leaf, node.scale * repaired.delta)
+    return Relaxed(node, result, None, -np.inf)
 
 
 def semidefinite_bound(
@@ -78,54 +137,30 @@ def semidefinite_bound(
         time_limit: seconds, or None.
         products: (n, 2) products of the parent, to begin with.
     """
-    node = margin_node(problem, signs, mu)
-    further = node.positions_of(problem, np.zeros((0, 2), dtype=np.int64) if products is None else products)
 
-    def callback(progress: Progress) -> bool:
-        if progress.lower_bound > ENOUGH:
-            return True
-        near = max(progress.primal_residual, progress.dual_residual) < NEAR
-        return near and progress.objective < 0
+    def decided(progress: Progress) -> bool:
+        near = max(progress.primal_residual, progress.dual_residual) < SETTINGS.near
+        return progress.lower_bound > SETTINGS.enough or (near and progress.objective < 0)
 
-    dual = node.first_dual(further)
-    options = SolverOptions(time_limit=time_limit, tolerance=TOLERANCE, callback=callback, warm_start=(None, dual))
-    result = InteriorPointSolver(max_products=int(np.count_nonzero(dual.N)) // 2).solve(node.program, options)
-    result = result.uninterrupted()
-    leaf, margin = None, float("nan")
-    if result.dual is not None:
-        repaired = repair_form(node.program, result.dual, scale_multipliers=False)
-        if repaired.delta > 0:
-            leaf = LeafProof(*node.lift(problem, repaired.N, repaired.t, repaired.on_equalities))
-            margin = KEPT * node.scale * repaired.delta
-    kept = _worth_keeping(node, result.primal, result.dual)
-    x, scores = _moments(problem, node, mu, result.primal)
-    return SemidefiniteBound(leaf, margin, result.objective, x, scores, node.positions[kept])
-
-
-def inequality_moments(program: FormProgram, primal: RawPrimal) -> FloatArray:
-    """``ℓ_pᵀGℓ_q`` of all inequalities, φ first."""
-    G = program.space.moment(primal.S[: program.space.face_order, : program.space.face_order])
-    rows, phi = program.inequalities @ G, program.space.phi
-    return np.block([[G[phi, phi], rows[:, phi].T], [rows[:, phi], rows @ program.inequalities.T]])
+    products = NO_PRODUCTS if products is None else products
+    found = relax(problem, signs, mu, time_limit=time_limit, products=products, callback=decided)
+    margin = float("nan") if found.leaf is None else SETTINGS.kept * found.value
+    kept = _worth_keeping(found.node, found.result.primal, found.result.dual)
+    x, scores = _moments(problem, found.node, mu, found.result.primal)
+    return SemidefiniteBound(found.leaf, margin, found.result.objective, x, scores, found.node.positions[kept])
 
 
 def _worth_keeping(node: MarginNode, primal: RawPrimal | None, dual: RawDual | None) -> IntArray:
     """(n, 2) products of the node: those of the dual beyond the first, and the most violated ones."""
-    program = node.program
-    neurons, positions = program.space.neurons, program.positions
-    known = np.zeros((positions, positions), dtype=bool)
-    known[node.first] = True
-    index = np.arange(neurons)
-    known[index, neurons + index] = True
-    chosen = np.zeros((positions, positions), dtype=bool)
+    neurons, index = node.program.space.neurons, np.arange(node.program.space.neurons)
+    other = np.triu(np.ones((node.program.positions, node.program.positions), dtype=bool), 1)
+    other[node.first] = other[index, neurons + index] = False
+    chosen = np.zeros_like(other)
     if dual is not None:
-        N = np.triu(dual.N, 1)
-        chosen |= (USED * max(float(N.max(initial=0.0)), 1e-300) < N) & ~known
+        chosen = other & (SETTINGS.used * max(float(np.triu(dual.N, 1).max(initial=0.0)), 1e-300) < dual.N)
     if primal is not None:
-        M = inequality_moments(program, primal)
-        M = np.where(np.triu(np.ones_like(known), 1) & ~known & ~chosen, M, 0.0)
-        p, q = np.nonzero(M < 0)
-        worst = np.argsort(M[p, q], kind="stable")[:ADDED]
+        p, q = np.nonzero(other & ~chosen & ((moments := inequality_moments(node.program, primal)) < 0))
+        worst = np.argsort(moments[p, q], kind="stable")[: SETTINGS.added]
         chosen[p[worst], q[worst]] = True
     return np.argwhere(chosen)
 
@@ -135,15 +170,13 @@ def _moments(
 ) -> tuple[FloatArray, FloatArray]:
     """(mean input, scores of all neurons) of a moment matrix."""
     x, scores = node.middle.copy(), np.zeros(problem.neurons)
-    space, region = node.program.space, problem.case.region
-    f, last = len(node.free), space.face_order - 1
+    space, f, last = node.program.space, len(node.free), node.program.space.face_order - 1
     if primal is not None and primal.S[last, last] > 0:
         moments = space.expand(primal.S[: last + 1, last] / primal.S[last, last])
         live = np.flatnonzero(node.width > 0)
         x[live] += node.width[live] * np.clip(moments[2 * f : 2 * f + len(live)], -1.0, 1.0)
-        x = region.project(x[None])[0]
+        x = problem.case.region.project(x[None])[0]
         product = problem.generators[node.free] @ np.append(x, 1.0)
-        activation = moments[:f] / node.factors[:f]
         weight = np.abs(mu @ problem.weights[:, node.free])
-        scores[node.free] = weight * np.abs(activation - np.maximum(product, 0.0))
+        scores[node.free] = weight * np.abs(moments[:f] / node.factors[:f] - np.maximum(product, 0.0))
     return x, scores
