@@ -19,8 +19,7 @@ from certificates.making import residual_dual
 from certificates.making.assemble import assemble_proof, checked
 from certificates.subdivision import Subdivision
 from certnet.runtime.numerics import FAILURES
-from certnet.search.cone_function import basis_of, output_of
-from certnet.search.cones import Exploration, Progress, explore
+from certnet.search.cones import Exploration, Progress, basis_of, explore, output_of
 from certnet.search.goal import bound_from_price, price_for_gap
 from certnet.search.pool import pool as pool_of
 from certnet.search.summary import SearchSummary

@@ -10,11 +10,16 @@ this bounds the component of the output along p by a linear function of t, and w
 ``limit·uᵀEu − ‖output‖²`` is at least a quadratic form in t, whose copositivity is the test. The error of the bound is
 quadratic in the size of the cone. ``certificates.subdivision`` makes the same test rigorously.
 
-The functions are plain loops, written for numba (``certnet.search.compiled``); uncompiled they do the same,
-to the last bit: squares are products, because a library's power function may round otherwise.
+The functions are plain loops, written for numba; uncompiled they do the same, to the last bit: squares are products,
+because a library's power function may round otherwise.
 """
 
+import logging
 import math
+from collections.abc import Callable
+from functools import lru_cache
+from types import FunctionType
+from typing import Any
 
 import numpy as np
 
@@ -136,8 +141,25 @@ def sift(
     return kept
 
 
-def direction(outputs: FloatArray, gram: FloatArray, p: FloatArray) -> None:
-    """The unit vector p of the mean output at the vertices; e_1 if there is none."""
+def bound(
+    Z: FloatArray,
+    crossing: IntArray,
+    count: int,
+    weights: FloatArray,
+    outputs: FloatArray,
+    limit: float,
+    gram: FloatArray,
+    M: FloatArray,
+    x: FloatArray,
+    y: FloatArray,
+    lower: FloatArray,
+    p: FloatArray,
+) -> int:
+    """The form M = limit·gram − xxᵀ − (1+η)QᵀQ − (1+1/η)yyᵀ with about the best η; the row that costs most, or −1.
+
+    ``|p·output| ≤ x·t`` for the unit vector p of the mean output at the vertices, e_1 if there is none. What is across
+    p of the output at the vertices is Q, which ``outputs`` (c×k) becomes, with errors ≤ y·t.
+    """
     c, k = outputs.shape
     length = 0.0
     for q in range(c):
@@ -148,29 +170,10 @@ def direction(outputs: FloatArray, gram: FloatArray, p: FloatArray) -> None:
     length = math.sqrt(length)
     for q in range(c):
         p[q] = p[q] / length if length > 0.0 else (1.0 if q == 0 else 0.0)
-
-
-def bound(
-    Z: FloatArray,
-    crossing: IntArray,
-    count: int,
-    weights: FloatArray,
-    outputs: FloatArray,
-    p: FloatArray,
-    x: FloatArray,
-    y: FloatArray,
-    lower: FloatArray,
-) -> int:
-    """Linear bounds ``|p·output| ≤ x·t`` and ``‖Σ w_i s_i across p‖ ≤ y·t``; the row that costs most, or −1.
-
-    ``outputs`` keeps what is across p.
-    """
-    k, c = Z.shape[1], weights.shape[1]
     for j in range(k):
-        x[j] = 0.0
+        x[j] = y[j] = 0.0
         for q in range(c):
             x[j] += p[q] * outputs[q, j]
-        y[j] = 0.0
         lower[j] = x[j]
         for q in range(c):
             outputs[q, j] -= x[j] * p[q]
@@ -197,19 +200,12 @@ def bound(
         cost = (max(-along, 0.0) + aside) * min(above, below)
         if cost > most:
             most, worst = cost, m
-    for j in range(k):
-        x[j] = max(x[j], -lower[j], 0.0)
-    return worst
-
-
-def form(limit: float, gram: FloatArray, x: FloatArray, y: FloatArray, Q: FloatArray, M: FloatArray) -> None:
-    """M = limit·gram − xxᵀ − (1+η)QᵀQ − (1+1/η)yyᵀ with about the best η."""
-    c, k = Q.shape
     first, second = 0.0, 0.0
     for j in range(k):
+        x[j] = max(x[j], -lower[j], 0.0)
         second += y[j] * y[j] / gram[j, j]
         for q in range(c):
-            first += Q[q, j] * Q[q, j] / gram[j, j]
+            first += outputs[q, j] * outputs[q, j] / gram[j, j]
     eta = math.sqrt(second / first) if first > 0.0 else SPREAD
     eta = min(max(eta, 1e-4 / SPREAD), SPREAD)
     for a in range(k):
@@ -218,9 +214,9 @@ def form(limit: float, gram: FloatArray, x: FloatArray, y: FloatArray, Q: FloatA
             if c > 1:
                 s -= (1.0 + 1.0 / eta) * y[a] * y[b]
                 for q in range(c):
-                    s -= (1.0 + eta) * Q[q, a] * Q[q, b]
-            M[a, b] = s
-            M[b, a] = s
+                    s -= (1.0 + eta) * outputs[q, a] * outputs[q, b]
+            M[a, b] = M[b, a] = s
+    return worst
 
 
 def choose_cut(cone: FloatArray, Z: FloatArray, worst: int) -> tuple[int, int, float]:
@@ -354,9 +350,7 @@ def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays
         passed = False
         worst = -1
         if not refuted:
-            direction(outputs, gram, p)
-            worst = bound(Z[at], crossing[at], kept[at], weights, outputs, p, x, y, lower)
-            form(limit, gram, x, y, outputs, M)
+            worst = bound(Z[at], crossing[at], kept[at], weights, outputs, limit, gram, M, x, y, lower, p)
             passed = is_copositive(M, R, alive)
         if refuted or passed:
             codes[tests] = REFUTED if refuted else LEAF
@@ -384,17 +378,37 @@ def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays
     return codes[:tests], positions[:tests], waiting, waiting_depths, found[:hits], best, point
 
 
-HELPERS = (
-    choose_pivot,
-    eliminate,
-    is_copositive,
-    sift,
-    direction,
-    bound,
-    form,
-    edge,
-    choose_cut,
-    transform,
-    replace_vertex,
-)
-"""What ``explore`` calls, callees before callers."""
+@lru_cache(maxsize=1)
+def fast_explore() -> Callable[..., Any]:
+    """``explore``, compiled on its first call, which takes seconds the first time and is then kept on disk.
+
+    It holds no lock while it runs, so threads may run it side by side. Without numba it is the plain function, which
+    does the same at a hundredth of the speed.
+    """
+    try:
+        from numba import njit
+    except ImportError:
+        return explore
+    logging.getLogger("numba").setLevel(logging.WARNING)
+    try:
+        return _compile(njit(nogil=True, error_model="numpy", cache=True))
+    except RuntimeError:
+        # There is no folder to keep compiled code in.
+        return _compile(njit(nogil=True, error_model="numpy"))
+
+
+def is_compiled() -> bool:
+    """True once this process has asked for the compiled kernel."""
+    return fast_explore.cache_info().currsize > 0
+
+
+def _compile(jit: Callable[..., Any]) -> Callable[..., Any]:
+    """``explore`` over compiled helpers, callees before callers; the functions of the module stay as they are."""
+    names = dict(globals())
+    helpers = choose_pivot, eliminate, is_copositive, sift, bound, edge, choose_cut, transform, replace_vertex
+    for function in (*helpers, explore):
+        copy = FunctionType(function.__code__, names, function.__name__)
+        copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
+        names[function.__name__] = jit(copy)
+    compiled: Callable[..., Any] = names["explore"]
+    return compiled
