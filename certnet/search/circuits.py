@@ -28,35 +28,18 @@ ROUNDS = 8
 """Default limit on rounds of separation for a training program."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What an experiment chose or could move."""
-
-    per_generator: int = 2
-    """Circuits that a round may add, for each generator. Not measured."""
-    most_per_generator: int = 10
-    """Circuits that the relaxation may hold, for each generator. Not measured."""
-    first_tolerance: float = 1e-2
-    """Of the first solve. Not measured."""
-    coarse_tolerance: float = 1e-3
-    """Of later solves after which circuits are separated. Not measured."""
-    violation: float = 1e-4
-    """From which a circuit is added; see ``formulations.circuits.Violated``. Not measured."""
-    product_violation: float = 1e-3
-    """Correlation below which a product of the new circuits is among the first of the next solve. Not measured."""
-    products_per_order: int = 12
-    """How many of these, for each row of the face matrix. Not measured."""
-    seed: float = 1e-5
-    """Multiplier with which they begin, as a part of the largest. Not measured."""
-    patience: int = 2
-    """Solves without a multiplier after which a circuit leaves. Not measured."""
-    negligible: float = 1e-6
-    """Multipliers below this part of the largest count as none. Not measured."""
-    least_gain: float = 1e-4
-    """Relative gain of the bound over two rounds below which separation ends. Not measured."""
-
-
-SETTINGS = Settings()
+FIRST_TOLERANCE, COARSE = 1e-2, 1e-3
+"""Of the first solve, and of others after which circuits are separated."""
+PER_GENERATOR, MOST_PER_GENERATOR, PATIENCE = 2, 10, 2
+"""Circuits that a round may add and that the relaxation may hold, for each generator; solves without a multiplier after
+which a circuit leaves."""
+VIOLATION, PRODUCT_VIOLATION = 1e-4, 1e-3
+"""From which a circuit is added (``formulations.circuits.Violated``), and correlation from which a product of circuits
+is among the first of the next solve: ``PRODUCTS_PER_ORDER`` for each row of the face matrix."""
+PRODUCTS_PER_ORDER, SEED, NEGLIGIBLE = 12, 1e-5, 1e-6
+"""They begin with ``SEED`` times the largest multiplier; those below ``NEGLIGIBLE`` times it count as none."""
+LEAST_GAIN = 1e-4
+"""Relative gain of the bound over two rounds below which separation ends."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +164,7 @@ def separate(
         norm, size = np.linalg.norm(rows, axis=1), np.ones(len(moments))
         size[: 2 * len(rows)] = 1.0 / np.tile(norm, 2)
         unit, scaled = rows / norm[:, None], moments * np.outer(size, size)
-        supports = violated_circuits(unit, scaled, tolerance=SETTINGS.violation, count=max(count, 0)).supports
+        supports = violated_circuits(unit, scaled, tolerance=VIOLATION, count=max(count, 0)).supports
     found = set(known.keys)
     return exact_circuits(generators, [key for key in supports if key not in found])
 
@@ -223,7 +206,7 @@ class _Rounds:
             presolved = presolved.with_inequalities(circuits.rows(merged.dimension))
             program = presolved.program if self.W is None else pricing(presolved.program, self.W)
             last = len(self.rounds) >= rounds or (is_planar and len(circuits) > 0)
-            coarse = SETTINGS.coarse_tolerance if self.rounds else SETTINGS.first_tolerance
+            coarse = COARSE if self.rounds else FIRST_TOLERANCE
             tolerance = self.tolerance if last else max(coarse, self.tolerance)
             result, bound = self._once(program, tolerance, start, len(circuits))
             if best is None or bound >= best.lower_bound:
@@ -234,13 +217,13 @@ class _Rounds:
                 assert primal is not None  # the interior point always has both
                 assert dual is not None
                 start, moments = (primal, dual), inequality_moments(program, primal)
-                count = min(SETTINGS.per_generator * N, SETTINGS.most_per_generator * N - len(circuits))
+                count = min(PER_GENERATOR * N, MOST_PER_GENERATOR * N - len(circuits))
                 found = separate(program, moments, merged.generators, circuits, count)
             if len(found):
                 largest = max(float(dual.N.max(initial=0.0)), 1e-300)
-                used = dual.N[2 * N :].max(axis=1, initial=0.0) > SETTINGS.negligible * largest
+                used = dual.N[2 * N :].max(axis=1, initial=0.0) > NEGLIGIBLE * largest
                 age = np.where(used, 0, age + 1)
-                kept = np.flatnonzero(age < SETTINGS.patience)
+                kept = np.flatnonzero(age < PATIENCE)
                 circuits, age = circuits.take(kept).joined(found), np.append(age[kept], np.zeros(len(found), np.int64))
                 start = primal, _first_dual(presolved, primal, dual, kept, circuits)
             elif last or self._is_over() or tolerance <= self.tolerance:
@@ -271,7 +254,7 @@ class _Rounds:
         """No more time, asked to stop, or no longer worth it."""
         bounds = [entry.lower_bound for entry in self.rounds]
         late = self.deadline is not None and time.perf_counter() >= self.deadline
-        gained = len(bounds) < 3 or bounds[-1] - bounds[-3] > SETTINGS.least_gain * abs(bounds[-1])
+        gained = len(bounds) < 3 or bounds[-1] - bounds[-3] > LEAST_GAIN * abs(bounds[-1])
         return self.stopped or late or bounds[-1] >= self.enough or not gained
 
 
@@ -287,9 +270,9 @@ def _first_dual(
         # Signs are nonnegative combinations of all circuits there, so products of circuits imply all others.
         p, q = 2 * N + np.stack(np.triu_indices(len(circuits), 1))
     else:
-        known = np.nonzero(np.triu(start) >= SETTINGS.negligible * max(float(start.max(initial=0.0)), 1e-300))
+        known = np.nonzero(np.triu(start) >= NEGLIGIBLE * max(float(start.max(initial=0.0)), 1e-300))
         program = presolved.with_inequalities(circuits.rows(presolved.rows.program.space.dimension)).program
-        moments, count = inequality_moments(program, primal), SETTINGS.products_per_order * len(primal.S)
-        p, q = violated(moments, N, known, tolerance=SETTINGS.product_violation, count=count)
-    start[p, q] = start[q, p] = np.maximum(start[p, q], SETTINGS.seed * largest)
+        moments, count = inequality_moments(program, primal), PRODUCTS_PER_ORDER * len(primal.S)
+        p, q = violated(moments, N, known, tolerance=PRODUCT_VIOLATION, count=count)
+    start[p, q] = start[q, p] = np.maximum(start[p, q], SEED * largest)
     return RawDual(dual.W, start)

@@ -34,24 +34,20 @@ from formulations.robustness import MarginProblem
 
 LARGEST = 1e100
 """Size of a number from which products come near overflow."""
+LARGEST_BATCH, BATCH_WORK = 256, 100_000_000
+"""Nodes that are bounded together at most, and multiplications of a step for all of them."""
+ATTEMPTS, CLOSING = 5, 0.3
+"""Semidefinite bounds of one node at most, each with more products, and part of a negative value that may be left after
+them if still more are to be added."""
+RESTARTS = 8
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What an experiment chose or could move."""
+    """What an experiment chose."""
 
     linear_nodes: int = 600
-    """Nodes of the linear search before the semidefinite one begins. Measured: safeNLP boxes."""
-    largest_batch: int = 256
-    """Nodes that are bounded together at most. Not measured."""
-    batch_work: int = 100_000_000
-    """Multiplications of a step for all nodes that are bounded together. Not measured."""
-    attempts: int = 5
-    """Semidefinite bounds of one node at most, each with more products. Measured: safeNLP boxes."""
-    closing: float = 0.3
-    """Part of a negative value that may be left after more products if still more are to be added. Not measured."""
-    restarts: int = 8
-    """Random starts of an attack from a node. Not measured."""
+    """Nodes of the linear search before the semidefinite one begins. Measured: sum of seconds on the safeNLP boxes."""
 
 
 SETTINGS = Settings()
@@ -123,8 +119,8 @@ class CaseSearch:
         self.size = margin_sizes(network, [problem.case])[0] if size is None else size
         self.branching = Branching(problem)
         N, d = problem.neurons, problem.case.region.inputs
-        work = SETTINGS.batch_work // max(N * d * min(N, d), 1)
-        self.largest_batch = int(np.clip(work, 2, SETTINGS.largest_batch))
+        work = BATCH_WORK // max(N * d * min(N, d), 1)
+        self.largest_batch = int(np.clip(work, 2, LARGEST_BATCH))
 
     def run(self) -> CaseOutcome:
         """Search until the case is decided, the time is over, or no node can be split."""
@@ -224,10 +220,10 @@ class CaseSearch:
         before = -np.inf
         if node.parent is not None:
             before, node.products = node.parent.relaxed, node.parent.products
-        for attempt in range(SETTINGS.attempts):
+        for attempt in range(ATTEMPTS):
             left = self.deadline - time.perf_counter()
             if attempt:
-                worth = node.relaxed > SETTINGS.closing * before or (attempt == 1 and node.parent is None)
+                worth = node.relaxed > CLOSING * before or (attempt == 1 and node.parent is None)
                 if left <= 0 or not worth:
                     break
                 before = node.relaxed
@@ -277,9 +273,7 @@ class CaseSearch:
         x, margin = X[at], float(margins[at])
         if not margin < self.attacked:
             return False
-        found = attack(
-            self.network, case, starts=SETTINGS.restarts, rng=self.rng, first=x[None], deadline=self.deadline
-        )
+        found = attack(self.network, case, starts=RESTARTS, rng=self.rng, first=x[None], deadline=self.deadline)
         self.attacked = min(found.margin, margin)
         for points, value in ((found.X, found.margin), (x[None], margin)):
             if value <= ROUNDING * self.size and self.counterexample is None:

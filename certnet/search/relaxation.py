@@ -16,7 +16,7 @@ from certificates.robustness import RobustnessCertificate, preactivation_bounds
 from certificates.robustness_checker import RobustnessReport, check_robustness
 from certificates.verdict import Verdict
 from certnet.runtime.clock import Clock
-from certnet.search.circuits import SETTINGS, inequality_moments, separate
+from certnet.search.circuits import PER_GENERATOR, inequality_moments, separate
 from certnet.search.linear import LinearBounds, finish, nodes_of
 from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
 from certnet.search.margin_rows import linear_bounds
@@ -116,7 +116,7 @@ def _semidefinite(
             yield _proved(network, case, shifted, found.leaf, mu, [(1.0 - part) * found.value for part in CONCEDED])
         if not left or clock.left() == 0.0 or found.result.primal is None:
             return
-        program, count = found.node.program, SETTINGS.per_generator * problem.neurons
+        program, count = found.node.program, PER_GENERATOR * problem.neurons
         moments = inequality_moments(program, found.result.primal)
         more = separate(program, moments, problem.generators, circuits, count)
         if not len(more):

@@ -20,29 +20,24 @@ from formulations.margin import MarginNode, margin_node
 from formulations.robustness import MarginProblem
 
 NO_PRODUCTS = np.zeros((0, 2), dtype=np.int64)
+TOLERANCE, ENOUGH, NEAR = 1e-6, 1e-5, 1e-4
+"""Of a solve; relative bound from which a node counts as proved, as what lies above is the checker's room; relative
+residuals at which a negative objective means that these products will not do."""
+KEPT, USED = 0.5, 1e-6
+"""Part of the bound that is claimed, while the other makes the slack definite; part of the largest multiplier from which
+products are kept for the children."""
+LARGEST_ORDER, MOST_INPUTS = 600, 150
+"""Order of S and inputs up to which a node is relaxed: a step takes about half a second there, and each repair
+decomposes more than a hundred matrices of the order of the inputs."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What an experiment chose or could move."""
+    """What an experiment chose."""
 
-    enough: float = 1e-5
-    """Relative bound from which a node counts as proved; above it is the checker's room. Not measured."""
-    near: float = 1e-4
-    """Relative residuals at which a negative objective means that these products will not do. Not measured."""
-    tolerance: float = 1e-6
-    """Of a solve, relative. Not measured."""
-    kept: float = 0.5
-    """Part of the bound that is claimed; the other part makes the slack definite. Not measured."""
     added: int = 600
     """Products added after a solve of a node. Measured: on the safeNLP boxes these raise the bound as far as thousands
     that are chosen by their correlation."""
-    used: float = 1e-6
-    """Multipliers above this part of the largest keep their products in the children. Not measured."""
-    largest_order: int = 600
-    """Order of S up to which a node is relaxed. Measured: a step takes about half a second there."""
-    most_inputs: int = 150
-    """Inputs up to which it is: each repair decomposes more than a hundred matrices of their order. Not measured."""
 
 
 SETTINGS = Settings()
@@ -82,7 +77,7 @@ class Relaxed:
 def affordable(problem: MarginProblem) -> bool:
     """Whether the relaxation is for this problem, which must not be too large."""
     inputs = problem.case.region.inputs
-    return inputs <= SETTINGS.most_inputs and problem.neurons + inputs < SETTINGS.largest_order
+    return inputs <= MOST_INPUTS and problem.neurons + inputs < LARGEST_ORDER
 
 
 def relax(
@@ -109,9 +104,7 @@ def relax(
     """
     node = margin_node(problem, signs, mu, epsilon=epsilon)
     dual = node.first_dual(node.positions_of(problem, NO_PRODUCTS if products is None else products))
-    options = SolverOptions(
-        time_limit=time_limit, tolerance=SETTINGS.tolerance, callback=callback, warm_start=(None, dual)
-    )
+    options = SolverOptions(time_limit=time_limit, tolerance=TOLERANCE, callback=callback, warm_start=(None, dual))
     most = MAX_PRODUCTS if products is None else int(np.count_nonzero(dual.N)) // 2
     result = InteriorPointSolver(max_products=most).solve(node.program, options).uninterrupted()
     if result.dual is not None:
@@ -139,12 +132,12 @@ def semidefinite_bound(
     """
 
     def decided(progress: Progress) -> bool:
-        near = max(progress.primal_residual, progress.dual_residual) < SETTINGS.near
-        return progress.lower_bound > SETTINGS.enough or (near and progress.objective < 0)
+        near = max(progress.primal_residual, progress.dual_residual) < NEAR
+        return progress.lower_bound > ENOUGH or (near and progress.objective < 0)
 
     products = NO_PRODUCTS if products is None else products
     found = relax(problem, signs, mu, time_limit=time_limit, products=products, callback=decided)
-    margin = float("nan") if found.leaf is None else SETTINGS.kept * found.value
+    margin = float("nan") if found.leaf is None else KEPT * found.value
     kept = _worth_keeping(found.node, found.result.primal, found.result.dual)
     x, scores = _moments(problem, found.node, mu, found.result.primal)
     return SemidefiniteBound(found.leaf, margin, found.result.objective, x, scores, found.node.positions[kept])
@@ -157,7 +150,7 @@ def _worth_keeping(node: MarginNode, primal: RawPrimal | None, dual: RawDual | N
     other[node.first] = other[index, neurons + index] = False
     chosen = np.zeros_like(other)
     if dual is not None:
-        chosen = other & (SETTINGS.used * max(float(np.triu(dual.N, 1).max(initial=0.0)), 1e-300) < dual.N)
+        chosen = other & (USED * max(float(np.triu(dual.N, 1).max(initial=0.0)), 1e-300) < dual.N)
     if primal is not None:
         p, q = np.nonzero(other & ~chosen & ((moments := inequality_moments(node.program, primal)) < 0))
         worst = np.argsort(moments[p, q], kind="stable")[: SETTINGS.added]
