@@ -6,14 +6,13 @@ the iterates of the one before, with the violated products among its first. In t
 separation is enough. Circuits of the whole are circuits of every node of a search: ``restrict`` takes them over.
 """
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from certificates.making.circuits import exact_circuits
 from certificates.making.repair import project
+from certnet.search.best_first import Budget
 from certnet.search.bounds import Multipliers, Start
 from certnet.solvers._products import violated
 from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult, SolveStatus
@@ -95,9 +94,7 @@ def solve_with_circuits(
     tolerance: float = 1e-4,
     time_limit: float | None = None,
     enough: float = np.inf,
-    warm_start: WarmStart | None = None,
     callback: Callback | None = None,
-    tell: Callable[[CircuitRound], None] | None = None,
 ) -> CircuitResult:
     """Bound the training objective with circuits.
 
@@ -108,15 +105,12 @@ def solve_with_circuits(
             grow without end: small tolerances cost much and make the certificate harder to prove.
         time_limit: seconds for everything, or None.
         enough: bound in original units at which to stop.
-        warm_start: iterates without circuits, in the coordinates of ``presolved.program``.
         callback: called during every solve; a true return value ends everything.
-        tell: called after every solve.
 
     Raises:
         InputError: a negative number of rounds, or more targets than the interior point takes.
     """
-    run = _Rounds(None, tolerance, time_limit, enough, callback, tell)
-    return run.solve(presolved, rounds, warm_start)
+    return _solve(presolved, None, rounds, tolerance, time_limit, enough, callback)
 
 
 def price_with_circuits(
@@ -139,7 +133,7 @@ def price_with_circuits(
     Raises:
         InputError: a negative number of rounds, or W does not fit.
     """
-    return _Rounds(W, tolerance, time_limit, np.inf, None, None).solve(presolved, rounds, None)
+    return _solve(presolved, W, rounds, tolerance, time_limit, np.inf, None)
 
 
 def separate(
@@ -177,85 +171,61 @@ def inequality_moments(program: LiftedProgram | FormProgram, primal: RawPrimal) 
     return np.block([[G[phi, phi], rows[:, phi].T], [rows[:, phi], rows @ program.inequalities.T]])
 
 
-class _Rounds:
-    """What is the same in all rounds; ``W`` is priced, or None for the training program."""
+def _solve(
+    presolved: Presolved,
+    W: FloatArray | None,
+    rounds: int,
+    tolerance: float,
+    time_limit: float | None,
+    enough: float,
+    callback: Callback | None,
+) -> CircuitResult:
+    """Solve the training program, or price W; separate and solve again until nothing is gained."""
+    if rounds < 0:
+        raise InputError(f"the number of rounds must not be negative, and it is {rounds}.")
+    space, merged, budget = presolved.program.space, presolved.rows.program.space, Budget(seconds=time_limit)
+    N, circuits, age = space.neurons, CircuitSet.none(space.neurons), np.zeros(0, dtype=np.int64)
+    start: WarmStart | None = None
+    best: CircuitResult | None = None
+    done: list[CircuitRound] = []
+    stopped = False
 
-    def __init__(
-        self,
-        W: FloatArray | None,
-        tolerance: float,
-        time_limit: float | None,
-        enough: float,
-        callback: Callback | None,
-        tell: Callable[[CircuitRound], None] | None,
-    ) -> None:
-        self.W, self.tolerance, self.enough, self.callback, self.tell = W, tolerance, enough, callback, tell
-        self.deadline = None if time_limit is None else time.perf_counter() + time_limit
-        self.stopped = False
-        self.rounds: list[CircuitRound] = []
+    def watch(progress: Progress) -> bool:
+        nonlocal stopped
+        stopped = stopped or (callback is not None and bool(callback(progress)))
+        return stopped or progress.lower_bound >= enough
 
-    def solve(self, presolved: Presolved, rounds: int, start: WarmStart | None) -> CircuitResult:
-        """Solve, separate and solve again until nothing is gained."""
-        if rounds < 0:
-            raise InputError(f"the number of rounds must not be negative, and it is {rounds}.")
-        space, merged = presolved.program.space, presolved.rows.program.space
-        N, is_planar = space.neurons, space.dimension == 2
-        circuits, age = CircuitSet.none(N), np.zeros(0, dtype=np.int64)
-        best: CircuitResult | None = None
-        while True:
-            presolved = presolved.with_inequalities(circuits.rows(merged.dimension))
-            program = presolved.program if self.W is None else pricing(presolved.program, self.W)
-            last = len(self.rounds) >= rounds or (is_planar and len(circuits) > 0)
-            coarse = COARSE if self.rounds else FIRST_TOLERANCE
-            tolerance = self.tolerance if last else max(coarse, self.tolerance)
-            result, bound = self._once(program, tolerance, start, len(circuits))
-            if best is None or bound >= best.lower_bound:
-                best = CircuitResult(presolved, circuits, program, result, bound, ())
-            found = CircuitSet.none(N)
-            if not (last or self._is_over()):
-                primal, dual = result.primal, result.dual
-                assert primal is not None  # the interior point always has both
-                assert dual is not None
-                start, moments = (primal, dual), inequality_moments(program, primal)
-                count = min(PER_GENERATOR * N, MOST_PER_GENERATOR * N - len(circuits))
-                found = separate(program, moments, merged.generators, circuits, count)
-            if len(found):
-                largest = max(float(dual.N.max(initial=0.0)), 1e-300)
-                used = dual.N[2 * N :].max(axis=1, initial=0.0) > NEGLIGIBLE * largest
-                age = np.where(used, 0, age + 1)
-                kept = np.flatnonzero(age < PATIENCE)
-                circuits, age = circuits.take(kept).joined(found), np.append(age[kept], np.zeros(len(found), np.int64))
-                start = primal, _first_dual(presolved, primal, dual, kept, circuits)
-            elif last or self._is_over() or tolerance <= self.tolerance:
-                return replace(best, rounds=tuple(self.rounds))
-            else:
-                rounds = 0
-
-    def _once(
-        self, program: LiftedProgram | FormProgram, tolerance: float, start: WarmStart | None, circuits: int
-    ) -> tuple[SolverResult, float]:
-        begin = time.perf_counter()
-        limit = None if self.deadline is None else max(self.deadline - begin, 1e-3)
-        options = SolverOptions(tolerance=tolerance, time_limit=limit, callback=self._watch, warm_start=start)
+    while True:
+        presolved = presolved.with_inequalities(circuits.rows(merged.dimension))
+        program = presolved.program if W is None else pricing(presolved.program, W)
+        last = len(done) >= rounds or (space.dimension == 2 and len(circuits) > 0)
+        wanted = tolerance if last else max(COARSE if done else FIRST_TOLERANCE, tolerance)
+        options = SolverOptions(tolerance=wanted, time_limit=budget.left, callback=watch, warm_start=start)
         result = InteriorPointSolver().solve(program, options)
+        primal, dual = result.primal, result.dual
+        assert primal is not None  # the interior point always has both
+        assert dual is not None
         bound = program.to_original(result.statistics["dual_value"])
-        self.stopped = self.stopped or result.status is SolveStatus.INTERRUPTED
-        self.rounds.append(CircuitRound(circuits, bound, result.iterations, time.perf_counter() - begin))
-        if self.tell is not None:
-            self.tell(self.rounds[-1])
-        return result, bound
-
-    def _watch(self, progress: Progress) -> bool:
-        if self.callback is not None and self.callback(progress):
-            self.stopped = True
-        return self.stopped or progress.lower_bound >= self.enough
-
-    def _is_over(self) -> bool:
-        """No more time, asked to stop, or no longer worth it."""
-        bounds = [entry.lower_bound for entry in self.rounds]
-        late = self.deadline is not None and time.perf_counter() >= self.deadline
-        gained = len(bounds) < 3 or bounds[-1] - bounds[-3] > LEAST_GAIN * abs(bounds[-1])
-        return self.stopped or late or bounds[-1] >= self.enough or not gained
+        done.append(CircuitRound(len(circuits), bound, result.iterations, result.seconds))
+        if best is None or bound >= best.lower_bound:
+            best = CircuitResult(presolved, circuits, program, result, bound, ())
+        stopped = stopped or result.status is SolveStatus.INTERRUPTED
+        gained = len(done) < 3 or bound - done[-3].lower_bound > LEAST_GAIN * abs(bound)
+        if last or stopped or not budget.allows(0) or bound >= enough or not gained:
+            break
+        start, count = (primal, dual), min(PER_GENERATOR * N, MOST_PER_GENERATOR * N - len(circuits))
+        found = separate(program, inequality_moments(program, primal), merged.generators, circuits, count)
+        if len(found):
+            used = dual.N[2 * N :].max(axis=1, initial=0.0) > NEGLIGIBLE * max(float(dual.N.max(initial=0.0)), 1e-300)
+            age = np.where(used, 0, age + 1)
+            kept = np.flatnonzero(age < PATIENCE)
+            circuits, age = circuits.take(kept).joined(found), np.append(age[kept], np.zeros(len(found), np.int64))
+            start = primal, _first_dual(presolved, primal, dual, kept, circuits)
+        elif wanted > tolerance:
+            rounds = 0
+        else:
+            break
+    return replace(best, rounds=tuple(done))
 
 
 def _first_dual(

@@ -181,7 +181,7 @@ class CaseSearch:
         for number in exact.tolist():
             found = from_program(self.problem, signs[number])
             if found is not None:
-                bounds = bounds.with_better(found, number)
+                bounds = bounds.better(found, number)
         if len(exact):
             margins = self._margins(signs, bounds)
         proved = margins > 0

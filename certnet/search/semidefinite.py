@@ -24,8 +24,8 @@ TOLERANCE, ENOUGH, NEAR = 1e-6, 1e-5, 1e-4
 """Of a solve; relative bound from which a node counts as proved, as what lies above is the checker's room; relative
 residuals at which a negative objective means that these products will not do."""
 KEPT, USED = 0.5, 1e-6
-"""Part of the bound that is claimed, while the other makes the slack definite; part of the largest multiplier from which
-products are kept for the children."""
+"""Part of the bound that is claimed, the other makes the slack definite; part of the largest multiplier above which
+products are kept."""
 LARGEST_ORDER, MOST_INPUTS = 600, 150
 """Order of S and inputs up to which a node is relaxed: a step takes about half a second there, and each repair
 decomposes more than a hundred matrices of the order of the inputs."""
