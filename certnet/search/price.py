@@ -118,7 +118,11 @@ def search(
 
 
 class _Price:
+<<<<<<< HEAD
     """The task, in units of the price that is enough: forms are of order one, as solvers want them."""
+=======
+    """The task of ``best_first``, in units of the price that is enough: forms are of order one, as solvers want."""
+>>>>>>> main
 
     pool: Parallel
     busy: int
