@@ -18,8 +18,7 @@ from certnet.search.certificate import certify_search
 from certnet.search.cone_closing import LARGEST_DIMENSION, SubdivisionSearch
 from certnet.search.joint import JointSearchResult
 from certnet.search.merged import merged_search
-from certnet.search.price import SearchProgress, SearchResult
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchProgress, SearchResult, SearchSummary
 from certnet.solvers.interface import State
 from certnet.training.polish import Network
 from certnet.training.trainer import Better, FitResult, fit

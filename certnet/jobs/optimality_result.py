@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from certificates import OptimalityCertificate
 from certificates.report import CheckReport
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchSummary
 from certnet.training.trainer import FitResult
 from formulations import TrainingProgram
 from formulations._validation import FloatArray

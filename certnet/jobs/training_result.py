@@ -7,7 +7,7 @@ import numpy as np
 
 from certificates import OptimalityCertificate
 from certificates.report import CheckReport
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult
 from formulations import TrainingProgram
 from formulations._validation import FloatArray

@@ -20,10 +20,9 @@ from certificates.making.assemble import assemble_proof, checked
 from certificates.subdivision import Subdivision
 from certnet.search.best_first import outlived
 from certnet.search.cones import Exploration, basis_of, explore, output_of
-from certnet.search.goal import bound_from_price, price_for_gap
 from certnet.search.pool import pool as pool_of
+from certnet.search.price import SearchSummary, bound_from_price, price_for_gap
 from certnet.search.proving import prove
-from certnet.search.summary import SearchSummary
 from certnet.training.exchange import climb, exchange
 from certnet.training.polish import Network
 from certnet.training.pricing import Pricing

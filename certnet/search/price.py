@@ -21,6 +21,35 @@ from formulations._validation import FloatArray
 Confirm = Callable[[Branch, float], float]
 
 
+@dataclass(frozen=True, eq=False)
+class SearchSummary:
+    """The search for a proof of the gap.
+
+    Attributes:
+        kind: "signs" for branching on the signs of data points, "subdivision" for cutting the weight space.
+        complete: the bound that was asked for is shown.
+        can_go_on: a longer search could improve the bound.
+        interrupted: by Ctrl-C.
+        nodes: tests or relaxations.
+        leaves: of the tree that proves the bound.
+        price: bound on h(W) over what was asked for.
+        steps: Newton steps, 0 where there are none.
+        seconds: effort.
+        state: what a later search needs to go on, if it can.
+    """
+
+    kind: str
+    complete: bool
+    can_go_on: bool
+    interrupted: bool
+    nodes: int
+    leaves: int
+    price: float
+    steps: int
+    seconds: float
+    state: State | None = None
+
+
 @dataclass(frozen=True)
 class SearchProgress:
     """A look at the search: ``h_bar`` is proved up to rounding, for the scale of the program's W.
@@ -118,11 +147,7 @@ def search(
 
 
 class _Price:
-<<<<<<< HEAD
     """The task, in units of the price that is enough: forms are of order one, as solvers want them."""
-=======
-    """The task of ``best_first``, in units of the price that is enough: forms are of order one, as solvers want."""
->>>>>>> main
 
     pool: Parallel
     busy: int
@@ -250,3 +275,29 @@ class _Price:
             seconds=self.budget.spent,
             state=self._state() if can_go_on else None,
         )
+
+
+def bound_from_price(program: LiftedProgram, W: FloatArray, h_bar: float) -> float:
+    """The lower bound in original units: ``s⟨W,T⟩ − s²/2 ‖W‖²`` with ``s = min(γ/h̄, ⟨W,T⟩/‖W‖²)``."""
+    alignment, square = float(np.sum(W * program.target)), float(np.sum(W**2))
+    if not (alignment > 0 and h_bar < np.inf):
+        return program.to_original(0.0)
+    s = alignment / square
+    if h_bar > 0:
+        s = min(s, program.gamma / h_bar)
+    return program.to_original(s * alignment - 0.5 * s**2 * square)
+
+
+def price_for_gap(program: LiftedProgram, W: FloatArray, objective: float, gap: float) -> float:
+    """The largest h̄ whose bound is within the relative ``gap`` of ``objective`` (original units); γ if none is.
+
+    W has to be positively aligned with the targets.
+    """
+    alignment, square = float(np.sum(W * program.target)), float(np.sum(W**2))
+    goal = program.to_own(objective * (1.0 - gap))
+    discriminant = alignment**2 - 2.0 * square * goal
+    if not (discriminant > 0 and alignment > 0):
+        return float(program.gamma)
+    # The smaller root of s⟨W,T⟩ − s²/2‖W‖² = goal, written without cancellation.
+    s = 2.0 * goal / (alignment + float(np.sqrt(discriminant)))
+    return float(program.gamma / min(s, 1.0)) if s > 0 else float("inf")
