@@ -87,6 +87,7 @@ def verify(
     cases: Sequence[UnsafeCase],
     *,
     time_limit: float | None = None,
+    circuits: bool = False,
     random_state: int = 0,
     provenance: Mapping[str, Any] | None = None,
 ) -> VerificationResult:
@@ -96,6 +97,7 @@ def verify(
         network: f(x) = V (Ux + b)₊ + b₂.
         cases: a disjunction; PROVED means that none happens, REFUTED that one does.
         time_limit: seconds, or None; the check of a finished proof has a tenth and a second more.
+        circuits: let the semidefinite search use circuit inequalities, which rarely pays.
         random_state: seed of the attack.
         provenance: JSON object that travels with the certificate.
 
@@ -106,7 +108,7 @@ def verify(
     require_fitting(network, cases)
     with np.errstate(all="ignore"):
         # Overflow ends as a bound that is no number, which decides nothing.
-        return _decided(network, cases, start, time_limit, random_state, provenance or {})
+        return _decided(network, cases, start, time_limit, circuits, random_state, provenance or {})
 
 
 def _decided(
@@ -114,6 +116,7 @@ def _decided(
     cases: Sequence[UnsafeCase],
     start: float,
     time_limit: float | None,
+    circuits: bool,
     random_state: int,
     provenance: Mapping[str, Any],
 ) -> VerificationResult:
@@ -147,7 +150,8 @@ def _decided(
                 return _refuted(counterexample, cases, seen, start)
             open_.append((number, problem, one.margin))
     for number, problem, attacked in sorted(open_, key=lambda item: item[2]):
-        search = CaseSearch(network, problem, number, attacked=attacked, size=sizes[number], deadline=deadline, rng=rng)
+        known = {"attacked": attacked, "size": sizes[number], "circuits": circuits}
+        search = CaseSearch(network, problem, number, **known, deadline=deadline, rng=rng)
         outcome = search.run()
         seen.add(number, outcome)
         if outcome.counterexample is not None:

@@ -71,7 +71,8 @@ def certify_search(
                 for leaf, (N, t) in zip(leaves, lifted, strict=True)
             }
             named = None if circuits is None else as_proof(circuits.take(np.flatnonzero(used)))
-            proof = build(proof_tree(result.root, lambda leaf, of=proofs: of[id(leaf)]), neurons, circuits=named)
+            tree = proof_tree(result.root, lambda leaf: proofs[id(leaf)])  # noqa: B023 (called at once)
+            proof = build(tree, neurons, circuits=named)
             yield assemble_proof(merged, s * dual, proof, U, V, provenance or {})
 
     return prove(candidates(), checked)

@@ -37,6 +37,8 @@ VIOLATION, PRODUCT_VIOLATION = 1e-4, 1e-3
 is among the first of the next solve: ``PRODUCTS_PER_ORDER`` for each row of the face matrix."""
 PRODUCTS_PER_ORDER, SEED, NEGLIGIBLE = 12, 1e-5, 1e-6
 """They begin with ``SEED`` times the largest multiplier; those below ``NEGLIGIBLE`` times it count as none."""
+MOST_PROGRAMS, PROGRAM_WORK = 20_000, 5_000_000
+"""Linear programs of a separation, at most, and multiplications of one of their pivots."""
 LEAST_GAIN = 1e-4
 """Relative gain of the bound over two rounds below which separation ends."""
 
@@ -158,9 +160,11 @@ def separate(
         norm, size = np.linalg.norm(rows, axis=1), np.ones(len(moments))
         size[: 2 * len(rows)] = 1.0 / np.tile(norm, 2)
         unit, scaled = rows / norm[:, None], moments * np.outer(size, size)
-        supports = violated_circuits(unit, scaled, tolerance=VIOLATION, count=max(count, 0)).supports
-    found = set(known.keys)
-    return exact_circuits(generators, [key for key in supports if key not in found])
+        most = min(MOST_PROGRAMS, PROGRAM_WORK // rows.shape[1] ** 3)
+        found = violated_circuits(unit, scaled, tolerance=VIOLATION, count=max(count, 0), most_programs=most)
+        supports = found.supports
+    keys = set(known.keys)
+    return exact_circuits(generators, [key for key in supports if key not in keys])
 
 
 def inequality_moments(program: LiftedProgram | FormProgram, primal: RawPrimal) -> FloatArray:
@@ -243,6 +247,6 @@ def _first_dual(
         known = np.nonzero(np.triu(start) >= NEGLIGIBLE * max(float(start.max(initial=0.0)), 1e-300))
         program = presolved.with_inequalities(circuits.rows(presolved.rows.program.space.dimension)).program
         moments, count = inequality_moments(program, primal), PRODUCTS_PER_ORDER * len(primal.S)
-        p, q = violated(moments, N, known, tolerance=PRODUCT_VIOLATION, count=count)
+        p, q = violated(moments, N, (known[0], known[1]), tolerance=PRODUCT_VIOLATION, count=count)
     start[p, q] = start[q, p] = np.maximum(start[p, q], SEED * largest)
     return RawDual(dual.W, start)

@@ -25,9 +25,10 @@ from certnet.search.margin_proofs import (
     semidefinite_margin,
 )
 from certnet.search.margin_rows import from_program, linear_bounds
-from certnet.search.semidefinite import affordable, semidefinite_bound
+from certnet.search.semidefinite import NO_PRODUCTS, affordable, relax, semidefinite_bound, separated
 from certnet.search.signs import SIDES, Branching
 from certnet.search.tree import Vertex, proof_tree
+from formulations import FREE
 from formulations._validation import FloatArray, IntArray
 from formulations.network import ReluNetwork
 from formulations.robustness import MarginProblem
@@ -96,6 +97,7 @@ class CaseSearch:
         deadline: moment of ``time.perf_counter``.
         rng: for attacks.
         size: of the margin's terms, from ``margin_sizes``; computed where it is not given.
+        circuits: add those that the semidefinite relaxation of the root violates; they hold in every node.
     """
 
     def __init__(
@@ -108,7 +110,9 @@ class CaseSearch:
         deadline: float,
         rng: np.random.Generator,
         size: float | None = None,
+        circuits: bool = False,
     ) -> None:
+        self.circuits = circuits
         self.network, self.problem, self.number = network, problem, number
         self.attacked, self.deadline, self.rng = attacked, deadline, rng
         self.counterexample: Counterexample | None = None
@@ -143,6 +147,8 @@ class CaseSearch:
     def prove(self, *, semidefinite: bool, most: float = np.inf) -> CaseProof | None:
         """One search with at most so many nodes; its proof if all leaves have one."""
         self.semidefinite, self.most, self.count = semidefinite, most, 0
+        if semidefinite and self.circuits:
+            self.problem = self._with_circuits()
         root = _Node.root(self.problem.neurons)
         best_first(root, self)
         leaves = list(root.leaves)
@@ -152,6 +158,18 @@ class CaseSearch:
         tree = proof_tree(root, lambda leaf: proofs[id(leaf)])
         mu = [leaf.mu for leaf in leaves if leaf.mu is not None]
         return case_proof(self.problem, tree, mu, min(leaf.margin for leaf in leaves))
+
+    def _with_circuits(self) -> MarginProblem:
+        """The problem with the circuits that its relaxation violates."""
+        free = np.full(self.problem.neurons, FREE, dtype=np.int64)
+        mu = linear_bounds(self.problem, free[None], deadline=self.deadline).mu[0]
+        found = relax(self.problem, free, mu, time_limit=self._left(), products=NO_PRODUCTS)
+        self.semidefinite_nodes += 1
+        return separated(self.problem, found)
+
+    def _left(self) -> float | None:
+        """Seconds left, positive; None without a limit."""
+        return max(self.deadline - time.perf_counter(), 0.01) if np.isfinite(self.deadline) else None
 
     def is_over(self, worst: float, waiting: int) -> bool:
         """Whether the case is refuted, or time, nodes or neurons to split on are used up."""
@@ -221,14 +239,14 @@ class CaseSearch:
         if node.parent is not None:
             before, node.products = node.parent.relaxed, node.parent.products
         for attempt in range(ATTEMPTS):
-            left = self.deadline - time.perf_counter()
             if attempt:
                 worth = node.relaxed > CLOSING * before or (attempt == 1 and node.parent is None)
-                if left <= 0 or not worth:
+                if time.perf_counter() >= self.deadline or not worth:
                     break
                 before = node.relaxed
-            limit = max(left, 0.01) if np.isfinite(left) else None
-            found = semidefinite_bound(self.problem, node.signs, node.mu, time_limit=limit, products=node.products)
+            found = semidefinite_bound(
+                self.problem, node.signs, node.mu, time_limit=self._left(), products=node.products
+            )
             self.semidefinite_nodes += 1
             node.products, node.relaxed = found.products, found.value
             if found.leaf is not None:

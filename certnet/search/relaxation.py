@@ -16,14 +16,12 @@ from certificates.robustness import RobustnessCertificate, preactivation_bounds
 from certificates.robustness_checker import RobustnessReport, check_robustness
 from certificates.verdict import Verdict
 from certnet.runtime.clock import Clock
-from certnet.search.circuits import PER_GENERATOR, inequality_moments, separate
 from certnet.search.linear import LinearBounds, finish, nodes_of
 from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
 from certnet.search.margin_rows import linear_bounds
 from certnet.search.proving import prove
-from certnet.search.semidefinite import relax
+from certnet.search.semidefinite import relax, separated
 from formulations._validation import FloatArray
-from formulations.circuits import CircuitSet
 from formulations.margin import margin_node
 from formulations.network import ReluNetwork
 from formulations.robustness import MarginProblem, UnsafeCase, reduce_case, require_fitting
@@ -108,20 +106,14 @@ def _semidefinite(
     free, mu, case = np.zeros(problem.neurons, dtype=np.int64), linear.mu[0], problem.case
     # The linear bound plus the size of the form: the value is then positive, and not small.
     shift = margin_node(problem, free, mu).scale - float(linear.value[0])
-    circuits = CircuitSet.none(problem.neurons)
     for left in range(rounds, -1, -1):
-        shifted = replace(_shifted(problem, shift), circuits=circuits if len(circuits) else None)
+        shifted = _shifted(problem, shift)
         found = relax(shifted, free, mu, time_limit=clock.left(), epsilon=EPSILON / case.region.inputs)
         if found.leaf is not None:
             yield _proved(network, case, shifted, found.leaf, mu, [(1.0 - part) * found.value for part in CONCEDED])
-        if not left or clock.left() == 0.0 or found.result.primal is None:
+        before, problem = problem, separated(problem, found) if left and clock.left() != 0.0 else problem
+        if problem is before:
             return
-        program, count = found.node.program, PER_GENERATOR * problem.neurons
-        moments = inequality_moments(program, found.result.primal)
-        more = separate(program, moments, problem.generators, circuits, count)
-        if not len(more):
-            return
-        circuits = circuits.joined(more)
 
 
 def _shifted(problem: MarginProblem, shift: float) -> MarginProblem:

@@ -5,17 +5,18 @@ nodes. Where it does not, the products of inequalities with the most negative mo
 coordinates as they are. A child begins with its parent's products.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from certificates.making.repair import repair_form
 from certificates.making.tree import LeafProof
-from certnet.search.circuits import inequality_moments
+from certnet.search.circuits import PER_GENERATOR, inequality_moments, separate
 from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult
 from certnet.solvers.interior_point import MAX_PRODUCTS, InteriorPointSolver
 from formulations import RawDual, RawPrimal
 from formulations._validation import FloatArray, IntArray
+from formulations.circuits import CircuitSet
 from formulations.margin import MarginNode, margin_node
 from formulations.robustness import MarginProblem
 
@@ -113,6 +114,16 @@ def relax(
             leaf = LeafProof(*node.lift(problem, repaired.N, repaired.t, repaired.on_equalities))
             return Relaxed(node, result, leaf, node.scale * repaired.delta)
     return Relaxed(node, result, None, -np.inf)
+
+
+def separated(problem: MarginProblem, found: Relaxed) -> MarginProblem:
+    """The problem with the circuits that a relaxation with free signs violates besides its own; itself without any."""
+    if found.result.primal is None:
+        return problem
+    known, program = problem.circuits or CircuitSet.none(problem.neurons), found.node.program
+    moments = inequality_moments(program, found.result.primal)
+    more = separate(program, moments, problem.generators, known, PER_GENERATOR * problem.neurons)
+    return replace(problem, circuits=known.joined(more)) if len(more) else problem
 
 
 def semidefinite_bound(
