@@ -4,7 +4,6 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,8 @@ from certnet.jobs.checkpoint import (
 from certnet.jobs.saver import EVERY_SECONDS, SHARE, Saver
 from certnet.runtime.clock import Clock
 from certnet.solvers import Progress
-from formulations import InputError, RawDual, TrainingProgram
+from formulations import Dual, InputError, TrainingProgram
+from tests.certificates.altering import replace
 from tests.strategies import SEEDS, rng
 
 
@@ -47,7 +47,7 @@ def example(**changes: Any) -> Checkpoint:
         environment=environment(),
         lower_bound=0.25,
         state={"V": random.standard_normal((4, 4)), "count": np.array(3), "on": np.array([True, False])},
-        dual=RawDual(random.standard_normal((5, 2)), random.standard_normal((6, 6))),
+        dual=Dual(random.standard_normal((5, 2)), random.standard_normal((6, 6))),
         U=random.standard_normal((2, 2)),
         V=random.standard_normal((2, 2)),
         about={"source": "iris", "γ": [1, None]},
@@ -285,7 +285,7 @@ class FakeClock(Clock):
 
 
 def look(state: np.ndarray) -> Progress:
-    dual = RawDual(np.ones((1, 1)), np.ones((2, 2)))
+    dual = Dual(np.ones((1, 1)), np.ones((2, 2)))
     return Progress(1, 0.0, 0.0, 1.0, 1.0, 1, lambda: dual, 0.5, lambda: {"x": state})
 
 
@@ -419,9 +419,7 @@ def cut_short(program: TrainingProgram, *, stage: str = "relaxation", after: int
     return certnet.train(program, progress=progress, solver=options.pop("solver", "admm"), **options)
 
 
-@pytest.mark.parametrize(
-    ("solver", "after"), [("admm", 25), ("admm", 75), ("interior-point", 3), ("interior-point", 9)]
-)
+@pytest.mark.parametrize(("solver", "after"), [("admm", 25), ("admm", 75)])
 def test_a_resumed_relaxation_is_the_same_bit_for_bit(tmp_path: Path, solver: str, after: int) -> None:
     program, path = small_program(), tmp_path / "c.npz"
     whole = certnet.train(program, solver=solver, tolerance=1e-4)
@@ -523,7 +521,7 @@ def test_no_dual_in_a_checkpoint_can_forge_a_bound(tmp_path: Path, size: float) 
     honest = cut_short(program, checkpoint=path)
     stored = read_checkpoint(path)
     with np.errstate(all="ignore"):
-        dual = RawDual(size * stored.dual.W, size * stored.dual.N)
+        dual = Dual(size * stored.dual.W, size * stored.dual.N)
         forged = replace(stored, state=None, dual=dual, lower_bound=1e9)
         result = cut_short(program, resume=forged)
     assert result.report.verdict is Verdict.PROVED

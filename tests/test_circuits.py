@@ -1,14 +1,12 @@
 """Training bounded with circuits: never above a network, better than without, exact in the plane, and proved."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 
-from certificates import Verdict, check
-from certificates.certificate import OptimalityCertificate
+from certificates import Certificate, Verdict, check
 from certificates.making import certify
 from certificates.making.repair import repair
 from certificates.proof import Circuits
@@ -16,7 +14,8 @@ from certnet.search.circuits import solve_with_circuits
 from certnet.solvers import solve
 from certnet.solvers.registry import choose_solver
 from certnet.training.trainer import FitResult, fit
-from formulations import InputError, Presolved, RawDual, TrainingProgram, presolve, pricing
+from formulations import Dual, InputError, Presolved, TrainingProgram, presolve
+from tests.certificates.altering import replace
 from tests.strategies import SEEDS, networks, programs, rng
 
 
@@ -57,7 +56,7 @@ def test_rounds_tell_what_they_did(solved: tuple) -> None:
 
 
 def test_a_tampered_circuit_is_refused(solved: tuple) -> None:
-    certificate: OptimalityCertificate = solved[3]
+    certificate: Certificate = solved[3]
     proof = certificate.proof
     circuits = proof.circuits
     N = len(certificate.source)
@@ -96,7 +95,7 @@ def test_any_multipliers_of_circuits_give_a_valid_bound(program: TrainingProgram
     result = solve_with_circuits(plain, rounds=1, tolerance=1e-2)
     merged = result.presolved.rows.program
     N = np.abs(random.standard_normal((merged.positions, merged.positions))) * 10.0 ** random.integers(-3, 1)
-    guess = repair(merged, RawDual(merged.target + random.standard_normal(merged.target.shape), N))
+    guess = repair(merged, Dual(merged.target + random.standard_normal(merged.target.shape), N))
     smallest = min(program.objective(U, V) for U, V in networks(program, seed))
     assert result.lower_bound <= smallest * (1 + 1e-6)
     assert guess.lower_bound <= smallest * (1 + 1e-6)
@@ -123,7 +122,7 @@ def test_a_program_with_circuits_needs_no_start_and_one_solver() -> None:
     assert choose_solver(program).solver == "interior-point"
     alone = solve(program, tolerance=1e-4)
     assert program.to_original(alone.statistics["dual_value"]) == pytest.approx(network.objective, rel=2e-3)
-    assert pricing(program, program.target).positions == program.positions
+    assert program.pricing(program.target).positions == program.positions
     for name in ("admm", "scs", "clarabel"):
         with pytest.raises(InputError, match="interior-point"):
             solve(program, name)

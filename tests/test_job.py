@@ -1,7 +1,5 @@
 """The main job on published data: valid bounds, known optima, wrong solvers, interruptions."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -13,7 +11,8 @@ from certnet.jobs.closing import Closed
 from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.training.trainer import FitResult
-from formulations import InputError, RawDual, RawPrimal, TrainingProgram
+from formulations import Dual, InputError, Primal, TrainingProgram
+from tests.certificates.altering import replace
 from tests.strategies import rng
 
 SETS = ["random0", "random1", "random2", "random3", "random4"]
@@ -75,8 +74,8 @@ def stub(kind: str, honest: SolverResult):
     def solve(program, **_: object) -> SolverResult:
         if kind == "none":
             return replace(honest, primal=None, dual=None)
-        dual = RawDual(spoil(honest.dual.W), spoil(honest.dual.N))
-        primal = RawPrimal(spoil(honest.primal.S), honest.primal.outputs)
+        dual = Dual(spoil(honest.dual.W), spoil(honest.dual.N))
+        primal = Primal(spoil(honest.primal.S), honest.primal.outputs)
         return replace(honest, dual=dual, primal=primal, status=SolveStatus.CONVERGED, objective=1e9)
 
     return solve

@@ -1,20 +1,49 @@
-"""From labels to target matrices."""
+"""Numbers as people write them, and from labels to target matrices."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from certnet.io.dataset import Task
-from certnet.io.numbers import parse_number
 from formulations import InputError
 from formulations._validation import FloatArray
 
 Label = str | float
+LARGEST = 1e100
+"""Largest size of an entry: squares and products of larger ones are out of range."""
 MOST_NUMBERED_CLASSES = 20
 """More different whole numbers than this are a quantity, such as an age, unless the user says otherwise."""
 ROWS_PER_CLASS = 2
 """Rows on average for each of the numbers, below which they do not repeat enough to be classes."""
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def parse_number(text: str, *, decimal_comma: bool = False) -> float | None:
+    """The number that ``text`` spells, or None; NaN, infinities and 1_000 are no numbers here.
+
+    With ``decimal_comma`` a comma is the decimal sign, and a point is still read as one.
+    """
+    plain = text.strip().replace("\N{MINUS SIGN}", "-")
+    if decimal_comma:
+        plain = plain.replace(",", ".")
+    value = float(plain) if _NUMBER.fullmatch(plain) else float("inf")
+    return value if abs(value) < float("inf") else None
+
+
+def label_keys(labels: Sequence[Label]) -> list[Label]:
+    """Labels in a form in which equal classes are equal: numbers when all of them are numbers, else text."""
+    numbers = [parse_number(label) if isinstance(label, str) else float(label) for label in labels]
+    known: list[Label] = [number for number in numbers if number is not None]
+    return known if len(known) == len(labels) else [str(label) for label in labels]
+
+
+def class_name(label: Label) -> str:
+    """A label as text, whole numbers without a decimal point."""
+    if isinstance(label, str):
+        return label
+    return str(int(label)) if label.is_integer() else repr(label)
 
 
 def guess_task(labels: Sequence[Label], *, source: str) -> tuple[Task, str | None]:
@@ -22,13 +51,11 @@ def guess_task(labels: Sequence[Label], *, source: str) -> tuple[Task, str | Non
 
     Text is classes. So are whole numbers of which there are few and each comes again; other numbers are quantities.
     """
-    values = set(labels)
-    if not all(isinstance(value, float) for value in values):
+    numbers = sorted({label for label in labels if isinstance(label, float)})
+    if not all(isinstance(label, float) for label in labels):
         return "classification", None
-    numbers = sorted(value for value in values if isinstance(value, float))
     count, whole = len(numbers), all(value.is_integer() for value in numbers)
-    kind = "whole numbers" if whole else "numbers"
-    held = f"{source} holds {count} different {kind} in {len(labels)} rows"
+    held = f"{source} holds {count} different {'whole ' if whole else ''}numbers in {len(labels)} rows"
     if count == 1:
         held = f"{source} holds the same number in every row"
     if whole and count <= MOST_NUMBERED_CLASSES and len(labels) >= ROWS_PER_CLASS * count:
@@ -36,35 +63,6 @@ def guess_task(labels: Sequence[Label], *, source: str) -> tuple[Task, str | Non
             return "classification", None
         return "classification", f"{held}, read as classes; add --task regression to read them as quantities."
     return "regression", f"{held}, read as quantities; add --task classification to read them as classes."
-
-
-def label_keys(labels: Sequence[Label]) -> list[Label]:
-    """Labels in a form in which equal classes are equal: numbers when all of them are numbers, else text."""
-    numbers: list[Label] = []
-    for label in labels:
-        number = parse_number(label) if isinstance(label, str) else float(label)
-        if number is None:
-            return [str(entry) for entry in labels]
-        numbers.append(number)
-    return numbers
-
-
-def class_list(labels: Sequence[Label], *, source: str) -> list[Label]:
-    """Sorted classes of the training labels.
-
-    Raises:
-        InputError: a single class, or numbers that are plainly no classes.
-    """
-    classes = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
-    if len(classes) < 2:
-        advice = ", or --task regression, which reads quantities" if isinstance(classes[0], float) else ""
-        raise InputError(f"{source} holds only one class, {class_name(classes[0])!r}; at least two are needed{advice}.")
-    if isinstance(classes[0], float) and len(classes) > max(20, len(labels) // 2):
-        raise InputError(
-            f"{source} holds {len(classes)} different numbers in {len(labels)} rows, too many for classes; "
-            "train on them with --task regression."
-        )
-    return classes
 
 
 @dataclass(frozen=True)
@@ -79,63 +77,59 @@ class Outputs:
     count: int | None
     names: Sequence[str] | None = None
 
-    def classes(self, labels: Sequence[Label], *, source: str) -> list[Label]:
-        """What the labels call the outputs, in the outputs' order. Rows need not be of all classes.
 
-        Text goes in alphabetical order where outputs have no names, and then has to be of all classes.
+def coded(
+    parts: Sequence[tuple[str, Sequence[Label]]], outputs: Outputs | None
+) -> tuple[list[FloatArray], tuple[str, ...]]:
+    """One-hot matrices (n, c) of the labels of parts, each with its source, and the names of the c classes.
 
-        Raises:
-            InputError: a label that is no output's.
-        """
-        found = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
-        if self.count is None:
-            return found
-        if self.names is not None:
-            known: list[Label] = list(self.names)
-        elif isinstance(found[0], str) and len(found) != self.count:
-            raise InputError(
-                f"{source} names {len(found)} classes, but the network has {self.count} outputs without names; label "
-                "rows with the number of their output, from 0."
-            )
-        else:
-            known = found if isinstance(found[0], str) else [float(number) for number in range(self.count)]
-        self.require(found, known, source=source)
-        return known
-
-    def require(self, labels: Sequence[Label], known: Sequence[Label], *, source: str) -> None:
-        """Raise InputError for a label that is none of those of the outputs."""
-        names = [class_name(label) for label in known]
-        odd = next((class_name(label) for label in labels if class_name(label) not in names), None)
-        if odd is not None:
-            shown = ", ".join(names) if len(names) <= 10 else f"{', '.join(names[:9])}, …, {names[-1]}"
-            raise InputError(f"{source} has the label {odd!r}, which no output of the network has; they are {shown}.")
-
-
-def class_name(label: Label) -> str:
-    """A label as text, whole numbers without a decimal point."""
-    if isinstance(label, str):
-        return label
-    return str(int(label)) if label.is_integer() else repr(label)
-
-
-def one_hot(labels: Sequence[Label], classes: Sequence[Label], *, source: str) -> FloatArray:
-    """(n, c) matrix with a one where the label is the class.
-
-    Raises:
-        InputError: a label that is none of the classes.
+    The classes are those of the first part, sorted, or with ``outputs`` what the labels call these, in their order.
+    Text goes in alphabetical order where outputs have no names, and then has to be of all classes.
     """
-    column = {class_name(label): index for index, label in enumerate(classes)}
+    labels = parts[0][1] if outputs is None else [label for _, part in parts for label in part]
+    found = sorted(set(labels), key=_order)
+    names, numbers, source = [class_name(label) for label in found], isinstance(found[0], float), parts[0][0]
+    if outputs is None:
+        _require_trainable(names, numbers, len(labels), source)
+    elif outputs.names is not None:
+        names = list(outputs.names)
+    elif outputs.count is not None and numbers:
+        names = [str(output) for output in range(outputs.count)]
+    elif outputs.count not in (None, len(names)):
+        raise InputError(
+            f"{source} names {len(names)} classes, but the network has {outputs.count} outputs without names; label "
+            "rows with the number of their output, from 0."
+        )
+    return [_one_hot(part, names, source, outputs) for source, part in parts], tuple(names)
+
+
+def _require_trainable(names: Sequence[str], numbers: bool, rows: int, source: str) -> None:
+    if len(names) < 2:
+        advice = ", or --task regression, which reads quantities" if numbers else ""
+        raise InputError(f"{source} holds only one class, {names[0]!r}; at least two are needed{advice}.")
+    if numbers and len(names) > max(MOST_NUMBERED_CLASSES, rows // ROWS_PER_CLASS):
+        raise InputError(
+            f"{source} holds {len(names)} different numbers in {rows} rows, too many for classes; "
+            "train on them with --task regression."
+        )
+
+
+def _one_hot(labels: Sequence[Label], classes: Sequence[str], source: str, outputs: Outputs | None) -> FloatArray:
+    column = {name: index for index, name in enumerate(classes)}
+    unknown = [row for row, label in enumerate(labels) if class_name(label) not in column]
+    if unknown and outputs is None:
+        raise InputError(
+            f"{source} has class {class_name(labels[unknown[0]])!r} in row {unknown[0] + 1}, which no training row "
+            "has; remove such rows or add training rows of that class."
+        )
+    if unknown:
+        odd = class_name(min((labels[row] for row in unknown), key=_order))
+        shown = ", ".join(classes if len(classes) <= 10 else [*classes[:9], "…", classes[-1]])
+        raise InputError(f"{source} has the label {odd!r}, which no output of the network has; they are {shown}.")
     Y = np.zeros((len(labels), len(classes)))
-    for row, label in enumerate(labels):
-        if class_name(label) not in column:
-            raise InputError(
-                f"{source} has class {class_name(label)!r} in row {row + 1}, which no training row has; "
-                "remove such rows or add training rows of that class."
-            )
-        Y[row, column[class_name(label)]] = 1.0
+    Y[np.arange(len(labels)), [column[class_name(label)] for label in labels]] = 1.0
     return Y
 
 
-def is_one_hot(Y: FloatArray) -> bool:
-    """Whether every row has one 1 and otherwise 0, with at least two columns."""
-    return Y.shape[1] > 1 and bool(np.isin(Y, (0.0, 1.0)).all() and (Y.sum(axis=1) == 1.0).all())
+def _order(label: Label) -> tuple[bool, Label]:
+    return isinstance(label, str), label

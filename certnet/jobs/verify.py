@@ -11,18 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from certificates.robustness import CaseProof, RobustnessCertificate, preactivation_bounds
-from certificates.robustness_checker import RobustnessReport, check_robustness
-from certificates.verdict import Verdict
+from certificates import Certificate, Report, Robustness, Verdict, check
+from certificates.certificate import CaseProof
+from certificates.robustness import preactivation_bounds
 from certnet.search.attack import attack_all
 from certnet.search.counterexample import Counterexample, confirm_near
 from certnet.search.linear import Nodes, crown
 from certnet.search.margin import CaseOutcome, CaseSearch
 from certnet.search.margin_proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_sizes
 from formulations.arguments import accepts, count, json_object, seconds, several
+from formulations.lifted_space import FREE
+from formulations.margin import MarginProblem, reduce_cases
 from formulations.network import ReluNetwork
-from formulations.nodes import FREE
-from formulations.robustness import MarginProblem, UnsafeCase, reduce_cases, require_fitting
+from formulations.robustness import UnsafeCase, require_fitting
 
 ATTACK_WORK = 8_000_000
 """Multiplications in one evaluation of all starts of an attack."""
@@ -50,8 +51,8 @@ class VerificationResult:
 
     verdict: Verdict
     reason: str
-    certificate: RobustnessCertificate | None
-    report: RobustnessReport | None
+    certificate: Certificate | None
+    report: Report | None
     counterexample: Counterexample | None
     lower_bound: float
     attacked: float
@@ -150,8 +151,16 @@ def _decided(
                 return _refuted(counterexample, cases, seen, start)
             open_.append((number, problem, one.margin))
     for number, problem, attacked in sorted(open_, key=lambda item: item[2]):
-        known = {"attacked": attacked, "size": sizes[number], "circuits": circuits}
-        search = CaseSearch(network, problem, number, **known, deadline=deadline, rng=rng)
+        search = CaseSearch(
+            network,
+            problem,
+            number,
+            attacked=attacked,
+            size=sizes[number],
+            deadline=deadline,
+            rng=rng,
+            circuits=circuits,
+        )
         outcome = search.run()
         seen.add(number, outcome)
         if outcome.counterexample is not None:
@@ -247,8 +256,8 @@ def _concluded(
     proofs = [seen.proofs[number] for number in sorted(seen.proofs)]
     certificate, report, lower_bound = None, None, seen.lower_bound
     if cases and len(proofs) == len(cases):
-        certificate = RobustnessCertificate(network, tuple(cases), tuple(proofs), dict(provenance))
-        report = check_robustness(certificate, time_limit=checking)
+        certificate = Certificate(Robustness(network, tuple(cases)), tuple(proofs), provenance=dict(provenance))
+        report = check(certificate, time_limit=checking)
     if report is not None and report.verdict is Verdict.PROVED:
         verdict, reason, lower_bound = Verdict.PROVED, report.reason, report.margin
     elif not cases:

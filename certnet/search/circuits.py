@@ -14,11 +14,11 @@ from certificates.making.circuits import exact_circuits
 from certificates.making.repair import project
 from certnet.search.best_first import Budget
 from certnet.search.bounds import Multipliers, Start
-from certnet.solvers._products import violated
 from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.interior_point import InteriorPointSolver
+from certnet.solvers.products import violated
 from certnet.solvers.warm_start import WarmStart
-from formulations import FormProgram, LiftedProgram, Presolved, RawDual, RawPrimal, pricing
+from formulations import Dual, Presolved, Primal, Program
 from formulations._validation import FloatArray, IntArray
 from formulations.circuits import CircuitSet, planar_circuits, violated_circuits
 from formulations.errors import InputError
@@ -68,13 +68,13 @@ class CircuitResult:
 
     presolved: Presolved
     circuits: CircuitSet
-    program: LiftedProgram | FormProgram
+    program: Program
     result: SolverResult
     lower_bound: float
     rounds: tuple[CircuitRound, ...]
 
     @property
-    def dual(self) -> RawDual:
+    def dual(self) -> Dual:
         """The dual of a training program in the coordinates of ``presolved.rows.program``, as ``certify`` takes it."""
         assert self.result.dual is not None  # the interior point always has one
         return self.presolved.undo_dual(self.result.dual)
@@ -139,13 +139,13 @@ def price_with_circuits(
 
 
 def separate(
-    program: LiftedProgram | FormProgram, moments: FloatArray, generators: FloatArray, known: CircuitSet, count: int
+    program: Program, moments: FloatArray, generators: FloatArray, known: CircuitSet, count: int
 ) -> CircuitSet:
     """At most ``count`` new circuits that a moment matrix violates; in the plane all that matter.
 
     Args:
         program: that was solved.
-        moments: of all its inequalities; see ``inequality_moments``.
+        moments: of all its inequalities; see ``Program.inequality_moments``.
         generators: the same as a certificate names them.
         known: circuits that are left out.
         count: not in the plane.
@@ -165,14 +165,6 @@ def separate(
         supports = found.supports
     keys = set(known.keys)
     return exact_circuits(generators, [key for key in supports if key not in keys])
-
-
-def inequality_moments(program: LiftedProgram | FormProgram, primal: RawPrimal) -> FloatArray:
-    """(p, p) ``ℓ_pᵀGℓ_q`` of all inequalities, φ first."""
-    order = program.inequalities.shape[1]
-    G, phi = program.space.moment(primal.S)[:order, :order], program.space.phi
-    rows = program.inequalities @ G
-    return np.block([[G[phi, phi], rows[:, phi].T], [rows[:, phi], rows @ program.inequalities.T]])
 
 
 def _solve(
@@ -201,7 +193,7 @@ def _solve(
 
     while True:
         presolved = presolved.with_inequalities(circuits.rows(merged.dimension))
-        program = presolved.program if W is None else pricing(presolved.program, W)
+        program = presolved.program if W is None else presolved.program.pricing(W)
         last = len(done) >= rounds or (space.dimension == 2 and len(circuits) > 0)
         wanted = tolerance if last else max(COARSE if done else FIRST_TOLERANCE, tolerance)
         options = SolverOptions(tolerance=wanted, time_limit=budget.left, callback=watch, warm_start=start)
@@ -218,7 +210,7 @@ def _solve(
         if last or stopped or not budget.allows(0) or bound >= enough or not gained:
             break
         start, count = (primal, dual), min(PER_GENERATOR * N, MOST_PER_GENERATOR * N - len(circuits))
-        found = separate(program, inequality_moments(program, primal), merged.generators, circuits, count)
+        found = separate(program, program.inequality_moments(primal.S), merged.generators, circuits, count)
         if len(found):
             used = dual.N[2 * N :].max(axis=1, initial=0.0) > NEGLIGIBLE * max(float(dual.N.max(initial=0.0)), 1e-300)
             age = np.where(used, 0, age + 1)
@@ -232,9 +224,7 @@ def _solve(
     return replace(best, rounds=tuple(done))
 
 
-def _first_dual(
-    presolved: Presolved, primal: RawPrimal, dual: RawDual, kept: IntArray, circuits: CircuitSet
-) -> RawDual:
+def _first_dual(presolved: Presolved, primal: Primal, dual: Dual, kept: IntArray, circuits: CircuitSet) -> Dual:
     """The dual without circuits that are not kept, and with a small multiplier for violated products of the others."""
     space = presolved.program.space
     N, largest = space.neurons, max(float(dual.N.max(initial=0.0)), 1e-300)
@@ -246,7 +236,7 @@ def _first_dual(
     else:
         known = np.nonzero(np.triu(start) >= NEGLIGIBLE * max(float(start.max(initial=0.0)), 1e-300))
         program = presolved.with_inequalities(circuits.rows(presolved.rows.program.space.dimension)).program
-        moments, count = inequality_moments(program, primal), PRODUCTS_PER_ORDER * len(primal.S)
+        moments, count = program.inequality_moments(primal.S), PRODUCTS_PER_ORDER * len(primal.S)
         p, q = violated(moments, N, (known[0], known[1]), tolerance=PRODUCT_VIOLATION, count=count)
     start[p, q] = start[q, p] = np.maximum(start[p, q], SEED * largest)
-    return RawDual(dual.W, start)
+    return Dual(dual.W, start)

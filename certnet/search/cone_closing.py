@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel
 
-from certificates import CheckReport, OptimalityCertificate
+from certificates import Certificate, Report
 from certificates.making import residual_dual
 from certificates.making.assemble import assemble_proof, checked
 from certificates.subdivision import Subdivision
@@ -92,7 +92,7 @@ class SubdivisionSearch:
         train: bool = True,
         better: Better | None = None,
     ) -> None:
-        self.merged, self.basis = presolved.rows, basis_of(presolved.scaling.transform)
+        self.merged, self.basis = presolved.rows, basis_of(presolved.scaling.z)
         self.program, self.original = presolved.rows.program, presolved.rows.original
         self.network = network
         self.objective = self.original.objective(*self.network)
@@ -227,16 +227,13 @@ class SubdivisionSearch:
         else:
             yield None, 1
 
-    def certify(
-        self, U: FloatArray, V: FloatArray, provenance: Mapping[str, Any]
-    ) -> tuple[OptimalityCertificate, CheckReport] | None:
+    def certify(self, U: FloatArray, V: FloatArray, provenance: Mapping[str, Any]) -> tuple[Certificate, Report] | None:
         """The certificate of the best run for a network, with the checker's report; None if no run was complete."""
         if self.proved is None:
             return None
         W, found, price = self.proved.W, self.proved.found, self.proved.price
-        alignment = float(np.sum(W * self.program.target) / np.sum(W**2))
         proof = Subdivision(self.basis, found.codes, found.positions)
-        scales = (min(alignment, self.program.gamma / (price * (1.0 + margin))) for margin in MARGINS)
+        scales = (self.program.best_scale(W, price, margin) for margin in MARGINS)
         return prove((assemble_proof(self.merged, s * W, proof, U, V, provenance) for s in scales), checked)
 
     def summary(self) -> SearchSummary:

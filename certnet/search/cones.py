@@ -11,7 +11,7 @@ from scipy.linalg import null_space
 
 from certnet.search import cone_kernel as kernel
 from certnet.search.cone_kernel import fast_explore, is_compiled
-from formulations import LiftedProgram
+from formulations import Program
 from formulations._validation import FloatArray, IntArray
 
 SLICE = 4096
@@ -60,7 +60,7 @@ def basis_of(transform: FloatArray) -> FloatArray:
     return np.hstack([transform, size * null_space(transform.T)])
 
 
-def output_of(program: LiftedProgram, W: FloatArray, basis: FloatArray) -> Output:
+def output_of(program: Program, W: FloatArray, basis: FloatArray) -> Output:
     """The output ``(ω∘W)ᵀφ`` of a program with z = u and the identity as metric (``formulations.merge_rows``).
 
     With ``(−z)₊ = (z)₊ − z`` the opposite activations become a linear part.

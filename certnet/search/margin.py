@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from certificates.certificate import CaseProof
 from certificates.making.tree import LeafProof
-from certificates.robustness import CaseProof
 from certnet.search.attack import attack
 from certnet.search.best_first import best_first
 from certnet.search.counterexample import Counterexample, confirm_near
@@ -30,8 +30,8 @@ from certnet.search.signs import SIDES, Branching
 from certnet.search.tree import Vertex, proof_tree
 from formulations import FREE
 from formulations._validation import FloatArray, IntArray
+from formulations.margin import MarginProblem
 from formulations.network import ReluNetwork
-from formulations.robustness import MarginProblem
 
 LARGEST = 1e100
 """Size of a number from which products come near overflow."""

@@ -11,10 +11,9 @@ from fractions import Fraction
 
 import numpy as np
 
+from certificates import Certificate, Report, Robustness, Verdict, check
 from certificates.making.tree import LeafProof
-from certificates.robustness import RobustnessCertificate, preactivation_bounds
-from certificates.robustness_checker import RobustnessReport, check_robustness
-from certificates.verdict import Verdict
+from certificates.robustness import preactivation_bounds
 from certnet.runtime.clock import Clock
 from certnet.search.linear import LinearBounds, finish, nodes_of
 from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
@@ -22,9 +21,9 @@ from certnet.search.margin_rows import linear_bounds
 from certnet.search.proving import prove
 from certnet.search.semidefinite import relax, separated
 from formulations._validation import FloatArray
-from formulations.margin import margin_node
+from formulations.margin import MarginProblem, margin_node, reduce_case
 from formulations.network import ReluNetwork
-from formulations.robustness import MarginProblem, UnsafeCase, reduce_case, require_fitting
+from formulations.robustness import UnsafeCase, require_fitting
 
 EPSILON = 1e-6
 """Relative error of the normalisation."""
@@ -53,8 +52,8 @@ class MarginBound:
     """
 
     value: float
-    certificate: RobustnessCertificate | None
-    report: RobustnessReport | None
+    certificate: Certificate | None
+    report: Report | None
 
 
 def margin_bound(
@@ -135,10 +134,10 @@ def _proved(
     """What the checker makes of a leaf for a shifted problem, in terms of the original one; −inf if nothing."""
     certificate, report = prove(
         (
-            RobustnessCertificate(network, (problem.case,), (case_proof(problem, leaf, [mu], margin),))
+            Certificate(Robustness(network, (problem.case,)), (case_proof(problem, leaf, [mu], margin),))
             for margin in margins
         ),
-        check_robustness,
+        check,
     )
     if report.verdict is not Verdict.PROVED:
         return MarginBound(-np.inf, None, report)

@@ -11,14 +11,13 @@ import numpy as np
 
 from certificates.making.repair import repair_form
 from certificates.making.tree import LeafProof
-from certnet.search.circuits import PER_GENERATOR, inequality_moments, separate
+from certnet.search.circuits import PER_GENERATOR, separate
 from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult
 from certnet.solvers.interior_point import MAX_PRODUCTS, InteriorPointSolver
-from formulations import RawDual, RawPrimal
+from formulations import Dual, Primal
 from formulations._validation import FloatArray, IntArray
 from formulations.circuits import CircuitSet
-from formulations.margin import MarginNode, margin_node
-from formulations.robustness import MarginProblem
+from formulations.margin import MarginNode, MarginProblem, margin_node
 
 NO_PRODUCTS = np.zeros((0, 2), dtype=np.int64)
 TOLERANCE, ENOUGH, NEAR = 1e-6, 1e-5, 1e-4
@@ -104,14 +103,14 @@ def relax(
         KeyboardInterrupt: during the solve.
     """
     node = margin_node(problem, signs, mu, epsilon=epsilon)
-    dual = node.first_dual(node.positions_of(problem, NO_PRODUCTS if products is None else products))
+    dual = node.first_dual(products)
     options = SolverOptions(time_limit=time_limit, tolerance=TOLERANCE, callback=callback, warm_start=(None, dual))
     most = MAX_PRODUCTS if products is None else int(np.count_nonzero(dual.N)) // 2
     result = InteriorPointSolver(max_products=most).solve(node.program, options).uninterrupted()
     if result.dual is not None:
         repaired = repair_form(node.program, result.dual, scale_multipliers=False)
         if repaired.delta > 0:
-            leaf = LeafProof(*node.lift(problem, repaired.N, repaired.t, repaired.on_equalities))
+            leaf = LeafProof(*node.lift(repaired.N, repaired.t, repaired.on_equalities))
             return Relaxed(node, result, leaf, node.scale * repaired.delta)
     return Relaxed(node, result, None, -np.inf)
 
@@ -121,7 +120,7 @@ def separated(problem: MarginProblem, found: Relaxed) -> MarginProblem:
     if found.result.primal is None:
         return problem
     known, program = problem.circuits or CircuitSet.none(problem.neurons), found.node.program
-    moments = inequality_moments(program, found.result.primal)
+    moments = program.inequality_moments(found.result.primal.S)
     more = separate(program, moments, problem.generators, known, PER_GENERATOR * problem.neurons)
     return replace(problem, circuits=known.joined(more)) if len(more) else problem
 
@@ -154,7 +153,7 @@ def semidefinite_bound(
     return SemidefiniteBound(found.leaf, margin, found.result.objective, x, scores, found.node.positions[kept])
 
 
-def _worth_keeping(node: MarginNode, primal: RawPrimal | None, dual: RawDual | None) -> IntArray:
+def _worth_keeping(node: MarginNode, primal: Primal | None, dual: Dual | None) -> IntArray:
     """(n, 2) products of the node: those of the dual beyond the first, and the most violated ones."""
     neurons, index = node.program.space.neurons, np.arange(node.program.space.neurons)
     other = np.triu(np.ones((node.program.positions, node.program.positions), dtype=bool), 1)
@@ -163,22 +162,22 @@ def _worth_keeping(node: MarginNode, primal: RawPrimal | None, dual: RawDual | N
     if dual is not None:
         chosen = other & (USED * max(float(np.triu(dual.N, 1).max(initial=0.0)), 1e-300) < dual.N)
     if primal is not None:
-        p, q = np.nonzero(other & ~chosen & ((moments := inequality_moments(node.program, primal)) < 0))
+        p, q = np.nonzero(other & ~chosen & ((moments := node.program.inequality_moments(primal.S)) < 0))
         worst = np.argsort(moments[p, q], kind="stable")[: SETTINGS.added]
         chosen[p[worst], q[worst]] = True
     return np.argwhere(chosen)
 
 
 def _moments(
-    problem: MarginProblem, node: MarginNode, mu: FloatArray, primal: RawPrimal | None
+    problem: MarginProblem, node: MarginNode, mu: FloatArray, primal: Primal | None
 ) -> tuple[FloatArray, FloatArray]:
     """(mean input, scores of all neurons) of a moment matrix."""
-    x, scores = node.middle.copy(), np.zeros(problem.neurons)
+    x, scores = problem.middle.copy(), np.zeros(problem.neurons)
     space, f, last = node.program.space, len(node.free), node.program.space.face_order - 1
     if primal is not None and primal.S[last, last] > 0:
         moments = space.expand(primal.S[: last + 1, last] / primal.S[last, last])
-        live = np.flatnonzero(node.width > 0)
-        x[live] += node.width[live] * np.clip(moments[2 * f : 2 * f + len(live)], -1.0, 1.0)
+        live = np.flatnonzero(problem.width > 0)
+        x[live] += problem.width[live] * np.clip(moments[2 * f : 2 * f + len(live)], -1.0, 1.0)
         x = problem.case.region.project(x[None])[0]
         product = problem.generators[node.free] @ np.append(x, 1.0)
         weight = np.abs(mu @ problem.weights[:, node.free])

@@ -8,12 +8,12 @@ What is left to prove are signs and positive semidefiniteness, with the checker'
 
 import numpy as np
 
-from certificates import OptimalityCertificate
+from certificates import Certificate
 from certificates.arithmetic import Enclosure
 from certificates.arithmetic.floating import UNIT, inflate, sum_of_products
-from certificates.checker import check_rows
 from certificates.failure import NO_DEADLINE
-from formulations import LiftedSpace, Presolved, RawPrimal
+from certificates.training import check_rows
+from formulations import LiftedSpace, Presolved, Primal
 from formulations._validation import FloatArray
 
 PARTS = tuple(10.0**exponent for exponent in range(-11, -2))
@@ -29,7 +29,7 @@ LARGEST = 500
 
 
 def relaxation_value(
-    presolved: Presolved, certificate: OptimalityCertificate, primal: RawPrimal, *, random_state: int = 0
+    presolved: Presolved, certificate: Certificate, primal: Primal, *, random_state: int = 0
 ) -> float | None:
     """An upper bound on the value of the doubly nonnegative relaxation of the certificate's problem, rounded up.
 
@@ -46,10 +46,10 @@ def relaxation_value(
     neurons = program.space.neurons
     if primal.outputs != c or neurons > LARGEST or not np.isfinite(primal.S).all():
         return None
-    generators, kappas = check_rows(certificate, NO_DEADLINE)
+    generators, kappas = check_rows(certificate.X, certificate.source, certificate.generator, NO_DEADLINE)
     K = Enclosure.from_rationals(kappas, (2 * neurons, len(certificate.X)))
     near = _without_negative_entries(program.space, _complementary(program.space, primal.S))
-    S = _original_coordinates(presolved, RawPrimal(near, c))
+    S = presolved.scaling.undo_primal(Primal(near, c)).S
     inner = _inner(presolved, S, random_state)
     with np.errstate(all="ignore"):
         for part in PARTS:
@@ -58,23 +58,6 @@ def relaxation_value(
             if value is not None:
                 return value
     return None
-
-
-def _original_coordinates(presolved: Presolved, primal: RawPrimal) -> FloatArray:
-    """S over (β, u, v) of the merged rows."""
-    scaling = presolved.scaling
-    rows = np.sqrt(scaling.moment_scale) * scaling.row_norm
-    c = primal.outputs
-    u = scaling.undo_z(np.eye(presolved.program.space.dimension))
-    v = 1.0 / scaling.apply_v(np.ones(c))
-    k, d = u.shape[1], u.shape[0]
-    N = len(rows)
-    L = np.zeros((N + d + c, N + k + c))
-    L[:N, :N] = np.diag(rows)
-    L[N : N + d, N : N + k] = u
-    L[N + d :, N + k :] = np.diag(v)
-    S: FloatArray = L @ primal.S @ L.T
-    return S
 
 
 def _inner(presolved: Presolved, S: FloatArray, random_state: int) -> FloatArray:
@@ -150,7 +133,7 @@ def _without_negative_entries(space: LiftedSpace, S: FloatArray) -> FloatArray:
 
 
 def _value(
-    certificate: OptimalityCertificate, generators: FloatArray, K: Enclosure, S: FloatArray, sizes: tuple[int, int]
+    certificate: Certificate, generators: FloatArray, K: Enclosure, S: FloatArray, sizes: tuple[int, int]
 ) -> float | None:
     """The objective of S, rounded up, if S with the diagonal that complementarity asks for is feasible."""
     N, d = sizes

@@ -1,7 +1,5 @@
 """Searches with circuits: no node is worse for them, the proof names them, and without their reason it is refused."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -13,6 +11,7 @@ from certnet.search.price import search
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve
+from tests.certificates.altering import replace
 from tests.strategies import rng
 
 
