@@ -118,11 +118,10 @@ def sift(
     k, c = Z.shape[1], weights.shape[1]
     kept = 0
     for m in range(count):
-        above, below = False, False
+        above, below, i = False, False, crossing[m]
         for j in range(k):
             above = above or Z[m, j] > ON_PLANE
             below = below or Z[m, j] < -ON_PLANE
-        i = crossing[m]
         if above and below:
             crossing[kept] = i
             for j in range(k):
@@ -274,9 +273,7 @@ def replace_vertex(source: FloatArray, target: FloatArray, rows: int, a: int, b:
     for m in range(rows):
         for j in range(source.shape[1]):
             target[m, j] = source[m, j]
-        s = (1.0 - theta) * source[m, a] + theta * source[m, b]
-        target[m, a] = s
-        source[m, b] = s
+        target[m, a] = source[m, b] = (1.0 - theta) * source[m, a] + theta * source[m, b]
 
 
 def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays, whose type has no short name
@@ -327,8 +324,7 @@ def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays
             T[0] = cones[following]
             transform(rows, T[0], Z[0])
             transform(linear, T[0], base[0])
-            for i in range(N):
-                crossing[0, i] = i
+            crossing[0] = np.arange(N)
             following += 1
         at = top
         kept[at] = sift(Z[at], crossing[at], kept[at], weights, base[at], outputs)
@@ -347,8 +343,7 @@ def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays
             if s > best:
                 best = s
                 point[:] = T[at, :, j]
-        passed = False
-        worst = -1
+        passed, worst = False, -1
         if not refuted:
             worst = bound(Z[at], crossing[at], kept[at], weights, outputs, limit, gram, M, x, y, lower, p)
             passed = is_copositive(M, R, alive)
@@ -362,20 +357,14 @@ def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays
             top = at + 1
             depth[at] += 1
             depth[top], kept[top] = depth[at], kept[at]
-            for m in range(kept[at]):
-                crossing[top, m] = crossing[at, m]
+            crossing[top, : kept[at]] = crossing[at, : kept[at]]
             replace_vertex(Z[at], Z[top], kept[at], a, b, theta)
             replace_vertex(T[at], T[top], k, a, b, theta)
             replace_vertex(base[at], base[top], c, a, b, theta)
         tests += 1
-    waiting = np.zeros((top + 1 + count - following, k, k))
-    waiting_depths = np.zeros(len(waiting), np.int64)
-    for m in range(len(waiting)):
-        if m <= top:
-            waiting[m], waiting_depths[m] = T[top - m], depth[top - m]
-        else:
-            waiting[m], waiting_depths[m] = cones[following + m - top - 1], depths[following + m - top - 1]
-    return codes[:tests], positions[:tests], waiting, waiting_depths, found[:hits], best, point
+    waiting = np.concatenate((T[: top + 1][::-1], cones[following:]))
+    their_depths = np.concatenate((depth[: top + 1][::-1], depths[following:]))
+    return codes[:tests], positions[:tests], waiting, their_depths, found[:hits], best, point
 
 
 @lru_cache(maxsize=1)
