@@ -236,10 +236,11 @@ class TwoLayerNetwork:
     @classmethod
     def stored(cls, source: str, arrays: Mapping[str, Array]) -> "TwoLayerNetwork":
         """The network of the arrays that ``save`` wrote; errors as ``load``, with the file's name ``source``."""
-        label, version, names = (arrays.get(name) for name in ("format", "version", "classes"))
-        if label is None or label.dtype.kind != "U" or label.shape != () or str(label) != FORMAT:
+        known = {name: array.item() for name, array in arrays.items() if array.shape == ()}
+        names = arrays.get("classes")
+        if known.get("format") != FORMAT:
             raise InputError(f"{source} is not a certnet network; pass a file that TwoLayerNetwork.save wrote.")
-        if version is None or version.dtype.kind not in "iu" or version.shape != () or int(version) != VERSION:
+        if known.get("version") != VERSION:
             raise InputError(f"{source} has a file version that this certnet cannot read; update certnet.")
         if "U" not in arrays or "V" not in arrays:
             raise InputError(f"{source} holds no weights U and V; save the network again.")
