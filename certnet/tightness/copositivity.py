@@ -17,17 +17,18 @@ from certificates.arithmetic import Enclosure, RationalMatrix
 from certificates.arithmetic.matrix import PsdProof
 from certificates.failure import Deadline
 from certificates.verdict import Verdict
-from certnet.tightness._rational import quadratic_value
-from certnet.tightness._spn import LARGEST_ORDER, nonnegative_part
-from certnet.tightness._subdivision import subdivide
+from certnet.tightness.orthant import quadratic_value, subdivide
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
+from formulations.modeling.splitting import nonnegative_part
 
 MAX_CONES = 20_000
 DEFAULT_TIME_LIMIT = 10.0
 SUBDIVISION_ORDER = 30
 EXACT_ORDER = 40
 """Order up to which positive semidefiniteness is decided in rational arithmetic."""
+SPLITTING_ORDER = 60
+"""Order beyond which the semidefinite program of a splitting takes minutes."""
 SPN_SHARE = 0.5
 STARTS = 64
 DESCENT_STEPS = 300
@@ -88,7 +89,6 @@ def check_copositive(
     M = as_matrix("M", M)
     if M.shape[0] != M.shape[1] or not np.array_equal(M, M.T):
         raise InputError("M must be symmetric; pass (M + M.T)/2.")
-    deadline = Deadline(time.perf_counter() + time_limit)
     if (M >= 0).all():
         return Copositivity(Verdict.PROVED, "every entry is nonnegative", Method.NONNEGATIVE)
     witness = counterexample(M, random_state=random_state)
@@ -100,18 +100,19 @@ def check_copositive(
     if len(M) > SUBDIVISION_ORDER:
         reason = f"no splitting was found, and order {len(M)} is too large for a subdivision"
         return Copositivity(Verdict.UNKNOWN, reason, Method.NONE)
+    # The share of the splitting is over, however long CVXPY took to load.
+    deadline = Deadline(time.perf_counter() + (1.0 - SPN_SHARE) * time_limit)
     outcome = subdivide(M, max_cones=max_cones, deadline=deadline)
     if outcome.copositive:
         reason = f"a subdivision into {outcome.cones} cones proves it on each"
         return Copositivity(Verdict.PROVED, reason, Method.SUBDIVISION, cones=outcome.cones)
+    reason = outcome.reason
     if outcome.witness is not None:
-        largest = max(outcome.witness)
-        point = np.array([int(value) / int(largest) for value in outcome.witness])
+        point = np.array([value / max(outcome.witness) for value in outcome.witness])
         if quadratic_value(M, point) < 0:
             return _refuted(point, outcome.cones)
         reason = "a counterexample exists in integers, but not among the float64 numbers next to it"
-        return Copositivity(Verdict.UNKNOWN, reason, Method.NONE, cones=outcome.cones)
-    return Copositivity(Verdict.UNKNOWN, outcome.reason, Method.NONE, cones=outcome.cones)
+    return Copositivity(Verdict.UNKNOWN, reason, Method.NONE, cones=outcome.cones)
 
 
 def _refuted(witness: FloatArray, cones: int = 0) -> Copositivity:
@@ -125,15 +126,12 @@ def _split(M: FloatArray, time_limit: float) -> Copositivity | None:
     if _prove_psd(M, none).proved:
         return Copositivity(Verdict.PROVED, "it is positive semidefinite", Method.SPN, nonnegative=none)
     size = np.sqrt(np.diag(M))
-    if len(M) > LARGEST_ORDER or not (size > 0).all():
+    if len(M) > SPLITTING_ORDER or not (size > 0).all():
         return None
     scale = np.outer(size, size)
     N = nonnegative_part(M / scale, time_limit=time_limit)
-    if N is None:
-        return None
-    N = N * scale
-    N = 0.5 * (N + N.T)
-    if not (N >= 0).all() or not _prove_psd(M, N).proved:
+    N = None if N is None else 0.5 * (N * scale + (N * scale).T)
+    if N is None or not (N >= 0).all() or not _prove_psd(M, N).proved:
         return None
     reason = "it is the sum of a positive semidefinite and a nonnegative matrix"
     return Copositivity(Verdict.PROVED, reason, Method.SPN, nonnegative=N)

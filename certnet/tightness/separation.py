@@ -25,9 +25,11 @@ from certificates.arithmetic.floating import sum_of_products
 from certificates.combination import nonnegative_combination
 from certificates.failure import ProofFailure
 from certificates.verdict import Verdict
-from certnet.tightness._rational import Rationals, inner_product, norm_above, rounded_up, to_rationals
 from certnet.tightness.copositivity import check_copositive
+from certnet.tightness.orthant import Exact, rationals
 from formulations._validation import FloatArray, IntArray
+from formulations.circuits import signed_rows
+from formulations.rounding import nearest
 
 HORN = np.array([[1, -1, 1, 1, -1], [-1, 1, -1, 1, 1], [1, -1, 1, -1, 1], [1, 1, -1, 1, -1], [-1, 1, 1, -1, 1]])
 ARRANGEMENTS = np.array([(0, *order) for order in permutations(range(1, 5)) if order[0] < order[-1]])
@@ -68,17 +70,27 @@ class Separator:
     distance: float
 
 
-def _separator(kind: SeparatorKind, positions: IntArray, form: Rationals, P: FloatArray) -> Separator | None:
+def _separator(kind: SeparatorKind, positions: IntArray, form: Exact, P: FloatArray) -> Separator | None:
     """The separator, if its inner product is negative."""
-    symmetric = [[(form[i][j] + form[j][i]) / 2 for j in range(len(form))] for i in range(len(form))]
-    value = inner_product(symmetric, to_rationals(P[np.ix_(positions, positions)]))
+    form = (form + form.T) / 2
+    value = Fraction((form * rationals(P[np.ix_(positions, positions)])).sum())
     if not value < 0:
         return None
     square = sum_of_products([(P, P)], upper=True)
-    depth = float(-value / norm_above(symmetric))
+    depth = float(-value / _root_above(Fraction((form * form).sum())))
     distance = depth / math.sqrt(square) * (1.0 - 1e-12) if math.isfinite(square) and square > 0 else 0.0
-    rounded = np.array([[float(entry) for entry in row] for row in symmetric])
-    return Separator(kind, positions, rounded, rounded_up(value), distance)
+    return Separator(
+        kind, positions, form.astype(np.float64), float(min(np.nextafter(nearest(value), np.inf), 0.0)), distance
+    )
+
+
+def _root_above(square: Fraction) -> Fraction:
+    """A rational number that is at least the root of a positive one, by not more than a relative 1e-9."""
+    # A square root of an integer with at least 64 bits.
+    shift = max(0, 64 - (square.numerator.bit_length() - square.denominator.bit_length()))
+    shift += shift % 2
+    scaled = (square.numerator << shift) // square.denominator + 1
+    return Fraction(math.isqrt(scaled) + 1, 1 << (shift // 2))
 
 
 def horn_separator(P: FloatArray) -> Separator | None:
@@ -98,9 +110,8 @@ def horn_separator(P: FloatArray) -> Separator | None:
         if d is None:
             continue
         positions = usable[five]
-        factor = [Fraction(float(value)) for value in d / size[positions]]
-        form = [[int(HORN[i, j]) * factor[i] * factor[j] for j in range(5)] for i in range(5)]
-        found = _separator(SeparatorKind.HORN, positions, form, P)
+        factor = rationals(d / size[positions])
+        found = _separator(SeparatorKind.HORN, positions, HORN * np.outer(factor, factor), P)
         if found is not None and (best is None or found.distance > best.distance):
             best = found
     return best
@@ -161,20 +172,11 @@ def residual_separator(P: FloatArray, B: FloatArray, *, random_state: int = 0) -
     report = check_copositive(M, time_limit=COPOSITIVE_SECONDS, random_state=random_state)
     if report.verdict is not Verdict.PROVED:
         return None
-    return _separator(SeparatorKind.COPOSITIVE, usable, to_rationals(M), P)
+    return _separator(SeparatorKind.COPOSITIVE, usable, rationals(M), P)
 
 
-@dataclass(frozen=True, eq=False)
-class _Inequality:
-    """ℓ over φ with rational coefficients."""
-
-    positions: IntArray
-    coefficients: tuple[Fraction, ...]
-
-    def times(self, P: FloatArray) -> FloatArray:
-        """Pℓ, in floating point."""
-        product: FloatArray = P[:, self.positions] @ np.array([float(value) for value in self.coefficients])
-        return product
+Inequality = tuple[IntArray, Exact]
+"""Positions in φ and rational coefficients of an ℓ."""
 
 
 def circuit_separator(
@@ -189,21 +191,23 @@ def circuit_separator(
         enough: distance at which to stop.
         random_state: seed of the order in which the programs are solved.
     """
-    rows = np.vstack([A, -A])
-    rng = np.random.default_rng(random_state)
-    signs = [_Inequality(np.array([p]), (Fraction(1),)) for p in np.flatnonzero(np.diag(P) > 0)]
+    rows, rng = signed_rows(A), np.random.default_rng(random_state)
+    size = np.maximum(np.linalg.norm(rows, axis=1), 1e-300)
+    signs: list[Inequality] = [(np.array([p]), np.array([Fraction(1)])) for p in np.flatnonzero(np.diag(P) > 0)]
     queue = [signs[p] for p in rng.permutation(len(signs))]
     best: Separator | None = None
     programs = 0
     while queue and programs < ENOUGH_PROGRAMS:
-        inequality = queue.pop(0)
-        moments = inequality.times(P)
-        for k in _promising(rows, moments):
+        positions, coefficients = queue.pop(0)
+        moments = P[:, positions] @ coefficients.astype(np.float64)
+        # Convexity fails first where the moment lies highest above the linear function nearest to all.
+        height = (moments - rows @ np.linalg.lstsq(rows, moments, rcond=None)[0]) / size
+        for k in np.argsort(-height, kind="stable")[: max(8, len(rows) // 8)]:
             if time.monotonic() > deadline:
                 return best
             programs += 1
             circuit = _circuit(rows, moments, int(k))
-            found = None if circuit is None else _product(inequality, circuit, P)
+            found = None if circuit is None else _product((positions, coefficients), circuit, P)
             if circuit is None or found is None:
                 continue
             if best is None or found.distance > best.distance:
@@ -214,14 +218,7 @@ def circuit_separator(
     return best
 
 
-def _promising(rows: FloatArray, moments: FloatArray) -> IntArray:
-    """The positions whose moment lies highest above the linear function nearest to all: convexity fails there first."""
-    fitted = rows @ np.linalg.lstsq(rows, moments, rcond=None)[0]
-    size = np.maximum(np.linalg.norm(rows, axis=1), 1e-300)
-    return np.argsort(-(moments - fitted) / size, kind="stable")[: max(8, len(rows) // 8)]
-
-
-def _circuit(rows: FloatArray, moments: FloatArray, k: int) -> _Inequality | None:
+def _circuit(rows: FloatArray, moments: FloatArray, k: int) -> Inequality | None:
     """The circuit with target k for which ``Σ c_j m_j − m_k`` is smallest, if that is negative."""
     others = np.delete(np.arange(len(rows)), [k])
     answer = linprog(moments[others], A_eq=rows[others].T, b_eq=rows[k], bounds=(0, None), method="highs-ds")
@@ -232,14 +229,11 @@ def _circuit(rows: FloatArray, moments: FloatArray, k: int) -> _Inequality | Non
         c = nonnegative_combination(rows[support], rows[k].tolist(), "a circuit")
     except ProofFailure:
         return None
-    return _Inequality(np.append(support, k), (*c, Fraction(-1)))
+    return np.append(support, k), np.array([*c, Fraction(-1)])
 
 
-def _product(first: _Inequality, second: _Inequality, P: FloatArray) -> Separator | None:
-    positions = np.union1d(first.positions, second.positions)
-    place = {int(p): i for i, p in enumerate(positions)}
-    form = [[Fraction(0)] * len(positions) for _ in positions]
-    for p, a in zip(first.positions.tolist(), first.coefficients, strict=True):
-        for q, b in zip(second.positions.tolist(), second.coefficients, strict=True):
-            form[place[p]][place[q]] += a * b
+def _product(first: Inequality, second: Inequality, P: FloatArray) -> Separator | None:
+    positions = np.union1d(first[0], second[0])
+    form = np.full((len(positions), len(positions)), Fraction(0))
+    form[np.ix_(*(np.searchsorted(positions, one[0]) for one in (first, second)))] = np.outer(first[1], second[1])
     return _separator(SeparatorKind.CIRCUIT, positions, form, P)

@@ -17,9 +17,6 @@ from certificates.arithmetic import Enclosure
 from certificates.arithmetic.floating import inflate, sum_of_products
 from formulations._validation import FloatArray
 
-Nearest = Callable[[FloatArray], FloatArray]
-"""Maps the columns of a matrix into a cone."""
-
 ITERATIONS = 2000
 POLISH_ITERATIONS = 2000
 SETTLED = 1e-13
@@ -30,21 +27,19 @@ def square_root(P: FloatArray) -> FloatArray:
     """R (n×r) with RRᵀ = P, up to negative and negligible eigenvalues, which are left out."""
     values, vectors = np.linalg.eigh(0.5 * (P + P.T))
     kept = values > RANK_FLOOR * max(float(values[-1]), 0.0)
-    root: FloatArray = vectors[:, kept] * np.sqrt(values[kept])
-    return root[:, ::-1]
+    return np.asarray((vectors[:, kept] * np.sqrt(values[kept]))[:, ::-1])
 
 
 def nonnegative(X: FloatArray) -> FloatArray:
     """The nearest matrix without negative entries."""
-    projected: FloatArray = np.maximum(X, 0.0)
-    return projected
+    return np.maximum(X, 0.0)
 
 
 def alternate(
     R: FloatArray,
     columns: int,
     *,
-    nearest: Nearest,
+    nearest: Callable[[FloatArray], FloatArray],
     rng: np.random.Generator,
     deadline: float = math.inf,
     iterations: int = ITERATIONS,
@@ -54,7 +49,7 @@ def alternate(
     Args:
         R: (n, r) of full column rank.
         columns: at least r.
-        nearest: the cone.
+        nearest: maps the columns of a matrix into the cone.
         rng: draws the first orthogonal matrix.
         deadline: value of ``time.monotonic()`` after which the current matrix is returned.
         iterations: most projections.
@@ -80,14 +75,27 @@ def alternate(
 
 def improve(P: FloatArray, B: FloatArray, *, deadline: float = math.inf) -> FloatArray:
     """A nonnegative B whose product is nearer to P; never worse."""
-    shape = B.shape
 
-    def evaluate(point: FloatArray) -> tuple[float, FloatArray]:
-        X = point.reshape(shape)
+    def evaluate(X: FloatArray) -> tuple[float, FloatArray]:
         error = X @ X.T - P
-        return 0.25 * float(np.sum(error**2)), (error @ X).ravel()
+        return 0.25 * float(np.sum(error**2)), error @ X
 
     return _minimise(evaluate, B, bounds=[(0.0, None)] * B.size, deadline=deadline)
+
+
+def improve_points(A: FloatArray, P: FloatArray, Z: FloatArray, *, deadline: float = math.inf) -> FloatArray:
+    """Points Z (k×m) for which Σ φ(z)φ(z)ᵀ, φ = ((Az)₊, (−Az)₊), is nearer to P; never worse."""
+    n = len(A)
+
+    def evaluate(Z: FloatArray) -> tuple[float, FloatArray]:
+        product = A @ Z
+        phi = np.vstack([np.maximum(product, 0.0), np.maximum(-product, 0.0)])
+        error = phi @ phi.T - P
+        slope = error @ phi
+        change = A.T @ np.where(product > 0, slope[:n], np.where(product < 0, -slope[n:], 0.0))
+        return 0.25 * float(np.sum(error**2)), change
+
+    return _minimise(evaluate, Z, bounds=None, deadline=deadline)
 
 
 def _minimise(
@@ -99,33 +107,18 @@ def _minimise(
 ) -> FloatArray:
     """L-BFGS from ``start``, which is returned if nothing better was found."""
 
+    def flat(point: FloatArray) -> tuple[float, FloatArray]:
+        value, gradient = evaluate(point.reshape(start.shape))
+        return value, gradient.ravel()
+
     def stop(_: FloatArray) -> None:
         if time.monotonic() > deadline:
             raise StopIteration
 
     options = {"maxiter": POLISH_ITERATIONS, "maxfun": 2 * POLISH_ITERATIONS, "maxcor": 30, "ftol": 0.0, "gtol": 1e-14}
-    answer = minimize(
-        evaluate, start.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, callback=stop, options=options
-    )
-    found = np.asarray(answer.x, dtype=np.float64)
-    if not np.isfinite(found).all() or not evaluate(found)[0] <= evaluate(start.ravel())[0]:
-        return start
-    return found.reshape(start.shape)
-
-
-def improve_points(A: FloatArray, P: FloatArray, Z: FloatArray, *, deadline: float = math.inf) -> FloatArray:
-    """Points Z (k×m) for which Σ φ(z)φ(z)ᵀ, φ = ((Az)₊, (−Az)₊), is nearer to P; never worse."""
-    n = len(A)
-
-    def evaluate(point: FloatArray) -> tuple[float, FloatArray]:
-        product = A @ point.reshape(Z.shape)
-        phi = np.vstack([np.maximum(product, 0.0), np.maximum(-product, 0.0)])
-        error = phi @ phi.T - P
-        slope = error @ phi
-        change = A.T @ np.where(product > 0, slope[:n], np.where(product < 0, -slope[n:], 0.0))
-        return 0.25 * float(np.sum(error**2)), change.ravel()
-
-    return _minimise(evaluate, Z, bounds=None, deadline=deadline)
+    answer = minimize(flat, start.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, callback=stop, options=options)
+    found = np.asarray(answer.x, dtype=np.float64).reshape(start.shape)
+    return found if np.isfinite(found).all() and evaluate(found)[0] <= evaluate(start)[0] else start
 
 
 def relative_residual(P: FloatArray, B: FloatArray) -> float:
