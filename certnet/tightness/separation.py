@@ -19,7 +19,6 @@ from fractions import Fraction
 from itertools import permutations
 
 import numpy as np
-from scipy.optimize import linprog
 
 from certificates.arithmetic.floating import sum_of_products
 from certificates.combination import nonnegative_combination
@@ -28,7 +27,7 @@ from certificates.verdict import Verdict
 from certnet.tightness.copositivity import check_copositive
 from certnet.tightness.orthant import Exact, rationals
 from formulations._validation import FloatArray, IntArray
-from formulations.circuits import signed_rows
+from formulations.circuits import signed_rows, violated_circuits
 from formulations.rounding import nearest
 
 HORN = np.array([[1, -1, 1, 1, -1], [-1, 1, -1, 1, 1], [1, -1, 1, -1, 1], [1, 1, -1, 1, -1], [-1, 1, 1, -1, 1]])
@@ -37,10 +36,10 @@ ARRANGEMENTS = np.array([(0, *order) for order in permutations(range(1, 5)) if o
 EXCHANGES = 20
 SCALING_STEPS = 200
 BEST_TUPLES = 12
-SUPPORT = 1e-9
+ROUNDS, CIRCUITS, TRIED = 3, 100, 3
+LEAST_VIOLATION = 1e-12
 LARGEST_COPOSITIVE = 20
 COPOSITIVE_SECONDS = 2.0
-ENOUGH_PROGRAMS = 4000
 
 
 class SeparatorKind(StrEnum):
@@ -179,57 +178,45 @@ Inequality = tuple[IntArray, Exact]
 """Positions in φ and rational coefficients of an ℓ."""
 
 
-def circuit_separator(
-    A: FloatArray, P: FloatArray, *, deadline: float, enough: float = math.inf, random_state: int = 0
-) -> Separator | None:
+def circuit_separator(A: FloatArray, P: FloatArray, *, deadline: float, enough: float = math.inf) -> Separator | None:
     """The deepest violated product of a sign with a circuit, or of two circuits, that linear programs find.
 
     Args:
-        A: (N, k) generators.
+        A: (N, k) generators, no two of them parallel.
         P: (2N, 2N) the (α, β) block.
         deadline: value of ``time.monotonic()`` after which the best so far is returned.
         enough: distance at which to stop.
-        random_state: seed of the order in which the programs are solved.
     """
-    rows, rng = signed_rows(A), np.random.default_rng(random_state)
-    size = np.maximum(np.linalg.norm(rows, axis=1), 1e-300)
-    signs: list[Inequality] = [(np.array([p]), np.array([Fraction(1)])) for p in np.flatnonzero(np.diag(P) > 0)]
-    queue = [signs[p] for p in rng.permutation(len(signs))]
-    best: Separator | None = None
-    programs = 0
-    while queue and programs < ENOUGH_PROGRAMS:
-        positions, coefficients = queue.pop(0)
-        moments = P[:, positions] @ coefficients.astype(np.float64)
-        # Convexity fails first where the moment lies highest above the linear function nearest to all.
-        height = (moments - rows @ np.linalg.lstsq(rows, moments, rcond=None)[0]) / size
-        for k in np.argsort(-height, kind="stable")[: max(8, len(rows) // 8)]:
+    rows, best = signed_rows(A), None
+    size = np.linalg.norm(rows, axis=1)
+    known: list[Inequality] = [(np.array([p]), np.array([Fraction(1)])) for p in range(len(rows))]
+    for _ in range(ROUNDS):
+        # The known inequalities over φ of unit generators, in floating point.
+        L = np.zeros((len(known), len(rows)))
+        for row, (positions, coefficients) in zip(L, known, strict=True):
+            row[positions] = coefficients.astype(np.float64)
+        L = L * size / np.linalg.norm(L * size, axis=1, keepdims=True)
+        moments = L @ (P / np.outer(size, size)) @ L.T
+        found = violated_circuits(A / size[: len(A), None], moments, tolerance=LEAST_VIOLATION, count=CIRCUITS)
+        before, across = best, moments[: len(rows)] / np.sqrt(np.maximum(np.diag(moments), 1e-300))
+        for k, support in found.supports:
             if time.monotonic() > deadline:
                 return best
-            programs += 1
-            circuit = _circuit(rows, moments, int(k))
-            found = None if circuit is None else _product((positions, coefficients), circuit, P)
-            if circuit is None or found is None:
+            try:
+                c = nonnegative_combination(rows[list(support)], rows[k].tolist(), "a circuit")
+            except ProofFailure:
                 continue
-            if best is None or found.distance > best.distance:
-                best = found
-                queue.insert(0, circuit)
-            if best.distance >= enough:
+            circuit = np.array([*support, k]), np.array([*c, Fraction(-1)])
+            known.append(circuit)
+            violation = (circuit[1].astype(np.float64) * size[circuit[0]]) @ across[circuit[0]]
+            for q in np.argsort(violation, kind="stable")[:TRIED]:
+                product = _product(circuit, known[q], P)
+                best = product if best is None or (product and product.distance > best.distance) else best
+            if best is not None and best.distance >= enough:
                 return best
+        if best is before:
+            break
     return best
-
-
-def _circuit(rows: FloatArray, moments: FloatArray, k: int) -> Inequality | None:
-    """The circuit with target k for which ``Σ c_j m_j − m_k`` is smallest, if that is negative."""
-    others = np.delete(np.arange(len(rows)), [k])
-    answer = linprog(moments[others], A_eq=rows[others].T, b_eq=rows[k], bounds=(0, None), method="highs-ds")
-    if answer.x is None or not answer.fun < moments[k]:
-        return None
-    support = others[answer.x > SUPPORT]
-    try:
-        c = nonnegative_combination(rows[support], rows[k].tolist(), "a circuit")
-    except ProofFailure:
-        return None
-    return np.append(support, k), np.array([*c, Fraction(-1)])
 
 
 def _product(first: Inequality, second: Inequality, P: FloatArray) -> Separator | None:
