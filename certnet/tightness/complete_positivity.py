@@ -32,13 +32,25 @@ from formulations import InputError
 from formulations._validation import FloatArray, as_matrix, as_positive
 
 TOLERANCE = 1e-6
-NUMERICAL_RANK = 1e-7
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an experiment chose or could move."""
+
+    numerical_rank: float = 1e-7
+    """Relative eigenvalue that counts as zero where a factor is sought. Not measured."""
+    moderate: int = 40
+    """Binary exponent of √|P| from which P is scaled. Not measured."""
+    circuit_share: float = 0.4
+    """Part of the time for circuits. Not measured."""
+    largest_factor: int = 200
+    """Columns of B that alternating projections are tried with. Not measured."""
+
+
+SETTINGS = Settings()
+
 SHIFTS = (1e-15, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
-MODERATE = 40
-"""Binary exponent of √|P| from which P is scaled."""
-CIRCUIT_SHARE = 0.4
-LARGEST_FACTOR = 200
-"""Columns of B that alternating projections are tried with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +137,7 @@ def check_completely_positive(
         raise InputError("The factor must have a row for each row of P and no negative entry.")
     # By a power of four, so that squares of entries neither over- nor underflow.
     e = int(np.frexp(np.abs(P).max())[1]) // 2
-    e = e if abs(e) >= MODERATE and np.array_equal(np.ldexp(np.ldexp(P, -2 * e), 2 * e), P) else 0
+    e = e if abs(e) >= SETTINGS.moderate and np.array_equal(np.ldexp(np.ldexp(P, -2 * e), 2 * e), P) else 0
     least = tolerance if least_distance is None else max(least_distance, tolerance)
     search = _Search(np.ldexp(P, -2 * e), tolerance, least, random_state)
     begin = time.monotonic()
@@ -134,7 +146,7 @@ def check_completely_positive(
     if not search.residual <= tolerance:
         search.by_support()
     if not search.residual <= tolerance and generators is not None:
-        deadline = begin + CIRCUIT_SHARE * time_limit
+        deadline = begin + SETTINGS.circuit_share * time_limit
         search.separate(circuit_separator(generators, search.P, deadline=deadline, enough=10 * least))
     if search.undecided:
         search.separate(horn_separator(search.P))
@@ -193,11 +205,11 @@ class _Search:
             self.offer(np.zeros((len(self.P), 0)), "the zero matrix")
             return
         norm = np.linalg.norm(R, axis=0)
-        R = R[:, norm > np.sqrt(NUMERICAL_RANK) * norm.max()]
+        R = R[:, norm > np.sqrt(SETTINGS.numerical_rank) * norm.max()]
         rank = R.shape[1]
         # A second start with as many columns pays: the first may end in a corner of a set that is not convex.
         for columns in sorted([rank, rank, rank + 1, rank + 3, 2 * rank, 2 * rank, 3 * rank]):
-            if columns > LARGEST_FACTOR or not self.undecided or time.monotonic() > deadline:
+            if columns > SETTINGS.largest_factor or not self.undecided or time.monotonic() > deadline:
                 return
             B = alternate(R, columns, nearest=nonnegative, rng=rng, deadline=deadline)
             self.offer(improve(self.P, B, deadline=deadline), f"a nonnegative factor of {columns} columns")

@@ -9,6 +9,7 @@ ends with is improved by L-BFGS on ``¼‖BBᵀ − P‖²``. A run that fails p
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
@@ -17,16 +18,28 @@ from certificates.arithmetic import Enclosure
 from certificates.arithmetic.floating import inflate, sum_of_products
 from formulations._validation import FloatArray
 
-ITERATIONS = 2000
-POLISH_ITERATIONS = 2000
-SETTLED = 1e-13
-RANK_FLOOR = 1e-12
+
+@dataclass(frozen=True)
+class Settings:
+    """What an experiment chose or could move."""
+
+    iterations: int = 2000
+    """Projections of one run. Not measured."""
+    polish_iterations: int = 2000
+    """Steps of L-BFGS. Not measured."""
+    settled: float = 1e-13
+    """Relative distance at which a run has arrived. Not measured."""
+    rank_floor: float = 1e-12
+    """Relative eigenvalue that counts as zero in a root. Not measured."""
+
+
+SETTINGS = Settings()
 
 
 def square_root(P: FloatArray) -> FloatArray:
     """R (n×r) with RRᵀ = P, up to negative and negligible eigenvalues, which are left out."""
     values, vectors = np.linalg.eigh(0.5 * (P + P.T))
-    kept = values > RANK_FLOOR * max(float(values[-1]), 0.0)
+    kept = values > SETTINGS.rank_floor * max(float(values[-1]), 0.0)
     return np.asarray((vectors[:, kept] * np.sqrt(values[kept]))[:, ::-1])
 
 
@@ -42,7 +55,7 @@ def alternate(
     nearest: Callable[[FloatArray], FloatArray],
     rng: np.random.Generator,
     deadline: float = math.inf,
-    iterations: int = ITERATIONS,
+    iterations: int = SETTINGS.iterations,
 ) -> FloatArray:
     """The last matrix of ``columns`` columns in the cone whose product with its transpose should be near RRᵀ.
 
@@ -66,7 +79,7 @@ def alternate(
         distance = float(np.linalg.norm(inside - product)) / size
         if distance < smallest:
             best, smallest = inside, distance
-        if not (distance > SETTLED) or time.monotonic() > deadline:
+        if not (distance > SETTINGS.settled) or time.monotonic() > deadline:
             break
         left, _, right = np.linalg.svd(Q + inverse @ (inside - product))
         Q = left @ right
@@ -115,7 +128,13 @@ def _minimise(
         if time.monotonic() > deadline:
             raise StopIteration
 
-    options = {"maxiter": POLISH_ITERATIONS, "maxfun": 2 * POLISH_ITERATIONS, "maxcor": 30, "ftol": 0.0, "gtol": 1e-14}
+    options = {
+        "maxiter": SETTINGS.polish_iterations,
+        "maxfun": 2 * SETTINGS.polish_iterations,
+        "maxcor": 30,
+        "ftol": 0.0,
+        "gtol": 1e-14,
+    }
     answer = minimize(flat, start.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, callback=stop, options=options)
     found = np.asarray(answer.x, dtype=np.float64).reshape(start.shape)
     return found if np.isfinite(found).all() and evaluate(found)[0] <= evaluate(start)[0] else start
