@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from certificates.certificate import OptimalityCertificate
-    from certificates.report import CheckReport
+    from certificates import Certificate, Report
     from certnet.io import Split
     from certnet.jobs.optimality_result import OptimalityResult
     from certnet.jobs.train import TrainingResult
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 SCHEMA = "certnet/1"
 
 
-def head(command: str | None, report: "CheckReport | None", reason: str) -> dict[str, Any]:
+def head(command: str | None, report: "Report | None", reason: str) -> dict[str, Any]:
     """The fields that every object begins with; null where nothing is known."""
     return {
         "schema": SCHEMA,
@@ -85,8 +84,8 @@ def training_report(
 
 
 def check_report(
-    report: "CheckReport",
-    certificate: "OptimalityCertificate",
+    report: "Report",
+    certificate: "Certificate",
     *,
     path: Path,
     compared_with: str | None,
@@ -125,7 +124,7 @@ def finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def data_fields(split: "Split", certificate: "OptimalityCertificate") -> dict[str, Any]:
+def data_fields(split: "Split", certificate: "Certificate") -> dict[str, Any]:
     """What the data were and where they came from."""
     n, d, c = certificate.shape
     return {

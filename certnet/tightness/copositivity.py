@@ -13,10 +13,10 @@ from enum import StrEnum
 
 import numpy as np
 
+from certificates import Verdict
 from certificates.arithmetic import Enclosure, RationalMatrix
 from certificates.arithmetic.matrix import PsdProof
 from certificates.failure import Deadline
-from certificates.verdict import Verdict
 from certnet.tightness.orthant import quadratic_value, subdivide
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from flint import fmpq, fmpq_mat
 
-from certificates.arithmetic.rational import RationalMatrix
+from certificates.arithmetic.exact import RationalMatrix
 from certificates.failure import Deadline, ProofFailure
 from formulations._validation import FloatArray
 from formulations.rounding import whole

@@ -20,10 +20,10 @@ from itertools import permutations
 
 import numpy as np
 
+from certificates import Verdict
 from certificates.arithmetic.floating import sum_of_products
 from certificates.combination import nonnegative_combination
 from certificates.failure import ProofFailure
-from certificates.verdict import Verdict
 from certnet.tightness.copositivity import check_copositive
 from certnet.tightness.orthant import Exact, rationals
 from formulations._validation import FloatArray, IntArray
