@@ -9,6 +9,7 @@ the plane all of them follow from 2N; in general a linear program finds violated
 q minimise ``Σ c_j (Gq)_j − (Gq)_k``. A basic solution of it rests on linearly independent rows, as a certificate needs.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,7 +98,7 @@ class CircuitSet:
         return np.hstack([phi, np.zeros((len(self), dimension))])
 
 
-Supports = list[tuple[int, tuple[int, ...]]]
+Supports = Collection[tuple[int, tuple[int, ...]]]
 """(target, support) of circuits whose coefficients follow from the rows."""
 
 
@@ -222,19 +223,6 @@ def _solve(matrices: FloatArray, right: FloatArray) -> FloatArray:
     return np.asarray(np.linalg.solve(matrices, right[..., None])[..., 0], dtype=np.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class Violated:
-    """Circuits that a moment matrix violates, the worst first.
-
-    Attributes:
-        supports: (target, support) of each.
-        violation: (e,) ``−ℓᵀGq / (‖ℓ‖ √(G_qq · tr G_φφ/2N))`` for the inequality q that shows most of it.
-    """
-
-    supports: Supports
-    violation: FloatArray
-
-
 def violated_circuits(
     generators: FloatArray,
     moments: FloatArray,
@@ -242,13 +230,16 @@ def violated_circuits(
     tolerance: float,
     count: int,
     most_programs: int = 20_000,
-) -> Violated:
-    """Circuits whose products with known inequalities a moment matrix violates; each product is a linear program.
+) -> dict[tuple[int, tuple[int, ...]], float]:
+    """Circuits (target, support) whose products with known inequalities a moment matrix violates, the worst first.
+
+    Each product is a linear program. The violation is ``−ℓᵀGq / (‖ℓ‖ √(G_qq · tr G_φφ/2N))``, for the inequality q that
+    shows most of it.
 
     Args:
         generators: (N, k) A of unit rows, rank k, no two parallel.
         moments: (p, p) ``ℓ_pᵀGℓ_q`` of the known inequalities, φ first.
-        tolerance: violation, as in ``Violated``, below which a circuit is left out.
+        tolerance: violation below which a circuit is left out.
         count: the most circuits to return.
         most_programs: the most linear programs to solve; those that promise most are taken.
     """
@@ -263,7 +254,7 @@ def violated_circuits(
     best = np.argsort(-promise[k, q], kind="stable")[:most_programs]
     target, q = targets[k[best]], q[best]
     if not len(target):
-        return Violated([], np.zeros(0))
+        return {}
     bases, c = cheapest_circuits(generators, target, np.maximum(across.T[q], 0.0))
     c = np.where(c > NEGLIGIBLE * c.max(axis=1, keepdims=True), c, 0.0)
     value = across[target, q] - np.sum(c * across[bases, q[:, None]], axis=1)
@@ -273,4 +264,4 @@ def violated_circuits(
         if not (violation[b] > tolerance) or len(found) >= count:
             break
         found.setdefault((int(target[b]), tuple(sorted(bases[b, c[b] > 0].tolist()))), float(violation[b]))
-    return Violated(list(found), np.array(list(found.values())))
+    return found

@@ -221,7 +221,7 @@ def circuit_separator(A: FloatArray, P: FloatArray, *, deadline: float, enough: 
             A / size[: len(A), None], moments, tolerance=SETTINGS.least_violation, count=SETTINGS.circuits
         )
         before, across = best, moments[: len(rows)] / np.sqrt(np.maximum(np.diag(moments), 1e-300))
-        for k, support in found.supports:
+        for k, support in found:
             if time.monotonic() > deadline:
                 return best
             try:
