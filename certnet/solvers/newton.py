@@ -49,14 +49,14 @@ class NewtonSystem:
         rows, diagonal, identity = [at.rows], [np.ones(self._shared)], [np.ones(self._shared)]
         end = self._shared
         for point in self._points:
-            w, losses, products = len(point.problem.shared), point.problem.losses, point.products
+            w, losses, signed = len(point.problem.shared), point.problem.losses, point.signed
             own = np.arange(end, end + len(point.at.y) - w)
             end += len(own)
             self._index.append(np.concatenate([point.problem.shared, own]))
             rows.append(point.rows[w:])
             identity.append((np.arange(len(own)) < losses).astype(np.float64))
             ratio = np.zeros(len(point.at.y))
-            ratio[products] = point.at.z / point.at.y[products]
+            ratio[signed] = point.at.z / point.at.y[signed]
             diagonal.append(identity[-1] + ratio[w:])
         self._rows, self._diagonal, self._identity = (np.concatenate(parts) for parts in (rows, diagonal, identity))
         self._inverse = [symmetric(np.asarray(np.linalg.inv(point.at.M), dtype=np.float64)) for point in self._points]
@@ -126,12 +126,12 @@ class NewtonSystem:
         """Direction towards the central path at ``mu``, with Mehrotra's second-order term of a predictor."""
         S, M, z = [], [], []
         for number, (point, inverse) in enumerate(zip(self._points, self._inverse, strict=True)):
-            at, y = point.at, point.at.y[point.products]
+            at, y = point.at, point.at.y[point.signed]
             base, shift = mu * inverse - at.S, mu / y - at.z
             if predictor is not None:
                 seen = predictor.faces[number]
                 base = base - symmetric(seen.S @ seen.M @ inverse)
-                shift = shift - seen.z * seen.y[point.products] / y
+                shift = shift - seen.z * seen.y[point.signed] / y
             S.append(base - symmetric(at.S @ point.dual_matrix @ inverse))
             M.append(point.dual_matrix)
             z.append(shift)
@@ -142,13 +142,13 @@ class NewtonSystem:
             error = self._rows - self._identity * x
             for number, (point, index) in enumerate(zip(self._points, self._index, strict=True)):
                 error[index] -= point.constraints(S[number])
-                error[index[point.products]] += z[number]
+                error[index[point.signed]] += z[number]
             step = refined(error, self._solve, self._apply, self._scale)
             x = x + step
             for number, (point, index) in enumerate(zip(self._points, self._index, strict=True)):
                 adjoint, change = self._moved(number, step)
                 S[number], M[number] = S[number] + change, M[number] - adjoint
-                z[number] = z[number] - point.at.z / point.at.y[point.products] * step[index[point.products]]
+                z[number] = z[number] - point.at.z / point.at.y[point.signed] * step[index[point.signed]]
         faces = (Change(S[i], symmetric(M[i]), x[index], z[i]) for i, index in enumerate(self._index))
         return Direction(x[: self._shared], tuple(faces))
 
@@ -164,7 +164,7 @@ class NewtonSystem:
                 longest_step(point.at.S, change.S),
                 longest_step(point.at.M, change.M),
                 longest_positive_step(point.at.z, change.z),
-                longest_positive_step(point.at.y[point.products], change.y[point.products]),
+                longest_positive_step(point.at.y[point.signed], change.y[point.signed]),
             )
         )
 
@@ -176,9 +176,9 @@ class NewtonSystem:
         step = min(1.0, self.longest(predictor))
         left, size = 0.0, 0
         for point, change in zip(self._points, predictor.faces, strict=True):
-            at, products = point.at, point.products
+            at, signed = point.at, point.signed
             left += float(np.sum((at.S + step * change.S) * (at.M + step * change.M)))
-            left += float((at.y[products] + step * change.y[products]) @ (at.z + step * change.z))
+            left += float((at.y[signed] + step * change.y[signed]) @ (at.z + step * change.z))
             size += len(at.S) + len(at.z)
         return self.direction(min(1.0, max(LEAST_CENTRING, (left / (size * mu)) ** 3)) * mu, predictor)
 
