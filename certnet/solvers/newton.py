@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
+from scipy.linalg.lapack import dtrtrs
 
 from certnet.solvers.iterate import Measure
 from certnet.solvers.linear_algebra import factor_in_place, longest_positive_step, longest_step, symmetric
@@ -81,32 +82,33 @@ class NewtonSystem:
     def _eliminate(self, grams: Sequence[tuple[FloatArray, FloatArray]], shift: float) -> None:
         """Factors L (transposed) of the faces' own blocks, their couplings ``L⁻¹B`` with W, and the rest; scaled."""
         core = np.diag(self._scale[: self._shared] ** 2 + shift)
-        self._blocks: list[tuple[FloatArray, FloatArray]] = []
+        self._blocks: list[tuple[IntArray, slice, FloatArray, FloatArray]] = []
+        end = self._shared
         for point, index, (P, Q) in zip(self._points, self._index, grams, strict=True):
             shared = point.problem.shared
-            w = len(shared)
+            w, start, end = len(shared), end, end + len(index) - len(shared)
             H = point.constraints.schur(P, Q, self._scale[index])
             own = np.ascontiguousarray(H[w:, w:])  # no copy where nothing is shared
             own[np.diag_indices(len(own))] = 1.0 + shift
             factor_in_place(own)
-            coupling = sl.solve_triangular(own.T, H[w:, :w], trans=1, check_finite=False) if w else H[:, :0]
+            coupling = H[w:, :w]
             if w:
+                coupling = sl.solve_triangular(own.T, coupling, trans=1, check_finite=False)
                 corner = np.tril(H[:w, :w])
                 core[np.ix_(shared, shared)] += corner + np.tril(corner, -1).T - coupling.T @ coupling
-            self._blocks.append((own.T, coupling))
+            self._blocks.append((shared, slice(start, end), own.T, coupling))
         self._core = np.linalg.cholesky(core)
 
     def _solve(self, rhs: FloatArray) -> FloatArray:
         x = self._scale * rhs
-        for index, (factor, coupling) in zip(self._index, self._blocks, strict=True):
-            shared, own = np.split(index, [coupling.shape[1]])
-            x[own] = sl.solve_triangular(factor, x[own], trans=1, check_finite=False)
-            x[shared] -= coupling.T @ x[own]
+        for shared, own, factor, coupling in self._blocks:
+            x[own], _ = dtrtrs(factor, x[own], trans=1)
+            if len(shared):
+                x[shared] -= coupling.T @ x[own]
         if self._shared:
             x[: self._shared] = sl.cho_solve((self._core, True), x[: self._shared], check_finite=False)
-        for index, (factor, coupling) in zip(self._index, self._blocks, strict=True):
-            shared, own = np.split(index, [coupling.shape[1]])
-            x[own] = sl.solve_triangular(factor, x[own] - coupling @ x[shared], check_finite=False)
+        for shared, own, factor, coupling in self._blocks:
+            x[own], _ = dtrtrs(factor, x[own] - coupling @ x[shared] if len(shared) else x[own])
         solution: FloatArray = self._scale * x
         return solution
 
