@@ -16,7 +16,7 @@ from certnet.search.margin_rows import linear_bounds
 from certnet.search.relaxation import margin_bound
 from certnet.search.semidefinite import semidefinite_bound
 from certnet.solvers.interface import SolveStatus
-from certnet.solvers.interior_point import _Run
+from certnet.solvers.interior_point import _Solve
 from formulations.margin import MarginProblem, reduce_case
 from formulations.robustness import InputRegion, UnsafeCase, keeps_class
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
@@ -133,13 +133,13 @@ def test_ctrl_c_during_a_semidefinite_bound_is_not_lost(monkeypatch: pytest.Monk
     network = random_network(3, width=6)
     case = keeps_class(network, random_box(3), 0)[0]
     problem = problem_of(network, case)
-    true = _Run.solve
+    true = _Solve.solve
 
-    def interrupted(run: _Run) -> SolveStatus:
+    def interrupted(run: _Solve) -> SolveStatus:
         true(run)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_Run, "solve", interrupted)
+    monkeypatch.setattr(_Solve, "solve", interrupted)
     mu = np.ones(1)
     with pytest.raises(KeyboardInterrupt):
         semidefinite_bound(problem, np.zeros(problem.neurons, dtype=np.int64), mu, time_limit=20.0)
