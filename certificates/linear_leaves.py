@@ -27,9 +27,9 @@ from certificates.arithmetic.matrix import M, timed
 from certificates.failure import NO_DEADLINE, Deadline, require
 from certificates.proof import LiftedProof, Triangles
 from formulations._validation import FloatArray, IntArray
-from formulations.lifted_space import ACTIVE, FREE, INACTIVE
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
+from formulations.signs import ACTIVE, FREE, INACTIVE
 
 EXACT_ENTRIES = 1 << 20
 """Entries of the network's first layer up to which a leaf is computed in rational numbers: that takes seconds, and some

@@ -13,9 +13,9 @@ from certificates.arithmetic.floating import Enclosure
 from certificates.linear_leaves import LinearLeaves, least_enclosed, least_exact
 from certificates.proof import Triangles
 from certificates.robustness import lifted_region
-from formulations.lifted_space import ACTIVE, FREE, INACTIVE
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
+from formulations.signs import ACTIVE, FREE, INACTIVE
 from tests.certificates.altering import replace
 from tests.strategies import SEEDS, rng
 
