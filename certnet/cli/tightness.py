@@ -10,13 +10,12 @@ from rich.table import Table
 
 from certificates.certificate import OptimalityCertificate
 from certificates.container import read_certificate
-from certnet.cli.exits import BY_VERDICT
 from certnet.cli.limits import began, job_seconds
-from certnet.cli.report import finite, head
+from certnet.cli.output import BY_VERDICT, finite, head
 from certnet.cli.show import NONE, Live, bounds, down, figures_table, percent, stderr_console, up
 from certnet.cli.train import FILES
 from certnet.io.output import print_result
-from certnet.jobs.doctor import versions
+from certnet.runtime.machine import versions
 from certnet.solvers.registry import AUTO, get_solver
 from certnet.tightness import Points, Spectrum, Tightness, measure_tightness
 from certnet.tightness.complete_positivity import CompletePositivity

@@ -13,6 +13,8 @@ from certnet.io.packed import npz_arrays
 from formulations._validation import FloatArray, IntArray, as_array, as_matrix, frozen
 from formulations.errors import InputError
 
+__all__ = ["TwoLayerNetwork"]
+
 FORMAT = "certnet-network"
 VERSION = 1
 LARGEST_FILE = 2**31

@@ -30,6 +30,8 @@ from formulations.arguments import accepts, location
 from formulations.robustness import InputRegion, OutputRow, ReluNetwork, UnsafeCase
 from formulations.rounding import below, nearest
 
+__all__ = ["read_vnnlib"]
+
 LARGEST_FILE = 1 << 26
 MOST_CASES = 10_000
 MOST_NUMBERS = 1 << 27

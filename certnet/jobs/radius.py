@@ -14,12 +14,14 @@ import numpy as np
 
 from certificates.robustness import RobustnessCertificate
 from certificates.verdict import Verdict
-from certnet.jobs.verify import verify
+from certnet.jobs.verify import counterexample_fields, verify
 from certnet.search.counterexample import Counterexample
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.arguments import accepts, array, count, json_object, real, seconds
 from formulations.robustness import ReluNetwork, keeps_class, region_maker
+
+__all__ = ["CertifiedRadius", "certified_radius"]
 
 STEPS = 60
 SHARE = 0.3
@@ -38,6 +40,7 @@ class CertifiedRadius:
         certificate: the proof for ``certified``.
         counterexample: an input within ``attacked``.
         open: whether the two are further apart than the tolerance, because radii between them were not decided.
+        seconds: wall time.
     """
 
     certified: float
@@ -45,6 +48,18 @@ class CertifiedRadius:
     certificate: RobustnessCertificate | None
     counterexample: Counterexample | None
     open: bool
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON says of it."""
+        return {
+            "result": "radius",
+            "certified_radius": self.certified,
+            "attacked_radius": self.attacked if math.isfinite(self.attacked) else None,
+            "open": self.open,
+            "counterexample": counterexample_fields(self.counterexample),
+            "seconds": self.seconds,
+        }
 
 
 @np.errstate(all="ignore")
@@ -89,11 +104,13 @@ def certified_radius(
         raise InputError(f"the largest radius must be positive and finite, not {largest}.")
     if not tolerance > 0:
         raise InputError(f"the tolerance must be positive, not {tolerance}.")
-    deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
-    search = _Bracket(largest, tolerance)
-    certificate, counterexample = None, None
+    start = time.perf_counter()
+    deadline = math.inf if time_limit is None else start + time_limit
+    low, high, certificate, counterexample = 0.0, math.inf, None, None
+    undecided: list[float] = []
+    radius: float | None = 0.0
     for _ in range(STEPS):
-        left, radius = deadline - time.perf_counter(), search.following()
+        left = deadline - time.perf_counter()
         if radius is None or left <= 0:
             break
         result = verify(
@@ -104,55 +121,43 @@ def certified_radius(
             provenance={**(provenance or {}), "norm": norm, "radius": radius},
         )
         if result.verdict is Verdict.PROVED:
-            search.low, certificate = radius, result.certificate
+            low, certificate = radius, result.certificate
         elif result.counterexample is not None:
             counterexample = result.counterexample
-            search.high = min(radius, distance(counterexample.x, x, norm))
+            high = min(radius, distance(counterexample.x, x, norm))
         else:
-            search.undecided.append(radius)
-        search.tried = True
-    return CertifiedRadius(search.low, search.high, certificate, counterexample, not search.closed)
+            undecided.append(radius)
+        radius = _following(low, high, undecided, largest, tolerance)
+    closed = low >= largest or _near(low, high, tolerance)
+    return CertifiedRadius(low, high, certificate, counterexample, not closed, time.perf_counter() - start)
 
 
-class _Bracket:
-    """Proved, refuted and undecided radii, and which is tried next."""
+def _near(low: float, high: float, tolerance: float) -> bool:
+    return high < math.inf and high - low <= tolerance * high
 
-    def __init__(self, largest: float, tolerance: float) -> None:
-        self.largest, self.tolerance = largest, tolerance
-        self.low, self.high, self.tried = 0.0, np.inf, False
-        self.undecided: list[float] = []
 
-    @property
-    def closed(self) -> bool:
-        """Whether the proved and the refuted radius meet, or all of interest is proved."""
-        return self.tried and (self.low >= self.largest or self._near(self.low, self.high))
+def _middle(low: float, high: float, largest: float) -> float:
+    """Between two radii; by their ratio while it is large, so that no scale is far away."""
+    if high <= 4.0 * low:
+        return 0.5 * low + 0.5 * high
+    return math.sqrt(low) * math.sqrt(high) if low > 0 else high * min(0.5, high / largest)
 
-    def _near(self, low: float, high: float) -> bool:
-        return bool(np.isfinite(high) and high - low <= self.tolerance * high)
 
-    def _middle(self, low: float, high: float) -> float:
-        """Between two radii; by their ratio while it is large, so that no scale is far away."""
-        if high <= 4.0 * low:
-            return 0.5 * low + 0.5 * high
-        return math.sqrt(low) * math.sqrt(high) if low > 0 else high * min(0.5, high / self.largest)
-
-    def following(self) -> float | None:
-        """The next radius; None if the search has come to its end."""
-        if not self.tried:
-            return 0.0
-        if self.closed:
-            return None
-        between = [radius for radius in self.undecided if self.low < radius < self.high]
-        if not between:
-            return self.largest if not np.isfinite(self.high) else self._middle(self.low, self.high)
-        least, most = min(between), max(between)
-        if not np.isfinite(self.high) and most < self.largest:
-            return self.largest
-        # The wider side first, until both are small beside the tolerance.
-        high = self.high if np.isfinite(self.high) else most
-        sides = ((self.low, least, least), (most, high, most))
-        gaps = [(b - a, self._middle(a, b)) for a, b, size in sides if b - a > SIDE * self.tolerance * size]
-        return max(gaps)[1] if gaps else None
+def _following(low: float, high: float, undecided: list[float], largest: float, tolerance: float) -> float | None:
+    """The radius to try after these were proved, refuted and not decided; None if the search has come to its end."""
+    if low >= largest or _near(low, high, tolerance):
+        return None
+    between = [radius for radius in undecided if low < radius < high]
+    if not between:
+        return largest if high == math.inf else _middle(low, high, largest)
+    least, most = min(between), max(between)
+    if high == math.inf and most < largest:
+        return largest
+    # The wider side first, until both are small beside the tolerance.
+    high = high if high < math.inf else most
+    sides = ((low, least, least), (most, high, most))
+    gaps = [(b - a, _middle(a, b, largest)) for a, b, size in sides if b - a > SIDE * tolerance * size]
+    return max(gaps)[1] if gaps else None
 
 
 def distance(a: FloatArray, b: FloatArray, norm: str) -> float:

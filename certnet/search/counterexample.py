@@ -16,6 +16,8 @@ from formulations._validation import FloatArray, IntArray
 from formulations.robustness import ReluNetwork, UnsafeCase
 from formulations.rounding import nearest
 
+__all__ = ["Counterexample"]
+
 Integers = NDArray[Any]
 """Python integers in an array of objects."""
 

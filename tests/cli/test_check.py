@@ -10,7 +10,7 @@ from certificates import certify, read_certificate, write_certificate
 from certificates.certificate import OptimalityCertificate
 from certificates.lipschitz_file import write_lipschitz
 from certificates.robustness_file import write_robustness
-from certnet.cli.check_network import region_fields
+from certnet.cli.check import region_fields
 from certnet.io import Recipe, load
 from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import TrainingProgram, merge_rows

@@ -20,7 +20,7 @@ from certificates.robustness import RobustnessCertificate
 from certificates.robustness_checker import check_robustness
 from certificates.robustness_file import read_robustness, write_robustness
 from certificates.verdict import Verdict
-from certnet.cli.check_network import compare_property
+from certnet.cli.compare import compare_property
 from certnet.io.vnnlib import Property, parse_vnnlib
 from certnet.jobs.verify import verify
 from certnet.search.counterexample import Counterexample, confirm, confirm_near, decided_classes, exact_outputs
