@@ -29,8 +29,9 @@ from certificates.failure import NO_DEADLINE, Deadline, require
 from certificates.nonnegativity import M
 from certificates.proof import LiftedProof, Triangles
 from formulations._validation import FloatArray, IntArray
+from formulations.network import ReluNetwork
 from formulations.nodes import ACTIVE, FREE, INACTIVE
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+from formulations.robustness import InputRegion, UnsafeCase
 
 EXACT_ENTRIES = 1 << 20
 """Entries of the network's first layer up to which a leaf is computed in rational numbers: that takes seconds, and some

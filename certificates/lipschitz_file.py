@@ -25,7 +25,7 @@ from certificates.container import (
 from certificates.lipschitz import LipschitzCertificate
 from certificates.robustness_file import NETWORK, REGION, region_arrays, region_of
 from formulations.errors import InputError
-from formulations.robustness import ReluNetwork
+from formulations.network import ReluNetwork
 
 KIND = "lipschitz"
 LOCAL_VERSION = 2

@@ -34,7 +34,8 @@ from certificates.verdict import Verdict
 from formulations._validation import IntArray
 from formulations.arguments import accepts, seconds
 from formulations.errors import InputError
-from formulations.robustness import ReluNetwork, UnsafeCase, require_fitting
+from formulations.network import ReluNetwork
+from formulations.robustness import UnsafeCase, require_fitting
 
 DEFAULT_TIME_LIMIT = 600.0
 BALL_ORDER = 250

@@ -23,7 +23,8 @@ from certificates.container import (
 from certificates.robustness import CaseProof, RobustnessCertificate
 from formulations.arguments import accepts, location
 from formulations.errors import InputError
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase
 
 KIND = "robustness"
 MAX_CASES = 200

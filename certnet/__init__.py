@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 _HOMES = {
-    "certificates": "CheckReport OptimalityCertificate Verdict check read_certificate repair write_certificate",
+    "certificates": "CheckReport OptimalityCertificate Verdict check read_certificate write_certificate",
+    "certificates.making": "repair",
     "certificates.robustness": "RobustnessCertificate",
     "certificates.robustness_checker": "RobustnessReport check_robustness",
     "certificates.robustness_file": "read_robustness write_robustness",
@@ -26,13 +27,15 @@ _HOMES = {
     "certnet.solvers": "SolveStatus SolverResult available_solvers solve",
     "certnet.training": "FitResult fit",
     "formulations": "CertnetError InputError LiftedProgram LiftedSpace RawDual TrainingProgram presolve",
-    "formulations.robustness": "InputRegion ReluNetwork UnsafeCase keeps_class",
+    "formulations.network": "ReluNetwork",
+    "formulations.robustness": "InputRegion UnsafeCase keeps_class",
 }
 """The public names by the module that makes them. For type checkers each of these names its own in ``__all__``."""
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 if TYPE_CHECKING:
     from certificates import *
+    from certificates.making import *
     from certificates.robustness import *
     from certificates.robustness_checker import *
     from certificates.robustness_file import *
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from certnet.solvers import *
     from certnet.training import *
     from formulations import *
+    from formulations.network import *
     from formulations.robustness import *
 else:
     __all__ = sorted(_HOME)

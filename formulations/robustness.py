@@ -11,102 +11,22 @@ proves that not all rows can be ≤ 0 together.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from formulations._validation import FloatArray, IntArray, as_array, frozen, real_number, shown
+from formulations._validation import FloatArray, IntArray, real_number, shown
 from formulations.arguments import accepts, count, require
 from formulations.circuits import CircuitSet
 from formulations.errors import InputError
+from formulations.network import ReluNetwork
 from formulations.nodes import ACTIVE, FREE, INACTIVE
-from formulations.rounding import above, added, as_double, below, whole
+from formulations.rounding import above, added, below, exact_array, whole
 
 BOX_ROWS = 1
 """Row 0 of a region is t ≥ 0; the sides of the box follow, two for each input."""
-
-
-def _finite(name: str, value: ArrayLike, dimensions: int) -> FloatArray:
-    array = as_array(name, value)
-    if array.ndim != dimensions:
-        raise InputError(
-            f"{name} must be an array of numbers with {dimensions} dimensions, not of shape {array.shape}."
-        )
-    numbers = as_double(array)
-    if numbers is None:
-        raise InputError(f"{name} has a number that float64 cannot hold exactly; round it first.")
-    if not np.isfinite(numbers).all():
-        raise InputError(f"{name} has an entry that is not a finite number; remove it first.")
-    frozen(numbers)
-    return numbers
-
-
-@dataclass(frozen=True, eq=False)
-class ReluNetwork:
-    """f(x) = V (U x + b)₊ + b₂.
-
-    Attributes:
-        hidden: (m, d) U, one row for each neuron.
-        hidden_bias: (m,) b.
-        output: (c, m) V.
-        output_bias: (c,) b₂.
-        note: a sentence where rounding made these numbers of those in a file or model, else None.
-
-    Raises:
-        InputError: shapes that disagree, or entries that are not finite.
-    """
-
-    hidden: FloatArray
-    hidden_bias: FloatArray
-    output: FloatArray
-    output_bias: FloatArray
-    note: str | None = field(default=None, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        for name, dimensions in (("hidden", 2), ("hidden_bias", 1), ("output", 2), ("output_bias", 1)):
-            object.__setattr__(self, name, _finite(f"the network's {name}", getattr(self, name), dimensions))
-        m, d = self.hidden.shape
-        c = len(self.output)
-        if self.hidden_bias.shape != (m,) or self.output.shape != (c, m) or self.output_bias.shape != (c,):
-            raise InputError(
-                f"the network has hidden weights of shape {(m, d)}, hidden biases {self.hidden_bias.shape}, output "
-                f"weights {self.output.shape} and output biases {self.output_bias.shape}, which do not fit together."
-            )
-        if d == 0 or c == 0:
-            raise InputError("a network needs at least one input and one output.")
-
-    def with_note(self, note: str | None) -> "ReluNetwork":
-        """The same network with this note."""
-        noted = replace(self)
-        object.__setattr__(noted, "note", note)
-        return noted
-
-    @property
-    def inputs(self) -> int:
-        """d."""
-        return int(self.hidden.shape[1])
-
-    @property
-    def outputs(self) -> int:
-        """c."""
-        return len(self.output)
-
-    @property
-    def width(self) -> int:
-        """m."""
-        return len(self.hidden)
-
-    @property
-    def generators(self) -> FloatArray:
-        """A = [U b], m×(d+1)."""
-        return np.hstack([self.hidden, self.hidden_bias[:, None]])
-
-    def __call__(self, X: FloatArray) -> FloatArray:
-        """Outputs n×c of inputs n×d, in floating point."""
-        outputs: FloatArray = np.maximum(X @ self.hidden.T + self.hidden_bias, 0.0) @ self.output.T + self.output_bias
-        return outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +55,7 @@ class InputRegion:
     sides: tuple[Sequence[Fraction], Sequence[Fraction]] | None = None
 
     def __post_init__(self) -> None:
-        lower, upper = _finite("the lower bound", self.lower, 1), _finite("the upper bound", self.upper, 1)
+        lower, upper = exact_array("the lower bound", self.lower, 1), exact_array("the upper bound", self.upper, 1)
         if lower.shape != upper.shape:
             raise InputError(f"a region has {lower.size} lower and {upper.size} upper bounds; give one each per input.")
         wrong = np.flatnonzero(~(lower <= upper))
@@ -147,7 +67,7 @@ class InputRegion:
         if (self.centre is None) != (self.radius is None):
             raise InputError("a ball needs both a centre and a radius.")
         if self.centre is not None and self.radius is not None:
-            centre = _finite("the centre of the ball", self.centre, 1)
+            centre = exact_array("the centre of the ball", self.centre, 1)
             if centre.shape != lower.shape:
                 raise InputError(f"the ball has {centre.size} coordinates where the box has {lower.size}.")
             object.__setattr__(self, "centre", centre)
@@ -156,13 +76,13 @@ class InputRegion:
     @classmethod
     def l2(cls, centre: ArrayLike, radius: float) -> "InputRegion":
         """The ball ‖x − centre‖₂ ≤ radius; its box is rounded outwards."""
-        middle, size = _finite("the centre of the ball", centre, 1), _radius(radius)
+        middle, size = exact_array("the centre of the ball", centre, 1), _radius(radius)
         return cls(added(middle, -size)[0], added(middle, size)[1], middle, size)
 
     @classmethod
     def linf(cls, centre: ArrayLike, radius: float) -> "InputRegion":
         """The box |x_j − centre_j| ≤ radius, rounded outwards."""
-        middle, size = _finite("the centre of the box", centre, 1), _radius(radius)
+        middle, size = exact_array("the centre of the box", centre, 1), _radius(radius)
         (low, least), (largest, high) = added(middle, -size), added(middle, size)
         return cls(low, high, inner=(least, largest))
 
@@ -293,7 +213,7 @@ class UnsafeCase:
 
     def __post_init__(self) -> None:
         require("region", self.region, InputRegion, "certnet.UnsafeCase(region, H, h)")
-        H, h = _finite("the output rows", self.H, 2), _finite("the output constants", self.h, 1)
+        H, h = exact_array("the output rows", self.H, 2), exact_array("the output constants", self.h, 1)
         if h.shape != (len(H),) or len(H) == 0:
             raise InputError(f"a case has {len(H)} output rows and {h.size} constants; give one constant for each row.")
         object.__setattr__(self, "H", H)

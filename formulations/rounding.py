@@ -5,9 +5,9 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from formulations._validation import FloatArray
+from formulations._validation import FloatArray, as_array, frozen
 from formulations.errors import InputError
 
 
@@ -43,6 +43,22 @@ def as_double(array: NDArray[Any]) -> FloatArray | None:
         converted = np.array(array, dtype=np.float64, order="C")
         exact = array.dtype == converted.dtype or array.dtype.itemsize < converted.dtype.itemsize
         return converted if exact or ((converted.astype(array.dtype) == array) | (array != array)).all() else None
+
+
+def exact_array(name: str, value: ArrayLike, dimensions: int) -> FloatArray:
+    """The same finite numbers in a read-only float64 array with so many dimensions; InputError says what is wrong."""
+    array = as_array(name, value)
+    if array.ndim != dimensions:
+        raise InputError(
+            f"{name} must be an array of numbers with {dimensions} dimensions, not of shape {array.shape}."
+        )
+    numbers = as_double(array)
+    if numbers is None:
+        raise InputError(f"{name} has a number that float64 cannot hold exactly; round it first.")
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{name} has an entry that is not a finite number; remove it first.")
+    frozen(numbers)
+    return numbers
 
 
 def added(a: FloatArray, b: float) -> tuple[FloatArray, FloatArray]:

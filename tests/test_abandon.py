@@ -11,7 +11,7 @@ from contextvars import ContextVar
 import numpy as np
 import pytest
 
-from certificates.repair import RepairedDual, repair_without_products
+from certificates.making.repair import RepairedDual, repair_without_products
 from certnet.jobs.best import Best
 from certnet.jobs.plan import Plan
 from certnet.jobs.stages import Staged

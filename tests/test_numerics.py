@@ -15,6 +15,7 @@ from certificates import Verdict, check
 from certificates.subdivision import Subdivision
 from certnet.jobs import optimality as _optimality
 from certnet.jobs import stages as _stages
+from certnet.jobs import tightness
 from certnet.jobs import train as job
 from certnet.jobs.certify import repaired
 from certnet.runtime.numerics import blas_threads, computing
@@ -22,7 +23,6 @@ from certnet.search import joint
 from certnet.search import price as search
 from certnet.search.cone_closing import SubdivisionSearch
 from certnet.solvers import solve
-from certnet.tightness import report as tightness
 from formulations import Presolved, TrainingProgram, merge_rows, presolve, rescale
 from formulations._validation import FloatArray
 from tests.strategies import rng

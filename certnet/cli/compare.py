@@ -10,7 +10,8 @@ from certificates.robustness import RobustnessCertificate
 from certnet.io import Recipe, Split, load, read_relu_network, source_kind
 from certnet.io.vnnlib import read_vnnlib
 from formulations import InputError, TrainingProgram
-from formulations.robustness import OutputRow, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import OutputRow, UnsafeCase
 
 
 def compare_data(certificate: OptimalityCertificate, data: str) -> dict[str, Any]:

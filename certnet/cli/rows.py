@@ -6,7 +6,7 @@ from certnet.io.load_network import read_file
 from certnet.io.targets import Outputs
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.robustness import ReluNetwork
+from formulations.network import ReluNetwork
 
 
 def read_rows(path: str, recipe: Recipe, *, labelled: bool = False) -> tuple[ReluNetwork, FloatArray, FloatArray]:

@@ -15,9 +15,10 @@ from certnet.cli.output import BY_VERDICT, finite, head
 from certnet.cli.show import NONE, Live, bounds, down, figures_table, percent, stderr_console, up
 from certnet.cli.train import FILES
 from certnet.io.output import print_result
+from certnet.jobs.tightness import Tightness, measure_tightness
 from certnet.runtime.machine import versions
 from certnet.solvers.registry import AUTO, get_solver
-from certnet.tightness import Points, Spectrum, Tightness, measure_tightness
+from certnet.tightness import Points, Spectrum
 from certnet.tightness.complete_positivity import CompletePositivity
 from formulations._validation import as_positive
 

@@ -24,7 +24,8 @@ from certnet.io.packed import ending
 from certnet.io.vnnlib import read_vnnlib
 from certnet.runtime.machine import versions
 from formulations import InputError
-from formulations.robustness import ReluNetwork, keeps_class, region_maker
+from formulations.network import ReluNetwork
+from formulations.robustness import keeps_class, region_maker
 
 if TYPE_CHECKING:
     from certnet.jobs.radius import CertifiedRadius

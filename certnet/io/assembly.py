@@ -9,7 +9,7 @@ from certnet.io.fold import class_order, powers_of_two
 from certnet.io.network import TwoLayerNetwork
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.robustness import ReluNetwork
+from formulations.network import ReluNetwork
 from formulations.rounding import as_double
 
 Array = NDArray[np.generic]

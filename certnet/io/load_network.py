@@ -12,7 +12,7 @@ from certnet.io.safetensors_file import read_safetensors
 from certnet.io.state_dict import network_from_tensors
 from formulations import InputError
 from formulations.arguments import accepts, location
-from formulations.robustness import ReluNetwork
+from formulations.network import ReluNetwork
 
 PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".bin")
 """Endings of files that may run code when they are read."""

@@ -9,7 +9,7 @@ import numpy as np
 from certificates.files import write_atomically
 from formulations import InputError
 from formulations.arguments import accepts, location
-from formulations.robustness import ReluNetwork
+from formulations.network import ReluNetwork
 
 OPSET = 13
 

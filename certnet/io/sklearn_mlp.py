@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from formulations import InputError
-from formulations.robustness import ReluNetwork
+from formulations.network import ReluNetwork
 
 
 def network_from_sklearn(model: Any) -> ReluNetwork:

@@ -9,7 +9,7 @@ import numpy as np
 from certnet.io.signal import Layer, Signal
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.robustness import ReluNetwork
+from formulations.network import ReluNetwork
 
 SOURCE = "the module"
 

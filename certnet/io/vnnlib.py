@@ -27,7 +27,8 @@ from certnet.io.packed import read_bytes
 from certnet.io.vnnlib2 import is_version_2, parse_vnnlib_2, without_comments
 from formulations import InputError
 from formulations.arguments import accepts, location
-from formulations.robustness import InputRegion, OutputRow, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, OutputRow, UnsafeCase
 from formulations.rounding import below, nearest
 
 __all__ = ["read_vnnlib"]

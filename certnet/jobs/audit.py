@@ -23,7 +23,8 @@ from certnet.search.pool import pool as pool_of
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_matrix
 from formulations.arguments import accepts, array, count, json_object, reals, seconds
-from formulations.robustness import ReluNetwork, keeps_class, region_maker
+from formulations.network import ReluNetwork
+from formulations.robustness import keeps_class, region_maker
 
 __all__ = ["AuditResult", "InputAudit", "audit"]
 

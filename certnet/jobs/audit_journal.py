@@ -33,7 +33,7 @@ from certificates.robustness_file import (
 from certnet.jobs.audit import LARGEST_SHARE, InputAudit
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.robustness import ReluNetwork
+from formulations.network import ReluNetwork
 
 FORMAT = "certnet-audit-journal 2"
 LARGEST_BYTES = 1 << 30

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from certificates import OptimalityCertificate, residual_dual
-from certificates.repair import RepairedDual
+from certificates import OptimalityCertificate
+from certificates.making import residual_dual
+from certificates.making.repair import RepairedDual
 from certificates.report import CheckReport
 from certificates.verdict import Verdict
 from certnet.jobs.certify import repaired

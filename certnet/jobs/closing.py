@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from certificates import OptimalityCertificate, residual_dual
+from certificates import OptimalityCertificate
+from certificates.making import residual_dual
 from certificates.report import CheckReport
 from certnet.search.certificate import certify_search
 from certnet.search.cone_closing import LARGEST_DIMENSION, SubdivisionSearch

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from certificates import OptimalityCertificate, Verdict, certify, residual_dual
+from certificates import OptimalityCertificate, Verdict
 from certificates.checker import network_objective
-from certificates.optimality import checked
-from certificates.repair import RepairedDual
+from certificates.making import certify, residual_dual
+from certificates.making.assemble import checked
+from certificates.making.repair import RepairedDual
 from certificates.report import CheckReport
 from certnet.io.network import TwoLayerNetwork
 from certnet.jobs.best import Best

@@ -19,7 +19,8 @@ from certnet.search.counterexample import Counterexample
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.arguments import accepts, array, count, json_object, real, seconds
-from formulations.robustness import ReluNetwork, keeps_class, region_maker
+from formulations.network import ReluNetwork
+from formulations.robustness import keeps_class, region_maker
 
 __all__ = ["CertifiedRadius", "certified_radius"]
 

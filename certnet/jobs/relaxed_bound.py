@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from certificates.repair import RepairedDual
+from certificates.making.repair import RepairedDual
 from certnet.jobs.certify import as_it_stands, repaired
 from certnet.jobs.preflight import choose
 from certnet.runtime.numerics import FAILURES

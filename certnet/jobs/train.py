@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from certificates import OptimalityCertificate, residual_dual
-from certificates import certify as certify_duals
+from certificates import OptimalityCertificate
 from certificates.certificate import fingerprint
-from certificates.repair import RepairedDual
+from certificates.making import certify as certify_duals
+from certificates.making import residual_dual
+from certificates.making.repair import RepairedDual
 from certnet.jobs.best import Best, Proof
 from certnet.jobs.certify import as_it_stands, certify, repaired, with_network
 from certnet.jobs.checkpoint import Checkpoint, differences, program_fingerprint, usable_state

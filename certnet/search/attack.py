@@ -14,7 +14,8 @@ import numpy as np
 from certnet.search.line_search import line_search
 from certnet.search.linear import minimisers
 from formulations._validation import FloatArray
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase
 
 ITERATIONS = 60
 SETTLED = 1e-12

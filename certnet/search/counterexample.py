@@ -13,7 +13,8 @@ from certificates.arithmetic import Enclosure
 from certificates.arithmetic.machine import MachineFailure, require_machine
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
-from formulations.robustness import ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import UnsafeCase
 from formulations.rounding import nearest
 
 __all__ = ["Counterexample"]

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from formulations._validation import FloatArray
-from formulations.robustness import InputRegion, ReluNetwork
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion
 
 SAMPLES = 2000
 KEPT = 50

@@ -10,11 +10,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from certificates.circuits import exact_circuits
-from certificates.repair import repair_form
+from certificates.making.circuits import exact_circuits
+from certificates.making.repair import repair_form
+from certificates.making.tree import LeafProof
 from certificates.robustness import RobustnessCertificate, preactivation_bounds
 from certificates.robustness_checker import RobustnessReport, check_robustness
-from certificates.tree import LeafProof
 from certificates.verdict import Verdict
 from certnet.runtime.clock import Clock
 from certnet.search.linear import LinearBounds, finish, nodes_of
@@ -27,7 +27,8 @@ from formulations import RawDual, RawPrimal
 from formulations._validation import FloatArray
 from formulations.circuits import CircuitSet, planar_circuits, violated_circuits
 from formulations.margin import MarginNode, margin_node
-from formulations.robustness import MarginProblem, ReluNetwork, UnsafeCase, reduce_case, require_fitting
+from formulations.network import ReluNetwork
+from formulations.robustness import MarginProblem, UnsafeCase, reduce_case, require_fitting
 
 EPSILON = 1e-6
 """Relative error of the normalisation."""

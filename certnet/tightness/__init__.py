@@ -7,18 +7,15 @@ from certnet.tightness.complete_positivity import (
 )
 from certnet.tightness.copositivity import Copositivity, check_copositive
 from certnet.tightness.rank import Points, Spectrum, extract_points, spectrum
-from certnet.tightness.report import Tightness, measure_tightness
 
 __all__ = [
     "CompletePositivity",
     "Copositivity",
     "Points",
     "Spectrum",
-    "Tightness",
     "check_completely_positive",
     "check_copositive",
     "extract_points",
     "is_completely_positive_graph",
-    "measure_tightness",
     "spectrum",
 ]

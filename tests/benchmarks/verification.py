@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from certnet.jobs.verify import verify
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase, keeps_class
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase, keeps_class
 from tests.conftest import SHARED
 
 SAFENLP = SHARED / "safenlp_medical"

@@ -21,7 +21,8 @@ from certificates.proof import Circuits, LiftedProof
 from certificates.robustness import CaseProof, RobustnessCertificate
 from certificates.robustness_checker import check_robustness
 from certificates.subdivision import Subdivision
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.strategies import SEEDS, rng
 
 PAST = Deadline(0.0)

@@ -17,7 +17,7 @@ from certificates.verdict import Verdict
 from certnet import audit as certnet_audit
 from certnet.jobs import audit as _audit
 from formulations import InputError
-from formulations.robustness import ReluNetwork
+from formulations.network import ReluNetwork
 from tests.cli.support import Call, one_sentence
 from tests.verification.problems import random_network
 

@@ -13,7 +13,8 @@ from certificates.lipschitz_file import read_lipschitz, write_lipschitz
 from certificates.verdict import Verdict
 from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import InputError
-from formulations.robustness import InputRegion, ReluNetwork
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion
 from tests.cli.support import caller, one_sentence
 from tests.verification.problems import random_network
 

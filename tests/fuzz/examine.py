@@ -18,7 +18,8 @@ from certificates.robustness import RobustnessCertificate
 from certificates.robustness_checker import check_robustness
 from certificates.robustness_file import read_robustness
 from formulations._validation import FloatArray
-from formulations.robustness import InputRegion, ReluNetwork
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion
 
 exact = np.vectorize(Fraction, otypes=[object])
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from certnet.io import read_network, read_relu_network, write_onnx
 from formulations import InputError
-from formulations.robustness import ReluNetwork
+from formulations.network import ReluNetwork
 from tests.interchange.test_onnx import B, Graph, U, V
 
 B2 = np.array([0.5, -2.0])

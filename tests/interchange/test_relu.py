@@ -8,7 +8,7 @@ import pytest
 from certnet.io import network_from_sklearn, read_network, read_relu_network, write_onnx
 from certnet.io.network import TwoLayerNetwork
 from formulations import InputError
-from formulations.robustness import ReluNetwork
+from formulations.network import ReluNetwork
 from tests.interchange.test_onnx import TRUTH, B, D, Graph, U, V, X
 
 B2 = np.array([0.5, -2.0])

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from certificates import OptimalityCertificate, certify, residual_dual
+from certificates import OptimalityCertificate
+from certificates.making import certify, residual_dual
 from certificates.verdict import Verdict
+from certnet.jobs.tightness import infeasibility, is_plain, measure_tightness
 from certnet.jobs.train import train
-from certnet.tightness import measure_tightness
 from certnet.tightness._feasible import relaxation_value
-from certnet.tightness.report import infeasibility, is_plain
 from certnet.training import fit
 from formulations import InputError, LiftedSpace, RawPrimal, TrainingProgram, merge_rows, presolve
 

@@ -7,7 +7,8 @@ from scipy.optimize import linprog
 from scipy.sparse import csc_matrix
 
 from formulations._validation import FloatArray
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -25,7 +25,8 @@ from certnet.io.vnnlib import Property, parse_vnnlib
 from certnet.jobs.verify import verify
 from certnet.search.counterexample import Counterexample, confirm, confirm_near, decided_classes, exact_outputs
 from formulations import InputError
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase, keeps_class
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase, keeps_class
 from tests.cli.support import caller
 
 SIGNS = {"<=": operator.le, ">=": operator.ge, "=": operator.eq}

@@ -18,7 +18,8 @@ from certnet.jobs.lipschitz import lipschitz_constant
 from certnet.search import lipsdp
 from certnet.search.lipsdp import Gradients, rough_norm, spectral_norm
 from formulations import InputError
-from formulations.robustness import InputRegion, ReluNetwork
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion
 from tests.conftest import SHARED
 from tests.verification.problems import SEEDS, random_network
 

@@ -16,7 +16,8 @@ from certificates.robustness_checker import check_robustness
 from certificates.robustness_file import read_robustness, write_robustness
 from certificates.verdict import Verdict
 from formulations import InputError
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.proofs import linear_robustness
 from tests.verification.mutants import least_on_line, mutate, proved_certificates
 from tests.verification.problems import exact_least_margin

@@ -11,7 +11,8 @@ from certnet.jobs import radius
 from certnet.jobs.radius import certified_radius
 from certnet.jobs.verify import VerificationResult, verify
 from formulations import InputError
-from formulations.robustness import ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import UnsafeCase
 from tests.verification.problems import random_network
 
 

@@ -12,7 +12,8 @@ from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
 from certnet.search.attack import attack
 from certnet.search.relaxation import MarginBound, Relaxation, margin_bound
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.verification.problems import (
     SEEDS,
     exact_least_margin,

@@ -11,7 +11,8 @@ from certificates.proof import Circuits, LiftedProof
 from certificates.robustness import CaseProof, RobustnessCertificate, preactivation_bounds
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase
 
 ARITHMETICS = ["float", "ball", "exact", "auto"]
 IDENTITY = ReluNetwork(np.ones((1, 1)), np.zeros(1), np.ones((1, 1)), np.zeros(1))

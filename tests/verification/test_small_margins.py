@@ -14,8 +14,9 @@ from certnet.jobs.verify import verify
 from certnet.search import semidefinite
 from certnet.search.counterexample import exact_outputs
 from formulations._validation import FloatArray
+from formulations.network import ReluNetwork
 from formulations.nodes import FREE
-from formulations.robustness import InputRegion, ReluNetwork, UnsafeCase, reduce_case, region_maker
+from formulations.robustness import InputRegion, UnsafeCase, reduce_case, region_maker
 from tests.verification.problems import random_ball, random_network
 
 ONE = np.array([[1.0]])

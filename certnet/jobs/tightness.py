@@ -23,8 +23,8 @@ import numpy as np
 from certificates import OptimalityCertificate
 from certificates.arithmetic import Arithmetic
 from certificates.checker import check, relative_gap
+from certificates.making.repair import RepairedDual
 from certificates.proof import LiftedProof
-from certificates.repair import RepairedDual
 from certificates.report import CheckReport
 from certificates.verdict import Verdict
 from certnet.jobs.certify import as_it_stands, certify, repaired

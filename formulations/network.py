@@ -1,0 +1,75 @@
+"""The one network class: two layers with a ReLU between them, as the programs and the certificates see it."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from formulations._validation import FloatArray
+from formulations.errors import InputError
+from formulations.rounding import exact_array
+
+
+@dataclass(frozen=True, eq=False)
+class ReluNetwork:
+    """f(x) = V (U x + b)₊ + b₂.
+
+    Attributes:
+        hidden: (m, d) U, one row for each neuron.
+        hidden_bias: (m,) b.
+        output: (c, m) V.
+        output_bias: (c,) b₂.
+        note: a sentence where rounding made these numbers of those in a file or model, else None.
+
+    Raises:
+        InputError: shapes that disagree, or entries that are not finite.
+    """
+
+    hidden: FloatArray
+    hidden_bias: FloatArray
+    output: FloatArray
+    output_bias: FloatArray
+    note: str | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, dimensions in (("hidden", 2), ("hidden_bias", 1), ("output", 2), ("output_bias", 1)):
+            object.__setattr__(self, name, exact_array(f"the network's {name}", getattr(self, name), dimensions))
+        m, d = self.hidden.shape
+        c = len(self.output)
+        if self.hidden_bias.shape != (m,) or self.output.shape != (c, m) or self.output_bias.shape != (c,):
+            raise InputError(
+                f"the network has hidden weights of shape {(m, d)}, hidden biases {self.hidden_bias.shape}, output "
+                f"weights {self.output.shape} and output biases {self.output_bias.shape}, which do not fit together."
+            )
+        if d == 0 or c == 0:
+            raise InputError("a network needs at least one input and one output.")
+
+    def with_note(self, note: str | None) -> "ReluNetwork":
+        """The same network with this note."""
+        noted = replace(self)
+        object.__setattr__(noted, "note", note)
+        return noted
+
+    @property
+    def inputs(self) -> int:
+        """d."""
+        return int(self.hidden.shape[1])
+
+    @property
+    def outputs(self) -> int:
+        """c."""
+        return len(self.output)
+
+    @property
+    def width(self) -> int:
+        """m."""
+        return len(self.hidden)
+
+    @property
+    def generators(self) -> FloatArray:
+        """A = [U b], m×(d+1)."""
+        return np.hstack([self.hidden, self.hidden_bias[:, None]])
+
+    def __call__(self, X: FloatArray) -> FloatArray:
+        """Outputs n×c of inputs n×d, in floating point."""
+        outputs: FloatArray = np.maximum(X @ self.hidden.T + self.hidden_bias, 0.0) @ self.output.T + self.output_bias
+        return outputs
