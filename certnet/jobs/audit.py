@@ -14,23 +14,22 @@ from numpy.typing import ArrayLike
 from certificates.robustness import CaseProof, RobustnessCertificate
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
-from certnet.jobs.radius import certified_radius, distance
-from certnet.jobs.verify import verify
+from certnet.jobs.radius import Bracket
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
-from certnet.search.counterexample import Counterexample, decided_classes, exact_outputs
+from certnet.search.counterexample import decided_classes, exact_outputs
 from certnet.search.pool import pool as pool_of
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_matrix
 from formulations.arguments import accepts, array, count, json_object, reals, seconds
 from formulations.network import ReluNetwork
-from formulations.robustness import keeps_class, region_maker
+from formulations.robustness import region_maker
 
 __all__ = ["AuditResult", "InputAudit", "audit"]
 
 CERTIFIED, ATTACKED, UNDECIDED = "certified", "attacked", "undecided"
-LARGEST_SHARE = 4.0
-"""Certified radii are searched up to so many times the largest radius of the audit."""
+LARGEST_SHARE, TOLERANCE = 4.0, 1e-3
+"""Certified radii are searched up to so many times the largest radius of the audit, and up to this relative error."""
 KILLED = (
     "A worker was killed, perhaps for lack of memory; give fewer --workers, and the same command goes on from here."
 )
@@ -244,7 +243,6 @@ def audit(
             raise InputError(f"{name} must be positive or None, not {limit}.")
     if workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}.")
-    task = _Task(network, norm, sizes, certified_radii, input_limit, random_state, dict(provenance or {}))
     claims = {row: entry for row, entry in (known or {}).items() if entry.resumed}
     done = {row: entry for row, entry in (known or {}).items() if not entry.resumed}
     waiting = [row for row in range(len(points)) if row not in done]
@@ -256,10 +254,11 @@ def audit(
         deadline -= (time.perf_counter() - begin) * len(points) / together
     interrupted, failure = False, None
 
-    def work(row: int, until: float) -> Any:
-        claim = claims.get(row)
+    def one(row: int, claim: InputAudit | None = None) -> _Input:
+        about = {**(provenance or {}), "row": row}
+        bracket = Bracket(network, points[row], int(classes[row]), norm, random_state, about)
         proof = None if claim is None or recall is None else recall(claim)
-        return delayed(_audited)(task, row, points[row], int(classes[row]), until, claim, proof)
+        return _Input(row, bracket, sizes, certified_radii, input_limit, claim, proof)
 
     try:
         with pool_of(workers, scheduler, as_completed=True) as (pool, busy):
@@ -276,7 +275,8 @@ def audit(
                     break
                 # On the clock that other processes have too, since an input may wait for a worker.
                 until = time.time() + deadline - time.perf_counter()
-                for entry, proofs in pool(work(row, until) for row in waiting[first : first + size]):
+                some = waiting[first : first + size]
+                for entry, proofs in pool(delayed(_audited)(one(row, claims.get(row)), until) for row in some):
                     # Before it is kept: Ctrl-C between the two must not leave the report behind the journal.
                     done[entry.row] = entry
                     if entry.reached and not entry.resumed and finished is not None:
@@ -289,7 +289,7 @@ def audit(
     for first in range(0, len(missing), together):
         some = missing[first : first + together]
         predictions = zip(some, *_prediction(network, points[some], classes[some]), strict=True)
-        done.update({row: task.entry(row, int(classes[row]), int(found), lead) for row, found, lead in predictions})
+        done.update({row: one(row).entry(int(found), lead) for row, found, lead in predictions})
     entries = tuple(done[row] for row in range(len(points)))
     return AuditResult(norm, sizes, entries, interrupted, time.perf_counter() - start, failure)
 
@@ -326,151 +326,101 @@ def _prediction(network: ReluNetwork, X: FloatArray, labels: IntArray) -> tuple[
 
 
 @dataclass(frozen=True, eq=False)
-class _Task:
-    """What is the same for all inputs."""
-
-    network: ReluNetwork
-    norm: str
-    radii: tuple[float, ...]
-    search: bool
-    input_limit: float | None
-    random_state: int
-    provenance: dict[str, Any]
-
-    def entry(
-        self, row: int, label: int, predicted: int, lead: float, low: float = 0.0, high: float = math.inf, **more: Any
-    ) -> InputAudit:
-        """The record of an input, where ``low`` is certified and at ``high`` the class is lost."""
-        high = high if predicted == label else 0.0
-        status = (CERTIFIED if radius <= low else ATTACKED if radius >= high else UNDECIDED for radius in self.radii)
-        entry = InputAudit(row, label, predicted, float(lead), tuple(status), low, high, False, 0.0)
-        return replace(entry, **more)
-
-
-def _audited(
-    task: _Task,
-    row: int,
-    x: FloatArray,
-    label: int,
-    until: float,
-    claim: InputAudit | None,
-    proof: Sequence[CaseProof] | None,
-) -> tuple[InputAudit, dict[float, RobustnessCertificate]]:
-    """One input at all radii, until ``time.time()`` is ``until``; ``claim`` is what an earlier run says of it."""
-    with computing():
-        one = _Input(task, row, x, label, until - time.time())
-        predicted, lead = _prediction(task.network, x[None], np.array([label]))
-        if predicted[0] != label:
-            one.high = one.nearest = 0.0
-        held = claim is not None and one.holds(claim, proof)
-        if not held:
-            one.decide()
-        more = {
-            "attacked_radius": min(one.high, one.nearest) if task.search else one.high,
-            "reached": not one.cut,
-            "seconds": claim.seconds if held and claim is not None else time.perf_counter() - one.start,
-            "counterexample": one.witness,
-            "resumed": held,
-        }
-        return task.entry(row, label, int(predicted[0]), lead[0], one.low, one.high, **more), one.proofs
-
-
 class _Input:
-    """One input: the largest radius that is proved, the least that is refuted, and the proofs.
+    """One input of an audit, with what an earlier run claims of it.
 
     Regions grow with the radius, also as they are rounded. So a proof holds for all smaller radii, and a
     counterexample for all larger ones.
     """
 
-    def __init__(self, task: _Task, row: int, x: FloatArray, label: int, left: float) -> None:
-        self.task, self.row, self.x, self.label = task, row, x, label
-        self.start = time.perf_counter()
-        self.whole = self.start + left
-        self.low, self.high, self.cut = 0.0, math.inf, False
-        self.nearest = math.inf
-        self.witness: tuple[float, ...] | None = None
-        self.proofs: dict[float, RobustnessCertificate] = {}
-        self.region = region_maker(task.norm)
+    row: int
+    bracket: Bracket
+    radii: tuple[float, ...]
+    search: bool
+    input_limit: float | None
+    claim: InputAudit | None = None
+    proof: Sequence[CaseProof] | None = None
 
-    def decide(self) -> None:
-        """Ascend until a radius is refuted, the rest is then known; and narrow the certified radius."""
-        task, left = self.task, self._limit()
-        provenance = {**task.provenance, "row": self.row}
-        for radius in task.radii:
-            if self.high <= radius:
+    def entry(self, predicted: int, lead: float, **more: Any) -> InputAudit:
+        """The record, as far as the bracket says."""
+        label, low = self.bracket.label, self.bracket.low
+        high = self.lost() if predicted == label else 0.0
+        status = (CERTIFIED if radius <= low else ATTACKED if radius >= high else UNDECIDED for radius in self.radii)
+        attacked = min(high, self.bracket.high) if self.search else high
+        entry = InputAudit(self.row, label, predicted, float(lead), tuple(status), low, attacked, False, 0.0)
+        return replace(entry, **more)
+
+    def lost(self) -> float:
+        """The least radius of the audit that was refuted, or whose region holds the witness, exactly."""
+        high, x = self.bracket.high, self.bracket.witness
+        for radius in self.radii:
+            if radius >= high or (x is not None and self.bracket.region(radius).contains(x)):
+                return radius
+        return math.inf
+
+    def limit(self, whole: float) -> float:
+        """When a part of the work that begins now ends."""
+        return whole if self.input_limit is None else min(time.perf_counter() + self.input_limit, whole)
+
+    def decide(self, whole: float) -> bool:
+        """Ascend until a radius is refuted, the rest is then known; and narrow the certified radius.
+
+        Returns whether it was not verified to the end when ``time.perf_counter()`` was ``whole``.
+        """
+        bracket, end, cut = self.bracket, self.limit(whole), False
+        for radius in self.radii:
+            if bracket.high <= radius:
                 break
-            result = verify(
-                task.network,
-                keeps_class(task.network, self.region(self.x, radius), self.label),
-                time_limit=left(),
-                random_state=task.random_state,
-                provenance={**provenance, "norm": task.norm, "radius": radius},
-            )
-            if result.verdict is Verdict.PROVED and result.certificate is not None:
-                self.low = radius
-                self.proofs[radius] = result.certificate
-            elif result.verdict is Verdict.REFUTED:
-                self._found(result.counterexample)
-                self.high = min(self.high, radius)
-            else:
-                self.cut = self.cut or time.perf_counter() >= self.whole
-        if not task.search or self.high == 0:
-            return
-        found = certified_radius(
-            task.network,
-            self.x,
-            self.label,
-            norm=task.norm,
-            largest=LARGEST_SHARE * task.radii[-1],
-            time_limit=self._limit()(),
-            random_state=task.random_state,
-            provenance=provenance,
-        )
-        if found.certified > self.low and found.certificate is not None:
-            self.low = found.certified
-            self.proofs[found.certified] = found.certificate
-        self._found(found.counterexample)
-        self.nearest = min(self.nearest, found.attacked)
-        self.cut = self.cut or (found.open and time.perf_counter() >= self.whole)
+            verdict = bracket.decide(radius, _left(end))
+            cut = cut or (verdict is Verdict.UNKNOWN and time.perf_counter() >= whole)
+        if self.search and bracket.high > 0:
+            is_open = bracket.search(LARGEST_SHARE * self.radii[-1], TOLERANCE, self.limit(whole))
+            cut = cut or (is_open and time.perf_counter() >= whole)
+        return cut
 
-    def holds(self, claim: InputAudit, proof: Sequence[CaseProof] | None) -> bool:
-        """Take over what an earlier run found, as far as it is confirmed; False if there is more to it."""
+    def confirmed(self, whole: float) -> "_Input | None":
+        """What an earlier run claims, as far as it is confirmed now; None if there is no claim or more to find."""
+        one, claim = replace(self, bracket=replace(self.bracket)), self.claim
+        if claim is None:
+            return None
+        bracket, radius = one.bracket, claim.certified_radius
         if claim.counterexample is not None:
-            self._refute(np.array(claim.counterexample))
-            if not (self.nearest if self.task.search else self.high) < math.inf:
-                return False
-        radius = claim.certified_radius
-        if self.high == 0 or not radius > 0:
-            return True
-        if proof is None or not radius < self.high:
-            return False
+            x = np.array(claim.counterexample)
+            if decided_classes(bracket.network, x[None], np.array([bracket.label]))[0] != bracket.label:
+                bracket.lose(x, bracket.high)
+            if not (bracket.high if self.search else one.lost()) < math.inf:
+                return None
+        if bracket.high == 0 or not radius > 0:
+            return one
         # Wherever the proof was found, it has to do for this network and this property.
-        cases = keeps_class(self.task.network, self.region(self.x, radius), self.label)
-        if len(proof) != len(cases):
-            return False
-        certificate = RobustnessCertificate(self.task.network, cases, tuple(proof))
-        if check_robustness(certificate, time_limit=self._limit()()).verdict is not Verdict.PROVED:
-            return False
-        self.low = radius
-        return True
+        cases = bracket.cases(radius)
+        if self.proof is None or len(self.proof) != len(cases) or not radius < bracket.high:
+            return None
+        certificate = RobustnessCertificate(bracket.network, cases, tuple(self.proof))
+        if check_robustness(certificate, time_limit=_left(self.limit(whole))).verdict is not Verdict.PROVED:
+            return None
+        bracket.low = radius
+        return one
 
-    def _refute(self, x: FloatArray) -> None:
-        """Take note of an input (d,) that is of another class exactly: it counts from the least region that has it."""
-        task = self.task
-        if decided_classes(task.network, x[None], np.array([self.label]))[0] == self.label:
-            return
-        within = (radius for radius in task.radii if self.region(self.x, radius).contains(x))
-        self.high = min(self.high, next(within, math.inf))
-        apart = distance(x, self.x, task.norm)
-        if apart < self.nearest:
-            self.nearest, self.witness = apart, tuple(x.tolist())
 
-    def _found(self, found: Counterexample | None) -> None:
-        if found is not None and found.exact is None:
-            self._refute(found.x)
+def _left(end: float) -> float | None:
+    return None if end == math.inf else max(end - time.perf_counter(), 1e-6)
 
-    def _limit(self) -> Callable[[], float | None]:
-        """Begins a part of the work; tells what is left of its time, None for no limit."""
-        own = math.inf if self.task.input_limit is None else time.perf_counter() + self.task.input_limit
-        end = min(own, self.whole)
-        return lambda: None if end == math.inf else max(end - time.perf_counter(), 1e-6)
+
+def _audited(one: _Input, until: float) -> tuple[InputAudit, dict[float, RobustnessCertificate]]:
+    """One input at all radii, until ``time.time()`` is ``until``."""
+    with computing(), np.errstate(all="ignore"):
+        start, bracket, claim = time.perf_counter(), one.bracket, one.claim
+        whole = start + until - time.time()
+        (predicted,), (lead,) = _prediction(bracket.network, bracket.x[None], np.array([bracket.label]))
+        if predicted != bracket.label:
+            bracket.high = 0.0
+        held = one.confirmed(whole)
+        cut = held is None and one.decide(whole)
+        seconds = time.perf_counter() - start if held is None or claim is None else claim.seconds
+        bracket = (held or one).bracket
+        witness = None if bracket.witness is None else tuple(bracket.witness.tolist())
+        more = {"reached": not cut, "seconds": seconds, "counterexample": witness, "resumed": held is not None}
+        best = (*one.radii, bracket.low)
+        certificates = {radius: found for radius, found in bracket.certificates.items() if radius in best}
+        return (held or one).entry(int(predicted), lead, **more), certificates

@@ -16,6 +16,7 @@ from certificates.robustness_file import read_robustness
 from certificates.verdict import Verdict
 from certnet import audit as certnet_audit
 from certnet.jobs import audit as _audit
+from certnet.jobs import radius as _radius
 from formulations import InputError
 from formulations.network import ReluNetwork
 from tests.cli.support import Call, one_sentence
@@ -42,8 +43,8 @@ class Counter:
     """Counts calls of the verifier; may interrupt one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, interrupt: int | None = None) -> None:
-        self.calls, self.interrupt, self.true = 0, interrupt, _audit.verify
-        monkeypatch.setattr(_audit, "verify", self)
+        self.calls, self.interrupt, self.true = 0, interrupt, _radius.verify
+        monkeypatch.setattr(_radius, "verify", self)
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         self.calls += 1
@@ -253,9 +254,9 @@ def test_inputs_that_wait_for_a_worker_have_no_more_time(monkeypatch: pytest.Mon
     def all_of_it(*_: Any, time_limit: float, **__: Any) -> Any:
         given.append(time_limit)
         time.sleep(max(time_limit, 0.0))
-        return SimpleNamespace(verdict=Verdict.UNKNOWN, certificate=None)
+        return SimpleNamespace(verdict=Verdict.UNKNOWN, certificate=None, counterexample=None)
 
-    monkeypatch.setattr(_audit, "verify", all_of_it)
+    monkeypatch.setattr(_radius, "verify", all_of_it)
     monkeypatch.setattr(_audit, "SETTINGS", replace(_audit.SETTINGS, rounds=3))
 
     @contextmanager
