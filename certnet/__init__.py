@@ -26,7 +26,7 @@ _HOMES = {
     "certnet.search.counterexample": "Counterexample",
     "certnet.solvers": "SolveStatus SolverResult available_solvers solve",
     "certnet.training": "FitResult fit",
-    "formulations": "CertnetError InputError LiftedProgram LiftedSpace RawDual TrainingProgram presolve",
+    "formulations": "CertnetError Dual InputError LiftedSpace Program TrainingProgram presolve",
     "formulations.network": "ReluNetwork",
     "formulations.robustness": "InputRegion UnsafeCase keeps_class",
 }

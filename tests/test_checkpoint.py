@@ -26,7 +26,7 @@ from certnet.jobs.checkpoint import (
 from certnet.jobs.saver import EVERY_SECONDS, SHARE, Saver
 from certnet.runtime.clock import Clock
 from certnet.solvers import Progress
-from formulations import InputError, RawDual, TrainingProgram
+from formulations import Dual, InputError, TrainingProgram
 from tests.strategies import SEEDS, rng
 
 
@@ -47,7 +47,7 @@ def example(**changes: Any) -> Checkpoint:
         environment=environment(),
         lower_bound=0.25,
         state={"V": random.standard_normal((4, 4)), "count": np.array(3), "on": np.array([True, False])},
-        dual=RawDual(random.standard_normal((5, 2)), random.standard_normal((6, 6))),
+        dual=Dual(random.standard_normal((5, 2)), random.standard_normal((6, 6))),
         U=random.standard_normal((2, 2)),
         V=random.standard_normal((2, 2)),
         about={"source": "iris", "γ": [1, None]},
@@ -285,7 +285,7 @@ class FakeClock(Clock):
 
 
 def look(state: np.ndarray) -> Progress:
-    dual = RawDual(np.ones((1, 1)), np.ones((2, 2)))
+    dual = Dual(np.ones((1, 1)), np.ones((2, 2)))
     return Progress(1, 0.0, 0.0, 1.0, 1.0, 1, lambda: dual, 0.5, lambda: {"x": state})
 
 
@@ -523,7 +523,7 @@ def test_no_dual_in_a_checkpoint_can_forge_a_bound(tmp_path: Path, size: float) 
     honest = cut_short(program, checkpoint=path)
     stored = read_checkpoint(path)
     with np.errstate(all="ignore"):
-        dual = RawDual(size * stored.dual.W, size * stored.dual.N)
+        dual = Dual(size * stored.dual.W, size * stored.dual.N)
         forged = replace(stored, state=None, dual=dual, lower_bound=1e9)
         result = cut_short(program, resume=forged)
     assert result.report.verdict is Verdict.PROVED

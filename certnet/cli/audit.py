@@ -84,7 +84,7 @@ def audit(
     require_named(out)
     read = read_file(network)
     recipe = Recipe(source=data, target=target, task="classification", seed=seed, raw=True)
-    split = load(recipe, Outputs(read.network.V.shape[0], read.network.classes))
+    split = load(recipe, Outputs(len(read.V), read.classes))
     X, Y = _part(split, part.value)
     relu = read.for_verification(split.classes)
     require_kind(relu, X, Y, data)

@@ -27,7 +27,7 @@ from certnet.cli.show import (
     up,
 )
 from certnet.cli.train import OPEN, stored_recipe
-from certnet.io import Recipe, Split, load, program_weights, read_network
+from certnet.io import Recipe, Split, load, read_network
 from certnet.io.output import Writer, files_in, json_writer, output_folder, print_result, require_named
 from certnet.jobs import optimality as _optimality
 from certnet.jobs.optimality import Neuron, OptimalityResult
@@ -75,17 +75,17 @@ def run_optimality(options: OptimalityOptions) -> int:
     require_named(options.out)
     network = read_network(options.network)
     split = load(options.recipe)
-    weights = program_weights(
-        network, offset=split.offset, scale=split.scale, bias=options.recipe.bias, classes=split.classes
+    U, V, folded = network.program_weights(
+        offset=split.offset, scale=split.scale, bias=options.recipe.bias, classes=split.classes
     )
-    if len(weights.V) != split.Y_train.shape[1]:
+    if len(V) != split.Y_train.shape[1]:
         raise InputError(
-            f"The network has {len(weights.V)} outputs, but the targets have {split.Y_train.shape[1]} columns; give "
+            f"The network has {len(V)} outputs, but the targets have {split.Y_train.shape[1]} columns; give "
             "the targets it was trained on, for example as a matrix Y in an .npz file."
         )
     program = TrainingProgram(split.X_train, split.Y_train, options.gamma, bias=options.recipe.bias)
     console = stderr_console()
-    notes = (*split.notes, *weights.notes)
+    notes = (*split.notes, *folded)
     if not options.quiet:
         for note in notes:
             console.print(note, markup=False)
@@ -95,8 +95,8 @@ def run_optimality(options: OptimalityOptions) -> int:
         with Live(console, enabled=not options.quiet, time_limit=limit) as live:
             result = _optimality.optimality(
                 program,
-                weights.U,
-                weights.V,
+                U,
+                V,
                 gap=options.gap,
                 time_limit=limit,
                 max_nodes=options.nodes,

@@ -15,16 +15,16 @@ from certificates.making.assemble import MARGINS, assemble, checked, drop_neglig
 from certificates.making.repair import RepairedDual, project, raw_dual
 from certificates.report import CheckReport
 from certificates.verdict import Verdict
-from formulations import MergedRows, RawDual
+from formulations import Dual, MergedRows
 from formulations._validation import FloatArray
 
 
-def repaired(merged: MergedRows, dual: RawDual) -> RepairedDual:
+def repaired(merged: MergedRows, dual: Dual) -> RepairedDual:
     """What repair makes of a dual of the merged program, without negligible multipliers."""
     return repair(merged.program, drop_negligible(merged, dual))
 
 
-def as_it_stands(merged: MergedRows, dual: RawDual) -> RepairedDual:
+def as_it_stands(merged: MergedRows, dual: Dual) -> RepairedDual:
     """A dual that was repaired in other coordinates: the same form, so it needs no repair, and the check decides."""
     dual = drop_negligible(merged, dual)
     W, N, t = project(merged.program, dual)

@@ -23,7 +23,7 @@ from certificates.certificate import fingerprint
 from certificates.files import write_atomically
 from certnet.runtime.machine import blas, versions
 from certnet.solvers.interface import State
-from formulations import InputError, RawDual, TrainingProgram
+from formulations import Dual, InputError, TrainingProgram
 from formulations._validation import FloatArray
 
 FORMAT = "certnet-checkpoint"
@@ -67,7 +67,7 @@ class Checkpoint:
     environment: Mapping[str, Any] = field(default_factory=dict)
     lower_bound: float = -math.inf
     state: State | None = None
-    dual: RawDual | None = None
+    dual: Dual | None = None
     U: FloatArray | None = None
     V: FloatArray | None = None
     search: State | None = None
@@ -230,7 +230,7 @@ def _checkpoint(arrays: dict[str, NDArray[Any]]) -> Checkpoint:
         random_state=_typed(header, "random_state", int),
         lower_bound=-math.inf if bound is None else _typed(header, "lower_bound", float),
         state=state if _typed(header, "has_state", bool) else None,
-        dual=None if W is None or N is None else RawDual(W, N),
+        dual=None if W is None or N is None else Dual(W, N),
         U=U,
         V=V,
         search=search or None,

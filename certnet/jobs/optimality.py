@@ -376,7 +376,7 @@ class _Run(Staged):
         """The price of the given network's residual, whatever it is; None where the residual can prove nothing."""
         program = presolved.program
         W = presolved.apply_dual(residual_dual(presolved.rows, self.U, self.V)).W
-        if not float(np.sum(W * program.target)) > 0:
+        if not program.best_scale(W) > 0:
             return None
         if is_low(presolved):
             network = self.U, self.V

@@ -333,7 +333,7 @@ class _Run:
         """The best network that starts from the certificate's, from G and from the points in it."""
         columns = [self.U]
         if self.result is not None and self.result.primal is not None and self.points is not None:
-            moment = presolved.scaling.undo_primal(self.result.primal)
+            moment = presolved.scaling.undo_moment(self.result.primal)
             columns.append(presolved.scaling.undo_z(self.points.Z))
             columns.append(candidates_from_moment(moment, self.program.X, random_state=self.random_state))
         limit = self.seconds(1.0)

@@ -405,7 +405,7 @@ class _Run(Staged):
         if np.isfinite(result.objective):
             self.relaxed_objective = presolved.program.to_original(result.objective)
         if result.primal is not None and np.isfinite(result.primal.S).all():
-            moment = presolved.scaling.undo_primal(result.primal)
+            moment = presolved.scaling.undo_moment(result.primal)
             self.candidates = candidates_from_moment(
                 moment, self.program.X, samples=SAMPLES, random_state=self.options.random_state
             )
