@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from certificates.verdict import Verdict
-from certnet.cli.limits import Shares, began, seconds_or_none
+from certnet.cli.limits import began, seconds_or_none, shares
 from certnet.cli.options import Json, Network, Norm
 from certnet.cli.output import Exit, head, proof_place, write_proof
 from certnet.cli.rows import parse_rows, read_rows
@@ -99,7 +99,7 @@ def lipschitz(
 
     show([labels[0], *titles])
     entries: list[dict[str, Any]] = []
-    shares, console = Shares(limit, started, len(questions)), stderr_console()
+    console, seconds = stderr_console(), shares(limit, started, len(questions))
     with Live(console, enabled=console.is_terminal) as live:
         for label, (function, C, file, row, region) in zip(labels[1:], questions, strict=True):
             about = label if row is None else f"row {row}"
@@ -111,7 +111,7 @@ def lipschitz(
                 C,
                 region=region,
                 products=not plain,
-                time_limit=shares.take(),
+                time_limit=next(seconds),
                 random_state=seed,
                 provenance={"network": Path(network).name, "function": function, **where},
             )

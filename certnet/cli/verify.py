@@ -13,7 +13,7 @@ import typer
 
 from certificates.robustness_file import MAX_CASES
 from certificates.verdict import Verdict
-from certnet.cli.limits import Shares, began, job_seconds, seconds_or_none
+from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
 from certnet.cli.options import Json, Network, Norm, Target
 from certnet.cli.output import BY_VERDICT, Exit, head, proof_place, write_proof
 from certnet.cli.rows import parse_rows, read_rows
@@ -103,10 +103,8 @@ def verify(
     from certnet.jobs.verify import verify as decide
     from certnet.search.counterexample import decided_classes
 
-    shares = Shares(limit, started, len(chosen), each)
     results: list[dict[str, Any]] = []
-    for row in chosen:
-        seconds = shares.take()
+    for row, seconds in zip(chosen, shares(limit, started, len(chosen), each), strict=True):
         entry: dict[str, Any] = {"row": row, "label": labels[row]}
         results.append(entry)
         if seconds == 0:
