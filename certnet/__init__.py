@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 _HOMES = {
-    "certificates": "CheckReport OptimalityCertificate Verdict check read_certificate write_certificate",
+    "certificates": "Certificate Lipschitz Report Robustness Training Verdict check read_certificate write_certificate",
     "certificates.making": "repair",
-    "certificates.robustness": "RobustnessCertificate",
-    "certificates.robustness_checker": "RobustnessReport check_robustness",
-    "certificates.robustness_file": "read_robustness write_robustness",
     "certnet.io": "network_from_sklearn network_from_torch read_network read_relu_network write_onnx",
     "certnet.io.network": "TwoLayerNetwork",
     "certnet.io.vnnlib": "read_vnnlib",
@@ -36,9 +33,6 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names.spli
 if TYPE_CHECKING:
     from certificates import *
     from certificates.making import *
-    from certificates.robustness import *
-    from certificates.robustness_checker import *
-    from certificates.robustness_file import *
     from certnet.io import *
     from certnet.io.network import *
     from certnet.io.vnnlib import *

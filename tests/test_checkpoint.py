@@ -4,7 +4,6 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from certnet.jobs.saver import EVERY_SECONDS, SHARE, Saver
 from certnet.runtime.clock import Clock
 from certnet.solvers import Progress
 from formulations import Dual, InputError, TrainingProgram
+from tests.certificates.altering import replace
 from tests.strategies import SEEDS, rng
 
 
@@ -419,9 +419,7 @@ def cut_short(program: TrainingProgram, *, stage: str = "relaxation", after: int
     return certnet.train(program, progress=progress, solver=options.pop("solver", "admm"), **options)
 
 
-@pytest.mark.parametrize(
-    ("solver", "after"), [("admm", 25), ("admm", 75), ("interior-point", 3), ("interior-point", 9)]
-)
+@pytest.mark.parametrize(("solver", "after"), [("admm", 25), ("admm", 75)])
 def test_a_resumed_relaxation_is_the_same_bit_for_bit(tmp_path: Path, solver: str, after: int) -> None:
     program, path = small_program(), tmp_path / "c.npz"
     whole = certnet.train(program, solver=solver, tolerance=1e-4)

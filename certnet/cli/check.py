@@ -8,16 +8,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from certificates import checker
+from certificates import Certificate, Lipschitz, Report, Robustness, Training, Verdict, checker, read_certificate
 from certificates.arithmetic.matrix import Arithmetic
-from certificates.certificate import OptimalityCertificate
-from certificates.container import certificate_kind, read_certificate
-from certificates.lipschitz import LipschitzCertificate, check_lipschitz
-from certificates.lipschitz_file import read_lipschitz
-from certificates.robustness import RobustnessCertificate
-from certificates.robustness_checker import check_robustness
-from certificates.robustness_file import read_robustness
-from certificates.verdict import Verdict
 from certnet.cli.compare import compare_data, compare_network, compare_property
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import Json
@@ -92,38 +84,31 @@ def _examine(
     Raises:
         InputError: the file is no readable certificate, or is about other data, or another network or property.
     """
-    kind = certificate_kind(path)
-    if kind == TRAINING and (network is not None or stated is not None):
-        raise InputError(f"{path} is about training data; use --data instead of --network and --property.")
-    if kind != TRAINING and data is not None:
-        raise InputError(f"{path} is about a network; use --network and --property instead of --data.")
-    if kind == LIPSCHITZ and stated is not None:
-        raise InputError(f"{path} is about a Lipschitz constant; leave --property out.")
-    read, prove, about = KINDS[kind]
-    certificate = read(path)
-    found = about(certificate)
-    if kind == TRAINING:
-        rows = None if data is None else compare_data(certificate, data)
-        found["data"] |= {"compared_with": data, "rows": rows}
+    certificate = read_certificate(path)
+    statement = certificate.statement
+    if isinstance(statement, Training):
+        if network is not None or stated is not None:
+            raise InputError(f"{path} is about training data; use --data instead of --network and --property.")
+        found = _training(certificate, data)
     else:
-        net = certificate.network
-        found["notes"] = [] if network is None else compare_network(net, network)
-        shape = {"inputs": net.inputs, "width": net.width, "outputs": net.outputs}
-        found["network"] = {**shape, "compared_with": network}
-    if kind == ROBUSTNESS:
-        cases = None if stated is None else compare_property(certificate, stated)
-        found["property"] |= {"compared_with": stated, "cases_compared": cases}
-    report = prove(certificate, **how)
-    if kind == TRAINING:
-        found["slack_margin"] = report.slack_margin
-    elif kind == LIPSCHITZ:
-        found["constant"] = report.constant
-    else:
-        found["margin"] = found["lower_bound"] = report.margin
-        found["leaves"] = {"linear": report.linear_leaves, "semidefinite": report.semidefinite_leaves}
+        if data is not None:
+            raise InputError(f"{path} is about a network; use --network and --property instead of --data.")
+        if isinstance(statement, Lipschitz) and stated is not None:
+            raise InputError(f"{path} is about a Lipschitz constant; leave --property out.")
+        net = statement.network
+        found = {
+            "notes": [] if network is None else compare_network(net, network),
+            "network": {
+                **{name: getattr(net, name) for name in ("inputs", "width", "outputs")},
+                "compared_with": network,
+            },
+            **(_lipschitz(statement) if isinstance(statement, Lipschitz) else _property(certificate, stated)),
+        }
+    report = checker.check(certificate, **how)
     return {
         **head("check", report, report.reason),
         **found,
+        **_figures(statement, report),
         "arithmetic": report.arithmetic,
         "seconds": report.seconds,
         "files": {"certificate": str(path)},
@@ -131,10 +116,12 @@ def _examine(
     }
 
 
-def _training(certificate: OptimalityCertificate) -> dict[str, Any]:
+def _training(certificate: Certificate, data: str | None) -> dict[str, Any]:
+    rows = None if data is None else compare_data(certificate, data)
     n, d, c = certificate.shape
+    shape = {"n": n, "d": d, "c": c, "fingerprint": certificate.data_fingerprint}
     return {
-        "data": {"n": n, "d": d, "c": c, "fingerprint": certificate.data_fingerprint},
+        "data": {**shape, "compared_with": data, "rows": rows},
         "loss": certificate.loss,
         "claimed": {"objective": certificate.objective, "lower_bound": certificate.lower_bound},
         "gamma": certificate.gamma,
@@ -143,29 +130,28 @@ def _training(certificate: OptimalityCertificate) -> dict[str, Any]:
     }
 
 
-def _robustness(certificate: RobustnessCertificate) -> dict[str, Any]:
-    regions = [region_fields(case.region) for case in certificate.cases]
-    distinct = [region for i, region in enumerate(regions) if region not in regions[:i]]
+def _property(certificate: Certificate, stated: str | None) -> dict[str, Any]:
+    compared, regions = None if stated is None else compare_property(certificate, stated), []
+    for case in certificate.cases:
+        region = region_fields(case.region)
+        regions += [region] if region not in regions else []
     rows = sum(len(case.H) for case in certificate.cases)
-    return {"property": {"cases": len(certificate.cases), "rows": rows, "regions": distinct}}
+    about = {"cases": len(certificate.cases), "rows": rows, "regions": regions}
+    return {"property": {**about, "compared_with": stated, "cases_compared": compared}}
 
 
-def _lipschitz(certificate: LipschitzCertificate) -> dict[str, Any]:
-    region = certificate.region
-    return {
-        "norms": {"inputs": "l2", "outputs": "l2"},
-        "function": certificate.C.tolist(),
-        "region": None if region is None else region_fields(region),
-    }
+def _lipschitz(statement: Lipschitz) -> dict[str, Any]:
+    region = None if statement.region is None else region_fields(statement.region)
+    return {"norms": {"inputs": "l2", "outputs": "l2"}, "function": statement.C.tolist(), "region": region}
 
 
-TRAINING, ROBUSTNESS, LIPSCHITZ = "optimality", "robustness", "lipschitz"
-KINDS: dict[str, tuple[Any, Any, Any]] = {
-    TRAINING: (read_certificate, checker.check, _training),
-    ROBUSTNESS: (read_robustness, check_robustness, _robustness),
-    LIPSCHITZ: (read_lipschitz, check_lipschitz, _lipschitz),
-}
-"""What reads, proves and describes a certificate."""
+def _figures(statement: object, report: Report) -> dict[str, Any]:
+    if isinstance(statement, Lipschitz):
+        return {"constant": report.constant}
+    if isinstance(statement, Robustness):
+        leaves = {"linear": report.linear_leaves, "semidefinite": report.semidefinite_leaves}
+        return {"margin": report.margin, "lower_bound": report.margin, "leaves": leaves}
+    return {"slack_margin": report.slack_margin}
 
 
 def region_fields(region: InputRegion) -> dict[str, Any]:

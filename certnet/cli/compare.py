@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from certificates.certificate import OptimalityCertificate, fingerprint
-from certificates.robustness import RobustnessCertificate
+from certificates import Certificate, fingerprint
 from certnet.io import Recipe, Split, load, read_relu_network, source_kind
 from certnet.io.vnnlib import read_vnnlib
 from formulations import InputError, TrainingProgram
@@ -14,7 +13,7 @@ from formulations.network import ReluNetwork
 from formulations.robustness import OutputRow, UnsafeCase
 
 
-def compare_data(certificate: OptimalityCertificate, data: str) -> dict[str, Any]:
+def compare_data(certificate: Certificate, data: str) -> dict[str, Any]:
     """Rebuild X and Y from a source as the certificate's recipe says, and insist on equality.
 
     A certificate without a recipe is compared with all rows of the source, raw. Which rows were compared, and what was
@@ -74,7 +73,7 @@ def compare_network(own: ReluNetwork, path: str) -> list[str]:
     return [] if given.note is None else [given.note]
 
 
-def compare_property(certificate: RobustnessCertificate, path: str) -> int:
+def compare_property(certificate: Certificate, path: str) -> int:
     """Insist that what the certificate claims implies the property of this file; returns the number of its cases.
 
     Every case of the file has to lie in one of the certificate's: the box in its region, and where the file's rows hold

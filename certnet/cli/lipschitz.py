@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from certificates.verdict import Verdict
+from certificates import Verdict
 from certnet.cli.limits import began, seconds_or_none, shares
 from certnet.cli.options import Json, Network, Norm
 from certnet.cli.output import Exit, head, proof_place, write_proof

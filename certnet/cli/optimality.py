@@ -9,7 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from certificates.container import write_certificate
+from certificates import write_certificate
 from certnet.cli.limits import began, job_seconds
 from certnet.cli.output import BY_VERDICT, Exit, finite
 from certnet.cli.report import job_report

@@ -3,18 +3,12 @@
 import math
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from certificates.verdict import Verdict
+from certificates import Certificate, Report, Verdict, write_certificate
 from certnet.cli.signals import INTERRUPTED as _INTERRUPTED
 from certnet.io.output import OutputFolder, require_named
 from formulations import InputError
-
-if TYPE_CHECKING:
-    from certificates.lipschitz import LipschitzCertificate
-    from certificates.report import CheckReport
-    from certificates.robustness import RobustnessCertificate
-    from certificates.robustness_checker import RobustnessReport
 
 SCHEMA = "certnet/1"
 EPILOG = (
@@ -37,7 +31,7 @@ class Exit(IntEnum):
 BY_VERDICT = {Verdict.PROVED: Exit.OK, Verdict.REFUTED: Exit.REFUTED, Verdict.UNKNOWN: Exit.UNKNOWN}
 
 
-def head(command: str | None, report: "CheckReport | RobustnessReport | None", reason: str) -> dict[str, Any]:
+def head(command: str | None, report: Report | None, reason: str) -> dict[str, Any]:
     """The fields that every object of schema ``certnet/1`` begins with; null where nothing is known."""
     return {
         "schema": SCHEMA,
@@ -78,20 +72,13 @@ def proof_place(name: str, option: str, *, folder: bool) -> Path:
     return path
 
 
-def write_proof(path: Path, certificate: "RobustnessCertificate | LipschitzCertificate") -> None:
-    """Write a certificate of either kind.
+def write_proof(path: Path, certificate: Certificate) -> None:
+    """Write a certificate.
 
     Raises:
         InputError: it cannot be written.
     """
-    from certificates.lipschitz import LipschitzCertificate
-    from certificates.lipschitz_file import write_lipschitz
-    from certificates.robustness_file import write_robustness
-
     try:
-        if isinstance(certificate, LipschitzCertificate):
-            write_lipschitz(path, certificate)
-        else:
-            write_robustness(path, certificate)
+        write_certificate(path, certificate)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place.") from None

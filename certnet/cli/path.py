@@ -13,9 +13,8 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from certificates import Verdict, check, read_certificate
+from certificates import Training, Verdict, check, fingerprint, read_certificate
 from certificates.arithmetic import Arithmetic
-from certificates.certificate import fingerprint
 from certnet.cli.limits import began, job_seconds, positive_numbers
 from certnet.cli.output import BY_VERDICT, Exit, head
 from certnet.cli.report import training_report
@@ -206,7 +205,7 @@ class _Job:
         """A finished result and its report, or None when anything about them does not fit."""
         try:
             report = json.loads((folder / FILES["report"]).read_text(encoding="utf-8"))
-            certificate = read_certificate(folder / FILES["certificate"])
+            certificate = read_certificate(folder / FILES["certificate"], Training)
             network = TwoLayerNetwork.load(folder / FILES["network"])
         except (OSError, ValueError, RecursionError, InputError):
             return None

@@ -8,7 +8,7 @@ from certnet.cli.output import finite, head
 from certnet.runtime.machine import versions
 
 if TYPE_CHECKING:
-    from certificates.certificate import OptimalityCertificate
+    from certificates import Certificate
     from certnet.io import Split
     from certnet.jobs.optimality_result import OptimalityResult
     from certnet.jobs.train import TrainingResult
@@ -63,7 +63,7 @@ def training_report(
     }
 
 
-def data_fields(split: "Split", certificate: "OptimalityCertificate") -> dict[str, Any]:
+def data_fields(split: "Split", certificate: "Certificate") -> dict[str, Any]:
     """What the data were and where they came from."""
     n, d, c = certificate.shape
     return {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from certificates.container import write_certificate
+from certificates import write_certificate
 from certnet.cli.limits import began, job_seconds
 from certnet.cli.output import BY_VERDICT, Exit
 from certnet.cli.report import training_report

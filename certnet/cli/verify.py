@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from certificates.robustness_file import MAX_CASES
-from certificates.verdict import Verdict
+from certificates import Verdict
+from certificates.container import MAX_CASES
 from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
 from certnet.cli.options import Json, Network, Norm, Target
 from certnet.cli.output import BY_VERDICT, Exit, head, proof_place, write_proof

@@ -11,9 +11,8 @@ import numpy as np
 from joblib import delayed
 from numpy.typing import ArrayLike
 
-from certificates.robustness import CaseProof, RobustnessCertificate
-from certificates.robustness_checker import check_robustness
-from certificates.verdict import Verdict
+from certificates import Certificate, Robustness, Verdict, check
+from certificates.certificate import CaseProof
 from certnet.jobs.radius import Bracket
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
@@ -204,7 +203,7 @@ def audit(
     scheduler: str | None = None,
     known: Mapping[int, InputAudit] | None = None,
     recall: Callable[[InputAudit], Sequence[CaseProof] | None] | None = None,
-    finished: Callable[[InputAudit, Mapping[float, RobustnessCertificate]], None] | None = None,
+    finished: Callable[[InputAudit, Mapping[float, Certificate]], None] | None = None,
     progress: Callable[[Event], None] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> AuditResult:
@@ -396,8 +395,8 @@ class _Input:
         cases = bracket.cases(radius)
         if self.proof is None or len(self.proof) != len(cases) or not radius < bracket.high:
             return None
-        certificate = RobustnessCertificate(bracket.network, cases, tuple(self.proof))
-        if check_robustness(certificate, time_limit=_left(self.limit(whole))).verdict is not Verdict.PROVED:
+        certificate = Certificate(Robustness(bracket.network, cases), tuple(self.proof))
+        if check(certificate, time_limit=_left(self.limit(whole))).verdict is not Verdict.PROVED:
             return None
         bracket.low = radius
         return one
@@ -407,7 +406,7 @@ def _left(end: float) -> float | None:
     return None if end == math.inf else max(end - time.perf_counter(), 1e-6)
 
 
-def _audited(one: _Input, until: float) -> tuple[InputAudit, dict[float, RobustnessCertificate]]:
+def _audited(one: _Input, until: float) -> tuple[InputAudit, dict[float, Certificate]]:
     """One input at all radii, until ``time.time()`` is ``until``."""
     with computing(), np.errstate(all="ignore"):
         start, bracket, claim = time.perf_counter(), one.bracket, one.claim

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from certificates import OptimalityCertificate
+from certificates import Certificate, Report
 from certificates.making import residual_dual
-from certificates.report import CheckReport
 from certnet.search.certificate import certify_search
 from certnet.search.cone_closing import LARGEST_DIMENSION, SubdivisionSearch
 from certnet.search.joint import JointSearchResult
@@ -62,7 +61,7 @@ class Closed:
     """A network, its certificate and report (None if nothing was proved), and what there is to say of the search."""
 
     network: FitResult
-    proof: tuple[OptimalityCertificate, CheckReport] | None
+    proof: tuple[Certificate, Report] | None
     search: SearchSummary
 
 

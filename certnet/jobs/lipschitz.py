@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from certificates import Certificate, Lipschitz, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
-from certificates.lipschitz import LipschitzCertificate, LipschitzReport, check_lipschitz, open_neurons
+from certificates.certificate import LipschitzProof
+from certificates.lipschitz import open_neurons
 from certificates.proof import LiftedProof
 from certificates.robustness import preactivation_bounds
-from certificates.verdict import Verdict
 from certnet.runtime.abandon import OutOfTimeError, abandonable
 from certnet.search.gradients import SECONDS, largest_gradient
 from certnet.search.lipsdp import Gradients, best_weights, rough_norm
@@ -30,7 +31,7 @@ __all__ = ["LipschitzResult", "lipschitz_constant"]
 CHEAPER = "time or memory do not suffice for products of signs; the bound is LipSDP's, which is weaker"
 LARGEST, SMALLEST = 1e300, 1e-100
 """The smallest is proved for functions that are constant; its square does not underflow."""
-_Proof = tuple[LipschitzCertificate, LipschitzReport]
+_Proof = tuple[Certificate, Report]
 T = TypeVar("T")
 
 
@@ -71,8 +72,8 @@ class LipschitzResult:
     sampled: float
     product: float
     unstable: int
-    certificate: LipschitzCertificate
-    report: LipschitzReport
+    certificate: Certificate
+    report: Report
     note: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -198,7 +199,7 @@ class _Statement:
         B = self.network.output[:, here].T @ self.C.T
         return min(Gradients(self.network.hidden[here], B, np.zeros_like(self.gradients.J)).norm_product(), least)
 
-    def plain(self, theta: FloatArray) -> Iterator[LipschitzCertificate]:
+    def plain(self, theta: FloatArray) -> Iterator[Certificate]:
         """LipSDP with growing margins; large orders lose more to rounding in the check, and each attempt takes long."""
         gradients, N = self.gradients, len(self.neurons.kept)
         room = SETTINGS.room_per_cube * (self.network.inputs + len(self.C)) ** 3
@@ -218,7 +219,7 @@ class _Statement:
     def unchecked(self) -> _Proof:
         """What is there when time was over before anything was proved."""
         reason = "the time limit was reached before the proof was complete"
-        report = LipschitzReport(Verdict.UNKNOWN, reason, math.inf, Arithmetic.FLOAT.value, 0.0)
+        report = Report(Verdict.UNKNOWN, reason, Arithmetic.FLOAT.value, 0.0)
         return self._certificate(LARGEST, np.zeros(len(self.neurons.kept))), report
 
     def with_products(self, theta: FloatArray, best: _Proof, seconds: float | None, seed: int) -> _Proof:
@@ -234,7 +235,7 @@ class _Statement:
         if solved is None:
             raise OutOfTimeError
 
-        def better() -> Iterator[LipschitzCertificate]:
+        def better() -> Iterator[Certificate]:
             for margin in SETTINGS.margins:
                 certificate = self._certificate(*solved.proof(margin), solved.halfspace)
                 if not certificate.constant < best[1].constant:
@@ -247,18 +248,17 @@ class _Statement:
 
     def _certificate(
         self, constant: float, proof: LiftedProof | FloatArray, halfspace: FloatArray | None = None
-    ) -> LipschitzCertificate:
+    ) -> Certificate:
         """Of a proof, or of one with these complementarity multipliers alone."""
         if not isinstance(proof, LiftedProof):
             proof = LiftedProof.single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), proof)
         constant = float(np.nextafter(constant * (1.0 + 1e-15) + float(self.neurons.lost), np.inf))
-        halfspace = np.zeros(0) if halfspace is None else halfspace
-        return LipschitzCertificate(
-            self.network, self.C, constant, self.stable, proof, self.region, halfspace, self.provenance
-        )
+        proved = LipschitzProof(self.stable, proof, np.zeros(0) if halfspace is None else halfspace)
+        statement = Lipschitz(self.network, self.C, self.region)
+        return Certificate(statement, (proved,), {"constant": constant}, self.provenance)
 
 
-def _checked(candidates: Iterator[LipschitzCertificate], seconds: float | None) -> _Proof | None:
+def _checked(candidates: Iterator[Certificate], seconds: float | None) -> _Proof | None:
     """The first certificate that the checker accepts, or the last one; None where there is no candidate."""
     ends = math.inf if seconds is None else time.perf_counter() + seconds
     found = None
@@ -266,7 +266,7 @@ def _checked(candidates: Iterator[LipschitzCertificate], seconds: float | None) 
         left = ends - time.perf_counter()
         if left <= 0:
             break
-        found = certificate, check_lipschitz(certificate, time_limit=None if left == math.inf else left)
+        found = certificate, check(certificate, time_limit=None if left == math.inf else left)
         if found[1].verdict is Verdict.PROVED:
             break
     return found

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from certificates import OptimalityCertificate
-from certificates.report import CheckReport
+from certificates import Certificate, Report
 from certnet.search.summary import SearchSummary
 from certnet.training.trainer import FitResult
 from formulations import TrainingProgram
@@ -55,8 +54,8 @@ class OptimalityResult:
     program: TrainingProgram
     U: FloatArray
     V: FloatArray
-    certificate: OptimalityCertificate
-    report: CheckReport
+    certificate: Certificate
+    report: Report
     balanced_objective: float
     price_ratio: float | None
     neuron: Neuron | None

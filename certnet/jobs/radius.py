@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from certificates.robustness import RobustnessCertificate
-from certificates.verdict import Verdict
+from certificates import Certificate, Verdict
 from certnet.jobs.verify import counterexample_fields, verify
 from certnet.search.counterexample import Counterexample
 from formulations import InputError
@@ -56,7 +55,7 @@ class CertifiedRadius:
 
     certified: float
     attacked: float
-    certificate: RobustnessCertificate | None
+    certificate: Certificate | None
     counterexample: Counterexample | None
     open: bool
     seconds: float
@@ -141,7 +140,7 @@ class Bracket:
     provenance: Mapping[str, Any]
     low: float = 0.0
     high: float = math.inf
-    certificates: dict[float, RobustnessCertificate] = field(default_factory=dict)
+    certificates: dict[float, Certificate] = field(default_factory=dict)
     counterexample: Counterexample | None = None
     witness: FloatArray | None = None
     undecided: list[float] = field(default_factory=list)

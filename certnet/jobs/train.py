@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from certificates import OptimalityCertificate
-from certificates.certificate import fingerprint
+from certificates import Certificate, Training, fingerprint
+from certificates.certificate import about
 from certificates.making import certify as certify_duals
 from certificates.making import residual_dual
 from certificates.making.repair import RepairedDual
@@ -68,7 +68,7 @@ PAYS = 1e-6
     time_limit=seconds,
     random_state=count,
     provenance=json_object,
-    start=OptimalityCertificate,
+    start=about(Training),
     resume=Checkpoint,
 )
 def train(
@@ -80,7 +80,7 @@ def train(
     random_state: int = 0,
     progress: Callable[[Event], None] | None = None,
     provenance: Mapping[str, Any] | None = None,
-    start: OptimalityCertificate | None = None,
+    start: Certificate | None = None,
     device: str = "cpu",
     checkpoint: Path | str | Callable[[Checkpoint], None] | None = None,
     resume: Checkpoint | None = None,
@@ -199,7 +199,7 @@ class _Run(Staged):
         saver: Saver,
         clock: Clock,
         *,
-        start: OptimalityCertificate | None,
+        start: Certificate | None,
         resume: Checkpoint | None,
         provenance: Mapping[str, Any],
         choice: str | None,
@@ -272,7 +272,7 @@ class _Run(Staged):
             self.interrupted or self.late or (self.result is not None and self.result.status is SolveStatus.TIME_LIMIT)
         )
 
-    def _last_checkpoint(self, certificate: OptimalityCertificate, lower_bound: float) -> None:
+    def _last_checkpoint(self, certificate: Certificate, lower_bound: float) -> None:
         """Keep what was proved together with the solver's state, so that a resumed job begins with this bound."""
         with self.clock.stage("checkpoint"):
             self.saver.update(U=certificate.U, V=certificate.V)

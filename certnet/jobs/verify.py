@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from certificates.robustness import CaseProof, RobustnessCertificate, preactivation_bounds
-from certificates.robustness_checker import RobustnessReport, check_robustness
-from certificates.verdict import Verdict
+from certificates import Certificate, Report, Robustness, Verdict, check
+from certificates.certificate import CaseProof
+from certificates.robustness import preactivation_bounds
 from certnet.search.attack import attack_all
 from certnet.search.counterexample import Counterexample, confirm_near
 from certnet.search.linear import Nodes, crown
@@ -60,8 +60,8 @@ class VerificationResult:
     attacked: float
     nodes: tuple[int, int]
     seconds: float
-    certificate: RobustnessCertificate | None = None
-    report: RobustnessReport | None = None
+    certificate: Certificate | None = None
+    report: Report | None = None
     counterexample: Counterexample | None = None
     timed_out: bool = False
 
@@ -246,10 +246,10 @@ class _Verification:
         report = None
         if len(self.proofs) == len(self.cases):
             proofs = tuple(self.proofs[number] for number in sorted(self.proofs))
-            certificate = RobustnessCertificate(self.network, tuple(self.cases), proofs, provenance)
+            certificate = Certificate(Robustness(self.network, tuple(self.cases)), proofs, provenance=provenance)
             limit = self.time_limit
             left = None if limit is None else self.start + 1.1 * limit + 1.0 - time.perf_counter()
-            report = check_robustness(certificate, time_limit=left)
+            report = check(certificate, time_limit=left)
             if report.verdict is Verdict.PROVED:
                 found = {"certificate": certificate, "report": report}
                 return self._result(Verdict.PROVED, report.reason, report.margin, **found)
