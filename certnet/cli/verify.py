@@ -28,13 +28,13 @@ from formulations.network import ReluNetwork
 from formulations.robustness import keeps_class, region_maker
 
 if TYPE_CHECKING:
-    from certnet.jobs.radius import CertifiedRadius
     from certnet.jobs.verify import VerificationResult
 
 PROPERTY_SECONDS = 60.0
 """Time limit of a property where none is given."""
 WORST = (Exit.REFUTED, Exit.UNKNOWN, Exit.OK)
 MISCLASSIFIED = "misclassified"
+UNREACHED = "the time limit was reached before this row"
 
 
 def verify(
@@ -99,35 +99,32 @@ def verify(
         make(X[0], radius)
     folder = None if certificate is None else proof_place(certificate, "--certificate", folder=True)
 
-    from certnet.jobs.radius import certified_radius
+    from certnet.jobs.radius import CertifiedRadius, certified_radius
+    from certnet.jobs.verify import VerificationResult
     from certnet.jobs.verify import verify as decide
     from certnet.search.counterexample import decided_classes
 
     results: list[dict[str, Any]] = []
     for row, seconds in zip(chosen, shares(limit, started, len(chosen), each), strict=True):
-        entry: dict[str, Any] = {"row": row, "label": labels[row]}
-        results.append(entry)
-        if seconds == 0:
-            entry |= _unreached(largest_radius is not None)
-        elif decided_classes(read, X[[row]], Y[[row]].argmax(axis=1))[0] != labels[row]:
-            entry |= {"verdict": None, "result": MISCLASSIFIED}
-            if largest_radius is not None:
-                entry |= {"certified_radius": 0.0, "attacked_radius": 0.0, "open": False}
+        x, label = X[row], labels[row]
+        found: CertifiedRadius | VerificationResult
+        entry: dict[str, Any] = {"row": row, "label": label}
+        how: dict[str, Any] = {"time_limit": seconds, "random_state": seed, "provenance": {**names, "row": row}}
+        if seconds == 0 and largest_radius is not None:
+            found = CertifiedRadius(0.0, np.inf, None, None, True, 0.0)
+        elif seconds == 0:
+            found = VerificationResult(Verdict.UNKNOWN, UNREACHED, -np.inf, np.inf, (0, 0), 0.0, timed_out=True)
+        elif decided_classes(read, x[None], np.array([label]))[0] != label:
+            found, entry["result"] = CertifiedRadius(0.0, 0.0, None, None, False, 0.0), MISCLASSIFIED
+        elif largest_radius is not None:
+            found = certified_radius(read, x, label, norm=norm.value, largest=largest_radius, **how)
         else:
-            how: dict[str, Any] = {"time_limit": seconds, "random_state": seed}
-            found: CertifiedRadius | VerificationResult
-            if largest_radius is not None:
-                about = {**names, "row": row}
-                found = certified_radius(
-                    read, X[row], labels[row], norm=norm.value, largest=largest_radius, provenance=about, **how
-                )
-            else:
-                region = make(X[row], radius or 0.0)
-                found = decide(read, keeps_class(read, region, labels[row]), provenance=names, **how)
-            entry |= found.to_dict()
-            if folder is not None and found.certificate is not None:
-                entry["certificate"] = str(folder / f"row-{row}.cert")
-                write_proof(folder / f"row-{row}.cert", found.certificate)
+            found = decide(read, keeps_class(read, make(x, radius or 0.0), label), **how)
+        entry = {**found.to_dict(), **entry}
+        if folder is not None and found.certificate is not None:
+            entry["certificate"] = str(folder / f"row-{row}.cert")
+            write_proof(folder / f"row-{row}.cert", found.certificate)
+        results.append(entry)
         if not json:
             with standard_output():
                 sys.stdout.write(f"{row} {_words(entry)}\n")
@@ -208,14 +205,6 @@ def _exact_text(value: Fraction) -> str:
     with localcontext(Context(prec=40, traps=[])) as context:
         decimal = Decimal(value.numerator) / Decimal(value.denominator)
         return f"(/ {value.numerator} {value.denominator})" if context.flags[Inexact] else str(decimal)
-
-
-def _unreached(largest: bool) -> dict[str, Any]:
-    """What is said of a row when time is up before its turn."""
-    if largest:
-        return {"result": "radius", "certified_radius": 0.0, "attacked_radius": None, "open": True}
-    reason = "the time limit was reached before this row"
-    return {"verdict": str(Verdict.UNKNOWN), "result": "timeout", "reason": reason}
 
 
 def _words(entry: Mapping[str, Any]) -> str:

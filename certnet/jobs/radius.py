@@ -63,6 +63,7 @@ class CertifiedRadius:
     def to_dict(self) -> dict[str, Any]:
         """What JSON says of it."""
         return {
+            "verdict": None,
             "result": "radius",
             "certified_radius": self.certified,
             "attacked_radius": self.attacked if math.isfinite(self.attacked) else None,

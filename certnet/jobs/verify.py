@@ -77,6 +77,7 @@ class VerificationResult:
         report = self.report
         return {
             "verdict": str(self.verdict),
+            "reason": self.reason,
             "result": self.status,
             "lower_bound": self.lower_bound,
             "attacked": self.attacked,
