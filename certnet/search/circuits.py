@@ -237,7 +237,7 @@ class _Run:
                 self.presolved.program.inequality_moments(result.primal.S),
                 tolerance=VIOLATION,
                 count=max(min(CIRCUITS_PER_GENERATOR * self.neurons, room), 0),
-            ).supports
+            )
         return exact_circuits(generators, [key for key in supports if key not in known])
 
     def _take(self, result: SolverResult, found: CircuitSet) -> WarmStart:

@@ -185,7 +185,7 @@ class _Run:
             size[: 2 * N] = 1.0 / np.tile(norm, 2)
             moments = node.program.inequality_moments(primal.S) * np.outer(size, size)
             count = CIRCUITS_PER_GENERATOR * N
-            supports = violated_circuits(rows / norm[:, None], moments, tolerance=VIOLATION, count=count).supports
+            supports = violated_circuits(rows / norm[:, None], moments, tolerance=VIOLATION, count=count)
         found = own.joined(exact_circuits(self.problem.generators, supports))
         more = len(found) > len(own)
         self.problem = replace(self.problem, circuits=found)
