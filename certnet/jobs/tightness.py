@@ -34,8 +34,8 @@ from certnet.runtime.numerics import computing, guarded
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
 from certnet.solvers.warm_start import PAYS, WarmStart, from_certificate, from_result
-from certnet.tightness._feasible import relaxation_value
 from certnet.tightness.complete_positivity import CompletePositivity, check_completely_positive
+from certnet.tightness.feasible import relaxation_value
 from certnet.tightness.rank import Points, Spectrum, extract_points, spectrum
 from certnet.training import candidates_from_moment, fit
 from formulations import InputError, LiftedSpace, MergedRows, Presolved, TrainingProgram, merge_rows, rescale

@@ -11,16 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from certificates.making.circuits import exact_circuits
-from certificates.making.repair import project
 from certnet.search.best_first import Budget
-from certnet.search.bounds import Multipliers, Start
 from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.interior_point import InteriorPointSolver
 from certnet.solvers.products import violated
 from certnet.solvers.warm_start import WarmStart
 from formulations import Dual, Presolved, Primal, Program
 from formulations._validation import FloatArray, IntArray
-from formulations.circuits import CircuitSet, planar_circuits, violated_circuits
+from formulations.circuits import CircuitSet, Supports, planar_circuits, violated_circuits
 from formulations.errors import InputError
 
 ROUNDS = 8
@@ -60,15 +58,13 @@ class CircuitResult:
     Attributes:
         presolved: with the circuits as inequalities of both programs.
         circuits: over the generators of ``presolved.rows.program``, in the order of the inequalities.
-        program: that was solved, with them.
-        result: of the solve with the largest bound, in the coordinates of ``program``.
+        result: of the solve with the largest bound, in the coordinates of ``presolved.program``.
         lower_bound: this bound in original units, valid up to rounding; of a pricing program it is ``−h̄²``.
         rounds: one entry for each solve.
     """
 
     presolved: Presolved
     circuits: CircuitSet
-    program: Program
     result: SolverResult
     lower_bound: float
     rounds: tuple[CircuitRound, ...]
@@ -78,15 +74,6 @@ class CircuitResult:
         """The dual of a training program in the coordinates of ``presolved.rows.program``, as ``certify`` takes it."""
         assert self.result.dual is not None  # the interior point always has one
         return self.presolved.undo_dual(self.result.dual)
-
-    @property
-    def start(self) -> Start:
-        """Where ``certnet.search.price.search`` may begin for the W that was priced."""
-        primal, dual = self.result.primal, self.result.dual
-        assert primal is not None  # the interior point always has both
-        assert dual is not None
-        _, N, t = project(self.program, dual)
-        return Start(Multipliers.from_matrix(N, t), primal.S, np.arange(self.program.space.neurons))
 
 
 def solve_with_circuits(
@@ -152,17 +139,16 @@ def separate(
     """
     # The coordinate of a ball's slack is in no row.
     rows = program.space.generators[:, program.space.generators.any(axis=0)]
-    if len(rows) < 3:
-        supports = []
-    elif rows.shape[1] == 2:
+    supports: Supports = []
+    if rows.shape[1] == 2:
         supports = planar_circuits(rows)
-    else:
+    elif len(rows) > 2:
         norm, size = np.linalg.norm(rows, axis=1), np.ones(len(moments))
         size[: 2 * len(rows)] = 1.0 / np.tile(norm, 2)
         unit, scaled = rows / norm[:, None], moments * np.outer(size, size)
         most = min(MOST_PROGRAMS, PROGRAM_WORK // rows.shape[1] ** 3)
         found = violated_circuits(unit, scaled, tolerance=VIOLATION, count=max(count, 0), most_programs=most)
-        supports = found.supports
+        supports = list(found)
     keys = set(known.keys)
     return exact_circuits(generators, [key for key in supports if key not in keys])
 
@@ -204,7 +190,7 @@ def _solve(
         bound = program.to_original(result.statistics["dual_value"])
         done.append(CircuitRound(len(circuits), bound, result.iterations, result.seconds))
         if best is None or bound >= best.lower_bound:
-            best = CircuitResult(presolved, circuits, program, result, bound, ())
+            best = CircuitResult(presolved, circuits, result, bound, ())
         stopped = stopped or result.status is SolveStatus.INTERRUPTED
         gained = len(done) < 3 or bound - done[-3].lower_bound > LEAST_GAIN * abs(bound)
         if last or stopped or not budget.allows(0) or bound >= enough or not gained:

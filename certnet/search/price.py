@@ -99,7 +99,6 @@ def search(
     W: FloatArray,
     *,
     enough: float,
-    start: Start | None = None,
     tree: Branch | None = None,
     max_nodes: int | None = None,
     time_limit: float | None = None,
@@ -116,7 +115,6 @@ def search(
         program: presolved program, numbers of order one. Its inequalities, circuits for instance, hold in every node.
         W: (f, c) dual in its coordinates.
         enough: price that is small enough.
-        start: where the root's relaxation begins, for this W.
         tree: whose splits are taken over, for instance of a search with W free; it is left as it is. Its leaves are
             bounded first, each from its own multipliers.
         max_nodes: limit on relaxations that are solved.
@@ -136,8 +134,8 @@ def search(
     task.callback, task.too_large = callback, too_large
     if resume is not None:
         task.resume(resume)
-    else:
-        task.plant(start, tree)
+    elif tree is not None:
+        task.plant(tree)
 
     def run() -> None:
         with pool_of(workers, scheduler) as (task.pool, task.busy):
@@ -158,13 +156,11 @@ class _Price:
         self.program, self.W, self.unit, self.budget, self.confirm = program, W / unit, unit, budget, confirm
         self.steps, self.best, self.direction = 0, 0.0, np.zeros(program.space.dimension)
         self.root = Branch.root(program.space.neurons)
-        self.start: Start | None = None
         self.starts: dict[int, Start] = {}
 
-    def plant(self, start: Start | None, tree: Branch | None) -> None:
-        """Grow the splits of another tree, and keep what its leaves, or the root, may start from."""
-        self.start = None if start is None else start.times(self.unit**-2)
-        stack = [] if tree is None else [(tree, self.root)]
+    def plant(self, tree: Branch) -> None:
+        """Grow the splits of another tree, and keep what its leaves may start from."""
+        stack = [(tree, self.root)]
         while stack:
             source, branch = stack.pop()
             if source.children is not None:
@@ -214,7 +210,7 @@ class _Price:
 
     def _start(self, leaf: Branch) -> Start | None:
         if leaf.parent is None or leaf.parent.bound is None:
-            return self.starts.get(id(leaf), self.start)
+            return self.starts.get(id(leaf))
         return Start(leaf.parent.bound.multipliers, leaf.parent.bound.S, leaf.parent.free)
 
     def _settle(self, leaf: Branch) -> None:

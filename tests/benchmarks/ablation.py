@@ -88,11 +88,11 @@ def methods(
         return report, 1
 
     def branches(nodes: int, *, circuits: bool) -> tuple[Report, int]:
-        at, named, start = presolved, None, None
+        at, named = presolved, None
         if circuits:
             root = price_with_circuits(presolved, W)
-            at, named, start = root.presolved, root.circuits, root.start
-        found = search(at.program, W, enough=enough, start=start, max_nodes=nodes, time_limit=time_limit)
+            at, named = root.presolved, root.circuits
+        found = search(at.program, W, enough=enough, max_nodes=nodes, time_limit=time_limit)
         certificate, report = certify_search(at, W, found, U, V, circuits=named)
         return report, certificate.proof.leaves
 

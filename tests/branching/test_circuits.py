@@ -31,7 +31,7 @@ def test_circuits_tighten_the_root_and_its_children(problem: tuple) -> None:
     plain, found = [], []
     for nodes in (1, 3):
         plain.append(search(presolved.program, W, enough=enough, max_nodes=nodes))
-        found.append(search(root.presolved.program, W, enough=enough, start=root.start, max_nodes=nodes))
+        found.append(search(root.presolved.program, W, enough=enough, max_nodes=nodes))
         assert found[-1].best * (1 - 1e-9) <= found[-1].h_bar <= plain[-1].h_bar * (1 + 1e-3)
     assert found[0].h_bar < 0.99 * plain[0].h_bar
     assert found[1].h_bar <= found[0].h_bar
@@ -40,7 +40,7 @@ def test_circuits_tighten_the_root_and_its_children(problem: tuple) -> None:
 def test_the_proof_names_its_circuits(problem: tuple) -> None:
     network, presolved, W, root = problem
     enough = presolved.program.gamma * 1.001
-    found = search(root.presolved.program, W, enough=enough, start=root.start, max_nodes=7)
+    found = search(root.presolved.program, W, enough=enough, max_nodes=7)
     certificate, report = certify_search(root.presolved, W, found, network.U, network.V, circuits=root.circuits)
     assert report.verdict is Verdict.PROVED
     assert report.lower_bound <= network.objective
@@ -58,8 +58,8 @@ def test_the_proof_names_its_circuits(problem: tuple) -> None:
 def test_a_search_with_circuits_is_resumed_with_the_same_ones(problem: tuple) -> None:
     _, presolved, W, root = problem
     program, enough = root.presolved.program, presolved.program.gamma * 1.001
-    whole = search(program, W, enough=enough, start=root.start, max_nodes=7)
-    part = search(program, W, enough=enough, start=root.start, max_nodes=3)
+    whole = search(program, W, enough=enough, max_nodes=7)
+    part = search(program, W, enough=enough, max_nodes=3)
     rest = search(program, W, enough=enough, max_nodes=7, resume=part.state)
     assert rest.h_bar == pytest.approx(whole.h_bar, rel=1e-9)
     with pytest.raises(InputError, match="start anew"):
