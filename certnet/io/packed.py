@@ -72,7 +72,7 @@ def npz_arrays(
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             if sum(info.file_size for info in archive.infolist()) > largest:
                 raise InputError(
-                    f"{path.name} unpacks to more than {largest} bytes, the most that certnet reads of it."
+                    f"{path.name} unpacks to more than {largest} bytes, the most that certnet reads."
                 )
             if len(members) < len(archive.infolist()):
                 raise InputError(damaged)
