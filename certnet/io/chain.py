@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from certnet.io.network import TwoLayerNetwork, assemble, exact_product, powers_of_two
+from certnet.io.network import TwoLayerNetwork, assemble, exact_product, folded, powers_of_two
 from formulations import InputError
 from formulations._validation import FloatArray
 
@@ -93,8 +93,8 @@ class Chain:
                     raise InputError(
                         f"{source} multiplies an input by a number that is not positive; fold it into the weights."
                     )
-                rounded = rounded or bool(shift.any()) or not exact_product(gain[:, None], U)
-                U, bias = gain[:, None] * U, bias + shift @ U
+                U, bias, computed = folded(U, bias, gain, shift)
+                rounded = rounded or computed
             elif not ((gain == 1).all() and (shift == 0).all()):
                 offset, scale = -shift / gain, 1.0 / gain
                 rounded = rounded or not powers_of_two(gain)

@@ -21,10 +21,10 @@ from certnet.search.sign_products import solve
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.arguments import accepts, array, count, json_object, seconds
-from formulations.lifted_space import ACTIVE
 from formulations.margin import stable_signs
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion
+from formulations.signs import ACTIVE
 
 __all__ = ["LipschitzResult", "lipschitz_constant"]
 

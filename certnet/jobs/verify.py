@@ -22,11 +22,11 @@ from certnet.search.linear import Nodes, crown
 from certnet.search.margin import CaseSearch
 from certnet.search.margin_proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_sizes
 from formulations.arguments import accepts, count, json_object, seconds, several
-from formulations.lifted_space import FREE
 from formulations.margin import MarginProblem, reduce_cases
 from formulations.network import ReluNetwork
 from formulations.robustness import UnsafeCase, require_fitting
 from formulations.rounding import nearest
+from formulations.signs import FREE
 
 __all__ = ["VerificationResult", "verify"]
 
