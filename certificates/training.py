@@ -19,7 +19,7 @@ from certificates.arithmetic.floating import TINY, UNIT, half, inflate, sum_of_p
 from certificates.arithmetic.matrix import Entries, M, timed
 from certificates.certificate import LOSS, Certificate, Training, TrainingProof, fingerprint
 from certificates.diagonal_slack import is_diagonal, needed, prove_without_products
-from certificates.failure import NO_DEADLINE, Deadline, require
+from certificates.failure import NO_DEADLINE, Deadline, require, require_array
 from certificates.nonnegativity import MAX_ORDER, Problem, check_structure, leaves_with_signs, prove_nonnegative
 from certificates.proof import LiftedProof, Region
 from certificates.report import Verdict
@@ -82,20 +82,14 @@ def prove_training(statement: Training, certificate: Certificate, work: Work) ->
 
 
 def _check_numbers(s: Training, p: TrainingProof, lower_bound: float, objective: float) -> None:
-    arrays = {"X": s.X, "Y": s.Y, "W": p.W, "U": p.U, "V": p.V}
-    for name, array in arrays.items():
-        require(array.ndim == 2, f"{name} has {array.ndim} dimensions where 2 are needed")
-        require(array.dtype == np.float64, f"{name} has type {array.dtype} where float64 is needed")
-        require(np.isfinite(array).all(), f"{name} holds a number that is not finite")
-    n, d, outputs = s.shape
-    width = p.U.shape[1]
-    shapes = {"Y": (n, outputs), "W": (n, outputs), "U": (d, width), "V": (outputs, width)}
+    require(s.X.ndim == s.Y.ndim == p.U.ndim == 2, "X, Y or U is no matrix")
+    (n, d, outputs), width = s.shape, p.U.shape[1]
     require(min(n, d, outputs) > 0, "the data are empty")
-    for name, shape in shapes.items():
-        require(arrays[name].shape == shape, f"{name} has shape {arrays[name].shape} where {shape} is needed")
-    for name, indices, length in (("source", p.source, p.source.size), ("generator", p.generator, n)):
-        require(indices.shape == (length,), f"{name} has shape {indices.shape} where {(length,)} is needed")
-        require(indices.dtype == np.int64, f"{name} has type {indices.dtype} where int64 is needed")
+    shapes = {"X": (n, d), "Y": (n, outputs), "W": (n, outputs), "U": (d, width), "V": (outputs, width)}
+    for name, array in {"X": s.X, "Y": s.Y, "W": p.W, "U": p.U, "V": p.V}.items():
+        require_array(name, array, np.float64, shapes[name])
+    require_array("source", p.source, np.int64, (p.source.size,))
+    require_array("generator", p.generator, np.int64, (n,))
     require(math.isfinite(s.gamma) and s.gamma > 0, f"gamma is {s.gamma}, not a positive finite number")
     require(math.isfinite(lower_bound), f"the claimed lower bound is {lower_bound}")
     require(math.isfinite(objective), f"the claimed objective is {objective}")

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from certificates import Certificate, Training, fingerprint
-from certificates.certificate import about
 from certificates.making import certify as certify_duals
 from certificates.making import residual_dual
+from certificates.making.assemble import about
 from certificates.making.repair import RepairedDual
 from certnet.jobs.best import Best, Proof
 from certnet.jobs.certify import as_it_stands, certify, repaired, with_network

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from formulations._validation import FloatArray, IntArray
-from formulations.lifted_space import ACTIVE, FREE, INACTIVE
 from formulations.margin import MarginProblem
 from formulations.robustness import InputRegion
+from formulations.signs import ACTIVE, FREE, INACTIVE
 
 Index = IntArray | slice
 
