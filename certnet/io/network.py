@@ -15,6 +15,8 @@ from formulations._validation import FloatArray, IntArray, as_array, as_matrix
 from formulations.network import ReluNetwork
 from formulations.rounding import exact_array
 
+__all__ = ["TwoLayerNetwork"]
+
 FORMAT = "certnet-network"
 VERSION = 1
 LARGEST_FILE = 2**31

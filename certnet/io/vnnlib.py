@@ -30,6 +30,8 @@ from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, OutputRow, UnsafeCase
 from formulations.rounding import below, nearest
 
+__all__ = ["read_vnnlib"]
+
 LARGEST_FILE = 1 << 26
 """Bytes, unpacked."""
 MOST_CASES = 10_000
