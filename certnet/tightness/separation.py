@@ -89,6 +89,13 @@ class Separator:
     distance: float
 
 
+def deeper(first: Separator | None, second: Separator | None) -> Separator | None:
+    """The one that shows the larger distance; the first if they are alike."""
+    if first is None or second is None:
+        return second if first is None else first
+    return second if second.distance > first.distance else first
+
+
 def _separator(kind: SeparatorKind, positions: IntArray, form: Exact, P: FloatArray) -> Separator | None:
     """The separator, if its inner product is negative."""
     form = (form + form.T) / 2
@@ -130,9 +137,7 @@ def horn_separator(P: FloatArray) -> Separator | None:
             continue
         positions = usable[five]
         factor = rationals(d / size[positions])
-        found = _separator(SeparatorKind.HORN, positions, HORN * np.outer(factor, factor), P)
-        if found is not None and (best is None or found.distance > best.distance):
-            best = found
+        best = deeper(best, _separator(SeparatorKind.HORN, positions, HORN * np.outer(factor, factor), P))
     return best
 
 
@@ -232,8 +237,7 @@ def circuit_separator(A: FloatArray, P: FloatArray, *, deadline: float, enough: 
             known.append(circuit)
             violation = (circuit[1].astype(np.float64) * size[circuit[0]]) @ across[circuit[0]]
             for q in np.argsort(violation, kind="stable")[: SETTINGS.tried]:
-                product = _product(circuit, known[q], P)
-                best = product if best is None or (product and product.distance > best.distance) else best
+                best = deeper(best, _product(circuit, known[q], P))
             if best is not None and best.distance >= enough:
                 return best
         if best is before:
