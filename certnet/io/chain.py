@@ -56,9 +56,8 @@ class Chain:
         if self.stage == "input":
             return replace(fresh, before=(gain, shift), U=weights)
         if self.stage == "activation":
-            exact = not shift.any() and exact_product(gain[:, None], weights)
-            V, shift = (gain[:, None] * weights).T, shift @ weights
-            return replace(fresh, V=V, shift=shift, rounded=self.rounded or not exact)
+            weights, shift, computed = folded(weights, np.zeros(outer), gain, shift)
+            return replace(fresh, V=weights.T, shift=shift, rounded=self.rounded or computed)
         place = "before the Relu" if self.stage == "hidden" else "after the output layer"
         raise InputError(f"is one matrix product too many {place}; certnet reads networks with exactly two")
 
@@ -74,15 +73,13 @@ class Chain:
         return Chain(size=self.size, before=self.before, U=self.U * gain, hidden_bias=bias, rounded=rounded)
 
     def network(self, source: str, *, training: bool = False) -> TwoLayerNetwork:
-        """The network, once the chain has come through the output layer.
+        """The network of a chain that has come through the output layer.
 
         Shifts and positive gains of the input become its standardisation. Other gains are folded into the hidden
         weights, in floating point, which is refused for ``training``: that cannot have led to such weights.
         """
-        assert self.U is not None
-        assert self.V is not None
-        assert self.hidden_bias is not None
-        assert self.before is not None
+        if self.U is None or self.V is None or self.hidden_bias is None or self.before is None:
+            raise InputError(f"{source} does not end in an output layer after a Relu; certnet reads x ↦ V (Uᵀx + b)₊.")
         U, bias, offset, scale = self.U, self.hidden_bias, None, None
         (gain, shift), last = self.before, np.broadcast_to(self.gain, (len(self.V),))[:, None]
         rounded = self.rounded or not exact_product(last, self.V)

@@ -71,7 +71,7 @@ def npz_arrays(
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             if sum(info.file_size for info in archive.infolist()) > largest:
-                raise InputError(f"{path.name} unpacks to more than {largest} bytes; it is no network.")
+                raise InputError(f"{path.name} unpacks to more than {largest} bytes, the most that certnet reads.")
             if len(members) < len(archive.infolist()):
                 raise InputError(damaged)
             return tuple(members), {
