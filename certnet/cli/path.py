@@ -15,9 +15,9 @@ from rich.table import Table
 
 from certificates import Training, Verdict, check, fingerprint, read_certificate
 from certificates.arithmetic import Arithmetic
-from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.limits import began, job_seconds, positive_numbers
-from certnet.cli.report import head, training_report
+from certnet.cli.output import BY_VERDICT, Exit, head
+from certnet.cli.report import training_report
 from certnet.cli.resume import CHECKPOINT, about
 from certnet.cli.scores import evaluate
 from certnet.cli.show import NONE, Live, bounds, stderr_console, summary
@@ -35,9 +35,9 @@ from certnet.io import Split, load
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, Writer, files_in, json_writer, output_folder, print_result
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
-from certnet.jobs.doctor import versions
 from certnet.jobs.path import PathResult, distinct_gammas, train_path
 from certnet.jobs.train import TrainingResult
+from certnet.runtime.machine import versions
 from certnet.solvers import SolveStatus
 from formulations import InputError, TrainingProgram
 

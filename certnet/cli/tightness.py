@@ -9,14 +9,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from certificates import Certificate, Training, read_certificate
-from certnet.cli.exits import BY_VERDICT
 from certnet.cli.limits import began, job_seconds
-from certnet.cli.report import finite, head
+from certnet.cli.output import BY_VERDICT, finite, head
 from certnet.cli.show import NONE, Live, bounds, down, figures_table, percent, stderr_console, up
 from certnet.cli.train import FILES
 from certnet.io.output import print_result
-from certnet.jobs.doctor import versions
 from certnet.jobs.tightness import Tightness, measure_tightness
+from certnet.runtime.machine import versions
 from certnet.solvers.registry import AUTO, get_solver
 from certnet.tightness import Points, Spectrum
 from certnet.tightness.complete_positivity import CompletePositivity

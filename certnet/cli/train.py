@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from certificates import write_certificate
-from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.limits import began, job_seconds
+from certnet.cli.output import BY_VERDICT, Exit
 from certnet.cli.report import training_report
 from certnet.cli.resume import CHECKPOINT, about, require_same_data
 from certnet.cli.scores import evaluate

@@ -24,7 +24,7 @@ def as_it_stands(merged: MergedRows, dual: Dual) -> RepairedDual:
     dual = drop_negligible(merged, dual)
     W, N, t = project(merged.program, dual)
     bound = merged.program.to_original(merged.program.dual_value(W))
-    return RepairedDual(W=W, N=N, t=t, lower_bound=bound, scale=1.0, tau=0.0, h_bar=merged.program.gamma)
+    return RepairedDual(W=W, N=N, t=t, lower_bound=bound, scale=1.0, h_bar=merged.program.gamma)
 
 
 def certify(

@@ -35,8 +35,8 @@ from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.interface import WarmStart
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
 from certnet.solvers.warm_start import PAYS, from_certificate, from_result
-from certnet.tightness._feasible import relaxation_value
 from certnet.tightness.complete_positivity import CompletePositivity, check_completely_positive
+from certnet.tightness.feasible import relaxation_value
 from certnet.tightness.rank import Points, Spectrum, extract_points, spectrum
 from certnet.training import candidates_from_moment, fit
 from formulations import InputError, LiftedSpace, MergedRows, Presolved, TrainingProgram, merge_rows, rescale

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from certificates import Certificate, Training, fingerprint
-from certificates.certificate import about
 from certificates.making import certify as certify_duals
 from certificates.making import residual_dual
+from certificates.making.assemble import about
 from certificates.making.repair import RepairedDual
 from certnet.jobs.best import Best, Proof
 from certnet.jobs.certify import as_it_stands, certify, repaired, with_network
@@ -28,7 +28,7 @@ from certnet.jobs.stages import Staged
 from certnet.jobs.training_result import TrainingResult, numerical_rank
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.numerics import computing
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchSummary
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.arrays import require_device
 from certnet.solvers.interface import State
