@@ -47,8 +47,8 @@ def check(
 
     Args:
         certificate: nothing in it is trusted.
-        arithmetic: exact, ball, float, or auto. For training auto is the strongest that should take about a second;
-            else it is floating point, and balls where that fails and the order allows.
+        arithmetic: exact, ball, float, or auto: floating point, and stronger arithmetic where that fails and the order
+            allows.
         time_limit: seconds after which the proof is given up as UNKNOWN, or None. It is looked at between rows,
             circuits, leaves and elimination steps.
 
