@@ -14,7 +14,7 @@ import typer
 from certificates import Verdict
 from certificates.container import MAX_CASES
 from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
-from certnet.cli.options import Json, Network, Norm, Target
+from certnet.cli.options import Circuits, Json, Network, Norm, Target
 from certnet.cli.output import BY_VERDICT, Exit, head, proof_place, write_proof
 from certnet.cli.rows import parse_rows, read_rows
 from certnet.cli.show import down, stderr_console, up
@@ -25,7 +25,7 @@ from certnet.io.vnnlib import read_vnnlib
 from certnet.runtime.machine import versions
 from formulations import InputError
 from formulations.network import ReluNetwork
-from formulations.robustness import keeps_class, region_maker
+from formulations.robustness import UnsafeCase, keeps_class, region_maker
 
 if TYPE_CHECKING:
     from certnet.jobs.verify import VerificationResult
@@ -67,6 +67,7 @@ def verify(
         str | None,
         typer.Option(metavar="FILE", help="Where the proof is written, if there is one; with DATA a folder."),
     ] = None,
+    circuits: Circuits = False,
     seed: Annotated[int, typer.Option(help="Seed of the attack.")] = 0,
     json: Json = False,
 ) -> int:
@@ -82,7 +83,10 @@ def verify(
             if value is not None:
                 raise InputError(f"{name} goes with data; the property file says which inputs are meant.")
         limit = seconds_or_none(PROPERTY_SECONDS if time_limit is None else time_limit)
-        return _property(network, subject, certificate, started, limit, seed, names, json)
+        read = read_relu_network(network)
+        cases = read_vnnlib(subject, read).cases
+        how: dict[str, Any] = {"circuits": circuits, "random_state": seed, "provenance": names}
+        return _property(read, cases, certificate, {**how, "time_limit": job_seconds(limit, started)}, json)
     limit = None if time_limit is None else seconds_or_none(time_limit)
     if norm is None or (radius is None and largest_radius is None):
         raise InputError(
@@ -109,7 +113,7 @@ def verify(
         x, label = X[row], labels[row]
         found: CertifiedRadius | VerificationResult
         entry: dict[str, Any] = {"row": row, "label": label}
-        how: dict[str, Any] = {"time_limit": seconds, "random_state": seed, "provenance": {**names, "row": row}}
+        how = {"circuits": circuits, "random_state": seed, "provenance": {**names, "row": row}}
         if seconds == 0 and largest_radius is not None:
             found = CertifiedRadius(0.0, np.inf, None, None, True, 0.0)
         elif seconds == 0:
@@ -117,9 +121,9 @@ def verify(
         elif decided_classes(read, x[None], np.array([label]))[0] != label:
             found, entry["result"] = CertifiedRadius(0.0, 0.0, None, None, False, 0.0), MISCLASSIFIED
         elif largest_radius is not None:
-            found = certified_radius(read, x, label, norm=norm.value, largest=largest_radius, **how)
+            found = certified_radius(read, x, label, norm=norm.value, largest=largest_radius, time_limit=seconds, **how)
         else:
-            found = decide(read, keeps_class(read, make(x, radius or 0.0), label), **how)
+            found = decide(read, keeps_class(read, make(x, radius or 0.0), label), time_limit=seconds, **how)
         entry = {**found.to_dict(), **entry}
         if folder is not None and found.certificate is not None:
             entry["certificate"] = str(folder / f"row-{row}.cert")
@@ -148,17 +152,9 @@ def verify(
 
 
 def _property(
-    network: str,
-    subject: str,
-    certificate: str | None,
-    started: float,
-    limit: float | None,
-    seed: int,
-    names: Mapping[str, str],
-    json: bool,
+    read: ReluNetwork, cases: Sequence[UnsafeCase], certificate: str | None, how: Mapping[str, Any], json: bool
 ) -> int:
-    read = read_relu_network(network)
-    cases = read_vnnlib(subject, read).cases
+    names = how["provenance"]
     place = None if certificate is None else proof_place(certificate, "--certificate", folder=False)
     if place is not None and len(cases) > MAX_CASES:
         raise InputError(
@@ -168,7 +164,7 @@ def _property(
 
     from certnet.jobs.verify import verify as decide
 
-    result = decide(read, cases, time_limit=job_seconds(limit, started), random_state=seed, provenance=names)
+    result = decide(read, cases, **how)
     files = {}
     if place is not None and result.certificate is not None:
         write_proof(place, result.certificate)
