@@ -383,7 +383,7 @@ class _Input:
         if claim is None:
             return None
         bracket, radius = one.bracket, claim.certified_radius
-        if claim.counterexample is not None:
+        if claim.counterexample is not None and bracket.high > 0:
             x = np.array(claim.counterexample)
             if decided_classes(bracket.network, x[None], np.array([bracket.label]))[0] != bracket.label:
                 bracket.lose(x, bracket.high)
