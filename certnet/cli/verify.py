@@ -1,6 +1,5 @@
 """``certnet verify``: a property of a file, or the classes of rows of data within a radius."""
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal, Inexact, localcontext
@@ -19,7 +18,7 @@ from certnet.cli.output import BY_VERDICT, Exit, head, proof_place, write_proof
 from certnet.cli.rows import parse_rows, read_rows
 from certnet.cli.show import down, stderr_console, up
 from certnet.io import Recipe, read_relu_network
-from certnet.io.output import print_result, standard_output
+from certnet.io.output import print_result
 from certnet.io.packed import ending
 from certnet.io.vnnlib import read_vnnlib
 from certnet.runtime.machine import versions
@@ -130,9 +129,7 @@ def verify(
             write_proof(folder / f"row-{row}.cert", found.certificate)
         results.append(entry)
         if not json:
-            with standard_output():
-                sys.stdout.write(f"{row} {_words(entry)}\n")
-                sys.stdout.flush()
+            print_result(entry, [f"{row} {_words(entry)}"], as_json=False)
     sentence, summary, code = _counts(results) if largest_radius is None else _radii(results)
     report = {
         **head("verify", None, sentence),
