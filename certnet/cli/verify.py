@@ -23,6 +23,7 @@ from certnet.io.packed import ending
 from certnet.io.vnnlib import read_vnnlib
 from certnet.runtime.machine import versions
 from formulations import InputError
+from formulations._validation import as_positive
 from formulations.network import ReluNetwork
 from formulations.robustness import UnsafeCase, keeps_class, region_maker
 
@@ -94,8 +95,8 @@ def verify(
         )
     if radius is not None and largest_radius is not None:
         raise InputError("--radius and --largest-radius exclude each other; give one of them.")
-    if largest_radius is not None and not (largest_radius > 0 and np.isfinite(largest_radius)):
-        raise InputError(f"--largest-radius must be positive and finite, not {largest_radius:g}.")
+    if largest_radius is not None:
+        as_positive("--largest-radius", largest_radius)
     read, X, Y = read_rows(network, Recipe(source=subject, target=target, task="classification"), labelled=True)
     labels, chosen, make = Y.argmax(axis=1).tolist(), parse_rows(rows, len(X)), region_maker(norm.value)
     if radius is not None:

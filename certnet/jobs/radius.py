@@ -15,8 +15,7 @@ import numpy as np
 from certificates import Certificate, Verdict
 from certnet.jobs.verify import counterexample_fields, verify
 from certnet.search.counterexample import Counterexample
-from formulations import InputError
-from formulations._validation import FloatArray
+from formulations._validation import FloatArray, as_positive
 from formulations.arguments import accepts, array, count, json_object, real, seconds
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase, keeps_class, region_maker
@@ -112,10 +111,8 @@ def certified_radius(
     Raises:
         InputError: a norm, radius, tolerance or label that does not exist, or an input of another size.
     """
-    if not (largest > 0 and np.isfinite(largest)):
-        raise InputError(f"the largest radius must be positive and finite, not {largest}.")
-    if not tolerance > 0:
-        raise InputError(f"the tolerance must be positive, not {tolerance}.")
+    as_positive("largest", largest)
+    as_positive("tolerance", tolerance)
     start = time.perf_counter()
     bracket = Bracket(network, x, label, norm, random_state, provenance or {}, circuits)
     is_open = bracket.search(largest, tolerance, math.inf if time_limit is None else start + time_limit)
