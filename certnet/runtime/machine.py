@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from certnet import __version__
+from certnet.runtime.version import __version__
 
 UNLIMITED = 1 << 60
 """A limit from here on is none; the kernel writes 2⁶³ rounded down to pages."""
