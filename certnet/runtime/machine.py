@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ GROUPS = Path("/sys/fs/cgroup")
 
 def version(package: str) -> str | None:
     """Version of an installed distribution, None if it is not installed."""
+    from importlib import metadata  # is slow to import
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
