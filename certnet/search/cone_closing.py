@@ -16,13 +16,12 @@ from joblib import Parallel
 
 from certificates import Certificate, Report
 from certificates.making import residual_dual
-from certificates.making.assemble import assemble_proof, checked
+from certificates.making.assemble import assemble_proof, prove
 from certificates.subdivision import Subdivision
 from certnet.search.best_first import outlived
 from certnet.search.cones import Exploration, basis_of, explore, output_of
 from certnet.search.pool import pool as pool_of
 from certnet.search.price import SearchSummary, bound_from_price, price_for_gap
-from certnet.search.proving import prove
 from certnet.training.exchange import climb, exchange
 from certnet.training.polish import Network
 from certnet.training.pricing import Pricing
@@ -186,7 +185,7 @@ class SubdivisionSearch:
             busy=self.busy,
             max_tests=left,
             deadline=None if seconds is None else time.perf_counter() + seconds / (1.0 + CHECK_FACTOR),
-            callback=lambda look: self.tell(before + look.tests, self.objective, self.bound),
+            callback=lambda tests: self.tell(before + tests, self.objective, self.bound),
         )
         self.tests += found.tests
         if not found.complete and not found.refuted:
@@ -234,7 +233,7 @@ class SubdivisionSearch:
         W, found, price = self.proved.W, self.proved.found, self.proved.price
         proof = Subdivision(self.basis, found.codes, found.positions)
         scales = (self.program.best_scale(W, price, margin) for margin in MARGINS)
-        return prove((assemble_proof(self.merged, s * W, proof, U, V, provenance) for s in scales), checked)
+        return prove(assemble_proof(self.merged, s * W, proof, U, V, provenance) for s in scales)
 
     def summary(self) -> SearchSummary:
         """What there is to say of the search."""

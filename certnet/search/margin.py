@@ -41,17 +41,8 @@ ATTEMPTS, CLOSING = 5, 0.3
 """Semidefinite bounds of one node at most, each with more products, and part of a negative value that may be left after
 them if still more are to be added."""
 RESTARTS = 8
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What an experiment chose."""
-
-    linear_nodes: int = 600
-    """Nodes of the linear search before the semidefinite one begins. Measured: sum of seconds on the safeNLP boxes."""
-
-
-SETTINGS = Settings()
+LINEAR_NODES = 600
+"""Nodes of the linear search before the semidefinite one begins. Measured: sum of seconds on the safeNLP boxes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +123,7 @@ class CaseSearch:
         # Beyond that no bound is worth its time.
         if all(bool((np.abs(array) < LARGEST).all()) for array in (p.generators, p.bounds, p.weights, p.linear)):
             relaxable = affordable(p)
-            proof = self.prove(semidefinite=False, most=SETTINGS.linear_nodes if relaxable else np.inf)
+            proof = self.prove(semidefinite=False, most=LINEAR_NODES if relaxable else np.inf)
             if proof is None and relaxable and not (self.counterexample or self.timed_out or self.stuck):
                 proof = self.prove(semidefinite=True)
         return CaseOutcome(
