@@ -185,7 +185,7 @@ class CaseSearch:
         self.count += len(vertices)
         margins = self._margins(signs, bounds)
         # Without a neuron to split on the relaxation is exact; only rounding and tolerances are left.
-        neurons = self._choices(signs, bounds)
+        neurons = self.branching.choose(signs, bounds.mu, bounds.scores)
         exact = np.flatnonzero(~(margins > 0) & (neurons < 0))
         for number in exact.tolist():
             found = from_program(self.problem, signs[number])
@@ -206,7 +206,7 @@ class CaseSearch:
             return
         if not self.semidefinite and vertices[0].parent is None:
             self._try_root(vertices[0], bounds)
-            neurons = self._choices(signs, bounds)
+            neurons = self.branching.choose(signs, bounds.mu, bounds.scores)
         for number in np.flatnonzero(~proved).tolist():
             node = vertices[number]
             node.neuron, node.key = int(neurons[number]), node.value
@@ -254,12 +254,6 @@ class CaseSearch:
 
     def _margins(self, signs: IntArray, bounds: LinearBounds) -> FloatArray:
         return linear_margins(self.network, self.problem, signs, bounds, self.size)
-
-    def _choices(self, signs: IntArray, bounds: LinearBounds) -> IntArray:
-        largest = self.branching.largest(signs, bounds.mu, bounds.scores)
-        if not self.branching.count.any():
-            return largest
-        return np.where(bounds.scores.max(axis=1, initial=0.0) > 0, self.branching.choose(bounds.scores), largest)
 
     def _try_root(self, root: _Node, bounds: LinearBounds) -> None:
         """Bound both sides of many neurons, to know where splits pay."""
