@@ -3,8 +3,10 @@
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class ProofFailure(Exception):  # noqa: N818 - a step of the proof that does not hold, not an error of the program
@@ -17,11 +19,33 @@ def require(condition: bool | np.bool_, sentence: str) -> None:
         raise ProofFailure(sentence)
 
 
+def require_array(name: str, array: NDArray[Any], kind: type, shape: tuple[int, ...], *, finite: bool = True) -> None:
+    """Raise ``ProofFailure`` unless an array has this type and shape and, if asked for, only finite numbers."""
+    require(array.shape == shape, f"{name} has shape {array.shape} where {shape} is needed")
+    require(array.dtype == kind, f"{name} has type {array.dtype} where {np.dtype(kind)} is needed")
+    require(not finite or np.isfinite(array).all(), f"{name} holds a number that is not finite")
+
+
 @dataclass(frozen=True)
 class Deadline:
-    """A moment on the clock of ``time.perf_counter`` after which a proof is given up."""
+    """A moment on the clock of ``time.perf_counter`` after which something is given up."""
 
     moment: float = math.inf
+
+    @classmethod
+    def after(cls, seconds: float | None) -> "Deadline":
+        """So many seconds from now; None means never."""
+        return cls() if seconds is None else cls(time.perf_counter() + seconds)
+
+    @property
+    def left(self) -> float:
+        """Seconds until then, at least 0."""
+        return max(self.moment - time.perf_counter(), 0.0)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the moment has come."""
+        return not self.left > 0
 
     def check(self) -> None:
         """Raise ``ProofFailure`` once the moment has passed."""

@@ -1,7 +1,5 @@
 """The main job on published data: valid bounds, known optima, wrong solvers, interruptions."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -10,10 +8,11 @@ from certificates import Verdict, check
 from certificates.making import certify
 from certnet.jobs import train as job
 from certnet.jobs.closing import Closed
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.training.trainer import FitResult
 from formulations import Dual, InputError, Primal, TrainingProgram
+from tests.certificates.altering import replace
 from tests.strategies import rng
 
 SETS = ["random0", "random1", "random2", "random3", "random4"]

@@ -1,20 +1,22 @@
 """Making an optimality certificate from whatever duals are at hand, and proving it before anyone sees it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from certificates.arithmetic import Arithmetic
-from certificates.certificate import OptimalityCertificate, fingerprint
-from certificates.checker import check, dual_value, network_objective
+from certificates.certificate import Certificate, Training, TrainingProof, fingerprint
+from certificates.checker import check
 from certificates.making.circuits import as_proof
 from certificates.making.repair import MARGIN, RepairedDual, repair
 from certificates.making.tree import LeafProof, build
 from certificates.proof import LiftedProof
-from certificates.report import CheckReport
+from certificates.report import Report, Verdict
 from certificates.subdivision import Subdivision
-from certificates.verdict import Verdict
+from certificates.training import dual_value, network_objective
 from formulations import Dual, MergedRows
 from formulations._validation import FloatArray
 from formulations.circuits import CircuitSet
@@ -60,7 +62,7 @@ def assemble(
     provenance: Mapping[str, Any],
     *,
     circuits: CircuitSet | None = None,
-) -> OptimalityCertificate:
+) -> Certificate:
     """Write a repaired dual and a network down as a certificate; see ``assemble_proof``.
 
     ``circuits`` are the program's inequalities, in this order; those without multipliers are left out.
@@ -93,7 +95,7 @@ def assemble_proof(
     U: FloatArray,
     V: FloatArray,
     provenance: Mapping[str, Any],
-) -> OptimalityCertificate:
+) -> Certificate:
     """A certificate from a dual W (f×c) of the merged program, a proof that its price is at most γ, and a network.
 
     Claims are rounded outwards. Proves nothing yet.
@@ -101,22 +103,21 @@ def assemble_proof(
     original, rows = merged.original, merged.rows
     W = merged.undo_W(W)
     U, V = (np.ascontiguousarray(matrix, dtype=np.float64) for matrix in (U, V))
-    return OptimalityCertificate(
-        X=original.X,
-        Y=original.Y,
-        data_fingerprint=fingerprint(original.X, original.Y),
-        gamma=original.gamma,
-        bias=original.bias,
-        W=W,
-        source=rows.source,
-        generator=rows.generator,
-        proof=proof,
-        U=U,
-        V=V,
-        lower_bound=dual_value(W, original.Y),
-        objective=network_objective(original.X, original.Y, original.gamma, U, V),
-        provenance=dict(provenance),
+    X, Y, gamma = original.X, original.Y, original.gamma
+    return Certificate(
+        Training(X, Y, gamma, original.bias, fingerprint(X, Y)),
+        (TrainingProof(W, rows.source, rows.generator, proof, U, V),),
+        {"lower_bound": dual_value(W, Y), "objective": network_objective(X, Y, gamma, U, V)},
+        dict(provenance),
     )
+
+
+def replace_network(certificate: Certificate, U: FloatArray, V: FloatArray) -> Certificate:
+    """A training certificate with another network (d×m, c×m), whose objective is claimed rounded up."""
+    U, V = (np.ascontiguousarray(matrix, dtype=np.float64) for matrix in (U, V))
+    objective = network_objective(certificate.X, certificate.Y, certificate.gamma, U, V)
+    proof = replace(certificate.proofs[0], U=U, V=V)
+    return replace(certificate, proofs=(proof,), claims={**certificate.claims, "objective": objective})
 
 
 def certify(
@@ -127,7 +128,7 @@ def certify(
     *,
     provenance: Mapping[str, Any] | None = None,
     circuits: CircuitSet | None = None,
-) -> tuple[OptimalityCertificate, CheckReport]:
+) -> tuple[Certificate, Report]:
     """The best certificate that these duals give for a network, with the checker's report on it.
 
     The margin between repair and check starts at 1e-9 and grows tenfold while the rigorous test fails; at last the
@@ -141,19 +142,46 @@ def certify(
         provenance: a JSON object that travels along.
         circuits: why the merged program's inequalities hold, if it has any.
     """
-    candidates = [*duals]
-    for margin in MARGINS:
-        # Only the trivial dual is left when no margin helps: its bound is what no network can change.
-        repaired = best_repair(merged, candidates if margin < MARGINS[-1] else [], margin=margin)
-        certificate = assemble(merged, repaired, U, V, provenance or {}, circuits=circuits)
-        # Multipliers of circuits are large: floating point then needs more margin than stronger arithmetic.
-        report = check(certificate, arithmetic=Arithmetic.FLOAT) if circuits is None else checked(certificate)
+    given = [*duals]
+    # Only the trivial dual is left when no margin helps: its bound is what no network can change.
+    attempts = ((margin, given if margin < MARGINS[-1] else []) for margin in MARGINS)
+    repaired = (best_repair(merged, some, margin=margin) for margin, some in attempts)
+    candidates = (assemble(merged, dual, U, V, provenance or {}, circuits=circuits) for dual in repaired)
+    # Multipliers of circuits are large: floating point then needs more margin than stronger arithmetic.
+    return prove(candidates, partial(check, arithmetic=Arithmetic.FLOAT) if circuits is None else checked)
+
+
+def prove(
+    candidates: Iterable[Certificate], examine: Callable[[Certificate], Report] | None = None
+) -> tuple[Certificate, Report]:
+    """The first candidate that the checker accepts, with its report; else the last one and its report.
+
+    There is at least one. They may be made lazily, each with more room between what it claims and what it could claim.
+    ``examine`` is ``checked`` unless it is given.
+    """
+    for certificate in candidates:
+        report = (examine or checked)(certificate)
         if report.verdict is Verdict.PROVED:
             break
     return certificate, report
 
 
-def checked(certificate: OptimalityCertificate) -> CheckReport:
+def checked(certificate: Certificate) -> Report:
     """Check in floating point, which is quick; what it leaves open may be shown by what "auto" can afford."""
     report = check(certificate, arithmetic=Arithmetic.FLOAT)
     return report if report.verdict is Verdict.PROVED else check(certificate, arithmetic=Arithmetic.AUTO)
+
+
+def about(kind: type) -> Callable[[str, Any], None]:
+    """Requires a certificate of this kind of statement, as an argument of a public function."""
+
+    def check(name: str, value: Any) -> None:
+        if not (isinstance(value, Certificate) and isinstance(value.statement, kind)):
+            found = type(value.statement if isinstance(value, Certificate) else value).__name__
+            way = {"Training": "train", "Robustness": "verify"}.get(kind.__name__, "lipschitz_constant")
+            raise InputError(
+                f"{name} must be a Certificate of {kind.__name__}, not {found}; certnet.{way} gives one as "
+                ".certificate, and certnet.read_certificate reads one."
+            )
+
+    return check

@@ -1,25 +1,5 @@
 """Exit codes, the same for every command."""
 
-from enum import IntEnum
+from certnet.cli.output import BY_VERDICT, EPILOG, Exit
 
-from certificates.verdict import Verdict
-from certnet.cli.signals import INTERRUPTED as _INTERRUPTED
-
-
-class Exit(IntEnum):
-    """What a calling script may rely on."""
-
-    OK = 0
-    REFUTED = 1
-    USAGE = 2
-    UNKNOWN = 3
-    INTERNAL = 70
-    INTERRUPTED = _INTERRUPTED
-
-
-EPILOG = (
-    "Exit codes: 0 proved or done, 1 refuted, 2 usage or bad input, 3 unknown, "
-    "70 error in certnet itself, 130 interrupted."
-)
-
-BY_VERDICT = {Verdict.PROVED: Exit.OK, Verdict.REFUTED: Exit.REFUTED, Verdict.UNKNOWN: Exit.UNKNOWN}
+__all__ = ["BY_VERDICT", "EPILOG", "Exit"]

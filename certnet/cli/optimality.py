@@ -9,10 +9,10 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from certificates.container import write_certificate
-from certnet.cli.exits import BY_VERDICT, Exit
+from certificates import write_certificate
 from certnet.cli.limits import began, job_seconds
-from certnet.cli.report import finite, job_report
+from certnet.cli.output import BY_VERDICT, Exit, finite
+from certnet.cli.report import job_report
 from certnet.cli.scores import evaluate
 from certnet.cli.show import (
     NONE,

@@ -13,12 +13,11 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from certificates import Verdict, check, read_certificate
+from certificates import Training, Verdict, check, fingerprint, read_certificate
 from certificates.arithmetic import Arithmetic
-from certificates.certificate import fingerprint
-from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.limits import began, job_seconds, positive_numbers
-from certnet.cli.report import head, training_report
+from certnet.cli.output import BY_VERDICT, Exit, head
+from certnet.cli.report import training_report
 from certnet.cli.resume import CHECKPOINT, about
 from certnet.cli.scores import evaluate
 from certnet.cli.show import NONE, Live, bounds, stderr_console, summary
@@ -36,9 +35,9 @@ from certnet.io import Split, load
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, Writer, files_in, json_writer, output_folder, print_result
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
-from certnet.jobs.doctor import versions
 from certnet.jobs.path import PathResult, distinct_gammas, train_path
 from certnet.jobs.train import TrainingResult
+from certnet.runtime.machine import versions
 from certnet.solvers import SolveStatus
 from formulations import InputError, TrainingProgram
 
@@ -206,7 +205,7 @@ class _Job:
         """A finished result and its report, or None when anything about them does not fit."""
         try:
             report = json.loads((folder / FILES["report"]).read_text(encoding="utf-8"))
-            certificate = read_certificate(folder / FILES["certificate"])
+            certificate = read_certificate(folder / FILES["certificate"], Training)
             network = TwoLayerNetwork.load(folder / FILES["network"])
         except (OSError, ValueError, RecursionError, InputError):
             return None

@@ -1,37 +1,18 @@
-"""JSON objects of schema ``certnet/1``: report.json and every ``--json`` output."""
+"""The JSON objects of the jobs that end in a certificate of optimality."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from certnet.cli.output import finite, head
+from certnet.runtime.machine import versions
+
 if TYPE_CHECKING:
-    from certificates.certificate import OptimalityCertificate
-    from certificates.report import CheckReport
+    from certificates import Certificate
     from certnet.io import Split
     from certnet.jobs.optimality_result import OptimalityResult
     from certnet.jobs.train import TrainingResult
-    from certnet.search.summary import SearchSummary
-
-SCHEMA = "certnet/1"
-
-
-def head(command: str | None, report: "CheckReport | None", reason: str) -> dict[str, Any]:
-    """The fields that every object begins with; null where nothing is known."""
-    return {
-        "schema": SCHEMA,
-        "command": command,
-        "verdict": None if report is None else str(report.verdict),
-        "reason": reason,
-        "objective": None if report is None else finite(report.objective),
-        "lower_bound": None if report is None else finite(report.lower_bound),
-        "gap": None if report is None else finite(report.gap),
-    }
-
-
-def failure(command: str | None, message: str, code: int) -> dict[str, Any]:
-    """The object for a command that ended without a result."""
-    return {**head(command, None, message), "error": {"exit_code": int(code), "message": message}}
+    from certnet.search.price import SearchSummary
 
 
 def job_report(
@@ -44,8 +25,6 @@ def job_report(
     seconds: float,
 ) -> dict[str, Any]:
     """The fields of every job that ends in a certificate of optimality."""
-    from certnet.jobs.doctor import versions
-
     return {
         **head(command, result.report, result.report.reason),
         "interrupted": result.interrupted,
@@ -84,48 +63,7 @@ def training_report(
     }
 
 
-def check_report(
-    report: "CheckReport",
-    certificate: "OptimalityCertificate",
-    *,
-    path: Path,
-    compared_with: str | None,
-    rows: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """The object that ``certnet check`` prints. ``compared_with`` names the data that were found to be equal, ``rows``
-    says which of them."""
-    from certnet.jobs.doctor import versions
-
-    n, d, c = certificate.shape
-    return {
-        **head("check", report, report.reason),
-        "data": {
-            "n": n,
-            "d": d,
-            "c": c,
-            "fingerprint": certificate.data_fingerprint,
-            "compared_with": compared_with,
-            "rows": rows,
-        },
-        "loss": certificate.loss,
-        "claimed": {"objective": finite(certificate.objective), "lower_bound": finite(certificate.lower_bound)},
-        "gamma": finite(certificate.gamma),
-        "bias": certificate.bias and bool((certificate.X[:, -1:] == 1.0).all()),
-        "width": int(certificate.U.shape[1]) if certificate.U.ndim == 2 else None,
-        "slack_margin": finite(report.slack_margin),
-        "arithmetic": report.arithmetic,
-        "seconds": finite(report.seconds),
-        "files": {"certificate": str(path)},
-        "versions": versions(),
-    }
-
-
-def finite(value: float | None) -> float | None:
-    """A float for JSON: null for NaN and infinities."""
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
-def data_fields(split: "Split", certificate: "OptimalityCertificate") -> dict[str, Any]:
+def data_fields(split: "Split", certificate: "Certificate") -> dict[str, Any]:
     """What the data were and where they came from."""
     n, d, c = certificate.shape
     return {

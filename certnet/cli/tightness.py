@@ -8,16 +8,14 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from certificates.certificate import OptimalityCertificate
-from certificates.container import read_certificate
-from certnet.cli.exits import BY_VERDICT
+from certificates import Certificate, Training, read_certificate
 from certnet.cli.limits import began, job_seconds
-from certnet.cli.report import finite, head
+from certnet.cli.output import BY_VERDICT, finite, head
 from certnet.cli.show import NONE, Live, bounds, down, figures_table, percent, stderr_console, up
 from certnet.cli.train import FILES
 from certnet.io.output import print_result
-from certnet.jobs.doctor import versions
 from certnet.jobs.tightness import Tightness, measure_tightness
+from certnet.runtime.machine import versions
 from certnet.solvers.registry import AUTO, get_solver
 from certnet.tightness import Points, Spectrum
 from certnet.tightness.complete_positivity import CompletePositivity
@@ -54,7 +52,7 @@ def run_tightness(run: Path, options: TightnessOptions) -> int:
     if options.solver != AUTO:
         get_solver(options.solver)
     path = run / FILES["certificate"] if run.is_dir() else run
-    certificate = read_certificate(path)
+    certificate = read_certificate(path, Training)
     console = stderr_console()
     limit = job_seconds(options.time_limit, started)
     with Live(console, enabled=not options.quiet, time_limit=limit) as live:
@@ -73,7 +71,7 @@ def run_tightness(run: Path, options: TightnessOptions) -> int:
     return BY_VERDICT[found.verdict]
 
 
-def _report(found: Tightness, certificate: OptimalityCertificate, path: Path, seconds: float) -> dict[str, Any]:
+def _report(found: Tightness, certificate: Certificate, path: Path, seconds: float) -> dict[str, Any]:
     n, d, c = certificate.shape
     return {
         **head("tightness", None, found.reason),
@@ -144,7 +142,7 @@ def _membership(membership: CompletePositivity | None) -> dict[str, Any] | None:
     }
 
 
-def _table(found: Tightness, certificate: OptimalityCertificate) -> Table:
+def _table(found: Tightness, certificate: Certificate) -> Table:
     """The table of the command."""
     n, d, c = certificate.shape
     table = figures_table(f"tightness: n = {n}, d = {d}, c = {c}, γ = {certificate.gamma:g}")

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from certificates.container import write_certificate
-from certnet.cli.exits import BY_VERDICT, Exit
+from certificates import write_certificate
 from certnet.cli.limits import began, job_seconds
+from certnet.cli.output import BY_VERDICT, Exit
 from certnet.cli.report import training_report
 from certnet.cli.resume import CHECKPOINT, about, require_same_data
 from certnet.cli.scores import evaluate
@@ -22,7 +22,7 @@ from certnet.jobs import train as job
 from certnet.jobs.checkpoint import Checkpoint, write_checkpoint
 from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.solvers import SolveStatus
-from certnet.solvers.device import require_device
+from certnet.solvers.arrays import require_device
 from certnet.solvers.registry import AUTO, get_solver
 from formulations import TrainingProgram
 from formulations._validation import as_positive

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from certnet.io.network import TwoLayerNetwork, assemble, exact_product, powers_of_two
+from certnet.io.network import TwoLayerNetwork, assemble, exact_product, folded, powers_of_two
 from formulations import InputError
 from formulations._validation import FloatArray
 
@@ -47,11 +47,7 @@ class Chain:
         return replace(self, gain=gain * self.gain, shift=gain * self.shift + shift, rounded=self.rounded or not exact)
 
     def times(self, weights: FloatArray) -> "Chain":
-        """The product with a matrix, inputs×outputs.
-
-        Raises:
-            InputError: it does not fit, or a two-layer network has no matrix here.
-        """
+        """The product with a matrix, inputs×outputs."""
         inner, outer = weights.shape
         if self.size not in (None, inner):
             raise InputError(f"multiplies with a matrix of shape {weights.shape}, which does not fit what comes in")
@@ -60,18 +56,13 @@ class Chain:
         if self.stage == "input":
             return replace(fresh, before=(gain, shift), U=weights)
         if self.stage == "activation":
-            exact = not shift.any() and exact_product(gain[:, None], weights)
-            V, shift = (gain[:, None] * weights).T, shift @ weights
-            return replace(fresh, V=V, shift=shift, rounded=self.rounded or not exact)
+            weights, shift, computed = folded(weights, np.zeros(outer), gain, shift)
+            return replace(fresh, V=weights.T, shift=shift, rounded=self.rounded or computed)
         place = "before the Relu" if self.stage == "hidden" else "after the output layer"
         raise InputError(f"is one matrix product too many {place}; certnet reads networks with exactly two")
 
     def rectified(self) -> "Chain":
-        """After the Relu.
-
-        Raises:
-            InputError: a two-layer network has no Relu here.
-        """
+        """After the Relu."""
         if self.U is None or self.size is None or self.stage != "hidden":
             places = {"input": "on the input", "activation": "after another Relu", "output": "after the output layer"}
             raise InputError(
@@ -82,18 +73,13 @@ class Chain:
         return Chain(size=self.size, before=self.before, U=self.U * gain, hidden_bias=bias, rounded=rounded)
 
     def network(self, source: str, *, training: bool = False) -> TwoLayerNetwork:
-        """The network, once the chain has come through the output layer.
+        """The network of a chain that has come through the output layer.
 
         Shifts and positive gains of the input become its standardisation. Other gains are folded into the hidden
         weights, in floating point, which is refused for ``training``: that cannot have led to such weights.
-
-        Raises:
-            InputError: shapes that disagree, numbers that are not finite, or gains that training does not know.
         """
-        assert self.U is not None
-        assert self.V is not None
-        assert self.hidden_bias is not None
-        assert self.before is not None
+        if self.U is None or self.V is None or self.hidden_bias is None or self.before is None:
+            raise InputError(f"{source} does not end in an output layer after a Relu; certnet reads x ↦ V (Uᵀx + b)₊.")
         U, bias, offset, scale = self.U, self.hidden_bias, None, None
         (gain, shift), last = self.before, np.broadcast_to(self.gain, (len(self.V),))[:, None]
         rounded = self.rounded or not exact_product(last, self.V)
@@ -104,8 +90,8 @@ class Chain:
                     raise InputError(
                         f"{source} multiplies an input by a number that is not positive; fold it into the weights."
                     )
-                rounded = rounded or bool(shift.any()) or not exact_product(gain[:, None], U)
-                U, bias = gain[:, None] * U, bias + shift @ U
+                U, bias, computed = folded(U, bias, gain, shift)
+                rounded = rounded or computed
             elif not ((gain == 1).all() and (shift == 0).all()):
                 offset, scale = -shift / gain, 1.0 / gain
                 rounded = rounded or not powers_of_two(gain)

@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from certificates.files import write_atomically
 from certnet.io.packed import Array, npz_arrays, unreadable
 from formulations import InputError
-from formulations._validation import FloatArray, IntArray, as_array, as_matrix, frozen
+from formulations._validation import FloatArray, IntArray, as_array, as_matrix
 from formulations.network import ReluNetwork
-from formulations.rounding import as_double
+from formulations.rounding import exact_array
+
+__all__ = ["TwoLayerNetwork"]
 
 FORMAT = "certnet-network"
 VERSION = 1
@@ -59,22 +61,25 @@ class TwoLayerNetwork:
     rounded: bool = False
 
     def __post_init__(self) -> None:
-        U, V = _weights("U", self.U), _weights("V", self.V)
-        if U.shape[1] != V.shape[1]:
-            raise InputError(f"U has {U.shape[1]} neurons but V has {V.shape[1]}; both need one column per neuron.")
-        if U.shape[0] == 0 or V.shape[0] == 0:
+        for name in ("U", "V"):
+            object.__setattr__(self, name, _weights(name, getattr(self, name)))
+        (d, m), (c, n) = self.U.shape, self.V.shape
+        if m != n:
+            raise InputError(f"U has {m} neurons but V has {n}; both need one column per neuron.")
+        if d == 0 or c == 0:
             raise InputError("a network needs at least one input and one output.")
-        object.__setattr__(self, "U", U)
-        object.__setattr__(self, "V", V)
-        lengths = {"hidden_bias": U.shape[1], "output_bias": len(V), "offset": len(U), "scale": len(U)}
-        for name, length in lengths.items():
-            object.__setattr__(self, name, _vector(name, getattr(self, name), length))
+        for name, length in {"hidden_bias": m, "output_bias": c, "offset": d, "scale": d}.items():
+            value = getattr(self, name)
+            vector = None if value is None else exact_array(name, value, 1)
+            if vector is not None and len(vector) != length:
+                raise InputError(f"{name} has shape {vector.shape} where ({length},) is expected.")
+            object.__setattr__(self, name, vector)
         if self.scale is not None and not (self.scale > 0).all():
             raise InputError("scale must be positive in every entry; use 1 for a feature that is not scaled.")
         if self.classes is not None:
             classes = tuple(str(name) for name in self.classes)
-            if len(classes) != len(V) or len(set(classes)) != len(classes):
-                raise InputError(f"classes must hold {len(V)} different names, one for each output.")
+            if len(classes) != c or len(set(classes)) != c:
+                raise InputError(f"classes must hold {c} different names, one for each output.")
             object.__setattr__(self, "classes", classes)
 
     @property
@@ -102,23 +107,19 @@ class TwoLayerNetwork:
         parts: dict[str, Any] = {"offset": offset, "scale": scale, "classes": classes}
         return cls(hidden, _weights("V", V), hidden_bias, **parts)
 
-    def hidden(self, X: ArrayLike) -> FloatArray:
-        """Activations of the hidden layer, n×m, for raw data X (n×d)."""
-        data = as_matrix("X", X, columns=len(self.U))
-        if self.offset is not None:
-            data = data - self.offset
-        if self.scale is not None:
-            data = data / self.scale
-        return np.asarray(np.maximum(data @ self.U + (0.0 if self.hidden_bias is None else self.hidden_bias), 0.0))
-
     def predict(self, X: ArrayLike) -> FloatArray:
         """Scores, n×c, for raw data X (n×d).
 
         Raises:
             InputError: X is not a finite matrix with d columns.
         """
-        scores = self.hidden(X) @ self.V.T
-        return np.asarray(scores if self.output_bias is None else scores + self.output_bias)
+        data = as_matrix("X", X, columns=len(self.U))
+        if self.offset is not None:
+            data = data - self.offset
+        if self.scale is not None:
+            data = data / self.scale
+        hidden = np.maximum(data @ self.U + (0.0 if self.hidden_bias is None else self.hidden_bias), 0.0)
+        return np.asarray(hidden @ self.V.T + (0.0 if self.output_bias is None else self.output_bias))
 
     def predict_class(self, X: ArrayLike) -> NDArray[np.str_] | IntArray:
         """The class with the largest score, (n,); names if the network has ``classes``, else positions.
@@ -168,15 +169,15 @@ class TwoLayerNetwork:
             )
         takes_z = self.offset is None and self.scale is None
         U, hidden_bias, _ = self._on(np.zeros(d), np.ones(d)) if takes_z else self._on(offset, scale)
-        folded = U is not self.U
+        changed = U is not self.U
         if bias:
             U = np.vstack([U, hidden_bias])
         elif hidden_bias.any():
             raise InputError(
-                f"The network has hidden biases{' once its standardisation is folded in' if folded else ''}, but the "
+                f"The network has hidden biases{' once its standardisation is folded in' if changed else ''}, but the "
                 "training problem has none; add --bias."
             )
-        return U, self.V[self._order(classes)], (FOLDED,) if folded else ()
+        return U, self.V[self._order(classes)], (FOLDED,) if changed else ()
 
     def _on(self, offset: FloatArray, scale: FloatArray) -> tuple[FloatArray, FloatArray, bool]:
         """(U, b, whether they may be rounded) of the same function of (x − offset)/scale."""
@@ -188,11 +189,10 @@ class TwoLayerNetwork:
             return self.U, bias, False
         with np.errstate(all="ignore"):
             # What overflows is found when it is used.
-            gain = (scale / own_scale)[:, None]
-            exact = same_offset and powers_of_two(own_scale) and np.array_equal(gain[:, 0] * own_scale, scale)
-            U = gain * self.U
-            bias = bias + ((offset - own_offset) / own_scale) @ self.U
-        return U, bias, not (exact and exact_product(gain, self.U))
+            gain, shift = scale / own_scale, (offset - own_offset) / own_scale
+            exact = same_offset and powers_of_two(own_scale) and np.array_equal(gain * own_scale, scale)
+        U, bias, rounded = folded(self.U, bias, gain, shift)
+        return U, bias, rounded or not exact
 
     def _order(self, classes: tuple[str, ...] | None) -> list[int]:
         """Positions of the outputs, in the order of the classes."""
@@ -238,10 +238,11 @@ class TwoLayerNetwork:
     @classmethod
     def stored(cls, source: str, arrays: Mapping[str, Array]) -> "TwoLayerNetwork":
         """The network of the arrays that ``save`` wrote; errors as ``load``, with the file's name ``source``."""
-        label, version, names = (arrays.get(name) for name in ("format", "version", "classes"))
-        if label is None or label.dtype.kind != "U" or label.shape != () or str(label) != FORMAT:
+        known = {name: array.item() for name, array in arrays.items() if array.shape == ()}
+        names = arrays.get("classes")
+        if known.get("format") != FORMAT:
             raise InputError(f"{source} is not a certnet network; pass a file that TwoLayerNetwork.save wrote.")
-        if version is None or version.dtype.kind not in "iu" or version.shape != () or int(version) != VERSION:
+        if known.get("version") != VERSION:
             raise InputError(f"{source} has a file version that this certnet cannot read; update certnet.")
         if "U" not in arrays or "V" not in arrays:
             raise InputError(f"{source} holds no weights U and V; save the network again.")
@@ -259,38 +260,20 @@ def assemble(source: str, **parts: Any) -> TwoLayerNetwork:
         raise InputError(f"{source}: {error}") from None
 
 
-def double(name: str, value: ArrayLike) -> FloatArray:
-    """The same numbers as float64.
-
-    Raises:
-        InputError: some are none.
-    """
-    converted = as_double(as_array(name, value))
-    if converted is None:
-        raise InputError(f"{name} has numbers that float64 cannot hold exactly; save it as float64.")
-    return converted
-
-
 def _weights(name: str, value: ArrayLike) -> FloatArray:
     """A finite read-only matrix that may have no columns."""
-    matrix = double(name, value)
-    if matrix.ndim != 2 or matrix.shape[1] > 0:
-        matrix = as_matrix(name, matrix)
-    frozen(matrix)
-    return matrix
+    array = as_array(name, value)
+    if array.size:
+        as_matrix(name, array)  # which names the entry that is not finite
+    return exact_array(name, array, 2)
 
 
-def _vector(name: str, value: ArrayLike | None, length: int) -> FloatArray | None:
-    """A finite read-only vector of the given length, or None."""
-    if value is None:
-        return None
-    vector = double(name, value)
-    if vector.shape != (length,):
-        raise InputError(f"{name} has shape {vector.shape} where ({length},) is expected.")
-    if not np.isfinite(vector).all():
-        raise InputError(f"{name} has entries that are not finite; remove them first.")
-    frozen(vector)
-    return vector
+def folded(U: FloatArray, bias: FloatArray, gain: FloatArray, shift: FloatArray) -> tuple[FloatArray, FloatArray, bool]:
+    """(U, b, whether they may be rounded) of the same function of x where U and b take gain·x + shift."""
+    with np.errstate(all="ignore"):
+        # What overflows is found when it is used.
+        rounded = bool(shift.any()) or not exact_product(gain[:, None], U)
+        return gain[:, None] * U, bias + shift @ U, rounded
 
 
 def powers_of_two(values: FloatArray) -> bool:

@@ -9,17 +9,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from certificates import OptimalityCertificate
+from certificates import Certificate, Report, Verdict
 from certificates.making import residual_dual
 from certificates.making.repair import RepairedDual
-from certificates.report import CheckReport
-from certificates.verdict import Verdict
 from certnet.jobs.certify import repaired
 from certnet.training.polish import Network
 from certnet.training.trainer import FitResult
 from formulations import MergedRows
 
-Proof = tuple[OptimalityCertificate, CheckReport]
+Proof = tuple[Certificate, Report]
 
 EQUAL = 1e-12
 """Relative difference of objectives that rounding explains."""
@@ -78,7 +76,7 @@ class Best:
             if dual.lower_bound > self.lower_bound or (self.dual is None and self.proof is None):
                 self.dual = dual
 
-    def take_proof(self, certificate: OptimalityCertificate, report: CheckReport) -> bool:
+    def take_proof(self, certificate: Certificate, report: Report) -> bool:
         """Keep a checked certificate, if it proves more than the one before; True if it does."""
         with self._lock:
             known = self.proof

@@ -4,17 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from certificates import OptimalityCertificate
+from certificates import Certificate, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
-from certificates.checker import check, network_objective, relative_gap
 from certificates.making import certify as certify_duals
 from certificates.making import repair
-from certificates.making.assemble import MARGINS, assemble, checked, drop_negligible
+from certificates.making.assemble import MARGINS, assemble, checked, drop_negligible, replace_network
 from certificates.making.repair import RepairedDual, project, raw_dual
-from certificates.report import CheckReport
-from certificates.verdict import Verdict
 from formulations import Dual, MergedRows
 from formulations._validation import FloatArray
 
@@ -29,7 +24,7 @@ def as_it_stands(merged: MergedRows, dual: Dual) -> RepairedDual:
     dual = drop_negligible(merged, dual)
     W, N, t = project(merged.program, dual)
     bound = merged.program.to_original(merged.program.dual_value(W))
-    return RepairedDual(W=W, N=N, t=t, lower_bound=bound, scale=1.0, tau=0.0, h_bar=merged.program.gamma)
+    return RepairedDual(W=W, N=N, t=t, lower_bound=bound, scale=1.0, h_bar=merged.program.gamma)
 
 
 def certify(
@@ -39,7 +34,7 @@ def certify(
     V: FloatArray,
     *,
     provenance: Mapping[str, Any],
-) -> tuple[OptimalityCertificate, CheckReport]:
+) -> tuple[Certificate, Report]:
     """Certificate and report for a repaired dual and a network (d×m, c×m).
 
     On large data a repair takes seconds, so it is repeated, with more margin, only where the check asks for that. A
@@ -55,20 +50,17 @@ def certify(
     return certify_duals(merged, again, U, V, provenance=provenance)
 
 
-def with_network(
-    certificate: OptimalityCertificate, report: CheckReport, U: FloatArray, V: FloatArray
-) -> tuple[OptimalityCertificate, CheckReport]:
+def with_network(certificate: Certificate, report: Report, U: FloatArray, V: FloatArray) -> tuple[Certificate, Report]:
     """The certificate about another network (d×m, c×m); as it was if that network is no better.
 
     What the checker proved of W holds for every network. So only the objective is computed anew, with the checker's own
     rounding, unless it would contradict the bound: then the checker looks at the whole.
     """
-    U, V = (np.ascontiguousarray(matrix, dtype=np.float64) for matrix in (U, V))
-    objective = network_objective(certificate.X, certificate.Y, certificate.gamma, U, V)
+    other = replace_network(certificate, U, V)
+    objective = other.claims["objective"]
     if not objective < report.objective:
         return certificate, report
-    other = replace(certificate, U=U, V=V, objective=objective)
     if report.verdict is Verdict.PROVED and report.lower_bound <= objective:
-        return other, replace(report, objective=objective, gap=relative_gap(objective, report.lower_bound))
+        return other, replace(report, objective=objective)
     found = checked(other)
     return (other, found) if found.verdict is report.verdict else (certificate, report)

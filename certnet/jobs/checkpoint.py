@@ -19,9 +19,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from certificates.certificate import fingerprint
+from certificates import fingerprint
 from certificates.files import write_atomically
-from certnet.jobs.doctor import blas, versions
+from certnet.runtime.machine import blas, versions
 from certnet.solvers.interface import State
 from formulations import Dual, InputError, TrainingProgram
 from formulations._validation import FloatArray

@@ -5,21 +5,19 @@ branch and bound on the signs proves how large that dual's price is. Every bound
 about the network that was given.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from certificates import OptimalityCertificate, Verdict
-from certificates.checker import network_objective
+from certificates import Certificate, Report, Verdict
+from certificates.failure import Deadline
 from certificates.making import certify, residual_dual
-from certificates.making.assemble import checked
+from certificates.making.assemble import checked, replace_network
 from certificates.making.repair import RepairedDual
-from certificates.report import CheckReport
+from certificates.training import network_objective
 from certnet.io.network import TwoLayerNetwork
 from certnet.jobs.best import Best
 from certnet.jobs.certify import certify as certify_repaired
@@ -44,9 +42,7 @@ from certnet.jobs.train import DEFAULT_GAP, GLOBAL, closing_of
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.numerics import computing
 from certnet.search.certificate import certify_search
-from certnet.search.goal import bound_from_price, price_for_gap
-from certnet.search.price import search
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchSummary, bound_from_price, price_for_gap, search
 from certnet.solvers import Progress
 from certnet.training.polish import balance
 from certnet.training.pricing import Pricing, price, price_planar
@@ -216,7 +212,7 @@ class _Run(Staged):
         """Whether branching closes gaps quickly: it cuts cones, or there are few patterns of signs."""
         return self.presolved is not None and (is_low(self.presolved) or self.rank <= FEW_DIMENSIONS)
 
-    def _offer(self, source: str, certificate: OptimalityCertificate, report: CheckReport) -> None:
+    def _offer(self, source: str, certificate: Certificate, report: Report) -> None:
         """Keep a proof about the given network if it is the best."""
         self.bounds[source] = report.lower_bound
         self.best.take_proof(certificate, report)
@@ -306,7 +302,7 @@ class _Run(Staged):
         starts = np.hstack([balance(self.U, self.V)[0], self.best.network.U])
         starts = starts[:, generator.permutation(starts.shape[1])[:MOST_STARTS]]
         left = self.clock.left()
-        deadline = None if left is None else time.monotonic() + PRICING_SHARE * left
+        deadline = Deadline.after(None if left is None else PRICING_SHARE * left)
         return price(X, R, starts, random_state=generator, deadline=deadline)
 
     @property
@@ -360,7 +356,7 @@ class _Run(Staged):
             self._take(closed.network)
             proof = closed.proof
             if proof is not None:
-                certificate = replace(proof[0], U=self.U, V=self.V, objective=self._rounded_objective())
+                certificate = replace_network(proof[0], self.U, self.V)
                 proof = certificate, checked(certificate)
         else:
             proof = self._search_given(presolved)
@@ -372,7 +368,7 @@ class _Run(Staged):
         else:
             self.clock.note("branching", REJECTED)
 
-    def _search_given(self, presolved: Presolved) -> tuple[OptimalityCertificate, CheckReport] | None:
+    def _search_given(self, presolved: Presolved) -> tuple[Certificate, Report] | None:
         """The price of the given network's residual, whatever it is; None where the residual can prove nothing."""
         program = presolved.program
         W = presolved.apply_dual(residual_dual(presolved.rows, self.U, self.V)).W

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from certificates import OptimalityCertificate
-from certificates.report import CheckReport
-from certnet.search.summary import SearchSummary
+from certificates import Certificate, Report
+from certnet.search.price import SearchSummary
 from certnet.training.trainer import FitResult
 from formulations import TrainingProgram
 from formulations._validation import FloatArray
@@ -55,8 +54,8 @@ class OptimalityResult:
     program: TrainingProgram
     U: FloatArray
     V: FloatArray
-    certificate: OptimalityCertificate
-    report: CheckReport
+    certificate: Certificate
+    report: Report
     balanced_objective: float
     price_ratio: float | None
     neuron: Neuron | None

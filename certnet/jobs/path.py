@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from certificates import OptimalityCertificate
+from certificates import Certificate
+from certificates.failure import Deadline
 from certificates.making import certify
+from certificates.making.assemble import replace_network
 from certnet.jobs import train as job
 from certnet.jobs.certify import with_network
 from certnet.jobs.checkpoint import Checkpoint
@@ -28,6 +30,8 @@ from certnet.training.polish import Network, balance, polish
 from formulations import InputError, TrainingProgram, merge_rows
 from formulations._validation import FloatArray, as_positive
 from formulations.arguments import accepts, count, json_object, reals, seconds
+
+__all__ = ["PathResult", "train_path"]
 
 EXCHANGE_SHARE = 0.05
 """Share of a time limit that is kept for trying every network at its neighbours' γ."""
@@ -182,7 +186,7 @@ def _named(progress: Callable[[Event], None], gamma: float, notes: set[str]) -> 
 
 def _start(
     results: Mapping[float, TrainingResult], program: TrainingProgram, seconds: float | None
-) -> OptimalityCertificate | None:
+) -> Certificate | None:
     """The certificate of the nearest γ, in the logarithm, with its network polished for this one.
 
     A polished network starts the relaxation better than the neighbour's own (Iris: bounds 3 % higher in equal time).
@@ -191,8 +195,8 @@ def _start(
         return None
     nearest = results[min(results, key=lambda other: abs(math.log(other / program.gamma)))]
     with computing():
-        U, V = polish(program, nearest.U, nearest.V, deadline=None if seconds is None else time.monotonic() + seconds)
-    return replace(nearest.certificate, U=U, V=V)
+        U, V = polish(program, nearest.U, nearest.V, deadline=Deadline.after(seconds))
+    return replace_network(nearest.certificate, U, V)
 
 
 def _exchange(
@@ -202,10 +206,10 @@ def _exchange(
     try:
         # The matrices are small, and a second BLAS thread costs more than it saves.
         with computing():
-            deadline = None if seconds is None else time.monotonic() + seconds
+            deadline = Deadline.after(seconds)
             networks = _exchange_networks(results, deadline)
             for gamma in sorted(results, reverse=True):
-                if deadline is not None and time.monotonic() > deadline:
+                if deadline.passed:
                     break
                 improved = _with_bound(_with_network(results[gamma], networks[gamma]), results.values())
                 if improved is not results[gamma]:
@@ -216,7 +220,7 @@ def _exchange(
     return True
 
 
-def _exchange_networks(results: Mapping[float, TrainingResult], deadline: float | None) -> dict[float, Network]:
+def _exchange_networks(results: Mapping[float, TrainingResult], deadline: Deadline) -> dict[float, Network]:
     """The best network for each γ among all networks, and what polishing makes of each at its neighbours' γ."""
     ascending = sorted(results)
     programs = {gamma: results[gamma].program for gamma in ascending}
@@ -229,7 +233,7 @@ def _exchange_networks(results: Mapping[float, TrainingResult], deadline: float 
         changed = False
         for gamma, source in [*up, *[(below, above) for above, below in reversed(up)]]:
             seen = tried.get((gamma, source)) == version[source]
-            if seen or (deadline is not None and time.monotonic() > deadline):
+            if seen or deadline.passed:
                 continue
             tried[gamma, source] = version[source]
             network = polish(programs[gamma], *best[source], deadline=deadline)
@@ -276,13 +280,14 @@ def _with_bound(result: TrainingResult, others: Iterable[TrainingResult]) -> Tra
     return replace(result, certificate=improved, report=report)
 
 
-def transferred_bound(certificate: OptimalityCertificate, Y: FloatArray, gamma: float) -> float:
+def transferred_bound(certificate: Certificate, Y: FloatArray, gamma: float) -> float:
     """The lower bound at ``gamma`` that a certificate for another γ implies, in floating point (not a proof).
 
     ``max s⟨W,Y⟩ − ½s²‖W‖²`` over ``0 ≤ s ≤ gamma/certificate.gamma``, for sW is feasible there.
     """
-    product, square = float(np.sum(certificate.W * Y)), float(np.sum(certificate.W**2))
+    W, own = certificate.proofs[0].W, float(certificate.gamma)
+    product, square = float(np.sum(W * Y)), float(np.sum(W**2))
     if not (product > 0 and square > 0):
         return 0.0
-    s = min(gamma / certificate.gamma, product / square)
+    s = min(gamma / own, product / square)
     return s * product - 0.5 * s**2 * square

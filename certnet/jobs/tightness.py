@@ -20,13 +20,11 @@ from functools import partial
 
 import numpy as np
 
-from certificates import OptimalityCertificate
+from certificates import Certificate, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
-from certificates.checker import check, relative_gap
 from certificates.making.repair import RepairedDual
 from certificates.proof import LiftedProof
-from certificates.report import CheckReport
-from certificates.verdict import Verdict
+from certificates.report import relative_gap
 from certnet.jobs.certify import as_it_stands, certify, repaired
 from certnet.jobs.plan import Plan
 from certnet.jobs.preflight import require_memory
@@ -34,10 +32,11 @@ from certnet.runtime.abandon import OutOfTimeError, abandonable
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.numerics import computing, guarded
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
+from certnet.solvers.interface import WarmStart
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
-from certnet.solvers.warm_start import PAYS, WarmStart, from_certificate, from_result
-from certnet.tightness._feasible import relaxation_value
+from certnet.solvers.warm_start import PAYS, from_certificate, from_result
 from certnet.tightness.complete_positivity import CompletePositivity, check_completely_positive
+from certnet.tightness.feasible import relaxation_value
 from certnet.tightness.rank import Points, Spectrum, extract_points, spectrum
 from certnet.training import candidates_from_moment, fit
 from formulations import InputError, LiftedSpace, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
@@ -106,7 +105,7 @@ class Tightness:
 
 @np.errstate(all="ignore")
 def measure_tightness(
-    certificate: OptimalityCertificate,
+    certificate: Certificate,
     *,
     solver: str = AUTO,
     time_limit: float | None = DEFAULT_TIME_LIMIT,
@@ -152,7 +151,7 @@ def infeasibility(space: LiftedSpace, P: FloatArray) -> float:
     return float(np.linalg.norm(wrong)) / size if size > 0 else 0.0
 
 
-def is_plain(certificate: OptimalityCertificate) -> bool:
+def is_plain(certificate: Certificate) -> bool:
     """True when the proof has no splits and no inequalities besides the signs: then it bounds the relaxation too."""
     proof, neurons = certificate.proof, certificate.source.size
     return isinstance(proof, LiftedProof) and proof.leaves == 1 and bool((proof.pairs < 2 * neurons).all())
@@ -163,8 +162,8 @@ class _Run:
 
     def __init__(
         self,
-        certificate: OptimalityCertificate,
-        checked: CheckReport,
+        certificate: Certificate,
+        checked: Report,
         merged: MergedRows,
         clock: Clock,
         *,

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from certificates import OptimalityCertificate
-from certificates.report import CheckReport
-from certnet.search.summary import SearchSummary
+from certificates import Certificate, Report
+from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult
 from formulations import TrainingProgram
 from formulations._validation import FloatArray
@@ -37,8 +36,8 @@ class TrainingResult:
     """
 
     program: TrainingProgram
-    certificate: OptimalityCertificate
-    report: CheckReport
+    certificate: Certificate
+    report: Report
     relaxation: SolverResult | None = None
     relaxed_objective: float | None = None
     rank: int | None = None
@@ -53,12 +52,12 @@ class TrainingResult:
     @property
     def U(self) -> FloatArray:
         """Hidden weights (d×m); with a bias its row is the last one. There is no network but the certificate's."""
-        return self.certificate.U
+        return self.certificate.proofs[0].U  # type: ignore[no-any-return]
 
     @property
     def V(self) -> FloatArray:
         """Output weights (c×m)."""
-        return self.certificate.V
+        return self.certificate.proofs[0].V  # type: ignore[no-any-return]
 
 
 def numerical_rank(result: SolverResult | None) -> tuple[int | None, tuple[float, ...]]:

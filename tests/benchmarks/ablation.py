@@ -23,11 +23,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from certificates import CheckReport, Verdict
+from certificates import Report, Verdict
 from certificates.files import write_atomically
 from certificates.making import certify
 from certnet.search.certificate import certify_search
-from certnet.search.circuits import solve_with_circuits
+from certnet.search.circuits import price_with_circuits, solve_with_circuits
 from certnet.search.joint import joint_search
 from certnet.search.price import search
 from certnet.solvers.warm_start import from_network
@@ -35,7 +35,6 @@ from certnet.training import fit
 from certnet.training.trainer import FitResult
 from formulations import InputError, Presolved, TrainingProgram, presolve
 from tests.benchmarks._problems import load_problem
-from tests.branching.root_circuits import circuits_of_root
 
 PROBLEMS = ("noise-12-3", "noise-24-6", "teacher-24-6", "random0")
 BRANCHES = (10, 100)
@@ -76,28 +75,28 @@ def problem(name: str, gamma: float) -> TrainingProgram:
 
 def methods(
     presolved: Presolved, network: FitResult, time_limit: float
-) -> Iterator[tuple[str, Callable[[], tuple[CheckReport, int]]]]:
+) -> Iterator[tuple[str, Callable[[], tuple[Report, int]]]]:
     """Each method with a function that gives its report and the number of leaves of its proof."""
     U, V, program = network.U, network.V, presolved.program
     _, dual = from_network(presolved, U, V)
     assert dual is not None  # a network has a residual
     W, enough = dual.W, program.gamma * (1.0 + 1e-6)
 
-    def relaxation(rounds: int) -> tuple[CheckReport, int]:
+    def relaxation(rounds: int) -> tuple[Report, int]:
         found = solve_with_circuits(presolved, rounds=rounds, time_limit=time_limit)
         _, report = certify(found.presolved.rows, [found.dual], U, V, circuits=found.circuits)
         return report, 1
 
-    def branches(nodes: int, *, circuits: bool) -> tuple[CheckReport, int]:
-        at, named, start = presolved, None, None
+    def branches(nodes: int, *, circuits: bool) -> tuple[Report, int]:
+        at, named = presolved, None
         if circuits:
-            root = circuits_of_root(presolved, W)
-            at, named, start = root.presolved, root.circuits, root.start
-        found = search(at.program, W, enough=enough, start=start, max_nodes=nodes, time_limit=time_limit)
+            root = price_with_circuits(presolved, W)
+            at, named = root.presolved, root.circuits
+        found = search(at.program, W, enough=enough, max_nodes=nodes, time_limit=time_limit)
         certificate, report = certify_search(at, W, found, U, V, circuits=named)
         return report, certificate.proof.leaves
 
-    def joint(nodes: int) -> tuple[CheckReport, int]:
+    def joint(nodes: int) -> tuple[Report, int]:
         found = joint_search(program, enough=network.objective, max_nodes=nodes, time_limit=time_limit)
         certificate, report = certify_search(presolved, found.W, found.tree, U, V)
         return report, certificate.proof.leaves

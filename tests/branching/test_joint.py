@@ -1,7 +1,5 @@
 """Searches with W free, and both searches in turn: always a proof, never worse for more nodes, and resumable."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -9,14 +7,14 @@ import certnet
 from certificates import Verdict, check
 from certnet.search import merged
 from certnet.search.certificate import certify_search
-from certnet.search.goal import bound_from_price
 from certnet.search.joint import joint_search, share_of_child
 from certnet.search.merged import merged_search
-from certnet.search.price import SearchProgress, search
+from certnet.search.price import SearchProgress, bound_from_price, search
 from certnet.search.tree import Branch
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve
+from tests.certificates.altering import replace
 from tests.strategies import networks, rng
 
 

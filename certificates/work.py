@@ -1,0 +1,55 @@
+"""What a check carries along: the arithmetic, the time, and the figures that it has found."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from certificates.arithmetic import MATRICES, Arithmetic, Matrix
+from certificates.arithmetic.matrix import timed
+from certificates.failure import Deadline, ProofFailure
+
+BALL_ORDER, EXACT_ORDER = 250, 80
+"""Orders up to which the automatic arithmetic goes on to balls and to rational numbers where the one before fails."""
+T = TypeVar("T")
+
+
+@dataclass
+class Work:
+    """One check.
+
+    Attributes:
+        chosen: the arithmetic that was asked for.
+        deadline: when to give up.
+        used: the arithmetic that ran last.
+        figures: fields of the report.
+    """
+
+    chosen: Arithmetic
+    deadline: Deadline
+    used: Arithmetic = field(init=False)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.used = self.chosen
+
+    def matrix(self, arithmetic: Arithmetic) -> type[Matrix]:
+        """The matrices of an arithmetic, from now on the one that is used; their operations look at the clock."""
+        self.used = arithmetic
+        return timed(MATRICES[arithmetic], self.deadline)
+
+    def proved(self, prove: Callable[[type[Matrix]], T], order: float, *, exactly: bool = False) -> T:
+        """What ``prove`` returns in the chosen arithmetic; auto is floating point, and where that fails balls, and
+        where those fail as well rational numbers if ``exactly``.
+
+        Raises:
+            ProofFailure: as ``prove`` does.
+        """
+        stronger = {Arithmetic.BALL: BALL_ORDER, Arithmetic.EXACT: EXACT_ORDER if exactly else -1}
+        tried = [Arithmetic.FLOAT, *(how for how, most in stronger.items() if order <= most)]
+        tried = tried if self.chosen is Arithmetic.AUTO else [self.chosen]
+        for arithmetic in tried[:-1]:
+            with contextlib.suppress(ProofFailure):
+                return prove(self.matrix(arithmetic))
+            self.deadline.check()
+        return prove(self.matrix(tried[-1]))
