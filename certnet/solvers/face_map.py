@@ -45,7 +45,9 @@ class FaceMap:
 
     def values(self, G: FloatArray) -> FloatArray:
         """Values (q+K,) at S, given ``G = gram(S)``."""
-        dense = self.quadratics.reshape(len(self.quadratics), -1) @ G[self.end, self.end].ravel()
+        dense = (
+            self.quadratics.reshape(len(self.quadratics), self.quadratics.shape[1] ** 2) @ G[self.end, self.end].ravel()
+        )
         return np.concatenate([dense, self.weight * G[self.first, self.second]])
 
     def __call__(self, S: FloatArray) -> FloatArray:
