@@ -6,9 +6,7 @@ method of multipliers; its multipliers are V. Each inner problem is smooth, and 
 Newton system definite, so that duplicate or collinear columns do no harm.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
@@ -216,30 +214,31 @@ def _newton(
             break
         step = -_solve(H[:, active], ratio, z, penalty, gradient, problem.deadline)
         change = penalty * (H.T @ step)
-        derivative = partial(_derivative, R - Y, T, threshold, penalty, step, change)
-        length = _step_length(derivative, float(np.sum(gradient * step)))
+        length = _step_length(R - Y, T, threshold, penalty, step, change, float(np.sum(gradient * step)))
         if length == 0.0:
             break
         R, T = R + length * step, T + length * change
     return R, _thresholded(T, threshold), steps
 
 
-def _derivative(
+def _step_length(
     rest: FloatArray,
     T: FloatArray,
     threshold: FloatArray,
     penalty: float,
     step: FloatArray,
     change: FloatArray,
-    length: float,
+    slope: float,
 ) -> float:
-    """Of the augmented Lagrangian along a step, which moves T by ``change``; ``rest`` is R − Y."""
-    smooth = float(np.sum((rest + length * step) * step))
-    return smooth + float(np.sum(_thresholded(T + length * change, threshold) * change)) / penalty
+    """By bisection on the derivative of the augmented Lagrangian along a step, which is convex: this never cycles.
 
+    ``rest`` is R − Y; the step moves R by ``step`` and T by ``change``.
+    """
 
-def _step_length(derivative: Callable[[float], float], slope: float) -> float:
-    """A step length by bisection on the derivative; the function is convex, so this never cycles."""
+    def derivative(length: float) -> float:
+        smooth = float(np.sum((rest + length * step) * step))
+        return smooth + float(np.sum(_thresholded(T + length * change, threshold) * change)) / penalty
+
     if not (slope < 0):
         return 0.0
     low, high, at = 0.0, 1.0, derivative(1.0)
