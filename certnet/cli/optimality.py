@@ -30,8 +30,8 @@ from certnet.cli.train import OPEN, stored_recipe
 from certnet.io import Recipe, Split, load, program_weights, read_network
 from certnet.io.output import Writer, files_in, json_writer, output_folder, print_result, require_named
 from certnet.jobs import optimality as _optimality
+from certnet.jobs.closing import GLOBAL, closing_of
 from certnet.jobs.optimality import Neuron, OptimalityResult
-from certnet.jobs.train import GLOBAL, closing_of
 from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from certificates.certificate import OptimalityCertificate
     from certificates.report import CheckReport
     from certnet.io import Split
-    from certnet.jobs.optimality_result import OptimalityResult
+    from certnet.jobs.optimality import OptimalityResult
     from certnet.jobs.train import TrainingResult
     from certnet.search.summary import SearchSummary
 

@@ -9,7 +9,7 @@ from certnet.cli.limits import seconds_or_none
 from certnet.io import Recipe
 from certnet.io.builtin import BUILT_IN
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
-from certnet.jobs.train import SDP
+from certnet.jobs.closing import SDP
 from formulations import InputError, TrainingProgram
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def resumed(folder: str, options: "TrainOptions", given: Collection[str]) -> "Tr
         stored,
         out=folder,
         time_limit=limit,
-        device=options.device if "device" in given else checkpoint.device,
+        device=options.device if "device" in given else "cpu",
         json=options.json,
         quiet=options.quiet,
         resume=checkpoint,

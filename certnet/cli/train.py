@@ -20,6 +20,7 @@ from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import Writer, files_in, json_writer, output_folder, print_result, require_named
 from certnet.jobs import train as job
 from certnet.jobs.checkpoint import Checkpoint, write_checkpoint
+from certnet.jobs.closing import DEFAULT_GAP, SDP, closing_of
 from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.solvers import SolveStatus
 from certnet.solvers.device import require_device
@@ -50,7 +51,7 @@ class TrainOptions:
     device: str = "cpu"
     source: str | None = None
     resume: Checkpoint | None = None
-    method: str = job.SDP
+    method: str = SDP
     gap: float | None = None
     nodes: int | None = None
     workers: int = 1
@@ -95,7 +96,7 @@ def run_train(options: TrainOptions) -> int:
                 workers=options.workers,
                 scheduler=options.scheduler,
             )
-        remarks = _remarks(result, keeper, is_asked=options.gap is not None or options.method != job.SDP)
+        remarks = _remarks(result, keeper, is_asked=options.gap is not None or options.method != SDP)
         scores = evaluate(split, result.U, result.V)
 
         def described(place: Path | None, failures: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
@@ -132,8 +133,8 @@ FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "
 
 def gap_of(options: TrainOptions, program: TrainingProgram) -> float | None:
     """The gap to prove. In few dimensions that takes seconds, so it is done unasked; a gap of 0.9 prevents it."""
-    if options.gap is None and options.method == job.SDP and program.shape[1] <= LARGEST_DIMENSION:
-        return job.DEFAULT_GAP
+    if options.gap is None and options.method == SDP and program.shape[1] <= LARGEST_DIMENSION:
+        return DEFAULT_GAP
     return options.gap
 
 
@@ -146,7 +147,7 @@ def check_options(options: TrainOptions) -> None:
     as_positive("gamma", options.gamma)
     as_positive("tolerance", options.tolerance)
     require_device(options.device)
-    job.closing_of(options.method, options.gap, options.nodes, options.workers)
+    closing_of(options.method, options.gap, options.nodes, options.workers)
     require_named(options.out)
     if options.solver != AUTO:
         get_solver(options.solver)

@@ -1,22 +1,27 @@
-"""The best network and the best bound of a job, whoever found them and whenever.
+"""The best network and the best bound of a job, whoever found them and whenever, and the certificate about both.
 
 Every stage offers what it sees here, and the certificate at the end is about the best of all. So a longer run, which
 does what a shorter one does and then more, ends no worse. What a stage has offered stays when the stage is left behind.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from certificates import OptimalityCertificate, residual_dual
-from certificates.repair import RepairedDual
+from certificates import OptimalityCertificate, repair, residual_dual
+from certificates import certify as certify_duals
+from certificates.arithmetic import Arithmetic
+from certificates.checker import check, network_objective, relative_gap
+from certificates.optimality import MARGINS, assemble, checked, drop_negligible
+from certificates.repair import RepairedDual, project, raw_dual
 from certificates.report import CheckReport
 from certificates.verdict import Verdict
-from certnet.jobs.certify import repaired
 from certnet.training.polish import Network
 from certnet.training.trainer import FitResult
-from formulations import MergedRows
+from formulations import MergedRows, RawDual
 
 Proof = tuple[OptimalityCertificate, CheckReport]
 
@@ -77,32 +82,65 @@ class Best:
             if dual.lower_bound > self.lower_bound or (self.dual is None and self.proof is None):
                 self.dual = dual
 
-    def take_proof(self, certificate: OptimalityCertificate, report: CheckReport) -> bool:
-        """Keep a checked certificate, if it proves more than the one before; True if it does."""
+    def take_proof(self, certificate: OptimalityCertificate, report: CheckReport) -> None:
+        """Keep a checked certificate, if it proves more than the one before."""
         with self._lock:
-            known = self.proof
-            better = known is None or (
+            known = None if self.proof is None else self.proof[1]
+            if known is None or (
                 report.verdict is Verdict.PROVED
-                and (known[1].verdict is not Verdict.PROVED or report.lower_bound > known[1].lower_bound)
-            )
-            if better:
+                and (known.verdict is not Verdict.PROVED or report.lower_bound > known.lower_bound)
+            ):
                 self.proof = certificate, report
-        return better
 
     def see(self, network: Network, objective: float) -> None:
         """Keep a network on the way, and now and then the bound of its residual, which takes linear time."""
-        U, V = network
-        self.take_network(FitResult(U=U, V=V, objective=objective))
+        self.take_network(FitResult(*network, objective))
         if objective < self._bounded * (1.0 - NOTABLE):
             self._bounded = objective
-            self.take_residual(U, V)
+            self.take_dual(repaired(self._merged, residual_dual(self._merged, *network)))
 
-    def take_residual(self, U: np.ndarray, V: np.ndarray) -> None:
-        """The bound of a network's residual."""
-        self.take_dual(repaired(self._merged, residual_dual(self._merged, U, V)))
 
-    def prove(self, certify: Callable[[RepairedDual], Proof]) -> None:
-        """Have the best dual checked, if it promises more than what is proved."""
-        dual = self.dual
-        if dual is not None and not dual.lower_bound <= self.proved:
-            self.take_proof(*certify(dual))
+def repaired(merged: MergedRows, dual: RawDual) -> RepairedDual:
+    """What repair makes of a dual of the merged program, without negligible multipliers."""
+    return repair(merged.program, drop_negligible(merged, dual))
+
+
+def as_it_stands(merged: MergedRows, dual: RawDual) -> RepairedDual:
+    """A dual that was repaired in other coordinates: the same form, so it needs no repair, and the check decides."""
+    W, N, t = project(merged.program, drop_negligible(merged, dual))
+    bound = merged.program.to_original(merged.program.dual_value(W))
+    return RepairedDual(W=W, N=N, t=t, lower_bound=bound, scale=1.0, tau=0.0, h_bar=merged.program.gamma)
+
+
+def certify(merged: MergedRows, dual: RepairedDual, network: Network, provenance: Mapping[str, Any]) -> Proof:
+    """Certificate and report for a repaired dual and a network (d×m, c×m).
+
+    On large data a repair takes seconds, so it is repeated, with more margin, only where the check asks for that. A
+    dual without products gets more margin by shrinking its W, which keeps its multipliers.
+    """
+    products = dual.N.size > 0
+    for margin in (0.0,) if products else (0.0, *MARGINS[1:]):
+        certificate = assemble(merged, replace(dual, W=(1.0 - margin) * dual.W), *network, provenance)
+        report = check(certificate, arithmetic=Arithmetic.FLOAT)
+        if report.verdict is Verdict.PROVED:
+            return certificate, report
+    again = [raw_dual(dual.W, dual.N, dual.t, gamma=merged.program.gamma)] if products else []
+    return certify_duals(merged, again, *network, provenance=provenance)
+
+
+def with_network(proof: Proof, network: Network) -> Proof:
+    """The certificate about another network (d×m, c×m); as it was if that network is no better.
+
+    What the checker proved of W holds for every network. So only the objective is computed anew, with the checker's own
+    rounding, unless it would contradict the bound: then the checker looks at the whole.
+    """
+    certificate, report = proof
+    U, V = (np.ascontiguousarray(matrix, dtype=np.float64) for matrix in network)
+    objective = network_objective(certificate.X, certificate.Y, certificate.gamma, U, V)
+    if not objective < report.objective:
+        return proof
+    other = replace(certificate, U=U, V=V, objective=objective)
+    if report.verdict is Verdict.PROVED and report.lower_bound <= objective:
+        return other, replace(report, objective=objective, gap=relative_gap(objective, report.lower_bound))
+    found = checked(other)
+    return (other, found) if found.verdict is report.verdict else proof

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from certificates import OptimalityCertificate, certify
 from certnet.jobs import train as job
-from certnet.jobs.certify import with_network
+from certnet.jobs.best import with_network
 from certnet.jobs.checkpoint import Checkpoint
 from certnet.jobs.train import Event, TrainingResult
 from certnet.runtime.numerics import computing
@@ -253,10 +253,9 @@ def _is_better(program: TrainingProgram, network: Network, than: Network) -> boo
 
 def _with_network(result: TrainingResult, network: Network) -> TrainingResult:
     """The result with another network, if that is better; the proof of its bound stays."""
-    U, V = network
     if not _is_better(result.program, network, (result.U, result.V)):
         return result
-    certificate, report = with_network(result.certificate, result.report, U, V)
+    certificate, report = with_network((result.certificate, result.report), network)
     return replace(result, certificate=certificate, report=report)
 
 

@@ -12,11 +12,9 @@ A certificate holds no moment matrix, so the relaxation is solved again, from th
   relaxation: another solution of the same value might be a network.
 """
 
-import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 
@@ -24,23 +22,21 @@ from certificates import OptimalityCertificate
 from certificates.arithmetic import Arithmetic
 from certificates.checker import check, relative_gap
 from certificates.proof import LiftedProof
-from certificates.repair import RepairedDual
 from certificates.report import CheckReport
 from certificates.verdict import Verdict
-from certnet.jobs.certify import as_it_stands, certify, repaired
-from certnet.jobs.plan import Plan
-from certnet.jobs.preflight import require_memory
-from certnet.runtime.abandon import OutOfTimeError, abandonable
-from certnet.runtime.clock import Clock, Event
-from certnet.runtime.numerics import computing, guarded
-from certnet.solvers import Progress, SolverResult, SolveStatus, solve
+from certnet.jobs import stages as _stages
+from certnet.jobs.clock import JobClock
+from certnet.jobs.stages import Job
+from certnet.runtime.clock import Event
+from certnet.runtime.numerics import computing
+from certnet.solvers import SolverResult, SolveStatus
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
 from certnet.solvers.warm_start import PAYS, WarmStart, from_certificate, from_result
 from certnet.tightness._feasible import relaxation_value
 from certnet.tightness.complete_positivity import CompletePositivity, check_completely_positive
 from certnet.tightness.rank import Points, Spectrum, extract_points, spectrum
 from certnet.training import candidates_from_moment, fit
-from formulations import InputError, LiftedSpace, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
+from formulations import InputError, LiftedSpace, TrainingProgram
 from formulations._validation import FloatArray, as_positive
 
 TOLERANCE = 1e-4
@@ -48,13 +44,30 @@ TOLERANCE = 1e-4
 SOLVER_TOLERANCE = 1e-8
 SHARPENER = "admm"
 DEFAULT_TIME_LIMIT = 60.0
-RELAXATION_SHARE, SHARPENING_SHARE, EXTRACTION_SHARE, MEMBERSHIP_SHARE = 0.4, 0.2, 0.25, 0.5
-"""Parts of the time that is left when a stage begins."""
 MEMBERSHIP_TOLERANCE, LARGEST_RESIDUAL = 1e-6, 1e-4
 UNCERTAINTY_FACTOR = 10.0
 """A distance from the completely positive matrices counts when it is so many times what is wrong with G itself."""
-NO_LIMIT_SECONDS = 120.0
-"""What a stage may take where the user set no limit."""
+UNENDING = -math.inf
+"""The gap that no bound reaches: the solver is to end by itself."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parts of the time that is left when a stage begins."""
+
+    relaxation: float = 0.4
+    """For the relaxation. Not measured."""
+    sharpening: float = 0.2
+    """For the ADMM after it. Not measured."""
+    extraction: float = 0.25
+    """For points whose lifts sum to the solution. Not measured."""
+    membership: float = 0.5
+    """For the test of complete positivity. Not measured."""
+    no_limit_seconds: float = 120.0
+    """Seconds for all of these where the user set no limit. Not measured."""
+
+
+SETTINGS = Settings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +140,7 @@ def measure_tightness(
     Raises:
         InputError: the certificate is not proved, an unknown or unavailable solver, or data too large for this machine.
     """
-    clock = Clock(time_limit, progress)
+    clock = JobClock(time_limit, progress)
     as_positive("tolerance", tolerance)
     if solver != AUTO:
         get_solver(solver)
@@ -135,11 +148,42 @@ def measure_tightness(
         checked = check(certificate, arithmetic=Arithmetic.FLOAT, time_limit=time_limit)
         if checked.verdict is not Verdict.PROVED:
             raise InputError(f"The certificate is not proved ({checked.reason}); train again, or give more time.")
-        merged = merge_rows(TrainingProgram(certificate.X, certificate.Y, certificate.gamma))
-        require_memory(merged)
-    with computing(merged.program.space.order):
-        run = _Run(certificate, checked, merged, clock, tolerance=tolerance, random_state=random_state)
-        return run.finish(solver)
+        program = TrainingProgram(certificate.X, certificate.Y, certificate.gamma)
+        network = _stages.untrained(program, certificate.U, certificate.V)
+        job = _stages.begin(clock, program, network, solver=solver, random_state=random_state)
+    found = _Found(certificate, checked)
+    stages = [
+        ("relaxation", found.relax),
+        ("rank", found.look_at_solution),
+        ("rounding", found.round_solution),
+        ("certificate", found.prove),
+    ]
+    with computing(job.merged.program.space.order):
+        if job.presolved is None:
+            # Every data row is zero: the zero network is optimal, and both sides are ½‖Y‖².
+            found.relaxation_bound = checked.lower_bound
+        else:
+            for name, work in stages if clock.can_relax() else stages[2:]:
+                _stages.run(job, name, work)
+                if job.interrupted:
+                    raise KeyboardInterrupt
+    verdict, reason = found.verdict(tolerance)
+    return Tightness(
+        verdict=verdict,
+        reason=reason,
+        objective=found.objective,
+        lower_bound=found.lower_bound,
+        relaxation_bound=found.relaxation_bound,
+        tolerance=tolerance,
+        relaxed_objective=found.relaxed_objective,
+        relaxation_value=found.relaxation_value,
+        relaxation=job.relaxation,
+        infeasibility=found.infeasibility,
+        spectrum=found.spectrum,
+        points=found.points,
+        membership=found.membership,
+        stages=clock.stages,
+    )
 
 
 def infeasibility(space: LiftedSpace, P: FloatArray) -> float:
@@ -158,153 +202,60 @@ def is_plain(certificate: OptimalityCertificate) -> bool:
     return isinstance(proof, LiftedProof) and proof.leaves == 1 and bool((proof.pairs < 2 * neurons).all())
 
 
-class _Run:
-    """One report after the certificate was checked."""
+class _Found:
+    """What is known so far, and the stages that find it out."""
 
-    def __init__(
-        self,
-        certificate: OptimalityCertificate,
-        checked: CheckReport,
-        merged: MergedRows,
-        clock: Clock,
-        *,
-        tolerance: float,
-        random_state: int,
-    ) -> None:
-        self.certificate, self.merged, self.clock = certificate, merged, clock
-        self.program = merged.original
-        self.tolerance, self.random_state = tolerance, random_state
-        self.U, self.V = certificate.U, certificate.V
+    def __init__(self, certificate: OptimalityCertificate, checked: CheckReport) -> None:
+        self.certificate = certificate
         self.objective, self.lower_bound = checked.objective, checked.lower_bound
         self.relaxation_bound = checked.lower_bound if is_plain(certificate) else -math.inf
-        self.presolved = Presolved(merged, rescale(merged.program)) if merged.program.space.neurons else None
-        self.plan = Plan(clock, None, merged.program.space)
-        self.shown: Progress | None = None
-        self.best: RepairedDual | None = None
-        self.result: SolverResult | None = None
+        self.relaxed_objective: float | None = None
+        self.relaxation_value: float | None = None
+        self.infeasibility: float | None = None
         self.spectrum: Spectrum | None = None
         self.points: Points | None = None
         self.membership: CompletePositivity | None = None
-        self.infeasibility: float | None = None
-        self.relaxed_objective: float | None = None
-        self.relaxation_value: float | None = None
 
-    def seconds(self, share: float) -> float:
-        """This part of the time that is left, at least a little."""
-        left = self.plan.left()
-        return NO_LIMIT_SECONDS if left is None else max(share * left, 0.1)
-
-    def finish(self, solver: str) -> Tightness:
-        """All stages."""
-        if self.presolved is None:
-            # Every data row is zero: the zero network is optimal, and both sides are ½‖Y‖².
-            self.relaxation_bound = max(self.relaxation_bound, self.lower_bound)
-        else:
-            if self.plan.can_relax():
-                self._stage("relaxation", partial(self._relax, self.presolved, solver))
-                self._stage("rank", partial(self._look_at_solution, self.presolved))
-            self._stage("rounding", partial(self._round, self.presolved))
-            self._stage("certificate", self._certify)
-        verdict, reason = self._verdict()
-        return Tightness(
-            verdict=verdict,
-            reason=reason,
-            objective=self.objective,
-            lower_bound=self.lower_bound,
-            relaxation_bound=self.relaxation_bound,
-            tolerance=self.tolerance,
-            relaxed_objective=self.relaxed_objective,
-            relaxation_value=self.relaxation_value,
-            relaxation=self.result,
-            infeasibility=self.infeasibility,
-            spectrum=self.spectrum,
-            points=self.points,
-            membership=self.membership,
-            stages=self.clock.stages,
-        )
-
-    def _stage(self, name: str, work: Callable[[], None]) -> None:
-        """Do the work of a stage, which is left behind when time is up or when it fails numerically."""
-        with contextlib.suppress(OutOfTimeError), guarded(self.clock, name):
-            abandonable(work, seconds=self.plan.left())
-
-    def _relax(self, presolved: Presolved, solver: str) -> None:
+    def relax(self, job: Job) -> None:
         """Solve again from the certificate's network and dual, and let the ADMM sharpen the solution.
 
         The other solvers stop in the middle of the optimal face or beside it; a step of the ADMM ends in a projection,
         so that its G is exactly of low rank.
         """
-        limit = None if self.clock.left() is None else self.seconds(RELAXATION_SHARE)
-        name = choose_solver(presolved.program, limit).solver if solver == AUTO else solver
-        start = from_certificate(presolved, self.certificate) if name in PAYS else None
-        result = self._solve(presolved, name, start, limit)
+        assert job.presolved is not None  # there are data directions
+        program, limit = job.presolved.program, job.clock.share(SETTINGS.relaxation)
+        name = choose_solver(program, limit).solver if job.solver == AUTO else job.solver
+        start = from_certificate(job.presolved, self.certificate) if name in PAYS else None
+        result = self._solve(job, name, limit, start)
         if name != SHARPENER and result.primal is not None:
-            limit = None if self.clock.left() is None else self.seconds(SHARPENING_SHARE)
-            sharpened = self._solve(presolved, SHARPENER, from_result(result), limit)
+            sharpened = self._solve(job, SHARPENER, job.clock.share(SETTINGS.sharpening), from_result(result))
             ended = sharpened.status is SolveStatus.CONVERGED
             result = sharpened if ended or sharpened.primal_residual <= result.primal_residual else result
-        self.result = result
+        job.relaxation = result
         if np.isfinite(result.objective):
-            self.relaxed_objective = presolved.program.to_original(result.objective)
+            self.relaxed_objective = program.to_original(result.objective)
 
-    def _solve(
-        self, presolved: Presolved, solver: str, start: WarmStart | None, time_limit: float | None
-    ) -> SolverResult:
-        """One solve; its duals are kept."""
-        self.shown = None
-        result = solve(
-            presolved.program,
-            solver=solver,
-            time_limit=time_limit,
-            tolerance=SOLVER_TOLERANCE,
-            callback=self._watch,
-            warm_start=start,
-            seed=self.random_state,
+    def _solve(self, job: Job, solver: str, seconds: float | None, start: WarmStart | None) -> SolverResult:
+        """One solve; its duals are kept, and its solution bounds the relaxation's value."""
+        limit = None if seconds is None else max(seconds, 0.1)
+        result = _stages.solve_relaxation(
+            job, solver=solver, seconds=limit, tolerance=SOLVER_TOLERANCE, warm_start=start, enough=UNENDING
         )
-        if result.status is SolveStatus.INTERRUPTED:
+        if job.interrupted:
             raise KeyboardInterrupt
-        self._offer_shown(presolved)
-        if result.primal is not None:
-            value = relaxation_value(presolved, self.certificate, result.primal, random_state=self.random_state)
-            known = self.relaxation_value
-            self.relaxation_value = value if known is None or (value is not None and value < known) else known
-        if result.dual is not None:
-            self._offer(repaired(self.merged, presolved.undo_dual(result.dual)))
+        _stages.take_shown(job)
+        if result.primal is not None and job.presolved is not None:
+            value = relaxation_value(job.presolved, self.certificate, result.primal, random_state=job.random_state)
+            known = [one for one in (value, self.relaxation_value) if one is not None]
+            self.relaxation_value = min(known, default=None)
         return result
 
-    def _offer_shown(self, presolved: Presolved) -> None:
-        """The best dual that the solver showed on its way."""
-        if self.shown is not None and np.isfinite(self.shown.lower_bound):
-            self._offer(as_it_stands(self.merged, presolved.undo_dual(self.shown.dual())))
-
-    def _offer(self, dual: RepairedDual) -> None:
-        if self.best is None or dual.lower_bound > self.best.lower_bound:
-            self.best = dual
-
-    def _uncertainty(self) -> float:
-        """Relative size of what is wrong with G as a solution: forbidden entries, and its distance from optimality."""
-        if self.infeasibility is None or self.relaxed_objective is None:
-            return math.inf
-        bound = max(self.relaxation_bound, -math.inf if self.best is None else self.best.lower_bound)
-        return max(self.infeasibility, abs(self.relaxed_objective - bound) / self.objective)
-
-    def _watch(self, progress: Progress) -> None:
-        self.shown = progress
-        self.clock.tell(
-            "relaxation",
-            iteration=progress.iteration,
-            objective=self.objective,
-            lower_bound=max(progress.lower_bound, self.relaxation_bound),
-            rank=progress.rank,
-            residual=max(progress.primal_residual, progress.dual_residual),
-        )
-
-    def _look_at_solution(self, presolved: Presolved) -> None:
+    def look_at_solution(self, job: Job) -> None:
         """Spectrum, points and complete positivity of G without its output block, in presolved coordinates."""
-        primal = None if self.result is None else self.result.primal
-        if primal is None or not np.isfinite(primal.S).all():
+        primal = None if job.relaxation is None else job.relaxation.primal
+        if primal is None or job.presolved is None or not np.isfinite(primal.S).all():
             return
-        space = presolved.program.space.with_outputs(0)
+        space = job.presolved.program.space.with_outputs(0)
         order = space.face_order
         G = space.moment(primal.S[:order, :order])
         G = 0.5 * (G + G.T)
@@ -314,48 +265,61 @@ class _Run:
         self.points = extract_points(
             space,
             G,
-            start=presolved.scaling.apply_z(self.U),
-            time_limit=self.seconds(EXTRACTION_SHARE),
-            random_state=self.random_state,
+            start=job.presolved.scaling.apply_z(self.certificate.U),
+            time_limit=_seconds(job, SETTINGS.extraction),
+            random_state=job.random_state,
         )
-        doubt = UNCERTAINTY_FACTOR * self._uncertainty()
+        doubt = UNCERTAINTY_FACTOR * self._uncertainty(job)
         self.membership = check_completely_positive(
             P,
             generators=space.generators,
             factor=self.points.phi,
             tolerance=min(max(MEMBERSHIP_TOLERANCE, doubt), LARGEST_RESIDUAL),
             least_distance=doubt,
-            time_limit=self.seconds(MEMBERSHIP_SHARE),
-            random_state=self.random_state,
+            time_limit=_seconds(job, SETTINGS.membership),
+            random_state=job.random_state,
         )
 
-    def _round(self, presolved: Presolved) -> None:
-        """The best network that starts from the certificate's, from G and from the points in it."""
-        columns = [self.U]
-        if self.result is not None and self.result.primal is not None and self.points is not None:
-            moment = presolved.scaling.undo_primal(self.result.primal)
-            columns.append(presolved.scaling.undo_z(self.points.Z))
-            columns.append(candidates_from_moment(moment, self.program.X, random_state=self.random_state))
-        limit = self.seconds(1.0)
-        fitted = fit(self.program, candidates=np.hstack(columns), random_state=self.random_state, time_limit=limit)
-        if fitted.interrupted:
-            raise KeyboardInterrupt
-        if fitted.objective < self.program.objective(self.U, self.V):
-            self.U, self.V = fitted.U, fitted.V
+    def _uncertainty(self, job: Job) -> float:
+        """Relative size of what is wrong with G as a solution: forbidden entries, and its distance from optimality."""
+        if self.infeasibility is None or self.relaxed_objective is None:
+            return math.inf
+        bound = max(self.relaxation_bound, -math.inf if job.best.dual is None else job.best.dual.lower_bound)
+        return max(self.infeasibility, abs(self.relaxed_objective - bound) / self.objective)
 
-    def _certify(self) -> None:
+    def round_solution(self, job: Job) -> None:
+        """The best network that starts from the certificate's, from G and from the points in it."""
+        columns, primal = [self.certificate.U], None if job.relaxation is None else job.relaxation.primal
+        if primal is not None and self.points is not None and job.presolved is not None:
+            scaling = job.presolved.scaling
+            columns.append(scaling.undo_z(self.points.Z))
+            moment = scaling.undo_primal(primal)
+            columns.append(candidates_from_moment(moment, job.program.X, random_state=job.random_state))
+        fitted = fit(
+            job.program,
+            candidates=np.hstack(columns),
+            random_state=job.random_state,
+            time_limit=_seconds(job, 1.0),
+        )
+        job.interrupted = fitted.interrupted
+        job.keep(fitted)
+
+    def prove(self, job: Job) -> None:
         """What the new dual and the new network prove."""
-        if self.best is None:
+        if job.best.dual is None:
             return
-        _, report = certify(self.merged, self.best, self.U, self.V, provenance={})
+        _stages.prove_dual(job, "certificate", job.best.dual)
+        assert job.best.proof is not None
+        report = job.best.proof[1]
         self.objective = min(self.objective, report.objective)
         if report.verdict is Verdict.PROVED:
             self.relaxation_bound = max(self.relaxation_bound, report.lower_bound)
             self.lower_bound = max(self.lower_bound, report.lower_bound)
 
-    def _verdict(self) -> tuple[Verdict, str]:
+    def verdict(self, tolerance: float) -> tuple[Verdict, str]:
+        """Whether the relaxation is exact, and why."""
         gap = relative_gap(self.objective, self.relaxation_bound)
-        if gap <= self.tolerance:
+        if gap <= tolerance:
             return Verdict.PROVED, (
                 f"a network's objective and a proved bound on the relaxation differ by {max(gap, 0.0):.1e}, so the "
                 "relaxation is exact up to that"
@@ -376,3 +340,9 @@ class _Run:
         else:
             rest = f"of the solution's (α, β) block: {membership.reason}"
         return Verdict.UNKNOWN, f"objective and bound differ by {gap:.1e}; {rest}"
+
+
+def _seconds(job: Job, share: float) -> float:
+    """This part of the time that is left, at least a little."""
+    seconds = job.clock.share(share)
+    return SETTINGS.no_limit_seconds if seconds is None else max(seconds, 0.1)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certnet.jobs.training_result import RANK_TOLERANCE, SPECTRUM_LENGTH
 from certnet.tightness._factorisation import alternate, improve_points, relative_residual, square_root
 from formulations import InputError, LiftedSpace
 from formulations._validation import FloatArray, as_matrix
 
+RANK_TOLERANCE = 1e-5
+SPECTRUM_LENGTH = 20
 SAME_DIRECTION = 1e-7
 """Points whose unit vectors are nearer than this are one."""
 NEGLIGIBLE = 1e-8

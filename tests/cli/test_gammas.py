@@ -14,7 +14,7 @@ from certificates import OptimalityCertificate, Verdict, check, read_certificate
 from certnet.cli.path import folder_name, parse_gammas
 from certnet.io import Recipe, load
 from certnet.io.network import TwoLayerNetwork
-from certnet.jobs.checkpoint import Checkpoint, environment, program_fingerprint
+from certnet.jobs.checkpoint import Checkpoint, program_fingerprint
 from certnet.jobs.train import TrainingResult
 from formulations import InputError, TrainingProgram
 from tests.cli.support import Call, files, one_sentence, quick_train, strict
@@ -44,9 +44,6 @@ class Recorded:
                 stage="relaxation",
                 seconds=1.0,
                 solver="admm",
-                tolerance=1e-5,
-                random_state=0,
-                environment=environment(),
             )
         )
         return replace(result, interrupted=True, resumable=True)
