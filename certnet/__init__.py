@@ -13,9 +13,9 @@ if TYPE_CHECKING:
         Verdict,
         check,
         read_certificate,
-        repair,
         write_certificate,
     )
+    from certificates.making import repair
     from certificates.robustness import RobustnessCertificate
     from certificates.robustness_checker import RobustnessReport, check_robustness
     from certificates.robustness_file import read_robustness, write_robustness
@@ -50,9 +50,9 @@ _HOMES = {
         "Verdict",
         "check",
         "read_certificate",
-        "repair",
         "write_certificate",
     ),
+    "certificates.making": ("repair",),
     "certificates.robustness": ("RobustnessCertificate",),
     "certificates.robustness_checker": ("RobustnessReport", "check_robustness"),
     "certificates.robustness_file": ("read_robustness", "write_robustness"),

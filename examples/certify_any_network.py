@@ -9,7 +9,7 @@ from sklearn.datasets import load_iris
 from sklearn.neural_network import MLPRegressor
 
 import certnet
-from certificates import certify, residual_dual
+from certificates.making import certify, residual_dual
 
 GAMMA = 0.1
 

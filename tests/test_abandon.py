@@ -11,7 +11,7 @@ from contextvars import ContextVar
 import numpy as np
 import pytest
 
-from certificates.repair import RepairedDual, repair_without_products
+from certificates.making.repair import RepairedDual, repair_without_products
 from certnet.jobs import stages as _stages
 from certnet.jobs.clock import JobClock
 from certnet.runtime.abandon import Insisted, OutOfTimeError, abandonable

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 
-from certificates import Verdict, certify, check
+from certificates import Verdict, check
 from certificates.certificate import OptimalityCertificate
+from certificates.making import certify
+from certificates.making.repair import repair
 from certificates.proof import Circuits
-from certificates.repair import repair
 from certnet.search.circuits import CircuitRound, solve_with_circuits
 from certnet.solvers import solve
 from certnet.solvers.registry import choose_solver

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import certnet
-from certificates import Verdict, certify, check
+from certificates import Verdict, check
+from certificates.making import certify
 from certnet.jobs import stages as _stages
 from certnet.jobs.closing import Closed
 from certnet.search.summary import SearchSummary

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates import Verdict, certify, check, residual_dual
+from certificates import Verdict, check
+from certificates.making import certify, residual_dual
 from certnet.jobs import path
 from certnet.jobs import train as job
 from certnet.jobs.path import PathResult, train_path, transferred_bound

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from certificates import OptimalityCertificate, repair, residual_dual
-from certificates import certify as certify_duals
+from certificates import OptimalityCertificate
 from certificates.arithmetic import Arithmetic
 from certificates.checker import check, network_objective, relative_gap
-from certificates.optimality import MARGINS, assemble, checked, drop_negligible
-from certificates.repair import RepairedDual, project, raw_dual
+from certificates.making import certify as certify_duals
+from certificates.making import repair, residual_dual
+from certificates.making.assemble import MARGINS, assemble, checked, drop_negligible
+from certificates.making.repair import RepairedDual, project, raw_dual
 from certificates.report import CheckReport
 from certificates.verdict import Verdict
 from certnet.training.polish import Network

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from certificates import residual_dual
+from certificates.making import residual_dual
 from certnet.jobs.best import Proof
 from certnet.search.certificate import certify_search
 from certnet.search.cone_closing import LARGEST_DIMENSION, SubdivisionSearch

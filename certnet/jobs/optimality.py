@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from certificates import OptimalityCertificate, residual_dual
+from certificates import OptimalityCertificate
+from certificates.making import residual_dual
 from certificates.report import CheckReport
 from certnet.io.network import TwoLayerNetwork
 from certnet.jobs import stages as _stages

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from certificates import OptimalityCertificate, certify
+from certificates import OptimalityCertificate
+from certificates.making import certify
 from certnet.jobs import train as job
 from certnet.jobs.best import with_network
 from certnet.jobs.checkpoint import Checkpoint

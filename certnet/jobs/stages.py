@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from certificates import OptimalityCertificate, residual_dual
-from certificates import certify as certify_duals
-from certificates.repair import RepairedDual
+from certificates import OptimalityCertificate
+from certificates.making import certify as certify_duals
+from certificates.making import residual_dual
+from certificates.making.repair import RepairedDual
 from certificates.verdict import Verdict
 from certnet.jobs import closing as _closing
 from certnet.jobs.best import Best, Proof, as_it_stands, certify, repaired, with_network

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from certificates.repair import project
+from certificates.making.repair import project
 from certnet.solvers.interface import Progress, SolverOptions
 from certnet.solvers.interior_point import InteriorPointSolver
 from formulations import FormProgram, LiftedProgram, LiftedSpace, NodeProgram, RawDual, RawPrimal, restrict

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from certificates import CheckReport, OptimalityCertificate, Verdict
-from certificates.circuits import as_proof
-from certificates.optimality import assemble_proof, checked
-from certificates.repair import RepairedForm, repair_form
-from certificates.tree import LeafProof, Node, Split, build
+from certificates.making.assemble import assemble_proof, checked
+from certificates.making.circuits import as_proof
+from certificates.making.repair import RepairedForm, repair_form
+from certificates.making.tree import LeafProof, Node, Split, build
 from certnet.search.price import SearchResult
 from certnet.search.vertex import Branch
 from formulations import InputError, MergedRows, NodeProgram, Presolved, RawDual, restrict

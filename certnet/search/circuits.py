@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certificates.circuits import exact_circuits
+from certificates.making.circuits import exact_circuits
 from certnet.solvers._products import violated
 from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.interior_point import InteriorPointSolver

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from joblib import Parallel
 
-from certificates import CheckReport, OptimalityCertificate, Verdict, residual_dual
-from certificates.optimality import assemble_proof, checked
+from certificates import CheckReport, OptimalityCertificate, Verdict
+from certificates.making import residual_dual
+from certificates.making.assemble import assemble_proof, checked
 from certificates.subdivision import Subdivision
 from certnet.runtime.numerics import FAILURES
 from certnet.search.cone_function import basis_of, output_of

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certificates.repair import project
+from certificates.making.repair import project
 from certnet.runtime.numerics import FAILURES
 from certnet.search.bounds import Multipliers, NodeBound, branching_scores
 from certnet.search.price import SearchProgress, SearchResult

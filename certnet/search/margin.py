@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from certificates.making.tree import LeafProof, Node, Split
 from certificates.robustness import CaseProof
-from certificates.tree import LeafProof, Node, Split
 from certnet.search.attack import attack
 from certnet.search.counterexample import Counterexample, confirm_near
 from certnet.search.linear import LinearBounds

@@ -10,11 +10,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from certificates.circuits import exact_circuits
-from certificates.repair import repair_form
+from certificates.making.circuits import exact_circuits
+from certificates.making.repair import repair_form
+from certificates.making.tree import LeafProof
 from certificates.robustness import RobustnessCertificate, preactivation_bounds
 from certificates.robustness_checker import RobustnessReport, check_robustness
-from certificates.tree import LeafProof
 from certificates.verdict import Verdict
 from certnet.runtime.clock import Clock
 from certnet.search.linear import LinearBounds, finish, nodes_of

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certificates.repair import repair_form
-from certificates.tree import LeafProof
+from certificates.making.repair import repair_form
+from certificates.making.tree import LeafProof
 from certnet.solvers.interface import Progress, SolverOptions
 from certnet.solvers.interior_point import InteriorPointSolver
 from formulations import FormProgram, RawDual, RawPrimal

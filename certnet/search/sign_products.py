@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from certificates.making.repair import repair_form
+from certificates.making.tree import LeafProof, build
 from certificates.proof import LiftedProof
-from certificates.repair import repair_form
-from certificates.tree import LeafProof, build
 from certnet.search.lipsdp import Gradients
 from certnet.solvers.interface import Progress, SolverOptions
 from certnet.solvers.interior_point import InteriorPointSolver

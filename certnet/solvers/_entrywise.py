@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from certificates.repair import raw_dual, repair_form
+from certificates.making.repair import raw_dual, repair_form
 from certnet.solvers._arrays import Array, Arrays
 from formulations import FormProgram, LiftedProgram, LiftedSpace, RawDual
 from formulations._validation import FloatArray

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from certificates import repair
-from certificates.repair import raw_dual, repair_form
+from certificates.making import repair
+from certificates.making.repair import raw_dual, repair_form
 from formulations import FormProgram, LiftedProgram, RawDual
 
 

@@ -14,7 +14,7 @@ from typing import cast
 
 import numpy as np
 
-from certificates.repair import project, raw_dual, repair_form
+from certificates.making.repair import project, raw_dual, repair_form
 from certnet.solvers._newton import is_positive_definite, longest_step, symmetric
 from certnet.solvers._orthonormal import Units, orthonormal
 from formulations import FormProgram, RawDual

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from certificates.optimality import residual_dual
-from certificates.repair import RepairedDual, repair_without_products
-from certificates.shor_bound import Factor
+from certificates.making.assemble import residual_dual
+from certificates.making.repair import RepairedDual, repair_without_products
+from certificates.making.shor_bound import Factor
 from formulations import LiftedProgram, Presolved
 from formulations._validation import FloatArray
 

@@ -6,8 +6,9 @@ costs iterations alone.
 
 import numpy as np
 
-from certificates import OptimalityCertificate, residual_dual
-from certificates.repair import project, raw_dual
+from certificates import OptimalityCertificate
+from certificates.making import residual_dual
+from certificates.making.repair import project, raw_dual
 from certificates.subdivision import Subdivision
 from certnet.solvers.interface import SolverResult
 from formulations import FormProgram, LiftedProgram, MergedRows, Presolved, RawDual, RawPrimal

@@ -15,7 +15,7 @@ from unittest import mock
 
 import numpy as np
 
-from certificates import repair
+from certificates.making import repair
 from certnet.solvers import Progress, SolverResult, SolveStatus, _incumbent, _session, solve
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
 from formulations import LiftedProgram, LiftedSpace, MergedRows, Presolved, RawDual, TrainingProgram, presolve
@@ -64,7 +64,7 @@ class Uncharged:
         self.seconds = 0.0
 
     def repair(self, program: LiftedProgram, dual: RawDual) -> Any:
-        """``certificates.repair`` with its time taken down."""
+        """``certificates.making.repair`` with its time taken down."""
         begin = time.perf_counter()
         try:
             return repair(program, dual)

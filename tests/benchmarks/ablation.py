@@ -23,8 +23,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from certificates import CheckReport, Verdict, certify
+from certificates import CheckReport, Verdict
 from certificates.files import write_atomically
+from certificates.making import certify
 from certnet.search.certificate import certify_search
 from certnet.search.circuits import solve_with_circuits
 from certnet.search.joint import joint_search

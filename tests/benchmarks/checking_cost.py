@@ -12,8 +12,9 @@ import time
 
 import numpy as np
 
-from certificates import Verdict, check, repair, residual_dual
-from certificates.optimality import assemble
+from certificates import Verdict, check
+from certificates.making import repair, residual_dual
+from certificates.making.assemble import assemble
 from formulations import RawDual, TrainingProgram, merge_rows
 
 SIZES = [(25, 2, 5), (50, 4, 3), (75, 4, 3), (150, 8, 3), (300, 20, 5), (600, 20, 10), (1000, 20, 10)]

@@ -11,7 +11,7 @@ Methods, each measured in a process of its own, one after the other, with one BL
   has passed. At 1e-4 SCS calls iris solved far from the optimum; a smaller --scs-tolerance tells what an accurate
   answer costs it. Its dual is mapped back and repaired like all others, so it has a bound too, at the end alone ("≤").
 
-Times until an accuracy are those until the bound, repaired by ``certificates.repair``, is within 10, 1 and 0.1 % of the
+Times until an accuracy are those until the bound, repaired by ``making.repair``, is within 10, 1 and 0.1 % of the
 relaxation's optimum. certnet's solvers are charged for presolve and for every repair; the wrapped ones for presolve and
 writing the conic form, not for repairs, but the time limit runs on meanwhile; ``scs-paper`` for SCS alone. The optimum
 is the value in ``_problems.REFERENCE``, or the best repaired bound of the run when that is larger (no bound exceeds the

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certificates.repair import project
+from certificates.making.repair import project
 from certnet.search.bounds import Multipliers, Start
 from certnet.search.circuits import price_with_circuits
 from formulations import Presolved, RawDual, pricing

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from certificates.certificate import OptimalityCertificate
-from certificates.optimality import assemble
+from certificates.making.assemble import assemble
+from certificates.making.repair import RepairedDual
 from certificates.proof import LEAF, Circuits, LiftedProof, Region, Triangles
-from certificates.repair import RepairedDual
 from certificates.robustness import RobustnessCertificate
 from certnet.search.relaxation import Relaxation, margin_bound
 from formulations import MergedRows, TrainingProgram, merge_rows

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from certificates import OptimalityCertificate, Verdict, certify, check, fingerprint, residual_dual
+from certificates import OptimalityCertificate, Verdict, check, fingerprint
 from certificates.checker import dual_value, network_objective
+from certificates.making import certify, residual_dual
 from formulations import RawDual, TrainingProgram, merge_rows
 from tests.certificates.proofs import full_tree, simple
 from tests.strategies import SEEDS, networks, programs, rng

@@ -12,16 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates import (
-    OptimalityCertificate,
-    Verdict,
-    certify,
-    check,
-    read_certificate,
-    residual_dual,
-    write_certificate,
-)
+from certificates import OptimalityCertificate, Verdict, check, read_certificate, write_certificate
 from certificates.container import MANIFEST
+from certificates.making import certify, residual_dual
 from formulations import InputError, TrainingProgram, merge_rows
 from tests.strategies import rng
 

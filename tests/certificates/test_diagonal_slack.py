@@ -10,10 +10,11 @@ from flint import ctx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates import OptimalityCertificate, Verdict, certify, check, residual_dual
+from certificates import OptimalityCertificate, Verdict, check
 from certificates.arithmetic import MATRICES, Arithmetic, BallMatrix, Enclosure, RationalMatrix
 from certificates.diagonal_slack import is_diagonal, prove_without_products
 from certificates.failure import ProofFailure
+from certificates.making import certify, residual_dual
 from certificates.nonnegativity import Problem, prove_nonnegative
 from certificates.proof import LiftedProof, Region
 from formulations import TrainingProgram, merge_rows

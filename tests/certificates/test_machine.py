@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from certificates import certify, residual_dual, write_certificate
+from certificates import write_certificate
 from certificates.arithmetic.machine import require_machine
 from certificates.lipschitz_file import write_lipschitz
+from certificates.making import certify, residual_dual
 from certificates.robustness_file import write_robustness
 from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import TrainingProgram, merge_rows

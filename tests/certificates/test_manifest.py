@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from certificates import Verdict, certify, check, read_certificate, residual_dual, write_certificate
+from certificates import Verdict, check, read_certificate, write_certificate
 from certificates.container import MANIFEST, certificate_kind
 from certificates.lipschitz import check_lipschitz
 from certificates.lipschitz_file import read_lipschitz, write_lipschitz
+from certificates.making import certify, residual_dual
 from certificates.robustness_checker import check_robustness
 from certificates.robustness_file import read_robustness, write_robustness
 from certnet.jobs.lipschitz import lipschitz_constant

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from certificates import Verdict, certify, check, residual_dual
+from certificates import Verdict, check
 from certificates.lipschitz import check_lipschitz
+from certificates.making import certify, residual_dual
 from certificates.robustness_checker import check_robustness
 from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import TrainingProgram, merge_rows

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates import Verdict, certify, check, repair, residual_dual
-from certificates.form_bound import complementary, minimise, shifted_bound
-from certificates.optimality import assemble
-from certificates.repair import project
+from certificates import Verdict, check
+from certificates.making import certify, repair, residual_dual
+from certificates.making.assemble import assemble
+from certificates.making.form_bound import complementary, minimise, shifted_bound
+from certificates.making.repair import project
 from certnet.solvers import solve
 from formulations import InputError, RawDual, TrainingProgram, merge_rows, presolve, pricing
 from tests.strategies import SEEDS, networks, programs, rng

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.form_bound import ShiftedBound, complementary, shifted_bound
-from certificates.repair import project
+from certificates.making.form_bound import ShiftedBound, complementary, shifted_bound
+from certificates.making.repair import project
 from formulations import LiftedProgram, RawDual, TrainingProgram, merge_rows, pricing
 from tests.strategies import SEEDS, networks, programs, rng
 

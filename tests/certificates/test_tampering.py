@@ -15,17 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from certificates import (
-    OptimalityCertificate,
-    Verdict,
-    certify,
-    check,
-    fingerprint,
-    read_certificate,
-    residual_dual,
-    write_certificate,
-)
+from certificates import OptimalityCertificate, Verdict, check, fingerprint, read_certificate, write_certificate
 from certificates.checker import dual_value, network_objective
+from certificates.making import certify, residual_dual
 from certificates.proof import LiftedProof
 from certificates.subdivision import Subdivision
 from certnet.jobs.train import train

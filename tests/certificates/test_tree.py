@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from certificates.arithmetic import Enclosure, RationalMatrix
 from certificates.combination import positive_dependence
 from certificates.failure import ProofFailure
+from certificates.making.tree import EmptyLeaf, LeafProof, Node, Split, build
 from certificates.nonnegativity import Problem, leaves_with_signs, prove_nonnegative
 from certificates.proof import Circuits, LiftedProof, Region
-from certificates.tree import EmptyLeaf, LeafProof, Node, Split, build
 from formulations import ACTIVE, FREE, INACTIVE
 from formulations.errors import InputError
 from formulations.forms import FormProgram

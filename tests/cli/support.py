@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from certificates import certify, residual_dual
+from certificates.making import certify, residual_dual
 from certnet.cli import main
 from certnet.jobs.train import Event, TrainingResult
 from formulations import TrainingProgram, merge_rows

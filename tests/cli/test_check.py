@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from certificates import certify, read_certificate, write_certificate
+from certificates import read_certificate, write_certificate
 from certificates.certificate import OptimalityCertificate
 from certificates.lipschitz_file import write_lipschitz
+from certificates.making import certify
 from certificates.robustness_file import write_robustness
 from certnet.cli.check_network import region_fields
 from certnet.io import Recipe, load

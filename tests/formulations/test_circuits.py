@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog, nnls
 
-from certificates.circuits import exact_circuits
+from certificates.making.circuits import exact_circuits
 from formulations import InputError, LiftedSpace, RawDual, TrainingProgram, merge_rows, presolve
 from formulations.circuits import (
     CircuitSet,

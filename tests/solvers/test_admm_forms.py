@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.repair import repair_form
+from certificates.making.repair import repair_form
 from certnet.solvers import admm
 from certnet.solvers._arrays import Arrays
 from certnet.solvers._entrywise import FormEntrywise

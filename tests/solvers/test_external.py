@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from certificates.repair import repair
+from certificates.making.repair import repair
 from certnet.solvers import SolverOptions, SolverResult, SolveStatus, available_solvers, modelled, solve
 from certnet.solvers.modelled import NOT_INSTALLED, STRETCH, ClarabelSolver, MosekSolver, ScsSolver
 from certnet.solvers.registry import AUTO_LIMIT, choose_solver

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.repair import repair_form
+from certificates.making.repair import repair_form
 from certnet.solvers import solve
 from certnet.solvers.interface import SolverOptions, SolverResult
 from certnet.solvers.interior_point import InteriorPointSolver

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.repair import project, repair_form
+from certificates.making.repair import project, repair_form
 from certnet.search.goal import bound_from_price
 from certnet.search.price import search
 from certnet.solvers import solve

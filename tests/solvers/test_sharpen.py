@@ -6,7 +6,7 @@ import scipy.optimize as so
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.repair import raw_dual, repair_form
+from certificates.making.repair import raw_dual, repair_form
 from certnet.solvers import _sharpen
 from certnet.solvers._sharpen import sharpen
 from certnet.solvers.admm import AdmmSolver

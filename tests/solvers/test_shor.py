@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates import RepairedDual, Verdict, repair, residual_dual
-from certificates.repair import repair_without_products
-from certificates.shor_bound import Price, ScaledShift
+from certificates import Verdict
+from certificates.making import RepairedDual, repair, residual_dual
+from certificates.making.repair import repair_without_products
+from certificates.making.shor_bound import Price, ScaledShift
 from certnet.jobs.best import certify
 from certnet.solvers import solve
 from certnet.solvers.shor import _Descent, _secular, shor_bound

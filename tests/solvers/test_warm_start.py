@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates import certify, repair
+from certificates.making import certify, repair
 from certnet import fit
 from certnet.solvers import solve
 from certnet.solvers.interface import SolverResult, SolveStatus

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from certificates import OptimalityCertificate, certify, residual_dual
+from certificates import OptimalityCertificate
+from certificates.making import certify, residual_dual
 from certificates.verdict import Verdict
 from certnet.jobs.tightness import infeasibility, is_plain, measure_tightness
 from certnet.jobs.train import train

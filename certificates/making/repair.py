@@ -1,7 +1,7 @@
 """From any approximate dual to a valid bound.
 
 Any W, any multipliers N (signs are projected first) and any complementarity multipliers t tell how large
-``h̄² ≥ max ‖Wᵀ(Au)₊‖²`` over ``uᵀEu ≤ 1`` has to be (``certificates.form_bound``). No dual is too bad; it only gives a
+``h̄² ≥ max ‖Wᵀ(Au)₊‖²`` over ``uᵀEu ≤ 1`` has to be (``making.form_bound``). No dual is too bad; it only gives a
 weaker bound. The best scale s of W follows in closed form:
 
     L = s⟨W,T⟩ − s²/2 ‖W‖²  + constant,   s = min(γ/h̄, ⟨W,T⟩/‖W‖²).
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certificates.form_bound import FactorSearch
-from certificates.shor_bound import Factor, Price
+from certificates.making.form_bound import FactorSearch
+from certificates.making.shor_bound import Factor, Price
 from formulations import FormProgram, LiftedProgram, RawDual, pricing
 from formulations._validation import FloatArray
 from formulations.arguments import accepts

@@ -8,12 +8,12 @@ import numpy as np
 from certificates.arithmetic import Arithmetic
 from certificates.certificate import OptimalityCertificate, fingerprint
 from certificates.checker import check, dual_value, network_objective
-from certificates.circuits import as_proof
+from certificates.making.circuits import as_proof
+from certificates.making.repair import MARGIN, RepairedDual, repair
+from certificates.making.tree import LeafProof, build
 from certificates.proof import LiftedProof
-from certificates.repair import MARGIN, RepairedDual, repair
 from certificates.report import CheckReport
 from certificates.subdivision import Subdivision
-from certificates.tree import LeafProof, build
 from certificates.verdict import Verdict
 from formulations import MergedRows, RawDual
 from formulations._validation import FloatArray

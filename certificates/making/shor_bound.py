@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certificates.form_bound import golden
+from certificates.making.form_bound import golden
 from formulations import LiftedProgram
 from formulations._validation import FloatArray
 
