@@ -342,7 +342,7 @@ def test_one_folder_that_cannot_be_written_loses_nothing(
 
     (folder / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder / "temporary"))
-    monkeypatch.setattr("certnet.cli.train.write_certificate", full)
+    monkeypatch.setattr("certnet.cli.training.write_certificate", full)
     outcome = certnet("train", "iris", "--gammas", "1,0.1", "--out", "o", "--json", "--quiet")
     assert outcome.code == 0
     first, second = outcome.json["results"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from certificates import Verdict, check, read_certificate
-from certnet.cli.train import STOPPED
+from certnet.cli.training import STOPPED
 from certnet.jobs import stages as _stages
 from certnet.jobs import train as job
 from certnet.jobs.checkpoint import read_checkpoint, write_checkpoint
