@@ -1,18 +1,19 @@
 """From a search to a certificate: the bound of every leaf is repaired in the coordinates of the data, then proved."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from certificates import CheckReport, OptimalityCertificate, Verdict
+from certificates import CheckReport, OptimalityCertificate
 from certificates.making.assemble import assemble_proof, checked
 from certificates.making.circuits import as_proof
 from certificates.making.repair import RepairedForm, repair_form
-from certificates.making.tree import LeafProof, Node, Split, build
+from certificates.making.tree import LeafProof, build
 from certnet.search.price import SearchResult
-from certnet.search.vertex import Branch
-from formulations import InputError, MergedRows, NodeProgram, Presolved, RawDual, restrict
+from certnet.search.proving import prove
+from certnet.search.tree import Branch, proof_tree
+from formulations import InputError, NodeProgram, Presolved, RawDual, restrict
 from formulations._validation import FloatArray
 from formulations.circuits import CircuitSet
 
@@ -47,13 +48,33 @@ def certify_search(
     """
     if (0 if circuits is None else len(circuits)) != len(presolved.program.inequalities):
         raise InputError("the searched program has inequalities besides the signs; name the circuit of each of them.")
-    repair = LeafRepair(presolved, W)
-    for margin in MARGINS:
-        certificate = _assemble(repair, presolved.rows, result, U, V, margin, provenance or {}, circuits)
-        report = checked(certificate)
-        if report.verdict is Verdict.PROVED:
-            break
-    return certificate, report
+    repair, merged = LeafRepair(presolved, W), presolved.rows
+    program, dual, size = merged.program, repair.dual, repair.size
+    neurons, leaves = program.space.neurons, list(result.root.leaves)
+
+    def candidates() -> Iterator[OptimalityCertificate]:
+        for margin in MARGINS:
+            repaired = [repair(leaf, result.unit, margin) for leaf in leaves]
+            h_bar = size * float(np.sqrt(max(-form.delta for form, _ in repaired)))
+            best_scale = float(np.sum(dual * program.target) / np.sum(dual**2))
+            s = min(best_scale, program.gamma / (h_bar * (1.0 + margin)) if h_bar > 0 else best_scale)
+            lifted, used = [], np.zeros(len(program.inequalities), dtype=bool)
+            for form, node in repaired:
+                N, t = node.lift_dual(RawDual(node.program.target, (s * size) ** 2 * form.N)), np.zeros(neurons)
+                t[node.free] = (s * size) ** 2 * form.t
+                used |= N[2 * neurons :].any(axis=1)
+                lifted.append((N, t))
+            # Circuits without multipliers are left out.
+            kept = np.concatenate([np.arange(2 * neurons), 2 * neurons + np.flatnonzero(used)])
+            proofs = {
+                id(leaf): LeafProof.from_matrix(N[np.ix_(kept, kept)], t)
+                for leaf, (N, t) in zip(leaves, lifted, strict=True)
+            }
+            named = None if circuits is None else as_proof(circuits.take(np.flatnonzero(used)))
+            proof = build(proof_tree(result.root, lambda leaf, of=proofs: of[id(leaf)]), neurons, circuits=named)
+            yield assemble_proof(merged, s * dual, proof, U, V, provenance or {})
+
+    return prove(candidates(), checked)
 
 
 class LeafRepair:
@@ -88,55 +109,3 @@ class LeafRepair:
         form, _ = self(leaf, unit, MARGINS[0])
         gamma = float(self._presolved.program.gamma)
         return -form.delta * (self.size * gamma / (self._presolved.rows.program.gamma * unit)) ** 2
-
-
-def _assemble(
-    repair: LeafRepair,
-    merged: MergedRows,
-    result: SearchResult,
-    U: FloatArray,
-    V: FloatArray,
-    margin: float,
-    provenance: Mapping[str, Any],
-    circuits: CircuitSet | None,
-) -> OptimalityCertificate:
-    program, dual, size = merged.program, repair.dual, repair.size
-    repaired = {id(leaf): repair(leaf, result.unit, margin) for leaf in result.root.leaves}
-    h_bar = size * float(np.sqrt(max((-form.delta for form, _ in repaired.values()), default=0.0)))
-    best_scale = float(np.sum(dual * program.target) / np.sum(dual**2))
-    s = min(best_scale, program.gamma / (h_bar * (1.0 + margin)) if h_bar > 0 else best_scale)
-    neurons, factor = program.space.neurons, (s * size) ** 2
-    leaves = {key: _leaf_multipliers(form, node, neurons, factor) for key, (form, node) in repaired.items()}
-    # Circuits without multipliers are left out.
-    used = np.zeros(len(program.inequalities), dtype=bool)
-    for N, _ in leaves.values():
-        used |= N[2 * neurons :].any(axis=1)
-    kept = np.concatenate([np.arange(2 * neurons), 2 * neurons + np.flatnonzero(used)])
-    proofs = {key: LeafProof.from_matrix(N[np.ix_(kept, kept)], t) for key, (N, t) in leaves.items()}
-    named = None if circuits is None else as_proof(circuits.take(np.flatnonzero(used)))
-    proof = build(_tree(result.root, proofs), neurons, circuits=named)
-    return assemble_proof(merged, s * dual, proof, U, V, provenance)
-
-
-def _leaf_multipliers(
-    form: RepairedForm, node: NodeProgram, neurons: int, factor: float
-) -> tuple[FloatArray, FloatArray]:
-    """(N, t) over the positions of the whole."""
-    t = np.zeros(neurons)
-    t[node.free] = factor * form.t
-    return node.lift_dual(RawDual(node.program.target, factor * form.N)), t
-
-
-def _tree(root: Branch, proofs: Mapping[int, LeafProof]) -> Node:
-    """The nested tree, children before parents, without recursion: searches may be deep."""
-    built: dict[int, Node] = {}
-    stack = [(root, False)]
-    while stack:
-        at, ready = stack.pop()
-        if at.active is None or at.inactive is None:
-            built[id(at)] = proofs[id(at)]
-        elif not ready:
-            stack += [(at, True), (at.active, False), (at.inactive, False)]
-        else:
-            built[id(at)] = Split(at.neuron, built.pop(id(at.active)), built.pop(id(at.inactive)))
-    return built[id(root)]

@@ -15,8 +15,7 @@ from certificates.making.repair import project
 from certnet.runtime.numerics import FAILURES
 from certnet.search.bounds import Multipliers, NodeBound, branching_scores
 from certnet.search.price import SearchProgress, SearchResult
-from certnet.search.state import TreeReader, floats, integers, write_tree
-from certnet.search.vertex import Branch
+from certnet.search.tree import Branch, floats, intact, integers, read_tree, write_tree
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus, State
 from certnet.solvers.interior_point import InteriorPointSolver
 from certnet.solvers.joint import JointProgress, JointResult, LeafStart, solve_joint
@@ -254,23 +253,19 @@ class _Search:
 
     def _state(self) -> State:
         counts = np.array([self.nodes, self.steps], dtype=np.int64)
-        tree = write_tree(self.root, self.program.positions, self.program.space.dimension)
+        tree = write_tree(self.root, self.program.positions)
         return {**tree, MARK: np.array([self.bytes], dtype=np.int64), "W": self.W.copy(), "counts": counts}
 
     def _resume(self, state: State) -> None:
         space = self.program.space
-        reader = TreeReader(state, space.neurons, self.program.positions, space.dimension, space.outputs)
-        try:
+        with intact():
             self.nodes, self.steps = integers(state, "counts").tolist()
             (self.bytes,) = integers(state, MARK).tolist()
             W = floats(state, "W")
-        except (KeyError, ValueError, TypeError) as error:
-            raise InputError(f"The search to resume is damaged ({error}); start anew without it.") from None
-        if W.shape != self.W.shape or not np.isfinite(W).all() or self.bytes < 0:
-            raise InputError("The search to resume is about other data; start anew without it.")
+            if W.shape != self.W.shape or not np.isfinite(W).all() or self.bytes < 0:
+                raise ValueError("it is about other data")
+            read_tree(self.root, state, self.program.positions, space.dimension, space.outputs)
         self.W, self.value = W, self.program.dual_value(W)
-        for branch, bound, square in reader.leaves(self.root):
-            branch.bound, branch.h_squared = bound, square
         if any(leaf.bound is None for leaf in self.root.leaves):
             # The root was interrupted.
             self.root = Branch(np.full(space.neurons, FREE, dtype=np.int64))

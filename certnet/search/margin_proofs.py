@@ -1,6 +1,6 @@
 """Writing bounds down: leaves of a proof from linear and semidefinite multipliers, and the certificate of a case."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from certificates.failure import Deadline
 from certificates.linear_leaves import LinearLeaves
 from certificates.making.circuits import as_proof
-from certificates.making.tree import LeafProof, Node, Split, build
+from certificates.making.tree import LeafProof, Node, build
 from certificates.proof import Triangles
 from certificates.robustness import CaseProof
 from certificates.robustness_checker import leaf_is_proved
@@ -104,12 +104,10 @@ def semidefinite_margin(
     deadline: float = np.inf,
 ) -> float:
     """The largest of some parts of ``most`` that the checker accepts as the margin of a leaf, or NaN."""
-    for part, in_balls in CLAIMED:
-        margin = part * most
-        if margin > 0:
-            proof = case_proof(problem, leaf, [mu], margin)
-            if leaf_is_proved(network, problem.case, proof, signs, in_balls=in_balls, deadline=Deadline(deadline)):
-                return margin
+    for margin, in_balls in ((part * most, in_balls) for part, in_balls in CLAIMED if part * most > 0):
+        proof = case_proof(problem, leaf, [mu], margin)
+        if leaf_is_proved(network, problem.case, proof, signs, in_balls=in_balls, deadline=Deadline(deadline)):
+            return margin
     return float("nan")
 
 
@@ -137,14 +135,3 @@ def _triangles(problem: MarginProblem) -> Triangles:
     nothing = np.zeros(0, dtype=np.int64)
     index = np.arange(N, dtype=np.int64)
     return Triangles(index, problem.bounds.copy(), np.zeros(2 * N + 1, dtype=np.int64), nothing)
-
-
-def leaves(root: Node) -> Iterator[Node]:
-    """The leaves of a tree in preorder, active sides first."""
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, Split):
-            stack += [node.inactive, node.active]
-        else:
-            yield node

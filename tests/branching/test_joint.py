@@ -13,7 +13,7 @@ from certnet.search.goal import bound_from_price
 from certnet.search.joint import joint_search, share_of_child
 from certnet.search.merged import merged_search
 from certnet.search.price import SearchProgress, search
-from certnet.search.vertex import Branch
+from certnet.search.tree import Branch
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.robustness import CaseProof, RobustnessCertificate, preactivation_bounds
+from certificates.robustness import RobustnessCertificate, preactivation_bounds
 from certificates.robustness_checker import check_robustness
 from certificates.verdict import Verdict
 from certnet.search.margin import CaseSearch
@@ -32,20 +32,12 @@ def certificate(kind: str) -> tuple[RobustnessCertificate, float]:
     else:
         search = CaseSearch(network, problem, 0, attacked=0.4, deadline=np.inf, rng=np.random.default_rng(0))
         search.run()
-        root = search._search(semidefinite=False, most=None)
-        assert root is not None
-        proof = search_proof(search, root)
+        proof = search.prove(semidefinite=False)
+        assert proof is not None
         assert proof.proof.leaves > 1
     made = RobustnessCertificate(network, (case,), (proof,))
     assert check_robustness(made).verdict is Verdict.PROVED
     return made, 0.4
-
-
-def search_proof(search: CaseSearch, root) -> CaseProof:
-    from certnet.search.margin import _written
-
-    tree, mu, margin = _written(root)
-    return case_proof(search.problem, tree, mu, margin)
 
 
 LINEAR, SEMIDEFINITE = certificate("linear")[0], certificate("semidefinite")[0]

@@ -1,0 +1,220 @@
+"""The tree of sign splits that a search grows: its own checkpoint, and what a certificate's tree is written from.
+
+Nothing that is read from a checkpoint is trusted: what is proved in the end is repaired and checked anew from the data.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certificates.making.tree import LeafProof, Node, Split
+from certnet.search.bounds import Multipliers, NodeBound
+from certnet.solvers.interface import State
+from formulations import ACTIVE, FREE, INACTIVE, InputError
+from formulations._validation import FloatArray, IntArray
+
+VERSION = 3
+LEAF = -1
+UNBOUNDED = -1
+"""Number of multipliers of a leaf that is not bounded yet."""
+
+
+@dataclass(eq=False)
+class Vertex:
+    """A vertex of a tree: a leaf, or a split of one neuron.
+
+    Attributes:
+        signs: (N,) fixed on the path.
+        parent: None at the root.
+        neuron: that is split, or would be split next; −1 where there is none.
+        key: leaves with the smallest one are split first, those with an infinite one never; None before it is bounded.
+        children: where the neuron is active and where it is inactive; None at leaves.
+    """
+
+    signs: IntArray
+    parent: Self | None = field(default=None, repr=False)
+    neuron: int = -1
+    key: float | None = None
+    children: tuple[Self, Self] | None = field(default=None, repr=False)
+
+    @classmethod
+    def root(cls, neurons: int) -> Self:
+        """A tree of one leaf on which all signs are free."""
+        return cls(np.full(neurons, FREE, dtype=np.int64))
+
+    @property
+    def free(self) -> IntArray:
+        """(f,) neurons whose sign is not fixed here."""
+        return np.flatnonzero(self.signs == FREE)
+
+    @property
+    def preorder(self) -> Iterator[Self]:
+        """All vertices below, active sides first."""
+        stack = [self]
+        while stack:
+            yield (vertex := stack.pop())
+            stack += (vertex.children or ())[::-1]
+
+    @property
+    def leaves(self) -> Iterator[Self]:
+        """Leaves below, active sides first."""
+        return (vertex for vertex in self.preorder if vertex.children is None)
+
+    def split(self, neuron: int) -> tuple[Self, Self]:
+        """Two children on the sign of ``neuron``."""
+        children = [type(self)(self.signs.copy(), parent=self) for _ in range(2)]
+        for child, sign in zip(children, (ACTIVE, INACTIVE), strict=True):
+            child.signs[neuron] = sign
+        self.neuron, self.children = neuron, (children[0], children[1])
+        return self.children
+
+    def rejoin(self) -> None:
+        """Take a split back."""
+        self.children = None
+
+
+@dataclass(eq=False)
+class Branch(Vertex):
+    """A vertex of a search for a price.
+
+    Attributes:
+        bound: of the node; None before it is bounded.
+        h_squared: the smallest proved bound on the squared price, its own or that of a vertex above.
+    """
+
+    bound: NodeBound | None = None
+    h_squared: float = np.inf
+
+    def __post_init__(self) -> None:
+        if self.parent is not None:
+            self.h_squared = self.parent.h_squared
+
+    @property
+    def multipliers(self) -> Multipliers | None:
+        """What proves the bound of the node."""
+        return None if self.bound is None else self.bound.multipliers
+
+
+V = TypeVar("V", bound=Vertex)
+
+
+def proof_tree(root: V, proof: Callable[[V], LeafProof]) -> Node:
+    """What ``certificates.making.tree.build`` takes, from the proofs of leaves; without recursion, for deep trees."""
+    built: dict[int, Node] = {}
+    for vertex in reversed(list(root.preorder)):
+        if vertex.children is None:
+            built[id(vertex)] = proof(vertex)
+        else:
+            built[id(vertex)] = Split(vertex.neuron, *(built.pop(id(child)) for child in vertex.children))
+    return built[id(root)]
+
+
+def write_tree(root: Branch, positions: int) -> dict[str, NDArray[Any]]:
+    """The tree below ``root`` as named arrays, for a program with so many inequalities."""
+    leaves = list(root.leaves)
+    known = [leaf.bound for leaf in leaves if leaf.bound is not None]
+    none, nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
+    return {
+        "version": np.array([VERSION, len(root.signs), positions], dtype=np.int64),
+        "neuron": np.array([LEAF if v.children is None else v.neuron for v in root.preorder], dtype=np.int64),
+        "h_squared": np.array([leaf.h_squared for leaf in leaves], dtype=np.float64),
+        "count": np.array([UNBOUNDED if v.bound is None else len(v.bound.multipliers.p) for v in leaves]),
+        "branch": np.array([bound.branch for bound in known], dtype=np.int64),
+        "p": np.concatenate([none, *(bound.multipliers.p for bound in known)]),
+        "q": np.concatenate([none, *(bound.multipliers.q for bound in known)]),
+        "value": np.concatenate([nothing, *(bound.multipliers.value for bound in known)]),
+        "t": np.concatenate([nothing, *(bound.multipliers.t for bound in known)]),
+        "S": np.concatenate([nothing, *(bound.S.ravel() for bound in known)]),
+        "direction": np.concatenate([nothing, *(bound.direction for bound in known)]),
+    }
+
+
+def read_tree(root: Branch, state: State, positions: int, dimension: int, outputs: int = 0) -> None:
+    """Grow a tree that was written from its root on, in k = ``dimension`` and so many further coordinates of S.
+
+    Raises:
+        ValueError, KeyError: arrays that ``write_tree`` cannot have written; see ``intact``.
+    """
+    m = len(root.signs)
+    if integers(state, "version").tolist() != [VERSION, m, positions]:
+        raise ValueError("it is about other data or of another version")
+    leaves = _grown(root, integers(state, "neuron").tolist())
+    count, squares = integers(state, "count"), floats(state, "h_squared")
+    bounded = [leaf for leaf, number in zip(leaves, count.tolist(), strict=True) if number != UNBOUNDED]
+    count = count[count != UNBOUNDED]
+    p, q, value = (
+        _parts(read(state, name), count) for read, name in ((integers, "p"), (integers, "q"), (floats, "value"))
+    )
+    t = floats(state, "t").reshape(len(bounded), m)
+    direction = floats(state, "direction").reshape(len(bounded), dimension)
+    order = np.array([len(leaf.free) + dimension + outputs for leaf in bounded], dtype=np.int64)
+    S = _parts(floats(state, "S"), order**2)
+    for leaf, square in zip(leaves, squares.tolist(), strict=True):
+        leaf.h_squared = square
+    parts = zip(bounded, integers(state, "branch").tolist(), p, q, value, t, S, order.tolist(), direction, strict=True)
+    for leaf, branch, p_, q_, value_, t_, S_, n, z in parts:
+        places = np.concatenate([p_, q_])
+        if not ((value_ >= 0).all() and (places >= 0).all() and (places < positions).all()):
+            raise ValueError("a multiplier is out of range")
+        if branch not in (leaf.free.tolist() or [-1]):
+            raise ValueError("a leaf does not fit its signs")
+        multipliers = Multipliers(p_, q_, value_, t_, positions)
+        leaf.bound = NodeBound(leaf.h_squared, multipliers, S_.reshape(n, n), branch, z, 0)
+
+
+def _grown(root: Branch, neurons: list[int]) -> list[Branch]:
+    """The leaves after these splits, which are in preorder."""
+    leaves, stack = [], [root]
+    for neuron in neurons:
+        if not stack:
+            raise ValueError("its tree goes on after its end")
+        vertex = stack.pop()
+        if neuron == LEAF:
+            leaves.append(vertex)
+        elif neuron in vertex.free:
+            stack += vertex.split(neuron)[::-1]
+        else:
+            raise ValueError("it splits where it cannot")
+    if stack:
+        raise ValueError("it ends too early")
+    return leaves
+
+
+def _parts(array: NDArray[Any], sizes: IntArray) -> list[NDArray[Any]]:
+    ends = np.cumsum(sizes)
+    if (sizes < 0).any() or len(array) != (ends[-1] if len(ends) else 0):
+        raise ValueError("its parts do not fit together")
+    return [array[end - size : end] for end, size in zip(ends.tolist(), sizes.tolist(), strict=True)]
+
+
+@contextmanager
+def intact() -> Iterator[None]:
+    """Surrounds what reads a stored search: whatever does not fit is one sentence.
+
+    Raises:
+        InputError: the search is damaged.
+    """
+    try:
+        yield
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
+        raise InputError(f"The search to resume is damaged ({error}); start anew without it.") from None
+
+
+def integers(state: State, name: str) -> IntArray:
+    """The vector of integers of this name; ValueError if it is none."""
+    array = np.asarray(state[name])
+    if array.dtype != np.int64 or array.ndim != 1:
+        raise ValueError(f"{name} has another type")
+    return array
+
+
+def floats(state: State, name: str) -> FloatArray:
+    """The array of float64 numbers of this name; ValueError if it is none."""
+    array = np.asarray(state[name])
+    if array.dtype != np.float64 or np.isnan(array).any():
+        raise ValueError(f"{name} holds what is no number")
+    return array
