@@ -29,8 +29,8 @@ from certificates.failure import NO_DEADLINE, Deadline, require
 from certificates.nonnegativity import M
 from certificates.proof import LiftedProof, Triangles
 from formulations._validation import FloatArray, IntArray
+from formulations.lifted_space import ACTIVE, FREE, INACTIVE
 from formulations.network import ReluNetwork
-from formulations.nodes import ACTIVE, FREE, INACTIVE
 from formulations.robustness import InputRegion, UnsafeCase
 
 EXACT_ENTRIES = 1 << 20

@@ -36,8 +36,8 @@ from certificates.resources import product_bytes, require_memory, row_bytes
 from certificates.robustness import unstable_neurons
 from certificates.verdict import Verdict
 from formulations._validation import FloatArray, IntArray
+from formulations.lifted_space import ACTIVE
 from formulations.network import ReluNetwork
-from formulations.nodes import ACTIVE
 from formulations.robustness import InputRegion
 
 BALL_ORDER = 250

@@ -22,7 +22,7 @@ from certificates.combination import nonnegative_combination, positive_dependenc
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
 from certificates.proof import LEAF, LiftedProof, Region
 from formulations._validation import FloatArray, IntArray
-from formulations.nodes import ACTIVE, FREE, INACTIVE
+from formulations.lifted_space import ACTIVE, FREE, INACTIVE
 
 MAX_ORDER = 6000
 """Largest number of inequalities plus dimension; bounds the memory that a hostile proof can ask for."""

@@ -10,8 +10,8 @@ from certificates.arithmetic.floating import gamma_bound, inflate, sum_of_produc
 from certificates.failure import require
 from certificates.proof import LiftedProof, Region
 from formulations._validation import FloatArray, IntArray
+from formulations.lifted_space import ACTIVE, INACTIVE
 from formulations.network import ReluNetwork
-from formulations.nodes import ACTIVE, INACTIVE
 from formulations.robustness import InputRegion, UnsafeCase
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from certnet.search.counterexample import Counterexample
     from certnet.solvers import SolverResult, SolveStatus, available_solvers, solve
     from certnet.training import FitResult, fit
-    from formulations import CertnetError, InputError, LiftedProgram, LiftedSpace, RawDual, TrainingProgram, presolve
+    from formulations import CertnetError, Dual, InputError, LiftedSpace, Program, TrainingProgram, presolve
     from formulations.network import ReluNetwork
     from formulations.robustness import InputRegion, UnsafeCase, keeps_class
 
@@ -81,9 +81,9 @@ _HOMES = {
     "formulations": (
         "CertnetError",
         "InputError",
-        "LiftedProgram",
+        "Program",
         "LiftedSpace",
-        "RawDual",
+        "Dual",
         "TrainingProgram",
         "presolve",
     ),
@@ -98,18 +98,18 @@ __all__ = [
     "CertnetError",
     "CheckReport",
     "Counterexample",
+    "Dual",
     "Event",
     "FitResult",
     "InputAudit",
     "InputError",
     "InputRegion",
-    "LiftedProgram",
     "LiftedSpace",
     "LipschitzResult",
     "OptimalityCertificate",
     "OptimalityResult",
     "PathResult",
-    "RawDual",
+    "Program",
     "ReluNetwork",
     "RobustnessCertificate",
     "RobustnessReport",

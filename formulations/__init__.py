@@ -1,15 +1,16 @@
-"""What is asked: the lifted ReLU space, presolve, and training programs over it.
+"""What is asked: the lifted ReLU space, programs over it, presolve and training.
 
 This package imports numpy alone; ``formulations.modeling`` adds scipy.sparse, CVXPY and PICOS.
 """
 
 from formulations.errors import CertnetError, InputError
-from formulations.forms import FormProgram, pricing
-from formulations.lifted_space import LiftedSpace, Residuals
-from formulations.nodes import ACTIVE, FREE, INACTIVE, NodeProgram, TrainingNode, restrict, restrict_training
-from formulations.presolve import MergedRows, Presolved, Rescaled, merge_rows, presolve, rescale
-from formulations.program import LiftedProgram, RawDual, RawPrimal
+from formulations.lifted_space import ACTIVE, FREE, INACTIVE, LiftedSpace
+from formulations.loss import Loss, SquaredLoss
+from formulations.part import Part, restrict
+from formulations.presolve import MergedRows, Presolved, merge_rows, presolve
+from formulations.program import Dual, Primal, Program
 from formulations.rows import RowReduction, reduce_rows
+from formulations.scaling import Scaling, rescale
 from formulations.training import TrainingProgram
 
 __all__ = [
@@ -17,25 +18,22 @@ __all__ = [
     "FREE",
     "INACTIVE",
     "CertnetError",
-    "FormProgram",
+    "Dual",
     "InputError",
-    "LiftedProgram",
     "LiftedSpace",
+    "Loss",
     "MergedRows",
-    "NodeProgram",
+    "Part",
     "Presolved",
-    "RawDual",
-    "RawPrimal",
-    "Rescaled",
-    "Residuals",
+    "Primal",
+    "Program",
     "RowReduction",
-    "TrainingNode",
+    "Scaling",
+    "SquaredLoss",
     "TrainingProgram",
     "merge_rows",
     "presolve",
-    "pricing",
     "reduce_rows",
     "rescale",
     "restrict",
-    "restrict_training",
 ]

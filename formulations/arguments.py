@@ -27,7 +27,7 @@ _SOURCES = {
     "RobustnessCertificate": "certnet.verify gives one as .certificate, and certnet.read_robustness reads one",
     "InputRegion": "make one with certnet.InputRegion.linf(x, radius) or .l2(x, radius)",
     "UnsafeCase": "certnet.keeps_class and certnet.read_vnnlib make them",
-    "LiftedProgram": "certnet.presolve(program) makes one, as .program",
+    "Program": "certnet.presolve(program) makes one, as .program",
 }
 
 

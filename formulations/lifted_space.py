@@ -16,18 +16,8 @@ import numpy as np
 from formulations._validation import FloatArray, frozen
 from formulations.errors import InputError
 
-
-@dataclass(frozen=True)
-class Residuals:
-    """How far a point is from K(A): each entry is a maximum of absolute values, 0 for a member."""
-
-    face: float
-    sign: float
-    complementarity: float
-
-    def within(self, tolerance: float) -> bool:
-        """True when all three residuals are at most ``tolerance``; NaN fails."""
-        return self.face <= tolerance and self.sign <= tolerance and self.complementarity <= tolerance
+FREE, ACTIVE, INACTIVE = 0, 1, -1
+"""Signs of a generator on a part of the cone: β = 0 where it is active, α = 0 where it is inactive."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,20 +130,11 @@ class LiftedSpace:
         out[:, N : N + k] += half[:, :N] @ self.generators
         return out
 
-    def residuals(self, lam: FloatArray) -> Residuals:
-        """Distance of λ (or of the columns of a matrix) from the defining conditions of K(A)."""
+    def violation(self, lam: FloatArray) -> float:
+        """How far λ (or columns of a matrix) is from K(A): the largest |α − β − Az|, |α_iβ_i| and negative φ_i."""
         lam = np.asarray(lam, dtype=np.float64)
         if lam.shape[0] != self.order:
             raise InputError(f"λ has {lam.shape[0]} entries where {self.order} are expected.")
-        if lam.size == 0 or self.neurons == 0:
-            return Residuals(0.0, 0.0, 0.0)
-        alpha, beta, z = lam[self.alpha], lam[self.beta], lam[self.z]
-        return Residuals(
-            face=float(np.abs(alpha - beta - self.generators @ z).max()),
-            sign=float(np.maximum(-lam[self.phi], 0.0).max()),
-            complementarity=float(np.abs(alpha * beta).max()),
-        )
-
-    def contains(self, lam: FloatArray, tolerance: float = 0.0) -> bool:
-        """True when every residual is at most ``tolerance``."""
-        return self.residuals(lam).within(tolerance)
+        alpha, beta = lam[self.alpha], lam[self.beta]
+        wrong = np.abs(alpha - beta - self.generators @ lam[self.z]), np.abs(alpha * beta), -lam[self.phi]
+        return float(max(part.max(initial=0.0) for part in wrong))

@@ -1,25 +1,116 @@
-"""The margin of a case as a form program over the lifted cone, at a node of a search that splits neurons.
+"""The margin of a case as a form over the lifted cone, at a node of a search that splits neurons.
 
 The inputs are moved and scaled to ``y = (x − middle)/width`` with |y| ≤ 1, the neurons to pre-activations of size one.
 The normalisation is ``ε (‖y‖² + w²) + t² = 1``: the sign of the value is that of the margin's relaxation. With ε = 1
-its size is not the margin, with ε near 0 it almost is. Inequalities are, in this order: φ of the free neurons, t, the
-sides of the box, the triangles of the free neurons, the activations of the fixed ones, and circuits. A ball is an
-equality, with a coordinate w for its slack.
+its size is not the margin, with ε near 0 it almost is. Inequalities are, in this order: φ, t, the sides of the box,
+circuits, and triangles. A ball is an equality, with a coordinate w for its slack.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from formulations._validation import FloatArray, IntArray
-from formulations.forms import FormProgram
-from formulations.lifted_space import LiftedSpace
-from formulations.nodes import ACTIVE, FREE, INACTIVE
-from formulations.program import RawDual
-from formulations.robustness import BOX_ROWS, InputRegion, MarginProblem
+from formulations.circuits import CircuitSet
+from formulations.lifted_space import ACTIVE, FREE, INACTIVE, LiftedSpace
+from formulations.network import ReluNetwork
+from formulations.part import restrict
+from formulations.program import NO_PRODUCTS, Dual, Program
+from formulations.robustness import BOX_ROWS, UnsafeCase
 
 FIXED_INPUT = 1e7
 """Weight of ``−(x_j − lower_j t)²`` for inputs that do not vary, in units of the form."""
+NEGLIGIBLE = 1e-14
+"""Multipliers below this part of the largest are left out of a proof."""
+
+
+@dataclass(frozen=True, eq=False)
+class MarginProblem:
+    """A case after presolve: stable neurons are gone, N unstable ones are left.
+
+    Attributes:
+        case: the case.
+        stable: (m,) ACTIVE or INACTIVE for neurons whose sign does not change on the region, else FREE.
+        kept: (N,) the unstable neurons.
+        generators: (N, d+1) rows [U b] of these.
+        bounds: (N, 2) l < 0 < u with l ≤ Ux + b ≤ u on the region.
+        weights: (r, N) H V at the unstable neurons.
+        linear: (r, d+1) what the active neurons, biases and h contribute, over z = (x, t).
+        circuits: further inequalities over these generators, or None.
+    """
+
+    case: UnsafeCase
+    stable: IntArray
+    kept: IntArray
+    generators: FloatArray
+    bounds: FloatArray
+    weights: FloatArray
+    linear: FloatArray
+    circuits: CircuitSet | None = None
+
+    @property
+    def neurons(self) -> int:
+        """N."""
+        return len(self.kept)
+
+    @cached_property
+    def middle(self) -> FloatArray:
+        """(d,) of the box."""
+        return 0.5 * self.case.region.lower + 0.5 * self.case.region.upper
+
+    @cached_property
+    def width(self) -> FloatArray:
+        """(d,) half of the box's sides, 0 for inputs that do not vary."""
+        return 0.5 * (self.case.region.upper - self.case.region.lower)
+
+    @cached_property
+    def size(self) -> FloatArray:
+        """(N,) largest absolute value of each pre-activation."""
+        return np.maximum(-self.bounds[:, 0], self.bounds[:, 1])
+
+    @property
+    def circuit_start(self) -> int:
+        """Position of the first circuit among the inequalities: signs, t, box sides, circuits, triangles."""
+        return 2 * self.neurons + BOX_ROWS + 2 * self.case.region.inputs
+
+    @property
+    def triangle_start(self) -> int:
+        """Position of the first triangle."""
+        return self.circuit_start + (0 if self.circuits is None else len(self.circuits))
+
+    @property
+    def positions(self) -> int:
+        """Number of inequalities."""
+        return self.triangle_start + self.neurons
+
+
+def stable_signs(lower: FloatArray, upper: FloatArray) -> IntArray:
+    """ACTIVE or INACTIVE where the bounds of a pre-activation have one sign, else FREE."""
+    return np.where(lower >= 0, ACTIVE, np.where(upper <= 0, INACTIVE, FREE)).astype(np.int64)
+
+
+def reduce_cases(
+    network: ReluNetwork, cases: Sequence[UnsafeCase], lower: FloatArray, upper: FloatArray
+) -> list[MarginProblem]:
+    """Take out the neurons whose sign the bounds ``lower``, ``upper`` (m,) fix, for cases of one region."""
+    stable = stable_signs(lower, upper)
+    kept, active = np.flatnonzero(stable == FREE), stable == ACTIVE
+    generators, bounds = network.generators[kept], np.stack([lower[kept], upper[kept]], axis=1)
+    rows = network.generators[active]
+    problems = []
+    for case in cases:
+        weights = case.H @ network.output
+        linear = weights[:, active] @ rows
+        linear[:, -1] += case.H @ network.output_bias + case.h
+        problems.append(MarginProblem(case, stable, kept, generators, bounds, weights[:, kept], linear))
+    return problems
+
+
+def reduce_case(network: ReluNetwork, case: UnsafeCase, lower: FloatArray, upper: FloatArray) -> MarginProblem:
+    """``reduce_cases`` for one case."""
+    return reduce_cases(network, (case,), lower, upper)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,58 +118,55 @@ class MarginNode:
     """The form program of a node and what is needed to write its duals down for the whole.
 
     Attributes:
+        problem: the whole.
         program: in scaled coordinates; the form is divided by ``scale``.
         scale: what the form was divided by.
         free: (f,) free neurons.
-        positions: (2f+r,) position in the whole of each inequality: signs of all neurons, t, box sides, circuits,
-            triangles.
+        positions: (2f+r,) position in the whole of each inequality; those of fixed neurons are activations.
         factors: (2f+r,) a row of the program is this factor times that of the whole.
         first: (p, q) products to begin with.
-        middle, width: (d,) of the box; ``width`` is half of its side, 0 for inputs that do not vary.
     """
 
-    program: FormProgram
+    problem: MarginProblem
+    program: Program
     scale: float
     free: IntArray
     positions: IntArray
     factors: FloatArray
     first: tuple[IntArray, IntArray]
-    middle: FloatArray
-    width: FloatArray
 
-    def first_dual(self, further: IntArray) -> RawDual:
-        """A dual whose only meaning is which products a solver should begin with: ``first`` and ``further`` (n, 2)."""
-        N = np.zeros((self.program.positions, self.program.positions))
-        N[self.first] = N[further[:, 0], further[:, 1]] = 1.0
-        return RawDual(np.zeros((0, 0)), np.maximum(N, N.T))
+    def first_dual(self, products: IntArray | None = None) -> Dual:
+        """A dual whose only meaning is which products a solver should begin with.
 
-    def positions_of(self, problem: MarginProblem, products: IntArray) -> IntArray:
-        """Products (n, 2) given by positions of the whole, as positions here; those that vanish are left out."""
-        inverse = np.full(problem.positions, -1, dtype=np.int64)
-        inverse[self.positions] = np.arange(len(self.positions))
-        found = np.sort(inverse[products], axis=1)
-        p, q = found.T
-        f = len(self.free)
-        complementary = (q - p == f) & (q < 2 * f)
-        present: IntArray = found[(p >= 0) & (p < q) & ~complementary]
-        return present
+        These are ``first`` and ``products`` (n, 2), given by positions of the whole; of the latter those that vanish
+        here are left out.
+        """
+        N, f = np.zeros((self.program.positions, self.program.positions)), len(self.free)
+        N[self.first] = 1.0
+        if products is not None:
+            inverse = np.full(self.problem.positions, -1, dtype=np.int64)
+            inverse[self.positions] = np.arange(len(self.positions))
+            p, q = np.sort(inverse[products], axis=1).T
+            present = (p >= 0) & (p < q) & ~((q - p == f) & (q < 2 * f))
+            N[p[present], q[present]] = 1.0
+        return Dual(NO_PRODUCTS, np.maximum(N, N.T))
 
     def lift(
-        self, problem: MarginProblem, N: FloatArray, t: FloatArray, on_equalities: FloatArray
+        self, N: FloatArray, t: FloatArray, on_equalities: FloatArray
     ) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
         """(pairs, multipliers, complementarity, σ) for the whole, of a symmetric N, t and the ball's multiplier."""
+        problem, f = self.problem, len(self.free)
         upper = np.triu(N)
-        p, q = np.nonzero(upper > 1e-14 * max(float(upper.max(initial=0.0)), 1e-300))
+        p, q = np.nonzero(upper > NEGLIGIBLE * max(float(upper.max(initial=0.0)), 1e-300))
         value = np.where(p == q, 1.0, 2.0) * upper[p, q] * self.scale * self.factors[p] * self.factors[q]
         pairs = np.sort(np.stack([self.positions[p], self.positions[q]], axis=1), axis=1)
-        constant = np.flatnonzero(self.width == 0)
+        constant = np.flatnonzero(problem.width == 0)
         if len(constant):
             first = 2 * problem.neurons + BOX_ROWS + 2 * constant
             pairs = np.concatenate([pairs, np.stack([first, first + 1], axis=1)])
-            columns = np.square(problem.generators[:, constant] * self._size(problem)[:, None]).max(axis=0, initial=0.0)
+            columns = np.square(problem.generators[:, constant] / problem.size[:, None]).max(axis=0, initial=0.0)
             value = np.concatenate([value, FIXED_INPUT * self.scale * (1.0 + columns)])
         whole = np.zeros(problem.neurons)
-        f = len(self.free)
         whole[self.free] = self.scale * t * self.factors[:f] ** 2
         region = problem.case.region
         sigma = np.zeros(1 if region.has_ball else 0)
@@ -86,78 +174,78 @@ class MarginNode:
             sigma += self.scale * np.maximum(on_equalities, 0.0) / region.radius**2
         return pairs.astype(np.int64), value, whole, sigma
 
-    @staticmethod
-    def _size(problem: MarginProblem) -> FloatArray:
-        return 1.0 / np.maximum(-problem.bounds[:, 0], problem.bounds[:, 1])
-
 
 def margin_node(problem: MarginProblem, signs: IntArray, mu: FloatArray, *, epsilon: float = 1.0) -> MarginNode:
     """The form program of ``μᵀ(H f + h)`` where neurons have these signs (N,), over the region."""
-    region, N, d = problem.case.region, problem.neurons, problem.case.region.inputs
-    middle, width = 0.5 * region.lower + 0.5 * region.upper, 0.5 * (region.upper - region.lower)
+    N, width, size = problem.neurons, problem.width, problem.size
     live = np.flatnonzero(width > 0)
-    ball = _ball(region, middle, width, live)
-    size = np.maximum(-problem.bounds[:, 0], problem.bounds[:, 1])
+    ball = _ball(problem, live)
+    k, order = ball.shape[1], 2 * N + ball.shape[1]
+    moved = np.append(problem.middle, 1.0)
     # A coordinate for the ball's slack lies between the inputs and t.
-    A = np.zeros((N, len(live) + len(ball) + 1))
-    A[:, : len(live)] = problem.generators[:, live] * width[live]
-    A[:, -1] = problem.generators[:, :d] @ middle + problem.generators[:, d]
+    A, cost = np.zeros((N, k)), np.zeros(order)
+    A[:, : len(live)], A[:, -1] = problem.generators[:, live] * width[live], problem.generators @ moved
     A = A / size[:, None]
-    w, linear = (mu @ problem.weights) * size, mu @ problem.linear
-    z = np.zeros(A.shape[1])
-    z[: len(live)], z[-1] = linear[live] * width[live], linear[:d] @ middle + linear[d]
-    active, free, fixed = signs == ACTIVE, np.flatnonzero(signs == FREE), np.flatnonzero(signs != FREE)
-    z = z + w[active] @ A[active]
-    space = LiftedSpace(A[free])
-    f, order = len(free), space.order
-    row = np.zeros(order)
-    row[:f], row[2 * f :] = w[free], z
+    linear = mu @ problem.linear
+    cost[:N], cost[-1] = (mu @ problem.weights) * size, linear @ moved
+    cost[2 * N : 2 * N + len(live)] = linear[live] * width[live]
     form = np.zeros((order, order))
-    form[-1] += 0.5 * row
-    form[:, -1] += 0.5 * row
-    scale = max(float(np.abs(form).max()), 1e-300)
-    activations = np.zeros((len(fixed), order))
-    activations[:, 2 * f :] = signs[fixed, None] * A[fixed]
-    circuits, circuit_factors = _circuit_rows(problem, signs, A, size)
-    rows = [
-        _box_rows(f, len(live), order),
-        _triangle_rows(A[free], problem.bounds[free] / size[free, None]),
-        activations,
-        circuits,
-    ]
-    sides = 2 * N + BOX_ROWS + 2 * np.repeat(live, 2) + np.tile([0, 1], len(live))
-    alive = np.where(active[fixed], fixed, N + fixed)
-    positions = [free, N + free, [2 * N], sides, problem.triangle_start + free, alive]
-    raw = problem.bounds[free]
-    metric = np.diag(np.append(np.full(A.shape[1] - 1, epsilon), 1.0))
+    form[-1] += 0.5 * cost
+    form[:, -1] += 0.5 * cost
+    rows, positions, factors = _inequalities(problem, A, live)
+    metric = np.diag(np.append(np.full(k - 1, epsilon), 1.0))
+    free = np.flatnonzero(signs == FREE)
+    # The triangle of a fixed neuron says what its bounds say.
+    kept = np.concatenate([np.arange(len(rows) - N), len(rows) - N + free])
+    part = restrict(Program.of_form(LiftedSpace(A), form, metric, rows, ball), signs, kept)
+    program = part.pricing()
+    scale = max(float(np.abs(program.form).max()), 1e-300)
     return MarginNode(
-        program=FormProgram(space, form / scale, metric, np.concatenate(rows), ball),
+        problem=problem,
+        program=replace(program, form=program.form / scale),
         scale=scale,
         free=free,
-        positions=np.concatenate([*positions, problem.circuit_start + np.arange(len(circuits))]).astype(np.int64),
-        factors=np.concatenate(
-            [
-                np.tile(1.0 / size[free], 2),
-                [1.0],
-                1.0 / np.repeat(width[live], 2),
-                -1.0 / (raw[:, 0] * raw[:, 1]),
-                1.0 / size[fixed],
-                circuit_factors,
-            ]
-        ),
-        first=_first_products(f, len(live), len(fixed), len(circuits)),
-        middle=middle,
-        width=width,
+        positions=positions[part.positions],
+        factors=factors[part.positions],
+        first=_first_products(len(free), N - len(free), len(live), len(rows) - N - BOX_ROWS - 2 * len(live)),
     )
 
 
-def _ball(region: InputRegion, middle: FloatArray, width: FloatArray, live: IntArray) -> FloatArray:
+def _inequalities(problem: MarginProblem, A: FloatArray, live: IntArray) -> tuple[FloatArray, IntArray, FloatArray]:
+    """(rows over λ, position in the whole, factor to the row there), with φ in the last two."""
+    N, d, size, width = problem.neurons, len(live), problem.size, problem.width[live]
+    C = 0 if problem.circuits is None else len(problem.circuits)
+    box, circuits, triangles = np.arange(d), slice(BOX_ROWS + 2 * d, BOX_ROWS + 2 * d + C), np.arange(N)
+    rows = np.zeros((BOX_ROWS + 2 * d + C + N, 2 * N + A.shape[1]))
+    # t ≥ 0, then t ± y_j ≥ 0 for each input.
+    rows[: BOX_ROWS + 2 * d, -1] = 1.0
+    rows[BOX_ROWS + 2 * box, 2 * N + box], rows[BOX_ROWS + 1 + 2 * box, 2 * N + box] = 1.0, -1.0
+    circuit_factors = np.zeros(0)
+    if problem.circuits is not None:
+        phi = problem.circuits.rows(0) * np.tile(size, 2)
+        circuit_factors = 1.0 / np.abs(phi).max(axis=1, initial=1e-300)
+        rows[circuits, : 2 * N] = circuit_factors[:, None] * phi
+    low, high = (problem.bounds / size[:, None]).T
+    last = rows[circuits.stop :]
+    last[:, 2 * N :] = high[:, None] * A
+    last[:, -1] -= high * low
+    last[triangles, triangles] -= high - low
+    last /= (-low * high)[:, None]
+    sides = 2 * N + BOX_ROWS + 2 * np.repeat(live, 2) + np.tile([0, 1], d)
+    start = problem.circuit_start, problem.triangle_start
+    positions = [np.arange(2 * N + BOX_ROWS), sides, start[0] + np.arange(C), start[1] + triangles]
+    factors = [np.tile(1.0 / size, 2), np.ones(BOX_ROWS), 1.0 / np.repeat(width, 2), circuit_factors]
+    factors.append(-1.0 / np.prod(problem.bounds, axis=1))
+    return rows, np.concatenate(positions).astype(np.int64), np.concatenate(factors)
+
+
+def _ball(problem: MarginProblem, live: IntArray) -> FloatArray:
     """(1, k, k) or (0, k, k): ``t² − ‖x − centre t‖²/radius² − w² = 0`` over (y, w, t)."""
+    region = problem.case.region
     if region.centre is None or region.radius is None or not region.radius > 0:
         return np.zeros((0, len(live) + 1, len(live) + 1))
     Q = np.zeros((len(live) + 2, len(live) + 2))
-    apart = (middle - region.centre) / region.radius
-    share = width[live] / region.radius
+    apart, share = (problem.middle - region.centre) / region.radius, problem.width[live] / region.radius
     index = np.arange(len(live))
     Q[index, index], Q[-2, -2] = -(share**2), -1.0
     Q[index, -1] = Q[-1, index] = -share * apart[live]
@@ -165,49 +253,15 @@ def _ball(region: InputRegion, middle: FloatArray, width: FloatArray, live: IntA
     return Q[None]
 
 
-def _box_rows(free: int, inputs: int, order: int) -> FloatArray:
-    """t ≥ 0, then ``t ± y_j ≥ 0`` for each input."""
-    rows = np.zeros((BOX_ROWS + 2 * inputs, order))
-    rows[:, -1] = 1.0
-    index = np.arange(inputs)
-    rows[BOX_ROWS + 2 * index, 2 * free + index], rows[BOX_ROWS + 1 + 2 * index, 2 * free + index] = 1.0, -1.0
-    return rows
-
-
-def _triangle_rows(A: FloatArray, bounds: FloatArray) -> FloatArray:
-    f, k = A.shape
-    low, high = bounds.T
-    rows = np.zeros((f, 2 * f + k))
-    rows[:, 2 * f :] = high[:, None] * A
-    rows[:, -1] -= high * low
-    rows[np.arange(f), np.arange(f)] -= high - low
-    return np.asarray(rows / (-low * high)[:, None])
-
-
-def _circuit_rows(
-    problem: MarginProblem, signs: IntArray, A: FloatArray, size: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """(rows over λ of the free neurons, factors to those of the whole) of the problem's circuits."""
-    free, N, k = np.flatnonzero(signs == FREE), problem.neurons, A.shape[1]
-    if problem.circuits is None:
-        return np.zeros((0, 2 * len(free) + k)), np.zeros(0)
-    phi = problem.circuits.rows(0) * np.tile(size, 2)
-    factor = 1.0 / np.abs(phi).max(axis=1, initial=1e-300)
-    phi = factor[:, None] * phi
-    # α of an active neuron is a·z, β of an inactive one −a·z, and the other one vanishes.
-    fixed_alpha, fixed_beta = np.flatnonzero(signs == ACTIVE), np.flatnonzero(signs == INACTIVE)
-    z = phi[:, fixed_alpha] @ A[fixed_alpha] - phi[:, N + fixed_beta] @ A[fixed_beta]
-    return np.hstack([phi[:, free], phi[:, N + free], z]), factor
-
-
-def _first_products(free: int, inputs: int, fixed: int, circuits: int) -> tuple[IntArray, IntArray]:
+def _first_products(free: int, fixed: int, inputs: int, circuits: int) -> tuple[IntArray, IntArray]:
     """t with everything, each neuron's signs with its triangle (α(u−α) ≥ 0 and β(−l−β) ≥ 0), opposite sides of the box.
 
     These are 6 for each neuron and 1 for each input; with them alone the relaxation is nearly as tight as with all.
     """
-    t, box, triangle = 2 * free, 2 * free + 1, 2 * free + 1 + 2 * inputs
-    neuron, side = np.arange(free), box + 2 * np.arange(inputs)
-    others = np.concatenate([np.arange(2 * free), triangle + np.arange(free + fixed + circuits)])
+    t = 2 * free + fixed
+    side, circuit, neuron = t + BOX_ROWS + 2 * np.arange(inputs), t + BOX_ROWS + 2 * inputs, np.arange(free)
+    triangle = circuit + circuits + neuron
+    others = np.concatenate([np.arange(t), circuit + np.arange(circuits + free)])
     p = np.concatenate([np.minimum(others, t), neuron, free + neuron, side])
-    q = np.concatenate([np.maximum(others, t), triangle + neuron, triangle + neuron, side + 1])
+    q = np.concatenate([np.maximum(others, t), triangle, triangle, side + 1])
     return p.astype(np.int64), q.astype(np.int64)

@@ -7,76 +7,90 @@ import numpy as np
 from formulations._validation import FloatArray, IntArray, frozen
 from formulations.errors import InputError
 from formulations.lifted_space import LiftedSpace
+from formulations.loss import Loss
 
-
-def as_inequalities(rows: FloatArray, space: LiftedSpace) -> FloatArray:
-    """Rows ℓ over λ = (α, β, z) as an (r, 2N+k) array; any empty array means none.
-
-    Raises:
-        InputError: rows of another length, or numbers that are not finite.
-    """
-    order = space.phi.stop + space.dimension
-    if rows.size == 0:
-        return np.zeros((0, order))
-    if rows.shape[1:] != (order,):
-        raise InputError(f"inequalities over (α, β, z) have {order} columns, so their shape cannot be {rows.shape}.")
-    if not np.isfinite(rows).all():
-        raise InputError("inequalities must be finite.")
-    return rows
-
-
-def lift_inequalities(rows: FloatArray, N: FloatArray, space: LiftedSpace) -> FloatArray:
-    """The form ``ℓᵀNℓ`` over λ = (α, β, z), for symmetric N over φ and then ``rows``."""
-    phi, order = space.phi, space.phi.stop + space.dimension
-    out = np.zeros((order, order))
-    out[phi, phi] = N[phi, phi]
-    if len(rows):
-        mixed = N[phi, phi.stop :] @ rows
-        out[phi] += mixed
-        out[:, phi] += mixed.T
-        out += rows.T @ N[phi.stop :, phi.stop :] @ rows
-    return out
+NO_PRODUCTS = np.zeros((0, 0))
+frozen(NO_PRODUCTS)
 
 
 @dataclass(frozen=True, eq=False)
-class LiftedProgram:
-    """A regularised least-squares program over moment matrices of the lifted cone.
+class Program:
+    """A loss, or a form, over moment matrices G of the lifted cone. ``loss`` tells which of two kinds it is:
 
-        minimise  ½‖ω∘G[f, v] − T‖_F² + γ/2 (⟨E, G_zz⟩ + tr G_vv)      over  G in the completely positive cone of K(A)
+        training   minimise  ℓ(ω∘G[f, v]) + γ/2 (⟨E, G_zz⟩ + tr G_vv)
+        pricing    minimise  ½⟨C, G⟩  subject to  ⟨E, G_zz⟩ = 1                             (``Program.of_form``)
 
-    Its doubly nonnegative (DNN) relaxation asks instead for ``G = J S Jᵀ, S ⪰ 0``, ``diag(G_αβ) = 0`` and
-    ``ℓ_pᵀ G ℓ_q ≥ 0`` for all pairs of inequalities ℓ: the 2N entries of φ, then ``inequalities``, of which there are
-    none unless the relaxation has been strengthened. The dual variables are W (one row for each feature) and a
-    symmetric matrix N over these positions, ``N ≥ 0`` but free at the complementary positions (α_i, β_i), with the
-    Lagrangian term ``−½ Σ N_pq ℓ_pᵀGℓ_q``. They are feasible when
+    over G in the completely positive cone of K(A). The doubly nonnegative (DNN) relaxation asks instead for
+    ``G = J S Jᵀ, S ⪰ 0``, ``diag(G_αβ) = 0`` and ``ℓ_pᵀ G ℓ_q ≥ 0`` for all pairs of inequalities ℓ: the 2N entries of
+    φ, then ``inequalities``, of which there are none unless the relaxation has been strengthened. Its dual variables
+    are W (one row for each feature) and a symmetric matrix N over these positions, ``N ≥ 0`` but free at the
+    complementary ones (α_i, β_i), with the Lagrangian term ``−½ Σ N_pq ℓ_pᵀGℓ_q``. They are feasible when
 
-        slack(W, N) = γ² zᵀEz − ‖(ω∘W)ᵀ φ_f‖² − γ ℓᵀNℓ
+        training   γ² zᵀEz − ‖(ω∘W)ᵀ φ_f‖² − γ ℓᵀNℓ          and prove the lower bound −ℓ*(−W)
+        pricing    λᵀCλ − δ zᵀEz − ℓᵀNℓ − Σ s_k zᵀQ_kz       and prove the lower bound δ on ⟨C, G⟩
 
-    is positive semidefinite on the face, and then ``⟨W,T⟩ − ½‖W‖²`` is a lower bound on the program's value.
+    is positive semidefinite on the face. The Q_k are quadratics that vanish on the set, and the s_k are free: a ball
+    ``‖y‖ ≤ t`` is the equality ``t² − ‖y‖² − w² = 0`` with a coordinate w of its own, and the slack at w keeps the sign
+    of its multiplier.
 
     Attributes:
-        space: lifted space with c outputs.
-        feature: (f,) index into φ = (α, β) of each feature; distinct.
-        weight: (f,) ω > 0.
-        target: (f, c) T.
+        space: lifted space; with c outputs in training, without any in pricing.
         metric: (k, k) E, positive definite.
-        gamma: γ > 0.
+        loss: of training; None in pricing.
+        form: (order, order) C of pricing, symmetric, over λ = (α, β, z); 0×0 in training.
+        inequalities: (r, 2N+k) rows ℓ over (α, β, z) with ``ℓ·λ ≥ 0`` on the part of K(A) that is meant.
+        equalities: (q, k, k) symmetric Q with ``zᵀQz = 0`` there; of pricing only.
+        gamma: γ > 0; 1 in pricing.
         scale, constant: ``original objective = constant + scale · value``.
-        inequalities: (r, 2N+k) rows ℓ over (α, β, z) with ``ℓ·λ ≥ 0`` on K(A); see ``formulations.circuits``.
+
+    Raises:
+        InputError: shapes that disagree, or numbers of form, metric and inequalities that are not finite.
     """
 
     space: LiftedSpace
-    feature: IntArray
-    weight: FloatArray
-    target: FloatArray
     metric: FloatArray
-    gamma: float
+    loss: Loss | None = None
+    form: FloatArray = field(default_factory=lambda: NO_PRODUCTS)
+    inequalities: FloatArray = field(default_factory=lambda: NO_PRODUCTS)
+    equalities: FloatArray = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    gamma: float = 1.0
     scale: float = 1.0
     constant: float = 0.0
-    inequalities: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "inequalities", as_inequalities(self.inequalities, self.space))
+        k, order = self.space.dimension, self.space.phi.stop + self.space.dimension
+        rows = self.inequalities if self.inequalities.size else np.zeros((0, order))
+        if rows.shape[1:] != (order,):
+            raise InputError(
+                f"inequalities over (α, β, z) have {order} columns, so their shape cannot be {rows.shape}."
+            )
+        equalities = self.equalities if len(self.equalities) else np.zeros((0, k, k))
+        if equalities.shape[1:] != (k, k):
+            raise InputError(f"equalities over z have shape (q, {k}, {k}), not {equalities.shape}.")
+        if self.loss is None:
+            if self.space.outputs:
+                raise InputError("a form has no output block; use space.with_outputs(0).")
+            if self.form.shape != (order, order) or self.metric.shape != (k, k):
+                raise InputError(
+                    f"a program of order {order} and dimension {k} cannot have a form of shape {self.form.shape} "
+                    f"and a metric of shape {self.metric.shape}."
+                )
+        if not all(np.isfinite(array).all() for array in (rows, self.form, self.metric, equalities)):
+            raise InputError("form, metric, inequalities and equalities must be finite.")
+        object.__setattr__(self, "inequalities", rows)
+        object.__setattr__(self, "equalities", equalities)
+
+    @classmethod
+    def of_form(
+        cls,
+        space: LiftedSpace,
+        form: FloatArray,
+        metric: FloatArray,
+        inequalities: FloatArray = NO_PRODUCTS,
+        equalities: FloatArray = NO_PRODUCTS,
+    ) -> "Program":
+        """How small a quadratic form gets. Its own value is half the form, so that N means the same as in training."""
+        return cls(space, metric, form=form, inequalities=inequalities, equalities=equalities, scale=2.0)
 
     @property
     def positions(self) -> int:
@@ -85,10 +99,10 @@ class LiftedProgram:
 
     @property
     def beyond_signs(self) -> bool:
-        """Whether there are inequalities besides the signs."""
-        return len(self.inequalities) > 0
+        """Whether there are inequalities besides the signs, or equalities."""
+        return len(self.inequalities) + len(self.equalities) > 0
 
-    def with_inequalities(self, rows: FloatArray) -> "LiftedProgram":
+    def with_inequalities(self, rows: FloatArray) -> "Program":
         """The same program with these inequalities (r, 2N+k) in place of its own.
 
         Raises:
@@ -97,57 +111,125 @@ class LiftedProgram:
         return replace(self, inequalities=rows)
 
     @property
+    def feature(self) -> IntArray:
+        """(f,) index into φ = (α, β) of each feature of the loss."""
+        return np.zeros(0, dtype=np.int64) if self.loss is None else self.loss.feature
+
+    @property
+    def weight(self) -> FloatArray:
+        """(f,) ω of the loss."""
+        return np.zeros(0) if self.loss is None else self.loss.weight
+
+    @property
+    def target(self) -> FloatArray:
+        """(f, c) T of the loss, whose shape is that of W; 0×0 in pricing."""
+        return NO_PRODUCTS if self.loss is None else self.loss.target
+
+    @property
     def moment_size(self) -> float:
-        """About the size ‖T‖/‖ω‖ of a moment matrix that fits the targets."""
+        """About the size of a moment matrix: one that fits the targets, or the multiple of I that is normalised."""
+        if self.loss is None:
+            return 1.0 / max(float(np.trace(self.metric)), 1e-300)
         return float(np.linalg.norm(self.target)) / float(np.linalg.norm(self.weight))
 
     @property
     def dual_size(self) -> float:
         """About the size of N in a dual."""
+        if self.loss is None:
+            return max(float(np.abs(self.form).max()), 1e-300)
         return self.gamma * float(np.abs(self.metric).max())
 
     def value(self, G: FloatArray) -> float:
-        """Objective of a moment matrix G (order × order), in this program's own scale."""
-        residual = self.weight[:, None] * G[self.feature, self.space.v] - self.target
-        G_zz = G[self.space.z, self.space.z]
-        trace = float(np.sum(self.metric * G_zz) + np.trace(G[self.space.v, self.space.v]))
-        return 0.5 * float(np.sum(residual**2)) + 0.5 * self.gamma * trace
+        """Objective of a moment matrix G (order × order) in the program's own scale; in pricing G is normalised."""
+        cost = float(np.sum(self.metric * G[self.space.z, self.space.z]))
+        if self.loss is None:
+            return 0.5 * float(np.sum(self.form * G)) / cost if cost > 0 else float("inf")
+        fitted = self.weight[:, None] * G[self.feature, self.space.v]
+        return self.loss.value(fitted) + 0.5 * self.gamma * (cost + float(np.trace(G[self.space.v, self.space.v])))
 
     def dual_value(self, W: FloatArray) -> float:
-        """⟨W,T⟩ − ½‖W‖², in this program's own scale."""
-        return float(np.sum(W * self.target) - 0.5 * np.sum(W**2))
+        """What W proves in training, in the program's own scale."""
+        return 0.0 if self.loss is None else self.loss.dual_value(W)
+
+    def best_scale(self, W: FloatArray, h_bar: float = 0.0, margin: float = 0.0) -> float:
+        """The s ≥ 0 for which sW proves most, where ``h_bar`` bounds the price of W and s times that must be below γ.
+
+        It is 0 where no multiple of W proves more than W = 0. ``margin`` is relative, and given away.
+        """
+        best = 0.0 if self.loss is None else self.loss.best_scale(W)
+        limit = np.inf if h_bar == 0 else self.gamma / (h_bar * (1.0 + margin))
+        return min(best, limit) if best > 0 and limit > 0 else 0.0
 
     def to_original(self, value: float) -> float:
-        """A value of this program in the units of the original objective."""
+        """A value of this program in the units of the original objective; ⟨C, G⟩ in pricing."""
         return self.constant + self.scale * value
 
     def to_own(self, value: float) -> float:
         """Inverse of ``to_original``, up to rounding."""
         return (value - self.constant) / self.scale
 
-    def slack(self, W: FloatArray, N: FloatArray) -> FloatArray:
-        """The dual slack in the face coordinates (β, z), a symmetric matrix of order N+k."""
+    def lift_inequalities(self, N: FloatArray) -> FloatArray:
+        """The form ``ℓᵀNℓ`` over λ = (α, β, z), for symmetric N over all inequalities."""
+        phi, rows = self.space.phi, self.inequalities
+        order = phi.stop + self.space.dimension
+        out = np.zeros((order, order))
+        out[phi, phi] = N[phi, phi]
+        if len(rows):
+            mixed = N[phi, phi.stop :] @ rows
+            out[phi] += mixed
+            out[:, phi] += mixed.T
+            out += rows.T @ N[phi.stop :, phi.stop :] @ rows
+        return out
+
+    def inequality_moments(self, S: FloatArray) -> FloatArray:
+        """``ℓ_pᵀ G ℓ_q`` of all pairs of inequalities, for the moment matrix G of a face matrix S; symmetric."""
+        G = self.space.moment(S)[: self.inequalities.shape[1], : self.inequalities.shape[1]]
+        across = np.concatenate([G[self.space.phi], self.inequalities @ G])
+        moments: FloatArray = np.hstack([across[:, self.space.phi], across @ self.inequalities.T])
+        return 0.5 * (moments + moments.T)
+
+    def pricing(self, W: FloatArray) -> "Program":
+        """Pricing with fixed W (f×c): its value is ``−h²`` for ``h = max ‖(ω∘W)ᵀφ_f‖`` over ``zᵀEz ≤ 1``.
+
+        The inequalities are taken over.
+
+        Raises:
+            InputError: W has another shape than the targets.
+        """
+        if W.shape != self.target.shape:
+            raise InputError(f"W has shape {W.shape}, but the program has targets of shape {self.target.shape}.")
         space = self.space.with_outputs(0)
-        Q = np.zeros((space.order, space.order))
-        weighted = np.zeros((2 * space.neurons, self.target.shape[1]))
-        weighted[self.feature] = self.weight[:, None] * W
-        Q[space.phi, space.phi] = -(weighted @ weighted.T)
-        Q[space.z, space.z] = self.gamma**2 * self.metric
-        Q -= self.gamma * lift_inequalities(self.inequalities, N, space)
-        return space.pull_back(Q)
+        weighted = self.weight[:, None] * W
+        form = np.zeros((space.order, space.order))
+        form[np.ix_(self.feature, self.feature)] = -weighted @ weighted.T
+        return Program.of_form(space, form, self.metric, self.inequalities)
 
+    def without_equalities(self, multipliers: FloatArray) -> "Program":
+        """The program whose form has ``Σ s_k Q_k`` taken off, for these multipliers (q,); its value is no larger."""
+        if not len(self.equalities):
+            return self
+        form = self.form.copy()
+        form[self.space.z, self.space.z] -= np.tensordot(multipliers, self.equalities, axes=1)
+        return replace(self, form=form, equalities=NO_PRODUCTS)
 
-NO_PRODUCTS = np.zeros((0, 0))
-frozen(NO_PRODUCTS)
+    def slack(self, point: FloatArray | float, N: FloatArray) -> FloatArray:
+        """The dual slack in the face coordinates (β, z), of order N+k: of a W in training, of a δ in pricing.
+
+        Equalities have to be taken off first.
+        """
+        form, delta = (self.pricing(point), -(self.gamma**2)) if isinstance(point, np.ndarray) else (self, point)
+        Q = form.form - self.gamma * self.lift_inequalities(N)
+        Q[form.space.z, form.space.z] -= delta * self.metric
+        return form.space.pull_back(Q)
 
 
 @dataclass(frozen=True, eq=False)
-class RawDual:
-    """Dual variables of a ``LiftedProgram`` as a solver left them: nothing about them is trusted.
+class Dual:
+    """Dual variables of a ``Program`` as a solver left them: nothing about them is trusted.
 
     ``W`` is (f, c); ``N`` is (positions, positions) and includes the free complementarity multipliers at (α_i, β_i), or
     ``NO_PRODUCTS`` (0×0) where there are no multipliers: then nothing of quadratic size is ever built.
-    ``on_equalities`` (q,) are the free multipliers of a form program's equalities, if it has any.
+    ``on_equalities`` (q,) are the free multipliers of the program's equalities, if it has any.
     """
 
     W: FloatArray
@@ -156,8 +238,8 @@ class RawDual:
 
 
 @dataclass(frozen=True, eq=False)
-class RawPrimal:
-    """Primal iterate of a ``LiftedProgram``: the face matrix S, or without an output block its (β, z) part.
+class Primal:
+    """Primal iterate of a ``Program``: the face matrix S, or without an output block its (β, z) part.
 
     ``S`` is (N+k+c) or (N+k) square; ``outputs`` tells which.
     """

@@ -17,12 +17,10 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike
 
-from formulations._validation import FloatArray, IntArray, real_number, shown
+from formulations._validation import FloatArray, real_number, shown
 from formulations.arguments import accepts, count, require
-from formulations.circuits import CircuitSet
 from formulations.errors import InputError
 from formulations.network import ReluNetwork
-from formulations.nodes import ACTIVE, FREE, INACTIVE
 from formulations.rounding import above, added, below, exact_array, whole
 
 BOX_ROWS = 1
@@ -266,75 +264,3 @@ def keeps_class(network: ReluNetwork, region: InputRegion, label: int) -> tuple[
     rows[:, label] = 1.0
     rows[np.arange(c), np.arange(c)] -= 1.0
     return tuple(UnsafeCase(region, rows[k : k + 1], np.zeros(1)) for k in range(c) if k != label)
-
-
-@dataclass(frozen=True, eq=False)
-class MarginProblem:
-    """A case after presolve: stable neurons are gone, N unstable ones are left.
-
-    Attributes:
-        case: the case.
-        stable: (m,) ACTIVE or INACTIVE for neurons whose sign does not change on the region, else FREE.
-        kept: (N,) the unstable neurons.
-        generators: (N, d+1) rows [U b] of these.
-        bounds: (N, 2) l < 0 < u with l ≤ Ux + b ≤ u on the region.
-        weights: (r, N) H V at the unstable neurons.
-        linear: (r, d+1) what the active neurons, biases and h contribute, over z = (x, t).
-        circuits: further inequalities over these generators, or None.
-    """
-
-    case: UnsafeCase
-    stable: IntArray
-    kept: IntArray
-    generators: FloatArray
-    bounds: FloatArray
-    weights: FloatArray
-    linear: FloatArray
-    circuits: CircuitSet | None = None
-
-    @property
-    def neurons(self) -> int:
-        """N."""
-        return len(self.kept)
-
-    @property
-    def circuit_start(self) -> int:
-        """Position of the first circuit among the inequalities: signs, t, box sides, circuits, triangles."""
-        return 2 * self.neurons + BOX_ROWS + 2 * self.case.region.inputs
-
-    @property
-    def triangle_start(self) -> int:
-        """Position of the first triangle."""
-        return self.circuit_start + (0 if self.circuits is None else len(self.circuits))
-
-    @property
-    def positions(self) -> int:
-        """Number of inequalities."""
-        return self.triangle_start + self.neurons
-
-
-def stable_signs(lower: FloatArray, upper: FloatArray) -> IntArray:
-    """ACTIVE or INACTIVE where the bounds of a pre-activation have one sign, else FREE."""
-    return np.where(lower >= 0, ACTIVE, np.where(upper <= 0, INACTIVE, FREE)).astype(np.int64)
-
-
-def reduce_case(network: ReluNetwork, case: UnsafeCase, lower: FloatArray, upper: FloatArray) -> MarginProblem:
-    """Take out the neurons whose sign the pre-activation bounds ``lower``, ``upper`` (m,) fix."""
-    return reduce_cases(network, (case,), lower, upper)[0]
-
-
-def reduce_cases(
-    network: ReluNetwork, cases: Sequence[UnsafeCase], lower: FloatArray, upper: FloatArray
-) -> list[MarginProblem]:
-    """``reduce_case`` for cases of one region, which share the neurons."""
-    stable = stable_signs(lower, upper)
-    kept, active = np.flatnonzero(stable == FREE), stable == ACTIVE
-    generators, bounds = network.generators[kept], np.stack([lower[kept], upper[kept]], axis=1)
-    rows = network.generators[active]
-    problems = []
-    for case in cases:
-        weights = case.H @ network.output
-        linear = weights[:, active] @ rows
-        linear[:, -1] += case.H @ network.output_bias + case.h
-        problems.append(MarginProblem(case, stable, kept, generators, bounds, weights[:, kept], linear))
-    return problems

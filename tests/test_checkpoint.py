@@ -26,7 +26,7 @@ from certnet.jobs.checkpoint import (
     write_checkpoint,
 )
 from certnet.jobs.clock import JobClock
-from formulations import InputError, RawDual, TrainingProgram
+from formulations import Dual, InputError, TrainingProgram
 from tests.strategies import SEEDS, rng
 
 
@@ -43,7 +43,7 @@ def example(**changes: Any) -> Checkpoint:
         seconds=12.5,
         solver="admm",
         search={"V": random.standard_normal((4, 4)), "count": np.array(3), "on": np.array([True, False])},
-        dual=RawDual(random.standard_normal((5, 2)), random.standard_normal((6, 6))),
+        dual=Dual(random.standard_normal((5, 2)), random.standard_normal((6, 6))),
         U=random.standard_normal((2, 2)),
         V=random.standard_normal((2, 2)),
         about={"source": "iris", "γ": [1, None]},
@@ -461,7 +461,7 @@ def test_no_dual_in_a_checkpoint_can_forge_a_bound(tmp_path: Path, size: float) 
     honest = cut_short(program, checkpoint=path)
     stored = read_checkpoint(path)
     with np.errstate(all="ignore"):
-        dual = RawDual(size * stored.dual.W, size * stored.dual.N)
+        dual = Dual(size * stored.dual.W, size * stored.dual.N)
         forged = replace(stored, dual=dual)
         result = cut_short(program, resume=forged)
     assert result.report.verdict is Verdict.PROVED

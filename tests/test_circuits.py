@@ -16,7 +16,7 @@ from certnet.search.circuits import CircuitRound, solve_with_circuits
 from certnet.solvers import solve
 from certnet.solvers.registry import choose_solver
 from certnet.training.trainer import FitResult, fit
-from formulations import InputError, Presolved, RawDual, TrainingProgram, presolve, pricing
+from formulations import Dual, InputError, Presolved, TrainingProgram, presolve
 from tests.strategies import SEEDS, networks, programs, rng
 
 
@@ -96,7 +96,7 @@ def test_any_multipliers_of_circuits_give_a_valid_bound(program: TrainingProgram
     result = solve_with_circuits(plain, rounds=1, tolerance=1e-2)
     merged = result.presolved.rows.program
     N = np.abs(random.standard_normal((merged.positions, merged.positions))) * 10.0 ** random.integers(-3, 1)
-    guess = repair(merged, RawDual(merged.target + random.standard_normal(merged.target.shape), N))
+    guess = repair(merged, Dual(merged.target + random.standard_normal(merged.target.shape), N))
     smallest = min(program.objective(U, V) for U, V in networks(program, seed))
     assert result.lower_bound <= smallest * (1 + 1e-6)
     assert guess.lower_bound <= smallest * (1 + 1e-6)
@@ -124,7 +124,7 @@ def test_a_program_with_circuits_needs_no_start_and_one_solver() -> None:
     assert choose_solver(program).solver == "interior-point"
     alone = solve(program, tolerance=1e-4)
     assert program.to_original(alone.statistics["dual_value"]) == pytest.approx(network.objective, rel=2e-3)
-    assert pricing(program, program.target).positions == program.positions
+    assert program.pricing(program.target).positions == program.positions
     for name in ("admm", "scs", "clarabel"):
         with pytest.raises(InputError, match="interior-point"):
             solve(program, name)

@@ -13,7 +13,7 @@ from certnet.jobs.closing import Closed
 from certnet.search.summary import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.training.trainer import FitResult
-from formulations import InputError, RawDual, RawPrimal, TrainingProgram
+from formulations import Dual, InputError, Primal, TrainingProgram
 from tests.strategies import rng
 
 SETS = ["random0", "random1", "random2", "random3", "random4"]
@@ -75,8 +75,8 @@ def stub(kind: str, honest: SolverResult):
     def solve(program, **_: object) -> SolverResult:
         if kind == "none":
             return replace(honest, primal=None, dual=None)
-        dual = RawDual(spoil(honest.dual.W), spoil(honest.dual.N))
-        primal = RawPrimal(spoil(honest.primal.S), honest.primal.outputs)
+        dual = Dual(spoil(honest.dual.W), spoil(honest.dual.N))
+        primal = Primal(spoil(honest.primal.S), honest.primal.outputs)
         return replace(honest, dual=dual, primal=primal, status=SolveStatus.CONVERGED, objective=1e9)
 
     return solve

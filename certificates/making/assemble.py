@@ -15,7 +15,7 @@ from certificates.proof import LiftedProof
 from certificates.report import CheckReport
 from certificates.subdivision import Subdivision
 from certificates.verdict import Verdict
-from formulations import MergedRows, RawDual
+from formulations import Dual, MergedRows
 from formulations._validation import FloatArray
 from formulations.circuits import CircuitSet
 from formulations.errors import InputError
@@ -26,15 +26,15 @@ MARGINS = tuple(MARGIN * 10.0**k for k in range(8))
 """Tried in turn between repair and check."""
 
 
-def residual_dual(merged: MergedRows, U: FloatArray, V: FloatArray) -> RawDual:
+def residual_dual(merged: MergedRows, U: FloatArray, V: FloatArray) -> Dual:
     """The dual that every network offers: its residual, without multipliers."""
-    return RawDual(merged.merge_W(merged.original.residual(U, V)), NO_PRODUCTS)
+    return Dual(merged.merge_W(merged.original.residual(U, V)), NO_PRODUCTS)
 
 
-def drop_negligible(merged: MergedRows, dual: RawDual) -> RawDual:
+def drop_negligible(merged: MergedRows, dual: Dual) -> Dual:
     """Set multipliers to zero that are below ``NEGLIGIBLE`` of the largest, measured at inequalities of unit size."""
     if not dual.N.any():
-        return RawDual(dual.W, NO_PRODUCTS)
+        return Dual(dual.W, NO_PRODUCTS)
     program = merged.program
     generator = np.linalg.norm(program.space.generators, axis=1)
     both = np.concatenate([generator, generator])
@@ -42,12 +42,12 @@ def drop_negligible(merged: MergedRows, dual: RawDual) -> RawDual:
     phi, z = rows[:, : len(both)] * both, rows[:, len(both) :]
     norm = np.concatenate([both, np.hypot(np.linalg.norm(phi, axis=1), np.linalg.norm(z, axis=1))])
     size = np.abs(np.where(np.isfinite(dual.N), dual.N, 0.0)) * np.outer(norm, norm)
-    return RawDual(dual.W, np.where(size <= NEGLIGIBLE * size.max(initial=0.0), 0.0, dual.N))
+    return Dual(dual.W, np.where(size <= NEGLIGIBLE * size.max(initial=0.0), 0.0, dual.N))
 
 
-def best_repair(merged: MergedRows, duals: Iterable[RawDual], *, margin: float = MARGIN) -> RepairedDual:
+def best_repair(merged: MergedRows, duals: Iterable[Dual], *, margin: float = MARGIN) -> RepairedDual:
     """The repaired dual with the largest bound; with no dual at all, the trivial one."""
-    trivial = RawDual(np.zeros_like(merged.program.target), NO_PRODUCTS)
+    trivial = Dual(np.zeros_like(merged.program.target), NO_PRODUCTS)
     repaired = [repair(merged.program, drop_negligible(merged, dual), margin=margin) for dual in (trivial, *duals)]
     return max(repaired, key=lambda result: result.lower_bound)
 
@@ -121,7 +121,7 @@ def assemble_proof(
 
 def certify(
     merged: MergedRows,
-    duals: Iterable[RawDual],
+    duals: Iterable[Dual],
     U: FloatArray,
     V: FloatArray,
     *,

@@ -1,6 +1,6 @@
 """The least value of a quadratic form on the lifted cone, bounded from any multipliers.
 
-Given any multipliers N (signs are projected first) and the free complementarity multipliers t of a ``FormProgram``, a
+Given any multipliers N (signs are projected first) and the free complementarity multipliers t of a ``Program``, a
 uniform shift τ of t makes the (β, β) block of the slack positive definite, and then a Schur complement tells how small
 δ has to be. The best τ is found in one dimension (δ(τ) is concave), then a factor ν of (N, t) in another (maximised
 over τ, δ is concave in ν: the slack is linear in both; an iterate of a first-order method often wants ν > 1).
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from formulations import FormProgram, LiftedSpace
+from formulations import LiftedSpace, Program
 from formulations._validation import FloatArray
 
 _GOLDEN = (5**0.5 - 1) / 2
@@ -121,7 +121,7 @@ def golden(value: Callable[[float], float], low: float, high: float, steps: int)
 class FactorSearch:
     """min over τ of h̄² as a function of the factor ν of (N, t); one eigendecomposition for each ν."""
 
-    def __init__(self, program: FormProgram, N: FloatArray, t: FloatArray) -> None:
+    def __init__(self, program: Program, N: FloatArray, t: FloatArray) -> None:
         self._program = program
         self._multipliers = program.lift_inequalities(N) + complementary(t, program.space.order)
         self.h_squared, self.tau, self.factor = float("inf"), 0.0, 1.0

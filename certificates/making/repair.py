@@ -17,7 +17,7 @@ import numpy as np
 
 from certificates.making.form_bound import FactorSearch
 from certificates.making.shor_bound import Factor, Price
-from formulations import FormProgram, LiftedProgram, RawDual, pricing
+from formulations import Dual, Program
 from formulations._validation import FloatArray
 from formulations.arguments import accepts
 from formulations.errors import InputError
@@ -58,7 +58,7 @@ class RepairedForm:
     tau: float
 
 
-def project(program: LiftedProgram | FormProgram, dual: RawDual) -> tuple[FloatArray, FloatArray, FloatArray]:
+def project(program: Program, dual: Dual) -> tuple[FloatArray, FloatArray, FloatArray]:
     """(W, N, t) of the form, with N symmetric and nonnegative and γ absorbed; entries that are not finite become 0."""
     m, positions = program.space.neurons, program.positions
     _require_fit(program, dual)
@@ -74,7 +74,7 @@ def project(program: LiftedProgram | FormProgram, dual: RawDual) -> tuple[FloatA
     return W, N, t
 
 
-def _require_fit(program: LiftedProgram | FormProgram, dual: RawDual) -> None:
+def _require_fit(program: Program, dual: Dual) -> None:
     positions = program.positions
     if dual.W.shape != program.target.shape or dual.N.shape not in ((positions, positions), NO_PRODUCTS.shape):
         raise InputError(f"the dual has shapes {dual.W.shape} and {dual.N.shape}, which do not fit the program.")
@@ -82,16 +82,16 @@ def _require_fit(program: LiftedProgram | FormProgram, dual: RawDual) -> None:
 
 def raw_dual(
     W: FloatArray, N: FloatArray, t: FloatArray, *, gamma: float, on_equalities: FloatArray | None = None
-) -> RawDual:
+) -> Dual:
     """Inverse of ``project``: the dual whose (W, N, t) these are, at the program's γ; of quadratic size."""
     neuron = np.arange(len(t))
     N = N.copy() if N.size else np.zeros((2 * len(t), 2 * len(t)))
     N[neuron, len(t) + neuron] = N[len(t) + neuron, neuron] = 0.5 * t
-    return RawDual(W, N / gamma, np.zeros(0) if on_equalities is None else on_equalities)
+    return Dual(W, N / gamma, np.zeros(0) if on_equalities is None else on_equalities)
 
 
-@accepts(program=LiftedProgram, dual=RawDual)
-def repair(program: LiftedProgram, dual: RawDual, *, margin: float = MARGIN) -> RepairedDual:
+@accepts(program=Program, dual=Dual)
+def repair(program: Program, dual: Dual, *, margin: float = MARGIN) -> RepairedDual:
     """The best valid bound that this dual gives with a factor ν and a uniform shift τ (see the module's text).
 
     Args:
@@ -112,7 +112,7 @@ def repair(program: LiftedProgram, dual: RawDual, *, margin: float = MARGIN) -> 
         return _zero(program)
     W, size = unit
     N, t = N / size**2, t / size**2
-    search = _search(pricing(program, W), N, t, margin)
+    search = _search(program.pricing(W), N, t, margin)
     if not np.isfinite(search.h_squared):
         return repair_without_products(program, dual.W, margin=margin)
     norm = np.linalg.norm(program.space.generators, axis=1)
@@ -122,7 +122,7 @@ def repair(program: LiftedProgram, dual: RawDual, *, margin: float = MARGIN) -> 
 
 
 def repair_without_products(
-    program: LiftedProgram, W: FloatArray, *, factors: Iterable[Factor] = (), margin: float = MARGIN
+    program: Program, W: FloatArray, *, factors: Iterable[Factor] = (), margin: float = MARGIN
 ) -> RepairedDual:
     """The best bound that W (f×c) gives without products of inequalities; time O(N(k + c)²), memory O(N(k + c)).
 
@@ -146,19 +146,19 @@ def repair_without_products(
     return _scaled(program, W, NO_PRODUCTS, -tau, h_squared, 0.0, size, margin)
 
 
-def _unit(program: LiftedProgram, W: FloatArray) -> tuple[FloatArray, float] | None:
+def _unit(program: Program, W: FloatArray) -> tuple[FloatArray, float] | None:
     """W with entries up to 1, to stay clear of over- and underflow, and their size: h̄ is homogeneous in (W, √N, √t).
 
     None where no scale s > 0 gives more than the trivial bound.
     """
     size = float(np.abs(W).max(initial=0.0))
-    if not (1e-140 < size < 1e140) or not float(np.sum(W / size * program.target)) > 0:
+    if not (1e-140 < size < 1e140) or not program.best_scale(W / size) > 0:
         return None
     return W / size, size
 
 
 def _scaled(
-    program: LiftedProgram,
+    program: Program,
     W: FloatArray,
     N: FloatArray,
     t: FloatArray,
@@ -169,8 +169,7 @@ def _scaled(
 ) -> RepairedDual:
     """The best scale s of multipliers that prove the price h̄² of W."""
     h_bar = float(np.sqrt(max(h_squared, 0.0)))
-    best_scale = float(np.sum(W * program.target)) / float(np.sum(W**2))
-    s = min(best_scale, program.gamma / (h_bar * (1.0 + margin)) if h_bar > 0 else best_scale)
+    s = program.best_scale(W, h_bar, margin)
     return RepairedDual(
         W=s * W,
         N=s**2 * N,
@@ -183,7 +182,7 @@ def _scaled(
 
 
 def repair_form(
-    program: FormProgram, dual: RawDual, *, margin: float = MARGIN, scale_multipliers: bool = True
+    program: Program, dual: Dual, *, margin: float = MARGIN, scale_multipliers: bool = True
 ) -> RepairedForm:
     """The best valid lower bound on the form that these multipliers give; without them, if they overflow.
 
@@ -203,7 +202,7 @@ def repair_form(
     s = np.where(np.isfinite(s), s, 0.0)
     search = _search(program.without_equalities(s), N, t, margin, scale_multipliers=scale_multipliers)
     if not np.isfinite(search.h_squared) and (N.any() or t.any() or s.any()):
-        return repair_form(program, RawDual(dual.W, np.zeros_like(dual.N)), margin=margin)
+        return repair_form(program, Dual(dual.W, np.zeros_like(dual.N)), margin=margin)
     norm = np.linalg.norm(program.space.generators, axis=1)
     return RepairedForm(
         N=search.factor * N,
@@ -215,7 +214,7 @@ def repair_form(
 
 
 def _search(
-    program: FormProgram, N: FloatArray, t: FloatArray, margin: float, *, scale_multipliers: bool = True
+    program: Program, N: FloatArray, t: FloatArray, margin: float, *, scale_multipliers: bool = True
 ) -> FactorSearch:
     with np.errstate(over="ignore", invalid="ignore"):
         search = FactorSearch(program, N, t)
@@ -228,7 +227,7 @@ def _search(
     return search
 
 
-def _zero(program: LiftedProgram) -> RepairedDual:
+def _zero(program: Program) -> RepairedDual:
     """The trivial dual W = 0, whose bound is the constant. A small shift keeps its slack positive definite."""
     m = program.space.neurons
     norm = np.linalg.norm(program.space.generators, axis=1)

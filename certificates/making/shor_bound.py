@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from certificates.making.form_bound import golden
-from formulations import LiftedProgram
+from formulations import Program
 from formulations._validation import FloatArray
 
 _RIDGES = (1e-9, 1e-5, 1e-2)
@@ -56,7 +56,7 @@ class Price:
     blur: FloatArray
 
     @classmethod
-    def of(cls, program: LiftedProgram, W: FloatArray) -> "Price":
+    def of(cls, program: Program, W: FloatArray) -> "Price":
         """The price of W (f×c) in a program; its inequalities are left aside, which only makes the bound weaker."""
         N = program.space.neurons
         weighted, size = np.zeros((2 * N, W.shape[1])), np.zeros(2 * N)

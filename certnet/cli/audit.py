@@ -87,7 +87,7 @@ def run_audit(options: AuditOptions) -> int:
     started = began()
     _check(options)
     read = read_file(options.network)
-    split = load(options.recipe, Outputs(read.network.V.shape[0], read.network.classes))
+    split = load(options.recipe, Outputs(len(read.V), read.classes))
     X, Y = _part(split, options.part)
     network = read.for_verification(split.classes)
     require_kind(network, X, Y, options.recipe.source)

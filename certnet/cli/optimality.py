@@ -71,7 +71,7 @@ def optimality(
     from certificates.container import write_certificate
     from certnet.cli import training
     from certnet.cli.show import Live, stderr_console, summary
-    from certnet.io import load, program_weights, read_network
+    from certnet.io import load, read_network
     from certnet.io.output import output_folder, require_named
     from certnet.jobs import optimality as job
     from certnet.jobs.closing import GLOBAL, closing_of
@@ -84,14 +84,14 @@ def optimality(
     require_named(out)
     read = read_network(network)
     split = load(training.recipe_of(options, data))
-    weights = program_weights(read, offset=split.offset, scale=split.scale, bias=bias, classes=split.classes)
-    if len(weights.V) != split.Y_train.shape[1]:
+    U, V, folded = read.program_weights(offset=split.offset, scale=split.scale, bias=bias, classes=split.classes)
+    if len(V) != split.Y_train.shape[1]:
         raise InputError(
-            f"The network has {len(weights.V)} outputs, but the targets have {split.Y_train.shape[1]} columns; give "
+            f"The network has {len(V)} outputs, but the targets have {split.Y_train.shape[1]} columns; give "
             "the targets it was trained on, for example as a matrix Y in an .npz file."
         )
     program = TrainingProgram(split.X_train, split.Y_train, gamma, bias=bias)
-    training.say_notes(options, (*split.notes, *weights.notes))
+    training.say_notes(options, (*split.notes, *folded))
     with output_folder(
         Path(out or f"runs/optimality/{split.name}"), files=tuple(FILES.values()), command="optimality"
     ) as folder:
@@ -99,8 +99,8 @@ def optimality(
         with Live(stderr_console(), enabled=not quiet, time_limit=limit) as live:
             result = job.optimality(
                 program,
-                weights.U,
-                weights.V,
+                U,
+                V,
                 gap=gap,
                 time_limit=limit,
                 max_nodes=nodes,
@@ -114,7 +114,7 @@ def optimality(
         remarks = (training.OPEN,) if result.search is not None and not result.search.complete else ()
 
         def report_of(files: Mapping[str, Path], failures: Sequence[str]) -> dict[str, Any]:
-            notes, seconds = (*weights.notes, *remarks, *failures), time.perf_counter() - started
+            notes, seconds = (*folded, *remarks, *failures), time.perf_counter() - started
             trained, neuron = result.trained, result.neuron
             return {
                 **training.job_report("optimality", result, split, files, notes, seconds),

@@ -19,8 +19,7 @@ def read_rows(path: str, recipe: Recipe, *, labelled: bool = False) -> tuple[Rel
         InputError: either cannot be read.
     """
     read = read_file(path)
-    count = read.network.V.shape[0]
-    data = read_source(recipe, Outputs(count, read.network.classes) if labelled else Outputs(None))
+    data = read_source(recipe, Outputs(len(read.V), read.classes) if labelled else Outputs(None))
     network = read.for_verification(data.classes if labelled else None)
     if data.X_test is None or data.Y_test is None:
         return network, data.X, data.Y

@@ -5,15 +5,11 @@ from dataclasses import replace
 import numpy as np
 
 from certnet.io.dataset import DataSet, Task
-from certnet.io.targets import one_hot
 from formulations._validation import FloatArray
 
 BUILT_IN = ("iris", "wine", "breast_cancer", "digits", "spiral")
-
-_SPIRAL_SEED = 100
-_SPIRAL_NOISE = 0.15
-_POINTS_PER_ARM = 20
-_ARMS = 3
+_SPIRAL_SEED, _SPIRAL_NOISE = 100, 0.15
+_POINTS_PER_ARM, _ARMS = 20, 3
 
 
 def load_builtin(name: str, *, task: Task | None) -> DataSet:
@@ -21,14 +17,9 @@ def load_builtin(name: str, *, task: Task | None) -> DataSet:
     data = _spiral() if name == "spiral" else _from_sklearn(name)
     if task != "regression":
         return data
-    return replace(
-        data,
-        task=task,
-        classes=None,
-        Y=_class_numbers(data.Y),
-        Y_val=None if data.Y_val is None else _class_numbers(data.Y_val),
-        Y_test=None if data.Y_test is None else _class_numbers(data.Y_test),
-    )
+    Y, Y_val, Y_test = (None if Y is None else _class_numbers(Y) for Y in (data.Y, data.Y_val, data.Y_test))
+    assert Y is not None
+    return replace(data, task=task, classes=None, Y=Y, Y_val=Y_val, Y_test=Y_test)
 
 
 def _class_numbers(Y: FloatArray) -> FloatArray:
@@ -39,14 +30,13 @@ def _from_sklearn(name: str) -> DataSet:
     from sklearn import datasets
 
     bunch = getattr(datasets, f"load_{name}")()
-    classes = [float(index) for index in range(len(bunch.target_names))]
     return DataSet(
         name=name,
         task="classification",
         X=np.array(bunch.data, dtype=np.float64, order="C"),
-        Y=one_hot([float(label) for label in bunch.target], classes, source=name),
-        classes=tuple(str(label) for label in bunch.target_names),
-        feature_names=tuple(str(feature) for feature in bunch.feature_names),
+        Y=np.eye(len(bunch.target_names))[bunch.target],
+        classes=tuple(map(str, bunch.target_names)),
+        feature_names=tuple(map(str, bunch.feature_names)),
     )
 
 
@@ -59,9 +49,8 @@ def _spiral() -> DataSet:
     """
     # The legacy generator on purpose: NumPy promises never to change its stream.
     noise = np.random.RandomState(_SPIRAL_SEED).randn(3, _ARMS, _POINTS_PER_ARM)
-    arms = np.arange(_ARMS)[:, None]
     steps = np.linspace(0.0, 1.0, _POINTS_PER_ARM)
-    angle = 4.0 * (arms + steps) + _SPIRAL_NOISE * noise
+    angle = 4.0 * (np.arange(_ARMS)[:, None] + steps) + _SPIRAL_NOISE * noise
     points = 0.5 * steps[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=-1)
     train, val, test = np.round(points.reshape(3, -1, 2), 12) + 0.0
     Y = np.repeat(np.eye(_ARMS), _POINTS_PER_ARM, axis=0)

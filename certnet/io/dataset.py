@@ -8,6 +8,8 @@ from formulations import InputError
 from formulations._validation import FloatArray
 
 Task = Literal["classification", "regression"]
+_KINDS: dict[str, tuple[type, ...]] = {"source": (str,), "target": (str, type(None)), "task": (str, type(None))}
+_KINDS |= {"seed": (int,), "raw": (bool,), "split": (bool,), "bias": (bool,)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +48,9 @@ class Recipe:
     def from_json(cls, value: object) -> "Recipe":
         """Read a recipe that was stored in a certificate; InputError when it is none."""
         broken = InputError("The certificate's note on how its data were made is damaged; check it without --data.")
-        kinds = {"source": str, "seed": int, "raw": bool, "split": bool, "bias": bool}
-        optional = ("target", "task")
-        if not isinstance(value, Mapping) or set(value) != {*kinds, *optional}:
+        if not isinstance(value, Mapping) or {*value} != {*_KINDS}:
             raise broken
-        sound = all(type(value[key]) is kind for key, kind in kinds.items())
-        if not sound or not all(value[key] is None or isinstance(value[key], str) for key in optional):
+        if not all(type(value[name]) in kinds for name, kinds in _KINDS.items()):
             raise broken
         try:
             return cls(**value)
@@ -87,37 +86,34 @@ class DataSet:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Split:
-    """Data ready for training; only the training rows may influence a network or a choice.
+class Split(DataSet):
+    """Data ready for training; only the training rows X and Y may influence a network or a choice.
 
     Features are ``(raw − offset) / scale`` with statistics of the training rows alone.
 
     Attributes:
-        X_train, Y_train: n×d and n×c.
         X_val, Y_val, X_test, Y_test: rows kept apart, None where there are none.
         offset, scale: (d,) standardisation; zeros and ones for raw features.
         recipe: how to build this split again.
-        notes: sentences a user should read, such as a class too small to split.
         Others as in ``DataSet``.
     """
 
-    name: str
-    task: Task
-    X_train: FloatArray
-    Y_train: FloatArray
-    X_val: FloatArray | None
-    Y_val: FloatArray | None
-    X_test: FloatArray | None
-    Y_test: FloatArray | None
-    classes: tuple[str, ...] | None
-    feature_names: tuple[str, ...]
     offset: FloatArray
     scale: FloatArray
     recipe: Recipe
-    notes: tuple[str, ...] = ()
+
+    @property
+    def X_train(self) -> FloatArray:
+        """X."""
+        return self.X
+
+    @property
+    def Y_train(self) -> FloatArray:
+        """Y."""
+        return self.Y
 
     def parts(self) -> Iterator[tuple[str, FloatArray | None, FloatArray | None]]:
         """(name, X, Y) of training, validation and test rows, None where absent."""
-        yield "train", self.X_train, self.Y_train
+        yield "train", self.X, self.Y
         yield "validation", self.X_val, self.Y_val
         yield "test", self.X_test, self.Y_test

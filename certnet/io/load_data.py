@@ -1,19 +1,28 @@
-"""From a recipe to data ready for training."""
+"""From a recipe to data ready for training: read, set rows aside, standardise with what is left."""
 
 import difflib
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from certnet.io.arrays import read_npz
 from certnet.io.builtin import BUILT_IN, load_builtin
-from certnet.io.csv_source import read_csv
 from certnet.io.dataset import DataSet, Recipe, Split
-from certnet.io.npz_source import read_npz
-from certnet.io.splitting import Parts, split_rows, standardisation
-from certnet.io.targets import Outputs
+from certnet.io.tables import read_csv
+from certnet.io.targets import LARGEST, Outputs
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
+
+_TRAIN, _VAL, _TEST = 0, 1, 2
+# Every five rows of a class, in shuffled order, give three to training and one each to validation and test. Training
+# comes first and never misses twice in a row, so only a class of one row can be absent from it.
+_PATTERN = np.array([_TRAIN, _VAL, _TRAIN, _TEST, _TRAIN])
+# More notes than this on small classes become one.
+_NOTES = 3
 
 
 def source_kind(source: str) -> str:
@@ -22,7 +31,10 @@ def source_kind(source: str) -> str:
         return "builtin"
     path = Path(source)
     if not path.exists():
-        raise InputError(_absent(source))
+        close = difflib.get_close_matches(source.lower(), BUILT_IN, n=1)
+        advice = f"did you mean {close[0]!r}?" if close else "check the path."
+        names = ", ".join(BUILT_IN)
+        raise InputError(f"There is no file {source!r} and no built-in data set of that name ({names}); {advice}")
     if path.is_dir():
         raise InputError(f"{source} is a folder; name a CSV or .npz file in it.")
     ending = path.suffix.lower()
@@ -35,12 +47,6 @@ def source_kind(source: str) -> str:
             return "npz" if stream.read(2) == b"PK" else "csv"
     except OSError as error:
         raise _unreadable(source, error) from None
-
-
-def _absent(source: str) -> str:
-    close = difflib.get_close_matches(source.lower(), BUILT_IN, n=1)
-    advice = f"did you mean {close[0]!r}?" if close else "check the path."
-    return f"There is no file {source!r} and no built-in data set of that name ({', '.join(BUILT_IN)}); {advice}"
 
 
 def read_source(recipe: Recipe, outputs: Outputs | None = None) -> DataSet:
@@ -72,51 +78,93 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
         InputError: anything about the source that prevents its use.
     """
     data = read_source(recipe, outputs)
-    parts = None
     if recipe.split and data.X_val is None and data.X_test is None:
         parts = split_rows(data, recipe.seed)
-        data = _apart(data, parts)
-    dimension = data.X.shape[1]
-    offset, scale = (np.zeros(dimension), np.ones(dimension)) if recipe.raw else standardisation(data.X)
-
-    def features(X: FloatArray) -> FloatArray:
-        return X if recipe.raw else (X - offset) / scale
-
-    return Split(
-        name=data.name,
-        task=data.task,
-        X_train=features(data.X),
-        Y_train=data.Y,
-        X_val=None if data.X_val is None else features(data.X_val),
-        Y_val=data.Y_val,
-        X_test=None if data.X_test is None else features(data.X_test),
-        Y_test=data.Y_test,
-        classes=data.classes,
-        feature_names=data.feature_names,
-        offset=offset,
-        scale=scale,
-        recipe=recipe,
-        notes=(*data.notes, *(() if parts is None else parts.notes)),
-    )
-
-
-def _apart(data: DataSet, parts: Parts) -> DataSet:
-    X_val, Y_val = _rows(data, parts.val)
-    X_test, Y_test = _rows(data, parts.test)
-    return replace(
-        data,
-        X=data.X[parts.train],
-        Y=data.Y[parts.train],
-        X_val=X_val,
-        Y_val=Y_val,
-        X_test=X_test,
-        Y_test=Y_test,
-    )
-
-
-def _rows(data: DataSet, rows: IntArray) -> tuple[FloatArray, FloatArray] | tuple[None, None]:
-    return (data.X[rows], data.Y[rows]) if len(rows) else (None, None)
+        rows = {"": parts.train, "_val": parts.val, "_test": parts.test}
+        apart = {f"X{part}": data.X[index] for part, index in rows.items() if len(index)}
+        apart |= {f"Y{part}": data.Y[index] for part, index in rows.items() if len(index)}
+        data = replace(data, notes=(*data.notes, *parts.notes), **apart)  # type: ignore[arg-type]
+    offset, scale = np.zeros(data.X.shape[1]), np.ones(data.X.shape[1])
+    fields = dict(vars(data))
+    if not recipe.raw:
+        offset, scale = standardisation(data.X)
+        features = {part: fields[part] for part in ("X", "X_val", "X_test")}
+        fields |= {part: (X - offset) / scale for part, X in features.items() if X is not None}
+    return Split(**fields, offset=offset, scale=scale, recipe=recipe)
 
 
 def _unreadable(source: str, error: OSError) -> InputError:
     return InputError(f"{source} cannot be read: {error.strerror or error}.")
+
+
+class Parts(NamedTuple):
+    """Row numbers of each part, in ascending order and disjoint, with remarks for the user."""
+
+    train: IntArray
+    val: IntArray
+    test: IntArray
+    notes: tuple[str, ...]
+
+
+def split_rows(data: DataSet, seed: int) -> Parts:
+    """Split 60/20/20 at random; classes keep their shares to within one row.
+
+    The order comes from the raw stream of PCG64, which NumPy promises to keep, so a certificate's data can be
+    rebuilt with any version.
+    """
+    order = np.argsort(np.random.PCG64(seed).random_raw(len(data.X)), kind="stable")
+    label = np.zeros(len(data.X), dtype=np.int64)
+    if data.task == "classification":
+        label = data.Y.argmax(axis=1).astype(np.int64)
+        order = order[np.argsort(label[order], kind="stable")]
+    part = np.empty(len(order), dtype=np.int64)
+    part[order] = np.resize(_PATTERN, len(order))
+    notes = _keep_singletons(part, label, data.classes or ())
+    train, val, test = (np.flatnonzero(part == which) for which in (_TRAIN, _VAL, _TEST))
+    if not (len(val) and len(test)):
+        count = "One row is" if len(order) == 1 else f"{len(order)} rows are"
+        notes = (
+            f"{count} too few for training, validation and test alike; add --no-split to train on all, or --part all "
+            "to audit all.",
+            *notes,
+        )
+    return Parts(train, val, test, notes)
+
+
+def _keep_singletons(part: IntArray, label: IntArray, classes: Sequence[str]) -> tuple[str, ...]:
+    """Give classes of one row to training, and say which classes are absent from a part."""
+    small = {}
+    for index, name in enumerate(classes):
+        rows = np.flatnonzero(label == index)
+        if len(rows) == 1:
+            part[rows] = _TRAIN
+        if len(rows) > 0 and len(set(part[rows].tolist())) < 3:
+            small[name] = "one row" if len(rows) == 1 else f"{len(rows)} rows"
+    few = "too few for training, validation and test alike"
+    if len(small) > _NOTES:
+        named = ", ".join(repr(name) for name in list(small)[:_NOTES])
+        return (f"{len(small)} classes have rows {few}: {named} and others.",)
+    return tuple(f"Class {name!r} has only {count}, {few}." for name, count in small.items())
+
+
+def standardisation(X: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(offset, scale) that give each column mean 0 and variance 1 (over n); constant columns get scale 1.
+
+    Sums are rounded once (``math.fsum``), so the result is the same on every machine; a certificate's fingerprint
+    depends on it.
+
+    Raises:
+        InputError: entries beyond 1e100, whose squares are out of range.
+    """
+    if not (float(np.abs(X).max()) <= LARGEST):
+        raise InputError(f"A feature has an entry beyond {LARGEST:g}; rescale it.")
+    offset, scale = np.empty(X.shape[1]), np.ones(X.shape[1])
+    for column, values in enumerate(X.T):
+        if values.min() == values.max():
+            offset[column] = values[0]
+            continue
+        offset[column] = math.fsum(values) / len(X)
+        deviation = math.sqrt(math.fsum((values - offset[column]) ** 2) / len(X))
+        # Differences below the square root of the smallest number vanish when squared.
+        scale[column] = deviation if deviation > 0 else 1.0
+    return offset, scale

@@ -1,32 +1,25 @@
-"""Reading a network by the ending of its file."""
+"""Networks in files: NumPy archives, the state of two Linear layers, and ONNX graphs."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from certnet.io.assembly import ReadNetwork
-from certnet.io.network import LARGEST_FILE, TwoLayerNetwork
-from certnet.io.npz_network import read_npz_network
-from certnet.io.onnx_network import read_onnx
-from certnet.io.packed import PACKED, ending
-from certnet.io.safetensors_file import read_safetensors
-from certnet.io.state_dict import network_from_tensors
+from certnet.io.network import LARGEST_FILE, TwoLayerNetwork, assemble
+from certnet.io.onnx_graph import read_onnx
+from certnet.io.packed import PACKED, Array, ending, npz_arrays, read_bytes, safetensors, unreadable
 from formulations import InputError
 from formulations.arguments import accepts, location
 from formulations.network import ReluNetwork
 
 PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".bin")
 """Endings of files that may run code when they are read."""
-
-
-def _read_state_dict(path: Path) -> ReadNetwork:
-    return network_from_tensors(path.name, read_safetensors(path))
-
-
-_READERS: dict[str, Callable[[Path], ReadNetwork]] = {
-    ".npz": read_npz_network,
-    ".onnx": read_onnx,
-    ".safetensors": _read_state_dict,
-}
+PLAIN = {"U": "U", "V": "V", "b": "hidden_bias", "hidden_bias": "hidden_bias", "output_bias": "output_bias"}
+PLAIN |= {"offset": "offset", "scale": "scale"}
+"""Arrays of a plain archive, and what they are."""
+LAYERS = {"W1": "U", "b1": "hidden_bias", "W2": "V", "b2": "output_bias"}
+"""Arrays of an archive that names its layers; W1 is m×d, one row for each neuron."""
+INFORMATION = frozenset({"input_mean", "input_scale"})
+"""Arrays beside these that say how inputs were made before they reach the network, which takes them as made."""
 
 
 @accepts(path=location)
@@ -37,9 +30,16 @@ def read_network(path: str | Path) -> TwoLayerNetwork:
     ``.onnx``; ``.safetensors`` with the state of two Linear layers. Weights become float64, which is exact.
 
     Raises:
-        InputError: the file is missing, damaged, or holds something else than such a network; the sentence says what.
+        InputError: the file is missing, damaged, or holds something else than such a network, such as one with an
+            output bias; the sentence says what.
     """
-    return read_file(path).for_training()
+    network = read_file(path, training=True)
+    if network.output_bias is not None and network.output_bias.any():
+        raise InputError(
+            f"{Path(path).name}: the output layer has a bias, which the training problem does not have; train with "
+            "bias=False there, or subtract the bias from the targets and set it to 0."
+        )
+    return network
 
 
 @accepts(path=location)
@@ -54,8 +54,13 @@ def read_relu_network(path: str | Path, *, classes: tuple[str, ...] | None = Non
     return read_file(path).for_verification(classes)
 
 
-def read_file(path: str | Path) -> ReadNetwork:
-    """What the file of a network holds; errors as ``read_network``."""
+def read_file(path: str | Path, *, training: bool = False) -> TwoLayerNetwork:
+    """What the file of a network holds, with its output bias; errors as ``read_network``.
+
+    Args:
+        path: the file.
+        training: refuse what training cannot have led to, such as a negative factor of an input.
+    """
     source = Path(path)
     kind = ending(source)
     if kind in PICKLED:
@@ -75,6 +80,113 @@ def read_file(path: str | Path) -> ReadNetwork:
             raise InputError(f"{source} is a folder; name the network file in it.")
         if size > LARGEST_FILE:
             raise InputError(f"{source.name} has {size} bytes; certnet reads networks of at most {LARGEST_FILE}.")
-        return _READERS[kind](source)
+        return _READERS[kind](source, training)
     except OSError as error:
-        raise InputError(f"{source} cannot be read: {error.strerror or error}; check the path.") from None
+        raise unreadable(source, error) from None
+
+
+def _read_npz(path: Path, _: bool) -> TwoLayerNetwork:
+    """An archive of ``TwoLayerNetwork.save``, or plain arrays.
+
+    Plain are U (d×m), V (c×m) and optionally b, offset, scale and output_bias, or W1 (m×d), W2 (c×m) and optionally b1
+    and b2 for inputs that are standardised already.
+    """
+    damaged = f"{path.name} is no readable .npz archive; write it with numpy.savez."
+    names, arrays = npz_arrays(path, damaged, largest=LARGEST_FILE)
+    if "format" in arrays:
+        return TwoLayerNetwork.stored(path.name, arrays)
+    if {"W1", "W2"} <= set(arrays) <= {*LAYERS, *INFORMATION}:
+        layers = {LAYERS[name]: array for name, array in arrays.items() if name in LAYERS}
+        return assemble(path.name, **{**layers, "U": layers["U"].T})
+    if "U" not in arrays or "V" not in arrays:
+        have = ", ".join(names[:8]) or "nothing"
+        raise InputError(f"{path.name} holds {have}; a network needs arrays U (d×m) and V (c×m), and optionally b (m).")
+    foreign = next((name for name in names if name not in PLAIN), None)
+    if foreign is not None:
+        raise InputError(f"{path.name} holds an array {foreign!r} of unknown meaning; save U, V and optionally b.")
+    if "b" in arrays and "hidden_bias" in arrays:
+        raise InputError(f"{path.name} holds both b and hidden_bias; save one of them.")
+    return assemble(path.name, **{PLAIN[name]: array for name, array in arrays.items()})
+
+
+_FIRST = frozenset({"hidden", "input", "in", "first", "encoder", "inner", "lower"})
+_LAST = frozenset({"output", "out", "last", "final", "head", "classifier", "decoder", "readout", "outer", "upper"})
+_RENAME = "save the state of torch.nn.Sequential(Linear, ReLU, Linear), whose weights are 0.weight and 2.weight"
+
+
+def _read_safetensors(path: Path, _: bool) -> TwoLayerNetwork:
+    """Two weights ``NAME.weight``, outputs×inputs as PyTorch stores them, and their biases ``NAME.bias``.
+
+    Which layer comes first follows from the shapes; where both orders fit, from the names (``fc1`` before ``fc2``,
+    ``hidden`` before ``output``).
+    """
+    source = path.name
+    layers = _by_layer(source, safetensors(source, read_bytes(path, LARGEST_FILE)))
+    if len(layers) != 2:
+        count = "one Linear layer" if len(layers) == 1 else f"{len(layers)} Linear layers"
+        raise InputError(
+            f"{source} holds {count}; certnet reads networks with exactly two, a hidden one and an output."
+        )
+    hidden, output = (layers[name] for name in _order(source, {name: layers[name]["weight"] for name in layers}))
+    return assemble(
+        source,
+        U=hidden["weight"].T,
+        V=output["weight"],
+        hidden_bias=hidden.get("bias"),
+        output_bias=output.get("bias"),
+    )
+
+
+def _by_layer(source: str, tensors: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+    """Weight and bias of each layer."""
+    layers: dict[str, dict[str, Array]] = {}
+    for name, tensor in tensors.items():
+        layer, _, kind = name.rpartition(".")
+        dimensions = {"weight": 2, "bias": 1}.get(kind)
+        if dimensions is None or not layer:
+            raise InputError(
+                f"{source} holds a tensor {name!r} that is neither weight nor bias of a Linear layer; {_RENAME}."
+            )
+        if tensor.ndim != dimensions:
+            raise InputError(
+                f"{source}: {name} has {tensor.ndim} dimensions where a Linear layer has {dimensions}; certnet reads "
+                "networks of two Linear layers with a ReLU between them."
+            )
+        layers.setdefault(layer, {})[kind] = tensor
+    alone = next((layer for layer, parts in layers.items() if "weight" not in parts), None)
+    if alone is not None:
+        raise InputError(f"{source} holds {alone}.bias but no {alone}.weight; save the whole network.")
+    return layers
+
+
+def _order(source: str, weights: Mapping[str, Array]) -> tuple[str, str]:
+    """(hidden layer, output layer)."""
+    a, b = weights
+    fitting = [(i, j) for i, j in ((a, b), (b, a)) if weights[i].shape[0] == weights[j].shape[1]]
+    if not fitting:
+        raise InputError(
+            f"{source}: {a}.weight has shape {weights[a].shape} and {b}.weight {weights[b].shape}; neither layer can "
+            "feed the other."
+        )
+    named = [pair for pair in fitting if _comes_first(*pair)]
+    if len(fitting) == 2 and not named:
+        raise InputError(f"{source}: either of {a} and {b} may be the hidden layer, by shape and by name; {_RENAME}.")
+    return fitting[0] if len(fitting) == 1 else named[0]
+
+
+def _comes_first(a: str, b: str) -> bool:
+    """True when the names say that layer a feeds layer b."""
+    numbers = [re.findall(r"\d+", name) for name in (a, b)]
+    if re.sub(r"\d+", "#", a) == re.sub(r"\d+", "#", b) and numbers[0] != numbers[1]:
+        return [int(digits) for digits in numbers[0]] < [int(digits) for digits in numbers[1]]
+    words = [set(re.findall(r"[a-z]+", name.lower())) for name in (a, b)]
+    first, last = [bool(word & _FIRST) for word in words], [bool(word & _LAST) for word in words]
+    says_so = (first[0] and not first[1]) or (last[1] and not last[0])
+    return says_so and not (last[0] and not last[1]) and not (first[1] and not first[0])
+
+
+_READERS: dict[str, Callable[[Path, bool], TwoLayerNetwork]] = {
+    ".npz": _read_npz,
+    ".onnx": read_onnx,
+    ".safetensors": _read_safetensors,
+}

@@ -1,6 +1,6 @@
-"""A trained two-layer ReLU network: what a user keeps, predicts with, and stores."""
+"""A two-layer ReLU network: what a user keeps, predicts with, and stores, and what files of other tools hold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,31 +9,44 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from certificates.files import write_atomically
-from certnet.io.packed import npz_arrays
+from certnet.io.packed import Array, npz_arrays, unreadable
+from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_array, as_matrix, frozen
-from formulations.errors import InputError
+from formulations.network import ReluNetwork
+from formulations.rounding import as_double
 
 FORMAT = "certnet-network"
 VERSION = 1
 LARGEST_FILE = 2**31
-_MEMBERS = ("U", "V", "hidden_bias", "offset", "scale")
+"""Bytes of a network's file."""
+_MEMBERS = ("U", "V", "hidden_bias", "output_bias", "offset", "scale")
+ROUNDED = (
+    "The network's weights were computed from the numbers it was given with, such as a standardisation, in float64, "
+    "which may round; everything is about the weights that came out, as a certificate holds them."
+)
+FOLDED = (
+    "The network standardises features in its own way; that was folded into its hidden weights, and the weight decay "
+    "is counted for these."
+)
 
 
 @dataclass(frozen=True, eq=False)
 class TwoLayerNetwork:
-    """x ↦ V (Uᵀz + b)₊ with z = (x − offset)/scale entrywise.
+    """x ↦ V (Uᵀz + b)₊ + b₂ with z = (x − offset)/scale entrywise.
 
     Attributes:
-        U: hidden weights, d×m; column j belongs to neuron j. m = 0 is the network that is constantly zero.
+        U: hidden weights, d×m; column j belongs to neuron j. m = 0 is a constant network.
         V: output weights, c×m.
         hidden_bias: (m,) hidden biases b, or None for none.
         offset: (d,) subtracted from every data row first, or None.
         scale: (d,) positive divisors applied after the offset, or None.
         classes: c names, in the order of the outputs, or None.
+        output_bias: (c,) output biases b₂, or None for none.
+        rounded: whether these numbers were computed from those of a file and may have been rounded.
 
     Raises:
-        InputError: shapes that disagree, entries that are not finite, a scale that is not positive, or
-            repeated class names.
+        InputError: shapes that disagree, entries that are not finite or no float64 numbers, a scale that is not
+            positive, or repeated class names.
     """
 
     U: FloatArray
@@ -42,6 +55,8 @@ class TwoLayerNetwork:
     offset: FloatArray | None = None
     scale: FloatArray | None = None
     classes: Sequence[str] | None = None
+    output_bias: FloatArray | None = None
+    rounded: bool = False
 
     def __post_init__(self) -> None:
         U, V = _weights("U", self.U), _weights("V", self.V)
@@ -51,14 +66,15 @@ class TwoLayerNetwork:
             raise InputError("a network needs at least one input and one output.")
         object.__setattr__(self, "U", U)
         object.__setattr__(self, "V", V)
-        for name, length in (("hidden_bias", U.shape[1]), ("offset", U.shape[0]), ("scale", U.shape[0])):
+        lengths = {"hidden_bias": U.shape[1], "output_bias": len(V), "offset": len(U), "scale": len(U)}
+        for name, length in lengths.items():
             object.__setattr__(self, name, _vector(name, getattr(self, name), length))
         if self.scale is not None and not (self.scale > 0).all():
             raise InputError("scale must be positive in every entry; use 1 for a feature that is not scaled.")
         if self.classes is not None:
             classes = tuple(str(name) for name in self.classes)
-            if len(classes) != V.shape[0] or len(set(classes)) != len(classes):
-                raise InputError(f"classes must hold {V.shape[0]} different names, one for each output.")
+            if len(classes) != len(V) or len(set(classes)) != len(classes):
+                raise InputError(f"classes must hold {len(V)} different names, one for each output.")
             object.__setattr__(self, "classes", classes)
 
     @property
@@ -78,33 +94,22 @@ class TwoLayerNetwork:
         classes: Sequence[str] | None = None,
     ) -> "TwoLayerNetwork":
         """The network of a training program's U (d×m) and V (c×m); with ``bias`` the last row of U is the bias."""
-        hidden = _weights("U", U)
-        hidden_bias = None
+        hidden, hidden_bias = _weights("U", U), None
         if bias:
-            if hidden.shape[0] < 2:
+            if len(hidden) < 2:
                 raise InputError("U needs a row for each feature and one for the bias; pass bias=False if it has none.")
             hidden, hidden_bias = hidden[:-1], hidden[-1]
-        return cls(
-            U=hidden,
-            V=_weights("V", V),
-            hidden_bias=hidden_bias,
-            offset=None if offset is None else np.asarray(offset),
-            scale=None if scale is None else np.asarray(scale),
-            classes=classes,
-        )
+        parts: dict[str, Any] = {"offset": offset, "scale": scale, "classes": classes}
+        return cls(hidden, _weights("V", V), hidden_bias, **parts)
 
     def hidden(self, X: ArrayLike) -> FloatArray:
         """Activations of the hidden layer, n×m, for raw data X (n×d)."""
-        data = as_matrix("X", X, columns=self.U.shape[0])
+        data = as_matrix("X", X, columns=len(self.U))
         if self.offset is not None:
             data = data - self.offset
         if self.scale is not None:
             data = data / self.scale
-        product = data @ self.U
-        if self.hidden_bias is not None:
-            product = product + self.hidden_bias
-        activations: FloatArray = np.maximum(product, 0.0)
-        return activations
+        return np.asarray(np.maximum(data @ self.U + (0.0 if self.hidden_bias is None else self.hidden_bias), 0.0))
 
     def predict(self, X: ArrayLike) -> FloatArray:
         """Scores, n×c, for raw data X (n×d).
@@ -112,8 +117,8 @@ class TwoLayerNetwork:
         Raises:
             InputError: X is not a finite matrix with d columns.
         """
-        scores: FloatArray = self.hidden(X) @ self.V.T
-        return scores
+        scores = self.hidden(X) @ self.V.T
+        return np.asarray(scores if self.output_bias is None else scores + self.output_bias)
 
     def predict_class(self, X: ArrayLike) -> NDArray[np.str_] | IntArray:
         """The class with the largest score, (n,); names if the network has ``classes``, else positions.
@@ -122,6 +127,83 @@ class TwoLayerNetwork:
         """
         winner: IntArray = np.argmax(self.predict(X), axis=1).astype(np.int64)
         return winner if self.classes is None else np.array(self.classes)[winner]
+
+    def for_verification(self, classes: tuple[str, ...] | None = None) -> ReluNetwork:
+        """The network for verification: offset and scale are folded into the hidden layer, in floating point.
+
+        Its outputs are put into the order of ``classes`` where it names its own.
+
+        Raises:
+            InputError: a folded weight overflows, or other classes.
+        """
+        d, order = len(self.U), self._order(classes)
+        U, bias, rounded = self._on(np.zeros(d), np.ones(d))
+        output_bias = np.zeros(len(self.V)) if self.output_bias is None else self.output_bias
+        found = ReluNetwork(U.T, bias, self.V[order], output_bias[order])
+        return found.with_note(ROUNDED) if rounded or self.rounded else found
+
+    def program_weights(
+        self, *, offset: FloatArray, scale: FloatArray, bias: bool, classes: tuple[str, ...] | None
+    ) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
+        """The weights that the network has on the features z = (x − offset)/scale of a training program.
+
+        A network with an offset or a scale takes raw features x, and what differs is folded into U; one without takes
+        z. Its outputs are put into the order of ``classes`` where it names its own.
+
+        Args:
+            offset, scale: (d,) of the program's features; zeros and ones where they are raw.
+            bias: whether the program has a column of ones.
+            classes: names of the program's outputs, or None.
+
+        Returns:
+            U (d×m, the bias as its last row if there is one), V (c×m), and sentences a user should read.
+
+        Raises:
+            InputError: numbers of features or classes that differ, or a hidden bias where the program has none.
+        """
+        d = len(offset)
+        if len(self.U) != d:
+            raise InputError(
+                f"The network takes {len(self.U)} features, but the data have {d}; give the data it was trained on."
+            )
+        takes_z = self.offset is None and self.scale is None
+        U, hidden_bias, _ = self._on(np.zeros(d), np.ones(d)) if takes_z else self._on(offset, scale)
+        folded = U is not self.U
+        if bias:
+            U = np.vstack([U, hidden_bias])
+        elif hidden_bias.any():
+            raise InputError(
+                f"The network has hidden biases{' once its standardisation is folded in' if folded else ''}, but the "
+                "training problem has none; add --bias."
+            )
+        return U, self.V[self._order(classes)], (FOLDED,) if folded else ()
+
+    def _on(self, offset: FloatArray, scale: FloatArray) -> tuple[FloatArray, FloatArray, bool]:
+        """(U, b, whether they may be rounded) of the same function of (x − offset)/scale."""
+        bias = np.zeros(self.width) if self.hidden_bias is None else self.hidden_bias
+        own_offset = np.zeros(len(offset)) if self.offset is None else self.offset
+        own_scale = np.ones(len(scale)) if self.scale is None else self.scale
+        same_offset = np.array_equal(own_offset, offset)
+        if same_offset and np.array_equal(own_scale, scale):
+            return self.U, bias, False
+        with np.errstate(all="ignore"):
+            # What overflows is found when it is used.
+            gain = (scale / own_scale)[:, None]
+            exact = same_offset and powers_of_two(own_scale) and np.array_equal(gain[:, 0] * own_scale, scale)
+            U = gain * self.U
+            bias = bias + ((offset - own_offset) / own_scale) @ self.U
+        return U, bias, not (exact and exact_product(gain, self.U))
+
+    def _order(self, classes: tuple[str, ...] | None) -> list[int]:
+        """Positions of the outputs, in the order of the classes."""
+        if self.classes is None or classes is None:
+            return list(range(len(self.V)))
+        if set(self.classes) != set(classes):
+            raise InputError(
+                f"The network knows the classes {', '.join(self.classes)}, but those of the data are "
+                f"{', '.join(classes)}; give the data it was trained on."
+            )
+        return [self.classes.index(name) for name in classes]
 
     def save(self, path: str | Path) -> None:
         """Write an .npz file. It appears under its name only when complete; an old file stays until then.
@@ -145,64 +227,80 @@ class TwoLayerNetwork:
         Raises:
             InputError: the file is missing, damaged, not a network, or holds numbers that are not finite.
         """
-        source = Path(path)
-        arrays = _read(source)
-        label = arrays.get("format")
+        damaged = f"{path} is damaged or not an .npz file; pass a file that TwoLayerNetwork.save wrote."
+        known = {"format", "version", "classes", *_MEMBERS}
+        try:
+            arrays = npz_arrays(Path(path), damaged, wanted=known.__contains__, largest=LARGEST_FILE)[1]
+        except OSError as error:
+            raise unreadable(path, error) from None
+        return cls.stored(str(path), arrays)
+
+    @classmethod
+    def stored(cls, source: str, arrays: Mapping[str, Array]) -> "TwoLayerNetwork":
+        """The network of the arrays that ``save`` wrote; errors as ``load``, with the file's name ``source``."""
+        label, version, names = (arrays.get(name) for name in ("format", "version", "classes"))
         if label is None or label.dtype.kind != "U" or label.shape != () or str(label) != FORMAT:
             raise InputError(f"{source} is not a certnet network; pass a file that TwoLayerNetwork.save wrote.")
-        version = arrays.get("version")
         if version is None or version.dtype.kind not in "iu" or version.shape != () or int(version) != VERSION:
             raise InputError(f"{source} has a file version that this certnet cannot read; update certnet.")
         if "U" not in arrays or "V" not in arrays:
             raise InputError(f"{source} holds no weights U and V; save the network again.")
-        names = arrays.get("classes")
         if names is not None and (names.dtype.kind != "U" or names.ndim != 1):
             raise InputError(f"{source} holds class names that are not text; save the network again.")
-        try:
-            return cls(
-                U=_weights("U", arrays["U"]),
-                V=_weights("V", arrays["V"]),
-                hidden_bias=_vector("hidden_bias", arrays.get("hidden_bias")),
-                offset=_vector("offset", arrays.get("offset")),
-                scale=_vector("scale", arrays.get("scale")),
-                classes=None if names is None else [str(name) for name in names],
-            )
-        except InputError as error:
-            raise InputError(f"{source} holds a network that cannot be used: {error}") from None
+        parts = {name: arrays[name] for name in _MEMBERS if name in arrays}
+        return assemble(source, **parts, classes=None if names is None else names.tolist())
 
 
-def _read(source: Path) -> dict[str, NDArray[np.generic]]:
-    """All known arrays of an .npz file, without unpickling anything."""
-    damaged = f"{source} is damaged or not an .npz file; pass a file that TwoLayerNetwork.save wrote."
-    known = {"format", "version", "classes", *_MEMBERS}
+def assemble(source: str, **parts: Any) -> TwoLayerNetwork:
+    """The network of these parts, with the name of their file in every complaint."""
     try:
-        return npz_arrays(source, damaged, wanted=known.__contains__, largest=LARGEST_FILE)[1]
-    except OSError as error:
-        raise InputError(f"cannot read {source}: {error.strerror or error}; check the path.") from None
+        return TwoLayerNetwork(**parts)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def double(name: str, value: ArrayLike) -> FloatArray:
+    """The same numbers as float64.
+
+    Raises:
+        InputError: some are none.
+    """
+    converted = as_double(as_array(name, value))
+    if converted is None:
+        raise InputError(f"{name} has numbers that float64 cannot hold exactly; save it as float64.")
+    return converted
 
 
 def _weights(name: str, value: ArrayLike) -> FloatArray:
     """A finite read-only matrix that may have no columns."""
-    array = as_array(name, value)
-    if array.ndim == 2 and array.shape[1] == 0:
-        matrix: FloatArray = np.zeros(array.shape)
-    else:
-        matrix = as_matrix(name, array)
+    matrix = double(name, value)
+    if matrix.ndim != 2 or matrix.shape[1] > 0:
+        matrix = as_matrix(name, matrix)
     frozen(matrix)
     return matrix
 
 
-def _vector(name: str, value: ArrayLike | None, length: int | None = None) -> FloatArray | None:
+def _vector(name: str, value: ArrayLike | None, length: int) -> FloatArray | None:
     """A finite read-only vector of the given length, or None."""
     if value is None:
         return None
-    array = as_array(name, value)
-    if length is None:
-        length = array.size
-    if array.shape != (length,):
-        raise InputError(f"{name} has shape {array.shape} where ({length},) is expected.")
-    vector: FloatArray = np.array(array, dtype=np.float64)
+    vector = double(name, value)
+    if vector.shape != (length,):
+        raise InputError(f"{name} has shape {vector.shape} where ({length},) is expected.")
     if not np.isfinite(vector).all():
         raise InputError(f"{name} has entries that are not finite; remove them first.")
     frozen(vector)
     return vector
+
+
+def powers_of_two(values: FloatArray) -> bool:
+    """Whether all are powers of two, up to their signs, so that their reciprocals are exact."""
+    return bool((np.abs(np.frexp(values)[0]) == 0.5).all())
+
+
+def exact_product(a: FloatArray, b: FloatArray) -> bool:
+    """Whether a·b is exact in float64 because at each place one factor is 0 or a power of two."""
+    with np.errstate(all="ignore"):
+        product = a * b
+        plain = [(np.abs(np.frexp(x)[0]) == 0.5) & (product / x == y) for x, y in ((a, b), (b, a))]
+    return bool(((a == 0) | (b == 0) | plain[0] | plain[1]).all())

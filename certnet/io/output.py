@@ -8,6 +8,7 @@ or all of the new one, whenever a run was killed.
 
 import contextlib
 import errno
+import itertools
 import json
 import math
 import os
@@ -25,7 +26,7 @@ from certificates.files import lock, remove_abandoned
 from certnet.runtime.streams import silence
 from formulations import InputError
 
-Writer = Callable[[Path], None]
+Writer = Callable[[Path], object]
 """Writes one complete file at the path it is given; may raise OSError or InputError."""
 Result = Callable[[Path | None, tuple[str, ...]], tuple[dict[str, Any], Mapping[str, Writer]]]
 """Gives report and writers of a result in this folder (None: in none), with these remarks among the report's notes."""
@@ -53,12 +54,9 @@ class OutputFolder:
                 raise InputError(
                     f"{path / name} is a folder where a file is to be written; move it or choose another --out."
                 )
-        missing = []
-        current = path
-        while not _exists(current):
-            missing.append(current)
-            current = current.parent
-        folder = cls(path, tuple(reversed(missing)))
+        # lexists: a dangling link is there, and mkdir will say what is wrong with it.
+        missing = itertools.takewhile(lambda place: not os.path.lexists(place), (path, *path.parents))
+        folder = cls(path, tuple(missing)[::-1])
         try:
             path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=path) as probe:
@@ -222,11 +220,7 @@ def json_writer(value: Mapping[str, Any]) -> Writer:
 
 def text_writer(text: str) -> Writer:
     """A writer of this text."""
-
-    def write(path: Path) -> None:
-        path.write_text(text, encoding="utf-8")
-
-    return write
+    return lambda path: path.write_text(text, encoding="utf-8")
 
 
 def _finite(value: Any) -> Any:
@@ -239,17 +233,12 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _exists(path: Path) -> bool:
-    # lexists: a dangling link is there, and mkdir will say what is wrong with it.
-    return os.path.lexists(path)
-
-
 def _switch(folder: Path, staging: Path, names: Sequence[str]) -> None:
     """From one moment to the next, let all names in ``folder`` show the files in ``staging/new``."""
     (staging / _OLD).mkdir()
     for name in names:
         if (folder / name).exists():
-            _duplicate(folder / name, staging / _OLD / name)
+            shutil.copy2(folder / name, staging / _OLD / name)
     try:
         (staging / _NOW).symlink_to(_OLD, target_is_directory=True)
     except (OSError, NotImplementedError) as error:
@@ -292,14 +281,6 @@ def _roll_forward(folder: Path, staging: Path) -> None:
         (folder / file.name).unlink(missing_ok=True)
     for file in ready:
         file.replace(folder / file.name)
-
-
-def _duplicate(source: Path, target: Path) -> None:
-    """The same content under a second name, if possible without copying it."""
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 @contextlib.contextmanager

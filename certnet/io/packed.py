@@ -1,24 +1,38 @@
-"""Files as they are, or packed with gzip as competitions ship them, and NumPy archives; nothing is ever unpickled."""
+"""Bytes that gzip may have packed, NumPy archives and safetensors; nothing is ever unpickled or executed."""
 
 import gzip
+import io
+import json
+import math
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from formulations import InputError
 
+Array = NDArray[Any]
 PACKED = ".gz"
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, SyntaxError, TypeError, AttributeError),
+    # Encrypted members, unknown compression, and array headers with absurd shapes.
+    *(RuntimeError, OverflowError, MemoryError),
+)
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def ending(path: Path) -> str:
     """The ending in lower case that says what a file holds: ``.onnx`` for ``net.onnx`` and for ``net.onnx.gz``."""
-    name = path.name.lower().removesuffix(PACKED)
-    return Path(name).suffix
+    return Path(path.name.lower().removesuffix(PACKED)).suffix
+
+
+def unreadable(path: Path | str, error: OSError) -> InputError:
+    """The sentence for a file that the system does not hand over."""
+    return InputError(f"{path} cannot be read: {error.strerror or error}; check the path.")
 
 
 def read_bytes(path: Path, largest: int) -> bytes:
@@ -29,12 +43,8 @@ def read_bytes(path: Path, largest: int) -> bytes:
         OSError: it cannot be read.
     """
     try:
-        if path.suffix.lower() == PACKED:
-            with gzip.open(path) as file:
-                content = file.read(largest + 1)
-        else:
-            with path.open("rb") as file:
-                content = file.read(largest + 1)
+        with gzip.open(path) if path.suffix.lower() == PACKED else path.open("rb") as file:
+            content: bytes = file.read(largest + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise InputError(f"{path.name} is no gzip file or was cut off; pack it again, or give it unpacked.") from None
     if len(content) > largest:
@@ -43,9 +53,9 @@ def read_bytes(path: Path, largest: int) -> bytes:
 
 
 def npz_arrays(
-    path: Path, damaged: str, *, wanted: Callable[[str], bool], largest: float = np.inf
-) -> tuple[tuple[str, ...], dict[str, NDArray[Any]]]:
-    """The names of all arrays of an ``.npz`` file, and those arrays that are wanted.
+    path: Path, damaged: str, *, wanted: Callable[[str], bool] = lambda name: True, largest: float = math.inf
+) -> tuple[tuple[str, ...], dict[str, Array]]:
+    """The names of all arrays of an ``.npz`` file, and those arrays that are wanted, read-only.
 
     Args:
         path: the file.
@@ -59,22 +69,76 @@ def npz_arrays(
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > largest:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            if sum(info.file_size for info in archive.infolist()) > largest:
                 raise InputError(f"{path.name} unpacks to more than {largest} bytes; it is no network.")
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files if wanted(name)}
-            names = tuple(stored.files)
+            if len(members) < len(archive.infolist()):
+                raise InputError(damaged)
+            return tuple(members), {
+                name: _npy(archive.read(info), path.name) for name, info in members.items() if wanted(name)
+            }
     except InputError:
         raise
-    except ValueError as error:
-        pickled = f"{path.name} holds pickled objects; save plain numeric or text arrays."
-        raise InputError(pickled if "pickle" in str(error) else damaged) from None
-    except (
-        *(zipfile.BadZipFile, zlib.error, EOFError, KeyError, SyntaxError, TypeError, AttributeError),
-        # Encrypted members, unknown compression, and array headers with absurd shapes.
-        *(RuntimeError, OverflowError, MemoryError),
-    ):
+    except _DAMAGE:
         raise InputError(damaged) from None
-    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-        raise InputError(damaged)
-    return names, arrays
+
+
+def _npy(content: bytes, source: str) -> Array:
+    """The array of an ``.npy`` member, within these bytes: no header can claim more memory than is there."""
+    stream = io.BytesIO(content)
+    shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
+    if dtype.hasobject:
+        raise InputError(f"{source} holds pickled objects; save plain numeric or text arrays.")
+    return np.ndarray(shape, dtype, content, stream.tell(), order="F" if fortran else "C")
+
+
+LARGEST_HEADER = 100_000_000
+"""Bytes, the limit of the safetensors specification, https://huggingface.co/docs/safetensors."""
+_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+
+
+def safetensors(source: str, content: bytes) -> dict[str, Array]:
+    """The tensors in the bytes of a safetensors file: a length, a JSON header, then the numbers, little-endian.
+
+    Args:
+        source: the file's name, for complaints.
+        content: its bytes.
+
+    Raises:
+        InputError: they are damaged, or hold tensors of another type than floating numbers.
+    """
+    damaged = InputError(f"{source} is no safetensors file or was cut off; save the network again.")
+    length = int.from_bytes(content[:8], "little")
+    if not (8 + length <= len(content) and length <= LARGEST_HEADER):
+        raise damaged
+    try:
+        header = json.loads(content[8 : 8 + length].decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise damaged from None
+    if not isinstance(header, dict):
+        raise damaged
+    data = memoryview(content)[8 + length :]
+    return {name: _tensor(source, name, entry, data) for name, entry in header.items() if name != "__metadata__"}
+
+
+def _tensor(source: str, name: str, entry: Any, data: memoryview) -> Array:
+    damaged = InputError(f"{source}: the entry of tensor {name!r} is damaged; save the network again.")
+    if not isinstance(entry, dict):
+        raise damaged
+    kind, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    if not (_counts(shape) and _counts(offsets) and len(offsets) == 2):
+        raise damaged
+    if not isinstance(kind, str) or kind not in _TYPES:
+        raise InputError(
+            f"{source}: tensor {name!r} has type {kind}; convert the network to float32 and save it again."
+        )
+    dtype, (first, last) = np.dtype(_TYPES[kind]), offsets
+    if not (first <= last <= len(data)) or last - first != math.prod(shape) * dtype.itemsize or len(shape) > 8:
+        raise damaged
+    array = np.frombuffer(data[first:last], dtype=dtype).reshape(shape)
+    # A bfloat16 is the upper half of a float32.
+    return (array.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else array
+
+
+def _counts(value: Any) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and all(type(entry) is int and 0 <= entry < 2**62 for entry in value)

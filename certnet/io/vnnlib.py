@@ -12,19 +12,18 @@ A file of version 2.0 is turned into the same formulas (``vnnlib2``).
 import itertools
 import math
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from certificates.arithmetic.floating import inflate
 from certificates.robustness import preactivation_bounds
-from certnet.io.packed import read_bytes
-from certnet.io.vnnlib2 import is_version_2, parse_vnnlib_2, without_comments
+from certnet.io.packed import read_bytes, unreadable
+from certnet.io.vnnlib2 import Declared, Expression, is_version_2, shown, version_2, without_comments
 from formulations import InputError
 from formulations.arguments import accepts, location
 from formulations.network import ReluNetwork
@@ -43,25 +42,6 @@ MOST_BITS = 20_000
 _TOKEN = re.compile(r"[()]|[^\s()]+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]([+-]?[0-9]+))?")
 _VARIABLE = re.compile(r"([XY])_(0|[1-9][0-9]{0,8})")
-
-Expression = str | list[Any]
-"""A symbol, or a list of expressions."""
-Declared = Mapping[str, Container[int]]
-"""The numbers of the X and of the Y that are declared."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """``Σ x_i X_i + Σ y_j Y_j + constant ≤ 0``, exactly."""
-
-    x: tuple[tuple[int, Fraction], ...]
-    y: tuple[tuple[int, Fraction], ...]
-    constant: Fraction
-
-    @cached_property
-    def bound(self) -> Fraction:
-        """Of a single X: from above where its coefficient is positive, else from below."""
-        return -self.constant / self.x[0][1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +72,7 @@ def read_vnnlib(path: str | Path, network: ReluNetwork | None = None) -> Propert
             raise InputError(f"{source} is a folder; name the property file in it.")
         text = read_bytes(source, LARGEST_FILE).decode("utf-8-sig")
     except OSError as error:
-        raise InputError(f"{source} cannot be read: {error.strerror or error}; check the path.") from None
+        raise unreadable(source, error) from None
     except UnicodeDecodeError:
         raise InputError(f"{source.name} is no text; give a VNN-LIB file.") from None
     try:
@@ -107,91 +87,87 @@ def parse_vnnlib(text: str, network: ReluNetwork | None = None) -> Property:
     Raises:
         InputError: it is not of the form that this module describes.
     """
-    if is_version_2(text):
-        stated = parse_vnnlib_2(text)
-        sizes = {"X": stated.inputs, "Y": stated.outputs}
-        formula: list[list[Row]] = [[]]
-        for assertion in stated.assertions:
-            formula = _both(formula, _clauses(assertion, {name: range(size) for name, size in sizes.items()}))
-    else:
-        sizes, formula = _version_1(text)
+    declared: Declared = {"X": set(), "Y": set()}
+    formula: list[list[Row]] = [[]]
+    for assertion in version_2(text, declared) if is_version_2(text) else _version_1(text, declared):
+        formula = _both(formula, _clauses(assertion, declared))
     if formula == [[]]:
         raise InputError("nothing is asserted.")
-    if network is not None and (network.inputs, network.outputs) != (sizes["X"], sizes["Y"]):
+    inputs, outputs = len(declared["X"]), len(declared["Y"])
+    if network is not None and (network.inputs, network.outputs) != (inputs, outputs):
         raise InputError(
-            f"it declares {sizes['X']} inputs and {sizes['Y']} outputs, but the network has {network.inputs} and "
+            f"it declares {inputs} inputs and {outputs} outputs, but the network has {network.inputs} and "
             f"{network.outputs}; give the network it was made for."
         )
-    return Property(sizes["X"], sizes["Y"], tuple(_cases(formula, sizes["X"], sizes["Y"], network)))
+    return Property(inputs, outputs, tuple(_cases(formula, inputs, outputs, network)))
 
 
-def _version_1(text: str) -> tuple[dict[str, int], list[list[Row]]]:
-    """(numbers of inputs and outputs, the formula) of a 1.0 text."""
-    declared: dict[str, set[int]] = {"X": set(), "Y": set()}
-    formula: list[list[Row]] = [[]]
+def _version_1(text: str, declared: Declared) -> Iterator[Expression]:
+    """The assertions of a 1.0 text, with what is ``declared`` before each."""
     for command in _expressions(text):
-        if not isinstance(command, list) or not command or not isinstance(command[0], str):
+        if not command or not isinstance(command[0], str):
             raise InputError("a command is expected, such as (assert (<= Y_0 Y_1)).")
         if command[0] == "declare-const":
             _declare(command, declared)
         elif command[0] == "assert" and len(command) == 2:
-            formula = _both(formula, _clauses(command[1], declared))
+            yield command[1]
         elif command[0] not in ("set-logic", "set-info", "check-sat", "exit"):
-            raise InputError(f"{_shown(command)} is not understood; certnet reads declare-const and assert.")
-    sizes = {}
+            raise InputError(f"{shown(command)} is not understood; certnet reads declare-const and assert.")
     for letter, kind in (("X", "input"), ("Y", "output")):
-        numbers = declared[letter]
-        if not numbers or numbers != set(range(len(numbers))):
+        if not declared[letter] or declared[letter] != set(range(len(declared[letter]))):
             raise InputError(f"the {kind}s {letter}_0, {letter}_1, … are not all declared; declare each once.")
-        sizes[letter] = len(numbers)
-    return sizes, formula
 
 
-def _expressions(text: str) -> Iterator[Expression]:
+def _expressions(text: str) -> Iterator[list[Expression]]:
     """Top-level S-expressions; iterative, so that nesting cannot exhaust the stack."""
-    stack: list[list[Any]] = []
+    stack: list[list[Expression]] = []
     for number, line in enumerate(without_comments(text).split("\n"), start=1):
         for token in _TOKEN.findall(line):
             if token == "(":
                 stack.append([])
                 if len(stack) > 200:
                     raise InputError(f"line {number} is nested too deeply.")
-                continue
-            if token == ")":
-                if not stack:
-                    raise InputError(f"line {number} closes a bracket that is not open.")
-                done = stack.pop()
-                if not stack:
-                    yield done
-                    continue
-                token = done
             elif not stack:
-                raise InputError(f"line {number} has {token!r} outside brackets.")
-            stack[-1].append(token)
+                wrong = "closes a bracket that is not open" if token == ")" else f"has {token!r} outside brackets"
+                raise InputError(f"line {number} {wrong}.")
+            elif token != ")":
+                stack[-1].append(token)
+            elif len(stack) == 1:
+                yield stack.pop()
+            else:
+                stack[-2].append(stack.pop())
     if stack:
         raise InputError("a bracket is not closed at the end.")
 
 
-def _shown(expression: Expression) -> str:
-    text = expression if isinstance(expression, str) else f"({' '.join(_shown(part) for part in expression)})"
-    return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-def _declare(command: list[Any], declared: dict[str, set[int]]) -> None:
+def _declare(command: list[Expression], declared: Declared) -> None:
     name = command[1] if len(command) == 3 and isinstance(command[1], str) else ""
-    found = _VARIABLE.fullmatch(name)
-    if found is None or command[2] != "Real":
-        raise InputError(f"{_shown(command)} is not understood; declare X_i or Y_j as Real, such as X_0 and X_1.")
-    numbers = declared[found[1]]
+    found, numbers = _VARIABLE.fullmatch(name), declared.get(name[:1])
+    if found is None or command[2] != "Real" or not isinstance(numbers, set):
+        raise InputError(f"{shown(command)} is not understood; declare X_i or Y_j as Real, such as X_0 and X_1.")
     if int(found[2]) in numbers:
         raise InputError(f"{name} is declared twice.")
     numbers.add(int(found[2]))
 
 
+@dataclass(frozen=True)
+class Row:
+    """``Σ x_i X_i + Σ y_j Y_j + constant ≤ 0``, exactly."""
+
+    x: tuple[tuple[int, Fraction], ...]
+    y: tuple[tuple[int, Fraction], ...]
+    constant: Fraction
+
+    @cached_property
+    def bound(self) -> Fraction:
+        """Of a single X: from above where its coefficient is positive, else from below."""
+        return -self.constant / self.x[0][1]
+
+
 def _clauses(expression: Expression, declared: Declared) -> list[list[Row]]:
     """A formula as a disjunction of conjunctions of rows."""
     if isinstance(expression, str) or not expression or not isinstance(expression[0], str):
-        raise InputError(f"{_shown(expression)} is no formula.")
+        raise InputError(f"{shown(expression)} is no formula.")
     head, parts = expression[0], expression[1:]
     if head == "and":
         result: list[list[Row]] = [[]]
@@ -200,13 +176,12 @@ def _clauses(expression: Expression, declared: Declared) -> list[list[Row]]:
         return result
     if head == "or":
         return [clause for part in parts for clause in _clauses(part, declared)]
-    if head in ("<=", ">=", "<", ">", "=") and len(parts) == 2:
-        if head in ("<", ">"):
-            raise InputError(f"{_shown(expression)} is strict; certnet verifies with <= and >=.")
+    if head in ("<", ">") and len(parts) == 2:
+        raise InputError(f"{shown(expression)} is strict; certnet verifies with <= and >=.")
+    if head in ("<=", ">=", "=") and len(parts) == 2:
         left, right = (_term(part, declared) for part in parts)
-        rows = {"<=": [(left, right)], ">=": [(right, left)], "=": [(left, right), (right, left)]}[head]
-        return [[_row(small, large) for small, large in rows]]
-    raise InputError(f"{_shown(expression)} is not understood; certnet reads and, or, <= and >=.")
+        return [[*([] if head == ">=" else [_row(left, right)]), *([] if head == "<=" else [_row(right, left)])]]
+    raise InputError(f"{shown(expression)} is not understood; certnet reads and, or, <= and >=.")
 
 
 def _both(left: list[list[Row]], right: list[list[Row]]) -> list[list[Row]]:
@@ -220,87 +195,78 @@ def _both(left: list[list[Row]], right: list[list[Row]]) -> list[list[Row]]:
     return [a + b for a, b in itertools.product(left, right)]
 
 
-Linear = tuple[dict[str, Fraction], Fraction]
+Linear = dict[str, Fraction]
+"""Coefficients of variables; that of the empty name is the constant."""
 
 
 def _term(expression: Expression, declared: Declared) -> Linear:
-    """A linear term as coefficients of variables and a constant."""
+    """A linear term."""
     if isinstance(expression, str):
         found = _VARIABLE.fullmatch(expression)
         if found is None:
-            return {}, _number(expression)
+            return {"": _number(expression)}
         if int(found[2]) not in declared[found[1]]:
             raise InputError(f"{expression} is not declared.")
-        return {expression: Fraction(1)}, Fraction(0)
+        return {expression: Fraction(1)}
     if not expression or expression[0] not in ("+", "-", "*") or len(expression) < 2:
-        raise InputError(f"{_shown(expression)} is no linear term.")
+        raise InputError(f"{shown(expression)} is no linear term.")
     terms = [_term(part, declared) for part in expression[1:]]
     if expression[0] == "*":
-        constants = [term[1] for term in terms if not term[0]]
-        others = [term for term in terms if term[0]]
-        if len(others) > 1:
-            raise InputError(f"{_shown(expression)} multiplies variables; properties have to be linear.")
-        factor = Fraction(1)
-        for constant in constants:
-            factor = _moderate(factor * constant)
-        return _scaled(others[0], factor) if others else ({}, factor)
-    if expression[0] == "-":
-        rest = [_scaled(term, Fraction(-1)) for term in terms[1:]]
-        terms = [terms[0], *rest] if rest else [_scaled(terms[0], Fraction(-1))]
-    total: dict[str, Fraction] = {}
-    constant = Fraction(0)
-    for coefficients, more in terms:
-        constant = _moderate(constant + more)
-        for name, value in coefficients.items():
-            total[name] = _moderate(total.get(name, Fraction(0)) + value)
-    return total, constant
+        terms.sort(key=lambda term: term.keys() == {""})
+        if any(term.keys() != {""} for term in terms[1:]):
+            raise InputError(f"{shown(expression)} multiplies variables; properties have to be linear.")
+        product = terms[0]
+        for term in terms[1:]:
+            product = _sum((term[""], product))
+        return product
+    rest = Fraction(1 if expression[0] == "+" else -1)
+    first = rest if len(terms) == 1 else Fraction(1)
+    return _sum((first, terms[0]), *((rest, term) for term in terms[1:]))
 
 
-def _scaled(term: Linear, factor: Fraction) -> Linear:
-    return {name: _moderate(factor * value) for name, value in term[0].items()}, _moderate(factor * term[1])
+def _sum(*parts: tuple[Fraction, Linear]) -> Linear:
+    """Factors times terms, together."""
+    total: Linear = {}
+    for factor, term in parts:
+        for name, value in term.items():
+            total[name] = total.get(name, Fraction(0)) + factor * value
+            if max(total[name].numerator.bit_length(), total[name].denominator.bit_length()) > MOST_BITS:
+                raise InputError("the numbers of an assertion are too large together.")
+    return total
 
 
 def _number(text: str) -> Fraction:
     """A decimal number, exactly."""
     found = _NUMBER.fullmatch(text)
     if found is None:
-        raise InputError(f"{_shown(text)!r} is neither a number nor a variable X_i or Y_j.")
+        raise InputError(f"{shown(text)!r} is neither a number nor a variable X_i or Y_j.")
     exponent = (found[1] or "0").lstrip("+-0")
     if len(text) > LONGEST_NUMBER or len(exponent) > 9 or int(exponent or "0") > LARGEST_EXPONENT:
-        raise InputError(f"the number {_shown(text)} is too large, too small or too long to be read exactly.")
+        raise InputError(f"the number {shown(text)} is too large, too small or too long to be read exactly.")
     return Fraction(text)
-
-
-def _moderate(value: Fraction) -> Fraction:
-    """The value, unless it has grown out of all proportion."""
-    if max(value.numerator.bit_length(), value.denominator.bit_length()) > MOST_BITS:
-        raise InputError("the numbers of an assertion are too large together.")
-    return value
 
 
 def _row(small: Linear, large: Linear) -> Row:
     """``small ≤ large`` as a row."""
-    coefficients, constant = dict(small[0]), small[1] - large[1]
-    for name, value in large[0].items():
-        coefficients[name] = coefficients.get(name, Fraction(0)) - value
-    parts: dict[str, list[tuple[int, Fraction]]] = {"X": [], "Y": []}
-    for name, value in coefficients.items():
-        if value:
-            parts[name[0]].append((int(name[2:]), value))
-    return Row(tuple(parts["X"]), tuple(parts["Y"]), constant)
+    total = dict(small)
+    for name, value in large.items():
+        total[name] = total[name] - value if name in total else -value
+    constant = total.pop("", Fraction(0))
+    entries = [(name[0], int(name[2:]), value) for name, value in total.items() if value]
+    x, y = (tuple((i, value) for letter, i, value in entries if letter == part) for part in "XY")
+    return Row(x, y, constant)
 
 
 Box = tuple[tuple[Fraction, ...], tuple[Fraction, ...]]
 """(lower, upper)."""
 
 
-def _cases(formula: list[list[Row]], inputs: int, outputs: int, network: ReluNetwork | None) -> list[UnsafeCase]:
+def _cases(formula: list[list[Row]], inputs: int, outputs: int, network: ReluNetwork | None) -> Iterator[UnsafeCase]:
     """The cases of a disjunction, without those that no point satisfies."""
     if outputs * sum(not row.x for clause in formula for row in clause) > MOST_NUMBERS:
         raise InputError(f"the property has more than {MOST_NUMBERS} coefficients when it is expanded; split it.")
     regions: dict[Box | None, InputRegion | None] = {None: None}
     known: dict[tuple[int, ...], InputRegion | None] = {}
-    cases = []
     for clause in formula:
         if any(not row.x and not row.y and row.constant > 0 for row in clause):
             continue
@@ -314,9 +280,7 @@ def _cases(formula: list[list[Row]], inputs: int, outputs: int, network: ReluNet
             known[origin] = regions[box]
         region = known[origin]
         if region is not None:
-            rows = [OutputRow(row.y, row.constant) for row in clause if row.y]
-            cases.append(_case(region, rows, outputs, network))
-    return cases
+            yield _case(region, [OutputRow(row.y, row.constant) for row in clause if row.y], outputs, network)
 
 
 def _box(rows: list[Row], inputs: int) -> Box | None:
@@ -347,9 +311,8 @@ def _case(region: InputRegion, rows: Sequence[OutputRow], outputs: int, network:
     H, h = np.zeros((len(stated), outputs)), np.zeros(len(stated))
     for number, row in enumerate(stated):
         factor = _factor([weight for _, weight in row.weights])
-        charge = Fraction(0)
-        if factor is None:
-            factor, charge = Fraction(1), _charge(row, region, network)
+        charge = _charge(row, region, network) if factor is None else Fraction(0)
+        factor = factor or Fraction(1)
         for j, weight in row.weights:
             H[number, j] = float(factor * weight)
         h[number] = below(factor * row.constant - charge)
@@ -391,7 +354,5 @@ def _charge(row: OutputRow, region: InputRegion, network: ReluNetwork | None) ->
 
 
 def _is_double(value: Fraction) -> bool:
-    try:
-        return Fraction(float(value)) == value
-    except OverflowError:
-        return False
+    rounded = nearest(value)
+    return math.isfinite(rounded) and Fraction(rounded) == value

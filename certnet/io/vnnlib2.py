@@ -11,11 +11,15 @@ import importlib
 import json
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from formulations import InputError
 
+Expression = str | list["Expression"]
+"""A symbol, or a list of expressions."""
+Declared = dict[str, set[int] | range]
+"""The numbers of the X and of the Y that are declared."""
 MOST_NESTED = 200
 MOST_ENTRIES = 1 << 26
 """Entries of a tensor."""
@@ -24,22 +28,13 @@ _SIGNS = {"LessEqual": "<=", "GreaterEqual": ">=", "LessThan": "<", "GreaterThan
 _FOUND = re.compile(r"\s*\((vnnlib-version|declare-network)\b")
 
 
-@dataclass(frozen=True)
-class Statement:
-    """What a file states: numbers of inputs and outputs, and formulas over X_i and Y_j as lists of symbols."""
-
-    inputs: int
-    outputs: int
-    assertions: tuple[list[Any], ...]
-
-
 def is_version_2(text: str) -> bool:
     """Whether the first command of a text is one of version 2.0 alone."""
     return _FOUND.match(without_comments(text)) is not None
 
 
-def parse_vnnlib_2(text: str) -> Statement:
-    """The formulas of a VNN-LIB 2.0 text.
+def version_2(text: str, declared: Declared) -> Iterator[Expression]:
+    """The assertions of a VNN-LIB 2.0 text over X_i and Y_j, which become ``declared``.
 
     Raises:
         InputError: the package is missing, the text is not valid, or it states something about other things than one
@@ -58,14 +53,22 @@ def parse_vnnlib_2(text: str) -> Statement:
         query = package.parse_query_string(plain)
     except (package.VNNLibException, ValueError, LookupError, OverflowError) as error:
         raise InputError(_complaint(error)) from None
-    names, sizes = _tensors(query)
-    return Statement(*sizes, tuple(_formula(assertion.expr, names) for assertion in query.assertions))
+    names = _tensors(query, declared)
+    for assertion in query.assertions:
+        yield _formula(assertion.expr, names)
 
 
 def without_comments(text: str) -> str:
     """The text with its lines where they were, so that complaints name the right one."""
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return "\n".join(line.split(";", 1)[0] for line in lines)
+
+
+def shown(expression: Any) -> str:
+    """An expression of either version in a sentence."""
+    parts = isinstance(expression, list)
+    text = f"({' '.join(shown(part) for part in expression)})" if parts else str(expression)
+    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _require_harmless(text: str) -> None:
@@ -97,43 +100,44 @@ def _complaint(error: Exception) -> str:
     return f"{' '.join(text.split()).rstrip('.')}."
 
 
-def _tensors(query: Any) -> tuple[dict[str, str], tuple[int, int]]:
-    """(X or Y by the tensor's name, numbers of inputs and outputs)."""
+def _tensors(query: Any, declared: Declared) -> dict[str, str]:
+    """X or Y by the tensor's name; their entries become declared."""
     if len(query.networks) != 1:
         raise InputError(f"the file declares {len(query.networks)} networks; certnet verifies one at a time.")
     network = query.networks[0]
     if len(network.hidden):
         raise InputError(f"the file speaks of the hidden node {network.hidden[0].name}; certnet reads inputs, outputs.")
     names: dict[str, str] = {}
-    sizes = []
     for letter, kind, tensors in (("X", "input", network.inputs), ("Y", "output", network.outputs)):
         if len(tensors) != 1:
             raise InputError(f"the network has {len(tensors)} {kind} tensors; certnet reads networks with one.")
-        tensor = tensors[0]
+        tensor, size = tensors[0], math.prod(tensors[0].shape)
         if tensor.dtype.name not in _REAL:
             raise InputError(
                 f"the {kind} {tensor.name} has type {tensor.dtype.name}; certnet verifies numbers such as float32."
             )
-        if math.prod(tensor.shape) > MOST_ENTRIES:
+        if size > MOST_ENTRIES:
             raise InputError(f"the {kind} {tensor.name} has more than {MOST_ENTRIES} entries.")
-        names[tensor.name] = letter
-        sizes.append(math.prod(tensor.shape))
-    return names, (sizes[0], sizes[1])
+        names[tensor.name], declared[letter] = letter, range(size)
+    return names
 
 
-def _formula(node: Any, names: dict[str, str]) -> list[Any]:
+def _formula(node: Any, names: dict[str, str]) -> Expression:
     kind = type(node).__name__
     if kind in ("And", "Or"):
         return [kind.lower(), *(_formula(part, names) for part in node.args)]
     if kind not in _SIGNS:
-        raise InputError(f"{_shown(node)} is not understood; certnet reads and, or, <=, >= and ==.")
+        raise InputError(f"{shown(node)} is not understood; certnet reads and, or, <=, >= and ==.")
     return [_SIGNS[kind], _term(node.lhs, names), _term(node.rhs, names)]
 
 
-def _term(node: Any, names: dict[str, str]) -> str | list[Any]:
+def _term(node: Any, names: dict[str, str]) -> Expression:
     kind = type(node).__name__
     if kind == "Var":
-        return f"{names[node.name]}_{_position(node.indices, node.shape)}"
+        position = 0
+        for index, size in zip(node.indices, node.shape, strict=True):
+            position = position * size + index
+        return f"{names[node.name]}_{position}"
     if kind in ("Float", "Int", "IntExpr"):
         return str(node.lexeme)
     if kind == "Negate":
@@ -142,17 +146,4 @@ def _term(node: Any, names: dict[str, str]) -> str | list[Any]:
         return ["-", _term(node.head, names), *(_term(part, names) for part in node.rest)]
     if kind in ("Plus", "Multiply"):
         return ["+" if kind == "Plus" else "*", *(_term(part, names) for part in node.args)]
-    raise InputError(f"{_shown(node)} is no linear term.")
-
-
-def _position(indices: list[int], shape: list[int]) -> int:
-    """The number of an entry, counted row by row."""
-    position = 0
-    for index, size in zip(indices, shape, strict=True):
-        position = position * size + index
-    return position
-
-
-def _shown(node: Any) -> str:
-    text = str(node)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    raise InputError(f"{shown(node)} is no linear term.")

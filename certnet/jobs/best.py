@@ -22,7 +22,7 @@ from certificates.report import CheckReport
 from certificates.verdict import Verdict
 from certnet.training.polish import Network
 from certnet.training.trainer import FitResult
-from formulations import MergedRows, RawDual
+from formulations import Dual, MergedRows
 
 Proof = tuple[OptimalityCertificate, CheckReport]
 
@@ -101,12 +101,12 @@ class Best:
             self.take_dual(repaired(self._merged, residual_dual(self._merged, *network)))
 
 
-def repaired(merged: MergedRows, dual: RawDual) -> RepairedDual:
+def repaired(merged: MergedRows, dual: Dual) -> RepairedDual:
     """What repair makes of a dual of the merged program, without negligible multipliers."""
     return repair(merged.program, drop_negligible(merged, dual))
 
 
-def as_it_stands(merged: MergedRows, dual: RawDual) -> RepairedDual:
+def as_it_stands(merged: MergedRows, dual: Dual) -> RepairedDual:
     """A dual that was repaired in other coordinates: the same form, so it needs no repair, and the check decides."""
     W, N, t = project(merged.program, drop_negligible(merged, dual))
     bound = merged.program.to_original(merged.program.dual_value(W))

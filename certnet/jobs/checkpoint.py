@@ -21,7 +21,7 @@ from certificates.files import write_atomically
 from certnet.io.packed import npz_arrays
 from certnet.jobs.clock import JobClock
 from certnet.solvers.interface import State
-from formulations import InputError, RawDual, TrainingProgram
+from formulations import Dual, InputError, TrainingProgram
 from formulations._validation import FloatArray
 
 FORMAT, VERSION = "certnet-checkpoint", 2
@@ -68,7 +68,7 @@ class Checkpoint:
     stage: str
     seconds: float
     solver: str
-    dual: RawDual | None = None
+    dual: Dual | None = None
     U: FloatArray | None = None
     V: FloatArray | None = None
     search: State | None = None
@@ -121,11 +121,11 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         raise InputError(f"There is no checkpoint {file}; it stays behind when certnet train is cut short.")
     damaged = f"{file} is no checkpoint, or it is damaged; train again without --resume."
     try:
-        _, arrays = npz_arrays(file, damaged, wanted=lambda _: True, largest=file.stat().st_size)
+        _, stored = npz_arrays(file, damaged, largest=file.stat().st_size)
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror or error}).") from None
     try:
-        return _checkpoint(arrays)
+        return _checkpoint({name: array.copy(order="K") for name, array in stored.items()})
     except InputError as error:
         raise InputError(f"{file} cannot be resumed from: {error}") from None
     except (ValueError, RecursionError):
@@ -154,7 +154,7 @@ def _checkpoint(arrays: dict[str, NDArray[Any]]) -> Checkpoint:
             raise InputError("one of two matrices is missing.")
     if U is not None and V is not None and not (U.shape[1] == V.shape[1] and np.isfinite(np.vstack([U, V])).all()):
         raise InputError("its network is damaged.")
-    dual = None if W is None or N is None else RawDual(W, N)
+    dual = None if W is None or N is None else Dual(W, N)
     return Checkpoint(**{name: header[name] for name in _FIELDS}, dual=dual, U=U, V=V, search=search or None)
 
 

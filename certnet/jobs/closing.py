@@ -166,7 +166,7 @@ def close_gap(
     while True:
         W = presolved.apply_dual(residual_dual(presolved.rows, network.U, network.V)).W
         if not closing.train:
-            if not float(np.sum(W * program.target)) > 0:
+            if not program.best_scale(W) > 0:
                 return Closed(network, None, None)
             gap = max(gap, 1.0 - bound_from_price(program, W, known * program.gamma * (1.0 + gap)) / network.objective)
 

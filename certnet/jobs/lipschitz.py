@@ -20,9 +20,10 @@ from certnet.search.sign_products import solve
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 from formulations.arguments import accepts, array, count, json_object, seconds
+from formulations.lifted_space import ACTIVE
+from formulations.margin import stable_signs
 from formulations.network import ReluNetwork
-from formulations.nodes import ACTIVE
-from formulations.robustness import InputRegion, stable_signs
+from formulations.robustness import InputRegion
 
 MARGINS = (1e-9, 1e-7, 1e-5, 1e-3)
 SAMPLING_SHARE = 0.1

@@ -457,7 +457,7 @@ def round_relaxation(job: Job) -> None:
     columns.append(network.U)
     pays = not network.converged
     if primal is not None and np.isfinite(primal.S).all() and job.presolved is not None:
-        moment = job.presolved.scaling.undo_primal(primal)
+        moment = job.presolved.scaling.undo_moment(primal)
         candidates = candidates_from_moment(moment, job.program.X, samples=SAMPLES, random_state=job.random_state)
         columns.append(candidates)
         if not pays:

@@ -293,7 +293,7 @@ class _Found:
         if primal is not None and self.points is not None and job.presolved is not None:
             scaling = job.presolved.scaling
             columns.append(scaling.undo_z(self.points.Z))
-            moment = scaling.undo_primal(primal)
+            moment = scaling.undo_moment(primal)
             columns.append(candidates_from_moment(moment, job.program.X, random_state=job.random_state))
         fitted = fit(
             job.program,

@@ -20,9 +20,10 @@ from certnet.search.linear import Nodes, crown
 from certnet.search.margin import CaseOutcome, CaseSearch
 from certnet.search.margin_proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_sizes
 from formulations.arguments import accepts, count, json_object, seconds, several
+from formulations.lifted_space import FREE
+from formulations.margin import MarginProblem, reduce_cases
 from formulations.network import ReluNetwork
-from formulations.nodes import FREE
-from formulations.robustness import MarginProblem, UnsafeCase, reduce_cases, require_fitting
+from formulations.robustness import UnsafeCase, require_fitting
 
 ATTACK_WORK = 8_000_000
 """Multiplications in one evaluation of all starts of an attack."""

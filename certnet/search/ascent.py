@@ -21,7 +21,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from certnet.search.linear import LinearBounds, Nodes, crown, finish
 from formulations._validation import FloatArray
-from formulations.nodes import FREE
+from formulations.lifted_space import FREE
 from formulations.robustness import InputRegion
 
 PENALTY = 100.0

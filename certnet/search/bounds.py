@@ -7,7 +7,7 @@ import numpy as np
 from certificates.making.repair import project
 from certnet.solvers.interface import Progress, SolverOptions
 from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import FormProgram, LiftedProgram, LiftedSpace, NodeProgram, RawDual, RawPrimal, restrict
+from formulations import Dual, LiftedSpace, Part, Primal, Program, restrict
 from formulations._validation import FloatArray, IntArray
 
 TOLERANCE = 1e-7
@@ -88,18 +88,18 @@ class Start:
         """The same for a form that is ``factor`` times as large."""
         return replace(self, multipliers=self.multipliers.times(factor))
 
-    def primal(self, node: NodeProgram) -> RawPrimal | None:
+    def primal(self, node: Part) -> Primal | None:
         """The parent's S without the coordinates that the child has not; None if nothing is left."""
         kept = np.flatnonzero(np.isin(self.free, node.free))
-        f, k = len(self.free), node.program.space.dimension
+        f, k = len(self.free), node.space.dimension
         index = np.concatenate([kept, f + np.arange(k)])
         S = self.S[np.ix_(index, index)]
-        size = float(np.sum(node.program.metric * S[len(kept) :, len(kept) :]))
-        return RawPrimal(S / size, 0) if size > 0 else None
+        size = float(np.sum(node.whole.metric * S[len(kept) :, len(kept) :]))
+        return Primal(S / size, 0) if size > 0 else None
 
 
 def bound_node(
-    program: LiftedProgram,
+    program: Program,
     W: FloatArray,
     signs: IntArray,
     *,
@@ -119,8 +119,8 @@ def bound_node(
         tolerance: of the solve, relative.
         time_limit: seconds.
     """
-    node = restrict(program, W, signs)
-    form = node.program
+    node = restrict(program, signs)
+    form = node.pricing(W)
     if not form.form.any():
         return _of_nothing(program, node)
 
@@ -135,7 +135,7 @@ def bound_node(
 
     warm = None
     if start is not None:
-        warm = (start.primal(node), node.restrict_dual(start.multipliers.matrix()))
+        warm = (start.primal(node), Dual(form.target, node.restrict(start.multipliers.matrix())))
     options = SolverOptions(tolerance=tolerance, callback=callback, warm_start=warm, time_limit=time_limit)
     result = InteriorPointSolver().solve(form, options).uninterrupted()
     assert result.primal is not None  # the interior point always has both
@@ -147,7 +147,7 @@ def bound_node(
     S = result.primal.S
     return NodeBound(
         h_squared=-form.to_original(result.statistics["dual_value"]),
-        multipliers=Multipliers.from_matrix(node.lift_dual(RawDual(form.target, N)), t),
+        multipliers=Multipliers.from_matrix(node.lift(N), t),
         S=S,
         branch=_branch(program, W, node, S),
         direction=_direction(form, S),
@@ -155,16 +155,16 @@ def bound_node(
     )
 
 
-def _of_nothing(program: LiftedProgram, node: NodeProgram) -> NodeBound:
+def _of_nothing(program: Program, node: Part) -> NodeBound:
     """The bound of a node where every feature vanishes."""
     none, k = np.zeros(0, dtype=np.int64), program.space.dimension
     multipliers = Multipliers(none, none, np.zeros(0), np.zeros(program.space.neurons), program.positions)
-    order = node.program.space.face_order
+    order = node.space.with_outputs(0).face_order
     branch = int(node.free[0]) if len(node.free) else -1
     return NodeBound(0.0, multipliers, np.eye(order), branch, np.eye(k)[0], 0)
 
 
-def generator_weight(program: LiftedProgram, W: FloatArray) -> FloatArray:
+def generator_weight(program: Program, W: FloatArray) -> FloatArray:
     """How much each generator (N,) counts in the loss: ``ω‖W_i‖``, summed over its two activations."""
     weight = np.zeros(2 * program.space.neurons)
     weight[program.feature] = program.weight * np.linalg.norm(W, axis=1)
@@ -173,7 +173,7 @@ def generator_weight(program: LiftedProgram, W: FloatArray) -> FloatArray:
     return total
 
 
-def branching_scores(program: LiftedProgram, W: FloatArray, free: IntArray, S: FloatArray) -> FloatArray:
+def branching_scores(program: Program, W: FloatArray, free: IntArray, S: FloatArray) -> FloatArray:
     """(f,) For each free generator the smaller of its two activations in S, measured in the loss.
 
     S has the coordinates β of the free generators, then z; what follows does not matter.
@@ -184,12 +184,12 @@ def branching_scores(program: LiftedProgram, W: FloatArray, free: IntArray, S: F
     return scores
 
 
-def _branch(program: LiftedProgram, W: FloatArray, node: NodeProgram, S: FloatArray) -> int:
+def _branch(program: Program, W: FloatArray, node: Part, S: FloatArray) -> int:
     """The free generator whose two activations are both large."""
     return int(node.free[np.argmax(branching_scores(program, W, node.free, S))]) if len(node.free) else -1
 
 
-def _direction(form: FormProgram, S: FloatArray) -> FloatArray:
+def _direction(form: Program, S: FloatArray) -> FloatArray:
     """The leading direction of S_zz."""
     z = slice(form.space.neurons, form.space.face_order)
     _, vectors = np.linalg.eigh(0.5 * (S[z, z] + S[z, z].T))

@@ -13,7 +13,7 @@ from certificates.making.tree import LeafProof, build
 from certnet.search.price import SearchResult
 from certnet.search.proving import prove
 from certnet.search.tree import Branch, proof_tree
-from formulations import InputError, NodeProgram, Presolved, RawDual, restrict
+from formulations import Dual, InputError, Part, Presolved, restrict
 from formulations._validation import FloatArray
 from formulations.circuits import CircuitSet
 
@@ -56,11 +56,10 @@ def certify_search(
         for margin in MARGINS:
             repaired = [repair(leaf, result.unit, margin) for leaf in leaves]
             h_bar = size * float(np.sqrt(max(-form.delta for form, _ in repaired)))
-            best_scale = float(np.sum(dual * program.target) / np.sum(dual**2))
-            s = min(best_scale, program.gamma / (h_bar * (1.0 + margin)) if h_bar > 0 else best_scale)
+            s = program.best_scale(dual, h_bar, margin)
             lifted, used = [], np.zeros(len(program.inequalities), dtype=bool)
             for form, node in repaired:
-                N, t = node.lift_dual(RawDual(node.program.target, (s * size) ** 2 * form.N)), np.zeros(neurons)
+                N, t = node.lift((s * size) ** 2 * form.N), np.zeros(neurons)
                 t[node.free] = (s * size) ** 2 * form.t
                 used |= N[2 * neurons :].any(axis=1)
                 lifted.append((N, t))
@@ -88,10 +87,10 @@ class LeafRepair:
     def __init__(self, presolved: Presolved, W: FloatArray) -> None:
         program = presolved.rows.program
         self._presolved, self._W = presolved, W
-        self.dual = presolved.undo_dual(RawDual(W, np.zeros((program.positions, program.positions)))).W
+        self.dual = presolved.undo_dual(Dual(W, np.zeros((program.positions, program.positions)))).W
         self.size = float(np.abs(self.dual).max())
 
-    def __call__(self, leaf: Branch, unit: float, margin: float) -> tuple[RepairedForm, NodeProgram]:
+    def __call__(self, leaf: Branch, unit: float, margin: float) -> tuple[RepairedForm, Part]:
         """The leaf's multipliers, feasible up to rounding for ``dual / size``, and its node.
 
         ``unit`` is the price in whose units the search has bounded the leaf.
@@ -100,9 +99,10 @@ class LeafRepair:
         N = np.zeros((program.positions, program.positions))
         if leaf.multipliers is not None:
             given = leaf.multipliers.matrix() / self._presolved.program.gamma
-            N = program.gamma * (unit / self.size) ** 2 * self._presolved.undo_dual(RawDual(self._W, given)).N
-        node = restrict(program, self.dual / self.size, leaf.signs)
-        return repair_form(node.program, node.restrict_dual(N), margin=margin), node
+            N = program.gamma * (unit / self.size) ** 2 * self._presolved.undo_dual(Dual(self._W, given)).N
+        node = restrict(program, leaf.signs)
+        form = node.pricing(self.dual / self.size)
+        return repair_form(form, Dual(form.target, node.restrict(N)), margin=margin), node
 
     def price(self, leaf: Branch, unit: float) -> float:
         """The squared price (of W, in ``unit``²) that repair proves for a leaf."""

@@ -17,7 +17,7 @@ from certnet.solvers._products import violated
 from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.interior_point import InteriorPointSolver
 from certnet.solvers.warm_start import WarmStart
-from formulations import FormProgram, LiftedProgram, Presolved, RawDual, RawPrimal, pricing
+from formulations import Dual, Presolved, Primal, Program
 from formulations._validation import FloatArray, IntArray
 from formulations.circuits import CircuitSet, Supports, planar_circuits, violated_circuits
 from formulations.errors import InputError
@@ -75,7 +75,7 @@ class CircuitResult:
     rounds: tuple[CircuitRound, ...]
 
     @property
-    def dual(self) -> RawDual:
+    def dual(self) -> Dual:
         """Its dual in the coordinates of ``presolved.rows.program``, as ``certificates.certify`` takes it."""
         assert self.result.dual is not None  # the interior point always has one
         return self.presolved.undo_dual(self.result.dual)
@@ -187,9 +187,9 @@ class _Run:
             start = self._take(result, found)
 
     @property
-    def program(self) -> LiftedProgram | FormProgram:
+    def program(self) -> Program:
         """What is solved: the training program, or the pricing of one W."""
-        return self.presolved.program if self.W is None else pricing(self.presolved.program, self.W)
+        return self.presolved.program if self.W is None else self.presolved.program.pricing(self.W)
 
     def _tolerance(self, last: bool) -> float:
         if last:
@@ -234,7 +234,7 @@ class _Run:
             room = MOST_PER_GENERATOR * self.neurons - len(self.circuits)
             supports = violated_circuits(
                 self.presolved.program.space.generators,
-                _moments(self.presolved, result.primal),
+                self.presolved.program.inequality_moments(result.primal.S),
                 tolerance=VIOLATION,
                 count=max(min(CIRCUITS_PER_GENERATOR * self.neurons, room), 0),
             ).supports
@@ -259,16 +259,16 @@ class _Run:
         N = np.pad(N[np.ix_(places, places)], (0, len(self.circuits) - before))
         p, q = self._first_products(primal, N)
         N[p, q] = N[q, p] = np.maximum(N[p, q], SEED * largest)
-        return primal, RawDual(dual.W, N)
+        return primal, Dual(dual.W, N)
 
-    def _first_products(self, primal: RawPrimal, N: FloatArray) -> tuple[IntArray, IntArray]:
+    def _first_products(self, primal: Primal, N: FloatArray) -> tuple[IntArray, IntArray]:
         """Products for the next solve to begin with, besides those that have a multiplier."""
         if self.is_planar:
             # Signs are nonnegative combinations of all circuits there, so products of circuits imply all others.
             p, q = np.triu_indices(len(self.circuits), 1)
             return 2 * self.neurons + p, 2 * self.neurons + q
         p, q = np.nonzero(np.triu(N) >= NEGLIGIBLE * max(float(N.max(initial=0.0)), 1e-300))
-        moments, count = _moments(self.presolved, primal), PRODUCTS_PER_ORDER * len(primal.S)
+        moments, count = self.presolved.program.inequality_moments(primal.S), PRODUCTS_PER_ORDER * len(primal.S)
         return violated(moments, self.neurons, (p, q), tolerance=PRODUCT_VIOLATION, count=count)
 
     def result(self) -> CircuitResult:
@@ -276,12 +276,3 @@ class _Run:
         assert self.best is not None  # there has been a solve
         bound = max(entry.lower_bound for entry in self.rounds)
         return CircuitResult(*self.best, bound, tuple(self.rounds))
-
-
-def _moments(presolved: Presolved, primal: RawPrimal) -> FloatArray:
-    """``ℓ_pᵀGℓ_q`` of all inequalities."""
-    program = presolved.program
-    G = program.space.moment(primal.S)[: program.inequalities.shape[1], : program.inequalities.shape[1]]
-    across = np.concatenate([G[program.space.phi], program.inequalities @ G])
-    moments: FloatArray = np.hstack([across[:, program.space.phi], across @ program.inequalities.T])
-    return 0.5 * (moments + moments.T)

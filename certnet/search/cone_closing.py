@@ -101,7 +101,7 @@ class SubdivisionSearch:
         train: bool = True,
         better: Better | None = None,
     ) -> None:
-        self.merged, self.basis = presolved.rows, basis_of(presolved.scaling.transform)
+        self.merged, self.basis = presolved.rows, basis_of(presolved.scaling.z)
         self.program, self.original = presolved.rows.program, presolved.rows.original
         self.network = network
         self.objective = self.original.objective(*self.network)
@@ -249,10 +249,9 @@ class SubdivisionSearch:
         if self.proved is None:
             return None
         W, found = self.proved.W, self.proved.found
-        alignment = float(np.sum(W * self.program.target) / np.sum(W**2))
         proof = Subdivision(self.basis, found.codes, found.positions)
         for margin in MARGINS:
-            s = min(alignment, self.program.gamma / (self.proved.price * (1.0 + margin)))
+            s = self.program.best_scale(W, self.proved.price, margin)
             certificate = assemble_proof(self.merged, s * W, proof, U, V, provenance)
             report = checked(certificate)
             if report.verdict is Verdict.PROVED:

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import null_space
 
-from formulations import LiftedProgram
+from formulations import Program
 from formulations._validation import FloatArray
 
 
@@ -51,7 +51,7 @@ def basis_of(transform: FloatArray) -> FloatArray:
     return basis
 
 
-def output_of(program: LiftedProgram, W: FloatArray, basis: FloatArray) -> Output:
+def output_of(program: Program, W: FloatArray, basis: FloatArray) -> Output:
     """The output ``(ω∘W)ᵀφ`` of a program with z = u and the identity as metric (``formulations.merge_rows``).
 
     With ``(−z)₊ = (z)₊ − z`` the opposite activations become a linear part.

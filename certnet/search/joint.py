@@ -19,7 +19,7 @@ from certnet.search.tree import Branch, floats, intact, integers, read_tree, wri
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus, State
 from certnet.solvers.interior_point import InteriorPointSolver
 from certnet.solvers.joint import JointProgress, JointResult, LeafStart, solve_joint
-from formulations import ACTIVE, FREE, InputError, LiftedProgram, RawDual, restrict_training
+from formulations import ACTIVE, FREE, Dual, InputError, Program, restrict
 from formulations._validation import FloatArray, IntArray
 
 TOLERANCE = 1e-2
@@ -55,7 +55,7 @@ class JointSearchResult:
 
 
 def joint_search(
-    program: LiftedProgram,
+    program: Program,
     *,
     enough: float,
     max_nodes: int | None = None,
@@ -94,7 +94,7 @@ def joint_search(
 class _Search:
     def __init__(
         self,
-        program: LiftedProgram,
+        program: Program,
         enough: float,
         max_nodes: int | None,
         time_limit: float | None,
@@ -156,10 +156,10 @@ class _Search:
         self.root.h_squared = program.gamma**2
 
     def _bound(self, signs: IntArray, S: FloatArray, N: FloatArray, steps: int) -> NodeBound:
-        """What is kept of a leaf. N over the positions of the whole has the sense of ``RawDual``."""
+        """What is kept of a leaf. N over the positions of the whole has the sense of ``Dual``."""
         program = self.program
         free = np.flatnonzero(signs == FREE)
-        _, products, t = project(program, RawDual(self.W, N))
+        _, products, t = project(program, Dual(self.W, N))
         scores = branching_scores(program, self.W, free, S)
         z = slice(len(free), len(free) + program.space.dimension)
         _, vectors = np.linalg.eigh(0.5 * (S[z, z] + S[z, z].T))
@@ -223,7 +223,7 @@ class _Search:
         """The leaf's last S and N, or those of its parent on the child's face."""
         source = leaf if parent is None else parent
         assert source.bound is not None  # every leaf has been solved
-        node = restrict_training(self.program, leaf.signs)
+        node = restrict(self.program, leaf.signs)
         S = source.bound.S
         if parent is not None:
             S = share_of_child(S, self.program.space.generators, parent, leaf)

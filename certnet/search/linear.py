@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from formulations._validation import FloatArray, IntArray
-from formulations.nodes import ACTIVE, FREE, INACTIVE
-from formulations.robustness import InputRegion, MarginProblem
+from formulations.lifted_space import ACTIVE, FREE, INACTIVE
+from formulations.margin import MarginProblem
+from formulations.robustness import InputRegion
 
 Index = IntArray | slice
 

@@ -29,8 +29,8 @@ from certnet.search.semidefinite import affordable, semidefinite_bound
 from certnet.search.signs import SIDES, Branching
 from certnet.search.tree import Vertex, proof_tree
 from formulations._validation import FloatArray, IntArray
+from formulations.margin import MarginProblem
 from formulations.network import ReluNetwork
-from formulations.robustness import MarginProblem
 
 LARGEST = 1e100
 """Size of a number from which products come near overflow."""

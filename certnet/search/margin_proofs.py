@@ -14,8 +14,9 @@ from certificates.robustness import CaseProof
 from certificates.robustness_checker import leaf_is_proved
 from certnet.search.linear import LinearBounds
 from formulations._validation import FloatArray, IntArray
+from formulations.margin import MarginProblem
 from formulations.network import ReluNetwork
-from formulations.robustness import BOX_ROWS, MarginProblem, UnsafeCase
+from formulations.robustness import BOX_ROWS, UnsafeCase
 
 SAFETY = 1e-9
 """Part of a bound, relative to the size of the margin's terms, that is given away to rounding."""

@@ -12,8 +12,8 @@ from scipy.optimize import linprog
 from certnet.search.ascent import PENALTY, optimised
 from certnet.search.linear import LinearBounds, finish, nodes_of
 from formulations._validation import FloatArray, IntArray
-from formulations.nodes import ACTIVE, FREE
-from formulations.robustness import MarginProblem
+from formulations.lifted_space import ACTIVE, FREE
+from formulations.margin import MarginProblem
 
 LARGEST_PROGRAM = 150_000
 """N (N + d) up to which a linear program is solved."""

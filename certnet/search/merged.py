@@ -13,7 +13,7 @@ from certnet.search.goal import bound_from_price, price_for_gap
 from certnet.search.joint import JointSearchResult, joint_search
 from certnet.search.price import SearchProgress, SearchResult, search
 from certnet.solvers.interface import State, without_prefix
-from formulations import LiftedProgram, Presolved
+from formulations import Presolved, Program
 from formulations._validation import FloatArray
 
 SWITCH = 0.02
@@ -101,7 +101,7 @@ class _Merged:
         self.stopped = False
 
     @property
-    def program(self) -> LiftedProgram:
+    def program(self) -> Program:
         """The presolved program."""
         return self.presolved.program
 

@@ -15,7 +15,7 @@ from certnet.search.bounds import Start, bound_node
 from certnet.search.pool import pool as pool_of
 from certnet.search.tree import Branch, floats, intact, integers, read_tree, write_tree
 from certnet.solvers.interface import State
-from formulations import LiftedProgram
+from formulations import Program
 from formulations._validation import FloatArray
 
 Confirm = Callable[[Branch, float], float]
@@ -66,7 +66,7 @@ class SearchResult:
 
 
 def search(
-    program: LiftedProgram,
+    program: Program,
     W: FloatArray,
     *,
     enough: float,
@@ -125,9 +125,7 @@ class _Price:
     callback: Callable[[SearchProgress], bool | None] | None
     too_large: float
 
-    def __init__(
-        self, program: LiftedProgram, W: FloatArray, unit: float, budget: Budget, confirm: Confirm | None
-    ) -> None:
+    def __init__(self, program: Program, W: FloatArray, unit: float, budget: Budget, confirm: Confirm | None) -> None:
         self.program, self.W, self.unit, self.budget, self.confirm = program, W / unit, unit, budget, confirm
         self.steps, self.best, self.direction = 0, 0.0, np.zeros(program.space.dimension)
         self.root = Branch.root(program.space.neurons)

@@ -20,15 +20,14 @@ from certnet.runtime.clock import Clock
 from certnet.search.linear import LinearBounds, finish, nodes_of
 from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
 from certnet.search.margin_rows import linear_bounds
-from certnet.search.semidefinite import inequality_moments
 from certnet.solvers.interface import SolverOptions
 from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import RawDual, RawPrimal
+from formulations import Dual, Primal
 from formulations._validation import FloatArray
 from formulations.circuits import CircuitSet, planar_circuits, violated_circuits
-from formulations.margin import MarginNode, margin_node
+from formulations.margin import MarginNode, MarginProblem, margin_node, reduce_case
 from formulations.network import ReluNetwork
-from formulations.robustness import MarginProblem, UnsafeCase, reduce_case, require_fitting
+from formulations.robustness import UnsafeCase, require_fitting
 
 EPSILON = 1e-6
 """Relative error of the normalisation."""
@@ -150,28 +149,28 @@ class _Run:
         for left in range(rounds, -1, -1):
             problem = _shifted(self.problem, shift)
             node = margin_node(problem, free, self.mu, epsilon=EPSILON / self.problem.case.region.inputs)
-            start = node.first_dual(np.zeros((0, 2), dtype=np.int64))
+            start = node.first_dual()
             options = SolverOptions(time_limit=self.clock.left(), tolerance=TOLERANCE, warm_start=(None, start))
             result = InteriorPointSolver().solve(node.program, options).uninterrupted()
             if result.dual is not None:
-                self._claim(problem, node, result.dual)
+                self._claim(node, result.dual)
             if not left or self.clock.left() == 0.0 or not self._add_circuits(node, result.primal):
                 return
 
-    def _claim(self, problem: MarginProblem, node: MarginNode, dual: RawDual) -> None:
+    def _claim(self, node: MarginNode, dual: Dual) -> None:
         """Prove as much of the value as the checker allows."""
         repaired = repair_form(node.program, dual, scale_multipliers=False)
-        leaf = LeafProof(*node.lift(problem, repaired.N, repaired.t, repaired.on_equalities))
+        leaf = LeafProof(*node.lift(repaired.N, repaired.t, repaired.on_equalities))
         for conceded in CONCEDED:
             margin = (1.0 - conceded) * node.scale * repaired.delta
             if not (margin > 0):
                 return
-            bound = _proved(self.network, self.original, problem, leaf, self.mu, margin)
+            bound = _proved(self.network, self.original, node.problem, leaf, self.mu, margin)
             self.best = max(self.best, bound, key=lambda found: found.value)
             if bound.certificate is not None:
                 return
 
-    def _add_circuits(self, node: MarginNode, primal: RawPrimal | None) -> bool:
+    def _add_circuits(self, node: MarginNode, primal: Primal | None) -> bool:
         """Whether violated circuits were found and added."""
         space, N = node.program.space, self.problem.neurons
         own = self.problem.circuits or CircuitSet.none(N)
@@ -185,7 +184,7 @@ class _Run:
             norm = np.linalg.norm(rows, axis=1)
             size = np.ones(node.program.positions)
             size[: 2 * N] = 1.0 / np.tile(norm, 2)
-            moments = inequality_moments(node.program, primal) * np.outer(size, size)
+            moments = node.program.inequality_moments(primal.S) * np.outer(size, size)
             count = CIRCUITS_PER_GENERATOR * N
             supports = violated_circuits(rows / norm[:, None], moments, tolerance=VIOLATION, count=count).supports
         found = own.joined(exact_circuits(self.problem.generators, supports))

@@ -14,10 +14,9 @@ from certificates.making.repair import repair_form
 from certificates.making.tree import LeafProof
 from certnet.solvers.interface import Progress, SolverOptions
 from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import FormProgram, RawDual, RawPrimal
+from formulations import Dual, Primal
 from formulations._validation import FloatArray, IntArray
-from formulations.margin import MarginNode, margin_node
-from formulations.robustness import MarginProblem
+from formulations.margin import MarginNode, MarginProblem, margin_node
 
 ENOUGH = 1e-5
 """Relative bound from which a node counts as proved; what lies above it is the checker's room."""
@@ -79,7 +78,6 @@ def semidefinite_bound(
         products: (n, 2) products of the parent, to begin with.
     """
     node = margin_node(problem, signs, mu)
-    further = node.positions_of(problem, np.zeros((0, 2), dtype=np.int64) if products is None else products)
 
     def callback(progress: Progress) -> bool:
         if progress.lower_bound > ENOUGH:
@@ -87,7 +85,7 @@ def semidefinite_bound(
         near = max(progress.primal_residual, progress.dual_residual) < NEAR
         return near and progress.objective < 0
 
-    dual = node.first_dual(further)
+    dual = node.first_dual(products)
     options = SolverOptions(time_limit=time_limit, tolerance=TOLERANCE, callback=callback, warm_start=(None, dual))
     result = InteriorPointSolver(max_products=int(np.count_nonzero(dual.N)) // 2).solve(node.program, options)
     result = result.uninterrupted()
@@ -95,21 +93,14 @@ def semidefinite_bound(
     if result.dual is not None:
         repaired = repair_form(node.program, result.dual, scale_multipliers=False)
         if repaired.delta > 0:
-            leaf = LeafProof(*node.lift(problem, repaired.N, repaired.t, repaired.on_equalities))
+            leaf = LeafProof(*node.lift(repaired.N, repaired.t, repaired.on_equalities))
             margin = KEPT * node.scale * repaired.delta
     kept = _worth_keeping(node, result.primal, result.dual)
     x, scores = _moments(problem, node, mu, result.primal)
     return SemidefiniteBound(leaf, margin, result.objective, x, scores, node.positions[kept])
 
 
-def inequality_moments(program: FormProgram, primal: RawPrimal) -> FloatArray:
-    """``ℓ_pᵀGℓ_q`` of all inequalities, φ first."""
-    G = program.space.moment(primal.S[: program.space.face_order, : program.space.face_order])
-    rows, phi = program.inequalities @ G, program.space.phi
-    return np.block([[G[phi, phi], rows[:, phi].T], [rows[:, phi], rows @ program.inequalities.T]])
-
-
-def _worth_keeping(node: MarginNode, primal: RawPrimal | None, dual: RawDual | None) -> IntArray:
+def _worth_keeping(node: MarginNode, primal: Primal | None, dual: Dual | None) -> IntArray:
     """(n, 2) products of the node: those of the dual beyond the first, and the most violated ones."""
     program = node.program
     neurons, positions = program.space.neurons, program.positions
@@ -122,7 +113,7 @@ def _worth_keeping(node: MarginNode, primal: RawPrimal | None, dual: RawDual | N
         N = np.triu(dual.N, 1)
         chosen |= (USED * max(float(N.max(initial=0.0)), 1e-300) < N) & ~known
     if primal is not None:
-        M = inequality_moments(program, primal)
+        M = program.inequality_moments(primal.S)
         M = np.where(np.triu(np.ones_like(known), 1) & ~known & ~chosen, M, 0.0)
         p, q = np.nonzero(M < 0)
         worst = np.argsort(M[p, q], kind="stable")[:ADDED]
@@ -131,16 +122,16 @@ def _worth_keeping(node: MarginNode, primal: RawPrimal | None, dual: RawDual | N
 
 
 def _moments(
-    problem: MarginProblem, node: MarginNode, mu: FloatArray, primal: RawPrimal | None
+    problem: MarginProblem, node: MarginNode, mu: FloatArray, primal: Primal | None
 ) -> tuple[FloatArray, FloatArray]:
     """(mean input, scores of all neurons) of a moment matrix."""
-    x, scores = node.middle.copy(), np.zeros(problem.neurons)
+    x, scores = problem.middle.copy(), np.zeros(problem.neurons)
     space, region = node.program.space, problem.case.region
     f, last = len(node.free), space.face_order - 1
     if primal is not None and primal.S[last, last] > 0:
         moments = space.expand(primal.S[: last + 1, last] / primal.S[last, last])
-        live = np.flatnonzero(node.width > 0)
-        x[live] += node.width[live] * np.clip(moments[2 * f : 2 * f + len(live)], -1.0, 1.0)
+        live = np.flatnonzero(problem.width > 0)
+        x[live] += problem.width[live] * np.clip(moments[2 * f : 2 * f + len(live)], -1.0, 1.0)
         x = region.project(x[None])[0]
         product = problem.generators[node.free] @ np.append(x, 1.0)
         activation = moments[:f] / node.factors[:f]

@@ -11,7 +11,7 @@ from certificates.proof import LiftedProof
 from certnet.search.lipsdp import Gradients
 from certnet.solvers.interface import Progress, SolverOptions
 from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import FormProgram, LiftedSpace, RawDual
+from formulations import Dual, LiftedSpace, Program
 from formulations._validation import FloatArray
 
 TOLERANCE = 1e-7
@@ -42,12 +42,12 @@ class SignProducts:
         dual: the solver's.
     """
 
-    program: FormProgram
+    program: Program
     size: FloatArray
     unit: float
     power: int
     halfspace: FloatArray
-    dual: RawDual
+    dual: Dual
 
     def proof(self, margin: float) -> tuple[float, LiftedProof]:
         """A constant and its proof, with a relative margin for the checker."""
@@ -91,7 +91,7 @@ def _solve_one(
     size = np.linalg.norm(U, axis=1)
     space = LiftedSpace(U / size[:, None])
     coefficients = np.concatenate([np.maximum(v, 0.0) * size, np.maximum(-v, 0.0) * size, gradients.J[0]]) / unit
-    program = FormProgram(space, -np.outer(coefficients, coefficients), np.eye(U.shape[1]))
+    program = Program.of_form(space, -np.outer(coefficients, coefficients), np.eye(U.shape[1]))
     options = SolverOptions(time_limit=time_limit, tolerance=TOLERANCE, seed=seed)
     dual = InteriorPointSolver(max_products=MOST_PRODUCTS).solve(program, options).uninterrupted().dual
     return None if dual is None else SignProducts(program, size, unit, 2, np.zeros(0), dual)
@@ -112,7 +112,7 @@ def _solve_several(gradients: Gradients, unit: float, time_limit: float | None, 
     form[4 * N : 4 * N + d, 4 * N + d :] = -gradients.J.T / unit
     e = steepest_pair(gradients, seed)
     row = np.concatenate([np.zeros(4 * N), e])[None]
-    program = FormProgram(space, form, np.eye(d + r), row)
+    program = Program.of_form(space, form, np.eye(d + r), row)
     start = time.perf_counter()
 
     def late(_: Progress) -> bool:

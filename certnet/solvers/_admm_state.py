@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from certnet.solvers._arrays import Array, Arrays
 from certnet.solvers.interface import State
-from formulations import FormProgram, InputError, LiftedProgram
+from formulations import InputError, Program
 
 VERSION = 2
 
@@ -46,7 +46,7 @@ class Schedule:
 
 def write_state(
     layer: Arrays,
-    program: LiftedProgram | FormProgram,
+    program: Program,
     at: Point,
     following: Array,
     schedule: Schedule,
@@ -79,7 +79,7 @@ def read_schedule(state: State) -> Schedule:
     return Schedule(iterations, balance)
 
 
-def check_state(state: State, program: LiftedProgram | FormProgram, memory: int) -> None:
+def check_state(state: State, program: Program, memory: int) -> None:
     """Accept only what ``write_state`` could have written for this program.
 
     Args:
@@ -120,8 +120,8 @@ def check_state(state: State, program: LiftedProgram | FormProgram, memory: int)
             raise _broken(name)
 
 
-def _signature(program: LiftedProgram | FormProgram) -> NDArray[np.int64]:
-    space, is_form = program.space, isinstance(program, FormProgram)
+def _signature(program: Program) -> NDArray[np.int64]:
+    space, is_form = program.space, program.loss is None
     return np.array([VERSION, is_form, space.neurons, space.dimension, space.outputs], dtype=np.int64)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from certificates.making.repair import raw_dual, repair_form
 from certnet.solvers._arrays import Array, Arrays
-from formulations import FormProgram, LiftedProgram, LiftedSpace, RawDual
+from formulations import Dual, LiftedSpace, Program
 from formulations._validation import FloatArray
 
 
@@ -39,11 +39,11 @@ class Entrywise(ABC):
         """Rows of z and v of the solution."""
 
     @abstractmethod
-    def multipliers(self, V: Array, penalty: float) -> RawDual:
+    def multipliers(self, V: Array, penalty: float) -> Dual:
         """(W, N) of a point V, with exact signs, in float64."""
 
     @abstractmethod
-    def scaled_multiplier(self, dual: RawDual, penalty: float) -> FloatArray:
+    def scaled_multiplier(self, dual: Dual, penalty: float) -> FloatArray:
         """A scaled multiplier ``L = V − Z`` that belongs to this dual."""
 
     def _signed(self, Z: Array, partner: slice) -> None:
@@ -65,22 +65,22 @@ class Entrywise(ABC):
 class LossEntrywise(Entrywise):
     """Training: the loss over (φ, v), and ``γ/2 (⟨E, G_zz⟩ + tr G_vv)``."""
 
-    def __init__(self, program: LiftedProgram, layer: Arrays) -> None:
+    def __init__(self, program: Program, layer: Arrays) -> None:
         super().__init__(program.space, layer)
         self._program = program
         # A numpy scalar of float64 would turn float32 arrays into float64 ones.
         self.size = float(program.gamma)
         self._cost = 0.5 * self.size
+        assert program.loss is not None
+        self._loss = program.loss
         self._feature = layer.index(program.feature)
-        self._weight = layer.array(program.weight[:, None])
-        self._pull = layer.array(program.weight[:, None] * program.target)
+        self._prox = program.loss.prox(layer.array)
         self._metric = layer.array(0.5 * program.gamma * program.metric)
 
     def columns(self, V: Array, penalty: float) -> Array:
         """See ``Entrywise``; they hold the loss."""
         columns = self._layer.copy(V[self._space.phi, self._space.v])
-        fitted = self._pull + 2 * penalty * columns[self._feature]
-        columns[self._feature] = fitted / (self._weight**2 + 2 * penalty)
+        columns[self._feature] = self._prox(columns[self._feature], 2 * penalty)
         return columns
 
     def rows_of_phi(self, V: Array, columns: Array, penalty: float, rows: slice, partner: slice) -> Array:
@@ -99,14 +99,14 @@ class LossEntrywise(Entrywise):
         self._layer.diagonal(Z[k:, space.v])[...] -= self._cost / penalty
         return Z
 
-    def multipliers(self, V: Array, penalty: float) -> RawDual:
-        """See ``Entrywise``: ``W = T − ω∘Z[f, v]`` and ``N = −2ρ(V − Z)_φφ``."""
+    def multipliers(self, V: Array, penalty: float) -> Dual:
+        """See ``Entrywise``: ``W = −∇ℓ(ω∘Z[f, v])`` and ``N = −2ρ(V − Z)_φφ``."""
         program, phi = self._program, self._space.phi
         fitted = self._layer.host(self.columns(V, penalty)[self._feature]).astype(np.float64)
-        W = program.target - program.weight[:, None] * fitted
-        return RawDual(W, self._sign_multipliers(V[phi, phi], penalty))
+        W = self._loss.dual(program.weight[:, None] * fitted)
+        return Dual(W, self._sign_multipliers(V[phi, phi], penalty))
 
-    def scaled_multiplier(self, dual: RawDual, penalty: float) -> FloatArray:
+    def scaled_multiplier(self, dual: Dual, penalty: float) -> FloatArray:
         """See ``Entrywise``."""
         program, space = self._program, self._space
         L = np.zeros((space.order, space.order))
@@ -122,7 +122,7 @@ class LossEntrywise(Entrywise):
 class FormEntrywise(Entrywise):
     """A form: ``½⟨C, G⟩`` with ``⟨E, G_zz⟩ = 1``."""
 
-    def __init__(self, program: FormProgram, layer: Arrays) -> None:
+    def __init__(self, program: Program, layer: Arrays) -> None:
         super().__init__(program.space, layer)
         self._program = program
         self.size = float(np.abs(program.form).max(initial=0.0)) or 1.0
@@ -148,13 +148,13 @@ class FormEntrywise(Entrywise):
         block += (1.0 - self._layer.dot(self._metric, block)) / self._square * self._metric
         return Z
 
-    def multipliers(self, V: Array, penalty: float) -> RawDual:
+    def multipliers(self, V: Array, penalty: float) -> Dual:
         """See ``Entrywise``: no W, and ``N = −2ρ(V − C/2ρ − Z)_φφ``."""
         phi = self._space.phi
         block = V[phi, phi] - self._form[phi, phi] / penalty
-        return RawDual(self._program.target, self._sign_multipliers(block, penalty))
+        return Dual(self._program.target, self._sign_multipliers(block, penalty))
 
-    def scaled_multiplier(self, dual: RawDual, penalty: float) -> FloatArray:
+    def scaled_multiplier(self, dual: Dual, penalty: float) -> FloatArray:
         """See ``Entrywise``: ``(C − N − δE)/2ρ`` of the repaired dual, positive semidefinite on the face."""
         program, space = self._program, self._space
         repaired = repair_form(program, dual)
@@ -163,6 +163,6 @@ class FormEntrywise(Entrywise):
         return L / (2 * penalty)
 
 
-def entrywise(program: LiftedProgram | FormProgram, layer: Arrays) -> Entrywise:
+def entrywise(program: Program, layer: Arrays) -> Entrywise:
     """The half step of this program."""
-    return FormEntrywise(program, layer) if isinstance(program, FormProgram) else LossEntrywise(program, layer)
+    return FormEntrywise(program, layer) if program.loss is None else LossEntrywise(program, layer)

@@ -9,7 +9,7 @@ import numpy as np
 
 from certnet.solvers._newton import is_positive_definite
 from certnet.solvers._rank_two import FaceMap
-from formulations import FormProgram, LiftedProgram, RawDual, TrainingNode
+from formulations import Dual, Part, Program, SquaredLoss
 from formulations._validation import FloatArray, IntArray
 
 HALVINGS = 60
@@ -24,7 +24,7 @@ class FaceProblem:
     inequalities may follow. ``unit`` is what 1 is in the dual, ``moment_unit`` in S.
     """
 
-    program: LiftedProgram | FormProgram
+    program: Program
     cost: FloatArray
     quadratics: FloatArray
     rhs: FloatArray
@@ -80,7 +80,7 @@ class FaceProblem:
         W = y[: self.losses]
         return float(self.rhs @ y[: len(self.rhs)] + W @ self.target - 0.5 * np.sum(W**2))
 
-    def raw_dual(self, y: FloatArray, p: IntArray, q: IntArray) -> RawDual:
+    def raw_dual(self, y: FloatArray, p: IntArray, q: IntArray) -> Dual:
         """(W, N) of the multipliers y; products that are no constraint have N_pq = 0."""
         neurons = self.program.space.neurons
         N = np.zeros((self.program.positions, self.program.positions))
@@ -88,23 +88,22 @@ class FaceProblem:
         N[neuron, neurons + neuron] = y[self.fixed - neurons : self.fixed]
         N[p, q] = y[self.fixed :]
         W = y[: self.losses].reshape(self.program.target.shape).copy()
-        return RawDual(W, N + N.T, y[1 : len(self.rhs)].copy())
+        return Dual(W, N + N.T, y[1 : len(self.rhs)].copy())
 
 
-def face_problem(program: LiftedProgram | FormProgram) -> FaceProblem:
+def face_problem(program: Program) -> FaceProblem:
     """Set up cost and fixed constraints of a program."""
-    return _of_form(program) if isinstance(program, FormProgram) else _of_training(program)
+    return _of_form(program) if program.loss is None else _of_training(program)
 
 
-def node_problem(program: LiftedProgram, node: TrainingNode) -> FaceProblem:
+def node_problem(program: Program, node: Part) -> FaceProblem:
     """A part of training where some signs are fixed; its targets are those of the features that it has.
 
     The losses belong to all parts of a tree together, so ``dual_value`` and ``raw_dual`` mean nothing here.
     """
-    none, c = np.zeros(0), program.space.outputs
-    inner = LiftedProgram(
-        node.space, np.zeros(0, dtype=np.int64), none, np.zeros((0, c)), program.metric, program.gamma
-    ).with_inequalities(node.inequalities)
+    c = program.space.outputs
+    loss = SquaredLoss(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros((0, c)))
+    inner = Program(node.space, program.metric, loss, inequalities=node.inequalities, gamma=program.gamma)
     problem = _of_training(inner)
     place = np.repeat(problem.extended(node.places), c)
     v = node.space.v.start + np.tile(np.arange(c), len(node.places))
@@ -117,7 +116,7 @@ def node_problem(program: LiftedProgram, node: TrainingNode) -> FaceProblem:
     )
 
 
-def _of_form(program: FormProgram) -> FaceProblem:
+def _of_form(program: Program) -> FaceProblem:
     """½⟨C, G⟩ with ½⟨E, G_zz⟩ = ½ and ½⟨Q, G_zz⟩ = 0: the first multiplier is δ, and the next are those of Q."""
     neuron = np.arange(program.space.neurons)
     return FaceProblem(
@@ -135,7 +134,7 @@ def _of_form(program: FormProgram) -> FaceProblem:
     )
 
 
-def _of_training(program: LiftedProgram) -> FaceProblem:
+def _of_training(program: Program) -> FaceProblem:
     space = program.space
     N, k, c = space.neurons, space.dimension, space.outputs
     cost = np.zeros((space.face_order, space.face_order))
@@ -157,7 +156,7 @@ def _of_training(program: LiftedProgram) -> FaceProblem:
     )
 
 
-def feasible_multipliers(problem: FaceProblem, program: LiftedProgram) -> FloatArray:
+def feasible_multipliers(problem: FaceProblem, program: Program) -> FloatArray:
     """A strictly feasible dual of training without products: ``t_i = −τ`` makes β definite, W is a small part of T.
 
     With W = 0 the slack is ``γ/2 zᵀEz + τ αᵀβ`` on the face, definite while ``τ λ_max(E⁻¹AᵀA) < 2γ``.

@@ -4,7 +4,7 @@ import numpy as np
 
 from certificates.making import repair
 from certificates.making.repair import raw_dual, repair_form
-from formulations import FormProgram, LiftedProgram, RawDual
+from formulations import Dual, Program
 
 
 class Incumbent:
@@ -13,14 +13,14 @@ class Incumbent:
     For training it begins with zero, which is feasible and has the value 0; for a form with nothing.
     """
 
-    def __init__(self, program: LiftedProgram | FormProgram) -> None:
+    def __init__(self, program: Program) -> None:
         order = program.positions
         self._program = program
-        value = -np.inf if isinstance(program, FormProgram) else 0.0
-        self._best = (RawDual(np.zeros_like(program.target), np.zeros((order, order))), value)
+        value = -np.inf if program.loss is None else 0.0
+        self._best = (Dual(np.zeros_like(program.target), np.zeros((order, order))), value)
 
     @property
-    def dual(self) -> RawDual:
+    def dual(self) -> Dual:
         """The best dual."""
         return self._best[0]
 
@@ -29,16 +29,16 @@ class Incumbent:
         """Its value, in the program's own scale."""
         return self._best[1]
 
-    def copy(self) -> RawDual:
+    def copy(self) -> Dual:
         """A copy of the best dual."""
-        return RawDual(self.dual.W.copy(), self.dual.N.copy(), self.dual.on_equalities.copy())
+        return Dual(self.dual.W.copy(), self.dual.N.copy(), self.dual.on_equalities.copy())
 
-    def offer(self, dual: RawDual, value: float) -> None:
+    def offer(self, dual: Dual, value: float) -> None:
         """Keep a dual that is feasible as it stands, if it is better; ``value`` in the program's own scale."""
         if value > self.value:
             self._best = (dual, value)
 
-    def offer_repaired(self, dual: RawDual, *, nearly_feasible: bool = False) -> tuple[RawDual, float]:
+    def offer_repaired(self, dual: Dual, *, nearly_feasible: bool = False) -> tuple[Dual, float]:
         """Keep what repair makes of any dual, if it is better; returns it with its value.
 
         A form's dual that is ``nearly_feasible`` is repaired without looking for a factor of its multipliers.
@@ -47,9 +47,9 @@ class Incumbent:
         self.offer(*repaired)
         return repaired
 
-    def _repair(self, dual: RawDual, nearly_feasible: bool) -> tuple[RawDual, float]:
+    def _repair(self, dual: Dual, nearly_feasible: bool) -> tuple[Dual, float]:
         program = self._program
-        if isinstance(program, FormProgram):
+        if program.loss is None:
             form = repair_form(program, dual, scale_multipliers=not nearly_feasible)
             feasible = raw_dual(program.target, form.N, form.t, gamma=1.0, on_equalities=form.on_equalities)
             return feasible, 0.5 * form.delta

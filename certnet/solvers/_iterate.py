@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from certnet.solvers._face_problem import FaceProblem
 from certnet.solvers._newton import is_positive_definite, longest_step
 from certnet.solvers._rank_two import FaceMap
-from formulations import RawDual
+from formulations import Dual
 from formulations._validation import FloatArray, IntArray
 
 PRIMAL_START = 10.0
@@ -40,7 +40,7 @@ class Iterate:
         """The constraint map with the products of this iterate."""
         return problem.with_products(self.p, self.q)
 
-    def raw_dual(self, problem: FaceProblem) -> RawDual:
+    def raw_dual(self, problem: FaceProblem) -> Dual:
         """(W, N) of its multipliers."""
         return problem.raw_dual(self.y, self.p, self.q)
 
@@ -149,7 +149,7 @@ def cold_start(problem: FaceProblem, p: IntArray, q: IntArray) -> Iterate:
 def warm_start(
     problem: FaceProblem,
     S: FloatArray,
-    dual: RawDual,
+    dual: Dual,
     p: IntArray,
     q: IntArray,
     *,

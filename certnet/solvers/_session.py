@@ -9,7 +9,7 @@ from importlib.metadata import version as installed_version
 from certnet.runtime.numerics import FAILURES
 from certnet.solvers._incumbent import Incumbent
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus, State
-from formulations import FormProgram, InputError, LiftedProgram, RawDual
+from formulations import Dual, InputError, Program
 
 FALLBACK_VERSION = "0.1.0"
 LONG_INTERVAL = 8
@@ -30,7 +30,7 @@ class Session:
     costs as much as many steps of a first-order method, and a schedule by the clock would make results depend on it.
     """
 
-    def __init__(self, program: LiftedProgram | FormProgram, options: SolverOptions) -> None:
+    def __init__(self, program: Program, options: SolverOptions) -> None:
         self._program, self._options = program, options
         self._start = time.perf_counter()
         self._reports = 0
@@ -65,7 +65,7 @@ class Session:
         primal_residual: float,
         dual_residual: float,
         rank: int,
-        dual: Callable[[], RawDual] | None = None,
+        dual: Callable[[], Dual] | None = None,
         state: Callable[[], State] | None = None,
         violation: Callable[[], float] | None = None,
     ) -> SolveStatus | None:

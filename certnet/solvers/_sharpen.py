@@ -10,14 +10,13 @@ Mehrotra's predictor and corrector) begins at the repaired dual and keeps M defi
 """
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 
 from certificates.making.repair import project, raw_dual, repair_form
 from certnet.solvers._newton import is_positive_definite, longest_step, symmetric
 from certnet.solvers._orthonormal import Units, orthonormal
-from formulations import FormProgram, RawDual
+from formulations import Dual, Program
 from formulations._validation import FloatArray
 
 UNIT_ROWS = Units(0.0, 1.0)
@@ -31,7 +30,7 @@ SMALLEST_FACTOR = 1e-3
 REGULARISATION = 1e-14
 
 
-def sharpen(program: FormProgram, dual: RawDual) -> RawDual:
+def sharpen(program: Program, dual: Dual) -> Dual:
     """The dual with the best t and the best multiple of N, or the given one when repair makes more of that.
 
     Args:
@@ -42,7 +41,7 @@ def sharpen(program: FormProgram, dual: RawDual) -> RawDual:
         InputError: the dual's shapes do not fit.
     """
     there = orthonormal(program, UNIT_ROWS)
-    form, given = cast(FormProgram, there.program), there.apply_dual(dual)
+    form, given = there.program, there.apply_dual(dual)
     first = repair_form(form, given)
     if form.space.neurons == 0 or not np.isfinite(first.delta):
         return dual

@@ -17,7 +17,7 @@ import scipy.linalg as sl
 from certnet.solvers._arrays import Array, Arrays
 from certnet.solvers._entrywise import entrywise
 from certnet.solvers._projection import positive_factor
-from formulations import FormProgram, LiftedProgram
+from formulations import Program
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Sizes:
 class Splitting:
     """The two proximal maps of a program in orthonormal coordinates, on the arrays of a layer."""
 
-    def __init__(self, program: LiftedProgram | FormProgram, layer: Arrays) -> None:
+    def __init__(self, program: Program, layer: Arrays) -> None:
         space = program.space
         self.program, self.layer = program, layer
         self.order, self.face_order = space.order, space.face_order

@@ -19,7 +19,7 @@ from certnet.solvers._session import Session, native_version
 from certnet.solvers._sharpen import sharpen
 from certnet.solvers._splitting import Splitting
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus, State
-from formulations import FormProgram, InputError, LiftedProgram, RawDual, RawPrimal
+from formulations import Dual, InputError, Primal, Program
 from formulations._validation import FloatArray
 
 MAX_ITERATIONS = 20_000
@@ -60,7 +60,7 @@ class AdmmSolver:
         """Always None: the solver needs numpy and scipy alone; a GPU is asked for in the options."""
         return None
 
-    def solve(self, program: LiftedProgram | FormProgram, options: SolverOptions) -> SolverResult:
+    def solve(self, program: Program, options: SolverOptions) -> SolverResult:
         """Solve the DNN relaxation and return the last iterates; N of the dual has exact signs.
 
         The dual of a form has been sharpened (``_sharpen``), unless that would take too long.
@@ -85,7 +85,7 @@ class _Run:
 
     at: Point
 
-    def __init__(self, program: LiftedProgram | FormProgram, options: SolverOptions, units: Units) -> None:
+    def __init__(self, program: Program, options: SolverOptions, units: Units) -> None:
         self.session = Session(program, options)
         self.given, self.options = program, options
         self.device = arrays(options.device)
@@ -224,19 +224,19 @@ class _Run:
             self.splitting.entrywise(at.V, at.penalty, self.Z)
             self._move(replace(at, V=self.Z + (at.V - self.Z) / factor, penalty=at.penalty * factor))
 
-    def _dual(self) -> RawDual:
+    def _dual(self) -> Dual:
         return self.coordinates.undo_dual(self.splitting.objective.multipliers(self.at.V, self.at.penalty))
 
-    def _sharpened(self) -> RawDual:
+    def _sharpened(self) -> Dual:
         """The dual, for forms with the best complementarity multipliers if that is quick."""
         is_quick = self.given.space.neurons <= SHARPEN_LIMIT
-        return sharpen(self.given, self._dual()) if isinstance(self.given, FormProgram) and is_quick else self._dual()
+        return sharpen(self.given, self._dual()) if self.given.loss is None and is_quick else self._dual()
 
-    def _last_dual(self, status: SolveStatus) -> RawDual:
+    def _last_dual(self, status: SolveStatus) -> Dual:
         """The same for the result, where it may take longer if there is time."""
         if status is SolveStatus.INTERRUPTED:
             return self._dual()
-        if isinstance(self.given, FormProgram) and not self._out_of_time(SHARPEN_STEPS):
+        if self.given.loss is None and not self._out_of_time(SHARPEN_STEPS):
             return sharpen(self.given, self._dual())
         return self._sharpened()
 
@@ -273,7 +273,7 @@ class _Run:
         at, space = self.at, self.program.space
         face = space.face(self._factor())
         return SolverResult(
-            primal=self.coordinates.undo_primal(RawPrimal(face @ face.T, space.outputs)),
+            primal=self.coordinates.undo_primal(Primal(face @ face.T, space.outputs)),
             dual=self._last_dual(status),
             objective=self._objective(),
             status=status,
@@ -304,5 +304,5 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole > 0 else np.inf
 
 
-def _fits(dual: RawDual, program: LiftedProgram | FormProgram) -> bool:
+def _fits(dual: Dual, program: Program) -> bool:
     return dual.N.shape == (program.positions, program.positions) and dual.W.shape == program.target.shape

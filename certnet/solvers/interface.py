@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from formulations import FormProgram, LiftedProgram, RawDual, RawPrimal
+from formulations import Dual, Primal, Program
 
 State = Mapping[str, NDArray[Any]]
 """Everything a native solver needs to go on bit for bit: arrays (of any shape, also ()) by name, no objects."""
@@ -54,7 +54,7 @@ class Progress:
     primal_residual: float
     dual_residual: float
     rank: int
-    dual: Callable[[], RawDual]
+    dual: Callable[[], Dual]
     lower_bound: float = -np.inf
     state: Callable[[], State] | None = None
     violation: Callable[[], float] = _nothing
@@ -84,7 +84,7 @@ class SolverOptions:
     tolerance: float = 1e-6
     max_iterations: int | None = None
     callback: Callback | None = None
-    warm_start: tuple[RawPrimal | None, RawDual | None] | None = None
+    warm_start: tuple[Primal | None, Dual | None] | None = None
     seed: int = 0
     resume: State | None = None
     device: str = "cpu"
@@ -102,8 +102,8 @@ class SolverResult:
         primal_residual, dual_residual: relative, infinite when undefined.
     """
 
-    primal: RawPrimal | None
-    dual: RawDual | None
+    primal: Primal | None
+    dual: Dual | None
     objective: float
     status: SolveStatus
     message: str
@@ -134,12 +134,5 @@ class Solver(Protocol):
     def unavailable(self) -> str | None:
         """None when the solver can run here; otherwise a sentence that says what is missing and how to get it."""
 
-    def solve(self, program: LiftedProgram, options: SolverOptions) -> SolverResult:
-        """Solve the DNN relaxation of ``program`` and return the last iterates, whatever happened."""
-
-
-class FormSolver(Solver, Protocol):
-    """A solver that bounds forms too."""
-
-    def solve(self, program: LiftedProgram | FormProgram, options: SolverOptions) -> SolverResult:
+    def solve(self, program: Program, options: SolverOptions) -> SolverResult:
         """Solve the DNN relaxation of ``program`` and return the last iterates, whatever happened."""

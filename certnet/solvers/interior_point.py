@@ -25,7 +25,7 @@ from certnet.solvers._session import Session, native_version
 from certnet.solvers.admm import AdmmSolver
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, State, without_prefix
 from certnet.solvers.warm_start import usable
-from formulations import FormProgram, InputError, LiftedProgram, RawDual, RawPrimal
+from formulations import Dual, InputError, Primal, Program
 from formulations._validation import IntArray
 
 MAX_ITERATIONS = 400
@@ -80,7 +80,7 @@ class InteriorPointSolver:
         """Always None: the solver needs numpy and scipy alone."""
         return None
 
-    def solve(self, program: LiftedProgram | FormProgram, options: SolverOptions) -> SolverResult:
+    def solve(self, program: Program, options: SolverOptions) -> SolverResult:
         """Solve the DNN relaxation and return the last primal and the best strictly feasible dual iterate.
 
         The face matrix S of the result has an output block. ``options.warm_start`` tells which products to start from;
@@ -106,7 +106,7 @@ class _Run:
     last one, and ``centre`` where later rounds start.
     """
 
-    def __init__(self, program: LiftedProgram | FormProgram, options: SolverOptions, max_products: int) -> None:
+    def __init__(self, program: Program, options: SolverOptions, max_products: int) -> None:
         self.session = Session(program, options)
         self.program = program
         self.options = options
@@ -123,7 +123,7 @@ class _Run:
         self.last_step: tuple[float, int] | None = None
         empty = np.zeros(0, dtype=np.int64)
         self.incumbent = self.session.incumbent
-        if isinstance(program, LiftedProgram):
+        if program.loss is not None:
             y = feasible_multipliers(self.problem, program)
             self.incumbent.offer(self.problem.raw_dual(y, empty, empty), self.problem.dual_value(y))
         self.iterate = self.current = cold_start(self.problem, empty, empty)
@@ -136,13 +136,13 @@ class _Run:
         primal, dual = usable(self.program, self.options.warm_start) or (None, None)
         status = None
         if primal is None or dual is None:
-            if isinstance(self.program, FormProgram) and self._starts_cold(self.program):
+            if self.program.loss is None and self._starts_cold(self.program):
                 self._start_cold(dual)
                 return None
             primal, dual, status = self._short_admm(dual)
         repaired, value = self.incumbent.offer_repaired(dual, nearly_feasible=True)
         normalisation = NONE
-        if isinstance(self.program, FormProgram):
+        if self.program.loss is None:
             dual, normalisation = repaired, np.array([2.0 * value])
         count = min(FIRST_PRODUCTS, self.max_products, self._affordable_products())
         products = largest(dual.N, self.neurons, count)
@@ -152,15 +152,15 @@ class _Run:
         self.predicted = True
         return status
 
-    def _starts_cold(self, program: FormProgram) -> bool:
+    def _starts_cold(self, program: Program) -> bool:
         """The ADMM takes no inequalities; where all products are few, a prediction takes longer than it saves."""
         return program.beyond_signs or program.positions**2 <= 2 * FEW_PRODUCTS
 
-    def _start_cold(self, dual: RawDual | None) -> None:
+    def _start_cold(self, dual: Dual | None) -> None:
         """Begin a form program with the products of a dual; without one with all if they are few, else with none."""
         positions = self.program.positions
         if dual is None:
-            dual = RawDual(np.zeros_like(self.program.target), np.zeros((positions, positions)))
+            dual = Dual(np.zeros_like(self.program.target), np.zeros((positions, positions)))
         products = largest(dual.N, self.neurons, self.max_products)
         if not len(products[0]) and positions**2 <= 2 * FEW_PRODUCTS:
             products = all_products(positions, self.neurons)
@@ -177,7 +177,7 @@ class _Run:
         constraints = affordable_constraints((1.0 - PREDICTION_SHARE) * limit)
         return max(constraints - self.problem.fixed, self.problem.order)
 
-    def _short_admm(self, dual: RawDual | None) -> tuple[RawPrimal, RawDual, SolveStatus | None]:
+    def _short_admm(self, dual: Dual | None) -> tuple[Primal, Dual, SolveStatus | None]:
         limit, resume = self.options.time_limit, self.options.resume
         options = replace(
             self.options,
@@ -188,7 +188,7 @@ class _Run:
             resume=None if resume is None else without_prefix(resume, PREDICTION),
         )
         program = self.program
-        if isinstance(program, LiftedProgram):
+        if program.loss is not None:
             program = program.with_inequalities(program.inequalities[:0])
         result = AdmmSolver(FOR_PRODUCTS).solve(program, options)
         ends = result.status in (SolveStatus.STOPPED, SolveStatus.INTERRUPTED)
@@ -196,15 +196,15 @@ class _Run:
         assert result.dual is not None
         return result.primal, self._of_all(result.dual), result.status if ends else None
 
-    def _of_signs(self, dual: RawDual) -> RawDual:
+    def _of_signs(self, dual: Dual) -> Dual:
         """The part of a dual that the ADMM knows: its multipliers of products of signs."""
         phi = self.program.space.phi
-        return RawDual(dual.W, dual.N[phi, phi])
+        return Dual(dual.W, dual.N[phi, phi])
 
-    def _of_all(self, dual: RawDual) -> RawDual:
+    def _of_all(self, dual: Dual) -> Dual:
         """A dual of the ADMM with zeros for the other inequalities."""
         missing = self.program.positions - len(dual.N)
-        return RawDual(dual.W, np.pad(dual.N, (0, missing)))
+        return Dual(dual.W, np.pad(dual.N, (0, missing)))
 
     def _report_prediction(self, progress: Progress) -> bool:
         """Pass a look at the ADMM on; the dual it shows is feasible."""
@@ -405,7 +405,7 @@ class _Run:
             self.settled = self._measured(state, "settled_") if "settled_S" in state else None
             self.iterations, self.rounds, self.short, self.attempt = (int(count) for count in state["counts"])
             self.target, self.least = (float(number) for number in state["numbers"])
-            self.incumbent.offer_repaired(RawDual(state["best_W"], state["best_N"], state.get("best_equalities", NONE)))
+            self.incumbent.offer_repaired(Dual(state["best_W"], state["best_N"], state.get("best_equalities", NONE)))
         except (KeyError, ValueError, TypeError, np.linalg.LinAlgError) as error:
             raise InputError(f"The solver's state to resume is damaged ({error}); start anew.") from None
         self.predicted = True
@@ -419,7 +419,7 @@ class _Run:
         at, seen = self.iterate, self.measure
         if self.settled is not None and not (self.least <= USABLE_ERROR):
             at, seen = self.settled
-        primal = RawPrimal(at.S, self.program.space.outputs)
+        primal = Primal(at.S, self.program.space.outputs)
         return SolverResult(
             primal=primal,
             dual=self.incumbent.dual,

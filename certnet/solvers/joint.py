@@ -20,7 +20,7 @@ from certnet.solvers._iterate import Iterate, extended
 from certnet.solvers._joint_newton import JointDirection, JointNewton, LeafPoint
 from certnet.solvers._newton import is_positive_definite, longest_step
 from certnet.solvers._products import violated
-from formulations import LiftedProgram, TrainingNode, restrict_training
+from formulations import Part, Program, restrict
 from formulations._validation import FloatArray, IntArray
 
 MAX_ITERATIONS = 120
@@ -52,7 +52,7 @@ NEGLIGIBLE = 1e-5
 class LeafStart:
     """What is known of a leaf: a face matrix S of order f+k+c and multipliers N over its inequalities, t at (α_i, β_i).
 
-    N has the sense of ``RawDual``.
+    N has the sense of ``Dual``.
     """
 
     S: FloatArray
@@ -63,7 +63,7 @@ class LeafStart:
 class JointLeaf:
     """A leaf of a solution: its node, the last S, and N of the best dual."""
 
-    node: TrainingNode
+    node: Part
     S: FloatArray
     N: FloatArray
 
@@ -106,7 +106,7 @@ class JointProgress:
 
 
 def solve_joint(
-    program: LiftedProgram,
+    program: Program,
     signs: Sequence[IntArray],
     W: FloatArray,
     starts: Sequence[LeafStart],
@@ -160,7 +160,7 @@ class _Measure:
 class _Run:
     def __init__(
         self,
-        program: LiftedProgram,
+        program: Program,
         signs: Sequence[IntArray],
         tolerance: float,
         max_rounds: int,
@@ -171,7 +171,7 @@ class _Run:
         self.begin = time.perf_counter()
         self.deadline = None if time_limit is None else self.begin + time_limit
         self.program = program
-        self.nodes = [restrict_training(program, item) for item in signs]
+        self.nodes = [restrict(program, item) for item in signs]
         self.problems = [node_problem(program, node) for node in self.nodes]
         c = program.space.outputs
         self.losses = [(node.features[:, None] * c + np.arange(c)).ravel() for node in self.nodes]
@@ -396,7 +396,7 @@ class _Run:
         )
 
 
-def multipliers_of(at: Iterate, problem: FaceProblem, node: TrainingNode) -> FloatArray:
+def multipliers_of(at: Iterate, problem: FaceProblem, node: Part) -> FloatArray:
     """N of an iterate over the inequalities of its leaf, with t at the complementary positions."""
     f = len(node.free)
     neuron = np.arange(f)
@@ -406,7 +406,7 @@ def multipliers_of(at: Iterate, problem: FaceProblem, node: TrainingNode) -> Flo
     return N + N.T
 
 
-def kept_products(N: FloatArray, node: TrainingNode) -> tuple[IntArray, IntArray]:
+def kept_products(N: FloatArray, node: Part) -> tuple[IntArray, IntArray]:
     """Products p < q with a multiplier that counts. Dropping more would cost the feasibility of the parent's dual."""
     upper = np.triu(N, 1)
     neuron = np.arange(len(node.free))

@@ -28,7 +28,7 @@ from certnet.jobs.doctor import version
 from certnet.runtime.numerics import FAILURES, failure
 from certnet.solvers._session import Session
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus
-from formulations import InputError, LiftedProgram, RawDual, RawPrimal
+from formulations import Dual, InputError, Primal, Program
 from formulations._validation import FloatArray
 from formulations.modeling.compiled import Compiled
 
@@ -105,7 +105,7 @@ class _Modelled:
                 return f"{title} is not installed: pip install {package}."
         return None
 
-    def solve(self, program: LiftedProgram, options: SolverOptions) -> SolverResult:
+    def solve(self, program: Program, options: SolverOptions) -> SolverResult:
         """Solve the relaxation and return the last iterates; the seed is not used.
 
         Raises:
@@ -134,7 +134,7 @@ class _Modelled:
         raise NotImplementedError
 
     def _result(
-        self, program: LiftedProgram, compiled: Compiled | None, status: SolveStatus, message: str, session: Session
+        self, program: Program, compiled: Compiled | None, status: SolveStatus, message: str, session: Session
     ) -> SolverResult:
         """Iterates that are not finite are dropped, and the status is FAILED when any is.
 
@@ -161,7 +161,7 @@ class _Modelled:
         )
 
 
-def _residuals(program: LiftedProgram, primal: RawPrimal | None, dual: RawDual | None) -> tuple[float, float]:
+def _residuals(program: Program, primal: Primal | None, dual: Dual | None) -> tuple[float, float]:
     """How far the primal is from S ⪰ 0 and the signs, over 1+‖T‖, and the dual likewise, over 1+γ‖E‖."""
     if primal is None or dual is None:
         return float("inf"), float("inf")
@@ -371,5 +371,5 @@ def _ended(
         primal_residual=float(info["res_pri"]),
         dual_residual=float(info["res_dual"]),
         rank=compiled.cones()[2],
-        dual=lambda: cast(RawDual, compiled.recover()[1]),
+        dual=lambda: cast(Dual, compiled.recover()[1]),
     )

@@ -6,9 +6,9 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from certnet.solvers._cost import round_seconds
-from certnet.solvers.interface import Callback, FormSolver, Solver, SolverOptions, SolverResult, State
+from certnet.solvers.interface import Callback, Solver, SolverOptions, SolverResult, State
 from certnet.solvers.warm_start import usable
-from formulations import FormProgram, InputError, LiftedProgram, RawDual, RawPrimal
+from formulations import Dual, InputError, Primal, Program
 from formulations.arguments import accepts, count, seconds
 
 AUTO = "auto"
@@ -54,7 +54,7 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose_solver(program: LiftedProgram | FormProgram, time_limit: float | None = None) -> Choice:
+def choose_solver(program: Program, time_limit: float | None = None) -> Choice:
     """What "auto" means for a program: the interior point up to ``AUTO_LIMIT`` entries of W and t, ADMM beyond.
 
     ADMM also when a first round of the interior point, with a few products, would hardly fit into ``time_limit``. A
@@ -64,7 +64,7 @@ def choose_solver(program: LiftedProgram | FormProgram, time_limit: float | None
     space = program.space
     if program.beyond_signs:
         return Choice("interior-point", "no other solver takes inequalities besides the signs, or equalities")
-    if isinstance(program, FormProgram):
+    if program.loss is None:
         small = space.neurons <= FORM_LIMIT
         return Choice("interior-point" if small else "admm", f"the form has {space.neurons} generators")
     constraints = program.target.size + space.neurons
@@ -93,16 +93,16 @@ def get_solver(name: str) -> Solver:
 
 
 @np.errstate(all="ignore")
-@accepts(program=(LiftedProgram, FormProgram), time_limit=seconds, seed=count)
+@accepts(program=Program, time_limit=seconds, seed=count)
 def solve(
-    program: LiftedProgram | FormProgram,
+    program: Program,
     solver: str = AUTO,
     *,
     time_limit: float | None = None,
     tolerance: float = 1e-6,
     max_iterations: int | None = None,
     callback: Callback | None = None,
-    warm_start: tuple[RawPrimal | None, RawDual | None] | None = None,
+    warm_start: tuple[Primal | None, Dual | None] | None = None,
     seed: int = 0,
     resume: State | None = None,
     device: str = "cpu",
@@ -145,8 +145,6 @@ def solve(
     )
     if program.beyond_signs and chosen.name != "interior-point":
         raise InputError(f"solver '{chosen.name}' takes no inequalities besides the signs; use 'interior-point'.")
-    if not isinstance(program, FormProgram):
-        return chosen.solve(program, options)
-    if chosen.name not in NATIVE:
+    if program.loss is None and chosen.name not in NATIVE:
         raise InputError(f"solver '{chosen.name}' cannot bound a form; choose one of {', '.join(NATIVE)}.")
-    return cast(FormSolver, chosen).solve(program, options)
+    return chosen.solve(program, options)

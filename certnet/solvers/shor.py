@@ -21,7 +21,7 @@ from scipy.optimize import minimize
 from certificates.making.assemble import residual_dual
 from certificates.making.repair import RepairedDual, repair_without_products
 from certificates.making.shor_bound import Factor
-from formulations import LiftedProgram, Presolved
+from formulations import Presolved, Program
 from formulations._validation import FloatArray
 
 RANK = 32
@@ -87,7 +87,7 @@ class _Descent:
     def __init__(self, presolved: Presolved, deadline: float, callback: Callable[[RepairedDual], None]) -> None:
         self.presolved, self.deadline, self.callback = presolved, deadline, callback
         program = presolved.program
-        self.program: LiftedProgram = program
+        self.program: Program = program
         self.k, self.c = program.space.dimension, program.target.shape[1]
         self.rank = min(self.k + self.c, RANK)
         N = program.space.neurons
@@ -166,7 +166,7 @@ class _Descent:
         assert self.last is not None  # what is looked at
         R, point = self.last
         scaling, merged = self.presolved.scaling, self.presolved.rows.program
-        self.offer(scaling.target_norm * point.W, [(scaling.transform @ R[: self.k], R[self.k :])])
+        self.offer(scaling.unit * point.W, [(scaling.z @ R[: self.k], R[self.k :])])
         value = self.program.to_original(point.value) - merged.constant
         return self.best.lower_bound - merged.constant >= (1.0 - ENOUGH) * value
 

@@ -11,11 +11,11 @@ from certificates.making import residual_dual
 from certificates.making.repair import project, raw_dual
 from certificates.subdivision import Subdivision
 from certnet.solvers.interface import SolverResult
-from formulations import FormProgram, LiftedProgram, MergedRows, Presolved, RawDual, RawPrimal
+from formulations import Dual, MergedRows, Presolved, Primal, Program
 from formulations._validation import FloatArray
 from formulations.program import NO_PRODUCTS
 
-WarmStart = tuple[RawPrimal | None, RawDual | None]
+WarmStart = tuple[Primal | None, Dual | None]
 """Primal and dual iterates in the coordinates of the program that is to be solved."""
 
 PAYS = frozenset({"admm", "interior-point"})
@@ -40,9 +40,9 @@ def dual_factor(gamma: float, neighbour: float) -> float:
     return float((gamma / neighbour) ** EXPONENT)
 
 
-def scaled(dual: RawDual, factor: float) -> RawDual:
+def scaled(dual: Dual, factor: float) -> Dual:
     """W and N times ``factor``."""
-    return RawDual(factor * dual.W, factor * dual.N)
+    return Dual(factor * dual.W, factor * dual.N)
 
 
 def from_result(result: SolverResult) -> WarmStart:
@@ -60,17 +60,17 @@ def from_network(presolved: Presolved, U: FloatArray, V: FloatArray) -> WarmStar
     return presolved.apply_network(U, V), presolved.apply_dual(residual_dual(presolved.rows, U, V))
 
 
-def certified_dual(merged: MergedRows, certificate: OptimalityCertificate) -> RawDual:
+def certified_dual(merged: MergedRows, certificate: OptimalityCertificate) -> Dual:
     """The dual that a certificate of the same data proves, in the coordinates of ``merged.program``.
 
     It is feasible for the certificate's γ, and times ``γ/certificate.gamma`` for any other γ. Circuits, triangles and
-    split trees have no place in a ``RawDual``: of such a proof only W and the products of signs at its first leaf
+    split trees have no place in a ``Dual``: of such a proof only W and the products of signs at its first leaf
     are kept, and of a subdivision or a proof without products W alone.
     """
     neurons = merged.program.space.neurons
     proof = certificate.proof
     if isinstance(proof, Subdivision) or not len(proof.pairs):
-        return RawDual(merged.merge_W(certificate.W), NO_PRODUCTS)
+        return Dual(merged.merge_W(certificate.W), NO_PRODUCTS)
     own = slice(0, int(proof.pair_offset[1]))
     pairs, values = proof.pairs[own], proof.multipliers[own]
     plain = (pairs < 2 * neurons).all(axis=1)
@@ -94,7 +94,7 @@ def from_certificate(presolved: Presolved, certificate: OptimalityCertificate) -
     return presolved.apply_network(certificate.U, certificate.V), dual
 
 
-def usable(program: LiftedProgram | FormProgram, warm_start: WarmStart | None) -> WarmStart | None:
+def usable(program: Program, warm_start: WarmStart | None) -> WarmStart | None:
     """What of a warm start a solver can take: parts of other shapes, not finite or absurdly large are left out.
 
     What is left is made proper: S symmetric and positive semidefinite, N symmetric and nonnegative off the
@@ -109,7 +109,7 @@ def usable(program: LiftedProgram | FormProgram, warm_start: WarmStart | None) -
     return None if primal is None and dual is None else (primal, dual)
 
 
-def _proper_primal(program: LiftedProgram | FormProgram, primal: RawPrimal) -> RawPrimal | None:
+def _proper_primal(program: Program, primal: Primal) -> Primal | None:
     space = program.space
     order = space.face_order
     S = np.asarray(primal.S)
@@ -117,10 +117,10 @@ def _proper_primal(program: LiftedProgram | FormProgram, primal: RawPrimal) -> R
         return None
     values, vectors = np.linalg.eigh(0.5 * (S + S.T))
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    return RawPrimal(root @ root.T, space.outputs)
+    return Primal(root @ root.T, space.outputs)
 
 
-def _proper_dual(program: LiftedProgram | FormProgram, dual: RawDual) -> RawDual | None:
+def _proper_dual(program: Program, dual: Dual) -> Dual | None:
     positions = program.positions
     W, N = np.asarray(dual.W), np.asarray(dual.N)
     if W.shape != program.target.shape or N.shape not in ((positions, positions), NO_PRODUCTS.shape):
@@ -128,7 +128,7 @@ def _proper_dual(program: LiftedProgram | FormProgram, dual: RawDual) -> RawDual
     largest = LARGEST * float(np.linalg.norm(program.target))
     if not (_moderate(W, largest) and _moderate(N, LARGEST * program.dual_size)):
         return None
-    _, products, t = project(program, RawDual(W, N))
+    _, products, t = project(program, Dual(W, N))
     return raw_dual(W, products, t, gamma=program.gamma)
 
 

@@ -13,7 +13,7 @@ from certificates.arithmetic import Enclosure
 from certificates.arithmetic.floating import UNIT, inflate, sum_of_products
 from certificates.checker import check_rows
 from certificates.failure import NO_DEADLINE
-from formulations import LiftedSpace, Presolved, RawPrimal
+from formulations import LiftedSpace, Presolved, Primal
 from formulations._validation import FloatArray
 
 PARTS = tuple(10.0**exponent for exponent in range(-11, -2))
@@ -29,7 +29,7 @@ LARGEST = 500
 
 
 def relaxation_value(
-    presolved: Presolved, certificate: OptimalityCertificate, primal: RawPrimal, *, random_state: int = 0
+    presolved: Presolved, certificate: OptimalityCertificate, primal: Primal, *, random_state: int = 0
 ) -> float | None:
     """An upper bound on the value of the doubly nonnegative relaxation of the certificate's problem, rounded up.
 
@@ -49,7 +49,7 @@ def relaxation_value(
     generators, kappas = check_rows(certificate, NO_DEADLINE)
     K = Enclosure.from_rationals(kappas, (2 * neurons, len(certificate.X)))
     near = _without_negative_entries(program.space, _complementary(program.space, primal.S))
-    S = _original_coordinates(presolved, RawPrimal(near, c))
+    S = presolved.scaling.undo_primal(Primal(near, c)).S
     inner = _inner(presolved, S, random_state)
     with np.errstate(all="ignore"):
         for part in PARTS:
@@ -58,23 +58,6 @@ def relaxation_value(
             if value is not None:
                 return value
     return None
-
-
-def _original_coordinates(presolved: Presolved, primal: RawPrimal) -> FloatArray:
-    """S over (β, u, v) of the merged rows."""
-    scaling = presolved.scaling
-    rows = np.sqrt(scaling.moment_scale) * scaling.row_norm
-    c = primal.outputs
-    u = scaling.undo_z(np.eye(presolved.program.space.dimension))
-    v = 1.0 / scaling.apply_v(np.ones(c))
-    k, d = u.shape[1], u.shape[0]
-    N = len(rows)
-    L = np.zeros((N + d + c, N + k + c))
-    L[:N, :N] = np.diag(rows)
-    L[N : N + d, N : N + k] = u
-    L[N + d :, N + k :] = np.diag(v)
-    S: FloatArray = L @ primal.S @ L.T
-    return S
 
 
 def _inner(presolved: Presolved, S: FloatArray, random_state: int) -> FloatArray:

@@ -10,9 +10,9 @@ from scipy import sparse
 
 from formulations._validation import FloatArray
 from formulations.modeling.cvxpy_model import CvxpyHandles, cvxpy_model
-from formulations.program import LiftedProgram, RawDual, RawPrimal
+from formulations.program import Dual, Primal, Program
 
-Model = Callable[[LiftedProgram], tuple[Any, CvxpyHandles]]
+Model = Callable[[Program], tuple[Any, CvxpyHandles]]
 
 _counting = threading.Lock()
 """CVXPY numbers all expressions with one counter, which it does not guard."""
@@ -46,7 +46,7 @@ class Compiled:
         RuntimeError: CVXPY cannot find the solver.
     """
 
-    def __init__(self, program: LiftedProgram, solver: str, model: Model = cvxpy_model) -> None:
+    def __init__(self, program: Program, solver: str, model: Model = cvxpy_model) -> None:
         _load()
         from cvxpy.error import SolverError
 
@@ -79,7 +79,7 @@ class Compiled:
             self.solution = solution
         return solution
 
-    def recover(self) -> tuple[RawPrimal | None, RawDual | None]:
+    def recover(self) -> tuple[Primal | None, Dual | None]:
         """The iterates kept last; None for what is not finite."""
         if self.solution is None:
             return None, None
@@ -88,7 +88,7 @@ class Compiled:
         finite = np.isfinite(dual.W).all() and np.isfinite(dual.N).all()
         return primal if np.isfinite(primal.S).all() else None, dual if finite else None
 
-    def start(self, primal: RawPrimal | None, dual: RawDual | None) -> dict[str, FloatArray]:
+    def start(self, primal: Primal | None, dual: Dual | None) -> dict[str, FloatArray]:
         """x, y, s of SCS for iterates of a similar program; what is missing becomes zero.
 
         On the columns of S the triangle's rows of A have one entry each. They tell x for S, and y by stationarity.

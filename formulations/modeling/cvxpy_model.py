@@ -8,7 +8,7 @@ import numpy as np
 from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
 from formulations.lifted_space import LiftedSpace
-from formulations.program import LiftedProgram, RawDual, RawPrimal
+from formulations.program import Dual, Primal, Program
 
 MAXIMUM_ENTRIES = 200_000_000
 """Coefficients of G in S that are written down; more would need some 10 GB."""
@@ -35,8 +35,8 @@ class CvxpyHandles:
     pairs: tuple[IntArray, IntArray]
     outputs: int
 
-    def recover(self) -> tuple[RawPrimal, RawDual]:
-        """Primal and dual iterates of the solved problem in the conventions of ``LiftedProgram``.
+    def recover(self) -> tuple[Primal, Dual]:
+        """Primal and dual iterates of the solved problem in the conventions of ``Program``.
 
         Raises:
             InputError: the problem has not been solved.
@@ -50,9 +50,9 @@ class CvxpyHandles:
         N = np.zeros((2 * len(i), 2 * len(i)))
         N[self.pairs] = np.ravel(np.asarray(self.nonnegativity.dual_value))
         N[i, i + len(i)] = -free
-        return RawPrimal(np.asarray(self.S.value), self.outputs), RawDual(W, N + N.T)
+        return Primal(np.asarray(self.S.value), self.outputs), Dual(W, N + N.T)
 
-    def multipliers(self, dual: RawDual) -> FloatArray:
+    def multipliers(self, dual: Dual) -> FloatArray:
         """Inverse of ``recover`` for the dual: the values of loss, complementarity and nonnegativity in one vector."""
         i = np.arange(len(dual.N) // 2)
         p, q = self.pairs
@@ -67,7 +67,7 @@ def _pairs(space: LiftedSpace) -> tuple[IntArray, IntArray]:
     return p[keep], q[keep]
 
 
-def cvxpy_model(program: LiftedProgram, basis: FloatArray | None = None) -> tuple[Any, CvxpyHandles]:
+def cvxpy_model(program: Program, basis: FloatArray | None = None) -> tuple[Any, CvxpyHandles]:
     """The DNN relaxation of ``program`` as a ``cvxpy.Problem``, and its parts. Its value is in the program's own scale.
 
     ½‖R‖² + γ/2(⟨E, G_zz⟩ + tr G_vv) with R = T − ω∘G[f, v], G = J S Jᵀ, S ⪰ 0, G_φφ ≥ 0, diag(G_αβ) = 0.

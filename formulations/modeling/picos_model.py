@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from formulations.program import LiftedProgram
+from formulations.errors import InputError
+from formulations.program import Program
 
 
-def picos_model(program: LiftedProgram) -> Any:
+def picos_model(program: Program) -> Any:
     """The DNN relaxation of ``program`` as a ``picos.Problem``. Its value is in the program's own scale.
 
     The variables are the blocks of the moment matrix of (β, z, v); the blocks of α follow from α = β + Az:
@@ -16,8 +17,14 @@ def picos_model(program: LiftedProgram) -> Any:
 
     Variables are named "G_bb", "G_zb", "G_zz", "G_bv", "G_zv", "G_vv". The loss is written with its square root below a
     variable "loss": minimise loss with ‖R‖² ≤ 2·loss.
+
+    Raises:
+        InputError: PICOS is not installed.
     """
-    import picos
+    try:
+        import picos
+    except ImportError:
+        raise InputError("the model in PICOS needs that package: pip install certnet[modeling].") from None
 
     space = program.space
     N, k, c = space.neurons, space.dimension, space.outputs

@@ -18,7 +18,7 @@ import numpy as np
 from certificates.making import repair
 from certnet.solvers import Progress, SolverResult, SolveStatus, _incumbent, _session, solve
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
-from formulations import LiftedProgram, LiftedSpace, MergedRows, Presolved, RawDual, TrainingProgram, presolve
+from formulations import Dual, LiftedSpace, MergedRows, Presolved, Program, SquaredLoss, TrainingProgram, presolve
 from formulations.modeling import CvxpyHandles, cvxpy_model
 from formulations.modeling.compiled import Compiled
 from tests.benchmarks._problems import load_problem
@@ -63,7 +63,7 @@ class Uncharged:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def repair(self, program: LiftedProgram, dual: RawDual) -> Any:
+    def repair(self, program: Program, dual: Dual) -> Any:
         """``certificates.making.repair`` with its time taken down."""
         begin = time.perf_counter()
         try:
@@ -124,7 +124,7 @@ class _Prepared:
     presolved: Presolved
     seconds: float
 
-    def bound(self, dual: RawDual | None) -> float:
+    def bound(self, dual: Dual | None) -> float:
         """Repaired bound in original units, made in the coordinates of a certificate."""
         if dual is None:
             return -math.inf
@@ -182,7 +182,7 @@ def _reduced(job: Job) -> Measurement:
     )
 
 
-def _load(job: Job, program: LiftedProgram) -> None:
+def _load(job: Job, program: Program) -> None:
     """Import what the solver needs beforehand, so that neither its time nor its memory counts."""
     get_solver(choose_solver(program, job.time_limit).solver if job.method == AUTO else job.method)
     if job.method in EXTERNAL:
@@ -237,20 +237,18 @@ def by_time(points: list[Point]) -> tuple[Point, ...]:
     return tuple(replace(point, bound=bound) for point, bound in zip(ordered, best, strict=True))
 
 
-def paper_program(original: TrainingProgram) -> LiftedProgram:
+def paper_program(original: TrainingProgram) -> Program:
     """The training program over the data as they are: every row a generator, nothing merged, scaled or dropped."""
     n, d, c = original.shape
-    return LiftedProgram(
+    return Program(
         space=LiftedSpace(original.X, c),
-        feature=np.arange(n),
-        weight=np.ones(n),
-        target=original.Y,
+        loss=SquaredLoss(np.arange(n), np.ones(n), original.Y),
         metric=np.eye(d),
         gamma=original.gamma,
     )
 
 
-def unreduced(program: LiftedProgram) -> tuple[Any, CvxpyHandles]:
+def unreduced(program: Program) -> tuple[Any, CvxpyHandles]:
     """The paper's own form: a PSD matrix G of order 2N+k+c with ``tr(MGMᵀ) = 0`` for M = [−I I A 0].
 
     It has no interior point, so solvers are slow and inexact on it. Source: arXiv 2410.22311. The multiplier of
@@ -266,7 +264,7 @@ def unreduced(program: LiftedProgram) -> tuple[Any, CvxpyHandles]:
     return cp.Problem(problem.objective, [*problem.constraints, on_face]), handles
 
 
-def merge_dual(merged: MergedRows, dual: RawDual) -> RawDual:
+def merge_dual(merged: MergedRows, dual: Dual) -> Dual:
     """A dual of ``paper_program`` as one of the merged program, where it can be repaired.
 
     With ``φ = L φ'`` for the merged features φ' the multipliers become ``Lᵀ N L``. Rows of zeros drop out.
@@ -280,7 +278,7 @@ def merge_dual(merged: MergedRows, dual: RawDual) -> RawDual:
     swapped = np.where(ratio < 0, N, 0)
     L[i, generator + swapped] = np.abs(ratio)
     L[n + i, generator + N - swapped] = np.abs(ratio)
-    return RawDual(merged.merge_W(dual.W), L.T @ dual.N @ L)
+    return Dual(merged.merge_W(dual.W), L.T @ dual.N @ L)
 
 
 def _paper(job: Job) -> Measurement:

@@ -15,7 +15,7 @@ import numpy as np
 from certificates import Verdict, check
 from certificates.making import repair, residual_dual
 from certificates.making.assemble import assemble
-from formulations import RawDual, TrainingProgram, merge_rows
+from formulations import Dual, TrainingProgram, merge_rows
 
 SIZES = [(25, 2, 5), (50, 4, 3), (75, 4, 3), (150, 8, 3), (300, 20, 5), (600, 20, 10), (1000, 20, 10)]
 EXACT_LIMIT, BALL_LIMIT = 100, 1000
@@ -27,7 +27,7 @@ def certificate(n: int, d: int, c: int):
     merged = merge_rows(program)
     U, V = np.zeros((d, 0)), np.zeros((c, 0))
     N = np.abs(random.standard_normal((2 * n, 2 * n))) * 0.01 / n
-    dual = RawDual(residual_dual(merged, U, V).W, N + N.T)
+    dual = Dual(residual_dual(merged, U, V).W, N + N.T)
     return assemble(merged, repair(merged.program, dual), U, V, {})
 
 

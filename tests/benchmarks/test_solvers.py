@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certificates.making import repair
-from formulations import InputError, RawDual, TrainingProgram, merge_rows
+from formulations import Dual, InputError, TrainingProgram, merge_rows
 from tests.benchmarks import _process, solvers
 from tests.benchmarks._exponent import curves, seconds_to_loose, seconds_to_tight
 from tests.benchmarks._methods import by_time, measure, merge_dual, paper_program
@@ -131,7 +131,7 @@ def test_merged_dual_is_the_same_form(seed: int) -> None:
     original = TrainingProgram(X, random.standard_normal((len(X), 2)), 0.1)
     merged, paper = merge_rows(original), paper_program(original)
     N = random.standard_normal((2 * len(X), 2 * len(X)))
-    dual = RawDual(random.standard_normal((len(X), 2)), N + N.T)
+    dual = Dual(random.standard_normal((len(X), 2)), N + N.T)
     small = merge_dual(merged, dual)
     u = random.standard_normal(2)
     phi, phi_merged = paper.space.lift(u)[paper.space.phi], merged.program.space.lift(u)[merged.program.space.phi]
@@ -145,8 +145,8 @@ def test_the_papers_dual_is_repaired_across_zero_and_parallel_rows() -> None:
     X = np.array([[1.0, 2.0], [-2.0, -4.0], [0.0, 0.0], [1.0, -1.0]])
     original = TrainingProgram(X, np.array([[1.0], [2.0], [3.0], [-1.0]]), 0.5)
     merged = merge_rows(original)
-    raw = RawDual(original.Y, np.zeros((8, 8)))
-    direct = RawDual(merged.merge_W(original.Y), np.zeros((4, 4)))
+    raw = Dual(original.Y, np.zeros((8, 8)))
+    direct = Dual(merged.merge_W(original.Y), np.zeros((4, 4)))
     bound = repair(merged.program, merge_dual(merged, raw)).lower_bound
     assert bound == pytest.approx(repair(merged.program, direct).lower_bound)
     # The row of zeros costs ½·3² whatever the network does, and the zero network costs ½‖Y‖².

@@ -11,7 +11,7 @@ import numpy as np
 from certificates.making.repair import project
 from certnet.search.bounds import Multipliers, Start
 from certnet.search.circuits import price_with_circuits
-from formulations import Presolved, RawDual, pricing
+from formulations import Dual, Presolved
 from formulations._validation import FloatArray
 from formulations.circuits import CircuitSet
 
@@ -55,8 +55,8 @@ def circuits_of_root(
     result, program = found.result, found.presolved.program
     assert result.primal is not None  # the interior point always has both
     assert result.dual is not None
-    form = pricing(program, W)
-    _, N, t = project(form, RawDual(form.target, result.dual.N))
+    form = program.pricing(W)
+    _, N, t = project(form, Dual(form.target, result.dual.N))
     start = Start(Multipliers.from_matrix(N, t), result.primal.S, np.arange(program.space.neurons))
     h_bar = float(np.sqrt(max(-found.lower_bound, 0.0)))
     return RootCircuits(found.presolved, found.circuits, start, h_bar)

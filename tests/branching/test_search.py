@@ -15,7 +15,7 @@ from certnet.search.certificate import certify_search
 from certnet.search.price import SearchResult, search
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
-from formulations import ACTIVE, FREE, INACTIVE, Presolved, RawDual, TrainingProgram, presolve, restrict
+from formulations import ACTIVE, FREE, INACTIVE, Dual, Presolved, TrainingProgram, presolve, restrict
 from tests.strategies import SEEDS, rng
 
 
@@ -50,7 +50,7 @@ def test_the_bound_lies_between_points_and_the_worst_pattern(n: int, d: int, c: 
     program = _gaussian(n, d, c)
     presolved = _presolved(program)
     W = program.Y
-    dual = presolved.apply_dual(RawDual(presolved.rows.merge_W(W), np.zeros((2 * n, 2 * n))))
+    dual = presolved.apply_dual(Dual(presolved.rows.merge_W(W), np.zeros((2 * n, 2 * n))))
     lower, upper = _price_by_patterns(program.X, W)
     unit = presolved.program.gamma / program.gamma
     scale = float(np.linalg.norm(dual.W)) / float(np.linalg.norm(W))
@@ -157,10 +157,10 @@ def test_restricted_forms_are_the_form_on_their_cone(seed: int, d: int, c: int) 
     for j in range(z.shape[1]):
         signs = np.where(A @ z[:, j] > 0, ACTIVE, INACTIVE)
         signs[random.random(5) < 0.5] = FREE
-        node = restrict(program, W, signs)
-        lam = node.program.space.lift(z[:, j])
-        assert lam @ node.program.form @ lam == pytest.approx(-price[j], rel=1e-9, abs=1e-12)
-        assert (node.program.inequalities @ lam >= 0).all()
+        node = restrict(program, signs).pricing(W)
+        lam = node.space.lift(z[:, j])
+        assert lam @ node.form @ lam == pytest.approx(-price[j], rel=1e-9, abs=1e-12)
+        assert (node.inequalities @ lam >= 0).all()
 
 
 def test_a_child_is_never_worse_than_its_parent() -> None:

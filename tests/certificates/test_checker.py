@@ -10,7 +10,7 @@ from hypothesis import given
 from certificates import OptimalityCertificate, Verdict, check, fingerprint
 from certificates.checker import dual_value, network_objective
 from certificates.making import certify, residual_dual
-from formulations import RawDual, TrainingProgram, merge_rows
+from formulations import Dual, TrainingProgram, merge_rows
 from tests.certificates.proofs import full_tree, simple
 from tests.strategies import SEEDS, networks, programs, rng
 
@@ -25,7 +25,7 @@ def certificate() -> OptimalityCertificate:
     U, V = min(networks(program, 1), key=lambda network: program.objective(*network))
     W = merged.program.target
     N = np.abs(random.standard_normal((12, 12))) * 0.01
-    honest, report = certify(merged, [residual_dual(merged, U, V), RawDual(W, N)], U, V)
+    honest, report = certify(merged, [residual_dual(merged, U, V), Dual(W, N)], U, V)
     assert report.verdict is Verdict.PROVED
     return honest
 

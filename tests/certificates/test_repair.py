@@ -11,11 +11,11 @@ from certificates.making.assemble import assemble
 from certificates.making.form_bound import complementary, minimise, shifted_bound
 from certificates.making.repair import project
 from certnet.solvers import solve
-from formulations import InputError, RawDual, TrainingProgram, merge_rows, presolve, pricing
+from formulations import Dual, InputError, TrainingProgram, merge_rows, presolve
 from tests.strategies import SEEDS, networks, programs, rng
 
 
-def random_dual(merged, random: np.random.Generator, kind: str) -> RawDual:
+def random_dual(merged, random: np.random.Generator, kind: str) -> Dual:
     """Duals from sensible to absurd."""
     m = merged.program.space.neurons
     shape = merged.program.target.shape
@@ -30,7 +30,7 @@ def random_dual(merged, random: np.random.Generator, kind: str) -> RawDual:
     if kind == "not finite":
         W.flat[0] = np.nan
         N.flat[-1] = np.inf
-    return RawDual(W, N)
+    return Dual(W, N)
 
 
 KINDS = st.sampled_from(["plain", "target", "residual", "zero", "huge", "not finite"])
@@ -83,7 +83,7 @@ def test_scaling_the_dual_changes_nothing() -> None:
     program = TrainingProgram(rng(0).standard_normal((6, 3)), rng(1).standard_normal((6, 2)), 0.3)
     merged = merge_rows(program)
     dual = random_dual(merged, rng(2), "residual")
-    bounds = [repair(merged.program, RawDual(s * dual.W, s**2 * dual.N)).lower_bound for s in (1e-6, 1.0, 1e5)]
+    bounds = [repair(merged.program, Dual(s * dual.W, s**2 * dual.N)).lower_bound for s in (1e-6, 1.0, 1e5)]
     np.testing.assert_allclose(bounds, bounds[0], rtol=1e-7)
 
 
@@ -91,14 +91,14 @@ def test_one_point_in_one_dimension_is_tight() -> None:
     """x = 1, y, one output: p = min over a ≥ 0 of ½(a − y)² + γa = γy − γ²/2 for y ≥ γ, ½y² below; y < 0 flips v."""
     for y, expected in [(2.0, 0.5 * 2.0 - 0.125), (-2.0, 0.875), (0.3, 0.045)]:
         merged = merge_rows(TrainingProgram([[1.0]], [[y]], 0.5))
-        bound = repair(merged.program, RawDual(merged.program.target, np.zeros((2, 2)))).lower_bound
+        bound = repair(merged.program, Dual(merged.program.target, np.zeros((2, 2)))).lower_bound
         assert bound == pytest.approx(expected, rel=1e-6)
 
 
 def test_wrong_shapes_are_refused() -> None:
     merged = merge_rows(TrainingProgram(np.eye(2), np.eye(2), 1.0))
     with pytest.raises(InputError, match="shapes"):
-        repair(merged.program, RawDual(np.zeros((3, 2)), np.zeros((4, 4))))
+        repair(merged.program, Dual(np.zeros((3, 2)), np.zeros((4, 4))))
 
 
 @given(programs(max_n=5, max_d=3), SEEDS)
@@ -110,7 +110,7 @@ def test_invariances_of_the_bound(program: TrainingProgram, seed: int) -> None:
     def bound(X: np.ndarray, Y: np.ndarray, gamma: float, W: np.ndarray) -> float:
         merged = merge_rows(TrainingProgram(X, Y, gamma))
         m = merged.program.space.neurons
-        return repair(merged.program, RawDual(merged.merge_W(W), np.zeros((2 * m, 2 * m)))).lower_bound
+        return repair(merged.program, Dual(merged.merge_W(W), np.zeros((2 * m, 2 * m)))).lower_bound
 
     X, Y, gamma = program.X, program.Y, program.gamma
     W = Y + 0.1 * random.standard_normal(Y.shape)
@@ -158,10 +158,10 @@ def test_the_factor_of_the_multipliers_is_found_again() -> None:
     dual = solve(presolved.program, "interior-point").dual
     merged = presolved.undo_dual(dual)
     reference = repair(presolved.rows.program, merged).lower_bound
-    without = repair(presolved.rows.program, RawDual(merged.W, np.zeros_like(merged.N))).lower_bound
+    without = repair(presolved.rows.program, Dual(merged.W, np.zeros_like(merged.N))).lower_bound
     assert without < 0.95 * reference
     for factor in (0.3, 0.7, 1.5, 4.0):
-        scaled = repair(presolved.rows.program, RawDual(merged.W, factor * merged.N)).lower_bound
+        scaled = repair(presolved.rows.program, Dual(merged.W, factor * merged.N)).lower_bound
         assert reference * 0.98 <= scaled <= reference * (1 + 1e-4)
 
 
@@ -172,10 +172,10 @@ def test_the_factor_never_costs_anything(program: TrainingProgram, seed: int, ki
     if merged.program.space.neurons == 0:
         return
     W, N, t = project(merged.program, random_dual(merged, rng(seed), kind))
-    form = pricing(merged.program, W)
+    form = merged.program.pricing(W)
     multipliers = form.lift_inequalities(N) + complementary(t, form.space.order)
     plain = shifted_bound(form.space, multipliers - form.form, form.metric)
     _, h_squared = minimise(plain, float(plain.values[-1]), float(np.abs(plain.values).max()))
-    repaired = repair(merged.program, RawDual(W, (N + complementary(t, len(N))) / merged.program.gamma))
+    repaired = repair(merged.program, Dual(W, (N + complementary(t, len(N))) / merged.program.gamma))
     if repaired.scale > 0:
         assert repaired.h_bar**2 <= h_squared * (1 + 1e-6)

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from certificates.making.form_bound import ShiftedBound, complementary, shifted_bound
 from certificates.making.repair import project
-from formulations import LiftedProgram, RawDual, TrainingProgram, merge_rows, pricing
+from formulations import Dual, Program, TrainingProgram, merge_rows
 from tests.strategies import SEEDS, networks, programs, rng
 
 
-def _bound(program: LiftedProgram, W: np.ndarray, N: np.ndarray, t: np.ndarray) -> ShiftedBound:
-    form = pricing(program, W)
+def _bound(program: Program, W: np.ndarray, N: np.ndarray, t: np.ndarray) -> ShiftedBound:
+    form = program.pricing(W)
     multipliers = form.lift_inequalities(N) + complementary(t, form.space.order)
     return shifted_bound(form.space, multipliers - form.form, form.metric)
 
@@ -27,7 +27,7 @@ def test_every_shift_gives_a_bound(program: TrainingProgram, seed: int, exponent
     random = rng(seed)
     W = merged.program.target + random.standard_normal(merged.program.target.shape)
     N = random.standard_normal((2 * m, 2 * m)) * 10.0 ** random.integers(-2, 3)
-    W, N, t = project(merged.program, RawDual(W, N))
+    W, N, t = project(merged.program, Dual(W, N))
     bound = _bound(merged.program, W, N, t)
     tau = float(bound.values[-1]) + 10.0**exponent * max(float(np.abs(bound.values).max()), 1e-9)
     h_squared = bound(tau)
@@ -49,6 +49,6 @@ def test_every_shift_gives_a_bound(program: TrainingProgram, seed: int, exponent
 
 def test_a_shift_below_the_spectrum_bounds_nothing() -> None:
     merged = merge_rows(TrainingProgram(np.eye(2), np.eye(2), 1.0))
-    W, N, t = project(merged.program, RawDual(merged.program.target, np.zeros((4, 4))))
+    W, N, t = project(merged.program, Dual(merged.program.target, np.zeros((4, 4))))
     bound = _bound(merged.program, W, N, t)
     assert bound(float(bound.values[-1])) == pytest.approx(np.inf)

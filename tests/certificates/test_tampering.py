@@ -24,7 +24,7 @@ from certnet.jobs.train import train
 from certnet.search.certificate import LeafRepair, certify_search
 from certnet.search.price import search
 from certnet.training import fit
-from formulations import InputError, RawDual, TrainingProgram, merge_rows, presolve
+from formulations import Dual, InputError, TrainingProgram, merge_rows, presolve
 from tests.certificates.proofs import tree_certificate
 from tests.strategies import networks, rng
 
@@ -73,7 +73,7 @@ def base_certificates() -> list[OptimalityCertificate]:
         U, V = min(networks(program, seed), key=lambda network: program.objective(*network))
         m = merged.program.space.neurons
         N = 0.02 * scale**2 * random.random((2 * m, 2 * m))
-        duals = [RawDual(merged.merge_W(program.residual(U, V)), N + N.T)] if seed else []
+        duals = [Dual(merged.merge_W(program.residual(U, V)), N + N.T)] if seed else []
         certificate, report = certify(merged, [*duals, residual_dual(merged, U, V)], U, V)
         assert report.verdict is Verdict.PROVED
         made.append(certificate)

@@ -15,8 +15,8 @@ from certificates.nonnegativity import Problem, leaves_with_signs, prove_nonnega
 from certificates.proof import Circuits, LiftedProof, Region
 from formulations import ACTIVE, FREE, INACTIVE
 from formulations.errors import InputError
-from formulations.forms import FormProgram
 from formulations.lifted_space import LiftedSpace
+from formulations.program import Program
 from tests.certificates.proofs import integers
 from tests.strategies import SEEDS, rng
 
@@ -190,7 +190,7 @@ def test_a_leaf_holds_the_form_of_its_matrix(seed: int) -> None:
     A = random.standard_normal((3, 2))
     space = LiftedSpace(A)
     rows = random.standard_normal((2, space.order))
-    program = FormProgram(space, np.zeros((space.order, space.order)), np.eye(2), rows)
+    program = Program.of_form(space, np.zeros((space.order, space.order)), np.eye(2), rows)
     N = random.random((8, 8)) * (random.random((8, 8)) < 0.6)
     N = N + N.T
     index = np.arange(3)

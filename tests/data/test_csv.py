@@ -8,7 +8,7 @@ import pytest
 
 from certnet.io import Recipe, load, read_source
 from certnet.io.dataset import DataSet
-from certnet.io.numbers import parse_number
+from certnet.io.targets import parse_number
 from formulations import InputError
 
 X = np.array([[1.5, -2.0], [0.25, 3e-2], [-4.0, 0.5]])

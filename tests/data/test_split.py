@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from certnet.io import BUILT_IN, Recipe, load, read_source
 from certnet.io.dataset import DataSet
-from certnet.io.splitting import split_rows, standardisation
+from certnet.io.load_data import split_rows, standardisation
 from formulations import InputError
 
 

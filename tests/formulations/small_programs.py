@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from formulations import LiftedProgram, LiftedSpace, TrainingProgram, presolve
+from formulations import LiftedSpace, Program, SquaredLoss, TrainingProgram, presolve
 
 SHAPES = [(8, 2, 2, 0.1), (6, 3, 1, 0.3), (5, 2, 3, 1.0)]
 
@@ -17,24 +17,22 @@ def degenerate_training(seed: int, n: int, d: int, c: int, gamma: float) -> Trai
     return TrainingProgram(X, Y, gamma)
 
 
-def presolved(index: int) -> LiftedProgram:
+def presolved(index: int) -> Program:
     """One of the presolved small programs."""
     result = presolve(degenerate_training(index, *SHAPES[index]))
     assert result is not None
     return result.program
 
 
-def plain(seed: int, *, metric: bool = False) -> LiftedProgram:
+def plain(seed: int, *, metric: bool = False) -> Program:
     """A program that never went through presolve: parallel generators, some features, weights, and any metric."""
     rng = np.random.default_rng(seed)
     A = rng.standard_normal((4, 2))
     A[1] = -0.5 * A[0]
     root = rng.standard_normal((2, 2)) if metric else np.eye(2)
-    return LiftedProgram(
+    return Program(
         space=LiftedSpace(A, 2),
-        feature=np.array([6, 0, 3, 4, 2]),
-        weight=rng.uniform(0.5, 2.0, 5),
-        target=rng.standard_normal((5, 2)),
+        loss=SquaredLoss(np.array([6, 0, 3, 4, 2]), rng.uniform(0.5, 2.0, 5), rng.standard_normal((5, 2))),
         metric=root @ root.T + 0.1 * np.eye(2),
         gamma=0.2,
         scale=3.0,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog, nnls
 
 from certificates.making.circuits import exact_circuits
-from formulations import InputError, LiftedSpace, RawDual, TrainingProgram, merge_rows, presolve
+from formulations import Dual, InputError, LiftedSpace, TrainingProgram, merge_rows, presolve
 from formulations.circuits import (
     CircuitSet,
     cheapest_circuits,
@@ -125,17 +125,16 @@ def test_presolve_carries_inequalities_and_their_multipliers(program: TrainingPr
     scaling, there = both.scaling, both.rows.program
     assert np.linalg.norm(both.program.inequalities, axis=1) == pytest.approx(1.0)
     N = random.standard_normal((both.program.positions, both.program.positions))
-    dual = RawDual(random.standard_normal(both.program.target.shape), N + N.T)
+    dual = Dual(random.standard_normal(both.program.target.shape), N + N.T)
     back = both.undo_dual(dual)
     again = both.apply_dual(back)
     np.testing.assert_allclose(again.N, dual.N, rtol=1e-9, atol=1e-12)
     s = random.standard_normal((both.program.space.with_outputs(0).face_order, 5))
-    s_there = np.concatenate([scaling.row_norm[:, None] * s[:m], scaling.transform @ s[m:]])
-    s_there *= np.sqrt(scaling.moment_scale)
+    s_there = np.concatenate([scaling.phi[:, None] * s[:m], scaling.z @ s[m:]])
     own = both.program.slack(dual.W, dual.N)
     other = there.slack(back.W, back.N)
     values, others = s.T @ own @ s, s_there.T @ other @ s_there
-    factor = (there.gamma / both.program.gamma) * scaling.dual_scale * scaling.moment_scale
+    factor = (there.gamma / both.program.gamma) * scaling.unit**2
     assert others / factor == pytest.approx(values, rel=1e-6, abs=1e-7 * np.abs(values).max())
 
 

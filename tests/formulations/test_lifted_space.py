@@ -21,7 +21,7 @@ def test_lifted_points_belong_to_the_cone(space: LiftedSpace, seed: int) -> None
     lam = space.lift(z)
     assert lam.shape == (space.order, 5)
     # α − β = Az holds up to one rounding of the product.
-    assert space.contains(lam, tolerance=1e-14)
+    assert space.violation(lam) <= 1e-14
 
 
 @given(spaces(), SEEDS)
@@ -43,24 +43,23 @@ def test_moment_and_pull_back_are_adjoint(space: LiftedSpace, seed: int) -> None
     np.testing.assert_allclose(space.pull_back(Q), J.T @ Q @ J, atol=1e-12)
 
 
-@pytest.mark.parametrize(("position", "residual"), [(0, "face"), (3, "face"), (7, "face")])
-def test_a_moved_coordinate_leaves_the_cone(position: int, residual: str) -> None:
+@pytest.mark.parametrize("position", [0, 3, 7])
+def test_a_moved_coordinate_leaves_the_cone(position: int) -> None:
     space = LiftedSpace(rng(1).standard_normal((3, 2)))
     lam = space.lift(np.array([1.0, -2.0]))
     lam[position] += 1.0
-    assert getattr(space.residuals(lam), residual) > 0.1
-    assert not space.contains(lam, tolerance=1e-6)
+    assert space.violation(lam) > 0.1
 
 
-def test_negative_and_overlapping_parts_are_told_apart() -> None:
+def test_negative_and_overlapping_parts_are_seen() -> None:
     space = LiftedSpace(np.array([[1.0]]))
-    assert space.residuals(np.array([2.0, 1.0, 1.0])).complementarity == 2.0
-    assert space.residuals(np.array([-1.0, 0.0, -1.0])).sign == 1.0
+    assert space.violation(np.array([2.0, 1.0, 1.0])) == 2.0
+    assert space.violation(np.array([-1.0, 0.0, -1.0])) == 1.0
 
 
 def test_nan_is_no_member() -> None:
     space = LiftedSpace(np.array([[1.0]]))
-    assert not space.contains(np.array([np.nan, 0.0, 1.0]), tolerance=np.inf)
+    assert not space.violation(np.array([np.nan, 0.0, 1.0])) <= np.inf
 
 
 def test_bad_generators_are_refused() -> None:
@@ -69,4 +68,4 @@ def test_bad_generators_are_refused() -> None:
     with pytest.raises(InputError, match="matrix"):
         LiftedSpace(np.zeros(3))
     with pytest.raises(InputError, match="entries"):
-        LiftedSpace(np.eye(2)).residuals(np.zeros(3))
+        LiftedSpace(np.eye(2)).violation(np.zeros(3))

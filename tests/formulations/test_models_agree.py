@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from certnet.solvers import solve
-from formulations import InputError, LiftedProgram
+from formulations import InputError, Program
 from formulations.modeling import cvxpy_model, picos_model
 from formulations.modeling.compiled import Compiled
 
@@ -47,7 +47,7 @@ def test_cvxpy_handles_give_primal_and_dual_iterates(make) -> None:
     assert np.linalg.eigvalsh(slack)[0] >= -1e-6 * max(1.0, float(np.abs(slack).max()))
 
 
-def network_moment(program: LiftedProgram, seed: int) -> np.ndarray:
+def network_moment(program: Program, seed: int) -> np.ndarray:
     """Face matrix S of three lifted points: in the feasible set by construction."""
     rng = np.random.default_rng(seed)
     space = program.space

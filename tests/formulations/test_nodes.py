@@ -10,7 +10,7 @@ from certificates.making.circuits import exact_circuits
 from certificates.making.repair import repair_form
 from certnet.solvers import solve
 from certnet.training.trainer import fit
-from formulations import ACTIVE, FREE, INACTIVE, RawDual, TrainingProgram, presolve, pricing, restrict
+from formulations import ACTIVE, FREE, INACTIVE, TrainingProgram, presolve, restrict
 from formulations.circuits import planar_circuits
 from tests.strategies import SEEDS, rng
 
@@ -32,15 +32,16 @@ def test_a_node_is_the_whole_where_its_signs_hold(seed: int, n: int, d: int, r: 
     m, k = plain.space.neurons, plain.space.dimension
     program = plain.with_inequalities(random.standard_normal((r, 2 * m + k)))
     z = random.standard_normal(k)
-    node = restrict(program, program.target, _signs_at(program, z, random.integers(0, 2, m) == 1))
-    whole = pricing(program, program.target)
-    N = np.abs(random.standard_normal((node.program.positions, node.program.positions)))
+    node = restrict(program, _signs_at(program, z, random.integers(0, 2, m) == 1))
+    part = node.pricing(program.target)
+    whole = program.pricing(program.target)
+    N = np.abs(random.standard_normal((part.positions, part.positions)))
     N = N + N.T
-    here, there = node.program.space.lift(z), whole.space.lift(z)
-    assert here @ node.program.form @ here == pytest.approx(there @ whole.form @ there, abs=1e-9)
-    products = there @ whole.lift_inequalities(node.lift_dual(RawDual(node.program.target, N))) @ there
-    assert here @ node.program.lift_inequalities(N) @ here == pytest.approx(products, abs=1e-9)
-    np.testing.assert_array_equal(node.restrict_dual(node.lift_dual(RawDual(node.program.target, N))).N, N)
+    here, there = part.space.lift(z), whole.space.lift(z)
+    assert here @ part.form @ here == pytest.approx(there @ whole.form @ there, abs=1e-9)
+    products = there @ whole.lift_inequalities(node.lift(N)) @ there
+    assert here @ part.lift_inequalities(N) @ here == pytest.approx(products, abs=1e-9)
+    np.testing.assert_array_equal(node.restrict(node.lift(N)), N)
 
 
 def test_circuits_that_only_imply_a_sign_leave_the_node() -> None:
@@ -52,16 +53,17 @@ def test_circuits_that_only_imply_a_sign_leave_the_node() -> None:
     m = len(A)
     z = rng(1).standard_normal(2)
     for fixed in (np.zeros(m, dtype=bool), np.arange(m) < 3, np.ones(m, dtype=bool)):
-        node = restrict(program, program.target, _signs_at(program, z, fixed))
-        basis = node.program.space.basis
-        rows = np.concatenate([basis[node.program.space.phi], node.program.inequalities @ basis])
+        node = restrict(program, _signs_at(program, z, fixed))
+        part = node.pricing(program.target)
+        basis = part.space.basis
+        rows = np.concatenate([basis[part.space.phi], part.inequalities @ basis])
         rows /= np.linalg.norm(rows, axis=1)[:, None]
         fixed_rows = 2 * len(node.free) + int(fixed.sum())
         cosine = np.abs(np.triu(rows[fixed_rows:] @ rows.T, fixed_rows + 1))
         assert cosine.max(initial=0.0) < 1 - 1e-13
-        assert (node.program.inequalities @ node.program.space.lift(z) >= -1e-12).all()
+        assert (part.inequalities @ part.space.lift(z) >= -1e-12).all()
     # Where every sign is fixed, circuits are zero or linear consequences of activations.
-    assert len(restrict(program, program.target, _signs_at(program, z, ~np.zeros(m, dtype=bool))).free) == 0
+    assert len(restrict(program, _signs_at(program, z, ~np.zeros(m, dtype=bool))).free) == 0
 
 
 @pytest.mark.parametrize("fixed", [0, 1])
@@ -80,9 +82,9 @@ def test_circuits_close_the_gap_of_a_node_in_the_plane(fixed: int) -> None:
     signs = _signs_at(program, z, np.isin(np.arange(len(A)), clear))
     prices = []
     for whole in (program, program.with_inequalities(circuits)):
-        node = restrict(whole, W, signs)
-        result = solve(node.program, "interior-point", tolerance=1e-5)
-        prices.append(np.sqrt(-repair_form(node.program, result.dual).delta))
+        form = restrict(whole, signs).pricing(W)
+        result = solve(form, "interior-point", tolerance=1e-5)
+        prices.append(np.sqrt(-repair_form(form, result.dual).delta))
     assert prices[1] >= program.gamma * (1 - 1e-6)
     assert prices[1] <= program.gamma * (1 + 2e-3)
     assert prices[0] >= program.gamma * (1 + 1e-2)

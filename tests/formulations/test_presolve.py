@@ -6,14 +6,14 @@ from hypothesis import given
 
 from certificates import Verdict, check
 from certnet import fit, optimality, train
-from formulations import InputError, RawDual, RawPrimal, TrainingProgram, merge_rows, presolve, rescale
+from formulations import Dual, InputError, Primal, TrainingProgram, merge_rows, presolve, rescale
 from formulations.rows import ZERO_ROW
 from tests.strategies import SEEDS, networks, programs, rng
 
 
-def random_dual(program, random: np.random.Generator) -> RawDual:
+def random_dual(program, random: np.random.Generator) -> Dual:
     N = random.standard_normal((2 * program.space.neurons,) * 2)
-    return RawDual(random.standard_normal(program.target.shape), N + N.T)
+    return Dual(random.standard_normal(program.target.shape), N + N.T)
 
 
 @given(programs(), SEEDS)
@@ -27,10 +27,8 @@ def test_objective_of_a_network_survives_both_reductions(program: TrainingProgra
         if presolved is None:
             continue
         scaling = presolved.scaling
-        # φvᵀ scales with t·s_v, where s_v² is the mean of the metric that was divided out.
-        s_v = np.sqrt(np.trace(scaling.transform.T @ scaling.transform) / scaling.transform.shape[1])
         inside = scaling.undo_z(scaling.apply_z(U))
-        lam = scaling.program.space.lift(scaling.apply_z(U), V / s_v / np.sqrt(scaling.moment_scale))
+        lam = scaling.program.space.lift(scaling.apply_z(U), scaling.apply_v(V))
         value = scaling.program.to_original(scaling.program.value(lam @ lam.T))
         assert value == pytest.approx(program.objective(inside, V), rel=1e-7, abs=1e-7 * max(1.0, objective))
         assert value <= objective * (1 + 1e-7) + 1e-7
@@ -38,7 +36,7 @@ def test_objective_of_a_network_survives_both_reductions(program: TrainingProgra
         S = np.zeros((scaling.program.space.face_order,) * 2)
         N = scaling.program.space.neurons
         S[N : N + len(z_moment), N : N + len(z_moment)] = z_moment
-        moment = scaling.undo_primal(RawPrimal(S, program.shape[2]))
+        moment = scaling.undo_moment(Primal(S, program.shape[2]))
         np.testing.assert_allclose(moment, inside @ inside.T, rtol=1e-5, atol=1e-6 * np.abs(moment).max())
 
 
@@ -76,9 +74,9 @@ def test_slack_forms_agree_up_to_one_factor(program: TrainingProgram, seed: int)
     inner = scaled.space.with_outputs(0).face(scaled.space.with_outputs(0).lift(z))
     outer = merged.space.with_outputs(0).face(merged.space.with_outputs(0).lift(presolved.scaling.undo_z(z)))
     left = np.sum(outer * (T @ outer), axis=0)
-    # γ N scales like the whole form, and N by the dual scale at generators of equal norm.
+    # γ N scales like the whole form, and N by the square of the unit.
     scaling = presolved.scaling
-    form_ratio = scaling.dual_scale * scaling.moment_scale * merged.gamma / scaled.gamma
+    form_ratio = scaling.unit**2 * merged.gamma / scaled.gamma
     right = form_ratio * np.sum(inner * (S @ inner), axis=0)
     size = np.abs(right).max() + form_ratio * np.abs(S).max() * np.sum(inner**2, axis=0).max()
     np.testing.assert_allclose(left, right, atol=1e-7 * size)

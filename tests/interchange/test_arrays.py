@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certnet.io import program_weights, read_network
+from certnet.io import read_network
 from certnet.io.network import TwoLayerNetwork
 from formulations import InputError
 
@@ -192,11 +192,11 @@ def test_hostile_entries_are_refused(tmp_path: Path, entries: dict[str, Any]) ->
 
 @given(st.binary(max_size=200))
 def test_arbitrary_headers_never_crash(content: bytes) -> None:
-    from certnet.io.safetensors_file import parse
+    from certnet.io.packed import safetensors
 
     for text in (content, struct.pack("<Q", len(content)) + content):
         try:
-            parse("net", text)
+            safetensors("net", text)
         except InputError:
             continue
 
@@ -221,31 +221,31 @@ def test_folding_keeps_the_function(seed: int) -> None:
     random = np.random.default_rng(seed)
     offset, scale = random.normal(size=3), random.uniform(0.5, 2.0, size=3)
     own = TwoLayerNetwork(U=U, V=V, hidden_bias=b, offset=random.normal(size=3), scale=random.uniform(0.5, 2.0, size=3))
-    weights = program_weights(own, offset=offset, scale=scale, bias=True, classes=None)
+    P, Q, notes = own.program_weights(offset=offset, scale=scale, bias=True, classes=None)
     X = random.normal(size=(20, 3))
     Z = np.hstack([(X - offset) / scale, np.ones((20, 1))])
-    np.testing.assert_allclose(np.maximum(Z @ weights.U, 0.0) @ weights.V.T, own.predict(X), rtol=1e-12)
-    assert weights.notes
+    np.testing.assert_allclose(np.maximum(Z @ P, 0.0) @ Q.T, own.predict(X), rtol=1e-12)
+    assert notes
 
 
 def test_equal_standardisation_changes_no_weight() -> None:
     U, V, _ = _weights()
     offset, scale = np.array([0.1, 0.2, 0.3]), np.array([1.0, 3.0, 7.0])
     own = TwoLayerNetwork(U=U, V=V, offset=offset, scale=scale, classes=["a", "b"])
-    weights = program_weights(own, offset=offset, scale=scale, bias=False, classes=("b", "a"))
-    np.testing.assert_array_equal(weights.U, U)
-    np.testing.assert_array_equal(weights.V, V[::-1])
-    assert weights.notes == ()
+    P, Q, notes = own.program_weights(offset=offset, scale=scale, bias=False, classes=("b", "a"))
+    np.testing.assert_array_equal(P, U)
+    np.testing.assert_array_equal(Q, V[::-1])
+    assert notes == ()
 
 
 def test_networks_that_do_not_fit_the_data_are_refused() -> None:
     U, V, b = _weights()
     zeros, ones = np.zeros(3), np.ones(3)
     with pytest.raises(InputError, match="3 features, but the data have 4"):
-        program_weights(TwoLayerNetwork(U=U, V=V), offset=np.zeros(4), scale=np.ones(4), bias=False, classes=None)
+        TwoLayerNetwork(U=U, V=V).program_weights(offset=np.zeros(4), scale=np.ones(4), bias=False, classes=None)
     with pytest.raises(InputError, match="--bias"):
-        program_weights(TwoLayerNetwork(U=U, V=V, hidden_bias=b), offset=zeros, scale=ones, bias=False, classes=None)
+        TwoLayerNetwork(U=U, V=V, hidden_bias=b).program_weights(offset=zeros, scale=ones, bias=False, classes=None)
     with pytest.raises(InputError, match="knows the classes"):
-        program_weights(
-            TwoLayerNetwork(U=U, V=V, classes=["a", "b"]), offset=zeros, scale=ones, bias=False, classes=("a", "c")
+        TwoLayerNetwork(U=U, V=V, classes=["a", "b"]).program_weights(
+            offset=zeros, scale=ones, bias=False, classes=("a", "c")
         )

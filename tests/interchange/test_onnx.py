@@ -141,6 +141,30 @@ def test_every_spelling_is_the_same_function(spelling: str, tmp_path: Path) -> N
     np.testing.assert_allclose(network.predict(X), TRUTH, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [None, ("n", "d"), (7, D), (1, "d"), ("d", "n"), (D, 1)])
+@pytest.mark.parametrize("columns", [False, True])
+def test_where_the_shape_leaves_it_open_the_weights_decide(shape: Any, columns: bool, tmp_path: Path) -> None:
+    if columns:
+        graph = Graph(shape).then("MatMul", U.T, signal_first=False).then("Add", B[:, None]).then("Relu")
+        graph = graph.then("MatMul", V, signal_first=False)
+    else:
+        graph = _end(Graph(shape).then("Sub", np.array(0.0)).then("Gemm", U, B))
+    contradicted = shape in [(7, D), (1, "d")] if columns else shape == (D, 1)
+    if contradicted:
+        with pytest.raises(InputError, match="does not fit"):
+            graph.read(tmp_path)
+    else:
+        np.testing.assert_allclose(graph.read(tmp_path).predict(X), TRUTH, rtol=1e-12, atol=1e-12)
+
+
+def test_outputs_keep_the_order_that_the_graph_gives_them(tmp_path: Path) -> None:
+    wide = RANDOM.normal(size=(6, M))
+    graph = Graph().then("Gemm", U, B).then("Relu").then("MatMul", wide.T).then("Reshape", np.array([-1, 2, 3]))
+    graph = graph.then("Transpose", perm=[0, 2, 1]).then("Flatten")
+    order = np.arange(6).reshape(2, 3).T.reshape(-1)
+    np.testing.assert_array_equal(graph.read(tmp_path).V, wide[order])
+
+
 def test_weights_are_taken_as_they_are(tmp_path: Path) -> None:
     # The objective depends on the weights, not on the function alone.
     network = _gemm().read(tmp_path)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from certnet.io import network_from_sklearn, read_relu_network
-from certnet.io.assembly import assemble
+from certnet.io.network import assemble
 from certnet.search.counterexample import exact_outputs
 from formulations import InputError
 from tests.interchange.test_onnx import SPELLINGS, Graph
@@ -73,7 +73,7 @@ def test_numbers_that_float64_cannot_hold_are_refused(kind: str) -> None:
         pytest.skip("longdouble is float64 here")
     with pytest.raises(InputError, match="U has numbers that float64 cannot hold"):
         assemble("a.npz", U=large, V=np.ones((1, 1)))
-    assert assemble("a.npz", U=large - 1, V=np.ones((1, 1))).network.U[0, 0] == 2.0**53
+    assert assemble("a.npz", U=large - 1, V=np.ones((1, 1))).U[0, 0] == 2.0**53
 
 
 def test_output_activations_that_change_the_function_are_refused() -> None:

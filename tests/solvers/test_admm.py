@@ -14,30 +14,30 @@ from certnet.solvers._orthonormal import FOR_BOUNDS, orthonormal
 from certnet.solvers._splitting import Splitting
 from certnet.solvers.admm import AdmmSolver
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, State
-from formulations import InputError, LiftedProgram, TrainingProgram, presolve
+from formulations import InputError, Program, TrainingProgram, presolve
 
 
 @cache
-def _program(n: int = 9, d: int = 3, c: int = 2, gamma: float = 0.1) -> LiftedProgram:
+def _program(n: int = 9, d: int = 3, c: int = 2, gamma: float = 0.1) -> Program:
     rng = np.random.default_rng(n)
     presolved = presolve(TrainingProgram(rng.standard_normal((n, d)), rng.standard_normal((n, c)), gamma))
     assert presolved is not None
     return presolved.program
 
 
-def _solve(program: LiftedProgram, **options: object) -> SolverResult:
+def _solve(program: Program, **options: object) -> SolverResult:
     return AdmmSolver().solve(program, SolverOptions(**options))  # type: ignore[arg-type]
 
 
 # --- the half steps ---------------------------------------------------------------------------------------------------
 
 
-def _symmetric(program: LiftedProgram, seed: int) -> np.ndarray:
+def _symmetric(program: Program, seed: int) -> np.ndarray:
     V = np.random.default_rng(seed).standard_normal((program.space.order, program.space.order))
     return V + V.T
 
 
-def _half_steps(layer: Arrays, program: LiftedProgram, V: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+def _half_steps(layer: Arrays, program: Program, V: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
     """(Z, G) of a point V."""
     splitting = Splitting(program, layer)
     Z = layer.zeros(*V.shape)
@@ -156,7 +156,7 @@ def test_extrapolation_that_fails_is_withdrawn(layer: Arrays) -> None:
 # --- state ------------------------------------------------------------------------------------------------------------
 
 
-def _state_at(program: LiftedProgram, iteration: int) -> State:
+def _state_at(program: Program, iteration: int) -> State:
     found: list[State] = []
 
     def look(progress: Progress) -> bool:

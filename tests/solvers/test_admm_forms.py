@@ -15,47 +15,37 @@ from certnet.solvers._orthonormal import FOR_BOUNDS, FOR_PRODUCTS, orthonormal
 from certnet.solvers._splitting import Splitting
 from certnet.solvers.admm import AdmmSolver
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, State
-from formulations import (
-    FormProgram,
-    InputError,
-    LiftedProgram,
-    LiftedSpace,
-    RawDual,
-    TrainingProgram,
-    merge_rows,
-    presolve,
-    pricing,
-)
+from formulations import Dual, InputError, LiftedSpace, Program, SquaredLoss, TrainingProgram, merge_rows, presolve
 from tests.strategies import SEEDS, programs, rng
 
 
 @cache
-def _price(n: int = 9, d: int = 3, c: int = 2) -> FormProgram:
+def _price(n: int = 9, d: int = 3, c: int = 2) -> Program:
     random = rng(n)
     program = presolve(TrainingProgram(random.standard_normal((n, d)), random.standard_normal((n, c)), 0.3)).program
-    return pricing(program, program.target)
+    return program.pricing(program.target)
 
 
 @cache
-def _general(n: int = 5, k: int = 3) -> FormProgram:
+def _general(n: int = 5, k: int = 3) -> Program:
     """A form with entries everywhere, and a metric that is no multiple of I."""
     random = rng(n)
     C, E = random.standard_normal((2 * n + k, 2 * n + k)), random.standard_normal((k, k))
-    return FormProgram(LiftedSpace(random.standard_normal((n, k))), C + C.T, E @ E.T + np.eye(k))
+    return Program.of_form(LiftedSpace(random.standard_normal((n, k))), C + C.T, E @ E.T + np.eye(k))
 
 
 FORMS = [pytest.param(_price, id="pricing"), pytest.param(_general, id="general")]
 
 
-def _solve(program: FormProgram | LiftedProgram, **options: object) -> SolverResult:
+def _solve(program: Program, **options: object) -> SolverResult:
     return AdmmSolver().solve(program, SolverOptions(**options))  # type: ignore[arg-type]
 
 
-def _bound(program: FormProgram, **options: object) -> float:
+def _bound(program: Program, **options: object) -> float:
     return repair_form(program, _solve(program, **options).dual).delta
 
 
-def _values(program: FormProgram, Z: np.ndarray) -> np.ndarray:
+def _values(program: Program, Z: np.ndarray) -> np.ndarray:
     """The form at the lifted columns of Z, normalised."""
     lam = program.space.lift(Z)
     return np.sum(lam * (program.form @ lam), axis=0) / np.sum(Z * (program.metric @ Z), axis=0)
@@ -69,7 +59,7 @@ def _circle(count: int = 20_000) -> np.ndarray:
 # --- the half step ----------------------------------------------------------------------------------------------------
 
 
-def _entrywise(layer: Arrays, program: FormProgram, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+def _entrywise(layer: Arrays, program: Program, penalty: float) -> tuple[np.ndarray, np.ndarray]:
     """A symmetric V, and Z there."""
     V = rng(1).standard_normal((program.space.order, program.space.order))
     V, Z = V + V.T, layer.zeros(*V.shape)
@@ -77,7 +67,7 @@ def _entrywise(layer: Arrays, program: FormProgram, penalty: float) -> tuple[np.
     return V, layer.host(Z)
 
 
-def _feasible(program: FormProgram, matrix: np.ndarray) -> np.ndarray:
+def _feasible(program: Program, matrix: np.ndarray) -> np.ndarray:
     space, out = program.space, 0.5 * (matrix + matrix.T)
     out[space.phi, space.phi] = np.maximum(out[space.phi, space.phi], 0.0)
     for first, second in ((space.alpha, space.beta), (space.beta, space.alpha)):
@@ -161,7 +151,7 @@ def test_bounds_are_below_every_lifted_point(program: TrainingProgram, seed: int
     lifted, random = merge_rows(program).program, rng(seed)
     if lifted.space.neurons == 0:
         return
-    form = pricing(lifted, lifted.target + random.standard_normal(lifted.target.shape))
+    form = lifted.pricing(lifted.target + random.standard_normal(lifted.target.shape))
     Z = np.hstack([random.standard_normal((form.space.dimension, 50)), form.space.generators.T])
     size = float(np.abs(form.form).max())
     assert _bound(form, max_iterations=steps) <= float(_values(form, Z).min()) + 1e-9 * size
@@ -172,7 +162,7 @@ def test_bounds_are_below_every_lifted_point(program: TrainingProgram, seed: int
 
 def test_without_generators_it_is_an_eigenvalue() -> None:
     form, metric = np.array([[0.0, 1.0], [1.0, 3.0]]), np.diag([1.0, 4.0])
-    program = FormProgram(LiftedSpace(np.zeros((0, 2))), form, metric)
+    program = Program.of_form(LiftedSpace(np.zeros((0, 2))), form, metric)
     root = np.diag([1.0, 0.5])
     least = float(np.linalg.eigvalsh(root @ form @ root)[0])
     result = _solve(program, tolerance=1e-9)
@@ -185,7 +175,7 @@ def test_one_generator_has_a_known_price() -> None:
     a, W = np.array([[0.6, 0.8, 0.0]]), np.array([[1.0, 2.0]])
     form = np.zeros((5, 5))
     form[0, 0] = -np.sum(W**2)
-    program = FormProgram(LiftedSpace(a), form, np.eye(3))
+    program = Program.of_form(LiftedSpace(a), form, np.eye(3))
     assert _bound(program, tolerance=1e-8) == pytest.approx(-5.0, rel=1e-6)
 
 
@@ -196,7 +186,7 @@ def test_axes_of_the_plane_are_exact(seed: int) -> None:
     W = rng(seed).standard_normal((2, 2))
     form = np.zeros((6, 6))
     form[:2, :2] = -W @ W.T
-    program = FormProgram(LiftedSpace(np.eye(2)), form, np.eye(2))
+    program = Program.of_form(LiftedSpace(np.eye(2)), form, np.eye(2))
     least = float(_values(program, _circle()).min())
     assert _bound(program, tolerance=1e-8) == pytest.approx(least, rel=1e-5)
 
@@ -211,7 +201,7 @@ def test_in_the_plane_the_bound_is_nearly_the_best_direction(c: int) -> None:
 
 
 def test_a_form_that_is_zero_has_the_bound_zero() -> None:
-    program = FormProgram(LiftedSpace(np.eye(2)), np.zeros((6, 6)), np.eye(2))
+    program = Program.of_form(LiftedSpace(np.eye(2)), np.zeros((6, 6)), np.eye(2))
     assert _bound(program, max_iterations=50) == pytest.approx(0.0, abs=1e-9)
 
 
@@ -227,7 +217,7 @@ def test_scaling_and_permutation_leave_the_bound() -> None:
     def price(A: np.ndarray, W: np.ndarray, metric: np.ndarray) -> float:
         form = np.zeros((17, 17))
         form[:7, :7] = -W @ W.T
-        return _bound(FormProgram(LiftedSpace(A), form, metric), tolerance=1e-8)
+        return _bound(Program.of_form(LiftedSpace(A), form, metric), tolerance=1e-8)
 
     reference = price(A, W, np.eye(3))
     assert price(A[order], W[order], np.eye(3)) == pytest.approx(reference, rel=1e-5)
@@ -243,7 +233,7 @@ def test_coordinates_are_undone(form) -> None:
     there = orthonormal(program, FOR_BOUNDS)
     space = program.space
     N = random.standard_normal((program.positions, program.positions))
-    dual = there.apply_dual(RawDual(program.target, N + N.T))
+    dual = there.apply_dual(Dual(program.target, N + N.T))
     np.testing.assert_allclose(there.undo_dual(dual).N, N + N.T, atol=1e-12)
     np.testing.assert_allclose(there.program.metric, np.eye(space.dimension))
     assert np.abs(there.program.form).max() == pytest.approx(1.0)
@@ -260,7 +250,7 @@ def test_coordinates_are_undone(form) -> None:
 # --- going on ---------------------------------------------------------------------------------------------------------
 
 
-def _state_at(program: FormProgram, iteration: int) -> State:
+def _state_at(program: Program, iteration: int) -> State:
     found: list[State] = []
 
     def look(progress: Progress) -> bool:
@@ -306,7 +296,7 @@ def test_state_of_the_other_kind_is_refused() -> None:
     with pytest.raises(InputError, match="another solver, program or version"):
         _solve(other, resume=_state_at(program, 25))
     # The kind alone tells them apart where the sizes agree.
-    empty = LiftedProgram(program.space, np.zeros(1, dtype=int), np.ones(1), np.zeros((1, 0)), program.metric, 1.0)
+    empty = Program(program.space, program.metric, SquaredLoss(np.zeros(1, dtype=int), np.ones(1), np.zeros((1, 0))))
     with pytest.raises(InputError, match="another solver, program or version"):
         admm.check_state(_state_at(program, 25), empty, 10)
     admm.check_state(_state_at(program, 25), program, 10)
@@ -349,7 +339,7 @@ def test_progress_shows_bounds_that_only_improve() -> None:
 
 def test_inequalities_are_refused() -> None:
     space = LiftedSpace(np.eye(2))
-    program = FormProgram(space, np.eye(6), np.eye(2), np.ones((1, 6)))
+    program = Program.of_form(space, np.eye(6), np.eye(2), np.ones((1, 6)))
     with pytest.raises(InputError, match="interior-point") as caught:
         _solve(program)
     assert str(caught.value).count(".") == 1

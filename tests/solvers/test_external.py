@@ -17,7 +17,7 @@ from certificates.making.repair import repair
 from certnet.solvers import SolverOptions, SolverResult, SolveStatus, available_solvers, modelled, solve
 from certnet.solvers.modelled import NOT_INSTALLED, STRETCH, ClarabelSolver, MosekSolver, ScsSolver
 from certnet.solvers.registry import AUTO_LIMIT, choose_solver
-from formulations import InputError, LiftedProgram, LiftedSpace, TrainingProgram, presolve
+from formulations import InputError, LiftedSpace, Program, SquaredLoss, TrainingProgram, presolve
 from formulations.modeling.compiled import Compiled
 
 OPEN = ["clarabel", "scs"]
@@ -30,14 +30,14 @@ def training() -> TrainingProgram:
 
 
 @pytest.fixture(scope="module")
-def program(training: TrainingProgram) -> LiftedProgram:
+def program(training: TrainingProgram) -> Program:
     result = presolve(training)
     assert result is not None
     return result.program
 
 
 @pytest.fixture(scope="module")
-def results(program: LiftedProgram) -> dict[str, SolverResult]:
+def results(program: Program) -> dict[str, SolverResult]:
     return {name: solve(program, name, tolerance=1e-6) for name in OPEN}
 
 
@@ -124,11 +124,9 @@ def test_runs_are_reproducible(program) -> None:
 
 def test_one_feature_and_one_output() -> None:
     """min ½(αv − 1)² + γ/2(z² + v²) with γ = ½: αv = 1 − γ at the optimum, value γ(1 − γ/2)."""
-    tiny = LiftedProgram(
+    tiny = Program(
         space=LiftedSpace(np.ones((1, 1)), 1),
-        feature=np.array([0]),
-        weight=np.ones(1),
-        target=np.ones((1, 1)),
+        loss=SquaredLoss(np.array([0]), np.ones(1), np.ones((1, 1))),
         metric=np.eye(1),
         gamma=0.5,
     )
@@ -293,9 +291,9 @@ def test_a_missing_package_is_no_silent_fallback(monkeypatch: pytest.MonkeyPatch
 
 
 def test_auto_depends_on_size_and_time() -> None:
-    def with_generators(n: int) -> LiftedProgram:
+    def with_generators(n: int) -> Program:
         space = LiftedSpace(np.ones((n, 1)), 1)
-        return LiftedProgram(space, np.arange(n), np.ones(n), np.ones((n, 1)), np.eye(1), 1.0)
+        return Program(space, np.eye(1), SquaredLoss(np.arange(n), np.ones(n), np.ones((n, 1))))
 
     largest = with_generators(AUTO_LIMIT // 2)
     assert choose_solver(largest).solver == "interior-point"
@@ -314,7 +312,7 @@ def test_auto_says_which_solver_ran(program, results) -> None:
 def test_a_program_too_large_for_clarabel_is_refused_before_it_is_built() -> None:
     n = 300
     space = LiftedSpace(np.ones((n, 1)), 1)
-    large = LiftedProgram(space, np.arange(n), np.ones(n), np.ones((n, 1)), np.eye(1), 1.0)
+    large = Program(space, np.eye(1), SquaredLoss(np.arange(n), np.ones(n), np.ones((n, 1))))
     with pytest.raises(InputError, match="admm"):
         solve(large, "clarabel")
 
@@ -379,7 +377,7 @@ class _ClarabelAsMosek(Compiled):
 
     seen: ClassVar[list[dict]] = []
 
-    def __init__(self, program: LiftedProgram, _: str) -> None:
+    def __init__(self, program: Program, _: str) -> None:
         super().__init__(program, "CLARABEL")
         original = self.chain.solve_via_data
 

@@ -9,30 +9,30 @@ from certificates.making.repair import repair_form
 from certnet.solvers import solve
 from certnet.solvers.interface import SolverOptions, SolverResult
 from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import FormProgram, InputError, LiftedSpace, RawDual, TrainingProgram, merge_rows, presolve, pricing
+from formulations import Dual, InputError, LiftedSpace, Program, TrainingProgram, merge_rows, presolve
 from tests.strategies import SEEDS, programs, rng
 
 TOLERANCE = 1e-6
 
 
-def _interior_point(program: FormProgram, **options: object) -> SolverResult:
+def _interior_point(program: Program, **options: object) -> SolverResult:
     return InteriorPointSolver().solve(program, SolverOptions(tolerance=TOLERANCE, **options))
 
 
-def _gaussian(n: int, d: int, c: int, seed: int = 0) -> FormProgram:
+def _gaussian(n: int, d: int, c: int, seed: int = 0) -> Program:
     random = rng(seed)
     program = presolve(TrainingProgram(random.standard_normal((n, d)), random.standard_normal((n, c)), 0.3)).program
-    return pricing(program, program.target)
+    return program.pricing(program.target)
 
 
-def _values(program: FormProgram, Z: np.ndarray) -> np.ndarray:
+def _values(program: Program, Z: np.ndarray) -> np.ndarray:
     """The form at the lifted columns of Z, normalised."""
     lam = program.space.lift(Z)
     size = np.sum(Z * (program.metric @ Z), axis=0)
     return np.sum(lam * (program.form @ lam), axis=0) / size
 
 
-def _circle(program: FormProgram, count: int = 4000) -> np.ndarray:
+def _circle(program: Program, count: int = 4000) -> np.ndarray:
     angle = np.linspace(0, 2 * np.pi, count)
     return np.stack([np.cos(angle), np.sin(angle)])
 
@@ -53,7 +53,7 @@ def test_one_generator_has_a_known_price() -> None:
     a, W = np.array([[0.6, 0.8, 0.0]]), np.array([[1.0, 2.0]])
     form = np.zeros((5, 5))
     form[0, 0] = -np.sum(W**2)
-    program = FormProgram(LiftedSpace(a), form, np.eye(3))
+    program = Program.of_form(LiftedSpace(a), form, np.eye(3))
     assert repair_form(program, _interior_point(program).dual).delta == pytest.approx(-5.0, rel=1e-5)
 
 
@@ -63,8 +63,8 @@ def test_inequalities_restrict_the_cone() -> None:
     form = np.zeros((4, 4))
     form[0, 0], form[2, 3], form[3, 2] = -1.0, -1.0, -1.0
     rows = np.array([[0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, -1.0]])
-    free = FormProgram(space, form, np.eye(2))
-    cut = FormProgram(space, form, np.eye(2), rows)
+    free = Program.of_form(space, form, np.eye(2))
+    cut = Program.of_form(space, form, np.eye(2), rows)
     whole, part = (repair_form(program, _interior_point(program).dual).delta for program in (free, cut))
     circle = _circle(free)
     inside = (rows[:, 2:] @ circle >= -1e-12).all(axis=0)
@@ -78,9 +78,9 @@ def test_without_generators_it_is_an_eigenvalue_over_a_cone() -> None:
     form = np.array([[0.0, 0.5], [0.5, 0.0]])
     space = LiftedSpace(np.zeros((0, 2)))
     assert repair_form(
-        FormProgram(space, form, np.eye(2)), RawDual(np.zeros((0, 0)), np.zeros((0, 0)))
+        Program.of_form(space, form, np.eye(2)), Dual(np.zeros((0, 0)), np.zeros((0, 0)))
     ).delta == pytest.approx(-0.5)
-    cut = FormProgram(space, form, np.eye(2), np.eye(2))
+    cut = Program.of_form(space, form, np.eye(2), np.eye(2))
     assert repair_form(cut, _interior_point(cut).dual).delta == pytest.approx(0.0, abs=1e-5)
 
 
@@ -92,11 +92,11 @@ def test_any_multipliers_give_a_valid_bound(program: TrainingProgram, seed: int,
     if lifted.space.neurons == 0:
         return
     W = lifted.target + random.standard_normal(lifted.target.shape)
-    form = pricing(lifted, W)
+    form = lifted.pricing(W)
     N = random.standard_normal((form.positions, form.positions)) * 10.0**exponent
     Z = np.hstack([random.standard_normal((lifted.space.dimension, 50)), lifted.space.generators.T])
     size = float(np.abs(form.form).max())
-    repaired = repair_form(form, RawDual(form.target, N))
+    repaired = repair_form(form, Dual(form.target, N))
     assert repaired.delta <= float(_values(form, Z).min()) + 1e-9 * size
     slack = form.slack(repaired.delta, _with_complementarity(repaired.N, repaired.t))
     assert np.linalg.eigvalsh(slack)[0] >= -1e-7 * np.abs(slack).max()
@@ -116,7 +116,7 @@ def test_permutation_and_row_scaling_leave_the_price() -> None:
     def price(A: np.ndarray, W: np.ndarray) -> float:
         form = np.zeros((17, 17))
         form[:7, :7] = -W @ W.T
-        program = FormProgram(LiftedSpace(A), form, np.eye(3))
+        program = Program.of_form(LiftedSpace(A), form, np.eye(3))
         return repair_form(program, _interior_point(program).dual).delta
 
     reference = price(A, W)
@@ -153,9 +153,9 @@ def test_a_warm_start_is_taken_and_costs_fewer_steps() -> None:
 )
 def test_parts_that_do_not_fit_are_refused(parts: dict) -> None:
     good = {"space": LiftedSpace(np.eye(2)), "form": np.zeros((6, 6)), "metric": np.eye(2)}
-    FormProgram(**good)
+    Program.of_form(**good)
     with pytest.raises(InputError):
-        FormProgram(**{**good, **parts})
+        Program.of_form(**{**good, **parts})
 
 
 def test_external_solvers_refuse_forms() -> None:

@@ -12,17 +12,7 @@ from certnet.solvers import solve
 from certnet.solvers.joint import JointResult, LeafStart, solve_joint
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
-from formulations import (
-    ACTIVE,
-    FREE,
-    INACTIVE,
-    LiftedProgram,
-    RawDual,
-    TrainingProgram,
-    presolve,
-    restrict,
-    restrict_training,
-)
+from formulations import ACTIVE, FREE, INACTIVE, Dual, Program, TrainingProgram, presolve, restrict
 from tests.strategies import SEEDS, networks, rng
 
 
@@ -31,28 +21,28 @@ def _gaussian(n: int, d: int, c: int, seed: int = 0, gamma: float = 0.3) -> Trai
     return TrainingProgram(random.standard_normal((n, d)), random.standard_normal((n, c)), gamma)
 
 
-def _cold(program: LiftedProgram, signs: list[np.ndarray]) -> list[LeafStart]:
+def _cold(program: Program, signs: list[np.ndarray]) -> list[LeafStart]:
     starts = []
     for item in signs:
-        node = restrict_training(program, item)
+        node = restrict(program, item)
         N = np.zeros((len(node.positions), len(node.positions)))
         starts.append(LeafStart(np.eye(node.space.face_order), N))
     return starts
 
 
-def _joint(program: LiftedProgram, signs: list[np.ndarray], **options: object) -> JointResult:
+def _joint(program: Program, signs: list[np.ndarray], **options: object) -> JointResult:
     return solve_joint(program, signs, np.zeros_like(program.target), _cold(program, signs), **options)
 
 
-def _price(program: LiftedProgram, result: JointResult) -> float:
+def _price(program: Program, result: JointResult) -> float:
     """The largest squared price that repair proves for W on a leaf, with the multipliers of the result."""
     worst = 0.0
     for leaf in result.leaves:
-        _, N, t = project(program, RawDual(result.W, leaf.node.lift(leaf.N)))
+        _, N, t = project(program, Dual(result.W, leaf.node.lift(leaf.N)))
         neuron = np.arange(len(t))
         N[neuron, len(t) + neuron] = N[len(t) + neuron, neuron] = 0.5 * t
-        node = restrict(program, result.W, leaf.node.signs)
-        worst = max(worst, -repair_form(node.program, node.restrict_dual(N)).delta)
+        form = leaf.node.pricing(result.W)
+        worst = max(worst, -repair_form(form, Dual(form.target, leaf.node.restrict(N))).delta)
     return worst
 
 
@@ -131,7 +121,7 @@ def test_the_parts_of_a_point_sum_to_it() -> None:
         z, v = random.standard_normal(3), random.standard_normal(2)
         signs = np.where(program.space.generators @ z > 0, ACTIVE, INACTIVE)
         signs[random.random(6) < 0.5] = FREE
-        node = restrict_training(program, signs)
+        node = restrict(program, signs)
         lam = node.space.lift(z, v)
         values = np.concatenate([lam[: 2 * len(node.free)], node.inequalities @ lam[: -len(v)]])
         whole = program.space.lift(z, v)[program.feature]

@@ -12,7 +12,7 @@ from certnet.solvers._rank_two import FaceMap
 from certnet.solvers.admm import AdmmSolver
 from certnet.solvers.interface import Progress, Solver, SolverOptions, SolverResult, SolveStatus, State
 from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import InputError, LiftedProgram, LiftedSpace, RawDual, TrainingProgram, presolve
+from formulations import Dual, InputError, LiftedSpace, Program, TrainingProgram, presolve
 
 SOLVERS: dict[str, Solver] = {"admm": AdmmSolver(), "interior-point": InteriorPointSolver()}
 TOLERANCE = {"admm": 2e-4, "interior-point": 1e-6}
@@ -22,7 +22,7 @@ TOLERANCE = {"admm": 2e-4, "interior-point": 1e-6}
 @dataclass(frozen=True, eq=False)
 class Case:
     original: TrainingProgram
-    program: LiftedProgram
+    program: Program
 
 
 def _data(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -251,7 +251,7 @@ def test_interior_point_starts_from_the_products_of_a_dual() -> None:
     assert program.dual_value(warm.dual.W) == pytest.approx(program.dual_value(result.dual.W), rel=1e-5)
 
 
-def _least_eigenvalue(program: LiftedProgram, dual: RawDual) -> float:
+def _least_eigenvalue(program: Program, dual: Dual) -> float:
     slack = program.slack(dual.W, dual.N)
     return _relative(float(np.linalg.eigvalsh(slack)[0]), slack)
 
@@ -282,10 +282,10 @@ def test_stopping_while_products_are_predicted_leaves_a_feasible_dual() -> None:
 
 def test_incumbent_keeps_the_better_dual() -> None:
     program, best = _case("plain").program, _solved("interior-point", "plain").dual
-    zero = RawDual(np.zeros_like(best.W), np.zeros_like(best.N))
+    zero = Dual(np.zeros_like(best.W), np.zeros_like(best.N))
     incumbent = Incumbent(program)
     assert incumbent.value == 0.0
-    incumbent.offer_repaired(RawDual(2.0 * best.W, best.N))
+    incumbent.offer_repaired(Dual(2.0 * best.W, best.N))
     first = incumbent.value
     assert 0.0 < first < program.dual_value(best.W)
     assert _least_eigenvalue(program, incumbent.dual) > -1e-12
@@ -343,7 +343,7 @@ def test_interior_point_reaches_the_value_of_random0(
     assert program.to_original(result.objective) == pytest.approx(8.1014, abs=2e-4)
 
 
-def _cut(program: LiftedProgram, options: SolverOptions, at: int) -> tuple[State, int]:
+def _cut(program: Program, options: SolverOptions, at: int) -> tuple[State, int]:
     """The state that the callback sees at its ``at``-th call, which ends the solve, and the iteration then."""
     seen: list[tuple[State, int]] = []
 

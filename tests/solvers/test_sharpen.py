@@ -11,28 +11,28 @@ from certnet.solvers import _sharpen
 from certnet.solvers._sharpen import sharpen
 from certnet.solvers.admm import AdmmSolver
 from certnet.solvers.interface import SolverOptions
-from formulations import FormProgram, LiftedSpace, RawDual, TrainingProgram, merge_rows, pricing
+from formulations import Dual, LiftedSpace, Program, TrainingProgram, merge_rows
 from tests.strategies import SEEDS, programs, rng
 
 
-def _price(n: int, k: int, c: int, seed: int = 0) -> FormProgram:
+def _price(n: int, k: int, c: int, seed: int = 0) -> Program:
     random = rng(seed)
     W = random.standard_normal((n, c))
     form = np.zeros((2 * n + k, 2 * n + k))
     form[:n, :n] = -W @ W.T
-    return FormProgram(LiftedSpace(random.standard_normal((n, k))), form, np.eye(k))
+    return Program.of_form(LiftedSpace(random.standard_normal((n, k))), form, np.eye(k))
 
 
-def _random_dual(program: FormProgram, seed: int, size: float = 1.0) -> RawDual:
+def _random_dual(program: Program, seed: int, size: float = 1.0) -> Dual:
     N = np.abs(rng(seed).standard_normal((program.positions, program.positions)))
-    return RawDual(program.target, size * (N + N.T))
+    return Dual(program.target, size * (N + N.T))
 
 
-def _delta(program: FormProgram, dual: RawDual) -> float:
+def _delta(program: Program, dual: Dual) -> float:
     return repair_form(program, dual).delta
 
 
-def _is_feasible(program: FormProgram, dual: RawDual) -> bool:
+def _is_feasible(program: Program, dual: Dual) -> bool:
     repaired = repair_form(program, dual)
     N = raw_dual(program.target, repaired.N, repaired.t, gamma=1.0).N
     slack = program.slack(repaired.delta, N)
@@ -46,7 +46,7 @@ def test_never_worse_than_repair(program: TrainingProgram, seed: int, exponent: 
     lifted, random = merge_rows(program).program, rng(seed)
     if lifted.space.neurons == 0:
         return
-    form = pricing(lifted, lifted.target + random.standard_normal(lifted.target.shape))
+    form = lifted.pricing(lifted.target + random.standard_normal(lifted.target.shape))
     size = float(np.abs(form.form).max())
     dual = _random_dual(form, seed, size * 10.0**exponent)
     sharpened = sharpen(form, dual)
@@ -99,7 +99,7 @@ def test_the_products_are_a_multiple_of_those_given() -> None:
 
 def test_without_products_only_t_is_free() -> None:
     program = _price(10, 3, 2)
-    nothing = RawDual(program.target, np.zeros((20, 20)))
+    nothing = Dual(program.target, np.zeros((20, 20)))
     sharpened = sharpen(program, nothing)
     assert _delta(program, sharpened) > _delta(program, nothing) + 1e-3 * abs(_delta(program, nothing))
     np.testing.assert_array_equal(repair_form(program, sharpened).N, 0.0)
@@ -114,8 +114,10 @@ def test_scaling_leaves_the_result() -> None:
     both = np.concatenate([r, r])
     D = np.zeros((17, 17))
     D[:14, :14], D[14:, 14:] = np.diag(1.0 / both), T
-    moved = FormProgram(LiftedSpace(r[:, None] * program.space.generators @ T), 1e-6 * D.T @ program.form @ D, T.T @ T)
-    there = RawDual(program.target, 1e-6 * dual.N / np.outer(both, both))
+    moved = Program.of_form(
+        LiftedSpace(r[:, None] * program.space.generators @ T), 1e-6 * D.T @ program.form @ D, T.T @ T
+    )
+    there = Dual(program.target, 1e-6 * dual.N / np.outer(both, both))
     assert _delta(moved, sharpen(moved, there)) == pytest.approx(1e-6 * reference, rel=1e-3)
 
 
@@ -127,7 +129,7 @@ def test_more_steps_of_a_first_order_method_are_saved() -> None:
     W = random.standard_normal((n, 2))
     form = np.zeros((2 * n + k, 2 * n + k))
     form[:n, :n] = -W @ W.T
-    program = FormProgram(LiftedSpace(A), form, np.eye(k))
+    program = Program.of_form(LiftedSpace(A), form, np.eye(k))
     solver, seen = AdmmSolver(), {}
     for steps in (40, 4000):
         seen[steps] = _delta(program, solver.solve(program, SolverOptions(max_iterations=steps, tolerance=1e-9)).dual)

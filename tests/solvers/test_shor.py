@@ -19,7 +19,7 @@ from certnet.jobs.best import certify
 from certnet.solvers import solve
 from certnet.solvers.shor import _Descent, _secular, shor_bound
 from certnet.training import fit
-from formulations import RawDual, TrainingProgram, presolve
+from formulations import Dual, TrainingProgram, presolve
 from formulations.program import NO_PRODUCTS
 from tests.strategies import SEEDS, networks, programs, rng
 
@@ -241,8 +241,8 @@ def test_without_products_is_never_worse_than_one_shift_for_all() -> None:
         W = program.target
         nothing = np.zeros((program.positions, program.positions))
         nothing[0, 0] = 1e-300  # takes the way of duals with products
-        dense = repair(program, RawDual(W, nothing)).lower_bound
-        assert repair(program, RawDual(W, NO_PRODUCTS)).lower_bound >= dense * (1 - 1e-6)
+        dense = repair(program, Dual(W, nothing)).lower_bound
+        assert repair(program, Dual(W, NO_PRODUCTS)).lower_bound >= dense * (1 - 1e-6)
 
 
 def test_two_thousand_rows_need_little_memory() -> None:

@@ -22,7 +22,7 @@ from certnet.solvers.warm_start import (
     scaled,
     usable,
 )
-from formulations import Presolved, RawDual, RawPrimal, TrainingProgram, presolve
+from formulations import Dual, Presolved, Primal, TrainingProgram, presolve
 from tests.strategies import SEEDS, networks, programs, rng
 
 TOLERANCE = 1e-5
@@ -40,7 +40,7 @@ def _solved(solver: str, gamma: float) -> SolverResult:
     return solve(_presolved(gamma).program, solver, tolerance=TOLERANCE)
 
 
-def _bound(presolved: Presolved, dual: RawDual) -> float:
+def _bound(presolved: Presolved, dual: Dual) -> float:
     return repair(presolved.rows.program, presolved.undo_dual(dual)).lower_bound
 
 
@@ -156,7 +156,7 @@ def _garbage(kinds: tuple[str, str, str], seed: int) -> WarmStart:
         _spoilt(kind, array, random)
         for kind, array in zip(kinds, (honest.primal.S, honest.dual.W, honest.dual.N), strict=True)
     )
-    return RawPrimal(S, honest.primal.outputs), RawDual(W, N)
+    return Primal(S, honest.primal.outputs), Dual(W, N)
 
 
 @given(st.tuples(*[st.sampled_from(KINDS)] * 3), SEEDS)

@@ -12,7 +12,7 @@ from certnet.jobs.tightness import infeasibility, is_plain, measure_tightness
 from certnet.jobs.train import train
 from certnet.tightness._feasible import relaxation_value
 from certnet.training import fit
-from formulations import InputError, LiftedSpace, RawPrimal, TrainingProgram, merge_rows, presolve
+from formulations import InputError, LiftedSpace, Primal, TrainingProgram, merge_rows, presolve
 
 
 def certificate_of(program: TrainingProgram) -> OptimalityCertificate:
@@ -148,7 +148,7 @@ def test_a_solution_that_is_a_little_infeasible_is_made_feasible() -> None:
     S = presolved.apply_network(certificate.U, certificate.V).S
     noise = np.random.default_rng(0).standard_normal(S.shape)
     disturbed = S + 1e-6 * np.abs(S).max() * (noise @ noise.T)
-    value = relaxation_value(presolved, certificate, RawPrimal(disturbed, program.Y.shape[1]))
+    value = relaxation_value(presolved, certificate, Primal(disturbed, program.Y.shape[1]))
     assert value is not None
     assert value == pytest.approx(program.objective(certificate.U, certificate.V), rel=1e-2)
 
@@ -157,12 +157,12 @@ def test_points_that_are_not_feasible_give_no_value(loose: OptimalityCertificate
     presolved = presolve(TrainingProgram(loose.X, loose.Y, loose.gamma))
     assert presolved is not None
     order, c = presolved.program.space.face_order, loose.Y.shape[1]
-    assert relaxation_value(presolved, loose, RawPrimal(-np.eye(order), c)) is None
+    assert relaxation_value(presolved, loose, Primal(-np.eye(order), c)) is None
     wrong = np.zeros((order, order))
     wrong[0, 1] = wrong[1, 0] = -1.0
-    assert relaxation_value(presolved, loose, RawPrimal(np.eye(order) + wrong, c)) is None
-    assert relaxation_value(presolved, loose, RawPrimal(np.eye(order - c), 0)) is None
-    assert relaxation_value(presolved, loose, RawPrimal(np.full((order, order), np.nan), c)) is None
+    assert relaxation_value(presolved, loose, Primal(np.eye(order) + wrong, c)) is None
+    assert relaxation_value(presolved, loose, Primal(np.eye(order - c), 0)) is None
+    assert relaxation_value(presolved, loose, Primal(np.full((order, order), np.nan), c)) is None
 
 
 def test_a_bound_that_branching_proves_refutes_the_relaxation() -> None:

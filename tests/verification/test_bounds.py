@@ -18,7 +18,8 @@ from certnet.search.relaxation import margin_bound
 from certnet.search.semidefinite import semidefinite_bound
 from certnet.solvers.interface import SolveStatus
 from certnet.solvers.interior_point import _Run
-from formulations.robustness import InputRegion, MarginProblem, UnsafeCase, keeps_class, reduce_case
+from formulations.margin import MarginProblem, reduce_case
+from formulations.robustness import InputRegion, UnsafeCase, keeps_class
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
 
 

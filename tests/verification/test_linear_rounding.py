@@ -14,8 +14,8 @@ from certificates.arithmetic.rational import RationalMatrix
 from certificates.linear_leaves import LinearLeaves, _enclosed, _exact
 from certificates.proof import Triangles
 from certificates.robustness import lifted_region
+from formulations.lifted_space import ACTIVE, FREE, INACTIVE
 from formulations.network import ReluNetwork
-from formulations.nodes import ACTIVE, FREE, INACTIVE
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.strategies import SEEDS, rng
 

@@ -16,8 +16,9 @@ from certnet.search.line_search import line_search
 from certnet.search.linear import crown, finish, nodes_of
 from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
 from certnet.search.margin_rows import linear_bounds
+from formulations.margin import MarginProblem, reduce_case
 from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, MarginProblem, UnsafeCase, keeps_class, reduce_case
+from formulations.robustness import InputRegion, UnsafeCase, keeps_class
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
 
 KINDS = st.sampled_from(["box", "ball", "both"])

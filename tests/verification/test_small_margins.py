@@ -14,9 +14,10 @@ from certnet.jobs.verify import verify
 from certnet.search import semidefinite
 from certnet.search.counterexample import exact_outputs
 from formulations._validation import FloatArray
+from formulations.lifted_space import FREE
+from formulations.margin import reduce_case
 from formulations.network import ReluNetwork
-from formulations.nodes import FREE
-from formulations.robustness import InputRegion, UnsafeCase, reduce_case, region_maker
+from formulations.robustness import InputRegion, UnsafeCase, region_maker
 from tests.verification.problems import random_ball, random_network
 
 ONE = np.array([[1.0]])

@@ -14,7 +14,8 @@ from certnet.search.margin import CaseSearch
 from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
 from certnet.search.margin_rows import linear_bounds
 from certnet.search.semidefinite import semidefinite_bound
-from formulations.robustness import InputRegion, UnsafeCase, reduce_case
+from formulations.margin import reduce_case
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.verification.problems import SEEDS, exact_least_margin, random_box, random_network
 
 

@@ -1,4 +1,4 @@
-"""A network from a live ``torch.nn.Sequential``. PyTorch is not imported: its modules are told by their class."""
+"""Networks of live objects: fitted scikit-learn estimators and PyTorch modules, told by their class, not imported."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -6,12 +6,40 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.signal import Layer, Signal
+from certnet.io.chain import Chain
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
 
-SOURCE = "the module"
+
+def network_from_sklearn(model: Any) -> ReluNetwork:
+    """The network of an ``MLPClassifier`` or ``MLPRegressor`` with one hidden layer and ReLU.
+
+    Outputs are those before softmax or logistic function, in the order of ``classes_``; the largest one is the
+    predicted class. A binary classifier has one output, positive for its second class; it becomes two, 0 and that one.
+    A classifier of several labels at once keeps one output for each label, positive where the label is given.
+
+    Raises:
+        InputError: the model is not fitted, has another number of hidden layers, another activation of these or of the
+            outputs, such as a Poisson regressor's exp, or weights that are not finite.
+    """
+    weights, biases = getattr(model, "coefs_", None), getattr(model, "intercepts_", None)
+    if weights is None or biases is None:
+        raise InputError("The model is no fitted MLPClassifier or MLPRegressor; call fit first.")
+    if len(weights) != 2:
+        raise InputError(f"The model has {len(weights) - 1} hidden layers; certnet verifies networks with exactly one.")
+    if model.activation != "relu":
+        raise InputError(f"The model's activation is {model.activation!r}; certnet verifies networks with 'relu'.")
+    output, bias = np.asarray(weights[1]).T, np.asarray(biases[1])
+    last = getattr(model, "out_activation_", "identity")
+    if last not in ("identity", "softmax", "logistic"):
+        raise InputError(
+            f"The model's output activation is {last!r}; certnet verifies outputs without one, and those before the "
+            "softmax or logistic function of a classifier."
+        )
+    if last == "logistic" and len(output) == 1:
+        output, bias = np.vstack([np.zeros_like(output), output]), np.concatenate([[0.0], bias])
+    return ReluNetwork(np.asarray(weights[0]).T, np.asarray(biases[0]), output, bias)
 
 
 def network_from_torch(module: Any) -> ReluNetwork:
@@ -28,7 +56,7 @@ def network_from_torch(module: Any) -> ReluNetwork:
         InputError: another module, the first layer that certnet does not read, hooks or parametrisations, which change
             what a layer computes, or weights that are not finite.
     """
-    signal = Signal()
+    chain = Chain()
     for name, layer in _layers(module, ""):
         operation = _OPERATIONS.get(_kind(layer))
         if operation is None:
@@ -37,12 +65,12 @@ def network_from_torch(module: Any) -> ReluNetwork:
                 f"{', '.join(_OPERATIONS)} in a Sequential, so give the network up to its linear output layer."
             )
         try:
-            signal = operation(signal, layer)
+            chain = operation(chain, layer)
         except InputError as error:
             raise InputError(f"The layer {name}, {_kind(layer)}, {error}.") from None
-    if signal.layer is not Layer.OUTPUT:
+    if chain.stage != "output":
         raise InputError("The module does not end in a second Linear layer after a ReLU; certnet reads such networks.")
-    return signal.network(SOURCE).for_verification()
+    return chain.network("the module").for_verification()
 
 
 def _layers(module: Any, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -85,26 +113,18 @@ def _array(tensor: Any, name: str) -> FloatArray:
         raise InputError(f"has a {name} without numbers; load the weights first") from None
 
 
-def _linear(signal: Signal, layer: Any) -> Signal:
-    signal = signal.times(_array(layer.weight, "weight").T, from_left=False)
-    return signal if layer.bias is None else signal.affine(np.ones(()), _array(layer.bias, "bias"))
+def _linear(chain: Chain, layer: Any) -> Chain:
+    chain = chain.times(_array(layer.weight, "weight").T)
+    return chain if layer.bias is None else chain.affine(1.0, _array(layer.bias, "bias"))
 
 
-def _relu(signal: Signal, _: Any) -> Signal:
-    return signal.rectified()
-
-
-def _flatten(signal: Signal, layer: Any) -> Signal:
+def _flatten(chain: Chain, layer: Any) -> Chain:
     if (layer.start_dim, layer.end_dim) != (1, -1):
         raise InputError(f"flattens from axis {layer.start_dim} to {layer.end_dim}; certnet reads 1 to -1")
-    return signal
+    return chain
 
 
-def _unchanged(signal: Signal, _: Any) -> Signal:
-    return signal
-
-
-def _batch_norm(signal: Signal, layer: Any) -> Signal:
+def _batch_norm(chain: Chain, layer: Any) -> Chain:
     if layer.running_mean is None or layer.running_var is None:
         raise InputError("has no running statistics, so that its output depends on the batch")
     gain = 1.0 / np.sqrt(_array(layer.running_var, "variance") + float(layer.eps))
@@ -115,16 +135,16 @@ def _batch_norm(signal: Signal, layer: Any) -> Signal:
     if layer.bias is not None:
         shift = shift + _array(layer.bias, "bias")
     size = layer.num_features
-    if signal.size not in (None, size) or gain.shape != (size,):
+    if chain.size not in (None, size) or gain.shape != (size,):
         raise InputError(f"has {size} features, which do not fit what comes in")
-    return replace(signal, size=size, rounded=True).affine(gain, shift)
+    return replace(chain, size=size).affine(gain, shift, False)
 
 
-_OPERATIONS: dict[str, Callable[[Signal, Any], Signal]] = {
+_OPERATIONS: dict[str, Callable[[Chain, Any], Chain]] = {
     "Linear": _linear,
-    "ReLU": _relu,
+    "ReLU": lambda chain, _: chain.rectified(),
     "Flatten": _flatten,
-    "Identity": _unchanged,
-    "Dropout": _unchanged,
+    "Identity": lambda chain, _: chain,
+    "Dropout": lambda chain, _: chain,
     "BatchNorm1d": _batch_norm,
 }

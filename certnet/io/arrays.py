@@ -1,0 +1,139 @@
+"""A NumPy archive as a data set."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from certnet.io.dataset import DataSet, Task
+from certnet.io.packed import Array, npz_arrays
+from certnet.io.targets import LARGEST, Label, Outputs, class_list, class_name, guess_task, label_keys, one_hot
+from formulations import InputError
+from formulations._validation import FloatArray, as_matrix
+
+_NAMED = 8
+_SINGLE = b"\x93NUMPY"
+"""How an ``.npy`` file begins."""
+_KEYS = ("X", "Y", "X_train", "Y_train", "X_val", "Y_val", "X_test", "Y_test")
+
+
+def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -> DataSet:
+    """Read ``X_train, Y_train`` (or ``X, Y``), and if there ``X_val, Y_val`` and ``X_test, Y_test``.
+
+    Y as a vector holds labels, which become one-hot, or quantities, which become one column; without a ``task`` they
+    decide themselves (``guess_task``). Y as a matrix stays; it counts as classification when every row is one-hot.
+    With ``outputs`` classes are those of a network.
+
+    Raises:
+        InputError: no archive, pickled objects, missing arrays, shapes that disagree, entries that are not finite.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(len(_SINGLE))
+    if not start:
+        raise InputError(f"{path.name} is empty; write it with numpy.savez.")
+    if start == _SINGLE:
+        raise InputError(f"{path.name} holds a single array; save it as .npz with X_train and Y_train (numpy.savez).")
+    damaged = f"{path.name} is not a readable .npz archive; write it with numpy.savez."
+    names, arrays = npz_arrays(path, damaged, wanted=_KEYS.__contains__)
+    plain = ("X" in arrays or "Y" in arrays) and not ("X_train" in arrays or "Y_train" in arrays)
+    parts = ["" if plain else "_train", *(p for p in ("_val", "_test") if f"X{p}" in arrays or f"Y{p}" in arrays)]
+    absent = next((key for part in parts for key in (f"X{part}", f"Y{part}") if key not in arrays), None)
+    if absent is not None:
+        raise _absent(path.name, absent, names)
+    X = [_matrix(f"{path.name}: X{part}", arrays[f"X{part}"]) for part in parts]
+    targets = [(f"{path.name}: Y{part}", arrays[f"Y{part}"]) for part in parts]
+    note, (name, first) = None, targets[0]
+    if task is None and first.ndim == 1:
+        task, note = guess_task(_labels(name, first), source=name)
+    column = first.ndim == 2 and first.shape[1] == 1
+    if task != "regression" and (first.ndim == 1 or (column and task == "classification")):
+        task = "classification"
+        Y, classes = _coded(targets, outputs)
+    else:
+        Y, classes = [_matrix(*target) for target in targets], [float(index) for index in range(first.shape[-1])]
+        task = task or ("classification" if _is_one_hot(Y[0]) else "regression")
+        if task == "classification":
+            _require_classes(name, Y[0], outputs)
+    for part, x, y in zip(parts, X, Y, strict=True):
+        for key, what, here, train in ((f"X{part}", "features", x, X[0]), (f"Y{part}", "targets", y, Y[0])):
+            if here.shape[1] != train.shape[1]:
+                raise InputError(
+                    f"{path.name}: {key} has {here.shape[1]} columns where the training {what} have {train.shape[1]}; "
+                    "give both the same ones in the same order."
+                )
+        if len(x) != len(y):
+            raise InputError(
+                f"{path.name}: X{part} has {len(x)} rows but Y{part} has {len(y)}; every data point needs one target, "
+                "so give both the same number of rows."
+            )
+    given = {f"X{part}": x for part, x in zip(parts[1:], X[1:], strict=True)}
+    given |= {f"Y{part}": y for part, y in zip(parts[1:], Y[1:], strict=True)}
+    return DataSet(
+        name=path.stem,
+        task=task,
+        X=X[0],
+        Y=Y[0],
+        classes=tuple(map(class_name, classes)) if task == "classification" else None,
+        feature_names=tuple(f"x{index + 1}" for index in range(X[0].shape[1])),
+        notes=() if note is None else (note,),
+        **given,
+    )
+
+
+def _absent(file: str, key: str, names: Sequence[str]) -> InputError:
+    have = ", ".join([*names[:_NAMED], *(["…"] if len(names) > _NAMED else [])]) or "no array"
+    if key.endswith(("_val", "_test")):
+        advice = f"give X_{key[2:]} and Y_{key[2:]} or neither."
+    else:
+        advice = "X_train and Y_train, or X and Y, are needed, and X_val, Y_val, X_test, Y_test are optional."
+    return InputError(f"{file} has no array {key} (it has {have}); {advice}")
+
+
+def _matrix(name: str, array: Array) -> FloatArray:
+    """A finite matrix without entries whose squares are out of range."""
+    if array.ndim in (1, 2) and array.size == 0:
+        raise InputError(f"{name} is empty (shape {array.shape}); give it at least one row and one column.")
+    if array.ndim not in (1, 2):
+        raise InputError(
+            f"{name} has {array.ndim} dimensions; reshape it to a matrix with one row for each data point."
+        )
+    matrix = as_matrix(name, array)
+    beyond = ~(np.abs(matrix) <= LARGEST)
+    if beyond.any():
+        row, column = (int(index) for index in np.argwhere(beyond)[0])
+        raise InputError(
+            f"{name} has {matrix[row, column]:g} in row {row + 1}, column {column + 1}, which is beyond {LARGEST:g}; "
+            "rescale the column."
+        )
+    return matrix
+
+
+def _labels(name: str, array: Array) -> list[Label]:
+    flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    if flat.ndim != 1:
+        raise InputError(f"{name} must be a vector of labels like the training targets, not of shape {array.shape}.")
+    if flat.size == 0:
+        raise InputError(f"{name} is empty; every data point needs one target.")
+    return label_keys(flat.astype(str).tolist() if flat.dtype.kind in "US" else as_matrix(name, flat)[:, 0].tolist())
+
+
+def _coded(targets: Sequence[tuple[str, Array]], outputs: Outputs | None) -> tuple[list[FloatArray], list[Label]]:
+    """One-hot matrices of label vectors, and their classes: of the first one, or what the labels call the outputs."""
+    labels = [_labels(*target) for target in targets]
+    known = labels[0] if outputs is None else [label for part in labels for label in part]
+    classes = class_list(known, outputs, source=targets[0][0])
+    return [one_hot(part, classes, source=name) for part, (name, _) in zip(labels, targets, strict=True)], classes
+
+
+def _is_one_hot(Y: FloatArray) -> bool:
+    """Whether every row has one 1 and otherwise 0, with at least two columns."""
+    return Y.shape[1] > 1 and bool(np.isin(Y, (0.0, 1.0)).all() and (Y.sum(axis=1) == 1.0).all())
+
+
+def _require_classes(name: str, Y: FloatArray, outputs: Outputs | None) -> None:
+    if not _is_one_hot(Y):
+        other = ", or train on it with --task regression" if outputs is None else ""
+        raise InputError(f"{name} is no one-hot matrix; give a vector of labels{other}.")
+    if outputs is None and np.count_nonzero(Y.any(axis=0)) < 2:
+        raise InputError(f"{name} holds only one class; at least two are needed.")

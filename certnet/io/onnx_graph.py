@@ -1,0 +1,374 @@
+"""Two-layer networks as ONNX graphs: reading, by following the nodes from the input to the output, and writing.
+
+Needs the ``onnx`` package, which only decodes the file: nothing in it is executed, and no other file is opened.
+
+What a node computes of the input is a ``Signal``: the numbers of a vector's entries, laid out as the tensor has them
+for one data point. So Reshape, Transpose and Flatten do to these numbers what they would do to the values.
+"""
+
+import importlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from certificates.files import write_atomically
+from certnet.io.chain import Chain
+from certnet.io.network import LARGEST_FILE, TwoLayerNetwork, exact_product, powers_of_two
+from certnet.io.packed import Array, read_bytes
+from formulations import InputError
+from formulations._validation import FloatArray, IntArray
+from formulations.arguments import accepts, location
+from formulations.network import ReluNetwork
+from formulations.rounding import as_double
+
+OPSET = 13
+LARGEST_INPUT = 2**24
+"""Most features of an input."""
+_EXTERNAL = 1
+_ARRAYS = {"value_float": np.float64, "value_floats": np.float64, "value_int": np.int64, "value_ints": np.int64}
+"""Attributes of a Constant that are no tensors."""
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """A tensor that depends on the input: at each place, the number of an entry of ``chain``; one data point alone."""
+
+    chain: Chain
+    places: IntArray
+
+
+Operand = Array | Signal
+Attributes = dict[str, Any]
+
+
+def read_onnx(path: Path, training: bool) -> TwoLayerNetwork:
+    """Read a graph of Gemm, MatMul, Add, Sub, Mul, Div, Relu, Flatten, Reshape, Transpose, Constant and Identity.
+
+    Shifts and scales of the input become the network's offset and scale; ``training`` is as in ``Chain.network``.
+
+    Raises:
+        InputError: the ``onnx`` package is missing, the file is damaged, or the graph is no two-layer ReLU network.
+        OSError: the file cannot be read.
+    """
+    try:
+        onnx = importlib.import_module("onnx")
+        decode_error = importlib.import_module("google.protobuf.message").DecodeError
+    except ImportError:
+        raise InputError(
+            f"Reading {path.name} needs the onnx package; install it with pip install 'certnet[onnx]', or save the "
+            "network as .safetensors."
+        ) from None
+    content = read_bytes(path, LARGEST_FILE)
+    try:
+        graph = onnx.load_model_from_string(content).graph
+    except (decode_error, ValueError, RecursionError):
+        raise InputError(f"{path.name} is no ONNX file or was cut off; export the network again.") from None
+    if not _names_are_text(graph):
+        raise InputError(f"{path.name} holds names that are no text; export the network again.")
+    if len(graph.node) == 0:
+        raise InputError(f"{path.name} holds no graph; export the network again.")
+    return _Graph(path.name, graph, onnx.numpy_helper.to_array).network(training)
+
+
+def _names_are_text(graph: Any) -> bool:
+    """Whether names are strings; the decoder hands bytes over where they are no UTF-8."""
+    names = [value.name for part in (graph.initializer, graph.input, graph.output) for value in part]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        names += [name for entry in node.attribute for name in (entry.name, entry.t.name)]
+    return all(isinstance(name, str) for name in names)
+
+
+class _Graph:
+    """A GraphProto, how its tensors are decoded, and the file's name for complaints."""
+
+    def __init__(self, source: str, graph: Any, to_array: Callable[[Any], Array]) -> None:
+        self.source, self.graph, self._to_array = source, graph, to_array
+
+    def network(self, training: bool) -> TwoLayerNetwork:
+        """The network; errors as ``read_onnx``."""
+        constants: dict[str, Operand] = {tensor.name: self._array(tensor) for tensor in self.graph.initializer}
+        inputs = [value for value in self.graph.input if value.name not in constants]
+        if len(inputs) != 1 or len(self.graph.output) != 1 or len(self.graph.sparse_initializer):
+            raise InputError(
+                f"{self.source} has {len(inputs)} inputs and {len(self.graph.output)} outputs; a two-layer network has "
+                "one of each, and dense weights."
+            )
+        failures = []
+        for shape in self._shapes(inputs[0]):
+            size = math.prod(shape)
+            known = {**constants, inputs[0].name: Signal(Chain(size=size), np.arange(size).reshape(shape))}
+            try:
+                for node in self.graph.node:
+                    known[node.output[0]] = self._result(node, known)
+                return self._end(known.get(self.graph.output[0].name), training)
+            except InputError as error:
+                failures.append((len(known), error))
+        raise max(failures, key=lambda failure: failure[0])[1] if failures else self._shapeless([])
+
+    def _end(self, found: Operand | None, training: bool) -> TwoLayerNetwork:
+        if not isinstance(found, Signal) or found.chain.stage != "output":
+            raise InputError(
+                f"{self.source} does not end in an output layer after a Relu; certnet reads x ↦ V (Uᵀx + b)₊."
+            )
+        network, order = found.chain.network(self.source, training=training), found.places.reshape(-1)
+        bias = network.output_bias
+        return replace(network, V=network.V[order], output_bias=None if bias is None else bias[order])
+
+    def _shapes(self, value: Any) -> Iterator[tuple[int, ...]]:
+        """The input's shapes for one data point: of a matrix the rows or the columns may be such; weights decide.
+
+        Lengths that are not fixed are among those of the constants.
+        """
+        dimensions = [int(entry.dim_value) for entry in value.type.tensor_type.shape.dim]
+        if len(dimensions) > 2:
+            if min(dimensions[1:]) <= 0 or math.prod(dimensions[1:]) > LARGEST_INPUT:
+                raise self._shapeless(dimensions)
+            yield (1, *dimensions[1:])
+            return
+        tensors = [*self.graph.initializer, *(entry.t for node in self.graph.node for entry in node.attribute)]
+        constant = dict.fromkeys(length for tensor in tensors for length in tensor.dims if 0 < length <= LARGEST_INPUT)
+        lengths = [[length] if 0 < length <= LARGEST_INPUT else list(constant) for length in dimensions or (0, 0)]
+        if len(lengths) == 1:
+            yield from ((length,) for length in lengths[0])
+        else:
+            yield from ((1, length) for length in lengths[1])
+            yield from ((length, 1) for length in lengths[0])
+
+    def _shapeless(self, dimensions: Sequence[int]) -> InputError:
+        return InputError(f"{self.source} takes inputs of shape {tuple(dimensions)}; fix all but the first dimension.")
+
+    def _array(self, tensor: Any) -> Array:
+        if tensor.data_location == _EXTERNAL:
+            raise InputError(f"{self.source} keeps its weights in another file; export it as a single file.")
+        try:
+            if any(length < 0 for length in tensor.dims):
+                raise ValueError(tensor.dims)
+            array = np.asarray(self._to_array(tensor))
+        except (ValueError, TypeError, KeyError, OverflowError, MemoryError, NotImplementedError):
+            raise InputError(
+                f"{self.source}: the tensor {tensor.name!r} is damaged; export the network again."
+            ) from None
+        if array.dtype.kind not in "biuf":
+            raise InputError(
+                f"{self.source}: the tensor {tensor.name!r} has type {array.dtype}; export float32 weights."
+            )
+        return array
+
+    def _result(self, node: Any, known: dict[str, Operand]) -> Operand:
+        """What a node computes of the values that are known."""
+        label = f"{self.source}: node {node.name or ', '.join(node.output)!r}, {node.op_type},"
+        if node.op_type not in OPERATIONS or node.domain not in ("", "ai.onnx"):
+            raise InputError(
+                f"{label} is not supported; certnet reads {', '.join(OPERATIONS)}, so export the network up to its "
+                "linear output layer."
+            )
+        names = list(node.input)
+        while names and not names[-1]:
+            names.pop()
+        absent = next((name for name in names if not name or name not in known), None)
+        if absent is not None:
+            raise InputError(f"{label} uses {absent!r}, which nothing computes before; export the network again.")
+        fewest, most, operation = OPERATIONS[node.op_type]
+        if not fewest <= len(names) <= most:
+            raise InputError(f"{label} has {len(names)} inputs where {fewest} are expected.")
+        if len(node.output) != 1:
+            raise InputError(f"{label} has {len(node.output)} outputs where one is expected; export the network again.")
+        attributes = self._attributes(node)
+        try:
+            with np.errstate(all="ignore"):
+                # What overflows is found when the network is put together.
+                return operation([known[name] for name in names], attributes)
+        except InputError as error:
+            raise InputError(f"{label} {error}.") from None
+
+    def _attributes(self, node: Any) -> Attributes:
+        found: Attributes = {}
+        for entry in node.attribute:
+            if entry.name == "value":
+                found["value"] = self._array(entry.t)
+            elif entry.name in _ARRAYS:
+                kind = "ints" if "int" in entry.name else "floats"
+                numbers = list(getattr(entry, kind)) if entry.name.endswith("s") else getattr(entry, kind[0])
+                found["value"] = np.array(numbers, dtype=_ARRAYS[entry.name])
+            elif entry.name == "perm":
+                found["perm"] = [int(axis) for axis in entry.ints]
+            else:
+                found[entry.name] = float(entry.f) if entry.name in ("alpha", "beta") else int(entry.i)
+        return found
+
+
+def _signal_and_constant(operands: Sequence[Operand]) -> tuple[Signal, FloatArray, bool]:
+    """(signal, constant, whether the signal is on the left)."""
+    left, right = operands[0], operands[1]
+    if isinstance(left, Signal) and isinstance(right, Signal):
+        raise InputError("combines two computed values; certnet reads plain chains of layers")
+    for signal, constant in ((left, right), (right, left)):
+        if isinstance(signal, Signal) and not isinstance(constant, Signal):
+            numbers = as_double(constant)
+            if numbers is None:
+                raise InputError("has numbers that float64 cannot hold exactly; save it as float64")
+            return signal, numbers, signal is left
+    raise InputError("combines two constants; simplify the graph first, for example with onnxsim")
+
+
+Combination = Callable[[FloatArray, bool], tuple[FloatArray | float, FloatArray | float, bool]]
+"""The arguments of ``Chain.affine``, of a constant and whether the signal is on the left of it."""
+
+
+def _elementwise(combined: Combination, operands: Sequence[Operand], _: Attributes) -> Operand:
+    signal, constant, on_left = _signal_and_constant(operands)
+    refused = InputError(f"has a constant of shape {constant.shape}, which does not go with the data point's entries")
+    try:
+        shape = np.broadcast_shapes(signal.places.shape, constant.shape)
+    except ValueError:
+        raise refused from None
+    if math.prod(shape) != signal.places.size:
+        raise refused
+    places, values = signal.places.reshape(shape), constant.reshape(-1)[0]
+    if constant.size > 1:
+        values = np.empty(places.size)
+        values[places] = np.broadcast_to(constant, shape)
+    return Signal(signal.chain.affine(*combined(values, on_left)), places)
+
+
+def _quotient(values: FloatArray, on_left: bool) -> tuple[FloatArray, float, bool]:
+    if not on_left:
+        raise InputError("divides by a computed value, which no ReLU network does")
+    return 1.0 / values, 0.0, powers_of_two(values)
+
+
+def _matmul(operands: Sequence[Operand], _: Attributes) -> Operand:
+    signal, matrix, on_left = _signal_and_constant(operands)
+    if matrix.ndim != 2:
+        raise InputError(f"has a constant with {matrix.ndim} dimensions where a matrix is expected")
+    weights, places = matrix if on_left else matrix.T, signal.places
+    axis = -1 if on_left or places.ndim < 2 else -2
+    if places.ndim == 0 or not (places.shape[axis] == places.size == len(weights)):
+        raise InputError(
+            f"multiplies data points of shape {places.shape} with a matrix of shape {matrix.shape}, which does not fit"
+        )
+    rows, shape = np.empty_like(weights), list(places.shape)
+    rows[places.reshape(-1)] = weights
+    shape[axis] = weights.shape[1]
+    return Signal(signal.chain.times(rows), np.arange(weights.shape[1]).reshape(shape))
+
+
+def _gemm(operands: Sequence[Operand], attributes: Attributes) -> Operand:
+    turned = [attributes.get(name, 0) for name in ("transA", "transB")]
+    factors = [_moved(_transpose, [a], {}) if turn else a for a, turn in zip(operands, turned, strict=False)]
+    signal = _matmul(factors, {})
+    assert isinstance(signal, Signal)
+    signal = replace(signal, chain=signal.chain.affine(attributes.get("alpha", 1.0), 0.0))
+    beta: FloatArray = np.array(attributes.get("beta", 1.0))
+    if len(operands) < 3:
+        return signal
+    return _elementwise(lambda c, _: (1.0, beta * c, exact_product(beta, c)), [signal, operands[2]], {})
+
+
+def _moved(move: Callable[..., Array], operands: Sequence[Operand], attributes: Attributes) -> Operand:
+    """The same for a constant and for a signal, whose first axis counts data points and has to stay."""
+    operand = operands[0]
+    if isinstance(operand, Signal):
+        return replace(operand, places=move(operand.places, attributes, *operands[1:], is_signal=True))
+    return move(operand, attributes, *operands[1:], is_signal=False)
+
+
+def _transpose(array: Array, attributes: Attributes, *, is_signal: bool) -> Array:
+    order = attributes.get("perm", [*range(array.ndim)][::-1])
+    if sorted(order) != list(range(array.ndim)) or (is_signal and array.ndim > 2 and order[0] != 0):
+        raise InputError(f"puts the axes into the order {order}; the first one counts data points and has to stay")
+    return array.transpose(order)
+
+
+def _flatten(array: Array, attributes: Attributes, *, is_signal: bool) -> Array:
+    axis = attributes.get("axis", 1)
+    if not 0 <= axis <= array.ndim or (is_signal and axis != 1):
+        raise InputError(f"has axis {axis}; data points keep the first dimension with axis 1")
+    return array.reshape(math.prod(array.shape[:axis]), -1) if array.size else array
+
+
+def _reshape(array: Array, attributes: Attributes, shape: Operand, *, is_signal: bool) -> Array:
+    if isinstance(shape, Signal) or shape.ndim != 1 or shape.dtype.kind not in "iu":
+        raise InputError("computes its shape; export the network with fixed shapes")
+    sizes, copied = [int(entry) for entry in shape], 0 if attributes.get("allowzero", 0) else array.ndim
+    refused = InputError(f"reshapes entries of shape {array.shape} to {sizes}; certnet reads [-1, entries] only")
+    try:
+        result = array.reshape([array.shape[k] if s == 0 and k < copied else s for k, s in enumerate(sizes)])
+    except (ValueError, OverflowError):
+        raise refused from None
+    # Nothing counts data points in a vector, nor in a column of a stated length.
+    column = result.ndim > 1 and sizes[0] > 1 and all(size == 1 for size in sizes[1:])
+    if is_signal and not (result.ndim == 1 or column or result.shape[:1] == (1,)):
+        raise refused
+    return result
+
+
+def _relu(operands: Sequence[Operand], _: Attributes) -> Operand:
+    if not isinstance(operands[0], Signal):
+        raise InputError("acts on a constant; simplify the graph first")
+    return replace(operands[0], chain=operands[0].chain.rectified())
+
+
+def _constant(_: Sequence[Operand], attributes: Attributes) -> Operand:
+    if "value" not in attributes:
+        raise InputError("holds no dense numbers")
+    value: Array = attributes["value"]
+    return value
+
+
+OPERATIONS: dict[str, tuple[int, int, Callable[[Sequence[Operand], Attributes], Operand]]] = {
+    "Add": (2, 2, partial(_elementwise, lambda c, _: (1.0, c, True))),
+    "Constant": (0, 0, _constant),
+    "Div": (2, 2, partial(_elementwise, _quotient)),
+    "Flatten": (1, 1, partial(_moved, _flatten)),
+    "Gemm": (2, 3, _gemm),
+    "Identity": (1, 1, lambda operands, _: operands[0]),
+    "MatMul": (2, 2, _matmul),
+    "Mul": (2, 2, partial(_elementwise, lambda c, _: (c, 0.0, True))),
+    "Relu": (1, 1, _relu),
+    "Reshape": (2, 2, partial(_moved, _reshape)),
+    "Sub": (2, 2, partial(_elementwise, lambda c, on_left: (1.0, -c, True) if on_left else (-1.0, c, True))),
+    "Transpose": (1, 1, partial(_moved, _transpose)),
+}
+"""Kinds of nodes that are read: the fewest and the most inputs, and what they do. Complaints continue a sentence."""
+
+
+@accepts(path=location, network=ReluNetwork)
+def write_onnx(path: str | Path, network: ReluNetwork) -> None:
+    """Write f(x) = V (Ux + b)₊ + b₂ with input ``x`` (batch×d) and output ``y`` (batch×c), weights in float64.
+
+    Raises:
+        InputError: the ``onnx`` package is missing.
+        OSError: the file cannot be written.
+    """
+    try:
+        onnx = importlib.import_module("onnx")
+    except ImportError:
+        raise InputError("Writing ONNX needs the onnx package; install it with pip install 'certnet[onnx]'.") from None
+    helper, double = onnx.helper, onnx.TensorProto.DOUBLE
+    arrays = {"U": network.hidden, "b": network.hidden_bias, "V": network.output, "b2": network.output_bias}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gemm", ["x", "U", "b"], ["z"], transB=1),
+            helper.make_node("Relu", ["z"], ["a"]),
+            helper.make_node("Gemm", ["a", "V", "b2"], ["y"], transB=1),
+        ],
+        "two_layer_relu",
+        [helper.make_tensor_value_info("x", double, [None, network.inputs])],
+        [helper.make_tensor_value_info("y", double, [None, network.outputs])],
+        [onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    model.ir_version = 8
+    data: bytes = model.SerializeToString()
+
+    def write(file: BinaryIO) -> None:
+        file.write(data)
+
+    write_atomically(path, write)
