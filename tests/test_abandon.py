@@ -14,6 +14,7 @@ import pytest
 from certificates.making.repair import RepairedDual, repair_without_products
 from certnet.jobs import stages as _stages
 from certnet.jobs.clock import JobClock
+from certnet.jobs.job import begin, run
 from certnet.runtime.abandon import Insisted, OutOfTimeError, abandonable
 from formulations import TrainingProgram, merge_rows
 
@@ -176,7 +177,7 @@ def test_nothing_is_lost_or_said_where_python_drops_errors(ctrl_c: bool) -> None
 
 def test_an_interrupted_bound_without_products_keeps_what_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
     merged = merge_rows(TrainingProgram([[1.0, 2.0], [2.0, -1.0]], [[1.0], [0.5]], 0.1))
-    job = _stages.begin(JobClock(None, None), merged.original)
+    job = begin(JobClock(None, None), merged.original)
     offered = repair_without_products(merged.program, 0.5 * merged.program.target)
 
     def cut_short(*_: object, callback: Callable[[RepairedDual], None], **__: object) -> None:
@@ -184,6 +185,6 @@ def test_an_interrupted_bound_without_products_keeps_what_it_had(monkeypatch: py
         raise KeyboardInterrupt
 
     monkeypatch.setattr("certnet.jobs.stages.shor_bound", cut_short)
-    _stages.run(job, "bound", _stages.bound_without_products)
+    run(job, "bound", _stages.bound_without_products)
     assert job.interrupted
     assert job.best.dual is offered

@@ -8,8 +8,10 @@ import pytest
 import certnet
 from certificates import Verdict, check
 from certificates.making import certify
+from certnet.jobs import closing as _closing
 from certnet.jobs import stages as _stages
 from certnet.jobs.closing import Closed
+from certnet.jobs.job import Job
 from certnet.search.summary import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.training.trainer import FitResult
@@ -218,13 +220,13 @@ def test_the_certificate_is_about_the_network(proved: bool, can_go_on: bool, mon
     program = TrainingProgram(rng(3).normal(size=(12, 2)), rng(4).normal(size=(12, 1)), 0.5)
     best = certnet.train(program, gap=1e-3)
 
-    def cut_short(presolved, network, closing, **_: object) -> Closed:
+    def cut_short(job: Job) -> Closed:
         better = FitResult(best.U, best.V, program.objective(best.U, best.V))
-        poor = certify(presolved.rows, [], best.U, best.V)
+        poor = certify(job.merged, [], best.U, best.V)
         search = SearchSummary("subdivision", False, can_go_on, False, 1, 0, 2.0, 0, 0.1)
-        return Closed(better, poor if proved else None, search)
+        return better, poor if proved else None, search
 
-    monkeypatch.setattr(_stages, "close_gap", cut_short)
+    monkeypatch.setattr(_closing, "close_gap", cut_short)
     monkeypatch.setattr(_stages, "fit", no_fit)
     result = certnet.train(program, method="global", gap=1e-3)
     assert check(result.certificate).verdict is Verdict.PROVED

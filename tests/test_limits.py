@@ -16,6 +16,7 @@ import certnet
 from certificates import Verdict, check
 from certnet.cli.limits import job_seconds
 from certnet.jobs import clock as _clock
+from certnet.jobs import closing as _closing
 from certnet.jobs import optimality as _optimality
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import Best
@@ -52,7 +53,7 @@ def assert_proved(result: certnet.TrainingResult) -> None:
 @pytest.mark.parametrize("name", ["solve", "fit", "shor_bound", "close_gap", "candidates_from_moment"])
 def test_a_stage_that_hears_no_clock_is_left_behind(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program = gaussian(20, 6, 2, 0.3)
-    monkeypatch.setattr(_stages, name, lambda *_, **__: stuck())
+    monkeypatch.setattr(_closing if name == "close_gap" else _stages, name, lambda *_, **__: stuck())
     begin = time.monotonic()
     result = certnet.train(program, time_limit=2.0, gap=1e-4)
     assert time.monotonic() - begin < 15.0
@@ -64,7 +65,8 @@ def test_a_stage_that_hears_no_clock_is_left_behind(name: str, monkeypatch: pyte
 def test_optimality_leaves_such_stages_behind_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program = gaussian(20, 6, 2, 0.3)
     network = fit(program, max_rounds=1)
-    monkeypatch.setattr(_optimality if name == "price" else _stages, name, lambda *_, **__: stuck())
+    module = {"price": _optimality, "close_gap": _closing}.get(name, _stages)
+    monkeypatch.setattr(module, name, lambda *_, **__: stuck())
     begin = time.monotonic()
     result = certnet.optimality(program, network.U, network.V, time_limit=2.0)
     assert time.monotonic() - begin < 15.0
@@ -75,8 +77,8 @@ def test_optimality_leaves_such_stages_behind_too(name: str, monkeypatch: pytest
 @pytest.mark.slow
 def test_cones_that_take_too_long_leave_time_for_the_relaxation(monkeypatch: pytest.MonkeyPatch) -> None:
     program = gaussian(16, 4, 1, 0.3)
-    monkeypatch.setattr(_stages, "SETTINGS", replace(_stages.SETTINGS, cones_share=0.2))
-    monkeypatch.setattr(_stages, "close_gap", lambda *_, **__: stuck())
+    monkeypatch.setattr(_closing, "SETTINGS", replace(_closing.SETTINGS, cones_share=0.2))
+    monkeypatch.setattr(_closing, "close_gap", lambda *_, **__: stuck())
     result = certnet.train(program, time_limit=6.0, gap=1e-4)
     assert_proved(result)
     assert result.relaxation is not None

@@ -74,13 +74,13 @@ def optimality(
     from certnet.io import load, read_network
     from certnet.io.output import output_folder, require_named
     from certnet.jobs import optimality as job
-    from certnet.jobs.closing import GLOBAL, closing_of
+    from certnet.jobs.job import GLOBAL, closing_of
     from formulations import TrainingProgram
     from formulations._validation import as_positive
 
     started, limit, options = began(), seconds_or_none(time_limit), SimpleNamespace(**context.params)
     as_positive("gamma", gamma)
-    closing_of(GLOBAL, gap, nodes, workers)
+    closing_of(GLOBAL, gap, nodes, workers, scheduler)
     require_named(out)
     read = read_network(network)
     split = load(training.recipe_of(options, data))

@@ -31,8 +31,8 @@ from certnet.io.output import (
 )
 from certnet.jobs import train as job
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint, write_checkpoint
-from certnet.jobs.closing import DEFAULT_GAP, SDP, closing_of
 from certnet.jobs.doctor import versions
+from certnet.jobs.job import DEFAULT_GAP, SDP, closing_of
 from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.solvers import SolveStatus
 from certnet.solvers.device import require_device
@@ -145,7 +145,7 @@ def check_options(options: SimpleNamespace) -> None:
     as_positive("gamma", options.gamma)
     as_positive("tolerance", options.tolerance)
     require_device(options.device)
-    closing_of(options.method, options.gap, options.nodes, options.workers)
+    closing_of(options.method, options.gap, options.nodes, options.workers, options.scheduler)
     require_named(options.out)
     if options.solver != AUTO:
         get_solver(options.solver)

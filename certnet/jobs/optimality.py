@@ -20,8 +20,8 @@ from certnet.io.network import TwoLayerNetwork
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import repaired
 from certnet.jobs.clock import JobClock
-from certnet.jobs.closing import DEFAULT_GAP, GLOBAL, closing_of
-from certnet.jobs.stages import Job
+from certnet.jobs.closing import bound, branch
+from certnet.jobs.job import DEFAULT_GAP, GLOBAL, Job, begin, closing_of, run, untrained
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
 from certnet.search.summary import SearchSummary
@@ -141,13 +141,13 @@ def optimality(
         InputError: a network that does not fit the program, options that make no sense, or data too large.
         KeyboardInterrupt: on a second Ctrl-C, while the first is being served.
     """
-    closing = closing_of(GLOBAL, gap, max_nodes, workers, scheduler, train=train)
+    closing = closing_of(GLOBAL, gap, max_nodes, workers, scheduler, train)
     network = _required(program, U, V)
-    balanced = _stages.untrained(program, *balance(*network))
+    balanced = untrained(program, *balance(*network))
     neurons: list[Neuron] = []
     clock = JobClock(time_limit, progress)
     with clock.stage("presolve"):
-        job = _stages.begin(
+        job = begin(
             clock,
             program,
             balanced,
@@ -161,16 +161,16 @@ def optimality(
     stages: list[tuple[str, Callable[[Job], None]]] = [("given network", _prove_given)]
     stages += [("training", _train)] if train else []
     stages += [("price", lambda job: neurons.extend(_look_for_neuron(job)))]
-    relaxing, branching = ("relaxation", _stages.relax), ("branching", _stages.branch)
+    relaxing, branching = ("relaxation", _stages.relax), ("branching", branch)
     with computing(job.merged.program.space.order):
         for name, work in stages:
             if not job.interrupted:
-                _stages.run(job, name, work)
-        if job.presolved is not None:
+                run(job, name, work)
+        if job.has_directions:
             _stages.auto(job, clock.available())
             # In few dimensions branching is quick; else the relaxation gives most for the time.
             last = [branching, relaxing] if job.cuts_cones else [relaxing, branching]
-            _stages.bound(job, [("bound without products", _stages.bound_without_products), *last])
+            bound(job, [("bound without products", _stages.bound_without_products), *last])
         certificate, report = _stages.conclude(job)
     return OptimalityResult(
         program=program,

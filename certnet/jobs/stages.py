@@ -1,47 +1,29 @@
-"""The stages of the jobs as functions of one state, and how a stage is run.
-
-``train``, ``optimality`` and ``measure_tightness`` are lists of these stages. Each stage offers networks, duals and
-proofs to ``job.best``; it is ended in good order by Ctrl-C, left behind when time is up or when it fails numerically,
-and left out when nothing is left to gain.
-"""
+"""The stages of the jobs: the first network, cheap bounds, the relaxation and its rounding, and proofs."""
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from certificates import OptimalityCertificate
 from certificates.making import certify as certify_duals
 from certificates.making import residual_dual
 from certificates.making.repair import RepairedDual
-from certificates.verdict import Verdict
-from certnet.jobs import closing as _closing
-from certnet.jobs.best import Best, Proof, as_it_stands, certify, repaired, with_network
-from certnet.jobs.checkpoint import Checkpoint, Saver, program_fingerprint
-from certnet.jobs.clock import CHECK, RAW_REPAIR, JobClock, require_memory
-from certnet.jobs.closing import GLOBAL, SDP, Closing, close_gap, is_low
-from certnet.runtime.abandon import Insisted, OutOfTimeError, abandonable
-from certnet.runtime.numerics import guarded
-from certnet.search.summary import SearchSummary
+from certnet.jobs.best import Proof, as_it_stands, certify, repaired, with_network
+from certnet.jobs.clock import CHECK, RAW_REPAIR
+from certnet.jobs.job import SDP, Job, run, untrained
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
-from certnet.solvers.interface import State
-from certnet.solvers.registry import AUTO, choose_solver
+from certnet.solvers.registry import choose_solver
 from certnet.solvers.shor import shor_bound
 from certnet.solvers.warm_start import PAYS as WARM_STARTED
 from certnet.solvers.warm_start import WarmStart, certified_dual, from_certificate, scaled
-from certnet.training.polish import Network
 from certnet.training.pricing import normalised, values
 from certnet.training.rounding import candidates_from_moment
-from certnet.training.trainer import FitResult, fit
-from formulations import InputError, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
-from formulations._validation import FloatArray
+from certnet.training.trainer import fit
+from formulations import InputError
 
-EXACT = 1e-8
-"""Relative gap at which a job ends that was not asked for one."""
 SAMPLES = 100
 PAYS = 1e-6
 LAST_REPAIR_SECONDS, LAST_PROOF_SECONDS = 3.0, 5.0
@@ -54,8 +36,6 @@ TOO_LARGE = (
     "Memory or time do not suffice for the relaxation of {neurons} distinct data directions; the bound is that of the "
     "relaxation without products, which is weaker."
 )
-UNAFFORDABLE = "Branching on signs was left out: memory or time do not suffice for its relaxations."
-REJECTED = "Branching led to no proof that the check accepts; the bound comes from elsewhere."
 
 
 @dataclass(frozen=True)
@@ -80,199 +60,12 @@ class Settings:
     smallest_tolerance: float = 1e-9
     """The least that this may be. Not measured."""
     relaxation_share: float = 0.6
-    """About the share of the time left that the relaxation gets. Not measured."""
-    cones_share: float = 0.75
-    """Part of the time left that cutting cones may take while a relaxation waits. Compiling it alone may take longer.
-    Not measured."""
-    again_share: float = 0.15
-    """Part of a time limit that must be left for another round of training and branching. Not measured."""
-    patience: int = 2
-    """Rounds without any gain after which no other follows. Not measured."""
-    gain: float = 1e-6
-    """Relative gain that counts. Not measured."""
+    """About the share of a time limit that the relaxation gets. Not measured."""
+    relaxation_gap: float = 0.7
+    """Part of the gap to be closed at which the relaxation ends. Not measured."""
 
 
 SETTINGS = Settings()
-
-
-@dataclass(eq=False, kw_only=True)
-class Job:
-    """What the stages of one job share.
-
-    Attributes:
-        merged: the training program and its merged rows.
-        clock: the time limit, and what was told.
-        best: what the stages have found.
-        saver: keeps the checkpoint.
-        given: the network that proofs are about; None for the best one.
-        method, closing: how the bound is proved, and the gap that is to be closed, if any.
-        solver, tolerance, device: of the relaxation.
-        random_state: seed of everything random.
-        provenance: goes into the certificates.
-        start: a certificate of the same data, perhaps for another γ.
-        resume: where an earlier job was cut short.
-        interrupted: Ctrl-C ended a stage.
-        late: a stage did not end in time and was left behind.
-        trained: the last fit that ended.
-        relaxation, shown: the solver's result, and its last look.
-        price_ratio: a price over γ that a direction was found to have for the given network.
-        search: the last branch and bound.
-        bounds: the lower bound that each source led to.
-    """
-
-    merged: MergedRows
-    clock: JobClock
-    best: Best
-    saver: Saver
-    given: Network | None = None
-    method: str = GLOBAL
-    closing: Closing | None = None
-    solver: str = AUTO
-    tolerance: float = 1e-6
-    device: str = "cpu"
-    random_state: int = 0
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    start: OptimalityCertificate | None = None
-    resume: Checkpoint | None = None
-    interrupted: bool = False
-    late: bool = False
-    trained: FitResult | None = None
-    relaxation: SolverResult | None = None
-    shown: Progress | None = None
-    price_ratio: float | None = None
-    search: SearchSummary | None = None
-    bounds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def program(self) -> TrainingProgram:
-        """The training program."""
-        return self.merged.original
-
-    @cached_property
-    def presolved(self) -> Presolved | None:
-        """In the coordinates of the solvers; None without data directions."""
-        return Presolved(self.merged, rescale(self.merged.program)) if self.merged.program.space.neurons else None
-
-    @property
-    def network(self) -> Network:
-        """What proofs are about."""
-        return (self.best.network.U, self.best.network.V) if self.given is None else self.given
-
-    @property
-    def objective(self) -> float:
-        """Of that network."""
-        return self.best.network.objective if self.given is None else self._given_objective
-
-    @cached_property
-    def _given_objective(self) -> float:
-        return self.program.objective(*self.network)
-
-    @property
-    def enough(self) -> float:
-        """The relative gap at which nothing is left to gain."""
-        return EXACT if self.closing is None else self.closing.gap
-
-    @property
-    def cuts_cones(self) -> bool:
-        """True when branching will find the neurons that are missing, and faster than heuristic pricing."""
-        return self.closing is not None and self.presolved is not None and is_low(self.presolved)
-
-    def see(self, network: Network, objective: float) -> None:
-        """A better network on the way of a stage."""
-        self.best.see(network, objective)
-        self.saver.update(U=self.best.network.U, V=self.best.network.V)
-        self.saver.look()
-
-    def keep(self, network: FitResult) -> None:
-        """Take a network that is at least as good, and put it into the checkpoint."""
-        if self.best.take_network(network):
-            self.saver.update(U=network.U, V=network.V)
-
-    def tell(self, stage: str, *, bound: float = -math.inf, objective: float | None = None, **figures: Any) -> None:
-        """Show the best bound and objective, together with those of a running stage."""
-        bound, objective = max(self.best.lower_bound, bound), self.objective if objective is None else objective
-        self.clock.tell(stage, objective=objective, lower_bound=bound if np.isfinite(bound) else None, **figures)
-
-    def take_proof(self, source: str, certificate: OptimalityCertificate, report: Any) -> None:
-        """Keep a certificate if it is the best."""
-        if report.verdict is Verdict.PROVED:
-            self.bounds[source] = max(report.lower_bound, self.bounds.get(source, -math.inf))
-        self.best.take_proof(certificate, report)
-
-
-def begin(clock: JobClock, program: TrainingProgram, network: FitResult | None = None, **options: Any) -> Job:
-    """The state at the beginning: rows merged, memory tested, with this network or none; ``options`` are fields.
-
-    Raises:
-        InputError: data too large for this machine, or a start or checkpoint about other data.
-    """
-    resume: Checkpoint | None = options.get("resume")
-    if resume is not None and program_fingerprint(program) != resume.fingerprint:
-        raise InputError("The checkpoint is about other data or another gamma; give those it was made with.")
-    merged = merge_rows(program)
-    require_memory(merged)
-    clock.space = merged.program.space
-    if network is None:
-        _, d, c = program.shape
-        network = untrained(program, np.zeros((d, 0)), np.zeros((c, 0)))
-    saver = Saver(Checkpoint(fingerprint="", stage="", seconds=0.0, solver=""), None, clock)
-    job = Job(merged=merged, clock=clock, best=Best(merged, network), saver=saver, **options)
-    clock.saving = lambda: job.saver.reserve(merged.program.space.order)
-    return job
-
-
-def untrained(program: TrainingProgram, U: FloatArray, V: FloatArray) -> FitResult:
-    """A network that no fit of this run made."""
-    return FitResult(U=U, V=V, objective=program.objective(U, V))
-
-
-def run(job: Job, name: str, work: Callable[[Job], None], seconds: float | None = None, *, share: float = 1.0) -> None:
-    """Do the work of a stage, in at most so many seconds; by default in a share of what is available.
-
-    Raises:
-        KeyboardInterrupt: a second Ctrl-C.
-    """
-    before, left = job.interrupted, job.clock.available()
-    job.clock.kept = 0.0 if left is None else (1.0 - share) * left
-    try:
-        with guarded(job.clock, name):
-            abandonable(lambda: work(job), seconds=job.clock.available() if seconds is None else seconds)
-    except OutOfTimeError:
-        job.late = True
-    except KeyboardInterrupt as error:
-        if before or isinstance(error, Insisted):
-            raise
-        job.interrupted = True
-    finally:
-        job.clock.kept = 0.0
-    if job.interrupted and not before:
-        job.clock.tell("finishing after Ctrl-C; press it again to abandon")
-
-
-def is_open(job: Job) -> bool:
-    """True when the gap is larger than it has to be and there is time to narrow it."""
-    return not (job.interrupted or job.best.gap <= job.enough or job.clock.available() == 0.0)
-
-
-def bound(job: Job, stages: Iterable[tuple[str, Callable[[Job], None]]]) -> None:
-    """Stages in turn until the gap is closed, then further rounds of training and branching from other seeds.
-
-    Cutting cones leaves time for a relaxation after it.
-    """
-    for name, work in stages:
-        if is_open(job):
-            waits = job.cuts_cones and work is branch and "relaxation" not in job.clock.stages
-            run(job, name, work, share=SETTINGS.cones_share if waits and job.clock.can_relax() else 1.0)
-    if job.closing is None or job.closing.max_nodes is not None or not job.closing.train:
-        return
-    idle = number = 0
-    while idle < SETTINGS.patience and is_open(job) and job.clock.part_left() >= SETTINGS.again_share:
-        number += 1
-        before = job.best.gap
-        run(job, TRAINING, lambda job, number=number: train_network(job, number))  # type: ignore[misc]
-        if not job.interrupted:
-            run(job, "branching", branch)
-        idle = 0 if job.best.gap < before - SETTINGS.gain else idle + 1
 
 
 def first_network(job: Job) -> None:
@@ -322,7 +115,7 @@ def first_bound(job: Job) -> None:
     if start is not None:
         known = scaled(certified_dual(job.merged, start), job.program.gamma / start.gamma)
         job.best.take_dual(repaired(job.merged, known))
-    if resume is not None and resume.dual is not None and job.presolved is not None:
+    if resume is not None and resume.dual is not None:
         job.saver.update(dual=resume.dual)
         job.best.take_dual(repaired(job.merged, job.presolved.undo_dual(resume.dual)))
     prove(job, "first bound")
@@ -343,14 +136,14 @@ def prove(job: Job, source: str = "certificate") -> None:
 def take_shown(job: Job) -> None:
     """The best dual that the solver showed on its way."""
     shown = job.shown
-    if shown is not None and job.presolved is not None and shown.lower_bound > job.best.lower_bound:
+    if shown is not None and shown.lower_bound > job.best.lower_bound:
         job.best.take_dual(as_it_stands(job.merged, job.presolved.undo_dual(shown.dual())))
 
 
 def prove_dual(job: Job, source: str, dual: RepairedDual) -> None:
     """Have a dual of the merged program checked."""
     begin = job.clock.seconds
-    job.take_proof(source, *certify(job.merged, dual, job.network, job.provenance))
+    job.take_proof(source, certify(job.merged, dual, job.network, job.provenance))
     if not dual.N.size:
         job.clock.proving = job.clock.seconds - begin
 
@@ -360,7 +153,6 @@ def bound_without_products(job: Job) -> None:
     limit = job.clock.shor()
     if limit == 0.0:
         return
-    assert job.presolved is not None  # there are data directions
     found = shor_bound(
         job.presolved,
         networks=[job.network, *([] if job.given is None else [(job.best.network.U, job.best.network.V)])],
@@ -374,40 +166,28 @@ def bound_without_products(job: Job) -> None:
 
 def relax(job: Job) -> None:
     """Solve the doubly nonnegative relaxation; its duals hold whatever the network."""
-    if not can_relax(job):
+    if not job.clock.can_relax():
+        job.clock.note("relaxation", TOO_LARGE.format(neurons=job.merged.program.space.neurons))
         return
-    presolved, resume = job.presolved, job.resume
+    resume = job.resume
     start: WarmStart | None = None
-    assert presolved is not None  # there are data directions
     if resume is not None and resume.dual is not None:
         network = job.best.network
-        start = presolved.apply_network(network.U, network.V), resume.dual
+        start = job.presolved.apply_network(network.U, network.V), resume.dual
     elif job.start is not None:
-        start = from_certificate(presolved, job.start)
-    rounds = job.given is None
-    waits = not rounds and not job.cuts_cones and job.clock.can_branch()
-    share = SETTINGS.relaxation_share if waits else _closing.SETTINGS.time_share
-    enough = job.enough if job.closing is None else _closing.SETTINGS.gap_share * job.enough
+        start = from_certificate(job.presolved, job.start)
     solve_relaxation(
         job,
         solver=job.solver,
-        seconds=job.clock.relaxation(job.trained) if rounds else job.clock.relaxation(None, share),
+        seconds=job.clock.relaxation(job.trained if job.given is None else None),
         tolerance=job.tolerance,
         warm_start=start if job.solver in WARM_STARTED else None,
-        enough=enough,
+        enough=job.enough if job.closing is None else SETTINGS.relaxation_gap * job.enough,
     )
-    if not rounds:
+    if job.given is not None:
         prove(job, "relaxation")
     elif not job.interrupted:
         job.saver.stage_ends("relaxation")
-
-
-def can_relax(job: Job) -> bool:
-    """Whether the relaxation can be afforded; a note says so if not."""
-    if not job.clock.can_relax():
-        job.clock.note("relaxation", TOO_LARGE.format(neurons=job.merged.program.space.neurons))
-        return False
-    return True
 
 
 def solve_relaxation(
@@ -415,7 +195,6 @@ def solve_relaxation(
 ) -> SolverResult:
     """Solve the relaxation until the bound is within the relative gap ``enough`` of the objective; duals are kept."""
     presolved = job.presolved
-    assert presolved is not None  # there are data directions
 
     def watch(progress: Progress) -> bool:
         job.shown = progress
@@ -456,7 +235,7 @@ def round_relaxation(job: Job) -> None:
     columns = [] if job.start is None else [job.start.U]
     columns.append(network.U)
     pays = not network.converged
-    if primal is not None and np.isfinite(primal.S).all() and job.presolved is not None:
+    if primal is not None and np.isfinite(primal.S).all():
         moment = job.presolved.scaling.undo_moment(primal)
         candidates = candidates_from_moment(moment, job.program.X, samples=SAMPLES, random_state=job.random_state)
         columns.append(candidates)
@@ -479,48 +258,6 @@ def round_relaxation(job: Job) -> None:
     job.keep(fitted)
     job.tell("rounding")
     job.saver.update(stage="rounding")
-
-
-def branch(job: Job) -> None:
-    """Branch and bound until the gap is closed."""
-    closing, presolved = job.closing, job.presolved
-    assert closing is not None  # it was asked for
-    assert presolved is not None
-    if not (job.cuts_cones or job.clock.can_branch()):
-        job.clock.note("branching", UNAFFORDABLE)
-        return
-
-    def tell(nodes: int, bound: float, reached: float | None, state: Callable[[], State] | None) -> None:
-        job.tell("branching", bound=bound, objective=reached if job.given is None else None, iteration=nodes)
-        job.saver.look(dict if state is None else lambda: {"search": state(), "stage": "branching"})
-
-    resume = None if job.resume is None else job.resume.search
-    if job.search is not None and job.search.can_go_on:
-        resume = job.search.state
-    closed = close_gap(
-        presolved,
-        job.best.network,
-        closing,
-        left=job.clock.available,
-        tell=tell,
-        random_state=job.random_state,
-        provenance=job.provenance,
-        resume=resume,
-        better=job.see,
-        given=job.given,
-        known=job.price_ratio or 0.0,
-    )
-    job.keep(closed.network)
-    if closing.train:
-        job.trained = job.best.network
-    if closed.search is not None:
-        job.search, job.interrupted = closed.search, closed.search.interrupted
-        if closed.search.can_go_on:
-            job.saver.update(search=closed.search.state)
-    if closed.proof is not None:
-        job.take_proof("branching", *closed.proof)
-        if closed.proof[1].verdict is not Verdict.PROVED:
-            job.clock.note("branching", REJECTED)
 
 
 def conclude(job: Job) -> Proof:

@@ -26,7 +26,7 @@ from certificates.report import CheckReport
 from certificates.verdict import Verdict
 from certnet.jobs import stages as _stages
 from certnet.jobs.clock import JobClock
-from certnet.jobs.stages import Job
+from certnet.jobs.job import Job, begin, run, untrained
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
 from certnet.solvers import SolverResult, SolveStatus
@@ -149,8 +149,8 @@ def measure_tightness(
         if checked.verdict is not Verdict.PROVED:
             raise InputError(f"The certificate is not proved ({checked.reason}); train again, or give more time.")
         program = TrainingProgram(certificate.X, certificate.Y, certificate.gamma)
-        network = _stages.untrained(program, certificate.U, certificate.V)
-        job = _stages.begin(clock, program, network, solver=solver, random_state=random_state)
+        network = untrained(program, certificate.U, certificate.V)
+        job = begin(clock, program, network, solver=solver, random_state=random_state)
     found = _Found(certificate, checked)
     stages = [
         ("relaxation", found.relax),
@@ -159,12 +159,12 @@ def measure_tightness(
         ("certificate", found.prove),
     ]
     with computing(job.merged.program.space.order):
-        if job.presolved is None:
+        if not job.has_directions:
             # Every data row is zero: the zero network is optimal, and both sides are ½‖Y‖².
             found.relaxation_bound = checked.lower_bound
         else:
             for name, work in stages if clock.can_relax() else stages[2:]:
-                _stages.run(job, name, work)
+                run(job, name, work)
                 if job.interrupted:
                     raise KeyboardInterrupt
     verdict, reason = found.verdict(tolerance)
@@ -222,7 +222,6 @@ class _Found:
         The other solvers stop in the middle of the optimal face or beside it; a step of the ADMM ends in a projection,
         so that its G is exactly of low rank.
         """
-        assert job.presolved is not None  # there are data directions
         program, limit = job.presolved.program, job.clock.share(SETTINGS.relaxation)
         name = choose_solver(program, limit).solver if job.solver == AUTO else job.solver
         start = from_certificate(job.presolved, self.certificate) if name in PAYS else None
@@ -244,7 +243,7 @@ class _Found:
         if job.interrupted:
             raise KeyboardInterrupt
         _stages.take_shown(job)
-        if result.primal is not None and job.presolved is not None:
+        if result.primal is not None:
             value = relaxation_value(job.presolved, self.certificate, result.primal, random_state=job.random_state)
             known = [one for one in (value, self.relaxation_value) if one is not None]
             self.relaxation_value = min(known, default=None)
@@ -253,7 +252,7 @@ class _Found:
     def look_at_solution(self, job: Job) -> None:
         """Spectrum, points and complete positivity of G without its output block, in presolved coordinates."""
         primal = None if job.relaxation is None else job.relaxation.primal
-        if primal is None or job.presolved is None or not np.isfinite(primal.S).all():
+        if primal is None or not np.isfinite(primal.S).all():
             return
         space = job.presolved.program.space.with_outputs(0)
         order = space.face_order
@@ -290,7 +289,7 @@ class _Found:
     def round_solution(self, job: Job) -> None:
         """The best network that starts from the certificate's, from G and from the points in it."""
         columns, primal = [self.certificate.U], None if job.relaxation is None else job.relaxation.primal
-        if primal is not None and self.points is not None and job.presolved is not None:
+        if primal is not None and self.points is not None:
             scaling = job.presolved.scaling
             columns.append(scaling.undo_z(self.points.Z))
             moment = scaling.undo_moment(primal)

@@ -16,12 +16,11 @@ import numpy as np
 from certificates import OptimalityCertificate
 from certificates.certificate import fingerprint
 from certificates.report import CheckReport
-from certnet.jobs import closing as _closing
 from certnet.jobs import stages as _stages
 from certnet.jobs.checkpoint import Checkpoint, Saver, program_fingerprint, sink
 from certnet.jobs.clock import JobClock
-from certnet.jobs.closing import GLOBAL, SDP, closing_of
-from certnet.jobs.stages import Job
+from certnet.jobs.closing import bound, branch
+from certnet.jobs.job import GLOBAL, SDP, Job, begin, closing_of, run
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
 from certnet.search.summary import SearchSummary
@@ -35,6 +34,9 @@ from formulations._validation import FloatArray
 from formulations.arguments import accepts, count, json_object, seconds
 
 __all__ = ["Event", "TrainingResult", "train"]
+
+FEW_ROWS = 100
+"""Rows up to which branching on signs soon gives more than the relaxation, with which it begins itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +151,7 @@ def train(
     with clock.stage("presolve"):
         if start is not None and fingerprint(program.X, program.Y) != start.data_fingerprint:
             raise InputError("start is a certificate about other data; give one about the same X and Y, or none.")
-        job = _stages.begin(
+        job = begin(
             clock,
             program,
             method=method,
@@ -162,7 +164,7 @@ def train(
             start=start,
             resume=resume,
         )
-    if solver == AUTO and job.merged.program.space.neurons:
+    if solver == AUTO and job.has_directions:
         choice = _stages.auto(job, time_limit)
         if method == SDP:
             clock.tell("presolve", note=choice)
@@ -174,12 +176,12 @@ def train(
     )
     job.saver = Saver(first, sink(checkpoint), clock)
     with computing(job.merged.program.space.order):
-        _stages.run(job, "first network", _stages.first_network, clock.share(_stages.SETTINGS.soon_share))
+        run(job, "first network", _stages.first_network, clock.share(_stages.SETTINGS.soon_share))
         # Where the first network was left behind, there is still time for everything else.
         job.late = False
-        _stages.run(job, "first bound", _stages.first_bound)
-        if job.presolved is not None:
-            _stages.bound(job, _bounding(job))
+        run(job, "first bound", _stages.first_bound)
+        if job.has_directions:
+            bound(job, _bounding(job))
         certificate, report = _stages.conclude(job)
         cut = _is_cut(job)
         if cut:
@@ -187,22 +189,24 @@ def train(
     if isinstance(checkpoint, Path | str) and not cut:
         with contextlib.suppress(OSError):
             Path(checkpoint).unlink()
-    relaxation, presolved = job.relaxation, job.presolved
-    rank, eigenvalues = numerical_rank(relaxation)
+    solved = job.relaxation
+    # G = JSJᵀ has the rank of S because J is injective.
+    primal = None if solved is None else solved.primal
+    found = None if primal is None or not np.isfinite(primal.S).all() else spectrum(primal.S)
     relaxed = None
-    if relaxation is not None and presolved is not None and np.isfinite(relaxation.objective):
-        relaxed = presolved.program.to_original(relaxation.objective)
+    if solved is not None and np.isfinite(solved.objective):
+        relaxed = job.presolved.program.to_original(solved.objective)
     return TrainingResult(
         program=program,
         certificate=certificate,
         report=report,
-        relaxation=relaxation,
+        relaxation=solved,
         relaxed_objective=relaxed,
-        rank=rank,
-        spectrum=eigenvalues,
+        rank=None if found is None else found.rank,
+        spectrum=() if found is None else found.values,
         stages=clock.stages,
         interrupted=job.interrupted,
-        choice=None if relaxation is None else choice,
+        choice=None if solved is None else choice,
         notes=tuple(clock.notes),
         search=job.search,
         resumable=cut,
@@ -217,37 +221,28 @@ def _bounding(job: Job) -> Iterator[tuple[str, Callable[[Job], None]]]:
         ("rounding", _stages.round_relaxation),
         ("certificate", _stages.prove),
     ]
-    branching = [] if job.closing is None else [("branching", _stages.branch)]
+    branching = [] if job.closing is None else [("branching", branch)]
     if job.resume is not None and job.resume.search is not None:
         # The search that goes on is about the network as it is.
         yield from branching
         return
     # In few dimensions cones close the gap; in more, many rows need a relaxation first.
-    few = job.merged.program.space.neurons <= _closing.SETTINGS.few_rows
+    few = job.merged.program.space.neurons <= FEW_ROWS
     branches_first = job.cuts_cones or (job.method == GLOBAL and few)
     yield from [*branching, *relaxation] if branches_first else [*relaxation, *branching]
 
 
 def _is_cut(job: Job) -> bool:
     """True when Ctrl-C or the time limit ended the relaxation, or anything the search."""
-    if job.search is not None and job.search.can_go_on:
-        return True
+    can_go_on = job.search is not None and job.search.can_go_on
     timed_out = job.relaxation is not None and job.relaxation.status is SolveStatus.TIME_LIMIT
-    return job.interrupted or job.late or timed_out
+    return can_go_on or job.interrupted or job.late or timed_out
 
 
 def _write_last(job: Job, certificate: OptimalityCertificate, report: CheckReport) -> None:
     """Keep what was proved, so that a resumed job begins with this network and this bound."""
     with job.clock.stage("checkpoint"):
         job.saver.update(U=certificate.U, V=certificate.V)
-        if job.presolved is not None and np.isfinite(report.lower_bound):
+        if job.has_directions and np.isfinite(report.lower_bound):
             job.saver.update(dual=job.presolved.apply_dual(certified_dual(job.merged, certificate)))
         job.saver.write_last()
-
-
-def numerical_rank(result: SolverResult | None) -> tuple[int | None, tuple[float, ...]]:
-    """Numerical rank and leading eigenvalues of S; G = JSJᵀ has the same rank because J is injective."""
-    if result is None or result.primal is None or not np.isfinite(result.primal.S).all():
-        return None, ()
-    found = spectrum(result.primal.S)
-    return found.rank, found.values
