@@ -15,6 +15,8 @@ A certificate holds no moment matrix, so the relaxation is solved again, from th
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -22,7 +24,6 @@ from certificates import OptimalityCertificate
 from certificates.arithmetic import Arithmetic
 from certificates.checker import check, relative_gap
 from certificates.proof import LiftedProof
-from certificates.report import CheckReport
 from certificates.verdict import Verdict
 from certnet.jobs import stages as _stages
 from certnet.jobs.clock import JobClock
@@ -151,38 +152,32 @@ def measure_tightness(
         program = TrainingProgram(certificate.X, certificate.Y, certificate.gamma)
         network = untrained(program, certificate.U, certificate.V)
         job = begin(clock, program, network, solver=solver, random_state=random_state)
-    found = _Found(certificate, checked)
-    stages = [
-        ("relaxation", found.relax),
-        ("rank", found.look_at_solution),
-        ("rounding", found.round_solution),
-        ("certificate", found.prove),
-    ]
+    found = SimpleNamespace(
+        certificate=certificate,
+        objective=checked.objective,
+        lower_bound=checked.lower_bound,
+        relaxation_bound=checked.lower_bound if is_plain(certificate) else -math.inf,
+        **dict.fromkeys(("relaxed_objective", "relaxation_value", "infeasibility", "spectrum", "points", "membership")),
+    )
+    relaxing = [("relaxation", _relax), ("rank", _look_at_solution)] if clock.can_relax() else []
     with computing(job.merged.program.space.order):
         if not job.has_directions:
             # Every data row is zero: the zero network is optimal, and both sides are ½‖Y‖².
             found.relaxation_bound = checked.lower_bound
         else:
-            for name, work in stages if clock.can_relax() else stages[2:]:
-                run(job, name, work)
+            for name, work in (*relaxing, ("rounding", _round), ("certificate", _prove)):
+                run(job, name, partial(work, found))
                 if job.interrupted:
                     raise KeyboardInterrupt
-    verdict, reason = found.verdict(tolerance)
+    verdict, reason = _verdict(found, tolerance)
+    del found.certificate
     return Tightness(
         verdict=verdict,
         reason=reason,
-        objective=found.objective,
-        lower_bound=found.lower_bound,
-        relaxation_bound=found.relaxation_bound,
         tolerance=tolerance,
-        relaxed_objective=found.relaxed_objective,
-        relaxation_value=found.relaxation_value,
         relaxation=job.relaxation,
-        infeasibility=found.infeasibility,
-        spectrum=found.spectrum,
-        points=found.points,
-        membership=found.membership,
         stages=clock.stages,
+        **vars(found),
     )
 
 
@@ -202,143 +197,137 @@ def is_plain(certificate: OptimalityCertificate) -> bool:
     return isinstance(proof, LiftedProof) and proof.leaves == 1 and bool((proof.pairs < 2 * neurons).all())
 
 
-class _Found:
-    """What is known so far, and the stages that find it out."""
+def _relax(found: SimpleNamespace, job: Job) -> None:
+    """Solve again from the certificate's network and dual, and let the ADMM sharpen the solution.
 
-    def __init__(self, certificate: OptimalityCertificate, checked: CheckReport) -> None:
-        self.certificate = certificate
-        self.objective, self.lower_bound = checked.objective, checked.lower_bound
-        self.relaxation_bound = checked.lower_bound if is_plain(certificate) else -math.inf
-        self.relaxed_objective: float | None = None
-        self.relaxation_value: float | None = None
-        self.infeasibility: float | None = None
-        self.spectrum: Spectrum | None = None
-        self.points: Points | None = None
-        self.membership: CompletePositivity | None = None
+    The other solvers stop in the middle of the optimal face or beside it; a step of the ADMM ends in a projection,
+    so that its G is exactly of low rank.
+    """
+    program, limit = job.presolved.program, job.clock.share(SETTINGS.relaxation)
+    name = choose_solver(program, limit).solver if job.solver == AUTO else job.solver
+    start = from_certificate(job.presolved, found.certificate) if name in PAYS else None
+    result = _solve(found, job, name, limit, start)
+    if name != SHARPENER and result.primal is not None:
+        sharpened = _solve(found, job, SHARPENER, job.clock.share(SETTINGS.sharpening), from_result(result))
+        ended = sharpened.status is SolveStatus.CONVERGED
+        result = sharpened if ended or sharpened.primal_residual <= result.primal_residual else result
+    job.relaxation = result
+    if np.isfinite(result.objective):
+        found.relaxed_objective = program.to_original(result.objective)
 
-    def relax(self, job: Job) -> None:
-        """Solve again from the certificate's network and dual, and let the ADMM sharpen the solution.
 
-        The other solvers stop in the middle of the optimal face or beside it; a step of the ADMM ends in a projection,
-        so that its G is exactly of low rank.
-        """
-        program, limit = job.presolved.program, job.clock.share(SETTINGS.relaxation)
-        name = choose_solver(program, limit).solver if job.solver == AUTO else job.solver
-        start = from_certificate(job.presolved, self.certificate) if name in PAYS else None
-        result = self._solve(job, name, limit, start)
-        if name != SHARPENER and result.primal is not None:
-            sharpened = self._solve(job, SHARPENER, job.clock.share(SETTINGS.sharpening), from_result(result))
-            ended = sharpened.status is SolveStatus.CONVERGED
-            result = sharpened if ended or sharpened.primal_residual <= result.primal_residual else result
-        job.relaxation = result
-        if np.isfinite(result.objective):
-            self.relaxed_objective = program.to_original(result.objective)
+def _solve(
+    found: SimpleNamespace, job: Job, solver: str, seconds: float | None, start: WarmStart | None
+) -> SolverResult:
+    """One solve; its duals are kept, and its solution bounds the relaxation's value."""
+    limit = None if seconds is None else max(seconds, 0.1)
+    result = _stages.solve_relaxation(
+        job, solver=solver, seconds=limit, tolerance=SOLVER_TOLERANCE, warm_start=start, enough=UNENDING
+    )
+    if job.interrupted:
+        raise KeyboardInterrupt
+    _stages.take_shown(job)
+    if result.primal is not None:
+        value = relaxation_value(job.presolved, found.certificate, result.primal, random_state=job.random_state)
+        known = [one for one in (value, found.relaxation_value) if one is not None]
+        found.relaxation_value = min(known, default=None)
+    return result
 
-    def _solve(self, job: Job, solver: str, seconds: float | None, start: WarmStart | None) -> SolverResult:
-        """One solve; its duals are kept, and its solution bounds the relaxation's value."""
-        limit = None if seconds is None else max(seconds, 0.1)
-        result = _stages.solve_relaxation(
-            job, solver=solver, seconds=limit, tolerance=SOLVER_TOLERANCE, warm_start=start, enough=UNENDING
+
+def _look_at_solution(found: SimpleNamespace, job: Job) -> None:
+    """Spectrum, points and complete positivity of G without its output block, in presolved coordinates."""
+    primal = None if job.relaxation is None else job.relaxation.primal
+    if primal is None or not np.isfinite(primal.S).all():
+        return
+    space = job.presolved.program.space.with_outputs(0)
+    order = space.face_order
+    G = space.moment(primal.S[:order, :order])
+    G = 0.5 * (G + G.T)
+    P = G[space.phi, space.phi]
+    found.spectrum = spectrum(G)
+    found.infeasibility = infeasibility(space, P)
+    found.points = extract_points(
+        space,
+        G,
+        start=job.presolved.scaling.apply_z(found.certificate.U),
+        time_limit=_seconds(job, SETTINGS.extraction),
+        random_state=job.random_state,
+    )
+    doubt = UNCERTAINTY_FACTOR * _uncertainty(found, job)
+    found.membership = check_completely_positive(
+        P,
+        generators=space.generators,
+        factor=found.points.phi,
+        tolerance=min(max(MEMBERSHIP_TOLERANCE, doubt), LARGEST_RESIDUAL),
+        least_distance=doubt,
+        time_limit=_seconds(job, SETTINGS.membership),
+        random_state=job.random_state,
+    )
+
+
+def _uncertainty(found: SimpleNamespace, job: Job) -> float:
+    """Relative size of what is wrong with G as a solution: forbidden entries, and its distance from optimality."""
+    if found.infeasibility is None or found.relaxed_objective is None:
+        return math.inf
+    bound = max(found.relaxation_bound, -math.inf if job.best.dual is None else job.best.dual.lower_bound)
+    return float(max(found.infeasibility, abs(found.relaxed_objective - bound) / found.objective))
+
+
+def _round(found: SimpleNamespace, job: Job) -> None:
+    """The best network that starts from the certificate's, from G and from the points in it."""
+    columns, primal = [found.certificate.U], None if job.relaxation is None else job.relaxation.primal
+    if primal is not None and found.points is not None:
+        scaling = job.presolved.scaling
+        columns.append(scaling.undo_z(found.points.Z))
+        moment = scaling.undo_moment(primal)
+        columns.append(candidates_from_moment(moment, job.program.X, random_state=job.random_state))
+    fitted = fit(
+        job.program,
+        candidates=np.hstack(columns),
+        random_state=job.random_state,
+        time_limit=_seconds(job, 1.0),
+    )
+    job.interrupted = fitted.interrupted
+    job.keep(fitted)
+
+
+def _prove(found: SimpleNamespace, job: Job) -> None:
+    """What the new dual and the new network prove."""
+    if job.best.dual is None:
+        return
+    _stages.prove_dual(job, "certificate", job.best.dual)
+    assert job.best.proof is not None
+    report = job.best.proof[1]
+    found.objective = min(found.objective, report.objective)
+    if report.verdict is Verdict.PROVED:
+        found.relaxation_bound = max(found.relaxation_bound, report.lower_bound)
+        found.lower_bound = max(found.lower_bound, report.lower_bound)
+
+
+def _verdict(found: SimpleNamespace, tolerance: float) -> tuple[Verdict, str]:
+    """Whether the relaxation is exact, and why."""
+    gap = relative_gap(found.objective, found.relaxation_bound)
+    if gap <= tolerance:
+        return Verdict.PROVED, (
+            f"a network's objective and a proved bound on the relaxation differ by {max(gap, 0.0):.1e}, so the "
+            "relaxation is exact up to that"
         )
-        if job.interrupted:
-            raise KeyboardInterrupt
-        _stages.take_shown(job)
-        if result.primal is not None:
-            value = relaxation_value(job.presolved, self.certificate, result.primal, random_state=job.random_state)
-            known = [one for one in (value, self.relaxation_value) if one is not None]
-            self.relaxation_value = min(known, default=None)
-        return result
-
-    def look_at_solution(self, job: Job) -> None:
-        """Spectrum, points and complete positivity of G without its output block, in presolved coordinates."""
-        primal = None if job.relaxation is None else job.relaxation.primal
-        if primal is None or not np.isfinite(primal.S).all():
-            return
-        space = job.presolved.program.space.with_outputs(0)
-        order = space.face_order
-        G = space.moment(primal.S[:order, :order])
-        G = 0.5 * (G + G.T)
-        P = G[space.phi, space.phi]
-        self.spectrum = spectrum(G)
-        self.infeasibility = infeasibility(space, P)
-        self.points = extract_points(
-            space,
-            G,
-            start=job.presolved.scaling.apply_z(self.certificate.U),
-            time_limit=_seconds(job, SETTINGS.extraction),
-            random_state=job.random_state,
+    if found.relaxation_value is not None and found.relaxation_value < found.lower_bound:
+        return Verdict.REFUTED, (
+            f"the relaxation's value is at most {found.relaxation_value:.10g}, and no network has an objective "
+            f"below {found.lower_bound:.10g}"
         )
-        doubt = UNCERTAINTY_FACTOR * self._uncertainty(job)
-        self.membership = check_completely_positive(
-            P,
-            generators=space.generators,
-            factor=self.points.phi,
-            tolerance=min(max(MEMBERSHIP_TOLERANCE, doubt), LARGEST_RESIDUAL),
-            least_distance=doubt,
-            time_limit=_seconds(job, SETTINGS.membership),
-            random_state=job.random_state,
+    membership = found.membership
+    if membership is None:
+        rest = "there is no solution of the relaxation to look at"
+    elif membership.verdict is Verdict.REFUTED:
+        rest = (
+            f"the solution found is no sum of neurons, for {membership.reason}; another solution of the same value "
+            "may be one, so this does not show that the relaxation is loose"
         )
-
-    def _uncertainty(self, job: Job) -> float:
-        """Relative size of what is wrong with G as a solution: forbidden entries, and its distance from optimality."""
-        if self.infeasibility is None or self.relaxed_objective is None:
-            return math.inf
-        bound = max(self.relaxation_bound, -math.inf if job.best.dual is None else job.best.dual.lower_bound)
-        return max(self.infeasibility, abs(self.relaxed_objective - bound) / self.objective)
-
-    def round_solution(self, job: Job) -> None:
-        """The best network that starts from the certificate's, from G and from the points in it."""
-        columns, primal = [self.certificate.U], None if job.relaxation is None else job.relaxation.primal
-        if primal is not None and self.points is not None:
-            scaling = job.presolved.scaling
-            columns.append(scaling.undo_z(self.points.Z))
-            moment = scaling.undo_moment(primal)
-            columns.append(candidates_from_moment(moment, job.program.X, random_state=job.random_state))
-        fitted = fit(
-            job.program,
-            candidates=np.hstack(columns),
-            random_state=job.random_state,
-            time_limit=_seconds(job, 1.0),
-        )
-        job.interrupted = fitted.interrupted
-        job.keep(fitted)
-
-    def prove(self, job: Job) -> None:
-        """What the new dual and the new network prove."""
-        if job.best.dual is None:
-            return
-        _stages.prove_dual(job, "certificate", job.best.dual)
-        assert job.best.proof is not None
-        report = job.best.proof[1]
-        self.objective = min(self.objective, report.objective)
-        if report.verdict is Verdict.PROVED:
-            self.relaxation_bound = max(self.relaxation_bound, report.lower_bound)
-            self.lower_bound = max(self.lower_bound, report.lower_bound)
-
-    def verdict(self, tolerance: float) -> tuple[Verdict, str]:
-        """Whether the relaxation is exact, and why."""
-        gap = relative_gap(self.objective, self.relaxation_bound)
-        if gap <= tolerance:
-            return Verdict.PROVED, (
-                f"a network's objective and a proved bound on the relaxation differ by {max(gap, 0.0):.1e}, so the "
-                "relaxation is exact up to that"
-            )
-        if self.relaxation_value is not None and self.relaxation_value < self.lower_bound:
-            return Verdict.REFUTED, (
-                f"the relaxation's value is at most {self.relaxation_value:.10g}, and no network has an objective "
-                f"below {self.lower_bound:.10g}"
-            )
-        membership = self.membership
-        if membership is None:
-            rest = "there is no solution of the relaxation to look at"
-        elif membership.verdict is Verdict.REFUTED:
-            rest = (
-                f"the solution found is no sum of neurons, for {membership.reason}; another solution of the same value "
-                "may be one, so this does not show that the relaxation is loose"
-            )
-        else:
-            rest = f"of the solution's (α, β) block: {membership.reason}"
-        return Verdict.UNKNOWN, f"objective and bound differ by {gap:.1e}; {rest}"
+    else:
+        rest = f"of the solution's (α, β) block: {membership.reason}"
+    return Verdict.UNKNOWN, f"objective and bound differ by {gap:.1e}; {rest}"
 
 
 def _seconds(job: Job, share: float) -> float:
