@@ -3,15 +3,17 @@
 ``certificates.making`` makes proofs out of duals; nothing here imports it.
 """
 
-from certificates.certificate import OptimalityCertificate, fingerprint
+from certificates.certificate import Certificate, Lipschitz, Robustness, Training, fingerprint
 from certificates.checker import check
 from certificates.container import read_certificate, write_certificate
-from certificates.report import CheckReport
-from certificates.verdict import Verdict
+from certificates.report import Report, Verdict
 
 __all__ = [
-    "CheckReport",
-    "OptimalityCertificate",
+    "Certificate",
+    "Lipschitz",
+    "Report",
+    "Robustness",
+    "Training",
     "Verdict",
     "check",
     "fingerprint",

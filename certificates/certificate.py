@@ -1,7 +1,7 @@
-"""The optimality certificate: everything that is needed to re-prove a lower bound, and nothing that is trusted."""
+"""A certificate: a statement, proofs of it, and the numbers that are claimed. Nothing in it is trusted."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,9 @@ import numpy as np
 from certificates.proof import LiftedProof
 from certificates.subdivision import Subdivision
 from formulations._validation import FloatArray, IntArray
+from formulations.errors import InputError
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase
 
 LOSS = "half-sum-of-squares"
 
@@ -27,8 +30,33 @@ def fingerprint(X: FloatArray, Y: FloatArray) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class OptimalityCertificate:
-    """Claim: ``lower_bound ≤ p_m ≤ objective`` for the training problem of (X, Y, γ) and every width m.
+class Training:
+    """``lower_bound ≤ p_m ≤ objective`` for the training problem of (X, Y, γ) and every width m.
+
+    Attributes:
+        X, Y: the data, n×d and n×c (a bias column of ones is part of X).
+        gamma: weight decay γ.
+        bias: whether the last column of X is the bias.
+        data_fingerprint: SHA-256 of the data, see ``fingerprint``.
+        loss: what is minimised besides the weight decay.
+    """
+
+    X: FloatArray
+    Y: FloatArray
+    gamma: float
+    bias: bool
+    data_fingerprint: str
+    loss: str = LOSS
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n, d, c)."""
+        return self.X.shape[0], self.X.shape[1], self.Y.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingProof:
+    """A dual point for the lower bound, a network for the upper one.
 
     The proof: for every u,
 
@@ -38,44 +66,141 @@ class OptimalityCertificate:
     dual feasible, and ``⟨W,Y⟩ − ½‖W‖²`` bounds every network's objective.
 
     Attributes:
-        X, Y: the data, n×d and n×c (a bias column of ones is part of X).
-        data_fingerprint: SHA-256 of the data, see ``fingerprint``.
-        gamma: weight decay γ.
-        bias: whether the last column of X is the bias.
         W: (n, c) dual point, already scaled to be feasible.
         source: (N,) data rows that serve as generators.
         generator: (n,) generator of each data row, −1 for zero rows.
         proof: nonnegativity of ``γ²‖u‖² − ‖Wᵀ(Xu)₊‖²`` on the lifted cone of the generators.
-        U, V: hidden (d×m) and output (c×m) weights of a network, the upper bound.
-        lower_bound: the claimed bound.
-        objective: the claimed objective of (U, V).
-        provenance: JSON object about how the certificate came to be; no part of the proof.
+        U, V: hidden (d×m) and output (c×m) weights of a network.
     """
 
-    X: FloatArray
-    Y: FloatArray
-    data_fingerprint: str
-    gamma: float
-    bias: bool
     W: FloatArray
     source: IntArray
     generator: IntArray
     proof: LiftedProof | Subdivision
     U: FloatArray
     V: FloatArray
-    lower_bound: float
-    objective: float
-    loss: str = LOSS
+
+    @property
+    def order(self) -> int:
+        """Generators, if all is well."""
+        return int(self.source.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Robustness:
+    """No case is unsafe at any input. Every case has a proof of its own, in their order.
+
+    Attributes:
+        network: its numbers are taken at face value.
+        cases: the disjunction that is shown to be impossible.
+    """
+
+    network: ReluNetwork
+    cases: tuple[UnsafeCase, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class CaseProof:
+    """Why a case cannot happen: on every leaf ``μᵀ(H f(x) + h) ≥ margin > 0``, hence not all rows are ≤ 0.
+
+    The lifted space has the neurons with ``stable = 0`` as generators [U b], z = (x, t), and as region the rows t ≥ 0,
+    then for each input ``x_j − lower_j t ≥ 0`` and ``upper_j t − x_j ≥ 0``, and the ball's quadratic if there is one.
+
+    Attributes:
+        stable: (m,) 1 or −1 for neurons whose pre-activation is ≥ 0 or ≤ 0 on the region, else 0.
+        mu: (leaves, r) weights μ ≥ 0 of the rows on each leaf, none of them all zero.
+        margin: δ > 0.
+        proof: nonnegativity of ``t·(μᵀH V α + μᵀ(H b₂ + h) t) − δ t²``; its triangles may rest on the bounds that the
+            checker computes, and then have no support.
+    """
+
+    stable: IntArray
+    mu: FloatArray
+    margin: float
+    proof: LiftedProof
+
+    @property
+    def order(self) -> int:
+        """Neurons, if all is well."""
+        return int(self.stable.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Lipschitz:
+    """``‖C(f(x) − f(y))‖₂ ≤ constant ‖x − y‖₂`` for all inputs x, y, or for all of a region.
+
+    Attributes:
+        network: its numbers are taken at face value.
+        C: (r, outputs) functions of the outputs, r ≥ 1.
+        region: where x and y lie; None for everywhere.
+    """
+
+    network: ReluNetwork
+    C: FloatArray
+    region: InputRegion | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LipschitzProof:
+    """Why a constant L ≥ 0 holds; see ``certificates.lipschitz``.
+
+    Attributes:
+        stable: (m,) 1 or −1 for neurons whose pre-activation is ≥ 0 or ≤ 0 on the region, else 0; 0 without a region.
+        proof: with ``open_neurons`` in their order as generators.
+        halfspace: (d + r,) e, or (0,) for none; only with r > 1.
+    """
+
+    stable: IntArray
+    proof: LiftedProof
+    halfspace: FloatArray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def order(self) -> int:
+        """Neurons, if all is well."""
+        return int(self.stable.size)
+
+
+Statement = Training | Robustness | Lipschitz
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """A statement with its proofs; ``check`` decides whether they prove it.
+
+    Attributes of the statement, of the first proof and the claims can be read here directly: ``certificate.W``.
+
+    Attributes:
+        statement: what is stated, with all numbers that it is about.
+        proofs: one ``TrainingProof`` or ``LipschitzProof``, or a ``CaseProof`` for each case of robustness.
+        claims: ``lower_bound`` and ``objective`` of training, ``constant`` of a Lipschitz statement.
+        provenance: JSON object about how the certificate came to be; no part of the proof.
+    """
+
+    statement: Statement
+    proofs: tuple[Any, ...]
+    claims: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(n, d, c)."""
-        return self.X.shape[0], self.X.shape[1], self.Y.shape[1]
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and "statement" in vars(self):
+            if name in self.claims:
+                return self.claims[name]
+            for part in (self.statement, *self.proofs[:1]):
+                if hasattr(part, name):
+                    return getattr(part, name)
+        raise AttributeError(f"a certificate has no {name!r}")
 
-    @property
-    def gap(self) -> float:
-        """(objective − lower_bound)/objective of the claims, 0 when both vanish."""
-        if self.objective == 0:
-            return 0.0
-        return (self.objective - self.lower_bound) / self.objective
+
+def about(kind: type) -> Callable[[str, Any], None]:
+    """Requires a certificate of this kind of statement, as an argument of a public function."""
+
+    def check(name: str, value: Any) -> None:
+        if not (isinstance(value, Certificate) and isinstance(value.statement, kind)):
+            found = type(value.statement if isinstance(value, Certificate) else value).__name__
+            way = {"Training": "train", "Robustness": "verify"}.get(kind.__name__, "lipschitz_constant")
+            raise InputError(
+                f"{name} must be a Certificate of {kind.__name__}, not {found}; certnet.{way} gives one as "
+                ".certificate, and certnet.read_certificate reads one."
+            )
+
+    return check

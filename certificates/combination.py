@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from flint import fmpz, fmpz_mat
 
-from certificates.arithmetic.rational import LOOK
+from certificates.arithmetic.exact import LOOK
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
 from certificates.resources import require_memory
 from formulations._validation import FloatArray

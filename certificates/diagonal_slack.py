@@ -1,10 +1,11 @@
 """Checking a proof without products in time linear in the rows: the slack is a diagonal minus a low rank.
 
-A proof of one leaf whose only multipliers are the complementarity t = −τ claims, for W̃ = (P, Q) over φ = (α, β),
+A proof of one leaf whose only multipliers are the complementarity t = −τ claims, for W̃ = (P, Q) over φ = (α, β) and a
+linear part J,
 
-    F(β, u) = γ²‖u‖² − ‖Pᵀα + Qᵀβ‖² + Σ τ_i α_i β_i ≥ 0    for all β, u, with α = β + Au.
+    F(β, u) = γ²‖u‖² − ‖Pᵀα + Qᵀβ + Ju‖² + Σ τ_i α_i β_i ≥ 0    for all β, u, with α = β + Au.
 
-Put S = P + Q, 2D = (P − Q)ᵀA and β = b − ½Au. Then Pᵀα + Qᵀβ = Sᵀb + Du and α_iβ_i = b_i² − ¼(a_i·u)², so
+Put S = P + Q, 2D = (P − Q)ᵀA + 2J and β = b − ½Au. Then Pᵀα + Qᵀβ + Ju = Sᵀb + Du and α_iβ_i = b_i² − ¼(a_i·u)², so
 
     F = Σ τ_i b_i² + γ²‖u‖² − ¼ Σ τ_i (a_i·u)² − ‖Sᵀb + Du‖².
 
@@ -19,9 +20,8 @@ charge their rounding as everywhere else.
 import numpy as np
 
 from certificates.arithmetic.floating import TINY
-from certificates.arithmetic.matrix import Arithmetic, PsdProof
-from certificates.failure import NO_DEADLINE, Deadline
-from certificates.nonnegativity import MAX_ORDER, M
+from certificates.arithmetic.matrix import Arithmetic, M, PsdProof
+from certificates.nonnegativity import MAX_ORDER
 from certificates.proof import LiftedProof
 from formulations._validation import FloatArray
 
@@ -38,37 +38,34 @@ def needed(arithmetic: Arithmetic, generators: int, d: int, c: int) -> tuple[flo
     return seconds, _BYTES[arithmetic] * generators * (c + d + 8)
 
 
-def is_diagonal(proof: LiftedProof, outputs: int) -> bool:
-    """Whether the checks of this module are about this proof, whose structure was not looked at yet, and no larger than
-    those of the whole slack, which has fewer rows where there are many more outputs than generators."""
+def is_plain(proof: LiftedProof) -> bool:
+    """Whether a proof, whose structure was not looked at yet, has one leaf and complementarity multipliers alone."""
     others = (proof.pairs, proof.empty_support, proof.circuits.target, proof.triangles.neuron, proof.sigma)
-    plain = proof.leaves == proof.split.size == 1 and not any(array.size for array in others)
-    return plain and outputs <= max(proof.complementarity.size, FEW_OUTPUTS)
+    return proof.leaves == proof.split.size == 1 and not any(array.size for array in others)
+
+
+def is_diagonal(proof: LiftedProof, outputs: int) -> bool:
+    """Whether the check of this module is about this proof, and no larger than that of the whole slack, which has fewer
+    rows where there are many more outputs than generators."""
+    return is_plain(proof) and outputs <= max(proof.complementarity.size, FEW_OUTPUTS)
 
 
 def prove_without_products(
-    generators: FloatArray,
-    features: M,
-    gamma: float,
-    t: FloatArray,
-    matrix: type[M],
-    deadline: Deadline = NO_DEADLINE,
+    generators: FloatArray, features: M, J: M | None, square: M, t: FloatArray, matrix: type[M]
 ) -> PsdProof:
-    """Try to prove ``γ²‖u‖² − ‖W̃ᵀφ‖² − Σ t_i α_i β_i ≥ 0``; time O(N(c + d)²), memory O(N(c + d)).
+    """Try to prove ``uᵀ square u − ‖W̃ᵀφ + Ju‖² − Σ t_i α_i β_i ≥ 0``; time O(N(c + d)²), memory O(N(c + d)).
 
     Args:
         generators: A (N×d), finite.
-        features: W̃ (2N×c) in the arithmetic.
-        gamma: γ.
+        features, J, square: W̃ (2N×c), the linear part (c×d) if there is one, and γ²I (d×d), in the arithmetic.
         t: (N,) finite multipliers; none may be nonnegative.
         matrix: class of the arithmetic.
-        deadline: when to give up.
     """
     N, d = generators.shape
     c = features.shape[1]
     if not c + d <= MAX_ORDER:
         return PsdProof.failure(f"the proof has order {c + d}, and this checker stops at {MAX_ORDER}")
-    tau = -t
+    tau = -t[:, None]
     with np.errstate(all="ignore"):
         # The next number above the nearest one to 1/τ is larger than 1/τ, if the division does not underflow.
         reciprocal = np.nextafter(1.0 / tau, np.inf)
@@ -79,13 +76,11 @@ def prove_without_products(
     columns = np.arange(c)
     P, Q = features.take(np.arange(N), columns), features.take(np.arange(N, 2 * N), columns)
     S, A = P + Q, matrix.exact(generators)
-    gram = S.T @ S.scale_rows(reciprocal)
-    deadline.check()
+    gram = S.T @ S.times(reciprocal)
     cross = (P - Q).T @ A
-    deadline.check()
-    spread = A.T @ A.scale_rows(tau)
-    deadline.check()
-    decay = matrix.exact(gamma * np.eye(d))
-    decay = decay + decay
-    reduced = matrix.block([[matrix.exact(np.eye(c)) - gram, cross], [cross.T, decay @ decay - spread]])
-    return reduced.prove_psd(deadline)
+    if J is not None:
+        cross = cross + (J + J)
+    spread = A.T @ A.times(tau)
+    twice = square + square
+    reduced = matrix.block([[matrix.exact(np.eye(c)) - gram, cross], [cross.T, twice + twice - spread]])
+    return reduced.prove_psd()

@@ -22,11 +22,10 @@ from fractions import Fraction
 import numpy as np
 from flint import fmpq, fmpq_mat, fmpz
 
+from certificates.arithmetic.exact import RationalMatrix, to_fmpq
 from certificates.arithmetic.floating import Enclosure, inflate
-from certificates.arithmetic.matrix import timed
-from certificates.arithmetic.rational import RationalMatrix, to_fmpq
+from certificates.arithmetic.matrix import M, timed
 from certificates.failure import NO_DEADLINE, Deadline, require
-from certificates.nonnegativity import M
 from certificates.proof import LiftedProof, Triangles
 from formulations._validation import FloatArray, IntArray
 from formulations.lifted_space import ACTIVE, FREE, INACTIVE

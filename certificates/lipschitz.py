@@ -1,4 +1,4 @@
-"""Certificates of l2 Lipschitz constants of linear functions of the outputs, global or on a region, and their check.
+"""l2 Lipschitz constants of linear functions of the outputs, global or on a region: what their certificates prove.
 
 On a segment inside a convex region the mean gradient of ``C f`` is ``J + Σ g_i b_i U_iᵀ`` with the sum over the
 unstable neurons, g_i in [0, 1], b_i = C V_i, and J the part of the neurons that are active all over the region. Without
@@ -14,72 +14,37 @@ a region every neuron is unstable. So L is a Lipschitz constant if, for all δ i
   and −z hides the signs from the relaxation, and products gain next to nothing.
 
 With the complementarity multipliers alone either is LipSDP (Fazlyab et al. 2019); products of signs make it stronger.
+LipSDP is checked at order d + r whatever the width: for one function by ``certificates.diagonal_slack``, for several
+because the pre-activations' absolute values meet only their own partners and can be eliminated by hand. With T = −t ≥ 0
+and ``4 α_i β_i = |a_i·z|² − (a_i·z)²`` the slack is positive semidefinite exactly if ``T_i T'_i ≥ 4`` for every i and
+
+    [ L − ¼ UᵀTU, −Kᵀ; −K, L − ¼ BᵀT'B ] ⪰ 0,    K = J + ½ BᵀU.
 """
 
 import math
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
-from certificates.arithmetic import MATRICES, Arithmetic, RationalMatrix
-from certificates.arithmetic.machine import rigorous
-from certificates.arithmetic.matrix import timed
+from certificates.arithmetic import Arithmetic, RationalMatrix
+from certificates.arithmetic.matrix import M, timed
+from certificates.certificate import Certificate, Lipschitz, LipschitzProof
+from certificates.diagonal_slack import is_plain, prove_without_products
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
-from certificates.lipschitz_weights import multiple_of_identity, prove_weights, rests_on_weights
-from certificates.nonnegativity import M, Problem, prove_nonnegative
+from certificates.nonnegativity import Problem, check_structure, leaves_with_signs, prove_nonnegative
 from certificates.proof import LiftedProof, Region
+from certificates.report import Verdict
 from certificates.resources import product_bytes, require_memory, row_bytes
 from certificates.robustness import unstable_neurons
-from certificates.verdict import Verdict
+from certificates.work import Work
 from formulations._validation import FloatArray, IntArray
 from formulations.lifted_space import ACTIVE
 from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion
 
-BALL_ORDER = 250
 WEIGHTS_AT_ONCE = 1 << 17
 """Output weights that are written as fractions at once."""
 PROVED_SENTENCE = "the slack rebuilt from the weights is positive semidefinite, so no two inputs differ by more"
-
-
-@dataclass(frozen=True, eq=False)
-class LipschitzCertificate:
-    """Claim: ``‖C(f(x) − f(y))‖₂ ≤ constant ‖x − y‖₂`` for all inputs x, y, or for all of a region.
-
-    Attributes:
-        network: the network; its numbers are taken at face value.
-        C: (r, outputs) functions of the outputs, r ≥ 1.
-        constant: L ≥ 0.
-        stable: (m,) 1 or −1 for neurons whose pre-activation is ≥ 0 or ≤ 0 on the region, else 0; 0 without a region.
-        proof: as the module's text says, with ``open_neurons`` in their order as generators.
-        region: where x and y lie; None for everywhere.
-        halfspace: (d + r,) e, or (0,) for none; only with r > 1.
-        provenance: JSON object; no part of the proof.
-    """
-
-    network: ReluNetwork
-    C: FloatArray
-    constant: float
-    stable: IntArray
-    proof: LiftedProof
-    region: InputRegion | None = None
-    halfspace: FloatArray = field(default_factory=lambda: np.zeros(0))
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class LipschitzReport:
-    """The checker's own figures: PROVED or UNKNOWN, why, the proved constant (inf if none), arithmetic, seconds."""
-
-    verdict: Verdict
-    reason: str
-    constant: float
-    arithmetic: str
-    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +52,7 @@ class Neurons:
     """The generators of a proof.
 
     Attributes:
-        kept: (N,) unstable neurons whose row of U is not zero; with several functions neither is that of B.
+        kept: (N,) unstable neurons whose row of U is not zero, and neither is their weight.
         B: (N, r) their b_i, rounded to float64; exact values are ``weights``.
         weights: r lists of the exact entries of ``C V``, for all neurons.
         lost: what rounding B may add to L; 0 for one function, whose weights are used exactly.
@@ -111,16 +76,17 @@ def open_neurons(network: ReluNetwork, C: FloatArray, unstable: IntArray, deadli
     unstable = unstable[network.hidden[unstable].any(axis=1)]
     weights = output_weights(network, C, deadline)
     B = np.array([[float(row[i]) for row in weights] for i in unstable.tolist()]).reshape(len(unstable), len(C))
-    if len(C) == 1:
-        return Neurons(unstable, B, weights, Fraction(0))
     lost = Fraction(0)
+    if len(C) == 1:
+        present = np.array([bool(weights[0][i]) for i in unstable.tolist()], dtype=bool)
+        return Neurons(unstable[present], B[present], weights, lost)
     for i, rounded in zip(unstable.tolist(), B.tolist(), strict=True):
         deadline.check()
         apart = [(row[i], Fraction(b)) for row, b in zip(weights, rounded, strict=True)]
         if any(exact != b for exact, b in apart):
             error = sum((abs(exact - b) for exact, b in apart), Fraction(0))
             lost += error * sum((abs(Fraction(value)) for value in network.hidden[i].tolist()), Fraction(0))
-    present = B.any(axis=1)
+    present = np.asarray(B.any(axis=1))
     return Neurons(unstable[present], B[present], weights, lost)
 
 
@@ -137,88 +103,68 @@ def output_weights(network: ReluNetwork, C: FloatArray, deadline: Deadline = NO_
     return rows
 
 
-def check_lipschitz(
-    certificate: LipschitzCertificate,
-    *,
-    arithmetic: Arithmetic | str = Arithmetic.AUTO,
-    time_limit: float | None = 600.0,
-) -> LipschitzReport:
-    """Re-prove a certificate; what cannot be proved is UNKNOWN with the reason.
-
-    Auto is floating point, and balls where that fails and the order allows.
+def prove_lipschitz(statement: Lipschitz, certificate: Certificate, work: Work) -> tuple[Verdict, str]:
+    """Prove the constant, and leave it in the work.
 
     Raises:
-        ValueError: an arithmetic that does not exist.
+        ProofFailure: the first violated condition.
     """
-    chosen, start = Arithmetic(arithmetic), time.perf_counter()
-    deadline = Deadline(math.inf if time_limit is None else start + time_limit)
-    tried = [chosen] if chosen is not Arithmetic.AUTO else [Arithmetic.FLOAT, Arithmetic.BALL]
-    generators = certificate.network.width * min(len(np.atleast_1d(certificate.C)), 2)
-    if generators + certificate.network.inputs > BALL_ORDER and len(tried) > 1:
-        tried = tried[:1]
-    verdict, reason, constant = Verdict.UNKNOWN, "", math.inf
-    used = tried[0]
-    for used in tried:
-        try:
-            with rigorous(certificate.network.width):
-                _prove(certificate, used, deadline)
-        except ProofFailure as failure:
-            reason = str(failure)
-        else:
-            verdict, reason, constant = Verdict.PROVED, PROVED_SENTENCE, certificate.constant
-            break
-    return LipschitzReport(verdict, reason, constant, used.value, time.perf_counter() - start)
+    require([type(proof) for proof in certificate.proofs] == [LipschitzProof], "the certificate has not one proof")
+    proof, L = certificate.proofs[0], certificate.claims.get("constant", math.nan)
+    order = statement.network.width * min(len(np.atleast_1d(statement.C)), 2) + statement.network.inputs
+    work.proved(lambda matrix: _prove(statement, proof, L, matrix, work.deadline), order)
+    work.figures["constant"] = L
+    return Verdict.PROVED, PROVED_SENTENCE
 
 
-def _prove(certificate: LipschitzCertificate, arithmetic: Arithmetic, deadline: Deadline) -> None:
-    matrix = timed(MATRICES[arithmetic], deadline)
-    unstable = _checked_statement(certificate, arithmetic)
+def _prove(statement: Lipschitz, given: LipschitzProof, constant: float, matrix: type[M], deadline: Deadline) -> None:
+    unstable = _checked_statement(statement, given, constant, matrix.arithmetic)
+    network, C = statement.network, statement.C
     try:
-        neurons = open_neurons(certificate.network, certificate.C, unstable, deadline)
+        neurons = open_neurons(network, C, unstable, deadline)
     except OverflowError:
         raise ProofFailure("a weight of a function of the outputs overflows") from None
-    L = Fraction(certificate.constant) - neurons.lost
+    L = Fraction(constant) - neurons.lost
     require(L >= 0, "the constant is smaller than the error of the rounded weights")
-    U = np.ascontiguousarray(certificate.network.hidden[neurons.kept])
-    J = _fixed_gradient(certificate, matrix)
-    one = len(certificate.C) == 1
-    if rests_on_weights(certificate.proof):
-        v = [neurons.weights[0][i] for i in neurons.kept.tolist()] if one else None
-        prove_weights(certificate.proof, L, U, neurons.B if v is None else v, J, matrix, deadline)
-        return
-    problem = _one_function(L, U, neurons, J, matrix) if one else _several_functions(L, U, neurons, J, matrix)
-    if len(certificate.halfspace):
-        nothing = np.zeros((0, problem.generators.shape[1], problem.generators.shape[1]))
-        region = Region(np.ascontiguousarray(certificate.halfspace[None]), nothing)
-        problem = Problem(problem.generators, region, problem.form)
-    prove_nonnegative(problem, certificate.proof, matrix, deadline=deadline)
+    U = np.ascontiguousarray(network.hidden[neurons.kept])
+    J = _fixed_gradient(statement, given.stable, matrix)
+    plain = is_plain(given.proof)
+    if plain:
+        generators = len(U) * min(len(C), 2)
+        check_structure(given.proof, generators, Region.everywhere(network.inputs), order_limit=None)
+        list(leaves_with_signs(given.proof, generators))  # one leaf, which must be written down properly
+    if len(C) > 1:
+        problem = _several_functions(L, U, neurons.B, J, given, matrix)
+    else:
+        problem = _one_function(L, U, neurons, J, given.proof, matrix)
+    if problem is not None:
+        prove_nonnegative(problem, given.proof, matrix)
 
 
-def _memory(certificate: LipschitzCertificate, arithmetic: Arithmetic) -> float:
+def _memory(statement: Lipschitz, given: LipschitzProof, arithmetic: Arithmetic) -> float:
     """Bytes that checking takes at its most, besides the certificate."""
-    network, proof, r = certificate.network, certificate.proof, len(certificate.C)
+    network, proof, r = statement.network, given.proof, len(statement.C)
     d = network.inputs if r == 1 else network.inputs + r
-    N = int(np.count_nonzero(certificate.stable == 0)) * min(r, 2)
+    N = int(np.count_nonzero(given.stable == 0)) * min(r, 2)
     weights = 64.0 * network.hidden.size + 400.0 * (r * (network.width + network.outputs) + WEIGHTS_AT_ONCE)
-    if rests_on_weights(proof):
+    if is_plain(proof):
         return weights + row_bytes(arithmetic, N, d) + product_bytes(arithmetic, 0, network.inputs + r, 0)
-    further = len(certificate.halfspace[:1]) + proof.circuits.target.size + proof.triangles.neuron.size
+    further = len(given.halfspace[:1]) + proof.circuits.target.size + proof.triangles.neuron.size
     return weights + product_bytes(arithmetic, N, d, further)
 
 
-def _checked_statement(certificate: LipschitzCertificate, arithmetic: Arithmetic) -> IntArray:
+def _checked_statement(statement: Lipschitz, given: LipschitzProof, L: float, arithmetic: Arithmetic) -> IntArray:
     """The unstable neurons of a certificate whose claim makes sense and whose proof the memory can hold."""
-    network, C, L, e = certificate.network, certificate.C, certificate.constant, certificate.halfspace
+    network, C, e, stable = statement.network, statement.C, given.halfspace, given.stable
     require(C.ndim == 2 and C.shape[1] == network.outputs and len(C) > 0, f"C has shape {C.shape}, which does not fit")
     require(C.dtype == np.float64 and np.isfinite(C).all(), "C holds a number that is not finite")
     require(math.isfinite(L) and L >= 0, f"the constant is {L}, not a finite number of at least 0")
     sizes = {(0,), (network.inputs + len(C),)} if len(C) > 1 else {(0,)}
     require(e.shape in sizes and e.dtype == np.float64 and np.isfinite(e).all(), "the half-space does not fit")
-    require_memory(_memory(certificate, arithmetic), "the proof")
-    if certificate.region is not None:
-        require(certificate.region.inputs == network.inputs, "the region has another number of inputs")
-        return unstable_neurons(network, certificate.region, certificate.stable)[0]
-    stable = certificate.stable
+    require_memory(_memory(statement, given, arithmetic), "the proof")
+    if statement.region is not None:
+        require(statement.region.inputs == network.inputs, "the region has another number of inputs")
+        return unstable_neurons(network, statement.region, stable)[0]
     require(
         stable.shape == (network.width,) and stable.dtype == np.int64 and not stable.any(),
         "without a region no neuron is stable",
@@ -226,40 +172,68 @@ def _checked_statement(certificate: LipschitzCertificate, arithmetic: Arithmetic
     return np.arange(network.width)
 
 
-def _fixed_gradient(certificate: LipschitzCertificate, matrix: type[M]) -> M:
+def _fixed_gradient(statement: Lipschitz, stable: IntArray, matrix: type[M]) -> M:
     """J (r×d), of the active neurons."""
-    network, active = certificate.network, np.flatnonzero(certificate.stable == ACTIVE)
+    network, active = statement.network, np.flatnonzero(stable == ACTIVE)
     if not len(active):
-        return matrix.exact(np.zeros((len(certificate.C), network.inputs)))
-    weights = matrix.exact(np.ascontiguousarray(certificate.C)) @ matrix.exact(
+        return matrix.exact(np.zeros((len(statement.C), network.inputs)))
+    weights = matrix.exact(np.ascontiguousarray(statement.C)) @ matrix.exact(
         np.ascontiguousarray(network.output[:, active])
     )
     return weights @ matrix.exact(np.ascontiguousarray(network.hidden[active]))
 
 
-def _one_function(L: Fraction, U: FloatArray, neurons: Neurons, J: M, matrix: type[M]) -> Problem[M]:
-    """``L²‖δ‖² − ℓ²`` over λ = (α, β, δ)."""
+def _one_function(
+    L: Fraction, U: FloatArray, neurons: Neurons, J: M, proof: LiftedProof, matrix: type[M]
+) -> Problem[M] | None:
+    """``L²‖δ‖² − ℓ²`` over λ = (α, β, δ); None where that is proved already, without products."""
     N, d = U.shape
     v = [neurons.weights[0][i] for i in neurons.kept.tolist()]
-    entries = {(i if value > 0 else N + i, 0): abs(value) for i, value in enumerate(v) if value}
-    features = matrix.block([[matrix.from_rationals(entries, (2 * N, 1))], [J.T]])
-    square = matrix.from_rationals({(2 * N + j, 2 * N + j): L * L for j in range(d)}, (2 * N + d, 2 * N + d))
-    return Problem(U, Region.everywhere(d), square - features @ features.T)
+    signed = matrix.from_rationals(
+        {(i if value > 0 else N + i, 0): abs(value) for i, value in enumerate(v)}, (2 * N, 1)
+    )
+    square = multiple_of_identity(L * L, d, matrix)
+    if is_plain(proof):
+        found = prove_without_products(U, signed, J, square, proof.complementarity[0], matrix)
+        require(found.proved, found.reason)
+        return None
+    features, wide = matrix.block([[signed], [J.T]]), matrix.exact(np.zeros((2 * N, d)))
+    form = matrix.block([[matrix.exact(np.zeros((2 * N, 2 * N))), wide], [wide.T, square]]) - features @ features.T
+    return Problem(U, Region.everywhere(d), form)
 
 
-def _several_functions(L: Fraction, U: FloatArray, neurons: Neurons, J: M, matrix: type[M]) -> Problem[M]:
-    """``L(‖δ‖² + ‖p‖²) − 2 p·Jδ − 2 Σ (α_i α'_i + β_i β'_i)`` over λ = (α, α', β, β', δ, p)."""
-    N, d = U.shape
-    r = neurons.B.shape[1]
-    rows = np.zeros((2 * N, d + r))
-    rows[:N, :d], rows[N:, d:] = U, neurons.B
-    signs = np.zeros((4 * N, 4 * N))
-    i = np.arange(N)
+def _several_functions(
+    L: Fraction, U: FloatArray, B: FloatArray, J: M, given: LipschitzProof, matrix: type[M]
+) -> Problem[M] | None:
+    """``L(‖δ‖² + ‖p‖²) − 2 p·Jδ − 2 Σ (α_i α'_i + β_i β'_i)`` over λ = (α, α', β, β', δ, p); None where that is proved
+    already, without products."""
+    (N, d), r = U.shape, B.shape[1]
+    left, right = multiple_of_identity(L, d, matrix), multiple_of_identity(L, r, matrix)
+    if is_plain(given.proof):
+        T = -given.proof.complementarity[0]
+        require((T >= 0).all(), "a complementarity multiplier is positive, and no product makes up for it")
+        require(
+            all(Fraction(t) * Fraction(other) >= 4 for t, other in zip(T[:N].tolist(), T[N:].tolist(), strict=True)),
+            "the multipliers of a neuron's two generators have a product below 4",
+        )
+        rows, weights, quarter = matrix.exact(U), matrix.exact(B), np.array([[0.25]])
+        cross = (weights.T @ rows).times(2.0 * quarter) + J
+        left = left - (rows.T @ rows.times(T[:N, None])).times(quarter)
+        right = right - (weights.T @ weights.times(T[N:, None])).times(quarter)
+        outcome = matrix.block([[left, -cross.T], [-cross, right]]).prove_psd()
+        require(outcome.proved, outcome.reason)
+        return None
+    generators = np.zeros((2 * N, d + r))
+    generators[:N, :d], generators[N:, d:] = U, B
+    signs, i = np.zeros((4 * N, 4 * N)), np.arange(N)
     for first in (0, 2 * N):
         signs[first + i, first + N + i] = signs[first + N + i, first + i] = -1.0
-    corner = matrix.block(
-        [[multiple_of_identity(L, d, matrix), -J.T], [-J, multiple_of_identity(L, r, matrix)]],
-    )
     wide = matrix.exact(np.zeros((4 * N, d + r)))
-    form = matrix.block([[matrix.exact(signs), wide], [wide.T, corner]])
-    return Problem(rows, Region.everywhere(d + r), form)
+    form = matrix.block([[matrix.exact(signs), wide], [wide.T, matrix.block([[left, -J.T], [-J, right]])]])
+    halfspace = given.halfspace[None] if len(given.halfspace) else np.zeros((0, d + r))
+    return Problem(generators, Region(np.ascontiguousarray(halfspace), np.zeros((0, d + r, d + r))), form)
+
+
+def multiple_of_identity(value: Fraction, order: int, matrix: type[M]) -> M:
+    """A rational number times the identity."""
+    return matrix.from_rationals({(j, j): value for j in range(order)}, (order, order))

@@ -13,11 +13,11 @@ and the proof holds if S ⪰ 0.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import numpy as np
 
-from certificates.arithmetic.matrix import Matrix
+from certificates.arithmetic.matrix import M
 from certificates.combination import nonnegative_combination, positive_dependence
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
 from certificates.proof import LEAF, LiftedProof, Region
@@ -28,8 +28,6 @@ MAX_ORDER = 6000
 """Largest number of inequalities plus dimension; bounds the memory that a hostile proof can ask for."""
 
 COEFFICIENT_BITS = 128
-
-M = TypeVar("M", bound=Matrix)
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,21 +237,18 @@ def _check_bound(a: FloatArray, bound: Fraction, sign: int, rows: FloatArray, wh
     require(left >= 0, f"{what} is violated by {float(-left):.3e}")
 
 
-def prove_nonnegative(
-    problem: Problem[M], proof: LiftedProof, matrix: type[M], *, deadline: Deadline = NO_DEADLINE
-) -> float:
+def prove_nonnegative(problem: Problem[M], proof: LiftedProof, matrix: type[M]) -> float:
     """Check the whole proof in the arithmetic of ``matrix``; returns the smallest margin over the leaves.
 
     Args:
         problem: statement, with its form already in the arithmetic.
         proof: nothing in it is trusted.
         matrix: class of the arithmetic.
-        deadline: when to give up.
 
     Raises:
         ProofFailure: the first violated condition.
     """
-    N, k = problem.generators.shape
+    (N, k), deadline = problem.generators.shape, matrix.deadline
     check_structure(proof, N, problem.region)
     entries, count = extra_rows(proof, problem, deadline)
     rows = matrix.from_rationals(entries, (count, 2 * N + k)) if count else None
@@ -263,7 +258,7 @@ def prove_nonnegative(
         if proof.empty_offset[leaf] < proof.empty_offset[leaf + 1]:
             _check_empty(problem, proof, leaf, signs, deadline)
             continue
-        margin = min(margin, prove_leaf(problem, proof, leaf, signs, rows, matrix, deadline))
+        margin = min(margin, prove_leaf(problem, proof, leaf, signs, rows, matrix))
     return margin
 
 
@@ -274,7 +269,6 @@ def prove_leaf(
     signs: IntArray,
     rows: M | None,
     matrix: type[M],
-    deadline: Deadline = NO_DEADLINE,
 ) -> float:
     """Check one leaf of a proof whose structure and ``extra_rows`` were checked; returns its margin.
 
@@ -282,7 +276,7 @@ def prove_leaf(
         ProofFailure: its slack is not proved positive semidefinite.
     """
     remainder = problem.form - _nonnegative_terms(problem, proof, leaf, rows, matrix)
-    outcome = _leaf_slack(problem.generators, remainder, signs, matrix).prove_psd(deadline)
+    outcome = _leaf_slack(problem.generators, remainder, signs, matrix).prove_psd()
     where = "" if proof.leaves == 1 else f" at leaf {leaf}"
     require(outcome.proved, outcome.reason + where)
     return outcome.margin

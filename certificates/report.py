@@ -1,31 +1,63 @@
 """What a check found."""
 
+import math
 from dataclasses import dataclass
+from enum import StrEnum
 
-from certificates.verdict import Verdict
+
+class Verdict(StrEnum):
+    """PROVED: a theorem about the float64 data. REFUTED: a counterexample is at hand. UNKNOWN: neither."""
+
+    PROVED = "PROVED"
+    REFUTED = "REFUTED"
+    UNKNOWN = "UNKNOWN"
 
 
 @dataclass(frozen=True)
-class CheckReport:
+class Report:
     """The checker's own figures; the certificate's claims are not repeated here.
 
+    What a statement does not have, or what was not reached, keeps its default.
+
     Attributes:
-        verdict: PROVED when the claimed bound and objective are theorems about the data in the certificate.
+        verdict: PROVED when all claims are theorems about the numbers in the certificate.
         reason: one sentence; for a failure it names the first violated condition and its size.
-        lower_bound: the bound that was proved, rounded down; −inf when none was.
-        objective: the network's objective, rounded up; +inf when it could not be evaluated.
-        gap: (objective − lower_bound)/objective from these two, +inf when undefined.
-        slack_margin: smallest pivot of the slack relative to its diagonal, how far the proof was from failing; NaN if
-            it was not reached.
-        arithmetic: exact, ball or float, whichever really ran.
+        arithmetic: exact, ball or float, whichever really ran. Of robustness that of the semidefinite leaves; linear
+            ones are checked in floating point with error bounds and, unless that is all that was asked for, in rational
+            numbers where it does not prove them.
         seconds: time that checking took.
+        lower_bound: of training, the bound that was proved, rounded down.
+        objective: of training, the network's objective, rounded up.
+        slack_margin: of training, the smallest pivot of the slack relative to its diagonal, how far the proof was from
+            failing; a subdivision has none.
+        margin: of robustness, the least δ of all cases, a proved lower bound of ``max_r (H f(x) + h)_r`` for weights
+            that add up to 1.
+        linear_leaves, semidefinite_leaves: of robustness, how many leaves were proved in which way.
+        constant: the proved Lipschitz constant.
     """
 
     verdict: Verdict
     reason: str
-    lower_bound: float
-    objective: float
-    gap: float
-    slack_margin: float
     arithmetic: str
     seconds: float
+    lower_bound: float = -math.inf
+    objective: float = math.inf
+    slack_margin: float = math.nan
+    margin: float = -math.inf
+    linear_leaves: int = 0
+    semidefinite_leaves: int = 0
+    constant: float = math.inf
+
+    @property
+    def gap(self) -> float:
+        """(objective − lower_bound)/objective from these two, +inf when undefined."""
+        return relative_gap(self.objective, self.lower_bound)
+
+
+def relative_gap(objective: float, lower_bound: float) -> float:
+    """(objective − lower_bound)/objective, never below the truth by more than rounding; 0 if both vanish."""
+    if objective == 0 and lower_bound == 0:
+        return 0.0
+    if not (objective > 0 and math.isfinite(objective) and math.isfinite(lower_bound)):
+        return math.inf
+    return (objective - lower_bound) / objective

@@ -1,56 +1,188 @@
-"""The robustness certificate: a network, a property, and for each unsafe case a proof that it cannot happen."""
+"""Robustness: what its certificates prove of a network, from the weights, the region and the property alone.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+For each case: the pre-activation bounds are computed anew, rounded outwards, and stable neurons are told from them; the
+form ``t·μᵀ(H f + h) − δ t²`` is rebuilt from the weights; every leaf of the split tree is proved, linear leaves
+together (``certificates.linear_leaves``) and the others by a positive semidefinite slack
+(``certificates.nonnegativity``).
+"""
+
+import math
 
 import numpy as np
 
+from certificates.arithmetic import Arithmetic, Enclosure
 from certificates.arithmetic.floating import gamma_bound, inflate, sum_of_products
-from certificates.failure import require
+from certificates.arithmetic.matrix import M
+from certificates.certificate import CaseProof, Certificate, Robustness
+from certificates.failure import Deadline, ProofFailure, require
+from certificates.linear_leaves import LinearLeaves, is_linear, leaf_weights, linear_form
+from certificates.nonnegativity import (
+    Problem,
+    check_structure,
+    check_triangle,
+    extra_rows,
+    leaves_with_signs,
+    prove_leaf,
+)
 from certificates.proof import LiftedProof, Region
+from certificates.report import Verdict
+from certificates.resources import product_bytes, require_memory
+from certificates.work import Work
 from formulations._validation import FloatArray, IntArray
+from formulations.errors import InputError
 from formulations.lifted_space import ACTIVE, INACTIVE
 from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, UnsafeCase
+from formulations.robustness import InputRegion, UnsafeCase, require_fitting
+
+LARGEST = float(np.finfo(np.float64).max)
+BLOCK_ENTRIES = 1 << 20
+"""Numbers in a block of linear leaves; bounds the memory that many leaves of a wide network can ask for."""
+PROVED_SENTENCE = (
+    "on every leaf a nonnegative weighting of the output rows stays at least the margin above 0, so no input of any "
+    "region is unsafe"
+)
 
 
-@dataclass(frozen=True, eq=False)
-class CaseProof:
-    """Why a case cannot happen: on every leaf ``μᵀ(H f(x) + h) ≥ margin > 0``, hence not all rows are ≤ 0.
+def prove_robustness(statement: Robustness, certificate: Certificate, work: Work) -> tuple[Verdict, str]:
+    """Prove that no case happens; ``margin`` and the numbers of leaves are left in the work.
 
-    The lifted space has the neurons with ``stable = 0`` as generators [U b], z = (x, t), and as region the rows t ≥ 0,
-    then for each input ``x_j − lower_j t ≥ 0`` and ``upper_j t − x_j ≥ 0``, and the ball's quadratic if there is one.
-
-    Attributes:
-        stable: (m,) 1 or −1 for neurons whose pre-activation is ≥ 0 or ≤ 0 on the region, else 0.
-        mu: (leaves, r) weights μ ≥ 0 of the rows on each leaf, none of them all zero.
-        margin: δ > 0.
-        proof: nonnegativity of ``t·(μᵀH V α + μᵀ(H b₂ + h) t) − δ t²``; its triangles may rest on the bounds that the
-            checker computes, and then have no support.
+    Raises:
+        ProofFailure: the first violated condition.
     """
+    network, cases, proofs = statement.network, statement.cases, certificate.proofs
+    require(len(cases) > 0, "the certificate has no case")
+    kinds = [type(proof) for proof in proofs]
+    require(kinds == [CaseProof] * len(cases), "the certificate has not one proof for each case")
+    try:
+        require_fitting(network, cases)
+    except InputError as error:
+        raise ProofFailure(str(error)) from None
+    exactly, margin = work.chosen is not Arithmetic.FLOAT, math.inf
+    work.figures.update(linear_leaves=0, semidefinite_leaves=0)
+    for case, proof in zip(cases, proofs, strict=True):
+        linear, others = work.proved(
+            lambda matrix, case=case, proof=proof: check_case(  # type: ignore[misc]
+                network, case, proof, matrix, work.deadline, exactly=exactly
+            ),
+            int(np.count_nonzero(proof.stable == 0)) + network.inputs + 1,
+        )
+        work.figures["linear_leaves"] += linear
+        work.figures["semidefinite_leaves"] += others
+        margin = min(margin, _normalised_margin(proof))
+    work.figures["margin"] = margin
+    return Verdict.PROVED, PROVED_SENTENCE
 
-    stable: IntArray
-    mu: FloatArray
-    margin: float
-    proof: LiftedProof
+
+def _normalised_margin(proof: CaseProof) -> float:
+    """δ over the largest Σμ, rounded down: what the largest row is at least."""
+    rows = proof.mu.shape[1]
+    if rows == 1 and bool((proof.mu <= 1.0).all()):
+        return proof.margin
+    total = float(inflate(proof.mu.sum(axis=1).max(keepdims=True), rows)[0])
+    # Rounding may lift the quotient, by much where it is subnormal; so may the sums have been rounded down.
+    return max(float(np.nextafter(proof.margin / max(total, 1.0), -math.inf)), 0.0)
 
 
-@dataclass(frozen=True, eq=False)
-class RobustnessCertificate:
-    """Claim: no case is unsafe at any input. ``cases`` and ``proofs`` go in pairs.
+def _require_affordable(network: ReluNetwork, case: UnsafeCase, given: CaseProof) -> None:
+    """Refuse a case whose statement, or whose linear leaves, take more memory than the checker has.
 
-    Attributes:
-        network: the network; its numbers are taken at face value.
-        cases: the disjunction that is shown to be impossible.
-        proofs: one for each case.
-        provenance: JSON object about how the certificate came to be; no part of the proof.
+    Raises:
+        ProofFailure: they do.
     """
+    (m, d), (rows, c), proof = network.hidden.shape, case.H.shape, given.proof
+    N, triangles = float(np.count_nonzero(given.stable == 0)), float(proof.triangles.neuron.size)
+    statement = 64.0 * m * (d + 1) + 80.0 * (2 * d + 1) * (d + 1)
+    leaves = proof.leaves * (8.0 * N + 300.0)
+    slopes = 80.0 * triangles * (N + d + 1) + 400.0 * (2 * d + triangles * (d + 2))
+    block = 400.0 * max(BLOCK_ENTRIES, m + 2 * N + 3 * d + triangles + proof.circuits.target.size + c + rows)
+    require_memory(statement + leaves + slopes + block, "the proof")
 
-    network: ReluNetwork
-    cases: tuple[UnsafeCase, ...]
-    proofs: tuple[CaseProof, ...]
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+def check_case(
+    network: ReluNetwork,
+    case: UnsafeCase,
+    given: CaseProof,
+    matrix: type[M],
+    deadline: Deadline,
+    *,
+    exactly: bool = True,
+) -> tuple[int, int]:
+    """Check one case; returns the numbers of linear and of semidefinite leaves.
+
+    ``exactly`` is whether linear leaves that floating point does not prove are computed in rational numbers.
+
+    Raises:
+        ProofFailure: the first violated condition.
+    """
+    proof = given.proof
+    deadline.check()
+    _require_affordable(network, case, given)
+    kept, bounds = unstable_neurons(network, case.region, given.stable)
+    region = lifted_region(case.region)
+    generators = np.ascontiguousarray(network.generators[kept])
+    N = len(kept)
+    check_structure(proof, N, region)
+    rows = len(case.H)
+    require(given.mu.shape == (proof.leaves, rows) and given.mu.dtype == np.float64, "mu has a wrong shape or type")
+    require(np.isfinite(given.mu).all() and (given.mu >= 0).all(), "mu has an entry that is negative or not finite")
+    require((given.mu.sum(axis=1) > 0).all(), "mu is zero on a leaf")
+    require(math.isfinite(given.margin) and given.margin > 0, f"the margin is {given.margin}, not a positive number")
+    statement = Problem(generators, region, Enclosure.exact(np.zeros((0, 0))), bounds)
+    linear: list[tuple[int, IntArray]] = []
+    others: list[tuple[int, IntArray]] = []
+    for leaf, signs in leaves_with_signs(proof, N):
+        deadline.check()
+        require(
+            proof.empty_offset[leaf] == proof.empty_offset[leaf + 1],
+            f"leaf {leaf} is called empty; here it has to be proved like the others",
+        )
+        (linear if is_linear(proof, leaf, N, len(region.linear)) else others).append((leaf, signs))
+    if others or proof.circuits.target.size:
+        table = inequality_table(proof, statement, matrix, deadline)
+        for leaf, signs in others:
+            deadline.check()
+            form = margin_form(network, case, given, leaf, kept, matrix)
+            prove_leaf(Problem(generators, region, form, bounds), proof, leaf, signs, table, matrix)
+    else:
+        for index in range(len(proof.triangles.neuron)):
+            deadline.check()
+            check_triangle(proof, index, statement, deadline)
+    arguments = network, case, given.stable, kept, bounds, proof.triangles
+    positions = 2 * N + len(region.linear) + proof.circuits.target.size + proof.triangles.neuron.size
+    block = max(1, BLOCK_ENTRIES // (network.width + positions + network.inputs + network.outputs + rows))
+    for start in range(0, len(linear), block):
+        deadline.check()
+        numbers = np.array([leaf for leaf, _ in linear[start : start + block]], dtype=np.int64)
+        signs = np.stack([signs for _, signs in linear[start : start + block]])
+        weights = leaf_weights(proof, numbers, N, len(region.linear))
+        leaves = LinearLeaves(*arguments, given.mu[numbers], given.margin, signs, weights)
+        for leaf, least in zip(numbers.tolist(), leaves.remainders(exactly=exactly, deadline=deadline), strict=True):
+            if not (least >= 0):
+                shown = float(max(least, -LARGEST))
+                require(False, f"the linear function of leaf {leaf} is only shown to be at least {shown:.3e}")
+    return len(linear), len(others)
+
+
+def inequality_table(proof: LiftedProof, statement: Problem[Enclosure], matrix: type[M], deadline: Deadline) -> M:
+    """The region's rows, circuits and triangles over λ, each justified."""
+    N, width = statement.generators.shape
+    further = len(statement.region.linear) + proof.circuits.target.size + proof.triangles.neuron.size
+    require_memory(product_bytes(matrix.arithmetic, N, width, further), "a semidefinite leaf")
+    entries, count = extra_rows(proof, statement, deadline)
+    return matrix.from_rationals(entries, (count, 2 * N + width))
+
+
+def margin_form(
+    network: ReluNetwork, case: UnsafeCase, given: CaseProof, leaf: int, kept: IntArray, matrix: type[M]
+) -> M:
+    """t times the linear form, as a symmetric matrix over λ = (α, β, z)."""
+    alpha, z = linear_form(network, case, given.stable, kept, given.mu[[leaf]], given.margin, matrix)
+    N, k = len(kept), network.inputs + 1
+    row = matrix.block([[alpha, matrix.exact(np.zeros((1, N))), z]])
+    unit = np.zeros((2 * N + k, 1))
+    unit[-1, 0] = 0.5
+    half = matrix.exact(unit) @ row
+    return half + half.T
 
 
 def lifted_region(region: InputRegion) -> Region:

@@ -29,8 +29,8 @@ from dataclasses import dataclass
 import numpy as np
 from flint import fmpq_mat
 
+from certificates.arithmetic.exact import to_fmpq
 from certificates.arithmetic.floating import TINY, UNIT, Enclosure
-from certificates.arithmetic.rational import to_fmpq
 from certificates.copositivity import are_copositive
 from certificates.failure import Deadline, require
 from formulations._validation import FloatArray, IntArray

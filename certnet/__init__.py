@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from certificates import (
-        CheckReport,
-        OptimalityCertificate,
+        Certificate,
+        Lipschitz,
+        Report,
+        Robustness,
+        Training,
         Verdict,
         check,
         read_certificate,
         write_certificate,
     )
     from certificates.making import repair
-    from certificates.robustness import RobustnessCertificate
-    from certificates.robustness_checker import RobustnessReport, check_robustness
-    from certificates.robustness_file import read_robustness, write_robustness
     from certnet.io import (
         network_from_sklearn,
         network_from_torch,
@@ -45,17 +45,17 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "certificates": (
-        "CheckReport",
-        "OptimalityCertificate",
+        "Certificate",
+        "Lipschitz",
+        "Report",
+        "Robustness",
+        "Training",
         "Verdict",
         "check",
         "read_certificate",
         "write_certificate",
     ),
     "certificates.making": ("repair",),
-    "certificates.robustness": ("RobustnessCertificate",),
-    "certificates.robustness_checker": ("RobustnessReport", "check_robustness"),
-    "certificates.robustness_file": ("read_robustness", "write_robustness"),
     "certnet.jobs.audit": ("audit",),
     "certnet.jobs.audit_result": ("AuditResult", "InputAudit"),
     "certnet.jobs.optimality": ("OptimalityResult", "optimality"),
@@ -94,9 +94,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AuditResult",
+    "Certificate",
     "CertifiedRadius",
     "CertnetError",
-    "CheckReport",
     "Counterexample",
     "Dual",
     "Event",
@@ -105,16 +105,17 @@ __all__ = [
     "InputError",
     "InputRegion",
     "LiftedSpace",
+    "Lipschitz",
     "LipschitzResult",
-    "OptimalityCertificate",
     "OptimalityResult",
     "PathResult",
     "Program",
     "ReluNetwork",
-    "RobustnessCertificate",
-    "RobustnessReport",
+    "Report",
+    "Robustness",
     "SolveStatus",
     "SolverResult",
+    "Training",
     "TrainingProgram",
     "TrainingResult",
     "TwoLayerNetwork",
@@ -125,7 +126,6 @@ __all__ = [
     "available_solvers",
     "certified_radius",
     "check",
-    "check_robustness",
     "fit",
     "keeps_class",
     "lipschitz_constant",
@@ -136,7 +136,6 @@ __all__ = [
     "read_certificate",
     "read_network",
     "read_relu_network",
-    "read_robustness",
     "read_vnnlib",
     "repair",
     "solve",
@@ -145,7 +144,6 @@ __all__ = [
     "verify",
     "write_certificate",
     "write_onnx",
-    "write_robustness",
 ]
 
 

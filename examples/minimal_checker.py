@@ -21,13 +21,13 @@ from typing import Any
 MOST_BYTES, MOST_MANIFEST, MOST_ORDER = 64 << 20, 1 << 20, 200
 MOST_DEPTH, MOST_FEATURES = 1000, 8  # of a subdivision: every cut makes the vertices' fractions longer
 # The arrays with type and shape. A letter takes its value where it comes first; P and Q are free lengths.
-DATA = "X d n d, Y d n c, W d n c, source q N, generator q n, U d d m, V d c m"
+DATA, GIVEN = "X d n d, Y d n c", "W d n c, source q N, generator q n, U d d m, V d c m"
 PRODUCTS = """split q T, children q T 2, leaf q T, pair_offset q L+1, pairs q K 2, multipliers d K,
 complementarity d L N, sigma d L 0, empty_offset q L+1, empty_support q P, circuits/target q E, circuits/offset q E+1,
 circuits/support q Q, triangles/neuron q 0, triangles/bounds d 0 2, triangles/offset q 1, triangles/support q 0"""
-PROOFS = {"1": PRODUCTS, "2": "basis d d d, codes q T, positions d K"}  # by version
+CUTS = "basis d d d, codes q T, positions d K"  # of a subdivision
 SLICES = {"pair_offset": "pairs"} | {f"{x}offset": f"{x}support" for x in ("empty_", "circuits/", "triangles/")}
-FIXED = {"format": "certnet-certificate", "kind": "optimality", "loss": "half-sum-of-squares"}
+FIXED, LOSS = {"format": "certnet-certificate", "version": 3, "kind": "training", "proofs": 1}, "half-sum-of-squares"
 Rows = list[list[Fraction]]
 Cert = dict[str, Any]  # arrays by name, sizes by letter, and the manifest's numbers
 Vertex = tuple[list[Fraction], list[Fraction], list[Fraction]]  # v, a_g·v for every generator, and f(v)
@@ -80,7 +80,7 @@ def unpack(path: str | Path, layout: Callable[[Cert], tuple[dict[str, list[str]]
             need(hashlib.sha256(raw).hexdigest() == entry["sha256"], f"The SHA-256 of {name} is another.")
             shape = entry["shape"]
             fine = entry["dtype"] == {"d": "<f8", "q": "<i8"}[kind] and [type(k) for k in shape] == [int] * len(letters)
-            need(fine and min(shape) >= 0 and 8 * prod(shape) == len(raw), f"The type or shape of {name} is improper.")
+            need(fine and min([0, *shape]) >= 0 and 8 * prod(shape) == len(raw), f"The type or shape of {name} is odd.")
             for letter, k in zip(letters, shape, strict=True):
                 base, k = letter.removesuffix("+1"), k - letter.endswith("+1")
                 fine = k == (int(base) if base.isdigit() else cert.setdefault(base, k))
@@ -110,19 +110,19 @@ def load(path: str | Path) -> Cert:
     """Read a file of an optimality certificate."""
 
     def layout(manifest: Cert) -> tuple[dict[str, list[str]], Cert]:
-        version = repr(manifest["version"])  # in Python True == 1 == 1.0
-        fine = all(repr(manifest[key]) == repr(value) for key, value in FIXED.items()) and version in PROOFS
-        need(fine, "The format, version, kind or loss is unknown.")
-        sizes = {key: manifest["data"][key] for key in "ndc"}
-        need(all(type(k) is int and k > 0 for k in sizes.values()), "n, d or c is not a positive whole number.")
-        return arrays(DATA) | arrays(PROOFS[version], "proof/"), sizes
+        fine = all(repr(manifest[key]) == repr(value) for key, value in FIXED.items())  # in Python True == 1 == 1.0
+        need(fine and manifest["statement"]["loss"] == LOSS, "The format, version, kind or loss is unknown.")
+        proof = PRODUCTS if "proofs/0/proof/split" in manifest["arrays"] else CUTS
+        return arrays(DATA, "statement/") | arrays(GIVEN, "proofs/0/") | arrays(proof, "proofs/0/proof/"), {}
 
     manifest, cert = unpack(path, layout)
-    cert = {name.removeprefix("proof/"): value for name, value in cert.items()}
-    numbers = {"gamma": manifest["gamma"]} | {key: manifest["claims"][key] for key in ("lower_bound", "objective")}
-    fine = all(type(x) in (int, float) for x in numbers.values()) and type(manifest["bias"]) is bool
+    cert = {key.removeprefix("statement/").removeprefix("proofs/0/").removeprefix("proof/"): cert[key] for key in cert}
+    need(min(cert[key] for key in "ndc") > 0, "n, d or c is not positive.")
+    stated = manifest["statement"]
+    numbers = {"gamma": stated["gamma"]} | {key: manifest["claims"][key] for key in ("lower_bound", "objective")}
+    fine = all(type(x) in (int, float) for x in numbers.values()) and type(stated["bias"]) is bool
     need(fine, "gamma or a claim is no number, or bias neither true nor false.")
-    cert |= {key: Fraction(float(x)) for key, x in numbers.items()} | {"fingerprint": manifest["data"]["fingerprint"]}
+    cert |= {key: Fraction(float(x)) for key, x in numbers.items()} | {"fingerprint": stated["data_fingerprint"]}
     if "split" in cert:
         need_slices(cert)
     return cert

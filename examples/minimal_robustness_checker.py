@@ -32,11 +32,12 @@ from minimal_checker import (
 
 NETWORK = "hidden d m d, hidden_bias d m, output d c m, output_bias d c"
 # Of one case: L, T, K, … differ from case to case, and get its number below. R is 1 if there is a ball, else 0.
-CASE = "lower d d, upper d d, centre d B, radius d R, H d r c, h d r, stable q m, mu d L r, margin d 1"
+CASE, BALL = "region/lower d d, region/upper d d, H d r c, h d r", "region/centre d d, region/radius d"
+GIVEN = "stable q m, mu d L r, margin d"
 PROOF = """split q T, children q T 2, leaf q T, pair_offset q L+1, pairs q K 2, multipliers d K, complementarity d L N,
 sigma d L R, empty_offset q L+1, empty_support q 0, circuits/target q E, circuits/offset q E+1, circuits/support q Q,
 triangles/neuron q S, triangles/bounds d S 2, triangles/offset q O, triangles/support q Z"""
-FIXED = {"format": "certnet-certificate", "version": 1, "kind": "robustness"}
+FIXED = {"format": "certnet-certificate", "version": 3, "kind": "robustness"}
 MOST_CASES = 200
 Case = dict[str, Any]  # the arrays and sizes of a case, and what is derived from them
 
@@ -47,29 +48,34 @@ def load(path: str | Path) -> tuple[Cert, list[Case]]:
     def layout(manifest: Cert) -> tuple[dict[str, list[str]], Cert]:
         fine = all(repr(manifest[key]) == repr(value) for key, value in FIXED.items())  # in Python True == 1 == 1.0
         need(fine, "The format, version or kind is unknown.")
-        cases = manifest["cases"]
+        cases = manifest["proofs"]
         need(type(cases) is int and 1 <= cases <= MOST_CASES, "The number of cases is improper.")
-        table = arrays(NETWORK, "network/")
+        table, sizes = arrays(NETWORK, "statement/network/"), {}
         for i in range(cases):
-            mine = arrays(CASE, f"case{i}/") | arrays(PROOF, f"case{i}/proof/")
+            place = f"statement/cases/{i}/"
+            ball = f"{place}region/centre" in manifest["arrays"]
+            sizes[own(i, "R")] = int(ball)
+            mine = arrays(f"{CASE}, {BALL}" if ball else CASE, place)
+            mine |= arrays(GIVEN, f"proofs/{i}/") | arrays(PROOF, f"proofs/{i}/proof/")
             table |= {name: [kind, *(own(i, x) for x in letters)] for name, (kind, *letters) in mine.items()}
-        return table, {}
+        return table, sizes
 
     def own(i: int, letter: str) -> str:
         return letter if letter in "dcm" or letter.isdigit() else f"{i}{letter[0]}_{letter[1:]}"
 
     manifest, cert = unpack(path, layout)
-    network = {name.removeprefix("network/"): value for name, value in cert.items() if name.startswith("network/")}
+    place = "statement/network/"
+    network = {name.removeprefix(place): value for name, value in cert.items() if name.startswith(place)}
     need(cert["d"] > 0 and cert["c"] > 0, "The network has no input or no output.")
     cases = []
-    for i in range(manifest["cases"]):
-        prefix, case = f"case{i}/", {"d": cert["d"]}
-        case |= {letter: cert[f"{i}{letter}_"] for letter in "BRrLTKNES"}
+    for i in range(manifest["proofs"]):
+        case = {"d": cert["d"], "radius": [], "centre": []}
+        case |= {letter: cert[f"{i}{letter}_"] for letter in "RrLTKNES"}
         for name, value in cert.items():
-            if name.startswith(prefix):
-                case[name.removeprefix(prefix).removeprefix("proof/")] = value
-        fine = len(case["triangles/offset"]) == 2 * case["S"] + 1
-        need(fine and (case["R"], case["B"]) in ((0, 0), (1, case["d"])), "A ball or triangle has an improper shape.")
+            for prefix, part in ((f"statement/cases/{i}/", "region/"), (f"proofs/{i}/", "proof/")):
+                if name.startswith(prefix):
+                    case[name.removeprefix(prefix).removeprefix(part)] = value
+        need(len(case["triangles/offset"]) == 2 * case["S"] + 1, "A triangle has an improper shape.")
         need_slices(case)
         cases.append(case)
     return network, cases

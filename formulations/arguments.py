@@ -23,8 +23,7 @@ _CONVERSIONS = (
 _SOURCES = {
     "ReluNetwork": "certnet.read_relu_network reads one from a file",
     "TrainingProgram": "make one with certnet.TrainingProgram(X, Y, gamma)",
-    "OptimalityCertificate": "certnet.train gives one as .certificate, and certnet.read_certificate reads one",
-    "RobustnessCertificate": "certnet.verify gives one as .certificate, and certnet.read_robustness reads one",
+    "Certificate": "certnet.train and certnet.verify give one as .certificate, and certnet.read_certificate reads one",
     "InputRegion": "make one with certnet.InputRegion.linf(x, radius) or .l2(x, radius)",
     "UnsafeCase": "certnet.keeps_class and certnet.read_vnnlib make them",
     "Program": "certnet.presolve(program) makes one, as .program",

@@ -42,9 +42,7 @@ RIGHT: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "l2": (InputRegion.l2, {"centre": ROW, "radius": 0.1}),
     "UnsafeCase": (certnet.UnsafeCase, {"region": REGION, "H": np.eye(2), "h": ROW}),
     "check": (certnet.check, {"certificate": None}),
-    "check_robustness": (certnet.check_robustness, {"certificate": None}),
     "write_certificate": (certnet.write_certificate, {"path": "a.cert", "certificate": None}),
-    "write_robustness": (certnet.write_robustness, {"path": "a.cert", "certificate": None}),
     "write_onnx": (certnet.write_onnx, {"path": "a.onnx", "network": NETWORK}),
     "repair": (certnet.repair, {"program": None, "dual": None}),
     "solve": (certnet.solve, {"program": None}),
@@ -52,7 +50,7 @@ RIGHT: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "network_from_torch": (certnet.network_from_torch, {"module": None}),
     **{
         name: (getattr(certnet, name), {"path": "absent"})
-        for name in ("read_certificate", "read_robustness", "read_network", "read_relu_network", "read_vnnlib")
+        for name in ("read_certificate", "read_network", "read_relu_network", "read_vnnlib")
     },
 }
 """Calls that are right but for a None, each with the arguments that are replaced one at a time."""

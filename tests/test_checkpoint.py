@@ -4,7 +4,6 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from certnet.jobs.checkpoint import (
 )
 from certnet.jobs.clock import JobClock
 from formulations import Dual, InputError, TrainingProgram
+from tests.certificates.altering import replace
 from tests.strategies import SEEDS, rng
 
 

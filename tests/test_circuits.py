@@ -1,14 +1,12 @@
 """Training bounded with circuits: never above a network, better than without, exact in the plane, and proved."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 
-from certificates import Verdict, check
-from certificates.certificate import OptimalityCertificate
+from certificates import Certificate, Verdict, check
 from certificates.making import certify
 from certificates.making.repair import repair
 from certificates.proof import Circuits
@@ -17,6 +15,7 @@ from certnet.solvers import solve
 from certnet.solvers.registry import choose_solver
 from certnet.training.trainer import FitResult, fit
 from formulations import Dual, InputError, Presolved, TrainingProgram, presolve
+from tests.certificates.altering import replace
 from tests.strategies import SEEDS, networks, programs, rng
 
 
@@ -57,7 +56,7 @@ def test_rounds_tell_what_they_did(solved: tuple) -> None:
 
 
 def test_a_tampered_circuit_is_refused(solved: tuple) -> None:
-    certificate: OptimalityCertificate = solved[3]
+    certificate: Certificate = solved[3]
     proof = certificate.proof
     circuits = proof.circuits
     N = len(certificate.source)

@@ -1,7 +1,5 @@
 """The main job on published data: valid bounds, known optima, wrong solvers, interruptions."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -16,6 +14,7 @@ from certnet.search.summary import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.training.trainer import FitResult
 from formulations import Dual, InputError, Primal, TrainingProgram
+from tests.certificates.altering import replace
 from tests.strategies import rng
 
 SETS = ["random0", "random1", "random2", "random3", "random4"]

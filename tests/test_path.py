@@ -1,7 +1,6 @@
 """The regularisation path: what holds at one γ must agree with what holds at the others."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -19,6 +18,7 @@ from certnet.jobs.path import PathResult, train_path, transferred_bound
 from certnet.jobs.train import Event, TrainingResult
 from certnet.training.polish import balance, polish
 from formulations import InputError, TrainingProgram, merge_rows
+from tests.certificates.altering import replace
 from tests.strategies import SEEDS, networks, programs, rng
 
 GAMMAS = (0.1, 1.0, 0.3, 0.03)

@@ -1,9 +1,8 @@
 """Three arithmetics behind one interface: rational, ball, and floating point with proved error bounds."""
 
-from certificates.arithmetic.ball import BallMatrix
+from certificates.arithmetic.exact import BallMatrix, RationalMatrix
 from certificates.arithmetic.floating import Enclosure
 from certificates.arithmetic.matrix import Arithmetic, Matrix, PsdProof
-from certificates.arithmetic.rational import RationalMatrix
 
 MATRICES: dict[Arithmetic, type[Matrix]] = {
     Arithmetic.EXACT: RationalMatrix,

@@ -21,7 +21,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from certificates.arithmetic.matrix import Entries, PsdProof, unit_diagonal_scaling
+from certificates.arithmetic.matrix import Arithmetic, Entries, PsdProof, unit_diagonal_scaling
 from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray, IntArray
 
@@ -60,16 +60,19 @@ class Enclosure:
 
     mid: FloatArray
     rad: FloatArray
+    arithmetic: ClassVar[Arithmetic] = Arithmetic.FLOAT
     deadline: ClassVar[Deadline] = NO_DEADLINE
 
     @classmethod
     def exact(cls, value: FloatArray) -> "Enclosure":
-        """A matrix of float64 numbers, taken as they are."""
         return cls(value, np.zeros_like(value))
 
     @property
+    def shape(self) -> tuple[int, int]:
+        return self.mid.shape[0], self.mid.shape[1]
+
+    @property
     def T(self) -> "Enclosure":
-        """The transpose."""
         return type(self)(self.mid.T, self.rad.T)
 
     @property
@@ -85,7 +88,6 @@ class Enclosure:
 
     @classmethod
     def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "Enclosure":
-        """Rational numbers, rounded to nearest with a unit in the last place as radius where that is not exact."""
         mid, rad = np.zeros(shape), np.zeros(shape)
         for position, value in entries.items():
             mid[position], rad[position] = _nearest(value)
@@ -93,10 +95,7 @@ class Enclosure:
 
     @classmethod
     def sparse_product(cls, entries: Entries, height: int, factor: "Enclosure") -> "Enclosure":
-        """The matrix of ``height`` rows with these rational entries, zero where nothing is listed, times ``factor``.
-
-        A sum of as many products as the fullest row has entries, bounded like one of ``@``.
-        """
+        # A sum of as many products as the fullest row has entries, bounded like one of ``@``.
         rows, columns = np.array([*entries], dtype=np.int64).reshape(-1, 2).T
         values = np.array([_nearest(value) for value in entries.values()]).reshape(-1, 2, 1)
         a, a_rad, b, b_rad = values[:, 0], values[:, 1], factor.mid[columns], factor.rad[columns]
@@ -107,24 +106,16 @@ class Enclosure:
         np.add.at(rad, rows, charged)
         return cls(mid, inflate(rad, 8 * count + 8))
 
-    def scale_rows(self, factors: FloatArray) -> "Enclosure":
-        """diag(factors) times this matrix, for finite float64 numbers."""
-        mid = factors[:, None] * self.mid
-        return type(self)(mid, inflate(np.abs(factors)[:, None] * self.rad + UNIT * np.abs(mid), 4))
+    def times(self, factors: FloatArray) -> "Enclosure":
+        mid = factors * self.mid
+        return type(self)(mid, inflate(np.abs(factors) * self.rad + UNIT * np.abs(mid), 4))
 
     @classmethod
     def block(cls, blocks: "list[list[Enclosure]]") -> "Enclosure":
-        """Assemble a matrix from blocks."""
-        mid = np.block([[block.mid for block in row] for row in blocks])
-        return cls(mid, np.block([[block.rad for block in row] for row in blocks]))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return self.mid.shape[0], self.mid.shape[1]
+        mid, rad = ([[getattr(block, part) for block in row] for row in blocks] for part in ("mid", "rad"))
+        return cls(np.block(mid), np.block(rad))
 
     def take(self, rows: IntArray, columns: IntArray) -> "Enclosure":
-        """The submatrix at these positions."""
         index = np.ix_(rows, columns)
         return type(self)(self.mid[index], self.rad[index])
 
@@ -162,22 +153,51 @@ class Enclosure:
             rad = rad + self.rad @ size_b
         return type(self)(self.mid @ other.mid, inflate(rad, 2 * k + 8) + 2.0 * k * TINY)
 
-    def prove_psd(self, deadline: Deadline = NO_DEADLINE) -> PsdProof:
-        """Prove that every symmetric matrix in the enclosure is PSD. The lower triangle is read; O(n³) time.
+    def prove_psd(self) -> PsdProof:
+        """Prove that every symmetric matrix in the enclosure is PSD, in O(n³).
 
         Scaling by powers of two makes the diagonal nearly one, so bad units of measurement do no harm.
         """
-        return _prove_psd(self, deadline)
+        n = self.mid.shape[0]
+        if n == 0:
+            return PsdProof(proved=True, margin=1.0, reason="")
+        if not self.finite:
+            return PsdProof.failure("the slack matrix has entries that are not finite (overflow)")
+        diagonal = np.diag(self.mid).copy()
+        worst = int(np.argmin(diagonal))
+        if not (diagonal[worst] > 0):
+            return PsdProof.failure(
+                f"diagonal entry {worst + 1} of the slack matrix is {diagonal[worst]:.3e}, negative"
+            )
+        d = unit_diagonal_scaling(diagonal)
+        scaled = self.times(d[:, None]).times(d)
+        if not scaled.finite:
+            return PsdProof.failure("the slack matrix spans too many orders of magnitude to be scaled")
+        B, radius = _mirror(scaled.mid), _mirror(scaled.rad)
+        norm = float(inflate(radius.sum(axis=1), n).max())
+        trace = float(inflate(np.diag(B).sum(keepdims=True), n)[0])
+        g = gamma_bound(n + 2)
+        if not (g < 0.01):
+            return PsdProof.failure(f"order {n} is too large for the floating-point test")
+        factorisation = g / (1.0 - g) * (1.0 + 8.0 * UNIT) * trace + 16.0 * n * n * TINY
+        shift = (norm + factorisation) * (1.0 + 8.0 * UNIT)
+        shifted = B.copy()
+        np.fill_diagonal(shifted, np.nextafter(np.diag(B) - shift, -np.inf))
+        try:
+            L = _cholesky(shifted, self.deadline)
+        except np.linalg.LinAlgError:
+            return PsdProof.failure(
+                f"the slack matrix is not proved positive semidefinite (Cholesky of the unit-diagonal matrix "
+                f"shifted by {shift:.1e} breaks down)"
+            )
+        pivots = np.diag(L)
+        if not (np.isfinite(L).all() and (pivots > 0).all()):
+            return PsdProof.failure("the Cholesky factor of the slack matrix is not finite")
+        return PsdProof(proved=True, margin=float(pivots.min() ** 2), reason="")
 
     def positive_part(self) -> "Enclosure":
         """max(M, 0), which is 1-Lipschitz."""
         return type(self)(np.maximum(self.mid, 0.0), self.rad)
-
-    def scale_by_powers(self, rows: FloatArray, columns: FloatArray) -> "Enclosure":
-        """diag(rows) M diag(columns) for vectors of powers of two: exact but for underflow, which is charged."""
-        factor_mid = (rows[:, None] * self.mid) * columns
-        factor_rad = (rows[:, None] * self.rad) * columns
-        return type(self)(factor_mid, inflate(factor_rad, 2) + _scaled_underflow(rows, columns))
 
 
 def _nearest(value: Fraction) -> tuple[float, float]:
@@ -188,12 +208,6 @@ def _nearest(value: Fraction) -> tuple[float, float]:
         nearest = math.inf
     exact = math.isfinite(nearest) and Fraction(nearest) == value
     return nearest, 0.0 if exact else 2.0 * UNIT * abs(nearest) + TINY
-
-
-def _scaled_underflow(rows: FloatArray, columns: FloatArray) -> FloatArray:
-    """What two underflowing steps can lose, in mid and in rad: the first loss is scaled by the second factor."""
-    loss: FloatArray = 2.0 * TINY * (1.0 + np.broadcast_to(columns, (len(rows), len(columns))))
-    return loss
 
 
 def split_product(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -276,43 +290,6 @@ def _mirror(lower: FloatArray) -> FloatArray:
     mirrored: FloatArray = strict + strict.T
     np.fill_diagonal(mirrored, np.diag(lower))
     return mirrored
-
-
-def _prove_psd(matrix: Enclosure, deadline: Deadline) -> PsdProof:
-    n = matrix.mid.shape[0]
-    if n == 0:
-        return PsdProof(proved=True, margin=1.0, reason="")
-    if not matrix.finite:
-        return PsdProof.failure("the slack matrix has entries that are not finite (overflow)")
-    diagonal = np.diag(matrix.mid).copy()
-    worst = int(np.argmin(diagonal))
-    if not (diagonal[worst] > 0):
-        return PsdProof.failure(f"diagonal entry {worst + 1} of the slack matrix is {diagonal[worst]:.3e}, negative")
-    d = unit_diagonal_scaling(diagonal)
-    scaled = matrix.scale_by_powers(d, d)
-    if not scaled.finite:
-        return PsdProof.failure("the slack matrix spans too many orders of magnitude to be scaled")
-    B, radius = _mirror(scaled.mid), _mirror(scaled.rad)
-    norm = float(inflate(radius.sum(axis=1), n).max())
-    trace = float(inflate(np.diag(B).sum(keepdims=True), n)[0])
-    g = gamma_bound(n + 2)
-    if not (g < 0.01):
-        return PsdProof.failure(f"order {n} is too large for the floating-point test")
-    factorisation = g / (1.0 - g) * (1.0 + 8.0 * UNIT) * trace + 16.0 * n * n * TINY
-    shift = (norm + factorisation) * (1.0 + 8.0 * UNIT)
-    shifted = B.copy()
-    np.fill_diagonal(shifted, np.nextafter(np.diag(B) - shift, -np.inf))
-    try:
-        L = _cholesky(shifted, deadline)
-    except np.linalg.LinAlgError:
-        return PsdProof.failure(
-            f"the slack matrix is not proved positive semidefinite (Cholesky of the unit-diagonal matrix "
-            f"shifted by {shift:.1e} breaks down)"
-        )
-    pivots = np.diag(L)
-    if not (np.isfinite(L).all() and (pivots > 0).all()):
-        return PsdProof.failure("the Cholesky factor of the slack matrix is not finite")
-    return PsdProof(proved=True, margin=float(pivots.min() ** 2), reason="")
 
 
 def _cholesky(matrix: FloatArray, deadline: Deadline) -> FloatArray:

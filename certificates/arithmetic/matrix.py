@@ -1,15 +1,14 @@
 """What the formulas of a proof need from an arithmetic. Three exist: rational (exact), ball, and floating point."""
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 
-from certificates.failure import NO_DEADLINE, Deadline
+from certificates.failure import Deadline
 from formulations._validation import FloatArray, IntArray
 
 Entries = Mapping[tuple[int, int], Fraction]
@@ -51,6 +50,7 @@ class Matrix(Protocol):
     Long operations look at the ``deadline`` of the class of their left operand, see ``timed``.
     """
 
+    arithmetic: ClassVar[Arithmetic]
     deadline: ClassVar[Deadline]
 
     @property
@@ -77,8 +77,8 @@ class Matrix(Protocol):
     def sparse_product(cls, entries: Entries, height: int, factor: Self) -> Self:
         """The matrix of ``height`` rows with these rational entries, zero where nothing is listed, times ``factor``."""
 
-    def scale_rows(self, factors: FloatArray) -> Self:
-        """diag(factors) times this matrix, for finite float64 numbers."""
+    def times(self, factors: FloatArray) -> Self:
+        """Each entry times a finite float64 number; a column of factors scales rows, a row of them columns."""
 
     def take(self, rows: IntArray, columns: IntArray) -> Self:
         """The submatrix at these positions."""
@@ -91,7 +91,7 @@ class Matrix(Protocol):
 
     def __matmul__(self, other: Self) -> Self: ...
 
-    def prove_psd(self, deadline: Deadline = NO_DEADLINE) -> PsdProof:
+    def prove_psd(self) -> PsdProof:
         """Prove that the matrix is positive semidefinite; the lower triangle is read."""
 
 
@@ -101,38 +101,6 @@ M = TypeVar("M", bound=Matrix)
 def timed(matrix: type[M], deadline: Deadline) -> type[M]:
     """The same arithmetic with a moment at which its operations give up, by ``ProofFailure``."""
     return type(matrix.__name__, (matrix,), {"deadline": deadline})
-
-
-def product_by_rows(left: Any, right: Any, deadline: Deadline) -> Any:
-    """The product of two matrices of python-flint, a block of rows after the other, each of which takes a moment.
-
-    How long a block takes depends on the length of the numbers, so the blocks grow while that is short.
-    """
-    height, inner, width = left.nrows(), left.ncols(), right.ncols()
-    if height * inner * width <= _AT_ONCE:
-        return left * right
-    entries: list[Any] = []
-    first, rows = 0, 1
-    while first < height:
-        deadline.check()
-        start, last = time.perf_counter(), min(first + rows, height)
-        block = type(left)(last - first, inner, [left[i, j] for i in range(first, last) for j in range(inner)]) * right
-        entries.extend(block[i, j] for i in range(last - first) for j in range(width))
-        first, rows = last, 2 * rows if time.perf_counter() - start < _BLOCK_SECONDS else max(1, rows // 2)
-    return type(left)(height, width, entries)
-
-
-def nonzero_entries(value: FloatArray, deadline: Deadline) -> Iterator[tuple[tuple[int, int], float]]:
-    """(position, entry) of the entries that are not zero, with a look at the clock for every row."""
-    for i, row in enumerate(value):
-        deadline.check()
-        columns = np.flatnonzero(row)
-        for j, entry in zip(columns.tolist(), row[columns].tolist(), strict=True):
-            yield (i, j), entry
-
-
-_AT_ONCE = 20_000
-_BLOCK_SECONDS = 0.05
 
 
 def unit_diagonal_scaling(diagonal: FloatArray) -> FloatArray:

@@ -1,20 +1,21 @@
 """Making an optimality certificate from whatever duals are at hand, and proving it before anyone sees it."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from certificates.arithmetic import Arithmetic
-from certificates.certificate import OptimalityCertificate, fingerprint
-from certificates.checker import check, dual_value, network_objective
+from certificates.certificate import Certificate, Training, TrainingProof, fingerprint
+from certificates.checker import check
 from certificates.making.circuits import as_proof
 from certificates.making.repair import MARGIN, RepairedDual, repair
 from certificates.making.tree import LeafProof, build
 from certificates.proof import LiftedProof
-from certificates.report import CheckReport
+from certificates.report import Report, Verdict
 from certificates.subdivision import Subdivision
-from certificates.verdict import Verdict
+from certificates.training import dual_value, network_objective
 from formulations import Dual, MergedRows
 from formulations._validation import FloatArray
 from formulations.circuits import CircuitSet
@@ -60,7 +61,7 @@ def assemble(
     provenance: Mapping[str, Any],
     *,
     circuits: CircuitSet | None = None,
-) -> OptimalityCertificate:
+) -> Certificate:
     """Write a repaired dual and a network down as a certificate; see ``assemble_proof``.
 
     ``circuits`` are the program's inequalities, in this order; those without multipliers are left out.
@@ -93,7 +94,7 @@ def assemble_proof(
     U: FloatArray,
     V: FloatArray,
     provenance: Mapping[str, Any],
-) -> OptimalityCertificate:
+) -> Certificate:
     """A certificate from a dual W (f×c) of the merged program, a proof that its price is at most γ, and a network.
 
     Claims are rounded outwards. Proves nothing yet.
@@ -101,22 +102,21 @@ def assemble_proof(
     original, rows = merged.original, merged.rows
     W = merged.undo_W(W)
     U, V = (np.ascontiguousarray(matrix, dtype=np.float64) for matrix in (U, V))
-    return OptimalityCertificate(
-        X=original.X,
-        Y=original.Y,
-        data_fingerprint=fingerprint(original.X, original.Y),
-        gamma=original.gamma,
-        bias=original.bias,
-        W=W,
-        source=rows.source,
-        generator=rows.generator,
-        proof=proof,
-        U=U,
-        V=V,
-        lower_bound=dual_value(W, original.Y),
-        objective=network_objective(original.X, original.Y, original.gamma, U, V),
-        provenance=dict(provenance),
+    X, Y, gamma = original.X, original.Y, original.gamma
+    return Certificate(
+        Training(X, Y, gamma, original.bias, fingerprint(X, Y)),
+        (TrainingProof(W, rows.source, rows.generator, proof, U, V),),
+        {"lower_bound": dual_value(W, Y), "objective": network_objective(X, Y, gamma, U, V)},
+        dict(provenance),
     )
+
+
+def replace_network(certificate: Certificate, U: FloatArray, V: FloatArray) -> Certificate:
+    """A training certificate with another network (d×m, c×m), whose objective is claimed rounded up."""
+    U, V = (np.ascontiguousarray(matrix, dtype=np.float64) for matrix in (U, V))
+    objective = network_objective(certificate.X, certificate.Y, certificate.gamma, U, V)
+    proof = replace(certificate.proofs[0], U=U, V=V)
+    return replace(certificate, proofs=(proof,), claims={**certificate.claims, "objective": objective})
 
 
 def certify(
@@ -127,7 +127,7 @@ def certify(
     *,
     provenance: Mapping[str, Any] | None = None,
     circuits: CircuitSet | None = None,
-) -> tuple[OptimalityCertificate, CheckReport]:
+) -> tuple[Certificate, Report]:
     """The best certificate that these duals give for a network, with the checker's report on it.
 
     The margin between repair and check starts at 1e-9 and grows tenfold while the rigorous test fails; at last the
@@ -153,7 +153,7 @@ def certify(
     return certificate, report
 
 
-def checked(certificate: OptimalityCertificate) -> CheckReport:
+def checked(certificate: Certificate) -> Report:
     """Check in floating point, which is quick; what it leaves open may be shown by what "auto" can afford."""
     report = check(certificate, arithmetic=Arithmetic.FLOAT)
     return report if report.verdict is Verdict.PROVED else check(certificate, arithmetic=Arithmetic.AUTO)

@@ -12,8 +12,8 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from certificates.robustness import CaseProof, RobustnessCertificate
-from certificates.robustness_file import read_robustness, write_robustness
+from certificates import Certificate, Robustness, read_certificate, write_certificate
+from certificates.certificate import CaseProof
 from certnet import __version__
 from certnet.cli.exits import Exit
 from certnet.cli.limits import began, job_seconds, positive_numbers
@@ -166,11 +166,11 @@ class _Keep:
         self._journal, self._proofs = journal, proofs
         self.notes: list[str] = []
 
-    def __call__(self, entry: InputAudit, proofs: Mapping[float, RobustnessCertificate]) -> None:
+    def __call__(self, entry: InputAudit, proofs: Mapping[float, Certificate]) -> None:
         try:
             if self._proofs is not None:
                 for radius, certificate in proofs.items():
-                    write_robustness(self._proofs / _proof_name(entry.row, radius), certificate)
+                    write_certificate(self._proofs / _proof_name(entry.row, radius), certificate)
             self._journal.add(entry, proofs.get(entry.certified_radius))
         except OSError as error:
             self.notes[:] = [
@@ -183,7 +183,8 @@ class _Keep:
         if self._proofs is None:
             return self._journal.proof(entry)
         try:
-            return read_robustness(self._proofs / _proof_name(entry.row, entry.certified_radius)).proofs
+            name = self._proofs / _proof_name(entry.row, entry.certified_radius)
+            return read_certificate(name, Robustness).proofs
         except (InputError, OSError):
             return None
 

@@ -6,11 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from certificates import Certificate, Training, Verdict, check, fingerprint, read_certificate
 from certificates.arithmetic import Arithmetic
-from certificates.certificate import OptimalityCertificate, fingerprint
-from certificates.checker import check
-from certificates.container import KIND, certificate_kind, read_certificate
-from certificates.verdict import Verdict
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.report import check_report, failure, head
 from certnet.cli.show import NONE, down, percent, up
@@ -67,15 +64,15 @@ def _code(found: Mapping[str, Any]) -> Exit:
 
 
 def _examine(path: Path, options: CheckOptions) -> dict[str, Any]:
-    if certificate_kind(path) != KIND:
+    certificate = read_certificate(path)
+    if not isinstance(certificate.statement, Training):
         from certnet.cli.check_network import examine
 
         if options.data is not None:
             raise InputError(f"{path} is about a network; use --network and --property instead of --data.")
-        return examine(path, options)
+        return examine(path, certificate, options)
     if options.network is not None or options.stated is not None:
         raise InputError(f"{path} is about training data; use --data instead of --network and --property.")
-    certificate = read_certificate(path)
     rows = None if options.data is None else compare(certificate, options.data)
     report = check(certificate, arithmetic=options.arithmetic, time_limit=options.time_limit)
     return check_report(report, certificate, path=path, compared_with=options.data, rows=rows)
@@ -168,7 +165,7 @@ def _print_table(results: Sequence[Mapping[str, Any]]) -> None:
             sys.stdout.write(f"{reason}\n" if Path(name).name in reason else f"{name}: {reason}\n")
 
 
-def compare(certificate: OptimalityCertificate, data: str) -> dict[str, Any]:
+def compare(certificate: Certificate, data: str) -> dict[str, Any]:
     """Rebuild X and Y from a source as the certificate's recipe says, and insist on equality.
 
     A certificate without a recipe is compared with all rows of the source, raw. Which rows were compared, and what was

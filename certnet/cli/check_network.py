@@ -6,14 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from certificates.container import certificate_kind
-from certificates.lipschitz import check_lipschitz
-from certificates.lipschitz_file import KIND as LIPSCHITZ
-from certificates.lipschitz_file import read_lipschitz
-from certificates.robustness import RobustnessCertificate
-from certificates.robustness_checker import check_robustness
-from certificates.robustness_file import read_robustness
-from certificates.verdict import Verdict
+from certificates import Certificate, Lipschitz, Verdict, check
 from certnet.cli.report import finite, head
 from certnet.cli.show import NONE, down, up
 from certnet.io import read_relu_network
@@ -29,20 +22,20 @@ SHOWN, SHOWN_TERMS = 3, 40
 """Regions that are named in the text, and terms of functions of outputs."""
 
 
-def examine(path: Path, options: "CheckOptions") -> dict[str, Any]:
+def examine(path: Path, certificate: Certificate, options: "CheckOptions") -> dict[str, Any]:
     """Check one certificate; the object that ``certnet check`` prints.
 
     Raises:
-        InputError: the file is no readable certificate, or is about another network or property than the given ones.
+        InputError: the certificate is about another network or property than the given ones.
     """
-    return _lipschitz(path, options) if certificate_kind(path) == LIPSCHITZ else _robustness(path, options)
+    about_slope = isinstance(certificate.statement, Lipschitz)
+    return (_lipschitz if about_slope else _robustness)(path, certificate, options)
 
 
-def _robustness(path: Path, options: "CheckOptions") -> dict[str, Any]:
-    certificate = read_robustness(path)
+def _robustness(path: Path, certificate: Certificate, options: "CheckOptions") -> dict[str, Any]:
     notes = [] if options.network is None else compare_network(certificate.network, options.network)
     stated = None if options.stated is None else compare_property(certificate, options.stated)
-    report = check_robustness(certificate, arithmetic=options.arithmetic, time_limit=options.time_limit)
+    report = check(certificate, arithmetic=options.arithmetic, time_limit=options.time_limit)
     return {
         **_head(report.verdict, report.reason, certificate.network, path, options),
         "notes": notes,
@@ -61,12 +54,11 @@ def _robustness(path: Path, options: "CheckOptions") -> dict[str, Any]:
     }
 
 
-def _lipschitz(path: Path, options: "CheckOptions") -> dict[str, Any]:
-    certificate = read_lipschitz(path)
+def _lipschitz(path: Path, certificate: Certificate, options: "CheckOptions") -> dict[str, Any]:
     if options.stated is not None:
         raise InputError(f"{path} is about a Lipschitz constant; leave --property out.")
     notes = [] if options.network is None else compare_network(certificate.network, options.network)
-    report = check_lipschitz(certificate, arithmetic=options.arithmetic, time_limit=options.time_limit)
+    report = check(certificate, arithmetic=options.arithmetic, time_limit=options.time_limit)
     return {
         **_head(report.verdict, report.reason, certificate.network, path, options),
         "notes": notes,
@@ -186,7 +178,7 @@ def compare_network(own: ReluNetwork, path: str) -> list[str]:
     return [] if given.note is None else [given.note]
 
 
-def compare_property(certificate: RobustnessCertificate, path: str) -> int:
+def compare_property(certificate: Certificate, path: str) -> int:
     """Insist that what the certificate claims implies the property of this file; returns the number of its cases.
 
     Every case of the file has to lie in one of the certificate's: the box in its region, and where the file's rows hold

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from certificates.verdict import Verdict
+from certificates import Verdict
 from certnet.cli.signals import INTERRUPTED as _INTERRUPTED
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from certificates.verdict import Verdict
+from certificates import Verdict
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.limits import Shares, began
 from certnet.cli.proofs import proof_file, proof_folder, write_proof

@@ -68,7 +68,7 @@ def optimality(
     quiet: Quiet = False,
 ) -> int:
     """Prove how far NETWORK is from globally optimal on DATA, and say what would lower its objective."""
-    from certificates.container import write_certificate
+    from certificates import write_certificate
     from certnet.cli import training
     from certnet.cli.show import Live, stderr_console, summary
     from certnet.io import load, read_network

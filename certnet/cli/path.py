@@ -14,9 +14,8 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from certificates import Verdict, check, read_certificate
+from certificates import Training, Verdict, check, fingerprint, read_certificate
 from certificates.arithmetic import Arithmetic
-from certificates.certificate import fingerprint
 from certnet.cli.limits import began, job_seconds, positive_numbers
 from certnet.cli.report import head
 from certnet.cli.show import NONE, Live, bounds, score, stderr_console, summary
@@ -188,7 +187,7 @@ class _Path:
         """A finished result and its report, or None when anything about them does not fit."""
         try:
             report = json.loads((folder / FILES["report"]).read_text(encoding="utf-8"))
-            certificate = read_certificate(folder / FILES["certificate"])
+            certificate = read_certificate(folder / FILES["certificate"], Training)
             network = TwoLayerNetwork.load(folder / FILES["network"])
         except (OSError, ValueError, RecursionError, InputError):
             return None

@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-from certificates.lipschitz import LipschitzCertificate
-from certificates.lipschitz_file import write_lipschitz
-from certificates.robustness import RobustnessCertificate
-from certificates.robustness_file import write_robustness
+from certificates import Certificate, write_certificate
 from certnet.io.output import OutputFolder, require_named
 from formulations import InputError
 
@@ -42,16 +39,13 @@ def _tested(folder: Path, option: str) -> Path:
         raise InputError(str(error).replace("--out", option)) from None
 
 
-def write_proof(path: Path, certificate: RobustnessCertificate | LipschitzCertificate) -> None:
-    """Write a certificate of either kind.
+def write_proof(path: Path, certificate: Certificate) -> None:
+    """Write a certificate.
 
     Raises:
         InputError: it cannot be written.
     """
     try:
-        if isinstance(certificate, LipschitzCertificate):
-            write_lipschitz(path, certificate)
-        else:
-            write_robustness(path, certificate)
+        write_certificate(path, certificate)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place.") from None

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from certificates.certificate import OptimalityCertificate
-    from certificates.report import CheckReport
+    from certificates import Certificate, Report
 
 SCHEMA = "certnet/1"
 
 
-def head(command: str | None, report: "CheckReport | None", reason: str) -> dict[str, Any]:
+def head(command: str | None, report: "Report | None", reason: str) -> dict[str, Any]:
     """The fields that every object begins with; null where nothing is known."""
     return {
         "schema": SCHEMA,
@@ -31,8 +30,8 @@ def failure(command: str | None, message: str, code: int) -> dict[str, Any]:
 
 
 def check_report(
-    report: "CheckReport",
-    certificate: "OptimalityCertificate",
+    report: "Report",
+    certificate: "Certificate",
     *,
     path: Path,
     compared_with: str | None,

@@ -29,7 +29,7 @@ def tightness(
     quiet: Quiet = False,
 ) -> int:
     """Say how tight the relaxation behind a run is: bound against objective, rank, complete positivity."""
-    from certificates.container import read_certificate
+    from certificates import Training, read_certificate
     from certnet.cli.exits import BY_VERDICT
     from certnet.cli.report import head
     from certnet.cli.show import Live, stderr_console
@@ -45,7 +45,7 @@ def tightness(
     if solver != AUTO:
         get_solver(solver)
     path = run / FILES["certificate"] if run.is_dir() else run
-    certificate = read_certificate(path)
+    certificate = read_certificate(path, Training)
     n, d, c = certificate.shape
     limit = job_seconds(limit, started)
     with Live(stderr_console(), enabled=not quiet, time_limit=limit) as live:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.table import Table
 
-from certificates.container import write_certificate
-from certificates.verdict import Verdict
+from certificates import Verdict, write_certificate
 from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.limits import began, job_seconds, seconds_or_none
 from certnet.cli.report import finite, head

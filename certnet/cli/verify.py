@@ -9,8 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from certificates.robustness_file import MAX_CASES
-from certificates.verdict import Verdict
+from certificates import Verdict
+from certificates.container import MAX_CASES
 from certnet.cli.exits import BY_VERDICT
 from certnet.cli.limits import began, job_seconds, seconds_or_none
 from certnet.cli.proofs import proof_file, write_proof

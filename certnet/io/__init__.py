@@ -1,4 +1,8 @@
-"""Files: data sets, networks of other tools, properties, and the folder of results; nothing in them is executed."""
+"""Files: data sets, networks of other tools, properties, and the folder of results; nothing in them is executed.
+
+Whatever is wrong with one is an ``InputError`` of one sentence. Readers inside let ``OSError`` through, which
+``read_file``, ``read_source`` and ``read_vnnlib`` turn into such a sentence.
+"""
 
 from certnet.io.builtin import BUILT_IN
 from certnet.io.dataset import DataSet, Recipe, Split, Task

@@ -7,7 +7,7 @@ import numpy as np
 
 from certnet.io.dataset import DataSet, Task
 from certnet.io.packed import Array, npz_arrays
-from certnet.io.targets import LARGEST, Label, Outputs, class_list, class_name, guess_task, label_keys, one_hot
+from certnet.io.targets import LARGEST, Label, Outputs, coded, guess_task, label_keys
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
 
@@ -23,10 +23,6 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
     Y as a vector holds labels, which become one-hot, or quantities, which become one column; without a ``task`` they
     decide themselves (``guess_task``). Y as a matrix stays; it counts as classification when every row is one-hot.
     With ``outputs`` classes are those of a network.
-
-    Raises:
-        InputError: no archive, pickled objects, missing arrays, shapes that disagree, entries that are not finite.
-        OSError: the file cannot be read.
     """
     with path.open("rb") as stream:
         start = stream.read(len(_SINGLE))
@@ -49,9 +45,9 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
     column = first.ndim == 2 and first.shape[1] == 1
     if task != "regression" and (first.ndim == 1 or (column and task == "classification")):
         task = "classification"
-        Y, classes = _coded(targets, outputs)
+        Y, classes = coded([(name, _labels(name, array)) for name, array in targets], outputs)
     else:
-        Y, classes = [_matrix(*target) for target in targets], [float(index) for index in range(first.shape[-1])]
+        Y, classes = [_matrix(*target) for target in targets], tuple(map(str, range(first.shape[-1])))
         task = task or ("classification" if _is_one_hot(Y[0]) else "regression")
         if task == "classification":
             _require_classes(name, Y[0], outputs)
@@ -74,7 +70,7 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
         task=task,
         X=X[0],
         Y=Y[0],
-        classes=tuple(map(class_name, classes)) if task == "classification" else None,
+        classes=classes if task == "classification" else None,
         feature_names=tuple(f"x{index + 1}" for index in range(X[0].shape[1])),
         notes=() if note is None else (note,),
         **given,
@@ -116,14 +112,6 @@ def _labels(name: str, array: Array) -> list[Label]:
     if flat.size == 0:
         raise InputError(f"{name} is empty; every data point needs one target.")
     return label_keys(flat.astype(str).tolist() if flat.dtype.kind in "US" else as_matrix(name, flat)[:, 0].tolist())
-
-
-def _coded(targets: Sequence[tuple[str, Array]], outputs: Outputs | None) -> tuple[list[FloatArray], list[Label]]:
-    """One-hot matrices of label vectors, and their classes: of the first one, or what the labels call the outputs."""
-    labels = [_labels(*target) for target in targets]
-    known = labels[0] if outputs is None else [label for part in labels for label in part]
-    classes = class_list(known, outputs, source=targets[0][0])
-    return [one_hot(part, classes, source=name) for part, (name, _) in zip(labels, targets, strict=True)], classes
 
 
 def _is_one_hot(Y: FloatArray) -> bool:

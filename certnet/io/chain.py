@@ -47,11 +47,7 @@ class Chain:
         return replace(self, gain=gain * self.gain, shift=gain * self.shift + shift, rounded=self.rounded or not exact)
 
     def times(self, weights: FloatArray) -> "Chain":
-        """The product with a matrix, inputs×outputs.
-
-        Raises:
-            InputError: it does not fit, or a two-layer network has no matrix here.
-        """
+        """The product with a matrix, inputs×outputs."""
         inner, outer = weights.shape
         if self.size not in (None, inner):
             raise InputError(f"multiplies with a matrix of shape {weights.shape}, which does not fit what comes in")
@@ -67,11 +63,7 @@ class Chain:
         raise InputError(f"is one matrix product too many {place}; certnet reads networks with exactly two")
 
     def rectified(self) -> "Chain":
-        """After the Relu.
-
-        Raises:
-            InputError: a two-layer network has no Relu here.
-        """
+        """After the Relu."""
         if self.U is None or self.size is None or self.stage != "hidden":
             places = {"input": "on the input", "activation": "after another Relu", "output": "after the output layer"}
             raise InputError(
@@ -86,9 +78,6 @@ class Chain:
 
         Shifts and positive gains of the input become its standardisation. Other gains are folded into the hidden
         weights, in floating point, which is refused for ``training``: that cannot have led to such weights.
-
-        Raises:
-            InputError: shapes that disagree, numbers that are not finite, or gains that training does not know.
         """
         assert self.U is not None
         assert self.V is not None

@@ -12,6 +12,7 @@ import numpy as np
 from certnet.io.arrays import read_npz
 from certnet.io.builtin import BUILT_IN, load_builtin
 from certnet.io.dataset import DataSet, Recipe, Split
+from certnet.io.packed import unreadable
 from certnet.io.tables import read_csv
 from certnet.io.targets import LARGEST, Outputs
 from formulations import InputError
@@ -38,15 +39,13 @@ def source_kind(source: str) -> str:
     if path.is_dir():
         raise InputError(f"{source} is a folder; name a CSV or .npz file in it.")
     ending = path.suffix.lower()
-    if ending == ".npy":
-        raise InputError(f"{source} holds a single array; save it as .npz with X_train and Y_train (numpy.savez).")
-    if ending in (".npz", ".csv", ".tsv", ".txt"):
-        return "npz" if ending == ".npz" else "csv"
+    if ending in (".npz", ".npy", ".csv", ".tsv", ".txt"):
+        return "npz" if ending in (".npz", ".npy") else "csv"
     try:
         with path.open("rb") as stream:
             return "npz" if stream.read(2) == b"PK" else "csv"
     except OSError as error:
-        raise _unreadable(source, error) from None
+        raise unreadable(source, error) from None
 
 
 def read_source(recipe: Recipe, outputs: Outputs | None = None) -> DataSet:
@@ -65,7 +64,7 @@ def read_source(recipe: Recipe, outputs: Outputs | None = None) -> DataSet:
             return read_npz(Path(recipe.source), task=recipe.task, outputs=outputs)
         return read_csv(Path(recipe.source), target=recipe.target, task=recipe.task, outputs=outputs)
     except OSError as error:
-        raise _unreadable(recipe.source, error) from None
+        raise unreadable(recipe.source, error) from None
 
 
 def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
@@ -91,10 +90,6 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
         features = {part: fields[part] for part in ("X", "X_val", "X_test")}
         fields |= {part: (X - offset) / scale for part, X in features.items() if X is not None}
     return Split(**fields, offset=offset, scale=scale, recipe=recipe)
-
-
-def _unreadable(source: str, error: OSError) -> InputError:
-    return InputError(f"{source} cannot be read: {error.strerror or error}.")
 
 
 class Parts(NamedTuple):
@@ -152,9 +147,6 @@ def standardisation(X: FloatArray) -> tuple[FloatArray, FloatArray]:
 
     Sums are rounded once (``math.fsum``), so the result is the same on every machine; a certificate's fingerprint
     depends on it.
-
-    Raises:
-        InputError: entries beyond 1e100, whose squares are out of range.
     """
     if not (float(np.abs(X).max()) <= LARGEST):
         raise InputError(f"A feature has an entry beyond {LARGEST:g}; rescale it.")

@@ -168,21 +168,19 @@ def _order(source: str, weights: Mapping[str, Array]) -> tuple[str, str]:
             f"{source}: {a}.weight has shape {weights[a].shape} and {b}.weight {weights[b].shape}; neither layer can "
             "feed the other."
         )
-    named = [pair for pair in fitting if _comes_first(*pair)]
-    if len(fitting) == 2 and not named:
+    if len(fitting) == 1:
+        return fitting[0]
+    numbered = re.sub(r"\d+", "#", a) == re.sub(r"\d+", "#", b)
+    places = [list(map(int, re.findall(r"\d+", name))) if numbered else [_tendency(name)] for name in (a, b)]
+    if places[0] == places[1]:
         raise InputError(f"{source}: either of {a} and {b} may be the hidden layer, by shape and by name; {_RENAME}.")
-    return fitting[0] if len(fitting) == 1 else named[0]
+    return (a, b) if places[0] < places[1] else (b, a)
 
 
-def _comes_first(a: str, b: str) -> bool:
-    """True when the names say that layer a feeds layer b."""
-    numbers = [re.findall(r"\d+", name) for name in (a, b)]
-    if re.sub(r"\d+", "#", a) == re.sub(r"\d+", "#", b) and numbers[0] != numbers[1]:
-        return [int(digits) for digits in numbers[0]] < [int(digits) for digits in numbers[1]]
-    words = [set(re.findall(r"[a-z]+", name.lower())) for name in (a, b)]
-    first, last = [bool(word & _FIRST) for word in words], [bool(word & _LAST) for word in words]
-    says_so = (first[0] and not first[1]) or (last[1] and not last[0])
-    return says_so and not (last[0] and not last[1]) and not (first[1] and not first[0])
+def _tendency(name: str) -> int:
+    """Negative where the words of a layer's name say that it is the first one, positive for the last one."""
+    words = set(re.findall(r"[a-z]+", name.lower()))
+    return bool(words & _LAST) - bool(words & _FIRST)
 
 
 _READERS: dict[str, Callable[[Path, bool], TwoLayerNetwork]] = {

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from certificates.files import write_atomically
 from certnet.io.packed import Array, npz_arrays, unreadable
 from formulations import InputError
-from formulations._validation import FloatArray, IntArray, as_array, as_matrix, frozen
+from formulations._validation import FloatArray, IntArray, as_array, as_matrix
 from formulations.network import ReluNetwork
-from formulations.rounding import as_double
+from formulations.rounding import exact_array
 
 FORMAT = "certnet-network"
 VERSION = 1
@@ -59,22 +59,25 @@ class TwoLayerNetwork:
     rounded: bool = False
 
     def __post_init__(self) -> None:
-        U, V = _weights("U", self.U), _weights("V", self.V)
-        if U.shape[1] != V.shape[1]:
-            raise InputError(f"U has {U.shape[1]} neurons but V has {V.shape[1]}; both need one column per neuron.")
-        if U.shape[0] == 0 or V.shape[0] == 0:
+        for name in ("U", "V"):
+            object.__setattr__(self, name, _weights(name, getattr(self, name)))
+        (d, m), (c, n) = self.U.shape, self.V.shape
+        if m != n:
+            raise InputError(f"U has {m} neurons but V has {n}; both need one column per neuron.")
+        if d == 0 or c == 0:
             raise InputError("a network needs at least one input and one output.")
-        object.__setattr__(self, "U", U)
-        object.__setattr__(self, "V", V)
-        lengths = {"hidden_bias": U.shape[1], "output_bias": len(V), "offset": len(U), "scale": len(U)}
-        for name, length in lengths.items():
-            object.__setattr__(self, name, _vector(name, getattr(self, name), length))
+        for name, length in {"hidden_bias": m, "output_bias": c, "offset": d, "scale": d}.items():
+            value = getattr(self, name)
+            vector = None if value is None else exact_array(name, value, 1)
+            if vector is not None and len(vector) != length:
+                raise InputError(f"{name} has shape {vector.shape} where ({length},) is expected.")
+            object.__setattr__(self, name, vector)
         if self.scale is not None and not (self.scale > 0).all():
             raise InputError("scale must be positive in every entry; use 1 for a feature that is not scaled.")
         if self.classes is not None:
             classes = tuple(str(name) for name in self.classes)
-            if len(classes) != len(V) or len(set(classes)) != len(classes):
-                raise InputError(f"classes must hold {len(V)} different names, one for each output.")
+            if len(classes) != c or len(set(classes)) != c:
+                raise InputError(f"classes must hold {c} different names, one for each output.")
             object.__setattr__(self, "classes", classes)
 
     @property
@@ -102,23 +105,19 @@ class TwoLayerNetwork:
         parts: dict[str, Any] = {"offset": offset, "scale": scale, "classes": classes}
         return cls(hidden, _weights("V", V), hidden_bias, **parts)
 
-    def hidden(self, X: ArrayLike) -> FloatArray:
-        """Activations of the hidden layer, n×m, for raw data X (n×d)."""
-        data = as_matrix("X", X, columns=len(self.U))
-        if self.offset is not None:
-            data = data - self.offset
-        if self.scale is not None:
-            data = data / self.scale
-        return np.asarray(np.maximum(data @ self.U + (0.0 if self.hidden_bias is None else self.hidden_bias), 0.0))
-
     def predict(self, X: ArrayLike) -> FloatArray:
         """Scores, n×c, for raw data X (n×d).
 
         Raises:
             InputError: X is not a finite matrix with d columns.
         """
-        scores = self.hidden(X) @ self.V.T
-        return np.asarray(scores if self.output_bias is None else scores + self.output_bias)
+        data = as_matrix("X", X, columns=len(self.U))
+        if self.offset is not None:
+            data = data - self.offset
+        if self.scale is not None:
+            data = data / self.scale
+        hidden = np.maximum(data @ self.U + (0.0 if self.hidden_bias is None else self.hidden_bias), 0.0)
+        return np.asarray(hidden @ self.V.T + (0.0 if self.output_bias is None else self.output_bias))
 
     def predict_class(self, X: ArrayLike) -> NDArray[np.str_] | IntArray:
         """The class with the largest score, (n,); names if the network has ``classes``, else positions.
@@ -259,38 +258,12 @@ def assemble(source: str, **parts: Any) -> TwoLayerNetwork:
         raise InputError(f"{source}: {error}") from None
 
 
-def double(name: str, value: ArrayLike) -> FloatArray:
-    """The same numbers as float64.
-
-    Raises:
-        InputError: some are none.
-    """
-    converted = as_double(as_array(name, value))
-    if converted is None:
-        raise InputError(f"{name} has numbers that float64 cannot hold exactly; save it as float64.")
-    return converted
-
-
 def _weights(name: str, value: ArrayLike) -> FloatArray:
     """A finite read-only matrix that may have no columns."""
-    matrix = double(name, value)
-    if matrix.ndim != 2 or matrix.shape[1] > 0:
-        matrix = as_matrix(name, matrix)
-    frozen(matrix)
-    return matrix
-
-
-def _vector(name: str, value: ArrayLike | None, length: int) -> FloatArray | None:
-    """A finite read-only vector of the given length, or None."""
-    if value is None:
-        return None
-    vector = double(name, value)
-    if vector.shape != (length,):
-        raise InputError(f"{name} has shape {vector.shape} where ({length},) is expected.")
-    if not np.isfinite(vector).all():
-        raise InputError(f"{name} has entries that are not finite; remove them first.")
-    frozen(vector)
-    return vector
+    array = as_array(name, value)
+    if array.size:
+        as_matrix(name, array)  # which names the entry that is not finite
+    return exact_array(name, array, 2)
 
 
 def powers_of_two(values: FloatArray) -> bool:

@@ -30,8 +30,9 @@ OPSET = 13
 LARGEST_INPUT = 2**24
 """Most features of an input."""
 _EXTERNAL = 1
-_ARRAYS = {"value_float": np.float64, "value_floats": np.float64, "value_int": np.int64, "value_ints": np.int64}
-"""Attributes of a Constant that are no tensors."""
+_CONSTANTS = {"value": "t", "value_float": "f", "value_floats": "floats", "value_int": "i", "value_ints": "ints"}
+_FIELDS = {**_CONSTANTS, "alpha": "f", "beta": "f", "perm": "ints"}
+"""Where an attribute has its value; others are whole numbers, in ``i``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +51,6 @@ def read_onnx(path: Path, training: bool) -> TwoLayerNetwork:
     """Read a graph of Gemm, MatMul, Add, Sub, Mul, Div, Relu, Flatten, Reshape, Transpose, Constant and Identity.
 
     Shifts and scales of the input become the network's offset and scale; ``training`` is as in ``Chain.network``.
-
-    Raises:
-        InputError: the ``onnx`` package is missing, the file is damaged, or the graph is no two-layer ReLU network.
-        OSError: the file cannot be read.
     """
     try:
         onnx = importlib.import_module("onnx")
@@ -179,28 +176,15 @@ class _Graph:
             raise InputError(f"{label} has {len(names)} inputs where {fewest} are expected.")
         if len(node.output) != 1:
             raise InputError(f"{label} has {len(node.output)} outputs where one is expected; export the network again.")
-        attributes = self._attributes(node)
+        attributes = {entry.name: getattr(entry, _FIELDS.get(entry.name, "i")) for entry in node.attribute}
+        if "value" in attributes:
+            attributes["value"] = self._array(attributes["value"])
         try:
             with np.errstate(all="ignore"):
                 # What overflows is found when the network is put together.
                 return operation([known[name] for name in names], attributes)
         except InputError as error:
             raise InputError(f"{label} {error}.") from None
-
-    def _attributes(self, node: Any) -> Attributes:
-        found: Attributes = {}
-        for entry in node.attribute:
-            if entry.name == "value":
-                found["value"] = self._array(entry.t)
-            elif entry.name in _ARRAYS:
-                kind = "ints" if "int" in entry.name else "floats"
-                numbers = list(getattr(entry, kind)) if entry.name.endswith("s") else getattr(entry, kind[0])
-                found["value"] = np.array(numbers, dtype=_ARRAYS[entry.name])
-            elif entry.name == "perm":
-                found["perm"] = [int(axis) for axis in entry.ints]
-            else:
-                found[entry.name] = float(entry.f) if entry.name in ("alpha", "beta") else int(entry.i)
-        return found
 
 
 def _signal_and_constant(operands: Sequence[Operand]) -> tuple[Signal, FloatArray, bool]:
@@ -280,7 +264,7 @@ def _moved(move: Callable[..., Array], operands: Sequence[Operand], attributes: 
 
 
 def _transpose(array: Array, attributes: Attributes, *, is_signal: bool) -> Array:
-    order = attributes.get("perm", [*range(array.ndim)][::-1])
+    order = list(attributes.get("perm", range(array.ndim)[::-1]))
     if sorted(order) != list(range(array.ndim)) or (is_signal and array.ndim > 2 and order[0] != 0):
         raise InputError(f"puts the axes into the order {order}; the first one counts data points and has to stay")
     return array.transpose(order)
@@ -316,10 +300,10 @@ def _relu(operands: Sequence[Operand], _: Attributes) -> Operand:
 
 
 def _constant(_: Sequence[Operand], attributes: Attributes) -> Operand:
-    if "value" not in attributes:
+    value = next((attributes[name] for name in _CONSTANTS if name in attributes), None)
+    if value is None:
         raise InputError("holds no dense numbers")
-    value: Array = attributes["value"]
-    return value
+    return np.array(value)
 
 
 OPERATIONS: dict[str, tuple[int, int, Callable[[Sequence[Operand], Attributes], Operand]]] = {

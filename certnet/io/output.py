@@ -239,6 +239,7 @@ def _switch(folder: Path, staging: Path, names: Sequence[str]) -> None:
     for name in names:
         if (folder / name).exists():
             shutil.copy2(folder / name, staging / _OLD / name)
+            _to_disk(staging / _OLD / name)
     try:
         (staging / _NOW).symlink_to(_OLD, target_is_directory=True)
     except (OSError, NotImplementedError) as error:
@@ -285,11 +286,7 @@ def _roll_forward(folder: Path, staging: Path) -> None:
 
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Keeps other runs out of a folder; the system lets go of it when the process ends, however it ends.
-
-    Raises:
-        InputError: another run holds it.
-    """
+    """Keeps other runs out of a folder; the system lets go of it when the process ends, however it ends."""
     with contextlib.ExitStack() as stack:
         # Some systems lock no folders; then a file in it has to do.
         for path, flags in ((folder, os.O_RDONLY), (folder / ".certnet.lock", os.O_RDWR | os.O_CREAT)):

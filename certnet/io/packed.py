@@ -103,9 +103,6 @@ def safetensors(source: str, content: bytes) -> dict[str, Array]:
     Args:
         source: the file's name, for complaints.
         content: its bytes.
-
-    Raises:
-        InputError: they are damaged, or hold tensors of another type than floating numbers.
     """
     damaged = InputError(f"{source} is no safetensors file or was cut off; save the network again.")
     length = int.from_bytes(content[:8], "little")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from certnet.io.dataset import DataSet, Task
-from certnet.io.targets import LARGEST, Label, Outputs, class_list, class_name, guess_task, one_hot, parse_number
+from certnet.io.targets import LARGEST, Label, Outputs, coded, guess_task, parse_number
 from formulations import InputError
 from formulations._validation import FloatArray
 
@@ -23,10 +23,6 @@ def read_csv(path: Path, *, target: str | None, task: Task | None, outputs: Outp
     Blank lines and trailing columns without any content are ignored. A first line ``sep=;`` is obeyed. ``target``
     names the target column, the last one by default. Without a ``task`` the target decides (``guess_task``). With
     ``outputs`` classes are those of a network.
-
-    Raises:
-        InputError: a table that cannot be read, an unknown target, or cells that are missing or not numbers.
-        OSError: the file cannot be read.
     """
     table = _read_table(path)
     target = table.header[-1] if target is None else target.strip()
@@ -48,8 +44,7 @@ def read_csv(path: Path, *, target: str | None, task: Task | None, outputs: Outp
     if task == "regression":
         Y = table.numbers(column)[:, None]
     else:
-        classes = class_list(labels, outputs, source=source)
-        Y, names = one_hot(labels, classes, source=source), tuple(map(class_name, classes))
+        (Y,), names = coded([(source, labels)], outputs)
     return DataSet(
         name=path.stem,
         task=task,

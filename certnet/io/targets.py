@@ -78,63 +78,58 @@ class Outputs:
     names: Sequence[str] | None = None
 
 
-def class_list(labels: Sequence[Label], outputs: Outputs | None = None, *, source: str) -> list[Label]:
-    """The classes of training labels, sorted, or with ``outputs`` what the labels call these, in their order.
+def coded(
+    parts: Sequence[tuple[str, Sequence[Label]]], outputs: Outputs | None
+) -> tuple[list[FloatArray], tuple[str, ...]]:
+    """One-hot matrices (n, c) of the labels of parts, each with its source, and the names of the c classes.
 
-    Rows that a network is asked about need not be of all classes. Text goes in alphabetical order where outputs have no
-    names, and then has to be of all classes.
-
-    Raises:
-        InputError: a single class to train on, numbers that are plainly no classes, or a label that is no output's.
+    The classes are those of the first part, sorted, or with ``outputs`` what the labels call these, in their order.
+    Text goes in alphabetical order where outputs have no names, and then has to be of all classes.
     """
-    found = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
+    labels = parts[0][1] if outputs is None else [label for _, part in parts for label in part]
+    found = sorted(set(labels), key=_order)
+    names, numbers, source = [class_name(label) for label in found], isinstance(found[0], float), parts[0][0]
     if outputs is None:
-        _require_trainable(found, len(labels), source)
-        return found
-    if outputs.count is None:
-        return found
-    text = isinstance(found[0], str)
-    if outputs.names is None and text and len(found) != outputs.count:
+        _require_trainable(names, numbers, len(labels), source)
+    elif outputs.names is not None:
+        names = list(outputs.names)
+    elif outputs.count is not None and numbers:
+        names = [str(output) for output in range(outputs.count)]
+    elif outputs.count not in (None, len(names)):
         raise InputError(
-            f"{source} names {len(found)} classes, but the network has {outputs.count} outputs without names; label "
+            f"{source} names {len(names)} classes, but the network has {outputs.count} outputs without names; label "
             "rows with the number of their output, from 0."
         )
-    known: list[Label] = list(map(float, range(outputs.count)))
-    if outputs.names is not None or text:
-        known = found if outputs.names is None else list(outputs.names)
-    names = [class_name(label) for label in known]
-    odd = next((class_name(label) for label in found if class_name(label) not in names), None)
-    if odd is not None:
-        shown = ", ".join(names) if len(names) <= 10 else f"{', '.join(names[:9])}, …, {names[-1]}"
-        raise InputError(f"{source} has the label {odd!r}, which no output of the network has; they are {shown}.")
-    return known
+    return [_one_hot(part, names, source, outputs) for source, part in parts], tuple(names)
 
 
-def _require_trainable(classes: Sequence[Label], rows: int, source: str) -> None:
-    numbers = isinstance(classes[0], float)
-    if len(classes) < 2:
+def _require_trainable(names: Sequence[str], numbers: bool, rows: int, source: str) -> None:
+    if len(names) < 2:
         advice = ", or --task regression, which reads quantities" if numbers else ""
-        raise InputError(f"{source} holds only one class, {class_name(classes[0])!r}; at least two are needed{advice}.")
-    if numbers and len(classes) > max(MOST_NUMBERED_CLASSES, rows // ROWS_PER_CLASS):
+        raise InputError(f"{source} holds only one class, {names[0]!r}; at least two are needed{advice}.")
+    if numbers and len(names) > max(MOST_NUMBERED_CLASSES, rows // ROWS_PER_CLASS):
         raise InputError(
-            f"{source} holds {len(classes)} different numbers in {rows} rows, too many for classes; "
+            f"{source} holds {len(names)} different numbers in {rows} rows, too many for classes; "
             "train on them with --task regression."
         )
 
 
-def one_hot(labels: Sequence[Label], classes: Sequence[Label], *, source: str) -> FloatArray:
-    """(n, c) matrix with a one where the label is the class.
-
-    Raises:
-        InputError: a label that is none of the classes.
-    """
-    column = {class_name(label): index for index, label in enumerate(classes)}
+def _one_hot(labels: Sequence[Label], classes: Sequence[str], source: str, outputs: Outputs | None) -> FloatArray:
+    column = {name: index for index, name in enumerate(classes)}
+    unknown = [row for row, label in enumerate(labels) if class_name(label) not in column]
+    if unknown and outputs is None:
+        raise InputError(
+            f"{source} has class {class_name(labels[unknown[0]])!r} in row {unknown[0] + 1}, which no training row "
+            "has; remove such rows or add training rows of that class."
+        )
+    if unknown:
+        odd = class_name(min((labels[row] for row in unknown), key=_order))
+        shown = ", ".join(classes if len(classes) <= 10 else [*classes[:9], "…", classes[-1]])
+        raise InputError(f"{source} has the label {odd!r}, which no output of the network has; they are {shown}.")
     Y = np.zeros((len(labels), len(classes)))
-    for row, label in enumerate(labels):
-        if class_name(label) not in column:
-            raise InputError(
-                f"{source} has class {class_name(label)!r} in row {row + 1}, which no training row has; "
-                "remove such rows or add training rows of that class."
-            )
-        Y[row, column[class_name(label)]] = 1.0
+    Y[np.arange(len(labels)), [column[class_name(label)] for label in labels]] = 1.0
     return Y
+
+
+def _order(label: Label) -> tuple[bool, Label]:
+    return isinstance(label, str), label

@@ -336,11 +336,7 @@ def _factor(weights: Sequence[Fraction]) -> Fraction | None:
 
 
 def _charge(row: OutputRow, region: InputRegion, network: ReluNetwork | None) -> Fraction:
-    """What rounding the weights of a row changes of it at most, by |y_j| ≤ Σ_i |V_ji| max(u_i, 0) + |b₂_j|.
-
-    Raises:
-        InputError: the network is not known, or its outputs or the weights are out of range.
-    """
+    """What rounding the weights of a row changes of it at most, by |y_j| ≤ Σ_i |V_ji| max(u_i, 0) + |b₂_j|."""
     refused = "the coefficients of a row over outputs have too many digits, or are too large or too small, to be "
     if network is None:
         raise InputError(f"{refused}scaled to float64 numbers; round them, or read the property for its network.")

@@ -34,12 +34,7 @@ def is_version_2(text: str) -> bool:
 
 
 def version_2(text: str, declared: Declared) -> Iterator[Expression]:
-    """The assertions of a VNN-LIB 2.0 text over X_i and Y_j, which become ``declared``.
-
-    Raises:
-        InputError: the package is missing, the text is not valid, or it states something about other things than one
-            network's input and output.
-    """
+    """The assertions of a VNN-LIB 2.0 text over X_i and Y_j, which become ``declared``."""
     try:
         package = importlib.import_module("vnnlib")
     except ImportError:

@@ -10,9 +10,8 @@ import numpy as np
 from joblib import delayed
 from numpy.typing import ArrayLike
 
-from certificates.robustness import CaseProof, RobustnessCertificate
-from certificates.robustness_checker import check_robustness
-from certificates.verdict import Verdict
+from certificates import Certificate, Robustness, Verdict, check
+from certificates.certificate import CaseProof
 from certnet.jobs.audit_result import ATTACKED, CERTIFIED, UNDECIDED, AuditResult, InputAudit
 from certnet.jobs.radius import certified_radius, distance
 from certnet.jobs.verify import verify
@@ -39,7 +38,7 @@ PREDICTED_TOGETHER = 1000
 """Rows whose classes are decided together."""
 
 
-Finished = Callable[[InputAudit, Mapping[float, RobustnessCertificate]], None]
+Finished = Callable[[InputAudit, Mapping[float, Certificate]], None]
 """Takes an input when it is done, and its certificates by radius."""
 Recall = Callable[[InputAudit], Sequence[CaseProof] | None]
 """The stored proof of what an earlier run has certified, if there is one."""
@@ -216,7 +215,7 @@ class _Task:
         return tuple(CERTIFIED if radius <= low else ATTACKED if radius >= high else UNDECIDED for radius in self.radii)
 
 
-Proofs = dict[float, RobustnessCertificate]
+Proofs = dict[float, Certificate]
 
 
 def _audited(
@@ -296,10 +295,10 @@ class _Audited:
             return False
         # Wherever the proof was found, it has to do for this network and this property.
         cases = keeps_class(self.task.network, self.task.region(self.x, radius), self.label)
-        certificate = RobustnessCertificate(self.task.network, cases, tuple(proof))
+        certificate = Certificate(Robustness(self.task.network, cases), tuple(proof))
         if (
             len(proof) != len(cases)
-            or check_robustness(certificate, time_limit=self._left(self._limit())).verdict is not Verdict.PROVED
+            or check(certificate, time_limit=self._left(self._limit())).verdict is not Verdict.PROVED
         ):
             return False
         self.low = radius

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from certificates.certificate import fingerprint
+from certificates import Certificate, fingerprint
+from certificates.certificate import CaseProof
 from certificates.files import write_atomically
-from certificates.robustness import CaseProof, RobustnessCertificate
 from certnet.jobs.audit import LARGEST_SHARE
 from certnet.jobs.audit_proof import pack, unpack
 from certnet.jobs.audit_result import InputAudit
@@ -97,7 +97,7 @@ class Journal:
         """What it has read as the proof of the certified radius, if that is one."""
         return unpack(self._proofs.get(entry.row))
 
-    def add(self, entry: InputAudit, certificate: RobustnessCertificate | None) -> None:
+    def add(self, entry: InputAudit, certificate: Certificate | None) -> None:
         """Append one input with the certificate of its certified radius.
 
         The file comes with the first one, so that an audit that cannot start leaves none.

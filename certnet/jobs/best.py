@@ -11,20 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from certificates import OptimalityCertificate
+from certificates import Certificate, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
-from certificates.checker import check, network_objective, relative_gap
 from certificates.making import certify as certify_duals
 from certificates.making import repair, residual_dual
-from certificates.making.assemble import MARGINS, assemble, checked, drop_negligible
+from certificates.making.assemble import MARGINS, assemble, checked, drop_negligible, replace_network
 from certificates.making.repair import RepairedDual, project, raw_dual
-from certificates.report import CheckReport
-from certificates.verdict import Verdict
 from certnet.training.polish import Network
 from certnet.training.trainer import FitResult
 from formulations import Dual, MergedRows
 
-Proof = tuple[OptimalityCertificate, CheckReport]
+Proof = tuple[Certificate, Report]
 
 EQUAL = 1e-12
 """Relative difference of objectives that rounding explains."""
@@ -83,7 +80,7 @@ class Best:
             if dual.lower_bound > self.lower_bound or (self.dual is None and self.proof is None):
                 self.dual = dual
 
-    def take_proof(self, certificate: OptimalityCertificate, report: CheckReport) -> None:
+    def take_proof(self, certificate: Certificate, report: Report) -> None:
         """Keep a checked certificate, if it proves more than the one before."""
         with self._lock:
             known = None if self.proof is None else self.proof[1]
@@ -136,12 +133,11 @@ def with_network(proof: Proof, network: Network) -> Proof:
     rounding, unless it would contradict the bound: then the checker looks at the whole.
     """
     certificate, report = proof
-    U, V = (np.ascontiguousarray(matrix, dtype=np.float64) for matrix in network)
-    objective = network_objective(certificate.X, certificate.Y, certificate.gamma, U, V)
+    other = replace_network(certificate, *network)
+    objective = other.claims["objective"]
     if not objective < report.objective:
         return proof
-    other = replace(certificate, U=U, V=V, objective=objective)
     if report.verdict is Verdict.PROVED and report.lower_bound <= objective:
-        return other, replace(report, objective=objective, gap=relative_gap(objective, report.lower_bound))
+        return other, replace(report, objective=objective)
     found = checked(other)
     return (other, found) if found.verdict is report.verdict else proof

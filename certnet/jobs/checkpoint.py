@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from certificates.certificate import fingerprint
+from certificates import fingerprint
 from certificates.files import write_atomically
 from certnet.io.packed import npz_arrays
 from certnet.jobs.clock import JobClock

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from certificates import Verdict
 from certificates.making import residual_dual
-from certificates.verdict import Verdict
 from certnet.jobs.best import Proof
 from certnet.jobs.job import Job, run
 from certnet.jobs.stages import train_network

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from certificates import OptimalityCertificate
-from certificates.verdict import Verdict
+from certificates import Certificate, Verdict
 from certnet.jobs.best import Best, Proof
 from certnet.jobs.checkpoint import Checkpoint, Saver, program_fingerprint
 from certnet.jobs.clock import JobClock, require_memory
@@ -97,7 +96,7 @@ class Job:
     device: str = "cpu"
     random_state: int = 0
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    start: OptimalityCertificate | None = None
+    start: Certificate | None = None
     resume: Checkpoint | None = None
     interrupted: bool = False
     late: bool = False

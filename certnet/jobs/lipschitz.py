@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from certificates import Certificate, Lipschitz, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
-from certificates.lipschitz import LipschitzCertificate, LipschitzReport, Neurons, check_lipschitz, open_neurons
+from certificates.certificate import LipschitzProof
+from certificates.lipschitz import Neurons, open_neurons
 from certificates.proof import LiftedProof
 from certificates.robustness import preactivation_bounds
-from certificates.verdict import Verdict
 from certnet.runtime.abandon import OutOfTimeError, abandonable
 from certnet.search.gradients import SECONDS, largest_gradient
 from certnet.search.lipsdp import Gradients, best_weights, rough_norm
@@ -33,7 +34,7 @@ GRACE = 1.0
 """Seconds that checking the cheap bound may take in any case, and half of it the norms."""
 CHEAPER = "time or memory do not suffice for products of signs; the bound is LipSDP's, which is weaker"
 LARGEST = 1e300
-_Proof = tuple[LipschitzCertificate, LipschitzReport]
+_Proof = tuple[Certificate, Report]
 T = TypeVar("T")
 ROOM_PER_CUBE = 3e-17
 SMALLEST = 1e-100
@@ -58,8 +59,8 @@ class LipschitzResult:
     sampled: float
     product: float
     unstable: int
-    certificate: LipschitzCertificate
-    report: LipschitzReport
+    certificate: Certificate
+    report: Report
     note: str | None = None
 
 
@@ -214,7 +215,7 @@ class _Statement:
         J = self.C @ self.network.output[:, active] @ self.network.hidden[active]
         return Gradients(self.network.hidden[kept], self.neurons.B[self.weighty], J)
 
-    def plain(self, theta: FloatArray) -> Iterator[LipschitzCertificate]:
+    def plain(self, theta: FloatArray) -> Iterator[Certificate]:
         """LipSDP with growing margins; large orders lose more to rounding in the check, and each attempt takes long."""
         order = self.network.inputs + len(self.C)
         for margin in MARGINS:
@@ -225,7 +226,7 @@ class _Statement:
         """What is there when time was over before anything was proved."""
         nothing = LiftedProof.single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), np.zeros(len(self.neurons.kept)))
         reason = "the time limit was reached before the proof was complete"
-        report = LipschitzReport(Verdict.UNKNOWN, reason, math.inf, Arithmetic.FLOAT.value, 0.0)
+        report = Report(Verdict.UNKNOWN, reason, Arithmetic.FLOAT.value, 0.0)
         return self._certificate(LARGEST, nothing, np.zeros(0)), report
 
     def with_products(self, theta: FloatArray, best: _Proof, seconds: float | None, seed: int) -> _Proof:
@@ -241,7 +242,7 @@ class _Statement:
         if solved is None:
             raise OutOfTimeError
 
-        def better() -> Iterator[LipschitzCertificate]:
+        def better() -> Iterator[Certificate]:
             for margin in MARGINS:
                 constant, proof = solved.proof(margin)
                 certificate = self._certificate(constant, proof, solved.halfspace)
@@ -253,7 +254,7 @@ class _Statement:
         found = _checked(better(), left)
         return found if found is not None and found[1].verdict is Verdict.PROVED else best
 
-    def _plain(self, theta: FloatArray, margin: float) -> LipschitzCertificate:
+    def _plain(self, theta: FloatArray, margin: float) -> Certificate:
         """LipSDP from its weights; see ``certificates.lipschitz_weights``."""
         gradients, N = self.gradients, len(self.neurons.kept)
         if len(self.C) == 1:
@@ -267,14 +268,17 @@ class _Statement:
         empty = np.zeros((0, 2), dtype=np.int64)
         return self._certificate(L, LiftedProof.single(empty, np.zeros(0), t), np.zeros(0))
 
-    def _certificate(self, constant: float, proof: LiftedProof, halfspace: FloatArray) -> LipschitzCertificate:
+    def _certificate(self, constant: float, proof: LiftedProof, halfspace: FloatArray) -> Certificate:
         constant = float(np.nextafter(constant * (1.0 + 1e-15) + float(self.neurons.lost), np.inf))
-        return LipschitzCertificate(
-            self.network, self.C, constant, self.stable, proof, self.region, halfspace, self.provenance
+        return Certificate(
+            Lipschitz(self.network, self.C, self.region),
+            (LipschitzProof(self.stable, proof, halfspace),),
+            {"constant": constant},
+            self.provenance,
         )
 
 
-def _checked(candidates: Iterator[LipschitzCertificate], seconds: float | None) -> _Proof | None:
+def _checked(candidates: Iterator[Certificate], seconds: float | None) -> _Proof | None:
     """The first certificate that the checker accepts, or the last one; None where there is no candidate."""
     ends = math.inf if seconds is None else time.perf_counter() + seconds
     found = None
@@ -282,7 +286,7 @@ def _checked(candidates: Iterator[LipschitzCertificate], seconds: float | None) 
         left = ends - time.perf_counter()
         if left <= 0:
             break
-        found = certificate, check_lipschitz(certificate, time_limit=None if left == math.inf else left)
+        found = certificate, check(certificate, time_limit=None if left == math.inf else left)
         if found[1].verdict is Verdict.PROVED:
             break
     return found

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from certificates import OptimalityCertificate
+from certificates import Certificate, Report
 from certificates.making import residual_dual
-from certificates.report import CheckReport
 from certnet.io.network import TwoLayerNetwork
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import repaired
@@ -91,8 +90,8 @@ class OptimalityResult:
     program: TrainingProgram
     U: FloatArray
     V: FloatArray
-    certificate: OptimalityCertificate
-    report: CheckReport
+    certificate: Certificate
+    report: Report
     balanced_objective: float
     price_ratio: float | None
     neuron: Neuron | None

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from certificates import OptimalityCertificate
+from certificates import Certificate
 from certificates.making import certify
+from certificates.making.assemble import replace_network
 from certnet.jobs import train as job
 from certnet.jobs.best import with_network
 from certnet.jobs.checkpoint import Checkpoint
@@ -166,7 +167,7 @@ def train_path(
 
 def _start(
     results: Mapping[float, TrainingResult], program: TrainingProgram, seconds: float | None
-) -> OptimalityCertificate | None:
+) -> Certificate | None:
     """The certificate of the nearest γ, in the logarithm, with its network polished for this one.
 
     A polished network starts the relaxation better than the neighbour's own (Iris: bounds 3 % higher in equal time).
@@ -176,7 +177,7 @@ def _start(
     nearest = results[min(results, key=lambda other: abs(math.log(other / program.gamma)))]
     with computing():
         U, V = polish(program, nearest.U, nearest.V, deadline=None if seconds is None else time.monotonic() + seconds)
-    return replace(nearest.certificate, U=U, V=V)
+    return replace_network(nearest.certificate, U, V)
 
 
 def _exchange(
@@ -257,13 +258,14 @@ def _with_bound(result: TrainingResult, others: Iterable[TrainingResult]) -> Tra
     return replace(result, certificate=improved, report=report)
 
 
-def transferred_bound(certificate: OptimalityCertificate, Y: FloatArray, gamma: float) -> float:
+def transferred_bound(certificate: Certificate, Y: FloatArray, gamma: float) -> float:
     """The lower bound at ``gamma`` that a certificate for another γ implies, in floating point (not a proof).
 
     ``max s⟨W,Y⟩ − ½s²‖W‖²`` over ``0 ≤ s ≤ gamma/certificate.gamma``, for sW is feasible there.
     """
-    product, square = float(np.sum(certificate.W * Y)), float(np.sum(certificate.W**2))
+    W, own = certificate.proofs[0].W, float(certificate.gamma)
+    product, square = float(np.sum(W * Y)), float(np.sum(W**2))
     if not (product > 0 and square > 0):
         return 0.0
-    s = min(gamma / certificate.gamma, product / square)
+    s = min(gamma / own, product / square)
     return s * product - 0.5 * s**2 * square

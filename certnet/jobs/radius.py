@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from certificates.robustness import RobustnessCertificate
-from certificates.verdict import Verdict
+from certificates import Certificate, Verdict
 from certnet.jobs.verify import verify
 from certnet.search.counterexample import Counterexample
 from formulations import InputError
@@ -43,7 +42,7 @@ class CertifiedRadius:
 
     certified: float
     attacked: float
-    certificate: RobustnessCertificate | None
+    certificate: Certificate | None
     counterexample: Counterexample | None
     open: bool
 

@@ -20,11 +20,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from certificates import OptimalityCertificate
+from certificates import Certificate, Verdict, check
 from certificates.arithmetic import Arithmetic
-from certificates.checker import check, relative_gap
 from certificates.proof import LiftedProof
-from certificates.verdict import Verdict
+from certificates.report import relative_gap
 from certnet.jobs import stages as _stages
 from certnet.jobs.clock import JobClock
 from certnet.jobs.job import Job, begin, run, untrained
@@ -120,7 +119,7 @@ class Tightness:
 
 @np.errstate(all="ignore")
 def measure_tightness(
-    certificate: OptimalityCertificate,
+    certificate: Certificate,
     *,
     solver: str = AUTO,
     time_limit: float | None = DEFAULT_TIME_LIMIT,
@@ -191,7 +190,7 @@ def infeasibility(space: LiftedSpace, P: FloatArray) -> float:
     return float(np.linalg.norm(wrong)) / size if size > 0 else 0.0
 
 
-def is_plain(certificate: OptimalityCertificate) -> bool:
+def is_plain(certificate: Certificate) -> bool:
     """True when the proof has no splits and no inequalities besides the signs: then it bounds the relaxation too."""
     proof, neurons = certificate.proof, certificate.source.size
     return isinstance(proof, LiftedProof) and proof.leaves == 1 and bool((proof.pairs < 2 * neurons).all())

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from certificates import OptimalityCertificate
-from certificates.certificate import fingerprint
-from certificates.report import CheckReport
+from certificates import Certificate, Report, Training, fingerprint
+from certificates.certificate import about
 from certnet.jobs import stages as _stages
 from certnet.jobs.checkpoint import Checkpoint, Saver, program_fingerprint, sink
 from certnet.jobs.clock import JobClock
@@ -60,8 +59,8 @@ class TrainingResult:
     """
 
     program: TrainingProgram
-    certificate: OptimalityCertificate
-    report: CheckReport
+    certificate: Certificate
+    report: Report
     relaxation: SolverResult | None = None
     relaxed_objective: float | None = None
     rank: int | None = None
@@ -76,12 +75,12 @@ class TrainingResult:
     @property
     def U(self) -> FloatArray:
         """Hidden weights (d×m); with a bias its row is the last one. There is no network but the certificate's."""
-        return self.certificate.U
+        return self.certificate.proofs[0].U  # type: ignore[no-any-return]
 
     @property
     def V(self) -> FloatArray:
         """Output weights (c×m)."""
-        return self.certificate.V
+        return self.certificate.proofs[0].V  # type: ignore[no-any-return]
 
 
 @np.errstate(all="ignore")
@@ -90,7 +89,7 @@ class TrainingResult:
     time_limit=seconds,
     random_state=count,
     provenance=json_object,
-    start=OptimalityCertificate,
+    start=about(Training),
     resume=Checkpoint,
 )
 def train(
@@ -102,7 +101,7 @@ def train(
     random_state: int = 0,
     progress: Callable[[Event], None] | None = None,
     provenance: Mapping[str, Any] | None = None,
-    start: OptimalityCertificate | None = None,
+    start: Certificate | None = None,
     device: str = "cpu",
     checkpoint: Path | str | Callable[[Checkpoint], None] | None = None,
     resume: Checkpoint | None = None,
@@ -239,7 +238,7 @@ def _is_cut(job: Job) -> bool:
     return can_go_on or job.interrupted or job.late or timed_out
 
 
-def _write_last(job: Job, certificate: OptimalityCertificate, report: CheckReport) -> None:
+def _write_last(job: Job, certificate: Certificate, report: Report) -> None:
     """Keep what was proved, so that a resumed job begins with this network and this bound."""
     with job.clock.stage("checkpoint"):
         job.saver.update(U=certificate.U, V=certificate.V)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from certificates.robustness import CaseProof, RobustnessCertificate, preactivation_bounds
-from certificates.robustness_checker import RobustnessReport, check_robustness
-from certificates.verdict import Verdict
+from certificates import Certificate, Report, Robustness, Verdict, check
+from certificates.certificate import CaseProof
+from certificates.robustness import preactivation_bounds
 from certnet.search.attack import attack_all
 from certnet.search.counterexample import Counterexample, confirm_near
 from certnet.search.linear import Nodes, crown
@@ -51,8 +51,8 @@ class VerificationResult:
 
     verdict: Verdict
     reason: str
-    certificate: RobustnessCertificate | None
-    report: RobustnessReport | None
+    certificate: Certificate | None
+    report: Report | None
     counterexample: Counterexample | None
     lower_bound: float
     attacked: float
@@ -244,8 +244,8 @@ def _concluded(
     proofs = [seen.proofs[number] for number in sorted(seen.proofs)]
     certificate, report, lower_bound = None, None, seen.lower_bound
     if cases and len(proofs) == len(cases):
-        certificate = RobustnessCertificate(network, tuple(cases), tuple(proofs), dict(provenance))
-        report = check_robustness(certificate, time_limit=checking)
+        certificate = Certificate(Robustness(network, tuple(cases)), tuple(proofs), provenance=dict(provenance))
+        report = check(certificate, time_limit=checking)
     if report is not None and report.verdict is Verdict.PROVED:
         verdict, reason, lower_bound = Verdict.PROVED, report.reason, report.margin
     elif not cases:

@@ -71,6 +71,24 @@ class NodeBound:
     direction: FloatArray
     steps: int
 
+    @classmethod
+    def of(
+        cls, node: Part, W: FloatArray, S: FloatArray, N: FloatArray, *, h_squared: float, steps: int
+    ) -> "NodeBound":
+        """What is kept of iterates S and N (over the node's inequalities, in the sense of a training ``Dual``)."""
+        program, f = node.whole, len(node.free)
+        _, products, t = project(program, Dual(W, node.lift(N)))
+        z = slice(f, f + program.space.dimension)
+        scores = branching_scores(program, W, node.free, S)
+        return cls(
+            h_squared=h_squared,
+            multipliers=Multipliers.from_matrix(products, t),
+            S=S,
+            branch=int(node.free[np.argmax(scores)]) if f else -1,
+            direction=np.linalg.eigh(0.5 * (S[z, z] + S[z, z].T))[1][:, -1],
+            steps=steps,
+        )
+
     def times(self, factor: float) -> "NodeBound":
         """The bound of a form that is ``factor`` times as large; S is the same."""
         return replace(self, h_squared=factor * self.h_squared, multipliers=self.multipliers.times(factor))
@@ -88,14 +106,14 @@ class Start:
         """The same for a form that is ``factor`` times as large."""
         return replace(self, multipliers=self.multipliers.times(factor))
 
-    def primal(self, node: Part) -> Primal | None:
-        """The parent's S without the coordinates that the child has not; None if nothing is left."""
+    def warm(self, node: Part, form: Program) -> tuple[Primal | None, Dual]:
+        """The parent's dual, and its S without the coordinates that the child has not; None if nothing is left."""
         kept = np.flatnonzero(np.isin(self.free, node.free))
-        f, k = len(self.free), node.space.dimension
-        index = np.concatenate([kept, f + np.arange(k)])
+        index = np.concatenate([kept, len(self.free) + np.arange(form.space.dimension)])
         S = self.S[np.ix_(index, index)]
-        size = float(np.sum(node.whole.metric * S[len(kept) :, len(kept) :]))
-        return Primal(S / size, 0) if size > 0 else None
+        size = float(np.sum(form.metric * S[len(kept) :, len(kept) :]))
+        primal = Primal(S / size, 0) if size > 0 else None
+        return primal, Dual(form.target, node.restrict(self.multipliers.matrix()))
 
 
 def bound_node(
@@ -122,7 +140,9 @@ def bound_node(
     node = restrict(program, signs)
     form = node.pricing(W)
     if not form.form.any():
-        return _of_nothing(program, node)
+        # Every feature vanishes.
+        N = np.zeros((form.positions, form.positions))
+        return NodeBound.of(node, W, np.eye(form.space.face_order), N, h_squared=0.0, steps=0)
 
     def callback(progress: Progress) -> bool:
         bound, value = -progress.lower_bound, -progress.objective
@@ -133,64 +153,26 @@ def bound_node(
         is_near = is_near and len(node.free) > 0
         return is_near and abs(bound - value) <= EXCESS_SHARE * (bound - enough) and progress.violation() <= NEAR
 
-    warm = None
-    if start is not None:
-        warm = (start.primal(node), Dual(form.target, node.restrict(start.multipliers.matrix())))
+    warm = None if start is None else start.warm(node, form)
     options = SolverOptions(tolerance=tolerance, callback=callback, warm_start=warm, time_limit=time_limit)
     result = InteriorPointSolver().solve(form, options).uninterrupted()
     assert result.primal is not None  # the interior point always has both
     assert result.dual is not None
     # The interior point's dual is feasible up to rounding, which the final repair charges.
-    _, N, own_t = project(form, result.dual)
-    t = np.zeros(len(signs))
-    t[node.free] = own_t
-    S = result.primal.S
-    return NodeBound(
-        h_squared=-form.to_original(result.statistics["dual_value"]),
-        multipliers=Multipliers.from_matrix(node.lift(N), t),
-        S=S,
-        branch=_branch(program, W, node, S),
-        direction=_direction(form, S),
-        steps=result.iterations,
-    )
-
-
-def _of_nothing(program: Program, node: Part) -> NodeBound:
-    """The bound of a node where every feature vanishes."""
-    none, k = np.zeros(0, dtype=np.int64), program.space.dimension
-    multipliers = Multipliers(none, none, np.zeros(0), np.zeros(program.space.neurons), program.positions)
-    order = node.space.with_outputs(0).face_order
-    branch = int(node.free[0]) if len(node.free) else -1
-    return NodeBound(0.0, multipliers, np.eye(order), branch, np.eye(k)[0], 0)
-
-
-def generator_weight(program: Program, W: FloatArray) -> FloatArray:
-    """How much each generator (N,) counts in the loss: ``ω‖W_i‖``, summed over its two activations."""
-    weight = np.zeros(2 * program.space.neurons)
-    weight[program.feature] = program.weight * np.linalg.norm(W, axis=1)
-    m = program.space.neurons
-    total: FloatArray = weight[:m] + weight[m : 2 * m]
-    return total
+    h_squared = -form.to_original(result.statistics["dual_value"])
+    N = result.dual.N / program.gamma
+    return NodeBound.of(node, W, result.primal.S, N, h_squared=h_squared, steps=result.iterations)
 
 
 def branching_scores(program: Program, W: FloatArray, free: IntArray, S: FloatArray) -> FloatArray:
     """(f,) For each free generator the smaller of its two activations in S, measured in the loss.
 
-    S has the coordinates β of the free generators, then z; what follows does not matter.
+    S has the coordinates β of the free generators, then z; what follows does not matter. How much a generator counts is
+    ``ω‖W_i‖``, summed over its two activations.
     """
-    f, k = len(free), program.space.dimension
+    f, k, m = len(free), program.space.dimension, program.space.neurons
     size = np.maximum(np.diag(LiftedSpace(program.space.generators[free]).moment(S[: f + k, : f + k]))[: 2 * f], 0.0)
-    scores: FloatArray = np.minimum(size[:f], size[f:]) * generator_weight(program, W)[free]
+    weight = np.zeros(2 * m)
+    weight[program.feature] = program.weight * np.linalg.norm(W, axis=1)
+    scores: FloatArray = np.minimum(size[:f], size[f:]) * (weight[:m] + weight[m:])[free]
     return scores
-
-
-def _branch(program: Program, W: FloatArray, node: Part, S: FloatArray) -> int:
-    """The free generator whose two activations are both large."""
-    return int(node.free[np.argmax(branching_scores(program, W, node.free, S))]) if len(node.free) else -1
-
-
-def _direction(form: Program, S: FloatArray) -> FloatArray:
-    """The leading direction of S_zz."""
-    z = slice(form.space.neurons, form.space.face_order)
-    _, vectors = np.linalg.eigh(0.5 * (S[z, z] + S[z, z].T))
-    return np.asarray(vectors[:, -1])

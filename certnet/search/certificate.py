@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from certificates import CheckReport, OptimalityCertificate
+from certificates import Certificate, Report
 from certificates.making.assemble import assemble_proof, checked
 from certificates.making.circuits import as_proof
 from certificates.making.repair import RepairedForm, repair_form
@@ -30,7 +30,7 @@ def certify_search(
     *,
     provenance: Mapping[str, Any] | None = None,
     circuits: CircuitSet | None = None,
-) -> tuple[OptimalityCertificate, CheckReport]:
+) -> tuple[Certificate, Report]:
     """The certificate that a search with this W (f×c, in the presolved coordinates) gives for a network.
 
     The report says PROVED unless the data are beyond floating point; the caller must look.
@@ -52,7 +52,7 @@ def certify_search(
     program, dual, size = merged.program, repair.dual, repair.size
     neurons, leaves = program.space.neurons, list(result.root.leaves)
 
-    def candidates() -> Iterator[OptimalityCertificate]:
+    def candidates() -> Iterator[Certificate]:
         for margin in MARGINS:
             repaired = [repair(leaf, result.unit, margin) for leaf in leaves]
             h_bar = size * float(np.sqrt(max(-form.delta for form, _ in repaired)))
@@ -70,7 +70,8 @@ def certify_search(
                 for leaf, (N, t) in zip(leaves, lifted, strict=True)
             }
             named = None if circuits is None else as_proof(circuits.take(np.flatnonzero(used)))
-            proof = build(proof_tree(result.root, lambda leaf, of=proofs: of[id(leaf)]), neurons, circuits=named)
+            tree = proof_tree(result.root, lambda leaf, of=proofs: of[id(leaf)])  # type: ignore[misc]
+            proof = build(tree, neurons, circuits=named)
             yield assemble_proof(merged, s * dual, proof, U, V, provenance or {})
 
     return prove(candidates(), checked)

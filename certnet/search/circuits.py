@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from certificates.making.circuits import exact_circuits
-from certnet.solvers._products import violated
 from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.interior_point import InteriorPointSolver
+from certnet.solvers.products import violated
 from certnet.solvers.warm_start import WarmStart
 from formulations import Dual, Presolved, Primal, Program
 from formulations._validation import FloatArray, IntArray

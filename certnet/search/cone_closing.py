@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel
 
-from certificates import CheckReport, OptimalityCertificate, Verdict
+from certificates import Certificate, Report, Verdict
 from certificates.making import residual_dual
 from certificates.making.assemble import assemble_proof, checked
 from certificates.subdivision import Subdivision
@@ -242,9 +242,7 @@ class SubdivisionSearch:
         else:
             yield None, 1
 
-    def certify(
-        self, U: FloatArray, V: FloatArray, provenance: Mapping[str, Any]
-    ) -> tuple[OptimalityCertificate, CheckReport] | None:
+    def certify(self, U: FloatArray, V: FloatArray, provenance: Mapping[str, Any]) -> tuple[Certificate, Report] | None:
         """The certificate of the best run for a network, with the checker's report; None if no run was complete."""
         if self.proved is None:
             return None

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from certificates.certificate import CaseProof
 from certificates.making.tree import LeafProof
-from certificates.robustness import CaseProof
 from certnet.search.attack import attack
 from certnet.search.best_first import best_first
 from certnet.search.counterexample import Counterexample, confirm_near

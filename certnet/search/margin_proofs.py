@@ -5,13 +5,13 @@ from fractions import Fraction
 
 import numpy as np
 
+from certificates.certificate import CaseProof
 from certificates.failure import Deadline
 from certificates.linear_leaves import LinearLeaves
 from certificates.making.circuits import as_proof
+from certificates.making.margins import leaf_is_proved
 from certificates.making.tree import LeafProof, Node, build
 from certificates.proof import Triangles
-from certificates.robustness import CaseProof
-from certificates.robustness_checker import leaf_is_proved
 from certnet.search.linear import LinearBounds
 from formulations._validation import FloatArray, IntArray
 from formulations.margin import MarginProblem

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
-from certificates.verdict import Verdict
+from certificates import Verdict
 
 
 class Report(Protocol):

@@ -10,12 +10,11 @@ from fractions import Fraction
 
 import numpy as np
 
+from certificates import Certificate, Report, Robustness, Verdict, check
 from certificates.making.circuits import exact_circuits
 from certificates.making.repair import repair_form
 from certificates.making.tree import LeafProof
-from certificates.robustness import RobustnessCertificate, preactivation_bounds
-from certificates.robustness_checker import RobustnessReport, check_robustness
-from certificates.verdict import Verdict
+from certificates.robustness import preactivation_bounds
 from certnet.runtime.clock import Clock
 from certnet.search.linear import LinearBounds, finish, nodes_of
 from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
@@ -60,8 +59,8 @@ class MarginBound:
     """
 
     value: float
-    certificate: RobustnessCertificate | None
-    report: RobustnessReport | None
+    certificate: Certificate | None
+    report: Report | None
 
 
 def margin_bound(
@@ -116,8 +115,8 @@ def _proved(
 ) -> MarginBound:
     """What the checker makes of a leaf for a shifted problem, in terms of the original one; −inf if nothing."""
     proof = case_proof(problem, leaf, [mu], margin)
-    certificate = RobustnessCertificate(network, (problem.case,), (proof,))
-    report = check_robustness(certificate)
+    certificate = Certificate(Robustness(network, (problem.case,)), (proof,))
+    report = check(certificate)
     if report.verdict is not Verdict.PROVED:
         return MarginBound(-np.inf, None, report)
     shifts = zip(problem.case.h.tolist(), original.h.tolist(), strict=True)

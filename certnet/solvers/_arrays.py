@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from certnet.solvers._lapack import positive_eigenpairs
+from certnet.solvers.linear_algebra import positive_eigenpairs
 from formulations._validation import FloatArray
 from formulations.errors import InputError
 

@@ -14,11 +14,11 @@ import numpy as np
 from certnet.solvers._admm_state import Point, Schedule, check_state, read_point, read_schedule, write_state
 from certnet.solvers._anderson import Anderson
 from certnet.solvers._arrays import arrays
-from certnet.solvers._orthonormal import FOR_BOUNDS, Units, orthonormal
 from certnet.solvers._session import Session, native_version
-from certnet.solvers._sharpen import sharpen
 from certnet.solvers._splitting import Splitting
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus, State
+from certnet.solvers.orthonormal import FOR_BOUNDS, Units, orthonormal
+from certnet.solvers.sharpen import sharpen
 from formulations import Dual, InputError, Primal, Program
 from formulations._validation import FloatArray
 

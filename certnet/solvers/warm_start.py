@@ -6,7 +6,7 @@ costs iterations alone.
 
 import numpy as np
 
-from certificates import OptimalityCertificate
+from certificates import Certificate
 from certificates.making import residual_dual
 from certificates.making.repair import project, raw_dual
 from certificates.subdivision import Subdivision
@@ -60,7 +60,7 @@ def from_network(presolved: Presolved, U: FloatArray, V: FloatArray) -> WarmStar
     return presolved.apply_network(U, V), presolved.apply_dual(residual_dual(presolved.rows, U, V))
 
 
-def certified_dual(merged: MergedRows, certificate: OptimalityCertificate) -> Dual:
+def certified_dual(merged: MergedRows, certificate: Certificate) -> Dual:
     """The dual that a certificate of the same data proves, in the coordinates of ``merged.program``.
 
     It is feasible for the certificate's γ, and times ``γ/certificate.gamma`` for any other γ. Circuits, triangles and
@@ -81,7 +81,7 @@ def certified_dual(merged: MergedRows, certificate: OptimalityCertificate) -> Du
     return raw_dual(merged.merge_W(certificate.W), N, proof.complementarity[0], gamma=certificate.gamma)
 
 
-def from_certificate(presolved: Presolved, certificate: OptimalityCertificate) -> WarmStart:
+def from_certificate(presolved: Presolved, certificate: Certificate) -> WarmStart:
     """Network and dual of a certificate of the same data, perhaps at another γ.
 
     Args:

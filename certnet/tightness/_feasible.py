@@ -8,11 +8,11 @@ What is left to prove are signs and positive semidefiniteness, with the checker'
 
 import numpy as np
 
-from certificates import OptimalityCertificate
+from certificates import Certificate
 from certificates.arithmetic import Enclosure
 from certificates.arithmetic.floating import UNIT, inflate, sum_of_products
-from certificates.checker import check_rows
 from certificates.failure import NO_DEADLINE
+from certificates.training import check_rows
 from formulations import LiftedSpace, Presolved, Primal
 from formulations._validation import FloatArray
 
@@ -29,7 +29,7 @@ LARGEST = 500
 
 
 def relaxation_value(
-    presolved: Presolved, certificate: OptimalityCertificate, primal: Primal, *, random_state: int = 0
+    presolved: Presolved, certificate: Certificate, primal: Primal, *, random_state: int = 0
 ) -> float | None:
     """An upper bound on the value of the doubly nonnegative relaxation of the certificate's problem, rounded up.
 
@@ -46,7 +46,7 @@ def relaxation_value(
     neurons = program.space.neurons
     if primal.outputs != c or neurons > LARGEST or not np.isfinite(primal.S).all():
         return None
-    generators, kappas = check_rows(certificate, NO_DEADLINE)
+    generators, kappas = check_rows(certificate.X, certificate.source, certificate.generator, NO_DEADLINE)
     K = Enclosure.from_rationals(kappas, (2 * neurons, len(certificate.X)))
     near = _without_negative_entries(program.space, _complementary(program.space, primal.S))
     S = presolved.scaling.undo_primal(Primal(near, c)).S
@@ -133,7 +133,7 @@ def _without_negative_entries(space: LiftedSpace, S: FloatArray) -> FloatArray:
 
 
 def _value(
-    certificate: OptimalityCertificate, generators: FloatArray, K: Enclosure, S: FloatArray, sizes: tuple[int, int]
+    certificate: Certificate, generators: FloatArray, K: Enclosure, S: FloatArray, sizes: tuple[int, int]
 ) -> float | None:
     """The objective of S, rounded up, if S with the diagonal that complementarity asks for is feasible."""
     N, d = sizes

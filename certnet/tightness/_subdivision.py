@@ -20,7 +20,7 @@ import numpy as np
 from flint import fmpq, fmpq_mat
 from numpy.typing import NDArray
 
-from certificates.arithmetic.rational import RationalMatrix
+from certificates.arithmetic.exact import RationalMatrix
 from certificates.failure import Deadline, ProofFailure
 from formulations._validation import FloatArray
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 import networkx as nx
 import numpy as np
 
+from certificates import Verdict
 from certificates.arithmetic import Enclosure
-from certificates.verdict import Verdict
 from certnet.tightness._factorisation import (
     alternate,
     improve,

@@ -13,10 +13,10 @@ from enum import StrEnum
 
 import numpy as np
 
+from certificates import Verdict
 from certificates.arithmetic import Enclosure, RationalMatrix
 from certificates.arithmetic.matrix import PsdProof
 from certificates.failure import Deadline
-from certificates.verdict import Verdict
 from certnet.tightness._rational import quadratic_value
 from certnet.tightness._spn import LARGEST_ORDER, nonnegative_part
 from certnet.tightness._subdivision import subdivide

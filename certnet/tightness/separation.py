@@ -21,10 +21,10 @@ from itertools import permutations
 import numpy as np
 from scipy.optimize import linprog
 
+from certificates import Verdict
 from certificates.arithmetic.floating import sum_of_products
 from certificates.combination import nonnegative_combination
 from certificates.failure import ProofFailure
-from certificates.verdict import Verdict
 from certnet.tightness._rational import Rationals, inner_product, norm_above, rounded_up, to_rationals
 from certnet.tightness.copositivity import check_copositive
 from formulations._validation import FloatArray, IntArray

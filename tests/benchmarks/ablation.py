@@ -23,7 +23,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from certificates import CheckReport, Verdict
+from certificates import Report, Verdict
 from certificates.files import write_atomically
 from certificates.making import certify
 from certnet.search.certificate import certify_search
@@ -76,19 +76,19 @@ def problem(name: str, gamma: float) -> TrainingProgram:
 
 def methods(
     presolved: Presolved, network: FitResult, time_limit: float
-) -> Iterator[tuple[str, Callable[[], tuple[CheckReport, int]]]]:
+) -> Iterator[tuple[str, Callable[[], tuple[Report, int]]]]:
     """Each method with a function that gives its report and the number of leaves of its proof."""
     U, V, program = network.U, network.V, presolved.program
     _, dual = from_network(presolved, U, V)
     assert dual is not None  # a network has a residual
     W, enough = dual.W, program.gamma * (1.0 + 1e-6)
 
-    def relaxation(rounds: int) -> tuple[CheckReport, int]:
+    def relaxation(rounds: int) -> tuple[Report, int]:
         found = solve_with_circuits(presolved, rounds=rounds, time_limit=time_limit)
         _, report = certify(found.presolved.rows, [found.dual], U, V, circuits=found.circuits)
         return report, 1
 
-    def branches(nodes: int, *, circuits: bool) -> tuple[CheckReport, int]:
+    def branches(nodes: int, *, circuits: bool) -> tuple[Report, int]:
         at, named, start = presolved, None, None
         if circuits:
             root = circuits_of_root(presolved, W)
@@ -97,7 +97,7 @@ def methods(
         certificate, report = certify_search(at, W, found, U, V, circuits=named)
         return report, certificate.proof.leaves
 
-    def joint(nodes: int) -> tuple[CheckReport, int]:
+    def joint(nodes: int) -> tuple[Report, int]:
         found = joint_search(program, enough=network.objective, max_nodes=nodes, time_limit=time_limit)
         certificate, report = certify_search(presolved, found.W, found.tree, U, V)
         return report, certificate.proof.leaves

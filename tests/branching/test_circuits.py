@@ -1,7 +1,5 @@
 """Searches with circuits: no node is worse for them, the proof names them, and without their reason it is refused."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -14,6 +12,7 @@ from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve
 from tests.branching.root_circuits import RootCircuits, circuits_of_root
+from tests.certificates.altering import replace
 from tests.strategies import rng
 
 

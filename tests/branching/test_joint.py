@@ -1,7 +1,5 @@
 """Searches with W free, and both searches in turn: always a proof, never worse for more nodes, and resumable."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -17,6 +15,7 @@ from certnet.search.tree import Branch
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve
+from tests.certificates.altering import replace
 from tests.strategies import networks, rng
 
 

@@ -1,6 +1,5 @@
 """The search bounds the price from above at any moment, and what it proves is true."""
 
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -16,6 +15,7 @@ from certnet.search.price import SearchResult, search
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import ACTIVE, FREE, INACTIVE, Dual, Presolved, TrainingProgram, presolve, restrict
+from tests.certificates.altering import replace
 from tests.strategies import SEEDS, rng
 
 

@@ -45,9 +45,10 @@ def test_a_search_that_goes_on_reaches_the_same_bound(n: int, d: int, nodes: int
 
 @pytest.mark.slow
 def test_a_stored_search_serves_another_gap() -> None:
-    _, _, presolved, W = _problem(9, 6)
+    _, _, presolved, W = _problem(8, 3)
     gamma = presolved.program.gamma
-    part = search(presolved.program, W, enough=1.05 * gamma, max_nodes=5)
+    part = search(presolved.program, W, enough=1.001 * gamma, max_nodes=5)
+    assert part.state is not None
     again = search(presolved.program, W, enough=1.2 * gamma, max_nodes=5, resume=part.state)
     assert again.nodes == part.nodes
     assert again.h_bar == pytest.approx(part.h_bar, rel=1e-9)

@@ -1,18 +1,17 @@
 """Small proofs with every feature of the format, made by hand: trees, empty leaves, circuits, triangles, balls."""
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 
-from certificates.certificate import OptimalityCertificate
+from certificates import Certificate
 from certificates.making.assemble import assemble
 from certificates.making.repair import RepairedDual
 from certificates.proof import LEAF, Circuits, LiftedProof, Region, Triangles
-from certificates.robustness import RobustnessCertificate
 from certnet.search.relaxation import Relaxation, margin_bound
 from formulations import MergedRows, TrainingProgram, merge_rows
 from formulations.robustness import UnsafeCase
+from tests.certificates.altering import replace
 from tests.verification.problems import random_box, random_network
 
 
@@ -96,7 +95,7 @@ def box_region(low: np.ndarray, high: np.ndarray) -> Region:
     return Region(rows, np.zeros((0, k + 1, k + 1)), homogenised=True)
 
 
-def tree_certificate(seed: int = 0) -> OptimalityCertificate:
+def tree_certificate(seed: int = 0) -> Certificate:
     """An optimality certificate in the plane with a full split tree, empty leaves and one (idle) circuit."""
     random = np.random.default_rng(seed)
     X = np.array([[1.0, 0.0], [0.25, 1.0], [1.25, 1.0]])
@@ -118,7 +117,7 @@ def tree_certificate(seed: int = 0) -> OptimalityCertificate:
     return certificate_with(merged, scaled, proof)
 
 
-def certificate_with(merged: MergedRows, W: np.ndarray, proof: LiftedProof) -> OptimalityCertificate:
+def certificate_with(merged: MergedRows, W: np.ndarray, proof: LiftedProof) -> Certificate:
     """A certificate with this dual (merged coordinates are the original ones) and this proof; claims as they follow."""
     m = merged.program.space.neurons
     d, c = merged.original.shape[1:]
@@ -126,7 +125,7 @@ def certificate_with(merged: MergedRows, W: np.ndarray, proof: LiftedProof) -> O
     return replace(assemble(merged, dual, np.zeros((d, 1)), np.zeros((c, 1)), {}), proof=proof)
 
 
-def linear_robustness() -> RobustnessCertificate:
+def linear_robustness() -> Certificate:
     """A proof for two inputs and three neurons by one linear leaf."""
     network, region = random_network(3, inputs=2, width=3), random_box(3, 2)
     case = UnsafeCase(region, np.eye(2)[:1], np.array([100.0]))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certificates.arithmetic import BallMatrix, Enclosure, RationalMatrix
-from certificates.arithmetic.ball import ELIMINATION_LIMIT
+from certificates.arithmetic.exact import ELIMINATION_LIMIT
 from tests.strategies import SEEDS, rng
 
 

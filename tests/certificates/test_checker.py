@@ -1,22 +1,22 @@
 """Tampered certificates are not proved, each with the condition that fails."""
 
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 
-from certificates import OptimalityCertificate, Verdict, check, fingerprint
-from certificates.checker import dual_value, network_objective
+from certificates import Certificate, Verdict, check, fingerprint
 from certificates.making import certify, residual_dual
+from certificates.training import dual_value, network_objective
 from formulations import Dual, TrainingProgram, merge_rows
+from tests.certificates.altering import replace, training_certificate
 from tests.certificates.proofs import full_tree, simple
 from tests.strategies import SEEDS, networks, programs, rng
 
 
 @pytest.fixture(scope="module")
-def certificate() -> OptimalityCertificate:
+def certificate() -> Certificate:
     random = rng(5)
     X = random.standard_normal((9, 3))
     X[3], X[4], X[5] = 0.0, -2.0 * X[1], X[0]
@@ -36,14 +36,14 @@ def changed(array: np.ndarray, index: int, value: float) -> np.ndarray:
     return copy
 
 
-def with_pairs(certificate: OptimalityCertificate, pairs: np.ndarray, multipliers: np.ndarray) -> OptimalityCertificate:
+def with_pairs(certificate: Certificate, pairs: np.ndarray, multipliers: np.ndarray) -> Certificate:
     offset = np.array([0, len(pairs)])
     return replace(
         certificate, proof=replace(certificate.proof, pairs=pairs, multipliers=multipliers, pair_offset=offset)
     )
 
 
-def rebound(certificate: OptimalityCertificate) -> OptimalityCertificate:
+def rebound(certificate: Certificate) -> Certificate:
     """A forger's touch: fingerprint and claimed bound follow the change."""
     claimed = dual_value(certificate.W, certificate.Y)
     return replace(
@@ -53,7 +53,7 @@ def rebound(certificate: OptimalityCertificate) -> OptimalityCertificate:
     )
 
 
-def test_changed_data_are_noticed(certificate: OptimalityCertificate) -> None:
+def test_changed_data_are_noticed(certificate: Certificate) -> None:
     for name in ("X", "Y"):
         array = getattr(certificate, name)
         report = check(replace(certificate, **{name: changed(array, 1, array.flat[1] * (1 + 2e-16))}))
@@ -61,7 +61,7 @@ def test_changed_data_are_noticed(certificate: OptimalityCertificate) -> None:
         assert "fingerprint" in report.reason
 
 
-def test_a_negative_multiplier_is_named(certificate: OptimalityCertificate) -> None:
+def test_a_negative_multiplier_is_named(certificate: Certificate) -> None:
     pairs, multipliers = np.array([[0, 1]]), np.array([-1e-12])
     report = check(with_pairs(certificate, pairs, multipliers))
     assert report.verdict is Verdict.UNKNOWN
@@ -73,7 +73,7 @@ def test_a_negative_multiplier_is_named(certificate: OptimalityCertificate) -> N
     ("pairs", "word"),
     [([[1, 0]], "order"), ([[0, 12]], "order"), ([[-1, 0]], "order"), ([[0, 1], [0, 1]], "twice")],
 )
-def test_odd_pairs_are_refused(certificate: OptimalityCertificate, pairs: list, word: str) -> None:
+def test_odd_pairs_are_refused(certificate: Certificate, pairs: list, word: str) -> None:
     indices = np.array(pairs, dtype=np.int64)
     report = check(with_pairs(certificate, indices, np.ones(len(indices))))
     assert report.verdict is Verdict.UNKNOWN
@@ -82,7 +82,7 @@ def test_odd_pairs_are_refused(certificate: OptimalityCertificate, pairs: list, 
 
 @pytest.mark.parametrize("name", ["X", "Y", "W", "U", "V"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_numbers_that_are_not_finite(certificate: OptimalityCertificate, name: str, bad: float) -> None:
+def test_numbers_that_are_not_finite(certificate: Certificate, name: str, bad: float) -> None:
     report = check(rebound(replace(certificate, **{name: changed(getattr(certificate, name), 0, bad)})))
     assert report.verdict is Verdict.UNKNOWN
     assert "finite" in report.reason
@@ -90,7 +90,7 @@ def test_numbers_that_are_not_finite(certificate: OptimalityCertificate, name: s
 
 @pytest.mark.parametrize("name", ["multipliers", "complementarity"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_multipliers_that_are_not_finite(certificate: OptimalityCertificate, name: str, bad: float) -> None:
+def test_multipliers_that_are_not_finite(certificate: Certificate, name: str, bad: float) -> None:
     base = with_pairs(certificate, np.array([[0, 1]]), np.array([0.0])).proof
     report = check(replace(certificate, proof=replace(base, **{name: changed(getattr(base, name), 0, bad)})))
     assert report.verdict is Verdict.UNKNOWN
@@ -98,23 +98,23 @@ def test_multipliers_that_are_not_finite(certificate: OptimalityCertificate, nam
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 0.0])
-def test_bad_gamma(certificate: OptimalityCertificate, value: float) -> None:
+def test_bad_gamma(certificate: Certificate, value: float) -> None:
     report = check(replace(certificate, gamma=value))
     assert report.verdict is Verdict.UNKNOWN
     assert "gamma" in report.reason
 
 
-def test_smaller_gamma_is_not_proved(certificate: OptimalityCertificate) -> None:
+def test_smaller_gamma_is_not_proved(certificate: Certificate) -> None:
     assert check(replace(certificate, gamma=0.5 * certificate.gamma)).verdict is Verdict.UNKNOWN
 
 
-def test_a_stronger_dual_is_not_proved(certificate: OptimalityCertificate) -> None:
+def test_a_stronger_dual_is_not_proved(certificate: Certificate) -> None:
     report = check(rebound(replace(certificate, W=certificate.W * (1 + 1e-4))))
     assert report.verdict is Verdict.UNKNOWN
     assert "semidefinite" in report.reason
 
 
-def test_a_weaker_dual_may_pass_with_its_weaker_claim(certificate: OptimalityCertificate) -> None:
+def test_a_weaker_dual_may_pass_with_its_weaker_claim(certificate: Certificate) -> None:
     active = certificate.generator >= 0
     W = np.where(active[:, None], 0.9 * certificate.W, certificate.W)
     report = check(rebound(replace(certificate, W=W)))
@@ -122,33 +122,33 @@ def test_a_weaker_dual_may_pass_with_its_weaker_claim(certificate: OptimalityCer
     assert report.lower_bound < certificate.lower_bound
 
 
-def test_a_slightly_larger_claim_is_not_proved(certificate: OptimalityCertificate) -> None:
+def test_a_slightly_larger_claim_is_not_proved(certificate: Certificate) -> None:
     claim = float(np.nextafter(certificate.lower_bound, np.inf))
     report = check(replace(certificate, lower_bound=claim))
     assert report.verdict is Verdict.UNKNOWN
     assert "exceeds what is proved" in report.reason
 
 
-def test_an_impossible_claim_is_refuted_by_the_network(certificate: OptimalityCertificate) -> None:
+def test_an_impossible_claim_is_refuted_by_the_network(certificate: Certificate) -> None:
     report = check(replace(certificate, lower_bound=certificate.objective * 1.01))
     assert report.verdict is Verdict.REFUTED
     assert "network" in report.reason
 
 
-def test_the_zero_network_refutes_too(certificate: OptimalityCertificate) -> None:
+def test_the_zero_network_refutes_too(certificate: Certificate) -> None:
     worse = replace(certificate, U=100.0 * certificate.U, V=100.0 * certificate.V, objective=1e30)
     report = check(replace(worse, lower_bound=float(np.sum(certificate.Y**2))))
     assert report.verdict is Verdict.REFUTED
     assert "zero network" in report.reason
 
 
-def test_a_flattering_objective_is_not_proved(certificate: OptimalityCertificate) -> None:
+def test_a_flattering_objective_is_not_proved(certificate: Certificate) -> None:
     report = check(replace(certificate, objective=0.999 * certificate.objective))
     assert report.verdict is Verdict.UNKNOWN
     assert "objective" in report.reason
 
 
-def test_wrong_generator_maps_are_noticed(certificate: OptimalityCertificate) -> None:
+def test_wrong_generator_maps_are_noticed(certificate: Certificate) -> None:
     generator = certificate.generator.copy()
     for row, value, word in [(3, 0, "zero"), (2, -1, "zero"), (4, 0, "multiple"), (2, 99, "exist"), (0, 1, "another")]:
         wrong = generator.copy()
@@ -159,11 +159,11 @@ def test_wrong_generator_maps_are_noticed(certificate: OptimalityCertificate) ->
     assert check(replace(certificate, source=certificate.source[::-1].copy())).verdict is Verdict.UNKNOWN
 
 
-def test_unknown_loss(certificate: OptimalityCertificate) -> None:
+def test_unknown_loss(certificate: Certificate) -> None:
     assert "loss" in check(replace(certificate, loss="mean")).reason
 
 
-def test_wrong_types_and_shapes(certificate: OptimalityCertificate) -> None:
+def test_wrong_types_and_shapes(certificate: Certificate) -> None:
     for name, value in [
         ("W", certificate.W[:-1]),
         ("U", certificate.U.astype(np.float32)),
@@ -196,11 +196,11 @@ def test_rounded_objective_and_bound_against_rational_arithmetic(program: Traini
     assert Fraction(dual_value(W, program.Y)) <= value <= Fraction(dual_value(W, program.Y)) + Fraction(1, 10**10)
 
 
-def hand_made(X, Y, W, gamma: float, U, V, *, lower_bound: float, objective: float, proof) -> OptimalityCertificate:
+def hand_made(X, Y, W, gamma: float, U, V, *, lower_bound: float, objective: float, proof) -> Certificate:
     """One data row, one generator, everything as given."""
     X, Y, W, U, V = (np.array(value, dtype=np.float64) for value in (X, Y, W, U, V))
     one = np.zeros(1, dtype=np.int64)
-    return OptimalityCertificate(
+    return training_certificate(
         X=X, Y=Y, data_fingerprint=fingerprint(X, Y), gamma=gamma, bias=False, W=W, source=one, generator=one,
         proof=proof, U=U, V=V, lower_bound=lower_bound, objective=objective,
     )  # fmt: skip
@@ -230,7 +230,7 @@ def test_a_dual_that_underflows_is_still_charged(arithmetic: str) -> None:
     assert check(base, arithmetic=arithmetic).verdict is Verdict.UNKNOWN
 
 
-def test_offsets_cannot_wrap_around(certificate: OptimalityCertificate) -> None:
+def test_offsets_cannot_wrap_around(certificate: Certificate) -> None:
     top = 2**63 - 1
     offset = np.array([0, 0, 0, top, -top - 1, -1, 0, 0, len(certificate.proof.pairs)])
     leaves = len(offset) - 1
@@ -254,7 +254,7 @@ def test_wide_networks_are_evaluated_in_blocks() -> None:
     assert network_objective(X, np.ones((n, 1)), 1.0, U, U) == pytest.approx(0.5 * n, rel=1e-9)
 
 
-def test_the_time_limit_is_kept(certificate: OptimalityCertificate) -> None:
+def test_the_time_limit_is_kept(certificate: Certificate) -> None:
     report = check(certificate, time_limit=0.0)
     assert report.verdict is Verdict.UNKNOWN
     assert "time limit" in report.reason

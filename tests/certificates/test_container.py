@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates import OptimalityCertificate, Verdict, check, read_certificate, write_certificate
+from certificates import Certificate, Verdict, check, read_certificate, write_certificate
 from certificates.container import MANIFEST
 from certificates.making import certify, residual_dual
 from formulations import InputError, TrainingProgram, merge_rows
 from tests.strategies import rng
 
 
-def make() -> OptimalityCertificate:
+def make() -> Certificate:
     program = TrainingProgram(rng(1).standard_normal((4, 2)), rng(2).standard_normal((4, 1)), 0.1 + 0.2)
     U, V = np.zeros((2, 0)), np.zeros((1, 0))
     merged = merge_rows(program)
@@ -44,6 +44,9 @@ def assert_equal(left: object, right: object) -> None:
     elif is_dataclass(left):
         for entry in fields(left):
             assert_equal(getattr(left, entry.name), getattr(right, entry.name))
+    elif isinstance(left, tuple):
+        for one, other in zip(left, right, strict=True):
+            assert_equal(one, other)
     else:
         assert left == right
 
@@ -120,26 +123,29 @@ def test_missing_folder_and_foreign_files(tmp_path: Path) -> None:
     ("key", "value", "word"),
     [
         ("format", "other", "describe"),
-        ("version", 2, "version"),
+        ("version", 2, "version 2, and this certnet reads version 3 alone"),
         ("version", True, "version"),
-        ("kind", "robustness", "kind"),
-        ("gamma", "0.1", "gamma"),
-        ("gamma", True, "gamma"),
-        ("bias", 1, "bias"),
-        ("loss", None, "loss"),
+        ("kind", "robustness", "network"),
+        ("kind", "optimality", "kind 'optimality' and this certnet checks"),
+        ("proofs", 2, "number of proofs"),
+        ("proofs", True, "number of proofs"),
+        ("statement", None, "statement"),
+        ("statement.gamma", "0.1", "gamma"),
+        ("statement.gamma", True, "gamma"),
+        ("statement.bias", 1, "bias"),
+        ("statement.loss", None, "loss"),
         ("claims", [], "claims"),
         ("claims", {"lower_bound": None, "objective": 1.0}, "lower_bound"),
-        ("data", {"fingerprint": "0" * 64, "n": 5, "d": 2, "c": 1}, "n = 5"),
-        ("data", {"fingerprint": "0" * 64, "n": 4.0, "d": 2, "c": 1}, "n = 4.0"),
-        ("data", {"fingerprint": "\ud800" * 64, "n": 4, "d": 2, "c": 1}, "no valid JSON"),
-        ("data", {"fingerprint": "\x1b[2K" * 16, "n": 4, "d": 2, "c": 1}, "SHA-256"),
+        ("statement.data_fingerprint", "\ud800" * 64, "no valid JSON"),
+        ("statement.data_fingerprint", "\x1b[2K" * 16, "SHA-256"),
         ("arrays", {}, "X"),
         ("provenance", 3, "provenance"),
     ],
 )
 def test_odd_manifests(path: Path, key: str, value: object, word: str) -> None:
     manifest = manifest_of(path)
-    manifest[key] = value
+    table, _, inner = key.rpartition(".")
+    (manifest[table] if table else manifest)[inner] = value
     rewrite(path, {MANIFEST: json.dumps(manifest).encode()})
     with pytest.raises(InputError, match=word):
         read_certificate(path)
@@ -155,7 +161,7 @@ def test_broken_json(path: Path, text: str) -> None:
 def test_huge_numbers_in_json(path: Path) -> None:
     manifest = manifest_of(path)
     for value in (10**400, 1e308 * 10):
-        manifest["gamma"] = value
+        manifest["statement"]["gamma"] = value
         rewrite(path, {MANIFEST: json.dumps(manifest).encode()})
         with pytest.raises(InputError):
             read_certificate(path)
@@ -168,14 +174,14 @@ def test_members_must_be_the_known_ones(path: Path, tmp_path: Path) -> None:
         read_certificate(path)
     assert not (tmp_path.parent / "evil").exists()
     path.write_bytes(data)
-    rewrite(path, {"arrays/W.bin": None})
+    rewrite(path, {"arrays/proofs/0/W.bin": None})
     with pytest.raises(InputError, match=r"W\.bin"):
         read_certificate(path)
 
 
 def test_a_name_that_zip_would_cut_short_is_foreign(path: Path) -> None:
     data = path.read_bytes()
-    path.write_bytes(data.replace(b"arrays/X.bin", b"arrays/X.bi\0"))
+    path.write_bytes(data.replace(b"arrays/statement/X.bin", b"arrays/statement/X.bi\0"))
     with pytest.raises(InputError):
         read_certificate(path)
 
@@ -207,9 +213,9 @@ def test_a_pipe_does_not_block(tmp_path: Path) -> None:
 
 def test_changed_bytes_do_not_match_their_hash(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
-        W = bytearray(archive.read("arrays/W.bin"))
+        W = bytearray(archive.read("arrays/proofs/0/W.bin"))
     W[3] ^= 1
-    rewrite(path, {"arrays/W.bin": bytes(W)})
+    rewrite(path, {"arrays/proofs/0/W.bin": bytes(W)})
     with pytest.raises(InputError, match="SHA-256"):
         read_certificate(path)
 
@@ -217,7 +223,7 @@ def test_changed_bytes_do_not_match_their_hash(path: Path) -> None:
 @pytest.mark.parametrize("shape", [[2**39, 2**39], [-1, 2], [4.0, 1], "x", [4], [True, 4]])
 def test_absurd_shapes(path: Path, shape: object) -> None:
     manifest = manifest_of(path)
-    manifest["arrays"]["X"]["shape"] = shape
+    manifest["arrays"]["statement/X"]["shape"] = shape
     rewrite(path, {MANIFEST: json.dumps(manifest).encode()})
     with pytest.raises(InputError):
         read_certificate(path)
@@ -225,15 +231,15 @@ def test_absurd_shapes(path: Path, shape: object) -> None:
 
 def test_a_zip_bomb_is_refused_before_it_unpacks(path: Path) -> None:
     manifest = manifest_of(path)
-    manifest["arrays"]["X"]["shape"] = [2**20, 2**7]
+    manifest["arrays"]["statement/X"]["shape"] = [2**20, 2**7]
     payload = io.BytesIO()
     with zipfile.ZipFile(payload, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(MANIFEST, json.dumps(manifest))
         with zipfile.ZipFile(path) as source:
             for name in source.namelist():
-                if name not in (MANIFEST, "arrays/X.bin"):
+                if name not in (MANIFEST, "arrays/statement/X.bin"):
                     archive.writestr(name, source.read(name))
-        with archive.open("arrays/X.bin", "w") as member:
+        with archive.open("arrays/statement/X.bin", "w") as member:
             for _ in range(64):
                 member.write(bytes(2**20))
     path.write_bytes(payload.getvalue())

@@ -1,7 +1,6 @@
 """The linear-time check of proofs without products: it agrees with the check of the whole slack, and is not fooled."""
 
 import tracemalloc
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,7 +9,7 @@ from flint import ctx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates import OptimalityCertificate, Verdict, check
+from certificates import Certificate, Verdict, check
 from certificates.arithmetic import MATRICES, Arithmetic, BallMatrix, Enclosure, RationalMatrix
 from certificates.diagonal_slack import is_diagonal, prove_without_products
 from certificates.failure import ProofFailure
@@ -18,6 +17,7 @@ from certificates.making import certify, residual_dual
 from certificates.nonnegativity import Problem, prove_nonnegative
 from certificates.proof import LiftedProof, Region
 from formulations import TrainingProgram, merge_rows
+from tests.certificates.altering import replace
 from tests.strategies import SEEDS, rng
 
 ALL = pytest.mark.parametrize("arithmetic", [*MATRICES], ids=str)
@@ -36,6 +36,35 @@ def whole_slack_is_psd(A: np.ndarray, features: np.ndarray, gamma: float, t: np.
     except ProofFailure:
         return False
     return True
+
+
+def proves(
+    A: np.ndarray, features: np.ndarray, gamma: float, t: np.ndarray, matrix, J: np.ndarray | None = None
+) -> bool:
+    decay = matrix.exact(gamma * np.eye(A.shape[1]))
+    linear = None if J is None else matrix.exact(J)
+    return prove_without_products(A, matrix.exact(features), linear, decay @ decay, t, matrix).proved
+
+
+@settings(max_examples=60)
+@given(SEEDS, st.floats(0.3, 3.0))
+def test_a_linear_part_agrees_with_the_whole_slack(seed: int, factor: float) -> None:
+    """``γ²‖u‖² − ‖W̃ᵀφ + Ju‖²``, as Lipschitz constants have it."""
+    A, features, t, critical = random_slack(rng(seed))
+    (N, k), c = A.shape, features.shape[1]
+    J = rng(seed + 1).standard_normal((c, k)) * critical
+    gamma, exact = factor * (critical + np.linalg.norm(J)), RationalMatrix.exact
+    F, decay = exact(np.vstack([features, J.T])), exact(gamma * np.eye(k))
+    square, wide = decay @ decay, exact(np.zeros((2 * N, k)))
+    form = RationalMatrix.block([[exact(np.zeros((2 * N, 2 * N))), wide], [wide.T, square]]) - F @ F.T
+    proof = LiftedProof.single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), t)
+    try:
+        prove_nonnegative(Problem(A, Region.everywhere(k), form), proof, RationalMatrix)
+        whole = True
+    except ProofFailure:
+        whole = False
+    assert whole or not proves(A, features, gamma, t, Enclosure, J)
+    assert proves(A, features, gamma, t, RationalMatrix, J) == whole or abs(factor - 1) < 1e-9
 
 
 def random_slack(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
@@ -58,7 +87,7 @@ def random_slack(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, n
 def test_it_agrees_with_the_whole_slack(arithmetic: Arithmetic, seed: int, factor: float) -> None:
     A, features, t, critical = random_slack(rng(seed))
     matrix = MATRICES[arithmetic]
-    proved = prove_without_products(A, matrix.exact(features), factor * critical, t, matrix).proved
+    proved = proves(A, features, factor * critical, t, matrix)
     assert proved == (factor > 1) == whole_slack_is_psd(A, features, factor * critical, t)
 
 
@@ -67,7 +96,7 @@ def test_it_agrees_with_the_whole_slack(arithmetic: Arithmetic, seed: int, facto
 def test_floating_point_never_proves_an_indefinite_slack(seed: int, distance: float) -> None:
     A, features, t, critical = random_slack(rng(seed))
     gamma = critical * (1 + distance)
-    if prove_without_products(A, Enclosure.exact(features), gamma, t, Enclosure).proved:
+    if proves(A, features, gamma, t, Enclosure):
         assert whole_slack_is_psd(A, features, gamma, t)
 
 
@@ -77,7 +106,7 @@ def test_multipliers_out_of_range_prove_nothing(arithmetic: Arithmetic, value: f
     A, features, t, critical = random_slack(rng(3))
     matrix = MATRICES[arithmetic]
     t[0] = value
-    assert not prove_without_products(A, matrix.exact(features), 2 * critical, t, matrix).proved
+    assert not proves(A, features, 2 * critical, t, matrix)
 
 
 def enclosed(matrix: object, exact: list[list[Fraction]]) -> bool:
@@ -112,11 +141,11 @@ def test_sparse_products_and_scaled_rows_enclose_the_truth(arithmetic: Arithmeti
     assert enclosed(matrix.sparse_product(entries, height, matrix.exact(factor)), product)
     scale = random.standard_normal(inner) * 10.0 ** random.uniform(-150, 100, inner)
     scaled = [[Fraction(s) * Fraction(y) for y in row] for s, row in zip(scale.tolist(), factor.tolist(), strict=True)]
-    assert enclosed(matrix.exact(factor).scale_rows(scale), scaled)
+    assert enclosed(matrix.exact(factor).times(scale[:, None]), scaled)
 
 
 @pytest.fixture(scope="module")
-def honest() -> OptimalityCertificate:
+def honest() -> Certificate:
     """A proof whose slack is too large to be looked at as a whole."""
     random = rng(5)
     X, Y = random.standard_normal((900, 4)), random.standard_normal((900, 2))
@@ -132,18 +161,18 @@ def honest() -> OptimalityCertificate:
 
 
 @ALL
-def test_every_arithmetic_proves_the_honest_one(honest: OptimalityCertificate, arithmetic: Arithmetic) -> None:
+def test_every_arithmetic_proves_the_honest_one(honest: Certificate, arithmetic: Arithmetic) -> None:
     report = check(honest, arithmetic=arithmetic)
     assert report.verdict is Verdict.PROVED
     assert report.slack_margin > 0
 
 
-def with_t(certificate: OptimalityCertificate, t: np.ndarray) -> OptimalityCertificate:
+def with_t(certificate: Certificate, t: np.ndarray) -> Certificate:
     return replace(certificate, proof=replace(certificate.proof, complementarity=t))
 
 
 @ALL
-def test_tampered_proofs_prove_nothing(honest: OptimalityCertificate, arithmetic: Arithmetic) -> None:
+def test_tampered_proofs_prove_nothing(honest: Certificate, arithmetic: Arithmetic) -> None:
     t = honest.proof.complementarity
     flipped = t.copy()
     flipped[0, 7] *= -1.0

@@ -7,8 +7,7 @@ import sys
 PROGRAM = """
 import json, sys
 before = set(sys.modules)
-import certificates.checker, certificates.container, certificates.robustness_checker
-import certificates.robustness_file, certificates.lipschitz_file
+import certificates.checker, certificates.container, certificates.robustness
 loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
 ours = {"certificates", "formulations", "numpy", "flint"}
 print(json.dumps(sorted(name for name in loaded if name not in ours and name not in sys.stdlib_module_names)))

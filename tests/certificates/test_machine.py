@@ -13,9 +13,7 @@ import pytest
 
 from certificates import write_certificate
 from certificates.arithmetic.machine import require_machine
-from certificates.lipschitz_file import write_lipschitz
 from certificates.making import certify, residual_dual
-from certificates.robustness_file import write_robustness
 from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import TrainingProgram, merge_rows
 from tests.certificates.proofs import linear_robustness
@@ -43,15 +41,15 @@ from pathlib import Path
 sys.path.insert(0, {examples!r})
 import minimal_checker, minimal_robustness_checker
 from certificates import check, read_certificate
-from certificates.lipschitz import check_lipschitz
-from certificates.lipschitz_file import read_lipschitz
-from certificates.robustness_checker import check_robustness
-from certificates.robustness_file import read_robustness
+from certificates import check
+from certificates import read_certificate
+from certificates import check
+from certificates import read_certificate
 folder = Path({folder!r})
 training = read_certificate(folder / "optimality.cert")
-network, slope = read_robustness(folder / "robustness.cert"), read_lipschitz(folder / "lipschitz.cert")
+network, slope = read_certificate(folder / "robustness.cert"), read_certificate(folder / "lipschitz.cert")
 checks = [lambda how=how: check(training, arithmetic=how) for how in ("auto", "exact", "ball", "float")]
-checks += [lambda: check_robustness(network), lambda: check_lipschitz(slope)]
+checks += [lambda: check(network), lambda: check(slope)]
 second = [
     lambda: minimal_checker.check_file(folder / "optimality.cert"),
     lambda: minimal_robustness_checker.check_file(folder / "robustness.cert"),
@@ -63,7 +61,7 @@ def set_mode():
 print(*verdicts())
 set_mode()
 found = verdicts()
-figures = [check(training).objective, check_robustness(network).margin, check_lipschitz(slope).constant]
+figures = [check(training).objective, check(network).margin, check(slope).constant]
 print(*found)
 print(*figures)
 """
@@ -76,9 +74,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     merged = merge_rows(TrainingProgram(rng(1).standard_normal((4, 2)), rng(2).standard_normal((4, 1)), 0.3))
     U, V = np.zeros((2, 0)), np.zeros((1, 0))
     write_certificate(path / "optimality.cert", certify(merged, [residual_dual(merged, U, V)], U, V)[0])
-    write_robustness(path / "robustness.cert", linear_robustness())
+    write_certificate(path / "robustness.cert", linear_robustness())
     bound = lipschitz_constant(random_network(3, inputs=2, width=4), np.array([1.0, -1.0]))
-    write_lipschitz(path / "lipschitz.cert", bound.certificate)
+    write_certificate(path / "lipschitz.cert", bound.certificate)
     return path
 
 

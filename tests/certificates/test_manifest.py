@@ -11,12 +11,8 @@ import numpy as np
 import pytest
 
 from certificates import Verdict, check, read_certificate, write_certificate
-from certificates.container import MANIFEST, certificate_kind
-from certificates.lipschitz import check_lipschitz
-from certificates.lipschitz_file import read_lipschitz, write_lipschitz
+from certificates.container import MANIFEST
 from certificates.making import certify, residual_dual
-from certificates.robustness_checker import check_robustness
-from certificates.robustness_file import read_robustness, write_robustness
 from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import InputError, TrainingProgram, merge_rows
 from tests.certificates.proofs import linear_robustness
@@ -41,17 +37,17 @@ def training(path: Path) -> None:
 
 
 def slope(path: Path) -> None:
-    write_lipschitz(path, lipschitz_constant(random_network(3, inputs=2, width=3), np.eye(2)).certificate)
+    write_certificate(path, lipschitz_constant(random_network(3, inputs=2, width=3), np.eye(2)).certificate)
 
 
 def margin(path: Path) -> None:
-    write_robustness(path, linear_robustness())
+    write_certificate(path, linear_robustness())
 
 
 KINDS: dict[str, tuple[Callable[[Path], None], Callable[[Path], Any]]] = {
-    "optimality": (training, lambda path: check(read_certificate(path))),
-    "lipschitz": (slope, lambda path: check_lipschitz(read_lipschitz(path))),
-    "robustness": (margin, lambda path: check_robustness(read_robustness(path))),
+    "training": (training, lambda path: check(read_certificate(path))),
+    "lipschitz": (slope, lambda path: check(read_certificate(path))),
+    "robustness": (margin, lambda path: check(read_certificate(path))),
 }
 
 
@@ -93,7 +89,6 @@ def test_odd_values_give_a_sentence_or_a_checked_certificate(kind: str, tmp_path
                     text = tree.replace(json.dumps(MARK), odd).encode() if name == MANIFEST else data
                     archive.writestr(zipfile.ZipInfo(name), text)
             try:
-                certificate_kind(path)
                 verdicts.add(examine(path).verdict)
             except InputError as error:
                 sentences.append(str(error))

@@ -2,17 +2,17 @@
 
 import importlib.util
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from certificates import OptimalityCertificate, Verdict, check, fingerprint, read_certificate, write_certificate
-from certificates.checker import dual_value
+from certificates import Certificate, Verdict, check, fingerprint, read_certificate, write_certificate
 from certificates.subdivision import Subdivision
+from certificates.training import dual_value
 from certnet.jobs.train import train
 from formulations import InputError, TrainingProgram
+from tests.certificates.altering import replace, training_certificate
 from tests.certificates.test_tampering import BASES, mutate, mutate_entry, mutate_tree
 from tests.strategies import rng
 
@@ -57,7 +57,7 @@ def test_mutations_get_the_same_verdict(count: int, tmp_path: Path, minimal_chec
     path = tmp_path / "a.cert"
     tally: Counter[str] = Counter()
     while tally.total() < count:
-        mutant: OptimalityCertificate = mutate(random, BASES[tally.total() % len(BASES)])
+        mutant: Certificate = mutate(random, BASES[tally.total() % len(BASES)])
         if not all(np.isfinite(x) for x in (mutant.gamma, mutant.lower_bound, mutant.objective)):
             continue  # The manifest cannot hold such a number.
         write_certificate(path, mutant)
@@ -74,7 +74,7 @@ def test_mutations_get_the_same_verdict(count: int, tmp_path: Path, minimal_chec
     assert tally["UNKNOWN"] > 20
 
 
-def close(certificate: OptimalityCertificate) -> bool:
+def close(certificate: Certificate) -> bool:
     """A claim within rounding of what it is compared with."""
     with np.errstate(all="ignore"):
         residual = np.maximum(certificate.X @ certificate.U, 0) @ certificate.V.T - certificate.Y
@@ -85,7 +85,7 @@ def close(certificate: OptimalityCertificate) -> bool:
     return any(abs(claim - value) <= 1e-9 * abs(value) for claim in claims for value in (objective, trivial))
 
 
-def nearly_proved(certificate: OptimalityCertificate) -> bool:
+def nearly_proved(certificate: Certificate) -> bool:
     """A subdivision is checked in floating point alone; with a little room it must be accepted as well."""
     if not isinstance(certificate.proof, Subdivision):
         return False
@@ -97,7 +97,7 @@ def nearly_proved(certificate: OptimalityCertificate) -> bool:
     )
 
 
-def subdivided(seed: int, n: int, c: int, *, spiral: bool = False) -> OptimalityCertificate:
+def subdivided(seed: int, n: int, c: int, *, spiral: bool = False) -> Certificate:
     """Two arms of a spiral with labels ±1, or Gaussian data, solved to a gap of 1e-4 in the plane."""
     random = rng(seed)
     if spiral:
@@ -113,8 +113,8 @@ def subdivided(seed: int, n: int, c: int, *, spiral: bool = False) -> Optimality
 
 
 @pytest.fixture(scope="module")
-def subdivisions() -> list[OptimalityCertificate]:
-    zero = OptimalityCertificate(
+def subdivisions() -> list[Certificate]:
+    zero = training_certificate(
         X=np.zeros((1, 2)),
         Y=np.ones((1, 2)),
         data_fingerprint=fingerprint(np.zeros((1, 2)), np.ones((1, 2))),

@@ -1,7 +1,5 @@
 """The proof object: every part that it may use is justified, and what it proves is true at every point."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +11,7 @@ from certificates.failure import ProofFailure
 from certificates.nonnegativity import Problem, prove_nonnegative
 from certificates.proof import LiftedProof, Region
 from formulations import LiftedSpace, TrainingProgram, merge_rows
+from tests.certificates.altering import replace
 from tests.certificates.proofs import (
     box_region,
     certificate_with,

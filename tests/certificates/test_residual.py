@@ -5,8 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from certificates.checker import network_objective
-from certificates.residual import residual_size
+from certificates.training import network_objective, residual_size
 from formulations._validation import FloatArray
 from tests.strategies import rng
 

@@ -1,7 +1,6 @@
 """Small files that describe huge proofs: refused by their sizes or given up in time, in every kind and arithmetic."""
 
 import time
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,26 +9,26 @@ from hypothesis import given, settings
 
 import certificates.combination as combination
 import certificates.resources as resources
-from certificates import OptimalityCertificate, Verdict, check, fingerprint
+from certificates import Certificate, Lipschitz, Robustness, Verdict, check, fingerprint
 from certificates.arithmetic import MATRICES, Arithmetic, Enclosure
+from certificates.arithmetic.exact import product_by_rows
 from certificates.arithmetic.floating import _cholesky
-from certificates.arithmetic.matrix import product_by_rows, timed
-from certificates.checker import choose_arithmetic
+from certificates.arithmetic.matrix import timed
+from certificates.certificate import CaseProof, LipschitzProof
 from certificates.failure import Deadline, ProofFailure
-from certificates.lipschitz import LipschitzCertificate, check_lipschitz
 from certificates.proof import Circuits, LiftedProof
-from certificates.robustness import CaseProof, RobustnessCertificate
-from certificates.robustness_checker import check_robustness
 from certificates.subdivision import Subdivision
+from certificates.training import choose_arithmetic
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
+from tests.certificates.altering import replace, training_certificate
 from tests.strategies import SEEDS, rng
 
 PAST = Deadline(0.0)
 NO_PAIRS = np.zeros((0, 2), dtype=np.int64)
 
 
-def training(n: int = 1, d: int = 1, c: int = 1, generators: int = 0, proof: object = None) -> OptimalityCertificate:
+def training(n: int = 1, d: int = 1, c: int = 1, generators: int = 0, proof: object = None) -> Certificate:
     """About ``generators`` rows of ones, and zero rows besides."""
     X, Y = np.zeros((n, d)), np.ones((n, c))
     X[:generators] = np.arange(1, d + 1)
@@ -37,13 +36,13 @@ def training(n: int = 1, d: int = 1, c: int = 1, generators: int = 0, proof: obj
     chosen = np.arange(generators)
     generator = np.concatenate([chosen, np.full(n - generators, -1)])
     single = LiftedProof.single(NO_PAIRS, np.zeros(0), np.full(generators, -0.01))
-    return OptimalityCertificate(
+    return training_certificate(
         X, Y, fingerprint(X, Y), 1.0, False, np.zeros((n, c)), chosen, generator, single if proof is None else proof,
         np.zeros((d, 0)), np.zeros((c, 0)), 0.0, 1e9,
     )  # fmt: skip
 
 
-def with_circuits(count: int) -> OptimalityCertificate:
+def with_circuits(count: int) -> Certificate:
     """So many times the circuit r_2 = 2 r_0 of three rows on a line, and one multiplier."""
     base = training(n=3, d=1, generators=3)
     X = np.array([[1.0], [1.5], [2.0]])
@@ -55,18 +54,19 @@ def with_circuits(count: int) -> OptimalityCertificate:
     return replace(base, X=X, data_fingerprint=fingerprint(X, base.Y), proof=proof)
 
 
-def slope(d: int, r: int, m: int) -> LipschitzCertificate:
+def slope(d: int, r: int, m: int) -> Certificate:
     network = ReluNetwork(np.ones((m, d)), np.zeros(m), np.ones((1, m)), np.zeros(1))
     weights = LiftedProof.single(NO_PAIRS, np.zeros(0), np.full(m * min(r, 2), -1.0))
-    return LipschitzCertificate(network, np.ones((r, 1)), 1.0, np.zeros(m, dtype=np.int64), weights)
+    proof = LipschitzProof(np.zeros(m, dtype=np.int64), weights)
+    return Certificate(Lipschitz(network, np.ones((r, 1))), (proof,), {"constant": 1.0})
 
 
-def with_pair(certificate: LipschitzCertificate) -> LipschitzCertificate:
+def with_pair(certificate: Certificate) -> Certificate:
     t = certificate.proof.complementarity[0]
     return replace(certificate, proof=LiftedProof.single(np.zeros((1, 2), dtype=np.int64), np.ones(1), t))
 
 
-def margin(d: int, m: int, leaves: int = 1) -> RobustnessCertificate:
+def margin(d: int, m: int, leaves: int = 1) -> Certificate:
     network = ReluNetwork(np.ones((m, d)), np.zeros(m), np.ones((1, m)), np.ones(1))
     case = UnsafeCase(InputRegion(-np.ones(d), np.ones(d)), np.ones((1, 1)), np.ones(1))
     proof = LiftedProof.single(NO_PAIRS, np.zeros(0), np.zeros(m))
@@ -75,7 +75,7 @@ def margin(d: int, m: int, leaves: int = 1) -> RobustnessCertificate:
         sigma=np.zeros((leaves, 0)), empty_offset=np.zeros(leaves + 1, dtype=np.int64),
     )  # fmt: skip
     given_proof = CaseProof(np.zeros(m, dtype=np.int64), np.ones((leaves, 1)), 0.5, proof)
-    return RobustnessCertificate(network, (case,), (given_proof,))
+    return Certificate(Robustness(network, (case,)), (given_proof,))
 
 
 HUGE = {
@@ -83,12 +83,12 @@ HUGE = {
     "circuits": (lambda: check(with_circuits(20_000))),
     "circuits, exact": (lambda: check(with_circuits(7_000), arithmetic="exact")),
     "circuits, ball": (lambda: check(with_circuits(7_000), arithmetic="ball")),
-    "inputs": (lambda: check_lipschitz(slope(9_000, 1, 0))),
-    "functions": (lambda: check_lipschitz(slope(1, 9_000, 0))),
-    "neurons with a product": (lambda: check_lipschitz(with_pair(slope(1, 1, 9_000)))),
-    "twice the neurons with a product": (lambda: check_lipschitz(with_pair(slope(2, 2, 4_000)))),
-    "inputs of a region": (lambda: check_robustness(margin(9_000, 0))),
-    "leaves": (lambda: check_robustness(margin(1, 2_000, 300_000))),
+    "inputs": (lambda: check(slope(9_000, 1, 0))),
+    "functions": (lambda: check(slope(1, 9_000, 0))),
+    "neurons with a product": (lambda: check(with_pair(slope(1, 1, 9_000)))),
+    "twice the neurons with a product": (lambda: check(with_pair(slope(2, 2, 4_000)))),
+    "inputs of a region": (lambda: check(margin(9_000, 0))),
+    "leaves": (lambda: check(margin(1, 2_000, 300_000))),
 }
 
 
@@ -114,9 +114,9 @@ def test_running_out_of_memory_is_a_sentence(monkeypatch: pytest.MonkeyPatch) ->
         raise MemoryError
 
     judges = {
-        "checker": lambda: check(training(generators=1)),
-        "lipschitz": lambda: check_lipschitz(slope(1, 1, 1)),
-        "robustness_checker": lambda: check_robustness(margin(1, 1)),
+        "training": lambda: check(training(generators=1)),
+        "lipschitz": lambda: check(slope(1, 1, 1)),
+        "robustness": lambda: check(margin(1, 1)),
     }
     for name, judge in judges.items():
         monkeypatch.setattr(f"certificates.{name}.require_memory", full)
@@ -125,10 +125,14 @@ def test_running_out_of_memory_is_a_sentence(monkeypatch: pytest.MonkeyPatch) ->
         assert report.reason == "this machine has not enough memory for the proof"
 
 
+def chosen(certificate: Certificate) -> Arithmetic:
+    return choose_arithmetic(certificate.statement, certificate.proofs[0])
+
+
 def test_auto_counts_circuits() -> None:
     """A hundred circuits are exact, some thousands are not: their products cost more than the slack itself."""
-    assert choose_arithmetic(with_circuits(100)) is Arithmetic.EXACT
-    assert choose_arithmetic(with_circuits(6_000)) is Arithmetic.FLOAT
+    assert chosen(with_circuits(100)) is Arithmetic.EXACT
+    assert chosen(with_circuits(6_000)) is Arithmetic.FLOAT
 
 
 @pytest.mark.parametrize("how", MATRICES)
@@ -142,7 +146,7 @@ def test_every_arithmetic_stops_inside_a_product_and_a_factor(how: Arithmetic) -
             attempt()
     if how is not Arithmetic.FLOAT:
         with pytest.raises(ProofFailure, match="time limit"):
-            (plain @ plain.T).prove_psd(PAST)
+            late((plain @ plain.T).value).prove_psd()
     with pytest.raises(ProofFailure, match="time limit"):
         _cholesky(np.eye(1500), PAST)
 

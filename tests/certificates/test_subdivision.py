@@ -5,7 +5,6 @@ Rayleigh quotient, so its largest value over R^d is attained at an eigenvector o
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
@@ -14,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import null_space
 
-from certificates import OptimalityCertificate, Verdict, check, fingerprint
+from certificates import Certificate, Verdict, check, fingerprint
 from certificates.failure import ProofFailure
 from certificates.subdivision import LEAF, Subdivision, check_subdivision
 from certnet.search.cone_function import output_of
 from certnet.search.cones import Exploration, explore
 from formulations import TrainingProgram, merge_rows
+from tests.certificates.altering import replace, training_certificate
 from tests.strategies import SEEDS, rng
 
 
@@ -40,11 +40,11 @@ def largest_price(X: np.ndarray, W: np.ndarray) -> float:
     return best
 
 
-def claim(X: np.ndarray, W: np.ndarray, gamma: float, proof: Subdivision) -> OptimalityCertificate:
+def claim(X: np.ndarray, W: np.ndarray, gamma: float, proof: Subdivision) -> Certificate:
     """The claim that W is feasible, and hardly any other: the targets vanish."""
     Y = np.zeros_like(W)
     rows = merge_rows(TrainingProgram(X, np.ones_like(W), 1.0)).rows
-    return OptimalityCertificate(
+    return training_certificate(
         X=X,
         Y=Y,
         data_fingerprint=fingerprint(X, Y),

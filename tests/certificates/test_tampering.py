@@ -8,23 +8,23 @@ arithmetic. A mutation that leaves a true claim may pass.
 import io
 import math
 import zipfile
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from certificates import OptimalityCertificate, Verdict, check, fingerprint, read_certificate, write_certificate
-from certificates.checker import dual_value, network_objective
+from certificates import Certificate, Verdict, check, fingerprint, read_certificate, write_certificate
 from certificates.making import certify, residual_dual
 from certificates.proof import LiftedProof
 from certificates.subdivision import Subdivision
+from certificates.training import dual_value, network_objective
 from certnet.jobs.train import train
 from certnet.search.certificate import LeafRepair, certify_search
 from certnet.search.price import search
 from certnet.training import fit
 from formulations import Dual, InputError, TrainingProgram, merge_rows, presolve
+from tests.certificates.altering import replace
 from tests.certificates.proofs import tree_certificate
 from tests.strategies import networks, rng
 
@@ -34,7 +34,7 @@ def _planar() -> TrainingProgram:
     return TrainingProgram(random.standard_normal((5, 2)), random.standard_normal((5, 1)), 0.2)
 
 
-def _subdivided() -> OptimalityCertificate:
+def _subdivided() -> Certificate:
     result = train(_planar(), method="global", gap=1e-4)
     assert result.report.gap <= 1e-4
     assert isinstance(result.certificate.proof, Subdivision)
@@ -42,7 +42,7 @@ def _subdivided() -> OptimalityCertificate:
     return result.certificate
 
 
-def _searched() -> OptimalityCertificate:
+def _searched() -> Certificate:
     program = _planar()
     presolved = presolve(program)
     assert presolved is not None
@@ -57,7 +57,7 @@ def _searched() -> OptimalityCertificate:
     return certificate
 
 
-def base_certificates() -> list[OptimalityCertificate]:
+def base_certificates() -> list[Certificate]:
     """True certificates: with and without multipliers, merged rows, zero rows, a bias, tiny units, split trees (one
     by hand, one by a search) and a subdivision; both searches prove a small gap."""
     made = [tree_certificate(), _searched(), _subdivided()]
@@ -97,7 +97,7 @@ def directions(X: np.ndarray) -> np.ndarray:
     return U[:, norm > 0] / norm[norm > 0]
 
 
-def is_true(certificate: OptimalityCertificate) -> bool:
+def is_true(certificate: Certificate) -> bool:
     """Whether the dual is feasible, its value bears the claim, and the network reaches the claimed objective."""
     X, Y, W, gamma = certificate.X, certificate.Y, certificate.W, certificate.gamma
     with np.errstate(all="ignore"):
@@ -180,7 +180,7 @@ def mutate_tree(random: np.random.Generator, proof: Subdivision) -> Subdivision:
             return replace(proof, basis=random.permutation(proof.basis, axis=int(random.integers(2))))
 
 
-def mutate(random: np.random.Generator, certificate: OptimalityCertificate) -> OptimalityCertificate:
+def mutate(random: np.random.Generator, certificate: Certificate) -> Certificate:
     """One to three changes anywhere; sometimes a forger adjusts fingerprint and claims to match."""
     for _ in range(int(random.integers(1, 4))):
         kind = random.choice(["data", "W", "network", "proof", "gamma", "claim", "rows", "scale", "other", "drop"])
@@ -222,7 +222,7 @@ def mutate(random: np.random.Generator, certificate: OptimalityCertificate) -> O
     return certificate
 
 
-def forge(c: OptimalityCertificate) -> OptimalityCertificate:
+def forge(c: Certificate) -> Certificate:
     """Make fingerprint and claims follow, so that only the mathematics can object."""
     with np.errstate(all="ignore"):
         try:
@@ -307,7 +307,7 @@ def test_files_cut_reordered_and_mixed(tmp_path: Path) -> None:
         assert check(shuffled).verdict is Verdict.PROVED
         assert shuffled.lower_bound == certificate.lower_bound
         other = BASES[0] if certificate is not BASES[0] else BASES[1]
-        for name in ("arrays/W.bin", "manifest.json", "arrays/X.bin"):
+        for name in ("arrays/proofs/0/W.bin", "manifest.json", "arrays/statement/X.bin"):
             foreign = tmp_path / "other.cert"
             write_certificate(foreign, other)
             with zipfile.ZipFile(foreign) as archive:

@@ -1,7 +1,6 @@
 """Trees that are built are accepted by the checker when what they say is true, and refused when it is not."""
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from formulations import ACTIVE, FREE, INACTIVE
 from formulations.errors import InputError
 from formulations.lifted_space import LiftedSpace
 from formulations.program import Program
+from tests.certificates.altering import replace
 from tests.certificates.proofs import integers
 from tests.strategies import SEEDS, rng
 

@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from certificates.robustness_checker import check_robustness
-from certificates.robustness_file import read_robustness
-from certificates.verdict import Verdict
+from certificates import Verdict, check, read_certificate
 from certnet import audit as certnet_audit
 from certnet.jobs import audit as _audit
 from formulations import InputError
@@ -130,8 +128,8 @@ def test_a_certified_radius_has_a_certificate_of_its_own(certnet: Call, files: P
     radii = {line["row"]: float(line["certified_radius"]) for line in lines if float(line["certified_radius"]) > 0}
     assert len(radii) == ROWS - 1
     for row, radius in radii.items():
-        proof = read_robustness(files / "proofs" / f"row-{row}-radius-{radius!r}.cert")
-        assert check_robustness(proof).verdict is Verdict.PROVED
+        proof = read_certificate(files / "proofs" / f"row-{row}-radius-{radius!r}.cert")
+        assert check(proof).verdict is Verdict.PROVED
         half = 0.5 * (proof.cases[0].region.upper - proof.cases[0].region.lower)
         np.testing.assert_allclose(half, radius, rtol=1e-12)
     # A missing certificate is proved again.

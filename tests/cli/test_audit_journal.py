@@ -5,14 +5,14 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from certificates.robustness_checker import check_robustness
-from certificates.verdict import Verdict
+from certificates import Verdict, check
 from certnet.jobs import audit as _audit
 from certnet.jobs import audit_proof as _audit_proof
 from certnet.jobs.verify import verify
@@ -204,9 +204,9 @@ def test_packed_proofs_are_the_proofs() -> None:
         packed = json.loads(json.dumps(_audit_proof.pack(found.proofs)))
         proofs = _audit_proof.unpack(packed)
         assert proofs is not None
-        again = type(found)(network, cases, proofs)
-        assert check_robustness(again).margin == check_robustness(found).margin
-        assert check_robustness(again).verdict is Verdict.PROVED
+        again = replace(found, proofs=proofs)
+        assert check(again).margin == check(found).margin
+        assert check(again).verdict is Verdict.PROVED
         packed["shapes"][0][0][0] += 1
         assert _audit_proof.unpack(packed) is None
 

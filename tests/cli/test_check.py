@@ -1,20 +1,17 @@
 """``certnet check``: verdicts, exit codes, and files that are no certificates."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from certificates import read_certificate, write_certificate
-from certificates.certificate import OptimalityCertificate
-from certificates.lipschitz_file import write_lipschitz
+from certificates import Certificate, read_certificate, write_certificate
 from certificates.making import certify
-from certificates.robustness_file import write_robustness
 from certnet.cli.check_network import region_fields
 from certnet.io import Recipe, load
 from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import TrainingProgram, merge_rows
+from tests.certificates.altering import replace
 from tests.certificates.proofs import linear_robustness
 from tests.cli.support import Call, files, one_sentence
 from tests.verification.problems import random_network
@@ -93,7 +90,7 @@ def test_a_claim_that_the_network_disproves_is_refuted(certnet: Call, certificat
 
 
 def test_weights_tampered_with_do_not_pass(certnet: Call, certificate: Path) -> None:
-    inside: OptimalityCertificate = read_certificate(certificate)
+    inside: Certificate = read_certificate(certificate)
     assert certnet("check", altered(certificate, W=3 * inside.W)).code == 3
 
 
@@ -208,9 +205,9 @@ def test_a_bias_that_the_data_do_not_have_is_not_reported(certnet: Call, certifi
 
 
 def test_theorems_about_networks_name_sizes_norms_and_regions(certnet: Call) -> None:
-    write_robustness(Path("margin.cert"), linear_robustness())
+    write_certificate(Path("margin.cert"), linear_robustness())
     bound = lipschitz_constant(random_network(3, inputs=2, width=4), np.array([1.0, -0.1]))
-    write_lipschitz(Path("slope.cert"), bound.certificate)
+    write_certificate(Path("slope.cert"), bound.certificate)
     margin, slope = certnet("check", "margin.cert").out, certnet("check", "slope.cert").out
     for word in ("2 inputs, 3 neurons, 2 outputs", "1 (1 output rows in all)", "a box in 2 dimensions", "at least"):
         assert word in margin

@@ -3,20 +3,20 @@
 import errno
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from certificates import OptimalityCertificate, Verdict, check, read_certificate, write_certificate
+from certificates import Certificate, Verdict, check, read_certificate, write_certificate
 from certnet.cli.path import folder_name, parse_gammas
 from certnet.io import Recipe, load
 from certnet.io.network import TwoLayerNetwork
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint
 from certnet.jobs.train import TrainingResult
 from formulations import InputError, TrainingProgram
+from tests.certificates.altering import replace
 from tests.cli.support import Call, files, one_sentence, quick_train, strict
 
 RESULTS = ["network.npz", "optimality.cert", "report.json"]
@@ -335,7 +335,7 @@ def test_a_folder_to_resume_that_holds_no_path_is_an_error(
 def test_one_folder_that_cannot_be_written_loses_nothing(
     certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, certificate: OptimalityCertificate) -> None:
+    def full(path: Path, certificate: Certificate) -> None:
         if "gamma_0.1" in path.parts:
             raise OSError(errno.ENOSPC, "No space left on device")
         write_certificate(path, certificate)

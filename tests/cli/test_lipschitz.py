@@ -1,20 +1,16 @@
 """``certnet lipschitz`` and what ``certnet check`` says of its certificates."""
 
-import json
-import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from certificates.lipschitz import check_lipschitz
-from certificates.lipschitz_file import read_lipschitz, write_lipschitz
-from certificates.verdict import Verdict
+from certificates import Verdict, check, read_certificate, write_certificate
 from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import InputError
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion
+from tests.certificates.altering import replace
 from tests.cli.support import caller, one_sentence
 from tests.verification.problems import random_network
 
@@ -31,23 +27,16 @@ def saved_data(folder: Path, inputs: int = 3) -> Path:
     return file
 
 
-def version(path: Path) -> int:
-    with zipfile.ZipFile(path) as archive:
-        return int(json.loads(archive.read("manifest.json"))["version"])
-
-
 @pytest.mark.parametrize("functions", [1, 2])
 @pytest.mark.parametrize("region", [None, InputRegion.linf(np.zeros(3), 0.2), InputRegion.l2(np.zeros(3), 0.2)])
 def test_files_keep_everything(tmp_path: Path, functions: int, region: InputRegion | None) -> None:
     made = lipschitz_constant(random_network(3, inputs=3, width=5), np.eye(2)[:functions], region=region).certificate
     for name in ("a.cert", "b.cert"):
-        write_lipschitz(tmp_path / name, made)
+        write_certificate(tmp_path / name, made)
     assert (tmp_path / "a.cert").read_bytes() == (tmp_path / "b.cert").read_bytes()
-    # What the first version can hold is written in it, so that earlier checkers read it.
-    assert version(tmp_path / "a.cert") == (1 if region is None and functions == 1 else 2)
-    read = read_lipschitz(tmp_path / "a.cert")
+    read = read_certificate(tmp_path / "a.cert")
     assert read.constant == made.constant
-    assert check_lipschitz(read).verdict is Verdict.PROVED
+    assert check(read).verdict is Verdict.PROVED
     assert (read.region is None) == (region is None)
     if region is not None and read.region is not None:
         for name in ("lower", "upper", "centre"):
@@ -61,9 +50,9 @@ def test_files_with_half_a_region_are_refused(tmp_path: Path) -> None:
     for name, value in (("lower", np.zeros(0)), ("radius", None), ("upper", -np.ones(3))):
         broken = InputRegion.l2(np.zeros(3), 0.2)
         object.__setattr__(broken, name, value)
-        write_lipschitz(tmp_path / "broken.cert", replace(made, region=broken))
+        write_certificate(tmp_path / "broken.cert", replace(made, region=broken))
         with pytest.raises(InputError, match="cannot be used as a certificate"):
-            read_lipschitz(tmp_path / "broken.cert")
+            read_certificate(tmp_path / "broken.cert")
 
 
 def test_global_constants(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +88,7 @@ def test_local_constants(tmp_path: Path, capsys: pytest.CaptureFixture[str], nor
     for entry in done.json["results"]:
         assert entry["function"] == everywhere["function"] == "all outputs"
         assert entry["sampled"] <= entry["constant"] <= everywhere["constant"] * (1 + 1e-4)
-        certificate = read_lipschitz(entry["certificate"])
+        certificate = read_certificate(entry["certificate"])
         make = InputRegion.l2 if norm is None else InputRegion.linf
         region = make(X[entry["row"]], 0.3)
         assert certificate.region is not None

@@ -1,7 +1,6 @@
 """``certnet train --resume``: it finds data and options again, refuses what contradicts them, and goes on."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from certnet.jobs import train as job
 from certnet.jobs.checkpoint import read_checkpoint, write_checkpoint
 from certnet.jobs.train import Event, TrainingResult
 from certnet.solvers import SolveStatus
+from tests.certificates.altering import replace
 from tests.cli.support import Call, files, one_sentence
 
 RESULTS = ["network.npz", "optimality.cert", "report.json"]

@@ -1,12 +1,12 @@
 """``certnet tightness``: exit codes, JSON, and folders that are no runs."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from certificates import read_certificate, write_certificate
+from tests.certificates.altering import replace
 from tests.cli.support import Call, files, one_sentence
 
 

@@ -4,15 +4,13 @@ import errno
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from certificates import OptimalityCertificate, Verdict, check, read_certificate
-from certificates.container import write_certificate
+from certificates import Certificate, Verdict, check, read_certificate, write_certificate
 from certnet.cli.training import STOPPED
 from certnet.io import Recipe, load, read_source
 from certnet.io.network import TwoLayerNetwork
@@ -20,6 +18,7 @@ from certnet.io.output import output_folder
 from certnet.jobs.train import TrainingResult
 from certnet.search.summary import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
+from tests.certificates.altering import replace
 from tests.cli.support import Call, files, one_sentence, quick_train, strict
 
 RESULTS = ["network.npz", "optimality.cert", "report.json"]
@@ -168,9 +167,7 @@ def test_figures_that_do_not_exist_are_null(certnet: Call, folder: Path, monkeyp
     nan, inf = float("nan"), float("inf")
 
     def without(result: TrainingResult) -> TrainingResult:
-        report = replace(
-            result.report, lower_bound=-inf, objective=inf, gap=inf, slack_margin=nan, verdict=Verdict.UNKNOWN
-        )
+        report = replace(result.report, lower_bound=-inf, objective=inf, slack_margin=nan, verdict=Verdict.UNKNOWN)
         return replace(result, report=report, rank=None, stages={"rounding": nan})
 
     monkeypatch.setattr("certnet.jobs.train.train", patched(without))
@@ -378,7 +375,7 @@ def test_a_disk_that_fills_up_loses_nothing_and_leaves_nothing_half_written(
     (folder / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder / "temporary"))
 
-    def full(path: Path, certificate: OptimalityCertificate) -> None:
+    def full(path: Path, certificate: Certificate) -> None:
         if everywhere or "temporary" not in path.parts:
             path.write_bytes(b"half")
             raise OSError(errno.ENOSPC, "No space left on device", str(path))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from certificates.robustness_file import read_robustness
+from certificates import read_certificate
 from certnet.io import write_onnx
 from certnet.io.network import TwoLayerNetwork
 from formulations.robustness import InputRegion, UnsafeCase
@@ -226,7 +226,7 @@ def test_largest_radius_of_a_linear_classifier_is_known(certnet: Call, tmp_path:
     assert (rows[3]["certified_radius"], rows[3]["attacked_radius"]) == (2.0, None)
     assert sorted(path.name for path in (tmp_path / "proofs").iterdir()) == ["row-0.cert", "row-1.cert", "row-3.cert"]
     assert certnet("check", *sorted((tmp_path / "proofs").iterdir()), "--network", tmp_path / "net.npz").code == 0
-    certificate = read_robustness(tmp_path / "proofs/row-0.cert")
+    certificate = read_certificate(tmp_path / "proofs/row-0.cert")
     assert certificate.provenance["radius"] == rows[0]["certified_radius"]
     regions = [case.region for case in certificate.cases]
     make = InputRegion.linf if norm == "linf" else InputRegion.l2

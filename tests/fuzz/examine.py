@@ -3,20 +3,14 @@
 Imports the checker alone, so that a fuzzer needs nothing else.
 """
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from certificates import Verdict, check, read_certificate
-from certificates.container import KIND, certificate_kind
-from certificates.lipschitz import LipschitzCertificate, check_lipschitz
-from certificates.lipschitz_file import KIND as LIPSCHITZ
-from certificates.lipschitz_file import read_lipschitz
+from certificates import Certificate, Lipschitz, Report, Robustness, Training, Verdict, check, read_certificate
 from certificates.proof import LiftedProof
-from certificates.robustness import RobustnessCertificate
-from certificates.robustness_checker import check_robustness
-from certificates.robustness_file import read_robustness
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion
@@ -31,25 +25,16 @@ def examine(path: Path, seconds: float) -> str:
         InputError: the file is no certificate.
         AssertionError: something is proved that is false.
     """
-    kind = certificate_kind(path)
-    if kind == KIND:
-        certificate = read_certificate(path)
-        report = check(certificate, time_limit=seconds)
-        assert report.verdict is not Verdict.PROVED or report.lower_bound <= report.objective, report
+    certificate = read_certificate(path)
+    report = check(certificate, time_limit=seconds)
+    if report.verdict is Verdict.PROVED:
+        assert _TRUE[type(certificate.statement)](certificate, report), report
+    if isinstance(certificate.statement, Training) and isinstance(certificate.proof, LiftedProof):
         rounded = check(certificate, arithmetic="float", time_limit=seconds)
-        if rounded.verdict is Verdict.PROVED and isinstance(certificate.proof, LiftedProof):
+        if rounded.verdict is Verdict.PROVED:
             exact = check(certificate, arithmetic="exact", time_limit=seconds)
             assert exact.verdict is Verdict.PROVED or "time limit" in exact.reason, exact
-        return str(report.verdict)
-    if kind == LIPSCHITZ:
-        slope = read_lipschitz(path)
-        found = check_lipschitz(slope, time_limit=seconds)
-        assert found.verdict is not Verdict.PROVED or _is_slope(slope), found
-        return str(found.verdict)
-    margin = read_robustness(path)
-    proved = check_robustness(margin, time_limit=seconds)
-    assert proved.verdict is not Verdict.PROVED or _is_margin(margin, proved.margin), proved
-    return str(proved.verdict)
+    return str(report.verdict)
 
 
 def _outputs(network: ReluNetwork, x: FloatArray) -> FloatArray:
@@ -58,7 +43,7 @@ def _outputs(network: ReluNetwork, x: FloatArray) -> FloatArray:
     return outputs
 
 
-def _is_slope(certificate: LipschitzCertificate) -> bool:
+def _is_slope(certificate: Certificate, _: Report) -> bool:
     """Whether the constant holds between some points: 0 and ±10^20 e_j, beyond most kinks, or points of the region."""
     C, d = exact(certificate.C), certificate.network.inputs
     if certificate.region is None:
@@ -74,10 +59,10 @@ def _is_slope(certificate: LipschitzCertificate) -> bool:
     )
 
 
-def _is_margin(certificate: RobustnessCertificate, margin: float) -> bool:
+def _is_margin(certificate: Certificate, report: Report) -> bool:
     """Whether some row reaches the margin at the corners, the middle and the centre of every region."""
     return all(
-        max(exact(case.H) @ _outputs(certificate.network, x) + exact(case.h)) >= Fraction(margin)
+        max(exact(case.H) @ _outputs(certificate.network, x) + exact(case.h)) >= Fraction(report.margin)
         for case in certificate.cases
         for x in _points(case.region)
     )
@@ -92,3 +77,10 @@ def _points(region: InputRegion) -> list[FloatArray]:
     inside = [((x >= region.lower) & (x <= region.upper)).all() for x in points]
     near = [sum((exact(x) - exact(region.centre)) ** 2) <= size for x in points]
     return [x for x, *holds in zip(points, inside, near, strict=True) if all(holds)]
+
+
+_TRUE: dict[type, Callable[[Certificate, Report], bool]] = {
+    Training: lambda _, report: report.lower_bound <= report.objective,
+    Robustness: _is_margin,
+    Lipschitz: _is_slope,
+}

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from certificates import write_certificate
-from certificates.lipschitz_file import write_lipschitz
-from certificates.robustness_file import write_robustness
 from certnet.jobs.lipschitz import lipschitz_constant
 from certnet.jobs.train import train
 from formulations import TrainingProgram
@@ -25,12 +23,12 @@ def write_seeds(folder: Path) -> None:
     for i, certificate in enumerate(optimality):
         write_certificate(folder / f"optimality{i}.cert", certificate)
     for i, robustness in enumerate(proved_certificates()):
-        write_robustness(folder / f"robustness{i}.cert", robustness)
+        write_certificate(folder / f"robustness{i}.cert", robustness)
     network, region = random_network(3, inputs=2, width=4), random_box(3, 2)
     pair, every = np.array([1.0, -1.0]), np.eye(2)
     for i, (C, where, products) in enumerate(product((pair, every), (None, region), (False, True))):
         bound = lipschitz_constant(network, C, region=where, products=products)
-        write_lipschitz(folder / f"lipschitz{i}.cert", bound.certificate)
+        write_certificate(folder / f"lipschitz{i}.cert", bound.certificate)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """What the fuzzer calls tells the truth about small certificates of every kind, and notices a lie."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from certificates.robustness_checker import RobustnessReport
-from certificates.robustness_file import write_robustness
+from certificates import Report, write_certificate
 from formulations import InputError
+from tests.certificates.altering import replace
 from tests.fuzz import examine
 from tests.fuzz.seeds import write_seeds
 from tests.verification.mutants import proved_certificates
@@ -31,9 +30,9 @@ def test_nonsense_is_no_certificate(tmp_path: Path) -> None:
 
 def test_a_false_claim_that_a_checker_proves_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, base = tmp_path / "a.cert", proved_certificates()[0]
-    write_robustness(path, replace(base, cases=(replace(base.cases[0], h=np.full(len(base.cases[0].h), -1e9)),)))
+    write_certificate(path, replace(base, cases=(replace(base.cases[0], h=np.full(len(base.cases[0].h), -1e9)),)))
     assert examine.examine(path, 10.0) == "UNKNOWN"
-    lie = RobustnessReport(examine.Verdict.PROVED, "", 0.1, 1, 0, "float", 0.0)
-    monkeypatch.setattr(examine, "check_robustness", lambda *_, **__: lie)
+    lie = Report(examine.Verdict.PROVED, "", "float", 0.0, margin=0.1)
+    monkeypatch.setattr(examine, "check", lambda *_, **__: lie)
     with pytest.raises(AssertionError):
         examine.examine(path, 10.0)

@@ -62,7 +62,7 @@ def test_npz_with_layers_and_with_an_output_bias(tmp_path: Path) -> None:
     assert np.allclose(read_relu_network(tmp_path / "b.npz")(X), TRUTH + B2)
     assert np.allclose(read_relu_network(tmp_path / "c.npz")(X), np.maximum(X @ U, 0) @ V.T)
     np.savez(tmp_path / "d.npz", W1=U.T, W2=V, b2=np.array([np.nan, 0.0]))
-    with pytest.raises(InputError, match="not finite"):
+    with pytest.raises(InputError, match="not a finite number"):
         read_relu_network(tmp_path / "d.npz")
 
 

@@ -71,7 +71,7 @@ def test_numbers_that_float64_cannot_hold_are_refused(kind: str) -> None:
     large = np.array([[2**53 + 1]], dtype=kind)
     if kind == "longdouble" and large[0, 0] == 2**53:
         pytest.skip("longdouble is float64 here")
-    with pytest.raises(InputError, match="U has numbers that float64 cannot hold"):
+    with pytest.raises(InputError, match="U has a number that float64 cannot hold"):
         assemble("a.npz", U=large, V=np.ones((1, 1)))
     assert assemble("a.npz", U=large - 1, V=np.ones((1, 1))).U[0, 0] == 2.0**53
 

@@ -10,10 +10,10 @@ import pytest
 from certnet.solvers import _arrays, admm
 from certnet.solvers._anderson import Anderson
 from certnet.solvers._arrays import Arrays
-from certnet.solvers._orthonormal import FOR_BOUNDS, orthonormal
 from certnet.solvers._splitting import Splitting
 from certnet.solvers.admm import AdmmSolver
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, State
+from certnet.solvers.orthonormal import FOR_BOUNDS, orthonormal
 from formulations import InputError, Program, TrainingProgram, presolve
 
 

@@ -11,10 +11,10 @@ from certificates.making.repair import repair_form
 from certnet.solvers import admm
 from certnet.solvers._arrays import Arrays
 from certnet.solvers._entrywise import FormEntrywise
-from certnet.solvers._orthonormal import FOR_BOUNDS, FOR_PRODUCTS, orthonormal
 from certnet.solvers._splitting import Splitting
 from certnet.solvers.admm import AdmmSolver
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, State
+from certnet.solvers.orthonormal import FOR_BOUNDS, FOR_PRODUCTS, orthonormal
 from formulations import Dual, InputError, LiftedSpace, Program, SquaredLoss, TrainingProgram, merge_rows, presolve
 from tests.strategies import SEEDS, programs, rng
 

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from certnet.solvers._lapack import factor_in_place, positive_eigenpairs
+from certnet.solvers.linear_algebra import factor_in_place, positive_eigenpairs
 from tests.strategies import rng
 
 

@@ -1,18 +1,18 @@
 """The two native solvers of the DNN relaxation: feasibility, duality, agreement, and how a solve may end."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import pytest
 
 from certnet.solvers._incumbent import Incumbent
-from certnet.solvers._rank_two import FaceMap
 from certnet.solvers.admm import AdmmSolver
-from certnet.solvers.interface import Progress, Solver, SolverOptions, SolverResult, SolveStatus, State
+from certnet.solvers.face_map import FaceMap
+from certnet.solvers.interface import Progress, Solver, SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.interior_point import InteriorPointSolver
-from formulations import Dual, InputError, LiftedSpace, Program, TrainingProgram, presolve
+from formulations import Dual, LiftedSpace, Program, TrainingProgram, presolve
 
 SOLVERS: dict[str, Solver] = {"admm": AdmmSolver(), "interior-point": InteriorPointSolver()}
 TOLERANCE = {"admm": 2e-4, "interior-point": 1e-6}
@@ -341,57 +341,6 @@ def test_interior_point_reaches_the_value_of_random0(
     result = SOLVERS["interior-point"].solve(program, SolverOptions())
     assert program.to_original(program.dual_value(result.dual.W)) == pytest.approx(8.1014, abs=1e-4)
     assert program.to_original(result.objective) == pytest.approx(8.1014, abs=2e-4)
-
-
-def _cut(program: Program, options: SolverOptions, at: int) -> tuple[State, int]:
-    """The state that the callback sees at its ``at``-th call, which ends the solve, and the iteration then."""
-    seen: list[tuple[State, int]] = []
-
-    def callback(progress: Progress) -> bool:
-        assert progress.state is not None
-        seen.append((progress.state(), progress.iteration))
-        return len(seen) == at
-
-    SOLVERS["interior-point"].solve(program, replace(options, callback=callback))
-    return seen[-1]
-
-
-@pytest.mark.parametrize("at", [2, 18, 22, 30])
-def test_a_resumed_interior_point_goes_on_bit_for_bit(at: int) -> None:
-    presolved = presolve(TrainingProgram(*_data("plain"), 0.1))
-    assert presolved is not None
-    options = SolverOptions(tolerance=1e-7, callback=lambda progress: False)
-    whole = SOLVERS["interior-point"].solve(presolved.program, options)
-    state, iteration = _cut(presolved.program, options, at)
-    rest = SOLVERS["interior-point"].solve(presolved.program, replace(options, resume=state))
-    assert whole.iterations > iteration
-    assert rest.iterations == whole.iterations
-    for first, second in ((whole.primal.S, rest.primal.S), (whole.dual.W, rest.dual.W), (whole.dual.N, rest.dual.N)):
-        np.testing.assert_array_equal(first, second)
-
-
-def test_a_damaged_state_is_refused() -> None:
-    presolved = presolve(TrainingProgram(*_data("plain"), 0.1))
-    assert presolved is not None
-    state, _ = _cut(presolved.program, SolverOptions(), 22)
-    other = presolve(TrainingProgram(*_data("one point"), 0.1))
-    assert other is not None
-    with pytest.raises(InputError, match="does not belong"):
-        SOLVERS["interior-point"].solve(other.program, SolverOptions(resume=state))
-    wrong = {
-        "current_S": state["current_S"][:-1],
-        "current_p": state["current_p"] + 10_000,
-        "current_y": np.full_like(state["current_y"], np.nan),
-        "iterate_z": state["iterate_z"].astype(np.float32),
-        "counts": state["counts"][:2],
-        "best_W": state["best_W"][:, :0],
-    }
-    for name, array in wrong.items():
-        with pytest.raises(InputError, match="damaged"):
-            SOLVERS["interior-point"].solve(presolved.program, SolverOptions(resume={**state, name: array}))
-        missing = {key: value for key, value in state.items() if key != name}
-        with pytest.raises(InputError, match="damaged"):
-            SOLVERS["interior-point"].solve(presolved.program, SolverOptions(resume=missing))
 
 
 @pytest.mark.slow

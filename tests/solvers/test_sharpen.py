@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates.making.repair import raw_dual, repair_form
-from certnet.solvers import _sharpen
-from certnet.solvers._sharpen import sharpen
+from certnet.solvers import sharpen as _sharpen
 from certnet.solvers.admm import AdmmSolver
 from certnet.solvers.interface import SolverOptions
+from certnet.solvers.sharpen import sharpen
 from formulations import Dual, LiftedSpace, Program, TrainingProgram, merge_rows
 from tests.strategies import SEEDS, programs, rng
 

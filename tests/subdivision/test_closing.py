@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from certificates import CheckReport, OptimalityCertificate, Verdict
+from certificates import Certificate, Report, Verdict
 from certificates.subdivision import Subdivision
 from certnet.search.cone_closing import SubdivisionSearch
 from certnet.training import fit
@@ -29,7 +29,7 @@ def _zero(program: TrainingProgram) -> Network:
     return np.zeros((d, 0)), np.zeros((c, 0))
 
 
-def _certified(search: SubdivisionSearch) -> tuple[OptimalityCertificate, CheckReport]:
+def _certified(search: SubdivisionSearch) -> tuple[Certificate, Report]:
     proof = search.certify(*search.network, {})
     assert proof is not None
     assert proof[1].verdict is Verdict.PROVED, proof[1].reason

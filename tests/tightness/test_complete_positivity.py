@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certificates.verdict import Verdict
+from certificates import Verdict
 from certnet.tightness import check_completely_positive, is_completely_positive_graph
 from certnet.tightness._factorisation import alternate, nonnegative, relative_residual, square_root
 from certnet.tightness.complete_positivity import support_graph

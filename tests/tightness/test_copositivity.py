@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certificates import Verdict
 from certificates.failure import Deadline
-from certificates.verdict import Verdict
 from certnet.tightness import check_copositive
 from certnet.tightness._subdivision import integer_matrix, subdivide
 from certnet.tightness.copositivity import Method

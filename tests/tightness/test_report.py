@@ -1,21 +1,19 @@
 """The report on a training problem: tight and loose relaxations."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from certificates import OptimalityCertificate
+from certificates import Certificate, Verdict
 from certificates.making import certify, residual_dual
-from certificates.verdict import Verdict
 from certnet.jobs.tightness import infeasibility, is_plain, measure_tightness
 from certnet.jobs.train import train
 from certnet.tightness._feasible import relaxation_value
 from certnet.training import fit
 from formulations import InputError, LiftedSpace, Primal, TrainingProgram, merge_rows, presolve
+from tests.certificates.altering import replace
 
 
-def certificate_of(program: TrainingProgram) -> OptimalityCertificate:
+def certificate_of(program: TrainingProgram) -> Certificate:
     """A proved certificate with a good network and a poor bound."""
     network = fit(program, random_state=0)
     merged = merge_rows(program)
@@ -31,7 +29,7 @@ def gaussian(seed: int, n: int, d: int, c: int, gamma: float) -> TrainingProgram
 
 
 @pytest.fixture(scope="module")
-def loose() -> OptimalityCertificate:
+def loose() -> Certificate:
     """Its relaxation is off by a quarter."""
     return certificate_of(gaussian(0, 8, 2, 2, 0.1))
 
@@ -61,7 +59,7 @@ def test_strong_regularisation_is_tight_and_its_points_are_the_network() -> None
     assert found.relaxed_objective == pytest.approx(found.objective, rel=1e-4)
 
 
-def test_a_solution_that_is_no_sum_of_neurons_does_not_refute_the_relaxation(loose: OptimalityCertificate) -> None:
+def test_a_solution_that_is_no_sum_of_neurons_does_not_refute_the_relaxation(loose: Certificate) -> None:
     """The optimum is not known from below here, so only the one solution found is refuted."""
     found = measure_tightness(loose, time_limit=10.0)
     assert found.verdict is Verdict.UNKNOWN
@@ -77,7 +75,7 @@ def test_a_solution_that_is_no_sum_of_neurons_does_not_refute_the_relaxation(loo
     assert found.infeasibility < 0.1 * found.membership.distance
 
 
-def test_the_same_seed_gives_the_same_report(loose: OptimalityCertificate) -> None:
+def test_the_same_seed_gives_the_same_report(loose: Certificate) -> None:
     first, second = (measure_tightness(loose, time_limit=30.0, random_state=3) for _ in range(2))
     assert (first.objective, first.relaxation_bound) == (second.objective, second.relaxation_bound)
     assert first.membership is not None
@@ -85,7 +83,7 @@ def test_the_same_seed_gives_the_same_report(loose: OptimalityCertificate) -> No
     assert first.membership.distance == second.membership.distance
 
 
-def test_a_large_tolerance_takes_any_gap_for_none(loose: OptimalityCertificate) -> None:
+def test_a_large_tolerance_takes_any_gap_for_none(loose: Certificate) -> None:
     assert measure_tightness(loose, time_limit=5.0, tolerance=0.9).verdict is Verdict.PROVED
 
 
@@ -97,7 +95,7 @@ def test_nothing_but_zeros() -> None:
     assert found.objective == pytest.approx(1.5)
 
 
-def test_a_certificate_that_is_not_proved_is_refused(loose: OptimalityCertificate) -> None:
+def test_a_certificate_that_is_not_proved_is_refused(loose: Certificate) -> None:
     with pytest.raises(InputError, match="not proved"):
         measure_tightness(replace(loose, W=3.0 * loose.W))
     with pytest.raises(InputError, match="not proved"):
@@ -153,7 +151,7 @@ def test_a_solution_that_is_a_little_infeasible_is_made_feasible() -> None:
     assert value == pytest.approx(program.objective(certificate.U, certificate.V), rel=1e-2)
 
 
-def test_points_that_are_not_feasible_give_no_value(loose: OptimalityCertificate) -> None:
+def test_points_that_are_not_feasible_give_no_value(loose: Certificate) -> None:
     presolved = presolve(TrainingProgram(loose.X, loose.Y, loose.gamma))
     assert presolved is not None
     order, c = presolved.program.space.face_order, loose.Y.shape[1]

@@ -1,7 +1,6 @@
 """Small proved certificates of every shape, random changes of them, and the exact least margin on a line."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise
@@ -9,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from certificates import Certificate, Robustness, Verdict, check
 from certificates.proof import Circuits, LiftedProof
-from certificates.robustness import RobustnessCertificate, preactivation_bounds
-from certificates.robustness_checker import check_robustness
-from certificates.verdict import Verdict
+from certificates.robustness import preactivation_bounds
 from certnet.jobs.verify import verify
 from certnet.search.margin_proofs import case_proof
 from certnet.search.relaxation import Relaxation, margin_bound
@@ -21,6 +19,7 @@ from formulations._validation import FloatArray, IntArray
 from formulations.margin import reduce_case
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
+from tests.certificates.altering import replace
 from tests.verification.problems import random_ball, random_box, random_network
 
 SPECIAL = [0.0, -0.0, 5e-324, 1e-308, 1e-160, 1e-154, 1e154, 1e160, 1.7e308, np.nan, np.inf, 1.0, -1.0]
@@ -39,10 +38,10 @@ def unstable_network(seed: int, region: InputRegion) -> ReluNetwork:
 
 
 @cache
-def proved_certificates() -> tuple[RobustnessCertificate, ...]:
+def proved_certificates() -> tuple[Certificate, ...]:
     """One case with one or two rows on a line and in the plane by every relaxation, searches with several leaves and
     with several cases, and proofs that use circuits in linear and in semidefinite leaves."""
-    made: list[RobustnessCertificate | None] = []
+    made: list[Certificate | None] = []
     for inputs, seed in ((1, 3), (2, 1)):
         for number, region in enumerate(regions(seed, inputs)):
             network = unstable_network(seed, region)
@@ -58,11 +57,11 @@ def proved_certificates() -> tuple[RobustnessCertificate, ...]:
             made += [verify(network, tuple(shifted)).certificate]
     proved = [certificate for certificate in made if certificate is not None]
     proved += [extended for certificate in proved for extended in with_circuits(certificate)]
-    assert all(check_robustness(certificate).verdict is Verdict.PROVED for certificate in proved)
+    assert all(check(certificate).verdict is Verdict.PROVED for certificate in proved)
     return tuple(proved)
 
 
-def semidefinite(network: ReluNetwork, case: UnsafeCase) -> RobustnessCertificate | None:
+def semidefinite(network: ReluNetwork, case: UnsafeCase) -> Certificate | None:
     """One semidefinite leaf, also where a linear one proves as much."""
     problem = reduce_case(network, case, *preactivation_bounds(network, case.region))
     mu = np.full(len(case.H), 1.0 / len(case.H))
@@ -72,11 +71,11 @@ def semidefinite(network: ReluNetwork, case: UnsafeCase) -> RobustnessCertificat
     if found.leaf is None:
         return None
     proof = case_proof(problem, found.leaf, [mu], found.margin)
-    made = RobustnessCertificate(network, (case,), (proof,))
-    return made if check_robustness(made).verdict is Verdict.PROVED else None
+    made = Certificate(Robustness(network, (case,)), (proof,))
+    return made if check(made).verdict is Verdict.PROVED else None
 
 
-def with_circuits(certificate: RobustnessCertificate) -> list[RobustnessCertificate]:
+def with_circuits(certificate: Certificate) -> list[Certificate]:
     """The certificate with a circuit ``r_k = Σ c_j r_j`` and two small products of it, if that is still proved."""
     network, given = certificate.network, certificate.proofs[0]
     A = network.generators[given.stable == 0]
@@ -90,7 +89,7 @@ def with_circuits(certificate: RobustnessCertificate) -> list[RobustnessCertific
             proof = _appended(given.proof, np.where(signs > 0, chosen, N + chosen), 2 * N, network.inputs, given.margin)
             changed = replace(given, proof=proof, margin=0.5 * given.margin)
             extended = replace(certificate, proofs=(changed, *certificate.proofs[1:]))
-            return [extended] if check_robustness(extended).verdict is Verdict.PROVED else []
+            return [extended] if check(extended).verdict is Verdict.PROVED else []
     return []
 
 
@@ -108,7 +107,7 @@ def _appended(proof: LiftedProof, circuit: IntArray, t: int, inputs: int, size: 
     )
 
 
-def mutate(random: np.random.Generator, certificate: RobustnessCertificate) -> RobustnessCertificate:
+def mutate(random: np.random.Generator, certificate: Certificate) -> Certificate:
     """Some array of the proof or the statement changed. Raises InputError if that makes no statement."""
     i = int(random.integers(len(certificate.cases)))
     case, given = certificate.cases[i], certificate.proofs[i]

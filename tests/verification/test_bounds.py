@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from certificates.robustness import RobustnessCertificate, preactivation_bounds
-from certificates.robustness_checker import check_robustness
-from certificates.verdict import Verdict
+from certificates import Certificate, Robustness, Verdict, check
+from certificates.robustness import preactivation_bounds
 from certnet.jobs.lipschitz import lipschitz_constant
 from certnet.search.attack import attack
 from certnet.search.linear import finish, nodes_of
@@ -17,7 +16,7 @@ from certnet.search.margin_rows import linear_bounds
 from certnet.search.relaxation import margin_bound
 from certnet.search.semidefinite import semidefinite_bound
 from certnet.solvers.interface import SolveStatus
-from certnet.solvers.interior_point import _Run
+from certnet.solvers.interior_point import _Solve
 from formulations.margin import MarginProblem, reduce_case
 from formulations.robustness import InputRegion, UnsafeCase, keeps_class
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
@@ -61,7 +60,7 @@ def test_a_semidefinite_leaf_proves_no_more_than_the_truth(drawn) -> None:
     assert found.margin <= exact + 1e-9
     proof = case_proof(problem, found.leaf, [np.ones(1)], found.margin)
     for arithmetic in ("float", "ball", "exact"):
-        report = check_robustness(RobustnessCertificate(network, (case,), (proof,)), arithmetic=arithmetic)
+        report = check(Certificate(Robustness(network, (case,)), (proof,)), arithmetic=arithmetic)
         assert report.verdict is Verdict.PROVED, report.reason
         assert report.margin <= exact
 
@@ -116,7 +115,7 @@ def test_on_a_ball_samples_and_attack_lie_above_the_bound(seed: int) -> None:
     assert (z <= upper).all()
     if bound.value[0] - rounding_size(problem) > 0:
         proof = case_proof(problem, linear_leaf(problem, bound), [bound.mu[0]], bound.value[0] - rounding_size(problem))
-        assert check_robustness(RobustnessCertificate(network, (case,), (proof,))).verdict is Verdict.PROVED
+        assert check(Certificate(Robustness(network, (case,)), (proof,))).verdict is Verdict.PROVED
 
 
 def test_a_point_is_bounded_by_its_value() -> None:
@@ -134,13 +133,13 @@ def test_ctrl_c_during_a_semidefinite_bound_is_not_lost(monkeypatch: pytest.Monk
     network = random_network(3, width=6)
     case = keeps_class(network, random_box(3), 0)[0]
     problem = problem_of(network, case)
-    true = _Run.solve
+    true = _Solve.solve
 
-    def interrupted(run: _Run) -> SolveStatus:
+    def interrupted(run: _Solve) -> SolveStatus:
         true(run)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_Run, "solve", interrupted)
+    monkeypatch.setattr(_Solve, "solve", interrupted)
     mu = np.ones(1)
     with pytest.raises(KeyboardInterrupt):
         semidefinite_bound(problem, np.zeros(problem.neurons, dtype=np.int64), mu, time_limit=20.0)

@@ -15,11 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certificates import Certificate, Robustness, Verdict, check, read_certificate, write_certificate
 from certificates.arithmetic.machine import MachineFailure
-from certificates.robustness import RobustnessCertificate
-from certificates.robustness_checker import check_robustness
-from certificates.robustness_file import read_robustness, write_robustness
-from certificates.verdict import Verdict
 from certnet.cli.check_network import compare_property
 from certnet.io.vnnlib import Property, parse_vnnlib
 from certnet.jobs.verify import verify
@@ -199,10 +196,10 @@ def test_check_compares_what_texts_state_and_not_how_they_are_rounded(tmp_path: 
     stated = parsed([box, row], 1, 2)
     result = verify(network, stated.cases)
     assert result.certificate is not None
-    write_robustness(tmp_path / "a.cert", result.certificate)
-    own = read_robustness(tmp_path / "a.cert")
+    write_certificate(tmp_path / "a.cert", result.certificate)
+    own = read_certificate(tmp_path / "a.cert")
 
-    def compared(*formulas: Any, certificate: RobustnessCertificate = own) -> bool:
+    def compared(*formulas: Any, certificate: Certificate = own) -> bool:
         names = "".join(f"(declare-const {name} Real)" for name in ("X_0", "Y_0", "Y_1"))
         (tmp_path / "p.vnnlib").write_text(names + "".join(f"(assert {written(formula)})" for formula in formulas))
         with contextlib.suppress(InputError):
@@ -226,8 +223,8 @@ def test_check_compares_what_texts_state_and_not_how_they_are_rounded(tmp_path: 
     # A box that ends at the number below 1/3 is smaller than what the text states.
     narrow = UnsafeCase(InputRegion(np.zeros(1), np.array([1 / 3])), own.cases[0].H, own.cases[0].h)
     assert Fraction(1 / 3) < Fraction(1, 3)
-    smaller = RobustnessCertificate(network, (narrow,), own.proofs)
-    assert check_robustness(smaller).verdict is Verdict.PROVED
+    smaller = Certificate(Robustness(network, (narrow,)), own.proofs)
+    assert check(smaller).verdict is Verdict.PROVED
     assert not compared(box, row, certificate=smaller)
 
 

@@ -1,6 +1,5 @@
 """What remains on a linear leaf is a lower bound of the exact value, in rational arithmetic."""
 
-from dataclasses import replace
 from fractions import Fraction
 from math import isqrt
 
@@ -9,14 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certificates.arithmetic.exact import RationalMatrix
 from certificates.arithmetic.floating import Enclosure
-from certificates.arithmetic.rational import RationalMatrix
 from certificates.linear_leaves import LinearLeaves, _enclosed, _exact
 from certificates.proof import Triangles
 from certificates.robustness import lifted_region
 from formulations.lifted_space import ACTIVE, FREE, INACTIVE
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
+from tests.certificates.altering import replace
 from tests.strategies import SEEDS, rng
 
 exact = np.vectorize(Fraction, otypes=[object])

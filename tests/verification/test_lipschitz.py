@@ -3,7 +3,6 @@
 import functools
 import itertools
 import time
-from dataclasses import replace
 
 import cvxpy as cp
 import numpy as np
@@ -11,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.lipschitz import LipschitzCertificate, check_lipschitz
-from certificates.verdict import Verdict
+from certificates import Certificate, Verdict, check
 from certnet.io import read_relu_network
 from certnet.jobs.lipschitz import lipschitz_constant
 from certnet.search import lipsdp
@@ -20,6 +18,7 @@ from certnet.search.lipsdp import Gradients, rough_norm, spectral_norm
 from formulations import InputError
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion
+from tests.certificates.altering import replace
 from tests.conftest import SHARED
 from tests.verification.problems import SEEDS, random_network
 
@@ -137,7 +136,7 @@ def test_known_constants() -> None:
     found = lipschitz_constant(network, np.ones(1))
     assert found.constant == pytest.approx(10.0, rel=1e-5)
     assert found.constant >= 10.0
-    assert check_lipschitz(found.certificate, arithmetic="exact").verdict is Verdict.PROVED
+    assert check(found.certificate, arithmetic="exact").verdict is Verdict.PROVED
     # Around u the first neuron is active and the second is not; around −u it is the other way round.
     for point, exact in ((u, 10.0), (-u, 5.0)):
         local = lipschitz_constant(network, np.ones(1), region=InputRegion.l2(point, 1.0))
@@ -258,7 +257,7 @@ def test_functions_that_do_not_fit_are_refused() -> None:
 
 
 @functools.cache
-def certificates() -> list[LipschitzCertificate]:
+def certificates() -> list[Certificate]:
     """Global and local ones, of one function and of two, with products and without."""
     network, point = random_network(5, inputs=3, width=6), np.zeros(3)
     return [
@@ -308,9 +307,9 @@ def test_changed_certificates_prove_nothing() -> None:
                 replace(made, region=InputRegion.linf(np.zeros(3), 10.0)),
                 replace(made, region=InputRegion.l2(np.zeros(3), 10.0)),
             ]
-        assert check_lipschitz(made).verdict is Verdict.PROVED
+        assert check(made).verdict is Verdict.PROVED
         for number, changed in enumerate(changes):
-            report = check_lipschitz(changed)
+            report = check(changed)
             assert report.verdict is Verdict.UNKNOWN, number
             assert report.constant == np.inf
             assert report.reason
@@ -321,13 +320,13 @@ def test_other_half_spaces_never_prove_too_much() -> None:
     exact, rng = over_patterns(made.network, made.C), np.random.default_rng(0)
     for _ in range(20):
         e = rng.standard_normal(made.halfspace.shape)
-        assert check_lipschitz(replace(made, halfspace=e, constant=0.9999 * exact)).verdict is Verdict.UNKNOWN
+        assert check(replace(made, halfspace=e, constant=0.9999 * exact)).verdict is Verdict.UNKNOWN
 
 
 @pytest.mark.parametrize("arithmetic", ["exact", "ball", "float"])
 def test_all_arithmetics_agree(arithmetic: str) -> None:
     for made in certificates():
-        assert check_lipschitz(made, arithmetic=arithmetic).verdict is Verdict.PROVED
+        assert check(made, arithmetic=arithmetic).verdict is Verdict.PROVED
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 import importlib.util
 import sys
 from collections import Counter
-from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -11,13 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from certificates.robustness import RobustnessCertificate
-from certificates.robustness_checker import check_robustness
-from certificates.robustness_file import read_robustness, write_robustness
-from certificates.verdict import Verdict
+from certificates import Certificate, Verdict, check, read_certificate, write_certificate
 from formulations import InputError
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
+from tests.certificates.altering import replace
 from tests.certificates.proofs import linear_robustness
 from tests.verification.mutants import least_on_line, mutate, proved_certificates
 from tests.verification.problems import exact_least_margin
@@ -48,9 +45,9 @@ def test_it_is_small_and_stands_alone() -> None:
 def test_true_certificates_of_every_shape_are_proved_by_both(tmp_path: Path, minimal) -> None:
     path, seen = tmp_path / "a.cert", Counter()
     for certificate in proved_certificates():
-        write_robustness(path, certificate)
+        write_certificate(path, certificate)
         assert minimal.check_file(path)[0] == "PROVED"
-        report = check_robustness(read_robustness(path), arithmetic="exact")
+        report = check(read_certificate(path), arithmetic="exact")
         assert report.verdict is Verdict.PROVED
         circuits = certificate.proofs[0].proof.circuits.target.size > 0
         seen[report.semidefinite_leaves > 0, circuits, certificate.cases[0].region.has_ball] += 1
@@ -71,7 +68,7 @@ def least_of(network: ReluNetwork, case: UnsafeCase) -> tuple[float | Fraction, 
     return value, 1e-5 * (1 + abs(value))
 
 
-def largest(certificate: RobustnessCertificate) -> float:
+def largest(certificate: Certificate) -> float:
     """The largest number of the statement, or one over the radius of a ball if that is larger."""
     arrays = [getattr(certificate.network, name) for name in ("hidden", "hidden_bias", "output", "output_bias")]
     for case in certificate.cases:
@@ -82,7 +79,7 @@ def largest(certificate: RobustnessCertificate) -> float:
     return max(float(np.abs(array).max(initial=0.0)) for array in arrays)
 
 
-def with_room(certificate: RobustnessCertificate) -> RobustnessCertificate:
+def with_room(certificate: Certificate) -> Certificate:
     """A slightly weaker claim: what exact arithmetic proves of a claim, rounding must let pass of this one."""
     cases, proofs = [], []
     for case, given in zip(certificate.cases, certificate.proofs, strict=True):
@@ -107,13 +104,13 @@ def test_mutants_get_the_same_verdict_and_none_proves_what_is_false(count: int, 
             mutant = mutate(random, base)
         except InputError:
             continue
-        write_robustness(path, mutant)
+        write_certificate(path, mutant)
         theirs, reason = minimal.check_file(path)
-        report = check_robustness(read_robustness(path), arithmetic="exact")
+        report = check(read_certificate(path), arithmetic="exact")
         same = theirs == report.verdict.value
         # The main checker rounds in linear leaves and pre-activations, so it may be UNKNOWN at the limit and where
         # numbers overflow.
-        rounded = largest(mutant) > 1e100 or check_robustness(with_room(mutant)).verdict is Verdict.PROVED
+        rounded = largest(mutant) > 1e100 or check(with_room(mutant)).verdict is Verdict.PROVED
         assert same or (theirs == "PROVED" and rounded), (theirs, reason, report)
         tally[theirs, report.verdict.value] += 1
         # Off the line the truth comes from a solver, which is slow and has no business with numbers of extreme size.
@@ -158,9 +155,9 @@ def test_margins_are_printed_rounded_down(tmp_path: Path, minimal, total: float)
         proof = replace(given, mu=np.full_like(given.mu, total), margin=margin * total)
         # Multipliers of the linear proof grow with the weights, and its rest only by rounding.
         proof = replace(proof, proof=replace(given.proof, multipliers=given.proof.multipliers * total))
-        write_robustness(path, replace(base, proofs=(proof,)))
+        write_certificate(path, replace(base, proofs=(proof,)))
         verdict, reason = minimal.check_file(path)
         assert verdict == "PROVED"
         truth = Fraction(margin * total) / max(Fraction(1), Fraction(total))
         assert Fraction(float(reason.split("at least ")[1].split(",")[0])) <= truth
-        assert Fraction(check_robustness(read_robustness(path)).margin) <= truth
+        assert Fraction(check(read_certificate(path)).margin) <= truth

@@ -1,15 +1,12 @@
 """Many nodes at once: each as alone, none above the truth, box and ball together; and the exact line search."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.robustness import RobustnessCertificate, preactivation_bounds
-from certificates.robustness_checker import check_robustness
-from certificates.verdict import Verdict
+from certificates import Certificate, Robustness, Verdict, check
+from certificates.robustness import preactivation_bounds
 from certnet.jobs.verify import verify
 from certnet.search.attack import attack, attack_all
 from certnet.search.line_search import line_search
@@ -19,6 +16,7 @@ from certnet.search.margin_rows import linear_bounds
 from formulations.margin import MarginProblem, reduce_case
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase, keeps_class
+from tests.certificates.altering import replace
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
 
 KINDS = st.sampled_from(["box", "ball", "both"])
@@ -119,7 +117,7 @@ def test_the_sides_of_the_box_help_the_ball_and_the_checker_follows() -> None:
     assert bounds.on_sides.any()
     margin = float(bounds.value[0]) - rounding_size(problem)
     proof = case_proof(problem, linear_leaf(problem, bounds), [bounds.mu[0]], margin)
-    assert check_robustness(RobustnessCertificate(network, (case,), (proof,))).verdict is Verdict.PROVED
+    assert check(Certificate(Robustness(network, (case,)), (proof,))).verdict is Verdict.PROVED
 
 
 @settings(max_examples=8, deadline=None)

@@ -1,18 +1,16 @@
 """certified ≤ true ≤ attacked, in both norms."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from certificates.robustness_checker import check_robustness
-from certificates.verdict import Verdict
+from certificates import Verdict, check
 from certnet.jobs import radius
 from certnet.jobs.radius import certified_radius
 from certnet.jobs.verify import VerificationResult, verify
 from formulations import InputError
 from formulations.network import ReluNetwork
 from formulations.robustness import UnsafeCase
+from tests.certificates.altering import replace
 from tests.verification.problems import random_network
 
 
@@ -27,7 +25,7 @@ def test_the_radii_of_a_linear_classifier_are_known(norm: str) -> None:
     assert found.attacked >= true * (1 - 1e-9)
     assert found.attacked - found.certified <= 1e-5 * true
     assert found.certificate is not None
-    assert check_robustness(found.certificate).verdict is Verdict.PROVED
+    assert check(found.certificate).verdict is Verdict.PROVED
     assert not found.open
 
 

@@ -1,6 +1,5 @@
 """The ordering attack ≥ exact ≥ circuits ≥ semidefinite ≥ CROWN ≥ intervals of the least margin, on boxes and balls."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.robustness_checker import check_robustness
-from certificates.verdict import Verdict
+from certificates import Verdict, check
 from certnet.search.attack import attack
 from certnet.search.relaxation import MarginBound, Relaxation, margin_bound
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
+from tests.certificates.altering import replace
 from tests.verification.problems import (
     SEEDS,
     exact_least_margin,
@@ -40,7 +39,7 @@ def require_order(network: ReluNetwork, case: UnsafeCase) -> list[MarginBound]:
     assert attack(network, case).margin >= exact - 1e-6 * size
     for bound in bounds:
         assert bound.certificate is not None
-        assert check_robustness(bound.certificate).verdict is Verdict.PROVED
+        assert check(bound.certificate).verdict is Verdict.PROVED
     return bounds
 
 
@@ -84,12 +83,12 @@ def test_a_claim_beyond_the_bound_is_rejected() -> None:
     assert (proof.proof.sigma > 0).all()
     for factor in (0.0, 0.5, 2.0, -1.0, np.nan):
         changed = replace(proof, proof=replace(proof.proof, sigma=factor * proof.proof.sigma))
-        assert check_robustness(replace(bound.certificate, proofs=(changed,))).verdict is Verdict.UNKNOWN
+        assert check(replace(bound.certificate, proofs=(changed,))).verdict is Verdict.UNKNOWN
     larger = InputRegion.l2(case.region.centre, 0.808)
     cases = (replace(bound.certificate.cases[0], region=larger),)
-    assert check_robustness(replace(bound.certificate, cases=cases)).verdict is Verdict.UNKNOWN
+    assert check(replace(bound.certificate, cases=cases)).verdict is Verdict.UNKNOWN
     claimed = replace(proof, margin=proof.margin + exact_least_margin(network, case) - bound.value + 1e-6)
-    assert check_robustness(replace(bound.certificate, proofs=(claimed,))).verdict is Verdict.UNKNOWN
+    assert check(replace(bound.certificate, proofs=(claimed,))).verdict is Verdict.UNKNOWN
 
 
 def test_what_does_not_exist() -> None:

@@ -1,33 +1,33 @@
 """The robustness checker at the ends of floating point, on unused parts of a proof, and against the clock."""
 
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from certificates import robustness_checker
+from certificates import Certificate, Robustness, Verdict, check, robustness
+from certificates.certificate import CaseProof
 from certificates.proof import Circuits, LiftedProof
-from certificates.robustness import CaseProof, RobustnessCertificate, preactivation_bounds
-from certificates.robustness_checker import check_robustness
-from certificates.verdict import Verdict
+from certificates.robustness import preactivation_bounds
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
+from tests.certificates.altering import replace
 
 ARITHMETICS = ["float", "ball", "exact", "auto"]
 IDENTITY = ReluNetwork(np.ones((1, 1)), np.zeros(1), np.ones((1, 1)), np.zeros(1))
 
 
-def plain(region: InputRegion, constants: list[float], *, mu: list[float], margin: float) -> RobustnessCertificate:
+def plain(region: InputRegion, constants: list[float], *, mu: list[float], margin: float) -> Certificate:
     """Rows ``x₊ + constant`` of the network f(x) = x₊; one leaf without any multiplier, x₊ unstable."""
     none = np.zeros(0, dtype=np.int64)
     proof = LiftedProof.single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), np.zeros(1))
     proof = replace(proof, sigma=np.zeros((1, int(region.has_ball))), empty_support=none)
     case = UnsafeCase(region, np.ones((len(constants), 1)), np.array(constants))
-    return RobustnessCertificate(IDENTITY, (case,), (CaseProof(np.zeros(1, np.int64), np.array([mu]), margin, proof),))
+    given = CaseProof(np.zeros(1, np.int64), np.array([mu]), margin, proof)
+    return Certificate(Robustness(IDENTITY, (case,)), (given,))
 
 
-def changed(base: RobustnessCertificate, **changes) -> RobustnessCertificate:
+def changed(base: Certificate, **changes) -> Certificate:
     given = base.proofs[0]
     return replace(base, proofs=(replace(given, proof=replace(given.proof, **changes)),))
 
@@ -36,10 +36,10 @@ def changed(base: RobustnessCertificate, **changes) -> RobustnessCertificate:
 def test_a_ball_whose_square_overflows_proves_what_needs_no_square(arithmetic: str) -> None:
     region = InputRegion(np.array([-1.0]), np.array([1.0]), np.array([1e160]), 1e160)
     sound = plain(region, [2.0], mu=[1.0], margin=0.5)
-    assert check_robustness(sound, arithmetic=arithmetic).verdict is Verdict.PROVED
+    assert check(sound, arithmetic=arithmetic).verdict is Verdict.PROVED
     semidefinite = changed(sound, complementarity=np.ones((1, 1)))
-    assert "overflows" not in check_robustness(semidefinite, arithmetic=arithmetic).reason
-    report = check_robustness(changed(sound, sigma=np.ones((1, 1))), arithmetic=arithmetic)
+    assert "overflows" not in check(semidefinite, arithmetic=arithmetic).reason
+    report = check(changed(sound, sigma=np.ones((1, 1))), arithmetic=arithmetic)
     assert report.verdict is Verdict.UNKNOWN
     assert "overflows" in report.reason
 
@@ -48,7 +48,7 @@ def test_a_ball_whose_square_overflows_proves_what_needs_no_square(arithmetic: s
 @pytest.mark.parametrize("margin", [5e-324, 1e-322, 0.1, 1.0])
 def test_the_margin_is_rounded_down_for_weights_of_any_sum(mu: list[float], margin: float) -> None:
     region = InputRegion(np.array([-1.0]), np.array([1.0]))
-    report = check_robustness(plain(region, [2.0, 2.0], mu=mu, margin=margin))
+    report = check(plain(region, [2.0, 2.0], mu=mu, margin=margin))
     if report.verdict is Verdict.PROVED:
         assert Fraction(report.margin) <= Fraction(margin) / max(sum(map(Fraction, mu)), 1)
         assert report.margin >= 0
@@ -58,12 +58,12 @@ def test_the_margin_is_rounded_down_for_weights_of_any_sum(mu: list[float], marg
 def test_circuits_that_no_leaf_uses_are_checked_all_the_same() -> None:
     base = plain(InputRegion(np.array([-1.0]), np.array([1.0])), [2.0], mu=[1.0], margin=0.5)
     false = Circuits(np.array([0]), np.array([0, 1]), np.array([1]))
-    assert check_robustness(changed(base, circuits=false)).reason.startswith("circuit 0")
+    assert check(changed(base, circuits=false)).reason.startswith("circuit 0")
 
 
 def test_linear_leaves_stop_at_the_time_limit_and_come_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     base = plain(InputRegion(np.array([-1.0]), np.array([1.0])), [2.0], mu=[1.0], margin=0.5)
-    assert "time limit" in check_robustness(base, time_limit=0.0).reason
+    assert "time limit" in check(base, time_limit=0.0).reason
     split = changed(
         base,
         split=np.array([0, -1, -1]),
@@ -75,21 +75,21 @@ def test_linear_leaves_stop_at_the_time_limit_and_come_in_blocks(monkeypatch: py
         empty_offset=np.zeros(3, dtype=np.int64),
     )
     split = replace(split, proofs=(replace(split.proofs[0], mu=np.array([[1.0], [5.0]])),))
-    monkeypatch.setattr(robustness_checker, "BLOCK_ENTRIES", 1)
-    report = check_robustness(split)
+    monkeypatch.setattr(robustness, "BLOCK_ENTRIES", 1)
+    report = check(split)
     assert (report.verdict, report.linear_leaves) == (Verdict.PROVED, 2)
     # The second leaf, x ≥ 0, has the weight 5 and the least value 10.
     for margin, verdict in ((1.999, Verdict.PROVED), (2.001, Verdict.UNKNOWN)):
         claim = replace(split.proofs[0], margin=margin)
-        assert check_robustness(replace(split, proofs=(claim,))).verdict is verdict
+        assert check(replace(split, proofs=(claim,))).verdict is verdict
 
 
 def test_a_region_without_points_makes_every_claim_true_and_a_single_point_only_its_own() -> None:
     apart = InputRegion(np.array([-1.0]), np.array([1.0]), np.array([1e8]), 1.0)
-    assert check_robustness(plain(apart, [-1.0], mu=[1.0], margin=0.5)).margin == 0.5
+    assert check(plain(apart, [-1.0], mu=[1.0], margin=0.5)).margin == 0.5
     point = InputRegion(np.array([-1.0]), np.array([1.0]), np.array([0.25]), 0.0)
     for margin, verdict in ((1.25 - 1e-9, Verdict.PROVED), (1.25 + 1e-9, Verdict.UNKNOWN)):
-        assert check_robustness(plain(point, [1.0], mu=[1.0], margin=margin)).verdict is verdict
+        assert check(plain(point, [1.0], mu=[1.0], margin=margin)).verdict is verdict
 
 
 @pytest.mark.parametrize("size", [1e-170, 1e-160, 1e150, 1e154])

@@ -5,9 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from certificates.robustness_checker import check_robustness
-from certificates.robustness_file import read_robustness, write_robustness
-from certificates.verdict import Verdict
+from certificates import Verdict, check, read_certificate, write_certificate
 from certnet.io import read_relu_network
 from certnet.io.vnnlib import read_vnnlib
 from certnet.jobs.verify import verify
@@ -39,8 +37,8 @@ def agree(names, table, folder) -> None:
         if table[name] == "unsat":
             assert result.verdict is Verdict.PROVED, (name, result.reason)
             assert result.certificate is not None
-            write_robustness(folder / "a.cert", result.certificate)
-            assert check_robustness(read_robustness(folder / "a.cert")).verdict is Verdict.PROVED
+            write_certificate(folder / "a.cert", result.certificate)
+            assert check(read_certificate(folder / "a.cert")).verdict is Verdict.PROVED
         else:
             assert result.verdict is Verdict.REFUTED, (name, result.reason)
             found = result.counterexample

@@ -1,15 +1,13 @@
 """Margins near rounding: verdicts are told by exact arithmetic, whatever cancels, and a margin of 0 is unsafe."""
 
-from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from certificates import Verdict, check
 from certificates.robustness import preactivation_bounds
-from certificates.robustness_checker import check_robustness
-from certificates.verdict import Verdict
 from certnet.jobs.verify import verify
 from certnet.search import semidefinite
 from certnet.search.counterexample import exact_outputs
@@ -18,6 +16,7 @@ from formulations.lifted_space import FREE
 from formulations.margin import reduce_case
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase, region_maker
+from tests.certificates.altering import replace
 from tests.verification.problems import random_ball, random_network
 
 ONE = np.array([[1.0]])
@@ -159,13 +158,13 @@ def test_floating_point_alone_does_not_prove_what_cancels_and_no_arithmetic_prov
     assert result.certificate is not None
     exact = Fraction(shift - 1e7) + Fraction(10**7)
     assert 0 < Fraction(result.lower_bound) <= exact
-    assert check_robustness(result.certificate, arithmetic="float").verdict is Verdict.UNKNOWN
+    assert check(result.certificate, arithmetic="float").verdict is Verdict.UNKNOWN
     for arithmetic in ("auto", "ball", "exact"):
-        assert check_robustness(result.certificate, arithmetic=arithmetic).verdict is Verdict.PROVED
+        assert check(result.certificate, arithmetic=arithmetic).verdict is Verdict.PROVED
         (proof,) = result.certificate.proofs
         above = float(np.nextafter(float(exact), np.inf))
         changed = replace(result.certificate, proofs=(replace(proof, margin=above),))
-        assert check_robustness(changed, arithmetic=arithmetic).verdict is Verdict.UNKNOWN
+        assert check(changed, arithmetic=arithmetic).verdict is Verdict.UNKNOWN
 
 
 def test_bounds_whose_sign_rounding_might_hide_are_rounded_once() -> None:

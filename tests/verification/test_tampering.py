@@ -1,25 +1,23 @@
 """Robustness certificates that were changed: what is not true any more is not proved."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.robustness import RobustnessCertificate, preactivation_bounds
-from certificates.robustness_checker import check_robustness
-from certificates.verdict import Verdict
+from certificates import Certificate, Robustness, Verdict, check
+from certificates.robustness import preactivation_bounds
 from certnet.search.margin import CaseSearch
 from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
 from certnet.search.margin_rows import linear_bounds
 from certnet.search.semidefinite import semidefinite_bound
 from formulations.margin import reduce_case
 from formulations.robustness import InputRegion, UnsafeCase
+from tests.certificates.altering import replace
 from tests.verification.problems import SEEDS, exact_least_margin, random_box, random_network
 
 
-def certificate(kind: str) -> tuple[RobustnessCertificate, float]:
+def certificate(kind: str) -> tuple[Certificate, float]:
     """A proved certificate with linear leaves, with one semidefinite leaf, and its exact least margin."""
     network, region = random_network(6, width=8), random_box(6)
     case = UnsafeCase(region, np.array([[1.0, -1.0]]), np.zeros(1))
@@ -36,33 +34,33 @@ def certificate(kind: str) -> tuple[RobustnessCertificate, float]:
         proof = search.prove(semidefinite=False)
         assert proof is not None
         assert proof.proof.leaves > 1
-    made = RobustnessCertificate(network, (case,), (proof,))
-    assert check_robustness(made).verdict is Verdict.PROVED
+    made = Certificate(Robustness(network, (case,)), (proof,))
+    assert check(made).verdict is Verdict.PROVED
     return made, 0.4
 
 
 LINEAR, SEMIDEFINITE = certificate("linear")[0], certificate("semidefinite")[0]
 
 
-def with_proof(base: RobustnessCertificate, **changes) -> RobustnessCertificate:
+def with_proof(base: Certificate, **changes) -> Certificate:
     return replace(base, proofs=(replace(base.proofs[0], **changes),))
 
 
-def with_lifted(base: RobustnessCertificate, **changes) -> RobustnessCertificate:
+def with_lifted(base: Certificate, **changes) -> Certificate:
     return with_proof(base, proof=replace(base.proofs[0].proof, **changes))
 
 
-def widened(base: RobustnessCertificate) -> RobustnessCertificate:
+def widened(base: Certificate) -> Certificate:
     region = base.cases[0].region
     return replace(base, cases=(replace(base.cases[0], region=InputRegion(region.lower - 1, region.upper + 1)),))
 
 
-def tighter(base: RobustnessCertificate) -> RobustnessCertificate:
+def tighter(base: Certificate) -> Certificate:
     triangles = base.proofs[0].proof.triangles
     return with_lifted(base, triangles=replace(triangles, bounds=0.9 * triangles.bounds))
 
 
-def flipped(base: RobustnessCertificate) -> RobustnessCertificate:
+def flipped(base: Certificate) -> Certificate:
     stable = base.proofs[0].stable.copy()
     stable[np.flatnonzero(stable == 0)[0]] = 1
     return with_proof(base, stable=stable)
@@ -92,8 +90,8 @@ CHANGES = {
 
 @pytest.mark.parametrize("base", [LINEAR, SEMIDEFINITE], ids=["linear", "semidefinite"])
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_certificate_proves_nothing(base: RobustnessCertificate, change: str) -> None:
-    report = check_robustness(CHANGES[change](base))
+def test_a_changed_certificate_proves_nothing(base: Certificate, change: str) -> None:
+    report = check(CHANGES[change](base))
     assert report.verdict is Verdict.UNKNOWN
     assert report.margin == -np.inf
     assert report.reason
@@ -104,7 +102,7 @@ def test_a_leaf_that_is_missing_from_the_tree_is_noticed() -> None:
     inner = int(np.flatnonzero(proof.split >= 0)[0])
     children = proof.children.copy()
     children[inner, 1] = children[inner, 0]
-    assert check_robustness(with_lifted(LINEAR, children=children)).verdict is Verdict.UNKNOWN
+    assert check(with_lifted(LINEAR, children=children)).verdict is Verdict.UNKNOWN
 
 
 def test_leaves_may_not_be_called_empty() -> None:
@@ -112,7 +110,7 @@ def test_leaves_may_not_be_called_empty() -> None:
     offset = proof.empty_offset.copy()
     offset[1:] = 1
     changed = with_lifted(LINEAR, empty_offset=offset, empty_support=np.zeros(1, dtype=np.int64))
-    assert check_robustness(changed).verdict is Verdict.UNKNOWN
+    assert check(changed).verdict is Verdict.UNKNOWN
 
 
 @settings(max_examples=40, deadline=None)
@@ -124,7 +122,7 @@ def test_any_multipliers_that_pass_tell_the_truth(seed: int, size: float, semide
     noise = np.abs(proof.multipliers * (1.0 + size * rng.standard_normal(proof.multipliers.shape)))
     margin = base.proofs[0].margin * float(rng.uniform(0.5, 3.0))
     changed = with_proof(base, margin=margin, proof=replace(proof, multipliers=noise))
-    report = check_robustness(changed)
+    report = check(changed)
     if report.verdict is Verdict.PROVED:
         assert report.margin <= 0.4
 
@@ -141,4 +139,4 @@ def test_linear_bounds_pass_up_to_rounding_and_not_beyond(seed: int) -> None:
     room = rounding_size(problem)
     for margin, verdict in ((bound.value[0] - room, Verdict.PROVED), (bound.value[0] + room, Verdict.UNKNOWN)):
         proof = case_proof(problem, linear_leaf(problem, bound), [bound.mu[0]], margin)
-        assert check_robustness(RobustnessCertificate(network, (case,), (proof,))).verdict is verdict
+        assert check(Certificate(Robustness(network, (case,)), (proof,))).verdict is verdict

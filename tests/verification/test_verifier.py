@@ -1,6 +1,5 @@
 """Verdicts against exact enumeration, and what travels with them."""
 
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,13 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.robustness_checker import check_robustness
-from certificates.robustness_file import read_robustness, write_robustness
-from certificates.verdict import Verdict
+from certificates import Verdict, check, read_certificate, write_certificate
 from certnet.jobs.verify import verify
 from certnet.search.counterexample import confirm, exact_outputs
 from formulations import InputError
 from formulations.robustness import InputRegion, UnsafeCase, keeps_class
+from tests.certificates.altering import replace
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
 
 
@@ -98,11 +96,11 @@ def test_verdicts_repeat_and_files_are_equal_byte_for_byte(tmp_path: Path) -> No
     for name in ("a.cert", "b.cert"):
         result = verify(network, [case], random_state=3, provenance={"note": "x"})
         assert result.certificate is not None
-        write_robustness(tmp_path / name, result.certificate)
+        write_certificate(tmp_path / name, result.certificate)
         files.append((tmp_path / name).read_bytes())
     assert files[0] == files[1]
-    again = read_robustness(tmp_path / "a.cert")
-    assert check_robustness(again).verdict is Verdict.PROVED
+    again = read_certificate(tmp_path / "a.cert")
+    assert check(again).verdict is Verdict.PROVED
     assert again.provenance == {"note": "x"}
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from certificates.making.repair import project, raw_dual, repair_form
-from certnet.solvers._newton import is_positive_definite, longest_step, symmetric
-from certnet.solvers._orthonormal import Units, orthonormal
+from certnet.solvers.linear_algebra import is_positive_definite, longest_step, symmetric
+from certnet.solvers.orthonormal import Units, orthonormal
 from formulations import Dual, Program
 from formulations._validation import FloatArray
 

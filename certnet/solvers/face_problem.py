@@ -1,18 +1,20 @@
 """The DNN relaxation on the face, as the interior point sees it.
 
-One form serves both kinds of programs: training has losses, a bound on a form has the normalisation instead.
+One form serves all: training has losses, a bound on a form has the normalisation instead, and the parts of a tree share
+the losses of training.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from certnet.solvers._newton import is_positive_definite
-from certnet.solvers._rank_two import FaceMap
+from certnet.solvers.face_map import FaceMap
+from certnet.solvers.linear_algebra import is_positive_definite
 from formulations import Dual, Part, Program, SquaredLoss
 from formulations._validation import FloatArray, IntArray
 
 HALVINGS = 60
+NONE = np.zeros(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +22,9 @@ class FaceProblem:
     """minimise ½‖target − A_W(S)‖² + ⟨cost, S⟩ over S ⪰ 0 with ⟨Q, G_zz⟩ = rhs, A_t(S) = 0 and products ≥ 0.
 
     The first ``losses`` constraints carry W, or the first ones the ``quadratics`` Q (q, k, k) with right-hand sides
-    ``rhs`` (q,): no program has both. The following N carry the free complementarity multipliers t; products (p, q) of
-    inequalities may follow. ``unit`` is what 1 is in the dual, ``moment_unit`` in S.
+    ``rhs`` (q,), or the first ones carry the entries ``shared`` of a W that several problems have together: no program
+    has two of these. The following N carry the free complementarity multipliers t; products (p, q) of inequalities may
+    follow. ``unit`` is what 1 is in the dual, ``moment_unit`` in S.
     """
 
     program: Program
@@ -35,6 +38,7 @@ class FaceProblem:
     target: FloatArray
     unit: float
     moment_unit: float
+    shared: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @property
     def order(self) -> int:
@@ -42,8 +46,13 @@ class FaceProblem:
         return len(self.cost)
 
     @property
+    def neurons(self) -> int:
+        """N."""
+        return self.program.space.neurons
+
+    @property
     def losses(self) -> int:
-        """Number of entries of W."""
+        """Number of entries of its own W."""
         return len(self.target)
 
     @property
@@ -76,83 +85,72 @@ class FaceProblem:
         return G[np.ix_(positions, positions)]
 
     def dual_value(self, y: FloatArray) -> float:
-        """The dual objective, in the program's own scale."""
+        """The dual objective without a shared W, in the program's own scale."""
         W = y[: self.losses]
         return float(self.rhs @ y[: len(self.rhs)] + W @ self.target - 0.5 * np.sum(W**2))
 
     def raw_dual(self, y: FloatArray, p: IntArray, q: IntArray) -> Dual:
         """(W, N) of the multipliers y; products that are no constraint have N_pq = 0."""
-        neurons = self.program.space.neurons
-        N = np.zeros((self.program.positions, self.program.positions))
+        neurons, positions = self.neurons, self.program.positions
+        N = np.zeros((positions, positions))
         neuron = np.arange(neurons)
         N[neuron, neurons + neuron] = y[self.fixed - neurons : self.fixed]
         N[p, q] = y[self.fixed :]
         W = y[: self.losses].reshape(self.program.target.shape).copy()
         return Dual(W, N + N.T, y[1 : len(self.rhs)].copy())
 
+    def multipliers(self, first: FloatArray, N: FloatArray, p: IntArray, q: IntArray) -> FloatArray:
+        """y with these multipliers of W or of the quadratics, and with N's."""
+        neuron = np.arange(self.neurons)
+        return np.concatenate([first, N[neuron, len(neuron) + neuron], N[p, q]])
+
 
 def face_problem(program: Program) -> FaceProblem:
-    """Set up cost and fixed constraints of a program."""
-    return _of_form(program) if program.loss is None else _of_training(program)
+    """Set up cost and fixed constraints of a program.
 
-
-def node_problem(program: Program, node: Part) -> FaceProblem:
-    """A part of training where some signs are fixed; its targets are those of the features that it has.
-
-    The losses belong to all parts of a tree together, so ``dual_value`` and ``raw_dual`` mean nothing here.
+    Of a form it is ½⟨C, G⟩ with ½⟨E, G_zz⟩ = ½ and ½⟨Q, G_zz⟩ = 0: the first multiplier is δ, the next those of Q.
     """
-    c = program.space.outputs
-    loss = SquaredLoss(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros((0, c)))
-    inner = Program(node.space, program.metric, loss, inequalities=node.inequalities, gamma=program.gamma)
-    problem = _of_training(inner)
-    place = np.repeat(problem.extended(node.places), c)
-    v = node.space.v.start + np.tile(np.arange(c), len(node.places))
-    return replace(
-        problem,
-        first=np.concatenate([place, problem.first]),
-        second=np.concatenate([v, problem.second]),
-        weight=np.concatenate([np.repeat(program.weight[node.features], c), problem.weight]),
-        target=program.target[node.features].ravel(),
-    )
-
-
-def _of_form(program: Program) -> FaceProblem:
-    """½⟨C, G⟩ with ½⟨E, G_zz⟩ = ½ and ½⟨Q, G_zz⟩ = 0: the first multiplier is δ, and the next are those of Q."""
-    neuron = np.arange(program.space.neurons)
-    return FaceProblem(
-        program=program,
-        cost=0.5 * program.space.pull_back(program.form),
-        quadratics=0.5 * np.concatenate([program.metric[None], program.equalities]),
-        rhs=np.append(0.5, np.zeros(len(program.equalities))),
-        rows=program.inequalities,
-        first=neuron,
-        second=len(neuron) + neuron,
-        weight=np.ones(len(neuron)),
-        target=np.zeros(0),
-        unit=program.dual_size,
-        moment_unit=program.moment_size,
-    )
-
-
-def _of_training(program: Program) -> FaceProblem:
     space = program.space
     N, k, c = space.neurons, space.dimension, space.outputs
-    cost = np.zeros((space.face_order, space.face_order))
-    cost[N : N + k, N : N + k] = 0.5 * program.gamma * program.metric
-    cost[N + k :, N + k :] = 0.5 * program.gamma * np.eye(c)
+    if program.loss is None:
+        cost = 0.5 * space.pull_back(program.form)
+        quadratics = 0.5 * np.concatenate([program.metric[None], program.equalities])
+        rhs = np.append(0.5, np.zeros(len(program.equalities)))
+    else:
+        cost = np.zeros((space.face_order, space.face_order))
+        cost[N : N + k, N : N + k] = 0.5 * program.gamma * program.metric
+        cost[N + k :, N + k :] = 0.5 * program.gamma * np.eye(c)
+        quadratics, rhs = np.zeros((0, k, k)), NONE
     neuron = np.arange(N)
     return FaceProblem(
         program=program,
         cost=cost,
-        quadratics=np.zeros((0, k, k)),
-        rhs=np.zeros(0),
+        quadratics=quadratics,
+        rhs=rhs,
         rows=np.hstack([program.inequalities, np.zeros((len(program.inequalities), c))]),
         first=np.concatenate([np.repeat(program.feature, c), neuron]),
         second=np.concatenate([space.v.start + np.tile(np.arange(c), len(program.feature)), N + neuron]),
         weight=np.concatenate([np.repeat(program.weight, c), np.ones(N)]),
         target=program.target.ravel(),
-        unit=program.gamma,
-        moment_unit=1.0,
+        unit=program.dual_size if len(rhs) else program.gamma,
+        moment_unit=program.moment_size if len(rhs) else 1.0,
+    )
+
+
+def node_problem(program: Program, node: Part) -> FaceProblem:
+    """A part of training where some signs are fixed, which shares W with the others."""
+    c, entries = program.space.outputs, np.arange(program.target.size).reshape(program.target.shape)
+    loss = SquaredLoss(np.zeros(0, dtype=np.int64), NONE, np.zeros((0, c)))
+    problem = face_problem(
+        Program(node.space, program.metric, loss, inequalities=node.inequalities, gamma=program.gamma)
+    )
+    v = node.space.v.start + np.tile(np.arange(c), len(node.places))
+    return replace(
+        problem,
+        first=np.concatenate([np.repeat(problem.extended(node.places), c), problem.first]),
+        second=np.concatenate([v, problem.second]),
+        weight=np.concatenate([np.repeat(program.weight[node.features], c), problem.weight]),
+        shared=entries[node.features].ravel(),
     )
 
 

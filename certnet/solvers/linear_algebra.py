@@ -1,4 +1,4 @@
-"""Long calls into LAPACK that let other threads run meanwhile.
+"""Steps inside the cones, and long calls into LAPACK that let other threads run meanwhile.
 
 SciPy's own wrappers hold the lock of the interpreter until LAPACK returns, which may take minutes: then no deadline and
 no Ctrl-C is heard. The same routines are called here through the pointers that SciPy exports for other languages.
@@ -10,8 +10,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import scipy.linalg as sl
 from numpy.typing import NDArray
 from scipy.linalg import cython_lapack
+
+from formulations._validation import FloatArray
 
 LARGEST = 1e300
 """Stands for infinity, which not every LAPACK takes as a bound; in float32 the largest number does."""
@@ -92,3 +95,34 @@ def factor_in_place(a: NDArray[np.float64]) -> None:
     """
     if len(a) and _call("dpotrf", "U", len(a), a, len(a)) != 0:
         raise np.linalg.LinAlgError("the matrix is not positive definite")
+
+
+def symmetric(A: FloatArray) -> FloatArray:
+    """(A + Aᵀ)/2."""
+    half: FloatArray = 0.5 * (A + A.T)
+    return half
+
+
+def is_positive_definite(A: FloatArray) -> bool:
+    """True when Cholesky's factorisation of A runs through."""
+    try:
+        np.linalg.cholesky(A)
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
+def longest_step(X: FloatArray, direction: FloatArray) -> float:
+    """Largest a with ``X + a·direction ⪰ 0`` for X ≻ 0."""
+    L = np.linalg.cholesky(X)
+    half = sl.solve_triangular(L, direction, lower=True, check_finite=False)
+    inner = sl.solve_triangular(L, half.T, lower=True, check_finite=False)
+    least = float(sl.eigvalsh(symmetric(inner), subset_by_index=[0, 0])[0])
+    return np.inf if least >= 0 else -1.0 / least
+
+
+def longest_positive_step(x: FloatArray, direction: FloatArray) -> float:
+    """Largest a with ``x + a·direction ≥ 0`` for x > 0."""
+    down = direction < 0
+    with np.errstate(over="ignore"):
+        return float(np.min(-x[down] / direction[down])) if down.any() else np.inf

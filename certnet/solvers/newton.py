@@ -1,0 +1,217 @@
+"""The Newton system of the interior point over 1..L faces: HKM direction, Schur complement, step length.
+
+Several faces (the leaves of a tree) share W alone, so the Schur complement has the shape of an arrow: each face has a
+block for its own multipliers, which is eliminated, and what remains is as large as W. A single face shares nothing:
+its W belongs to its own block.
+Directions: Helmberg, Rendl, Vanderbei, Wolkowicz 1996; predictor and corrector: Mehrotra 1992.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg as sl
+
+from certnet.solvers.iterate import Measure
+from certnet.solvers.linear_algebra import factor_in_place, longest_positive_step, longest_step, symmetric
+from formulations._validation import FloatArray, IntArray
+
+REGULARISATION = (1e-13, 1e-10, 1e-7)
+"""Shifts of the scaled Schur complement, tried in turn."""
+REFINEMENTS = 1
+CG_STEPS, CG_TOLERANCE = 8, 1e-10
+LEAST_CENTRING = 1e-6
+
+
+class Change(NamedTuple):
+    """Changes of (S, M, y, z) of a face."""
+
+    S: FloatArray
+    M: FloatArray
+    y: FloatArray
+    z: FloatArray
+
+
+class Direction(NamedTuple):
+    """Changes of the shared W and of every face."""
+
+    W: FloatArray
+    faces: tuple[Change, ...]
+
+
+class NewtonSystem:
+    """Linearised optimality conditions at a point. Vectors are the shared W first, then each face's own multipliers."""
+
+    def __init__(self, at: Measure) -> None:
+        self._at, self._points = at, at.points
+        self._shared = len(at.rows)
+        self._index: list[IntArray] = []
+        rows, diagonal, identity = [at.rows], [np.ones(self._shared)], [np.ones(self._shared)]
+        end = self._shared
+        for point in self._points:
+            w, losses, products = len(point.problem.shared), point.problem.losses, point.products
+            own = np.arange(end, end + len(point.at.y) - w)
+            end += len(own)
+            self._index.append(np.concatenate([point.problem.shared, own]))
+            rows.append(point.rows[w:])
+            identity.append((np.arange(len(own)) < losses).astype(np.float64))
+            ratio = np.zeros(len(point.at.y))
+            ratio[products] = point.at.z / point.at.y[products]
+            diagonal.append(identity[-1] + ratio[w:])
+        self._rows, self._diagonal, self._identity = (np.concatenate(parts) for parts in (rows, diagonal, identity))
+        self._inverse = [symmetric(np.asarray(np.linalg.inv(point.at.M), dtype=np.float64)) for point in self._points]
+        self._factorise()
+
+    def _factorise(self) -> None:
+        grams = [
+            (point.constraints.gram(point.at.S), point.constraints.gram(inverse))
+            for point, inverse in zip(self._points, self._inverse, strict=True)
+        ]
+        diagonal = self._diagonal.copy()
+        for point, index, (P, Q) in zip(self._points, self._index, grams, strict=True):
+            diagonal[index] += point.constraints.schur_diagonal(P, Q)
+        self._scale = 1.0 / np.sqrt(diagonal)
+        for shift in REGULARISATION:
+            try:
+                return self._eliminate(grams, shift)
+            except np.linalg.LinAlgError:
+                continue
+        raise np.linalg.LinAlgError("The Schur complement lost positive definiteness.")
+
+    def _eliminate(self, grams: Sequence[tuple[FloatArray, FloatArray]], shift: float) -> None:
+        """Factors L (transposed) of the faces' own blocks, their couplings ``L⁻¹B`` with W, and the rest; scaled."""
+        core = np.diag(self._scale[: self._shared] ** 2 + shift)
+        self._blocks: list[tuple[FloatArray, FloatArray]] = []
+        for point, index, (P, Q) in zip(self._points, self._index, grams, strict=True):
+            shared = point.problem.shared
+            w = len(shared)
+            H = point.constraints.schur(P, Q, self._scale[index])
+            own = np.ascontiguousarray(H[w:, w:])  # no copy where nothing is shared
+            own[np.diag_indices(len(own))] = 1.0 + shift
+            factor_in_place(own)
+            coupling = sl.solve_triangular(own.T, H[w:, :w], trans=1, check_finite=False) if w else H[:, :0]
+            if w:
+                corner = np.tril(H[:w, :w])
+                core[np.ix_(shared, shared)] += corner + np.tril(corner, -1).T - coupling.T @ coupling
+            self._blocks.append((own.T, coupling))
+        self._core = np.linalg.cholesky(core)
+
+    def _solve(self, rhs: FloatArray) -> FloatArray:
+        x = self._scale * rhs
+        for index, (factor, coupling) in zip(self._index, self._blocks, strict=True):
+            shared, own = np.split(index, [coupling.shape[1]])
+            x[own] = sl.solve_triangular(factor, x[own], trans=1, check_finite=False)
+            x[shared] -= coupling.T @ x[own]
+        if self._shared:
+            x[: self._shared] = sl.cho_solve((self._core, True), x[: self._shared], check_finite=False)
+        for index, (factor, coupling) in zip(self._index, self._blocks, strict=True):
+            shared, own = np.split(index, [coupling.shape[1]])
+            x[own] = sl.solve_triangular(factor, x[own] - coupling @ x[shared], check_finite=False)
+        solution: FloatArray = self._scale * x
+        return solution
+
+    def _moved(self, number: int, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """``Σ x_j A_j`` on a face, and the change of S that goes with it."""
+        point = self._points[number]
+        adjoint = point.constraints.adjoint(x[self._index[number]])
+        return adjoint, symmetric(point.at.S @ adjoint @ self._inverse[number])
+
+    def _apply(self, x: FloatArray) -> FloatArray:
+        image: FloatArray = self._diagonal * x
+        for number, (point, index) in enumerate(zip(self._points, self._index, strict=True)):
+            image[index] += point.constraints(self._moved(number, x)[1])
+        return image
+
+    def direction(self, mu: float, predictor: Direction | None = None) -> Direction:
+        """Direction towards the central path at ``mu``, with Mehrotra's second-order term of a predictor."""
+        S, M, z = [], [], []
+        for number, (point, inverse) in enumerate(zip(self._points, self._inverse, strict=True)):
+            at, y = point.at, point.at.y[point.products]
+            base, shift = mu * inverse - at.S, mu / y - at.z
+            if predictor is not None:
+                seen = predictor.faces[number]
+                base = base - symmetric(seen.S @ seen.M @ inverse)
+                shift = shift - seen.z * seen.y[point.products] / y
+            S.append(base - symmetric(at.S @ point.dual_matrix @ inverse))
+            M.append(point.dual_matrix)
+            z.append(shift)
+        x = np.zeros(len(self._rows))
+        for _ in range(1 + REFINEMENTS):
+            # Each pass solves for what rounding left of the linear equations; the change is small, and so is its own
+            # rounding error.
+            error = self._rows - self._identity * x
+            for number, (point, index) in enumerate(zip(self._points, self._index, strict=True)):
+                error[index] -= point.constraints(S[number])
+                error[index[point.products]] += z[number]
+            step = refined(error, self._solve, self._apply, self._scale)
+            x = x + step
+            for number, (point, index) in enumerate(zip(self._points, self._index, strict=True)):
+                adjoint, change = self._moved(number, step)
+                S[number], M[number] = S[number] + change, M[number] - adjoint
+                z[number] = z[number] - point.at.z / point.at.y[point.products] * step[index[point.products]]
+        faces = (Change(S[i], symmetric(M[i]), x[index], z[i]) for i, index in enumerate(self._index))
+        return Direction(x[: self._shared], tuple(faces))
+
+    def longest(self, direction: Direction) -> float:
+        """Largest common step that keeps S, M, z and the products' multipliers nonnegative.
+
+        Primal and dual share it because W is a primal residual and a dual multiplier at once.
+        """
+        return min(
+            step
+            for point, change in zip(self._points, direction.faces, strict=True)
+            for step in (
+                longest_step(point.at.S, change.S),
+                longest_step(point.at.M, change.M),
+                longest_positive_step(point.at.z, change.z),
+                longest_positive_step(point.at.y[point.products], change.y[point.products]),
+            )
+        )
+
+    def corrected(self) -> Direction:
+        """Mehrotra's direction: how far the predictor comes tells how much to centre."""
+        mu, predictor = self._at.mu, self.direction(0.0)
+        if not (mu > 0):
+            raise np.linalg.LinAlgError("The iterate is on the boundary of the cone by rounding.")
+        step = min(1.0, self.longest(predictor))
+        left, size = 0.0, 0
+        for point, change in zip(self._points, predictor.faces, strict=True):
+            at, products = point.at, point.products
+            left += float(np.sum((at.S + step * change.S) * (at.M + step * change.M)))
+            left += float((at.y[products] + step * change.y[products]) @ (at.z + step * change.z))
+            size += len(at.S) + len(at.z)
+        return self.direction(min(1.0, max(LEAST_CENTRING, (left / (size * mu)) ** 3)) * mu, predictor)
+
+
+def refined(
+    rhs: FloatArray,
+    solve: Callable[[FloatArray], FloatArray],
+    apply: Callable[[FloatArray], FloatArray],
+    scale: FloatArray,
+) -> FloatArray:
+    """Preconditioned conjugate gradients for ``apply(x) = rhs``; the best iterate counts.
+
+    ``solve``, with the factors of a regularised, rounded matrix, is the preconditioner. Residuals are measured times
+    ``scale``.
+    """
+    x, r = np.zeros_like(rhs), rhs.copy()
+    s = solve(r)
+    d, rs = s.copy(), float(r @ s)
+    best, least = x, float(np.linalg.norm(scale * rhs))
+    stop = CG_TOLERANCE * least
+    for _ in range(CG_STEPS):
+        image = apply(d)
+        curvature = float(d @ image)
+        if not (curvature > 0 and rs > 0):
+            break
+        x = x + rs / curvature * d
+        r = r - rs / curvature * image
+        size = float(np.linalg.norm(scale * r))
+        if size < least:
+            best, least = x, size
+        if not (size > stop):
+            break
+        s = solve(r)
+        new = float(r @ s)
+        d, rs = s + new / rs * d, new
+    return best

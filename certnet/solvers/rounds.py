@@ -1,0 +1,204 @@
+"""The loop of the interior point over 1..L faces: rounds of Newton steps, each followed by more products.
+
+Of the products ``G_pq ≥ 0`` only those that an iterate violates become constraints; the others keep the multiplier 0,
+so each dual iterate is one of the full relaxation whatever is still missing. The later rounds go on from the first
+iterate with a moderate gap, which is well centred: that halves their Newton steps, while later iterates lie too close
+to the boundary for new constraints.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from certnet.solvers._cost import step_seconds
+from certnet.solvers.face_problem import NONE, FaceProblem
+from certnet.solvers.interface import SolveStatus
+from certnet.solvers.iterate import FaceIterate, Measure, cold_start, extended, measure, warm_start
+from certnet.solvers.linear_algebra import is_positive_definite
+from certnet.solvers.newton import NewtonSystem
+from certnet.solvers.products import least_correlation, violated
+from formulations._validation import FloatArray, IntArray
+
+FIRST_GAP, GAP_REDUCTION = 0.01, 1e-3
+PRODUCTS_PER_ORDER = 5
+SMALL_TRACE = 1e-3
+"""Faces whose S is below this part of the mean carry nothing; what they violate is noise."""
+STEP_FRACTION = 0.95
+SHORT_STEP, SHORT_STEPS = 1e-2, 4
+SMALL_ERROR = 1e-3
+DETERIORATION = 20.0
+USABLE_ERROR = 0.05
+LATE_SHIFTS = (0.03, 0.01)
+"""Shifts of a start next to the end of an earlier round; see ``warm_start``."""
+USUAL, LATE, COLD = 0, 1, 2
+"""Attempts at a round: the usual start, one next to the last round's end, and a central one."""
+SLOWEST = 5.0
+"""How many times longer than guessed more constraints may be expected to take."""
+
+
+class Rounds:
+    """State of a solve. Measures are replaced whole, so an interrupt finds them consistent.
+
+    ``measure`` is the best of this round, ``settled`` the end of the last one, and ``centre`` where later rounds start.
+    """
+
+    def __init__(
+        self,
+        problems: Sequence[FaceProblem],
+        W: FloatArray,
+        faces: Sequence[FaceIterate],
+        *,
+        look: Callable[["Rounds", Measure], bool],
+        late: Callable[[float], bool],
+        tolerance: float,
+        max_iterations: int,
+        max_products: int,
+        max_rounds: float = np.inf,
+        targets: FloatArray = NONE,
+        attempt: int = USUAL,
+    ) -> None:
+        """Start from an iterate. ``look`` sees each measure and may end the solve, ``late`` tells whether so many
+        further seconds are too many; ``W`` and ``targets`` are what the faces share."""
+        self.problems, self.targets, self.look, self.late = problems, targets, look, late
+        self.tolerance, self.max_iterations = tolerance, max_iterations
+        self.max_products, self.max_rounds = max_products, max_rounds
+        self.iterations = self.rounds = 0
+        self.target = max(FIRST_GAP, tolerance)
+        self.settled: Measure | None = None
+        self.centre: Measure | None = None
+        self.last_step = 0.0, 0.0
+        self._begin(W, faces, attempt)
+        self.measure = measure(problems, targets, W, faces)
+
+    def _begin(self, W: FloatArray, faces: Sequence[FaceIterate], attempt: int) -> None:
+        self.W, self.faces, self.attempt = W, faces, attempt
+        self.short, self.least = 0, np.inf
+
+    @property
+    def products(self) -> int:
+        """How many products are constraints."""
+        return sum(len(at.p) for at in self.faces)
+
+    @property
+    def reached(self) -> Measure:
+        """The best of this round, or while that is far away the end of the round before."""
+        return self.measure if self.settled is None or self.least <= USABLE_ERROR else self.settled
+
+    def run(self) -> SolveStatus:
+        """Each round ends at its own tolerance and is followed by more products."""
+        while True:
+            status = self._round()
+            if status not in (SolveStatus.CONVERGED, SolveStatus.INACCURATE):
+                return status
+            if status is SolveStatus.INACCURATE and self.attempt < COLD and not (self.least <= SMALL_ERROR):
+                self._try_again()
+                continue
+            self.rounds += 1
+            self.settled = self.measure
+            if self.rounds >= self.max_rounds:
+                return status
+            added = self._add_products()
+            if not added and self.target <= self.tolerance:
+                least = min(least_correlation(at.moments, at.problem.neurons) for at in self.measure.points)
+                return status if least >= -max(self.tolerance, 1e-7) else SolveStatus.INACCURATE
+            if not added and status is SolveStatus.INACCURATE:
+                return status
+            self.target = max(self.target * GAP_REDUCTION, self.tolerance)
+
+    def _round(self) -> SolveStatus:
+        """Newton steps until ``target`` is met. INACCURATE when no further progress is possible."""
+        while True:
+            seen = measure(self.problems, self.targets, self.W, self.faces)
+            self.faces = [point.at for point in seen.points]
+            if seen.error < self.least or self.least == np.inf:
+                self.measure, self.least = seen, min(seen.error, self.least)
+            if self.centre is None and seen.is_centre:
+                self.centre = seen
+            if self.look(self, seen):
+                return SolveStatus.STOPPED
+            if seen.error <= self.target:
+                return SolveStatus.CONVERGED
+            if self.late(self._expected_seconds()):
+                return SolveStatus.TIME_LIMIT
+            if self.iterations >= self.max_iterations:
+                return SolveStatus.ITERATION_LIMIT
+            worse = self.least < SMALL_ERROR and not (seen.error <= DETERIORATION * self.least)
+            if self.short >= SHORT_STEPS or worse:
+                return SolveStatus.INACCURATE
+            begin = time.perf_counter()
+            try:
+                step = self._step(seen)
+            except (np.linalg.LinAlgError, ValueError):
+                # scipy raises ValueError for entries that are not finite; the iterate before it is kept.
+                return SolveStatus.INACCURATE
+            self.last_step = time.perf_counter() - begin, self._guess()
+            self.iterations += 1
+            self.short = 0 if step > SHORT_STEP else self.short + 1
+
+    def _guess(self) -> float:
+        return sum(step_seconds(len(at.y)) for at in self.faces)
+
+    def _expected_seconds(self) -> float:
+        """What a Newton step may take: the last one's time, more if there are more constraints."""
+        seconds, before = self.last_step
+        if not before:
+            return self._guess()
+        # A short step is mostly overhead, which does not grow with the cube; hence the limit on the rate.
+        return seconds + min(seconds / before, SLOWEST) * max(self._guess() - before, 0.0)
+
+    def _step(self, seen: Measure) -> float:
+        """Go on to the next iterate; returns how far the way was."""
+        system = NewtonSystem(seen)
+        direction = system.corrected()
+        step = min(1.0, STEP_FRACTION * system.longest(direction))
+        faces = [
+            FaceIterate(at.S + step * by.S, at.M + step * by.M, at.y + step * by.y, at.z + step * by.z, at.p, at.q)
+            for at, by in zip(self.faces, direction.faces, strict=True)
+        ]
+        if not all(is_positive_definite(at.S) and is_positive_definite(at.M) for at in faces):
+            raise np.linalg.LinAlgError("The step left the cone by rounding.")
+        self.W, self.faces = seen.W + step * direction.W, faces
+        return step
+
+    def _try_again(self) -> None:
+        """The start of this round failed: a safer one, next to the last round's end, and at last a central one."""
+        known = [(at.p, at.q) for at in self.faces]
+        self.centre = None
+        if self.attempt == USUAL and self.settled is not None:
+            # Products that are not the settled iterate's own have the multiplier 0 there.
+            faces = [
+                warm_start(at.problem, at.at.S, np.pad(at.at.y, (0, len(p) - len(at.at.p))), p, q, LATE_SHIFTS)
+                for at, (p, q) in zip(self.settled.points, known, strict=True)
+            ]
+            self._begin(self.settled.W, faces, LATE)
+        else:
+            self._begin_cold(known)
+
+    def _begin_cold(self, products: Sequence[tuple[IntArray, IntArray]]) -> None:
+        faces = [cold_start(problem, *known) for problem, known in zip(self.problems, products, strict=True)]
+        self._begin(np.zeros_like(self.W), faces, COLD)
+
+    def _add_products(self) -> int:
+        """Begin the next round with the most violated products of every face that carries something."""
+        points = self.measure.points
+        mean = sum(float(np.trace(point.at.S)) for point in points) / len(points)
+        room, products = self.max_products - sum(len(point.at.p) for point in points), []
+        added = 0
+        for point in points:
+            at, problem = point.at, point.problem
+            p, q = at.p, at.q
+            if float(np.trace(at.S)) > SMALL_TRACE * mean:
+                count = min(max(PRODUCTS_PER_ORDER * problem.order, len(p)), room - added)
+                new_p, new_q = violated(point.moments, problem.neurons, (p, q), tolerance=self.tolerance, count=count)
+                p, q, added = np.concatenate([p, new_p]), np.concatenate([q, new_q]), added + len(new_p)
+            products.append((p, q))
+        if not added:
+            self._begin(self.W, self.faces, USUAL if self.centre else COLD)
+        elif self.centre is None:
+            self._begin_cold(products)
+        else:
+            centre = self.centre
+            faces = [extended(point, centre.mu, *known) for point, known in zip(centre.points, products, strict=True)]
+            self._begin(centre.W, faces, USUAL)
+        return added
