@@ -132,7 +132,7 @@ def test_tightness_outlives_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     X, Y = _data(n=7)
     trained = certnet.train(TrainingProgram(X, Y, 0.3), time_limit=5.0)
     monkeypatch.setattr(_stages, "solve", _failing)
-    monkeypatch.setattr(tightness, "fit", _failing)
+    monkeypatch.setattr(_stages, "fit", _failing)
     found = tightness.measure_tightness(trained.certificate, time_limit=5.0)
     assert found.lower_bound >= trained.report.lower_bound
     assert found.relaxation is None

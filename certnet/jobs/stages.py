@@ -23,6 +23,7 @@ from certnet.training.pricing import normalised, values
 from certnet.training.rounding import candidates_from_moment
 from certnet.training.trainer import fit
 from formulations import InputError
+from formulations._validation import FloatArray
 
 SAMPLES = 100
 PAYS = 1e-6
@@ -229,11 +230,10 @@ def solve_relaxation(
     return result
 
 
-def round_relaxation(job: Job) -> None:
-    """The best network that starts from the relaxation's candidates and from the best network."""
+def round_relaxation(job: Job, points: FloatArray | None = None) -> None:
+    """The best network that starts from the best so far, from the relaxation's candidates and from points (d×k)."""
     primal, network = None if job.relaxation is None else job.relaxation.primal, job.best.network
-    columns = [] if job.start is None else [job.start.U]
-    columns.append(network.U)
+    columns = [U for U in (None if job.start is None else job.start.U, network.U, points) if U is not None]
     pays = not network.converged
     if primal is not None and np.isfinite(primal.S).all():
         moment = job.presolved.scaling.undo_moment(primal)

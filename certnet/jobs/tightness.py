@@ -35,7 +35,6 @@ from certnet.solvers.warm_start import PAYS, WarmStart, from_certificate, from_r
 from certnet.tightness._feasible import relaxation_value
 from certnet.tightness.complete_positivity import CompletePositivity, check_completely_positive
 from certnet.tightness.rank import Points, Spectrum, extract_points, spectrum
-from certnet.training import candidates_from_moment, fit
 from formulations import InputError, LiftedSpace, TrainingProgram
 from formulations._validation import FloatArray, as_positive
 
@@ -274,33 +273,19 @@ def _uncertainty(found: SimpleNamespace, job: Job) -> float:
 
 def _round(found: SimpleNamespace, job: Job) -> None:
     """The best network that starts from the certificate's, from G and from the points in it."""
-    columns, primal = [found.certificate.U], None if job.relaxation is None else job.relaxation.primal
-    if primal is not None and found.points is not None:
-        scaling = job.presolved.scaling
-        columns.append(scaling.undo_z(found.points.Z))
-        moment = scaling.undo_moment(primal)
-        columns.append(candidates_from_moment(moment, job.program.X, random_state=job.random_state))
-    fitted = fit(
-        job.program,
-        candidates=np.hstack(columns),
-        random_state=job.random_state,
-        time_limit=_seconds(job, 1.0),
-    )
-    job.interrupted = fitted.interrupted
-    job.keep(fitted)
+    Z = None if found.points is None else job.presolved.scaling.undo_z(found.points.Z)
+    _stages.round_relaxation(job, Z)
 
 
 def _prove(found: SimpleNamespace, job: Job) -> None:
     """What the new dual and the new network prove."""
-    if job.best.dual is None:
-        return
-    _stages.prove_dual(job, "certificate", job.best.dual)
-    assert job.best.proof is not None
-    report = job.best.proof[1]
-    found.objective = min(found.objective, report.objective)
-    if report.verdict is Verdict.PROVED:
-        found.relaxation_bound = max(found.relaxation_bound, report.lower_bound)
-        found.lower_bound = max(found.lower_bound, report.lower_bound)
+    _stages.prove(job)
+    if job.best.proof is not None:
+        report = job.best.proof[1]
+        found.objective = min(found.objective, report.objective)
+        if report.verdict is Verdict.PROVED:
+            found.relaxation_bound = max(found.relaxation_bound, report.lower_bound)
+            found.lower_bound = max(found.lower_bound, report.lower_bound)
 
 
 def _verdict(found: SimpleNamespace, tolerance: float) -> tuple[Verdict, str]:

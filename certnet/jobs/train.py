@@ -6,7 +6,7 @@ network and a proved bound always come out. A checkpoint lets a later call go on
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -212,9 +212,9 @@ def train(
     )
 
 
-def _bounding(job: Job) -> Iterator[tuple[str, Callable[[Job], None]]]:
+def _bounding(job: Job) -> list[tuple[str, Callable[[Job], None]]]:
     """The stages after the first bound, in the order in which they give most for their time."""
-    yield "bound without products", _stages.bound_without_products
+    cheap = ("bound without products", _stages.bound_without_products)
     relaxation = [
         ("relaxation", _stages.relax),
         ("rounding", _stages.round_relaxation),
@@ -223,12 +223,11 @@ def _bounding(job: Job) -> Iterator[tuple[str, Callable[[Job], None]]]:
     branching = [] if job.closing is None else [("branching", branch)]
     if job.resume is not None and job.resume.search is not None:
         # The search that goes on is about the network as it is.
-        yield from branching
-        return
+        return [cheap, *branching]
     # In few dimensions cones close the gap; in more, many rows need a relaxation first.
     few = job.merged.program.space.neurons <= FEW_ROWS
     branches_first = job.cuts_cones or (job.method == GLOBAL and few)
-    yield from [*branching, *relaxation] if branches_first else [*relaxation, *branching]
+    return [cheap, *branching, *relaxation] if branches_first else [cheap, *relaxation, *branching]
 
 
 def _is_cut(job: Job) -> bool:
