@@ -44,6 +44,7 @@ def example(**changes: Any) -> Checkpoint:
         solver="admm",
         search={"V": random.standard_normal((4, 4)), "count": np.array(3), "on": np.array([True, False])},
         dual=Dual(random.standard_normal((5, 2)), random.standard_normal((6, 6))),
+        iterate=(random.standard_normal((4, 4)), Dual(random.standard_normal((5, 2)), random.standard_normal((6, 6)))),
         U=random.standard_normal((2, 2)),
         V=random.standard_normal((2, 2)),
         about={"source": "iris", "γ": [1, None]},
@@ -67,12 +68,14 @@ def test_everything_comes_back(tmp_path: Path) -> None:
         assert getattr(after, name) == getattr(before, name)
     assert_same_arrays(after.search, before.search)
     np.testing.assert_array_equal(after.dual.N, before.dual.N)
+    np.testing.assert_array_equal(after.iterate[0], before.iterate[0])
+    np.testing.assert_array_equal(after.iterate[1].N, before.iterate[1].N)
     np.testing.assert_array_equal(after.U, before.U)
     assert [path.name for path in tmp_path.iterdir()] == ["c.npz"]
 
 
 def test_what_is_missing_stays_missing(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "c.npz", example(search=None, dual=None, U=None, V=None))
+    write_checkpoint(tmp_path / "c.npz", example(search=None, dual=None, iterate=None, U=None, V=None))
     after = read_checkpoint(tmp_path / "c.npz")
     assert (after.search, after.dual, after.U, after.V) == (None, None, None, None)
 
@@ -278,7 +281,7 @@ def test_checkpoints_take_a_small_share_of_the_time(cost: float) -> None:
         saved.append(clock.now)
         clock.now += cost
 
-    saver = Saver(example(search=None, dual=None), save, clock)
+    saver = Saver(example(search=None, dual=None, iterate=None), save, clock)
     while clock.now < 3600.0:
         clock.now += 0.5
         saver.look(lambda: {"search": {"x": np.ones(1)}})
@@ -298,7 +301,7 @@ def test_a_checkpoint_that_fails_is_tried_again() -> None:
             raise OSError(28, "No space left on device")
         saved.append(checkpoint)
 
-    saver = Saver(example(search=None, dual=None), save, clock)
+    saver = Saver(example(search=None, dual=None, iterate=None), save, clock)
     while clock.now < 1200.0:
         clock.now += 0.5
         saver.update(U=np.full((2, 2), clock.now), V=np.ones((2, 2)))
@@ -315,7 +318,7 @@ def test_a_checkpoint_that_fails_is_tried_again() -> None:
 
 def test_nothing_new_is_not_written() -> None:
     clock, saved = FakeClock(), []
-    saver = Saver(example(search=None, dual=None), saved.append, clock)
+    saver = Saver(example(search=None, dual=None, iterate=None), saved.append, clock)
     saver.update(U=np.ones((2, 1)), V=np.ones((2, 1)))
     saver.look()
     for _ in range(10):
@@ -329,7 +332,7 @@ def test_nothing_new_is_not_written() -> None:
 def test_a_last_checkpoint_that_is_large_keeps_the_network(seconds: float, earlier: bool) -> None:
     clock, saved = FakeClock(), []
     huge = np.broadcast_to(np.ones(1), (40_000, 40_000))
-    saver = Saver(example(search=None, dual=None), saved.append, clock)
+    saver = Saver(example(search=None, dual=None, iterate=None), saved.append, clock)
     if earlier:
         clock.now = SETTINGS.every_seconds
         saver.look(lambda: {"search": {"x": huge}})
@@ -412,7 +415,7 @@ def test_a_resumed_relaxation_ends_where_a_whole_one_ends(tmp_path: Path, solver
     resumed = certnet.train(program, solver=solver, tolerance=1e-4, resume=read_checkpoint(path), checkpoint=path)
     assert resumed.notes == ()
     assert resumed.report.lower_bound >= max(first.report.lower_bound * (1 - 1e-7), 0.999 * whole.report.lower_bound)
-    assert resumed.relaxation.iterations <= 1.5 * whole.relaxation.iterations
+    assert resumed.relaxation.iterations <= 1.1 * whole.relaxation.iterations
     assert not path.exists()
 
 
@@ -462,7 +465,7 @@ def test_no_dual_in_a_checkpoint_can_forge_a_bound(tmp_path: Path, size: float) 
     stored = read_checkpoint(path)
     with np.errstate(all="ignore"):
         dual = Dual(size * stored.dual.W, size * stored.dual.N)
-        forged = replace(stored, dual=dual)
+        forged = replace(stored, dual=dual, iterate=(size * stored.iterate[0], dual))
         result = cut_short(program, resume=forged)
     assert result.report.verdict is Verdict.PROVED
     assert result.report.lower_bound <= honest.report.objective

@@ -28,7 +28,7 @@ FORMAT, VERSION = "certnet-checkpoint", 2
 BYTES_PER_SECOND = 4e8
 """At which a disk takes a checkpoint, at least."""
 _HEADER, _SEARCH = "header", "search/"
-_MATRICES = ("network/U", "network/V", "dual/W", "dual/N")
+_MATRICES = ("network/U", "network/V", "dual/W", "dual/N", "iterate/S", "iterate/W", "iterate/N")
 _FIELDS = {"fingerprint": str, "stage": str, "seconds": float, "solver": str, "about": dict}
 
 
@@ -60,6 +60,7 @@ class Checkpoint:
         solver: the solver of the relaxation by its own name, never "auto".
         dual: the best dual so far, of the presolved program, or None.
         U, V: the best network so far (d×m, c×m), or None.
+        iterate: S and dual of the solver's last iterate, or None where it had none to show.
         search: the state of the branch and bound that was cut short, or None.
         about: a JSON object of whoever asked for the checkpoint, such as the recipe of the data.
     """
@@ -71,14 +72,22 @@ class Checkpoint:
     dual: Dual | None = None
     U: FloatArray | None = None
     V: FloatArray | None = None
+    iterate: tuple[FloatArray, Dual] | None = None
     search: State | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
         """About the size of its matrices in the file."""
-        dual = [] if self.dual is None else [self.dual.W, self.dual.N]
-        return sum(np.asarray(array).nbytes for array in [*dual, *(self.search or {}).values()])
+        return sum(array.nbytes for name, array in self.arrays().items() if not name.startswith("network"))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """By their names in the file."""
+        S, own = (None, None) if self.iterate is None else self.iterate
+        dual, last = ((None, None) if one is None else (one.W, one.N) for one in (self.dual, own))
+        found = dict(zip(_MATRICES, (self.U, self.V, *dual, S, *last), strict=True))
+        found |= {_SEARCH + name: array for name, array in (self.search or {}).items()}
+        return {name: np.asarray(array) for name, array in found.items() if array is not None}
 
 
 def program_fingerprint(program: TrainingProgram) -> str:
@@ -96,11 +105,7 @@ def write_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
     """
     header = {"format": FORMAT, "version": VERSION, **{name: getattr(checkpoint, name) for name in _FIELDS}}
     text = json.dumps(header, allow_nan=False, default=dict).encode()
-    dual = checkpoint.dual
-    matrices = (checkpoint.U, checkpoint.V, None if dual is None else dual.W, None if dual is None else dual.N)
-    arrays: dict[str, NDArray[Any]] = {_HEADER: np.frombuffer(text, dtype=np.uint8)}
-    arrays |= {name: matrix for name, matrix in zip(_MATRICES, matrices, strict=True) if matrix is not None}
-    arrays |= {_SEARCH + name: np.asarray(array) for name, array in (checkpoint.search or {}).items()}
+    arrays = {_HEADER: np.frombuffer(text, dtype=np.uint8), **checkpoint.arrays()}
     if any(array.dtype.kind not in "biuf" for array in arrays.values()):
         raise TypeError("the state of a search may hold only booleans, integers and floats")
 
@@ -144,18 +149,23 @@ def _checkpoint(arrays: dict[str, NDArray[Any]]) -> Checkpoint:
         if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
             raise InputError(f"its header is damaged at {name!r}.")
     search = {name.removeprefix(_SEARCH): arrays.pop(name) for name in [*arrays] if name.startswith(_SEARCH)}
-    U, V, W, N = (arrays.pop(name, None) for name in _MATRICES)
+    U, V, W, N, S, last_W, last_N = (arrays.pop(name, None) for name in _MATRICES)
     if arrays or any(array.dtype.kind not in "biuf" for array in search.values()):
         raise InputError("it holds arrays that do not belong there.")
-    for pair in ((U, V), (W, N)):
-        if any(one is not None and (one.dtype != np.float64 or one.ndim != 2) for one in pair):
+    for group in ((U, V), (W, N), (S, last_W, last_N)):
+        present = [one for one in group if one is not None]
+        if len(present) not in (0, len(group)) or any(one.dtype != np.float64 or one.ndim != 2 for one in present):
             raise InputError("its matrices are damaged.")
-        if (pair[0] is None) != (pair[1] is None):
-            raise InputError("one of two matrices is missing.")
     if U is not None and V is not None and not (U.shape[1] == V.shape[1] and np.isfinite(np.vstack([U, V])).all()):
         raise InputError("its network is damaged.")
-    dual = None if W is None or N is None else Dual(W, N)
-    return Checkpoint(**{name: header[name] for name in _FIELDS}, dual=dual, U=U, V=V, search=search or None)
+    return Checkpoint(
+        **{name: header[name] for name in _FIELDS},
+        dual=None if W is None or N is None else Dual(W, N),
+        U=U,
+        V=V,
+        iterate=None if S is None or last_W is None or last_N is None else (S, Dual(last_W, last_N)),
+        search=search or None,
+    )
 
 
 class Saver:
@@ -195,13 +205,13 @@ class Saver:
         if self.current.nbytes / BYTES_PER_SECOND > self._most(self._clock.seconds):
             if self._saved.nbytes:
                 return  # What was written on the way is worth more.
-            self.update(dual=None, search=None)
+            self.update(dual=None, iterate=None, search=None)
         self._write(self._clock.seconds)
 
     def reserve(self, order: int) -> float:
         """Seconds that ``write_last`` will take at most, for a lifted space of this order."""
         whole = self._clock.seconds + (self._clock.left() or 0.0)
-        full = max(16 * order**2 / BYTES_PER_SECOND, 1.5 * self._cost)
+        full = max(32 * order**2 / BYTES_PER_SECOND, 1.5 * self._cost)
         return 0.0 if self._save is None else min(full, self._most(whole))
 
     def _write(self, begin: float) -> None:

@@ -22,7 +22,7 @@ from certnet.solvers.warm_start import WarmStart, certified_dual, from_certifica
 from certnet.training.pricing import normalised, values
 from certnet.training.rounding import candidates_from_moment
 from certnet.training.trainer import fit
-from formulations import InputError
+from formulations import Dual, InputError, Primal
 from formulations._validation import FloatArray
 
 SAMPLES = 100
@@ -117,7 +117,7 @@ def first_bound(job: Job) -> None:
         known = scaled(certified_dual(job.merged, start), job.program.gamma / start.gamma)
         job.best.take_dual(repaired(job.merged, known))
     if resume is not None and resume.dual is not None:
-        job.saver.update(dual=resume.dual)
+        job.saver.update(dual=resume.dual, iterate=resume.iterate)
         job.best.take_dual(repaired(job.merged, job.presolved.undo_dual(resume.dual)))
     prove(job, "first bound")
     if not job.interrupted:
@@ -172,7 +172,10 @@ def relax(job: Job) -> None:
         return
     resume = job.resume
     start: WarmStart | None = None
-    if resume is not None and resume.dual is not None:
+    if resume is not None and resume.iterate is not None:
+        S, dual = resume.iterate
+        start = Primal(S, job.presolved.program.space.outputs), dual
+    elif resume is not None and resume.dual is not None:
         network = job.best.network
         start = job.presolved.apply_network(network.U, network.V), resume.dual
     elif job.start is not None:
@@ -199,7 +202,7 @@ def solve_relaxation(
 
     def watch(progress: Progress) -> bool:
         job.shown = progress
-        job.saver.look(lambda: {"dual": progress.dual()})
+        job.saver.look(lambda: {"dual": progress.dual(), **_iterate(*getattr(progress, "iterate", tuple)())})
         job.tell(
             "relaxation",
             bound=progress.lower_bound,
@@ -222,12 +225,18 @@ def solve_relaxation(
     if result.status is SolveStatus.FAILED:
         job.clock.note("relaxation", f"The solver {result.solver} failed ({result.message}).")
     job.interrupted = result.status is SolveStatus.INTERRUPTED
+    job.saver.update(**_iterate(result.primal, result.dual))
     # After Ctrl-C the last dual is repaired only if that is quick, and no dual that was shown is better.
     seen = job.shown is not None and job.shown.lower_bound >= job.best.lower_bound
     soon = not job.interrupted or (not seen and job.clock.is_quick(LAST_REPAIR_SECONDS, RAW_REPAIR))
     if result.dual is not None and soon:
         job.best.take_dual(repaired(job.merged, presolved.undo_dual(result.dual)))
     return result
+
+
+def _iterate(primal: Primal | None = None, dual: Dual | None = None) -> dict[str, Any]:
+    """What a checkpoint keeps of a solver's iterate."""
+    return {} if primal is None or dual is None else {"iterate": (primal.S, dual)}
 
 
 def round_relaxation(job: Job, points: FloatArray | None = None) -> None:

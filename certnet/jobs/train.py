@@ -128,7 +128,7 @@ def train(
             unless the job was cut short. A function gets each ``certnet.jobs.checkpoint.Checkpoint`` instead; if it
             raises OSError, the job goes on without.
         resume: a checkpoint of the same program, from ``certnet.jobs.checkpoint.read_checkpoint``. The job goes on from
-            its network, its dual and its search tree, and ends with no worse bound. ``time_limit`` counts from now.
+            its network, its iterate and its search tree, and ends with no worse bound. ``time_limit`` counts from now.
         method: "sdp" solves the lifted SDP, whose dual gives the bound and whose solution gives neurons to start from;
             "global" trains by column generation alone and proves the bound by branch and bound.
         gap: relative gap to be proved; branch and bound on the signs of the data points goes on until it is, or until
