@@ -1,7 +1,7 @@
 """A certificate: a statement, proofs of it, and the numbers that are claimed. Nothing in it is trusted."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 from certificates.proof import LiftedProof
 from certificates.subdivision import Subdivision
 from formulations._validation import FloatArray, IntArray
-from formulations.errors import InputError
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 
@@ -80,11 +79,6 @@ class TrainingProof:
     U: FloatArray
     V: FloatArray
 
-    @property
-    def order(self) -> int:
-        """Generators, if all is well."""
-        return int(self.source.size)
-
 
 @dataclass(frozen=True, eq=False)
 class Robustness:
@@ -119,11 +113,6 @@ class CaseProof:
     margin: float
     proof: LiftedProof
 
-    @property
-    def order(self) -> int:
-        """Neurons, if all is well."""
-        return int(self.stable.size)
-
 
 @dataclass(frozen=True, eq=False)
 class Lipschitz:
@@ -153,11 +142,6 @@ class LipschitzProof:
     stable: IntArray
     proof: LiftedProof
     halfspace: FloatArray = field(default_factory=lambda: np.zeros(0))
-
-    @property
-    def order(self) -> int:
-        """Neurons, if all is well."""
-        return int(self.stable.size)
 
 
 Statement = Training | Robustness | Lipschitz
@@ -189,18 +173,3 @@ class Certificate:
                 if hasattr(part, name):
                     return getattr(part, name)
         raise AttributeError(f"a certificate has no {name!r}")
-
-
-def about(kind: type) -> Callable[[str, Any], None]:
-    """Requires a certificate of this kind of statement, as an argument of a public function."""
-
-    def check(name: str, value: Any) -> None:
-        if not (isinstance(value, Certificate) and isinstance(value.statement, kind)):
-            found = type(value.statement if isinstance(value, Certificate) else value).__name__
-            way = {"Training": "train", "Robustness": "verify"}.get(kind.__name__, "lipschitz_constant")
-            raise InputError(
-                f"{name} must be a Certificate of {kind.__name__}, not {found}; certnet.{way} gives one as "
-                ".certificate, and certnet.read_certificate reads one."
-            )
-
-    return check

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from certificates.arithmetic import Arithmetic
 from certificates.arithmetic.machine import MachineFailure, rigorous
 from certificates.certificate import Certificate, Lipschitz, Robustness, Training
@@ -45,8 +47,8 @@ def check(
 
     Args:
         certificate: nothing in it is trusted.
-        arithmetic: exact, ball, float, or auto. For training auto is the strongest that should take about a second;
-            else it is floating point, and balls where that fails and the order allows.
+        arithmetic: exact, ball, float, or auto: floating point, and stronger arithmetic where that fails and the order
+            allows.
         time_limit: seconds after which the proof is given up as UNKNOWN, or None. It is looked at between rows,
             circuits, leaves and elimination steps.
 
@@ -57,10 +59,16 @@ def check(
     start = time.perf_counter()
     work = Work(Arithmetic(arithmetic), Deadline(math.inf if time_limit is None else start + time_limit))
     try:
-        with rigorous(max((getattr(proof, "order", 0) for proof in certificate.proofs), default=0)):
+        with rigorous(_order(certificate)):
             verdict, reason = PROVERS[type(certificate.statement)](certificate.statement, certificate, work)
     except ProofFailure as failure:
         verdict, reason = Verdict.UNKNOWN, str(failure)
         if isinstance(failure, MachineFailure):
             work.figures.clear()
     return Report(verdict, reason, work.used.value, time.perf_counter() - start, **work.figures)
+
+
+def _order(certificate: Certificate) -> int:
+    """About the order of the largest product of matrices."""
+    statement = certificate.statement
+    return np.atleast_1d(statement.X).shape[0] if isinstance(statement, Training) else statement.network.width

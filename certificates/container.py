@@ -78,73 +78,25 @@ class Each:
 Part = Array | Layout | OneOf | Each
 
 
-def _text(parent: Mapping[str, Any], key: str) -> str:
-    value = parent.get(key)
-    if not isinstance(value, str):
-        raise InputError(f"its manifest has no text {key!r}.")
-    return value
+def _arrays(text: str) -> dict[str, Part]:
+    """Arrays by name, as in "X f2": float64 (f) or int64 (i), and the number of dimensions."""
+    pairs = (entry.split() for entry in text.split(","))
+    return {name: (f"<{kind[0]}8", int(kind[1])) for name, kind in pairs}
 
 
-def _flag(parent: Mapping[str, Any], key: str) -> bool:
-    value = parent.get(key)
-    if not isinstance(value, bool):
-        raise InputError(f"its manifest has no true or false under {key!r}.")
-    return value
-
-
-def _number(parent: Mapping[str, Any], key: str) -> float:
-    value = parent.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"its manifest has no number {key!r}.")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise InputError(f"the number {key!r} in its manifest is not finite.")
-    return number
-
-
-def _digest(parent: Mapping[str, Any], key: str) -> str:
-    text = _text(parent, key)
-    if re.fullmatch("[0-9a-f]{64}", text) is None:
-        raise InputError("its data fingerprint is not a SHA-256 in lower-case hexadecimal digits.")
-    return text
-
-
-def _table(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = parent.get(key)
-    if not isinstance(value, dict):
-        raise InputError(f"its manifest has no table {key!r}.")
-    return value
-
-
-I1, I2, F0, F1, F2 = ("<i8", 1), ("<i8", 2), ("<f8", 0), ("<f8", 1), ("<f8", 2)
+CIRCUITS = Layout(Circuits, _arrays("target i1, offset i1, support i1"))
+TRIANGLES = Layout(Triangles, _arrays("neuron i1, bounds f2, offset i1, support i1"))
+TREE = "split i1, children i2, leaf i1, pair_offset i1, pairs i2, multipliers f1, complementarity f2, sigma f2"
 LIFTED = Layout(
     LiftedProof,
-    {
-        "split": I1,
-        "children": I2,
-        "leaf": I1,
-        "pair_offset": I1,
-        "pairs": I2,
-        "multipliers": F1,
-        "complementarity": F2,
-        "sigma": F2,
-        "empty_offset": I1,
-        "empty_support": I1,
-        "circuits": Layout(Circuits, {"target": I1, "offset": I1, "support": I1}),
-        "triangles": Layout(Triangles, {"neuron": I1, "bounds": F2, "offset": I1, "support": I1}),
-    },
+    _arrays(f"{TREE}, empty_offset i1, empty_support i1") | {"circuits": CIRCUITS, "triangles": TRIANGLES},
 )
-SUBDIVISION = Layout(Subdivision, {"basis": F2, "codes": I1, "positions": F1})
-NETWORK = Layout(ReluNetwork, {"hidden": F2, "hidden_bias": F1, "output": F2, "output_bias": F1})
-REGION = Layout(
-    InputRegion,
-    {"lower": F1, "upper": F1, "centre": OneOf((F1,), optional=True), "radius": OneOf((F0,), optional=True)},
-)
-CASE = Layout(UnsafeCase, {"region": REGION, "H": F2, "h": F1})
-CASE_PROOF = Layout(CaseProof, {"stable": I1, "mu": F2, "margin": F0, "proof": LIFTED})
+SUBDIVISION = Layout(Subdivision, _arrays("basis f2, codes i1, positions f1"))
+NETWORK = Layout(ReluNetwork, _arrays("hidden f2, hidden_bias f1, output f2, output_bias f1"))
+BALL = {name: OneOf((kind,), optional=True) for name, kind in (("centre", ("<f8", 1)), ("radius", ("<f8", 0)))}
+REGION = Layout(InputRegion, {**_arrays("lower f1, upper f1"), **BALL})
+CASE = Layout(UnsafeCase, {"region": REGION, **_arrays("H f2, h f1")})
+CASE_PROOF = Layout(CaseProof, {**_arrays("stable i1, mu f2, margin f0"), "proof": LIFTED})
 
 
 @dataclass(frozen=True)
@@ -154,31 +106,31 @@ class Kind:
     Attributes:
         statement, proof: arrays of the statement, and of each proof.
         claims: names of the numbers that are claimed.
-        scalars: what the manifest holds of the statement, with the reader of each.
+        scalars: what the manifest holds of the statement, with the type of each or the pattern of a text.
         most: largest number of proofs.
     """
 
     statement: Layout
     proof: Layout
     claims: tuple[str, ...] = ()
-    scalars: Mapping[str, Callable[[Mapping[str, Any], str], Any]] = field(default_factory=dict)
+    scalars: Mapping[str, type | re.Pattern[str]] = field(default_factory=dict)
     most: int = 1
 
 
 KINDS = {
     "training": Kind(
-        Layout(Training, {"X": F2, "Y": F2}),
+        Layout(Training, _arrays("X f2, Y f2")),
         Layout(
             TrainingProof,
-            {"W": F2, "source": I1, "generator": I1, "proof": OneOf((LIFTED, SUBDIVISION)), "U": F2, "V": F2},
+            _arrays("W f2, source i1, generator i1, U f2, V f2") | {"proof": OneOf((LIFTED, SUBDIVISION))},
         ),
         claims=("lower_bound", "objective"),
-        scalars={"loss": _text, "gamma": _number, "bias": _flag, "data_fingerprint": _digest},
+        scalars={"loss": str, "gamma": float, "bias": bool, "data_fingerprint": re.compile("[0-9a-f]{64}")},
     ),
     "robustness": Kind(Layout(Robustness, {"network": NETWORK, "cases": Each(CASE)}), CASE_PROOF, most=MAX_CASES),
     "lipschitz": Kind(
-        Layout(Lipschitz, {"network": NETWORK, "C": F2, "region": OneOf((REGION,), optional=True)}),
-        Layout(LipschitzProof, {"stable": I1, "proof": LIFTED, "halfspace": F1}),
+        Layout(Lipschitz, {"network": NETWORK, "region": OneOf((REGION,), optional=True), **_arrays("C f2")}),
+        Layout(LipschitzProof, {"proof": LIFTED, **_arrays("stable i1, halfspace f1")}),
         claims=("constant",),
     ),
 }
@@ -307,7 +259,7 @@ def _read(archive: zipfile.ZipFile, size: int, wanted: type | None) -> Certifica
     if len(infos) != len(archive.infolist()):
         raise InputError("a member occurs twice.")
     manifest = _read_manifest(archive, infos)
-    name = _text(manifest, "kind")
+    name = _value(manifest, "kind", str)
     if name not in KINDS:
         known = " and ".join(map(repr, KINDS))
         raise InputError(f"it is of kind {shown(name)} and this certnet checks {known}; update certnet.")
@@ -317,24 +269,24 @@ def _read(archive: zipfile.ZipFile, size: int, wanted: type | None) -> Certifica
         raise InputError(f"it is of kind {name!r}, and a certificate of kind {needed!r} is needed here.")
     if type(count) is not int or not 1 <= count <= kind.most:
         raise InputError(f"its manifest has no number of proofs between 1 and {kind.most}.")
-    described, stated = _table(manifest, "arrays"), _table(manifest, "statement")
+    described, stated = _value(manifest, "arrays", dict), _value(manifest, "statement", dict)
     limit = min(MAX_TOTAL_BYTES, FREE_BYTES + MAX_RATIO * size)
 
     def take(array: str, as_described: Array) -> Any:
         nonlocal limit
         if _member(array) not in infos:
             raise InputError(f"member {_member(array)!r} is missing.")
-        value = _read_array(archive, infos.pop(_member(array)), _table(described, array), as_described, limit)
+        value = _read_array(archive, infos.pop(_member(array)), _value(described, array, dict), as_described, limit)
         limit -= value.nbytes
         return value if as_described[1] else float(value)
 
-    scalars = {key: read(stated, key) for key, read in kind.scalars.items()}
+    scalars = {key: _value(stated, key, known) for key, known in kind.scalars.items()}
     layout = Layout(partial(kind.statement.make, **scalars), kind.statement.parts)
     certificate = Certificate(
         made_of(layout, "statement", take, described, count),
         made_of(Each(kind.proof), "proofs", take, described, count),
-        {key: _number(_table(manifest, "claims"), key) for key in kind.claims},
-        _table(manifest, "provenance"),
+        {key: _value(_value(manifest, "claims", dict), key, float) for key in kind.claims},
+        _value(manifest, "provenance", dict),
     )
     if infos:
         raise InputError(f"member {shown(min(infos))} does not belong there.")
@@ -351,7 +303,7 @@ def _read_manifest(archive: zipfile.ZipFile, infos: dict[str, zipfile.ZipInfo]) 
     text = _read_exactly(archive, info, info.file_size)
     try:
         manifest = json.loads(
-            text.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_distinct
+            text.decode("utf-8"), parse_constant=_finite, parse_float=_finite, object_pairs_hook=_distinct
         )
         json.dumps(manifest, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError):
@@ -366,14 +318,28 @@ def _read_manifest(archive: zipfile.ZipFile, infos: dict[str, zipfile.ZipInfo]) 
     return manifest
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not allowed")
-
-
 def _finite(text: str) -> float:
-    """A decimal number; ValueError for one that is beyond float64."""
-    value = float(text)
-    return value if math.isfinite(value) else _no_constant(text)
+    """A decimal number; ValueError for one that is beyond float64, and for NaN and infinities."""
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text} is not allowed")
+    return float(text)
+
+
+def _value(table: Mapping[str, Any], key: str, kind: type | re.Pattern[str]) -> Any:
+    """An entry of a JSON object, of this type or a text that matches the whole pattern."""
+    value: Any = table.get(key)
+    if isinstance(kind, re.Pattern):
+        if not isinstance(value, str) or kind.fullmatch(value) is None:
+            raise InputError(f"{key!r} in its manifest is not a SHA-256 in lower-case hexadecimal digits.")
+    elif not isinstance(value, int | float if kind is float else kind) or isinstance(value, bool) != (kind is bool):
+        wanted = {str: "text", float: "number", bool: "true or false", dict: "table"}[kind]
+        raise InputError(f"its manifest has no {wanted} {key!r}.")
+    if kind is not float:
+        return value
+    number = float(value) if abs(value) < 2**1024 else math.inf
+    if not math.isfinite(number):
+        raise InputError(f"the number {key!r} in its manifest is not finite.")
+    return number
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

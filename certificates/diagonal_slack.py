@@ -26,16 +26,13 @@ from certificates.proof import LiftedProof
 from formulations._validation import FloatArray
 
 FEW_OUTPUTS = 64
-_SECONDS = {Arithmetic.EXACT: 2e-7, Arithmetic.BALL: 1e-7, Arithmetic.FLOAT: 2e-8}
-"""Measured: seconds for each product of two numbers."""
 _BYTES = {Arithmetic.EXACT: 400, Arithmetic.BALL: 400, Arithmetic.FLOAT: 100}
 """Measured: bytes for each entry of the data and the dual."""
 
 
-def needed(arithmetic: Arithmetic, generators: int, d: int, c: int) -> tuple[float, float]:
-    """About the (seconds, bytes) that ``prove_without_products`` takes before the test of order c + d."""
-    seconds = _SECONDS[arithmetic] * generators * (c + d + 8) ** 2
-    return seconds, _BYTES[arithmetic] * generators * (c + d + 8)
+def linear_bytes(arithmetic: Arithmetic, generators: int, d: int, c: int) -> float:
+    """About the bytes that ``prove_without_products`` takes before the test of order c + d."""
+    return float(_BYTES[arithmetic] * generators * (c + d + 8))
 
 
 def is_plain(proof: LiftedProof) -> bool:

@@ -3,8 +3,10 @@
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class ProofFailure(Exception):  # noqa: N818 - a step of the proof that does not hold, not an error of the program
@@ -15,6 +17,13 @@ def require(condition: bool | np.bool_, sentence: str) -> None:
     """Raise ``ProofFailure`` unless the condition is true."""
     if not condition:
         raise ProofFailure(sentence)
+
+
+def require_array(name: str, array: NDArray[Any], kind: type, shape: tuple[int, ...], *, finite: bool = True) -> None:
+    """Raise ``ProofFailure`` unless an array has this type and shape and, if asked for, only finite numbers."""
+    require(array.shape == shape, f"{name} has shape {array.shape} where {shape} is needed")
+    require(array.dtype == kind, f"{name} has type {array.dtype} where {np.dtype(kind)} is needed")
+    require(not finite or np.isfinite(array).all(), f"{name} holds a number that is not finite")
 
 
 @dataclass(frozen=True)

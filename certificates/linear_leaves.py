@@ -16,21 +16,20 @@ enclosure does not tell is computed again in rational numbers; there only the no
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
-from flint import fmpq, fmpq_mat, fmpz
 
-from certificates.arithmetic.exact import RationalMatrix, to_fmpq
-from certificates.arithmetic.floating import Enclosure, inflate
+from certificates.arithmetic import Enclosure, RationalMatrix
+from certificates.arithmetic.floating import inflate
 from certificates.arithmetic.matrix import M, timed
 from certificates.failure import NO_DEADLINE, Deadline, require
 from certificates.proof import LiftedProof, Triangles
 from formulations._validation import FloatArray, IntArray
-from formulations.lifted_space import ACTIVE, FREE, INACTIVE
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
+from formulations.signs import ACTIVE, FREE, INACTIVE
 
 EXACT_ENTRIES = 1 << 20
 """Entries of the network's first layer up to which a leaf is computed in rational numbers: that takes seconds, and some
@@ -90,21 +89,50 @@ class LinearLeaves:
             ProofFailure: the deadline has passed.
         """
         with np.errstate(all="ignore"):
-            forms = linear_form(*self._statement, self.mu, self.margin, timed(Enclosure, deadline))
-            enclosed = _enclosed(self, *forms)
+            enclosed = least_enclosed(self, *self.form(timed(Enclosure, deadline))).tolist()
         entries = self.network.hidden.size + self.network.output.size + self.case.H.size
-        exactly = exactly and entries <= EXACT_ENTRIES
-        for leaf, least in enumerate(enclosed.tolist()):
+        for leaf, least in enumerate(enclosed):
             deadline.check()
-            if exactly and not (least >= 0):
-                form = linear_form(*self._statement, self.mu[[leaf]], self.margin, timed(RationalMatrix, deadline))
-                yield _exact(self, leaf, *form)
+            if exactly and entries <= EXACT_ENTRIES and not (least >= 0):
+                rows = {name: getattr(self, name)[[leaf]] for name in ("mu", "signs", "weights")}
+                one = replace(self, **rows)
+                yield least_exact(one, *one.form(timed(RationalMatrix, deadline)))
             else:
                 yield least
 
-    @property
-    def _statement(self) -> tuple[ReluNetwork, UnsafeCase, IntArray, IntArray]:
-        return self.network, self.case, self.stable, self.kept
+    def form(self, matrix: type[M]) -> tuple[M, M]:
+        """ρ (L×N) on β, and what is left on z (L×(d+1)), in the coordinates of each leaf's face."""
+        alpha, z = linear_form(self.network, self.case, self.stable, self.kept, self.mu, self.margin, matrix)
+        return self.remainder(alpha, z, matrix)
+
+    def remainder(self, alpha: M, z: M, matrix: type[M]) -> tuple[M, M]:
+        """``form`` for any function on α of the unstable neurons (L×N) and on z (L×(d+1))."""
+
+        def exact(value: FloatArray) -> M:
+            return matrix.exact(np.ascontiguousarray(value))
+
+        region, weights = self.case.region, self.weights
+        A = self.network.generators[self.kept]
+        (N, k), first = A.shape, weights.shape[1] - len(self.triangles.neuron)
+        on_alpha, on_beta = alpha - exact(weights[:, :N]), weights[:, N : 2 * N]
+        lower, upper = (
+            exact(weights[:, 2 * N + 1 : first : 2][:, : k - 1]),
+            exact(weights[:, 2 * N + 2 : first : 2][:, : k - 1]),
+        )
+        corner = upper @ exact(region.upper[:, None]) - lower @ exact(region.lower[:, None])
+        z = z - matrix.block([[lower - upper, exact(weights[:, 2 * N : 2 * N + 1]) + corner]])
+        used = np.flatnonzero(weights[:, first:].any(axis=0))
+        if len(used):
+            # u a·z − u l t − (u − l) α, each row by its own scalars.
+            neuron, (low, high) = self.triangles.neuron[used], self.triangles.bounds[used].T[:, :, None]
+            at, t = np.zeros((len(used), N)), np.zeros((len(used), k))
+            at[np.arange(len(used)), neuron] = t[:, -1] = 1.0
+            nu, slope = exact(weights[:, first + used]), exact(A[neuron]).times(high) - exact(t * high).times(low)
+            z, on_alpha = z - nu @ slope, on_alpha + nu @ (exact(at * high) - exact(at * low))
+        # On the leaf's face: α = β + a·z where free, α = a·z where active, β = −a·z where inactive.
+        inactive = self.signs == INACTIVE
+        through = on_alpha.times(np.where(inactive, 0.0, 1.0)) + exact(np.where(inactive, on_beta, 0.0))
+        return on_alpha - exact(on_beta), z + through @ exact(A)
 
 
 def linear_form(
@@ -131,127 +159,52 @@ def linear_form(
 
 
 def leaf_weights(proof: LiftedProof, leaves: IntArray, neurons: int, rows: int) -> FloatArray:
-    """(L, positions) multipliers of linear leaves; see ``LinearLeaves``.
+    """(L, positions) multipliers of linear leaves, each that of the pair of t and the inequality.
 
     Raises:
         ProofFailure: a pair is listed twice.
     """
-    positions = 2 * neurons + rows + len(proof.circuits.target) + len(proof.triangles.neuron)
-    return np.stack([_weights(proof, int(leaf), neurons, positions) for leaf in leaves])
-
-
-def _weights(proof: LiftedProof, leaf: int, neurons: int, positions: int) -> FloatArray:
-    """(positions,) multiplier of each inequality; a pair is t and the inequality."""
-    part = slice(int(proof.pair_offset[leaf]), int(proof.pair_offset[leaf + 1]))
-    pairs = proof.pairs[part]
-    other = np.where(pairs[:, 0] == 2 * neurons, pairs[:, 1], pairs[:, 0])
-    weights = np.zeros(positions)
-    require(len(np.unique(other)) == len(other), "a pair of multipliers is listed twice")
-    weights[other] = proof.multipliers[part]
+    weights = np.zeros((len(leaves), 2 * neurons + rows + len(proof.circuits.target) + len(proof.triangles.neuron)))
+    for row, leaf in zip(weights, leaves.tolist(), strict=True):
+        part = slice(int(proof.pair_offset[leaf]), int(proof.pair_offset[leaf + 1]))
+        pairs = proof.pairs[part]
+        other = np.where(pairs[:, 0] == 2 * neurons, pairs[:, 1], pairs[:, 0])
+        require(len(np.unique(other)) == len(other), "a pair of multipliers is listed twice")
+        row[other] = proof.multipliers[part]
     return weights
 
 
-def _enclosed(leaves: LinearLeaves, alpha: Enclosure, z: Enclosure) -> FloatArray:
-    """(L,) lower ends of enclosures of what remains, in floating point; the form is on α (L×N) and z (L×(d+1))."""
-    region, triangles, signs, weights = leaves.case.region, leaves.triangles, leaves.signs, leaves.weights
-    A = np.ascontiguousarray(leaves.network.generators[leaves.kept])
-    N, k = A.shape
-    on_alpha, on_beta = alpha - Enclosure.exact(weights[:, :N]), -Enclosure.exact(weights[:, N : 2 * N])
-    on_z = z - _region_part(region, weights[:, 2 * N : 2 * N + 1 + 2 * region.inputs])
-    first = weights.shape[1] - len(triangles.neuron)
-    if len(triangles.neuron) and weights[:, first:].any():
-        nu = Enclosure.exact(weights[:, first:])
-        low, high = (Enclosure.exact(np.ascontiguousarray(side)[:, None]) for side in triangles.bounds.T)
-        at = np.zeros((len(triangles.neuron), N))
-        at[np.arange(len(at)), triangles.neuron] = 1.0
-        # u a·z − u l t − (u − l) α, each row by its own scalar.
-        slope = _scaled(high, Enclosure.exact(A[triangles.neuron]))
-        corner = np.zeros((1, k))
-        corner[0, k - 1] = 1.0
-        slope = slope - _scaled(_scaled(high, low), Enclosure.exact(np.repeat(corner, len(at), axis=0)))
-        on_z = on_z - nu @ slope
-        on_alpha = on_alpha + nu @ _scaled(high - low, Enclosure.exact(at))
-    # On the leaf's face: α = β + a·z where free, α = a·z where active, β = −a·z where inactive.
-    through = Enclosure(
-        np.where(signs == INACTIVE, -on_beta.mid, on_alpha.mid), np.where(signs == INACTIVE, on_beta.rad, on_alpha.rad)
-    )
-    on_z = on_z + through @ Enclosure.exact(A)
-    rho = on_alpha + on_beta
-    least_rho = np.where(signs == FREE, np.minimum(rho.lower, 0.0), 0.0)
-    reach = np.maximum(-leaves.bounds[:, 0], 0.0)
-    charge = Enclosure.exact(least_rho) @ Enclosure.exact(reach[:, None])
-    q = Enclosure(on_z.mid[:, : k - 1], on_z.rad[:, : k - 1])
-    kappa = Enclosure(on_z.mid[:, k - 1 :], on_z.rad[:, k - 1 :])
-    return (charge + kappa + _least(region, q)).lower.ravel()
+def least_enclosed(leaves: LinearLeaves, rho: Enclosure, z: Enclosure) -> FloatArray:
+    """(L,) lower bounds of ``Σ min(ρ_i, 0) b_i + min q·x + κ`` in floating point, the sum over free neurons."""
+    d, region = z.shape[1] - 1, leaves.case.region
+    reach = np.maximum(-leaves.bounds[:, :1], 0.0)
+    least_rho = np.where(leaves.signs == FREE, np.minimum(rho.lower, 0.0), 0.0)
+    q, kappa = (Enclosure(z.mid[:, part], z.rad[:, part]) for part in (slice(d), slice(d, None)))
+    return (Enclosure.exact(least_rho) @ Enclosure.exact(reach) + kappa + _least(region, q)).lower.ravel()
 
 
-def _region_part(region: InputRegion, weights: FloatArray) -> Enclosure:
-    """What weights (L, 1+2d) of t and of the sides of the box contribute, over z."""
-    t, lower, upper = (
-        Enclosure.exact(np.ascontiguousarray(w)) for w in (weights[:, :1], weights[:, 1::2], weights[:, 2::2])
-    )
-    corner = upper @ Enclosure.exact(region.upper[:, None]) - lower @ Enclosure.exact(region.lower[:, None])
-    return Enclosure.block([[lower - upper, t + corner]])
-
-
-def _exact(leaves: LinearLeaves, leaf: int, form: RationalMatrix, tail: RationalMatrix) -> Fraction:
-    """A lower bound of what remains on one leaf, in rational numbers; exact unless a ball's norm is in it.
-
-    ``form`` (1×N) and ``tail`` (1×(d+1)) are what has to be nonnegative, on α and z.
-    """
-    alpha, z = form.value, tail.value
-    region, triangles, weights = leaves.case.region, leaves.triangles, leaves.weights[leaf]
-    N, d = len(leaves.kept), region.inputs
-    w = {int(p): to_fmpq(weights[p]) for p in np.flatnonzero(weights)}
-    zero = fmpq(0)
-    on_alpha = [alpha[0, i] - w.get(i, zero) for i in range(N)]
-    on_beta = [-w.get(N + i, zero) for i in range(N)]
-    on_z = [z[0, j] for j in range(d + 1)]
-    through = [zero] * N
-    first = len(weights) - len(triangles.neuron)
-    for index, (i, (low, high)) in enumerate(zip(triangles.neuron.tolist(), triangles.bounds.tolist(), strict=True)):
-        if nu := w.get(first + index):
-            under, over = to_fmpq(low), to_fmpq(high)
-            through[i] -= nu * over
-            on_z[d] += nu * over * under
-            on_alpha[i] += nu * (over - under)
-    total = zero
-    for i, sign in enumerate(leaves.signs[leaf].tolist()):
-        through[i] += -on_beta[i] if sign == INACTIVE else on_alpha[i]
-        if sign == FREE:
-            total += min(on_alpha[i] + on_beta[i], zero) * to_fmpq(max(-float(leaves.bounds[i, 0]), 0.0))
-    if any(through):
-        A = type(form).exact(np.ascontiguousarray(leaves.network.generators[leaves.kept])).value
-        product = fmpq_mat(1, N, through) * A
-        on_z = [value + product[0, j] for j, value in enumerate(on_z)]
-    q, kappa = on_z[:d], on_z[d] - w.get(2 * N, zero)
-    lower, upper = ([to_fmpq(value) for value in side.tolist()] for side in (region.lower, region.upper))
-    for j in range(d):
-        above, below = w.get(2 * N + 1 + 2 * j, zero), w.get(2 * N + 2 + 2 * j, zero)
-        q[j] += below - above
-        kappa += above * lower[j] - below * upper[j]
-    least = sum((value * (lower[j] if value > 0 else upper[j]) for j, value in enumerate(q)), zero)
+def least_exact(leaves: LinearLeaves, rho: RationalMatrix, z: RationalMatrix) -> Fraction:
+    """The same of one leaf in rational numbers; exact unless a ball's norm is in it."""
+    (on_beta,), ((*q, total),), region = rho.rows(), z.rows(), leaves.case.region
+    for value, sign, least in zip(on_beta, leaves.signs[0].tolist(), leaves.bounds[:, 0].tolist(), strict=True):
+        if sign == FREE and value < 0 and least < 0:
+            total -= value * Fraction(least)
+    sides = zip(q, region.lower.tolist(), region.upper.tolist(), strict=True)
+    least_q = sum((value * Fraction(low if value > 0 else high) for value, low, high in sides), Fraction(0))
     if region.centre is not None and region.radius is not None:
-        middle = sum((value * to_fmpq(c) for value, c in zip(q, region.centre.tolist(), strict=True)), zero)
-        least = max(least, middle - to_fmpq(region.radius) * _root_above(sum((value * value for value in q), zero)))
-    total += kappa + least
-    return Fraction(int(total.p), int(total.q))
+        middle = sum((v * Fraction(c) for v, c in zip(q, region.centre.tolist(), strict=True)), Fraction(0))
+        reach = Fraction(region.radius) * _root_above(sum((value * value for value in q), Fraction(0)))
+        least_q = max(least_q, middle - reach)
+    return total + least_q
 
 
-def _root_above(square: fmpq) -> fmpq:
+def _root_above(square: Fraction) -> Fraction:
     """A rational that is at least the root, by a relative 2^−100 at most."""
     if square == 0:
-        return fmpq(0)
-    shift = max(ROOT_BITS - int(square.p).bit_length() + int(square.q).bit_length(), 0) // 2 + 1
-    whole = (int(square.p) << 2 * shift) // int(square.q) + 1
-    return fmpq(fmpz(math.isqrt(whole) + 1), fmpz(1 << shift))
-
-
-def _scaled(factor: Enclosure, matrix: Enclosure) -> Enclosure:
-    """Row i of ``matrix`` times entry i of the column ``factor``."""
-    mid = factor.mid * matrix.mid
-    rad = np.abs(factor.mid) * matrix.rad + factor.rad * (np.abs(matrix.mid) + matrix.rad)
-    return Enclosure(mid, inflate(rad + 2.0**-53 * np.abs(mid), 8))
+        return square
+    shift = max(ROOT_BITS - square.numerator.bit_length() + square.denominator.bit_length(), 0) // 2 + 1
+    whole = (square.numerator << 2 * shift) // square.denominator + 1
+    return Fraction(math.isqrt(whole) + 1, 1 << shift)
 
 
 def _least(region: InputRegion, q: Enclosure) -> Enclosure:

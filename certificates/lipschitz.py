@@ -39,8 +39,8 @@ from certificates.resources import product_bytes, require_memory, row_bytes
 from certificates.robustness import unstable_neurons
 from certificates.work import Work
 from formulations._validation import FloatArray, IntArray
-from formulations.lifted_space import ACTIVE
 from formulations.network import ReluNetwork
+from formulations.signs import ACTIVE
 
 WEIGHTS_AT_ONCE = 1 << 17
 """Output weights that are written as fractions at once."""

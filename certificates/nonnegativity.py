@@ -19,10 +19,10 @@ import numpy as np
 
 from certificates.arithmetic.matrix import M
 from certificates.combination import nonnegative_combination, positive_dependence
-from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
+from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_array
 from certificates.proof import LEAF, LiftedProof, Region
 from formulations._validation import FloatArray, IntArray
-from formulations.lifted_space import ACTIVE, FREE, INACTIVE
+from formulations.signs import ACTIVE, FREE, INACTIVE
 
 MAX_ORDER = 6000
 """Largest number of inequalities plus dimension; bounds the memory that a hostile proof can ask for."""
@@ -48,38 +48,36 @@ def check_structure(proof: LiftedProof, neurons: int, region: Region, *, order_l
     """Shapes, types, ranges and finiteness of every array; the order, unless it is never built. Raises ProofFailure."""
     nodes, leaves, count = proof.split.size, proof.leaves, proof.multipliers.size
     circuits, triangles = proof.circuits, proof.triangles
-    integers = {
-        "split": (proof.split, (nodes,)),
-        "children": (proof.children, (nodes, 2)),
-        "leaf": (proof.leaf, (nodes,)),
-        "pair_offset": (proof.pair_offset, (leaves + 1,)),
-        "pairs": (proof.pairs, (count, 2)),
-        "empty_offset": (proof.empty_offset, (leaves + 1,)),
-        "empty_support": (proof.empty_support, (proof.empty_support.size,)),
-        "circuit_target": (circuits.target, (circuits.target.size,)),
-        "circuit_offset": (circuits.offset, (circuits.target.size + 1,)),
-        "circuit_support": (circuits.support, (circuits.support.size,)),
-        "triangle_neuron": (triangles.neuron, (triangles.neuron.size,)),
-        "triangle_offset": (triangles.offset, (2 * triangles.neuron.size + 1,)),
-        "triangle_support": (triangles.support, (triangles.support.size,)),
-    }
-    numbers = {
-        "multipliers": (proof.multipliers, (count,)),
-        "complementarity": (proof.complementarity, (leaves, neurons)),
-        "sigma": (proof.sigma, (leaves, len(region.quadratics))),
-        "triangle_bounds": (triangles.bounds, (triangles.neuron.size, 2)),
+    slices = {
+        "pair_offset": (proof.pair_offset, leaves, count),
+        "empty_offset": (proof.empty_offset, leaves, proof.empty_support.size),
+        "circuit_offset": (circuits.offset, circuits.target.size, circuits.support.size),
+        "triangle_offset": (triangles.offset, 2 * triangles.neuron.size, triangles.support.size),
     }
     require(leaves >= 1 and nodes >= 1, "the proof has no leaf")
-    for table, dtype in ((integers, np.int64), (numbers, np.float64)):
-        for name, (array, shape) in table.items():
-            require(array.shape == shape, f"{name} has shape {array.shape} where {shape} is needed")
-            require(array.dtype == dtype, f"{name} has type {array.dtype} where {np.dtype(dtype)} is needed")
-    for name, (array, _) in numbers.items():
-        require(np.isfinite(array).all(), f"{name} holds a number that is not finite")
-    _check_offsets("pair_offset", proof.pair_offset, count)
-    _check_offsets("empty_offset", proof.empty_offset, proof.empty_support.size)
-    _check_offsets("circuit_offset", circuits.offset, circuits.support.size)
-    _check_offsets("triangle_offset", triangles.offset, triangles.support.size)
+    for name, index, shape in (
+        ("split", proof.split, (nodes,)),
+        ("children", proof.children, (nodes, 2)),
+        ("leaf", proof.leaf, (nodes,)),
+        ("pairs", proof.pairs, (count, 2)),
+        ("empty_support", proof.empty_support, (proof.empty_support.size,)),
+        ("circuit_target", circuits.target, (circuits.target.size,)),
+        ("circuit_support", circuits.support, (circuits.support.size,)),
+        ("triangle_neuron", triangles.neuron, (triangles.neuron.size,)),
+        ("triangle_support", triangles.support, (triangles.support.size,)),
+    ):
+        require_array(name, index, np.int64, shape)
+    for name, numbers, shape in (
+        ("multipliers", proof.multipliers, (count,)),
+        ("complementarity", proof.complementarity, (leaves, neurons)),
+        ("sigma", proof.sigma, (leaves, len(region.quadratics))),
+        ("triangle_bounds", triangles.bounds, (triangles.neuron.size, 2)),
+    ):
+        require_array(name, numbers, np.float64, shape)
+    for name, (offset, parts, total) in slices.items():
+        require_array(name, offset, np.int64, (parts + 1,))
+        grows = offset[0] == 0 and offset[-1] == total and (offset[1:] >= offset[:-1]).all()
+        require(grows, f"{name} does not cut its array")
     rows = len(region.linear)
     _check_range("circuit_target", circuits.target, 2 * neurons)
     _check_range("circuit_support", circuits.support, 2 * neurons)
@@ -94,12 +92,6 @@ def check_structure(proof: LiftedProof, neurons: int, region: Region, *, order_l
     require(((p >= 0) & (p <= q) & (q < positions)).all(), "a pair of multipliers is out of order or out of range")
     _check_sign("the multiplier of the pair {}", proof.multipliers, proof.pairs)
     _check_sign("sigma {}", proof.sigma.ravel(), np.argwhere(np.ones(proof.sigma.shape)))
-
-
-def _check_offsets(name: str, offset: IntArray, total: int) -> None:
-    require(
-        offset[0] == 0 and offset[-1] == total and (offset[1:] >= offset[:-1]).all(), f"{name} does not cut its array"
-    )
 
 
 def _check_range(name: str, index: IntArray, limit: int) -> None:
@@ -320,23 +312,18 @@ def _nonnegative_terms(problem: Problem[M], proof: LiftedProof, leaf: int, extra
     values = np.where(p == q, proof.multipliers[part], 0.5 * proof.multipliers[part])
     weights = np.zeros((count, count))
     weights[p, q] = weights[q, p] = values
-    direct = np.zeros((order, order))
+    direct, coupling, index = np.zeros((order, order)), np.zeros((order, order)), np.arange(N)
     direct[: 2 * N, : 2 * N] = weights[: 2 * N, : 2 * N]
-    total = matrix.exact(direct)
-    index = np.arange(N)
-    coupling = np.zeros((order, order))
     coupling[index, N + index] = coupling[N + index, index] = 0.5 * proof.complementarity[leaf]
-    total = total + matrix.exact(coupling)
+    total = matrix.exact(direct) + matrix.exact(coupling)
     if extra is not None and (weights[2 * N :].any()):
-        selector = np.zeros((2 * N, order))
-        selector[np.arange(2 * N), np.arange(2 * N)] = 1.0
-        mixed = matrix.exact(selector).T @ (matrix.exact(weights[: 2 * N, 2 * N :]) @ extra)
+        mixed = matrix.block([[matrix.exact(weights[: 2 * N, 2 * N :]) @ extra], [matrix.exact(np.zeros((k, order)))]])
         total = total + (mixed + mixed.T) + extra.T @ (matrix.exact(weights[2 * N :, 2 * N :]) @ extra)
     for quadratic, sigma in zip(problem.region.quadratics, proof.sigma[leaf], strict=True):
         if sigma == 0:
             continue
         require(np.isfinite(quadratic).all(), "a quadratic of the region overflows, and the proof uses it")
-        corner = matrix.exact(sigma * np.eye(k)) @ matrix.exact(np.ascontiguousarray(quadratic))
+        corner = matrix.exact(np.ascontiguousarray(quadratic)).times(np.array([[sigma]]))
         wide, square = matrix.exact(np.zeros((2 * N, k))), matrix.exact(np.zeros((2 * N, 2 * N)))
         total = total + matrix.block([[square, wide], [wide.T, corner]])
     return total

@@ -30,9 +30,9 @@ from certificates.resources import product_bytes, require_memory
 from certificates.work import Work
 from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
-from formulations.lifted_space import ACTIVE, INACTIVE
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase, require_fitting
+from formulations.signs import ACTIVE, INACTIVE
 
 LARGEST = float(np.finfo(np.float64).max)
 BLOCK_ENTRIES = 1 << 20

@@ -32,7 +32,7 @@ from flint import fmpq_mat
 from certificates.arithmetic.exact import to_fmpq
 from certificates.arithmetic.floating import TINY, UNIT, Enclosure
 from certificates.copositivity import are_copositive
-from certificates.failure import Deadline, require
+from certificates.failure import Deadline, require, require_array
 from formulations._validation import FloatArray, IntArray
 
 LEAF = -1
@@ -113,17 +113,12 @@ def check_subdivision(proof: Subdivision, dimension: int) -> IntArray:
     d, nodes = dimension, len(proof.codes)
     require(nodes <= LARGEST_TREE, f"the subdivision has {nodes} nodes, and this checker stops at {LARGEST_TREE}")
     require(1 <= d <= LARGEST_DIMENSION, f"a subdivision in {d} dimensions is beyond {LARGEST_DIMENSION}")
-    for name, array, dtype, shape in (
-        ("basis", proof.basis, np.float64, (d, d)),
-        ("codes", proof.codes, np.int64, (nodes,)),
-        ("positions", proof.positions, np.float64, (int(np.count_nonzero(proof.codes != LEAF)),)),
-    ):
-        require(array.shape == shape, f"{name} has shape {array.shape} where {shape} is needed")
-        require(array.dtype == dtype, f"{name} has type {array.dtype} where {np.dtype(dtype)} is needed")
-    require(np.isfinite(proof.basis).all(), "basis holds a number that is not finite")
+    require_array("basis", proof.basis, np.float64, (d, d))
+    require_array("codes", proof.codes, np.int64, (nodes,))
+    cuts = proof.codes[proof.codes != LEAF]
+    require_array("positions", proof.positions, np.float64, cuts.shape, finite=False)
     table = fmpq_mat(d, d, [to_fmpq(x) for x in proof.basis.ravel().tolist()])
     require(table.rank() == d, "the basis is not linearly independent")
-    cuts = proof.codes[proof.codes != LEAF]
     require(((cuts >= 0) & (cuts < d * d)).all(), "a code is out of range")
     require((cuts // d != cuts % d).all(), "a cut joins a vertex with itself")
     require(((proof.positions > 0) & (proof.positions < 1)).all(), "a cut does not lie inside its edge")

@@ -13,15 +13,15 @@ from fractions import Fraction
 import numpy as np
 from flint import arb, arb_mat, ctx
 
-from certificates.arithmetic import MATRICES, Arithmetic, Enclosure, Matrix
+from certificates.arithmetic import Arithmetic, Enclosure, Matrix
 from certificates.arithmetic.exact import PRECISION
 from certificates.arithmetic.floating import TINY, UNIT, half, inflate, sum_of_products
 from certificates.arithmetic.matrix import Entries, M, timed
 from certificates.certificate import LOSS, Certificate, Training, TrainingProof, fingerprint
-from certificates.diagonal_slack import is_diagonal, needed, prove_without_products
-from certificates.failure import NO_DEADLINE, Deadline, require
+from certificates.diagonal_slack import is_diagonal, linear_bytes, prove_without_products
+from certificates.failure import NO_DEADLINE, Deadline, require, require_array
 from certificates.nonnegativity import MAX_ORDER, Problem, check_structure, leaves_with_signs, prove_nonnegative
-from certificates.proof import LiftedProof, Region
+from certificates.proof import Region
 from certificates.report import Verdict
 from certificates.resources import product_bytes, require_memory, row_bytes
 from certificates.subdivision import Subdivision, check_subdivision, in_basis, prove_by_subdivision
@@ -33,8 +33,6 @@ SMALL_ORDER = 400
 """Up to this order a slack that is singular, or nearly so, is looked at as a whole as well."""
 _BLOCK_ENTRIES = 1 << 22
 """Entries of a temporary matrix; rows are taken in blocks so that a hostile width cannot exhaust memory."""
-AUTO_BUDGET = 1.0
-"""Seconds that the automatic choice of arithmetic aims at."""
 PROVED_SENTENCE = (
     "the slack rebuilt from the data is positive semidefinite, so W is dual feasible and its value bounds the "
     "objective of every network of every width"
@@ -60,15 +58,14 @@ def prove_training(statement: Training, certificate: Certificate, work: Work) ->
     proof, deadline = certificate.proofs[0], work.deadline
     claimed_bound, claimed_objective = (certificate.claims.get(name, math.nan) for name in ("lower_bound", "objective"))
     _check_numbers(statement, proof, claimed_bound, claimed_objective)
-    arithmetic = choose_arithmetic(statement, proof) if work.chosen is Arithmetic.AUTO else work.chosen
-    matrix = work.matrix(arithmetic)
-    require_memory(_memory(statement, proof, arithmetic), "the proof")
     objective = network_objective(statement.X, statement.Y, statement.gamma, proof.U, proof.V, deadline)
     work.figures["objective"] = objective
     refutation = _refutation(statement, claimed_bound, objective, deadline)
     if refutation is not None:
         return Verdict.REFUTED, refutation
-    work.figures["slack_margin"] = _check_dual_feasible(statement, proof, matrix, deadline)
+    work.figures["slack_margin"] = work.proved(
+        lambda matrix: _check_dual_feasible(statement, proof, matrix), _order(statement, proof), exactly=True
+    )
     lower_bound = work.figures["lower_bound"] = dual_value(proof.W, statement.Y, deadline)
     require(
         claimed_bound <= lower_bound,
@@ -82,20 +79,14 @@ def prove_training(statement: Training, certificate: Certificate, work: Work) ->
 
 
 def _check_numbers(s: Training, p: TrainingProof, lower_bound: float, objective: float) -> None:
-    arrays = {"X": s.X, "Y": s.Y, "W": p.W, "U": p.U, "V": p.V}
-    for name, array in arrays.items():
-        require(array.ndim == 2, f"{name} has {array.ndim} dimensions where 2 are needed")
-        require(array.dtype == np.float64, f"{name} has type {array.dtype} where float64 is needed")
-        require(np.isfinite(array).all(), f"{name} holds a number that is not finite")
-    n, d, outputs = s.shape
-    width = p.U.shape[1]
-    shapes = {"Y": (n, outputs), "W": (n, outputs), "U": (d, width), "V": (outputs, width)}
+    require(s.X.ndim == s.Y.ndim == p.U.ndim == 2, "X, Y or U is no matrix")
+    (n, d, outputs), width = s.shape, p.U.shape[1]
     require(min(n, d, outputs) > 0, "the data are empty")
-    for name, shape in shapes.items():
-        require(arrays[name].shape == shape, f"{name} has shape {arrays[name].shape} where {shape} is needed")
-    for name, indices, length in (("source", p.source, p.source.size), ("generator", p.generator, n)):
-        require(indices.shape == (length,), f"{name} has shape {indices.shape} where {(length,)} is needed")
-        require(indices.dtype == np.int64, f"{name} has type {indices.dtype} where int64 is needed")
+    shapes = {"X": (n, d), "Y": (n, outputs), "W": (n, outputs), "U": (d, width), "V": (outputs, width)}
+    for name, array in {"X": s.X, "Y": s.Y, "W": p.W, "U": p.U, "V": p.V}.items():
+        require_array(name, array, np.float64, shapes[name])
+    require_array("source", p.source, np.int64, (p.source.size,))
+    require_array("generator", p.generator, np.int64, (n,))
     require(math.isfinite(s.gamma) and s.gamma > 0, f"gamma is {s.gamma}, not a positive finite number")
     require(math.isfinite(lower_bound), f"the claimed lower bound is {lower_bound}")
     require(math.isfinite(objective), f"the claimed objective is {objective}")
@@ -105,6 +96,15 @@ def _check_numbers(s: Training, p: TrainingProof, lower_bound: float, objective:
         found == s.data_fingerprint,
         f"the data have fingerprint {found[:12]}… but the certificate was made for {s.data_fingerprint[:12]}…",
     )
+
+
+def _order(s: Training, p: TrainingProof) -> float:
+    """Of the slack, as far as it tells how long a leaf takes; stronger arithmetic than floating point has to fit it."""
+    (_, d, c), proof = s.shape, p.proof
+    if isinstance(proof, Subdivision):
+        return math.inf
+    order = c + d if is_diagonal(proof, c) else p.source.size + d + proof.circuits.target.size
+    return float(order * max(proof.leaves, 1) ** 0.25)
 
 
 def _memory(s: Training, p: TrainingProof, chosen: Arithmetic) -> float:
@@ -117,7 +117,7 @@ def _memory(s: Training, p: TrainingProof, chosen: Arithmetic) -> float:
         return statement + row_bytes(chosen, 2 * N, outputs) + tree
     features = row_bytes(chosen, 2 * N, outputs + d)
     if is_diagonal(proof, outputs):
-        linear = needed(chosen, N, d, outputs)[1] + product_bytes(chosen, 0, d + outputs, 0)
+        linear = linear_bytes(chosen, N, d, outputs) + product_bytes(chosen, 0, d + outputs, 0)
         return statement + features + max(linear, product_bytes(chosen, N, d, 0) if N + d <= SMALL_ORDER else 0.0)
     return statement + features + product_bytes(chosen, N, d, proof.circuits.target.size)
 
@@ -176,9 +176,10 @@ def training_form(features: M, square: M, matrix: type[M]) -> M:
     return matrix.block([[-(features @ features.T), wide], [wide.T, square]])
 
 
-def _check_dual_feasible(s: Training, p: TrainingProof, matrix: type[Matrix], deadline: Deadline) -> float:
+def _check_dual_feasible(s: Training, p: TrainingProof, matrix: type[Matrix]) -> float:
     """Steps 2 and 3; returns the margin of the PSD proof, NaN for a subdivision, which has none."""
-    (_, d, c), N, proof = s.shape, len(p.source), p.proof
+    (_, d, c), N, proof, deadline = s.shape, len(p.source), p.proof, matrix.deadline
+    require_memory(_memory(s, p, matrix.arithmetic), "the proof")
     if isinstance(proof, Subdivision):
         require(
             issubclass(matrix, Enclosure),
@@ -253,34 +254,3 @@ def _in_balls(X: FloatArray, Y: FloatArray, U: FloatArray, V: FloatArray) -> Flo
     # The conversion rounds to nearest.
     size: FloatArray = np.nextafter(np.array(upper).reshape(Y.shape), np.inf)
     return size
-
-
-def choose_arithmetic(statement: Training, given: TrainingProof) -> Arithmetic:
-    """The strongest arithmetic whose estimated time fits ``AUTO_BUDGET`` (docs/certificate-format.md, "Cost")."""
-    proof = given.proof
-    if isinstance(proof, Subdivision):
-        return Arithmetic.FLOAT
-    (_, d, c), count = statement.shape, len(given.source)
-    order, assembly = count + d, dict.fromkeys(Arithmetic, 0.0)
-    leaves, circuits = max(proof.leaves, 1), proof.circuits.target.size
-    if is_diagonal(proof, c):
-        order, assembly = c + d, {arithmetic: needed(arithmetic, count, d, c)[0] for arithmetic in MATRICES}
-    elif circuits:
-        # Leaf by leaf, the products of the multipliers with the circuits.
-        mixed = 5e-8 * leaves * circuits * (count + order) * (circuits + count + order)
-        assembly = dict.fromkeys(Arithmetic, mixed)
-    exact = leaves * 0.35 * (order / 64.0) ** 4.5 + assembly[Arithmetic.EXACT]
-    if exact * _length_factor(statement.X, given.W, proof) <= AUTO_BUDGET:
-        return Arithmetic.EXACT
-    if leaves * 2.0 * (order / 320.0) ** 2.5 + assembly[Arithmetic.BALL] <= AUTO_BUDGET:
-        return Arithmetic.BALL
-    return Arithmetic.FLOAT
-
-
-def _length_factor(X: FloatArray, W: FloatArray, proof: LiftedProof) -> float:
-    """How much longer than usual the integers of exact arithmetic are, from the range of binary exponents."""
-    spread = 0
-    for array in (X, W, proof.multipliers, proof.complementarity):
-        exponents = np.frexp(array[array != 0])[1]
-        spread += int(np.ptp(exponents)) if exponents.size else 0
-    return max(1.0, spread / 200.0) ** 2

@@ -1,5 +1,6 @@
 """What a check carries along: the arithmetic, the time, and the figures that it has found."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -8,8 +9,8 @@ from certificates.arithmetic import MATRICES, Arithmetic, Matrix
 from certificates.arithmetic.matrix import timed
 from certificates.failure import Deadline, ProofFailure
 
-BALL_ORDER = 250
-"""Order up to which the automatic arithmetic goes from floating point to balls where the first fails."""
+BALL_ORDER, EXACT_ORDER = 250, 80
+"""Orders up to which the automatic arithmetic goes on to balls and to rational numbers where the one before fails."""
 T = TypeVar("T")
 
 
@@ -37,18 +38,18 @@ class Work:
         self.used = arithmetic
         return timed(MATRICES[arithmetic], self.deadline)
 
-    def proved(self, prove: Callable[[type[Matrix]], T], order: int) -> T:
-        """What ``prove`` returns in the chosen arithmetic; auto is floating point, and balls where that fails.
+    def proved(self, prove: Callable[[type[Matrix]], T], order: float, *, exactly: bool = False) -> T:
+        """What ``prove`` returns in the chosen arithmetic; auto is floating point, and where that fails balls, and
+        where those fail as well rational numbers if ``exactly``.
 
         Raises:
             ProofFailure: as ``prove`` does.
         """
-        if self.chosen is not Arithmetic.AUTO:
-            return prove(self.matrix(self.chosen))
-        try:
-            return prove(self.matrix(Arithmetic.FLOAT))
-        except ProofFailure:
+        stronger = {Arithmetic.BALL: BALL_ORDER, Arithmetic.EXACT: EXACT_ORDER if exactly else -1}
+        tried = [Arithmetic.FLOAT, *(how for how, most in stronger.items() if order <= most)]
+        tried = tried if self.chosen is Arithmetic.AUTO else [self.chosen]
+        for arithmetic in tried[:-1]:
+            with contextlib.suppress(ProofFailure):
+                return prove(self.matrix(arithmetic))
             self.deadline.check()
-            if order > BALL_ORDER:
-                raise
-        return prove(self.matrix(Arithmetic.BALL))
+        return prove(self.matrix(tried[-1]))

@@ -4,13 +4,14 @@ This package imports numpy alone; ``formulations.modeling`` adds scipy.sparse, C
 """
 
 from formulations.errors import CertnetError, InputError
-from formulations.lifted_space import ACTIVE, FREE, INACTIVE, LiftedSpace
+from formulations.lifted_space import LiftedSpace
 from formulations.loss import Loss, SquaredLoss
 from formulations.part import Part, restrict
 from formulations.presolve import MergedRows, Presolved, merge_rows, presolve
 from formulations.program import Dual, Primal, Program
 from formulations.rows import RowReduction, reduce_rows
 from formulations.scaling import Scaling, rescale
+from formulations.signs import ACTIVE, FREE, INACTIVE
 from formulations.training import TrainingProgram
 
 __all__ = [

@@ -80,18 +80,35 @@ def _way(value: Any, wanted: list[str]) -> str:
     return next((f"{_SOURCES[name]}; " for name in wanted if name in _SOURCES), "")
 
 
-def seconds(name: str, value: Any) -> None:
-    """Require a finite number of seconds, at least 0, or None for no limit."""
-    number = 0.0 if value is None else real_number(value)
-    if number is None or not (0 <= number < math.inf):
-        raise InputError(f"{name} must be a number of seconds, or None for no limit, not {shown(value)}.")
+def _rule(holds: Callable[[Any], bool], wanted: str) -> Callable[[str, Any], None]:
+    """Require what this holds for; of the name and ``wanted`` the sentence is made."""
+
+    def check(name: str, value: Any) -> None:
+        if not holds(value):
+            raise InputError(f"{name} must be {wanted}, not {shown(value)}.")
+
+    return check
 
 
-def real(name: str, value: Any) -> None:
-    """Require a finite number."""
+def _number(value: Any) -> float:
     number = real_number(value)
-    if number is None or not abs(number) < math.inf:
-        raise InputError(f"{name} must be a finite number, not {shown(value)}.")
+    return math.nan if number is None else number
+
+
+def _is_json_object(value: Any) -> bool:
+    try:
+        return isinstance(value, Mapping) and bool(json.dumps(dict(value), sort_keys=True, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
+seconds = _rule(
+    lambda value: value is None or 0 <= _number(value) < math.inf, "a number of seconds, or None for no limit"
+)
+real = _rule(lambda value: abs(_number(value)) < math.inf, "a finite number")
+count = _rule(lambda value: isinstance(value, numbers.Integral) and _number(value) >= 0, "a whole number of 0 or more")
+location = _rule(lambda value: isinstance(value, str | os.PathLike), "the path of a file")
+json_object = _rule(_is_json_object, "a dictionary that JSON can hold")
 
 
 def reals(name: str, value: Any) -> None:
@@ -104,29 +121,6 @@ def array(name: str, value: Any) -> None:
     """Require what becomes an array of real numbers with at least one dimension."""
     if as_array(name, value).ndim == 0:
         raise InputError(f"{name} must be an array, not {shown(value)}.")
-
-
-def count(name: str, value: Any) -> None:
-    """Require a whole number of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not int(value) >= 0:
-        raise InputError(f"{name} must be a whole number of 0 or more, not {shown(value)}.")
-
-
-def location(name: str, value: Any) -> None:
-    """Require the path of a file."""
-    if not isinstance(value, str | os.PathLike):
-        raise InputError(f"{name} must be the path of a file, not {shown(value)}.")
-
-
-def json_object(name: str, value: Any) -> None:
-    """Require a mapping that JSON can hold."""
-    try:
-        if isinstance(value, Mapping):
-            json.dumps(dict(value), sort_keys=True, allow_nan=False)
-            return
-    except (TypeError, ValueError, RecursionError):
-        pass
-    raise InputError(f"{name} must be a dictionary that JSON can hold, not {shown(value)}.")
 
 
 def several(kind: type) -> Callable[[str, Any], None]:

@@ -9,6 +9,7 @@ the plane all of them follow from 2N; in general a linear program finds violated
 q minimise ``Σ c_j (Gq)_j − (Gq)_k``. A basic solution of it rests on linearly independent rows, as a certificate needs.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +21,19 @@ NEGLIGIBLE = 1e-9
 """Coefficients below this part of the largest are taken for zero, and so are reduced costs."""
 INDEPENDENT = 1e-9
 """Rows of unit length whose distance from the span of others is below this count as dependent."""
-PIVOTS_PER_DIMENSION = 10
-BATCH_ENTRIES = 1 << 22
-"""Numbers in the largest array of a batch of linear programs."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an experiment chose or could move."""
+
+    pivots_per_dimension: int = 10
+    """Pivots of the small linear programs at most, times k. Not measured."""
+    batch_entries: int = 1 << 22
+    """Numbers in the largest array of a batch of linear programs. Not measured."""
+
+
+SETTINGS = Settings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +98,7 @@ class CircuitSet:
         return np.hstack([phi, np.zeros((len(self), dimension))])
 
 
-Supports = list[tuple[int, tuple[int, ...]]]
+Supports = Collection[tuple[int, tuple[int, ...]]]
 """(target, support) of circuits whose coefficients follow from the rows."""
 
 
@@ -168,7 +179,7 @@ def cheapest_circuits(generators: FloatArray, target: IntArray, cost: FloatArray
     if (bases < 0).any():
         raise InputError("a target does not depend on the other rows; leave it out.")
     coefficients = np.zeros(bases.shape)
-    size = max(1, BATCH_ENTRIES // max(2 * N, k * k))
+    size = max(1, SETTINGS.batch_entries // max(2 * N, k * k))
     for start in range(0, len(target), size):
         part = slice(start, start + size)
         bases[part], coefficients[part] = _simplex(signed_rows(generators), target[part], cost[part], bases[part])
@@ -182,7 +193,7 @@ def _simplex(rows: FloatArray, target: IntArray, cost: FloatArray, bases: IntArr
     bases = np.where(c < 0, (bases + N) % (2 * N), bases)
     coefficients = np.abs(c)
     running = np.arange(len(target))
-    for _ in range(PIVOTS_PER_DIMENSION * k):
+    for _ in range(SETTINGS.pivots_per_dimension * k):
         own, number = bases[running], np.arange(len(running))
         price = _solve(rows[own], np.take_along_axis(cost[running], own, axis=1))
         reduced = cost[running] - price @ rows.T
@@ -212,19 +223,6 @@ def _solve(matrices: FloatArray, right: FloatArray) -> FloatArray:
     return np.asarray(np.linalg.solve(matrices, right[..., None])[..., 0], dtype=np.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class Violated:
-    """Circuits that a moment matrix violates, the worst first.
-
-    Attributes:
-        supports: (target, support) of each.
-        violation: (e,) ``−ℓᵀGq / (‖ℓ‖ √(G_qq · tr G_φφ/2N))`` for the inequality q that shows most of it.
-    """
-
-    supports: Supports
-    violation: FloatArray
-
-
 def violated_circuits(
     generators: FloatArray,
     moments: FloatArray,
@@ -232,13 +230,16 @@ def violated_circuits(
     tolerance: float,
     count: int,
     most_programs: int = 20_000,
-) -> Violated:
-    """Circuits whose products with known inequalities a moment matrix violates; each product is a linear program.
+) -> dict[tuple[int, tuple[int, ...]], float]:
+    """Circuits (target, support) whose products with known inequalities a moment matrix violates, the worst first.
+
+    Each product is a linear program. The violation is ``−ℓᵀGq / (‖ℓ‖ √(G_qq · tr G_φφ/2N))``, for the inequality q that
+    shows most of it.
 
     Args:
         generators: (N, k) A of unit rows, rank k, no two parallel.
         moments: (p, p) ``ℓ_pᵀGℓ_q`` of the known inequalities, φ first.
-        tolerance: violation, as in ``Violated``, below which a circuit is left out.
+        tolerance: violation below which a circuit is left out.
         count: the most circuits to return.
         most_programs: the most linear programs to solve; those that promise most are taken.
     """
@@ -253,7 +254,7 @@ def violated_circuits(
     best = np.argsort(-promise[k, q], kind="stable")[:most_programs]
     target, q = targets[k[best]], q[best]
     if not len(target):
-        return Violated([], np.zeros(0))
+        return {}
     bases, c = cheapest_circuits(generators, target, np.maximum(across.T[q], 0.0))
     c = np.where(c > NEGLIGIBLE * c.max(axis=1, keepdims=True), c, 0.0)
     value = across[target, q] - np.sum(c * across[bases, q[:, None]], axis=1)
@@ -263,4 +264,4 @@ def violated_circuits(
         if not (violation[b] > tolerance) or len(found) >= count:
             break
         found.setdefault((int(target[b]), tuple(sorted(bases[b, c[b] > 0].tolist()))), float(violation[b]))
-    return Violated(list(found), np.array(list(found.values())))
+    return found

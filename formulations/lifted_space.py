@@ -16,9 +16,6 @@ import numpy as np
 from formulations._validation import FloatArray, frozen
 from formulations.errors import InputError
 
-FREE, ACTIVE, INACTIVE = 0, 1, -1
-"""Signs of a generator on a part of the cone: β = 0 where it is active, α = 0 where it is inactive."""
-
 
 @dataclass(frozen=True, eq=False)
 class LiftedSpace:

@@ -14,11 +14,12 @@ import numpy as np
 
 from formulations._validation import FloatArray, IntArray
 from formulations.circuits import CircuitSet
-from formulations.lifted_space import ACTIVE, FREE, INACTIVE, LiftedSpace
+from formulations.lifted_space import LiftedSpace
 from formulations.network import ReluNetwork
 from formulations.part import restrict
 from formulations.program import NO_PRODUCTS, Dual, Program
 from formulations.robustness import BOX_ROWS, UnsafeCase
+from formulations.signs import ACTIVE, FREE, INACTIVE
 
 FIXED_INPUT = 1e7
 """Weight of ``−(x_j − lower_j t)²`` for inputs that do not vary, in units of the form."""

@@ -12,8 +12,9 @@ import numpy as np
 
 from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
-from formulations.lifted_space import ACTIVE, FREE, INACTIVE, LiftedSpace
+from formulations.lifted_space import LiftedSpace
 from formulations.program import Program
+from formulations.signs import ACTIVE, FREE, INACTIVE
 
 PARALLEL = 1e-12
 """Squared sine of the angle below which two inequalities count as one."""

@@ -10,7 +10,7 @@ from certnet.jobs import closing as _closing
 from certnet.jobs import stages as _stages
 from certnet.jobs.closing import Closed
 from certnet.jobs.job import Job
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.training.trainer import FitResult
 from formulations import Dual, InputError, Primal, TrainingProgram

@@ -1,6 +1,6 @@
 """Making an optimality certificate from whatever duals are at hand, and proving it before anyone sees it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -157,3 +157,18 @@ def checked(certificate: Certificate) -> Report:
     """Check in floating point, which is quick; what it leaves open may be shown by what "auto" can afford."""
     report = check(certificate, arithmetic=Arithmetic.FLOAT)
     return report if report.verdict is Verdict.PROVED else check(certificate, arithmetic=Arithmetic.AUTO)
+
+
+def about(kind: type) -> Callable[[str, Any], None]:
+    """Requires a certificate of this kind of statement, as an argument of a public function."""
+
+    def check(name: str, value: Any) -> None:
+        if not (isinstance(value, Certificate) and isinstance(value.statement, kind)):
+            found = type(value.statement if isinstance(value, Certificate) else value).__name__
+            way = {"Training": "train", "Robustness": "verify"}.get(kind.__name__, "lipschitz_constant")
+            raise InputError(
+                f"{name} must be a Certificate of {kind.__name__}, not {found}; certnet.{way} gives one as "
+                ".certificate, and certnet.read_certificate reads one."
+            )
+
+    return check

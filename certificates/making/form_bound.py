@@ -118,54 +118,55 @@ def golden(value: Callable[[float], float], low: float, high: float, steps: int)
     return min((f_left, left), (f_right, right))
 
 
-class FactorSearch:
-    """min over τ of h̄² as a function of the factor ν of (N, t); one eigendecomposition for each ν."""
+def best_multipliers(
+    program: Program, N: FloatArray, t: FloatArray, margin: float, *, factors: bool = True
+) -> tuple[FloatArray, FloatArray, float]:
+    """(νN, νt − shifts, h̄²) for the best shift τ and, if asked for, the best factor ν.
 
-    def __init__(self, program: Program, N: FloatArray, t: FloatArray) -> None:
-        self._program = program
-        self._multipliers = program.lift_inequalities(N) + complementary(t, program.space.order)
-        self.h_squared, self.tau, self.factor = float("inf"), 0.0, 1.0
+    Each ν takes one eigendecomposition. A relative ``margin`` of h̄² is given away and used to move τ from the largest
+    eigenvalue, where the slack is singular.
+    Nothing is finite where no τ makes the slack definite.
+    """
+    multipliers = program.lift_inequalities(N) + complementary(t, program.space.order)
+    h_squared, tau, factor = np.inf, 0.0, 1.0
+    best: ShiftedBound | None = None
 
-    def __call__(self, factor: float) -> float:
-        program = self._program
-        bound = shifted_bound(program.space, factor * self._multipliers - program.form, program.metric)
-        if bound.values.size == 0:
-            tau, h_squared = 0.0, bound(0.0)
-        else:
+    def value(candidate: float) -> float:
+        nonlocal h_squared, tau, factor, best
+        bound = shifted_bound(program.space, candidate * multipliers - program.form, program.metric)
+        shift, least = 0.0, bound(0.0) if bound.values.size == 0 else np.inf
+        if bound.values.size:
             spread = max(float(np.abs(bound.values).max()), 1e-300)
-            tau, h_squared = minimise(bound, float(bound.values[-1]), spread)
-        if h_squared < self.h_squared:
-            self.h_squared, self.tau, self.factor = h_squared, tau, factor
-            self._bound = bound
-        return h_squared
+            shift, least = minimise(bound, float(bound.values[-1]), spread)
+        if least < h_squared:
+            h_squared, tau, factor, best = least, shift, candidate, bound
+        return least
 
-    def widen(self, margin: float) -> None:
-        """Give ``margin`` of h̄² away, and use it to move τ from the largest eigenvalue, where the slack is singular."""
-        allowed = self.h_squared + margin * abs(self.h_squared)
-        if self._bound.values.size:
-            largest = float(self._bound.values[-1])
-            low, high = 1.0, _WIDEST
-            for _ in range(_WIDENINGS):
-                middle = float(np.sqrt(low * high))
-                if self._bound(largest + middle * (self.tau - largest)) <= allowed:
-                    low = middle
-                else:
-                    high = middle
-            self.tau = largest + low * (self.tau - largest)
-        self.h_squared = allowed
-
-    def run(self) -> None:
-        """Start at ν = 1, walk up or down while that helps, and refine between the neighbours of the best."""
-        if not (np.isfinite(self(1.0)) and self._multipliers.any()):
-            return
-        for ladder in (_GROWTH, _SHRINKAGE):
-            before, best = ladder[0], 1.0
-            for factor in ladder:
-                self(factor)
-                if self.factor != factor:
+    with np.errstate(over="ignore", invalid="ignore"):
+        for ladder in (_GROWTH, _SHRINKAGE) if np.isfinite(value(1.0)) and factors and multipliers.any() else ():
+            # Walk up or down while that helps, and refine between the neighbours of the best.
+            before, middle = ladder[0], 1.0
+            for step in ladder:
+                value(step)
+                if factor != step:
                     break
-                before, best = best, factor
-            if best != 1.0:
-                # The search keeps its best ν itself.
-                golden(self, min(before, factor), max(before, factor), _FACTOR_STEPS - 2)
-                return
+                before, middle = middle, step
+            if middle != 1.0:
+                golden(value, min(before, step), max(before, step), _FACTOR_STEPS - 2)
+                break
+        if best is not None and np.isfinite(h_squared):
+            h_squared += margin * abs(h_squared)
+            tau = _widened(best, tau, h_squared) if best.values.size else tau
+    return factor * N, factor * t - tau / np.linalg.norm(program.space.generators, axis=1) ** 2, h_squared
+
+
+def _widened(bound: ShiftedBound, tau: float, allowed: float) -> float:
+    """The τ farthest from the largest eigenvalue that keeps h̄² within what is allowed."""
+    largest, low, high = float(bound.values[-1]), 1.0, _WIDEST
+    for _ in range(_WIDENINGS):
+        middle = float(np.sqrt(low * high))
+        if bound(largest + middle * (tau - largest)) <= allowed:
+            low = middle
+        else:
+            high = middle
+    return largest + low * (tau - largest)

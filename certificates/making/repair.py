@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certificates.making.form_bound import FactorSearch
+from certificates.making.form_bound import best_multipliers
 from certificates.making.shor_bound import Factor, Price
 from formulations import Dual, Program
 from formulations._validation import FloatArray
@@ -31,16 +31,16 @@ class RepairedDual:
     """A dual point that is feasible up to rounding, with its bound in original units.
 
     ``W`` (f×c), ``N`` (over all inequalities, nonnegative, zero at the complementary positions, or ``NO_PRODUCTS``) and
-    ``t`` (N) are scaled: ``γ² zᵀEz − ‖(ωW)ᵀφ_f‖² − ℓᵀNℓ − Σ t_i α_i β_i`` is PSD on the face.
+    ``t`` (N) are scaled: ``γ² zᵀEz − ‖(ωW)ᵀφ_f‖² − ℓᵀNℓ − Σ t_i α_i β_i`` is PSD on the face. ``scale`` is that of W
+    in the dual given, whose price is at most ``h_bar``.
     """
 
     W: FloatArray
     N: FloatArray
     t: FloatArray
     lower_bound: float
-    scale: float
-    tau: float
-    h_bar: float
+    scale: float = 0.0
+    h_bar: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,6 @@ class RepairedForm:
     t: FloatArray
     on_equalities: FloatArray
     delta: float
-    tau: float
 
 
 def project(program: Program, dual: Dual) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -112,13 +111,11 @@ def repair(program: Program, dual: Dual, *, margin: float = MARGIN) -> RepairedD
         return _zero(program)
     W, size = unit
     N, t = N / size**2, t / size**2
-    search = _search(program.pricing(W), N, t, margin)
-    if not np.isfinite(search.h_squared):
+    # What is done to the multipliers comes first, the scale of W last.
+    N, t, h_squared = best_multipliers(program.pricing(W), N, t, margin)
+    if not np.isfinite(h_squared):
         return repair_without_products(program, dual.W, margin=margin)
-    norm = np.linalg.norm(program.space.generators, axis=1)
-    # What the search did to the multipliers comes first, the scale of W last.
-    N, t = search.factor * N, search.factor * t - search.tau / norm**2
-    return _scaled(program, W, N, t, search.h_squared, search.tau, size, margin)
+    return _scaled(program, W, N, t, h_squared, size, margin)
 
 
 def repair_without_products(
@@ -143,7 +140,7 @@ def repair_without_products(
         tau, h_squared = price.best([flat, *(tau for factor in known for tau in price.shifts(factor))], margin)
     if not np.isfinite(h_squared):
         return _zero(program)
-    return _scaled(program, W, NO_PRODUCTS, -tau, h_squared, 0.0, size, margin)
+    return _scaled(program, W, NO_PRODUCTS, -tau, h_squared, size, margin)
 
 
 def _unit(program: Program, W: FloatArray) -> tuple[FloatArray, float] | None:
@@ -158,27 +155,13 @@ def _unit(program: Program, W: FloatArray) -> tuple[FloatArray, float] | None:
 
 
 def _scaled(
-    program: Program,
-    W: FloatArray,
-    N: FloatArray,
-    t: FloatArray,
-    h_squared: float,
-    tau: float,
-    size: float,
-    margin: float,
+    program: Program, W: FloatArray, N: FloatArray, t: FloatArray, h_squared: float, size: float, margin: float
 ) -> RepairedDual:
     """The best scale s of multipliers that prove the price h̄² of W."""
     h_bar = float(np.sqrt(max(h_squared, 0.0)))
     s = program.best_scale(W, h_bar, margin)
-    return RepairedDual(
-        W=s * W,
-        N=s**2 * N,
-        t=s**2 * t,
-        lower_bound=program.to_original(program.dual_value(s * W)),
-        scale=s / size,
-        tau=tau,
-        h_bar=h_bar * size,
-    )
+    bound = program.to_original(program.dual_value(s * W))
+    return RepairedDual(s * W, s**2 * N, s**2 * t, bound, s / size, h_bar * size)
 
 
 def repair_form(
@@ -200,31 +183,11 @@ def repair_form(
     if s.shape != (len(program.equalities),):
         raise InputError(f"the dual has {s.size} multipliers for {len(program.equalities)} equalities.")
     s = np.where(np.isfinite(s), s, 0.0)
-    search = _search(program.without_equalities(s), N, t, margin, scale_multipliers=scale_multipliers)
-    if not np.isfinite(search.h_squared) and (N.any() or t.any() or s.any()):
+    own = program.without_equalities(s)
+    found_N, found_t, h_squared = best_multipliers(own, N, t, margin, factors=scale_multipliers)
+    if not np.isfinite(h_squared) and (N.any() or t.any() or s.any()):
         return repair_form(program, Dual(dual.W, np.zeros_like(dual.N)), margin=margin)
-    norm = np.linalg.norm(program.space.generators, axis=1)
-    return RepairedForm(
-        N=search.factor * N,
-        t=search.factor * t - search.tau / norm**2,
-        on_equalities=s,
-        delta=-search.h_squared,
-        tau=search.tau,
-    )
-
-
-def _search(
-    program: Program, N: FloatArray, t: FloatArray, margin: float, *, scale_multipliers: bool = True
-) -> FactorSearch:
-    with np.errstate(over="ignore", invalid="ignore"):
-        search = FactorSearch(program, N, t)
-        if scale_multipliers:
-            search.run()
-        else:
-            search(1.0)
-        if np.isfinite(search.h_squared):
-            search.widen(margin)
-    return search
+    return RepairedForm(found_N, found_t, s, -h_squared)
 
 
 def _zero(program: Program) -> RepairedDual:
@@ -234,13 +197,5 @@ def _zero(program: Program) -> RepairedDual:
     root = np.linalg.cholesky(program.metric)
     A = program.space.generators / norm[:, None]
     reach = float(np.linalg.norm(np.linalg.solve(root, A.T), 2) ** 2) if m else 0.0
-    tau = program.gamma**2 / max(reach, 1e-300)
-    return RepairedDual(
-        W=np.zeros_like(program.target),
-        N=NO_PRODUCTS,
-        t=-tau / norm**2,
-        lower_bound=program.to_original(0.0),
-        scale=0.0,
-        tau=tau,
-        h_bar=0.0,
-    )
+    t = -(program.gamma**2) / max(reach, 1e-300) / norm**2
+    return RepairedDual(np.zeros_like(program.target), NO_PRODUCTS, t, program.to_original(0.0))

@@ -1,6 +1,6 @@
 """Writing a tree of sign splits down as a ``LiftedProof``: nested nodes in, flat arrays out. Proves nothing yet."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -107,103 +107,76 @@ def build(
         InputError: a neuron or position out of range, a neuron split twice on a path, an empty leaf whose support is
             not fixed, or a leaf with another number of σ than the region has quadratics.
     """
-    positions = 2 * neurons + rows + (len(circuits.target) if circuits is not None else 0)
-    positions += len(triangles.neuron) if triangles is not None else 0
-    flat = _FlatTree(neurons, positions, quadratics)
+    nothing = np.zeros(0, dtype=np.int64)
+    circuits = Circuits(nothing, np.zeros(1, dtype=np.int64), nothing) if circuits is None else circuits
+    if triangles is None:
+        triangles = Triangles(nothing, np.zeros((0, 2)), np.zeros(1, dtype=np.int64), nothing)
+    positions = 2 * neurons + rows + len(circuits.target) + len(triangles.neuron)
+    split: list[int] = []
+    children: list[list[int]] = []
+    number_of: list[int] = []
+    leaves: list[LeafProof] = []
+    supports: list[tuple[int, ...]] = []
     stack: list[tuple[Node, IntArray, int, int]] = [(root, np.full(neurons, FREE, dtype=np.int64), -1, 0)]
     while stack:
         node, signs, parent, side = stack.pop()
-        number = flat.open_node(parent, side)
+        if parent >= 0:
+            children[parent][side] = len(split)
+        children.append([LEAF, LEAF])
         if isinstance(node, Split):
-            flat.split_node(number, node.neuron, signs)
+            i = node.neuron
+            if not 0 <= i < neurons:
+                raise InputError(f"the tree splits on neuron {i}, but there are {neurons} neurons.")
+            if signs[i] != FREE:
+                raise InputError(f"the tree splits on neuron {i} twice on one path; split on each neuron once.")
             # The active side is popped first.
             for child, sign, column in ((node.inactive, INACTIVE, 1), (node.active, ACTIVE, 0)):
                 below = signs.copy()
-                below[node.neuron] = sign
-                stack.append((child, below, number, column))
-        elif isinstance(node, EmptyLeaf):
-            flat.close_empty(number, node, signs)
-        else:
-            flat.close_proved(number, node, signs)
-    proof = flat.proof(circuits)
-    return proof if triangles is None else replace(proof, triangles=triangles)
+                below[i] = sign
+                stack.append((child, below, len(split), column))
+            split.append(i)
+            number_of.append(LEAF)
+            continue
+        split.append(LEAF)
+        number_of.append(len(leaves))
+        leaves.append(_written(node, signs, positions, quadratics))
+        supports.append(node.support if isinstance(node, EmptyLeaf) else ())
+    return LiftedProof(
+        split=np.array(split, dtype=np.int64),
+        children=np.array(children, dtype=np.int64),
+        leaf=np.array(number_of, dtype=np.int64),
+        pair_offset=_offsets([len(leaf.pairs) for leaf in leaves]),
+        pairs=np.concatenate([leaf.pairs for leaf in leaves]).astype(np.int64),
+        multipliers=np.concatenate([leaf.multipliers for leaf in leaves]).astype(np.float64),
+        complementarity=np.stack([leaf.complementarity for leaf in leaves]),
+        sigma=np.stack([leaf.sigma for leaf in leaves]),
+        empty_offset=_offsets([len(support) for support in supports]),
+        empty_support=np.array([i for support in supports for i in support], dtype=np.int64),
+        circuits=circuits,
+        triangles=triangles,
+    )
 
 
-class _FlatTree:
-    """The growing arrays of a proof."""
-
-    def __init__(self, neurons: int, positions: int, quadratics: int) -> None:
-        self.neurons, self.positions, self.quadratics = neurons, positions, quadratics
-        self.split: list[int] = []
-        self.children: list[list[int]] = []
-        self.leaf: list[int] = []
-        self.pairs: list[IntArray] = []
-        self.multipliers: list[FloatArray] = []
-        self.complementarity: list[FloatArray] = []
-        self.sigma: list[FloatArray] = []
-        self.supports: list[tuple[int, ...]] = []
-
-    def open_node(self, parent: int, side: int) -> int:
-        number = len(self.split)
-        self.split.append(LEAF)
-        self.children.append([LEAF, LEAF])
-        self.leaf.append(LEAF)
-        if parent >= 0:
-            self.children[parent][side] = number
-        return number
-
-    def split_node(self, number: int, neuron: int, signs: IntArray) -> None:
-        if not 0 <= neuron < self.neurons:
-            raise InputError(f"the tree splits on neuron {neuron}, but there are {self.neurons} neurons.")
-        if signs[neuron] != FREE:
-            raise InputError(f"the tree splits on neuron {neuron} twice on one path; split on each neuron once.")
-        self.split[number] = neuron
-
-    def close_empty(self, number: int, node: EmptyLeaf, signs: IntArray) -> None:
-        support = node.support
-        valid = all(0 <= i < self.neurons for i in support) and bool((signs[list(support)] != FREE).all())
-        if not (support and valid):
+def _written(node: LeafProof | EmptyLeaf, signs: IntArray, positions: int, quadratics: int) -> LeafProof:
+    """The multipliers that matter where neurons have these signs (N,)."""
+    neurons = len(signs)
+    if isinstance(node, EmptyLeaf):
+        inside = all(0 <= i < neurons for i in node.support)
+        if not (node.support and inside and (signs[list(node.support)] != FREE).all()):
             raise InputError("an empty leaf needs a support of neurons whose signs its path has fixed.")
-        nothing = np.zeros(0, dtype=np.int64)
-        self._close(number, LeafProof(nothing.reshape(0, 2), np.zeros(0), np.zeros(self.neurons)), support)
-
-    def close_proved(self, number: int, node: LeafProof, signs: IntArray) -> None:
-        if node.complementarity.shape != (self.neurons,):
-            raise InputError(f"a leaf has {len(node.complementarity)} neurons where the tree has {self.neurons}.")
-        if node.pairs.size and not (node.pairs.min() >= 0 and node.pairs.max() < self.positions):
-            raise InputError(f"a leaf has multipliers beyond the {self.positions} inequalities of the tree.")
-        present = np.ones(self.positions, dtype=bool)
-        present[: 2 * self.neurons] = np.concatenate([signs != INACTIVE, signs != ACTIVE])
-        keep = present[node.pairs].all(axis=1) & (node.multipliers != 0)
-        t = np.where(signs == FREE, node.complementarity, 0.0)
-        self._close(number, LeafProof(node.pairs[keep], node.multipliers[keep], t, node.sigma), ())
-
-    def _close(self, number: int, node: LeafProof, support: tuple[int, ...]) -> None:
-        sigma = node.sigma if len(node.sigma) else np.zeros(self.quadratics)
-        if sigma.shape != (self.quadratics,):
-            raise InputError(f"a leaf has {sigma.size} multipliers for {self.quadratics} quadratics of the region.")
-        self.leaf[number] = len(self.supports)
-        self.pairs.append(node.pairs)
-        self.multipliers.append(node.multipliers)
-        self.complementarity.append(node.complementarity)
-        self.sigma.append(sigma)
-        self.supports.append(support)
-
-    def proof(self, circuits: Circuits | None) -> LiftedProof:
-        pairs = np.concatenate(self.pairs).astype(np.int64)
-        single = LiftedProof.single(pairs, np.concatenate(self.multipliers).astype(np.float64), np.zeros(self.neurons))
-        return replace(
-            single,
-            split=np.array(self.split, dtype=np.int64),
-            children=np.array(self.children, dtype=np.int64),
-            leaf=np.array(self.leaf, dtype=np.int64),
-            pair_offset=_offsets([len(part) for part in self.pairs]),
-            complementarity=np.stack(self.complementarity),
-            sigma=np.stack(self.sigma),
-            empty_offset=_offsets([len(support) for support in self.supports]),
-            empty_support=np.array([i for support in self.supports for i in support], dtype=np.int64),
-            circuits=single.circuits if circuits is None else circuits,
-        )
+        node = LeafProof(np.zeros((0, 2), dtype=np.int64), np.zeros(0), np.zeros(neurons))
+    sigma = node.sigma if len(node.sigma) else np.zeros(quadratics)
+    if node.complementarity.shape != (neurons,):
+        raise InputError(f"a leaf has {len(node.complementarity)} neurons where the tree has {neurons}.")
+    if node.pairs.size and not (node.pairs.min() >= 0 and node.pairs.max() < positions):
+        raise InputError(f"a leaf has multipliers beyond the {positions} inequalities of the tree.")
+    if sigma.shape != (quadratics,):
+        raise InputError(f"a leaf has {sigma.size} multipliers for {quadratics} quadratics of the region.")
+    present = np.ones(positions, dtype=bool)
+    present[: 2 * neurons] = np.concatenate([signs != INACTIVE, signs != ACTIVE])
+    keep = present[node.pairs].all(axis=1) & (node.multipliers != 0)
+    t = np.where(signs == FREE, node.complementarity, 0.0)
+    return LeafProof(node.pairs[keep], node.multipliers[keep], t, sigma)
 
 
 def _offsets(lengths: list[int]) -> IntArray:

@@ -1,24 +1,35 @@
 """The command line: from arguments to an exit code, with every error in one sentence."""
 
 import contextlib
+import functools
+import re
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
 
 from certnet import __version__
-from certnet.cli.commands import COMMANDS, EPILOGS
-from certnet.cli.exits import EPILOG, Exit
-from certnet.cli.report import failure
+from certnet.cli.audit import audit
+from certnet.cli.check import check
+from certnet.cli.doctor import doctor
+from certnet.cli.lipschitz import lipschitz
+from certnet.cli.optimality import SCALING, optimality
+from certnet.cli.output import EPILOG, Exit, failure
 from certnet.cli.signals import Signals
-from certnet.cli.usage import usage_sentence
+from certnet.cli.tightness import tightness
+from certnet.cli.train import train
+from certnet.cli.verify import verify
 from certnet.io.output import standard_output, strict_json
 from certnet.runtime.streams import guarded_stderr
 from formulations import CertnetError, InputError
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+COMMANDS: dict[str, Callable[..., Any]] = {
+    function.__name__: function for function in (train, optimality, verify, audit, lipschitz, check, tightness, doctor)
+}
+"""In the order in which ``certnet --help`` lists them. Each returns an exit code, and imports its work when called."""
 
 app = typer.Typer(
     name="certnet",
@@ -49,8 +60,18 @@ def _options(
     """Train a two-layer ReLU network through its lifted semidefinite relaxation, and prove how good it is."""
 
 
+def _parsed(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command as the parser calls it: the work is only put together, to be done when parsing has ended well."""
+
+    @functools.wraps(command)
+    def put_together(**options: Any) -> Callable[[], Any]:
+        return functools.partial(command, **options)
+
+    return put_together
+
+
 for _name, _command in COMMANDS.items():
-    app.command(_name, epilog=EPILOGS[_name])(_command)
+    app.command(_name, epilog=f"{SCALING} {EPILOG}" if _command is optimality else EPILOG)(_parsed(_command))
 
 
 def run(argv: Sequence[str], signals: Signals) -> int:
@@ -65,7 +86,9 @@ def run(argv: Sequence[str], signals: Signals) -> int:
             signals.serve()
             with standard_output(needed=True):  # of --help and --version
                 outcome = app(arguments, prog_name="certnet", standalone_mode=False)
-            return int(outcome() if callable(outcome) else outcome or 0)
+            while callable(outcome):
+                outcome = outcome()
+            return int(outcome or 0)
         except KeyboardInterrupt:
             return _fail("Interrupted.", Exit.INTERRUPTED, arguments)
         except BrokenPipeError:
@@ -76,20 +99,16 @@ def run(argv: Sequence[str], signals: Signals) -> int:
             where = f"{error.filename}: " if error.filename else ""
             return _fail(f"{where}{error.strerror or error}.", Exit.USAGE, arguments)
         except _UsageError as error:
-            return _fail(usage_sentence(error, arguments), Exit.USAGE, arguments)
+            return _fail(_usage_sentence(error, arguments), Exit.USAGE, arguments)
         except Exception as error:  # noqa: BLE001 - the last resort: a sentence for users, the traceback on request
-            return _unexpected(error, signals, debug, arguments)
-
-
-def _unexpected(error: Exception, signals: Signals, debug: bool, arguments: Sequence[str]) -> int:
-    if debug:
-        traceback.print_exception(error)
-    if signals.came:
-        # Libraries make other errors of it, as when they are interrupted while they are imported.
-        return _fail("Interrupted.", Exit.INTERRUPTED, arguments)
-    message = f"Unexpected {type(error).__name__}: {error}".rstrip(": .")
-    hint = "" if debug else "; run again with --debug for the traceback"
-    return _fail(f"{message}{hint}.", Exit.INTERNAL, arguments)
+            if debug:
+                traceback.print_exception(error)
+            if signals.came:
+                # Libraries make other errors of it, as when they are interrupted while they are imported.
+                return _fail("Interrupted.", Exit.INTERRUPTED, arguments)
+            message = f"Unexpected {type(error).__name__}: {error}".rstrip(": .")
+            hint = "" if debug else "; run again with --debug for the traceback"
+            return _fail(f"{message}{hint}.", Exit.INTERNAL, arguments)
 
 
 def _fail(message: str, code: Exit, arguments: Sequence[str]) -> int:
@@ -100,3 +119,23 @@ def _fail(message: str, code: Exit, arguments: Sequence[str]) -> int:
         with contextlib.suppress(InputError, BrokenPipeError), standard_output(needed=True):
             sys.stdout.write(strict_json(failure(command, message, code)) + "\n")
     return code
+
+
+def _usage_sentence(error: Exception, arguments: Sequence[str]) -> str:
+    """What is wrong with the arguments, without the wording of the libraries that parse them."""
+    text = str(error.format_message()) if hasattr(error, "format_message") else str(error)
+    text = " ".join(text.split()).replace("Value error, ", "")
+    option = re.match(r"Invalid value for '(--[a-z-]+)'", text)
+    # The last value that was given for it, as "--option value" or "--option=value".
+    given = re.findall(rf"(?:^|\0){option[1]}[=\0]([^\0]*)", "\0".join(arguments)) if option else []
+    if option and given:
+        name, value = option[1], given[-1]
+        choices = re.search(r"is not one of (.+?)\.?$", text)
+        if choices is not None:
+            return f"{name} must be one of {choices[1].replace(chr(39), '')}, not {value!r}."
+        for words, kind in (("valid number", "number"), ("valid integer", "whole number")):
+            if words in text:
+                comma = re.fullmatch(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?", value)
+                hint = f"; write {value.replace(',', '.')} with a decimal point" if comma else ""
+                return f"{name} must be a {kind}, not {value!r}{hint}."
+    return text if text.endswith((".", "?", "!")) else f"{text}."

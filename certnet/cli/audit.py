@@ -3,129 +3,173 @@
 import csv
 import io
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from rich.markup import escape
 from rich.table import Table
 
-from certificates import Certificate, Robustness, read_certificate, write_certificate
-from certificates.certificate import CaseProof
 from certnet import __version__
-from certnet.cli.exits import Exit
-from certnet.cli.limits import began, job_seconds, positive_numbers
-from certnet.cli.proofs import proof_folder
-from certnet.cli.report import finite, head
+from certnet.cli.limits import began, job_seconds, positive_numbers, seconds_or_none
+from certnet.cli.options import Json, Network, Norm, Quiet, Target
+from certnet.cli.output import Exit, head, proof_place
 from certnet.cli.rows import require_kind
 from certnet.cli.show import Live, stderr_console
 from certnet.io import Recipe, Split, load
 from certnet.io.load_network import read_file
 from certnet.io.output import Writer, files_in, json_writer, output_folder, print_result, require_named, text_writer
 from certnet.io.targets import Outputs
-from certnet.jobs import audit as _audit
-from certnet.jobs.audit import audit_radii
-from certnet.jobs.audit_journal import Journal, audit_fingerprint
-from certnet.jobs.audit_result import AuditResult, InputAudit
+from certnet.runtime.machine import versions
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.network import ReluNetwork
 
 FILES = {"report": "report.json", "inputs": "inputs.csv"}
 JOURNAL = "journal.jsonl"
 WORST = 10
-PARTS = ("test", "train", "validation", "all")
 
 
-@dataclass(frozen=True, kw_only=True)
-class AuditOptions:
-    """The options of the command.
+class PartOption(StrEnum):
+    """Which rows of the data."""
 
-    Attributes:
-        radii: ascending.
-        part: one of ``PARTS``.
-        limit: number of inputs, from the first one on, or None.
-        certificates: folder for certificates, or None.
-        fresh: replace the journal instead of going on with it.
-    """
-
-    network: str
-    recipe: Recipe
-    norm: str
-    radii: tuple[float, ...]
-    part: str
-    limit: int | None
-    certified_radii: bool
-    certificates: str | None
-    time_limit: float | None
-    input_limit: float | None
-    workers: int
-    scheduler: str | None
-    out: str | None
-    fresh: bool
-    json: bool
-    quiet: bool
+    TEST = "test"
+    TRAIN = "train"
+    VALIDATION = "validation"
+    ALL = "all"
 
 
-def parse_radii(text: str) -> tuple[float, ...]:
-    """The radii of ``--radii 0.01,0.03,0.1``.
+def audit(
+    network: Network,
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="As for certnet train; features are taken as they are in the file.")
+    ],
+    norm: Annotated[Norm, typer.Option(help="The norm of the disturbance.")],
+    radii: Annotated[str, typer.Option(metavar="R,R,...", help="Its sizes, positive.")],
+    part: Annotated[PartOption, typer.Option(help="Rows to audit.")] = PartOption.TEST,
+    limit: Annotated[int | None, typer.Option(help="The first so many of these rows; all by default.")] = None,
+    certified_radii: Annotated[
+        bool, typer.Option("--certified-radii", help="Search for the largest certified radius of each input too.")
+    ] = False,
+    certificates: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Where the proof of each input and radius is written.")
+    ] = None,
+    target: Target = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split and of the attacks.")] = 0,
+    time_limit: Annotated[float, typer.Option(help="Seconds for the whole audit; 0 for no limit.")] = 0.0,
+    input_limit: Annotated[float, typer.Option(help="Seconds for each input; 0 for no limit.")] = 60.0,
+    workers: Annotated[int, typer.Option(help="Processes that may be used.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to use instead.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Output folder; runs/audit/NAME by default.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, also where a journal is in the folder.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Certified and attacked accuracy of NETWORK on DATA; goes on where the same audit was cut short."""
+    from certnet.jobs import audit as work
+    from certnet.jobs.audit_journal import Journal, audit_fingerprint
 
-    Raises:
-        InputError: no positive finite numbers, or one of them twice.
-    """
-    return positive_numbers(text, "--radii", "0.01,0.03,0.1", audit_radii)
-
-
-def run_audit(options: AuditOptions) -> int:
-    """Audit, write report and table, print, and return the exit code.
-
-    Raises:
-        InputError: anything a user can put right.
-    """
     started = began()
-    _check(options)
-    read = read_file(options.network)
-    split = load(options.recipe, Outputs(len(read.V), read.classes))
-    X, Y = _part(split, options.part)
-    network = read.for_verification(split.classes)
-    require_kind(network, X, Y, options.recipe.source)
-    identity = _identity(network, X, Y, options)
+    sizes = positive_numbers(radii, "--radii", "0.01,0.03,0.1", work.audit_radii)
+    seconds, each = seconds_or_none(time_limit), seconds_or_none(input_limit, "--input-limit")
+    for option, value in (("--limit", limit), ("--workers", workers)):
+        if value is not None and value < 1:
+            raise InputError(f"{option} must be at least 1, not {value}.")
+    require_named(out)
+    read = read_file(network)
+    recipe = Recipe(source=data, target=target, task="classification", seed=seed, raw=True)
+    split = load(recipe, Outputs(len(read.V), read.classes))
+    X, Y = _part(split, part.value)
+    relu = read.for_verification(split.classes)
+    require_kind(relu, X, Y, data)
+    # Everything that decides what is known of an input; the time limit of the whole and the workers do not.
+    options = {"certified_radii": certified_radii, "input_limit": each, "seed": seed}
+    identity = audit_fingerprint(relu, X, Y, {"certnet": __version__, "norm": norm.value, "radii": sizes, **options})
     rows = len(X)
-    X, Y = X[: options.limit], Y[: options.limit]
-    out = Path(options.out or f"runs/audit/{split.name}")
-    with output_folder(out, files=(*FILES.values(), JOURNAL), command="audit") as folder:
-        journal = Journal(out / JOURNAL, identity)
-        proofs = None if options.certificates is None else proof_folder(options.certificates, "--certificates")
-        known = {} if options.fresh else journal.read(rows, network.inputs, options.radii[-1])
-        known = {row: entry for row, entry in known.items() if row < len(X)}
-        if options.fresh and journal.path.exists():
+    X, Y = X[:limit], Y[:limit]
+    place = Path(out or f"runs/audit/{split.name}")
+    with output_folder(place, files=(*FILES.values(), JOURNAL), command="audit") as folder:
+        proofs = None if certificates is None else proof_place(certificates, "--certificates", folder=True)
+        journal = Journal(place / JOURNAL, identity, proofs)
+        known = {} if fresh else journal.read(rows, relu.inputs, sizes[-1])
+        if fresh and journal.path.exists():
             journal.begin()
-        keep = _Keep(journal, proofs)
-        result = _run(network, X, Y, options, started, known=known, keep=keep)
+        remaining = job_seconds(seconds, started)
+        with Live(stderr_console(), enabled=not quiet, time_limit=remaining) as live:
+            result = work.audit(
+                relu,
+                X,
+                Y.argmax(axis=1),
+                norm=norm.value,
+                radii=sizes,
+                certified_radii=certified_radii,
+                time_limit=remaining,
+                input_limit=each,
+                random_state=seed,
+                workers=workers,
+                scheduler=scheduler,
+                known={row: entry for row, entry in known.items() if row < len(X)},
+                recall=journal.recall,
+                finished=journal.add,
+                progress=live,
+                provenance={"network": Path(network).name, "data": Path(data).name},
+            )
+        # Inputs that lose their class first.
+        order = sorted(result.inputs, key=lambda one: (one.attacked_radius, one.certified_radius, one.margin))
+        reached = sum(entry.reached for entry in result.inputs)
+        failures = [] if result.failure is None else [result.failure]
 
-        def described(place: Path | None, failures: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
+        def described(place: Path | None, remarks: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
             files = {**files_in(place, FILES), "journal": journal.path}
-            notes, seconds = [*keep.notes, *failures], time.perf_counter() - started
-            report = audit_report(result, split, options, files, notes, seconds=seconds)
-            return report, {FILES["report"]: json_writer(report), FILES["inputs"]: _csv(result, split)}
+            report = {
+                **head("audit", None, f"{reached} of {len(X)} inputs were verified to the end"),
+                "interrupted": result.interrupted,
+                "network": Path(network).name,
+                "data": {"name": split.name, "source": data, "part": part.value, "n": len(X)},
+                "norm": norm.value,
+                **result.to_dict(split.classes),
+                "worst": [entry.to_dict(split.classes) for entry in order[:WORST]],
+                "reached": reached,
+                "resumed": sum(entry.resumed for entry in result.inputs),
+                "seconds": time.perf_counter() - started,
+                "files": {**{name: str(path) for name, path in files.items()}, "certificates": certificates},
+                "versions": versions(),
+                "notes": [*split.notes, *journal.notes, *remarks, *failures],
+            }
+            table = io.StringIO()
+            writer = csv.writer(table, lineterminator="\n")
+            writer.writerow([*result.inputs[0].to_dict(), *(f"radius {radius!r}" for radius in sizes)])
+            writer.writerows([*entry.to_dict(split.classes).values(), *entry.status] for entry in result.inputs)
+            return report, {FILES["report"]: json_writer(report), FILES["inputs"]: text_writer(table.getvalue())}
 
         report, failure = folder.deliver(described)
-    _show(report, options)
-    if failure is not None and options.quiet:
-        stderr_console().print(f"certnet: {failure}", markup=False, soft_wrap=True)
+    console = stderr_console()
+    if not quiet:
+        console.print(_table(report))
+    said = [] if failure is None else [f"certnet: {failure}"]
+    if not quiet:
+        said = report["notes"]
+    if result.interrupted:
+        said = ["certnet: Interrupted; what is finished was written, and the same command goes on from there.", *said]
+    for sentence in said:
+        console.print(sentence, markup=False, soft_wrap=True)
+    lines = [f"clean accuracy {report['clean_accuracy']:.4f} on {len(X)} inputs; {report['reason']}"]
+    lines += [
+        f"{norm.value} radius {row['radius']:g}: certified {row['certified_accuracy']:.4f} <= true <= attacked "
+        f"{row['attacked_accuracy']:.4f}"
+        for row in report["radii"]
+    ]
+    lines += [report["files"][name] for name in FILES if name in report["files"]]
+    print_result(report, lines, as_json=json)
     if result.interrupted:
         return Exit.INTERRUPTED
     return Exit.UNKNOWN if any(result.undecided) else Exit.OK
-
-
-def _check(options: AuditOptions) -> None:
-    if options.limit is not None and options.limit < 1:
-        raise InputError(f"--limit must be at least 1, not {options.limit}.")
-    if options.workers < 1:
-        raise InputError(f"--workers must be at least 1, not {options.workers}.")
-    require_named(options.out)
 
 
 def _part(split: Split, part: str) -> tuple[FloatArray, FloatArray]:
@@ -136,197 +180,6 @@ def _part(split: Split, part: str) -> tuple[FloatArray, FloatArray]:
     if part not in parts:
         raise InputError(f"{split.name} has no {part} rows; choose another --part, such as all.")
     return parts[part]
-
-
-def _identity(network: ReluNetwork, X: FloatArray, Y: FloatArray, options: AuditOptions) -> str:
-    """Everything that decides what is known of an input. The time limits of the whole and the workers do not."""
-    relevant = {
-        "certnet": __version__,
-        "norm": options.norm,
-        "radii": options.radii,
-        "certified_radii": options.certified_radii,
-        "input_limit": options.input_limit,
-        "seed": options.recipe.seed,
-    }
-    return audit_fingerprint(network, X, Y, relevant)
-
-
-def _proof_name(row: int, radius: float) -> str:
-    return f"row-{row}-radius-{radius!r}.cert"
-
-
-class _Keep:
-    """Writes what is finished: certificates first, so that no journal speaks of one that is missing.
-
-    Attributes:
-        notes: what could not be written, in a sentence. The next input is tried again.
-    """
-
-    def __init__(self, journal: Journal, proofs: Path | None) -> None:
-        self._journal, self._proofs = journal, proofs
-        self.notes: list[str] = []
-
-    def __call__(self, entry: InputAudit, proofs: Mapping[float, Certificate]) -> None:
-        try:
-            if self._proofs is not None:
-                for radius, certificate in proofs.items():
-                    write_certificate(self._proofs / _proof_name(entry.row, radius), certificate)
-            self._journal.add(entry, proofs.get(entry.certified_radius))
-        except OSError as error:
-            self.notes[:] = [
-                f"Journal or certificates could not be written ({error.strerror or error}); make room and run the same "
-                "command again."
-            ]
-
-    def recall(self, entry: InputAudit) -> Sequence[CaseProof] | None:
-        """The stored proof of the certified radius: the certificate if there are to be such, else the journal's."""
-        if self._proofs is None:
-            return self._journal.proof(entry)
-        try:
-            name = self._proofs / _proof_name(entry.row, entry.certified_radius)
-            return read_certificate(name, Robustness).proofs
-        except (InputError, OSError):
-            return None
-
-
-def _run(
-    network: ReluNetwork,
-    X: FloatArray,
-    Y: FloatArray,
-    options: AuditOptions,
-    started: float,
-    *,
-    known: Mapping[int, InputAudit],
-    keep: _Keep,
-) -> AuditResult:
-    limit = job_seconds(options.time_limit, started)
-    with Live(stderr_console(), enabled=not options.quiet, time_limit=limit) as live:
-        return _audit.audit(
-            network,
-            X,
-            Y.argmax(axis=1),
-            norm=options.norm,
-            radii=options.radii,
-            certified_radii=options.certified_radii,
-            time_limit=limit,
-            input_limit=options.input_limit,
-            random_state=options.recipe.seed,
-            workers=options.workers,
-            scheduler=options.scheduler,
-            known=known,
-            recall=keep.recall,
-            finished=keep,
-            progress=live,
-            provenance={"network": Path(options.network).name, "data": Path(options.recipe.source).name},
-        )
-
-
-def audit_report(
-    result: AuditResult,
-    split: Split,
-    options: AuditOptions,
-    files: Mapping[str, Path],
-    notes: Sequence[str],
-    *,
-    seconds: float,
-) -> dict[str, Any]:
-    """The object that the command writes and prints."""
-    from certnet.jobs.doctor import versions
-
-    count = len(result.inputs)
-    reached = sum(entry.reached for entry in result.inputs)
-    return {
-        **head("audit", None, f"{reached} of {count} inputs were verified to the end"),
-        "interrupted": result.interrupted,
-        "network": Path(options.network).name,
-        "data": {"name": split.name, "source": split.recipe.source, "part": options.part, "n": count},
-        "norm": result.norm,
-        "clean_accuracy": result.clean_accuracy,
-        "radii": _figures(result),
-        "classes": _classes(result, split),
-        "worst": [_fields(entry, split) for entry in _worst(result)],
-        "reached": reached,
-        "resumed": sum(entry.resumed for entry in result.inputs),
-        "seconds": seconds,
-        "files": {**{name: str(path) for name, path in files.items()}, "certificates": options.certificates},
-        "versions": versions(),
-        "notes": [*split.notes, *notes, *([] if result.failure is None else [result.failure])],
-    }
-
-
-def _figures(result: AuditResult) -> list[dict[str, float]]:
-    names = ("certified_accuracy", "attacked_accuracy", "undecided")
-    rows = zip(result.radii, *(getattr(result, name) for name in names), strict=True)
-    return [dict(zip(("radius", *names), row, strict=True)) for row in rows]
-
-
-def _classes(result: AuditResult, split: Split) -> list[dict[str, Any]]:
-    """The same figures for the inputs of each class that has any."""
-    table = []
-    for label in sorted({entry.label for entry in result.inputs}):
-        inputs = tuple(entry for entry in result.inputs if entry.label == label)
-        part = AuditResult(result.norm, result.radii, inputs, result.interrupted, result.seconds)
-        row = {"class": _name(split, label), "n": len(inputs), "clean_accuracy": part.clean_accuracy}
-        table.append({**row, "radii": _figures(part)})
-    return table
-
-
-def _worst(result: AuditResult) -> list[InputAudit]:
-    """Inputs that lose their class first: by attacked radius, then certified radius, then margin."""
-    order = sorted(result.inputs, key=lambda entry: (entry.attacked_radius, entry.certified_radius, entry.margin))
-    return order[:WORST]
-
-
-def _name(split: Split, label: int) -> str:
-    return str(label) if split.classes is None else split.classes[label]
-
-
-def _fields(entry: InputAudit, split: Split) -> dict[str, Any]:
-    return {
-        "row": entry.row,
-        "label": _name(split, entry.label),
-        "predicted": _name(split, entry.predicted),
-        "margin": finite(entry.margin),
-        "certified_radius": entry.certified_radius,
-        "attacked_radius": finite(entry.attacked_radius),
-        "reached": entry.reached,
-        "seconds": entry.seconds,
-    }
-
-
-def _csv(result: AuditResult, split: Split) -> Writer:
-    """A line for each input."""
-    text = io.StringIO()
-    names = list(_fields(result.inputs[0], split))
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, *(f"radius {radius!r}" for radius in result.radii)])
-    for entry in result.inputs:
-        values = _fields(entry, split).values()
-        writer.writerow(["" if value is None else value for value in values] + list(entry.status))
-    return text_writer(text.getvalue())
-
-
-def _show(report: Mapping[str, Any], options: AuditOptions) -> None:
-    """The tables on stderr, a line for each radius on stdout."""
-    console = stderr_console()
-    if not options.quiet:
-        console.print(_table(report))
-    if report["interrupted"]:
-        console.print(
-            "certnet: Interrupted; what is finished was written, and the same command goes on from there.",
-            markup=False,
-            soft_wrap=True,
-        )
-    for note in report["notes"] if not options.quiet else []:
-        console.print(note, markup=False, soft_wrap=True)
-    lines = [f"clean accuracy {report['clean_accuracy']:.4f} on {report['data']['n']} inputs; {report['reason']}"]
-    lines += [
-        f"{report['norm']} radius {row['radius']:g}: certified {row['certified_accuracy']:.4f} <= true <= attacked "
-        f"{row['attacked_accuracy']:.4f}"
-        for row in report["radii"]
-    ]
-    lines += [report["files"][name] for name in FILES if name in report["files"]]
-    print_result(report, lines, as_json=options.json)
 
 
 def _table(report: Mapping[str, Any]) -> Table:

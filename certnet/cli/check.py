@@ -1,151 +1,255 @@
 """``certnet check``."""
 
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from certificates import Certificate, Training, Verdict, check, fingerprint, read_certificate
-from certificates.arithmetic import Arithmetic
-from certnet.cli.exits import BY_VERDICT, Exit
-from certnet.cli.report import check_report, failure, head
+import numpy as np
+import typer
+
+from certificates import Certificate, Lipschitz, Report, Robustness, Training, Verdict, checker, read_certificate
+from certificates.arithmetic.matrix import Arithmetic
+from certnet.cli.compare import compare_data, compare_network, compare_property
+from certnet.cli.limits import seconds_or_none
+from certnet.cli.options import Json
+from certnet.cli.output import BY_VERDICT, Exit, failure, head
 from certnet.cli.show import NONE, down, percent, up
-from certnet.io import Recipe, Split, load, source_kind
-from certnet.io.output import standard_output, strict_json
-from formulations import InputError, TrainingProgram
+from certnet.io.output import print_result
+from certnet.runtime.machine import versions
+from formulations import InputError
+from formulations.robustness import InputRegion
+
+SEVERITY = (Exit.REFUTED, Exit.USAGE, Exit.UNKNOWN, Exit.OK)
+SHOWN, SHOWN_TERMS = 3, 40
+"""Regions that are named in the text, and terms of functions of outputs."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class CheckOptions:
-    """The options of the command."""
-
-    data: str | None
-    network: str | None = None
-    stated: str | None = None
-    arithmetic: Arithmetic
-    time_limit: float | None
-    json: bool
-
-
-def run_check(paths: Sequence[Path], options: CheckOptions) -> int:
-    """Check certificates, print what was found, and return the exit code.
-
-    With several files a broken one is a row of the table, not the end; the exit code is the worst of all.
-
-    Raises:
-        InputError: a single file that is no readable certificate, or one about other data; or a bad option.
-    """
-    if len(paths) == 1:
-        found = _examine(paths[0], options)
-        with standard_output():
-            _print_one(found, options)
-        return _code(found)
+def check(
+    certificates: Annotated[
+        list[Path],
+        typer.Argument(metavar="CERTIFICATE...", help="Files that certnet train, verify, audit or lipschitz wrote."),
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Data the certificates must be about; else those inside them are used."),
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(metavar="NETWORK", help="Network that robustness certificates must be about.")
+    ] = None,
+    stated: Annotated[
+        str | None,
+        typer.Option("--property", metavar="FILE", help="VNN-LIB file that robustness certificates must be about."),
+    ] = None,
+    arithmetic: Annotated[
+        Arithmetic,
+        typer.Option(help="How to compute: rational, ball or verified floating point; auto aims at about a second."),
+    ] = Arithmetic.AUTO,
+    time_limit: Annotated[
+        float, typer.Option(help="Seconds for each file, after which its proof is given up as UNKNOWN; 0 for no limit.")
+    ] = 600.0,
+    json: Json = False,
+) -> int:
+    """Prove the bounds of certificates again, with no solver."""
+    how = {"arithmetic": arithmetic, "time_limit": seconds_or_none(time_limit)}
     results: list[dict[str, Any]] = []
-    for path in paths:
+    for path in certificates:
         try:
-            results.append(_examine(path, options))
+            results.append(_examine(path, data, network, stated, how))
         except InputError as error:
+            # Of several files a broken one is a row of the table, not the end.
+            if len(certificates) == 1:
+                raise
             results.append({**failure("check", str(error), Exit.USAGE), "files": {"certificate": str(path)}})
-    code = min((_code(found) for found in results), key=_SEVERITY.index)
-    with standard_output():
-        if options.json:
-            sys.stdout.write(strict_json(_together(results)) + "\n")
-        else:
-            _print_table(results)
-    return code
-
-
-_SEVERITY = (Exit.REFUTED, Exit.USAGE, Exit.UNKNOWN, Exit.OK)
+    worst = min(results, key=lambda found: SEVERITY.index(_code(found)))
+    report = worst
+    if len(results) > 1:
+        proved = sum(found["verdict"] == Verdict.PROVED for found in results)
+        report = head("check", None, f"{proved} of {len(results)} certificates are proved")
+        report |= {"verdict": worst["verdict"], "results": results}
+    lines = [f"{name:<12} {value}" for name, value in lines_of(worst).items()] if report is worst else _table(results)
+    print_result(report, list(lines), as_json=json)
+    return _code(worst)
 
 
 def _code(found: Mapping[str, Any]) -> Exit:
     return Exit.USAGE if found["verdict"] is None else BY_VERDICT[Verdict(found["verdict"])]
 
 
-def _examine(path: Path, options: CheckOptions) -> dict[str, Any]:
-    certificate = read_certificate(path)
-    if not isinstance(certificate.statement, Training):
-        from certnet.cli.check_network import examine
+def _examine(
+    path: Path, data: str | None, network: str | None, stated: str | None, how: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Check one certificate; the object that the command prints.
 
-        if options.data is not None:
+    Raises:
+        InputError: the file is no readable certificate, or is about other data, or another network or property.
+    """
+    certificate = read_certificate(path)
+    statement = certificate.statement
+    if isinstance(statement, Training):
+        if network is not None or stated is not None:
+            raise InputError(f"{path} is about training data; use --data instead of --network and --property.")
+        found = _training(certificate, data)
+    else:
+        if data is not None:
             raise InputError(f"{path} is about a network; use --network and --property instead of --data.")
-        return examine(path, certificate, options)
-    if options.network is not None or options.stated is not None:
-        raise InputError(f"{path} is about training data; use --data instead of --network and --property.")
-    rows = None if options.data is None else compare(certificate, options.data)
-    report = check(certificate, arithmetic=options.arithmetic, time_limit=options.time_limit)
-    return check_report(report, certificate, path=path, compared_with=options.data, rows=rows)
+        if isinstance(statement, Lipschitz) and stated is not None:
+            raise InputError(f"{path} is about a Lipschitz constant; leave --property out.")
+        net = statement.network
+        found = {
+            "notes": [] if network is None else compare_network(net, network),
+            "network": {
+                **{name: getattr(net, name) for name in ("inputs", "width", "outputs")},
+                "compared_with": network,
+            },
+            **(_lipschitz(statement) if isinstance(statement, Lipschitz) else _property(certificate, stated)),
+        }
+    report = checker.check(certificate, **how)
+    return {
+        **head("check", report, report.reason),
+        **found,
+        **_figures(statement, report),
+        "arithmetic": report.arithmetic,
+        "seconds": report.seconds,
+        "files": {"certificate": str(path)},
+        "versions": versions(),
+    }
+
+
+def _training(certificate: Certificate, data: str | None) -> dict[str, Any]:
+    rows = None if data is None else compare_data(certificate, data)
+    n, d, c = certificate.shape
+    shape = {"n": n, "d": d, "c": c, "fingerprint": certificate.data_fingerprint}
+    return {
+        "data": {**shape, "compared_with": data, "rows": rows},
+        "loss": certificate.loss,
+        "claimed": {"objective": certificate.objective, "lower_bound": certificate.lower_bound},
+        "gamma": certificate.gamma,
+        "bias": certificate.bias and bool((certificate.X[:, -1:] == 1.0).all()),
+        "width": int(certificate.U.shape[1]) if certificate.U.ndim == 2 else None,
+    }
+
+
+def _property(certificate: Certificate, stated: str | None) -> dict[str, Any]:
+    compared, regions = None if stated is None else compare_property(certificate, stated), []
+    for case in certificate.cases:
+        region = region_fields(case.region)
+        regions += [region] if region not in regions else []
+    rows = sum(len(case.H) for case in certificate.cases)
+    about = {"cases": len(certificate.cases), "rows": rows, "regions": regions}
+    return {"property": {**about, "compared_with": stated, "cases_compared": compared}}
+
+
+def _lipschitz(statement: Lipschitz) -> dict[str, Any]:
+    region = None if statement.region is None else region_fields(statement.region)
+    return {"norms": {"inputs": "l2", "outputs": "l2"}, "function": statement.C.tolist(), "region": region}
+
+
+def _figures(statement: object, report: Report) -> dict[str, Any]:
+    if isinstance(statement, Lipschitz):
+        return {"constant": report.constant}
+    if isinstance(statement, Robustness):
+        leaves = {"linear": report.linear_leaves, "semidefinite": report.semidefinite_leaves}
+        return {"margin": report.margin, "lower_bound": report.margin, "leaves": leaves}
+    return {"slack_margin": report.slack_margin}
+
+
+def region_fields(region: InputRegion) -> dict[str, Any]:
+    """A box, and a ball if there is one."""
+    centre = None if region.centre is None else region.centre.tolist()
+    return {"lower": region.lower.tolist(), "upper": region.upper.tolist(), "centre": centre, "radius": region.radius}
+
+
+def lines_of(found: Mapping[str, Any]) -> dict[str, str]:
+    """What people see of one report: what was found, and the theorem that it is about; two never have the same.
+
+    Numbers are given in all their digits, and of rows only what was seen in this run.
+    """
+    about: dict[str, Any]
+    if "constant" in found:
+        figures = {"constant": up(found["constant"])}
+        about = {
+            "claim": "the function differs by at most the constant times the l2 distance of two inputs",
+            "function": _functions(found["function"]),
+            "inputs": _inputs(found["region"]),
+        }
+    elif "property" in found:
+        leaves, stated = found["leaves"], found["property"]
+        figures = {"margin": down(found["margin"])}
+        inputs = "; or ".join(_inputs(region) for region in stated["regions"][:SHOWN])
+        if len(stated["regions"]) > SHOWN:
+            inputs += f"; and {len(stated['regions']) - SHOWN} regions more (--json lists them)"
+        about = {
+            "claim": "at every input of each case some of its output rows is at least the margin, so none is unsafe",
+            "cases": f"{stated['cases']} ({stated['rows']} output rows in all)",
+            "inputs": inputs,
+            "leaves": f"{leaves['linear']} linear, {leaves['semidefinite']} semidefinite",
+        }
+    else:
+        figures = {"lower bound": down(found["lower_bound"]), "objective": up(found["objective"])}
+        figures |= {"gap": percent(found["gap"])}
+        data, bias = found["data"], " (the last feature is 1 in every row: a bias)" if found["bias"] else " (no bias)"
+        shape = f"n = {data['n']}, d = {data['d']}{bias}, c = {data['c']}"
+        copy = f"the copy inside the certificate, SHA-256 {data['fingerprint'][:12]}…"
+        about = {
+            "about": f"networks of every width; {shape}; gamma = {found['gamma']!r}",
+            "loss": "½ of the sum of squares, plus gamma/2 of the squares of all weights",
+            "data": f"{copy}; it was compared with nothing (--data compares it)",
+        }
+        if data["rows"] is not None:
+            about |= {"data": f"{data['compared_with']}, equal to {copy}", "rows": data["rows"]["which"]}
+            about |= {name: data["rows"][name] for name in ("features", "targets")}
+    copy = "the copy inside the certificate"
+    for name, follows in (("network", f"equal to {copy}"), ("property", f"implied by {copy}")):
+        if name in found:
+            other, nothing = found[name]["compared_with"], f"compared with nothing (--{name} compares it)"
+            about[name] = f"{copy}, {nothing}" if other is None else f"{other}, {follows}"
+    if "network" in found:
+        shape = "{inputs} inputs, {width} neurons, {outputs} outputs".format(**found["network"])
+        about["network"] = f"{shape}; {about['network']}"
+    notes = {"note": " ".join(found["notes"])} if found.get("notes") else {}
+    first = {"verdict": found["verdict"], "reason": found["reason"], **figures, "arithmetic": _arithmetic(found)}
+    return {**first, **about, **notes}
 
 
 def _arithmetic(found: Mapping[str, Any]) -> str:
     """What proved the bound; a dash when no bound was proved."""
-    return found["arithmetic"] if found["lower_bound"] is not None else NONE
+    bound = found["constant"] if "constant" in found else found["lower_bound"]
+    return NONE if bound is None or not math.isfinite(bound) else str(found["arithmetic"])
 
 
-def _together(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One object for several files: its verdict is PROVED only if all are."""
-    worst = min(results, key=lambda found: _SEVERITY.index(_code(found)))
-    proved = sum(found["verdict"] == Verdict.PROVED for found in results)
-    return {
-        **head("check", None, f"{proved} of {len(results)} certificates are proved"),
-        "verdict": worst["verdict"],
-        "results": list(results),
-    }
+def _functions(C: Sequence[Sequence[float]]) -> str:
+    """The functions of the outputs that a constant is about; weights in all digits, as it belongs to no others."""
+    if len(C) > 1 and np.array_equal(np.array(C), np.eye(len(C))):
+        return "all outputs, in l2"
+    if sum(value != 0 for row in C for value in row) > SHOWN_TERMS:
+        return f"{len(C)} functions of {len(C[0])} outputs (--json lists them)"
+    terms = [[f"{value!r}·y_{j}".replace(".0·", "·") for j, value in enumerate(row) if value] for row in C]
+    return ", ".join(" + ".join(row) or "0" for row in terms)
 
 
-def _print_one(found: Mapping[str, Any], options: CheckOptions) -> None:
-    if options.json:
-        sys.stdout.write(strict_json(found) + "\n")
-        return
-    if "network" in found:
-        from certnet.cli.check_network import network_lines
-
-        sys.stdout.writelines(f"{name:<12} {value}\n" for name, value in network_lines(found).items())
-        return
-    lines = {
-        "verdict": found["verdict"],
-        "reason": found["reason"],
-        "lower bound": down(found["lower_bound"]),
-        "objective": up(found["objective"]),
-        "gap": percent(found["gap"]),
-        "arithmetic": _arithmetic(found),
-        **theorem(found),
-    }
-    sys.stdout.writelines(f"{name:<12} {value}\n" for name, value in lines.items())
+def _inputs(region: Mapping[str, Any] | None) -> str:
+    """Where a constant holds; sizes are shown no larger than they are."""
+    if region is None:
+        return "all"
+    lower, upper = np.array(region["lower"]), np.array(region["upper"])
+    box = f"a box in {len(lower)} dimensions, {down(float((upper - lower).max()))} wide at most"
+    if region["radius"] is None:
+        return f"those of {box} (--json lists it)"
+    centre, radius = np.array(region["centre"]), region["radius"]
+    ball = f"a ball in {len(lower)} dimensions of radius {down(radius)}"
+    if ((lower <= centre - radius) & (upper >= centre + radius)).all():
+        return f"those of {ball} (--json lists its centre)"
+    return f"those of {ball} that lie in {box} as well (--json lists both)"
 
 
-def theorem(found: Mapping[str, Any]) -> dict[str, str]:
-    """The problem that the figures of a report are about, in lines: two problems never have the same.
-
-    Numbers are given in all their digits, and of the rows only what was seen in this run.
-    """
-    data, bias = found["data"], " (the last feature is 1 in every row: a bias)" if found["bias"] else " (no bias)"
-    shape = f"n = {data['n']}, d = {data['d']}{bias}, c = {data['c']}"
-    copy = f"the copy inside the certificate, SHA-256 {data['fingerprint'][:12]}…"
-    lines = {
-        "about": f"networks of every width; {shape}; gamma = {found['gamma']!r}",
-        "loss": "½ of the sum of squares, plus gamma/2 of the squares of all weights",
-    }
-    rows = data["rows"]
-    if rows is None:
-        return {**lines, "data": f"{copy}; it was compared with nothing (--data compares it)"}
-    return {
-        **lines,
-        "data": f"{data['compared_with']}, equal to {copy}",
-        "rows": rows["which"],
-        "features": rows["features"],
-        "targets": rows["targets"],
-    }
-
-
-def _print_table(results: Sequence[Mapping[str, Any]]) -> None:
+def _table(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """One line a file, then one line for each failure with its reason."""
-    rows = [("verdict", "lower bound", "objective", "gap", "arithmetic", "seconds", "certificate")]
+    rows = [["verdict", "lower bound", "objective", "gap", "arithmetic", "seconds", "certificate"]]
     for found in results:
         seconds = found.get("seconds")
         rows.append(
-            (
+            [
                 found["verdict"] or "UNREADABLE",
                 down(found["lower_bound"]),
                 up(found["objective"]),
@@ -153,60 +257,12 @@ def _print_table(results: Sequence[Mapping[str, Any]]) -> None:
                 _arithmetic(found),
                 NONE if seconds is None else f"{seconds:.2f}",
                 found["files"]["certificate"],
-            )
+            ]
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    widths = [*(max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]), 0]
     for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)]
-        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     for found in results:
         if found["verdict"] != Verdict.PROVED:
             name, reason = found["files"]["certificate"], found["reason"]
-            sys.stdout.write(f"{reason}\n" if Path(name).name in reason else f"{name}: {reason}\n")
-
-
-def compare(certificate: Certificate, data: str) -> dict[str, Any]:
-    """Rebuild X and Y from a source as the certificate's recipe says, and insist on equality.
-
-    A certificate without a recipe is compared with all rows of the source, raw. Which rows were compared, and what was
-    done to their features, is part of the theorem, and comes back.
-
-    Raises:
-        InputError: the data differ, or cannot be read.
-    """
-    recipe = Recipe(source=data, raw=True, split=False, bias=certificate.bias)
-    if "data" in certificate.provenance:
-        stored = Recipe.from_json(certificate.provenance["data"])
-        target = stored.target if source_kind(data) == "csv" else None
-        recipe = replace(stored, source=data, target=target, bias=certificate.bias)
-    split = load(recipe)
-    program = TrainingProgram(split.X_train, split.Y_train, certificate.gamma, bias=certificate.bias)
-    given, certified = fingerprint(program.X, program.Y), fingerprint(certificate.X, certificate.Y)
-    if given != certified:
-        raise InputError(
-            f"The certificate is about other data: its fingerprint is {certified[:12]}…, that of {data} is "
-            f"{given[:12]}…; pass the data it was made from."
-        )
-    return _rows(split)
-
-
-def _rows(split: Split) -> dict[str, Any]:
-    """Which rows of a source are trained on, and how their features are scaled."""
-    counts = {name: len(X) for name, X, _ in split.parts() if X is not None}
-    apart = " and ".join(f"{count} {name}" for name, count in counts.items() if name != "train")
-    which = f"all {counts['train']} rows"
-    if apart:
-        drawn = f"; split with seed {split.recipe.seed}" if split.recipe.split else ""
-        which = f"the {counts['train']} training rows, without {apart} rows{drawn}"
-    targets = "numbers" if split.classes is None else f"{len(split.classes)} classes, an output each (1 or 0)"
-    if source_kind(split.recipe.source) == "csv":
-        column = "the last column" if split.recipe.target is None else f"column {split.recipe.target!r}"
-        targets = f"{column}: {targets}"
-    return {
-        "which": which,
-        "features": "raw" if split.recipe.raw else "standardised: less the mean of these rows, over their deviation",
-        "targets": targets,
-        "counts": counts,
-        "seed": split.recipe.seed if apart else None,
-        "standardised": not split.recipe.raw,
-    }
+            yield reason if Path(name).name in reason else f"{name}: {reason}"

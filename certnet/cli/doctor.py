@@ -1,24 +1,46 @@
 """``certnet doctor``."""
 
+import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from certificates.arithmetic.machine import LARGE, MachineFailure, require_machine
-from certnet.cli.exits import Exit
-from certnet.cli.report import head
+from certnet.cli.options import Json
+from certnet.cli.output import Exit, head
 from certnet.io.output import standard_output, strict_json
-from certnet.jobs.doctor import gather
+from certnet.runtime.machine import blas, cpus, gpu, physical_memory, version, versions
+
+PACKAGES = "numpy scipy cvxpy picos clarabel scs mosek networkx scikit-learn typer rich python-flint onnx torch"
 
 
-def run_doctor(*, json: bool) -> int:
-    """Print the facts and return 0."""
-    facts = {**gather(), "arithmetic": arithmetic()}
+def doctor(json: Json = False) -> int:
+    """Show versions, solvers and their licences, BLAS threads, memory and GPU."""
+    facts = gather()
     reason = "Facts about this machine; nothing is judged."
     text = strict_json({**head("doctor", None, reason), **facts}) if json else "\n".join(lines(facts))
     with standard_output(needed=True):
         sys.stdout.write(text + "\n")
     return Exit.OK
+
+
+def gather() -> dict[str, Any]:
+    """Everything that the command shows, as a JSON object; a solver without a licence is not available."""
+    from certnet.solvers import available_solvers
+
+    return {
+        "versions": versions(tuple(PACKAGES.split())),
+        "platform": platform.platform(),
+        "solvers": {
+            name: {"available": reason is None, "reason": reason, "version": version(name)}
+            for name, reason in available_solvers().items()
+        },
+        "blas": blas(),
+        "cpus": cpus(),
+        "memory_bytes": physical_memory(),
+        "gpu": gpu(),
+        "arithmetic": arithmetic(),
+    }
 
 
 def arithmetic() -> str:
@@ -30,26 +52,24 @@ def arithmetic() -> str:
     return "rounds to nearest with gradual underflow, as the checkers need it"
 
 
-def lines(facts: Mapping[str, Any]) -> list[str]:
+def lines(facts: Mapping[str, Any]) -> Iterator[str]:
     """The facts as plain text, one to a line."""
-    text = [f"{name:<14} {found or 'not installed'}" for name, found in facts["versions"].items()]
-    text.append(f"{'platform':<14} {facts['platform']}")
+
+    def line(name: str, value: object) -> str:
+        return f"{name:<14} {value}"
+
+    yield from (line(name, found or "not installed") for name, found in facts["versions"].items())
+    yield line("platform", facts["platform"])
     for name, solver in facts["solvers"].items():
-        state = "ready" if solver["available"] else solver["reason"]
-        if name == "mosek" and solver["available"]:
-            state = "ready, licence found"
-        text.append(f"{'solver':<14} {name}: {state}")
-    text.extend(
-        f"{'threads':<14} {library['internal_api']} {library['version'] or ''}: {library['num_threads']}"
-        for library in facts["blas"]
-    )
-    text.append(f"{'arithmetic':<14} {facts['arithmetic']}")
-    cpus, memory = facts["cpus"], facts["memory_bytes"]
-    text.append(f"{'CPUs':<14} {cpus['usable']} usable of {cpus['present']}")
-    text.append(f"{'memory':<14} {'unknown' if memory is None else f'{memory / 2**30:.1f} GiB'}")
-    gpu = facts["gpu"]
-    text.extend(f"{'GPU':<14} {device}" for device in gpu["devices"] or ["none found"])
+        ready = "ready, licence found" if name == "mosek" else "ready"
+        yield line("solver", f"{name}: {ready if solver['available'] else solver['reason']}")
+    for library in facts["blas"]:
+        yield line("threads", f"{library['internal_api']} {library['version'] or ''}: {library['num_threads']}")
+    yield line("arithmetic", facts["arithmetic"])
+    yield line("CPUs", "{usable} usable of {present}".format(**facts["cpus"]))
+    memory, gpu = facts["memory_bytes"], facts["gpu"]
+    yield line("memory", "unknown" if memory is None else f"{memory / 2**30:.1f} GiB")
+    yield from (line("GPU", device) for device in gpu["devices"] or ["none found"])
     if gpu["torch"] is not None:
         usable = {None: "no GPU to use", True: "can use the GPU", False: "cannot use the GPU"}[gpu["torch_cuda"]]
-        text.append(f"{'PyTorch':<14} {gpu['torch']}, {usable}")
-    return text
+        yield line("PyTorch", f"{gpu['torch']}, {usable}")

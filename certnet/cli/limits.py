@@ -2,14 +2,26 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from formulations import InputError
 
-END_SHARE = 0.25
-LEAST_SHARE, LEAST_SECONDS = 0.5, 0.75
-"""What the job gets at least of however short a limit, so that it has a result of its own."""
+
+@dataclass(frozen=True)
+class Settings:
+    """The tuning numbers of this module."""
+
+    end_share: float = 0.25
+    """What printing, writing and leaving take, as a part of what starting and reading took. Not measured."""
+    least_share: float = 0.5
+    """What the job gets at least of however short a limit, so that it has a result of its own. Not measured."""
+    least_seconds: float = 0.75
+    """What is enough for that. Not measured."""
+
+
+SETTINGS = Settings()
 _BEGAN: ContextVar[float] = ContextVar("began")
 
 
@@ -30,31 +42,23 @@ def job_seconds(time_limit: float | None, started: float) -> float | None:
     """
     if time_limit is None:
         return None
-    rest = time_limit - (1.0 + END_SHARE) * (time.perf_counter() - started)
-    return max(rest, min(LEAST_SHARE * time_limit, LEAST_SECONDS))
+    rest = time_limit - (1.0 + SETTINGS.end_share) * (time.perf_counter() - started)
+    return max(rest, min(SETTINGS.least_share * time_limit, SETTINGS.least_seconds))
 
 
-class Shares:
-    """The time of a command that has several questions: each gets an equal part of what is left when its turn comes.
+def shares(
+    time_limit: float | None, started: float, questions: int, each: float | None = None
+) -> Iterator[float | None]:
+    """Seconds for each question of a command: an equal part of what is left when its turn comes, at most ``each``.
 
-    Args:
-        time_limit: seconds for the command, or None.
-        started: when it began.
-        questions: how many there are.
-        each: most seconds for one of them, or None.
+    None stands for no limit; 0 means that time is up.
     """
-
-    def __init__(self, time_limit: float | None, started: float, questions: int, each: float | None = None) -> None:
-        seconds = job_seconds(time_limit, started)
-        self._end = math.inf if seconds is None else time.perf_counter() + seconds
-        self._waiting, self._each = questions, math.inf if each is None else each
-
-    def take(self) -> float | None:
-        """Seconds for the next question: None for no limit, 0 when time is up."""
-        share = max(self._end - time.perf_counter(), 0.0) / self._waiting
-        self._waiting -= 1
-        seconds = min(share, self._each)
-        return None if seconds == math.inf else seconds
+    seconds = job_seconds(time_limit, started)
+    end = math.inf if seconds is None else time.perf_counter() + seconds
+    for waiting in range(questions, 0, -1):
+        share = max(end - time.perf_counter(), 0.0) / waiting
+        share = share if each is None else min(share, each)
+        yield None if share == math.inf else share
 
 
 def seconds_or_none(time_limit: float, option: str = "--time-limit") -> float | None:

@@ -12,6 +12,7 @@ from certnet.cli.limits import began, job_seconds, seconds_or_none
 from certnet.cli.options import (
     BranchingScheduler,
     BranchingWorkers,
+    Circuits,
     JobLimit,
     Json,
     Nodes,
@@ -58,6 +59,7 @@ def optimality(
     nodes: Nodes = None,
     workers: BranchingWorkers = 1,
     scheduler: BranchingScheduler = None,
+    circuits: Circuits = False,
     no_train: Annotated[
         bool, typer.Option("--no-train", help="Do not look for a better network; the bound may be poor then.")
     ] = False,
@@ -106,6 +108,7 @@ def optimality(
                 max_nodes=nodes,
                 workers=workers,
                 scheduler=scheduler,
+                circuits=circuits,
                 train=not no_train,
                 random_state=seed,
                 progress=live,

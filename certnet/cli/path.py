@@ -17,7 +17,7 @@ from rich.table import Table
 from certificates import Training, Verdict, check, fingerprint, read_certificate
 from certificates.arithmetic import Arithmetic
 from certnet.cli.limits import began, job_seconds, positive_numbers
-from certnet.cli.report import head
+from certnet.cli.output import head
 from certnet.cli.show import NONE, Live, bounds, score, stderr_console, summary
 from certnet.cli.training import (
     CHECKPOINT,
@@ -40,9 +40,9 @@ from certnet.io import load
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, output_folder
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
-from certnet.jobs.doctor import versions
 from certnet.jobs.path import PathResult, distinct_gammas, train_path
 from certnet.jobs.train import TrainingResult
+from certnet.runtime.machine import versions
 from formulations import InputError, TrainingProgram
 
 TABLE, PREFIX = "path.json", "gamma_"

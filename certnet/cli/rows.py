@@ -16,26 +16,27 @@ def read_rows(path: str, recipe: Recipe, *, labelled: bool = False) -> tuple[Rel
     ``labelled``, else they do not matter.
 
     Raises:
-        InputError: either cannot be read.
+        InputError: either cannot be read, or they do not fit together.
     """
     read = read_file(path)
     data = read_source(recipe, Outputs(len(read.V), read.classes) if labelled else Outputs(None))
     network = read.for_verification(data.classes if labelled else None)
-    if data.X_test is None or data.Y_test is None:
-        return network, data.X, data.Y
-    return network, data.X_test, data.Y_test
+    X, Y = (data.X, data.Y) if data.X_test is None or data.Y_test is None else (data.X_test, data.Y_test)
+    require_kind(network, X, Y if labelled else None, recipe.source)
+    return network, X, Y
 
 
-def require_kind(network: ReluNetwork, X: FloatArray, Y: FloatArray, source: str) -> None:
+def require_kind(network: ReluNetwork, X: FloatArray, Y: FloatArray | None, source: str) -> None:
     """Refuse data that are not of the network's kind.
 
     Raises:
         InputError: other numbers of features, or of classes.
     """
-    if network.inputs != X.shape[1] or network.outputs != Y.shape[1]:
+    if network.inputs != X.shape[1] or (Y is not None and network.outputs != Y.shape[1]):
+        classes, outputs = ("", "") if Y is None else (f" and {Y.shape[1]} classes", f" and {network.outputs} outputs")
         raise InputError(
-            f"{source} has {X.shape[1]} features and {Y.shape[1]} classes, but the network has {network.inputs} inputs "
-            f"and {network.outputs} outputs; give data of its kind."
+            f"{source} has {X.shape[1]} features{classes}, but the network has {network.inputs} inputs{outputs}; give "
+            "data of its kind."
         )
 
 

@@ -30,13 +30,12 @@ def tightness(
 ) -> int:
     """Say how tight the relaxation behind a run is: bound against objective, rank, complete positivity."""
     from certificates import Training, read_certificate
-    from certnet.cli.exits import BY_VERDICT
-    from certnet.cli.report import head
+    from certnet.cli.output import BY_VERDICT, head
     from certnet.cli.show import Live, stderr_console
     from certnet.cli.training import FILES
     from certnet.io.output import print_result
-    from certnet.jobs.doctor import versions
     from certnet.jobs.tightness import measure_tightness
+    from certnet.runtime.machine import versions
     from certnet.solvers.registry import AUTO, get_solver
     from formulations._validation import as_positive
 
@@ -70,7 +69,7 @@ def tightness(
 
 def _figures(found: "Tightness") -> dict[str, Any]:
     """What was found, as JSON; what is not finite becomes null when it is written."""
-    from certnet.cli.report import finite
+    from certnet.cli.output import finite
 
     solved, spectrum, points, membership = found.relaxation, found.spectrum, found.points, found.membership
     separator = None if membership is None else membership.separator

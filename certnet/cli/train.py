@@ -11,6 +11,7 @@ from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import (
     BranchingScheduler,
     BranchingWorkers,
+    Circuits,
     JobLimit,
     Json,
     Nodes,
@@ -79,6 +80,7 @@ def train(
     nodes: Nodes = None,
     workers: BranchingWorkers = 1,
     scheduler: BranchingScheduler = None,
+    circuits: Circuits = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:

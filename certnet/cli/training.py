@@ -13,9 +13,8 @@ import numpy as np
 from rich.table import Table
 
 from certificates import Verdict, write_certificate
-from certnet.cli.exits import BY_VERDICT, Exit
 from certnet.cli.limits import began, job_seconds, seconds_or_none
-from certnet.cli.report import finite, head
+from certnet.cli.output import BY_VERDICT, Exit, finite, head
 from certnet.cli.show import Live, stderr_console, summary, training_table
 from certnet.io import BUILT_IN, Recipe, Split, load
 from certnet.io.network import TwoLayerNetwork
@@ -30,8 +29,8 @@ from certnet.io.output import (
 )
 from certnet.jobs import train as job
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint, write_checkpoint
-from certnet.jobs.doctor import versions
 from certnet.jobs.job import DEFAULT_GAP, SDP, closing_of
+from certnet.runtime.machine import versions
 from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.solvers import SolveStatus
 from certnet.solvers.device import require_device
@@ -46,12 +45,14 @@ STOPPED = "The relaxation stopped at the time limit; more --time-limit may give 
 OPEN = "Branching ended before it had proved the gap that was asked for; more --time-limit or --nodes may do."
 FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
 CHECKPOINT = "checkpoint.npz"
-CHANGEABLE = frozenset({"resume", "time_limit", "json", "quiet", "device", "gap", "nodes", "workers", "scheduler"})
+CHANGEABLE = frozenset(
+    {"resume", "time_limit", "json", "quiet", "device", "gap", "nodes", "workers", "scheduler", "circuits"}
+)
 """Options that may differ from those of the run that is resumed."""
 STORED: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("data", "source", "solver", "device", "method"), (str,)),
     **dict.fromkeys(("target", "task"), (str, type(None))),
-    **dict.fromkeys(("bias", "raw", "no_split"), (bool,)),
+    **dict.fromkeys(("bias", "raw", "no_split", "circuits"), (bool,)),
     **dict.fromkeys(("gamma", "tolerance"), (float,)),
     **dict.fromkeys(("time_limit", "gap"), (float, type(None))),
     **{"seed": (int,), "workers": (int,), "nodes": (int, type(None))},
@@ -105,6 +106,7 @@ def run_train(options: SimpleNamespace) -> int:
                 max_nodes=options.nodes,
                 workers=options.workers,
                 scheduler=options.scheduler,
+                circuits=options.circuits,
             )
         remarks = stopped(result)
         if (options.gap is not None or options.method != SDP) and result.search and not result.search.complete:

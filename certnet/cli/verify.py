@@ -1,122 +1,182 @@
-"""``certnet verify``: a property of a file; the classes of data points are in ``verify_data``."""
+"""``certnet verify``: a property of a file, or the classes of rows of data within a radius."""
 
-import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal, Inexact, localcontext
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
 
 from certificates import Verdict
 from certificates.container import MAX_CASES
-from certnet.cli.exits import BY_VERDICT
-from certnet.cli.limits import began, job_seconds, seconds_or_none
-from certnet.cli.proofs import proof_file, write_proof
-from certnet.cli.report import finite, head
-from certnet.cli.show import down, stderr_console
-from certnet.io import read_relu_network
-from certnet.io.output import standard_output, strict_json
+from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
+from certnet.cli.options import Json, Network, Norm, Target
+from certnet.cli.output import BY_VERDICT, Exit, head, proof_place, write_proof
+from certnet.cli.rows import parse_rows, read_rows
+from certnet.cli.show import down, stderr_console, up
+from certnet.io import Recipe, read_relu_network
+from certnet.io.output import print_result, standard_output
 from certnet.io.packed import ending
 from certnet.io.vnnlib import read_vnnlib
-from certnet.jobs.verify import VerificationResult, verify
-from certnet.search.counterexample import Counterexample
+from certnet.runtime.machine import versions
 from formulations import InputError
 from formulations.network import ReluNetwork
-from formulations.robustness import UnsafeCase
-from formulations.rounding import nearest
+from formulations.robustness import keeps_class, region_maker
+
+if TYPE_CHECKING:
+    from certnet.jobs.verify import VerificationResult
 
 PROPERTY_SECONDS = 60.0
 """Time limit of a property where none is given."""
+WORST = (Exit.REFUTED, Exit.UNKNOWN, Exit.OK)
+MISCLASSIFIED = "misclassified"
+UNREACHED = "the time limit was reached before this row"
 
 
-@dataclass(frozen=True, kw_only=True)
-class VerifyOptions:
-    """The options of the command; ``rows`` is a range A:B or a number, and at most one of the radii is given.
-
-    ``time_limit`` is as on the command line, 0 for none, and None where it is not there.
-    """
-
-    network: str
-    subject: str
-    norm: str | None
-    radius: float | None
-    largest_radius: float | None
-    rows: str | None
-    target: str | None
-    time_limit: float | None
-    input_limit: float | None
-    certificate: str | None
-    seed: int
-    json: bool
-
-
-def run_verify(options: VerifyOptions) -> int:
-    """Verify, print, and return the exit code.
-
-    Raises:
-        InputError: anything a user can put right.
-    """
-    if options.seed < 0:
-        raise InputError(f"--seed must be 0 or more, not {options.seed}.")
-    if ending(Path(options.subject)) == ".vnnlib":
-        return _run_property(options)
-    from certnet.cli.verify_data import run_data
-
-    return run_data(options)
-
-
-def _run_property(options: VerifyOptions) -> int:
+def verify(
+    network: Network,
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="PROPERTY|DATA",
+            help="A VNN-LIB file, which states what is unsafe; or data as for certnet train, whose classes are to "
+            "be kept (test rows where the file has them; features as they are in the file).",
+        ),
+    ],
+    norm: Annotated[Norm | None, typer.Option(help="With DATA: the norm of the disturbance.")] = None,
+    radius: Annotated[float | None, typer.Option(help="With DATA: its largest size, 0 or more.")] = None,
+    largest_radius: Annotated[
+        float | None,
+        typer.Option(metavar="R", help="With DATA, instead of --radius: search for the radius of each row, up to R."),
+    ] = None,
+    rows: Annotated[str | None, typer.Option(metavar="A:B", help="With DATA: rows A to B-1; all by default.")] = None,
+    target: Target = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds for the whole command; 0 for no limit. By default 60 for a property and none with DATA.",
+            show_default=False,
+        ),
+    ] = None,
+    input_limit: Annotated[float, typer.Option(help="With DATA: seconds for each row; 0 for no limit.")] = 60.0,
+    certificate: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Where the proof is written, if there is one; with DATA a folder."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the attack.")] = 0,
+    json: Json = False,
+) -> int:
+    """Prove that no input is unsafe (unsat), find one (sat), or say unknown or timeout, on the first line."""
     started = began()
-    for name, value in (
-        ("--norm", options.norm),
-        ("--radius", options.radius),
-        ("--largest-radius", options.largest_radius),
-        ("--rows", options.rows),
-        ("--target", options.target),
-    ):
-        if value is not None:
-            raise InputError(f"{name} goes with data; the property file says which inputs are meant.")
-    limit = seconds_or_none(PROPERTY_SECONDS if options.time_limit is None else options.time_limit)
-    network = read_relu_network(options.network)
-    stated = read_vnnlib(options.subject, network)
-    if options.certificate is not None:
-        proof_file(options.certificate, "--certificate")
-        if len(stated.cases) > MAX_CASES:
-            raise InputError(
-                f"{Path(options.subject).name} has {len(stated.cases)} cases, and a certificate file holds "
-                f"{MAX_CASES}; leave --certificate out, or split the property."
-            )
-    result = verified(network, stated.cases, options, job_seconds(limit, started))
-    if options.certificate is not None and result.certificate is not None:
-        write_proof(Path(options.certificate), result.certificate)
-    report = _report(result, network, options)
-    with standard_output():
-        if options.json:
-            sys.stdout.write(strict_json(report) + "\n")
+    each = seconds_or_none(input_limit, "--input-limit")
+    if seed < 0:
+        raise InputError(f"--seed must be 0 or more, not {seed}.")
+    names = {"network": Path(network).name, "property": Path(subject).name}
+    if ending(Path(subject)) == ".vnnlib":
+        options = {"--norm": norm, "--radius": radius, "--largest-radius": largest_radius, "--rows": rows}
+        for name, value in {**options, "--target": target}.items():
+            if value is not None:
+                raise InputError(f"{name} goes with data; the property file says which inputs are meant.")
+        limit = seconds_or_none(PROPERTY_SECONDS if time_limit is None else time_limit)
+        return _property(network, subject, certificate, started, limit, seed, names, json)
+    limit = None if time_limit is None else seconds_or_none(time_limit)
+    if norm is None or (radius is None and largest_radius is None):
+        raise InputError(
+            f"{subject!r} is no .vnnlib file, so it is read as data; then --norm linf or l2 and --radius R or "
+            "--largest-radius R are needed."
+        )
+    if radius is not None and largest_radius is not None:
+        raise InputError("--radius and --largest-radius exclude each other; give one of them.")
+    if largest_radius is not None and not (largest_radius > 0 and np.isfinite(largest_radius)):
+        raise InputError(f"--largest-radius must be positive and finite, not {largest_radius:g}.")
+    read, X, Y = read_rows(network, Recipe(source=subject, target=target, task="classification"), labelled=True)
+    labels, chosen, make = Y.argmax(axis=1).tolist(), parse_rows(rows, len(X)), region_maker(norm.value)
+    if radius is not None:
+        make(X[0], radius)
+    folder = None if certificate is None else proof_place(certificate, "--certificate", folder=True)
+
+    from certnet.jobs.radius import CertifiedRadius, certified_radius
+    from certnet.jobs.verify import VerificationResult
+    from certnet.jobs.verify import verify as decide
+    from certnet.search.counterexample import decided_classes
+
+    results: list[dict[str, Any]] = []
+    for row, seconds in zip(chosen, shares(limit, started, len(chosen), each), strict=True):
+        x, label = X[row], labels[row]
+        found: CertifiedRadius | VerificationResult
+        entry: dict[str, Any] = {"row": row, "label": label}
+        how: dict[str, Any] = {"time_limit": seconds, "random_state": seed, "provenance": {**names, "row": row}}
+        if seconds == 0 and largest_radius is not None:
+            found = CertifiedRadius(0.0, np.inf, None, None, True, 0.0)
+        elif seconds == 0:
+            found = VerificationResult(Verdict.UNKNOWN, UNREACHED, -np.inf, np.inf, (0, 0), 0.0, timed_out=True)
+        elif decided_classes(read, x[None], np.array([label]))[0] != label:
+            found, entry["result"] = CertifiedRadius(0.0, 0.0, None, None, False, 0.0), MISCLASSIFIED
+        elif largest_radius is not None:
+            found = certified_radius(read, x, label, norm=norm.value, largest=largest_radius, **how)
         else:
-            sys.stdout.write(f"{report['result']}\n{_details(result)}")
+            found = decide(read, keeps_class(read, make(x, radius or 0.0), label), **how)
+        entry = {**found.to_dict(), **entry}
+        if folder is not None and found.certificate is not None:
+            entry["certificate"] = str(folder / f"row-{row}.cert")
+            write_proof(folder / f"row-{row}.cert", found.certificate)
+        results.append(entry)
+        if not json:
+            with standard_output():
+                sys.stdout.write(f"{row} {_words(entry)}\n")
+                sys.stdout.flush()
+    sentence, summary, code = _counts(results) if largest_radius is None else _radii(results)
+    report = {
+        **head("verify", None, sentence),
+        **summary,
+        "network": names["network"],
+        "data": subject,
+        "norm": norm.value,
+        "radius": radius,
+        "largest_radius": largest_radius,
+        "results": results,
+        "seconds": time.perf_counter() - started,
+        "notes": tell_notes(read),
+        "versions": versions(),
+    }
+    print_result(report, [f"{sentence}."], as_json=json)
+    return code
+
+
+def _property(
+    network: str,
+    subject: str,
+    certificate: str | None,
+    started: float,
+    limit: float | None,
+    seed: int,
+    names: Mapping[str, str],
+    json: bool,
+) -> int:
+    read = read_relu_network(network)
+    cases = read_vnnlib(subject, read).cases
+    place = None if certificate is None else proof_place(certificate, "--certificate", folder=False)
+    if place is not None and len(cases) > MAX_CASES:
+        raise InputError(
+            f"{names['property']} has {len(cases)} cases, and a certificate file holds {MAX_CASES}; leave "
+            "--certificate out, or split the property."
+        )
+
+    from certnet.jobs.verify import verify as decide
+
+    result = decide(read, cases, time_limit=job_seconds(limit, started), random_state=seed, provenance=names)
+    files = {}
+    if place is not None and result.certificate is not None:
+        write_proof(place, result.certificate)
+        files = {"certificate": certificate}
+    report = {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files}
+    report |= {"notes": tell_notes(read), "versions": versions()}
+    print_result(report, [result.status, _details(result)], as_json=json)
     return BY_VERDICT[result.verdict]
-
-
-def verified(
-    network: ReluNetwork, cases: Sequence[UnsafeCase], options: VerifyOptions, seconds: float | None
-) -> VerificationResult:
-    """The result in at most so many seconds; the names of the files travel with the certificate."""
-    return verify(network, cases, time_limit=seconds, random_state=options.seed, provenance=provenance(options))
-
-
-def provenance(options: VerifyOptions) -> dict[str, str]:
-    """What travels with certificates: the names of the files."""
-    return {"network": Path(options.network).name, "property": Path(options.subject).name}
-
-
-def status(result: VerificationResult) -> str:
-    """The word of VNN-COMP for a result."""
-    if result.verdict is Verdict.UNKNOWN:
-        return "timeout" if result.timed_out else "unknown"
-    return "unsat" if result.verdict is Verdict.PROVED else "sat"
 
 
 def tell_notes(network: ReluNetwork) -> list[str]:
@@ -127,51 +187,17 @@ def tell_notes(network: ReluNetwork) -> list[str]:
     return [network.note]
 
 
-def _report(result: VerificationResult, network: ReluNetwork, options: VerifyOptions) -> dict[str, Any]:
-    from certnet.jobs.doctor import versions
+def _details(result: "VerificationResult") -> str:
+    """What follows the first line: the counterexample as VNN-COMP wants it, or a sentence."""
+    from certnet.jobs.verify import float_or
 
-    written = options.certificate is not None and result.certificate is not None
-    return {
-        **head("verify", None, result.reason),
-        "verdict": str(result.verdict),
-        **fields(result),
-        "network": Path(options.network).name,
-        "property": Path(options.subject).name,
-        "files": {"certificate": options.certificate} if written else {},
-        "notes": tell_notes(network),
-        "versions": versions(),
-    }
-
-
-def fields(result: VerificationResult) -> dict[str, Any]:
-    """What JSON says of a property or a row."""
     found = result.counterexample
-    report = result.report
-    return {
-        "result": status(result),
-        "lower_bound": finite(result.lower_bound),
-        "attacked": finite(result.attacked),
-        "counterexample": None if found is None else counterexample_fields(found),
-        "bounds": {"linear": result.nodes[0], "semidefinite": result.nodes[1]},
-        "leaves": None
-        if report is None
-        else {"linear": report.linear_leaves, "semidefinite": report.semidefinite_leaves},
-        "arithmetic": None if report is None else report.arithmetic,
-        "seconds": finite(result.seconds),
-    }
-
-
-def counterexample_fields(found: Counterexample) -> dict[str, Any]:
-    """What JSON says of an unsafe input: numbers that are float64 as such, others as fractions in text."""
-    x = found.x.tolist() if found.exact is None else [_number(value, str(value)) for value in found.exact]
-    y = [finite(value) for value in found.y.tolist()]
-    return {"x": x, "y": y, "case": found.case, "margin": finite(found.margin)}
-
-
-def _number(value: Fraction, otherwise: str) -> float | str:
-    """A number that is a float64, or else a text for it."""
-    near = nearest(value)
-    return near if math.isfinite(near) and Fraction(near) == value else otherwise
+    if found is None:
+        bound = result.lower_bound
+        return result.reason + (f"; lower bound of the margin {down(bound)}" if np.isfinite(bound) else "")
+    values = [Fraction(value) for value in found.x.tolist()] if found.exact is None else found.exact
+    lines = [f"(X_{i} {float_or(value, _exact_text(value))})" for i, value in enumerate(values)]
+    return "(" + "\n".join([*lines, *(f"(Y_{j} {value!r})" for j, value in enumerate(found.y.tolist()))]) + ")"
 
 
 def _exact_text(value: Fraction) -> str:
@@ -181,14 +207,36 @@ def _exact_text(value: Fraction) -> str:
         return f"(/ {value.numerator} {value.denominator})" if context.flags[Inexact] else str(decimal)
 
 
-def _details(result: VerificationResult) -> str:
-    """What follows the first line: the counterexample as VNN-COMP wants it, or a sentence."""
-    found = result.counterexample
-    if found is not None:
-        values = [Fraction(value) for value in found.x.tolist()] if found.exact is None else found.exact
-        texts = [_number(value, _exact_text(value)) for value in values]
-        lines = [f"(X_{i} {text})" for i, text in enumerate(texts)]
-        lines += [f"(Y_{j} {value!r})" for j, value in enumerate(found.y.tolist())]
-        return "(" + "\n".join(lines) + ")\n"
-    bound = "" if finite(result.lower_bound) is None else f"; lower bound of the margin {down(result.lower_bound)}"
-    return f"{result.reason}{bound}\n"
+def _words(entry: Mapping[str, Any]) -> str:
+    """The line of a row, after its number."""
+    if entry["result"] != "radius":
+        return str(entry["result"])
+    attacked = entry["attacked_radius"]
+    end = "" if attacked is None else f" <= attacked {up(attacked)}"
+    return f"certified {down(entry['certified_radius'])} <= true{end}{'; open' if entry['open'] else ''}"
+
+
+def _counts(results: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Any], Exit]:
+    """(the last line, what JSON says beside the rows, the exit code) of rows at one radius."""
+    counts = dict.fromkeys(("unsat", "sat", "unknown", "timeout", MISCLASSIFIED), 0)
+    for entry in results:
+        counts[entry["result"]] += 1
+    sentence = (
+        f"{counts['unsat']} of {len(results)} rows are proved to keep their class, {counts['sat']} are refuted, "
+        f"{counts['unknown'] + counts['timeout']} are open, {counts[MISCLASSIFIED]} are misclassified"
+    )
+    verdicts = [Verdict(entry["verdict"] or Verdict.REFUTED) for entry in results]
+    verdict = min(verdicts, key=lambda verdict: WORST.index(BY_VERDICT[verdict]))
+    return sentence, {"verdict": str(verdict), "counts": counts}, BY_VERDICT[verdict]
+
+
+def _radii(results: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Any], Exit]:
+    """The same of searches, which have no verdict; it is unknown where one ended before the two radii met."""
+    unfinished = sum(entry["open"] for entry in results)
+    wrong = sum(entry["result"] == MISCLASSIFIED for entry in results)
+    median = float(np.median([entry["certified_radius"] for entry in results]))
+    sentence = (
+        f"the median certified radius of {len(results)} rows is {down(median)}, {wrong} are misclassified, "
+        f"{unfinished} searches are open"
+    )
+    return sentence, {"verdict": None}, Exit.UNKNOWN if unfinished else Exit.OK

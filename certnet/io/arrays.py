@@ -39,18 +39,10 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
         raise _absent(path.name, absent, names)
     X = [_matrix(f"{path.name}: X{part}", arrays[f"X{part}"]) for part in parts]
     targets = [(f"{path.name}: Y{part}", arrays[f"Y{part}"]) for part in parts]
-    note, (name, first) = None, targets[0]
-    if task is None and first.ndim == 1:
-        task, note = guess_task(_labels(name, first), source=name)
-    column = first.ndim == 2 and first.shape[1] == 1
-    if task != "regression" and (first.ndim == 1 or (column and task == "classification")):
-        task = "classification"
-        Y, classes = coded([(name, _labels(name, array)) for name, array in targets], outputs)
-    else:
-        Y, classes = [_matrix(*target) for target in targets], tuple(map(str, range(first.shape[-1])))
-        task = task or ("classification" if _is_one_hot(Y[0]) else "regression")
-        if task == "classification":
-            _require_classes(name, Y[0], outputs)
+    note = None
+    if task is None and targets[0][1].ndim == 1:
+        task, note = guess_task(_labels(*targets[0]), source=targets[0][0])
+    Y, classes = _targets(targets, task, outputs)
     for part, x, y in zip(parts, X, Y, strict=True):
         for key, what, here, train in ((f"X{part}", "features", x, X[0]), (f"Y{part}", "targets", y, Y[0])):
             if here.shape[1] != train.shape[1]:
@@ -67,10 +59,10 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
     given |= {f"Y{part}": y for part, y in zip(parts[1:], Y[1:], strict=True)}
     return DataSet(
         name=path.stem,
-        task=task,
+        task="regression" if classes is None else "classification",
         X=X[0],
         Y=Y[0],
-        classes=classes if task == "classification" else None,
+        classes=classes,
         feature_names=tuple(f"x{index + 1}" for index in range(X[0].shape[1])),
         notes=() if note is None else (note,),
         **given,
@@ -114,14 +106,21 @@ def _labels(name: str, array: Array) -> list[Label]:
     return label_keys(flat.astype(str).tolist() if flat.dtype.kind in "US" else as_matrix(name, flat)[:, 0].tolist())
 
 
-def _is_one_hot(Y: FloatArray) -> bool:
-    """Whether every row has one 1 and otherwise 0, with at least two columns."""
-    return Y.shape[1] > 1 and bool(np.isin(Y, (0.0, 1.0)).all() and (Y.sum(axis=1) == 1.0).all())
-
-
-def _require_classes(name: str, Y: FloatArray, outputs: Outputs | None) -> None:
-    if not _is_one_hot(Y):
+def _targets(
+    parts: Sequence[tuple[str, Array]], task: Task | None, outputs: Outputs | None
+) -> tuple[list[FloatArray], tuple[str, ...] | None]:
+    """Matrices of the targets of each part, and the names of the classes, if these are such."""
+    name, first = parts[0]
+    column = first.ndim == 2 and first.shape[1] == 1
+    if task != "regression" and (first.ndim == 1 or (column and task == "classification")):
+        return coded([(name, _labels(name, array)) for name, array in parts], outputs)
+    Y = [_matrix(*part) for part in parts]
+    one_hot = Y[0].shape[1] > 1 and bool(np.isin(Y[0], (0.0, 1.0)).all() and (Y[0].sum(axis=1) == 1.0).all())
+    if task == "regression" or (task is None and not one_hot):
+        return Y, None
+    if not one_hot:
         other = ", or train on it with --task regression" if outputs is None else ""
         raise InputError(f"{name} is no one-hot matrix; give a vector of labels{other}.")
-    if outputs is None and np.count_nonzero(Y.any(axis=0)) < 2:
+    if outputs is None and np.count_nonzero(Y[0].any(axis=0)) < 2:
         raise InputError(f"{name} holds only one class; at least two are needed.")
+    return Y, tuple(map(str, range(Y[0].shape[1])))

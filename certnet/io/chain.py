@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from certnet.io.network import TwoLayerNetwork, assemble, exact_product, powers_of_two
+from certnet.io.network import TwoLayerNetwork, assemble, exact_product, folded, powers_of_two
 from formulations import InputError
 from formulations._validation import FloatArray
 
@@ -56,9 +56,8 @@ class Chain:
         if self.stage == "input":
             return replace(fresh, before=(gain, shift), U=weights)
         if self.stage == "activation":
-            exact = not shift.any() and exact_product(gain[:, None], weights)
-            V, shift = (gain[:, None] * weights).T, shift @ weights
-            return replace(fresh, V=V, shift=shift, rounded=self.rounded or not exact)
+            weights, shift, computed = folded(weights, np.zeros(outer), gain, shift)
+            return replace(fresh, V=weights.T, shift=shift, rounded=self.rounded or computed)
         place = "before the Relu" if self.stage == "hidden" else "after the output layer"
         raise InputError(f"is one matrix product too many {place}; certnet reads networks with exactly two")
 
@@ -74,15 +73,13 @@ class Chain:
         return Chain(size=self.size, before=self.before, U=self.U * gain, hidden_bias=bias, rounded=rounded)
 
     def network(self, source: str, *, training: bool = False) -> TwoLayerNetwork:
-        """The network, once the chain has come through the output layer.
+        """The network of a chain that has come through the output layer.
 
         Shifts and positive gains of the input become its standardisation. Other gains are folded into the hidden
         weights, in floating point, which is refused for ``training``: that cannot have led to such weights.
         """
-        assert self.U is not None
-        assert self.V is not None
-        assert self.hidden_bias is not None
-        assert self.before is not None
+        if self.U is None or self.V is None or self.hidden_bias is None or self.before is None:
+            raise InputError(f"{source} does not end in an output layer after a Relu; certnet reads x ↦ V (Uᵀx + b)₊.")
         U, bias, offset, scale = self.U, self.hidden_bias, None, None
         (gain, shift), last = self.before, np.broadcast_to(self.gain, (len(self.V),))[:, None]
         rounded = self.rounded or not exact_product(last, self.V)
@@ -93,8 +90,8 @@ class Chain:
                     raise InputError(
                         f"{source} multiplies an input by a number that is not positive; fold it into the weights."
                     )
-                rounded = rounded or bool(shift.any()) or not exact_product(gain[:, None], U)
-                U, bias = gain[:, None] * U, bias + shift @ U
+                U, bias, computed = folded(U, bias, gain, shift)
+                rounded = rounded or computed
             elif not ((gain == 1).all() and (shift == 0).all()):
                 offset, scale = -shift / gain, 1.0 / gain
                 rounded = rounded or not powers_of_two(gain)

@@ -1,6 +1,6 @@
 """Networks of live objects: fitted scikit-learn estimators and PyTorch modules, told by their class, not imported."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -56,52 +56,38 @@ def network_from_torch(module: Any) -> ReluNetwork:
         InputError: another module, the first layer that certnet does not read, hooks or parametrisations, which change
             what a layer computes, or weights that are not finite.
     """
-    chain = Chain()
-    for name, layer in _layers(module, ""):
-        operation = _OPERATIONS.get(_kind(layer))
-        if operation is None:
-            raise InputError(
-                f"The layer {name}, {_kind(layer) or type(layer).__name__}, is not supported; certnet reads "
-                f"{', '.join(_OPERATIONS)} in a Sequential, so give the network up to its linear output layer."
-            )
-        try:
-            chain = operation(chain, layer)
-        except InputError as error:
-            raise InputError(f"The layer {name}, {_kind(layer)}, {error}.") from None
-    if chain.stage != "output":
-        raise InputError("The module does not end in a second Linear layer after a ReLU; certnet reads such networks.")
-    return chain.network("the module").for_verification()
-
-
-def _layers(module: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """(name, layer) in order; Sequentials inside are opened."""
     if _kind(module) != "Sequential":
         raise InputError(
             f"A torch.nn.Sequential is expected, not {type(module).__name__}; build one of its layers, or export the "
             "network to ONNX."
         )
-    _require_plain(module, "The module" if not prefix else f"The layer {prefix.removesuffix('.')}")
-    # named_children would leave out a layer that occurs twice, such as one ReLU object in two places.
-    for name, layer in module._modules.items():
-        path = f"{prefix}{name}"
-        if _kind(layer) == "Sequential":
-            yield from _layers(layer, f"{path}.")
-        else:
-            _require_plain(layer, f"The layer {path}")
-            yield path, layer
+    chain = Chain()
+    # Without duplicates a layer that occurs twice, such as one ReLU object in two places, would be left out.
+    for name, layer in module.named_modules(remove_duplicate=False):
+        where = f"The layer {name}" if name else "The module"
+        if "forward" in vars(layer) or any(getattr(layer, hooks, None) for hooks in _HOOKS):
+            raise InputError(
+                f"{where} has hooks or another forward, which may change what it computes; remove them first."
+            )
+        kind = _kind(layer)
+        if kind == "Sequential":
+            continue
+        if kind not in _OPERATIONS:
+            raise InputError(
+                f"{where}, {kind or type(layer).__name__}, is not supported; certnet reads {', '.join(_OPERATIONS)} in "
+                "a Sequential, so give the network up to its linear output layer."
+            )
+        try:
+            chain = _OPERATIONS[kind](chain, layer)
+        except InputError as error:
+            raise InputError(f"{where}, {kind}, {error}.") from None
+    return chain.network("The module").for_verification()
 
 
 def _kind(layer: Any) -> str:
     """The name of a class of ``torch.nn``; empty for others, whose forward may be anything."""
     kind = type(layer)
     return kind.__name__ if kind.__module__.startswith("torch.nn.modules.") else ""
-
-
-def _require_plain(layer: Any, name: str) -> None:
-    if "forward" in vars(layer) or any(
-        getattr(layer, hooks, None) for hooks in ("_forward_hooks", "_forward_pre_hooks", "parametrizations")
-    ):
-        raise InputError(f"{name} has hooks or another forward, which may change what it computes; remove them first.")
 
 
 def _array(tensor: Any, name: str) -> FloatArray:
@@ -140,6 +126,7 @@ def _batch_norm(chain: Chain, layer: Any) -> Chain:
     return replace(chain, size=size).affine(gain, shift, False)
 
 
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "parametrizations")
 _OPERATIONS: dict[str, Callable[[Chain, Any], Chain]] = {
     "Linear": _linear,
     "ReLU": lambda chain, _: chain.rectified(),

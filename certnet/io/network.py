@@ -15,6 +15,8 @@ from formulations._validation import FloatArray, IntArray, as_array, as_matrix
 from formulations.network import ReluNetwork
 from formulations.rounding import exact_array
 
+__all__ = ["TwoLayerNetwork"]
+
 FORMAT = "certnet-network"
 VERSION = 1
 LARGEST_FILE = 2**31
@@ -167,15 +169,15 @@ class TwoLayerNetwork:
             )
         takes_z = self.offset is None and self.scale is None
         U, hidden_bias, _ = self._on(np.zeros(d), np.ones(d)) if takes_z else self._on(offset, scale)
-        folded = U is not self.U
+        changed = U is not self.U
         if bias:
             U = np.vstack([U, hidden_bias])
         elif hidden_bias.any():
             raise InputError(
-                f"The network has hidden biases{' once its standardisation is folded in' if folded else ''}, but the "
+                f"The network has hidden biases{' once its standardisation is folded in' if changed else ''}, but the "
                 "training problem has none; add --bias."
             )
-        return U, self.V[self._order(classes)], (FOLDED,) if folded else ()
+        return U, self.V[self._order(classes)], (FOLDED,) if changed else ()
 
     def _on(self, offset: FloatArray, scale: FloatArray) -> tuple[FloatArray, FloatArray, bool]:
         """(U, b, whether they may be rounded) of the same function of (x − offset)/scale."""
@@ -187,11 +189,10 @@ class TwoLayerNetwork:
             return self.U, bias, False
         with np.errstate(all="ignore"):
             # What overflows is found when it is used.
-            gain = (scale / own_scale)[:, None]
-            exact = same_offset and powers_of_two(own_scale) and np.array_equal(gain[:, 0] * own_scale, scale)
-            U = gain * self.U
-            bias = bias + ((offset - own_offset) / own_scale) @ self.U
-        return U, bias, not (exact and exact_product(gain, self.U))
+            gain, shift = scale / own_scale, (offset - own_offset) / own_scale
+            exact = same_offset and powers_of_two(own_scale) and np.array_equal(gain * own_scale, scale)
+        U, bias, rounded = folded(self.U, bias, gain, shift)
+        return U, bias, rounded or not exact
 
     def _order(self, classes: tuple[str, ...] | None) -> list[int]:
         """Positions of the outputs, in the order of the classes."""
@@ -237,10 +238,11 @@ class TwoLayerNetwork:
     @classmethod
     def stored(cls, source: str, arrays: Mapping[str, Array]) -> "TwoLayerNetwork":
         """The network of the arrays that ``save`` wrote; errors as ``load``, with the file's name ``source``."""
-        label, version, names = (arrays.get(name) for name in ("format", "version", "classes"))
-        if label is None or label.dtype.kind != "U" or label.shape != () or str(label) != FORMAT:
+        known = {name: array.item() for name, array in arrays.items() if array.shape == ()}
+        names = arrays.get("classes")
+        if known.get("format") != FORMAT:
             raise InputError(f"{source} is not a certnet network; pass a file that TwoLayerNetwork.save wrote.")
-        if version is None or version.dtype.kind not in "iu" or version.shape != () or int(version) != VERSION:
+        if known.get("version") != VERSION:
             raise InputError(f"{source} has a file version that this certnet cannot read; update certnet.")
         if "U" not in arrays or "V" not in arrays:
             raise InputError(f"{source} holds no weights U and V; save the network again.")
@@ -264,6 +266,14 @@ def _weights(name: str, value: ArrayLike) -> FloatArray:
     if array.size:
         as_matrix(name, array)  # which names the entry that is not finite
     return exact_array(name, array, 2)
+
+
+def folded(U: FloatArray, bias: FloatArray, gain: FloatArray, shift: FloatArray) -> tuple[FloatArray, FloatArray, bool]:
+    """(U, b, whether they may be rounded) of the same function of x where U and b take gain·x + shift."""
+    with np.errstate(all="ignore"):
+        # What overflows is found when it is used.
+        rounded = bool(shift.any()) or not exact_product(gain[:, None], U)
+        return gain[:, None] * U, bias + shift @ U, rounded
 
 
 def powers_of_two(values: FloatArray) -> bool:

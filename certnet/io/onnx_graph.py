@@ -103,19 +103,14 @@ class _Graph:
             try:
                 for node in self.graph.node:
                     known[node.output[0]] = self._result(node, known)
-                return self._end(known.get(self.graph.output[0].name), training)
+                found = known.get(self.graph.output[0].name)
+                signal = found if isinstance(found, Signal) else Signal(Chain(), np.arange(0))
+                network, order = signal.chain.network(self.source, training=training), signal.places.reshape(-1)
+                bias = network.output_bias
+                return replace(network, V=network.V[order], output_bias=None if bias is None else bias[order])
             except InputError as error:
                 failures.append((len(known), error))
         raise max(failures, key=lambda failure: failure[0])[1] if failures else self._shapeless([])
-
-    def _end(self, found: Operand | None, training: bool) -> TwoLayerNetwork:
-        if not isinstance(found, Signal) or found.chain.stage != "output":
-            raise InputError(
-                f"{self.source} does not end in an output layer after a Relu; certnet reads x ↦ V (Uᵀx + b)₊."
-            )
-        network, order = found.chain.network(self.source, training=training), found.places.reshape(-1)
-        bias = network.output_bias
-        return replace(network, V=network.V[order], output_bias=None if bias is None else bias[order])
 
     def _shapes(self, value: Any) -> Iterator[tuple[int, ...]]:
         """The input's shapes for one data point: of a matrix the rows or the columns may be such; weights decide.

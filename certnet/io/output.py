@@ -301,12 +301,11 @@ def _held(folder: Path) -> Iterator[None]:
 
 def _command_of(report: Path) -> str | None:
     """The command that wrote this report; None if there is none, or none of certnet's."""
-    try:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         found = json.loads(report.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    command = found.get("command") if isinstance(found, dict) else None
-    return command if isinstance(command, str) else None
+        if isinstance(found, dict) and isinstance(found.get("command"), str):
+            return str(found["command"])
+    return None
 
 
 def _to_disk(path: Path) -> None:

@@ -55,7 +55,7 @@ def read_bytes(path: Path, largest: int) -> bytes:
 def npz_arrays(
     path: Path, damaged: str, *, wanted: Callable[[str], bool] = lambda name: True, largest: float = math.inf
 ) -> tuple[tuple[str, ...], dict[str, Array]]:
-    """The names of all arrays of an ``.npz`` file, and those arrays that are wanted, read-only.
+    """The names of all arrays of an ``.npz`` file, and those arrays that are wanted.
 
     Args:
         path: the file.
@@ -71,7 +71,7 @@ def npz_arrays(
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             if sum(info.file_size for info in archive.infolist()) > largest:
-                raise InputError(f"{path.name} unpacks to more than {largest} bytes; it is no network.")
+                raise InputError(f"{path.name} unpacks to more than {largest} bytes, the most that certnet reads.")
             if len(members) < len(archive.infolist()):
                 raise InputError(damaged)
             return tuple(members), {
@@ -89,7 +89,9 @@ def _npy(content: bytes, source: str) -> Array:
     shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
     if dtype.hasobject:
         raise InputError(f"{source} holds pickled objects; save plain numeric or text arrays.")
-    return np.ndarray(shape, dtype, content, stream.tell(), order="F" if fortran else "C")
+    array: Array = np.ndarray(shape, dtype, content, stream.tell(), order="F" if fortran else "C")
+    # A copy, because the alignment of the memory may decide about the last bits of a product.
+    return array.copy(order="K")
 
 
 LARGEST_HEADER = 100_000_000

@@ -30,8 +30,12 @@ from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, OutputRow, UnsafeCase
 from formulations.rounding import below, nearest
 
+__all__ = ["read_vnnlib"]
+
 LARGEST_FILE = 1 << 26
+"""Bytes, unpacked."""
 MOST_CASES = 10_000
+"""Of a property when it is expanded."""
 MOST_NUMBERS = 1 << 27
 """Coefficients of all rows on outputs."""
 LONGEST_NUMBER = 1000

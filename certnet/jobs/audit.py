@@ -1,9 +1,10 @@
 """An audit: how many inputs keep their class under disturbances of several sizes, proved and attacked."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,36 +13,150 @@ from numpy.typing import ArrayLike
 
 from certificates import Certificate, Robustness, Verdict, check
 from certificates.certificate import CaseProof
-from certnet.jobs.audit_result import ATTACKED, CERTIFIED, UNDECIDED, AuditResult, InputAudit
-from certnet.jobs.radius import certified_radius, distance
-from certnet.jobs.verify import verify
+from certnet.jobs.radius import Bracket
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
-from certnet.search.counterexample import Counterexample, decided_classes, exact_outputs
+from certnet.search.counterexample import decided_classes, exact_outputs
 from certnet.search.pool import pool as pool_of
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_matrix
 from formulations.arguments import accepts, array, count, json_object, reals, seconds
 from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, keeps_class, region_maker
+from formulations.robustness import region_maker
 
-LARGEST_SHARE = 4.0
-"""Certified radii are searched up to so many times the largest radius of the audit."""
-ROUNDS = 2
-"""Inputs for each busy worker that are handed out together."""
+__all__ = ["AuditResult", "InputAudit", "audit"]
+
+CERTIFIED, ATTACKED, UNDECIDED = "certified", "attacked", "undecided"
+LARGEST_SHARE, TOLERANCE = 4.0, 1e-3
+"""Certified radii are searched up to so many times the largest radius of the audit, and up to this relative error."""
 KILLED = (
     "A worker was killed, perhaps for lack of memory; give fewer --workers, and the same command goes on from here."
 )
-NEARLY_EQUAL = 1e-6
-"""Outputs that differ by such a share may be equal."""
-PREDICTED_TOGETHER = 1000
-"""Rows whose classes are decided together."""
 
 
-Finished = Callable[[InputAudit, Mapping[float, Certificate]], None]
-"""Takes an input when it is done, and its certificates by radius."""
-Recall = Callable[[InputAudit], Sequence[CaseProof] | None]
-"""The stored proof of what an earlier run has certified, if there is one."""
+@dataclass(frozen=True)
+class Settings:
+    """The tuning numbers of this module."""
+
+    rounds: int = 2
+    """Inputs for each busy worker that are handed out together. Not measured."""
+    nearly_equal: float = 1e-6
+    """Outputs that differ by such a share may be equal, and are compared exactly. Not measured."""
+    predicted_together: int = 1000
+    """Rows whose classes are decided together. Not measured."""
+
+
+SETTINGS = Settings()
+
+
+@dataclass(frozen=True)
+class InputAudit:
+    """What is known of one input.
+
+    Attributes:
+        row: its number in the data.
+        label, predicted: its class, and the network's, as numbers of outputs; decided in exact arithmetic.
+        margin: the label's output less the largest other one, in floating point; infinite with one class.
+        status: "certified", "attacked" or "undecided" for each radius, ascending; a misclassified input is attacked.
+        certified_radius: a proved radius; 0 if there is none. All radii of the audit up to it are certified.
+        attacked_radius: a radius within which the class is lost, up to rounding; infinite if none was found.
+        reached: whether it was verified to the end before the audit's own time limit.
+        seconds: time it took, in the run that found it.
+        counterexample: (d,) an input of another class within ``attacked_radius``, where one is known in float64.
+        resumed: whether an earlier run found it, and this one has only confirmed it.
+    """
+
+    row: int
+    label: int
+    predicted: int
+    margin: float
+    status: tuple[str, ...]
+    certified_radius: float
+    attacked_radius: float
+    reached: bool
+    seconds: float
+    counterexample: tuple[float, ...] | None = None
+    resumed: bool = False
+
+    @property
+    def correct(self) -> bool:
+        """Whether the undisturbed input is classified correctly."""
+        return self.predicted == self.label
+
+    def to_dict(self, classes: Sequence[str] | None = None) -> dict[str, Any]:
+        """What JSON says of it, with the names of classes where they have any."""
+        left_out = ("status", "counterexample", "resumed")
+        entry = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}
+        for name in ("margin", "attacked_radius"):
+            entry[name] = entry[name] if math.isfinite(entry[name]) else None
+        return entry | {name: class_name(entry[name], classes) for name in ("label", "predicted")}
+
+
+def class_name(label: int, classes: Sequence[str] | None) -> str:
+    """The name of an output, or its number."""
+    return str(label) if classes is None else classes[label]
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """All inputs of an audit: certified ≤ true ≤ attacked accuracy, and certified ≤ clean accuracy.
+
+    Attributes:
+        norm: "linf" or "l2".
+        radii: ascending.
+        inputs: one record for each input, in the order of the rows.
+        interrupted: whether Ctrl-C ended it; inputs that were not reached are undecided.
+        seconds: wall time.
+        failure: why it ended before its time, in a sentence, if it did.
+    """
+
+    norm: str
+    radii: tuple[float, ...]
+    inputs: tuple[InputAudit, ...]
+    interrupted: bool
+    seconds: float
+    failure: str | None = None
+
+    @property
+    def clean_accuracy(self) -> float:
+        """Share of the undisturbed inputs that are classified correctly."""
+        return float(np.mean([entry.correct for entry in self.inputs]))
+
+    def share(self, *statuses: str) -> tuple[float, ...]:
+        """Share of the inputs with one of these, for each radius."""
+        return tuple(np.mean([[one in statuses for one in entry.status] for entry in self.inputs], axis=0).tolist())
+
+    @property
+    def certified_accuracy(self) -> tuple[float, ...]:
+        """Share proved to keep the right class, for each radius; the checker has accepted every proof in this run."""
+        return self.share(CERTIFIED)
+
+    @property
+    def attacked_accuracy(self) -> tuple[float, ...]:
+        """Share for which no input of another class was found, for each radius."""
+        return self.share(CERTIFIED, UNDECIDED)
+
+    @property
+    def undecided(self) -> tuple[float, ...]:
+        """Share that is neither, for each radius: the distance of the two accuracies."""
+        return self.share(UNDECIDED)
+
+    def to_dict(self, classes: Sequence[str] | None = None) -> dict[str, Any]:
+        """The figures as JSON has them, of all inputs and of those of each class that has any."""
+        labels = sorted({entry.label for entry in self.inputs})
+        parts = [[entry for entry in self.inputs if entry.label == label] for label in labels]
+        return self._figures() | {
+            "classes": [
+                {"class": class_name(label, classes), "n": len(part), **replace(self, inputs=tuple(part))._figures()}
+                for label, part in zip(labels, parts, strict=True)
+            ]
+        }
+
+    def _figures(self) -> dict[str, Any]:
+        names = ("certified_accuracy", "attacked_accuracy", "undecided")
+        rows = zip(self.radii, *(getattr(self, name) for name in names), strict=True)
+        table = [dict(zip(("radius", *names), row, strict=True)) for row in rows]
+        return {"clean_accuracy": self.clean_accuracy, "radii": table}
 
 
 def audit_radii(radii: Sequence[float]) -> tuple[float, ...]:
@@ -53,7 +168,7 @@ def audit_radii(radii: Sequence[float]) -> tuple[float, ...]:
     values = sorted(float(radius) for radius in radii)
     if not values:
         raise InputError("radii must hold at least one number.")
-    wrong = [radius for radius in values if not (radius > 0 and np.isfinite(radius))]
+    wrong = [radius for radius in values if not (radius > 0 and math.isfinite(radius))]
     if wrong:
         raise InputError(f"radii must be positive and finite, not {wrong[0]:g}.")
     if len(set(values)) < len(values):
@@ -87,8 +202,8 @@ def audit(
     workers: int = 1,
     scheduler: str | None = None,
     known: Mapping[int, InputAudit] | None = None,
-    recall: Recall | None = None,
-    finished: Finished | None = None,
+    recall: Callable[[InputAudit], Sequence[CaseProof] | None] | None = None,
+    finished: Callable[[InputAudit, Mapping[float, Certificate]], None] | None = None,
     progress: Callable[[Event], None] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> AuditResult:
@@ -109,8 +224,9 @@ def audit(
         known: inputs by row that need not be verified again, as an earlier call with the same arguments gave them.
             Of those that are ``resumed``, as from a journal, only the certified radius and the counterexample are
             looked at, and confirmed: by the checker, and in exact arithmetic. What fails is verified again.
-        recall: gives the proofs of such certified radii.
-        finished: called in this process for every input that is verified to the end in this run.
+        recall: gives the proofs of such certified radii, None where there is none.
+        finished: called in this process for every input that is verified to the end in this run, with its
+            certificates by radius.
         progress: called with a sign of life.
         provenance: JSON object that travels with the certificates.
 
@@ -126,34 +242,40 @@ def audit(
             raise InputError(f"{name} must be positive or None, not {limit}.")
     if workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}.")
-    task = _Task(network, norm, sizes, certified_radii, input_limit, random_state, dict(provenance or {}))
     claims = {row: entry for row, entry in (known or {}).items() if entry.resumed}
     done = {row: entry for row, entry in (known or {}).items() if not entry.resumed}
     waiting = [row for row in range(len(points)) if row not in done]
-    deadline = np.inf if time_limit is None else start + time_limit
-    if np.isfinite(deadline) and len(points) > PREDICTED_TOGETHER:
+    deadline, together = math.inf if time_limit is None else start + time_limit, SETTINGS.predicted_together
+    if deadline < math.inf and len(points) > together:
         # Time for the inputs that will not be reached, which are many then.
-        some, begin = slice(PREDICTED_TOGETHER), time.perf_counter()
-        _prediction(network, points[some], classes[some])
-        deadline -= (time.perf_counter() - begin) * len(points) / PREDICTED_TOGETHER
+        begin = time.perf_counter()
+        _prediction(network, points[:together], classes[:together])
+        deadline -= (time.perf_counter() - begin) * len(points) / together
     interrupted, failure = False, None
 
-    def work(row: int, until: float) -> Any:
-        claim, proof = claims.get(row), None
-        if claim is not None and recall is not None:
-            proof = recall(claim)
-        return delayed(_audited)(task, row, points[row], int(classes[row]), until, claim, proof)
+    def one(row: int, claim: InputAudit | None = None) -> _Input:
+        about = {**(provenance or {}), "row": row}
+        bracket = Bracket(network, points[row], int(classes[row]), norm, random_state, about)
+        proof = None if claim is None or recall is None else recall(claim)
+        return _Input(row, bracket, sizes, certified_radii, input_limit, claim, proof)
 
     try:
         with pool_of(workers, scheduler, as_completed=True) as (pool, busy):
-            size = 1 if busy == 1 else ROUNDS * busy
+            size = 1 if busy == 1 else SETTINGS.rounds * busy
             for first in range(0, len(waiting), size):
-                _tell(progress, start, deadline, len(points), len(waiting), first)
-                if time.perf_counter() >= deadline:
+                now = time.perf_counter()
+                stage = f"input {len(points) - len(waiting) + first + 1} of {len(points)}"
+                if first:
+                    stage += f", about {(now - start) / first * (len(waiting) - first):.0f} s to go"
+                left = max(deadline - now, 0.0)
+                if progress is not None:
+                    progress(Event(stage, now - start, time_left=left if left < math.inf else None))
+                if left == 0:
                     break
                 # On the clock that other processes have too, since an input may wait for a worker.
                 until = time.time() + deadline - time.perf_counter()
-                for entry, proofs in pool(work(row, until) for row in waiting[first : first + size]):
+                some = waiting[first : first + size]
+                for entry, proofs in pool(delayed(_audited)(one(row, claims.get(row)), until) for row in some):
                     # Before it is kept: Ctrl-C between the two must not leave the report behind the journal.
                     done[entry.row] = entry
                     if entry.reached and not entry.resumed and finished is not None:
@@ -162,7 +284,11 @@ def audit(
         interrupted = True
     except BrokenExecutor:
         failure = KILLED
-    done.update(_unreached(task, points, classes, [row for row in waiting if row not in done]))
+    missing = [row for row in waiting if row not in done]
+    for first in range(0, len(missing), together):
+        some = missing[first : first + together]
+        predictions = zip(some, *_prediction(network, points[some], classes[some]), strict=True)
+        done.update({row: one(row).entry(int(found), lead) for row, found, lead in predictions})
     entries = tuple(done[row] for row in range(len(points)))
     return AuditResult(norm, sizes, entries, interrupted, time.perf_counter() - start, failure)
 
@@ -180,193 +306,6 @@ def _inputs(network: ReluNetwork, X: ArrayLike, labels: ArrayLike) -> tuple[Floa
     return points, classes.astype(np.int64)
 
 
-def _tell(
-    progress: Callable[[Event], None] | None, start: float, deadline: float, rows: int, waiting: int, done: int
-) -> None:
-    """How far the audit is, and how long the rest will take at the pace so far."""
-    if progress is None:
-        return
-    now = time.perf_counter()
-    stage = f"input {rows - waiting + done + 1} of {rows}"
-    if done:
-        stage += f", about {(now - start) / done * (waiting - done):.0f} s to go"
-    left = deadline - now
-    progress(Event(stage, now - start, time_left=max(left, 0.0) if np.isfinite(left) else None))
-
-
-@dataclass(frozen=True, eq=False)
-class _Task:
-    """What is the same for all inputs."""
-
-    network: ReluNetwork
-    norm: str
-    radii: tuple[float, ...]
-    search: bool
-    input_limit: float | None
-    random_state: int
-    provenance: dict[str, Any]
-
-    def region(self, x: FloatArray, radius: float) -> InputRegion:
-        """The disturbed inputs."""
-        return region_maker(self.norm)(x, radius)
-
-    def status(self, low: float, high: float) -> tuple[str, ...]:
-        """What is known of each radius, where ``low`` is certified and at ``high`` the class is lost."""
-        return tuple(CERTIFIED if radius <= low else ATTACKED if radius >= high else UNDECIDED for radius in self.radii)
-
-
-Proofs = dict[float, Certificate]
-
-
-def _audited(
-    task: _Task,
-    row: int,
-    x: FloatArray,
-    label: int,
-    until: float,
-    claim: InputAudit | None,
-    proof: Sequence[CaseProof] | None,
-) -> tuple[InputAudit, Proofs]:
-    """One input at all radii, until ``time.time()`` is ``until``; ``claim`` is what an earlier run says of it."""
-    with computing():
-        return _Audited(task, row, x, label, until - time.time()).run(claim, proof)
-
-
-class _Audited:
-    """One input: the largest radius that is proved, the least that is refuted, and the proofs.
-
-    Regions grow with the radius, also as they are rounded. So a proof holds for all smaller radii, and a
-    counterexample for all larger ones.
-    """
-
-    def __init__(self, task: _Task, row: int, x: FloatArray, label: int, left: float) -> None:
-        self.task, self.row, self.x, self.label = task, row, x, label
-        self.start = time.perf_counter()
-        self.whole = self.start + left
-        self.low, self.high, self.cut = 0.0, np.inf, False
-        self.nearest: float = np.inf
-        self.witness: tuple[float, ...] | None = None
-        self.proofs: Proofs = {}
-
-    def run(self, claim: InputAudit | None, proof: Sequence[CaseProof] | None) -> tuple[InputAudit, Proofs]:
-        """Ascend until a radius is refuted; the rest is then known."""
-        task = self.task
-        predicted, margin = _prediction(task.network, self.x[None], np.array([self.label]))
-        if predicted[0] != self.label:
-            self.high = self.nearest = 0.0
-        held = claim is not None and self._holds(claim, proof)
-        if not held:
-            self._decide()
-        earlier = claim if held else None
-        entry = InputAudit(
-            self.row,
-            self.label,
-            int(predicted[0]),
-            float(margin[0]),
-            task.status(self.low, self.high),
-            self.low,
-            min(self.high, self.nearest) if task.search else self.high,
-            not self.cut,
-            time.perf_counter() - self.start if earlier is None else earlier.seconds,
-            self.witness,
-            held,
-        )
-        return entry, self.proofs
-
-    def _decide(self) -> None:
-        limit = self._limit()
-        for radius in self.task.radii:
-            if self.high <= radius:
-                break
-            self._verify(radius, limit)
-        if self.task.search and self.high > 0:
-            self._search()
-
-    def _holds(self, claim: InputAudit, proof: Sequence[CaseProof] | None) -> bool:
-        """Take over what an earlier run found, as far as it is confirmed; False if there is more to it."""
-        if claim.counterexample is not None:
-            self._refute(np.array(claim.counterexample))
-            if not (self.nearest if self.task.search else self.high) < np.inf:
-                return False
-        radius = claim.certified_radius
-        if self.high == 0 or not radius > 0:
-            return True
-        if proof is None or not radius < self.high:
-            return False
-        # Wherever the proof was found, it has to do for this network and this property.
-        cases = keeps_class(self.task.network, self.task.region(self.x, radius), self.label)
-        certificate = Certificate(Robustness(self.task.network, cases), tuple(proof))
-        if (
-            len(proof) != len(cases)
-            or check(certificate, time_limit=self._left(self._limit())).verdict is not Verdict.PROVED
-        ):
-            return False
-        self.low = radius
-        return True
-
-    def _refute(self, x: FloatArray) -> None:
-        """Take note of an input (d,) that is of another class exactly: it counts from the least region that has it."""
-        task = self.task
-        if decided_classes(task.network, x[None], np.array([self.label]))[0] == self.label:
-            return
-        self.high = min(
-            self.high, next((radius for radius in task.radii if task.region(self.x, radius).contains(x)), np.inf)
-        )
-        apart = distance(x, self.x, task.norm)
-        if apart < self.nearest:
-            self.nearest, self.witness = apart, tuple(x.tolist())
-
-    def _limit(self) -> float:
-        """When this part of the work ends."""
-        own = np.inf if self.task.input_limit is None else time.perf_counter() + self.task.input_limit
-        return float(min(own, self.whole))
-
-    def _left(self, limit: float) -> float | None:
-        return None if not np.isfinite(limit) else max(limit - time.perf_counter(), 1e-6)
-
-    def _verify(self, radius: float, limit: float) -> None:
-        task = self.task
-        result = verify(
-            task.network,
-            keeps_class(task.network, task.region(self.x, radius), self.label),
-            time_limit=self._left(limit),
-            random_state=task.random_state,
-            provenance={**task.provenance, "row": self.row, "norm": task.norm, "radius": radius},
-        )
-        if result.verdict is Verdict.PROVED and result.certificate is not None:
-            self.low = radius
-            self.proofs[radius] = result.certificate
-        elif result.verdict is Verdict.REFUTED:
-            self._found(result.counterexample)
-            self.high = min(self.high, radius)
-        else:
-            self.cut = self.cut or time.perf_counter() >= self.whole
-
-    def _found(self, found: Counterexample | None) -> None:
-        if found is not None and found.exact is None:
-            self._refute(found.x)
-
-    def _search(self) -> None:
-        """Narrow both radii."""
-        limit = self._limit()
-        found = certified_radius(
-            self.task.network,
-            self.x,
-            self.label,
-            norm=self.task.norm,
-            largest=LARGEST_SHARE * self.task.radii[-1],
-            time_limit=self._left(limit),
-            random_state=self.task.random_state,
-            provenance={**self.task.provenance, "row": self.row},
-        )
-        if found.certified > self.low and found.certificate is not None:
-            self.low = found.certified
-            self.proofs[found.certified] = found.certificate
-        self._found(found.counterexample)
-        self.nearest = min(self.nearest, found.attacked)
-        self.cut = self.cut or (found.open and time.perf_counter() >= self.whole)
-
-
 def _prediction(network: ReluNetwork, X: FloatArray, labels: IntArray) -> tuple[IntArray, FloatArray]:
     """(the classes of inputs X (n×d), exactly; the lead of the labels' outputs (n,), in floating point).
 
@@ -379,20 +318,108 @@ def _prediction(network: ReluNetwork, X: FloatArray, labels: IntArray) -> tuple[
     outputs[rows, labels] = -np.inf
     lead = own - outputs.max(axis=1, initial=-np.inf)
     found = decided_classes(network, X, labels)
-    for row in np.flatnonzero((found > labels) & (np.abs(lead) <= NEARLY_EQUAL * size)).tolist():
+    for row in np.flatnonzero((found > labels) & (np.abs(lead) <= SETTINGS.nearly_equal * size)).tolist():
         y = exact_outputs(network, X[row])
         found[row] = y.index(max(y))
     return found, lead
 
 
-def _unreached(task: _Task, X: FloatArray, labels: IntArray, rows: list[int]) -> dict[int, InputAudit]:
-    """Inputs that nothing was proved about; their predictions are known all the same."""
-    entries = {}
-    for first in range(0, len(rows), PREDICTED_TOGETHER):
-        some = rows[first : first + PREDICTED_TOGETHER]
-        predicted, margin = _prediction(task.network, X[some], labels[some])
-        for row, found, lead in zip(some, predicted.tolist(), margin.tolist(), strict=True):
-            label = int(labels[row])
-            high = np.inf if found == label else 0.0
-            entries[row] = InputAudit(row, label, found, lead, task.status(0.0, high), 0.0, high, False, 0.0)
-    return entries
+@dataclass(frozen=True, eq=False)
+class _Input:
+    """One input of an audit, with what an earlier run claims of it.
+
+    Regions grow with the radius, also as they are rounded. So a proof holds for all smaller radii, and a
+    counterexample for all larger ones.
+    """
+
+    row: int
+    bracket: Bracket
+    radii: tuple[float, ...]
+    search: bool
+    input_limit: float | None
+    claim: InputAudit | None = None
+    proof: Sequence[CaseProof] | None = None
+
+    def entry(self, predicted: int, lead: float, **more: Any) -> InputAudit:
+        """The record, as far as the bracket says."""
+        label, low = self.bracket.label, self.bracket.low
+        high = self.lost() if predicted == label else 0.0
+        status = (CERTIFIED if radius <= low else ATTACKED if radius >= high else UNDECIDED for radius in self.radii)
+        attacked = min(high, self.bracket.high) if self.search else high
+        entry = InputAudit(self.row, label, predicted, float(lead), tuple(status), low, attacked, False, 0.0)
+        return replace(entry, **more)
+
+    def lost(self) -> float:
+        """The least radius of the audit that was refuted, or whose region holds the witness, exactly."""
+        high, x = self.bracket.high, self.bracket.witness
+        for radius in self.radii:
+            if radius >= high or (x is not None and self.bracket.region(radius).contains(x)):
+                return radius
+        return math.inf
+
+    def limit(self, whole: float) -> float:
+        """When a part of the work that begins now ends."""
+        return whole if self.input_limit is None else min(time.perf_counter() + self.input_limit, whole)
+
+    def decide(self, whole: float) -> bool:
+        """Ascend until a radius is refuted, the rest is then known; and narrow the certified radius.
+
+        Returns whether it was not verified to the end when ``time.perf_counter()`` was ``whole``.
+        """
+        bracket, end, cut = self.bracket, self.limit(whole), False
+        for radius in self.radii:
+            if bracket.high <= radius:
+                break
+            verdict = bracket.decide(radius, _left(end))
+            cut = cut or (verdict is Verdict.UNKNOWN and time.perf_counter() >= whole)
+        if self.search and bracket.high > 0:
+            is_open = bracket.search(LARGEST_SHARE * self.radii[-1], TOLERANCE, self.limit(whole))
+            cut = cut or (is_open and time.perf_counter() >= whole)
+        return cut
+
+    def confirmed(self, whole: float) -> "_Input | None":
+        """What an earlier run claims, as far as it is confirmed now; None if there is no claim or more to find."""
+        one, claim = replace(self, bracket=replace(self.bracket)), self.claim
+        if claim is None:
+            return None
+        bracket, radius = one.bracket, claim.certified_radius
+        if claim.counterexample is not None:
+            x = np.array(claim.counterexample)
+            if decided_classes(bracket.network, x[None], np.array([bracket.label]))[0] != bracket.label:
+                bracket.lose(x, bracket.high)
+            if not (bracket.high if self.search else one.lost()) < math.inf:
+                return None
+        if bracket.high == 0 or not radius > 0:
+            return one
+        # Wherever the proof was found, it has to do for this network and this property.
+        cases = bracket.cases(radius)
+        if self.proof is None or len(self.proof) != len(cases) or not radius < bracket.high:
+            return None
+        certificate = Certificate(Robustness(bracket.network, cases), tuple(self.proof))
+        if check(certificate, time_limit=_left(self.limit(whole))).verdict is not Verdict.PROVED:
+            return None
+        bracket.low = radius
+        return one
+
+
+def _left(end: float) -> float | None:
+    return None if end == math.inf else max(end - time.perf_counter(), 1e-6)
+
+
+def _audited(one: _Input, until: float) -> tuple[InputAudit, dict[float, Certificate]]:
+    """One input at all radii, until ``time.time()`` is ``until``."""
+    with computing(), np.errstate(all="ignore"):
+        start, bracket, claim = time.perf_counter(), one.bracket, one.claim
+        whole = start + until - time.time()
+        (predicted,), (lead,) = _prediction(bracket.network, bracket.x[None], np.array([bracket.label]))
+        if predicted != bracket.label:
+            bracket.high = 0.0
+        held = one.confirmed(whole)
+        cut = held is None and one.decide(whole)
+        seconds = time.perf_counter() - start if held is None or claim is None else claim.seconds
+        bracket = (held or one).bracket
+        witness = None if bracket.witness is None else tuple(bracket.witness.tolist())
+        more = {"reached": not cut, "seconds": seconds, "counterexample": witness, "resumed": held is not None}
+        best = (*one.radii, bracket.low)
+        certificates = {radius: found for radius, found in bracket.certificates.items() if radius in best}
+        return (held or one).entry(int(predicted), lead, **more), certificates

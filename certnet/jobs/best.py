@@ -107,7 +107,7 @@ def as_it_stands(merged: MergedRows, dual: Dual) -> RepairedDual:
     """A dual that was repaired in other coordinates: the same form, so it needs no repair, and the check decides."""
     W, N, t = project(merged.program, drop_negligible(merged, dual))
     bound = merged.program.to_original(merged.program.dual_value(W))
-    return RepairedDual(W=W, N=N, t=t, lower_bound=bound, scale=1.0, tau=0.0, h_bar=merged.program.gamma)
+    return RepairedDual(W=W, N=N, t=t, lower_bound=bound, scale=1.0, h_bar=merged.program.gamma)
 
 
 def certify(merged: MergedRows, dual: RepairedDual, network: Network, provenance: Mapping[str, Any]) -> Proof:

@@ -14,11 +14,10 @@ from certnet.jobs.best import Proof
 from certnet.jobs.job import Job, run
 from certnet.jobs.stages import train_network
 from certnet.search.certificate import certify_search
+from certnet.search.circuits import price_with_circuits
 from certnet.search.cone_closing import SubdivisionSearch
-from certnet.search.goal import bound_from_price
 from certnet.search.merged import merged_search
-from certnet.search.price import SearchProgress
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchProgress, SearchSummary, bound_from_price
 from certnet.solvers.interface import State
 from certnet.training.trainer import FitResult, fit
 from formulations._validation import FloatArray
@@ -45,6 +44,8 @@ class Settings:
     cones_share: float = 0.75
     """Part of the time left that cutting cones may take while a relaxation waits. Compiling it alone may take longer.
     Not measured."""
+    circuits_share: float = 0.1
+    """Part of the time left that separating circuits may take. Not measured."""
     again_share: float = 0.15
     """Part of a time limit that must be left for another round of training and branching. Not measured."""
     patience: int = 2
@@ -133,15 +134,21 @@ def _cut_cones(job: Job) -> Closed:
 def _split_signs(job: Job) -> Closed:
     network, closing, presolved, free = job.best.network, job.closing, job.presolved, None
     assert closing is not None  # it was asked for
-    program, gap = presolved.program, SETTINGS.gap_share * closing.gap
-    too_large = program.gamma * (1.0 + PAYS) if closing.train else np.inf
     resume = None if job.resume is None else job.resume.search
     if job.search is not None and job.search.can_go_on:
         resume = job.search.state
+    named = None
+    if closing.circuits:
+        # Those that the price of the first network's residual violates. Without them a tree means nothing.
+        W = presolved.apply_dual(residual_dual(presolved.rows, network.U, network.V)).W
+        root = price_with_circuits(presolved, W, time_limit=job.clock.share(SETTINGS.circuits_share))
+        presolved, named, resume = root.presolved, root.circuits, None
+    program, gap = presolved.program, SETTINGS.gap_share * closing.gap
+    too_large = program.gamma * (1.0 + PAYS) if closing.train else np.inf
 
     def show(bound: float, progress: SearchProgress) -> None:
         job.tell("branching", bound=bound, iteration=progress.nodes)
-        job.saver.look(lambda: {"search": progress.state(), "stage": "branching"})
+        job.saver.look(dict if named else lambda: {"search": progress.state(), "stage": "branching"})
 
     while True:
         W = presolved.apply_dual(residual_dual(presolved.rows, network.U, network.V)).W
@@ -201,6 +208,7 @@ def _split_signs(job: Job) -> Closed:
         price=found.h_bar / found.unit,
         steps=found.steps,
         seconds=found.seconds,
-        state=found.state,
+        state=None if closing.circuits else found.state,
     )
-    return network, certify_search(presolved, merged.W, found, *about, provenance=job.provenance), summary
+    proof = certify_search(presolved, merged.W, found, *about, provenance=job.provenance, circuits=named)
+    return network, proof, summary

@@ -19,7 +19,7 @@ from certnet.jobs.clock import JobClock, require_memory
 from certnet.runtime.abandon import Insisted, OutOfTimeError, abandonable
 from certnet.runtime.numerics import guarded
 from certnet.search.cone_closing import LARGEST_DIMENSION
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchSummary
 from certnet.solvers import Progress, SolverResult
 from certnet.solvers.registry import AUTO
 from certnet.training.polish import Network
@@ -36,17 +36,24 @@ EXACT = 1e-8
 @dataclass(frozen=True)
 class Closing:
     """How a gap is to be closed: to which relative gap, with how many relaxations, by how many processes or which Dask
-    cluster, and whether directions of too large a price become neurons."""
+    cluster, with circuit inequalities or without, and whether directions of too large a price become neurons."""
 
     gap: float
     max_nodes: int | None
     workers: int
     scheduler: str | None
+    circuits: bool
     train: bool
 
 
 def closing_of(
-    method: str, gap: float | None, max_nodes: int | None, workers: int, scheduler: str | None, train: bool = True
+    method: str,
+    gap: float | None,
+    max_nodes: int | None,
+    workers: int,
+    scheduler: str | None,
+    circuits: bool = False,
+    train: bool = True,
 ) -> Closing | None:
     """What the options say about branching.
 
@@ -64,7 +71,7 @@ def closing_of(
         if max_nodes is not None:
             raise InputError("A number of nodes needs a gap to close; give --gap too.")
         return None
-    return Closing(DEFAULT_GAP if gap is None else gap, max_nodes, workers, scheduler, train)
+    return Closing(DEFAULT_GAP if gap is None else gap, max_nodes, workers, scheduler, circuits, train)
 
 
 @dataclass(eq=False, kw_only=True)

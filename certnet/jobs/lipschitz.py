@@ -11,7 +11,7 @@ import numpy as np
 from certificates import Certificate, Lipschitz, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
 from certificates.certificate import LipschitzProof
-from certificates.lipschitz import Neurons, open_neurons
+from certificates.lipschitz import open_neurons
 from certificates.proof import LiftedProof
 from certificates.robustness import preactivation_bounds
 from certnet.runtime.abandon import OutOfTimeError, abandonable
@@ -19,26 +19,39 @@ from certnet.search.gradients import SECONDS, largest_gradient
 from certnet.search.lipsdp import Gradients, best_weights, rough_norm
 from certnet.search.sign_products import solve
 from formulations import InputError
-from formulations._validation import FloatArray, IntArray
+from formulations._validation import FloatArray
 from formulations.arguments import accepts, array, count, json_object, seconds
-from formulations.lifted_space import ACTIVE
 from formulations.margin import stable_signs
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion
+from formulations.signs import ACTIVE
 
-MARGINS = (1e-9, 1e-7, 1e-5, 1e-3)
-SAMPLING_SHARE = 0.1
-PLAIN_SHARE = 0.25
-"""Parts of the time that is left for sampled gradients and for LipSDP."""
-GRACE = 1.0
-"""Seconds that checking the cheap bound may take in any case, and half of it the norms."""
+__all__ = ["LipschitzResult", "lipschitz_constant"]
+
 CHEAPER = "time or memory do not suffice for products of signs; the bound is LipSDP's, which is weaker"
-LARGEST = 1e300
+LARGEST, SMALLEST = 1e300, 1e-100
+"""The smallest is proved for functions that are constant; its square does not underflow."""
 _Proof = tuple[Certificate, Report]
 T = TypeVar("T")
-ROOM_PER_CUBE = 3e-17
-SMALLEST = 1e-100
-"""Proved for functions that are constant; its square does not underflow."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The tuning numbers of this module."""
+
+    margins: tuple[float, ...] = (1e-9, 1e-7, 1e-5, 1e-3)
+    """Relative, added to a constant until the checker accepts its proof. Not measured."""
+    room_per_cube: float = 3e-17
+    """Times the cube of the order: what rounding in the check of LipSDP takes at least. Not measured."""
+    sampling_share: float = 0.1
+    """Part of the time that is left for sampled gradients. Not measured."""
+    plain_share: float = 0.25
+    """Part of the time that is left for LipSDP. Not measured."""
+    grace: float = 1.0
+    """Seconds that checking the cheap bound may take in any case, and half of it the norms. Not measured."""
+
+
+SETTINGS = Settings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +76,12 @@ class LipschitzResult:
     report: Report
     note: str | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON says of it."""
+        figures = {name: getattr(self, name) for name in ("note", "constant", "sampled", "product", "unstable")}
+        report = self.report
+        return {"verdict": str(report.verdict), "reason": report.reason, **figures, "arithmetic": report.arithmetic}
+
 
 @np.errstate(all="ignore")
 @accepts(
@@ -80,6 +99,8 @@ def lipschitz_constant(
 ) -> LipschitzResult:
     """Bound ``‖C(f(x) − f(y))‖₂ / ‖x − y‖₂`` over all inputs x ≠ y, or over those of a region.
 
+    The cheap bounds come first, each with its proof; a better one takes their place if it comes in time.
+
     Args:
         network: the network.
         C: (outputs,) one function of the outputs: a unit vector, or a difference of two for a pair. Or (r, outputs)
@@ -94,46 +115,23 @@ def lipschitz_constant(
     Raises:
         InputError: C or the region has another length, or C is not finite.
     """
-    C = _functions(C, network)
+    C = np.atleast_2d(np.array(C, dtype=np.float64))
+    if C.ndim != 2 or C.shape[1] != network.outputs or not len(C) or not np.isfinite(C).all():
+        raise InputError(f"each function must be {network.outputs} finite numbers, one for each output.")
     if region is not None and region.inputs != network.inputs:
         raise InputError(f"the region has {region.inputs} inputs and the network has {network.inputs}; give its kind.")
     ends = math.inf if time_limit is None else time.perf_counter() + time_limit
-    with np.errstate(all="ignore"):
-        return _bounded(network, C, region, products, ends, random_state, provenance or {})
 
+    def left(share: float = 1.0, *, least: float = 0.0) -> float | None:
+        return None if ends == math.inf else max(share * (ends - time.perf_counter()), least)
 
-def _bounded(
-    network: ReluNetwork,
-    C: FloatArray,
-    region: InputRegion | None,
-    products: bool,
-    ends: float,
-    random_state: int,
-    provenance: Mapping[str, Any],
-) -> LipschitzResult:
-    """The cheap bounds first, each with its proof; a better one takes their place if it comes in time."""
-
-    def left(share: float = 1.0) -> float | None:
-        return None if ends == math.inf else max(share * (ends - time.perf_counter()), 0.0)
-
-    stable = stable_neurons(network, region)
-    try:
-        neurons = open_neurons(network, C, np.flatnonzero(stable == 0))
-    except OverflowError:
-        raise InputError("a weight of these functions of the outputs overflows; scale them down.") from None
-    statement = _Statement(network, C, region, stable, neurons, provenance)
-    sampling = left(SAMPLING_SHARE)
+    statement = _Statement(network, C, region, provenance or {})
+    sampling, gradients = left(SETTINGS.sampling_share), statement.gradients
     sampled = largest_gradient(network, C, region, seed=random_state, seconds=SECONDS if sampling is None else sampling)
-    patience = left(PLAIN_SHARE)
-    product = _left_behind(
-        lambda: _norm_product(network, C, stable, statement.gradients),
-        None if patience is None else max(patience, 0.5 * GRACE),
-    )
-    theta = _weights(statement.gradients, left(PLAIN_SHARE))
-    remaining = left()
-    patience = None if remaining is None else max(remaining, GRACE)
-    checked = _left_behind(lambda: _checked(statement.plain(theta), patience), patience)
-    best = statement.unchecked() if checked is None else checked
+    product = _left_behind(statement.norm_product, left(SETTINGS.plain_share, least=0.5 * SETTINGS.grace))
+    theta = _weights(gradients, left(SETTINGS.plain_share))
+    patience = left(least=SETTINGS.grace)
+    best = _left_behind(lambda: _checked(statement.plain(theta), patience), patience) or statement.unchecked()
     note = None
     # Without a neuron that is unstable and has a weight there is one gradient, and nothing to improve.
     if products and len(theta):
@@ -144,8 +142,8 @@ def _bounded(
     return LipschitzResult(
         constant=report.constant,
         sampled=sampled,
-        product=statement.gradients.norm_product(exactly=False) if product is None else product,
-        unstable=int(np.count_nonzero(stable == 0)),
+        product=gradients.norm_product(exactly=False) if product is None else product,
+        unstable=int(np.count_nonzero(statement.stable == 0)),
         certificate=certificate,
         report=report,
         note=note if report.verdict is Verdict.PROVED else None,
@@ -170,64 +168,59 @@ def _weights(gradients: Gradients, seconds: float | None) -> FloatArray:
     return found[-1] if weights is None else weights
 
 
-def stable_neurons(network: ReluNetwork, region: InputRegion | None) -> IntArray:
-    """(m,) 1 and −1 for neurons that are active or inactive all over the region, proved by its bounds; else 0."""
-    if region is None:
-        return np.zeros(network.width, dtype=np.int64)
-    return stable_signs(*preactivation_bounds(network, region))
-
-
-def _functions(C: FloatArray, network: ReluNetwork) -> FloatArray:
-    C = np.atleast_2d(np.array(C, dtype=np.float64))
-    if C.ndim != 2 or C.shape[1] != network.outputs or not len(C) or not np.isfinite(C).all():
-        raise InputError(f"each function must be {network.outputs} finite numbers, one for each output.")
-    return C
-
-
-def _norm_product(network: ReluNetwork, C: FloatArray, stable: IntArray, gradients: Gradients) -> float:
-    if not (stable == ACTIVE).any():
-        return gradients.norm_product()
-    here = stable >= 0
-    everything = Gradients(network.hidden[here], network.output[:, here].T @ C.T, np.zeros_like(gradients.J))
-    return min(everything.norm_product(), gradients.norm_product())
-
-
-@dataclass(frozen=True, eq=False)
 class _Statement:
-    """What is to be proved, and the certificates that may."""
+    """What is to be proved, and the certificates that may.
 
-    network: ReluNetwork
-    C: FloatArray
-    region: InputRegion | None
-    stable: IntArray
-    neurons: Neurons
-    provenance: Mapping[str, Any]
+    Neurons that are active or inactive all over the region are stable, proved by its bounds; the others become
+    generators, and those with a weight are the rows of ``gradients``.
+    """
 
-    @property
-    def weighty(self) -> IntArray:
-        """The generators' neurons that have a weight."""
-        return np.flatnonzero(self.neurons.B.any(axis=1))
-
-    @property
-    def gradients(self) -> Gradients:
-        """Without neurons that have no weight."""
+    def __init__(
+        self, network: ReluNetwork, C: FloatArray, region: InputRegion | None, provenance: Mapping[str, Any]
+    ) -> None:
+        self.network, self.C, self.region, self.provenance = network, C, region, provenance
+        self.stable = np.zeros(network.width, dtype=np.int64)
+        if region is not None:
+            self.stable = stable_signs(*preactivation_bounds(network, region))
+        try:
+            self.neurons = open_neurons(network, C, np.flatnonzero(self.stable == 0))
+        except OverflowError:
+            raise InputError("a weight of these functions of the outputs overflows; scale them down.") from None
+        self.weighty = np.flatnonzero(self.neurons.B.any(axis=1))
         active, kept = self.stable == ACTIVE, self.neurons.kept[self.weighty]
-        J = self.C @ self.network.output[:, active] @ self.network.hidden[active]
-        return Gradients(self.network.hidden[kept], self.neurons.B[self.weighty], J)
+        J = C @ network.output[:, active] @ network.hidden[active]
+        self.gradients = Gradients(network.hidden[kept], self.neurons.B[self.weighty], J)
+
+    def norm_product(self) -> float:
+        """Of the neurons that are not inactive, or of the unstable ones beside the gradient of the active ones."""
+        here, least = self.stable >= 0, self.gradients.norm_product()
+        if not (self.stable == ACTIVE).any():
+            return least
+        B = self.network.output[:, here].T @ self.C.T
+        return min(Gradients(self.network.hidden[here], B, np.zeros_like(self.gradients.J)).norm_product(), least)
 
     def plain(self, theta: FloatArray) -> Iterator[Certificate]:
         """LipSDP with growing margins; large orders lose more to rounding in the check, and each attempt takes long."""
-        order = self.network.inputs + len(self.C)
-        for margin in MARGINS:
-            if margin >= ROOM_PER_CUBE * order**3 or margin == MARGINS[-1]:
-                yield self._plain(theta, margin)
+        gradients, N = self.gradients, len(self.neurons.kept)
+        room = SETTINGS.room_per_cube * (self.network.inputs + len(self.C)) ** 3
+        for margin in SETTINGS.margins:
+            if margin < room and margin != SETTINGS.margins[-1]:
+                continue
+            # The proof from weights is told in ``certificates.lipschitz_weights``.
+            up, t = 1.0 + margin, np.zeros(N)
+            if len(self.C) == 1:
+                L = max(up * gradients.bound(theta, 1.0 / theta), SMALLEST)
+                t[self.weighty] = -2.0 * L * theta
+            else:
+                L = max(up * gradients.bound(up * theta, up / theta), SMALLEST)
+                t = -2.0 * up * np.concatenate([theta, 1.0 / theta])
+            yield self._certificate(L, t)
 
     def unchecked(self) -> _Proof:
         """What is there when time was over before anything was proved."""
-        nothing = LiftedProof.single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), np.zeros(len(self.neurons.kept)))
         reason = "the time limit was reached before the proof was complete"
         report = Report(Verdict.UNKNOWN, reason, Arithmetic.FLOAT.value, 0.0)
-        return self._certificate(LARGEST, nothing, np.zeros(0)), report
+        return self._certificate(LARGEST, np.zeros(len(self.neurons.kept))), report
 
     def with_products(self, theta: FloatArray, best: _Proof, seconds: float | None, seed: int) -> _Proof:
         """A proof by products of signs of a smaller constant than that of ``best``, or ``best``.
@@ -243,9 +236,8 @@ class _Statement:
             raise OutOfTimeError
 
         def better() -> Iterator[Certificate]:
-            for margin in MARGINS:
-                constant, proof = solved.proof(margin)
-                certificate = self._certificate(constant, proof, solved.halfspace)
+            for margin in SETTINGS.margins:
+                certificate = self._certificate(*solved.proof(margin), solved.halfspace)
                 if not certificate.constant < best[1].constant:
                     return
                 yield certificate
@@ -254,28 +246,16 @@ class _Statement:
         found = _checked(better(), left)
         return found if found is not None and found[1].verdict is Verdict.PROVED else best
 
-    def _plain(self, theta: FloatArray, margin: float) -> Certificate:
-        """LipSDP from its weights; see ``certificates.lipschitz_weights``."""
-        gradients, N = self.gradients, len(self.neurons.kept)
-        if len(self.C) == 1:
-            L = max((1.0 + margin) * gradients.bound(theta, 1.0 / theta), SMALLEST)
-            t = np.zeros(N)
-            t[self.weighty] = -2.0 * L * theta
-        else:
-            up = 1.0 + margin
-            L = max(up * gradients.bound(up * theta, up / theta), SMALLEST)
-            t = -2.0 * up * np.concatenate([theta, 1.0 / theta])
-        empty = np.zeros((0, 2), dtype=np.int64)
-        return self._certificate(L, LiftedProof.single(empty, np.zeros(0), t), np.zeros(0))
-
-    def _certificate(self, constant: float, proof: LiftedProof, halfspace: FloatArray) -> Certificate:
+    def _certificate(
+        self, constant: float, proof: LiftedProof | FloatArray, halfspace: FloatArray | None = None
+    ) -> Certificate:
+        """Of a proof, or of one with these complementarity multipliers alone."""
+        if not isinstance(proof, LiftedProof):
+            proof = LiftedProof.single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), proof)
         constant = float(np.nextafter(constant * (1.0 + 1e-15) + float(self.neurons.lost), np.inf))
-        return Certificate(
-            Lipschitz(self.network, self.C, self.region),
-            (LipschitzProof(self.stable, proof, halfspace),),
-            {"constant": constant},
-            self.provenance,
-        )
+        proved = LipschitzProof(self.stable, proof, np.zeros(0) if halfspace is None else halfspace)
+        statement = Lipschitz(self.network, self.C, self.region)
+        return Certificate(statement, (proved,), {"constant": constant}, self.provenance)
 
 
 def _checked(candidates: Iterator[Certificate], seconds: float | None) -> _Proof | None:

@@ -23,7 +23,7 @@ from certnet.jobs.closing import bound, branch
 from certnet.jobs.job import DEFAULT_GAP, GLOBAL, Job, begin, closing_of, run, untrained
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchSummary
 from certnet.training.polish import balance
 from certnet.training.pricing import price, price_planar
 from certnet.training.trainer import FitResult
@@ -115,6 +115,7 @@ def optimality(
     max_nodes: int | None = None,
     workers: int = 1,
     scheduler: str | None = None,
+    circuits: bool = False,
     train: bool = True,
     random_state: int = 0,
     progress: Callable[[Event], None] | None = None,
@@ -130,6 +131,8 @@ def optimality(
         max_nodes: most relaxations of a search, or None.
         workers: processes of that search.
         scheduler: address of a Dask cluster that it uses instead, such as ``tcp://host:8786``.
+        circuits: search with the circuit inequalities that the network's residual violates: fewer nodes, each of which
+            takes longer. Where the weight space is cut, they do nothing.
         train: train globally as well. Without it branching is about the network's own residual, which proves little
             unless the network is nearly optimal.
         random_state: seed.
@@ -140,7 +143,7 @@ def optimality(
         InputError: a network that does not fit the program, options that make no sense, or data too large.
         KeyboardInterrupt: on a second Ctrl-C, while the first is being served.
     """
-    closing = closing_of(GLOBAL, gap, max_nodes, workers, scheduler, train)
+    closing = closing_of(GLOBAL, gap, max_nodes, workers, scheduler, circuits, train)
     network = _required(program, U, V)
     balanced = untrained(program, *balance(*network))
     neurons: list[Neuron] = []

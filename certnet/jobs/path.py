@@ -31,6 +31,8 @@ from formulations import InputError, TrainingProgram, merge_rows
 from formulations._validation import FloatArray, as_positive
 from formulations.arguments import accepts, count, json_object, reals, seconds
 
+__all__ = ["PathResult", "train_path"]
+
 EXCHANGE_SHARE = 0.05
 """Share of a time limit that is kept for trying every network at its neighbours' γ."""
 POLISH_SHARE = 0.1

@@ -7,25 +7,37 @@ and the refuted one above, until both are near it. So the two radii still meet w
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from certificates import Certificate, Verdict
-from certnet.jobs.verify import verify
+from certnet.jobs.verify import counterexample_fields, verify
 from certnet.search.counterexample import Counterexample
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.arguments import accepts, array, count, json_object, real, seconds
 from formulations.network import ReluNetwork
-from formulations.robustness import keeps_class, region_maker
+from formulations.robustness import InputRegion, UnsafeCase, keeps_class, region_maker
 
-STEPS = 60
-SHARE = 0.3
-"""Part of the time that is left which one radius may take, so that a hard one leaves time to go round it."""
-SIDE = 1.0 / 32
-"""Part of the tolerance to which the search comes near undecided radii."""
+__all__ = ["CertifiedRadius", "certified_radius"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The tuning numbers of this module."""
+
+    steps: int = 60
+    """Radii that are tried at most. Not measured."""
+    share: float = 0.3
+    """Part of the time that is left which one radius may take, so that a hard one leaves time to go round it. Not
+    measured."""
+    side: float = 1.0 / 32
+    """Part of the tolerance to which the search comes near undecided radii. Not measured."""
+
+
+SETTINGS = Settings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +50,7 @@ class CertifiedRadius:
         certificate: the proof for ``certified``.
         counterexample: an input within ``attacked``.
         open: whether the two are further apart than the tolerance, because radii between them were not decided.
+        seconds: wall time.
     """
 
     certified: float
@@ -45,6 +58,19 @@ class CertifiedRadius:
     certificate: Certificate | None
     counterexample: Counterexample | None
     open: bool
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON says of it."""
+        return {
+            "verdict": None,
+            "result": "radius",
+            "certified_radius": self.certified,
+            "attacked_radius": self.attacked if math.isfinite(self.attacked) else None,
+            "open": self.open,
+            "counterexample": counterexample_fields(self.counterexample),
+            "seconds": self.seconds,
+        }
 
 
 @np.errstate(all="ignore")
@@ -84,75 +110,117 @@ def certified_radius(
     Raises:
         InputError: a norm, radius, tolerance or label that does not exist, or an input of another size.
     """
-    make = region_maker(norm)
     if not (largest > 0 and np.isfinite(largest)):
         raise InputError(f"the largest radius must be positive and finite, not {largest}.")
     if not tolerance > 0:
         raise InputError(f"the tolerance must be positive, not {tolerance}.")
-    deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
-    search = _Bracket(largest, tolerance)
-    certificate, counterexample = None, None
-    for _ in range(STEPS):
-        left, radius = deadline - time.perf_counter(), search.following()
-        if radius is None or left <= 0:
-            break
+    start = time.perf_counter()
+    bracket = Bracket(network, x, label, norm, random_state, provenance or {})
+    is_open = bracket.search(largest, tolerance, math.inf if time_limit is None else start + time_limit)
+    certificate = bracket.certificates.get(bracket.low)
+    seconds = time.perf_counter() - start
+    return CertifiedRadius(bracket.low, bracket.high, certificate, bracket.counterexample, is_open, seconds)
+
+
+@dataclass(eq=False)
+class Bracket:
+    """What is known of the radii around one input: proved up to ``low``, and the class is lost at ``high``.
+
+    Attributes:
+        certificates: by radius.
+        counterexample, witness: an input within ``high``, and its float64 coordinates.
+        undecided: radii that were tried in vain.
+        tried: how many were tried.
+    """
+
+    network: ReluNetwork
+    x: FloatArray
+    label: int
+    norm: str
+    random_state: int
+    provenance: Mapping[str, Any]
+    low: float = 0.0
+    high: float = math.inf
+    certificates: dict[float, Certificate] = field(default_factory=dict)
+    counterexample: Counterexample | None = None
+    witness: FloatArray | None = None
+    undecided: list[float] = field(default_factory=list)
+    tried: int = 0
+
+    def region(self, radius: float) -> InputRegion:
+        """The inputs within a radius."""
+        return region_maker(self.norm)(self.x, radius)
+
+    def cases(self, radius: float) -> tuple[UnsafeCase, ...]:
+        """What would be unsafe within a radius.
+
+        Raises:
+            InputError: a norm, radius or label that does not exist, or an input of another size.
+        """
+        return keeps_class(self.network, self.region(radius), self.label)
+
+    def decide(self, radius: float, time_limit: float | None) -> Verdict:
+        """Try a radius between ``low`` and ``high``."""
+        self.tried += 1
         result = verify(
-            network,
-            keeps_class(network, make(x, radius), label),
-            time_limit=SHARE * left if np.isfinite(left) else None,
-            random_state=random_state,
-            provenance={**(provenance or {}), "norm": norm, "radius": radius},
+            self.network,
+            self.cases(radius),
+            time_limit=time_limit,
+            random_state=self.random_state,
+            provenance={**self.provenance, "norm": self.norm, "radius": radius},
         )
         if result.verdict is Verdict.PROVED:
-            search.low, certificate = radius, result.certificate
+            self.low = radius
+            if result.certificate is not None:
+                self.certificates[radius] = result.certificate
         elif result.counterexample is not None:
-            counterexample = result.counterexample
-            search.high = min(radius, distance(counterexample.x, x, norm))
+            self.counterexample = result.counterexample
+            self.lose(result.counterexample.x, radius)
         else:
-            search.undecided.append(radius)
-        search.tried = True
-    return CertifiedRadius(search.low, search.high, certificate, counterexample, not search.closed)
+            self.undecided.append(radius)
+        return result.verdict
 
+    def lose(self, x: FloatArray, radius: float = math.inf) -> None:
+        """Take note that this input within the radius is of another class."""
+        self.high, self.witness = min(radius, distance(x, self.x, self.norm)), x
 
-class _Bracket:
-    """Proved, refuted and undecided radii, and which is tried next."""
+    def search(self, largest: float, tolerance: float, deadline: float) -> bool:
+        """Narrow the two radii until ``time.perf_counter()`` is ``deadline``; returns whether they stay apart."""
+        for _ in range(SETTINGS.steps):
+            left, radius = deadline - time.perf_counter(), self._following(largest, tolerance)
+            if radius is None or left <= 0:
+                break
+            self.decide(radius, SETTINGS.share * left if left < math.inf else None)
+        return not self._is_closed(largest, tolerance)
 
-    def __init__(self, largest: float, tolerance: float) -> None:
-        self.largest, self.tolerance = largest, tolerance
-        self.low, self.high, self.tried = 0.0, np.inf, False
-        self.undecided: list[float] = []
+    def _is_closed(self, largest: float, tolerance: float) -> bool:
+        return self.low >= largest or (self.high < math.inf and self.high - self.low <= tolerance * self.high)
 
-    @property
-    def closed(self) -> bool:
-        """Whether the proved and the refuted radius meet, or all of interest is proved."""
-        return self.tried and (self.low >= self.largest or self._near(self.low, self.high))
-
-    def _near(self, low: float, high: float) -> bool:
-        return bool(np.isfinite(high) and high - low <= self.tolerance * high)
-
-    def _middle(self, low: float, high: float) -> float:
-        """Between two radii; by their ratio while it is large, so that no scale is far away."""
-        if high <= 4.0 * low:
-            return 0.5 * low + 0.5 * high
-        return math.sqrt(low) * math.sqrt(high) if low > 0 else high * min(0.5, high / self.largest)
-
-    def following(self) -> float | None:
-        """The next radius; None if the search has come to its end."""
+    def _following(self, largest: float, tolerance: float) -> float | None:
+        """The radius to try next; None if the search has come to its end."""
+        low, high = self.low, self.high
         if not self.tried:
             return 0.0
-        if self.closed:
+        if self._is_closed(largest, tolerance):
             return None
-        between = [radius for radius in self.undecided if self.low < radius < self.high]
+        between = [radius for radius in self.undecided if low < radius < high]
         if not between:
-            return self.largest if not np.isfinite(self.high) else self._middle(self.low, self.high)
+            return largest if high == math.inf else _middle(low, high, largest)
         least, most = min(between), max(between)
-        if not np.isfinite(self.high) and most < self.largest:
-            return self.largest
+        if high == math.inf and most < largest:
+            return largest
         # The wider side first, until both are small beside the tolerance.
-        high = self.high if np.isfinite(self.high) else most
-        sides = ((self.low, least, least), (most, high, most))
-        gaps = [(b - a, self._middle(a, b)) for a, b, size in sides if b - a > SIDE * self.tolerance * size]
+        high = high if high < math.inf else most
+        sides = ((low, least, least), (most, high, most))
+        gaps = [(b - a, _middle(a, b, largest)) for a, b, size in sides if b - a > SETTINGS.side * tolerance * size]
         return max(gaps)[1] if gaps else None
+
+
+def _middle(low: float, high: float, largest: float) -> float:
+    """Between two radii; by their ratio while it is large, so that no scale is far away."""
+    if high <= 4.0 * low:
+        return 0.5 * low + 0.5 * high
+    return math.sqrt(low) * math.sqrt(high) if low > 0 else high * min(0.5, high / largest)
 
 
 def distance(a: FloatArray, b: FloatArray, norm: str) -> float:

@@ -32,8 +32,8 @@ from certnet.runtime.numerics import computing
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
 from certnet.solvers.warm_start import PAYS, WarmStart, from_certificate, from_result
-from certnet.tightness._feasible import relaxation_value
 from certnet.tightness.complete_positivity import CompletePositivity, check_completely_positive
+from certnet.tightness.feasible import relaxation_value
 from certnet.tightness.rank import Points, Spectrum, extract_points, spectrum
 from formulations import InputError, LiftedSpace, TrainingProgram
 from formulations._validation import FloatArray, as_positive

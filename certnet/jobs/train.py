@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from certificates import Certificate, Report, Training, fingerprint
-from certificates.certificate import about
+from certificates.making.assemble import about
 from certnet.jobs import stages as _stages
 from certnet.jobs.checkpoint import Checkpoint, Saver, program_fingerprint, sink
 from certnet.jobs.clock import JobClock
@@ -22,7 +22,7 @@ from certnet.jobs.closing import bound, branch
 from certnet.jobs.job import GLOBAL, SDP, Job, begin, closing_of, run
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.solvers.device import require_device
 from certnet.solvers.registry import AUTO, get_solver
@@ -110,6 +110,7 @@ def train(
     max_nodes: int | None = None,
     workers: int = 1,
     scheduler: str | None = None,
+    circuits: bool = False,
 ) -> TrainingResult:
     """Train a two-layer ReLU network and certify its distance from global optimality.
 
@@ -136,6 +137,8 @@ def train(
         max_nodes: most relaxations of that search, or None.
         workers: processes of that search.
         scheduler: address of a Dask cluster that it uses instead, such as ``tcp://host:8786``.
+        circuits: search with the circuit inequalities that the network's residual violates: fewer nodes, each of which
+            takes longer. Where the weight space is cut, they do nothing.
 
     Raises:
         InputError: unknown or unavailable solver or device, data too large for this machine, or a start or checkpoint
@@ -143,7 +146,7 @@ def train(
         KeyboardInterrupt: on a second Ctrl-C, while the first is being served.
     """
     clock, choice = JobClock(time_limit, progress), None
-    closing = closing_of(method, gap, max_nodes, workers, scheduler)
+    closing = closing_of(method, gap, max_nodes, workers, scheduler, circuits)
     require_device(device)
     if solver != AUTO:
         get_solver(solver)

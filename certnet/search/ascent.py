@@ -21,8 +21,8 @@ from scipy.linalg import cho_factor, cho_solve
 
 from certnet.search.linear import LinearBounds, Nodes, crown, finish
 from formulations._validation import FloatArray
-from formulations.lifted_space import FREE
 from formulations.robustness import InputRegion
+from formulations.signs import FREE
 
 PENALTY = 100.0
 """Largest sum of the multipliers of fixed signs, in units of what the neurons contribute to the margin."""

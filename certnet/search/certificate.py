@@ -70,7 +70,7 @@ def certify_search(
                 for leaf, (N, t) in zip(leaves, lifted, strict=True)
             }
             named = None if circuits is None else as_proof(circuits.take(np.flatnonzero(used)))
-            tree = proof_tree(result.root, lambda leaf, of=proofs: of[id(leaf)])  # type: ignore[misc]
+            tree = proof_tree(result.root, lambda leaf: proofs[id(leaf)])  # noqa: B023 (called at once)
             proof = build(tree, neurons, circuits=named)
             yield assemble_proof(merged, s * dual, proof, U, V, provenance or {})
 

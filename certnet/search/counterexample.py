@@ -17,6 +17,8 @@ from formulations.network import ReluNetwork
 from formulations.robustness import UnsafeCase
 from formulations.rounding import nearest
 
+__all__ = ["Counterexample"]
+
 Integers = NDArray[Any]
 """Python integers in an array of objects."""
 

@@ -9,8 +9,8 @@ with the largest product of both expected rises is taken. At the root both sides
 import numpy as np
 
 from formulations._validation import FloatArray, IntArray
-from formulations.lifted_space import FREE
 from formulations.margin import MarginProblem
+from formulations.signs import FREE
 
 LEAST = 1e-6
 """Rise that a side counts for at least, so that the other side still matters."""

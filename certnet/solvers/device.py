@@ -1,6 +1,6 @@
 """Where the heavy linear algebra runs."""
 
-from certnet.jobs.doctor import gpu
+from certnet.runtime.machine import gpu
 from formulations import InputError
 
 DEVICES = ("cpu", "cuda")

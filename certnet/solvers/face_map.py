@@ -1,4 +1,4 @@
-"""The constraint map on the face: forms of rank two and a few over z, and the Schur complement over them."""
+"""The constraint map on the face: forms of rank two and a few dense ones, and the Schur complement over them."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ BLOCK_ENTRIES = 1 << 15
 
 @dataclass(frozen=True, eq=False)
 class FaceMap:
-    """The map ``S ↦ (⟨Q_i, G_zz⟩)_i, (weight_k · G[first_k, second_k])_k`` on symmetric face matrices S.
+    """The map ``S ↦ (⟨Q_i, G_ee⟩)_i, (weight_k · G[first_k, second_k])_k`` on symmetric face matrices S.
 
     G = J S Jᵀ is extended by ``rows`` (r, order): position order + i means the linear form ``rows[i]·λ``.
-    ``quadratics`` is (q, k, k), symmetric; ``first``, ``second`` (positions in the extended λ) and ``weight`` have
-    length K. The pairs are distinct as unordered pairs and ``first_k ≠ second_k``, so that the adjoint may assign
-    entries instead of adding them up.
+    ``quadratics`` is (q, m, m), symmetric, over the last m coordinates e of (β, z). ``first``, ``second`` (positions in
+    the extended λ) and ``weight`` have length K. The pairs are distinct as unordered pairs and ``first_k ≠ second_k``,
+    so that the adjoint may assign entries instead of adding them up.
     """
 
     space: LiftedSpace
@@ -26,6 +26,11 @@ class FaceMap:
     first: IntArray
     second: IntArray
     weight: FloatArray
+
+    @property
+    def end(self) -> slice:
+        """The coordinates of λ that the quadratics are over."""
+        return slice(self.space.z.stop - self.quadratics.shape[1], self.space.z.stop)
 
     def gram(self, S: FloatArray) -> FloatArray:
         """``G = J S Jᵀ`` with the rows, from which the value of every form of rank two is an entry."""
@@ -37,9 +42,8 @@ class FaceMap:
 
     def values(self, G: FloatArray) -> FloatArray:
         """Values (q+K,) at S, given ``G = gram(S)``."""
-        z = self.space.z
-        over_z = np.einsum("qij,ij->q", self.quadratics, G[z, z])
-        return np.concatenate([over_z, self.weight * G[self.first, self.second]])
+        dense = np.einsum("qij,ij->q", self.quadratics, G[self.end, self.end])
+        return np.concatenate([dense, self.weight * G[self.first, self.second]])
 
     def __call__(self, S: FloatArray) -> FloatArray:
         """Values (q+K,) at S."""
@@ -47,13 +51,13 @@ class FaceMap:
 
     def adjoint(self, y: FloatArray) -> FloatArray:
         """``Σ_k y_k A_k`` as a face matrix."""
-        order, z, q = self.space.order, self.space.z, len(self.quadratics)
+        order, q = self.space.order, len(self.quadratics)
         extended = np.zeros((order + len(self.rows), order + len(self.rows)))
         extended[self.first, self.second] = 0.5 * self.weight * y[q:]
         extended += extended.T
         form = extended[:order, :order]
         if q:
-            form[z, z] += np.tensordot(y[:q], self.quadratics, axes=1)
+            form[self.end, self.end] += np.tensordot(y[:q], self.quadratics, axes=1)
         if len(self.rows):
             mixed = extended[:order, order:] @ self.rows
             form = form + mixed + mixed.T + self.rows.T @ extended[order:, order:] @ self.rows
@@ -64,9 +68,8 @@ class FaceMap:
         a, b = self.first, self.second
         p, q = np.diag(P), np.diag(Q)
         products = 0.25 * self.weight**2 * (2 * P[a, b] * Q[a, b] + p[a] * q[b] + p[b] * q[a])
-        z = self.space.z
-        over_z = [np.sum((F @ P[z, z] @ F) * Q[z, z]) for F in self.quadratics]
-        return np.concatenate([over_z, products])
+        e = self.end
+        return np.concatenate([[np.sum((F @ P[e, e] @ F) * Q[e, e]) for F in self.quadratics], products])
 
     def schur(self, P: FloatArray, Q: FloatArray, scale: FloatArray) -> FloatArray:
         """Lower triangle (C order) of ``scale_k ⟨A_k, S A_l M⁻¹⟩ scale_l``, of order q+K.
@@ -79,12 +82,13 @@ class FaceMap:
             return products
         H = np.zeros((len(scale), len(scale)))
         H[q:, q:] = products
-        z, a, b = self.space.z, self.first, self.second
+        e, a, b = self.end, self.first, self.second
         for i, F in enumerate(self.quadratics):
-            half = P[:, z] @ F @ Q[z, :]
-            H[q:, i] = 0.5 * scale[i] * scale[q:] * self.weight * (half[a, b] + half[b, a])
-            for j in range(i + 1):
-                H[i, j] = scale[i] * scale[j] * np.sum(self.quadratics[j] * half[z, z])
+            left, right = P[:, e] @ F, Q[:, e]
+            mixed = np.sum(left[a] * right[b], axis=1) + np.sum(left[b] * right[a], axis=1)
+            H[q:, i] = 0.5 * scale[i] * scale[q:] * self.weight * mixed
+            both = left[e] @ right[e].T
+            H[i, : i + 1] = scale[i] * scale[: i + 1] * np.sum(self.quadratics[: i + 1] * both, axis=(1, 2))
         return H
 
     def _schur_of_products(self, P: FloatArray, Q: FloatArray, scale: FloatArray) -> FloatArray:

@@ -21,10 +21,10 @@ NONE = np.zeros(0)
 class FaceProblem:
     """minimise ½‖target − A_W(S)‖² + ⟨cost, S⟩ over S ⪰ 0 with ⟨Q, G_zz⟩ = rhs, A_t(S) = 0 and products ≥ 0.
 
-    The first ``losses`` constraints carry W, or the first ones the ``quadratics`` Q (q, k, k) with right-hand sides
-    ``rhs`` (q,), or the first ones carry the entries ``shared`` of a W that several problems have together: no program
-    has two of these. The following N carry the free complementarity multipliers t; products (p, q) of inequalities may
-    follow. ``unit`` is what 1 is in the dual, ``moment_unit`` in S.
+    The first ``losses`` constraints carry W, or the first ones the ``quadratics`` Q (see ``FaceMap``) with right-hand
+    sides ``rhs`` (those beyond are inequalities ⟨Q, G⟩ ≥ 0), or the first ones carry the entries ``shared`` of a W that
+    several problems have together: no program has two of these. The following N carry the free complementarity
+    multipliers t; products (p, q) of inequalities may follow. ``unit`` is what 1 is in the dual, ``moment_unit`` in S.
     """
 
     program: Program
@@ -58,7 +58,11 @@ class FaceProblem:
     @property
     def fixed(self) -> int:
         """Number of constraints that are not products."""
-        return len(self.rhs) + len(self.first)
+        return len(self.quadratics) + len(self.first)
+
+    def signed(self, products: int) -> IntArray:
+        """Where in y the multipliers are nonnegative: those of quadratics beyond ``rhs``, and of so many products."""
+        return np.concatenate([np.arange(len(self.rhs), len(self.quadratics)), self.fixed + np.arange(products)])
 
     def with_products(self, p: IntArray, q: IntArray) -> FaceMap:
         """The constraint map with the products G_pq appended."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -24,7 +25,7 @@ SMALL_MOMENT = 1e-14
 
 @dataclass(frozen=True, eq=False)
 class FaceIterate:
-    """S and M ≻ 0, multipliers y = (W, t, N_pq) and values z > 0 of the products (p, q) of a face."""
+    """S and M ≻ 0, multipliers y = (W, t, N_pq) and the values z > 0 of inequalities, which are products (p, q)."""
 
     S: FloatArray
     M: FloatArray
@@ -48,10 +49,10 @@ class FacePoint:
     dual_matrix: FloatArray
     moments: FloatArray
 
-    @property
-    def products(self) -> slice:
-        """The products' multipliers in y."""
-        return slice(self.problem.fixed, len(self.at.y))
+    @cached_property
+    def signed(self) -> IntArray:
+        """Where in y the multipliers are nonnegative."""
+        return self.problem.signed(len(self.at.p))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,16 +113,16 @@ def measure(
             at, residual = replace(at, M=slack), 0.0
         gram = constraints.gram(at.S)
         values = constraints.values(gram)
-        w, losses, fixed = len(problem.shared), problem.losses, problem.fixed
+        w, losses, signed = len(problem.shared), problem.losses, problem.signed(len(at.p))
         rows = -values
         rows[: len(problem.rhs)] += problem.rhs
         rows[:losses] += problem.target - at.y[:losses]
-        rows[fixed:] += at.z
+        rows[signed] += at.z
         rows[:w] = 0.0
         fitted[problem.shared] += values[:w]
         primal += 0.5 * float(np.sum((problem.target - values[:losses]) ** 2)) + float(np.sum(problem.cost * at.S))
         dual += problem.dual_value(at.y)
-        complementarity += float(np.sum(at.S * at.M) + at.y[fixed:] @ at.z)
+        complementarity += float(np.sum(at.S * at.M) + at.y[signed] @ at.z)
         size += len(at.S) + len(at.z)
         squares += float(rows @ rows)
         norm += float(problem.target @ problem.target)

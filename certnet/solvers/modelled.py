@@ -24,7 +24,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from certnet.jobs.doctor import version
+from certnet.runtime.machine import version
 from certnet.runtime.numerics import FAILURES, failure
 from certnet.solvers._session import Session
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus

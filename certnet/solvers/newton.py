@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
+from scipy.linalg.lapack import dtrtrs
 
 from certnet.solvers.iterate import Measure
 from certnet.solvers.linear_algebra import factor_in_place, longest_positive_step, longest_step, symmetric
@@ -49,14 +50,14 @@ class NewtonSystem:
         rows, diagonal, identity = [at.rows], [np.ones(self._shared)], [np.ones(self._shared)]
         end = self._shared
         for point in self._points:
-            w, losses, products = len(point.problem.shared), point.problem.losses, point.products
+            w, losses, signed = len(point.problem.shared), point.problem.losses, point.signed
             own = np.arange(end, end + len(point.at.y) - w)
             end += len(own)
             self._index.append(np.concatenate([point.problem.shared, own]))
             rows.append(point.rows[w:])
             identity.append((np.arange(len(own)) < losses).astype(np.float64))
             ratio = np.zeros(len(point.at.y))
-            ratio[products] = point.at.z / point.at.y[products]
+            ratio[signed] = point.at.z / point.at.y[signed]
             diagonal.append(identity[-1] + ratio[w:])
         self._rows, self._diagonal, self._identity = (np.concatenate(parts) for parts in (rows, diagonal, identity))
         self._inverse = [symmetric(np.asarray(np.linalg.inv(point.at.M), dtype=np.float64)) for point in self._points]
@@ -81,32 +82,33 @@ class NewtonSystem:
     def _eliminate(self, grams: Sequence[tuple[FloatArray, FloatArray]], shift: float) -> None:
         """Factors L (transposed) of the faces' own blocks, their couplings ``L⁻¹B`` with W, and the rest; scaled."""
         core = np.diag(self._scale[: self._shared] ** 2 + shift)
-        self._blocks: list[tuple[FloatArray, FloatArray]] = []
+        self._blocks: list[tuple[IntArray, slice, FloatArray, FloatArray]] = []
+        end = self._shared
         for point, index, (P, Q) in zip(self._points, self._index, grams, strict=True):
             shared = point.problem.shared
-            w = len(shared)
+            w, start, end = len(shared), end, end + len(index) - len(shared)
             H = point.constraints.schur(P, Q, self._scale[index])
             own = np.ascontiguousarray(H[w:, w:])  # no copy where nothing is shared
             own[np.diag_indices(len(own))] = 1.0 + shift
             factor_in_place(own)
-            coupling = sl.solve_triangular(own.T, H[w:, :w], trans=1, check_finite=False) if w else H[:, :0]
+            coupling = H[w:, :w]
             if w:
+                coupling = sl.solve_triangular(own.T, coupling, trans=1, check_finite=False)
                 corner = np.tril(H[:w, :w])
                 core[np.ix_(shared, shared)] += corner + np.tril(corner, -1).T - coupling.T @ coupling
-            self._blocks.append((own.T, coupling))
+            self._blocks.append((shared, slice(start, end), own.T, coupling))
         self._core = np.linalg.cholesky(core)
 
     def _solve(self, rhs: FloatArray) -> FloatArray:
         x = self._scale * rhs
-        for index, (factor, coupling) in zip(self._index, self._blocks, strict=True):
-            shared, own = np.split(index, [coupling.shape[1]])
-            x[own] = sl.solve_triangular(factor, x[own], trans=1, check_finite=False)
-            x[shared] -= coupling.T @ x[own]
+        for shared, own, factor, coupling in self._blocks:
+            x[own], _ = dtrtrs(factor, x[own], trans=1)
+            if len(shared):
+                x[shared] -= coupling.T @ x[own]
         if self._shared:
             x[: self._shared] = sl.cho_solve((self._core, True), x[: self._shared], check_finite=False)
-        for index, (factor, coupling) in zip(self._index, self._blocks, strict=True):
-            shared, own = np.split(index, [coupling.shape[1]])
-            x[own] = sl.solve_triangular(factor, x[own] - coupling @ x[shared], check_finite=False)
+        for shared, own, factor, coupling in self._blocks:
+            x[own], _ = dtrtrs(factor, x[own] - coupling @ x[shared] if len(shared) else x[own])
         solution: FloatArray = self._scale * x
         return solution
 
@@ -126,12 +128,12 @@ class NewtonSystem:
         """Direction towards the central path at ``mu``, with Mehrotra's second-order term of a predictor."""
         S, M, z = [], [], []
         for number, (point, inverse) in enumerate(zip(self._points, self._inverse, strict=True)):
-            at, y = point.at, point.at.y[point.products]
+            at, y = point.at, point.at.y[point.signed]
             base, shift = mu * inverse - at.S, mu / y - at.z
             if predictor is not None:
                 seen = predictor.faces[number]
                 base = base - symmetric(seen.S @ seen.M @ inverse)
-                shift = shift - seen.z * seen.y[point.products] / y
+                shift = shift - seen.z * seen.y[point.signed] / y
             S.append(base - symmetric(at.S @ point.dual_matrix @ inverse))
             M.append(point.dual_matrix)
             z.append(shift)
@@ -142,13 +144,13 @@ class NewtonSystem:
             error = self._rows - self._identity * x
             for number, (point, index) in enumerate(zip(self._points, self._index, strict=True)):
                 error[index] -= point.constraints(S[number])
-                error[index[point.products]] += z[number]
+                error[index[point.signed]] += z[number]
             step = refined(error, self._solve, self._apply, self._scale)
             x = x + step
             for number, (point, index) in enumerate(zip(self._points, self._index, strict=True)):
                 adjoint, change = self._moved(number, step)
                 S[number], M[number] = S[number] + change, M[number] - adjoint
-                z[number] = z[number] - point.at.z / point.at.y[point.products] * step[index[point.products]]
+                z[number] = z[number] - point.at.z / point.at.y[point.signed] * step[index[point.signed]]
         faces = (Change(S[i], symmetric(M[i]), x[index], z[i]) for i, index in enumerate(self._index))
         return Direction(x[: self._shared], tuple(faces))
 
@@ -164,7 +166,7 @@ class NewtonSystem:
                 longest_step(point.at.S, change.S),
                 longest_step(point.at.M, change.M),
                 longest_positive_step(point.at.z, change.z),
-                longest_positive_step(point.at.y[point.products], change.y[point.products]),
+                longest_positive_step(point.at.y[point.signed], change.y[point.signed]),
             )
         )
 
@@ -176,9 +178,9 @@ class NewtonSystem:
         step = min(1.0, self.longest(predictor))
         left, size = 0.0, 0
         for point, change in zip(self._points, predictor.faces, strict=True):
-            at, products = point.at, point.products
+            at, signed = point.at, point.signed
             left += float(np.sum((at.S + step * change.S) * (at.M + step * change.M)))
-            left += float((at.y[products] + step * change.y[products]) @ (at.z + step * change.z))
+            left += float((at.y[signed] + step * change.y[signed]) @ (at.z + step * change.z))
             size += len(at.S) + len(at.z)
         return self.direction(min(1.0, max(LEAST_CENTRING, (left / (size * mu)) ** 3)) * mu, predictor)
 

@@ -12,6 +12,7 @@ when the residual is at most a tolerance, REFUTED when the distance exceeds one.
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import networkx as nx
@@ -19,7 +20,7 @@ import numpy as np
 
 from certificates import Verdict
 from certificates.arithmetic import Enclosure
-from certnet.tightness._factorisation import (
+from certnet.tightness.factorisation import (
     alternate,
     improve,
     nonnegative,
@@ -27,17 +28,28 @@ from certnet.tightness._factorisation import (
     relative_residual,
     square_root,
 )
-from certnet.tightness.separation import Separator, circuit_separator, horn_separator, residual_separator
+from certnet.tightness.separation import Separator, circuit_separator, deeper, horn_separator, residual_separator
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix, as_positive
 
 TOLERANCE = 1e-6
-NUMERICAL_RANK = 1e-7
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an experiment chose or could move."""
+
+    numerical_rank: float = 1e-7
+    """Relative eigenvalue that counts as zero where a factor is sought. Not measured."""
+    circuit_share: float = 0.4
+    """Part of the time for circuits. Not measured."""
+    largest_factor: int = 200
+    """Columns of B that alternating projections are tried with. Not measured."""
+
+
+SETTINGS = Settings()
+
 SHIFTS = (1e-15, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
-MODERATE = 40
-"""Binary exponent of √|P| from which P is scaled."""
-LARGEST_FACTOR = 200
-"""Columns of B that alternating projections are tried with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,138 +134,97 @@ def check_completely_positive(
         raise InputError(f"P has order {len(P)}, but {len(generators)} generators need {2 * len(generators)}.")
     if factor is not None and (len(factor) != len(P) or not (factor >= 0).all()):
         raise InputError("The factor must have a row for each row of P and no negative entry.")
-    P, factor, exponent = _moderate(P, factor)
-    least = tolerance if least_distance is None else max(least_distance, tolerance)
-    search = _Search(P, tolerance, least, time.monotonic(), time_limit, random_state)
-    search.offer(factor, "the given factor")
-    if not search.residual <= tolerance:
-        search.by_support()
-    if not search.residual <= tolerance and generators is not None:
-        search.separate(circuit_separator(generators, P, deadline=search.until(0.4), enough=10 * least))
-    if search.undecided:
-        search.separate(horn_separator(P))
-    if search.undecided:
-        search.factorise()
-    if search.undecided and search.factor is not None:
-        search.separate(residual_separator(P, search.factor, random_state=random_state))
-    return _undo_scaling(search.result(), exponent)
-
-
-def _moderate(P: FloatArray, factor: FloatArray | None) -> tuple[FloatArray, FloatArray | None, int]:
-    """P·4^−e and factor·2^−e, so that squares of entries neither over- nor underflow; and e, 0 where none is needed."""
+    # By a power of four, so that squares of entries neither over- nor underflow.
     e = int(np.frexp(np.abs(P).max())[1]) // 2
-    scaled = np.ldexp(P, -2 * e)
-    if abs(e) < MODERATE or not np.array_equal(np.ldexp(scaled, 2 * e), P):
-        return P, factor, 0
-    return scaled, None if factor is None else np.ldexp(factor, -e), e
+    e = e if np.array_equal(np.ldexp(np.ldexp(P, -2 * e), 2 * e), P) else 0
+    P, least = np.ldexp(P, -2 * e), tolerance if least_distance is None else max(least_distance, tolerance)
+    begin, rng = time.monotonic(), np.random.default_rng(random_state)
+    best = Neighbour(math.inf, "")
+    separator: Separator | None = None
 
+    def is_open() -> bool:
+        return not (best.residual <= tolerance or (separator is not None and separator.distance > least))
 
-def _undo_scaling(found: CompletePositivity, e: int) -> CompletePositivity:
-    if e == 0:
-        return found
-    factor, separator = found.factor, found.separator
-    return replace(
-        found,
-        factor=None if factor is None else np.ldexp(factor, e),
+    if factor is not None:
+        B = np.ldexp(factor, -e)
+        best = min(best, Neighbour(relative_residual(P, B), "the given factor", B))
+    if is_open():
+        best = min([best, *_by_support(P, tolerance)])
+    if is_open() and generators is not None:
+        deadline = begin + SETTINGS.circuit_share * time_limit
+        separator = circuit_separator(generators, P, deadline=deadline, enough=10 * least)
+    if is_open():
+        separator = deeper(separator, horn_separator(P))
+    factors = _factors(P, rng, begin + time_limit)
+    while is_open() and (found := next(factors, None)) is not None:
+        best = min(best, found)
+    if is_open() and best.factor is not None:
+        separator = deeper(separator, residual_separator(P, best.factor, random_state=random_state))
+    known = "none is known nearby" if math.isinf(best.residual) else f"the nearest known lies at {best.residual:.1e}"
+    verdict = Verdict.UNKNOWN
+    reason = f"{known}, and no inequality that was found is violated by more than {least:.0e}"
+    if best.residual <= tolerance:
+        verdict = Verdict.PROVED
+        reason = f"a completely positive matrix lies within {best.residual:.1e} of it: {best.how}"
+    elif separator is not None and separator.distance > least:
+        verdict = Verdict.REFUTED
+        reason = f"a {separator.kind} shows that it is {separator.distance:.1e} or more from all of them"
+    return CompletePositivity(
+        verdict,
+        reason,
+        residual=best.residual,
+        distance=0.0 if separator is None else separator.distance,
+        factor=None if best.factor is None else np.ldexp(best.factor, e),
         separator=None
         if separator is None
         else replace(separator, inner_product=float(np.ldexp(separator.inner_product, 2 * e))),
     )
 
 
-class _Search:
-    """The best residual and the best distance so far."""
+@dataclass(frozen=True, eq=False)
+class Neighbour:
+    """A completely positive matrix at this relative distance or less, ``BBᵀ`` if its factor is known."""
 
-    def __init__(
-        self, P: FloatArray, tolerance: float, least: float, start: float, time_limit: float, random_state: int
-    ) -> None:
-        self.P, self.tolerance, self.least = P, tolerance, least
-        self._start, self._time_limit, self._seed = start, time_limit, random_state
-        self.residual, self.how = math.inf, ""
-        self.factor: FloatArray | None = None
-        self.separator: Separator | None = None
+    residual: float
+    how: str
+    factor: FloatArray | None = None
 
-    @property
-    def distance(self) -> float:
-        return 0.0 if self.separator is None else self.separator.distance
-
-    @property
-    def undecided(self) -> bool:
-        return not (self.residual <= self.tolerance or self.distance > self.least)
-
-    def until(self, share: float) -> float:
-        """A deadline at this share of the time."""
-        return self._start + share * self._time_limit
-
-    def offer(self, B: FloatArray | None, how: str) -> None:
-        if B is None:
-            return
-        residual = relative_residual(self.P, B)
-        if residual < self.residual:
-            self.residual, self.how, self.factor = residual, how, B
-
-    def separate(self, separator: Separator | None) -> None:
-        if separator is not None and separator.distance > self.distance:
-            self.separator = separator
-
-    def by_support(self) -> None:
-        """A doubly nonnegative matrix nearby whose support alone, or whose dominant diagonal, is enough."""
-        for threshold in (0.0, 0.1 * self.tolerance, self.tolerance):
-            near = _without_small_entries(self.P, threshold)
-            if is_completely_positive_graph(support_graph(near)):
-                how = "no odd cycle of length 5 or more in its support"
-                test = near
-            else:
-                how = "a comparison matrix that is positive semidefinite"
-                test = 2.0 * np.diag(np.diag(near)) - near
-            shift = _shift_to_psd(test)
-            if shift is None:
-                continue
-            change = np.abs(near - self.P)
-            change[np.diag_indices_from(change)] += shift
-            residual = norm_ratio(change * (1.0 + 1e-15), self.P)
-            if residual < self.residual:
-                self.residual, self.how, self.factor = residual, how, None
-
-    def factorise(self) -> None:
-        """Alternating projections with more and more columns, each improved by descent."""
-        rng = np.random.default_rng(self._seed)
-        R = square_root(self.P)
-        if R.shape[1] == 0:
-            self.offer(np.zeros((len(self.P), 0)), "the zero matrix")
-            return
-        norm = np.linalg.norm(R, axis=0)
-        R = R[:, norm > np.sqrt(NUMERICAL_RANK) * norm.max()]
-        rank = R.shape[1]
-        # A second start with as many columns pays: the first may end in a corner of a set that is not convex.
-        for columns in sorted([rank, rank, rank + 1, rank + 3, 2 * rank, 2 * rank, 3 * rank]):
-            if columns > LARGEST_FACTOR or not self.undecided or time.monotonic() > self.until(1.0):
-                return
-            B = alternate(R, columns, nearest=nonnegative, rng=rng, deadline=self.until(1.0))
-            self.offer(improve(self.P, B, deadline=self.until(1.0)), f"a nonnegative factor of {columns} columns")
-
-    def result(self) -> CompletePositivity:
-        verdict, reason = self._verdict()
-        return CompletePositivity(verdict, reason, self.residual, self.distance, self.factor, self.separator)
-
-    def _verdict(self) -> tuple[Verdict, str]:
-        if self.residual <= self.tolerance:
-            return Verdict.PROVED, f"a completely positive matrix lies within {self.residual:.1e} of it: {self.how}"
-        if self.separator is not None and self.distance > self.least:
-            kind = self.separator.kind
-            return Verdict.REFUTED, f"a {kind} shows that it is {self.distance:.1e} or more from all of them"
-        known = (
-            "none is known nearby" if math.isinf(self.residual) else f"the nearest known lies at {self.residual:.1e}"
-        )
-        return Verdict.UNKNOWN, f"{known}, and no inequality that was found is violated by more than {self.least:.0e}"
+    def __lt__(self, other: "Neighbour") -> bool:
+        return self.residual < other.residual
 
 
-def _without_small_entries(P: FloatArray, threshold: float) -> FloatArray:
-    """P with entries below a correlation of ``threshold``, and negative ones, set to zero."""
+def _by_support(P: FloatArray, tolerance: float) -> Iterator[Neighbour]:
+    """Doubly nonnegative matrices nearby whose support alone, or whose dominant diagonal, is enough."""
     size = np.sqrt(np.maximum(np.diag(P), 0.0))
-    near: FloatArray = np.where(threshold * np.outer(size, size) < P, P, 0.0)
-    np.fill_diagonal(near, np.maximum(np.diag(P), 0.0))
-    return near
+    for threshold in (0.0, 0.1 * tolerance, tolerance):
+        near = np.where(threshold * np.outer(size, size) < P, P, 0.0)
+        np.fill_diagonal(near, np.maximum(np.diag(P), 0.0))
+        test, how = near, "no odd cycle of length 5 or more in its support"
+        if not is_completely_positive_graph(support_graph(near)):
+            test, how = 2.0 * np.diag(np.diag(near)) - near, "a comparison matrix that is positive semidefinite"
+        shift = _shift_to_psd(test)
+        if shift is not None:
+            change = np.abs(near - P)
+            change[np.diag_indices_from(change)] += shift
+            yield Neighbour(norm_ratio(change * (1.0 + 1e-15), P), how)
+
+
+def _factors(P: FloatArray, rng: np.random.Generator, deadline: float) -> Iterator[Neighbour]:
+    """Alternating projections with more and more columns, each improved by descent."""
+    R = square_root(P)
+    if R.shape[1] == 0:
+        B = np.zeros((len(P), 0))
+        yield Neighbour(relative_residual(P, B), "the zero matrix", B)
+        return
+    norm = np.linalg.norm(R, axis=0)
+    R = R[:, norm > np.sqrt(SETTINGS.numerical_rank) * norm.max()]
+    rank = R.shape[1]
+    # A second start with as many columns pays: the first may end in a corner of a set that is not convex.
+    for columns in sorted([rank, rank, rank + 1, rank + 3, 2 * rank, 2 * rank, 3 * rank]):
+        if columns > SETTINGS.largest_factor or time.monotonic() > deadline:
+            return
+        B = improve(P, alternate(R, columns, nearest=nonnegative, rng=rng, deadline=deadline), deadline=deadline)
+        yield Neighbour(relative_residual(P, B), f"a nonnegative factor of {columns} columns", B)
 
 
 def _shift_to_psd(M: FloatArray) -> float | None:

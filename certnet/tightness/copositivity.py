@@ -17,20 +17,34 @@ from certificates import Verdict
 from certificates.arithmetic import Enclosure, RationalMatrix
 from certificates.arithmetic.matrix import PsdProof
 from certificates.failure import Deadline
-from certnet.tightness._rational import quadratic_value
-from certnet.tightness._spn import LARGEST_ORDER, nonnegative_part
-from certnet.tightness._subdivision import subdivide
+from certnet.tightness.orthant import quadratic_value, subdivide
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
+from formulations.modeling.splitting import nonnegative_part
 
 MAX_CONES = 20_000
 DEFAULT_TIME_LIMIT = 10.0
-SUBDIVISION_ORDER = 30
-EXACT_ORDER = 40
-"""Order up to which positive semidefiniteness is decided in rational arithmetic."""
-SPN_SHARE = 0.5
-STARTS = 64
-DESCENT_STEPS = 300
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an experiment chose or could move."""
+
+    subdivision_order: int = 30
+    """Order up to which the orthant is subdivided. Not measured."""
+    exact_order: int = 40
+    """Order up to which positive semidefiniteness is decided in rational arithmetic. Not measured."""
+    splitting_order: int = 60
+    """Order beyond which the semidefinite program of a splitting takes long. Measured: order 45 takes 3 s."""
+    spn_share: float = 0.5
+    """Part of the time for a splitting. Not measured."""
+    starts: int = 64
+    """Random starts for a counterexample besides the vertices. Not measured."""
+    descent_steps: int = 300
+    """Projected gradient steps of each. Not measured."""
+
+
+SETTINGS = Settings()
 
 
 class Method(StrEnum):
@@ -88,30 +102,30 @@ def check_copositive(
     M = as_matrix("M", M)
     if M.shape[0] != M.shape[1] or not np.array_equal(M, M.T):
         raise InputError("M must be symmetric; pass (M + M.T)/2.")
-    deadline = Deadline(time.perf_counter() + time_limit)
     if (M >= 0).all():
         return Copositivity(Verdict.PROVED, "every entry is nonnegative", Method.NONNEGATIVE)
     witness = counterexample(M, random_state=random_state)
     if witness is not None:
         return _refuted(witness)
-    found = _split(M, time_limit * SPN_SHARE)
+    found = _split(M, time_limit * SETTINGS.spn_share)
     if found is not None:
         return found
-    if len(M) > SUBDIVISION_ORDER:
+    if len(M) > SETTINGS.subdivision_order:
         reason = f"no splitting was found, and order {len(M)} is too large for a subdivision"
         return Copositivity(Verdict.UNKNOWN, reason, Method.NONE)
+    # The share of the splitting is over, however long CVXPY took to load.
+    deadline = Deadline(time.perf_counter() + (1.0 - SETTINGS.spn_share) * time_limit)
     outcome = subdivide(M, max_cones=max_cones, deadline=deadline)
     if outcome.copositive:
         reason = f"a subdivision into {outcome.cones} cones proves it on each"
         return Copositivity(Verdict.PROVED, reason, Method.SUBDIVISION, cones=outcome.cones)
+    reason = outcome.reason
     if outcome.witness is not None:
-        largest = max(outcome.witness)
-        point = np.array([int(value) / int(largest) for value in outcome.witness])
+        point = np.array([value / max(outcome.witness) for value in outcome.witness])
         if quadratic_value(M, point) < 0:
             return _refuted(point, outcome.cones)
         reason = "a counterexample exists in integers, but not among the float64 numbers next to it"
-        return Copositivity(Verdict.UNKNOWN, reason, Method.NONE, cones=outcome.cones)
-    return Copositivity(Verdict.UNKNOWN, outcome.reason, Method.NONE, cones=outcome.cones)
+    return Copositivity(Verdict.UNKNOWN, reason, Method.NONE, cones=outcome.cones)
 
 
 def _refuted(witness: FloatArray, cones: int = 0) -> Copositivity:
@@ -125,15 +139,12 @@ def _split(M: FloatArray, time_limit: float) -> Copositivity | None:
     if _prove_psd(M, none).proved:
         return Copositivity(Verdict.PROVED, "it is positive semidefinite", Method.SPN, nonnegative=none)
     size = np.sqrt(np.diag(M))
-    if len(M) > LARGEST_ORDER or not (size > 0).all():
+    if len(M) > SETTINGS.splitting_order or not (size > 0).all():
         return None
     scale = np.outer(size, size)
     N = nonnegative_part(M / scale, time_limit=time_limit)
-    if N is None:
-        return None
-    N = N * scale
-    N = 0.5 * (N + N.T)
-    if not (N >= 0).all() or not _prove_psd(M, N).proved:
+    N = None if N is None else 0.5 * (N * scale + (N * scale).T)
+    if N is None or not (N >= 0).all() or not _prove_psd(M, N).proved:
         return None
     reason = "it is the sum of a positive semidefinite and a nonnegative matrix"
     return Copositivity(Verdict.PROVED, reason, Method.SPN, nonnegative=N)
@@ -141,12 +152,12 @@ def _split(M: FloatArray, time_limit: float) -> Copositivity | None:
 
 def _prove_psd(M: FloatArray, N: FloatArray) -> PsdProof:
     """A proof that M − N is positive semidefinite."""
-    if len(M) <= EXACT_ORDER:
+    if len(M) <= SETTINGS.exact_order:
         return (RationalMatrix.exact(M) - RationalMatrix.exact(N)).prove_psd()
     return (Enclosure.exact(M) - Enclosure.exact(N)).prove_psd()
 
 
-def counterexample(M: FloatArray, *, starts: int = STARTS, random_state: int = 0) -> FloatArray | None:
+def counterexample(M: FloatArray, *, starts: int = SETTINGS.starts, random_state: int = 0) -> FloatArray | None:
     """A point x ≥ 0 with xᵀMx < 0, checked in rational arithmetic, or None if the search found none.
 
     Projected gradients on the simplex from vertices, midpoints and random points; then the stationary point on the
@@ -163,7 +174,7 @@ def counterexample(M: FloatArray, *, starts: int = STARTS, random_state: int = 0
     scaled = M / size
     x = np.vstack([np.eye(n), rng.dirichlet(np.full(n, 0.5), size=starts)])
     step = 1.0 / max(float(np.linalg.norm(scaled, 2)), 1e-300)
-    for _ in range(DESCENT_STEPS):
+    for _ in range(SETTINGS.descent_steps):
         x = _onto_simplex(x - step * (x @ scaled))
     values = np.sum((x @ scaled) * x, axis=1)
     for k in np.argsort(values, kind="stable")[:8]:

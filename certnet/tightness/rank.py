@@ -11,18 +11,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certnet.tightness._factorisation import alternate, improve_points, relative_residual, square_root
+from certnet.tightness.factorisation import alternate, improve_points, relative_residual, square_root
 from formulations import InputError, LiftedSpace
 from formulations._validation import FloatArray, as_matrix
 
 RANK_TOLERANCE = 1e-5
 SPECTRUM_LENGTH = 20
-SAME_DIRECTION = 1e-7
-"""Points whose unit vectors are nearer than this are one."""
-NEGLIGIBLE = 1e-8
-"""Points below this fraction of the longest are dropped, where that does not hurt."""
-LARGEST_COUNT = 120
-GOOD_ENOUGH = 1e-9
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an experiment chose or could move."""
+
+    same_direction: float = 1e-7
+    """Points whose unit vectors are nearer than this are one. Not measured."""
+    negligible: float = 1e-8
+    """Points below this fraction of the longest are dropped, where that does not hurt. Not measured."""
+    largest_count: int = 120
+    """Points at most that are looked for. Not measured."""
+    good_enough: float = 1e-9
+    """Residual from which no more points are tried. Not measured."""
+
+
+SETTINGS = Settings()
 
 
 @dataclass(frozen=True)
@@ -114,39 +125,30 @@ def extract_points(
     if G.shape != (space.order, space.order) or space.outputs:
         raise InputError(f"G has shape {G.shape}, but the space without outputs has order {space.order}.")
     G = 0.5 * (G + G.T)
-    P = G[space.phi, space.phi]
-    begin, rng = time.monotonic(), np.random.default_rng(random_state)
-    deadline = begin + time_limit
-    best = _points(space, P, np.zeros((space.dimension, 0)))
+    P, A = G[space.phi, space.phi], space.generators
+    deadline, rng = time.monotonic() + time_limit, np.random.default_rng(random_state)
+
+    def points(Z: FloatArray) -> Points:
+        phi = space.lift(Z)[space.phi]
+        return Points(Z, relative_residual(P, phi), phi)
+
+    def better(Z: FloatArray, factor: float = 1.0) -> Points:
+        found = points(Z)
+        return found if found.residual <= factor * best.residual else best
+
+    best = points(np.zeros((space.dimension, 0)))
     if start is not None and start.shape[1]:
-        best = _better(best, _improved(space, P, start, deadline))
+        best = better(improve_points(A, P, start, deadline=deadline))
     R = square_root(G)
-    R = R[:, np.sum(R**2, axis=0) > RANK_TOLERANCE * np.sum(R**2, axis=0).max(initial=0.0)]
+    size = np.sum(R**2, axis=0)
+    R = R[:, size > RANK_TOLERANCE * size.max(initial=0.0)]
     rank = R.shape[1]
-
-    def lifted(columns: FloatArray) -> FloatArray:
-        return space.lift(columns[space.z])
-
     for count in sorted({rank, rank + 1, rank + 3, 2 * rank}) if rank else ():
-        if best.residual <= GOOD_ENOUGH or time.monotonic() > deadline or count > LARGEST_COUNT:
+        if best.residual <= SETTINGS.good_enough or time.monotonic() > deadline or count > SETTINGS.largest_count:
             break
-        found = alternate(R, count, nearest=lifted, rng=rng, deadline=deadline)
-        best = _better(best, _improved(space, P, found[space.z], deadline))
-    return _better(best, _points(space, P, _merged(best.Z)), factor=2.0)
-
-
-def _points(space: LiftedSpace, P: FloatArray, Z: FloatArray) -> Points:
-    phi = space.lift(Z)[space.phi]
-    return Points(Z, relative_residual(P, phi), phi)
-
-
-def _improved(space: LiftedSpace, P: FloatArray, Z: FloatArray, deadline: float) -> Points:
-    return _points(space, P, improve_points(space.generators, P, Z, deadline=deadline))
-
-
-def _better(first: Points, second: Points, *, factor: float = 1.0) -> Points:
-    """The second, if its residual is at most ``factor`` times that of the first."""
-    return second if second.residual <= factor * first.residual else first
+        found = alternate(R, count, nearest=lambda columns: space.lift(columns[space.z]), rng=rng, deadline=deadline)
+        best = better(improve_points(A, P, found[space.z], deadline=deadline))
+    return better(_merged(best.Z), factor=2.0)
 
 
 def _merged(Z: FloatArray) -> FloatArray:
@@ -154,11 +156,11 @@ def _merged(Z: FloatArray) -> FloatArray:
     size = np.linalg.norm(Z, axis=0)
     kept: list[FloatArray] = []
     for j in np.argsort(-size, kind="stable"):
-        if not size[j] > NEGLIGIBLE * size.max():
+        if not size[j] > SETTINGS.negligible * size.max():
             continue
         for i, z in enumerate(kept):
             length = float(np.linalg.norm(z))
-            if np.linalg.norm(z / length - Z[:, j] / size[j]) <= SAME_DIRECTION:
+            if np.linalg.norm(z / length - Z[:, j] / size[j]) <= SETTINGS.same_direction:
                 kept[i] = z / length * math.hypot(length, float(size[j]))
                 break
         else:

@@ -19,26 +19,47 @@ from fractions import Fraction
 from itertools import permutations
 
 import numpy as np
-from scipy.optimize import linprog
 
 from certificates import Verdict
 from certificates.arithmetic.floating import sum_of_products
 from certificates.combination import nonnegative_combination
 from certificates.failure import ProofFailure
-from certnet.tightness._rational import Rationals, inner_product, norm_above, rounded_up, to_rationals
 from certnet.tightness.copositivity import check_copositive
+from certnet.tightness.orthant import Exact, rationals
 from formulations._validation import FloatArray, IntArray
+from formulations.circuits import signed_rows, violated_circuits
+from formulations.rounding import nearest
 
 HORN = np.array([[1, -1, 1, 1, -1], [-1, 1, -1, 1, 1], [1, -1, 1, -1, 1], [1, 1, -1, 1, -1], [-1, 1, 1, -1, 1]])
 ARRANGEMENTS = np.array([(0, *order) for order in permutations(range(1, 5)) if order[0] < order[-1]])
 """The twelve ways to put five positions on a pentagon."""
-EXCHANGES = 20
-SCALING_STEPS = 200
-BEST_TUPLES = 12
-SUPPORT = 1e-9
-LARGEST_COPOSITIVE = 20
-COPOSITIVE_SECONDS = 2.0
-ENOUGH_PROGRAMS = 4000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an experiment chose or could move."""
+
+    exchanges: int = 20
+    """Rounds of exchanges for pentagons. Not measured."""
+    scaling_steps: int = 200
+    """Gradient steps for the scaling of a Horn matrix. Not measured."""
+    best_tuples: int = 12
+    """Pentagons that are scaled. Not measured."""
+    largest_copositive: int = 20
+    """Order up to which a failed factorisation is turned into a copositive matrix. Not measured."""
+    copositive_seconds: float = 2.0
+    """Seconds for the proof that it is copositive. Not measured."""
+    rounds: int = 3
+    """Rounds of circuits, with those of the rounds before among the known inequalities. Measured: six random sets."""
+    circuits: int = 100
+    """Circuits of a round. Not measured."""
+    tried: int = 3
+    """Products of a circuit that are evaluated exactly. Not measured."""
+    least_violation: float = 1e-12
+    """Violation from which a circuit counts. Not measured."""
+
+
+SETTINGS = Settings()
 
 
 class SeparatorKind(StrEnum):
@@ -68,17 +89,34 @@ class Separator:
     distance: float
 
 
-def _separator(kind: SeparatorKind, positions: IntArray, form: Rationals, P: FloatArray) -> Separator | None:
+def deeper(first: Separator | None, second: Separator | None) -> Separator | None:
+    """The one that shows the larger distance; the first if they are alike."""
+    if first is None or second is None:
+        return second if first is None else first
+    return second if second.distance > first.distance else first
+
+
+def _separator(kind: SeparatorKind, positions: IntArray, form: Exact, P: FloatArray) -> Separator | None:
     """The separator, if its inner product is negative."""
-    symmetric = [[(form[i][j] + form[j][i]) / 2 for j in range(len(form))] for i in range(len(form))]
-    value = inner_product(symmetric, to_rationals(P[np.ix_(positions, positions)]))
+    form = (form + form.T) / 2
+    value = Fraction((form * rationals(P[np.ix_(positions, positions)])).sum())
     if not value < 0:
         return None
     square = sum_of_products([(P, P)], upper=True)
-    depth = float(-value / norm_above(symmetric))
+    depth = float(-value / _root_above(Fraction((form * form).sum())))
     distance = depth / math.sqrt(square) * (1.0 - 1e-12) if math.isfinite(square) and square > 0 else 0.0
-    rounded = np.array([[float(entry) for entry in row] for row in symmetric])
-    return Separator(kind, positions, rounded, rounded_up(value), distance)
+    return Separator(
+        kind, positions, form.astype(np.float64), float(min(np.nextafter(nearest(value), np.inf), 0.0)), distance
+    )
+
+
+def _root_above(square: Fraction) -> Fraction:
+    """A rational number that is at least the root of a positive one, by not more than a relative 1e-9."""
+    # A square root of an integer with at least 64 bits.
+    shift = max(0, 64 - (square.numerator.bit_length() - square.denominator.bit_length()))
+    shift += shift % 2
+    scaled = (square.numerator << shift) // square.denominator + 1
+    return Fraction(math.isqrt(scaled) + 1, 1 << (shift // 2))
 
 
 def horn_separator(P: FloatArray) -> Separator | None:
@@ -98,11 +136,8 @@ def horn_separator(P: FloatArray) -> Separator | None:
         if d is None:
             continue
         positions = usable[five]
-        factor = [Fraction(float(value)) for value in d / size[positions]]
-        form = [[int(HORN[i, j]) * factor[i] * factor[j] for j in range(5)] for i in range(5)]
-        found = _separator(SeparatorKind.HORN, positions, form, P)
-        if found is not None and (best is None or found.distance > best.distance):
-            best = found
+        factor = rationals(d / size[positions])
+        best = deeper(best, _separator(SeparatorKind.HORN, positions, HORN * np.outer(factor, factor), P))
     return best
 
 
@@ -112,7 +147,7 @@ def _exchange(C: FloatArray) -> list[IntArray]:
     neighbours = np.argsort(-(C - 2.0 * np.eye(n)), axis=1, kind="stable")[:, :4]
     starts = np.column_stack([neighbours[:, 2], neighbours[:, 0], np.arange(n), neighbours[:, 1], neighbours[:, 3]])
     scores = np.full(n, np.inf)
-    for _ in range(EXCHANGES):
+    for _ in range(SETTINGS.exchanges):
         before = scores.copy()
         for place in range(5):
             others = [p for p in range(5) if p != place]
@@ -126,14 +161,14 @@ def _exchange(C: FloatArray) -> list[IntArray]:
         if (scores >= before).all():
             break
     distinct = {tuple(starts[k].tolist()): float(scores[k]) for k in np.argsort(scores, kind="stable")}
-    return [np.array(five) for five in list(distinct)[:BEST_TUPLES] if len(set(five)) == 5]
+    return [np.array(five) for five in list(distinct)[: SETTINGS.best_tuples] if len(set(five)) == 5]
 
 
 def _scaling(Q: FloatArray) -> FloatArray | None:
     """d > 0 with dᵀQd small relative to ‖d‖², None if no negative value was found."""
     d = np.full(5, 1.0 / np.sqrt(5.0))
     step = 0.5 / max(float(np.linalg.norm(Q, 2)), 1e-300)
-    for _ in range(SCALING_STEPS):
+    for _ in range(SETTINGS.scaling_steps):
         d = np.maximum(d - step * (Q @ d), 0.0)
         norm = float(np.linalg.norm(d))
         if not norm > 0:
@@ -149,7 +184,7 @@ def residual_separator(P: FloatArray, B: FloatArray, *, random_state: int = 0) -
     """
     size = np.sqrt(np.maximum(np.diag(P), 0.0))
     usable = np.flatnonzero(size > 0)
-    if not (5 <= len(usable) <= LARGEST_COPOSITIVE):
+    if not (5 <= len(usable) <= SETTINGS.largest_copositive):
         return None
     P_used = P[np.ix_(usable, usable)]
     residual = (B @ B.T - P)[np.ix_(usable, usable)]
@@ -158,88 +193,60 @@ def residual_separator(P: FloatArray, B: FloatArray, *, random_state: int = 0) -
         return None
     M = residual + shift * np.eye(len(usable))
     M = 0.5 * (M + M.T)
-    report = check_copositive(M, time_limit=COPOSITIVE_SECONDS, random_state=random_state)
+    report = check_copositive(M, time_limit=SETTINGS.copositive_seconds, random_state=random_state)
     if report.verdict is not Verdict.PROVED:
         return None
-    return _separator(SeparatorKind.COPOSITIVE, usable, to_rationals(M), P)
+    return _separator(SeparatorKind.COPOSITIVE, usable, rationals(M), P)
 
 
-@dataclass(frozen=True, eq=False)
-class _Inequality:
-    """ℓ over φ with rational coefficients."""
-
-    positions: IntArray
-    coefficients: tuple[Fraction, ...]
-
-    def times(self, P: FloatArray) -> FloatArray:
-        """Pℓ, in floating point."""
-        product: FloatArray = P[:, self.positions] @ np.array([float(value) for value in self.coefficients])
-        return product
+Inequality = tuple[IntArray, Exact]
+"""Positions in φ and rational coefficients of an ℓ."""
 
 
-def circuit_separator(
-    A: FloatArray, P: FloatArray, *, deadline: float, enough: float = math.inf, random_state: int = 0
-) -> Separator | None:
+def circuit_separator(A: FloatArray, P: FloatArray, *, deadline: float, enough: float = math.inf) -> Separator | None:
     """The deepest violated product of a sign with a circuit, or of two circuits, that linear programs find.
 
     Args:
-        A: (N, k) generators.
+        A: (N, k) generators, no two of them parallel.
         P: (2N, 2N) the (α, β) block.
         deadline: value of ``time.monotonic()`` after which the best so far is returned.
         enough: distance at which to stop.
-        random_state: seed of the order in which the programs are solved.
     """
-    rows = np.vstack([A, -A])
-    rng = np.random.default_rng(random_state)
-    signs = [_Inequality(np.array([p]), (Fraction(1),)) for p in np.flatnonzero(np.diag(P) > 0)]
-    queue = [signs[p] for p in rng.permutation(len(signs))]
-    best: Separator | None = None
-    programs = 0
-    while queue and programs < ENOUGH_PROGRAMS:
-        inequality = queue.pop(0)
-        moments = inequality.times(P)
-        for k in _promising(rows, moments):
+    rows, best = signed_rows(A), None
+    size = np.linalg.norm(rows, axis=1)
+    known: list[Inequality] = [(np.array([p]), np.array([Fraction(1)])) for p in range(len(rows))]
+    for _ in range(SETTINGS.rounds):
+        # The known inequalities over φ of unit generators, in floating point.
+        L = np.zeros((len(known), len(rows)))
+        for row, (positions, coefficients) in zip(L, known, strict=True):
+            row[positions] = coefficients.astype(np.float64)
+        L = L * size / np.linalg.norm(L * size, axis=1, keepdims=True)
+        moments = L @ (P / np.outer(size, size)) @ L.T
+        found = violated_circuits(
+            A / size[: len(A), None], moments, tolerance=SETTINGS.least_violation, count=SETTINGS.circuits
+        )
+        before, across = best, moments[: len(rows)] / np.sqrt(np.maximum(np.diag(moments), 1e-300))
+        for k, support in found:
             if time.monotonic() > deadline:
                 return best
-            programs += 1
-            circuit = _circuit(rows, moments, int(k))
-            found = None if circuit is None else _product(inequality, circuit, P)
-            if circuit is None or found is None:
+            try:
+                c = nonnegative_combination(rows[list(support)], rows[k].tolist(), "a circuit")
+            except ProofFailure:
                 continue
-            if best is None or found.distance > best.distance:
-                best = found
-                queue.insert(0, circuit)
-            if best.distance >= enough:
+            circuit = np.array([*support, k]), np.array([*c, Fraction(-1)])
+            known.append(circuit)
+            violation = (circuit[1].astype(np.float64) * size[circuit[0]]) @ across[circuit[0]]
+            for q in np.argsort(violation, kind="stable")[: SETTINGS.tried]:
+                best = deeper(best, _product(circuit, known[q], P))
+            if best is not None and best.distance >= enough:
                 return best
+        if best is before:
+            break
     return best
 
 
-def _promising(rows: FloatArray, moments: FloatArray) -> IntArray:
-    """The positions whose moment lies highest above the linear function nearest to all: convexity fails there first."""
-    fitted = rows @ np.linalg.lstsq(rows, moments, rcond=None)[0]
-    size = np.maximum(np.linalg.norm(rows, axis=1), 1e-300)
-    return np.argsort(-(moments - fitted) / size, kind="stable")[: max(8, len(rows) // 8)]
-
-
-def _circuit(rows: FloatArray, moments: FloatArray, k: int) -> _Inequality | None:
-    """The circuit with target k for which ``Σ c_j m_j − m_k`` is smallest, if that is negative."""
-    others = np.delete(np.arange(len(rows)), [k])
-    answer = linprog(moments[others], A_eq=rows[others].T, b_eq=rows[k], bounds=(0, None), method="highs-ds")
-    if answer.x is None or not answer.fun < moments[k]:
-        return None
-    support = others[answer.x > SUPPORT]
-    try:
-        c = nonnegative_combination(rows[support], rows[k].tolist(), "a circuit")
-    except ProofFailure:
-        return None
-    return _Inequality(np.append(support, k), (*c, Fraction(-1)))
-
-
-def _product(first: _Inequality, second: _Inequality, P: FloatArray) -> Separator | None:
-    positions = np.union1d(first.positions, second.positions)
-    place = {int(p): i for i, p in enumerate(positions)}
-    form = [[Fraction(0)] * len(positions) for _ in positions]
-    for p, a in zip(first.positions.tolist(), first.coefficients, strict=True):
-        for q, b in zip(second.positions.tolist(), second.coefficients, strict=True):
-            form[place[p]][place[q]] += a * b
+def _product(first: Inequality, second: Inequality, P: FloatArray) -> Separator | None:
+    positions = np.union1d(first[0], second[0])
+    form = np.full((len(positions), len(positions)), Fraction(0))
+    form[np.ix_(*(np.searchsorted(positions, one[0]) for one in (first, second)))] = np.outer(first[1], second[1])
     return _separator(SeparatorKind.CIRCUIT, positions, form, P)

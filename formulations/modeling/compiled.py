@@ -14,11 +14,11 @@ from formulations.program import Dual, Primal, Program
 
 Model = Callable[[Program], tuple[Any, CvxpyHandles]]
 
-_counting = threading.Lock()
+counting = threading.Lock()
 """CVXPY numbers all expressions with one counter, which it does not guard."""
 
 
-def _load() -> None:
+def load() -> None:
     """Import CVXPY in a thread of its own.
 
     Who solves may be told to stop by an exception that is raised in its thread. An import broken off by it would leave
@@ -47,11 +47,11 @@ class Compiled:
     """
 
     def __init__(self, program: Program, solver: str, model: Model = cvxpy_model) -> None:
-        _load()
+        load()
         from cvxpy.error import SolverError
 
         try:
-            with _counting:
+            with counting:
                 self.problem, self.handles = model(program)
                 # CVXPY's default backend takes several times as long where generators have many entries.
                 self.data, self.chain, self._inverse = self.problem.get_problem_data(

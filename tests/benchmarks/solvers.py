@@ -36,7 +36,7 @@ from typing import Any, BinaryIO
 from rich.console import Console
 
 from certificates.files import write_atomically
-from certnet.jobs.doctor import gather
+from certnet.cli.doctor import gather
 from certnet.solvers.registry import choose_solver
 from formulations import InputError, presolve
 from tests.benchmarks import _exponent

@@ -121,7 +121,7 @@ def certificate_with(merged: MergedRows, W: np.ndarray, proof: LiftedProof) -> C
     """A certificate with this dual (merged coordinates are the original ones) and this proof; claims as they follow."""
     m = merged.program.space.neurons
     d, c = merged.original.shape[1:]
-    dual = RepairedDual(W, np.zeros((2 * m, 2 * m)), np.zeros(m), 0.0, 1.0, 0.0, 0.0)
+    dual = RepairedDual(W, np.zeros((2 * m, 2 * m)), np.zeros(m), 0.0)
     return replace(assemble(merged, dual, np.zeros((d, 1)), np.zeros((c, 1)), {}), proof=proof)
 
 

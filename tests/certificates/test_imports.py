@@ -1,8 +1,10 @@
 """The checker's import closure: numpy, python-flint, the standard library and our own modules, nothing else."""
 
+import ast
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 PROGRAM = """
 import json, sys
@@ -22,3 +24,33 @@ def test_the_checker_imports_no_solver_and_no_modelling_language() -> None:
     # Compiled modules of numpy and python-flint register Cython's own run-time helpers.
     assert [name for name in foreign if not name.startswith(("_cython", "cython"))] == []
     assert forbidden == []
+
+
+ROOT = Path(__file__).parents[2]
+MOST_LINES = 4210
+
+
+def source(module: str) -> Path | None:
+    path = ROOT / module.replace(".", "/")
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def closure(module: str, seen: dict[str, int]) -> dict[str, int]:
+    """Our modules that a module imports, itself among them, with their lines."""
+    file = source(module)
+    if file is None or module in seen:
+        return seen
+    text = file.read_text()
+    seen[module] = len(text.splitlines())
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                closure(name, seen)
+    return seen
+
+
+def test_what_a_check_trusts_is_short() -> None:
+    """Lines of all modules that ``certificates.checker`` needs: what a reader has to believe."""
+    lines = closure("certificates.checker", {})
+    assert sum(lines.values()) <= MOST_LINES, lines
+    assert not any("making" in module or module.startswith("certnet") for module in lines)

@@ -144,7 +144,7 @@ def test_an_infeasible_dual_is_not_proved() -> None:
     program = TrainingProgram(random.standard_normal((6, 3)), random.standard_normal((6, 2)), 0.3)
     merged = merge_rows(program)
     honest = repair(merged.program, random_dual(merged, rng(2), "residual"))
-    stretched = type(honest)(W=1.5 * honest.W, N=honest.N, t=honest.t, lower_bound=0.0, scale=1.0, tau=0.0, h_bar=0.0)
+    stretched = type(honest)(W=1.5 * honest.W, N=honest.N, t=honest.t, lower_bound=0.0)
     U, V = np.zeros((3, 1)), np.zeros((2, 1))
     assert check(assemble(merged, honest, U, V, {})).verdict is Verdict.PROVED
     assert check(assemble(merged, stretched, U, V, {})).verdict is Verdict.UNKNOWN

@@ -18,7 +18,6 @@ from certificates.certificate import CaseProof, LipschitzProof
 from certificates.failure import Deadline, ProofFailure
 from certificates.proof import Circuits, LiftedProof
 from certificates.subdivision import Subdivision
-from certificates.training import choose_arithmetic
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace, training_certificate
@@ -125,14 +124,13 @@ def test_running_out_of_memory_is_a_sentence(monkeypatch: pytest.MonkeyPatch) ->
         assert report.reason == "this machine has not enough memory for the proof"
 
 
-def chosen(certificate: Certificate) -> Arithmetic:
-    return choose_arithmetic(certificate.statement, certificate.proofs[0])
-
-
-def test_auto_counts_circuits() -> None:
-    """A hundred circuits are exact, some thousands are not: their products cost more than the slack itself."""
-    assert chosen(with_circuits(100)) is Arithmetic.EXACT
-    assert chosen(with_circuits(6_000)) is Arithmetic.FLOAT
+def test_auto_goes_on_where_floating_point_fails() -> None:
+    """The slack is β², which is singular: rational numbers alone prove it."""
+    singular = training(n=1, generators=1, proof=LiftedProof.single(NO_PAIRS, np.zeros(0), np.full(1, -2.0)))
+    singular = replace(singular, W=np.ones((1, 1)))
+    assert check(singular, arithmetic="float").verdict is Verdict.UNKNOWN
+    found = check(singular)
+    assert (found.verdict, found.arithmetic) == (Verdict.PROVED, "exact")
 
 
 @pytest.mark.parametrize("how", MATRICES)

@@ -3,6 +3,7 @@
 import csv
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from certificates import Verdict, check, read_certificate
 from certnet import audit as certnet_audit
 from certnet.jobs import audit as _audit
+from certnet.jobs import radius as _radius
 from formulations import InputError
 from formulations.network import ReluNetwork
 from tests.cli.support import Call, one_sentence
@@ -39,8 +41,8 @@ class Counter:
     """Counts calls of the verifier; may interrupt one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, interrupt: int | None = None) -> None:
-        self.calls, self.interrupt, self.true = 0, interrupt, _audit.verify
-        monkeypatch.setattr(_audit, "verify", self)
+        self.calls, self.interrupt, self.true = 0, interrupt, _radius.verify
+        monkeypatch.setattr(_radius, "verify", self)
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         self.calls += 1
@@ -250,10 +252,10 @@ def test_inputs_that_wait_for_a_worker_have_no_more_time(monkeypatch: pytest.Mon
     def all_of_it(*_: Any, time_limit: float, **__: Any) -> Any:
         given.append(time_limit)
         time.sleep(max(time_limit, 0.0))
-        return SimpleNamespace(verdict=Verdict.UNKNOWN, certificate=None)
+        return SimpleNamespace(verdict=Verdict.UNKNOWN, certificate=None, counterexample=None)
 
-    monkeypatch.setattr(_audit, "verify", all_of_it)
-    monkeypatch.setattr(_audit, "ROUNDS", 3)
+    monkeypatch.setattr(_radius, "verify", all_of_it)
+    monkeypatch.setattr(_audit, "SETTINGS", replace(_audit.SETTINGS, rounds=3))
 
     @contextmanager
     def together(*_: object, **__: object) -> Any:

@@ -14,7 +14,7 @@ import pytest
 
 from certificates import Verdict, check
 from certnet.jobs import audit as _audit
-from certnet.jobs import audit_proof as _audit_proof
+from certnet.jobs import audit_journal
 from certnet.jobs.verify import verify
 from formulations.robustness import keeps_class, region_maker
 from tests.cli import test_audit
@@ -201,14 +201,14 @@ def test_packed_proofs_are_the_proofs() -> None:
         found = verify(network, cases).certificate
         if found is None:
             continue
-        packed = json.loads(json.dumps(_audit_proof.pack(found.proofs)))
-        proofs = _audit_proof.unpack(packed)
+        packed = json.loads(json.dumps(audit_journal.pack(found.proofs)))
+        proofs = audit_journal.unpack(packed)
         assert proofs is not None
         again = replace(found, proofs=proofs)
         assert check(again).margin == check(found).margin
         assert check(again).verdict is Verdict.PROVED
         packed["shapes"][0][0][0] += 1
-        assert _audit_proof.unpack(packed) is None
+        assert audit_journal.unpack(packed) is None
 
 
 def test_known_entries_of_a_journal_need_a_proof() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from certificates import Certificate, read_certificate, write_certificate
 from certificates.making import certify
-from certnet.cli.check_network import region_fields
+from certnet.cli.check import region_fields
 from certnet.io import Recipe, load
 from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import TrainingProgram, merge_rows

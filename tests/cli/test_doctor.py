@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from certnet.jobs.doctor import versions
+from certnet.runtime.machine import versions
 from certnet.solvers import available_solvers
 from tests.cli.support import Call
 
@@ -32,7 +32,7 @@ def test_text_says_the_same(certnet: Call) -> None:
 
 
 def test_a_driver_that_fails_is_no_gpu(certnet: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("certnet.jobs.doctor.shutil.which", lambda name: "/nonexistent/nvidia-smi")
+    monkeypatch.setattr("certnet.runtime.machine.shutil.which", lambda name: "/nonexistent/nvidia-smi")
     report = certnet("doctor", "--json").json
     assert report["gpu"]["devices"] == []
 

@@ -151,7 +151,7 @@ def test_bad_input_is_one_sentence(
 
 def test_check_names_box_and_ball_and_rounds_sizes_down() -> None:
     """A constant of the part of a ball that lies in a box is not one of the ball."""
-    from certnet.cli.check_network import network_lines
+    from certnet.cli.check import lines_of
 
     region = {"lower": [1.0, -3.0], "upper": [2.0, -2.0], "centre": [0.0, 0.0], "radius": 4.9999999}
     found = {
@@ -162,8 +162,8 @@ def test_check_names_box_and_ball_and_rounds_sizes_down() -> None:
         "region": region,
         "arithmetic": "float",
     }
-    lines = network_lines(found)
+    lines = lines_of(found)
     assert "ball in 2 dimensions of radius 4.99999 that lie in a box" in lines["inputs"]
     assert lines["function"] == "0.9999996·y_0 + 1·y_1"
-    whole = network_lines({**found, "region": {**region, "lower": [-5.0, -5.0], "upper": [5.0, 5.0]}})
+    whole = lines_of({**found, "region": {**region, "lower": [-5.0, -5.0], "upper": [5.0, 5.0]}})
     assert "box" not in whole["inputs"]

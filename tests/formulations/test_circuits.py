@@ -53,7 +53,7 @@ def test_circuits_hold_at_every_lifted_point(program: TrainingProgram, seed: int
     space, there = reduced.program.space, reduced.rows.program.space
     s = random.standard_normal((space.face_order, 3))
     moments = space.moment(s @ s.T)[space.phi, space.phi]
-    supports = violated_circuits(space.generators, moments, tolerance=1e-6, count=20).supports
+    supports = violated_circuits(space.generators, moments, tolerance=1e-6, count=20)
     circuits = exact_circuits(there.generators, supports)
     Z = np.hstack([random.standard_normal((there.dimension, 40)), there.generators.T])
     rows = circuits.rows(there.dimension)
@@ -68,15 +68,15 @@ def test_generic_moments_violate_circuits_and_lifted_points_do_not(k: int) -> No
     random = rng(k)
     points = space.lift(random.standard_normal((k, 7)))
     true = points[space.phi] @ points[space.phi].T
-    assert violated_circuits(space.generators, true, tolerance=1e-9, count=9).supports == []
+    assert violated_circuits(space.generators, true, tolerance=1e-9, count=9) == {}
     # Signs and complementarity hold, and yet this is no point of the cone: all activations are large at random.
     phi = np.abs(points[space.phi]) * random.uniform(0.0, 2.0, (2 * len(space.generators), 7))
     found = violated_circuits(space.generators, phi @ phi.T, tolerance=1e-6, count=9)
-    assert 0 < len(found.supports) <= 9
-    rows = exact_circuits(space.generators, found.supports).rows(k)
-    assert len(rows) == len(found.supports)
+    assert 0 < len(found) <= 9
+    rows = exact_circuits(space.generators, found).rows(k)
+    assert len(rows) == len(found)
     assert (rows @ space.lift(random.standard_normal((k, 500))) >= -1e-12).all()
-    assert (np.diff(found.violation) <= 0).all()
+    assert (np.diff(list(found.values())) <= 0).all()
 
 
 @settings(max_examples=30)

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates.making.repair import raw_dual, repair_form
-from certnet.solvers import sharpen as _sharpen
 from certnet.solvers.admm import AdmmSolver
 from certnet.solvers.interface import SolverOptions
+from certnet.solvers.rounds import Rounds
 from certnet.solvers.sharpen import sharpen
 from formulations import Dual, LiftedSpace, Program, TrainingProgram, merge_rows
 from tests.strategies import SEEDS, programs, rng
@@ -140,7 +140,7 @@ def test_more_steps_of_a_first_order_method_are_saved() -> None:
 def test_a_failure_keeps_what_was_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     program = _price(6, 3, 2)
     dual = _random_dual(program, 1, 0.1)
-    whole, step = _delta(program, sharpen(program, dual)), _sharpen._step
+    whole, step = _delta(program, sharpen(program, dual)), Rounds._step
 
     def stops_after(count: int):
         calls = []
@@ -153,7 +153,7 @@ def test_a_failure_keeps_what_was_reached(monkeypatch: pytest.MonkeyPatch) -> No
 
         return stopping
 
-    monkeypatch.setattr(_sharpen, "_step", stops_after(0))
+    monkeypatch.setattr(Rounds, "_step", stops_after(0))
     assert sharpen(program, dual) is dual
-    monkeypatch.setattr(_sharpen, "_step", stops_after(4))
+    monkeypatch.setattr(Rounds, "_step", stops_after(4))
     assert _delta(program, dual) < _delta(program, sharpen(program, dual)) < whole

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from certificates import Verdict
 from certnet.tightness import check_completely_positive, is_completely_positive_graph
-from certnet.tightness._factorisation import alternate, nonnegative, relative_residual, square_root
 from certnet.tightness.complete_positivity import support_graph
+from certnet.tightness.factorisation import alternate, nonnegative, relative_residual, square_root
 from certnet.tightness.separation import SeparatorKind, circuit_separator, horn_separator
 from formulations import InputError, LiftedSpace
 from tests.tightness.matrices import HORN, circulant, random_completely_positive, symmetric

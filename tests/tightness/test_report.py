@@ -7,7 +7,7 @@ from certificates import Certificate, Verdict
 from certificates.making import certify, residual_dual
 from certnet.jobs.tightness import infeasibility, is_plain, measure_tightness
 from certnet.jobs.train import train
-from certnet.tightness._feasible import relaxation_value
+from certnet.tightness.feasible import relaxation_value
 from certnet.training import fit
 from formulations import InputError, LiftedSpace, Primal, TrainingProgram, merge_rows, presolve
 from tests.certificates.altering import replace

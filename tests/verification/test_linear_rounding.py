@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from certificates.arithmetic.exact import RationalMatrix
 from certificates.arithmetic.floating import Enclosure
-from certificates.linear_leaves import LinearLeaves, _enclosed, _exact
+from certificates.linear_leaves import LinearLeaves, least_enclosed, least_exact
 from certificates.proof import Triangles
 from certificates.robustness import lifted_region
-from formulations.lifted_space import ACTIVE, FREE, INACTIVE
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
+from formulations.signs import ACTIVE, FREE, INACTIVE
 from tests.certificates.altering import replace
 from tests.strategies import SEEDS, rng
 
@@ -66,8 +66,10 @@ def test_remainders_are_below_the_exact_ones(
     network = ReluNetwork(A[:, :d], A[:, d], np.zeros((1, N)), np.zeros(1))
     stated = network, UnsafeCase(region, np.ones((1, 1)), np.zeros(1)), np.zeros(N, dtype=np.int64), np.arange(N)
     leaves = LinearLeaves(*stated, bounds, table, np.ones((1, 1)), 0.0, signs, weights)
-    found = float(_enclosed(leaves, *forms)[0])
-    rational = _exact(leaves, 0, RationalMatrix.exact(alpha), RationalMatrix.exact(z))
+    found = float(least_enclosed(leaves, *leaves.remainder(*forms, Enclosure))[0])
+    rational = least_exact(
+        leaves, *leaves.remainder(RationalMatrix.exact(alpha), RationalMatrix.exact(z), RationalMatrix)
+    )
 
     on_alpha, on_z = (exact(m) + exact(r) * e for m, r, e in zip((alpha, z), rads, ends, strict=True))
     on_alpha, on_z = on_alpha[0] - exact(weights[0, :N]), on_z[0]

@@ -11,21 +11,20 @@ float64 entries are dyadic rationals, so M times a power of two is an integer ma
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from flint import fmpq, fmpq_mat
-from numpy.typing import NDArray
 
 from certificates.arithmetic.exact import RationalMatrix
 from certificates.failure import Deadline, ProofFailure
 from formulations._validation import FloatArray
+from formulations.rounding import whole
 
-Integers = NDArray[np.object_]
-"""A matrix of Python integers."""
+Exact = Any
+"""An array of Python integers or Fractions."""
 
 NEARLY_PSD = -1e-9
 """Smallest eigenvalue, relative to a unit diagonal, from which the exact test is worth its time."""
@@ -43,20 +42,26 @@ class Subdivision:
     """
 
     copositive: bool | None
-    witness: Integers | None
+    witness: Exact | None
     cones: int
     reason: str = ""
 
 
-def integer_matrix(M: FloatArray) -> Integers:
+def rationals(M: FloatArray) -> Exact:
+    """The entries of a finite float64 array as they are."""
+    return np.vectorize(Fraction, otypes=[object])(M)
+
+
+def integer_matrix(M: FloatArray) -> Exact:
     """M times the power of two that makes every entry an integer."""
-    ratios = [[value.as_integer_ratio() for value in row] for row in M.tolist()]
-    denominator = max((q for row in ratios for _, q in row), default=1)
-    out = np.empty(M.shape, dtype=object)
-    for i, row in enumerate(ratios):
-        for j, (p, q) in enumerate(row):
-            out[i, j] = p * (denominator // q)
-    return out
+    return np.array(whole(M.ravel())[0], dtype=object).reshape(M.shape)
+
+
+def quadratic_value(M: FloatArray, x: FloatArray) -> Fraction:
+    """xᵀMx without rounding; only the support of x is looked at."""
+    support = x.nonzero()[0]
+    point = rationals(x[support])
+    return Fraction(point @ rationals(M[np.ix_(support, support)]) @ point)
 
 
 def subdivide(M: FloatArray, *, max_cones: int, deadline: Deadline) -> Subdivision:
@@ -67,9 +72,7 @@ def subdivide(M: FloatArray, *, max_cones: int, deadline: Deadline) -> Subdivisi
         max_cones: number of cones after which to give up.
         deadline: when to give up.
     """
-    form = integer_matrix(M)
-    stack = [_identity(len(M))]
-    cones = 0
+    form, stack, cones = integer_matrix(M), [np.eye(len(M), dtype=object)], 0
     while stack:
         try:
             deadline.check()
@@ -78,28 +81,23 @@ def subdivide(M: FloatArray, *, max_cones: int, deadline: Deadline) -> Subdivisi
         if cones >= max_cones:
             return Subdivision(None, None, cones, f"{max_cones} cones were not enough")
         cones += 1
-        outcome = _settle(form, stack.pop())
-        if isinstance(outcome, _Witness):
-            return Subdivision(False, outcome.point, cones)
-        stack.extend(outcome)
+        witness, rest = _settle(form, stack.pop())
+        if witness is not None:
+            return Subdivision(False, witness, cones)
+        stack.extend(rest)
     return Subdivision(True, None, cones)
 
 
-@dataclass(frozen=True, eq=False)
-class _Witness:
-    point: Integers
-
-
-def _settle(form: Integers, V: Integers) -> _Witness | list[Integers]:
+def _settle(form: Exact, V: Exact) -> tuple[Exact | None, list[Exact]]:
     """A witness, or the cones that are left to be settled: none, or two."""
     while True:
         Q = V.T @ form @ V
         point = _negative_point(Q)
         if point is not None:
-            return _Witness(_primitive(V @ point))
-        kept = np.array([bool((row < 0).any()) for row in Q], dtype=bool)
+            return _primitive(V @ point), []
+        kept = (Q < 0).any(axis=1).astype(bool)
         if not kept.any():
-            return []
+            return None, []
         if not kept.all():
             V = V[:, kept]
             continue
@@ -108,90 +106,61 @@ def _settle(form: Integers, V: Integers) -> _Witness | list[Integers]:
             break
         # The minimum over the multiple of generator ``pivot`` is at a nonnegative one, so it may be put in.
         others = [j for j in range(len(Q)) if j != pivot]
-        V = _columns(_primitive(Q[pivot, pivot] * V[:, j] - Q[pivot, j] * V[:, pivot]) for j in others)
+        V = np.array([_primitive(Q[pivot, pivot] * V[:, j] - Q[pivot, j] * V[:, pivot]) for j in others]).T
     if _is_dominated(Q):
-        return []
-    i, j, u = _cut(Q, V)
+        return None, []
+    i, j, ratio = _cut(Q)
     left, right = V.copy(), V.copy()
-    left[:, i] = right[:, j] = u
-    return [left, right]
+    left[:, i] = right[:, j] = _primitive(ratio.denominator * V[:, i] + ratio.numerator * V[:, j])
+    return None, [left, right]
 
 
-def _negative_point(Q: Integers) -> Integers | None:
+def _negative_point(Q: Exact) -> Exact | None:
     """Coefficients of a point on an edge where the form is negative."""
-    n = len(Q)
-    for i in range(n):
+    point = np.zeros(len(Q), dtype=object)
+    for i in range(len(Q)):
         if Q[i, i] < 0:
-            return _combination(n, {i: 1})
-    for i in range(n):
-        for j in range(n):
-            if i != j and Q[i, j] < 0 and Q[i, j] ** 2 > Q[i, i] * Q[j, j]:
-                if Q[j, j] == 0:
-                    return _combination(n, {i: 1, j: Q[i, i] // (-2 * Q[i, j]) + 1})
-                return _combination(n, {i: Q[j, j], j: -Q[i, j]})
+            point[i] = 1
+            return point
+    for i, j in zip(*np.nonzero(Q < 0), strict=True):
+        if Q[i, j] ** 2 > Q[i, i] * Q[j, j]:
+            point[i], point[j] = (Q[j, j], -Q[i, j]) if Q[j, j] else (1, Q[i, i] // (-2 * Q[i, j]) + 1)
+            return point
     return None
 
 
-def _is_dominated(Q: Integers) -> bool:
+def _is_dominated(Q: Exact) -> bool:
     """Q minus its positive off-diagonal part is positive semidefinite; decided exactly, after a look in float64."""
-    size = np.array([math.isqrt(int(value)) + 1 for value in np.diag(Q)], dtype=object)
-    n = len(Q)
-    rest = Q.copy()
-    for i in range(n):
-        for j in range(n):
-            if i != j and rest[i, j] > 0:
-                rest[i, j] = 0
+    n, size = len(Q), [math.isqrt(value) + 1 for value in np.diag(Q)]
+    rest = np.where((Q > 0) & ~np.eye(n, dtype=bool), 0, Q)
     scaled = np.array([[float(Fraction(rest[i, j], size[i] * size[j])) for j in range(n)] for i in range(n)])
     if not float(np.linalg.eigvalsh(scaled)[0]) >= NEARLY_PSD:
         return False
-    exact = fmpq_mat(n, n, [fmpq(int(value)) for value in rest.ravel()])
-    return RationalMatrix(exact).prove_psd().proved
+    return RationalMatrix(fmpq_mat(n, n, [fmpq(value) for value in rest.ravel()])).prove_psd().proved
 
 
-def _cut(Q: Integers, V: Integers) -> tuple[int, int, Integers]:
-    """(i, j, u): where to cut the edge between generators i and j.
+def _cut(Q: Exact) -> tuple[int, int, Fraction]:
+    """(i, j, t/s): where to cut the edge between generators i and j, at ``s v_i + t v_j``.
 
-    Every u = s v_i + t v_j with t/s in [−Q_ij/Q_jj, −Q_ii/Q_ij] has ``uᵀMv_i ≥ 0`` and ``uᵀMv_j ≥ 0``; the simplest
-    ratio keeps the integers short.
+    Every such u with t/s in [−Q_ij/Q_jj, −Q_ii/Q_ij] has ``uᵀMv_i ≥ 0`` and ``uᵀMv_j ≥ 0``; the simplest ratio keeps
+    the integers short.
     """
-    worst, pair = 0.0, (0, 0)
-    for i in range(len(Q)):
-        for j in range(i):
-            if Q[i, j] < 0:
-                depth = float(Fraction(Q[i, j] ** 2, Q[i, i] * Q[j, j]))
-                if depth > worst:
-                    worst, pair = depth, (i, j)
-    i, j = pair
-    ratio = _simplest(Fraction(-Q[i, j], Q[j, j]), Fraction(Q[i, i], -Q[i, j]))
-    return i, j, _primitive(ratio.denominator * V[:, i] + ratio.numerator * V[:, j])
+    pairs = [(i, j) for i in range(len(Q)) for j in range(i) if Q[i, j] < 0]
+    i, j = max(pairs, key=lambda pair: float(Fraction(Q[pair] ** 2, Q[pair[0], pair[0]] * Q[pair[1], pair[1]])))
+    return i, j, _simplest(Fraction(-Q[i, j], Q[j, j]), Fraction(Q[i, i], -Q[i, j]))
 
 
 def _simplest(low: Fraction, high: Fraction) -> Fraction:
     """The fraction with the smallest denominator in [low, high], 0 < low ≤ high (continued fractions)."""
-    whole = low.numerator // low.denominator
-    if whole == low:
-        return Fraction(whole)
-    if whole + 1 <= high:
-        return Fraction(whole + 1)
-    return whole + 1 / _simplest(1 / (high - whole), 1 / (low - whole))
+    floor = low.numerator // low.denominator
+    if floor == low:
+        return Fraction(floor)
+    if floor + 1 <= high:
+        return Fraction(floor + 1)
+    return floor + 1 / _simplest(1 / (high - floor), 1 / (low - floor))
 
 
-def _primitive(vector: Integers) -> Integers:
+def _primitive(vector: Exact) -> Exact:
     """The vector over the greatest common divisor of its entries."""
-    divisor = math.gcd(*(int(value) for value in vector))
+    divisor = math.gcd(*vector)
     return vector // divisor if divisor > 1 else vector
-
-
-def _combination(n: int, entries: dict[int, Any]) -> Integers:
-    out = np.full(n, 0, dtype=object)
-    for index, value in entries.items():
-        out[index] = value
-    return out
-
-
-def _columns(vectors: Iterator[Integers]) -> Integers:
-    return np.array(list(vectors), dtype=object).T
-
-
-def _identity(n: int) -> Integers:
-    return np.array([[int(i == j) for j in range(n)] for i in range(n)], dtype=object).reshape(n, n)

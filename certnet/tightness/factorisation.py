@@ -9,6 +9,7 @@ ends with is improved by L-BFGS on ``¼‖BBᵀ − P‖²``. A run that fails p
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
@@ -17,44 +18,51 @@ from certificates.arithmetic import Enclosure
 from certificates.arithmetic.floating import inflate, sum_of_products
 from formulations._validation import FloatArray
 
-Nearest = Callable[[FloatArray], FloatArray]
-"""Maps the columns of a matrix into a cone."""
 
-ITERATIONS = 2000
-POLISH_ITERATIONS = 2000
-SETTLED = 1e-13
-RANK_FLOOR = 1e-12
+@dataclass(frozen=True)
+class Settings:
+    """What an experiment chose or could move."""
+
+    iterations: int = 2000
+    """Projections of one run. Not measured."""
+    polish_iterations: int = 2000
+    """Steps of L-BFGS. Not measured."""
+    settled: float = 1e-13
+    """Relative distance at which a run has arrived. Not measured."""
+    rank_floor: float = 1e-12
+    """Relative eigenvalue that counts as zero in a root. Not measured."""
+
+
+SETTINGS = Settings()
 
 
 def square_root(P: FloatArray) -> FloatArray:
     """R (n×r) with RRᵀ = P, up to negative and negligible eigenvalues, which are left out."""
     values, vectors = np.linalg.eigh(0.5 * (P + P.T))
-    kept = values > RANK_FLOOR * max(float(values[-1]), 0.0)
-    root: FloatArray = vectors[:, kept] * np.sqrt(values[kept])
-    return root[:, ::-1]
+    kept = values > SETTINGS.rank_floor * max(float(values[-1]), 0.0)
+    return np.asarray((vectors[:, kept] * np.sqrt(values[kept]))[:, ::-1])
 
 
 def nonnegative(X: FloatArray) -> FloatArray:
     """The nearest matrix without negative entries."""
-    projected: FloatArray = np.maximum(X, 0.0)
-    return projected
+    return np.maximum(X, 0.0)
 
 
 def alternate(
     R: FloatArray,
     columns: int,
     *,
-    nearest: Nearest,
+    nearest: Callable[[FloatArray], FloatArray],
     rng: np.random.Generator,
     deadline: float = math.inf,
-    iterations: int = ITERATIONS,
+    iterations: int = SETTINGS.iterations,
 ) -> FloatArray:
     """The last matrix of ``columns`` columns in the cone whose product with its transpose should be near RRᵀ.
 
     Args:
         R: (n, r) of full column rank.
         columns: at least r.
-        nearest: the cone.
+        nearest: maps the columns of a matrix into the cone.
         rng: draws the first orthogonal matrix.
         deadline: value of ``time.monotonic()`` after which the current matrix is returned.
         iterations: most projections.
@@ -71,7 +79,7 @@ def alternate(
         distance = float(np.linalg.norm(inside - product)) / size
         if distance < smallest:
             best, smallest = inside, distance
-        if not (distance > SETTLED) or time.monotonic() > deadline:
+        if not (distance > SETTINGS.settled) or time.monotonic() > deadline:
             break
         left, _, right = np.linalg.svd(Q + inverse @ (inside - product))
         Q = left @ right
@@ -80,14 +88,27 @@ def alternate(
 
 def improve(P: FloatArray, B: FloatArray, *, deadline: float = math.inf) -> FloatArray:
     """A nonnegative B whose product is nearer to P; never worse."""
-    shape = B.shape
 
-    def evaluate(point: FloatArray) -> tuple[float, FloatArray]:
-        X = point.reshape(shape)
+    def evaluate(X: FloatArray) -> tuple[float, FloatArray]:
         error = X @ X.T - P
-        return 0.25 * float(np.sum(error**2)), (error @ X).ravel()
+        return 0.25 * float(np.sum(error**2)), error @ X
 
     return _minimise(evaluate, B, bounds=[(0.0, None)] * B.size, deadline=deadline)
+
+
+def improve_points(A: FloatArray, P: FloatArray, Z: FloatArray, *, deadline: float = math.inf) -> FloatArray:
+    """Points Z (k×m) for which Σ φ(z)φ(z)ᵀ, φ = ((Az)₊, (−Az)₊), is nearer to P; never worse."""
+    n = len(A)
+
+    def evaluate(Z: FloatArray) -> tuple[float, FloatArray]:
+        product = A @ Z
+        phi = np.vstack([np.maximum(product, 0.0), np.maximum(-product, 0.0)])
+        error = phi @ phi.T - P
+        slope = error @ phi
+        change = A.T @ np.where(product > 0, slope[:n], np.where(product < 0, -slope[n:], 0.0))
+        return 0.25 * float(np.sum(error**2)), change
+
+    return _minimise(evaluate, Z, bounds=None, deadline=deadline)
 
 
 def _minimise(
@@ -99,33 +120,24 @@ def _minimise(
 ) -> FloatArray:
     """L-BFGS from ``start``, which is returned if nothing better was found."""
 
+    def flat(point: FloatArray) -> tuple[float, FloatArray]:
+        value, gradient = evaluate(point.reshape(start.shape))
+        return value, gradient.ravel()
+
     def stop(_: FloatArray) -> None:
         if time.monotonic() > deadline:
             raise StopIteration
 
-    options = {"maxiter": POLISH_ITERATIONS, "maxfun": 2 * POLISH_ITERATIONS, "maxcor": 30, "ftol": 0.0, "gtol": 1e-14}
-    answer = minimize(
-        evaluate, start.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, callback=stop, options=options
-    )
-    found = np.asarray(answer.x, dtype=np.float64)
-    if not np.isfinite(found).all() or not evaluate(found)[0] <= evaluate(start.ravel())[0]:
-        return start
-    return found.reshape(start.shape)
-
-
-def improve_points(A: FloatArray, P: FloatArray, Z: FloatArray, *, deadline: float = math.inf) -> FloatArray:
-    """Points Z (k×m) for which Σ φ(z)φ(z)ᵀ, φ = ((Az)₊, (−Az)₊), is nearer to P; never worse."""
-    n = len(A)
-
-    def evaluate(point: FloatArray) -> tuple[float, FloatArray]:
-        product = A @ point.reshape(Z.shape)
-        phi = np.vstack([np.maximum(product, 0.0), np.maximum(-product, 0.0)])
-        error = phi @ phi.T - P
-        slope = error @ phi
-        change = A.T @ np.where(product > 0, slope[:n], np.where(product < 0, -slope[n:], 0.0))
-        return 0.25 * float(np.sum(error**2)), change.ravel()
-
-    return _minimise(evaluate, Z, bounds=None, deadline=deadline)
+    options = {
+        "maxiter": SETTINGS.polish_iterations,
+        "maxfun": 2 * SETTINGS.polish_iterations,
+        "maxcor": 30,
+        "ftol": 0.0,
+        "gtol": 1e-14,
+    }
+    answer = minimize(flat, start.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, callback=stop, options=options)
+    found = np.asarray(answer.x, dtype=np.float64).reshape(start.shape)
+    return found if np.isfinite(found).all() and evaluate(found)[0] <= evaluate(start)[0] else start
 
 
 def relative_residual(P: FloatArray, B: FloatArray) -> float:

@@ -11,23 +11,6 @@ from typing import Any
 
 from certnet import __version__
 
-PACKAGES = (
-    "numpy",
-    "scipy",
-    "cvxpy",
-    "picos",
-    "clarabel",
-    "scs",
-    "mosek",
-    "networkx",
-    "scikit-learn",
-    "typer",
-    "rich",
-    "python-flint",
-    "onnx",
-    "torch",
-)
-
 
 def version(package: str) -> str | None:
     """Version of an installed distribution, None if it is not installed."""
@@ -41,29 +24,6 @@ def versions(packages: tuple[str, ...] = ("numpy", "scipy")) -> dict[str, str | 
     """Versions of certnet, Python and distributions, without importing any of these."""
     installed = {package: version(package) for package in packages}
     return {"certnet": __version__, "python": platform.python_version(), **installed}
-
-
-def gather() -> dict[str, Any]:
-    """Everything that ``certnet doctor`` shows, as a JSON object."""
-    return {
-        "versions": versions(PACKAGES),
-        "platform": platform.platform(),
-        "solvers": solvers(),
-        "blas": blas(),
-        "cpus": {"present": os.cpu_count(), "usable": _usable_cpus()},
-        "memory_bytes": _memory(),
-        "gpu": gpu(),
-    }
-
-
-def solvers() -> dict[str, dict[str, Any]]:
-    """For each solver: whether it can run here, and if not why; a missing licence counts as a reason."""
-    from certnet.solvers import available_solvers
-
-    return {
-        name: {"available": reason is None, "reason": reason, "version": version(name)}
-        for name, reason in available_solvers().items()
-    }
 
 
 def blas() -> list[dict[str, Any]]:
@@ -81,9 +41,15 @@ def gpu() -> dict[str, Any]:
 
     PyTorch takes seconds to import, so it is asked only where there is a device.
     """
-    devices = _nvidia_devices()
-    torch_version = version("torch")
-    cuda = None
+    devices, tool = [], shutil.which("nvidia-smi")
+    if tool is not None:
+        query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+        try:
+            answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+            devices = [line.strip() for line in answer.splitlines() if line.strip()]
+        except (OSError, subprocess.SubprocessError):
+            pass  # a driver that fails is no GPU
+    torch_version, cuda = version("torch"), None
     if devices and torch_version is not None and importlib.util.find_spec("torch") is not None:
         import torch
 
@@ -91,26 +57,14 @@ def gpu() -> dict[str, Any]:
     return {"devices": devices, "torch": torch_version, "torch_cuda": cuda}
 
 
-def _nvidia_devices() -> list[str]:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+def cpus() -> dict[str, int | None]:
+    """How many there are, and how many this process may use."""
+    present = os.cpu_count()
+    return {"present": present, "usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else present}
 
 
-def _usable_cpus() -> int | None:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
-
-
-def _memory() -> int | None:
-    """Physical memory in bytes, None where the system does not tell."""
+def physical_memory() -> int | None:
+    """Bytes, None where the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -1,0 +1,115 @@
+"""Whether a certificate is about the data, the network or the property that somebody names: decided exactly."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from certificates import Certificate, fingerprint
+from certnet.io import Recipe, Split, load, read_relu_network, source_kind
+from certnet.io.vnnlib import read_vnnlib
+from formulations import InputError, TrainingProgram
+from formulations.network import ReluNetwork
+from formulations.robustness import OutputRow, UnsafeCase
+
+
+def compare_data(certificate: Certificate, data: str) -> dict[str, Any]:
+    """Rebuild X and Y from a source as the certificate's recipe says, and insist on equality.
+
+    A certificate without a recipe is compared with all rows of the source, raw. Which rows were compared, and what was
+    done to their features, is part of the theorem, and comes back.
+
+    Raises:
+        InputError: the data differ, or cannot be read.
+    """
+    recipe = Recipe(source=data, raw=True, split=False, bias=certificate.bias)
+    if "data" in certificate.provenance:
+        stored = Recipe.from_json(certificate.provenance["data"])
+        target = stored.target if source_kind(data) == "csv" else None
+        recipe = replace(stored, source=data, target=target, bias=certificate.bias)
+    split = load(recipe)
+    program = TrainingProgram(split.X_train, split.Y_train, certificate.gamma, bias=certificate.bias)
+    given, certified = fingerprint(program.X, program.Y), fingerprint(certificate.X, certificate.Y)
+    if given != certified:
+        raise InputError(
+            f"The certificate is about other data: its fingerprint is {certified[:12]}…, that of {data} is "
+            f"{given[:12]}…; pass the data it was made from."
+        )
+    return _rows(split)
+
+
+def _rows(split: Split) -> dict[str, Any]:
+    """Which rows of a source are trained on, and how their features are scaled."""
+    recipe, counts = split.recipe, {name: len(X) for name, X, _ in split.parts() if X is not None}
+    apart = " and ".join(f"{count} {name}" for name, count in counts.items() if name != "train")
+    which = f"all {counts['train']} rows"
+    if apart:
+        drawn = f"; split with seed {recipe.seed}" if recipe.split else ""
+        which = f"the {counts['train']} training rows, without {apart} rows{drawn}"
+    targets = "numbers" if split.classes is None else f"{len(split.classes)} classes, an output each (1 or 0)"
+    if source_kind(recipe.source) == "csv":
+        column = "the last column" if recipe.target is None else f"column {recipe.target!r}"
+        targets = f"{column}: {targets}"
+    return {
+        "which": which,
+        "features": "raw" if recipe.raw else "standardised: less the mean of these rows, over their deviation",
+        "targets": targets,
+        "counts": counts,
+        "seed": recipe.seed if apart else None,
+        "standardised": not recipe.raw,
+    }
+
+
+def compare_network(own: ReluNetwork, path: str) -> list[str]:
+    """Insist that the certificate is about the network of this file; returns what is to be said of how it was read.
+
+    Raises:
+        InputError: it is not, or the file cannot be read.
+    """
+    given = read_relu_network(path)
+    names = ("hidden", "hidden_bias", "output", "output_bias")
+    if not all(np.array_equal(getattr(given, name), getattr(own, name)) for name in names):
+        raise InputError(f"The certificate is about another network than {path}; pass the one it was made for.")
+    return [] if given.note is None else [given.note]
+
+
+def compare_property(certificate: Certificate, path: str) -> int:
+    """Insist that what the certificate claims implies the property of this file; returns the number of its cases.
+
+    Every case of the file has to lie in one of the certificate's: the box in its region, and where the file's rows hold
+    the other's have to. That is decided in rational arithmetic, between the numbers of the two files.
+
+    Raises:
+        InputError: it does not, or the file cannot be read.
+    """
+    stated, own = read_vnnlib(path, certificate.network), certificate.cases
+    for number, case in enumerate(stated.cases):
+        # The one at the same place, as a rule.
+        if not any(_covers(other, case) for other in [*own[number : number + 1], *own]):
+            raise InputError(f"The certificate is about another property than {path}; pass the one it was made for.")
+    return len(stated.cases)
+
+
+def _covers(own: UnsafeCase, stated: UnsafeCase) -> bool:
+    """Whether the unsafe points of ``stated`` are among those of ``own``: each row of that follows from one of this."""
+    a, b = own.region, stated.region
+    if a.has_ball or b.has_ball or a.inputs != b.inputs:
+        return False
+    # The file's box is rounded to the next float64 numbers, so that comparing with these compares with the exact sides.
+    inside = bool((a.lower <= b.lower).all() and (b.upper <= a.upper).all())
+    # Rounded rows hold on the box wherever those of the text do.
+    given = stated.rows if stated.stated is None else (*stated.rows, *stated.float_rows)
+    return inside and all(any(_follows(row, other) for other in given) for row in own.rows)
+
+
+def _follows(row: OutputRow, given: OutputRow) -> bool:
+    """Whether ``row`` holds wherever ``given`` does, because it is a multiple of it with no larger constant."""
+    if not row.weights:
+        return row.constant <= 0
+    weights, others = dict(row.weights), dict(given.weights)
+    if weights.keys() != others.keys():
+        return False
+    j, weight = row.weights[0]
+    factor = weight / others[j]
+    same = factor > 0 and all(weights[k] == factor * value for k, value in others.items())
+    return same and row.constant <= factor * given.constant
