@@ -21,8 +21,8 @@ from certnet.jobs import optimality as _optimality
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import Best
 from certnet.jobs.clock import JobClock
-from certnet.runtime import memory as _memory
-from certnet.runtime.memory import available_bytes
+from certnet.runtime import machine as _memory
+from certnet.runtime.machine import available_bytes
 from certnet.solvers import solve as honest_solve
 from certnet.training.trainer import FitResult, fit
 from formulations import InputError, LiftedSpace, TrainingProgram, merge_rows
@@ -244,7 +244,7 @@ def test_control_groups_limit_memory(version: int, tmp_path: Path, monkeypatch: 
 
 
 def test_ulimit_limits_memory() -> None:
-    code = "from certnet.runtime.memory import available_bytes; print(available_bytes())"
+    code = "from certnet.runtime.machine import available_bytes; print(available_bytes())"
     size = 2 << 30
 
     def limit() -> None:

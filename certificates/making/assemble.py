@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -141,13 +142,25 @@ def certify(
         provenance: a JSON object that travels along.
         circuits: why the merged program's inequalities hold, if it has any.
     """
-    candidates = [*duals]
-    for margin in MARGINS:
-        # Only the trivial dual is left when no margin helps: its bound is what no network can change.
-        repaired = best_repair(merged, candidates if margin < MARGINS[-1] else [], margin=margin)
-        certificate = assemble(merged, repaired, U, V, provenance or {}, circuits=circuits)
-        # Multipliers of circuits are large: floating point then needs more margin than stronger arithmetic.
-        report = check(certificate, arithmetic=Arithmetic.FLOAT) if circuits is None else checked(certificate)
+    given = [*duals]
+    # Only the trivial dual is left when no margin helps: its bound is what no network can change.
+    attempts = ((margin, given if margin < MARGINS[-1] else []) for margin in MARGINS)
+    repaired = (best_repair(merged, some, margin=margin) for margin, some in attempts)
+    candidates = (assemble(merged, dual, U, V, provenance or {}, circuits=circuits) for dual in repaired)
+    # Multipliers of circuits are large: floating point then needs more margin than stronger arithmetic.
+    return prove(candidates, partial(check, arithmetic=Arithmetic.FLOAT) if circuits is None else checked)
+
+
+def prove(
+    candidates: Iterable[Certificate], examine: Callable[[Certificate], Report] | None = None
+) -> tuple[Certificate, Report]:
+    """The first candidate that the checker accepts, with its report; else the last one and its report.
+
+    There is at least one. They may be made lazily, each with more room between what it claims and what it could claim.
+    ``examine`` is ``checked`` unless it is given.
+    """
+    for certificate in candidates:
+        report = (examine or checked)(certificate)
         if report.verdict is Verdict.PROVED:
             break
     return certificate, report

@@ -42,7 +42,7 @@ BranchingScheduler = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to branch on instead.")
 ]
 Circuits = Annotated[
-    bool, typer.Option("--circuits", help="Branch with circuit inequalities: fewer relaxations, each takes longer.")
+    bool, typer.Option("--circuits", help="Let relaxations use circuit inequalities: tighter, slower, rarely worth it.")
 ]
 Network = Annotated[
     str, typer.Argument(metavar="NETWORK", help="A two-layer ReLU network: .onnx, .npz or .safetensors.")

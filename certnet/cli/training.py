@@ -33,7 +33,7 @@ from certnet.jobs.job import DEFAULT_GAP, SDP, closing_of
 from certnet.runtime.machine import versions
 from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.solvers import SolveStatus
-from certnet.solvers.device import require_device
+from certnet.solvers.arrays import require_device
 from certnet.solvers.registry import AUTO, get_solver
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray, as_positive

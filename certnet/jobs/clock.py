@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from certnet.runtime.clock import Clock, Event
-from certnet.runtime.memory import available_bytes
+from certnet.runtime.machine import available_bytes
 from certnet.solvers._cost import round_seconds
 from certnet.training.trainer import FitResult
 from formulations import InputError, LiftedSpace, MergedRows

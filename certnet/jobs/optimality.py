@@ -5,7 +5,6 @@ branch and bound on the signs proves how large that dual's price is. Every bound
 about the network that was given.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from certificates import Certificate, Report
+from certificates.failure import Deadline
 from certificates.making import residual_dual
 from certnet.io.network import TwoLayerNetwork
 from certnet.jobs import stages as _stages
@@ -235,7 +235,7 @@ def _look_for_neuron(job: Job) -> list[Neuron]:
         starts = np.hstack([balance(U, V)[0], job.best.network.U])
         starts = starts[:, generator.permutation(starts.shape[1])[:MOST_STARTS]]
         left = job.clock.left()
-        deadline = None if left is None else time.monotonic() + PRICING_SHARE * left
+        deadline = Deadline.after(None if left is None else PRICING_SHARE * left)
         found = price(X, R, starts, random_state=generator, deadline=deadline)
     if len(found.values) == 0:
         job.price_ratio = 0.0

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from certificates import Certificate
+from certificates.failure import Deadline
 from certificates.making import certify
 from certificates.making.assemble import replace_network
 from certnet.jobs import train as job
@@ -178,7 +179,7 @@ def _start(
         return None
     nearest = results[min(results, key=lambda other: abs(math.log(other / program.gamma)))]
     with computing():
-        U, V = polish(program, nearest.U, nearest.V, deadline=None if seconds is None else time.monotonic() + seconds)
+        U, V = polish(program, nearest.U, nearest.V, deadline=Deadline.after(seconds))
     return replace_network(nearest.certificate, U, V)
 
 
@@ -189,10 +190,10 @@ def _exchange(
     try:
         # The matrices are small, and a second BLAS thread costs more than it saves.
         with computing():
-            deadline = None if seconds is None else time.monotonic() + seconds
+            deadline = Deadline.after(seconds)
             networks = _exchange_networks(results, deadline)
             for gamma in sorted(results, reverse=True):
-                if deadline is not None and time.monotonic() > deadline:
+                if deadline.passed:
                     break
                 improved = _with_bound(_with_network(results[gamma], networks[gamma]), results.values())
                 if improved is not results[gamma]:
@@ -203,7 +204,7 @@ def _exchange(
     return True
 
 
-def _exchange_networks(results: Mapping[float, TrainingResult], deadline: float | None) -> dict[float, Network]:
+def _exchange_networks(results: Mapping[float, TrainingResult], deadline: Deadline) -> dict[float, Network]:
     """The best network for each γ among all networks, and what polishing makes of each at its neighbours' γ."""
     ascending = sorted(results)
     best: dict[float, Network] = {gamma: (results[gamma].U, results[gamma].V) for gamma in ascending}
@@ -220,8 +221,7 @@ def _exchange_networks(results: Mapping[float, TrainingResult], deadline: float 
     for _ in range(SWEEPS):
         changed = False
         for source, gamma in [*up, *((above, below) for below, above in reversed(up))]:
-            late = deadline is not None and time.monotonic() > deadline
-            if not late and tried.get((gamma, source)) is not best[source]:
+            if not deadline.passed and tried.get((gamma, source)) is not best[source]:
                 tried[gamma, source] = best[source]
                 changed |= offer(gamma, polish(results[gamma].program, *best[source], deadline=deadline))
         if not changed:

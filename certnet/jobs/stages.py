@@ -15,12 +15,12 @@ from certnet.jobs.best import Proof, as_it_stands, certify, repaired, with_netwo
 from certnet.jobs.clock import CHECK, RAW_REPAIR
 from certnet.jobs.job import SDP, Job, run, untrained
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
+from certnet.solvers.interface import WarmStart
 from certnet.solvers.registry import choose_solver
 from certnet.solvers.shor import shor_bound
 from certnet.solvers.warm_start import PAYS as WARM_STARTED
-from certnet.solvers.warm_start import WarmStart, certified_dual, from_certificate, scaled
-from certnet.training.pricing import normalised, values
-from certnet.training.rounding import candidates_from_moment
+from certnet.solvers.warm_start import certified_dual, from_certificate, scaled
+from certnet.training.pricing import candidates_from_moment, normalised, values
 from certnet.training.trainer import fit
 from formulations import Dual, InputError, Primal
 from formulations._validation import FloatArray
@@ -202,7 +202,9 @@ def solve_relaxation(
 
     def watch(progress: Progress) -> bool:
         job.shown = progress
-        job.saver.look(lambda: {"dual": progress.dual(), **_iterate(*getattr(progress, "iterate", tuple)())})
+        job.saver.look(
+            lambda: {"dual": progress.dual(), **_iterate(*(progress.iterate() if progress.iterate is not None else ()))}
+        )
         job.tell(
             "relaxation",
             bound=progress.lower_bound,

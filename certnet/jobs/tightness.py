@@ -30,8 +30,9 @@ from certnet.jobs.job import Job, begin, run, untrained
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
 from certnet.solvers import SolverResult, SolveStatus
+from certnet.solvers.interface import WarmStart
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
-from certnet.solvers.warm_start import PAYS, WarmStart, from_certificate, from_result
+from certnet.solvers.warm_start import PAYS, from_certificate, from_result
 from certnet.tightness.complete_positivity import CompletePositivity, check_completely_positive
 from certnet.tightness.feasible import relaxation_value
 from certnet.tightness.rank import Points, Spectrum, extract_points, spectrum

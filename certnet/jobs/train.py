@@ -24,7 +24,7 @@ from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
 from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
-from certnet.solvers.device import require_device
+from certnet.solvers.arrays import require_device
 from certnet.solvers.registry import AUTO, get_solver
 from certnet.solvers.warm_start import certified_dual
 from certnet.tightness.rank import spectrum

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 
 from certificates import Certificate, Report
-from certificates.making.assemble import assemble_proof, checked
+from certificates.making.assemble import assemble_proof, prove
 from certificates.making.circuits import as_proof
 from certificates.making.repair import RepairedForm, repair_form
 from certificates.making.tree import LeafProof, build
 from certnet.search.price import SearchResult
-from certnet.search.proving import prove
 from certnet.search.tree import Branch, proof_tree
 from formulations import Dual, InputError, Part, Presolved, restrict
 from formulations._validation import FloatArray
@@ -74,7 +73,7 @@ def certify_search(
             proof = build(tree, neurons, circuits=named)
             yield assemble_proof(merged, s * dual, proof, U, V, provenance or {})
 
-    return prove(candidates(), checked)
+    return prove(candidates())
 
 
 class LeafRepair:

@@ -6,26 +6,23 @@ and at any moment the last run that was complete proves a bound.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from joblib import Parallel
 
 from certificates import Certificate, Report
+from certificates.failure import Deadline
 from certificates.making import residual_dual
-from certificates.making.assemble import assemble_proof, checked
+from certificates.making.assemble import assemble_proof, prove
 from certificates.subdivision import Subdivision
 from certnet.search.best_first import outlived
 from certnet.search.cones import Exploration, basis_of, explore, output_of
 from certnet.search.pool import pool as pool_of
 from certnet.search.price import SearchSummary, bound_from_price, price_for_gap
-from certnet.search.proving import prove
-from certnet.training.exchange import climb, exchange
-from certnet.training.polish import Network
-from certnet.training.pricing import Pricing
+from certnet.training.polish import Network, exchange
+from certnet.training.pricing import Pricing, climb
 from certnet.training.trainer import Better
 from formulations import Presolved
 from formulations._validation import FloatArray
@@ -119,7 +116,8 @@ class SubdivisionSearch:
         self.interrupted = outlived(self._rounds)
 
     def _rounds(self) -> None:
-        with self._threads() as (self.pool, self.busy):
+        # The kernel holds no lock.
+        with pool_of(self.workers, self.scheduler, threads=True) as (self.pool, self.busy):
             goal = GOAL_SHARE * self.gap
             asked, idle = max(FIRST_GAP, goal), 0
             while not self.is_closed and idle < PATIENCE:
@@ -159,15 +157,15 @@ class SubdivisionSearch:
             self._climb(W, found)
             self.exhausted, room = found.complete, 10.0 * room
 
-    def _deadline(self, share: float) -> float | None:
-        """Value of ``time.monotonic()`` after a share of the time left."""
+    def _deadline(self, share: float) -> Deadline:
+        """After a share of the time left."""
         seconds = self.left()
-        return None if seconds is None else time.monotonic() + share * seconds
+        return Deadline.after(None if seconds is None else share * seconds)
 
     def _climb(self, W: FloatArray, found: Exploration) -> Pricing:
         """The maximisers near the points of a run; the largest price is kept."""
         points, deadline = self.basis @ found.points, self._deadline(CLIMBING_SHARE)
-        maximisers = climb(self.original, self.merged.undo_W(W), points, deadline=deadline)
+        maximisers = climb(self.original.X, self.merged.undo_W(W), points, deadline=deadline)
         self.largest = max(found.best, maximisers.best)
         return maximisers
 
@@ -186,7 +184,7 @@ class SubdivisionSearch:
             busy=self.busy,
             max_tests=left,
             deadline=None if seconds is None else time.perf_counter() + seconds / (1.0 + CHECK_FACTOR),
-            callback=lambda look: self.tell(before + look.tests, self.objective, self.bound),
+            callback=lambda tests: self.tell(before + tests, self.objective, self.bound),
         )
         self.tests += found.tests
         if not found.complete and not found.refuted:
@@ -215,18 +213,6 @@ class SubdivisionSearch:
         if self.better is not None:
             self.better(self.network, self.objective)
 
-    @contextmanager
-    def _threads(self) -> Iterator[tuple[Parallel | None, int]]:
-        """Threads here, as the kernel holds no lock, or a Dask cluster."""
-        if self.scheduler is not None:
-            with pool_of(self.workers, self.scheduler) as (pool, busy):
-                yield pool, busy
-        elif self.workers > 1:
-            with Parallel(n_jobs=self.workers, backend="threading") as pool:
-                yield pool, self.workers
-        else:
-            yield None, 1
-
     def certify(self, U: FloatArray, V: FloatArray, provenance: Mapping[str, Any]) -> tuple[Certificate, Report] | None:
         """The certificate of the best run for a network, with the checker's report; None if no run was complete."""
         if self.proved is None:
@@ -234,7 +220,7 @@ class SubdivisionSearch:
         W, found, price = self.proved.W, self.proved.found, self.proved.price
         proof = Subdivision(self.basis, found.codes, found.positions)
         scales = (self.program.best_scale(W, price, margin) for margin in MARGINS)
-        return prove((assemble_proof(self.merged, s * W, proof, U, V, provenance) for s in scales), checked)
+        return prove(assemble_proof(self.merged, s * W, proof, U, V, provenance) for s in scales)
 
     def summary(self) -> SearchSummary:
         """What there is to say of the search."""

@@ -12,13 +12,13 @@ from fractions import Fraction
 import numpy as np
 
 from certificates import Certificate, Report, Robustness, Verdict, check
+from certificates.making.assemble import prove
 from certificates.making.tree import LeafProof
 from certificates.robustness import preactivation_bounds
 from certnet.runtime.clock import Clock
 from certnet.search.linear import LinearBounds, finish, nodes_of
 from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
 from certnet.search.margin_rows import linear_bounds
-from certnet.search.proving import prove
 from certnet.search.semidefinite import relax, separated
 from formulations._validation import FloatArray
 from formulations.margin import MarginProblem, margin_node, reduce_case

@@ -29,18 +29,9 @@ products are kept."""
 LARGEST_ORDER, MOST_INPUTS = 600, 150
 """Order of S and inputs up to which a node is relaxed: a step takes about half a second there, and each repair
 decomposes more than a hundred matrices of the order of the inputs."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What an experiment chose."""
-
-    added: int = 600
-    """Products added after a solve of a node. Measured: on the safeNLP boxes these raise the bound as far as thousands
-    that are chosen by their correlation."""
-
-
-SETTINGS = Settings()
+ADDED = 600
+"""Products added after a solve of a node. Measured: on the safeNLP boxes these raise the bound as far as thousands that
+are chosen by their correlation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +154,7 @@ def _worth_keeping(node: MarginNode, primal: Primal | None, dual: Dual | None) -
         chosen = other & (USED * max(float(np.triu(dual.N, 1).max(initial=0.0)), 1e-300) < dual.N)
     if primal is not None:
         p, q = np.nonzero(other & ~chosen & ((moments := node.program.inequality_moments(primal.S)) < 0))
-        worst = np.argsort(moments[p, q], kind="stable")[: SETTINGS.added]
+        worst = np.argsort(moments[p, q], kind="stable")[:ADDED]
         chosen[p[worst], q[worst]] = True
     return np.argwhere(chosen)
 

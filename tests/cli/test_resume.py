@@ -267,7 +267,7 @@ def test_a_device_that_is_not_there_is_named_before_the_work(
     certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], words: str
 ) -> None:
     monkeypatch.setattr("certnet.jobs.train.train", no_work)
-    monkeypatch.setattr("certnet.solvers.device.gpu", lambda: found)
+    monkeypatch.setattr("certnet.solvers.arrays.gpu", lambda: found)
     outcome = certnet("train", "spiral", "--device", "cuda")
     assert outcome.code == 2
     assert words in one_sentence(outcome)
