@@ -12,6 +12,7 @@ import numpy as np
 from certificates.making.repair import repair_form
 from certificates.making.tree import LeafProof
 from certnet.search.circuits import PER_GENERATOR, separate
+from certnet.search.regions import project
 from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult
 from certnet.solvers.interior_point import MAX_PRODUCTS, InteriorPointSolver
 from formulations import Dual, Primal
@@ -169,7 +170,7 @@ def _moments(
         moments = space.expand(primal.S[: last + 1, last] / primal.S[last, last])
         live = np.flatnonzero(problem.width > 0)
         x[live] += problem.width[live] * np.clip(moments[2 * f : 2 * f + len(live)], -1.0, 1.0)
-        x = problem.case.region.project(x[None])[0]
+        x = project(problem.case.region, x[None])[0]
         product = problem.generators[node.free] @ np.append(x, 1.0)
         weight = np.abs(mu @ problem.weights[:, node.free])
         scores[node.free] = weight * np.abs(moments[:f] / node.factors[:f] - np.maximum(product, 0.0))
