@@ -26,7 +26,7 @@ from certnet.runtime.version import __version__
 from formulations import CertnetError, InputError
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-COMMANDS: dict[str, Callable[..., Any]] = {
+COMMANDS: dict[str, Callable[..., int]] = {
     function.__name__: function for function in (train, optimality, verify, audit, lipschitz, check, tightness, doctor)
 }
 """In the order in which ``certnet --help`` lists them. Each returns an exit code, and imports its work when called."""
@@ -60,11 +60,11 @@ def _options(
     """Train a two-layer ReLU network through its lifted semidefinite relaxation, and prove how good it is."""
 
 
-def _parsed(command: Callable[..., Any]) -> Callable[..., Any]:
+def _parsed(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
     """The command as the parser calls it: the work is only put together, to be done when parsing has ended well."""
 
     @functools.wraps(command)
-    def put_together(**options: Any) -> Callable[[], Any]:
+    def put_together(**options: Any) -> Callable[[], int]:
         return functools.partial(command, **options)
 
     return put_together
@@ -86,9 +86,7 @@ def run(argv: Sequence[str], signals: Signals) -> int:
             signals.serve()
             with standard_output(needed=True):  # of --help and --version
                 outcome = app(arguments, prog_name="certnet", standalone_mode=False)
-            while callable(outcome):
-                outcome = outcome()
-            return int(outcome or 0)
+            return int(outcome() if callable(outcome) else outcome or 0)
         except KeyboardInterrupt:
             return _fail("Interrupted.", Exit.INTERRUPTED, arguments)
         except BrokenPipeError:

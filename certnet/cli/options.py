@@ -1,13 +1,9 @@
 """Options that several commands have, each with its help text."""
 
-from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated
 
 import typer
-
-Job = Callable[[], int]
-"""A parsed command: runs it and returns the exit code."""
 
 
 class TaskOption(StrEnum):

@@ -38,7 +38,7 @@ def head(command: str | None, report: Report | None, reason: str) -> dict[str, A
         "command": command,
         "verdict": None if report is None else str(report.verdict),
         "reason": reason,
-        **{name: finite(getattr(report, name, None)) for name in ("objective", "lower_bound", "gap")},
+        **{name: report and finite(getattr(report, name)) for name in ("objective", "lower_bound", "gap")},
     }
 
 
