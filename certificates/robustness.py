@@ -14,7 +14,7 @@ from certificates.arithmetic import Arithmetic, Enclosure
 from certificates.arithmetic.floating import gamma_bound, inflate, sum_of_products
 from certificates.arithmetic.matrix import M
 from certificates.certificate import CaseProof, Certificate, Robustness
-from certificates.failure import Deadline, ProofFailure, require
+from certificates.failure import ProofFailure, require, require_array
 from certificates.linear_leaves import LinearLeaves, is_linear, leaf_weights, linear_form
 from certificates.nonnegativity import (
     Problem,
@@ -61,9 +61,7 @@ def prove_robustness(statement: Robustness, certificate: Certificate, work: Work
     work.figures.update(linear_leaves=0, semidefinite_leaves=0)
     for case, proof in zip(cases, proofs, strict=True):
         linear, others = work.proved(
-            lambda matrix, case=case, proof=proof: check_case(  # type: ignore[misc]
-                network, case, proof, matrix, work.deadline, exactly=exactly
-            ),
+            lambda matrix, case=case, proof=proof: check_case(network, case, proof, matrix, exactly=exactly),  # type: ignore[misc]
             int(np.count_nonzero(proof.stable == 0)) + network.inputs + 1,
         )
         work.figures["linear_leaves"] += linear
@@ -99,13 +97,7 @@ def _require_affordable(network: ReluNetwork, case: UnsafeCase, given: CaseProof
 
 
 def check_case(
-    network: ReluNetwork,
-    case: UnsafeCase,
-    given: CaseProof,
-    matrix: type[M],
-    deadline: Deadline,
-    *,
-    exactly: bool = True,
+    network: ReluNetwork, case: UnsafeCase, given: CaseProof, matrix: type[M], *, exactly: bool = True
 ) -> tuple[int, int]:
     """Check one case; returns the numbers of linear and of semidefinite leaves.
 
@@ -114,7 +106,7 @@ def check_case(
     Raises:
         ProofFailure: the first violated condition.
     """
-    proof = given.proof
+    proof, deadline = given.proof, matrix.deadline
     deadline.check()
     _require_affordable(network, case, given)
     kept, bounds = unstable_neurons(network, case.region, given.stable)
@@ -123,9 +115,8 @@ def check_case(
     N = len(kept)
     check_structure(proof, N, region)
     rows = len(case.H)
-    require(given.mu.shape == (proof.leaves, rows) and given.mu.dtype == np.float64, "mu has a wrong shape or type")
-    require(np.isfinite(given.mu).all() and (given.mu >= 0).all(), "mu has an entry that is negative or not finite")
-    require((given.mu.sum(axis=1) > 0).all(), "mu is zero on a leaf")
+    require_array("mu", given.mu, np.float64, (proof.leaves, rows))
+    require((given.mu >= 0).all() and (given.mu.sum(axis=1) > 0).all(), "mu has a negative entry, or is zero on a leaf")
     require(math.isfinite(given.margin) and given.margin > 0, f"the margin is {given.margin}, not a positive number")
     statement = Problem(generators, region, Enclosure.exact(np.zeros((0, 0))), bounds)
     linear: list[tuple[int, IntArray]] = []
@@ -138,7 +129,7 @@ def check_case(
         )
         (linear if is_linear(proof, leaf, N, len(region.linear)) else others).append((leaf, signs))
     if others or proof.circuits.target.size:
-        table = inequality_table(proof, statement, matrix, deadline)
+        table = inequality_table(proof, statement, matrix)
         for leaf, signs in others:
             deadline.check()
             form = margin_form(network, case, given, leaf, kept, matrix)
@@ -163,12 +154,12 @@ def check_case(
     return len(linear), len(others)
 
 
-def inequality_table(proof: LiftedProof, statement: Problem[Enclosure], matrix: type[M], deadline: Deadline) -> M:
+def inequality_table(proof: LiftedProof, statement: Problem[Enclosure], matrix: type[M]) -> M:
     """The region's rows, circuits and triangles over λ, each justified."""
     N, width = statement.generators.shape
     further = len(statement.region.linear) + proof.circuits.target.size + proof.triangles.neuron.size
     require_memory(product_bytes(matrix.arithmetic, N, width, further), "a semidefinite leaf")
-    entries, count = extra_rows(proof, statement, deadline)
+    entries, count = extra_rows(proof, statement, matrix.deadline)
     return matrix.from_rationals(entries, (count, 2 * N + width))
 
 

@@ -147,16 +147,10 @@ def certify(
         repaired = best_repair(merged, candidates if margin < MARGINS[-1] else [], margin=margin)
         certificate = assemble(merged, repaired, U, V, provenance or {}, circuits=circuits)
         # Multipliers of circuits are large: floating point then needs more margin than stronger arithmetic.
-        report = check(certificate, arithmetic=Arithmetic.FLOAT) if circuits is None else checked(certificate)
+        report = check(certificate, arithmetic=Arithmetic.FLOAT if circuits is None else Arithmetic.AUTO)
         if report.verdict is Verdict.PROVED:
             break
     return certificate, report
-
-
-def checked(certificate: Certificate) -> Report:
-    """Check in floating point, which is quick; what it leaves open may be shown by what "auto" can afford."""
-    report = check(certificate, arithmetic=Arithmetic.FLOAT)
-    return report if report.verdict is Verdict.PROVED else check(certificate, arithmetic=Arithmetic.AUTO)
 
 
 def about(kind: type) -> Callable[[str, Any], None]:

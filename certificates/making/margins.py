@@ -39,7 +39,7 @@ def leaf_is_proved(
             statement = Problem(generators, region, Enclosure.exact(np.zeros((0, 0))), bounds)
             matrix = timed(BallMatrix if in_balls else Enclosure, deadline)
             form = margin_form(network, case, given, 0, kept, matrix)
-            table = inequality_table(given.proof, statement, matrix, deadline)
+            table = inequality_table(given.proof, statement, matrix)
             prove_leaf(Problem(generators, region, form, bounds), given.proof, 0, signs, table, matrix)
     except ProofFailure:
         return False

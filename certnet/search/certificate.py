@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from certificates import Certificate, Report
-from certificates.making.assemble import assemble_proof, checked
+from certificates import Certificate, Report, check
+from certificates.making.assemble import assemble_proof
 from certificates.making.circuits import as_proof
 from certificates.making.repair import RepairedForm, repair_form
 from certificates.making.tree import LeafProof, build
@@ -74,7 +74,7 @@ def certify_search(
             proof = build(tree, neurons, circuits=named)
             yield assemble_proof(merged, s * dual, proof, U, V, provenance or {})
 
-    return prove(candidates(), checked)
+    return prove(candidates(), check)
 
 
 class LeafRepair:

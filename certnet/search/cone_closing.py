@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from joblib import Parallel
 
-from certificates import Certificate, Report, Verdict
+from certificates import Certificate, Report, Verdict, check
 from certificates.making import residual_dual
-from certificates.making.assemble import assemble_proof, checked
+from certificates.making.assemble import assemble_proof
 from certificates.subdivision import Subdivision
 from certnet.runtime.numerics import FAILURES
 from certnet.search.cone_function import basis_of, output_of
@@ -251,7 +251,7 @@ class SubdivisionSearch:
         for margin in MARGINS:
             s = self.program.best_scale(W, self.proved.price, margin)
             certificate = assemble_proof(self.merged, s * W, proof, U, V, provenance)
-            report = checked(certificate)
+            report = check(certificate)
             if report.verdict is Verdict.PROVED:
                 break
         return certificate, report
