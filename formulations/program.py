@@ -75,7 +75,9 @@ class Program:
                     f"a program of order {order} and dimension {k} cannot have a form of shape {self.form.shape} "
                     f"and a metric of shape {self.metric.shape}."
                 )
-        if not all(np.isfinite(array).all() for array in (rows, self.form, self.metric, equalities)):
+        # What presolve makes of extreme data is for the solvers to refuse.
+        given = (rows,) if self.loss is not None else (rows, self.form, self.metric, equalities)
+        if not all(np.isfinite(array).all() for array in given):
             raise InputError("form, metric, inequalities and equalities must be finite.")
         object.__setattr__(self, "inequalities", rows)
         object.__setattr__(self, "equalities", equalities)

@@ -6,7 +6,7 @@ import pytest
 import certnet
 from certificates import Verdict, check
 from certnet.jobs import closing as _closing
-from certnet.search.goal import bound_from_price, price_for_gap
+from certnet.search.price import bound_from_price, price_for_gap
 from certnet.training.trainer import FitResult
 from formulations import InputError, TrainingProgram, presolve
 from tests.strategies import networks, rng

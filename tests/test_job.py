@@ -8,7 +8,7 @@ from certificates import Verdict, check
 from certificates.making import certify
 from certnet.jobs import train as job
 from certnet.jobs.closing import Closed
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.training.trainer import FitResult
 from formulations import Dual, InputError, Primal, TrainingProgram

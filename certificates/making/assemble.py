@@ -1,7 +1,8 @@
 """Making an optimality certificate from whatever duals are at hand, and proving it before anyone sees it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -142,15 +143,29 @@ def certify(
         circuits: why the merged program's inequalities hold, if it has any.
     """
     candidates = [*duals]
-    for margin in MARGINS:
-        # Only the trivial dual is left when no margin helps: its bound is what no network can change.
-        repaired = best_repair(merged, candidates if margin < MARGINS[-1] else [], margin=margin)
-        certificate = assemble(merged, repaired, U, V, provenance or {}, circuits=circuits)
-        # Multipliers of circuits are large: floating point then needs more margin than stronger arithmetic.
-        report = check(certificate, arithmetic=Arithmetic.FLOAT if circuits is None else Arithmetic.AUTO)
+
+    def attempts() -> Iterator[Certificate]:
+        for margin in MARGINS:
+            # Only the trivial dual is left when no margin helps: its bound is what no network can change.
+            repaired = best_repair(merged, candidates if margin < MARGINS[-1] else [], margin=margin)
+            yield assemble(merged, repaired, U, V, provenance or {}, circuits=circuits)
+
+    # Multipliers of circuits are large: floating point then needs more margin than stronger arithmetic.
+    return prove(attempts(), partial(check, arithmetic=Arithmetic.FLOAT if circuits is None else Arithmetic.AUTO))
+
+
+def prove(
+    candidates: Iterable[Certificate], examine: Callable[[Certificate], Report] = check
+) -> tuple[Certificate, Report]:
+    """The first candidate that the checker accepts, with its report; else the last one and its report.
+
+    There is at least one. They may be made lazily, each with more room between what it claims and what it could claim.
+    """
+    for candidate in candidates:
+        report = examine(candidate)
         if report.verdict is Verdict.PROVED:
             break
-    return certificate, report
+    return candidate, report
 
 
 def about(kind: type) -> Callable[[str, Any], None]:

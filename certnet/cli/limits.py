@@ -4,12 +4,24 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from formulations import InputError
 
-END_SHARE = 0.25
-LEAST_SHARE, LEAST_SECONDS = 0.5, 0.75
-"""What the job gets at least of however short a limit, so that it has a result of its own."""
+
+@dataclass(frozen=True)
+class Settings:
+    """The tuning numbers of this module."""
+
+    end_share: float = 0.25
+    """What printing, writing and leaving take, as a part of what starting and reading took. Not measured."""
+    least_share: float = 0.5
+    """What the job gets at least of however short a limit, so that it has a result of its own. Not measured."""
+    least_seconds: float = 0.75
+    """What is enough for that. Not measured."""
+
+
+SETTINGS = Settings()
 _BEGAN: ContextVar[float] = ContextVar("began")
 
 
@@ -30,8 +42,8 @@ def job_seconds(time_limit: float | None, started: float) -> float | None:
     """
     if time_limit is None:
         return None
-    rest = time_limit - (1.0 + END_SHARE) * (time.perf_counter() - started)
-    return max(rest, min(LEAST_SHARE * time_limit, LEAST_SECONDS))
+    rest = time_limit - (1.0 + SETTINGS.end_share) * (time.perf_counter() - started)
+    return max(rest, min(SETTINGS.least_share * time_limit, SETTINGS.least_seconds))
 
 
 def shares(

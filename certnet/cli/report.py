@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from certnet.io import Split
     from certnet.jobs.optimality_result import OptimalityResult
     from certnet.jobs.train import TrainingResult
-    from certnet.search.summary import SearchSummary
+    from certnet.search.price import SearchSummary
 
 
 def job_report(

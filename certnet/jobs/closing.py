@@ -14,11 +14,11 @@ import numpy as np
 from certificates import Certificate, Report
 from certificates.making import residual_dual
 from certnet.search.certificate import certify_search
+from certnet.search.circuits import price_with_circuits
 from certnet.search.cone_closing import LARGEST_DIMENSION, SubdivisionSearch
 from certnet.search.joint import JointSearchResult
 from certnet.search.merged import merged_search
-from certnet.search.price import SearchProgress, SearchResult
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchProgress, SearchResult, SearchSummary
 from certnet.solvers.interface import State
 from certnet.training.polish import Network
 from certnet.training.trainer import Better, FitResult, fit
@@ -31,6 +31,8 @@ PAYS = 1e-7
 """Relative excess of a price over γ from which a point is a neuron that lowers the objective."""
 TIME_SHARE = 0.85
 """Part of the time left that searching may take; the rest is for repair and check of all leaves."""
+CIRCUITS_SHARE = 0.1
+"""Part of the time left that separating circuits may take."""
 SAME_W = 1e-12
 FEW_ROWS = 100
 COARSE: dict[str, Any] = {"tolerance": 1e-2, "max_rounds": 2}
@@ -81,6 +83,7 @@ def close_gap(
     provenance: Mapping[str, Any],
     resume: State | None = None,
     better: Better | None = None,
+    circuits: bool = False,
 ) -> Closed:
     """Search until the gap is closed; a point of too large a price becomes a neuron, and the search begins anew.
 
@@ -94,6 +97,9 @@ def close_gap(
         provenance: for the certificate.
         resume: state of an earlier search for the same network; for another it is left aside.
         better: called with every better network.
+        circuits: search with the circuit inequalities that the price of the first network's residual violates. A bound
+            then takes fewer nodes, each of which takes longer. Such a search begins anew when it is resumed. In few
+            dimensions, where the weight space is cut, they do nothing.
 
     Raises:
         InputError: the state to resume is damaged.
@@ -103,6 +109,12 @@ def close_gap(
         if cut.objective < network.objective:
             network = replace(network, U=cut.network[0], V=cut.network[1], objective=cut.objective)
         return Closed(network, cut.certify(network.U, network.V, provenance), cut.summary())
+    named = None
+    if circuits:
+        W = presolved.apply_dual(residual_dual(presolved.rows, network.U, network.V)).W
+        limit = None if (seconds := left()) is None else CIRCUITS_SHARE * seconds
+        root = price_with_circuits(presolved, W, time_limit=limit)
+        presolved, named, resume = root.presolved, root.circuits, None
     program = presolved.program
     too_large = program.gamma * (1.0 + PAYS)
     free: JointSearchResult | None = None
@@ -118,7 +130,7 @@ def close_gap(
             time_limit=None if (seconds := left()) is None else max(TIME_SHARE * seconds, 1e-3),
             workers=closing.workers,
             scheduler=closing.scheduler,
-            callback=partial(_show, tell),
+            callback=partial(_show, tell, circuits),
             too_large=too_large,
             resume=resume,
             is_about=partial(_is_about, W=W),
@@ -134,8 +146,9 @@ def close_gap(
         else:
             # Rounding keeps the network from using the direction, which then only loosens the bound a little.
             too_large = np.inf
-    proof = certify_search(presolved, merged.W, found, network.U, network.V, provenance=provenance)
-    return Closed(network, proof, summary_of(found))
+    proof = certify_search(presolved, merged.W, found, network.U, network.V, provenance=provenance, circuits=named)
+    # Without its circuits the tree means nothing.
+    return Closed(network, proof, summary_of(replace(found, state=None) if circuits else found))
 
 
 def is_small(presolved: Presolved) -> bool:
@@ -197,8 +210,8 @@ def _is_about(state: State, W: FloatArray) -> bool:
     return stored.shape == W.shape and bool(np.abs(stored - W).max() <= SAME_W * np.abs(W).max())
 
 
-def _show(tell: Tell, bound: float, progress: SearchProgress) -> None:
-    tell(progress.nodes, bound, None, progress.state)
+def _show(tell: Tell, circuits: bool, bound: float, progress: SearchProgress) -> None:
+    tell(progress.nodes, bound, None, None if circuits else progress.state)
 
 
 def _with_neuron(

@@ -42,9 +42,7 @@ from certnet.jobs.train import DEFAULT_GAP, GLOBAL, closing_of
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.numerics import computing
 from certnet.search.certificate import certify_search
-from certnet.search.goal import bound_from_price, price_for_gap
-from certnet.search.price import search
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchSummary, bound_from_price, price_for_gap, search
 from certnet.solvers import Progress
 from certnet.training.polish import balance
 from certnet.training.pricing import Pricing, price, price_planar

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from certificates import Certificate, Report
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchSummary
 from certnet.training.trainer import FitResult
 from formulations import TrainingProgram
 from formulations._validation import FloatArray

@@ -28,7 +28,7 @@ from certnet.jobs.stages import Staged
 from certnet.jobs.training_result import TrainingResult, numerical_rank
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.numerics import computing
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchSummary
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.device import require_device
 from certnet.solvers.interface import State

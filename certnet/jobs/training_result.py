@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from certificates import Certificate, Report
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult
 from formulations import TrainingProgram
 from formulations._validation import FloatArray

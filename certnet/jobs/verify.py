@@ -30,11 +30,21 @@ from formulations.signs import FREE
 
 __all__ = ["VerificationResult", "verify"]
 
-ATTACK_WORK = 8_000_000
-"""Multiplications in one evaluation of all starts of an attack."""
-STARTS = (6, 48)
-CLEAR = 1e-6
-"""An attack ends at a margin below minus this part of the margin's size; nearer to 0 exact arithmetic might object."""
+
+@dataclass(frozen=True)
+class Settings:
+    """The tuning numbers of this module."""
+
+    attack_work: int = 8_000_000
+    """Multiplications in one evaluation of all starts of an attack. Not measured."""
+    starts: tuple[int, int] = (6, 48)
+    """Least and largest number of its starts. Not measured."""
+    clear: float = 1e-6
+    """It ends at a margin below minus this part of the margin's size; nearer to 0 exact arithmetic might object. Not
+    measured."""
+
+
+SETTINGS = Settings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +119,7 @@ def verify(
     cases: Sequence[UnsafeCase],
     *,
     time_limit: float | None = None,
+    circuits: bool = False,
     random_state: int = 0,
     provenance: Mapping[str, Any] | None = None,
 ) -> VerificationResult:
@@ -118,6 +129,7 @@ def verify(
         network: f(x) = V (Ux + b)₊ + b₂.
         cases: a disjunction; PROVED means that none happens, REFUTED that one does.
         time_limit: seconds, or None; the check of a finished proof has a tenth and a second more.
+        circuits: let the semidefinite search use circuit inequalities, which rarely pays.
         random_state: seed of the attack.
         provenance: JSON object that travels with the certificate.
 
@@ -128,7 +140,7 @@ def verify(
     require_fitting(network, cases)
     with np.errstate(all="ignore"):
         # Overflow ends as a bound that is no number, which decides nothing.
-        return _Verification(network, cases, start, time_limit).run(random_state, dict(provenance or {}))
+        return _Verification(network, cases, start, time_limit).run(circuits, random_state, dict(provenance or {}))
 
 
 class _Verification:
@@ -144,10 +156,10 @@ class _Verification:
         self.proofs: dict[int, CaseProof] = {}
         self.sizes: dict[int, float] = {}
 
-    def run(self, random_state: int, provenance: dict[str, Any]) -> VerificationResult:
+    def run(self, circuits: bool, random_state: int, provenance: dict[str, Any]) -> VerificationResult:
         """All regions first, with CROWN and an attack; then the open cases, the one nearest to being unsafe first."""
         deadline = math.inf if self.time_limit is None else self.start + self.time_limit
-        rng = np.random.default_rng(random_state)
+        rng, work = np.random.default_rng(random_state), SETTINGS.attack_work
         open_: list[tuple[int, MarginProblem, float]] = []
         for numbers in _by_region(self.cases):
             if self.sizes and time.perf_counter() >= deadline:
@@ -159,10 +171,10 @@ class _Verification:
             found = attack_all(
                 self.network,
                 [self.cases[number] for number, _ in left],
-                starts=int(np.clip(ATTACK_WORK // max(self.network.hidden.size * len(left), 1), *STARTS)),
+                starts=int(np.clip(work // max(self.network.hidden.size * len(left), 1), *SETTINGS.starts)),
                 rng=rng,
                 deadline=deadline,
-                until=-CLEAR * max(float(np.abs(problem.linear).max(initial=0.0)) for _, problem in left),
+                until=-SETTINGS.clear * max(float(np.abs(problem.linear).max(initial=0.0)) for _, problem in left),
             )
             for (number, problem), one in sorted(zip(left, found, strict=True), key=lambda pair: pair[1].margin):
                 self.attacked = min(self.attacked, one.margin)
@@ -174,7 +186,14 @@ class _Verification:
                 open_.append((number, problem, one.margin))
         for number, problem, attacked in sorted(open_, key=lambda item: item[2]):
             outcome = CaseSearch(
-                self.network, problem, number, attacked=attacked, size=self.sizes[number], deadline=deadline, rng=rng
+                self.network,
+                problem,
+                number,
+                attacked=attacked,
+                size=self.sizes[number],
+                deadline=deadline,
+                rng=rng,
+                circuits=circuits,
             ).run()
             self._add(number, outcome.proof, outcome.lower_bound)
             self.attacked = min(self.attacked, outcome.attacked)

@@ -8,6 +8,7 @@ projected gradient alternate with it, as in PGD. How far a step goes is decided 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,28 +35,17 @@ class AttackResult:
     margin: float
 
 
-def attack(
-    network: ReluNetwork,
-    case: UnsafeCase,
-    *,
-    starts: int = 48,
-    rng: np.random.Generator | None = None,
-    first: FloatArray | None = None,
-    iterations: int = ITERATIONS,
-    deadline: float = np.inf,
-) -> AttackResult:
+def attack(network: ReluNetwork, case: UnsafeCase, **options: Any) -> AttackResult:
     """``attack_all`` for one case."""
-    rng = np.random.default_rng(0) if rng is None else rng
-    found = attack_all(network, [case], starts=starts, rng=rng, first=first, iterations=iterations, deadline=deadline)
-    return found[0]
+    return attack_all(network, [case], **options)[0]
 
 
 def attack_all(
     network: ReluNetwork,
     cases: Sequence[UnsafeCase],
     *,
-    starts: int,
-    rng: np.random.Generator,
+    starts: int = 48,
+    rng: np.random.Generator | None = None,
     first: FloatArray | None = None,
     iterations: int = ITERATIONS,
     until: float = -np.inf,
@@ -66,22 +56,23 @@ def attack_all(
     Args:
         network, cases: what is attacked; the region is that of the first case.
         starts: random starts, besides the middle of the box; the same for each case.
-        rng: where they come from; the same numbers give the same result.
+        rng: where they come from, or None for a new one; the same numbers give the same result.
         first: (n, d) further starts.
         iterations: steps of every start.
         until: the attack of all cases ends when a margin is below it.
         deadline: moment of ``time.perf_counter`` at which it ends as well.
     """
     region, K = cases[0].region, len(cases)
-    X = _starts(region, starts, rng, first)
-    n = len(X)
+    X = _starts(region, starts, np.random.default_rng(0) if rng is None else rng, first)
+    n, rows = len(X), max(len(case.H) for case in cases)
     # One block of n rows for each case; cases with fewer rows repeat their first.
-    rows = max(len(case.H) for case in cases)
-    chosen = [np.where(np.arange(rows) < len(case.H), np.arange(rows), 0) for case in cases]
-    H = np.stack([case.H[index] for case, index in zip(cases, chosen, strict=True)])
-    h = np.stack([case.h[index] for case, index in zip(cases, chosen, strict=True)])
-    weights, constants = H @ network.output, H @ network.output_bias + h
-    weights, constants = np.repeat(weights, n, axis=0), np.repeat(constants, n, axis=0)
+    full = [np.concatenate([np.arange(len(case.H)), np.zeros(rows - len(case.H), dtype=np.int64)]) for case in cases]
+    H, h = (
+        np.stack([array[index] for array, index in zip(arrays, full, strict=True)])
+        for arrays in ([case.H for case in cases], [case.h for case in cases])
+    )
+    weights = np.repeat(H @ network.output, n, axis=0)
+    constants = np.repeat(H @ network.output_bias + h, n, axis=0)
     X = np.tile(X, (K, 1))
     product = X @ network.hidden.T + network.hidden_bias
     value, idle = np.full(K * n, np.inf), np.zeros(K * n, dtype=np.int64)
@@ -112,11 +103,8 @@ def attack_all(
 def _starts(region: InputRegion, count: int, rng: np.random.Generator, first: FloatArray | None) -> FloatArray:
     middle = 0.5 * region.lower + 0.5 * region.upper
     share = rng.random((count, region.inputs))
-    corners = np.round(share)
-    share[count // 2 :] = corners[count // 2 :]
-    points = [middle[None], region.lower + share * (region.upper - region.lower)]
-    if first is not None:
-        points.append(first)
+    share[count // 2 :] = np.round(share[count // 2 :])
+    points = [middle[None], region.lower + share * (region.upper - region.lower), *([] if first is None else [first])]
     return region.project(np.concatenate(points))
 
 

@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from certificates import Certificate, Report, check
-from certificates.making.assemble import assemble_proof
+from certificates import Certificate, Report
+from certificates.making.assemble import assemble_proof, prove
 from certificates.making.circuits import as_proof
 from certificates.making.repair import RepairedForm, repair_form
 from certificates.making.tree import LeafProof, build
 from certnet.search.price import SearchResult
-from certnet.search.proving import prove
 from certnet.search.tree import Branch, proof_tree
 from formulations import Dual, InputError, Part, Presolved, restrict
 from formulations._validation import FloatArray
@@ -70,11 +69,11 @@ def certify_search(
                 for leaf, (N, t) in zip(leaves, lifted, strict=True)
             }
             named = None if circuits is None else as_proof(circuits.take(np.flatnonzero(used)))
-            tree = proof_tree(result.root, lambda leaf, of=proofs: of[id(leaf)])  # type: ignore[misc]
+            tree = proof_tree(result.root, lambda leaf: proofs[id(leaf)])  # noqa: B023 (called at once)
             proof = build(tree, neurons, circuits=named)
             yield assemble_proof(merged, s * dual, proof, U, V, provenance or {})
 
-    return prove(candidates(), check)
+    return prove(candidates())
 
 
 class LeafRepair:

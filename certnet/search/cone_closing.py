@@ -7,23 +7,21 @@ and at any moment the last run that was complete proves a bound.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from joblib import Parallel
 
-from certificates import Certificate, Report, Verdict, check
+from certificates import Certificate, Report
 from certificates.making import residual_dual
-from certificates.making.assemble import assemble_proof
+from certificates.making.assemble import assemble_proof, prove
 from certificates.subdivision import Subdivision
-from certnet.runtime.numerics import FAILURES
-from certnet.search.cone_function import basis_of, output_of
-from certnet.search.cones import Exploration, Progress, explore
-from certnet.search.goal import bound_from_price, price_for_gap
+from certnet.search.best_first import outlived
+from certnet.search.cones import Exploration, basis_of, explore, output_of
 from certnet.search.pool import pool as pool_of
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchSummary, bound_from_price, price_for_gap
 from certnet.training.exchange import climb, exchange
 from certnet.training.polish import Network
 from certnet.training.pricing import Pricing
@@ -33,32 +31,24 @@ from formulations._validation import FloatArray
 
 LARGEST_DIMENSION = 5
 """Number of features up to which the weight space is cut."""
-FIRST_GAP = 0.3
-FINER = 0.3
-"""Factor between the gaps of runs, at most."""
-AHEAD = 3.0
-"""The next run asks for at most this multiple of the gap that the prices seen would leave."""
-GOAL_SHARE = 0.9
-"""Part of the gap that is asked of the last run; the rest is for rounding and the next neurons."""
 PAYS = 1e-8
 """Relative excess of a price over γ from which a point is worth a neuron."""
+MARGINS = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
+"""Relative room between a price that is shown and the one that is claimed, tried in turn."""
+
+
+FIRST_GAP, FINER, AHEAD, GOAL_SHARE = 0.3, 0.3, 3.0, 0.9
+"""Gap of the first run; factor between the gaps of runs, at most; multiple of the gap that the prices seen would leave,
+at most; part of the gap that is asked of the last run, where the rest is for rounding and the next neurons."""
 MOST_NEURONS = 200
-"""Neurons that one round adds."""
-JOINT_WIDTH = 200
-"""Width up to which all weights descend together after neurons were added."""
-SETTLED = 0.3
-"""A finer gap is next once prices exceed γ by at most this part of what the gap allows."""
-PROGRESS = 1e-3
-"""Part of the gap by which the objective must fall for a round to count."""
-PATIENCE = 3
+"""That one round adds, and width up to which all weights descend together afterwards."""
+SETTLED, PROGRESS, PATIENCE = 0.3, 1e-3, 3
+"""A finer gap is next once prices exceed γ by at most this part of what the gap allows; the objective must fall by this
+part of the gap for a round to count; so many rounds that do not are the end."""
 ROOM = 0.1
 """How far above the largest price the last run aims, as part of what the gap allows."""
-SMALLEST_ROOM, LARGEST_ROOM = 1e-9, 1.0
-CLIMBING_SHARE, TRAINING_SHARE = 0.1, 0.5
-"""Parts of the time left that looking for neurons and training with them may take."""
-CHECK_FACTOR = 8.0
-"""Seconds that checking may take for each second of searching."""
-MARGINS = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
+CLIMBING_SHARE, TRAINING_SHARE, CHECK_FACTOR = 0.1, 0.5, 8.0
+"""Parts of the time left that looking for neurons and training may take; seconds of checking for one of searching."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,10 +99,8 @@ class SubdivisionSearch:
         self.workers, self.scheduler, self.train, self.better = workers, scheduler, train, better
         self.proved: _Proved | None = None
         self.tests, self.interrupted = 0, False
-        self.largest = 0.0
-        """Largest price of the last residual at a known point."""
-        self.exhausted = False
-        """No longer search would prove more."""
+        # The largest price of the last residual at a known point, and whether no longer search would prove more.
+        self.largest, self.exhausted = 0.0, False
         self.begin = time.perf_counter()
 
     @property
@@ -127,111 +115,107 @@ class SubdivisionSearch:
 
     def run(self) -> None:
         """Search and train until the gap is closed, or until time, tests or ideas run out; a failure is the end too."""
-        try:
-            with self._pool() as (pool, busy), suppress(*FAILURES):
-                self._rounds(pool, busy)
-        except KeyboardInterrupt:
-            self.interrupted = True
+        self.interrupted = outlived(self._rounds)
 
-    def _rounds(self, pool: Parallel | None, busy: int) -> None:
-        goal = GOAL_SHARE * self.gap
-        asked, idle = max(FIRST_GAP, goal), 0
-        while not self.is_closed and idle < PATIENCE:
-            W = residual_dual(self.merged, *self.network).W
-            limit = price_for_gap(self.program, W, self.objective, asked)
-            found = self._explore(W, limit, pool, busy)
-            if found is None:
-                return
-            maximisers = self._climb(W, found)
-            before = self.objective
-            is_better = self.train and self._add_neurons(maximisers, asked)
-            if not is_better and (found.refuted or asked <= goal):
-                # Nothing lowers the objective any more. A more accurate fit may still be a better dual.
-                if not self.train or idle + 1 >= PATIENCE:
-                    break
-                self._fit(np.zeros((len(self.basis), 0)), 0.0)
-                idle += 1
-                continue
-            counts = before - self.objective > PROGRESS * asked * before
-            idle = 0 if counts or found.complete else idle + 1
-            excess = self.largest / self.program.gamma - 1.0
-            if found.complete and (not is_better or excess <= SETTLED * (limit / self.program.gamma - 1.0)):
-                seen = bound_from_price(self.program, W, max(self.largest, self.program.gamma))
-                asked = max(min(FINER * asked, AHEAD * (1.0 - seen / before)), goal)
-        if not self.is_closed:
-            self._show_largest_price(goal, pool, busy)
+    def _rounds(self) -> None:
+        with self._threads() as (self.pool, self.busy):
+            goal = GOAL_SHARE * self.gap
+            asked, idle = max(FIRST_GAP, goal), 0
+            while not self.is_closed and idle < PATIENCE:
+                W = residual_dual(self.merged, *self.network).W
+                limit = price_for_gap(self.program, W, self.objective, asked)
+                found = self._explore(W, limit)
+                if found is None:
+                    return
+                maximisers, before = self._climb(W, found), self.objective
+                is_better = self.train and self._add_neurons(maximisers, asked)
+                if not is_better and (found.refuted or asked <= goal):
+                    # Nothing lowers the objective any more. A more accurate fit may still be a better dual.
+                    if not self.train or idle + 1 >= PATIENCE:
+                        break
+                    self._fit(np.zeros((len(self.basis), 0)), 0.0)
+                    idle += 1
+                    continue
+                counts = before - self.objective > PROGRESS * asked * before
+                idle = 0 if counts or found.complete else idle + 1
+                excess = self.largest / self.program.gamma - 1.0
+                settled = excess <= SETTLED * (limit / self.program.gamma - 1.0)
+                if found.complete and (settled or not is_better):
+                    seen = bound_from_price(self.program, W, max(self.largest, self.program.gamma))
+                    asked = max(min(FINER * asked, AHEAD * (1.0 - seen / before)), goal)
+            if not self.is_closed:
+                self._show_largest_price(goal)
 
-    def _show_largest_price(self, goal: float, pool: Parallel | None, busy: int) -> None:
+    def _show_largest_price(self, goal: float) -> None:
         """The last resort: prove the largest price that is known, where it is larger than was asked for."""
         W = residual_dual(self.merged, *self.network).W
         allowed = price_for_gap(self.program, W, self.objective, goal) / self.program.gamma - 1.0
-        room = max(ROOM * allowed, SMALLEST_ROOM)
-        while room < LARGEST_ROOM and not self.exhausted:
-            found = self._explore(W, max(self.program.gamma, self.largest) * (1.0 + room), pool, busy)
+        room = max(ROOM * allowed, 1e-9)
+        while room < 1.0 and not self.exhausted:
+            found = self._explore(W, max(self.program.gamma, self.largest) * (1.0 + room))
             if found is None:
                 return
             self._climb(W, found)
             self.exhausted, room = found.complete, 10.0 * room
 
+    def _deadline(self, share: float) -> float | None:
+        """Value of ``time.monotonic()`` after a share of the time left."""
+        seconds = self.left()
+        return None if seconds is None else time.monotonic() + share * seconds
+
     def _climb(self, W: FloatArray, found: Exploration) -> Pricing:
         """The maximisers near the points of a run; the largest price is kept."""
-        seconds = self.left()
-        deadline = None if seconds is None else time.monotonic() + CLIMBING_SHARE * seconds
-        maximisers = climb(self.original, self.merged.undo_W(W), self.basis @ found.points, deadline=deadline)
+        points, deadline = self.basis @ found.points, self._deadline(CLIMBING_SHARE)
+        maximisers = climb(self.original, self.merged.undo_W(W), points, deadline=deadline)
         self.largest = max(found.best, maximisers.best)
         return maximisers
 
-    def _explore(self, W: FloatArray, limit: float, pool: Parallel | None, busy: int) -> Exploration | None:
+    def _explore(self, W: FloatArray, limit: float) -> Exploration | None:
         """One run; None when it was cut short."""
         seconds = self.left()
         left = None if self.max_tests is None else self.max_tests - self.tests
         if not limit > 0 or (left is not None and left <= 0):
             return None
+        before = self.tests
         found = explore(
             output_of(self.program, W, self.basis),
             limit,
             notable=self.program.gamma * (1.0 + PAYS),
-            pool=pool,
-            busy=busy,
+            pool=self.pool,
+            busy=self.busy,
             max_tests=left,
             deadline=None if seconds is None else time.perf_counter() + seconds / (1.0 + CHECK_FACTOR),
-            callback=self._show,
+            callback=lambda look: self.tell(before + look.tests, self.objective, self.bound),
         )
         self.tests += found.tests
         if not found.complete and not found.refuted:
             return None
-        if found.complete:
-            bound = bound_from_price(self.program, W, limit)
-            if bound > self.bound:
-                self.proved = _Proved(W, limit, bound, found)
+        bound = bound_from_price(self.program, W, limit)
+        if found.complete and bound > self.bound:
+            self.proved = _Proved(W, limit, bound, found)
         self.tell(self.tests, self.objective, self.bound)
         return found
-
-    def _show(self, progress: Progress) -> None:
-        self.tell(self.tests + progress.tests, self.objective, self.bound)
 
     def _add_neurons(self, maximisers: Pricing, gap: float) -> bool:
         """Let maximisers that pay join the network; True when the objective falls."""
         pays = maximisers.values > self.original.gamma * (1.0 + PAYS)
         directions = maximisers.directions[:, pays][:, :MOST_NEURONS]
-        if directions.shape[1] == 0:
-            return False
         before = self.objective
-        self._fit(directions, gap)
+        if directions.shape[1]:
+            self._fit(directions, gap)
         return self.objective < before
 
     def _fit(self, directions: FloatArray, gap: float) -> None:
         """Train with these directions as further neurons."""
-        seconds = self.left()
-        deadline = None if seconds is None else time.monotonic() + TRAINING_SHARE * seconds
-        joint = self.network[0].shape[1] + directions.shape[1] <= JOINT_WIDTH
+        joint = self.network[0].shape[1] + directions.shape[1] <= MOST_NEURONS
+        deadline = self._deadline(TRAINING_SHARE)
         self.network = exchange(self.original, self.network, directions, joint=joint, gap=gap, deadline=deadline)
         self.objective = self.original.objective(*self.network)
         if self.better is not None:
             self.better(self.network, self.objective)
 
     @contextmanager
-    def _pool(self) -> Iterator[tuple[Parallel | None, int]]:
+    def _threads(self) -> Iterator[tuple[Parallel | None, int]]:
         """Threads here, as the kernel holds no lock, or a Dask cluster."""
         if self.scheduler is not None:
             with pool_of(self.workers, self.scheduler) as (pool, busy):
@@ -246,29 +230,22 @@ class SubdivisionSearch:
         """The certificate of the best run for a network, with the checker's report; None if no run was complete."""
         if self.proved is None:
             return None
-        W, found = self.proved.W, self.proved.found
+        W, found, price = self.proved.W, self.proved.found, self.proved.price
         proof = Subdivision(self.basis, found.codes, found.positions)
-        for margin in MARGINS:
-            s = self.program.best_scale(W, self.proved.price, margin)
-            certificate = assemble_proof(self.merged, s * W, proof, U, V, provenance)
-            report = check(certificate)
-            if report.verdict is Verdict.PROVED:
-                break
-        return certificate, report
+        scales = (self.program.best_scale(W, price, margin) for margin in MARGINS)
+        return prove(assemble_proof(self.merged, s * W, proof, U, V, provenance) for s in scales)
 
     def summary(self) -> SearchSummary:
         """What there is to say of the search."""
-        leaves = 0 if self.proved is None else int(np.count_nonzero(self.proved.found.codes < 0))
-        goal = price_for_gap(
-            self.program, residual_dual(self.merged, *self.network).W, self.objective, GOAL_SHARE * self.gap
-        )
+        W = residual_dual(self.merged, *self.network).W
+        goal = price_for_gap(self.program, W, self.objective, GOAL_SHARE * self.gap)
         return SearchSummary(
             kind="subdivision",
             complete=self.is_closed or (self.exhausted and not self.train),
             can_go_on=not (self.is_closed or self.exhausted),
             interrupted=self.interrupted,
             nodes=self.tests,
-            leaves=leaves,
+            leaves=0 if self.proved is None else int(np.count_nonzero(self.proved.found.codes < 0)),
             price=np.inf if self.proved is None else self.proved.price / goal,
             steps=0,
             seconds=time.perf_counter() - self.begin,

@@ -10,11 +10,16 @@ this bounds the component of the output along p by a linear function of t, and w
 ``limit·uᵀEu − ‖output‖²`` is at least a quadratic form in t, whose copositivity is the test. The error of the bound is
 quadratic in the size of the cone. ``certificates.subdivision`` makes the same test rigorously.
 
-The functions are plain loops, written for numba (``certnet.search.compiled``); uncompiled they do the same,
-to the last bit: squares are products, because a library's power function may round otherwise.
+The functions are plain loops, written for numba; uncompiled they do the same, to the last bit: squares are products,
+because a library's power function may round otherwise.
 """
 
+import logging
 import math
+from collections.abc import Callable
+from functools import lru_cache
+from types import FunctionType
+from typing import Any
 
 import numpy as np
 
@@ -113,11 +118,10 @@ def sift(
     k, c = Z.shape[1], weights.shape[1]
     kept = 0
     for m in range(count):
-        above, below = False, False
+        above, below, i = False, False, crossing[m]
         for j in range(k):
             above = above or Z[m, j] > ON_PLANE
             below = below or Z[m, j] < -ON_PLANE
-        i = crossing[m]
         if above and below:
             crossing[kept] = i
             for j in range(k):
@@ -136,8 +140,25 @@ def sift(
     return kept
 
 
-def direction(outputs: FloatArray, gram: FloatArray, p: FloatArray) -> None:
-    """The unit vector p of the mean output at the vertices; e_1 if there is none."""
+def bound(
+    Z: FloatArray,
+    crossing: IntArray,
+    count: int,
+    weights: FloatArray,
+    outputs: FloatArray,
+    limit: float,
+    gram: FloatArray,
+    M: FloatArray,
+    x: FloatArray,
+    y: FloatArray,
+    lower: FloatArray,
+    p: FloatArray,
+) -> int:
+    """The form M = limit·gram − xxᵀ − (1+η)QᵀQ − (1+1/η)yyᵀ with about the best η; the row that costs most, or −1.
+
+    ``|p·output| ≤ x·t`` for the unit vector p of the mean output at the vertices, e_1 if there is none. What is across
+    p of the output at the vertices is Q, which ``outputs`` (c×k) becomes, with errors ≤ y·t.
+    """
     c, k = outputs.shape
     length = 0.0
     for q in range(c):
@@ -148,29 +169,10 @@ def direction(outputs: FloatArray, gram: FloatArray, p: FloatArray) -> None:
     length = math.sqrt(length)
     for q in range(c):
         p[q] = p[q] / length if length > 0.0 else (1.0 if q == 0 else 0.0)
-
-
-def bound(
-    Z: FloatArray,
-    crossing: IntArray,
-    count: int,
-    weights: FloatArray,
-    outputs: FloatArray,
-    p: FloatArray,
-    x: FloatArray,
-    y: FloatArray,
-    lower: FloatArray,
-) -> int:
-    """Linear bounds ``|p·output| ≤ x·t`` and ``‖Σ w_i s_i across p‖ ≤ y·t``; the row that costs most, or −1.
-
-    ``outputs`` keeps what is across p.
-    """
-    k, c = Z.shape[1], weights.shape[1]
     for j in range(k):
-        x[j] = 0.0
+        x[j] = y[j] = 0.0
         for q in range(c):
             x[j] += p[q] * outputs[q, j]
-        y[j] = 0.0
         lower[j] = x[j]
         for q in range(c):
             outputs[q, j] -= x[j] * p[q]
@@ -197,19 +199,12 @@ def bound(
         cost = (max(-along, 0.0) + aside) * min(above, below)
         if cost > most:
             most, worst = cost, m
-    for j in range(k):
-        x[j] = max(x[j], -lower[j], 0.0)
-    return worst
-
-
-def form(limit: float, gram: FloatArray, x: FloatArray, y: FloatArray, Q: FloatArray, M: FloatArray) -> None:
-    """M = limit·gram − xxᵀ − (1+η)QᵀQ − (1+1/η)yyᵀ with about the best η."""
-    c, k = Q.shape
     first, second = 0.0, 0.0
     for j in range(k):
+        x[j] = max(x[j], -lower[j], 0.0)
         second += y[j] * y[j] / gram[j, j]
         for q in range(c):
-            first += Q[q, j] * Q[q, j] / gram[j, j]
+            first += outputs[q, j] * outputs[q, j] / gram[j, j]
     eta = math.sqrt(second / first) if first > 0.0 else SPREAD
     eta = min(max(eta, 1e-4 / SPREAD), SPREAD)
     for a in range(k):
@@ -218,9 +213,9 @@ def form(limit: float, gram: FloatArray, x: FloatArray, y: FloatArray, Q: FloatA
             if c > 1:
                 s -= (1.0 + 1.0 / eta) * y[a] * y[b]
                 for q in range(c):
-                    s -= (1.0 + eta) * Q[q, a] * Q[q, b]
-            M[a, b] = s
-            M[b, a] = s
+                    s -= (1.0 + eta) * outputs[q, a] * outputs[q, b]
+            M[a, b] = M[b, a] = s
+    return worst
 
 
 def choose_cut(cone: FloatArray, Z: FloatArray, worst: int) -> tuple[int, int, float]:
@@ -278,9 +273,7 @@ def replace_vertex(source: FloatArray, target: FloatArray, rows: int, a: int, b:
     for m in range(rows):
         for j in range(source.shape[1]):
             target[m, j] = source[m, j]
-        s = (1.0 - theta) * source[m, a] + theta * source[m, b]
-        target[m, a] = s
-        source[m, b] = s
+        target[m, a] = source[m, b] = (1.0 - theta) * source[m, a] + theta * source[m, b]
 
 
 def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays, whose type has no short name
@@ -331,8 +324,7 @@ def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays
             T[0] = cones[following]
             transform(rows, T[0], Z[0])
             transform(linear, T[0], base[0])
-            for i in range(N):
-                crossing[0, i] = i
+            crossing[0] = np.arange(N)
             following += 1
         at = top
         kept[at] = sift(Z[at], crossing[at], kept[at], weights, base[at], outputs)
@@ -351,12 +343,9 @@ def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays
             if s > best:
                 best = s
                 point[:] = T[at, :, j]
-        passed = False
-        worst = -1
+        passed, worst = False, -1
         if not refuted:
-            direction(outputs, gram, p)
-            worst = bound(Z[at], crossing[at], kept[at], weights, outputs, p, x, y, lower)
-            form(limit, gram, x, y, outputs, M)
+            worst = bound(Z[at], crossing[at], kept[at], weights, outputs, limit, gram, M, x, y, lower, p)
             passed = is_copositive(M, R, alive)
         if refuted or passed:
             codes[tests] = REFUTED if refuted else LEAF
@@ -368,33 +357,47 @@ def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays
             top = at + 1
             depth[at] += 1
             depth[top], kept[top] = depth[at], kept[at]
-            for m in range(kept[at]):
-                crossing[top, m] = crossing[at, m]
+            crossing[top, : kept[at]] = crossing[at, : kept[at]]
             replace_vertex(Z[at], Z[top], kept[at], a, b, theta)
             replace_vertex(T[at], T[top], k, a, b, theta)
             replace_vertex(base[at], base[top], c, a, b, theta)
         tests += 1
-    waiting = np.zeros((top + 1 + count - following, k, k))
-    waiting_depths = np.zeros(len(waiting), np.int64)
-    for m in range(len(waiting)):
-        if m <= top:
-            waiting[m], waiting_depths[m] = T[top - m], depth[top - m]
-        else:
-            waiting[m], waiting_depths[m] = cones[following + m - top - 1], depths[following + m - top - 1]
-    return codes[:tests], positions[:tests], waiting, waiting_depths, found[:hits], best, point
+    waiting = np.concatenate((T[: top + 1][::-1], cones[following:]))
+    their_depths = np.concatenate((depth[: top + 1][::-1], depths[following:]))
+    return codes[:tests], positions[:tests], waiting, their_depths, found[:hits], best, point
 
 
-HELPERS = (
-    choose_pivot,
-    eliminate,
-    is_copositive,
-    sift,
-    direction,
-    bound,
-    form,
-    edge,
-    choose_cut,
-    transform,
-    replace_vertex,
-)
-"""What ``explore`` calls, callees before callers."""
+@lru_cache(maxsize=1)
+def fast_explore() -> Callable[..., Any]:
+    """``explore``, compiled on its first call, which takes seconds the first time and is then kept on disk.
+
+    It holds no lock while it runs, so threads may run it side by side. Without numba it is the plain function, which
+    does the same at a hundredth of the speed.
+    """
+    try:
+        from numba import njit
+    except ImportError:
+        return explore
+    logging.getLogger("numba").setLevel(logging.WARNING)
+    try:
+        return _compile(njit(nogil=True, error_model="numpy", cache=True))
+    except RuntimeError:
+        # There is no folder to keep compiled code in.
+        return _compile(njit(nogil=True, error_model="numpy"))
+
+
+def is_compiled() -> bool:
+    """True once this process has asked for the compiled kernel."""
+    return fast_explore.cache_info().currsize > 0
+
+
+def _compile(jit: Callable[..., Any]) -> Callable[..., Any]:
+    """``explore`` over compiled helpers, callees before callers; the functions of the module stay as they are."""
+    names = dict(globals())
+    helpers = choose_pivot, eliminate, is_copositive, sift, bound, edge, choose_cut, transform, replace_vertex
+    for function in (*helpers, explore):
+        copy = FunctionType(function.__code__, names, function.__name__)
+        copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
+        names[function.__name__] = jit(copy)
+    compiled: Callable[..., Any] = names["explore"]
+    return compiled

@@ -1,16 +1,17 @@
 """Cut the weight space until the price is at most what is asked for on every cone, in slices that can be spread."""
 
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from joblib import Parallel, delayed
+from scipy.linalg import null_space
 
 from certnet.search import cone_kernel as kernel
-from certnet.search.compiled import fast_explore, is_compiled
-from certnet.search.cone_function import Output
+from certnet.search.cone_kernel import fast_explore, is_compiled
+from formulations import Program
 from formulations._validation import FloatArray, IntArray
 
 SLICE = 4096
@@ -20,6 +21,57 @@ PLAIN_TESTS = 512
 """Tests in small slices, which the plain kernel does in about half a second; after them compiling the other is worth
 its seconds. Whichever kernel does them, the slices are the same, and so is what they find."""
 PARTS_PER_WORKER = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """``f(u) = Lu + Σ w_i (a_i·u)₊`` in the coordinates u = Bt of a basis, where rows look alike in all directions.
+
+    Attributes:
+        basis: (d, d) B.
+        rows: (N, d) unit rows, multiples of a_i B.
+        weights: (N, c) w_i.
+        linear: (c, d) LB.
+        metric: (d, d) BᵀB.
+    """
+
+    basis: FloatArray
+    rows: FloatArray
+    weights: FloatArray
+    linear: FloatArray
+    metric: FloatArray
+
+    @cached_property
+    def roots(self) -> FloatArray:
+        """The 2^d cones (2^d, d, d) that cover the space; number r has +e_j where bit j of r is set, else −e_j."""
+        d = len(self.metric)
+        signs = np.where((np.arange(1 << d)[:, None] >> np.arange(d)) & 1, 1.0, -1.0)
+        return np.asarray(signs[:, None, :] * np.eye(d))
+
+    def value(self, t: FloatArray) -> FloatArray:
+        """‖f(u)‖/‖u‖ at the columns t (d×m)."""
+        output = self.linear @ t + self.weights.T @ np.maximum(self.rows @ t, 0.0)
+        return np.asarray(np.linalg.norm(output, axis=0) / np.linalg.norm(self.basis @ t, axis=0))
+
+
+def basis_of(transform: FloatArray) -> FloatArray:
+    """A basis of R^d from the whitening transform (d×k) and, where k < d, directions that no row sees."""
+    size = float(np.linalg.norm(transform)) / np.sqrt(transform.shape[1])
+    return np.hstack([transform, size * null_space(transform.T)])
+
+
+def output_of(program: Program, W: FloatArray, basis: FloatArray) -> Output:
+    """The output ``(ω∘W)ᵀφ`` of a program with z = u and the identity as metric (``formulations.merge_rows``).
+
+    With ``(−z)₊ = (z)₊ − z`` the opposite activations become a linear part.
+    """
+    N = program.space.neurons
+    features = np.zeros((2 * N, W.shape[1]))
+    features[program.feature] = program.weight[:, None] * W
+    rows = program.space.generators @ basis
+    length = np.linalg.norm(rows, axis=1)[:, None]
+    weights = (features[:N] + features[N:]) * length
+    return Output(basis, rows / length, weights, -(features[N:].T @ rows), basis.T @ basis)
 
 
 @dataclass(frozen=True)
@@ -57,15 +109,14 @@ class Exploration:
     seconds: float
 
 
-@dataclass(eq=False)
-class _Part:
-    """Cones in preorder, then what a slice made of them: the nodes that are done and the parts that follow."""
+@dataclass(frozen=True, eq=False)
+class _Segment:
+    """A part of the preorder: nodes that are done, or cones that wait."""
 
     cones: FloatArray
     depths: IntArray
     codes: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     positions: FloatArray = field(default_factory=lambda: np.zeros(0))
-    following: "list[_Part]" = field(default_factory=list)
 
 
 def explore(
@@ -92,110 +143,58 @@ def explore(
             the first time after an installation, puts it off.
         callback: called after every batch; a true value ends the search.
     """
-    run = _Exploration(output, limit, notable)
-    while run.queue:
-        late = deadline is not None and time.perf_counter() >= deadline + run.compiling
-        if late or (max_tests is not None and run.tests >= max_tests):
+    begin, compiling, d = time.perf_counter(), 0.0, len(output.metric)
+    order = [_Segment(output.roots, np.zeros(len(output.roots), dtype=np.int64))]
+    tests, refuted, best, point, points = 0, False, 0.0, np.zeros(d), [np.zeros((0, d))]
+    while waiting := [segment for segment in order if len(segment.depths)]:
+        left = np.inf if max_tests is None else max_tests - tests
+        if left <= 0 or (deadline is not None and time.perf_counter() >= deadline + compiling):
             break
-        run.batch(pool, busy, None if max_tests is None else max_tests - run.tests)
-        if callback is not None and callback(run.progress()):
-            break
-    return run.result()
-
-
-class _Exploration:
-    def __init__(self, output: Output, limit: float, notable: float) -> None:
-        self.output, self.limit, self.notable = output, limit, notable
-        self.begin = time.perf_counter()
-        self.compiling = 0.0
-        self.root = _Part(output.roots, np.zeros(len(output.roots), dtype=np.int64))
-        self.queue: deque[_Part] = deque([self.root])
-        self.tests, self.best, self.point = 0, 0.0, np.zeros(len(output.metric))
-        self.points: list[FloatArray] = []
-        self.refuted = False
-
-    def batch(self, pool: Parallel | None, busy: int, left: int | None) -> None:
-        """One slice of the first waiting part, or of as many as keep the pool busy; at most ``left`` tests."""
         # Small searches are over before the fast kernel is there.
-        if self.tests < PLAIN_TESTS:
-            chosen = [self.queue.popleft()]
-            budget = PLAIN_SLICE if left is None else min(PLAIN_SLICE, left)
-            results = [_slice(self.output, chosen[0], self.limit, self.notable, budget, plain=not is_compiled())]
+        small = tests < PLAIN_TESTS
+        if not small and not is_compiled():
+            started = time.perf_counter()
+            _slice(output, waiting[0], limit, notable, 1)
+            compiling = time.perf_counter() - started
+        chosen = waiting[: 1 if small else int(min(busy, left))]
+        budget = int(min(PLAIN_SLICE if small else SLICE, left // len(chosen)))
+        work = [(output, segment, limit, notable, budget, small and not is_compiled()) for segment in chosen]
+        if small or pool is None:
+            results = [_slice(*one) for one in work]
         else:
-            if not is_compiled():
-                begin = time.perf_counter()
-                _slice(self.output, self.queue[0], self.limit, self.notable, 1)
-                self.compiling = time.perf_counter() - begin
-            count = min(busy, len(self.queue), busy if left is None else left)
-            chosen = [self.queue.popleft() for _ in range(count)]
-            budget = SLICE if left is None else min(SLICE, left // count)
-            if pool is None:
-                results = [_slice(self.output, part, self.limit, self.notable, budget) for part in chosen]
-            else:
-                work = delayed(_slice)
-                results = pool(work(self.output, part, self.limit, self.notable, budget) for part in chosen)
-        for part, (codes, positions, cones, depths, found, best, point) in zip(chosen, results, strict=True):
-            part.codes, part.positions = codes, positions[codes >= 0]
-            part.cones, part.depths = part.cones[:0], part.depths[:0]
-            self.tests += len(codes)
-            self.refuted = self.refuted or bool((codes == kernel.REFUTED).any())
-            if len(found):
-                self.points.append(found)
-            if best > self.best:
-                self.best, self.point = best, point
-            count = min(len(cones), PARTS_PER_WORKER * busy if busy > 1 else 1)
-            pieces = [piece for piece in np.array_split(np.arange(len(cones)), max(count, 1)) if len(piece)]
-            part.following = [_Part(cones[piece], depths[piece]) for piece in pieces]
-            self.queue.extendleft(reversed(part.following))
-
-    def progress(self) -> Progress:
-        waiting = sum(len(part.depths) for part in self.queue)
-        share = sum(float(np.exp2(-part.depths.astype(np.float64)).sum()) for part in self.queue)
-        done = 1.0 - share / len(self.output.roots)
-        return Progress(self.tests, waiting, done, time.perf_counter() - self.begin)
-
-    def result(self) -> Exploration:
-        complete = not self.queue and not self.refuted
-        codes, positions = self._flat() if complete else (np.zeros(0, dtype=np.int64), np.zeros(0))
-        d = len(self.output.metric)
-        return Exploration(
-            complete=complete,
-            refuted=self.refuted,
-            codes=codes,
-            positions=positions,
-            points=np.concatenate(self.points).T if self.points else np.zeros((d, 0)),
-            best=float(np.sqrt(self.best)),
-            point=self.point,
-            tests=self.tests,
-            seconds=time.perf_counter() - self.begin,
-        )
-
-    def _flat(self) -> tuple[IntArray, FloatArray]:
-        """All nodes in preorder."""
-        codes, positions = [], []
-        stack = [self.root]
-        while stack:
-            part = stack.pop()
-            codes.append(part.codes)
-            positions.append(part.positions)
-            stack.extend(reversed(part.following))
-        return np.concatenate(codes), np.concatenate(positions)
-
-
-def _slice(
-    output: Output, part: _Part, limit: float, notable: float, budget: int, *, plain: bool = False
-) -> tuple[IntArray, FloatArray, FloatArray, IntArray, FloatArray, float, FloatArray]:
-    """One call of the kernel."""
-    search = kernel.explore if plain else fast_explore()
-    answer: tuple[IntArray, FloatArray, FloatArray, IntArray, FloatArray, float, FloatArray] = search(
-        output.rows,
-        output.weights,
-        output.linear,
-        output.metric,
-        part.cones,
-        part.depths,
-        limit**2,
-        notable**2,
-        budget,
+            results = pool(delayed(_slice)(*one) for one in work)
+        for segment, (codes, positions, cones, depths, found, top, where) in zip(chosen, results, strict=True):
+            at, count = order.index(segment), max(min(len(cones), PARTS_PER_WORKER * busy if busy > 1 else 1), 1)
+            pieces = zip(np.array_split(cones, count), np.array_split(depths, count), strict=True)
+            done = _Segment(cones[:0], depths[:0], codes, positions[codes >= 0])
+            order[at : at + 1] = [done, *(_Segment(*piece) for piece in pieces)]
+            tests, refuted = tests + len(codes), refuted or bool((codes == kernel.REFUTED).any())
+            points.append(found)
+            best, point = max((best, point), (top, where), key=lambda pair: pair[0])
+        if callback is not None:
+            depths = np.concatenate([segment.depths for segment in order])
+            share = 1.0 - float(np.exp2(-depths.astype(np.float64)).sum()) / len(output.roots)
+            if callback(Progress(tests, len(depths), share, time.perf_counter() - begin)):
+                break
+    complete = not refuted and not any(len(segment.depths) for segment in order)
+    return Exploration(
+        complete=complete,
+        refuted=refuted,
+        codes=np.concatenate([s.codes if complete else s.codes[:0] for s in order]),
+        positions=np.concatenate([s.positions if complete else s.positions[:0] for s in order]),
+        points=np.concatenate(points).T,
+        best=float(np.sqrt(best)),
+        point=point,
+        tests=tests,
+        seconds=time.perf_counter() - begin,
     )
+
+
+Slice = tuple[IntArray, FloatArray, FloatArray, IntArray, FloatArray, float, FloatArray]
+
+
+def _slice(output: Output, part: _Segment, limit: float, notable: float, budget: int, plain: bool = False) -> Slice:
+    search = kernel.explore if plain else fast_explore()
+    statement = output.rows, output.weights, output.linear, output.metric
+    answer: Slice = search(*statement, part.cones, part.depths, limit**2, notable**2, budget)
     return answer

@@ -18,8 +18,6 @@ from formulations.margin import MarginProblem
 from formulations.robustness import InputRegion
 from formulations.signs import ACTIVE, FREE, INACTIVE
 
-Index = IntArray | slice
-
 
 @dataclass(frozen=True, eq=False)
 class Nodes:
@@ -46,18 +44,6 @@ class Nodes:
     def __len__(self) -> int:
         return len(self.signs)
 
-    def take(self, index: Index) -> "Nodes":
-        """Some of them."""
-        return Nodes(
-            self.region,
-            self.generators,
-            self.bounds,
-            self.signs[index],
-            self.mu[index],
-            self.weights[index],
-            self.linear[index],
-        )
-
     @property
     def rising(self) -> FloatArray:
         """(B, N) weights of free neurons where they are positive, else 0: the largest lower slopes."""
@@ -71,11 +57,9 @@ class Nodes:
 
 def nodes_of(problem: MarginProblem, signs: IntArray, mu: FloatArray | None = None) -> Nodes:
     """Nodes of one case from their signs (B, N); ``mu`` (B, r) defaults to equal weights."""
-    rows = len(problem.weights)
+    rows, region = len(problem.weights), problem.case.region
     mu = np.full((len(signs), rows), 1.0 / rows) if mu is None else mu
-    return Nodes(
-        problem.case.region, problem.generators, problem.bounds, signs, mu, mu @ problem.weights, mu @ problem.linear
-    )
+    return Nodes(region, problem.generators, problem.bounds, signs, mu, mu @ problem.weights, mu @ problem.linear)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,27 +87,16 @@ class LinearBounds:
 
     def at(self, node: int) -> "LinearBounds":
         """Those of one node."""
-        return LinearBounds(**{name: getattr(self, name)[[node]] for name in self.__dataclass_fields__})
+        return LinearBounds(*(array[[node]] for array in vars(self).values()))
 
-    def with_better(self, other: "LinearBounds", node: int) -> "LinearBounds":
-        """The larger of two bounds at one node, of which ``other`` has no other."""
-        if not other.value[0] > self.value[node]:
-            return self
-        names = self.__dataclass_fields__
-        arrays = {name: getattr(self, name).copy() for name in names}
-        for name in names:
-            arrays[name][node] = getattr(other, name)[0]
-        return LinearBounds(**arrays)
-
-    def better(self, other: "LinearBounds") -> "LinearBounds":
-        """The larger of two bounds at each node."""
-        first = ~(other.value > self.value)
-
-        def chosen(name: str) -> FloatArray:
-            mine, others = getattr(self, name), getattr(other, name)
-            return np.asarray(np.where(first if mine.ndim == 1 else first[:, None], mine, others))
-
-        return LinearBounds(**{name: chosen(name) for name in self.__dataclass_fields__})
+    def better(self, other: "LinearBounds", node: int | None = None) -> "LinearBounds":
+        """The larger of two bounds at each node; ``other`` may be about one ``node`` alone."""
+        arrays = [array.copy() for array in vars(self).values()]
+        at = np.arange(len(self.value)) if node is None else np.array([node])
+        larger = other.value > self.value[at]
+        for mine, others in zip(arrays, vars(other).values(), strict=True):
+            mine[at[larger]] = others[larger]
+        return LinearBounds(*arrays)
 
 
 def crown(nodes: Nodes) -> LinearBounds:

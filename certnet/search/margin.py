@@ -25,33 +25,30 @@ from certnet.search.margin_proofs import (
     semidefinite_margin,
 )
 from certnet.search.margin_rows import from_program, linear_bounds
-from certnet.search.semidefinite import affordable, semidefinite_bound
+from certnet.search.semidefinite import NO_PRODUCTS, affordable, relax, semidefinite_bound, separated
 from certnet.search.signs import SIDES, Branching
 from certnet.search.tree import Vertex, proof_tree
+from formulations import FREE
 from formulations._validation import FloatArray, IntArray
 from formulations.margin import MarginProblem
 from formulations.network import ReluNetwork
 
 LARGEST = 1e100
 """Size of a number from which products come near overflow."""
+LARGEST_BATCH, BATCH_WORK = 256, 100_000_000
+"""Nodes that are bounded together at most, and multiplications of a step for all of them."""
+ATTEMPTS, CLOSING = 5, 0.3
+"""Semidefinite bounds of one node at most, each with more products, and part of a negative value that may be left after
+them if still more are to be added."""
+RESTARTS = 8
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What an experiment chose or could move."""
+    """What an experiment chose."""
 
     linear_nodes: int = 600
-    """Nodes of the linear search before the semidefinite one begins. Measured: safeNLP boxes."""
-    largest_batch: int = 256
-    """Nodes that are bounded together at most. Not measured."""
-    batch_work: int = 100_000_000
-    """Multiplications of a step for all nodes that are bounded together. Not measured."""
-    attempts: int = 5
-    """Semidefinite bounds of one node at most, each with more products. Measured: safeNLP boxes."""
-    closing: float = 0.3
-    """Part of a negative value that may be left after more products if still more are to be added. Not measured."""
-    restarts: int = 8
-    """Random starts of an attack from a node. Not measured."""
+    """Nodes of the linear search before the semidefinite one begins. Measured: sum of seconds on the safeNLP boxes."""
 
 
 SETTINGS = Settings()
@@ -100,6 +97,7 @@ class CaseSearch:
         deadline: moment of ``time.perf_counter``.
         rng: for attacks.
         size: of the margin's terms, from ``margin_sizes``; computed where it is not given.
+        circuits: add those that the semidefinite relaxation of the root violates; they hold in every node.
     """
 
     def __init__(
@@ -112,7 +110,9 @@ class CaseSearch:
         deadline: float,
         rng: np.random.Generator,
         size: float | None = None,
+        circuits: bool = False,
     ) -> None:
+        self.circuits = circuits
         self.network, self.problem, self.number = network, problem, number
         self.attacked, self.deadline, self.rng = attacked, deadline, rng
         self.counterexample: Counterexample | None = None
@@ -123,8 +123,8 @@ class CaseSearch:
         self.size = margin_sizes(network, [problem.case])[0] if size is None else size
         self.branching = Branching(problem)
         N, d = problem.neurons, problem.case.region.inputs
-        work = SETTINGS.batch_work // max(N * d * min(N, d), 1)
-        self.largest_batch = int(np.clip(work, 2, SETTINGS.largest_batch))
+        work = BATCH_WORK // max(N * d * min(N, d), 1)
+        self.largest_batch = int(np.clip(work, 2, LARGEST_BATCH))
 
     def run(self) -> CaseOutcome:
         """Search until the case is decided, the time is over, or no node can be split."""
@@ -147,6 +147,8 @@ class CaseSearch:
     def prove(self, *, semidefinite: bool, most: float = np.inf) -> CaseProof | None:
         """One search with at most so many nodes; its proof if all leaves have one."""
         self.semidefinite, self.most, self.count = semidefinite, most, 0
+        if semidefinite and self.circuits:
+            self.problem = self._with_circuits()
         root = _Node.root(self.problem.neurons)
         best_first(root, self)
         leaves = list(root.leaves)
@@ -156,6 +158,18 @@ class CaseSearch:
         tree = proof_tree(root, lambda leaf: proofs[id(leaf)])
         mu = [leaf.mu for leaf in leaves if leaf.mu is not None]
         return case_proof(self.problem, tree, mu, min(leaf.margin for leaf in leaves))
+
+    def _with_circuits(self) -> MarginProblem:
+        """The problem with the circuits that its relaxation violates."""
+        free = np.full(self.problem.neurons, FREE, dtype=np.int64)
+        mu = linear_bounds(self.problem, free[None], deadline=self.deadline).mu[0]
+        found = relax(self.problem, free, mu, time_limit=self._left(), products=NO_PRODUCTS)
+        self.semidefinite_nodes += 1
+        return separated(self.problem, found)
+
+    def _left(self) -> float | None:
+        """Seconds left, positive; None without a limit."""
+        return max(self.deadline - time.perf_counter(), 0.01) if np.isfinite(self.deadline) else None
 
     def is_over(self, worst: float, waiting: int) -> bool:
         """Whether the case is refuted, or time, nodes or neurons to split on are used up."""
@@ -185,7 +199,7 @@ class CaseSearch:
         for number in exact.tolist():
             found = from_program(self.problem, signs[number])
             if found is not None:
-                bounds = bounds.with_better(found, number)
+                bounds = bounds.better(found, number)
         if len(exact):
             margins = self._margins(signs, bounds)
         proved = margins > 0
@@ -224,15 +238,15 @@ class CaseSearch:
         before = -np.inf
         if node.parent is not None:
             before, node.products = node.parent.relaxed, node.parent.products
-        for attempt in range(SETTINGS.attempts):
-            left = self.deadline - time.perf_counter()
+        for attempt in range(ATTEMPTS):
             if attempt:
-                worth = node.relaxed > SETTINGS.closing * before or (attempt == 1 and node.parent is None)
-                if left <= 0 or not worth:
+                worth = node.relaxed > CLOSING * before or (attempt == 1 and node.parent is None)
+                if time.perf_counter() >= self.deadline or not worth:
                     break
                 before = node.relaxed
-            limit = max(left, 0.01) if np.isfinite(left) else None
-            found = semidefinite_bound(self.problem, node.signs, node.mu, time_limit=limit, products=node.products)
+            found = semidefinite_bound(
+                self.problem, node.signs, node.mu, time_limit=self._left(), products=node.products
+            )
             self.semidefinite_nodes += 1
             node.products, node.relaxed = found.products, found.value
             if found.leaf is not None:
@@ -277,9 +291,7 @@ class CaseSearch:
         x, margin = X[at], float(margins[at])
         if not margin < self.attacked:
             return False
-        found = attack(
-            self.network, case, starts=SETTINGS.restarts, rng=self.rng, first=x[None], deadline=self.deadline
-        )
+        found = attack(self.network, case, starts=RESTARTS, rng=self.rng, first=x[None], deadline=self.deadline)
         self.attacked = min(found.margin, margin)
         for points, value in ((found.X, found.margin), (x[None], margin)):
             if value <= ROUNDING * self.size and self.counterexample is None:

@@ -71,33 +71,29 @@ def _program(problem: MarginProblem, signs: IntArray) -> tuple[FloatArray, Float
     linear = np.hstack([problem.linear[:, :-1] * half, problem.linear @ np.append(middle, 1.0)[:, None]])
     unit = max(float((np.abs(W).sum(axis=1) + np.abs(linear).sum(axis=1)).max()), 1e-300)
     W, linear = W / unit, linear / unit
-    free, active = np.flatnonzero(signs == FREE), signs == ACTIVE
-    fixed = np.flatnonzero(signs != FREE)
+    free, active, fixed = np.flatnonzero(signs == FREE), signs == ACTIVE, np.flatnonzero(signs != FREE)
     # α only rises or only falls with the margin in most neurons: then one side of its triangle is enough.
     rising, falling = (W[:, free] > 0).any(axis=0), (W[:, free] < 0).any(axis=0)
-    f = len(free)
+    up, down, one = free[rising], free[falling], np.eye(len(free))
     linear = linear + W[:, active] @ A[active]
-    low, high = bounds[free].T
-    share = high / (high - low)
-    order = d + f + 2
-    part = [np.zeros((rows, order)), np.zeros((int(rising.sum()), order)), np.zeros((int(falling.sum()), order))]
-    part.append(np.zeros((len(fixed), order)))
-    part[0][:, :d], part[0][:, d : d + f], part[0][:, -1] = linear[:, :-1], W[:, free], -1.0
-    up, down = free[rising], free[falling]
-    part[1][:, :d] = A[up, :-1]
-    part[1][np.arange(len(up)), d + np.flatnonzero(rising)] = -1.0
-    part[2][:, :d] = -share[falling, None] * A[down, :-1]
-    part[2][np.arange(len(down)), d + np.flatnonzero(falling)] = 1.0
-    towards = -signs[fixed].astype(np.float64)
-    part[3][:, :d], part[3][:, -2] = towards[:, None] * A[fixed, :-1], -1.0
-    right = np.concatenate(
-        [-linear[:, -1], -A[up, -1], share[falling] * (A[down, -1] - low[falling]), -towards * A[fixed, -1]]
+    low, high = bounds[down].T
+    share, towards = (high / (high - low))[:, None], -signs[fixed, None].astype(np.float64)
+    shown = np.zeros((rows + len(up) + len(down) + len(fixed), 2))
+    shown[:rows, 1] = shown[len(shown) - len(fixed) :, 0] = -1.0
+    left = np.vstack(
+        [
+            np.hstack([linear[:, :-1], W[:, free]]),
+            np.hstack([A[up, :-1], -one[rising]]),
+            np.hstack([-share * A[down, :-1], one[falling]]),
+            np.hstack([towards * A[fixed, :-1], np.zeros((len(fixed), len(free)))]),
+        ]
     )
-    cost = np.zeros(order)
-    cost[-1] = 1.0
-    cost[-2] = PENALTY * float(np.abs(W).sum(axis=1).max(initial=1e-300))
-    box = [*[(-1.0, 1.0)] * d, *[(0.0, None)] * (f + 1), (None, None)]
-    result = linprog(cost, A_ub=np.vstack(part), b_ub=right, bounds=box, method="highs")
+    constants = [-linear[:, -1], -A[up, -1], share[:, 0] * (A[down, -1] - low), -towards[:, 0] * A[fixed, -1]]
+    penalty = PENALTY * float(np.abs(W).sum(axis=1).max(initial=1e-300))
+    cost = np.concatenate([np.zeros(d + len(free)), [penalty, 1.0]])
+    box = [*[(-1.0, 1.0)] * d, *[(0.0, None)] * (len(free) + 1), (None, None)]
+    A_ub, b_ub = np.hstack([left, shown]), np.concatenate(constants)
+    result = linprog(cost, A_ub=A_ub, b_ub=b_ub, bounds=box, method="highs")
     mu, slope, towards_sign = np.full(rows, 1.0 / rows), np.zeros(problem.neurons), np.zeros(problem.neurons)
     if result.x is None or result.ineqlin is None:
         return mu, slope, towards_sign, None

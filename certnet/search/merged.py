@@ -9,9 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from certnet.search.certificate import LeafRepair
-from certnet.search.goal import bound_from_price, price_for_gap
 from certnet.search.joint import JointSearchResult, joint_search
-from certnet.search.price import SearchProgress, SearchResult, search
+from certnet.search.price import SearchProgress, SearchResult, bound_from_price, price_for_gap, search
 from certnet.solvers.interface import State, without_prefix
 from formulations import Presolved
 from formulations._validation import FloatArray

@@ -21,6 +21,35 @@ from formulations._validation import FloatArray
 Confirm = Callable[[Branch, float], float]
 
 
+@dataclass(frozen=True, eq=False)
+class SearchSummary:
+    """The search for a proof of the gap.
+
+    Attributes:
+        kind: "signs" for branching on the signs of data points, "subdivision" for cutting the weight space.
+        complete: the bound that was asked for is shown.
+        can_go_on: a longer search could improve the bound.
+        interrupted: by Ctrl-C.
+        nodes: tests or relaxations.
+        leaves: of the tree that proves the bound.
+        price: bound on h(W) over what was asked for.
+        steps: Newton steps, 0 where there are none.
+        seconds: effort.
+        state: what a later search needs to go on, if it can.
+    """
+
+    kind: str
+    complete: bool
+    can_go_on: bool
+    interrupted: bool
+    nodes: int
+    leaves: int
+    price: float
+    steps: int
+    seconds: float
+    state: State | None = None
+
+
 @dataclass(frozen=True)
 class SearchProgress:
     """A look at the search: ``h_bar`` is proved up to rounding, for the scale of the program's W.
@@ -70,7 +99,6 @@ def search(
     W: FloatArray,
     *,
     enough: float,
-    start: Start | None = None,
     tree: Branch | None = None,
     max_nodes: int | None = None,
     time_limit: float | None = None,
@@ -87,7 +115,6 @@ def search(
         program: presolved program, numbers of order one. Its inequalities, circuits for instance, hold in every node.
         W: (f, c) dual in its coordinates.
         enough: price that is small enough.
-        start: where the root's relaxation begins, for this W.
         tree: whose splits are taken over, for instance of a search with W free; it is left as it is. Its leaves are
             bounded first, each from its own multipliers.
         max_nodes: limit on relaxations that are solved.
@@ -107,8 +134,8 @@ def search(
     task.callback, task.too_large = callback, too_large
     if resume is not None:
         task.resume(resume)
-    else:
-        task.plant(start, tree)
+    elif tree is not None:
+        task.plant(tree)
 
     def run() -> None:
         with pool_of(workers, scheduler) as (task.pool, task.busy):
@@ -118,7 +145,7 @@ def search(
 
 
 class _Price:
-    """The task of ``best_first``, in units of the price that is enough: forms are of order one, as solvers want."""
+    """The task, in units of the price that is enough: forms are of order one, as solvers want them."""
 
     pool: Parallel
     busy: int
@@ -129,13 +156,11 @@ class _Price:
         self.program, self.W, self.unit, self.budget, self.confirm = program, W / unit, unit, budget, confirm
         self.steps, self.best, self.direction = 0, 0.0, np.zeros(program.space.dimension)
         self.root = Branch.root(program.space.neurons)
-        self.start: Start | None = None
         self.starts: dict[int, Start] = {}
 
-    def plant(self, start: Start | None, tree: Branch | None) -> None:
-        """Grow the splits of another tree, and keep what its leaves, or the root, may start from."""
-        self.start = None if start is None else start.times(self.unit**-2)
-        stack = [] if tree is None else [(tree, self.root)]
+    def plant(self, tree: Branch) -> None:
+        """Grow the splits of another tree, and keep what its leaves may start from."""
+        stack = [(tree, self.root)]
         while stack:
             source, branch = stack.pop()
             if source.children is not None:
@@ -185,7 +210,7 @@ class _Price:
 
     def _start(self, leaf: Branch) -> Start | None:
         if leaf.parent is None or leaf.parent.bound is None:
-            return self.starts.get(id(leaf), self.start)
+            return self.starts.get(id(leaf))
         return Start(leaf.parent.bound.multipliers, leaf.parent.bound.S, leaf.parent.free)
 
     def _settle(self, leaf: Branch) -> None:
@@ -244,3 +269,19 @@ class _Price:
             seconds=self.budget.spent,
             state=self._state() if can_go_on else None,
         )
+
+
+def bound_from_price(program: Program, W: FloatArray, h_bar: float) -> float:
+    """The lower bound in original units: the dual value of sW with ``s = min(γ/h̄, best scale)``."""
+    return program.to_original(program.dual_value(program.best_scale(W, h_bar) * W))
+
+
+def price_for_gap(program: Program, W: FloatArray, objective: float, gap: float) -> float:
+    """The largest h̄ whose bound is within the relative ``gap`` of ``objective`` (original units); γ if none is.
+
+    W has to be positively aligned with the targets.
+    """
+    s = None if program.loss is None else program.loss.least_scale(W, program.to_own(objective * (1.0 - gap)))
+    if s is None:
+        return float(program.gamma)
+    return float(program.gamma / min(s, 1.0)) if s > 0 else float("inf")

@@ -2,37 +2,45 @@
 
 The first solve has 6 products for each neuron and one for each input (``formulations.margin``), which decides most
 nodes. Where it does not, the products of inequalities with the most negative moments are added, in the scaled
-coordinates as they are: measured on the safeNLP boxes, 600 of them raise the bound as far as thousands chosen by their
-correlation. A child begins with its parent's products.
+coordinates as they are. A child begins with its parent's products.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from certificates.making.repair import repair_form
 from certificates.making.tree import LeafProof
-from certnet.solvers.interface import Progress, SolverOptions
-from certnet.solvers.interior_point import InteriorPointSolver
+from certnet.search.circuits import PER_GENERATOR, separate
+from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult
+from certnet.solvers.interior_point import MAX_PRODUCTS, InteriorPointSolver
 from formulations import Dual, Primal
 from formulations._validation import FloatArray, IntArray
+from formulations.circuits import CircuitSet
 from formulations.margin import MarginNode, MarginProblem, margin_node
 
-ENOUGH = 1e-5
-"""Relative bound from which a node counts as proved; what lies above it is the checker's room."""
-NEAR = 1e-4
-"""Relative residuals at which a negative objective means that these products will not do."""
-TOLERANCE = 1e-6
-KEPT = 0.5
-"""Part of the bound that is claimed; the other part makes the slack definite."""
-ADDED = 600
-"""Products added after a solve of a node."""
-USED = 1e-6
-"""Multipliers above this part of the largest keep their products in the children."""
-LARGEST_ORDER = 600
-"""Order of S up to which the interior point is tried; a step takes about half a second there."""
-MOST_INPUTS = 150
-"""Inputs up to which it is tried: each repair decomposes more than a hundred matrices of their order."""
+NO_PRODUCTS = np.zeros((0, 2), dtype=np.int64)
+TOLERANCE, ENOUGH, NEAR = 1e-6, 1e-5, 1e-4
+"""Of a solve; relative bound from which a node counts as proved, as what lies above is the checker's room; relative
+residuals at which a negative objective means that these products will not do."""
+KEPT, USED = 0.5, 1e-6
+"""Part of the bound that is claimed, the other makes the slack definite; part of the largest multiplier above which
+products are kept."""
+LARGEST_ORDER, MOST_INPUTS = 600, 150
+"""Order of S and inputs up to which a node is relaxed: a step takes about half a second there, and each repair
+decomposes more than a hundred matrices of the order of the inputs."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an experiment chose."""
+
+    added: int = 600
+    """Products added after a solve of a node. Measured: on the safeNLP boxes these raise the bound as far as thousands
+    that are chosen by their correlation."""
+
+
+SETTINGS = Settings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +64,65 @@ class SemidefiniteBound:
     products: IntArray
 
 
+@dataclass(frozen=True, eq=False)
+class Relaxed:
+    """A solved relaxation; ``leaf`` proves that the form is at least ``value`` > 0, or is None."""
+
+    node: MarginNode
+    result: SolverResult
+    leaf: LeafProof | None
+    value: float
+
+
 def affordable(problem: MarginProblem) -> bool:
     """Whether the relaxation is for this problem, which must not be too large."""
     inputs = problem.case.region.inputs
     return inputs <= MOST_INPUTS and problem.neurons + inputs < LARGEST_ORDER
+
+
+def relax(
+    problem: MarginProblem,
+    signs: IntArray,
+    mu: FloatArray,
+    *,
+    time_limit: float | None,
+    products: IntArray | None = None,
+    callback: Callback | None = None,
+    epsilon: float = 1.0,
+) -> Relaxed:
+    """Solve the relaxation of a node, and repair its dual.
+
+    Args:
+        problem, signs, mu: the node.
+        time_limit: seconds, or None.
+        products: (n, 2) products to begin with, besides the first ones; with them no others are taken.
+        callback: as in ``SolverOptions``.
+        epsilon: of the normalisation, see ``formulations.margin``.
+
+    Raises:
+        KeyboardInterrupt: during the solve.
+    """
+    node = margin_node(problem, signs, mu, epsilon=epsilon)
+    dual = node.first_dual(products)
+    options = SolverOptions(time_limit=time_limit, tolerance=TOLERANCE, callback=callback, warm_start=(None, dual))
+    most = MAX_PRODUCTS if products is None else int(np.count_nonzero(dual.N)) // 2
+    result = InteriorPointSolver(max_products=most).solve(node.program, options).uninterrupted()
+    if result.dual is not None:
+        repaired = repair_form(node.program, result.dual, scale_multipliers=False)
+        if repaired.delta > 0:
+            leaf = LeafProof(*node.lift(repaired.N, repaired.t, repaired.on_equalities))
+            return Relaxed(node, result, leaf, node.scale * repaired.delta)
+    return Relaxed(node, result, None, -np.inf)
+
+
+def separated(problem: MarginProblem, found: Relaxed) -> MarginProblem:
+    """The problem with the circuits that a relaxation with free signs violates besides its own; itself without any."""
+    if found.result.primal is None:
+        return problem
+    known, program = problem.circuits or CircuitSet.none(problem.neurons), found.node.program
+    moments = program.inequality_moments(found.result.primal.S)
+    more = separate(program, moments, problem.generators, known, PER_GENERATOR * problem.neurons)
+    return replace(problem, circuits=known.joined(more)) if len(more) else problem
 
 
 def semidefinite_bound(
@@ -77,46 +140,30 @@ def semidefinite_bound(
         time_limit: seconds, or None.
         products: (n, 2) products of the parent, to begin with.
     """
-    node = margin_node(problem, signs, mu)
 
-    def callback(progress: Progress) -> bool:
-        if progress.lower_bound > ENOUGH:
-            return True
+    def decided(progress: Progress) -> bool:
         near = max(progress.primal_residual, progress.dual_residual) < NEAR
-        return near and progress.objective < 0
+        return progress.lower_bound > ENOUGH or (near and progress.objective < 0)
 
-    dual = node.first_dual(products)
-    options = SolverOptions(time_limit=time_limit, tolerance=TOLERANCE, callback=callback, warm_start=(None, dual))
-    result = InteriorPointSolver(max_products=int(np.count_nonzero(dual.N)) // 2).solve(node.program, options)
-    result = result.uninterrupted()
-    leaf, margin = None, float("nan")
-    if result.dual is not None:
-        repaired = repair_form(node.program, result.dual, scale_multipliers=False)
-        if repaired.delta > 0:
-            leaf = LeafProof(*node.lift(repaired.N, repaired.t, repaired.on_equalities))
-            margin = KEPT * node.scale * repaired.delta
-    kept = _worth_keeping(node, result.primal, result.dual)
-    x, scores = _moments(problem, node, mu, result.primal)
-    return SemidefiniteBound(leaf, margin, result.objective, x, scores, node.positions[kept])
+    products = NO_PRODUCTS if products is None else products
+    found = relax(problem, signs, mu, time_limit=time_limit, products=products, callback=decided)
+    margin = float("nan") if found.leaf is None else KEPT * found.value
+    kept = _worth_keeping(found.node, found.result.primal, found.result.dual)
+    x, scores = _moments(problem, found.node, mu, found.result.primal)
+    return SemidefiniteBound(found.leaf, margin, found.result.objective, x, scores, found.node.positions[kept])
 
 
 def _worth_keeping(node: MarginNode, primal: Primal | None, dual: Dual | None) -> IntArray:
     """(n, 2) products of the node: those of the dual beyond the first, and the most violated ones."""
-    program = node.program
-    neurons, positions = program.space.neurons, program.positions
-    known = np.zeros((positions, positions), dtype=bool)
-    known[node.first] = True
-    index = np.arange(neurons)
-    known[index, neurons + index] = True
-    chosen = np.zeros((positions, positions), dtype=bool)
+    neurons, index = node.program.space.neurons, np.arange(node.program.space.neurons)
+    other = np.triu(np.ones((node.program.positions, node.program.positions), dtype=bool), 1)
+    other[node.first] = other[index, neurons + index] = False
+    chosen = np.zeros_like(other)
     if dual is not None:
-        N = np.triu(dual.N, 1)
-        chosen |= (USED * max(float(N.max(initial=0.0)), 1e-300) < N) & ~known
+        chosen = other & (USED * max(float(np.triu(dual.N, 1).max(initial=0.0)), 1e-300) < dual.N)
     if primal is not None:
-        M = program.inequality_moments(primal.S)
-        M = np.where(np.triu(np.ones_like(known), 1) & ~known & ~chosen, M, 0.0)
-        p, q = np.nonzero(M < 0)
-        worst = np.argsort(M[p, q], kind="stable")[:ADDED]
+        p, q = np.nonzero(other & ~chosen & ((moments := node.program.inequality_moments(primal.S)) < 0))
+        worst = np.argsort(moments[p, q], kind="stable")[: SETTINGS.added]
         chosen[p[worst], q[worst]] = True
     return np.argwhere(chosen)
 
@@ -126,15 +173,13 @@ def _moments(
 ) -> tuple[FloatArray, FloatArray]:
     """(mean input, scores of all neurons) of a moment matrix."""
     x, scores = problem.middle.copy(), np.zeros(problem.neurons)
-    space, region = node.program.space, problem.case.region
-    f, last = len(node.free), space.face_order - 1
+    space, f, last = node.program.space, len(node.free), node.program.space.face_order - 1
     if primal is not None and primal.S[last, last] > 0:
         moments = space.expand(primal.S[: last + 1, last] / primal.S[last, last])
         live = np.flatnonzero(problem.width > 0)
         x[live] += problem.width[live] * np.clip(moments[2 * f : 2 * f + len(live)], -1.0, 1.0)
-        x = region.project(x[None])[0]
+        x = problem.case.region.project(x[None])[0]
         product = problem.generators[node.free] @ np.append(x, 1.0)
-        activation = moments[:f] / node.factors[:f]
         weight = np.abs(mu @ problem.weights[:, node.free])
-        scores[node.free] = weight * np.abs(activation - np.maximum(product, 0.0))
+        scores[node.free] = weight * np.abs(moments[:f] / node.factors[:f] - np.maximum(product, 0.0))
     return x, scores

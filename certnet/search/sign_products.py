@@ -14,8 +14,8 @@ from certnet.solvers.interior_point import InteriorPointSolver
 from formulations import Dual, LiftedSpace, Program
 from formulations._validation import FloatArray
 
-TOLERANCE = 1e-7
-SEVERAL_TOLERANCE = 1e-6
+TOLERANCE = {1: 1e-7, 2: 1e-6}
+"""Of a solve for one function and for several."""
 MOST_PRODUCTS = 4000
 LARGEST_ORDER = 1500
 """Order N + k beyond which products cost more than they give."""
@@ -71,57 +71,34 @@ def solve(
         time_limit: seconds, or None.
         seed: of the search for a half-space and of the solver.
     """
-    N, d = gradients.U.shape
-    r = gradients.B.shape[1]
+    (N, d), r = gradients.U.shape, gradients.B.shape[1]
     order = (N if r == 1 else 2 * N) + d
-    if N == 0 or order > LARGEST_ORDER:
-        return None
     seconds = STEPS * SECONDS_PER_CUBE[min(r, 2)] * order**3 + REPAIRS * SECONDS_OF_REPAIR * (d + r) ** 3
-    if time_limit is not None and seconds > time_limit:
+    if N == 0 or order > LARGEST_ORDER or (time_limit is not None and seconds > time_limit):
         return None
+    u, start = np.linalg.norm(gradients.U, axis=1), time.perf_counter()
     if r == 1:
-        return _solve_one(gradients, v, unit, time_limit, seed)
-    return _solve_several(gradients, unit, time_limit, seed)
-
-
-def _solve_one(
-    gradients: Gradients, v: FloatArray, unit: float, time_limit: float | None, seed: int
-) -> SignProducts | None:
-    U = gradients.U
-    size = np.linalg.norm(U, axis=1)
-    space = LiftedSpace(U / size[:, None])
-    coefficients = np.concatenate([np.maximum(v, 0.0) * size, np.maximum(-v, 0.0) * size, gradients.J[0]]) / unit
-    program = Program.of_form(space, -np.outer(coefficients, coefficients), np.eye(U.shape[1]))
-    options = SolverOptions(time_limit=time_limit, tolerance=TOLERANCE, seed=seed)
-    dual = InteriorPointSolver(max_products=MOST_PRODUCTS).solve(program, options).uninterrupted().dual
-    return None if dual is None else SignProducts(program, size, unit, 2, np.zeros(0), dual)
-
-
-def _solve_several(gradients: Gradients, unit: float, time_limit: float | None, seed: int) -> SignProducts | None:
-    N, d = gradients.U.shape
-    r = gradients.B.shape[1]
-    u, b = np.linalg.norm(gradients.U, axis=1), np.linalg.norm(gradients.B, axis=1)
-    rows = np.zeros((2 * N, d + r))
-    rows[:N, :d], rows[N:, d:] = gradients.U / u[:, None], gradients.B / b[:, None]
-    space = LiftedSpace(rows)
-    form = np.zeros((space.order, space.order))
-    i = np.arange(N)
-    for first in (0, 2 * N):
-        form[first + i, first + N + i] = form[first + N + i, first + i] = -u * b / unit
-    form[4 * N + d :, 4 * N : 4 * N + d] = -gradients.J / unit
-    form[4 * N : 4 * N + d, 4 * N + d :] = -gradients.J.T / unit
-    e = steepest_pair(gradients, seed)
-    row = np.concatenate([np.zeros(4 * N), e])[None]
-    program = Program.of_form(space, form, np.eye(d + r), row)
-    start = time.perf_counter()
+        row = np.concatenate([np.maximum(v, 0.0) * u, np.maximum(-v, 0.0) * u, gradients.J[0]]) / unit
+        program = Program.of_form(LiftedSpace(gradients.U / u[:, None]), -np.outer(row, row), np.eye(d))
+        size, power, e = u, 2, np.zeros(0)
+    else:
+        b, e = np.linalg.norm(gradients.B, axis=1), steepest_pair(gradients, seed)
+        size, power = np.concatenate([u, b]), 1
+        rows = np.block([[gradients.U, np.zeros((N, r))], [np.zeros((N, d)), gradients.B]]) / size[:, None]
+        form, i = np.zeros((4 * N + d + r, 4 * N + d + r)), np.arange(N)
+        for first in (0, 2 * N):
+            form[first + i, first + N + i] = -u * b / unit
+        form[4 * N + d :, 4 * N : 4 * N + d] = -gradients.J / unit
+        halfspace = np.concatenate([np.zeros(4 * N), e])[None]
+        program = Program.of_form(LiftedSpace(rows), form + form.T, np.eye(d + r), halfspace)
 
     def late(_: Progress) -> bool:
         # The solver's own limit ends a round early where the next is estimated to be too long; this one is exact.
         return time_limit is not None and time.perf_counter() - start > time_limit
 
-    options = SolverOptions(tolerance=SEVERAL_TOLERANCE, seed=seed, callback=late)
+    options = SolverOptions(tolerance=TOLERANCE[min(r, 2)], seed=seed, callback=late)
     dual = InteriorPointSolver(max_products=MOST_PRODUCTS).solve(program, options).uninterrupted().dual
-    return None if dual is None else SignProducts(program, np.concatenate([u, b]), unit, 1, e, dual)
+    return None if dual is None else SignProducts(program, size, unit, power, e, dual)
 
 
 def steepest_pair(gradients: Gradients, seed: int) -> FloatArray:
@@ -130,13 +107,10 @@ def steepest_pair(gradients: Gradients, seed: int) -> FloatArray:
     The best δ and p for a pattern are singular vectors, and the best pattern for them has the neurons with
     ``(b_i·p)(u_i·δ) > 0``.
     """
-    rng = np.random.default_rng(seed)
-    best = -1.0
-    found: FloatArray = np.zeros(gradients.U.shape[1] + gradients.B.shape[1])
-    starts = rng.standard_normal((STARTS, len(found)))
-    for start in starts:
-        delta, p = start[: gradients.U.shape[1]], start[gradients.U.shape[1] :]
-        last = -1.0
+    d, best = gradients.U.shape[1], -1.0
+    found: FloatArray = np.zeros(d + gradients.B.shape[1])
+    for start in np.random.default_rng(seed).standard_normal((STARTS, len(found))):
+        delta, p, last = start[:d], start[d:], -1.0
         for _ in range(ALTERNATIONS):
             active = (gradients.U @ delta) * (gradients.B @ p) > 0
             left, values, right = np.linalg.svd(gradients.J + gradients.B[active].T @ gradients.U[active])

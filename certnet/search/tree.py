@@ -103,7 +103,7 @@ V = TypeVar("V", bound=Vertex)
 
 
 def proof_tree(root: V, proof: Callable[[V], LeafProof]) -> Node:
-    """What ``certificates.making.tree.build`` takes, from the proofs of leaves; without recursion, for deep trees."""
+    """The tree that a certificate is built from, out of the proofs of the leaves; no recursion, for deep ones."""
     built: dict[int, Node] = {}
     for vertex in reversed(list(root.preorder)):
         if vertex.children is None:

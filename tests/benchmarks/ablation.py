@@ -27,7 +27,7 @@ from certificates import Report, Verdict
 from certificates.files import write_atomically
 from certificates.making import certify
 from certnet.search.certificate import certify_search
-from certnet.search.circuits import solve_with_circuits
+from certnet.search.circuits import price_with_circuits, solve_with_circuits
 from certnet.search.joint import joint_search
 from certnet.search.price import search
 from certnet.solvers.warm_start import from_network
@@ -35,7 +35,6 @@ from certnet.training import fit
 from certnet.training.trainer import FitResult
 from formulations import InputError, Presolved, TrainingProgram, presolve
 from tests.benchmarks._problems import load_problem
-from tests.branching.root_circuits import circuits_of_root
 
 PROBLEMS = ("noise-12-3", "noise-24-6", "teacher-24-6", "random0")
 BRANCHES = (10, 100)
@@ -89,11 +88,11 @@ def methods(
         return report, 1
 
     def branches(nodes: int, *, circuits: bool) -> tuple[Report, int]:
-        at, named, start = presolved, None, None
+        at, named = presolved, None
         if circuits:
-            root = circuits_of_root(presolved, W)
-            at, named, start = root.presolved, root.circuits, root.start
-        found = search(at.program, W, enough=enough, start=start, max_nodes=nodes, time_limit=time_limit)
+            root = price_with_circuits(presolved, W)
+            at, named = root.presolved, root.circuits
+        found = search(at.program, W, enough=enough, max_nodes=nodes, time_limit=time_limit)
         certificate, report = certify_search(at, W, found, U, V, circuits=named)
         return report, certificate.proof.leaves
 

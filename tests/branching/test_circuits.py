@@ -11,7 +11,6 @@ from certnet.search.price import search
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve
-from tests.branching.root_circuits import RootCircuits, circuits_of_root
 from tests.certificates.altering import replace
 from tests.strategies import rng
 
@@ -22,7 +21,7 @@ def problem() -> tuple:
     program = TrainingProgram(random.standard_normal((9, 3)), random.standard_normal((9, 2)), 0.3)
     network, presolved = fit(program), presolve(program)
     _, dual = from_network(presolved, network.U, network.V)
-    return network, presolved, dual.W, circuits_of_root(presolved, dual.W)
+    return network, presolved, dual.W, price_with_circuits(presolved, dual.W)
 
 
 def test_circuits_tighten_the_root_and_its_children(problem: tuple) -> None:
@@ -32,7 +31,7 @@ def test_circuits_tighten_the_root_and_its_children(problem: tuple) -> None:
     plain, found = [], []
     for nodes in (1, 3):
         plain.append(search(presolved.program, W, enough=enough, max_nodes=nodes))
-        found.append(search(root.presolved.program, W, enough=enough, start=root.start, max_nodes=nodes))
+        found.append(search(root.presolved.program, W, enough=enough, max_nodes=nodes))
         assert found[-1].best * (1 - 1e-9) <= found[-1].h_bar <= plain[-1].h_bar * (1 + 1e-3)
     assert found[0].h_bar < 0.99 * plain[0].h_bar
     assert found[1].h_bar <= found[0].h_bar
@@ -41,7 +40,7 @@ def test_circuits_tighten_the_root_and_its_children(problem: tuple) -> None:
 def test_the_proof_names_its_circuits(problem: tuple) -> None:
     network, presolved, W, root = problem
     enough = presolved.program.gamma * 1.001
-    found = search(root.presolved.program, W, enough=enough, start=root.start, max_nodes=7)
+    found = search(root.presolved.program, W, enough=enough, max_nodes=7)
     certificate, report = certify_search(root.presolved, W, found, network.U, network.V, circuits=root.circuits)
     assert report.verdict is Verdict.PROVED
     assert report.lower_bound <= network.objective
@@ -59,8 +58,8 @@ def test_the_proof_names_its_circuits(problem: tuple) -> None:
 def test_a_search_with_circuits_is_resumed_with_the_same_ones(problem: tuple) -> None:
     _, presolved, W, root = problem
     program, enough = root.presolved.program, presolved.program.gamma * 1.001
-    whole = search(program, W, enough=enough, start=root.start, max_nodes=7)
-    part = search(program, W, enough=enough, start=root.start, max_nodes=3)
+    whole = search(program, W, enough=enough, max_nodes=7)
+    part = search(program, W, enough=enough, max_nodes=3)
     rest = search(program, W, enough=enough, max_nodes=7, resume=part.state)
     assert rest.h_bar == pytest.approx(whole.h_bar, rel=1e-9)
     with pytest.raises(InputError, match="start anew"):
@@ -68,7 +67,7 @@ def test_a_search_with_circuits_is_resumed_with_the_same_ones(problem: tuple) ->
 
 
 def test_rounds_of_pricing_never_fall_below_the_price(problem: tuple) -> None:
-    _, presolved, W, root = problem
+    _, presolved, W, _ = problem
     program = presolved.program
     z = rng(1).standard_normal((3, 2000))
     z /= np.sqrt(np.sum(z * (program.metric @ z), axis=0))
@@ -78,6 +77,5 @@ def test_rounds_of_pricing_never_fall_below_the_price(problem: tuple) -> None:
     bounds = [float(np.sqrt(-entry.lower_bound)) for entry in rounds]
     assert min(bounds) >= price
     assert bounds[-1] < bounds[0]
-    assert isinstance(root, RootCircuits)
     with pytest.raises(InputError, match="negative"):
         price_with_circuits(presolved, W, rounds=-1)

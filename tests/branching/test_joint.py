@@ -7,10 +7,9 @@ import certnet
 from certificates import Verdict, check
 from certnet.search import merged
 from certnet.search.certificate import certify_search
-from certnet.search.goal import bound_from_price
 from certnet.search.joint import joint_search, share_of_child
 from certnet.search.merged import merged_search
-from certnet.search.price import SearchProgress, search
+from certnet.search.price import SearchProgress, bound_from_price, search
 from certnet.search.tree import Branch
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit

@@ -16,8 +16,7 @@ from scipy.linalg import null_space
 from certificates import Certificate, Verdict, check, fingerprint
 from certificates.failure import ProofFailure
 from certificates.subdivision import LEAF, Subdivision, check_subdivision
-from certnet.search.cone_function import output_of
-from certnet.search.cones import Exploration, explore
+from certnet.search.cones import Exploration, explore, output_of
 from formulations import TrainingProgram, merge_rows
 from tests.certificates.altering import replace, training_certificate
 from tests.strategies import SEEDS, rng

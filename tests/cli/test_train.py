@@ -16,7 +16,7 @@ from certnet.io import Recipe, load, read_source
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import output_folder
 from certnet.jobs.train import TrainingResult
-from certnet.search.summary import SearchSummary
+from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from tests.certificates.altering import replace
 from tests.cli.support import Call, files, one_sentence, quick_train, strict

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates.making.repair import project, repair_form
-from certnet.search.goal import bound_from_price
-from certnet.search.price import search
+from certnet.search.price import bound_from_price, search
 from certnet.solvers import solve
 from certnet.solvers.joint import JointResult, LeafStart, solve_joint
 from certnet.solvers.warm_start import from_network

@@ -10,9 +10,8 @@ from joblib import Parallel
 
 from certnet.search import cone_kernel as kernel
 from certnet.search import cones as search
-from certnet.search.compiled import fast_explore
-from certnet.search.cone_function import Output, basis_of, output_of
-from certnet.search.cones import Exploration, Progress, explore
+from certnet.search.cone_kernel import fast_explore
+from certnet.search.cones import Exploration, Output, Progress, basis_of, explore, output_of
 from formulations import TrainingProgram, presolve
 from tests.strategies import rng
 

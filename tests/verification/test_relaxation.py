@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates import Verdict, check
+from certificates import Certificate, Robustness, Verdict, check
+from certificates.robustness import preactivation_bounds
+from certnet.jobs.verify import verify
 from certnet.search.attack import attack
+from certnet.search.margin import CaseSearch
 from certnet.search.relaxation import MarginBound, Relaxation, margin_bound
+from formulations.margin import reduce_case
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace
@@ -89,6 +93,25 @@ def test_a_claim_beyond_the_bound_is_rejected() -> None:
     assert check(replace(bound.certificate, cases=cases)).verdict is Verdict.UNKNOWN
     claimed = replace(proof, margin=proof.margin + exact_least_margin(network, case) - bound.value + 1e-6)
     assert check(replace(bound.certificate, proofs=(claimed,))).verdict is Verdict.UNKNOWN
+
+
+def test_a_search_may_use_circuits() -> None:
+    """They are named in the proof, and a verdict does not depend on them."""
+    network, case = on_a_ball()
+    least = exact_least_margin(network, case)
+    case = replace(case, h=case.h + (0.02 - least))
+    problem = reduce_case(network, case, *preactivation_bounds(network, case.region))
+    random = {"attacked": np.inf, "deadline": np.inf, "rng": np.random.default_rng(0)}
+    search = CaseSearch(network, problem, 0, **random, circuits=True)
+    proof = search.prove(semidefinite=True)
+    assert proof is not None
+    assert len(proof.proof.circuits.target) > 0
+    report = check(Certificate(Robustness(network, (case,)), (proof,)))
+    assert report.verdict is Verdict.PROVED
+    assert 0 < report.margin <= 0.02
+    for shift in (0.0, -0.04):
+        moved = replace(case, h=case.h + shift)
+        assert verify(network, [moved], circuits=True).verdict is verify(network, [moved]).verdict
 
 
 def test_what_does_not_exist() -> None:
