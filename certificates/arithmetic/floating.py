@@ -23,7 +23,7 @@ from flint import arb, arb_mat, ctx
 
 from certificates.arithmetic.matrix import Arithmetic, Entries, PsdProof, unit_diagonal_scaling
 from certificates.failure import NO_DEADLINE, Deadline
-from formulations._validation import FloatArray, IntArray
+from formulations.arrays import FloatArray, IntArray
 
 UNIT = 2.0**-53
 TINY = 2.0**-1022
@@ -173,7 +173,7 @@ class Enclosure:
         scaled = self.times(d[:, None]).times(d)
         if not scaled.finite:
             return PsdProof.failure("the slack matrix spans too many orders of magnitude to be scaled")
-        B, radius = _mirror(scaled.mid), _mirror(scaled.rad)
+        B, radius = (np.tril(part) + np.tril(part, -1).T for part in (scaled.mid, scaled.rad))
         norm = float(inflate(radius.sum(axis=1), n).max())
         trace = float(inflate(np.diag(B).sum(keepdims=True), n)[0])
         g = gamma_bound(n + 2)
@@ -216,9 +216,13 @@ _CHUNK, _BITS = 1 << 16, 512
 
 
 def sum_of_products(
-    factors: list[tuple[FloatArray, FloatArray]], *, upper: bool, deadline: Deadline = NO_DEADLINE
+    factors: list[tuple[FloatArray, FloatArray]],
+    *,
+    upper: bool,
+    scale: float = 1.0,
+    deadline: Deadline = NO_DEADLINE,
 ) -> float:
-    """A bound on Σ a·b over all pairs of arrays: an upper bound if ``upper``, else a lower bound.
+    """A bound on scale · Σ a·b over all pairs of arrays: an upper bound if ``upper``, else a lower bound.
 
     The sum is enclosed in a ball of many bits, so the bound is as a rule the nearest float64 on its side. Returns ±inf
     (the useless side) for entries that are not finite or exceed ``SAFE_SIZE``.
@@ -233,27 +237,12 @@ def sum_of_products(
                     return math.inf if upper else -math.inf
                 row, column = arb_mat(1, len(left), left.tolist()), arb_mat(len(left), 1, right.tolist())
                 total += (row * column)[0, 0]
+        total *= scale
         end = total.upper() if upper else total.lower()
         nearest = float(end)
         if upper:
             return nearest if arb(nearest) >= end else math.nextafter(nearest, math.inf)
         return nearest if arb(nearest) <= end else math.nextafter(nearest, -math.inf)
-
-
-def half(value: float, *, upper: bool) -> float:
-    """value/2, rounded to the stated side (it is exact but for subnormal numbers)."""
-    result = 0.5 * value
-    if 2.0 * result == value:
-        return result
-    return math.nextafter(result, math.inf if upper else -math.inf)
-
-
-def _mirror(lower: FloatArray) -> FloatArray:
-    """The symmetric matrix with this lower triangle."""
-    strict = np.tril(lower, -1)
-    mirrored: FloatArray = strict + strict.T
-    np.fill_diagonal(mirrored, np.diag(lower))
-    return mirrored
 
 
 def _cholesky(matrix: FloatArray, deadline: Deadline) -> FloatArray:

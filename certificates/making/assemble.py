@@ -18,7 +18,7 @@ from certificates.report import Report, Verdict
 from certificates.subdivision import Subdivision
 from certificates.training import dual_value, network_objective
 from formulations import Dual, MergedRows
-from formulations._validation import FloatArray
+from formulations.arrays import FloatArray
 from formulations.circuits import CircuitSet
 from formulations.errors import InputError
 from formulations.program import NO_PRODUCTS

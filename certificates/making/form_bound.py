@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from formulations import LiftedSpace, Program
-from formulations._validation import FloatArray
+from formulations.arrays import FloatArray
 
 _GOLDEN = (5**0.5 - 1) / 2
 _GRID = np.linspace(-11.0, 3.0, 57)

@@ -9,7 +9,7 @@ from certificates.failure import NO_DEADLINE, Deadline, ProofFailure
 from certificates.nonnegativity import Problem, prove_leaf
 from certificates.robustness import inequality_table, lifted_region, margin_form, unstable_neurons
 from certificates.work import BALL_ORDER
-from formulations._validation import IntArray
+from formulations.arrays import IntArray
 from formulations.network import ReluNetwork
 from formulations.robustness import UnsafeCase
 

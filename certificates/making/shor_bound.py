@@ -20,7 +20,7 @@ import numpy as np
 
 from certificates.making.form_bound import golden, widened
 from formulations import Program
-from formulations._validation import FloatArray
+from formulations.arrays import FloatArray
 
 _RIDGES = (1e-9, 1e-5, 1e-2)
 """Shares of the identity that are mixed into moments: moments of low rank are optimal, but not near the optimum."""
