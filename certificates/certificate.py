@@ -146,9 +146,6 @@ class LipschitzProof:
     halfspace: FloatArray = field(default_factory=lambda: np.zeros(0))
 
 
-Statement = Training | Robustness | Lipschitz
-
-
 @dataclass(frozen=True, eq=False)
 class Certificate:
     """A statement with its proofs; ``check`` decides whether they prove it.
@@ -162,7 +159,7 @@ class Certificate:
         provenance: JSON object about how the certificate came to be; no part of the proof.
     """
 
-    statement: Statement
+    statement: Training | Robustness | Lipschitz
     proofs: tuple[Any, ...]
     claims: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)

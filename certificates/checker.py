@@ -6,7 +6,6 @@ docs/certificate-format.md. A certificate that fails proves nothing: UNKNOWN. A 
 REFUTED.
 """
 
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -54,7 +53,7 @@ def check(
         ValueError: an arithmetic that does not exist.
     """
     start = time.perf_counter()
-    work = Work(Arithmetic(arithmetic), Deadline(math.inf if time_limit is None else start + time_limit))
+    work = Work(Arithmetic(arithmetic), Deadline.after(time_limit))
     try:
         with rigorous(_order(certificate)):
             verdict, reason = PROVERS[type(certificate.statement)](certificate.statement, certificate, work)

@@ -28,9 +28,24 @@ def require_array(name: str, array: NDArray[Any], kind: type, shape: tuple[int, 
 
 @dataclass(frozen=True)
 class Deadline:
-    """A moment on the clock of ``time.perf_counter`` after which a proof is given up."""
+    """A moment on the clock of ``time.perf_counter`` after which something is given up."""
 
     moment: float = math.inf
+
+    @classmethod
+    def after(cls, seconds: float | None) -> "Deadline":
+        """So many seconds from now; None means never."""
+        return cls() if seconds is None else cls(time.perf_counter() + seconds)
+
+    @property
+    def left(self) -> float:
+        """Seconds until then, at least 0."""
+        return max(self.moment - time.perf_counter(), 0.0)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the moment has come."""
+        return not self.left > 0
 
     def check(self) -> None:
         """Raise ``ProofFailure`` once the moment has passed."""

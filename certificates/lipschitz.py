@@ -171,22 +171,16 @@ def _checked_statement(statement: Lipschitz, given: LipschitzProof, L: float, ar
     if statement.region is not None:
         require_region(statement.region, inputs)
         return unstable_neurons(network, statement.region, stable)[0]
-    require(
-        stable.shape == (len(network.hidden),) and stable.dtype == np.int64 and not stable.any(),
-        "without a region no neuron is stable",
-    )
+    require_array("stable", stable, np.int64, (len(network.hidden),))
+    require(not stable.any(), "without a region no neuron is stable")
     return np.arange(len(network.hidden))
 
 
 def _fixed_gradient(statement: Lipschitz, stable: IntArray, matrix: type[M]) -> M:
     """J (r×d), of the active neurons."""
     network, active = statement.network, np.flatnonzero(stable == ACTIVE)
-    if not len(active):
-        return matrix.exact(np.zeros((len(statement.C), network.hidden.shape[1])))
-    weights = matrix.exact(np.ascontiguousarray(statement.C)) @ matrix.exact(
-        np.ascontiguousarray(network.output[:, active])
-    )
-    return weights @ matrix.exact(np.ascontiguousarray(network.hidden[active]))
+    output, hidden = (np.ascontiguousarray(part) for part in (network.output[:, active], network.hidden[active]))
+    return matrix.exact(np.ascontiguousarray(statement.C)) @ matrix.exact(output) @ matrix.exact(hidden)
 
 
 def _one_function(
@@ -194,10 +188,8 @@ def _one_function(
 ) -> Problem[M] | None:
     """``L²‖δ‖² − ℓ²`` over λ = (α, β, δ); None where that is proved already, without products."""
     N, d = U.shape
-    v = [neurons.weights[0][i] for i in neurons.kept.tolist()]
-    signed = matrix.from_rationals(
-        {(i if value > 0 else N + i, 0): abs(value) for i, value in enumerate(v)}, (2 * N, 1)
-    )
+    v = enumerate(neurons.weights[0][i] for i in neurons.kept.tolist())
+    signed = matrix.from_rationals({(i if x > 0 else N + i, 0): abs(x) for i, x in v}, (2 * N, 1))
     square = multiple_of_identity(L * L, d, matrix)
     if is_plain(proof):
         found = prove_without_products(U, signed, J, square, proof.complementarity[0], matrix)

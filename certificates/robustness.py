@@ -263,10 +263,8 @@ def unstable_neurons(network: "ReluNetwork", region: "InputRegion", stable: IntA
     Raises:
         ProofFailure: ``stable`` is malformed, a neuron that it calls stable is not, or a bound overflows.
     """
-    require(
-        stable.shape == (len(network.hidden),) and stable.dtype == np.int64 and bool(np.isin(stable, (-1, 0, 1)).all()),
-        "stable is not a list of 1, -1 and 0, one for each neuron",
-    )
+    require_array("stable", stable, np.int64, (len(network.hidden),))
+    require(np.isin(stable, (-1, 0, 1)).all(), "stable holds another number than 1, -1 and 0")
     lower, upper = preactivation_bounds(network, region)
     wrong = np.flatnonzero(((stable == ACTIVE) & ~(lower >= 0)) | ((stable == INACTIVE) & ~(upper <= 0)))
     if len(wrong):

@@ -45,8 +45,7 @@ class Work:
         for self.used in tried:
             try:
                 return prove(timed(MATRICES[self.used], self.deadline))
-            except ProofFailure:
-                if self.used is tried[-1]:
-                    raise
+            except ProofFailure as failure:
+                last = failure
             self.deadline.check()
-        raise AssertionError
+        raise last

@@ -1,18 +1,26 @@
 """What is asked: the lifted ReLU space, programs over it, presolve and training.
 
-This package imports numpy alone; ``formulations.modeling`` adds scipy.sparse, CVXPY and PICOS.
+This package imports numpy alone; ``formulations.modeling`` adds scipy.sparse, CVXPY and PICOS. A name is imported where
+it is first asked for, so that the checker of certificates trusts no more than it uses.
 """
 
-from formulations.errors import CertnetError, InputError
-from formulations.lifted_space import LiftedSpace
-from formulations.loss import Loss, SquaredLoss
-from formulations.part import Part, restrict
-from formulations.presolve import MergedRows, Presolved, merge_rows, presolve
-from formulations.program import Dual, Primal, Program
-from formulations.rows import RowReduction, reduce_rows
-from formulations.scaling import Scaling, rescale
-from formulations.signs import ACTIVE, FREE, INACTIVE
-from formulations.training import TrainingProgram
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from formulations.errors import CertnetError, InputError
+    from formulations.lifted_space import LiftedSpace
+    from formulations.loss import Loss, SquaredLoss
+    from formulations.part import Part, restrict
+    from formulations.program import Dual, Primal, Program
+    from formulations.reduction import MergedRows, Presolved, merge_rows, presolve
+    from formulations.rows import RowReduction, reduce_rows
+    from formulations.scaling import Scaling, rescale
+    from formulations.signs import ACTIVE, FREE, INACTIVE
+    from formulations.training import TrainingProgram
+
+_MODULES = ["errors", "signs", "lifted_space", "loss", "rows", "training", "program", "part", "scaling", "reduction"]
+"""In this order none imports a later one."""
 
 __all__ = [
     "ACTIVE",
@@ -38,3 +46,11 @@ __all__ = [
     "rescale",
     "restrict",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for module in _MODULES if name in __all__ else ():
+        home = importlib.import_module(f"formulations.{module}")
+        if hasattr(home, name):
+            return globals().setdefault(name, getattr(home, name))
+    raise AttributeError(f"module 'formulations' has no attribute {name!r}")

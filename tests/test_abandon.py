@@ -114,6 +114,16 @@ def test_ctrl_c_that_the_work_does_not_serve_is_the_callers() -> None:
     assert not isinstance(caught.value, Insisted)
 
 
+def test_ctrl_c_can_be_passed_on_in_another_way() -> None:
+    stop = threading.Event()
+
+    def work() -> str:
+        return "asked to stop" if stop.wait(LONG) else "unheard"
+
+    interrupt_in(0.05)
+    assert abandonable(work, interrupt=stop.set) == "asked to stop"
+
+
 def test_a_second_ctrl_c_is_served_at_once() -> None:
     def work() -> None:
         while True:

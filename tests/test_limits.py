@@ -21,9 +21,9 @@ from certnet.jobs import stages as _stages
 from certnet.jobs import train as job
 from certnet.jobs.best import Best
 from certnet.jobs.plan import Plan
-from certnet.runtime import memory as _memory
+from certnet.runtime import machine as _memory
 from certnet.runtime.clock import Clock
-from certnet.runtime.memory import available_bytes
+from certnet.runtime.machine import available_bytes
 from certnet.solvers import solve as honest_solve
 from certnet.training.trainer import FitResult, fit
 from formulations import InputError, LiftedSpace, TrainingProgram, merge_rows
@@ -247,7 +247,7 @@ def test_control_groups_limit_memory(version: int, tmp_path: Path, monkeypatch: 
 
 
 def test_ulimit_limits_memory() -> None:
-    code = "from certnet.runtime.memory import available_bytes; print(available_bytes())"
+    code = "from certnet.runtime.machine import available_bytes; print(available_bytes())"
     size = 2 << 30
 
     def limit() -> None:

@@ -1,6 +1,5 @@
 """``certnet lipschitz``: constants over all inputs, or near the rows of data."""
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from certnet.cli.output import Exit, head, proof_place, write_proof
 from certnet.cli.rows import parse_rows, read_rows
 from certnet.cli.show import Live, down, stderr_console, up
 from certnet.io import Recipe, read_relu_network
-from certnet.io.output import print_result, standard_output
+from certnet.io.output import print_result
 from certnet.runtime.clock import Event
 from certnet.runtime.machine import versions
 from formulations import InputError
@@ -92,10 +91,8 @@ def lipschitz(
 
     def show(cells: Sequence[str]) -> None:
         if not json:
-            with standard_output():
-                line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
-                sys.stdout.write(line.rstrip() + "\n")
-                sys.stdout.flush()
+            line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
+            print_result({}, [line.rstrip()], as_json=False)
 
     show([labels[0], *titles])
     entries: list[dict[str, Any]] = []

@@ -41,6 +41,9 @@ BranchingWorkers = Annotated[int, typer.Option(help="Processes that branching ma
 BranchingScheduler = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to branch on instead.")
 ]
+Circuits = Annotated[
+    bool, typer.Option("--circuits", help="Let relaxations use circuit inequalities: tighter, slower, rarely worth it.")
+]
 Network = Annotated[
     str, typer.Argument(metavar="NETWORK", help="A two-layer ReLU network: .onnx, .npz or .safetensors.")
 ]

@@ -22,7 +22,7 @@ from certnet.jobs import train as job
 from certnet.jobs.checkpoint import Checkpoint, write_checkpoint
 from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.solvers import SolveStatus
-from certnet.solvers.device import require_device
+from certnet.solvers.arrays import require_device
 from certnet.solvers.registry import AUTO, get_solver
 from formulations import TrainingProgram
 from formulations._validation import as_positive

@@ -1,6 +1,5 @@
 """``certnet verify``: a property of a file, or the classes of rows of data within a radius."""
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal, Inexact, localcontext
@@ -14,18 +13,19 @@ import typer
 from certificates import Verdict
 from certificates.container import MAX_CASES
 from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
-from certnet.cli.options import Json, Network, Norm, Target
+from certnet.cli.options import Circuits, Json, Network, Norm, Target
 from certnet.cli.output import BY_VERDICT, Exit, head, proof_place, write_proof
 from certnet.cli.rows import parse_rows, read_rows
 from certnet.cli.show import down, stderr_console, up
 from certnet.io import Recipe, read_relu_network
-from certnet.io.output import print_result, standard_output
+from certnet.io.output import print_result
 from certnet.io.packed import ending
 from certnet.io.vnnlib import read_vnnlib
 from certnet.runtime.machine import versions
 from formulations import InputError
+from formulations._validation import as_positive
 from formulations.network import ReluNetwork
-from formulations.robustness import keeps_class, region_maker
+from formulations.robustness import UnsafeCase, keeps_class, region_maker
 
 if TYPE_CHECKING:
     from certnet.jobs.verify import VerificationResult
@@ -67,6 +67,7 @@ def verify(
         str | None,
         typer.Option(metavar="FILE", help="Where the proof is written, if there is one; with DATA a folder."),
     ] = None,
+    circuits: Circuits = False,
     seed: Annotated[int, typer.Option(help="Seed of the attack.")] = 0,
     json: Json = False,
 ) -> int:
@@ -82,7 +83,10 @@ def verify(
             if value is not None:
                 raise InputError(f"{name} goes with data; the property file says which inputs are meant.")
         limit = seconds_or_none(PROPERTY_SECONDS if time_limit is None else time_limit)
-        return _property(network, subject, certificate, started, limit, seed, names, json)
+        read = read_relu_network(network)
+        cases = read_vnnlib(subject, read).cases
+        how: dict[str, Any] = {"circuits": circuits, "random_state": seed, "provenance": names}
+        return _property(read, cases, certificate, {**how, "time_limit": job_seconds(limit, started)}, json)
     limit = None if time_limit is None else seconds_or_none(time_limit)
     if norm is None or (radius is None and largest_radius is None):
         raise InputError(
@@ -91,8 +95,8 @@ def verify(
         )
     if radius is not None and largest_radius is not None:
         raise InputError("--radius and --largest-radius exclude each other; give one of them.")
-    if largest_radius is not None and not (largest_radius > 0 and np.isfinite(largest_radius)):
-        raise InputError(f"--largest-radius must be positive and finite, not {largest_radius:g}.")
+    if largest_radius is not None:
+        as_positive("--largest-radius", largest_radius)
     read, X, Y = read_rows(network, Recipe(source=subject, target=target, task="classification"), labelled=True)
     labels, chosen, make = Y.argmax(axis=1).tolist(), parse_rows(rows, len(X)), region_maker(norm.value)
     if radius is not None:
@@ -109,7 +113,7 @@ def verify(
         x, label = X[row], labels[row]
         found: CertifiedRadius | VerificationResult
         entry: dict[str, Any] = {"row": row, "label": label}
-        how: dict[str, Any] = {"time_limit": seconds, "random_state": seed, "provenance": {**names, "row": row}}
+        how = {"circuits": circuits, "random_state": seed, "provenance": {**names, "row": row}}
         if seconds == 0 and largest_radius is not None:
             found = CertifiedRadius(0.0, np.inf, None, None, True, 0.0)
         elif seconds == 0:
@@ -117,18 +121,16 @@ def verify(
         elif decided_classes(read, x[None], np.array([label]))[0] != label:
             found, entry["result"] = CertifiedRadius(0.0, 0.0, None, None, False, 0.0), MISCLASSIFIED
         elif largest_radius is not None:
-            found = certified_radius(read, x, label, norm=norm.value, largest=largest_radius, **how)
+            found = certified_radius(read, x, label, norm=norm.value, largest=largest_radius, time_limit=seconds, **how)
         else:
-            found = decide(read, keeps_class(read, make(x, radius or 0.0), label), **how)
+            found = decide(read, keeps_class(read, make(x, radius or 0.0), label), time_limit=seconds, **how)
         entry = {**found.to_dict(), **entry}
         if folder is not None and found.certificate is not None:
             entry["certificate"] = str(folder / f"row-{row}.cert")
             write_proof(folder / f"row-{row}.cert", found.certificate)
         results.append(entry)
         if not json:
-            with standard_output():
-                sys.stdout.write(f"{row} {_words(entry)}\n")
-                sys.stdout.flush()
+            print_result(entry, [f"{row} {_words(entry)}"], as_json=False)
     sentence, summary, code = _counts(results) if largest_radius is None else _radii(results)
     report = {
         **head("verify", None, sentence),
@@ -148,17 +150,9 @@ def verify(
 
 
 def _property(
-    network: str,
-    subject: str,
-    certificate: str | None,
-    started: float,
-    limit: float | None,
-    seed: int,
-    names: Mapping[str, str],
-    json: bool,
+    read: ReluNetwork, cases: Sequence[UnsafeCase], certificate: str | None, how: Mapping[str, Any], json: bool
 ) -> int:
-    read = read_relu_network(network)
-    cases = read_vnnlib(subject, read).cases
+    names = how["provenance"]
     place = None if certificate is None else proof_place(certificate, "--certificate", folder=False)
     if place is not None and len(cases) > MAX_CASES:
         raise InputError(
@@ -168,7 +162,7 @@ def _property(
 
     from certnet.jobs.verify import verify as decide
 
-    result = decide(read, cases, time_limit=job_seconds(limit, started), random_state=seed, provenance=names)
+    result = decide(read, cases, **how)
     files = {}
     if place is not None and result.certificate is not None:
         write_proof(place, result.certificate)

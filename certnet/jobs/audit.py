@@ -19,7 +19,7 @@ from certnet.runtime.numerics import computing
 from certnet.search.counterexample import decided_classes, exact_outputs
 from certnet.search.pool import pool as pool_of
 from formulations import InputError
-from formulations._validation import FloatArray, IntArray, as_matrix
+from formulations._validation import FloatArray, IntArray, as_matrix, as_positive
 from formulations.arguments import accepts, array, count, json_object, reals, seconds
 from formulations.network import ReluNetwork
 from formulations.robustness import region_maker
@@ -165,12 +165,9 @@ def audit_radii(radii: Sequence[float]) -> tuple[float, ...]:
     Raises:
         InputError: there is none, one occurs twice, or one is not positive and finite.
     """
-    values = sorted(float(radius) for radius in radii)
+    values = sorted(as_positive("radii", radius) for radius in radii)
     if not values:
         raise InputError("radii must hold at least one number.")
-    wrong = [radius for radius in values if not (radius > 0 and math.isfinite(radius))]
-    if wrong:
-        raise InputError(f"radii must be positive and finite, not {wrong[0]:g}.")
     if len(set(values)) < len(values):
         raise InputError("radii hold the same number twice; give each once.")
     return tuple(values)
@@ -383,7 +380,7 @@ class _Input:
         if claim is None:
             return None
         bracket, radius = one.bracket, claim.certified_radius
-        if claim.counterexample is not None:
+        if claim.counterexample is not None and bracket.high > 0:
             x = np.array(claim.counterexample)
             if decided_classes(bracket.network, x[None], np.array([bracket.label]))[0] != bracket.label:
                 bracket.lose(x, bracket.high)

@@ -5,7 +5,6 @@ branch and bound on the signs proves how large that dual's price is. Every bound
 about the network that was given.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from certificates import Certificate, Report, Verdict, check
+from certificates.failure import Deadline
 from certificates.making import certify, residual_dual
 from certificates.making.assemble import replace_network
 from certificates.making.repair import RepairedDual
@@ -302,7 +302,7 @@ class _Run(Staged):
         starts = np.hstack([balance(self.U, self.V)[0], self.best.network.U])
         starts = starts[:, generator.permutation(starts.shape[1])[:MOST_STARTS]]
         left = self.clock.left()
-        deadline = None if left is None else time.monotonic() + PRICING_SHARE * left
+        deadline = Deadline.after(None if left is None else PRICING_SHARE * left)
         return price(X, R, starts, random_state=generator, deadline=deadline)
 
     @property

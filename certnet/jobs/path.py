@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from certificates import Certificate
+from certificates.failure import Deadline
 from certificates.making import certify
 from certificates.making.assemble import replace_network
 from certnet.jobs import train as job
@@ -194,7 +195,7 @@ def _start(
         return None
     nearest = results[min(results, key=lambda other: abs(math.log(other / program.gamma)))]
     with computing():
-        U, V = polish(program, nearest.U, nearest.V, deadline=None if seconds is None else time.monotonic() + seconds)
+        U, V = polish(program, nearest.U, nearest.V, deadline=Deadline.after(seconds))
     return replace_network(nearest.certificate, U, V)
 
 
@@ -205,10 +206,10 @@ def _exchange(
     try:
         # The matrices are small, and a second BLAS thread costs more than it saves.
         with computing():
-            deadline = None if seconds is None else time.monotonic() + seconds
+            deadline = Deadline.after(seconds)
             networks = _exchange_networks(results, deadline)
             for gamma in sorted(results, reverse=True):
-                if deadline is not None and time.monotonic() > deadline:
+                if deadline.passed:
                     break
                 improved = _with_bound(_with_network(results[gamma], networks[gamma]), results.values())
                 if improved is not results[gamma]:
@@ -219,7 +220,7 @@ def _exchange(
     return True
 
 
-def _exchange_networks(results: Mapping[float, TrainingResult], deadline: float | None) -> dict[float, Network]:
+def _exchange_networks(results: Mapping[float, TrainingResult], deadline: Deadline) -> dict[float, Network]:
     """The best network for each γ among all networks, and what polishing makes of each at its neighbours' γ."""
     ascending = sorted(results)
     programs = {gamma: results[gamma].program for gamma in ascending}
@@ -232,7 +233,7 @@ def _exchange_networks(results: Mapping[float, TrainingResult], deadline: float 
         changed = False
         for gamma, source in [*up, *[(below, above) for above, below in reversed(up)]]:
             seen = tried.get((gamma, source)) == version[source]
-            if seen or (deadline is not None and time.monotonic() > deadline):
+            if seen or deadline.passed:
                 continue
             tried[gamma, source] = version[source]
             network = polish(programs[gamma], *best[source], deadline=deadline)

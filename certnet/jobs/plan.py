@@ -12,7 +12,7 @@ import numpy as np
 
 from certnet.jobs.saver import Saver
 from certnet.runtime.clock import Clock
-from certnet.runtime.memory import available_bytes
+from certnet.runtime.machine import available_bytes
 from certnet.solvers._cost import round_seconds
 from certnet.training.trainer import FitResult
 from formulations import LiftedSpace

@@ -1,7 +1,7 @@
 """What is decided before a job begins."""
 
 from certnet.jobs.checkpoint import Checkpoint, environment, program_fingerprint
-from certnet.runtime.memory import available_bytes
+from certnet.runtime.machine import available_bytes
 from certnet.solvers.registry import choose_solver
 from formulations import InputError, MergedRows, TrainingProgram
 

@@ -15,8 +15,7 @@ import numpy as np
 from certificates import Certificate, Verdict
 from certnet.jobs.verify import counterexample_fields, verify
 from certnet.search.counterexample import Counterexample
-from formulations import InputError
-from formulations._validation import FloatArray
+from formulations._validation import FloatArray, as_positive
 from formulations.arguments import accepts, array, count, json_object, real, seconds
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase, keeps_class, region_maker
@@ -93,6 +92,7 @@ def certified_radius(
     largest: float,
     tolerance: float = 1e-3,
     time_limit: float | None = None,
+    circuits: bool = False,
     random_state: int = 0,
     provenance: Mapping[str, Any] | None = None,
 ) -> CertifiedRadius:
@@ -104,18 +104,17 @@ def certified_radius(
         largest: the largest radius of interest, positive.
         tolerance: relative difference of the two radii at which to stop.
         time_limit: seconds for all radii together, or None.
+        circuits: as for ``verify``.
         random_state: seed of the attacks.
         provenance: JSON object that travels with the certificate, beside the norm and the radius.
 
     Raises:
         InputError: a norm, radius, tolerance or label that does not exist, or an input of another size.
     """
-    if not (largest > 0 and np.isfinite(largest)):
-        raise InputError(f"the largest radius must be positive and finite, not {largest}.")
-    if not tolerance > 0:
-        raise InputError(f"the tolerance must be positive, not {tolerance}.")
+    as_positive("largest", largest)
+    as_positive("tolerance", tolerance)
     start = time.perf_counter()
-    bracket = Bracket(network, x, label, norm, random_state, provenance or {})
+    bracket = Bracket(network, x, label, norm, random_state, provenance or {}, circuits)
     is_open = bracket.search(largest, tolerance, math.inf if time_limit is None else start + time_limit)
     certificate = bracket.certificates.get(bracket.low)
     seconds = time.perf_counter() - start
@@ -139,6 +138,7 @@ class Bracket:
     norm: str
     random_state: int
     provenance: Mapping[str, Any]
+    circuits: bool = False
     low: float = 0.0
     high: float = math.inf
     certificates: dict[float, Certificate] = field(default_factory=dict)
@@ -166,6 +166,7 @@ class Bracket:
             self.network,
             self.cases(radius),
             time_limit=time_limit,
+            circuits=self.circuits,
             random_state=self.random_state,
             provenance={**self.provenance, "norm": self.norm, "radius": radius},
         )

@@ -71,9 +71,10 @@ class Saver:
             self.write(begin)
 
     def take(self, progress: Progress) -> None:
-        """Copy a solver's state, which it also gives after it has ended."""
-        if self._save is not None and progress.state is not None:
-            self.update(state=progress.state())
+        """Copy a solver's iterate, which it also gives after it has ended."""
+        primal, dual = progress.iterate() if self._save is not None and progress.iterate is not None else (None, None)
+        if primal is not None and dual is not None:
+            self.update(state={"S": primal.S, "W": dual.W, "N": dual.N})
 
     def stage_ends(self, stage: str) -> None:
         """Write at the end of a stage, unless the job is so young that this would cost it more than its share."""

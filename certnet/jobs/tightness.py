@@ -32,8 +32,9 @@ from certnet.runtime.abandon import OutOfTimeError, abandonable
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.numerics import computing, guarded
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
+from certnet.solvers.interface import WarmStart
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
-from certnet.solvers.warm_start import PAYS, WarmStart, from_certificate, from_result
+from certnet.solvers.warm_start import PAYS, from_certificate, from_result
 from certnet.tightness.complete_positivity import CompletePositivity, check_completely_positive
 from certnet.tightness.feasible import relaxation_value
 from certnet.tightness.rank import Points, Spectrum, extract_points, spectrum

@@ -19,7 +19,7 @@ from certificates.making.assemble import about
 from certificates.making.repair import RepairedDual
 from certnet.jobs.best import Best, Proof
 from certnet.jobs.certify import as_it_stands, certify, repaired, with_network
-from certnet.jobs.checkpoint import Checkpoint, differences, program_fingerprint, usable_state
+from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, usable_state
 from certnet.jobs.closing import COARSE, GAP_SHARE, Closing, close_gap, is_low, is_small
 from certnet.jobs.plan import CHECK, FIRST_ROUNDS, RAW_REPAIR, Plan
 from certnet.jobs.preflight import beginning, choose, require_memory
@@ -30,16 +30,15 @@ from certnet.runtime.clock import Clock, Event
 from certnet.runtime.numerics import computing
 from certnet.search.price import SearchSummary
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
-from certnet.solvers.device import require_device
+from certnet.solvers.arrays import require_device
 from certnet.solvers.interface import State
 from certnet.solvers.registry import AUTO, get_solver
 from certnet.solvers.warm_start import PAYS as WARM_STARTED
 from certnet.solvers.warm_start import certified_dual, from_certificate, scaled, usable
 from certnet.training.polish import Network
-from certnet.training.pricing import normalised, values
-from certnet.training.rounding import candidates_from_moment
+from certnet.training.pricing import candidates_from_moment, normalised, values
 from certnet.training.trainer import FitResult, fit
-from formulations import InputError, MergedRows, Presolved, TrainingProgram, merge_rows
+from formulations import Dual, InputError, MergedRows, Presolved, Primal, TrainingProgram, merge_rows
 from formulations._validation import FloatArray
 from formulations.arguments import accepts, count, json_object, seconds
 
@@ -107,8 +106,7 @@ def train(
             unless the job was cut short. A function gets each ``certnet.jobs.checkpoint.Checkpoint`` instead; if it
             raises OSError, the job goes on without.
         resume: a checkpoint of the same program, from ``certnet.jobs.checkpoint.read_checkpoint``. The relaxation goes
-            on from its state, with the same iterates as if it had never stopped where software, machine and options are
-            the same. ``time_limit`` counts from now.
+            on from its iterate. ``time_limit`` counts from now.
         method: "sdp" solves the lifted SDP, whose dual gives the bound and whose solution gives neurons to start from;
             "global" trains by column generation alone and proves the bound by branch and bound.
         gap: relative gap to be proved; branch and bound on the signs of the data points goes on until it is, or until
@@ -443,16 +441,18 @@ class _Run(Staged):
         if resume is None:
             return run(warm_start=warm_start)
         state, obstacle = usable_state(resume, self.options)
+        stored = None
         if state is not None:
-            odd = differences(resume, self.options)
-            if odd:
-                self.clock.note("relaxation", f"The relaxation goes on, perhaps not bit for bit: {odd}.")
             try:
-                return run(resume=state)
-            except InputError as error:
-                obstacle = f"its state cannot be used ({error})"
-        self.clock.note("relaxation", f"The relaxation starts anew from the checkpoint's dual, because {obstacle}.")
-        return run(warm_start=usable(program, (None, resume.dual)) or warm_start)
+                iterate = Primal(state["S"], program.space.outputs), Dual(state["W"], state["N"])
+                stored = usable(program, iterate)
+            except KeyError:
+                pass
+            obstacle = "" if stored is not None else "its state cannot be used"
+        if stored is None:
+            self.clock.note("relaxation", f"The relaxation starts anew from the checkpoint's dual, because {obstacle}.")
+            stored = usable(program, (None, resume.dual)) or warm_start
+        return run(warm_start=stored)
 
     def _round(self) -> None:
         """The best network that starts from the relaxation's candidates and from the first network."""

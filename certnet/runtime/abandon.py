@@ -10,13 +10,13 @@ short by choosing what it begins.
 
 import contextlib
 import ctypes
-import math
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Generic, TypeVar
+
+from certificates.failure import Deadline
 
 T = TypeVar("T")
 
@@ -37,7 +37,13 @@ class _Left(BaseException):
     """Raised in a thread that nobody waits for any more; no ``except Exception`` stops it."""
 
 
-def abandonable(work: Callable[[], T], *, seconds: float | None = None, patience: float = PATIENCE) -> T:
+def abandonable(
+    work: Callable[[], T],
+    *,
+    seconds: float | None = None,
+    patience: float = PATIENCE,
+    interrupt: Callable[[], None] | None = None,
+) -> T:
     """What ``work`` returns or raises, if it ends within ``seconds``.
 
     Ctrl-C becomes a KeyboardInterrupt inside the work, which has ``patience`` seconds to return in good order.
@@ -46,25 +52,24 @@ def abandonable(work: Callable[[], T], *, seconds: float | None = None, patience
         work: runs in a thread of its own, in a copy of the caller's context.
         seconds: limit, or None.
         patience: seconds, cut short by what is left of ``seconds``.
+        interrupt: called at Ctrl-C instead, for work in a library that hears of it in another way.
 
     Raises:
         OutOfTimeError: it did not end in time.
         KeyboardInterrupt: Ctrl-C, and the work did not end in time after it.
         Insisted: a second Ctrl-C.
     """
-    runner = _Runner(work)
-    end = None if seconds is None else time.monotonic() + seconds
+    runner, deadline = _Runner(work), Deadline.after(seconds)
     try:
-        if runner.wait(end):
+        if runner.wait(deadline):
             return runner.result()
         raise OutOfTimeError
     except KeyboardInterrupt:
         if runner.ended:
             raise
-        runner.throw(KeyboardInterrupt)
-        served = time.monotonic() + patience
+        runner.throw(KeyboardInterrupt) if interrupt is None else interrupt()
         try:
-            if runner.wait(served if end is None else min(served, end)):
+            if runner.wait(Deadline(min(Deadline.after(patience).moment, deadline.moment))):
                 return runner.result()
         except KeyboardInterrupt as error:
             # The work's own interrupt comes out here too.
@@ -108,14 +113,13 @@ class _Runner(Generic[T]):
         """True when there is an outcome. ``Thread.join`` is no help: Ctrl-C inside it passes for the thread's end."""
         return self._done.is_set() or not self._thread.is_alive()
 
-    def wait(self, end: float | None) -> bool:
-        """True when the work has ended, False when ``end`` (of ``time.monotonic()``) came first."""
+    def wait(self, deadline: Deadline) -> bool:
+        """True when the work has ended, False when the deadline came first."""
         while not self.ended:
-            left = math.inf if end is None else end - time.monotonic()
-            if left <= 0:
+            if deadline.passed:
                 return False
             # An interrupt that is no signal of the system is seen between two looks.
-            self._done.wait(min(left, LOOK_SECONDS))
+            self._done.wait(min(deadline.left, LOOK_SECONDS))
         return True
 
     def result(self) -> T:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,7 @@ class Clock:
         self._start = time.perf_counter()
         self.time_limit = time_limit
         self._progress = progress
-        self._objective: float | None = None
-        self._lower_bound: float | None = None
+        self._last: dict[str, float] = {}
         self.stages: dict[str, float] = {}
         self.notes: list[str] = []
         self.foreign: Exception | None = None
@@ -65,35 +65,17 @@ class Clock:
         finally:
             self.stages[name] = self.stages.get(name, 0.0) + self.seconds - begin
 
-    def tell(
-        self,
-        stage: str,
-        *,
-        iteration: int | None = None,
-        objective: float | None = None,
-        lower_bound: float | None = None,
-        rank: int | None = None,
-        residual: float | None = None,
-        note: str | None = None,
-    ) -> None:
-        """Send an event, if anybody listens. The last objective and bound are repeated until there are better ones."""
-        self._objective = self._objective if objective is None else objective
-        self._lower_bound = self._lower_bound if lower_bound is None else lower_bound
+    def tell(self, stage: str, **figures: Any) -> None:
+        """Send an event with these fields, if anybody listens.
+
+        The last objective and bound are repeated until there are better ones.
+        """
+        figures = {name: figure for name, figure in figures.items() if figure is not None}
+        self._last.update({name: figures[name] for name in ("objective", "lower_bound") if name in figures})
         if self._progress is None:
             return
-        event = Event(
-            stage,
-            self.seconds,
-            iteration=iteration,
-            objective=self._objective,
-            lower_bound=self._lower_bound,
-            rank=rank,
-            residual=residual,
-            time_left=self.left(),
-            note=note,
-        )
         try:
-            self._progress(event)
+            self._progress(Event(stage, self.seconds, time_left=self.left(), **{**figures, **self._last}))
         except Exception as error:
             self.foreign = error
             raise

@@ -1,4 +1,4 @@
-"""Facts about this installation and machine, for people and for reports."""
+"""Facts about this installation and machine: versions, a GPU, and the memory that the process may still take."""
 
 import importlib
 import importlib.util
@@ -6,10 +6,17 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from certnet import __version__
+
+UNLIMITED = 1 << 60
+"""A limit from here on is none; the kernel writes 2⁶³ rounded down to pages."""
+GROUPS = Path("/sys/fs/cgroup")
 
 
 def version(package: str) -> str | None:
@@ -69,3 +76,58 @@ def physical_memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def available_bytes() -> float:
+    """The least of what is free in the machine, in every control group above the process, and under ``ulimit -v``.
+
+    Infinite where nothing can be read. Threads and libraries have been counted in what is taken, the pages of files
+    that the kernel would give back have not.
+    """
+    free = _entries(Path("/proc/meminfo")).get("MemAvailable")
+    machine = float(physical_memory() or "inf") if free is None else 1024.0 * free
+    return min([machine, _free_under_ulimit(), *_free_in_groups()])
+
+
+def _free_under_ulimit() -> float:
+    if sys.platform == "win32":
+        return float("inf")
+    import resource
+
+    limit = min(resource.getrlimit(kind)[0] % (1 << 64) for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
+    taken = _entries(Path("/proc/self/status")).get("VmSize", 0)
+    return float("inf") if limit >= UNLIMITED else max(limit - 1024.0 * taken, 0.0)
+
+
+def _free_in_groups() -> Iterator[float]:
+    """Of every group in the paths of ``/proc/self/cgroup``, in either version of the kernel's interface."""
+    for line in _lines(Path("/proc/self/cgroup")):
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            top, names = GROUPS, ("memory.max", "memory.current", "inactive_file")
+        elif controllers == "memory":
+            top, names = GROUPS / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        folder = top / path.lstrip("/")
+        yield from (_free_in_group(group, *names) for group in (folder, *folder.parents) if group.is_relative_to(top))
+
+
+def _free_in_group(folder: Path, limit: str, usage: str, cache: str) -> float:
+    most, taken = (next(iter(_lines(folder / name)), "") for name in (limit, usage))
+    if not (most.isdigit() and taken.isdigit()) or int(most) >= UNLIMITED:
+        return float("inf")
+    return max(float(most) - float(taken) + _entries(folder / "memory.stat").get(cache, 0), 0.0)
+
+
+def _entries(path: Path) -> dict[str, int]:
+    """Lines such as ``name: 12 kB`` or ``name 12``."""
+    words = [line.replace(":", " ").split() for line in _lines(path)]
+    return {word[0]: int(word[1]) for word in words if len(word) > 1 and word[1].isdigit()}
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []

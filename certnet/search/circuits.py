@@ -12,10 +12,9 @@ import numpy as np
 
 from certificates.making.circuits import exact_circuits
 from certnet.search.best_first import Budget
-from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult, SolveStatus
+from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
 from certnet.solvers.interior_point import InteriorPointSolver
 from certnet.solvers.products import violated
-from certnet.solvers.warm_start import WarmStart
 from formulations import Dual, Presolved, Primal, Program
 from formulations._validation import FloatArray, IntArray
 from formulations.circuits import CircuitSet, Supports, planar_circuits, violated_circuits

@@ -15,6 +15,7 @@ import numpy as np
 from joblib import Parallel
 
 from certificates import Certificate, Report
+from certificates.failure import Deadline
 from certificates.making import residual_dual
 from certificates.making.assemble import assemble_proof, prove
 from certificates.subdivision import Subdivision
@@ -22,9 +23,8 @@ from certnet.search.best_first import outlived
 from certnet.search.cones import Exploration, basis_of, explore, output_of
 from certnet.search.pool import pool as pool_of
 from certnet.search.price import SearchSummary, bound_from_price, price_for_gap
-from certnet.training.exchange import climb, exchange
-from certnet.training.polish import Network
-from certnet.training.pricing import Pricing
+from certnet.training.polish import Network, exchange
+from certnet.training.pricing import Pricing, climb
 from certnet.training.trainer import Better
 from formulations import Presolved
 from formulations._validation import FloatArray
@@ -158,15 +158,15 @@ class SubdivisionSearch:
             self._climb(W, found)
             self.exhausted, room = found.complete, 10.0 * room
 
-    def _deadline(self, share: float) -> float | None:
-        """Value of ``time.monotonic()`` after a share of the time left."""
+    def _deadline(self, share: float) -> Deadline:
+        """After a share of the time left."""
         seconds = self.left()
-        return None if seconds is None else time.monotonic() + share * seconds
+        return Deadline.after(None if seconds is None else share * seconds)
 
     def _climb(self, W: FloatArray, found: Exploration) -> Pricing:
         """The maximisers near the points of a run; the largest price is kept."""
         points, deadline = self.basis @ found.points, self._deadline(CLIMBING_SHARE)
-        maximisers = climb(self.original, self.merged.undo_W(W), points, deadline=deadline)
+        maximisers = climb(self.original.X, self.merged.undo_W(W), points, deadline=deadline)
         self.largest = max(found.best, maximisers.best)
         return maximisers
 

@@ -1,7 +1,7 @@
 """Two-block ADMM for the DNN relaxation, for programs of up to about a thousand generators.
 
 One block projects onto the face ``{J S Jᵀ : S ⪰ 0}``, the other solves entrywise for signs, complementarity and the
-loss (``_splitting``). Over-relaxation and residual balancing follow Boyd et al. 2011, acceleration Anderson. Large
+loss (``splitting``). Over-relaxation and residual balancing follow Boyd et al. 2011, acceleration Anderson. Large
 programs begin in float32 and go on in float64 once rounding could be felt. The matrices live on the device that the
 options name; duals come back to the host, where bounds are made.
 """
@@ -11,143 +11,154 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from certnet.solvers._admm_state import Point, Schedule, check_state, read_point, read_schedule, write_state
-from certnet.solvers._anderson import Anderson
-from certnet.solvers._arrays import arrays
-from certnet.solvers._session import Session, native_version
-from certnet.solvers._splitting import Splitting
-from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus, State
+from certnet.runtime.numerics import FAILURES
+from certnet.solvers.anderson import Anderson
+from certnet.solvers.arrays import Array, arrays
+from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus, WarmStart
 from certnet.solvers.orthonormal import FOR_BOUNDS, Units, orthonormal
+from certnet.solvers.session import Session, native_version
 from certnet.solvers.sharpen import sharpen
+from certnet.solvers.splitting import Splitting
 from formulations import Dual, InputError, Primal, Program
 from formulations._validation import FloatArray
 
 MAX_ITERATIONS = 20_000
-RELAXATION = 1.8
-FIRST_PENALTY = 1.0
-REPORT_EVERY = 25
-FIRST_BALANCE = 25
-BALANCE_GROWTH = 1.5
-BALANCE_RATIO = 1.2
-BALANCE_FACTOR = 3.0
-SMALLEST_PART = 1e-2
-MEMORY = 10
-INTERVAL = 5
-MEMORY_ENTRIES = 40_000_000
-"""Numbers that the history of the acceleration may hold; its length shrinks with the size of the program."""
-SINGLE_ORDER = 400
-SINGLE_RESIDUAL = 1e-4
-"""Order of G from which float32 pays, and the relative residual below which it is left."""
 TIMED_STEPS = 3
-SHARPEN_LIMIT, SHARPEN_STEPS = 400, 500
-"""Generators up to which the dual of a form is sharpened whenever it is shown, and how many steps that may take."""
+"""Steps whose time tells what the next will take."""
 
 
 @dataclass(frozen=True)
-class AdmmSolver:
-    """ADMM on the face; memory O((2N+k+c)²), one eigendecomposition of order N+k+c for each iteration.
+class Settings:
+    """Numbers of the ADMM that an experiment chose or could move."""
 
-    ``max_iterations`` counts those before a resumed state too; the time limit begins anew.
+    relaxation: float = 1.8
+    """Over-relaxation of a step. Not measured."""
+    first_penalty: float = 1.0
+    """ρ at the start, in units of the costs. Not measured."""
+    report_every: int = 25
+    """Steps between two calls of the callback. Not measured."""
+    first_balance: int = 25
+    """Steps before the penalty is balanced first, and the fewest between two times. Not measured."""
+    balance_growth: float = 1.5
+    """It is balanced next after so many times the steps done. Not measured."""
+    balance_ratio: float = 1.2
+    """Ratio of the residuals' roots that is left alone. Not measured."""
+    balance_factor: float = 3.0
+    """Largest change of the penalty at once. Not measured."""
+    smallest_part: float = 1e-2
+    """Part of the usual moments against which residuals are measured when the solution is zero. Not measured."""
+    memory: int = 10
+    """Changes that the acceleration remembers. Not measured."""
+    interval: int = 5
+    """Steps from one extrapolation to the next. Not measured."""
+    memory_entries: int = 40_000_000
+    """Numbers that its history may hold; its length shrinks with the size of the program. Not measured."""
+    single_order: int = 400
+    """Order of G from which float32 pays. Measured: tests/benchmarks/projection.py."""
+    single_residual: float = 1e-4
+    """Relative residual below which float32 is left. Not measured."""
+    sharpen_limit: int = 400
+    """Generators up to which the dual of a form is sharpened whenever it is shown. Not measured."""
+    sharpen_steps: int = 500
+    """Steps that sharpening the last dual may take as long as. Not measured."""
 
-    Attributes:
+
+SETTINGS = Settings()
+
+
+def admm(program: Program, options: SolverOptions) -> SolverResult:
+    """``solve_admm`` in the units that make the best bounds."""
+    return solve_admm(program, options)
+
+
+def solve_admm(program: Program, options: SolverOptions, units: Units = FOR_BOUNDS) -> SolverResult:
+    """Solve the DNN relaxation and return the last iterates; N of the dual has exact signs.
+
+    Memory O((2N+k+c)²), one eigendecomposition of order N+k+c for each iteration. The dual of a form has been sharpened
+    (``_sharpen``), unless that would take too long.
+
+    Args:
+        program: without inequalities besides its signs, and without equalities.
+        options: a warm start goes on from its iterates, as if the solve had not stopped, but for the penalty.
         units: of the coordinates that it works in.
+
+    Raises:
+        InputError: the device cannot be used, or the program has such inequalities.
     """
+    if program.beyond_signs:
+        raise InputError(
+            "the ADMM knows neither inequalities besides the signs nor equalities; use solver 'interior-point'."
+        )
+    run = _Run(program, options, units)
+    return run.result(run.session.run(run.solve))
 
-    units: Units = FOR_BOUNDS
-    name: str = "admm"
 
-    def unavailable(self) -> str | None:
-        """Always None: the solver needs numpy and scipy alone; a GPU is asked for in the options."""
-        return None
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """V where both maps were evaluated, the factor F of G there, and the penalty ρ."""
 
-    def solve(self, program: Program, options: SolverOptions) -> SolverResult:
-        """Solve the DNN relaxation and return the last iterates; N of the dual has exact signs.
+    V: Array
+    F: Array
+    penalty: float
+    primal_residual: float = np.inf
+    dual_residual: float = np.inf
 
-        The dual of a form has been sharpened (``_sharpen``), unless that would take too long.
+    @property
+    def rank(self) -> int:
+        """Rank of G."""
+        return int(self.F.shape[1])
 
-        Raises:
-            InputError: the device cannot be used, the state to resume does not fit the program, or a form program has
-                inequalities besides its signs, or equalities.
-        """
-        if program.beyond_signs:
-            raise InputError(
-                "the ADMM knows neither inequalities besides the signs nor equalities; use solver 'interior-point'."
-            )
-        run = _Run(program, options, self.units)
-        return run.result(run.session.run(run.solve), self.name)
+    @property
+    def residual(self) -> float:
+        """The larger residual."""
+        return max(self.primal_residual, self.dual_residual)
 
 
 class _Run:
-    """State of one solve.
+    """State of one solve: ``at`` is the last point, ``V`` the next.
 
-    ``at`` is replaced whole and its arrays are not written to, so an interrupt finds it sound.
+    Both are replaced whole and their arrays are not written to, so an interrupt finds them sound.
     """
-
-    at: Point
 
     def __init__(self, program: Program, options: SolverOptions, units: Units) -> None:
         self.session = Session(program, options)
-        self.given, self.options = program, options
-        self.device = arrays(options.device)
+        self.given, self.options, self.settings = program, options, SETTINGS
+        self.layer = arrays(options.device)
         self.coordinates = orthonormal(program, units)
-        program = self.program = self.coordinates.program
+        self.program = self.coordinates.program
         self.limit = MAX_ITERATIONS if options.max_iterations is None else options.max_iterations
-        # When the solution is zero, residuals are measured against a part of what is usual.
-        self.smallest = SMALLEST_PART * program.moment_size
-        self.iterations, self.balance = 0, FIRST_BALANCE
+        self.smallest = self.settings.smallest_part * self.program.moment_size
+        self.iterations, self.balance = 0, self.settings.first_balance
         self.durations: list[float] = []
-        self.stepping = False
-        if options.resume is None:
-            self._allocate(single=program.space.order >= SINGLE_ORDER)
-            self._start()
-        else:
-            self._resume(options.resume)
+        self._use(single=self.program.space.order >= self.settings.single_order)
+        self._go_on(self._start())
 
-    def _allocate(self, *, single: bool) -> None:
+    def _use(self, *, single: bool) -> None:
         """Everything that depends on the precision."""
-        layer = self.layer = self.device.with_precision(single=single)
-        order = self.program.space.order
+        s, order = self.settings, self.program.space.order
+        layer = self.layer = self.layer.with_precision(single=single)
         self.splitting = Splitting(self.program, layer)
-        self.points = [layer.zeros(order, order) for _ in range(3)]
-        self.steps = [layer.zeros(order, order) for _ in range(2)]
         self.Z = layer.zeros(order, order)
-        self.acceleration = Anderson(layer, order, _memory(order), INTERVAL)
+        self.acceleration = Anderson(layer, order, min(s.memory, s.memory_entries // (2 * order**2)), s.interval)
 
-    def _start(self) -> None:
+    def _start(self) -> _Point:
         """Zero, or the warm start as far as it fits."""
-        space, objective = self.program.space, self.splitting.objective
-        penalty = FIRST_PENALTY * objective.size
-        V = np.zeros((space.order, space.order))
-        F = np.zeros((space.order, 0))
+        space, given = self.program.space, self.given
+        penalty = self.settings.first_penalty * self.splitting.size
+        V, F = np.zeros((space.order, space.order)), np.zeros((space.order, 0))
         primal, dual = self.options.warm_start or (None, None)
-        order = self.given.space.face_order
+        order, positions = given.space.face_order, (given.positions, given.positions)
         if primal is not None and primal.outputs == space.outputs and primal.S.shape == (order, order):
             F = space.expand(_root(self.coordinates.apply_primal(primal).S))
             V += F @ F.T
-        if dual is not None and _fits(dual, self.given):
-            V += objective.scaled_multiplier(self.coordinates.apply_dual(dual), penalty)
-        self._move(Point(self.layer.array(V), self.steps[0], self.layer.array(F), penalty))
+        if dual is not None and dual.N.shape == positions and dual.W.shape == given.target.shape:
+            V += self.splitting.scaled_multiplier(self.coordinates.apply_dual(dual), penalty)
+        return _Point(self.layer.array(V), self.layer.array(F), penalty)
 
-    def _resume(self, state: State) -> None:
-        """The very point at which ``_state`` was asked for."""
-        space = self.program.space
-        check_state(state, self.program, _memory(space.order))
-        self._allocate(single=bool(state["single"]))
-        point, schedule = read_point(state, self.layer), read_schedule(state)
-        self._move(point)
-        self.V, R = self.points[1], self.steps[0]
-        self.V[...] = self.layer.array(state["V"])
-        R[...] = point.R
-        self.at = replace(self.at, R=R)
-        self.acceleration.restore(state, self.at.V, R)
-        self.iterations, self.balance = schedule.iterations, schedule.balance
-
-    def _move(self, at: Point) -> None:
-        """Go on from ``at.V`` without a history; Z becomes the entrywise solution there."""
-        V = self.points[0]
-        V[...] = at.V
-        self.at, self.V = replace(at, V=V), V
-        self.splitting.entrywise(V, at.penalty, self.Z)
+    def _go_on(self, at: _Point) -> None:
+        """From this point without a history; Z becomes the entrywise solution there."""
+        self.at, self.V = at, at.V
+        self.splitting.entrywise(at.V, at.penalty, self.Z)
         self.acceleration.reset()
 
     def solve(self) -> SolveStatus:
@@ -160,85 +171,74 @@ class _Run:
                 return SolveStatus.TIME_LIMIT
             if self.iterations >= self.limit:
                 return SolveStatus.ITERATION_LIMIT
-            self._timed_step()
-            if self.iterations % REPORT_EVERY == 0 and self._report():
+            begin = time.perf_counter()
+            try:
+                self._step()
+            except FAILURES:
+                if not self.layer.single:
+                    raise
+                self._double()
+            self.iterations += 1
+            if self.acceleration.plain:
+                self._adapt()
+            self.durations = [*self.durations[1 - TIMED_STEPS :], time.perf_counter() - begin]
+            if self.iterations % self.settings.report_every == 0 and self._report():
                 return SolveStatus.STOPPED
 
     def _out_of_time(self, steps: int) -> bool:
         """Whether so many more, each as long as the last steps, would pass the time limit."""
         return self.session.out_of_time(steps * max(self.durations, default=0.0))
 
-    def _timed_step(self) -> None:
-        begin = time.perf_counter()
-        self.stepping = True
-        try:
-            self._step()
-        except np.linalg.LinAlgError:
-            if not self.layer.single:
-                raise
-            self._double()
-        self.iterations += 1
-        if self.acceleration.plain:
-            self._adapt()
-        self.stepping = False
-        self.durations = [*self.durations[1 - TIMED_STEPS :], time.perf_counter() - begin]
-
     def _step(self) -> None:
         """One Douglas–Rachford step V ← V + 1.8 (G − Z), in which L = V − Z is the scaled multiplier."""
-        V, last = self.V, self.at
+        V, last, relaxation = self.V, self.at, self.settings.relaxation
         X, sizes = self.splitting.entrywise(V, last.penalty, self.Z)
         F = self.splitting.factor(X, last.rank)
-        R = next(step for step in self.steps if step is not last.R)
-        gap = self.splitting.gap(F, self.Z, RELAXATION, R)
-        dual_residual = last.dual_residual
-        if self.acceleration.plain:
-            # After an extrapolation the change of Z measures the jump, not the residual.
-            dual_residual = _ratio(sizes.change, sizes.multiplier)
-        following = next(point for point in self.points if point is not last.V and point is not V)
-        if self.acceleration.push(V, R, RELAXATION * gap, following):
+        R, gap = self.splitting.gap(F, self.Z, relaxation)
+        # After an extrapolation the change of Z measures the jump, not the residual.
+        is_plain = self.acceleration.plain
+        dual_residual = _ratio(sizes.change, sizes.multiplier) if is_plain else last.dual_residual
+        self.V, accepted = self.acceleration.push(V, R, relaxation * gap)
+        if accepted:
             primal_residual = _ratio(gap, max(sizes.entries, self.smallest))
-            self.at = Point(V, R, F, last.penalty, primal_residual, dual_residual)
-        self.V = following
+            self.at = _Point(V, F, last.penalty, primal_residual, dual_residual)
 
     def _adapt(self) -> None:
         """Leave float32 or change the penalty, when it is time."""
-        if self.layer.single and self.at.residual <= SINGLE_RESIDUAL:
+        s = self.settings
+        if self.layer.single and self.at.residual <= s.single_residual:
             self._double()
         if self.iterations >= self.balance:
-            self.balance = max(self.iterations + FIRST_BALANCE, int(BALANCE_GROWTH * self.iterations))
+            self.balance = max(self.iterations + s.first_balance, int(s.balance_growth * self.iterations))
             self._balance()
 
     def _double(self) -> None:
         """Go on in float64 from the last point."""
-        at = self.at
-        self._allocate(single=False)
-        cast = self.layer.cast
-        self._move(replace(at, V=cast(at.V), R=self.steps[0], F=cast(at.F)))
+        self._use(single=False)
+        self._go_on(replace(self.at, V=self.layer.cast(self.at.V), F=self.layer.cast(self.at.F)))
 
     def _balance(self) -> None:
         """Change ρ when one residual is larger than the other; the unscaled multiplier ρL stays."""
-        at = self.at
+        at, s = self.at, self.settings
         ratio = np.sqrt(at.primal_residual / max(at.dual_residual, 1e-300))
-        if not (1 / BALANCE_RATIO <= ratio <= BALANCE_RATIO):
-            factor = float(np.clip(ratio, 1 / BALANCE_FACTOR, BALANCE_FACTOR))
+        if not (1 / s.balance_ratio <= ratio <= s.balance_ratio):
+            factor = float(np.clip(ratio, 1 / s.balance_factor, s.balance_factor))
             self.splitting.entrywise(at.V, at.penalty, self.Z)
-            self._move(replace(at, V=self.Z + (at.V - self.Z) / factor, penalty=at.penalty * factor))
+            self._go_on(replace(at, V=self.Z + (at.V - self.Z) / factor, penalty=at.penalty * factor))
+
+    def _primal(self) -> Primal:
+        """S is read off G, which lies on the face."""
+        face = self.program.space.face(self._factor())
+        return self.coordinates.undo_primal(Primal(face @ face.T, self.program.space.outputs))
 
     def _dual(self) -> Dual:
-        return self.coordinates.undo_dual(self.splitting.objective.multipliers(self.at.V, self.at.penalty))
+        return self.coordinates.undo_dual(self.splitting.multipliers(self.at.V, self.at.penalty))
 
-    def _sharpened(self) -> Dual:
-        """The dual, for forms with the best complementarity multipliers if that is quick."""
-        is_quick = self.given.space.neurons <= SHARPEN_LIMIT
-        return sharpen(self.given, self._dual()) if self.given.loss is None and is_quick else self._dual()
-
-    def _last_dual(self, status: SolveStatus) -> Dual:
-        """The same for the result, where it may take longer if there is time."""
-        if status is SolveStatus.INTERRUPTED:
-            return self._dual()
-        if self.given.loss is None and not self._out_of_time(SHARPEN_STEPS):
-            return sharpen(self.given, self._dual())
-        return self._sharpened()
+    def _sharpened(self, *, last: bool = False) -> Dual:
+        """The dual, for forms with the best complementarity multipliers if that is quick, or at last if it fits."""
+        fits = self.given.space.neurons <= self.settings.sharpen_limit
+        fits = fits or (last and not self._out_of_time(self.settings.sharpen_steps))
+        return sharpen(self.given, self._dual()) if self.given.loss is None and fits else self._dual()
 
     def _factor(self) -> FloatArray:
         return np.asarray(self.layer.host(self.at.F), dtype=np.float64)
@@ -247,38 +247,31 @@ class _Run:
         F = self._factor()
         return self.coordinates.objective(F @ F.T)
 
-    def _state(self) -> State:
-        """See ``Progress.state``. After an interrupt within a step it is the last point, without a history."""
-        if self.stepping:
-            self._move(self.at)
-            self.stepping = False
-        schedule = Schedule(self.iterations, self.balance)
-        return write_state(self.layer, self.program, self.at, self.V, schedule, self.acceleration.state())
+    def _iterate(self) -> WarmStart:
+        return self._primal(), self._dual()
 
     def _report(self) -> bool:
-        at = self.at
         status = self.session.report(
             iteration=self.iterations,
             objective=self._objective(),
-            primal_residual=at.primal_residual,
-            dual_residual=at.dual_residual,
-            rank=at.rank,
+            primal_residual=self.at.primal_residual,
+            dual_residual=self.at.dual_residual,
+            rank=self.at.rank,
             dual=self._sharpened,
-            state=self._state,
+            iterate=self._iterate,
         )
         return status is not None
 
-    def result(self, status: SolveStatus, name: str) -> SolverResult:
-        """The last iterates; S is read off G, which lies on the face."""
-        at, space = self.at, self.program.space
-        face = space.face(self._factor())
+    def result(self, status: SolveStatus) -> SolverResult:
+        """The last iterates."""
+        at = self.at
         return SolverResult(
-            primal=self.coordinates.undo_primal(Primal(face @ face.T, space.outputs)),
-            dual=self._last_dual(status),
+            primal=self._primal(),
+            dual=self._dual() if status is SolveStatus.INTERRUPTED else self._sharpened(last=True),
             objective=self._objective(),
             status=status,
             message=f"rank {at.rank}, penalty {at.penalty:.2e}.",
-            solver=name,
+            solver="admm",
             version=native_version(),
             iterations=self.iterations,
             seconds=self.session.seconds(),
@@ -286,10 +279,6 @@ class _Run:
             dual_residual=at.dual_residual,
             statistics={"rank": float(at.rank), "penalty": at.penalty},
         )
-
-
-def _memory(order: int) -> int:
-    return min(MEMORY, MEMORY_ENTRIES // (2 * order**2))
 
 
 def _root(S: FloatArray) -> FloatArray:
@@ -302,7 +291,3 @@ def _root(S: FloatArray) -> FloatArray:
 def _ratio(part: float, whole: float) -> float:
     """part/whole, infinite when that is undefined."""
     return part / whole if whole > 0 else np.inf
-
-
-def _fits(dual: Dual, program: Program) -> bool:
-    return dual.N.shape == (program.positions, program.positions) and dual.W.shape == program.target.shape

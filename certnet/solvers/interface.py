@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 from formulations import Dual, Primal, Program
 
 State = Mapping[str, NDArray[Any]]
-"""Everything a native solver needs to go on bit for bit: arrays (of any shape, also ()) by name, no objects."""
+"""Arrays by name, no objects."""
 
 
 def without_prefix(state: State, prefix: str) -> State:
     """The arrays whose names begin so, under the rest of their names."""
     return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
+
+
+WarmStart = tuple[Primal | None, Dual | None]
+"""Primal and dual iterates in the coordinates of the program that is to be solved."""
 
 
 class SolveStatus(Enum):
@@ -31,21 +35,18 @@ class SolveStatus(Enum):
     FAILED = "The solver failed; its last finite iterate, if any, is used."
 
 
-def _nothing() -> float:
-    return 0.0
-
-
 @dataclass(frozen=True, eq=False)
 class Progress:
     """A look at a running solve; nothing is copied before it is asked for.
 
     Attributes:
         objective: value of the primal iterate in original units; not a bound.
+        primal_residual, dual_residual: relative.
         lower_bound: the best repaired bound so far in original units.
         dual: copies the dual of that bound.
+        iterate: copies the iterate, from which a later solve goes on as a warm start; None for solvers that show none.
         violation: how far the worst constraint that the solver has left out so far is violated, as a correlation (the
             objective belongs to a weaker relaxation then); always 0 for solvers that leave none out.
-        state: copies the solver's state, for ``SolverOptions.resume``; None for solvers that cannot go on exactly.
     """
 
     iteration: int
@@ -56,8 +57,8 @@ class Progress:
     rank: int
     dual: Callable[[], Dual]
     lower_bound: float = -np.inf
-    state: Callable[[], State] | None = None
-    violation: Callable[[], float] = _nothing
+    iterate: Callable[[], WarmStart] | None = None
+    violation: Callable[[], float] = lambda: 0.0
 
 
 Callback = Callable[[Progress], bool | None]
@@ -66,27 +67,14 @@ Callback = Callable[[Progress], bool | None]
 
 @dataclass(frozen=True, eq=False)
 class SolverOptions:
-    """Options that every solver understands.
-
-    Attributes:
-        time_limit: seconds, or None for no limit.
-        tolerance: relative residual at which to stop.
-        max_iterations: or None for the solver's own default.
-        callback: see ``Callback``; solvers that cannot call back ignore it.
-        warm_start: dual and primal iterates of a similar program, or None.
-        seed: for solvers that draw random numbers.
-        resume: state of an earlier solve of the same program with the same options, or None. The iterates that follow
-            are those the earlier solve would have gone through. Solvers without state ignore it.
-        device: "cpu" or "cuda"; where the ADMM's matrices live. Bounds are repaired on the CPU all the same.
-    """
+    """Options that every solver understands; what they mean says ``certnet.solve``."""
 
     time_limit: float | None = None
     tolerance: float = 1e-6
     max_iterations: int | None = None
     callback: Callback | None = None
-    warm_start: tuple[Primal | None, Dual | None] | None = None
+    warm_start: WarmStart | None = None
     seed: int = 0
-    resume: State | None = None
     device: str = "cpu"
 
 
@@ -127,12 +115,6 @@ class SolverResult:
 
 
 class Solver(Protocol):
-    """One solver behind ``solve``: a name, a test for availability, and the solve itself."""
+    """A solver behind ``certnet.solve``: solves the DNN relaxation and returns the last iterates, whatever happened."""
 
-    name: str
-
-    def unavailable(self) -> str | None:
-        """None when the solver can run here; otherwise a sentence that says what is missing and how to get it."""
-
-    def solve(self, program: Program, options: SolverOptions) -> SolverResult:
-        """Solve the DNN relaxation of ``program`` and return the last iterates, whatever happened."""
+    def __call__(self, program: Program, options: SolverOptions) -> SolverResult: ...

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from certnet.solvers._cost import affordable_constraints
-from certnet.solvers._session import Session, native_version
-from certnet.solvers.admm import AdmmSolver
+from certnet.solvers.admm import solve_admm
 from certnet.solvers.face_problem import NONE, face_problem, feasible_multipliers
-from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus
+from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
 from certnet.solvers.iterate import FaceIterate, Measure, cold_start, warm_start
 from certnet.solvers.orthonormal import FOR_PRODUCTS
 from certnet.solvers.products import all_products, largest, least_correlation
 from certnet.solvers.rounds import COLD, USUAL, Rounds
+from certnet.solvers.session import Session, native_version
 from certnet.solvers.warm_start import usable
 from formulations import Dual, InputError, Primal, Program
 
@@ -158,11 +158,10 @@ class _Solve:
             max_iterations=PREDICTION_STEPS,
             callback=None if self.options.callback is None else self._report_prediction,
             warm_start=None if dual is None else (None, Dual(dual.W, dual.N[phi, phi])),
-            resume=None,
         )
         if program.loss is not None:
             program = program.with_inequalities(program.inequalities[:0])
-        result = AdmmSolver(FOR_PRODUCTS).solve(program, options)
+        result = solve_admm(program, options, FOR_PRODUCTS)
         ends = result.status in (SolveStatus.STOPPED, SolveStatus.INTERRUPTED)
         assert result.primal is not None  # the ADMM always has both
         assert result.dual is not None
@@ -175,7 +174,7 @@ class _Solve:
     def _report_prediction(self, progress: Progress) -> bool:
         """Pass a look at the ADMM on; the dual it shows is feasible."""
         self.incumbent.offer(self._of_all(progress.dual()), self.program.to_own(progress.lower_bound))
-        return self.session.show(replace(progress, iteration=0, dual=self.incumbent.copy, state=None))
+        return self.session.show(replace(progress, iteration=0, dual=self.incumbent.copy))
 
     def _look(self, rounds: Rounds, seen: Measure) -> bool:
         """Keep the multipliers, and now and then what repair makes of them if they are not feasible; report."""
@@ -186,9 +185,14 @@ class _Solve:
             primal_residual=seen.primal_residual,
             dual_residual=seen.dual_residual,
             rank=self.problem.order,
+            iterate=lambda: self._iterate(rounds),
             violation=lambda: -least_correlation(seen.points[0].moments, self.neurons),
         )
         return status is not None
+
+    def _iterate(self, rounds: Rounds) -> WarmStart:
+        at = rounds.measure.points[0].at
+        return Primal(at.S, self.program.space.outputs), self.problem.raw_dual(at.y, at.p, at.q)
 
     def _offer(self, seen: Measure, *, repair: bool) -> None:
         at = seen.points[0].at
@@ -221,3 +225,8 @@ class _Solve:
                 "dual_value": self.incumbent.value,
             },
         )
+
+
+def interior_point(program: Program, options: SolverOptions) -> SolverResult:
+    """See ``InteriorPointSolver``."""
+    return InteriorPointSolver().solve(program, options)

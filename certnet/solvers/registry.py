@@ -6,9 +6,9 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from certnet.solvers._cost import round_seconds
-from certnet.solvers.interface import Callback, Solver, SolverOptions, SolverResult, State
+from certnet.solvers.interface import Callback, Solver, SolverOptions, SolverResult, WarmStart
 from certnet.solvers.warm_start import usable
-from formulations import Dual, InputError, Primal, Program
+from formulations import InputError, Program
 from formulations.arguments import accepts, count, seconds
 
 AUTO = "auto"
@@ -16,35 +16,44 @@ AUTO_LIMIT = 3000
 """Entries of W and t up to which "auto" means the interior point; beyond, ADMM."""
 FORM_LIMIT = 400
 """Generators of a form program up to which "auto" means the interior point."""
-NATIVE = ("interior-point", "admm")
-"""Solvers that take form programs."""
 
-_LOCATION = {
-    "interior-point": ("certnet.solvers.interior_point", "InteriorPointSolver"),
-    "admm": ("certnet.solvers.admm", "AdmmSolver"),
-    "clarabel": ("certnet.solvers.modelled", "ClarabelSolver"),
-    "scs": ("certnet.solvers.modelled", "ScsSolver"),
-    "mosek": ("certnet.solvers.modelled", "MosekSolver"),
+SOLVERS = {
+    "interior-point": "certnet.solvers.interior_point",
+    "admm": "certnet.solvers.admm",
+    "clarabel": "certnet.solvers.modelled",
+    "scs": "certnet.solvers.modelled",
+    "mosek": "certnet.solvers.modelled",
 }
+"""The module of each solver; it is imported when the solver is asked for, and holds a function of that name."""
+NATIVE = ("interior-point", "admm")
+"""Solvers of this package, which need nothing else and take form programs."""
 
 
-def _load(name: str) -> Solver:
-    module, attribute = _LOCATION[name]
-    return cast(Solver, getattr(importlib.import_module(module), attribute)())
+def _unavailable(name: str) -> str | None:
+    """None when the solver can run here; otherwise a sentence that says what is missing and how to get it."""
+    if name in NATIVE:
+        return None
+    from certnet.solvers.modelled import unavailable
 
-
-def _find(name: str) -> tuple[Solver | None, str | None]:
-    """The solver and None, or what keeps it from running here."""
-    try:
-        solver = _load(name)
-    except ImportError as error:
-        return None, f"Solver '{name}' cannot be imported here: {error}."
-    return solver, solver.unavailable()
+    return unavailable(name)
 
 
 def available_solvers() -> dict[str, str | None]:
     """Every solver by name: None when it can run here, otherwise a sentence that says what is missing."""
-    return {name: _find(name)[1] for name in _LOCATION}
+    return {name: _unavailable(name) for name in SOLVERS}
+
+
+def get_solver(name: str) -> Solver:
+    """The solver of this name.
+
+    Raises:
+        InputError: no solver has this name, or it cannot run here.
+    """
+    if name not in SOLVERS:
+        raise InputError(f"There is no solver {name!r}; choose {AUTO} or one of {', '.join(SOLVERS)}.")
+    if (reason := _unavailable(name)) is not None:
+        raise InputError(reason)
+    return cast(Solver, getattr(importlib.import_module(SOLVERS[name]), name.replace("-", "_")))
 
 
 class Choice(NamedTuple):
@@ -68,28 +77,13 @@ def choose_solver(program: Program, time_limit: float | None = None) -> Choice:
         small = space.neurons <= FORM_LIMIT
         return Choice("interior-point" if small else "admm", f"the form has {space.neurons} generators")
     constraints = program.target.size + space.neurons
+    there_are = f"there are {constraints} dual variables without the products"
     if constraints > AUTO_LIMIT:
-        return Choice("admm", f"there are {constraints} dual variables without the products, more than {AUTO_LIMIT}")
+        return Choice("admm", f"{there_are}, more than {AUTO_LIMIT}")
     seconds = round_seconds(constraints + space.face_order)
     if time_limit is not None and not (seconds <= time_limit):
         return Choice("admm", f"one round of the interior point may take {seconds:.0f} s")
-    return Choice(
-        "interior-point", f"there are {constraints} dual variables without the products, at most {AUTO_LIMIT}"
-    )
-
-
-def get_solver(name: str) -> Solver:
-    """The solver of this name.
-
-    Raises:
-        InputError: no solver has this name, or it cannot run here.
-    """
-    if name not in _LOCATION:
-        raise InputError(f"There is no solver {name!r}; choose {AUTO} or one of {', '.join(_LOCATION)}.")
-    solver, reason = _find(name)
-    if solver is None or reason is not None:
-        raise InputError(reason or f"Solver '{name}' cannot run here.")
-    return solver
+    return Choice("interior-point", f"{there_are}, at most {AUTO_LIMIT}")
 
 
 @np.errstate(all="ignore")
@@ -102,9 +96,8 @@ def solve(
     tolerance: float = 1e-6,
     max_iterations: int | None = None,
     callback: Callback | None = None,
-    warm_start: tuple[Primal | None, Dual | None] | None = None,
+    warm_start: WarmStart | None = None,
     seed: int = 0,
-    resume: State | None = None,
     device: str = "cpu",
 ) -> SolverResult:
     """Solve the DNN relaxation of ``program`` with the solver of this name; the result says which one ran.
@@ -117,14 +110,13 @@ def solve(
         tolerance: relative residual at which to stop.
         max_iterations: or None for the solver's own default.
         callback: called now and then; a true value stops the solve. Clarabel and MOSEK ignore it.
-        warm_start: iterates of a similar program. Clarabel and MOSEK ignore it.
+        warm_start: iterates of a similar program, or of an earlier solve of the same (``Progress.iterate``). Clarabel
+            and MOSEK ignore it.
         seed: for solvers that draw random numbers.
-        resume: state of an earlier solve (``Progress.state``) of the same program with the same solver and options.
         device: "cpu" or "cuda", where the matrices of the ADMM live; other solvers ignore it.
 
     Raises:
-        InputError: an unknown solver, one that cannot run here, options that make no sense, or a state that does not
-            fit.
+        InputError: an unknown solver, one that cannot run here, or options that make no sense.
     """
     if time_limit is not None and not (time_limit > 0):
         raise InputError(f"time_limit must be a positive number of seconds, not {time_limit}.")
@@ -132,19 +124,11 @@ def solve(
         raise InputError(f"tolerance must lie between 0 and 1, not {tolerance}.")
     if max_iterations is not None and not (max_iterations > 0):
         raise InputError(f"max_iterations must be positive, not {max_iterations}.")
-    chosen = get_solver(choose_solver(program, time_limit).solver if solver == AUTO else solver)
-    options = SolverOptions(
-        time_limit=time_limit,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-        callback=callback,
-        warm_start=usable(program, warm_start),
-        seed=seed,
-        resume=resume,
-        device=device,
-    )
-    if program.beyond_signs and chosen.name != "interior-point":
-        raise InputError(f"solver '{chosen.name}' takes no inequalities besides the signs; use 'interior-point'.")
-    if program.loss is None and chosen.name not in NATIVE:
-        raise InputError(f"solver '{chosen.name}' cannot bound a form; choose one of {', '.join(NATIVE)}.")
-    return chosen.solve(program, options)
+    name = choose_solver(program, time_limit).solver if solver == AUTO else solver
+    chosen = get_solver(name)
+    if program.beyond_signs and name != "interior-point":
+        raise InputError(f"solver '{name}' takes no inequalities besides the signs; use 'interior-point'.")
+    if program.loss is None and name not in NATIVE:
+        raise InputError(f"solver '{name}' cannot bound a form; choose one of {', '.join(NATIVE)}.")
+    start = usable(program, warm_start)
+    return chosen(program, SolverOptions(time_limit, tolerance, max_iterations, callback, start, seed, device))

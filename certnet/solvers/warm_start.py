@@ -10,13 +10,10 @@ from certificates import Certificate
 from certificates.making import residual_dual
 from certificates.making.repair import project, raw_dual
 from certificates.subdivision import Subdivision
-from certnet.solvers.interface import SolverResult
+from certnet.solvers.interface import SolverResult, WarmStart
 from formulations import Dual, MergedRows, Presolved, Primal, Program
 from formulations._validation import FloatArray
 from formulations.program import NO_PRODUCTS
-
-WarmStart = tuple[Primal | None, Dual | None]
-"""Primal and dual iterates in the coordinates of the program that is to be solved."""
 
 PAYS = frozenset({"admm", "interior-point"})
 """Solvers that gain by a start at a neighbouring γ. SCS at its usual tolerance takes such a start for a solution: its

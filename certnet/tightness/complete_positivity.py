@@ -32,8 +32,6 @@ from certnet.tightness.separation import Separator, circuit_separator, deeper, h
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix, as_positive
 
-TOLERANCE = 1e-6
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -49,7 +47,8 @@ class Settings:
 
 SETTINGS = Settings()
 
-SHIFTS = (1e-15, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
+SHIFTS = tuple(10.0**power for power in range(-15, -4))
+"""Multiples of I, relative to the largest entry, that are added to make a matrix positive semidefinite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +106,7 @@ def check_completely_positive(
     *,
     generators: FloatArray | None = None,
     factor: FloatArray | None = None,
-    tolerance: float = TOLERANCE,
+    tolerance: float = 1e-6,
     least_distance: float | None = None,
     time_limit: float = 10.0,
     random_state: int = 0,

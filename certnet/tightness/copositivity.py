@@ -22,9 +22,6 @@ from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
 from formulations.modeling.splitting import nonnegative_part
 
-MAX_CONES = 20_000
-DEFAULT_TIME_LIMIT = 10.0
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -81,8 +78,8 @@ class Copositivity:
 def check_copositive(
     M: FloatArray,
     *,
-    time_limit: float = DEFAULT_TIME_LIMIT,
-    max_cones: int = MAX_CONES,
+    time_limit: float = 10.0,
+    max_cones: int = 20_000,
     random_state: int = 0,
 ) -> Copositivity:
     """Prove or refute that M is copositive.

@@ -11,9 +11,8 @@ float64 entries are dyadic rationals, so M times a power of two is an integer ma
 """
 
 import math
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from flint import fmpq, fmpq_mat
@@ -30,16 +29,8 @@ NEARLY_PSD = -1e-9
 """Smallest eigenvalue, relative to a unit diagonal, from which the exact test is worth its time."""
 
 
-@dataclass(frozen=True, eq=False)
-class Subdivision:
-    """How a subdivision ended.
-
-    Attributes:
-        copositive: True when every cone was settled, False when a witness was found, None when it was given up.
-        witness: (n,) nonnegative integers x with xᵀMx < 0, or None.
-        cones: cones that were looked at.
-        reason: why it was given up; else empty.
-    """
+class Subdivision(NamedTuple):
+    """``copositive`` is None when it was given up, for this reason; a witness is x ≥ 0 (n,) with xᵀMx < 0."""
 
     copositive: bool | None
     witness: Exact | None

@@ -16,7 +16,7 @@ from formulations import InputError, LiftedSpace
 from formulations._validation import FloatArray, as_matrix
 
 RANK_TOLERANCE = 1e-5
-SPECTRUM_LENGTH = 20
+"""Relative size below which an eigenvalue counts as zero."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Spectrum:
     tolerance: float
 
 
-def spectrum(G: FloatArray, *, tolerance: float = RANK_TOLERANCE, length: int = SPECTRUM_LENGTH) -> Spectrum:
+def spectrum(G: FloatArray, *, tolerance: float = RANK_TOLERANCE, length: int = 20) -> Spectrum:
     """Numerical rank of a symmetric matrix with its spectrum and the gaps in it; zero has rank 0.
 
     Args:

@@ -2,8 +2,7 @@
 
 from certnet.training.group_lasso import GroupLassoResult, group_lasso
 from certnet.training.polish import balance, merge, polish, prune, reduce_width, refit
-from certnet.training.pricing import Pricing, price, price_planar
-from certnet.training.rounding import candidates_from_moment
+from certnet.training.pricing import Pricing, candidates_from_moment, price, price_planar
 from certnet.training.trainer import FitResult, Round, fit
 
 __all__ = [

@@ -1,29 +1,48 @@
 """Joint polishing of all weights, and exact rewritings of a network that never raise its objective."""
 
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from certificates.failure import NO_DEADLINE, Deadline
 from certnet.training.group_lasso import group_lasso
 from certnet.training.pricing import HELD, SAME_DIRECTION
 from formulations._validation import FloatArray, IntArray
 from formulations.training import TrainingProgram
-
-
-class _LateError(Exception):
-    """The deadline has passed."""
-
 
 Network = tuple[FloatArray, FloatArray]
 """U (d×m) and V (c×m)."""
 
 NULL_NEURON = 1e-12
 RANK_TOLERANCE = 1e-9
-NEAR_KINK = 1e-4
-STACKED_ENTRIES = 1 << 22
-"""Numbers in a stack of projectors; where there would be more, faces are treated one by one."""
+EQUAL = 1e-12
+"""Relative increase of an objective that rounding may cause."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Numbers that an experiment could move."""
+
+    near_kink: float = 1e-4
+    """Relative distance from a kink at which a neuron is put onto it. Not measured."""
+    exchange_steps: int = 100
+    """L-BFGS steps after an exchange. Not measured."""
+    tolerance_per_gap: float = 1e-4
+    """Accuracy of the output weights in an exchange, relative to the gap that is being closed. Not measured."""
+    smallest_tolerance: float = 1e-10
+    """The least such accuracy. Not measured."""
+    largest_tolerance: float = 1e-7
+    """The greatest such accuracy. Not measured."""
+
+
+SETTINGS = Settings()
+
+
+class _LateError(Exception):
+    """The deadline has passed."""
 
 
 def balance(U: FloatArray, V: FloatArray) -> Network:
@@ -38,8 +57,7 @@ def merge(U: FloatArray, V: FloatArray) -> Network:
     """Add up neurons of equal hidden direction (cos > 1 − 1e-9), balanced. Exact up to that tolerance."""
     U, V = balance(U, V)
     size = np.linalg.norm(U, axis=0)
-    unit = U / size
-    output = V * size
+    unit, output = U / size, V * size
     order = np.argsort(-np.linalg.norm(output, axis=0), kind="stable")
     owner: IntArray = np.full(U.shape[1], -1)
     for j in order:
@@ -61,13 +79,57 @@ def prune(program: TrainingProgram, U: FloatArray, V: FloatArray, *, tolerance: 
     return U[:, alive], V[:, alive]
 
 
-def refit(program: TrainingProgram, U: FloatArray, V: FloatArray, *, deadline: float | None = None) -> Network:
-    """Best output weights for the directions of U, by the group lasso; balanced, null neurons dropped."""
+def refit(
+    program: TrainingProgram,
+    U: FloatArray,
+    V: FloatArray,
+    fresh: FloatArray | None = None,
+    *,
+    tolerance: float = 1e-10,
+    deadline: Deadline = NO_DEADLINE,
+) -> Network:
+    """Best output weights for the directions of U and for fresh ones, by the group lasso; null neurons leave.
+
+    Args:
+        program: the training problem.
+        U, V: weights, (d, m) and (c, m), where the fit starts.
+        fresh: (d, q) unit columns, or None.
+        tolerance, deadline: see ``group_lasso``.
+    """
     U, V = balance(U, V)
     size = np.linalg.norm(U, axis=0)
-    unit = U / size
+    more = np.zeros((U.shape[0], 0)) if fresh is None else fresh
+    unit, start = np.hstack([U / size, more]), np.hstack([V * size, np.zeros((V.shape[0], more.shape[1]))])
     H = np.maximum(program.X @ unit, 0.0)
-    return balance(unit, group_lasso(H, program.Y, program.gamma, V * size, deadline=deadline).V)
+    return balance(unit, group_lasso(H, program.Y, program.gamma, start, tolerance=tolerance, deadline=deadline).V)
+
+
+def exchange(
+    program: TrainingProgram,
+    network: Network,
+    directions: FloatArray,
+    *,
+    joint: bool,
+    gap: float = 0.0,
+    deadline: Deadline = NO_DEADLINE,
+) -> Network:
+    """One step of the exchange method: directions that pay join the network, and all output weights are fitted anew.
+
+    Args:
+        program: the training problem.
+        network: U (d×m) and V (c×m); what is returned is never worse, up to rounding.
+        directions: (d, q) unit columns.
+        joint: descend in all weights afterwards; pays while neurons are few.
+        gap: relative gap that is being closed; the weights need not be much more accurate.
+        deadline: the weights reached are returned after it.
+    """
+    s = SETTINGS
+    tolerance = min(max(s.tolerance_per_gap * gap, s.smallest_tolerance), s.largest_tolerance)
+    fitted = refit(program, *network, directions, tolerance=tolerance, deadline=deadline)
+    if joint:
+        fitted = polish(program, *fitted, max_iterations=s.exchange_steps, deadline=deadline)
+    # At an equal objective the residual of the new fit is the better dual.
+    return fitted if program.objective(*fitted) <= (1.0 + EQUAL) * program.objective(*network) else network
 
 
 def polish(
@@ -76,7 +138,7 @@ def polish(
     V: FloatArray,
     *,
     max_iterations: int = 300,
-    deadline: float | None = None,
+    deadline: Deadline = NO_DEADLINE,
 ) -> Network:
     """Descend in all weights by L-BFGS, then refit, prune and merge. Never worse than the input.
 
@@ -87,41 +149,37 @@ def polish(
         program: the training problem; its X has the bias column, if any.
         U, V: weights, (d, m) and (c, m); m = 0 is allowed.
         max_iterations: of L-BFGS.
-        deadline: value of ``time.monotonic()`` after which the current weights are returned.
+        deadline: the current weights are returned after it.
     """
-    best = (U, V)
-    lowest = program.objective(U, V)
 
-    def keep(candidate: Network) -> None:
-        nonlocal best, lowest
+    def descended(U: FloatArray, V: FloatArray) -> Network:
+        return descend(program, U, V, max_iterations=max_iterations, deadline=deadline)
+
+    def snapped(U: FloatArray, V: FloatArray) -> Network:
+        near = _snap(program.X, U, V)
+        return (U, V) if near is None else descended(*near)
+
+    best, lowest = (U, V), program.objective(U, V)
+    steps: tuple[Callable[[FloatArray, FloatArray], Network], ...] = (
+        balance,
+        descended,
+        snapped,
+        merge,
+        lambda U, V: refit(program, U, V, deadline=deadline),
+        lambda U, V: prune(program, U, V),
+    )
+    for improve in steps:
+        if improve is not balance and (deadline.passed or best[0].shape[1] == 0):
+            break
+        candidate = improve(*best)
         value = program.objective(*candidate)
         if value <= lowest:
             best, lowest = candidate, value
-
-    keep(balance(U, V))
-    if best[0].shape[1] == 0:
-        return best
-
-    def snapped() -> Network:
-        near = _snap(program.X, *best)
-        return best if near is None else descend(program, *near, max_iterations=max_iterations, deadline=deadline)
-
-    steps: list[Callable[[], Network]] = [
-        lambda: descend(program, *best, max_iterations=max_iterations, deadline=deadline),
-        snapped,
-        lambda: merge(*best),
-        lambda: refit(program, *best, deadline=deadline),
-        lambda: prune(program, *best),
-    ]
-    for improve in steps:
-        if deadline is not None and time.monotonic() > deadline:
-            break
-        keep(improve())
     return best
 
 
 def descend(
-    program: TrainingProgram, U: FloatArray, V: FloatArray, *, max_iterations: int, deadline: float | None
+    program: TrainingProgram, U: FloatArray, V: FloatArray, *, max_iterations: int, deadline: Deadline = NO_DEADLINE
 ) -> Network:
     """L-BFGS in coordinates where the loss has a Hessian with unit diagonal blocks, and kinks are held."""
     U, V = balance(U, V)
@@ -129,26 +187,25 @@ def descend(
         return U, V
     X, Y, gamma = program.X, program.Y, program.gamma
     T = _whitening(X)
-    held = _kinks(X, U)
-    faces = _faces(X @ T, held)
+    XT, metric = X @ T, T.T @ T
+    _, held = _kinks(X, U, HELD)
+    project = _projection(XT, held)
     hidden_scale = 1.0 / np.linalg.norm(V, axis=0)
     activation = np.linalg.norm(np.maximum(X @ U, 0.0), axis=0)
     # Neurons that are nearly off would get enormous steps.
     output_scale = 1.0 / np.maximum(activation, max(1e-3 * float(activation.max()), 1e-300))
-    XT = X @ T
-    metric = T.T @ T
     Z = np.linalg.solve(T, U) / hidden_scale
-    split = Z.size
-
-    project = _projection(faces, len(Z))
     reached: tuple[float, FloatArray] = np.inf, np.zeros(0)
+
+    def weights(point: FloatArray) -> Network:
+        return point[: Z.size].reshape(Z.shape) * hidden_scale, point[Z.size :].reshape(V.shape) * output_scale
 
     def evaluate(point: FloatArray) -> tuple[float, FloatArray]:
         nonlocal reached
-        if deadline is not None and len(reached[1]) and time.monotonic() > deadline:
+        # One iteration may take many evaluations, so the clock is looked at before each.
+        if len(reached[1]) and deadline.passed:
             raise _LateError
-        hidden = point[:split].reshape(Z.shape) * hidden_scale
-        output = point[split:].reshape(V.shape) * output_scale
+        hidden, output = weights(point)
         product = XT @ hidden
         product[held] = 0.0
         active = product > 0
@@ -162,17 +219,16 @@ def descend(
             reached = value, point.copy()
         return value, np.concatenate([project(slope).ravel(), change.ravel()])
 
-    start = np.concatenate([project(Z.copy()).ravel(), (V / output_scale).ravel()])
+    start = np.concatenate([project(Z).ravel(), (V / output_scale).ravel()])
     options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "maxcor": 30, "ftol": 1e-15, "gtol": 1e-12}
     try:
         found = minimize(evaluate, start, jac=True, method="L-BFGS-B", options=options).x
     except _LateError:
-        # One iteration may take many evaluations, so the clock is looked at before each.
         found = reached[1]
     if not np.isfinite(found).all():
         return U, V
-    hidden = T @ (found[:split].reshape(Z.shape) * hidden_scale)
-    return balance(hidden, found[split:].reshape(V.shape) * output_scale)
+    hidden, output = weights(found)
+    return balance(T @ hidden, output)
 
 
 def _whitening(X: FloatArray) -> FloatArray:
@@ -183,10 +239,11 @@ def _whitening(X: FloatArray) -> FloatArray:
     return whitening
 
 
-def _kinks(X: FloatArray, U: FloatArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """(n, m) True where a nonzero data row is orthogonal to u_j up to rounding."""
+def _kinks(X: FloatArray, U: FloatArray, near: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(n, m) True where a nonzero data row is orthogonal to u_j up to ``near``, and where up to rounding."""
     size = np.outer(np.linalg.norm(X, axis=1), np.linalg.norm(U, axis=0))
-    return (np.abs(X @ U) <= HELD * size) & (size > 0)
+    distance = np.abs(X @ U)
+    return (distance <= near * size) & (size > 0), (distance <= HELD * size) & (size > 0)
 
 
 def _snap(X: FloatArray, U: FloatArray, V: FloatArray) -> Network | None:
@@ -194,48 +251,40 @@ def _snap(X: FloatArray, U: FloatArray, V: FloatArray) -> Network | None:
 
     Where descent runs into a kink it stalls beside it; on the kink it can go on.
     """
-    size = np.outer(np.linalg.norm(X, axis=1), np.linalg.norm(U, axis=0))
-    distance = np.abs(X @ U)
-    near = (distance <= NEAR_KINK * size) & (size > 0)
-    if not (near & (distance > HELD * size)).any():
+    near, held = _kinks(X, U, SETTINGS.near_kink)
+    if not (near & ~held).any():
         return None
-    U = U.copy()
-    for j, basis in _faces(X, near):
-        if basis.shape[1] < len(U):
-            for _ in range(2):
-                U[:, j] -= basis @ (basis.T @ U[:, j])
-    return U, V
+    project = _projection(X, near, fewer=True)
+    return project(project(U)), V
 
 
-def _faces(X: FloatArray, held: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> list[tuple[int, FloatArray]]:
-    """For each neuron with held rows, an orthonormal basis (d×r) of their span."""
-    faces = []
-    for j in np.flatnonzero(held.any(axis=0)):
+def _projection(X: FloatArray, held: NDArray[np.bool_], *, fewer: bool = False) -> Callable[[FloatArray], FloatArray]:
+    """A function that moves column j of a matrix (d×m) to the complement of the rows of X that neuron j holds.
+
+    With ``fewer`` neurons stay as they are whose rows span everything.
+    """
+    columns, bases = [], []
+    for j in np.flatnonzero(held.any(axis=0)).tolist():
         rows = X[held[:, j]]
         rows = rows / np.linalg.norm(rows, axis=1)[:, None]
         _, singular, Vt = np.linalg.svd(rows, full_matrices=False)
-        faces.append((int(j), Vt[singular > RANK_TOLERANCE * singular[0]].T))
-    return faces
+        basis = Vt[singular > RANK_TOLERANCE * singular[0]].T
+        if not (fewer and basis.shape[1] == X.shape[1]):
+            columns.append(j)
+            bases.append(basis)
+    stacked = np.zeros((len(bases), X.shape[1], max((basis.shape[1] for basis in bases), default=0)))
+    for stack, basis in zip(stacked, bases, strict=True):
+        stack[:, : basis.shape[1]] = basis
+    transposed = stacked.transpose(0, 2, 1)
 
-
-def _projection(faces: list[tuple[int, FloatArray]], d: int) -> Callable[[FloatArray], FloatArray]:
-    """A function that moves column j of a matrix (d×m), in place, to the complement of its face, for all faces."""
-    if len(faces) * d * d > STACKED_ENTRIES:
-
-        def one_by_one(Z: FloatArray) -> FloatArray:
-            for j, basis in faces:
-                Z[:, j] -= basis @ (basis.T @ Z[:, j])
+    def project(Z: FloatArray) -> FloatArray:
+        if not columns:
             return Z
-
-        return one_by_one
-    columns = np.array([j for j, _ in faces], dtype=np.int64)
-    projectors = np.array([basis @ basis.T for _, basis in faces]).reshape(-1, d, d)
-
-    def at_once(Z: FloatArray) -> FloatArray:
-        Z[:, columns] -= (projectors @ Z[:, columns].T[:, :, None])[:, :, 0].T
+        Z = Z.copy()
+        Z[:, columns] -= (stacked @ (transposed @ Z[:, columns].T[:, :, None]))[:, :, 0].T
         return Z
 
-    return at_once
+    return project
 
 
 def reduce_width(X: FloatArray, U: FloatArray, V: FloatArray) -> Network:
@@ -251,9 +300,9 @@ def reduce_width(X: FloatArray, U: FloatArray, V: FloatArray) -> Network:
     atoms = np.vstack([np.einsum("nm,cm->ncm", H, unit_V).reshape(-1, H.shape[1]), np.ones((1, H.shape[1]))])
     alive = np.arange(H.shape[1])
     while len(alive) > len(atoms):
-        null = np.linalg.svd(atoms[:, alive[: len(atoms) + 1]])[2][-1]
-        null = null if null.max() > 0 else -null
         part = alive[: len(atoms) + 1]
+        null = np.linalg.svd(atoms[:, part])[2][-1]
+        null = null if null.max() > 0 else -null
         ratio = np.where(null > 0, weight[part] / np.where(null > 0, null, 1.0), np.inf)
         k = int(np.argmin(ratio))
         weight[part] = np.maximum(weight[part] - ratio[k] * null, 0.0)

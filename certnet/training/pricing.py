@@ -6,27 +6,44 @@ pattern (an eigenvector), so that bad scaling of X does no harm. Where the best 
 is held at zero from then on, and released once that pays; hence maximisers on kinks are found to full accuracy.
 """
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from formulations._validation import FloatArray, IntArray
+from certificates.failure import NO_DEADLINE, Deadline
+from formulations._validation import FloatArray, IntArray, as_matrix
 from formulations.errors import InputError
 
-BoolArray = NDArray[np.bool_]
-Search = Callable[[FloatArray, FloatArray], tuple[FloatArray, IntArray]]
-
-BATCH = 2_000_000
-"""Numbers of a temporary matrix."""
-DRAWN = 20_000_000
-"""Products of rows and directions that drawing starts may take, unless it needs more to have enough of them."""
 HELD = 1e-10
+"""Relative distance from a kink that is rounding."""
 ON_KINK = 1e-14
 SAME_DIRECTION = 1e-9
+"""1 − cos up to which two directions are the same."""
 SMALLEST_GAIN = 1e-13
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Numbers that an experiment could move."""
+
+    batch: int = 2_000_000
+    """Numbers of a temporary matrix. Not measured."""
+    drawn: int = 20_000_000
+    """Products of rows and directions that drawing may take, unless it needs more for enough starts. Not measured."""
+    apart: float = 1e-4
+    """1 − cos from which two starts are worth climbing both. Not measured."""
+    most_looked_at: int = 6000
+    """Points of which the best are climbed from. Not measured."""
+    most_climbed: int = 500
+    """How many are climbed from. Not measured."""
+    climbing_steps: int = 30
+    """Circles of each of these climbs. Not measured."""
+    same_maximiser: float = 1e-8
+    """1 − cos up to which two climbs have reached the same maximiser. Not measured."""
+
+
+SETTINGS = Settings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +66,7 @@ class Pricing:
 
 def values(X: FloatArray, W: FloatArray, U: FloatArray) -> FloatArray:
     """‖Wᵀ(Xu)₊‖ for the columns u of U (d×s), as they are (not normalised)."""
-    width = max(1, BATCH // max(len(X), 1))
+    width = max(1, SETTINGS.batch // max(len(X), 1))
     parts = [U[:, k : k + width] for k in range(0, U.shape[1], width)]
     sizes = [np.linalg.norm(W.T @ np.maximum(X @ part, 0.0), axis=0) for part in parts]
     return np.concatenate([np.zeros(0), *sizes])
@@ -85,7 +102,7 @@ def price(
     samples: int = 100,
     random_state: int | np.random.Generator = 0,
     max_steps: int = 100,
-    deadline: float | None = None,
+    deadline: Deadline = NO_DEADLINE,
 ) -> Pricing:
     """Climb to local maximisers of ‖Wᵀ(Xu)₊‖, ‖u‖ = 1, from given and from drawn starts.
 
@@ -96,7 +113,7 @@ def price(
         samples: number of further starts, picked among Gaussian directions, whitened ones and ±x_i: half by value.
         random_state: seed or generator.
         max_steps: circles searched from each start.
-        deadline: value of ``time.monotonic()`` after which the points reached so far are returned.
+        deadline: the points reached so far are returned after it.
 
     Returns:
         The distinct points reached; none is worse than its start.
@@ -109,18 +126,66 @@ def price(
     U = np.hstack([given, drawn])
     if d == 1 or U.shape[1] == 0:
         return _positive(X, W, U)
-    climber = _Climber(*_unit_rows(X, W))
-    block = max(1, BATCH // max(X.shape[0] * (W.shape[1] + 3), 1))
+    unit_rows = _unit_rows(X, W)
+    block = max(1, SETTINGS.batch // max(X.shape[0] * (W.shape[1] + 3), 1))
     # The best of the draw look at whole circles; the others stop at the first maximum, which keeps them apart.
     far = np.zeros(U.shape[1], dtype=bool)
     far[given.shape[1] : given.shape[1] + (drawn.shape[1] + 1) // 2] = True
     climbed = U.copy()
-    for group, search in ((np.flatnonzero(far), climber.farthest), (np.flatnonzero(~far), climber.nearest)):
-        for k in range(0, len(group), block):
-            part = group[k : k + block]
-            climbed[:, part] = climber.climb(U[:, part].T, search, max_steps=max_steps, deadline=deadline).T
+    for whole in (True, False):
+        group = np.flatnonzero(far == whole)
+        for part in (group[k : k + block] for k in range(0, len(group), block)):
+            ascent = _Ascent(*unit_rows, U[:, part].T, whole=whole)
+            climbed[:, part] = ascent.run(max_steps=max_steps, deadline=deadline).T
     U = np.where(values(X, W, climbed) >= values(X, W, U), climbed, U)
     return _positive(X, W, U)
+
+
+def climb(X: FloatArray, W: FloatArray, points: FloatArray, *, deadline: Deadline = NO_DEADLINE) -> Pricing:
+    """Local maximisers of ‖Wᵀ(Xu)₊‖ on the sphere, from the best of many points (d×m) of any length, best first."""
+    s, starts = SETTINGS, normalised(points)
+    value = values(X, W, starts)
+    order = np.argsort(-value, kind="stable")[: s.most_looked_at]
+    apart = distinct(starts[:, order], value[order], tolerance=s.apart).directions[:, : s.most_climbed]
+    reached = price(X, W, apart, samples=0, max_steps=s.climbing_steps, deadline=deadline)
+    return distinct(reached.directions, reached.values, tolerance=s.same_maximiser)
+
+
+def candidates_from_moment(
+    G_uu: FloatArray,
+    X: FloatArray,
+    *,
+    samples: int = 200,
+    random_state: int | np.random.Generator = 0,
+    factor: FloatArray | None = None,
+) -> FloatArray:
+    """Unit directions (d×k) that the relaxation suggests.
+
+    In this order: the columns of a factor if the caller has one, the eigenvectors of G_uu with both signs, samples
+    u ~ N(0, G_uu), and the data rows with both signs. All are columns of one matrix; feed them to ``group_lasso``.
+
+    Args:
+        G_uu: (d, d) moment matrix of the hidden weights; its negative eigenvalues count as 0.
+        X: (n, d) data.
+        samples: number of Gaussian samples.
+        random_state: seed or generator.
+        factor: (d, r) the u-rows of R in G = RRᵀ, or None.
+
+    Raises:
+        InputError: shapes that disagree or entries that are not finite.
+    """
+    data = as_matrix("X", X)
+    d = data.shape[1]
+    moment = as_matrix("G_uu", G_uu, rows=d, columns=d)
+    if samples < 0:
+        raise InputError(f"samples must be 0 or more, not {samples}.")
+    eigenvalues, vectors = np.linalg.eigh(0.5 * (moment + moment.T))
+    positive = eigenvalues > 1e-12 * max(float(eigenvalues[-1]), 0.0)
+    vectors = vectors[:, positive][:, ::-1]
+    root = vectors * np.sqrt(eigenvalues[positive][::-1])
+    drawn = root @ np.random.default_rng(random_state).standard_normal((root.shape[1], samples))
+    columns = [] if factor is None else [as_matrix("factor", factor, rows=d)]
+    return normalised(np.hstack([*columns, vectors, -vectors, drawn, data.T, -data.T]))
 
 
 def _unit_rows(X: FloatArray, W: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -137,7 +202,7 @@ def _unit_rows(X: FloatArray, W: FloatArray) -> tuple[FloatArray, FloatArray]:
 def draw_starts(X: FloatArray, W: FloatArray, samples: int, generator: np.random.Generator) -> FloatArray:
     """Starts for pricing (d×samples): half the best of a larger draw by value, half of the rest at random."""
     n, d = X.shape
-    draw = max(min(4 * samples, DRAWN // max(n, 1)), samples, 64)
+    draw = max(min(4 * samples, SETTINGS.drawn // max(n, 1)), samples, 64)
     _, singular, Vt = np.linalg.svd(X, full_matrices=False)
     useful = singular > 1e-9 * singular.max(initial=1e-300)
     gaussian = generator.standard_normal((d, draw))
@@ -187,74 +252,66 @@ def _positive(X: FloatArray, W: FloatArray, U: FloatArray) -> Pricing:
     return distinct(U[:, value > 0], value[value > 0])
 
 
-class _Climber:
-    """Batched ascent; the state of a start is its direction, the rows held at zero and a basis of their span."""
+class _Ascent:
+    """Batched ascent from unit rows U (s×d): with each its rows that are held at zero, and a basis of their span."""
 
-    def __init__(self, X: FloatArray, W: FloatArray) -> None:
-        self.X, self.W = X, W
-        self.n, self.d = X.shape
+    def __init__(self, X: FloatArray, W: FloatArray, U: FloatArray, *, whole: bool) -> None:
+        self.X, self.W, self.whole = X, W, whole
+        (self.n, self.d), self.U = X.shape, U.copy()
+        self.held = np.zeros((len(U), self.n), dtype=bool)
+        self.basis = np.zeros((len(U), self.d, self.d))
 
-    def climb(self, U: FloatArray, search: Search, *, max_steps: int, deadline: float | None) -> FloatArray:
-        """Climb from the unit rows of U (s×d)."""
+    def run(self, *, max_steps: int, deadline: Deadline) -> FloatArray:
+        """The points reached (s×d)."""
+        result, index = self.U.copy(), np.arange(len(self.U))
         if self.n == 0:
-            return U
-        result = U.copy()
-        index: IntArray = np.arange(len(U))
-        held = np.zeros((len(U), self.n), dtype=bool)
-        basis = np.zeros((len(U), self.d, self.d))
-        U = U.copy()
-        for s, near in enumerate(np.abs(U @ self.X.T) <= HELD):
-            self._hold(U, held, basis, s, np.flatnonzero(near))
+            return result
+        for s, near in enumerate(np.abs(self.U @ self.X.T) <= HELD):
+            self._hold(s, np.flatnonzero(near))
         for _ in range(max_steps):
-            if len(index) == 0 or (deadline is not None and time.monotonic() > deadline):
+            if len(index) == 0 or deadline.passed:
                 break
-            alive = self._step(U, held, basis, search)
-            result[index] = U
-            U, held, basis, index = U[alive], held[alive], basis[alive], index[alive]
+            alive = self._step()
+            result[index] = self.U
+            self.U, self.held, self.basis = self.U[alive], self.held[alive], self.basis[alive]
+            index = index[alive]
         return result
 
-    def _step(self, U: FloatArray, held: BoolArray, basis: FloatArray, search: Search) -> BoolArray:
-        """One circle for each start, in place; False where nothing is gained any more."""
-        P = self._products(U, held)
+    def _step(self) -> NDArray[np.bool_]:
+        """One circle for each start; False where nothing is gained any more."""
+        P = self._products()
         old = self._value(P)
-        direction, gain = self._eigen_directions(U, P, basis)
-        stuck = gain <= 1e-9
-        moved = np.zeros(len(U), dtype=bool)
-        go = np.flatnonzero(~stuck)
+        direction, gain = self._eigen_directions(P)
+        moved = np.zeros(len(P), dtype=bool)
+        go = np.flatnonzero(gain > 1e-9)
         if len(go):
-            moved[go] = self._move(U, held, basis, P, old, direction, go, search, kink_counts=True)
+            moved[go] = self._move(P, old, direction, go, kink_counts=True)
         # Stationary on its face: release a held row if that pays, otherwise the climb is over.
-        rest = [
-            s for s in np.flatnonzero(~moved).tolist() if held[s].any() and self._release(U, held, basis, direction, s)
-        ]
+        rest = [s for s in np.flatnonzero(~moved).tolist() if self.held[s].any() and self._release(direction, s)]
         if rest:
             again = np.array(rest)
-            P = self._products(U, held)
-            moved[again] = self._move(U, held, basis, P, old, direction, again, search)
+            moved[again] = self._move(self._products(), old, direction, again)
         return moved
 
-    def _products(self, U: FloatArray, held: BoolArray) -> FloatArray:
+    def _products(self) -> FloatArray:
         """x_iᵀu with an exact zero on kinks, where a rounding error would look like a crossing."""
-        P = U @ self.X.T
-        P[held | (np.abs(P) <= ON_KINK)] = 0.0
+        P = self.U @ self.X.T
+        P[self.held | (np.abs(P) <= ON_KINK)] = 0.0
         return P
 
     def _value(self, P: FloatArray) -> FloatArray:
-        result: FloatArray = np.linalg.norm(np.maximum(P, 0.0) @ self.W, axis=1)
-        return result
+        return np.asarray(np.linalg.norm(np.maximum(P, 0.0) @ self.W, axis=1))
 
-    def _eigen_directions(self, U: FloatArray, P: FloatArray, basis: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _eigen_directions(self, P: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Unit tangents towards the leading eigenvector of the current pattern, in the face of the held rows."""
-        active = (P > 0).astype(np.float64)
-        weighted = active[:, None, :] * self.W.T[None, :, :]
-        A = weighted @ self.X
+        U, basis = self.U, self.basis
+        A = ((P > 0).astype(np.float64)[:, None, :] * self.W.T[None, :, :]) @ self.X
         A = A - (A @ basis.transpose(0, 2, 1)) @ basis
         if A.shape[1] <= self.d:
             _, vectors = np.linalg.eigh(A @ A.transpose(0, 2, 1))
             lead = np.einsum("scd,sc->sd", A, vectors[:, :, -1])
         else:
-            _, vectors = np.linalg.eigh(A.transpose(0, 2, 1) @ A)
-            lead = vectors[:, :, -1]
+            lead = np.linalg.eigh(A.transpose(0, 2, 1) @ A)[1][:, :, -1]
         size = np.linalg.norm(lead, axis=1)
         lead = lead / np.maximum(size, 1e-300)[:, None]
         lead *= np.where(np.sum(lead * U, axis=1) < 0, -1.0, 1.0)[:, None]
@@ -264,38 +321,28 @@ class _Climber:
         return tangent / np.maximum(gain, 1e-300)[:, None], gain
 
     def _move(
-        self,
-        U: FloatArray,
-        held: BoolArray,
-        basis: FloatArray,
-        P: FloatArray,
-        old: FloatArray,
-        direction: FloatArray,
-        index: IntArray,
-        search: Search,
-        *,
-        kink_counts: bool = False,
-    ) -> BoolArray:
+        self, P: FloatArray, old: FloatArray, direction: FloatArray, index: IntArray, *, kink_counts: bool = False
+    ) -> NDArray[np.bool_]:
         """Go to the best point of the circles of the starts in ``index``; True where that is better than before.
 
         With ``kink_counts`` reaching a kink is a move even without gain; that happens at most d − 1 times in a row.
         """
-        Q = np.where(held[index], 0.0, direction[index] @ self.X.T)
-        theta, kink = search(P[index], Q)
-        new = np.cos(theta)[:, None] * U[index] + np.sin(theta)[:, None] * direction[index]
+        Q = np.where(self.held[index], 0.0, direction[index] @ self.X.T)
+        theta, kink = self._farthest(P[index], Q) if self.whole else self._nearest(P[index], Q)
+        new = np.cos(theta)[:, None] * self.U[index] + np.sin(theta)[:, None] * direction[index]
         moved = np.zeros(len(index), dtype=bool)
         for k, s in enumerate(index):
-            saved = U[s].copy(), held[s].copy(), basis[s].copy()
-            U[s] = new[k] / np.linalg.norm(new[k])
-            grown = kink[k] >= 0 and self._hold(U, held, basis, s, np.array([kink[k]]))
-            value = float(self._value(np.where(held[s], 0.0, self.X @ U[s])[None])[0])
+            saved = self.U[s].copy(), self.held[s].copy(), self.basis[s].copy()
+            self.U[s] = new[k] / np.linalg.norm(new[k])
+            grown = kink[k] >= 0 and self._hold(s, np.array([kink[k]]))
+            value = float(self._value(np.where(self.held[s], 0.0, self.X @ self.U[s])[None])[0])
             better = value > old[s] * (1 + SMALLEST_GAIN)
             moved[k] = better or (grown and kink_counts and value >= old[s] * (1 - 1e-12))
             if not moved[k]:
-                U[s], held[s], basis[s] = saved
+                self.U[s], self.held[s], self.basis[s] = saved
         return moved
 
-    def farthest(self, P: FloatArray, Q: FloatArray) -> tuple[FloatArray, IntArray]:
+    def _farthest(self, P: FloatArray, Q: FloatArray) -> tuple[FloatArray, IntArray]:
         """Best angle in [0, π) on P cos θ + Q sin θ for each row, and the data row whose kink it lies on, or −1."""
         order, low, high, mean, half, b = self._sinusoids(P, Q)
         peak = np.mod(0.5 * np.arctan2(b, half), np.pi)
@@ -308,7 +355,7 @@ class _Climber:
         theta = np.where(smooth, peak[rows, best_top], high[rows, best_high])
         return theta, self._kink(P, order, np.where(smooth, -1, best_high))
 
-    def nearest(self, P: FloatArray, Q: FloatArray) -> tuple[FloatArray, IntArray]:
+    def _nearest(self, P: FloatArray, Q: FloatArray) -> tuple[FloatArray, IntArray]:
         """The first local maximum instead; 0 where the value does not rise at first."""
         order, low, high, _, half, b = self._sinusoids(P, Q)
         peak = np.mod(0.5 * np.arctan2(b, half), np.pi)
@@ -354,55 +401,51 @@ class _Climber:
         high = np.concatenate([angle, np.full((s, 1), np.pi)], axis=1)
         return order, low, high, 0.5 * (a + e), 0.5 * (a - e), b
 
-    def _hold(self, U: FloatArray, held: BoolArray, basis: FloatArray, s: int, rows: IntArray) -> bool:
-        """Hold data rows at zero for start s, in place; True if at least one could be added."""
+    def _hold(self, s: int, rows: IntArray) -> bool:
+        """Hold data rows at zero for start s; True if at least one could be added."""
         added = False
         for row in rows:
-            count = int(held[s].sum())
+            count, basis = int(self.held[s].sum()), self.basis[s].copy()
             if count >= self.d - 1:
                 break
             rest = self.X[row].copy()
             for _ in range(2):
-                rest -= basis[s].T @ (basis[s] @ rest)
+                rest -= basis.T @ (basis @ rest)
             size = float(np.linalg.norm(rest))
             if size <= 1e-8:
                 continue
-            trial = basis[s].copy()
-            trial[count] = rest / size
-            point = U[s] - trial.T @ (trial @ U[s])
+            basis[count] = rest / size
+            point = self.U[s] - basis.T @ (basis @ self.U[s])
             length = float(np.linalg.norm(point))
-            if length < 0.5:
-                continue
-            basis[s], U[s] = trial, point / length
-            held[s, row] = True
-            added = True
+            if length >= 0.5:
+                self.basis[s], self.U[s], self.held[s, row], added = basis, point / length, True, True
         return added
 
-    def _release(self, U: FloatArray, held: BoolArray, basis: FloatArray, direction: FloatArray, s: int) -> bool:
+    def _release(self, direction: FloatArray, s: int) -> bool:
         """Stop holding the row of start s that promises most, and point ``direction`` off its kink.
 
         With g the gradient when the held rows Z are off, g = Σ_Z λ_i x_i on a stationary face; moving x_iᵀu up gains
         λ_i + κ_i, down −λ_i, where κ_i = W_iᵀWᵀ(Xu)₊ is what the row adds once it is on.
         """
-        rows = np.flatnonzero(held[s])
-        activation = np.maximum(np.where(held[s], 0.0, self.X @ U[s]), 0.0)
+        u, held = self.U[s], self.held[s]
+        rows = np.flatnonzero(held)
+        activation = np.maximum(np.where(held, 0.0, self.X @ u), 0.0)
         output = self.W.T @ activation
         gradient = self.X.T @ (self.W @ output * (activation > 0))
-        gradient -= (gradient @ U[s]) * U[s]
+        gradient -= (gradient @ u) * u
         dual = np.linalg.pinv(self.X[rows])
         multiplier = gradient @ dual
         up = multiplier + self.W[rows] @ output
-        size = np.linalg.norm(dual, axis=0)
-        gain = np.maximum(up, -multiplier) / size
+        gain = np.maximum(up, -multiplier) / np.linalg.norm(dual, axis=0)
         k = int(np.argmax(gain))
         if not (gain[k] > 1e-9 * max(float(output @ output), 1e-300)):
             return False
         keep = np.delete(rows, k)
-        basis[s] = 0.0
+        self.basis[s] = 0.0
         if len(keep):
-            basis[s, : len(keep)] = np.linalg.qr(self.X[keep].T)[0].T
-        held[s, rows[k]] = False
+            self.basis[s, : len(keep)] = np.linalg.qr(self.X[keep].T)[0].T
+        held[rows[k]] = False
         way = dual[:, k] * (1.0 if up[k] >= -multiplier[k] else -1.0)
-        way = way - (way @ U[s]) * U[s]
+        way = way - (way @ u) * u
         direction[s] = way / np.linalg.norm(way)
         return True

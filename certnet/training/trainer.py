@@ -10,39 +10,70 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from certnet.training.group_lasso import group_lasso
-from certnet.training.polish import Network, balance, descend, merge, polish, prune, reduce_width, refit
+from certificates.failure import Deadline
+from certnet.training.group_lasso import best_ridge
+from certnet.training.polish import EQUAL, Network, balance, descend, merge, polish, prune, reduce_width, refit
 from certnet.training.pricing import Pricing, distinct, draw_starts, normalised, price, price_planar, values
-from certnet.training.ridge import best_ridge
 from formulations._validation import FloatArray, as_matrix, as_positive
 from formulations.arguments import accepts, count, seconds
 from formulations.errors import InputError
 from formulations.training import SMALLEST, TrainingProgram
 
-MAX_ROUNDS = 200
-FIRST_COLUMNS = 400
-NEW_COLUMNS = 100
 NULL_DIRECTION = 1e-13
-STALLED_ROUNDS = 4
-SOME_NEURONS = 60
-SOME_SAMPLES = 60
-MANY_SAMPLES = 500
-PATIENCE = 4
-SOME_STEPS = 20
-MANY_STEPS = 100
-CLOSE = 1.05
-WIDE_STARTS = 3
-WIDE_WIDTH = 100
-WIDE_ITERATIONS = 600
-QUICK_WIDTH = 30
-QUICK_ITERATIONS = 15
-QUICK_NEURONS_PER_ROW = 2
-QUICK_WORK, EIGENVALUES = 2e9, 10.0
-"""What the second quick network may take by its numbers of rows and neurons, nm² and 10m³."""
-CLIMBED, FEWEST_SAMPLES = 1_000_000, 10
-"""Products of starts and rows in one search for prices, and the least number of starts."""
-PRICING_SHARE = 0.3
-"""Part of the time left that one search for prices may take."""
+"""Singular values of X below this part of the largest are rounding."""
+EIGENVALUES = 10.0
+"""Cost of an eigendecomposition of order m in units of m³."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Numbers of a fit that an experiment could move."""
+
+    max_rounds: int = 200
+    """Most rounds of column generation. Not measured."""
+    first_columns: int = 400
+    """Directions of the targets' own prices that the first round gets. Not measured."""
+    new_columns: int = 100
+    """Directions that join in a round. Not measured."""
+    stalled_rounds: int = 4
+    """Rounds without gain after which it ends. Not measured."""
+    some_neurons: int = 60
+    """Neurons of the network that a usual search for prices climbs from. Not measured."""
+    some_samples: int = 60
+    """Further starts of a usual search for prices. Not measured."""
+    many_samples: int = 500
+    """The same of a thorough one. Not measured."""
+    some_steps: int = 20
+    """Circles of a climb far from the end, where half-climbed directions are good columns already. Not measured."""
+    many_steps: int = 100
+    """The same near the end. Not measured."""
+    close: float = 1.05
+    """Ratio of price and γ from which the end is near. Not measured."""
+    patience: int = 4
+    """Thorough searches after a usual one that finds nothing. Not measured."""
+    wide_starts: int = 3
+    """Wide descended networks whose neurons the first round gets. Not measured."""
+    wide_width: int = 100
+    """Their neurons. Not measured."""
+    wide_iterations: int = 600
+    """Steps of their descent. Not measured."""
+    quick_width: int = 30
+    """Neurons of the first quick network. Not measured."""
+    quick_iterations: int = 15
+    """Steps of its descent. Not measured."""
+    quick_neurons_per_row: int = 2
+    """Neurons of the second for each data row. Not measured."""
+    quick_work: float = 2e9
+    """What it may take by its numbers of rows and neurons, nm² and 10m³. Not measured."""
+    climbed: int = 1_000_000
+    """Products of starts and rows in one search for prices. Not measured."""
+    fewest_samples: int = 10
+    """The least number of its starts. Not measured."""
+    pricing_share: float = 0.3
+    """Part of the time left that one search for prices may take. Not measured."""
+
+
+SETTINGS = Settings()
 
 Better = Callable[[Network, float], None]
 """Takes a network and its objective."""
@@ -95,7 +126,7 @@ def fit(
     random_state: int = 0,
     time_limit: float | None = None,
     max_width: int | None = None,
-    max_rounds: int = MAX_ROUNDS,
+    max_rounds: int = SETTINGS.max_rounds,
     tolerance: float = 1e-6,
     callback: Callable[[Round], bool | None] | None = None,
     better: Better | None = None,
@@ -128,109 +159,106 @@ def fit(
     directions = np.zeros((program.shape[1], 0))
     if candidates is not None and np.asarray(candidates).size:
         directions = as_matrix("candidates", candidates, rows=program.shape[1])
-    search = _ColumnGeneration(program, random_state, time_limit, tolerance, callback, better)
+    search = _ColumnGeneration(program, random_state, time_limit, better)
+    interrupted = False
     try:
-        search.run(directions, max_rounds)
+        search.run(directions, max_rounds, tolerance, callback)
     except KeyboardInterrupt:
-        search.interrupted = True
+        interrupted = True
     try:
         search.finish(max_width)
     except KeyboardInterrupt:
-        if search.interrupted:
+        if interrupted:
             raise
-        search.interrupted = True
-    return search.result(max_width)
+        interrupted = True
+    return search.result(max_width, interrupted=interrupted)
 
 
 class _ColumnGeneration:
     """The state of one fit: the best network so far, in coordinates of the row space of X."""
 
     def __init__(
-        self,
-        program: TrainingProgram,
-        random_state: int,
-        time_limit: float | None,
-        tolerance: float,
-        callback: Callable[[Round], bool | None] | None,
-        better: Better | None,
+        self, program: TrainingProgram, random_state: int, time_limit: float | None, better: Better | None
     ) -> None:
-        self.started = time.monotonic()
-        self.deadline = None if time_limit is None else self.started + time_limit
-        self.original, self.tolerance, self.callback, self.better = program, tolerance, callback, better
+        self.started, self.deadline = time.perf_counter(), Deadline.after(time_limit)
+        self.original, self.better = program, better
         self.generator = np.random.default_rng(random_state)
         _, singular, Vt = np.linalg.svd(program.X, full_matrices=False)
         rank = max(int(np.sum(singular > NULL_DIRECTION * singular[0])), 1)
         # Directions that X does not see only cost; without them the plane is recognised behind more features.
-        self.rotation: FloatArray = Vt[:rank].T if rank < program.shape[1] else np.eye(program.shape[1])
-        self.program = (
-            TrainingProgram(program.X @ self.rotation, program.Y, program.gamma) if rank < program.shape[1] else program
-        )
-        self.U: FloatArray = np.zeros((rank, 0))
-        self.V: FloatArray = np.zeros((program.shape[2], 0))
-        self.objective = self.program.objective(self.U, self.V)
+        is_full = rank == program.shape[1]
+        self.rotation: FloatArray = np.eye(rank) if is_full else Vt[:rank].T
+        self.program = program if is_full else TrainingProgram(program.X @ self.rotation, program.Y, program.gamma)
+        self.network: Network = np.zeros((rank, 0)), np.zeros((program.shape[2], 0))
+        self.objective = self.program.objective(*self.network)
         self.history: list[Round] = []
         self.price_ratio = float("inf")
-        self.converged = self.timed_out = self.interrupted = False
+        self.converged = self.timed_out = False
 
     def offer(self, network: Network) -> None:
         """Keep a network that is better than the best so far."""
         value = self.program.objective(*network)
         if value < self.objective:
-            (self.U, self.V), self.objective = network, value
+            self.network, self.objective = network, value
             if self.better is not None:
-                self.better((self.rotation @ self.U, self.V), value)
+                self.better((self.rotation @ network[0], network[1]), value)
 
     def late(self) -> bool:
         """True after the deadline, from when on nothing long may begin."""
-        self.timed_out = self.deadline is not None and time.monotonic() > self.deadline
+        self.timed_out = self.deadline.passed
         return self.timed_out
 
-    def run(self, candidates: FloatArray, max_rounds: int) -> None:
+    def run(
+        self,
+        candidates: FloatArray,
+        max_rounds: int,
+        tolerance: float,
+        callback: Callable[[Round], bool | None] | None,
+    ) -> None:
         """Column generation until nothing is found that pays."""
-        self._quick_start(normalised(self.rotation.T @ candidates))
-        fresh = self._first_columns(normalised(self.rotation.T @ candidates))
+        s, program, deadline = SETTINGS, self.program, self.deadline
+        enough, is_planar = program.gamma * (1 + tolerance), program.shape[1] <= 2
+        directions = normalised(self.rotation.T @ candidates)
+        self._quick_start(directions)
+        fresh = self._first_columns(directions)
         stalled = 0
         for number in range(1, max_rounds + 1):
             if self.late():
                 return
             before = self.objective
-            self._master(fresh)
-            self.offer(polish(self.program, self.U, self.V, deadline=self.deadline))
-            R = self.program.residual(self.U, self.V)
+            self.offer(refit(program, *self.network, fresh, deadline=deadline))
+            self.offer(polish(program, *self.network, deadline=deadline))
+            R = program.residual(*self.network)
             prices = self._price(R)
-            for _ in range(PATIENCE if self.program.shape[1] > 2 else 0):
-                if prices.best > self.program.gamma * (1 + self.tolerance) or self.late():
+            for _ in range(0 if is_planar else s.patience):
+                if prices.best > enough or self.late():
                     break
                 # The usual draw finds nothing: look harder before giving up.
                 prices = self._price(R, thorough=True)
-            self._record(number, prices.best)
+            self.price_ratio = prices.best / program.gamma
+            spent, width = time.perf_counter() - self.started, self.network[0].shape[1]
+            self.history.append(Round(number, spent, self.objective, width, self.price_ratio))
             if self.late():
                 return
-            self.converged = prices.best <= self.program.gamma * (1 + self.tolerance)
+            self.converged = prices.best <= enough
             stalled = stalled + 1 if before - self.objective <= 1e-10 * before else 0
-            asked = self.callback is not None and self.callback(self.history[-1])
-            if self.converged or asked or (stalled >= STALLED_ROUNDS and number > 1):
+            asked = callback is not None and callback(self.history[-1])
+            if self.converged or asked or (stalled >= s.stalled_rounds and number > 1):
                 return
-            pays = prices.values > self.program.gamma
-            fresh = prices.directions[:, pays][:, :NEW_COLUMNS]
-
-    def _record(self, number: int, best: float) -> None:
-        self.price_ratio = best / self.program.gamma
-        seconds = time.monotonic() - self.started
-        self.history.append(Round(number, seconds, self.objective, self.U.shape[1], self.price_ratio))
+            fresh = prices.directions[:, prices.values > program.gamma][:, : s.new_columns]
 
     def _first_columns(self, candidates: FloatArray) -> FloatArray:
         """Candidates, the best directions for the targets themselves, and the neurons of wide descended networks.
 
         The group lasso over the union is at least as good as each of those networks.
         """
-        X, Y = self.program.X, self.program.Y
+        s, X, Y = SETTINGS, self.program.X, self.program.Y
         if self.late():
             return candidates[:, :0]
-        found = self._price(Y, thorough=True).directions[:, :FIRST_COLUMNS]
+        found = self._price(Y, thorough=True).directions[:, : s.first_columns]
         given = distinct(candidates, values(X, Y, candidates)).directions
         # In the plane pricing is exact and needs no such help.
-        attempts = WIDE_STARTS if X.shape[1] > 2 else 0
+        attempts = s.wide_starts if X.shape[1] > 2 else 0
         wide = [normalised(self._wide_network()[0]) for _ in range(attempts) if not self.late()]
         return np.hstack([given, found, *wide])
 
@@ -238,126 +266,100 @@ class _ColumnGeneration:
         """Networks within moments, so that an early interruption does not leave the zero network.
 
         A modest one first, and then one of many random neurons, which alone can come near interpolation when the decay
-        is small beside the data.
+        is small beside the data. Each has candidates and random neurons, output weights by ridge regression, and is
+        descended for a few steps.
         """
-        n, rank, _ = self.program.shape
-        self._random_network(candidates, QUICK_WIDTH)
-        if rank > 2 and not self.late():
-            affordable = int(min((QUICK_WORK / n) ** (1 / 2), (QUICK_WORK / EIGENVALUES) ** (1 / 3)))
-            self._random_network(candidates, max(min(QUICK_NEURONS_PER_ROW * n, affordable), QUICK_WIDTH))
+        s, (n, rank, _) = SETTINGS, self.program.shape
+        affordable = int(min((s.quick_work / n) ** (1 / 2), (s.quick_work / EIGENVALUES) ** (1 / 3)))
+        second = [max(min(s.quick_neurons_per_row * n, affordable), s.quick_width)] if rank > 2 else []
+        for number, width in enumerate((s.quick_width, *second)):
+            if number and self.late():
+                return
+            starts = draw_starts(self.program.X, self.program.Y, width, np.random.default_rng(0))
+            U = self._of_unit_activation(np.hstack([candidates, starts])[:, :width], SMALLEST)
+            V = best_ridge(self.program, U)
+            live = V.any(axis=0)
+            if live.any():
+                network = U[:, live], V[:, live]
+                self.offer(balance(*network))
+                self.offer(descend(self.program, *network, max_iterations=s.quick_iterations, deadline=self.deadline))
 
-    def _random_network(self, candidates: FloatArray, width: int) -> None:
-        """Candidates and random neurons, ridge regression for the output weights, and a short descent."""
-        X, Y = self.program.X, self.program.Y
-        starts = draw_starts(X, Y, width, np.random.default_rng(0))
-        U = np.hstack([candidates, starts])[:, :width]
-        H = np.maximum(X @ U, 0.0)
-        size = np.linalg.norm(H, axis=0)
-        on = size >= SMALLEST
-        U = U[:, on] / size[on]
-        V = best_ridge(self.program, U)
-        live = V.any(axis=0)
-        if live.any():
-            self.offer(balance(U[:, live], V[:, live]))
-            start = U[:, live], V[:, live]
-            self.offer(descend(self.program, *start, max_iterations=QUICK_ITERATIONS, deadline=self.deadline))
+    def _of_unit_activation(self, U: FloatArray, least: float) -> FloatArray:
+        """The columns u of U with (Xu)₊ larger than that, scaled until it has norm 1."""
+        size = np.linalg.norm(np.maximum(self.program.X @ U, 0.0), axis=0)
+        on = size >= least
+        return np.asarray(U[:, on] / size[on])
 
     def _wide_network(self) -> Network:
-        """A random network of WIDE_WIDTH neurons (or the critical width), descended."""
-        X, Y = self.program.X, self.program.Y
-        width = min(WIDE_WIDTH, len(X) * Y.shape[1] + 1)
-        U = draw_starts(X, Y, width, self.generator)
-        H = np.maximum(X @ U, 0.0)
-        U = U[:, H.any(axis=0)] / np.linalg.norm(H[:, H.any(axis=0)], axis=0)
+        """A random network of many neurons (at most the critical width), descended."""
+        s, X, Y = SETTINGS, self.program.X, self.program.Y
+        U = draw_starts(X, Y, min(s.wide_width, len(X) * Y.shape[1] + 1), self.generator)
+        U = self._of_unit_activation(U, 1e-300)
         V = self.generator.standard_normal((Y.shape[1], U.shape[1])) * np.linalg.norm(Y) / max(U.shape[1], 1)
-        network = descend(self.program, U, V, max_iterations=WIDE_ITERATIONS, deadline=self.deadline)
+        network = descend(self.program, U, V, max_iterations=s.wide_iterations, deadline=self.deadline)
         self.offer(network)
         return network
 
     def _price(self, W: FloatArray, *, thorough: bool = False) -> Pricing:
         """Directions that may pay for a residual; ``thorough`` climbs from every neuron and from many more starts."""
-        if self.program.shape[1] == 2:
-            return price_planar(self.program.X, W)
-        neurons = self.U
-        if not thorough and neurons.shape[1] > SOME_NEURONS:
-            neurons = neurons[:, self.generator.permutation(neurons.shape[1])[:SOME_NEURONS]]
-        affordable = max(CLIMBED // len(self.program.X), FEWEST_SAMPLES)
+        s, X = SETTINGS, self.program.X
+        if X.shape[1] == 2:
+            return price_planar(X, W)
+        neurons = self.network[0]
+        if not thorough and neurons.shape[1] > s.some_neurons:
+            neurons = neurons[:, self.generator.permutation(neurons.shape[1])[: s.some_neurons]]
+        affordable = max(s.climbed // len(X), s.fewest_samples)
         return price(
-            self.program.X,
+            X,
             W,
             neurons,
-            samples=min(MANY_SAMPLES if thorough else SOME_SAMPLES, affordable),
+            samples=min(s.many_samples if thorough else s.some_samples, affordable),
             random_state=self.generator,
-            # Far from the end half-climbed directions are good columns already.
-            max_steps=MANY_STEPS if thorough or self.price_ratio < CLOSE else SOME_STEPS,
-            deadline=self._soon(PRICING_SHARE),
+            max_steps=s.many_steps if thorough or self.price_ratio < s.close else s.some_steps,
+            deadline=Deadline.after(s.pricing_share * self.deadline.left),
         )
-
-    def _soon(self, share: float) -> float | None:
-        """A deadline after this part of the time left."""
-        now = time.monotonic()
-        return None if self.deadline is None else now + share * max(self.deadline - now, 0.0)
-
-    def _master(self, fresh: FloatArray) -> None:
-        """Group lasso over the current directions and the fresh ones."""
-        U, V = balance(self.U, self.V)
-        size = np.linalg.norm(U, axis=0)
-        directions = np.hstack([U / size, fresh])
-        start = np.hstack([V * size, np.zeros((V.shape[0], fresh.shape[1]))])
-        H = np.maximum(self.program.X @ directions, 0.0)
-        solution = group_lasso(
-            H, self.program.Y, self.program.gamma, start if len(size) else None, deadline=self.deadline
-        )
-        self.offer(balance(directions, solution.V))
 
     def finish(self, max_width: int | None) -> None:
         """Prune, merge, and respect the width."""
-        self.offer_equal(merge(self.U, self.V))
-        self.offer_equal(prune(self.program, self.U, self.V, tolerance=1e-9))
+        self._prefer(merge(*self.network))
+        self._prefer(prune(self.program, *self.network, tolerance=1e-9))
         n, _, c = self.program.shape
-        if self.U.shape[1] > n * c + 1:
-            self.offer_equal(reduce_width(self.program.X, self.U, self.V))
-        if max_width is not None and self.U.shape[1] > max_width:
-            self.U, self.V = self._narrow(max_width)
-            self.objective = self.program.objective(self.U, self.V)
+        if self.network[0].shape[1] > n * c + 1:
+            self._prefer(reduce_width(self.program.X, *self.network))
+        if max_width is not None and self.network[0].shape[1] > max_width:
+            self.network = self._narrow(max_width)
 
-    def offer_equal(self, network: Network) -> None:
-        """Prefer a narrower network of the same objective, up to rounding."""
+    def _prefer(self, network: Network) -> None:
+        """Take a narrower network of the same objective, up to rounding."""
         value = self.program.objective(*network)
-        if value <= self.objective * (1 + 1e-12):
-            (self.U, self.V), self.objective = network, value
+        if value <= self.objective * (1 + EQUAL):
+            self.network, self.objective = network, value
 
     def _narrow(self, width: int) -> Network:
         """Drop the neurons that contribute least, in halves, and polish the rest after each."""
-        U, V = self.U, self.V
+        U, V = self.network
         while U.shape[1] > width:
-            target = max(width, U.shape[1] // 2)
-            H = np.maximum(self.program.X @ U, 0.0)
-            share = np.linalg.norm(H, axis=0) * np.linalg.norm(V, axis=0)
-            kept = np.sort(np.argsort(-share, kind="stable")[:target])
+            share = np.linalg.norm(np.maximum(self.program.X @ U, 0.0), axis=0) * np.linalg.norm(V, axis=0)
+            kept = np.sort(np.argsort(-share, kind="stable")[: max(width, U.shape[1] // 2)])
             U, V = polish(self.program, *refit(self.program, U[:, kept], V[:, kept]), deadline=self.deadline)
-        if self.program.objective(U, V) <= 0.5 * float(np.sum(self.program.Y**2)):
-            return U, V
-        return np.zeros((U.shape[0], 0)), np.zeros((V.shape[0], 0))
+        zero = np.zeros((U.shape[0], 0)), np.zeros((V.shape[0], 0))
+        return (U, V) if self.program.objective(U, V) <= self.program.objective(*zero) else zero
 
-    def result(self, max_width: int | None) -> FitResult:
+    def result(self, max_width: int | None, *, interrupted: bool) -> FitResult:
         """The best network in the coordinates of the caller."""
-        U = self.rotation @ self.U
-        narrowed = max_width is not None and U.shape[1] > max_width
-        if narrowed:
+        U, V = self.rotation @ self.network[0], self.network[1]
+        if max_width is not None and U.shape[1] > max_width:
             # Only an interruption during finish leads here.
-            U, V = np.zeros((U.shape[0], 0)), np.zeros((self.V.shape[0], 0))
-        else:
-            V = self.V
+            U, V = U[:, :0], V[:, :0]
         return FitResult(
             U=U,
             V=V,
             objective=self.original.objective(U, V),
             history=tuple(self.history),
             rounds=len(self.history),
-            seconds=time.monotonic() - self.started,
+            seconds=time.perf_counter() - self.started,
             price_ratio=self.price_ratio,
             converged=self.converged,
             timed_out=self.timed_out,
-            interrupted=self.interrupted,
+            interrupted=interrupted,
         )

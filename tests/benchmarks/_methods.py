@@ -16,7 +16,7 @@ from unittest import mock
 import numpy as np
 
 from certificates.making import repair
-from certnet.solvers import Progress, SolverResult, SolveStatus, _incumbent, _session, solve
+from certnet.solvers import Progress, SolverResult, SolveStatus, session, solve
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
 from formulations import Dual, LiftedSpace, MergedRows, Presolved, Program, SquaredLoss, TrainingProgram, presolve
 from formulations.modeling import CvxpyHandles, cvxpy_model
@@ -81,8 +81,8 @@ def uncharged_repairs() -> Iterator[Uncharged]:
     """
     clock = Uncharged()
     with (
-        mock.patch.object(_incumbent, "repair", clock.repair),
-        mock.patch.object(_session, "_is_due", return_value=True),
+        mock.patch.object(session, "repair", clock.repair),
+        mock.patch.object(session, "is_due", return_value=True),
     ):
         yield clock
 

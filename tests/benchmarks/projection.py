@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from certnet.solvers._arrays import Array, Arrays, arrays
+from certnet.solvers.arrays import Array, Arrays, arrays
 
 ORDERS = (60, 100, 210, 400, 700, 1030)
 SHARES = (0.02, 0.1, 0.2, 0.3, 0.5)
@@ -65,11 +65,11 @@ def main() -> None:
         for share in SHARES:
             host = matrix(order, share)
             X, X32 = layer.array(host), single.array(host)
-            full = seconds(layer, lambda X=X: layer.eigh(layer.copy(X))[1])
+            full = seconds(layer, lambda X=X: layer.positive_factor(layer.copy(X), len(X)))
             others = (
-                seconds(layer, lambda X=X: layer.upper_part(layer.copy(X))[1]),
-                seconds(single, lambda X=X32: single.eigh(single.copy(X))[1]),
-                seconds(single, lambda X=X32: single.upper_part(single.copy(X))[1]),
+                seconds(layer, lambda X=X: layer.positive_factor(layer.copy(X), 0)),
+                seconds(single, lambda X=X32: single.positive_factor(single.copy(X), len(X))),
+                seconds(single, lambda X=X32: single.positive_factor(single.copy(X), 0)),
                 seconds(layer, lambda X=X: sign_projection(layer, X)),
             )
             values, vectors = np.linalg.eigh(host)

@@ -149,3 +149,9 @@ def test_importing_formulations_imports_no_modelling_language() -> None:
         "sys.exit(any(name in sys.modules for name in ('cvxpy', 'picos', 'clarabel', 'scs')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_picos_its_model_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "picos", None)
+    with pytest.raises(InputError, match=r"pip install certnet\[modeling\]"):
+        picos_model(plain(0))

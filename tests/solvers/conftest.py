@@ -3,7 +3,7 @@
 import pytest
 
 from certnet.solvers import admm
-from certnet.solvers._arrays import Arrays, HostArrays, TorchArrays
+from certnet.solvers.arrays import Arrays
 
 
 @pytest.fixture
@@ -11,12 +11,12 @@ def torch_layer() -> Arrays:
     """PyTorch's arrays on the host."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     torch.set_num_threads(1)
-    return TorchArrays("cpu")
+    return Arrays("cpu")
 
 
 @pytest.fixture(params=["numpy", "torch"])
 def layer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Arrays:
     """Each kind of array, and the ADMM on it."""
-    chosen = HostArrays() if request.param == "numpy" else request.getfixturevalue("torch_layer")
+    chosen = Arrays() if request.param == "numpy" else request.getfixturevalue("torch_layer")
     monkeypatch.setattr(admm, "arrays", lambda device: chosen)
     return chosen

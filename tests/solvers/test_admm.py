@@ -1,19 +1,19 @@
-"""The ADMM's own parts: its two half steps, the acceleration, resuming bit for bit, float32, and the time limit."""
+"""The ADMM's own parts: its two half steps, the acceleration, going on, float32, and the time limit."""
 
 import time
-from collections.abc import Callable
-from functools import cache, partial
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 
-from certnet.solvers import _arrays, admm
-from certnet.solvers._anderson import Anderson
-from certnet.solvers._arrays import Arrays
-from certnet.solvers._splitting import Splitting
-from certnet.solvers.admm import AdmmSolver
-from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, State
+from certnet.solvers import admm
+from certnet.solvers import arrays as array_module
+from certnet.solvers.anderson import Anderson
+from certnet.solvers.arrays import Arrays
+from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.orthonormal import FOR_BOUNDS, orthonormal
+from certnet.solvers.splitting import Splitting
 from formulations import InputError, Program, TrainingProgram, presolve
 
 
@@ -26,7 +26,11 @@ def _program(n: int = 9, d: int = 3, c: int = 2, gamma: float = 0.1) -> Program:
 
 
 def _solve(program: Program, **options: object) -> SolverResult:
-    return AdmmSolver().solve(program, SolverOptions(**options))  # type: ignore[arg-type]
+    return admm.admm(program, SolverOptions(**options))  # type: ignore[arg-type]
+
+
+def _set(monkeypatch: pytest.MonkeyPatch, **numbers: float) -> None:
+    monkeypatch.setattr(admm, "SETTINGS", replace(admm.SETTINGS, **numbers))
 
 
 # --- the half steps ---------------------------------------------------------------------------------------------------
@@ -48,7 +52,7 @@ def _half_steps(layer: Arrays, program: Program, V: np.ndarray, penalty: float) 
 
 @pytest.mark.parametrize("entries", [1, 50, 10**6])
 def test_projection_matches_the_dense_basis(layer: Arrays, entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_arrays, "BLOCK_ENTRIES", entries)
+    monkeypatch.setattr(array_module, "BLOCK_ENTRIES", entries)
     program = orthonormal(_program(), FOR_BOUNDS).program
     V = _symmetric(program, 0)
     Z, G = _half_steps(layer, program, V, 0.3)
@@ -81,7 +85,7 @@ def test_entrywise_solution_is_a_minimum(layer: Arrays) -> None:
 
 
 def test_sizes_and_gap_are_norms(layer: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_arrays, "BLOCK_ENTRIES", 50)
+    monkeypatch.setattr(array_module, "BLOCK_ENTRIES", 50)
     program = orthonormal(_program(), FOR_BOUNDS).program
     splitting = Splitting(program, layer)
     V, last = _symmetric(program, 2), _symmetric(program, 3)
@@ -92,8 +96,7 @@ def test_sizes_and_gap_are_norms(layer: Arrays, monkeypatch: pytest.MonkeyPatch)
     assert sizes.multiplier == pytest.approx(np.linalg.norm(V - new))
     assert sizes.change == pytest.approx(np.linalg.norm(new - last))
     F = np.random.default_rng(4).standard_normal((program.space.order, 3))
-    out = layer.zeros(*V.shape)
-    gap = splitting.gap(layer.array(F), Z, 1.6, out)
+    out, gap = splitting.gap(layer.array(F), Z, 1.6)
     np.testing.assert_allclose(layer.host(out), 1.6 * (F @ F.T - new), atol=1e-12)
     assert gap == pytest.approx(np.linalg.norm(F @ F.T - new))
 
@@ -103,7 +106,7 @@ def test_multipliers_are_those_of_the_entrywise_problem(layer: Arrays) -> None:
     space = program.space
     V = _symmetric(program, 5)
     Z, _ = _half_steps(layer, program, V, penalty)
-    dual = Splitting(program, layer).objective.multipliers(layer.array(V), penalty)
+    dual = Splitting(program, layer).multipliers(layer.array(V), penalty)
     np.testing.assert_allclose(dual.N, -2 * penalty * (V - Z)[space.phi, space.phi], atol=1e-14)
     # The loss is stationary: its gradient −ωW balances the pull of the penalty, which counts both triangles.
     pull = 2 * penalty * (Z - V)[program.feature, space.v]
@@ -126,9 +129,7 @@ def _iterate(layer: Arrays, memory: int, steps: int) -> float:
     V = layer.zeros(6, 6)
     for _ in range(steps):
         R = layer.array((factors - 1.0) * (layer.host(V) - fixed))
-        out = layer.zeros(6, 6)
-        acceleration.push(V, R, float(np.sqrt(layer.square(R))), out)
-        V = out
+        V, _ = acceleration.push(V, R, float(np.sqrt(layer.square(R))))
     return float(np.linalg.norm(layer.host(V) - fixed) / np.linalg.norm(fixed))
 
 
@@ -142,31 +143,18 @@ def test_extrapolation_that_fails_is_withdrawn(layer: Arrays) -> None:
     V = layer.zeros(3, 3)
     while not acceleration.extrapolated:
         last, step = V, layer.array(rng.standard_normal((3, 3)))
-        V = layer.zeros(3, 3)
-        assert acceleration.push(last, step, 1.0, V)
+        V, accepted = acceleration.push(last, step, 1.0)
+        assert accepted
     plain = layer.host(last) + layer.host(step)
     assert not np.allclose(layer.host(V), plain)
-    out = layer.zeros(3, 3)
-    assert not acceleration.push(V, step, 2.5, out)
+    out, accepted = acceleration.push(V, step, 2.5)
+    assert not accepted
     np.testing.assert_allclose(layer.host(out), plain, atol=1e-15)
     assert not acceleration.extrapolated
     assert not acceleration.plain
 
 
-# --- state ------------------------------------------------------------------------------------------------------------
-
-
-def _state_at(program: Program, iteration: int) -> State:
-    found: list[State] = []
-
-    def look(progress: Progress) -> bool:
-        if progress.iteration == iteration:
-            assert progress.state is not None
-            found.append(progress.state())
-        return bool(found)
-
-    _solve(program, callback=look)
-    return found[0]
+# --- going on --------------------------------------------------------------------------------------------------------
 
 
 def _assert_same(first: SolverResult, second: SolverResult) -> None:
@@ -181,101 +169,27 @@ def _assert_same(first: SolverResult, second: SolverResult) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("iteration", [1, 7, 49, 50, 55, 56, 93, 120, 151])
-def test_resume_is_bit_for_bit(layer: Arrays, iteration: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admm, "REPORT_EVERY", 1)
-    program = _program()
-    whole = _solve(program, max_iterations=170)
-    again = _solve(program, max_iterations=170, resume=_state_at(program, iteration))
-    assert again.iterations == 170
-    _assert_same(whole, again)
-
-
-@pytest.mark.parametrize("iteration", [20, 75, 130])
-def test_resume_across_the_change_of_precision(layer: Arrays, iteration: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admm, "REPORT_EVERY", 1)
-    monkeypatch.setattr(admm, "SINGLE_ORDER", 0)
-    monkeypatch.setattr(admm, "SINGLE_RESIDUAL", 2e-2)
-    program = _program()
-    state = _state_at(program, iteration)
-    assert bool(state["single"]) == (iteration == 20)
-    _assert_same(_solve(program, max_iterations=170), _solve(program, max_iterations=170, resume=state))
-
-
-def test_asking_for_the_state_changes_nothing() -> None:
+def test_looking_at_the_iterate_changes_nothing() -> None:
     program = _program()
     plain = _solve(program, max_iterations=100)
-    watched = _solve(program, max_iterations=100, callback=lambda progress: bool(progress.state() is None))
+    watched = _solve(program, max_iterations=100, callback=lambda progress: progress.iterate() is None)
     _assert_same(plain, watched)
 
 
-def test_a_converged_state_is_converged() -> None:
-    states: list[State] = []
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_solve_goes_on_from_the_iterate_that_was_shown(layer: Arrays, share: float) -> None:
+    program, seen = _program(), []
+    whole = _solve(program, tolerance=1e-5)
 
-    def look(progress: Progress) -> None:
-        if max(progress.primal_residual, progress.dual_residual) <= 1e-3:
-            states.append(progress.state())
+    def look(progress: Progress) -> bool:
+        seen.append(progress)
+        return progress.iteration >= share * whole.iterations
 
-    _solve(_program(), callback=look, max_iterations=1000)
-    again = _solve(_program(), resume=states[0], tolerance=1e-3)
+    _solve(program, tolerance=1e-5, callback=look)
+    again = _solve(program, tolerance=1e-5, warm_start=seen[-1].iterate())
     assert again.status is SolveStatus.CONVERGED
-    assert again.iterations == int(states[0]["schedule"][0])
-
-
-def _without(name: str, state: dict[str, np.ndarray]) -> None:
-    del state[name]
-
-
-def _with(name: str, make: Callable[[np.ndarray], object], state: dict[str, np.ndarray]) -> None:
-    state[name] = make(state[name])  # type: ignore[assignment]
-
-
-def _poisoned(array: np.ndarray) -> np.ndarray:
-    out = array.copy()
-    out.flat[0] = np.nan
-    return out
-
-
-PARTS = ("V", "at", "R", "F", "changes", "plain", "gram", "numbers", "schedule", "counts", "size", "single", "admm")
-DAMAGES = [
-    *(pytest.param(partial(_without, name), id=f"no {name}") for name in PARTS),
-    *(
-        pytest.param(partial(_with, name, _poisoned), id=f"NaN in {name}")
-        for name in ("V", "F", "gram", "plain", "numbers")
-    ),
-    *(
-        pytest.param(partial(_with, name, lambda a: a[:-1]), id=f"short {name}")
-        for name in PARTS
-        if name not in ("size", "single")
-    ),
-    *(
-        pytest.param(partial(_with, name, lambda a: a.astype(np.complex128)), id=f"complex {name}")
-        for name in PARTS
-        if name != "admm"
-    ),
-    *(
-        pytest.param(partial(_with, name, lambda a: -1 - a), id=f"negative {name}")
-        for name in ("schedule", "counts", "size", "numbers")
-    ),
-    pytest.param(partial(_with, "V", lambda a: a.astype(np.float32)), id="float32 V"),
-    pytest.param(partial(_with, "V", lambda a: a.tolist()), id="list V"),
-]
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_states_are_refused(damage: Callable[[dict[str, np.ndarray]], None]) -> None:
-    state = dict(_state_at(_program(), 25))
-    damage(state)
-    with pytest.raises(InputError, match="state to resume") as caught:
-        _solve(_program(), resume=state)
-    assert str(caught.value).count(".") == 1
-
-
-def test_state_of_another_program_is_refused() -> None:
-    with pytest.raises(InputError, match="another solver, program or version"):
-        _solve(_program(8), resume=_state_at(_program(), 25))
-    with pytest.raises(InputError, match="another solver, program or version"):
-        _solve(_program(), resume={})
+    assert seen[-1].iteration + again.iterations <= 1.3 * whole.iterations
+    assert again.objective == pytest.approx(whole.objective, rel=1e-3)
 
 
 # --- interrupts, failures, precision, time ----------------------------------------------------------------------------
@@ -295,16 +209,15 @@ def _fail_once(monkeypatch: pytest.MonkeyPatch, step: int, error: BaseException)
 
 
 def test_interrupt_within_a_step_keeps_the_last_point(layer: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admm, "REPORT_EVERY", 1)
+    _set(monkeypatch, report_every=1)
     program, seen = _program(), []
     whole = _solve(program, max_iterations=6)
     _fail_once(monkeypatch, 7, KeyboardInterrupt())
     torn = _solve(program, callback=lambda progress: bool(seen.append(progress)))
     assert torn.status is SolveStatus.INTERRUPTED
     _assert_same(whole, torn)
-    state = seen[-1].state()
-    np.testing.assert_array_equal(state["V"], state["at"])
-    assert _solve(program, max_iterations=300, resume=state).primal_residual < 0.1 * torn.primal_residual
+    again = _solve(program, max_iterations=300, warm_start=seen[-1].iterate())
+    assert again.primal_residual < 0.1 * torn.primal_residual
 
 
 def test_failure_keeps_the_last_point(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,8 +229,8 @@ def test_failure_keeps_the_last_point(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_failure_in_float32_goes_on_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admm, "SINGLE_ORDER", 0)
-    monkeypatch.setattr(admm, "SINGLE_RESIDUAL", 0.0)
+    _set(monkeypatch, single_order=0)
+    _set(monkeypatch, single_residual=0.0)
     _fail_once(monkeypatch, 7, np.linalg.LinAlgError("no convergence"))
     result = _solve(_program(), max_iterations=3000, tolerance=1e-5)
     assert result.status is SolveStatus.CONVERGED
@@ -329,8 +242,8 @@ def test_beginning_in_float32_ends_at_the_same_point(
 ) -> None:
     program = _program()
     double = _solve(program, max_iterations=4000, tolerance=1e-6)
-    monkeypatch.setattr(admm, "SINGLE_ORDER", 0)
-    monkeypatch.setattr(admm, "SINGLE_RESIDUAL", residual)
+    _set(monkeypatch, single_order=0)
+    _set(monkeypatch, single_residual=residual)
     single = _solve(program, max_iterations=4000, tolerance=1e-6)
     assert double.status is SolveStatus.CONVERGED
     assert single.objective == pytest.approx(double.objective, rel=1e-3)
@@ -374,5 +287,5 @@ def test_time_limit_counts_the_step_to_come_and_the_result(monkeypatch: pytest.M
 
 
 def test_unknown_device_is_an_error() -> None:
-    with pytest.raises(InputError, match="choose cpu or cuda"):
+    with pytest.raises(InputError, match="must be one of cpu, cuda"):
         _solve(_program(), device="tpu")

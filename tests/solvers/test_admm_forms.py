@@ -1,5 +1,6 @@
-"""The ADMM on form programs: its half step, optimality conditions, known values, invariances, and going on exactly."""
+"""The ADMM on form programs: its half step, optimality conditions, known values, invariances, and going on."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -9,13 +10,19 @@ from hypothesis import strategies as st
 
 from certificates.making.repair import repair_form
 from certnet.solvers import admm
-from certnet.solvers._arrays import Arrays
-from certnet.solvers._entrywise import FormEntrywise
-from certnet.solvers._splitting import Splitting
-from certnet.solvers.admm import AdmmSolver
-from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, State
+from certnet.solvers.arrays import Arrays
+from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.orthonormal import FOR_BOUNDS, FOR_PRODUCTS, orthonormal
-from formulations import Dual, InputError, LiftedSpace, Program, SquaredLoss, TrainingProgram, merge_rows, presolve
+from certnet.solvers.splitting import Splitting
+from formulations import (
+    Dual,
+    InputError,
+    LiftedSpace,
+    Program,
+    TrainingProgram,
+    merge_rows,
+    presolve,
+)
 from tests.strategies import SEEDS, programs, rng
 
 
@@ -37,8 +44,8 @@ def _general(n: int = 5, k: int = 3) -> Program:
 FORMS = [pytest.param(_price, id="pricing"), pytest.param(_general, id="general")]
 
 
-def _solve(program: Program, **options: object) -> SolverResult:
-    return AdmmSolver().solve(program, SolverOptions(**options))  # type: ignore[arg-type]
+def _solve(program: Program | Program, **options: object) -> SolverResult:
+    return admm.admm(program, SolverOptions(**options))  # type: ignore[arg-type]
 
 
 def _bound(program: Program, **options: object) -> float:
@@ -96,7 +103,7 @@ def test_multipliers_make_the_entrywise_solution_stationary(layer: Arrays, form)
     program, penalty = form(), 0.3
     space = program.space
     V, Z = _entrywise(layer, program, penalty)
-    dual = FormEntrywise(program, layer).multipliers(layer.array(V), penalty)
+    dual = Splitting(program, layer).multipliers(layer.array(V), penalty)
     assert dual.W.shape == (0, 0)
     # Off the normalised block, twice the gradient of the half step's objective is that of the signs.
     gradient = program.form + 2.0 * penalty * (Z - V)
@@ -119,7 +126,7 @@ def test_multipliers_make_the_entrywise_solution_stationary(layer: Arrays, form)
 def test_optimality_conditions(form, units) -> None:
     program = form()
     space = program.space
-    result = AdmmSolver(units).solve(program, SolverOptions(tolerance=1e-9, max_iterations=20_000))
+    result = admm.solve_admm(program, SolverOptions(tolerance=1e-9, max_iterations=20_000), units)
     assert result.status is SolveStatus.CONVERGED
     S, N = result.primal.S, result.dual.N
     G, delta = space.moment(S), program.to_original(result.objective)
@@ -250,58 +257,6 @@ def test_coordinates_are_undone(form) -> None:
 # --- going on ---------------------------------------------------------------------------------------------------------
 
 
-def _state_at(program: Program, iteration: int) -> State:
-    found: list[State] = []
-
-    def look(progress: Progress) -> bool:
-        if progress.iteration == iteration:
-            found.append(progress.state())
-        return bool(found)
-
-    _solve(program, callback=look, tolerance=0.0)
-    return found[0]
-
-
-def _assert_same(first: SolverResult, second: SolverResult) -> None:
-    np.testing.assert_array_equal(first.dual.N, second.dual.N)
-    np.testing.assert_array_equal(first.primal.S, second.primal.S)
-    assert (first.iterations, first.primal_residual, first.dual_residual) == (
-        second.iterations,
-        second.primal_residual,
-        second.dual_residual,
-    )
-
-
-@pytest.mark.parametrize("iteration", [1, 7, 55, 93])
-def test_resume_is_bit_for_bit(layer: Arrays, iteration: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admm, "REPORT_EVERY", 1)
-    program, options = _general(), {"max_iterations": 120, "tolerance": 0.0}
-    _assert_same(_solve(program, **options), _solve(program, resume=_state_at(program, iteration), **options))
-
-
-@pytest.mark.parametrize("iteration", [10, 90])
-def test_resume_across_the_change_of_precision(layer: Arrays, iteration: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admm, "REPORT_EVERY", 1)
-    monkeypatch.setattr(admm, "SINGLE_ORDER", 0)
-    monkeypatch.setattr(admm, "SINGLE_RESIDUAL", 1e-2)
-    program, options = _price(), {"max_iterations": 120, "tolerance": 0.0}
-    state = _state_at(program, iteration)
-    assert bool(state["single"]) == (iteration == 10)
-    _assert_same(_solve(program, **options), _solve(program, resume=state, **options))
-
-
-def test_state_of_the_other_kind_is_refused() -> None:
-    program = _price()
-    other = presolve(TrainingProgram(rng(0).standard_normal((9, 3)), np.ones((9, 1)), 0.3)).program
-    with pytest.raises(InputError, match="another solver, program or version"):
-        _solve(other, resume=_state_at(program, 25))
-    # The kind alone tells them apart where the sizes agree.
-    empty = Program(program.space, program.metric, SquaredLoss(np.zeros(1, dtype=int), np.ones(1), np.zeros((1, 0))))
-    with pytest.raises(InputError, match="another solver, program or version"):
-        admm.check_state(_state_at(program, 25), empty, 10)
-    admm.check_state(_state_at(program, 25), program, 10)
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_a_warm_start_saves_steps(form) -> None:
     program = form()
@@ -314,7 +269,7 @@ def test_a_warm_start_saves_steps(form) -> None:
 def test_beginning_in_float32_ends_at_the_same_point(layer: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
     program = _price()
     double = _solve(program, tolerance=1e-6)
-    monkeypatch.setattr(admm, "SINGLE_ORDER", 0)
+    monkeypatch.setattr(admm, "SETTINGS", replace(admm.SETTINGS, single_order=0))
     single = _solve(program, tolerance=1e-6)
     assert double.status is single.status is SolveStatus.CONVERGED
     assert single.objective == pytest.approx(double.objective, rel=1e-4)

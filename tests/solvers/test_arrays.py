@@ -1,15 +1,12 @@
 """Both array layers against plain numpy. PyTorch runs on its CPU device here; its tests skip where it is absent."""
 
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certnet.solvers import _arrays
-from certnet.solvers._arrays import Arrays, HostArrays, TorchArrays, arrays
-from certnet.solvers._projection import positive_factor
+from certnet.solvers import arrays as module
+from certnet.solvers.arrays import Arrays, arrays
 from formulations import InputError
 
 LAYERS = ("numpy", "torch")
@@ -18,9 +15,9 @@ LAYERS = ("numpy", "torch")
 def make(name: str, *, single: bool = False) -> Arrays:
     """A layer by name; skips when PyTorch is absent."""
     if name == "numpy":
-        return HostArrays(single=single)
+        return Arrays(single=single)
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    return TorchArrays("cpu", single=single)
+    return Arrays("cpu", single=single)
 
 
 @pytest.fixture(params=LAYERS)
@@ -68,9 +65,9 @@ def test_operations_match_numpy(layer: Arrays) -> None:
     A, B = layer.array(a), layer.array(b)
     assert layer.dot(A, B) == pytest.approx(float(np.sum(a * b)))
     assert layer.square(A[:, 1:3]) == pytest.approx(float(np.sum(a[:, 1:3] ** 2)))
-    np.testing.assert_allclose(layer.host(layer.concatenate([A, B])), np.concatenate([a, b]))
+    np.testing.assert_allclose(layer.host(layer.xp.concatenate([A, B])), np.concatenate([a, b]))
     np.testing.assert_allclose(layer.host(A @ B.T), a @ b.T)
-    np.testing.assert_array_equal(layer.host(A[layer.index(np.array([3, 0]))]), a[[3, 0]])
+    np.testing.assert_array_equal(layer.host(A[layer.array(np.array([3, 0]))]), a[[3, 0]])
     assert not layer.host(layer.zeros(2, 3)).any()
 
 
@@ -86,7 +83,7 @@ def test_parts_are_changed_in_place(layer: Arrays) -> None:
 
 
 def test_blocks_cover_all_rows_once(layer: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_arrays, "BLOCK_ENTRIES", 20)
+    monkeypatch.setattr(module, "BLOCK_ENTRIES", 20)
     for rows, columns in ((0, 3), (1, 100), (7, 5), (8, 10)):
         covered = [i for block in layer.blocks(rows, columns) for i in range(rows)[block]]
         assert covered == list(range(rows))
@@ -100,7 +97,7 @@ def test_projection_is_the_positive_part(name: str, rank: int, expected: int, si
     X = _symmetric(30, rank, seed=rank)
     layer = make(name, single=single)
     upper = np.triu(X) + np.tril(np.full_like(X, 7.0), -1)
-    F = layer.host(positive_factor(layer, layer.array(upper), expected))
+    F = layer.host(layer.positive_factor(layer.array(upper), expected))
     assert F.shape == (30, rank)
     np.testing.assert_allclose(F @ F.T, _positive_part(X), atol=3e-6 if single else 1e-13)
 
@@ -109,7 +106,7 @@ def test_projection_is_the_positive_part(name: str, rank: int, expected: int, si
 def test_projection_leaves_no_positive_part_and_is_orthogonal(order: int, seed: int, expected: int) -> None:
     X = np.random.default_rng(seed).standard_normal((order, order))
     X += X.T
-    F = positive_factor(HostArrays(), X.copy(), expected)
+    F = Arrays().positive_factor(X.copy(), expected)
     P = F @ F.T
     assert np.linalg.eigvalsh(X - P)[-1] <= 1e-12 * np.abs(X).max() * order
     assert abs(float(np.sum(P * (X - P)))) <= 1e-11 * float(np.sum(X**2))
@@ -121,31 +118,32 @@ def test_numbers_that_are_not_finite_are_an_error(layer: Arrays, bad: float, exp
     X = np.eye(30)
     X[3, 7] = X[7, 3] = bad
     with pytest.raises(np.linalg.LinAlgError):
-        positive_factor(layer, layer.array(X), expected)
+        layer.positive_factor(layer.array(X), expected)
 
 
 def test_devices_by_name() -> None:
-    assert isinstance(arrays("cpu"), HostArrays)
-    with pytest.raises(InputError, match="choose cpu or cuda"):
+    assert arrays("cpu").xp is np
+    with pytest.raises(InputError, match="must be one of cpu, cuda"):
         arrays("tpu")
 
 
-def test_cuda_without_torch_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(InputError, match=r"pip install certnet\[gpu\]"):
-        arrays("cuda")
-
-
-def test_cuda_without_a_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match="choose cpu"):
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"devices": [], "torch": None, "torch_cuda": None}, "use the device cpu"),
+        ({"devices": ["A, 1, 2"], "torch": None, "torch_cuda": None}, r"pip install certnet\[gpu\]"),
+        ({"devices": ["A, 1, 2"], "torch": "2.2", "torch_cuda": False}, "use the device cpu"),
+    ],
+)
+def test_cuda_that_cannot_be_used_says_why(monkeypatch: pytest.MonkeyPatch, found: dict, words: str) -> None:
+    monkeypatch.setattr(module, "gpu", lambda: found)
+    with pytest.raises(InputError, match=words):
         arrays("cuda")
 
 
 def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    layer = TorchArrays("cpu")
+    layer = Arrays("cpu")
 
     def full(*args: object, **options: object) -> None:
         raise torch.cuda.OutOfMemoryError("out of memory")

@@ -1,20 +1,19 @@
 """The two native solvers of the DNN relaxation: feasibility, duality, agreement, and how a solve may end."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import pytest
 
-from certnet.solvers._incumbent import Incumbent
-from certnet.solvers.admm import AdmmSolver
 from certnet.solvers.face_map import FaceMap
 from certnet.solvers.interface import Progress, Solver, SolverOptions, SolverResult, SolveStatus
-from certnet.solvers.interior_point import InteriorPointSolver
+from certnet.solvers.registry import NATIVE, get_solver
+from certnet.solvers.session import Incumbent
 from formulations import Dual, LiftedSpace, Program, TrainingProgram, presolve
 
-SOLVERS: dict[str, Solver] = {"admm": AdmmSolver(), "interior-point": InteriorPointSolver()}
+SOLVERS: dict[str, Solver] = {name: get_solver(name) for name in NATIVE}
 TOLERANCE = {"admm": 2e-4, "interior-point": 1e-6}
 """Feasibility that each solver reaches on small programs, relative to the size of the matrix in question."""
 
@@ -60,7 +59,7 @@ def _case(name: str) -> Case:
 @cache
 def _solved(solver: str, name: str) -> SolverResult:
     limit = 6000 if solver == "admm" else None
-    return SOLVERS[solver].solve(_case(name).program, SolverOptions(max_iterations=limit))
+    return SOLVERS[solver](_case(name).program, SolverOptions(max_iterations=limit))
 
 
 @pytest.fixture(params=CASES)
@@ -163,7 +162,7 @@ def test_huge_weight_decay_gives_the_zero_network(solver: str) -> None:
     X, Y = _data("plain")
     presolved = presolve(TrainingProgram(X, Y, 1e4))
     assert presolved is not None
-    result = SOLVERS[solver].solve(presolved.program, SolverOptions())
+    result = SOLVERS[solver](presolved.program, SolverOptions())
     value = presolved.program.to_original(presolved.program.dual_value(result.dual.W))
     assert value == pytest.approx(0.5 * float(np.sum(Y**2)), rel=1e-4)
 
@@ -175,13 +174,13 @@ def test_random_small_programs_agree() -> None:
         presolved = presolve(TrainingProgram(rng.standard_normal((n, d)), rng.standard_normal((n, c)), 0.3))
         assert presolved is not None
         program = presolved.program
-        first, second = (SOLVERS[name].solve(program, SolverOptions()) for name in SOLVERS)
+        first, second = (SOLVERS[name](program, SolverOptions()) for name in SOLVERS)
         assert first.objective == pytest.approx(second.objective, rel=5e-3)
         assert program.dual_value(second.dual.W) == pytest.approx(second.objective, rel=1e-4)
 
 
 def test_time_limit_leaves_a_finite_dual(solver: str) -> None:
-    result = SOLVERS[solver].solve(_case("plain").program, SolverOptions(time_limit=1e-9))
+    result = SOLVERS[solver](_case("plain").program, SolverOptions(time_limit=1e-9))
     assert result.status is SolveStatus.TIME_LIMIT
     assert np.isfinite(result.dual.W).all()
     assert np.isfinite(result.dual.N).all()
@@ -189,7 +188,7 @@ def test_time_limit_leaves_a_finite_dual(solver: str) -> None:
 
 
 def test_iteration_limit(solver: str) -> None:
-    result = SOLVERS[solver].solve(_case("plain").program, SolverOptions(max_iterations=3))
+    result = SOLVERS[solver](_case("plain").program, SolverOptions(max_iterations=3))
     assert result.status is SolveStatus.ITERATION_LIMIT
     assert result.iterations == 3
 
@@ -202,7 +201,7 @@ def test_callback_sees_the_dual_and_stops(solver: str) -> None:
         return len(seen) == 2
 
     program = _case("plain").program
-    result = SOLVERS[solver].solve(program, SolverOptions(callback=stop))
+    result = SOLVERS[solver](program, SolverOptions(callback=stop))
     assert result.status is SolveStatus.STOPPED
     assert len(seen) == 2
     shown = seen[-1].dual()
@@ -215,7 +214,7 @@ def test_interrupt_keeps_the_last_iterate(solver: str) -> None:
     def interrupt(progress: Progress) -> bool:
         raise KeyboardInterrupt
 
-    result = SOLVERS[solver].solve(_case("plain").program, SolverOptions(callback=interrupt))
+    result = SOLVERS[solver](_case("plain").program, SolverOptions(callback=interrupt))
     assert result.status is SolveStatus.INTERRUPTED
     assert np.isfinite(result.dual.N).all()
 
@@ -225,12 +224,12 @@ def test_other_errors_of_a_callback_are_not_swallowed(solver: str) -> None:
         raise RuntimeError("mine")
 
     with pytest.raises(RuntimeError, match="mine"):
-        SOLVERS[solver].solve(_case("plain").program, SolverOptions(callback=fail))
+        SOLVERS[solver](_case("plain").program, SolverOptions(callback=fail))
 
 
 def test_solves_are_deterministic(solver: str) -> None:
     options = SolverOptions(max_iterations=40)
-    first, second = (SOLVERS[solver].solve(_case("plain").program, options) for _ in range(2))
+    first, second = (SOLVERS[solver](_case("plain").program, options) for _ in range(2))
     np.testing.assert_array_equal(first.dual.W, second.dual.W)
     np.testing.assert_array_equal(first.dual.N, second.dual.N)
 
@@ -238,15 +237,15 @@ def test_solves_are_deterministic(solver: str) -> None:
 def test_admm_goes_on_from_a_warm_start() -> None:
     program, result = _case("plain").program, _solved("admm", "plain")
     options = SolverOptions(max_iterations=25, warm_start=(result.primal, result.dual))
-    warm = SOLVERS["admm"].solve(program, options)
-    cold = SOLVERS["admm"].solve(program, SolverOptions(max_iterations=25))
+    warm = SOLVERS["admm"](program, options)
+    cold = SOLVERS["admm"](program, SolverOptions(max_iterations=25))
     assert warm.primal_residual < 0.1 * cold.primal_residual
     assert warm.objective == pytest.approx(result.objective, rel=1e-2)
 
 
 def test_interior_point_starts_from_the_products_of_a_dual() -> None:
     program, result = _case("plain").program, _solved("interior-point", "plain")
-    warm = SOLVERS["interior-point"].solve(program, SolverOptions(warm_start=(None, result.dual)))
+    warm = SOLVERS["interior-point"](program, SolverOptions(warm_start=(None, result.dual)))
     assert warm.iterations <= result.iterations
     assert program.dual_value(warm.dual.W) == pytest.approx(program.dual_value(result.dual.W), rel=1e-5)
 
@@ -266,14 +265,14 @@ def test_interior_point_has_a_feasible_dual_at_every_moment(name: str) -> None:
         values.append(program.dual_value(dual.W))
         return False
 
-    SOLVERS["interior-point"].solve(program, SolverOptions(callback=look))
+    SOLVERS["interior-point"](program, SolverOptions(callback=look))
     assert values[0] > 0.0
     assert values == sorted(values)
 
 
 def test_stopping_while_products_are_predicted_leaves_a_feasible_dual() -> None:
     program = _case("plain").program
-    result = SOLVERS["interior-point"].solve(program, SolverOptions(callback=lambda progress: True))
+    result = SOLVERS["interior-point"](program, SolverOptions(callback=lambda progress: True))
     assert result.status is SolveStatus.STOPPED
     assert result.iterations == 0
     assert _least_eigenvalue(program, result.dual) > -1e-12
@@ -327,7 +326,7 @@ def test_gathered_schur_complement_matches_its_definition(quadratics: int, rows:
 def test_zero_targets_need_nothing(solver: str) -> None:
     presolved = presolve(TrainingProgram(_data("plain")[0], np.zeros((8, 2)), 0.1))
     assert presolved is not None
-    result = SOLVERS[solver].solve(presolved.program, SolverOptions(max_iterations=200))
+    result = SOLVERS[solver](presolved.program, SolverOptions(max_iterations=200))
     np.testing.assert_allclose(result.dual.W, 0.0, atol=1e-5)
     assert presolved.program.dual_value(result.dual.W) <= 0.0
 
@@ -338,9 +337,25 @@ def test_interior_point_reaches_the_value_of_random0(
     presolved = presolve(TrainingProgram(*paper_data("random0"), 0.1))
     assert presolved is not None
     program = presolved.program
-    result = SOLVERS["interior-point"].solve(program, SolverOptions())
+    result = SOLVERS["interior-point"](program, SolverOptions())
     assert program.to_original(program.dual_value(result.dual.W)) == pytest.approx(8.1014, abs=1e-4)
     assert program.to_original(result.objective) == pytest.approx(8.1014, abs=2e-4)
+
+
+@pytest.mark.parametrize("at", [2, 18, 22, 30])
+def test_the_interior_point_goes_on_from_the_iterate_that_was_shown(at: int) -> None:
+    program, seen = _case("plain").program, []
+    options = SolverOptions(tolerance=1e-7)
+    whole = SOLVERS["interior-point"](program, options)
+
+    def look(progress: Progress) -> bool:
+        seen.append(progress)
+        return len(seen) == at
+
+    SOLVERS["interior-point"](program, replace(options, callback=look))
+    rest = SOLVERS["interior-point"](program, replace(options, warm_start=seen[-1].iterate()))
+    assert rest.status is SolveStatus.CONVERGED
+    assert program.dual_value(rest.dual.W) == pytest.approx(program.dual_value(whole.dual.W), rel=1e-6)
 
 
 @pytest.mark.slow
@@ -348,10 +363,10 @@ def test_a_round_that_has_just_begun_does_not_spoil_the_result() -> None:
     rng = np.random.default_rng(2)
     presolved = presolve(TrainingProgram(rng.standard_normal((16, 4)), rng.standard_normal((16, 1)), 0.1))
     assert presolved is not None
-    whole = SOLVERS["interior-point"].solve(presolved.program, SolverOptions())
+    whole = SOLVERS["interior-point"](presolved.program, SolverOptions())
     values = []
     for steps in range(1, whole.iterations + 1):
-        result = SOLVERS["interior-point"].solve(presolved.program, SolverOptions(max_iterations=steps))
+        result = SOLVERS["interior-point"](presolved.program, SolverOptions(max_iterations=steps))
         if result.statistics["rounds"] >= 1:
             values.append(result.objective)
     assert len(values) >= 2

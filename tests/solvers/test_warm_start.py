@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from certificates.making import certify, repair
 from certnet import fit
 from certnet.solvers import solve
-from certnet.solvers.interface import SolverResult, SolveStatus
+from certnet.solvers.interface import SolverResult, SolveStatus, WarmStart
 from certnet.solvers.warm_start import (
-    WarmStart,
     certified_dual,
     dual_factor,
     from_certificate,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certnet.training.polish import balance, descend, merge, polish, prune, reduce_width, refit
-from certnet.training.rounding import candidates_from_moment
+from certnet.training.pricing import candidates_from_moment
 from formulations import InputError, TrainingProgram
 
 
@@ -51,7 +51,7 @@ def test_polish_keeps_data_on_its_kinks():
     program, U, V = _instance(2)
     X = program.X
     U[:, 0] -= X[0] * (X[0] @ U[:, 0]) / (X[0] @ X[0])
-    W, _ = descend(program, U, V, max_iterations=30, deadline=None)
+    W, _ = descend(program, U, V, max_iterations=30)
     assert abs(X[0] @ W[:, 0]) <= 1e-10 * np.linalg.norm(W[:, 0])
     assert not np.allclose(W[:, 0] / np.linalg.norm(W[:, 0]), U[:, 0] / np.linalg.norm(U[:, 0]))
 

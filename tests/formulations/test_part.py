@@ -10,7 +10,7 @@ from certificates.making.circuits import exact_circuits
 from certificates.making.repair import repair_form
 from certnet.solvers import solve
 from certnet.training.trainer import fit
-from formulations import ACTIVE, FREE, INACTIVE, TrainingProgram, presolve, restrict
+from formulations import ACTIVE, FREE, INACTIVE, LiftedSpace, Program, TrainingProgram, presolve, restrict
 from formulations.circuits import planar_circuits
 from tests.strategies import SEEDS, rng
 
@@ -42,6 +42,25 @@ def test_a_node_is_the_whole_where_its_signs_hold(seed: int, n: int, d: int, r: 
     products = there @ whole.lift_inequalities(node.lift(N)) @ there
     assert here @ part.lift_inequalities(N) @ here == pytest.approx(products, abs=1e-9)
     np.testing.assert_array_equal(node.restrict(node.lift(N)), N)
+
+
+@settings(max_examples=40)
+@given(SEEDS, st.integers(1, 6), st.integers(1, 4), st.integers(0, 3))
+def test_a_part_of_a_form_is_the_form_where_its_signs_hold(seed: int, n: int, k: int, r: int) -> None:
+    random = rng(seed)
+    space = LiftedSpace(random.standard_normal((n, k)))
+    C, rows = random.standard_normal((space.order, space.order)), random.standard_normal((r, space.order))
+    Q = random.standard_normal((1, k, k))
+    program = Program.of_form(space, C + C.T, np.eye(k), rows, Q + Q.transpose(0, 2, 1))
+    z = random.standard_normal(k)
+    kept = np.flatnonzero(random.random(r) < 0.7)
+    part = restrict(program, _signs_at(program, z, random.random(n) < 0.5), kept)
+    form = part.pricing()
+    here, there = form.space.lift(z), space.lift(z)
+    assert here @ form.form @ here == pytest.approx(there @ program.form @ there, abs=1e-9)
+    values = np.concatenate([there[space.phi], rows @ there])
+    np.testing.assert_allclose(np.concatenate([here[form.space.phi], form.inequalities @ here]), values[part.positions])
+    np.testing.assert_array_equal(form.equalities, program.equalities)
 
 
 def test_circuits_that_only_imply_a_sign_leave_the_node() -> None:

@@ -1,0 +1,139 @@
+"""What the solvers share: a clock, the ways in which a solve ends, and the best feasible dual seen so far."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from certificates.failure import Deadline
+from certificates.making import repair
+from certificates.making.repair import raw_dual, repair_form
+from certnet.runtime.machine import version
+from certnet.runtime.numerics import FAILURES
+from certnet.solvers.interface import Progress, SolverOptions, SolveStatus
+from formulations import Dual, InputError, Program
+
+
+def is_due(report: int) -> bool:
+    """Duals are repaired at reports 1, 2, 4, 8, 16, 24, 32, …: a repair costs as much as many steps of a first-order
+    method, and a schedule by the clock would make results depend on it."""
+    return report % 8 == 0 or report in (1, 2, 4)
+
+
+def native_version() -> str:
+    """Version of certnet, which is the version of its own solvers."""
+    return version("certnet") or "unknown"
+
+
+class Incumbent:
+    """Keeps the feasible dual of largest value; ``dual`` and ``value`` are replaced together.
+
+    For training it begins with zero, which is feasible and has the value 0; for a form with nothing.
+    """
+
+    def __init__(self, program: Program) -> None:
+        order = program.positions
+        self._program = program
+        value = -np.inf if program.loss is None else 0.0
+        self._best = (Dual(np.zeros_like(program.target), np.zeros((order, order))), value)
+
+    @property
+    def dual(self) -> Dual:
+        """The best dual."""
+        return self._best[0]
+
+    @property
+    def value(self) -> float:
+        """Its value, in the program's own scale."""
+        return self._best[1]
+
+    def copy(self) -> Dual:
+        """A copy of the best dual."""
+        return Dual(self.dual.W.copy(), self.dual.N.copy(), self.dual.on_equalities.copy())
+
+    def offer(self, dual: Dual, value: float) -> None:
+        """Keep a dual that is feasible as it stands, if it is better; ``value`` in the program's own scale."""
+        if value > self.value:
+            self._best = (dual, value)
+
+    def offer_repaired(self, dual: Dual, *, nearly_feasible: bool = False) -> tuple[Dual, float]:
+        """Keep what repair makes of any dual, if it is better; returns it with its value.
+
+        A form's dual that is ``nearly_feasible`` is repaired without looking for a factor of its multipliers.
+        """
+        program = self._program
+        if program.loss is None:
+            form = repair_form(program, dual, scale_multipliers=not nearly_feasible)
+            feasible = raw_dual(program.target, form.N, form.t, gamma=1.0, on_equalities=form.on_equalities)
+            value = 0.5 * form.delta
+        else:
+            found = repair(program, dual)
+            feasible = raw_dual(found.W, found.N, found.t, gamma=program.gamma)
+            value = program.dual_value(found.W)
+        self.offer(feasible, value)
+        return feasible, value
+
+
+class Session:
+    """Clock, stopping rules and best bound of one solve; one object for each call, so that threads never share it."""
+
+    def __init__(self, program: Program, options: SolverOptions) -> None:
+        self._program, self._callback = program, options.callback
+        self._start, self.deadline = time.perf_counter(), Deadline.after(options.time_limit)
+        self._reports = 0
+        self._foreign: Exception | None = None
+        self.incumbent = Incumbent(program)
+
+    def seconds(self) -> float:
+        """Time since the solve began."""
+        return time.perf_counter() - self._start
+
+    def run(self, solve: Callable[[], SolveStatus]) -> SolveStatus:
+        """How a solve ends: as it says, by Ctrl-C, or by a failure of its own, after which its last iterate counts."""
+        try:
+            return solve()
+        except KeyboardInterrupt:
+            return SolveStatus.INTERRUPTED
+        except FAILURES as error:
+            if not self.outlives(error):
+                raise
+            return SolveStatus.FAILED
+
+    def out_of_time(self, ahead: float = 0.0) -> bool:
+        """True when the time limit has passed, or will have passed ``ahead`` seconds from now."""
+        return not self.deadline.left > ahead
+
+    def report(self, *, objective: float, dual: Callable[[], Dual] | None = None, **figures: Any) -> SolveStatus | None:
+        """Show the callback, if any, where the solve is and the best repaired bound; STOPPED when it asks for that.
+
+        Args:
+            objective: in the program's own scale.
+            dual: gives the running dual, unless the solver itself offers what it has to the incumbent.
+            figures: the other fields of ``Progress``.
+        """
+        if self._callback is None:
+            return None
+        self._reports += 1
+        if dual is not None and is_due(self._reports):
+            self.incumbent.offer_repaired(dual())
+        progress = Progress(
+            seconds=self.seconds(),
+            objective=self._program.to_original(objective),
+            dual=self.incumbent.copy,
+            lower_bound=self._program.to_original(self.incumbent.value),
+            **figures,
+        )
+        return SolveStatus.STOPPED if self.show(progress) else None
+
+    def show(self, progress: Progress) -> bool:
+        """Call the callback, if any; true when it asks to stop."""
+        try:
+            return self._callback is not None and bool(self._callback(progress))
+        except Exception as error:
+            self._foreign = error
+            raise
+
+    def outlives(self, error: BaseException) -> bool:
+        """True for a failure of the solver's own; errors of the callback and of the input are the caller's."""
+        return not (isinstance(error, InputError) or error is self._foreign)

@@ -1,0 +1,215 @@
+"""Both halves of a Douglas–Rachford step for the DNN relaxation, in blocks of rows that stay in fast memory.
+
+One half projects onto ``{J S Jᵀ : S ⪰ 0}``. The range of J has an orthonormal basis Q in closed form: with
+``σ = (α+β)/√2`` and ``RᵀR = I + AᵀA/2`` it is
+
+    α = σ/√2 + B ζ,   β = σ/√2 − B ζ,   z = R⁻¹ ζ,   B = A R⁻¹/2,
+
+so a projection costs one eigendecomposition of order N+k+c and O(N²k) besides. The other half minimises entrywise the
+objective and ``ρ‖Z − V‖²/2`` over Z with ``Z_φφ ≥ 0``, ``diag(Z_αβ) = 0`` and what else the program asks for. Matrices
+of the order of λ are written once in each half; everything else happens in blocks.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg as sl
+
+from certificates.making.repair import raw_dual, repair_form
+from certnet.solvers.arrays import Array, Arrays
+from formulations import Dual, Program
+from formulations._validation import FloatArray
+from formulations.loss import Loss
+
+
+class _Loss:
+    """Training: the loss over (φ, v), and ``γ/2 (⟨E, G_zz⟩ + tr G_vv)``."""
+
+    def __init__(self, program: Program, loss: Loss, layer: Arrays) -> None:
+        self.program, self.loss, self.layer = program, loss, layer
+        # A numpy scalar of float64 would turn float32 arrays into float64 ones.
+        self.size = float(program.gamma)
+        self.feature, self.prox = layer.array(program.feature), self.loss.prox(layer.array)
+        self.metric = layer.array(0.5 * program.gamma * program.metric)
+
+    def columns(self, V: Array, penalty: float) -> Array:
+        """Rows φ and columns v of the solution, which hold the loss."""
+        columns = self.layer.copy(V[self.program.space.phi, self.program.space.v])
+        columns[self.feature] = self.prox(columns[self.feature], 2 * penalty)
+        return columns
+
+    def rows_of_phi(self, V: Array, columns: Array, penalty: float, rows: slice) -> Array:
+        """Rows of φ of the solution, before the signs."""
+        Z = self.layer.copy(V[rows])
+        Z[:, self.program.space.v] = columns[rows]
+        return Z
+
+    def other_rows(self, V: Array, columns: Array, penalty: float) -> Array:
+        """Rows of z and v of the solution."""
+        space, k = self.program.space, self.program.space.dimension
+        Z = self.layer.copy(V[2 * space.neurons :])
+        Z[:k, space.z] -= self.metric / penalty
+        Z[k:, space.phi] = columns.T
+        self.layer.diagonal(Z[k:, space.v])[...] -= 0.5 * self.size / penalty
+        return Z
+
+    def W(self, V: Array, penalty: float) -> FloatArray:
+        """``−∇ℓ(ω∘Z[f, v])``."""
+        fitted = self.layer.host(self.columns(V, penalty)[self.feature]).astype(np.float64)
+        return self.loss.dual(self.program.weight[:, None] * fitted)
+
+    def pulls(self, dual: Dual) -> FloatArray:
+        """What a dual's scaled multiplier is times 2ρ: the loss, the costs and the signs."""
+        program, space = self.program, self.program.space
+        L = np.zeros((space.order, space.order))
+        L[space.phi, space.phi] = -dual.N
+        features = -program.weight[:, None] * dual.W
+        L[program.feature, space.v] = features
+        L[space.v, program.feature] = features.T
+        L[space.z, space.z] = program.gamma * program.metric
+        L[space.v, space.v] = program.gamma * np.eye(space.outputs)
+        return L
+
+
+class _Form:
+    """A form: ``½⟨C, G⟩`` with ``⟨E, G_zz⟩ = 1``. Its methods are those of ``_Loss``."""
+
+    def __init__(self, program: Program, layer: Arrays) -> None:
+        self.program, self.layer = program, layer
+        self.size = float(np.abs(program.form).max(initial=0.0)) or 1.0
+        self.form, self.metric = layer.array(0.5 * program.form), layer.array(program.metric)
+        self.square = float(np.sum(program.metric**2))
+
+    def columns(self, V: Array, penalty: float) -> Array:
+        return V[self.program.space.phi, self.program.space.v]
+
+    def rows_of_phi(self, V: Array, columns: Array, penalty: float, rows: slice) -> Array:
+        return V[rows] - self.form[rows] / penalty
+
+    def other_rows(self, V: Array, columns: Array, penalty: float) -> Array:
+        """The block over z is moved along E onto the normalisation."""
+        rows = slice(2 * self.program.space.neurons, self.program.space.order)
+        Z = V[rows] - self.form[rows] / penalty
+        block = Z[:, self.program.space.z]
+        block += (1.0 - self.layer.dot(self.metric, block)) / self.square * self.metric
+        return Z
+
+    def W(self, V: Array, penalty: float) -> FloatArray:
+        """None."""
+        return self.program.target
+
+    def pulls(self, dual: Dual) -> FloatArray:
+        """``C − N − δE`` of the repaired dual, positive semidefinite on the face."""
+        program = self.program
+        repaired = repair_form(program, dual)
+        L: FloatArray = program.form - program.lift_inequalities(raw_dual(dual.W, repaired.N, repaired.t, gamma=1.0).N)
+        L[program.space.z, program.space.z] -= repaired.delta * program.metric
+        return L
+
+
+class Sizes(NamedTuple):
+    """Frobenius norms of Z, of the scaled multiplier L = V − Z, and of the change of Z since the last step."""
+
+    entries: float
+    multiplier: float
+    change: float
+
+
+class Splitting:
+    """The two proximal maps of a program in orthonormal coordinates, on the arrays of a layer.
+
+    Attributes:
+        size: of the costs, in which the penalty ρ is measured.
+    """
+
+    def __init__(self, program: Program, layer: Arrays) -> None:
+        space = self.space = program.space
+        self.layer = layer
+        A = space.generators
+        R = np.linalg.cholesky(np.eye(space.dimension) + 0.5 * A.T @ A).T
+        inverse = sl.solve_triangular(R, np.eye(space.dimension))
+        self._inverse, self._B = layer.array(inverse), layer.array(0.5 * A @ inverse)
+        self._objective = _Form(program, layer) if program.loss is None else _Loss(program, program.loss, layer)
+        self.size = self._objective.size
+        self._blocks = layer.blocks(space.neurons, space.order)
+
+    def entrywise(self, V: Array, penalty: float, Z: Array) -> tuple[Array, Sizes]:
+        """Write the minimiser of loss, cost, signs and ``ρ‖Z − V‖²/2`` to Z, whose content is the last one.
+
+        Each off-diagonal entry counts twice. Returns the upper triangle of ``Qᵀ(2Z − V)Q`` (order N+k+c), of which the
+        next half step takes the positive part, and the sizes of what was written.
+        """
+        space, square, objective = self.space, self.layer.square, self._objective
+        N, k = space.neurons, space.dimension
+        # Not empty: LAPACK multiplies what lies below the diagonal by zero, and NaN among it spoils the eigenvalues.
+        X = self.layer.zeros(space.face_order, space.face_order)
+        columns = objective.columns(V, penalty)
+        total = np.zeros(3)
+
+        def put(rows: slice, new: Array) -> Array:
+            """Store rows of Z, measure them, and return those of 2Z − V."""
+            nonlocal total
+            L = V[rows] - new
+            total += (square(new), square(L), square(new - Z[rows]))
+            Z[rows] = new
+            return new - L
+
+        def put_signed(rows: slice, partner: slice) -> Array:
+            """The same for rows of φ; ``partner`` are the columns of the complementary neurons."""
+            new = objective.rows_of_phi(V, columns, penalty, rows)
+            self.layer.positive_part(new[:, space.phi])
+            self.layer.diagonal(new[:, partner])[...] = 0.0
+            return put(rows, new)
+
+        z, v = slice(N, N + k), slice(N + k, space.face_order)
+        last = put(slice(2 * N, space.order), objective.other_rows(V, columns, penalty))
+        X[v, v] = last[k:, space.v]
+        X_zz = self._inverse.T @ self._tilt(last[:k])
+        X_zv = self._inverse.T @ last[:k, space.v]
+        for alpha in self._blocks:
+            beta = slice(alpha.start + N, alpha.stop + N)
+            upper, lower = put_signed(alpha, beta), put_signed(beta, alpha)
+            mean, difference = 0.5**0.5 * (upper + lower), upper - lower
+            X[alpha, :N] = 0.5**0.5 * (mean[:, :N] + mean[:, N : 2 * N])
+            X[alpha, z] = self._tilt(mean)
+            X[alpha, v] = mean[:, space.v]
+            X_zz += self._B[alpha].T @ self._tilt(difference)
+            X_zv += self._B[alpha].T @ difference[:, space.v]
+        X[z, z], X[z, v] = X_zz, X_zv
+        return X, Sizes(*np.sqrt(total).tolist())
+
+    def _tilt(self, rows: Array) -> Array:
+        """The ζ coordinates of rows: ``(rows_α − rows_β) B + rows_z R⁻¹``."""
+        N = self.space.neurons
+        return (rows[:, :N] - rows[:, N : 2 * N]) @ self._B + rows[:, self.space.z] @ self._inverse
+
+    def factor(self, X: Array, expected_rank: int) -> Array:
+        """F (order × rank) with ``F Fᵀ = Q X₊ Qᵀ``; X as ``entrywise`` returned it, destroyed."""
+        N, k = self.space.neurons, self.space.dimension
+        y = self.layer.positive_factor(X, expected_rank)
+        half, tilt = 0.5**0.5 * y[:N], self._B @ y[N : N + k]
+        return self.layer.xp.concatenate([half + tilt, half - tilt, self._inverse @ y[N : N + k], y[N + k :]])
+
+    def gap(self, F: Array, Z: Array, scale: float) -> tuple[Array, float]:
+        """``scale · (F Fᵀ − Z)``, and the norm of F Fᵀ − Z."""
+        out, total = self.layer.empty(*Z.shape), 0.0
+        for rows in self.layer.blocks(*Z.shape):
+            difference = F[rows] @ F.T - Z[rows]
+            total += self.layer.square(difference)
+            out[rows] = scale * difference
+        return out, float(np.sqrt(total))
+
+    def multipliers(self, V: Array, penalty: float) -> Dual:
+        """(W, N) of a point V, with exact signs, in float64: ``N = −2ρ(V' − Z)_φφ`` for what V' is before the signs."""
+        space, i = self.space, np.arange(self.space.neurons)
+        columns = self._objective.columns(V, penalty)
+        block = self._objective.rows_of_phi(V, columns, penalty, space.phi)[:, space.phi]
+        host = self.layer.host(block).astype(np.float64)
+        N = np.maximum(-host, 0.0)
+        for first, second in ((i, i + len(i)), (i + len(i), i)):
+            N[first, second] = -host[first, second]
+        return Dual(self._objective.W(V, penalty), penalty * (N + N.T))
+
+    def scaled_multiplier(self, dual: Dual, penalty: float) -> FloatArray:
+        """A scaled multiplier ``L = V − Z`` that belongs to this dual."""
+        return self._objective.pulls(dual) / (2 * penalty)
