@@ -117,53 +117,6 @@ class InputRegion:
         points, centres, (radius,) = whole(x, self.centre, np.array([self.radius]))
         return sum((a - b) ** 2 for a, b in zip(points, centres, strict=True)) <= radius**2
 
-    def pull_inside(self, x: FloatArray) -> FloatArray | None:
-        """A float64 vector of the exact region near x (d,), the same for the same x; None where none was found."""
-        low, high = (self.lower, self.upper) if self.inner is None else self.inner
-        x = np.clip(x, low, high)
-        if self.centre is None or self.contains(x):
-            return x if self.contains(x) else None
-        anchor = np.clip(self.centre, low, high)
-        for power in range(52, -1, -2):
-            # Rounding may lead out of the ball by an ulp in each coordinate, hence the step back.
-            point = anchor + (1.0 - 2.0**-power) * (x - anchor)
-            point = np.clip(np.nextafter(point, anchor), low, high)
-            if self.contains(point):
-                return np.asarray(point)
-        return None
-
-    def exact_point(self, x: FloatArray) -> tuple[Fraction, ...] | None:
-        """The point of the exact box that is nearest to x (d,), where its sides are rational numbers; else None."""
-        if self.sides is None or self.has_ball or not np.isfinite(x).all():
-            return None
-        return tuple(
-            min(max(Fraction(value), low), high) for value, low, high in zip(x.tolist(), *self.sides, strict=True)
-        )
-
-    def least(self, q: FloatArray) -> FloatArray:
-        """min q·x over the region for the rows of q (n, d), or a lower bound of it; floating point."""
-        box = np.minimum(q * self.lower, q * self.upper).sum(axis=-1)
-        if self.centre is None or self.radius is None:
-            return np.asarray(box)
-        return np.asarray(np.maximum(box, q @ self.centre - self.radius * np.linalg.norm(q, axis=-1)))
-
-    def project(self, X: FloatArray) -> FloatArray:
-        """Points of the region near X (n×d); exact for box and ball alone, up to rounding for the ball."""
-        X = np.clip(X, self.lower, self.upper)
-        if self.centre is None or self.radius is None:
-            return np.asarray(X)
-        # Towards the nearest point of the box to the centre, which lies in the ball unless the region is empty.
-        anchor = np.clip(self.centre, self.lower, self.upper)
-        step = X - anchor
-        base = anchor - self.centre
-        a = np.sum(step**2, axis=1)
-        half = step @ base
-        room = max(self.radius * self.radius - float(base @ base), 0.0) * (1.0 - 1e-14)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = (-half + np.sqrt(half**2 + a * room)) / a
-        share = np.where(np.isfinite(share), np.clip(share * (1.0 - 1e-14), 0.0, 1.0), 0.0)
-        return np.asarray(np.clip(anchor + share[:, None] * step, self.lower, self.upper))
-
 
 def region_maker(norm: str) -> Callable[[ArrayLike, float], InputRegion]:
     """Makes the inputs within a radius of a point in this norm, "linf" or "l2".

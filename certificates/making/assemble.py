@@ -1,6 +1,6 @@
 """Making an optimality certificate from whatever duals are at hand, and proving it before anyone sees it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -142,16 +142,13 @@ def certify(
         provenance: a JSON object that travels along.
         circuits: why the merged program's inequalities hold, if it has any.
     """
-    candidates = [*duals]
-
-    def attempts() -> Iterator[Certificate]:
-        for margin in MARGINS:
-            # Only the trivial dual is left when no margin helps: its bound is what no network can change.
-            repaired = best_repair(merged, candidates if margin < MARGINS[-1] else [], margin=margin)
-            yield assemble(merged, repaired, U, V, provenance or {}, circuits=circuits)
-
+    given = [*duals]
+    # Only the trivial dual is left when no margin helps: its bound is what no network can change.
+    attempts = ((margin, given if margin < MARGINS[-1] else []) for margin in MARGINS)
+    repaired = (best_repair(merged, some, margin=margin) for margin, some in attempts)
+    candidates = (assemble(merged, dual, U, V, provenance or {}, circuits=circuits) for dual in repaired)
     # Multipliers of circuits are large: floating point then needs more margin than stronger arithmetic.
-    return prove(attempts(), partial(check, arithmetic=Arithmetic.FLOAT if circuits is None else Arithmetic.AUTO))
+    return prove(candidates, partial(check, arithmetic=Arithmetic.FLOAT if circuits is None else Arithmetic.AUTO))
 
 
 def prove(

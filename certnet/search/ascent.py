@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from certnet.search.linear import LinearBounds, Nodes, crown, finish
+from certnet.search.regions import project
 from formulations._validation import FloatArray
 from formulations.robustness import InputRegion
 from formulations.signs import FREE
@@ -103,7 +104,7 @@ class _Scaled:
         x = np.zeros(self.inputs)
         if region.centre is not None and region.radius is not None:
             anchor = np.clip(region.centre, region.lower, region.upper)
-            edge = region.project(self.middle[None])[0]
+            edge = project(region, self.middle[None])[0]
             x = np.where(self.half > 0, (0.5 * anchor + 0.5 * edge - self.middle) / np.maximum(self.half, 1e-300), 0.0)
             x = np.clip(x, -0.999, 0.999)
         x = np.repeat(x[None], n, axis=0)

@@ -14,6 +14,7 @@ import numpy as np
 
 from certnet.search.line_search import line_search
 from certnet.search.linear import minimisers
+from certnet.search.regions import project
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
@@ -90,7 +91,7 @@ def attack_all(
         product[on] = P + length[:, None] * along
         idle[on] = np.where(value[on] - lowered <= SETTLED * (1.0 + np.abs(lowered)), idle[on] + 1, 0)
         value[on] = lowered
-    X = region.project(X)
+    X = project(region, X)
     outputs = network(X).reshape(K, n, -1)
     found = []
     for k, case in enumerate(cases):
@@ -105,7 +106,7 @@ def _starts(region: InputRegion, count: int, rng: np.random.Generator, first: Fl
     share = rng.random((count, region.inputs))
     share[count // 2 :] = np.round(share[count // 2 :])
     points = [middle[None], region.lower + share * (region.upper - region.lower), *([] if first is None else [first])]
-    return region.project(np.concatenate(points))
+    return project(region, np.concatenate(points))
 
 
 def _largest_row(product: FloatArray, weights: FloatArray, constants: FloatArray) -> FloatArray:
@@ -121,4 +122,4 @@ def _projected(region: InputRegion, X: FloatArray, G: FloatArray) -> FloatArray:
     width = region.upper - region.lower
     scaled = G * width
     size = np.abs(scaled).max(axis=1, keepdims=True)
-    return region.project(X - 0.25 * width * scaled / np.where(size > 0, size, 1.0))
+    return project(region, X - 0.25 * width * scaled / np.where(size > 0, size, 1.0))

@@ -6,13 +6,11 @@ and at any moment the last run that was complete proves a bound.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from joblib import Parallel
 
 from certificates import Certificate, Report
 from certificates.failure import Deadline
@@ -118,7 +116,8 @@ class SubdivisionSearch:
         self.interrupted = outlived(self._rounds)
 
     def _rounds(self) -> None:
-        with self._threads() as (self.pool, self.busy):
+        # The kernel holds no lock.
+        with pool_of(self.workers, self.scheduler, threads=True) as (self.pool, self.busy):
             goal = GOAL_SHARE * self.gap
             asked, idle = max(FIRST_GAP, goal), 0
             while not self.is_closed and idle < PATIENCE:
@@ -185,7 +184,7 @@ class SubdivisionSearch:
             busy=self.busy,
             max_tests=left,
             deadline=None if seconds is None else time.perf_counter() + seconds / (1.0 + CHECK_FACTOR),
-            callback=lambda look: self.tell(before + look.tests, self.objective, self.bound),
+            callback=lambda tests: self.tell(before + tests, self.objective, self.bound),
         )
         self.tests += found.tests
         if not found.complete and not found.refuted:
@@ -213,18 +212,6 @@ class SubdivisionSearch:
         self.objective = self.original.objective(*self.network)
         if self.better is not None:
             self.better(self.network, self.objective)
-
-    @contextmanager
-    def _threads(self) -> Iterator[tuple[Parallel | None, int]]:
-        """Threads here, as the kernel holds no lock, or a Dask cluster."""
-        if self.scheduler is not None:
-            with pool_of(self.workers, self.scheduler) as (pool, busy):
-                yield pool, busy
-        elif self.workers > 1:
-            with Parallel(n_jobs=self.workers, backend="threading") as pool:
-                yield pool, self.workers
-        else:
-            yield None, 1
 
     def certify(self, U: FloatArray, V: FloatArray, provenance: Mapping[str, Any]) -> tuple[Certificate, Report] | None:
         """The certificate of the best run for a network, with the checker's report; None if no run was complete."""

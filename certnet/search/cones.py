@@ -74,16 +74,6 @@ def output_of(program: Program, W: FloatArray, basis: FloatArray) -> Output:
     return Output(basis, rows / length, weights, -(features[N:].T @ rows), basis.T @ basis)
 
 
-@dataclass(frozen=True)
-class Progress:
-    """A look at a search: tests done, cones waiting, part of the space that is done, seconds."""
-
-    tests: int
-    waiting: int
-    share: float
-    seconds: float
-
-
 @dataclass(frozen=True, eq=False)
 class Exploration:
     """What a search found.
@@ -95,7 +85,7 @@ class Exploration:
             complete.
         points: (d, m) vertices of notable value, in the coordinates of the basis.
         best: largest ‖f(u)‖/‖u‖ at a vertex, and ``point`` (d,) the vertex.
-        tests, seconds: effort.
+        tests: effort.
     """
 
     complete: bool
@@ -106,7 +96,6 @@ class Exploration:
     best: float
     point: FloatArray
     tests: int
-    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +117,7 @@ def explore(
     busy: int = 1,
     max_tests: int | None = None,
     deadline: float | None = None,
-    callback: Callable[[Progress], bool | None] | None = None,
+    callback: Callable[[int], bool | None] | None = None,
 ) -> Exploration:
     """Cut cones until each passes the test for ``limit`` or has a vertex above it.
 
@@ -141,9 +130,9 @@ def explore(
         max_tests: limit on tests, or None.
         deadline: value of ``time.perf_counter()`` at which to stop. Compiling the kernel, which takes some ten seconds
             the first time after an installation, puts it off.
-        callback: called after every batch; a true value ends the search.
+        callback: called after every batch with the tests so far; a true value ends the search.
     """
-    begin, compiling, d = time.perf_counter(), 0.0, len(output.metric)
+    compiling, d = 0.0, len(output.metric)
     order = [_Segment(output.roots, np.zeros(len(output.roots), dtype=np.int64))]
     tests, refuted, best, point, points = 0, False, 0.0, np.zeros(d), [np.zeros((0, d))]
     while waiting := [segment for segment in order if len(segment.depths)]:
@@ -171,11 +160,8 @@ def explore(
             tests, refuted = tests + len(codes), refuted or bool((codes == kernel.REFUTED).any())
             points.append(found)
             best, point = max((best, point), (top, where), key=lambda pair: pair[0])
-        if callback is not None:
-            depths = np.concatenate([segment.depths for segment in order])
-            share = 1.0 - float(np.exp2(-depths.astype(np.float64)).sum()) / len(output.roots)
-            if callback(Progress(tests, len(depths), share, time.perf_counter() - begin)):
-                break
+        if callback is not None and callback(tests):
+            break
     complete = not refuted and not any(len(segment.depths) for segment in order)
     return Exploration(
         complete=complete,
@@ -186,7 +172,6 @@ def explore(
         best=float(np.sqrt(best)),
         point=point,
         tests=tests,
-        seconds=time.perf_counter() - begin,
     )
 
 

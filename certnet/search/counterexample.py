@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from certificates.arithmetic import Enclosure
 from certificates.arithmetic.machine import MachineFailure, require_machine
+from certnet.search.regions import exact_point, pull_inside
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 from formulations.network import ReluNetwork
@@ -88,7 +89,7 @@ def confirm_near(network: ReluNetwork, case: UnsafeCase, X: FloatArray, number: 
     """
     # Many starts of an attack end at the same vertex.
     for x in {x.tobytes(): x for x in X}.values():
-        for point in (case.region.pull_inside(x), case.region.exact_point(x)):
+        for point in (pull_inside(case.region, x), exact_point(case.region, x)):
             found = None if point is None else _unsafe(network, case, point, number)
             if found is not None:
                 return found

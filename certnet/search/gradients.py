@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from certnet.search.regions import project
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion
@@ -83,7 +84,7 @@ class _Search:
         if region.centre is None or region.radius is None:
             return region.lower + rng.random((SAMPLES, d)) * (region.upper - region.lower)
         directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-300)
-        return region.project(region.centre + region.radius * rng.random((SAMPLES, 1)) ** (1.0 / d) * directions)
+        return project(region, region.centre + region.radius * rng.random((SAMPLES, 1)) ** (1.0 / d) * directions)
 
     def around(self, points: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Steps from points: both ways along the largest direction of their gradients, and at random."""
@@ -100,7 +101,7 @@ class _Search:
             return np.vstack([length * directions, -length * directions, points + steps])
         widths = (self.region.upper - self.region.lower) * 10.0 ** rng.uniform(-2, 0, (len(points), 1))
         reach = np.linalg.norm(widths, axis=1, keepdims=True) * directions
-        return self.region.project(np.vstack([points + reach, points - reach, points + 0.5 * widths * noise]))
+        return project(self.region, np.vstack([points + reach, points - reach, points + 0.5 * widths * noise]))
 
     def norms(self, points: FloatArray) -> FloatArray:
         """Spectral norms of the gradients; −1 for points too near to a kink."""

@@ -20,19 +20,30 @@ from certnet.solvers.joint import LeafStart, solve_joint
 from formulations import ACTIVE, Program, restrict
 from formulations._validation import FloatArray
 
-TOLERANCE = 1e-2
-"""Relative gap at which a solve ends while the bound is far from what is enough."""
-GAP_SHARE = 0.2
-"""The same as a part of the distance from what is enough, where that is smaller."""
-SMALLEST_TOLERANCE = 3e-4
-SOLVE_ROUNDS = 2
-"""Rounds of products in a solve; the next solve finds what is missing."""
-GROWTH = 1.5
-"""Leaves after a round for each one before."""
-ROOT_SHARE = 0.5
-"""Part of the time limit that the root may take."""
-MOST_BYTES = 4 << 30
-"""Memory that the Schur complements of all leaves may take."""
+
+@dataclass(frozen=True)
+class Settings:
+    """The tuning numbers of this module."""
+
+    tolerance: float = 1e-2
+    """Relative gap at which a solve ends while the bound is far from what is enough. Not measured."""
+    gap_share: float = 0.2
+    """The same as a part of the distance from what is enough, where that is smaller. Not measured."""
+    smallest_tolerance: float = 3e-4
+    """The least of them. Not measured."""
+    solve_rounds: int = 2
+    """Rounds of products in a solve; the next solve finds what is missing. Not measured."""
+    growth: float = 1.5
+    """Leaves after a round for each one before. Not measured."""
+    root_share: float = 0.5
+    """Part of the time limit that the root may take. Not measured."""
+    most_bytes: int = 4 << 30
+    """Memory that the Schur complements of all leaves may take. Not measured."""
+
+
+SETTINGS = Settings()
+
+
 MARK = "joint"
 
 
@@ -109,7 +120,7 @@ class _Joint:
             if not self.budget.allows(len(leaves) + 1):
                 return
             chosen = self._chosen(leaves)
-            if not chosen or self.bytes * (len(leaves) + len(chosen)) > MOST_BYTES * len(leaves):
+            if not chosen or self.bytes * (len(leaves) + len(chosen)) > SETTINGS.most_bytes * len(leaves):
                 self.exhausted = True
                 return
             for leaf in chosen:
@@ -129,8 +140,8 @@ class _Joint:
             self.stopped = self._tell(value)
             return self.stopped or value >= self.enough
 
-        limit = None if left is None else ROOT_SHARE * left
-        options = SolverOptions(tolerance=TOLERANCE, callback=look, time_limit=limit)
+        limit = None if left is None else SETTINGS.root_share * left
+        options = SolverOptions(tolerance=SETTINGS.tolerance, callback=look, time_limit=limit)
         result = InteriorPointSolver().solve(program, options)
         assert result.primal is not None  # the interior point always has both
         assert result.dual is not None
@@ -152,7 +163,7 @@ class _Joint:
                 if leaf.bound is not None
             ]
         )
-        count = max(1, round((GROWTH - 1.0) * len(leaves)))
+        count = max(1, round((SETTINGS.growth - 1.0) * len(leaves)))
         if self.budget.nodes is not None:
             count = min(count, self.budget.nodes - self.budget.used - len(leaves))
         order = np.argsort(-scores, kind="stable")[:count]
@@ -162,15 +173,15 @@ class _Joint:
         """Bound all leaves; where that gives no better bound, W stays and children inherit multipliers."""
         leaves = list(self.root.leaves)
         starts = [self._start(leaf) for leaf in leaves]
-        missing = GAP_SHARE * (self.enough - self.value) / max(abs(self.enough), 1e-300)
+        missing = SETTINGS.gap_share * (self.enough - self.value) / max(abs(self.enough), 1e-300)
         result = solve_joint(
             self.program,
             [leaf.signs for leaf in leaves],
             self.W,
             starts,
             enough=self.enough,
-            tolerance=float(np.clip(missing, SMALLEST_TOLERANCE, TOLERANCE)),
-            max_rounds=SOLVE_ROUNDS,
+            tolerance=float(np.clip(missing, SETTINGS.smallest_tolerance, SETTINGS.tolerance)),
+            max_rounds=SETTINGS.solve_rounds,
             time_limit=self.budget.left,
         )
         self.budget.used += len(leaves)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from certnet.search.regions import least, project
 from formulations._validation import FloatArray, IntArray
 from formulations.margin import MarginProblem
 from formulations.robustness import InputRegion
@@ -131,7 +132,7 @@ def finish(
     through = slope - nu * high + np.where(signs == ACTIVE, w - fixed, 0.0) + np.where(signs == INACTIVE, fixed, 0.0)
     z = nodes.linear + through @ A
     constant = z[:, -1] + nu @ (high * low)
-    value = region.least(z[:, :-1])
+    value = least(region, z[:, :-1])
     on_sides = np.zeros((len(nodes), 2 * region.inputs))
     if sides is not None and region.has_ball:
         sides = np.maximum(sides, 0.0)
@@ -173,4 +174,4 @@ def minimisers(region: InputRegion, q: FloatArray) -> FloatArray:
     if region.centre is None or region.radius is None:
         return corner
     norm = np.linalg.norm(q, axis=1, keepdims=True)
-    return region.project(region.centre - region.radius * q / np.where(norm > 0, norm, 1.0))
+    return project(region, region.centre - region.radius * q / np.where(norm > 0, norm, 1.0))

@@ -41,17 +41,8 @@ ATTEMPTS, CLOSING = 5, 0.3
 """Semidefinite bounds of one node at most, each with more products, and part of a negative value that may be left after
 them if still more are to be added."""
 RESTARTS = 8
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What an experiment chose."""
-
-    linear_nodes: int = 600
-    """Nodes of the linear search before the semidefinite one begins. Measured: sum of seconds on the safeNLP boxes."""
-
-
-SETTINGS = Settings()
+LINEAR_NODES = 600
+"""Nodes of the linear search before the semidefinite one begins. Measured: sum of seconds on the safeNLP boxes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +123,7 @@ class CaseSearch:
         # Beyond that no bound is worth its time.
         if all(bool((np.abs(array) < LARGEST).all()) for array in (p.generators, p.bounds, p.weights, p.linear)):
             relaxable = affordable(p)
-            proof = self.prove(semidefinite=False, most=SETTINGS.linear_nodes if relaxable else np.inf)
+            proof = self.prove(semidefinite=False, most=LINEAR_NODES if relaxable else np.inf)
             if proof is None and relaxable and not (self.counterexample or self.timed_out or self.stuck):
                 proof = self.prove(semidefinite=True)
         return CaseOutcome(
@@ -194,7 +185,7 @@ class CaseSearch:
         self.count += len(vertices)
         margins = self._margins(signs, bounds)
         # Without a neuron to split on the relaxation is exact; only rounding and tolerances are left.
-        neurons = self._choices(signs, bounds)
+        neurons = self.branching.choose(signs, bounds.mu, bounds.scores)
         exact = np.flatnonzero(~(margins > 0) & (neurons < 0))
         for number in exact.tolist():
             found = from_program(self.problem, signs[number])
@@ -215,7 +206,7 @@ class CaseSearch:
             return
         if not self.semidefinite and vertices[0].parent is None:
             self._try_root(vertices[0], bounds)
-            neurons = self._choices(signs, bounds)
+            neurons = self.branching.choose(signs, bounds.mu, bounds.scores)
         for number in np.flatnonzero(~proved).tolist():
             node = vertices[number]
             node.neuron, node.key = int(neurons[number]), node.value
@@ -263,12 +254,6 @@ class CaseSearch:
 
     def _margins(self, signs: IntArray, bounds: LinearBounds) -> FloatArray:
         return linear_margins(self.network, self.problem, signs, bounds, self.size)
-
-    def _choices(self, signs: IntArray, bounds: LinearBounds) -> IntArray:
-        largest = self.branching.largest(signs, bounds.mu, bounds.scores)
-        if not self.branching.count.any():
-            return largest
-        return np.where(bounds.scores.max(axis=1, initial=0.0) > 0, self.branching.choose(bounds.scores), largest)
 
     def _try_root(self, root: _Node, bounds: LinearBounds) -> None:
         """Bound both sides of many neurons, to know where splits pay."""

@@ -17,7 +17,9 @@ FOLLOW_SECONDS = 0.5
 
 
 @contextmanager
-def pool(workers: int, scheduler: str | None = None, *, as_completed: bool = False) -> Iterator[tuple[Parallel, int]]:
+def pool(
+    workers: int, scheduler: str | None = None, *, as_completed: bool = False, threads: bool = False
+) -> Iterator[tuple[Parallel, int]]:
     """A joblib pool, and the number of tasks that keep it busy.
 
     On a Dask cluster the tasks of lost workers are run again by others; that is Dask's own doing.
@@ -25,6 +27,7 @@ def pool(workers: int, scheduler: str | None = None, *, as_completed: bool = Fal
     Args:
         workers: processes on this machine; 1 means this process.
         scheduler: address of a Dask scheduler such as ``tcp://host:8786``, or None.
+        threads: of this process instead of other processes here, for work that holds no lock.
         as_completed: results come one by one as tasks end, in any order, instead of a list in order.
 
     Raises:
@@ -33,7 +36,8 @@ def pool(workers: int, scheduler: str | None = None, *, as_completed: bool = Fal
     results = "generator_unordered" if as_completed else "list"
     with ExitStack() as stack:
         if scheduler is None:
-            settings = {} if workers == 1 else {"initializer": _follow, "initargs": (os.getpid(),)}
+            settings = {} if workers == 1 or threads else {"initializer": _follow, "initargs": (os.getpid(),)}
+            settings = {"backend": "threading"} if threads and workers > 1 else settings
             yield stack.enter_context(Parallel(n_jobs=workers, return_as=results, **settings)), workers
             return
         try:

@@ -12,6 +12,7 @@ import numpy as np
 from certificates.making.repair import repair_form
 from certificates.making.tree import LeafProof
 from certnet.search.circuits import PER_GENERATOR, separate
+from certnet.search.regions import project
 from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult
 from certnet.solvers.interior_point import MAX_PRODUCTS, InteriorPointSolver
 from formulations import Dual, Primal
@@ -29,18 +30,9 @@ products are kept."""
 LARGEST_ORDER, MOST_INPUTS = 600, 150
 """Order of S and inputs up to which a node is relaxed: a step takes about half a second there, and each repair
 decomposes more than a hundred matrices of the order of the inputs."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What an experiment chose."""
-
-    added: int = 600
-    """Products added after a solve of a node. Measured: on the safeNLP boxes these raise the bound as far as thousands
-    that are chosen by their correlation."""
-
-
-SETTINGS = Settings()
+ADDED = 600
+"""Products added after a solve of a node. Measured: on the safeNLP boxes these raise the bound as far as thousands that
+are chosen by their correlation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +155,7 @@ def _worth_keeping(node: MarginNode, primal: Primal | None, dual: Dual | None) -
         chosen = other & (USED * max(float(np.triu(dual.N, 1).max(initial=0.0)), 1e-300) < dual.N)
     if primal is not None:
         p, q = np.nonzero(other & ~chosen & ((moments := node.program.inequality_moments(primal.S)) < 0))
-        worst = np.argsort(moments[p, q], kind="stable")[: SETTINGS.added]
+        worst = np.argsort(moments[p, q], kind="stable")[:ADDED]
         chosen[p[worst], q[worst]] = True
     return np.argwhere(chosen)
 
@@ -178,7 +170,7 @@ def _moments(
         moments = space.expand(primal.S[: last + 1, last] / primal.S[last, last])
         live = np.flatnonzero(problem.width > 0)
         x[live] += problem.width[live] * np.clip(moments[2 * f : 2 * f + len(live)], -1.0, 1.0)
-        x = problem.case.region.project(x[None])[0]
+        x = project(problem.case.region, x[None])[0]
         product = problem.generators[node.free] @ np.append(x, 1.0)
         weight = np.abs(mu @ problem.weights[:, node.free])
         scores[node.free] = weight * np.abs(moments[:f] / node.factors[:f] - np.maximum(product, 0.0))

@@ -39,14 +39,21 @@ class Branching:
             self.total[side, neuron] += max(rise, 0.0) / score
             self.count[side, neuron] += 1.0
 
-    def choose(self, scores: FloatArray) -> IntArray:
-        """(B,) neurons for nodes with these scores (B, N); only meant where a score is positive."""
+    def choose(self, signs: IntArray, mu: FloatArray, scores: FloatArray) -> IntArray:
+        """(B,) neurons for nodes with these signs (B, N), weights (B, r) and scores (B, N); −1 without any.
+
+        As long as nothing was learnt, and where no score is positive, ``largest`` decides.
+        """
+        largest = self.largest(signs, mu, scores)
+        if not self.count.any():
+            return largest
         known = self.count > 0
         means = [self.total[side][known[side]].sum() / max(self.count[side].sum(), 1.0) for side in (0, 1)]
         rate = np.where(known, self.total / np.maximum(self.count, 1.0), np.array(means)[:, None])
         merit = np.maximum(scores * rate[0], LEAST) * np.maximum(scores * rate[1], LEAST)
         # Where no rise is expected anywhere, the scores decide.
-        return np.asarray(np.where(scores > 0, merit + LEAST**2 * scores, -1.0).argmax(axis=1))
+        learnt = np.where(scores > 0, merit + LEAST**2 * scores, -1.0).argmax(axis=1)
+        return np.where((scores > 0).any(axis=1), learnt, largest)
 
     def largest(self, signs: IntArray, mu: FloatArray, scores: FloatArray) -> IntArray:
         """(B,) the free neurons with the largest scores, else with the largest triangles; −1 without any.

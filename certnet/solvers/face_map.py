@@ -37,12 +37,17 @@ class FaceMap:
         G = self.space.moment(S)
         if not len(self.rows):
             return G
-        across = self.rows @ G
-        return np.block([[G, across.T], [across, across @ self.rows.T]])
+        n = len(G)
+        both = np.empty((n + len(self.rows), n + len(self.rows)))
+        both[:n, :n], both[n:, :n] = G, self.rows @ G
+        both[:n, n:], both[n:, n:] = both[n:, :n].T, both[n:, :n] @ self.rows.T
+        return both
 
     def values(self, G: FloatArray) -> FloatArray:
         """Values (q+K,) at S, given ``G = gram(S)``."""
-        dense = np.einsum("qij,ij->q", self.quadratics, G[self.end, self.end])
+        dense = (
+            self.quadratics.reshape(len(self.quadratics), self.quadratics.shape[1] ** 2) @ G[self.end, self.end].ravel()
+        )
         return np.concatenate([dense, self.weight * G[self.first, self.second]])
 
     def __call__(self, S: FloatArray) -> FloatArray:
@@ -57,7 +62,7 @@ class FaceMap:
         extended += extended.T
         form = extended[:order, :order]
         if q:
-            form[self.end, self.end] += np.tensordot(y[:q], self.quadratics, axes=1)
+            form[self.end, self.end] += (y[:q] @ self.quadratics.reshape(q, -1)).reshape(self.quadratics.shape[1:])
         if len(self.rows):
             mixed = extended[:order, order:] @ self.rows
             form = form + mixed + mixed.T + self.rows.T @ extended[order:, order:] @ self.rows

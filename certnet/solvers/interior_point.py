@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from certnet.solvers._cost import affordable_constraints
-from certnet.solvers.admm import solve_admm
+from certnet.solvers.admm import admm
 from certnet.solvers.face_problem import NONE, face_problem, feasible_multipliers
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
 from certnet.solvers.iterate import FaceIterate, Measure, cold_start, warm_start
@@ -21,20 +21,34 @@ from certnet.solvers.session import Session, native_version
 from certnet.solvers.warm_start import usable
 from formulations import Dual, InputError, Primal, Program
 
-MAX_ITERATIONS = 400
-"""Default limit on Newton steps over all rounds."""
+
+@dataclass(frozen=True)
+class Settings:
+    """The tuning numbers of this module."""
+
+    max_iterations: int = 400
+    """Default limit on Newton steps over all rounds. Not measured."""
+    max_constraints: int = 14_000
+    """Order of the largest Schur complement (1.5 GiB), unless W and t alone need more. Not measured."""
+    largest_system: int = 32_000
+    """Order of a Schur complement that is refused (8 GiB). Not measured."""
+    prediction_steps: int = 400
+    """Steps of the ADMM that predicts products. Measured: see ``orthonormal``."""
+    prediction_share: float = 0.25
+    """Share of a time limit that it may use. Not measured."""
+    first_products: int = 2500
+    """The most products that it names. Not measured."""
+    few_products: int = 600
+    """So many products of a form all become constraints at once, without a prediction. Not measured."""
+    repair_every: int = 5
+    """Steps between two repairs of a dual that is not feasible. Not measured."""
+
+
+SETTINGS = Settings()
+
+
 MAX_PRODUCTS = 8000
 """Default limit on products."""
-MAX_CONSTRAINTS = 14_000
-"""Order of the largest Schur complement (1.5 GiB), unless W and t alone need more."""
-LARGEST_SYSTEM = 32_000
-"""Order of a Schur complement that is refused (8 GiB)."""
-PREDICTION_STEPS = 400
-PREDICTION_SHARE = 0.25
-"""Share of a time limit that the ADMM may use to predict products."""
-FIRST_PRODUCTS = 2500
-FEW_PRODUCTS = 600
-REPAIR_EVERY = 5
 
 
 @dataclass(frozen=True)
@@ -63,9 +77,9 @@ class InteriorPointSolver:
         Raises:
             InputError: the program has too many targets for this method.
         """
-        if (fixed := program.target.size + program.space.neurons) > LARGEST_SYSTEM:
+        if (fixed := program.target.size + program.space.neurons) > SETTINGS.largest_system:
             raise InputError(
-                f"The interior point would need a matrix of order {fixed} here, more than {LARGEST_SYSTEM}; "
+                f"The interior point would need a matrix of order {fixed} here, more than {SETTINGS.largest_system}; "
                 "use --solver admm."
             )
         run = _Solve(program, options, self.max_products)
@@ -81,7 +95,7 @@ class _Solve:
         self.program, self.options = program, options
         self.problem = face_problem(program)
         self.neurons = program.space.neurons
-        self.max_products = min(max_products, max(MAX_CONSTRAINTS - self.problem.fixed, 0))
+        self.max_products = min(max_products, max(SETTINGS.max_constraints - self.problem.fixed, 0))
         empty = np.zeros(0, dtype=np.int64)
         if program.loss is not None:
             y = feasible_multipliers(self.problem, program)
@@ -97,7 +111,7 @@ class _Solve:
             look=self._look,
             late=self.session.out_of_time,
             tolerance=self.options.tolerance,
-            max_iterations=MAX_ITERATIONS if limit is None else limit,
+            max_iterations=SETTINGS.max_iterations if limit is None else limit,
             max_products=self.max_products,
             attempt=attempt,
         )
@@ -115,7 +129,9 @@ class _Solve:
         first = dual.W.ravel()
         if self.program.loss is None:
             dual, first = repaired, np.concatenate([[2.0 * value], repaired.on_equalities])
-        products = largest(dual.N, self.neurons, min(FIRST_PRODUCTS, self.max_products, self._affordable_products()))
+        products = largest(
+            dual.N, self.neurons, min(SETTINGS.first_products, self.max_products, self._affordable_products())
+        )
         y = self.problem.multipliers(first, dual.N, *products)
         self.rounds = self._rounds(warm_start(self.problem, primal.S, y, *products))
         return ended or self._run()
@@ -128,7 +144,7 @@ class _Solve:
 
     def _starts_cold(self, program: Program) -> bool:
         """The ADMM takes no inequalities; where all products are few, a prediction takes longer than it saves."""
-        return program.beyond_signs or program.positions**2 <= 2 * FEW_PRODUCTS
+        return program.beyond_signs or program.positions**2 <= 2 * SETTINGS.few_products
 
     def _cold(self, dual: Dual | None) -> FaceIterate:
         """Begin a form program with the products of a dual; without one with all if they are few, else with none."""
@@ -136,7 +152,7 @@ class _Solve:
         if dual is None:
             dual = Dual(np.zeros_like(self.program.target), np.zeros((positions, positions)))
         products = largest(dual.N, self.neurons, self.max_products)
-        if not len(products[0]) and positions**2 <= 2 * FEW_PRODUCTS:
+        if not len(products[0]) and positions**2 <= 2 * SETTINGS.few_products:
             products = all_products(positions, self.neurons)
         self.incumbent.offer_repaired(dual)
         return cold_start(self.problem, *products)
@@ -146,7 +162,7 @@ class _Solve:
         limit = self.options.time_limit
         if limit is None:
             return self.max_products
-        constraints = affordable_constraints((1.0 - PREDICTION_SHARE) * limit)
+        constraints = affordable_constraints((1.0 - SETTINGS.prediction_share) * limit)
         return max(constraints - self.problem.fixed, self.problem.order)
 
     def _short_admm(self, dual: Dual | None) -> tuple[Primal, Dual, SolveStatus | None]:
@@ -154,14 +170,14 @@ class _Solve:
         limit, program, phi = self.options.time_limit, self.program, self.program.space.phi
         options = replace(
             self.options,
-            time_limit=None if limit is None else PREDICTION_SHARE * limit,
-            max_iterations=PREDICTION_STEPS,
+            time_limit=None if limit is None else SETTINGS.prediction_share * limit,
+            max_iterations=SETTINGS.prediction_steps,
             callback=None if self.options.callback is None else self._report_prediction,
             warm_start=None if dual is None else (None, Dual(dual.W, dual.N[phi, phi])),
         )
         if program.loss is not None:
             program = program.with_inequalities(program.inequalities[:0])
-        result = solve_admm(program, options, FOR_PRODUCTS)
+        result = admm(program, options, FOR_PRODUCTS)
         ends = result.status in (SolveStatus.STOPPED, SolveStatus.INTERRUPTED)
         assert result.primal is not None  # the ADMM always has both
         assert result.dual is not None
@@ -178,7 +194,7 @@ class _Solve:
 
     def _look(self, rounds: Rounds, seen: Measure) -> bool:
         """Keep the multipliers, and now and then what repair makes of them if they are not feasible; report."""
-        self._offer(seen, repair=rounds.iterations % REPAIR_EVERY == 0 or seen.error <= rounds.target)
+        self._offer(seen, repair=rounds.iterations % SETTINGS.repair_every == 0 or seen.error <= rounds.target)
         status = self.session.report(
             iteration=rounds.iterations,
             objective=seen.primal,

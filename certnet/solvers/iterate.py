@@ -11,15 +11,35 @@ from certnet.solvers.face_problem import FaceProblem
 from certnet.solvers.linear_algebra import is_positive_definite, longest_step
 from formulations._validation import FloatArray, IntArray
 
-PRIMAL_START, DUAL_START = 10.0, 1.0
-"""Multiples of the identity, in the problem's units."""
-ADMM_SHIFTS = (0.1, 0.1)
-TINY_RESIDUAL, SMALL_RESIDUAL = 1e-6, 1e-2
-"""Relative dual residuals that are removed at once, or where the slack is well inside."""
-CENTRE_GAP = 0.3
-CENTRE_RESIDUAL = 1e-2
-NEW_CORRELATION = 0.01
-NEW_SHARE = 0.5
+
+@dataclass(frozen=True)
+class Settings:
+    """The tuning numbers of this module."""
+
+    primal_start: float = 10.0
+    """S of a central start, as a multiple of the identity in the units of a moment. Not measured."""
+    dual_start: float = 1.0
+    """M and the products' multipliers there, in the units of the dual. Not measured."""
+    shifts: tuple[float, float] = (0.1, 0.1)
+    """What a warm start adds to S and the slack. Measured: see ``warm_start``."""
+    tiny_residual: float = 1e-6
+    """Relative dual residual up to which a definite slack takes the place of M. Not measured."""
+    small_residual: float = 1e-2
+    """The same where the slack is at least half of M. Measured: on trees with W free 1e-6 loses up to 7 % of the
+    bound, 1e-3 does as well."""
+    centre_gap: float = 0.3
+    """Gap from which later rounds may start at an iterate. Not measured."""
+    centre_residual: float = 1e-2
+    """Residuals likewise. Not measured."""
+    new_correlation: float = 0.01
+    """Least value of a new product, as a correlation. Not measured."""
+    new_share: float = 0.5
+    """Part of the way to the boundary of M that new multipliers may take. Not measured."""
+
+
+SETTINGS = Settings()
+
+
 SMALL_MOMENT = 1e-14
 
 
@@ -81,7 +101,10 @@ class Measure:
     @property
     def is_centre(self) -> bool:
         """True when later rounds may start here."""
-        return self.gap <= CENTRE_GAP and max(self.primal_residual, self.dual_residual) <= CENTRE_RESIDUAL
+        return (
+            self.gap <= SETTINGS.centre_gap
+            and max(self.primal_residual, self.dual_residual) <= SETTINGS.centre_residual
+        )
 
     @property
     def is_dual_feasible(self) -> bool:
@@ -104,11 +127,11 @@ def measure(
         constraints = problem.with_products(at.p, at.q)
         slack = problem.cost - constraints.adjoint(at.y)
         residual = float(np.linalg.norm(slack - at.M)) / max(float(np.linalg.norm(problem.cost)), 1e-300)
-        if residual <= TINY_RESIDUAL:
+        if residual <= SETTINGS.tiny_residual:
             resets = is_positive_definite(slack)
         else:
             # A slack that is at least half of M takes its place at little cost of the centrality.
-            resets = residual <= SMALL_RESIDUAL and longest_step(at.M, slack - at.M) >= 2.0
+            resets = residual <= SETTINGS.small_residual and longest_step(at.M, slack - at.M) >= 2.0
         if resets:
             at, residual = replace(at, M=slack), 0.0
         gram = constraints.gram(at.S)
@@ -143,7 +166,11 @@ def measure(
 
 def cold_start(problem: FaceProblem, p: IntArray, q: IntArray) -> FaceIterate:
     """Multiples of the identity."""
-    primal, dual, identity = PRIMAL_START * problem.moment_unit, DUAL_START * problem.unit, np.eye(problem.order)
+    primal, dual, identity = (
+        SETTINGS.primal_start * problem.moment_unit,
+        SETTINGS.dual_start * problem.unit,
+        np.eye(problem.order),
+    )
     y = np.zeros(problem.fixed + len(p))
     y[problem.fixed :] = dual
     return FaceIterate(primal * identity, dual * identity, y, np.full(len(p), primal), p, q)
@@ -155,7 +182,7 @@ def warm_start(
     y: FloatArray,
     p: IntArray,
     q: IntArray,
-    shifts: tuple[float, float] = ADMM_SHIFTS,
+    shifts: tuple[float, float] = SETTINGS.shifts,
 ) -> FaceIterate:
     """Approximate solutions S (a face matrix, S ⪰ 0 up to rounding) and multipliers y, moved into the cones.
 
@@ -183,8 +210,8 @@ def extended(point: FacePoint, mu: float, p: IntArray, q: IntArray) -> FaceItera
     problem, at = point.problem, point.at
     new_p, new_q = p[len(at.p) :], q[len(at.p) :]
     size = np.sqrt(np.maximum(np.diag(point.moments), SMALL_MOMENT))
-    z = np.maximum(point.moments[new_p, new_q], NEW_CORRELATION * size[new_p] * size[new_q])
+    z = np.maximum(point.moments[new_p, new_q], SETTINGS.new_correlation * size[new_p] * size[new_q])
     y = mu / z
     change = problem.with_products(new_p, new_q).adjoint(np.concatenate([np.zeros(problem.fixed), y]))
-    share = min(1.0, NEW_SHARE * longest_step(at.M, -change))
+    share = min(1.0, SETTINGS.new_share * longest_step(at.M, -change))
     return FaceIterate(at.S, at.M - share * change, np.concatenate([at.y, share * y]), np.concatenate([at.z, z]), p, q)

@@ -11,7 +11,7 @@ from joblib import Parallel
 from certnet.search import cone_kernel as kernel
 from certnet.search import cones as search
 from certnet.search.cone_kernel import fast_explore
-from certnet.search.cones import Exploration, Output, Progress, basis_of, explore, output_of
+from certnet.search.cones import Exploration, Output, basis_of, explore, output_of
 from formulations import TrainingProgram, presolve
 from tests.strategies import rng
 
@@ -108,15 +108,15 @@ def test_limits_end_a_search_and_leave_no_tree(monkeypatch: pytest.MonkeyPatch) 
     assert few.tests == 20
     late = explore(output, limit, deadline=time.perf_counter() - 1.0)
     assert late.tests == 0
-    looks: list[Progress] = []
+    looks: list[int] = []
 
-    def look(progress: Progress) -> bool:
-        looks.append(progress)
+    def look(tests: int) -> bool:
+        looks.append(tests)
         return len(looks) == 2
 
     stopped = explore(output, limit, callback=look)
     assert len(looks) == 2
-    assert 0 < looks[0].share <= looks[1].share < 1
+    assert 0 < looks[0] < looks[1] == stopped.tests
     for found in (few, late, stopped):
         assert not found.complete
         assert len(found.codes) == 0

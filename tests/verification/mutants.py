@@ -13,6 +13,7 @@ from certificates.proof import Circuits, LiftedProof
 from certificates.robustness import preactivation_bounds
 from certnet.jobs.verify import verify
 from certnet.search.margin_proofs import case_proof
+from certnet.search.regions import project
 from certnet.search.relaxation import Relaxation, margin_bound
 from certnet.search.semidefinite import semidefinite_bound
 from formulations._validation import FloatArray, IntArray
@@ -33,7 +34,7 @@ def regions(seed: int, inputs: int) -> tuple[InputRegion, ...]:
 def unstable_network(seed: int, region: InputRegion) -> ReluNetwork:
     """Six neurons, each with its kink in the region."""
     network = random_network(seed, inputs=region.inputs, width=6)
-    points = region.project(np.random.default_rng(seed).uniform(region.lower, region.upper, (6, region.inputs)))
+    points = project(region, np.random.default_rng(seed).uniform(region.lower, region.upper, (6, region.inputs)))
     return replace(network, hidden_bias=-np.sum(network.hidden * points, axis=1))
 
 

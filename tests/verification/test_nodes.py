@@ -13,6 +13,7 @@ from certnet.search.line_search import line_search
 from certnet.search.linear import crown, finish, nodes_of
 from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
 from certnet.search.margin_rows import linear_bounds
+from certnet.search.regions import project
 from formulations.margin import MarginProblem, reduce_case
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase, keeps_class
@@ -39,7 +40,7 @@ def problem_of(network: ReluNetwork, case: UnsafeCase) -> MarginProblem:
 
 def samples(region: InputRegion, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return region.project(rng.uniform(region.lower, region.upper, (2000, region.inputs)))
+    return project(region, rng.uniform(region.lower, region.upper, (2000, region.inputs)))
 
 
 def random_signs(problem: MarginProblem, seed: int, count: int = 6) -> np.ndarray:

@@ -202,7 +202,7 @@ def test_an_interrupted_bound_is_no_bound(monkeypatch: pytest.MonkeyPatch) -> No
     region = InputRegion(-np.ones(3), np.ones(3))
     problem = reduce_case(network, margin_case(region), *preactivation_bounds(network, region))
     assert problem.neurons
-    monkeypatch.setattr("certnet.solvers.interior_point._Run.solve", interrupted)
+    monkeypatch.setattr("certnet.solvers.rounds.Rounds.run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         semidefinite.semidefinite_bound(
             problem, np.full(problem.neurons, FREE, dtype=np.int64), np.ones(1), time_limit=None
