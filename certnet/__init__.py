@@ -6,7 +6,8 @@ This is the one namespace for users. Names are loaded on first use, so that ``im
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from certnet.runtime.version import __version__ as __version__
+
 _HOMES = {
     "certificates": "Certificate Lipschitz Report Robustness Training Verdict check read_certificate write_certificate",
     "certificates.making": "repair",

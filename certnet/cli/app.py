@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from certnet import __version__
 from certnet.cli.audit import audit
 from certnet.cli.check import check
 from certnet.cli.commands.optimality import SCALING, optimality
@@ -23,6 +22,7 @@ from certnet.cli.signals import Signals
 from certnet.cli.verify import verify
 from certnet.io.output import standard_output, strict_json
 from certnet.runtime.streams import guarded_stderr
+from certnet.runtime.version import __version__
 from formulations import CertnetError, InputError
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]

@@ -13,7 +13,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from certnet import __version__
 from certnet.cli.limits import began, job_seconds, positive_numbers, seconds_or_none
 from certnet.cli.options import Json, Network, Norm, Quiet, Target
 from certnet.cli.output import Exit, head, proof_place
@@ -24,6 +23,7 @@ from certnet.io.load_network import read_file
 from certnet.io.output import Writer, files_in, json_writer, output_folder, print_result, require_named, text_writer
 from certnet.io.targets import Outputs
 from certnet.runtime.machine import versions
+from certnet.runtime.version import __version__
 from formulations import InputError
 from formulations._validation import FloatArray
 

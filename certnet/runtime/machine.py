@@ -8,11 +8,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from certnet import __version__
+from certnet.runtime.version import __version__
 
 UNLIMITED = 1 << 60
 """A limit from here on is none; the kernel writes 2⁶³ rounded down to pages."""
@@ -21,6 +20,8 @@ GROUPS = Path("/sys/fs/cgroup")
 
 def version(package: str) -> str | None:
     """Version of an installed distribution, None if it is not installed."""
+    from importlib import metadata  # is slow to import
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

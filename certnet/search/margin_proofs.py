@@ -63,7 +63,7 @@ def linear_margins(
     what they prove.
 
     Args:
-        network, problem: without circuits.
+        network, problem: the case.
         signs: (B, N) of the nodes.
         bounds: theirs.
         size: that of the case, from ``margin_sizes``.

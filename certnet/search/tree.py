@@ -122,7 +122,9 @@ def write_tree(root: Branch, positions: int) -> dict[str, NDArray[Any]]:
         "version": np.array([VERSION, len(root.signs), positions], dtype=np.int64),
         "neuron": np.array([LEAF if v.children is None else v.neuron for v in root.preorder], dtype=np.int64),
         "h_squared": np.array([leaf.h_squared for leaf in leaves], dtype=np.float64),
-        "count": np.array([UNBOUNDED if v.bound is None else len(v.bound.multipliers.p) for v in leaves]),
+        "count": np.array(
+            [UNBOUNDED if v.bound is None else len(v.bound.multipliers.p) for v in leaves], dtype=np.int64
+        ),
         "branch": np.array([bound.branch for bound in known], dtype=np.int64),
         "p": np.concatenate([none, *(bound.multipliers.p for bound in known)]),
         "q": np.concatenate([none, *(bound.multipliers.q for bound in known)]),

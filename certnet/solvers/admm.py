@@ -13,7 +13,7 @@ import numpy as np
 
 from certnet.runtime.numerics import FAILURES
 from certnet.solvers.anderson import Anderson
-from certnet.solvers.arrays import Array, arrays
+from certnet.solvers.arrays import Array, Arrays, arrays
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus, WarmStart
 from certnet.solvers.orthonormal import FOR_BOUNDS, Units, orthonormal
 from certnet.solvers.session import Session, native_version
@@ -66,12 +66,7 @@ class Settings:
 SETTINGS = Settings()
 
 
-def admm(program: Program, options: SolverOptions) -> SolverResult:
-    """``solve_admm`` in the units that make the best bounds."""
-    return solve_admm(program, options)
-
-
-def solve_admm(program: Program, options: SolverOptions, units: Units = FOR_BOUNDS) -> SolverResult:
+def admm(program: Program, options: SolverOptions, units: Units = FOR_BOUNDS) -> SolverResult:
     """Solve the DNN relaxation and return the last iterates; N of the dual has exact signs.
 
     Memory O((2N+k+c)²), one eigendecomposition of order N+k+c for each iteration. The dual of a form has been sharpened
@@ -149,7 +144,8 @@ class _Run:
         primal, dual = self.options.warm_start or (None, None)
         order, positions = given.space.face_order, (given.positions, given.positions)
         if primal is not None and primal.outputs == space.outputs and primal.S.shape == (order, order):
-            F = space.expand(_root(self.coordinates.apply_primal(primal).S))
+            S = self.coordinates.apply_primal(primal).S
+            F = space.expand(Arrays().positive_factor(0.5 * (S + S.T), len(S)))
             V += F @ F.T
         if dual is not None and dual.N.shape == positions and dual.W.shape == given.target.shape:
             V += self.splitting.scaled_multiplier(self.coordinates.apply_dual(dual), penalty)
@@ -279,13 +275,6 @@ class _Run:
             dual_residual=at.dual_residual,
             statistics={"rank": float(at.rank), "penalty": at.penalty},
         )
-
-
-def _root(S: FloatArray) -> FloatArray:
-    """F with ``F Fᵀ`` the positive semidefinite part of S."""
-    values, vectors = np.linalg.eigh(0.5 * (S + S.T))
-    root: FloatArray = vectors[:, values > 0] * np.sqrt(values[values > 0])
-    return root
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from certnet.solvers._cost import affordable_constraints
-from certnet.solvers.admm import solve_admm
+from certnet.solvers.admm import admm
 from certnet.solvers.face_problem import NONE, face_problem, feasible_multipliers
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
 from certnet.solvers.iterate import FaceIterate, Measure, cold_start, warm_start
@@ -177,7 +177,7 @@ class _Solve:
         )
         if program.loss is not None:
             program = program.with_inequalities(program.inequalities[:0])
-        result = solve_admm(program, options, FOR_PRODUCTS)
+        result = admm(program, options, FOR_PRODUCTS)
         ends = result.status in (SolveStatus.STOPPED, SolveStatus.INTERRUPTED)
         assert result.primal is not None  # the ADMM always has both
         assert result.dual is not None

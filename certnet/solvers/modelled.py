@@ -134,17 +134,14 @@ def _residuals(program: Program, primal: Primal, dual: Dual) -> tuple[float, flo
     """How far the primal is from S ⪰ 0 and the signs, over 1+‖T‖, and the dual likewise, over 1+γ‖E‖."""
     space, i = program.space, np.arange(program.space.neurons)
 
-    def outside(signs: FloatArray, matrix: FloatArray) -> float:
-        if not np.isfinite(matrix).all():
-            return float("inf")
-        negative = np.minimum(np.linalg.eigvalsh(matrix), 0.0)
-        return float(np.hypot(np.linalg.norm(np.minimum(signs, 0.0)), np.linalg.norm(negative)))
+    def below(*parts: Any) -> float:
+        return float(np.linalg.norm(np.concatenate([np.minimum(part, 0.0).ravel() for part in parts])))
 
-    G = space.moment(primal.S)[space.phi, space.phi]
+    G, slack = space.moment(primal.S)[space.phi, space.phi], program.slack(dual.W, dual.N) / program.gamma
     signs = dual.N.copy()
     signs[i, i + len(i)] = signs[i + len(i), i] = 0.0
-    off_primal = float(np.hypot(outside(G, primal.S), np.linalg.norm(G[i, i + len(i)])))
-    off_dual = outside(signs, program.slack(dual.W, dual.N) / program.gamma)
+    off_primal = below(G, np.linalg.eigvalsh(primal.S), -np.abs(G[i, i + len(i)]))
+    off_dual = below(signs, np.linalg.eigvalsh(slack)) if np.isfinite(slack).all() else np.inf
     return (
         off_primal / (1.0 + float(np.linalg.norm(program.target))),
         off_dual / (1.0 + program.gamma * float(np.linalg.norm(program.metric))),

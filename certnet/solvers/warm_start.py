@@ -10,6 +10,7 @@ from certificates import Certificate
 from certificates.making import residual_dual
 from certificates.making.repair import project, raw_dual
 from certificates.subdivision import Subdivision
+from certnet.solvers.arrays import Arrays
 from certnet.solvers.interface import SolverResult, WarmStart
 from formulations import Dual, MergedRows, Presolved, Primal, Program
 from formulations._validation import FloatArray
@@ -112,8 +113,7 @@ def _proper_primal(program: Program, primal: Primal) -> Primal | None:
     S = np.asarray(primal.S)
     if primal.outputs != space.outputs or S.shape != (order, order) or not _moderate(S, LARGEST * program.moment_size):
         return None
-    values, vectors = np.linalg.eigh(0.5 * (S + S.T))
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    root = Arrays().positive_factor(0.5 * (S + S.T), len(S))
     return Primal(root @ root.T, space.outputs)
 
 

@@ -6,9 +6,7 @@ method of multipliers; its multipliers are V. Each inner problem is smooth, and 
 Newton system definite, so that duplicate or collinear columns do no harm.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
@@ -25,8 +23,6 @@ OUTER_ITERATIONS = INNER_ITERATIONS = 60
 class Settings:
     """Numbers that an experiment could move."""
 
-    working_set: int = 400
-    """Columns up to which all are looked at at once, and how many join at a time beyond. Not measured."""
     largest_direct_system: int = 2500
     """Order up to which a Newton system is factored; beyond, conjugate gradients. Not measured."""
     largest_penalty: float = 1e4
@@ -123,7 +119,7 @@ def group_lasso(
     if len(useful):
         unit = _Problem(H[:, useful] / norm[useful], Y / size, gamma / (norm[useful] * size), tolerance, deadline)
         start = np.zeros((len(useful), Y.shape[1])) if V0 is None else (V0[:, useful] * norm[useful] / size).T
-        x, R, steps = _with_working_set(unit, start)
+        x, R, steps = _multiplier_method(unit, start)
         V[:, useful] = size * x.T / norm[useful]
         duals.append(size * R)
     given = _Problem(H, Y, np.full(H.shape[1], gamma), tolerance, deadline)
@@ -131,31 +127,6 @@ def group_lasso(
     dual_value = max(given.dual_value(R) for R in (residual, *duals))
     gap = max(objective - dual_value, 0.0) / objective if objective > 0 else 0.0
     return GroupLassoResult(V, residual, objective, dual_value, gap, steps)
-
-
-def _with_working_set(problem: _Problem, x: FloatArray) -> tuple[FloatArray, FloatArray, int]:
-    """Solve for unit columns over a growing set of them; (m×c solution, n×c dual, Newton steps)."""
-    if len(x) <= SETTINGS.working_set:
-        return _multiplier_method(problem, x)
-    chosen = np.linalg.norm(x, axis=1) > 0
-    steps, R, x = 0, problem.Y - problem.H @ x, x.copy()
-    for _ in range(OUTER_ITERATIONS):
-        score = np.linalg.norm(problem.H.T @ R, axis=1) / problem.limit
-        score[chosen] = -np.inf
-        best = np.argsort(-score, kind="stable")[: SETTINGS.working_set]
-        fresh = best[score[best] > 1.0]
-        if len(fresh) == 0 and steps:
-            break
-        chosen[fresh] = True
-        index = np.flatnonzero(chosen)
-        part = replace(problem, H=problem.H[:, index], limit=problem.limit[index])
-        x[index], R, more = _multiplier_method(part, x[index])
-        steps += max(more, 1)
-        value = part.value(x[index])
-        if value - problem.dual_value(R) <= problem.tolerance * value or problem.deadline.passed:
-            break
-        chosen = np.linalg.norm(x, axis=1) > 0
-    return x, R, steps
 
 
 def _multiplier_method(problem: _Problem, x: FloatArray) -> tuple[FloatArray, FloatArray, int]:
@@ -216,30 +187,31 @@ def _newton(
             break
         step = -_solve(H[:, active], ratio, z, penalty, gradient, problem.deadline)
         change = penalty * (H.T @ step)
-        derivative = partial(_derivative, R - Y, T, threshold, penalty, step, change)
-        length = _step_length(derivative, float(np.sum(gradient * step)))
+        length = _step_length(R - Y, T, threshold, penalty, step, change, float(np.sum(gradient * step)))
         if length == 0.0:
             break
         R, T = R + length * step, T + length * change
     return R, _thresholded(T, threshold), steps
 
 
-def _derivative(
+def _step_length(
     rest: FloatArray,
     T: FloatArray,
     threshold: FloatArray,
     penalty: float,
     step: FloatArray,
     change: FloatArray,
-    length: float,
+    slope: float,
 ) -> float:
-    """Of the augmented Lagrangian along a step, which moves T by ``change``; ``rest`` is R − Y."""
-    smooth = float(np.sum((rest + length * step) * step))
-    return smooth + float(np.sum(_thresholded(T + length * change, threshold) * change)) / penalty
+    """By bisection on the derivative of the augmented Lagrangian along a step, which is convex: this never cycles.
 
+    ``rest`` is R − Y; the step moves R by ``step`` and T by ``change``.
+    """
 
-def _step_length(derivative: Callable[[float], float], slope: float) -> float:
-    """A step length by bisection on the derivative; the function is convex, so this never cycles."""
+    def derivative(length: float) -> float:
+        smooth = float(np.sum((rest + length * step) * step))
+        return smooth + float(np.sum(_thresholded(T + length * change, threshold) * change)) / penalty
+
     if not (slope < 0):
         return 0.0
     low, high, at = 0.0, 1.0, derivative(1.0)

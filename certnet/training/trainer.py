@@ -98,7 +98,7 @@ class FitResult:
         U, V: weights, (d, m) and (c, m), balanced; m = 0 when no network beats the zero network.
         objective: ``program.objective(U, V)``.
         history: one entry a round.
-        rounds, seconds: effort.
+        seconds: effort.
         price_ratio: max ‖Rᵀ(Xu)₊‖/γ found for the residual R of the network, at the last round; infinite if unknown.
         converged: the ratio is at most 1 + tolerance.
         timed_out: the time limit ended the fit.
@@ -109,12 +109,16 @@ class FitResult:
     V: FloatArray
     objective: float
     history: tuple[Round, ...] = field(default_factory=tuple)
-    rounds: int = 0
     seconds: float = 0.0
     price_ratio: float = float("inf")
     converged: bool = False
     timed_out: bool = False
     interrupted: bool = False
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of column generation."""
+        return len(self.history)
 
 
 @np.errstate(all="ignore")
@@ -356,7 +360,6 @@ class _ColumnGeneration:
             V=V,
             objective=self.original.objective(U, V),
             history=tuple(self.history),
-            rounds=len(self.history),
             seconds=time.perf_counter() - self.started,
             price_ratio=self.price_ratio,
             converged=self.converged,

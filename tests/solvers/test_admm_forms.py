@@ -126,7 +126,7 @@ def test_multipliers_make_the_entrywise_solution_stationary(layer: Arrays, form)
 def test_optimality_conditions(form, units) -> None:
     program = form()
     space = program.space
-    result = admm.solve_admm(program, SolverOptions(tolerance=1e-9, max_iterations=20_000), units)
+    result = admm.admm(program, SolverOptions(tolerance=1e-9, max_iterations=20_000), units)
     assert result.status is SolveStatus.CONVERGED
     S, N = result.primal.S, result.dual.N
     G, delta = space.moment(S), program.to_original(result.objective)

@@ -67,7 +67,7 @@ def test_duplicate_collinear_and_zero_columns_change_nothing():
     assert not result.V[:, 60:63].any()
 
 
-def test_many_candidates_go_through_a_working_set():
+def test_many_candidates_are_fitted_at_once():
     H, Y = _instance(7, n=40, m=1500, c=3)
     result = group_lasso(H, Y, 0.05)
     assert result.gap <= 1e-10
