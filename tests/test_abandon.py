@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 
 from certificates.making.repair import RepairedDual, repair_without_products
-from certnet.jobs.best import Best
-from certnet.jobs.plan import Plan
-from certnet.jobs.stages import Staged
+from certnet.jobs import stages as _stages
+from certnet.jobs.clock import JobClock
+from certnet.jobs.job import begin, run
 from certnet.runtime.abandon import Insisted, OutOfTimeError, abandonable
-from certnet.runtime.clock import Clock
-from certnet.training.trainer import FitResult
 from formulations import TrainingProgram, merge_rows
 
 LONG = 30.0
@@ -189,10 +187,7 @@ def test_nothing_is_lost_or_said_where_python_drops_errors(ctrl_c: bool) -> None
 
 def test_an_interrupted_bound_without_products_keeps_what_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
     merged = merge_rows(TrainingProgram([[1.0, 2.0], [2.0, -1.0]], [[1.0], [0.5]], 0.1))
-    U, V = np.zeros((2, 0)), np.zeros((1, 0))
-    clock = Clock(None, None)
-    best = Best(merged, FitResult(U=U, V=V, objective=merged.original.objective(U, V)))
-    job = Staged(merged, clock, Plan(clock, None, merged.program.space), best)
+    job = begin(JobClock(None, None), merged.original)
     offered = repair_without_products(merged.program, 0.5 * merged.program.target)
 
     def cut_short(*_: object, callback: Callable[[RepairedDual], None], **__: object) -> None:
@@ -200,6 +195,6 @@ def test_an_interrupted_bound_without_products_keeps_what_it_had(monkeypatch: py
         raise KeyboardInterrupt
 
     monkeypatch.setattr("certnet.jobs.stages.shor_bound", cut_short)
-    job.stage("bound", lambda: job.without_products([(U, V)], 0))
+    run(job, "bound", _stages.bound_without_products)
     assert job.interrupted
-    assert best.dual is offered
+    assert job.best.dual is offered

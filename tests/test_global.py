@@ -99,7 +99,7 @@ def test_a_missing_neuron_is_found_by_the_search(monkeypatch: pytest.MonkeyPatch
     def crippled(program: TrainingProgram, **options: object) -> FitResult:
         return fit(program, **{**options, "max_width": 1})
 
-    monkeypatch.setattr("certnet.jobs.train.fit", crippled)
+    monkeypatch.setattr("certnet.jobs.stages.fit", crippled)
     result = certnet.train(program, method="global", gap=1e-3)
     _assert_proved(result, 1e-3)
     assert result.report.objective == pytest.approx(honest.report.objective, rel=2e-3)

@@ -6,8 +6,10 @@ import pytest
 import certnet
 from certificates import Verdict, check
 from certificates.making import certify
-from certnet.jobs import train as job
+from certnet.jobs import closing as _closing
+from certnet.jobs import stages as _stages
 from certnet.jobs.closing import Closed
+from certnet.jobs.job import Job
 from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.training.trainer import FitResult
@@ -96,10 +98,10 @@ def test_a_wrong_solver_cannot_hurt(
     program = TrainingProgram(X, Y, gamma)
     honest = certnet.solve(certnet.presolve(program).program, solver="admm", max_iterations=2000)
     exact = reference_values[f"{name}/{gamma:g}"]["exact_upper"]
-    monkeypatch.setattr(job, "fit", no_fit)
+    monkeypatch.setattr(_stages, "fit", no_fit)
     bounds = {}
     for kind in KINDS:
-        monkeypatch.setattr(job, "solve", stub(kind, honest))
+        monkeypatch.setattr(_stages, "solve", stub(kind, honest))
         with np.errstate(all="ignore"):
             result = certnet.train(program)
         assert result.report.verdict is Verdict.PROVED
@@ -113,7 +115,7 @@ def test_ctrl_c_in_each_stage_keeps_the_best(monkeypatch: pytest.MonkeyPatch) ->
     program = TrainingProgram(rng(0).standard_normal((10, 3)), rng(1).standard_normal((10, 2)), 0.2)
 
     def interrupted_once(name: str):
-        original = getattr(job, name)
+        original = getattr(_stages, name)
         calls = []
 
         def wrapper(*args, **kwargs):
@@ -122,7 +124,7 @@ def test_ctrl_c_in_each_stage_keeps_the_best(monkeypatch: pytest.MonkeyPatch) ->
                 raise KeyboardInterrupt
             return original(*args, **kwargs)
 
-        monkeypatch.setattr(job, name, wrapper)
+        monkeypatch.setattr(_stages, name, wrapper)
 
     for name in ("solve", "certify"):
         with monkeypatch.context():
@@ -139,8 +141,8 @@ def test_a_second_ctrl_c_abandons(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(job, "solve", interrupt)
-    monkeypatch.setattr(job, "certify", interrupt)
+    monkeypatch.setattr(_stages, "solve", interrupt)
+    monkeypatch.setattr(_stages, "certify", interrupt)
     with pytest.raises(KeyboardInterrupt):
         certnet.train(program)
 
@@ -215,17 +217,17 @@ def test_one_namespace() -> None:
 def test_the_certificate_is_about_the_network(proved: bool, can_go_on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search that ends early may have found a better network, with a proof that is no better or with none."""
     program = TrainingProgram(rng(3).normal(size=(12, 2)), rng(4).normal(size=(12, 1)), 0.5)
-    best = job.train(program, gap=1e-3)
+    best = certnet.train(program, gap=1e-3)
 
-    def cut_short(presolved, network, closing, **_: object) -> Closed:
+    def cut_short(job: Job) -> Closed:
         better = FitResult(best.U, best.V, program.objective(best.U, best.V))
-        poor = certify(presolved.rows, [], best.U, best.V)
+        poor = certify(job.merged, [], best.U, best.V)
         search = SearchSummary("subdivision", False, can_go_on, False, 1, 0, 2.0, 0, 0.1)
-        return Closed(better, poor if proved else None, search)
+        return better, poor if proved else None, search
 
-    monkeypatch.setattr(job, "close_gap", cut_short)
-    monkeypatch.setattr(job, "fit", no_fit)
-    result = job.train(program, method="global", gap=1e-3)
+    monkeypatch.setattr(_closing, "close_gap", cut_short)
+    monkeypatch.setattr(_stages, "fit", no_fit)
+    result = certnet.train(program, method="global", gap=1e-3)
     assert check(result.certificate).verdict is Verdict.PROVED
     assert result.report.objective == best.report.objective < 0.9 * no_fit(program).objective
     assert result.report.objective == pytest.approx(program.objective(result.U, result.V), rel=1e-12)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,15 +15,13 @@ import pytest
 import certnet
 from certificates import Verdict, check
 from certnet.cli.limits import job_seconds
+from certnet.jobs import clock as _clock
+from certnet.jobs import closing as _closing
 from certnet.jobs import optimality as _optimality
-from certnet.jobs import plan as _plan
-from certnet.jobs import preflight as _preflight
 from certnet.jobs import stages as _stages
-from certnet.jobs import train as job
 from certnet.jobs.best import Best
-from certnet.jobs.plan import Plan
+from certnet.jobs.clock import JobClock
 from certnet.runtime import machine as _memory
-from certnet.runtime.clock import Clock
 from certnet.runtime.machine import available_bytes
 from certnet.solvers import solve as honest_solve
 from certnet.training.trainer import FitResult, fit
@@ -54,7 +53,7 @@ def assert_proved(result: certnet.TrainingResult) -> None:
 @pytest.mark.parametrize("name", ["solve", "fit", "shor_bound", "close_gap", "candidates_from_moment"])
 def test_a_stage_that_hears_no_clock_is_left_behind(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program = gaussian(20, 6, 2, 0.3)
-    monkeypatch.setattr(_stages if name == "shor_bound" else job, name, lambda *_, **__: stuck())
+    monkeypatch.setattr(_closing if name == "close_gap" else _stages, name, lambda *_, **__: stuck())
     begin = time.monotonic()
     result = certnet.train(program, time_limit=2.0, gap=1e-4)
     assert time.monotonic() - begin < 15.0
@@ -62,11 +61,12 @@ def test_a_stage_that_hears_no_clock_is_left_behind(name: str, monkeypatch: pyte
     assert not result.interrupted
 
 
-@pytest.mark.parametrize("name", ["fit", "relaxed_bound", "close_gap", "shor_bound", "price"])
+@pytest.mark.parametrize("name", ["fit", "solve", "close_gap", "shor_bound", "price"])
 def test_optimality_leaves_such_stages_behind_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program = gaussian(20, 6, 2, 0.3)
     network = fit(program, max_rounds=1)
-    monkeypatch.setattr(_stages if name == "shor_bound" else _optimality, name, lambda *_, **__: stuck())
+    module = {"price": _optimality, "close_gap": _closing}.get(name, _stages)
+    monkeypatch.setattr(module, name, lambda *_, **__: stuck())
     begin = time.monotonic()
     result = certnet.optimality(program, network.U, network.V, time_limit=2.0)
     assert time.monotonic() - begin < 15.0
@@ -77,9 +77,8 @@ def test_optimality_leaves_such_stages_behind_too(name: str, monkeypatch: pytest
 @pytest.mark.slow
 def test_cones_that_take_too_long_leave_time_for_the_relaxation(monkeypatch: pytest.MonkeyPatch) -> None:
     program = gaussian(16, 4, 1, 0.3)
-    monkeypatch.setattr(_stages, "CONES_SHARE", 0.2)
-    for module in ("job", "_optimality"):
-        monkeypatch.setattr(f"certnet.{module}.close_gap", lambda *_, **__: stuck())
+    monkeypatch.setattr(_closing, "SETTINGS", replace(_closing.SETTINGS, cones_share=0.2))
+    monkeypatch.setattr(_closing, "close_gap", lambda *_, **__: stuck())
     result = certnet.train(program, time_limit=6.0, gap=1e-4)
     assert_proved(result)
     assert result.relaxation is not None
@@ -97,7 +96,7 @@ def test_what_a_solver_showed_is_kept_when_it_is_left_behind(monkeypatch: pytest
         stuck()
 
     alone = certnet.train(program)
-    monkeypatch.setattr(job, "solve", solve)
+    monkeypatch.setattr(_stages, "solve", solve)
     result = certnet.train(program, time_limit=4.0)
     assert_proved(result)
     assert result.report.lower_bound >= 0.95 * alone.report.lower_bound
@@ -117,7 +116,7 @@ def test_more_time_gives_no_worse_bound() -> None:
 
 def test_without_memory_for_the_relaxation_there_is_a_cheaper_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     program = gaussian(40, 6)
-    monkeypatch.setattr(_plan, "available_bytes", lambda: 1e5)
+    monkeypatch.setattr(_clock, "BYTES_PER_ENTRY", 1e15)
     for options in ({}, {"method": "global"}, {"gap": 1e-3}):
         result = certnet.train(program, time_limit=2.0, **options)
         assert_proved(result)
@@ -131,8 +130,8 @@ def test_without_memory_for_the_relaxation_there_is_a_cheaper_bound(monkeypatch:
 
 @pytest.mark.parametrize("limit", [1e-2, 0.2, 1.0, 50.0])
 def test_most_of_any_limit_is_for_the_stages(limit: float) -> None:
-    clock = Clock(limit, None)
-    left = Plan(clock, None, LiftedSpace(np.eye(2), 1)).left()
+    clock = JobClock(limit, None, LiftedSpace(np.eye(2), 1))
+    left = clock.available()
     assert left is not None
     assert left >= 0.75 * limit - clock.seconds
 
@@ -146,7 +145,7 @@ def test_a_command_that_starts_slowly_still_has_a_result_of_its_own(limit: float
 
 
 def test_data_that_cannot_even_be_trained_on_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_preflight, "available_bytes", lambda: 1e5)
+    monkeypatch.setattr(_clock, "available_bytes", lambda: 1e5)
     with pytest.raises(InputError, match="fewer rows"):
         certnet.train(gaussian(40, 6))
 
@@ -161,25 +160,23 @@ def test_many_rows_are_accepted_and_bounded_in_linear_memory() -> None:
 
 def test_nothing_is_done_once_nothing_is_left_to_gain(monkeypatch: pytest.MonkeyPatch) -> None:
     """The zero network is optimal, and its first bound proves it."""
-    monkeypatch.setattr(job, "solve", lambda *_, **__: pytest.fail("there is nothing to gain"))
+    monkeypatch.setattr(_stages, "solve", lambda *_, **__: pytest.fail("there is nothing to gain"))
     result = certnet.train(gaussian(30, 4, 1, 1e3))
     assert_proved(result)
     assert result.report.gap < 1e-8
 
 
 def test_few_dimensions_are_cut_before_anything_is_relaxed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "solve", lambda *_, **__: pytest.fail("cones close the gap"))
+    monkeypatch.setattr(_stages, "solve", lambda *_, **__: pytest.fail("cones close the gap"))
     result = certnet.train(gaussian(20, 2, 1, 0.3), gap=1e-3)
     assert_proved(result)
     assert result.report.gap <= 1e-3
 
 
 def test_seconds_do_not_count_where_there_is_no_limit() -> None:
-    plan = Plan(Clock(None, None), None, LiftedSpace(rng(0).standard_normal((30, 3)), 1))
+    plan = JobClock(None, None, LiftedSpace(rng(0).standard_normal((30, 3)), 1))
     nothing = FitResult(np.zeros((3, 0)), np.zeros((1, 0)), 1.0, seconds=3.0)
-    assert (
-        plan.first_network() is plan.global_training() is plan.relaxation(nothing) is plan.shor() is plan.soon() is None
-    )
+    assert plan.share(0.5) is plan.relaxation(nothing) is plan.rounding(relaxed=True) is plan.shor() is None
     assert plan.eigenvalues == 0.0
     assert plan.can_relax()
     assert plan.can_branch()
@@ -187,8 +184,8 @@ def test_seconds_do_not_count_where_there_is_no_limit() -> None:
 
 def test_what_cannot_end_in_time_does_not_begin() -> None:
     small, large = (LiftedSpace(rng(0).standard_normal((n, 3)), 1) for n in (20, 20_000))
-    assert Plan(Clock(5.0, None), None, small).can_relax()
-    plan = Plan(Clock(5.0, None), None, large)
+    assert JobClock(5.0, None, small).can_relax()
+    plan = JobClock(5.0, None, large)
     assert not plan.can_relax()
     assert not plan.can_branch()
 

@@ -12,13 +12,13 @@ import typer
 
 from certnet.cli.audit import audit
 from certnet.cli.check import check
-from certnet.cli.commands.optimality import SCALING, optimality
-from certnet.cli.commands.tightness import tightness
-from certnet.cli.commands.train import train
 from certnet.cli.doctor import doctor
 from certnet.cli.lipschitz import lipschitz
+from certnet.cli.optimality import SCALING, optimality
 from certnet.cli.output import EPILOG, Exit, failure
 from certnet.cli.signals import Signals
+from certnet.cli.tightness import tightness
+from certnet.cli.train import train
 from certnet.cli.verify import verify
 from certnet.io.output import standard_output, strict_json
 from certnet.runtime.streams import guarded_stderr

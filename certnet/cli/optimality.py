@@ -1,191 +1,162 @@
 """``certnet optimality``."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Annotated, Any
 
-from rich.markup import escape
-from rich.table import Table
+import typer
 
-from certificates import write_certificate
-from certnet.cli.limits import began, job_seconds
-from certnet.cli.output import BY_VERDICT, Exit, finite
-from certnet.cli.report import job_report
-from certnet.cli.scores import evaluate
-from certnet.cli.show import (
-    NONE,
-    Live,
-    bound_rows,
-    branching_row,
-    down,
-    figures_table,
-    stderr_console,
-    summary,
-    time_rows,
-    up,
+from certnet.cli.limits import began, job_seconds, seconds_or_none
+from certnet.cli.options import (
+    BranchingScheduler,
+    BranchingWorkers,
+    Circuits,
+    JobLimit,
+    Json,
+    Nodes,
+    Quiet,
+    SplitSeed,
+    Target,
+    Task,
 )
-from certnet.cli.train import OPEN, stored_recipe
-from certnet.io import Recipe, Split, load, read_network
-from certnet.io.output import Writer, files_in, json_writer, output_folder, print_result, require_named
-from certnet.jobs import optimality as _optimality
-from certnet.jobs.optimality import Neuron, OptimalityResult
-from certnet.jobs.train import GLOBAL, closing_of
-from formulations import InputError, TrainingProgram
-from formulations._validation import as_positive
+from formulations import InputError
 
 FILES = {"certificate": "optimality.cert", "report": "report.json"}
+SCALING = (
+    "PyTorch's weight_decay w (not AdamW's) with MSELoss() on n rows and c outputs is gamma = w·n·c/2, with "
+    "MSELoss(reduction='sum') gamma = w/2, with half the sum gamma = w."
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class OptimalityOptions:
-    """The options of the command.
+def optimality(
+    context: typer.Context,
+    network: Annotated[
+        str,
+        typer.Argument(
+            metavar="NETWORK",
+            help="A two-layer ReLU network: .npz of certnet's or with U (d×m), V (c×m) and optionally b (m), .onnx, or "
+            ".safetensors of a PyTorch state with two Linear layers.",
+        ),
+    ],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="What it was trained on; as for certnet train.")],
+    gamma: Annotated[float, typer.Option(help="Weight decay γ of ½·sum of squares + γ/2·(sum of squared weights).")],
+    target: Target = None,
+    task: Task = None,
+    bias: Annotated[bool, typer.Option("--bias", help="The hidden neurons have a (regularised) bias.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The network was trained on the features as they are; else standardised.")
+    ] = False,
+    no_split: Annotated[
+        bool, typer.Option("--no-split", help="It was trained on all rows; else on 60 % as certnet train does.")
+    ] = False,
+    seed: SplitSeed = 0,
+    gap: Annotated[
+        float, typer.Option(help="Relative distance from the best known network at which branching stops.")
+    ] = 1e-3,
+    time_limit: JobLimit = 50.0,
+    nodes: Nodes = None,
+    workers: BranchingWorkers = 1,
+    scheduler: BranchingScheduler = None,
+    circuits: Circuits = False,
+    no_train: Annotated[
+        bool, typer.Option("--no-train", help="Do not look for a better network; the bound may be poor then.")
+    ] = False,
+    out: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Output folder; runs/optimality/NAME by default.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Prove how far NETWORK is from globally optimal on DATA, and say what would lower its objective."""
+    from certificates import write_certificate
+    from certnet.cli import training
+    from certnet.cli.show import Live, stderr_console, summary
+    from certnet.io import load, read_network
+    from certnet.io.output import output_folder, require_named
+    from certnet.jobs import optimality as job
+    from certnet.jobs.job import GLOBAL, closing_of
+    from formulations import TrainingProgram
+    from formulations._validation import as_positive
 
-    Attributes:
-        network: file of the network.
-        recipe: how the data are made, with the source as the user wrote it.
-        out: output folder; None stands for ``runs/optimality/<name of the data>``.
-        train: look for a better network.
-    """
-
-    network: str
-    recipe: Recipe
-    gamma: float
-    gap: float
-    time_limit: float | None
-    nodes: int | None
-    workers: int
-    scheduler: str | None
-    train: bool
-    out: str | None
-    json: bool
-    quiet: bool
-
-
-def run_optimality(options: OptimalityOptions) -> int:
-    """Prove how far a network is from optimal, write the two files, print, and return the exit code.
-
-    Raises:
-        InputError: anything a user can put right; nothing is left in the output folder then.
-    """
-    started = began()
-    as_positive("gamma", options.gamma)
-    closing_of(GLOBAL, options.gap, options.nodes, options.workers)
-    require_named(options.out)
-    network = read_network(options.network)
-    split = load(options.recipe)
-    U, V, folded = network.program_weights(
-        offset=split.offset, scale=split.scale, bias=options.recipe.bias, classes=split.classes
-    )
+    started, limit, options = began(), seconds_or_none(time_limit), SimpleNamespace(**context.params)
+    as_positive("gamma", gamma)
+    closing_of(GLOBAL, gap, nodes, workers, scheduler)
+    require_named(out)
+    read = read_network(network)
+    split = load(training.recipe_of(options, data))
+    U, V, folded = read.program_weights(offset=split.offset, scale=split.scale, bias=bias, classes=split.classes)
     if len(V) != split.Y_train.shape[1]:
         raise InputError(
             f"The network has {len(V)} outputs, but the targets have {split.Y_train.shape[1]} columns; give "
             "the targets it was trained on, for example as a matrix Y in an .npz file."
         )
-    program = TrainingProgram(split.X_train, split.Y_train, options.gamma, bias=options.recipe.bias)
-    console = stderr_console()
-    notes = (*split.notes, *folded)
-    if not options.quiet:
-        for note in notes:
-            console.print(note, markup=False)
-    out = Path(options.out or f"runs/optimality/{split.name}")
-    with output_folder(out, files=tuple(FILES.values()), command="optimality") as folder:
-        limit = job_seconds(options.time_limit, started)
-        with Live(console, enabled=not options.quiet, time_limit=limit) as live:
-            result = _optimality.optimality(
+    program = TrainingProgram(split.X_train, split.Y_train, gamma, bias=bias)
+    training.say_notes(options, (*split.notes, *folded))
+    with output_folder(
+        Path(out or f"runs/optimality/{split.name}"), files=tuple(FILES.values()), command="optimality"
+    ) as folder:
+        limit = job_seconds(limit, started)
+        with Live(stderr_console(), enabled=not quiet, time_limit=limit) as live:
+            result = job.optimality(
                 program,
                 U,
                 V,
-                gap=options.gap,
+                gap=gap,
                 time_limit=limit,
-                max_nodes=options.nodes,
-                workers=options.workers,
-                scheduler=options.scheduler,
-                train=options.train,
-                random_state=options.recipe.seed,
+                max_nodes=nodes,
+                workers=workers,
+                scheduler=scheduler,
+                circuits=circuits,
+                train=not no_train,
+                random_state=seed,
                 progress=live,
-                provenance={"data": stored_recipe(options.recipe).to_json()},
+                provenance=training.provenance(split),
             )
-        remarks = (OPEN,) if result.search is not None and not result.search.complete else ()
+        remarks = (training.OPEN,) if result.search is not None and not result.search.complete else ()
 
-        def described(place: Path | None, failures: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
-            report = optimality_report(
-                result,
-                split,
-                network=options.network,
-                files=files_in(place, FILES),
-                notes=(*notes, *result.notes, *remarks, *failures),
-                seconds=time.perf_counter() - started,
-            )
-            return report, {
-                FILES["certificate"]: lambda path: write_certificate(path, result.certificate),
-                FILES["report"]: json_writer(report),
+        def report_of(files: Mapping[str, Path], failures: Sequence[str]) -> dict[str, Any]:
+            notes, seconds = (*folded, *remarks, *failures), time.perf_counter() - started
+            trained, neuron = result.trained, result.neuron
+            return {
+                **training.job_report("optimality", result, split, files, notes, seconds),
+                "network": Path(network).name,
+                "balanced_objective": result.balanced_objective,
+                "price_ratio": result.price_ratio,
+                "neuron": None
+                if neuron is None
+                else {"decrease": neuron.decrease, "u": neuron.u.tolist(), "v": neuron.v.tolist()},
+                "trained": None
+                if trained is None
+                else {"objective": trained.objective, "width": int(trained.U.shape[1])},
+                "bounds": dict(result.bounds),
             }
 
-        report, failure = folder.deliver(described)
-    if not options.quiet:
-        console.print(optimality_table(report))
-        for note in remarks:
-            console.print(note, markup=False)
-    if result.interrupted:
-        console.print("certnet: Interrupted; the best bound so far was written.", markup=False)
-    if failure is not None:
-        console.print(f"certnet: {failure}", markup=False, soft_wrap=True)
-    print_result(report, [summary(report), *report["files"].values()], as_json=options.json)
-    return Exit.INTERRUPTED if result.interrupted else BY_VERDICT[result.report.verdict]
+        files = {FILES["certificate"]: lambda path: write_certificate(path, result.certificate)}
+        report, failure = training.deliver(folder, FILES, report_of, files)
+    return training.say(
+        options,
+        report,
+        _table(report),
+        [summary(report)],
+        remarks=remarks,
+        failure=failure,
+        interrupted="Interrupted; the best bound so far was written.",
+    )
 
 
-def optimality_report(
-    result: OptimalityResult,
-    split: Split,
-    *,
-    network: str,
-    files: Mapping[str, Path],
-    notes: tuple[str, ...],
-    seconds: float,
-) -> dict[str, Any]:
-    """The object that the command writes and prints."""
-    trained = result.trained
-    return {
-        **job_report("optimality", result, split, files=files, notes=notes, seconds=seconds),
-        "network": Path(network).name,
-        "balanced_objective": finite(result.balanced_objective),
-        "price_ratio": finite(result.price_ratio),
-        "neuron": _neuron(result.neuron),
-        "trained": None
-        if trained is None
-        else {"objective": finite(trained.objective), "width": int(trained.U.shape[1])},
-        "bounds": {name: finite(bound) for name, bound in result.bounds.items()},
-        **evaluate(split, result.U, result.V),
-    }
-
-
-def _neuron(neuron: Neuron | None) -> dict[str, Any] | None:
-    if neuron is None:
-        return None
-    return {"decrease": finite(neuron.decrease), "u": neuron.u.tolist(), "v": neuron.v.tolist()}
-
-
-def optimality_table(report: Mapping[str, Any]) -> Table:
+def _table(report: Mapping[str, Any]) -> Any:
     """What was proved, and what would lower the objective."""
-    data = report["data"]
-    title = f"{report['network']} on {data['name']}: n = {data['n']}, d = {data['d']}, c = {data['c']}"
-    table = figures_table(f"{title}, m = {report['width']}, γ = {report['gamma']:g}")
-    bound_rows(table, "objective of the network", report)
-    for name, bound in report["bounds"].items():
-        table.add_row(escape(f"bound: {name}"), down(bound))
-    table.add_row("after rescaling neurons", up(report["balanced_objective"]))
+    from certnet.cli.show import NONE, down, job_table, up
+
     ratio, neuron, trained = report["price_ratio"], report["neuron"], report["trained"]
-    table.add_row("largest price over γ", NONE if ratio is None else f"{ratio:.6g}")
-    if neuron is not None:
-        table.add_row("one more neuron gains", f"{neuron['decrease']:.6g}")
-    if trained is not None:
-        table.add_row("global training reaches", f"{up(trained['objective'])} with {trained['width']} neurons")
-    branching_row(table, report["branching"])
-    if data["task"] == "classification":
-        shown = (NONE if value is None else f"{value:.4g}" for value in report["accuracy"].values())
-        table.add_row(f"accuracy on {', '.join(report['accuracy'])}", ", ".join(shown))
-    time_rows(table, report)
-    table.add_row("verdict", escape(f"{report['verdict']} - {report['reason']}"))
-    return table
+    reached = None if trained is None else f"{up(trained['objective'])} with {trained['width']} neurons"
+    figures = [
+        *((f"bound: {name}", down(bound)) for name, bound in report["bounds"].items()),
+        ("after rescaling neurons", up(report["balanced_objective"])),
+        ("largest price over γ", NONE if ratio is None else f"{ratio:.6g}"),
+        ("one more neuron gains", None if neuron is None else f"{neuron['decrease']:.6g}"),
+        ("global training reaches", reached),
+    ]
+    return job_table(report, f"{report['network']} on {report['data']['name']}", "objective of the network", figures)

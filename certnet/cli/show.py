@@ -4,7 +4,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -74,65 +74,70 @@ def summary(report: Mapping[str, Any]) -> str:
     return f"{report['verdict']}: {below} <= optimum <= {above}, gap {gap}"
 
 
-def bound_rows(table: Table, objective: str, report: Mapping[str, Any]) -> None:
-    """Add what is known of the optimum; ``objective`` names the upper bound."""
-    names = (objective, "certified lower bound", "relative gap")
-    for name, figure in zip(names, bounds(report), strict=True):
-        table.add_row(name, figure)
-
-
-def branching_row(table: Table, branching: Mapping[str, Any] | None) -> None:
-    """Add what the search for a proof did, if there was one."""
-    if branching is None:
-        return
-    outcome = "complete" if branching["complete"] else "not complete"
-    nodes, leaves = branching["nodes"], branching["leaves"]
-    if branching["kind"] == "subdivision":
-        figures = f"{nodes} cones tested, {leaves} in the proof"
-    else:
-        figures = f"{nodes} relaxations solved, {leaves} leaves"
-    table.add_row("branching", f"{figures}, {outcome}")
-
-
-def time_rows(table: Table, report: Mapping[str, Any]) -> None:
-    """Add the time of the stages, of everything else, and of all together, which is their sum as shown."""
-    stages = {name: round(seconds, 2) for name, seconds in report["stages"].items() if math.isfinite(seconds)}
-    total = round(report["seconds"], 2)
-    rest = max(total - sum(stages.values()), 0.0)
-    for name, seconds in {**stages, "reading, writing, starting": rest, "total": total}.items():
-        table.add_row(escape(f"time: {name}"), f"{seconds:.2f} s")
-
-
-def figures_table(title: str) -> Table:
-    """A table of two columns, names and figures, still without rows."""
+def figures_table(title: str, rows: Iterable[tuple[str, str | None]]) -> Table:
+    """A table of two columns, names and figures, without those that are None."""
     table = Table(title=escape(title), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
+    for name, figure in rows:
+        if figure is not None:
+            table.add_row(escape(name), escape(figure))
     return table
+
+
+def job_table(
+    report: Mapping[str, Any], title: str, objective: str, figures: Iterable[tuple[str, str | None]]
+) -> Table:
+    """The table of a job that ends in a certificate of optimality: bounds, these figures, scores, times, verdict.
+
+    ``objective`` names the upper bound.
+    """
+    data, stages = report["data"], {name: round(s, 2) for name, s in report["stages"].items() if math.isfinite(s)}
+    by_class = data["task"] == "classification"
+    scores = [("accuracy", "accuracy")] if by_class else [("R²", "r2"), ("mean squared error", "mean_squared_error")]
+    scored = ((f"{name} on {', '.join(report[key])}", report[key].values()) for name, key in scores)
+    # All times as shown add up.
+    total = round(report["seconds"], 2)
+    stages |= {"reading, writing, starting": max(total - sum(stages.values()), 0.0), "total": total}
+    return figures_table(
+        f"{title}: n = {data['n']}, d = {data['d']}, c = {data['c']}, γ = {report['gamma']:g}",
+        [
+            *zip((objective, "certified lower bound", "relative gap"), bounds(report), strict=True),
+            *figures,
+            ("branching", _branching(report["branching"])),
+            ("neurons", str(report["width"])),
+            *((name, ", ".join(map(score, values))) for name, values in scored),
+            *((f"time: {name}", f"{seconds:.2f} s") for name, seconds in stages.items()),
+            ("verdict", f"{report['verdict']} - {report['reason']}"),
+        ],
+    )
+
+
+def score(value: float | None) -> str:
+    """An accuracy or an error."""
+    return NONE if value is None else f"{value:.4g}"
+
+
+def _branching(branching: Mapping[str, Any] | None) -> str | None:
+    """What the search for a proof did, if there was one."""
+    if branching is None:
+        return None
+    nodes, leaves = branching["nodes"], branching["leaves"]
+    figures = f"{nodes} relaxations solved, {leaves} leaves"
+    if branching["kind"] == "subdivision":
+        figures = f"{nodes} cones tested, {leaves} in the proof"
+    return f"{figures}, {'complete' if branching['complete'] else 'not complete'}"
 
 
 def training_table(report: Mapping[str, Any]) -> Table:
     """The table of ``certnet train``."""
-    data = report["data"]
-    title = f"{data['name']}: n = {data['n']}, d = {data['d']}, c = {data['c']}, γ = {report['gamma']:g}"
-    table = figures_table(title)
-    bound_rows(table, "objective (upper bound)", report)
-    relaxation = report["relaxation"]
-    if relaxation is not None:
-        ran = f"{relaxation['solver']} {relaxation['version']}, {relaxation['iterations']} iterations"
-        table.add_row("relaxation", escape(f"{ran}, {relaxation['status'].replace('_', ' ')}"))
-    branching_row(table, report["branching"])
-    if report["rank"] is not None:
-        table.add_row("rank of the relaxation", str(report["rank"]))
-    table.add_row("neurons", str(report["width"]))
-    for name, key in (("accuracy", "accuracy"), ("R²", "r2"), ("mean squared error", "mean_squared_error")):
-        if key in report and (key == "accuracy") == (data["task"] == "classification"):
-            parts = report[key]
-            shown = (NONE if parts[part] is None else f"{parts[part]:.4g}" for part in parts)
-            table.add_row(f"{name} on {', '.join(parts)}", ", ".join(shown))
-    time_rows(table, report)
-    table.add_row("verdict", escape(f"{report['verdict']} - {report['reason']}"))
-    return table
+    solved, rank = report["relaxation"], report["rank"]
+    ran = None
+    if solved is not None:
+        ran = f"{solved['solver']} {solved['version']}, {solved['iterations']} iterations"
+        ran += f", {solved['status'].replace('_', ' ')}"
+    figures = [("relaxation", ran), ("rank of the relaxation", None if rank is None else str(rank))]
+    return job_table(report, report["data"]["name"], "objective (upper bound)", figures)
 
 
 class Live:
@@ -187,14 +192,11 @@ class Live:
 
 
 class _TimeLeft(ProgressColumn):
-    """Seconds until the time limit."""
-
     def __init__(self, time_limit: float) -> None:
         super().__init__()
         self._time_limit = time_limit
 
     def render(self, task: Task) -> Text:
-        """The text of the column."""
         return Text(f"{max(self._time_limit - (task.elapsed or 0.0), 0.0):.0f} s left")
 
 
@@ -206,20 +208,17 @@ def describe(event: "Event") -> str:
 
 def _figures(event: "Event") -> list[str]:
     """What is known of bound, objective and solver."""
-    parts = []
-    if event.iteration is not None:
-        parts.append(f"iteration {event.iteration}")
-    if event.lower_bound is not None:
-        parts.append(f"bound {down(event.lower_bound)}")
-    if event.objective is not None:
-        parts.append(f"objective {up(event.objective)}")
-    if event.objective is not None and event.lower_bound is not None and event.objective > 0:
-        parts.append(f"gap {percent((event.objective - event.lower_bound) / event.objective)}")
-    if event.rank is not None:
-        parts.append(f"rank {event.rank}")
-    if event.residual is not None:
-        parts.append(f"residual {event.residual:.1e}")
-    return parts
+    bound, objective = event.lower_bound, event.objective
+    gap = (objective - bound) / objective if objective is not None and bound is not None and objective > 0 else None
+    figures = (
+        ("iteration", event.iteration, str),
+        ("bound", bound, down),
+        ("objective", objective, up),
+        ("gap", gap, percent),
+        ("rank", event.rank, str),
+        ("residual", event.residual, "{:.1e}".format),
+    )
+    return [f"{name} {show(value)}" for name, value, show in figures if value is not None]
 
 
 def _rounded(value: float | None, rounding: str, digits: int = DIGITS) -> str:

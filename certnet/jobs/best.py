@@ -1,21 +1,25 @@
-"""The best network and the best bound of a job, whoever found them and whenever.
+"""The best network and the best bound of a job, whoever found them and whenever, and the certificate about both.
 
 Every stage offers what it sees here, and the certificate at the end is about the best of all. So a longer run, which
 does what a shorter one does and then more, ends no worse. What a stage has offered stays when the stage is left behind.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from certificates import Certificate, Report, Verdict
-from certificates.making import residual_dual
-from certificates.making.repair import RepairedDual
-from certnet.jobs.certify import repaired
+from certificates import Certificate, Report, Verdict, check
+from certificates.arithmetic import Arithmetic
+from certificates.making import certify as certify_duals
+from certificates.making import repair, residual_dual
+from certificates.making.assemble import MARGINS, assemble, drop_negligible, replace_network
+from certificates.making.repair import RepairedDual, project, raw_dual
 from certnet.training.polish import Network
 from certnet.training.trainer import FitResult
-from formulations import MergedRows
+from formulations import Dual, MergedRows
 
 Proof = tuple[Certificate, Report]
 
@@ -76,32 +80,64 @@ class Best:
             if dual.lower_bound > self.lower_bound or (self.dual is None and self.proof is None):
                 self.dual = dual
 
-    def take_proof(self, certificate: Certificate, report: Report) -> bool:
-        """Keep a checked certificate, if it proves more than the one before; True if it does."""
+    def take_proof(self, certificate: Certificate, report: Report) -> None:
+        """Keep a checked certificate, if it proves more than the one before."""
         with self._lock:
-            known = self.proof
-            better = known is None or (
+            known = None if self.proof is None else self.proof[1]
+            if known is None or (
                 report.verdict is Verdict.PROVED
-                and (known[1].verdict is not Verdict.PROVED or report.lower_bound > known[1].lower_bound)
-            )
-            if better:
+                and (known.verdict is not Verdict.PROVED or report.lower_bound > known.lower_bound)
+            ):
                 self.proof = certificate, report
-        return better
 
     def see(self, network: Network, objective: float) -> None:
         """Keep a network on the way, and now and then the bound of its residual, which takes linear time."""
-        U, V = network
-        self.take_network(FitResult(U=U, V=V, objective=objective))
+        self.take_network(FitResult(*network, objective))
         if objective < self._bounded * (1.0 - NOTABLE):
             self._bounded = objective
-            self.take_residual(U, V)
+            self.take_dual(repaired(self._merged, residual_dual(self._merged, *network)))
 
-    def take_residual(self, U: np.ndarray, V: np.ndarray) -> None:
-        """The bound of a network's residual."""
-        self.take_dual(repaired(self._merged, residual_dual(self._merged, U, V)))
 
-    def prove(self, certify: Callable[[RepairedDual], Proof]) -> None:
-        """Have the best dual checked, if it promises more than what is proved."""
-        dual = self.dual
-        if dual is not None and not dual.lower_bound <= self.proved:
-            self.take_proof(*certify(dual))
+def repaired(merged: MergedRows, dual: Dual) -> RepairedDual:
+    """What repair makes of a dual of the merged program, without negligible multipliers."""
+    return repair(merged.program, drop_negligible(merged, dual))
+
+
+def as_it_stands(merged: MergedRows, dual: Dual) -> RepairedDual:
+    """A dual that was repaired in other coordinates: the same form, so it needs no repair, and the check decides."""
+    W, N, t = project(merged.program, drop_negligible(merged, dual))
+    bound = merged.program.to_original(merged.program.dual_value(W))
+    return RepairedDual(W=W, N=N, t=t, lower_bound=bound, scale=1.0, h_bar=merged.program.gamma)
+
+
+def certify(merged: MergedRows, dual: RepairedDual, network: Network, provenance: Mapping[str, Any]) -> Proof:
+    """Certificate and report for a repaired dual and a network (d×m, c×m).
+
+    On large data a repair takes seconds, so it is repeated, with more margin, only where the check asks for that. A
+    dual without products gets more margin by shrinking its W, which keeps its multipliers.
+    """
+    products = dual.N.size > 0
+    for margin in (0.0,) if products else (0.0, *MARGINS[1:]):
+        certificate = assemble(merged, replace(dual, W=(1.0 - margin) * dual.W), *network, provenance)
+        report = check(certificate, arithmetic=Arithmetic.FLOAT)
+        if report.verdict is Verdict.PROVED:
+            return certificate, report
+    again = [raw_dual(dual.W, dual.N, dual.t, gamma=merged.program.gamma)] if products else []
+    return certify_duals(merged, again, *network, provenance=provenance)
+
+
+def with_network(proof: Proof, network: Network) -> Proof:
+    """The certificate about another network (d×m, c×m); as it was if that network is no better.
+
+    What the checker proved of W holds for every network. So only the objective is computed anew, with the checker's own
+    rounding, unless it would contradict the bound: then the checker looks at the whole.
+    """
+    certificate, report = proof
+    other = replace_network(certificate, *network)
+    objective = other.claims["objective"]
+    if not objective < report.objective:
+        return proof
+    if report.verdict is Verdict.PROVED and report.lower_bound <= objective:
+        return other, replace(report, objective=objective)
+    found = check(other)
+    return (other, found) if found.verdict is report.verdict else proof

@@ -1,18 +1,15 @@
-"""Checkpoints of long jobs: what is needed to go on, in one ``.npz`` file without pickled objects.
+"""Checkpoints of long jobs: network, dual and search tree to go on from, in one ``.npz`` file without pickled objects.
 
-A checkpoint is no proof and is never trusted as one: whatever it holds, bounds are repaired and checked anew. Reading
-checks sizes before anything is allocated. Members are stored uncompressed, so that no file unfolds beyond its size.
+A checkpoint is no proof and is never trusted as one: whatever it holds, bounds are repaired and checked anew. Members
+are stored uncompressed, so that no file unfolds beyond its size.
 """
 
 import hashlib
-import io
 import json
 import math
-import platform
 import struct
-import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,21 +18,35 @@ from numpy.typing import NDArray
 
 from certificates import fingerprint
 from certificates.files import write_atomically
-from certnet.runtime.machine import blas, versions
+from certnet.io.packed import npz_arrays
+from certnet.jobs.clock import JobClock
 from certnet.solvers.interface import State
 from formulations import Dual, InputError, TrainingProgram
 from formulations._validation import FloatArray
 
-FORMAT = "certnet-checkpoint"
-VERSION = 1
-MAX_HEADER_BYTES = 1 << 20
-MAX_MEMBERS = 1000
-_HEADER = "header"
-_STATE = "state/"
-_SEARCH = "search/"
-_NETWORK = ("network/U", "network/V")
-_DUAL = ("dual/W", "dual/N")
-_KINDS = "biuf"
+FORMAT, VERSION = "certnet-checkpoint", 2
+BYTES_PER_SECOND = 4e8
+"""At which a disk takes a checkpoint, at least."""
+_HEADER, _SEARCH = "header", "search/"
+_MATRICES = ("network/U", "network/V", "dual/W", "dual/N", "iterate/S", "iterate/W", "iterate/N")
+_FIELDS = {"fingerprint": str, "stage": str, "seconds": float, "solver": str, "about": dict}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """When a running job writes its checkpoint."""
+
+    every_seconds: float = 60.0
+    """Seconds between two checkpoints, at least. Not measured."""
+    share: float = 0.03
+    """Share of the time that may go into checkpoints while the job runs. Not measured."""
+    first_cost: float = 0.05
+    """Seconds that the first is taken to cost. Not measured."""
+    last_seconds: float = 0.5
+    """What the last checkpoint may take of however short a job. Not measured."""
+
+
+SETTINGS = Settings()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -47,12 +58,9 @@ class Checkpoint:
         stage: the stage that was running or had just ended.
         seconds: time that the job had taken so far, over all its runs.
         solver: the solver of the relaxation by its own name, never "auto".
-        tolerance, random_state, device: as the job was started with.
-        environment: versions, threads and machine, see ``environment``.
-        lower_bound: what ``dual`` proved when it was repaired, in original units; information only.
-        state: the solver's own state, or None where it has none or had not begun.
         dual: the best dual so far, of the presolved program, or None.
         U, V: the best network so far (d×m, c×m), or None.
+        iterate: S and dual of the solver's last iterate, or None where it had none to show.
         search: the state of the branch and bound that was cut short, or None.
         about: a JSON object of whoever asked for the checkpoint, such as the recipe of the data.
     """
@@ -61,22 +69,25 @@ class Checkpoint:
     stage: str
     seconds: float
     solver: str
-    tolerance: float
-    random_state: int
-    device: str = "cpu"
-    environment: Mapping[str, Any] = field(default_factory=dict)
-    lower_bound: float = -math.inf
-    state: State | None = None
     dual: Dual | None = None
     U: FloatArray | None = None
     V: FloatArray | None = None
+    iterate: tuple[FloatArray, Dual] | None = None
     search: State | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def nbytes(self) -> int:
+        """About the size of its matrices in the file."""
+        return sum(array.nbytes for name, array in self.arrays().items() if not name.startswith("network"))
 
-_TEXTS = ("fingerprint", "stage", "solver", "device")
-_NUMBERS = ("seconds", "tolerance")
-_TABLES = ("environment", "about")
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """By their names in the file."""
+        S, own = (None, None) if self.iterate is None else self.iterate
+        dual, last = ((None, None) if one is None else (one.W, one.N) for one in (self.dual, own))
+        found = dict(zip(_MATRICES, (self.U, self.V, *dual, S, *last), strict=True))
+        found |= {_SEARCH + name: array for name, array in (self.search or {}).items()}
+        return {name: np.asarray(array) for name, array in found.items() if array is not None}
 
 
 def program_fingerprint(program: TrainingProgram) -> str:
@@ -86,68 +97,17 @@ def program_fingerprint(program: TrainingProgram) -> str:
     return digest.hexdigest()
 
 
-def environment() -> dict[str, Any]:
-    """What has to be equal for equal bits: versions, the BLAS libraries with their threads, and the kind of machine."""
-    libraries = [
-        " ".join(str(library[key]) for key in ("internal_api", "version", "architecture") if library[key])
-        for library in blas()
-    ]
-    threads = sorted({int(library["num_threads"]) for library in blas() if library["internal_api"] != "openmp"})
-    found = versions()
-    return {
-        "certnet": found["certnet"],
-        "numpy": found["numpy"],
-        "scipy": found["scipy"],
-        "BLAS": ", ".join(sorted(set(libraries))),
-        "BLAS threads": ", ".join(str(count) for count in threads),
-        "machine": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def usable_state(stored: Checkpoint, now: Checkpoint) -> tuple[State | None, str]:
-    """The state to go on from, or None and what keeps it from being used."""
-    if stored.solver != now.solver:
-        return None, f"it is of solver {stored.solver} and not of {now.solver}"
-    if stored.state is None:
-        return None, f"it has no state of solver {now.solver}"
-    return stored.state, ""
-
-
-def differences(stored: Checkpoint, now: Checkpoint) -> str:
-    """What may keep a resumed solve from going on bit for bit; empty when everything is the same."""
-    pairs = [(name, getattr(stored, name), getattr(now, name)) for name in ("tolerance", "random_state", "device")]
-    pairs += [(name, stored.environment.get(name, "unknown"), value) for name, value in now.environment.items()]
-    return "; ".join(f"{name} was {before} and is {after}" for name, before, after in pairs if before != after)
-
-
 def write_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically: an interruption leaves the one before.
 
     Raises:
         OSError: the folder is missing or read-only, or the disk is full.
     """
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        **{name: getattr(checkpoint, name) for name in _TEXTS},
-        **{name: float(getattr(checkpoint, name)) for name in _NUMBERS},
-        **{name: dict(getattr(checkpoint, name)) for name in _TABLES},
-        "random_state": int(checkpoint.random_state),
-        "lower_bound": float(checkpoint.lower_bound) if math.isfinite(checkpoint.lower_bound) else None,
-        "has_state": checkpoint.state is not None,
-    }
-    text = json.dumps(header, allow_nan=False).encode()
-    arrays: dict[str, NDArray[Any]] = {_HEADER: np.frombuffer(text, dtype=np.uint8)}
-    if checkpoint.U is not None and checkpoint.V is not None:
-        arrays.update(zip(_NETWORK, (checkpoint.U, checkpoint.V), strict=True))
-    if checkpoint.dual is not None:
-        arrays.update(zip(_DUAL, (checkpoint.dual.W, checkpoint.dual.N), strict=True))
-    for name, array in (checkpoint.state or {}).items():
-        arrays[_STATE + name] = np.asarray(array)
-    for name, array in (checkpoint.search or {}).items():
-        arrays[_SEARCH + name] = np.asarray(array)
-    if any(array.dtype.kind not in _KINDS for array in arrays.values()):
-        raise TypeError("a solver's state may hold only booleans, integers and floats")
+    header = {"format": FORMAT, "version": VERSION, **{name: getattr(checkpoint, name) for name in _FIELDS}}
+    text = json.dumps(header, allow_nan=False, default=dict).encode()
+    arrays = {_HEADER: np.frombuffer(text, dtype=np.uint8), **checkpoint.arrays()}
+    if any(array.dtype.kind not in "biuf" for array in arrays.values()):
+        raise TypeError("the state of a search may hold only booleans, integers and floats")
 
     def write(file: BinaryIO) -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy also names an option there
@@ -164,106 +124,121 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     file = Path(path)
     if not file.is_file():
         raise InputError(f"There is no checkpoint {file}; it stays behind when certnet train is cut short.")
+    damaged = f"{file} is no checkpoint, or it is damaged; train again without --resume."
     try:
-        with zipfile.ZipFile(file) as archive:
-            return _checkpoint(_arrays(archive, file.stat().st_size))
-    except InputError as error:
-        raise InputError(f"{file} cannot be resumed from: {error}") from None
+        _, stored = npz_arrays(file, damaged, largest=file.stat().st_size)
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror or error}).") from None
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error, SyntaxError):
-        raise InputError(f"{file} is no checkpoint, or it is damaged; train again without --resume.") from None
-
-
-def _arrays(archive: zipfile.ZipFile, size: int) -> dict[str, NDArray[Any]]:
-    """All arrays, none of which can be larger than the file's own ``size`` bytes, nor all of them together."""
-    members = archive.infolist()
-    if len(members) > MAX_MEMBERS or sum(info.file_size for info in members) > size:
-        raise InputError("it claims to hold more than it can.")
-    arrays: dict[str, NDArray[Any]] = {}
-    for info in members:
-        name = info.filename.removesuffix(".npy")
-        if name in arrays or info.compress_type != zipfile.ZIP_STORED:
-            raise InputError(f"member {info.filename!r} was not written by certnet.")
-        arrays[name] = _array(info.filename, archive.read(info))
-    return arrays
-
-
-def _array(name: str, data: bytes) -> NDArray[Any]:
-    """One array of an .npy member; unlike ``numpy.load`` it allocates nothing that the file does not fill."""
-    stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    if version not in ((1, 0), (2, 0)):
-        raise InputError(f"member {name!r} has an unknown version.")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(stream)
-    if (
-        dtype.kind not in _KINDS
-        or len(data) - stream.tell() != math.prod(shape) * dtype.itemsize
-        or min(shape, default=0) < 0
-    ):
-        raise InputError(f"member {name!r} is no plain array of numbers.")
-    array = np.frombuffer(data, dtype=dtype, offset=stream.tell())
-    # A copy, because the alignment of the memory may decide about the last bits of a product.
-    return array.reshape(shape, order="F" if fortran else "C").copy(order="K")
+    try:
+        return _checkpoint({name: array.copy(order="K") for name, array in stored.items()})
+    except InputError as error:
+        raise InputError(f"{file} cannot be resumed from: {error}") from None
+    except (ValueError, RecursionError):
+        raise InputError(damaged) from None
 
 
 def _checkpoint(arrays: dict[str, NDArray[Any]]) -> Checkpoint:
-    header = _header(arrays.pop(_HEADER, None))
-    state = {name.removeprefix(_STATE): arrays.pop(name) for name in [*arrays] if name.startswith(_STATE)}
-    search = {name.removeprefix(_SEARCH): arrays.pop(name) for name in [*arrays] if name.startswith(_SEARCH)}
-    U, V = _pair(arrays, _NETWORK)
-    W, N = _pair(arrays, _DUAL)
-    if arrays:
-        raise InputError(f"member {min(arrays)!r} does not belong there.")
-    if (
-        U is not None
-        and V is not None
-        and not (U.shape[1] == V.shape[1] and np.isfinite(U).all() and np.isfinite(V).all())
-    ):
-        raise InputError("its network is damaged.")
-    bound = header["lower_bound"]
-    return Checkpoint(
-        **{name: _typed(header, name, str) for name in _TEXTS},
-        **{name: _typed(header, name, float) for name in _NUMBERS},
-        **{name: _typed(header, name, dict) for name in _TABLES},
-        random_state=_typed(header, "random_state", int),
-        lower_bound=-math.inf if bound is None else _typed(header, "lower_bound", float),
-        state=state if _typed(header, "has_state", bool) else None,
-        dual=None if W is None or N is None else Dual(W, N),
-        U=U,
-        V=V,
-        search=search or None,
-    )
-
-
-def _header(encoded: NDArray[Any] | None) -> dict[str, Any]:
-    if encoded is None or encoded.dtype != np.uint8 or encoded.size > MAX_HEADER_BYTES:
-        raise InputError("it has no header; it was not written by certnet.")
-    try:
-        header = json.loads(encoded.tobytes().decode("utf-8"))
-    except (ValueError, RecursionError):
-        raise InputError("its header is damaged.") from None
+    text = arrays.pop(_HEADER, np.zeros(0))
+    header = json.loads(text.tobytes()) if text.dtype == np.uint8 else None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise InputError("its header does not describe a checkpoint.")
     if header.get("version") != VERSION:
         raise InputError(f"it has version {header.get('version')!r} and this certnet reads version {VERSION}.")
-    return header
+    for name, kind in _FIELDS.items():
+        value = header.get(name)
+        if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
+            raise InputError(f"its header is damaged at {name!r}.")
+    search = {name.removeprefix(_SEARCH): arrays.pop(name) for name in [*arrays] if name.startswith(_SEARCH)}
+    U, V, W, N, S, last_W, last_N = (arrays.pop(name, None) for name in _MATRICES)
+    if arrays or any(array.dtype.kind not in "biuf" for array in search.values()):
+        raise InputError("it holds arrays that do not belong there.")
+    for group in ((U, V), (W, N), (S, last_W, last_N)):
+        present = [one for one in group if one is not None]
+        if len(present) not in (0, len(group)) or any(one.dtype != np.float64 or one.ndim != 2 for one in present):
+            raise InputError("its matrices are damaged.")
+    if U is not None and V is not None and not (U.shape[1] == V.shape[1] and np.isfinite(np.vstack([U, V])).all()):
+        raise InputError("its network is damaged.")
+    return Checkpoint(
+        **{name: header[name] for name in _FIELDS},
+        dual=None if W is None or N is None else Dual(W, N),
+        U=U,
+        V=V,
+        iterate=None if S is None or last_W is None or last_N is None else (S, Dual(last_W, last_N)),
+        search=search or None,
+    )
 
 
-def _typed(header: Mapping[str, Any], name: str, kind: type) -> Any:
-    """An entry of the header that is of this type, and finite if it is a number."""
-    value = header.get(name)
-    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
-        raise InputError(f"its header is damaged at {name!r}.")
-    return value
+class Saver:
+    """Keeps the newest checkpoint of a job, and hands it over when it is due; with ``save`` None it is never due."""
+
+    def __init__(self, first: Checkpoint, save: Callable[[Checkpoint], None] | None, clock: JobClock) -> None:
+        self.current = self._saved = first
+        self._save, self._clock, self._earlier = save, clock, first.seconds
+        self._writing, self._cost, self._written = 0.0, SETTINGS.first_cost, clock.seconds
+        self._failure = ""
+
+    def update(self, **changes: Any) -> None:
+        """Change entries of the checkpoint at hand."""
+        self.current = replace(self.current, **changes)
+
+    def look(self, changes: Callable[[], Mapping[str, Any]] = dict) -> None:
+        """Write what is new with these changes, which are computed only when a checkpoint is due.
+
+        What writing costs must stay a small share of the time.
+        """
+        begin = self._clock.seconds
+        if self._save is None or begin - self._written < max(SETTINGS.every_seconds, self._cost / SETTINGS.share):
+            return
+        if found := changes():
+            self.update(**found)
+        if self.current is not self._saved:
+            self._write(begin)
+
+    def stage_ends(self, stage: str) -> None:
+        """Write at the end of a stage, unless the job is so young that this would cost it more than its share."""
+        self.update(stage=stage)
+        if self._writing + self._cost <= SETTINGS.share * self._clock.seconds:
+            self._write(self._clock.seconds)
+
+    def write_last(self) -> None:
+        """Write at the end. What would take more than its share is left out, the network never."""
+        if self.current.nbytes / BYTES_PER_SECOND > self._most(self._clock.seconds):
+            if self._saved.nbytes:
+                return  # What was written on the way is worth more.
+            self.update(dual=None, iterate=None, search=None)
+        self._write(self._clock.seconds)
+
+    def reserve(self, order: int) -> float:
+        """Seconds that ``write_last`` will take at most, for a lifted space of this order."""
+        whole = self._clock.seconds + (self._clock.left() or 0.0)
+        full = max(32 * order**2 / BYTES_PER_SECOND, 1.5 * self._cost)
+        return 0.0 if self._save is None else min(full, self._most(whole))
+
+    def _write(self, begin: float) -> None:
+        """Write now; what it costs counts from ``begin``. A failure is noted, and later there is another attempt."""
+        if self._save is None:
+            return
+        self.update(seconds=self._earlier + self._clock.seconds)
+        failure = ""
+        try:
+            self._save(self.current)
+            self._saved = self.current
+        except OSError as error:
+            failure = str(error.strerror or error)
+        if failure != self._failure:
+            note = f"No checkpoint can be written ({failure}); the job goes on and will try again."
+            self._clock.note(self.current.stage, note if failure else "Checkpoints can be written again.")
+        self._failure, self._written = failure, self._clock.seconds
+        self._cost = self._written - begin
+        self._writing += self._cost
+
+    @staticmethod
+    def _most(seconds: float) -> float:
+        return max(SETTINGS.last_seconds, SETTINGS.share * seconds)
 
 
-def _pair(arrays: dict[str, NDArray[Any]], names: tuple[str, str]) -> tuple[FloatArray, FloatArray] | tuple[None, None]:
-    """Both float matrices of these names, or neither."""
-    first, second = (arrays.pop(name, None) for name in names)
-    if first is None and second is None:
-        return None, None
-    if first is None or second is None or any(a.dtype != np.float64 or a.ndim != 2 for a in (first, second)):
-        raise InputError(f"its arrays {names[0]} and {names[1]} are damaged.")
-    return first, second
+def sink(checkpoint: Path | str | Callable[[Checkpoint], None] | None) -> Callable[[Checkpoint], None] | None:
+    """What takes the checkpoints: a file becomes a function that writes it."""
+    if isinstance(checkpoint, Path | str):
+        return lambda current: write_checkpoint(checkpoint, current)
+    return checkpoint

@@ -1,196 +1,204 @@
-"""The last stage of a job that is asked for a gap: a search that proves a price for the residual of the network.
+"""Closing a gap: stages in turn until it is closed, and the search that proves a price for a network's residual.
 
-In few dimensions the weight space is cut (``certnet.search``), else the signs of the data points are split
-(``certnet.search``).
+In few dimensions the weight space is cut into cones, else the signs of the data points are split.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
 
 import numpy as np
 
-from certificates import Certificate, Report
+from certificates import Verdict
 from certificates.making import residual_dual
+from certnet.jobs.best import Proof
+from certnet.jobs.job import Job, run
+from certnet.jobs.stages import train_network
 from certnet.search.certificate import certify_search
 from certnet.search.circuits import price_with_circuits
-from certnet.search.cone_closing import LARGEST_DIMENSION, SubdivisionSearch
-from certnet.search.joint import JointSearchResult
+from certnet.search.cone_closing import SubdivisionSearch
 from certnet.search.merged import merged_search
-from certnet.search.price import SearchProgress, SearchResult, SearchSummary
+from certnet.search.price import SearchProgress, SearchSummary, bound_from_price
 from certnet.solvers.interface import State
-from certnet.training.polish import Network
-from certnet.training.trainer import Better, FitResult, fit
-from formulations import Presolved
+from certnet.training.trainer import FitResult, fit
 from formulations._validation import FloatArray
 
-GAP_SHARE = 0.7
-"""Part of the gap that the search has to reach; the rest is for rounding and the margins of the check."""
 PAYS = 1e-7
 """Relative excess of a price over γ from which a point is a neuron that lowers the objective."""
-TIME_SHARE = 0.85
-"""Part of the time left that searching may take; the rest is for repair and check of all leaves."""
-CIRCUITS_SHARE = 0.1
-"""Part of the time left that separating circuits may take."""
 SAME_W = 1e-12
-FEW_ROWS = 100
-COARSE: dict[str, Any] = {"tolerance": 1e-2, "max_rounds": 2}
-"""Options of ``fit`` for a network from which closing the gap goes on with exact pricing."""
 IMPROVEMENT = 1e-9
 """Relative decrease of the objective for which a search is begun anew."""
+UNAFFORDABLE = "Branching on signs was left out: memory or time do not suffice for its relaxations."
+REJECTED = "Branching led to no proof that the check accepts; the bound comes from elsewhere."
+Closed = tuple[FitResult, Proof | None, SearchSummary | None]
+"""The best network, a proof if there is one, and what there is to say of the search."""
 
 
 @dataclass(frozen=True)
-class Closing:
-    """How a gap is to be closed.
+class Settings:
+    """How time and gap are shared with the search."""
 
-    Attributes:
-        gap: relative gap at which to stop.
-        max_nodes: most relaxations, or None.
-        workers: processes.
-        scheduler: address of a Dask cluster to use instead, or None.
+    gap_share: float = 0.7
+    """Part of the gap that it has to reach; the rest is for rounding and the margins of the check. Not measured."""
+    time_share: float = 0.85
+    """Part of the time left that searching may take; the rest is for repair and check of all leaves. Not measured."""
+    cones_share: float = 0.75
+    """Part of the time left that cutting cones may take while a relaxation waits. Compiling it alone may take longer.
+    Not measured."""
+    circuits_share: float = 0.1
+    """Part of the time left that separating circuits may take. Not measured."""
+    again_share: float = 0.15
+    """Part of a time limit that must be left for another round of training and branching. Not measured."""
+    patience: int = 2
+    """Rounds without any gain after which no other follows. Not measured."""
+    gain: float = 1e-6
+    """Relative gain that counts. Not measured."""
+
+
+SETTINGS = Settings()
+
+
+def bound(job: Job, stages: Iterable[tuple[str, Callable[[Job], None]]]) -> None:
+    """Stages in turn until the gap is closed, then further rounds of training and branching from other seeds.
+
+    Cutting cones leaves time for a relaxation after it.
     """
-
-    gap: float
-    max_nodes: int | None = None
-    workers: int = 1
-    scheduler: str | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Closed:
-    """A network, its certificate and report (None if nothing was proved), and what there is to say of the search."""
-
-    network: FitResult
-    proof: tuple[Certificate, Report] | None
-    search: SearchSummary
-
-
-Tell = Callable[[int, float, float | None, Callable[[], State] | None], None]
-"""Called with the nodes so far, the proved bound and the objective reached (None if it stays), both in original units,
-and a way to the search's state, if it has one."""
+    for name, work in stages:
+        if job.is_open:
+            waits = job.cuts_cones and work is branch and "relaxation" not in job.clock.stages
+            run(job, name, work, share=SETTINGS.cones_share if waits and job.clock.can_relax() else 1.0)
+    if job.closing is None or job.closing.max_nodes is not None or not job.closing.train:
+        return
+    idle = number = 0
+    while idle < SETTINGS.patience and job.is_open and job.clock.part_left() >= SETTINGS.again_share:
+        before, number = job.best.gap, number + 1
+        run(job, "training", lambda job, number=number: train_network(job, number))  # type: ignore[misc]
+        if not job.interrupted:
+            run(job, "branching", branch)
+        idle = 0 if job.best.gap < before - SETTINGS.gain else idle + 1
 
 
-def close_gap(
-    presolved: Presolved,
-    network: FitResult,
-    closing: Closing,
-    *,
-    left: Callable[[], float | None],
-    tell: Tell,
-    random_state: int,
-    provenance: Mapping[str, Any],
-    resume: State | None = None,
-    better: Better | None = None,
-    circuits: bool = False,
-) -> Closed:
+def branch(job: Job) -> None:
+    """The stage: branch and bound until the gap is closed."""
+    if not (job.cuts_cones or job.clock.can_branch()):
+        job.clock.note("branching", UNAFFORDABLE)
+        return
+    network, proof, search = close_gap(job)
+    job.keep(network)
+    if job.closing is not None and job.closing.train:
+        job.trained = job.best.network
+    if search is not None:
+        job.search, job.interrupted = search, search.interrupted
+        if search.can_go_on:
+            job.saver.update(search=search.state)
+    if proof is not None:
+        job.take_proof("branching", proof)
+        if proof[1].verdict is not Verdict.PROVED:
+            job.clock.note("branching", REJECTED)
+
+
+def close_gap(job: Job) -> Closed:
     """Search until the gap is closed; a point of too large a price becomes a neuron, and the search begins anew.
-
-    Args:
-        presolved: of the training program.
-        network: the best network so far; positive objective.
-        closing: when to stop.
-        left: seconds left, or None.
-        tell: called now and then.
-        random_state: seed of the fits.
-        provenance: for the certificate.
-        resume: state of an earlier search for the same network; for another it is left aside.
-        better: called with every better network.
-        circuits: search with the circuit inequalities that the price of the first network's residual violates. A bound
-            then takes fewer nodes, each of which takes longer. Such a search begins anew when it is resumed. In few
-            dimensions, where the weight space is cut, they do nothing.
 
     Raises:
         InputError: the state to resume is damaged.
     """
-    if is_low(presolved):
-        cut = cut_weight_space(presolved, (network.U, network.V), closing, left=left, tell=tell, better=better)
-        if cut.objective < network.objective:
-            network = replace(network, U=cut.network[0], V=cut.network[1], objective=cut.objective)
-        return Closed(network, cut.certify(network.U, network.V, provenance), cut.summary())
+    return _cut_cones(job) if job.cuts_cones else _split_signs(job)
+
+
+def _cut_cones(job: Job) -> Closed:
+    network, closing = job.best.network, job.closing
+    assert closing is not None  # it was asked for
+
+    def tell(tests: int, objective: float, bound: float) -> None:
+        job.tell("branching", bound=bound, objective=objective if job.given is None else None, iteration=tests)
+        job.saver.look()
+
+    cut = SubdivisionSearch(
+        job.presolved,
+        (network.U, network.V),
+        closing.gap,
+        left=job.clock.available,
+        tell=tell,
+        max_tests=closing.max_nodes,
+        workers=closing.workers,
+        scheduler=closing.scheduler,
+        train=closing.train,
+        better=job.see,
+    )
+    cut.run()
+    if cut.objective < network.objective:
+        network = replace(network, U=cut.network[0], V=cut.network[1], objective=cut.objective)
+    return network, cut.certify(*(job.given or (network.U, network.V)), job.provenance), cut.summary()
+
+
+def _split_signs(job: Job) -> Closed:
+    network, closing, presolved, free = job.best.network, job.closing, job.presolved, None
+    assert closing is not None  # it was asked for
+    resume = None if job.resume is None else job.resume.search
+    if job.search is not None and job.search.can_go_on:
+        resume = job.search.state
     named = None
-    if circuits:
+    if closing.circuits:
+        # Those that the price of the first network's residual violates. Without them a tree means nothing.
         W = presolved.apply_dual(residual_dual(presolved.rows, network.U, network.V)).W
-        limit = None if (seconds := left()) is None else CIRCUITS_SHARE * seconds
-        root = price_with_circuits(presolved, W, time_limit=limit)
+        root = price_with_circuits(presolved, W, time_limit=job.clock.share(SETTINGS.circuits_share))
         presolved, named, resume = root.presolved, root.circuits, None
-    program = presolved.program
-    too_large = program.gamma * (1.0 + PAYS)
-    free: JointSearchResult | None = None
+    program, gap = presolved.program, SETTINGS.gap_share * closing.gap
+    too_large = program.gamma * (1.0 + PAYS) if closing.train else np.inf
+
+    def show(bound: float, progress: SearchProgress) -> None:
+        job.tell("branching", bound=bound, iteration=progress.nodes)
+        job.saver.look(dict if named else lambda: {"search": progress.state(), "stage": "branching"})
+
     while True:
         W = presolved.apply_dual(residual_dual(presolved.rows, network.U, network.V)).W
+        if not closing.train:
+            if not program.best_scale(W) > 0:
+                return network, None, None
+            # No search can show a price below that of a direction that is known.
+            known = (job.price_ratio or 0.0) * program.gamma * (1.0 + gap)
+            gap = max(gap, 1.0 - bound_from_price(program, W, known) / network.objective)
+
+        def is_about(state: State, W: FloatArray = W) -> bool:
+            """Whether a search was about this W, up to rounding."""
+            stored = np.asarray(state.get("W", np.zeros(0)))
+            return stored.shape == W.shape and bool(np.abs(stored - W).max() <= SAME_W * np.abs(W).max())
+
+        seconds = job.clock.share(SETTINGS.time_share)
         merged = merged_search(
             presolved,
             W,
             objective=network.objective,
-            gap=GAP_SHARE * closing.gap,
+            gap=gap,
             free=free,
             max_nodes=closing.max_nodes,
-            time_limit=None if (seconds := left()) is None else max(TIME_SHARE * seconds, 1e-3),
+            time_limit=None if seconds is None else max(seconds, 1e-3),
             workers=closing.workers,
             scheduler=closing.scheduler,
-            callback=partial(_show, tell, circuits),
+            callback=show,
             too_large=too_large,
             resume=resume,
-            is_about=partial(_is_about, W=W),
+            is_about=is_about,
         )
         found, free = merged.search, merged.free
         if found.interrupted or found.complete or not found.best > too_large:
             break
-        other = _with_neuron(presolved, network, found.direction, left(), random_state)
+        # Train on from the network and one more direction.
+        other = fit(
+            job.program,
+            candidates=np.hstack([network.U, presolved.scaling.undo_z(found.direction)[:, None]]),
+            random_state=job.random_state,
+            time_limit=job.clock.share(0.5),
+            tolerance=PAYS,
+        )
         if other.objective < network.objective * (1.0 - IMPROVEMENT):
             network = other
-            if better is not None:
-                better((network.U, network.V), network.objective)
+            job.see((network.U, network.V), network.objective)
         else:
             # Rounding keeps the network from using the direction, which then only loosens the bound a little.
             too_large = np.inf
-    proof = certify_search(presolved, merged.W, found, network.U, network.V, provenance=provenance, circuits=named)
-    # Without its circuits the tree means nothing.
-    return Closed(network, proof, summary_of(replace(found, state=None) if circuits else found))
-
-
-def is_small(presolved: Presolved) -> bool:
-    """True when branching on signs soon gives more than the relaxation, with which it begins itself."""
-    return presolved.program.space.neurons <= FEW_ROWS
-
-
-def is_low(presolved: Presolved) -> bool:
-    """True when there are few enough features to cut the weight space."""
-    return bool(presolved.rows.original.X.shape[1] <= LARGEST_DIMENSION)
-
-
-def cut_weight_space(
-    presolved: Presolved,
-    network: Network,
-    closing: Closing,
-    *,
-    left: Callable[[], float | None],
-    tell: Tell,
-    train: bool = True,
-    better: Better | None = None,
-) -> SubdivisionSearch:
-    """A finished search by subdivision that starts from a network U (d×m), V (c×m)."""
-    search = SubdivisionSearch(
-        presolved,
-        network,
-        closing.gap,
-        left=left,
-        tell=lambda tests, objective, bound: tell(tests, bound, objective, None),
-        max_tests=closing.max_nodes,
-        workers=closing.workers,
-        scheduler=closing.scheduler,
-        train=train,
-        better=better,
-    )
-    search.run()
-    return search
-
-
-def summary_of(found: SearchResult) -> SearchSummary:
-    """What there is to say of a branch and bound on signs."""
-    return SearchSummary(
+    about = job.given or (network.U, network.V)
+    summary = SearchSummary(
         kind="signs",
         complete=found.complete,
         can_go_on=found.can_go_on,
@@ -200,25 +208,7 @@ def summary_of(found: SearchResult) -> SearchSummary:
         price=found.h_bar / found.unit,
         steps=found.steps,
         seconds=found.seconds,
-        state=found.state,
+        state=None if closing.circuits else found.state,
     )
-
-
-def _is_about(state: State, W: FloatArray) -> bool:
-    """Whether a search was about this W, up to rounding."""
-    stored = np.asarray(state.get("W", np.zeros(0)))
-    return stored.shape == W.shape and bool(np.abs(stored - W).max() <= SAME_W * np.abs(W).max())
-
-
-def _show(tell: Tell, circuits: bool, bound: float, progress: SearchProgress) -> None:
-    tell(progress.nodes, bound, None, None if circuits else progress.state)
-
-
-def _with_neuron(
-    presolved: Presolved, network: FitResult, direction: FloatArray, seconds: float | None, random_state: int
-) -> FitResult:
-    """Train on from a network and one more direction."""
-    original = presolved.rows.original
-    candidates = np.hstack([network.U, presolved.scaling.undo_z(direction)[:, None]])
-    limit = None if seconds is None else 0.5 * seconds
-    return fit(original, candidates=candidates, random_state=random_state, time_limit=limit, tolerance=PAYS)
+    proof = certify_search(presolved, merged.W, found, *about, provenance=job.provenance, circuits=named)
+    return network, proof, summary

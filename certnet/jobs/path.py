@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from certificates.failure import Deadline
 from certificates.making import certify
 from certificates.making.assemble import replace_network
 from certnet.jobs import train as job
-from certnet.jobs.certify import with_network
+from certnet.jobs.best import with_network
 from certnet.jobs.checkpoint import Checkpoint
 from certnet.jobs.train import Event, TrainingResult
 from certnet.runtime.numerics import computing
@@ -122,66 +123,49 @@ def train_path(
     gammas = distinct_gammas(gammas)
     programs = {gamma: TrainingProgram(X, Y, gamma, bias=bias) for gamma in gammas}
     results = {gamma: result for gamma, result in (known or {}).items() if gamma in programs}
-    tell = finished or _ignore
-    notes: set[str] = set()
+    tell, notes, interrupted = finished or (lambda _: None), set[str](), False
+    waiting = sorted(programs.keys() - results.keys(), reverse=True)
 
-    def left() -> float | None:
-        return None if time_limit is None else max(time_limit - (time.perf_counter() - begin), 0.0)
+    def left(share: float = 1.0) -> float | None:
+        """Seconds, never 0, which solvers refuse."""
+        return None if time_limit is None else max(share * (time_limit - (time.perf_counter() - begin)), 1e-3)
 
-    interrupted = False
-    open_gammas = sorted(programs.keys() - results.keys(), reverse=True)
-    for position, gamma in enumerate(open_gammas):
-        available = left()
-        share = None if available is None else _share(available, len(open_gammas) - position)
-        start = _start(results, programs[gamma], None if share is None else POLISH_SHARE * share)
-        available = left()
-        result = job.train(
+    def listen(gamma: float) -> Callable[[Event], None] | None:
+        """``progress`` for one γ; of equal notes from several γ only the first is passed on."""
+
+        def show(event: Event) -> None:
+            if progress is not None and event.note not in notes:
+                progress(replace(event, stage=f"γ = {gamma:g}, {event.stage}"))
+            notes.update([] if event.note is None else [event.note])
+
+        return None if progress is None else show
+
+    while waiting and not interrupted:
+        gamma, share = waiting[0], (1.0 - EXCHANGE_SHARE) / len(waiting)
+        start = _start(results, programs[gamma], left(POLISH_SHARE * share))
+        results[gamma] = result = job.train(
             programs[gamma],
             solver=solver,
-            time_limit=None if available is None else _share(available, len(open_gammas) - position),
+            time_limit=left(share),
             tolerance=tolerance,
             random_state=random_state,
-            progress=None if progress is None else _named(progress, gamma, notes),
+            progress=listen(gamma),
             provenance=provenance,
             start=start,
             device=device,
             checkpoint=None if checkpoint is None else checkpoint(gamma),
             resume=None if resume is None else resume.get(gamma),
         )
-        results[gamma] = result
         tell(result)
-        if result.interrupted:
-            interrupted = True
-            break
-    if not interrupted:
-        interrupted = not _exchange(results, left(), tell)
+        interrupted = result.interrupted
+        waiting.remove(gamma)
+    interrupted = interrupted or not _exchange(results, left(), tell)
     return PathResult(
         gammas=gammas,
         results=tuple(results.get(gamma) for gamma in gammas),
         seconds=time.perf_counter() - begin,
         interrupted=interrupted,
     )
-
-
-def _ignore(_: TrainingResult) -> None:
-    """Stands for a callback that was not given."""
-
-
-def _share(available: float, jobs: int) -> float:
-    """The time limit of the next of ``jobs`` jobs; never 0, which solvers refuse."""
-    return max((1.0 - EXCHANGE_SHARE) * available / jobs, 1e-3)
-
-
-def _named(progress: Callable[[Event], None], gamma: float, notes: set[str]) -> Callable[[Event], None]:
-    """``progress`` for one γ; of equal notes from several γ only the first is passed on."""
-
-    def tell(event: Event) -> None:
-        if event.note is None or event.note not in notes:
-            progress(replace(event, stage=f"γ = {gamma:g}, {event.stage}"))
-        if event.note is not None:
-            notes.add(event.note)
-
-    return tell
 
 
 def _start(
@@ -223,32 +207,29 @@ def _exchange(
 def _exchange_networks(results: Mapping[float, TrainingResult], deadline: Deadline) -> dict[float, Network]:
     """The best network for each γ among all networks, and what polishing makes of each at its neighbours' γ."""
     ascending = sorted(results)
-    programs = {gamma: results[gamma].program for gamma in ascending}
-    best = {gamma: (results[gamma].U, results[gamma].V) for gamma in ascending}
-    up = list(zip(ascending[1:], ascending[:-1], strict=True))
+    best: dict[float, Network] = {gamma: (results[gamma].U, results[gamma].V) for gamma in ascending}
+    up = list(pairwise(ascending))
     # A network that was no help at a neighbour is not tried there again.
-    version = dict.fromkeys(ascending, 0)
-    tried: dict[tuple[float, float], int] = {}
+    tried: dict[tuple[float, float], Network] = {}
+
+    def offer(gamma: float, network: Network) -> bool:
+        better = _is_better(results[gamma].program, network, best[gamma])
+        if better:
+            best[gamma] = network
+        return better
+
     for _ in range(SWEEPS):
         changed = False
-        for gamma, source in [*up, *[(below, above) for above, below in reversed(up)]]:
-            seen = tried.get((gamma, source)) == version[source]
-            if seen or deadline.passed:
-                continue
-            tried[gamma, source] = version[source]
-            network = polish(programs[gamma], *best[source], deadline=deadline)
-            if _is_better(programs[gamma], network, best[gamma]):
-                best[gamma] = network
-                version[gamma] += 1
-                changed = True
+        for source, gamma in [*up, *((above, below) for below, above in reversed(up))]:
+            if not deadline.passed and tried.get((gamma, source)) is not best[source]:
+                tried[gamma, source] = best[source]
+                changed |= offer(gamma, polish(results[gamma].program, *best[source], deadline=deadline))
         if not changed:
             break
     # Time may have run out before a good network had spread; as they stand, all are compared everywhere.
     pool = [balance(*network) for network in best.values()]
-    for gamma, program in programs.items():
-        network = min(pool, key=lambda candidate: program.objective(*candidate))
-        if _is_better(program, network, best[gamma]):
-            best[gamma] = network
+    for gamma, result in results.items():
+        offer(gamma, min(pool, key=lambda network, program=result.program: program.objective(*network)))  # type: ignore[misc]
     return best
 
 
@@ -258,10 +239,9 @@ def _is_better(program: TrainingProgram, network: Network, than: Network) -> boo
 
 def _with_network(result: TrainingResult, network: Network) -> TrainingResult:
     """The result with another network, if that is better; the proof of its bound stays."""
-    U, V = network
     if not _is_better(result.program, network, (result.U, result.V)):
         return result
-    certificate, report = with_network(result.certificate, result.report, U, V)
+    certificate, report = with_network((result.certificate, result.report), network)
     return replace(result, certificate=certificate, report=report)
 
 

@@ -1,115 +1,295 @@
-"""Stages of a job: each is ended in good order by Ctrl-C, left behind when time is up or when it fails numerically, and
-left out when nothing is left to gain."""
+"""The stages of the jobs: the first network, cheap bounds, the relaxation and its rounding, and proofs."""
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from certnet.jobs.best import Best
-from certnet.jobs.plan import Plan
-from certnet.jobs.preflight import TOO_LARGE
-from certnet.runtime.abandon import Insisted, OutOfTimeError, abandonable
-from certnet.runtime.clock import Clock
-from certnet.runtime.numerics import guarded
+import numpy as np
+
+from certificates.making import certify as certify_duals
+from certificates.making import residual_dual
+from certificates.making.repair import RepairedDual
+from certnet.jobs.best import Proof, as_it_stands, certify, repaired, with_network
+from certnet.jobs.clock import CHECK, RAW_REPAIR
+from certnet.jobs.job import SDP, Job, run, untrained
+from certnet.solvers import Progress, SolverResult, SolveStatus, solve
+from certnet.solvers.interface import WarmStart
+from certnet.solvers.registry import choose_solver
 from certnet.solvers.shor import shor_bound
-from certnet.training.polish import Network
-from formulations import MergedRows, Presolved, rescale
+from certnet.solvers.warm_start import PAYS as WARM_STARTED
+from certnet.solvers.warm_start import certified_dual, from_certificate, scaled
+from certnet.training.pricing import candidates_from_moment, normalised, values
+from certnet.training.trainer import fit
+from formulations import Dual, InputError, Primal
+from formulations._validation import FloatArray
 
-AGAIN_SHARE = 0.15
-"""Part of a time limit that must be left for another round of training and branching."""
-CONES_SHARE = 0.75
-"""Part of the time left that cutting cones may take while a relaxation waits. Compiling it alone may take longer."""
-PATIENCE = 2
-"""Rounds without any gain after which no other follows."""
-GAIN = 1e-6
-"""Relative gain that counts."""
-UNAFFORDABLE = "Branching on signs was left out: memory or time do not suffice for its relaxations."
+SAMPLES = 100
+PAYS = 1e-6
+LAST_REPAIR_SECONDS, LAST_PROOF_SECONDS = 3.0, 5.0
+"""What repairing a solver's last dual, and proving the best one, may take after an interruption."""
+TRAINING = "training"
+"""Stage of the checkpoints that are written before the first network is finished."""
+COARSE: Mapping[str, Any] = {"tolerance": 1e-2, "max_rounds": 2}
+"""Options of ``fit`` for a network from which cutting cones goes on with exact pricing."""
+TOO_LARGE = (
+    "Memory or time do not suffice for the relaxation of {neurons} distinct data directions; the bound is that of the "
+    "relaxation without products, which is weaker."
+)
 
 
-class Staged:
-    """What is common to the jobs that have stages.
+@dataclass(frozen=True)
+class Settings:
+    """How long and how accurately the stages work."""
 
-    Attributes:
-        presolved: of the training program, None without data directions.
-        best: what the stages have found.
-        interrupted: Ctrl-C ended a stage.
-        late: a stage did not end in time and was left behind.
-    """
+    first_rounds: int = 10
+    """Rounds of the first network where a relaxation follows. Not measured."""
+    first_share: float = 0.15
+    """Share of the time left that the first network may take then. Not measured."""
+    global_share: float = 0.4
+    """The same where no relaxation follows: the search for a proof gets as much. Not measured."""
+    soon_share: float = 0.5
+    """Share of the time left after which the first network is left behind: a bound has to come too. Not measured."""
+    tolerance: float = 1e-6
+    """Relative excess of the price over γ at which training ends that no branching follows. Not measured."""
+    tolerance_per_gap: float = 0.05
+    """The same for each unit of a gap that is to be closed: an excess ε costs at most about 2ε of the bound. Not
+    measured."""
+    largest_tolerance: float = 1e-5
+    """The most that this may be. Not measured."""
+    smallest_tolerance: float = 1e-9
+    """The least that this may be. Not measured."""
+    relaxation_share: float = 0.6
+    """About the share of a time limit that the relaxation gets. Not measured."""
+    relaxation_gap: float = 0.7
+    """Part of the gap to be closed at which the relaxation ends. Not measured."""
 
-    def __init__(self, merged: MergedRows, clock: Clock, plan: Plan, best: Best) -> None:
-        self.merged, self.program = merged, merged.original
-        self.presolved = Presolved(merged, rescale(merged.program)) if merged.program.space.neurons else None
-        self.clock, self.plan, self.best = clock, plan, best
-        self.interrupted = self.late = False
 
-    def stage(self, name: str, work: Callable[[], None], seconds: float | None = None, *, share: float = 1.0) -> None:
-        """Do the work of a stage, in at most so many seconds; by default in a share of what the plan has left.
+SETTINGS = Settings()
 
-        Raises:
-            KeyboardInterrupt: a second Ctrl-C.
-        """
-        before, left = self.interrupted, self.plan.left()
-        self.plan.kept = 0.0 if left is None else (1.0 - share) * left
-        try:
-            with guarded(self.clock, name):
-                abandonable(work, seconds=self.plan.left() if seconds is None else seconds)
-        except OutOfTimeError:
-            self.late = True
-        except KeyboardInterrupt as error:
-            if before or isinstance(error, Insisted):
-                raise
-            self.interrupted = True
-        finally:
-            self.plan.kept = 0.0
-        if self.interrupted and not before:
-            self.clock.tell("finishing after Ctrl-C; press it again to abandon")
 
-    def is_open(self, enough: float) -> bool:
-        """True when the gap is larger than ``enough`` and there is time to narrow it."""
-        return not (self.interrupted or self.best.gap <= enough or self.plan.left() == 0.0)
+def first_network(job: Job) -> None:
+    """A network soon, so that an early Ctrl-C leaves something; without a time limit rounds alone bound it."""
+    stored, resume = None, job.resume
+    if resume is not None and resume.U is not None and resume.V is not None:
+        _, d, c = job.program.shape
+        if len(resume.U) != d or len(resume.V) != c:
+            raise InputError("The network in the checkpoint does not fit the data; train again without it.")
+        stored = untrained(job.program, resume.U, resume.V)
+        job.keep(stored)
+    if job.start is not None:
+        job.keep(untrained(job.program, job.start.U, job.start.V))
+    # A checkpoint of the training itself holds a network to go on from.
+    if stored is None or (resume is not None and resume.stage == TRAINING):
+        job.saver.update(stage=TRAINING)
+        train_network(job)
+    job.tell("first network")
 
-    def bound(self, stages: Iterable[tuple[str, Callable[[], None]]], enough: float, *, cones: bool) -> None:
-        """Stages in turn until the gap is closed; with ``cones`` branching leaves time for a relaxation after it."""
-        for name, work in stages:
-            if self.is_open(enough):
-                waits = cones and name == "branching" and "relaxation" not in self.clock.stages
-                self.stage(name, work, share=CONES_SHARE if waits and self.plan.can_relax() else 1.0)
 
-    def go_on(self, again: Callable[[int], None], enough: float) -> None:
-        """Further rounds, numbered from 1, until the gap is closed, time runs out or nothing is gained any more."""
-        idle, number = 0, 0
-        while idle < PATIENCE and self.is_open(enough) and self.plan.share_left() >= AGAIN_SHARE:
-            number += 1
-            before = self.best.gap
-            again(number)
-            idle = 0 if self.best.gap < before - GAIN else idle + 1
+def train_network(job: Job, number: int = 0) -> None:
+    """Column generation that starts from the best network; every number has its own seed."""
+    known, closing = job.best.network.U, job.closing
+    effort: dict[str, Any] = {"tolerance": SETTINGS.tolerance}
+    if closing is not None:
+        tolerance = min(SETTINGS.largest_tolerance, SETTINGS.tolerance_per_gap * closing.gap)
+        effort = {"tolerance": max(tolerance, SETTINGS.smallest_tolerance)}
+    if job.method == SDP:
+        effort["max_rounds"] = SETTINGS.first_rounds
+    first = job.method == SDP and number == 0
+    job.trained = fit(
+        job.program,
+        candidates=known if known.shape[1] else None,
+        random_state=job.random_state + number,
+        time_limit=job.clock.share(SETTINGS.first_share if first else SETTINGS.global_share),
+        callback=lambda _: job.saver.look(),
+        better=job.see,
+        **(COARSE if job.cuts_cones else effort),
+    )
+    job.interrupted = job.trained.interrupted
+    job.keep(job.trained)
 
-    def without_products(self, networks: Sequence[Network], random_state: int) -> bool:
-        """Look for the best bound without products; False where a proof of it would hardly fit into the time."""
-        limit = self.plan.shor()
-        if limit == 0.0:
-            return False
-        assert self.presolved is not None  # there are data directions
-        found = shor_bound(
-            self.presolved,
-            networks=networks,
-            deadline=math.inf if limit is None else time.monotonic() + limit,
-            random_state=random_state,
-            callback=self.best.take_dual,
+
+def first_bound(job: Job) -> None:
+    """The bounds that cost linear time, and those that were known before; the best of them is proved."""
+    start, resume = job.start, job.resume
+    if start is not None:
+        known = scaled(certified_dual(job.merged, start), job.program.gamma / start.gamma)
+        job.best.take_dual(repaired(job.merged, known))
+    if resume is not None and resume.dual is not None:
+        job.saver.update(dual=resume.dual, iterate=resume.iterate)
+        job.best.take_dual(repaired(job.merged, job.presolved.undo_dual(resume.dual)))
+    prove(job, "first bound")
+    if not job.interrupted:
+        job.saver.stage_ends("first network")
+
+
+def prove(job: Job, source: str = "certificate") -> None:
+    """Have the best dual at hand checked, if it promises more than what is proved."""
+    take_shown(job)
+    best = job.best
+    best.take_dual(repaired(job.merged, residual_dual(job.merged, best.network.U, best.network.V)))
+    if best.dual is not None and not best.dual.lower_bound <= best.proved:
+        prove_dual(job, source, best.dual)
+    job.tell(source)
+
+
+def take_shown(job: Job) -> None:
+    """The best dual that the solver showed on its way."""
+    shown = job.shown
+    if shown is not None and shown.lower_bound > job.best.lower_bound:
+        job.best.take_dual(as_it_stands(job.merged, job.presolved.undo_dual(shown.dual())))
+
+
+def prove_dual(job: Job, source: str, dual: RepairedDual) -> None:
+    """Have a dual of the merged program checked."""
+    begin = job.clock.seconds
+    job.take_proof(source, certify(job.merged, dual, job.network, job.provenance))
+    if not dual.N.size:
+        job.clock.proving = job.clock.seconds - begin
+
+
+def bound_without_products(job: Job) -> None:
+    """The best bound without products, if a proof of it fits into the time too."""
+    limit = job.clock.shor()
+    if limit == 0.0:
+        return
+    found = shor_bound(
+        job.presolved,
+        networks=[job.network, *([] if job.given is None else [(job.best.network.U, job.best.network.V)])],
+        deadline=math.inf if limit is None else time.monotonic() + limit,
+        random_state=job.random_state,
+        callback=job.best.take_dual,
+    )
+    job.best.take_dual(found)
+    prove(job, "without products")
+
+
+def relax(job: Job) -> None:
+    """Solve the doubly nonnegative relaxation; its duals hold whatever the network."""
+    if not job.clock.can_relax():
+        job.clock.note("relaxation", TOO_LARGE.format(neurons=job.merged.program.space.neurons))
+        return
+    resume = job.resume
+    start: WarmStart | None = None
+    if resume is not None and resume.iterate is not None:
+        S, dual = resume.iterate
+        start = Primal(S, job.presolved.program.space.outputs), dual
+    elif resume is not None and resume.dual is not None:
+        network = job.best.network
+        start = job.presolved.apply_network(network.U, network.V), resume.dual
+    elif job.start is not None:
+        start = from_certificate(job.presolved, job.start)
+    solve_relaxation(
+        job,
+        solver=job.solver,
+        seconds=job.clock.relaxation(job.trained if job.given is None else None),
+        tolerance=job.tolerance,
+        warm_start=start if job.solver in WARM_STARTED else None,
+        enough=job.enough if job.closing is None else SETTINGS.relaxation_gap * job.enough,
+    )
+    if job.given is not None:
+        prove(job, "relaxation")
+    elif not job.interrupted:
+        job.saver.stage_ends("relaxation")
+
+
+def solve_relaxation(
+    job: Job, *, solver: str, seconds: float | None, tolerance: float, warm_start: WarmStart | None, enough: float
+) -> SolverResult:
+    """Solve the relaxation until the bound is within the relative gap ``enough`` of the objective; duals are kept."""
+    presolved = job.presolved
+
+    def watch(progress: Progress) -> bool:
+        job.shown = progress
+        shown = progress.iterate or (lambda: (None, None))
+        job.saver.look(lambda: {"dual": progress.dual(), **_iterate(*shown())})
+        job.tell(
+            "relaxation",
+            bound=progress.lower_bound,
+            iteration=progress.iteration,
+            rank=progress.rank,
+            residual=max(progress.primal_residual, progress.dual_residual),
         )
-        self.best.take_dual(found)
-        return True
+        return bool(progress.lower_bound >= job.best.network.objective * (1.0 - enough))
 
-    def can_relax(self) -> bool:
-        """Whether the relaxation can be afforded; a note says so if not."""
-        if not self.plan.can_relax():
-            self.clock.note("relaxation", TOO_LARGE.format(neurons=self.merged.program.space.neurons))
-            return False
-        return True
+    result = job.relaxation = solve(
+        presolved.program,
+        solver=solver,
+        time_limit=seconds,
+        tolerance=tolerance,
+        callback=watch,
+        warm_start=warm_start,
+        seed=job.random_state,
+        device=job.device,
+    )
+    if result.status is SolveStatus.FAILED:
+        job.clock.note("relaxation", f"The solver {result.solver} failed ({result.message}).")
+    job.interrupted = result.status is SolveStatus.INTERRUPTED
+    job.saver.update(**_iterate(result.primal, result.dual))
+    # After Ctrl-C the last dual is repaired only if that is quick, and no dual that was shown is better.
+    seen = job.shown is not None and job.shown.lower_bound >= job.best.lower_bound
+    soon = not job.interrupted or (not seen and job.clock.is_quick(LAST_REPAIR_SECONDS, RAW_REPAIR))
+    if result.dual is not None and soon:
+        job.best.take_dual(repaired(job.merged, presolved.undo_dual(result.dual)))
+    return result
 
-    def can_branch(self, *, is_low: bool) -> bool:
-        """Whether branching can be afforded, as it always is in few dimensions; a note says so if not."""
-        if not (is_low or self.plan.can_branch()):
-            self.clock.note("branching", UNAFFORDABLE)
-            return False
-        return True
+
+def _iterate(primal: Primal | None, dual: Dual | None) -> dict[str, Any]:
+    """What a checkpoint keeps of a solver's iterate."""
+    return {} if primal is None or dual is None else {"iterate": (primal.S, dual)}
+
+
+def round_relaxation(job: Job, points: FloatArray | None = None) -> None:
+    """The best network that starts from the best so far, from the relaxation's candidates and from points (d×k)."""
+    primal, network = None if job.relaxation is None else job.relaxation.primal, job.best.network
+    columns = [U for U in (None if job.start is None else job.start.U, network.U, points) if U is not None]
+    pays = not network.converged
+    if primal is not None and np.isfinite(primal.S).all():
+        moment = job.presolved.scaling.undo_moment(primal)
+        candidates = candidates_from_moment(moment, job.program.X, samples=SAMPLES, random_state=job.random_state)
+        columns.append(candidates)
+        if not pays:
+            # The first fit found no direction that would lower the objective; perhaps the candidates hold one.
+            prices = values(job.program.X, job.program.residual(network.U, network.V), normalised(candidates))
+            pays = bool(prices.max(initial=0.0) > job.program.gamma * (1.0 + PAYS))
+    if not pays:
+        return
+    fitted = fit(
+        job.program,
+        candidates=np.hstack(columns),
+        random_state=job.random_state,
+        time_limit=job.clock.rounding(relaxed=job.shown is not None),
+        callback=lambda _: job.saver.look(),
+        better=job.see,
+        **(COARSE if job.cuts_cones else {}),
+    )
+    job.interrupted = fitted.interrupted
+    job.keep(fitted)
+    job.tell("rounding")
+    job.saver.update(stage="rounding")
+
+
+def conclude(job: Job) -> Proof:
+    """The certificate of the best bound, about the job's network, from what can still be checked in time."""
+    dual, left = job.best.dual, job.clock.left()
+    if job.shown is not None or (dual is not None and dual.lower_bound > job.best.proved):
+        seconds = LAST_PROOF_SECONDS if job.interrupted or left is None else left
+        is_linear = job.shown is None and dual is not None and not dual.N.size
+        if is_linear or job.clock.is_quick(seconds, CHECK):
+            run(job, "certificate", prove, seconds)
+    if job.best.proof is None:
+        # Nothing was proved before Ctrl-C; the trivial bound costs next to nothing.
+        job.best.take_proof(*certify_duals(job.merged, [], *job.network, provenance=job.provenance))
+    assert job.best.proof is not None
+    return with_network(job.best.proof, job.network) if job.given is None else job.best.proof
+
+
+def auto(job: Job, time_limit: float | None) -> str:
+    """Choose the solver that "auto" stands for in a job of ``time_limit`` seconds, and say why."""
+    if job.resume is not None:
+        job.solver = job.resume.solver
+        return f"auto goes on with {job.solver}, which made the checkpoint."
+    limit = None if time_limit is None else SETTINGS.relaxation_share * time_limit
+    job.solver, reason = choose_solver(job.merged.program, limit)
+    return f"auto chose {job.solver}, because {reason}."

@@ -12,34 +12,31 @@ A certificate holds no moment matrix, so the relaxation is solved again, from th
   relaxation: another solution of the same value might be a network.
 """
 
-import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 
-from certificates import Certificate, Report, Verdict, check
+from certificates import Certificate, Verdict, check
 from certificates.arithmetic import Arithmetic
-from certificates.making.repair import RepairedDual
 from certificates.proof import LiftedProof
 from certificates.report import relative_gap
-from certnet.jobs.certify import as_it_stands, certify, repaired
-from certnet.jobs.plan import Plan
-from certnet.jobs.preflight import require_memory
-from certnet.runtime.abandon import OutOfTimeError, abandonable
-from certnet.runtime.clock import Clock, Event
-from certnet.runtime.numerics import computing, guarded
-from certnet.solvers import Progress, SolverResult, SolveStatus, solve
+from certnet.jobs import stages as _stages
+from certnet.jobs.clock import JobClock
+from certnet.jobs.job import Job, begin, run, untrained
+from certnet.runtime.clock import Event
+from certnet.runtime.numerics import computing
+from certnet.solvers import SolverResult, SolveStatus
 from certnet.solvers.interface import WarmStart
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
 from certnet.solvers.warm_start import PAYS, from_certificate, from_result
 from certnet.tightness.complete_positivity import CompletePositivity, check_completely_positive
 from certnet.tightness.feasible import relaxation_value
 from certnet.tightness.rank import Points, Spectrum, extract_points, spectrum
-from certnet.training import candidates_from_moment, fit
-from formulations import InputError, LiftedSpace, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
+from formulations import InputError, LiftedSpace, TrainingProgram
 from formulations._validation import FloatArray, as_positive
 
 TOLERANCE = 1e-4
@@ -47,13 +44,30 @@ TOLERANCE = 1e-4
 SOLVER_TOLERANCE = 1e-8
 SHARPENER = "admm"
 DEFAULT_TIME_LIMIT = 60.0
-RELAXATION_SHARE, SHARPENING_SHARE, EXTRACTION_SHARE, MEMBERSHIP_SHARE = 0.4, 0.2, 0.25, 0.5
-"""Parts of the time that is left when a stage begins."""
 MEMBERSHIP_TOLERANCE, LARGEST_RESIDUAL = 1e-6, 1e-4
 UNCERTAINTY_FACTOR = 10.0
 """A distance from the completely positive matrices counts when it is so many times what is wrong with G itself."""
-NO_LIMIT_SECONDS = 120.0
-"""What a stage may take where the user set no limit."""
+UNENDING = -math.inf
+"""The gap that no bound reaches: the solver is to end by itself."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parts of the time that is left when a stage begins."""
+
+    relaxation: float = 0.4
+    """For the relaxation. Not measured."""
+    sharpening: float = 0.2
+    """For the ADMM after it. Not measured."""
+    extraction: float = 0.25
+    """For points whose lifts sum to the solution. Not measured."""
+    membership: float = 0.5
+    """For the test of complete positivity. Not measured."""
+    no_limit_seconds: float = 120.0
+    """Seconds for all of these where the user set no limit. Not measured."""
+
+
+SETTINGS = Settings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +140,7 @@ def measure_tightness(
     Raises:
         InputError: the certificate is not proved, an unknown or unavailable solver, or data too large for this machine.
     """
-    clock = Clock(time_limit, progress)
+    clock = JobClock(time_limit, progress)
     as_positive("tolerance", tolerance)
     if solver != AUTO:
         get_solver(solver)
@@ -134,11 +148,36 @@ def measure_tightness(
         checked = check(certificate, arithmetic=Arithmetic.FLOAT, time_limit=time_limit)
         if checked.verdict is not Verdict.PROVED:
             raise InputError(f"The certificate is not proved ({checked.reason}); train again, or give more time.")
-        merged = merge_rows(TrainingProgram(certificate.X, certificate.Y, certificate.gamma))
-        require_memory(merged)
-    with computing(merged.program.space.order):
-        run = _Run(certificate, checked, merged, clock, tolerance=tolerance, random_state=random_state)
-        return run.finish(solver)
+        program = TrainingProgram(certificate.X, certificate.Y, certificate.gamma)
+        network = untrained(program, certificate.U, certificate.V)
+        job = begin(clock, program, network, solver=solver, random_state=random_state)
+    found = SimpleNamespace(
+        certificate=certificate,
+        objective=checked.objective,
+        lower_bound=checked.lower_bound,
+        relaxation_bound=checked.lower_bound if is_plain(certificate) else -math.inf,
+        **dict.fromkeys(("relaxed_objective", "relaxation_value", "infeasibility", "spectrum", "points", "membership")),
+    )
+    relaxing = [("relaxation", _relax), ("rank", _look_at_solution)] if clock.can_relax() else []
+    with computing(job.merged.program.space.order):
+        if not job.has_directions:
+            # Every data row is zero: the zero network is optimal, and both sides are ½‖Y‖².
+            found.relaxation_bound = checked.lower_bound
+        else:
+            for name, work in (*relaxing, ("rounding", _round), ("certificate", _prove)):
+                run(job, name, partial(work, found))
+                if job.interrupted:
+                    raise KeyboardInterrupt
+    verdict, reason = _verdict(found, tolerance)
+    del found.certificate
+    return Tightness(
+        verdict=verdict,
+        reason=reason,
+        tolerance=tolerance,
+        relaxation=job.relaxation,
+        stages=clock.stages,
+        **vars(found),
+    )
 
 
 def infeasibility(space: LiftedSpace, P: FloatArray) -> float:
@@ -157,221 +196,126 @@ def is_plain(certificate: Certificate) -> bool:
     return isinstance(proof, LiftedProof) and proof.leaves == 1 and bool((proof.pairs < 2 * neurons).all())
 
 
-class _Run:
-    """One report after the certificate was checked."""
+def _relax(found: SimpleNamespace, job: Job) -> None:
+    """Solve again from the certificate's network and dual, and let the ADMM sharpen the solution.
 
-    def __init__(
-        self,
-        certificate: Certificate,
-        checked: Report,
-        merged: MergedRows,
-        clock: Clock,
-        *,
-        tolerance: float,
-        random_state: int,
-    ) -> None:
-        self.certificate, self.merged, self.clock = certificate, merged, clock
-        self.program = merged.original
-        self.tolerance, self.random_state = tolerance, random_state
-        self.U, self.V = certificate.U, certificate.V
-        self.objective, self.lower_bound = checked.objective, checked.lower_bound
-        self.relaxation_bound = checked.lower_bound if is_plain(certificate) else -math.inf
-        self.presolved = Presolved(merged, rescale(merged.program)) if merged.program.space.neurons else None
-        self.plan = Plan(clock, None, merged.program.space)
-        self.shown: Progress | None = None
-        self.best: RepairedDual | None = None
-        self.result: SolverResult | None = None
-        self.spectrum: Spectrum | None = None
-        self.points: Points | None = None
-        self.membership: CompletePositivity | None = None
-        self.infeasibility: float | None = None
-        self.relaxed_objective: float | None = None
-        self.relaxation_value: float | None = None
+    The other solvers stop in the middle of the optimal face or beside it; a step of the ADMM ends in a projection,
+    so that its G is exactly of low rank.
+    """
+    program, limit = job.presolved.program, job.clock.share(SETTINGS.relaxation)
+    name = choose_solver(program, limit).solver if job.solver == AUTO else job.solver
+    start = from_certificate(job.presolved, found.certificate) if name in PAYS else None
+    result = _solve(found, job, name, limit, start)
+    if name != SHARPENER and result.primal is not None:
+        sharpened = _solve(found, job, SHARPENER, job.clock.share(SETTINGS.sharpening), from_result(result))
+        ended = sharpened.status is SolveStatus.CONVERGED
+        result = sharpened if ended or sharpened.primal_residual <= result.primal_residual else result
+    job.relaxation = result
+    if np.isfinite(result.objective):
+        found.relaxed_objective = program.to_original(result.objective)
 
-    def seconds(self, share: float) -> float:
-        """This part of the time that is left, at least a little."""
-        left = self.plan.left()
-        return NO_LIMIT_SECONDS if left is None else max(share * left, 0.1)
 
-    def finish(self, solver: str) -> Tightness:
-        """All stages."""
-        if self.presolved is None:
-            # Every data row is zero: the zero network is optimal, and both sides are ½‖Y‖².
-            self.relaxation_bound = max(self.relaxation_bound, self.lower_bound)
-        else:
-            if self.plan.can_relax():
-                self._stage("relaxation", partial(self._relax, self.presolved, solver))
-                self._stage("rank", partial(self._look_at_solution, self.presolved))
-            self._stage("rounding", partial(self._round, self.presolved))
-            self._stage("certificate", self._certify)
-        verdict, reason = self._verdict()
-        return Tightness(
-            verdict=verdict,
-            reason=reason,
-            objective=self.objective,
-            lower_bound=self.lower_bound,
-            relaxation_bound=self.relaxation_bound,
-            tolerance=self.tolerance,
-            relaxed_objective=self.relaxed_objective,
-            relaxation_value=self.relaxation_value,
-            relaxation=self.result,
-            infeasibility=self.infeasibility,
-            spectrum=self.spectrum,
-            points=self.points,
-            membership=self.membership,
-            stages=self.clock.stages,
-        )
+def _solve(
+    found: SimpleNamespace, job: Job, solver: str, seconds: float | None, start: WarmStart | None
+) -> SolverResult:
+    """One solve; its duals are kept, and its solution bounds the relaxation's value."""
+    limit = None if seconds is None else max(seconds, 0.1)
+    result = _stages.solve_relaxation(
+        job, solver=solver, seconds=limit, tolerance=SOLVER_TOLERANCE, warm_start=start, enough=UNENDING
+    )
+    if job.interrupted:
+        raise KeyboardInterrupt
+    _stages.take_shown(job)
+    if result.primal is not None:
+        value = relaxation_value(job.presolved, found.certificate, result.primal, random_state=job.random_state)
+        known = [one for one in (value, found.relaxation_value) if one is not None]
+        found.relaxation_value = min(known, default=None)
+    return result
 
-    def _stage(self, name: str, work: Callable[[], None]) -> None:
-        """Do the work of a stage, which is left behind when time is up or when it fails numerically."""
-        with contextlib.suppress(OutOfTimeError), guarded(self.clock, name):
-            abandonable(work, seconds=self.plan.left())
 
-    def _relax(self, presolved: Presolved, solver: str) -> None:
-        """Solve again from the certificate's network and dual, and let the ADMM sharpen the solution.
+def _look_at_solution(found: SimpleNamespace, job: Job) -> None:
+    """Spectrum, points and complete positivity of G without its output block, in presolved coordinates."""
+    primal = None if job.relaxation is None else job.relaxation.primal
+    if primal is None or not np.isfinite(primal.S).all():
+        return
+    space = job.presolved.program.space.with_outputs(0)
+    order = space.face_order
+    G = space.moment(primal.S[:order, :order])
+    G = 0.5 * (G + G.T)
+    P = G[space.phi, space.phi]
+    found.spectrum = spectrum(G)
+    found.infeasibility = infeasibility(space, P)
+    found.points = extract_points(
+        space,
+        G,
+        start=job.presolved.scaling.apply_z(found.certificate.U),
+        time_limit=_seconds(job, SETTINGS.extraction),
+        random_state=job.random_state,
+    )
+    doubt = UNCERTAINTY_FACTOR * _uncertainty(found, job)
+    found.membership = check_completely_positive(
+        P,
+        generators=space.generators,
+        factor=found.points.phi,
+        tolerance=min(max(MEMBERSHIP_TOLERANCE, doubt), LARGEST_RESIDUAL),
+        least_distance=doubt,
+        time_limit=_seconds(job, SETTINGS.membership),
+        random_state=job.random_state,
+    )
 
-        The other solvers stop in the middle of the optimal face or beside it; a step of the ADMM ends in a projection,
-        so that its G is exactly of low rank.
-        """
-        limit = None if self.clock.left() is None else self.seconds(RELAXATION_SHARE)
-        name = choose_solver(presolved.program, limit).solver if solver == AUTO else solver
-        start = from_certificate(presolved, self.certificate) if name in PAYS else None
-        result = self._solve(presolved, name, start, limit)
-        if name != SHARPENER and result.primal is not None:
-            limit = None if self.clock.left() is None else self.seconds(SHARPENING_SHARE)
-            sharpened = self._solve(presolved, SHARPENER, from_result(result), limit)
-            ended = sharpened.status is SolveStatus.CONVERGED
-            result = sharpened if ended or sharpened.primal_residual <= result.primal_residual else result
-        self.result = result
-        if np.isfinite(result.objective):
-            self.relaxed_objective = presolved.program.to_original(result.objective)
 
-    def _solve(
-        self, presolved: Presolved, solver: str, start: WarmStart | None, time_limit: float | None
-    ) -> SolverResult:
-        """One solve; its duals are kept."""
-        self.shown = None
-        result = solve(
-            presolved.program,
-            solver=solver,
-            time_limit=time_limit,
-            tolerance=SOLVER_TOLERANCE,
-            callback=self._watch,
-            warm_start=start,
-            seed=self.random_state,
-        )
-        if result.status is SolveStatus.INTERRUPTED:
-            raise KeyboardInterrupt
-        self._offer_shown(presolved)
-        if result.primal is not None:
-            value = relaxation_value(presolved, self.certificate, result.primal, random_state=self.random_state)
-            known = self.relaxation_value
-            self.relaxation_value = value if known is None or (value is not None and value < known) else known
-        if result.dual is not None:
-            self._offer(repaired(self.merged, presolved.undo_dual(result.dual)))
-        return result
+def _uncertainty(found: SimpleNamespace, job: Job) -> float:
+    """Relative size of what is wrong with G as a solution: forbidden entries, and its distance from optimality."""
+    if found.infeasibility is None or found.relaxed_objective is None:
+        return math.inf
+    bound = max(found.relaxation_bound, -math.inf if job.best.dual is None else job.best.dual.lower_bound)
+    return float(max(found.infeasibility, abs(found.relaxed_objective - bound) / found.objective))
 
-    def _offer_shown(self, presolved: Presolved) -> None:
-        """The best dual that the solver showed on its way."""
-        if self.shown is not None and np.isfinite(self.shown.lower_bound):
-            self._offer(as_it_stands(self.merged, presolved.undo_dual(self.shown.dual())))
 
-    def _offer(self, dual: RepairedDual) -> None:
-        if self.best is None or dual.lower_bound > self.best.lower_bound:
-            self.best = dual
+def _round(found: SimpleNamespace, job: Job) -> None:
+    """The best network that starts from the certificate's, from G and from the points in it."""
+    Z = None if found.points is None else job.presolved.scaling.undo_z(found.points.Z)
+    _stages.round_relaxation(job, Z)
 
-    def _uncertainty(self) -> float:
-        """Relative size of what is wrong with G as a solution: forbidden entries, and its distance from optimality."""
-        if self.infeasibility is None or self.relaxed_objective is None:
-            return math.inf
-        bound = max(self.relaxation_bound, -math.inf if self.best is None else self.best.lower_bound)
-        return max(self.infeasibility, abs(self.relaxed_objective - bound) / self.objective)
 
-    def _watch(self, progress: Progress) -> None:
-        self.shown = progress
-        self.clock.tell(
-            "relaxation",
-            iteration=progress.iteration,
-            objective=self.objective,
-            lower_bound=max(progress.lower_bound, self.relaxation_bound),
-            rank=progress.rank,
-            residual=max(progress.primal_residual, progress.dual_residual),
-        )
-
-    def _look_at_solution(self, presolved: Presolved) -> None:
-        """Spectrum, points and complete positivity of G without its output block, in presolved coordinates."""
-        primal = None if self.result is None else self.result.primal
-        if primal is None or not np.isfinite(primal.S).all():
-            return
-        space = presolved.program.space.with_outputs(0)
-        order = space.face_order
-        G = space.moment(primal.S[:order, :order])
-        G = 0.5 * (G + G.T)
-        P = G[space.phi, space.phi]
-        self.spectrum = spectrum(G)
-        self.infeasibility = infeasibility(space, P)
-        self.points = extract_points(
-            space,
-            G,
-            start=presolved.scaling.apply_z(self.U),
-            time_limit=self.seconds(EXTRACTION_SHARE),
-            random_state=self.random_state,
-        )
-        doubt = UNCERTAINTY_FACTOR * self._uncertainty()
-        self.membership = check_completely_positive(
-            P,
-            generators=space.generators,
-            factor=self.points.phi,
-            tolerance=min(max(MEMBERSHIP_TOLERANCE, doubt), LARGEST_RESIDUAL),
-            least_distance=doubt,
-            time_limit=self.seconds(MEMBERSHIP_SHARE),
-            random_state=self.random_state,
-        )
-
-    def _round(self, presolved: Presolved) -> None:
-        """The best network that starts from the certificate's, from G and from the points in it."""
-        columns = [self.U]
-        if self.result is not None and self.result.primal is not None and self.points is not None:
-            moment = presolved.scaling.undo_moment(self.result.primal)
-            columns.append(presolved.scaling.undo_z(self.points.Z))
-            columns.append(candidates_from_moment(moment, self.program.X, random_state=self.random_state))
-        limit = self.seconds(1.0)
-        fitted = fit(self.program, candidates=np.hstack(columns), random_state=self.random_state, time_limit=limit)
-        if fitted.interrupted:
-            raise KeyboardInterrupt
-        if fitted.objective < self.program.objective(self.U, self.V):
-            self.U, self.V = fitted.U, fitted.V
-
-    def _certify(self) -> None:
-        """What the new dual and the new network prove."""
-        if self.best is None:
-            return
-        _, report = certify(self.merged, self.best, self.U, self.V, provenance={})
-        self.objective = min(self.objective, report.objective)
+def _prove(found: SimpleNamespace, job: Job) -> None:
+    """What the new dual and the new network prove."""
+    _stages.prove(job)
+    if job.best.proof is not None:
+        report = job.best.proof[1]
+        found.objective = min(found.objective, report.objective)
         if report.verdict is Verdict.PROVED:
-            self.relaxation_bound = max(self.relaxation_bound, report.lower_bound)
-            self.lower_bound = max(self.lower_bound, report.lower_bound)
+            found.relaxation_bound = max(found.relaxation_bound, report.lower_bound)
+            found.lower_bound = max(found.lower_bound, report.lower_bound)
 
-    def _verdict(self) -> tuple[Verdict, str]:
-        gap = relative_gap(self.objective, self.relaxation_bound)
-        if gap <= self.tolerance:
-            return Verdict.PROVED, (
-                f"a network's objective and a proved bound on the relaxation differ by {max(gap, 0.0):.1e}, so the "
-                "relaxation is exact up to that"
-            )
-        if self.relaxation_value is not None and self.relaxation_value < self.lower_bound:
-            return Verdict.REFUTED, (
-                f"the relaxation's value is at most {self.relaxation_value:.10g}, and no network has an objective "
-                f"below {self.lower_bound:.10g}"
-            )
-        membership = self.membership
-        if membership is None:
-            rest = "there is no solution of the relaxation to look at"
-        elif membership.verdict is Verdict.REFUTED:
-            rest = (
-                f"the solution found is no sum of neurons, for {membership.reason}; another solution of the same value "
-                "may be one, so this does not show that the relaxation is loose"
-            )
-        else:
-            rest = f"of the solution's (α, β) block: {membership.reason}"
-        return Verdict.UNKNOWN, f"objective and bound differ by {gap:.1e}; {rest}"
+
+def _verdict(found: SimpleNamespace, tolerance: float) -> tuple[Verdict, str]:
+    """Whether the relaxation is exact, and why."""
+    gap = relative_gap(found.objective, found.relaxation_bound)
+    if gap <= tolerance:
+        return Verdict.PROVED, (
+            f"a network's objective and a proved bound on the relaxation differ by {max(gap, 0.0):.1e}, so the "
+            "relaxation is exact up to that"
+        )
+    if found.relaxation_value is not None and found.relaxation_value < found.lower_bound:
+        return Verdict.REFUTED, (
+            f"the relaxation's value is at most {found.relaxation_value:.10g}, and no network has an objective "
+            f"below {found.lower_bound:.10g}"
+        )
+    membership = found.membership
+    if membership is None:
+        rest = "there is no solution of the relaxation to look at"
+    elif membership.verdict is Verdict.REFUTED:
+        rest = (
+            f"the solution found is no sum of neurons, for {membership.reason}; another solution of the same value "
+            "may be one, so this does not show that the relaxation is loose"
+        )
+    else:
+        rest = f"of the solution's (α, β) block: {membership.reason}"
+    return Verdict.UNKNOWN, f"objective and bound differ by {gap:.1e}; {rest}"
+
+
+def _seconds(job: Job, share: float) -> float:
+    """This part of the time that is left, at least a little."""
+    seconds = job.clock.share(share)
+    return SETTINGS.no_limit_seconds if seconds is None else max(seconds, 0.1)

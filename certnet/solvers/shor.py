@@ -46,7 +46,7 @@ def shor_bound(
 ) -> RepairedDual:
     """The best bound of Shor's relaxation, or of the residuals of these networks without products.
 
-    It has no products (``N`` is ``NO_PRODUCTS``), and what ``certnet.jobs.certify.certify`` makes of it is checked in
+    It has no products (``N`` is ``NO_PRODUCTS``), and what ``certnet.jobs.best.certify`` makes of it is checked in
     linear time too.
 
     Args:

@@ -13,7 +13,7 @@ from certificates import Certificate, Verdict, check, read_certificate, write_ce
 from certnet.cli.path import folder_name, parse_gammas
 from certnet.io import Recipe, load
 from certnet.io.network import TwoLayerNetwork
-from certnet.jobs.checkpoint import Checkpoint, environment, program_fingerprint
+from certnet.jobs.checkpoint import Checkpoint, program_fingerprint
 from certnet.jobs.train import TrainingResult
 from formulations import InputError, TrainingProgram
 from tests.certificates.altering import replace
@@ -44,9 +44,6 @@ class Recorded:
                 stage="relaxation",
                 seconds=1.0,
                 solver="admm",
-                tolerance=1e-5,
-                random_state=0,
-                environment=environment(),
             )
         )
         return replace(result, interrupted=True, resumable=True)
@@ -345,7 +342,7 @@ def test_one_folder_that_cannot_be_written_loses_nothing(
 
     (folder / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder / "temporary"))
-    monkeypatch.setattr("certnet.cli.train.write_certificate", full)
+    monkeypatch.setattr("certnet.cli.training.write_certificate", full)
     outcome = certnet("train", "iris", "--gammas", "1,0.1", "--out", "o", "--json", "--quiet")
     assert outcome.code == 0
     first, second = outcome.json["results"]

@@ -138,7 +138,7 @@ def test_ctrl_c_writes_what_is_proved(certnet: Call, folder: Path, monkeypatch: 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("certnet.jobs.optimality.fit", interrupted)
+    monkeypatch.setattr("certnet.jobs.stages.fit", interrupted)
     outcome = certnet(*CALL, "--json", "--out", "o")
     assert outcome.code == 130
     assert outcome.json["interrupted"] is True

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from certificates import Certificate, Verdict, check, read_certificate, write_certificate
-from certnet.cli.train import STOPPED
+from certnet.cli.training import STOPPED
 from certnet.io import Recipe, load, read_source
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import output_folder
@@ -381,7 +381,7 @@ def test_a_disk_that_fills_up_loses_nothing_and_leaves_nothing_half_written(
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         write_certificate(path, certificate)
 
-    monkeypatch.setattr("certnet.cli.train.write_certificate", full)
+    monkeypatch.setattr("certnet.cli.training.write_certificate", full)
     outcome = certnet("train", "spiral", "--seed", "5", "--quiet", "--json")
     report = outcome.json
     assert (outcome.code, report["verdict"]) == (0, "PROVED")

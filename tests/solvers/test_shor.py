@@ -15,7 +15,7 @@ from certificates import Verdict
 from certificates.making import RepairedDual, repair, residual_dual
 from certificates.making.repair import repair_without_products
 from certificates.making.shor_bound import Price, ScaledShift
-from certnet.jobs.certify import certify
+from certnet.jobs.best import certify
 from certnet.solvers import solve
 from certnet.solvers.shor import _Descent, _secular, shor_bound
 from certnet.training import fit
@@ -63,7 +63,7 @@ def test_bounds_are_proved_and_no_network_is_below(program: TrainingProgram, see
         return
     pool = [*networks(program, seed)]
     dual = shor_bound(presolved, networks=pool[:2], random_state=seed % 7)
-    certificate, report = certify(presolved.rows, dual, *pool[0], provenance={})
+    certificate, report = certify(presolved.rows, dual, pool[0], {})
     assert report.verdict is Verdict.PROVED, report.reason
     assert certificate.lower_bound >= dual.lower_bound - 1e-6 * abs(dual.lower_bound)
     assert report.lower_bound <= min(program.objective(U, V) for U, V in pool) * (1 + 1e-12)
@@ -162,7 +162,7 @@ def test_many_columns() -> None:
     assert presolved is not None
     network = np.zeros((140, 0)), np.zeros((1, 0))
     dual = shor_bound(presolved, networks=[network])
-    _, report = certify(presolved.rows, dual, *network, provenance={})
+    _, report = certify(presolved.rows, dual, network, {})
     assert report.verdict is Verdict.PROVED
     assert 0 < report.lower_bound <= report.objective
 
@@ -203,7 +203,7 @@ def test_an_interruption_loses_no_dual_that_was_seen() -> None:
     with pytest.raises(KeyboardInterrupt):
         shor_bound(presolved, callback=keep)
     network = np.zeros((4, 0)), np.zeros((2, 0))
-    _, report = certify(presolved.rows, seen[-1], *network, provenance={})
+    _, report = certify(presolved.rows, seen[-1], network, {})
     assert report.verdict is Verdict.PROVED
     assert report.lower_bound > 0
 
@@ -215,7 +215,7 @@ def test_a_dual_that_is_slightly_infeasible_is_shrunk() -> None:
     network = np.zeros((3, 0)), np.zeros((2, 0))
     for excess in (1e-7, 1e-4):
         large = replace(dual, W=dual.W * (1 + excess))
-        _, report = certify(presolved.rows, large, *network, provenance={})
+        _, report = certify(presolved.rows, large, network, {})
         assert report.verdict is Verdict.PROVED
         assert report.lower_bound >= dual.lower_bound * (1 - 30 * excess)
 
@@ -251,7 +251,7 @@ def test_two_thousand_rows_need_little_memory() -> None:
     presolved = presolve(program)
     assert presolved is not None
     dual = shor_bound(presolved)
-    certificate, report = certify(presolved.rows, dual, np.zeros((5, 0)), np.zeros((1, 0)), provenance={})
+    certificate, report = certify(presolved.rows, dual, (np.zeros((5, 0)), np.zeros((1, 0))), {})
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert report.verdict is Verdict.PROVED

@@ -1,0 +1,400 @@
+"""``certnet train`` for one γ, and what its runs share with those of ``--gammas`` and of ``certnet optimality``."""
+
+import contextlib
+import shlex
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.table import Table
+
+from certificates import Verdict, write_certificate
+from certnet.cli.limits import began, job_seconds, seconds_or_none
+from certnet.cli.output import BY_VERDICT, Exit, finite, head
+from certnet.cli.show import Live, stderr_console, summary, training_table
+from certnet.io import BUILT_IN, Recipe, Split, load
+from certnet.io.network import TwoLayerNetwork
+from certnet.io.output import (
+    OutputFolder,
+    Writer,
+    files_in,
+    json_writer,
+    output_folder,
+    print_result,
+    require_named,
+)
+from certnet.jobs import train as job
+from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint, write_checkpoint
+from certnet.jobs.job import DEFAULT_GAP, SDP, closing_of
+from certnet.runtime.machine import versions
+from certnet.search.cone_closing import LARGEST_DIMENSION
+from certnet.solvers import SolveStatus
+from certnet.solvers.arrays import require_device
+from certnet.solvers.registry import AUTO, get_solver
+from formulations import InputError, TrainingProgram
+from formulations._validation import FloatArray, as_positive
+
+if TYPE_CHECKING:
+    from certnet.jobs.optimality import OptimalityResult
+
+STOPPED = "The relaxation stopped at the time limit; more --time-limit may give a better bound."
+OPEN = "Branching ended before it had proved the gap that was asked for; more --time-limit or --nodes may do."
+FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
+CHECKPOINT = "checkpoint.npz"
+CHANGEABLE = frozenset(
+    {"resume", "time_limit", "json", "quiet", "device", "gap", "nodes", "workers", "scheduler", "circuits"}
+)
+"""Options that may differ from those of the run that is resumed."""
+STORED: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("data", "source", "solver", "device", "method"), (str,)),
+    **dict.fromkeys(("target", "task"), (str, type(None))),
+    **dict.fromkeys(("bias", "raw", "no_split", "circuits"), (bool,)),
+    **dict.fromkeys(("gamma", "tolerance"), (float,)),
+    **dict.fromkeys(("time_limit", "gap"), (float, type(None))),
+    **{"seed": (int,), "workers": (int,), "nodes": (int, type(None))},
+}
+"""What a checkpoint keeps of the options, with their types. ``source`` says where ``data`` lie: an absolute path."""
+
+
+def run_train(options: SimpleNamespace) -> int:
+    """Train, write the three files, print, and return the exit code. Everything is validated before the work.
+
+    Args:
+        options: those of the command by name, with ``source``, where the data are read, and ``checkpoint``, the one to
+            go on from.
+
+    Raises:
+        InputError: anything a user can put right; nothing is left in the output folder then.
+    """
+    started = began()
+    check_options(options)
+    split = load(recipe_of(options, options.source))
+    split = replace(split, recipe=recipe_of(options, options.data))
+    program = TrainingProgram(split.X_train, split.Y_train, options.gamma, bias=options.bias)
+    resume, gap = options.checkpoint, options.gap
+    if resume is not None and program_fingerprint(program) != resume.fingerprint:
+        raise InputError(
+            f"{options.data} no longer holds the data of the checkpoint; bring those back, or train anew without "
+            "--resume."
+        )
+    if gap is None and options.method == SDP and program.shape[1] <= LARGEST_DIMENSION:
+        # In few dimensions proving a gap takes seconds, so it is done unasked; a gap of 0.9 prevents it.
+        gap = DEFAULT_GAP
+    say_notes(options, split.notes)
+    out = Path(options.out or f"runs/{split.name}")
+    with output_folder(out, files=(*FILES.values(), CHECKPOINT), command="train") as folder:
+        keeper = Keeper(folder.path / CHECKPOINT, about(options))
+        limit = job_seconds(options.time_limit, started)
+        with Live(stderr_console(), enabled=not options.quiet, time_limit=limit) as live:
+            result = job.train(
+                program,
+                solver=options.solver,
+                time_limit=limit,
+                tolerance=options.tolerance,
+                random_state=options.seed,
+                progress=live,
+                provenance=provenance(split),
+                device=options.device,
+                checkpoint=keeper,
+                resume=resume,
+                method=options.method,
+                gap=gap,
+                max_nodes=options.nodes,
+                workers=options.workers,
+                scheduler=options.scheduler,
+                circuits=options.circuits,
+            )
+        remarks = stopped(result)
+        if (options.gap is not None or options.method != SDP) and result.search and not result.search.complete:
+            remarks.append(OPEN)
+        if result.resumable and keeper.size:
+            remarks.append(
+                f"{keeper.path} ({keeper.size / 1e6:.1f} MB) keeps where it stood; go on with: "
+                f"certnet train --resume {shlex.quote(str(keeper.path.parent))} --time-limit SECONDS"
+            )
+
+        def report_of(files: Mapping[str, Path], notes: Sequence[str]) -> dict[str, Any]:
+            return {
+                **training_report(result, split, files, (*remarks, *notes), time.perf_counter() - started),
+                "earlier_seconds": None if resume is None else finite(resume.seconds),
+            }
+
+        report, failure = deliver(folder, FILES, report_of, writers(split, result))
+        if not result.resumable and failure is None:
+            keeper.remove()
+    return say(
+        options,
+        report,
+        training_table(report),
+        [summary(report)],
+        remarks=remarks,
+        failure=failure,
+        interrupted="Interrupted; the best network and bound so far were written.",
+    )
+
+
+def check_options(options: SimpleNamespace) -> None:
+    """Refuse options that no job can run with.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    as_positive("gamma", options.gamma)
+    as_positive("tolerance", options.tolerance)
+    require_device(options.device)
+    closing_of(options.method, options.gap, options.nodes, options.workers, options.scheduler)
+    require_named(options.out)
+    if options.solver != AUTO:
+        get_solver(options.solver)
+
+
+def recipe_of(options: SimpleNamespace, source: str) -> Recipe:
+    """How the data are made."""
+    names = ("target", "task", "seed", "raw", "bias")
+    return Recipe(source=source, split=not options.no_split, **{name: getattr(options, name) for name in names})
+
+
+def provenance(split: Split) -> dict[str, Any]:
+    """The recipe without the folders of the machine it was used on."""
+    return {"data": {**split.recipe.to_json(), "source": Path(split.recipe.source).name}}
+
+
+def stopped(result: job.TrainingResult) -> list[str]:
+    """A remark where the time limit ended the relaxation."""
+    return [STOPPED] if result.relaxation is not None and result.relaxation.status is SolveStatus.TIME_LIMIT else []
+
+
+class Keeper:
+    """Writes the checkpoints of a job, with what the command line needs to go on.
+
+    Attributes:
+        path: the file.
+        size: bytes of the last checkpoint that this job wrote, 0 before the first.
+    """
+
+    def __init__(self, path: Path, notes: Mapping[str, Any]) -> None:
+        self.path, self._notes = path, notes
+        self.size = 0
+
+    def __call__(self, checkpoint: Checkpoint) -> None:
+        write_checkpoint(self.path, replace(checkpoint, about=self._notes))
+        self.size = self.path.stat().st_size
+
+    def remove(self) -> None:
+        """Remove the file, also one of an earlier job; a file that stays in spite of this does no harm."""
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+
+def about(options: SimpleNamespace) -> dict[str, Any]:
+    """The JSON object by which ``resumed`` finds data and options again."""
+    return {name: getattr(options, name) for name in STORED} | {"source": _absolute(options.source)}
+
+
+def _absolute(source: str) -> str:
+    """A source that does not depend on the current folder."""
+    return source if source in BUILT_IN else str(Path(source).resolve())
+
+
+def resumed(options: SimpleNamespace, given: Collection[str]) -> SimpleNamespace:
+    """The options of the checkpoint in the folder ``options.resume``, with those that are ``given`` now and may change.
+
+    Raises:
+        InputError: no readable checkpoint, or an option that contradicts it.
+    """
+    folder = options.resume
+    checkpoint = read_checkpoint(Path(folder) / CHECKPOINT)
+    stored = {name: checkpoint.about.get(name) for name in STORED}
+    try:
+        if any(type(stored[name]) not in types for name, types in STORED.items()):
+            raise InputError("an option has another type.")
+        seconds_or_none(stored["time_limit"] or 0.0)
+    except InputError:
+        raise InputError("The checkpoint does not say how it was made; it was not written by certnet train.") from None
+    for name in sorted(set(given) - CHANGEABLE):
+        now, before = getattr(options, name), stored.get(name)
+        if name == "out":
+            now, before = (str(Path(path).resolve()) for path in (now, folder))
+        if (_absolute(now) != stored["source"]) if name == "data" else (now != before):
+            option = "DATA" if name == "data" else f"--{name.replace('_', '-')}"
+            made = (
+                f"with {'the default' if before is None else before}" if not isinstance(before, bool) else "without it"
+            )
+            raise InputError(
+                f"{option} was given, but the checkpoint was made {made}; leave it out, or train anew without --resume."
+            )
+    changed = {name: getattr(options, name) for name in CHANGEABLE & set(given)}
+    return SimpleNamespace(**{**vars(options), **stored, **changed, "out": folder, "checkpoint": checkpoint})
+
+
+def writers(split: Split, result: job.TrainingResult) -> dict[str, Writer]:
+    """What writes network and certificate of a result."""
+    return {
+        FILES["network"]: network_of(split, result).save,
+        FILES["certificate"]: lambda path: write_certificate(path, result.certificate),
+    }
+
+
+def network_of(split: Split, result: job.TrainingResult) -> TwoLayerNetwork:
+    """The network for raw features: standardisation is part of it."""
+    raw = split.recipe.raw
+    return TwoLayerNetwork.from_program(
+        result.U,
+        result.V,
+        bias=split.recipe.bias,
+        offset=None if raw else split.offset,
+        scale=None if raw else split.scale,
+        classes=split.classes,
+    )
+
+
+def deliver(
+    folder: OutputFolder,
+    names: Mapping[str, str],
+    report_of: Callable[[Mapping[str, Path], Sequence[str]], dict[str, Any]],
+    writers: Mapping[str, Writer],
+) -> tuple[dict[str, Any], str | None]:
+    """Write a result, whose last file is the report of where the files are and what could not be written there.
+
+    Returns:
+        The report, and a sentence where it is not in ``folder``.
+    """
+    *_, last = names.values()
+
+    def described(place: Path | None, failures: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
+        report = report_of(files_in(place, names), failures)
+        return report, {**writers, last: json_writer(report)}
+
+    return folder.deliver(described)
+
+
+def say_notes(options: SimpleNamespace, notes: Sequence[str]) -> None:
+    """Print sentences on stderr, unless nothing is to be."""
+    for note in () if options.quiet else notes:
+        stderr_console().print(note, markup=False)
+
+
+def say(
+    options: SimpleNamespace,
+    report: Mapping[str, Any],
+    table: Table,
+    lines: Sequence[str],
+    *,
+    interrupted: str,
+    remarks: Sequence[str] = (),
+    failure: str | None = None,
+) -> int:
+    """Print table, remarks and result of a job, and return the exit code."""
+    console = stderr_console()
+    if not options.quiet:
+        console.print(table)
+    say_notes(options, remarks)
+    if report["interrupted"]:
+        console.print(f"certnet: {interrupted}", markup=False)
+    if failure is not None:
+        console.print(f"certnet: {failure}", markup=False, soft_wrap=True)
+    print_result(report, [*lines, *report["files"].values()], as_json=options.json)
+    return Exit.INTERRUPTED if report["interrupted"] else BY_VERDICT[Verdict(report["verdict"])]
+
+
+def job_report(
+    command: str,
+    result: "job.TrainingResult | OptimalityResult",
+    split: Split,
+    files: Mapping[str, Path],
+    notes: Sequence[str],
+    seconds: float,
+) -> dict[str, Any]:
+    """The fields of every job that ends in a certificate of optimality."""
+    n, d, c = result.certificate.shape
+    search = result.search
+    branching = None
+    if search is not None:
+        names = ("kind", "complete", "nodes", "leaves", "price", "steps", "seconds")
+        branching = {name: getattr(search, name) for name in names}
+        branching["iterations"] = branching.pop("steps")
+    return {
+        **head(command, result.report, result.report.reason),
+        "interrupted": result.interrupted,
+        "data": {
+            "name": split.name,
+            "source": split.recipe.source,
+            "task": split.task,
+            "n": n,
+            "d": d,
+            "c": c,
+            "rows": {name: None if X is None else len(X) for name, X, _ in split.parts()},
+            "classes": None if split.classes is None else list(split.classes),
+            "features": list(split.feature_names),
+            "standardised": not split.recipe.raw,
+            "seed": split.recipe.seed,
+            "fingerprint": result.certificate.data_fingerprint,
+        },
+        "gamma": result.program.gamma,
+        "bias": result.program.bias,
+        "width": int(result.U.shape[1]),
+        "branching": branching,
+        "slack_margin": finite(result.report.slack_margin),
+        "stages": dict(result.stages),
+        "seconds": seconds,
+        "files": {name: str(path) for name, path in files.items()},
+        "versions": versions(),
+        "notes": [*split.notes, *result.notes, *notes],
+        **evaluate(split, result.U, result.V),
+    }
+
+
+def training_report(
+    result: job.TrainingResult, split: Split, files: Mapping[str, Path], notes: Sequence[str], seconds: float
+) -> dict[str, Any]:
+    """The object that ``certnet train`` writes for a γ."""
+    solved = result.relaxation
+    return {
+        **job_report("train", result, split, files, notes, seconds),
+        "rank": result.rank,
+        "spectrum": list(result.spectrum),
+        "relaxation": None
+        if solved is None
+        else {
+            "solver": solved.solver,
+            "choice": result.choice,
+            "version": solved.version,
+            "status": solved.status.name.lower(),
+            "message": solved.message,
+            "iterations": int(solved.iterations),
+            "objective": finite(result.relaxed_objective),
+            "seconds": finite(solved.seconds),
+        },
+        "earlier_seconds": None,
+    }
+
+
+def evaluate(split: Split, U: FloatArray, V: FloatArray) -> dict[str, dict[str, float | None]]:
+    """``accuracy``, and without classes ``r2`` and ``mean_squared_error``, on training, validation and test rows.
+
+    Entries are null for parts without rows, for the accuracy where there are no classes, and for R² where the targets
+    do not vary. Nothing is chosen by the figures of the test rows.
+    """
+    by_class = split.task == "classification"
+    names = ("accuracy",) if by_class else ("accuracy", "r2", "mean_squared_error")
+    scores: dict[str, dict[str, float | None]] = {name: {} for name in names}
+    for part, X, Y in split.parts():
+        figures: dict[str, float] = {}
+        if X is not None and Y is not None:
+            # Rows far from the training rows may overflow; what is not finite becomes null in the report.
+            with np.errstate(all="ignore"):
+                inputs = np.hstack([X, np.ones((len(X), 1))]) if split.recipe.bias else X
+                outputs = np.maximum(inputs @ U, 0.0) @ V.T
+                if by_class:
+                    figures["accuracy"] = float(np.mean(outputs.argmax(axis=1) == Y.argmax(axis=1)))
+                else:
+                    squares, spread = float(np.sum((outputs - Y) ** 2)), float(np.sum((Y - Y.mean(axis=0)) ** 2))
+                    figures["mean_squared_error"] = squares / Y.size
+                    figures |= {"r2": 1.0 - squares / spread} if spread > 0 else {}
+        for name in names:
+            scores[name][part] = figures.get(name)
+    return scores

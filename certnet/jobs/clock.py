@@ -1,0 +1,163 @@
+"""The clock of a job: how its stages share out the time limit, and what is begun at all.
+
+A stage that cannot end in time must not begin, so what it takes at least is estimated first, from sizes and from one
+small eigendecomposition on this machine as busy as it is. Without a time limit nothing is measured and all limits are
+None: then equal seeds give equal results.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from certnet.runtime.clock import Clock, Event
+from certnet.runtime.machine import available_bytes
+from certnet.solvers._cost import round_seconds
+from certnet.training.trainer import FitResult
+from formulations import InputError, LiftedSpace, MergedRows
+
+SMALLEST_LIMIT = 1e-3
+BYTES_PER_ROW, BYTES_PER_NUMBER, BYTES_PER_ENTRY = 8 * 5000, 8 * 40, 12 * 8
+"""Memory of training and of the cheap bound for each row and each number of the data, and of the relaxation for each
+entry of the lifted matrix."""
+RAW_REPAIR, CHECK, LEAST_STEPS = 16.0, 6.0, 30.0
+"""What repairing a solver's dual takes, certificate and check, and the steps of a solver before its first dual: in
+eigendecompositions of the face's order."""
+PROBE = 300
+"""Order of the eigendecomposition that is measured."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a time limit is shared out."""
+
+    rounding_share: float = 0.3
+    """Share of the time left after the first network that is kept for rounding and polishing. Not measured."""
+    shor_share: float = 0.2
+    """Share of the time left for the bound without products. Not measured."""
+    last_share: float = 0.02
+    """Share of the limit that is kept for the last lines of a job. Not measured."""
+    last_seconds: float = 0.2
+    """The least that is kept for them. Not measured."""
+    most_last_share: float = 0.25
+    """The most that is kept for them and for the last checkpoint. Not measured."""
+
+
+SETTINGS = Settings()
+
+
+class JobClock(Clock):
+    """The clock of a job, with the limits of its stages; all are None where the job has none.
+
+    Attributes:
+        space: the lifted space, whose size decides what is affordable; None before presolving.
+        saving: gives the seconds that the last checkpoint will take.
+        proving: seconds that the last proof without products took.
+        kept: seconds that the stage that runs has to leave to others.
+    """
+
+    def __init__(
+        self, time_limit: float | None, progress: Callable[[Event], None] | None, space: LiftedSpace | None = None
+    ) -> None:
+        super().__init__(time_limit, progress)
+        self.space = space
+        self.saving: Callable[[], float] = lambda: 0.0
+        self.proving = self.kept = 0.0
+
+    def available(self) -> float | None:
+        """Seconds until the stages have to be over; what follows is putting the best together."""
+        left, limit = self.left(), self.time_limit
+        if left is None or limit is None:
+            return None
+        ending = max(SETTINGS.last_seconds, SETTINGS.last_share * limit) + self.saving()
+        return max(left - min(ending, SETTINGS.most_last_share * limit) - self.kept, 0.0)
+
+    def share(self, part: float) -> float | None:
+        """This part of what is available."""
+        left = self.available()
+        return None if left is None else part * left
+
+    def part_left(self) -> float:
+        """Part of the time limit that is available, 1 without one."""
+        left = self.available()
+        return 1.0 if left is None or not self.time_limit else left / self.time_limit
+
+    def shor(self) -> float | None:
+        """Seconds for the bound without products, 0 where a proof would hardly fit in after it."""
+        left, share = self.available(), SETTINGS.shor_share
+        if left is None:
+            return None
+        return share * left if (1.0 - share) * left > 2.0 * self.proving else 0.0
+
+    def relaxation(self, first: FitResult | None, share: float = 1.0 - SETTINGS.rounding_share) -> float | None:
+        """This part of what is available, without repair and proof of the last dual.
+
+        Where the fit ``first`` has converged, rounding will take no longer than that, and leaves more.
+        """
+        left = self.available()
+        if left is None:
+            return None
+        after = (1.0 - share) * left
+        if first is not None and first.converged:
+            after = min(after, 2.0 * first.seconds)
+        return max(left - after - (RAW_REPAIR + CHECK) * self.eigenvalues, SMALLEST_LIMIT)
+
+    def rounding(self, *, relaxed: bool) -> float | None:
+        """What is left without a proof, which takes longer for what a relaxation has found."""
+        left = self.available()
+        return None if left is None else max(left - (CHECK * self.eigenvalues if relaxed else self.proving), 0.0)
+
+    def is_quick(self, seconds: float, cost: float) -> bool:
+        """Whether work of ``cost`` eigendecompositions takes at most so many seconds."""
+        return cost * self._measured <= seconds
+
+    def can_relax(self) -> bool:
+        """Whether there are memory and time for the relaxation, and for repair and proof of one of its duals."""
+        return self._affords((LEAST_STEPS + RAW_REPAIR + CHECK) * self.eigenvalues)
+
+    def can_branch(self) -> bool:
+        """The same for branching on signs, which needs a round of the interior point and a repair for each leaf."""
+        space = self._space
+        one_round = round_seconds(space.neurons + space.face_order)
+        return self._affords(one_round + 2.0 * (RAW_REPAIR + CHECK) * self.eigenvalues)
+
+    def _affords(self, seconds: float) -> bool:
+        left = self.available()
+        fits = self._space.order**2 * BYTES_PER_ENTRY <= available_bytes()
+        return fits and (left is None or seconds <= left)
+
+    @property
+    def _space(self) -> LiftedSpace:
+        assert self.space is not None  # what is asked about comes after presolving
+        return self.space
+
+    @property
+    def eigenvalues(self) -> float:
+        """Seconds of an eigendecomposition of the face's order, 0 where there is no time limit."""
+        return 0.0 if self.time_limit is None else self._measured
+
+    @cached_property
+    def _measured(self) -> float:
+        order = min(PROBE, self._space.face_order)
+        matrix = np.add.outer(np.arange(order), np.arange(order)) % 7.0
+        begin = time.perf_counter()
+        np.linalg.eigh(matrix)
+        return (time.perf_counter() - begin) * (self._space.face_order / max(order, 1)) ** 3
+
+
+def require_memory(merged: MergedRows) -> None:
+    """Refuse what cannot even be trained on here, before anything is lost.
+
+    Raises:
+        InputError: naming what is needed and what there is, or an X whose squares vanish.
+    """
+    merged.original.require_size()
+    (n, d, c), available = merged.original.shape, available_bytes()
+    needed = n * (BYTES_PER_ROW + BYTES_PER_NUMBER * (d + c))
+    if not needed <= available:
+        raise InputError(
+            f"{n} rows of {d} features need about {needed / 2**30:.1f} GiB and this process may take "
+            f"{available / 2**30:.1f} GiB more; use fewer rows."
+        )

@@ -1,0 +1,230 @@
+"""The state that the stages of a job share, and how a stage is run.
+
+A stage is a function of this state. It offers networks, duals and proofs to ``job.best``; it is ended in good order by
+Ctrl-C, left behind when time is up or when it fails numerically, and left out when nothing is left to gain.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from certificates import Certificate, Verdict
+from certnet.jobs.best import Best, Proof
+from certnet.jobs.checkpoint import Checkpoint, Saver, program_fingerprint
+from certnet.jobs.clock import JobClock, require_memory
+from certnet.runtime.abandon import Insisted, OutOfTimeError, abandonable
+from certnet.runtime.numerics import guarded
+from certnet.search.cone_closing import LARGEST_DIMENSION
+from certnet.search.price import SearchSummary
+from certnet.solvers import Progress, SolverResult
+from certnet.solvers.registry import AUTO
+from certnet.training.polish import Network
+from certnet.training.trainer import FitResult
+from formulations import InputError, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
+from formulations._validation import FloatArray
+
+SDP, GLOBAL = METHODS = ("sdp", "global")
+DEFAULT_GAP = 1e-3
+EXACT = 1e-8
+"""Relative gap at which a job ends that was not asked for one."""
+
+
+@dataclass(frozen=True)
+class Closing:
+    """How a gap is to be closed: to which relative gap, with how many relaxations, by how many processes or which Dask
+    cluster, with circuit inequalities or without, and whether directions of too large a price become neurons."""
+
+    gap: float
+    max_nodes: int | None
+    workers: int
+    scheduler: str | None
+    circuits: bool
+    train: bool
+
+
+def closing_of(
+    method: str,
+    gap: float | None,
+    max_nodes: int | None,
+    workers: int,
+    scheduler: str | None,
+    circuits: bool = False,
+    train: bool = True,
+) -> Closing | None:
+    """What the options say about branching.
+
+    Raises:
+        InputError: options that make no sense.
+    """
+    if method not in METHODS:
+        raise InputError(f"There is no method {method!r}; choose {' or '.join(METHODS)}.")
+    if gap is not None and not (0 < gap < 1):
+        raise InputError(f"The gap must lie between 0 and 1, not {gap:g}; 1e-3 means 0.1 %.")
+    for value, name in ((max_nodes, "nodes"), (workers, "workers")):
+        if value is not None and not value > 0:
+            raise InputError(f"The number of {name} must be positive, not {value}.")
+    if gap is None and method == SDP:
+        if max_nodes is not None:
+            raise InputError("A number of nodes needs a gap to close; give --gap too.")
+        return None
+    return Closing(DEFAULT_GAP if gap is None else gap, max_nodes, workers, scheduler, circuits, train)
+
+
+@dataclass(eq=False, kw_only=True)
+class Job:
+    """The options of one job, and what its stages have found.
+
+    Attributes:
+        best: networks, duals and proofs.
+        given: the network that proofs are about; None for the best one.
+        start: a certificate of the same data, perhaps for another γ.
+        resume: where an earlier job was cut short.
+        interrupted: Ctrl-C ended a stage.
+        late: a stage did not end in time and was left behind.
+        trained: the last fit that ended.
+        relaxation, shown: the solver's result, and its last look.
+        price_ratio: a price over γ that a direction was found to have for the given network.
+        bounds: the lower bound that each source led to.
+    """
+
+    merged: MergedRows
+    clock: JobClock
+    best: Best
+    saver: Saver
+    given: Network | None = None
+    method: str = GLOBAL
+    closing: Closing | None = None
+    solver: str = AUTO
+    tolerance: float = 1e-6
+    device: str = "cpu"
+    random_state: int = 0
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    start: Certificate | None = None
+    resume: Checkpoint | None = None
+    interrupted: bool = False
+    late: bool = False
+    trained: FitResult | None = None
+    relaxation: SolverResult | None = None
+    shown: Progress | None = None
+    price_ratio: float | None = None
+    search: SearchSummary | None = None
+    bounds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def program(self) -> TrainingProgram:
+        """The training program."""
+        return self.merged.original
+
+    @cached_property
+    def presolved(self) -> Presolved:
+        """In the coordinates of the solvers; asked for only where there are data directions."""
+        return Presolved(self.merged, rescale(self.merged.program))
+
+    @property
+    def has_directions(self) -> bool:
+        """False where every data row is zero."""
+        return self.merged.program.space.neurons > 0
+
+    @property
+    def network(self) -> Network:
+        """What proofs are about."""
+        return (self.best.network.U, self.best.network.V) if self.given is None else self.given
+
+    @property
+    def objective(self) -> float:
+        """Of that network."""
+        return self.best.network.objective if self.given is None else self._given_objective
+
+    @cached_property
+    def _given_objective(self) -> float:
+        return self.program.objective(*self.network)
+
+    @property
+    def enough(self) -> float:
+        """The relative gap at which nothing is left to gain."""
+        return EXACT if self.closing is None else self.closing.gap
+
+    @property
+    def cuts_cones(self) -> bool:
+        """True when branching will find the neurons that are missing, and faster than heuristic pricing."""
+        return self.closing is not None and self.has_directions and self.program.shape[1] <= LARGEST_DIMENSION
+
+    @property
+    def is_open(self) -> bool:
+        """True when the gap is larger than it has to be and there is time to narrow it."""
+        return not (self.interrupted or self.best.gap <= self.enough or self.clock.available() == 0.0)
+
+    def see(self, network: Network, objective: float) -> None:
+        """A better network on the way of a stage."""
+        self.best.see(network, objective)
+        self.saver.update(U=self.best.network.U, V=self.best.network.V)
+        self.saver.look()
+
+    def keep(self, network: FitResult) -> None:
+        """Take a network that is at least as good, and put it into the checkpoint."""
+        if self.best.take_network(network):
+            self.saver.update(U=network.U, V=network.V)
+
+    def tell(self, stage: str, *, bound: float = -math.inf, objective: float | None = None, **figures: Any) -> None:
+        """Show the best bound and objective, together with those of a running stage."""
+        bound, objective = max(self.best.lower_bound, bound), self.objective if objective is None else objective
+        self.clock.tell(stage, objective=objective, lower_bound=bound if np.isfinite(bound) else None, **figures)
+
+    def take_proof(self, source: str, proof: Proof) -> None:
+        """Keep a certificate if it is the best."""
+        if proof[1].verdict is Verdict.PROVED:
+            self.bounds[source] = max(proof[1].lower_bound, self.bounds.get(source, -math.inf))
+        self.best.take_proof(*proof)
+
+
+def begin(clock: JobClock, program: TrainingProgram, network: FitResult | None = None, **options: Any) -> Job:
+    """The state at the beginning: rows merged, memory tested, with this network or none; ``options`` are fields.
+
+    Raises:
+        InputError: data too large for this machine, or a start or checkpoint about other data.
+    """
+    resume: Checkpoint | None = options.get("resume")
+    if resume is not None and program_fingerprint(program) != resume.fingerprint:
+        raise InputError("The checkpoint is about other data or another gamma; give those it was made with.")
+    merged = merge_rows(program)
+    require_memory(merged)
+    clock.space = merged.program.space
+    if network is None:
+        _, d, c = program.shape
+        network = untrained(program, np.zeros((d, 0)), np.zeros((c, 0)))
+    saver = Saver(Checkpoint(fingerprint="", stage="", seconds=0.0, solver=""), None, clock)
+    job = Job(merged=merged, clock=clock, best=Best(merged, network), saver=saver, **options)
+    clock.saving = lambda: job.saver.reserve(merged.program.space.order)
+    return job
+
+
+def untrained(program: TrainingProgram, U: FloatArray, V: FloatArray) -> FitResult:
+    """A network that no fit of this run made."""
+    return FitResult(U=U, V=V, objective=program.objective(U, V))
+
+
+def run(job: Job, name: str, work: Callable[[Job], None], seconds: float | None = None, *, share: float = 1.0) -> None:
+    """Do the work of a stage, in at most so many seconds; by default in a share of what is available.
+
+    Raises:
+        KeyboardInterrupt: a second Ctrl-C.
+    """
+    before, left = job.interrupted, job.clock.available()
+    job.clock.kept = 0.0 if left is None else (1.0 - share) * left
+    try:
+        with guarded(job.clock, name):
+            abandonable(lambda: work(job), seconds=job.clock.available() if seconds is None else seconds)
+    except OutOfTimeError:
+        job.late = True
+    except KeyboardInterrupt as error:
+        if before or isinstance(error, Insisted):
+            raise
+        job.interrupted = True
+    finally:
+        job.clock.kept = 0.0
+    if job.interrupted and not before:
+        job.clock.tell("finishing after Ctrl-C; press it again to abandon")
