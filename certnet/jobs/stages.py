@@ -202,9 +202,8 @@ def solve_relaxation(
 
     def watch(progress: Progress) -> bool:
         job.shown = progress
-        job.saver.look(
-            lambda: {"dual": progress.dual(), **_iterate(*(progress.iterate() if progress.iterate is not None else ()))}
-        )
+        shown = progress.iterate or (lambda: (None, None))
+        job.saver.look(lambda: {"dual": progress.dual(), **_iterate(*shown())})
         job.tell(
             "relaxation",
             bound=progress.lower_bound,
@@ -236,7 +235,7 @@ def solve_relaxation(
     return result
 
 
-def _iterate(primal: Primal | None = None, dual: Dual | None = None) -> dict[str, Any]:
+def _iterate(primal: Primal | None, dual: Dual | None) -> dict[str, Any]:
     """What a checkpoint keeps of a solver's iterate."""
     return {} if primal is None or dual is None else {"iterate": (primal.S, dual)}
 
