@@ -15,7 +15,7 @@ from certificates import Certificate, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
 from certificates.making import certify as certify_duals
 from certificates.making import repair, residual_dual
-from certificates.making.assemble import MARGINS, assemble, checked, drop_negligible, replace_network
+from certificates.making.assemble import MARGINS, assemble, drop_negligible, replace_network
 from certificates.making.repair import RepairedDual, project, raw_dual
 from certnet.training.polish import Network
 from certnet.training.trainer import FitResult
@@ -139,5 +139,5 @@ def with_network(proof: Proof, network: Network) -> Proof:
         return proof
     if report.verdict is Verdict.PROVED and report.lower_bound <= objective:
         return other, replace(report, objective=objective)
-    found = checked(other)
+    found = check(other)
     return (other, found) if found.verdict is report.verdict else proof

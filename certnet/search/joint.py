@@ -16,7 +16,7 @@ from certnet.search.price import SearchProgress, SearchResult
 from certnet.search.tree import Branch, floats, intact, integers, read_tree, write_tree
 from certnet.solvers.interface import Progress, SolverOptions, State
 from certnet.solvers.interior_point import InteriorPointSolver
-from certnet.solvers.joint import LeafStart, solve_joint
+from certnet.solvers.joint import JointLeaf, solve_joint
 from formulations import ACTIVE, Program, restrict
 from formulations._validation import FloatArray
 
@@ -192,7 +192,7 @@ class _Joint:
         for leaf, start, found in zip(leaves, starts, result.leaves, strict=True):
             self._keep(leaf, found.S, found.N if better else start.N)
 
-    def _start(self, leaf: Branch) -> LeafStart:
+    def _start(self, leaf: Branch) -> JointLeaf:
         """The leaf's last S and N, or those of its parent on its own face."""
         source = leaf if leaf.bound is not None else leaf.parent
         assert source is not None  # a new leaf has a parent
@@ -201,7 +201,7 @@ class _Joint:
         if source is not leaf:
             S = share_of_child(S, self.program.space.generators, source, leaf)
         N = source.bound.multipliers.matrix() / self.program.gamma
-        return LeafStart(S, restrict(self.program, leaf.signs).restrict(N))
+        return JointLeaf(S, restrict(self.program, leaf.signs).restrict(N))
 
     def _tell(self, value: float) -> bool:
         if self.callback is None:

@@ -163,19 +163,17 @@ class _Steps:
 
     def __init__(self, ends: float, gradients: Gradients) -> None:
         N, order = len(gradients.U), gradients.U.shape[1] + gradients.B.shape[1]
-        self._ends, self._last = ends, time.perf_counter()
-        flops = 4.0 * N * order**2 + 8.0 * N**2 * order + 2.0 * order**3 + N**3
-        self._seconds, self._guessed = SECONDS_PER_FLOP * flops, True
+        self._ends, self._last, self._slowest = ends, time.perf_counter(), 0.0
+        self._guess = SECONDS_PER_FLOP * (4.0 * N * order**2 + 8.0 * N**2 * order + 2.0 * order**3 + N**3)
 
     def allows_step(self) -> bool:
         """To be asked before each step."""
         self._last = time.perf_counter()
-        return bool(self._last + self._seconds < self._ends)
+        return bool(self._last + (self._slowest or self._guess) < self._ends)
 
     def stepped(self) -> None:
         """To be told after it."""
-        took = time.perf_counter() - self._last
-        self._seconds, self._guessed = (took if self._guessed else max(took, self._seconds)), False
+        self._slowest = max(self._slowest, time.perf_counter() - self._last)
 
 
 def _centre(gradients: Gradients, L: float, s: FloatArray, weight: float, clock: _Steps) -> tuple[float, FloatArray]:

@@ -47,7 +47,7 @@ NO_ROWS = np.zeros((0, 0))
 
 
 @dataclass(frozen=True, eq=False)
-class LeafStart:
+class JointLeaf:
     """What is known of a leaf: a face matrix S of order f+k+c and multipliers N over its inequalities, t at (α_i, β_i).
 
     N has the sense of ``Dual``.
@@ -58,21 +58,12 @@ class LeafStart:
 
 
 @dataclass(frozen=True, eq=False)
-class JointLeaf:
-    """A leaf of a solution: its node, the last S, and N of the best dual."""
-
-    node: Part
-    S: FloatArray
-    N: FloatArray
-
-
-@dataclass(frozen=True, eq=False)
 class JointResult:
     """The best W and multipliers of every leaf that are feasible for it.
 
     Attributes:
         W: (f, c); zero where no dual was feasible.
-        leaves: in the order that was asked for.
+        leaves: the last S and N of the best dual, in the order that was asked for.
         value: ⟨W,T⟩ − ½‖W‖² in the program's own scale, a bound up to rounding; −∞ where no dual was feasible.
         objective: of the last primal iterate, in the program's own scale; near the bound where the solve has converged.
         steps: Newton steps.
@@ -91,7 +82,7 @@ def solve_joint(
     program: Program,
     signs: Sequence[IntArray],
     W: FloatArray,
-    starts: Sequence[LeafStart],
+    starts: Sequence[JointLeaf],
     *,
     enough: float = np.inf,
     tolerance: float = 1e-3,
@@ -138,12 +129,12 @@ def solve_joint(
     rounds.run()
     seen = rounds.reached
     leaves = []
-    for number, (node, problem, point) in enumerate(zip(nodes, problems, seen.points, strict=True)):
-        N = np.zeros((len(node.positions), len(node.positions)))
+    for number, (problem, point) in enumerate(zip(problems, seen.points, strict=True)):
+        N = np.zeros((problem.program.positions,) * 2)
         if best is not None:
             at = best.points[number].at
             N = problem.raw_dual(at.y, at.p, at.q).N
-        leaves.append(JointLeaf(node, point.at.S, N))
+        leaves.append(JointLeaf(point.at.S, N))
     return JointResult(
         W=np.zeros_like(program.target) if best is None else best.W.reshape(program.target.shape),
         leaves=tuple(leaves),
@@ -159,7 +150,7 @@ def _start(
     problems: Sequence[FaceProblem],
     nodes: Sequence[Part],
     W: FloatArray,
-    starts: Sequence[LeafStart],
+    starts: Sequence[JointLeaf],
 ) -> tuple[FloatArray, list[FaceIterate]]:
     """Approximate solutions moved into the cones: the dual towards a strictly feasible one, S by the identity."""
     inner = feasible_multipliers(face_problem(program.with_inequalities(NO_ROWS)), program)

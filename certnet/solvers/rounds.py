@@ -98,11 +98,6 @@ class Rounds:
         self.short, self.least = 0, np.inf
 
     @property
-    def products(self) -> int:
-        """How many products are constraints."""
-        return sum(len(at.p) for at in self.faces)
-
-    @property
     def reached(self) -> Measure:
         """The best of this round, or while that is far away the end of the round before."""
         return self.measure if self.settled is None or self.least <= SETTINGS.usable_error else self.settled

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from certificates.making.repair import project, repair_form
 from certnet.search.price import bound_from_price, search
 from certnet.solvers import solve
-from certnet.solvers.joint import JointResult, LeafStart, solve_joint
+from certnet.solvers.joint import JointLeaf, JointResult, solve_joint
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import ACTIVE, FREE, INACTIVE, Dual, Program, TrainingProgram, presolve, restrict
@@ -20,12 +20,12 @@ def _gaussian(n: int, d: int, c: int, seed: int = 0, gamma: float = 0.3) -> Trai
     return TrainingProgram(random.standard_normal((n, d)), random.standard_normal((n, c)), gamma)
 
 
-def _cold(program: Program, signs: list[np.ndarray]) -> list[LeafStart]:
+def _cold(program: Program, signs: list[np.ndarray]) -> list[JointLeaf]:
     starts = []
     for item in signs:
         node = restrict(program, item)
         N = np.zeros((len(node.positions), len(node.positions)))
-        starts.append(LeafStart(np.eye(node.space.face_order), N))
+        starts.append(JointLeaf(np.eye(node.space.face_order), N))
     return starts
 
 
@@ -33,15 +33,16 @@ def _joint(program: Program, signs: list[np.ndarray], **options: object) -> Join
     return solve_joint(program, signs, np.zeros_like(program.target), _cold(program, signs), **options)
 
 
-def _price(program: Program, result: JointResult) -> float:
+def _price(program: Program, signs: list[np.ndarray], result: JointResult) -> float:
     """The largest squared price that repair proves for W on a leaf, with the multipliers of the result."""
     worst = 0.0
-    for leaf in result.leaves:
-        _, N, t = project(program, Dual(result.W, leaf.node.lift(leaf.N)))
+    for item, leaf in zip(signs, result.leaves, strict=True):
+        node = restrict(program, item)
+        _, N, t = project(program, Dual(result.W, node.lift(leaf.N)))
         neuron = np.arange(len(t))
         N[neuron, len(t) + neuron] = N[len(t) + neuron, neuron] = 0.5 * t
-        form = leaf.node.pricing(result.W)
-        worst = max(worst, -repair_form(form, Dual(form.target, leaf.node.restrict(N))).delta)
+        form = node.pricing(result.W)
+        worst = max(worst, -repair_form(form, Dual(form.target, node.restrict(N))).delta)
     return worst
 
 
@@ -75,7 +76,7 @@ def test_the_order_is_fixed_joint_network(n: int, seed: int) -> None:
         assert bound_from_price(program, W, found.h_bar) <= bound * (1 + 2e-3)
         assert bound <= network.objective * (1 + 1e-9)
         assert joint.value >= before * (1 - 2e-3)
-        assert _price(program, joint) <= program.gamma**2 * (1 + 1e-6)
+        assert _price(program, [leaf.signs for leaf in leaves], joint) <= program.gamma**2 * (1 + 1e-6)
         before = joint.value
 
 
@@ -86,7 +87,7 @@ def test_no_network_is_below_the_bound(seed: int, d: int) -> None:
     program = presolve(training).program
     joint = _joint(program, _both(5, seed % 5), tolerance=1e-2)
     assert np.isfinite(joint.value)
-    assert _price(program, joint) <= program.gamma**2 * (1 + 1e-6)
+    assert _price(program, _both(5, seed % 5), joint) <= program.gamma**2 * (1 + 1e-6)
     smallest = min(training.objective(U, V) for U, V in networks(training, seed))
     assert program.to_original(joint.value) <= smallest * (1 + 1e-9)
 
@@ -95,7 +96,7 @@ def test_starts_do_not_change_the_value_and_early_ends_are_bounds() -> None:
     program = presolve(_gaussian(8, 3, 2)).program
     signs = _both(8, 2)
     cold = _joint(program, signs, tolerance=1e-4)
-    starts = [LeafStart(leaf.S, leaf.N) for leaf in cold.leaves]
+    starts = cold.leaves
     warm = solve_joint(program, signs, cold.W, starts, tolerance=1e-4)
     assert warm.value == pytest.approx(cold.value, rel=1e-3)
     assert warm.steps < cold.steps
@@ -109,7 +110,7 @@ def test_starts_do_not_change_the_value_and_early_ends_are_bounds() -> None:
         assert early.steps < cold.steps
         assert early.value <= cold.value * (1 + 1e-4)
         if np.isfinite(early.value):
-            assert _price(program, early) <= program.gamma**2 * (1 + 1e-6)
+            assert _price(program, signs, early) <= program.gamma**2 * (1 + 1e-6)
 
 
 def test_the_parts_of_a_point_sum_to_it() -> None:
