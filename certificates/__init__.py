@@ -4,9 +4,12 @@
 """
 
 from certificates.certificate import Certificate, Lipschitz, Robustness, Training, fingerprint
-from certificates.checker import check
+from certificates.checker import check as _check
 from certificates.container import read_certificate, write_certificate
 from certificates.report import Report, Verdict
+from formulations.arguments import accepts, seconds
+
+check = accepts(certificate=Certificate, time_limit=seconds)(_check)
 
 __all__ = [
     "Certificate",

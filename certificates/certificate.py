@@ -3,15 +3,17 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from certificates.proof import LiftedProof
 from certificates.subdivision import Subdivision
-from formulations._validation import FloatArray, IntArray
-from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, UnsafeCase
+from formulations.arrays import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from formulations.network import ReluNetwork
+    from formulations.robustness import InputRegion, UnsafeCase
 
 LOSS = "half-sum-of-squares"
 
@@ -89,8 +91,8 @@ class Robustness:
         cases: the disjunction that is shown to be impossible.
     """
 
-    network: ReluNetwork
-    cases: tuple[UnsafeCase, ...]
+    network: "ReluNetwork"
+    cases: "tuple[UnsafeCase, ...]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +126,9 @@ class Lipschitz:
         region: where x and y lie; None for everywhere.
     """
 
-    network: ReluNetwork
+    network: "ReluNetwork"
     C: FloatArray
-    region: InputRegion | None = None
+    region: "InputRegion | None" = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,9 +146,6 @@ class LipschitzProof:
     halfspace: FloatArray = field(default_factory=lambda: np.zeros(0))
 
 
-Statement = Training | Robustness | Lipschitz
-
-
 @dataclass(frozen=True, eq=False)
 class Certificate:
     """A statement with its proofs; ``check`` decides whether they prove it.
@@ -160,7 +159,7 @@ class Certificate:
         provenance: JSON object about how the certificate came to be; no part of the proof.
     """
 
-    statement: Statement
+    statement: Training | Robustness | Lipschitz
     proofs: tuple[Any, ...]
     claims: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from flint import fmpz, fmpz_mat
 from certificates.arithmetic.exact import LOOK
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
 from certificates.resources import require_memory
-from formulations._validation import FloatArray
+from formulations.arrays import FloatArray
 
 _AT_ONCE = 10**10
 """Bit operations of an elimination that takes a tenth of a second, about; longer ones look at the clock."""
@@ -32,9 +32,9 @@ def nonnegative_combination(
     require(count > 0, f"{what} has an empty support")
     require(count <= dimension + 1, f"{what} has more supporting rows than can be independent")
     solution = _solve(rows, target, f"{what}: its coefficients are not determined by its support", deadline)
-    for value in solution:
-        if value < 0:
-            raise ProofFailure(f"{what} has the coefficient {_float(value):.3e}, which is negative")
+    least = min(solution)
+    shown = float(max(least, Fraction(-1e308))) if least < 0 else 0.0
+    require(least >= 0, f"{what} has the coefficient {shown:.3e}, which is negative")
     return solution
 
 
@@ -93,10 +93,3 @@ def _integers(numbers: Sequence[float]) -> list[fmpz]:
     ratios = [number.as_integer_ratio() for number in numbers]
     common = max(denominator for _, denominator in ratios)
     return [fmpz(numerator * (common // denominator)) for numerator, denominator in ratios]
-
-
-def _float(value: Fraction) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return float("-inf")

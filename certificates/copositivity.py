@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from certificates.arithmetic.floating import TINY, UNIT
 from certificates.failure import NO_DEADLINE, Deadline
-from formulations._validation import FloatArray, IntArray
+from formulations.arrays import FloatArray, IntArray
 
 
 def are_copositive(M: FloatArray, deadline: Deadline = NO_DEADLINE) -> NDArray[np.bool_]:

@@ -23,7 +23,7 @@ from certificates.arithmetic.floating import TINY
 from certificates.arithmetic.matrix import Arithmetic, M, PsdProof
 from certificates.nonnegativity import MAX_ORDER
 from certificates.proof import LiftedProof
-from formulations._validation import FloatArray
+from formulations.arrays import FloatArray
 
 FEW_OUTPUTS = 64
 _BYTES = {Arithmetic.EXACT: 400, Arithmetic.BALL: 400, Arithmetic.FLOAT: 100}

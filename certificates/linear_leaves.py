@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,16 +27,23 @@ from certificates.arithmetic.floating import inflate
 from certificates.arithmetic.matrix import M, timed
 from certificates.failure import NO_DEADLINE, Deadline, require
 from certificates.proof import LiftedProof, Triangles
-from formulations._validation import FloatArray, IntArray
-from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, UnsafeCase
+from formulations.arrays import FloatArray, IntArray
 from formulations.signs import ACTIVE, FREE, INACTIVE
+
+if TYPE_CHECKING:
+    from formulations.network import ReluNetwork
+    from formulations.robustness import InputRegion, UnsafeCase
 
 EXACT_ENTRIES = 1 << 20
 """Entries of the network's first layer up to which a leaf is computed in rational numbers: that takes seconds, and some
 300 MB where they spread over all exponents."""
 ROOT_BITS = 256
 """Leading bits of the square of a norm that count when its root is rounded up."""
+
+
+def generator_rows(network: "ReluNetwork") -> FloatArray:
+    """A = [U b], m×(d+1)."""
+    return np.hstack([network.hidden, network.hidden_bias[:, None]])
 
 
 def is_linear(proof: LiftedProof, leaf: int, neurons: int, rows: int) -> bool:
@@ -67,8 +75,8 @@ class LinearLeaves:
         weights: (L, positions) multiplier of each inequality, the other factor being t.
     """
 
-    network: ReluNetwork
-    case: UnsafeCase
+    network: "ReluNetwork"
+    case: "UnsafeCase"
     stable: IntArray
     kept: IntArray
     bounds: FloatArray
@@ -112,7 +120,7 @@ class LinearLeaves:
             return matrix.exact(np.ascontiguousarray(value))
 
         region, weights = self.case.region, self.weights
-        A = self.network.generators[self.kept]
+        A = generator_rows(self.network)[self.kept]
         (N, k), first = A.shape, weights.shape[1] - len(self.triangles.neuron)
         on_alpha, on_beta = alpha - exact(weights[:, :N]), weights[:, N : 2 * N]
         lower, upper = (
@@ -136,8 +144,8 @@ class LinearLeaves:
 
 
 def linear_form(
-    network: ReluNetwork,
-    case: UnsafeCase,
+    network: "ReluNetwork",
+    case: "UnsafeCase",
     stable: IntArray,
     kept: IntArray,
     mu: FloatArray,
@@ -152,9 +160,9 @@ def linear_form(
     constants = rows @ matrix.exact(np.ascontiguousarray(network.output_bias[:, None]))
     constants = constants + weighted @ matrix.exact(np.ascontiguousarray(case.h[:, None]))
     constants = constants - matrix.exact(np.full((len(mu), 1), margin))
-    z = matrix.block([[matrix.exact(np.zeros((len(mu), network.inputs))), constants]])
+    z = matrix.block([[matrix.exact(np.zeros((len(mu), network.hidden.shape[1]))), constants]])
     if len(active):
-        z = weights.take(every, active) @ matrix.exact(np.ascontiguousarray(network.generators[active])) + z
+        z = weights.take(every, active) @ matrix.exact(np.ascontiguousarray(generator_rows(network)[active])) + z
     return weights.take(every, kept), z
 
 
@@ -207,7 +215,7 @@ def _root_above(square: Fraction) -> Fraction:
     return Fraction(math.isqrt(whole) + 1, 1 << shift)
 
 
-def _least(region: InputRegion, q: Enclosure) -> Enclosure:
+def _least(region: "InputRegion", q: Enclosure) -> Enclosure:
     """An enclosure whose lower end is at most the least value of every q·x in it over the region."""
     size = np.maximum(np.abs(region.lower), np.abs(region.upper))[:, None]
     slack = Enclosure.exact(q.rad) @ Enclosure.exact(size)

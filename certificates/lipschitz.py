@@ -24,6 +24,7 @@ and ``4 α_i β_i = |a_i·z|² − (a_i·z)²`` the slack is positive semidefini
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,16 +32,18 @@ from certificates.arithmetic import Arithmetic, RationalMatrix
 from certificates.arithmetic.matrix import M, timed
 from certificates.certificate import Certificate, Lipschitz, LipschitzProof
 from certificates.diagonal_slack import is_plain, prove_without_products
-from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
+from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_array
 from certificates.nonnegativity import Problem, check_structure, leaves_with_signs, prove_nonnegative
 from certificates.proof import LiftedProof, Region
 from certificates.report import Verdict
 from certificates.resources import product_bytes, require_memory, row_bytes
-from certificates.robustness import unstable_neurons
+from certificates.robustness import require_network, require_region, unstable_neurons
 from certificates.work import Work
-from formulations._validation import FloatArray, IntArray
-from formulations.network import ReluNetwork
+from formulations.arrays import FloatArray, IntArray
 from formulations.signs import ACTIVE
+
+if TYPE_CHECKING:
+    from formulations.network import ReluNetwork
 
 WEIGHTS_AT_ONCE = 1 << 17
 """Output weights that are written as fractions at once."""
@@ -64,7 +67,9 @@ class Neurons:
     lost: Fraction
 
 
-def open_neurons(network: ReluNetwork, C: FloatArray, unstable: IntArray, deadline: Deadline = NO_DEADLINE) -> Neurons:
+def open_neurons(
+    network: "ReluNetwork", C: FloatArray, unstable: IntArray, deadline: Deadline = NO_DEADLINE
+) -> Neurons:
     """The neurons that become generators, with their weights.
 
     ``((b·p)(u·δ))₊`` changes by at most ``‖b − b'‖‖u‖`` for unit p and δ when b becomes b', which ``lost`` sums up with
@@ -90,13 +95,13 @@ def open_neurons(network: ReluNetwork, C: FloatArray, unstable: IntArray, deadli
     return Neurons(unstable[present], B[present], weights, lost)
 
 
-def output_weights(network: ReluNetwork, C: FloatArray, deadline: Deadline = NO_DEADLINE) -> list[list[Fraction]]:
+def output_weights(network: "ReluNetwork", C: FloatArray, deadline: Deadline = NO_DEADLINE) -> list[list[Fraction]]:
     """C V, exactly: r lists of as many numbers as neurons."""
     exact = timed(RationalMatrix, deadline)
     functions = exact.exact(np.ascontiguousarray(C))
-    step = max(1, WEIGHTS_AT_ONCE // max(network.outputs, 1))
+    step = max(1, WEIGHTS_AT_ONCE // max(len(network.output), 1))
     rows: list[list[Fraction]] = [[] for _ in C]
-    for first in range(0, network.width, step):
+    for first in range(0, len(network.hidden), step):
         part = functions @ exact.exact(np.ascontiguousarray(network.output[:, first : first + step]))
         for row, values in zip(rows, part.rows(), strict=True):
             row.extend(values)
@@ -111,7 +116,7 @@ def prove_lipschitz(statement: Lipschitz, certificate: Certificate, work: Work) 
     """
     require([type(proof) for proof in certificate.proofs] == [LipschitzProof], "the certificate has not one proof")
     proof, L = certificate.proofs[0], certificate.claims.get("constant", math.nan)
-    order = statement.network.width * min(len(np.atleast_1d(statement.C)), 2) + statement.network.inputs
+    order = len(statement.network.hidden) * min(len(np.atleast_1d(statement.C)), 2) + statement.network.hidden.shape[1]
     work.proved(lambda matrix: _prove(statement, proof, L, matrix, work.deadline), order)
     work.figures["constant"] = L
     return Verdict.PROVED, PROVED_SENTENCE
@@ -131,7 +136,7 @@ def _prove(statement: Lipschitz, given: LipschitzProof, constant: float, matrix:
     plain = is_plain(given.proof)
     if plain:
         generators = len(U) * min(len(C), 2)
-        check_structure(given.proof, generators, Region.everywhere(network.inputs), order_limit=None)
+        check_structure(given.proof, generators, Region.everywhere(network.hidden.shape[1]), order_limit=None)
         list(leaves_with_signs(given.proof, generators))  # one leaf, which must be written down properly
     if len(C) > 1:
         problem = _several_functions(L, U, neurons.B, J, given, matrix)
@@ -144,11 +149,11 @@ def _prove(statement: Lipschitz, given: LipschitzProof, constant: float, matrix:
 def _memory(statement: Lipschitz, given: LipschitzProof, arithmetic: Arithmetic) -> float:
     """Bytes that checking takes at its most, besides the certificate."""
     network, proof, r = statement.network, given.proof, len(statement.C)
-    d = network.inputs if r == 1 else network.inputs + r
+    d = network.hidden.shape[1] if r == 1 else network.hidden.shape[1] + r
     N = int(np.count_nonzero(given.stable == 0)) * min(r, 2)
-    weights = 64.0 * network.hidden.size + 400.0 * (r * (network.width + network.outputs) + WEIGHTS_AT_ONCE)
+    weights = 64.0 * network.hidden.size + 400.0 * (r * (len(network.hidden) + len(network.output)) + WEIGHTS_AT_ONCE)
     if is_plain(proof):
-        return weights + row_bytes(arithmetic, N, d) + product_bytes(arithmetic, 0, network.inputs + r, 0)
+        return weights + row_bytes(arithmetic, N, d) + product_bytes(arithmetic, 0, network.hidden.shape[1] + r, 0)
     further = len(given.halfspace[:1]) + proof.circuits.target.size + proof.triangles.neuron.size
     return weights + product_bytes(arithmetic, N, d, further)
 
@@ -156,31 +161,26 @@ def _memory(statement: Lipschitz, given: LipschitzProof, arithmetic: Arithmetic)
 def _checked_statement(statement: Lipschitz, given: LipschitzProof, L: float, arithmetic: Arithmetic) -> IntArray:
     """The unstable neurons of a certificate whose claim makes sense and whose proof the memory can hold."""
     network, C, e, stable = statement.network, statement.C, given.halfspace, given.stable
-    require(C.ndim == 2 and C.shape[1] == network.outputs and len(C) > 0, f"C has shape {C.shape}, which does not fit")
-    require(C.dtype == np.float64 and np.isfinite(C).all(), "C holds a number that is not finite")
+    inputs, outputs = require_network(network)
+    require(C.ndim == 2 and len(C) > 0, f"C has shape {C.shape}, which does not fit")
+    require_array("C", C, np.float64, (len(C), outputs))
     require(math.isfinite(L) and L >= 0, f"the constant is {L}, not a finite number of at least 0")
-    sizes = {(0,), (network.inputs + len(C),)} if len(C) > 1 else {(0,)}
+    sizes = {(0,), (inputs + len(C),)} if len(C) > 1 else {(0,)}
     require(e.shape in sizes and e.dtype == np.float64 and np.isfinite(e).all(), "the half-space does not fit")
     require_memory(_memory(statement, given, arithmetic), "the proof")
     if statement.region is not None:
-        require(statement.region.inputs == network.inputs, "the region has another number of inputs")
+        require_region(statement.region, inputs)
         return unstable_neurons(network, statement.region, stable)[0]
-    require(
-        stable.shape == (network.width,) and stable.dtype == np.int64 and not stable.any(),
-        "without a region no neuron is stable",
-    )
-    return np.arange(network.width)
+    require_array("stable", stable, np.int64, (len(network.hidden),))
+    require(not stable.any(), "without a region no neuron is stable")
+    return np.arange(len(network.hidden))
 
 
 def _fixed_gradient(statement: Lipschitz, stable: IntArray, matrix: type[M]) -> M:
     """J (r×d), of the active neurons."""
     network, active = statement.network, np.flatnonzero(stable == ACTIVE)
-    if not len(active):
-        return matrix.exact(np.zeros((len(statement.C), network.inputs)))
-    weights = matrix.exact(np.ascontiguousarray(statement.C)) @ matrix.exact(
-        np.ascontiguousarray(network.output[:, active])
-    )
-    return weights @ matrix.exact(np.ascontiguousarray(network.hidden[active]))
+    output, hidden = (np.ascontiguousarray(part) for part in (network.output[:, active], network.hidden[active]))
+    return matrix.exact(np.ascontiguousarray(statement.C)) @ matrix.exact(output) @ matrix.exact(hidden)
 
 
 def _one_function(
@@ -188,10 +188,8 @@ def _one_function(
 ) -> Problem[M] | None:
     """``L²‖δ‖² − ℓ²`` over λ = (α, β, δ); None where that is proved already, without products."""
     N, d = U.shape
-    v = [neurons.weights[0][i] for i in neurons.kept.tolist()]
-    signed = matrix.from_rationals(
-        {(i if value > 0 else N + i, 0): abs(value) for i, value in enumerate(v)}, (2 * N, 1)
-    )
+    v = enumerate(neurons.weights[0][i] for i in neurons.kept.tolist())
+    signed = matrix.from_rationals({(i if x > 0 else N + i, 0): abs(x) for i, x in v}, (2 * N, 1))
     square = multiple_of_identity(L * L, d, matrix)
     if is_plain(proof):
         found = prove_without_products(U, signed, J, square, proof.complementarity[0], matrix)

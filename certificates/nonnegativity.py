@@ -21,7 +21,7 @@ from certificates.arithmetic.matrix import M
 from certificates.combination import nonnegative_combination, positive_dependence
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_array
 from certificates.proof import LEAF, LiftedProof, Region
-from formulations._validation import FloatArray, IntArray
+from formulations.arrays import FloatArray, IntArray
 from formulations.signs import ACTIVE, FREE, INACTIVE
 
 MAX_ORDER = 6000

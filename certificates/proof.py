@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from formulations._validation import FloatArray, IntArray
+from formulations.arrays import FloatArray, IntArray
 
 LEAF = -1
 

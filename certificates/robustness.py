@@ -7,6 +7,7 @@ together (``certificates.linear_leaves``) and the others by a positive semidefin
 """
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,8 +15,8 @@ from certificates.arithmetic import Arithmetic, Enclosure
 from certificates.arithmetic.floating import gamma_bound, inflate, sum_of_products
 from certificates.arithmetic.matrix import M
 from certificates.certificate import CaseProof, Certificate, Robustness
-from certificates.failure import Deadline, ProofFailure, require
-from certificates.linear_leaves import LinearLeaves, is_linear, leaf_weights, linear_form
+from certificates.failure import require, require_array
+from certificates.linear_leaves import LinearLeaves, generator_rows, is_linear, leaf_weights, linear_form
 from certificates.nonnegativity import (
     Problem,
     check_structure,
@@ -28,11 +29,12 @@ from certificates.proof import LiftedProof, Region
 from certificates.report import Verdict
 from certificates.resources import product_bytes, require_memory
 from certificates.work import Work
-from formulations._validation import FloatArray, IntArray
-from formulations.errors import InputError
-from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, UnsafeCase, require_fitting
+from formulations.arrays import FloatArray, IntArray
 from formulations.signs import ACTIVE, INACTIVE
+
+if TYPE_CHECKING:
+    from formulations.network import ReluNetwork
+    from formulations.robustness import InputRegion, UnsafeCase
 
 LARGEST = float(np.finfo(np.float64).max)
 BLOCK_ENTRIES = 1 << 20
@@ -53,24 +55,46 @@ def prove_robustness(statement: Robustness, certificate: Certificate, work: Work
     require(len(cases) > 0, "the certificate has no case")
     kinds = [type(proof) for proof in proofs]
     require(kinds == [CaseProof] * len(cases), "the certificate has not one proof for each case")
-    try:
-        require_fitting(network, cases)
-    except InputError as error:
-        raise ProofFailure(str(error)) from None
+    inputs, outputs = require_network(network)
+    for case in cases:
+        require_region(case.region, inputs)
+        require(case.H.ndim == 2 and len(case.H) > 0, "a case has no output row")
+        require_array("H", case.H, np.float64, (len(case.H), outputs))
+        require_array("h", case.h, np.float64, (len(case.H),))
     exactly, margin = work.chosen is not Arithmetic.FLOAT, math.inf
     work.figures.update(linear_leaves=0, semidefinite_leaves=0)
     for case, proof in zip(cases, proofs, strict=True):
         linear, others = work.proved(
-            lambda matrix, case=case, proof=proof: check_case(  # type: ignore[misc]
-                network, case, proof, matrix, work.deadline, exactly=exactly
-            ),
-            int(np.count_nonzero(proof.stable == 0)) + network.inputs + 1,
+            lambda matrix, case=case, proof=proof: check_case(network, case, proof, matrix, exactly=exactly),  # type: ignore[misc]
+            int(np.count_nonzero(proof.stable == 0)) + network.hidden.shape[1] + 1,
         )
         work.figures["linear_leaves"] += linear
         work.figures["semidefinite_leaves"] += others
         margin = min(margin, _normalised_margin(proof))
     work.figures["margin"] = margin
     return Verdict.PROVED, PROVED_SENTENCE
+
+
+def require_network(network: "ReluNetwork") -> tuple[int, int]:
+    """(d, c), after checking that the network's arrays fit together and are finite."""
+    require(network.hidden.ndim == network.output.ndim == 2, "the network's weights are no matrices")
+    (m, d), c = network.hidden.shape, len(network.output)
+    require(min(d, c) > 0, "the network has no input or no output")
+    for name, shape in (("hidden", (m, d)), ("hidden_bias", (m,)), ("output", (c, m)), ("output_bias", (c,))):
+        require_array(f"the network's {name}", getattr(network, name), np.float64, shape)
+    return d, c
+
+
+def require_region(region: "InputRegion", d: int) -> None:
+    """Raise ``ProofFailure`` unless a region is a box of finite sides, and a ball if there is one, in d dimensions."""
+    require(region.lower.shape == (d,), f"the region has {region.lower.size} inputs, but the network has {d}")
+    require_array("the lower bound", region.lower, np.float64, (d,))
+    require_array("the upper bound", region.upper, np.float64, (d,))
+    require((region.lower <= region.upper).all(), "a lower bound lies above the upper one")
+    require((region.centre is None) == (region.radius is None), "a ball needs both a centre and a radius")
+    if region.centre is not None and region.radius is not None:
+        require_array("the centre of the ball", region.centre, np.float64, (d,))
+        require(0 <= region.radius < math.inf, f"the radius is {region.radius}, not a finite number of at least 0")
 
 
 def _normalised_margin(proof: CaseProof) -> float:
@@ -83,7 +107,7 @@ def _normalised_margin(proof: CaseProof) -> float:
     return max(float(np.nextafter(proof.margin / max(total, 1.0), -math.inf)), 0.0)
 
 
-def _require_affordable(network: ReluNetwork, case: UnsafeCase, given: CaseProof) -> None:
+def _require_affordable(network: "ReluNetwork", case: "UnsafeCase", given: CaseProof) -> None:
     """Refuse a case whose statement, or whose linear leaves, take more memory than the checker has.
 
     Raises:
@@ -99,13 +123,7 @@ def _require_affordable(network: ReluNetwork, case: UnsafeCase, given: CaseProof
 
 
 def check_case(
-    network: ReluNetwork,
-    case: UnsafeCase,
-    given: CaseProof,
-    matrix: type[M],
-    deadline: Deadline,
-    *,
-    exactly: bool = True,
+    network: "ReluNetwork", case: "UnsafeCase", given: CaseProof, matrix: type[M], *, exactly: bool = True
 ) -> tuple[int, int]:
     """Check one case; returns the numbers of linear and of semidefinite leaves.
 
@@ -114,18 +132,17 @@ def check_case(
     Raises:
         ProofFailure: the first violated condition.
     """
-    proof = given.proof
+    proof, deadline = given.proof, matrix.deadline
     deadline.check()
     _require_affordable(network, case, given)
     kept, bounds = unstable_neurons(network, case.region, given.stable)
     region = lifted_region(case.region)
-    generators = np.ascontiguousarray(network.generators[kept])
+    generators = np.ascontiguousarray(generator_rows(network)[kept])
     N = len(kept)
     check_structure(proof, N, region)
     rows = len(case.H)
-    require(given.mu.shape == (proof.leaves, rows) and given.mu.dtype == np.float64, "mu has a wrong shape or type")
-    require(np.isfinite(given.mu).all() and (given.mu >= 0).all(), "mu has an entry that is negative or not finite")
-    require((given.mu.sum(axis=1) > 0).all(), "mu is zero on a leaf")
+    require_array("mu", given.mu, np.float64, (proof.leaves, rows))
+    require((given.mu >= 0).all() and (given.mu.sum(axis=1) > 0).all(), "mu has a negative entry, or is zero on a leaf")
     require(math.isfinite(given.margin) and given.margin > 0, f"the margin is {given.margin}, not a positive number")
     statement = Problem(generators, region, Enclosure.exact(np.zeros((0, 0))), bounds)
     linear: list[tuple[int, IntArray]] = []
@@ -138,7 +155,7 @@ def check_case(
         )
         (linear if is_linear(proof, leaf, N, len(region.linear)) else others).append((leaf, signs))
     if others or proof.circuits.target.size:
-        table = inequality_table(proof, statement, matrix, deadline)
+        table = inequality_table(proof, statement, matrix)
         for leaf, signs in others:
             deadline.check()
             form = margin_form(network, case, given, leaf, kept, matrix)
@@ -149,7 +166,7 @@ def check_case(
             check_triangle(proof, index, statement, deadline)
     arguments = network, case, given.stable, kept, bounds, proof.triangles
     positions = 2 * N + len(region.linear) + proof.circuits.target.size + proof.triangles.neuron.size
-    block = max(1, BLOCK_ENTRIES // (network.width + positions + network.inputs + network.outputs + rows))
+    block = max(1, BLOCK_ENTRIES // (sum(network.hidden.shape) + positions + len(network.output) + rows))
     for start in range(0, len(linear), block):
         deadline.check()
         numbers = np.array([leaf for leaf, _ in linear[start : start + block]], dtype=np.int64)
@@ -163,21 +180,21 @@ def check_case(
     return len(linear), len(others)
 
 
-def inequality_table(proof: LiftedProof, statement: Problem[Enclosure], matrix: type[M], deadline: Deadline) -> M:
+def inequality_table(proof: LiftedProof, statement: Problem[Enclosure], matrix: type[M]) -> M:
     """The region's rows, circuits and triangles over λ, each justified."""
     N, width = statement.generators.shape
     further = len(statement.region.linear) + proof.circuits.target.size + proof.triangles.neuron.size
     require_memory(product_bytes(matrix.arithmetic, N, width, further), "a semidefinite leaf")
-    entries, count = extra_rows(proof, statement, deadline)
+    entries, count = extra_rows(proof, statement, matrix.deadline)
     return matrix.from_rationals(entries, (count, 2 * N + width))
 
 
 def margin_form(
-    network: ReluNetwork, case: UnsafeCase, given: CaseProof, leaf: int, kept: IntArray, matrix: type[M]
+    network: "ReluNetwork", case: "UnsafeCase", given: CaseProof, leaf: int, kept: IntArray, matrix: type[M]
 ) -> M:
     """t times the linear form, as a symmetric matrix over λ = (α, β, z)."""
     alpha, z = linear_form(network, case, given.stable, kept, given.mu[[leaf]], given.margin, matrix)
-    N, k = len(kept), network.inputs + 1
+    N, k = len(kept), network.hidden.shape[1] + 1
     row = matrix.block([[alpha, matrix.exact(np.zeros((1, N))), z]])
     unit = np.zeros((2 * N + k, 1))
     unit[-1, 0] = 0.5
@@ -185,12 +202,12 @@ def margin_form(
     return half + half.T
 
 
-def lifted_region(region: InputRegion) -> Region:
+def lifted_region(region: "InputRegion") -> Region:
     """The region over z = (x, t), as ``CaseProof`` describes it.
 
     The corner ``radius² − ‖centre‖²`` of the ball's quadratic is rounded up, which makes the region no smaller.
     """
-    d = region.inputs
+    d = region.lower.size
     rows = np.zeros((1 + 2 * d, d + 1))
     rows[0, d] = 1.0
     index = np.arange(d)
@@ -207,14 +224,14 @@ def lifted_region(region: InputRegion) -> Region:
     return Region(rows, quadratics, homogenised=True)
 
 
-def preactivation_bounds(network: ReluNetwork, region: InputRegion) -> tuple[FloatArray, FloatArray]:
+def preactivation_bounds(network: "ReluNetwork", region: "InputRegion") -> tuple[FloatArray, FloatArray]:
     """Rigorous l ≤ Ux + b ≤ u (m,) on the region: the box bound, and where there is a ball the better of both.
 
     Every neuron's bound over the box alone is exact up to rounding outwards, and so is that over the ball alone. Where
     rounding might hide the sign of a bound over the box, it is rounded only once; 0 then is 0.
     """
     U, b = network.hidden, network.hidden_bias
-    d = region.inputs
+    d = region.lower.size
     above, below = np.maximum(U, 0.0), np.minimum(U, 0.0)
     reach = np.maximum(np.abs(region.lower), np.abs(region.upper))
     size = np.abs(U) @ reach + np.abs(b)
@@ -240,16 +257,14 @@ def preactivation_bounds(network: ReluNetwork, region: InputRegion) -> tuple[Flo
     return lower, upper
 
 
-def unstable_neurons(network: ReluNetwork, region: InputRegion, stable: IntArray) -> tuple[IntArray, FloatArray]:
+def unstable_neurons(network: "ReluNetwork", region: "InputRegion", stable: IntArray) -> tuple[IntArray, FloatArray]:
     """(unstable neurons, their proved bounds), after checking that the others are stable on the region.
 
     Raises:
         ProofFailure: ``stable`` is malformed, a neuron that it calls stable is not, or a bound overflows.
     """
-    require(
-        stable.shape == (network.width,) and stable.dtype == np.int64 and bool(np.isin(stable, (-1, 0, 1)).all()),
-        "stable is not a list of 1, -1 and 0, one for each neuron",
-    )
+    require_array("stable", stable, np.int64, (len(network.hidden),))
+    require(np.isin(stable, (-1, 0, 1)).all(), "stable holds another number than 1, -1 and 0")
     lower, upper = preactivation_bounds(network, region)
     wrong = np.flatnonzero(((stable == ACTIVE) & ~(lower >= 0)) | ((stable == INACTIVE) & ~(upper <= 0)))
     if len(wrong):

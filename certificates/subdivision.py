@@ -33,7 +33,7 @@ from certificates.arithmetic.exact import to_fmpq
 from certificates.arithmetic.floating import TINY, UNIT, Enclosure
 from certificates.copositivity import are_copositive
 from certificates.failure import Deadline, require, require_array
-from formulations._validation import FloatArray, IntArray
+from formulations.arrays import FloatArray, IntArray
 
 LEAF = -1
 LARGEST_DIMENSION = 8

@@ -15,7 +15,7 @@ from flint import arb, arb_mat, ctx
 
 from certificates.arithmetic import Arithmetic, Enclosure, Matrix
 from certificates.arithmetic.exact import PRECISION
-from certificates.arithmetic.floating import TINY, UNIT, half, inflate, sum_of_products
+from certificates.arithmetic.floating import TINY, UNIT, inflate, sum_of_products
 from certificates.arithmetic.matrix import Entries, M, timed
 from certificates.certificate import LOSS, Certificate, Training, TrainingProof, fingerprint
 from certificates.diagonal_slack import is_diagonal, linear_bytes, prove_without_products
@@ -26,7 +26,7 @@ from certificates.report import Verdict
 from certificates.resources import product_bytes, require_memory, row_bytes
 from certificates.subdivision import Subdivision, check_subdivision, in_basis, prove_by_subdivision
 from certificates.work import Work
-from formulations._validation import FloatArray, IntArray
+from formulations.arrays import FloatArray, IntArray
 from formulations.rows import ZERO_ROW, are_parallel, scale_rows
 
 SMALL_ORDER = 400
@@ -60,9 +60,11 @@ def prove_training(statement: Training, certificate: Certificate, work: Work) ->
     _check_numbers(statement, proof, claimed_bound, claimed_objective)
     objective = network_objective(statement.X, statement.Y, statement.gamma, proof.U, proof.V, deadline)
     work.figures["objective"] = objective
-    refutation = _refutation(statement, claimed_bound, objective, deadline)
-    if refutation is not None:
-        return Verdict.REFUTED, refutation
+    trivial = sum_of_products([(statement.Y, statement.Y)], upper=True, scale=0.5, deadline=deadline)
+    reached, name = min((objective, "the certificate's own network"), (trivial, "the zero network"))
+    if claimed_bound > reached:
+        what = f"the claimed lower bound {claimed_bound:.10g} exceeds {reached:.10g}"
+        return Verdict.REFUTED, f"{what}, the objective of {name}"
     work.figures["slack_margin"] = work.proved(
         lambda matrix: _check_dual_feasible(statement, proof, matrix), _order(statement, proof), exactly=True
     )
@@ -120,19 +122,6 @@ def _memory(s: Training, p: TrainingProof, chosen: Arithmetic) -> float:
         linear = linear_bytes(chosen, N, d, outputs) + product_bytes(chosen, 0, d + outputs, 0)
         return statement + features + max(linear, product_bytes(chosen, N, d, 0) if N + d <= SMALL_ORDER else 0.0)
     return statement + features + product_bytes(chosen, N, d, proof.circuits.target.size)
-
-
-def _refutation(s: Training, claimed: float, objective: float, deadline: Deadline) -> str | None:
-    """A network whose objective, rounded up, lies below the claimed lower bound disproves it."""
-    if claimed > objective:
-        return (
-            f"the claimed lower bound {claimed:.10g} exceeds the objective {objective:.10g} "
-            "of the certificate's own network"
-        )
-    trivial = half(sum_of_products([(s.Y, s.Y)], upper=True, deadline=deadline), upper=True)
-    if claimed > trivial:
-        return f"the claimed lower bound {claimed:.10g} exceeds {trivial:.10g}, the objective of the zero network"
-    return None
 
 
 def check_rows(X: FloatArray, source: IntArray, generator: IntArray, deadline: Deadline) -> tuple[FloatArray, Entries]:
@@ -207,7 +196,7 @@ def _check_dual_feasible(s: Training, p: TrainingProof, matrix: type[Matrix]) ->
 
 def dual_value(W: FloatArray, Y: FloatArray, deadline: Deadline = NO_DEADLINE) -> float:
     """⟨W,Y⟩ − ½‖W‖², rounded down; −inf for entries beyond reach."""
-    return half(sum_of_products([(W, Y), (W, Y), (-W, W)], upper=False, deadline=deadline), upper=False)
+    return sum_of_products([(W, Y), (W, Y), (-W, W)], upper=False, scale=0.5, deadline=deadline)
 
 
 def network_objective(

@@ -1,6 +1,5 @@
 """What a check carries along: the arithmetic, the time, and the figures that it has found."""
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -33,11 +32,6 @@ class Work:
     def __post_init__(self) -> None:
         self.used = self.chosen
 
-    def matrix(self, arithmetic: Arithmetic) -> type[Matrix]:
-        """The matrices of an arithmetic, from now on the one that is used; their operations look at the clock."""
-        self.used = arithmetic
-        return timed(MATRICES[arithmetic], self.deadline)
-
     def proved(self, prove: Callable[[type[Matrix]], T], order: float, *, exactly: bool = False) -> T:
         """What ``prove`` returns in the chosen arithmetic; auto is floating point, and where that fails balls, and
         where those fail as well rational numbers if ``exactly``.
@@ -48,8 +42,10 @@ class Work:
         stronger = {Arithmetic.BALL: BALL_ORDER, Arithmetic.EXACT: EXACT_ORDER if exactly else -1}
         tried = [Arithmetic.FLOAT, *(how for how, most in stronger.items() if order <= most)]
         tried = tried if self.chosen is Arithmetic.AUTO else [self.chosen]
-        for arithmetic in tried[:-1]:
-            with contextlib.suppress(ProofFailure):
-                return prove(self.matrix(arithmetic))
+        for self.used in tried:
+            try:
+                return prove(timed(MATRICES[self.used], self.deadline))
+            except ProofFailure as failure:
+                last = failure
             self.deadline.check()
-        return prove(self.matrix(tried[-1]))
+        raise last

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from formulations.arrays import FloatArray as FloatArray
+from formulations.arrays import IntArray as IntArray
+from formulations.arrays import frozen as frozen
 from formulations.errors import InputError
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:
@@ -62,11 +62,6 @@ def as_positive(name: str, value: float) -> float:
     if not (number > 0 and math.isfinite(number)):
         raise InputError(f"{name} must be a positive finite number, not {number}.")
     return number
-
-
-def frozen(array: NDArray[np.generic]) -> None:
-    """Make an array that is shared between results read-only."""
-    array.setflags(write=False)
 
 
 def shown(value: Any) -> str:

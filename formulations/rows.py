@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from formulations._validation import FloatArray, IntArray, frozen
+from formulations.arrays import FloatArray, IntArray, frozen
 
 ZERO_ROW = -1
 

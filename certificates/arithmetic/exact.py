@@ -12,7 +12,7 @@ from flint import arb, arb_mat, ctx, fmpq, fmpq_mat, fmpz
 
 from certificates.arithmetic.matrix import Arithmetic, Entries, PsdProof, unit_diagonal_scaling
 from certificates.failure import NO_DEADLINE, Deadline
-from formulations._validation import FloatArray, IntArray
+from formulations.arrays import FloatArray, IntArray
 
 PRECISION = 256
 """Bits of balls. Products of float64 numbers are exact at 106; the rest absorbs sums and the elimination."""

@@ -14,16 +14,16 @@ the radii proves every matrix in the enclosure PSD. A run that stops proves noth
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
 
 import numpy as np
+from flint import arb, arb_mat, ctx
 
 from certificates.arithmetic.matrix import Arithmetic, Entries, PsdProof, unit_diagonal_scaling
 from certificates.failure import NO_DEADLINE, Deadline
-from formulations._validation import FloatArray, IntArray
+from formulations.arrays import FloatArray, IntArray
 
 UNIT = 2.0**-53
 TINY = 2.0**-1022
@@ -173,7 +173,7 @@ class Enclosure:
         scaled = self.times(d[:, None]).times(d)
         if not scaled.finite:
             return PsdProof.failure("the slack matrix spans too many orders of magnitude to be scaled")
-        B, radius = _mirror(scaled.mid), _mirror(scaled.rad)
+        B, radius = (np.tril(part) + np.tril(part, -1).T for part in (scaled.mid, scaled.rad))
         norm = float(inflate(radius.sum(axis=1), n).max())
         trace = float(inflate(np.diag(B).sum(keepdims=True), n)[0])
         g = gamma_bound(n + 2)
@@ -210,86 +210,39 @@ def _nearest(value: Fraction) -> tuple[float, float]:
     return nearest, 0.0 if exact else 2.0 * UNIT * abs(nearest) + TINY
 
 
-def split_product(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(p, e) with ``a·b = p + e`` exactly (Dekker, Veltkamp), if nothing over- or underflows."""
-    p = a * b
-    a_high, b_high = _high_part(a), _high_part(b)
-    a_low, b_low = a - a_high, b - b_high
-    e = ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
-    return p, e
-
-
-def _high_part(a: FloatArray) -> FloatArray:
-    c = 134217729.0 * a
-    high: FloatArray = c - (c - a)
-    return high
-
-
-_SPLITS_EXACTLY = 2.0**-900
-"""Products above this size split without underflow in the low parts."""
 SAFE_SIZE = 1e140
-"""Products of numbers below this size cannot overflow, nor can Dekker's splitting."""
+"""Products of numbers below this size cannot overflow."""
+_CHUNK, _BITS = 1 << 16, 512
 
 
 def sum_of_products(
-    factors: list[tuple[FloatArray, FloatArray]], *, upper: bool, deadline: Deadline = NO_DEADLINE
+    factors: list[tuple[FloatArray, FloatArray]],
+    *,
+    upper: bool,
+    scale: float = 1.0,
+    deadline: Deadline = NO_DEADLINE,
 ) -> float:
-    """A bound on Σ a·b over all pairs of arrays: an upper bound if ``upper``, else a lower bound.
+    """A bound on scale · Σ a·b over all pairs of arrays: an upper bound if ``upper``, else a lower bound.
 
-    The error-free products are summed by ``math.fsum``, whose result is correctly rounded, and once more with that
-    result subtracted, which tells on which side of the truth it lies. So the bound is the nearest float64 on its side,
-    unless a product comes near underflow. Returns ±inf (the useless side) for entries that are not finite or exceed
-    ``SAFE_SIZE``.
+    The sum is enclosed in a ball of many bits, so the bound is as a rule the nearest float64 on its side. Returns ±inf
+    (the useless side) for entries that are not finite or exceed ``SAFE_SIZE``.
     """
-    doubtful = 0
-    for a, b in _chunks(factors):
-        deadline.check()
-        if not (np.abs(a).max(initial=0.0) <= SAFE_SIZE and np.abs(b).max(initial=0.0) <= SAFE_SIZE):
-            return math.inf if upper else -math.inf
-        doubtful += int(np.count_nonzero((np.abs(a * b) < _SPLITS_EXACTLY) & (a != 0) & (b != 0)))
-    charge = 8.0 * doubtful * TINY if upper else -8.0 * doubtful * TINY
-    nearest = math.fsum(_terms(factors, deadline, charge))
-    remainder = math.fsum(_terms(factors, deadline, charge, -nearest))
-    if upper:
-        return nearest if remainder <= 0 else math.nextafter(nearest, math.inf)
-    return nearest if remainder >= 0 else math.nextafter(nearest, -math.inf)
-
-
-_CHUNK = 1 << 16
-
-
-def _chunks(factors: list[tuple[FloatArray, FloatArray]]) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """Flat pieces of the pairs, so that memory stays small whatever their length."""
-    for a, b in factors:
-        flat_a, flat_b = np.ravel(a), np.ravel(b)
-        for start in range(0, flat_a.size, _CHUNK):
-            yield flat_a[start : start + _CHUNK], flat_b[start : start + _CHUNK]
-
-
-def _terms(factors: list[tuple[FloatArray, FloatArray]], deadline: Deadline, *further: float) -> Iterator[float]:
-    """Numbers whose exact sum is that of the products and of ``further``."""
-    yield from further
-    for a, b in _chunks(factors):
-        deadline.check()
-        p, e = split_product(a, b)
-        yield from p.tolist()
-        yield from e.tolist()
-
-
-def half(value: float, *, upper: bool) -> float:
-    """value/2, rounded to the stated side (it is exact but for subnormal numbers)."""
-    result = 0.5 * value
-    if 2.0 * result == value:
-        return result
-    return math.nextafter(result, math.inf if upper else -math.inf)
-
-
-def _mirror(lower: FloatArray) -> FloatArray:
-    """The symmetric matrix with this lower triangle."""
-    strict = np.tril(lower, -1)
-    mirrored: FloatArray = strict + strict.T
-    np.fill_diagonal(mirrored, np.diag(lower))
-    return mirrored
+    with ctx.workprec(_BITS):
+        total = arb(0)
+        for a, b in ((np.ravel(a), np.ravel(b)) for a, b in factors):
+            for start in range(0, a.size, _CHUNK):
+                deadline.check()
+                left, right = a[start : start + _CHUNK], b[start : start + _CHUNK]
+                if not (np.abs(left).max() <= SAFE_SIZE and np.abs(right).max() <= SAFE_SIZE):
+                    return math.inf if upper else -math.inf
+                row, column = arb_mat(1, len(left), left.tolist()), arb_mat(len(left), 1, right.tolist())
+                total += (row * column)[0, 0]
+        total *= scale
+        end = total.upper() if upper else total.lower()
+        nearest = float(end)
+        if upper:
+            return nearest if arb(nearest) >= end else math.nextafter(nearest, math.inf)
+        return nearest if arb(nearest) <= end else math.nextafter(nearest, -math.inf)
 
 
 def _cholesky(matrix: FloatArray, deadline: Deadline) -> FloatArray:

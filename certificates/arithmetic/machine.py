@@ -22,7 +22,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from certificates.failure import ProofFailure
-from formulations._validation import FloatArray
+from formulations.arrays import FloatArray
 
 SENTENCE = (
     "the floating-point arithmetic of this thread does not round to nearest with gradual underflow (a library has "

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol, Self, TypeVar
 import numpy as np
 
 from certificates.failure import Deadline
-from formulations._validation import FloatArray, IntArray
+from formulations.arrays import FloatArray, IntArray
 
 Entries = Mapping[tuple[int, int], Fraction]
 """Rational entries of a sparse matrix by position."""

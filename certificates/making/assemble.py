@@ -18,7 +18,7 @@ from certificates.report import Report, Verdict
 from certificates.subdivision import Subdivision
 from certificates.training import dual_value, network_objective
 from formulations import Dual, MergedRows
-from formulations._validation import FloatArray
+from formulations.arrays import FloatArray
 from formulations.circuits import CircuitSet
 from formulations.errors import InputError
 from formulations.program import NO_PRODUCTS
@@ -148,28 +148,21 @@ def certify(
     repaired = (best_repair(merged, some, margin=margin) for margin, some in attempts)
     candidates = (assemble(merged, dual, U, V, provenance or {}, circuits=circuits) for dual in repaired)
     # Multipliers of circuits are large: floating point then needs more margin than stronger arithmetic.
-    return prove(candidates, partial(check, arithmetic=Arithmetic.FLOAT) if circuits is None else checked)
+    return prove(candidates, partial(check, arithmetic=Arithmetic.FLOAT if circuits is None else Arithmetic.AUTO))
 
 
 def prove(
-    candidates: Iterable[Certificate], examine: Callable[[Certificate], Report] | None = None
+    candidates: Iterable[Certificate], examine: Callable[[Certificate], Report] = check
 ) -> tuple[Certificate, Report]:
     """The first candidate that the checker accepts, with its report; else the last one and its report.
 
     There is at least one. They may be made lazily, each with more room between what it claims and what it could claim.
-    ``examine`` is ``checked`` unless it is given.
     """
-    for certificate in candidates:
-        report = (examine or checked)(certificate)
+    for candidate in candidates:
+        report = examine(candidate)
         if report.verdict is Verdict.PROVED:
             break
-    return certificate, report
-
-
-def checked(certificate: Certificate) -> Report:
-    """Check in floating point, which is quick; what it leaves open may be shown by what "auto" can afford."""
-    report = check(certificate, arithmetic=Arithmetic.FLOAT)
-    return report if report.verdict is Verdict.PROVED else check(certificate, arithmetic=Arithmetic.AUTO)
+    return candidate, report
 
 
 def about(kind: type) -> Callable[[str, Any], None]:

@@ -5,7 +5,7 @@ import numpy as np
 from certificates.combination import nonnegative_combination
 from certificates.failure import ProofFailure
 from certificates.proof import Circuits
-from formulations._validation import FloatArray
+from formulations.arrays import FloatArray
 from formulations.circuits import CircuitSet, Supports, signed_rows
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from formulations import LiftedSpace, Program
-from formulations._validation import FloatArray
+from formulations.arrays import FloatArray
 
 _GOLDEN = (5**0.5 - 1) / 2
 _GRID = np.linspace(-11.0, 3.0, 57)
@@ -156,17 +156,26 @@ def best_multipliers(
                 break
         if best is not None and np.isfinite(h_squared):
             h_squared += margin * abs(h_squared)
-            tau = _widened(best, tau, h_squared) if best.values.size else tau
+            if best.values.size:
+                largest = float(best.values[-1])
+                tau = widened(best, largest, tau - largest, h_squared)
     return factor * N, factor * t - tau / np.linalg.norm(program.space.generators, axis=1) ** 2, h_squared
 
 
-def _widened(bound: ShiftedBound, tau: float, allowed: float) -> float:
-    """The τ farthest from the largest eigenvalue that keeps h̄² within what is allowed."""
-    largest, low, high = float(bound.values[-1]), 1.0, _WIDEST
-    for _ in range(_WIDENINGS):
+def widened(
+    bound: Callable[[float], float],
+    largest: float,
+    step: float,
+    allowed: float,
+    widest: float = _WIDEST,
+    halvings: int = _WIDENINGS,
+) -> float:
+    """The argument farthest beyond ``largest + step`` at which a bound is at most ``allowed``."""
+    low, high = 1.0, widest
+    for _ in range(halvings):
         middle = float(np.sqrt(low * high))
-        if bound(largest + middle * (tau - largest)) <= allowed:
+        if bound(largest + middle * step) <= allowed:
             low = middle
         else:
             high = middle
-    return largest + low * (tau - largest)
+    return largest + low * step

@@ -9,7 +9,7 @@ from certificates.failure import NO_DEADLINE, Deadline, ProofFailure
 from certificates.nonnegativity import Problem, prove_leaf
 from certificates.robustness import inequality_table, lifted_region, margin_form, unstable_neurons
 from certificates.work import BALL_ORDER
-from formulations._validation import IntArray
+from formulations.arrays import IntArray
 from formulations.network import ReluNetwork
 from formulations.robustness import UnsafeCase
 
@@ -39,7 +39,7 @@ def leaf_is_proved(
             statement = Problem(generators, region, Enclosure.exact(np.zeros((0, 0))), bounds)
             matrix = timed(BallMatrix if in_balls else Enclosure, deadline)
             form = margin_form(network, case, given, 0, kept, matrix)
-            table = inequality_table(given.proof, statement, matrix, deadline)
+            table = inequality_table(given.proof, statement, matrix)
             prove_leaf(Problem(generators, region, form, bounds), given.proof, 0, signs, table, matrix)
     except ProofFailure:
         return False

@@ -18,8 +18,8 @@ import numpy as np
 from certificates.making.form_bound import best_multipliers
 from certificates.making.shor_bound import Factor, Price
 from formulations import Dual, Program
-from formulations._validation import FloatArray
 from formulations.arguments import accepts
+from formulations.arrays import FloatArray
 from formulations.errors import InputError
 from formulations.program import NO_PRODUCTS
 

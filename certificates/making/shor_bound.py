@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certificates.making.form_bound import golden
+from certificates.making.form_bound import golden, widened
 from formulations import Program
-from formulations._validation import FloatArray
+from formulations.arrays import FloatArray
 
 _RIDGES = (1e-9, 1e-5, 1e-2)
 """Shares of the identity that are mixed into moments: moments of low rank are optimal, but not near the optimum."""
@@ -164,14 +164,7 @@ class ScaledShift:
         spread = largest or float(np.sum(self.cross**2)) / max(float(diagonal.sum()), 1e-300)
         value, x = golden(lambda x: self(largest + spread * 10.0**x), *_DECADES, _GOLDEN_STEPS)
         allowed, kappa = value * (1.0 + margin), spread * 10.0**x
-        low, high = 1.0, _WIDEST
-        for _ in range(_WIDENINGS):
-            middle = float(np.sqrt(low * high))
-            if self(largest + middle * kappa) <= allowed:
-                low = middle
-            else:
-                high = middle
-        return largest + low * kappa, allowed
+        return widened(self, largest, kappa, allowed, _WIDEST, _WIDENINGS), allowed
 
 
 def _bisected(diagonal: FloatArray, B: FloatArray) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 
 from certificates.proof import LEAF, Circuits, LiftedProof, Triangles
 from formulations import ACTIVE, FREE, INACTIVE
-from formulations._validation import FloatArray, IntArray
+from formulations.arrays import FloatArray, IntArray
 from formulations.errors import InputError
 
 

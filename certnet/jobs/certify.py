@@ -8,7 +8,7 @@ from certificates import Certificate, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
 from certificates.making import certify as certify_duals
 from certificates.making import repair
-from certificates.making.assemble import MARGINS, assemble, checked, drop_negligible, replace_network
+from certificates.making.assemble import MARGINS, assemble, drop_negligible, replace_network
 from certificates.making.repair import RepairedDual, project, raw_dual
 from formulations import Dual, MergedRows
 from formulations._validation import FloatArray
@@ -62,5 +62,5 @@ def with_network(certificate: Certificate, report: Report, U: FloatArray, V: Flo
         return certificate, report
     if report.verdict is Verdict.PROVED and report.lower_bound <= objective:
         return other, replace(report, objective=objective)
-    found = checked(other)
+    found = check(other)
     return (other, found) if found.verdict is report.verdict else (certificate, report)

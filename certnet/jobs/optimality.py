@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from certificates import Certificate, Report, Verdict
+from certificates import Certificate, Report, Verdict, check
 from certificates.failure import Deadline
 from certificates.making import certify, residual_dual
-from certificates.making.assemble import checked, replace_network
+from certificates.making.assemble import replace_network
 from certificates.making.repair import RepairedDual
 from certificates.training import network_objective
 from certnet.io.network import TwoLayerNetwork
@@ -357,7 +357,7 @@ class _Run(Staged):
             proof = closed.proof
             if proof is not None:
                 certificate = replace_network(proof[0], self.U, self.V)
-                proof = certificate, checked(certificate)
+                proof = certificate, check(certificate)
         else:
             proof = self._search_given(presolved)
         self.interrupted = self.search is not None and self.search.interrupted

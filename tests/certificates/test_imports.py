@@ -27,7 +27,7 @@ def test_the_checker_imports_no_solver_and_no_modelling_language() -> None:
 
 
 ROOT = Path(__file__).parents[2]
-MOST_LINES = 4210
+MOST_LINES = 3500
 
 
 def source(module: str) -> Path | None:
@@ -42,7 +42,12 @@ def closure(module: str, seen: dict[str, int]) -> dict[str, int]:
         return seen
     text = file.read_text()
     seen[module] = len(text.splitlines())
-    for node in ast.walk(ast.parse(text)):
+    tree = ast.parse(text)
+    # Names of types for annotations alone are not run.
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+    ]
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
                 closure(name, seen)
