@@ -128,8 +128,8 @@ class Rounds:
         while True:
             seen = measure(self.problems, self.targets, self.W, self.faces)
             self.faces = [point.at for point in seen.points]
-            if seen.error < self.least or self.least == np.inf:
-                self.measure, self.least = seen, min(seen.error, self.least)
+            if seen.error < self.least:
+                self.measure, self.least = seen, seen.error
             if self.centre is None and seen.is_centre:
                 self.centre = seen
             if self.look(self, seen):
