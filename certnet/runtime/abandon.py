@@ -65,12 +65,11 @@ def abandonable(
             return runner.result()
         raise OutOfTimeError
     except KeyboardInterrupt:
-        if runner.ended:
-            raise
-        runner.throw(KeyboardInterrupt) if interrupt is None else interrupt()
         try:
-            if runner.wait(Deadline(min(Deadline.after(patience).moment, deadline.moment))):
-                return runner.result()
+            if not runner.ended:
+                runner.throw(KeyboardInterrupt) if interrupt is None else interrupt()
+                if runner.wait(Deadline(min(Deadline.after(patience).moment, deadline.moment))):
+                    return runner.result()
         except KeyboardInterrupt as error:
             # The work's own interrupt comes out here too.
             if not runner.ended:
