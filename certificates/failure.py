@@ -21,8 +21,10 @@ def require(condition: bool | np.bool_, sentence: str) -> None:
 
 def require_array(name: str, array: NDArray[Any], kind: type, shape: tuple[int, ...], *, finite: bool = True) -> None:
     """Raise ``ProofFailure`` unless an array has this type and shape and, if asked for, only finite numbers."""
-    require(array.shape == shape, f"{name} has shape {array.shape} where {shape} is needed")
-    require(array.dtype == kind, f"{name} has type {array.dtype} where {np.dtype(kind)} is needed")
+    if not array.shape == shape:
+        raise ProofFailure(f"{name} has shape {array.shape} where {shape} is needed")
+    if not array.dtype == kind:  # the name of a type takes microseconds
+        raise ProofFailure(f"{name} has type {array.dtype} where {np.dtype(kind)} is needed")
     require(not finite or np.isfinite(array).all(), f"{name} holds a number that is not finite")
 
 

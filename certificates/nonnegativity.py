@@ -185,17 +185,15 @@ def _signed_rows(A: FloatArray, positions: list[int]) -> FloatArray:
     return signed
 
 
-def check_triangle(
-    proof: LiftedProof, index: int, problem: Problem[Any], deadline: Deadline
-) -> tuple[Fraction, Fraction]:
-    """Justify a triangle; returns its bounds l and u.
+def check_triangle(proof: LiftedProof, index: int, problem: Problem[Any], deadline: Deadline) -> tuple[float, float]:
+    """Justify a triangle; returns its bounds l and u. They are compared as they stand, which rounds nothing.
 
     Raises:
         ProofFailure: its bounds do not contain 0 or do not hold on the region.
     """
     triangles, region = proof.triangles, problem.region
     i = int(triangles.neuron[index])
-    low, high = (Fraction(x) for x in triangles.bounds[index].tolist())
+    low, high = triangles.bounds[index].tolist()
     what = f"triangle {index}"
     require(region.homogenised, f"{what} needs a region with a homogenising coordinate")
     require(low <= 0 <= high and low < high, f"{what} has bounds that do not contain 0")
@@ -203,15 +201,15 @@ def check_triangle(
         part = triangles.support[triangles.offset[2 * index + side] : triangles.offset[2 * index + side + 1]]
         name = f"the {('lower', 'upper')[side]} bound of {what}"
         if problem.bounds is not None and len(part) == 0:
-            left = sign * (Fraction(float(problem.bounds[i, side])) - bound)
-            require(left >= 0, f"{name} is violated by {float(-left):.3e}")
+            known = float(problem.bounds[i, side])
+            require(sign * known >= sign * bound, f"{name} is violated by {abs(known - bound):.3e}")
         else:
-            _check_bound(problem.generators[i], bound, sign, region.linear[part], name, deadline)
+            _check_bound(problem.generators[i], Fraction(bound), sign, region.linear[part], name, deadline)
     return low, high
 
 
 def _triangle_row(proof: LiftedProof, index: int, problem: Problem[Any], deadline: Deadline) -> dict[int, Fraction]:
-    low, high = check_triangle(proof, index, problem, deadline)
+    low, high = map(Fraction, check_triangle(proof, index, problem, deadline))
     A, i = problem.generators, int(proof.triangles.neuron[index])
     first = 2 * len(A)
     row = {first + j: high * Fraction(x) for j, x in enumerate(A[i].tolist())}
