@@ -346,8 +346,7 @@ def _moved(scaled: _Scaled, s: _State, d: _State, share: float) -> _State:
     def longest(*pairs: tuple[FloatArray, FloatArray]) -> FloatArray:
         most = np.full(len(s.x), 1.0 / share)
         for value, change in pairs:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                reach = np.where(change < 0, -value / change, np.inf)
+            reach = np.where(change < 0, -value / change, np.inf)
             most = np.minimum(most, reach.min(axis=1, initial=np.inf))
         return np.minimum(share * most, 1.0)
 
@@ -356,8 +355,7 @@ def _moved(scaled: _Scaled, s: _State, d: _State, share: float) -> _State:
     if scaled.ball:
         u, w = scaled.stretch * s.x + scaled.shift, scaled.stretch * d.x
         a, b, c = (w * w).sum(axis=1), (u * w).sum(axis=1), 1.0 - (u * u).sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            reach = np.where(a > 0, c / (b + np.sqrt(b * b + a * c)), np.inf)
+        reach = np.where(a > 0, c / (b + np.sqrt(b * b + a * c)), np.inf)
         primal = np.minimum(primal, share * np.where(reach > 0, reach, np.inf))
         primal = dual = np.minimum(primal, dual)
     h, k = primal[:, None], dual[:, None]
