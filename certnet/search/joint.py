@@ -133,7 +133,9 @@ class _Joint:
                 raise
 
     def _solve_root(self) -> None:
+        # Inequalities that are parallel on the face count once, as in every node.
         program, left = self.program, self.budget.left
+        program = program.with_inequalities(restrict(program, self.root.signs).inequalities)
 
         def look(progress: Progress) -> bool:
             value = program.to_own(progress.lower_bound)

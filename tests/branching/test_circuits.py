@@ -7,10 +7,11 @@ from certificates import Verdict, check
 from certificates.proof import Circuits
 from certnet.search.certificate import certify_search
 from certnet.search.circuits import price_with_circuits
+from certnet.search.joint import joint_search
 from certnet.search.price import search
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
-from formulations import InputError, TrainingProgram, presolve
+from formulations import FREE, InputError, TrainingProgram, presolve, restrict
 from tests.certificates.altering import replace
 from tests.strategies import rng
 
@@ -53,6 +54,25 @@ def test_the_proof_names_its_circuits(problem: tuple) -> None:
     assert check(replace(certificate, proof=changed)).verdict is not Verdict.PROVED
     with pytest.raises(InputError, match="name the circuit"):
         certify_search(root.presolved, W, found, network.U, network.V)
+
+
+def test_a_free_w_branches_with_circuits() -> None:
+    """Circuits and their mirror images are the same on the face, and a node has one of each."""
+    random = rng(0)
+    program = TrainingProgram(random.standard_normal((12, 6)), random.standard_normal((12, 2)), 0.1)
+    network, presolved = fit(program), presolve(program)
+    _, dual = from_network(presolved, network.U, network.V)
+    root = price_with_circuits(presolved, dual.W)
+    program = root.presolved.program
+    assert len(restrict(program, np.full(program.space.neurons, FREE)).positions) < program.positions
+    found = joint_search(program, enough=network.objective, max_nodes=6)
+    assert found.tree.nodes == 6
+    certificate, report = certify_search(
+        root.presolved, found.W, found.tree, network.U, network.V, circuits=root.circuits
+    )
+    assert report.verdict is Verdict.PROVED
+    assert 0.9 * network.objective < found.lower_bound * (1 - 1e-4) <= report.lower_bound <= network.objective
+    assert len(certificate.proof.circuits.target) > 0
 
 
 def test_a_search_with_circuits_is_resumed_with_the_same_ones(problem: tuple) -> None:
