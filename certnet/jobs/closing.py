@@ -165,7 +165,7 @@ def _split_signs(job: Job) -> Closed:
             return stored.shape == W.shape and bool(np.abs(stored - W).max() <= SAME_W * np.abs(W).max())
 
         seconds = job.clock.share(SETTINGS.time_share)
-        merged = merged_search(
+        found, free = merged_search(
             presolved,
             W,
             objective=network.objective,
@@ -180,7 +180,6 @@ def _split_signs(job: Job) -> Closed:
             resume=resume,
             is_about=is_about,
         )
-        found, free = merged.search, merged.free
         if found.interrupted or found.complete or not found.best > too_large:
             break
         # Train on from the network and one more direction.
@@ -198,17 +197,6 @@ def _split_signs(job: Job) -> Closed:
             # Rounding keeps the network from using the direction, which then only loosens the bound a little.
             too_large = np.inf
     about = job.given or (network.U, network.V)
-    summary = SearchSummary(
-        kind="signs",
-        complete=found.complete,
-        can_go_on=found.can_go_on,
-        interrupted=found.interrupted,
-        nodes=found.nodes,
-        leaves=sum(1 for _ in found.root.leaves),
-        price=found.h_bar / found.unit,
-        steps=found.steps,
-        seconds=found.seconds,
-        state=None if closing.circuits else found.state,
-    )
-    proof = certify_search(presolved, merged.W, found, *about, provenance=job.provenance, circuits=named)
+    summary = replace(found.summary, state=None if closing.circuits else found.state)
+    proof = certify_search(presolved, found, *about, provenance=job.provenance, circuits=named)
     return network, proof, summary

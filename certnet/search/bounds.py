@@ -59,6 +59,7 @@ class NodeBound:
         h_squared: ``‖(ω∘W)ᵀφ‖² ≤ h_squared`` on the node's cone with zᵀEz ≤ 1.
         multipliers: the dual that shows it.
         S: (f+k) square, the primal iterate in (β_free, z); where W is free, (f+k+c) with the outputs.
+        free: (f,) the free generators.
         branch: generator to split, −1 when none is free.
         direction: (k,) a point z to try as a neuron.
         steps: Newton steps.
@@ -67,6 +68,7 @@ class NodeBound:
     h_squared: float
     multipliers: Multipliers
     S: FloatArray
+    free: IntArray
     branch: int
     direction: FloatArray
     steps: int
@@ -84,6 +86,7 @@ class NodeBound:
             h_squared=h_squared,
             multipliers=Multipliers.from_matrix(products, t),
             S=S,
+            free=node.free,
             branch=int(node.free[np.argmax(scores)]) if f else -1,
             direction=np.linalg.eigh(0.5 * (S[z, z] + S[z, z].T))[1][:, -1],
             steps=steps,
@@ -93,21 +96,8 @@ class NodeBound:
         """The bound of a form that is ``factor`` times as large; S is the same."""
         return replace(self, h_squared=factor * self.h_squared, multipliers=self.multipliers.times(factor))
 
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """What a child takes over: the dual of its parent, and its primal iterate with the free generators it is about."""
-
-    multipliers: Multipliers
-    S: FloatArray
-    free: IntArray
-
-    def times(self, factor: float) -> "Start":
-        """The same for a form that is ``factor`` times as large."""
-        return replace(self, multipliers=self.multipliers.times(factor))
-
     def warm(self, node: Part, form: Program) -> tuple[Primal | None, Dual]:
-        """The parent's dual, and its S without the coordinates that the child has not; None if nothing is left."""
+        """For a child: the dual, and S without the coordinates that it has not; None if nothing is left."""
         kept = np.flatnonzero(np.isin(self.free, node.free))
         index = np.concatenate([kept, len(self.free) + np.arange(form.space.dimension)])
         S = self.S[np.ix_(index, index)]
@@ -121,7 +111,7 @@ def bound_node(
     W: FloatArray,
     signs: IntArray,
     *,
-    start: Start | None = None,
+    start: NodeBound | None = None,
     enough: float = 0.0,
     tolerance: float = TOLERANCE,
     time_limit: float | None = None,

@@ -47,22 +47,6 @@ SETTINGS = Settings()
 MARK = "joint"
 
 
-@dataclass(frozen=True, eq=False)
-class JointSearchResult:
-    """The best W that was found, its bound in original units up to rounding, and the tree that shows it.
-
-    ``tree`` is about the price of W, in units of one: ``certnet.search.certificate.certify_search`` takes it.
-    ``state`` is what a later search needs to go on, also where this one was complete. ``exhausted`` tells that there
-    is no leaf left to split, or no memory for more leaves.
-    """
-
-    W: FloatArray
-    lower_bound: float
-    tree: SearchResult
-    state: State
-    exhausted: bool
-
-
 def joint_search(
     program: Program,
     *,
@@ -71,10 +55,11 @@ def joint_search(
     time_limit: float | None = None,
     callback: Callable[[float, SearchProgress], bool | None] | None = None,
     resume: State | None = None,
-) -> JointSearchResult:
+) -> SearchResult:
     """Branch with W free until the bound is ``enough``, or until nodes, memory or time run out.
 
-    Ctrl-C ends the search in good order.
+    Ctrl-C ends the search in good order. The result is about the price of the best W, in units of one. It always has a
+    state; it cannot go on where no leaf is left to split, or no memory for more leaves.
 
     Args:
         program: presolved training program.
@@ -231,25 +216,27 @@ class _Joint:
             read_tree(self.root, state, self.program.positions, space.dimension, space.outputs)
         self.W, self.value = W, self.program.dual_value(W)
 
-    def result(self, *, interrupted: bool) -> JointSearchResult:
+    def result(self, *, interrupted: bool) -> SearchResult:
         """The tree as it stands."""
-        program, complete, state = self.program, self.value >= self.enough, self._state()
-        can_go_on = not complete and any(leaf.bound is not None and leaf.bound.branch >= 0 for leaf in self.root.leaves)
-        tree = SearchResult(
+        program, complete = self.program, bool(self.value >= self.enough)
+        return SearchResult(
+            kind="signs",
+            W=self.W,
+            lower_bound=program.to_original(self.value),
             root=self.root,
             unit=1.0,
-            h_bar=float(program.gamma),
+            price=float(program.gamma),
             best=0.0,
             direction=np.zeros(program.space.dimension),
-            complete=bool(complete),
-            can_go_on=can_go_on,
+            complete=complete,
+            can_go_on=not (complete or self.exhausted),
             interrupted=interrupted,
             nodes=self.budget.used,
+            leaves=sum(1 for _ in self.root.leaves),
             steps=self.steps,
             seconds=self.budget.spent,
-            state=state if can_go_on else None,
+            state=self._state(),
         )
-        return JointSearchResult(self.W, program.to_original(self.value), tree, state, self.exhausted)
 
 
 def share_of_child(S: FloatArray, generators: FloatArray, parent: Branch, child: Branch) -> FloatArray:

@@ -6,10 +6,10 @@ gap is moderate; then the search with fixed W goes on from that tree. The better
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from certnet.search.certificate import LeafRepair
-from certnet.search.joint import JointSearchResult, joint_search
+from certnet.search.joint import joint_search
 from certnet.search.price import SearchProgress, SearchResult, bound_from_price, price_for_gap, search
 from certnet.solvers.interface import State, without_prefix
 from formulations import Presolved
@@ -22,28 +22,13 @@ LARGEST = 3000
 PREFIX = "free_"
 
 
-@dataclass(frozen=True, eq=False)
-class MergedResult:
-    """The better tree of the two searches and the W that it is about.
-
-    Attributes:
-        W: (f, c).
-        search: its tree, with the effort of both; ``best`` and ``direction`` are about the network's residual.
-        free: the search with W free, for another call about a better network; None where it was left out.
-    """
-
-    W: FloatArray
-    search: SearchResult
-    free: JointSearchResult | None
-
-
 def merged_search(
     presolved: Presolved,
     W: FloatArray,
     *,
     objective: float,
     gap: float,
-    free: JointSearchResult | None = None,
+    free: SearchResult | None = None,
     max_nodes: int | None = None,
     time_limit: float | None = None,
     workers: int = 1,
@@ -52,8 +37,11 @@ def merged_search(
     too_large: float = float("inf"),
     resume: State | None = None,
     is_about: Callable[[State], bool] = lambda state: True,
-) -> MergedResult:
+) -> tuple[SearchResult, SearchResult | None]:
     """Bound the optimum within ``gap`` of ``objective``, or as far as nodes and time go.
+
+    Returns the better tree of the two searches, with the effort of both, and the search with W free for another call
+    about a better network, None where it was left out. ``best`` and ``direction`` are about the network's residual.
 
     Args:
         presolved: of the training program.
@@ -71,14 +59,12 @@ def merged_search(
     Raises:
         InputError: the cluster cannot be used, or the state to resume is damaged.
     """
-    program, goal, stopped = presolved.program, objective * (1.0 - gap), False
+    program, goal = presolved.program, objective * (1.0 - gap)
     stored = without_prefix(resume or {}, PREFIX)
     own = {name: array for name, array in (resume or {}).items() if not name.startswith(PREFIX)}
 
-    def look_free(bound: float, progress: SearchProgress) -> bool:
-        nonlocal stopped
-        stopped = bool(callback(bound, replace(progress, state=lambda: _prefixed(progress.state()))))
-        return stopped
+    def look_free(bound: float, progress: SearchProgress) -> bool | None:
+        return callback(bound, replace(progress, state=lambda: _prefixed(progress.state())))
 
     is_small = program.target.size + program.space.neurons <= LARGEST
     if free is None and is_small and (resume is None or stored):
@@ -90,30 +76,25 @@ def merged_search(
             callback=look_free,
             resume=stored or None,
         )
-    nodes, steps, seconds, bound = 0, 0, 0.0, program.to_original(0.0)
     of_free: State = {}
+    bound, nodes, steps, seconds = program.to_original(0.0), 0, 0, 0.0
     if free is not None:
-        tree, bound, of_free = free.tree, free.lower_bound, _prefixed(free.state)
-        nodes, steps, seconds = tree.nodes, tree.steps, tree.seconds
-        leaves = sum(1 for _ in tree.root.leaves)
-        ends = stopped or tree.interrupted or bound >= goal or not (tree.complete or free.exhausted)
-        if ends or (max_nodes is not None and nodes + leaves > max_nodes):
-            is_open = not bound >= goal
-            state = of_free if is_open else None
-            return MergedResult(free.W, replace(tree, complete=not is_open, can_go_on=is_open, state=state), free)
+        bound, nodes, steps, seconds = free.lower_bound, free.nodes, free.steps, free.seconds
+        of_free, is_open = _prefixed(free.state or {}), not bound >= goal
+        ends = free.interrupted or free.can_go_on or not is_open
+        if ends or (max_nodes is not None and nodes + free.leaves > max_nodes):
+            return replace(free, complete=not is_open, can_go_on=is_open, state=of_free if is_open else None), free
 
-    def look(progress: SearchProgress) -> bool:
+    def look(progress: SearchProgress) -> bool | None:
         best = max(bound_from_price(program, W, progress.h_bar), bound)
-        state = progress.state
-        return bool(
-            callback(best, replace(progress, nodes=progress.nodes + nodes, state=lambda: {**state(), **of_free}))
-        )
+        both = replace(progress, nodes=nodes + progress.nodes, state=lambda: {**progress.state(), **of_free})
+        return callback(best, both)
 
     fixed = search(
         program,
         W,
         enough=price_for_gap(program, W, objective, gap),
-        tree=None if free is None else free.tree.root,
+        tree=None if free is None else free.root,
         max_nodes=None if max_nodes is None else max(max_nodes - nodes, 1),
         time_limit=None if time_limit is None else max(time_limit - seconds, 1e-3),
         workers=workers,
@@ -123,17 +104,20 @@ def merged_search(
         callback=look,
         too_large=too_large,
     )
+    better = fixed if free is None or fixed.lower_bound >= bound else free
     found = replace(
-        fixed,
+        better,
+        best=fixed.best,
+        direction=fixed.direction,
+        complete=fixed.complete,
+        can_go_on=fixed.can_go_on,
+        interrupted=fixed.interrupted,
         nodes=nodes + fixed.nodes,
         steps=steps + fixed.steps,
         seconds=seconds + fixed.seconds,
         state=None if fixed.state is None else {**fixed.state, **of_free},
     )
-    if free is None or bound_from_price(program, W, fixed.h_bar) >= bound:
-        return MergedResult(W, found, free)
-    tree = free.tree
-    return MergedResult(free.W, replace(found, root=tree.root, unit=tree.unit, h_bar=tree.h_bar), free)
+    return found, free
 
 
 def _prefixed(state: State) -> State:

@@ -165,7 +165,7 @@ def read_tree(root: Branch, state: State, positions: int, dimension: int, output
         if branch not in (leaf.free.tolist() or [-1]):
             raise ValueError("a leaf does not fit its signs")
         multipliers = Multipliers(p_, q_, value_, t_, positions)
-        leaf.bound = NodeBound(leaf.h_squared, multipliers, S_.reshape(n, n), branch, z, 0)
+        leaf.bound = NodeBound(leaf.h_squared, multipliers, S_.reshape(n, n), leaf.free, branch, z, 0)
 
 
 def _grown(root: Branch, neurons: list[int]) -> list[Branch]:

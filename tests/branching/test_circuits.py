@@ -42,7 +42,7 @@ def test_the_proof_names_its_circuits(problem: tuple) -> None:
     network, presolved, W, root = problem
     enough = presolved.program.gamma * 1.001
     found = search(root.presolved.program, W, enough=enough, max_nodes=7)
-    certificate, report = certify_search(root.presolved, W, found, network.U, network.V, circuits=root.circuits)
+    certificate, report = certify_search(root.presolved, found, network.U, network.V, circuits=root.circuits)
     assert report.verdict is Verdict.PROVED
     assert report.lower_bound <= network.objective
     circuits = certificate.proof.circuits
@@ -53,7 +53,7 @@ def test_the_proof_names_its_circuits(problem: tuple) -> None:
     changed = replace(certificate.proof, circuits=Circuits(other, circuits.offset, circuits.support))
     assert check(replace(certificate, proof=changed)).verdict is not Verdict.PROVED
     with pytest.raises(InputError, match="name the circuit"):
-        certify_search(root.presolved, W, found, network.U, network.V)
+        certify_search(root.presolved, found, network.U, network.V)
 
 
 def test_a_free_w_branches_with_circuits() -> None:
@@ -66,10 +66,8 @@ def test_a_free_w_branches_with_circuits() -> None:
     program = root.presolved.program
     assert len(restrict(program, np.full(program.space.neurons, FREE)).positions) < program.positions
     found = joint_search(program, enough=network.objective, max_nodes=6)
-    assert found.tree.nodes == 6
-    certificate, report = certify_search(
-        root.presolved, found.W, found.tree, network.U, network.V, circuits=root.circuits
-    )
+    assert found.nodes == 6
+    certificate, report = certify_search(root.presolved, found, network.U, network.V, circuits=root.circuits)
     assert report.verdict is Verdict.PROVED
     assert 0.9 * network.objective < found.lower_bound * (1 - 1e-4) <= report.lower_bound <= network.objective
     assert len(certificate.proof.circuits.target) > 0
