@@ -95,8 +95,8 @@ class LeafRepair:
         """
         program = self._presolved.rows.program
         N = np.zeros((program.positions, program.positions))
-        if leaf.multipliers is not None:
-            given = leaf.multipliers.matrix() / self._presolved.program.gamma
+        if leaf.bound is not None:
+            given = leaf.bound.matrix(program.positions) / self._presolved.program.gamma
             N = program.gamma * (unit / self.size) ** 2 * self._presolved.undo_dual(Dual(self._W, given)).N
         node = restrict(program, leaf.signs)
         form = node.pricing(self.dual / self.size)

@@ -5,14 +5,13 @@ complementary, and solves the joint bound over all leaves again (``certnet.solve
 feasible for its children, so the bound never falls, and any W with the multipliers of all leaves is a certificate.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from certnet.search.best_first import Budget, outlived
 from certnet.search.bounds import NodeBound, branching_scores
-from certnet.search.price import SearchProgress, SearchResult
+from certnet.search.price import Look, SearchProgress, SearchResult
 from certnet.search.tree import Branch, floats, intact, integers, read_tree, write_tree
 from certnet.solvers.interface import Progress, SolverOptions, State
 from certnet.solvers.interior_point import InteriorPointSolver
@@ -53,7 +52,7 @@ def joint_search(
     enough: float,
     max_nodes: int | None = None,
     time_limit: float | None = None,
-    callback: Callable[[float, SearchProgress], bool | None] | None = None,
+    callback: Look | None = None,
     resume: State | None = None,
 ) -> SearchResult:
     """Branch with W free until the bound is ``enough``, or until nodes, memory or time run out.
@@ -66,8 +65,7 @@ def joint_search(
         enough: lower bound in original units that is large enough.
         max_nodes: limit on relaxations: every leaf of every solve counts.
         time_limit: seconds.
-        callback: called with the bound (original units) after every solve, and at steps of the root's; a true value
-            ends the search.
+        callback: called after every solve, and at steps of the root's; a true value ends the search.
         resume: state of an earlier search for the same program.
 
     Raises:
@@ -77,19 +75,18 @@ def joint_search(
     return run.result(interrupted=outlived(lambda: run.run(resume)))
 
 
+@dataclass(eq=False)
 class _Joint:
     """The tree, the best W and its value so far."""
 
-    def __init__(
-        self,
-        program: Program,
-        enough: float,
-        budget: Budget,
-        callback: Callable[[float, SearchProgress], bool | None] | None,
-    ) -> None:
-        self.program, self.enough, self.budget, self.callback = program, enough, budget, callback
-        self.root = Branch.root(program.space.neurons)
-        self.W, self.value = np.zeros_like(program.target), 0.0
+    program: Program
+    enough: float
+    budget: Budget
+    callback: Look | None
+
+    def __post_init__(self) -> None:
+        self.root = Branch.root(self.program.space.neurons)
+        self.W, self.value = np.zeros_like(self.program.target), 0.0
         self.steps = self.bytes = 0
         self.stopped = self.exhausted = False
 
@@ -187,15 +184,14 @@ class _Joint:
         S = source.bound.S
         if source is not leaf:
             S = share_of_child(S, self.program.space.generators, source, leaf)
-        N = source.bound.multipliers.matrix() / self.program.gamma
+        N = source.bound.matrix(self.program.positions) / self.program.gamma
         return JointLeaf(S, restrict(self.program, leaf.signs).restrict(N))
 
     def _tell(self, value: float) -> bool:
         if self.callback is None:
             return False
-        leaves, gamma = sum(1 for _ in self.root.leaves), float(self.program.gamma)
-        progress = SearchProgress(self.budget.used, leaves, gamma, self.budget.spent, self._state)
-        return bool(self.callback(self.program.to_original(value), progress))
+        leaves, bound = sum(1 for _ in self.root.leaves), self.program.to_original(value)
+        return bool(self.callback(SearchProgress(self.budget.used, leaves, bound, self.budget.spent, self._state)))
 
     def _state(self) -> State:
         return {

@@ -5,12 +5,13 @@ optimal network a leaf that is small enough is done with, which is what the last
 gap is moderate; then the search with fixed W goes on from that tree. The better bound of the two is returned.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
+
+import numpy as np
 
 from certnet.search.certificate import LeafRepair
 from certnet.search.joint import joint_search
-from certnet.search.price import SearchProgress, SearchResult, bound_from_price, price_for_gap, search
+from certnet.search.price import Look, SearchProgress, SearchResult, price_for_gap, search
 from certnet.solvers.interface import State, without_prefix
 from formulations import Presolved
 from formulations._validation import FloatArray
@@ -19,6 +20,7 @@ SWITCH = 0.02
 """Relative gap at which W becomes fixed: on Gaussian data (n = 24, d = 6) a free W is ahead until about there."""
 LARGEST = 3000
 """Most entries of W and t for which W is free: a Schur complement of this order is solved at every step."""
+SAME_W = 1e-12
 PREFIX = "free_"
 
 
@@ -33,10 +35,9 @@ def merged_search(
     time_limit: float | None = None,
     workers: int = 1,
     scheduler: str | None = None,
-    callback: Callable[[float, SearchProgress], bool | None] = lambda bound, progress: None,
+    callback: Look = lambda progress: None,
     too_large: float = float("inf"),
     resume: State | None = None,
-    is_about: Callable[[State], bool] = lambda state: True,
 ) -> tuple[SearchResult, SearchResult | None]:
     """Bound the optimum within ``gap`` of ``objective``, or as far as nodes and time go.
 
@@ -51,10 +52,9 @@ def merged_search(
         free: of an earlier call about another network.
         max_nodes, time_limit: for both searches together.
         workers, scheduler: of the search with W fixed.
-        callback: called with the proved bound (original units, up to rounding); a true value ends the search.
+        callback: as of both searches.
         too_large: as in ``certnet.search.price.search``.
-        resume: the state of an earlier call.
-        is_about: whether a stored search with fixed W was about this W.
+        resume: the state of an earlier call; its search with fixed W goes on if it was about this W, up to rounding.
 
     Raises:
         InputError: the cluster cannot be used, or the state to resume is damaged.
@@ -63,8 +63,8 @@ def merged_search(
     stored = without_prefix(resume or {}, PREFIX)
     own = {name: array for name, array in (resume or {}).items() if not name.startswith(PREFIX)}
 
-    def look_free(bound: float, progress: SearchProgress) -> bool | None:
-        return callback(bound, replace(progress, state=lambda: _prefixed(progress.state())))
+    def look_free(progress: SearchProgress) -> bool | None:
+        return callback(replace(progress, state=lambda: _prefixed(progress.state())))
 
     is_small = program.target.size + program.space.neurons <= LARGEST
     if free is None and is_small and (resume is None or stored):
@@ -86,9 +86,9 @@ def merged_search(
             return replace(free, complete=not is_open, can_go_on=is_open, state=of_free if is_open else None), free
 
     def look(progress: SearchProgress) -> bool | None:
-        best = max(bound_from_price(program, W, progress.h_bar), bound)
-        both = replace(progress, nodes=nodes + progress.nodes, state=lambda: {**progress.state(), **of_free})
-        return callback(best, both)
+        best, both = max(progress.lower_bound, bound), nodes + progress.nodes
+        state = progress.state
+        return callback(replace(progress, lower_bound=best, nodes=both, state=lambda: {**state(), **of_free}))
 
     fixed = search(
         program,
@@ -100,7 +100,7 @@ def merged_search(
         workers=workers,
         scheduler=scheduler,
         confirm=LeafRepair(presolved, W).price,
-        resume=own if resume is not None and "version" in own and is_about(own) else None,
+        resume=own if "version" in own and _is_about(own, W) else None,
         callback=look,
         too_large=too_large,
     )
@@ -118,6 +118,11 @@ def merged_search(
         state=None if fixed.state is None else {**fixed.state, **of_free},
     )
     return found, free
+
+
+def _is_about(state: State, W: FloatArray) -> bool:
+    stored = np.asarray(state.get("W", np.zeros(0)))
+    return stored.shape == W.shape and bool(np.abs(stored - W).max() <= SAME_W * np.abs(W).max())
 
 
 def _prefixed(state: State) -> State:

@@ -5,13 +5,13 @@ bound is split next, on the generator whose two activations are largest in its r
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from joblib import Parallel, delayed
 
 from certnet.search.best_first import Budget, best_first, outlived
-from certnet.search.bounds import NodeBound, bound_node
+from certnet.search.bounds import bound_node
 from certnet.search.pool import pool as pool_of
 from certnet.search.tree import Branch, floats, intact, integers, read_tree, write_tree
 from certnet.solvers.interface import State
@@ -52,16 +52,20 @@ class SearchSummary:
 
 @dataclass(frozen=True)
 class SearchProgress:
-    """A look at the search: ``h_bar`` is proved up to rounding, for the scale of the program's W.
+    """A look at the search; ``state`` copies what a later one needs to go on.
 
-    ``state`` copies what a later search needs to go on.
+    ``lower_bound`` on the optimum, in original units, is proved up to rounding.
     """
 
     nodes: int
     open: int
-    h_bar: float
+    lower_bound: float
     seconds: float
     state: Callable[[], State]
+
+
+Look = Callable[[SearchProgress], bool | None]
+"""Called between batches; a true value ends the search."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -91,7 +95,7 @@ class SearchResult(SearchSummary):
     @property
     def summary(self) -> SearchSummary:
         """The same without the tree."""
-        return SearchSummary(*(getattr(self, field.name) for field in fields(SearchSummary)))
+        return SearchSummary(*(getattr(self, one.name) for one in fields(SearchSummary)))
 
 
 def search(
@@ -103,7 +107,7 @@ def search(
     max_nodes: int | None = None,
     time_limit: float | None = None,
     workers: int = 1,
-    callback: Callable[[SearchProgress], bool | None] | None = None,
+    callback: Look | None = None,
     too_large: float = np.inf,
     scheduler: str | None = None,
     confirm: Confirm | None = None,
@@ -130,8 +134,7 @@ def search(
     Raises:
         InputError: the cluster cannot be used, or the state to resume is damaged.
     """
-    task = _Price(program, W, enough, Budget(max_nodes, time_limit), confirm)
-    task.callback, task.too_large = callback, too_large
+    task = _Price(program, W, enough, Budget(max_nodes, time_limit), confirm, callback, too_large)
     if resume is not None:
         task.resume(resume)
     elif tree is not None:
@@ -144,19 +147,23 @@ def search(
     return task.result(interrupted=outlived(run))
 
 
+@dataclass(eq=False)
 class _Price:
     """The task, in units of the price that is enough: forms are of order one, as solvers want them."""
 
-    pool: Parallel
-    busy: int
-    callback: Callable[[SearchProgress], bool | None] | None
+    program: Program
+    W: FloatArray
+    unit: float
+    budget: Budget
+    confirm: Confirm | None
+    callback: Look | None
     too_large: float
+    pool: Parallel = field(init=False)
+    busy: int = field(init=False)
 
-    def __init__(self, program: Program, W: FloatArray, unit: float, budget: Budget, confirm: Confirm | None) -> None:
-        self.program, self.W, self.unit, self.budget, self.confirm = program, W, unit, budget, confirm
-        self.steps, self.best, self.direction = 0, 0.0, np.zeros(program.space.dimension)
-        self.root = Branch.root(program.space.neurons)
-        self.starts: dict[int, NodeBound] = {}
+    def __post_init__(self) -> None:
+        self.steps, self.best, self.direction = 0, 0.0, np.zeros(self.program.space.dimension)
+        self.root = Branch.root(self.program.space.neurons)
 
     def plant(self, tree: Branch) -> None:
         """Grow the splits of another tree, and keep what its leaves may start from."""
@@ -166,7 +173,7 @@ class _Price:
             if source.children is not None:
                 stack += zip(source.children, branch.split(source.neuron), strict=True)
             elif source.bound is not None:
-                self.starts[id(branch)] = source.bound.times(self.unit**-2)
+                branch.start = source.bound.times(self.unit**-2)
 
     def resume(self, state: State) -> None:
         """Grow the stored tree again; bounds are brought to the unit of this search."""
@@ -198,13 +205,8 @@ class _Price:
         """Solve the relaxations of nodes."""
         options = {"enough": 1.0, "time_limit": self.budget.left}
         task = delayed(bound_node)
-        # Children start from their parent, leaves of a planted tree from what they were there.
-        parents = [leaf.parent and leaf.parent.bound for leaf in vertices]
-        starts = [known or self.starts.get(id(leaf)) for known, leaf in zip(parents, vertices, strict=True)]
-        tasks = [
-            task(self.program, self.W / self.unit, leaf.signs, start=start, **options)
-            for leaf, start in zip(vertices, starts, strict=True)
-        ]
+        W = self.W / self.unit
+        tasks = [task(self.program, W, leaf.signs, start=leaf.start, **options) for leaf in vertices]
         for leaf, bound in zip(vertices, self.pool(tasks), strict=True):
             leaf.bound, leaf.h_squared = bound, min(leaf.h_squared, bound.h_squared)
             self.budget.used += 1
@@ -226,8 +228,8 @@ class _Price:
             return True
         if self.callback is None:
             return False
-        h_bar = self.unit * float(np.sqrt(-worst))
-        return bool(self.callback(SearchProgress(self.budget.used, waiting, h_bar, self.budget.spent, self._state)))
+        bound = bound_from_price(self.program, self.W, self.unit * float(np.sqrt(-worst)))
+        return bool(self.callback(SearchProgress(self.budget.used, waiting, bound, self.budget.spent, self._state)))
 
     def together(self, waiting: int) -> int:
         """As many as keep all workers busy."""

@@ -95,8 +95,8 @@ def test_interruptions_leave_a_proof(problem: tuple) -> None:
     _, network, presolved, _ = problem
     shown: list[float] = []
 
-    def interrupt(bound: float, progress: SearchProgress) -> bool:
-        shown.append(bound)
+    def interrupt(progress: SearchProgress) -> bool:
+        shown.append(progress.lower_bound)
         if progress.open > 2:
             raise KeyboardInterrupt
         return False
@@ -104,7 +104,7 @@ def test_interruptions_leave_a_proof(problem: tuple) -> None:
     found = joint_search(presolved.program, enough=network.objective, callback=interrupt)
     assert shown == sorted(shown)
     early = joint_search(presolved.program, enough=network.objective, time_limit=1e-6)
-    stopped = joint_search(presolved.program, enough=network.objective, callback=lambda bound, progress: True)
+    stopped = joint_search(presolved.program, enough=network.objective, callback=lambda progress: True)
     for result in (found, early, stopped):
         _, report = certify_search(presolved, result, network.U, network.V)
         assert report.verdict is Verdict.PROVED
@@ -116,8 +116,8 @@ def test_both_in_turn_close_the_gap(problem: tuple, monkeypatch: pytest.MonkeyPa
     _, network, presolved, W = problem
     bounds: list[float] = []
 
-    def look(bound: float, progress: object) -> bool:
-        bounds.append(bound)
+    def look(progress: SearchProgress) -> bool:
+        bounds.append(progress.lower_bound)
         return False
 
     monkeypatch.setattr(merged, "SWITCH", 0.05)
@@ -135,7 +135,7 @@ def test_both_in_turn_close_the_gap(problem: tuple, monkeypatch: pytest.MonkeyPa
     assert few.can_go_on
     rest, _ = merged_search(presolved, W, **options, resume=few.state)
     assert rest.complete
-    other, _ = merged_search(presolved, W, **options, resume=few.state, is_about=lambda state: False)
+    other, _ = merged_search(presolved, W, **options, resume={**few.state, "W": 2.0 * W})
     assert other.complete
 
 
