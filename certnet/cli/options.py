@@ -38,7 +38,11 @@ BranchingScheduler = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to branch on instead.")
 ]
 Circuits = Annotated[
-    bool, typer.Option("--circuits", help="Let relaxations use circuit inequalities: tighter, slower, rarely worth it.")
+    bool,
+    typer.Option(
+        "--circuits",
+        help="Let relaxations use circuit inequalities: tighter, slower, rarely worth it, never resumed.",
+    ),
 ]
 Network = Annotated[
     str, typer.Argument(metavar="NETWORK", help="A two-layer ReLU network: .onnx, .npz or .safetensors.")

@@ -18,13 +18,10 @@ from certnet.search.circuits import price_with_circuits
 from certnet.search.cone_closing import SubdivisionSearch
 from certnet.search.merged import merged_search
 from certnet.search.price import SearchProgress, SearchSummary, bound_from_price
-from certnet.solvers.interface import State
 from certnet.training.trainer import FitResult, fit
-from formulations._validation import FloatArray
 
 PAYS = 1e-7
 """Relative excess of a price over γ from which a point is a neuron that lowers the objective."""
-SAME_W = 1e-12
 IMPROVEMENT = 1e-9
 """Relative decrease of the objective for which a search is begun anew."""
 UNAFFORDABLE = "Branching on signs was left out: memory or time do not suffice for its relaxations."
@@ -146,8 +143,8 @@ def _split_signs(job: Job) -> Closed:
     program, gap = presolved.program, SETTINGS.gap_share * closing.gap
     too_large = program.gamma * (1.0 + PAYS) if closing.train else np.inf
 
-    def show(bound: float, progress: SearchProgress) -> None:
-        job.tell("branching", bound=bound, iteration=progress.nodes)
+    def show(progress: SearchProgress) -> None:
+        job.tell("branching", bound=progress.lower_bound, iteration=progress.nodes)
         job.saver.look(dict if named else lambda: {"search": progress.state(), "stage": "branching"})
 
     while True:
@@ -159,13 +156,8 @@ def _split_signs(job: Job) -> Closed:
             known = (job.price_ratio or 0.0) * program.gamma * (1.0 + gap)
             gap = max(gap, 1.0 - bound_from_price(program, W, known) / network.objective)
 
-        def is_about(state: State, W: FloatArray = W) -> bool:
-            """Whether a search was about this W, up to rounding."""
-            stored = np.asarray(state.get("W", np.zeros(0)))
-            return stored.shape == W.shape and bool(np.abs(stored - W).max() <= SAME_W * np.abs(W).max())
-
         seconds = job.clock.share(SETTINGS.time_share)
-        merged = merged_search(
+        found, free = merged_search(
             presolved,
             W,
             objective=network.objective,
@@ -178,9 +170,7 @@ def _split_signs(job: Job) -> Closed:
             callback=show,
             too_large=too_large,
             resume=resume,
-            is_about=is_about,
         )
-        found, free = merged.search, merged.free
         if found.interrupted or found.complete or not found.best > too_large:
             break
         # Train on from the network and one more direction.
@@ -198,17 +188,6 @@ def _split_signs(job: Job) -> Closed:
             # Rounding keeps the network from using the direction, which then only loosens the bound a little.
             too_large = np.inf
     about = job.given or (network.U, network.V)
-    summary = SearchSummary(
-        kind="signs",
-        complete=found.complete,
-        can_go_on=found.can_go_on,
-        interrupted=found.interrupted,
-        nodes=found.nodes,
-        leaves=sum(1 for _ in found.root.leaves),
-        price=found.h_bar / found.unit,
-        steps=found.steps,
-        seconds=found.seconds,
-        state=None if closing.circuits else found.state,
-    )
-    proof = certify_search(presolved, merged.W, found, *about, provenance=job.provenance, circuits=named)
+    summary = replace(found.summary, state=None if closing.circuits else found.state)
+    proof = certify_search(presolved, found, *about, provenance=job.provenance, circuits=named)
     return network, proof, summary

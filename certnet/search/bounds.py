@@ -19,54 +19,27 @@ NEGLIGIBLE = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
-class Multipliers:
-    """N ≥ 0 over all inequalities of the whole, as entries p ≤ q of a symmetric matrix, and t for every generator.
-
-    ``positions`` is their number: 2N signs, then the whole's own inequalities.
-    """
-
-    p: IntArray
-    q: IntArray
-    value: FloatArray
-    t: FloatArray
-    positions: int
-
-    @classmethod
-    def from_matrix(cls, N: FloatArray, t: FloatArray) -> "Multipliers":
-        """Read a symmetric N (positions×positions); what is negligible is left out."""
-        upper = np.triu(N)
-        p, q = np.nonzero(upper > NEGLIGIBLE * upper.max(initial=0.0))
-        return cls(p, q, upper[p, q], t, len(N))
-
-    def times(self, factor: float) -> "Multipliers":
-        """The multipliers of a form that is ``factor`` times as large."""
-        return replace(self, value=factor * self.value, t=factor * self.t)
-
-    def matrix(self) -> FloatArray:
-        """N with t/2 at the complementary places (positions×positions)."""
-        neuron, m = np.arange(len(self.t)), len(self.t)
-        N = np.zeros((self.positions, self.positions))
-        N[self.p, self.q] = N[self.q, self.p] = self.value
-        N[neuron, m + neuron] = N[m + neuron, neuron] = 0.5 * self.t
-        return N
-
-
-@dataclass(frozen=True, eq=False)
 class NodeBound:
     """A proved-up-to-rounding bound on the squared price in a node, and what its children start from.
 
     Attributes:
         h_squared: ``‖(ω∘W)ᵀφ‖² ≤ h_squared`` on the node's cone with zᵀEz ≤ 1.
-        multipliers: the dual that shows it.
+        p, q, value: N ≥ 0 that shows it, entries p ≤ q of a symmetric matrix over all inequalities of the whole.
+        t: (N,) of every generator.
         S: (f+k) square, the primal iterate in (β_free, z); where W is free, (f+k+c) with the outputs.
+        free: (f,) the free generators.
         branch: generator to split, −1 when none is free.
         direction: (k,) a point z to try as a neuron.
         steps: Newton steps.
     """
 
     h_squared: float
-    multipliers: Multipliers
+    p: IntArray
+    q: IntArray
+    value: FloatArray
+    t: FloatArray
     S: FloatArray
+    free: IntArray
     branch: int
     direction: FloatArray
     steps: int
@@ -80,10 +53,16 @@ class NodeBound:
         _, products, t = project(program, Dual(W, node.lift(N)))
         z = slice(f, f + program.space.dimension)
         scores = branching_scores(program, W, node.free, S)
+        upper = np.triu(products)
+        p, q = np.nonzero(upper > NEGLIGIBLE * upper.max(initial=0.0))
         return cls(
             h_squared=h_squared,
-            multipliers=Multipliers.from_matrix(products, t),
+            p=p,
+            q=q,
+            value=upper[p, q],
+            t=t,
             S=S,
+            free=node.free,
             branch=int(node.free[np.argmax(scores)]) if f else -1,
             direction=np.linalg.eigh(0.5 * (S[z, z] + S[z, z].T))[1][:, -1],
             steps=steps,
@@ -91,29 +70,24 @@ class NodeBound:
 
     def times(self, factor: float) -> "NodeBound":
         """The bound of a form that is ``factor`` times as large; S is the same."""
-        return replace(self, h_squared=factor * self.h_squared, multipliers=self.multipliers.times(factor))
+        return replace(self, h_squared=factor * self.h_squared, value=factor * self.value, t=factor * self.t)
 
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """What a child takes over: the dual of its parent, and its primal iterate with the free generators it is about."""
-
-    multipliers: Multipliers
-    S: FloatArray
-    free: IntArray
-
-    def times(self, factor: float) -> "Start":
-        """The same for a form that is ``factor`` times as large."""
-        return replace(self, multipliers=self.multipliers.times(factor))
+    def matrix(self, positions: int) -> FloatArray:
+        """N of this order, with t/2 at the complementary places."""
+        neuron, m = np.arange(len(self.t)), len(self.t)
+        N = np.zeros((positions, positions))
+        N[self.p, self.q] = N[self.q, self.p] = self.value
+        N[neuron, m + neuron] = N[m + neuron, neuron] = 0.5 * self.t
+        return N
 
     def warm(self, node: Part, form: Program) -> tuple[Primal | None, Dual]:
-        """The parent's dual, and its S without the coordinates that the child has not; None if nothing is left."""
+        """For a child: the dual, and S without the coordinates that it has not; None if nothing is left."""
         kept = np.flatnonzero(np.isin(self.free, node.free))
         index = np.concatenate([kept, len(self.free) + np.arange(form.space.dimension)])
         S = self.S[np.ix_(index, index)]
         size = float(np.sum(form.metric * S[len(kept) :, len(kept) :]))
         primal = Primal(S / size, 0) if size > 0 else None
-        return primal, Dual(form.target, node.restrict(self.multipliers.matrix()))
+        return primal, Dual(form.target, node.restrict(self.matrix(node.whole.positions)))
 
 
 def bound_node(
@@ -121,7 +95,7 @@ def bound_node(
     W: FloatArray,
     signs: IntArray,
     *,
-    start: Start | None = None,
+    start: NodeBound | None = None,
     enough: float = 0.0,
     tolerance: float = TOLERANCE,
     time_limit: float | None = None,

@@ -22,7 +22,6 @@ MARGINS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 
 def certify_search(
     presolved: Presolved,
-    W: FloatArray,
     result: SearchResult,
     U: FloatArray,
     V: FloatArray,
@@ -30,13 +29,12 @@ def certify_search(
     provenance: Mapping[str, Any] | None = None,
     circuits: CircuitSet | None = None,
 ) -> tuple[Certificate, Report]:
-    """The certificate that a search with this W (f×c, in the presolved coordinates) gives for a network.
+    """The certificate that a search gives for a network.
 
     The report says PROVED unless the data are beyond floating point; the caller must look.
 
     Args:
         presolved: whose program was searched, with its inequalities.
-        W: the dual that was priced.
         result: of the search.
         U, V: the network (d×m, c×m).
         provenance: a JSON object that travels along.
@@ -47,7 +45,7 @@ def certify_search(
     """
     if (0 if circuits is None else len(circuits)) != len(presolved.program.inequalities):
         raise InputError("the searched program has inequalities besides the signs; name the circuit of each of them.")
-    repair, merged = LeafRepair(presolved, W), presolved.rows
+    repair, merged = LeafRepair(presolved, result.W), presolved.rows
     program, dual, size = merged.program, repair.dual, repair.size
     neurons, leaves = program.space.neurons, list(result.root.leaves)
 
@@ -97,8 +95,8 @@ class LeafRepair:
         """
         program = self._presolved.rows.program
         N = np.zeros((program.positions, program.positions))
-        if leaf.multipliers is not None:
-            given = leaf.multipliers.matrix() / self._presolved.program.gamma
+        if leaf.bound is not None:
+            given = leaf.bound.matrix(program.positions) / self._presolved.program.gamma
             N = program.gamma * (unit / self.size) ** 2 * self._presolved.undo_dual(Dual(self._W, given)).N
         node = restrict(program, leaf.signs)
         form = node.pricing(self.dual / self.size)

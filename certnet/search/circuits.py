@@ -127,7 +127,7 @@ def price_with_circuits(
 def separate(
     program: Program, moments: FloatArray, generators: FloatArray, known: CircuitSet, count: int
 ) -> CircuitSet:
-    """At most ``count`` new circuits that a moment matrix violates; in the plane all that matter.
+    """At most ``count`` new circuits that a moment matrix violates, none the mirror image of another; in the plane all.
 
     Args:
         program: that was solved.
@@ -147,9 +147,20 @@ def separate(
         unit, scaled = rows / norm[:, None], moments * np.outer(size, size)
         most = min(MOST_PROGRAMS, PROGRAM_WORK // rows.shape[1] ** 3)
         found = violated_circuits(unit, scaled, tolerance=VIOLATION, count=max(count, 0), most_programs=most)
-        supports = list(found)
+        # A circuit and its mirror image, with α and β exchanged, are one inequality on the face.
+        seen, half = {*known.keys, *(_mirrored(key, len(rows)) for key in known.keys)}, []
+        for key in found:
+            if key not in seen:
+                half.append(key)
+                seen |= {key, _mirrored(key, len(rows))}
+        supports = half
     keys = set(known.keys)
     return exact_circuits(generators, [key for key in supports if key not in keys])
+
+
+def _mirrored(key: tuple[int, tuple[int, ...]], neurons: int) -> tuple[int, tuple[int, ...]]:
+    target, *support = ((position + neurons) % (2 * neurons) for position in (key[0], *key[1]))
+    return target, tuple(sorted(support))
 
 
 def _solve(

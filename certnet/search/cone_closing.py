@@ -7,7 +7,7 @@ and at any moment the last run that was complete proves a bound.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -59,42 +59,39 @@ class _Proved:
     found: Exploration
 
 
+@dataclass(eq=False)
 class SubdivisionSearch:
     """One attempt to close a gap.
 
-    Args:
+    Attributes:
         presolved: of the training program, which has at most ``LARGEST_DIMENSION`` features.
-        network: U (d×m) and V (c×m) to start from, of positive objective.
+        network: U (d×m) and V (c×m), at first that to start from, of positive objective.
         gap: relative gap at which to stop.
         left: seconds left, or None.
         tell: called with the tests so far, the objective and the bound.
         max_tests: limit on tests, or None.
         workers: threads.
         scheduler: address of a Dask cluster to use instead, or None.
-        better: called with the network whenever neurons were added.
         train: let points of too large a price become neurons. Without it the residual stays that of the network.
+        better: called with the network whenever neurons were added.
     """
 
-    def __init__(
-        self,
-        presolved: Presolved,
-        network: Network,
-        gap: float,
-        *,
-        left: Callable[[], float | None],
-        tell: Callable[[int, float, float], None],
-        max_tests: int | None,
-        workers: int,
-        scheduler: str | None,
-        train: bool = True,
-        better: Better | None = None,
-    ) -> None:
-        self.merged, self.basis = presolved.rows, basis_of(presolved.scaling.z)
-        self.program, self.original = presolved.rows.program, presolved.rows.original
-        self.network = network
+    presolved: Presolved
+    network: Network
+    gap: float
+    _: KW_ONLY
+    left: Callable[[], float | None]
+    tell: Callable[[int, float, float], None]
+    max_tests: int | None
+    workers: int
+    scheduler: str | None
+    train: bool = True
+    better: Better | None = None
+
+    def __post_init__(self) -> None:
+        self.merged, self.basis = self.presolved.rows, basis_of(self.presolved.scaling.z)
+        self.program, self.original = self.merged.program, self.merged.original
         self.objective = self.original.objective(*self.network)
-        self.gap, self.left, self.tell, self.max_tests = gap, left, tell, max_tests
-        self.workers, self.scheduler, self.train, self.better = workers, scheduler, train, better
         self.proved: _Proved | None = None
         self.tests, self.interrupted = 0, False
         # The largest price of the last residual at a known point, and whether no longer search would prove more.

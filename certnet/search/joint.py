@@ -5,14 +5,13 @@ complementary, and solves the joint bound over all leaves again (``certnet.solve
 feasible for its children, so the bound never falls, and any W with the multipliers of all leaves is a certificate.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from certnet.search.best_first import Budget, outlived
 from certnet.search.bounds import NodeBound, branching_scores
-from certnet.search.price import SearchProgress, SearchResult
+from certnet.search.price import Look, SearchProgress, SearchResult
 from certnet.search.tree import Branch, floats, intact, integers, read_tree, write_tree
 from certnet.solvers.interface import Progress, SolverOptions, State
 from certnet.solvers.interior_point import InteriorPointSolver
@@ -47,42 +46,26 @@ SETTINGS = Settings()
 MARK = "joint"
 
 
-@dataclass(frozen=True, eq=False)
-class JointSearchResult:
-    """The best W that was found, its bound in original units up to rounding, and the tree that shows it.
-
-    ``tree`` is about the price of W, in units of one: ``certnet.search.certificate.certify_search`` takes it.
-    ``state`` is what a later search needs to go on, also where this one was complete. ``exhausted`` tells that there
-    is no leaf left to split, or no memory for more leaves.
-    """
-
-    W: FloatArray
-    lower_bound: float
-    tree: SearchResult
-    state: State
-    exhausted: bool
-
-
 def joint_search(
     program: Program,
     *,
     enough: float,
     max_nodes: int | None = None,
     time_limit: float | None = None,
-    callback: Callable[[float, SearchProgress], bool | None] | None = None,
+    callback: Look | None = None,
     resume: State | None = None,
-) -> JointSearchResult:
+) -> SearchResult:
     """Branch with W free until the bound is ``enough``, or until nodes, memory or time run out.
 
-    Ctrl-C ends the search in good order.
+    Ctrl-C ends the search in good order. The result is about the price of the best W, in units of one. It always has a
+    state; it cannot go on where no leaf is left to split, or no memory for more leaves.
 
     Args:
         program: presolved training program.
         enough: lower bound in original units that is large enough.
         max_nodes: limit on relaxations: every leaf of every solve counts.
         time_limit: seconds.
-        callback: called with the bound (original units) after every solve, and at steps of the root's; a true value
-            ends the search.
+        callback: called after every solve, and at steps of the root's; a true value ends the search.
         resume: state of an earlier search for the same program.
 
     Raises:
@@ -92,19 +75,18 @@ def joint_search(
     return run.result(interrupted=outlived(lambda: run.run(resume)))
 
 
+@dataclass(eq=False)
 class _Joint:
     """The tree, the best W and its value so far."""
 
-    def __init__(
-        self,
-        program: Program,
-        enough: float,
-        budget: Budget,
-        callback: Callable[[float, SearchProgress], bool | None] | None,
-    ) -> None:
-        self.program, self.enough, self.budget, self.callback = program, enough, budget, callback
-        self.root = Branch.root(program.space.neurons)
-        self.W, self.value = np.zeros_like(program.target), 0.0
+    program: Program
+    enough: float
+    budget: Budget
+    callback: Look | None
+
+    def __post_init__(self) -> None:
+        self.root = Branch.root(self.program.space.neurons)
+        self.W, self.value = np.zeros_like(self.program.target), 0.0
         self.steps = self.bytes = 0
         self.stopped = self.exhausted = False
 
@@ -133,7 +115,9 @@ class _Joint:
                 raise
 
     def _solve_root(self) -> None:
+        # Inequalities that are parallel on the face count once, as in every node.
         program, left = self.program, self.budget.left
+        program = program.with_inequalities(restrict(program, self.root.signs).inequalities)
 
         def look(progress: Progress) -> bool:
             value = program.to_own(progress.lower_bound)
@@ -200,15 +184,14 @@ class _Joint:
         S = source.bound.S
         if source is not leaf:
             S = share_of_child(S, self.program.space.generators, source, leaf)
-        N = source.bound.multipliers.matrix() / self.program.gamma
+        N = source.bound.matrix(self.program.positions) / self.program.gamma
         return JointLeaf(S, restrict(self.program, leaf.signs).restrict(N))
 
     def _tell(self, value: float) -> bool:
         if self.callback is None:
             return False
-        leaves, gamma = sum(1 for _ in self.root.leaves), float(self.program.gamma)
-        progress = SearchProgress(self.budget.used, leaves, gamma, self.budget.spent, self._state)
-        return bool(self.callback(self.program.to_original(value), progress))
+        leaves, bound = sum(1 for _ in self.root.leaves), self.program.to_original(value)
+        return bool(self.callback(SearchProgress(self.budget.used, leaves, bound, self.budget.spent, self._state)))
 
     def _state(self) -> State:
         return {
@@ -229,25 +212,27 @@ class _Joint:
             read_tree(self.root, state, self.program.positions, space.dimension, space.outputs)
         self.W, self.value = W, self.program.dual_value(W)
 
-    def result(self, *, interrupted: bool) -> JointSearchResult:
+    def result(self, *, interrupted: bool) -> SearchResult:
         """The tree as it stands."""
-        program, complete, state = self.program, self.value >= self.enough, self._state()
-        can_go_on = not complete and any(leaf.bound is not None and leaf.bound.branch >= 0 for leaf in self.root.leaves)
-        tree = SearchResult(
+        program, complete = self.program, bool(self.value >= self.enough)
+        return SearchResult(
+            kind="signs",
+            W=self.W,
+            lower_bound=program.to_original(self.value),
             root=self.root,
             unit=1.0,
-            h_bar=float(program.gamma),
+            price=float(program.gamma),
             best=0.0,
             direction=np.zeros(program.space.dimension),
-            complete=bool(complete),
-            can_go_on=can_go_on,
+            complete=complete,
+            can_go_on=not (complete or self.exhausted),
             interrupted=interrupted,
             nodes=self.budget.used,
+            leaves=sum(1 for _ in self.root.leaves),
             steps=self.steps,
             seconds=self.budget.spent,
-            state=state if can_go_on else None,
+            state=self._state(),
         )
-        return JointSearchResult(self.W, program.to_original(self.value), tree, state, self.exhausted)
 
 
 def share_of_child(S: FloatArray, generators: FloatArray, parent: Branch, child: Branch) -> FloatArray:

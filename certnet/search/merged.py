@@ -5,12 +5,13 @@ optimal network a leaf that is small enough is done with, which is what the last
 gap is moderate; then the search with fixed W goes on from that tree. The better bound of the two is returned.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+import numpy as np
 
 from certnet.search.certificate import LeafRepair
-from certnet.search.joint import JointSearchResult, joint_search
-from certnet.search.price import SearchProgress, SearchResult, bound_from_price, price_for_gap, search
+from certnet.search.joint import joint_search
+from certnet.search.price import Look, SearchProgress, SearchResult, price_for_gap, search
 from certnet.solvers.interface import State, without_prefix
 from formulations import Presolved
 from formulations._validation import FloatArray
@@ -19,22 +20,8 @@ SWITCH = 0.02
 """Relative gap at which W becomes fixed: on Gaussian data (n = 24, d = 6) a free W is ahead until about there."""
 LARGEST = 3000
 """Most entries of W and t for which W is free: a Schur complement of this order is solved at every step."""
+SAME_W = 1e-12
 PREFIX = "free_"
-
-
-@dataclass(frozen=True, eq=False)
-class MergedResult:
-    """The better tree of the two searches and the W that it is about.
-
-    Attributes:
-        W: (f, c).
-        search: its tree, with the effort of both; ``best`` and ``direction`` are about the network's residual.
-        free: the search with W free, for another call about a better network; None where it was left out.
-    """
-
-    W: FloatArray
-    search: SearchResult
-    free: JointSearchResult | None
 
 
 def merged_search(
@@ -43,17 +30,19 @@ def merged_search(
     *,
     objective: float,
     gap: float,
-    free: JointSearchResult | None = None,
+    free: SearchResult | None = None,
     max_nodes: int | None = None,
     time_limit: float | None = None,
     workers: int = 1,
     scheduler: str | None = None,
-    callback: Callable[[float, SearchProgress], bool | None] = lambda bound, progress: None,
+    callback: Look = lambda progress: None,
     too_large: float = float("inf"),
     resume: State | None = None,
-    is_about: Callable[[State], bool] = lambda state: True,
-) -> MergedResult:
+) -> tuple[SearchResult, SearchResult | None]:
     """Bound the optimum within ``gap`` of ``objective``, or as far as nodes and time go.
+
+    Returns the better tree of the two searches, with the effort of both, and the search with W free for another call
+    about a better network, None where it was left out. ``best`` and ``direction`` are about the network's residual.
 
     Args:
         presolved: of the training program.
@@ -63,22 +52,19 @@ def merged_search(
         free: of an earlier call about another network.
         max_nodes, time_limit: for both searches together.
         workers, scheduler: of the search with W fixed.
-        callback: called with the proved bound (original units, up to rounding); a true value ends the search.
+        callback: as of both searches.
         too_large: as in ``certnet.search.price.search``.
-        resume: the state of an earlier call.
-        is_about: whether a stored search with fixed W was about this W.
+        resume: the state of an earlier call; its search with fixed W goes on if it was about this W, up to rounding.
 
     Raises:
         InputError: the cluster cannot be used, or the state to resume is damaged.
     """
-    program, goal, stopped = presolved.program, objective * (1.0 - gap), False
+    program, goal = presolved.program, objective * (1.0 - gap)
     stored = without_prefix(resume or {}, PREFIX)
     own = {name: array for name, array in (resume or {}).items() if not name.startswith(PREFIX)}
 
-    def look_free(bound: float, progress: SearchProgress) -> bool:
-        nonlocal stopped
-        stopped = bool(callback(bound, replace(progress, state=lambda: _prefixed(progress.state()))))
-        return stopped
+    def look_free(progress: SearchProgress) -> bool | None:
+        return callback(replace(progress, state=lambda: _prefixed(progress.state())))
 
     is_small = program.target.size + program.space.neurons <= LARGEST
     if free is None and is_small and (resume is None or stored):
@@ -90,50 +76,53 @@ def merged_search(
             callback=look_free,
             resume=stored or None,
         )
-    nodes, steps, seconds, bound = 0, 0, 0.0, program.to_original(0.0)
     of_free: State = {}
+    bound, nodes, steps, seconds = program.to_original(0.0), 0, 0, 0.0
     if free is not None:
-        tree, bound, of_free = free.tree, free.lower_bound, _prefixed(free.state)
-        nodes, steps, seconds = tree.nodes, tree.steps, tree.seconds
-        leaves = sum(1 for _ in tree.root.leaves)
-        ends = stopped or tree.interrupted or bound >= goal or not (tree.complete or free.exhausted)
-        if ends or (max_nodes is not None and nodes + leaves > max_nodes):
-            is_open = not bound >= goal
-            state = of_free if is_open else None
-            return MergedResult(free.W, replace(tree, complete=not is_open, can_go_on=is_open, state=state), free)
+        bound, nodes, steps, seconds = free.lower_bound, free.nodes, free.steps, free.seconds
+        of_free, is_open = _prefixed(free.state or {}), not bound >= goal
+        ends = free.interrupted or free.can_go_on or not is_open
+        if ends or (max_nodes is not None and nodes + free.leaves > max_nodes):
+            return replace(free, complete=not is_open, can_go_on=is_open, state=of_free if is_open else None), free
 
-    def look(progress: SearchProgress) -> bool:
-        best = max(bound_from_price(program, W, progress.h_bar), bound)
+    def look(progress: SearchProgress) -> bool | None:
+        best, both = max(progress.lower_bound, bound), nodes + progress.nodes
         state = progress.state
-        return bool(
-            callback(best, replace(progress, nodes=progress.nodes + nodes, state=lambda: {**state(), **of_free}))
-        )
+        return callback(replace(progress, lower_bound=best, nodes=both, state=lambda: {**state(), **of_free}))
 
     fixed = search(
         program,
         W,
         enough=price_for_gap(program, W, objective, gap),
-        tree=None if free is None else free.tree.root,
+        tree=None if free is None else free.root,
         max_nodes=None if max_nodes is None else max(max_nodes - nodes, 1),
         time_limit=None if time_limit is None else max(time_limit - seconds, 1e-3),
         workers=workers,
         scheduler=scheduler,
         confirm=LeafRepair(presolved, W).price,
-        resume=own if resume is not None and "version" in own and is_about(own) else None,
+        resume=own if "version" in own and _is_about(own, W) else None,
         callback=look,
         too_large=too_large,
     )
+    better = fixed if free is None or fixed.lower_bound >= bound else free
     found = replace(
-        fixed,
+        better,
+        best=fixed.best,
+        direction=fixed.direction,
+        complete=fixed.complete,
+        can_go_on=fixed.can_go_on,
+        interrupted=fixed.interrupted,
         nodes=nodes + fixed.nodes,
         steps=steps + fixed.steps,
         seconds=seconds + fixed.seconds,
         state=None if fixed.state is None else {**fixed.state, **of_free},
     )
-    if free is None or bound_from_price(program, W, fixed.h_bar) >= bound:
-        return MergedResult(W, found, free)
-    tree = free.tree
-    return MergedResult(free.W, replace(found, root=tree.root, unit=tree.unit, h_bar=tree.h_bar), free)
+    return found, free
+
+
+def _is_about(state: State, W: FloatArray) -> bool:
+    stored = np.asarray(state.get("W", np.zeros(0)))
+    return stored.shape == W.shape and bool(np.abs(stored - W).max() <= SAME_W * np.abs(W).max())
 
 
 def _prefixed(state: State) -> State:

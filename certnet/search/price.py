@@ -5,13 +5,13 @@ bound is split next, on the generator whose two activations are largest in its r
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from joblib import Parallel, delayed
 
 from certnet.search.best_first import Budget, best_first, outlived
-from certnet.search.bounds import Start, bound_node
+from certnet.search.bounds import bound_node
 from certnet.search.pool import pool as pool_of
 from certnet.search.tree import Branch, floats, intact, integers, read_tree, write_tree
 from certnet.solvers.interface import State
@@ -29,7 +29,7 @@ class SearchSummary:
         kind: "signs" for branching on the signs of data points, "subdivision" for cutting the weight space.
         complete: the bound that was asked for is shown.
         can_go_on: a longer search could improve the bound.
-        interrupted: by Ctrl-C.
+        interrupted: by Ctrl-C, or because a worker was killed.
         nodes: tests or relaxations.
         leaves: of the tree that proves the bound.
         price: bound on h(W) over what was asked for.
@@ -52,46 +52,50 @@ class SearchSummary:
 
 @dataclass(frozen=True)
 class SearchProgress:
-    """A look at the search: ``h_bar`` is proved up to rounding, for the scale of the program's W.
+    """A look at the search; ``state`` copies what a later one needs to go on.
 
-    ``state`` copies what a later search needs to go on.
+    ``lower_bound`` on the optimum, in original units, is proved up to rounding.
     """
 
     nodes: int
     open: int
-    h_bar: float
+    lower_bound: float
     seconds: float
     state: Callable[[], State]
 
 
-@dataclass(frozen=True, eq=False)
-class SearchResult:
-    """What a search has proved, up to rounding.
+Look = Callable[[SearchProgress], bool | None]
+"""Called between batches; a true value ends the search."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SearchResult(SearchSummary):
+    """What a search over signs has proved, up to rounding.
 
     Attributes:
+        W: (f, c) that it is about.
+        lower_bound: on the optimum, in original units.
         root: the tree; its bounds and multipliers are those of ``W / unit``.
         unit: the price that was asked for.
-        h_bar: largest bound of a leaf: ``‖(ω∘W)ᵀφ‖ ≤ h_bar`` for zᵀEz ≤ 1.
         best: largest price that was seen at a point, and ``direction`` (k,) the point.
-        complete: every leaf is at most what was asked for.
-        can_go_on: there is a leaf left to split.
-        interrupted: by Ctrl-C, or because a worker was killed.
-        nodes, steps, seconds: effort.
-        state: what a later search needs to go on, if it can.
     """
 
+    W: FloatArray
+    lower_bound: float
     root: Branch
     unit: float
-    h_bar: float
     best: float
     direction: FloatArray
-    complete: bool
-    can_go_on: bool
-    interrupted: bool
-    nodes: int
-    steps: int
-    seconds: float
-    state: State | None
+
+    @property
+    def h_bar(self) -> float:
+        """Largest bound of a leaf: ``‖(ω∘W)ᵀφ‖ ≤ h_bar`` for zᵀEz ≤ 1."""
+        return self.unit * self.price
+
+    @property
+    def summary(self) -> SearchSummary:
+        """The same without the tree."""
+        return SearchSummary(*(getattr(self, one.name) for one in fields(SearchSummary)))
 
 
 def search(
@@ -103,7 +107,7 @@ def search(
     max_nodes: int | None = None,
     time_limit: float | None = None,
     workers: int = 1,
-    callback: Callable[[SearchProgress], bool | None] | None = None,
+    callback: Look | None = None,
     too_large: float = np.inf,
     scheduler: str | None = None,
     confirm: Confirm | None = None,
@@ -130,8 +134,7 @@ def search(
     Raises:
         InputError: the cluster cannot be used, or the state to resume is damaged.
     """
-    task = _Price(program, W, enough, Budget(max_nodes, time_limit), confirm)
-    task.callback, task.too_large = callback, too_large
+    task = _Price(program, W, enough, Budget(max_nodes, time_limit), confirm, callback, too_large)
     if resume is not None:
         task.resume(resume)
     elif tree is not None:
@@ -144,19 +147,23 @@ def search(
     return task.result(interrupted=outlived(run))
 
 
+@dataclass(eq=False)
 class _Price:
     """The task, in units of the price that is enough: forms are of order one, as solvers want them."""
 
-    pool: Parallel
-    busy: int
-    callback: Callable[[SearchProgress], bool | None] | None
+    program: Program
+    W: FloatArray
+    unit: float
+    budget: Budget
+    confirm: Confirm | None
+    callback: Look | None
     too_large: float
+    pool: Parallel = field(init=False)
+    busy: int = field(init=False)
 
-    def __init__(self, program: Program, W: FloatArray, unit: float, budget: Budget, confirm: Confirm | None) -> None:
-        self.program, self.W, self.unit, self.budget, self.confirm = program, W / unit, unit, budget, confirm
-        self.steps, self.best, self.direction = 0, 0.0, np.zeros(program.space.dimension)
-        self.root = Branch.root(program.space.neurons)
-        self.starts: dict[int, Start] = {}
+    def __post_init__(self) -> None:
+        self.steps, self.best, self.direction = 0, 0.0, np.zeros(self.program.space.dimension)
+        self.root = Branch.root(self.program.space.neurons)
 
     def plant(self, tree: Branch) -> None:
         """Grow the splits of another tree, and keep what its leaves may start from."""
@@ -166,9 +173,7 @@ class _Price:
             if source.children is not None:
                 stack += zip(source.children, branch.split(source.neuron), strict=True)
             elif source.bound is not None:
-                order = len(source.free) + self.program.space.dimension
-                known = Start(source.bound.multipliers, source.bound.S[:order, :order], source.free)
-                self.starts[id(branch)] = known.times(self.unit**-2)
+                branch.start = source.bound.times(self.unit**-2)
 
     def resume(self, state: State) -> None:
         """Grow the stored tree again; bounds are brought to the unit of this search."""
@@ -189,7 +194,7 @@ class _Price:
 
     def _state(self) -> State:
         return {
-            "W": self.unit * self.W,
+            "W": self.W.copy(),
             "unit": np.array([self.unit]),
             "counts": np.array([self.budget.used, self.steps], dtype=np.int64),
             "best_direction": self.direction,
@@ -200,18 +205,14 @@ class _Price:
         """Solve the relaxations of nodes."""
         options = {"enough": 1.0, "time_limit": self.budget.left}
         task = delayed(bound_node)
-        tasks = [task(self.program, self.W, leaf.signs, start=self._start(leaf), **options) for leaf in vertices]
+        W = self.W / self.unit
+        tasks = [task(self.program, W, leaf.signs, start=leaf.start, **options) for leaf in vertices]
         for leaf, bound in zip(vertices, self.pool(tasks), strict=True):
             leaf.bound, leaf.h_squared = bound, min(leaf.h_squared, bound.h_squared)
             self.budget.used += 1
             self.steps += bound.steps
             self._look(bound.direction)
             self._settle(leaf)
-
-    def _start(self, leaf: Branch) -> Start | None:
-        if leaf.parent is None or leaf.parent.bound is None:
-            return self.starts.get(id(leaf))
-        return Start(leaf.parent.bound.multipliers, leaf.parent.bound.S, leaf.parent.free)
 
     def _settle(self, leaf: Branch) -> None:
         """Where the leaf stands in the queue. One without free generators stays a leaf: nothing below it can follow."""
@@ -227,8 +228,8 @@ class _Price:
             return True
         if self.callback is None:
             return False
-        h_bar = self.unit * float(np.sqrt(-worst))
-        return bool(self.callback(SearchProgress(self.budget.used, waiting, h_bar, self.budget.spent, self._state)))
+        bound = bound_from_price(self.program, self.W, self.unit * float(np.sqrt(-worst)))
+        return bool(self.callback(SearchProgress(self.budget.used, waiting, bound, self.budget.spent, self._state)))
 
     def together(self, waiting: int) -> int:
         """As many as keep all workers busy."""
@@ -245,7 +246,7 @@ class _Price:
         if not size > 0:
             return
         phi = program.space.lift(np.stack([z, -z], axis=1))[program.feature]
-        prices = np.linalg.norm((program.weight[:, None] * self.W).T @ phi, axis=0) / size
+        prices = np.linalg.norm((program.weight[:, None] * self.W / self.unit).T @ phi, axis=0) / size
         at = int(np.argmax(prices))
         if prices[at] > self.best:
             self.best, self.direction = float(prices[at]), (1 - 2 * at) * z / size
@@ -254,17 +255,22 @@ class _Price:
         """The tree as it stands."""
         leaves, least = list(self.root.leaves), self._least()
         worst = max(leaf.h_squared for leaf in leaves)
+        price = float(np.sqrt(max(worst, 0.0)))
         can_go_on = any(leaf.key is not None and -leaf.key > least for leaf in leaves)
         return SearchResult(
+            kind="signs",
+            W=self.W,
+            lower_bound=bound_from_price(self.program, self.W, self.unit * price),
             root=self.root,
             unit=self.unit,
-            h_bar=self.unit * float(np.sqrt(max(worst, 0.0))),
+            price=price,
             best=self.unit * self.best,
             direction=self.direction,
             complete=bool(worst <= 1.0),
             can_go_on=can_go_on,
             interrupted=interrupted,
             nodes=self.budget.used,
+            leaves=len(leaves),
             steps=self.steps,
             seconds=self.budget.spent,
             state=self._state() if can_go_on else None,

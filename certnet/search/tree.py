@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certificates.making.tree import LeafProof, Node, Split
-from certnet.search.bounds import Multipliers, NodeBound
+from certnet.search.bounds import NodeBound
 from certnet.solvers.interface import State
 from formulations import ACTIVE, FREE, INACTIVE, InputError
 from formulations._validation import FloatArray, IntArray
@@ -84,19 +84,16 @@ class Branch(Vertex):
     Attributes:
         bound: of the node; None before it is bounded.
         h_squared: the smallest proved bound on the squared price, its own or that of a vertex above.
+        start: what bounding it may start from, the parent's bound unless another is known.
     """
 
     bound: NodeBound | None = None
     h_squared: float = np.inf
+    start: NodeBound | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.parent is not None:
-            self.h_squared = self.parent.h_squared
-
-    @property
-    def multipliers(self) -> Multipliers | None:
-        """What proves the bound of the node."""
-        return None if self.bound is None else self.bound.multipliers
+            self.h_squared, self.start = self.parent.h_squared, self.parent.bound
 
 
 V = TypeVar("V", bound=Vertex)
@@ -122,14 +119,12 @@ def write_tree(root: Branch, positions: int) -> dict[str, NDArray[Any]]:
         "version": np.array([VERSION, len(root.signs), positions], dtype=np.int64),
         "neuron": np.array([LEAF if v.children is None else v.neuron for v in root.preorder], dtype=np.int64),
         "h_squared": np.array([leaf.h_squared for leaf in leaves], dtype=np.float64),
-        "count": np.array(
-            [UNBOUNDED if v.bound is None else len(v.bound.multipliers.p) for v in leaves], dtype=np.int64
-        ),
+        "count": np.array([UNBOUNDED if v.bound is None else len(v.bound.p) for v in leaves], dtype=np.int64),
         "branch": np.array([bound.branch for bound in known], dtype=np.int64),
-        "p": np.concatenate([none, *(bound.multipliers.p for bound in known)]),
-        "q": np.concatenate([none, *(bound.multipliers.q for bound in known)]),
-        "value": np.concatenate([nothing, *(bound.multipliers.value for bound in known)]),
-        "t": np.concatenate([nothing, *(bound.multipliers.t for bound in known)]),
+        "p": np.concatenate([none, *(bound.p for bound in known)]),
+        "q": np.concatenate([none, *(bound.q for bound in known)]),
+        "value": np.concatenate([nothing, *(bound.value for bound in known)]),
+        "t": np.concatenate([nothing, *(bound.t for bound in known)]),
         "S": np.concatenate([nothing, *(bound.S.ravel() for bound in known)]),
         "direction": np.concatenate([nothing, *(bound.direction for bound in known)]),
     }
@@ -164,8 +159,7 @@ def read_tree(root: Branch, state: State, positions: int, dimension: int, output
             raise ValueError("a multiplier is out of range")
         if branch not in (leaf.free.tolist() or [-1]):
             raise ValueError("a leaf does not fit its signs")
-        multipliers = Multipliers(p_, q_, value_, t_, positions)
-        leaf.bound = NodeBound(leaf.h_squared, multipliers, S_.reshape(n, n), branch, z, 0)
+        leaf.bound = NodeBound(leaf.h_squared, p_, q_, value_, t_, S_.reshape(n, n), leaf.free, branch, z, 0)
 
 
 def _grown(root: Branch, neurons: list[int]) -> list[Branch]:

@@ -93,12 +93,12 @@ def methods(
             root = price_with_circuits(presolved, W)
             at, named = root.presolved, root.circuits
         found = search(at.program, W, enough=enough, max_nodes=nodes, time_limit=time_limit)
-        certificate, report = certify_search(at, W, found, U, V, circuits=named)
+        certificate, report = certify_search(at, found, U, V, circuits=named)
         return report, certificate.proof.leaves
 
     def joint(nodes: int) -> tuple[Report, int]:
         found = joint_search(program, enough=network.objective, max_nodes=nodes, time_limit=time_limit)
-        certificate, report = certify_search(presolved, found.W, found.tree, U, V)
+        certificate, report = certify_search(presolved, found, U, V)
         return report, certificate.proof.leaves
 
     yield "dnn", lambda: relaxation(0)

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from certificates import Verdict, check
+from certificates.making.circuits import exact_circuits
 from certificates.proof import Circuits
 from certnet.search.certificate import certify_search
 from certnet.search.circuits import price_with_circuits
+from certnet.search.joint import joint_search
 from certnet.search.price import search
 from certnet.solvers.warm_start import from_network
 from certnet.training import fit
@@ -41,7 +43,7 @@ def test_the_proof_names_its_circuits(problem: tuple) -> None:
     network, presolved, W, root = problem
     enough = presolved.program.gamma * 1.001
     found = search(root.presolved.program, W, enough=enough, max_nodes=7)
-    certificate, report = certify_search(root.presolved, W, found, network.U, network.V, circuits=root.circuits)
+    certificate, report = certify_search(root.presolved, found, network.U, network.V, circuits=root.circuits)
     assert report.verdict is Verdict.PROVED
     assert report.lower_bound <= network.objective
     circuits = certificate.proof.circuits
@@ -52,7 +54,26 @@ def test_the_proof_names_its_circuits(problem: tuple) -> None:
     changed = replace(certificate.proof, circuits=Circuits(other, circuits.offset, circuits.support))
     assert check(replace(certificate, proof=changed)).verdict is not Verdict.PROVED
     with pytest.raises(InputError, match="name the circuit"):
-        certify_search(root.presolved, W, found, network.U, network.V)
+        certify_search(root.presolved, found, network.U, network.V)
+
+
+def test_a_free_w_branches_with_circuits_even_if_some_say_the_same() -> None:
+    random = rng(0)
+    program = TrainingProgram(random.standard_normal((12, 6)), random.standard_normal((12, 2)), 0.1)
+    network, presolved = fit(program), presolve(program)
+    _, dual = from_network(presolved, network.U, network.V)
+    once, merged = price_with_circuits(presolved, dual.W).circuits, presolved.rows.program.space
+    # With α and β exchanged a circuit is the same inequality on the face.
+    mirrored = [[(place + 12) % 24 for place in (target, *support)] for target, support in once.keys]
+    twice = once.joined(exact_circuits(merged.generators, [(target, (*support,)) for target, *support in mirrored]))
+    assert len(twice) == 2 * len(once) > 0
+    presolved = presolved.with_inequalities(twice.rows(merged.dimension))
+    found = joint_search(presolved.program, enough=network.objective, max_nodes=6)
+    assert found.nodes == 6
+    certificate, report = certify_search(presolved, found, network.U, network.V, circuits=twice)
+    assert report.verdict is Verdict.PROVED
+    assert 0.9 * network.objective < found.lower_bound * (1 - 1e-4) <= report.lower_bound <= network.objective
+    assert 0 < len(certificate.proof.circuits.target) <= len(once)
 
 
 def test_a_search_with_circuits_is_resumed_with_the_same_ones(problem: tuple) -> None:

@@ -33,8 +33,8 @@ def test_more_leaves_raise_the_bound_and_every_tree_is_proved(problem: tuple) ->
     before = 0.0
     for nodes in (1, 3, 6, 20):
         found = joint_search(presolved.program, enough=network.objective, max_nodes=nodes)
-        assert found.tree.nodes <= nodes
-        certificate, report = certify_search(presolved, found.W, found.tree, network.U, network.V)
+        assert found.nodes <= nodes
+        certificate, report = certify_search(presolved, found, network.U, network.V)
         assert report.verdict is Verdict.PROVED
         # Repair may find a better factor of W.
         assert report.lower_bound >= found.lower_bound * (1 - 1e-4)
@@ -53,8 +53,8 @@ def test_a_free_w_is_better_than_the_residual_on_the_same_leaves(problem: tuple)
     _, network, presolved, W = problem
     program = presolved.program
     found = joint_search(program, enough=network.objective, max_nodes=6)
-    leaves = sum(1 for _ in found.tree.root.leaves)
-    fixed = search(program, W, enough=program.gamma, tree=found.tree.root, max_nodes=leaves)
+    leaves = sum(1 for _ in found.root.leaves)
+    fixed = search(program, W, enough=program.gamma, tree=found.root, max_nodes=leaves)
     assert sum(1 for _ in fixed.root.leaves) == leaves
     assert bound_from_price(program, W, fixed.h_bar) < found.lower_bound
 
@@ -84,7 +84,7 @@ def test_a_search_with_a_free_w_goes_on(problem: tuple) -> None:
     part = joint_search(program, enough=network.objective, max_nodes=6)
     rest = joint_search(program, enough=network.objective, max_nodes=20, resume=part.state)
     assert part.lower_bound < rest.lower_bound == pytest.approx(whole.lower_bound, rel=1e-9)
-    assert rest.tree.nodes == whole.tree.nodes
+    assert rest.nodes == whole.nodes
     np.testing.assert_array_equal(rest.W, whole.W)
     for name, array in part.state.items():
         with pytest.raises(InputError, match="start anew"):
@@ -95,8 +95,8 @@ def test_interruptions_leave_a_proof(problem: tuple) -> None:
     _, network, presolved, _ = problem
     shown: list[float] = []
 
-    def interrupt(bound: float, progress: SearchProgress) -> bool:
-        shown.append(bound)
+    def interrupt(progress: SearchProgress) -> bool:
+        shown.append(progress.lower_bound)
         if progress.open > 2:
             raise KeyboardInterrupt
         return False
@@ -104,9 +104,9 @@ def test_interruptions_leave_a_proof(problem: tuple) -> None:
     found = joint_search(presolved.program, enough=network.objective, callback=interrupt)
     assert shown == sorted(shown)
     early = joint_search(presolved.program, enough=network.objective, time_limit=1e-6)
-    stopped = joint_search(presolved.program, enough=network.objective, callback=lambda bound, progress: True)
+    stopped = joint_search(presolved.program, enough=network.objective, callback=lambda progress: True)
     for result in (found, early, stopped):
-        _, report = certify_search(presolved, result.W, result.tree, network.U, network.V)
+        _, report = certify_search(presolved, result, network.U, network.V)
         assert report.verdict is Verdict.PROVED
         assert report.lower_bound <= network.objective
 
@@ -116,35 +116,35 @@ def test_both_in_turn_close_the_gap(problem: tuple, monkeypatch: pytest.MonkeyPa
     _, network, presolved, W = problem
     bounds: list[float] = []
 
-    def look(bound: float, progress: object) -> bool:
-        bounds.append(bound)
+    def look(progress: SearchProgress) -> bool:
+        bounds.append(progress.lower_bound)
         return False
 
     monkeypatch.setattr(merged, "SWITCH", 0.05)
     options = {"objective": network.objective, "gap": 5e-3}
-    found = merged_search(presolved, W, **options, callback=look)
-    assert found.free is not None
-    assert found.free.lower_bound < network.objective * (1 - 5e-3)
-    assert found.search.complete
+    found, free = merged_search(presolved, W, **options, callback=look)
+    assert free is not None
+    assert free.lower_bound < network.objective * (1 - 5e-3)
+    assert found.complete
     assert bounds == sorted(bounds)
-    certificate, report = certify_search(presolved, found.W, found.search, network.U, network.V)
+    certificate, report = certify_search(presolved, found, network.U, network.V)
     assert report.verdict is Verdict.PROVED
     assert report.gap <= 5.5e-3
-    assert certificate.proof.leaves >= sum(1 for _ in found.free.tree.root.leaves)
-    few = merged_search(presolved, W, **options, max_nodes=found.free.tree.nodes)
-    assert few.search.can_go_on
-    rest = merged_search(presolved, W, **options, resume=few.search.state)
-    assert rest.search.complete
-    other = merged_search(presolved, W, **options, resume=few.search.state, is_about=lambda state: False)
-    assert other.search.complete
+    assert certificate.proof.leaves >= sum(1 for _ in free.root.leaves)
+    few, _ = merged_search(presolved, W, **options, max_nodes=free.nodes)
+    assert few.can_go_on
+    rest, _ = merged_search(presolved, W, **options, resume=few.state)
+    assert rest.complete
+    other, _ = merged_search(presolved, W, **options, resume={**few.state, "W": 2.0 * W})
+    assert other.complete
 
 
 def test_a_large_program_keeps_w_fixed(problem: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     _, network, presolved, W = problem
     monkeypatch.setattr(merged, "LARGEST", 1)
-    found = merged_search(presolved, W, objective=network.objective, gap=1e-3, max_nodes=3)
-    assert found.free is None
-    assert found.search.nodes == 3
+    found, free = merged_search(presolved, W, objective=network.objective, gap=1e-3, max_nodes=3)
+    assert free is None
+    assert found.nodes == 3
     np.testing.assert_array_equal(found.W, W)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from certificates import Verdict, check
 from certificates.arithmetic import Arithmetic
-from certnet.search.bounds import Start, bound_node
+from certnet.search.bounds import bound_node
 from certnet.search.certificate import certify_search
 from certnet.search.price import SearchResult, search
 from certnet.solvers.warm_start import from_network
@@ -73,7 +73,7 @@ def test_in_the_plane_a_trained_network_is_proved_optimal() -> None:
     _, dual = from_network(presolved, network.U, network.V)
     result = _search(presolved, dual.W, enough=presolved.program.gamma * (1 + 1e-6))
     assert result.complete
-    certificate, report = certify_search(presolved, dual.W, result, network.U, network.V)
+    certificate, report = certify_search(presolved, result, network.U, network.V)
     assert report.verdict is Verdict.PROVED
     assert report.objective - report.lower_bound <= 1e-5 * report.objective
     again = check(certificate, arithmetic=Arithmetic.EXACT)
@@ -91,7 +91,7 @@ def test_more_nodes_give_a_better_bound() -> None:
     more = _search(presolved, dual.W, enough=presolved.program.gamma * 1.001, max_nodes=9)
     assert more.h_bar < few.h_bar
     for result in (few, more):
-        _, report = certify_search(presolved, dual.W, result, network.U, network.V)
+        _, report = certify_search(presolved, result, network.U, network.V)
         assert report.verdict is Verdict.PROVED
         assert report.lower_bound <= network.objective
 
@@ -102,7 +102,7 @@ def test_a_tampered_leaf_is_rejected() -> None:
     presolved = _presolved(program)
     _, dual = from_network(presolved, network.U, network.V)
     result = _search(presolved, dual.W, enough=presolved.program.gamma * 1.0001)
-    certificate, report = certify_search(presolved, dual.W, result, network.U, network.V)
+    certificate, report = certify_search(presolved, result, network.U, network.V)
     assert report.verdict is Verdict.PROVED
     proof = certificate.proof
     worse = replace(proof, complementarity=proof.complementarity + 10.0 * np.abs(certificate.W).max() ** 2)
@@ -126,7 +126,7 @@ def test_stopping_early_and_interrupts_leave_a_proof() -> None:
     for options in ({"callback": lambda progress: True}, {"callback": interrupt}, {"time_limit": 1e-6}):
         result = _search(presolved, dual.W, enough=enough, **options)
         assert not result.complete
-        _, report = certify_search(presolved, dual.W, result, network.U, network.V)
+        _, report = certify_search(presolved, result, network.U, network.V)
         assert report.verdict is Verdict.PROVED
         assert report.lower_bound <= network.objective
 
@@ -168,11 +168,10 @@ def test_a_child_is_never_worse_than_its_parent() -> None:
     W = program.target / program.gamma
     signs = np.zeros(8, dtype=np.int64)
     parent = bound_node(program, W, signs)
-    start = Start(parent.multipliers, parent.S, np.arange(8))
     for sign in (ACTIVE, INACTIVE):
         below = signs.copy()
         below[parent.branch] = sign
-        assert bound_node(program, W, below, start=start).h_squared <= parent.h_squared * (1 + 1e-7)
+        assert bound_node(program, W, below, start=parent).h_squared <= parent.h_squared * (1 + 1e-7)
 
 
 def test_a_node_where_every_feature_vanishes_has_the_price_zero() -> None:

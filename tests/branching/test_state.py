@@ -39,7 +39,7 @@ def test_a_search_that_goes_on_reaches_the_same_bound(n: int, d: int, nodes: int
     assert part.h_bar > rest.h_bar
     assert rest.nodes == whole.nodes
     assert rest.h_bar == pytest.approx(whole.h_bar, rel=1e-9)
-    _, report = certify_search(presolved, W, rest, network.U, network.V)
+    _, report = certify_search(presolved, rest, network.U, network.V)
     assert report.verdict is Verdict.PROVED
 
 

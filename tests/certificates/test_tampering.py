@@ -50,7 +50,7 @@ def _searched() -> Certificate:
     W = presolved.apply_dual(residual_dual(presolved.rows, network.U, network.V)).W
     enough = presolved.program.gamma * (1 + 1e-4)
     found = search(presolved.program, W, enough=enough, confirm=LeafRepair(presolved, W).price)
-    certificate, report = certify_search(presolved, W, found, network.U, network.V)
+    certificate, report = certify_search(presolved, found, network.U, network.V)
     assert report.gap <= 1e-3
     assert isinstance(certificate.proof, LiftedProof)
     assert certificate.proof.leaves > 1
