@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from certnet.cli.limits import began, job_seconds, positive_numbers, seconds_or_none
-from certnet.cli.options import Json, Network, Norm, Quiet, Target
+from certnet.cli.options import Json, Network, Norm, Quiet, Scheduler, Target, Workers, out_folder
 from certnet.cli.output import Exit, head, proof_place
 from certnet.cli.rows import require_kind
 from certnet.cli.show import Live, stderr_console
@@ -60,13 +60,9 @@ def audit(
     seed: Annotated[int, typer.Option(help="Seed of the split and of the attacks.")] = 0,
     time_limit: Annotated[float, typer.Option(help="Seconds for the whole audit; 0 for no limit.")] = 0.0,
     input_limit: Annotated[float, typer.Option(help="Seconds for each input; 0 for no limit.")] = 60.0,
-    workers: Annotated[int, typer.Option(help="Processes that may be used.")] = 1,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to use instead.")
-    ] = None,
-    out: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Output folder; runs/audit/NAME by default.")
-    ] = None,
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
+    out: Annotated[str | None, out_folder("runs/audit/NAME")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, also where a journal is in the folder.")] = False,
     json: Json = False,
     quiet: Quiet = False,

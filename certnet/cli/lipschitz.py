@@ -10,7 +10,7 @@ import typer
 
 from certificates import Verdict
 from certnet.cli.limits import began, seconds_or_none, shares
-from certnet.cli.options import Json, Network, Norm
+from certnet.cli.options import Json, Network, Norm, Rows, Target
 from certnet.cli.output import Exit, head, proof_place, write_proof
 from certnet.cli.rows import parse_rows, read_rows
 from certnet.cli.show import Live, down, stderr_console, up
@@ -41,12 +41,8 @@ def lipschitz(
     ] = None,
     radius: Annotated[float | None, typer.Option(help="With --local: how far around a row, 0 or more.")] = None,
     norm: Annotated[Norm | None, typer.Option(help="With --local: in which norm; l2 by default.")] = None,
-    rows: Annotated[
-        str | None, typer.Option(metavar="A:B", help="With --local: rows A to B-1; all by default.")
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="With --local: target column of a CSV file; the last one by default.")
-    ] = None,
+    rows: Rows = None,
+    target: Target = None,
     plain: Annotated[bool, typer.Option("--lipsdp", help="LipSDP alone, without products of signs.")] = False,
     time_limit: Annotated[float, typer.Option(help="Seconds for all constants together; 0 for no limit.")] = 60.0,
     certificate: Annotated[

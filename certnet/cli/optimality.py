@@ -8,19 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from certnet.cli import options as common
 from certnet.cli.limits import began, job_seconds, seconds_or_none
-from certnet.cli.options import (
-    BranchingScheduler,
-    BranchingWorkers,
-    Circuits,
-    JobLimit,
-    Json,
-    Nodes,
-    Quiet,
-    SplitSeed,
-    Target,
-    Task,
-)
 from formulations import InputError
 
 FILES = {"certificate": "optimality.cert", "report": "report.json"}
@@ -42,8 +31,8 @@ def optimality(
     ],
     data: Annotated[str, typer.Argument(metavar="DATA", help="What it was trained on; as for certnet train.")],
     gamma: Annotated[float, typer.Option(help="Weight decay γ of ½·sum of squares + γ/2·(sum of squared weights).")],
-    target: Target = None,
-    task: Task = None,
+    target: common.Target = None,
+    task: common.Task = None,
     bias: Annotated[bool, typer.Option("--bias", help="The hidden neurons have a (regularised) bias.")] = False,
     raw: Annotated[
         bool, typer.Option("--raw", help="The network was trained on the features as they are; else standardised.")
@@ -51,23 +40,21 @@ def optimality(
     no_split: Annotated[
         bool, typer.Option("--no-split", help="It was trained on all rows; else on 60 % as certnet train does.")
     ] = False,
-    seed: SplitSeed = 0,
+    seed: common.SplitSeed = 0,
     gap: Annotated[
         float, typer.Option(help="Relative distance from the best known network at which branching stops.")
     ] = 1e-3,
-    time_limit: JobLimit = 50.0,
-    nodes: Nodes = None,
-    workers: BranchingWorkers = 1,
-    scheduler: BranchingScheduler = None,
-    circuits: Circuits = False,
+    time_limit: common.JobLimit = 50.0,
+    nodes: common.Nodes = None,
+    workers: common.Workers = 1,
+    scheduler: common.Scheduler = None,
+    circuits: common.Circuits = False,
     no_train: Annotated[
         bool, typer.Option("--no-train", help="Do not look for a better network; the bound may be poor then.")
     ] = False,
-    out: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Output folder; runs/optimality/NAME by default.")
-    ] = None,
-    json: Json = False,
-    quiet: Quiet = False,
+    out: Annotated[str | None, common.out_folder("runs/optimality/NAME")] = None,
+    json: common.Json = False,
+    quiet: common.Quiet = False,
 ) -> int:
     """Prove how far NETWORK is from globally optimal on DATA, and say what would lower its objective."""
     from certificates import write_certificate

@@ -1,7 +1,7 @@
 """Options that several commands have, each with its help text."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,13 +33,19 @@ JobLimit = Annotated[
     float, typer.Option(help="Seconds for the whole job; 0 for no limit. More time gives a better bound.")
 ]
 Nodes = Annotated[int | None, typer.Option(help="Most relaxations that branching may solve.")]
-BranchingWorkers = Annotated[int, typer.Option(help="Processes that branching may use.")]
-BranchingScheduler = Annotated[
-    str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to branch on instead.")
+Workers = Annotated[int, typer.Option(help="Processes that may be used.")]
+Scheduler = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to use instead.")
 ]
+Rows = Annotated[str | None, typer.Option(metavar="A:B", help="Of the data, rows A to B-1; all by default.")]
 Circuits = Annotated[
     bool, typer.Option("--circuits", help="Let relaxations use circuit inequalities: tighter, slower, rarely worth it.")
 ]
 Network = Annotated[
     str, typer.Argument(metavar="NETWORK", help="A two-layer ReLU network: .onnx, .npz or .safetensors.")
 ]
+
+
+def out_folder(default: str) -> Any:
+    """The option that names the output folder."""
+    return typer.Option(metavar="FOLDER", help=f"Output folder; {default} by default.")

@@ -16,26 +16,10 @@ from rich.table import Table
 
 from certificates import Training, Verdict, check, fingerprint, read_certificate
 from certificates.arithmetic import Arithmetic
+from certnet.cli import training
 from certnet.cli.limits import began, job_seconds, positive_numbers
 from certnet.cli.output import head
 from certnet.cli.show import NONE, Live, bounds, score, stderr_console, summary
-from certnet.cli.training import (
-    CHECKPOINT,
-    FILES,
-    Keeper,
-    about,
-    check_options,
-    deliver,
-    evaluate,
-    network_of,
-    provenance,
-    recipe_of,
-    say,
-    say_notes,
-    stopped,
-    training_report,
-    writers,
-)
 from certnet.io import load
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, output_folder
@@ -85,10 +69,10 @@ class _Path:
         self.started, self.options = began(), options
         self.failures: list[str] = []
         self.reports: dict[float, dict[str, Any]] = {}
-        self.keepers: dict[float, Keeper] = {}
+        self.keepers: dict[float, training.Keeper] = {}
         options.gamma = options.gammas[0]
-        check_options(options)
-        split = self.split = load(recipe_of(options, options.data))
+        training.check_options(options)
+        split = self.split = load(training.recipe_of(options, options.data))
         self.programs = {
             gamma: TrainingProgram(split.X_train, split.Y_train, gamma, bias=options.bias) for gamma in options.gammas
         }
@@ -96,7 +80,7 @@ class _Path:
         if options.resume is not None and not ((out / TABLE).is_file() or any(out.glob(f"{PREFIX}*/*"))):
             raise InputError(f"There is no path in {out} to go on with; look at its name, or leave --resume out.")
         self.out = held.enter_context(output_folder(out, files=(TABLE,)))
-        files = (*FILES.values(), CHECKPOINT)
+        files = (*training.FILES.values(), training.CHECKPOINT)
         self.folders = {
             gamma: held.enter_context(output_folder(out / folder_name(gamma), files=files, command="train"))
             for gamma in options.gammas
@@ -105,7 +89,7 @@ class _Path:
     def run(self) -> int:
         """Train along the path; every result is on the disk as soon as it is there. Then write and show the table."""
         options, split = self.options, self.split
-        say_notes(options, split.notes)
+        training.say_notes(options, split.notes)
         known = {} if options.resume is None else self._finished()
         resume = {} if options.resume is None else self._checkpoints(known)
         limit = job_seconds(options.time_limit, self.started)
@@ -120,7 +104,7 @@ class _Path:
                 tolerance=options.tolerance,
                 random_state=options.seed,
                 progress=live,
-                provenance=provenance(split),
+                provenance=training.provenance(split),
                 device=options.device,
                 known=known,
                 checkpoint=self._keeper,
@@ -131,12 +115,12 @@ class _Path:
         def report_of(files: Mapping[str, Path], failures: Sequence[str]) -> dict[str, Any]:
             return self._report(found, files, (*split.notes, *self.failures, *failures))
 
-        report, failure = deliver(self.out, {"table": TABLE}, report_of, {})
+        report, failure = training.deliver(self.out, {"table": TABLE}, report_of, {})
         # Folders that were made and hold nothing go.
         for folder in (*self.folders.values(), self.out):
             folder.discard()
         missing = ", ".join(f"{gamma:g}" for gamma in found.missing) or "none"
-        return say(
+        return training.say(
             options,
             report,
             _table(report, split.task == "classification", split.name),
@@ -145,24 +129,26 @@ class _Path:
             interrupted=f"Interrupted; finished γ were written, missing: {missing}.",
         )
 
-    def _keeper(self, gamma: float) -> Keeper:
-        notes = about(SimpleNamespace(**{**vars(self.options), "gamma": gamma}))
-        keeper = self.keepers[gamma] = Keeper(self.folders[gamma].path / CHECKPOINT, notes)
+    def _keeper(self, gamma: float) -> training.Keeper:
+        notes = training.about(SimpleNamespace(**{**vars(self.options), "gamma": gamma}))
+        keeper = self.keepers[gamma] = training.Keeper(self.folders[gamma].path / training.CHECKPOINT, notes)
         return keeper
 
     def _write(self, result: TrainingResult) -> None:
         gamma = result.program.gamma
 
         def report_of(files: Mapping[str, Path], failures: Sequence[str]) -> dict[str, Any]:
-            notes = (*stopped(result), *failures)
-            report = training_report(result, self.split, files, notes, float(sum(result.stages.values())))
+            notes = (*training.stopped(result), *failures)
+            report = training.training_report(result, self.split, files, notes, float(sum(result.stages.values())))
             kept = self.reports.get(gamma, {}) if result.relaxation is None else {}
             return report | {name: kept.get(name) for name in _KEPT if kept}
 
         # A table of earlier results is not to stand beside new ones, should this run be killed.
         with contextlib.suppress(OSError):
             (self.out.path / TABLE).unlink()
-        report, failure = deliver(self.folders[gamma], FILES, report_of, writers(self.split, result))
+        report, failure = training.deliver(
+            self.folders[gamma], training.FILES, report_of, training.writers(self.split, result)
+        )
         self.reports[gamma] = report
         if failure is not None:
             self.failures.append(failure)
@@ -180,15 +166,15 @@ class _Path:
             found = self._read(self.folders[gamma].path, program)
             if found is not None:
                 results[gamma], self.reports[gamma] = found
-                say_notes(self.options, [f"γ = {gamma:g} is finished; its certificate was proved again."])
+                training.say_notes(self.options, [f"γ = {gamma:g} is finished; its certificate was proved again."])
         return results
 
     def _read(self, folder: Path, program: TrainingProgram) -> tuple[TrainingResult, dict[str, Any]] | None:
         """A finished result and its report, or None when anything about them does not fit."""
         try:
-            report = json.loads((folder / FILES["report"]).read_text(encoding="utf-8"))
-            certificate = read_certificate(folder / FILES["certificate"], Training)
-            network = TwoLayerNetwork.load(folder / FILES["network"])
+            report = json.loads((folder / training.FILES["report"]).read_text(encoding="utf-8"))
+            certificate = read_certificate(folder / training.FILES["certificate"], Training)
+            network = TwoLayerNetwork.load(folder / training.FILES["network"])
         except (OSError, ValueError, RecursionError, InputError):
             return None
         same = (
@@ -200,7 +186,7 @@ class _Path:
             and report.get("gamma") == certificate.gamma == program.gamma
             and certificate.data_fingerprint == fingerprint(program.X, program.Y)
             and certificate.bias == program.bias
-            and dict(certificate.provenance) == provenance(self.split)
+            and dict(certificate.provenance) == training.provenance(self.split)
         )
         if not same:
             return None
@@ -208,10 +194,10 @@ class _Path:
         if proof.verdict is not Verdict.PROVED:
             return None
         # Figures are shown only where the checker has confirmed them; the rest of a stored report is information.
-        report |= head("train", proof, proof.reason) | evaluate(self.split, certificate.U, certificate.V)
+        report |= head("train", proof, proof.reason) | training.evaluate(self.split, certificate.U, certificate.V)
         report["width"] = int(certificate.U.shape[1])
         result = TrainingResult(program, certificate, proof)
-        expected = network_of(self.split, result)
+        expected = training.network_of(self.split, result)
         names = [field.name for field in fields(expected)]
         same = all(np.array_equal(getattr(network, name), getattr(expected, name)) for name in names)
         return (result, report) if same else None
@@ -219,7 +205,7 @@ class _Path:
     def _checkpoints(self, known: Mapping[float, TrainingResult]) -> dict[float, Checkpoint]:
         found = {}
         for gamma, program in self.programs.items():
-            path = self.folders[gamma].path / CHECKPOINT
+            path = self.folders[gamma].path / training.CHECKPOINT
             if gamma in known or not path.is_file():
                 continue
             try:

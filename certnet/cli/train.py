@@ -7,20 +7,8 @@ from typing import Annotated
 
 import typer
 
+from certnet.cli import options as common
 from certnet.cli.limits import seconds_or_none
-from certnet.cli.options import (
-    BranchingScheduler,
-    BranchingWorkers,
-    Circuits,
-    JobLimit,
-    Json,
-    Nodes,
-    Quiet,
-    Solver,
-    SplitSeed,
-    Target,
-    Task,
-)
 from formulations import InputError
 
 
@@ -48,8 +36,8 @@ def train(
             "X_train, Y_train and optionally X_val, Y_val, X_test, Y_test.",
         ),
     ] = None,
-    target: Target = None,
-    task: Task = None,
+    target: common.Target = None,
+    task: common.Task = None,
     gamma: Annotated[float, typer.Option(help="Weight decay, positive.")] = 0.1,
     gammas: Annotated[
         str | None,
@@ -60,11 +48,11 @@ def train(
     no_split: Annotated[
         bool, typer.Option("--no-split", help="Train on all rows; else 60/20/20 training, validation, test.")
     ] = False,
-    seed: SplitSeed = 0,
-    solver: Solver = "auto",
-    time_limit: JobLimit = 50.0,
+    seed: common.SplitSeed = 0,
+    solver: common.Solver = "auto",
+    time_limit: common.JobLimit = 50.0,
     tolerance: Annotated[float, typer.Option(help="Relative residual at which the solver stops.")] = 1e-5,
-    out: Annotated[str | None, typer.Option(metavar="FOLDER", help="Output folder; runs/NAME by default.")] = None,
+    out: Annotated[str | None, common.out_folder("runs/NAME")] = None,
     resume: Annotated[
         str | None,
         typer.Option(metavar="FOLDER", help="Go on with the job that was cut short there; takes no DATA."),
@@ -77,12 +65,12 @@ def train(
         float | None,
         typer.Option(help="Relative gap to prove by branching, 1e-3 for 0.1 %; with --method global 1e-3 by default."),
     ] = None,
-    nodes: Nodes = None,
-    workers: BranchingWorkers = 1,
-    scheduler: BranchingScheduler = None,
-    circuits: Circuits = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    nodes: common.Nodes = None,
+    workers: common.Workers = 1,
+    scheduler: common.Scheduler = None,
+    circuits: common.Circuits = False,
+    json: common.Json = False,
+    quiet: common.Quiet = False,
 ) -> int:
     """Train on DATA; write network.npz, optimality.cert and report.json."""
     options = SimpleNamespace(

@@ -13,7 +13,7 @@ import typer
 from certificates import Verdict
 from certificates.container import MAX_CASES
 from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
-from certnet.cli.options import Circuits, Json, Network, Norm, Target
+from certnet.cli.options import Circuits, Json, Network, Norm, Rows, Target
 from certnet.cli.output import BY_VERDICT, Exit, head, proof_place, write_proof
 from certnet.cli.rows import parse_rows, read_rows
 from certnet.cli.show import down, stderr_console, up
@@ -53,7 +53,7 @@ def verify(
         float | None,
         typer.Option(metavar="R", help="With DATA, instead of --radius: search for the radius of each row, up to R."),
     ] = None,
-    rows: Annotated[str | None, typer.Option(metavar="A:B", help="With DATA: rows A to B-1; all by default.")] = None,
+    rows: Rows = None,
     target: Target = None,
     time_limit: Annotated[
         float | None,
