@@ -3,9 +3,10 @@
 import csv
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,19 +16,18 @@ from rich.table import Table
 
 from certnet.cli.limits import began, job_seconds, positive_numbers, seconds_or_none
 from certnet.cli.options import Json, Network, Norm, Quiet, Scheduler, Target, Workers, out_folder
-from certnet.cli.output import Exit, head, proof_place
+from certnet.cli.output import Exit, deliver, head, proof_place, say
 from certnet.cli.rows import require_kind
 from certnet.cli.show import Live, stderr_console
 from certnet.io import Recipe, Split, load
 from certnet.io.load_network import read_file
-from certnet.io.output import Writer, files_in, json_writer, output_folder, print_result, require_named, text_writer
+from certnet.io.output import output_folder, require_named, text_writer
 from certnet.io.targets import Outputs
-from certnet.runtime.machine import versions
 from certnet.runtime.version import __version__
 from formulations import InputError
 from formulations._validation import FloatArray
 
-FILES = {"report": "report.json", "inputs": "inputs.csv"}
+FILES = {"inputs": "inputs.csv", "report": "report.json"}
 JOURNAL = "journal.jsonl"
 WORST = 10
 
@@ -72,7 +72,7 @@ def audit(
     from certnet.jobs.audit_journal import Journal, audit_fingerprint
 
     started = began()
-    sizes = positive_numbers(radii, "--radii", "0.01,0.03,0.1", work.audit_radii)
+    sizes = tuple(sorted(positive_numbers(radii, "--radii", "0.01,0.03,0.1")))
     seconds, each = seconds_or_none(time_limit), seconds_or_none(input_limit, "--input-limit")
     for option, value in (("--limit", limit), ("--workers", workers)):
         if value is not None and value < 1:
@@ -121,9 +121,8 @@ def audit(
         reached = sum(entry.reached for entry in result.inputs)
         failures = [] if result.failure is None else [result.failure]
 
-        def described(place: Path | None, remarks: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
-            files = {**files_in(place, FILES), "journal": journal.path}
-            report = {
+        def report_of(files: Mapping[str, Path], remarks: Sequence[str]) -> dict[str, Any]:
+            return {
                 **head("audit", None, f"{reached} of {len(X)} inputs were verified to the end"),
                 "interrupted": result.interrupted,
                 "network": Path(network).name,
@@ -134,38 +133,32 @@ def audit(
                 "reached": reached,
                 "resumed": sum(entry.resumed for entry in result.inputs),
                 "seconds": time.perf_counter() - started,
-                "files": {**{name: str(path) for name, path in files.items()}, "certificates": certificates},
-                "versions": versions(),
+                "files": {name: str(path) for name, path in {**files, "journal": journal.path}.items()}
+                | {"certificates": certificates},
                 "notes": [*split.notes, *journal.notes, *remarks, *failures],
             }
-            table = io.StringIO()
-            writer = csv.writer(table, lineterminator="\n")
-            writer.writerow([*result.inputs[0].to_dict(), *(f"radius {radius!r}" for radius in sizes)])
-            writer.writerows([*entry.to_dict(split.classes).values(), *entry.status] for entry in result.inputs)
-            return report, {FILES["report"]: json_writer(report), FILES["inputs"]: text_writer(table.getvalue())}
 
-        report, failure = folder.deliver(described)
-    console = stderr_console()
-    if not quiet:
-        console.print(_table(report))
-    said = [] if failure is None else [f"certnet: {failure}"]
-    if not quiet:
-        said = report["notes"]
-    if result.interrupted:
-        said = ["certnet: Interrupted; what is finished was written, and the same command goes on from there.", *said]
-    for sentence in said:
-        console.print(sentence, markup=False, soft_wrap=True)
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow([*result.inputs[0].to_dict(), *(f"radius {radius!r}" for radius in sizes)])
+        writer.writerows([*entry.to_dict(split.classes).values(), *entry.status] for entry in result.inputs)
+        report, failure = deliver(folder, FILES, report_of, {FILES["inputs"]: text_writer(table.getvalue())})
     lines = [f"clean accuracy {report['clean_accuracy']:.4f} on {len(X)} inputs; {report['reason']}"]
     lines += [
         f"{norm.value} radius {row['radius']:g}: certified {row['certified_accuracy']:.4f} <= true <= attacked "
         f"{row['attacked_accuracy']:.4f}"
         for row in report["radii"]
     ]
-    lines += [report["files"][name] for name in FILES if name in report["files"]]
-    print_result(report, lines, as_json=json)
-    if result.interrupted:
-        return Exit.INTERRUPTED
-    return Exit.UNKNOWN if any(result.undecided) else Exit.OK
+    return say(
+        SimpleNamespace(quiet=quiet, json=json),
+        report,
+        _table(report),
+        [*lines, *(report["files"][name] for name in reversed(FILES) if name in report["files"])],
+        remarks=(*split.notes, *journal.notes, *failures),
+        failure=failure,
+        interrupted="Interrupted; what is finished was written, and the same command goes on from there.",
+        code=Exit.UNKNOWN if any(result.undecided) else Exit.OK,
+    )
 
 
 def _part(split: Split, part: str) -> tuple[FloatArray, FloatArray]:

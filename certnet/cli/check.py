@@ -16,7 +16,6 @@ from certnet.cli.options import Json
 from certnet.cli.output import BY_VERDICT, Exit, failure, head
 from certnet.cli.show import NONE, down, percent, up
 from certnet.io.output import print_result
-from certnet.runtime.machine import versions
 from formulations import InputError
 from formulations.robustness import InputRegion
 
@@ -112,7 +111,6 @@ def _examine(
         "arithmetic": report.arithmetic,
         "seconds": report.seconds,
         "files": {"certificate": str(path)},
-        "versions": versions(),
     }
 
 

@@ -17,7 +17,6 @@ from certnet.cli.show import Live, down, stderr_console, up
 from certnet.io import Recipe, read_relu_network
 from certnet.io.output import print_result
 from certnet.runtime.clock import Event
-from certnet.runtime.machine import versions
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.robustness import InputRegion, region_maker
@@ -127,7 +126,6 @@ def lipschitz(
         "bound": "LipSDP" if plain else "products of signs",
         "results": entries,
         "files": {name: entries[0][name] for name in ("certificate",) if alone and name in entries[0]},
-        "versions": versions(),
     }
     notes = sorted({entry["note"] for entry in entries if entry["note"]})
     if json or notes:

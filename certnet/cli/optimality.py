@@ -59,6 +59,7 @@ def optimality(
     """Prove how far NETWORK is from globally optimal on DATA, and say what would lower its objective."""
     from certificates import write_certificate
     from certnet.cli import training
+    from certnet.cli.output import deliver, figures, say, say_notes
     from certnet.cli.show import Live, stderr_console, summary
     from certnet.io import load, read_network
     from certnet.io.output import output_folder, require_named
@@ -80,7 +81,7 @@ def optimality(
             "the targets it was trained on, for example as a matrix Y in an .npz file."
         )
     program = TrainingProgram(split.X_train, split.Y_train, gamma, bias=bias)
-    training.say_notes(options, (*split.notes, *folded))
+    say_notes(options, (*split.notes, *folded))
     with output_folder(
         Path(out or f"runs/optimality/{split.name}"), files=tuple(FILES.values()), command="optimality"
     ) as folder:
@@ -105,28 +106,23 @@ def optimality(
 
         def report_of(files: Mapping[str, Path], failures: Sequence[str]) -> dict[str, Any]:
             notes, seconds = (*folded, *remarks, *failures), time.perf_counter() - started
-            trained, neuron = result.trained, result.neuron
+            trained = result.trained
             return {
                 **training.job_report("optimality", result, split, files, notes, seconds),
                 "network": Path(network).name,
-                "balanced_objective": result.balanced_objective,
-                "price_ratio": result.price_ratio,
-                "neuron": None
-                if neuron is None
-                else {"decrease": neuron.decrease, "u": neuron.u.tolist(), "v": neuron.v.tolist()},
-                "trained": None
-                if trained is None
-                else {"objective": trained.objective, "width": int(trained.U.shape[1])},
+                **figures(result, "balanced_objective", "price_ratio"),
+                "neuron": figures(result.neuron, "decrease", "u", "v"),
+                "trained": trained and {"objective": trained.objective, "width": int(trained.U.shape[1])},
                 "bounds": dict(result.bounds),
             }
 
         files = {FILES["certificate"]: lambda path: write_certificate(path, result.certificate)}
-        report, failure = training.deliver(folder, FILES, report_of, files)
-    return training.say(
+        report, failure = deliver(folder, FILES, report_of, files)
+    return say(
         options,
         report,
         _table(report),
-        [summary(report)],
+        [summary(report), *report["files"].values()],
         remarks=remarks,
         failure=failure,
         interrupted="Interrupted; the best bound so far was written.",

@@ -17,31 +17,21 @@ from rich.table import Table
 from certificates import Training, Verdict, check, fingerprint, read_certificate
 from certificates.arithmetic import Arithmetic
 from certnet.cli import training
-from certnet.cli.limits import began, job_seconds, positive_numbers
-from certnet.cli.output import head
+from certnet.cli.limits import began, job_seconds
+from certnet.cli.output import deliver, head, say, say_notes
 from certnet.cli.show import NONE, Live, bounds, score, stderr_console, summary
 from certnet.io import load
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, output_folder
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
-from certnet.jobs.path import PathResult, distinct_gammas, train_path
+from certnet.jobs.path import PathResult, train_path
 from certnet.jobs.train import TrainingResult
-from certnet.runtime.machine import versions
 from formulations import InputError, TrainingProgram
 
 TABLE, PREFIX = "path.json", "gamma_"
 _SEVERITY = (Verdict.REFUTED, Verdict.UNKNOWN, Verdict.PROVED)
 _KEPT = ("rank", "spectrum", "relaxation", "stages", "seconds")
 """Fields of a stored report that its certificate cannot give again."""
-
-
-def parse_gammas(text: str) -> tuple[float, ...]:
-    """The weight decays of ``--gammas 1,0.3,0.1``.
-
-    Raises:
-        InputError: no positive finite numbers, or one of them twice.
-    """
-    return positive_numbers(text, "--gammas", "1,0.3,0.1", distinct_gammas)
 
 
 def folder_name(gamma: float) -> str:
@@ -89,7 +79,7 @@ class _Path:
     def run(self) -> int:
         """Train along the path; every result is on the disk as soon as it is there. Then write and show the table."""
         options, split = self.options, self.split
-        training.say_notes(options, split.notes)
+        say_notes(options, split.notes)
         known = {} if options.resume is None else self._finished()
         resume = {} if options.resume is None else self._checkpoints(known)
         limit = job_seconds(options.time_limit, self.started)
@@ -115,16 +105,16 @@ class _Path:
         def report_of(files: Mapping[str, Path], failures: Sequence[str]) -> dict[str, Any]:
             return self._report(found, files, (*split.notes, *self.failures, *failures))
 
-        report, failure = training.deliver(self.out, {"table": TABLE}, report_of, {})
+        report, failure = deliver(self.out, {"table": TABLE}, report_of, {})
         # Folders that were made and hold nothing go.
         for folder in (*self.folders.values(), self.out):
             folder.discard()
         missing = ", ".join(f"{gamma:g}" for gamma in found.missing) or "none"
-        return training.say(
+        return say(
             options,
             report,
             _table(report, split.task == "classification", split.name),
-            [f"gamma {row['gamma']:g}: {summary(row)}" for row in report["results"]],
+            [*(f"gamma {row['gamma']:g}: {summary(row)}" for row in report["results"]), *report["files"].values()],
             failure=failure,
             interrupted=f"Interrupted; finished γ were written, missing: {missing}.",
         )
@@ -146,9 +136,7 @@ class _Path:
         # A table of earlier results is not to stand beside new ones, should this run be killed.
         with contextlib.suppress(OSError):
             (self.out.path / TABLE).unlink()
-        report, failure = training.deliver(
-            self.folders[gamma], training.FILES, report_of, training.writers(self.split, result)
-        )
+        report, failure = deliver(self.folders[gamma], training.FILES, report_of, training.writers(self.split, result))
         self.reports[gamma] = report
         if failure is not None:
             self.failures.append(failure)
@@ -166,7 +154,7 @@ class _Path:
             found = self._read(self.folders[gamma].path, program)
             if found is not None:
                 results[gamma], self.reports[gamma] = found
-                training.say_notes(self.options, [f"γ = {gamma:g} is finished; its certificate was proved again."])
+                say_notes(self.options, [f"γ = {gamma:g} is finished; its certificate was proved again."])
         return results
 
     def _read(self, folder: Path, program: TrainingProgram) -> tuple[TrainingResult, dict[str, Any]] | None:
@@ -194,7 +182,8 @@ class _Path:
         if proof.verdict is not Verdict.PROVED:
             return None
         # Figures are shown only where the checker has confirmed them; the rest of a stored report is information.
-        report |= head("train", proof, proof.reason) | training.evaluate(self.split, certificate.U, certificate.V)
+        report |= {**head("train", proof, proof.reason), "versions": report.get("versions")}
+        report |= training.evaluate(self.split, certificate.U, certificate.V)
         report["width"] = int(certificate.U.shape[1])
         result = TrainingResult(program, certificate, proof)
         expected = training.network_of(self.split, result)
@@ -236,7 +225,6 @@ class _Path:
             "results": rows,
             "seconds": time.perf_counter() - self.started,
             "files": {name: str(path) for name, path in files.items()},
-            "versions": versions(),
             "notes": list(notes),
         }
 

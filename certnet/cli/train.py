@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from certnet.cli import options as common
-from certnet.cli.limits import seconds_or_none
+from certnet.cli.limits import positive_numbers, seconds_or_none
 from formulations import InputError
 
 
@@ -85,7 +85,7 @@ def train(
         from certnet.cli.training import resumed, run_train
 
         return run_train(options if resume is None else resumed(options, given))
-    from certnet.cli.path import parse_gammas, run_path
+    from certnet.cli.path import run_path
 
     if "gamma" in given:
         raise InputError("--gamma and --gammas exclude each other; give one of them.")
@@ -97,5 +97,5 @@ def train(
         if out is not None and Path(out).resolve() != Path(resume).resolve():
             raise InputError("--out and --resume name different folders; give one of them.")
         options.out = resume
-    options.gammas = parse_gammas(gammas)
+    options.gammas = positive_numbers(gammas, "--gammas", "1,0.3,0.1")
     return run_path(options)

@@ -21,7 +21,6 @@ from certnet.io import Recipe, read_relu_network
 from certnet.io.output import print_result
 from certnet.io.packed import ending
 from certnet.io.vnnlib import read_vnnlib
-from certnet.runtime.machine import versions
 from formulations import InputError
 from formulations._validation import as_positive
 from formulations.network import ReluNetwork
@@ -143,7 +142,6 @@ def verify(
         "results": results,
         "seconds": time.perf_counter() - started,
         "notes": tell_notes(read),
-        "versions": versions(),
     }
     print_result(report, [f"{sentence}."], as_json=json)
     return code
@@ -168,7 +166,7 @@ def _property(
         write_proof(place, result.certificate)
         files = {"certificate": certificate}
     report = {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files}
-    report |= {"notes": tell_notes(read), "versions": versions()}
+    report["notes"] = tell_notes(read)
     print_result(report, [result.status, _details(result)], as_json=json)
     return BY_VERDICT[result.verdict]
 
