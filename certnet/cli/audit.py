@@ -4,10 +4,9 @@ import csv
 import io
 import time
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -30,15 +29,7 @@ from formulations._validation import FloatArray
 FILES = {"inputs": "inputs.csv", "report": "report.json"}
 JOURNAL = "journal.jsonl"
 WORST = 10
-
-
-class PartOption(StrEnum):
-    """Which rows of the data."""
-
-    TEST = "test"
-    TRAIN = "train"
-    VALIDATION = "validation"
-    ALL = "all"
+Part = Literal["test", "train", "validation", "all"]
 
 
 def audit(
@@ -48,8 +39,8 @@ def audit(
     ],
     norm: Annotated[Norm, typer.Option(help="The norm of the disturbance.")],
     radii: Annotated[str, typer.Option(metavar="R,R,...", help="Its sizes, positive.")],
-    part: Annotated[PartOption, typer.Option(help="Rows to audit.")] = PartOption.TEST,
-    limit: Annotated[int | None, typer.Option(help="The first so many of these rows; all by default.")] = None,
+    part: Annotated[Part, typer.Option(help="Rows to audit.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="The first so many of these rows; all by default.")] = None,
     certified_radii: Annotated[
         bool, typer.Option("--certified-radii", help="Search for the largest certified radius of each input too.")
     ] = False,
@@ -74,19 +65,16 @@ def audit(
     started = began()
     sizes = tuple(sorted(positive_numbers(radii, "--radii", "0.01,0.03,0.1")))
     seconds, each = seconds_or_none(time_limit), seconds_or_none(input_limit, "--input-limit")
-    for option, value in (("--limit", limit), ("--workers", workers)):
-        if value is not None and value < 1:
-            raise InputError(f"{option} must be at least 1, not {value}.")
     require_named(out)
     read = read_file(network)
     recipe = Recipe(source=data, target=target, task="classification", seed=seed, raw=True)
     split = load(recipe, Outputs(len(read.V), read.classes))
-    X, Y = _part(split, part.value)
+    X, Y = _part(split, part)
     relu = read.for_verification(split.classes)
     require_kind(relu, X, Y, data)
     # Everything that decides what is known of an input; the time limit of the whole and the workers do not.
     options = {"certified_radii": certified_radii, "input_limit": each, "seed": seed}
-    identity = audit_fingerprint(relu, X, Y, {"certnet": __version__, "norm": norm.value, "radii": sizes, **options})
+    identity = audit_fingerprint(relu, X, Y, {"certnet": __version__, "norm": norm, "radii": sizes, **options})
     rows = len(X)
     X, Y = X[:limit], Y[:limit]
     place = Path(out or f"runs/audit/{split.name}")
@@ -102,7 +90,7 @@ def audit(
                 relu,
                 X,
                 Y.argmax(axis=1),
-                norm=norm.value,
+                norm=norm,
                 radii=sizes,
                 certified_radii=certified_radii,
                 time_limit=remaining,
@@ -126,8 +114,8 @@ def audit(
                 **head("audit", None, f"{reached} of {len(X)} inputs were verified to the end"),
                 "interrupted": result.interrupted,
                 "network": Path(network).name,
-                "data": {"name": split.name, "source": data, "part": part.value, "n": len(X)},
-                "norm": norm.value,
+                "data": {"name": split.name, "source": data, "part": part, "n": len(X)},
+                "norm": norm,
                 **result.to_dict(split.classes),
                 "worst": [entry.to_dict(split.classes) for entry in order[:WORST]],
                 "reached": reached,
@@ -145,7 +133,7 @@ def audit(
         report, failure = deliver(folder, FILES, report_of, {FILES["inputs"]: text_writer(table.getvalue())})
     lines = [f"clean accuracy {report['clean_accuracy']:.4f} on {len(X)} inputs; {report['reason']}"]
     lines += [
-        f"{norm.value} radius {row['radius']:g}: certified {row['certified_accuracy']:.4f} <= true <= attacked "
+        f"{norm} radius {row['radius']:g}: certified {row['certified_accuracy']:.4f} <= true <= attacked "
         f"{row['attacked_accuracy']:.4f}"
         for row in report["radii"]
     ]

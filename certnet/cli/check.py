@@ -13,7 +13,7 @@ from certificates.arithmetic.matrix import Arithmetic
 from certnet.cli.compare import compare_data, compare_network, compare_property
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import Json
-from certnet.cli.output import BY_VERDICT, Exit, failure, head
+from certnet.cli.output import BY_VERDICT, Exit, failure, figures, head
 from certnet.cli.show import NONE, down, percent, up
 from certnet.io.output import print_result
 from formulations import InputError
@@ -98,7 +98,7 @@ def _examine(
         found = {
             "notes": [] if network is None else compare_network(net, network),
             "network": {
-                **{name: getattr(net, name) for name in ("inputs", "width", "outputs")},
+                **figures(net, "inputs", "width", "outputs"),
                 "compared_with": network,
             },
             **(_lipschitz(statement) if isinstance(statement, Lipschitz) else _property(certificate, stated)),
@@ -154,8 +154,7 @@ def _figures(statement: object, report: Report) -> dict[str, Any]:
 
 def region_fields(region: InputRegion) -> dict[str, Any]:
     """A box, and a ball if there is one."""
-    centre = None if region.centre is None else region.centre.tolist()
-    return {"lower": region.lower.tolist(), "upper": region.upper.tolist(), "centre": centre, "radius": region.radius}
+    return figures(region, "lower", "upper", "centre", "radius")  # type: ignore[no-any-return]
 
 
 def lines_of(found: Mapping[str, Any]) -> dict[str, str]:

@@ -50,14 +50,12 @@ def lipschitz(
             metavar="FILE", help="Where the proof is written, with --output or --pair; else a folder for all proofs."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the sampled gradients.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampled gradients.")] = 0,
     json: Json = False,
 ) -> int:
     """Prove how much outputs change at most for each unit of change of the input in l2: anywhere, or near rows."""
     started, limit = began(), seconds_or_none(time_limit)
-    if seed < 0:
-        raise InputError(f"--seed must be 0 or more, not {seed}.")
-    size: dict[str, Any] = {"norm": None if local is None else norm or Norm.L2, "radius": radius}
+    size: dict[str, Any] = {"norm": None if local is None else norm or "l2", "radius": radius}
     # What is asked: the label of the line, function of the outputs, name of its file, row and region.
     questions: list[tuple[str, FloatArray, str, int | None, InputRegion | None]]
     if local is None:

@@ -1,29 +1,14 @@
 """``certnet train``: its options; the work is in ``certnet.cli.training`` and, for several γ, ``certnet.cli.path``."""
 
-from enum import StrEnum
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from certnet.cli import options as common
 from certnet.cli.limits import positive_numbers, seconds_or_none
 from formulations import InputError
-
-
-class DeviceOption(StrEnum):
-    """Where the heavy linear algebra runs."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-class MethodOption(StrEnum):
-    """How the network is trained and the bound proved."""
-
-    SDP = "sdp"
-    GLOBAL = "global"
 
 
 def train(
@@ -57,10 +42,11 @@ def train(
         str | None,
         typer.Option(metavar="FOLDER", help="Go on with the job that was cut short there; takes no DATA."),
     ] = None,
-    device: Annotated[DeviceOption, typer.Option(help="Where the ADMM computes.")] = DeviceOption.CPU,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the ADMM computes.")] = "cpu",
     method: Annotated[
-        MethodOption, typer.Option(help="sdp solves the relaxation; global trains without it and proves by branching.")
-    ] = MethodOption.SDP,
+        Literal["sdp", "global"],
+        typer.Option(help="sdp solves the relaxation; global trains without it and proves by branching."),
+    ] = "sdp",
     gap: Annotated[
         float | None,
         typer.Option(help="Relative gap to prove by branching, 1e-3 for 0.1 %; with --method global 1e-3 by default."),
@@ -73,9 +59,7 @@ def train(
     quiet: common.Quiet = False,
 ) -> int:
     """Train on DATA; write network.npz, optimality.cert and report.json."""
-    options = SimpleNamespace(
-        **{name: str(value) if isinstance(value, StrEnum) else value for name, value in context.params.items()}
-    )
+    options = SimpleNamespace(**context.params)
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
     if data is None and resume is None:
@@ -89,7 +73,7 @@ def train(
 
     if "gamma" in given:
         raise InputError("--gamma and --gammas exclude each other; give one of them.")
-    if method is not MethodOption.SDP or gap is not None:
+    if method != "sdp" or gap is not None:
         raise InputError("--gammas solves relaxations; leave --method and --gap out, or give one --gamma.")
     if data is None:
         raise InputError("--gammas needs DATA also with --resume, which then keeps what is finished there.")

@@ -294,17 +294,12 @@ def training_report(
         **job_report("train", result, split, files, notes, seconds),
         "rank": result.rank,
         "spectrum": list(result.spectrum),
-        "relaxation": None
-        if solved is None
-        else {
-            "solver": solved.solver,
+        "relaxation": solved
+        and {
+            **figures(solved, "solver", "version", "message", "iterations", "seconds"),
             "choice": result.choice,
-            "version": solved.version,
             "status": solved.status.name.lower(),
-            "message": solved.message,
-            "iterations": int(solved.iterations),
-            "objective": finite(result.relaxed_objective),
-            "seconds": finite(solved.seconds),
+            "objective": result.relaxed_objective,
         },
         "earlier_seconds": None,
     }

@@ -67,14 +67,12 @@ def verify(
         typer.Option(metavar="FILE", help="Where the proof is written, if there is one; with DATA a folder."),
     ] = None,
     circuits: Circuits = False,
-    seed: Annotated[int, typer.Option(help="Seed of the attack.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the attack.")] = 0,
     json: Json = False,
 ) -> int:
     """Prove that no input is unsafe (unsat), find one (sat), or say unknown or timeout, on the first line."""
     started = began()
     each = seconds_or_none(input_limit, "--input-limit")
-    if seed < 0:
-        raise InputError(f"--seed must be 0 or more, not {seed}.")
     names = {"network": Path(network).name, "property": Path(subject).name}
     if ending(Path(subject)) == ".vnnlib":
         options = {"--norm": norm, "--radius": radius, "--largest-radius": largest_radius, "--rows": rows}
@@ -97,7 +95,7 @@ def verify(
     if largest_radius is not None:
         as_positive("--largest-radius", largest_radius)
     read, X, Y = read_rows(network, Recipe(source=subject, target=target, task="classification"), labelled=True)
-    labels, chosen, make = Y.argmax(axis=1).tolist(), parse_rows(rows, len(X)), region_maker(norm.value)
+    labels, chosen, make = Y.argmax(axis=1).tolist(), parse_rows(rows, len(X)), region_maker(norm)
     if radius is not None:
         make(X[0], radius)
     folder = None if certificate is None else proof_place(certificate, "--certificate", folder=True)
@@ -120,7 +118,7 @@ def verify(
         elif decided_classes(read, x[None], np.array([label]))[0] != label:
             found, entry["result"] = CertifiedRadius(0.0, 0.0, None, None, False, 0.0), MISCLASSIFIED
         elif largest_radius is not None:
-            found = certified_radius(read, x, label, norm=norm.value, largest=largest_radius, time_limit=seconds, **how)
+            found = certified_radius(read, x, label, norm=norm, largest=largest_radius, time_limit=seconds, **how)
         else:
             found = decide(read, keeps_class(read, make(x, radius or 0.0), label), time_limit=seconds, **how)
         entry = {**found.to_dict(), **entry}
@@ -136,7 +134,7 @@ def verify(
         **summary,
         "network": names["network"],
         "data": subject,
-        "norm": norm.value,
+        "norm": norm,
         "radius": radius,
         "largest_radius": largest_radius,
         "results": results,
