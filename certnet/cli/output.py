@@ -35,6 +35,13 @@ class Exit(IntEnum):
 
 
 BY_VERDICT = {Verdict.PROVED: Exit.OK, Verdict.REFUTED: Exit.REFUTED, Verdict.UNKNOWN: Exit.UNKNOWN}
+SEVERITY = (Verdict.REFUTED, None, Verdict.UNKNOWN, Verdict.PROVED)
+"""Of several verdicts, the first of these is that of the whole; None is bad input."""
+
+
+def exit_code(verdict: str | None) -> Exit:
+    """What a verdict means to a calling script."""
+    return Exit.USAGE if verdict is None else BY_VERDICT[Verdict(verdict)]
 
 
 def head(command: str | None, report: Report | None, reason: str) -> dict[str, Any]:
@@ -148,4 +155,4 @@ def say(
     print_result(report, lines, as_json=options.json)
     if report["interrupted"]:
         return Exit.INTERRUPTED
-    return BY_VERDICT[Verdict(report["verdict"])] if code is None else code
+    return exit_code(report["verdict"]) if code is None else code

@@ -18,7 +18,7 @@ from certificates import Training, Verdict, check, fingerprint, read_certificate
 from certificates.arithmetic import Arithmetic
 from certnet.cli import training
 from certnet.cli.limits import began, job_seconds
-from certnet.cli.output import deliver, head, say, say_notes
+from certnet.cli.output import SEVERITY, deliver, head, say, say_notes
 from certnet.cli.show import NONE, Live, bounds, score, stderr_console, summary
 from certnet.io import load
 from certnet.io.network import TwoLayerNetwork
@@ -29,7 +29,6 @@ from certnet.jobs.train import TrainingResult
 from formulations import InputError, TrainingProgram
 
 TABLE, PREFIX = "path.json", "gamma_"
-_SEVERITY = (Verdict.REFUTED, Verdict.UNKNOWN, Verdict.PROVED)
 _KEPT = ("rank", "spectrum", "relaxation", "stages", "seconds")
 """Fields of a stored report that its certificate cannot give again."""
 
@@ -212,7 +211,7 @@ class _Path:
         best = _best(rows)
         for row in rows:
             row["best"] = best is not None and row["gamma"] == best["gamma"]
-        worst = min((row["verdict"] for row in rows), key=lambda verdict: _SEVERITY.index(Verdict(verdict)))
+        worst = min((row["verdict"] for row in rows), key=SEVERITY.index)
         proved = sum(row["verdict"] == Verdict.PROVED for row in rows)
         missing = f"; missing: {', '.join(f'{gamma:g}' for gamma in found.missing)}" if found.missing else ""
         return {

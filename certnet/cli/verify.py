@@ -14,7 +14,7 @@ from certificates import Verdict
 from certificates.container import MAX_CASES
 from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
 from certnet.cli.options import Circuits, Json, Network, Norm, Rows, Target
-from certnet.cli.output import BY_VERDICT, Exit, head, proof_place, write_proof
+from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, proof_place, write_proof
 from certnet.cli.rows import parse_rows, read_rows
 from certnet.cli.show import down, stderr_console, up
 from certnet.io import Recipe, read_relu_network
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 PROPERTY_SECONDS = 60.0
 """Time limit of a property where none is given."""
-WORST = (Exit.REFUTED, Exit.UNKNOWN, Exit.OK)
 MISCLASSIFIED = "misclassified"
 UNREACHED = "the time limit was reached before this row"
 
@@ -216,7 +215,7 @@ def _counts(results: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Any], 
         f"{counts['unknown'] + counts['timeout']} are open, {counts[MISCLASSIFIED]} are misclassified"
     )
     verdicts = [Verdict(entry["verdict"] or Verdict.REFUTED) for entry in results]
-    verdict = min(verdicts, key=lambda verdict: WORST.index(BY_VERDICT[verdict]))
+    verdict = min(verdicts, key=SEVERITY.index)
     return sentence, {"verdict": str(verdict), "counts": counts}, BY_VERDICT[verdict]
 
 
