@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
-from formulations._validation import as_array, real_number, shown
+from formulations._validation import as_array, as_positive, real_number, shown
 from formulations.errors import InputError
 
 Kind = type | tuple[type, ...] | Callable[[str, Any], None]
@@ -115,6 +115,21 @@ def reals(name: str, value: Any) -> None:
     """Require a vector of real numbers."""
     if as_array(name, value).ndim != 1:
         raise InputError(f"{name} must be a list of numbers, not {shown(value)}.")
+
+
+def distinct(name: str, values: Iterable[float]) -> tuple[float, ...]:
+    """Positive finite numbers as they come.
+
+    Raises:
+        InputError: there is none, one is not positive and finite, or one comes twice.
+    """
+    numbers = tuple(as_positive(name, value) for value in values)
+    if not numbers:
+        raise InputError(f"{name} is empty; give at least one positive number.")
+    for position, number in enumerate(numbers):
+        if number in numbers[:position]:
+            raise InputError(f"{name} has {number:g} twice; give every number once.")
+    return numbers
 
 
 def array(name: str, value: Any) -> None:

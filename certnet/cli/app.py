@@ -131,6 +131,9 @@ def _usage_sentence(error: Exception, arguments: Sequence[str]) -> str:
         choices = re.search(r"is not one of (.+?)\.?$", text)
         if choices is not None:
             return f"{name} must be one of {choices[1].replace(chr(39), '')}, not {value!r}."
+        least = re.search(r"greater than or equal to (\d+)", text)
+        if least is not None:
+            return f"{name} must be at least {least[1]}, not {value}."
         for words, kind in (("valid number", "number"), ("valid integer", "whole number")):
             if words in text:
                 comma = re.fullmatch(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?", value)

@@ -3,10 +3,10 @@
 import csv
 import io
 import time
-from collections.abc import Mapping
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -14,31 +14,22 @@ from rich.markup import escape
 from rich.table import Table
 
 from certnet.cli.limits import began, job_seconds, positive_numbers, seconds_or_none
-from certnet.cli.options import Json, Network, Norm, Quiet, Target
-from certnet.cli.output import Exit, head, proof_place
+from certnet.cli.options import Json, Network, Norm, Quiet, Scheduler, Target, Workers, out_folder
+from certnet.cli.output import Exit, deliver, head, proof_place, say
 from certnet.cli.rows import require_kind
 from certnet.cli.show import Live, stderr_console
 from certnet.io import Recipe, Split, load
 from certnet.io.load_network import read_file
-from certnet.io.output import Writer, files_in, json_writer, output_folder, print_result, require_named, text_writer
+from certnet.io.output import output_folder, require_named, text_writer
 from certnet.io.targets import Outputs
-from certnet.runtime.machine import versions
 from certnet.runtime.version import __version__
 from formulations import InputError
 from formulations._validation import FloatArray
 
-FILES = {"report": "report.json", "inputs": "inputs.csv"}
+FILES = {"inputs": "inputs.csv", "report": "report.json"}
 JOURNAL = "journal.jsonl"
 WORST = 10
-
-
-class PartOption(StrEnum):
-    """Which rows of the data."""
-
-    TEST = "test"
-    TRAIN = "train"
-    VALIDATION = "validation"
-    ALL = "all"
+Part = Literal["test", "train", "validation", "all"]
 
 
 def audit(
@@ -48,8 +39,8 @@ def audit(
     ],
     norm: Annotated[Norm, typer.Option(help="The norm of the disturbance.")],
     radii: Annotated[str, typer.Option(metavar="R,R,...", help="Its sizes, positive.")],
-    part: Annotated[PartOption, typer.Option(help="Rows to audit.")] = PartOption.TEST,
-    limit: Annotated[int | None, typer.Option(help="The first so many of these rows; all by default.")] = None,
+    part: Annotated[Part, typer.Option(help="Rows to audit.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="The first so many of these rows; all by default.")] = None,
     certified_radii: Annotated[
         bool, typer.Option("--certified-radii", help="Search for the largest certified radius of each input too.")
     ] = False,
@@ -60,13 +51,9 @@ def audit(
     seed: Annotated[int, typer.Option(help="Seed of the split and of the attacks.")] = 0,
     time_limit: Annotated[float, typer.Option(help="Seconds for the whole audit; 0 for no limit.")] = 0.0,
     input_limit: Annotated[float, typer.Option(help="Seconds for each input; 0 for no limit.")] = 60.0,
-    workers: Annotated[int, typer.Option(help="Processes that may be used.")] = 1,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to use instead.")
-    ] = None,
-    out: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Output folder; runs/audit/NAME by default.")
-    ] = None,
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
+    out: Annotated[str | None, out_folder("runs/audit/NAME")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, also where a journal is in the folder.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -76,21 +63,18 @@ def audit(
     from certnet.jobs.audit_journal import Journal, audit_fingerprint
 
     started = began()
-    sizes = positive_numbers(radii, "--radii", "0.01,0.03,0.1", work.audit_radii)
+    sizes = tuple(sorted(positive_numbers(radii, "--radii", "0.01,0.03,0.1")))
     seconds, each = seconds_or_none(time_limit), seconds_or_none(input_limit, "--input-limit")
-    for option, value in (("--limit", limit), ("--workers", workers)):
-        if value is not None and value < 1:
-            raise InputError(f"{option} must be at least 1, not {value}.")
     require_named(out)
     read = read_file(network)
     recipe = Recipe(source=data, target=target, task="classification", seed=seed, raw=True)
     split = load(recipe, Outputs(len(read.V), read.classes))
-    X, Y = _part(split, part.value)
+    X, Y = _part(split, part)
     relu = read.for_verification(split.classes)
     require_kind(relu, X, Y, data)
     # Everything that decides what is known of an input; the time limit of the whole and the workers do not.
     options = {"certified_radii": certified_radii, "input_limit": each, "seed": seed}
-    identity = audit_fingerprint(relu, X, Y, {"certnet": __version__, "norm": norm.value, "radii": sizes, **options})
+    identity = audit_fingerprint(relu, X, Y, {"certnet": __version__, "norm": norm, "radii": sizes, **options})
     rows = len(X)
     X, Y = X[:limit], Y[:limit]
     place = Path(out or f"runs/audit/{split.name}")
@@ -106,7 +90,7 @@ def audit(
                 relu,
                 X,
                 Y.argmax(axis=1),
-                norm=norm.value,
+                norm=norm,
                 radii=sizes,
                 certified_radii=certified_radii,
                 time_limit=remaining,
@@ -125,51 +109,44 @@ def audit(
         reached = sum(entry.reached for entry in result.inputs)
         failures = [] if result.failure is None else [result.failure]
 
-        def described(place: Path | None, remarks: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
-            files = {**files_in(place, FILES), "journal": journal.path}
-            report = {
+        def report_of(files: Mapping[str, Path], remarks: Sequence[str]) -> dict[str, Any]:
+            return {
                 **head("audit", None, f"{reached} of {len(X)} inputs were verified to the end"),
                 "interrupted": result.interrupted,
                 "network": Path(network).name,
-                "data": {"name": split.name, "source": data, "part": part.value, "n": len(X)},
-                "norm": norm.value,
+                "data": {"name": split.name, "source": data, "part": part, "n": len(X)},
+                "norm": norm,
                 **result.to_dict(split.classes),
                 "worst": [entry.to_dict(split.classes) for entry in order[:WORST]],
                 "reached": reached,
                 "resumed": sum(entry.resumed for entry in result.inputs),
                 "seconds": time.perf_counter() - started,
-                "files": {**{name: str(path) for name, path in files.items()}, "certificates": certificates},
-                "versions": versions(),
+                "files": {name: str(path) for name, path in {**files, "journal": journal.path}.items()}
+                | {"certificates": certificates},
                 "notes": [*split.notes, *journal.notes, *remarks, *failures],
             }
-            table = io.StringIO()
-            writer = csv.writer(table, lineterminator="\n")
-            writer.writerow([*result.inputs[0].to_dict(), *(f"radius {radius!r}" for radius in sizes)])
-            writer.writerows([*entry.to_dict(split.classes).values(), *entry.status] for entry in result.inputs)
-            return report, {FILES["report"]: json_writer(report), FILES["inputs"]: text_writer(table.getvalue())}
 
-        report, failure = folder.deliver(described)
-    console = stderr_console()
-    if not quiet:
-        console.print(_table(report))
-    said = [] if failure is None else [f"certnet: {failure}"]
-    if not quiet:
-        said = report["notes"]
-    if result.interrupted:
-        said = ["certnet: Interrupted; what is finished was written, and the same command goes on from there.", *said]
-    for sentence in said:
-        console.print(sentence, markup=False, soft_wrap=True)
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow([*result.inputs[0].to_dict(), *(f"radius {radius!r}" for radius in sizes)])
+        writer.writerows([*entry.to_dict(split.classes).values(), *entry.status] for entry in result.inputs)
+        report, failure = deliver(folder, FILES, report_of, {FILES["inputs"]: text_writer(table.getvalue())})
     lines = [f"clean accuracy {report['clean_accuracy']:.4f} on {len(X)} inputs; {report['reason']}"]
     lines += [
-        f"{norm.value} radius {row['radius']:g}: certified {row['certified_accuracy']:.4f} <= true <= attacked "
+        f"{norm} radius {row['radius']:g}: certified {row['certified_accuracy']:.4f} <= true <= attacked "
         f"{row['attacked_accuracy']:.4f}"
         for row in report["radii"]
     ]
-    lines += [report["files"][name] for name in FILES if name in report["files"]]
-    print_result(report, lines, as_json=json)
-    if result.interrupted:
-        return Exit.INTERRUPTED
-    return Exit.UNKNOWN if any(result.undecided) else Exit.OK
+    return say(
+        SimpleNamespace(quiet=quiet, json=json),
+        report,
+        _table(report),
+        [*lines, *(report["files"][name] for name in reversed(FILES) if name in report["files"])],
+        remarks=(*split.notes, *journal.notes, *failures),
+        failure=failure,
+        interrupted="Interrupted; what is finished was written, and the same command goes on from there.",
+        code=Exit.UNKNOWN if any(result.undecided) else Exit.OK,
+    )
 
 
 def _part(split: Split, part: str) -> tuple[FloatArray, FloatArray]:

@@ -13,14 +13,12 @@ from certificates.arithmetic.matrix import Arithmetic
 from certnet.cli.compare import compare_data, compare_network, compare_property
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import Json
-from certnet.cli.output import BY_VERDICT, Exit, failure, head
+from certnet.cli.output import SEVERITY, Exit, exit_code, failure, figures, head
 from certnet.cli.show import NONE, down, percent, up
 from certnet.io.output import print_result
-from certnet.runtime.machine import versions
 from formulations import InputError
 from formulations.robustness import InputRegion
 
-SEVERITY = (Exit.REFUTED, Exit.USAGE, Exit.UNKNOWN, Exit.OK)
 SHOWN, SHOWN_TERMS = 3, 40
 """Regions that are named in the text, and terms of functions of outputs."""
 
@@ -61,7 +59,7 @@ def check(
             if len(certificates) == 1:
                 raise
             results.append({**failure("check", str(error), Exit.USAGE), "files": {"certificate": str(path)}})
-    worst = min(results, key=lambda found: SEVERITY.index(_code(found)))
+    worst = min(results, key=lambda found: SEVERITY.index(found["verdict"]))
     report = worst
     if len(results) > 1:
         proved = sum(found["verdict"] == Verdict.PROVED for found in results)
@@ -69,11 +67,7 @@ def check(
         report |= {"verdict": worst["verdict"], "results": results}
     lines = [f"{name:<12} {value}" for name, value in lines_of(worst).items()] if report is worst else _table(results)
     print_result(report, list(lines), as_json=json)
-    return _code(worst)
-
-
-def _code(found: Mapping[str, Any]) -> Exit:
-    return Exit.USAGE if found["verdict"] is None else BY_VERDICT[Verdict(found["verdict"])]
+    return exit_code(worst["verdict"])
 
 
 def _examine(
@@ -99,7 +93,7 @@ def _examine(
         found = {
             "notes": [] if network is None else compare_network(net, network),
             "network": {
-                **{name: getattr(net, name) for name in ("inputs", "width", "outputs")},
+                **figures(net, "inputs", "width", "outputs"),
                 "compared_with": network,
             },
             **(_lipschitz(statement) if isinstance(statement, Lipschitz) else _property(certificate, stated)),
@@ -112,7 +106,6 @@ def _examine(
         "arithmetic": report.arithmetic,
         "seconds": report.seconds,
         "files": {"certificate": str(path)},
-        "versions": versions(),
     }
 
 
@@ -156,8 +149,7 @@ def _figures(statement: object, report: Report) -> dict[str, Any]:
 
 def region_fields(region: InputRegion) -> dict[str, Any]:
     """A box, and a ball if there is one."""
-    centre = None if region.centre is None else region.centre.tolist()
-    return {"lower": region.lower.tolist(), "upper": region.upper.tolist(), "centre": centre, "radius": region.radius}
+    return figures(region, "lower", "upper", "centre", "radius")  # type: ignore[no-any-return]
 
 
 def lines_of(found: Mapping[str, Any]) -> dict[str, str]:

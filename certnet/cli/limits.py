@@ -2,11 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 from formulations import InputError
+from formulations.arguments import distinct
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,11 @@ def seconds_or_none(time_limit: float, option: str = "--time-limit") -> float | 
     return time_limit
 
 
-def positive_numbers(
-    text: str, option: str, example: str, accepted: Callable[[list[float]], tuple[float, ...]]
-) -> tuple[float, ...]:
-    """The numbers of an option such as ``--gammas 1,0.3,0.1``, as ``accepted`` makes them.
+def positive_numbers(text: str, option: str, example: str) -> tuple[float, ...]:
+    """The numbers of an option such as ``--gammas 1,0.3,0.1``.
 
     Raises:
-        InputError: one is not positive and finite, or they are not accepted.
+        InputError: one is not positive and finite, or one comes twice.
     """
     values = []
     for word in text.split(","):
@@ -93,7 +92,4 @@ def positive_numbers(
                 f"{option} must be positive numbers with commas between them, such as {example}, not {word.strip()!r}."
             )
         values.append(value)
-    try:
-        return accepted(values)
-    except InputError as error:
-        raise InputError(f"--{error}") from None
+    return distinct(option, values)

@@ -10,14 +10,13 @@ import typer
 
 from certificates import Verdict
 from certnet.cli.limits import began, seconds_or_none, shares
-from certnet.cli.options import Json, Network, Norm
+from certnet.cli.options import Json, Network, Norm, Rows, Target
 from certnet.cli.output import Exit, head, proof_place, write_proof
 from certnet.cli.rows import parse_rows, read_rows
 from certnet.cli.show import Live, down, stderr_console, up
 from certnet.io import Recipe, read_relu_network
 from certnet.io.output import print_result
 from certnet.runtime.clock import Event
-from certnet.runtime.machine import versions
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.robustness import InputRegion, region_maker
@@ -41,12 +40,8 @@ def lipschitz(
     ] = None,
     radius: Annotated[float | None, typer.Option(help="With --local: how far around a row, 0 or more.")] = None,
     norm: Annotated[Norm | None, typer.Option(help="With --local: in which norm; l2 by default.")] = None,
-    rows: Annotated[
-        str | None, typer.Option(metavar="A:B", help="With --local: rows A to B-1; all by default.")
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="With --local: target column of a CSV file; the last one by default.")
-    ] = None,
+    rows: Rows = None,
+    target: Target = None,
     plain: Annotated[bool, typer.Option("--lipsdp", help="LipSDP alone, without products of signs.")] = False,
     time_limit: Annotated[float, typer.Option(help="Seconds for all constants together; 0 for no limit.")] = 60.0,
     certificate: Annotated[
@@ -55,14 +50,12 @@ def lipschitz(
             metavar="FILE", help="Where the proof is written, with --output or --pair; else a folder for all proofs."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the sampled gradients.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampled gradients.")] = 0,
     json: Json = False,
 ) -> int:
     """Prove how much outputs change at most for each unit of change of the input in l2: anywhere, or near rows."""
     started, limit = began(), seconds_or_none(time_limit)
-    if seed < 0:
-        raise InputError(f"--seed must be 0 or more, not {seed}.")
-    size: dict[str, Any] = {"norm": None if local is None else norm or Norm.L2, "radius": radius}
+    size: dict[str, Any] = {"norm": None if local is None else norm or "l2", "radius": radius}
     # What is asked: the label of the line, function of the outputs, name of its file, row and region.
     questions: list[tuple[str, FloatArray, str, int | None, InputRegion | None]]
     if local is None:
@@ -131,7 +124,6 @@ def lipschitz(
         "bound": "LipSDP" if plain else "products of signs",
         "results": entries,
         "files": {name: entries[0][name] for name in ("certificate",) if alone and name in entries[0]},
-        "versions": versions(),
     }
     notes = sorted({entry["note"] for entry in entries if entry["note"]})
     if json or notes:

@@ -8,19 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from certnet.cli import options as common
 from certnet.cli.limits import began, job_seconds, seconds_or_none
-from certnet.cli.options import (
-    BranchingScheduler,
-    BranchingWorkers,
-    Circuits,
-    JobLimit,
-    Json,
-    Nodes,
-    Quiet,
-    SplitSeed,
-    Target,
-    Task,
-)
 from formulations import InputError
 
 FILES = {"certificate": "optimality.cert", "report": "report.json"}
@@ -42,8 +31,8 @@ def optimality(
     ],
     data: Annotated[str, typer.Argument(metavar="DATA", help="What it was trained on; as for certnet train.")],
     gamma: Annotated[float, typer.Option(help="Weight decay γ of ½·sum of squares + γ/2·(sum of squared weights).")],
-    target: Target = None,
-    task: Task = None,
+    target: common.Target = None,
+    task: common.Task = None,
     bias: Annotated[bool, typer.Option("--bias", help="The hidden neurons have a (regularised) bias.")] = False,
     raw: Annotated[
         bool, typer.Option("--raw", help="The network was trained on the features as they are; else standardised.")
@@ -51,27 +40,26 @@ def optimality(
     no_split: Annotated[
         bool, typer.Option("--no-split", help="It was trained on all rows; else on 60 % as certnet train does.")
     ] = False,
-    seed: SplitSeed = 0,
+    seed: common.SplitSeed = 0,
     gap: Annotated[
         float, typer.Option(help="Relative distance from the best known network at which branching stops.")
     ] = 1e-3,
-    time_limit: JobLimit = 50.0,
-    nodes: Nodes = None,
-    workers: BranchingWorkers = 1,
-    scheduler: BranchingScheduler = None,
-    circuits: Circuits = False,
+    time_limit: common.JobLimit = 50.0,
+    nodes: common.Nodes = None,
+    workers: common.Workers = 1,
+    scheduler: common.Scheduler = None,
+    circuits: common.Circuits = False,
     no_train: Annotated[
         bool, typer.Option("--no-train", help="Do not look for a better network; the bound may be poor then.")
     ] = False,
-    out: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Output folder; runs/optimality/NAME by default.")
-    ] = None,
-    json: Json = False,
-    quiet: Quiet = False,
+    out: Annotated[str | None, common.out_folder("runs/optimality/NAME")] = None,
+    json: common.Json = False,
+    quiet: common.Quiet = False,
 ) -> int:
     """Prove how far NETWORK is from globally optimal on DATA, and say what would lower its objective."""
     from certificates import write_certificate
     from certnet.cli import training
+    from certnet.cli.output import deliver, figures, say, say_notes
     from certnet.cli.show import Live, stderr_console, summary
     from certnet.io import load, read_network
     from certnet.io.output import output_folder, require_named
@@ -93,7 +81,7 @@ def optimality(
             "the targets it was trained on, for example as a matrix Y in an .npz file."
         )
     program = TrainingProgram(split.X_train, split.Y_train, gamma, bias=bias)
-    training.say_notes(options, (*split.notes, *folded))
+    say_notes(options, (*split.notes, *folded))
     with output_folder(
         Path(out or f"runs/optimality/{split.name}"), files=tuple(FILES.values()), command="optimality"
     ) as folder:
@@ -118,28 +106,23 @@ def optimality(
 
         def report_of(files: Mapping[str, Path], failures: Sequence[str]) -> dict[str, Any]:
             notes, seconds = (*folded, *remarks, *failures), time.perf_counter() - started
-            trained, neuron = result.trained, result.neuron
+            trained = result.trained
             return {
                 **training.job_report("optimality", result, split, files, notes, seconds),
                 "network": Path(network).name,
-                "balanced_objective": result.balanced_objective,
-                "price_ratio": result.price_ratio,
-                "neuron": None
-                if neuron is None
-                else {"decrease": neuron.decrease, "u": neuron.u.tolist(), "v": neuron.v.tolist()},
-                "trained": None
-                if trained is None
-                else {"objective": trained.objective, "width": int(trained.U.shape[1])},
+                **figures(result, "balanced_objective", "price_ratio"),
+                "neuron": figures(result.neuron, "decrease", "u", "v"),
+                "trained": trained and {"objective": trained.objective, "width": int(trained.U.shape[1])},
                 "bounds": dict(result.bounds),
             }
 
         files = {FILES["certificate"]: lambda path: write_certificate(path, result.certificate)}
-        report, failure = training.deliver(folder, FILES, report_of, files)
-    return training.say(
+        report, failure = deliver(folder, FILES, report_of, files)
+    return say(
         options,
         report,
         _table(report),
-        [summary(report)],
+        [summary(report), *report["files"].values()],
         remarks=remarks,
         failure=failure,
         interrupted="Interrupted; the best bound so far was written.",

@@ -1,30 +1,15 @@
 """Options that several commands have, each with its help text."""
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
-
-class TaskOption(StrEnum):
-    """What the targets are."""
-
-    CLASSIFICATION = "classification"
-    REGRESSION = "regression"
-
-
-class Norm(StrEnum):
-    """The norm in which inputs are disturbed."""
-
-    LINF = "linf"
-    L2 = "l2"
-
-
+Norm = Literal["linf", "l2"]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table on stderr.")]
 Target = Annotated[str | None, typer.Option(help="Target column of a CSV file; the last one by default.")]
 Task = Annotated[
-    TaskOption | None,
+    Literal["classification", "regression"] | None,
     typer.Option(help="What the targets are; else text and few whole numbers are classes, others quantities."),
 ]
 SplitSeed = Annotated[int, typer.Option(help="Seed of the split and of everything random.")]
@@ -33,10 +18,11 @@ JobLimit = Annotated[
     float, typer.Option(help="Seconds for the whole job; 0 for no limit. More time gives a better bound.")
 ]
 Nodes = Annotated[int | None, typer.Option(help="Most relaxations that branching may solve.")]
-BranchingWorkers = Annotated[int, typer.Option(help="Processes that branching may use.")]
-BranchingScheduler = Annotated[
-    str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to branch on instead.")
+Workers = Annotated[int, typer.Option(min=1, help="Processes that may be used.")]
+Scheduler = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to use instead.")
 ]
+Rows = Annotated[str | None, typer.Option(metavar="A:B", help="Of the data, rows A to B-1; all by default.")]
 Circuits = Annotated[
     bool,
     typer.Option(
@@ -47,3 +33,8 @@ Circuits = Annotated[
 Network = Annotated[
     str, typer.Argument(metavar="NETWORK", help="A two-layer ReLU network: .onnx, .npz or .safetensors.")
 ]
+
+
+def out_folder(default: str) -> Any:
+    """The option that names the output folder."""
+    return typer.Option(metavar="FOLDER", help=f"Output folder; {default} by default.")

@@ -1,13 +1,19 @@
 """What all commands say in one way: exit codes, the head of every JSON object, and where proofs are written."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from rich.table import Table
+
 from certificates import Certificate, Report, Verdict, write_certificate
+from certnet.cli.show import stderr_console
 from certnet.cli.signals import INTERRUPTED as _INTERRUPTED
-from certnet.io.output import OutputFolder, require_named
+from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named
+from certnet.runtime.machine import versions
 from formulations import InputError
 
 SCHEMA = "certnet/1"
@@ -29,13 +35,21 @@ class Exit(IntEnum):
 
 
 BY_VERDICT = {Verdict.PROVED: Exit.OK, Verdict.REFUTED: Exit.REFUTED, Verdict.UNKNOWN: Exit.UNKNOWN}
+SEVERITY = (Verdict.REFUTED, None, Verdict.UNKNOWN, Verdict.PROVED)
+"""Of several verdicts, the first of these is that of the whole; None is bad input."""
+
+
+def exit_code(verdict: str | None) -> Exit:
+    """What a verdict means to a calling script."""
+    return Exit.USAGE if verdict is None else BY_VERDICT[Verdict(verdict)]
 
 
 def head(command: str | None, report: Report | None, reason: str) -> dict[str, Any]:
-    """The fields that every object of schema ``certnet/1`` begins with; null where nothing is known."""
+    """The fields that every object of schema ``certnet/1`` has; null where nothing is known."""
     return {
         "schema": SCHEMA,
         "command": command,
+        "versions": versions(),
         "verdict": None if report is None else str(report.verdict),
         "reason": reason,
         **{name: report and finite(getattr(report, name)) for name in ("objective", "lower_bound", "gap")},
@@ -45,6 +59,15 @@ def head(command: str | None, report: Report | None, reason: str) -> dict[str, A
 def failure(command: str | None, message: str, code: int) -> dict[str, Any]:
     """The object for a command that ended without a result."""
     return {**head(command, None, message), "error": {"exit_code": int(code), "message": message}}
+
+
+def figures(found: object, *names: str) -> Any:
+    """These attributes for JSON; None of what is not there."""
+    return None if found is None else {name: _plain(getattr(found, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def finite(value: float | None) -> float | None:
@@ -82,3 +105,54 @@ def write_proof(path: Path, certificate: Certificate) -> None:
         write_certificate(path, certificate)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place.") from None
+
+
+def deliver(
+    folder: OutputFolder,
+    names: Mapping[str, str],
+    report_of: Callable[[Mapping[str, Path], Sequence[str]], dict[str, Any]],
+    writers: Mapping[str, Writer],
+) -> tuple[dict[str, Any], str | None]:
+    """Write a result, whose last file is the report of where the files are and what could not be written there.
+
+    The report comes back, and a sentence where it is not in ``folder``.
+    """
+    *_, last = names.values()
+
+    def described(place: Path | None, failures: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
+        report = report_of(files_in(place, names), failures)
+        return report, {**writers, last: json_writer(report)}
+
+    return folder.deliver(described)
+
+
+def say_notes(options: SimpleNamespace, notes: Sequence[str]) -> None:
+    """Print sentences on stderr, unless nothing is to be."""
+    for note in () if options.quiet else notes:
+        stderr_console().print(note, markup=False)
+
+
+def say(
+    options: SimpleNamespace,
+    report: Mapping[str, Any],
+    table: Table,
+    lines: Sequence[str],
+    *,
+    interrupted: str,
+    remarks: Sequence[str] = (),
+    failure: str | None = None,
+    code: Exit | None = None,
+) -> int:
+    """Print table, remarks and result of a job, and return the exit code: this one, or that of the verdict."""
+    console = stderr_console()
+    if not options.quiet:
+        console.print(table)
+    say_notes(options, remarks)
+    if report["interrupted"]:
+        console.print(f"certnet: {interrupted}", markup=False)
+    if failure is not None:
+        console.print(f"certnet: {failure}", markup=False, soft_wrap=True)
+    print_result(report, lines, as_json=options.json)
+    if report["interrupted"]:
+        return Exit.INTERRUPTED
+    return exit_code(report["verdict"]) if code is None else code

@@ -16,48 +16,21 @@ from rich.table import Table
 
 from certificates import Training, Verdict, check, fingerprint, read_certificate
 from certificates.arithmetic import Arithmetic
-from certnet.cli.limits import began, job_seconds, positive_numbers
-from certnet.cli.output import head
+from certnet.cli import training
+from certnet.cli.limits import began, job_seconds
+from certnet.cli.output import SEVERITY, deliver, head, say, say_notes
 from certnet.cli.show import NONE, Live, bounds, score, stderr_console, summary
-from certnet.cli.training import (
-    CHECKPOINT,
-    FILES,
-    Keeper,
-    about,
-    check_options,
-    deliver,
-    evaluate,
-    network_of,
-    provenance,
-    recipe_of,
-    say,
-    say_notes,
-    stopped,
-    training_report,
-    writers,
-)
 from certnet.io import load
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, output_folder
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
-from certnet.jobs.path import PathResult, distinct_gammas, train_path
+from certnet.jobs.path import PathResult, train_path
 from certnet.jobs.train import TrainingResult
-from certnet.runtime.machine import versions
 from formulations import InputError, TrainingProgram
 
 TABLE, PREFIX = "path.json", "gamma_"
-_SEVERITY = (Verdict.REFUTED, Verdict.UNKNOWN, Verdict.PROVED)
 _KEPT = ("rank", "spectrum", "relaxation", "stages", "seconds")
 """Fields of a stored report that its certificate cannot give again."""
-
-
-def parse_gammas(text: str) -> tuple[float, ...]:
-    """The weight decays of ``--gammas 1,0.3,0.1``.
-
-    Raises:
-        InputError: no positive finite numbers, or one of them twice.
-    """
-    return positive_numbers(text, "--gammas", "1,0.3,0.1", distinct_gammas)
 
 
 def folder_name(gamma: float) -> str:
@@ -85,10 +58,10 @@ class _Path:
         self.started, self.options = began(), options
         self.failures: list[str] = []
         self.reports: dict[float, dict[str, Any]] = {}
-        self.keepers: dict[float, Keeper] = {}
+        self.keepers: dict[float, training.Keeper] = {}
         options.gamma = options.gammas[0]
-        check_options(options)
-        split = self.split = load(recipe_of(options, options.data))
+        training.check_options(options)
+        split = self.split = load(training.recipe_of(options, options.data))
         self.programs = {
             gamma: TrainingProgram(split.X_train, split.Y_train, gamma, bias=options.bias) for gamma in options.gammas
         }
@@ -96,7 +69,7 @@ class _Path:
         if options.resume is not None and not ((out / TABLE).is_file() or any(out.glob(f"{PREFIX}*/*"))):
             raise InputError(f"There is no path in {out} to go on with; look at its name, or leave --resume out.")
         self.out = held.enter_context(output_folder(out, files=(TABLE,)))
-        files = (*FILES.values(), CHECKPOINT)
+        files = (*training.FILES.values(), training.CHECKPOINT)
         self.folders = {
             gamma: held.enter_context(output_folder(out / folder_name(gamma), files=files, command="train"))
             for gamma in options.gammas
@@ -120,7 +93,7 @@ class _Path:
                 tolerance=options.tolerance,
                 random_state=options.seed,
                 progress=live,
-                provenance=provenance(split),
+                provenance=training.provenance(split),
                 device=options.device,
                 known=known,
                 checkpoint=self._keeper,
@@ -140,29 +113,29 @@ class _Path:
             options,
             report,
             _table(report, split.task == "classification", split.name),
-            [f"gamma {row['gamma']:g}: {summary(row)}" for row in report["results"]],
+            [*(f"gamma {row['gamma']:g}: {summary(row)}" for row in report["results"]), *report["files"].values()],
             failure=failure,
             interrupted=f"Interrupted; finished γ were written, missing: {missing}.",
         )
 
-    def _keeper(self, gamma: float) -> Keeper:
-        notes = about(SimpleNamespace(**{**vars(self.options), "gamma": gamma}))
-        keeper = self.keepers[gamma] = Keeper(self.folders[gamma].path / CHECKPOINT, notes)
+    def _keeper(self, gamma: float) -> training.Keeper:
+        notes = training.about(SimpleNamespace(**{**vars(self.options), "gamma": gamma}))
+        keeper = self.keepers[gamma] = training.Keeper(self.folders[gamma].path / training.CHECKPOINT, notes)
         return keeper
 
     def _write(self, result: TrainingResult) -> None:
         gamma = result.program.gamma
 
         def report_of(files: Mapping[str, Path], failures: Sequence[str]) -> dict[str, Any]:
-            notes = (*stopped(result), *failures)
-            report = training_report(result, self.split, files, notes, float(sum(result.stages.values())))
+            notes = (*training.stopped(result), *failures)
+            report = training.training_report(result, self.split, files, notes, float(sum(result.stages.values())))
             kept = self.reports.get(gamma, {}) if result.relaxation is None else {}
             return report | {name: kept.get(name) for name in _KEPT if kept}
 
         # A table of earlier results is not to stand beside new ones, should this run be killed.
         with contextlib.suppress(OSError):
             (self.out.path / TABLE).unlink()
-        report, failure = deliver(self.folders[gamma], FILES, report_of, writers(self.split, result))
+        report, failure = deliver(self.folders[gamma], training.FILES, report_of, training.writers(self.split, result))
         self.reports[gamma] = report
         if failure is not None:
             self.failures.append(failure)
@@ -186,9 +159,9 @@ class _Path:
     def _read(self, folder: Path, program: TrainingProgram) -> tuple[TrainingResult, dict[str, Any]] | None:
         """A finished result and its report, or None when anything about them does not fit."""
         try:
-            report = json.loads((folder / FILES["report"]).read_text(encoding="utf-8"))
-            certificate = read_certificate(folder / FILES["certificate"], Training)
-            network = TwoLayerNetwork.load(folder / FILES["network"])
+            report = json.loads((folder / training.FILES["report"]).read_text(encoding="utf-8"))
+            certificate = read_certificate(folder / training.FILES["certificate"], Training)
+            network = TwoLayerNetwork.load(folder / training.FILES["network"])
         except (OSError, ValueError, RecursionError, InputError):
             return None
         same = (
@@ -200,7 +173,7 @@ class _Path:
             and report.get("gamma") == certificate.gamma == program.gamma
             and certificate.data_fingerprint == fingerprint(program.X, program.Y)
             and certificate.bias == program.bias
-            and dict(certificate.provenance) == provenance(self.split)
+            and dict(certificate.provenance) == training.provenance(self.split)
         )
         if not same:
             return None
@@ -208,10 +181,11 @@ class _Path:
         if proof.verdict is not Verdict.PROVED:
             return None
         # Figures are shown only where the checker has confirmed them; the rest of a stored report is information.
-        report |= head("train", proof, proof.reason) | evaluate(self.split, certificate.U, certificate.V)
+        report |= {**head("train", proof, proof.reason), "versions": report.get("versions")}
+        report |= training.evaluate(self.split, certificate.U, certificate.V)
         report["width"] = int(certificate.U.shape[1])
         result = TrainingResult(program, certificate, proof)
-        expected = network_of(self.split, result)
+        expected = training.network_of(self.split, result)
         names = [field.name for field in fields(expected)]
         same = all(np.array_equal(getattr(network, name), getattr(expected, name)) for name in names)
         return (result, report) if same else None
@@ -219,7 +193,7 @@ class _Path:
     def _checkpoints(self, known: Mapping[float, TrainingResult]) -> dict[float, Checkpoint]:
         found = {}
         for gamma, program in self.programs.items():
-            path = self.folders[gamma].path / CHECKPOINT
+            path = self.folders[gamma].path / training.CHECKPOINT
             if gamma in known or not path.is_file():
                 continue
             try:
@@ -237,7 +211,7 @@ class _Path:
         best = _best(rows)
         for row in rows:
             row["best"] = best is not None and row["gamma"] == best["gamma"]
-        worst = min((row["verdict"] for row in rows), key=lambda verdict: _SEVERITY.index(Verdict(verdict)))
+        worst = min((row["verdict"] for row in rows), key=SEVERITY.index)
         proved = sum(row["verdict"] == Verdict.PROVED for row in rows)
         missing = f"; missing: {', '.join(f'{gamma:g}' for gamma in found.missing)}" if found.missing else ""
         return {
@@ -250,7 +224,6 @@ class _Path:
             "results": rows,
             "seconds": time.perf_counter() - self.started,
             "files": {name: str(path) for name, path in files.items()},
-            "versions": versions(),
             "notes": list(notes),
         }
 

@@ -35,7 +35,6 @@ def tightness(
     from certnet.cli.training import FILES
     from certnet.io.output import print_result
     from certnet.jobs.tightness import measure_tightness
-    from certnet.runtime.machine import versions
     from certnet.solvers.registry import AUTO, get_solver
     from formulations._validation import as_positive
 
@@ -59,7 +58,6 @@ def tightness(
         "stages": dict(found.stages),
         "seconds": time.perf_counter() - started,
         "files": {"certificate": str(path)},
-        "versions": versions(),
     }
     if not quiet:
         stderr_console().print(_table(report))
@@ -69,47 +67,31 @@ def tightness(
 
 def _figures(found: "Tightness") -> dict[str, Any]:
     """What was found, as JSON; what is not finite becomes null when it is written."""
-    from certnet.cli.output import finite
+    from certnet.cli.output import figures, finite
 
-    solved, spectrum, points, membership = found.relaxation, found.spectrum, found.points, found.membership
-    separator = None if membership is None else membership.separator
+    solved, spectrum, membership = found.relaxation, found.spectrum, found.membership
     return {
-        "verdict": str(found.verdict),
-        "objective": found.objective,
-        "lower_bound": found.lower_bound,
-        "gap": found.gap,
-        "tolerance": found.tolerance,
+        **figures(found, "verdict", "objective", "lower_bound", "gap", "tolerance"),
         "relaxation": {
             "lower_bound": finite(found.relaxation_bound),
             "upper_bound": found.relaxation_value,
             "objective": found.relaxed_objective,
             "gap": finite(found.gap_of_relaxation),
             "infeasibility": found.infeasibility,
-            "solver": None if solved is None else solved.solver,
-            "status": None if solved is None else solved.status.name.lower(),
-            "iterations": None if solved is None else int(solved.iterations),
+            "solver": solved and solved.solver,
+            "status": solved and solved.status.name.lower(),
+            "iterations": solved and int(solved.iterations),
         },
         "spectrum": spectrum
         and {
-            "rank": spectrum.rank,
-            "gap": spectrum.gap,
-            "widest_gap": {"rank": spectrum.widest[0], "ratio": spectrum.widest[1]},
-            "tolerance": spectrum.tolerance,
-            "values": list(spectrum.values),
+            **figures(spectrum, "rank", "gap", "tolerance", "values"),
+            "widest_gap": dict(zip(("rank", "ratio"), spectrum.widest, strict=True)),
         },
-        "points": points and {"count": int(points.Z.shape[1]), "residual": points.residual},
+        "points": found.points and {"count": int(found.points.Z.shape[1]), "residual": found.points.residual},
         "complete_positivity": membership
         and {
-            "verdict": str(membership.verdict),
-            "reason": membership.reason,
-            "residual": membership.residual,
-            "distance": membership.distance,
-            "separator": separator
-            and {
-                "kind": str(separator.kind),
-                "positions": [int(position) for position in separator.positions],
-                "inner_product": separator.inner_product,
-            },
+            **figures(membership, "verdict", "reason", "residual", "distance"),
+            "separator": figures(membership.separator, "kind", "positions", "inner_product"),
         },
     }
 

@@ -1,41 +1,14 @@
 """``certnet train``: its options; the work is in ``certnet.cli.training`` and, for several γ, ``certnet.cli.path``."""
 
-from enum import StrEnum
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from certnet.cli.limits import seconds_or_none
-from certnet.cli.options import (
-    BranchingScheduler,
-    BranchingWorkers,
-    Circuits,
-    JobLimit,
-    Json,
-    Nodes,
-    Quiet,
-    Solver,
-    SplitSeed,
-    Target,
-    Task,
-)
+from certnet.cli import options as common
+from certnet.cli.limits import positive_numbers, seconds_or_none
 from formulations import InputError
-
-
-class DeviceOption(StrEnum):
-    """Where the heavy linear algebra runs."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-class MethodOption(StrEnum):
-    """How the network is trained and the bound proved."""
-
-    SDP = "sdp"
-    GLOBAL = "global"
 
 
 def train(
@@ -48,8 +21,8 @@ def train(
             "X_train, Y_train and optionally X_val, Y_val, X_test, Y_test.",
         ),
     ] = None,
-    target: Target = None,
-    task: Task = None,
+    target: common.Target = None,
+    task: common.Task = None,
     gamma: Annotated[float, typer.Option(help="Weight decay, positive.")] = 0.1,
     gammas: Annotated[
         str | None,
@@ -60,34 +33,33 @@ def train(
     no_split: Annotated[
         bool, typer.Option("--no-split", help="Train on all rows; else 60/20/20 training, validation, test.")
     ] = False,
-    seed: SplitSeed = 0,
-    solver: Solver = "auto",
-    time_limit: JobLimit = 50.0,
+    seed: common.SplitSeed = 0,
+    solver: common.Solver = "auto",
+    time_limit: common.JobLimit = 50.0,
     tolerance: Annotated[float, typer.Option(help="Relative residual at which the solver stops.")] = 1e-5,
-    out: Annotated[str | None, typer.Option(metavar="FOLDER", help="Output folder; runs/NAME by default.")] = None,
+    out: Annotated[str | None, common.out_folder("runs/NAME")] = None,
     resume: Annotated[
         str | None,
         typer.Option(metavar="FOLDER", help="Go on with the job that was cut short there; takes no DATA."),
     ] = None,
-    device: Annotated[DeviceOption, typer.Option(help="Where the ADMM computes.")] = DeviceOption.CPU,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the ADMM computes.")] = "cpu",
     method: Annotated[
-        MethodOption, typer.Option(help="sdp solves the relaxation; global trains without it and proves by branching.")
-    ] = MethodOption.SDP,
+        Literal["sdp", "global"],
+        typer.Option(help="sdp solves the relaxation; global trains without it and proves by branching."),
+    ] = "sdp",
     gap: Annotated[
         float | None,
         typer.Option(help="Relative gap to prove by branching, 1e-3 for 0.1 %; with --method global 1e-3 by default."),
     ] = None,
-    nodes: Nodes = None,
-    workers: BranchingWorkers = 1,
-    scheduler: BranchingScheduler = None,
-    circuits: Circuits = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    nodes: common.Nodes = None,
+    workers: common.Workers = 1,
+    scheduler: common.Scheduler = None,
+    circuits: common.Circuits = False,
+    json: common.Json = False,
+    quiet: common.Quiet = False,
 ) -> int:
     """Train on DATA; write network.npz, optimality.cert and report.json."""
-    options = SimpleNamespace(
-        **{name: str(value) if isinstance(value, StrEnum) else value for name, value in context.params.items()}
-    )
+    options = SimpleNamespace(**context.params)
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
     if data is None and resume is None:
@@ -97,11 +69,11 @@ def train(
         from certnet.cli.training import resumed, run_train
 
         return run_train(options if resume is None else resumed(options, given))
-    from certnet.cli.path import parse_gammas, run_path
+    from certnet.cli.path import run_path
 
     if "gamma" in given:
         raise InputError("--gamma and --gammas exclude each other; give one of them.")
-    if method is not MethodOption.SDP or gap is not None:
+    if method != "sdp" or gap is not None:
         raise InputError("--gammas solves relaxations; leave --method and --gap out, or give one --gamma.")
     if data is None:
         raise InputError("--gammas needs DATA also with --resume, which then keeps what is finished there.")
@@ -109,5 +81,5 @@ def train(
         if out is not None and Path(out).resolve() != Path(resume).resolve():
             raise InputError("--out and --resume name different folders; give one of them.")
         options.out = resume
-    options.gammas = parse_gammas(gammas)
+    options.gammas = positive_numbers(gammas, "--gammas", "1,0.3,0.1")
     return run_path(options)

@@ -3,34 +3,24 @@
 import contextlib
 import shlex
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.table import Table
 
-from certificates import Verdict, write_certificate
+from certificates import write_certificate
 from certnet.cli.limits import began, job_seconds, seconds_or_none
-from certnet.cli.output import BY_VERDICT, Exit, finite, head
+from certnet.cli.output import deliver, figures, finite, head, say, say_notes
 from certnet.cli.show import Live, stderr_console, summary, training_table
 from certnet.io import BUILT_IN, Recipe, Split, load
 from certnet.io.network import TwoLayerNetwork
-from certnet.io.output import (
-    OutputFolder,
-    Writer,
-    files_in,
-    json_writer,
-    output_folder,
-    print_result,
-    require_named,
-)
+from certnet.io.output import Writer, output_folder, require_named
 from certnet.jobs import train as job
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint, write_checkpoint
 from certnet.jobs.job import DEFAULT_GAP, SDP, closing_of
-from certnet.runtime.machine import versions
 from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.solvers import SolveStatus
 from certnet.solvers.arrays import require_device
@@ -130,7 +120,7 @@ def run_train(options: SimpleNamespace) -> int:
         options,
         report,
         training_table(report),
-        [summary(report)],
+        [summary(report), *report["files"].values()],
         remarks=remarks,
         failure=failure,
         interrupted="Interrupted; the best network and bound so far were written.",
@@ -252,55 +242,6 @@ def network_of(split: Split, result: job.TrainingResult) -> TwoLayerNetwork:
     )
 
 
-def deliver(
-    folder: OutputFolder,
-    names: Mapping[str, str],
-    report_of: Callable[[Mapping[str, Path], Sequence[str]], dict[str, Any]],
-    writers: Mapping[str, Writer],
-) -> tuple[dict[str, Any], str | None]:
-    """Write a result, whose last file is the report of where the files are and what could not be written there.
-
-    Returns:
-        The report, and a sentence where it is not in ``folder``.
-    """
-    *_, last = names.values()
-
-    def described(place: Path | None, failures: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
-        report = report_of(files_in(place, names), failures)
-        return report, {**writers, last: json_writer(report)}
-
-    return folder.deliver(described)
-
-
-def say_notes(options: SimpleNamespace, notes: Sequence[str]) -> None:
-    """Print sentences on stderr, unless nothing is to be."""
-    for note in () if options.quiet else notes:
-        stderr_console().print(note, markup=False)
-
-
-def say(
-    options: SimpleNamespace,
-    report: Mapping[str, Any],
-    table: Table,
-    lines: Sequence[str],
-    *,
-    interrupted: str,
-    remarks: Sequence[str] = (),
-    failure: str | None = None,
-) -> int:
-    """Print table, remarks and result of a job, and return the exit code."""
-    console = stderr_console()
-    if not options.quiet:
-        console.print(table)
-    say_notes(options, remarks)
-    if report["interrupted"]:
-        console.print(f"certnet: {interrupted}", markup=False)
-    if failure is not None:
-        console.print(f"certnet: {failure}", markup=False, soft_wrap=True)
-    print_result(report, [*lines, *report["files"].values()], as_json=options.json)
-    return Exit.INTERRUPTED if report["interrupted"] else BY_VERDICT[Verdict(report["verdict"])]
-
-
 def job_report(
     command: str,
     result: "job.TrainingResult | OptimalityResult",
@@ -311,11 +252,8 @@ def job_report(
 ) -> dict[str, Any]:
     """The fields of every job that ends in a certificate of optimality."""
     n, d, c = result.certificate.shape
-    search = result.search
-    branching = None
-    if search is not None:
-        names = ("kind", "complete", "nodes", "leaves", "price", "steps", "seconds")
-        branching = {name: getattr(search, name) for name in names}
+    branching = figures(result.search, "kind", "complete", "nodes", "leaves", "price", "steps", "seconds")
+    if branching is not None:
         branching["iterations"] = branching.pop("steps")
     return {
         **head(command, result.report, result.report.reason),
@@ -342,7 +280,6 @@ def job_report(
         "stages": dict(result.stages),
         "seconds": seconds,
         "files": {name: str(path) for name, path in files.items()},
-        "versions": versions(),
         "notes": [*split.notes, *result.notes, *notes],
         **evaluate(split, result.U, result.V),
     }
@@ -357,17 +294,12 @@ def training_report(
         **job_report("train", result, split, files, notes, seconds),
         "rank": result.rank,
         "spectrum": list(result.spectrum),
-        "relaxation": None
-        if solved is None
-        else {
-            "solver": solved.solver,
+        "relaxation": solved
+        and {
+            **figures(solved, "solver", "version", "message", "iterations", "seconds"),
             "choice": result.choice,
-            "version": solved.version,
             "status": solved.status.name.lower(),
-            "message": solved.message,
-            "iterations": int(solved.iterations),
-            "objective": finite(result.relaxed_objective),
-            "seconds": finite(solved.seconds),
+            "objective": result.relaxed_objective,
         },
         "earlier_seconds": None,
     }

@@ -13,15 +13,14 @@ import typer
 from certificates import Verdict
 from certificates.container import MAX_CASES
 from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
-from certnet.cli.options import Circuits, Json, Network, Norm, Target
-from certnet.cli.output import BY_VERDICT, Exit, head, proof_place, write_proof
+from certnet.cli.options import Circuits, Json, Network, Norm, Rows, Target
+from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, proof_place, write_proof
 from certnet.cli.rows import parse_rows, read_rows
 from certnet.cli.show import down, stderr_console, up
 from certnet.io import Recipe, read_relu_network
 from certnet.io.output import print_result
 from certnet.io.packed import ending
 from certnet.io.vnnlib import read_vnnlib
-from certnet.runtime.machine import versions
 from formulations import InputError
 from formulations._validation import as_positive
 from formulations.network import ReluNetwork
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 PROPERTY_SECONDS = 60.0
 """Time limit of a property where none is given."""
-WORST = (Exit.REFUTED, Exit.UNKNOWN, Exit.OK)
 MISCLASSIFIED = "misclassified"
 UNREACHED = "the time limit was reached before this row"
 
@@ -53,7 +51,7 @@ def verify(
         float | None,
         typer.Option(metavar="R", help="With DATA, instead of --radius: search for the radius of each row, up to R."),
     ] = None,
-    rows: Annotated[str | None, typer.Option(metavar="A:B", help="With DATA: rows A to B-1; all by default.")] = None,
+    rows: Rows = None,
     target: Target = None,
     time_limit: Annotated[
         float | None,
@@ -68,14 +66,12 @@ def verify(
         typer.Option(metavar="FILE", help="Where the proof is written, if there is one; with DATA a folder."),
     ] = None,
     circuits: Circuits = False,
-    seed: Annotated[int, typer.Option(help="Seed of the attack.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the attack.")] = 0,
     json: Json = False,
 ) -> int:
     """Prove that no input is unsafe (unsat), find one (sat), or say unknown or timeout, on the first line."""
     started = began()
     each = seconds_or_none(input_limit, "--input-limit")
-    if seed < 0:
-        raise InputError(f"--seed must be 0 or more, not {seed}.")
     names = {"network": Path(network).name, "property": Path(subject).name}
     if ending(Path(subject)) == ".vnnlib":
         options = {"--norm": norm, "--radius": radius, "--largest-radius": largest_radius, "--rows": rows}
@@ -98,7 +94,7 @@ def verify(
     if largest_radius is not None:
         as_positive("--largest-radius", largest_radius)
     read, X, Y = read_rows(network, Recipe(source=subject, target=target, task="classification"), labelled=True)
-    labels, chosen, make = Y.argmax(axis=1).tolist(), parse_rows(rows, len(X)), region_maker(norm.value)
+    labels, chosen, make = Y.argmax(axis=1).tolist(), parse_rows(rows, len(X)), region_maker(norm)
     if radius is not None:
         make(X[0], radius)
     folder = None if certificate is None else proof_place(certificate, "--certificate", folder=True)
@@ -121,7 +117,7 @@ def verify(
         elif decided_classes(read, x[None], np.array([label]))[0] != label:
             found, entry["result"] = CertifiedRadius(0.0, 0.0, None, None, False, 0.0), MISCLASSIFIED
         elif largest_radius is not None:
-            found = certified_radius(read, x, label, norm=norm.value, largest=largest_radius, time_limit=seconds, **how)
+            found = certified_radius(read, x, label, norm=norm, largest=largest_radius, time_limit=seconds, **how)
         else:
             found = decide(read, keeps_class(read, make(x, radius or 0.0), label), time_limit=seconds, **how)
         entry = {**found.to_dict(), **entry}
@@ -137,13 +133,12 @@ def verify(
         **summary,
         "network": names["network"],
         "data": subject,
-        "norm": norm.value,
+        "norm": norm,
         "radius": radius,
         "largest_radius": largest_radius,
         "results": results,
         "seconds": time.perf_counter() - started,
         "notes": tell_notes(read),
-        "versions": versions(),
     }
     print_result(report, [f"{sentence}."], as_json=json)
     return code
@@ -168,7 +163,7 @@ def _property(
         write_proof(place, result.certificate)
         files = {"certificate": certificate}
     report = {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files}
-    report |= {"notes": tell_notes(read), "versions": versions()}
+    report["notes"] = tell_notes(read)
     print_result(report, [result.status, _details(result)], as_json=json)
     return BY_VERDICT[result.verdict]
 
@@ -220,7 +215,7 @@ def _counts(results: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Any], 
         f"{counts['unknown'] + counts['timeout']} are open, {counts[MISCLASSIFIED]} are misclassified"
     )
     verdicts = [Verdict(entry["verdict"] or Verdict.REFUTED) for entry in results]
-    verdict = min(verdicts, key=lambda verdict: WORST.index(BY_VERDICT[verdict]))
+    verdict = min(verdicts, key=SEVERITY.index)
     return sentence, {"verdict": str(verdict), "counts": counts}, BY_VERDICT[verdict]
 
 

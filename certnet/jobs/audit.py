@@ -19,8 +19,8 @@ from certnet.runtime.numerics import computing
 from certnet.search.counterexample import decided_classes, exact_outputs
 from certnet.search.pool import pool as pool_of
 from formulations import InputError
-from formulations._validation import FloatArray, IntArray, as_matrix, as_positive
-from formulations.arguments import accepts, array, count, json_object, reals, seconds
+from formulations._validation import FloatArray, IntArray, as_matrix
+from formulations.arguments import accepts, array, count, distinct, json_object, reals, seconds
 from formulations.network import ReluNetwork
 from formulations.robustness import region_maker
 
@@ -159,20 +159,6 @@ class AuditResult:
         return {"clean_accuracy": self.clean_accuracy, "radii": table}
 
 
-def audit_radii(radii: Sequence[float]) -> tuple[float, ...]:
-    """The radii in ascending order.
-
-    Raises:
-        InputError: there is none, one occurs twice, or one is not positive and finite.
-    """
-    values = sorted(as_positive("radii", radius) for radius in radii)
-    if not values:
-        raise InputError("radii must hold at least one number.")
-    if len(set(values)) < len(values):
-        raise InputError("radii hold the same number twice; give each once.")
-    return tuple(values)
-
-
 @accepts(
     network=ReluNetwork,
     X=array,
@@ -232,7 +218,7 @@ def audit(
     """
     start = time.perf_counter()
     points, classes = _inputs(network, X, labels)
-    sizes = audit_radii(radii)
+    sizes = tuple(sorted(distinct("radii", radii)))
     region_maker(norm)
     for name, limit in (("time_limit", time_limit), ("input_limit", input_limit)):
         if limit is not None and not (limit > 0):

@@ -1,7 +1,5 @@
 """Lipschitz constants in l2, global and on regions: LipSDP, the stronger bound from products of signs, and samples."""
 
-import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,6 +13,7 @@ from certificates.lipschitz import open_neurons
 from certificates.proof import LiftedProof
 from certificates.robustness import preactivation_bounds
 from certnet.runtime.abandon import OutOfTimeError, abandonable
+from certnet.runtime.clock import Clock
 from certnet.search.gradients import SECONDS, largest_gradient
 from certnet.search.lipsdp import Gradients, best_weights, rough_norm
 from certnet.search.sign_products import solve
@@ -120,11 +119,7 @@ def lipschitz_constant(
         raise InputError(f"each function must be {network.outputs} finite numbers, one for each output.")
     if region is not None and region.inputs != network.inputs:
         raise InputError(f"the region has {region.inputs} inputs and the network has {network.inputs}; give its kind.")
-    ends = math.inf if time_limit is None else time.perf_counter() + time_limit
-
-    def left(share: float = 1.0, *, least: float = 0.0) -> float | None:
-        return None if ends == math.inf else max(share * (ends - time.perf_counter()), least)
-
+    left = Clock(time_limit).left
     statement = _Statement(network, C, region, provenance or {})
     sampling, gradients = left(SETTINGS.sampling_share), statement.gradients
     sampled = largest_gradient(network, C, region, seed=random_state, seconds=SECONDS if sampling is None else sampling)
@@ -228,7 +223,7 @@ class _Statement:
         Raises:
             OutOfTimeError: the program is too large for the time or the memory.
         """
-        start = time.perf_counter()
+        clock = Clock(seconds)
         bound = max(self.gradients.bound(theta, 1.0 / theta), SMALLEST)
         everything = Gradients(self.network.hidden[self.neurons.kept], self.neurons.B, self.gradients.J)
         solved = solve(everything, self.neurons.B[:, 0], bound, time_limit=seconds, seed=seed)
@@ -242,8 +237,7 @@ class _Statement:
                     return
                 yield certificate
 
-        left = None if seconds is None else max(seconds - (time.perf_counter() - start), 0.0)
-        found = _checked(better(), left)
+        found = _checked(better(), clock.left())
         return found if found is not None and found[1].verdict is Verdict.PROVED else best
 
     def _certificate(
@@ -260,13 +254,12 @@ class _Statement:
 
 def _checked(candidates: Iterator[Certificate], seconds: float | None) -> _Proof | None:
     """The first certificate that the checker accepts, or the last one; None where there is no candidate."""
-    ends = math.inf if seconds is None else time.perf_counter() + seconds
-    found = None
+    clock, found = Clock(seconds), None
     for certificate in candidates:
-        left = ends - time.perf_counter()
-        if left <= 0:
+        left = clock.left()
+        if left == 0.0:
             break
-        found = certificate, check(certificate, time_limit=None if left == math.inf else left)
+        found = certificate, check(certificate, time_limit=left)
         if found[1].verdict is Verdict.PROVED:
             break
     return found

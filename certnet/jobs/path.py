@@ -8,7 +8,6 @@ a finished path.
 """
 
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -24,13 +23,15 @@ from certificates.making.assemble import replace_network
 from certnet.jobs import train as job
 from certnet.jobs.best import with_network
 from certnet.jobs.checkpoint import Checkpoint
+from certnet.jobs.clock import SMALLEST_LIMIT
 from certnet.jobs.train import Event, TrainingResult
+from certnet.runtime.clock import Clock
 from certnet.runtime.numerics import computing
 from certnet.solvers.warm_start import certified_dual, scaled
 from certnet.training.polish import Network, balance, polish
-from formulations import InputError, TrainingProgram, merge_rows
-from formulations._validation import FloatArray, as_positive
-from formulations.arguments import accepts, count, json_object, reals, seconds
+from formulations import TrainingProgram, merge_rows
+from formulations._validation import FloatArray
+from formulations.arguments import accepts, count, distinct, json_object, reals, seconds
 
 __all__ = ["PathResult", "train_path"]
 
@@ -64,21 +65,6 @@ class PathResult:
     def missing(self) -> tuple[float, ...]:
         """The γ without a result."""
         return tuple(gamma for gamma, result in zip(self.gammas, self.results, strict=True) if result is None)
-
-
-def distinct_gammas(gammas: Iterable[float]) -> tuple[float, ...]:
-    """The weight decays of a path, in the given order.
-
-    Raises:
-        InputError: there are none, one is not positive and finite, or one comes twice.
-    """
-    values = tuple(as_positive("gamma", gamma) for gamma in gammas)
-    if not values:
-        raise InputError("gammas is empty; give at least one positive weight decay.")
-    for position, value in enumerate(values):
-        if value in values[:position]:
-            raise InputError(f"gammas has {value:g} twice; give every weight decay once.")
-    return values
 
 
 @np.errstate(all="ignore")
@@ -119,16 +105,12 @@ def train_path(
         InputError: γ or data that cannot be used, or a solver that is not available.
         KeyboardInterrupt: on a second Ctrl-C, while the first is being served.
     """
-    begin = time.perf_counter()
-    gammas = distinct_gammas(gammas)
+    clock = Clock(time_limit)
+    gammas = distinct("gammas", gammas)
     programs = {gamma: TrainingProgram(X, Y, gamma, bias=bias) for gamma in gammas}
     results = {gamma: result for gamma, result in (known or {}).items() if gamma in programs}
     tell, notes, interrupted = finished or (lambda _: None), set[str](), False
     waiting = sorted(programs.keys() - results.keys(), reverse=True)
-
-    def left(share: float = 1.0) -> float | None:
-        """Seconds, never 0, which solvers refuse."""
-        return None if time_limit is None else max(share * (time_limit - (time.perf_counter() - begin)), 1e-3)
 
     def listen(gamma: float) -> Callable[[Event], None] | None:
         """``progress`` for one γ; of equal notes from several γ only the first is passed on."""
@@ -142,11 +124,11 @@ def train_path(
 
     while waiting and not interrupted:
         gamma, share = waiting[0], (1.0 - EXCHANGE_SHARE) / len(waiting)
-        start = _start(results, programs[gamma], left(POLISH_SHARE * share))
+        start = _start(results, programs[gamma], clock.left(POLISH_SHARE * share, least=SMALLEST_LIMIT))
         results[gamma] = result = job.train(
             programs[gamma],
             solver=solver,
-            time_limit=left(share),
+            time_limit=clock.left(share, least=SMALLEST_LIMIT),
             tolerance=tolerance,
             random_state=random_state,
             progress=listen(gamma),
@@ -159,11 +141,11 @@ def train_path(
         tell(result)
         interrupted = result.interrupted
         waiting.remove(gamma)
-    interrupted = interrupted or not _exchange(results, left(), tell)
+    interrupted = interrupted or not _exchange(results, clock.left(), tell)
     return PathResult(
         gammas=gammas,
         results=tuple(results.get(gamma) for gamma in gammas),
-        seconds=time.perf_counter() - begin,
+        seconds=clock.seconds,
         interrupted=interrupted,
     )
 

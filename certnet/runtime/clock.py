@@ -36,7 +36,7 @@ class Event:
 class Clock:
     """Wall time, the time limit, the stages, and the notes made on the way."""
 
-    def __init__(self, time_limit: float | None, progress: Callable[[Event], None] | None) -> None:
+    def __init__(self, time_limit: float | None, progress: Callable[[Event], None] | None = None) -> None:
         self._start = time.perf_counter()
         self.time_limit = time_limit
         self._progress = progress
@@ -51,9 +51,9 @@ class Clock:
         """Time since the job began."""
         return time.perf_counter() - self._start
 
-    def left(self) -> float | None:
-        """Seconds until the time limit, at least 0; None without a limit."""
-        return None if self.time_limit is None else max(self.time_limit - self.seconds, 0.0)
+    def left(self, share: float = 1.0, *, least: float = 0.0) -> float | None:
+        """A share of the seconds until the time limit, no less than the least; None without a limit."""
+        return None if self.time_limit is None else max(share * (self.time_limit - self.seconds), least)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from certificates import Certificate, Verdict, check, read_certificate, write_certificate
-from certnet.cli.path import folder_name, parse_gammas
+from certnet.cli.limits import positive_numbers
+from certnet.cli.path import folder_name
 from certnet.io import Recipe, load
 from certnet.io.network import TwoLayerNetwork
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint
@@ -298,9 +299,9 @@ def test_names_of_folders_are_short_and_never_collide() -> None:
     names = [folder_name(float(gamma)) for gamma in gammas]
     assert names[:4] == ["gamma_1", "gamma_0.3", "gamma_1e-10", "gamma_0.1"]
     assert len(set(names)) == len(set(gammas))
-    assert parse_gammas("1, 0.3,1e-2") == (1.0, 0.3, 0.01)
+    assert positive_numbers("1, 0.3,1e-2", "--gammas", "1,0.3") == (1.0, 0.3, 0.01)
     with pytest.raises(InputError):
-        parse_gammas("1,1.0")
+        positive_numbers("1,1.0", "--gammas", "1,0.3")
 
 
 def test_a_true_path(certnet: Call, folder: Path) -> None:

@@ -5,10 +5,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import typer
 
 import certnet
 from certnet.cli.app import app
+from tests.cli.support import Call, one_sentence
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
 
@@ -40,3 +42,17 @@ def test_every_option_in_a_sentence_exists_on_some_command() -> None:
     }
     assert len(named) > 30
     assert {(option, name) for option, name in named if option not in known} == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("train", "iris", "--workers", "0"), "--workers must be at least 1, not 0."),
+        (("verify", "n", "d", "--seed=-1"), "--seed must be at least 0, not -1."),
+        (("audit", "n", "d", "--norm", "l3", "--radii", "1"), "--norm must be one of linf, l2, not 'l3'."),
+    ],
+)
+def test_values_that_the_parser_refuses(certnet: Call, arguments: tuple[str, ...], sentence: str) -> None:
+    outcome = certnet(*arguments)
+    assert outcome.code == 2
+    assert sentence in one_sentence(outcome)
