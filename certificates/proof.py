@@ -114,23 +114,3 @@ class LiftedProof:
     def leaves(self) -> int:
         """Number of leaves."""
         return self.pair_offset.size - 1
-
-    @classmethod
-    def single(cls, pairs: IntArray, multipliers: FloatArray, complementarity: FloatArray) -> "LiftedProof":
-        """A proof without splits, regions, circuits or triangles: products of signs and complementarity alone."""
-        none = np.zeros(0, dtype=np.int64)
-        start = np.zeros(1, dtype=np.int64)
-        return cls(
-            split=np.array([LEAF]),
-            children=np.array([[-1, -1]]),
-            leaf=start,
-            pair_offset=np.array([0, len(pairs)]),
-            pairs=pairs,
-            multipliers=multipliers,
-            complementarity=complementarity[None, :],
-            sigma=np.zeros((1, 0)),
-            empty_offset=np.zeros(2, dtype=np.int64),
-            empty_support=none,
-            circuits=Circuits(none, start, none),
-            triangles=Triangles(none, np.zeros((0, 2)), start, none),
-        )

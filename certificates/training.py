@@ -138,7 +138,7 @@ def check_rows(X: FloatArray, source: IntArray, generator: IntArray, deadline: D
     require(len(wrong) == 0, f"data row {wrong[0] + 1 if len(wrong) else 0} is wrongly marked as zero or nonzero")
     own = generator[source] == np.arange(count)
     require(own.all(), "a generator's source row belongs to another generator")
-    generators, _ = scale_rows(X[source])
+    generators = scale_rows(X[source])
     kappas: dict[tuple[int, int], Fraction] = {}
     for i in np.flatnonzero(~zero):
         deadline.check()

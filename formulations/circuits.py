@@ -80,15 +80,9 @@ class CircuitSet:
         return CircuitSet(self.target[index], self.coefficients[index])
 
     def joined(self, other: "CircuitSet") -> "CircuitSet":
-        """These circuits, followed by those of ``other`` that are new."""
-        seen, fresh = set(self.keys), []
-        for number, key in enumerate(other.keys):
-            if key not in seen:
-                seen.add(key)
-                fresh.append(number)
-        more = other.take(np.array(fresh, dtype=np.int64))
+        """These circuits, followed by others."""
         return CircuitSet(
-            np.concatenate([self.target, more.target]), np.concatenate([self.coefficients, more.coefficients])
+            np.concatenate([self.target, other.target]), np.concatenate([self.coefficients, other.coefficients])
         )
 
     def rows(self, dimension: int) -> FloatArray:

@@ -126,12 +126,3 @@ class LiftedSpace:
         out[:, :N] += half[:, :N]
         out[:, N : N + k] += half[:, :N] @ self.generators
         return out
-
-    def violation(self, lam: FloatArray) -> float:
-        """How far λ (or columns of a matrix) is from K(A): the largest |α − β − Az|, |α_iβ_i| and negative φ_i."""
-        lam = np.asarray(lam, dtype=np.float64)
-        if lam.shape[0] != self.order:
-            raise InputError(f"λ has {lam.shape[0]} entries where {self.order} are expected.")
-        alpha, beta = lam[self.alpha], lam[self.beta]
-        wrong = np.abs(alpha - beta - self.generators @ lam[self.z]), np.abs(alpha * beta), -lam[self.phi]
-        return float(max(part.max(initial=0.0) for part in wrong))

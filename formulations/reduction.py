@@ -15,7 +15,7 @@ from formulations.arguments import accepts
 from formulations.lifted_space import LiftedSpace
 from formulations.loss import SquaredLoss
 from formulations.program import Dual, Primal, Program
-from formulations.rows import RowReduction, reduce_rows
+from formulations.rows import ZERO_ROW, RowReduction, reduce_rows
 from formulations.scaling import Scaling, rescale
 from formulations.training import SMALLEST, TrainingProgram
 
@@ -61,8 +61,8 @@ def merge_rows(original: TrainingProgram) -> MergedRows:
     What is left of a small row in a slack is far below the margin of a certificate, which is checked with it.
     """
     rows, Y = reduce_rows(original.X), original.Y
-    squares = np.zeros(2 * len(rows.source))
-    np.add.at(squares, rows.feature[rows.active], rows.ratio[rows.active] ** 2)
+    squares, nonzero = np.zeros(2 * len(rows.source)), np.flatnonzero(rows.generator != ZERO_ROW)
+    np.add.at(squares, rows.feature[nonzero], rows.ratio[nonzero] ** 2)
     feature = np.flatnonzero(squares > SMALLEST**2)
     active = np.flatnonzero(np.isin(rows.feature, feature))
     place, ratio = np.searchsorted(feature, rows.feature[active]), np.abs(rows.ratio[active])[:, None]

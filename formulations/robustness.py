@@ -191,16 +191,13 @@ class UnsafeCase:
 def require_fitting(network: ReluNetwork, cases: Sequence[UnsafeCase]) -> None:
     """Raise InputError if a case is about another number of inputs or outputs than the network's."""
     for case in cases:
-        if case.region.inputs != network.inputs:
-            raise InputError(
-                f"the property is about {case.region.inputs} inputs, but the network has {network.inputs}; give the "
-                "network it was made for."
-            )
-        if case.H.shape[1] != network.outputs:
-            raise InputError(
-                f"the property is about {case.H.shape[1]} outputs, but the network has {network.outputs}; give the "
-                "network it was made for."
-            )
+        sizes = ("inputs", case.region.inputs, network.inputs), ("outputs", case.H.shape[1], network.outputs)
+        for what, stated, own in sizes:
+            if stated != own:
+                raise InputError(
+                    f"the property is about {stated} {what}, but the network has {own}; give the network it was made "
+                    "for."
+                )
 
 
 @accepts(network=ReluNetwork, region=InputRegion, label=count)

@@ -24,14 +24,12 @@ class RowReduction:
         generators: N×d, one row for each direction: a data row times a power of two, so that its largest entry lies
             in [1, 2). The scaling is exact.
         source: (N,) the data row from which a generator was taken.
-        exponent: (N,) ``X[source] = generators · 2**exponent``.
         generator: (n,) generator of each data row, or ``ZERO_ROW``.
         ratio: (n,) κ_i with x_i = κ_i · generator, rounded to nearest; 0 for zero rows. Its sign is exact.
     """
 
     generators: FloatArray
     source: IntArray
-    exponent: IntArray
     generator: IntArray
     ratio: FloatArray
 
@@ -40,11 +38,6 @@ class RowReduction:
         """(n,) index into φ = (α, β) of each data row's activation, or ``ZERO_ROW``."""
         shift = np.where(self.ratio < 0, len(self.source), 0)
         return np.where(self.generator == ZERO_ROW, ZERO_ROW, self.generator + shift)
-
-    @property
-    def active(self) -> IntArray:
-        """Indices of the data rows that are not zero."""
-        return np.flatnonzero(self.generator != ZERO_ROW)
 
 
 def are_parallel(x: FloatArray, y: FloatArray) -> bool:
@@ -58,17 +51,11 @@ def are_parallel(x: FloatArray, y: FloatArray) -> bool:
     return all(Fraction(float(a)) * y_pivot == Fraction(float(b)) * x_pivot for a, b in zip(x, y, strict=True))
 
 
-def scale_rows(rows: FloatArray) -> tuple[FloatArray, IntArray]:
-    """Scale nonzero rows exactly by powers of two; returns (generators, exponent).
-
-    A row whose entries span so many orders of magnitude that scaling would round is left as it is (exponent 0).
-    """
-    exponent = np.frexp(np.abs(rows).max(axis=1, initial=0.0))[1].astype(np.int64) - 1
-    scaled = np.ldexp(rows, -exponent[:, None])
-    inexact = (np.ldexp(scaled, exponent[:, None]) != rows).any(axis=1)
-    exponent[inexact] = 0
-    scaled[inexact] = rows[inexact]
-    return scaled, exponent
+def scale_rows(rows: FloatArray) -> FloatArray:
+    """Nonzero rows times powers of two, exactly; one whose entries are so far apart that this would round stays."""
+    exponent = np.frexp(np.abs(rows).max(axis=1, initial=0.0, keepdims=True))[1].astype(np.int64) - 1
+    scaled = np.ldexp(rows, -exponent)
+    return np.where((np.ldexp(scaled, exponent) == rows).all(axis=1, keepdims=True), scaled, rows)
 
 
 def reduce_rows(X: FloatArray) -> RowReduction:
@@ -93,12 +80,12 @@ def reduce_rows(X: FloatArray) -> RowReduction:
                 representatives.append(i)
         generator[i] = known[raw]
     source = np.array(representatives, dtype=np.int64)
-    generators, exponent = scale_rows(X[source])
+    generators = scale_rows(X[source])
     own = generators[generator[nonzero]]
     ratio[nonzero] = _pivots(own, X[nonzero]) / _pivots(own, own)
-    for array in (generators, source, exponent, generator, ratio):
+    for array in (generators, source, generator, ratio):
         frozen(array)
-    return RowReduction(generators, source, exponent, generator, ratio)
+    return RowReduction(generators, source, generator, ratio)
 
 
 def _direction(row: FloatArray) -> tuple[Fraction, ...]:

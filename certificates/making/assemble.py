@@ -80,11 +80,9 @@ def assemble(
         used = np.flatnonzero(N[2 * neurons :].any(axis=1))
         kept = np.concatenate([np.arange(2 * neurons), 2 * neurons + used])
         N, circuits = N[np.ix_(kept, kept)], circuits.take(used)
-    if N.size:
-        named = None if circuits is None else as_proof(circuits)
-        proof = build(LeafProof.from_matrix(N, repaired.t), neurons, circuits=named)
-    else:
-        proof = LiftedProof.single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), repaired.t)
+    leaf = LeafProof.from_matrix(N, repaired.t) if N.size else LeafProof.plain(repaired.t)
+    named = as_proof(circuits) if circuits is not None and N.size else None
+    proof = build(leaf, neurons, circuits=named)
     return assemble_proof(merged, repaired.W, proof, U, V, provenance)
 
 

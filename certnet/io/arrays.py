@@ -80,8 +80,6 @@ def _absent(file: str, key: str, names: Sequence[str]) -> InputError:
 
 def _matrix(name: str, array: Array) -> FloatArray:
     """A finite matrix without entries whose squares are out of range."""
-    if array.ndim in (1, 2) and array.size == 0:
-        raise InputError(f"{name} is empty (shape {array.shape}); give it at least one row and one column.")
     if array.ndim not in (1, 2):
         raise InputError(
             f"{name} has {array.ndim} dimensions; reshape it to a matrix with one row for each data point."

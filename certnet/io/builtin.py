@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 
 from certnet.io.dataset import DataSet, Task
-from formulations._validation import FloatArray
 
 BUILT_IN = ("iris", "wine", "breast_cancer", "digits", "spiral")
 _SPIRAL_SEED, _SPIRAL_NOISE = 100, 0.15
@@ -17,13 +16,9 @@ def load_builtin(name: str, *, task: Task | None) -> DataSet:
     data = _spiral() if name == "spiral" else _from_sklearn(name)
     if task != "regression":
         return data
-    Y, Y_val, Y_test = (None if Y is None else _class_numbers(Y) for Y in (data.Y, data.Y_val, data.Y_test))
-    assert Y is not None
-    return replace(data, task=task, classes=None, Y=Y, Y_val=Y_val, Y_test=Y_test)
-
-
-def _class_numbers(Y: FloatArray) -> FloatArray:
-    return Y @ np.arange(Y.shape[1], dtype=np.float64)[:, None]
+    number = np.arange(data.Y.shape[1], dtype=np.float64)[:, None]
+    Y_val, Y_test = (None if Y is None else Y @ number for Y in (data.Y_val, data.Y_test))
+    return replace(data, task=task, classes=None, Y=data.Y @ number, Y_val=Y_val, Y_test=Y_test)
 
 
 def _from_sklearn(name: str) -> DataSet:

@@ -10,6 +10,7 @@ from certificates import Certificate, Lipschitz, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
 from certificates.certificate import LipschitzProof
 from certificates.lipschitz import open_neurons
+from certificates.making.tree import LeafProof, build
 from certificates.proof import LiftedProof
 from certificates.robustness import preactivation_bounds
 from certnet.runtime.abandon import OutOfTimeError, abandonable
@@ -245,7 +246,7 @@ class _Statement:
     ) -> Certificate:
         """Of a proof, or of one with these complementarity multipliers alone."""
         if not isinstance(proof, LiftedProof):
-            proof = LiftedProof.single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), proof)
+            proof = build(LeafProof.plain(proof), len(proof))
         constant = float(np.nextafter(constant * (1.0 + 1e-15) + float(self.neurons.lost), np.inf))
         proved = LipschitzProof(self.stable, proof, np.zeros(0) if halfspace is None else halfspace)
         statement = Lipschitz(self.network, self.C, self.region)

@@ -14,20 +14,14 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import networkx as nx
 import numpy as np
 
 from certificates import Verdict
 from certificates.arithmetic import Enclosure
-from certnet.tightness.factorisation import (
-    alternate,
-    improve,
-    nonnegative,
-    norm_ratio,
-    relative_residual,
-    square_root,
-)
+from certnet.tightness.factorisation import alternate, improve, norm_ratio, relative_residual, square_root
 from certnet.tightness.separation import Separator, circuit_separator, deeper, horn_separator, residual_separator
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix, as_positive
@@ -215,14 +209,14 @@ def _factors(P: FloatArray, rng: np.random.Generator, deadline: float) -> Iterat
         B = np.zeros((len(P), 0))
         yield Neighbour(relative_residual(P, B), "the zero matrix", B)
         return
-    norm = np.linalg.norm(R, axis=0)
+    norm, positive_part = np.linalg.norm(R, axis=0), partial(np.maximum, 0.0)
     R = R[:, norm > np.sqrt(SETTINGS.numerical_rank) * norm.max()]
     rank = R.shape[1]
     # A second start with as many columns pays: the first may end in a corner of a set that is not convex.
     for columns in sorted([rank, rank, rank + 1, rank + 3, 2 * rank, 2 * rank, 3 * rank]):
         if columns > SETTINGS.largest_factor or time.monotonic() > deadline:
             return
-        B = improve(P, alternate(R, columns, nearest=nonnegative, rng=rng, deadline=deadline), deadline=deadline)
+        B = improve(P, alternate(R, columns, nearest=positive_part, rng=rng, deadline=deadline), deadline=deadline)
         yield Neighbour(relative_residual(P, B), f"a nonnegative factor of {columns} columns", B)
 
 

@@ -154,7 +154,7 @@ def _prove_psd(M: FloatArray, N: FloatArray) -> PsdProof:
     return (Enclosure.exact(M) - Enclosure.exact(N)).prove_psd()
 
 
-def counterexample(M: FloatArray, *, starts: int = SETTINGS.starts, random_state: int = 0) -> FloatArray | None:
+def counterexample(M: FloatArray, *, random_state: int = 0) -> FloatArray | None:
     """A point x ≥ 0 with xᵀMx < 0, checked in rational arithmetic, or None if the search found none.
 
     Projected gradients on the simplex from vertices, midpoints and random points; then the stationary point on the
@@ -162,14 +162,13 @@ def counterexample(M: FloatArray, *, starts: int = SETTINGS.starts, random_state
 
     Args:
         M: (n, n) symmetric, finite.
-        starts: random starting points besides the vertices.
         random_state: seed.
     """
     n = len(M)
     rng = np.random.default_rng(random_state)
     size = float(np.abs(M).max()) or 1.0
     scaled = M / size
-    x = np.vstack([np.eye(n), rng.dirichlet(np.full(n, 0.5), size=starts)])
+    x = np.vstack([np.eye(n), rng.dirichlet(np.full(n, 0.5), size=SETTINGS.starts)])
     step = 1.0 / max(float(np.linalg.norm(scaled, 2)), 1e-300)
     for _ in range(SETTINGS.descent_steps):
         x = _onto_simplex(x - step * (x @ scaled))

@@ -43,11 +43,6 @@ def square_root(P: FloatArray) -> FloatArray:
     return np.asarray((vectors[:, kept] * np.sqrt(values[kept]))[:, ::-1])
 
 
-def nonnegative(X: FloatArray) -> FloatArray:
-    """The nearest matrix without negative entries."""
-    return np.maximum(X, 0.0)
-
-
 def alternate(
     R: FloatArray,
     columns: int,
@@ -55,7 +50,6 @@ def alternate(
     nearest: Callable[[FloatArray], FloatArray],
     rng: np.random.Generator,
     deadline: float = math.inf,
-    iterations: int = SETTINGS.iterations,
 ) -> FloatArray:
     """The last matrix of ``columns`` columns in the cone whose product with its transpose should be near RRᵀ.
 
@@ -65,7 +59,6 @@ def alternate(
         nearest: maps the columns of a matrix into the cone.
         rng: draws the first orthogonal matrix.
         deadline: value of ``time.monotonic()`` after which the current matrix is returned.
-        iterations: most projections.
     """
     r = R.shape[1]
     padded = np.hstack([R, np.zeros((len(R), columns - r))])
@@ -73,7 +66,7 @@ def alternate(
     Q, _ = np.linalg.qr(rng.standard_normal((columns, columns)))
     size = float(np.linalg.norm(R)) or 1.0
     best, smallest = nearest(padded @ Q), math.inf
-    for _ in range(iterations):
+    for _ in range(SETTINGS.iterations):
         product = padded @ Q
         inside = nearest(product)
         distance = float(np.linalg.norm(inside - product)) / size

@@ -7,6 +7,7 @@ import numpy as np
 from certificates import Certificate
 from certificates.making.assemble import assemble
 from certificates.making.repair import RepairedDual
+from certificates.making.tree import LeafProof, Split, build
 from certificates.proof import LEAF, Circuits, LiftedProof, Region, Triangles
 from certnet.search.relaxation import Relaxation, margin_bound
 from formulations import MergedRows, TrainingProgram, merge_rows
@@ -19,9 +20,52 @@ def integers(values) -> np.ndarray:
     return np.array(values, dtype=np.int64)
 
 
+class EmptyLeaf:
+    """A leaf without interior: some positive combination of the rows ``σ_i a_i``, i in ``support``, vanishes."""
+
+    def __init__(self, support: tuple[int, ...]) -> None:
+        self.support = support
+
+
+def built(root, neurons: int, **options) -> LiftedProof:
+    """``build`` of a tree that may have empty leaves, which no search makes."""
+    supports, numbers = {}, itertools.count()
+
+    def plain(node):
+        if isinstance(node, Split):
+            return Split(node.neuron, plain(node.active), plain(node.inactive))
+        number = next(numbers)
+        if isinstance(node, EmptyLeaf):
+            supports[number] = list(node.support)
+            return LeafProof.plain(np.zeros(neurons))
+        return node
+
+    tree = plain(root)
+    return with_empty_leaves(build(tree, neurons, **options), supports)
+
+
+def single(pairs: np.ndarray, multipliers: np.ndarray, t: np.ndarray) -> LiftedProof:
+    """A proof without splits, regions, circuits or triangles: products of signs and complementarity alone."""
+    none, start = integers([]), integers([0])
+    return LiftedProof(
+        split=integers([LEAF]),
+        children=integers([[-1, -1]]),
+        leaf=start,
+        pair_offset=integers([0, len(pairs)]),
+        pairs=pairs,
+        multipliers=multipliers,
+        complementarity=t[None, :],
+        sigma=np.zeros((1, 0)),
+        empty_offset=integers([0, 0]),
+        empty_support=none,
+        circuits=Circuits(none, start, none),
+        triangles=Triangles(none, np.zeros((0, 2)), start, none),
+    )
+
+
 def simple(neurons: int, pairs=(), multipliers=(), t=None, sigma=()) -> LiftedProof:
     """One leaf."""
-    proof = LiftedProof.single(
+    proof = single(
         integers(list(pairs)).reshape(-1, 2),
         np.array(multipliers, dtype=np.float64),
         np.zeros(neurons) if t is None else np.asarray(t, dtype=np.float64),

@@ -15,9 +15,10 @@ from certificates.diagonal_slack import is_diagonal, prove_without_products
 from certificates.failure import ProofFailure
 from certificates.making import certify, residual_dual
 from certificates.nonnegativity import Problem, prove_nonnegative
-from certificates.proof import LiftedProof, Region
+from certificates.proof import Region
 from formulations import TrainingProgram, merge_rows
 from tests.certificates.altering import replace
+from tests.certificates.proofs import single
 from tests.strategies import SEEDS, rng
 
 ALL = pytest.mark.parametrize("arithmetic", [*MATRICES], ids=str)
@@ -30,7 +31,7 @@ def whole_slack_is_psd(A: np.ndarray, features: np.ndarray, gamma: float, t: np.
     F, wide = exact(features), exact(np.zeros((len(features), k)))
     decay = exact(gamma * np.eye(k))
     form = RationalMatrix.block([[-(F @ F.T), wide], [wide.T, decay @ decay]])
-    proof = LiftedProof.single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), t)
+    proof = single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), t)
     try:
         prove_nonnegative(Problem(A, Region.everywhere(k), form), proof, RationalMatrix)
     except ProofFailure:
@@ -57,7 +58,7 @@ def test_a_linear_part_agrees_with_the_whole_slack(seed: int, factor: float) -> 
     F, decay = exact(np.vstack([features, J.T])), exact(gamma * np.eye(k))
     square, wide = decay @ decay, exact(np.zeros((2 * N, k)))
     form = RationalMatrix.block([[exact(np.zeros((2 * N, 2 * N))), wide], [wide.T, square]]) - F @ F.T
-    proof = LiftedProof.single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), t)
+    proof = single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), t)
     try:
         prove_nonnegative(Problem(A, Region.everywhere(k), form), proof, RationalMatrix)
         whole = True

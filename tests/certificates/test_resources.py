@@ -16,11 +16,12 @@ from certificates.arithmetic.floating import _cholesky
 from certificates.arithmetic.matrix import timed
 from certificates.certificate import CaseProof, LipschitzProof
 from certificates.failure import Deadline, ProofFailure
-from certificates.proof import Circuits, LiftedProof
+from certificates.proof import Circuits
 from certificates.subdivision import Subdivision
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace, training_certificate
+from tests.certificates.proofs import single
 from tests.strategies import SEEDS, rng
 
 PAST = Deadline(0.0)
@@ -34,9 +35,9 @@ def training(n: int = 1, d: int = 1, c: int = 1, generators: int = 0, proof: obj
     X[:generators, 0] = np.arange(1, generators + 1)
     chosen = np.arange(generators)
     generator = np.concatenate([chosen, np.full(n - generators, -1)])
-    single = LiftedProof.single(NO_PAIRS, np.zeros(0), np.full(generators, -0.01))
+    plain = single(NO_PAIRS, np.zeros(0), np.full(generators, -0.01))
     return training_certificate(
-        X, Y, fingerprint(X, Y), 1.0, False, np.zeros((n, c)), chosen, generator, single if proof is None else proof,
+        X, Y, fingerprint(X, Y), 1.0, False, np.zeros((n, c)), chosen, generator, plain if proof is None else proof,
         np.zeros((d, 0)), np.zeros((c, 0)), 0.0, 1e9,
     )  # fmt: skip
 
@@ -47,28 +48,26 @@ def with_circuits(count: int) -> Certificate:
     X = np.array([[1.0], [1.5], [2.0]])
     circuits = Circuits(np.full(count, 2), np.arange(count + 1), np.zeros(count, dtype=np.int64))
     last = 6 + count - 1
-    proof = replace(
-        LiftedProof.single(np.array([[last, last]]), np.array([1e-300]), np.full(3, -1.0)), circuits=circuits
-    )
+    proof = replace(single(np.array([[last, last]]), np.array([1e-300]), np.full(3, -1.0)), circuits=circuits)
     return replace(base, X=X, data_fingerprint=fingerprint(X, base.Y), proof=proof)
 
 
 def slope(d: int, r: int, m: int) -> Certificate:
     network = ReluNetwork(np.ones((m, d)), np.zeros(m), np.ones((1, m)), np.zeros(1))
-    weights = LiftedProof.single(NO_PAIRS, np.zeros(0), np.full(m * min(r, 2), -1.0))
+    weights = single(NO_PAIRS, np.zeros(0), np.full(m * min(r, 2), -1.0))
     proof = LipschitzProof(np.zeros(m, dtype=np.int64), weights)
     return Certificate(Lipschitz(network, np.ones((r, 1))), (proof,), {"constant": 1.0})
 
 
 def with_pair(certificate: Certificate) -> Certificate:
     t = certificate.proof.complementarity[0]
-    return replace(certificate, proof=LiftedProof.single(np.zeros((1, 2), dtype=np.int64), np.ones(1), t))
+    return replace(certificate, proof=single(np.zeros((1, 2), dtype=np.int64), np.ones(1), t))
 
 
 def margin(d: int, m: int, leaves: int = 1) -> Certificate:
     network = ReluNetwork(np.ones((m, d)), np.zeros(m), np.ones((1, m)), np.ones(1))
     case = UnsafeCase(InputRegion(-np.ones(d), np.ones(d)), np.ones((1, 1)), np.ones(1))
-    proof = LiftedProof.single(NO_PAIRS, np.zeros(0), np.zeros(m))
+    proof = single(NO_PAIRS, np.zeros(0), np.zeros(m))
     proof = replace(
         proof, pair_offset=np.zeros(leaves + 1, dtype=np.int64), complementarity=np.zeros((leaves, m)),
         sigma=np.zeros((leaves, 0)), empty_offset=np.zeros(leaves + 1, dtype=np.int64),
@@ -126,7 +125,7 @@ def test_running_out_of_memory_is_a_sentence(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_auto_goes_on_where_floating_point_fails() -> None:
     """The slack is β², which is singular: rational numbers alone prove it."""
-    singular = training(n=1, generators=1, proof=LiftedProof.single(NO_PAIRS, np.zeros(0), np.full(1, -2.0)))
+    singular = training(n=1, generators=1, proof=single(NO_PAIRS, np.zeros(0), np.full(1, -2.0)))
     singular = replace(singular, W=np.ones((1, 1)))
     assert check(singular, arithmetic="float").verdict is Verdict.UNKNOWN
     found = check(singular)

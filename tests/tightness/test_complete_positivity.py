@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from certificates import Verdict
 from certnet.tightness import check_completely_positive, is_completely_positive_graph
 from certnet.tightness.complete_positivity import support_graph
-from certnet.tightness.factorisation import alternate, nonnegative, relative_residual, square_root
+from certnet.tightness.factorisation import alternate, relative_residual, square_root
 from certnet.tightness.separation import SeparatorKind, circuit_separator, horn_separator
 from formulations import InputError, LiftedSpace
 from tests.tightness.matrices import HORN, circulant, random_completely_positive, symmetric
@@ -133,7 +133,7 @@ def test_alternating_projections_end_in_the_cone() -> None:
     rng = np.random.default_rng(2)
     inside = np.abs(rng.standard_normal((6, 6))) + 0.3
     P = symmetric(inside @ inside.T)
-    found = [alternate(square_root(P), 9, nearest=nonnegative, rng=rng) for _ in range(5)]
+    found = [alternate(square_root(P), 9, nearest=lambda X: np.maximum(X, 0.0), rng=rng) for _ in range(5)]
     assert all((B >= 0).all() for B in found)
     # Some starts end elsewhere: the set of orthogonal matrices is not convex.
     assert min(relative_residual(P, B) for B in found) < 1e-10

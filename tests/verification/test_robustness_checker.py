@@ -7,11 +7,12 @@ import pytest
 
 from certificates import Certificate, Robustness, Verdict, check, robustness
 from certificates.certificate import CaseProof
-from certificates.proof import Circuits, LiftedProof
+from certificates.proof import Circuits
 from certificates.robustness import preactivation_bounds
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace
+from tests.certificates.proofs import single
 
 ARITHMETICS = ["float", "ball", "exact", "auto"]
 IDENTITY = ReluNetwork(np.ones((1, 1)), np.zeros(1), np.ones((1, 1)), np.zeros(1))
@@ -20,7 +21,7 @@ IDENTITY = ReluNetwork(np.ones((1, 1)), np.zeros(1), np.ones((1, 1)), np.zeros(1
 def plain(region: InputRegion, constants: list[float], *, mu: list[float], margin: float) -> Certificate:
     """Rows ``x₊ + constant`` of the network f(x) = x₊; one leaf without any multiplier, x₊ unstable."""
     none = np.zeros(0, dtype=np.int64)
-    proof = LiftedProof.single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), np.zeros(1))
+    proof = single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), np.zeros(1))
     proof = replace(proof, sigma=np.zeros((1, int(region.has_ball))), empty_support=none)
     case = UnsafeCase(region, np.ones((len(constants), 1)), np.array(constants))
     given = CaseProof(np.zeros(1, np.int64), np.array([mu]), margin, proof)
