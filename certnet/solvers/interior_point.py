@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from certnet.runtime.version import __version__
 from certnet.solvers._cost import affordable_constraints
 from certnet.solvers.admm import admm
 from certnet.solvers.face_problem import NONE, face_problem, feasible_multipliers
@@ -17,7 +18,7 @@ from certnet.solvers.iterate import FaceIterate, Measure, cold_start, warm_start
 from certnet.solvers.orthonormal import FOR_PRODUCTS
 from certnet.solvers.products import all_products, largest, least_correlation
 from certnet.solvers.rounds import COLD, USUAL, Rounds
-from certnet.solvers.session import Session, native_version
+from certnet.solvers.session import Session
 from certnet.solvers.warm_start import usable
 from formulations import Dual, InputError, Primal, Program
 
@@ -108,8 +109,10 @@ class _Solve:
         primal, dual = usable(self.program, self.options.warm_start) or (None, None)
         ended = None
         if primal is None or dual is None:
-            if self.program.loss is None and self._starts_cold(self.program):
-                self.rounds = self._rounds(self._cold(dual), COLD)
+            are_few = self.program.positions**2 <= 2 * SETTINGS.few_products
+            # The ADMM takes no inequalities; where all products are few, a prediction takes longer than it saves.
+            if self.program.loss is None and (self.program.beyond_signs or are_few):
+                self.rounds = self._rounds(self._cold(dual, are_few=are_few), COLD)
                 return self._run()
             primal, dual, ended = self._short_admm(dual)
         repaired, value = self.session.offer_repaired(dual, nearly_feasible=True)
@@ -129,18 +132,12 @@ class _Solve:
             self._offer(self.rounds.measure, repair=True)
         return status
 
-    def _starts_cold(self, program: Program) -> bool:
-        """The ADMM takes no inequalities; where all products are few, a prediction takes longer than it saves."""
-        return program.beyond_signs or program.positions**2 <= 2 * SETTINGS.few_products
-
-    def _cold(self, dual: Dual | None) -> FaceIterate:
+    def _cold(self, dual: Dual | None, *, are_few: bool) -> FaceIterate:
         """Begin a form program with the products of a dual; without one with all if they are few, else with none."""
-        positions = self.program.positions
-        if dual is None:
-            dual = Dual(np.zeros_like(self.program.target), np.zeros((positions, positions)))
+        dual = self.session.dual if dual is None else dual
         products = largest(dual.N, self.neurons, self.max_products)
-        if not len(products[0]) and positions**2 <= 2 * SETTINGS.few_products:
-            products = all_products(positions, self.neurons)
+        if are_few and not len(products[0]):
+            products = all_products(self.program.positions, self.neurons)
         self.session.offer_repaired(dual)
         return cold_start(self.problem, *products)
 
@@ -216,7 +213,7 @@ class _Solve:
             status=status,
             message=f"{rounds.rounds} rounds, {len(at.p)} products.",
             solver="interior-point",
-            version=native_version(),
+            version=__version__,
             iterations=rounds.iterations,
             seconds=self.session.seconds(),
             primal_residual=seen.primal_residual,

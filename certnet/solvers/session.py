@@ -9,7 +9,6 @@ import numpy as np
 from certificates.failure import Deadline
 from certificates.making import repair
 from certificates.making.repair import raw_dual, repair_form
-from certnet.runtime.machine import version
 from certnet.runtime.numerics import FAILURES
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus
 from formulations import Dual, InputError, Program
@@ -19,11 +18,6 @@ def is_due(report: int) -> bool:
     """Duals are repaired at reports 1, 2, 4, 8, 16, 24, 32, …: a repair costs as much as many steps of a first-order
     method, and a schedule by the clock would make results depend on it."""
     return report % 8 == 0 or report in (1, 2, 4)
-
-
-def native_version() -> str:
-    """Version of certnet, which is the version of its own solvers."""
-    return version("certnet") or "unknown"
 
 
 class Session:
