@@ -1,6 +1,7 @@
 """The shape of the house: no import circle, tuning numbers that say what they do, and a size that is looked at."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,3 +65,18 @@ def test_each_tuning_number_says_what_it_does_and_what_was_measured() -> None:
         if sentence is None or not ("Measured: " in sentence or "Not measured." in " ".join(sentence.split()))
     ]
     assert silent == []
+
+
+LINK = re.compile(r"\[`(\w+)`\]\((\.\./[\w/.]+\.py)\)")
+
+
+def test_the_page_about_the_house_names_what_is_there() -> None:
+    page = ROOT / "docs" / "architecture.md"
+    links = LINK.findall(page.read_text())
+    assert len(links) > 40
+    missing = [
+        (name, file)
+        for name, file in links
+        if not re.search(rf"^ *(?:class|def) {name}\b|^{name}\b", (page.parent / file).read_text(), re.MULTILINE)
+    ]
+    assert missing == []
