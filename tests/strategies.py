@@ -3,7 +3,8 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from formulations import TrainingProgram
+from certificates.making import residual_dual
+from formulations import Dual, Presolved, Primal, TrainingProgram
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -62,3 +63,8 @@ def networks(program: TrainingProgram, seed: int, count: int = 20):
         norm_u, norm_v = np.linalg.norm(U, axis=0), np.linalg.norm(V, axis=0)
         balance = np.sqrt(np.maximum(norm_v, 1e-12) / np.maximum(norm_u, 1e-12))
         yield U * balance, V / balance
+
+
+def from_network(presolved: Presolved, U: np.ndarray, V: np.ndarray) -> tuple[Primal, Dual]:
+    """The lifted matrix of a network, and its residual as W without multipliers."""
+    return presolved.apply_network(U, V), presolved.apply_dual(residual_dual(presolved.rows, U, V))

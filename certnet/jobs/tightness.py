@@ -32,7 +32,7 @@ from certnet.runtime.numerics import computing
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.solvers.interface import WarmStart
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
-from certnet.solvers.warm_start import PAYS, from_certificate, from_result
+from certnet.solvers.warm_start import PAYS, from_certificate
 from certnet.tightness.complete_positivity import CompletePositivity, check_completely_positive
 from certnet.tightness.feasible import relaxation_value
 from certnet.tightness.rank import Points, Spectrum, extract_points, spectrum
@@ -207,7 +207,7 @@ def _relax(found: SimpleNamespace, job: Job) -> None:
     start = from_certificate(job.presolved, found.certificate) if name in PAYS else None
     result = _solve(found, job, name, limit, start)
     if name != SHARPENER and result.primal is not None:
-        sharpened = _solve(found, job, SHARPENER, job.clock.share(SETTINGS.sharpening), from_result(result))
+        sharpened = _solve(found, job, SHARPENER, job.clock.share(SETTINGS.sharpening), (result.primal, result.dual))
         ended = sharpened.status is SolveStatus.CONVERGED
         result = sharpened if ended or sharpened.primal_residual <= result.primal_residual else result
     job.relaxation = result

@@ -6,7 +6,7 @@ import numpy as np
 
 from certificates.making.repair import project
 from certnet.solvers.interface import Progress, SolverOptions
-from certnet.solvers.interior_point import InteriorPointSolver
+from certnet.solvers.interior_point import interior_point
 from formulations import Dual, LiftedSpace, Part, Primal, Program, restrict
 from formulations._validation import FloatArray, IntArray
 
@@ -129,7 +129,7 @@ def bound_node(
 
     warm = None if start is None else start.warm(node, form)
     options = SolverOptions(tolerance=tolerance, callback=callback, warm_start=warm, time_limit=time_limit)
-    result = InteriorPointSolver().solve(form, options).uninterrupted()
+    result = interior_point(form, options).uninterrupted()
     assert result.primal is not None  # the interior point always has both
     assert result.dual is not None
     # The interior point's dual is feasible up to rounding, which the final repair charges.

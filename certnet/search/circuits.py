@@ -13,7 +13,7 @@ import numpy as np
 from certificates.making.circuits import exact_circuits
 from certnet.search.best_first import Budget
 from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
-from certnet.solvers.interior_point import InteriorPointSolver
+from certnet.solvers.interior_point import interior_point
 from certnet.solvers.products import violated
 from formulations import Dual, Presolved, Primal, Program
 from formulations._validation import FloatArray, IntArray
@@ -193,7 +193,7 @@ def _solve(
         last = len(done) >= rounds or (space.dimension == 2 and len(circuits) > 0)
         wanted = tolerance if last else max(COARSE if done else FIRST_TOLERANCE, tolerance)
         options = SolverOptions(tolerance=wanted, time_limit=budget.left, callback=watch, warm_start=start)
-        result = InteriorPointSolver().solve(program, options)
+        result = interior_point(program, options)
         primal, dual = result.primal, result.dual
         assert primal is not None  # the interior point always has both
         assert dual is not None

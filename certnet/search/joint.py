@@ -14,7 +14,7 @@ from certnet.search.bounds import NodeBound, branching_scores
 from certnet.search.price import Look, SearchProgress, SearchResult
 from certnet.search.tree import Branch, floats, intact, integers, read_tree, write_tree
 from certnet.solvers.interface import Progress, SolverOptions, State
-from certnet.solvers.interior_point import InteriorPointSolver
+from certnet.solvers.interior_point import interior_point
 from certnet.solvers.joint import JointLeaf, solve_joint
 from formulations import ACTIVE, Program, restrict
 from formulations._validation import FloatArray
@@ -126,7 +126,7 @@ class _Joint:
 
         limit = None if left is None else SETTINGS.root_share * left
         options = SolverOptions(tolerance=SETTINGS.tolerance, callback=look, time_limit=limit)
-        result = InteriorPointSolver().solve(program, options)
+        result = interior_point(program, options)
         assert result.primal is not None  # the interior point always has both
         assert result.dual is not None
         self.budget.used, self.steps = 1, result.iterations

@@ -14,7 +14,7 @@ from certificates.making.tree import LeafProof
 from certnet.search.circuits import PER_GENERATOR, separate
 from certnet.search.regions import project
 from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult
-from certnet.solvers.interior_point import MAX_PRODUCTS, InteriorPointSolver
+from certnet.solvers.interior_point import MAX_PRODUCTS, interior_point
 from formulations import Dual, Primal
 from formulations._validation import FloatArray, IntArray
 from formulations.circuits import CircuitSet
@@ -98,7 +98,7 @@ def relax(
     dual = node.first_dual(products)
     options = SolverOptions(time_limit=time_limit, tolerance=TOLERANCE, callback=callback, warm_start=(None, dual))
     most = MAX_PRODUCTS if products is None else int(np.count_nonzero(dual.N)) // 2
-    result = InteriorPointSolver(max_products=most).solve(node.program, options).uninterrupted()
+    result = interior_point(node.program, options, max_products=most).uninterrupted()
     if result.dual is not None:
         repaired = repair_form(node.program, result.dual, scale_multipliers=False)
         if repaired.delta > 0:

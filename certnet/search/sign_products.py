@@ -10,7 +10,7 @@ from certificates.making.tree import LeafProof, build
 from certificates.proof import LiftedProof
 from certnet.search.lipsdp import Gradients
 from certnet.solvers.interface import Progress, SolverOptions
-from certnet.solvers.interior_point import InteriorPointSolver
+from certnet.solvers.interior_point import interior_point
 from formulations import Dual, LiftedSpace, Program
 from formulations._validation import FloatArray
 
@@ -97,7 +97,7 @@ def solve(
         return time_limit is not None and time.perf_counter() - start > time_limit
 
     options = SolverOptions(tolerance=TOLERANCE[min(r, 2)], seed=seed, callback=late)
-    dual = InteriorPointSolver(max_products=MOST_PRODUCTS).solve(program, options).uninterrupted().dual
+    dual = interior_point(program, options, max_products=MOST_PRODUCTS).uninterrupted().dual
     return None if dual is None else SignProducts(program, size, unit, power, e, dual)
 
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from certnet.runtime.numerics import FAILURES
+from certnet.runtime.version import __version__
 from certnet.solvers.anderson import Anderson
 from certnet.solvers.arrays import Array, Arrays, arrays
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus, WarmStart
 from certnet.solvers.orthonormal import FOR_BOUNDS, Units, orthonormal
-from certnet.solvers.session import Session, native_version
+from certnet.solvers.session import Session
 from certnet.solvers.sharpen import sharpen
 from certnet.solvers.splitting import Splitting
 from formulations import Dual, InputError, Primal, Program
@@ -268,7 +269,7 @@ class _Run:
             status=status,
             message=f"rank {at.rank}, penalty {at.penalty:.2e}.",
             solver="admm",
-            version=native_version(),
+            version=__version__,
             iterations=self.iterations,
             seconds=self.session.seconds(),
             primal_residual=at.primal_residual,

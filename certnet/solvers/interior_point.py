@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from certnet.runtime.version import __version__
 from certnet.solvers._cost import affordable_constraints
 from certnet.solvers.admm import admm
 from certnet.solvers.face_problem import NONE, face_problem, feasible_multipliers
@@ -17,7 +18,7 @@ from certnet.solvers.iterate import FaceIterate, Measure, cold_start, warm_start
 from certnet.solvers.orthonormal import FOR_PRODUCTS
 from certnet.solvers.products import all_products, largest, least_correlation
 from certnet.solvers.rounds import COLD, USUAL, Rounds
-from certnet.solvers.session import Session, native_version
+from certnet.solvers.session import Session
 from certnet.solvers.warm_start import usable
 from formulations import Dual, InputError, Primal, Program
 
@@ -46,44 +47,32 @@ class Settings:
 
 SETTINGS = Settings()
 
-
 MAX_PRODUCTS = 8000
 """Default limit on products."""
 
 
-@dataclass(frozen=True)
-class InteriorPointSolver:
-    """Interior point for programs of up to some thousand constraints: an entry of W for each feature and output, one
-    complementarity for each generator, and the products.
+def interior_point(program: Program, options: SolverOptions, *, max_products: int = MAX_PRODUCTS) -> SolverResult:
+    """Solve the DNN relaxation and return the last primal and the best strictly feasible dual iterate.
 
-    Attributes:
+    For programs of up to some thousand constraints: an entry of W for each feature and output, one complementarity for
+    each generator, and the products. The face matrix S of the result has an output block.
+
+    Args:
+        program: any.
+        options: ``warm_start`` tells which products to start from; without it a short ADMM does, which computes on
+            ``device``. ``max_iterations`` counts Newton steps.
         max_products: the most products that may become constraints.
+
+    Raises:
+        InputError: the program has too many targets for this method.
     """
-
-    max_products: int = MAX_PRODUCTS
-    name: str = "interior-point"
-
-    def unavailable(self) -> str | None:
-        """Always None: the solver needs numpy and scipy alone."""
-        return None
-
-    def solve(self, program: Program, options: SolverOptions) -> SolverResult:
-        """Solve the DNN relaxation and return the last primal and the best strictly feasible dual iterate.
-
-        The face matrix S of the result has an output block. ``options.warm_start`` tells which products to start from;
-        without it a short ADMM does. ``options.max_iterations`` counts Newton steps. ``options.device`` is where that
-        ADMM computes.
-
-        Raises:
-            InputError: the program has too many targets for this method.
-        """
-        if (fixed := program.target.size + program.space.neurons) > SETTINGS.largest_system:
-            raise InputError(
-                f"The interior point would need a matrix of order {fixed} here, more than {SETTINGS.largest_system}; "
-                "use --solver admm."
-            )
-        run = _Solve(program, options, self.max_products)
-        return run.result(run.session.run(run.solve), self.name)
+    if (fixed := program.target.size + program.space.neurons) > SETTINGS.largest_system:
+        raise InputError(
+            f"The interior point would need a matrix of order {fixed} here, more than {SETTINGS.largest_system}; "
+            "use --solver admm."
+        )
+    run = _Solve(program, options, max_products)
+    return run.result(run.session.run(run.solve))
 
 
 class _Solve:
@@ -91,7 +80,6 @@ class _Solve:
 
     def __init__(self, program: Program, options: SolverOptions, max_products: int) -> None:
         self.session = Session(program, options)
-        self.incumbent = self.session.incumbent
         self.program, self.options = program, options
         self.problem = face_problem(program)
         self.neurons = program.space.neurons
@@ -99,7 +87,7 @@ class _Solve:
         empty = np.zeros(0, dtype=np.int64)
         if program.loss is not None:
             y = feasible_multipliers(self.problem, program)
-            self.incumbent.offer(self.problem.raw_dual(y, empty, empty), self.problem.dual_value(y))
+            self.session.offer(self.problem.raw_dual(y, empty, empty), self.problem.dual_value(y))
         self.rounds = self._rounds(cold_start(self.problem, empty, empty), COLD)
 
     def _rounds(self, at: FaceIterate, attempt: int = USUAL) -> Rounds:
@@ -121,11 +109,13 @@ class _Solve:
         primal, dual = usable(self.program, self.options.warm_start) or (None, None)
         ended = None
         if primal is None or dual is None:
-            if self.program.loss is None and self._starts_cold(self.program):
-                self.rounds = self._rounds(self._cold(dual), COLD)
+            are_few = self.program.positions**2 <= 2 * SETTINGS.few_products
+            # The ADMM takes no inequalities; where all products are few, a prediction takes longer than it saves.
+            if self.program.loss is None and (self.program.beyond_signs or are_few):
+                self.rounds = self._rounds(self._cold(dual, are_few=are_few), COLD)
                 return self._run()
             primal, dual, ended = self._short_admm(dual)
-        repaired, value = self.incumbent.offer_repaired(dual, nearly_feasible=True)
+        repaired, value = self.session.offer_repaired(dual, nearly_feasible=True)
         first = dual.W.ravel()
         if self.program.loss is None:
             dual, first = repaired, np.concatenate([[2.0 * value], repaired.on_equalities])
@@ -142,19 +132,13 @@ class _Solve:
             self._offer(self.rounds.measure, repair=True)
         return status
 
-    def _starts_cold(self, program: Program) -> bool:
-        """The ADMM takes no inequalities; where all products are few, a prediction takes longer than it saves."""
-        return program.beyond_signs or program.positions**2 <= 2 * SETTINGS.few_products
-
-    def _cold(self, dual: Dual | None) -> FaceIterate:
+    def _cold(self, dual: Dual | None, *, are_few: bool) -> FaceIterate:
         """Begin a form program with the products of a dual; without one with all if they are few, else with none."""
-        positions = self.program.positions
-        if dual is None:
-            dual = Dual(np.zeros_like(self.program.target), np.zeros((positions, positions)))
+        dual = self.session.dual if dual is None else dual
         products = largest(dual.N, self.neurons, self.max_products)
-        if not len(products[0]) and positions**2 <= 2 * SETTINGS.few_products:
-            products = all_products(positions, self.neurons)
-        self.incumbent.offer_repaired(dual)
+        if are_few and not len(products[0]):
+            products = all_products(self.program.positions, self.neurons)
+        self.session.offer_repaired(dual)
         return cold_start(self.problem, *products)
 
     def _affordable_products(self) -> int:
@@ -189,8 +173,8 @@ class _Solve:
 
     def _report_prediction(self, progress: Progress) -> bool:
         """Pass a look at the ADMM on; the dual it shows is feasible."""
-        self.incumbent.offer(self._of_all(progress.dual()), self.program.to_own(progress.lower_bound))
-        return self.session.show(replace(progress, iteration=0, dual=self.incumbent.copy))
+        self.session.offer(self._of_all(progress.dual()), self.program.to_own(progress.lower_bound))
+        return self.session.show(replace(progress, iteration=0, dual=self.session.copy_dual))
 
     def _look(self, rounds: Rounds, seen: Measure) -> bool:
         """Keep the multipliers, and now and then what repair makes of them if they are not feasible; report."""
@@ -213,23 +197,23 @@ class _Solve:
     def _offer(self, seen: Measure, *, repair: bool) -> None:
         at = seen.points[0].at
         if seen.is_dual_feasible:
-            self.incumbent.offer(self.problem.raw_dual(at.y, at.p, at.q), seen.dual)
+            self.session.offer(self.problem.raw_dual(at.y, at.p, at.q), seen.dual)
         elif repair:
-            self.incumbent.offer_repaired(self.problem.raw_dual(at.y, at.p, at.q), nearly_feasible=True)
+            self.session.offer_repaired(self.problem.raw_dual(at.y, at.p, at.q), nearly_feasible=True)
 
-    def result(self, status: SolveStatus, name: str) -> SolverResult:
+    def result(self, status: SolveStatus) -> SolverResult:
         """The last primal iterate and the best feasible dual."""
         rounds = self.rounds
         seen = rounds.reached
         at = seen.points[0].at
         return SolverResult(
             primal=Primal(at.S, self.program.space.outputs),
-            dual=self.incumbent.dual,
+            dual=self.session.dual,
             objective=self.program.value(self.program.space.moment(at.S)),
             status=status,
             message=f"{rounds.rounds} rounds, {len(at.p)} products.",
-            solver=name,
-            version=native_version(),
+            solver="interior-point",
+            version=__version__,
             iterations=rounds.iterations,
             seconds=self.session.seconds(),
             primal_residual=seen.primal_residual,
@@ -238,11 +222,6 @@ class _Solve:
                 "rounds": float(rounds.rounds),
                 "products": float(len(at.p)),
                 "gap": seen.gap,
-                "dual_value": self.incumbent.value,
+                "dual_value": self.session.value,
             },
         )
-
-
-def interior_point(program: Program, options: SolverOptions) -> SolverResult:
-    """See ``InteriorPointSolver``."""
-    return InteriorPointSolver().solve(program, options)

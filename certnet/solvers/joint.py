@@ -43,9 +43,6 @@ class Settings:
 SETTINGS = Settings()
 
 
-NO_ROWS = np.zeros((0, 0))
-
-
 @dataclass(frozen=True, eq=False)
 class JointLeaf:
     """What is known of a leaf: a face matrix S of order f+k+c and multipliers N over its inequalities, t at (α_i, β_i).
@@ -153,7 +150,7 @@ def _start(
     starts: Sequence[JointLeaf],
 ) -> tuple[FloatArray, list[FaceIterate]]:
     """Approximate solutions moved into the cones: the dual towards a strictly feasible one, S by the identity."""
-    inner = feasible_multipliers(face_problem(program.with_inequalities(NO_ROWS)), program)
+    inner = feasible_multipliers(face_problem(program.with_inequalities(program.inequalities[:0])), program)
     inner_W, inner_t = np.split(inner, [program.target.size])
     products = [
         largest(start.N, problem.neurons, MAX_PRODUCTS) for problem, start in zip(problems, starts, strict=True)

@@ -36,18 +36,9 @@ def _routine(name: str) -> Callable[..., None]:
 def _call(name: str, *arguments: Any) -> int:
     """Call with letters, integers, numbers of one element and arrays; the last argument of LAPACK, info, is added."""
     info = ctypes.c_int(0)
-    held: list[Any] = []
-    for argument in arguments:
-        if isinstance(argument, str):
-            argument = ctypes.c_char(argument.encode())
-        elif isinstance(argument, int):
-            argument = ctypes.c_int(argument)
-        held.append(argument)
-    pointers = [
-        argument.ctypes.data_as(ctypes.c_void_p) if isinstance(argument, np.ndarray) else ctypes.byref(argument)
-        for argument in held
-    ]
-    _routine(name)(*pointers, ctypes.byref(info))
+    kinds: dict[type, Callable[[Any], Any]] = {str: lambda letter: ctypes.c_char(letter.encode()), int: ctypes.c_int}
+    held = [kinds.get(type(argument), lambda same: same)(argument) for argument in (*arguments, info)]
+    _routine(name)(*(item.ctypes if isinstance(item, np.ndarray) else ctypes.byref(item) for item in held))
     return info.value
 
 

@@ -62,15 +62,10 @@ Ended = tuple[SolveStatus, str]
 
 def unavailable(name: str) -> str | None:
     """None when package, CVXPY and licence are there; otherwise a sentence that says what is missing."""
-    if name == "mosek":
-        return _mosek_unavailable()
-    for package, title in ((name, TITLES[name]), ("cvxpy", "CVXPY")):
-        if importlib.util.find_spec(package) is None:
-            return f"{title} is not installed: pip install {package}."
-    return None
-
-
-def _mosek_unavailable() -> str | None:
+    if name != "mosek":
+        needed = ((name, TITLES[name]), ("cvxpy", "CVXPY"))
+        missing = (package for package in needed if importlib.util.find_spec(package[0]) is None)
+        return next((f"{title} is not installed: pip install {package}." for package, title in missing), None)
     try:
         import mosek
     except ImportError:

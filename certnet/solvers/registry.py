@@ -1,7 +1,7 @@
 """Solvers by name. No solver replaces another silently: what was asked for runs, or an error says why not."""
 
 import importlib
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -29,18 +29,14 @@ NATIVE = ("interior-point", "admm")
 """Solvers of this package, which need nothing else and take form programs."""
 
 
-def _unavailable(name: str) -> str | None:
-    """None when the solver can run here; otherwise a sentence that says what is missing and how to get it."""
-    if name in NATIVE:
-        return None
-    from certnet.solvers.modelled import unavailable
-
-    return unavailable(name)
-
-
 def available_solvers() -> dict[str, str | None]:
     """Every solver by name: None when it can run here, otherwise a sentence that says what is missing."""
-    return {name: _unavailable(name) for name in SOLVERS}
+    return {name: None if name in NATIVE else _module(name).unavailable(name) for name in SOLVERS}
+
+
+def _module(name: str) -> Any:
+    """The module of a solver; those that wrap another package have ``unavailable``."""
+    return importlib.import_module(SOLVERS[name])
 
 
 def get_solver(name: str) -> Solver:
@@ -51,9 +47,9 @@ def get_solver(name: str) -> Solver:
     """
     if name not in SOLVERS:
         raise InputError(f"There is no solver {name!r}; choose {AUTO} or one of {', '.join(SOLVERS)}.")
-    if (reason := _unavailable(name)) is not None:
+    if name not in NATIVE and (reason := _module(name).unavailable(name)) is not None:
         raise InputError(reason)
-    return cast(Solver, getattr(importlib.import_module(SOLVERS[name]), name.replace("-", "_")))
+    return cast(Solver, getattr(_module(name), name.replace("-", "_")))
 
 
 class Choice(NamedTuple):

@@ -9,7 +9,6 @@ import numpy as np
 from certificates.failure import Deadline
 from certificates.making import repair
 from certificates.making.repair import raw_dual, repair_form
-from certnet.runtime.machine import version
 from certnet.runtime.numerics import FAILURES
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus
 from formulations import Dual, InputError, Program
@@ -21,26 +20,24 @@ def is_due(report: int) -> bool:
     return report % 8 == 0 or report in (1, 2, 4)
 
 
-def native_version() -> str:
-    """Version of certnet, which is the version of its own solvers."""
-    return version("certnet") or "unknown"
+class Session:
+    """Clock, stopping rules and best bound of one solve; one object for each call, so that threads never share it.
 
-
-class Incumbent:
-    """Keeps the feasible dual of largest value; ``dual`` and ``value`` are replaced together.
-
-    For training it begins with zero, which is feasible and has the value 0; for a form with nothing.
+    The best feasible dual begins with zero for training, which is feasible and has the value 0; for a form with none.
     """
 
-    def __init__(self, program: Program) -> None:
-        order = program.positions
-        self._program = program
-        value = -np.inf if program.loss is None else 0.0
-        self._best = (Dual(np.zeros_like(program.target), np.zeros((order, order))), value)
+    def __init__(self, program: Program, options: SolverOptions) -> None:
+        self._program, self._callback = program, options.callback
+        self._start, self.deadline = time.perf_counter(), Deadline.after(options.time_limit)
+        self._reports = 0
+        self._foreign: Exception | None = None
+        zero = Dual(np.zeros_like(program.target), np.zeros((program.positions, program.positions)))
+        # Dual and value are replaced together.
+        self._best = (zero, -np.inf if program.loss is None else 0.0)
 
     @property
     def dual(self) -> Dual:
-        """The best dual."""
+        """The best feasible dual so far."""
         return self._best[0]
 
     @property
@@ -48,7 +45,7 @@ class Incumbent:
         """Its value, in the program's own scale."""
         return self._best[1]
 
-    def copy(self) -> Dual:
+    def copy_dual(self) -> Dual:
         """A copy of the best dual."""
         return Dual(self.dual.W.copy(), self.dual.N.copy(), self.dual.on_equalities.copy())
 
@@ -74,17 +71,6 @@ class Incumbent:
         self.offer(feasible, value)
         return feasible, value
 
-
-class Session:
-    """Clock, stopping rules and best bound of one solve; one object for each call, so that threads never share it."""
-
-    def __init__(self, program: Program, options: SolverOptions) -> None:
-        self._program, self._callback = program, options.callback
-        self._start, self.deadline = time.perf_counter(), Deadline.after(options.time_limit)
-        self._reports = 0
-        self._foreign: Exception | None = None
-        self.incumbent = Incumbent(program)
-
     def seconds(self) -> float:
         """Time since the solve began."""
         return time.perf_counter() - self._start
@@ -109,19 +95,19 @@ class Session:
 
         Args:
             objective: in the program's own scale.
-            dual: gives the running dual, unless the solver itself offers what it has to the incumbent.
+            dual: gives the running dual, unless the solver itself offers what it has.
             figures: the other fields of ``Progress``.
         """
         if self._callback is None:
             return None
         self._reports += 1
         if dual is not None and is_due(self._reports):
-            self.incumbent.offer_repaired(dual())
+            self.offer_repaired(dual())
         progress = Progress(
             seconds=self.seconds(),
             objective=self._program.to_original(objective),
-            dual=self.incumbent.copy,
-            lower_bound=self._program.to_original(self.incumbent.value),
+            dual=self.copy_dual,
+            lower_bound=self._program.to_original(self.value),
             **figures,
         )
         return SolveStatus.STOPPED if self.show(progress) else None

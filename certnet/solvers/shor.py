@@ -13,7 +13,6 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
@@ -72,15 +71,6 @@ class _Enough(Exception):  # noqa: N818 - the end of a descent
     """Deadline or accuracy reached."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Point:
-    """Value and gradient at R, and the dual W (f×c) there."""
-
-    value: float
-    gradient: FloatArray
-    W: FloatArray
-
-
 class _Descent:
     """L-BFGS over R (k+c, rank), with bounds computed on the way."""
 
@@ -100,7 +90,8 @@ class _Descent:
         merged = presolved.rows.program
         self.best = repair_without_products(merged, np.zeros_like(merged.target))
         self.iteration, self.next_look = 0, float(FIRST_LOOK)
-        self.last: tuple[FloatArray, _Point] | None = None
+        self.least = math.inf
+        self.at: tuple[FloatArray, FloatArray] | None = None  # R and W there
 
     def balanced_size(self, R: FloatArray) -> float:
         """A factor at which the moments have about the size that fits the targets."""
@@ -132,27 +123,26 @@ class _Descent:
         with contextlib.suppress(_Enough, np.linalg.LinAlgError):
             for start in starts:
                 self._evaluate(start)
-            if self.last is None:
+            if self.at is None:
                 return
             minimize(
                 self._evaluate,
-                self.last[0].ravel(),
+                self.at[0].ravel(),
                 jac=True,
                 method="L-BFGS-B",
                 callback=self._watch,
                 options={"maxiter": ITERATIONS, "maxfun": 2 * ITERATIONS, "ftol": 1e-10, "gtol": 1e-12, "maxcor": 20},
             )
-        if self.last is not None:
-            self._look()
+        self._look()
 
     def _evaluate(self, flat: FloatArray) -> tuple[float, FloatArray]:
-        if self.last is not None and time.monotonic() >= self.deadline:
+        if self.at is not None and time.monotonic() >= self.deadline:
             raise _Enough
         R = flat.reshape(self.k + self.c, self.rank).copy()
-        point = self.point(R)
-        if np.isfinite(point.value) and (self.last is None or point.value <= self.last[1].value):
-            self.last = R, point
-        return point.value, point.gradient.ravel()
+        value, gradient, W = self.point(R)
+        if np.isfinite(value) and value <= self.least:
+            self.least, self.at = value, (R, W)
+        return value, gradient.ravel()
 
     def _watch(self, flat: FloatArray) -> None:
         self.iteration += 1
@@ -163,15 +153,15 @@ class _Descent:
 
     def _look(self) -> bool:
         """Offer the dual of the best point; true when its bound is near enough to the value."""
-        assert self.last is not None  # what is looked at
-        R, point = self.last
-        scaling, merged = self.presolved.scaling, self.presolved.rows.program
-        self.offer(scaling.unit * point.W, [(scaling.z @ R[: self.k], R[self.k :])])
-        value = self.program.to_original(point.value) - merged.constant
+        if self.at is None:
+            return True
+        (R, W), scaling, merged = self.at, self.presolved.scaling, self.presolved.rows.program
+        self.offer(scaling.unit * W, [(scaling.z @ R[: self.k], R[self.k :])])
+        value = self.program.to_original(self.least) - merged.constant
         return self.best.lower_bound - merged.constant >= (1.0 - ENOUGH) * value
 
-    def point(self, R: FloatArray) -> _Point:
-        """Value, gradient and dual at R; O(N(k + c)·rank)."""
+    def point(self, R: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+        """Value, gradient and dual W (f×c) at R; O(N(k + c)·rank)."""
         program, A = self.program, self.program.space.generators
         R_u, R_v = R[: self.k], R[self.k :]
         U = A @ R_u
@@ -191,7 +181,7 @@ class _Descent:
         pull_u = -0.5 * (difference @ R_v + spread / size * U)
         pull_v = -0.5 * (difference.T @ U + total.T @ (size / spread * S))
         gradient = np.vstack([A.T @ pull_u + program.gamma * EU, pull_v + program.gamma * R_v])
-        return _Point(value, gradient, W[self.picked])
+        return value, gradient, W[self.picked]
 
 
 def _secular(along: FloatArray, values: FloatArray, radius: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Where a solve may start: at an earlier solution, at a network, or at the solution for a neighbouring γ.
+"""Where a solve may start: at an earlier solution, or at that of a certificate, perhaps for a neighbouring γ.
 
 A warm start is a proposal. Whatever it holds, the bound that comes out is repaired and proved like any other; a bad one
 costs iterations alone.
@@ -7,11 +7,10 @@ costs iterations alone.
 import numpy as np
 
 from certificates import Certificate
-from certificates.making import residual_dual
 from certificates.making.repair import project, raw_dual
 from certificates.subdivision import Subdivision
 from certnet.solvers.arrays import Arrays
-from certnet.solvers.interface import SolverResult, WarmStart
+from certnet.solvers.interface import WarmStart
 from formulations import Dual, MergedRows, Presolved, Primal, Program
 from formulations._validation import FloatArray
 from formulations.program import NO_PRODUCTS
@@ -41,21 +40,6 @@ def dual_factor(gamma: float, neighbour: float) -> float:
 def scaled(dual: Dual, factor: float) -> Dual:
     """W and N times ``factor``."""
     return Dual(factor * dual.W, factor * dual.N)
-
-
-def from_result(result: SolverResult) -> WarmStart:
-    """The last iterates of an earlier solve of the same program."""
-    return result.primal, result.dual
-
-
-def from_network(presolved: Presolved, U: FloatArray, V: FloatArray) -> WarmStart:
-    """The lifted matrix of a network, and its residual as W without multipliers.
-
-    Args:
-        presolved: of the training program that is to be solved, with d features and c targets.
-        U, V: weights (d×m and c×m) in the coordinates of the training program.
-    """
-    return presolved.apply_network(U, V), presolved.apply_dual(residual_dual(presolved.rows, U, V))
 
 
 def certified_dual(merged: MergedRows, certificate: Certificate) -> Dual:

@@ -186,9 +186,11 @@ def descend(
     if U.shape[1] == 0:
         return U, V
     X, Y, gamma = program.X, program.Y, program.gamma
-    T = _whitening(X)
+    # XT is nearly orthonormal; directions that X hardly sees are not blown up.
+    eigenvalues, vectors = np.linalg.eigh(X.T @ X)
+    T: FloatArray = vectors / np.sqrt(np.maximum(eigenvalues, 1e-10 * max(float(eigenvalues[-1]), 1e-300)))
     XT, metric = X @ T, T.T @ T
-    _, held = _kinks(X, U, HELD)
+    held = _kinks(X, U, HELD)
     project = _projection(XT, held)
     hidden_scale = 1.0 / np.linalg.norm(V, axis=0)
     activation = np.linalg.norm(np.maximum(X @ U, 0.0), axis=0)
@@ -231,19 +233,10 @@ def descend(
     return balance(T @ hidden, output)
 
 
-def _whitening(X: FloatArray) -> FloatArray:
-    """T (d×d) with XT nearly orthonormal; directions that X hardly sees are not blown up."""
-    eigenvalues, vectors = np.linalg.eigh(X.T @ X)
-    largest = max(float(eigenvalues[-1]), 1e-300)
-    whitening: FloatArray = vectors / np.sqrt(np.maximum(eigenvalues, 1e-10 * largest))
-    return whitening
-
-
-def _kinks(X: FloatArray, U: FloatArray, near: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(n, m) True where a nonzero data row is orthogonal to u_j up to ``near``, and where up to rounding."""
+def _kinks(X: FloatArray, U: FloatArray, near: float) -> NDArray[np.bool_]:
+    """(n, m) True where a nonzero data row is orthogonal to u_j up to ``near``."""
     size = np.outer(np.linalg.norm(X, axis=1), np.linalg.norm(U, axis=0))
-    distance = np.abs(X @ U)
-    return (distance <= near * size) & (size > 0), (distance <= HELD * size) & (size > 0)
+    return np.asarray((np.abs(X @ U) <= near * size) & (size > 0))
 
 
 def _snap(X: FloatArray, U: FloatArray, V: FloatArray) -> Network | None:
@@ -251,8 +244,8 @@ def _snap(X: FloatArray, U: FloatArray, V: FloatArray) -> Network | None:
 
     Where descent runs into a kink it stalls beside it; on the kink it can go on.
     """
-    near, held = _kinks(X, U, SETTINGS.near_kink)
-    if not (near & ~held).any():
+    near = _kinks(X, U, SETTINGS.near_kink)
+    if (near == _kinks(X, U, HELD)).all():
         return None
     project = _projection(X, near, fewer=True)
     return project(project(U)), V

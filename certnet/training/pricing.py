@@ -328,7 +328,7 @@ class _Ascent:
         With ``kink_counts`` reaching a kink is a move even without gain; that happens at most d − 1 times in a row.
         """
         Q = np.where(self.held[index], 0.0, direction[index] @ self.X.T)
-        theta, kink = self._farthest(P[index], Q) if self.whole else self._nearest(P[index], Q)
+        theta, kink = self._turn(P[index], Q)
         new = np.cos(theta)[:, None] * self.U[index] + np.sin(theta)[:, None] * direction[index]
         moved = np.zeros(len(index), dtype=bool)
         for k, s in enumerate(index):
@@ -342,39 +342,31 @@ class _Ascent:
                 self.U[s], self.held[s], self.basis[s] = saved
         return moved
 
-    def _farthest(self, P: FloatArray, Q: FloatArray) -> tuple[FloatArray, IntArray]:
-        """Best angle in [0, π) on P cos θ + Q sin θ for each row, and the data row whose kink it lies on, or −1."""
+    def _turn(self, P: FloatArray, Q: FloatArray) -> tuple[FloatArray, IntArray]:
+        """Where to go on P cos θ + Q sin θ: an angle in [0, π), and the data row whose kink it lies on, or −1.
+
+        The best angle of the whole circle, or the first local maximum: 0 where the value does not rise at first.
+        """
         order, low, high, mean, half, b = self._sinusoids(P, Q)
-        peak = np.mod(0.5 * np.arctan2(b, half), np.pi)
-        top = np.where((peak > low) & (peak < high), mean + np.hypot(half, b), -np.inf)
-        at_high = mean + half * np.cos(2 * high) + b * np.sin(2 * high)
-        at_high[:, -1] = -np.inf
-        rows = np.arange(len(P))
-        best_top, best_high = np.argmax(top, axis=1), np.argmax(at_high, axis=1)
-        smooth = top[rows, best_top] >= at_high[rows, best_high]
-        theta = np.where(smooth, peak[rows, best_top], high[rows, best_high])
-        return theta, self._kink(P, order, np.where(smooth, -1, best_high))
-
-    def _nearest(self, P: FloatArray, Q: FloatArray) -> tuple[FloatArray, IntArray]:
-        """The first local maximum instead; 0 where the value does not rise at first."""
-        order, low, high, _, half, b = self._sinusoids(P, Q)
-        peak = np.mod(0.5 * np.arctan2(b, half), np.pi)
+        peak, rows = np.mod(0.5 * np.arctan2(b, half), np.pi), np.arange(len(P))
         inside = (peak > low) & (peak < high)
-        falling = b * np.cos(2 * low) - half * np.sin(2 * low) <= 0
-        # Cells of no length, between rows that change sign together, say nothing.
-        stop = (inside | falling) & (high > low)
-        stop[:, -1] = True
-        rows, first = np.arange(len(P)), np.argmax(stop, axis=1)
-        smooth = ~falling[rows, first]
-        theta = np.where(smooth & inside[rows, first], peak[rows, first], low[rows, first])
-        return theta, self._kink(P, order, np.where(smooth, -1, first - 1))
-
-    def _kink(self, P: FloatArray, order: IntArray, position: IntArray) -> IntArray:
-        """The data row at a position in the order of sign changes, −1 for none."""
-        rows = np.arange(len(P))
-        on = order[rows, np.clip(position, 0, self.n - 1)]
-        row: IntArray = np.where((position < 0) | (position >= self.n) | (P[rows, on] == 0), -1, on).astype(np.int64)
-        return row
+        if self.whole:
+            top = np.where(inside, mean + np.hypot(half, b), -np.inf)
+            at_high = mean + half * np.cos(2 * high) + b * np.sin(2 * high)
+            at_high[:, -1] = -np.inf
+            cell, kink = np.argmax(top, axis=1), np.argmax(at_high, axis=1)
+            smooth, end = top[rows, cell] >= at_high[rows, kink], high[rows, kink]
+        else:
+            falling = b * np.cos(2 * low) - half * np.sin(2 * low) <= 0
+            # Cells of no length, between rows that change sign together, say nothing.
+            stop = (inside | falling) & (high > low)
+            stop[:, -1] = True
+            cell = np.argmax(stop, axis=1)
+            kink, smooth, end = cell - 1, ~falling[rows, cell], low[rows, cell]
+        theta = np.where(smooth & inside[rows, cell], peak[rows, cell], end)
+        on = order[rows, np.clip(kink, 0, self.n - 1)]
+        is_kink = ~smooth & (kink >= 0) & (kink < self.n) & (P[rows, on] != 0)
+        return theta, np.where(is_kink, on, -1).astype(np.int64)
 
     def _sinusoids(
         self, P: FloatArray, Q: FloatArray

@@ -30,11 +30,11 @@ from certnet.search.certificate import certify_search
 from certnet.search.circuits import price_with_circuits, solve_with_circuits
 from certnet.search.joint import joint_search
 from certnet.search.price import search
-from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from certnet.training.trainer import FitResult
 from formulations import InputError, Presolved, TrainingProgram, presolve
 from tests.benchmarks._problems import load_problem
+from tests.strategies import from_network
 
 PROBLEMS = ("noise-12-3", "noise-24-6", "teacher-24-6", "random0")
 BRANCHES = (10, 100)

@@ -10,11 +10,10 @@ from certnet.search.certificate import certify_search
 from certnet.search.circuits import price_with_circuits
 from certnet.search.joint import joint_search
 from certnet.search.price import search
-from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve
 from tests.certificates.altering import replace
-from tests.strategies import rng
+from tests.strategies import from_network, rng
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,10 @@ from certnet.search.joint import joint_search, share_of_child
 from certnet.search.merged import merged_search
 from certnet.search.price import SearchProgress, bound_from_price, search
 from certnet.search.tree import Branch
-from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve
 from tests.certificates.altering import replace
-from tests.strategies import networks, rng
+from tests.strategies import from_network, networks, rng
 
 
 @pytest.fixture(scope="module")

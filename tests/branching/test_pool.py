@@ -9,9 +9,9 @@ import pytest
 
 from certnet.search.pool import pool
 from certnet.search.price import search
-from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve
+from tests.strategies import from_network
 
 
 def _problem() -> tuple:

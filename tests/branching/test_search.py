@@ -12,11 +12,10 @@ from certificates.arithmetic import Arithmetic
 from certnet.search.bounds import bound_node
 from certnet.search.certificate import certify_search
 from certnet.search.price import SearchResult, search
-from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import ACTIVE, FREE, INACTIVE, Dual, Presolved, TrainingProgram, presolve, restrict
 from tests.certificates.altering import replace
-from tests.strategies import SEEDS, rng
+from tests.strategies import SEEDS, from_network, rng
 
 
 def _gaussian(n: int, d: int, c: int, seed: int = 0, gamma: float = 0.3) -> TrainingProgram:

@@ -10,10 +10,9 @@ from certificates import Verdict
 from certnet.jobs.checkpoint import read_checkpoint
 from certnet.search.certificate import certify_search
 from certnet.search.price import search
-from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve
-from tests.strategies import rng
+from tests.strategies import from_network, rng
 
 
 def _problem(n: int, d: int) -> tuple:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from certificates.making.repair import repair_form
 from certnet.solvers import solve
 from certnet.solvers.interface import SolverOptions, SolverResult
-from certnet.solvers.interior_point import InteriorPointSolver
+from certnet.solvers.interior_point import interior_point
 from formulations import Dual, InputError, LiftedSpace, Program, TrainingProgram, merge_rows, presolve
 from tests.strategies import SEEDS, programs, rng
 
@@ -16,7 +16,7 @@ TOLERANCE = 1e-6
 
 
 def _interior_point(program: Program, **options: object) -> SolverResult:
-    return InteriorPointSolver().solve(program, SolverOptions(tolerance=TOLERANCE, **options))
+    return interior_point(program, SolverOptions(tolerance=TOLERANCE, **options))
 
 
 def _gaussian(n: int, d: int, c: int, seed: int = 0) -> Program:

@@ -9,10 +9,9 @@ from certificates.making.repair import project, repair_form
 from certnet.search.price import bound_from_price, search
 from certnet.solvers import solve
 from certnet.solvers.joint import JointLeaf, JointResult, solve_joint
-from certnet.solvers.warm_start import from_network
 from certnet.training import fit
 from formulations import ACTIVE, FREE, INACTIVE, Dual, Program, TrainingProgram, presolve, restrict
-from tests.strategies import SEEDS, networks, rng
+from tests.strategies import SEEDS, from_network, networks, rng
 
 
 def _gaussian(n: int, d: int, c: int, seed: int = 0, gamma: float = 0.3) -> TrainingProgram:

@@ -10,7 +10,7 @@ import pytest
 from certnet.solvers.face_map import FaceMap
 from certnet.solvers.interface import Progress, Solver, SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.registry import NATIVE, get_solver
-from certnet.solvers.session import Incumbent
+from certnet.solvers.session import Session
 from formulations import Dual, LiftedSpace, Program, TrainingProgram, presolve
 
 SOLVERS: dict[str, Solver] = {name: get_solver(name) for name in NATIVE}
@@ -279,20 +279,20 @@ def test_stopping_while_products_are_predicted_leaves_a_feasible_dual() -> None:
     assert 0.0 < program.dual_value(result.dual.W) < _solved("interior-point", "plain").objective
 
 
-def test_incumbent_keeps_the_better_dual() -> None:
+def test_a_session_keeps_the_better_dual() -> None:
     program, best = _case("plain").program, _solved("interior-point", "plain").dual
     zero = Dual(np.zeros_like(best.W), np.zeros_like(best.N))
-    incumbent = Incumbent(program)
-    assert incumbent.value == 0.0
-    incumbent.offer_repaired(Dual(2.0 * best.W, best.N))
-    first = incumbent.value
+    session = Session(program, SolverOptions())
+    assert session.value == 0.0
+    session.offer_repaired(Dual(2.0 * best.W, best.N))
+    first = session.value
     assert 0.0 < first < program.dual_value(best.W)
-    assert _least_eigenvalue(program, incumbent.dual) > -1e-12
-    incumbent.offer(best, program.dual_value(best.W))
-    incumbent.offer(zero, 0.0)
-    assert incumbent.value == program.dual_value(best.W)
-    incumbent.copy().W[:] = 0.0
-    np.testing.assert_array_equal(incumbent.dual.W, best.W)
+    assert _least_eigenvalue(program, session.dual) > -1e-12
+    session.offer(best, program.dual_value(best.W))
+    session.offer(zero, 0.0)
+    assert session.value == program.dual_value(best.W)
+    session.copy_dual().W[:] = 0.0
+    np.testing.assert_array_equal(session.dual.W, best.W)
 
 
 @pytest.mark.parametrize(("quadratics", "rows"), [(0, 0), (2, 0), (1, 2)])

@@ -16,13 +16,11 @@ from certnet.solvers.warm_start import (
     certified_dual,
     dual_factor,
     from_certificate,
-    from_network,
-    from_result,
     scaled,
     usable,
 )
 from formulations import Dual, Presolved, Primal, TrainingProgram, presolve
-from tests.strategies import SEEDS, networks, programs, rng
+from tests.strategies import SEEDS, from_network, networks, programs, rng
 
 TOLERANCE = 1e-5
 
@@ -118,7 +116,7 @@ def test_admm_starts_better_at_a_neighbour() -> None:
     network = fit(near_presolved.rows.original, time_limit=10.0)
     certificate, _ = certify(near_presolved.rows, [near_presolved.undo_dual(near.dual)], network.U, network.V)
     starts = {
-        "itself": from_result(cold),
+        "itself": (cold.primal, cold.dual),
         "neighbour": (near.primal, scaled(near.dual, dual_factor(0.1, 0.2))),
         "certificate": from_certificate(cold_presolved, certificate),
     }
@@ -200,7 +198,8 @@ def test_nothing_stays_nothing() -> None:
     program = _presolved(0.1).program
     assert usable(program, None) is None
     assert usable(program, (None, None)) is None
-    honest = from_result(_solved("interior-point", 0.1))
+    result = _solved("interior-point", 0.1)
+    honest = result.primal, result.dual
     primal, dual = usable(program, honest) or (None, None)
     assert primal is not None
     assert dual is not None
