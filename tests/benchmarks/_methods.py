@@ -272,7 +272,7 @@ def merge_dual(merged: MergedRows, dual: Dual) -> Dual:
     rows, N = merged.rows, merged.program.space.neurons
     n = len(rows.ratio)
     L = np.zeros((2 * n, 2 * N))
-    i = rows.active
+    i = np.flatnonzero(rows.generator >= 0)
     generator, ratio = rows.generator[i], rows.ratio[i]
     # A row that points the other way swaps α and β.
     swapped = np.where(ratio < 0, N, 0)
