@@ -93,5 +93,6 @@ def one_sentence(outcome: Outcome) -> str:
 
 
 def listen() -> None:
-    """Run in a child before it starts: a test run in the background ignores Ctrl-C, and children would inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Run in a child before it starts: what a test run in the background or below ``nohup`` ignores, it would too."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
