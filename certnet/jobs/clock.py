@@ -14,7 +14,7 @@ import numpy as np
 
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.machine import available_bytes
-from certnet.solvers._cost import round_seconds
+from certnet.solvers.cost import round_seconds
 from certnet.training.trainer import FitResult
 from formulations import InputError, LiftedSpace, MergedRows
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from certnet.runtime.version import __version__
-from certnet.solvers._cost import affordable_constraints
 from certnet.solvers.admm import admm
+from certnet.solvers.cost import affordable_constraints
 from certnet.solvers.face_problem import NONE, face_problem, feasible_multipliers
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
 from certnet.solvers.iterate import FaceIterate, Measure, cold_start, warm_start

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from certnet.solvers._cost import round_seconds
+from certnet.solvers.cost import round_seconds
 from certnet.solvers.interface import Callback, Solver, SolverOptions, SolverResult, WarmStart
 from certnet.solvers.warm_start import usable
 from formulations import InputError, Program

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certnet.solvers._cost import step_seconds
+from certnet.solvers.cost import step_seconds
 from certnet.solvers.face_problem import NONE, FaceProblem
 from certnet.solvers.interface import SolveStatus
 from certnet.solvers.iterate import FaceIterate, Measure, cold_start, extended, measure, warm_start
