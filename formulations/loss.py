@@ -1,92 +1,299 @@
-"""What training pays for the fitted values, and what its dual variables W earn.
+"""The loss of a training problem: a kind, targets, weights of the rows, and the output bias.
 
-With features f, weights ω and a convex function ℓ the loss of a moment matrix G is ``ℓ(ω∘G[f, v])``. Its dual term for
-W (f×c) is ``−ℓ*(−W)``, a lower bound on ``ℓ(R) + ⟨W, R⟩`` for every R.
+    L(R) = min over a of  Σ_i ω_i ℓ(R_i + a, y_i) + decay/2 ‖a‖²
+
+for fitted values R (n×c) without the bias. The bias a is thus a part of the loss, and nothing else needs to know of it:
+L is convex, ``W = −∇L(R)`` is −ω_i∇ℓ at the best a, and
+
+    −L*(−W) = Σ_i ω_i D(W_i/ω_i) − ‖Wᵀ1‖²/(2 decay),
+
+where a bias without decay asks for ``Wᵀ1 = 0``, and no bias at all (decay = ∞) for nothing.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from formulations._validation import FloatArray, IntArray
+from formulations.losses import Kind, Squared, project
+
+FREE, NONE = 0.0, float("inf")
+"""Decay of an output bias that costs nothing, and of one that is not there."""
 
 
-class Loss(Protocol):
-    """A convex loss of the fitted values ``R = ω∘G[f, v]`` (f×c).
+@dataclass(frozen=True)
+class Settings:
+    """Numbers that an experiment could move."""
 
-    ``feature`` (f,) are distinct indices into φ = (α, β), ``weight`` (f,) is ω > 0, and ``target`` (f×c) is T. Another
-    loss may read T in its own way, as long as W has its shape.
-    """
+    steps: int = 60
+    """Most Newton steps of a proximal map or of the best bias. Not measured."""
+    accuracy: float = 1e-12
+    """Decrease of the objective, relative, at which they end. Not measured."""
+    shrinkage: float = 1e-3
+    """Part of the predicted decrease that a step has to give. Not measured."""
+    smallest_step: float = 1e-10
+    """Of a line search. Not measured."""
+    least_curvature: float = 1e-9
+    """Added to the curvature in the bias, relative, where kinks leave none. Not measured."""
 
-    @property
-    def feature(self) -> IntArray: ...
-    @property
-    def weight(self) -> FloatArray: ...
-    @property
-    def target(self) -> FloatArray: ...
 
-    def value(self, fitted: FloatArray) -> float:
-        """ℓ(R)."""
-
-    def dual(self, fitted: FloatArray) -> FloatArray:
-        """−∇ℓ(R): the W that a prediction offers."""
-
-    def dual_value(self, W: FloatArray) -> float:
-        """−ℓ*(−W)."""
-
-    def best_scale(self, W: FloatArray) -> float:
-        """The s of the largest dual value of sW; not positive, or NaN, where no positive s is better than 0."""
-
-    def least_scale(self, W: FloatArray, goal: float) -> float | None:
-        """The least s with a dual value of sW of at least ``goal``; None where there is none."""
-
-    def rescaled(self, size: FloatArray, unit: float) -> "Loss":
-        """``ℓ/unit²`` as a function of G[f, v] divided by ``size`` (f,), with targets and W divided by ``unit``."""
-
-    def prox(self, array: Callable[[FloatArray], Any]) -> Callable[[Any, float], Any]:
-        """(G, ρ) ↦ the minimiser of ``ℓ(ω∘P) + ρ/2 ‖P − G‖²`` over P; ``array`` makes numbers those of G's library."""
+SETTINGS = Settings()
 
 
 @dataclass(frozen=True, eq=False)
-class SquaredLoss:
-    """``½‖R − T‖_F²``; its dual value is ``⟨W,T⟩ − ½‖W‖²``. See ``Loss``."""
+class Loss:
+    """See the module's text. In units: ``L(unit·R)/unit²``, whose W and a are those of L divided by ``unit``.
 
-    feature: IntArray
-    weight: FloatArray
+    Attributes:
+        target: (n, c) y, which ``formulations.losses.require_targets`` has seen.
+        kind: ℓ.
+        sample_weight: (n,) ω > 0; ones by default.
+        bias_decay: of the output bias; ``NONE`` where there is no bias, ``FREE`` where it costs nothing.
+        unit: see above.
+    """
+
     target: FloatArray
+    kind: Kind = field(default_factory=Squared)
+    sample_weight: FloatArray = field(default_factory=lambda: np.zeros(0))
+    bias_decay: float = NONE
+    unit: float = 1.0
 
-    def value(self, fitted: FloatArray) -> float:
-        """½‖R − T‖²."""
-        return 0.5 * float(np.sum((fitted - self.target) ** 2))
+    def __post_init__(self) -> None:
+        if not len(self.sample_weight):
+            object.__setattr__(self, "sample_weight", np.ones(len(self.target)))
 
-    def dual(self, fitted: FloatArray) -> FloatArray:
-        """The residual T − R."""
-        return self.target - fitted
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, c), of fitted values and of W."""
+        return self.target.shape[0], self.target.shape[1]
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether there is an output bias."""
+        return self.bias_decay < NONE
+
+    def rescaled(self, unit: float) -> "Loss":
+        """The same loss in another unit besides its own."""
+        return replace(self, unit=self.unit * unit)
+
+    def take(self, rows: IntArray) -> "Loss":
+        """The loss of these rows."""
+        return replace(self, target=self.target[rows], sample_weight=self.sample_weight[rows])
+
+    @property
+    def _omega(self) -> FloatArray:
+        return self.sample_weight[:, None]
+
+    def size(self) -> float:
+        """‖W‖ of the network without neurons: about how large numbers are. 1 where that is 0."""
+        size = float(np.linalg.norm(self.dual(np.zeros(self.shape))))
+        return size if size > 0 else 1.0
+
+    def value(self, R: FloatArray, bias: FloatArray | None = None) -> float:
+        """L(R), or the value with this bias (c,) in place of the best one."""
+        a = self.bias(R) if bias is None else bias
+        return self._rows(R + a) + (0.5 * self.bias_decay * float(a @ a) if self.has_bias else 0.0)
+
+    def _rows(self, f: FloatArray) -> float:
+        return float(self.sample_weight @ self.kind.value(self.unit * f, self.target)) / self.unit**2
+
+    def dual(self, R: FloatArray, bias: FloatArray | None = None) -> FloatArray:
+        """W = −∇L(R), or that with a bias (c,) that need not be the best."""
+        a = self.bias(R) if bias is None else bias
+        return self._omega * self.kind.dual(self.unit * (R + a), self.target) / self.unit
+
+    def curvature(self, f: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(d, l) with the Hessian ``diag(d) − l lᵀ`` of a row of ``Σ ω_i ℓ(f_i)``; f has the bias in it."""
+        d, l = self.kind.curvature(self.unit * f, self.target)
+        return self._omega * d, np.sqrt(self._omega) * l
+
+    def hessian(self, f: FloatArray) -> FloatArray:
+        """The same as matrices (n, c, c)."""
+        d, l = self.curvature(f)
+        return np.asarray(d[:, :, None] * np.eye(d.shape[1]) - l[:, :, None] * l[:, None, :])
+
+    def bias(self, R: FloatArray) -> FloatArray:
+        """The best output bias (c,) for fitted values R; zeros where there is none."""
+        if not self.has_bias:
+            return np.zeros(self.shape[1])
+        one = np.zeros(len(R), dtype=np.int64)
+        return self.prox(np.zeros((1, self.shape[1])), 1.0, feature=one, weight=np.zeros(len(R)), offset=R)[1]
 
     def dual_value(self, W: FloatArray) -> float:
-        """⟨W,T⟩ − ½‖W‖²."""
-        return float(np.sum(W * self.target) - 0.5 * np.sum(W**2))
+        """−L*(−W) for W in the domain, up to rounding; a bias without decay is taken to have ``Wᵀ1 = 0``."""
+        w = self.unit * W / self._omega
+        value = float(self.sample_weight @ self.kind.earned(w, self.target)) / self.unit**2
+        if 0 < self.bias_decay < NONE:
+            value -= float(np.sum(np.sum(W, axis=0) ** 2)) / (2.0 * self.bias_decay)
+        return value
+
+    def dual_slope(self, W: FloatArray) -> FloatArray:
+        """The gradient of the dual value: the fitted values, without the bias, that W belongs to."""
+        f = self.kind.fitted(self.unit * W / self._omega, self.target) / self.unit
+        return f - np.sum(W, axis=0) / self.bias_decay if 0 < self.bias_decay < NONE else f
+
+    def project(self, W: FloatArray) -> FloatArray:
+        """W moved into the domain, in floating point; where the bias is free ``Wᵀ1 = 0`` holds up to rounding."""
+        omega = self._omega / self.unit
+        for _ in range(SETTINGS.steps):
+            W = omega * project(self.kind, W / omega, self.target)
+            if self.bias_decay > 0:
+                return W
+            total = W.sum(axis=0)
+            if not np.abs(total).max(initial=0.0) > 1e-13 * np.abs(W).sum():
+                return W
+            W = W - _shares(total, W, *(omega * limit for limit in self.kind.limits(self.target)))
+        return omega * project(self.kind, W / omega, self.target)
+
+    def largest_scale(self, W: FloatArray) -> float:
+        """The largest s with sW in the domain; at least 1 for a W in it."""
+        lower, upper = (self._omega / self.unit * limit for limit in self.kind.limits(self.target))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.where(W > 0, upper / W, np.where(W < 0, lower / W, np.inf))
+        return float(np.min(ratio, initial=np.inf))
 
     def best_scale(self, W: FloatArray) -> float:
-        """⟨W,T⟩/‖W‖²."""
-        square = float(np.sum(W**2))
-        return float(np.sum(W * self.target)) / square if square > 0 else 0.0
+        """The s ≥ 0 of the largest dual value of sW; 0, or NaN, where no positive s is better than 0."""
+        limit = self.largest_scale(W)
+        if isinstance(self.kind, Squared):
+            return _quadratic_scale(W, self)
+
+        def rises(s: float) -> bool:
+            with np.errstate(invalid="ignore"):
+                return bool(np.nansum(np.where(W != 0, W * self.dual_slope(s * W), 0.0)) > 0)
+
+        if not (limit > 0 and W.any() and np.isfinite(W).all() and rises(1e-9 * min(limit, 1.0))):
+            return 0.0
+        high = min(limit, 1.0)
+        while rises(high) and high < limit and high < 1e100:
+            high = min(2.0 * high, limit)
+        low = 0.0
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if rises(middle) else (low, middle)
+        return low
 
     def least_scale(self, W: FloatArray, goal: float) -> float | None:
-        """The smaller root of ``s⟨W,T⟩ − s²/2 ‖W‖² = goal``, written without cancellation."""
-        alignment, square = float(np.sum(W * self.target)), float(np.sum(W**2))
-        discriminant = alignment**2 - 2.0 * square * goal
-        if not (discriminant > 0 and alignment > 0):
+        """The least s with a dual value of sW of at least ``goal``; None where there is none."""
+        high = self.best_scale(W)
+        if not (high > 0 and self.dual_value(high * W) >= goal):
             return None
-        return 2.0 * goal / (alignment + float(np.sqrt(discriminant)))
+        if not goal > 0:
+            return 0.0
+        low = 0.0
+        for _ in range(200):
+            middle = 0.5 * (low + high)
+            if not low < middle < high:
+                break
+            low, high = (low, middle) if self.dual_value(middle * W) >= goal else (middle, high)
+        return high
 
-    def rescaled(self, size: FloatArray, unit: float) -> "SquaredLoss":
-        """A squared loss again."""
-        return SquaredLoss(self.feature, self.weight * size / unit, self.target / unit)
+    def prox(
+        self,
+        G: FloatArray,
+        penalty: float,
+        *,
+        feature: IntArray,
+        weight: FloatArray,
+        offset: FloatArray | float = 0.0,
+        start: tuple[FloatArray, FloatArray] | None = None,
+    ) -> tuple[FloatArray, FloatArray]:
+        """The minimisers (P, a) of ``Σ ω_i ℓ(κ_i P_{f(i)} + offset_i + a) + decay/2 ‖a‖² + penalty/2 ‖P − G‖²``.
 
-    def prox(self, array: Callable[[FloatArray], Any]) -> Callable[[Any, float], Any]:
-        """Entrywise ``(ωT + ρG)/(ω² + ρ)``."""
-        weight, pull = array(self.weight[:, None]), array(self.weight[:, None] * self.target)
-        return lambda G, penalty: (pull + penalty * G) / (weight**2 + penalty)
+        Damped Newton steps; several rows may share a feature.
+
+        Args:
+            G: (m, c).
+            penalty: positive.
+            feature, weight: (n,) f and κ.
+            offset: (n, c) or a number.
+            start: (P, a) to begin at; by default G and 0.
+        """
+        s, c = SETTINGS, self.shape[1]
+        P, a = (G, np.zeros(c)) if start is None else start
+        kappa = weight[:, None]
+
+        def value(P: FloatArray, a: FloatArray) -> float:
+            own = self.value(kappa * P[feature] + offset, a)
+            return own + 0.5 * penalty * float(np.sum((P - G) ** 2))
+
+        here = value(P, a)
+        for _ in range(s.steps):
+            f = kappa * P[feature] + offset + a
+            slope = -self.dual(f, np.zeros(c))
+            dP, da, decrease = self._newton(P - G, penalty, feature, kappa, f, slope, a)
+            step = 1.0
+            while step > s.smallest_step:
+                there = value(P + step * dP, a + step * da)
+                if there <= here - s.shrinkage * step * decrease:
+                    break
+                step *= 0.5
+            if not step > s.smallest_step:
+                break
+            P, a, before, here = P + step * dP, a + step * da, here, there
+            if not before - here > s.accuracy * max(abs(here), 1e-300):
+                break
+        return P, a
+
+    def _newton(
+        self,
+        away: FloatArray,
+        penalty: float,
+        feature: IntArray,
+        kappa: FloatArray,
+        f: FloatArray,
+        slope: FloatArray,
+        a: FloatArray,
+    ) -> tuple[FloatArray, FloatArray, float]:
+        """(dP, da, predicted decrease) of a Newton step; the system is an arrow with the bias as its head."""
+        m, c = away.shape
+        g = penalty * away
+        np.add.at(g, feature, kappa * slope)
+        if not self.kind.couples:
+            h = self.curvature(f)[0]
+            own = np.full((m, c), penalty)
+            np.add.at(own, feature, kappa**2 * h)
+            cross = np.zeros((m, c))
+            np.add.at(cross, feature, kappa * h)
+            da = np.zeros(c)
+            if self.has_bias:
+                g_a = slope.sum(axis=0) + self.bias_decay * a
+                total = h.sum(axis=0)
+                head = total + self.bias_decay - np.sum(cross**2 / own, axis=0)
+                head = np.maximum(head, SETTINGS.least_curvature * np.maximum(total, 1.0))
+                da = -(g_a - np.sum(cross * g / own, axis=0)) / head
+            dP = -(g + cross * da) / own
+        else:
+            H = self.hessian(f)
+            blocks = np.tile(penalty * np.eye(c), (m, 1, 1))
+            np.add.at(blocks, feature, kappa[:, :, None] ** 2 * H)
+            cross = np.zeros((m, c, c))
+            np.add.at(cross, feature, kappa[:, :, None] * H)
+            da = np.zeros(c)
+            if self.has_bias:
+                g_a = slope.sum(axis=0) + self.bias_decay * a
+                total = H.sum(axis=0)
+                both = np.linalg.solve(blocks, np.concatenate([cross, g[:, :, None]], axis=2))
+                head = total + self.bias_decay * np.eye(c) - np.einsum("mji,mjk->ik", cross, both[:, :, :c])
+                head += SETTINGS.least_curvature * max(float(np.trace(total)), 1.0) * np.eye(c)
+                da = -np.linalg.solve(head, g_a - np.einsum("mji,mj->i", cross, both[:, :, c]))
+            dP = -np.linalg.solve(blocks, (g + cross @ da)[:, :, None])[:, :, 0]
+        predicted = -float(np.sum(g * dP)) - (float((slope.sum(axis=0) + self.bias_decay * a) @ da) if da.any() else 0)
+        return dP, da, predicted
+
+
+def _quadratic_scale(W: FloatArray, loss: Loss) -> float:
+    """The maximiser of the parabola s ↦ dual value of sW of the squared loss."""
+    linear = float(np.sum(W * loss.target)) / loss.unit
+    square = float(np.sum(W**2 / loss.sample_weight[:, None]))
+    if 0 < loss.bias_decay < NONE:
+        square += float(np.sum(np.sum(W, axis=0) ** 2)) / loss.bias_decay
+    return linear / square if square > 0 else 0.0
+
+
+def _shares(total: FloatArray, W: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArray:
+    """What each row gives of a column's total, in proportion to its room."""
+    room = np.where(total > 0, W - lower, upper - W)
+    room = np.where(np.isfinite(room), room, 1.0 + np.abs(W))
+    sums = np.maximum(room.sum(axis=0), 1e-300)
+    return np.asarray(room * (total / sums))

@@ -1,0 +1,443 @@
+"""Convex losses of fitted values, row by row: value, slope and curvature, and what a dual variable earns.
+
+A loss ℓ(f, y) of fitted values f (n×c) and targets y (n×c) is a sum over rows; ``W = −∇ℓ(f)`` is the dual that a
+prediction offers, and ``D(w) = −ℓ*(−w)`` what it earns: ``ℓ(f) ≥ D(w) − w·f`` for every f, with equality there. Every
+domain of D is convex and holds w = 0, where D is least ℓ, which is 0 for all of these.
+
+| name            | ℓ of an entry or a row                  | D(w)                                    | domain          |
+|-----------------|-----------------------------------------|-----------------------------------------|-----------------|
+| squared         | ½(f − y)²                               | wy − w²/2                               | all w           |
+| cross-entropy   | log Σ_k e^{f_k} − f_y, y one-hot        | entropy of p = y − w                    | p in the simplex|
+| logistic        | log(1 + e^{−yf}), y = ±1                | entropy of (q, 1 − q), q = yw           | 0 ≤ q ≤ 1       |
+| hinge           | (1 − yf)₊                               | q                                       | 0 ≤ q ≤ 1       |
+| squared-hinge   | ½(1 − yf)₊²                             | q − q²/2                                | 0 ≤ q           |
+| huber           | ½r² up to |r| = δ, then δ|r| − δ²/2     | wy − w²/2                               | |w| ≤ δ         |
+| absolute        | |f − y|                                 | wy                                      | |w| ≤ 1         |
+| quantile        | τ(y − f)₊ + (1 − τ)(f − y)₊             | wy                                      | τ − 1 ≤ w ≤ τ   |
+| poisson         | e^f − yf + y log y − y                  | q − q log q + y log y − y, q = y − w    | 0 ≤ q           |
+
+Hinge, absolute and quantile loss have kinks. ``smoothing`` ε replaces them by their Moreau envelopes, at most
+``ε/2 w²`` smaller, whose dual earns ``ε/2 w²`` less: training and solvers use it, bounds and objectives do not.
+Sources: Boyd, Vandenberghe, *Convex Optimization*, 3.3 and 5.7; math of each line is tested against random networks.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Protocol
+
+import numpy as np
+from scipy.special import expit, logsumexp, softmax, xlogy
+
+from formulations._validation import FloatArray
+from formulations.errors import InputError
+
+ONE_HOT, SIGNS, NUMBERS, COUNTS = "one-hot rows", "-1 or 1", "numbers", "numbers that are not negative"
+"""What targets a loss takes."""
+
+
+class Kind(Protocol):
+    """One of the losses of the table; all methods take arrays (n×c) and are vectorised over rows."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def targets(self) -> str: ...
+    @property
+    def couples(self) -> bool:
+        """Whether the columns of a row depend on one another."""
+
+    def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        """(n,) losses of the rows."""
+
+    def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        """W = −∇ℓ(f), in the domain of D."""
+
+    def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(d, l), n×c each, with the Hessian ``diag(d) − l lᵀ`` of a row; l is zero where columns are apart."""
+
+    def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        """(n,) D of the rows; w is taken to be in the domain, up to rounding."""
+
+    def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        """∇D(w), the f whose dual is w; infinite at the boundary of some domains."""
+
+    def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        """The diagonal of −∇²D(w), which is diagonal: for cross-entropy on the vectors whose sum is 0."""
+
+    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(lower, upper), n×c each: the domain of D as a box; of cross-entropy together with ``Σ_k w_k = 0``."""
+
+
+def project(kind: Kind, w: FloatArray, y: FloatArray) -> FloatArray:
+    """w moved into the domain of D, in floating point: the nearest point, of rows of cross-entropy nearly so."""
+    lower, upper = kind.limits(y)
+    w = np.clip(w, lower, upper)
+    if kind.couples:
+        p = np.maximum(y - w, 0.0)
+        w = y - p / np.maximum(p.sum(axis=1, keepdims=True), 1e-300)
+    return w
+
+
+@dataclass(frozen=True)
+class Squared:
+    """½(f − y)²."""
+
+    name, targets, couples = "squared", NUMBERS, False
+
+    def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        return 0.5 * np.sum((f - y) ** 2, axis=1)
+
+    def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        return y - f
+
+    def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return np.ones_like(y), np.zeros_like(y)
+
+    def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        return np.sum(w * y - 0.5 * w**2, axis=1)
+
+    def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        return y - w
+
+    def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        return np.ones_like(y)
+
+    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return np.full_like(y, -np.inf), np.full_like(y, np.inf)
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """log Σ_k exp f_k − f_y."""
+
+    name, targets, couples = "cross-entropy", ONE_HOT, True
+
+    def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        own = np.sum(f * y, axis=1, keepdims=True)
+        return np.asarray(logsumexp(f - own, axis=1))
+
+    def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        p = softmax(f, axis=1)
+        # 1 − p_y as the sum of the others keeps its digits where the row is fitted well.
+        others = np.sum(p * (1.0 - y), axis=1, keepdims=True)
+        return np.where(y > 0, others, -p)
+
+    def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        p = softmax(f, axis=1)
+        return p, p
+
+    def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        p = np.maximum(y - w, 0.0)
+        return -np.sum(xlogy(p, p), axis=1)
+
+    def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        with np.errstate(divide="ignore"):
+            return np.log(np.maximum(y - w, 0.0))
+
+    def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        with np.errstate(divide="ignore"):
+            return 1.0 / np.maximum(y - w, 0.0)
+
+    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return y - 1.0, y.copy()
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """log(1 + exp(−yf)) for y = ±1."""
+
+    name, targets, couples = "logistic", SIGNS, False
+
+    def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        return np.sum(np.logaddexp(0.0, -y * f), axis=1)
+
+    def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        return np.asarray(y * expit(-y * f))
+
+    def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return np.asarray(expit(f) * expit(-f)), np.zeros_like(y)
+
+    def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        q = np.clip(y * w, 0.0, 1.0)
+        return -np.sum(xlogy(q, q) + xlogy(1.0 - q, 1.0 - q), axis=1)
+
+    def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        q = np.clip(y * w, 0.0, 1.0)
+        with np.errstate(divide="ignore"):
+            return np.asarray(y * (np.log1p(-q) - np.log(q)))
+
+    def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        q = np.clip(y * w, 0.0, 1.0)
+        with np.errstate(divide="ignore"):
+            return 1.0 / q + 1.0 / (1.0 - q)
+
+    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return np.minimum(y, 0.0), np.maximum(y, 0.0)
+
+
+@dataclass(frozen=True)
+class Hinge:
+    """(1 − yf)₊ for y = ±1; smoothed ``(1 − yf)²/2ε`` up to ``1 − yf = ε``."""
+
+    smoothing: float = 0.0
+    name, targets, couples = "hinge", SIGNS, False
+
+    def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        return np.sum(_envelope(1.0 - y * f, 0.0, 1.0, self.smoothing), axis=1)
+
+    def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        return np.asarray(y * _slope(1.0 - y * f, 0.0, 1.0, self.smoothing))
+
+    def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return _bend(1.0 - y * f, 0.0, 1.0, self.smoothing), np.zeros_like(y)
+
+    def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        return np.sum(w * y - 0.5 * self.smoothing * w**2, axis=1)
+
+    def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        return y - self.smoothing * w
+
+    def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        return np.full_like(y, self.smoothing)
+
+    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return np.minimum(y, 0.0), np.maximum(y, 0.0)
+
+
+@dataclass(frozen=True)
+class SquaredHinge:
+    """½(1 − yf)₊² for y = ±1."""
+
+    name, targets, couples = "squared-hinge", SIGNS, False
+
+    def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        return 0.5 * np.sum(np.maximum(1.0 - y * f, 0.0) ** 2, axis=1)
+
+    def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        return y * np.maximum(1.0 - y * f, 0.0)
+
+    def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return (y * f < 1.0).astype(np.float64), np.zeros_like(y)
+
+    def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        return np.sum(w * y - 0.5 * w**2, axis=1)
+
+    def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        return y - w
+
+    def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        return np.ones_like(y)
+
+    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return np.where(y > 0, 0.0, -np.inf), np.where(y > 0, np.inf, 0.0)
+
+
+@dataclass(frozen=True)
+class Huber:
+    """½r² up to |r| = δ, then δ|r| − δ²/2, with r = f − y.
+
+    Raises:
+        InputError: δ is not positive.
+    """
+
+    delta: float = 1.0
+    name, targets, couples = "huber", NUMBERS, False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.delta < np.inf:
+            raise InputError(f"The delta of a Huber loss must be a positive number, not {self.delta:g}.")
+
+    def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        return np.sum(_envelope(y - f, -self.delta, self.delta, 1.0), axis=1)
+
+    def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        return _slope(y - f, -self.delta, self.delta, 1.0)
+
+    def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return _bend(y - f, -self.delta, self.delta, 1.0), np.zeros_like(y)
+
+    def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        return np.sum(w * y - 0.5 * w**2, axis=1)
+
+    def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        return y - w
+
+    def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        return np.ones_like(y)
+
+    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return np.full_like(y, -self.delta), np.full_like(y, self.delta)
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """τ(y − f)₊ + (1 − τ)(f − y)₊, whose best constant is the τ-quantile.
+
+    Raises:
+        InputError: τ does not lie between 0 and 1.
+    """
+
+    tau: float = 0.5
+    smoothing: float = 0.0
+    name, targets, couples = "quantile", NUMBERS, False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tau < 1:
+            raise InputError(f"The tau of a quantile loss must lie between 0 and 1, not be {self.tau:g}.")
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        return self.tau - 1.0, self.tau
+
+    def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        return np.sum(_envelope(y - f, *self._ends, self.smoothing), axis=1)
+
+    def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        return _slope(y - f, *self._ends, self.smoothing)
+
+    def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return _bend(y - f, *self._ends, self.smoothing), np.zeros_like(y)
+
+    def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        return np.sum(w * y - 0.5 * self.smoothing * w**2, axis=1)
+
+    def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        return y - self.smoothing * w
+
+    def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        return np.full_like(y, self.smoothing)
+
+    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        lower, upper = self._ends
+        return np.full_like(y, lower), np.full_like(y, upper)
+
+
+@dataclass(frozen=True)
+class Absolute(Quantile):
+    """|f − y|."""
+
+    name = "absolute"
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        return -1.0, 1.0
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """e^f − yf + y log y − y for y ≥ 0, half the deviance of a count with the mean e^f."""
+
+    name, targets, couples = "poisson", COUNTS, False
+
+    def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        with np.errstate(over="ignore"):
+            return np.sum(np.exp(f) - y * f + (xlogy(y, y) - y), axis=1)
+
+    def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        with np.errstate(over="ignore"):
+            return y - np.exp(f)
+
+    def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        with np.errstate(over="ignore"):
+            return np.exp(f), np.zeros_like(y)
+
+    def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        q = np.maximum(y - w, 0.0)
+        return np.sum(q - xlogy(q, q) + (xlogy(y, y) - y), axis=1)
+
+    def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        with np.errstate(divide="ignore"):
+            return np.log(np.maximum(y - w, 0.0))
+
+    def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        with np.errstate(divide="ignore"):
+            return 1.0 / np.maximum(y - w, 0.0)
+
+    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return np.full_like(y, -np.inf), y.copy()
+
+
+def _envelope(r: FloatArray, low: float, high: float, smoothing: float) -> FloatArray:
+    """``max w·r − smoothing/2 w²`` over low ≤ w ≤ high."""
+    w = _slope(r, low, high, smoothing)
+    return w * r - 0.5 * smoothing * w**2
+
+
+def _slope(r: FloatArray, low: float, high: float, smoothing: float) -> FloatArray:
+    """The w of that maximum; 0 at a kink."""
+    if smoothing > 0:
+        return np.clip(r / smoothing, low, high)
+    return np.where(r > 0, high, np.where(r < 0, low, 0.0))
+
+
+def _bend(r: FloatArray, low: float, high: float, smoothing: float) -> FloatArray:
+    if not smoothing > 0:
+        return np.zeros_like(r)
+    return ((r > smoothing * low) & (r < smoothing * high)) / smoothing
+
+
+KINDS: dict[str, Callable[..., Kind]] = {
+    "squared": Squared,
+    "cross-entropy": CrossEntropy,
+    "logistic": Logistic,
+    "hinge": Hinge,
+    "squared-hinge": SquaredHinge,
+    "huber": Huber,
+    "absolute": Absolute,
+    "quantile": Quantile,
+    "poisson": Poisson,
+}
+_PARAMETER = {"huber": "delta", "quantile": "tau"}
+
+
+def kind_named(text: str) -> Kind:
+    """The loss of this name; a parameter follows a colon, as in ``huber:1.5`` and ``quantile:0.9``.
+
+    Raises:
+        InputError: an unknown name, or a parameter that is missing its place or its domain.
+    """
+    name, colon, parameter = text.partition(":")
+    if name not in KINDS:
+        raise InputError(f"There is no loss {name[:40]!r}; choose {', '.join(KINDS)}.")
+    if not colon:
+        return KINDS[name]()
+    try:
+        return KINDS[name](**{_PARAMETER[name]: float(parameter)})
+    except (KeyError, ValueError):
+        known = ", ".join(f"{one}:{what}" for one, what in _PARAMETER.items())
+        raise InputError(f"The loss {text[:40]!r} has no such parameter; these have one: {known}.") from None
+
+
+def name_of(kind: Kind) -> str:
+    """The text that ``kind_named`` reads, without the smoothing."""
+    parameter = _PARAMETER.get(kind.name)
+    return kind.name if parameter is None else f"{kind.name}:{getattr(kind, parameter)!r}"
+
+
+def smoothed(kind: Kind, smoothing: float) -> Kind:
+    """The loss without kinks; a loss that has none stays."""
+    return replace(kind, smoothing=smoothing) if has_kinks(kind) else kind  # type: ignore[type-var]
+
+
+def has_kinks(kind: Kind) -> bool:
+    """Whether the loss has kinks where it is not smoothed."""
+    return "smoothing" in _fields(kind)
+
+
+def _fields(kind: Kind) -> Iterator[str]:
+    return (one.name for one in fields(kind))  # type: ignore[arg-type]
+
+
+def require_targets(kind: Kind, Y: FloatArray) -> None:
+    """Raise InputError where a target lies outside what the loss takes, naming the first such row."""
+    sound = {
+        NUMBERS: lambda: np.ones(len(Y), dtype=bool),
+        SIGNS: lambda: (np.abs(Y) == 1.0).all(axis=1),
+        COUNTS: lambda: (Y >= 0).all(axis=1),
+        ONE_HOT: lambda: ((Y == 0) | (Y == 1)).all(axis=1) & (Y.sum(axis=1) == 1),
+    }[kind.targets]()
+    if not sound.all():
+        row = int(np.argmin(sound))
+        raise InputError(f"The loss {kind.name} takes targets that are {kind.targets}; row {row + 1} holds others.")
+    if kind.couples and Y.shape[1] < 2:
+        raise InputError("cross-entropy needs at least two columns of targets, one for each class.")
