@@ -29,8 +29,8 @@ MARGINS = tuple(MARGIN * 10.0**k for k in range(8))
 
 
 def residual_dual(merged: MergedRows, U: FloatArray, V: FloatArray) -> Dual:
-    """The dual that every network offers: its residual, without multipliers."""
-    return Dual(merged.merge_W(merged.original.residual(U, V)), NO_PRODUCTS)
+    """The dual that every network offers: the slope of its loss, without multipliers."""
+    return Dual(merged.merge_W(merged.original.dual(U, V)), NO_PRODUCTS)
 
 
 def drop_negligible(merged: MergedRows, dual: Dual) -> Dual:
@@ -49,7 +49,7 @@ def drop_negligible(merged: MergedRows, dual: Dual) -> Dual:
 
 def best_repair(merged: MergedRows, duals: Iterable[Dual], *, margin: float = MARGIN) -> RepairedDual:
     """The repaired dual with the largest bound; with no dual at all, the trivial one."""
-    trivial = Dual(np.zeros_like(merged.program.target), NO_PRODUCTS)
+    trivial = Dual(np.zeros(merged.program.shape), NO_PRODUCTS)
     repaired = [repair(merged.program, drop_negligible(merged, dual), margin=margin) for dual in (trivial, *duals)]
     return max(repaired, key=lambda result: result.lower_bound)
 

@@ -2,9 +2,11 @@
 
 Any W, any multipliers N (signs are projected first) and any complementarity multipliers t tell how large
 ``h̄² ≥ max ‖Wᵀ(Au)₊‖²`` over ``uᵀEu ≤ 1`` has to be (``making.form_bound``). No dual is too bad; it only gives a
-weaker bound. The best scale s of W follows in closed form:
+weaker bound. The best scale s of W maximises a concave function of one variable:
 
-    L = s⟨W,T⟩ − s²/2 ‖W‖²  + constant,   s = min(γ/h̄, ⟨W,T⟩/‖W‖²).
+    −L*(−sW) + constant,   0 ≤ s ≤ γ/h̄.
+
+W is first moved into the domain of L*, which for a free output bias asks for ``Wᵀ1 = 0``.
 
 Floating point throughout: the result *proposes* a certificate, the checker proves it. A relative ``margin`` is given
 away so that it can.
@@ -31,7 +33,7 @@ class RepairedDual:
     """A dual point that is feasible up to rounding, with its bound in original units.
 
     ``W`` (f×c), ``N`` (over all inequalities, nonnegative, zero at the complementary positions, or ``NO_PRODUCTS``) and
-    ``t`` (N) are scaled: ``γ² zᵀEz − ‖(ωW)ᵀφ_f‖² − ℓᵀNℓ − Σ t_i α_i β_i`` is PSD on the face. ``scale`` is that of W
+    ``t`` (N) are scaled: ``γ² zᵀEz − ‖(κW)ᵀφ_f‖² − ℓᵀNℓ − Σ t_i α_i β_i`` is PSD on the face. ``scale`` is that of W
     in the dual given, whose price is at most ``h_bar``.
     """
 
@@ -58,10 +60,13 @@ class RepairedForm:
 
 
 def project(program: Program, dual: Dual) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """(W, N, t) of the form, with N symmetric and nonnegative and γ absorbed; entries that are not finite become 0."""
+    """(W, N, t) of the form, with N symmetric and nonnegative and γ absorbed; entries that are not finite become 0.
+
+    W is moved into the domain of the loss.
+    """
     m, positions = program.space.neurons, program.positions
     _require_fit(program, dual)
-    W = np.where(np.isfinite(dual.W), dual.W, 0.0)
+    W = _in_domain(program, dual.W)
     with np.errstate(over="ignore"):
         N = (dual.N if dual.N.size else np.zeros((positions, positions))) * program.gamma
         N = 0.5 * (N + N.T)
@@ -73,9 +78,14 @@ def project(program: Program, dual: Dual) -> tuple[FloatArray, FloatArray, Float
     return W, N, t
 
 
+def _in_domain(program: Program, W: FloatArray) -> FloatArray:
+    W = np.where(np.isfinite(W), W, 0.0)
+    return W if program.loss is None else program.loss.project(W)
+
+
 def _require_fit(program: Program, dual: Dual) -> None:
     positions = program.positions
-    if dual.W.shape != program.target.shape or dual.N.shape not in ((positions, positions), NO_PRODUCTS.shape):
+    if dual.W.shape != program.shape or dual.N.shape not in ((positions, positions), NO_PRODUCTS.shape):
         raise InputError(f"the dual has shapes {dual.W.shape} and {dual.N.shape}, which do not fit the program.")
 
 
@@ -129,7 +139,7 @@ def repair_without_products(
         factors: moments of (u, v) in the program's coordinates whose multipliers are tried besides those found here.
         margin: relative slack given away for the rigorous check.
     """
-    unit = _unit(program, np.where(np.isfinite(W), W, 0.0))
+    unit = _unit(program, _in_domain(program, W))
     if unit is None:
         return _zero(program)
     W, size = unit
@@ -198,4 +208,4 @@ def _zero(program: Program) -> RepairedDual:
     A = program.space.generators / norm[:, None]
     reach = float(np.linalg.norm(np.linalg.solve(root, A.T), 2) ** 2) if m else 0.0
     t = -(program.gamma**2) / max(reach, 1e-300) / norm**2
-    return RepairedDual(np.zeros_like(program.target), NO_PRODUCTS, t, program.to_original(0.0))
+    return RepairedDual(np.zeros(program.shape), NO_PRODUCTS, t, program.to_original(0.0))

@@ -227,7 +227,7 @@ def _train(job: Job) -> None:
 def _look_for_neuron(job: Job) -> list[Neuron]:
     """The direction of the largest price for the residual of the given network, if it pays."""
     program, (U, V) = job.program, job.network
-    X, R, gamma = program.X, program.residual(U, V), program.gamma
+    X, R, gamma = program.X, program.dual(U, V), program.gamma
     if X.shape[1] == 2:
         found = price_planar(X, R)
     else:

@@ -251,7 +251,7 @@ def round_relaxation(job: Job, points: FloatArray | None = None) -> None:
         columns.append(candidates)
         if not pays:
             # The first fit found no direction that would lower the objective; perhaps the candidates hold one.
-            prices = values(job.program.X, job.program.residual(network.U, network.V), normalised(candidates))
+            prices = values(job.program.X, job.program.dual(network.U, network.V), normalised(candidates))
             pays = bool(prices.max(initial=0.0) > job.program.gamma * (1.0 + PAYS))
     if not pays:
         return

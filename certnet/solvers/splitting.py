@@ -29,13 +29,18 @@ class _Loss:
         self.program, self.loss, self.layer = program, loss, layer
         # A numpy scalar of float64 would turn float32 arrays into float64 ones.
         self.size = float(program.gamma)
-        self.feature, self.prox = layer.array(program.feature), self.loss.prox(layer.array)
+        self.feature = layer.array(program.feature)
         self.metric = layer.array(0.5 * program.gamma * program.metric)
+
+    def _prox(self, G: Array, penalty: float) -> Array:
+        host = self.layer.host(G).astype(np.float64)
+        rows = np.arange(len(host))
+        return self.layer.array(self.loss.prox(host, penalty, feature=rows, weight=self.program.weight)[0])
 
     def columns(self, V: Array, penalty: float) -> Array:
         """Rows φ and columns v of the solution, which hold the loss."""
         columns = self.layer.copy(V[self.program.space.phi, self.program.space.v])
-        columns[self.feature] = self.prox(columns[self.feature], 2 * penalty)
+        columns[self.feature] = self._prox(columns[self.feature], 2 * penalty)
         return columns
 
     def rows_of_phi(self, V: Array, columns: Array, penalty: float, rows: slice) -> Array:
@@ -96,7 +101,7 @@ class _Form:
 
     def W(self, V: Array, penalty: float) -> FloatArray:
         """None."""
-        return self.program.target
+        return np.zeros(self.program.shape)
 
     def pulls(self, dual: Dual) -> FloatArray:
         """``C − N − δE`` of the repaired dual, positive semidefinite on the face."""
