@@ -78,6 +78,8 @@ def merge_rows(original: TrainingProgram) -> MergedRows:
     program = Program(
         space=LiftedSpace(rows.generators, original.Y.shape[1]),
         metric=original.metric,
+        region=original.region,
+        share=original.share,
         loss=replace(loss.take(kept), sample_weight=omega),
         feature=feature[kept],
         weight=kappa[kept],
