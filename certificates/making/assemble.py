@@ -21,6 +21,7 @@ from formulations import Dual, MergedRows
 from formulations.arrays import FloatArray
 from formulations.circuits import CircuitSet
 from formulations.errors import InputError
+from formulations.losses import name_of
 from formulations.program import NO_PRODUCTS
 
 NEGLIGIBLE = 1e-12
@@ -101,11 +102,21 @@ def assemble_proof(
     original, rows = merged.original, merged.rows
     W = merged.undo_W(W)
     U, V = (np.ascontiguousarray(matrix, dtype=np.float64) for matrix in (U, V))
-    X, Y, gamma = original.X, original.Y, original.gamma
+    weight, output = original.loss.sample_weight, original.output(U, V)
+    statement = Training(
+        X=original.X,
+        Y=original.Y,
+        gamma=original.gamma,
+        hidden_bias=original.hidden_bias,
+        output_bias=original.output_bias,
+        loss=name_of(original.loss.kind),
+        sample_weight=weight,
+        data_fingerprint=fingerprint(original.X, original.Y, weight),
+    )
     return Certificate(
-        Training(X, Y, gamma, original.bias, fingerprint(X, Y)),
-        (TrainingProof(W, rows.source, rows.generator, proof, U, V),),
-        {"lower_bound": dual_value(W, Y), "objective": network_objective(X, Y, gamma, U, V)},
+        statement,
+        (TrainingProof(W, rows.source, rows.generator, proof, U, V, output, original.ball),),
+        {"lower_bound": dual_value(statement, W), "objective": network_objective(statement, U, V, output)},
         dict(provenance),
     )
 
@@ -113,7 +124,8 @@ def assemble_proof(
 def replace_network(certificate: Certificate, U: FloatArray, V: FloatArray) -> Certificate:
     """A training certificate with another network (d×m, c×m), whose objective is claimed rounded up."""
     U, V = (np.ascontiguousarray(matrix, dtype=np.float64) for matrix in (U, V))
-    objective = network_objective(certificate.X, certificate.Y, certificate.gamma, U, V)
+    output = certificate.output
+    objective = network_objective(certificate.statement, U, V, output)
     proof = replace(certificate.proofs[0], U=U, V=V)
     return replace(certificate, proofs=(proof,), claims={**certificate.claims, "objective": objective})
 

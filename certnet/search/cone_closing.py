@@ -215,7 +215,9 @@ class SubdivisionSearch:
         if self.proved is None:
             return None
         W, found, price = self.proved.W, self.proved.found, self.proved.price
-        proof = Subdivision(self.basis, found.codes, found.positions)
+        original = self.original
+        sigma = np.full(1 if len(original.ball) else 0, original.sigma)
+        proof = Subdivision(self.basis, found.codes, found.positions, sigma)
         scales = (self.program.best_scale(W, price, margin) for margin in MARGINS)
         return prove(assemble_proof(self.merged, s * W, proof, U, V, provenance) for s in scales)
 
