@@ -74,8 +74,8 @@ def project(kind: Kind, w: FloatArray, y: FloatArray) -> FloatArray:
     w = np.clip(w, lower, upper)
     if kind.couples:
         p = np.maximum(y - w, 0.0)
-        total = p.sum(axis=1, keepdims=True)
-        w = np.where(total > 1e-300, y - p / np.maximum(total, 1e-300), 0.0)
+        p = np.where(p.any(axis=1, keepdims=True), p, 1.0)
+        w = y - p / p.sum(axis=1, keepdims=True)
     return w
 
 
