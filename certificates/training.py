@@ -297,7 +297,12 @@ def network_objective(
 
 
 def fitted(
-    X: FloatArray, centre: FloatArray, U: FloatArray, V: FloatArray, output: FloatArray, deadline: Deadline = NO_DEADLINE
+    X: FloatArray,
+    centre: FloatArray,
+    U: FloatArray,
+    V: FloatArray,
+    output: FloatArray,
+    deadline: Deadline = NO_DEADLINE,
 ) -> tuple[FloatArray, FloatArray]:
     """Lower and upper bounds (n×c) of ``f − centre``, where f are the network's outputs; not finite where they overflow.
 

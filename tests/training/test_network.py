@@ -37,7 +37,7 @@ def test_program_weights_with_bias_predict_what_the_program_fits():
     U, V = generator.standard_normal((4, 5)), generator.standard_normal((2, 5))
     program = TrainingProgram(X, Y, 0.1, bias=True)
     network = TwoLayerNetwork.from_program(U, V, bias=True, offset=np.full(3, 2.0), scale=np.full(3, 4.0))
-    np.testing.assert_allclose(network.predict(4 * X + 2), Y - program.residual(U, V), atol=1e-12)
+    np.testing.assert_allclose(network.predict(4 * X + 2), Y - program.dual(U, V), atol=1e-12)
 
 
 def test_classes_name_the_largest_score():
