@@ -24,7 +24,7 @@ def certificate() -> Certificate:
     program = TrainingProgram(X, random.standard_normal((9, 2)), 0.3)
     merged = merge_rows(program)
     U, V = min(networks(program, 1), key=lambda network: program.objective(*network))
-    W = merged.program.target
+    W = merged.program.loss.dual(np.zeros(merged.program.shape))
     N = np.abs(random.standard_normal((12, 12))) * 0.01
     honest, report = certify(merged, [residual_dual(merged, U, V), Dual(W, N)], U, V)
     assert report.verdict is Verdict.PROVED
