@@ -80,7 +80,8 @@ def loss_named(text: str) -> Loss:
     """
     if text in LOSSES:
         return LOSSES[text]
-    name, number = (_WITH_NUMBER.fullmatch(text) or ("", "", "nan"))[1:3]
+    found = _WITH_NUMBER.fullmatch(text)
+    name, number = found.groups() if found else ("", "nan")
     known = ", ".join([*LOSSES, "huber:δ", "quantile:τ"])
     require(name != "", f"the loss {text[:40]!r} is not known to this checker (known: {known})")
     most = 1.0 if name == "quantile" else math.inf
