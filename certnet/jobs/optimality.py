@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 from certificates import Certificate, Report
 from certificates.failure import Deadline
 from certificates.making import residual_dual
-from certnet.io.network import TwoLayerNetwork
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import repaired
 from certnet.jobs.clock import JobClock
@@ -30,6 +29,7 @@ from certnet.training.trainer import FitResult
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
 from formulations.arguments import accepts, array, count, json_object, seconds
+from formulations.network import ReluNetwork
 from formulations.training import LARGEST
 
 __all__ = ["Neuron", "OptimalityResult", "optimality"]
@@ -198,17 +198,18 @@ def _required(program: TrainingProgram, U: ArrayLike, V: ArrayLike) -> tuple[Flo
     Raises:
         InputError: they do not fit the program, or overflow.
     """
-    network = TwoLayerNetwork(U=np.asarray(U), V=np.asarray(V))
+    network = ReluNetwork.of_program(U, V)
     _, d, c = program.shape
-    if (network.U.shape[0], network.V.shape[0]) != (d, c):
+    if (network.inputs, network.outputs) != (d, c):
         raise InputError(
-            f"The network takes {network.U.shape[0]} inputs to {network.V.shape[0]} outputs, but the program has {d} "
+            f"The network takes {network.inputs} inputs to {network.outputs} outputs, but the program has {d} "
             f"features and {c} targets."
         )
-    size = max(float(np.abs(weights).max(initial=0.0)) for weights in (network.U, network.V))
+    U, V, _ = network.program_weights(hidden_bias=False)
+    size = max(float(np.abs(weights).max(initial=0.0)) for weights in (U, V))
     if not size <= LARGEST:
         raise InputError(f"The network has a weight of size {size:.1e}; rescale its neurons to below {LARGEST:.0e}.")
-    return network.U, network.V
+    return U, V
 
 
 def _prove_given(job: Job) -> None:
