@@ -1,7 +1,7 @@
 """What is asked: the lifted ReLU space, programs over it, presolve and training.
 
-This package imports numpy alone; ``formulations.modeling`` adds scipy.sparse, CVXPY and PICOS. A name is imported where
-it is first asked for, so that the checker of certificates trusts no more than it uses.
+This package imports numpy and, for the losses, scipy.special; ``formulations.modeling`` adds CVXPY and PICOS. A name is
+imported where it is first asked for, so that the checker of certificates trusts no more than it uses.
 """
 
 import importlib
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from formulations.errors import CertnetError, InputError
     from formulations.lifted_space import LiftedSpace
-    from formulations.loss import Loss, SquaredLoss
+    from formulations.loss import Loss
     from formulations.part import Part, restrict
     from formulations.program import Dual, Primal, Program
     from formulations.reduction import MergedRows, Presolved, merge_rows, presolve
@@ -19,7 +19,19 @@ if TYPE_CHECKING:
     from formulations.signs import ACTIVE, FREE, INACTIVE
     from formulations.training import TrainingProgram
 
-_MODULES = ["errors", "signs", "lifted_space", "loss", "rows", "training", "program", "part", "scaling", "reduction"]
+_MODULES = [
+    "errors",
+    "signs",
+    "lifted_space",
+    "losses",
+    "loss",
+    "rows",
+    "training",
+    "program",
+    "part",
+    "scaling",
+    "reduction",
+]
 """In this order none imports a later one."""
 
 __all__ = [
@@ -38,7 +50,6 @@ __all__ = [
     "Program",
     "RowReduction",
     "Scaling",
-    "SquaredLoss",
     "TrainingProgram",
     "merge_rows",
     "presolve",

@@ -17,7 +17,7 @@ import numpy as np
 from formulations._validation import FloatArray, IntArray
 from formulations.losses import Kind, Squared, project
 
-FREE, NONE = 0.0, float("inf")
+FREE_BIAS, NO_BIAS = 0.0, float("inf")
 """Decay of an output bias that costs nothing, and of one that is not there."""
 
 
@@ -48,14 +48,14 @@ class Loss:
         target: (n, c) y, which ``formulations.losses.require_targets`` has seen.
         kind: ℓ.
         sample_weight: (n,) ω > 0; ones by default.
-        bias_decay: of the output bias; ``NONE`` where there is no bias, ``FREE`` where it costs nothing.
+        bias_decay: of the output bias; ``NO_BIAS`` where there is none, ``FREE_BIAS`` where it costs nothing.
         unit: see above.
     """
 
     target: FloatArray
     kind: Kind = field(default_factory=Squared)
     sample_weight: FloatArray = field(default_factory=lambda: np.zeros(0))
-    bias_decay: float = NONE
+    bias_decay: float = NO_BIAS
     unit: float = 1.0
 
     def __post_init__(self) -> None:
@@ -70,7 +70,7 @@ class Loss:
     @property
     def has_bias(self) -> bool:
         """Whether there is an output bias."""
-        return self.bias_decay < NONE
+        return self.bias_decay < NO_BIAS
 
     def rescaled(self, unit: float) -> "Loss":
         """The same loss in another unit besides its own."""
@@ -104,13 +104,13 @@ class Loss:
 
     def curvature(self, f: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(d, l) with the Hessian ``diag(d) − l lᵀ`` of a row of ``Σ ω_i ℓ(f_i)``; f has the bias in it."""
-        d, l = self.kind.curvature(self.unit * f, self.target)
-        return self._omega * d, np.sqrt(self._omega) * l
+        diagonal, row = self.kind.curvature(self.unit * f, self.target)
+        return self._omega * diagonal, np.sqrt(self._omega) * row
 
     def hessian(self, f: FloatArray) -> FloatArray:
         """The same as matrices (n, c, c)."""
-        d, l = self.curvature(f)
-        return np.asarray(d[:, :, None] * np.eye(d.shape[1]) - l[:, :, None] * l[:, None, :])
+        diagonal, row = self.curvature(f)
+        return np.asarray(diagonal[:, :, None] * np.eye(self.shape[1]) - row[:, :, None] * row[:, None, :])
 
     def bias(self, R: FloatArray) -> FloatArray:
         """The best output bias (c,) for fitted values R; zeros where there is none."""
@@ -123,14 +123,14 @@ class Loss:
         """−L*(−W) for W in the domain, up to rounding; a bias without decay is taken to have ``Wᵀ1 = 0``."""
         w = self.unit * W / self._omega
         value = float(self.sample_weight @ self.kind.earned(w, self.target)) / self.unit**2
-        if 0 < self.bias_decay < NONE:
+        if 0 < self.bias_decay < NO_BIAS:
             value -= float(np.sum(np.sum(W, axis=0) ** 2)) / (2.0 * self.bias_decay)
         return value
 
     def dual_slope(self, W: FloatArray) -> FloatArray:
         """The gradient of the dual value: the fitted values, without the bias, that W belongs to."""
         f = self.kind.fitted(self.unit * W / self._omega, self.target) / self.unit
-        return f - np.sum(W, axis=0) / self.bias_decay if 0 < self.bias_decay < NONE else f
+        return f - np.sum(W, axis=0) / self.bias_decay if 0 < self.bias_decay < NO_BIAS else f
 
     def project(self, W: FloatArray) -> FloatArray:
         """W moved into the domain, in floating point; where the bias is free ``Wᵀ1 = 0`` holds up to rounding."""
@@ -286,7 +286,7 @@ def _quadratic_scale(W: FloatArray, loss: Loss) -> float:
     """The maximiser of the parabola s ↦ dual value of sW of the squared loss."""
     linear = float(np.sum(W * loss.target)) / loss.unit
     square = float(np.sum(W**2 / loss.sample_weight[:, None]))
-    if 0 < loss.bias_decay < NONE:
+    if 0 < loss.bias_decay < NO_BIAS:
         square += float(np.sum(np.sum(W, axis=0) ** 2)) / loss.bias_decay
     return linear / square if square > 0 else 0.0
 

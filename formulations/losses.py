@@ -4,17 +4,17 @@ A loss ℓ(f, y) of fitted values f (n×c) and targets y (n×c) is a sum over ro
 prediction offers, and ``D(w) = −ℓ*(−w)`` what it earns: ``ℓ(f) ≥ D(w) − w·f`` for every f, with equality there. Every
 domain of D is convex and holds w = 0, where D is least ℓ, which is 0 for all of these.
 
-| name            | ℓ of an entry or a row                  | D(w)                                    | domain          |
-|-----------------|-----------------------------------------|-----------------------------------------|-----------------|
-| squared         | ½(f − y)²                               | wy − w²/2                               | all w           |
-| cross-entropy   | log Σ_k e^{f_k} − f_y, y one-hot        | entropy of p = y − w                    | p in the simplex|
-| logistic        | log(1 + e^{−yf}), y = ±1                | entropy of (q, 1 − q), q = yw           | 0 ≤ q ≤ 1       |
-| hinge           | (1 − yf)₊                               | q                                       | 0 ≤ q ≤ 1       |
-| squared-hinge   | ½(1 − yf)₊²                             | q − q²/2                                | 0 ≤ q           |
-| huber           | ½r² up to |r| = δ, then δ|r| − δ²/2     | wy − w²/2                               | |w| ≤ δ         |
-| absolute        | |f − y|                                 | wy                                      | |w| ≤ 1         |
-| quantile        | τ(y − f)₊ + (1 − τ)(f − y)₊             | wy                                      | τ − 1 ≤ w ≤ τ   |
-| poisson         | e^f − yf + y log y − y                  | q − q log q + y log y − y, q = y − w    | 0 ≤ q           |
+| name           | ℓ of an entry or a row                  | D(w)                                    | domain          |
+|----------------|-----------------------------------------|-----------------------------------------|----------------|
+| squared        | ½(f − y)²                               | wy − w²/2                               | all w           |
+| cross-entropy  | log Σ_k e^{f_k} − f_y, y one-hot        | entropy of p = y − w                    | p in the simplex|
+| logistic       | log(1 + e^{−yf}), y = ±1                | entropy of (q, 1 − q), q = yw           | 0 ≤ q ≤ 1       |
+| hinge          | (1 − yf)₊                               | q                                       | 0 ≤ q ≤ 1       |
+| squared-hinge  | ½(1 − yf)₊²                             | q − q²/2                                | 0 ≤ q           |
+| huber          | ½r² up to |r| = δ, then δ|r| − δ²/2     | wy − w²/2                               | |w| ≤ δ         |
+| absolute       | |f − y|                                 | wy                                      | |w| ≤ 1         |
+| quantile       | τ(y − f)₊ + (1 − τ)(f − y)₊             | wy                                      | τ − 1 ≤ w ≤ τ   |
+| poisson        | e^f − yf + y log y − y                  | q − q log q + y log y − y, q = y − w    | 0 ≤ q           |
 
 Hinge, absolute and quantile loss have kinks. ``smoothing`` ε replaces them by their Moreau envelopes, at most
 ``ε/2 w²`` smaller, whose dual earns ``ε/2 w²`` less: training and solvers use it, bounds and objectives do not.

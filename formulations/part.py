@@ -13,7 +13,7 @@ import numpy as np
 from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
 from formulations.lifted_space import LiftedSpace
-from formulations.program import Program
+from formulations.program import NO_PRODUCTS, Program
 from formulations.signs import ACTIVE, FREE, INACTIVE
 
 PARALLEL = 1e-12
@@ -44,19 +44,19 @@ class Part:
 
     @cached_property
     def _place(self) -> IntArray:
-        """(f,) where each feature of the whole is among the inequalities here, −1 where it is zero."""
+        """(f,) where the feature of each row of the loss is among the inequalities here, −1 where it is zero."""
         place = np.full(self.whole.positions, -1)
         place[self.positions] = np.arange(len(self.positions))
         return place[self.whole.feature]
 
     @property
     def features(self) -> IntArray:
-        """(a,) features of the whole that are not zero here."""
+        """(a,) rows of the loss whose features are not zero here."""
         return np.flatnonzero(self._place >= 0)
 
     @property
     def places(self) -> IntArray:
-        """(a,) where they are among the inequalities here."""
+        """(a,) where those features are among the inequalities here."""
         return self._place[self._place >= 0]
 
     def lift(self, N: FloatArray) -> FloatArray:
@@ -82,16 +82,15 @@ class Part:
         Raises:
             InputError: W has another shape than the targets.
         """
-        whole, metric, space = self.whole, self.whole.metric, self.space.with_outputs(0)
+        whole, space = self.whole, self.space.with_outputs(0)
         if W is None:
-            form = self.rows(self.rows(whole.form).T)
-            return Program.of_form(space, form, metric, self.inequalities, whole.equalities)
-        if W.shape != whole.target.shape:
-            raise InputError(f"W has shape {W.shape}, but the program has targets of shape {whole.target.shape}.")
-        weighted = np.zeros((W.shape[1], whole.space.phi.stop + whole.space.dimension))
-        weighted[:, whole.feature] = (whole.weight[:, None] * W).T
-        factor = self.rows(weighted)
-        return Program.of_form(space, -factor.T @ factor, metric, self.inequalities)
+            form, equalities = self.rows(self.rows(whole.form).T), whole.equalities
+        else:
+            phi = whole.features_of(W)
+            factor = self.rows(np.hstack([phi.T, np.zeros((phi.shape[1], whole.space.dimension))]))
+            form, equalities = -factor.T @ factor, NO_PRODUCTS
+        priced = Program.of_form(space, form, whole.metric, self.inequalities, equalities)
+        return replace(priced, region=whole.region, share=whole.share)
 
 
 def restrict(program: Program, signs: IntArray, kept: IntArray | None = None) -> Part:

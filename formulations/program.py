@@ -17,16 +17,16 @@ frozen(NO_PRODUCTS)
 class Program:
     """A loss, or a form, over moment matrices G of the lifted cone. ``loss`` tells which of two kinds it is:
 
-        training   minimise  ℓ(ω∘G[f, v]) + γ/2 (⟨E, G_zz⟩ + tr G_vv)
+        training   minimise  L(κ∘G[f, v]) + γ/2 (⟨E, G_zz⟩ + tr G_vv)
         pricing    minimise  ½⟨C, G⟩  subject to  ⟨E, G_zz⟩ = 1                             (``Program.of_form``)
 
     over G in the completely positive cone of K(A). The doubly nonnegative (DNN) relaxation asks instead for
     ``G = J S Jᵀ, S ⪰ 0``, ``diag(G_αβ) = 0`` and ``ℓ_pᵀ G ℓ_q ≥ 0`` for all pairs of inequalities ℓ: the 2N entries of
     φ, then ``inequalities``, of which there are none unless the relaxation has been strengthened. Its dual variables
-    are W (one row for each feature) and a symmetric matrix N over these positions, ``N ≥ 0`` but free at the
+    are W (one row for each row of the loss) and a symmetric matrix N over these positions, ``N ≥ 0`` but free at the
     complementary ones (α_i, β_i), with the Lagrangian term ``−½ Σ N_pq ℓ_pᵀGℓ_q``. They are feasible when
 
-        training   γ² zᵀEz − ‖(ω∘W)ᵀ φ_f‖² − γ ℓᵀNℓ          and prove the lower bound −ℓ*(−W)
+        training   γ² zᵀEz − ‖(κ∘W)ᵀ φ_f‖² − γ ℓᵀNℓ          and prove the lower bound −L*(−W)
         pricing    λᵀCλ − δ zᵀEz − ℓᵀNℓ − Σ s_k zᵀQ_kz       and prove the lower bound δ on ⟨C, G⟩
 
     is positive semidefinite on the face. The Q_k are quadratics that vanish on the set, and the s_k are free: a ball
@@ -36,10 +36,14 @@ class Program:
     Attributes:
         space: lifted space; with c outputs in training, without any in pricing.
         metric: (k, k) E, positive definite.
-        loss: of training; None in pricing.
+        loss: L of training; None in pricing.
+        feature: (f,) index into φ = (α, β) of each row of the loss; rows may share one.
+        weight: (f,) κ ≥ 0 of each row.
         form: (order, order) C of pricing, symmetric, over λ = (α, β, z); 0×0 in training.
         inequalities: (r, 2N+k) rows ℓ over (α, β, z) with ``ℓ·λ ≥ 0`` on the part of K(A) that is meant.
         equalities: (q, k, k) symmetric Q with ``zᵀQz = 0`` there; of pricing only.
+        region, share: (k, k) Q with ``zᵀQz ≥ 0`` where a cost is meant that E only bounds from below: that cost is
+            ``E + share·Q``, and may be singular. 0×0 where E is the cost.
         gamma: γ > 0; 1 in pricing.
         scale, constant: ``original objective = constant + scale · value``.
 
@@ -50,9 +54,13 @@ class Program:
     space: LiftedSpace
     metric: FloatArray
     loss: Loss | None = None
+    feature: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    weight: FloatArray = field(default_factory=lambda: np.zeros(0))
     form: FloatArray = field(default_factory=lambda: NO_PRODUCTS)
     inequalities: FloatArray = field(default_factory=lambda: NO_PRODUCTS)
     equalities: FloatArray = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    region: FloatArray = field(default_factory=lambda: NO_PRODUCTS)
+    share: float = 0.0
     gamma: float = 1.0
     scale: float = 1.0
     constant: float = 0.0
@@ -94,6 +102,10 @@ class Program:
         """How small a quadratic form gets. Its own value is half the form, so that N means the same as in training."""
         return cls(space, metric, form=form, inequalities=inequalities, equalities=equalities, scale=2.0)
 
+    def cost(self, share: float = 0.0) -> FloatArray:
+        """The cost of z less this share of the region's form; positive definite for shares between 0 and 1."""
+        return self.metric + (self.share - share) * self.region if self.region.size else self.metric
+
     @property
     def positions(self) -> int:
         """Number of inequalities: 2N signs and r others."""
@@ -113,26 +125,16 @@ class Program:
         return replace(self, inequalities=rows)
 
     @property
-    def feature(self) -> IntArray:
-        """(f,) index into φ = (α, β) of each feature of the loss."""
-        return np.zeros(0, dtype=np.int64) if self.loss is None else self.loss.feature
-
-    @property
-    def weight(self) -> FloatArray:
-        """(f,) ω of the loss."""
-        return np.zeros(0) if self.loss is None else self.loss.weight
-
-    @property
-    def target(self) -> FloatArray:
-        """(f, c) T of the loss, whose shape is that of W; 0×0 in pricing."""
-        return NO_PRODUCTS if self.loss is None else self.loss.target
+    def shape(self) -> tuple[int, int]:
+        """(f, c), the shape of W; (0, 0) in pricing."""
+        return (0, 0) if self.loss is None else self.loss.shape
 
     @property
     def moment_size(self) -> float:
-        """About the size of a moment matrix: one that fits the targets, or the multiple of I that is normalised."""
+        """About the size of a moment matrix: of fitted values as large as W, or the normalised multiple of I."""
         if self.loss is None:
             return 1.0 / max(float(np.trace(self.metric)), 1e-300)
-        return float(np.linalg.norm(self.target)) / float(np.linalg.norm(self.weight))
+        return self.loss.size() / float(np.linalg.norm(self.weight))
 
     @property
     def dual_size(self) -> float:
@@ -146,8 +148,9 @@ class Program:
         cost = float(np.sum(self.metric * G[self.space.z, self.space.z]))
         if self.loss is None:
             return 0.5 * float(np.sum(self.form * G)) / cost if cost > 0 else float("inf")
-        fitted = self.weight[:, None] * G[self.feature, self.space.v]
-        return self.loss.value(fitted) + 0.5 * self.gamma * (cost + float(np.trace(G[self.space.v, self.space.v])))
+        return self.loss.value(self.weight[:, None] * G[self.feature, self.space.v]) + 0.5 * self.gamma * (
+            cost + float(np.trace(G[self.space.v, self.space.v]))
+        )
 
     def dual_value(self, W: FloatArray) -> float:
         """What W proves in training, in the program's own scale."""
@@ -190,21 +193,31 @@ class Program:
         moments: FloatArray = np.hstack([across[:, self.space.phi], across @ self.inequalities.T])
         return 0.5 * (moments + moments.T)
 
+    def features_of(self, W: FloatArray) -> FloatArray:
+        """W̃ (2N×c) with ``W̃ᵀφ = (κ∘W)ᵀφ_f``: what the rows of W (f×c) add up to at each feature.
+
+        Raises:
+            InputError: W has another shape than the targets.
+        """
+        if W.shape != self.shape:
+            raise InputError(f"W has shape {W.shape}, but the program has targets of shape {self.shape}.")
+        total = np.zeros((2 * self.space.neurons, W.shape[1]))
+        np.add.at(total, self.feature, self.weight[:, None] * W)
+        return total
+
     def pricing(self, W: FloatArray) -> "Program":
-        """Pricing with fixed W (f×c): its value is ``−h²`` for ``h = max ‖(ω∘W)ᵀφ_f‖`` over ``zᵀEz ≤ 1``.
+        """Pricing with fixed W (f×c): its value is ``−h²`` for ``h = max ‖(κ∘W)ᵀφ_f‖`` over ``zᵀEz ≤ 1``.
 
         The inequalities are taken over.
 
         Raises:
             InputError: W has another shape than the targets.
         """
-        if W.shape != self.target.shape:
-            raise InputError(f"W has shape {W.shape}, but the program has targets of shape {self.target.shape}.")
         space = self.space.with_outputs(0)
-        weighted = self.weight[:, None] * W
-        form = np.zeros((space.order, space.order))
-        form[np.ix_(self.feature, self.feature)] = -weighted @ weighted.T
-        return Program.of_form(space, form, self.metric, self.inequalities)
+        form, phi = np.zeros((space.order, space.order)), self.features_of(W)
+        form[space.phi, space.phi] = -phi @ phi.T
+        priced = Program.of_form(space, form, self.metric, self.inequalities)
+        return replace(priced, region=self.region, share=self.share)
 
     def without_equalities(self, multipliers: FloatArray) -> "Program":
         """The program whose form has ``Σ s_k Q_k`` taken off, for these multipliers (q,); its value is no larger."""

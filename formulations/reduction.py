@@ -1,8 +1,8 @@
 """Presolve of training programs, each step undone exactly on the way out.
 
 Two reductions are chained: ``merge_rows`` (zero rows leave, parallel and antiparallel rows share a generator) and
-``rescale`` (null directions of X leave, rows get unit norm with their weights moved into the loss, ``u`` is whitened,
-and numbers become O(1)). Both return a ``Program`` and the maps back. The bound itself never depends on
+``rescale`` (null directions of X leave, rows get unit norm with their sizes moved into the weights κ of the loss, ``u``
+is whitened, and numbers become O(1)). Both return a ``Program`` and the maps back. The bound itself never depends on
 ``rescale``: its inverse only proposes multipliers, which the repair then makes valid for the original data.
 """
 
@@ -13,7 +13,6 @@ import numpy as np
 from formulations._validation import FloatArray, IntArray
 from formulations.arguments import accepts
 from formulations.lifted_space import LiftedSpace
-from formulations.loss import SquaredLoss
 from formulations.program import Dual, Primal, Program
 from formulations.rows import ZERO_ROW, RowReduction, reduce_rows
 from formulations.scaling import Scaling, rescale
@@ -24,9 +23,9 @@ from formulations.training import SMALLEST, TrainingProgram
 class MergedRows:
     """A training program written over the distinct directions of its data rows.
 
-    ``program`` has z = u, the identity as metric, scale 1, and a constant that holds what no network can change:
-    ½‖y_i‖² of zero rows and the spread of targets on merged rows. Of the data rows that count, ``active`` are the
-    indices, ``place`` the features, and ``ratio`` (a, 1) the |κ_i|.
+    ``program`` has z = u, the metric of the training program, scale 1, and a constant that holds what no network can
+    change: the loss of zero rows where there is no output bias. A row of its loss stands for equal data rows with equal
+    targets, whose weights add up. ``active`` are the data rows that count and ``place`` their rows in the loss.
     """
 
     original: TrainingProgram
@@ -34,52 +33,60 @@ class MergedRows:
     program: Program
     active: IntArray
     place: IntArray
-    ratio: FloatArray
 
     def undo_W(self, W: FloatArray) -> FloatArray:
         """The n×c dual of the original data whose dual value is that of W (f×c) plus the constant.
 
-        Zero rows get their optimum ``W_i = y_i``; a merged row gets ``y_i`` minus its share of the fitted value.
+        Zero rows get their optimum, and merged rows their shares by weight.
         """
-        weight, out = self.program.weight[:, None], self.original.Y.copy()
-        out[self.active] -= self.ratio * (self.program.target / weight)[self.place]
-        # What is left of the target of a row that shares its feature with none is 0, not rounding.
-        out[self.active[np.bincount(self.place)[self.place] == 1]] = 0.0
-        out[self.active] += self.ratio * (W / weight)[self.place]
+        loss, merged = self.original.loss, self.program.loss
+        assert merged is not None
+        out = loss.dual(np.zeros(loss.shape))
+        share = loss.sample_weight[self.active] / merged.sample_weight[self.place]
+        out[self.active] = share[:, None] * W[self.place]
         return out
 
     def merge_W(self, W: FloatArray) -> FloatArray:
-        """The merged dual (f×c) of an n×c dual: ``ω W̄ = Σ |κ_i| W_i`` over the rows of a feature."""
-        total = np.zeros((len(self.program.weight), W.shape[1]))
-        np.add.at(total, self.place, self.ratio * W[self.active])
-        return np.asarray(total / self.program.weight[:, None])
+        """The merged dual (f×c) of an n×c dual: the sums over merged rows."""
+        total = np.zeros(self.program.shape)
+        np.add.at(total, self.place, W[self.active])
+        return total
 
 
 def merge_rows(original: TrainingProgram) -> MergedRows:
-    """Drop rows that are zero or so small that their squares vanish, and merge exactly parallel ones.
+    """Share a generator among parallel rows, add up equal rows, and drop rows that are zero.
 
-    What is left of a small row in a slack is far below the margin of a certificate, which is checked with it.
+    Rows so small that their squares vanish count as zero: what is left of one in a slack is far below the margin of a
+    certificate, which is checked with it. With an output bias zero rows have a loss that can be changed, and stay.
     """
-    rows, Y = reduce_rows(original.X), original.Y
+    rows, loss = reduce_rows(original.X), original.loss
     squares, nonzero = np.zeros(2 * len(rows.source)), np.flatnonzero(rows.generator != ZERO_ROW)
     np.add.at(squares, rows.feature[nonzero], rows.ratio[nonzero] ** 2)
-    feature = np.flatnonzero(squares > SMALLEST**2)
-    active = np.flatnonzero(np.isin(rows.feature, feature))
-    place, ratio = np.searchsorted(feature, rows.feature[active]), np.abs(rows.ratio[active])[:, None]
-    weight = np.sqrt(squares[feature])
-    target = np.zeros((len(feature), Y.shape[1]))
-    np.add.at(target, place, ratio * Y[active])
-    target /= weight[:, None]
-    # ½Σ‖κ_i t/ω − y_i‖² is summed as it stands: as ½(Σ‖y_i‖² − ‖t‖²) it would cancel and could turn out negative.
-    spread = ratio * (target / weight[:, None])[place] - Y[active]
+    seen = np.zeros(len(original.X), dtype=bool)
+    seen[nonzero] = squares[rows.feature[nonzero]] > SMALLEST**2
+    feature = np.where(seen, rows.feature, 0)
+    kappa = np.where(seen, np.abs(rows.ratio), 0.0)
+    active = np.flatnonzero(seen | (loss.has_bias and len(rows.source) > 0))
+    keys = np.column_stack([feature, kappa, original.Y])[active] + 0.0
+    _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.argsort(order)[group.ravel()]
+    kept = active[first[order]]
+    omega = np.zeros(len(kept))
+    np.add.at(omega, place, loss.sample_weight[active])
+    dropped = loss.take(np.setdiff1d(np.arange(len(seen)), active))
     program = Program(
-        space=LiftedSpace(rows.generators, Y.shape[1]),
-        metric=np.eye(original.X.shape[1]),
-        loss=SquaredLoss(feature, weight, target),
+        space=LiftedSpace(rows.generators, original.Y.shape[1]),
+        metric=original.metric,
+        region=original.region,
+        share=original.share,
+        loss=replace(loss.take(kept), sample_weight=omega),
+        feature=feature[kept],
+        weight=kappa[kept],
         gamma=original.gamma,
-        constant=0.5 * float(np.sum(np.delete(Y, active, axis=0) ** 2) + np.sum(spread**2)),
+        constant=dropped.value(np.zeros(dropped.shape)) if len(dropped.target) else 0.0,
     )
-    return MergedRows(original, rows, program, active, place, ratio)
+    return MergedRows(original, rows, program, active, place)
 
 
 @dataclass(frozen=True, eq=False)

@@ -155,15 +155,19 @@ def rescale(given: Program, *, whiten: bool = True) -> Scaling:
     A, T, r = _whitening(given.space.generators, whiten=whiten)
     metric = T.T @ given.metric @ T
     mean = float(np.trace(metric)) / len(metric)
-    unit = float(np.linalg.norm(given.target)) or 1.0
+    unit = given.loss.size()
     f = given.feature % len(r)
-    # The features' share of G is about as large as the targets, and that of z as that of v.
+    # The features' share of G is about as large as W, and that of z as that of v.
     t = unit / float(np.linalg.norm(given.weight * r[f])) / np.sqrt(mean)
     phi, v = np.sqrt(t) * r, np.sqrt(mean * t)
     program = Program(
         space=LiftedSpace(A, given.space.outputs),
         metric=metric / mean,
-        loss=given.loss.rescaled(phi[f] * v, unit),
+        region=T.T @ given.region @ T / mean if given.region.size else given.region,
+        share=given.share,
+        loss=given.loss.rescaled(unit),
+        feature=given.feature,
+        weight=given.weight * phi[f] * v / unit,
         gamma=given.gamma * mean * t / unit**2,
         scale=given.scale * unit**2,
         constant=given.constant,

@@ -59,9 +59,10 @@ class Price:
     def of(cls, program: Program, W: FloatArray) -> "Price":
         """The price of W (f×c) in a program; its inequalities are left aside, which only makes the bound weaker."""
         N = program.space.neurons
-        weighted, size = np.zeros((2 * N, W.shape[1])), np.zeros(2 * N)
-        weighted[program.feature] = program.weight[:, None] * W
-        size[program.feature] = program.weight * np.linalg.norm(np.hstack([W, program.target]), axis=1)
+        weighted, size = program.features_of(W), np.zeros(2 * N)
+        assert program.loss is not None
+        first = program.loss.dual(np.zeros(program.shape))
+        np.add.at(size, program.feature, program.weight * np.linalg.norm(np.hstack([W, first]), axis=1))
         return cls(
             generators=program.space.generators,
             total=weighted[:N] + weighted[N:],

@@ -87,7 +87,7 @@ class NodeBound:
         S = self.S[np.ix_(index, index)]
         size = float(np.sum(form.metric * S[len(kept) :, len(kept) :]))
         primal = Primal(S / size, 0) if size > 0 else None
-        return primal, Dual(form.target, node.restrict(self.matrix(node.whole.positions)))
+        return primal, Dual(np.zeros(form.shape), node.restrict(self.matrix(node.whole.positions)))
 
 
 def bound_node(
@@ -142,11 +142,10 @@ def branching_scores(program: Program, W: FloatArray, free: IntArray, S: FloatAr
     """(f,) For each free generator the smaller of its two activations in S, measured in the loss.
 
     S has the coordinates β of the free generators, then z; what follows does not matter. How much a generator counts is
-    ``ω‖W_i‖``, summed over its two activations.
+    ``‖W̃_i‖``, summed over its two activations.
     """
     f, k, m = len(free), program.space.dimension, program.space.neurons
     size = np.maximum(np.diag(LiftedSpace(program.space.generators[free]).moment(S[: f + k, : f + k]))[: 2 * f], 0.0)
-    weight = np.zeros(2 * m)
-    weight[program.feature] = program.weight * np.linalg.norm(W, axis=1)
+    weight = np.linalg.norm(program.features_of(W), axis=1)
     scores: FloatArray = np.minimum(size[:f], size[f:]) * (weight[:m] + weight[m:])[free]
     return scores

@@ -100,7 +100,7 @@ class LeafRepair:
             N = program.gamma * (unit / self.size) ** 2 * self._presolved.undo_dual(Dual(self._W, given)).N
         node = restrict(program, leaf.signs)
         form = node.pricing(self.dual / self.size)
-        return repair_form(form, Dual(form.target, node.restrict(N)), margin=margin), node
+        return repair_form(form, Dual(np.zeros(form.shape), node.restrict(N)), margin=margin), node
 
     def price(self, leaf: Branch, unit: float) -> float:
         """The squared price (of W, in ``unit``²) that repair proves for a leaf."""

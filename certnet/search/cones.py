@@ -49,9 +49,9 @@ class Output:
         return np.asarray(signs[:, None, :] * np.eye(d))
 
     def value(self, t: FloatArray) -> FloatArray:
-        """‖f(u)‖/‖u‖ at the columns t (d×m)."""
+        """‖f(u)‖/√(uᵀEu) at the columns t (d×m)."""
         output = self.linear @ t + self.weights.T @ np.maximum(self.rows @ t, 0.0)
-        return np.asarray(np.linalg.norm(output, axis=0) / np.linalg.norm(self.basis @ t, axis=0))
+        return np.asarray(np.linalg.norm(output, axis=0) / np.sqrt(np.sum(t * (self.metric @ t), axis=0)))
 
 
 def basis_of(transform: FloatArray) -> FloatArray:
@@ -61,17 +61,16 @@ def basis_of(transform: FloatArray) -> FloatArray:
 
 
 def output_of(program: Program, W: FloatArray, basis: FloatArray) -> Output:
-    """The output ``(ω∘W)ᵀφ`` of a program with z = u and the identity as metric (``formulations.merge_rows``).
+    """The output ``(κ∘W)ᵀφ`` of a program with z = u (``formulations.merge_rows``).
 
     With ``(−z)₊ = (z)₊ − z`` the opposite activations become a linear part.
     """
     N = program.space.neurons
-    features = np.zeros((2 * N, W.shape[1]))
-    features[program.feature] = program.weight[:, None] * W
+    features = program.features_of(W)
     rows = program.space.generators @ basis
     length = np.linalg.norm(rows, axis=1)[:, None]
     weights = (features[:N] + features[N:]) * length
-    return Output(basis, rows / length, weights, -(features[N:].T @ rows), basis.T @ basis)
+    return Output(basis, rows / length, weights, -(features[N:].T @ rows), basis.T @ program.metric @ basis)
 
 
 @dataclass(frozen=True, eq=False)

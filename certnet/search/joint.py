@@ -86,7 +86,7 @@ class _Joint:
 
     def __post_init__(self) -> None:
         self.root = Branch.root(self.program.space.neurons)
-        self.W, self.value = np.zeros_like(self.program.target), 0.0
+        self.W, self.value = np.zeros(self.program.shape), 0.0
         self.steps = self.bytes = 0
         self.stopped = self.exhausted = False
 

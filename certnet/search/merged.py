@@ -66,7 +66,7 @@ def merged_search(
     def look_free(progress: SearchProgress) -> bool | None:
         return callback(replace(progress, state=lambda: _prefixed(progress.state())))
 
-    is_small = program.target.size + program.space.neurons <= LARGEST
+    is_small = program.shape[0] * program.shape[1] + program.space.neurons <= LARGEST
     if free is None and is_small and (resume is None or stored):
         free = joint_search(
             program,

@@ -245,8 +245,8 @@ class _Price:
         size = float(np.sqrt(z @ program.metric @ z))
         if not size > 0:
             return
-        phi = program.space.lift(np.stack([z, -z], axis=1))[program.feature]
-        prices = np.linalg.norm((program.weight[:, None] * self.W / self.unit).T @ phi, axis=0) / size
+        phi = program.space.lift(np.stack([z, -z], axis=1))[program.space.phi]
+        prices = np.linalg.norm(program.features_of(self.W).T @ phi, axis=0) / (self.unit * size)
         at = int(np.argmax(prices))
         if prices[at] > self.best:
             self.best, self.direction = float(prices[at]), (1 - 2 * at) * z / size

@@ -148,7 +148,7 @@ class _Run:
             S = self.coordinates.apply_primal(primal).S
             F = space.expand(Arrays().positive_factor(0.5 * (S + S.T), len(S)))
             V += F @ F.T
-        if dual is not None and dual.N.shape == positions and dual.W.shape == given.target.shape:
+        if dual is not None and dual.N.shape == positions and dual.W.shape == given.shape:
             V += self.splitting.scaled_multiplier(self.coordinates.apply_dual(dual), penalty)
         return _Point(self.layer.array(V), self.layer.array(F), penalty)
 

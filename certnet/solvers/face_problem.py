@@ -10,7 +10,7 @@ import numpy as np
 
 from certnet.solvers.face_map import FaceMap
 from certnet.solvers.linear_algebra import is_positive_definite
-from formulations import Dual, Part, Program, SquaredLoss
+from formulations import Dual, Loss, Part, Program
 from formulations._validation import FloatArray, IntArray
 
 HALVINGS = 60
@@ -100,7 +100,7 @@ class FaceProblem:
         neuron = np.arange(neurons)
         N[neuron, neurons + neuron] = y[self.fixed - neurons : self.fixed]
         N[p, q] = y[self.fixed :]
-        W = y[: self.losses].reshape(self.program.target.shape).copy()
+        W = y[: self.losses].reshape(self.program.shape).copy()
         return Dual(W, N + N.T, y[1 : len(self.rhs)].copy())
 
     def multipliers(self, first: FloatArray, N: FloatArray, p: IntArray, q: IntArray) -> FloatArray:
@@ -135,7 +135,7 @@ def face_problem(program: Program) -> FaceProblem:
         first=np.concatenate([np.repeat(program.feature, c), neuron]),
         second=np.concatenate([space.v.start + np.tile(np.arange(c), len(program.feature)), N + neuron]),
         weight=np.concatenate([np.repeat(program.weight, c), np.ones(N)]),
-        target=program.target.ravel(),
+        target=zero_network_dual(program).ravel(),
         unit=program.dual_size if len(rhs) else program.gamma,
         moment_unit=program.moment_size if len(rhs) else 1.0,
     )
@@ -143,8 +143,8 @@ def face_problem(program: Program) -> FaceProblem:
 
 def node_problem(program: Program, node: Part) -> FaceProblem:
     """A part of training where some signs are fixed, which shares W with the others."""
-    c, entries = program.space.outputs, np.arange(program.target.size).reshape(program.target.shape)
-    loss = SquaredLoss(np.zeros(0, dtype=np.int64), NONE, np.zeros((0, c)))
+    c, entries = program.space.outputs, np.arange(program.shape[0] * program.shape[1]).reshape(program.shape)
+    loss = Loss(np.zeros((0, c)))  # what is in the loss is shared
     problem = face_problem(
         Program(node.space, program.metric, loss, inequalities=node.inequalities, gamma=program.gamma)
     )
@@ -156,6 +156,11 @@ def node_problem(program: Program, node: Part) -> FaceProblem:
         weight=np.concatenate([np.repeat(program.weight[node.features], c), problem.weight]),
         shared=entries[node.features].ravel(),
     )
+
+
+def zero_network_dual(program: Program) -> FloatArray:
+    """The W of the network without neurons: the targets of the squared loss; 0×0 in pricing."""
+    return np.zeros((0, 0)) if program.loss is None else program.loss.dual(np.zeros(program.shape))
 
 
 def feasible_multipliers(problem: FaceProblem, program: Program) -> FloatArray:

@@ -66,7 +66,7 @@ def interior_point(program: Program, options: SolverOptions, *, max_products: in
     Raises:
         InputError: the program has too many targets for this method.
     """
-    if (fixed := program.target.size + program.space.neurons) > SETTINGS.largest_system:
+    if (fixed := program.shape[0] * program.shape[1] + program.space.neurons) > SETTINGS.largest_system:
         raise InputError(
             f"The interior point would need a matrix of order {fixed} here, more than {SETTINGS.largest_system}; "
             "use --solver admm."

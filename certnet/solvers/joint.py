@@ -11,7 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from certnet.solvers.face_problem import FaceProblem, face_problem, feasible_multipliers, node_problem
+from certnet.solvers.face_problem import (
+    FaceProblem,
+    face_problem,
+    feasible_multipliers,
+    node_problem,
+    zero_network_dual,
+)
 from certnet.solvers.iterate import FaceIterate, Measure
 from certnet.solvers.linear_algebra import longest_step
 from certnet.solvers.products import largest
@@ -121,7 +127,7 @@ def solve_joint(
         max_iterations=max_iterations,
         max_products=MAX_PRODUCTS,
         max_rounds=max_rounds,
-        targets=program.target.ravel(),
+        targets=zero_network_dual(program).ravel(),
     )
     rounds.run()
     seen = rounds.reached
@@ -133,7 +139,7 @@ def solve_joint(
             N = problem.raw_dual(at.y, at.p, at.q).N
         leaves.append(JointLeaf(point.at.S, N))
     return JointResult(
-        W=np.zeros_like(program.target) if best is None else best.W.reshape(program.target.shape),
+        W=np.zeros(program.shape) if best is None else best.W.reshape(program.shape),
         leaves=tuple(leaves),
         value=-np.inf if best is None else best.dual,
         objective=seen.primal,
@@ -151,7 +157,7 @@ def _start(
 ) -> tuple[FloatArray, list[FaceIterate]]:
     """Approximate solutions moved into the cones: the dual towards a strictly feasible one, S by the identity."""
     inner = feasible_multipliers(face_problem(program.with_inequalities(program.inequalities[:0])), program)
-    inner_W, inner_t = np.split(inner, [program.target.size])
+    inner_W, inner_t = np.split(inner, [inner.size - program.space.neurons])
     products = [
         largest(start.N, problem.neurons, MAX_PRODUCTS) for problem, start in zip(problems, starts, strict=True)
     ]

@@ -138,7 +138,7 @@ def _residuals(program: Program, primal: Primal, dual: Dual) -> tuple[float, flo
     off_primal = below(G, np.linalg.eigvalsh(primal.S), -np.abs(G[i, i + len(i)]))
     off_dual = below(signs, np.linalg.eigvalsh(slack)) if np.isfinite(slack).all() else np.inf
     return (
-        off_primal / (1.0 + float(np.linalg.norm(program.target))),
+        off_primal / (1.0 + (0.0 if program.loss is None else program.loss.size())),
         off_dual / (1.0 + program.gamma * float(np.linalg.norm(program.metric))),
     )
 

@@ -9,13 +9,14 @@ data of more than about 150 rows. Rows of norm ``(N/k)^⅛`` find the products t
 400 steps alone, the relaxation of Iris (raw, γ = 0.1) has the value 1.67, and with those of the other scale 1.50.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg as sl
 
 from formulations import LiftedSpace, Program, Scaling, rescale
 from formulations._validation import FloatArray
+from formulations.program import NO_PRODUCTS
 from formulations.scaling import congruent
 
 
@@ -50,11 +51,29 @@ def _form(program: Program, L: FloatArray, A: FloatArray, units: Units) -> Scali
     C = congruent(program.form, np.concatenate([beta, beta]), z.T, 1.0)
     square = float(np.abs(C).max(initial=0.0)) or 1.0
     balanced = Program.of_form(LiftedSpace(A / beta[:, None]), 0.5 * (C + C.T) / square, np.eye(space.dimension))
+    balanced = replace(balanced, region=_region(program, L), share=program.share)
     return Scaling(program, balanced, beta, z, 1.0, float(np.sqrt(square)))
 
 
+def _region(program: Program, L: FloatArray) -> FloatArray:
+    """The region's form in coordinates where E is I."""
+    if not program.region.size:
+        return NO_PRODUCTS
+    half = sl.solve_triangular(L, program.region, lower=True)
+    return np.asarray(sl.solve_triangular(L, half.T, lower=True))
+
+
 def _training(program: Program, L: FloatArray, A: FloatArray, units: Units) -> Scaling:
-    plain = Program(LiftedSpace(A, program.space.outputs), np.eye(len(L)), program.loss, gamma=program.gamma)
+    plain = replace(
+        program,
+        space=LiftedSpace(A, program.space.outputs),
+        metric=np.eye(len(L)),
+        region=_region(program, L),
+        inequalities=NO_PRODUCTS,
+        equalities=NO_PRODUCTS,
+        scale=1.0,
+        constant=0.0,
+    )
     scaling = rescale(plain, whiten=False)
     unit = scaling.program
     assert unit.loss is not None
@@ -62,7 +81,11 @@ def _training(program: Program, L: FloatArray, A: FloatArray, units: Units) -> S
     balanced = Program(
         space=LiftedSpace(row_norm * unit.space.generators, unit.space.outputs),
         metric=unit.metric / units.output**2,
-        loss=unit.loss.rescaled(np.full(len(unit.feature), units.output / row_norm), 1.0),
+        region=unit.region / units.output**2,
+        share=unit.share,
+        loss=unit.loss,
+        feature=unit.feature,
+        weight=unit.weight * units.output / row_norm,
         gamma=float(unit.gamma) * units.output**2,
     )
     z = sl.solve_triangular(L, scaling.z, lower=True, trans="T")

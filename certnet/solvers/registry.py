@@ -72,7 +72,7 @@ def choose_solver(program: Program, time_limit: float | None = None) -> Choice:
     if program.loss is None:
         small = space.neurons <= FORM_LIMIT
         return Choice("interior-point" if small else "admm", f"the form has {space.neurons} generators")
-    constraints = program.target.size + space.neurons
+    constraints = program.shape[0] * program.shape[1] + space.neurons
     there_are = f"there are {constraints} dual variables without the products"
     if constraints > AUTO_LIMIT:
         return Choice("admm", f"{there_are}, more than {AUTO_LIMIT}")

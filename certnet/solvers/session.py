@@ -31,7 +31,7 @@ class Session:
         self._start, self.deadline = time.perf_counter(), Deadline.after(options.time_limit)
         self._reports = 0
         self._foreign: Exception | None = None
-        zero = Dual(np.zeros_like(program.target), np.zeros((program.positions, program.positions)))
+        zero = Dual(np.zeros(program.shape), np.zeros((program.positions, program.positions)))
         # Dual and value are replaced together.
         self._best = (zero, -np.inf if program.loss is None else 0.0)
 
@@ -62,7 +62,7 @@ class Session:
         program = self._program
         if program.loss is None:
             form = repair_form(program, dual, scale_multipliers=not nearly_feasible)
-            feasible = raw_dual(program.target, form.N, form.t, gamma=1.0, on_equalities=form.on_equalities)
+            feasible = raw_dual(np.zeros(program.shape), form.N, form.t, gamma=1.0, on_equalities=form.on_equalities)
             value = 0.5 * form.delta
         else:
             found = repair(program, dual)

@@ -48,7 +48,7 @@ def sharpen(program: Program, dual: Dual) -> Dual:
     factor = max(float(first.N.sum()) / total, SMALLEST_FACTOR) if total > 0 else 1.0
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         y = _maximise(_problem(form, N), np.concatenate([[first.delta, factor], 0.5 * first.t]))
-    best = raw_dual(form.target, y[1] * N, 2.0 * y[2:], gamma=1.0)
+    best = raw_dual(np.zeros(form.shape), y[1] * N, 2.0 * y[2:], gamma=1.0)
     return there.undo_dual(best) if repair_form(form, best).delta > first.delta else dual
 
 

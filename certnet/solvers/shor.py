@@ -78,17 +78,17 @@ class _Descent:
         self.presolved, self.deadline, self.callback = presolved, deadline, callback
         program = presolved.program
         self.program: Program = program
-        self.k, self.c = program.space.dimension, program.target.shape[1]
+        self.k, self.c = program.space.dimension, program.shape[1]
         self.rank = min(self.k + self.c, RANK)
         N = program.space.neurons
         self.weight, self.target = np.zeros((2, N, 1)), np.zeros((2, N, self.c))
         side, row = np.divmod(program.feature, N)
-        self.weight[side, row, 0], self.target[side, row] = program.weight, program.target
+        self.weight[side, row, 0], self.target[side, row] = program.weight, program.loss.dual(np.zeros(program.shape))
         self.square = np.sum(self.weight**2, axis=0)
         self.sides = np.array([1.0, -1.0])[:, None, None]
         self.picked = side, row
         merged = presolved.rows.program
-        self.best = repair_without_products(merged, np.zeros_like(merged.target))
+        self.best = repair_without_products(merged, np.zeros(merged.shape))
         self.iteration, self.next_look = 0, float(FIRST_LOOK)
         self.least = math.inf
         self.at: tuple[FloatArray, FloatArray] | None = None  # R and W there
@@ -96,7 +96,7 @@ class _Descent:
     def balanced_size(self, R: FloatArray) -> float:
         """A factor at which the moments have about the size that fits the targets."""
         size = np.linalg.norm(0.5 * self.program.space.generators @ R[: self.k] @ R[self.k :].T * self.weight[0])
-        return float(np.sqrt(max(float(np.linalg.norm(self.program.target)), 1e-12) / max(float(size), 1e-12)))
+        return float(np.sqrt(max(self.program.loss.size(), 1e-12) / max(float(size), 1e-12)))
 
     def from_network(self, U: FloatArray, V: FloatArray, start: FloatArray) -> FloatArray:
         """The moments of a network in few columns, with a little of ``start`` so that no direction is missing."""

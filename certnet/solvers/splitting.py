@@ -29,13 +29,19 @@ class _Loss:
         self.program, self.loss, self.layer = program, loss, layer
         # A numpy scalar of float64 would turn float32 arrays into float64 ones.
         self.size = float(program.gamma)
-        self.feature, self.prox = layer.array(program.feature), self.loss.prox(layer.array)
-        self.metric = layer.array(0.5 * program.gamma * program.metric)
+        self.feature = layer.array(program.feature)
+        self.metric = layer.array(0.5 * program.gamma * program.cost())
+        self.region = layer.array(program.region) if program.region.size else None
+
+    def _prox(self, G: Array, penalty: float) -> Array:
+        host = self.layer.host(G).astype(np.float64)
+        rows = np.arange(len(host))
+        return self.layer.array(self.loss.prox(host, penalty, feature=rows, weight=self.program.weight)[0])
 
     def columns(self, V: Array, penalty: float) -> Array:
         """Rows φ and columns v of the solution, which hold the loss."""
         columns = self.layer.copy(V[self.program.space.phi, self.program.space.v])
-        columns[self.feature] = self.prox(columns[self.feature], 2 * penalty)
+        columns[self.feature] = self._prox(columns[self.feature], 2 * penalty)
         return columns
 
     def rows_of_phi(self, V: Array, columns: Array, penalty: float, rows: slice) -> Array:
@@ -48,7 +54,11 @@ class _Loss:
         """Rows of z and v of the solution."""
         space, k = self.program.space, self.program.space.dimension
         Z = self.layer.copy(V[2 * space.neurons :])
-        Z[:k, space.z] -= self.metric / penalty
+        block = Z[:k, space.z]
+        block -= self.metric / penalty
+        if self.region is not None:
+            missing = self.layer.dot(self.region, block) / self.layer.dot(self.region, self.region)
+            block -= min(float(missing), 0.0) * self.region
         Z[k:, space.phi] = columns.T
         self.layer.diagonal(Z[k:, space.v])[...] -= 0.5 * self.size / penalty
         return Z
@@ -66,7 +76,7 @@ class _Loss:
         features = -program.weight[:, None] * dual.W
         L[program.feature, space.v] = features
         L[space.v, program.feature] = features.T
-        L[space.z, space.z] = program.gamma * program.metric
+        L[space.z, space.z] = program.gamma * program.cost()
         L[space.v, space.v] = program.gamma * np.eye(space.outputs)
         return L
 
@@ -77,8 +87,10 @@ class _Form:
     def __init__(self, program: Program, layer: Arrays) -> None:
         self.program, self.layer = program, layer
         self.size = float(np.abs(program.form).max(initial=0.0)) or 1.0
-        self.form, self.metric = layer.array(0.5 * program.form), layer.array(program.metric)
-        self.square = float(np.sum(program.metric**2))
+        self.form = layer.array(0.5 * program.form)
+        # With a region the cost E₀ is normalised to 1 and ⟨Q, G⟩ is at least 0.
+        self.normal = layer.array(program.cost())
+        self.region = layer.array(program.region) if program.region.size else None
 
     def columns(self, V: Array, penalty: float) -> Array:
         return V[self.program.space.phi, self.program.space.v]
@@ -87,23 +99,30 @@ class _Form:
         return V[rows] - self.form[rows] / penalty
 
     def other_rows(self, V: Array, columns: Array, penalty: float) -> Array:
-        """The block over z is moved along E onto the normalisation."""
+        """The block over z is moved onto the normalisation, and into the region."""
         rows = slice(2 * self.program.space.neurons, self.program.space.order)
         Z = V[rows] - self.form[rows] / penalty
         block = Z[:, self.program.space.z]
-        block += (1.0 - self.layer.dot(self.metric, block)) / self.square * self.metric
+        dot, E, Q = self.layer.dot, self.normal, self.region
+        block += (1.0 - dot(E, block)) / dot(E, E) * E
+        if Q is not None and dot(Q, block) < 0:
+            # Along the part of Q that keeps the normalisation.
+            across = Q - dot(E, Q) / dot(E, E) * E
+            block -= dot(Q, block) / dot(Q, across) * across
         return Z
 
     def W(self, V: Array, penalty: float) -> FloatArray:
         """None."""
-        return self.program.target
+        return np.zeros(self.program.shape)
 
     def pulls(self, dual: Dual) -> FloatArray:
         """``C − N − δE`` of the repaired dual, positive semidefinite on the face."""
         program = self.program
         repaired = repair_form(program, dual)
         L: FloatArray = program.form - program.lift_inequalities(raw_dual(dual.W, repaired.N, repaired.t, gamma=1.0).N)
-        L[program.space.z, program.space.z] -= repaired.delta * program.metric
+        L[program.space.z, program.space.z] -= repaired.delta * program.cost()
+        if program.region.size:
+            L[program.space.z, program.space.z] -= repaired.sigma * program.region
         return L
 
 

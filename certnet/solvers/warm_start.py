@@ -104,9 +104,9 @@ def _proper_primal(program: Program, primal: Primal) -> Primal | None:
 def _proper_dual(program: Program, dual: Dual) -> Dual | None:
     positions = program.positions
     W, N = np.asarray(dual.W), np.asarray(dual.N)
-    if W.shape != program.target.shape or N.shape not in ((positions, positions), NO_PRODUCTS.shape):
+    if W.shape != program.shape or N.shape not in ((positions, positions), NO_PRODUCTS.shape):
         return None
-    largest = LARGEST * float(np.linalg.norm(program.target))
+    largest = LARGEST * (program.loss.size() if program.loss else 1.0)
     if not (_moderate(W, largest) and _moderate(N, LARGEST * program.dual_size)):
         return None
     _, products, t = project(program, Dual(W, N))

@@ -232,7 +232,7 @@ class _ColumnGeneration:
             before = self.objective
             self.offer(refit(program, *self.network, fresh, deadline=deadline))
             self.offer(polish(program, *self.network, deadline=deadline))
-            R = program.residual(*self.network)
+            R = program.dual(*self.network)
             prices = self._price(R)
             for _ in range(0 if is_planar else s.patience):
                 if prices.best > enough or self.late():

@@ -92,14 +92,14 @@ def cvxpy_model(program: Program, basis: FloatArray | None = None) -> tuple[Any,
             f"the conic form would need {entries:.1e} matrix entries; use solver 'admm', which never writes them down."
         )
     S = cp.Variable((J.shape[1], J.shape[1]), PSD=True, name="S")
-    residual = cp.Variable(program.target.shape, name="R")
+    residual = cp.Variable(program.shape, name="R")
 
     def G(rows: Any, columns: Any) -> Any:
         # CVXPY writes down each use of an expression anew, so none is larger than it has to be.
         return J[rows] @ S @ J[columns].T
 
     fitted = cp.multiply(program.weight[:, None], G(program.feature, space.v))
-    loss = fitted + residual == program.target
+    loss = fitted + residual == program.loss.dual(np.zeros(program.shape))
     complementarity = cp.diag(G(space.alpha, space.beta)) == 0
     pairs = _pairs(space)
     nonnegativity = G(space.phi, space.phi)[pairs] >= 0

@@ -52,7 +52,7 @@ def picos_model(program: Program) -> Any:
     choose[np.arange(len(program.feature)), program.feature] = program.weight
     fitted = choose[:, :N] * (bv + A * zv) + choose[:, N:] * bv
     loss = picos.RealVariable("loss")
-    problem.add_constraint(abs(fitted - np.array(program.target)) ** 2 <= 2 * loss)
+    problem.add_constraint(abs(fitted - program.loss.dual(np.zeros(program.shape))) ** 2 <= 2 * loss)
     trace = (picos.Constant("E", np.array(program.metric)) | zz) + picos.trace(vv)
     problem.set_objective("min", loss + 0.5 * program.gamma * trace)
     return problem

@@ -18,7 +18,7 @@ import numpy as np
 from certificates.making import repair
 from certnet.solvers import Progress, SolverResult, SolveStatus, session, solve
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
-from formulations import Dual, LiftedSpace, MergedRows, Presolved, Program, SquaredLoss, TrainingProgram, presolve
+from formulations import Dual, LiftedSpace, Loss, MergedRows, Presolved, Program, TrainingProgram, presolve
 from formulations.modeling import CvxpyHandles, cvxpy_model
 from formulations.modeling.compiled import Compiled
 from tests.benchmarks._problems import load_problem
@@ -242,7 +242,9 @@ def paper_program(original: TrainingProgram) -> Program:
     n, d, c = original.shape
     return Program(
         space=LiftedSpace(original.X, c),
-        loss=SquaredLoss(np.arange(n), np.ones(n), original.Y),
+        loss=Loss(original.Y),
+        feature=np.arange(n),
+        weight=np.ones(n),
         metric=np.eye(d),
         gamma=original.gamma,
     )

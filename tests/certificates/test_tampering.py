@@ -73,7 +73,7 @@ def base_certificates() -> list[Certificate]:
         U, V = min(networks(program, seed), key=lambda network: program.objective(*network))
         m = merged.program.space.neurons
         N = 0.02 * scale**2 * random.random((2 * m, 2 * m))
-        duals = [Dual(merged.merge_W(program.residual(U, V)), N + N.T)] if seed else []
+        duals = [Dual(merged.merge_W(program.dual(U, V)), N + N.T)] if seed else []
         certificate, report = certify(merged, [*duals, residual_dual(merged, U, V)], U, V)
         assert report.verdict is Verdict.PROVED
         made.append(certificate)

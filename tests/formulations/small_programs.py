@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from formulations import LiftedSpace, Program, SquaredLoss, TrainingProgram, presolve
+from formulations import LiftedSpace, Loss, Program, TrainingProgram, presolve
 
 SHAPES = [(8, 2, 2, 0.1), (6, 3, 1, 0.3), (5, 2, 3, 1.0)]
 
@@ -32,7 +32,9 @@ def plain(seed: int, *, metric: bool = False) -> Program:
     root = rng.standard_normal((2, 2)) if metric else np.eye(2)
     return Program(
         space=LiftedSpace(A, 2),
-        loss=SquaredLoss(np.array([6, 0, 3, 4, 2]), rng.uniform(0.5, 2.0, 5), rng.standard_normal((5, 2))),
+        feature=np.array([6, 0, 3, 4, 2]),
+        weight=rng.uniform(0.5, 2.0, 5),
+        loss=Loss(rng.standard_normal((5, 2))),
         metric=root @ root.T + 0.1 * np.eye(2),
         gamma=0.2,
         scale=3.0,

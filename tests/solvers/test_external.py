@@ -16,7 +16,7 @@ from certificates.making.repair import repair
 from certnet.solvers import SolverOptions, SolverResult, SolveStatus, available_solvers, modelled, solve
 from certnet.solvers.modelled import NOT_INSTALLED, STRETCH
 from certnet.solvers.registry import AUTO_LIMIT, choose_solver
-from formulations import InputError, LiftedSpace, Program, SquaredLoss, TrainingProgram, presolve
+from formulations import InputError, LiftedSpace, Loss, Program, TrainingProgram, presolve
 from formulations.modeling.compiled import Compiled
 
 OPEN = ["clarabel", "scs"]
@@ -125,7 +125,9 @@ def test_one_feature_and_one_output() -> None:
     """min ½(αv − 1)² + γ/2(z² + v²) with γ = ½: αv = 1 − γ at the optimum, value γ(1 − γ/2)."""
     tiny = Program(
         space=LiftedSpace(np.ones((1, 1)), 1),
-        loss=SquaredLoss(np.array([0]), np.ones(1), np.ones((1, 1))),
+        loss=Loss(np.ones((1, 1))),
+        feature=np.array([0]),
+        weight=np.ones(1),
         metric=np.eye(1),
         gamma=0.5,
     )
@@ -267,7 +269,7 @@ def test_a_missing_package_is_no_silent_fallback(monkeypatch: pytest.MonkeyPatch
 def test_auto_depends_on_size_and_time() -> None:
     def with_generators(n: int) -> Program:
         space = LiftedSpace(np.ones((n, 1)), 1)
-        return Program(space, np.eye(1), SquaredLoss(np.arange(n), np.ones(n), np.ones((n, 1))))
+        return Program(space, np.eye(1), Loss(np.ones((n, 1))), np.arange(n), np.ones(n))
 
     largest = with_generators(AUTO_LIMIT // 2)
     assert choose_solver(largest).solver == "interior-point"
@@ -286,7 +288,7 @@ def test_auto_says_which_solver_ran(program, results) -> None:
 def test_a_program_too_large_for_clarabel_is_refused_before_it_is_built() -> None:
     n = 300
     space = LiftedSpace(np.ones((n, 1)), 1)
-    large = Program(space, np.eye(1), SquaredLoss(np.arange(n), np.ones(n), np.ones((n, 1))))
+    large = Program(space, np.eye(1), Loss(np.ones((n, 1))), np.arange(n), np.ones(n))
     with pytest.raises(InputError, match="admm"):
         solve(large, "clarabel")
 

@@ -37,9 +37,9 @@ def test_program_weights_with_bias_predict_what_the_program_fits():
     generator = np.random.default_rng(1)
     X, Y = generator.standard_normal((6, 3)), generator.standard_normal((6, 2))
     U, V = generator.standard_normal((4, 5)), generator.standard_normal((2, 5))
-    program = TrainingProgram(X, Y, 0.1, bias=True)
+    program = TrainingProgram(X, Y, 0.1, hidden_bias="penalised")
     network = TwoLayerNetwork(ReluNetwork.of_program(U, V, hidden_bias=True), np.full(3, 2.0), np.full(3, 4.0))
-    np.testing.assert_allclose(network.predict(4 * X + 2), Y - program.residual(U, V), atol=1e-12)
+    np.testing.assert_allclose(network.predict(4 * X + 2), Y - program.dual(U, V), atol=1e-12)
 
 
 def test_classes_name_the_largest_score():
