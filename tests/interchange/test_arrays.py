@@ -130,12 +130,8 @@ def test_layers_are_told_apart_by_shape_and_name(
     tmp_path: Path, hidden: str, output: str, outputs: int, turned: bool
 ) -> None:
     U, V, b = _weights(d=3, m=5, c=outputs)
-    tensors = {
-        f"{hidden}.weight": U.T,
-        f"{hidden}.bias": b,
-        f"{output}.weight": V,
-        f"{output}.bias": np.arange(float(outputs)),
-    }
+    last = np.arange(float(outputs))
+    tensors = {f"{hidden}.weight": U.T, f"{hidden}.bias": b, f"{output}.weight": V, f"{output}.bias": last}
     if turned:
         tensors = dict(reversed(tensors.items()))
     network = read_network(write_safetensors(tmp_path / "net.safetensors", tensors))
