@@ -62,6 +62,7 @@ def optimality(
     from certnet.cli.output import deliver, figures, say, say_notes
     from certnet.cli.show import Live, stderr_console, summary
     from certnet.io import load, read_network
+    from certnet.io.network import FOLDED
     from certnet.io.output import output_folder, require_named
     from certnet.jobs import optimality as job
     from certnet.jobs.job import GLOBAL, closing_of
@@ -74,7 +75,9 @@ def optimality(
     require_named(out)
     read = read_network(network)
     split = load(training.recipe_of(options, data))
-    U, V, folded = read.program_weights(offset=split.offset, scale=split.scale, bias=bias, classes=split.classes)
+    own = read.on(split.offset, split.scale, split.classes)
+    U, V, _ = own.program_weights(hidden_bias=bias)
+    folded = () if own.hidden is read.network.hidden else (FOLDED,)
     if len(V) != split.Y_train.shape[1]:
         raise InputError(
             f"The network has {len(V)} outputs, but the targets have {split.Y_train.shape[1]} columns; give "

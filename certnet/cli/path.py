@@ -5,7 +5,6 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -185,9 +184,8 @@ class _Path:
         report |= training.evaluate(self.split, certificate.U, certificate.V)
         report["width"] = int(certificate.U.shape[1])
         result = TrainingResult(program, certificate, proof)
-        expected = training.network_of(self.split, result)
-        names = [field.name for field in fields(expected)]
-        same = all(np.array_equal(getattr(network, name), getattr(expected, name)) for name in names)
+        found, expected = network.arrays(), training.network_of(self.split, result).arrays()
+        same = found.keys() == expected.keys() and all(np.array_equal(found[name], expected[name]) for name in found)
         return (result, report) if same else None
 
     def _checkpoints(self, known: Mapping[float, TrainingResult]) -> dict[float, Checkpoint]:

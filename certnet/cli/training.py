@@ -27,6 +27,7 @@ from certnet.solvers.arrays import require_device
 from certnet.solvers.registry import AUTO, get_solver
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray, as_positive
+from formulations.network import ReluNetwork
 
 if TYPE_CHECKING:
     from certnet.jobs.optimality import OptimalityResult
@@ -232,10 +233,8 @@ def writers(split: Split, result: job.TrainingResult) -> dict[str, Writer]:
 def network_of(split: Split, result: job.TrainingResult) -> TwoLayerNetwork:
     """The network for raw features: standardisation is part of it."""
     raw = split.recipe.raw
-    return TwoLayerNetwork.from_program(
-        result.U,
-        result.V,
-        bias=split.recipe.bias,
+    return TwoLayerNetwork(
+        ReluNetwork.of_program(result.U, result.V, hidden_bias=split.recipe.bias),
         offset=None if raw else split.offset,
         scale=None if raw else split.scale,
         classes=split.classes,

@@ -81,7 +81,7 @@ def network_from_torch(module: Any) -> ReluNetwork:
             chain = _OPERATIONS[kind](chain, layer)
         except InputError as error:
             raise InputError(f"{where}, {kind}, {error}.") from None
-    return chain.network("The module").for_verification()
+    return chain.network("The module").on()
 
 
 def _kind(layer: Any) -> str:
