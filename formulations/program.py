@@ -106,6 +106,10 @@ class Program:
         """The cost of z less this share of the region's form; positive definite for shares between 0 and 1."""
         return self.metric + (self.share - share) * self.region if self.region.size else self.metric
 
+    def with_share(self, share: float) -> "Program":
+        """The same program with another share of the region in E; itself without a region."""
+        return replace(self, metric=self.cost(share), share=share) if self.region.size else self
+
     @property
     def positions(self) -> int:
         """Number of inequalities: 2N signs and r others."""

@@ -83,8 +83,9 @@ def assemble(
         kept = np.concatenate([np.arange(2 * neurons), 2 * neurons + used])
         N, circuits = N[np.ix_(kept, kept)], circuits.take(used)
     leaf = LeafProof.from_matrix(N, repaired.t) if N.size else LeafProof.plain(repaired.t)
+    leaf = replace(leaf, sigma=sigma_of(merged.original, repaired.sigma))
     named = as_proof(circuits) if circuits is not None and N.size else None
-    proof = build(leaf, neurons, circuits=named)
+    proof = build(leaf, neurons, circuits=named, quadratics=len(leaf.sigma))
     return assemble_proof(merged, repaired.W, proof, U, V, provenance)
 
 
@@ -104,10 +105,6 @@ def assemble_proof(
     original, rows = merged.original, merged.rows
     statement = statement_of(original)
     W = exact(original, merged.undo_W(W))
-    if len(original.ball):
-        proof = replace(
-            proof, sigma=np.full((proof.leaves, 1) if isinstance(proof, LiftedProof) else 1, original.sigma)
-        )
     given = (U, V, original.output(U, V) if a is None else a)
     U, V, a = (np.ascontiguousarray(array, dtype=np.float64) for array in given)
     return Certificate(
@@ -116,6 +113,14 @@ def assemble_proof(
         {"lower_bound": dual_value(statement, W), "objective": network_objective(statement, U, V, a)},
         dict(provenance),
     )
+
+
+def sigma_of(program: TrainingProgram, sigma: float) -> FloatArray:
+    """The multiplier of a proof for the region of a free hidden bias, (1,), or (0,) without one.
+
+    ``sigma`` is that of ``Program.region``, the region's form in units of R².
+    """
+    return np.array([sigma / program.ball[-1]]) if len(program.ball) else np.zeros(0)
 
 
 def statement_of(program: TrainingProgram) -> Training:

@@ -105,6 +105,8 @@ def repaired(merged: MergedRows, dual: Dual) -> RepairedDual:
 
 def as_it_stands(merged: MergedRows, dual: Dual) -> RepairedDual:
     """A dual that was repaired in other coordinates: the same form, so it needs no repair, and the check decides."""
+    if merged.program.region.size:
+        return repaired(merged, dual)  # which finds the region's multiplier
     W, N, t = project(merged.program, drop_negligible(merged, dual))
     bound = merged.program.to_original(merged.program.dual_value(W))
     return RepairedDual(W=W, N=N, t=t, lower_bound=bound, scale=1.0, h_bar=merged.program.gamma)
