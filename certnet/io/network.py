@@ -175,7 +175,7 @@ class TwoLayerNetwork:
         elif hidden_bias.any():
             raise InputError(
                 f"The network has hidden biases{' once its standardisation is folded in' if changed else ''}, but the "
-                "training problem has none; add --bias."
+                "training problem has none; add --hidden-bias penalised."
             )
         return U, self.V[self._order(classes)], (FOLDED,) if changed else ()
 

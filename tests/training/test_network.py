@@ -35,7 +35,7 @@ def test_program_weights_with_bias_predict_what_the_program_fits():
     generator = np.random.default_rng(1)
     X, Y = generator.standard_normal((6, 3)), generator.standard_normal((6, 2))
     U, V = generator.standard_normal((4, 5)), generator.standard_normal((2, 5))
-    program = TrainingProgram(X, Y, 0.1, bias=True)
+    program = TrainingProgram(X, Y, 0.1, hidden_bias="penalised")
     network = TwoLayerNetwork.from_program(U, V, bias=True, offset=np.full(3, 2.0), scale=np.full(3, 4.0))
     np.testing.assert_allclose(network.predict(4 * X + 2), Y - program.dual(U, V), atol=1e-12)
 
