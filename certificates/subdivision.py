@@ -25,7 +25,7 @@ partition*, Linear Algebra Appl. 428 (2008); the bounds of the cones are ours.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from flint import fmpq_mat
@@ -64,7 +64,7 @@ class Subdivision:
     basis: FloatArray
     codes: IntArray
     positions: FloatArray
-    sigma: FloatArray
+    sigma: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def leaves(self) -> int:

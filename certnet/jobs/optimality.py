@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 from certificates import Certificate, Report
 from certificates.failure import Deadline
 from certificates.making import residual_dual
-from certnet.io.network import TwoLayerNetwork
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import repaired
 from certnet.jobs.clock import JobClock
@@ -30,6 +29,7 @@ from certnet.training.trainer import FitResult
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
 from formulations.arguments import accepts, array, count, json_object, seconds
+from formulations.network import ReluNetwork
 from formulations.training import LARGEST
 
 __all__ = ["Neuron", "OptimalityResult", "optimality"]
@@ -201,24 +201,23 @@ def _required(program: TrainingProgram, U: ArrayLike, V: ArrayLike, a: ArrayLike
     Raises:
         InputError: they do not fit the program, or overflow, or a bias that the program has not.
     """
-    given = None if a is None else np.atleast_1d(np.asarray(a))
-    network = TwoLayerNetwork(U=np.asarray(U), V=np.asarray(V), output_bias=given)
+    network = ReluNetwork.of_program(U, V, None if a is None else np.atleast_1d(np.asarray(a)))
     _, d, c = program.shape
-    if (network.U.shape[0], network.V.shape[0]) != (d, c):
+    if (network.inputs, network.outputs) != (d, c):
         raise InputError(
-            f"The network takes {network.U.shape[0]} inputs to {network.V.shape[0]} outputs, but the program has {d} "
+            f"The network takes {network.inputs} inputs to {network.outputs} outputs, but the program has {d} "
             f"features and {c} targets."
         )
-    size = max(float(np.abs(weights).max(initial=0.0)) for weights in (network.U, network.V))
+    U, V, _ = network.program_weights(hidden_bias=False)
+    size = max(float(np.abs(weights).max(initial=0.0)) for weights in (U, V))
     if not size <= LARGEST:
         raise InputError(f"The network has a weight of size {size:.1e}; rescale its neurons to below {LARGEST:.0e}.")
-    pair = network.U, network.V
-    output = program.output(*pair) if network.output_bias is None else network.output_bias
+    output = program.output(U, V) if a is None else network.output_bias
     if program.output_bias == "none" and output.any():
         raise InputError(
             'The network has an output bias, but the training problem has none; choose output_bias "free".'
         )
-    return pair, output
+    return (U, V), output
 
 
 def _prove_given(job: Job) -> None:
