@@ -15,44 +15,57 @@ if TYPE_CHECKING:
     from formulations.network import ReluNetwork
     from formulations.robustness import InputRegion, UnsafeCase
 
-LOSS = "half-sum-of-squares"
 
-
-def fingerprint(X: FloatArray, Y: FloatArray) -> str:
-    """SHA-256 over the shapes and the little-endian float64 bytes (row-major) of X and Y.
+def fingerprint(X: FloatArray, Y: FloatArray, sample_weight: FloatArray | None = None) -> str:
+    """SHA-256 over the shapes and the little-endian float64 bytes (row-major) of X, Y and, unless all are 1, the weights.
 
     Both zeros count as +0, so that −0.0 does not make other data of the same numbers.
     """
+    weighted = [] if sample_weight is None or (sample_weight == 1).all() else [sample_weight]
     digest = hashlib.sha256()
-    for matrix in (X, Y):
-        digest.update(np.asarray(matrix.shape, dtype="<i8").tobytes())
-        digest.update((np.ascontiguousarray(matrix, dtype="<f8") + 0.0).tobytes())
+    for array in (X, Y, *weighted):
+        digest.update(np.asarray(array.shape, dtype="<i8").tobytes())
+        digest.update((np.ascontiguousarray(array, dtype="<f8") + 0.0).tobytes())
     return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """``lower_bound ≤ p_m ≤ objective`` for the training problem of (X, Y, γ) and every width m.
+    """``lower_bound ≤ p_m ≤ objective`` for every width m, where p_m is the least value over U (d×m), V (c×m), a (c) of
+
+        Σ_i ω_i ℓ(f_i, y_i) + γ/2 (‖U‖² + ‖V‖² [+ ‖a‖²]),    f = (XU)₊Vᵀ + a.
+
+    A bias is "none", "penalised" or "free". A hidden bias is the last row of U, whose data, the last column of X, are
+    ones; if free, that row does not count in ‖U‖². The output bias is a; it counts if penalised, and is 0 if there is
+    none.
 
     Attributes:
-        X, Y: the data, n×d and n×c (a bias column of ones is part of X).
+        X, Y: the data, n×d and n×c.
         gamma: weight decay γ.
-        bias: whether the last column of X is the bias.
+        hidden_bias, output_bias: see above.
+        loss: ℓ by name, see ``certificates.losses``.
+        sample_weight: (n,) ω > 0.
         data_fingerprint: SHA-256 of the data, see ``fingerprint``.
-        loss: what is minimised besides the weight decay.
     """
 
     X: FloatArray
     Y: FloatArray
     gamma: float
-    bias: bool
+    hidden_bias: str
+    output_bias: str
+    loss: str
+    sample_weight: FloatArray
     data_fingerprint: str
-    loss: str = LOSS
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(n, d, c)."""
         return self.X.shape[0], self.X.shape[1], self.Y.shape[1]
+
+    @property
+    def bias(self) -> bool:
+        """Whether the last column of X is that of a hidden bias."""
+        return self.hidden_bias != "none"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,17 +74,19 @@ class TrainingProof:
 
     The proof: for every u,
 
-        γ²‖u‖² − ‖Wᵀ(Xu)₊‖²  =  [a form that is PSD on the face] + Σ N_pq ℓ_p ℓ_q + Σ t_i α_i β_i,   N ≥ 0,
+        γ²‖u‖² − ‖Wᵀ(Xu)₊‖²  =  [a form that is PSD on the face] + Σ N_pq ℓ_p ℓ_q + Σ t_i α_i β_i + σ q,   N, σ ≥ 0,
 
-    over the generators of X (see ``LiftedProof``), or in few dimensions a ``Subdivision`` of the space of u. So W is
-    dual feasible, and ``⟨W,Y⟩ − ½‖W‖²`` bounds every network's objective.
+    over the generators of X (see ``LiftedProof``), or in few dimensions a ``Subdivision`` of the space of u; the form q
+    is there with a free hidden bias only, see ``certificates.training``. So W is dual feasible, and −L*(−W) bounds every
+    network's objective.
 
     Attributes:
         W: (n, c) dual point, already scaled to be feasible.
         source: (N,) data rows that serve as generators.
         generator: (n,) generator of each data row, −1 for zero rows.
         proof: nonnegativity of ``γ²‖u‖² − ‖Wᵀ(Xu)₊‖²`` on the lifted cone of the generators.
-        U, V: hidden (d×m) and output (c×m) weights of a network.
+        U, V, output: hidden (d×m) and output (c×m) weights and output bias (c,) of a network.
+        ball: (d,) of a free hidden bias, else (0,): a point x̄ and R² ≥ ‖x_i − x̄‖² for all rows without their 1.
     """
 
     W: FloatArray
@@ -80,6 +95,8 @@ class TrainingProof:
     proof: LiftedProof | Subdivision
     U: FloatArray
     V: FloatArray
+    output: FloatArray
+    ball: FloatArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,7 +38,7 @@ from formulations.errors import InputError
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 
-FORMAT, VERSION = "certnet-certificate", 3
+FORMAT, VERSION = "certnet-certificate", 4
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_TOTAL_BYTES = 2 << 30
@@ -91,7 +91,7 @@ LIFTED = Layout(
     LiftedProof,
     _arrays(f"{TREE}, empty_offset i1, empty_support i1") | {"circuits": CIRCUITS, "triangles": TRIANGLES},
 )
-SUBDIVISION = Layout(Subdivision, _arrays("basis f2, codes i1, positions f1"))
+SUBDIVISION = Layout(Subdivision, _arrays("basis f2, codes i1, positions f1, sigma f1"))
 NETWORK = Layout(ReluNetwork, _arrays("hidden f2, hidden_bias f1, output f2, output_bias f1"))
 BALL = {name: OneOf((kind,), optional=True) for name, kind in (("centre", ("<f8", 1)), ("radius", ("<f8", 0)))}
 REGION = Layout(InputRegion, {**_arrays("lower f1, upper f1"), **BALL})
@@ -119,13 +119,18 @@ class Kind:
 
 KINDS = {
     "training": Kind(
-        Layout(Training, _arrays("X f2, Y f2")),
+        Layout(Training, _arrays("X f2, Y f2, sample_weight f1")),
         Layout(
             TrainingProof,
-            _arrays("W f2, source i1, generator i1, U f2, V f2") | {"proof": OneOf((LIFTED, SUBDIVISION))},
+            _arrays("W f2, source i1, generator i1, U f2, V f2, output f1, ball f1")
+            | {"proof": OneOf((LIFTED, SUBDIVISION))},
         ),
         claims=("lower_bound", "objective"),
-        scalars={"loss": str, "gamma": float, "bias": bool, "data_fingerprint": re.compile("[0-9a-f]{64}")},
+        scalars={
+            "gamma": float,
+            **dict.fromkeys(("hidden_bias", "output_bias", "loss"), str),
+            "data_fingerprint": re.compile("[0-9a-f]{64}"),
+        },
     ),
     "robustness": Kind(Layout(Robustness, {"network": NETWORK, "cases": Each(CASE)}), CASE_PROOF, most=MAX_CASES),
     "lipschitz": Kind(
@@ -331,8 +336,8 @@ def _value(table: Mapping[str, Any], key: str, kind: type | re.Pattern[str]) -> 
     if isinstance(kind, re.Pattern):
         if not isinstance(value, str) or kind.fullmatch(value) is None:
             raise InputError(f"{key!r} in its manifest is not a SHA-256 in lower-case hexadecimal digits.")
-    elif not isinstance(value, int | float if kind is float else kind) or isinstance(value, bool) != (kind is bool):
-        wanted = {str: "text", float: "number", bool: "true or false", dict: "table"}[kind]
+    elif not isinstance(value, int | float if kind is float else kind) or isinstance(value, bool):
+        wanted = {str: "text", float: "number", dict: "table"}[kind]
         raise InputError(f"its manifest has no {wanted} {key!r}.")
     if kind is not float:
         return value

@@ -1,7 +1,7 @@
 """Checking a proof without products in time linear in the rows: the slack is a diagonal minus a low rank.
 
-A proof of one leaf whose only multipliers are the complementarity t = −τ claims, for W̃ = (P, Q) over φ = (α, β) and a
-linear part J,
+A proof of one leaf without products claims, for W̃ = (P, Q) over φ = (α, β), a linear part J, the complementarity
+multipliers t = −τ and γ²‖u‖², or any other quadratic form of u in its place,
 
     F(β, u) = γ²‖u‖² − ‖Pᵀα + Qᵀβ + Ju‖² + Σ τ_i α_i β_i ≥ 0    for all β, u, with α = β + Au.
 
@@ -36,8 +36,8 @@ def linear_bytes(arithmetic: Arithmetic, generators: int, d: int, c: int) -> flo
 
 
 def is_plain(proof: LiftedProof) -> bool:
-    """Whether a proof, whose structure was not looked at yet, has one leaf and complementarity multipliers alone."""
-    others = (proof.pairs, proof.empty_support, proof.circuits.target, proof.triangles.neuron, proof.sigma)
+    """Whether a proof, whose structure was not looked at yet, has one leaf and no products; it may have σ."""
+    others = (proof.pairs, proof.empty_support, proof.circuits.target, proof.triangles.neuron)
     return proof.leaves == proof.split.size == 1 and not any(array.size for array in others)
 
 
@@ -54,7 +54,7 @@ def prove_without_products(
 
     Args:
         generators: A (N×d), finite.
-        features, J, square: W̃ (2N×c), the linear part (c×d) if there is one, and γ²I (d×d), in the arithmetic.
+        features, J, square: W̃ (2N×c), the linear part (c×d) if there is one, and γ²I or the like (d×d), in the arithmetic.
         t: (N,) finite multipliers; none may be nonnegative.
         matrix: class of the arithmetic.
     """

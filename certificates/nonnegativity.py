@@ -320,8 +320,10 @@ def _nonnegative_terms(problem: Problem[M], proof: LiftedProof, leaf: int, extra
     for quadratic, sigma in zip(problem.region.quadratics, proof.sigma[leaf], strict=True):
         if sigma == 0:
             continue
-        require(np.isfinite(quadratic).all(), "a quadratic of the region overflows, and the proof uses it")
-        corner = matrix.exact(np.ascontiguousarray(quadratic)).times(np.array([[sigma]]))
+        if isinstance(quadratic, np.ndarray):
+            require(np.isfinite(quadratic).all(), "a quadratic of the region overflows, and the proof uses it")
+            quadratic = matrix.exact(np.ascontiguousarray(quadratic))
+        corner = quadratic.times(np.array([[sigma]]))
         wide, square = matrix.exact(np.zeros((2 * N, k))), matrix.exact(np.zeros((2 * N, 2 * N)))
         total = total + matrix.block([[square, wide], [wide.T, corner]])
     return total

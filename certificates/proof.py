@@ -5,11 +5,12 @@ On a leaf the form is written as
     F(λ) = [form that is PSD on the leaf's face] + Σ N_pq ℓ_p(λ) ℓ_q(λ) + Σ t_i α_i β_i + Σ σ_k q_k(z),    N, σ ≥ 0,
 
 with valid linear inequalities ``ℓ ≥ 0``, free t, and the region's quadratics ``q ≥ 0``. Optimality uses it with no
-region; robustness and Lipschitz constants use it with boxes and balls. Everything is an array, so that one file format
+region, or a quadratic of it for a free bias; robustness and Lipschitz constants use it with boxes and balls. Everything is an array, so that one file format
 serves all.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,13 +25,13 @@ class Region:
 
     Attributes:
         linear: (r, k) rows g with ``g·z ≥ 0``.
-        quadratics: (q, k, k) symmetric Q with ``zᵀQz ≥ 0``.
+        quadratics: (q, k, k) symmetric Q with ``zᵀQz ≥ 0``, or as many matrices of the arithmetic of the proof.
         homogenised: True when the last coordinate of z is t, and only points with t > 0 matter. Then the rows must
             imply t ≥ 0.
     """
 
     linear: FloatArray
-    quadratics: FloatArray
+    quadratics: Any
     homogenised: bool = False
 
     @classmethod

@@ -1,6 +1,7 @@
 """A proof for few dimensions: the weight space is cut into simplicial cones, and on each a small matrix is copositive.
 
-To prove: ``‖f(u)‖² ≤ γ²‖u‖²`` for all u in R^d, where ``f(u) = Σ_i w_i (a_i·u)₊ + Lu``. With a basis B, the 2^d cones
+To prove: ``‖f(u)‖² ≤ uᵀPu`` for all u in R^d, where ``f(u) = Σ_i w_i (a_i·u)₊ + Lu`` and P is γ²I, or with a free hidden
+bias the matrix of ``γ²‖u‖² − σ q`` (``certificates.training``). With a basis B, the 2^d cones
 spanned by ±b_1, …, ±b_d cover R^d. A tree cuts them: a cut of the edge (a, b) at θ puts ``(1−θ)v_a + θv_b`` in place of
 v_a in one child and of v_b in the other, and the children cover the parent.
 
@@ -12,7 +13,7 @@ On a leaf, u = Σ t_j v_j with t ≥ 0. Rows whose hyperplanes do not cross it a
 
     |p·f(u)| ≤ Σ t_j x_j,    ‖f(u) − (p·f(u))p‖ ≤ ‖Σ t_j q_j‖ + Σ t_j y_j,
 
-and the leaf holds if for some η > 0 the d×d matrix ``M = γ²VᵀV − xxᵀ − (1+η)QᵀQ − (1+1/η)yyᵀ`` is copositive. Nothing
+and the leaf holds if for some η > 0 the d×d matrix ``M = VᵀPV − xxᵀ − (1+η)QᵀQ − (1+1/η)yyᵀ`` is copositive. Nothing
 but the tree is stored; p, η, x, q and y are chosen here, from the data.
 
 Rounding: the values z_ij = a_i·v_j are computed in floating point. As f is a sum of 1-Lipschitz functions of them, an
@@ -24,7 +25,7 @@ partition*, Linear Algebra Appl. 428 (2008); the bounds of the cones are ours.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from flint import fmpq_mat
@@ -57,11 +58,13 @@ class Subdivision:
         basis: (d, d) b_1, …, b_d in columns, linearly independent.
         codes: (nodes,) ``LEAF`` or ``a·d + b`` for the edge (a, b) that is cut, a ≠ b.
         positions: (cuts,) θ in (0, 1), one for each code that is not ``LEAF``, in the same order.
+        sigma: (1,) σ ≥ 0 with a free hidden bias, else (0,).
     """
 
     basis: FloatArray
     codes: IntArray
     positions: FloatArray
+    sigma: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def leaves(self) -> int:
@@ -77,7 +80,7 @@ class PiecewiseLinear:
         rows: (N, d) the rows a_i B.
         weights: (N, c) w_i.
         linear: (c, d) LB.
-        metric: (d, d) γ²BᵀB.
+        metric: (d, d) BᵀPB.
     """
 
     rows: Enclosure
@@ -86,25 +89,25 @@ class PiecewiseLinear:
     metric: Enclosure
 
 
-def in_basis(generators: FloatArray, features: Enclosure, gamma: float, basis: FloatArray) -> PiecewiseLinear:
-    """The output ``Σ_i W_i (a_i·u)₊ + W_{N+i} (−a_i·u)₊`` for features W (2N×c): (−z)₊ = (z)₊ − z."""
+def in_basis(generators: FloatArray, features: Enclosure, square: Enclosure, basis: FloatArray) -> PiecewiseLinear:
+    """The output ``Σ_i W_i (a_i·u)₊ + W_{N+i} (−a_i·u)₊`` for features W (2N×c), with (−z)₊ = (z)₊ − z, and
+    P = ``square``."""
     N = len(generators)
     own, opposite = np.arange(N), np.arange(N, 2 * N)
     outputs = np.arange(features.shape[1])
     B = Enclosure.exact(basis)
     rows = Enclosure.exact(generators) @ B
     below = features.take(opposite, outputs)
-    scaled = Enclosure.exact(gamma * np.eye(len(basis))) @ B
     return PiecewiseLinear(
         rows=rows,
         weights=features.take(own, outputs) + below,
         linear=-(below.T @ rows),
-        metric=scaled.T @ scaled,
+        metric=B.T @ (square @ B),
     )
 
 
-def check_subdivision(proof: Subdivision, dimension: int) -> IntArray:
-    """Check shapes, types and ranges, the basis and the form of the trees; returns the end of each node's subtree.
+def check_subdivision(proof: Subdivision, dimension: int, quadratics: int) -> IntArray:
+    """Check shapes, types and ranges, the basis, σ and the form of the trees; returns the end of each node's subtree.
 
     Raises:
         ProofFailure: the first violated condition.
@@ -117,6 +120,8 @@ def check_subdivision(proof: Subdivision, dimension: int) -> IntArray:
     require_array("codes", proof.codes, np.int64, (nodes,))
     cuts = proof.codes[proof.codes != LEAF]
     require_array("positions", proof.positions, np.float64, cuts.shape, finite=False)
+    require_array("sigma", proof.sigma, np.float64, (quadratics,))
+    require((proof.sigma >= 0).all(), "sigma is negative")
     table = fmpq_mat(d, d, [to_fmpq(x) for x in proof.basis.ravel().tolist()])
     require(table.rank() == d, "the basis is not linearly independent")
     require(((cuts >= 0) & (cuts < d * d)).all(), "a code is out of range")
@@ -144,7 +149,7 @@ def _ends(codes: IntArray, roots: int) -> IntArray:
 
 
 def prove_by_subdivision(function: PiecewiseLinear, proof: Subdivision, ends: IntArray, deadline: Deadline) -> None:
-    """Check every leaf: ``‖f‖² ≤ uᵀEu`` on its cone; ``ends`` are from ``check_subdivision``.
+    """Check every leaf: ``‖f‖² ≤ uᵀPu`` on its cone; ``ends`` are from ``check_subdivision``.
 
     Raises:
         ProofFailure: the first violated condition, or a leaf whose matrix is not shown to be copositive.

@@ -1,10 +1,20 @@
 """Training: what a certificate of optimality proves, and its check.
 
-1. numbers are finite, shapes agree, the data match their fingerprint;
+1. numbers are finite, shapes agree, the data match their fingerprint, and the loss is about such targets;
 2. the map from data rows to generators is right (zero rows, exactly parallel rows: rational arithmetic);
 3. the nonnegativity proof holds for ``γ²‖u‖² − ‖Wᵀ(Xu)₊‖²`` (``certificates.nonnegativity``), hence W is dual feasible;
-4. ``⟨W,Y⟩ − ½‖W‖²``, rounded down, is at least the claimed bound;
+4. W is in the domain of the loss, and ``Σ ω_i D(W_i/ω_i)``, rounded down, is at least the claimed bound;
 5. the network's objective, rounded up, is at most the claimed objective.
+
+Why 3 and 4 suffice: ``Σ ω_i ℓ(f_i) ≥ Σ ω_i D(W_i/ω_i) − ⟨W, f⟩`` (``certificates.losses``), and of ``⟨W, f⟩`` the
+neurons make ``Σ_j v_j·Wᵀ(Xu_j)₊ ≤ Σ_j γ‖u_j‖‖v_j‖ ≤ γ/2 (‖U‖² + ‖V‖²)``, and the output bias makes a·Wᵀ1. That is 0 if
+``Wᵀ1 = 0``, which is asked for where it is free; if penalised, it is at most ``γ/2 ‖a‖² + ‖Wᵀ1‖²/(2γ)``.
+
+**A free hidden bias.** Let z = (u, b) with x_i·u + b the pre-activation of row i, ``‖x_i − x̄‖ ≤ R`` for all rows, and
+``q(z) = R²‖u‖² − (b + u·x̄)²``. A proof with ``σ q``, σ ≥ 0, shows ``‖Wᵀ(Xu + b)₊‖ ≤ γ‖u‖`` where q(z) ≥ 0. If
+``b + u·x̄ > R‖u‖`` all rows are active, and since ``Wᵀ1 = 0`` the left side is ``‖WᵀXu‖`` whatever b is, so it is that
+of the b with ``b + u·x̄ = R‖u‖``, where q(z) = 0. If ``b + u·x̄ < −R‖u‖`` no row is active, and the left side is 0. Without
+``Wᵀ1 = 0`` it would be false at u = 0, where b costs nothing.
 """
 
 import math
@@ -15,11 +25,12 @@ from flint import arb, arb_mat, ctx
 
 from certificates.arithmetic import Arithmetic, Enclosure, Matrix
 from certificates.arithmetic.exact import PRECISION
-from certificates.arithmetic.floating import TINY, UNIT, inflate, sum_of_products
+from certificates.arithmetic.floating import TINY, UNIT, inflate, rounded, sum_of_products
 from certificates.arithmetic.matrix import Entries, M, timed
-from certificates.certificate import LOSS, Certificate, Training, TrainingProof, fingerprint
+from certificates.certificate import Certificate, Training, TrainingProof, fingerprint
 from certificates.diagonal_slack import is_diagonal, linear_bytes, prove_without_products
 from certificates.failure import NO_DEADLINE, Deadline, require, require_array
+from certificates.losses import loss_named, require_domain, require_targets, sums, twice_earned, twice_lost
 from certificates.nonnegativity import MAX_ORDER, Problem, check_structure, leaves_with_signs, prove_nonnegative
 from certificates.proof import Region
 from certificates.report import Verdict
@@ -29,6 +40,7 @@ from certificates.work import Work
 from formulations.arrays import FloatArray, IntArray
 from formulations.rows import ZERO_ROW, are_parallel, scale_rows
 
+NONE, PENALISED, FREE = "none", "penalised", "free"
 SMALL_ORDER = 400
 """Up to this order a slack that is singular, or nearly so, is looked at as a whole as well."""
 _BLOCK_ENTRIES = 1 << 22
@@ -58,17 +70,18 @@ def prove_training(statement: Training, certificate: Certificate, work: Work) ->
     proof, deadline = certificate.proofs[0], work.deadline
     claimed_bound, claimed_objective = (certificate.claims.get(name, math.nan) for name in ("lower_bound", "objective"))
     _check_numbers(statement, proof, claimed_bound, claimed_objective)
-    objective = network_objective(statement.X, statement.Y, statement.gamma, proof.U, proof.V, deadline)
-    work.figures["objective"] = objective
-    trivial = sum_of_products([(statement.Y, statement.Y)], upper=True, scale=0.5, deadline=deadline)
+    objective = work.figures["objective"] = network_objective(statement, proof.U, proof.V, proof.output, deadline)
+    U, V = (np.zeros((len(part), 0)) for part in (proof.U, proof.V))
+    trivial = network_objective(statement, U, V, np.zeros(len(V)), deadline)
     reached, name = min((objective, "the certificate's own network"), (trivial, "the zero network"))
     if claimed_bound > reached:
         what = f"the claimed lower bound {claimed_bound:.10g} exceeds {reached:.10g}"
         return Verdict.REFUTED, f"{what}, the objective of {name}"
+    lower_bound = dual_value(statement, proof.W, deadline)
     work.figures["slack_margin"] = work.proved(
         lambda matrix: _check_dual_feasible(statement, proof, matrix), _order(statement, proof), exactly=True
     )
-    lower_bound = work.figures["lower_bound"] = dual_value(proof.W, statement.Y, deadline)
+    work.figures["lower_bound"] = lower_bound
     require(
         claimed_bound <= lower_bound,
         f"the claimed lower bound {claimed_bound:.17g} exceeds what is proved, {lower_bound:.17g}",
@@ -84,16 +97,29 @@ def _check_numbers(s: Training, p: TrainingProof, lower_bound: float, objective:
     require(s.X.ndim == s.Y.ndim == p.U.ndim == 2, "X, Y or U is no matrix")
     (n, d, outputs), width = s.shape, p.U.shape[1]
     require(min(n, d, outputs) > 0, "the data are empty")
-    shapes = {"X": (n, d), "Y": (n, outputs), "W": (n, outputs), "U": (d, width), "V": (outputs, width)}
-    for name, array in {"X": s.X, "Y": s.Y, "W": p.W, "U": p.U, "V": p.V}.items():
-        require_array(name, array, np.float64, shapes[name])
+    for what, bias in (("hidden", s.hidden_bias), ("output", s.output_bias)):
+        require(bias in (NONE, PENALISED, FREE), f"the {what} bias is {bias[:40]!r}, not none, penalised or free")
+    for name, array, shape in (
+        ("X", s.X, (n, d)),
+        ("Y", s.Y, (n, outputs)),
+        ("sample_weight", s.sample_weight, (n,)),
+        ("W", p.W, (n, outputs)),
+        ("U", p.U, (d, width)),
+        ("V", p.V, (outputs, width)),
+        ("output", p.output, (outputs,)),
+        ("ball", p.ball, (d,) if s.hidden_bias == FREE else (0,)),
+    ):
+        require_array(name, array, np.float64, shape)
     require_array("source", p.source, np.int64, (p.source.size,))
     require_array("generator", p.generator, np.int64, (n,))
     require(math.isfinite(s.gamma) and s.gamma > 0, f"gamma is {s.gamma}, not a positive finite number")
     require(math.isfinite(lower_bound), f"the claimed lower bound is {lower_bound}")
     require(math.isfinite(objective), f"the claimed objective is {objective}")
-    require(s.loss == LOSS, f"the loss {s.loss[:40]!r} is not known to this checker (known: {LOSS})")
-    found = fingerprint(s.X, s.Y)
+    require(s.hidden_bias == NONE or (s.X[:, -1] == 1).all(), "the last column of X, of the hidden bias, is not all 1")
+    require(s.output_bias != NONE or not p.output.any(), "the network has an output bias, the statement none")
+    require((s.sample_weight > 0).all(), "a sample weight is not positive")
+    require_targets(loss_named(s.loss), s.Y)
+    found = fingerprint(s.X, s.Y, s.sample_weight)
     require(
         found == s.data_fingerprint,
         f"the data have fingerprint {found[:12]}… but the certificate was made for {s.data_fingerprint[:12]}…",
@@ -160,86 +186,148 @@ def training_features(proof: TrainingProof, kappas: Entries, matrix: type[M]) ->
 
 
 def training_form(features: M, square: M, matrix: type[M]) -> M:
-    """γ²‖u‖² − ‖W̃ᵀφ‖² over λ = (φ, u), for square = γ²I."""
+    """γ²‖u‖² − ‖W̃ᵀφ‖² over λ = (φ, u), for square = γ²I, or that without the free hidden bias."""
     wide = matrix.exact(np.zeros((features.shape[0], square.shape[0])))
     return matrix.block([[-(features @ features.T), wide], [wide.T, square]])
+
+
+def cost_and_region(s: Training, p: TrainingProof, matrix: type[M]) -> tuple[M, tuple[M, ...]]:
+    """γ²‖u‖² over z as a matrix (d×d), and with a free hidden bias q, see above; neither is rounded unseen."""
+    weights = np.full(s.X.shape[1], s.gamma)
+    if s.hidden_bias != FREE:
+        decay = matrix.exact(np.diag(weights))
+        return decay @ decay, ()
+    row, size = p.ball[None].copy(), np.full_like(p.ball, p.ball[-1])
+    row[0, -1], size[-1], weights[-1] = 1.0, 0.0, 0.0
+    decay, product = matrix.exact(np.diag(weights)), matrix.exact(row)
+    return decay @ decay, (matrix.exact(np.diag(size)) - product.T @ product,)
+
+
+def _check_ball(X: FloatArray, ball: FloatArray, deadline: Deadline) -> None:
+    """``‖x_i − x̄‖² ≤ R²`` for every row x_i without its 1, in rational numbers where floating point does not tell."""
+    rows, centre, square = X[:, :-1], ball[:-1], ball[-1]
+    apart = inflate(np.abs(rows - centre), 1)
+    for i in np.flatnonzero(~(inflate(np.sum(apart * apart, axis=1), len(ball) + 1) <= square)).tolist():
+        deadline.check()
+        pairs = zip(rows[i].tolist(), centre.tolist(), strict=True)
+        size = sum(((Fraction(x) - Fraction(c)) ** 2 for x, c in pairs), Fraction(0))
+        require(size <= Fraction(square), f"data row {i + 1} lies outside the ball of the free hidden bias")
 
 
 def _check_dual_feasible(s: Training, p: TrainingProof, matrix: type[Matrix]) -> float:
     """Steps 2 and 3; returns the margin of the PSD proof, NaN for a subdivision, which has none."""
     (_, d, c), N, proof, deadline = s.shape, len(p.source), p.proof, matrix.deadline
     require_memory(_memory(s, p, matrix.arithmetic), "the proof")
+    if s.hidden_bias == FREE:
+        _check_ball(s.X, p.ball, deadline)
     if isinstance(proof, Subdivision):
         require(
             issubclass(matrix, Enclosure),
             "a subdivision is proved in floating point with enclosed errors alone; choose float or auto",
         )
-        ends = check_subdivision(proof, d)
+        enclosed = timed(Enclosure, deadline)
+        square, quadratics = cost_and_region(s, p, enclosed)
+        ends = check_subdivision(proof, d, len(quadratics))
         generators, kappas = check_rows(s.X, p.source, p.generator, deadline)
-        output = in_basis(generators, training_features(p, kappas, timed(Enclosure, deadline)), s.gamma, proof.basis)
+        square = _reduced(square, quadratics, proof.sigma)
+        output = in_basis(generators, training_features(p, kappas, enclosed), square, proof.basis)
         prove_by_subdivision(output, proof, ends, deadline)
         return math.nan
+    square, quadratics = cost_and_region(s, p, matrix)
+    region = Region(np.zeros((0, d)), quadratics)
     diagonal = is_diagonal(proof, c)
-    check_structure(proof, N, Region.everywhere(d), order_limit=None if diagonal else MAX_ORDER)
+    check_structure(proof, N, region, order_limit=None if diagonal else MAX_ORDER)
     generators, kappas = check_rows(s.X, p.source, p.generator, deadline)
-    features, decay = training_features(p, kappas, matrix), matrix.exact(s.gamma * np.eye(d))
-    square = decay @ decay
+    features = training_features(p, kappas, matrix)
     if diagonal:
         list(leaves_with_signs(proof, N))  # one leaf, which must be written down properly
-        found = prove_without_products(generators, features, None, square, proof.complementarity[0], matrix)
+        reduced = _reduced(square, quadratics, proof.sigma[0])
+        found = prove_without_products(generators, features, None, reduced, proof.complementarity[0], matrix)
         if found.proved or N + d > SMALL_ORDER:
             require(found.proved, found.reason)
             return found.margin
-    problem = Problem(generators, Region.everywhere(d), training_form(features, square, matrix))
-    return prove_nonnegative(problem, proof, matrix)
+    return prove_nonnegative(Problem(generators, region, training_form(features, square, matrix)), proof, matrix)
 
 
-def dual_value(W: FloatArray, Y: FloatArray, deadline: Deadline = NO_DEADLINE) -> float:
-    """⟨W,Y⟩ − ½‖W‖², rounded down; −inf for entries beyond reach."""
-    return sum_of_products([(W, Y), (W, Y), (-W, W)], upper=False, scale=0.5, deadline=deadline)
+def _reduced(square: M, quadratics: tuple[M, ...], sigma: FloatArray) -> M:
+    """``square − Σ σ_k q_k``."""
+    for quadratic, multiplier in zip(quadratics, sigma, strict=True):
+        square = square - quadratic.times(np.array([[multiplier]]))
+    return square
+
+
+def dual_value(s: Training, W: FloatArray, deadline: Deadline = NO_DEADLINE) -> float:
+    """``Σ ω_i D(W_i/ω_i) − ‖Wᵀ1‖²/(2γ)``, rounded down, the last term with a penalised output bias; −inf for entries
+    beyond reach.
+
+    Raises:
+        ProofFailure: W (n×c) is outside the domain of the loss, or ``Wᵀ1 = 0`` is needed and does not hold.
+    """
+    loss = loss_named(s.loss)
+    require_domain(loss, W, s.Y, s.sample_weight, deadline)
+    products = twice_earned(loss, W, s.Y, s.sample_weight, deadline)
+    if FREE in (s.hidden_bias, s.output_bias):
+        require(not sums(W.T).any(), "a column of W does not sum to 0, which a free bias needs")
+    elif s.output_bias == PENALISED:
+        total = sums(W.T)
+        size = np.nextafter(np.abs(total[total != 0]), np.inf)
+        products.append((-size, np.nextafter(size / s.gamma, np.inf)))
+    return sum_of_products(products, upper=False, scale=0.5, deadline=deadline)
 
 
 def network_objective(
-    X: FloatArray, Y: FloatArray, gamma: float, U: FloatArray, V: FloatArray, deadline: Deadline = NO_DEADLINE
+    s: Training, U: FloatArray, V: FloatArray, output: FloatArray, deadline: Deadline = NO_DEADLINE
 ) -> float:
-    """½‖(XU)₊Vᵀ − Y‖² + γ/2(‖U‖² + ‖V‖²), rounded up; +inf if it overflows. Memory O(n·c), whatever the width."""
-    rows = max(1, _BLOCK_ENTRIES // max(U.shape[1], *X.shape[1:], *Y.shape[1:]))
-    sizes = []
-    for i in range(0, len(X), rows):
+    """The objective of U (d×m), V (c×m) and the output bias (c,), rounded up; +inf if it overflows. Memory O(n·c),
+    whatever the width."""
+    loss, rows = loss_named(s.loss), max(1, _BLOCK_ENTRIES // max(U.shape[1], *s.X.shape[1:], *s.Y.shape[1:]))
+    products = []
+    for first in range(0, len(s.X), rows):
         deadline.check()
-        sizes.append(residual_size(X[i : i + rows], Y[i : i + rows], U, V, deadline))
-    loss = sum_of_products([(size, size) for size in sizes], upper=True, deadline=deadline)
-    decay = gamma * sum_of_products([(U, U), (V, V)], upper=True, deadline=deadline)
+        X, Y, weight = (array[first : first + rows] for array in (s.X, s.Y, s.sample_weight[:, None]))
+        lower, upper = fitted(X, Y if loss.centred else np.zeros_like(Y), U, V, output, deadline)
+        left, right = twice_lost(loss, lower, upper, Y)
+        products.append((np.where(weight == 1, left, inflate(weight * left, 1)), right))
+    lost = sum_of_products(products, upper=True, deadline=deadline)
+    squares = [U[:-1] if s.hidden_bias == FREE else U, V, output if s.output_bias == PENALISED else output[:0]]
+    decay = s.gamma * sum_of_products([(part, part) for part in squares], upper=True, deadline=deadline)
     # Three rounded steps follow the products above; the last term charges their underflow.
-    objective = 0.5 * (loss + decay) * (1.0 + 8.0 * UNIT) + 4.0 * TINY
+    objective = 0.5 * (lost + decay) * (1.0 + 8.0 * UNIT) + 4.0 * TINY
     return math.inf if math.isnan(objective) else objective
 
 
-def residual_size(
-    X: FloatArray, Y: FloatArray, U: FloatArray, V: FloatArray, deadline: Deadline = NO_DEADLINE
-) -> FloatArray:
-    """Upper bounds (n×c) on |(XU)₊Vᵀ − Y|; +inf where it overflows.
+def fitted(
+    X: FloatArray,
+    centre: FloatArray,
+    U: FloatArray,
+    V: FloatArray,
+    output: FloatArray,
+    deadline: Deadline = NO_DEADLINE,
+) -> tuple[FloatArray, FloatArray]:
+    """Lower and upper bounds (n×c) of ``f − centre``, where f are the network's outputs; not finite where they overflow.
 
     Where terms cancel, as with one row a million times as long as the others, rounding in float64 can exceed what is
-    left. Small residuals are then computed in balls.
+    left. Small differences are then computed in balls.
     """
     hidden = (timed(Enclosure, deadline).exact(X) @ Enclosure.exact(U)).positive_part()
-    residual = hidden @ Enclosure.exact(V.T) + Enclosure.exact(-Y)
-    size = inflate(np.abs(residual.mid) + residual.rad, 2)
-    is_close = np.sum(residual.rad * size) <= CLOSE * np.sum(size * size)
+    found = hidden @ Enclosure.exact(V.T) + Enclosure.exact(-centre)
+    found = found + Enclosure.exact(np.broadcast_to(output, centre.shape)) if output.any() else found
+    size = np.abs(found.mid) + found.rad
+    is_close = np.sum(found.rad * size) <= CLOSE * np.sum(size * size)
     if not is_close and len(X) * U.shape[1] * (len(U) + len(V)) <= LARGEST_WORK:
-        return _in_balls(X, Y, U, V)
-    return np.where(np.isfinite(size), size, np.inf)
+        return _in_balls(X, centre, U, V, output)
+    return found.lower, found.upper
 
 
-def _in_balls(X: FloatArray, Y: FloatArray, U: FloatArray, V: FloatArray) -> FloatArray:
+def _in_balls(
+    X: FloatArray, centre: FloatArray, U: FloatArray, V: FloatArray, output: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     with ctx.workprec(PRECISION):
         zero = arb(0)
         product = arb_mat(*X.shape, X.ravel().tolist()) * arb_mat(*U.shape, U.ravel().tolist())
         hidden = arb_mat(len(X), U.shape[1], [x.max(zero) for row in product.tolist() for x in row])
-        fitted = hidden * arb_mat(*V.T.shape, V.T.ravel().tolist())
-        residual = fitted - arb_mat(*Y.shape, Y.ravel().tolist())
-        upper = [float(x.abs_upper()) for row in residual.tolist() for x in row]
-    # The conversion rounds to nearest.
-    size: FloatArray = np.nextafter(np.array(upper).reshape(Y.shape), np.inf)
-    return size
+        outputs = hidden * arb_mat(*V.T.shape, V.T.ravel().tolist())
+        shift = [[arb(a) - arb(t) for a, t in zip(output.tolist(), row, strict=True)] for row in centre.tolist()]
+        found = (outputs + arb_mat(shift)).entries()
+        lower, upper = ([rounded(x, upper=side) for x in found] for side in (False, True))
+    return np.array(lower).reshape(centre.shape), np.array(upper).reshape(centre.shape)

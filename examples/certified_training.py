@@ -28,7 +28,7 @@ def run(
         trained = certnet.train(program, method="global", time_limit=seconds)
         # The last row of U belongs to the column of ones, which is the hidden bias.
         U, V = trained.U, trained.V
-        network = certnet.ReluNetwork(U[:-1].T, U[-1], V, np.zeros(len(V)))
+        network = certnet.ReluNetwork.of_program(U, V, hidden_bias=True)
         audits = [
             certnet.audit(network, X[:rows], Y[:rows].argmax(axis=1), norm="linf", radii=[radius], input_limit=2.0)
             for X, Y in (validation, test)

@@ -16,6 +16,7 @@ import numpy as np
 
 from formulations._validation import FloatArray, IntArray
 from formulations.losses import Kind, Squared, project
+from formulations.prox import Prox
 
 FREE_BIAS, NO_BIAS = 0.0, float("inf")
 """Decay of an output bias that costs nothing, and of one that is not there."""
@@ -26,15 +27,7 @@ class Settings:
     """Numbers that an experiment could move."""
 
     steps: int = 60
-    """Most Newton steps of a proximal map or of the best bias. Not measured."""
-    accuracy: float = 1e-12
-    """Decrease of the objective, relative, at which they end. Not measured."""
-    shrinkage: float = 1e-3
-    """Part of the predicted decrease that a step has to give. Not measured."""
-    smallest_step: float = 1e-10
-    """Of a line search. Not measured."""
-    least_curvature: float = 1e-9
-    """Added to the curvature in the bias, relative, where kinks leave none. Not measured."""
+    """Most turns of a projection into the domain and onto ``Wᵀ1 = 0``. Not measured."""
 
 
 SETTINGS = Settings()
@@ -200,7 +193,7 @@ class Loss:
     ) -> tuple[FloatArray, FloatArray]:
         """The minimisers (P, a) of ``Σ ω_i ℓ(κ_i P_{f(i)} + offset_i + a) + decay/2 ‖a‖² + penalty/2 ‖P − G‖²``.
 
-        Damped Newton steps; several rows may share a feature.
+        Several rows may share a feature; see ``formulations.prox``, which is cheaper for many G.
 
         Args:
             G: (m, c).
@@ -209,77 +202,7 @@ class Loss:
             offset: (n, c) or a number.
             start: (P, a) to begin at; by default G and 0.
         """
-        s, c = SETTINGS, self.shape[1]
-        P, a = (G, np.zeros(c)) if start is None else start
-        kappa = weight[:, None]
-
-        def value(P: FloatArray, a: FloatArray) -> float:
-            own = self.value(kappa * P[feature] + offset, a)
-            return own + 0.5 * penalty * float(np.sum((P - G) ** 2))
-
-        here = value(P, a)
-        for _ in range(s.steps):
-            f = kappa * P[feature] + offset + a
-            slope = -self.dual(f, np.zeros(c))
-            dP, da, decrease = self._newton(P - G, penalty, feature, kappa, f, slope, a)
-            step = 1.0
-            while step > s.smallest_step:
-                there = value(P + step * dP, a + step * da)
-                if there <= here - s.shrinkage * step * decrease:
-                    break
-                step *= 0.5
-            if not step > s.smallest_step:
-                break
-            P, a, before, here = P + step * dP, a + step * da, here, there
-            if not before - here > s.accuracy * max(abs(here), 1e-300):
-                break
-        return P, a
-
-    def _newton(
-        self,
-        away: FloatArray,
-        penalty: float,
-        feature: IntArray,
-        kappa: FloatArray,
-        f: FloatArray,
-        slope: FloatArray,
-        a: FloatArray,
-    ) -> tuple[FloatArray, FloatArray, float]:
-        """(dP, da, predicted decrease) of a Newton step; the system is an arrow with the bias as its head."""
-        m, c = away.shape
-        g = penalty * away
-        np.add.at(g, feature, kappa * slope)
-        if not self.kind.couples:
-            h = self.curvature(f)[0]
-            own = np.full((m, c), penalty)
-            np.add.at(own, feature, kappa**2 * h)
-            cross = np.zeros((m, c))
-            np.add.at(cross, feature, kappa * h)
-            da = np.zeros(c)
-            if self.has_bias:
-                g_a = slope.sum(axis=0) + self.bias_decay * a
-                total = h.sum(axis=0)
-                head = total + self.bias_decay - np.sum(cross**2 / own, axis=0)
-                head = np.maximum(head, SETTINGS.least_curvature * np.maximum(total, 1.0))
-                da = -(g_a - np.sum(cross * g / own, axis=0)) / head
-            dP = -(g + cross * da) / own
-        else:
-            H = self.hessian(f)
-            blocks = np.tile(penalty * np.eye(c), (m, 1, 1))
-            np.add.at(blocks, feature, kappa[:, :, None] ** 2 * H)
-            cross = np.zeros((m, c, c))
-            np.add.at(cross, feature, kappa[:, :, None] * H)
-            da = np.zeros(c)
-            if self.has_bias:
-                g_a = slope.sum(axis=0) + self.bias_decay * a
-                total = H.sum(axis=0)
-                both = np.linalg.solve(blocks, np.concatenate([cross, g[:, :, None]], axis=2))
-                head = total + self.bias_decay * np.eye(c) - np.einsum("mji,mjk->ik", cross, both[:, :, :c])
-                head += SETTINGS.least_curvature * max(float(np.trace(total)), 1.0) * np.eye(c)
-                da = -np.linalg.solve(head, g_a - np.einsum("mji,mj->i", cross, both[:, :, c]))
-            dP = -np.linalg.solve(blocks, (g + cross @ da)[:, :, None])[:, :, 0]
-        predicted = -float(np.sum(g * dP)) - (float((slope.sum(axis=0) + self.bias_decay * a) @ da) if da.any() else 0)
-        return dP, da, predicted
+        return Prox(self, feature, weight, len(G))(G, penalty, offset=offset, start=start)
 
 
 def _quadratic_scale(W: FloatArray, loss: Loss) -> float:

@@ -74,7 +74,8 @@ def project(kind: Kind, w: FloatArray, y: FloatArray) -> FloatArray:
     w = np.clip(w, lower, upper)
     if kind.couples:
         p = np.maximum(y - w, 0.0)
-        w = y - p / np.maximum(p.sum(axis=1, keepdims=True), 1e-300)
+        p = np.where(p.any(axis=1, keepdims=True), p, 1.0)
+        w = y - p / p.sum(axis=1, keepdims=True)
     return w
 
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from formulations._validation import FloatArray
+from formulations._validation import FloatArray, as_array
 from formulations.errors import InputError
 from formulations.rounding import exact_array
 
@@ -48,6 +49,34 @@ class ReluNetwork:
         noted = replace(self)
         object.__setattr__(noted, "note", note)
         return noted
+
+    @classmethod
+    def of_program(
+        cls, U: ArrayLike, V: ArrayLike, output_bias: ArrayLike | None = None, *, hidden_bias: bool = False
+    ) -> "ReluNetwork":
+        """The network of a training program's U (d×m), V (c×m) and output bias (c,), zeros by default.
+
+        With ``hidden_bias`` the last row of U holds the hidden biases.
+        """
+        hidden, output = as_array("U", U), exact_array("V", V, 2)
+        if hidden.ndim != 2 or len(hidden) <= hidden_bias:
+            raise InputError(f"U must have a row for each feature{' and one for the bias' if hidden_bias else ''}.")
+        bias = hidden[-1] if hidden_bias else np.zeros(hidden.shape[1])
+        last = np.zeros(len(output)) if output_bias is None else as_array("the output bias", output_bias)
+        return cls(hidden[: len(hidden) - hidden_bias].T, bias, output, last)
+
+    def program_weights(self, *, hidden_bias: bool) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """U (d×m), V (c×m) and output bias (c,) of a training program; with ``hidden_bias`` U's last row is b.
+
+        Raises:
+            InputError: the network has hidden biases, and the program none.
+        """
+        if not hidden_bias and self.hidden_bias.any():
+            raise InputError(
+                "The network has hidden biases, but the training problem has none; choose hidden_bias (--hidden-bias) penalised or free."
+            )
+        columns = self.generators if hidden_bias else self.hidden
+        return np.ascontiguousarray(columns.T), self.output, self.output_bias
 
     @property
     def inputs(self) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
 from formulations.lifted_space import LiftedSpace
-from formulations.program import Program
+from formulations.program import NO_PRODUCTS, Program
 from formulations.signs import ACTIVE, FREE, INACTIVE
 
 PARALLEL = 1e-12
@@ -82,13 +82,15 @@ class Part:
         Raises:
             InputError: W has another shape than the targets.
         """
-        whole, metric, space = self.whole, self.whole.metric, self.space.with_outputs(0)
+        whole, space = self.whole, self.space.with_outputs(0)
         if W is None:
-            form = self.rows(self.rows(whole.form).T)
-            return Program.of_form(space, form, metric, self.inequalities, whole.equalities)
-        phi = whole.features_of(W)
-        factor = self.rows(np.hstack([phi.T, np.zeros((phi.shape[1], whole.space.dimension))]))
-        return Program.of_form(space, -factor.T @ factor, metric, self.inequalities)
+            form, equalities = self.rows(self.rows(whole.form).T), whole.equalities
+        else:
+            phi = whole.features_of(W)
+            factor = self.rows(np.hstack([phi.T, np.zeros((phi.shape[1], whole.space.dimension))]))
+            form, equalities = -factor.T @ factor, NO_PRODUCTS
+        priced = Program.of_form(space, form, whole.metric, self.inequalities, equalities)
+        return replace(priced, region=whole.region, share=whole.share)
 
 
 def restrict(program: Program, signs: IntArray, kept: IntArray | None = None) -> Part:

@@ -42,6 +42,8 @@ class Program:
         form: (order, order) C of pricing, symmetric, over λ = (α, β, z); 0×0 in training.
         inequalities: (r, 2N+k) rows ℓ over (α, β, z) with ``ℓ·λ ≥ 0`` on the part of K(A) that is meant.
         equalities: (q, k, k) symmetric Q with ``zᵀQz = 0`` there; of pricing only.
+        region, share: (k, k) Q with ``zᵀQz ≥ 0`` where a cost is meant that E only bounds from below: that cost is
+            ``E + share·Q``, and may be singular. 0×0 where E is the cost.
         gamma: γ > 0; 1 in pricing.
         scale, constant: ``original objective = constant + scale · value``.
 
@@ -57,6 +59,8 @@ class Program:
     form: FloatArray = field(default_factory=lambda: NO_PRODUCTS)
     inequalities: FloatArray = field(default_factory=lambda: NO_PRODUCTS)
     equalities: FloatArray = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    region: FloatArray = field(default_factory=lambda: NO_PRODUCTS)
+    share: float = 0.0
     gamma: float = 1.0
     scale: float = 1.0
     constant: float = 0.0
@@ -97,6 +101,14 @@ class Program:
     ) -> "Program":
         """How small a quadratic form gets. Its own value is half the form, so that N means the same as in training."""
         return cls(space, metric, form=form, inequalities=inequalities, equalities=equalities, scale=2.0)
+
+    def cost(self, share: float = 0.0) -> FloatArray:
+        """The cost of z less this share of the region's form; positive definite for shares between 0 and 1."""
+        return self.metric + (self.share - share) * self.region if self.region.size else self.metric
+
+    def with_share(self, share: float) -> "Program":
+        """The same program with another share of the region in E; itself without a region."""
+        return replace(self, metric=self.cost(share), share=share) if self.region.size else self
 
     @property
     def positions(self) -> int:
@@ -208,7 +220,8 @@ class Program:
         space = self.space.with_outputs(0)
         form, phi = np.zeros((space.order, space.order)), self.features_of(W)
         form[space.phi, space.phi] = -phi @ phi.T
-        return Program.of_form(space, form, self.metric, self.inequalities)
+        priced = Program.of_form(space, form, self.metric, self.inequalities)
+        return replace(priced, region=self.region, share=self.share)
 
     def without_equalities(self, multipliers: FloatArray) -> "Program":
         """The program whose form has ``Σ s_k Q_k`` taken off, for these multipliers (q,); its value is no larger."""

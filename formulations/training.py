@@ -23,8 +23,9 @@ BIASES = ("none", "penalised", "free")
 class Settings:
     """Numbers that an experiment chose."""
 
-    region_share: float = 1e-3
-    """θ, the part of the cost of u that a free hidden bias's region takes; see ``hidden_bias``. Not measured."""
+    region_share: float = 1e-4
+    """θ, the share of a free hidden bias's region in ``metric``: prices are at most θ/2 too large, relatively. Not
+    measured."""
 
 
 SETTINGS = Settings()
@@ -130,16 +131,23 @@ class TrainingProgram:
         """(d,) x̄ and R² of a free hidden bias, see ``formulations.hidden_bias``; (0,) without one."""
         return ball(self.X[:, :-1]) if self.hidden_bias == "free" else np.zeros(0)
 
-    @property
-    def sigma(self) -> float:
-        """Multiplier of that region's form in a proof, for the cost γ²‖u‖²; 0 without one."""
-        return SETTINGS.region_share * self.gamma**2 / float(self.ball[-1]) if len(self.ball) else 0.0
+    @cached_property
+    def region(self) -> FloatArray:
+        """(d, d) the form ``q/R²`` of that region; 0×0 without one."""
+        return region_form(self.ball) / self.ball[-1] if len(self.ball) else np.zeros((0, 0))
+
+    def cost(self, share: float = 0.0) -> FloatArray:
+        """(d, d) the cost of u less this share θ of the region's form, at most the true one where it matters.
+
+        It is positive definite for shares between 0 and 1, and for every share without a free hidden bias.
+        """
+        E = np.diag(self.penalised)
+        return E - share * self.region if len(self.ball) else E
 
     @cached_property
     def metric(self) -> FloatArray:
-        """(d, d) E, the cost of u, positive definite: at most the true one where it matters."""
-        E = np.diag(self.penalised)
-        return E - SETTINGS.region_share / self.ball[-1] * region_form(self.ball) if len(self.ball) else E
+        """(d, d) E, the cost of u with a small share, for pricing."""
+        return self.cost(SETTINGS.region_share)
 
     def fitted(self, U: FloatArray, V: FloatArray) -> FloatArray:
         """(XU)₊Vᵀ (n×c), the outputs without the output bias."""

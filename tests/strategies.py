@@ -42,7 +42,7 @@ def programs(draw: st.DrawFn, max_n: int = 8, max_d: int = 4, max_c: int = 3) ->
         X[:, -1] = X[:, 0]
     Y = random.standard_normal((n, c)) * 10.0 ** draw(st.integers(-2, 2))
     gamma = 10.0 ** draw(st.integers(-3, 1))
-    return TrainingProgram(X, Y, gamma, bias=draw(st.booleans()))
+    return TrainingProgram(X, Y, gamma, hidden_bias=draw(st.sampled_from(["none", "penalised"])))
 
 
 def networks(program: TrainingProgram, seed: int, count: int = 20):

@@ -188,7 +188,7 @@ def test_nothing_is_lost_or_said_where_python_drops_errors(ctrl_c: bool) -> None
 def test_an_interrupted_bound_without_products_keeps_what_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
     merged = merge_rows(TrainingProgram([[1.0, 2.0], [2.0, -1.0]], [[1.0], [0.5]], 0.1))
     job = begin(JobClock(None, None), merged.original)
-    offered = repair_without_products(merged.program, 0.5 * merged.program.target)
+    offered = repair_without_products(merged.program, 0.5 * merged.program.loss.dual(np.zeros(merged.program.shape)))
 
     def cut_short(*_: object, callback: Callable[[RepairedDual], None], **__: object) -> None:
         callback(offered)

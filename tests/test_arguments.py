@@ -32,7 +32,7 @@ RIGHT: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "lipschitz_constant": (certnet.lipschitz_constant, {"network": NETWORK, "C": np.eye(2)}),
     "keeps_class": (certnet.keeps_class, {"network": NETWORK, "region": REGION, "label": 0}),
     "TrainingProgram": (TrainingProgram, {"X": np.eye(2), "Y": np.eye(2), "gamma": 0.1}),
-    "TwoLayerNetwork": (TwoLayerNetwork, {"U": np.eye(2), "V": np.eye(2)}),
+    "TwoLayerNetwork": (TwoLayerNetwork, {"network": NETWORK}),
     "ReluNetwork": (
         ReluNetwork,
         {"hidden": np.eye(2), "hidden_bias": ROW, "output": np.eye(2), "output_bias": ROW},
@@ -70,7 +70,7 @@ WRONG: dict[str, Any] = {
     "a negative number": -1,
     "a program": PROGRAM,
     "a region": REGION,
-    "a stored network": Stored(np.eye(2), np.eye(2)),
+    "a stored network": Stored(NETWORK),
     "bytes": b"x",
 }
 
@@ -150,4 +150,4 @@ def test_the_sentence_names_the_right_call() -> None:
     with pytest.raises(InputError, match=r"keeps_class\(network, region, label\)"):
         certnet.keeps_class(REGION, NETWORK, 0)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="read_relu_network"):
-        certnet.write_onnx("a.onnx", Stored(np.eye(2), np.eye(2)))  # type: ignore[arg-type]
+        certnet.write_onnx("a.onnx", Stored(NETWORK))  # type: ignore[arg-type]

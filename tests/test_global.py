@@ -124,8 +124,8 @@ def test_ctrl_c_while_branching_leaves_a_proof(monkeypatch: pytest.MonkeyPatch) 
 def test_prices_and_gaps_are_inverse(seed: int) -> None:
     random = rng(seed)
     program = presolve(_gaussian(6, 3, 2, seed=seed)).program
-    W = program.target + 0.3 * random.standard_normal(program.target.shape)
-    alignment, square = float(np.sum(W * program.target)), float(np.sum(W**2))
+    W = program.loss.dual(np.zeros(program.shape)) + 0.3 * random.standard_normal(program.shape)
+    alignment, square = float(np.sum(W * program.loss.dual(np.zeros(program.shape)))), float(np.sum(W**2))
     objective = program.to_original(0.45 * alignment**2 / square)
     for gap in (1e-6, 1e-3, 0.1):
         price = price_for_gap(program, W, objective, gap)

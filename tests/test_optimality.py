@@ -85,7 +85,7 @@ def test_in_the_plane_no_direction_has_a_larger_price() -> None:
     result = certnet.optimality(PLANE, U, V, max_nodes=1, train=False)
     angle = np.linspace(0, 2 * np.pi, 5000)
     circle = np.maximum(PLANE.X @ np.vstack([np.cos(angle), np.sin(angle)]), 0.0)
-    prices = np.linalg.norm(PLANE.residual(U, V).T @ circle, axis=0) / PLANE.gamma
+    prices = np.linalg.norm(PLANE.dual(U, V).T @ circle, axis=0) / PLANE.gamma
     assert prices.max() <= result.price_ratio * (1 + 1e-12)
     assert prices.max() == pytest.approx(result.price_ratio, rel=1e-4)
 

@@ -86,6 +86,12 @@ class Enclosure:
         below: FloatArray = np.nextafter(self.mid - self.rad, -np.inf)
         return below
 
+    @property
+    def upper(self) -> FloatArray:
+        """Upper bounds of the entries."""
+        above: FloatArray = np.nextafter(self.mid + self.rad, np.inf)
+        return above
+
     @classmethod
     def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "Enclosure":
         mid, rad = np.zeros(shape), np.zeros(shape)
@@ -238,11 +244,17 @@ def sum_of_products(
                 row, column = arb_mat(1, len(left), left.tolist()), arb_mat(len(left), 1, right.tolist())
                 total += (row * column)[0, 0]
         total *= scale
-        end = total.upper() if upper else total.lower()
-        nearest = float(end)
-        if upper:
-            return nearest if arb(nearest) >= end else math.nextafter(nearest, math.inf)
-        return nearest if arb(nearest) <= end else math.nextafter(nearest, -math.inf)
+        return rounded(total, upper=upper)
+
+
+def rounded(ball: arb, *, upper: bool) -> float:
+    """The least float64 above all of a ball, or the largest below it; ±inf (the useless side) for NaN."""
+    end, useless = (ball.upper(), math.inf) if upper else (ball.lower(), -math.inf)
+    nearest = float(end)
+    if math.isnan(nearest):
+        return useless
+    holds = arb(nearest) >= end if upper else arb(nearest) <= end
+    return nearest if holds else math.nextafter(nearest, useless)
 
 
 def _cholesky(matrix: FloatArray, deadline: Deadline) -> FloatArray:

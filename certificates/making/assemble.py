@@ -11,16 +11,18 @@ from certificates.arithmetic import Arithmetic
 from certificates.certificate import Certificate, Training, TrainingProof, fingerprint
 from certificates.checker import check
 from certificates.making.circuits import as_proof
+from certificates.making.exact import exact
 from certificates.making.repair import MARGIN, RepairedDual, repair
 from certificates.making.tree import LeafProof, build
 from certificates.proof import LiftedProof
 from certificates.report import Report, Verdict
 from certificates.subdivision import Subdivision
 from certificates.training import dual_value, network_objective
-from formulations import Dual, MergedRows
+from formulations import Dual, MergedRows, TrainingProgram
 from formulations.arrays import FloatArray
 from formulations.circuits import CircuitSet
 from formulations.errors import InputError
+from formulations.losses import name_of
 from formulations.program import NO_PRODUCTS
 
 NEGLIGIBLE = 1e-12
@@ -81,8 +83,9 @@ def assemble(
         kept = np.concatenate([np.arange(2 * neurons), 2 * neurons + used])
         N, circuits = N[np.ix_(kept, kept)], circuits.take(used)
     leaf = LeafProof.from_matrix(N, repaired.t) if N.size else LeafProof.plain(repaired.t)
+    leaf = replace(leaf, sigma=sigma_of(merged.original, repaired.sigma))
     named = as_proof(circuits) if circuits is not None and N.size else None
-    proof = build(leaf, neurons, circuits=named)
+    proof = build(leaf, neurons, circuits=named, quadratics=len(leaf.sigma))
     return assemble_proof(merged, repaired.W, proof, U, V, provenance)
 
 
@@ -93,28 +96,45 @@ def assemble_proof(
     U: FloatArray,
     V: FloatArray,
     provenance: Mapping[str, Any],
+    a: FloatArray | None = None,
 ) -> Certificate:
     """A certificate from a dual W (f×c) of the merged program, a proof that its price is at most γ, and a network.
 
-    Claims are rounded outwards. Proves nothing yet.
+    ``a`` (c,) is its output bias, the best one if None. Claims are rounded outwards. Proves nothing yet.
     """
     original, rows = merged.original, merged.rows
-    W = merged.undo_W(W)
-    U, V = (np.ascontiguousarray(matrix, dtype=np.float64) for matrix in (U, V))
-    X, Y, gamma = original.X, original.Y, original.gamma
+    statement = statement_of(original)
+    W = exact(original, merged.undo_W(W))
+    given = (U, V, original.output(U, V) if a is None else a)
+    U, V, a = (np.ascontiguousarray(array, dtype=np.float64) for array in given)
     return Certificate(
-        Training(X, Y, gamma, original.bias, fingerprint(X, Y)),
-        (TrainingProof(W, rows.source, rows.generator, proof, U, V),),
-        {"lower_bound": dual_value(W, Y), "objective": network_objective(X, Y, gamma, U, V)},
+        statement,
+        (TrainingProof(W, rows.source, rows.generator, proof, U, V, a, original.ball),),
+        {"lower_bound": dual_value(statement, W), "objective": network_objective(statement, U, V, a)},
         dict(provenance),
     )
 
 
-def replace_network(certificate: Certificate, U: FloatArray, V: FloatArray) -> Certificate:
-    """A training certificate with another network (d×m, c×m), whose objective is claimed rounded up."""
-    U, V = (np.ascontiguousarray(matrix, dtype=np.float64) for matrix in (U, V))
-    objective = network_objective(certificate.X, certificate.Y, certificate.gamma, U, V)
-    proof = replace(certificate.proofs[0], U=U, V=V)
+def sigma_of(program: TrainingProgram, sigma: float) -> FloatArray:
+    """The multiplier of a proof for the region of a free hidden bias, (1,), or (0,) without one.
+
+    ``sigma`` is that of ``Program.region``, the region's form in units of R².
+    """
+    return np.array([sigma / program.ball[-1]]) if len(program.ball) else np.zeros(0)
+
+
+def statement_of(program: TrainingProgram) -> Training:
+    """What a certificate of a training program is about."""
+    X, Y, omega = program.X, program.Y, program.loss.sample_weight
+    loss, biases = name_of(program.loss.kind), (program.hidden_bias, program.output_bias)
+    return Training(X, Y, program.gamma, *biases, loss, omega, fingerprint(X, Y, omega))
+
+
+def replace_network(certificate: Certificate, U: FloatArray, V: FloatArray, a: FloatArray) -> Certificate:
+    """A training certificate with another network (d×m, c×m, c), whose objective is claimed rounded up."""
+    U, V, a = (np.ascontiguousarray(array, dtype=np.float64) for array in (U, V, a))
+    objective = network_objective(certificate.statement, U, V, a)
+    proof = replace(certificate.proofs[0], U=U, V=V, output=a)
     return replace(certificate, proofs=(proof,), claims={**certificate.claims, "objective": objective})
 
 

@@ -10,7 +10,7 @@ positive semidefinite.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,9 @@ _FINER = 9
 _GROWTH = (1.03, 1.1, 1.25, 1.6, 2.5, 5.0, 12.0, 40.0)
 _SHRINKAGE = (0.97, 0.9, 0.75, 0.4, 0.0)
 _FACTOR_STEPS = 8
+_SHARES = tuple(10.0 ** np.linspace(-7.0, -0.1, 24))
+_FINER_SHARES = (0.6, 0.77, 0.88, 1.0, 1.13, 1.3, 1.7)
+_SHARE_ROUNDS = 4
 _WIDEST = 1e12
 _WIDENINGS = 20
 STACK_ENTRIES = 1 << 22
@@ -85,7 +88,7 @@ def shifted_bound(space: LiftedSpace, M: FloatArray, metric: FloatArray) -> Shif
         cross=vectors.T @ (MA + M[b, a] @ A + M[b, z]),
         data=vectors.T @ A,
         corner=A.T @ MA + M[z, a] @ A + M[z, z],
-        metric_root=np.linalg.inv(np.linalg.cholesky(metric)),
+        metric_root=whitener(metric),
     )
 
 
@@ -118,12 +121,17 @@ def golden(value: Callable[[float], float], low: float, high: float, steps: int)
     return min((f_left, left), (f_right, right))
 
 
+def whitener(cost: FloatArray) -> FloatArray:
+    """E^(-½) of a positive definite cost, lower triangular."""
+    return np.asarray(np.linalg.inv(np.linalg.cholesky(cost)))
+
+
 def best_multipliers(
     program: Program, N: FloatArray, t: FloatArray, margin: float, *, factors: bool = True
-) -> tuple[FloatArray, FloatArray, float]:
-    """(νN, νt − shifts, h̄²) for the best shift τ and, if asked for, the best factor ν.
+) -> tuple[FloatArray, FloatArray, float, float]:
+    """(νN, νt − shifts, σ, h̄²) for the best shift τ, the best multiplier σ of the region, and the best factor ν.
 
-    Each ν takes one eigendecomposition. A relative ``margin`` of h̄² is given away and used to move τ from the largest
+    Each ν takes one eigendecomposition; ν is looked for if ``factors``. σ is 0 without a region. A relative ``margin`` of h̄² is given away and used to move τ from the largest
     eigenvalue, where the slack is singular.
     Nothing is finite where no τ makes the slack definite.
     """
@@ -154,12 +162,35 @@ def best_multipliers(
             if middle != 1.0:
                 golden(value, min(before, step), max(before, step), _FACTOR_STEPS - 2)
                 break
+        share = program.share
         if best is not None and np.isfinite(h_squared):
+            if program.region.size:
+                best, tau, h_squared, share = _best_share(program, best, tau, h_squared)
             h_squared += margin * abs(h_squared)
             if best.values.size:
                 largest = float(best.values[-1])
                 tau = widened(best, largest, tau - largest, h_squared)
-    return factor * N, factor * t - tau / np.linalg.norm(program.space.generators, axis=1) ** 2, h_squared
+    shifts = tau / np.linalg.norm(program.space.generators, axis=1) ** 2
+    return factor * N, factor * t - shifts, share * max(h_squared, 0.0), h_squared
+
+
+def _best_share(
+    program: Program, bound: ShiftedBound, tau: float, h_squared: float
+) -> tuple[ShiftedBound, float, float, float]:
+    """(bound, τ, h̄², θ) for the share θ of the region's form in the cost that gives the least bound."""
+    share, spread = program.share, max(float(np.abs(bound.values).max(initial=0.0)), 1e-300)
+    grid = _SHARES
+    for _ in range(_SHARE_ROUNDS):
+        found = [(replace(bound, metric_root=whitener(program.cost(one)))(tau), one) for one in grid]
+        least, candidate = min(found)
+        own = replace(bound, metric_root=whitener(program.cost(candidate)))
+        shift = tau
+        if bound.values.size:
+            shift, least = minimise(own, float(bound.values[-1]), spread)
+        if least < h_squared:
+            bound, tau, h_squared, share = own, shift, least, candidate
+        grid = tuple(candidate * factor for factor in _FINER_SHARES if candidate * factor < 1.0)
+    return bound, tau, h_squared, share
 
 
 def widened(

@@ -33,8 +33,8 @@ class RepairedDual:
     """A dual point that is feasible up to rounding, with its bound in original units.
 
     ``W`` (f×c), ``N`` (over all inequalities, nonnegative, zero at the complementary positions, or ``NO_PRODUCTS``) and
-    ``t`` (N) are scaled: ``γ² zᵀEz − ‖(κW)ᵀφ_f‖² − ℓᵀNℓ − Σ t_i α_i β_i`` is PSD on the face. ``scale`` is that of W
-    in the dual given, whose price is at most ``h_bar``.
+    ``t`` (N) are scaled: ``γ² zᵀE₀z − ‖(κW)ᵀφ_f‖² − ℓᵀNℓ − Σ t_i α_i β_i − σ zᵀQz`` is PSD on the face, with the
+    program's region Q and cost E₀. ``scale`` is that of W in the dual given, whose price is at most ``h_bar``.
     """
 
     W: FloatArray
@@ -43,13 +43,14 @@ class RepairedDual:
     lower_bound: float
     scale: float = 0.0
     h_bar: float = 0.0
+    sigma: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class RepairedForm:
     """Multipliers that are feasible up to rounding, and the lower bound δ on the form that they give.
 
-    ``λᵀCλ − δ zᵀEz − ℓᵀNℓ − Σ t_i α_i β_i − Σ s_k zᵀQ_kz`` is PSD on the face; N over all inequalities is nonnegative,
+    ``λᵀCλ − δ zᵀE₀z − ℓᵀNℓ − Σ t_i α_i β_i − σ zᵀQz − Σ s_k zᵀQ_kz`` is PSD on the face; N over all inequalities is nonnegative,
     and ``on_equalities`` are the s of the program's equalities Q, as given.
     """
 
@@ -57,6 +58,7 @@ class RepairedForm:
     t: FloatArray
     on_equalities: FloatArray
     delta: float
+    sigma: float = 0.0
 
 
 def project(program: Program, dual: Dual) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -122,10 +124,10 @@ def repair(program: Program, dual: Dual, *, margin: float = MARGIN) -> RepairedD
     W, size = unit
     N, t = N / size**2, t / size**2
     # What is done to the multipliers comes first, the scale of W last.
-    N, t, h_squared = best_multipliers(program.pricing(W), N, t, margin)
+    N, t, sigma, h_squared = best_multipliers(program.pricing(W), N, t, margin)
     if not np.isfinite(h_squared):
         return repair_without_products(program, dual.W, margin=margin)
-    return _scaled(program, W, N, t, h_squared, size, margin)
+    return _scaled(program, W, N, t, sigma, h_squared, size, margin)
 
 
 def repair_without_products(
@@ -150,7 +152,7 @@ def repair_without_products(
         tau, h_squared = price.best([flat, *(tau for factor in known for tau in price.shifts(factor))], margin)
     if not np.isfinite(h_squared):
         return _zero(program)
-    return _scaled(program, W, NO_PRODUCTS, -tau, h_squared, size, margin)
+    return _scaled(program, W, NO_PRODUCTS, -tau, program.share * h_squared, h_squared, size, margin)
 
 
 def _unit(program: Program, W: FloatArray) -> tuple[FloatArray, float] | None:
@@ -165,13 +167,20 @@ def _unit(program: Program, W: FloatArray) -> tuple[FloatArray, float] | None:
 
 
 def _scaled(
-    program: Program, W: FloatArray, N: FloatArray, t: FloatArray, h_squared: float, size: float, margin: float
+    program: Program,
+    W: FloatArray,
+    N: FloatArray,
+    t: FloatArray,
+    sigma: float,
+    h_squared: float,
+    size: float,
+    margin: float,
 ) -> RepairedDual:
     """The best scale s of multipliers that prove the price h̄² of W."""
     h_bar = float(np.sqrt(max(h_squared, 0.0)))
     s = program.best_scale(W, h_bar, margin)
     bound = program.to_original(program.dual_value(s * W))
-    return RepairedDual(s * W, s**2 * N, s**2 * t, bound, s / size, h_bar * size)
+    return RepairedDual(s * W, s**2 * N, s**2 * t, bound, s / size, h_bar * size, s**2 * sigma)
 
 
 def repair_form(
@@ -194,10 +203,10 @@ def repair_form(
         raise InputError(f"the dual has {s.size} multipliers for {len(program.equalities)} equalities.")
     s = np.where(np.isfinite(s), s, 0.0)
     own = program.without_equalities(s)
-    found_N, found_t, h_squared = best_multipliers(own, N, t, margin, factors=scale_multipliers)
+    found_N, found_t, sigma, h_squared = best_multipliers(own, N, t, margin, factors=scale_multipliers)
     if not np.isfinite(h_squared) and (N.any() or t.any() or s.any()):
         return repair_form(program, Dual(dual.W, np.zeros_like(dual.N)), margin=margin)
-    return RepairedForm(found_N, found_t, s, -h_squared)
+    return RepairedForm(found_N, found_t, s, -h_squared, sigma)
 
 
 def _zero(program: Program) -> RepairedDual:
@@ -208,4 +217,5 @@ def _zero(program: Program) -> RepairedDual:
     A = program.space.generators / norm[:, None]
     reach = float(np.linalg.norm(np.linalg.solve(root, A.T), 2) ** 2) if m else 0.0
     t = -(program.gamma**2) / max(reach, 1e-300) / norm**2
-    return RepairedDual(np.zeros(program.shape), NO_PRODUCTS, t, program.to_original(0.0))
+    sigma = program.share * program.gamma**2
+    return RepairedDual(np.zeros(program.shape), NO_PRODUCTS, t, program.to_original(0.0), sigma=sigma)

@@ -19,7 +19,7 @@ from certnet.cli.output import Exit, deliver, head, proof_place, say
 from certnet.cli.rows import require_kind
 from certnet.cli.show import Live, stderr_console
 from certnet.io import Recipe, Split, load
-from certnet.io.load_network import read_file
+from certnet.io.load_network import read_network
 from certnet.io.output import output_folder, require_named, text_writer
 from certnet.io.targets import Outputs
 from certnet.runtime.version import __version__
@@ -66,11 +66,11 @@ def audit(
     sizes = tuple(sorted(positive_numbers(radii, "--radii", "0.01,0.03,0.1")))
     seconds, each = seconds_or_none(time_limit), seconds_or_none(input_limit, "--input-limit")
     require_named(out)
-    read = read_file(network)
+    read = read_network(network)
     recipe = Recipe(source=data, target=target, task="classification", seed=seed, raw=True)
-    split = load(recipe, Outputs(len(read.V), read.classes))
+    split = load(recipe, Outputs(read.network.outputs, read.classes))
     X, Y = _part(split, part)
-    relu = read.for_verification(split.classes)
+    relu = read.on(classes=split.classes)
     require_kind(relu, X, Y, data)
     # Everything that decides what is known of an input; the time limit of the whole and the workers do not.
     options = {"certified_radii": certified_radii, "input_limit": each, "seed": seed}

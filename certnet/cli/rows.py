@@ -2,7 +2,7 @@
 
 from certnet.io import Recipe
 from certnet.io.load_data import read_source
-from certnet.io.load_network import read_file
+from certnet.io.load_network import read_network
 from certnet.io.targets import Outputs
 from formulations import InputError
 from formulations._validation import FloatArray
@@ -18,9 +18,9 @@ def read_rows(path: str, recipe: Recipe, *, labelled: bool = False) -> tuple[Rel
     Raises:
         InputError: either cannot be read, or they do not fit together.
     """
-    read = read_file(path)
-    data = read_source(recipe, Outputs(len(read.V), read.classes) if labelled else Outputs(None))
-    network = read.for_verification(data.classes if labelled else None)
+    read = read_network(path)
+    data = read_source(recipe, Outputs(read.network.outputs, read.classes) if labelled else Outputs(None))
+    network = read.on(classes=data.classes if labelled else None)
     X, Y = (data.X, data.Y) if data.X_test is None or data.Y_test is None else (data.X_test, data.Y_test)
     require_kind(network, X, Y if labelled else None, recipe.source)
     return network, X, Y

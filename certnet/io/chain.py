@@ -6,7 +6,7 @@ import numpy as np
 
 from certnet.io.network import TwoLayerNetwork, assemble, exact_product, folded, powers_of_two
 from formulations import InputError
-from formulations._validation import FloatArray
+from formulations._validation import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,7 @@ class Chain:
         size: number of entries, None where it is not known yet.
         gain, shift: scalars or vectors of ``size``.
         before: the input's gain and shift, once a matrix was applied.
-        U, hidden_bias, V: as of a ``TwoLayerNetwork``, once they are known.
+        U, hidden_bias, V: hidden weights d×m and biases, and output weights c×m, once they are known.
         rounded: whether any of these numbers was computed and may have been rounded.
     """
 
@@ -72,38 +72,32 @@ class Chain:
         rounded = self.rounded or not exact_product(self.U, gain)
         return Chain(size=self.size, before=self.before, U=self.U * gain, hidden_bias=bias, rounded=rounded)
 
-    def network(self, source: str, *, training: bool = False) -> TwoLayerNetwork:
-        """The network of a chain that has come through the output layer.
+    def network(self, source: str, order: IntArray | None = None) -> TwoLayerNetwork:
+        """The network of a chain that has come through the output layer, its outputs in this order.
 
-        Shifts and positive gains of the input become its standardisation. Other gains are folded into the hidden
-        weights, in floating point, which is refused for ``training``: that cannot have led to such weights.
+        Shifts and gains of the input become its standardisation. The sign of a gain goes over to the hidden weights,
+        and inputs that are multiplied by 0 into the hidden biases.
         """
         if self.U is None or self.V is None or self.hidden_bias is None or self.before is None:
             raise InputError(f"{source} does not end in an output layer after a Relu; certnet reads x ↦ V (Uᵀx + b)₊.")
-        U, bias, offset, scale = self.U, self.hidden_bias, None, None
         (gain, shift), last = self.before, np.broadcast_to(self.gain, (len(self.V),))[:, None]
         rounded = self.rounded or not exact_product(last, self.V)
+        sign, dead = np.where(gain < 0, -1.0, 1.0), gain == 0
         with np.errstate(all="ignore"):
             # What is not finite is found when the network is put together.
-            if not (gain > 0).all():
-                if training:
-                    raise InputError(
-                        f"{source} multiplies an input by a number that is not positive; fold it into the weights."
-                    )
-                U, bias, computed = folded(U, bias, gain, shift)
-                rounded = rounded or computed
-            elif not ((gain == 1).all() and (shift == 0).all()):
-                offset, scale = -shift / gain, 1.0 / gain
-                rounded = rounded or not powers_of_two(gain)
-            V = last * self.V
-        output_bias = np.broadcast_to(self.shift, (len(V),))
-        return assemble(
-            source,
-            U=U,
-            V=V,
-            hidden_bias=bias if bias.any() else None,
-            offset=offset,
-            scale=scale,
-            output_bias=output_bias if output_bias.any() else None,
-            rounded=rounded,
-        )
+            U, bias, computed = folded(sign[:, None] * self.U, self.hidden_bias, 1.0 - dead, np.where(dead, shift, 0.0))
+            gain, shift = np.where(dead, 1.0, np.abs(gain)), np.where(dead, 0.0, sign * shift)
+            plain = bool((gain == 1).all() and (shift == 0).all())
+            rounded = rounded or computed or not powers_of_two(gain)
+            V, output_bias = last * self.V, np.broadcast_to(self.shift, (len(self.V),))
+            order = np.arange(len(V)) if order is None else order
+            return assemble(
+                source,
+                U=U,
+                V=V[order],
+                hidden_bias=bias,
+                output_bias=output_bias[order],
+                offset=None if plain else -shift / gain,
+                scale=None if plain else 1.0 / gain,
+                rounded=rounded,
+            )

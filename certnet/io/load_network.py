@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from certnet.io.network import LARGEST_FILE, TwoLayerNetwork, assemble
 from certnet.io.onnx_graph import read_onnx
@@ -23,43 +24,26 @@ INFORMATION = frozenset({"input_mean", "input_scale"})
 
 
 @accepts(path=location)
-def read_network(path: str | Path) -> TwoLayerNetwork:
-    """Read a two-layer ReLU network x ↦ V (Uᵀz + b)₊ with z = (x − offset)/scale.
-
-    Formats: ``.npz`` that ``TwoLayerNetwork.save`` wrote, or with arrays U (d×m), V (c×m) and optionally b (m);
-    ``.onnx``; ``.safetensors`` with the state of two Linear layers. Weights become float64, which is exact.
-
-    Raises:
-        InputError: the file is missing, damaged, or holds something else than such a network, such as one with an
-            output bias; the sentence says what.
-    """
-    network = read_file(path, training=True)
-    if network.output_bias is not None and network.output_bias.any():
-        raise InputError(
-            f"{Path(path).name}: the output layer has a bias, which the training problem does not have; train with "
-            "bias=False there, or subtract the bias from the targets and set it to 0."
-        )
-    return network
-
-
-@accepts(path=location)
 def read_relu_network(path: str | Path, *, classes: tuple[str, ...] | None = None) -> ReluNetwork:
-    """Read a network for verification, x ↦ V (Ux + b)₊ + b₂: as ``read_network``, with an output bias.
+    """Read a network as a function of raw features, x ↦ V (Ux + b)₊ + b₂, for verification; as ``read_network``.
 
     Its outputs are put into the order of ``classes`` where the network names its own.
 
     Raises:
         InputError: as ``read_network``.
     """
-    return read_file(path).for_verification(classes)
+    return read_network(path).on(classes=classes)
 
 
-def read_file(path: str | Path, *, training: bool = False) -> TwoLayerNetwork:
-    """What the file of a network holds, with its output bias; errors as ``read_network``.
+@accepts(path=location)
+def read_network(path: str | Path) -> TwoLayerNetwork:
+    """Read a two-layer ReLU network z ↦ V (Uz + b)₊ + b₂ with z = (x − offset)/scale.
 
-    Args:
-        path: the file.
-        training: refuse what training cannot have led to, such as a negative factor of an input.
+    Formats: ``.npz`` that ``TwoLayerNetwork.save`` wrote, or with arrays U (d×m), V (c×m) and optionally biases;
+    ``.onnx``; ``.safetensors`` with the state of two Linear layers. Weights become float64, which is exact.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds something else than such a network; the sentence says what.
     """
     source = Path(path)
     kind = ending(source)
@@ -80,12 +64,12 @@ def read_file(path: str | Path, *, training: bool = False) -> TwoLayerNetwork:
             raise InputError(f"{source} is a folder; name the network file in it.")
         if size > LARGEST_FILE:
             raise InputError(f"{source.name} has {size} bytes; certnet reads networks of at most {LARGEST_FILE}.")
-        return _READERS[kind](source, training)
+        return _READERS[kind](source)
     except OSError as error:
         raise unreadable(source, error) from None
 
 
-def _read_npz(path: Path, _: bool) -> TwoLayerNetwork:
+def _read_npz(path: Path) -> TwoLayerNetwork:
     """An archive of ``TwoLayerNetwork.save``, or plain arrays.
 
     Plain are U (d×m), V (c×m) and optionally b, offset, scale and output_bias, or W1 (m×d), W2 (c×m) and optionally b1
@@ -96,7 +80,7 @@ def _read_npz(path: Path, _: bool) -> TwoLayerNetwork:
     if "format" in arrays:
         return TwoLayerNetwork.stored(path.name, arrays)
     if {"W1", "W2"} <= set(arrays) <= {*LAYERS, *INFORMATION}:
-        layers = {LAYERS[name]: array for name, array in arrays.items() if name in LAYERS}
+        layers: dict[str, Any] = {LAYERS[name]: array for name, array in arrays.items() if name in LAYERS}
         return assemble(path.name, **{**layers, "U": layers["U"].T})
     if "U" not in arrays or "V" not in arrays:
         have = ", ".join(names[:8]) or "nothing"
@@ -106,7 +90,8 @@ def _read_npz(path: Path, _: bool) -> TwoLayerNetwork:
         raise InputError(f"{path.name} holds an array {foreign!r} of unknown meaning; save U, V and optionally b.")
     if "b" in arrays and "hidden_bias" in arrays:
         raise InputError(f"{path.name} holds both b and hidden_bias; save one of them.")
-    return assemble(path.name, **{PLAIN[name]: array for name, array in arrays.items()})
+    parts: dict[str, Any] = {PLAIN[name]: array for name, array in arrays.items()}
+    return assemble(path.name, **parts)
 
 
 _FIRST = frozenset({"hidden", "input", "in", "first", "encoder", "inner", "lower"})
@@ -114,14 +99,21 @@ _LAST = frozenset({"output", "out", "last", "final", "head", "classifier", "deco
 _RENAME = "save the state of torch.nn.Sequential(Linear, ReLU, Linear), whose weights are 0.weight and 2.weight"
 
 
-def _read_safetensors(path: Path, _: bool) -> TwoLayerNetwork:
-    """Two weights ``NAME.weight``, outputs×inputs as PyTorch stores them, and their biases ``NAME.bias``.
+def _read_safetensors(path: Path) -> TwoLayerNetwork:
+    """The tensors of a file, as ``state_network`` reads them."""
+    return state_network(path.name, safetensors(path.name, read_bytes(path, LARGEST_FILE)))
+
+
+def state_network(source: str, tensors: Mapping[str, Array]) -> TwoLayerNetwork:
+    """The network of two weights ``NAME.weight``, outputs×inputs as PyTorch has them, and their biases ``NAME.bias``.
 
     Which layer comes first follows from the shapes; where both orders fit, from the names (``fc1`` before ``fc2``,
     ``hidden`` before ``output``).
+
+    Raises:
+        InputError: other tensors, in a sentence that begins with ``source``.
     """
-    source = path.name
-    layers = _by_layer(source, safetensors(source, read_bytes(path, LARGEST_FILE)))
+    layers = _by_layer(source, tensors)
     if len(layers) != 2:
         count = "one Linear layer" if len(layers) == 1 else f"{len(layers)} Linear layers"
         raise InputError(
@@ -183,7 +175,7 @@ def _tendency(name: str) -> int:
     return bool(words & _LAST) - bool(words & _FIRST)
 
 
-_READERS: dict[str, Callable[[Path, bool], TwoLayerNetwork]] = {
+_READERS: dict[str, Callable[[Path], TwoLayerNetwork]] = {
     ".npz": _read_npz,
     ".onnx": read_onnx,
     ".safetensors": _read_safetensors,

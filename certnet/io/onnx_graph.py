@@ -47,10 +47,10 @@ Operand = Array | Signal
 Attributes = dict[str, Any]
 
 
-def read_onnx(path: Path, training: bool) -> TwoLayerNetwork:
+def read_onnx(path: Path) -> TwoLayerNetwork:
     """Read a graph of Gemm, MatMul, Add, Sub, Mul, Div, Relu, Flatten, Reshape, Transpose, Constant and Identity.
 
-    Shifts and scales of the input become the network's offset and scale; ``training`` is as in ``Chain.network``.
+    Shifts and scales of the input become the network's offset and scale, as in ``Chain.network``.
     """
     try:
         onnx = importlib.import_module("onnx")
@@ -69,7 +69,7 @@ def read_onnx(path: Path, training: bool) -> TwoLayerNetwork:
         raise InputError(f"{path.name} holds names that are no text; export the network again.")
     if len(graph.node) == 0:
         raise InputError(f"{path.name} holds no graph; export the network again.")
-    return _Graph(path.name, graph, onnx.numpy_helper.to_array).network(training)
+    return _Graph(path.name, graph, onnx.numpy_helper.to_array).network()
 
 
 def _names_are_text(graph: Any) -> bool:
@@ -87,7 +87,7 @@ class _Graph:
     def __init__(self, source: str, graph: Any, to_array: Callable[[Any], Array]) -> None:
         self.source, self.graph, self._to_array = source, graph, to_array
 
-    def network(self, training: bool) -> TwoLayerNetwork:
+    def network(self) -> TwoLayerNetwork:
         """The network; errors as ``read_onnx``."""
         constants: dict[str, Operand] = {tensor.name: self._array(tensor) for tensor in self.graph.initializer}
         inputs = [value for value in self.graph.input if value.name not in constants]
@@ -105,9 +105,7 @@ class _Graph:
                     known[node.output[0]] = self._result(node, known)
                 found = known.get(self.graph.output[0].name)
                 signal = found if isinstance(found, Signal) else Signal(Chain(), np.arange(0))
-                network, order = signal.chain.network(self.source, training=training), signal.places.reshape(-1)
-                bias = network.output_bias
-                return replace(network, V=network.V[order], output_bias=None if bias is None else bias[order])
+                return signal.chain.network(self.source, signal.places.reshape(-1))
             except InputError as error:
                 failures.append((len(known), error))
         raise max(failures, key=lambda failure: failure[0])[1] if failures else self._shapeless([])

@@ -19,7 +19,7 @@ from certificates.making.assemble import MARGINS, assemble, drop_negligible, rep
 from certificates.making.repair import RepairedDual, project, raw_dual
 from certnet.training.polish import Network
 from certnet.training.trainer import FitResult
-from formulations import Dual, MergedRows
+from formulations import Dual, MergedRows, TrainingProgram
 
 Proof = tuple[Certificate, Report]
 
@@ -105,6 +105,8 @@ def repaired(merged: MergedRows, dual: Dual) -> RepairedDual:
 
 def as_it_stands(merged: MergedRows, dual: Dual) -> RepairedDual:
     """A dual that was repaired in other coordinates: the same form, so it needs no repair, and the check decides."""
+    if merged.program.region.size:
+        return repaired(merged, dual)  # which finds the region's multiplier
     W, N, t = project(merged.program, drop_negligible(merged, dual))
     bound = merged.program.to_original(merged.program.dual_value(W))
     return RepairedDual(W=W, N=N, t=t, lower_bound=bound, scale=1.0, h_bar=merged.program.gamma)
@@ -126,14 +128,14 @@ def certify(merged: MergedRows, dual: RepairedDual, network: Network, provenance
     return certify_duals(merged, again, *network, provenance=provenance)
 
 
-def with_network(proof: Proof, network: Network) -> Proof:
-    """The certificate about another network (d×m, c×m); as it was if that network is no better.
+def with_network(proof: Proof, network: Network, program: TrainingProgram) -> Proof:
+    """The certificate about another network (d×m, c×m) with its best bias; as it was if that network is no better.
 
     What the checker proved of W holds for every network. So only the objective is computed anew, with the checker's own
     rounding, unless it would contradict the bound: then the checker looks at the whole.
     """
     certificate, report = proof
-    other = replace_network(certificate, *network)
+    other = replace_network(certificate, *network, program.output(*network))
     objective = other.claims["objective"]
     if not objective < report.objective:
         return proof

@@ -23,6 +23,7 @@ from certnet.jobs.clock import JobClock
 from certnet.solvers.interface import State
 from formulations import Dual, InputError, TrainingProgram
 from formulations._validation import FloatArray
+from formulations.losses import name_of
 
 FORMAT, VERSION = "certnet-checkpoint", 2
 BYTES_PER_SECOND = 4e8
@@ -91,9 +92,10 @@ class Checkpoint:
 
 
 def program_fingerprint(program: TrainingProgram) -> str:
-    """SHA-256 in hexadecimal digits of X, Y, γ and the bias flag."""
-    digest = hashlib.sha256(fingerprint(program.X, program.Y).encode())
-    digest.update(struct.pack("<d?", program.gamma, program.bias))
+    """SHA-256 in hexadecimal digits of X, Y, weights, γ, the loss and the kinds of bias."""
+    digest = hashlib.sha256(fingerprint(program.X, program.Y, program.loss.sample_weight).encode())
+    digest.update(struct.pack("<d", program.gamma))
+    digest.update("|".join([name_of(program.loss.kind), program.hidden_bias, program.output_bias]).encode())
     return digest.hexdigest()
 
 

@@ -80,7 +80,7 @@ class Job:
 
     Attributes:
         best: networks, duals and proofs.
-        given: the network that proofs are about; None for the best one.
+        given: the network that proofs are about, with its output bias; None for the best one.
         start: a certificate of the same data, perhaps for another γ.
         resume: where an earlier job was cut short.
         interrupted: Ctrl-C ended a stage.
@@ -96,6 +96,7 @@ class Job:
     best: Best
     saver: Saver
     given: Network | None = None
+    given_output: FloatArray = field(default_factory=lambda: np.zeros(0))
     method: str = GLOBAL
     closing: Closing | None = None
     solver: str = AUTO
@@ -141,7 +142,7 @@ class Job:
 
     @cached_property
     def _given_objective(self) -> float:
-        return self.program.objective(*self.network)
+        return self.program.objective(*self.network, self.given_output)
 
     @property
     def enough(self) -> float:

@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 from certificates import Certificate, Report
 from certificates.failure import Deadline
 from certificates.making import residual_dual
-from certnet.io.network import TwoLayerNetwork
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import repaired
 from certnet.jobs.clock import JobClock
@@ -24,12 +23,13 @@ from certnet.jobs.job import DEFAULT_GAP, GLOBAL, Job, begin, closing_of, run, u
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
 from certnet.search.price import SearchSummary
-from certnet.training.polish import balance
+from certnet.training.polish import Network, balance
 from certnet.training.pricing import price, price_planar
 from certnet.training.trainer import FitResult
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
 from formulations.arguments import accepts, array, count, json_object, seconds
+from formulations.network import ReluNetwork
 from formulations.training import LARGEST
 
 __all__ = ["Neuron", "OptimalityResult", "optimality"]
@@ -109,6 +109,7 @@ def optimality(
     program: TrainingProgram,
     U: ArrayLike,
     V: ArrayLike,
+    a: ArrayLike | None = None,
     *,
     gap: float = DEFAULT_GAP,
     time_limit: float | None = None,
@@ -124,8 +125,9 @@ def optimality(
     """Prove how far a network is from global optimality among networks of every width.
 
     Args:
-        program: data, targets and γ; the loss is ½·sum of squares, the decay γ/2·(‖U‖² + ‖V‖²).
-        U, V: the network, d×m and c×m; with a bias its row is the last one of U.
+        program: data, targets, loss, biases and γ.
+        U, V: the network, d×m and c×m; with a hidden bias its row is the last one of U.
+        a: (c,) its output bias; the best one if None.
         gap: branching goes on until the bound is within this relative distance of the best network known.
         time_limit: seconds, or None.
         max_nodes: most relaxations of a search, or None.
@@ -144,7 +146,7 @@ def optimality(
         KeyboardInterrupt: on a second Ctrl-C, while the first is being served.
     """
     closing = closing_of(GLOBAL, gap, max_nodes, workers, scheduler, circuits, train)
-    network = _required(program, U, V)
+    network, output = _required(program, U, V, a)
     balanced = untrained(program, *balance(*network))
     neurons: list[Neuron] = []
     clock = JobClock(time_limit, progress)
@@ -154,6 +156,7 @@ def optimality(
             program,
             balanced,
             given=network,
+            given_output=output,
             closing=closing,
             random_state=random_state,
             provenance=provenance or {},
@@ -192,23 +195,29 @@ def optimality(
     )
 
 
-def _required(program: TrainingProgram, U: ArrayLike, V: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """The network's weights.
+def _required(program: TrainingProgram, U: ArrayLike, V: ArrayLike, a: ArrayLike | None) -> tuple[Network, FloatArray]:
+    """The network's weights, and its output bias or the best one.
 
     Raises:
-        InputError: they do not fit the program, or overflow.
+        InputError: they do not fit the program, or overflow, or a bias that the program has not.
     """
-    network = TwoLayerNetwork(U=np.asarray(U), V=np.asarray(V))
+    network = ReluNetwork.of_program(U, V, None if a is None else np.atleast_1d(np.asarray(a)))
     _, d, c = program.shape
-    if (network.U.shape[0], network.V.shape[0]) != (d, c):
+    if (network.inputs, network.outputs) != (d, c):
         raise InputError(
-            f"The network takes {network.U.shape[0]} inputs to {network.V.shape[0]} outputs, but the program has {d} "
+            f"The network takes {network.inputs} inputs to {network.outputs} outputs, but the program has {d} "
             f"features and {c} targets."
         )
-    size = max(float(np.abs(weights).max(initial=0.0)) for weights in (network.U, network.V))
+    U, V, _ = network.program_weights(hidden_bias=False)
+    size = max(float(np.abs(weights).max(initial=0.0)) for weights in (U, V))
     if not size <= LARGEST:
         raise InputError(f"The network has a weight of size {size:.1e}; rescale its neurons to below {LARGEST:.0e}.")
-    return network.U, network.V
+    output = program.output(U, V) if a is None else network.output_bias
+    if program.output_bias == "none" and output.any():
+        raise InputError(
+            'The network has an output bias, but the training problem has none; choose output_bias "free".'
+        )
+    return (U, V), output
 
 
 def _prove_given(job: Job) -> None:

@@ -30,8 +30,8 @@ from certnet.runtime.numerics import computing
 from certnet.solvers.warm_start import certified_dual, scaled
 from certnet.training.polish import Network, balance, polish
 from formulations import TrainingProgram, merge_rows
-from formulations._validation import FloatArray
 from formulations.arguments import accepts, count, distinct, json_object, reals, seconds
+from formulations.losses import Kind
 
 __all__ = ["PathResult", "train_path"]
 
@@ -74,7 +74,10 @@ def train_path(
     Y: ArrayLike,
     *,
     gammas: Sequence[float],
-    bias: bool = False,
+    loss: str | Kind = "squared",
+    sample_weight: ArrayLike | None = None,
+    hidden_bias: str = "none",
+    output_bias: str = "none",
     solver: str = "auto",
     time_limit: float | None = None,
     tolerance: float = 1e-5,
@@ -90,9 +93,9 @@ def train_path(
     """Train and certify a network for each weight decay, from the largest to the smallest.
 
     Args:
-        X, Y: data (n×d) and targets (n×c) as for ``TrainingProgram``; the loss is ½·sum of squares.
+        X, Y: data (n×d) and targets (n×c) as for ``TrainingProgram``.
         gammas: positive weight decays, each once, in any order.
-        bias: append a column of ones to X.
+        loss, sample_weight, hidden_bias, output_bias: as for ``TrainingProgram``.
         solver, tolerance, random_state, provenance, device: as for ``certnet.train``.
         time_limit: seconds for the whole path, or None. Every γ gets an equal part of what is left when its turn comes.
         progress: called with an ``Event`` now and then, whose stage names the γ; its seconds are those of that γ.
@@ -107,7 +110,8 @@ def train_path(
     """
     clock = Clock(time_limit)
     gammas = distinct("gammas", gammas)
-    programs = {gamma: TrainingProgram(X, Y, gamma, bias=bias) for gamma in gammas}
+    objective: dict[str, Any] = {"loss": loss, "hidden_bias": hidden_bias, "output_bias": output_bias}
+    programs = {gamma: TrainingProgram(X, Y, gamma, sample_weight=sample_weight, **objective) for gamma in gammas}
     results = {gamma: result for gamma, result in (known or {}).items() if gamma in programs}
     tell, notes, interrupted = finished or (lambda _: None), set[str](), False
     waiting = sorted(programs.keys() - results.keys(), reverse=True)
@@ -162,7 +166,7 @@ def _start(
     nearest = results[min(results, key=lambda other: abs(math.log(other / program.gamma)))]
     with computing():
         U, V = polish(program, nearest.U, nearest.V, deadline=Deadline.after(seconds))
-    return replace_network(nearest.certificate, U, V)
+    return replace_network(nearest.certificate, U, V, program.output(U, V))
 
 
 def _exchange(
@@ -223,15 +227,15 @@ def _with_network(result: TrainingResult, network: Network) -> TrainingResult:
     """The result with another network, if that is better; the proof of its bound stays."""
     if not _is_better(result.program, network, (result.U, result.V)):
         return result
-    certificate, report = with_network((result.certificate, result.report), network)
+    certificate, report = with_network((result.certificate, result.report), network, result.program)
     return replace(result, certificate=certificate, report=report)
 
 
 def _with_bound(result: TrainingResult, others: Iterable[TrainingResult]) -> TrainingResult:
     """The result with the best bound that a certificate of another γ gives for its own, if that is better."""
     program, certificate = result.program, result.certificate
-    best = max(others, key=lambda other: transferred_bound(other.certificate, program.Y, program.gamma))
-    bound = transferred_bound(best.certificate, program.Y, program.gamma)
+    best = max(others, key=lambda other: transferred_bound(other.certificate, program))
+    bound = transferred_bound(best.certificate, program)
     if not bound > result.report.lower_bound * (1.0 + BETTER):
         return result
     merged = merge_rows(program)
@@ -242,14 +246,11 @@ def _with_bound(result: TrainingResult, others: Iterable[TrainingResult]) -> Tra
     return replace(result, certificate=improved, report=report)
 
 
-def transferred_bound(certificate: Certificate, Y: FloatArray, gamma: float) -> float:
-    """The lower bound at ``gamma`` that a certificate for another γ implies, in floating point (not a proof).
+def transferred_bound(certificate: Certificate, program: TrainingProgram) -> float:
+    """The lower bound for a program that a certificate for another γ implies, in floating point (not a proof).
 
-    ``max s⟨W,Y⟩ − ½s²‖W‖²`` over ``0 ≤ s ≤ gamma/certificate.gamma``, for sW is feasible there.
+    The largest value of sW over ``0 ≤ s ≤ γ/certificate.gamma``, for sW is feasible there.
     """
-    W, own = certificate.proofs[0].W, float(certificate.gamma)
-    product, square = float(np.sum(W * Y)), float(np.sum(W**2))
-    if not (product > 0 and square > 0):
-        return 0.0
-    s = min(gamma / own, product / square)
-    return s * product - 0.5 * s**2 * square
+    W, loss = certificate.proofs[0].W, program.loss
+    s = min(program.gamma / float(certificate.gamma), loss.best_scale(W))
+    return loss.dual_value(s * W) if s > 0 else 0.0

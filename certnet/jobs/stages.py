@@ -3,13 +3,14 @@
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from certificates.making import certify as certify_duals
 from certificates.making import residual_dual
+from certificates.making.assemble import replace_network
 from certificates.making.repair import RepairedDual
 from certnet.jobs.best import Proof, as_it_stands, certify, repaired, with_network
 from certnet.jobs.clock import CHECK, RAW_REPAIR
@@ -282,7 +283,12 @@ def conclude(job: Job) -> Proof:
         # Nothing was proved before Ctrl-C; the trivial bound costs next to nothing.
         job.best.take_proof(*certify_duals(job.merged, [], *job.network, provenance=job.provenance))
     assert job.best.proof is not None
-    return with_network(job.best.proof, job.network) if job.given is None else job.best.proof
+    if job.given is None:
+        return with_network(job.best.proof, job.network, job.program)
+    # Until here the proof was about the given weights with their best bias.
+    certificate, report = job.best.proof
+    certificate = replace_network(certificate, *job.given, job.given_output)
+    return certificate, replace(report, objective=certificate.claims["objective"])
 
 
 def auto(job: Job, time_limit: float | None) -> str:

@@ -115,7 +115,7 @@ def train(
     """Train a two-layer ReLU network and certify its distance from global optimality.
 
     Args:
-        program: data, targets and γ; the loss is ½·sum of squares.
+        program: data, targets, loss, biases and γ.
         solver: "auto", or a name from ``certnet.available_solvers()``.
         time_limit: seconds for the whole job, or None. The bound stays valid however early a solver stops.
         tolerance: relative residual at which the relaxation's solver stops.
@@ -151,7 +151,10 @@ def train(
     if solver != AUTO:
         get_solver(solver)
     with clock.stage("presolve"):
-        if start is not None and fingerprint(program.X, program.Y) != start.data_fingerprint:
+        if (
+            start is not None
+            and fingerprint(program.X, program.Y, program.loss.sample_weight) != start.data_fingerprint
+        ):
             raise InputError("start is a certificate about other data; give one about the same X and Y, or none.")
         job = begin(
             clock,

@@ -1,12 +1,13 @@
 """From a search to a certificate: the bound of every leaf is repaired in the coordinates of the data, then proved."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from certificates import Certificate, Report
-from certificates.making.assemble import assemble_proof, prove
+from certificates.making.assemble import assemble_proof, prove, sigma_of
 from certificates.making.circuits import as_proof
 from certificates.making.repair import RepairedForm, repair_form
 from certificates.making.tree import LeafProof, build
@@ -59,16 +60,16 @@ def certify_search(
                 N, t = node.lift((s * size) ** 2 * form.N), np.zeros(neurons)
                 t[node.free] = (s * size) ** 2 * form.t
                 used |= N[2 * neurons :].any(axis=1)
-                lifted.append((N, t))
+                lifted.append((N, t, sigma_of(merged.original, (s * size) ** 2 * form.sigma)))
             # Circuits without multipliers are left out.
             kept = np.concatenate([np.arange(2 * neurons), 2 * neurons + np.flatnonzero(used)])
             proofs = {
-                id(leaf): LeafProof.from_matrix(N[np.ix_(kept, kept)], t)
-                for leaf, (N, t) in zip(leaves, lifted, strict=True)
+                id(leaf): replace(LeafProof.from_matrix(N[np.ix_(kept, kept)], t), sigma=sigma)
+                for leaf, (N, t, sigma) in zip(leaves, lifted, strict=True)
             }
             named = None if circuits is None else as_proof(circuits.take(np.flatnonzero(used)))
             tree = proof_tree(result.root, lambda leaf: proofs[id(leaf)])  # noqa: B023 (called at once)
-            proof = build(tree, neurons, circuits=named)
+            proof = build(tree, neurons, circuits=named, quadratics=len(lifted[0][2]))
             yield assemble_proof(merged, s * dual, proof, U, V, provenance or {})
 
     return prove(candidates())

@@ -15,7 +15,7 @@ import numpy as np
 from certificates import Certificate, Report
 from certificates.failure import Deadline
 from certificates.making import residual_dual
-from certificates.making.assemble import assemble_proof, prove
+from certificates.making.assemble import assemble_proof, prove, sigma_of
 from certificates.subdivision import Subdivision
 from certnet.search.best_first import outlived
 from certnet.search.cones import Exploration, basis_of, explore, output_of
@@ -29,6 +29,8 @@ from formulations._validation import FloatArray
 
 LARGEST_DIMENSION = 5
 """Number of features up to which the weight space is cut."""
+REGION_SHARE = 1e-4
+"""Share of a free hidden bias's region in the cost of u: a price is then at most half of this too large, relatively."""
 PAYS = 1e-8
 """Relative excess of a price over γ from which a point is worth a neuron."""
 MARGINS = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
@@ -90,7 +92,7 @@ class SubdivisionSearch:
 
     def __post_init__(self) -> None:
         self.merged, self.basis = self.presolved.rows, basis_of(self.presolved.scaling.z)
-        self.program, self.original = self.merged.program, self.merged.original
+        self.program, self.original = self.merged.program.with_share(REGION_SHARE), self.merged.original
         self.objective = self.original.objective(*self.network)
         self.proved: _Proved | None = None
         self.tests, self.interrupted = 0, False
@@ -215,7 +217,8 @@ class SubdivisionSearch:
         if self.proved is None:
             return None
         W, found, price = self.proved.W, self.proved.found, self.proved.price
-        proof = Subdivision(self.basis, found.codes, found.positions)
+        sigma = sigma_of(self.original, self.program.gamma**2 * self.program.share)
+        proof = Subdivision(self.basis, found.codes, found.positions, sigma)
         scales = (self.program.best_scale(W, price, margin) for margin in MARGINS)
         return prove(assemble_proof(self.merged, s * W, proof, U, V, provenance) for s in scales)
 

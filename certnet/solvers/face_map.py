@@ -16,8 +16,8 @@ class FaceMap:
 
     G = J S Jᵀ is extended by ``rows`` (r, order): position order + i means the linear form ``rows[i]·λ``.
     ``quadratics`` is (q, m, m), symmetric, over the last m coordinates e of (β, z). ``first``, ``second`` (positions in
-    the extended λ) and ``weight`` have length K. The pairs are distinct as unordered pairs and ``first_k ≠ second_k``,
-    so that the adjoint may assign entries instead of adding them up.
+    the extended λ) and ``weight`` have length K, with ``first_k ≠ second_k``. Beyond the first ``repeatable`` pairs they
+    are distinct as unordered pairs, so that the adjoint may assign entries instead of adding them up.
     """
 
     space: LiftedSpace
@@ -26,6 +26,7 @@ class FaceMap:
     first: IntArray
     second: IntArray
     weight: FloatArray
+    repeatable: int = 0
 
     @property
     def end(self) -> slice:
@@ -58,7 +59,9 @@ class FaceMap:
         """``Σ_k y_k A_k`` as a face matrix."""
         order, q = self.space.order, len(self.quadratics)
         extended = np.zeros((order + len(self.rows), order + len(self.rows)))
-        extended[self.first, self.second] = 0.5 * self.weight * y[q:]
+        entries, again = 0.5 * self.weight * y[q:], self.repeatable
+        extended[self.first[again:], self.second[again:]] = entries[again:]
+        np.add.at(extended, (self.first[:again], self.second[:again]), entries[:again])
         extended += extended.T
         form = extended[:order, :order]
         if q:

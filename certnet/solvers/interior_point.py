@@ -12,15 +12,17 @@ import numpy as np
 from certnet.runtime.version import __version__
 from certnet.solvers.admm import admm
 from certnet.solvers.cost import affordable_constraints
-from certnet.solvers.face_problem import NONE, face_problem, feasible_multipliers
+from certnet.solvers.dual_loss import DualLoss, DualPoint, narrowed, widened
+from certnet.solvers.face_problem import face_problem, feasible_multipliers
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
-from certnet.solvers.iterate import FaceIterate, Measure, cold_start, warm_start
+from certnet.solvers.iterate import FaceIterate, Measure, cold_starts, mean_mu, warm_start
 from certnet.solvers.orthonormal import FOR_PRODUCTS
 from certnet.solvers.products import all_products, largest, least_correlation
 from certnet.solvers.rounds import COLD, USUAL, Rounds
 from certnet.solvers.session import Session
 from certnet.solvers.warm_start import usable
 from formulations import Dual, InputError, Primal, Program
+from formulations._validation import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class Settings:
     """The most products that it names. Not measured."""
     few_products: int = 600
     """So many products of a form all become constraints at once, without a prediction. Not measured."""
+    inward: float = 0.1
+    """Part of the way to the middle of the domain of the loss that W of a start goes, if there are limits. Not
+    measured."""
     repair_every: int = 5
     """Steps between two repairs of a dual that is not feasible. Not measured."""
 
@@ -81,20 +86,31 @@ class _Solve:
     def __init__(self, program: Program, options: SolverOptions, max_products: int) -> None:
         self.session = Session(program, options)
         self.program, self.options = program, options
-        self.problem = face_problem(program)
+        self.loss = DualLoss.of(program)
+        self.problem = face_problem(program, self.loss)
         self.neurons = program.space.neurons
         self.max_products = min(max_products, max(SETTINGS.max_constraints - self.problem.fixed, 0))
         empty = np.zeros(0, dtype=np.int64)
         if program.loss is not None:
-            y = feasible_multipliers(self.problem, program)
-            self.session.offer(self.problem.raw_dual(y, empty, empty), self.problem.dual_value(y))
-        self.rounds = self._rounds(cold_start(self.problem, empty, empty), COLD)
+            y = feasible_multipliers(self.problem, self.loss)
+            self.session.offer(self._dual(y, empty, empty), self.loss.value(y[: self.loss.size]))
+        self.rounds = self._cold_rounds(empty, empty)
 
-    def _rounds(self, at: FaceIterate, attempt: int = USUAL) -> Rounds:
+    def _dual(self, y: FloatArray, p: IntArray, q: IntArray) -> Dual:
+        """The dual that multipliers are."""
+        W, on_equalities = self.loss.W(y[: self.loss.size]), y[1 : len(self.problem.rhs)]
+        return Dual(W, self.problem.products(y, p, q), on_equalities.copy())
+
+    def _cold_rounds(self, p: IntArray, q: IntArray) -> Rounds:
+        dual_point, (at,) = cold_starts([self.problem], self.loss, [(p, q)])
+        return self._rounds(dual_point, at, COLD)
+
+    def _rounds(self, dual_point: DualPoint, at: FaceIterate, attempt: int) -> Rounds:
         limit = self.options.max_iterations
         return Rounds(
             [self.problem],
-            NONE,
+            self.loss,
+            dual_point,
             [at],
             look=self._look,
             late=self.session.out_of_time,
@@ -112,18 +128,23 @@ class _Solve:
             are_few = self.program.positions**2 <= 2 * SETTINGS.few_products
             # The ADMM takes no inequalities; where all products are few, a prediction takes longer than it saves.
             if self.program.loss is None and (self.program.beyond_signs or are_few):
-                self.rounds = self._rounds(self._cold(dual, are_few=are_few), COLD)
+                self.rounds = self._cold(dual, are_few=are_few)
                 return self._run()
             primal, dual, ended = self._short_admm(dual)
         repaired, value = self.session.offer_repaired(dual, nearly_feasible=True)
-        first = dual.W.ravel()
+        first = self.loss.inside(dual.W, SETTINGS.inward)
         if self.program.loss is None:
             dual, first = repaired, np.concatenate([[2.0 * value], repaired.on_equalities])
         products = largest(
             dual.N, self.neurons, min(SETTINGS.first_products, self.max_products, self._affordable_products())
         )
         y = self.problem.multipliers(first, dual.N, *products)
-        self.rounds = self._rounds(warm_start(self.problem, primal.S, y, *products))
+        at = warm_start(self.problem, narrowed(primal.S, self.problem.basis), y, *products)
+        if at is None:
+            self.rounds = self._cold_rounds(*products)
+        else:
+            point = self.loss.point(first[: self.loss.size], mean_mu([at]))
+            self.rounds = self._rounds(point, at, USUAL)
         return ended or self._run()
 
     def _run(self) -> SolveStatus:
@@ -132,14 +153,14 @@ class _Solve:
             self._offer(self.rounds.measure, repair=True)
         return status
 
-    def _cold(self, dual: Dual | None, *, are_few: bool) -> FaceIterate:
+    def _cold(self, dual: Dual | None, *, are_few: bool) -> Rounds:
         """Begin a form program with the products of a dual; without one with all if they are few, else with none."""
         dual = self.session.dual if dual is None else dual
         products = largest(dual.N, self.neurons, self.max_products)
         if are_few and not len(products[0]):
             products = all_products(self.program.positions, self.neurons)
         self.session.offer_repaired(dual)
-        return cold_start(self.problem, *products)
+        return self._cold_rounds(*products)
 
     def _affordable_products(self) -> int:
         """How many products let a round end within the time limit, by the guess of a step's time."""
@@ -192,24 +213,28 @@ class _Solve:
 
     def _iterate(self, rounds: Rounds) -> WarmStart:
         at = rounds.measure.points[0].at
-        return Primal(at.S, self.program.space.outputs), self.problem.raw_dual(at.y, at.p, at.q)
+        return self._primal(at), self._dual(at.y, at.p, at.q)
+
+    def _primal(self, at: FaceIterate) -> Primal:
+        return Primal(widened(at.S, self.problem.basis), self.program.space.outputs)
 
     def _offer(self, seen: Measure, *, repair: bool) -> None:
         at = seen.points[0].at
         if seen.is_dual_feasible:
-            self.session.offer(self.problem.raw_dual(at.y, at.p, at.q), seen.dual)
+            self.session.offer(self._dual(at.y, at.p, at.q), seen.dual)
         elif repair:
-            self.session.offer_repaired(self.problem.raw_dual(at.y, at.p, at.q), nearly_feasible=True)
+            self.session.offer_repaired(self._dual(at.y, at.p, at.q), nearly_feasible=True)
 
     def result(self, status: SolveStatus) -> SolverResult:
         """The last primal iterate and the best feasible dual."""
         rounds = self.rounds
         seen = rounds.reached
         at = seen.points[0].at
+        primal = self._primal(at)
         return SolverResult(
-            primal=Primal(at.S, self.program.space.outputs),
+            primal=primal,
             dual=self.session.dual,
-            objective=self.program.value(self.program.space.moment(at.S)),
+            objective=self.program.value(self.program.space.moment(primal.S)),
             status=status,
             message=f"{rounds.rounds} rounds, {len(at.p)} products.",
             solver="interior-point",

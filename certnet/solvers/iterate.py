@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from certnet.solvers.dual_loss import DualLoss, DualPoint
 from certnet.solvers.face_map import FaceMap
 from certnet.solvers.face_problem import FaceProblem
 from certnet.solvers.linear_algebra import is_positive_definite, longest_step
@@ -45,7 +46,7 @@ SMALL_MOMENT = 1e-14
 
 @dataclass(frozen=True, eq=False)
 class FaceIterate:
-    """S and M ≻ 0, multipliers y = (W, t, N_pq) and the values z > 0 of inequalities, which are products (p, q)."""
+    """S and M ≻ 0, multipliers y = (W', t, N_pq) and the values z > 0 of inequalities, which are products (p, q)."""
 
     S: FloatArray
     M: FloatArray
@@ -59,7 +60,7 @@ class FaceIterate:
 class FacePoint:
     """An iterate of a face with its constraint map, residuals and the moments of its inequalities.
 
-    ``rows`` are the residuals of its constraints, zero for the entries of the shared W; ``dual_matrix`` is slack − M.
+    ``rows`` are the residuals of its constraints, zero for the entries of W'; ``dual_matrix`` is slack − M.
     """
 
     problem: FaceProblem
@@ -77,11 +78,13 @@ class FacePoint:
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """The points of all faces, the shared W with its residual ``rows``, and what follows from them."""
+    """The points of all faces, the W' of all with its residual ``rows`` and its ``gaps``, and what follows from them."""
 
     points: tuple[FacePoint, ...]
-    W: FloatArray
+    loss: DualLoss
+    dual_point: DualPoint
     rows: FloatArray
+    gaps: FloatArray
     mu: float
     primal: float
     dual: float
@@ -113,16 +116,13 @@ class Measure:
 
 
 def measure(
-    problems: Sequence[FaceProblem], targets: FloatArray, W: FloatArray, faces: Sequence[FaceIterate]
+    problems: Sequence[FaceProblem], loss: DualLoss, dual_point: DualPoint, faces: Sequence[FaceIterate]
 ) -> Measure:
-    """Residuals of an iterate. A small dual residual is removed exactly, which makes y strictly feasible.
-
-    ``targets`` are those of the shared W.
-    """
-    points, fitted = [], np.zeros_like(targets)
-    primal = complementarity = squares = dual_residual = size = 0.0
-    dual = float(W @ targets - 0.5 * W @ W)
-    norm = float(targets @ targets)
+    """Residuals of an iterate. A small dual residual is removed exactly, which makes y strictly feasible."""
+    W, gaps = dual_point.W, loss.gaps(dual_point.W)
+    points, fitted = [], np.zeros(loss.size)
+    primal = squares = dual_residual = 0.0
+    complementarity, size, dual = float(dual_point.s @ gaps), len(gaps), loss.value(W)
     for problem, at in zip(problems, faces, strict=True):
         constraints = problem.with_products(at.p, at.q)
         slack = problem.cost - constraints.adjoint(at.y)
@@ -136,44 +136,55 @@ def measure(
             at, residual = replace(at, M=slack), 0.0
         gram = constraints.gram(at.S)
         values = constraints.values(gram)
-        w, losses, signed = len(problem.shared), problem.losses, problem.signed(len(at.p))
+        w, signed = len(problem.shared), problem.signed(len(at.p))
         rows = -values
         rows[: len(problem.rhs)] += problem.rhs
-        rows[:losses] += problem.target - at.y[:losses]
         rows[signed] += at.z
         rows[:w] = 0.0
         fitted[problem.shared] += values[:w]
-        primal += 0.5 * float(np.sum((problem.target - values[:losses]) ** 2)) + float(np.sum(problem.cost * at.S))
-        dual += problem.dual_value(at.y)
+        primal += float(np.sum(problem.cost * at.S))
+        dual += float(problem.rhs @ at.y[: len(problem.rhs)])
         complementarity += float(np.sum(at.S * at.M) + at.y[signed] @ at.z)
         size += len(at.S) + len(at.z)
         squares += float(rows @ rows)
-        norm += float(problem.target @ problem.target)
         dual_residual = max(dual_residual, residual)
         points.append(FacePoint(problem, at, constraints, rows, slack - at.M, problem.inequality_moments(gram)))
-    rows_of_W = targets - W - fitted
+    rows_of_W = loss.slope(W) + loss.pull(dual_point.s) - fitted
+    bias = loss.bias(W, rows_of_W)
+    rows_of_W = rows_of_W - loss.repeated(bias)
     return Measure(
         points=tuple(points),
-        W=W,
+        loss=loss,
+        dual_point=dual_point,
         rows=rows_of_W,
+        gaps=gaps,
         mu=complementarity / size,
-        primal=primal + 0.5 * float(np.sum((targets - fitted) ** 2)),
+        primal=primal + loss.objective(fitted, bias),
         dual=dual,
-        primal_residual=float(np.sqrt(squares + rows_of_W @ rows_of_W)) / (1.0 + float(np.sqrt(norm))),
+        primal_residual=float(np.sqrt(squares + rows_of_W @ rows_of_W)) / (1.0 + loss.norm),
         dual_residual=dual_residual,
     )
 
 
-def cold_start(problem: FaceProblem, p: IntArray, q: IntArray) -> FaceIterate:
-    """Multiples of the identity."""
+def _cold_start(problem: FaceProblem, W: FloatArray, p: IntArray, q: IntArray) -> FaceIterate:
+    """Multiples of the identity, with this W'."""
     primal, dual, identity = (
         SETTINGS.primal_start * problem.moment_unit,
         SETTINGS.dual_start * problem.unit,
         np.eye(problem.order),
     )
     y = np.zeros(problem.fixed + len(p))
+    y[: len(problem.shared)] = W[problem.shared]
     y[problem.fixed :] = dual
     return FaceIterate(primal * identity, dual * identity, y, np.full(len(p), primal), p, q)
+
+
+def cold_starts(
+    problems: Sequence[FaceProblem], loss: DualLoss, products: Sequence[tuple[IntArray, IntArray]]
+) -> tuple[DualPoint, list[FaceIterate]]:
+    """Multiples of the identity on all faces, with a W' well inside the domain."""
+    faces = [_cold_start(problem, loss.centre, *known) for problem, known in zip(problems, products, strict=True)]
+    return loss.point(loss.centre, mean_mu(faces)), faces
 
 
 def warm_start(
@@ -183,13 +194,16 @@ def warm_start(
     p: IntArray,
     q: IntArray,
     shifts: tuple[float, float] = SETTINGS.shifts,
-) -> FaceIterate:
+) -> FaceIterate | None:
     """Approximate solutions S (a face matrix, S ⪰ 0 up to rounding) and multipliers y, moved into the cones.
 
     Both are shifted by multiples of the identity: S by a part of its mean eigenvalue, the slack by a part of γ beyond
     its least one. The default is large beside what a first-order method leaves. Measured on subsets of the paper's
     data, it takes between 9 and 23 Newton steps to a gap of 1e-3, and the cold start between 14 and 43; shifts ten
     times as large or as small take more.
+
+    Returns:
+        None where rounding leaves nothing inside.
     """
     order, constraints = problem.order, problem.with_products(p, q)
     shift = shifts[0] * float(np.trace(S)) / order
@@ -199,10 +213,15 @@ def warm_start(
     M = slack + (max(-least, 0.0) + shifts[1] * problem.unit) * np.eye(order)
     z = np.maximum(constraints(S)[problem.fixed :], shift)
     if not (z.min(initial=np.inf) > 0 and is_positive_definite(S) and is_positive_definite(M)):
-        return cold_start(problem, p, q)
+        return None
     y = y.copy()
     y[problem.fixed :] = np.maximum(y[problem.fixed :], float(np.sum(S * M)) / order / z)
     return FaceIterate(S, M, y, z, p, q)
+
+
+def mean_mu(faces: Sequence[FaceIterate]) -> float:
+    """About the μ of these faces."""
+    return sum(float(np.sum(at.S * at.M)) for at in faces) / sum(len(at.S) for at in faces)
 
 
 def extended(point: FacePoint, mu: float, p: IntArray, q: IntArray) -> FaceIterate:

@@ -11,14 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from certnet.solvers.face_problem import (
-    FaceProblem,
-    face_problem,
-    feasible_multipliers,
-    node_problem,
-    zero_network_dual,
-)
-from certnet.solvers.iterate import FaceIterate, Measure
+from certnet.solvers.dual_loss import DualLoss, DualPoint, narrowed, widened
+from certnet.solvers.face_problem import FaceProblem, face_problem, feasible_multipliers, node_problem
+from certnet.solvers.iterate import FaceIterate, Measure, mean_mu
 from certnet.solvers.linear_algebra import longest_step
 from certnet.solvers.products import largest
 from certnet.solvers.rounds import Rounds
@@ -67,7 +62,7 @@ class JointResult:
     Attributes:
         W: (f, c); zero where no dual was feasible.
         leaves: the last S and N of the best dual, in the order that was asked for.
-        value: ⟨W,T⟩ − ½‖W‖² in the program's own scale, a bound up to rounding; −∞ where no dual was feasible.
+        value: −L*(−W) in the program's own scale, a bound up to rounding; −∞ where no dual was feasible.
         objective: of the last primal iterate, in the program's own scale; near the bound where the solve has converged.
         steps: Newton steps.
         bytes: of the Schur complements of all leaves.
@@ -109,7 +104,8 @@ def solve_joint(
     """
     begin = time.perf_counter()
     nodes = [restrict(program, item) for item in signs]
-    problems = [node_problem(program, node) for node in nodes]
+    loss = DualLoss.of(program)
+    problems = [node_problem(program, node, loss) for node in nodes]
     best: Measure | None = None
 
     def look(_: Rounds, seen: Measure) -> bool:
@@ -120,14 +116,14 @@ def solve_joint(
 
     rounds = Rounds(
         problems,
-        *_start(program, problems, nodes, W.ravel(), starts),
+        loss,
+        *_start(program, problems, nodes, loss, W, starts),
         look=look,
         late=lambda ahead: time_limit is not None and time.perf_counter() - begin + ahead >= time_limit,
         tolerance=tolerance,
         max_iterations=max_iterations,
         max_products=MAX_PRODUCTS,
         max_rounds=max_rounds,
-        targets=zero_network_dual(program).ravel(),
     )
     rounds.run()
     seen = rounds.reached
@@ -136,10 +132,10 @@ def solve_joint(
         N = np.zeros((problem.program.positions,) * 2)
         if best is not None:
             at = best.points[number].at
-            N = problem.raw_dual(at.y, at.p, at.q).N
-        leaves.append(JointLeaf(point.at.S, N))
+            N = problem.products(at.y, at.p, at.q)
+        leaves.append(JointLeaf(widened(point.at.S, loss.basis), N))
     return JointResult(
-        W=np.zeros(program.shape) if best is None else best.W.reshape(program.shape),
+        W=np.zeros(program.shape) if best is None else loss.W(best.dual_point.W),
         leaves=tuple(leaves),
         value=-np.inf if best is None else best.dual,
         objective=seen.primal,
@@ -152,17 +148,19 @@ def _start(
     program: Program,
     problems: Sequence[FaceProblem],
     nodes: Sequence[Part],
+    loss: DualLoss,
     W: FloatArray,
     starts: Sequence[JointLeaf],
-) -> tuple[FloatArray, list[FaceIterate]]:
+) -> tuple[DualPoint, list[FaceIterate]]:
     """Approximate solutions moved into the cones: the dual towards a strictly feasible one, S by the identity."""
-    inner = feasible_multipliers(face_problem(program.with_inequalities(program.inequalities[:0])), program)
-    inner_W, inner_t = np.split(inner, [inner.size - program.space.neurons])
+    whole = face_problem(program.with_inequalities(program.inequalities[:0]), loss)
+    inner_W, inner_t = np.split(feasible_multipliers(whole, loss), [loss.size])
+    outer_W = loss.inside(W, 0.0)
     products = [
         largest(start.N, problem.neurons, MAX_PRODUCTS) for problem, start in zip(problems, starts, strict=True)
     ]
     for share in SETTINGS.interior_shares:
-        mixed = (1.0 - share) * W + share * inner_W
+        mixed = (1.0 - share) * outer_W + share * inner_W
         ys, slacks, least = [], [], np.inf
         for problem, node, start, (p, q) in zip(problems, nodes, starts, products, strict=True):
             y = problem.multipliers(mixed[problem.shared], (1.0 - share) * start.N, p, q)
@@ -178,15 +176,15 @@ def _start(
     faces = []
     for problem, start, y, M, (p, q) in zip(problems, starts, ys, slacks, products, strict=True):
         identity = np.eye(problem.order)
-        S = 0.5 * (start.S + start.S.T)
+        S = narrowed(0.5 * (start.S + start.S.T), loss.basis)
         S = S + (shift + max(-float(np.linalg.eigvalsh(S)[0]), 0.0)) * identity
         own = float(np.linalg.eigvalsh(M)[0])
         if not own >= SETTINGS.small_eigenvalue * problem.unit:
             M = M + (SETTINGS.interior_shares[0] * problem.unit - own) * identity
         z = np.maximum(problem.with_products(p, q)(S)[problem.fixed :], shift)
         faces.append(FaceIterate(S, M, y, z, p, q))
-    mu = sum(float(np.sum(at.S * at.M)) for at in faces) / orders
-    return mixed, [_lifted(problem, at, mu) for problem, at in zip(problems, faces, strict=True)]
+    mu = mean_mu(faces)
+    return loss.point(mixed, mu), [_lifted(problem, at, mu) for problem, at in zip(problems, faces, strict=True)]
 
 
 def _lifted(problem: FaceProblem, at: FaceIterate, mu: float) -> FaceIterate:

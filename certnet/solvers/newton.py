@@ -1,8 +1,8 @@
 """The Newton system of the interior point over 1..L faces: HKM direction, Schur complement, step length.
 
 Several faces (the leaves of a tree) share W alone, so the Schur complement has the shape of an arrow: each face has a
-block for its own multipliers, which is eliminated, and what remains is as large as W. A single face shares nothing:
-its W belongs to its own block.
+block for its own multipliers, which is eliminated, and what remains is as large as W. Of a single face W belongs to the
+block. An output bias a is a border, ``[H B; Bᵀ −decay]``: ``B a`` is a at every row, and ``Bᵀ W = decay·a``.
 Directions: Helmberg, Rendl, Vanderbei, Wolkowicz 1996; predictor and corrector: Mehrotra 1992.
 """
 
@@ -34,32 +34,35 @@ class Change(NamedTuple):
 
 
 class Direction(NamedTuple):
-    """Changes of the shared W and of every face."""
+    """Changes of W', of the multipliers of its gaps, and of every face."""
 
     W: FloatArray
+    s: FloatArray
     faces: tuple[Change, ...]
 
 
 class NewtonSystem:
-    """Linearised optimality conditions at a point. Vectors are the shared W first, then each face's own multipliers."""
+    """Linearised optimality conditions at a point. Vectors are W' first, then each face's own multipliers."""
 
     def __init__(self, at: Measure) -> None:
-        self._at, self._points = at, at.points
-        self._shared = len(at.rows)
+        self._at, self._points, self._loss = at, at.points, at.loss
+        self._size = at.loss.size
+        self._ratio = at.dual_point.s / at.gaps
+        self._curvature = at.loss.curvature(at.dual_point.W, self._ratio)
+        self._core_size = self._size if len(self._points) > 1 else 0
         self._index: list[IntArray] = []
-        rows, diagonal, identity = [at.rows], [np.ones(self._shared)], [np.ones(self._shared)]
-        end = self._shared
+        rows, diagonal = [at.rows], [self._curvature.diagonal]
+        end = self._size
         for point in self._points:
-            w, losses, signed = len(point.problem.shared), point.problem.losses, point.signed
+            w, signed = len(point.problem.shared), point.signed
             own = np.arange(end, end + len(point.at.y) - w)
             end += len(own)
             self._index.append(np.concatenate([point.problem.shared, own]))
             rows.append(point.rows[w:])
-            identity.append((np.arange(len(own)) < losses).astype(np.float64))
             ratio = np.zeros(len(point.at.y))
             ratio[signed] = point.at.z / point.at.y[signed]
-            diagonal.append(identity[-1] + ratio[w:])
-        self._rows, self._diagonal, self._identity = (np.concatenate(parts) for parts in (rows, diagonal, identity))
+            diagonal.append(ratio[w:])
+        self._rows, self._diagonal = (np.concatenate(parts) for parts in (rows, diagonal))
         self._inverse = [symmetric(np.asarray(np.linalg.inv(point.at.M), dtype=np.float64)) for point in self._points]
         self._factorise()
 
@@ -80,14 +83,19 @@ class NewtonSystem:
         raise np.linalg.LinAlgError("The Schur complement lost positive definiteness.")
 
     def _eliminate(self, grams: Sequence[tuple[FloatArray, FloatArray]], shift: float) -> None:
-        """Factors L (transposed) of the faces' own blocks, their couplings ``L⁻¹B`` with W, and the rest; scaled."""
-        core = np.diag(self._scale[: self._shared] ** 2 + shift)
+        """Factors L (transposed) of the faces' own blocks, their couplings ``L⁻¹B`` with W', and the rest; scaled."""
+        core_size, scale = self._core_size, self._scale
+        core = np.diag(self._curvature.diagonal[:core_size] * scale[:core_size] ** 2 + shift)
+        if core_size:
+            self._curvature.add_couplings(core, scale)
         self._blocks: list[tuple[IntArray, slice, FloatArray, FloatArray]] = []
-        end = self._shared
+        end = core_size
         for point, index, (P, Q) in zip(self._points, self._index, grams, strict=True):
-            shared = point.problem.shared
+            shared = point.problem.shared[: core_size and None]
             w, start, end = len(shared), end, end + len(index) - len(shared)
-            H = point.constraints.schur(P, Q, self._scale[index])
+            H = point.constraints.schur(P, Q, scale[index])
+            if not core_size:
+                self._curvature.add_couplings(H, scale)
             own = np.ascontiguousarray(H[w:, w:])  # no copy where nothing is shared
             own[np.diag_indices(len(own))] = 1.0 + shift
             factor_in_place(own)
@@ -98,19 +106,41 @@ class NewtonSystem:
                 core[np.ix_(shared, shared)] += corner + np.tril(corner, -1).T - coupling.T @ coupling
             self._blocks.append((shared, slice(start, end), own.T, coupling))
         self._core = np.linalg.cholesky(core)
+        self._border()
 
-    def _solve(self, rhs: FloatArray) -> FloatArray:
+    def _border(self) -> None:
+        """What a unit of each output bias does to the solution, and the bias's own matrix."""
+        c = self._loss.outputs if self._loss.bias_decay is not None else 0
+        self._bias_image = np.zeros((len(self._scale), c))
+        for k, unit in enumerate(np.eye(c)):
+            self._bias_image[: self._size, k] = self._loss.repeated(unit)
+            self._bias_image[:, k] = self._solve_without_bias(self._bias_image[:, k])
+        head = [self._loss.sums(image[: self._size]) for image in self._bias_image.T]
+        self._head = np.reshape(head, (c, c)) + (self._loss.bias_decay or 0.0) * np.eye(c)
+
+    def _solve_without_bias(self, rhs: FloatArray) -> FloatArray:
         x = self._scale * rhs
         for shared, own, factor, coupling in self._blocks:
             x[own], _ = dtrtrs(factor, x[own], trans=1)
             if len(shared):
                 x[shared] -= coupling.T @ x[own]
-        if self._shared:
-            x[: self._shared] = sl.cho_solve((self._core, True), x[: self._shared], check_finite=False)
+        if n := self._core_size:
+            x[:n] = sl.cho_solve((self._core, True), x[:n], check_finite=False)
         for shared, own, factor, coupling in self._blocks:
             x[own], _ = dtrtrs(factor, x[own] - coupling @ x[shared] if len(shared) else x[own])
         solution: FloatArray = self._scale * x
         return solution
+
+    def _solve(self, rhs: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The solution, and the right-hand side without what a free bias takes."""
+        x = self._solve_without_bias(rhs)
+        if not len(self._head):
+            return x, rhs
+        a = np.linalg.solve(self._head, self._loss.sums(x[: self._size]))
+        if not self._loss.bias_decay:
+            rhs = rhs.copy()
+            rhs[: self._size] -= self._loss.repeated(a)
+        return x - self._bias_image @ a, rhs
 
     def _moved(self, number: int, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """``Σ x_j A_j`` on a face, and the change of S that goes with it."""
@@ -118,8 +148,16 @@ class NewtonSystem:
         adjoint = point.constraints.adjoint(x[self._index[number]])
         return adjoint, symmetric(point.at.S @ adjoint @ self._inverse[number])
 
+    def _smooth(self, x: FloatArray) -> FloatArray:
+        """The part of the Schur complement that is not that of the faces, for W' alone: its curvature and its bias."""
+        image = self._curvature(x)
+        if decay := self._loss.bias_decay:
+            image += self._loss.repeated(self._loss.sums(x) / decay)
+        return image
+
     def _apply(self, x: FloatArray) -> FloatArray:
         image: FloatArray = self._diagonal * x
+        image[: self._size] = self._smooth(x[: self._size])
         for number, (point, index) in enumerate(zip(self._points, self._index, strict=True)):
             image[index] += point.constraints(self._moved(number, x)[1])
         return image
@@ -137,11 +175,16 @@ class NewtonSystem:
             S.append(base - symmetric(at.S @ point.dual_matrix @ inverse))
             M.append(point.dual_matrix)
             z.append(shift)
+        gaps, loss, W = self._at.gaps, self._loss, slice(0, self._size)
+        s = mu / gaps - self._at.dual_point.s
+        if predictor is not None:
+            s = s - predictor.s * loss.moved(predictor.W) / gaps
         x = np.zeros(len(self._rows))
         for _ in range(1 + REFINEMENTS):
             # Each pass solves for what rounding left of the linear equations; the change is small, and so is its own
             # rounding error.
-            error = self._rows - self._identity * x
+            error = self._rows.copy()
+            error[W] += loss.pull(s) - self._smooth(x[W])
             for number, (point, index) in enumerate(zip(self._points, self._index, strict=True)):
                 error[index] -= point.constraints(S[number])
                 error[index[point.signed]] += z[number]
@@ -152,23 +195,25 @@ class NewtonSystem:
                 S[number], M[number] = S[number] + change, M[number] - adjoint
                 z[number] = z[number] - point.at.z / point.at.y[point.signed] * step[index[point.signed]]
         faces = (Change(S[i], symmetric(M[i]), x[index], z[i]) for i, index in enumerate(self._index))
-        return Direction(x[: self._shared], tuple(faces))
+        return Direction(x[W], s - self._ratio * loss.moved(x[W]), tuple(faces))
 
     def longest(self, direction: Direction) -> float:
-        """Largest common step that keeps S, M, z and the products' multipliers nonnegative.
+        """Largest common step that keeps S, M, z, the gaps and the multipliers nonnegative.
 
         Primal and dual share it because W is a primal residual and a dual multiplier at once.
         """
-        return min(
-            step
-            for point, change in zip(self._points, direction.faces, strict=True)
-            for step in (
+        steps = [
+            longest_positive_step(self._at.gaps, self._loss.moved(direction.W)),
+            longest_positive_step(self._at.dual_point.s, direction.s),
+        ]
+        for point, change in zip(self._points, direction.faces, strict=True):
+            steps += [
                 longest_step(point.at.S, change.S),
                 longest_step(point.at.M, change.M),
                 longest_positive_step(point.at.z, change.z),
                 longest_positive_step(point.at.y[point.signed], change.y[point.signed]),
-            )
-        )
+            ]
+        return min(steps)
 
     def corrected(self) -> Direction:
         """Mehrotra's direction: how far the predictor comes tells how much to centre."""
@@ -176,7 +221,8 @@ class NewtonSystem:
         if not (mu > 0):
             raise np.linalg.LinAlgError("The iterate is on the boundary of the cone by rounding.")
         step = min(1.0, self.longest(predictor))
-        left, size = 0.0, 0
+        gaps = self._at.gaps + step * self._loss.moved(predictor.W)
+        left, size = float(gaps @ (self._at.dual_point.s + step * predictor.s)), len(gaps)
         for point, change in zip(self._points, predictor.faces, strict=True):
             at, signed = point.at, point.signed
             left += float(np.sum((at.S + step * change.S) * (at.M + step * change.M)))
@@ -187,19 +233,19 @@ class NewtonSystem:
 
 def refined(
     rhs: FloatArray,
-    solve: Callable[[FloatArray], FloatArray],
+    solve: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
     apply: Callable[[FloatArray], FloatArray],
     scale: FloatArray,
 ) -> FloatArray:
     """Preconditioned conjugate gradients for ``apply(x) = rhs``; the best iterate counts.
 
-    ``solve``, with the factors of a regularised, rounded matrix, is the preconditioner. Residuals are measured times
-    ``scale``.
+    ``solve``, with the factors of a regularised, rounded matrix, is the preconditioner; it also returns the residual
+    without what a constraint on x takes of it (Gould, Hribar, Nocedal 2001). Residuals are measured times ``scale``.
     """
-    x, r = np.zeros_like(rhs), rhs.copy()
-    s = solve(r)
+    x = np.zeros_like(rhs)
+    s, r = solve(rhs)
     d, rs = s.copy(), float(r @ s)
-    best, least = x, float(np.linalg.norm(scale * rhs))
+    best, least = x, float(np.linalg.norm(scale * r))
     stop = CG_TOLERANCE * least
     for _ in range(CG_STEPS):
         image = apply(d)
@@ -213,7 +259,7 @@ def refined(
             best, least = x, size
         if not (size > stop):
             break
-        s = solve(r)
+        s, r = solve(r)
         new = float(r @ s)
         d, rs = s + new / rs * d, new
     return best

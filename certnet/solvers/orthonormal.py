@@ -51,7 +51,16 @@ def _form(program: Program, L: FloatArray, A: FloatArray, units: Units) -> Scali
     C = congruent(program.form, np.concatenate([beta, beta]), z.T, 1.0)
     square = float(np.abs(C).max(initial=0.0)) or 1.0
     balanced = Program.of_form(LiftedSpace(A / beta[:, None]), 0.5 * (C + C.T) / square, np.eye(space.dimension))
+    balanced = replace(balanced, region=_region(program, L), share=program.share)
     return Scaling(program, balanced, beta, z, 1.0, float(np.sqrt(square)))
+
+
+def _region(program: Program, L: FloatArray) -> FloatArray:
+    """The region's form in coordinates where E is I."""
+    if not program.region.size:
+        return NO_PRODUCTS
+    half = sl.solve_triangular(L, program.region, lower=True)
+    return np.asarray(sl.solve_triangular(L, half.T, lower=True))
 
 
 def _training(program: Program, L: FloatArray, A: FloatArray, units: Units) -> Scaling:
@@ -59,6 +68,7 @@ def _training(program: Program, L: FloatArray, A: FloatArray, units: Units) -> S
         program,
         space=LiftedSpace(A, program.space.outputs),
         metric=np.eye(len(L)),
+        region=_region(program, L),
         inequalities=NO_PRODUCTS,
         equalities=NO_PRODUCTS,
         scale=1.0,
@@ -71,6 +81,8 @@ def _training(program: Program, L: FloatArray, A: FloatArray, units: Units) -> S
     balanced = Program(
         space=LiftedSpace(row_norm * unit.space.generators, unit.space.outputs),
         metric=unit.metric / units.output**2,
+        region=unit.region / units.output**2,
+        share=unit.share,
         loss=unit.loss,
         feature=unit.feature,
         weight=unit.weight * units.output / row_norm,

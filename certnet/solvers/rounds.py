@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from certnet.solvers.cost import step_seconds
-from certnet.solvers.face_problem import NONE, FaceProblem
+from certnet.solvers.dual_loss import DualLoss, DualPoint
+from certnet.solvers.face_problem import FaceProblem
 from certnet.solvers.interface import SolveStatus
-from certnet.solvers.iterate import FaceIterate, Measure, cold_start, extended, measure, warm_start
+from certnet.solvers.iterate import FaceIterate, Measure, cold_starts, extended, mean_mu, measure, warm_start
 from certnet.solvers.linear_algebra import is_positive_definite
 from certnet.solvers.newton import NewtonSystem
 from certnet.solvers.products import least_correlation, violated
-from formulations._validation import FloatArray, IntArray
+from formulations._validation import IntArray
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Rounds:
     def __init__(
         self,
         problems: Sequence[FaceProblem],
-        W: FloatArray,
+        loss: DualLoss,
+        dual_point: DualPoint,
         faces: Sequence[FaceIterate],
         *,
         look: Callable[["Rounds", Measure], bool],
@@ -77,12 +79,11 @@ class Rounds:
         max_iterations: int,
         max_products: int,
         max_rounds: float = np.inf,
-        targets: FloatArray = NONE,
         attempt: int = USUAL,
     ) -> None:
         """Start from an iterate. ``look`` sees each measure and may end the solve, ``late`` tells whether so many
-        further seconds are too many; ``W`` and ``targets`` are what the faces share."""
-        self.problems, self.targets, self.look, self.late = problems, targets, look, late
+        further seconds are too many; ``dual_point`` is what the faces share."""
+        self.problems, self.loss, self.look, self.late = problems, loss, look, late
         self.tolerance, self.max_iterations = tolerance, max_iterations
         self.max_products, self.max_rounds = max_products, max_rounds
         self.iterations = self.rounds = 0
@@ -90,11 +91,11 @@ class Rounds:
         self.settled: Measure | None = None
         self.centre: Measure | None = None
         self.last_step = 0.0, 0.0
-        self._begin(W, faces, attempt)
-        self.measure = measure(problems, targets, W, faces)
+        self._begin(dual_point, faces, attempt)
+        self.measure = measure(problems, loss, dual_point, faces)
 
-    def _begin(self, W: FloatArray, faces: Sequence[FaceIterate], attempt: int) -> None:
-        self.W, self.faces, self.attempt = W, faces, attempt
+    def _begin(self, dual_point: DualPoint, faces: Sequence[FaceIterate], attempt: int) -> None:
+        self.dual_point, self.faces, self.attempt = dual_point, faces, attempt
         self.short, self.least = 0, np.inf
 
     @property
@@ -126,7 +127,7 @@ class Rounds:
     def _round(self) -> SolveStatus:
         """Newton steps until ``target`` is met. INACCURATE when no further progress is possible."""
         while True:
-            seen = measure(self.problems, self.targets, self.W, self.faces)
+            seen = measure(self.problems, self.loss, self.dual_point, self.faces)
             self.faces = [point.at for point in seen.points]
             if seen.error < self.least:
                 self.measure, self.least = seen, seen.error
@@ -173,9 +174,12 @@ class Rounds:
             FaceIterate(at.S + step * by.S, at.M + step * by.M, at.y + step * by.y, at.z + step * by.z, at.p, at.q)
             for at, by in zip(self.faces, direction.faces, strict=True)
         ]
-        if not all(is_positive_definite(at.S) and is_positive_definite(at.M) for at in faces):
+        at = seen.dual_point
+        dual_point = DualPoint(at.W + step * direction.W, at.s + step * direction.s)
+        inside = self.loss.gaps(dual_point.W).min(initial=np.inf) > 0
+        if not (inside and all(is_positive_definite(at.S) and is_positive_definite(at.M) for at in faces)):
             raise np.linalg.LinAlgError("The step left the cone by rounding.")
-        self.W, self.faces = seen.W + step * direction.W, faces
+        self.dual_point, self.faces = dual_point, faces
         return step
 
     def _try_again(self) -> None:
@@ -184,17 +188,17 @@ class Rounds:
         self.centre = None
         if self.attempt == USUAL and self.settled is not None:
             # Products that are not the settled iterate's own have the multiplier 0 there.
-            faces = [
+            starts = [
                 warm_start(at.problem, at.at.S, np.pad(at.at.y, (0, len(p) - len(at.at.p))), p, q, SETTINGS.late_shifts)
                 for at, (p, q) in zip(self.settled.points, known, strict=True)
             ]
-            self._begin(self.settled.W, faces, LATE)
-        else:
-            self._begin_cold(known)
+            faces = [at for at in starts if at is not None]
+            if len(faces) == len(starts):
+                return self._begin(self.loss.point(self.settled.dual_point.W, mean_mu(faces)), faces, LATE)
+        self._begin_cold(known)
 
     def _begin_cold(self, products: Sequence[tuple[IntArray, IntArray]]) -> None:
-        faces = [cold_start(problem, *known) for problem, known in zip(self.problems, products, strict=True)]
-        self._begin(np.zeros_like(self.W), faces, COLD)
+        self._begin(*cold_starts(self.problems, self.loss, products), COLD)
 
     def _add_products(self) -> int:
         """Begin the next round with the most violated products of every face that carries something."""
@@ -211,11 +215,11 @@ class Rounds:
                 p, q, added = np.concatenate([p, new_p]), np.concatenate([q, new_q]), added + len(new_p)
             products.append((p, q))
         if not added:
-            self._begin(self.W, self.faces, USUAL if self.centre else COLD)
+            self._begin(self.dual_point, self.faces, USUAL if self.centre else COLD)
         elif self.centre is None:
             self._begin_cold(products)
         else:
             centre = self.centre
             faces = [extended(point, centre.mu, *known) for point, known in zip(centre.points, products, strict=True)]
-            self._begin(centre.W, faces, USUAL)
+            self._begin(centre.dual_point, faces, USUAL)
         return added

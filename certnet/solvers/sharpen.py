@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from certificates.making.repair import project, raw_dual, repair_form
+from certnet.solvers.dual_loss import DualLoss
 from certnet.solvers.face_problem import NONE, FaceProblem, face_problem
 from certnet.solvers.iterate import FaceIterate, Measure
 from certnet.solvers.orthonormal import Units, orthonormal
@@ -54,7 +55,7 @@ def sharpen(program: Program, dual: Dual) -> Dual:
 
 def _problem(form: Program, N: FloatArray) -> FaceProblem:
     """The form's problem for ``y = (δ, ν, t/2)``."""
-    problem = face_problem(form)
+    problem = face_problem(form, DualLoss.of(form))
     k, order = form.space.dimension, problem.order
     metric = np.zeros((order, order))
     metric[order - k :, order - k :] = form.metric
@@ -69,7 +70,7 @@ def _maximise(problem: FaceProblem, y: FloatArray) -> FloatArray:
     """
     generators, none = problem.program.space.generators, np.zeros(0, dtype=np.int64)
     constraints = problem.with_products(none, none)
-    y = y.copy()
+    y, loss = y.copy(), DualLoss.of(problem.program)
     s = START * float(np.abs(np.diag(problem.cost - constraints.adjoint(y))).mean())
     y[2:] -= s
     y[0] -= 2.0 * s * (1.0 + 0.5 * float(np.linalg.norm(generators, 2)) ** 2)
@@ -87,7 +88,8 @@ def _maximise(problem: FaceProblem, y: FloatArray) -> FloatArray:
     at = FaceIterate(S, problem.cost - constraints.adjoint(y), y, z, none, none)
     Rounds(
         [problem],
-        NONE,
+        loss,
+        loss.point(NONE, 0.0),
         [at],
         look=look,
         late=lambda _: False,

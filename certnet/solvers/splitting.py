@@ -10,6 +10,7 @@ objective and ``ρ‖Z − V‖²/2`` over Z with ``Z_φφ ≥ 0``, ``diag(Z_α�
 of the order of λ are written once in each half; everything else happens in blocks.
 """
 
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,28 +21,55 @@ from certnet.solvers.arrays import Array, Arrays
 from formulations import Dual, Program
 from formulations._validation import FloatArray
 from formulations.loss import Loss
+from formulations.losses import has_kinks, smoothed
+from formulations.prox import Prox
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Numbers of the splitting that an experiment could move."""
+
+    kinks: float = 2e-4
+    """What smoothing may take from a loss with kinks, as a part of that of the network without neurons. Not
+    measured."""
+
+
+SETTINGS = Settings()
 
 
 class _Loss:
-    """Training: the loss over (φ, v), and ``γ/2 (⟨E, G_zz⟩ + tr G_vv)``."""
+    """Training: the loss over (φ, v), and ``γ/2 (⟨E, G_zz⟩ + tr G_vv)``.
+
+    The loss's own map runs on the host, in float64, and begins where it ended last.
+    """
 
     def __init__(self, program: Program, loss: Loss, layer: Arrays) -> None:
-        self.program, self.loss, self.layer = program, loss, layer
+        self.program, self.loss, self.layer = program, without_kinks(loss, SETTINGS.kinks), layer
         # A numpy scalar of float64 would turn float32 arrays into float64 ones.
         self.size = float(program.gamma)
-        self.feature = layer.array(program.feature)
-        self.metric = layer.array(0.5 * program.gamma * program.metric)
+        features, place = np.unique(program.feature, return_inverse=True)
+        self.place, self.features = place.ravel(), layer.array(features)
+        self.prox = Prox(self.loss, self.place, program.weight, len(features))
+        self.start: tuple[FloatArray, FloatArray] | None = None
+        self.last: tuple[FloatArray, FloatArray] | None = None
+        self.metric = layer.array(0.5 * program.gamma * program.cost())
+        self.region = layer.array(program.region) if program.region.size else None
 
-    def _prox(self, G: Array, penalty: float) -> Array:
-        host = self.layer.host(G).astype(np.float64)
-        rows = np.arange(len(host))
-        return self.layer.array(self.loss.prox(host, penalty, feature=rows, weight=self.program.weight)[0])
+    def _fitted(self, V: Array, penalty: float) -> tuple[FloatArray, FloatArray]:
+        """The entries of the solution that the loss sees, and the output bias."""
+        seen = self.layer.host(V[self.features, self.program.space.v]).astype(np.float64)
+        return self.prox(seen, 2 * penalty, start=self.start)
 
     def columns(self, V: Array, penalty: float) -> Array:
         """Rows φ and columns v of the solution, which hold the loss."""
         columns = self.layer.copy(V[self.program.space.phi, self.program.space.v])
-        columns[self.feature] = self._prox(columns[self.feature], 2 * penalty)
+        self.last = self._fitted(V, penalty)
+        columns[self.features] = self.layer.array(self.last[0])
         return columns
+
+    def go_on(self) -> None:
+        """A step ends: the next one begins at what ``columns`` found last. A mere look changes nothing."""
+        self.start = self.last
 
     def rows_of_phi(self, V: Array, columns: Array, penalty: float, rows: slice) -> Array:
         """Rows of φ of the solution, before the signs."""
@@ -53,27 +81,40 @@ class _Loss:
         """Rows of z and v of the solution."""
         space, k = self.program.space, self.program.space.dimension
         Z = self.layer.copy(V[2 * space.neurons :])
-        Z[:k, space.z] -= self.metric / penalty
+        block = Z[:k, space.z]
+        block -= self.metric / penalty
+        if self.region is not None:
+            missing = self.layer.dot(self.region, block) / self.layer.dot(self.region, self.region)
+            block -= min(float(missing), 0.0) * self.region
         Z[k:, space.phi] = columns.T
         self.layer.diagonal(Z[k:, space.v])[...] -= 0.5 * self.size / penalty
         return Z
 
     def W(self, V: Array, penalty: float) -> FloatArray:
-        """``−∇ℓ(ω∘Z[f, v])``."""
-        fitted = self.layer.host(self.columns(V, penalty)[self.feature]).astype(np.float64)
-        return self.loss.dual(self.program.weight[:, None] * fitted)
+        """−∇L at the entries of the solution, in the domain."""
+        P, bias = self._fitted(V, penalty)
+        return self.loss.project(self.loss.dual(self.program.weight[:, None] * P[self.place], bias))
 
     def pulls(self, dual: Dual) -> FloatArray:
         """What a dual's scaled multiplier is times 2ρ: the loss, the costs and the signs."""
         program, space = self.program, self.program.space
         L = np.zeros((space.order, space.order))
         L[space.phi, space.phi] = -dual.N
-        features = -program.weight[:, None] * dual.W
-        L[program.feature, space.v] = features
-        L[space.v, program.feature] = features.T
-        L[space.z, space.z] = program.gamma * program.metric
+        L[space.phi, space.v] = -program.features_of(dual.W)
+        L[space.v, space.phi] = L[space.phi, space.v].T
+        L[space.z, space.z] = program.gamma * program.cost()
         L[space.v, space.v] = program.gamma * np.eye(space.outputs)
         return L
+
+
+def without_kinks(loss: Loss, share: float) -> Loss:
+    """A loss whose kinks, if any, are smoothed so little that this share of its value without neurons is not lost."""
+    if not has_kinks(loss.kind):
+        return loss
+    # An envelope is below the loss by at most ε/2 w² for each entry, and |w| ≤ 1 for all losses with kinks.
+    value = loss.unit**2 * loss.value(np.zeros(loss.shape))
+    entries = loss.shape[1] * float(np.sum(loss.sample_weight))
+    return replace(loss, kind=smoothed(loss.kind, max(2.0 * share * value / entries, 1e-12)))
 
 
 class _Form:
@@ -82,21 +123,31 @@ class _Form:
     def __init__(self, program: Program, layer: Arrays) -> None:
         self.program, self.layer = program, layer
         self.size = float(np.abs(program.form).max(initial=0.0)) or 1.0
-        self.form, self.metric = layer.array(0.5 * program.form), layer.array(program.metric)
-        self.square = float(np.sum(program.metric**2))
+        self.form = layer.array(0.5 * program.form)
+        # With a region the cost E₀ is normalised to 1 and ⟨Q, G⟩ is at least 0.
+        self.normal = layer.array(program.cost())
+        self.region = layer.array(program.region) if program.region.size else None
 
     def columns(self, V: Array, penalty: float) -> Array:
         return V[self.program.space.phi, self.program.space.v]
+
+    def go_on(self) -> None:
+        pass
 
     def rows_of_phi(self, V: Array, columns: Array, penalty: float, rows: slice) -> Array:
         return V[rows] - self.form[rows] / penalty
 
     def other_rows(self, V: Array, columns: Array, penalty: float) -> Array:
-        """The block over z is moved along E onto the normalisation."""
+        """The block over z is moved onto the normalisation, and into the region."""
         rows = slice(2 * self.program.space.neurons, self.program.space.order)
         Z = V[rows] - self.form[rows] / penalty
         block = Z[:, self.program.space.z]
-        block += (1.0 - self.layer.dot(self.metric, block)) / self.square * self.metric
+        dot, E, Q = self.layer.dot, self.normal, self.region
+        block += (1.0 - dot(E, block)) / dot(E, E) * E
+        if Q is not None and dot(Q, block) < 0:
+            # Along the part of Q that keeps the normalisation.
+            across = Q - dot(E, Q) / dot(E, E) * E
+            block -= dot(Q, block) / dot(Q, across) * across
         return Z
 
     def W(self, V: Array, penalty: float) -> FloatArray:
@@ -108,7 +159,9 @@ class _Form:
         program = self.program
         repaired = repair_form(program, dual)
         L: FloatArray = program.form - program.lift_inequalities(raw_dual(dual.W, repaired.N, repaired.t, gamma=1.0).N)
-        L[program.space.z, program.space.z] -= repaired.delta * program.metric
+        L[program.space.z, program.space.z] -= repaired.delta * program.cost()
+        if program.region.size:
+            L[program.space.z, program.space.z] -= repaired.sigma * program.region
         return L
 
 
@@ -181,6 +234,7 @@ class Splitting:
             X_zz += self._B[alpha].T @ self._tilt(difference)
             X_zv += self._B[alpha].T @ difference[:, space.v]
         X[z, z], X[z, v] = X_zz, X_zv
+        objective.go_on()
         return X, Sizes(*np.sqrt(total).tolist())
 
     def _tilt(self, rows: Array) -> Array:

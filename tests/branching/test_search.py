@@ -148,7 +148,7 @@ def test_workers_do_not_change_what_is_proved() -> None:
 def test_restricted_forms_are_the_form_on_their_cone(seed: int, d: int, c: int) -> None:
     random = rng(seed)
     program = _presolved(_gaussian(5, d, c, seed)).program
-    W = random.standard_normal(program.target.shape)
+    W = random.standard_normal(program.shape)
     z = random.standard_normal((d, 20))
     A = program.space.generators
     phi = program.space.lift(z)[program.feature]
@@ -164,7 +164,7 @@ def test_restricted_forms_are_the_form_on_their_cone(seed: int, d: int, c: int) 
 
 def test_a_child_is_never_worse_than_its_parent() -> None:
     program = _presolved(_gaussian(8, 3, 2)).program
-    W = program.target / program.gamma
+    W = program.loss.dual(np.zeros(program.shape)) / program.gamma
     signs = np.zeros(8, dtype=np.int64)
     parent = bound_node(program, W, signs)
     for sign in (ACTIVE, INACTIVE):
@@ -176,9 +176,13 @@ def test_a_child_is_never_worse_than_its_parent() -> None:
 def test_a_node_where_every_feature_vanishes_has_the_price_zero() -> None:
     random = rng(0)
     program = _presolved(TrainingProgram(random.standard_normal((4, 2)), random.standard_normal((4, 1)), 0.3)).program
-    found = bound_node(program, program.target, np.full(4, INACTIVE))
+    found = bound_node(program, program.loss.dual(np.zeros(program.shape)), np.full(4, INACTIVE))
     assert found.h_squared == 0.0
     assert found.branch == -1
-    some = bound_node(program, np.where(np.arange(4)[:, None] < 1, program.target, 0.0), np.array([INACTIVE, 0, 0, 0]))
+    some = bound_node(
+        program,
+        np.where(np.arange(4)[:, None] < 1, program.loss.dual(np.zeros(program.shape)), 0.0),
+        np.array([INACTIVE, 0, 0, 0]),
+    )
     assert some.h_squared == 0.0
     assert some.branch > 0

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from certificates import Certificate, Training
 from certificates.certificate import TrainingProof
 
@@ -26,12 +28,13 @@ def replace(thing: Any, **changes: Any) -> Any:
 
 
 def training_certificate(
-    X, Y, data_fingerprint, gamma, bias, W, source, generator, proof, U, V, lower_bound, objective, provenance=None
+    X, Y, data_fingerprint, gamma, W, source, generator, proof, U, V, lower_bound, objective, provenance=None
 ) -> Certificate:
-    """A certificate of training from all that it holds."""
+    """A certificate of training with the squared loss, without biases and weights, from all that it holds."""
+    ones, zeros, none = np.ones(len(X)), np.zeros(len(V)), np.zeros(0)
     return Certificate(
-        Training(X, Y, gamma, bias, data_fingerprint),
-        (TrainingProof(W, source, generator, proof, U, V),),
+        Training(X, Y, gamma, "none", "none", "squared", ones, data_fingerprint),
+        (TrainingProof(W, source, generator, proof, U, V, zeros, none),),
         {"lower_bound": lower_bound, "objective": objective},
         provenance or {},
     )

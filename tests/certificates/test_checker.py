@@ -8,6 +8,7 @@ from hypothesis import given
 
 from certificates import Certificate, Verdict, check, fingerprint
 from certificates.making import certify, residual_dual
+from certificates.making.assemble import statement_of
 from certificates.training import dual_value, network_objective
 from formulations import Dual, TrainingProgram, merge_rows
 from tests.certificates.altering import replace, training_certificate
@@ -23,7 +24,7 @@ def certificate() -> Certificate:
     program = TrainingProgram(X, random.standard_normal((9, 2)), 0.3)
     merged = merge_rows(program)
     U, V = min(networks(program, 1), key=lambda network: program.objective(*network))
-    W = merged.program.target
+    W = merged.program.loss.dual(np.zeros(merged.program.shape))
     N = np.abs(random.standard_normal((12, 12))) * 0.01
     honest, report = certify(merged, [residual_dual(merged, U, V), Dual(W, N)], U, V)
     assert report.verdict is Verdict.PROVED
@@ -45,7 +46,7 @@ def with_pairs(certificate: Certificate, pairs: np.ndarray, multipliers: np.ndar
 
 def rebound(certificate: Certificate) -> Certificate:
     """A forger's touch: fingerprint and claimed bound follow the change."""
-    claimed = dual_value(certificate.W, certificate.Y)
+    claimed = dual_value(certificate.statement, certificate.W)
     return replace(
         certificate,
         data_fingerprint=fingerprint(certificate.X, certificate.Y),
@@ -189,11 +190,12 @@ def test_rounded_objective_and_bound_against_rational_arithmetic(program: Traini
             total += (sum(hidden[j] * exact(V[o, j]) for j in range(m)) - exact(program.Y[i, o])) ** 2
     decay = sum(exact(x) ** 2 for x in [*U.flat, *V.flat])
     objective = total / 2 + exact(program.gamma) / 2 * decay
-    rounded = network_objective(program.X, program.Y, program.gamma, U, V)
+    statement = statement_of(program)
+    rounded = network_objective(statement, U, V, np.zeros(c))
     assert objective <= Fraction(rounded) <= objective * (1 + Fraction(1, 10**9)) + Fraction(1, 10**12)
     W = rng(seed).standard_normal((n, c))
     value = sum(exact(w) * exact(y) - exact(w) ** 2 / 2 for w, y in zip(W.flat, program.Y.flat, strict=True))
-    assert Fraction(dual_value(W, program.Y)) <= value <= Fraction(dual_value(W, program.Y)) + Fraction(1, 10**10)
+    assert Fraction(dual_value(statement, W)) <= value <= Fraction(dual_value(statement, W)) + Fraction(1, 10**10)
 
 
 def hand_made(X, Y, W, gamma: float, U, V, *, lower_bound: float, objective: float, proof) -> Certificate:
@@ -201,7 +203,7 @@ def hand_made(X, Y, W, gamma: float, U, V, *, lower_bound: float, objective: flo
     X, Y, W, U, V = (np.array(value, dtype=np.float64) for value in (X, Y, W, U, V))
     one = np.zeros(1, dtype=np.int64)
     return training_certificate(
-        X=X, Y=Y, data_fingerprint=fingerprint(X, Y), gamma=gamma, bias=False, W=W, source=one, generator=one,
+        X=X, Y=Y, data_fingerprint=fingerprint(X, Y), gamma=gamma, W=W, source=one, generator=one,
         proof=proof, U=U, V=V, lower_bound=lower_bound, objective=objective,
     )  # fmt: skip
 
@@ -213,9 +215,9 @@ def test_a_decay_that_underflows_is_still_charged(arithmetic: str) -> None:
     base = hand_made(
         [[-1.0]], [[0.0]], [[0.0]], tiny, [[1e140]], [[0.0]], lower_bound=0.0, objective=1e-300, proof=simple(1)
     )
-    assert network_objective(base.X, base.Y, tiny, base.U, base.V) >= 2.47e-44
+    assert network_objective(base.statement, base.U, base.V, base.output) >= 2.47e-44
     assert check(base, arithmetic=arithmetic).verdict is Verdict.UNKNOWN
-    assert network_objective(base.X, base.Y, tiny, np.array([[1e200]]), base.V) == np.inf
+    assert network_objective(base.statement, np.array([[1e200]]), base.V, base.output) == np.inf
 
 
 @pytest.mark.parametrize("arithmetic", ["exact", "ball", "float"])
@@ -226,7 +228,7 @@ def test_a_dual_that_underflows_is_still_charged(arithmetic: str) -> None:
     base = hand_made(
         [[1.0]], [[2.0**464]], [[tiny]], tiny, empty, empty, lower_bound=claim, objective=1e300, proof=full_tree(1)[0]
     )
-    assert Fraction(dual_value(base.W, base.Y)) < Fraction(claim)
+    assert Fraction(dual_value(base.statement, base.W)) < Fraction(claim)
     assert check(base, arithmetic=arithmetic).verdict is Verdict.UNKNOWN
 
 
@@ -251,7 +253,8 @@ def test_wide_networks_are_evaluated_in_blocks() -> None:
     """20,000 points and 20,000 neurons: the hidden layer alone would take 3 GB."""
     n = 20_000
     X, U = np.zeros((n, 1)), np.zeros((1, n))
-    assert network_objective(X, np.ones((n, 1)), 1.0, U, U) == pytest.approx(0.5 * n, rel=1e-9)
+    statement = statement_of(TrainingProgram(X, np.ones((n, 1)), 1.0))
+    assert network_objective(statement, U, U, np.zeros(1)) == pytest.approx(0.5 * n, rel=1e-9)
 
 
 def test_the_time_limit_is_kept(certificate: Certificate) -> None:

@@ -123,7 +123,7 @@ def test_missing_folder_and_foreign_files(tmp_path: Path) -> None:
     ("key", "value", "word"),
     [
         ("format", "other", "describe"),
-        ("version", 2, "version 2, and this certnet reads version 3 alone"),
+        ("version", 3, "version 3, and this certnet reads version 4 alone"),
         ("version", True, "version"),
         ("kind", "robustness", "network"),
         ("kind", "optimality", "kind 'optimality' and this certnet checks"),
@@ -132,7 +132,7 @@ def test_missing_folder_and_foreign_files(tmp_path: Path) -> None:
         ("statement", None, "statement"),
         ("statement.gamma", "0.1", "gamma"),
         ("statement.gamma", True, "gamma"),
-        ("statement.bias", 1, "bias"),
+        ("statement.hidden_bias", 1, "hidden_bias"),
         ("statement.loss", None, "loss"),
         ("claims", [], "claims"),
         ("claims", {"lower_bound": None, "objective": 1.0}, "lower_bound"),

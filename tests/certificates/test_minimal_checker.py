@@ -119,7 +119,6 @@ def subdivisions() -> list[Certificate]:
         Y=np.ones((1, 2)),
         data_fingerprint=fingerprint(np.zeros((1, 2)), np.ones((1, 2))),
         gamma=1.0,
-        bias=False,
         W=np.ones((1, 2)),
         source=np.zeros(0, dtype=np.int64),
         generator=np.array([-1]),
@@ -158,13 +157,13 @@ def test_mutated_subdivisions_get_the_same_verdict(count: int, tmp_path: Path, m
             case 2:
                 proof = c.proof
                 W = c.W * float(random.choice([-1.0, 0.99, 1 + 1e-6, 1.01, 1.5]))
-                c = replace(c, W=W, lower_bound=min(dual_value(W, c.Y), c.lower_bound))
+                c = replace(c, W=W, lower_bound=min(dual_value(c.statement, W), c.lower_bound))
             case _:
                 proof = c.proof
                 W = mutate_entry(random, c.W)
-                if not np.isfinite(W).all() or not np.isfinite(dual_value(W, c.Y)):
+                if not np.isfinite(W).all() or not np.isfinite(dual_value(c.statement, W)):
                     continue
-                c = replace(c, W=W, lower_bound=min(dual_value(W, c.Y), c.lower_bound))
+                c = replace(c, W=W, lower_bound=min(dual_value(c.statement, W), c.lower_bound))
         mutant = replace(c, proof=proof)
         write_certificate(path, mutant)
         theirs, reason = minimal_checker.check_file(path)

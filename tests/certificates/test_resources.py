@@ -37,7 +37,7 @@ def training(n: int = 1, d: int = 1, c: int = 1, generators: int = 0, proof: obj
     generator = np.concatenate([chosen, np.full(n - generators, -1)])
     plain = single(NO_PAIRS, np.zeros(0), np.full(generators, -0.01))
     return training_certificate(
-        X, Y, fingerprint(X, Y), 1.0, False, np.zeros((n, c)), chosen, generator, plain if proof is None else proof,
+        X, Y, fingerprint(X, Y), 1.0, np.zeros((n, c)), chosen, generator, plain if proof is None else proof,
         np.zeros((d, 0)), np.zeros((c, 0)), 0.0, 1e9,
     )  # fmt: skip
 

@@ -25,7 +25,7 @@ def test_every_shift_gives_a_bound(program: TrainingProgram, seed: int, exponent
     if m == 0:
         return
     random = rng(seed)
-    W = merged.program.target + random.standard_normal(merged.program.target.shape)
+    W = merged.program.loss.dual(np.zeros(merged.program.shape)) + random.standard_normal(merged.program.shape)
     N = random.standard_normal((2 * m, 2 * m)) * 10.0 ** random.integers(-2, 3)
     W, N, t = project(merged.program, Dual(W, N))
     bound = _bound(merged.program, W, N, t)
@@ -40,7 +40,7 @@ def test_every_shift_gives_a_bound(program: TrainingProgram, seed: int, exponent
     if not (0 < h_squared < 1e300):
         return
     # Hence the lower bound of math: s⟨W,T⟩ − s²/2‖W‖² with s = min(γ/h̄, ⟨W,T⟩/‖W‖²) is below every network.
-    alignment, square = float(np.sum(W * merged.program.target)), float(np.sum(W**2))
+    alignment, square = float(np.sum(W * merged.program.loss.dual(np.zeros(merged.program.shape)))), float(np.sum(W**2))
     s = max(min(program.gamma / np.sqrt(h_squared), alignment / square), 0.0)
     lower = merged.program.to_original(s * alignment - 0.5 * s**2 * square)
     best = min(program.objective(*network) for network in networks(program, seed, count=6))
@@ -49,6 +49,6 @@ def test_every_shift_gives_a_bound(program: TrainingProgram, seed: int, exponent
 
 def test_a_shift_below_the_spectrum_bounds_nothing() -> None:
     merged = merge_rows(TrainingProgram(np.eye(2), np.eye(2), 1.0))
-    W, N, t = project(merged.program, Dual(merged.program.target, np.zeros((4, 4))))
+    W, N, t = project(merged.program, Dual(merged.program.loss.dual(np.zeros(merged.program.shape)), np.zeros((4, 4))))
     bound = _bound(merged.program, W, N, t)
     assert bound(float(bound.values[-1])) == pytest.approx(np.inf)

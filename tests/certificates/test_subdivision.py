@@ -48,7 +48,6 @@ def claim(X: np.ndarray, W: np.ndarray, gamma: float, proof: Subdivision) -> Cer
         Y=Y,
         data_fingerprint=fingerprint(X, Y),
         gamma=gamma,
-        bias=False,
         W=W,
         source=rows.source,
         generator=rows.generator,
@@ -264,7 +263,7 @@ STRUCTURE = [
 def test_improper_structure_is_refused(number: int) -> None:
     proof, sentence = STRUCTURE[number]
     with pytest.raises(ProofFailure, match=sentence):
-        check_subdivision(proof, 2)
+        check_subdivision(proof, 2, 0)
     X, W, _ = sample(0, 4, 2, 1)
     report = check(claim(X, W, 100.0, proof))
     assert report.verdict is Verdict.UNKNOWN
@@ -273,7 +272,7 @@ def test_improper_structure_is_refused(number: int) -> None:
 
 def test_a_ninth_dimension_is_refused() -> None:
     with pytest.raises(ProofFailure, match="beyond 8"):
-        check_subdivision(replace(roots_only(np.eye(2)), basis=np.eye(9)), 9)
+        check_subdivision(replace(roots_only(np.eye(2)), basis=np.eye(9)), 9, 0)
 
 
 @pytest.mark.parametrize(("cuts", "expected"), [(60, Verdict.PROVED), (800, Verdict.PROVED), (6000, Verdict.UNKNOWN)])

@@ -68,12 +68,14 @@ def base_certificates() -> list[Certificate]:
         X = random.standard_normal((n, d)) * scale
         if seed % 2:
             X[1], X[2] = 0.0, -2.0 * X[0]
-        program = TrainingProgram(X, random.standard_normal((n, c)), 0.2 * scale, bias=seed == 1)
+        program = TrainingProgram(
+            X, random.standard_normal((n, c)), 0.2 * scale, hidden_bias="penalised" if seed == 1 else "none"
+        )
         merged = merge_rows(program)
         U, V = min(networks(program, seed), key=lambda network: program.objective(*network))
         m = merged.program.space.neurons
         N = 0.02 * scale**2 * random.random((2 * m, 2 * m))
-        duals = [Dual(merged.merge_W(program.residual(U, V)), N + N.T)] if seed else []
+        duals = [Dual(merged.merge_W(program.dual(U, V)), N + N.T)] if seed else []
         certificate, report = certify(merged, [*duals, residual_dual(merged, U, V)], U, V)
         assert report.verdict is Verdict.PROVED
         made.append(certificate)
@@ -226,8 +228,8 @@ def forge(c: Certificate) -> Certificate:
     """Make fingerprint and claims follow, so that only the mathematics can object."""
     with np.errstate(all="ignore"):
         try:
-            bound = dual_value(c.W, c.Y)
-            objective = network_objective(c.X, c.Y, c.gamma, c.U, c.V)
+            bound = dual_value(c.statement, c.W)
+            objective = network_objective(c.statement, c.U, c.V, c.output)
         except ValueError:
             return c
         mark = fingerprint(c.X, c.Y)

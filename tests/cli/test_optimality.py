@@ -13,10 +13,12 @@ from certnet.io.network import TwoLayerNetwork
 from certnet.training import fit
 from formulations import TrainingProgram
 from formulations._validation import FloatArray
+from formulations.network import ReluNetwork
 from tests.cli.support import Call, files, one_sentence, strict
 from tests.interchange.test_arrays import write_safetensors
 
 GAMMA = 0.3
+BIAS = ("--hidden-bias", "penalised")
 
 
 RANDOM = np.random.default_rng(0)
@@ -29,10 +31,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[TwoLayerNetwork, Flo
     path = tmp_path_factory.mktemp("data") / "plane.npz"
     np.savez(path, X=X, Y=Y)
     split = load(Recipe(source=str(path), split=False))
-    found = fit(TrainingProgram(split.X_train, Y, GAMMA, bias=True))
-    network = TwoLayerNetwork.from_program(
-        found.U[:, 1:], found.V[:, 1:], bias=True, offset=split.offset, scale=split.scale
-    )
+    found = fit(TrainingProgram(split.X_train, Y, GAMMA, hidden_bias="penalised"))
+    own = ReluNetwork.of_program(found.U[:, 1:], found.V[:, 1:], hidden_bias=True)
+    network = TwoLayerNetwork(own, split.offset, split.scale)
     return network, split.X_train
 
 
@@ -44,7 +45,18 @@ def network(folder: Path, made: tuple[TwoLayerNetwork, FloatArray]) -> TwoLayerN
     return made[0]
 
 
-CALL = ("optimality", "own.npz", "plane.npz", "--gamma", GAMMA, "--bias", "--no-split", "--nodes", 5000)
+CALL = (
+    "optimality",
+    "own.npz",
+    "plane.npz",
+    "--gamma",
+    GAMMA,
+    "--hidden-bias",
+    "penalised",
+    "--no-split",
+    "--nodes",
+    5000,
+)
 
 
 @pytest.mark.usefixtures("network")
@@ -72,8 +84,7 @@ def test_every_format_of_the_same_network_has_the_same_objective(
     certnet: Call, folder: Path, network: TwoLayerNetwork
 ) -> None:
     # Other formats know nothing of the standardisation, which is the data's as for certnet train.
-    U, V, b = network.U, network.V, network.hidden_bias
-    assert b is not None
+    U, V, b = network.network.hidden.T, network.network.output, network.network.hidden_bias
     np.savez(folder / "plain.npz", U=U, V=V, b=b)
     write_safetensors(folder / "torch.safetensors", {"fc1.weight": U.T, "fc1.bias": b, "fc2.weight": V})
     decay = 0.5 * GAMMA * float(np.sum(U**2) + np.sum(V**2) + np.sum(b**2))
@@ -113,13 +124,13 @@ def test_plain_output_is_a_summary_and_two_paths(certnet: Call) -> None:
         (("net.pt", "plane.npz", "--gamma", 0.1), "safetensors"),
         (("own.npz", "plane.npz"), "--gamma"),
         (("own.npz", "plane.npz", "--gamma", -1), "positive"),
-        (("own.npz", "plane.npz", "--gamma", 0.1, "--no-split"), "--bias"),
-        (("own.npz", "iris", "--gamma", 0.1, "--bias"), "4"),
+        (("own.npz", "plane.npz", "--gamma", 0.1, "--no-split"), "--hidden-bias"),
+        (("own.npz", "iris", "--gamma", 0.1, *BIAS), "4"),
         (("own.npz", "nowhere.npz", "--gamma", 0.1), "nowhere.npz"),
-        (("own.npz", "plane.npz", "--gamma", 0.1, "--bias", "--gap", 2), "gap"),
-        (("own.npz", "plane.npz", "--gamma", 0.1, "--bias", "--nodes", 0), "nodes"),
-        (("own.npz", "plane.npz", "--gamma", 0.1, "--bias", "--time-limit", -1), "--time-limit"),
-        (("own.npz", "plane.npz", "--gamma", 0.1, "--bias", "--out", " "), "--out"),
+        (("own.npz", "plane.npz", "--gamma", 0.1, *BIAS, "--gap", 2), "gap"),
+        (("own.npz", "plane.npz", "--gamma", 0.1, *BIAS, "--nodes", 0), "nodes"),
+        (("own.npz", "plane.npz", "--gamma", 0.1, *BIAS, "--time-limit", -1), "--time-limit"),
+        (("own.npz", "plane.npz", "--gamma", 0.1, *BIAS, "--out", " "), "--out"),
         (("wide.npz", "plane.npz", "--gamma", 0.1), "outputs"),
     ],
 )
@@ -153,7 +164,7 @@ def test_help_says_how_weight_decay_translates(certnet: Call, made: tuple[TwoLay
     # Proportional objectives have the same minimisers.
     network, n, c, w = made[0], *Y.shape, 0.01
     squares = float(np.sum((network.predict(X) - Y) ** 2))
-    decay = float(np.sum(network.U**2) + np.sum(network.V**2) + np.sum(np.square(network.hidden_bias)))
+    decay = float(np.sum(network.network.generators**2) + np.sum(network.network.output**2))
     losses = {"w·n·c/2": squares / (n * c), "w/2": squares, "w": 0.5 * squares}
     stated = {"w·n·c/2": w * n * c / 2, "w/2": w / 2, "w": w}
     assert re.findall(r"gamma = (w[\w·/]*)", text) == list(losses)

@@ -17,6 +17,7 @@ from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, json_writer, strict_json
 from certnet.jobs.train import Event
 from formulations import InputError
+from formulations.network import ReluNetwork
 from tests.cli.support import files
 
 
@@ -62,7 +63,7 @@ def test_only_folders_that_were_made_and_are_empty_are_removed(tmp_path: Path) -
 
 def test_a_network_that_cannot_be_saved_is_one_sentence(tmp_path: Path) -> None:
     folder = OutputFolder.prepare(tmp_path)
-    network = TwoLayerNetwork(U=np.ones((1, 1)), V=np.ones((1, 1)))
+    network = TwoLayerNetwork(ReluNetwork.of_program(np.ones((1, 1)), np.ones((1, 1))))
     with pytest.raises(InputError, match=r"cannot be written to .*--out"):
         folder.write({"network.npz": lambda path: network.save(path.parent / "absent" / path.name)})
     assert files(tmp_path) == []

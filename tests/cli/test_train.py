@@ -18,6 +18,7 @@ from certnet.io.output import output_folder
 from certnet.jobs.train import TrainingResult
 from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
+from formulations.network import ReluNetwork
 from tests.certificates.altering import replace
 from tests.cli.support import Call, files, one_sentence, quick_train, strict
 
@@ -33,7 +34,7 @@ def patched(change: Callable[[TrainingResult], TrainingResult]) -> Callable[...,
 
 @pytest.mark.usefixtures("quick")
 def test_three_files_that_agree_with_each_other(certnet: Call, folder: Path) -> None:
-    outcome = certnet("train", "iris", "--out", "out/iris", "--bias", "--json")
+    outcome = certnet("train", "iris", "--out", "out/iris", "--hidden-bias", "penalised", "--json")
     assert outcome.code == 0
     assert files(folder / "out") == ["iris", *(f"iris/{name}" for name in RESULTS)]
     report = outcome.json
@@ -49,7 +50,7 @@ def test_three_files_that_agree_with_each_other(certnet: Call, folder: Path) -> 
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("options", [[], ["--raw"], ["--bias"], ["--no-split"]])
+@pytest.mark.parametrize("options", [[], ["--raw"], ["--hidden-bias", "penalised"], ["--no-split"]])
 def test_the_saved_network_takes_raw_features(certnet: Call, folder: Path, options: list[str]) -> None:
     report = certnet("train", "wine", "--json", "--out", "o", *options).json
     network = TwoLayerNetwork.load(folder / "o" / "network.npz")
@@ -61,7 +62,8 @@ def test_the_saved_network_takes_raw_features(certnet: Call, folder: Path, optio
             continue
         truth = np.array(raw.classes)[Y.argmax(axis=1)]
         assert report["accuracy"][name] == float(np.mean(network.predict_class(X) == truth))
-    decay = 0.05 * sum(float(np.sum(a**2)) for a in (network.U, network.V, network.hidden_bias) if a is not None)
+    own = network.network
+    decay = 0.05 * sum(float(np.sum(a**2)) for a in (own.generators, own.output))
     value = 0.5 * float(np.sum((network.predict(raw.X_train) - raw.Y_train) ** 2)) + decay
     assert value == pytest.approx(report["objective"], rel=1e-9)
 
@@ -428,7 +430,7 @@ def test_two_runs_into_one_folder_are_refused(
 ) -> None:
     monkeypatch.setattr("certnet.jobs.train.train", no_work)
     classes = load(Recipe(source="spiral")).classes
-    TwoLayerNetwork(U=np.ones((2, 1)), V=np.ones((3, 1)), classes=classes).save(folder / "net.npz")
+    TwoLayerNetwork(ReluNetwork.of_program(np.ones((2, 1)), np.ones((3, 1))), classes=classes).save(folder / "net.npz")
     with output_folder(folder / "o", files=()):
         before = files(folder)
         outcome = certnet(*command, "--out", "o", "--quiet")
@@ -450,7 +452,7 @@ def test_iris_end_to_end(certnet: Call, options: list[str]) -> None:
 
 
 def test_a_small_file_end_to_end(certnet: Call, points: Path) -> None:
-    outcome = certnet("train", points, "--bias", "--gamma", "0.3", "--json")
+    outcome = certnet("train", points, "--hidden-bias", "penalised", "--gamma", "0.3", "--json")
     assert outcome.code == 0
     report = outcome.json
     assert 0 < report["lower_bound"] <= report["objective"] < 0.5 * read_source(Recipe(source=str(points))).Y.sum()

@@ -9,6 +9,7 @@ import pytest
 from certificates import read_certificate
 from certnet.io import write_onnx
 from certnet.io.network import TwoLayerNetwork
+from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.cli.support import Call
 from tests.cli.test_messages import OPTION, options
@@ -125,7 +126,9 @@ def test_wrong_input_is_one_sentence(certnet: Call, files: Path, wrong: str) -> 
     np.savez(files / "reals.npz", X=np.ones((4, 3)), Y=np.linspace(0, 1, 8).reshape(4, 2))
     np.savez(files / "real.npz", X=np.ones((4, 3)), Y=np.array([0.0, 1.0, 0.5, 0.25]))
     np.savez(files / "odd.npz", X=np.ones((2, 3)), Y=np.array([0, 2]))
-    TwoLayerNetwork(np.ones((3, 1)), np.ones((2, 1)), classes=("no", "yes")).save(files / "named.npz")
+    TwoLayerNetwork(ReluNetwork.of_program(np.ones((3, 1)), np.ones((2, 1))), classes=("no", "yes")).save(
+        files / "named.npz"
+    )
     (files / "one.csv").write_text("a,b,c,label\n1,2,3,yes\n")
     words, expected = WRONG[wrong]
     paths = [files / word if Path(word).suffix in (".npz", ".vnnlib", ".csv") else word for word in words]
@@ -140,7 +143,9 @@ def test_wrong_input_is_one_sentence(certnet: Call, files: Path, wrong: str) -> 
 def test_rows_of_few_classes_by_number_and_by_name(certnet: Call, tmp_path: Path) -> None:
     """f = x: the label is kept within half the lead of its coordinate."""
     np.savez(tmp_path / "net.npz", W1=np.eye(3), W2=np.eye(3))
-    TwoLayerNetwork(np.eye(3), np.eye(3), classes=("low", "mid", "top")).save(tmp_path / "named.npz")
+    TwoLayerNetwork(ReluNetwork.of_program(np.eye(3), np.eye(3)), classes=("low", "mid", "top")).save(
+        tmp_path / "named.npz"
+    )
     X = np.array([[0.1, 1.0, 0.2], [0.1, 0.2, 1.0]])
     np.savez(tmp_path / "one.npz", X=X[:1], Y=np.array([1]))
     np.savez(tmp_path / "two.npz", X=X, Y=np.array([1, 2]))

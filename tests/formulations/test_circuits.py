@@ -125,7 +125,7 @@ def test_presolve_carries_inequalities_and_their_multipliers(program: TrainingPr
     scaling, there = both.scaling, both.rows.program
     assert np.linalg.norm(both.program.inequalities, axis=1) == pytest.approx(1.0)
     N = random.standard_normal((both.program.positions, both.program.positions))
-    dual = Dual(random.standard_normal(both.program.target.shape), N + N.T)
+    dual = Dual(random.standard_normal(both.program.shape), N + N.T)
     back = both.undo_dual(dual)
     again = both.apply_dual(back)
     np.testing.assert_allclose(again.N, dual.N, rtol=1e-9, atol=1e-12)

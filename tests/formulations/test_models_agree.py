@@ -63,7 +63,9 @@ def test_networks_are_feasible_with_the_value_of_the_program(make) -> None:
     S = network_moment(program, 3)
     G = program.space.moment(S)
     handles.S.value = S
-    handles.residual.value = program.target - program.weight[:, None] * G[program.feature, program.space.v]
+    handles.residual.value = (
+        program.loss.dual(np.zeros(program.shape)) - program.weight[:, None] * G[program.feature, program.space.v]
+    )
     np.testing.assert_allclose(handles.G.value, G, atol=1e-12)
     for constraint in problem.constraints:
         np.testing.assert_allclose(constraint.violation(), 0.0, atol=1e-9)
@@ -88,7 +90,7 @@ def test_a_start_of_scs_inverts_the_recovery(make) -> None:
     np.testing.assert_allclose(start["y"][:first], y[:first], atol=1e-12)
     # The residual and the triangle's multiplier follow: R = T − ω∘G[f, v], and stationarity in S.
     np.testing.assert_allclose(start["s"], b - A @ start["x"], atol=1e-12)
-    np.testing.assert_allclose(start["s"][: program.target.size], 0.0, atol=1e-12)
+    np.testing.assert_allclose(start["s"][: program.loss.target.size], 0.0, atol=1e-12)
     np.testing.assert_allclose((P @ start["x"] + c + A.T @ start["y"])[~residual], 0.0, atol=1e-12)
     primal, dual = compiled.recover()
     np.testing.assert_array_equal(compiled.start(None, dual)["x"][~residual], 0.0)
@@ -113,12 +115,17 @@ def test_programs_compiled_side_by_side_are_the_same_as_one_after_the_other() ->
 def test_the_output_block_can_be_minimised_out(make) -> None:
     """γ/2 (tr Z + ⟨E, G_zz⟩) with [γI + ΩG_ffΩ, T; Tᵀ, Z] ⪰ 0 has the same value; its dual holds W."""
     program = make()
-    space, (f, c) = program.space.with_outputs(0), program.target.shape
+    space, (f, c) = program.space.with_outputs(0), program.shape
     S, Z = cp.Variable((space.face_order,) * 2, PSD=True), cp.Variable((c, c), symmetric=True)
     G = space.basis @ S @ space.basis.T
     phi = G[space.phi, space.phi]
     features = cp.multiply(np.outer(program.weight, program.weight), phi[program.feature][:, program.feature])
-    block = cp.bmat([[program.gamma * np.eye(f) + features, program.target], [program.target.T, Z]])
+    block = cp.bmat(
+        [
+            [program.gamma * np.eye(f) + features, program.loss.dual(np.zeros(program.shape))],
+            [program.loss.dual(np.zeros(program.shape)).T, Z],
+        ]
+    )
     inner = 0.5 * (block + block.T) >> 0
     cost = cp.trace(Z) + cp.trace(program.metric @ G[space.z, space.z])
     signs = [phi >= 0, cp.diag(G[space.alpha, space.beta]) == 0]

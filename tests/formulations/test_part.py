@@ -33,8 +33,8 @@ def test_a_node_is_the_whole_where_its_signs_hold(seed: int, n: int, d: int, r: 
     program = plain.with_inequalities(random.standard_normal((r, 2 * m + k)))
     z = random.standard_normal(k)
     node = restrict(program, _signs_at(program, z, random.integers(0, 2, m) == 1))
-    part = node.pricing(program.target)
-    whole = program.pricing(program.target)
+    part = node.pricing(program.loss.dual(np.zeros(program.shape)))
+    whole = program.pricing(program.loss.dual(np.zeros(program.shape)))
     N = np.abs(random.standard_normal((part.positions, part.positions)))
     N = N + N.T
     here, there = part.space.lift(z), whole.space.lift(z)
@@ -73,7 +73,7 @@ def test_circuits_that_only_imply_a_sign_leave_the_node() -> None:
     z = rng(1).standard_normal(2)
     for fixed in (np.zeros(m, dtype=bool), np.arange(m) < 3, np.ones(m, dtype=bool)):
         node = restrict(program, _signs_at(program, z, fixed))
-        part = node.pricing(program.target)
+        part = node.pricing(program.loss.dual(np.zeros(program.shape)))
         basis = part.space.basis
         rows = np.concatenate([basis[part.space.phi], part.inequalities @ basis])
         rows /= np.linalg.norm(rows, axis=1)[:, None]

@@ -13,7 +13,7 @@ from tests.strategies import SEEDS, networks, programs, rng
 
 def random_dual(program, random: np.random.Generator) -> Dual:
     N = random.standard_normal((2 * program.space.neurons,) * 2)
-    return Dual(random.standard_normal(program.target.shape), N + N.T)
+    return Dual(random.standard_normal(program.shape), N + N.T)
 
 
 @given(programs(), SEEDS)
@@ -96,10 +96,24 @@ def test_zero_rows_and_merged_rows_leave_their_constant() -> None:
     Y = np.array([[2.0], [1.0], [3.0]])
     merged = merge_rows(TrainingProgram(X, Y, 1.0))
     assert merged.rows.generator.tolist() == [ZERO_ROW, 0, 0]
-    # ½·2² of the zero row, and ½·(1² + 1²) of the two targets around their mean 2.
-    assert merged.program.constant == pytest.approx(3.0)
-    assert merged.program.weight.tolist() == pytest.approx([np.sqrt(2.0)])
-    assert merged.program.target[0, 0] == pytest.approx(4.0 / np.sqrt(2.0))
+    # ½·2² of the zero row; rows with other targets share a feature alone.
+    assert merged.program.constant == pytest.approx(2.0)
+    assert merged.program.feature.tolist() == [0, 0]
+    assert merged.program.weight.tolist() == [1.0, 1.0]
+    assert merged.program.loss.target.tolist() == [[1.0], [3.0]]
+
+
+def test_equal_rows_with_equal_targets_add_up_their_weights() -> None:
+    X, Y = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [-2.0, 0.0]]), np.array([[1.0], [1.0], [1.0], [1.0]])
+    program = TrainingProgram(X, Y, 1.0, sample_weight=[1.0, 2.0, 0.5, 4.0])
+    merged = merge_rows(program)
+    assert merged.program.loss.sample_weight.tolist() == [1.5, 2.0, 4.0]
+    assert merged.program.feature.tolist() == [0, 1, 2]
+    assert merged.place.tolist() == [0, 1, 0, 2]
+    W = np.array([[3.0], [1.0], [2.0]])
+    np.testing.assert_allclose(merged.undo_W(W)[:, 0], [2.0, 1.0, 1.0, 2.0])
+    np.testing.assert_allclose(merged.merge_W(merged.undo_W(W)), W)
+    assert program.loss.dual_value(merged.undo_W(W)) == pytest.approx(merged.program.dual_value(W))
 
 
 @pytest.mark.parametrize("tiny", [1e-77, 1e-170, 1e-300, 5e-324])
@@ -108,10 +122,10 @@ def test_rows_whose_squares_vanish_leave_like_zero_rows(tiny: float) -> None:
     Y = np.array([[2.0], [1.0], [3.0], [1.0]])
     merged = merge_rows(TrainingProgram(X, Y, 0.1))
     assert merged.program.constant == pytest.approx(2.5)
-    assert merged.program.target[:, 0].tolist() == pytest.approx([1.0, 3.0])
-    W = merged.undo_W(merged.program.target)
+    assert merged.program.loss.dual(np.zeros(merged.program.shape))[:, 0].tolist() == pytest.approx([1.0, 3.0])
+    W = merged.undo_W(merged.program.loss.dual(np.zeros(merged.program.shape)))
     np.testing.assert_allclose(W, Y)
-    np.testing.assert_allclose(merged.merge_W(W), merged.program.target)
+    np.testing.assert_allclose(merged.merge_W(W), merged.program.loss.dual(np.zeros(merged.program.shape)))
     certificate = train(merged.original, gap=1e-3).certificate
     report = check(certificate)
     assert report.verdict is Verdict.PROVED

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from certnet.io import read_network
 from certnet.io.network import TwoLayerNetwork
 from formulations import InputError
+from formulations.network import ReluNetwork
 
 NAMES = {"<f8": "F64", "<f4": "F32", "<f2": "F16"}
 
@@ -50,7 +51,7 @@ def refusal(path: Path) -> str:
 
 def test_certnets_own_file_is_read_with_its_standardisation(tmp_path: Path) -> None:
     U, V, b = _weights()
-    own = TwoLayerNetwork(U=U, V=V, hidden_bias=b, offset=np.arange(3.0), scale=np.array([1.0, 2.0, 4.0]))
+    own = TwoLayerNetwork(ReluNetwork(U.T, b, V, np.ones(2)), np.arange(3.0), np.array([1.0, 2.0, 4.0]))
     own.save(tmp_path / "own.npz")
     X = np.random.default_rng(1).normal(size=(7, 3))
     np.testing.assert_array_equal(read_network(tmp_path / "own.npz").predict(X), own.predict(X))
@@ -61,9 +62,9 @@ def test_plain_arrays_are_read(tmp_path: Path, bias: str | None) -> None:
     U, V, b = _weights()
     np.savez(tmp_path / "net.npz", U=U, V=V.astype(np.float32), **({} if bias is None else {bias: b}))
     network = read_network(tmp_path / "net.npz")
-    np.testing.assert_array_equal(network.U, U)
-    np.testing.assert_array_equal(network.V, V.astype(np.float32).astype(np.float64))
-    assert (network.hidden_bias is None) is (bias is None)
+    np.testing.assert_array_equal(network.network.hidden.T, U)
+    np.testing.assert_array_equal(network.network.output, V.astype(np.float32).astype(np.float64))
+    np.testing.assert_array_equal(network.network.hidden_bias, b if bias else np.zeros(len(b)))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_plain_arrays_are_read(tmp_path: Path, bias: str | None) -> None:
         ({"U": np.ones((2, 3)), "V": np.full((1, 3), np.nan)}, "nan"),
         ({"U": np.ones((2, 3)), "V": np.ones((1, 3)) * 1j}, "real numbers"),
         ({"U": np.ones((2, 3)), "V": np.array([["a"] * 3])}, "real numbers"),
-        ({"U": np.ones((2, 3)), "V": np.ones((1, 3)), "b": np.ones(2)}, "(3,)"),
+        ({"U": np.ones((2, 3)), "V": np.ones((1, 3)), "b": np.ones(2)}, "biases (2,)"),
         ({"U": np.ones((2, 3)), "V": np.ones((1, 3)), "W3": np.ones(2)}, "unknown meaning"),
         ({"U": np.array([None], dtype=object), "V": np.ones((1, 3))}, "pickled"),
     ],
@@ -129,24 +130,26 @@ def test_layers_are_told_apart_by_shape_and_name(
     tmp_path: Path, hidden: str, output: str, outputs: int, turned: bool
 ) -> None:
     U, V, b = _weights(d=3, m=5, c=outputs)
-    tensors = {f"{hidden}.weight": U.T, f"{hidden}.bias": b, f"{output}.weight": V, f"{output}.bias": np.zeros(outputs)}
+    last = np.arange(float(outputs))
+    tensors = {f"{hidden}.weight": U.T, f"{hidden}.bias": b, f"{output}.weight": V, f"{output}.bias": last}
     if turned:
         tensors = dict(reversed(tensors.items()))
     network = read_network(write_safetensors(tmp_path / "net.safetensors", tensors))
-    np.testing.assert_array_equal(network.U, U)
-    np.testing.assert_array_equal(network.V, V)
-    np.testing.assert_array_equal(network.hidden_bias, b)
+    np.testing.assert_array_equal(network.network.hidden.T, U)
+    np.testing.assert_array_equal(network.network.output, V)
+    np.testing.assert_array_equal(network.network.hidden_bias, b)
+    np.testing.assert_array_equal(network.network.output_bias, last)
 
 
 def test_half_precision_is_exact(tmp_path: Path) -> None:
     U, V = np.array([[1.5, -2.0]]), np.array([[0.25, 3.0]])
     halves = {"0.weight": U.T.astype("<f2"), "2.weight": V.astype("<f2")}
     network = read_network(write_safetensors(tmp_path / "half.safetensors", halves))
-    np.testing.assert_array_equal(network.U, U)
+    np.testing.assert_array_equal(network.network.hidden.T, U)
     brain = {name: (array.astype("<f4").view("<u4") >> 16).astype("<u2") for name, array in halves.items()}
     network = read_network(write_safetensors(tmp_path / "brain.safetensors", brain, dtype="BF16"))
-    np.testing.assert_array_equal(network.U, U)
-    np.testing.assert_array_equal(network.V, V)
+    np.testing.assert_array_equal(network.network.hidden.T, U)
+    np.testing.assert_array_equal(network.network.output, V)
 
 
 _SQUARE = np.eye(3)
@@ -158,10 +161,10 @@ _SQUARE = np.eye(3)
         ({"0.weight": np.ones((5, 3))}, "one Linear layer"),
         ({f"{k}.weight": np.eye(3) for k in (0, 2, 4)}, "3 Linear layers"),
         ({"0.weight": np.ones((5, 3)), "2.weight": np.ones((2, 4))}, "neither layer"),
-        ({"0.weight": np.ones((5, 3)), "2.weight": np.ones((2, 5)), "2.bias": np.ones(2)}, "bias=False"),
+        ({"0.weight": np.ones((5, 3)), "2.weight": np.ones((2, 5)), "2.bias": np.ones(3)}, "biases (3,)"),
         ({"0.weight": np.ones((5, 3)), "2.weight": np.ones((2, 5)), "1.running_mean": np.ones(5)}, "running_mean"),
         ({"0.weight": np.ones((5, 3, 3)), "2.weight": np.ones((2, 5))}, "3 dimensions"),
-        ({"0.weight": np.ones((5, 3)), "2.weight": np.ones((2, 5)), "0.bias": np.ones(4)}, "(5,)"),
+        ({"0.weight": np.ones((5, 3)), "2.weight": np.ones((2, 5)), "0.bias": np.ones(4)}, "biases (4,)"),
         ({"0.weight": np.ones((5, 3)), "2.weight": np.ones((2, 5)), "1.bias": np.ones(5)}, "no 1.weight"),
         ({"left.weight": _SQUARE, "right.weight": _SQUARE}, "either of left and right"),
         ({"0.weight": np.ones((5, 3)), "2.weight": np.full((2, 5), np.inf)}, "inf"),
@@ -220,32 +223,32 @@ def test_folding_keeps_the_function(seed: int) -> None:
     U, V, b = _weights(seed=seed)
     random = np.random.default_rng(seed)
     offset, scale = random.normal(size=3), random.uniform(0.5, 2.0, size=3)
-    own = TwoLayerNetwork(U=U, V=V, hidden_bias=b, offset=random.normal(size=3), scale=random.uniform(0.5, 2.0, size=3))
-    P, Q, notes = own.program_weights(offset=offset, scale=scale, bias=True, classes=None)
+    network = ReluNetwork(U.T, b, V, random.normal(size=len(V)))
+    own = TwoLayerNetwork(network, offset=random.normal(size=3), scale=random.uniform(0.5, 2.0, size=3))
+    P, Q, a = own.on(offset, scale).program_weights(hidden_bias=True)
     X = random.normal(size=(20, 3))
     Z = np.hstack([(X - offset) / scale, np.ones((20, 1))])
-    np.testing.assert_allclose(np.maximum(Z @ P, 0.0) @ Q.T, own.predict(X), rtol=1e-12)
-    assert notes
+    np.testing.assert_allclose(np.maximum(Z @ P, 0.0) @ Q.T + a, own.predict(X), rtol=1e-12)
+    assert own.on(offset, scale).note is not None
 
 
 def test_equal_standardisation_changes_no_weight() -> None:
     U, V, _ = _weights()
     offset, scale = np.array([0.1, 0.2, 0.3]), np.array([1.0, 3.0, 7.0])
-    own = TwoLayerNetwork(U=U, V=V, offset=offset, scale=scale, classes=["a", "b"])
-    P, Q, notes = own.program_weights(offset=offset, scale=scale, bias=False, classes=("b", "a"))
+    own = TwoLayerNetwork(ReluNetwork(U.T, np.zeros(len(U.T)), V, np.array([1.0, 2.0])), offset, scale, ["a", "b"])
+    P, Q, a = own.on(offset, scale, ("b", "a")).program_weights(hidden_bias=False)
     np.testing.assert_array_equal(P, U)
     np.testing.assert_array_equal(Q, V[::-1])
-    assert notes == ()
+    np.testing.assert_array_equal(a, [2.0, 1.0])
+    assert own.on(offset, scale) is own.network
 
 
 def test_networks_that_do_not_fit_the_data_are_refused() -> None:
     U, V, b = _weights()
-    zeros, ones = np.zeros(3), np.ones(3)
+    network = ReluNetwork(U.T, b, V, np.zeros(2))
     with pytest.raises(InputError, match="3 features, but the data have 4"):
-        TwoLayerNetwork(U=U, V=V).program_weights(offset=np.zeros(4), scale=np.ones(4), bias=False, classes=None)
-    with pytest.raises(InputError, match="--bias"):
-        TwoLayerNetwork(U=U, V=V, hidden_bias=b).program_weights(offset=zeros, scale=ones, bias=False, classes=None)
+        TwoLayerNetwork(network).on(np.zeros(4), np.ones(4))
+    with pytest.raises(InputError, match="hidden biases"):
+        network.program_weights(hidden_bias=False)
     with pytest.raises(InputError, match="knows the classes"):
-        TwoLayerNetwork(U=U, V=V, classes=["a", "b"]).program_weights(
-            offset=zeros, scale=ones, bias=False, classes=("a", "c")
-        )
+        TwoLayerNetwork(network, classes=["a", "b"]).on(classes=("a", "c"))

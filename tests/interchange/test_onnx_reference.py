@@ -259,11 +259,17 @@ def test_what_certnet_writes_means_the_same(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, network(X), rtol=1e-12, atol=1e-12)
 
 
-def test_negative_factors_of_the_input_are_for_verification_only(tmp_path: Path) -> None:
-    path = end(first(Graph().then("Sub", MEAN, signal_first=False))).write(tmp_path)
-    assert read_relu_network(path).inputs == D
-    with pytest.raises(InputError, match="not positive"):
-        read_network(path)
+def test_signs_and_zeros_among_the_factors_of_the_input_go_over_to_the_weights(tmp_path: Path) -> None:
+    factors = np.array([-2.0, 0.5, 0.0, 3.0, -1.0])[np.arange(D) % 5]
+    path = end(first(Graph().then("Sub", MEAN).then("Mul", factors))).write(tmp_path)
+    network, X = read_network(path), np.random.default_rng(0).normal(size=(9, D))
+    assert network.scale is not None
+    assert (network.scale > 0).all()
+    # The weights keep their sizes, which decay counts, but for those of inputs that are multiplied by 0.
+    plain = read_network(end(first(Graph())).write(tmp_path)).network
+    expected = plain(np.where(factors == 0, 0.0, (X - MEAN) * factors))
+    np.testing.assert_allclose(network.predict(X), expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_array_equal(np.abs(network.network.hidden), np.abs(plain.hidden) * (factors != 0))
 
 
 REFUSED: dict[str, tuple[Callable[[], Graph], str]] = {

@@ -38,11 +38,10 @@ GRAPHS = {
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_an_output_bias_is_read_for_verification_and_refused_for_training(graph: str, tmp_path: Path) -> None:
+def test_an_output_bias_is_read(graph: str, tmp_path: Path) -> None:
     path = GRAPHS[graph]().write(tmp_path)
     assert np.allclose(read_relu_network(path)(X), TRUTH + B2, atol=1e-12)
-    with pytest.raises(InputError, match="output layer has a bias"):
-        read_network(path)
+    assert np.allclose(read_network(path).network.output_bias, B2, atol=1e-12)
 
 
 def test_onnx_out_and_in_again_changes_nothing(tmp_path: Path) -> None:
@@ -68,7 +67,7 @@ def test_npz_with_layers_and_with_an_output_bias(tmp_path: Path) -> None:
 
 def test_offset_scale_and_the_order_of_classes_are_folded(tmp_path: Path) -> None:
     offset, scale = np.arange(D) - 1.0, np.arange(D) + 0.5
-    network = TwoLayerNetwork(U=U, V=V, hidden_bias=B, offset=offset, scale=scale, classes=("b", "a"))
+    network = TwoLayerNetwork(ReluNetwork(U.T, B, V, B2), offset, scale, classes=("b", "a"))
     network.save(tmp_path / "net.npz")
     read = read_relu_network(tmp_path / "net.npz", classes=("a", "b"))
     assert np.allclose(read(X), network.predict(X)[:, ::-1], atol=1e-12)

@@ -73,7 +73,7 @@ def test_numbers_that_float64_cannot_hold_are_refused(kind: str) -> None:
         pytest.skip("longdouble is float64 here")
     with pytest.raises(InputError, match="U has a number that float64 cannot hold"):
         assemble("a.npz", U=large, V=np.ones((1, 1)))
-    assert assemble("a.npz", U=large - 1, V=np.ones((1, 1))).U[0, 0] == 2.0**53
+    assert assemble("a.npz", U=large - 1, V=np.ones((1, 1))).network.hidden[0, 0] == 2.0**53
 
 
 def test_output_activations_that_change_the_function_are_refused() -> None:

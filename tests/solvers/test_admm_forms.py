@@ -30,7 +30,7 @@ from tests.strategies import SEEDS, programs, rng
 def _price(n: int = 9, d: int = 3, c: int = 2) -> Program:
     random = rng(n)
     program = presolve(TrainingProgram(random.standard_normal((n, d)), random.standard_normal((n, c)), 0.3)).program
-    return program.pricing(program.target)
+    return program.pricing(program.loss.target)
 
 
 @cache
@@ -158,7 +158,7 @@ def test_bounds_are_below_every_lifted_point(program: TrainingProgram, seed: int
     lifted, random = merge_rows(program).program, rng(seed)
     if lifted.space.neurons == 0:
         return
-    form = lifted.pricing(lifted.target + random.standard_normal(lifted.target.shape))
+    form = lifted.pricing(random.standard_normal(lifted.shape))
     Z = np.hstack([random.standard_normal((form.space.dimension, 50)), form.space.generators.T])
     size = float(np.abs(form.form).max())
     assert _bound(form, max_iterations=steps) <= float(_values(form, Z).min()) + 1e-9 * size
@@ -240,7 +240,7 @@ def test_coordinates_are_undone(form) -> None:
     there = orthonormal(program, FOR_BOUNDS)
     space = program.space
     N = random.standard_normal((program.positions, program.positions))
-    dual = there.apply_dual(Dual(program.target, N + N.T))
+    dual = there.apply_dual(Dual(np.zeros(program.shape), N + N.T))
     np.testing.assert_allclose(there.undo_dual(dual).N, N + N.T, atol=1e-12)
     np.testing.assert_allclose(there.program.metric, np.eye(space.dimension))
     assert np.abs(there.program.form).max() == pytest.approx(1.0)

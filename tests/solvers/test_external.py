@@ -106,7 +106,7 @@ def test_scs_calls_back_between_stretches_and_stops(program) -> None:
 
     def callback(progress) -> bool:
         seen.append(progress.iteration)
-        assert progress.dual().W.shape == program.target.shape
+        assert progress.dual().W.shape == program.shape
         return len(seen) == 2
 
     result = solve(program, "scs", tolerance=1e-15, callback=callback)

@@ -29,7 +29,7 @@ def _cold(program: Program, signs: list[np.ndarray]) -> list[JointLeaf]:
 
 
 def _joint(program: Program, signs: list[np.ndarray], **options: object) -> JointResult:
-    return solve_joint(program, signs, np.zeros_like(program.target), _cold(program, signs), **options)
+    return solve_joint(program, signs, np.zeros(program.shape), _cold(program, signs), **options)
 
 
 def _price(program: Program, signs: list[np.ndarray], result: JointResult) -> float:
@@ -41,7 +41,7 @@ def _price(program: Program, signs: list[np.ndarray], result: JointResult) -> fl
         neuron = np.arange(len(t))
         N[neuron, len(t) + neuron] = N[len(t) + neuron, neuron] = 0.5 * t
         form = node.pricing(result.W)
-        worst = max(worst, -repair_form(form, Dual(form.target, node.restrict(N))).delta)
+        worst = max(worst, -repair_form(form, Dual(np.zeros(form.shape), node.restrict(N))).delta)
     return worst
 
 

@@ -25,7 +25,7 @@ def _price(n: int, k: int, c: int, seed: int = 0) -> Program:
 
 def _random_dual(program: Program, seed: int, size: float = 1.0) -> Dual:
     N = np.abs(rng(seed).standard_normal((program.positions, program.positions)))
-    return Dual(program.target, size * (N + N.T))
+    return Dual(np.zeros(program.shape), size * (N + N.T))
 
 
 def _delta(program: Program, dual: Dual) -> float:
@@ -34,7 +34,7 @@ def _delta(program: Program, dual: Dual) -> float:
 
 def _is_feasible(program: Program, dual: Dual) -> bool:
     repaired = repair_form(program, dual)
-    N = raw_dual(program.target, repaired.N, repaired.t, gamma=1.0).N
+    N = raw_dual(np.zeros(program.shape), repaired.N, repaired.t, gamma=1.0).N
     slack = program.slack(repaired.delta, N)
     return bool(repaired.N.min(initial=0.0) >= 0 and np.linalg.eigvalsh(slack)[0] >= -1e-8 * np.abs(slack).max())
 
@@ -46,7 +46,7 @@ def test_never_worse_than_repair(program: TrainingProgram, seed: int, exponent: 
     lifted, random = merge_rows(program).program, rng(seed)
     if lifted.space.neurons == 0:
         return
-    form = lifted.pricing(lifted.target + random.standard_normal(lifted.target.shape))
+    form = lifted.pricing(random.standard_normal(lifted.shape))
     size = float(np.abs(form.form).max())
     dual = _random_dual(form, seed, size * 10.0**exponent)
     sharpened = sharpen(form, dual)
@@ -68,7 +68,7 @@ def test_it_is_the_best_t_and_factor() -> None:
 
     def delta(x: np.ndarray) -> float:
         t, factor = x[:2], np.exp(x[2])
-        M = program.slack(0.0, raw_dual(program.target, factor * N, t, gamma=1.0).N)
+        M = program.slack(0.0, raw_dual(np.zeros(program.shape), factor * N, t, gamma=1.0).N)
         if np.linalg.eigvalsh(M[:2, :2])[0] <= 1e-12:
             return 1e3
         return -float(np.linalg.eigvalsh(M[2:, 2:] - M[2:, :2] @ np.linalg.solve(M[:2, :2], M[:2, 2:]))[0])
@@ -99,7 +99,7 @@ def test_the_products_are_a_multiple_of_those_given() -> None:
 
 def test_without_products_only_t_is_free() -> None:
     program = _price(10, 3, 2)
-    nothing = Dual(program.target, np.zeros((20, 20)))
+    nothing = Dual(np.zeros(program.shape), np.zeros((20, 20)))
     sharpened = sharpen(program, nothing)
     assert _delta(program, sharpened) > _delta(program, nothing) + 1e-3 * abs(_delta(program, nothing))
     np.testing.assert_array_equal(repair_form(program, sharpened).N, 0.0)
@@ -117,7 +117,7 @@ def test_scaling_leaves_the_result() -> None:
     moved = Program.of_form(
         LiftedSpace(r[:, None] * program.space.generators @ T), 1e-6 * D.T @ program.form @ D, T.T @ T
     )
-    there = Dual(program.target, 1e-6 * dual.N / np.outer(both, both))
+    there = Dual(np.zeros(program.shape), 1e-6 * dual.N / np.outer(both, both))
     assert _delta(moved, sharpen(moved, there)) == pytest.approx(1e-6 * reference, rel=1e-3)
 
 

@@ -131,13 +131,13 @@ def test_climbing_gets_near_the_price_without_products() -> None:
     presolved = presolve(gaussian(2, 40, 3, 2, 1.0))
     assert presolved is not None
     program = presolved.rows.program
-    price = Price.of(program, program.target)
+    price = Price.of(program, program.loss.target)
     R_u, R_v = price.climb()
     U, S = price.generators @ R_u, price.total @ R_v
     reached = 0.5 * np.sum(U * (price.difference @ R_v)) + 0.5 * np.sum(
         np.linalg.norm(U, axis=1) * np.linalg.norm(S, axis=1)
     )
-    h_bar = repair_without_products(program, program.target).h_bar
+    h_bar = repair_without_products(program, program.loss.target).h_bar
     assert reached <= h_bar * (1 + 1e-9)
     assert h_bar <= reached * 1.02
 
@@ -238,7 +238,7 @@ def test_without_products_is_never_worse_than_one_shift_for_all() -> None:
         presolved = presolve(gaussian(seed, 20, 3, 2, 0.5))
         assert presolved is not None
         program = presolved.rows.program
-        W = program.target
+        W = program.loss.target
         nothing = np.zeros((program.positions, program.positions))
         nothing[0, 0] = 1e-300  # takes the way of duals with products
         dense = repair(program, Dual(W, nothing)).lower_bound

@@ -62,7 +62,7 @@ def test_a_network_keeps_its_objective_when_it_is_lifted(program: TrainingProgra
         assert G[lifted.space.phi, lifted.space.phi].min() >= -1e-12 * size
         assert np.abs(np.diag(G[lifted.space.alpha, lifted.space.beta])).max() <= 1e-12 * size
         fitted = lifted.weight[:, None] * G[lifted.feature, lifted.space.v]
-        np.testing.assert_allclose(dual.W, lifted.target - fitted, atol=1e-9 * max(1.0, float(np.abs(fitted).max())))
+        np.testing.assert_allclose(dual.W, lifted.loss.dual(fitted), atol=1e-9 * max(1.0, float(np.abs(fitted).max())))
 
 
 def test_dual_norms_lie_between_the_two_laws() -> None:

@@ -87,7 +87,7 @@ def test_without_training_the_price_of_the_network_is_proved() -> None:
     assert search.summary().complete
     assert not search.summary().can_go_on
     # No W that is a multiple of the residual proves more than its largest price allows.
-    R = program.residual(U, V)
+    R = program.dual(U, V)
     directions = rng(0).standard_normal((2, 5000))
     price = (
         np.linalg.norm(R.T @ np.maximum(program.X @ directions, 0.0), axis=0) / np.linalg.norm(directions, axis=0)

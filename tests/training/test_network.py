@@ -6,16 +6,19 @@ import zipfile
 import numpy as np
 import pytest
 
-from certnet.io.network import TwoLayerNetwork
+from certnet.io.network import TwoLayerNetwork, assemble
 from formulations import InputError, TrainingProgram
+from formulations.network import ReluNetwork
+
+WEIGHTS = ("hidden", "hidden_bias", "output", "output_bias")
+EMPTY = TwoLayerNetwork(ReluNetwork(np.zeros((0, 3)), np.zeros(0), np.zeros((2, 0)), np.ones(2)))
 
 
 def _network(seed=0, d=3, m=4, c=2):
     generator = np.random.default_rng(seed)
+    hidden, output = generator.standard_normal((m, d)), generator.standard_normal((c, m))
     return TwoLayerNetwork(
-        U=generator.standard_normal((d, m)),
-        V=generator.standard_normal((c, m)),
-        hidden_bias=generator.standard_normal(m),
+        ReluNetwork(hidden, generator.standard_normal(m), output, generator.standard_normal(c)),
         offset=generator.standard_normal(d),
         scale=np.array([1.0, 2.0, 0.5])[:d],
         classes=["no", "yes"],
@@ -23,21 +26,20 @@ def _network(seed=0, d=3, m=4, c=2):
 
 
 def test_prediction_by_hand():
-    network = TwoLayerNetwork(
-        U=np.array([[1.0, -1.0]]), V=np.array([[2.0, 3.0]]), hidden_bias=np.array([0.0, 1.0]), offset=[1.0], scale=[2.0]
-    )
-    # z = (x − 1)/2; score = 2 z₊ + 3 (1 − z)₊
-    np.testing.assert_allclose(network.predict([[1.0], [5.0], [-3.0]]), [[3.0], [4.0], [9.0]])
-    assert network.width == 2
+    own = ReluNetwork(np.array([[1.0], [-1.0]]), np.array([0.0, 1.0]), np.array([[2.0, 3.0]]), np.array([5.0]))
+    network = TwoLayerNetwork(own, offset=[1.0], scale=[2.0])
+    # z = (x − 1)/2; score = 2 z₊ + 3 (1 − z)₊ + 5
+    np.testing.assert_allclose(network.predict([[1.0], [5.0], [-3.0]]), [[8.0], [9.0], [14.0]])
+    assert network.network.width == 2
 
 
 def test_program_weights_with_bias_predict_what_the_program_fits():
     generator = np.random.default_rng(1)
     X, Y = generator.standard_normal((6, 3)), generator.standard_normal((6, 2))
     U, V = generator.standard_normal((4, 5)), generator.standard_normal((2, 5))
-    program = TrainingProgram(X, Y, 0.1, bias=True)
-    network = TwoLayerNetwork.from_program(U, V, bias=True, offset=np.full(3, 2.0), scale=np.full(3, 4.0))
-    np.testing.assert_allclose(network.predict(4 * X + 2), Y - program.residual(U, V), atol=1e-12)
+    program = TrainingProgram(X, Y, 0.1, hidden_bias="penalised")
+    network = TwoLayerNetwork(ReluNetwork.of_program(U, V, hidden_bias=True), np.full(3, 2.0), np.full(3, 4.0))
+    np.testing.assert_allclose(network.predict(4 * X + 2), Y - program.dual(U, V), atol=1e-12)
 
 
 def test_classes_name_the_largest_score():
@@ -45,14 +47,13 @@ def test_classes_name_the_largest_score():
     X = np.random.default_rng(2).standard_normal((20, 3))
     expected = np.array(["no", "yes"])[np.argmax(network.predict(X), axis=1)]
     np.testing.assert_array_equal(network.predict_class(X), expected)
-    plain = TwoLayerNetwork(U=network.U, V=network.V)
+    plain = TwoLayerNetwork(network.network)
     np.testing.assert_array_equal(plain.predict_class(X), np.argmax(plain.predict(X), axis=1))
 
 
-def test_empty_network_is_zero_everywhere():
-    network = TwoLayerNetwork(U=np.zeros((3, 0)), V=np.zeros((2, 0)))
-    assert network.width == 0
-    np.testing.assert_array_equal(network.predict(np.ones((5, 3))), np.zeros((5, 2)))
+def test_empty_network_is_its_output_bias_everywhere():
+    assert EMPTY.network.width == 0
+    np.testing.assert_array_equal(EMPTY.predict(np.ones((5, 3))), np.ones((5, 2)))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,8 @@ def test_empty_network_is_zero_everywhere():
         {"U": np.full((3, 4), np.nan)},
         {"U": np.ones((3, 4)) * 1j},
         {"hidden_bias": np.ones(3)},
+        {"output_bias": np.ones(3)},
+        {"output_bias": np.array([0.0, np.nan])},
         {"offset": np.array([0.0, np.inf, 0.0])},
         {"scale": np.array([1.0, 0.0, 1.0])},
         {"scale": np.array([1.0, -1.0, 1.0])},
@@ -71,9 +74,9 @@ def test_empty_network_is_zero_everywhere():
 )
 def test_inconsistent_parts_are_refused(parts):
     good = {"U": np.ones((3, 4)), "V": np.ones((2, 4))}
-    TwoLayerNetwork(**good)
+    assemble("net", **good)
     with pytest.raises(InputError):
-        TwoLayerNetwork(**(good | parts))
+        assemble("net", **(good | parts))
 
 
 @pytest.mark.parametrize("X", [np.ones((2, 4)), np.full((2, 3), np.nan), "text", np.ones((2, 3, 1))])
@@ -82,14 +85,16 @@ def test_unusable_data_is_refused(X):
         _network().predict(X)
 
 
-@pytest.mark.parametrize("network", [_network(), TwoLayerNetwork(U=np.zeros((3, 0)), V=np.zeros((2, 0)))])
+@pytest.mark.parametrize("network", [_network(), EMPTY])
 def test_round_trip(tmp_path, network):
     path = tmp_path / "net.npz"
     network.save(path)
     network.save(path)
     back = TwoLayerNetwork.load(path)
-    for name in ("U", "V", "hidden_bias", "offset", "scale"):
+    for name in ("offset", "scale"):
         np.testing.assert_array_equal(getattr(back, name), getattr(network, name))
+    for name in WEIGHTS:
+        np.testing.assert_array_equal(getattr(back.network, name), getattr(network.network, name))
     assert back.classes == network.classes
     assert [file.name for file in tmp_path.iterdir()] == ["net.npz"]
 
@@ -125,7 +130,7 @@ GOOD = {"format": np.array("certnet-network"), "version": np.array(1), "U": np.o
 def test_hostile_members_are_refused(tmp_path, change):
     path = tmp_path / "net.npz"
     _file(path, **GOOD)
-    assert TwoLayerNetwork.load(path).width == 4
+    assert TwoLayerNetwork.load(path).network.width == 4
     _file(path, **{name: value for name, value in (GOOD | change).items() if value is not None})
     with pytest.raises(InputError) as caught:
         TwoLayerNetwork.load(path)
@@ -169,8 +174,8 @@ def test_flipped_bytes_never_give_another_network(tmp_path):
         except InputError:
             refused += 1
             continue
-        np.testing.assert_array_equal(back.U, network.U)
-        np.testing.assert_array_equal(back.V, network.V)
+        for name in WEIGHTS:
+            np.testing.assert_array_equal(getattr(back.network, name), getattr(network.network, name))
     assert refused > 0
 
 

@@ -36,7 +36,7 @@ def test_nothing_raises_the_objective(seed, m, scale):
 def test_polish_reaches_a_stationary_point():
     program, U, V = _instance(1)
     U, V = polish(program, *polish(program, U, V, max_iterations=2000), max_iterations=2000)
-    R, H = program.residual(U, V), np.maximum(program.X @ U, 0.0)
+    R, H = program.dual(U, V), np.maximum(program.X @ U, 0.0)
     np.testing.assert_allclose(R.T @ H, program.gamma * V, atol=1e-4)
     for j in range(U.shape[1]):
         slack = np.abs(program.X @ U[:, j]) > 1e-8

@@ -45,7 +45,7 @@ def test_ionosphere_beats_a_plain_descent(paper_data):
 def test_a_planar_optimum_has_matching_primal_and_dual_values(seed):
     program = _planar(seed)
     result = fit(program)
-    R = program.residual(result.U, result.V)
+    R = program.dual(result.U, result.V)
     s = min(1.0, program.gamma / price_planar(program.X, R).best)
     lower = s * np.sum(R * program.Y) - 0.5 * s * s * np.sum(R**2)
     assert lower <= result.objective

@@ -1,0 +1,184 @@
+"""The proximal map of a loss over features that its rows may share, with the output bias as a joint unknown.
+
+    minimise  Σ_i ω_i ℓ(κ_i P_{f(i)} + offset_i + a, y_i) + decay/2 ‖a‖² + penalty/2 ‖P − G‖²  over P and a
+
+by damped Newton steps. The system is an arrow: a block for each feature, and the bias as the head. A loss with kinks is
+smoothed, and where Newton's method gets stuck between kinks it comes from a smoother loss.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from formulations._validation import FloatArray, IntArray
+from formulations.losses import Squared, has_kinks, smoothed
+
+if TYPE_CHECKING:
+    from formulations.loss import Loss
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Numbers that an experiment could move."""
+
+    steps: int = 60
+    """Most Newton steps. Not measured."""
+    accuracy: float = 1e-12
+    """Decrease of the objective, relative, at which they end. Not measured."""
+    shrinkage: float = 1e-3
+    """Part of the predicted decrease that a step has to give. Not measured."""
+    smallest_step: float = 1e-10
+    """Of a line search. Not measured."""
+    least_curvature: float = 1e-9
+    """Added to the curvature in the bias, relative, where kinks leave none. Not measured."""
+    stuck: float = 1e-9
+    """Predicted decrease, relative, at which an end that no step leaves is no minimum. Not measured."""
+    least_smoothing: float = 1e-9
+    """Of a loss with kinks, relative to the size of fitted values and targets. Not measured."""
+    smoothing_ratio: float = 0.1
+    """From one smoother loss to the next. Not measured."""
+
+
+SETTINGS = Settings()
+
+
+@dataclass(frozen=True, eq=False)
+class _Arrow:
+    """Newton's matrix: the blocks' inverses times a vector or matrix, the couplings with the head, and the head."""
+
+    own: FloatArray
+    cross: FloatArray
+    head: FloatArray
+    couples: bool
+
+    def solve(self, g: FloatArray, g_a: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+        """(dP, da) for the gradient (g, g_a); without a head g_a is None."""
+        da = np.zeros(g.shape[1])
+        if not self.couples:
+            if g_a is not None:
+                da = -(g_a - np.sum(self.cross * g / self.own, axis=0)) / self.head
+            return -(g + self.cross * da) / self.own, da
+        if g_a is not None:
+            inner = np.linalg.solve(self.own, g[:, :, None])[:, :, 0]
+            da = -np.linalg.solve(self.head, g_a - np.einsum("mji,mj->i", self.cross, inner))
+        return -np.linalg.solve(self.own, (g + self.cross @ da)[:, :, None])[:, :, 0], da
+
+
+class Prox:
+    """The map of one loss and one assignment of features.
+
+    Args:
+        loss: any.
+        feature, weight: (n,) f and κ of its rows.
+        features: m, the rows of G and P.
+    """
+
+    def __init__(self, loss: "Loss", feature: IntArray, weight: FloatArray, features: int) -> None:
+        self.loss, self.feature, self.kappa = loss, feature, weight[:, None]
+        place = (feature, np.arange(len(feature)))
+        self._sum = sparse.csr_array((weight, place), shape=(features, len(feature)))
+        self._sum_of_squares = sparse.csr_array((weight**2, place), shape=(features, len(feature)))
+        self._known: tuple[float, _Arrow] | None = None
+
+    def __call__(
+        self,
+        G: FloatArray,
+        penalty: float,
+        *,
+        offset: FloatArray | float = 0.0,
+        start: tuple[FloatArray, FloatArray] | None = None,
+    ) -> tuple[FloatArray, FloatArray]:
+        """The minimisers (P, a); ``start`` is where Newton's method begins, G and 0 by default."""
+        zero = np.zeros(G.shape[1])
+        if isinstance(self.loss.kind, Squared):
+            dP, da, _ = self._newton(G, penalty, offset, G, zero)
+            return G + dP, da
+        P, a = (G, zero) if start is None else start
+        if not has_kinks(self.loss.kind):
+            return self._minimise(G, penalty, offset, P, a)[:2]
+        size = self.loss.unit * float(np.abs(self.kappa * G[self.feature] + offset).max(initial=0.0))
+        size = max(size, float(np.abs(self.loss.target).max(initial=0.0)), 1e-300)
+        last = max(getattr(self.loss.kind, "smoothing"), SETTINGS.least_smoothing * size)  # noqa: B009
+        P, a, found = self._smoothed(last)._minimise(G, penalty, offset, P, a)
+        if not found:
+            P, a = G, zero
+            for smoothing in _path(size, last):
+                P, a, _ = self._smoothed(smoothing)._minimise(G, penalty, offset, P, a)
+        return P, a
+
+    def _smoothed(self, smoothing: float) -> "Prox":
+        other = object.__new__(Prox)
+        other.__dict__.update(self.__dict__)
+        other.loss = replace(self.loss, kind=smoothed(self.loss.kind, smoothing))
+        return other
+
+    def _minimise(
+        self, G: FloatArray, penalty: float, offset: FloatArray | float, P: FloatArray, a: FloatArray
+    ) -> tuple[FloatArray, FloatArray, bool]:
+        """Newton's method from (P, a), and whether it came to a minimum."""
+        s, loss = SETTINGS, self.loss
+
+        def value(P: FloatArray, a: FloatArray) -> float:
+            own = loss.value(self.kappa * P[self.feature] + offset, a)
+            return own + 0.5 * penalty * float(np.sum((P - G) ** 2))
+
+        here = value(P, a)
+        for _ in range(s.steps):
+            dP, da, decrease = self._newton(G, penalty, offset, P, a)
+            step = 1.0
+            while step > s.smallest_step:
+                there = value(P + step * dP, a + step * da)
+                if there <= here - s.shrinkage * step * decrease:
+                    break
+                step *= 0.5
+            size = max(abs(here), 1e-300)
+            if not step > s.smallest_step:
+                return P, a, decrease <= s.stuck * size
+            P, a, before, here = P + step * dP, a + step * da, here, there
+            if not before - here > s.accuracy * size:
+                return P, a, decrease <= s.stuck * size
+        return P, a, False
+
+    def _newton(
+        self, G: FloatArray, penalty: float, offset: FloatArray | float, P: FloatArray, a: FloatArray
+    ) -> tuple[FloatArray, FloatArray, float]:
+        """(dP, da, predicted decrease) of a Newton step."""
+        loss = self.loss
+        f = self.kappa * P[self.feature] + offset + a
+        slope = -loss.dual(f, np.zeros(G.shape[1]))
+        g = penalty * (P - G) + self._sum @ slope
+        g_a = slope.sum(axis=0) + loss.bias_decay * a if loss.has_bias else None
+        if self._known is not None and self._known[0] == penalty:
+            arrow = self._known[1]
+        else:
+            arrow = self._arrow(f, penalty)
+            self._known = (penalty, arrow) if isinstance(loss.kind, Squared) else None
+        dP, da = arrow.solve(g, g_a)
+        return dP, da, -float(np.sum(g * dP)) - (0.0 if g_a is None else float(g_a @ da))
+
+    def _arrow(self, f: FloatArray, penalty: float) -> _Arrow:
+        loss, (m, c) = self.loss, (self._sum.shape[0], f.shape[1])
+        if not loss.kind.couples:
+            h = loss.curvature(f)[0]
+            own, cross = penalty + self._sum_of_squares @ h, self._sum @ h
+            total = h.sum(axis=0)
+            head = total + (loss.bias_decay if loss.has_bias else 0.0) - np.sum(cross**2 / own, axis=0)
+            return _Arrow(own, cross, np.maximum(head, SETTINGS.least_curvature * np.maximum(total, 1.0)), False)
+        H = loss.hessian(f)
+        flat = H.reshape(len(H), c * c)
+        own = penalty * np.eye(c) + (self._sum_of_squares @ flat).reshape(m, c, c)
+        cross, head = (self._sum @ flat).reshape(m, c, c), np.eye(c)
+        if loss.has_bias:
+            total = H.sum(axis=0)
+            head = total + loss.bias_decay * np.eye(c) - np.einsum("mji,mjk->ik", cross, np.linalg.solve(own, cross))
+            # Cross-entropy does not see a bias that is the same for all classes.
+            head += SETTINGS.least_curvature * max(float(np.trace(total)), 1.0) * np.eye(c)
+        return _Arrow(own, cross, head, True)
+
+
+def _path(first: float, last: float) -> FloatArray:
+    """Smoothings from that of a loss without visible kinks down to the last."""
+    count = max(int(np.ceil(np.log(first / last) / -np.log(SETTINGS.smoothing_ratio))), 1)
+    return np.geomspace(max(first, last), last, count + 1)
