@@ -13,6 +13,7 @@ _HOMES = {
     "certificates.making": "repair",
     "certnet.io": "network_from_sklearn network_from_torch read_network read_relu_network write_onnx",
     "certnet.io.network": "TwoLayerNetwork",
+    "certnet.io.objectives": "Given objective_of",
     "certnet.io.vnnlib": "read_vnnlib",
     "certnet.jobs.audit": "AuditResult InputAudit audit",
     "certnet.jobs.lipschitz": "LipschitzResult lipschitz_constant",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from certificates.making import *
     from certnet.io import *
     from certnet.io.network import *
+    from certnet.io.objectives import *
     from certnet.io.vnnlib import *
     from certnet.jobs.audit import *
     from certnet.jobs.lipschitz import *

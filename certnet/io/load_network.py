@@ -100,13 +100,20 @@ _RENAME = "save the state of torch.nn.Sequential(Linear, ReLU, Linear), whose we
 
 
 def _read_safetensors(path: Path) -> TwoLayerNetwork:
-    """Two weights ``NAME.weight``, outputs×inputs as PyTorch stores them, and their biases ``NAME.bias``.
+    """The tensors of a file, as ``state_network`` reads them."""
+    return state_network(path.name, safetensors(path.name, read_bytes(path, LARGEST_FILE)))
+
+
+def state_network(source: str, tensors: Mapping[str, Array]) -> TwoLayerNetwork:
+    """The network of two weights ``NAME.weight``, outputs×inputs as PyTorch has them, and their biases ``NAME.bias``.
 
     Which layer comes first follows from the shapes; where both orders fit, from the names (``fc1`` before ``fc2``,
     ``hidden`` before ``output``).
+
+    Raises:
+        InputError: other tensors, in a sentence that begins with ``source``.
     """
-    source = path.name
-    layers = _by_layer(source, safetensors(source, read_bytes(path, LARGEST_FILE)))
+    layers = _by_layer(source, tensors)
     if len(layers) != 2:
         count = "one Linear layer" if len(layers) == 1 else f"{len(layers)} Linear layers"
         raise InputError(

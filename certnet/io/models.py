@@ -23,23 +23,34 @@ def network_from_sklearn(model: Any) -> ReluNetwork:
         InputError: the model is not fitted, has another number of hidden layers, another activation of these or of the
             outputs, such as a Poisson regressor's exp, or weights that are not finite.
     """
-    weights, biases = getattr(model, "coefs_", None), getattr(model, "intercepts_", None)
-    if weights is None or biases is None:
-        raise InputError("The model is no fitted MLPClassifier or MLPRegressor; call fit first.")
-    if len(weights) != 2:
-        raise InputError(f"The model has {len(weights) - 1} hidden layers; certnet verifies networks with exactly one.")
-    if model.activation != "relu":
-        raise InputError(f"The model's activation is {model.activation!r}; certnet verifies networks with 'relu'.")
-    output, bias = np.asarray(weights[1]).T, np.asarray(biases[1])
-    last = getattr(model, "out_activation_", "identity")
+    network, last = mlp_network(model)
     if last not in ("identity", "softmax", "logistic"):
         raise InputError(
             f"The model's output activation is {last!r}; certnet verifies outputs without one, and those before the "
             "softmax or logistic function of a classifier."
         )
-    if last == "logistic" and len(output) == 1:
-        output, bias = np.vstack([np.zeros_like(output), output]), np.concatenate([[0.0], bias])
-    return ReluNetwork(np.asarray(weights[0]).T, np.asarray(biases[0]), output, bias)
+    if not (last == "logistic" and network.outputs == 1):
+        return network
+    output, bias = np.vstack([np.zeros_like(network.output), network.output]), np.append(0.0, network.output_bias)
+    return ReluNetwork(network.hidden, network.hidden_bias, output, bias)
+
+
+def mlp_network(model: Any) -> tuple[ReluNetwork, str]:
+    """The network before its output activation, with the outputs that the model has, and the name of that activation.
+
+    Raises:
+        InputError: as ``network_from_sklearn``, whatever the output activation.
+    """
+    weights, biases = getattr(model, "coefs_", None), getattr(model, "intercepts_", None)
+    if weights is None or biases is None:
+        raise InputError("The model is no fitted MLPClassifier or MLPRegressor; call fit first.")
+    if len(weights) != 2:
+        raise InputError(f"The model has {len(weights) - 1} hidden layers; certnet takes networks with exactly one.")
+    if model.activation != "relu":
+        raise InputError(f"The model's activation is {model.activation!r}; certnet takes networks with 'relu'.")
+    hidden, output = np.asarray(weights[0]).T, np.asarray(weights[1]).T
+    network = ReluNetwork(hidden, np.asarray(biases[0]), output, np.asarray(biases[1]))
+    return network, str(getattr(model, "out_activation_", "identity"))
 
 
 def network_from_torch(module: Any) -> ReluNetwork:
@@ -56,7 +67,7 @@ def network_from_torch(module: Any) -> ReluNetwork:
         InputError: another module, the first layer that certnet does not read, hooks or parametrisations, which change
             what a layer computes, or weights that are not finite.
     """
-    if _kind(module) != "Sequential":
+    if kind_of(module) != "Sequential":
         raise InputError(
             f"A torch.nn.Sequential is expected, not {type(module).__name__}; build one of its layers, or export the "
             "network to ONNX."
@@ -69,7 +80,7 @@ def network_from_torch(module: Any) -> ReluNetwork:
             raise InputError(
                 f"{where} has hooks or another forward, which may change what it computes; remove them first."
             )
-        kind = _kind(layer)
+        kind = kind_of(layer)
         if kind == "Sequential":
             continue
         if kind not in _OPERATIONS:
@@ -84,7 +95,7 @@ def network_from_torch(module: Any) -> ReluNetwork:
     return chain.network("The module").on()
 
 
-def _kind(layer: Any) -> str:
+def kind_of(layer: Any) -> str:
     """The name of a class of ``torch.nn``; empty for others, whose forward may be anything."""
     kind = type(layer)
     return kind.__name__ if kind.__module__.startswith("torch.nn.modules.") else ""

@@ -1,0 +1,197 @@
+"""A network together with the objective that it was trained on, and targets in the form that losses take."""
+
+import numbers
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from certnet.io.packed import Array
+from certnet.io.targets import class_name
+from formulations import InputError, TrainingProgram
+from formulations._validation import FloatArray, as_matrix
+from formulations.losses import COUNTS, NUMBERS, ONE_HOT, kind_named, name_of
+from formulations.network import ReluNetwork
+
+SHOWN = 10
+"""Most class names in a sentence."""
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A network that somebody trained, and the problem that this training was about.
+
+    Attributes:
+        network: as a function of the program's features.
+        program: features as the network saw them, targets, loss and γ; the loss is a sum over rows.
+        theirs: the objective in the words of the tool that trained it, a sentence.
+        factor, constant: ``factor·objective + constant`` is the number that this tool computes.
+        notes: sentences that a user should read.
+
+    Raises:
+        InputError: the network does not fit the program, or has a bias where the program has none.
+    """
+
+    network: ReluNetwork
+    program: TrainingProgram
+    theirs: str
+    factor: float = 1.0
+    constant: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        d = self.program.shape[1] - self.program.has_ones
+        if self.network.inputs != d:
+            raise InputError(
+                f"The network takes {self.network.inputs} features, but X has {d}; give the data it was trained on."
+            )
+        self.weights()
+        if self.program.output_bias == "none" and self.network.output_bias.any():
+            raise InputError("The network has an output bias, but the objective that was named has none.")
+
+    def weights(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """U (d×m, the hidden biases as last row if the program has such), V (c×m) and output bias a (c,)."""
+        return self.network.program_weights(hidden_bias=self.program.has_ones)
+
+    @property
+    def objective(self) -> float:
+        """The program's objective at this network, in floating point."""
+        return self.program.objective(*self.weights())
+
+    @property
+    def their_number(self) -> float:
+        """The number that the tool computes for this network."""
+        return self.factor * self.objective + self.constant
+
+    @property
+    def ours(self) -> str:
+        """The objective in certnet's words, a sentence."""
+        program = self.program
+        weighted = " weighted" if (program.loss.sample_weight != 1.0).any() else ""
+        constant = f" {'+' if self.constant > 0 else '−'} {abs(self.constant):.6g}" if self.constant else ""
+        return (
+            f"In certnet's terms: the{weighted} sum over {program.shape[0]} rows of the loss "
+            f"{name_of(program.loss.kind)} + γ/2·(sum of squared weights), γ = {program.gamma:.6g}, "
+            f"{_bias('hidden', program.hidden_bias)}, {_bias('output', program.output_bias)}; "
+            f"the tool's number is {self.factor:.6g} times this{constant}."
+        )
+
+
+def _bias(name: str, bias: str) -> str:
+    return f"no {name} bias" if bias == "none" else f"{name} bias {bias}"
+
+
+def plain(name: str, value: Any) -> Array:
+    """Anything that holds numbers or labels as an array: also tensors, sparse matrices and data frames."""
+    try:
+        if hasattr(value, "detach"):
+            value = value.detach().cpu()
+            value = (value.double() if value.is_floating_point() else value).numpy()
+        return np.asarray(value.toarray() if hasattr(value, "toarray") else value)
+    except (ValueError, TypeError, RuntimeError, NotImplementedError):
+        raise InputError(f"{name} is no array of numbers or labels.") from None
+
+
+def features(X: Any) -> FloatArray:
+    """The features (n×d); what has more dimensions is flattened row by row.
+
+    Raises:
+        InputError: they are no finite numbers.
+    """
+    array = plain("X", X)
+    if array.dtype == object:
+        try:
+            array = array.astype(np.float64)
+        except (ValueError, TypeError):
+            raise InputError("X must hold numbers; encode other columns first.") from None
+    if array.ndim == 1:
+        raise InputError("X must be a matrix with one row for each data point; reshape it with X.reshape(-1, 1).")
+    return as_matrix("X", array.reshape(len(array), -1) if array.ndim > 2 and len(array) else array)
+
+
+def targets(loss: str, y: Any, outputs: int, classes: Any = None) -> FloatArray:
+    """Y (n×c) in the form that a loss takes, of labels, numbers or such a matrix.
+
+    Args:
+        loss: a name of ``formulations.losses``.
+        y: labels (n,), or a matrix n×c that is one-hot, of 0 and 1, of −1 and 1, or of numbers, as the loss has it.
+        outputs: c, the network's number of outputs. One output stands for two classes.
+        classes: the labels of the classes in order; else whole numbers from 0, or what y holds in ascending order.
+
+    Raises:
+        InputError: labels or numbers that do not go with the loss and the outputs.
+    """
+    kind, array = kind_named(loss), plain("y", y)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if kind.targets in (NUMBERS, COUNTS):
+        return _columns(as_matrix("y", array), outputs)
+    if array.ndim == 2 and outputs == 1 and array.shape[1] == 2 and kind.targets != ONE_HOT:
+        # Two classes, one-hot, for a single output.
+        array, classes = array[:, 1], None
+    if array.ndim == 2:
+        Y = _columns(as_matrix("y", array), outputs)
+        return Y if kind.targets == ONE_HOT else _signs(Y)
+    if outputs > 1:
+        one_hot = np.eye(outputs)[_positions(array, outputs, classes)]
+        return one_hot if kind.targets == ONE_HOT else 2.0 * one_hot - 1.0
+    if kind.targets == ONE_HOT:
+        raise InputError(
+            "cross-entropy needs one output for each class; a network with one output has the logistic loss."
+        )
+    if classes is None and array.dtype.kind in "biuf" and np.isin(array, (-1, 0, 1)).all():
+        return _signs(as_matrix("y", array))
+    return 2.0 * _positions(array, 2, classes)[:, None] - 1.0
+
+
+def _columns(Y: FloatArray, outputs: int) -> FloatArray:
+    if Y.shape[1] != outputs:
+        raise InputError(
+            f"The network has {outputs} outputs, but y has {Y.shape[1]} columns; give the targets it was trained on."
+        )
+    return Y
+
+
+def _signs(Y: FloatArray) -> FloatArray:
+    """−1 and 1 of 0 and 1, or of −1 and 1."""
+    if np.isin(Y, (0.0, 1.0)).all():
+        return 2.0 * Y - 1.0
+    if np.isin(Y, (-1.0, 1.0)).all():
+        return Y
+    raise InputError("y must hold 0 and 1, or -1 and 1, for this loss.")
+
+
+def _positions(labels: Array, count: int, classes: Any) -> Array:
+    """The position of each label among the classes."""
+    if labels.ndim != 1 or len(labels) == 0:
+        raise InputError(f"y must hold one label for each row, not have shape {labels.shape}.")
+    keys = [_key(label) for label in labels.tolist()]
+    if classes is not None:
+        known = [_key(name) for name in (classes.tolist() if isinstance(classes, np.ndarray) else classes)]
+    elif {*keys} <= {str(number) for number in range(count)}:
+        known = [str(number) for number in range(count)]
+    else:
+        known = sorted({*keys}, key=lambda key: (_number(key), key))
+    if len(known) != count:
+        raise InputError(f"y holds {len(known)} classes, but the network has outputs for {count}.")
+    place = {key: position for position, key in enumerate(known)}
+    unknown = next((row for row, key in enumerate(keys) if key not in place), None)
+    if unknown is not None:
+        names = ", ".join(known[:SHOWN]) + (", …" if len(known) > SHOWN else "")
+        raise InputError(
+            f"y has the label {keys[unknown][:40]!r} in row {unknown + 1}, which the network does not know; it knows "
+            f"{names}."
+        )
+    return np.array([place[key] for key in keys])
+
+
+def _key(label: Any) -> str:
+    """A label as text, so that 1, 1.0 and True are the same."""
+    return class_name(float(label)) if isinstance(label, numbers.Real) else str(label)
+
+
+def _number(key: str) -> float:
+    try:
+        return float(key)
+    except ValueError:
+        return float("inf")

@@ -1,0 +1,150 @@
+"""Live PyTorch models of two Linear layers whose function is that of a ReLU network."""
+
+import copy
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from certnet.io.given import features, plain
+from certnet.io.models import kind_of
+from certnet.io.packed import Array
+from formulations import InputError
+from formulations._validation import FloatArray
+from formulations.network import ReluNetwork
+
+AGREEMENT = 1e-5
+"""Largest difference between the module's outputs and the network's, relative."""
+_LAST = {
+    "Softmax": "cross_entropy",
+    "LogSoftmax": "cross_entropy",
+    "Sigmoid": "bce_with_logits",
+    "LogSigmoid": "bce_with_logits",
+}
+"""Functions after the last layer, and the loss that has them in it."""
+DROPPED = (
+    "The model has dropout, whose training minimises no fixed objective; this is about the objective without dropout."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TorchNetwork:
+    """A live module of two Linear layers.
+
+    Attributes:
+        network: its function, in float64.
+        parameters: hidden weight, hidden bias, output weight and output bias, None for a bias that is missing.
+        notes: sentences that a user should read.
+    """
+
+    network: ReluNetwork
+    parameters: tuple[Any, Any, Any, Any]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, module: Any, X: Any) -> "TorchNetwork":
+        """The network of a module, which is compared with it at the rows of X.
+
+        Raises:
+            InputError: its parameters are not those of two Linear layers, or it computes something else.
+        """
+        linears = _two_linears(module)
+        drops = any(kind_of(layer).startswith("Dropout") and layer.p > 0 for layer in module.modules())
+        for hidden, output in (linears, linears[::-1]):
+            network = _network(hidden, output)
+            if network is not None and _agrees(module, network, X):
+                parameters = (hidden.weight, hidden.bias, output.weight, output.bias)
+                return cls(network, parameters, (DROPPED,) if drops else ())
+        raise _other_function(module)
+
+    @property
+    def has_biases(self) -> tuple[bool, bool]:
+        """Whether the hidden and the output layer have biases."""
+        return self.parameters[1] is not None, self.parameters[3] is not None
+
+    def decays(self, optimizer: Any) -> tuple[float, str, str]:
+        """(weight decay, hidden bias, output bias) of a live optimiser for this module.
+
+        Raises:
+            InputError: it does not hold the module's parameters, or decays them in ways that certnet has not.
+        """
+        held = {id(tensor): group for group in optimizer.param_groups for tensor in group["params"]}
+        groups = [None if tensor is None else held.get(id(tensor)) for tensor in self.parameters]
+        if any(tensor is not None and one is None for tensor, one in zip(self.parameters, groups, strict=True)):
+            raise InputError("The optimizer does not hold the model's parameters; give the one that trained it.")
+        rates = [None if group is None else float(group.get("weight_decay", 0.0)) for group in groups]
+        decay = rates[0]
+        if decay != rates[2] or decay is None:
+            raise InputError("The optimizer decays hidden and output weights differently; certnet has one γ for both.")
+        kinds = []
+        for rate in (rates[1], rates[3]):
+            if rate not in (None, 0.0, decay):
+                raise InputError("The optimizer decays biases in a way of their own; certnet has γ or none.")
+            kinds.append("none" if rate is None else "penalised" if rate > 0 else "free")
+        return decay, kinds[0], kinds[1]
+
+
+def is_decoupled(optimizer: Any) -> bool:
+    """Whether a live optimiser takes weight decay out of the gradient although its class need not."""
+    return any(group.get("decoupled_weight_decay", False) for group in optimizer.param_groups)
+
+
+def _two_linears(module: Any) -> tuple[Any, Any]:
+    """The two Linear layers that hold all parameters."""
+    linears = [layer for layer in module.modules() if kind_of(layer) == "Linear"]
+    held = {id(tensor) for layer in linears for tensor in layer.parameters()}
+    if len(linears) != 2 or held != {id(tensor) for tensor in module.parameters()}:
+        names = sorted({type(layer).__name__ for layer in module.modules() if [*layer.parameters(recurse=False)]})
+        raise InputError(
+            f"The model has parameters in {', '.join(names)[:100] or 'no layer'}; certnet takes models with those of "
+            "exactly two Linear layers."
+        )
+    return linears[0], linears[1]
+
+
+def _network(hidden: Any, output: Any) -> ReluNetwork | None:
+    """The network of two layers in this order, None where they do not fit."""
+    arrays: list[Array | None] = [
+        None if tensor is None else plain("a weight", tensor)
+        for tensor in (hidden.weight, hidden.bias, output.weight, output.bias)
+    ]
+    W1, b1, W2, b2 = arrays
+    assert W1 is not None
+    assert W2 is not None
+    if len(W1) != W2.shape[1]:
+        return None
+    return ReluNetwork(W1, np.zeros(len(W1)) if b1 is None else b1, W2, np.zeros(len(W2)) if b2 is None else b2)
+
+
+def _agrees(module: Any, network: ReluNetwork, X: Any) -> bool:
+    """Whether the module in evaluation has the outputs of the network at the rows of X."""
+    rows: FloatArray = features(X)
+    if network.inputs != rows.shape[1]:
+        return False
+    torch = importlib.import_module("torch")
+    try:
+        with torch.no_grad():
+            # A copy, so that the module keeps its type and mode.
+            twin = copy.deepcopy(module).cpu().double().eval()
+            found = twin(torch.from_numpy(np.asarray(plain("X", X), dtype=np.float64)))
+        outputs = plain("the outputs", found).reshape(len(rows), -1)
+    except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError, IndexError, InputError):
+        return False
+    expected = network(rows)
+    size = float(np.abs(expected).max(initial=0.0))
+    return outputs.shape == expected.shape and bool(np.abs(outputs - expected).max(initial=0.0) <= AGREEMENT * size)
+
+
+def _other_function(module: Any) -> InputError:
+    kinds = [kind_of(layer) for layer in module.modules()]
+    last = next((kind for kind in kinds if kind in _LAST), None)
+    if last is not None:
+        return InputError(
+            f"The model ends in {last}; give it without that layer, and name the loss {_LAST[last]}, which has it "
+            "inside."
+        )
+    return InputError(
+        "The model does not map these X as Linear, ReLU, Linear; give the X it was trained on, and a model that ends "
+        "in its last Linear layer."
+    )

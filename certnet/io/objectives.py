@@ -1,0 +1,194 @@
+"""From a model and its data to the objective it was trained on, whatever made it."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from certnet.io.given import Given, features, plain, targets
+from certnet.io.given_sklearn import given_of_sklearn
+from certnet.io.given_torch import TorchNetwork, is_decoupled
+from certnet.io.load_network import read_network, state_network
+from certnet.io.network import TwoLayerNetwork
+from certnet.io.torch_terms import TorchLoss, decay_of, require_coupled
+from certnet.io.torch_terms import torch_loss as read_torch_loss
+from formulations import InputError, TrainingProgram
+from formulations._validation import FloatArray, as_positive, shown
+from formulations.network import ReluNetwork
+
+__all__ = ["Given", "objective_of"]
+
+SUMMED = (
+    "With reduction sum this is about steps on all rows at once; where steps were taken on mini-batches, give gamma, "
+    "which is then larger by the number of rows over that of a batch."
+)
+
+
+def objective_of(
+    model: Any,
+    X: Any,
+    y: Any,
+    *,
+    loss: str | None = None,
+    gamma: float | None = None,
+    torch_loss: Any = None,
+    weight_decay: float | None = None,
+    optimizer: Any = None,
+    reduction: str = "mean",
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    hidden_bias: str | None = None,
+    output_bias: str | None = None,
+) -> Given:
+    """A model with the objective that it was trained on, as a sum of losses over rows and γ/2·(sum of squares).
+
+    Args:
+        model: a fitted scikit-learn ``MLPClassifier`` or ``MLPRegressor`` with one hidden layer, also at the end of a
+            Pipeline or in a TransformedTargetRegressor; a PyTorch module whose parameters are those of two Linear
+            layers, or its state; a ``TwoLayerNetwork`` or ``ReluNetwork``, or the path of a file with a network.
+        X, y: the data it was trained on, as it was given them; y holds labels, numbers, or a matrix of either.
+        loss: certnet's name of the loss. Of scikit-learn's models loss and decay are known.
+        gamma: the decay in certnet's terms, instead of any other.
+        torch_loss: the loss in PyTorch's terms, instead of ``loss``: a name such as "cross_entropy", or the module.
+        weight_decay: of PyTorch's optimiser; it decays biases as well.
+        optimizer: its name or the live one, which knows its decay.
+        reduction: "mean" or "sum", of a loss that is named.
+        class_weight: (c,) of PyTorch's cross_entropy.
+        sample_weight: (n,) factors of the rows' losses. scikit-learn divides by their sum, PyTorch's mean by n.
+        hidden_bias, output_bias: "none", "penalised" or "free"; by default as the tool has it, and "free" where
+            the loss is named in certnet's terms and the network has such biases.
+
+    Raises:
+        InputError: a model, loss, decay or data that are not supported or do not fit together, in one sentence.
+    """
+    named = {"loss": loss, "torch_loss": torch_loss, "weight_decay": weight_decay, "optimizer": optimizer}
+    named |= {"class_weight": class_weight, "hidden_bias": hidden_bias, "output_bias": output_bias}
+    homes = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    if "sklearn" in homes:
+        extra = next((name for name, value in named.items() if value is not None), None)
+        if extra is not None:
+            raise InputError(f"A scikit-learn model has its own objective; leave {extra} out.")
+        return given_of_sklearn(model, X, y, sample_weight=sample_weight, gamma=gamma)
+    if (loss is None) == (torch_loss is None):
+        raise InputError("Name the loss either in certnet's terms, with loss, or in PyTorch's, with torch_loss.")
+    read = _read(model, X, live="torch" in homes and hasattr(model, "modules"))
+    biases = (hidden_bias, output_bias)
+    if loss is not None:
+        given = next((name for name in ("weight_decay", "optimizer", "class_weight") if named[name] is not None), None)
+        if given is not None:
+            raise InputError(f"{given} is one of PyTorch's terms, which go with torch_loss; with loss name gamma.")
+        return _in_own_terms(read, y, loss, gamma, sample_weight, biases)
+    terms = read_torch_loss(torch_loss, reduction=reduction, class_weight=class_weight)
+    return _in_torch_terms(read, y, terms, gamma, weight_decay, optimizer, sample_weight, biases)
+
+
+Biases = tuple[str | None, str | None]
+"""What was named of hidden and output bias."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A network, the features it saw, names of its classes, whether it has biases, and the module it was."""
+
+    network: ReluNetwork
+    X: FloatArray
+    classes: Sequence[str] | None
+    has_biases: tuple[bool, bool]
+    module: TorchNetwork | None = None
+
+    def program(
+        self,
+        y: Any,
+        loss: str,
+        gamma: float,
+        omega: Any,
+        biases: Biases,
+        default: tuple[str, str],
+    ) -> TrainingProgram:
+        """The training problem; biases that nobody named are as by default where the network has them."""
+        hidden, output = (
+            named or (kind if has else "none")
+            for named, kind, has in zip(biases, default, self.has_biases, strict=True)
+        )
+        if biases[1] is None and hidden == "free":
+            # Which makes constants free, whatever the output layer has.
+            output = "free"
+        Y = targets(loss, y, self.network.outputs, self.classes)
+        return TrainingProgram(self.X, Y, gamma, loss=loss, sample_weight=omega, hidden_bias=hidden, output_bias=output)
+
+
+def _read(model: Any, X: Any, *, live: bool) -> _Read:
+    if live:
+        module = TorchNetwork.of(model, X)
+        return _Read(module.network, features(X), None, module.has_biases, module)
+    if isinstance(model, ReluNetwork):
+        model = TwoLayerNetwork(model)
+    elif isinstance(model, Mapping):
+        model = state_network("The state", {str(name): plain(str(name), tensor) for name, tensor in model.items()})
+    elif isinstance(model, str | os.PathLike):
+        model = read_network(Path(model))
+    elif not isinstance(model, TwoLayerNetwork):
+        raise InputError(
+            f"The model must be one of scikit-learn or PyTorch, a network of certnet or the path of one, not "
+            f"{shown(model)}."
+        )
+    network = model.network
+    rows = features(X)
+    has_biases = bool(network.hidden_bias.any()), bool(network.output_bias.any())
+    return _Read(network, model.features(rows), model.classes, has_biases)
+
+
+def _in_own_terms(read: _Read, y: Any, loss: str, gamma: float | None, sample_weight: Any, biases: Biases) -> Given:
+    if gamma is None:
+        raise InputError("Name gamma, the decay in (sum of the loss over rows) + gamma/2·(sum of squared weights).")
+    weights = None if sample_weight is None else plain("sample_weight", sample_weight)
+    program = read.program(y, loss, gamma, weights, biases, ("free", "free"))
+    notes = () if read.module is None else read.module.notes
+    return Given(read.network, program, "The objective was named in certnet's own terms.", notes=notes)
+
+
+def _in_torch_terms(
+    read: _Read,
+    y: Any,
+    loss: TorchLoss,
+    gamma: float | None,
+    weight_decay: float | None,
+    optimizer: Any,
+    sample_weight: Any,
+    biases: Biases,
+) -> Given:
+    Y = targets(loss.ours, y, read.network.outputs, read.classes)
+    omega, factor = loss.weights(Y, sample_weight), loss.factor(Y)
+    theirs, default = f"In PyTorch's terms: {loss}", ("penalised", "penalised")
+    notes = () if read.module is None else read.module.notes
+    if gamma is None:
+        if optimizer is None or isinstance(optimizer, str):
+            require_coupled(optimizer or "sgd")
+            decay = decay_of(weight_decay)
+        else:
+            decay, default = _of_optimizer(optimizer, read.module, weight_decay)
+        gamma = decay / factor
+        theirs += f" + weight_decay/2·(sum of squared parameters), weight_decay = {decay:.6g}."
+        if loss.reduction == "sum":
+            notes = (*notes, SUMMED)
+    else:
+        gamma = as_positive("gamma", gamma)
+        theirs += " + the decay that you named."
+    program = read.program(y, loss.ours, gamma, omega, biases, default)
+    return Given(read.network, program, theirs, factor, loss.constant(Y, omega), notes)
+
+
+def _of_optimizer(
+    optimizer: Any, module: TorchNetwork | None, weight_decay: float | None
+) -> tuple[float, tuple[str, str]]:
+    """The decay of a live optimiser, and how it treats biases."""
+    if module is None or not hasattr(optimizer, "param_groups"):
+        raise InputError(
+            f"optimizer must be a name, or with a live module its optimizer of torch.optim, not {shown(optimizer)}."
+        )
+    require_coupled("AdamW" if is_decoupled(optimizer) else type(optimizer).__name__)
+    decay, *biases = module.decays(optimizer)
+    if weight_decay is not None and weight_decay != decay:
+        raise InputError(f"The optimizer has weight_decay {decay:g}, not {weight_decay:g}; leave weight_decay out.")
+    return decay_of(decay), (biases[0], biases[1])
