@@ -160,7 +160,8 @@ def _entropies(loss: Loss, W: FloatArray, Y: FloatArray, omega: FloatArray, dead
         total = arb(0)
         for weight, slopes, targets in zip(map(arb, omega.tolist()), W.tolist(), Y.tolist(), strict=True):
             deadline.check()
-            for w, y in zip(map(arb, slopes), map(arb, targets), strict=True):
+            # An entry that is 0 earns 0, exactly.
+            for w, y in ((arb(w), arb(y)) for w, y in zip(slopes, targets, strict=True) if w):
                 if loss.targets == SIGNS:
                     total += _entropy(y * w, weight) + _entropy(weight - y * w, weight)
                 else:

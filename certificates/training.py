@@ -97,6 +97,8 @@ def _check_numbers(s: Training, p: TrainingProof, lower_bound: float, objective:
     require(s.X.ndim == s.Y.ndim == p.U.ndim == 2, "X, Y or U is no matrix")
     (n, d, outputs), width = s.shape, p.U.shape[1]
     require(min(n, d, outputs) > 0, "the data are empty")
+    for what, bias in (("hidden", s.hidden_bias), ("output", s.output_bias)):
+        require(bias in (NONE, PENALISED, FREE), f"the {what} bias is {bias[:40]!r}, not none, penalised or free")
     for name, array, shape in (
         ("X", s.X, (n, d)),
         ("Y", s.Y, (n, outputs)),
@@ -113,8 +115,6 @@ def _check_numbers(s: Training, p: TrainingProof, lower_bound: float, objective:
     require(math.isfinite(s.gamma) and s.gamma > 0, f"gamma is {s.gamma}, not a positive finite number")
     require(math.isfinite(lower_bound), f"the claimed lower bound is {lower_bound}")
     require(math.isfinite(objective), f"the claimed objective is {objective}")
-    for what, bias in (("hidden", s.hidden_bias), ("output", s.output_bias)):
-        require(bias in (NONE, PENALISED, FREE), f"the {what} bias is {bias[:40]!r}, not none, penalised or free")
     require(s.hidden_bias == NONE or (s.X[:, -1] == 1).all(), "the last column of X, of the hidden bias, is not all 1")
     require(s.output_bias != NONE or not p.output.any(), "the network has an output bias, the statement none")
     require((s.sample_weight > 0).all(), "a sample weight is not positive")

@@ -72,7 +72,9 @@ class ReluNetwork:
             InputError: the network has hidden biases, and the program none.
         """
         if not hidden_bias and self.hidden_bias.any():
-            raise InputError("The network has hidden biases, but the training problem has none; let it have some.")
+            raise InputError(
+                "The network has hidden biases, but the training problem has none; choose hidden_bias (--hidden-bias) penalised or free."
+            )
         columns = self.generators if hidden_bias else self.hidden
         return np.ascontiguousarray(columns.T), self.output, self.output_bias
 

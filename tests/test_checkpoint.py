@@ -252,7 +252,7 @@ def test_fingerprints_tell_programs_apart() -> None:
         TrainingProgram(X, Y, 0.2),
         TrainingProgram(X + 1e-15, Y, 0.1),
         TrainingProgram(X, Y + 1e-15, 0.1),
-        TrainingProgram(X, Y, 0.1, bias=True),
+        TrainingProgram(X, Y, 0.1, hidden_bias="penalised"),
         TrainingProgram(np.hstack([X, np.ones((14, 1))]), Y, 0.1),
     ]
     prints = {program_fingerprint(other) for other in [program, *others]}

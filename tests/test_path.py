@@ -92,7 +92,7 @@ def test_no_certificate_of_the_path_proves_more_elsewhere_than_what_is_reported_
     results = _results(_path())
     for here in results:
         for other in results:
-            implied = transferred_bound(other.certificate, Y, here.program.gamma)
+            implied = transferred_bound(other.certificate, here.program)
             assert here.report.lower_bound >= implied * (1 - 1e-7)
 
 
@@ -113,10 +113,10 @@ def test_a_transferred_bound_is_below_every_network(program: TrainingProgram, se
     merged = merge_rows(program)
     for U, V in networks(program, seed, 3):
         certificate, report = certify(merged, [residual_dual(merged, U, V)], U, V)
-        assert transferred_bound(certificate, program.Y, program.gamma) == pytest.approx(
+        assert transferred_bound(certificate, program) == pytest.approx(
             max(report.lower_bound, 0.0), rel=1e-6, abs=1e-300
         )
-        bound = transferred_bound(certificate, program.Y, gamma)
+        bound = transferred_bound(certificate, elsewhere)
         for other in networks(elsewhere, seed + 1, 5):
             assert bound <= elsewhere.objective(*other) * (1 + 1e-12)
 
@@ -148,13 +148,13 @@ def test_options_reach_every_job(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def train(program: TrainingProgram, options: dict[str, Any]) -> TrainingResult:
         seen.append(options)
-        assert program.bias
+        assert program.hidden_bias == "penalised"
         return _poor(program.gamma)
 
     _stub(train, monkeypatch)
     monkeypatch.setattr(path, "_start", lambda *_: None)
     monkeypatch.setattr(path, "_exchange", lambda *_: True)
-    train_path(X, Y, gammas=GAMMAS, bias=True, **given)
+    train_path(X, Y, gammas=GAMMAS, hidden_bias="penalised", **given)
     assert len(seen) == len(GAMMAS)
     for options in seen:
         assert {name: options[name] for name in given} == given

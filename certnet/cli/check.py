@@ -19,6 +19,18 @@ from certnet.io.output import print_result
 from formulations import InputError
 from formulations.robustness import InputRegion
 
+LOSSES = {
+    "squared": "½(f − y)²",
+    "cross-entropy": "log Σ exp f_k − f_y",
+    "logistic": "log(1 + exp(−yf))",
+    "hinge": "(1 − yf)₊",
+    "squared-hinge": "½(1 − yf)₊²",
+    "huber": "½r² of r = f − y up to |r| = delta, then delta|r| − delta²/2",
+    "absolute": "|f − y|",
+    "quantile": "tau(y − f)₊ + (1 − tau)(f − y)₊",
+    "poisson": "exp f − yf + y log y − y",
+}
+"""Of an output f and its target y."""
 SHOWN, SHOWN_TERMS = 3, 40
 """Regions that are named in the text, and terms of functions of outputs."""
 
@@ -118,7 +130,7 @@ def _training(certificate: Certificate, data: str | None) -> dict[str, Any]:
         "loss": certificate.loss,
         "claimed": {"objective": certificate.objective, "lower_bound": certificate.lower_bound},
         "gamma": certificate.gamma,
-        "bias": certificate.bias and bool((certificate.X[:, -1:] == 1.0).all()),
+        **figures(certificate, "hidden_bias", "output_bias"),
         "width": int(certificate.U.shape[1]) if certificate.U.ndim == 2 else None,
     }
 
@@ -180,12 +192,15 @@ def lines_of(found: Mapping[str, Any]) -> dict[str, str]:
     else:
         figures = {"lower bound": down(found["lower_bound"]), "objective": up(found["objective"])}
         figures |= {"gap": percent(found["gap"])}
-        data, bias = found["data"], " (the last feature is 1 in every row: a bias)" if found["bias"] else " (no bias)"
-        shape = f"n = {data['n']}, d = {data['d']}{bias}, c = {data['c']}"
+        data, hidden = found["data"], found["hidden_bias"]
+        counted = "" if hidden == "none" else " with the 1 of the hidden bias"
+        shape = f"n = {data['n']}, d = {data['d']}{counted}, c = {data['c']}"
         copy = f"the copy inside the certificate, SHA-256 {data['fingerprint'][:12]}…"
         about = {
             "about": f"networks of every width; {shape}; gamma = {found['gamma']!r}",
-            "loss": "½ of the sum of squares, plus gamma/2 of the squares of all weights",
+            "loss": f"{found['loss']}, {LOSSES[found['loss'].partition(':')[0]]}, summed over rows and outputs",
+            "decay": "gamma/2 of the squares of all weights",
+            "biases": f"hidden: {hidden}; output: {found['output_bias']}",
             "data": f"{copy}; it was compared with nothing (--data compares it)",
         }
         if data["rows"] is not None:

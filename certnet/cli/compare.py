@@ -22,13 +22,20 @@ def compare_data(certificate: Certificate, data: str) -> dict[str, Any]:
     Raises:
         InputError: the data differ, or cannot be read.
     """
-    recipe = Recipe(source=data, raw=True, split=False, bias=certificate.bias)
+    recipe = Recipe(source=data, raw=True, split=False)
     if "data" in certificate.provenance:
         stored = Recipe.from_json(certificate.provenance["data"])
         target = stored.target if source_kind(data) == "csv" else None
-        recipe = replace(stored, source=data, target=target, bias=certificate.bias)
+        recipe = replace(stored, source=data, target=target)
     split = load(recipe)
-    program = TrainingProgram(split.X_train, split.Y_train, certificate.gamma, bias=certificate.bias)
+    program = TrainingProgram(
+        split.X_train,
+        split.Y_train,
+        certificate.gamma,
+        loss=certificate.loss,
+        hidden_bias=certificate.hidden_bias,
+        output_bias=certificate.output_bias,
+    )
     given, certified = fingerprint(program.X, program.Y), fingerprint(certificate.X, certificate.Y)
     if given != certified:
         raise InputError(

@@ -33,7 +33,7 @@ def optimality(
     gamma: Annotated[float, typer.Option(help="Weight decay γ of ½·sum of squares + γ/2·(sum of squared weights).")],
     target: common.Target = None,
     task: common.Task = None,
-    bias: Annotated[bool, typer.Option("--bias", help="The hidden neurons have a (regularised) bias.")] = False,
+    hidden_bias: common.HiddenBias = "none",
     raw: Annotated[
         bool, typer.Option("--raw", help="The network was trained on the features as they are; else standardised.")
     ] = False,
@@ -76,14 +76,14 @@ def optimality(
     read = read_network(network)
     split = load(training.recipe_of(options, data))
     own = read.on(split.offset, split.scale, split.classes)
-    U, V, _ = own.program_weights(hidden_bias=bias)
+    U, V, output = own.program_weights(hidden_bias=hidden_bias != "none")
     folded = () if own.hidden is read.network.hidden else (FOLDED,)
     if len(V) != split.Y_train.shape[1]:
         raise InputError(
             f"The network has {len(V)} outputs, but the targets have {split.Y_train.shape[1]} columns; give "
             "the targets it was trained on, for example as a matrix Y in an .npz file."
         )
-    program = TrainingProgram(split.X_train, split.Y_train, gamma, bias=bias)
+    program = TrainingProgram(split.X_train, split.Y_train, gamma, hidden_bias=hidden_bias, output_bias=output_bias)
     say_notes(options, (*split.notes, *folded))
     with output_folder(
         Path(out or f"runs/optimality/{split.name}"), files=tuple(FILES.values()), command="optimality"
@@ -94,6 +94,7 @@ def optimality(
                 program,
                 U,
                 V,
+                output,
                 gap=gap,
                 time_limit=limit,
                 max_nodes=nodes,

@@ -13,6 +13,9 @@ Task = Annotated[
     typer.Option(help="What the targets are; else text and few whole numbers are classes, others quantities."),
 ]
 SplitSeed = Annotated[int, typer.Option(help="Seed of the split and of everything random.")]
+Bias = Literal["none", "penalised", "free"]
+HiddenBias = Annotated[Bias, typer.Option(help="Bias of the hidden neurons; penalised like weights, or free.")]
+OutputBias = Annotated[Bias, typer.Option(help="Bias of the outputs; the same.")]
 Solver = Annotated[str, typer.Option(help="Solver of the relaxation; see certnet doctor.")]
 JobLimit = Annotated[
     float, typer.Option(help="Seconds for the whole job; 0 for no limit. More time gives a better bound.")

@@ -61,9 +61,7 @@ class _Path:
         options.gamma = options.gammas[0]
         training.check_options(options)
         split = self.split = load(training.recipe_of(options, options.data))
-        self.programs = {
-            gamma: TrainingProgram(split.X_train, split.Y_train, gamma, bias=options.bias) for gamma in options.gammas
-        }
+        self.programs = {gamma: training.program_of(split, options, gamma) for gamma in options.gammas}
         out = Path(options.out or f"runs/{split.name}")
         if options.resume is not None and not ((out / TABLE).is_file() or any(out.glob(f"{PREFIX}*/*"))):
             raise InputError(f"There is no path in {out} to go on with; look at its name, or leave --resume out.")
@@ -86,7 +84,8 @@ class _Path:
                 split.X_train,
                 split.Y_train,
                 gammas=options.gammas,
-                bias=options.bias,
+                hidden_bias=options.hidden_bias,
+                output_bias=options.output_bias,
                 solver=options.solver,
                 time_limit=limit,
                 tolerance=options.tolerance,
@@ -171,7 +170,8 @@ class _Path:
             and report.get("interrupted") is False
             and report.get("gamma") == certificate.gamma == program.gamma
             and certificate.data_fingerprint == fingerprint(program.X, program.Y)
-            and certificate.bias == program.bias
+            and certificate.hidden_bias == program.hidden_bias
+            and certificate.output_bias == program.output_bias
             and dict(certificate.provenance) == training.provenance(self.split)
         )
         if not same:
@@ -181,10 +181,10 @@ class _Path:
             return None
         # Figures are shown only where the checker has confirmed them; the rest of a stored report is information.
         report |= {**head("train", proof, proof.reason), "versions": report.get("versions")}
-        report |= training.evaluate(self.split, certificate.U, certificate.V)
-        report["width"] = int(certificate.U.shape[1])
         result = TrainingResult(program, certificate, proof)
+        report |= training.evaluate(self.split, result.program, certificate.proofs[0])
         found, expected = network.arrays(), training.network_of(self.split, result).arrays()
+        report["width"] = int(certificate.U.shape[1])
         same = found.keys() == expected.keys() and all(np.array_equal(found[name], expected[name]) for name in found)
         return (result, report) if same else None
 

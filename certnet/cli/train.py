@@ -28,7 +28,8 @@ def train(
         str | None,
         typer.Option(metavar="G,G,...", help="Several weight decays, each in a folder of its own, with a table."),
     ] = None,
-    bias: Annotated[bool, typer.Option("--bias", help="Give the hidden neurons a (regularised) bias.")] = False,
+    hidden_bias: common.HiddenBias = "none",
+    output_bias: common.OutputBias = "none",
     raw: Annotated[bool, typer.Option("--raw", help="Leave the features as they are; else standardise them.")] = False,
     no_split: Annotated[
         bool, typer.Option("--no-split", help="Train on all rows; else 60/20/20 training, validation, test.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certificates import write_certificate
+from certificates.certificate import TrainingProof
 from certnet.cli.limits import began, job_seconds, seconds_or_none
 from certnet.cli.output import deliver, figures, finite, head, say, say_notes
 from certnet.cli.show import Live, stderr_console, summary, training_table
@@ -26,7 +27,7 @@ from certnet.solvers import SolveStatus
 from certnet.solvers.arrays import require_device
 from certnet.solvers.registry import AUTO, get_solver
 from formulations import InputError, TrainingProgram
-from formulations._validation import FloatArray, as_positive
+from formulations._validation import as_positive
 from formulations.network import ReluNetwork
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ CHANGEABLE = frozenset(
 )
 """Options that may differ from those of the run that is resumed."""
 STORED: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("data", "source", "solver", "device", "method"), (str,)),
+    **dict.fromkeys(("data", "source", "solver", "device", "method", "hidden_bias", "output_bias"), (str,)),
     **dict.fromkeys(("target", "task"), (str, type(None))),
-    **dict.fromkeys(("bias", "raw", "no_split", "circuits"), (bool,)),
+    **dict.fromkeys(("raw", "no_split", "circuits"), (bool,)),
     **dict.fromkeys(("gamma", "tolerance"), (float,)),
     **dict.fromkeys(("time_limit", "gap"), (float, type(None))),
     **{"seed": (int,), "workers": (int,), "nodes": (int, type(None))},
@@ -65,7 +66,7 @@ def run_train(options: SimpleNamespace) -> int:
     check_options(options)
     split = load(recipe_of(options, options.source))
     split = replace(split, recipe=recipe_of(options, options.data))
-    program = TrainingProgram(split.X_train, split.Y_train, options.gamma, bias=options.bias)
+    program = program_of(split, options, options.gamma)
     resume, gap = options.checkpoint, options.gap
     if resume is not None and program_fingerprint(program) != resume.fingerprint:
         raise InputError(
@@ -145,8 +146,14 @@ def check_options(options: SimpleNamespace) -> None:
 
 def recipe_of(options: SimpleNamespace, source: str) -> Recipe:
     """How the data are made."""
-    names = ("target", "task", "seed", "raw", "bias")
+    names = ("target", "task", "seed", "raw")
     return Recipe(source=source, split=not options.no_split, **{name: getattr(options, name) for name in names})
+
+
+def program_of(split: Split, options: SimpleNamespace, gamma: float) -> TrainingProgram:
+    """The training problem for one γ."""
+    biases = {"hidden_bias": options.hidden_bias, "output_bias": options.output_bias}
+    return TrainingProgram(split.X_train, split.Y_train, gamma, **biases)
 
 
 def provenance(split: Split) -> dict[str, Any]:
@@ -233,8 +240,9 @@ def writers(split: Split, result: job.TrainingResult) -> dict[str, Writer]:
 def network_of(split: Split, result: job.TrainingResult) -> TwoLayerNetwork:
     """The network for raw features: standardisation is part of it."""
     raw = split.recipe.raw
+    proof = result.certificate.proofs[0]
     return TwoLayerNetwork(
-        ReluNetwork.of_program(result.U, result.V, hidden_bias=split.recipe.bias),
+        ReluNetwork.of_program(proof.U, proof.V, proof.output, hidden_bias=result.program.has_ones),
         offset=None if raw else split.offset,
         scale=None if raw else split.scale,
         classes=split.classes,
@@ -272,7 +280,7 @@ def job_report(
             "fingerprint": result.certificate.data_fingerprint,
         },
         "gamma": result.program.gamma,
-        "bias": result.program.bias,
+        **figures(result.program, "hidden_bias", "output_bias"),
         "width": int(result.U.shape[1]),
         "branching": branching,
         "slack_margin": finite(result.report.slack_margin),
@@ -280,7 +288,7 @@ def job_report(
         "seconds": seconds,
         "files": {name: str(path) for name, path in files.items()},
         "notes": [*split.notes, *result.notes, *notes],
-        **evaluate(split, result.U, result.V),
+        **evaluate(split, result.program, result.certificate.proofs[0]),
     }
 
 
@@ -304,7 +312,7 @@ def training_report(
     }
 
 
-def evaluate(split: Split, U: FloatArray, V: FloatArray) -> dict[str, dict[str, float | None]]:
+def evaluate(split: Split, program: TrainingProgram, network: TrainingProof) -> dict[str, dict[str, float | None]]:
     """``accuracy``, and without classes ``r2`` and ``mean_squared_error``, on training, validation and test rows.
 
     Entries are null for parts without rows, for the accuracy where there are no classes, and for R² where the targets
@@ -318,8 +326,8 @@ def evaluate(split: Split, U: FloatArray, V: FloatArray) -> dict[str, dict[str, 
         if X is not None and Y is not None:
             # Rows far from the training rows may overflow; what is not finite becomes null in the report.
             with np.errstate(all="ignore"):
-                inputs = np.hstack([X, np.ones((len(X), 1))]) if split.recipe.bias else X
-                outputs = np.maximum(inputs @ U, 0.0) @ V.T
+                inputs = np.hstack([X, np.ones((len(X), 1))]) if program.has_ones else X
+                outputs = np.maximum(inputs @ network.U, 0.0) @ network.V.T + network.output
                 if by_class:
                     figures["accuracy"] = float(np.mean(outputs.argmax(axis=1) == Y.argmax(axis=1)))
                 else:

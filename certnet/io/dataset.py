@@ -9,7 +9,7 @@ from formulations._validation import FloatArray
 
 Task = Literal["classification", "regression"]
 _KINDS: dict[str, tuple[type, ...]] = {"source": (str,), "target": (str, type(None)), "task": (str, type(None))}
-_KINDS |= {"seed": (int,), "raw": (bool,), "split": (bool,), "bias": (bool,)}
+_KINDS |= {"seed": (int,), "raw": (bool,), "split": (bool,)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,6 @@ class Recipe:
         seed: of the split, at least 0.
         raw: leave the features as they are instead of standardising them.
         split: set rows aside for validation and test when the source brings no such arrays.
-        bias: append a column of ones to X.
     """
 
     source: str
@@ -32,7 +31,6 @@ class Recipe:
     seed: int = 0
     raw: bool = False
     split: bool = True
-    bias: bool = False
 
     def __post_init__(self) -> None:
         if self.task not in (None, "classification", "regression"):

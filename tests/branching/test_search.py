@@ -179,6 +179,10 @@ def test_a_node_where_every_feature_vanishes_has_the_price_zero() -> None:
     found = bound_node(program, program.loss.dual(np.zeros(program.shape)), np.full(4, INACTIVE))
     assert found.h_squared == 0.0
     assert found.branch == -1
-    some = bound_node(program, np.where(np.arange(4)[:, None] < 1, program.loss.dual(np.zeros(program.shape)), 0.0), np.array([INACTIVE, 0, 0, 0]))
+    some = bound_node(
+        program,
+        np.where(np.arange(4)[:, None] < 1, program.loss.dual(np.zeros(program.shape)), 0.0),
+        np.array([INACTIVE, 0, 0, 0]),
+    )
     assert some.h_squared == 0.0
     assert some.branch > 0

@@ -91,7 +91,9 @@ def test_one_point_in_one_dimension_is_tight() -> None:
     """x = 1, y, one output: p = min over a ≥ 0 of ½(a − y)² + γa = γy − γ²/2 for y ≥ γ, ½y² below; y < 0 flips v."""
     for y, expected in [(2.0, 0.5 * 2.0 - 0.125), (-2.0, 0.875), (0.3, 0.045)]:
         merged = merge_rows(TrainingProgram([[1.0]], [[y]], 0.5))
-        bound = repair(merged.program, Dual(merged.program.loss.dual(np.zeros(merged.program.shape)), np.zeros((2, 2)))).lower_bound
+        bound = repair(
+            merged.program, Dual(merged.program.loss.dual(np.zeros(merged.program.shape)), np.zeros((2, 2)))
+        ).lower_bound
         assert bound == pytest.approx(expected, rel=1e-6)
 
 

@@ -68,7 +68,9 @@ def base_certificates() -> list[Certificate]:
         X = random.standard_normal((n, d)) * scale
         if seed % 2:
             X[1], X[2] = 0.0, -2.0 * X[0]
-        program = TrainingProgram(X, random.standard_normal((n, c)), 0.2 * scale, hidden_bias="penalised" if seed == 1 else "none")
+        program = TrainingProgram(
+            X, random.standard_normal((n, c)), 0.2 * scale, hidden_bias="penalised" if seed == 1 else "none"
+        )
         merged = merge_rows(program)
         U, V = min(networks(program, seed), key=lambda network: program.objective(*network))
         m = merged.program.space.neurons

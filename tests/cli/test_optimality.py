@@ -18,6 +18,7 @@ from tests.cli.support import Call, files, one_sentence, strict
 from tests.interchange.test_arrays import write_safetensors
 
 GAMMA = 0.3
+BIAS = ("--hidden-bias", "penalised")
 
 
 RANDOM = np.random.default_rng(0)
@@ -30,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[TwoLayerNetwork, Flo
     path = tmp_path_factory.mktemp("data") / "plane.npz"
     np.savez(path, X=X, Y=Y)
     split = load(Recipe(source=str(path), split=False))
-    found = fit(TrainingProgram(split.X_train, Y, GAMMA, bias=True))
+    found = fit(TrainingProgram(split.X_train, Y, GAMMA, hidden_bias="penalised"))
     own = ReluNetwork.of_program(found.U[:, 1:], found.V[:, 1:], hidden_bias=True)
     network = TwoLayerNetwork(own, split.offset, split.scale)
     return network, split.X_train
@@ -44,7 +45,18 @@ def network(folder: Path, made: tuple[TwoLayerNetwork, FloatArray]) -> TwoLayerN
     return made[0]
 
 
-CALL = ("optimality", "own.npz", "plane.npz", "--gamma", GAMMA, "--bias", "--no-split", "--nodes", 5000)
+CALL = (
+    "optimality",
+    "own.npz",
+    "plane.npz",
+    "--gamma",
+    GAMMA,
+    "--hidden-bias",
+    "penalised",
+    "--no-split",
+    "--nodes",
+    5000,
+)
 
 
 @pytest.mark.usefixtures("network")
@@ -112,13 +124,13 @@ def test_plain_output_is_a_summary_and_two_paths(certnet: Call) -> None:
         (("net.pt", "plane.npz", "--gamma", 0.1), "safetensors"),
         (("own.npz", "plane.npz"), "--gamma"),
         (("own.npz", "plane.npz", "--gamma", -1), "positive"),
-        (("own.npz", "plane.npz", "--gamma", 0.1, "--no-split"), "hidden biases"),
-        (("own.npz", "iris", "--gamma", 0.1, "--bias"), "4"),
+        (("own.npz", "plane.npz", "--gamma", 0.1, "--no-split"), "--hidden-bias"),
+        (("own.npz", "iris", "--gamma", 0.1, *BIAS), "4"),
         (("own.npz", "nowhere.npz", "--gamma", 0.1), "nowhere.npz"),
-        (("own.npz", "plane.npz", "--gamma", 0.1, "--bias", "--gap", 2), "gap"),
-        (("own.npz", "plane.npz", "--gamma", 0.1, "--bias", "--nodes", 0), "nodes"),
-        (("own.npz", "plane.npz", "--gamma", 0.1, "--bias", "--time-limit", -1), "--time-limit"),
-        (("own.npz", "plane.npz", "--gamma", 0.1, "--bias", "--out", " "), "--out"),
+        (("own.npz", "plane.npz", "--gamma", 0.1, *BIAS, "--gap", 2), "gap"),
+        (("own.npz", "plane.npz", "--gamma", 0.1, *BIAS, "--nodes", 0), "nodes"),
+        (("own.npz", "plane.npz", "--gamma", 0.1, *BIAS, "--time-limit", -1), "--time-limit"),
+        (("own.npz", "plane.npz", "--gamma", 0.1, *BIAS, "--out", " "), "--out"),
         (("wide.npz", "plane.npz", "--gamma", 0.1), "outputs"),
     ],
 )

@@ -18,6 +18,7 @@ from tests.certificates.altering import replace
 from tests.cli.support import Call, files, one_sentence
 
 RESULTS = ["network.npz", "optimality.cert", "report.json"]
+BIAS = ("--hidden-bias", "penalised")
 CUT = ["--solver", "admm", "--tolerance", "1e-4", "--gamma", "0.3"]
 original_train = job.train
 
@@ -56,7 +57,7 @@ def cut(certnet: Call, points: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that a job left which was cut short in its relaxation."""
     with monkeypatch.context() as patch:
         patch.setattr("certnet.jobs.train.train", pressing("relaxation"))
-        outcome = certnet("train", points.name, "--out", "o", "--bias", "--seed", "2", *CUT, "--json")
+        outcome = certnet("train", points.name, "--out", "o", *BIAS, "--seed", "2", *CUT, "--json")
     assert outcome.code == 130
     assert outcome.json["interrupted"] is True
     assert any("checkpoint.npz" in note and "--resume o" in note for note in outcome.json["notes"])
@@ -71,8 +72,8 @@ def test_it_ends_where_an_uninterrupted_job_ends(certnet: Call, cut: Path) -> No
     assert outcome.code == 0
     resumed = outcome.json
     assert files(cut) == RESULTS
-    whole = certnet("train", "points.csv", "--out", "w", "--bias", "--seed", "2", *CUT, "--json").json
-    for key in ("gamma", "bias", "data"):
+    whole = certnet("train", "points.csv", "--out", "w", *BIAS, "--seed", "2", *CUT, "--json").json
+    for key in ("gamma", "hidden_bias", "data"):
         assert resumed[key] == whole[key]
     for key in ("solver", "status"):
         assert resumed["relaxation"][key] == whole["relaxation"][key]
@@ -139,7 +140,7 @@ def test_only_some_options_may_change(certnet: Call, cut: Path, monkeypatch: pyt
 
 
 def test_options_may_be_repeated(certnet: Call, cut: Path) -> None:
-    assert certnet("train", "points.csv", "--resume", "o", "--out", "o", "--bias", "--seed", "2", *CUT).code == 0
+    assert certnet("train", "points.csv", "--resume", "o", "--out", "o", *BIAS, "--seed", "2", *CUT).code == 0
 
 
 CONFLICTS = [

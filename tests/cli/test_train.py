@@ -34,7 +34,7 @@ def patched(change: Callable[[TrainingResult], TrainingResult]) -> Callable[...,
 
 @pytest.mark.usefixtures("quick")
 def test_three_files_that_agree_with_each_other(certnet: Call, folder: Path) -> None:
-    outcome = certnet("train", "iris", "--out", "out/iris", "--bias", "--json")
+    outcome = certnet("train", "iris", "--out", "out/iris", "--hidden-bias", "penalised", "--json")
     assert outcome.code == 0
     assert files(folder / "out") == ["iris", *(f"iris/{name}" for name in RESULTS)]
     report = outcome.json
@@ -50,7 +50,7 @@ def test_three_files_that_agree_with_each_other(certnet: Call, folder: Path) -> 
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("options", [[], ["--raw"], ["--bias"], ["--no-split"]])
+@pytest.mark.parametrize("options", [[], ["--raw"], ["--hidden-bias", "penalised"], ["--no-split"]])
 def test_the_saved_network_takes_raw_features(certnet: Call, folder: Path, options: list[str]) -> None:
     report = certnet("train", "wine", "--json", "--out", "o", *options).json
     network = TwoLayerNetwork.load(folder / "o" / "network.npz")
@@ -452,7 +452,7 @@ def test_iris_end_to_end(certnet: Call, options: list[str]) -> None:
 
 
 def test_a_small_file_end_to_end(certnet: Call, points: Path) -> None:
-    outcome = certnet("train", points, "--bias", "--gamma", "0.3", "--json")
+    outcome = certnet("train", points, "--hidden-bias", "penalised", "--gamma", "0.3", "--json")
     assert outcome.code == 0
     report = outcome.json
     assert 0 < report["lower_bound"] <= report["objective"] < 0.5 * read_source(Recipe(source=str(points))).Y.sum()

@@ -156,7 +156,7 @@ def test_spiral_is_the_one_of_the_paper(paper_data: Callable[[str], tuple[np.nda
 
 
 def test_a_recipe_survives_json_and_rebuilds_the_same_data() -> None:
-    recipe = Recipe(source="breast_cancer", seed=7, bias=True)
+    recipe = Recipe(source="breast_cancer", seed=7)
     again = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
     assert again == recipe
     first, second = load(recipe), load(again)

@@ -63,7 +63,9 @@ def test_networks_are_feasible_with_the_value_of_the_program(make) -> None:
     S = network_moment(program, 3)
     G = program.space.moment(S)
     handles.S.value = S
-    handles.residual.value = program.loss.dual(np.zeros(program.shape)) - program.weight[:, None] * G[program.feature, program.space.v]
+    handles.residual.value = (
+        program.loss.dual(np.zeros(program.shape)) - program.weight[:, None] * G[program.feature, program.space.v]
+    )
     np.testing.assert_allclose(handles.G.value, G, atol=1e-12)
     for constraint in problem.constraints:
         np.testing.assert_allclose(constraint.violation(), 0.0, atol=1e-9)
@@ -118,7 +120,12 @@ def test_the_output_block_can_be_minimised_out(make) -> None:
     G = space.basis @ S @ space.basis.T
     phi = G[space.phi, space.phi]
     features = cp.multiply(np.outer(program.weight, program.weight), phi[program.feature][:, program.feature])
-    block = cp.bmat([[program.gamma * np.eye(f) + features, program.loss.dual(np.zeros(program.shape))], [program.loss.dual(np.zeros(program.shape)).T, Z]])
+    block = cp.bmat(
+        [
+            [program.gamma * np.eye(f) + features, program.loss.dual(np.zeros(program.shape))],
+            [program.loss.dual(np.zeros(program.shape)).T, Z],
+        ]
+    )
     inner = 0.5 * (block + block.T) >> 0
     cost = cp.trace(Z) + cp.trace(program.metric @ G[space.z, space.z])
     signs = [phi >= 0, cp.diag(G[space.alpha, space.beta]) == 0]
