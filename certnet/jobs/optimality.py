@@ -184,7 +184,8 @@ def optimality(
     stages: list[tuple[str, Callable[[Job], None]]] = [("given network", _prove_given)]
     stages += [("training", _train)] if train else []
     stages += [("price", lambda job: neurons.extend(_look_for_neuron(job)))]
-    relaxing, branching = ("relaxation", _stages.relax), ("branching", branch)
+    relaxing = [("price of the network", _stages.price_network), ("relaxation", _stages.relax)]
+    branching = ("branching", branch)
     with computing(job.merged.program.space.order):
         for name, work in stages:
             if not job.interrupted:
@@ -192,7 +193,7 @@ def optimality(
         if job.has_directions:
             _stages.auto(job, clock.available())
             # In few dimensions branching is quick; else the relaxation gives most for the time.
-            last = [branching, relaxing] if job.cuts_cones else [relaxing, branching]
+            last = [branching, *relaxing] if job.cuts_cones else [*relaxing, branching]
             bound(job, [("bound without products", _stages.bound_without_products), *last])
         certificate, report = _stages.conclude(job)
     return OptimalityResult(

@@ -99,7 +99,7 @@ class QuadraticLasso:
         """R less its part along column j, in which rows at the ends of the box do not share."""
         column, units = self.H[:, j : j + 1], np.eye(R.shape[1])
         for _ in range(SETTINGS.box_rounds if self.box is not None else 1):
-            inside = np.ones(R.shape) if self.box is None else (R > self.box[0]) & (R < self.box[1])
+            inside = np.ones(R.shape) if self.box is None else (self.box[0] < R) & (self.box[1] > R)
             ones = np.stack([inside * self.curvature.root(column * unit) for unit in units])
             products = np.tensordot(ones, ones, ((1, 2), (1, 2)))
             excess = (column.T @ self.curvature.root(R))[0]
