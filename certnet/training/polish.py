@@ -269,9 +269,7 @@ def _without_kinks(
 class _Descent:
     """The objective over all weights and the output bias, in its own coordinates, from a balanced network."""
 
-    def __init__(
-        self, program: TrainingProgram, U: FloatArray, V: FloatArray, loss: Loss, offset: FloatArray
-    ) -> None:
+    def __init__(self, program: TrainingProgram, U: FloatArray, V: FloatArray, loss: Loss, offset: FloatArray) -> None:
         self.loss, self.offset, self.gamma = loss, offset, program.gamma
         X = program.X
         H = np.maximum(X @ U, 0.0)

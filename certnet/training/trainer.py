@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from certificates.failure import Deadline
+from certnet.training.coordinates import Coordinates
+from certnet.training.directions import drawn, is_exact, largest_prices, normalised
 from certnet.training.polish import (
     EQUAL,
     Network,
@@ -23,8 +25,6 @@ from certnet.training.polish import (
     reduce_width,
     refit,
 )
-from certnet.training.coordinates import Coordinates
-from certnet.training.directions import drawn, is_exact, largest_prices, normalised
 from certnet.training.pricing import Pricing, distinct, values
 from certnet.training.ridge import best_ridge, responses
 from formulations._validation import FloatArray, as_matrix, as_positive
@@ -107,7 +107,6 @@ class FitResult:
 
     Attributes:
         U, V: weights, (d, m) and (c, m), balanced; m = 0 when no network beats the zero network.
-        W: (n, c) the dual candidate of the network, see ``polish.network_dual``.
         objective: ``program.objective(U, V)``, with the best output bias.
         history: one entry a round.
         seconds: effort.
@@ -119,7 +118,6 @@ class FitResult:
 
     U: FloatArray
     V: FloatArray
-    W: FloatArray
     objective: float
     history: tuple[Round, ...] = field(default_factory=tuple)
     seconds: float = 0.0
@@ -368,7 +366,6 @@ class _ColumnGeneration:
         return FitResult(
             U=U,
             V=V,
-            W=network_dual(self.original, U, V),
             objective=self.original.objective(U, V),
             history=tuple(self.history),
             seconds=time.perf_counter() - self.started,
