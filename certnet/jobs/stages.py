@@ -22,7 +22,9 @@ from certnet.solvers.registry import choose_solver
 from certnet.solvers.shor import shor_bound
 from certnet.solvers.warm_start import PAYS as WARM_STARTED
 from certnet.solvers.warm_start import certified_dual, from_certificate, scaled
-from certnet.training.pricing import candidates_from_moment, normalised, values
+from certnet.training.directions import normalised
+from certnet.training.polish import network_dual
+from certnet.training.pricing import candidates_from_moment, values
 from certnet.training.trainer import fit
 from formulations import Dual, InputError, Primal
 from formulations._validation import FloatArray
@@ -302,7 +304,8 @@ def round_relaxation(job: Job, points: FloatArray | None = None) -> None:
         columns.append(candidates)
         if not pays:
             # The first fit found no direction that would lower the objective; perhaps the candidates hold one.
-            prices = values(job.program.X, job.program.dual(network.U, network.V), normalised(candidates))
+            W = network_dual(job.program, network.U, network.V)
+            prices = values(job.program.X, W, normalised(job.program, candidates))
             pays = bool(prices.max(initial=0.0) > job.program.gamma * (1.0 + PAYS))
     if not pays:
         return

@@ -112,8 +112,8 @@ def solve_quadratic(
 ) -> tuple[FloatArray, FloatArray, int]:
     """(x, R, Newton steps) from x, up to a duality gap of ``tolerance``, or of ``relative`` times the value.
 
-    The dual value is taken at the Newton iterate R, which is nearer to dual feasibility than T − S(Hx): rounding in x is
-    magnified by 1/limit there.
+    The dual value is taken at the Newton iterate R, which is nearer to dual feasibility than T − S(Hx): rounding in x
+    is magnified by 1/limit there.
     """
     rest, mean = problem.target - problem.fitted(x), float(problem.limit[problem.limit > 0].mean())
     R = problem.boxed(rest)
