@@ -1,5 +1,6 @@
 """Public functions refuse what is no argument of theirs in one sentence, and never fail in another way."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ RIGHT: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "train": (certnet.train, {"program": PROGRAM}),
     "fit": (certnet.fit, {"program": PROGRAM}),
     "presolve": (certnet.presolve, {"original": PROGRAM}),
-    "optimality": (certnet.optimality, {"program": PROGRAM, "U": np.eye(2), "V": np.eye(2)}),
+    "optimality": (certnet.optimality, {"model": PROGRAM, "X": np.eye(2), "y": np.eye(2)}),
     "train_path": (certnet.train_path, {"X": np.eye(2), "Y": np.eye(2), "gammas": [0.1]}),
     "verify": (certnet.verify, {"network": NETWORK, "cases": CASES}),
     "certified_radius": (
@@ -46,6 +47,10 @@ RIGHT: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "write_onnx": (certnet.write_onnx, {"path": "a.onnx", "network": NETWORK}),
     "repair": (certnet.repair, {"program": None, "dual": None}),
     "solve": (certnet.solve, {"program": None}),
+    "objective_of": (
+        functools.partial(certnet.objective_of, loss="squared", gamma=1.0),
+        {"model": NETWORK, "X": np.eye(2), "y": np.eye(2)},
+    ),
     "network_from_sklearn": (certnet.network_from_sklearn, {"model": None}),
     "network_from_torch": (certnet.network_from_torch, {"module": None}),
     **{

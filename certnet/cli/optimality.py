@@ -83,7 +83,7 @@ def optimality(
             f"The network has {len(V)} outputs, but the targets have {split.Y_train.shape[1]} columns; give "
             "the targets it was trained on, for example as a matrix Y in an .npz file."
         )
-    program = TrainingProgram(split.X_train, split.Y_train, gamma, hidden_bias=hidden_bias, output_bias=output_bias)
+    program = TrainingProgram(split.X_train, split.Y_train, gamma, hidden_bias=hidden_bias)
     say_notes(options, (*split.notes, *folded))
     with output_folder(
         Path(out or f"runs/optimality/{split.name}"), files=tuple(FILES.values()), command="optimality"
@@ -94,7 +94,6 @@ def optimality(
                 program,
                 U,
                 V,
-                output,
                 gap=gap,
                 time_limit=limit,
                 max_nodes=nodes,

@@ -70,9 +70,9 @@ def objective_of(
         if extra is not None:
             raise InputError(f"A scikit-learn model has its own objective; leave {extra} out.")
         return given_of_sklearn(model, X, y, sample_weight=sample_weight, gamma=gamma)
+    read = _read(model, X, live="torch" in homes and hasattr(model, "modules"))
     if (loss is None) == (torch_loss is None):
         raise InputError("Name the loss either in certnet's terms, with loss, or in PyTorch's, with torch_loss.")
-    read = _read(model, X, live="torch" in homes and hasattr(model, "modules"))
     biases = (hidden_bias, output_bias)
     if loss is not None:
         given = next((name for name in ("weight_decay", "optimizer", "class_weight") if named[name] is not None), None)

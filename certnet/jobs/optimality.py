@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from certificates import Certificate, Report
 from certificates.failure import Deadline
 from certificates.making import residual_dual
+from certnet.io.objectives import Given, objective_of
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import repaired
 from certnet.jobs.clock import JobClock
@@ -28,7 +29,7 @@ from certnet.training.pricing import price, price_planar
 from certnet.training.trainer import FitResult
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
-from formulations.arguments import accepts, array, count, json_object, seconds
+from formulations.arguments import accepts, count, json_object, seconds
 from formulations.network import ReluNetwork
 from formulations.training import LARGEST
 
@@ -71,7 +72,7 @@ class OptimalityResult:
     """What is known of a network's distance from the optimum.
 
     Attributes:
-        program: the training problem; the loss is ½·sum of squares.
+        program: the training problem; the loss is a sum over rows.
         U, V: the network that was given, (d×m) and (c×m).
         certificate: about that network; proves ``report.lower_bound``.
         report: what the checker said of it; ``report.gap`` is the proved gap.
@@ -84,7 +85,8 @@ class OptimalityResult:
         search: the branch and bound, if the gap was not small enough without.
         stages: seconds for each stage.
         interrupted: Ctrl-C cut a stage short.
-        notes: sentences that the user should read.
+        notes: sentences that the user should read; of a model first which objective this is about.
+        given: a model with its objective, as it was read, or None.
     """
 
     program: TrainingProgram
@@ -101,14 +103,15 @@ class OptimalityResult:
     stages: Mapping[str, float] = field(default_factory=dict)
     interrupted: bool = False
     notes: tuple[str, ...] = ()
+    given: Given | None = None
 
 
 @np.errstate(all="ignore")
-@accepts(program=TrainingProgram, U=array, V=array, time_limit=seconds, random_state=count, provenance=json_object)
+@accepts(time_limit=seconds, random_state=count, provenance=json_object)
 def optimality(
-    program: TrainingProgram,
-    U: ArrayLike,
-    V: ArrayLike,
+    model: Any,
+    X: Any,
+    y: Any,
     a: ArrayLike | None = None,
     *,
     gap: float = DEFAULT_GAP,
@@ -121,13 +124,16 @@ def optimality(
     random_state: int = 0,
     progress: Callable[[Event], None] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    **terms: Any,
 ) -> OptimalityResult:
     """Prove how far a network is from global optimality among networks of every width.
 
     Args:
-        program: data, targets, loss, biases and γ.
-        U, V: the network, d×m and c×m; with a hidden bias its row is the last one of U.
-        a: (c,) its output bias; the best one if None.
+        model: a model of scikit-learn or PyTorch, or a stored network, as ``objective_of`` takes it. Or a
+            ``TrainingProgram``, with its data, targets, loss, biases and γ.
+        X, y: the data that the model was trained on. Or for a program the network: U (d×m; with a hidden bias its row
+            is the last one) and V (c×m).
+        a: for a program the network's output bias (c,); the best one if None.
         gap: branching goes on until the bound is within this relative distance of the best network known.
         time_limit: seconds, or None.
         max_nodes: most relaxations of a search, or None.
@@ -140,12 +146,24 @@ def optimality(
         random_state: seed.
         progress: called with an ``Event`` now and then.
         provenance: JSON object that travels in the certificate; no part of the proof.
+        terms: loss, decay, weights and biases of a model; those of ``objective_of``.
 
     Raises:
-        InputError: a network that does not fit the program, options that make no sense, or data too large.
+        InputError: what ``objective_of`` refuses, a network that does not fit the program, options that make no sense,
+            or data too large.
         KeyboardInterrupt: on a second Ctrl-C, while the first is being served.
     """
     closing = closing_of(GLOBAL, gap, max_nodes, workers, scheduler, circuits, train)
+    given = None
+    if isinstance(model, TrainingProgram):
+        if terms:
+            raise InputError(f"A TrainingProgram has its objective in it; leave {next(iter(terms))} out.")
+        program, U, V = model, X, y
+    elif a is not None:
+        raise InputError("a is the output bias of a program's network; a model has its own, so leave a out.")
+    else:
+        given = objective_of(model, X, y, **terms)
+        program, (U, V, a) = given.program, given.weights()
     network, output = _required(program, U, V, a)
     balanced = untrained(program, *balance(*network))
     neurons: list[Neuron] = []
@@ -161,7 +179,7 @@ def optimality(
             random_state=random_state,
             provenance=provenance or {},
         )
-    if not job.objective <= 0.5 * float(np.sum(program.Y**2)):
+    if not job.objective <= program.loss.value(np.zeros(program.Y.shape)):
         clock.note("given network", WORSE_THAN_NOTHING)
     stages: list[tuple[str, Callable[[Job], None]]] = [("given network", _prove_given)]
     stages += [("training", _train)] if train else []
@@ -191,7 +209,8 @@ def optimality(
         search=job.search,
         stages=clock.stages,
         interrupted=job.interrupted,
-        notes=tuple(clock.notes),
+        notes=tuple(clock.notes) if given is None else (given.theirs, given.ours, *given.notes, *clock.notes),
+        given=given,
     )
 
 
