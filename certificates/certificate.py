@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def fingerprint(X: FloatArray, Y: FloatArray, sample_weight: FloatArray | None = None) -> str:
-    """SHA-256 over the shapes and the little-endian float64 bytes (row-major) of X, Y and, unless all are 1, the weights.
+    """SHA-256 over the shapes and the little-endian float64 bytes (row-major) of X, Y and weights that are not all 1.
 
     Both zeros count as +0, so that −0.0 does not make other data of the same numbers.
     """
@@ -77,8 +77,8 @@ class TrainingProof:
         γ²‖u‖² − ‖Wᵀ(Xu)₊‖²  =  [a form that is PSD on the face] + Σ N_pq ℓ_p ℓ_q + Σ t_i α_i β_i + σ q,   N, σ ≥ 0,
 
     over the generators of X (see ``LiftedProof``), or in few dimensions a ``Subdivision`` of the space of u; the form q
-    is there with a free hidden bias only, see ``certificates.training``. So W is dual feasible, and −L*(−W) bounds every
-    network's objective.
+    is there with a free hidden bias only, see ``certificates.training``. So W is dual feasible, and its value bounds
+    every network's objective.
 
     Attributes:
         W: (n, c) dual point, already scaled to be feasible.

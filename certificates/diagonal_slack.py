@@ -54,7 +54,7 @@ def prove_without_products(
 
     Args:
         generators: A (N×d), finite.
-        features, J, square: W̃ (2N×c), the linear part (c×d) if there is one, and γ²I or the like (d×d), in the arithmetic.
+        features, J, square: W̃ (2N×c), the linear part (c×d) if there is one, and γ²I or the like, in the arithmetic.
         t: (N,) finite multipliers; none may be nonnegative.
         matrix: class of the arithmetic.
     """

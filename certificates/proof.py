@@ -5,8 +5,8 @@ On a leaf the form is written as
     F(λ) = [form that is PSD on the leaf's face] + Σ N_pq ℓ_p(λ) ℓ_q(λ) + Σ t_i α_i β_i + Σ σ_k q_k(z),    N, σ ≥ 0,
 
 with valid linear inequalities ``ℓ ≥ 0``, free t, and the region's quadratics ``q ≥ 0``. Optimality uses it with no
-region, or a quadratic of it for a free bias; robustness and Lipschitz constants use it with boxes and balls. Everything is an array, so that one file format
-serves all.
+region, or with that of a free bias; robustness and Lipschitz constants use it with boxes and balls. Everything is an
+array, so that one file format serves all.
 """
 
 from dataclasses import dataclass

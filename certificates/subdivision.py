@@ -1,9 +1,9 @@
 """A proof for few dimensions: the weight space is cut into simplicial cones, and on each a small matrix is copositive.
 
-To prove: ``‖f(u)‖² ≤ uᵀPu`` for all u in R^d, where ``f(u) = Σ_i w_i (a_i·u)₊ + Lu`` and P is γ²I, or with a free hidden
-bias the matrix of ``γ²‖u‖² − σ q`` (``certificates.training``). With a basis B, the 2^d cones
-spanned by ±b_1, …, ±b_d cover R^d. A tree cuts them: a cut of the edge (a, b) at θ puts ``(1−θ)v_a + θv_b`` in place of
-v_a in one child and of v_b in the other, and the children cover the parent.
+To prove: ``‖f(u)‖² ≤ uᵀPu`` for all u in R^d, where ``f(u) = Σ_i w_i (a_i·u)₊ + Lu``, and P is γ²I or, with a free
+hidden bias, the matrix of ``γ²‖u‖² − σ q`` (``certificates.training``). With a basis B, the 2^d cones spanned by ±b_1,
+…, ±b_d cover R^d. A tree cuts them: a cut of the edge (a, b) at θ puts ``(1−θ)v_a + θv_b`` in place of v_a in one child
+and of v_b in the other, and the children cover the parent.
 
 On a leaf, u = Σ t_j v_j with t ≥ 0. Rows whose hyperplanes do not cross it are linear there. For the others
 
@@ -14,7 +14,7 @@ On a leaf, u = Σ t_j v_j with t ≥ 0. Rows whose hyperplanes do not cross it a
     |p·f(u)| ≤ Σ t_j x_j,    ‖f(u) − (p·f(u))p‖ ≤ ‖Σ t_j q_j‖ + Σ t_j y_j,
 
 and the leaf holds if for some η > 0 the d×d matrix ``M = VᵀPV − xxᵀ − (1+η)QᵀQ − (1+1/η)yyᵀ`` is copositive. Nothing
-but the tree is stored; p, η, x, q and y are chosen here, from the data.
+but the tree and σ is stored; p, η, x, q and y are chosen here, from the data.
 
 Rounding: the values z_ij = a_i·v_j are computed in floating point. As f is a sum of 1-Lipschitz functions of them, an
 error in z, in w and in the sums changes f(u) by at most ``D Σ t_j``, with one number D for leaves of a depth, and D is

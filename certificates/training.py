@@ -13,8 +13,8 @@ neurons make ``Σ_j v_j·Wᵀ(Xu_j)₊ ≤ Σ_j γ‖u_j‖‖v_j‖ ≤ γ/2 (�
 **A free hidden bias.** Let z = (u, b) with x_i·u + b the pre-activation of row i, ``‖x_i − x̄‖ ≤ R`` for all rows, and
 ``q(z) = R²‖u‖² − (b + u·x̄)²``. A proof with ``σ q``, σ ≥ 0, shows ``‖Wᵀ(Xu + b)₊‖ ≤ γ‖u‖`` where q(z) ≥ 0. If
 ``b + u·x̄ > R‖u‖`` all rows are active, and since ``Wᵀ1 = 0`` the left side is ``‖WᵀXu‖`` whatever b is, so it is that
-of the b with ``b + u·x̄ = R‖u‖``, where q(z) = 0. If ``b + u·x̄ < −R‖u‖`` no row is active, and the left side is 0. Without
-``Wᵀ1 = 0`` it would be false at u = 0, where b costs nothing.
+of the b with ``b + u·x̄ = R‖u‖``, where q(z) = 0. If ``b + u·x̄ < −R‖u‖`` no row is active, and the left side is 0.
+Without ``Wᵀ1 = 0`` it would be false at u = 0, where b costs nothing.
 """
 
 import math
@@ -225,14 +225,7 @@ def _check_dual_feasible(s: Training, p: TrainingProof, matrix: type[Matrix]) ->
             issubclass(matrix, Enclosure),
             "a subdivision is proved in floating point with enclosed errors alone; choose float or auto",
         )
-        enclosed = timed(Enclosure, deadline)
-        square, quadratics = cost_and_region(s, p, enclosed)
-        ends = check_subdivision(proof, d, len(quadratics))
-        generators, kappas = check_rows(s.X, p.source, p.generator, deadline)
-        square = _reduced(square, quadratics, proof.sigma)
-        output = in_basis(generators, training_features(p, kappas, enclosed), square, proof.basis)
-        prove_by_subdivision(output, proof, ends, deadline)
-        return math.nan
+        return _check_cones(s, p, proof, timed(Enclosure, deadline))
     square, quadratics = cost_and_region(s, p, matrix)
     region = Region(np.zeros((0, d)), quadratics)
     diagonal = is_diagonal(proof, c)
@@ -247,6 +240,16 @@ def _check_dual_feasible(s: Training, p: TrainingProof, matrix: type[Matrix]) ->
             require(found.proved, found.reason)
             return found.margin
     return prove_nonnegative(Problem(generators, region, training_form(features, square, matrix)), proof, matrix)
+
+
+def _check_cones(s: Training, p: TrainingProof, proof: Subdivision, enclosed: type[Enclosure]) -> float:
+    square, quadratics = cost_and_region(s, p, enclosed)
+    ends = check_subdivision(proof, s.X.shape[1], len(quadratics))
+    generators, kappas = check_rows(s.X, p.source, p.generator, enclosed.deadline)
+    reduced = _reduced(square, quadratics, proof.sigma)
+    output = in_basis(generators, training_features(p, kappas, enclosed), reduced, proof.basis)
+    prove_by_subdivision(output, proof, ends, enclosed.deadline)
+    return math.nan
 
 
 def _reduced(square: M, quadratics: tuple[M, ...], sigma: FloatArray) -> M:
@@ -304,7 +307,7 @@ def fitted(
     output: FloatArray,
     deadline: Deadline = NO_DEADLINE,
 ) -> tuple[FloatArray, FloatArray]:
-    """Lower and upper bounds (n×c) of ``f − centre``, where f are the network's outputs; not finite where they overflow.
+    """Lower and upper bounds (n×c) of ``f − centre`` for the network's outputs f; not finite where they overflow.
 
     Where terms cancel, as with one row a million times as long as the others, rounding in float64 can exceed what is
     left. Small differences are then computed in balls.

@@ -1,15 +1,18 @@
 """A second checker for optimality certificates, written from docs/certificate-format.md and from nothing else.
 
-It shares no code with certnet and needs only the standard library. All mathematics is exact rational arithmetic: there
-is no rounding to trust, only slowness to bear. Usage: python minimal_checker.py FILE [FILE ...]
+It shares no code with certnet and needs only the standard library. The mathematics is exact rational arithmetic, but
+for logarithms and exponentials, which are rounded outwards: nothing to trust, only slowness to bear.
+Usage: python minimal_checker.py FILE [FILE ...]
 """
 
 import hashlib
 import json
+import re
 import struct
 import sys
 import zipfile
 from collections.abc import Callable
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from itertools import combinations
 from math import ceil, frexp, isqrt, lcm, ldexp, prod
@@ -21,13 +24,19 @@ from typing import Any
 MOST_BYTES, MOST_MANIFEST, MOST_ORDER = 64 << 20, 1 << 20, 200
 MOST_DEPTH, MOST_FEATURES = 1000, 8  # of a subdivision: every cut makes the vertices' fractions longer
 # The arrays with type and shape. A letter takes its value where it comes first; P and Q are free lengths.
-DATA, GIVEN = "X d n d, Y d n c", "W d n c, source q N, generator q n, U d d m, V d c m"
+DATA, GIVEN = (
+    "X d n d, Y d n c, sample_weight d n",
+    "W d n c, source q N, generator q n, U d d m, V d c m, output d c, ball d B",
+)
 PRODUCTS = """split q T, children q T 2, leaf q T, pair_offset q L+1, pairs q K 2, multipliers d K,
-complementarity d L N, sigma d L 0, empty_offset q L+1, empty_support q P, circuits/target q E, circuits/offset q E+1,
+complementarity d L N, sigma d L S, empty_offset q L+1, empty_support q P, circuits/target q E, circuits/offset q E+1,
 circuits/support q Q, triangles/neuron q 0, triangles/bounds d 0 2, triangles/offset q 1, triangles/support q 0"""
-CUTS = "basis d d d, codes q T, positions d K"  # of a subdivision
+CUTS = "basis d d d, codes q T, positions d K, sigma d S"  # of a subdivision
 SLICES = {"pair_offset": "pairs"} | {f"{x}offset": f"{x}support" for x in ("empty_", "circuits/", "triangles/")}
-FIXED, LOSS = {"format": "certnet-certificate", "version": 3, "kind": "training", "proofs": 1}, "half-sum-of-squares"
+FIXED, BIASES = {"format": "certnet-certificate", "version": 4, "kind": "training", "proofs": 1}, "none penalised free"
+LOSSES = "squared|absolute|squared-hinge|hinge|logistic|cross-entropy|poisson"
+NUMBER = r"(huber|quantile):([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)"
+ERROR = Fraction(1, 10**60)  # more than the relative error of a logarithm or exponential times a weight
 Rows = list[list[Fraction]]
 Cert = dict[str, Any]  # arrays by name, sizes by letter, and the manifest's numbers
 Vertex = tuple[list[Fraction], list[Fraction], list[Fraction]]  # v, a_g·v for every generator, and f(v)
@@ -111,7 +120,7 @@ def load(path: str | Path) -> Cert:
 
     def layout(manifest: Cert) -> tuple[dict[str, list[str]], Cert]:
         fine = all(repr(manifest[key]) == repr(value) for key, value in FIXED.items())  # in Python True == 1 == 1.0
-        need(fine and manifest["statement"]["loss"] == LOSS, "The format, version, kind or loss is unknown.")
+        need(fine, "The format, version or kind is unknown.")
         proof = PRODUCTS if "proofs/0/proof/split" in manifest["arrays"] else CUTS
         return arrays(DATA, "statement/") | arrays(GIVEN, "proofs/0/") | arrays(proof, "proofs/0/proof/"), {}
 
@@ -120,9 +129,10 @@ def load(path: str | Path) -> Cert:
     need(min(cert[key] for key in "ndc") > 0, "n, d or c is not positive.")
     stated = manifest["statement"]
     numbers = {"gamma": stated["gamma"]} | {key: manifest["claims"][key] for key in ("lower_bound", "objective")}
-    fine = all(type(x) in (int, float) for x in numbers.values()) and type(stated["bias"]) is bool
-    need(fine, "gamma or a claim is no number, or bias neither true nor false.")
+    need(all(type(x) in (int, float) for x in numbers.values()), "gamma or a claim is no number.")
     cert |= {key: Fraction(float(x)) for key, x in numbers.items()} | {"fingerprint": stated["data_fingerprint"]}
+    cert |= {key: stated[key] for key in ("hidden_bias", "output_bias", "loss")}
+    need(all(type(cert[key]) is str for key in ("hidden_bias", "output_bias", "loss")), "A bias or loss is no text.")
     if "split" in cert:
         need_slices(cert)
     return cert
@@ -220,14 +230,25 @@ def lifted(generators: Rows, signs: dict[int, int]) -> Rows:
     return phi + [unit + [-x * (signs.get(i, 1) < 0) for x in generators[i]] for i, unit in enumerate(units)]
 
 
-def slack(cert: Cert, generators: Rows, quadratic: Rows, signs: dict[int, int]) -> Rows:
-    """Twice the matrix of γ²‖u‖² minus the quadratic form in φ, in the free coordinates of a leaf."""
+def cost(cert: Cert, sigma: list[Fraction]) -> Rows:
+    """The matrix of γ²‖u‖², with a free hidden bias b of ``γ²‖u‖² − σ(R²‖u‖² − (b + u·x̄)²)``."""
+    d, (*centre, square) = cert["d"], cert["ball"] or [Fraction(0)]
+    diagonal = [cert["gamma"] ** 2] * d
+    if not sigma:
+        return [[x * (i == j) for j in range(d)] for i, x in enumerate(diagonal)]
+    need(sigma[0] >= 0, "sigma is negative.")
+    row, diagonal = [*centre, Fraction(1)], [x - sigma[0] * square for x in diagonal[:-1]] + [Fraction(0)]
+    return [[diagonal[i] * (i == j) + sigma[0] * x * y for j, y in enumerate(row)] for i, x in enumerate(row)]
+
+
+def slack(cert: Cert, generators: Rows, square: Rows, quadratic: Rows, signs: dict[int, int]) -> Rows:
+    """Twice the matrix of the cost minus the quadratic form in φ, in the free coordinates of a leaf."""
     phi, free = lifted(generators, signs), cert["N"] - len(signs)
     columns = [[row[k] for row in phi] for k in range(free + cert["d"])]
     images = [[dot(row, column) for row in quadratic] for column in columns]
     form = [[dot(column, image) for image in images] for column in columns]  # not symmetric yet
-    square = [Fraction(0)] * free + [cert["gamma"] ** 2] * cert["d"]
-    return [[2 * square[j] * (j == k) - x - form[k][j] for k, x in enumerate(row)] for j, row in enumerate(form)]
+    square = [[Fraction(0)] * len(form)] * free + [[Fraction(0)] * free + row for row in square]
+    return [[2 * square[j][k] - x - form[k][j] for k, x in enumerate(row)] for j, row in enumerate(form)]
 
 
 def products(cert: Cert, generators: Rows, dual: Rows) -> None:
@@ -243,6 +264,7 @@ def products(cert: Cert, generators: Rows, dual: Rows) -> None:
         if empty:
             reason = f"Leaf {leaf} is not shown to be empty."
             need(not pairs and len(set(empty)) == len(empty) and all(i in signs for i in empty), reason)
+            need(cert["hidden_bias"] != "free", reason)  # the argument is about the whole space
             # Minimal, and of one sign: the last row is a combination of independent others, all coefficients negative.
             vectors = [[signs[i] * x for x in generators[i]] for i in empty]
             need(all(x < 0 for x in combination(vectors[:-1], vectors[-1], reason)), reason)
@@ -255,7 +277,8 @@ def products(cert: Cert, generators: Rows, dual: Rows) -> None:
                     quadratic[i][j] += multiplier * x * y
         for i, t in enumerate(cert["complementarity"][leaf]):
             quadratic[i][N + i] += t
-        need(is_psd(slack(cert, generators, quadratic, signs)), f"The form of leaf {leaf} is not semidefinite.")
+        square = cost(cert, cert["sigma"][leaf])
+        need(is_psd(slack(cert, generators, square, quadratic, signs)), f"The form of leaf {leaf} is not semidefinite.")
 
 
 def short(x: Fraction) -> Fraction:
@@ -285,8 +308,8 @@ def is_copositive(matrix: Rows) -> bool:
     return True
 
 
-def leaf_holds(cert: Cert, weights: Rows, vertices: list[Vertex]) -> bool:
-    """Whether ‖f(u)‖² ≤ γ²‖u‖² on a cone is shown by its matrix M. Here p is no unit vector; square is its p·p."""
+def leaf_holds(cert: Cert, price: Rows, weights: Rows, vertices: list[Vertex]) -> bool:
+    """Whether ‖f(u)‖² ≤ uᵀPu on a cone is shown by its matrix M. Here p is no unit vector; square is its p·p."""
     V, P = [v for v, _, _ in vertices], [image for _, _, image in vertices]
     size, zero = [root(dot(v, v)) for v in V], [Fraction(0)] * len(V)
     p = [short(sum(x / r for x, r in zip(column, size, strict=True))) for column in zip(*P, strict=True)]
@@ -306,7 +329,8 @@ def leaf_holds(cert: Cert, weights: Rows, vertices: list[Vertex]) -> bool:
     eta = min(max(short(root(above / below)), Fraction(1, 10**8)), Fraction(10**4)) if below else Fraction(10**4)
     matrix, parts = [], list(zip(V, x, across, y, strict=True))
     for v, a, q, e in parts:
-        row = [cert["gamma"] ** 2 * dot(v, u) - a * b / square for u, b, _, _ in parts]
+        paid = [dot(line, v) for line in price]
+        row = [dot(paid, u) - a * b / square for u, b, _, _ in parts]
         lost = [(1 + eta) * dot(q, r) + (1 + 1 / eta) * e * f for _, _, r, f in parts]
         matrix.append([short(b - f) for b, f in zip(row, lost, strict=True)])
     return is_copositive(matrix)  # rounded down, so the exact matrix is copositive as well
@@ -318,6 +342,7 @@ def subdivision(cert: Cert, generators: Rows, dual: Rows) -> None:
     need(d <= MOST_FEATURES, f"A subdivision has at most {MOST_FEATURES} features.")
     columns = [list(column) for column in zip(*cert["basis"], strict=True)]
     combination(columns, columns[0], "The basis is singular.")
+    price = cost(cert, cert["sigma"])
     images = [list(column) for column in zip(*dual, strict=True)] or [[]] * cert["c"]
     weights = [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(dual, dual[cert["N"] :], strict=False)]
 
@@ -333,7 +358,7 @@ def subdivision(cert: Cert, generators: Rows, dual: Rows) -> None:
             depth, cone = stack.pop()
             code = next(codes, -2)  # -2 is no code: the tree ends too early
             if code == -1:
-                need(leaf_holds(cert, weights, cone), f"The bound does not hold on a leaf of cone {r}.")
+                need(leaf_holds(cert, price, weights, cone), f"The bound does not hold on a leaf of cone {r}.")
                 continue
             (a, b), theta = divmod(code, d), next(positions, Fraction(0))
             need(0 <= code < d * d and a != b and 0 < theta < 1, f"A cut in cone {r} is improper or missing.")
@@ -344,24 +369,120 @@ def subdivision(cert: Cert, generators: Rows, dual: Rows) -> None:
     need(next(codes, None) is next(positions, None) is None, "Nodes or positions are left over.")
 
 
+def loss_named(cert: Cert) -> tuple[str, Fraction]:
+    """The loss and its parameter, δ or τ."""
+    found = re.fullmatch(NUMBER, cert["loss"])
+    need(found or cert["loss"] in LOSSES.split("|"), "The loss is unknown.")
+    name, number = (found[1], Fraction(float(found[2]))) if found else (cert["loss"], Fraction(1, 2))
+    need(number > 0 and (name != "quantile" or number < 1), "The parameter of the loss is out of range.")
+    return name, number
+
+
+def log(x: Fraction) -> Fraction:
+    """log x, up to 10^-78 (1 + |log x|): Decimal rounds every step correctly."""
+    with localcontext(prec=80):
+        return Fraction((Decimal(x.numerator) / Decimal(x.denominator)).ln())
+
+
+def exp(x: Fraction) -> Fraction:
+    """e^x, up to 10^-70 for x ≤ 0, and up to a part 10^-70 for x ≤ 10^8; beyond it overflows."""
+    with localcontext(prec=80):
+        return Fraction((Decimal(x.numerator) / Decimal(x.denominator)).exp())
+
+
+def entropy(p: Fraction, weight: Fraction, side: int) -> Fraction:
+    """−p log(p/ω), rounded up or down."""
+    return Fraction(0) if p in (0, weight) else -p * log(p / weight) + side * ERROR * p
+
+
+def earned(cert: Cert, slopes: list[Fraction], y: list[Fraction], weight: Fraction) -> Fraction:
+    """ω D(w/ω) of a row, rounded down; fails outside the domain."""
+    (kind, number), total = loss_named(cert), Fraction(0)
+    need(kind != "cross-entropy" or sum(slopes) == 0, "A row of W does not sum to 0.")
+    for w, t in zip(slopes, y, strict=True):
+        q, p, at = w * t, weight * t - w, w / weight
+        inside = {"huber": abs(at) <= number, "absolute": abs(at) <= 1, "quantile": number - 1 <= at <= number}
+        inside |= dict.fromkeys(("hinge", "logistic"), 0 <= q <= weight) | {"squared-hinge": q >= 0}
+        inside |= dict.fromkeys(("cross-entropy", "poisson"), p >= 0)
+        need(inside.get(kind, True), "An entry of W is outside the domain of the loss.")
+        if kind == "logistic":
+            total += entropy(q, weight, -1) + entropy(weight - q, weight, -1)
+        elif kind == "cross-entropy" or (kind == "poisson" and w):
+            total += entropy(p, weight, -1) - (entropy(weight * t, weight, 1) + w) * (kind == "poisson")
+        elif kind != "poisson":
+            total += q - w * at / 2 * (kind in ("squared", "huber", "squared-hinge"))
+    return total
+
+
+def lost(cert: Cert, f: list[Fraction], y: list[Fraction]) -> Fraction:
+    """The loss of a row, rounded up where it is no rational number."""
+    (kind, number), total = loss_named(cert), Fraction(0)
+    if kind == "cross-entropy":
+        most = max(f)
+        return most - dot(f, y) + log(sum((exp(x - most) for x in f), Fraction(0))) + ERROR
+    for x, t in zip(f, y, strict=True):
+        r, s = t - x, max(1 - t * x, Fraction(0))
+        if kind in ("squared", "huber"):
+            total += r * r / 2 if kind == "squared" or abs(r) <= number else number * (abs(r) - number / 2)
+        elif kind in ("absolute", "quantile"):
+            total += abs(r) if kind == "absolute" else max(number * r, (number - 1) * r)
+        elif kind in ("hinge", "squared-hinge"):
+            total += s if kind == "hinge" else s * s / 2
+        elif kind == "logistic":
+            total += max(-t * x, Fraction(0)) + log(1 + exp(-abs(x))) + ERROR
+        else:
+            total += exp(x) * (1 + ERROR) - t * x - entropy(t, Fraction(1), -1) - t + ERROR
+    return total
+
+
+def need_statement(cert: Cert) -> None:
+    """Condition 1: the data, the targets, the weights and the biases are what they have to be."""
+    X, Y, omega = cert["X"], cert["Y"], cert["sample_weight"]
+    (kind, _), free = loss_named(cert), cert["hidden_bias"] == "free"
+    need(all(cert[key] in BIASES.split() for key in ("hidden_bias", "output_bias")), "A bias is of an unknown kind.")
+    need(cert["B"] == free * cert["d"] and cert["S"] == free, "The ball or sigma has another shape than it needs.")
+    need(cert["gamma"] > 0 and min(omega) > 0, "gamma or a weight is not positive.")
+    data = [(len(M), len(M[0]), *(x for row in M for x in row)) for M in (X, Y)]  # a Fraction has no -0.0
+    packed = [struct.pack(f"<2q{len(M) - 2}d", *M) for M in data]
+    packed += [struct.pack(f"<q{len(omega)}d", len(omega), *omega)] if any(x != 1 for x in omega) else []
+    need(
+        hashlib.sha256(b"".join(packed)).hexdigest() == cert["fingerprint"], "The fingerprint is not that of the data."
+    )
+    allowed = {"cross-entropy": (0, 1)} | dict.fromkeys(("hinge", "squared-hinge", "logistic"), (-1, 1))
+    fine = all(t in allowed.get(kind, (t,)) and (t >= 0 or kind != "poisson") for row in Y for t in row)
+    need(fine and (kind != "cross-entropy" or all(sum(row) == 1 for row in Y)), "A target is not one of this loss.")
+    need(cert["hidden_bias"] == "none" or all(row[-1] == 1 for row in X), "The last column of X is not all 1.")
+    need(cert["output_bias"] != "none" or not any(cert["output"]), "There is no output bias in the statement.")
+    if free:
+        *centre, square = cert["ball"]
+        gaps = [[a - b for a, b in zip(row, centre, strict=False)] for row in X]
+        cert["is_ball"] = all(dot(gap, gap) <= square for gap in gaps)
+
+
 def decide(cert: Cert) -> tuple[str, str]:
     """The verdict on a well-formed certificate, with a reason."""
-    X, Y, W, lower_bound = (cert[key] for key in ("X", "Y", "W", "lower_bound"))
-    need(cert["gamma"] > 0, "gamma is not positive.")
-    data = [(len(M), len(M[0]), *(x for row in M for x in row)) for M in (X, Y)]  # a Fraction has no -0.0
-    digest = hashlib.sha256(b"".join(struct.pack(f"<2q{len(M) - 2}d", *M) for M in data)).hexdigest()
-    need(digest == cert["fingerprint"], "The fingerprint is not that of the data.")
+    X, Y, W, omega, lower_bound = (cert[key] for key in ("X", "Y", "W", "sample_weight", "lower_bound"))
+    need_statement(cert)
     neurons, reached, zero = list(map(list, zip(*cert["U"], strict=True))), Fraction(0), Fraction(0)
-    for x, y in zip(X, Y, strict=True):
+    for x, y, weight in zip(X, Y, omega, strict=True):
         hidden = [max(dot(x, u), Fraction(0)) for u in neurons]
-        error = [dot(hidden, v) - target for v, target in zip(cert["V"], y, strict=True)]
-        reached, zero = reached + dot(error, error) / 2, zero + dot(y, y) / 2
-    reached += cert["gamma"] * sum(dot(row, row) for row in cert["U"] + cert["V"]) / 2
+        f = [dot(hidden, v) + a for v, a in zip(cert["V"], cert["output"], strict=True)]
+        reached += weight * lost(cert, f, y)
+        zero += weight * lost(cert, [Fraction(0)] * len(y), y)
+    paid = cert["U"][: -1 if cert["hidden_bias"] == "free" else None] + cert["V"]
+    paid += [cert["output"]] if cert["output_bias"] == "penalised" else []
+    reached += cert["gamma"] * sum(dot(row, row) for row in paid) / 2
     if lower_bound > min(reached, zero):
         return "REFUTED", "The claimed lower bound exceeds the objective of the certificate's or the zero network."
-    value = sum((dot(w, y) - dot(w, w) / 2 for w, y in zip(W, Y, strict=True)), Fraction(0))
+    value = sum((earned(cert, *row) for row in zip(W, Y, omega, strict=True)), Fraction(0))
+    sums = [sum(column) for column in zip(*W, strict=True)]
+    if "free" in (cert["hidden_bias"], cert["output_bias"]):
+        need(not any(sums), "A column of W does not sum to 0, though a bias is free.")
+    elif cert["output_bias"] == "penalised":
+        value -= dot(sums, sums) / cert["gamma"] / 2
     need(lower_bound <= value, "The dual point has a value below the claimed lower bound.")
     need(reached <= cert["objective"], "The network's objective is above the claimed one.")
+    need(cert.get("is_ball", True), "A row of X is outside the ball.")
     generators, dual = merge(cert)
     (subdivision if "codes" in cert else products)(cert, generators, dual)
     return "PROVED", f"No network of any width has an objective below {float(lower_bound)!r}."

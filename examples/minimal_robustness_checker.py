@@ -37,7 +37,7 @@ GIVEN = "stable q m, mu d L r, margin d"
 PROOF = """split q T, children q T 2, leaf q T, pair_offset q L+1, pairs q K 2, multipliers d K, complementarity d L N,
 sigma d L R, empty_offset q L+1, empty_support q 0, circuits/target q E, circuits/offset q E+1, circuits/support q Q,
 triangles/neuron q S, triangles/bounds d S 2, triangles/offset q O, triangles/support q Z"""
-FIXED = {"format": "certnet-certificate", "version": 3, "kind": "robustness"}
+FIXED = {"format": "certnet-certificate", "version": 4, "kind": "robustness"}
 MOST_CASES = 200
 Case = dict[str, Any]  # the arrays and sizes of a case, and what is derived from them
 

@@ -128,8 +128,8 @@ def test_no_network_is_below_the_bound(program: TrainingProgram, seed: int, widt
     best = min(program.objective(*other) for other in others)
     assert result.report.lower_bound <= best * (1 + 1e-12)
     if result.trained is not None:
-        # Objectives are rounded, bounds are proved.
-        assert result.report.lower_bound <= result.trained.objective * (1 + 1e-12)
+        # Objectives in floating point may be too small by rounding.
+        assert result.report.lower_bound <= result.trained.objective * (1.0 + 1e-14)
         assert result.trained.objective <= result.balanced_objective
 
 

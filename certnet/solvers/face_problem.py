@@ -23,10 +23,10 @@ NO_ROWS = np.zeros(0, dtype=np.int64)
 class FaceProblem:
     """minimise ⟨cost, S⟩ over S ⪰ 0 with ⟨Q, G_zz⟩ = rhs, A_t(S) = 0 and products ≥ 0, besides a loss of A_W(S).
 
-    The first constraints carry the entries ``shared`` of a W', which belongs to the loss (``DualLoss``) and which several
-    problems may have together; or the first ones are the ``quadratics`` Q of a form (see ``FaceMap``) with right-hand
-    sides ``rhs`` (those beyond are inequalities ⟨Q, G⟩ ≥ 0). The following N carry the free complementarity
-    multipliers t; products (p, q) of inequalities may follow. ``unit`` is what 1 is in the dual, ``moment_unit`` in S.
+    First come the ``quadratics`` Q (see ``FaceMap``) with right-hand sides ``rhs``; those beyond are inequalities
+    ⟨Q, G⟩ ≥ 0. The next constraints carry the entries ``shared`` of a W', which belongs to the loss (``DualLoss``) and
+    which several problems may have together. The following N carry the free complementarity multipliers t; products
+    (p, q) of inequalities may follow. ``unit`` is what 1 is in the dual, ``moment_unit`` in S.
 
     ``program`` has the outputs of W' in its space, in the basis (c, c') of that loss. ``repeatable`` is that of FaceMap.
     """
@@ -59,6 +59,11 @@ class FaceProblem:
     def fixed(self) -> int:
         """Number of constraints that are not products."""
         return len(self.quadratics) + len(self.first)
+
+    @property
+    def entries(self) -> slice:
+        """Where in y W' is."""
+        return slice(len(self.quadratics), len(self.quadratics) + len(self.shared))
 
     def signed(self, products: int) -> IntArray:
         """Where in y the multipliers are nonnegative: those of quadratics beyond ``rhs``, and of so many products."""
@@ -107,13 +112,15 @@ class FaceProblem:
 def face_problem(program: Program, loss: DualLoss) -> FaceProblem:
     """Set up cost and fixed constraints of a program.
 
-    Of a form it is ½⟨C, G⟩ with ½⟨E, G_zz⟩ = ½ and ½⟨Q, G_zz⟩ = 0: the first multiplier is δ, the next those of Q.
+    Of a form it is ½⟨C, G⟩ with ½⟨E₀, G_zz⟩ = ½ and ½⟨Q, G_zz⟩ = 0: the first multiplier is δ, the next those of Q.
     """
     if program.loss is None:
-        quadratics = 0.5 * np.concatenate([program.metric[None], program.equalities])
-        rhs = np.append(0.5, np.zeros(len(program.equalities)))
-        form = _problem(program, loss.basis, NO_ROWS, NO_ROWS, NONE, 0.5 * program.space.pull_back(program.form))
-        return replace(form, quadratics=quadratics, rhs=rhs, unit=program.dual_size, moment_unit=program.moment_size)
+        return replace(
+            _problem(program, loss.basis, NO_ROWS, NO_ROWS, NONE),
+            rhs=np.append(0.5, np.zeros(len(program.equalities))),
+            unit=program.dual_size,
+            moment_unit=program.moment_size,
+        )
     return _problem(program, loss.basis, program.feature, np.arange(len(program.feature)), program.weight)
 
 
@@ -125,30 +132,29 @@ def node_problem(program: Program, node: Part, loss: DualLoss) -> FaceProblem:
 
 
 def _problem(
-    program: Program,
-    basis: FloatArray,
-    position: IntArray,
-    row: IntArray,
-    weight: FloatArray,
-    form: FloatArray | None = None,
+    program: Program, basis: FloatArray, position: IntArray, row: IntArray, weight: FloatArray
 ) -> FaceProblem:
-    """The problem in which these rows of the loss see these inequalities; without any it is about a form."""
+    """The problem in which these rows of the loss see these inequalities."""
     c = basis.shape[1]
     program = replace(program, space=program.space.with_outputs(c))
     space = program.space
     N, k = space.neurons, space.dimension
-    cost = np.zeros((space.face_order, space.face_order))
-    if form is None:
-        cost[N : N + k, N : N + k] = 0.5 * program.gamma * program.metric
-        cost[N + k :, N + k :] = 0.5 * program.gamma * np.eye(c)
+    if program.loss is None:
+        cost = 0.5 * space.pull_back(program.form)
+        quadratics = np.concatenate([program.cost()[None], program.equalities])
     else:
-        cost[...] = form
+        cost = np.zeros((space.face_order, space.face_order))
+        cost[N : N + k, N : N + k] = 0.5 * program.gamma * program.cost()
+        cost[N + k :, N + k :] = 0.5 * program.gamma * np.eye(c)
+        quadratics = np.zeros((0, k, k))
+    if program.region.size:
+        quadratics = np.concatenate([quadratics, program.region[None]])
     neuron, output = np.arange(N), np.arange(c)
     problem = FaceProblem(
         program=program,
         basis=basis,
         cost=cost,
-        quadratics=np.zeros((0, k, k)),
+        quadratics=0.5 * quadratics,
         rhs=NONE,
         rows=np.hstack([program.inequalities, np.zeros((len(program.inequalities), c))]),
         first=neuron,
@@ -171,18 +177,20 @@ def feasible_multipliers(problem: FaceProblem, loss: DualLoss) -> FloatArray:
     """A strictly feasible dual of training without products: ``t_i = −τ`` makes β definite, W' is a small part of that
     of the network without neurons.
 
-    With W = 0 the slack is ``γ/2 zᵀEz + τ αᵀβ`` on the face, definite while ``τ λ_max(E⁻¹AᵀA) < 2γ``.
+    With W = 0 and the program's share of its region the slack is ``γ/2 zᵀEz + τ αᵀβ`` on the face, definite while
+    ``τ λ_max(E⁻¹AᵀA) < 2γ``.
     """
     program = problem.program
     A = program.space.generators
     spread = float(np.linalg.eigvalsh(A @ np.linalg.solve(program.metric, A.T))[-1])
-    y, entries = np.zeros(problem.fixed), slice(0, loss.size)
-    y[loss.size :] = -program.gamma / spread
+    y = np.zeros(problem.fixed)
+    y[: len(problem.quadratics)] = program.gamma * program.share
+    y[problem.entries.stop :] = -program.gamma / spread
     empty = np.zeros(0, dtype=np.int64)
     constraints = problem.with_products(empty, empty)
     for halving in range(HALVINGS):
-        y[entries] = 0.5**halving * loss.zero_network
+        y[problem.entries] = 0.5**halving * loss.zero_network
         if is_positive_definite(problem.cost - constraints.adjoint(y)):
             return y
-    y[entries] = 0.0
+    y[problem.entries] = 0.0
     return y

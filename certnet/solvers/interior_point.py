@@ -93,12 +93,12 @@ class _Solve:
         empty = np.zeros(0, dtype=np.int64)
         if program.loss is not None:
             y = feasible_multipliers(self.problem, self.loss)
-            self.session.offer(self._dual(y, empty, empty), self.loss.value(y[: self.loss.size]))
+            self.session.offer(self._dual(y, empty, empty), self.loss.value(y[self.problem.entries]))
         self.rounds = self._cold_rounds(empty, empty)
 
     def _dual(self, y: FloatArray, p: IntArray, q: IntArray) -> Dual:
         """The dual that multipliers are."""
-        W, on_equalities = self.loss.W(y[: self.loss.size]), y[1 : len(self.problem.rhs)]
+        W, on_equalities = self.loss.W(y[self.problem.entries]), y[1 : len(self.problem.rhs)]
         return Dual(W, self.problem.products(y, p, q), on_equalities.copy())
 
     def _cold_rounds(self, p: IntArray, q: IntArray) -> Rounds:
@@ -132,19 +132,19 @@ class _Solve:
                 return self._run()
             primal, dual, ended = self._short_admm(dual)
         repaired, value = self.session.offer_repaired(dual, nearly_feasible=True)
-        first = self.loss.inside(dual.W, SETTINGS.inward)
+        W, first, decay = self.loss.inside(dual.W, SETTINGS.inward), np.zeros(0), self.program.gamma
         if self.program.loss is None:
-            dual, first = repaired, np.concatenate([[2.0 * value], repaired.on_equalities])
+            dual, first, decay = repaired, np.append(2.0 * value, repaired.on_equalities), abs(2.0 * value)
+        region = np.full(len(self.problem.quadratics) - len(first), self.program.share * decay)
         products = largest(
             dual.N, self.neurons, min(SETTINGS.first_products, self.max_products, self._affordable_products())
         )
-        y = self.problem.multipliers(first, dual.N, *products)
+        y = self.problem.multipliers(np.concatenate([first, region, W]), dual.N, *products)
         at = warm_start(self.problem, narrowed(primal.S, self.problem.basis), y, *products)
         if at is None:
             self.rounds = self._cold_rounds(*products)
         else:
-            point = self.loss.point(first[: self.loss.size], mean_mu([at]))
-            self.rounds = self._rounds(point, at, USUAL)
+            self.rounds = self._rounds(self.loss.point(W, mean_mu([at])), at, USUAL)
         return ended or self._run()
 
     def _run(self) -> SolveStatus:

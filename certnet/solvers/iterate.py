@@ -136,12 +136,12 @@ def measure(
             at, residual = replace(at, M=slack), 0.0
         gram = constraints.gram(at.S)
         values = constraints.values(gram)
-        w, signed = len(problem.shared), problem.signed(len(at.p))
+        entries, signed = problem.entries, problem.signed(len(at.p))
         rows = -values
         rows[: len(problem.rhs)] += problem.rhs
         rows[signed] += at.z
-        rows[:w] = 0.0
-        fitted[problem.shared] += values[:w]
+        rows[entries] = 0.0
+        fitted[problem.shared] += values[entries]
         primal += float(np.sum(problem.cost * at.S))
         dual += float(problem.rhs @ at.y[: len(problem.rhs)])
         complementarity += float(np.sum(at.S * at.M) + at.y[signed] @ at.z)
@@ -173,10 +173,10 @@ def _cold_start(problem: FaceProblem, W: FloatArray, p: IntArray, q: IntArray) -
         SETTINGS.dual_start * problem.unit,
         np.eye(problem.order),
     )
-    y = np.zeros(problem.fixed + len(p))
-    y[: len(problem.shared)] = W[problem.shared]
-    y[problem.fixed :] = dual
-    return FaceIterate(primal * identity, dual * identity, y, np.full(len(p), primal), p, q)
+    y, signed = np.zeros(problem.fixed + len(p)), problem.signed(len(p))
+    y[problem.entries] = W[problem.shared]
+    y[signed] = dual
+    return FaceIterate(primal * identity, dual * identity, y, np.full(len(signed), primal), p, q)
 
 
 def cold_starts(
@@ -211,11 +211,12 @@ def warm_start(
     slack = problem.cost - constraints.adjoint(y)
     least = float(np.linalg.eigvalsh(slack)[0])
     M = slack + (max(-least, 0.0) + shifts[1] * problem.unit) * np.eye(order)
-    z = np.maximum(constraints(S)[problem.fixed :], shift)
+    signed = problem.signed(len(p))
+    z = np.maximum(constraints(S)[signed], shift)
     if not (z.min(initial=np.inf) > 0 and is_positive_definite(S) and is_positive_definite(M)):
         return None
     y = y.copy()
-    y[problem.fixed :] = np.maximum(y[problem.fixed :], float(np.sum(S * M)) / order / z)
+    y[signed] = np.maximum(y[signed], float(np.sum(S * M)) / order / z)
     return FaceIterate(S, M, y, z, p, q)
 
 

@@ -154,7 +154,8 @@ def _start(
 ) -> tuple[DualPoint, list[FaceIterate]]:
     """Approximate solutions moved into the cones: the dual towards a strictly feasible one, S by the identity."""
     whole = face_problem(program.with_inequalities(program.inequalities[:0]), loss)
-    inner_W, inner_t = np.split(feasible_multipliers(whole, loss), [loss.size])
+    inner = feasible_multipliers(whole, loss)
+    inner_W, inner_t = inner[whole.entries], inner[whole.entries.stop :]
     outer_W = loss.inside(W, 0.0)
     products = [
         largest(start.N, problem.neurons, MAX_PRODUCTS) for problem, start in zip(problems, starts, strict=True)
@@ -163,8 +164,9 @@ def _start(
         mixed = (1.0 - share) * outer_W + share * inner_W
         ys, slacks, least = [], [], np.inf
         for problem, node, start, (p, q) in zip(problems, nodes, starts, products, strict=True):
-            y = problem.multipliers(mixed[problem.shared], (1.0 - share) * start.N, p, q)
-            y[len(problem.shared) : problem.fixed] += share * inner_t[node.free]
+            first = np.concatenate([inner[: problem.entries.start], mixed[problem.shared]])
+            y = problem.multipliers(first, (1.0 - share) * start.N, p, q)
+            y[problem.entries.stop : problem.fixed] += share * inner_t[node.free]
             slack = problem.cost - problem.with_products(p, q).adjoint(y)
             least = min(least, float(np.linalg.eigvalsh(slack)[0]))
             ys.append(y)
@@ -181,7 +183,7 @@ def _start(
         own = float(np.linalg.eigvalsh(M)[0])
         if not own >= SETTINGS.small_eigenvalue * problem.unit:
             M = M + (SETTINGS.interior_shares[0] * problem.unit - own) * identity
-        z = np.maximum(problem.with_products(p, q)(S)[problem.fixed :], shift)
+        z = np.maximum(problem.with_products(p, q)(S)[problem.signed(len(p))], shift)
         faces.append(FaceIterate(S, M, y, z, p, q))
     mu = mean_mu(faces)
     return loss.point(mixed, mu), [_lifted(problem, at, mu) for problem, at in zip(problems, faces, strict=True)]
@@ -189,10 +191,11 @@ def _start(
 
 def _lifted(problem: FaceProblem, at: FaceIterate, mu: float) -> FaceIterate:
     """The multipliers of products raised towards ``mu/z``, as far as M stays well inside."""
-    own = at.y[problem.fixed :]
-    more = np.maximum(mu / at.z - own, 0.0)
-    change = problem.with_products(at.p, at.q).adjoint(np.concatenate([np.zeros(problem.fixed), more]))
+    signed = problem.signed(len(at.p))
+    own, more = at.y[signed], np.zeros_like(at.y)
+    more[signed] = np.maximum(mu / at.z - own, 0.0)
+    change = problem.with_products(at.p, at.q).adjoint(more)
     share = min(1.0, 0.5 * longest_step(at.M, -change))
     y = at.y.copy()
-    y[problem.fixed :] = np.maximum(own + share * more, SETTINGS.small_multiplier * mu / at.z)
+    y[signed] = np.maximum(own + share * more[signed], SETTINGS.small_multiplier * mu / at.z)
     return replace(at, M=at.M - share * change, y=y)

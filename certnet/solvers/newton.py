@@ -49,19 +49,21 @@ class NewtonSystem:
         self._size = at.loss.size
         self._ratio = at.dual_point.s / at.gaps
         self._curvature = at.loss.curvature(at.dual_point.W, self._ratio)
-        self._core_size = self._size if len(self._points) > 1 else 0
+        self._is_arrow = len(self._points) > 1
         self._index: list[IntArray] = []
         rows, diagonal = [at.rows], [self._curvature.diagonal]
         end = self._size
         for point in self._points:
-            w, signed = len(point.problem.shared), point.signed
-            own = np.arange(end, end + len(point.at.y) - w)
-            end += len(own)
-            self._index.append(np.concatenate([point.problem.shared, own]))
-            rows.append(point.rows[w:])
-            ratio = np.zeros(len(point.at.y))
+            entries, signed = point.problem.entries, point.signed
+            own, ratio = np.ones(len(point.at.y), dtype=bool), np.zeros(len(point.at.y))
+            own[entries] = False
             ratio[signed] = point.at.z / point.at.y[signed]
-            diagonal.append(ratio[w:])
+            index = np.empty(len(own), dtype=np.int64)
+            index[entries], index[own] = point.problem.shared, np.arange(end, end + own.sum())
+            end += int(own.sum())
+            self._index.append(index)
+            rows.append(point.rows[own])
+            diagonal.append(ratio[own])
         self._rows, self._diagonal = (np.concatenate(parts) for parts in (rows, diagonal))
         self._inverse = [symmetric(np.asarray(np.linalg.inv(point.at.M), dtype=np.float64)) for point in self._points]
         self._factorise()
@@ -84,27 +86,27 @@ class NewtonSystem:
 
     def _eliminate(self, grams: Sequence[tuple[FloatArray, FloatArray]], shift: float) -> None:
         """Factors L (transposed) of the faces' own blocks, their couplings ``L⁻¹B`` with W', and the rest; scaled."""
-        core_size, scale = self._core_size, self._scale
-        core = np.diag(self._curvature.diagonal[:core_size] * scale[:core_size] ** 2 + shift)
-        if core_size:
+        scale, shared_size = self._scale, self._size if self._is_arrow else 0
+        core = np.diag(self._curvature.diagonal[:shared_size] * scale[:shared_size] ** 2 + shift)
+        if self._is_arrow:
             self._curvature.add_couplings(core, scale)
-        self._blocks: list[tuple[IntArray, slice, FloatArray, FloatArray]] = []
-        end = core_size
+        self._blocks: list[tuple[IntArray, IntArray, FloatArray, FloatArray]] = []
         for point, index, (P, Q) in zip(self._points, self._index, grams, strict=True):
-            shared = point.problem.shared[: core_size and None]
-            w, start, end = len(shared), end, end + len(index) - len(shared)
-            H = point.constraints.schur(P, Q, scale[index])
-            if not core_size:
-                self._curvature.add_couplings(H, scale)
-            own = np.ascontiguousarray(H[w:, w:])  # no copy where nothing is shared
+            H, entries = point.constraints.schur(P, Q, scale[index]), point.problem.entries
+            if self._is_arrow:
+                own, corner, coupling = _split(H, entries)
+                shared, rest = index[entries], np.delete(index, entries)
+            else:
+                self._curvature.add_couplings(H[entries, entries], scale)
+                own, shared, rest = H, index[:0], index
             own[np.diag_indices(len(own))] = 1.0 + shift
             factor_in_place(own)
-            coupling = H[w:, :w]
-            if w:
+            if len(shared):
                 coupling = sl.solve_triangular(own.T, coupling, trans=1, check_finite=False)
-                corner = np.tril(H[:w, :w])
-                core[np.ix_(shared, shared)] += corner + np.tril(corner, -1).T - coupling.T @ coupling
-            self._blocks.append((shared, slice(start, end), own.T, coupling))
+                core[np.ix_(shared, shared)] += corner - coupling.T @ coupling
+            else:
+                coupling = own[:, :0]
+            self._blocks.append((shared, rest, own.T, coupling))
         self._core = np.linalg.cholesky(core)
         self._border()
 
@@ -124,7 +126,8 @@ class NewtonSystem:
             x[own], _ = dtrtrs(factor, x[own], trans=1)
             if len(shared):
                 x[shared] -= coupling.T @ x[own]
-        if n := self._core_size:
+        if self._is_arrow:
+            n = self._size
             x[:n] = sl.cho_solve((self._core, True), x[:n], check_finite=False)
         for shared, own, factor, coupling in self._blocks:
             x[own], _ = dtrtrs(factor, x[own] - coupling @ x[shared] if len(shared) else x[own])
@@ -229,6 +232,15 @@ class NewtonSystem:
             left += float((at.y[signed] + step * change.y[signed]) @ (at.z + step * change.z))
             size += len(at.S) + len(at.z)
         return self.direction(min(1.0, max(LEAST_CENTRING, (left / (size * mu)) ** 3)) * mu, predictor)
+
+
+def _split(H: FloatArray, entries: slice) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The rest of a symmetric matrix, these entries of it and its rows of the rest; of H the lower triangle is read."""
+    q, end = entries.start, entries.stop
+    rest = np.ascontiguousarray(H[end - q :, end - q :])
+    rest[:q, :q], rest[q:, :q], rest[q:, q:] = H[:q, :q], H[end:, :q], H[end:, end:]
+    corner = np.tril(H[entries, entries])
+    return rest, corner + np.tril(corner, -1).T, np.concatenate([H[entries, :q].T, H[end:, entries]])
 
 
 def refined(

@@ -1,40 +1,59 @@
-"""The convex half of training: output weights for fixed hidden directions, by a group lasso or by ridge regression.
+"""The convex half of training: output weights and the output bias for fixed hidden directions, by a group lasso.
 
-The dual of the group lasso, max ⟨R,Y⟩ − ½‖R‖² over R (n×c) with ‖h_jᵀR‖ ≤ γ for every column h_j, is solved by the
-method of multipliers; its multipliers are V. Each inner problem is smooth, and a semismooth Newton method solves it
-(Li, Sun, Toh 2018, arXiv 1607.05428). The identity in the dual Hessian, which the squared loss puts there, keeps every
-Newton system definite, so that duplicate or collinear columns do no harm.
+    min over V (c×m)  L(HVᵀ) + γ Σ_j ‖v_j‖        dual:  max −L*(−W)  over W (n×c) with ‖h_jᵀW‖ ≤ γ
+
+for any ``Loss`` L, which holds the output bias and the weights of the rows. ``quadratic_lasso`` solves it for a
+quadratic, and for a loss whose dual earns a quadratic within a box. For the others L is replaced by the quadratic of
+its own Hessian (Newton's method). Where the dual earns something linear in a box, the loss has kinks, and the proximal
+point method (Rockafellar 1976) solves it: each step has ``D(w) − ε/2 ‖w − w'‖²`` about the last w' in place of D(w),
+so that W converges to a multiplier on the kinks, where a gradient would say nothing.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from certificates.failure import NO_DEADLINE, Deadline
-from formulations._validation import FloatArray, as_matrix, as_positive
+from certnet.training.curvature import Curvature, compact
+from certnet.training.quadratic_lasso import QuadraticLasso, solve_quadratic
+from formulations._validation import FloatArray, as_positive
 from formulations.errors import InputError
-from formulations.training import TrainingProgram
+from formulations.loss import Loss
+from formulations.losses import SIGNS, Hinge, Huber, Quantile, Squared, SquaredHinge, has_kinks
 
-OUTER_ITERATIONS = INNER_ITERATIONS = 60
+QUADRATIC_DUALS = (Squared, SquaredHinge, Huber, Hinge, Quantile)
+"""Losses whose dual earns a quadratic, or something linear, within a box."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """Numbers that an experiment could move."""
 
-    largest_direct_system: int = 2500
-    """Order up to which a Newton system is factored; beyond, conjugate gradients. Not measured."""
-    largest_penalty: float = 1e4
-    """Of the method of multipliers, times the mean limit. Not measured."""
-    penalty_growth: float = 5.0
-    """Its growth where the gap has not shrunk tenfold. Not measured."""
+    newton_steps: int = 50
+    """Most Newton steps on a smooth loss. Not measured."""
+    forcing: float = 0.03
+    """Accuracy of the quadratic problem of a step, relative to the gap before it. Not measured."""
+    floor: float = 0.1
+    """Least curvature of a row, relative to the mean, times the gap: rows without any are held near. Not measured."""
+    least_floor: float = 1e-9
+    """The least such floor. Not measured."""
+    most_floor: float = 0.1
+    """The greatest such floor. Not measured."""
+    decrease: float = 1e-4
+    """Part of the predicted decrease that a step has to give. Not measured."""
+    smallest_step: float = 1e-9
+    """Of a line search. Not measured."""
+    proximal_steps: int = 40
+    """Most proximal point steps for a loss with kinks. Not measured."""
+    smoothing: float = 0.1
+    """ε of the first, in units of the targets' spread. Not measured."""
+    smoothing_decay: float = 0.3
+    """Factor of ε where the gap has not shrunk tenfold. Not measured."""
+    least_smoothing: float = 1e-5
+    """The least ε, in these units. Not measured."""
 
 
 SETTINGS = Settings()
-
-DECAYS = 10.0 ** np.arange(-10.0, 2.0)
-"""Ridge parameters that are tried, relative to the mean square of a hidden neuron's outputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,58 +62,37 @@ class GroupLassoResult:
 
     Attributes:
         V: (c, m); columns that are not needed are exactly zero.
-        residual: (n, c) Y − HVᵀ.
-        objective: ½‖residual‖² + γ Σ‖v_j‖.
-        dual_value: a lower bound on the optimum, from the residual scaled to dual feasibility (floating point).
+        output: (c,) the output bias; zeros where there is none.
+        W: (n, c) the dual that goes with them: about −∇L(HVᵀ), and at kinks the multiplier; in the domain.
+        objective: L(HVᵀ) + γ Σ‖v_j‖.
+        dual_value: a lower bound on the optimum, from W scaled to dual feasibility (floating point).
         gap: (objective − dual_value)/objective, 0 when the objective is 0.
-        iterations: Newton steps.
+        iterations: Newton steps on quadratic problems.
     """
 
     V: FloatArray
-    residual: FloatArray
+    output: FloatArray
+    W: FloatArray
     objective: float
     dual_value: float
     gap: float
     iterations: int
 
 
-@dataclass(frozen=True, eq=False)
-class _Problem:
-    """½‖Hx − Y‖² + Σ limit_j‖x_j‖ over x (m×c)."""
-
-    H: FloatArray
-    Y: FloatArray
-    limit: FloatArray
-    tolerance: float
-    deadline: Deadline
-
-    def value(self, x: FloatArray) -> float:
-        return 0.5 * float(np.sum((self.Y - self.H @ x) ** 2)) + float(self.limit @ np.linalg.norm(x, axis=1))
-
-    def dual_value(self, R: FloatArray) -> float:
-        """⟨sR,Y⟩ − ½‖sR‖² for the best s at which sR satisfies ‖h_jᵀsR‖ ≤ limit_j; 0 is always possible."""
-        inner, square = float(np.sum(R * self.Y)), float(np.sum(R**2))
-        if not (inner > 0 and square > 0):
-            return 0.0
-        ratio = float((np.linalg.norm(self.H.T @ R, axis=1) / self.limit).max(initial=0.0))
-        s = min(inner / square, 1.0 / ratio if ratio > 0 else np.inf)
-        return s * inner - 0.5 * s * s * square
-
-
 def group_lasso(
     H: FloatArray,
-    Y: FloatArray,
+    loss: Loss,
     gamma: float,
     V0: FloatArray | None = None,
     *,
     tolerance: float = 1e-10,
     deadline: Deadline = NO_DEADLINE,
 ) -> GroupLassoResult:
-    """Minimise ½‖HVᵀ − Y‖_F² + γ Σ_j ‖v_j‖ over V (c×m).
+    """Minimise L(HVᵀ) + γ Σ_j ‖v_j‖ over V (c×m).
 
     Args:
         H: (n, m) hidden activations of unit directions; zero, duplicate and collinear columns are allowed.
-        Y: (n, c) targets.
+        loss: L, with n rows.
         gamma: γ > 0.
         V0: warm start, (c, m).
         tolerance: relative duality gap at which to stop.
@@ -103,207 +101,198 @@ def group_lasso(
     Raises:
         InputError: shapes that disagree, entries that are not finite, or γ that is not positive.
     """
-    Y = as_matrix("Y", Y)
-    H = np.asarray(H, dtype=np.float64)
+    (n, c), H = loss.shape, np.asarray(H, dtype=np.float64)
     gamma = as_positive("gamma", gamma)
-    if H.ndim != 2 or H.shape[0] != Y.shape[0]:
-        raise InputError(f"H must have one row for each of the {Y.shape[0]} rows of Y, but its shape is {H.shape}.")
+    if H.ndim != 2 or H.shape[0] != n:
+        raise InputError(f"H must have one row for each of the {n} rows of Y, but its shape is {H.shape}.")
     if not np.isfinite(H).all():
         raise InputError("H has entries that are not finite; remove those columns first.")
-    size = float(np.linalg.norm(Y))
-    norm = np.linalg.norm(H, axis=0)
-    V = np.zeros((Y.shape[1], H.shape[1]))
-    # A column with h_jᵀY of norm ≤ ‖h_j‖‖Y‖ ≤ γ is zero at the optimum, because ‖R‖ ≤ ‖Y‖ there.
-    useful = np.flatnonzero(norm * size > gamma)
-    duals, steps = [], 0
-    if len(useful):
-        unit = _Problem(H[:, useful] / norm[useful], Y / size, gamma / (norm[useful] * size), tolerance, deadline)
-        start = np.zeros((len(useful), Y.shape[1])) if V0 is None else (V0[:, useful] * norm[useful] / size).T
-        x, R, steps = _multiplier_method(unit, start)
-        V[:, useful] = size * x.T / norm[useful]
-        duals.append(size * R)
-    given = _Problem(H, Y, np.full(H.shape[1], gamma), tolerance, deadline)
-    residual, objective = Y - H @ V.T, given.value(V.T)
-    dual_value = max(given.dual_value(R) for R in (residual, *duals))
+    x = np.zeros((H.shape[1], c)) if V0 is None else V0.T.copy()
+    # At the optimum of a squared loss ‖W‖ is at most that of the zero network, and then the others are zero. Under
+    # another loss W may grow, and columns that turn out to violate join.
+    useful = np.linalg.norm(H, axis=0) * loss.size() > gamma
+    x[~useful] = 0.0
+    solve = _quadratic if isinstance(loss.kind, QUADRATIC_DUALS) else _newton
+    steps = 0
+    while True:
+        best = solve(_Problem(H[:, useful], loss, gamma, tolerance, deadline), x[useful])
+        x[useful], steps = best.x, steps + best.steps
+        more = ~useful & (np.linalg.norm(H.T @ best.W, axis=1) > gamma * (1.0 + tolerance))
+        if not more.any() or deadline.passed:
+            break
+        useful |= more
+    whole = _Problem(H, loss, gamma, tolerance, deadline)
+    objective, dual_value = whole.value(x, best.a), whole.dual_value(best.W)
     gap = max(objective - dual_value, 0.0) / objective if objective > 0 else 0.0
-    return GroupLassoResult(V, residual, objective, dual_value, gap, steps)
+    return GroupLassoResult(x.T, best.a, best.W, objective, dual_value, gap, steps)
 
 
-def _multiplier_method(problem: _Problem, x: FloatArray) -> tuple[FloatArray, FloatArray, int]:
-    """Solve the problem, whose columns have unit norm, from x.
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """L(Hx) + γ Σ‖x_j‖ over x (m×c)."""
 
-    The dual value is taken at the Newton iterate R, which is nearer to dual feasibility than Y − Hx: rounding in x is
-    magnified by 1/limit there.
-    """
-    R, mean = problem.Y - problem.H @ x, float(problem.limit.mean())
-    best = (x, R) if np.any(x) else (np.zeros_like(x), problem.Y)
-    lowest, highest = problem.value(best[0]), problem.dual_value(R)
-    penalty, most = (0.5 if np.any(x) else 0.05) / mean, SETTINGS.largest_penalty / mean
-    steps, stalled, gap, inner_tolerance = 0, 0, np.inf, 1e-3
-    for _ in range(OUTER_ITERATIONS):
-        R, x, more = _newton(problem, x, R, penalty, inner_tolerance)
-        steps += more
-        value, dual = problem.value(x), problem.dual_value(R)
-        best = (x if value <= lowest else best[0], R if dual >= highest else best[1])
-        lowest, highest = min(value, lowest), max(dual, highest)
-        previous, gap = gap, max(lowest - highest, 0.0) / max(lowest, 1e-300)
-        stalled = 0 if gap < 0.7 * previous or penalty < most else stalled + 1
-        if gap <= problem.tolerance or stalled > 5 or problem.deadline.passed:
+    H: FloatArray
+    loss: Loss
+    gamma: float
+    tolerance: float
+    deadline: Deadline
+
+    def value(self, x: FloatArray, a: FloatArray) -> float:
+        return self.loss.value(self.H @ x, a) + self.gamma * float(np.sum(np.linalg.norm(x, axis=1)))
+
+    def dual_value(self, W: FloatArray) -> float:
+        """What sW earns for the largest s ≤ 1 with ‖h_jᵀsW‖ ≤ γ; s = 0 is always possible."""
+        price = float(np.linalg.norm(self.H.T @ W, axis=1).max(initial=0.0))
+        earned = self.loss.dual_value(min(1.0, self.gamma / price if price > 0 else 1.0) * W)
+        return earned if earned > 0 else 0.0
+
+
+class _Best:
+    """The best point and the best dual of a problem so far."""
+
+    def __init__(self, problem: _Problem, x: FloatArray) -> None:
+        self.problem, zero = problem, np.zeros_like(x)
+        self.x, self.a = zero, problem.loss.bias(problem.H @ zero)
+        self.value, self.dual_value, self.steps = problem.value(zero, self.a), 0.0, 0
+        self.W = np.zeros(problem.loss.shape)
+        if x.any():
+            self.offer(x, problem.loss.bias(problem.H @ x))
+
+    @property
+    def gap(self) -> float:
+        """How far the values are apart."""
+        return self.value - self.dual_value
+
+    @property
+    def is_done(self) -> bool:
+        """Whether that is enough, or the time is over."""
+        return not self.gap > self.problem.tolerance * self.value or self.problem.deadline.passed
+
+    def offer(self, x: FloatArray, a: FloatArray) -> None:
+        """Keep a better point."""
+        value = self.problem.value(x, a)
+        if value < self.value:
+            self.x, self.a, self.value = x, a, value
+
+    def offer_dual(self, W: FloatArray) -> None:
+        """Keep a better dual."""
+        value = self.problem.dual_value(W)
+        if value >= self.dual_value:
+            self.W, self.dual_value = W, value
+
+
+def _newton(problem: _Problem, x: FloatArray) -> _Best:
+    """Newton's method with a line search, for a loss without kinks."""
+    s, loss, H = SETTINGS, problem.loss, problem.H
+    best = _Best(problem, x)
+    for _ in range(s.newton_steps):
+        x, a = best.x, best.a
+        W = loss.dual(H @ x, a)
+        best.offer_dual(W)
+        if best.is_done or not len(x):
             break
-        if gap > 0.1 * previous:
-            penalty = min(penalty * SETTINGS.penalty_growth, most)
-        inner_tolerance = max(min(0.2 * inner_tolerance, 0.1 * gap), 1e-14)
-    return *best, steps
-
-
-def _thresholded(T: FloatArray, threshold: FloatArray) -> FloatArray:
-    """Rows of T shortened by the threshold, to no less than 0."""
-    shrink = np.maximum(1.0 - threshold / np.maximum(np.linalg.norm(T, axis=1), 1e-300), 0.0)
-    return np.asarray(shrink[:, None] * T)
-
-
-def _newton(
-    problem: _Problem, x: FloatArray, R: FloatArray, penalty: float, tolerance: float
-) -> tuple[FloatArray, FloatArray, int]:
-    """Minimise the augmented Lagrangian ½‖R‖² − ⟨R,Y⟩ + Σ (‖x_j + σh_jᵀR‖ − σ limit_j)₊²/2σ over R.
-
-    Returns R, the new multipliers (the thresholded x + σHᵀR), and the number of steps.
-    """
-    H, Y, threshold = problem.H, problem.Y, penalty * problem.limit
-    T = x + penalty * (H.T @ R)
-    steps, smallest, stalled = 0, np.inf, 0
-    while steps < INNER_ITERATIONS:
-        steps += 1
-        norm = np.linalg.norm(T, axis=1)
-        active = np.flatnonzero(norm > threshold)
-        ratio = threshold[active] / norm[active]
-        z = T[active] / norm[active, None]
-        gradient = R - Y + H[:, active] @ ((1.0 - ratio)[:, None] * T[active])
-        size = float(np.linalg.norm(gradient))
-        # Near the rounding error of the multipliers the gradient stops shrinking; more steps are then useless.
-        stalled = 0 if size < 0.5 * smallest else stalled + 1
-        smallest = min(size, smallest)
-        if not (size > tolerance) or (stalled > 4 and size < 1e-7) or problem.deadline.passed:
+        floor = min(max(s.floor * best.gap / best.value, s.least_floor), s.most_floor)
+        curvature = _curvature(loss, H @ x + a, floor)
+        target = curvature.root(H @ x + a) + curvature.inverse_root(W)
+        wanted = max(0.3 * problem.tolerance * best.value, s.forcing * best.gap)
+        step = _solution(problem, curvature, target, (x, a), wanted)
+        best.steps += step.steps
+        best.offer_dual(loss.project(step.W))
+        before, length, there = best.value, 1.0, (step.x, step.a)
+        while problem.value(*there) > before - s.decrease * length * step.decrease and length > s.smallest_step:
+            length *= 0.5
+            there = x + length * (step.x - x), a + length * (step.a - a)
+        best.offer(*there)
+        best.offer(best.x, loss.bias(H @ best.x))
+        if not before - best.value > 1e-15 * before:
             break
-        step = -_solve(H[:, active], ratio, z, penalty, gradient, problem.deadline)
-        change = penalty * (H.T @ step)
-        length = _step_length(R - Y, T, threshold, penalty, step, change, float(np.sum(gradient * step)))
-        if length == 0.0:
-            break
-        R, T = R + length * step, T + length * change
-    return R, _thresholded(T, threshold), steps
-
-
-def _step_length(
-    rest: FloatArray,
-    T: FloatArray,
-    threshold: FloatArray,
-    penalty: float,
-    step: FloatArray,
-    change: FloatArray,
-    slope: float,
-) -> float:
-    """By bisection on the derivative of the augmented Lagrangian along a step, which is convex: this never cycles.
-
-    ``rest`` is R − Y; the step moves R by ``step`` and T by ``change``.
-    """
-
-    def derivative(length: float) -> float:
-        smooth = float(np.sum((rest + length * step) * step))
-        return smooth + float(np.sum(_thresholded(T + length * change, threshold) * change)) / penalty
-
-    if not (slope < 0):
-        return 0.0
-    low, high, at = 0.0, 1.0, derivative(1.0)
-    if abs(at) <= 0.5 * abs(slope):
-        return 1.0
-    if at < 0:
-        while at < 0.5 * slope and high < 1e6:
-            low, high = high, 2.0 * high
-            at = derivative(high)
-        if at <= 0:
-            return high
-    for _ in range(50):
-        middle = 0.5 * (low + high)
-        at = derivative(middle)
-        if abs(at) <= 0.3 * abs(slope):
-            return middle
-        low, high = (middle, high) if at < 0 else (low, middle)
-    return low
-
-
-def _solve(
-    H: FloatArray, ratio: FloatArray, z: FloatArray, penalty: float, G: FloatArray, deadline: Deadline
-) -> FloatArray:
-    """(I + σ Σ_j h_jh_jᵀ ⊗ P_j)⁻¹ G for G (n×c), where P_j = (1 − ratio_j)I + ratio_j z_jz_jᵀ."""
-    (n, c), a = G.shape, H.shape[1]
-    if a == 0:
-        return G
-    root = np.sqrt(1.0 - ratio)
-    L = root[:, None, None] * np.eye(c) + (1.0 - root)[:, None, None] * z[:, :, None] * z[:, None, :]
-    if min(a, n) * c > SETTINGS.largest_direct_system:
-        return _conjugate_gradients(H, ratio, z, penalty, G, deadline)
-    try:
-        if a <= n:
-            gram = np.einsum("ij,ipq,jqr->ipjr", H.T @ H, L, L, optimize=True).reshape(a * c, a * c)
-            gram[np.diag_indices(a * c)] += 1.0 / penalty
-            right = np.einsum("ipq,iq->ip", L, H.T @ G).ravel()
-            weight = cho_solve(cho_factor(gram, lower=True, overwrite_a=True), right).reshape(a, c)
-            return np.asarray(G - H @ np.einsum("ipq,iq->ip", L, weight))
-        B = np.einsum("nj,jpq->npjq", H, L).reshape(n * c, a * c)
-        matrix = penalty * (B @ B.T)
-        matrix[np.diag_indices(n * c)] += 1.0
-        return np.asarray(cho_solve(cho_factor(matrix, lower=True, overwrite_a=True), G.ravel()).reshape(n, c))
-    except LinAlgError:
-        return _conjugate_gradients(H, ratio, z, penalty, G, deadline)
-
-
-def _conjugate_gradients(
-    H: FloatArray, ratio: FloatArray, z: FloatArray, penalty: float, G: FloatArray, deadline: Deadline
-) -> FloatArray:
-    """The same system without forming it, to the accuracy that Newton needs."""
-    x, r, p = np.zeros_like(G), G.copy(), G.copy()
-    rho = float(np.sum(r**2))
-    target = 1e-20 * rho
-    for _ in range(300):
-        if not (rho > target) or deadline.passed:
-            break
-        T = H.T @ p
-        T = (1.0 - ratio)[:, None] * T + (ratio * np.sum(T * z, axis=1))[:, None] * z
-        Ap = p + penalty * (H @ T)
-        step = rho / float(np.sum(p * Ap))
-        x += step * p
-        r -= step * Ap
-        rho, previous = float(np.sum(r**2)), rho
-        p = r + (rho / previous) * p
-    return x
-
-
-def best_ridge(program: TrainingProgram, U: FloatArray) -> FloatArray:
-    """V (c, m) that minimises ``½‖HVᵀ − Y‖² + κ/2 ‖V‖²`` with ``H = (XU)₊``, for the best κ of a few.
-
-    The best is the one whose network, once balanced, has the smallest objective ``½‖HVᵀ − Y‖² + γ Σ ‖u_j‖‖v_j‖``. One
-    eigendecomposition of order min(n, m) serves every κ.
-
-    Args:
-        program: X (n, d), Y (n, c) and γ.
-        U: (d, m) hidden weights.
-    """
-    H = np.maximum(program.X @ U, 0.0)
-    n, m = H.shape
-    tall = m <= n
-    values, vectors = np.linalg.eigh(H.T @ H if tall else H @ H.T)
-    values = np.maximum(values, 0.0)
-    moments = vectors.T @ (H.T @ program.Y if tall else program.Y)
-    lengths = np.linalg.norm(U, axis=0)
-    best, least = np.zeros((program.shape[2], m)), np.inf
-    for decay in DECAYS * float(values.sum()) / max(m, 1):
-        if not decay > 0:
-            break
-        part = vectors @ (moments / (values + decay)[:, None])
-        V = part if tall else H.T @ part
-        loss = 0.5 * float(np.sum((H @ V - program.Y) ** 2))
-        objective = loss + program.gamma * float(lengths @ np.linalg.norm(V, axis=1))
-        if objective < least:
-            best, least = V.T, objective
     return best
+
+
+def _curvature(loss: Loss, f: FloatArray, floor: float) -> Curvature:
+    """The Hessian of the rows at f; a curvature below that part of the mean is raised to it."""
+    diagonal, row = loss.curvature(f)
+    omega = loss.sample_weight[:, None]
+    least = np.maximum(floor * omega * float(np.mean(diagonal / omega)), 1e-300)
+    return Curvature(diagonal + least, row) if loss.kind.couples else compact(np.maximum(diagonal, least))
+
+
+def _quadratic(problem: _Problem, x: FloatArray) -> _Best:
+    """One quadratic problem, or, where the dual earns something linear, one for each proximal point step."""
+    s, loss = SETTINGS, problem.loss
+    omega, zero = loss.sample_weight[:, None], np.zeros(loss.shape)
+    lower, upper = (omega * limit / loss.unit for limit in loss.kind.limits(loss.target))
+    is_boxed = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
+    kinks, spread = has_kinks(loss.kind), _spread(loss)
+    centre = loss.kind.fitted(zero, loss.target) / loss.unit
+    best, epsilon, W = _Best(problem, x), s.smoothing * spread if kinks else 1.0, zero
+    x, a = best.x, best.a
+    for number in range(s.proximal_steps if kinks else 1):
+        if best.is_done or not len(x):
+            break
+        curvature = compact(np.broadcast_to(omega / epsilon, loss.shape))
+        root = np.sqrt(curvature.diagonal)
+        target = root * (centre + epsilon * W / omega) if kinks else root * centre
+        wanted = max(0.3 * problem.tolerance * best.value, s.forcing * best.gap) if kinks else None
+        box = (lower / root, upper / root) if is_boxed else None
+        step = _solution(problem, curvature, target, (x, a), wanted, box)
+        best.steps += step.steps
+        x, a, W = step.x, step.a, loss.project(step.W)
+        before = best.gap
+        best.offer(x, a)
+        best.offer_dual(W)
+        if number and best.gap > 0.1 * before:
+            epsilon = max(s.smoothing_decay * epsilon, s.least_smoothing * spread)
+    if not kinks:
+        best.offer(best.x, loss.bias(problem.H @ best.x))
+        best.offer_dual(loss.dual(problem.H @ best.x, best.a))
+    return best
+
+
+@dataclass(frozen=True, eq=False)
+class _Solution:
+    """Of a quadratic problem: by how much it is better than the start, and the Newton steps it took."""
+
+    x: FloatArray
+    a: FloatArray
+    W: FloatArray
+    decrease: float
+    steps: int
+
+
+def _solution(
+    problem: _Problem,
+    curvature: Curvature,
+    target: FloatArray,
+    start: tuple[FloatArray, FloatArray],
+    tolerance: float | None,
+    box: tuple[FloatArray, FloatArray] | None = None,
+) -> _Solution:
+    """The problem with ``Q(target − S(Hx + a))`` in place of L, from (x, a), in normal units.
+
+    Up to ``tolerance``, or to the relative one of the whole problem where that is None.
+    """
+    loss, columns, (z, a) = problem.loss, problem.H, start
+    limit, decay = np.full(columns.shape[1], problem.gamma), np.zeros(columns.shape[1])
+    if loss.has_bias:
+        columns, z = np.hstack([columns, np.ones((len(columns), 1))]), np.vstack([z, a])
+        limit, decay = np.append(limit, 0.0), np.append(decay, loss.bias_decay)
+    unit, lengths = float(np.linalg.norm(target)), np.maximum(curvature.lengths(columns), 1e-300)
+    limit, decay = limit / (lengths * unit), decay / lengths**2
+    box = None if box is None else (box[0] / unit, box[1] / unit)
+    model = QuadraticLasso(columns / lengths, curvature, target / unit, limit, decay, box)
+    z = z * lengths[:, None] / unit
+    limits = (0.0, problem.tolerance) if tolerance is None else (tolerance / unit**2, 0.0)
+    found, R, steps = solve_quadratic(model, z, *limits, problem.deadline)
+    decrease = max(model.value(z) - model.value(found), 0.0) * unit**2
+    found = unit * found / lengths[:, None]
+    x, a = (found[:-1], found[-1]) if loss.has_bias else (found, a)
+    return _Solution(x, a, curvature.root(unit * R), decrease, steps)
+
+
+def _spread(loss: Loss) -> float:
+    """About how large fitted values are: the targets' standard deviation, or 1 for classes."""
+    if loss.kind.targets == SIGNS:
+        return 1.0
+    spread = float(np.std(loss.target, axis=0).max())
+    return spread if spread > 0 else max(float(np.abs(loss.target).max()), 1.0)

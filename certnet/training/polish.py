@@ -101,7 +101,7 @@ def refit(
     more = np.zeros((U.shape[0], 0)) if fresh is None else fresh
     unit, start = np.hstack([U / size, more]), np.hstack([V * size, np.zeros((V.shape[0], more.shape[1]))])
     H = np.maximum(program.X @ unit, 0.0)
-    return balance(unit, group_lasso(H, program.Y, program.gamma, start, tolerance=tolerance, deadline=deadline).V)
+    return balance(unit, group_lasso(H, program.loss, program.gamma, start, tolerance=tolerance, deadline=deadline).V)
 
 
 def exchange(

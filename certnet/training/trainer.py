@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from certificates.failure import Deadline
-from certnet.training.group_lasso import best_ridge
 from certnet.training.polish import EQUAL, Network, balance, descend, merge, polish, prune, reduce_width, refit
 from certnet.training.pricing import Pricing, distinct, draw_starts, normalised, price, price_planar, values
+from certnet.training.ridge import best_ridge
 from formulations._validation import FloatArray, as_matrix, as_positive
 from formulations.arguments import accepts, count, seconds
 from formulations.errors import InputError

@@ -22,7 +22,8 @@ from tests.certificates.proofs import simple
 from tests.strategies import rng
 
 LOSSES = (
-    "squared", "huber:0.75", "absolute", "quantile:0.3", "squared-hinge", "hinge", "logistic", "cross-entropy", "poisson",
+    "squared", "huber:0.75", "absolute", "quantile:0.3", "squared-hinge", "hinge", "logistic", "cross-entropy",
+    "poisson",
 )  # fmt: skip
 BIASES = ("none", "penalised", "free")
 DIGITS = 60
@@ -76,7 +77,7 @@ def ball_of(X: FloatArray) -> FloatArray:
 def certificate(statement: Training, *, subdivided: bool = False, seed: int = 1) -> Certificate:
     """A true certificate with a random network, proved without products or by a subdivision."""
     random, s = rng(seed), statement
-    n, d, c = s.shape
+    _, d, c = s.shape
     rows = reduce_rows(s.X)
     ball = ball_of(s.X) if s.hidden_bias == "free" else np.zeros(0)
     sigma = [0.25 * s.gamma**2 / ball[-1]] if len(ball) else []
@@ -126,7 +127,7 @@ def _entropy(p: Fraction, omega: Fraction) -> Fraction:
 
 
 def true_dual_value(s: Training, W: FloatArray) -> Fraction:
-    """``Σ ω_i D(W_i/ω_i) − ‖Wᵀ1‖²/(2γ)``, from the table of losses alone, up to 60 digits; very small off the domain."""
+    """``Σ ω_i D(W_i/ω_i) − ‖Wᵀ1‖²/(2γ)``, from the table alone, up to 60 digits; very small off the domain."""
     name, _, parameter = s.loss.partition(":")
     number = Fraction(float(parameter or 1))
     total, off = Fraction(0), Fraction(-(10**400))

@@ -1,4 +1,4 @@
-"""The checker's losses: exact domains, dual values rounded down, losses rounded up, and no false claim of any of them."""
+"""The checker's losses: exact domains, dual values rounded down, losses rounded up, no false claim of any."""
 
 from fractions import Fraction
 from itertools import product
