@@ -166,8 +166,8 @@ def true_loss(name: str, f: list[Fraction], y: list[Fraction]) -> Fraction:
     number = Fraction(float(parameter or 1))
     with localcontext(prec=DIGITS):
         if kind == "cross-entropy":
-            own = next(a for a, b in zip(f, y, strict=True) if b)
-            return Fraction(sum((_decimal(a - own).exp() for a in f), Decimal(0)).ln())
+            own, most = next(a for a, b in zip(f, y, strict=True) if b), max(f)
+            return most - own + Fraction(sum((_decimal(a - most).exp() for a in f), Decimal(0)).ln())
         total = Fraction(0)
         for a, b in zip(f, y, strict=True):
             r, s = b - a, max(1 - a * b, Fraction(0))
@@ -178,7 +178,7 @@ def true_loss(name: str, f: list[Fraction], y: list[Fraction]) -> Fraction:
                 "quantile": lambda r=r: max(number * r, (number - 1) * r),
                 "hinge": lambda s=s: s,
                 "squared-hinge": lambda s=s: s * s / 2,
-                "logistic": lambda a=a, b=b: Fraction((1 + _decimal(-a * b).exp()).ln()),
+                "logistic": lambda a=a, b=b: max(-a * b, Fraction(0)) + Fraction((1 + _decimal(-abs(a)).exp()).ln()),
                 "poisson": lambda a=a, b=b: Fraction(_decimal(a).exp()) - a * b - _entropy(b, Fraction(1)) - b,
             }[kind]()
     return total

@@ -25,6 +25,7 @@ from tests.strategies import rng
 MINIMAL = Path(__file__).resolve().parents[2] / "examples" / "minimal_checker.py"
 BASES = [*every(), *every(subdivided=True)]
 DIGITS = Fraction(1, 10**50)
+PARTS = ["W", "W", "scale", "loss", "bias", "weight", "data", "network", "proof", "ball", "gamma"]
 
 
 def nudged(random: np.random.Generator, array: FloatArray) -> FloatArray:
