@@ -24,8 +24,8 @@ from certnet.jobs.job import DEFAULT_GAP, GLOBAL, Job, begin, closing_of, run, u
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
 from certnet.search.price import SearchSummary
-from certnet.training.polish import Network, balance
-from certnet.training.pricing import price, price_planar
+from certnet.training.directions import largest_prices
+from certnet.training.polish import Network, balance, network_dual
 from certnet.training.trainer import FitResult
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
@@ -167,7 +167,7 @@ def optimality(
         given = objective_of(model, X, y, **terms)
         program, (U, V, a) = given.program, given.weights()
     network, output = _required(program, U, V, a)
-    balanced = untrained(program, *balance(*network))
+    balanced = untrained(program, *balance(program, *network))
     neurons: list[Neuron] = []
     clock = JobClock(time_limit, progress)
     with clock.stage("presolve"):
@@ -186,7 +186,8 @@ def optimality(
     stages: list[tuple[str, Callable[[Job], None]]] = [("given network", _prove_given)]
     stages += [("training", _train)] if train else []
     stages += [("price", lambda job: neurons.extend(_look_for_neuron(job)))]
-    relaxing, branching = ("relaxation", _stages.relax), ("branching", branch)
+    relaxing = [("price of the network", _stages.price_network), ("relaxation", _stages.relax)]
+    branching = ("branching", branch)
     with computing(job.merged.program.space.order):
         for name, work in stages:
             if not job.interrupted:
@@ -194,7 +195,7 @@ def optimality(
         if job.has_directions:
             _stages.auto(job, clock.available())
             # In few dimensions branching is quick; else the relaxation gives most for the time.
-            last = [branching, relaxing] if job.cuts_cones else [relaxing, branching]
+            last = [branching, *relaxing] if job.cuts_cones else [*relaxing, branching]
             bound(job, [("bound without products", _stages.bound_without_products), *last])
         certificate, report = _stages.conclude(job)
     return OptimalityResult(
@@ -257,27 +258,23 @@ def _train(job: Job) -> None:
 def _look_for_neuron(job: Job) -> list[Neuron]:
     """The direction of the largest price for the dual of the given network, if it pays."""
     program, (U, V) = job.program, job.network
-    X, W = program.X, program.dual(U, V)
-    if X.shape[1] == 2:
-        found = price_planar(X, W)
-    else:
-        generator = np.random.default_rng(job.random_state)
-        starts = np.hstack([balance(U, V)[0], job.best.network.U])
-        starts = starts[:, generator.permutation(starts.shape[1])[:MOST_STARTS]]
-        left = job.clock.left()
-        deadline = Deadline.after(None if left is None else PRICING_SHARE * left)
-        found = price(X, W, starts, random_state=generator, deadline=deadline)
+    X, W, gamma = program.X, network_dual(program, U, V), program.gamma
+    generator = np.random.default_rng(job.random_state)
+    starts = np.hstack([balance(program, U, V)[0], job.best.network.U])
+    starts = starts[:, generator.permutation(starts.shape[1])[:MOST_STARTS]]
+    left = job.clock.left()
+    deadline = Deadline.after(None if left is None else PRICING_SHARE * left)
+    found = largest_prices(program, W, starts, random_state=generator, deadline=deadline)
     if len(found.values) == 0:
         job.price_ratio = 0.0
         return []
-    directions = found.directions / np.linalg.norm(program.penalised[:, None] * found.directions, axis=0)
-    prices = np.linalg.norm(W.T @ np.maximum(X @ directions, 0.0), axis=0)
-    best = int(np.argmax(np.where(np.isfinite(prices), prices, 0.0)))
-    job.price_ratio = float(prices[best]) / program.gamma
-    if not job.price_ratio > 1.0 + PAYS:
+    u = found.directions[:, 0]
+    g = W.T @ np.maximum(X @ u, 0.0)
+    size = float(np.linalg.norm(g))
+    job.price_ratio = size / gamma
+    if not size > gamma * (1.0 + PAYS):
         return []
-    u = directions[:, best]
-    v = W.T @ np.maximum(X @ u, 0.0) / prices[best]
+    v = g / size
     strength, decrease = _strength(program, program.fitted(U, V), np.outer(np.maximum(X @ u, 0.0), v))
     return [Neuron(np.sqrt(strength) * u, np.sqrt(strength) * v, job.price_ratio, decrease)]
 
