@@ -24,8 +24,8 @@ from certnet.jobs.job import DEFAULT_GAP, GLOBAL, Job, begin, closing_of, run, u
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
 from certnet.search.price import SearchSummary
-from certnet.training.polish import Network, balance
-from certnet.training.pricing import price, price_planar
+from certnet.training.directions import largest_prices
+from certnet.training.polish import Network, balance, network_dual
 from certnet.training.trainer import FitResult
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
@@ -165,7 +165,7 @@ def optimality(
         given = objective_of(model, X, y, **terms)
         program, (U, V, a) = given.program, given.weights()
     network, output = _required(program, U, V, a)
-    balanced = untrained(program, *balance(*network))
+    balanced = untrained(program, *balance(program, *network))
     neurons: list[Neuron] = []
     clock = JobClock(time_limit, progress)
     with clock.stage("presolve"):
@@ -184,7 +184,8 @@ def optimality(
     stages: list[tuple[str, Callable[[Job], None]]] = [("given network", _prove_given)]
     stages += [("training", _train)] if train else []
     stages += [("price", lambda job: neurons.extend(_look_for_neuron(job)))]
-    relaxing, branching = ("relaxation", _stages.relax), ("branching", branch)
+    relaxing = [("price of the network", _stages.price_network), ("relaxation", _stages.relax)]
+    branching = ("branching", branch)
     with computing(job.merged.program.space.order):
         for name, work in stages:
             if not job.interrupted:
@@ -192,7 +193,7 @@ def optimality(
         if job.has_directions:
             _stages.auto(job, clock.available())
             # In few dimensions branching is quick; else the relaxation gives most for the time.
-            last = [branching, relaxing] if job.cuts_cones else [relaxing, branching]
+            last = [branching, *relaxing] if job.cuts_cones else [*relaxing, branching]
             bound(job, [("bound without products", _stages.bound_without_products), *last])
         certificate, report = _stages.conclude(job)
     return OptimalityResult(
@@ -255,22 +256,19 @@ def _train(job: Job) -> None:
 def _look_for_neuron(job: Job) -> list[Neuron]:
     """The direction of the largest price for the residual of the given network, if it pays."""
     program, (U, V) = job.program, job.network
-    X, R, gamma = program.X, program.dual(U, V), program.gamma
-    if X.shape[1] == 2:
-        found = price_planar(X, R)
-    else:
-        generator = np.random.default_rng(job.random_state)
-        starts = np.hstack([balance(U, V)[0], job.best.network.U])
-        starts = starts[:, generator.permutation(starts.shape[1])[:MOST_STARTS]]
-        left = job.clock.left()
-        deadline = Deadline.after(None if left is None else PRICING_SHARE * left)
-        found = price(X, R, starts, random_state=generator, deadline=deadline)
+    X, W, gamma = program.X, network_dual(program, U, V), program.gamma
+    generator = np.random.default_rng(job.random_state)
+    starts = np.hstack([balance(program, U, V)[0], job.best.network.U])
+    starts = starts[:, generator.permutation(starts.shape[1])[:MOST_STARTS]]
+    left = job.clock.left()
+    deadline = Deadline.after(None if left is None else PRICING_SHARE * left)
+    found = largest_prices(program, W, starts, random_state=generator, deadline=deadline)
     if len(found.values) == 0:
         job.price_ratio = 0.0
         return []
     u = found.directions[:, 0]
     activation = np.maximum(X @ u, 0.0)
-    g = R.T @ activation
+    g = W.T @ activation
     size, square = float(np.linalg.norm(g)), float(activation @ activation)
     job.price_ratio = size / gamma
     if not (size > gamma * (1.0 + PAYS) and square > 0):
