@@ -80,7 +80,7 @@ def test_no_network_of_the_path_is_better_elsewhere_than_what_is_reported_there(
     results = _results(_path())
     for here in results:
         for other in results:
-            value = here.program.objective(*balance(other.U, other.V))
+            value = here.program.objective(*balance(here.program, other.U, other.V))
             assert here.report.objective <= value * (1 + 2e-9)
     for small, large in pairwise(results):
         for here, other in ((small, large), (large, small)):

@@ -213,7 +213,7 @@ def _exchange_networks(results: Mapping[float, TrainingResult], deadline: Deadli
         if not changed:
             break
     # Time may have run out before a good network had spread; as they stand, all are compared everywhere.
-    pool = [balance(*network) for network in best.values()]
+    pool = [balance(results[gamma].program, *network) for gamma, network in best.items()]
     for gamma, result in results.items():
         offer(gamma, min(pool, key=lambda network, program=result.program: program.objective(*network)))  # type: ignore[misc]
     return best

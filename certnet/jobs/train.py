@@ -222,6 +222,7 @@ def _bounding(job: Job) -> list[tuple[str, Callable[[Job], None]]]:
     """The stages after the first bound, in the order in which they give most for their time."""
     cheap = ("bound without products", _stages.bound_without_products)
     relaxation = [
+        ("price of the network", _stages.price_network),
         ("relaxation", _stages.relax),
         ("rounding", _stages.round_relaxation),
         ("certificate", _stages.prove),

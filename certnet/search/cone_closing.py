@@ -21,8 +21,9 @@ from certnet.search.best_first import outlived
 from certnet.search.cones import Exploration, basis_of, explore, output_of
 from certnet.search.pool import pool as pool_of
 from certnet.search.price import SearchSummary, bound_from_price, price_for_gap
+from certnet.training.directions import climb
 from certnet.training.polish import Network, exchange
-from certnet.training.pricing import Pricing, climb
+from certnet.training.pricing import Pricing
 from certnet.training.trainer import Better
 from formulations import Presolved
 from formulations._validation import FloatArray
@@ -164,7 +165,7 @@ class SubdivisionSearch:
     def _climb(self, W: FloatArray, found: Exploration) -> Pricing:
         """The maximisers near the points of a run; the largest price is kept."""
         points, deadline = self.basis @ found.points, self._deadline(CLIMBING_SHARE)
-        maximisers = climb(self.original.X, self.merged.undo_W(W), points, deadline=deadline)
+        maximisers = climb(self.original, self.merged.undo_W(W), points, deadline=deadline)
         self.largest = max(found.best, maximisers.best)
         return maximisers
 

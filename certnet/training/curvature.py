@@ -80,9 +80,7 @@ def compact(diagonal: FloatArray) -> Curvature:
     return Curvature(diagonal[:, :1] if same else diagonal, None)
 
 
-def newton_step(
-    H: FloatArray, curvature: Curvature, L: FloatArray, G: FloatArray, deadline: Deadline
-) -> FloatArray:
+def newton_step(H: FloatArray, curvature: Curvature, L: FloatArray, G: FloatArray, deadline: Deadline) -> FloatArray:
     """(I + BBᵀ)⁻¹ G, where B maps w (a×c) to ``S Σ_j h_j (L_j w_j)ᵀ``.
 
     Args:

@@ -223,9 +223,9 @@ def _quadratic(problem: _Problem, x: FloatArray) -> _Best:
     omega, zero = loss.sample_weight[:, None], np.zeros(loss.shape)
     lower, upper = (omega * limit / loss.unit for limit in loss.kind.limits(loss.target))
     is_boxed = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
-    kinks, spread = has_kinks(loss.kind), _spread(loss)
+    kinks, size = has_kinks(loss.kind), spread(loss)
     centre = loss.kind.fitted(zero, loss.target) / loss.unit
-    best, epsilon, W = _Best(problem, x), s.smoothing * spread if kinks else 1.0, zero
+    best, epsilon, W = _Best(problem, x), s.smoothing * size if kinks else 1.0, zero
     x, a = best.x, best.a
     for number in range(s.proximal_steps if kinks else 1):
         if best.is_done or not len(x):
@@ -242,7 +242,7 @@ def _quadratic(problem: _Problem, x: FloatArray) -> _Best:
         best.offer(x, a)
         best.offer_dual(W)
         if number and best.gap > 0.1 * before:
-            epsilon = max(s.smoothing_decay * epsilon, s.least_smoothing * spread)
+            epsilon = max(s.smoothing_decay * epsilon, s.least_smoothing * size)
     if not kinks:
         best.offer(best.x, loss.bias(problem.H @ best.x))
         best.offer_dual(loss.dual(problem.H @ best.x, best.a))
@@ -290,7 +290,7 @@ def _solution(
     return _Solution(x, a, curvature.root(unit * R), decrease, steps)
 
 
-def _spread(loss: Loss) -> float:
+def spread(loss: Loss) -> float:
     """About how large fitted values are: the targets' standard deviation, or 1 for classes."""
     if loss.kind.targets == SIGNS:
         return 1.0

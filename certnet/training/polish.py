@@ -1,21 +1,26 @@
 """Joint polishing of all weights, and exact rewritings of a network that never raise its objective."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from certificates.failure import NO_DEADLINE, Deadline
-from certnet.training.group_lasso import group_lasso
+from certnet.training.directions import length
+from certnet.training.group_lasso import GroupLassoResult, group_lasso, spread
 from certnet.training.pricing import HELD, SAME_DIRECTION
 from formulations._validation import FloatArray, IntArray
+from formulations.loss import Loss
+from formulations.losses import has_kinks, smoothed
 from formulations.training import TrainingProgram
 
 Network = tuple[FloatArray, FloatArray]
 """U (d×m) and V (c×m)."""
 
+SMALLEST_CURVATURE = 1e-3
+"""Of a row, relative to the mean, where a descent scales its coordinates."""
 NULL_NEURON = 1e-12
 RANK_TOLERANCE = 1e-9
 EQUAL = 1e-12
@@ -36,6 +41,8 @@ class Settings:
     """The least such accuracy. Not measured."""
     largest_tolerance: float = 1e-7
     """The greatest such accuracy. Not measured."""
+    smoothing: float = 1e-2
+    """ε of the proximal point step in which a loss with kinks is descended, over the targets' spread. Not measured."""
 
 
 SETTINGS = Settings()
@@ -45,35 +52,42 @@ class _LateError(Exception):
     """The deadline has passed."""
 
 
-def balance(U: FloatArray, V: FloatArray) -> Network:
-    """The same function with ‖u_j‖ = ‖v_j‖, which minimises the regulariser; null neurons leave."""
-    hidden, output = np.linalg.norm(U, axis=0), np.linalg.norm(V, axis=0)
+def balance(program: TrainingProgram, U: FloatArray, V: FloatArray) -> Network:
+    """The same function with ‖u_j‖ = ‖v_j‖, which minimises the regulariser; null neurons leave.
+
+    ‖u_j‖ is over the coordinates that cost something. Where it is 0 the neuron is a constant that costs nothing, which
+    the output bias holds.
+    """
+    hidden, output = length(program, U), np.linalg.norm(V, axis=0)
     alive = (hidden > 0) & (output > 0)
     ratio = np.sqrt(output[alive] / hidden[alive])
     return U[:, alive] * ratio, V[:, alive] / ratio
 
 
-def merge(U: FloatArray, V: FloatArray) -> Network:
+def merge(program: TrainingProgram, U: FloatArray, V: FloatArray) -> Network:
     """Add up neurons of equal hidden direction (cos > 1 − 1e-9), balanced. Exact up to that tolerance."""
-    U, V = balance(U, V)
-    size = np.linalg.norm(U, axis=0)
+    U, V = balance(program, U, V)
+    size = length(program, U)
     unit, output = U / size, V * size
+    apart = unit
+    if len(program.ball):
+        apart = np.vstack([unit[:-1], (unit[-1] + program.ball[:-1] @ unit[:-1]) / np.sqrt(program.ball[-1])])
     order = np.argsort(-np.linalg.norm(output, axis=0), kind="stable")
     owner: IntArray = np.full(U.shape[1], -1)
     for j in order:
         if owner[j] < 0:
-            near = (np.sum((unit - unit[:, j : j + 1]) ** 2, axis=0) < 2 * SAME_DIRECTION) & (owner < 0)
+            near = (np.sum((apart - apart[:, j : j + 1]) ** 2, axis=0) < 2 * SAME_DIRECTION) & (owner < 0)
             owner[near] = j
     kept, group = np.unique(owner, return_inverse=True)
     total = np.zeros((V.shape[0], len(kept)))
     np.add.at(total.T, group, output.T)
-    return balance(unit[:, kept], total)
+    return balance(program, unit[:, kept], total)
 
 
 def prune(program: TrainingProgram, U: FloatArray, V: FloatArray, *, tolerance: float = NULL_NEURON) -> Network:
     """Drop neurons that are off on all data, and those whose ‖u_j‖‖v_j‖ is below a fraction of the largest."""
-    U, V = balance(U, V)
-    weight = np.linalg.norm(U, axis=0) * np.linalg.norm(V, axis=0)
+    U, V = balance(program, U, V)
+    weight = length(program, U) * np.linalg.norm(V, axis=0)
     on = np.any(program.X @ U > 0, axis=0)
     alive = on & (weight > tolerance * weight.max(initial=0.0))
     return U[:, alive], V[:, alive]
@@ -93,15 +107,42 @@ def refit(
     Args:
         program: the training problem.
         U, V: weights, (d, m) and (c, m), where the fit starts.
-        fresh: (d, q) unit columns, or None.
+        fresh: (d, q) columns of length 1, or None.
         tolerance, deadline: see ``group_lasso``.
     """
-    U, V = balance(U, V)
-    size = np.linalg.norm(U, axis=0)
+    unit, fitted = _outputs(program, U, V, fresh, tolerance=tolerance, deadline=deadline)
+    return balance(program, unit, fitted.V)
+
+
+def network_dual(
+    program: TrainingProgram, U: FloatArray, V: FloatArray, *, deadline: Deadline = NO_DEADLINE
+) -> FloatArray:
+    """W (n, c), the dual candidate that a network offers.
+
+    ``program.dual`` where the loss has no kinks. Where it has some, ∇ℓ says nothing at a row on its kink, and this is
+    the multiplier of the group lasso over the network's own directions: it has the best chance of a small price.
+    """
+    if not has_kinks(program.loss.kind):
+        return program.dual(U, V)
+    return _outputs(program, U, V, None, deadline=deadline)[1].W
+
+
+def _outputs(
+    program: TrainingProgram,
+    U: FloatArray,
+    V: FloatArray,
+    fresh: FloatArray | None,
+    *,
+    tolerance: float = 1e-10,
+    deadline: Deadline = NO_DEADLINE,
+) -> tuple[FloatArray, GroupLassoResult]:
+    """Directions of length 1, those of U before the fresh ones, and the group lasso over them."""
+    U, V = balance(program, U, V)
+    size = length(program, U)
     more = np.zeros((U.shape[0], 0)) if fresh is None else fresh
     unit, start = np.hstack([U / size, more]), np.hstack([V * size, np.zeros((V.shape[0], more.shape[1]))])
     H = np.maximum(program.X @ unit, 0.0)
-    return balance(unit, group_lasso(H, program.loss, program.gamma, start, tolerance=tolerance, deadline=deadline).V)
+    return unit, group_lasso(H, program.loss, program.gamma, start, tolerance=tolerance, deadline=deadline)
 
 
 def exchange(
@@ -118,7 +159,7 @@ def exchange(
     Args:
         program: the training problem.
         network: U (d×m) and V (c×m); what is returned is never worse, up to rounding.
-        directions: (d, q) unit columns.
+        directions: (d, q) columns of length 1.
         joint: descend in all weights afterwards; pays while neurons are few.
         gap: relative gap that is being closed; the weights need not be much more accurate.
         deadline: the weights reached are returned after it.
@@ -161,15 +202,15 @@ def polish(
 
     best, lowest = (U, V), program.objective(U, V)
     steps: tuple[Callable[[FloatArray, FloatArray], Network], ...] = (
-        balance,
+        lambda U, V: balance(program, U, V),
         descended,
         snapped,
-        merge,
+        lambda U, V: merge(program, U, V),
         lambda U, V: refit(program, U, V, deadline=deadline),
         lambda U, V: prune(program, U, V),
     )
-    for improve in steps:
-        if improve is not balance and (deadline.passed or best[0].shape[1] == 0):
+    for number, improve in enumerate(steps):
+        if number and (deadline.passed or best[0].shape[1] == 0):
             break
         candidate = improve(*best)
         value = program.objective(*candidate)
@@ -181,56 +222,101 @@ def polish(
 def descend(
     program: TrainingProgram, U: FloatArray, V: FloatArray, *, max_iterations: int, deadline: Deadline = NO_DEADLINE
 ) -> Network:
-    """L-BFGS in coordinates where the loss has a Hessian with unit diagonal blocks, and kinks are held."""
-    U, V = balance(U, V)
+    """L-BFGS in coordinates where the loss has a Hessian with unit diagonal blocks, and kinks are held.
+
+    A loss with kinks is descended as a proximal point step: smoothed about the dual of the network.
+    """
+    U, V = balance(program, U, V)
     if U.shape[1] == 0:
         return U, V
-    X, Y, gamma = program.X, program.Y, program.gamma
-    # XT is nearly orthonormal; directions that X hardly sees are not blown up.
-    eigenvalues, vectors = np.linalg.eigh(X.T @ X)
-    T: FloatArray = vectors / np.sqrt(np.maximum(eigenvalues, 1e-10 * max(float(eigenvalues[-1]), 1e-300)))
-    XT, metric = X @ T, T.T @ T
-    held = _kinks(X, U, HELD)
-    project = _projection(XT, held)
-    hidden_scale = 1.0 / np.linalg.norm(V, axis=0)
-    activation = np.linalg.norm(np.maximum(X @ U, 0.0), axis=0)
-    # Neurons that are nearly off would get enormous steps.
-    output_scale = 1.0 / np.maximum(activation, max(1e-3 * float(activation.max()), 1e-300))
-    Z = np.linalg.solve(T, U) / hidden_scale
-    reached: tuple[float, FloatArray] = np.inf, np.zeros(0)
-
-    def weights(point: FloatArray) -> Network:
-        return point[: Z.size].reshape(Z.shape) * hidden_scale, point[Z.size :].reshape(V.shape) * output_scale
+    descent = _Descent(program, U, V, *_without_kinks(program, U, V, deadline))
+    start = descent.start
+    options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "maxcor": 30, "ftol": 1e-15, "gtol": 1e-12}
+    best: tuple[float, FloatArray] = np.inf, np.zeros(0)
 
     def evaluate(point: FloatArray) -> tuple[float, FloatArray]:
-        nonlocal reached
+        nonlocal best
         # One iteration may take many evaluations, so the clock is looked at before each.
-        if len(reached[1]) and deadline.passed:
+        if len(best[1]) and deadline.passed:
             raise _LateError
-        hidden, output = weights(point)
-        product = XT @ hidden
-        product[held] = 0.0
-        active = product > 0
-        H = product * active
-        residual = H @ output.T - Y
-        cost = metric @ hidden
-        value = 0.5 * float(np.sum(residual**2)) + 0.5 * gamma * float(np.sum(hidden * cost) + np.sum(output**2))
-        slope = (XT.T @ ((residual @ output) * active) + gamma * cost) * hidden_scale
-        change = (residual.T @ H + gamma * output) * output_scale
-        if not value >= reached[0]:
-            reached = value, point.copy()
-        return value, np.concatenate([project(slope).ravel(), change.ravel()])
+        value, slope = descent.evaluate(point)
+        if not value >= best[0]:
+            best = value, point.copy()
+        return value, slope
 
-    start = np.concatenate([project(Z).ravel(), (V / output_scale).ravel()])
-    options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "maxcor": 30, "ftol": 1e-15, "gtol": 1e-12}
     try:
         found = minimize(evaluate, start, jac=True, method="L-BFGS-B", options=options).x
     except _LateError:
-        found = reached[1]
+        found = best[1]
     if not np.isfinite(found).all():
         return U, V
-    hidden, output = weights(found)
-    return balance(T @ hidden, output)
+    hidden, output, _ = descent.weights(found)
+    return balance(program, descent.T @ hidden, output)
+
+
+def _without_kinks(
+    program: TrainingProgram, U: FloatArray, V: FloatArray, deadline: Deadline
+) -> tuple[Loss, FloatArray]:
+    """(smooth loss, offset of the fitted values) for a descent."""
+    loss = program.loss
+    if not has_kinks(loss.kind):
+        return loss, np.zeros(loss.shape)
+    epsilon = SETTINGS.smoothing * spread(loss)
+    W = network_dual(program, U, V, deadline=deadline)
+    return replace(loss, kind=smoothed(loss.kind, epsilon)), -epsilon * W / loss.sample_weight[:, None]
+
+
+class _Descent:
+    """The objective over all weights and the output bias, in its own coordinates, from a balanced network."""
+
+    def __init__(self, program: TrainingProgram, U: FloatArray, V: FloatArray, loss: Loss, offset: FloatArray) -> None:
+        self.loss, self.offset, self.gamma = loss, offset, program.gamma
+        X = program.X
+        H = np.maximum(X @ U, 0.0)
+        a = loss.bias(H @ V.T + offset)
+        curvature = loss.curvature(H @ V.T + offset + a)[0].mean(axis=1)
+        curvature = np.maximum(curvature, SMALLEST_CURVATURE * max(float(curvature.mean()), 1e-300))
+        rows = np.sqrt(curvature)[:, None]
+        # rows·XT is nearly orthonormal; directions that X hardly sees are not blown up.
+        eigenvalues, vectors = np.linalg.eigh((rows * X).T @ (rows * X))
+        self.T: FloatArray = vectors / np.sqrt(np.maximum(eigenvalues, 1e-10 * max(float(eigenvalues[-1]), 1e-300)))
+        self.XT, self.metric = X @ self.T, self.T.T @ (program.penalised[:, None] * self.T)
+        self.held = _kinks(X, U, HELD)
+        self.project = _projection(self.XT, self.held)
+        self.hidden_scale = 1.0 / np.linalg.norm(V, axis=0)
+        activation = np.linalg.norm(rows * H, axis=0)
+        # Neurons that are nearly off would get enormous steps.
+        self.output_scale = 1.0 / np.maximum(activation, max(1e-3 * float(activation.max()), 1e-300))
+        self.bias_scale = 1.0 / np.sqrt(float(curvature.sum())) if loss.has_bias else 0.0
+        Z = self.project(np.linalg.solve(self.T, U) / self.hidden_scale)
+        self.shapes = Z.shape, V.shape
+        scaled_bias = a / self.bias_scale if loss.has_bias else np.zeros(0)
+        self.start: FloatArray = np.concatenate([Z.ravel(), (V / self.output_scale).ravel(), scaled_bias])
+
+    def weights(self, point: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """(T⁻¹U, V, a) of a point."""
+        (d, m), (c, _) = self.shapes
+        hidden, output, a = np.split(point, [d * m, (d + c) * m])
+        a = a * self.bias_scale if len(a) else np.zeros(c)
+        return hidden.reshape(d, m) * self.hidden_scale, output.reshape(c, m) * self.output_scale, a
+
+    def evaluate(self, point: FloatArray) -> tuple[float, FloatArray]:
+        """Value and gradient."""
+        hidden, output, a = self.weights(point)
+        product = self.XT @ hidden
+        product[self.held] = 0.0
+        active = product > 0
+        H = product * active
+        fitted = H @ output.T + self.offset
+        W = self.loss.dual(fitted, a)
+        cost = self.metric @ hidden
+        decay = 0.5 * self.gamma * float(np.sum(hidden * cost) + np.sum(output**2))
+        slope = (self.gamma * cost - self.XT.T @ ((W @ output) * active)) * self.hidden_scale
+        change = (self.gamma * output - W.T @ H) * self.output_scale
+        parts = [self.project(slope).ravel(), change.ravel()]
+        if self.loss.has_bias:
+            parts.append((self.loss.bias_decay * a - W.sum(axis=0)) * self.bias_scale)
+        return self.loss.value(fitted, a) + decay, np.concatenate(parts)
 
 
 def _kinks(X: FloatArray, U: FloatArray, near: float) -> NDArray[np.bool_]:
@@ -280,16 +366,16 @@ def _projection(X: FloatArray, held: NDArray[np.bool_], *, fewer: bool = False) 
     return project
 
 
-def reduce_width(X: FloatArray, U: FloatArray, V: FloatArray) -> Network:
+def reduce_width(program: TrainingProgram, U: FloatArray, V: FloatArray) -> Network:
     """At most nc + 1 neurons (the critical width) with the same outputs on X and no larger regulariser.
 
     Carathéodory: each neuron is a multiple ‖u_j‖‖v_j‖ ≥ 0 of an atom (Xû_j)₊v̂_jᵀ; a null vector of the atoms, with
     their count as a further row, empties one neuron after the other.
     """
-    U, V = balance(U, V)
-    unit_U, unit_V = U / np.linalg.norm(U, axis=0), V / np.linalg.norm(V, axis=0)
-    weight = np.linalg.norm(U, axis=0) ** 2
-    H = np.maximum(X @ unit_U, 0.0)
+    U, V = balance(program, U, V)
+    unit_U, unit_V = U / length(program, U), V / np.linalg.norm(V, axis=0)
+    weight = length(program, U) ** 2
+    H = np.maximum(program.X @ unit_U, 0.0)
     atoms = np.vstack([np.einsum("nm,cm->ncm", H, unit_V).reshape(-1, H.shape[1]), np.ones((1, H.shape[1]))])
     alive = np.arange(H.shape[1])
     while len(alive) > len(atoms):

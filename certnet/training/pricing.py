@@ -31,16 +31,6 @@ class Settings:
     """Numbers of a temporary matrix. Not measured."""
     drawn: int = 20_000_000
     """Products of rows and directions that drawing may take, unless it needs more for enough starts. Not measured."""
-    apart: float = 1e-4
-    """1 − cos from which two starts are worth climbing both. Not measured."""
-    most_looked_at: int = 6000
-    """Points of which the best are climbed from. Not measured."""
-    most_climbed: int = 500
-    """How many are climbed from. Not measured."""
-    climbing_steps: int = 30
-    """Circles of each of these climbs. Not measured."""
-    same_maximiser: float = 1e-8
-    """1 − cos up to which two climbs have reached the same maximiser. Not measured."""
 
 
 SETTINGS = Settings()
@@ -139,16 +129,6 @@ def price(
             climbed[:, part] = ascent.run(max_steps=max_steps, deadline=deadline).T
     U = np.where(values(X, W, climbed) >= values(X, W, U), climbed, U)
     return _positive(X, W, U)
-
-
-def climb(X: FloatArray, W: FloatArray, points: FloatArray, *, deadline: Deadline = NO_DEADLINE) -> Pricing:
-    """Local maximisers of ‖Wᵀ(Xu)₊‖ on the sphere, from the best of many points (d×m) of any length, best first."""
-    s, starts = SETTINGS, normalised(points)
-    value = values(X, W, starts)
-    order = np.argsort(-value, kind="stable")[: s.most_looked_at]
-    apart = distinct(starts[:, order], value[order], tolerance=s.apart).directions[:, : s.most_climbed]
-    reached = price(X, W, apart, samples=0, max_steps=s.climbing_steps, deadline=deadline)
-    return distinct(reached.directions, reached.values, tolerance=s.same_maximiser)
 
 
 def candidates_from_moment(

@@ -99,7 +99,7 @@ class QuadraticLasso:
         """R less its part along column j, in which rows at the ends of the box do not share."""
         column, units = self.H[:, j : j + 1], np.eye(R.shape[1])
         for _ in range(SETTINGS.box_rounds if self.box is not None else 1):
-            inside = np.ones(R.shape) if self.box is None else (R > self.box[0]) & (R < self.box[1])
+            inside = np.ones(R.shape) if self.box is None else (self.box[0] < R) & (self.box[1] > R)
             ones = np.stack([inside * self.curvature.root(column * unit) for unit in units])
             products = np.tensordot(ones, ones, ((1, 2), (1, 2)))
             excess = (column.T @ self.curvature.root(R))[0]
@@ -112,8 +112,8 @@ def solve_quadratic(
 ) -> tuple[FloatArray, FloatArray, int]:
     """(x, R, Newton steps) from x, up to a duality gap of ``tolerance``, or of ``relative`` times the value.
 
-    The dual value is taken at the Newton iterate R, which is nearer to dual feasibility than T − S(Hx): rounding in x is
-    magnified by 1/limit there.
+    The dual value is taken at the Newton iterate R, which is nearer to dual feasibility than T − S(Hx): rounding in x
+    is magnified by 1/limit there.
     """
     rest, mean = problem.target - problem.fitted(x), float(problem.limit[problem.limit > 0].mean())
     R = problem.boxed(rest)

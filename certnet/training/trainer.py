@@ -11,16 +11,27 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from certificates.failure import Deadline
-from certnet.training.polish import EQUAL, Network, balance, descend, merge, polish, prune, reduce_width, refit
-from certnet.training.pricing import Pricing, distinct, draw_starts, normalised, price, price_planar, values
-from certnet.training.ridge import best_ridge
+from certnet.training.coordinates import Coordinates
+from certnet.training.directions import drawn, is_exact, largest_prices, normalised
+from certnet.training.polish import (
+    EQUAL,
+    Network,
+    balance,
+    descend,
+    merge,
+    network_dual,
+    polish,
+    prune,
+    reduce_width,
+    refit,
+)
+from certnet.training.pricing import Pricing, distinct, values
+from certnet.training.ridge import best_ridge, responses
 from formulations._validation import FloatArray, as_matrix, as_positive
 from formulations.arguments import accepts, count, seconds
 from formulations.errors import InputError
 from formulations.training import SMALLEST, TrainingProgram
 
-NULL_DIRECTION = 1e-13
-"""Singular values of X below this part of the largest are rounding."""
 EIGENVALUES = 10.0
 """Cost of an eigendecomposition of order m in units of m³."""
 
@@ -96,10 +107,10 @@ class FitResult:
 
     Attributes:
         U, V: weights, (d, m) and (c, m), balanced; m = 0 when no network beats the zero network.
-        objective: ``program.objective(U, V)``.
+        objective: ``program.objective(U, V)``, with the best output bias.
         history: one entry a round.
         seconds: effort.
-        price_ratio: max ‖Rᵀ(Xu)₊‖/γ found for the residual R of the network, at the last round; infinite if unknown.
+        price_ratio: max ‖Rᵀ(Xu)₊‖/γ found for the dual W of the network, at the last round; infinite if unknown.
         converged: the ratio is at most 1 + tolerance.
         timed_out: the time limit ended the fit.
         interrupted: Ctrl-C ended the fit.
@@ -187,13 +198,10 @@ class _ColumnGeneration:
         self.started, self.deadline = time.perf_counter(), Deadline.after(time_limit)
         self.original, self.better = program, better
         self.generator = np.random.default_rng(random_state)
-        _, singular, Vt = np.linalg.svd(program.X, full_matrices=False)
-        rank = max(int(np.sum(singular > NULL_DIRECTION * singular[0])), 1)
-        # Directions that X does not see only cost; without them the plane is recognised behind more features.
-        is_full = rank == program.shape[1]
-        self.rotation: FloatArray = np.eye(rank) if is_full else Vt[:rank].T
-        self.program = program if is_full else TrainingProgram(program.X @ self.rotation, program.Y, program.gamma)
-        self.network: Network = np.zeros((rank, 0)), np.zeros((program.shape[2], 0))
+        self.coordinates = Coordinates.of(program)
+        self.program = self.coordinates.inner
+        self.zero: Network = np.zeros((self.program.shape[1], 0)), np.zeros((program.shape[2], 0))
+        self.network = self.zero
         self.objective = self.program.objective(*self.network)
         self.history: list[Round] = []
         self.price_ratio = float("inf")
@@ -205,7 +213,7 @@ class _ColumnGeneration:
         if value < self.objective:
             self.network, self.objective = network, value
             if self.better is not None:
-                self.better((self.rotation @ network[0], network[1]), value)
+                self.better((self.coordinates.outward(network[0]), network[1]), value)
 
     def late(self) -> bool:
         """True after the deadline, from when on nothing long may begin."""
@@ -221,8 +229,8 @@ class _ColumnGeneration:
     ) -> None:
         """Column generation until nothing is found that pays."""
         s, program, deadline = SETTINGS, self.program, self.deadline
-        enough, is_planar = program.gamma * (1 + tolerance), program.shape[1] <= 2
-        directions = normalised(self.rotation.T @ candidates)
+        enough, exact = program.gamma * (1 + tolerance), is_exact(program)
+        directions = normalised(program, self.coordinates.inward(candidates))
         self._quick_start(directions)
         fresh = self._first_columns(directions)
         stalled = 0
@@ -232,13 +240,13 @@ class _ColumnGeneration:
             before = self.objective
             self.offer(refit(program, *self.network, fresh, deadline=deadline))
             self.offer(polish(program, *self.network, deadline=deadline))
-            R = program.dual(*self.network)
-            prices = self._price(R)
-            for _ in range(0 if is_planar else s.patience):
+            W = network_dual(program, *self.network, deadline=deadline)
+            prices = self._price(W)
+            for _ in range(0 if exact else s.patience):
                 if prices.best > enough or self.late():
                     break
                 # The usual draw finds nothing: look harder before giving up.
-                prices = self._price(R, thorough=True)
+                prices = self._price(W, thorough=True)
             self.price_ratio = prices.best / program.gamma
             spent, width = time.perf_counter() - self.started, self.network[0].shape[1]
             self.history.append(Round(number, spent, self.objective, width, self.price_ratio))
@@ -252,18 +260,19 @@ class _ColumnGeneration:
             fresh = prices.directions[:, prices.values > program.gamma][:, : s.new_columns]
 
     def _first_columns(self, candidates: FloatArray) -> FloatArray:
-        """Candidates, the best directions for the targets themselves, and the neurons of wide descended networks.
+        """Candidates, the best directions for the dual of the zero network, and the neurons of wide descended networks.
 
         The group lasso over the union is at least as good as each of those networks.
         """
-        s, X, Y = SETTINGS, self.program.X, self.program.Y
+        s, program = SETTINGS, self.program
         if self.late():
             return candidates[:, :0]
-        found = self._price(Y, thorough=True).directions[:, : s.first_columns]
-        given = distinct(candidates, values(X, Y, candidates)).directions
-        # In the plane pricing is exact and needs no such help.
-        attempts = s.wide_starts if X.shape[1] > 2 else 0
-        wide = [normalised(self._wide_network()[0]) for _ in range(attempts) if not self.late()]
+        W = program.dual(*self.zero)
+        found = self._price(W, thorough=True).directions[:, : s.first_columns]
+        given = distinct(candidates, values(program.X, W, candidates)).directions
+        # Where pricing is exact it needs no such help.
+        attempts = 0 if is_exact(program) else s.wide_starts
+        wide = [normalised(program, self._wide_network()[0]) for _ in range(attempts) if not self.late()]
         return np.hstack([given, found, *wide])
 
     def _quick_start(self, candidates: FloatArray) -> None:
@@ -279,13 +288,13 @@ class _ColumnGeneration:
         for number, width in enumerate((s.quick_width, *second)):
             if number and self.late():
                 return
-            starts = draw_starts(self.program.X, self.program.Y, width, np.random.default_rng(0))
+            starts = drawn(self.program, self.program.dual(*self.zero), width, np.random.default_rng(0))
             U = self._of_unit_activation(np.hstack([candidates, starts])[:, :width], SMALLEST)
             V = best_ridge(self.program, U)
             live = V.any(axis=0)
             if live.any():
                 network = U[:, live], V[:, live]
-                self.offer(balance(*network))
+                self.offer(balance(self.program, *network))
                 self.offer(descend(self.program, *network, max_iterations=s.quick_iterations, deadline=self.deadline))
 
     def _of_unit_activation(self, U: FloatArray, least: float) -> FloatArray:
@@ -296,25 +305,25 @@ class _ColumnGeneration:
 
     def _wide_network(self) -> Network:
         """A random network of many neurons (at most the critical width), descended."""
-        s, X, Y = SETTINGS, self.program.X, self.program.Y
-        U = draw_starts(X, Y, min(s.wide_width, len(X) * Y.shape[1] + 1), self.generator)
+        s, program = SETTINGS, self.program
+        n, _, c = program.shape
+        U = drawn(program, program.dual(*self.zero), min(s.wide_width, n * c + 1), self.generator)
         U = self._of_unit_activation(U, 1e-300)
-        V = self.generator.standard_normal((Y.shape[1], U.shape[1])) * np.linalg.norm(Y) / max(U.shape[1], 1)
+        size = float(np.linalg.norm(responses(program)))
+        V = self.generator.standard_normal((c, U.shape[1])) * size / max(U.shape[1], 1)
         network = descend(self.program, U, V, max_iterations=s.wide_iterations, deadline=self.deadline)
         self.offer(network)
         return network
 
     def _price(self, W: FloatArray, *, thorough: bool = False) -> Pricing:
         """Directions that may pay for a residual; ``thorough`` climbs from every neuron and from many more starts."""
-        s, X = SETTINGS, self.program.X
-        if X.shape[1] == 2:
-            return price_planar(X, W)
+        s, program = SETTINGS, self.program
         neurons = self.network[0]
         if not thorough and neurons.shape[1] > s.some_neurons:
             neurons = neurons[:, self.generator.permutation(neurons.shape[1])[: s.some_neurons]]
-        affordable = max(s.climbed // len(X), s.fewest_samples)
-        return price(
-            X,
+        affordable = max(s.climbed // len(program.X), s.fewest_samples)
+        return largest_prices(
+            program,
             W,
             neurons,
             samples=min(s.many_samples if thorough else s.some_samples, affordable),
@@ -325,11 +334,11 @@ class _ColumnGeneration:
 
     def finish(self, max_width: int | None) -> None:
         """Prune, merge, and respect the width."""
-        self._prefer(merge(*self.network))
+        self._prefer(merge(self.program, *self.network))
         self._prefer(prune(self.program, *self.network, tolerance=1e-9))
         n, _, c = self.program.shape
         if self.network[0].shape[1] > n * c + 1:
-            self._prefer(reduce_width(self.program.X, *self.network))
+            self._prefer(reduce_width(self.program, *self.network))
         if max_width is not None and self.network[0].shape[1] > max_width:
             self.network = self._narrow(max_width)
 
@@ -346,12 +355,11 @@ class _ColumnGeneration:
             share = np.linalg.norm(np.maximum(self.program.X @ U, 0.0), axis=0) * np.linalg.norm(V, axis=0)
             kept = np.sort(np.argsort(-share, kind="stable")[: max(width, U.shape[1] // 2)])
             U, V = polish(self.program, *refit(self.program, U[:, kept], V[:, kept]), deadline=self.deadline)
-        zero = np.zeros((U.shape[0], 0)), np.zeros((V.shape[0], 0))
-        return (U, V) if self.program.objective(U, V) <= self.program.objective(*zero) else zero
+        return (U, V) if self.program.objective(U, V) <= self.program.objective(*self.zero) else self.zero
 
     def result(self, max_width: int | None, *, interrupted: bool) -> FitResult:
         """The best network in the coordinates of the caller."""
-        U, V = self.rotation @ self.network[0], self.network[1]
+        U, V = self.coordinates.outward(self.network[0]), self.network[1]
         if max_width is not None and U.shape[1] > max_width:
             # Only an interruption during finish leads here.
             U, V = U[:, :0], V[:, :0]

@@ -27,7 +27,7 @@ def test_nothing_raises_the_objective(seed, m, scale):
     U = scale * U
     before = program.objective(U, V)
     for rewrite in (balance, merge):
-        assert program.objective(*rewrite(U, V)) <= before * (1 + 1e-12)
+        assert program.objective(*rewrite(program, U, V)) <= before * (1 + 1e-12)
     assert program.objective(*prune(program, U, V)) <= before * (1 + 1e-9)
     assert program.objective(*refit(program, U, V)) <= before * (1 + 1e-12)
     assert program.objective(*polish(program, U, V, max_iterations=50)) <= before
@@ -59,11 +59,11 @@ def test_polish_keeps_data_on_its_kinks():
 @given(seed=st.integers(0, 10**6))
 def test_balance_and_merge_keep_the_function(seed):
     program, U, V = _instance(seed)
-    balanced = balance(U, V)
+    balanced = balance(program, U, V)
     np.testing.assert_allclose(np.linalg.norm(balanced[0], axis=0), np.linalg.norm(balanced[1], axis=0))
     np.testing.assert_allclose(_output(program, *balanced), _output(program, U, V), atol=1e-12)
     doubled = np.hstack([U, 3 * U]), np.hstack([0.5 * V, V / 6])
-    merged = merge(*doubled)
+    merged = merge(program, *doubled)
     assert merged[0].shape == U.shape
     np.testing.assert_allclose(_output(program, *merged), _output(program, U, V), atol=1e-10)
     assert program.objective(*merged) <= program.objective(*doubled) * (1 + 1e-12)
@@ -71,7 +71,7 @@ def test_balance_and_merge_keep_the_function(seed):
 
 def test_opposite_neurons_merge_to_nothing_and_dead_ones_are_pruned():
     program, U, V = _instance(3, m=1)
-    U2, V2 = merge(np.hstack([U, U]), np.hstack([V, -V]))
+    U2, V2 = merge(program, np.hstack([U, U]), np.hstack([V, -V]))
     assert U2.shape == (3, 0)
     assert V2.shape == (2, 0)
     dead = TrainingProgram(np.abs(program.X), program.Y, 0.1)
@@ -83,10 +83,10 @@ def test_reduced_width_is_critical_and_keeps_outputs(seed):
     program, U, V = _instance(seed, n=4, c=2, m=40)
     U = U[:, np.any(program.X @ U > 0, axis=0)]
     V = V[:, : U.shape[1]]
-    reduced = reduce_width(program.X, U, V)
+    reduced = reduce_width(program, U, V)
     assert reduced[0].shape[1] <= 4 * 2 + 1 < U.shape[1]
     np.testing.assert_allclose(_output(program, *reduced), _output(program, U, V), atol=1e-9)
-    assert program.objective(*reduced) <= program.objective(*balance(U, V)) * (1 + 1e-9)
+    assert program.objective(*reduced) <= program.objective(*balance(program, U, V)) * (1 + 1e-9)
 
 
 def test_candidates_contain_what_the_moment_suggests():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from certnet.training.group_lasso import best_ridge
+from certnet.training.ridge import best_ridge
 from formulations import TrainingProgram
 
 

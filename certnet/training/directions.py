@@ -1,0 +1,177 @@
+"""Hidden directions of a program: their length, where they need not go, and the directions of the largest prices.
+
+Without a free hidden bias a direction is a unit vector. With one, z = (u, b) has the length ‖u‖, and ``hidden_bias``
+says why only ``|b + u·x̄| ≤ R‖u‖`` matters. In b alone the price ``‖Wᵀ(Xu + b)₊‖`` is convex between data points, so the
+best b puts a data point on the kink. Climbing takes place on the sphere of ``(1 − θ)‖u‖² + θ(b + u·x̄)²/R²`` with a θ so
+small that its maximisers are those of the true length, nearly; each start is on a kink, and a row on its kink stays.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from certificates.failure import NO_DEADLINE, Deadline
+from certnet.training.pricing import Pricing, distinct, draw_starts, price, price_planar, values
+from certnet.training.pricing import normalised as unit_columns
+from formulations._validation import FloatArray
+from formulations.training import TrainingProgram
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Numbers that an experiment could move."""
+
+    share: float = 1e-6
+    """θ. Measured: prices of Gaussian data (n = 178, d = 13) are 3e-6 too small at 1e-2, 3e-10 at 1e-4, 0 at 1e-6."""
+    most_kinks: int = 400
+    """Directions that pricing returns for one feature and a free bias. Not measured."""
+    batch: int = 2_000_000
+    """Numbers of a temporary array. Not measured."""
+    apart: float = 1e-4
+    """1 − cos from which two starts are worth climbing both. Not measured."""
+    most_looked_at: int = 6000
+    """Points of which the best are climbed from. Not measured."""
+    most_climbed: int = 500
+    """How many are climbed from. Not measured."""
+    climbing_steps: int = 30
+    """Circles of each of these climbs. Not measured."""
+    same_maximiser: float = 1e-8
+    """1 − cos up to which two climbs have reached the same maximiser. Not measured."""
+
+
+SETTINGS = Settings()
+
+
+def length(program: TrainingProgram, U: FloatArray) -> FloatArray:
+    """(m,) lengths of the columns of U (d×m), over the coordinates that cost something."""
+    return np.asarray(np.linalg.norm(U if program.penalised.all() else program.penalised[:, None] * U, axis=0))
+
+
+def normalised(program: TrainingProgram, U: FloatArray) -> FloatArray:
+    """The columns of U (d×m) that have a length, scaled to length 1 and with their bias moved into the region."""
+    if not len(program.ball):
+        return unit_columns(U)
+    size = np.abs(U).max(axis=0, initial=0.0)
+    U = U[:, (size > 0) & np.isfinite(size)]
+    U = U / np.abs(U).max(axis=0, initial=1e-300)
+    size = length(program, U)
+    # A bias so large that its neuron is affine on the data leaves no trace of u but at the region's end.
+    U = U[:, size > 1e-12] / size[size > 1e-12]
+    centre, R = program.ball[:-1], float(np.sqrt(program.ball[-1]))
+    shift = centre @ U[:-1]
+    return np.vstack([U[:-1], np.clip(U[-1] + shift, -R, R) - shift])
+
+
+def is_exact(program: TrainingProgram) -> bool:
+    """Whether ``largest_prices`` finds all local maximisers: with at most two coordinates."""
+    return program.shape[1] <= 2
+
+
+def largest_prices(
+    program: TrainingProgram,
+    W: FloatArray,
+    starts: FloatArray | None = None,
+    *,
+    samples: int = 100,
+    random_state: int | np.random.Generator = 0,
+    max_steps: int = 100,
+    deadline: Deadline = NO_DEADLINE,
+) -> Pricing:
+    """Directions of length 1 with a large price ‖Wᵀ(Xz)₊‖, best first; see ``pricing.price`` for the arguments.
+
+    Args:
+        program: the training problem.
+        W: (n, c) dual candidate; where the hidden bias is free its columns sum to 0.
+        starts: (d, s) directions of any length, or None.
+        samples, random_state, max_steps, deadline: of the climb.
+    """
+    generator = np.random.default_rng(random_state)
+    options = {"max_steps": max_steps, "deadline": deadline}
+    if not len(program.ball):
+        if program.shape[1] == 2:
+            return price_planar(program.X, W)
+        return price(program.X, W, starts, samples=samples, random_state=generator, **options)
+    given = np.zeros((program.shape[1], 0)) if starts is None else starts
+    if program.shape[1] == 2:
+        every = _on_kinks(program, np.array([[1.0, -1.0]]))
+        value = values(program.X, W, every)
+        order = np.argsort(-value, kind="stable")[: SETTINGS.most_kinks]
+        return _positive(distinct(every[:, order], value[order]))
+    pool = [normalised(program, given), drawn(program, W, samples, generator)]
+    begin = np.hstack([best_kink(program, W, part) for part in pool])
+    X, into, back = _sphere(program)
+    climbed = price(X, W, into @ begin, samples=0, random_state=generator, **options).directions
+    reached = np.hstack([begin, normalised(program, back @ climbed)])
+    return _positive(distinct(reached, values(program.X, W, reached)))
+
+
+def climb(program: TrainingProgram, W: FloatArray, points: FloatArray, *, deadline: Deadline = NO_DEADLINE) -> Pricing:
+    """Local maximisers of the price from the best of many points (d×m) of any length, best first."""
+    s, starts = SETTINGS, normalised(program, points)
+    value = values(program.X, W, starts)
+    order = np.argsort(-value, kind="stable")[: s.most_looked_at]
+    apart = distinct(starts[:, order], value[order], tolerance=s.apart).directions[:, : s.most_climbed]
+    reached = largest_prices(program, W, apart, samples=0, max_steps=s.climbing_steps, deadline=deadline)
+    return distinct(reached.directions, reached.values, tolerance=s.same_maximiser)
+
+
+def drawn(program: TrainingProgram, W: FloatArray, samples: int, generator: np.random.Generator) -> FloatArray:
+    """Starts for pricing (d×samples), of length 1; see ``pricing.draw_starts``."""
+    if not samples:
+        return np.zeros((program.shape[1], 0))
+    if not len(program.ball):
+        return draw_starts(program.X, W, samples, generator)
+    centre = program.ball[:-1]
+    features = program.X[:, :-1] - centre
+    U = draw_starts(features, W, samples, generator)
+    U = np.hstack([U, U])
+    half = U.shape[1] // 2
+    rows = generator.integers(0, len(features), U.shape[1])
+    shift = np.where(np.arange(U.shape[1]) < half, 0.0, -np.sum(features[rows].T * U, axis=0))
+    Z = np.vstack([U, shift - centre @ U])
+    Z[:, :half] = best_kink(program, W, Z[:, :half])
+    order = np.argsort(-values(program.X, W, Z), kind="stable")
+    best, rest = order[: (samples + 1) // 2], order[(samples + 1) // 2 :]
+    return np.asarray(Z[:, np.concatenate([best, generator.permutation(rest)[: samples // 2]])])
+
+
+def best_kink(program: TrainingProgram, W: FloatArray, Z: FloatArray) -> FloatArray:
+    """The columns of Z (d×m), of length 1, each with the bias of the largest price: one that puts a row on its kink."""
+    features, U = program.X[:, :-1], Z[:-1]
+    (n, c), m = W.shape, Z.shape[1]
+    bias = np.zeros(m)
+    width = max(1, SETTINGS.batch // (n * (c + 3)))
+    for part in (slice(k, k + width) for k in range(0, m, width)):
+        products = features @ U[:, part]
+        order = np.argsort(-products, axis=0, kind="stable")
+        p = np.take_along_axis(products, order, 0)
+        weights = W[order]
+        # With row k on its kink the rows before it are on: Σ (p_i − p_k) W_i.
+        sums = np.cumsum(p[:, :, None] * weights, axis=0) - p[:, :, None] * np.cumsum(weights, axis=0)
+        best = np.argmax(np.einsum("nmc,nmc->nm", sums, sums), axis=0)
+        bias[part] = -p[best, np.arange(p.shape[1])]
+    return np.vstack([U, bias])
+
+
+def _on_kinks(program: TrainingProgram, U: FloatArray) -> FloatArray:
+    """Every u of U (d−1 × m) with every data row on its kink: d × nm."""
+    products = program.X[:, :-1] @ U
+    return np.vstack([np.repeat(U, len(products), axis=1), -products.T.ravel()[None]])
+
+
+def _sphere(program: TrainingProgram) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """(X', A, A⁻¹) with Xz = X'(Az), where ‖Az‖² is the form of the module's text."""
+    theta, d = SETTINGS.share, program.shape[1]
+    centre, R = program.ball[:-1], float(np.sqrt(program.ball[-1]))
+    small, large = np.sqrt(1.0 - theta), np.sqrt(theta) / R
+    into, back = np.eye(d), np.eye(d)
+    into[:-1] *= small
+    into[-1] = np.append(centre, 1.0) * large
+    back[:-1] /= small
+    back[-1] = np.append(-centre / small, 1.0 / large)
+    X = np.hstack([(program.X[:, :-1] - centre) / small, np.full((len(program.X), 1), 1.0 / large)])
+    return X, into, back
+
+
+def _positive(pricing: Pricing) -> Pricing:
+    return Pricing(pricing.directions[:, pricing.values > 0], pricing.values[pricing.values > 0])
