@@ -164,7 +164,7 @@ def check_options(options: SimpleNamespace) -> None:
 def recipe_of(options: SimpleNamespace, source: str) -> Recipe:
     """How the data are made."""
     names = ("target", "task", "seed", "raw", "loss", "class_weight", "weight_column")
-    given = {name: getattr(options, name) for name in names if hasattr(options, name)}
+    given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
     return Recipe(source=source, split=not options.no_split, **given)
 
 

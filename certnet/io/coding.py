@@ -1,11 +1,13 @@
 """What a loss makes of a data set: the form of its targets, the loss that "auto" stands for, and weights of classes."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from certnet.io.dataset import AUTO, DataSet, Task
+from certnet.io.dataset import AUTO, DataSet, Split, Task
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.losses import NUMBERS, ONE_HOT, SIGNS, Kind, Squared, kind_named
+from formulations.losses import NUMBERS, ONE_HOT, SIGNS, Squared, kind_named
 
 
 def implied_task(loss: str) -> Task | None:
@@ -41,9 +43,13 @@ def resolved(loss: str, data: DataSet) -> str:
     return loss
 
 
-def targets(kind: Kind, data: DataSet, Y: FloatArray) -> FloatArray:
-    """Targets as the loss takes them: of two one-hot columns (n×2) one of −1 and 1 (n×1) for the losses of signs."""
-    return Y[:, 1:] - Y[:, :1] if kind.targets == SIGNS and data.classes is not None else Y
+def with_loss(split: Split, loss: str) -> Split:
+    """The same rows with targets as this loss takes them, from one-hot ones: −1 and 1 for the losses of signs."""
+    recipe = replace(split.recipe, loss=loss)
+    if kind_named(loss).targets != SIGNS or split.classes is None or split.Y.shape[1] != 2:
+        return replace(split, recipe=recipe)
+    Y, Y_val, Y_test = (None if Y is None else Y[:, 1:] - Y[:, :1] for Y in (split.Y, split.Y_val, split.Y_test))
+    return replace(split, recipe=recipe, Y=Y, Y_val=Y_val, Y_test=Y_test)
 
 
 def class_weights(data: DataSet, one_hot: FloatArray, weights: FloatArray | None) -> FloatArray:

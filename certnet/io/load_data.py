@@ -11,14 +11,13 @@ import numpy as np
 
 from certnet.io.arrays import read_npz
 from certnet.io.builtin import BUILT_IN, load_builtin
-from certnet.io.coding import class_weights, implied_task, resolved, targets
+from certnet.io.coding import class_weights, implied_task, resolved, with_loss
 from certnet.io.dataset import DataSet, Recipe, Split
 from certnet.io.packed import unreadable
 from certnet.io.tables import read_csv
 from certnet.io.targets import LARGEST, Outputs
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
-from formulations.losses import kind_named
 
 _TRAIN, _VAL, _TEST = 0, 1, 2
 # Every five rows of a class, in shuffled order, give three to training and one each to validation and test. Training
@@ -106,10 +105,7 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
         offset, scale = standardisation(fields["X"])
         features = {part: fields[part] for part in ("X", "X_val", "X_test")}
         fields |= {part: (X - offset) / scale for part, X in features.items() if X is not None}
-    kind = kind_named(loss)
-    for part in ("Y", "Y_val", "Y_test"):
-        fields[part] = None if fields[part] is None else targets(kind, data, fields[part])
-    return Split(**fields, offset=offset, scale=scale, recipe=replace(recipe, loss=loss))
+    return with_loss(Split(**fields, offset=offset, scale=scale, recipe=recipe), loss)
 
 
 def _leave_out(fields: dict[str, Any], features: str, goals: str, weight: str) -> None:
