@@ -84,12 +84,14 @@ def optimality(
     from certnet.cli.output import deliver, figures, say, say_notes
     from certnet.cli.show import Live, stderr_console, summary
     from certnet.io import load, read_network
+    from certnet.io.coding import with_loss
     from certnet.io.network import FOLDED
     from certnet.io.objectives import objective_of
     from certnet.io.output import output_folder, require_named
     from certnet.jobs import optimality as job
     from certnet.jobs.job import GLOBAL, closing_of
     from formulations._validation import as_positive
+    from formulations.losses import name_of
 
     started, limit, options = began(), seconds_or_none(time_limit), SimpleNamespace(**context.params)
     if gamma is not None:
@@ -114,6 +116,7 @@ def optimality(
         hidden_bias=hidden_bias,
         output_bias=output_bias,
     )
+    split = with_loss(split, name_of(given.program.loss.kind))
     about = (given.theirs, given.ours, *given.notes)
     if own.hidden is not read.network.hidden:
         about = (*about, FOLDED)
