@@ -121,7 +121,7 @@ class CrossEntropy:
         p = softmax(f, axis=1)
         # 1 − p_y as the sum of the others keeps its digits where the row is fitted well.
         others = np.sum(p * (1.0 - y), axis=1, keepdims=True)
-        return np.where(y > 0, others, -p)
+        return np.asarray(np.where(y > 0, others, -p))
 
     def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         p = softmax(f, axis=1)

@@ -65,7 +65,8 @@ class _Arrow:
         if g_a is not None:
             inner = np.linalg.solve(self.own, g[:, :, None])[:, :, 0]
             da = -np.asarray(np.linalg.solve(self.head, g_a - np.einsum("mji,mj->i", self.cross, inner)))
-        return -np.linalg.solve(self.own, (g + self.cross @ da)[:, :, None])[:, :, 0], da
+        dP: FloatArray = -np.asarray(np.linalg.solve(self.own, (g + self.cross @ da)[:, :, None]))[:, :, 0]
+        return dP, da
 
 
 class Prox:
