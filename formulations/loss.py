@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from formulations._validation import FloatArray, IntArray
-from formulations.losses import Kind, Squared, project
+from formulations.losses import Kind, Squared, has_kinks, project
 from formulations.prox import Prox
 
 FREE_BIAS, NO_BIAS = 0.0, float("inf")
@@ -28,6 +28,8 @@ class Settings:
 
     steps: int = 60
     """Most turns of a projection into the domain and onto ``Wᵀ1 = 0``. Not measured."""
+    halvings: int = 64
+    """Of the interval in which the bias of a loss with kinks lies: to the last digit."""
 
 
 SETTINGS = Settings()
@@ -109,8 +111,20 @@ class Loss:
         """The best output bias (c,) for fitted values R; zeros where there is none."""
         if not self.has_bias:
             return np.zeros(self.shape[1])
+        if has_kinks(self.kind):
+            return self._bisected(R)
         one = np.zeros(len(R), dtype=np.int64)
         return self.prox(np.zeros((1, self.shape[1])), 1.0, feature=one, weight=np.zeros(len(R)), offset=R)[1]
+
+    def _bisected(self, R: FloatArray) -> FloatArray:
+        """The best bias of a loss with kinks, column by column: where the slope changes its sign."""
+        reach = float(np.abs(R).max(initial=0.0)) + (2.0 + float(np.abs(self.target).max(initial=0.0))) / self.unit
+        low, high = np.full(self.shape[1], -reach), np.full(self.shape[1], reach)
+        for _ in range(SETTINGS.halvings):
+            a = 0.5 * (low + high)
+            rises = self.bias_decay * a - self.dual(R, a).sum(axis=0) > 0
+            low, high = np.where(rises, low, a), np.where(rises, a, high)
+        return 0.5 * (low + high)
 
     def dual_value(self, W: FloatArray) -> float:
         """−L*(−W) for W in the domain, up to rounding; a bias without decay is taken to have ``Wᵀ1 = 0``."""
