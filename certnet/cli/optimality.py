@@ -84,12 +84,14 @@ def optimality(
     from certnet.cli.output import deliver, figures, say, say_notes
     from certnet.cli.show import Live, stderr_console, summary
     from certnet.io import load, read_network
+    from certnet.io.coding import with_loss
     from certnet.io.network import FOLDED
     from certnet.io.objectives import objective_of
     from certnet.io.output import output_folder, require_named
     from certnet.jobs import optimality as job
     from certnet.jobs.job import GLOBAL, closing_of
     from formulations._validation import as_positive
+    from formulations.losses import name_of
 
     started, limit, options = began(), seconds_or_none(time_limit), SimpleNamespace(**context.params)
     if gamma is not None:
@@ -99,7 +101,6 @@ def optimality(
     read = read_network(network)
     split = load(training.recipe_of(options, data))
     own = read.on(split.offset, split.scale, split.classes)
-<<<<<<< HEAD
     if loss is None and torch_loss is None:
         loss = "squared" if split.task == "regression" else "logistic" if own.outputs == 1 else "cross-entropy"
     given = objective_of(
@@ -115,35 +116,19 @@ def optimality(
         hidden_bias=hidden_bias,
         output_bias=output_bias,
     )
+    split = with_loss(split, name_of(given.program.loss.kind))
     about = (given.theirs, given.ours, *given.notes)
     if own.hidden is not read.network.hidden:
         about = (*about, FOLDED)
     say_notes(options, (*split.notes, *about))
-=======
-    U, V, output = own.program_weights(hidden_bias=hidden_bias != "none")
-    folded = () if own.hidden is read.network.hidden else (FOLDED,)
-    if len(V) != split.Y_train.shape[1]:
-        raise InputError(
-            f"The network has {len(V)} outputs, but the targets have {split.Y_train.shape[1]} columns; give "
-            "the targets it was trained on, for example as a matrix Y in an .npz file."
-        )
-    program = TrainingProgram(split.X_train, split.Y_train, gamma, hidden_bias=hidden_bias)
-    say_notes(options, (*split.notes, *folded))
->>>>>>> core
     with output_folder(
         Path(out or f"runs/optimality/{split.name}"), files=tuple(FILES.values()), command="optimality"
     ) as folder:
         limit = job_seconds(limit, started)
         with Live(stderr_console(), enabled=not quiet, time_limit=limit) as live:
             result = job.optimality(
-<<<<<<< HEAD
                 given.program,
                 *given.weights(),
-=======
-                program,
-                U,
-                V,
->>>>>>> core
                 gap=gap,
                 time_limit=limit,
                 max_nodes=nodes,
