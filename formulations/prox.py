@@ -56,7 +56,7 @@ class _Arrow:
 
     def solve(self, g: FloatArray, g_a: FloatArray | None) -> tuple[FloatArray, FloatArray]:
         """(dP, da) for the gradient (g, g_a); without a head g_a is None."""
-        da = np.zeros(g.shape[1])
+        da: FloatArray = np.zeros(g.shape[1])
         if not self.couples:
             if g_a is not None:
                 da = -(g_a - np.sum(self.cross * g / self.own, axis=0)) / self.head
@@ -64,8 +64,9 @@ class _Arrow:
             return -(g + self.cross * da) / self.own, da
         if g_a is not None:
             inner = np.linalg.solve(self.own, g[:, :, None])[:, :, 0]
-            da = -np.linalg.solve(self.head, g_a - np.einsum("mji,mj->i", self.cross, inner))
-        return -np.linalg.solve(self.own, (g + self.cross @ da)[:, :, None])[:, :, 0], da
+            da = -np.asarray(np.linalg.solve(self.head, g_a - np.einsum("mji,mj->i", self.cross, inner)))
+        dP: FloatArray = -np.asarray(np.linalg.solve(self.own, (g + self.cross @ da)[:, :, None]))[:, :, 0]
+        return dP, da
 
 
 class Prox:
@@ -170,7 +171,9 @@ class Prox:
             own, cross = penalty + self._sum_of_squares @ h, self._sum @ h
             total = h.sum(axis=0)
             head = total + (loss.bias_decay if loss.has_bias else 0.0) - np.sum(cross**2 / own, axis=0)
-            return _Arrow(own, cross, np.maximum(head, SETTINGS.least_curvature * np.maximum(total, 1.0)), False, self._reach)
+            return _Arrow(
+                own, cross, np.maximum(head, SETTINGS.least_curvature * np.maximum(total, 1.0)), False, self._reach
+            )
         H = loss.hessian(f)
         flat = H.reshape(len(H), c * c)
         own = penalty * np.eye(c) + (self._sum_of_squares @ flat).reshape(m, c, c)
