@@ -195,6 +195,8 @@ def test_labels_and_an_output_bias(certnet: Call, folder: Path) -> None:
     truth = float(np.sum(np.log1p(np.exp(np.where(labels == "up", -1.0, 1.0) * f[:, 0])))) + decay
     assert report["objective"] == pytest.approx(truth, rel=1e-12)
     assert (report["hidden_bias"], report["output_bias"]) == ("free", "free")
+    checked = certnet("check", report["files"]["certificate"], "--data", "points.csv", "--json")
+    assert checked.json["objective"] == pytest.approx(truth, rel=1e-12)
     report = certnet("optimality", "one.npz", *common, "--gamma", 0.5, "--class-weight", "balanced").json
     omega = np.where(labels == "up", 4.0 / np.sum(labels == "up"), 4.0 / np.sum(labels == "down"))
     weighted = float(omega @ np.log1p(np.exp(np.where(labels == "up", -1.0, 1.0) * f[:, 0]))) + decay
