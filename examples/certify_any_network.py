@@ -1,7 +1,7 @@
 """How far is a network, trained by any tool, from the best network of any width?
 
-A fitted scikit-learn model knows its objective. certnet reads both, trains a network of its own, and proves a bound that no
-network of any width is below. Run: python examples/certify_any_network.py
+A fitted scikit-learn model knows its objective. certnet reads both, trains a network of its own, and proves a bound
+that no network of any width is below. Run: python examples/certify_any_network.py
 """
 
 from sklearn.datasets import load_wine

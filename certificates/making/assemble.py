@@ -133,6 +133,7 @@ def statement_of(program: TrainingProgram) -> Training:
 def replace_network(certificate: Certificate, U: FloatArray, V: FloatArray, a: FloatArray) -> Certificate:
     """A training certificate with another network (d×m, c×m, c), whose objective is claimed rounded up."""
     U, V, a = (np.ascontiguousarray(array, dtype=np.float64) for array in (U, V, a))
+    assert isinstance(certificate.statement, Training)
     objective = network_objective(certificate.statement, U, V, a)
     proof = replace(certificate.proofs[0], U=U, V=V, output=a)
     return replace(certificate, proofs=(proof,), claims={**certificate.claims, "objective": objective})

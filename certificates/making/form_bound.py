@@ -197,7 +197,12 @@ def _best_share(
         if width > 1.0:
             edge = np.log(width)
             middle, shift = candidate, tau
-            _, log_share = golden(lambda x: at(min(middle * np.exp(x), 0.999))(shift), -edge, edge, _SHARE_STEPS)
+            _, log_share = golden(
+                lambda x, middle=middle, shift=shift: at(min(middle * np.exp(x), 0.999))(shift),  # type: ignore[misc]
+                -edge,
+                edge,
+                _SHARE_STEPS,
+            )
             candidate = min(middle * float(np.exp(log_share)), 0.999)
         own, shift = at(candidate), tau
         least = own(tau)

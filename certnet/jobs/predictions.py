@@ -38,7 +38,7 @@ from formulations._validation import FloatArray
 from formulations.arguments import accepts
 from formulations.losses import ONE_HOT, SIGNS, Kind, kind_named
 
-__all__ = ["PredictionRange", "prediction_range", "sentences"]
+__all__ = ["PredictionRange", "prediction_range"]
 
 BoolArray = NDArray[np.bool_]
 OUTPUT, PROBABILITY, MEAN = "output", "probability", "mean"
@@ -159,7 +159,7 @@ def sentences(found: PredictionRange) -> tuple[str, ...]:
         if same:
             said.append(f"{whose} gives the same class as this one to at least {same} of the {rows} training rows.")
     worst = float(found.worst.max())
-    if math.isfinite(worst) and (found.quantity != PROBABILITY or worst < 1):
+    if math.isfinite(worst) and (found.quantity != PROBABILITY or worst < 0.99):
         what = {OUTPUT: "an output", PROBABILITY: "a probability", MEAN: "a mean"}[found.quantity]
         typical = f", and by {found.root_mean_square:.3g} in root mean square"
         said.append(

@@ -19,12 +19,13 @@ from certificates.subdivision import Subdivision
 from certificates.training import dual_value, network_objective
 from formulations._validation import FloatArray
 from tests.certificates.altering import mutate_entry, replace
-from tests.certificates.by_hand import BIASES, LOSSES, every, forged, true_dual_value, true_objective
+from tests.certificates.by_hand import BIASES, LOSSES, every, forged
+from tests.certificates.truth import ERROR, true_dual_value, true_objective
 from tests.strategies import rng
 
 MINIMAL = Path(__file__).resolve().parents[2] / "examples" / "minimal_checker.py"
 BASES = [*every(), *every(subdivided=True)]
-DIGITS = Fraction(1, 10**50)
+PARTS = ["W", "W", "scale", "loss", "bias", "weight", "data", "network", "proof", "ball", "gamma"]
 
 
 def nudged(random: np.random.Generator, array: FloatArray) -> FloatArray:
@@ -106,10 +107,10 @@ def is_true(c: Certificate) -> bool:
         rounding = 1e-13 * np.abs(c.W).sum() * np.abs(c.X).max() * np.abs(U).max(axis=0)
         if not (price <= s.gamma * paid * (1 + 1e-9) + rounding).all():
             return False
-    if not Fraction(c.lower_bound) <= true_dual_value(s, c.W) + DIGITS:
+    if not Fraction(c.lower_bound) <= true_dual_value(s, c.W) + ERROR:
         return False
     own, idle = true_objective(s, c.U, c.V, c.output), true_objective(s, c.U[:, :0], c.V[:, :0], 0.0 * c.output)
-    return Fraction(c.lower_bound) <= min(own, idle) + DIGITS and own <= Fraction(c.objective) + DIGITS
+    return Fraction(c.lower_bound) <= min(own, idle) + ERROR and own <= Fraction(c.objective) + ERROR
 
 
 def run(count: int, seed: int, arithmetic: str) -> Counter[str]:
