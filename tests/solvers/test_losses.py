@@ -7,7 +7,6 @@ from itertools import cycle, product
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from certificates.making.repair import repair
 from certnet.solvers import solve
