@@ -41,6 +41,8 @@ class Settings:
     """The least such accuracy. Not measured."""
     largest_tolerance: float = 1e-7
     """The greatest such accuracy. Not measured."""
+    centre_tolerance: float = 1e-4
+    """Accuracy of the dual about which a loss with kinks is smoothed for a descent. Not measured."""
     smoothing: float = 1e-2
     """ε of the proximal point step in which a loss with kinks is descended, over the targets' spread. Not measured."""
 
@@ -115,7 +117,12 @@ def refit(
 
 
 def network_dual(
-    program: TrainingProgram, U: FloatArray, V: FloatArray, *, deadline: Deadline = NO_DEADLINE
+    program: TrainingProgram,
+    U: FloatArray,
+    V: FloatArray,
+    *,
+    tolerance: float = 1e-10,
+    deadline: Deadline = NO_DEADLINE,
 ) -> FloatArray:
     """W (n, c), the dual candidate that a network offers.
 
@@ -124,7 +131,7 @@ def network_dual(
     """
     if not has_kinks(program.loss.kind):
         return program.dual(U, V)
-    return _outputs(program, U, V, None, deadline=deadline)[1].W
+    return _outputs(program, U, V, None, tolerance=tolerance, deadline=deadline)[1].W
 
 
 def _outputs(
@@ -262,7 +269,7 @@ def _without_kinks(
     if not has_kinks(loss.kind):
         return loss, np.zeros(loss.shape)
     epsilon = SETTINGS.smoothing * spread(loss)
-    W = network_dual(program, U, V, deadline=deadline)
+    W = network_dual(program, U, V, tolerance=SETTINGS.centre_tolerance, deadline=deadline)
     return replace(loss, kind=smoothed(loss.kind, epsilon)), -epsilon * W / loss.sample_weight[:, None]
 
 
