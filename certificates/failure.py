@@ -28,6 +28,12 @@ def require_array(name: str, array: NDArray[Any], kind: type, shape: tuple[int, 
     require(not finite or np.isfinite(array).all(), f"{name} holds a number that is not finite")
 
 
+def require_arrays(holder: Any, kind: type, what: str = "", **shapes: tuple[int, ...]) -> None:
+    """The same of attributes of an object; ``what`` stands before their names in a sentence."""
+    for name, shape in shapes.items():
+        require_array(f"{what}{name}", getattr(holder, name), kind, shape)
+
+
 @dataclass(frozen=True)
 class Deadline:
     """A moment on the clock of ``time.perf_counter`` after which something is given up."""

@@ -3,20 +3,20 @@
 Let ℓ be a convex loss of a fitted value f, and let D be a function with ``ℓ(f, y) ≥ D(w) − w·f`` for all f. Then
 ``Σ ω_i ℓ(f_i, y_i) ≥ Σ ω_i D(W_i/ω_i) − ⟨W, f⟩`` for all weights ω > 0, which is how W bounds the loss of any network.
 
-| name                 | targets y    | ℓ(f, y)                 | D(w)                             | domain              |
-|----------------------|--------------|-------------------------|----------------------------------|---------------------|
-| squared, huber:δ     | numbers      | max of wr − w²/2        | wy − w²/2                        | all w, abs(w) ≤ δ   |
-| absolute, quantile:τ | numbers      | max of wr               | wy                               | τ − 1 ≤ w ≤ τ       |
-| squared-hinge        | −1, 1        | max of qs − q²/2        | q − q²/2, with q = yw            | 0 ≤ q               |
-| hinge                | −1, 1        | max of qs               | q, with q = yw                   | 0 ≤ q ≤ 1           |
-| logistic             | −1, 1        | log(1 + e^{−yf})        | H(q) + H(1 − q), with q = yw     | 0 ≤ q ≤ 1           |
-| cross-entropy        | one-hot rows | log Σ_k e^{f_k} − f_y   | Σ_k H(p_k), with p = y − w       | p ≥ 0, Σ_k w_k = 0  |
-| poisson              | not negative | e^f − yf + y log y − y  | H(p) − H(y) − w, with p = y − w  | p ≥ 0               |
+| name                 | targets y    | ℓ(f, y)                | D(w)                           | domain             |
+|----------------------|--------------|------------------------|--------------------------------|--------------------|
+| squared, huber:δ     | numbers      | max of wr − w²/2       | wy − w²/2                      | all; −δ ≤ w ≤ δ    |
+| absolute, quantile:τ | numbers      | max of wr              | wy                             | τ − 1 ≤ w ≤ τ      |
+| squared-hinge        | −1, 1        | max of qs − q²/2       | q − q²/2, q = yw               | 0 ≤ q              |
+| hinge                | −1, 1        | max of qs              | q, q = yw                      | 0 ≤ q ≤ 1          |
+| logistic             | −1, 1        | log(1 + e^{−yf})       | H(q) + H(1 − q), q = yw        | 0 ≤ q ≤ 1          |
+| cross-entropy        | one-hot rows | log Σ_k e^{f_k} − f_y  | Σ_k H(p_k), p = y − w          | p ≥ 0, Σ_k w_k = 0 |
+| poisson              | not negative | e^f − yf + y log y − y | H(p) − H(y) − w, p = y − w     | p ≥ 0              |
 
 with r = y − f, s = 1 − yf = y(y − f), and ``H(p) = −p log p``, H(0) = 0. The maxima are over the domain, that of the
 absolute loss being −1 ≤ w ≤ 1, so that ``ℓ ≥ D(w) − wf`` there. In the last three lines D is the least value of
-``ℓ(f, y) + w·f``. All domains hold w = 0. Whether W is in one is decided exactly, D is rounded down and ℓ up; logarithms
-and exponentials are Arb's.
+``ℓ(f, y) + w·f``. All domains hold w = 0. Whether W is in one is decided exactly, D is rounded down and ℓ up;
+logarithms and exponentials are Arb's.
 """
 
 import math
@@ -173,18 +173,20 @@ def _entropies(loss: Loss, W: FloatArray, Y: FloatArray, omega: FloatArray, dead
 
 
 def _entropy(p: arb, weight: arb) -> arb:
-    """ω H(p/ω). The ball of a p near 0 is exact, since p is then a difference of numbers of one size and ≤ 106 bits."""
+    """ω H(p/ω). The ball of a p near 0 is exact: then p is the difference of numbers of one size and few bits."""
     return arb(0) if p == 0 else -p * (p / weight).log()
 
 
-def twice_lost(loss: Loss, lower: FloatArray, upper: FloatArray, Y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Two arrays (n×c or n×1) whose products are at least twice the losses of all f, or f − y if centred, in between."""
+def twice_lost(
+    loss: Loss, lower: FloatArray, upper: FloatArray, Y: FloatArray, deadline: Deadline = NO_DEADLINE
+) -> tuple[FloatArray, FloatArray]:
+    """Two arrays (n×c or n×1) whose products are at least twice the losses of all f, or f − y if centred, between."""
     if loss.centred:
         opposed = (Y > 0) | (loss.targets == NUMBERS)
         lower, upper = np.where(opposed, -upper, lower), np.where(opposed, -lower, upper)
     if loss.entropic:
         rows = zip(lower.tolist(), upper.tolist(), Y.tolist(), strict=True)
-        values = np.array([_losses(loss, *row) for row in rows])
+        values = np.array([_losses(loss, *row, deadline) for row in rows])
         return np.full_like(values, 2.0), values
     # ℓ is convex, so largest at an end. It is a maximum over w or q between the limits; wider ones make it larger.
     above, below = (math.inf if limit is None else _above(limit) for limit in (loss.above, loss.below))
@@ -196,8 +198,9 @@ def twice_lost(loss: Loss, lower: FloatArray, upper: FloatArray, Y: FloatArray) 
     return np.maximum(*slopes), np.nextafter(np.maximum(*rests), np.inf)
 
 
-def _losses(loss: Loss, lower: list[float], upper: list[float], y: list[float]) -> list[float]:
+def _losses(loss: Loss, lower: list[float], upper: list[float], y: list[float], deadline: Deadline) -> list[float]:
     """Upper bounds of the losses in a row of f, of s for signs, or of the one loss of the row."""
+    deadline.check()
     with ctx.workprec(PRECISION):
         low, high = [*map(arb, lower)], [*map(arb, upper)]
         if loss.targets == SIGNS:

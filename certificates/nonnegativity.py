@@ -19,7 +19,7 @@ import numpy as np
 
 from certificates.arithmetic.matrix import M
 from certificates.combination import nonnegative_combination, positive_dependence
-from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_array
+from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_array, require_arrays
 from certificates.proof import LEAF, LiftedProof, Region
 from formulations.arrays import FloatArray, IntArray
 from formulations.signs import ACTIVE, FREE, INACTIVE
@@ -55,25 +55,14 @@ def check_structure(proof: LiftedProof, neurons: int, region: Region, *, order_l
         "triangle_offset": (triangles.offset, 2 * triangles.neuron.size, triangles.support.size),
     }
     require(leaves >= 1 and nodes >= 1, "the proof has no leaf")
-    for name, index, shape in (
-        ("split", proof.split, (nodes,)),
-        ("children", proof.children, (nodes, 2)),
-        ("leaf", proof.leaf, (nodes,)),
-        ("pairs", proof.pairs, (count, 2)),
-        ("empty_support", proof.empty_support, (proof.empty_support.size,)),
-        ("circuit_target", circuits.target, (circuits.target.size,)),
-        ("circuit_support", circuits.support, (circuits.support.size,)),
-        ("triangle_neuron", triangles.neuron, (triangles.neuron.size,)),
-        ("triangle_support", triangles.support, (triangles.support.size,)),
-    ):
-        require_array(name, index, np.int64, shape)
-    for name, numbers, shape in (
-        ("multipliers", proof.multipliers, (count,)),
-        ("complementarity", proof.complementarity, (leaves, neurons)),
-        ("sigma", proof.sigma, (leaves, len(region.quadratics))),
-        ("triangle_bounds", triangles.bounds, (triangles.neuron.size, 2)),
-    ):
-        require_array(name, numbers, np.float64, shape)
+    empty, known, bounded = proof.empty_support.size, circuits.target.size, triangles.neuron.size
+    require_arrays(proof, np.int64, split=(nodes,), children=(nodes, 2), leaf=(nodes,), pairs=(count, 2))
+    require_arrays(proof, np.int64, empty_support=(empty,))
+    require_arrays(proof, np.float64, multipliers=(count,), complementarity=(leaves, neurons))
+    require_arrays(proof, np.float64, sigma=(leaves, len(region.quadratics)))
+    require_arrays(circuits, np.int64, "circuit_", target=(known,), support=(circuits.support.size,))
+    require_arrays(triangles, np.int64, "triangle_", neuron=(bounded,), support=(triangles.support.size,))
+    require_arrays(triangles, np.float64, "triangle_", bounds=(bounded, 2))
     for name, (offset, parts, total) in slices.items():
         require_array(name, offset, np.int64, (parts + 1,))
         grows = offset[0] == 0 and offset[-1] == total and (offset[1:] >= offset[:-1]).all()

@@ -15,7 +15,7 @@ from certificates.arithmetic import Arithmetic, Enclosure
 from certificates.arithmetic.floating import gamma_bound, inflate, sum_of_products
 from certificates.arithmetic.matrix import M
 from certificates.certificate import CaseProof, Certificate, Robustness
-from certificates.failure import require, require_array
+from certificates.failure import require, require_array, require_arrays
 from certificates.linear_leaves import LinearLeaves, generator_rows, is_linear, leaf_weights, linear_form
 from certificates.nonnegativity import (
     Problem,
@@ -80,8 +80,8 @@ def require_network(network: "ReluNetwork") -> tuple[int, int]:
     require(network.hidden.ndim == network.output.ndim == 2, "the network's weights are no matrices")
     (m, d), c = network.hidden.shape, len(network.output)
     require(min(d, c) > 0, "the network has no input or no output")
-    for name, shape in (("hidden", (m, d)), ("hidden_bias", (m,)), ("output", (c, m)), ("output_bias", (c,))):
-        require_array(f"the network's {name}", getattr(network, name), np.float64, shape)
+    shapes = {"hidden": (m, d), "hidden_bias": (m,), "output": (c, m), "output_bias": (c,)}
+    require_arrays(network, np.float64, "the network's ", **shapes)
     return d, c
 
 
@@ -239,7 +239,7 @@ def preactivation_bounds(network: "ReluNetwork", region: "InputRegion") -> tuple
     error = inflate(size * gamma_bound(2 * d + 4), 2 * d + 8)
     least, most = above @ region.lower + below @ region.upper + b, above @ region.upper + below @ region.lower + b
     still = (U != 0).astype(np.float64) @ (reach != 0).astype(np.float64) == 0
-    lower, upper = np.where(still, b, _down(least, error)), np.where(still, b, _up(most, error))
+    lower, upper = np.where(still, b, Enclosure(least, error).lower), np.where(still, b, Enclosure(most, error).upper)
     for bound, middle, first, second, up in (
         (lower, least, region.lower, region.upper, False),
         (upper, most, region.upper, region.lower, True),
@@ -252,8 +252,8 @@ def preactivation_bounds(network: "ReluNetwork", region: "InputRegion") -> tuple
         reach = inflate(region.radius * np.sqrt(inflate(np.sum(U**2, axis=1), d + 4)), 8)
         size = np.abs(U) @ np.abs(region.centre) + np.abs(b)
         error = inflate(size * gamma_bound(d + 4) + (np.abs(middle) + reach) * gamma_bound(4), d + 12)
-        lower = np.maximum(lower, _down(middle - reach, error))
-        upper = np.minimum(upper, _up(middle + reach, error))
+        lower = np.maximum(lower, Enclosure(middle - reach, error).lower)
+        upper = np.minimum(upper, Enclosure(middle + reach, error).upper)
     return lower, upper
 
 
@@ -274,11 +274,3 @@ def unstable_neurons(network: "ReluNetwork", region: "InputRegion", stable: IntA
     bounds = np.stack([lower[kept], upper[kept]], axis=1)
     require(np.isfinite(bounds).all(), "a pre-activation bound overflows")
     return kept, bounds
-
-
-def _down(value: FloatArray, error: FloatArray) -> FloatArray:
-    return np.asarray(np.nextafter(value - error, -np.inf))
-
-
-def _up(value: FloatArray, error: FloatArray) -> FloatArray:
-    return np.asarray(np.nextafter(value + error, np.inf))

@@ -29,7 +29,7 @@ from certificates.arithmetic.floating import TINY, UNIT, inflate, rounded, sum_o
 from certificates.arithmetic.matrix import Entries, M, timed
 from certificates.certificate import Certificate, Training, TrainingProof, fingerprint
 from certificates.diagonal_slack import is_diagonal, linear_bytes, prove_without_products
-from certificates.failure import NO_DEADLINE, Deadline, require, require_array
+from certificates.failure import NO_DEADLINE, Deadline, require, require_arrays
 from certificates.losses import loss_named, require_domain, require_targets, sums, twice_earned, twice_lost
 from certificates.nonnegativity import MAX_ORDER, Problem, check_structure, leaves_with_signs, prove_nonnegative
 from certificates.proof import Region
@@ -38,7 +38,7 @@ from certificates.resources import product_bytes, require_memory, row_bytes
 from certificates.subdivision import Subdivision, check_subdivision, in_basis, prove_by_subdivision
 from certificates.work import Work
 from formulations.arrays import FloatArray, IntArray
-from formulations.rows import ZERO_ROW, are_parallel, scale_rows
+from formulations.parallel import ZERO_ROW, are_parallel, scale_rows
 
 NONE, PENALISED, FREE = "none", "penalised", "free"
 SMALL_ORDER = 400
@@ -99,19 +99,10 @@ def _check_numbers(s: Training, p: TrainingProof, lower_bound: float, objective:
     require(min(n, d, outputs) > 0, "the data are empty")
     for what, bias in (("hidden", s.hidden_bias), ("output", s.output_bias)):
         require(bias in (NONE, PENALISED, FREE), f"the {what} bias is {bias[:40]!r}, not none, penalised or free")
-    for name, array, shape in (
-        ("X", s.X, (n, d)),
-        ("Y", s.Y, (n, outputs)),
-        ("sample_weight", s.sample_weight, (n,)),
-        ("W", p.W, (n, outputs)),
-        ("U", p.U, (d, width)),
-        ("V", p.V, (outputs, width)),
-        ("output", p.output, (outputs,)),
-        ("ball", p.ball, (d,) if s.hidden_bias == FREE else (0,)),
-    ):
-        require_array(name, array, np.float64, shape)
-    require_array("source", p.source, np.int64, (p.source.size,))
-    require_array("generator", p.generator, np.int64, (n,))
+    require_arrays(s, np.float64, X=(n, d), Y=(n, outputs), sample_weight=(n,))
+    require_arrays(p, np.float64, W=(n, outputs), U=(d, width), V=(outputs, width), output=(outputs,))
+    require_arrays(p, np.float64, ball=(d,) if s.hidden_bias == FREE else (0,))
+    require_arrays(p, np.int64, source=(p.source.size,), generator=(n,))
     require(math.isfinite(s.gamma) and s.gamma > 0, f"gamma is {s.gamma}, not a positive finite number")
     require(math.isfinite(lower_bound), f"the claimed lower bound is {lower_bound}")
     require(math.isfinite(objective), f"the claimed objective is {objective}")
@@ -289,7 +280,7 @@ def network_objective(
         deadline.check()
         X, Y, weight = (array[first : first + rows] for array in (s.X, s.Y, s.sample_weight[:, None]))
         lower, upper = fitted(X, Y if loss.centred else np.zeros_like(Y), U, V, output, deadline)
-        left, right = twice_lost(loss, lower, upper, Y)
+        left, right = twice_lost(loss, lower, upper, Y, deadline)
         products.append((np.where(weight == 1, left, inflate(weight * left, 1)), right))
     lost = sum_of_products(products, upper=True, deadline=deadline)
     squares = [U[:-1] if s.hidden_bias == FREE else U, V, output if s.output_bias == PENALISED else output[:0]]

@@ -11,6 +11,7 @@ from certnet.runtime.version import __version__ as __version__
 _HOMES = {
     "certificates": "Certificate Lipschitz Report Robustness Training Verdict check read_certificate write_certificate",
     "certificates.making": "repair",
+    "certnet.estimators": "CertifiedMLPClassifier CertifiedMLPRegressor",
     "certnet.io": "network_from_sklearn network_from_torch read_network read_relu_network write_onnx",
     "certnet.io.network": "TwoLayerNetwork",
     "certnet.io.objectives": "Given objective_of",
@@ -19,6 +20,7 @@ _HOMES = {
     "certnet.jobs.lipschitz": "LipschitzResult lipschitz_constant",
     "certnet.jobs.optimality": "OptimalityResult optimality",
     "certnet.jobs.path": "PathResult train_path",
+    "certnet.jobs.predictions": "PredictionRange prediction_range",
     "certnet.jobs.radius": "CertifiedRadius certified_radius",
     "certnet.jobs.train": "Event TrainingResult train",
     "certnet.jobs.verify": "VerificationResult verify",
@@ -35,6 +37,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names.spli
 if TYPE_CHECKING:
     from certificates import *
     from certificates.making import *
+    from certnet.estimators import *
     from certnet.io import *
     from certnet.io.network import *
     from certnet.io.objectives import *
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from certnet.jobs.lipschitz import *
     from certnet.jobs.optimality import *
     from certnet.jobs.path import *
+    from certnet.jobs.predictions import *
     from certnet.jobs.radius import *
     from certnet.jobs.train import *
     from certnet.jobs.verify import *

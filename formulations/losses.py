@@ -26,7 +26,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import numpy as np
-from scipy.special import expit, logsumexp, softmax, xlogy
+from scipy.special import expit, xlogy
 
 from formulations._validation import FloatArray
 from formulations.errors import InputError
@@ -86,7 +86,7 @@ class Squared:
     name, targets, couples = "squared", NUMBERS, False
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        return 0.5 * np.sum((f - y) ** 2, axis=1)
+        return _rows(0.5 * (f - y) ** 2)
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
         return y - f
@@ -95,7 +95,7 @@ class Squared:
         return np.ones_like(y), np.zeros_like(y)
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return np.sum(w * y - 0.5 * w**2, axis=1)
+        return _rows(w * y - 0.5 * w**2)
 
     def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
         return y - w
@@ -114,22 +114,23 @@ class CrossEntropy:
     name, targets, couples = "cross-entropy", ONE_HOT, True
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        own = np.sum(f * y, axis=1, keepdims=True)
-        return np.asarray(logsumexp(f - own, axis=1))
+        away = f - np.sum(f * y, axis=1, keepdims=True)
+        largest = away.max(axis=1, initial=0.0)
+        return largest + np.log(_rows(np.exp(away - largest[:, None])))
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        p = softmax(f, axis=1)
+        p = _softmax(f)
         # 1 − p_y as the sum of the others keeps its digits where the row is fitted well.
         others = np.sum(p * (1.0 - y), axis=1, keepdims=True)
-        return np.where(y > 0, others, -p)
+        return np.asarray(np.where(y > 0, others, -p))
 
     def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        p = softmax(f, axis=1)
+        p = _softmax(f)
         return p, p
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
         p = np.maximum(y - w, 0.0)
-        return -np.sum(xlogy(p, p), axis=1)
+        return _rows(-(xlogy(p, p)))
 
     def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
         with np.errstate(divide="ignore"):
@@ -150,7 +151,7 @@ class Logistic:
     name, targets, couples = "logistic", SIGNS, False
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        return np.sum(np.logaddexp(0.0, -y * f), axis=1)
+        return _rows(np.logaddexp(0.0, -y * f))
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
         return np.asarray(y * expit(-y * f))
@@ -160,7 +161,7 @@ class Logistic:
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
         q = np.clip(y * w, 0.0, 1.0)
-        return -np.sum(xlogy(q, q) + xlogy(1.0 - q, 1.0 - q), axis=1)
+        return _rows(-(xlogy(q, q) + xlogy(1.0 - q, 1.0 - q)))
 
     def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
         q = np.clip(y * w, 0.0, 1.0)
@@ -184,7 +185,7 @@ class Hinge:
     name, targets, couples = "hinge", SIGNS, False
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        return np.sum(_envelope(1.0 - y * f, 0.0, 1.0, self.smoothing), axis=1)
+        return _rows(_envelope(1.0 - y * f, 0.0, 1.0, self.smoothing))
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
         return np.asarray(y * _slope(1.0 - y * f, 0.0, 1.0, self.smoothing))
@@ -193,7 +194,7 @@ class Hinge:
         return _bend(1.0 - y * f, 0.0, 1.0, self.smoothing), np.zeros_like(y)
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return np.sum(w * y - 0.5 * self.smoothing * w**2, axis=1)
+        return _rows(w * y - 0.5 * self.smoothing * w**2)
 
     def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
         return y - self.smoothing * w
@@ -212,7 +213,7 @@ class SquaredHinge:
     name, targets, couples = "squared-hinge", SIGNS, False
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        return 0.5 * np.sum(np.maximum(1.0 - y * f, 0.0) ** 2, axis=1)
+        return _rows(0.5 * np.maximum(1.0 - y * f, 0.0) ** 2)
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
         return y * np.maximum(1.0 - y * f, 0.0)
@@ -221,7 +222,7 @@ class SquaredHinge:
         return (y * f < 1.0).astype(np.float64), np.zeros_like(y)
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return np.sum(w * y - 0.5 * w**2, axis=1)
+        return _rows(w * y - 0.5 * w**2)
 
     def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
         return y - w
@@ -249,7 +250,7 @@ class Huber:
             raise InputError(f"The delta of a Huber loss must be a positive number, not {self.delta:g}.")
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        return np.sum(_envelope(y - f, -self.delta, self.delta, 1.0), axis=1)
+        return _rows(_envelope(y - f, -self.delta, self.delta, 1.0))
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
         return _slope(y - f, -self.delta, self.delta, 1.0)
@@ -258,7 +259,7 @@ class Huber:
         return _bend(y - f, -self.delta, self.delta, 1.0), np.zeros_like(y)
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return np.sum(w * y - 0.5 * w**2, axis=1)
+        return _rows(w * y - 0.5 * w**2)
 
     def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
         return y - w
@@ -291,7 +292,7 @@ class Quantile:
         return self.tau - 1.0, self.tau
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        return np.sum(_envelope(y - f, *self._ends, self.smoothing), axis=1)
+        return _rows(_envelope(y - f, *self._ends, self.smoothing))
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
         return _slope(y - f, *self._ends, self.smoothing)
@@ -300,7 +301,7 @@ class Quantile:
         return _bend(y - f, *self._ends, self.smoothing), np.zeros_like(y)
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return np.sum(w * y - 0.5 * self.smoothing * w**2, axis=1)
+        return _rows(w * y - 0.5 * self.smoothing * w**2)
 
     def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
         return y - self.smoothing * w
@@ -332,7 +333,7 @@ class Poisson:
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
         with np.errstate(over="ignore"):
-            return np.sum(np.exp(f) - y * f + (xlogy(y, y) - y), axis=1)
+            return _rows(np.exp(f) - y * f + (xlogy(y, y) - y))
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
         with np.errstate(over="ignore"):
@@ -344,7 +345,7 @@ class Poisson:
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
         q = np.maximum(y - w, 0.0)
-        return np.sum(q - xlogy(q, q) + (xlogy(y, y) - y), axis=1)
+        return _rows(q - xlogy(q, q) + (xlogy(y, y) - y))
 
     def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
         with np.errstate(divide="ignore"):
@@ -356,6 +357,16 @@ class Poisson:
 
     def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         return np.full_like(y, -np.inf), y.copy()
+
+
+def _softmax(f: FloatArray) -> FloatArray:
+    p = np.exp(f - f.max(axis=1, keepdims=True))
+    return np.asarray(p / p.sum(axis=1, keepdims=True))
+
+
+def _rows(terms: FloatArray) -> FloatArray:
+    total: FloatArray = np.sum(terms, axis=1)
+    return total
 
 
 def _envelope(r: FloatArray, low: float, high: float, smoothing: float) -> FloatArray:
@@ -436,7 +447,7 @@ def require_targets(kind: Kind, Y: FloatArray) -> None:
         SIGNS: lambda: (np.abs(Y) == 1.0).all(axis=1),
         COUNTS: lambda: (Y >= 0).all(axis=1),
         ONE_HOT: lambda: ((Y == 0) | (Y == 1)).all(axis=1) & (Y.sum(axis=1) == 1),
-    }[kind.targets]()
+    }[kind.targets]()  # type: ignore[no-untyped-call]
     if not sound.all():
         row = int(np.argmin(sound))
         raise InputError(f"The loss {kind.name} takes targets that are {kind.targets}; row {row + 1} holds others.")

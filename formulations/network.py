@@ -73,7 +73,8 @@ class ReluNetwork:
         """
         if not hidden_bias and self.hidden_bias.any():
             raise InputError(
-                "The network has hidden biases, but the training problem has none; choose hidden_bias (--hidden-bias) penalised or free."
+                "The network has hidden biases, but the training problem has none; choose hidden_bias (--hidden-bias) "
+                "penalised or free."
             )
         columns = self.generators if hidden_bias else self.hidden
         return np.ascontiguousarray(columns.T), self.output, self.output_bias

@@ -149,7 +149,7 @@ class Program:
 
     def value(self, G: FloatArray) -> float:
         """Objective of a moment matrix G (order × order) in the program's own scale; in pricing G is normalised."""
-        cost = float(np.sum(self.metric * G[self.space.z, self.space.z]))
+        cost = float(np.sum(self.cost() * G[self.space.z, self.space.z]))
         if self.loss is None:
             return 0.5 * float(np.sum(self.form * G)) / cost if cost > 0 else float("inf")
         return self.loss.value(self.weight[:, None] * G[self.feature, self.space.v]) + 0.5 * self.gamma * (

@@ -46,24 +46,27 @@ SETTINGS = Settings()
 
 @dataclass(frozen=True, eq=False)
 class _Arrow:
-    """Newton's matrix: the blocks' inverses times a vector or matrix, the couplings with the head, and the head."""
+    """Newton's matrix: the blocks, their couplings with the head, and the head; how far the bias may go at once."""
 
     own: FloatArray
     cross: FloatArray
     head: FloatArray
     couples: bool
+    reach: float
 
     def solve(self, g: FloatArray, g_a: FloatArray | None) -> tuple[FloatArray, FloatArray]:
         """(dP, da) for the gradient (g, g_a); without a head g_a is None."""
-        da = np.zeros(g.shape[1])
+        da: FloatArray = np.zeros(g.shape[1])
         if not self.couples:
             if g_a is not None:
                 da = -(g_a - np.sum(self.cross * g / self.own, axis=0)) / self.head
+                da = np.clip(da, -self.reach, self.reach)
             return -(g + self.cross * da) / self.own, da
         if g_a is not None:
             inner = np.linalg.solve(self.own, g[:, :, None])[:, :, 0]
-            da = -np.linalg.solve(self.head, g_a - np.einsum("mji,mj->i", self.cross, inner))
-        return -np.linalg.solve(self.own, (g + self.cross @ da)[:, :, None])[:, :, 0], da
+            da = -np.asarray(np.linalg.solve(self.head, g_a - np.einsum("mji,mj->i", self.cross, inner)))
+        dP: FloatArray = -np.asarray(np.linalg.solve(self.own, (g + self.cross @ da)[:, :, None]))[:, :, 0]
+        return dP, da
 
 
 class Prox:
@@ -81,6 +84,7 @@ class Prox:
         self._sum = sparse.csr_array((weight, place), shape=(features, len(feature)))
         self._sum_of_squares = sparse.csr_array((weight**2, place), shape=(features, len(feature)))
         self._known: tuple[float, _Arrow] | None = None
+        self._reach = np.inf
 
     def __call__(
         self,
@@ -100,6 +104,8 @@ class Prox:
             return self._minimise(G, penalty, offset, P, a)[:2]
         size = self.loss.unit * float(np.abs(self.kappa * G[self.feature] + offset).max(initial=0.0))
         size = max(size, float(np.abs(self.loss.target).max(initial=0.0)), 1e-300)
+        # Between kinks the bias has no curvature to stop it.
+        self._reach = size / self.loss.unit
         last = max(getattr(self.loss.kind, "smoothing"), SETTINGS.least_smoothing * size)  # noqa: B009
         P, a, found = self._smoothed(last)._minimise(G, penalty, offset, P, a)
         if not found:
@@ -165,7 +171,9 @@ class Prox:
             own, cross = penalty + self._sum_of_squares @ h, self._sum @ h
             total = h.sum(axis=0)
             head = total + (loss.bias_decay if loss.has_bias else 0.0) - np.sum(cross**2 / own, axis=0)
-            return _Arrow(own, cross, np.maximum(head, SETTINGS.least_curvature * np.maximum(total, 1.0)), False)
+            return _Arrow(
+                own, cross, np.maximum(head, SETTINGS.least_curvature * np.maximum(total, 1.0)), False, self._reach
+            )
         H = loss.hessian(f)
         flat = H.reshape(len(H), c * c)
         own = penalty * np.eye(c) + (self._sum_of_squares @ flat).reshape(m, c, c)
@@ -175,7 +183,7 @@ class Prox:
             head = total + loss.bias_decay * np.eye(c) - np.einsum("mji,mjk->ik", cross, np.linalg.solve(own, cross))
             # Cross-entropy does not see a bias that is the same for all classes.
             head += SETTINGS.least_curvature * max(float(np.trace(total)), 1.0) * np.eye(c)
-        return _Arrow(own, cross, head, True)
+        return _Arrow(own, cross, head, True, self._reach)
 
 
 def _path(first: float, last: float) -> FloatArray:

@@ -13,8 +13,9 @@ import numpy as np
 from formulations._validation import FloatArray, IntArray
 from formulations.arguments import accepts
 from formulations.lifted_space import LiftedSpace
+from formulations.parallel import ZERO_ROW
 from formulations.program import Dual, Primal, Program
-from formulations.rows import ZERO_ROW, RowReduction, reduce_rows
+from formulations.rows import RowReduction, reduce_rows
 from formulations.scaling import Scaling, rescale
 from formulations.training import SMALLEST, TrainingProgram
 

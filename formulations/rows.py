@@ -12,8 +12,7 @@ from fractions import Fraction
 import numpy as np
 
 from formulations.arrays import FloatArray, IntArray, frozen
-
-ZERO_ROW = -1
+from formulations.parallel import ZERO_ROW, scale_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,24 +37,6 @@ class RowReduction:
         """(n,) index into φ = (α, β) of each data row's activation, or ``ZERO_ROW``."""
         shift = np.where(self.ratio < 0, len(self.source), 0)
         return np.where(self.generator == ZERO_ROW, ZERO_ROW, self.generator + shift)
-
-
-def are_parallel(x: FloatArray, y: FloatArray) -> bool:
-    """True when the nonzero vectors x and y are exact multiples of each other, decided without rounding."""
-    if np.array_equal(x, y) or np.array_equal(x, -y):
-        return True
-    if not np.array_equal(x == 0, y == 0):
-        return False
-    pivot = int(np.argmax(np.abs(x)))
-    x_pivot, y_pivot = Fraction(float(x[pivot])), Fraction(float(y[pivot]))
-    return all(Fraction(float(a)) * y_pivot == Fraction(float(b)) * x_pivot for a, b in zip(x, y, strict=True))
-
-
-def scale_rows(rows: FloatArray) -> FloatArray:
-    """Nonzero rows times powers of two, exactly; one whose entries are so far apart that this would round stays."""
-    exponent = np.frexp(np.abs(rows).max(axis=1, initial=0.0, keepdims=True))[1].astype(np.int64) - 1
-    scaled = np.ldexp(rows, -exponent)
-    return np.where((np.ldexp(scaled, exponent) == rows).all(axis=1, keepdims=True), scaled, rows)
 
 
 def reduce_rows(X: FloatArray) -> RowReduction:

@@ -49,7 +49,7 @@ RIGHT: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "solve": (certnet.solve, {"program": None}),
     "objective_of": (
         functools.partial(certnet.objective_of, loss="squared", gamma=1.0),
-        {"model": NETWORK, "X": np.eye(2), "y": np.eye(2)},
+        {"model": Stored(NETWORK), "X": np.eye(2), "y": np.eye(2)},
     ),
     "network_from_sklearn": (certnet.network_from_sklearn, {"model": None}),
     "network_from_torch": (certnet.network_from_torch, {"module": None}),

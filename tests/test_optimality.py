@@ -64,7 +64,18 @@ def test_a_network_without_a_neuron_is_shown_what_it_lacks() -> None:
     assert 0 < result.neuron.decrease <= objective - BEST.objective
 
 
-@pytest.mark.parametrize("program", [PLANE, _gaussian(9, 4, 3)])
+def _of_loss(loss: str, Y: np.ndarray, bias: str) -> TrainingProgram:
+    X = rng(3).standard_normal((len(Y), 2))
+    return TrainingProgram(X, Y, 0.1, loss=loss, hidden_bias=bias, output_bias=bias)
+
+
+OTHERS = [
+    _of_loss("logistic", np.where(rng(4).standard_normal((9, 1)) > 0, 1.0, -1.0), "free"),
+    _of_loss("cross-entropy", np.eye(3)[np.arange(9) % 3], "penalised"),
+]
+
+
+@pytest.mark.parametrize("program", [PLANE, _gaussian(9, 4, 3), *OTHERS])
 def test_the_neuron_lowers_the_objective_as_said_and_no_other_length_does_more(program: TrainingProgram) -> None:
     random = rng(1)
     _, d, c = program.shape
@@ -72,12 +83,15 @@ def test_the_neuron_lowers_the_objective_as_said_and_no_other_length_does_more(p
     neuron = certnet.optimality(program, U, V, max_nodes=1, train=False).neuron
     assert neuron is not None
 
+    bias = program.output(U, V)
+
     def after(length: float) -> float:
-        return program.objective(np.column_stack([U, length * neuron.u]), np.column_stack([V, length * neuron.v]))
+        both = np.column_stack([U, length * neuron.u]), np.column_stack([V, length * neuron.v])
+        return program.objective(*both, bias)
 
     assert program.objective(U, V) - after(1.0) == pytest.approx(neuron.decrease, rel=1e-9)
     assert after(1.0) < min(after(0.98), after(1.02))
-    assert np.linalg.norm(neuron.u) == pytest.approx(np.linalg.norm(neuron.v), rel=1e-12)
+    assert np.linalg.norm(program.penalised * neuron.u) == pytest.approx(np.linalg.norm(neuron.v), rel=1e-12)
 
 
 def test_in_the_plane_no_direction_has_a_larger_price() -> None:

@@ -133,6 +133,7 @@ def statement_of(program: TrainingProgram) -> Training:
 def replace_network(certificate: Certificate, U: FloatArray, V: FloatArray, a: FloatArray) -> Certificate:
     """A training certificate with another network (d×m, c×m, c), whose objective is claimed rounded up."""
     U, V, a = (np.ascontiguousarray(array, dtype=np.float64) for array in (U, V, a))
+    assert isinstance(certificate.statement, Training)
     objective = network_objective(certificate.statement, U, V, a)
     proof = replace(certificate.proofs[0], U=U, V=V, output=a)
     return replace(certificate, proofs=(proof,), claims={**certificate.claims, "objective": objective})
@@ -165,8 +166,10 @@ def certify(
     attempts = ((margin, given if margin < MARGINS[-1] else []) for margin in MARGINS)
     repaired = (best_repair(merged, some, margin=margin) for margin, some in attempts)
     candidates = (assemble(merged, dual, U, V, provenance or {}, circuits=circuits) for dual in repaired)
-    # Multipliers of circuits are large: floating point then needs more margin than stronger arithmetic.
-    return prove(candidates, partial(check, arithmetic=Arithmetic.FLOAT if circuits is None else Arithmetic.AUTO))
+    # Multipliers of circuits are large, and a free hidden bias hardly costs anything: floating point then needs more
+    # margin than stronger arithmetic.
+    plain = circuits is None and not len(merged.original.ball)
+    return prove(candidates, partial(check, arithmetic=Arithmetic.FLOAT if plain else Arithmetic.AUTO))
 
 
 def prove(

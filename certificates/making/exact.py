@@ -1,8 +1,8 @@
 """Dual points that satisfy the equations of their domain without rounding.
 
-A free output bias asks for ``Wᵀ1 = 0``, cross-entropy for rows that sum to 0, and a bound is −∞ where either fails. W is
-rounded to multiples of a power of two so coarse that all sums are exact in float64; what is left of a sum is moved onto
-entries that have room inside the domain.
+A free output bias asks for ``Wᵀ1 = 0``, cross-entropy for rows that sum to 0, and a bound is −∞ where either fails.
+So W is rounded to multiples of a power of two so coarse that all sums are exact in float64; what is left of a sum is
+moved onto entries that have room inside the domain.
 """
 
 import numpy as np

@@ -25,8 +25,8 @@ _GROWTH = (1.03, 1.1, 1.25, 1.6, 2.5, 5.0, 12.0, 40.0)
 _SHRINKAGE = (0.97, 0.9, 0.75, 0.4, 0.0)
 _FACTOR_STEPS = 8
 _SHARES = tuple(10.0 ** np.linspace(-7.0, -0.1, 24))
-_FINER_SHARES = (0.6, 0.77, 0.88, 1.0, 1.13, 1.3, 1.7)
-_SHARE_ROUNDS = 4
+_SHARE_WIDTHS = (2.0, 1.2, 1.03)
+_SHARE_STEPS = 10
 _WIDEST = 1e12
 _WIDENINGS = 20
 STACK_ENTRIES = 1 << 22
@@ -131,8 +131,8 @@ def best_multipliers(
 ) -> tuple[FloatArray, FloatArray, float, float]:
     """(νN, νt − shifts, σ, h̄²) for the best shift τ, the best multiplier σ of the region, and the best factor ν.
 
-    Each ν takes one eigendecomposition; ν is looked for if ``factors``. σ is 0 without a region. A relative ``margin`` of h̄² is given away and used to move τ from the largest
-    eigenvalue, where the slack is singular.
+    Each ν takes one eigendecomposition; ν is looked for if ``factors``. σ is 0 without a region. A relative ``margin``
+    of h̄² is given away and used to move τ from the largest eigenvalue, where the slack is singular.
     Nothing is finite where no τ makes the slack definite.
     """
     multipliers = program.lift_inequalities(N) + complementary(t, program.space.order)
@@ -150,8 +150,16 @@ def best_multipliers(
             h_squared, tau, factor, best = least, shift, candidate, bound
         return least
 
+    def choose_share() -> None:
+        nonlocal h_squared, tau, best, program
+        if program.region.size and best is not None and np.isfinite(h_squared):
+            best, tau, h_squared, share = _best_share(program, best, tau, h_squared)
+            program = program.with_share(share)
+
     with np.errstate(over="ignore", invalid="ignore"):
-        for ladder in (_GROWTH, _SHRINKAGE) if np.isfinite(value(1.0)) and factors and multipliers.any() else ():
+        value(1.0)
+        choose_share()
+        for ladder in (_GROWTH, _SHRINKAGE) if np.isfinite(h_squared) and factors and multipliers.any() else ():
             # Walk up or down while that helps, and refine between the neighbours of the best.
             before, middle = ladder[0], 1.0
             for step in ladder:
@@ -161,35 +169,48 @@ def best_multipliers(
                 before, middle = middle, step
             if middle != 1.0:
                 golden(value, min(before, step), max(before, step), _FACTOR_STEPS - 2)
+                choose_share()
                 break
-        share = program.share
         if best is not None and np.isfinite(h_squared):
-            if program.region.size:
-                best, tau, h_squared, share = _best_share(program, best, tau, h_squared)
             h_squared += margin * abs(h_squared)
             if best.values.size:
                 largest = float(best.values[-1])
                 tau = widened(best, largest, tau - largest, h_squared)
     shifts = tau / np.linalg.norm(program.space.generators, axis=1) ** 2
-    return factor * N, factor * t - shifts, share * max(h_squared, 0.0), h_squared
+    return factor * N, factor * t - shifts, program.share * max(h_squared, 0.0), h_squared
 
 
 def _best_share(
     program: Program, bound: ShiftedBound, tau: float, h_squared: float
 ) -> tuple[ShiftedBound, float, float, float]:
-    """(bound, τ, h̄², θ) for the share θ of the region's form in the cost that gives the least bound."""
+    """(bound, τ, h̄², θ) for the share θ of the region's form in the cost that gives the least bound.
+
+    The least bound has a sharp minimum in θ: where it is too small the bias pays too little, else u does.
+    """
     share, spread = program.share, max(float(np.abs(bound.values).max(initial=0.0)), 1e-300)
-    grid = _SHARES
-    for _ in range(_SHARE_ROUNDS):
-        found = [(replace(bound, metric_root=whitener(program.cost(one)))(tau), one) for one in grid]
-        least, candidate = min(found)
-        own = replace(bound, metric_root=whitener(program.cost(candidate)))
-        shift = tau
+
+    def at(candidate: float) -> ShiftedBound:
+        return replace(bound, metric_root=whitener(program.cost(candidate)))
+
+    _, candidate = min((at(one)(tau), one) for one in (*_SHARES, share))
+    for width in (1.0, *_SHARE_WIDTHS):
+        if width > 1.0:
+            edge = np.log(width)
+            middle, shift = candidate, tau
+            _, log_share = golden(
+                lambda x, middle=middle, shift=shift: at(min(middle * np.exp(x), 0.999))(shift),  # type: ignore[misc]
+                -edge,
+                edge,
+                _SHARE_STEPS,
+            )
+            candidate = min(middle * float(np.exp(log_share)), 0.999)
+        own, shift = at(candidate), tau
+        least = own(tau)
         if bound.values.size:
             shift, least = minimise(own, float(bound.values[-1]), spread)
         if least < h_squared:
             bound, tau, h_squared, share = own, shift, least, candidate
-        grid = tuple(candidate * factor for factor in _FINER_SHARES if candidate * factor < 1.0)
+        candidate = share
     return bound, tau, h_squared, share
 
 

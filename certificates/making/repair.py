@@ -50,8 +50,8 @@ class RepairedDual:
 class RepairedForm:
     """Multipliers that are feasible up to rounding, and the lower bound δ on the form that they give.
 
-    ``λᵀCλ − δ zᵀE₀z − ℓᵀNℓ − Σ t_i α_i β_i − σ zᵀQz − Σ s_k zᵀQ_kz`` is PSD on the face; N over all inequalities is nonnegative,
-    and ``on_equalities`` are the s of the program's equalities Q, as given.
+    ``λᵀCλ − δ zᵀE₀z − ℓᵀNℓ − Σ t_i α_i β_i − σ zᵀQz − Σ s_k zᵀQ_kz`` is PSD on the face; N over all inequalities is
+    nonnegative, and ``on_equalities`` are the s of the program's equalities Q, as given.
     """
 
     N: FloatArray

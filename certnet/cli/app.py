@@ -14,7 +14,7 @@ from certnet.cli.audit import audit
 from certnet.cli.check import check
 from certnet.cli.doctor import doctor
 from certnet.cli.lipschitz import lipschitz
-from certnet.cli.optimality import SCALING, optimality
+from certnet.cli.optimality import optimality
 from certnet.cli.output import EPILOG, Exit, failure
 from certnet.cli.signals import Signals
 from certnet.cli.tightness import tightness
@@ -71,7 +71,7 @@ def _parsed(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
 
 
 for _name, _command in COMMANDS.items():
-    app.command(_name, epilog=f"{SCALING} {EPILOG}" if _command is optimality else EPILOG)(_parsed(_command))
+    app.command(_name, epilog=EPILOG)(_parsed(_command))
 
 
 def run(argv: Sequence[str], signals: Signals) -> int:

@@ -70,7 +70,7 @@ def audit(
     recipe = Recipe(source=data, target=target, task="classification", seed=seed, raw=True)
     split = load(recipe, Outputs(read.network.outputs, read.classes))
     X, Y = _part(split, part)
-    relu = read.on(classes=split.classes)
+    relu = read.with_scores(split.classes)
     require_kind(relu, X, Y, data)
     # Everything that decides what is known of an input; the time limit of the whole and the workers do not.
     options = {"certified_radii": certified_radii, "input_limit": each, "seed": seed}

@@ -13,7 +13,7 @@ from certificates.arithmetic.matrix import Arithmetic
 from certnet.cli.compare import compare_data, compare_network, compare_property
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import Json
-from certnet.cli.output import SEVERITY, Exit, exit_code, failure, figures, head
+from certnet.cli.output import SEVERITY, Exit, exit_code, failure, figures, head, weights
 from certnet.cli.show import NONE, down, percent, up
 from certnet.io.output import print_result
 from formulations import InputError
@@ -128,6 +128,7 @@ def _training(certificate: Certificate, data: str | None) -> dict[str, Any]:
     return {
         "data": {**shape, "compared_with": data, "rows": rows},
         "loss": certificate.loss,
+        "weights": weights(certificate.sample_weight),
         "claimed": {"objective": certificate.objective, "lower_bound": certificate.lower_bound},
         "gamma": certificate.gamma,
         **figures(certificate, "hidden_bias", "output_bias"),
@@ -199,13 +200,14 @@ def lines_of(found: Mapping[str, Any]) -> dict[str, str]:
         about = {
             "about": f"networks of every width; {shape}; gamma = {found['gamma']!r}",
             "loss": f"{found['loss']}, {LOSSES[found['loss'].partition(':')[0]]}, summed over rows and outputs",
-            "decay": "gamma/2 of the squares of all weights",
+            "decay": "gamma/2 of the squares of all weights, and of the biases that are penalised",
             "biases": f"hidden: {hidden}; output: {found['output_bias']}",
+            "weights": _weights(found["weights"]),
             "data": f"{copy}; it was compared with nothing (--data compares it)",
         }
         if data["rows"] is not None:
             about |= {"data": f"{data['compared_with']}, equal to {copy}", "rows": data["rows"]["which"]}
-            about |= {name: data["rows"][name] for name in ("features", "targets")}
+            about |= {name: data["rows"][name] for name in ("features", "targets", "weights")}
     copy = "the copy inside the certificate"
     for name, follows in (("network", f"equal to {copy}"), ("property", f"implied by {copy}")):
         if name in found:
@@ -223,6 +225,10 @@ def _arithmetic(found: Mapping[str, Any]) -> str:
     """What proved the bound; a dash when no bound was proved."""
     bound = found["constant"] if "constant" in found else found["lower_bound"]
     return NONE if bound is None or not math.isfinite(bound) else str(found["arithmetic"])
+
+
+def _weights(found: Mapping[str, float] | None) -> str:
+    return "every row counts once" if found is None else "rows count {least!r} to {largest!r} times".format(**found)
 
 
 def _functions(C: Sequence[Sequence[float]]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from certificates import Certificate, fingerprint
-from certnet.io import Recipe, Split, load, read_relu_network, source_kind
+from certnet.io import Recipe, Split, load, read_network, source_kind
 from certnet.io.vnnlib import read_vnnlib
 from formulations import InputError, TrainingProgram
 from formulations.network import ReluNetwork
@@ -25,18 +25,21 @@ def compare_data(certificate: Certificate, data: str) -> dict[str, Any]:
     recipe = Recipe(source=data, raw=True, split=False)
     if "data" in certificate.provenance:
         stored = Recipe.from_json(certificate.provenance["data"])
-        target = stored.target if source_kind(data) == "csv" else None
-        recipe = replace(stored, source=data, target=target)
+        recipe = replace(stored, source=data)
+        if source_kind(data) != "csv":
+            recipe = replace(recipe, target=None, weight_column=None)
     split = load(recipe)
     program = TrainingProgram(
         split.X_train,
         split.Y_train,
         certificate.gamma,
         loss=certificate.loss,
+        sample_weight=split.sample_weight,
         hidden_bias=certificate.hidden_bias,
         output_bias=certificate.output_bias,
     )
-    given, certified = fingerprint(program.X, program.Y), fingerprint(certificate.X, certificate.Y)
+    given = fingerprint(program.X, program.Y, program.loss.sample_weight)
+    certified = fingerprint(certificate.X, certificate.Y, certificate.sample_weight)
     if given != certified:
         raise InputError(
             f"The certificate is about other data: its fingerprint is {certified[:12]}…, that of {data} is "
@@ -53,7 +56,11 @@ def _rows(split: Split) -> dict[str, Any]:
     if apart:
         drawn = f"; split with seed {recipe.seed}" if recipe.split else ""
         which = f"the {counts['train']} training rows, without {apart} rows{drawn}"
-    targets = "numbers" if split.classes is None else f"{len(split.classes)} classes, an output each (1 or 0)"
+    each = "an output each (1 or 0)" if split.Y.shape[1] > 1 else "one output (-1 for the first, 1 for the second)"
+    targets = "numbers" if split.classes is None else f"{len(split.classes)} classes, {each}"
+    weights = "1 for every row" if recipe.weight_column is None else f"column {recipe.weight_column!r}"
+    if recipe.class_weight is not None:
+        weights += ", times those that make classes count alike"
     if source_kind(recipe.source) == "csv":
         column = "the last column" if recipe.target is None else f"column {recipe.target!r}"
         targets = f"{column}: {targets}"
@@ -61,6 +68,7 @@ def _rows(split: Split) -> dict[str, Any]:
         "which": which,
         "features": "raw" if recipe.raw else "standardised: less the mean of these rows, over their deviation",
         "targets": targets,
+        "weights": weights,
         "counts": counts,
         "seed": recipe.seed if apart else None,
         "standardised": not recipe.raw,
@@ -73,7 +81,8 @@ def compare_network(own: ReluNetwork, path: str) -> list[str]:
     Raises:
         InputError: it is not, or the file cannot be read.
     """
-    given = read_relu_network(path)
+    read = read_network(path)
+    given = read.on() if own.outputs == read.network.outputs else read.with_scores()
     names = ("hidden", "hidden_bias", "output", "output_bias")
     if not all(np.array_equal(getattr(given, name), getattr(own, name)) for name in names):
         raise InputError(f"The certificate is about another network than {path}; pass the one it was made for.")

@@ -75,6 +75,22 @@ def seconds_or_none(time_limit: float, option: str = "--time-limit") -> float | 
     return time_limit
 
 
+def gamma_or_none(text: str) -> float | None:
+    """A weight decay, or None for the ``auto`` that stands for a choice by validation.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        comma = text.count(",") == 1 and text.replace(",", "").isdigit()
+        hint = f"; write {text.replace(',', '.')} with a decimal point" if comma else ", or auto"
+        raise InputError(f"--gamma must be a number, not {text[:40]!r}{hint}.") from None
+
+
 def positive_numbers(text: str, option: str, example: str) -> tuple[float, ...]:
     """The numbers of an option such as ``--gammas 1,0.3,0.1``.
 

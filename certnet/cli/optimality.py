@@ -4,19 +4,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from certnet.cli import options as common
 from certnet.cli.limits import began, job_seconds, seconds_or_none
-from formulations import InputError
 
 FILES = {"certificate": "optimality.cert", "report": "report.json"}
-SCALING = (
-    "PyTorch's weight_decay w (not AdamW's) with MSELoss() on n rows and c outputs is gamma = w·n·c/2, with "
-    "MSELoss(reduction='sum') gamma = w/2, with half the sum gamma = w."
-)
+TORCH = "In PyTorch's terms, whose weight_decay λ adds λ/2·(sum of squared parameters) to the loss"
 
 
 def optimality(
@@ -30,10 +26,38 @@ def optimality(
         ),
     ],
     data: Annotated[str, typer.Argument(metavar="DATA", help="What it was trained on; as for certnet train.")],
-    gamma: Annotated[float, typer.Option(help="Weight decay γ of ½·sum of squares + γ/2·(sum of squared weights).")],
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The loss, a sum over rows: squared, cross-entropy, logistic, hinge, squared-hinge, huber:DELTA, "
+            "absolute, quantile:TAU, poisson. By default squared for numbers, cross-entropy for classes, logistic for "
+            "one output.",
+        ),
+    ] = None,
+    gamma: Annotated[
+        float | None, typer.Option(help="Weight decay γ of (sum of the loss) + γ/2·(sum of squared weights).")
+    ] = None,
+    torch_loss: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"{TORCH}: cross_entropy, bce_with_logits, soft_margin, mse, l1, huber:DELTA, smooth_l1:BETA, "
+            "poisson_nll. γ is worked out and printed; for AdamW, which minimises no objective, give --gamma as well.",
+        ),
+    ] = None,
+    reduction: Annotated[Literal["mean", "sum"], typer.Option(help="Of --torch-loss.")] = "mean",
+    weight_decay: Annotated[float | None, typer.Option(help="λ of --torch-loss.")] = None,
+    optimizer: Annotated[str | None, typer.Option(metavar="NAME", help="Of --torch-loss; SGD and Adam agree.")] = None,
+    hidden_bias: Annotated[
+        common.Bias | None,
+        typer.Option(help="Where it has one, by default penalised with --torch-loss, as there, and else free."),
+    ] = None,
+    output_bias: Annotated[common.Bias | None, typer.Option(help="The same for the outputs.")] = None,
+    class_weight: common.ClassWeight = None,
+    weight_column: common.WeightColumn = None,
     target: common.Target = None,
     task: common.Task = None,
-    hidden_bias: common.HiddenBias = "none",
     raw: Annotated[
         bool, typer.Option("--raw", help="The network was trained on the features as they are; else standardised.")
     ] = False,
@@ -62,38 +86,52 @@ def optimality(
     from certnet.cli.output import deliver, figures, say, say_notes
     from certnet.cli.show import Live, stderr_console, summary
     from certnet.io import load, read_network
+    from certnet.io.coding import with_loss
     from certnet.io.network import FOLDED
+    from certnet.io.objectives import objective_of
     from certnet.io.output import output_folder, require_named
     from certnet.jobs import optimality as job
     from certnet.jobs.job import GLOBAL, closing_of
-    from formulations import TrainingProgram
     from formulations._validation import as_positive
+    from formulations.losses import name_of
 
     started, limit, options = began(), seconds_or_none(time_limit), SimpleNamespace(**context.params)
-    as_positive("gamma", gamma)
+    if gamma is not None:
+        as_positive("gamma", gamma)
     closing_of(GLOBAL, gap, nodes, workers, scheduler)
     require_named(out)
     read = read_network(network)
     split = load(training.recipe_of(options, data))
     own = read.on(split.offset, split.scale, split.classes)
-    U, V, output = own.program_weights(hidden_bias=hidden_bias != "none")
-    folded = () if own.hidden is read.network.hidden else (FOLDED,)
-    if len(V) != split.Y_train.shape[1]:
-        raise InputError(
-            f"The network has {len(V)} outputs, but the targets have {split.Y_train.shape[1]} columns; give "
-            "the targets it was trained on, for example as a matrix Y in an .npz file."
-        )
-    program = TrainingProgram(split.X_train, split.Y_train, gamma, hidden_bias=hidden_bias)
-    say_notes(options, (*split.notes, *folded))
+    if loss is None and torch_loss is None:
+        loss = "squared" if split.task == "regression" else "logistic" if own.outputs == 1 else "cross-entropy"
+    given = objective_of(
+        own,
+        split.X_train,
+        split.Y_train,
+        loss=loss,
+        gamma=gamma,
+        torch_loss=torch_loss,
+        weight_decay=weight_decay,
+        optimizer=optimizer,
+        reduction=reduction,
+        sample_weight=split.sample_weight,
+        hidden_bias=hidden_bias,
+        output_bias=output_bias,
+    )
+    split = with_loss(split, name_of(given.program.loss.kind))
+    about = (given.theirs, given.ours, *given.notes)
+    if own.hidden is not read.network.hidden:
+        about = (*about, FOLDED)
+    say_notes(options, (*split.notes, *about))
     with output_folder(
         Path(out or f"runs/optimality/{split.name}"), files=tuple(FILES.values()), command="optimality"
     ) as folder:
         limit = job_seconds(limit, started)
         with Live(stderr_console(), enabled=not quiet, time_limit=limit) as live:
             result = job.optimality(
-                program,
-                U,
-                V,
+                given.program,
+                *given.weights(),
                 gap=gap,
                 time_limit=limit,
                 max_nodes=nodes,
@@ -108,11 +146,12 @@ def optimality(
         remarks = (training.OPEN,) if result.search is not None and not result.search.complete else ()
 
         def report_of(files: Mapping[str, Path], failures: Sequence[str]) -> dict[str, Any]:
-            notes, seconds = (*folded, *remarks, *failures), time.perf_counter() - started
+            notes, seconds = (*about, *remarks, *failures), time.perf_counter() - started
             trained = result.trained
             return {
                 **training.job_report("optimality", result, split, files, notes, seconds),
                 "network": Path(network).name,
+                "converted": {"factor": given.factor, "constant": given.constant, "number": given.their_number},
                 **figures(result, "balanced_objective", "price_ratio"),
                 "neuron": figures(result.neuron, "decrease", "u", "v"),
                 "trained": trained and {"objective": trained.objective, "width": int(trained.U.shape[1])},

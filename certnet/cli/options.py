@@ -14,8 +14,21 @@ Task = Annotated[
 ]
 SplitSeed = Annotated[int, typer.Option(help="Seed of the split and of everything random.")]
 Bias = Literal["none", "penalised", "free"]
+Loss = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Loss: squared, cross-entropy, logistic, hinge, squared-hinge, huber:DELTA, absolute, quantile:TAU or "
+        "poisson; auto is logistic for two classes, cross-entropy for more, squared for numbers.",
+    ),
+]
 HiddenBias = Annotated[Bias, typer.Option(help="Bias of the hidden neurons; penalised like weights, or free.")]
 OutputBias = Annotated[Bias, typer.Option(help="Bias of the outputs; the same.")]
+NoBias = Annotated[bool, typer.Option("--no-bias", help="Neither of them.")]
+ClassWeight = Annotated[Literal["balanced"] | None, typer.Option(help="Weigh rows so that every class counts as much.")]
+WeightColumn = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Column of a CSV file with the weight of each row in the loss.")
+]
 Solver = Annotated[str, typer.Option(help="Solver of the relaxation; see certnet doctor.")]
 JobLimit = Annotated[
     float, typer.Option(help="Seconds for the whole job; 0 for no limit. More time gives a better bound.")

@@ -15,6 +15,7 @@ from certnet.cli.signals import INTERRUPTED as _INTERRUPTED
 from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named
 from certnet.runtime.machine import versions
 from formulations import InputError
+from formulations._validation import FloatArray
 
 SCHEMA = "certnet/1"
 EPILOG = (
@@ -73,6 +74,13 @@ def _plain(value: Any) -> Any:
 def finite(value: float | None) -> float | None:
     """A float for JSON: null for NaN and infinities."""
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+def weights(omega: FloatArray) -> dict[str, float] | None:
+    """What a report says of weights of rows; None where every row counts once."""
+    if (omega == 1).all():
+        return None
+    return {"least": float(omega.min()), "largest": float(omega.max()), "sum": float(omega.sum())}
 
 
 def proof_place(name: str, option: str, *, folder: bool) -> Path:

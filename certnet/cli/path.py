@@ -18,7 +18,8 @@ from certificates.arithmetic import Arithmetic
 from certnet.cli import training
 from certnet.cli.limits import began, job_seconds
 from certnet.cli.output import SEVERITY, deliver, head, say, say_notes
-from certnet.cli.show import NONE, Live, bounds, score, stderr_console, summary
+from certnet.cli.scores import evaluate
+from certnet.cli.show import NONE, OF_CLASSES, OF_NUMBERS, Live, bounds, score, stderr_console, summary
 from certnet.io import load
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, output_folder
@@ -26,6 +27,7 @@ from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkp
 from certnet.jobs.path import PathResult, train_path
 from certnet.jobs.train import TrainingResult
 from formulations import InputError, TrainingProgram
+from formulations.losses import name_of
 
 TABLE, PREFIX = "path.json", "gamma_"
 _KEPT = ("rank", "spectrum", "relaxation", "stages", "seconds")
@@ -84,8 +86,7 @@ class _Path:
                 split.X_train,
                 split.Y_train,
                 gammas=options.gammas,
-                hidden_bias=options.hidden_bias,
-                output_bias=options.output_bias,
+                **training.objective_of(split, options),
                 solver=options.solver,
                 time_limit=limit,
                 tolerance=options.tolerance,
@@ -169,7 +170,8 @@ class _Path:
             and isinstance(report.get("rank"), int | None)
             and report.get("interrupted") is False
             and report.get("gamma") == certificate.gamma == program.gamma
-            and certificate.data_fingerprint == fingerprint(program.X, program.Y)
+            and certificate.data_fingerprint == fingerprint(program.X, program.Y, program.loss.sample_weight)
+            and certificate.loss == name_of(program.loss.kind)
             and certificate.hidden_bias == program.hidden_bias
             and certificate.output_bias == program.output_bias
             and dict(certificate.provenance) == training.provenance(self.split)
@@ -182,7 +184,7 @@ class _Path:
         # Figures are shown only where the checker has confirmed them; the rest of a stored report is information.
         report |= {**head("train", proof, proof.reason), "versions": report.get("versions")}
         result = TrainingResult(program, certificate, proof)
-        report |= training.evaluate(self.split, result.program, certificate.proofs[0])
+        report |= evaluate(self.split, result.program, certificate.proofs[0])
         found, expected = network.arrays(), training.network_of(self.split, result).arrays()
         report["width"] = int(certificate.U.shape[1])
         same = found.keys() == expected.keys() and all(np.array_equal(found[name], expected[name]) for name in found)
@@ -229,7 +231,7 @@ class _Path:
 def _row(report: Mapping[str, Any]) -> dict[str, Any]:
     names = ("gamma", "verdict", "reason", "objective", "lower_bound", "gap", "interrupted", "rank", "width", "seconds")
     row: dict[str, Any] = {name: report.get(name) for name in names}
-    row |= {name: report[name] for name in ("accuracy", "r2", "mean_squared_error") if name in report}
+    row |= {name: report[name] for name in (*OF_CLASSES, *OF_NUMBERS) if name in report}
     written = report["files"].get("report")
     return {**row, "folder": None if written is None else str(Path(written).parent)}
 
@@ -238,7 +240,8 @@ def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The γ that does best on the validation rows, the larger one in doubt; None without such rows."""
     scored = []
     for row in rows:
-        name = "accuracy" if "r2" not in row else "mean_squared_error"
+        names = ("log_loss", "accuracy") if "r2" not in row else ("mean_squared_error",)
+        name = next((name for name in names if row[name]["validation"] is not None), names[-1])
         value = row[name]["validation"]
         if value is not None and math.isfinite(value):
             scored.append((value if name == "accuracy" else -value, row["gamma"], name, value))

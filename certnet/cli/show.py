@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 DIGITS, MOST_DIGITS = 6, 17
 _UP, _DOWN = Context(prec=40, rounding=ROUND_CEILING), Context(prec=40, rounding=ROUND_FLOOR)
 NONE = "—"
+OF_CLASSES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1": "F1", "log_loss": "log-loss"}
+OF_NUMBERS = {"r2": "R²", "mean_squared_error": "mean squared error", "mean_absolute_error": "mean absolute error"}
+"""Figures of networks by their names in reports, and as people read them."""
 PLAIN_SECONDS = 30.0
 """Between two lines of progress where nobody watches."""
 
@@ -93,20 +96,21 @@ def job_table(
     ``objective`` names the upper bound.
     """
     data, stages = report["data"], {name: round(s, 2) for name, s in report["stages"].items() if math.isfinite(s)}
-    by_class = data["task"] == "classification"
-    scores = [("accuracy", "accuracy")] if by_class else [("R²", "r2"), ("mean squared error", "mean_squared_error")]
-    scored = ((f"{name} on {', '.join(report[key])}", report[key].values()) for name, key in scores)
+    named = OF_CLASSES if data["task"] == "classification" else OF_NUMBERS
+    scored = ((f"{name} on {', '.join(report[key])}", report[key].values()) for key, name in named.items())
     # All times as shown add up.
     total = round(report["seconds"], 2)
     stages |= {"reading, writing, starting": max(total - sum(stages.values()), 0.0), "total": total}
     return figures_table(
         f"{title}: n = {data['n']}, d = {data['d']}, c = {data['c']}, γ = {report['gamma']:g}",
         [
+            ("loss", f"{report['loss']}{'' if report['weights'] is None else ', rows weighted'}"),
+            ("biases", f"hidden {report['hidden_bias']}, output {report['output_bias']}"),
             *zip((objective, "certified lower bound", "relative gap"), bounds(report), strict=True),
             *figures,
             ("branching", _branching(report["branching"])),
             ("neurons", str(report["width"])),
-            *((name, ", ".join(map(score, values))) for name, values in scored),
+            *((name, ", ".join(map(score, values))) for name, values in scored if {*values} != {None}),
             *((f"time: {name}", f"{seconds:.2f} s") for name, seconds in stages.items()),
             ("verdict", f"{report['verdict']} - {report['reason']}"),
         ],

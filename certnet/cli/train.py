@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from certnet.cli import options as common
-from certnet.cli.limits import positive_numbers, seconds_or_none
+from certnet.cli.limits import gamma_or_none, positive_numbers, seconds_or_none
 from formulations import InputError
 
 
@@ -23,13 +23,20 @@ def train(
     ] = None,
     target: common.Target = None,
     task: common.Task = None,
-    gamma: Annotated[float, typer.Option(help="Weight decay, positive.")] = 0.1,
+    loss: common.Loss = "auto",
+    gamma: Annotated[
+        str,
+        typer.Option(metavar="G", help="Weight decay, or auto: chosen by validation, never on test rows."),
+    ] = "auto",
     gammas: Annotated[
         str | None,
         typer.Option(metavar="G,G,...", help="Several weight decays, each in a folder of its own, with a table."),
     ] = None,
-    hidden_bias: common.HiddenBias = "none",
-    output_bias: common.OutputBias = "none",
+    hidden_bias: common.HiddenBias = "free",
+    output_bias: common.OutputBias = "free",
+    no_bias: common.NoBias = False,
+    class_weight: common.ClassWeight = None,
+    weight_column: common.WeightColumn = None,
     raw: Annotated[bool, typer.Option("--raw", help="Leave the features as they are; else standardise them.")] = False,
     no_split: Annotated[
         bool, typer.Option("--no-split", help="Train on all rows; else 60/20/20 training, validation, test.")
@@ -65,6 +72,13 @@ def train(
     given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
     if data is None and resume is None:
         raise InputError("Name the data to train on, for example: certnet train iris.")
+    if no_bias:
+        if given & {"hidden_bias", "output_bias"}:
+            raise InputError("--no-bias excludes --hidden-bias and --output-bias; give it or them.")
+        options.hidden_bias = options.output_bias = "none"
+        given |= {"hidden_bias", "output_bias"}
+    given -= {"no_bias"}
+    options.gamma = gamma_or_none(gamma)
     options.time_limit, options.source, options.checkpoint = seconds_or_none(time_limit), data, None
     if gammas is None:
         from certnet.cli.training import resumed, run_train

@@ -3,31 +3,33 @@
 import contextlib
 import shlex
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from certificates import write_certificate
-from certificates.certificate import TrainingProof
 from certnet.cli.limits import began, job_seconds, seconds_or_none
-from certnet.cli.output import deliver, figures, finite, head, say, say_notes
+from certnet.cli.output import deliver, figures, finite, head, say, say_notes, weights
+from certnet.cli.scores import evaluate
 from certnet.cli.show import Live, stderr_console, summary, training_table
 from certnet.io import BUILT_IN, Recipe, Split, load
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import Writer, output_folder, require_named
+from certnet.jobs import selection
 from certnet.jobs import train as job
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint, write_checkpoint
 from certnet.jobs.job import DEFAULT_GAP, SDP, closing_of
+from certnet.jobs.selection import Selection
+from certnet.runtime.clock import Event
 from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.solvers import SolveStatus
 from certnet.solvers.arrays import require_device
 from certnet.solvers.registry import AUTO, get_solver
 from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
+from formulations.losses import name_of
 from formulations.network import ReluNetwork
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 STOPPED = "The relaxation stopped at the time limit; more --time-limit may give a better bound."
 OPEN = "Branching ended before it had proved the gap that was asked for; more --time-limit or --nodes may do."
+FINISHING = 3.0
+"""Seconds for a network and a bound where Ctrl-C came before there was a weight decay."""
 FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
 CHECKPOINT = "checkpoint.npz"
 CHANGEABLE = frozenset(
@@ -42,8 +46,8 @@ CHANGEABLE = frozenset(
 )
 """Options that may differ from those of the run that is resumed."""
 STORED: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("data", "source", "solver", "device", "method", "hidden_bias", "output_bias"), (str,)),
-    **dict.fromkeys(("target", "task"), (str, type(None))),
+    **dict.fromkeys(("data", "source", "solver", "device", "method", "loss", "hidden_bias", "output_bias"), (str,)),
+    **dict.fromkeys(("target", "task", "class_weight", "weight_column"), (str, type(None))),
     **dict.fromkeys(("raw", "no_split", "circuits"), (bool,)),
     **dict.fromkeys(("gamma", "tolerance"), (float,)),
     **dict.fromkeys(("time_limit", "gap"), (float, type(None))),
@@ -65,8 +69,8 @@ def run_train(options: SimpleNamespace) -> int:
     started = began()
     check_options(options)
     split = load(recipe_of(options, options.source))
-    split = replace(split, recipe=recipe_of(options, options.data))
-    program = program_of(split, options, options.gamma)
+    split = replace(split, recipe=replace(split.recipe, source=options.data))
+    program = program_of(split, options, options.gamma or 1.0)
     resume, gap = options.checkpoint, options.gap
     if resume is not None and program_fingerprint(program) != resume.fingerprint:
         raise InputError(
@@ -79,9 +83,17 @@ def run_train(options: SimpleNamespace) -> int:
     say_notes(options, split.notes)
     out = Path(options.out or f"runs/{split.name}")
     with output_folder(out, files=(*FILES.values(), CHECKPOINT), command="train") as folder:
-        keeper = Keeper(folder.path / CHECKPOINT, about(options))
         limit = job_seconds(options.time_limit, started)
         with Live(stderr_console(), enabled=not options.quiet, time_limit=limit) as live:
+            chosen = None
+            if options.gamma is None:
+                chosen = choose_gamma(split, options, limit, live)
+                program = program_of(split, options, chosen.gamma)
+                options = SimpleNamespace(**{**vars(options), "gamma": chosen.gamma})
+                limit = None if limit is None else limit - chosen.seconds
+                if chosen.interrupted:
+                    limit = min(FINISHING, limit or FINISHING)
+            keeper = Keeper(folder.path / CHECKPOINT, about(options))
             result = job.train(
                 program,
                 solver=options.solver,
@@ -100,6 +112,9 @@ def run_train(options: SimpleNamespace) -> int:
                 scheduler=options.scheduler,
                 circuits=options.circuits,
             )
+        if chosen is not None:
+            stages = {selection.STAGE: chosen.seconds, **result.stages}
+            result = replace(result, stages=stages, interrupted=result.interrupted or chosen.interrupted)
         remarks = stopped(result)
         if (options.gap is not None or options.method != SDP) and result.search and not result.search.complete:
             remarks.append(OPEN)
@@ -112,6 +127,7 @@ def run_train(options: SimpleNamespace) -> int:
         def report_of(files: Mapping[str, Path], notes: Sequence[str]) -> dict[str, Any]:
             return {
                 **training_report(result, split, files, (*remarks, *notes), time.perf_counter() - started),
+                "selection": figures(chosen, "gamma", "gammas", "losses", "rows", "complete", "seconds"),
                 "earlier_seconds": None if resume is None else finite(resume.seconds),
             }
 
@@ -135,7 +151,8 @@ def check_options(options: SimpleNamespace) -> None:
     Raises:
         InputError: naming the first of them.
     """
-    as_positive("gamma", options.gamma)
+    if options.gamma is not None:
+        as_positive("gamma", options.gamma)
     as_positive("tolerance", options.tolerance)
     require_device(options.device)
     closing_of(options.method, options.gap, options.nodes, options.workers, options.scheduler)
@@ -146,14 +163,40 @@ def check_options(options: SimpleNamespace) -> None:
 
 def recipe_of(options: SimpleNamespace, source: str) -> Recipe:
     """How the data are made."""
-    names = ("target", "task", "seed", "raw")
-    return Recipe(source=source, split=not options.no_split, **{name: getattr(options, name) for name in names})
+    names = ("target", "task", "seed", "raw", "loss", "class_weight", "weight_column")
+    given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+    return Recipe(source=source, split=not options.no_split, **given)
 
 
 def program_of(split: Split, options: SimpleNamespace, gamma: float) -> TrainingProgram:
     """The training problem for one γ."""
-    biases = {"hidden_bias": options.hidden_bias, "output_bias": options.output_bias}
-    return TrainingProgram(split.X_train, split.Y_train, gamma, **biases)
+    return TrainingProgram(split.X_train, split.Y_train, gamma, **objective_of(split, options))
+
+
+def objective_of(split: Split, options: SimpleNamespace) -> dict[str, Any]:
+    """What a training problem minimises besides the decay."""
+    return {
+        "loss": split.recipe.loss,
+        "sample_weight": split.sample_weight,
+        "hidden_bias": options.hidden_bias,
+        "output_bias": options.output_bias,
+    }
+
+
+def choose_gamma(
+    split: Split, options: SimpleNamespace, limit: float | None, progress: Callable[[Event], None]
+) -> Selection:
+    """The weight decay by the validation rows, or where there are none by some of the training rows."""
+    X, Y = split.X_val, split.Y_val
+    return selection.select_gamma(
+        split.X_train,
+        split.Y_train,
+        **objective_of(split, options),
+        validation=None if X is None or Y is None else (X, Y, split.weight_val),
+        time_limit=None if limit is None else selection.SETTINGS.share * limit,
+        random_state=options.seed,
+        progress=progress,
+    )
 
 
 def provenance(split: Split) -> dict[str, Any]:
@@ -215,6 +258,8 @@ def resumed(options: SimpleNamespace, given: Collection[str]) -> SimpleNamespace
         raise InputError("The checkpoint does not say how it was made; it was not written by certnet train.") from None
     for name in sorted(set(given) - CHANGEABLE):
         now, before = getattr(options, name), stored.get(name)
+        if name == "gamma" and now is None:
+            continue  # The choice was made.
         if name == "out":
             now, before = (str(Path(path).resolve()) for path in (now, folder))
         if (_absolute(now) != stored["source"]) if name == "data" else (now != before):
@@ -280,7 +325,9 @@ def job_report(
             "fingerprint": result.certificate.data_fingerprint,
         },
         "gamma": result.program.gamma,
+        "loss": name_of(result.program.loss.kind),
         **figures(result.program, "hidden_bias", "output_bias"),
+        "weights": weights(result.certificate.sample_weight),
         "width": int(result.U.shape[1]),
         "branching": branching,
         "slack_margin": finite(result.report.slack_margin),
@@ -310,30 +357,3 @@ def training_report(
         },
         "earlier_seconds": None,
     }
-
-
-def evaluate(split: Split, program: TrainingProgram, network: TrainingProof) -> dict[str, dict[str, float | None]]:
-    """``accuracy``, and without classes ``r2`` and ``mean_squared_error``, on training, validation and test rows.
-
-    Entries are null for parts without rows, for the accuracy where there are no classes, and for R² where the targets
-    do not vary. Nothing is chosen by the figures of the test rows.
-    """
-    by_class = split.task == "classification"
-    names = ("accuracy",) if by_class else ("accuracy", "r2", "mean_squared_error")
-    scores: dict[str, dict[str, float | None]] = {name: {} for name in names}
-    for part, X, Y in split.parts():
-        figures: dict[str, float] = {}
-        if X is not None and Y is not None:
-            # Rows far from the training rows may overflow; what is not finite becomes null in the report.
-            with np.errstate(all="ignore"):
-                inputs = np.hstack([X, np.ones((len(X), 1))]) if program.has_ones else X
-                outputs = np.maximum(inputs @ network.U, 0.0) @ network.V.T + network.output
-                if by_class:
-                    figures["accuracy"] = float(np.mean(outputs.argmax(axis=1) == Y.argmax(axis=1)))
-                else:
-                    squares, spread = float(np.sum((outputs - Y) ** 2)), float(np.sum((Y - Y.mean(axis=0)) ** 2))
-                    figures["mean_squared_error"] = squares / Y.size
-                    figures |= {"r2": 1.0 - squares / spread} if spread > 0 else {}
-        for name in names:
-            scores[name][part] = figures.get(name)
-    return scores

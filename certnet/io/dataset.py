@@ -6,10 +6,13 @@ from typing import Any, Literal
 
 from formulations import InputError
 from formulations._validation import FloatArray
+from formulations.losses import kind_named
 
 Task = Literal["classification", "regression"]
 _KINDS: dict[str, tuple[type, ...]] = {"source": (str,), "target": (str, type(None)), "task": (str, type(None))}
 _KINDS |= {"seed": (int,), "raw": (bool,), "split": (bool,)}
+_KINDS |= {"loss": (str,), "weight_column": (str, type(None)), "class_weight": (str, type(None))}
+AUTO, BALANCED = "auto", "balanced"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,11 @@ class Recipe:
         seed: of the split, at least 0.
         raw: leave the features as they are instead of standardising them.
         split: set rows aside for validation and test when the source brings no such arrays.
+        loss: name of the loss to train with, which decides how classes become targets: a one-hot row, or for the
+            losses of signs −1 for the first of two classes and 1 for the second. "auto" becomes logistic for two
+            classes, cross-entropy for more, and squared for numbers.
+        weight_column: column of a CSV file with the weights of the rows; no feature then.
+        class_weight: "balanced" weights rows so that every class counts as much; else None.
     """
 
     source: str
@@ -31,12 +39,19 @@ class Recipe:
     seed: int = 0
     raw: bool = False
     split: bool = True
+    loss: str = "squared"
+    weight_column: str | None = None
+    class_weight: str | None = None
 
     def __post_init__(self) -> None:
         if self.task not in (None, "classification", "regression"):
             raise InputError(f"The task must be classification or regression, not {self.task!r}.")
         if self.seed < 0:
             raise InputError(f"The seed must be 0 or more, not {self.seed}.")
+        if self.class_weight not in (None, BALANCED):
+            raise InputError(f"The class weight must be {BALANCED} or left out, not {self.class_weight!r}.")
+        if self.loss != AUTO:
+            kind_named(self.loss)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that ``from_json`` reads."""
@@ -66,6 +81,7 @@ class DataSet:
         X, Y: n×d features and n×c targets, finite; one-hot for classes.
         classes: c class names, or None for regression.
         feature_names: d names.
+        sample_weight: (n,) weights of the rows, not negative, or None for ones.
         X_val, Y_val, X_test, Y_test: arrays that the source itself sets aside, or None.
         notes: sentences a user should read, such as how targets were read that leave a choice.
     """
@@ -76,6 +92,7 @@ class DataSet:
     Y: FloatArray
     classes: tuple[str, ...] | None
     feature_names: tuple[str, ...]
+    sample_weight: FloatArray | None = None
     X_val: FloatArray | None = None
     Y_val: FloatArray | None = None
     X_test: FloatArray | None = None
@@ -85,20 +102,24 @@ class DataSet:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Split(DataSet):
-    """Data ready for training; only the training rows X and Y may influence a network or a choice.
+    """Data ready for training: X and Y alone influence a network, and the validation rows at most the choice of γ.
 
-    Features are ``(raw − offset) / scale`` with statistics of the training rows alone.
+    Features are ``(raw − offset) / scale`` with statistics of the training rows alone. Rows of weight 0 are left out of
+    both parts. Y is what the loss of the recipe takes: two classes are one column of −1 and 1 for losses of signs.
 
     Attributes:
+        sample_weight, weight_val: weights of the training and the validation rows, those of the classes with them, or
+            None for ones.
         X_val, Y_val, X_test, Y_test: rows kept apart, None where there are none.
         offset, scale: (d,) standardisation; zeros and ones for raw features.
-        recipe: how to build this split again.
+        recipe: how to build this split again; its loss is named, not "auto".
         Others as in ``DataSet``.
     """
 
     offset: FloatArray
     scale: FloatArray
     recipe: Recipe
+    weight_val: FloatArray | None = None
 
     @property
     def X_train(self) -> FloatArray:

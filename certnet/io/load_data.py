@@ -5,12 +5,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from certnet.io.arrays import read_npz
 from certnet.io.builtin import BUILT_IN, load_builtin
+from certnet.io.coding import class_weights, implied_task, resolved, with_loss
 from certnet.io.dataset import DataSet, Recipe, Split
 from certnet.io.packed import unreadable
 from certnet.io.tables import read_csv
@@ -55,20 +56,23 @@ def read_source(recipe: Recipe, outputs: Outputs | None = None) -> DataSet:
         InputError: anything about the source that prevents its use.
     """
     kind = source_kind(recipe.source)
-    if recipe.target is not None and kind != "csv":
-        raise InputError(f"--target names a column of a CSV file, but {recipe.source} is none; leave it out.")
+    for option, column in (("--target", recipe.target), ("--weight-column", recipe.weight_column)):
+        if column is not None and kind != "csv":
+            raise InputError(f"{option} names a column of a CSV file, but {recipe.source} is none; leave it out.")
+    task = recipe.task or implied_task(recipe.loss)
     try:
         if kind == "builtin":
-            return load_builtin(recipe.source, task=recipe.task)
+            return load_builtin(recipe.source, task=task)
+        path = Path(recipe.source)
         if kind == "npz":
-            return read_npz(Path(recipe.source), task=recipe.task, outputs=outputs)
-        return read_csv(Path(recipe.source), target=recipe.target, task=recipe.task, outputs=outputs)
+            return read_npz(path, task=task, outputs=outputs)
+        return read_csv(path, target=recipe.target, weight=recipe.weight_column, task=task, outputs=outputs)
     except OSError as error:
         raise unreadable(recipe.source, error) from None
 
 
 def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
-    """Read, split and standardise; ``outputs`` as for ``read_source``.
+    """Read, split, weigh and standardise, with the targets that the loss takes; ``outputs`` as for ``read_source``.
 
     A source with validation or test arrays of its own is not split: all its training rows are trained on. Others
     are split 60/20/20 (stratified for classes) unless ``recipe.split`` is False.
@@ -77,19 +81,48 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
         InputError: anything about the source that prevents its use.
     """
     data = read_source(recipe, outputs)
+    loss = resolved(recipe.loss, data)
+    weight_val = None
     if recipe.split and data.X_val is None and data.X_test is None:
         parts = split_rows(data, recipe.seed)
         rows = {"": parts.train, "_val": parts.val, "_test": parts.test}
         apart = {f"X{part}": data.X[index] for part, index in rows.items() if len(index)}
         apart |= {f"Y{part}": data.Y[index] for part, index in rows.items() if len(index)}
+        if data.sample_weight is not None:
+            weight_val = data.sample_weight[parts.val]
+            apart["sample_weight"] = data.sample_weight[parts.train]
         data = replace(data, notes=(*data.notes, *parts.notes), **apart)  # type: ignore[arg-type]
     offset, scale = np.zeros(data.X.shape[1]), np.ones(data.X.shape[1])
-    fields = dict(vars(data))
+    fields = {**vars(data), "weight_val": weight_val}
+    _leave_out(fields, "X", "Y", "sample_weight")
+    _leave_out(fields, "X_val", "Y_val", "weight_val")
+    if recipe.class_weight is not None:
+        each = class_weights(data, fields["Y"], fields["sample_weight"])
+        for weight, Y in (("sample_weight", fields["Y"]), ("weight_val", fields["Y_val"])):
+            own = 1.0 if fields[weight] is None else fields[weight]
+            fields[weight] = None if Y is None else own * (Y @ each)
     if not recipe.raw:
-        offset, scale = standardisation(data.X)
+        offset, scale = standardisation(fields["X"])
         features = {part: fields[part] for part in ("X", "X_val", "X_test")}
         fields |= {part: (X - offset) / scale for part, X in features.items() if X is not None}
-    return Split(**fields, offset=offset, scale=scale, recipe=recipe)
+    return with_loss(Split(**fields, offset=offset, scale=scale, recipe=recipe), loss)
+
+
+def _leave_out(fields: dict[str, Any], features: str, goals: str, weight: str) -> None:
+    """Leave out the rows of weight 0: a weight says how often a row occurs.
+
+    Raises:
+        InputError: no training row is left.
+    """
+    found = fields[weight]
+    if found is None:
+        return
+    if features == "X" and not found.any():
+        raise InputError(f"All training rows of {fields['name']} have the weight 0; at least one row has to count.")
+    for part in (features, goals, weight):
+        fields[part] = None if fields[part] is None else fields[part][found > 0]
+    if fields[features] is not None and not len(fields[features]):
+        fields |= dict.fromkeys((features, goals, weight))
 
 
 class Parts(NamedTuple):

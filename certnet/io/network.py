@@ -41,7 +41,8 @@ class TwoLayerNetwork:
         network: z ↦ V (Uz + b)₊ + b₂.
         offset: (d,) subtracted from every data row first, or None.
         scale: (d,) positive divisors applied after the offset, or None.
-        classes: c names, in the order of the outputs, or None.
+        classes: c names, in the order of the outputs, or None. A network of one output may name two classes: it is
+            positive for the second.
 
     Raises:
         InputError: shapes that disagree, entries that are not finite or no float64 numbers, a scale that is not
@@ -67,9 +68,14 @@ class TwoLayerNetwork:
             raise InputError("scale must be positive in every entry; use 1 for a feature that is not scaled.")
         if self.classes is not None:
             classes = tuple(str(name) for name in self.classes)
-            if len(classes) != c or len(set(classes)) != c:
+            if len(classes) not in ({1, 2} if c == 1 else {c}) or len(set(classes)) != len(classes):
                 raise InputError(f"classes must hold {c} different names, one for each output.")
             object.__setattr__(self, "classes", classes)
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether its one output stands for two classes."""
+        return self.network.outputs == 1 and self.classes is not None and len(self.classes) == 2
 
     def features(self, X: ArrayLike) -> FloatArray:
         """z of raw data X (n×d).
@@ -91,7 +97,10 @@ class TwoLayerNetwork:
 
         Ties go to the class that comes first.
         """
-        winner: IntArray = np.argmax(self.predict(X), axis=1).astype(np.int64)
+        scores = self.predict(X)
+        if self.is_binary:
+            scores = np.hstack([np.zeros_like(scores), scores])
+        winner: IntArray = np.argmax(scores, axis=1).astype(np.int64)
         return winner if self.classes is None else np.array(self.classes)[winner]
 
     def on(
@@ -116,6 +125,14 @@ class TwoLayerNetwork:
                 f"The network takes {d} features, but the data have {len(offset)}; give the data it was trained on."
             )
         return self._on(offset, scale) if classes is None else _reordered(self._on(offset, scale), self._order(classes))
+
+    def with_scores(self, classes: tuple[str, ...] | None = None) -> ReluNetwork:
+        """The network of raw features with an output for each class, in this order: 0 and its own if it is binary."""
+        found = self.on(classes=classes)
+        if not self.is_binary:
+            return found
+        output, bias = (np.concatenate([np.zeros_like(part), part]) for part in (found.output, found.output_bias))
+        return ReluNetwork(found.hidden, found.hidden_bias, output, bias).with_note(found.note)
 
     def _on(self, offset: FloatArray, scale: FloatArray) -> ReluNetwork:
         own_offset = np.zeros(len(offset)) if self.offset is None else self.offset
@@ -227,9 +244,13 @@ def assemble(
 
 
 def _reordered(network: ReluNetwork, order: list[int] | None) -> ReluNetwork:
-    if order is None or order == list(range(network.outputs)):
+    if order is None or order == list(range(len(order))):
         return network
-    found = ReluNetwork(network.hidden, network.hidden_bias, network.output[order], network.output_bias[order])
+    if network.outputs == 1:  # of two classes, the other way round
+        output, bias = -network.output, -network.output_bias
+    else:
+        output, bias = network.output[order], network.output_bias[order]
+    found = ReluNetwork(network.hidden, network.hidden_bias, output, bias)
     return found.with_note(network.note)
 
 

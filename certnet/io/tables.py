@@ -17,24 +17,29 @@ _MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-"})
 _INFINITE = frozenset({"inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"})
 
 
-def read_csv(path: Path, *, target: str | None, task: Task | None, outputs: Outputs | None = None) -> DataSet:
+def read_csv(
+    path: Path, *, target: str | None, task: Task | None, weight: str | None = None, outputs: Outputs | None = None
+) -> DataSet:
     """Read a CSV file: UTF-8 (a byte order mark is fine), comma, semicolon or tab, quoted cells, a header line.
 
     Blank lines and trailing columns without any content are ignored. A first line ``sep=;`` is obeyed. ``target``
-    names the target column, the last one by default. Without a ``task`` the target decides (``guess_task``). With
-    ``outputs`` classes are those of a network.
+    names the target column, by default the last one that is not that of the weights. Without a ``task`` the target
+    decides (``guess_task``). With ``outputs`` classes are those of a network.
     """
     table = _read_table(path)
-    target = table.header[-1] if target is None else target.strip()
-    if target not in table.header:
-        raise InputError(f"{table.name} has no column {target!r}; its columns are {', '.join(table.header)}.")
-    if len(table.header) < 2:
+    weighing = None if weight is None else table.position(weight.strip())
+    others = [index for index in range(len(table.header)) if index != weighing]
+    column = others[-1] if target is None and others else table.position((target or "").strip())
+    target, features = table.header[column], [index for index in others if index != column]
+    if column == weighing:
+        raise InputError(f"The column {target!r} of {table.name} cannot hold targets and weights; name two columns.")
+    if not features:
+        besides = "the column" if weighing is None else "the weights and the column"
         raise InputError(
-            f"{table.name} has only the column {target!r}; a target and at least one feature are needed, "
+            f"{table.name} has only {besides} {target!r}; a target and at least one feature are needed, "
             "separated by commas, semicolons or tabs."
         )
-    column, source = table.header.index(target), f"{table.name}, column {target!r},"
-    features = [index for index in range(len(table.header)) if index != column]
+    source = f"{table.name}, column {target!r},"
     X = np.column_stack([table.numbers(index) for index in features])
     labels = [] if task == "regression" else table.labels(column)
     note = None
@@ -51,6 +56,7 @@ def read_csv(path: Path, *, target: str | None, task: Task | None, outputs: Outp
         X=X,
         Y=Y,
         classes=names,
+        sample_weight=None if weighing is None else table.weights(weighing),
         feature_names=tuple(table.header[index] for index in features),
         notes=() if note is None else (note,),
     )
@@ -79,6 +85,23 @@ class _Table:
             if not cell:
                 raise self._missing(column, line)
         return list(cells)
+
+    def position(self, name: str) -> int:
+        """The column of this name."""
+        if name not in self.header:
+            raise InputError(f"{self.name} has no column {name!r}; its columns are {', '.join(self.header)}.")
+        return self.header.index(name)
+
+    def weights(self, column: int) -> FloatArray:
+        """A column as weights of rows."""
+        found = self.numbers(column)
+        if found.min() < 0:
+            line = self.lines[int(np.argmax(found < 0))]
+            raise InputError(
+                f"{self.name} line {line} has a negative weight in column {self.header[column]!r}; a weight says how "
+                "often a row occurs."
+            )
+        return found
 
     def numbers(self, column: int) -> FloatArray:
         """A column as numbers."""

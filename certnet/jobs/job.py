@@ -24,7 +24,7 @@ from certnet.solvers import Progress, SolverResult
 from certnet.solvers.registry import AUTO
 from certnet.training.polish import Network
 from certnet.training.trainer import FitResult
-from formulations import InputError, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
+from formulations import Dual, InputError, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
 from formulations._validation import FloatArray
 
 SDP, GLOBAL = METHODS = ("sdp", "global")
@@ -87,6 +87,7 @@ class Job:
         late: a stage did not end in time and was left behind.
         trained: the last fit that ended.
         relaxation, shown: the solver's result, and its last look.
+        priced: a dual for the network's own W, in the solvers' coordinates.
         price_ratio: a price over γ that a direction was found to have for the given network.
         bounds: the lower bound that each source led to.
     """
@@ -110,6 +111,7 @@ class Job:
     late: bool = False
     trained: FitResult | None = None
     relaxation: SolverResult | None = None
+    priced: Dual | None = None
     shown: Progress | None = None
     price_ratio: float | None = None
     search: SearchSummary | None = None

@@ -37,6 +37,8 @@ __all__ = ["Neuron", "OptimalityResult", "optimality"]
 
 MOST_STARTS = 200
 """Neurons from which pricing climbs."""
+HALVINGS = 100
+"""Of an interval that holds the strength of a neuron."""
 PRICING_SHARE = 0.1
 """Part of the time left that pricing may take."""
 PAYS = 1e-7
@@ -49,10 +51,10 @@ WORSE_THAN_NOTHING = (
 
 @dataclass(frozen=True, eq=False)
 class Neuron:
-    """A neuron whose addition lowers the objective: ‖Rᵀ(Xu)₊‖ > γ for the residual R of the network.
+    """A neuron whose addition lowers the objective: ‖Wᵀ(Xu)₊‖ > γ for W = −∇loss at the network.
 
-    With a = (Xu)₊ at ‖u‖ = 1 and g = Rᵀa, the best output weights have the direction of g and the objective falls by
-    (‖g‖ − γ)²/(2‖a‖²).
+    With a = (Xu)₊ for u of cost 1 and g = Wᵀa the best output weights have the direction of g, and the strength s is
+    that of the least loss + γs; for the squared loss the objective falls by (‖g‖ − γ)²/(2‖a‖²).
 
     Attributes:
         u: (d,) hidden weights, balanced with the output weights.
@@ -77,7 +79,7 @@ class OptimalityResult:
         certificate: about that network; proves ``report.lower_bound``.
         report: what the checker said of it; ``report.gap`` is the proved gap.
         balanced_objective: the objective after neurons are rescaled, which changes no prediction.
-        price_ratio: the largest ‖Rᵀ(Xu)₊‖/γ found over unit u, for the residual R of the network; at an optimum it is
+        price_ratio: the largest ‖Wᵀ(Xu)₊‖/γ found over u of cost 1, for W = −∇loss at the network; at an optimum it is
             1. It is reached at a direction, so the true maximum is at least as large. None after Ctrl-C.
         neuron: the direction of that price as a neuron, None where it is hardly above 1.
         trained: the best network that certnet found, starting from the given one among others; None without training.
@@ -184,7 +186,8 @@ def optimality(
     stages: list[tuple[str, Callable[[Job], None]]] = [("given network", _prove_given)]
     stages += [("training", _train)] if train else []
     stages += [("price", lambda job: neurons.extend(_look_for_neuron(job)))]
-    relaxing, branching = ("relaxation", _stages.relax), ("branching", branch)
+    relaxing = [("price of the network", _stages.price_network), ("relaxation", _stages.relax)]
+    branching = ("branching", branch)
     with computing(job.merged.program.space.order):
         for name, work in stages:
             if not job.interrupted:
@@ -192,7 +195,7 @@ def optimality(
         if job.has_directions:
             _stages.auto(job, clock.available())
             # In few dimensions branching is quick; else the relaxation gives most for the time.
-            last = [branching, relaxing] if job.cuts_cones else [relaxing, branching]
+            last = [branching, *relaxing] if job.cuts_cones else [*relaxing, branching]
             bound(job, [("bound without products", _stages.bound_without_products), *last])
         certificate, report = _stages.conclude(job)
     return OptimalityResult(
@@ -253,7 +256,7 @@ def _train(job: Job) -> None:
 
 
 def _look_for_neuron(job: Job) -> list[Neuron]:
-    """The direction of the largest price for the residual of the given network, if it pays."""
+    """The direction of the largest price for the dual of the given network, if it pays."""
     program, (U, V) = job.program, job.network
     X, W, gamma = program.X, network_dual(program, U, V), program.gamma
     generator = np.random.default_rng(job.random_state)
@@ -266,12 +269,32 @@ def _look_for_neuron(job: Job) -> list[Neuron]:
         job.price_ratio = 0.0
         return []
     u = found.directions[:, 0]
-    activation = np.maximum(X @ u, 0.0)
-    g = W.T @ activation
-    size, square = float(np.linalg.norm(g)), float(activation @ activation)
+    g = W.T @ np.maximum(X @ u, 0.0)
+    size = float(np.linalg.norm(g))
     job.price_ratio = size / gamma
-    if not (size > gamma * (1.0 + PAYS) and square > 0):
+    if not size > gamma * (1.0 + PAYS):
         return []
-    strength = (size - gamma) / square
-    decrease = 0.5 * (size - gamma) * strength
-    return [Neuron(np.sqrt(strength) * u, np.sqrt(strength) * g / size, job.price_ratio, decrease)]
+    v = g / size
+    strength, decrease = _strength(program, program.fitted(U, V), np.outer(np.maximum(X @ u, 0.0), v))
+    return [Neuron(np.sqrt(strength) * u, np.sqrt(strength) * v, job.price_ratio, decrease)]
+
+
+def _strength(program: TrainingProgram, fitted: FloatArray, change: FloatArray) -> tuple[float, float]:
+    """The s that minimises L(fitted + s·change) + γs, and how much lower that is than at 0.
+
+    The function is convex and falls at 0. The output bias stays as it is best without the change.
+    """
+    bias = program.loss.bias(fitted)
+
+    def falls(s: float) -> bool:
+        return bool(np.sum(program.loss.dual(fitted + s * change, bias) * change) > program.gamma)
+
+    high = 1.0
+    while falls(high) and high < LARGEST:
+        high *= 2.0
+    low = 0.0
+    for _ in range(HALVINGS):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if falls(middle) else (low, middle)
+    decrease = program.loss.value(fitted, bias) - program.loss.value(fitted + low * change, bias) - program.gamma * low
+    return low, float(decrease)

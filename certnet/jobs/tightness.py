@@ -148,7 +148,7 @@ def measure_tightness(
         checked = check(certificate, arithmetic=Arithmetic.FLOAT, time_limit=time_limit)
         if checked.verdict is not Verdict.PROVED:
             raise InputError(f"The certificate is not proved ({checked.reason}); train again, or give more time.")
-        program = TrainingProgram(certificate.X, certificate.Y, certificate.gamma)
+        program = program_of(certificate)
         network = untrained(program, certificate.U, certificate.V)
         job = begin(clock, program, network, solver=solver, random_state=random_state)
     found = SimpleNamespace(
@@ -177,6 +177,20 @@ def measure_tightness(
         relaxation=job.relaxation,
         stages=clock.stages,
         **vars(found),
+    )
+
+
+def program_of(certificate: Certificate) -> TrainingProgram:
+    """The training problem that a certificate is about."""
+    X = certificate.X if certificate.hidden_bias == "none" else certificate.X[:, :-1]
+    return TrainingProgram(
+        X,
+        certificate.Y,
+        certificate.gamma,
+        loss=certificate.loss,
+        sample_weight=certificate.sample_weight,
+        hidden_bias=certificate.hidden_bias,
+        output_bias=certificate.output_bias,
     )
 
 

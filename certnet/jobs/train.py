@@ -19,7 +19,7 @@ from certnet.jobs import stages as _stages
 from certnet.jobs.checkpoint import Checkpoint, Saver, program_fingerprint, sink
 from certnet.jobs.clock import JobClock
 from certnet.jobs.closing import bound, branch
-from certnet.jobs.job import GLOBAL, SDP, Job, begin, closing_of, run
+from certnet.jobs.job import GLOBAL, SDP, Job, begin, closing_of, run, untrained
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
 from certnet.search.price import SearchSummary
@@ -28,6 +28,7 @@ from certnet.solvers.arrays import require_device
 from certnet.solvers.registry import AUTO, get_solver
 from certnet.solvers.warm_start import certified_dual
 from certnet.tightness.rank import spectrum
+from certnet.training.polish import Network
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
 from formulations.arguments import accepts, count, json_object, seconds
@@ -102,6 +103,7 @@ def train(
     progress: Callable[[Event], None] | None = None,
     provenance: Mapping[str, Any] | None = None,
     start: Certificate | None = None,
+    start_network: Network | None = None,
     device: str = "cpu",
     checkpoint: Path | str | Callable[[Checkpoint], None] | None = None,
     resume: Checkpoint | None = None,
@@ -124,6 +126,8 @@ def train(
         provenance: JSON object that travels in the certificate; no part of the proof.
         start: a certificate about the same X and Y, perhaps for another γ. Its neurons are candidates, its dual takes
             part in the proof, and both are a warm start of the relaxation for the solvers that gain by it.
+        start_network: U (d×m) and V (c×m) of any network of this shape. Its neurons are candidates, and the result is
+            no worse.
         device: "cpu" or "cuda", where the ADMM computes.
         checkpoint: a file that is written about once a minute and at the end of stages. It is removed at the end
             unless the job was cut short. A function gets each ``certnet.jobs.checkpoint.Checkpoint`` instead; if it
@@ -159,6 +163,7 @@ def train(
         job = begin(
             clock,
             program,
+            None if start_network is None else untrained(program, *start_network),
             method=method,
             closing=closing,
             solver=solver,
@@ -222,6 +227,7 @@ def _bounding(job: Job) -> list[tuple[str, Callable[[Job], None]]]:
     """The stages after the first bound, in the order in which they give most for their time."""
     cheap = ("bound without products", _stages.bound_without_products)
     relaxation = [
+        ("price of the network", _stages.price_network),
         ("relaxation", _stages.relax),
         ("rounding", _stages.round_relaxation),
         ("certificate", _stages.prove),

@@ -131,9 +131,7 @@ def node_problem(program: Program, node: Part, loss: DualLoss) -> FaceProblem:
     return _problem(own, loss.basis, node.places, node.features, weight)
 
 
-def _problem(
-    program: Program, basis: FloatArray, position: IntArray, row: IntArray, weight: FloatArray
-) -> FaceProblem:
+def _problem(program: Program, basis: FloatArray, position: IntArray, row: IntArray, weight: FloatArray) -> FaceProblem:
     """The problem in which these rows of the loss see these inequalities."""
     c = basis.shape[1]
     program = replace(program, space=program.space.with_outputs(c))

@@ -215,8 +215,10 @@ def warm_start(
     z = np.maximum(constraints(S)[signed], shift)
     if not (z.min(initial=np.inf) > 0 and is_positive_definite(S) and is_positive_definite(M)):
         return None
-    y = y.copy()
-    y[signed] = np.maximum(y[signed], float(np.sum(S * M)) / order / z)
+    y, mu, own = y.copy(), float(np.sum(S * M)) / order, len(signed) - len(p)
+    # Of a product the multiplier fits the value; of a quadratic the value fits, for its multiplier is well chosen.
+    z[:own] = np.maximum(z[:own], mu / np.maximum(y[signed[:own]], 1e-300))
+    y[signed] = np.maximum(y[signed], mu / z)
     return FaceIterate(S, M, y, z, p, q)
 
 

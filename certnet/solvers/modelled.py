@@ -167,7 +167,10 @@ def _run_clarabel(compiled: Compiled, options: SolverOptions, session: Session) 
         settings.time_limit = _left(session) or settings.time_limit
         P, c, A, b = compiled.matrices()
         zero, nonnegative, order = compiled.cones()
-        cones = [clarabel.ZeroConeT(zero), clarabel.NonnegativeConeT(nonnegative), clarabel.PSDTriangleConeT(order)]
+        second_order, exponential = compiled.other_cones()
+        cones = [clarabel.ZeroConeT(zero), clarabel.NonnegativeConeT(nonnegative)]
+        cones += [clarabel.SecondOrderConeT(size) for size in second_order]
+        cones += [clarabel.PSDTriangleConeT(order), *(clarabel.ExponentialConeT() for _ in range(exponential))]
         solver = clarabel.DefaultSolver(P, c, A, b, cones, settings)
         if hasattr(solver, "set_termination_callback"):
             solver.set_termination_callback(lambda _: stop.is_set())
@@ -214,7 +217,8 @@ def _run_scs(compiled: Compiled, options: SolverOptions, session: Session) -> En
 
     matrices = dict(zip(("P", "c", "A", "b"), compiled.matrices(), strict=True))
     zero, nonnegative, order = compiled.cones()
-    cones = {"z": zero, "l": nonnegative, "s": [order]}
+    second_order, exponential = compiled.other_cones()
+    cones = {"z": zero, "l": nonnegative, "q": second_order, "s": [order], "ep": exponential}
     settings = {"verbose": False, "eps_abs": options.tolerance, "eps_rel": options.tolerance}
     last = _keep(compiled, compiled.start(*options.warm_start)) if options.warm_start else {}
     limit = MAX_ITERATIONS if options.max_iterations is None else options.max_iterations

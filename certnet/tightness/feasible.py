@@ -55,11 +55,14 @@ def relaxation_value(
         random_state: seed of the points that are mixed in.
 
     Returns:
-        None when no bound was found: without an output block, for large data, or where no mixture was feasible.
+        None when no bound was found: without an output block, for large data, where no mixture was feasible, and for
+        other losses than the plain squared one, weights or an output bias.
     """
     program, (_, d, c) = presolved.program, certificate.shape
     neurons = program.space.neurons
     if primal.outputs != c or neurons > SETTINGS.largest or not np.isfinite(primal.S).all():
+        return None
+    if certificate.loss != "squared" or certificate.output_bias != "none" or (certificate.sample_weight != 1).any():
         return None
     generators, kappas = check_rows(certificate.X, certificate.source, certificate.generator, NO_DEADLINE)
     K = Enclosure.from_rationals(kappas, (2 * neurons, len(certificate.X)))

@@ -32,8 +32,9 @@ def load() -> None:
 class Compiled:
     """A program in the form of one solver, and the iterates kept last. Never shared between threads.
 
-    For "SCS" and "CLARABEL" it is: minimise ½xᵀPx + cᵀx subject to Ax + s = b, with s in {0}^z × R₊^l × (one triangle
-    of a PSD matrix, off its diagonal times √2). The first rows are those of the loss.
+    For "SCS" and "CLARABEL" it is: minimise ½xᵀPx + cᵀx subject to Ax + s = b, with s in {0}^z × R₊^l × (second-order
+    cones) × (one triangle of a PSD matrix, off its diagonal times √2) × (exponential cones). The first rows are those
+    of the loss; the squared loss needs neither second-order nor exponential cones.
 
     Attributes:
         problem, handles: what ``model`` made of the program.
@@ -64,13 +65,19 @@ class Compiled:
 
     def matrices(self) -> tuple[Any, FloatArray, Any, FloatArray]:
         """(upper triangle of P, c, A, b)."""
-        data = self.data
-        return sparse.csc_matrix(sparse.triu(data["P"])), data["c"], sparse.csc_matrix(data["A"]), data["b"]
+        data, size = self.data, len(self.data["c"])
+        P = data.get("P", sparse.csc_array((size, size)))  # absent where the objective is linear
+        return sparse.csc_matrix(sparse.triu(P)), data["c"], sparse.csc_matrix(data["A"]), data["b"]
 
     def cones(self) -> tuple[int, int, int]:
         """(z, l, order of the PSD matrix)."""
         dims = self.data["dims"]
         return dims.zero, dims.nonneg, dims.psd[0]
+
+    def other_cones(self) -> tuple[list[int], int]:
+        """(sizes of second-order cones, number of exponential cones)."""
+        dims = self.data["dims"]
+        return [int(size) for size in dims.soc], int(dims.exp)
 
     def keep(self, answer: Any) -> Any:
         """Keep the iterates of an answer in the solver's own form, if it has any; return it as CVXPY's solution."""
@@ -95,14 +102,18 @@ class Compiled:
         """
         P, c, A, b = self.matrices()
         zero, nonnegative, order = self.cones()
-        triangle, loss = A[zero + nonnegative :], A[: self.handles.residual.size]
+        first = zero + nonnegative + sum(self.other_cones()[0])
+        rows = slice(first, first + order * (order + 1) // 2)
+        triangle, loss = A[rows], A[: self.handles.residual.size]
         size = np.asarray(triangle.multiply(triangle).sum(axis=1)).ravel()
         x, y = np.zeros(len(c)), np.zeros(len(b))
         if primal is not None:
             column, row = np.triu_indices(order)
             x = triangle.T @ (primal.S[row, column] * np.where(row == column, -1.0, -np.sqrt(2.0)) / size)
-        x += P @ (loss.T @ (b[: loss.shape[0]] - loss @ x))  # P is the identity on the residual, and 0 on S
+        if P.nnz == loss.shape[0]:
+            x += P @ (loss.T @ (b[: loss.shape[0]] - loss @ x))  # then P is the identity on the residual, and 0 on S
         if dual is not None and dual.N.size:
-            y[: len(b) - len(size)] = self.handles.multipliers(dual)
-            y[len(b) - len(size) :] = -(triangle @ (c + A.T @ y)) / size
+            equal, signs = self.handles.multipliers(dual)
+            y[: len(equal)], y[zero : zero + len(signs)] = equal, signs
+            y[rows] = -(triangle @ (c + A.T @ y)) / size
         return {"x": x, "y": y, "s": b - A @ x}

@@ -8,6 +8,7 @@ import numpy as np
 from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
 from formulations.lifted_space import LiftedSpace
+from formulations.modeling.cvxpy_loss import expression
 from formulations.program import Dual, Primal, Program
 
 MAXIMUM_ENTRIES = 200_000_000
@@ -21,7 +22,8 @@ class CvxpyHandles:
     Attributes:
         S: variable, the face matrix (N+k+c square); with a basis of your own its expression.
         G: expression, the moment matrix ``J S Jᵀ`` (order × order).
-        residual: variable (f×c), ``T − ω∘G[f, v]``.
+        residual: variable (f×c), ``T − κ∘G[f, v] − a`` with the targets T of losses of numbers, else 0.
+        bias: variable (c,), the output bias a, or None.
         loss, complementarity, nonnegativity: the constraints, with their multipliers after a solve; the last has one
             entry for each of the ``pairs`` (p, q) with p ≤ q.
     """
@@ -29,6 +31,7 @@ class CvxpyHandles:
     S: Any
     G: Any
     residual: Any
+    bias: Any
     loss: Any
     complementarity: Any
     nonnegativity: Any
@@ -52,12 +55,12 @@ class CvxpyHandles:
         N[i, i + len(i)] = -free
         return Primal(np.asarray(self.S.value), self.outputs), Dual(W, N + N.T)
 
-    def multipliers(self, dual: Dual) -> FloatArray:
-        """Inverse of ``recover`` for the dual: the values of loss, complementarity and nonnegativity in one vector."""
+    def multipliers(self, dual: Dual) -> tuple[FloatArray, FloatArray]:
+        """Inverse of ``recover`` for the dual: the values of (loss, complementarity), and those of nonnegativity."""
         i = np.arange(len(dual.N) // 2)
         p, q = self.pairs
         halved = dual.N[p, q] * np.where(p == q, 0.5, 1.0)
-        return np.concatenate([-dual.W.ravel(order="F"), -dual.N[i, i + len(i)], halved])
+        return np.concatenate([-dual.W.ravel(order="F"), -dual.N[i, i + len(i)]]), halved
 
 
 def _pairs(space: LiftedSpace) -> tuple[IntArray, IntArray]:
@@ -70,12 +73,14 @@ def _pairs(space: LiftedSpace) -> tuple[IntArray, IntArray]:
 def cvxpy_model(program: Program, basis: FloatArray | None = None) -> tuple[Any, CvxpyHandles]:
     """The DNN relaxation of ``program`` as a ``cvxpy.Problem``, and its parts. Its value is in the program's own scale.
 
-    ½‖R‖² + γ/2(⟨E, G_zz⟩ + tr G_vv) with R = T − ω∘G[f, v], G = J S Jᵀ, S ⪰ 0, G_φφ ≥ 0, diag(G_αβ) = 0.
+    L(κ∘G[f, v]) + γ/2(⟨E₀, G_zz⟩ + tr G_vv) with G = J S Jᵀ, S ⪰ 0, G_φφ ≥ 0, diag(G_αβ) = 0, ⟨Q, G_zz⟩ ≥ 0.
     A ``basis`` (order × m) in place of J must end in the rows of S: its last N+k+c coordinates are (β, z, v).
 
     Raises:
-        InputError: a program too large to be written down.
+        InputError: a program too large to be written down, or a form.
     """
+    if program.loss is None:
+        raise InputError("only training programs are written down as models; forms have a bound of their own.")
     import cvxpy as cp
     from scipy import sparse
 
@@ -98,16 +103,24 @@ def cvxpy_model(program: Program, basis: FloatArray | None = None) -> tuple[Any,
         # CVXPY writes down each use of an expression anew, so none is larger than it has to be.
         return J[rows] @ S @ J[columns].T
 
+    loss = program.loss
+    bias = cp.Variable(program.shape[1], name="a") if loss.has_bias else None
+    target, value = expression(loss, residual)
     fitted = cp.multiply(program.weight[:, None], G(program.feature, space.v))
-    loss = fitted + residual == program.loss.dual(np.zeros(program.shape))
+    if bias is not None:
+        fitted = fitted + np.ones((len(target), 1)) @ cp.reshape(bias, (1, program.shape[1]), order="C")
+        value = value + 0.5 * loss.bias_decay * cp.sum_squares(bias) if loss.bias_decay > 0 else value
+    fits = fitted + residual == target
     complementarity = cp.diag(G(space.alpha, space.beta)) == 0
     pairs = _pairs(space)
     nonnegativity = G(space.phi, space.phi)[pairs] >= 0
-    regulariser = cp.trace(program.metric @ G(space.z, space.z)) + cp.trace(G(space.v, space.v))
-    problem = cp.Problem(
-        cp.Minimize(0.5 * cp.sum_squares(residual) + 0.5 * program.gamma * regulariser),
-        [loss, complementarity, nonnegativity],
-    )
+    z = G(space.z, space.z)
+    regulariser = cp.trace(program.cost() @ z) + cp.trace(G(space.v, space.v))
+    constraints = [fits, complementarity, nonnegativity]
+    if program.region.size:
+        constraints.append(cp.trace(program.region @ z) >= 0)
+    problem = cp.Problem(cp.Minimize(value + 0.5 * program.gamma * regulariser), constraints)
     everything, own = slice(None), S if basis is None else S[-space.face_order :, -space.face_order :]
     moment = G(everything, everything)
-    return problem, CvxpyHandles(own, moment, residual, loss, complementarity, nonnegativity, pairs, space.outputs)
+    parts = (own, moment, residual, bias, fits, complementarity, nonnegativity, pairs, space.outputs)
+    return problem, CvxpyHandles(*parts)

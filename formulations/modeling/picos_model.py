@@ -19,8 +19,10 @@ def picos_model(program: Program) -> Any:
     variable "loss": minimise loss with ‖R‖² ≤ 2·loss.
 
     Raises:
-        InputError: PICOS is not installed.
+        InputError: PICOS is not installed, or the loss is another one than the squared loss.
     """
+    if program.loss is None or program.loss.kind.name != "squared":
+        raise InputError("the model in PICOS knows the squared loss alone; use the one in CVXPY.")
     try:
         import picos
     except ImportError:
@@ -51,8 +53,20 @@ def picos_model(program: Program) -> Any:
     choose = np.zeros((len(program.feature), 2 * N))
     choose[np.arange(len(program.feature)), program.feature] = program.weight
     fitted = choose[:, :N] * (bv + A * zv) + choose[:, N:] * bv
-    loss = picos.RealVariable("loss")
-    problem.add_constraint(abs(fitted - program.loss.dual(np.zeros(program.shape))) ** 2 <= 2 * loss)
-    trace = (picos.Constant("E", np.array(program.metric)) | zz) + picos.trace(vv)
-    problem.set_objective("min", loss + 0.5 * program.gamma * trace)
+    root = np.sqrt(program.loss.sample_weight)[:, None]
+    missing = np.array(program.loss.target / program.loss.unit) - fitted
+    value, decay = picos.RealVariable("loss"), program.loss.bias_decay
+    objective = value
+    if program.loss.has_bias:
+        bias = picos.RealVariable("a", (1, c))
+        missing = missing - picos.Constant("1", np.ones((len(root), 1))) * bias
+        if decay > 0:
+            cost = picos.RealVariable("bias_cost")
+            problem.add_constraint(abs(bias) ** 2 <= 2 * cost)
+            objective = objective + decay * cost
+    problem.add_constraint(abs(picos.Constant("root", np.diag(root[:, 0])) * missing) ** 2 <= 2 * value)
+    if program.region.size:
+        problem.add_constraint((picos.Constant("Q", np.array(program.region)) | zz) >= 0)
+    trace = (picos.Constant("E", np.array(program.cost())) | zz) + picos.trace(vv)
+    problem.set_objective("min", objective + 0.5 * program.gamma * trace)
     return problem

@@ -26,17 +26,13 @@ from tests.certificates.by_hand import (
     paired,
     problem,
     targets,
-    true_dual_value,
-    true_loss,
-    true_objective,
     weights,
 )
+from tests.certificates.truth import ERROR, true_dual_value, true_loss, true_objective
 from tests.strategies import SEEDS, rng
 
 EVERY = pytest.mark.parametrize("loss", LOSSES)
 CERTIFICATES = every()
-DIGITS = Fraction(1, 10**50)
-"""How exact the truth is."""
 
 
 def inside(loss: str, Y: FloatArray, omega: FloatArray, random: np.random.Generator) -> FloatArray:
@@ -70,7 +66,7 @@ def test_dual_values_are_rounded_down_and_domains_exact(seed: int, loss: str, ou
             dual_value(s, W)
         return
     value, size = Fraction(dual_value(s, W)), 1 + sum(abs(Fraction(x)) for x in W.ravel().tolist())
-    assert value <= truth + DIGITS
+    assert value <= truth + ERROR
     assert truth - value <= size * Fraction(1, 10**12)
     assert dual_value(s, np.zeros_like(W)) == 0.0
 
@@ -93,7 +89,7 @@ def test_losses_over_intervals_are_rounded_up(seed: int, loss: str, width: float
 
     for share in (-1.0, -0.3, 0.0, 0.7, 1.0):
         signs = random.choice([-1.0, 1.0], Y.shape) if share else 0.0
-        assert truth(f + share * width * signs) <= bound / 2 + DIGITS
+        assert truth(f + share * width * signs) <= bound / 2 + ERROR
     if width == 0:
         assert bound / 2 - truth(f) <= Fraction(1, 10**13) * (1 + truth(f)) * (1 + int(np.abs(f).max()))
 
@@ -109,7 +105,7 @@ def test_no_dual_value_exceeds_an_objective(loss: str) -> None:
         rows = zip(f.tolist(), s.Y.tolist(), s.sample_weight.tolist(), strict=True)
         lost = sum(Fraction(w) * true_loss(loss, [*map(Fraction, row)], [*map(Fraction, y)]) for row, y, w in rows)
         inner = sum(Fraction(a) * Fraction(b) for a, b in zip(W.ravel().tolist(), f.ravel().tolist(), strict=True))
-        assert lost >= Fraction(dual_value(s, W)) - inner - DIGITS
+        assert lost >= Fraction(dual_value(s, W)) - inner - ERROR
 
 
 def boundary(loss: str, Y: FloatArray, omega: FloatArray) -> FloatArray:
@@ -174,9 +170,9 @@ def test_true_certificates_are_proved_in_every_arithmetic(made: Certificate) -> 
     for arithmetic in ("exact", "ball", "float"):
         report = check(made, arithmetic=arithmetic)
         assert report.verdict is Verdict.PROVED
-        assert Fraction(report.lower_bound) <= true_dual_value(made.statement, made.W) + DIGITS
+        assert Fraction(report.lower_bound) <= true_dual_value(made.statement, made.W) + ERROR
         objective = true_objective(made.statement, made.U, made.V, made.output)
-        assert objective - DIGITS <= Fraction(report.objective) <= objective * (1 + Fraction(1, 10**12))
+        assert objective - ERROR <= Fraction(report.objective) <= objective * (1 + Fraction(1, 10**12))
 
 
 def test_proofs_by_subdivision_too() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.support import Call, caller, quick_train
+from tests.cli.support import Call, caller, quick_choice, quick_train
 
 
 @pytest.fixture
@@ -22,8 +22,9 @@ def certnet(folder: Path, capsys: pytest.CaptureFixture[str]) -> Call:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the job by one that takes milliseconds."""
+    """Replace the job, and the choice of the weight decay, by such that take milliseconds."""
     monkeypatch.setattr("certnet.jobs.train.train", quick_train)
+    monkeypatch.setattr("certnet.jobs.selection.select_gamma", quick_choice)
 
 
 @pytest.fixture

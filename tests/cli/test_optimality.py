@@ -1,6 +1,5 @@
 """``certnet optimality``: what it writes, what it says, and what it refuses."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +92,8 @@ def test_every_format_of_the_same_network_has_the_same_objective(
         report = certnet(CALL[0], name, *CALL[2:], "--no-train", "--json", "--quiet").json
         assert report["objective"] == pytest.approx(truth, rel=1e-12)
         assert report["trained"] is None
-        assert report["notes"][:-1] == []
+        assert "In certnet's terms" in report["notes"][1]
+        assert report["notes"][2:-1] == []
 
 
 @pytest.mark.usefixtures("network")
@@ -122,9 +122,16 @@ def test_plain_output_is_a_summary_and_two_paths(certnet: Call) -> None:
     [
         (("missing.npz", "plane.npz", "--gamma", 0.1), "cannot be read"),
         (("net.pt", "plane.npz", "--gamma", 0.1), "safetensors"),
-        (("own.npz", "plane.npz"), "--gamma"),
+        (("own.npz", "plane.npz"), "gamma"),
+        (("own.npz", "plane.npz", "--loss", "cubic", "--gamma", 1), "no loss 'cubic'"),
+        (("own.npz", "plane.npz", "--loss", "logistic", "--gamma", 1), "two classes"),
+        (("own.npz", "plane.npz", "--loss", "squared", "--torch-loss", "mse", "--gamma", 1), "torch_loss"),
+        (("own.npz", "plane.npz", "--torch-loss", "mse"), "weight_decay"),
+        (("own.npz", "plane.npz", "--torch-loss", "nll", "--weight-decay", 1), "cross_entropy"),
+        (("own.npz", "plane.npz", "--torch-loss", "mse", "--weight-decay", 1, "--optimizer", "AdamW"), "no objective"),
+        (("own.npz", "plane.npz", "--weight-decay", 1, "--gamma", 1), "torch_loss"),
         (("own.npz", "plane.npz", "--gamma", -1), "positive"),
-        (("own.npz", "plane.npz", "--gamma", 0.1, "--no-split"), "--hidden-bias"),
+        (("own.npz", "plane.npz", "--gamma", 0.1, "--hidden-bias", "none"), "hidden biases"),
         (("own.npz", "iris", "--gamma", 0.1, *BIAS), "4"),
         (("own.npz", "nowhere.npz", "--gamma", 0.1), "nowhere.npz"),
         (("own.npz", "plane.npz", "--gamma", 0.1, *BIAS, "--gap", 2), "gap"),
@@ -158,17 +165,45 @@ def test_ctrl_c_writes_what_is_proved(certnet: Call, folder: Path, monkeypatch: 
     assert files(folder / "o") == sorted(FILES.values())
 
 
-def test_help_says_how_weight_decay_translates(certnet: Call, made: tuple[TwoLayerNetwork, FloatArray]) -> None:
-    text = " ".join(certnet("optimality", "--help").out.split())
-    assert "weight_decay" in text
-    # Proportional objectives have the same minimisers.
-    network, n, c, w = made[0], *Y.shape, 0.01
-    squares = float(np.sum((network.predict(X) - Y) ** 2))
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_terms_of_pytorch_are_converted(certnet: Call, network: TwoLayerNetwork, reduction: str) -> None:
+    w = 0.01
+    terms = ("--torch-loss", "mse", "--weight-decay", w, "--reduction", reduction, "--optimizer", "SGD")
+    outcome = certnet("optimality", "own.npz", "plane.npz", *terms, "--no-split", "--no-train", "--nodes", 1, "--json")
+    squares = (network.predict(X) - Y) ** 2
     decay = float(np.sum(network.network.generators**2) + np.sum(network.network.output**2))
-    losses = {"w·n·c/2": squares / (n * c), "w/2": squares, "w": 0.5 * squares}
-    stated = {"w·n·c/2": w * n * c / 2, "w/2": w / 2, "w": w}
-    assert re.findall(r"gamma = (w[\w·/]*)", text) == list(losses)
-    for formula, loss in losses.items():
-        theirs = loss + 0.5 * w * decay
-        ours = 0.5 * squares + 0.5 * stated[formula] * decay
-        assert ours / theirs == pytest.approx(stated[formula] / w, rel=1e-12)
+    number = float(np.mean(squares) if reduction == "mean" else np.sum(squares)) + 0.5 * w * decay
+    report = outcome.json
+    assert report["converted"]["number"] == pytest.approx(number, rel=1e-12)
+    assert report["objective"] * report["converted"]["factor"] == pytest.approx(number, rel=1e-12)
+    assert report["gamma"] == pytest.approx(w * Y.size / 2 if reduction == "mean" else w / 2, rel=1e-12)
+    assert (report["hidden_bias"], report["output_bias"]) == ("penalised", "none")
+    assert f"weight_decay = {w}" in " ".join(outcome.err.split())
+
+
+def test_labels_and_an_output_bias(certnet: Call, folder: Path) -> None:
+    random = np.random.default_rng(1)
+    labels = np.where(X[:, 0] > 1.0, "up", "down")
+    rows = "\n".join(f"{x},{y},{label}" for (x, y), label in zip(X, labels, strict=True))
+    (folder / "points.csv").write_text(f"x,y,label\n{rows}\n")
+    W1, b1, W2, b2 = (random.normal(size=shape) for shape in ((3, 2), 3, (1, 3), 1))
+    np.savez(folder / "one.npz", W1=W1, b1=b1, W2=W2, b2=b2)
+    common = ("points.csv", "--raw", "--no-split", "--no-train", "--time-limit", 1, "--json", "--quiet")
+    f = np.maximum(X @ W1.T + b1, 0.0) @ W2.T + b2
+    decay = 0.25 * float(np.sum(W1**2) + np.sum(W2**2))
+    report = certnet("optimality", "one.npz", *common, "--gamma", 0.5).json
+    truth = float(np.sum(np.log1p(np.exp(np.where(labels == "up", -1.0, 1.0) * f[:, 0])))) + decay
+    assert report["objective"] == pytest.approx(truth, rel=1e-12)
+    assert (report["hidden_bias"], report["output_bias"]) == ("free", "free")
+    checked = certnet("check", report["files"]["certificate"], "--data", "points.csv", "--json")
+    assert checked.json["objective"] == pytest.approx(truth, rel=1e-12)
+    report = certnet("optimality", "one.npz", *common, "--gamma", 0.5, "--class-weight", "balanced").json
+    omega = np.where(labels == "up", 4.0 / np.sum(labels == "up"), 4.0 / np.sum(labels == "down"))
+    weighted = float(omega @ np.log1p(np.exp(np.where(labels == "up", -1.0, 1.0) * f[:, 0]))) + decay
+    assert report["objective"] == pytest.approx(weighted, rel=1e-12)
+    np.savez(folder / "two.npz", W1=W1, b1=b1, W2=np.vstack([-W2, W2]), b2=np.append(-b2, b2))
+    report = certnet("optimality", "two.npz", *common, "--gamma", 0.5).json
+    truth = (
+        float(np.sum(np.log1p(np.exp(np.where(labels == "up", -2.0, 2.0) * f[:, 0])))) + decay + 0.25 * np.sum(W2**2)
+    )
+    assert report["objective"] == pytest.approx(truth, rel=1e-12)

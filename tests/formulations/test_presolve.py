@@ -7,7 +7,7 @@ from hypothesis import given
 from certificates import Verdict, check
 from certnet import fit, optimality, train
 from formulations import Dual, InputError, Primal, TrainingProgram, merge_rows, presolve, rescale
-from formulations.rows import ZERO_ROW
+from formulations.parallel import ZERO_ROW
 from tests.strategies import SEEDS, networks, programs, rng
 
 

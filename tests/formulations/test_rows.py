@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from formulations import TrainingProgram, reduce_rows
-from formulations.rows import ZERO_ROW, are_parallel, scale_rows
+from formulations.parallel import ZERO_ROW, are_parallel, scale_rows
 from tests.strategies import programs
 
 

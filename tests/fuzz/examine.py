@@ -1,6 +1,6 @@
 """Reading and checking a certificate file of any kind, with the truth at a few points as the judge of what is proved.
 
-Imports the checker alone, so that a fuzzer needs nothing else.
+Imports the checker and the truth alone, so that a fuzzer needs nothing else.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from certificates.proof import LiftedProof
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion
+from tests.certificates.truth import ERROR, true_dual_value, true_objective
 
 exact = np.vectorize(Fraction, otypes=[object])
 
@@ -68,6 +69,17 @@ def _is_margin(certificate: Certificate, report: Report) -> bool:
     )
 
 
+def _is_bound(certificate: Certificate, report: Report) -> bool:
+    """Whether W is worth the bound, no network here is below it, and the own one reaches the objective."""
+    s, proof = certificate.statement, certificate.proofs[0]
+    assert isinstance(s, Training)
+    own = true_objective(s, proof.U, proof.V, proof.output)
+    idle = true_objective(s, proof.U[:, :0], proof.V[:, :0], 0.0 * proof.output)
+    size = ERROR * (1 + own + idle)
+    least = min(own, idle, true_dual_value(s, proof.W)) + size
+    return Fraction(report.lower_bound) <= least and own <= Fraction(report.objective) + size
+
+
 def _points(region: InputRegion) -> list[FloatArray]:
     points = [region.lower, region.upper, 0.5 * region.lower + 0.5 * region.upper]
     if region.centre is None or region.radius is None:
@@ -80,7 +92,7 @@ def _points(region: InputRegion) -> list[FloatArray]:
 
 
 _TRUE: dict[type, Callable[[Certificate, Report], bool]] = {
-    Training: lambda _, report: report.lower_bound <= report.objective,
+    Training: _is_bound,
     Robustness: _is_margin,
     Lipschitz: _is_slope,
 }

@@ -8,6 +8,7 @@ import pytest
 from certificates import Report, write_certificate
 from formulations import InputError
 from tests.certificates.altering import replace
+from tests.certificates.by_hand import certificate, problem
 from tests.fuzz import examine
 from tests.fuzz.seeds import write_seeds
 from tests.verification.mutants import proved_certificates
@@ -36,3 +37,16 @@ def test_a_false_claim_that_a_checker_proves_is_noticed(tmp_path: Path, monkeypa
     monkeypatch.setattr(examine, "check", lambda *_, **__: lie)
     with pytest.raises(AssertionError):
         examine.examine(path, 10.0)
+
+
+@pytest.mark.parametrize("loss", ["squared", "cross-entropy"])
+def test_a_false_bound_that_a_checker_proves_is_noticed(loss: str, tmp_path: Path, monkeypatch) -> None:
+    path, made = tmp_path / "a.cert", certificate(problem(loss, "free", "free"))
+    write_certificate(path, made)
+    assert examine.examine(path, 10.0) == "PROVED"
+    for changes in ({"lower_bound": made.lower_bound + 1e-9}, {"objective": made.objective - 1e-9}):
+        values = {"lower_bound": made.lower_bound, "objective": made.objective, **changes}
+        lie = Report(examine.Verdict.PROVED, "", "float", 0.0, **values)
+        monkeypatch.setattr(examine, "check", lambda *_, lie=lie, **__: lie)
+        with pytest.raises(AssertionError):
+            examine.examine(path, 10.0)
