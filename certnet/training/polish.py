@@ -120,6 +120,7 @@ def network_dual(
     program: TrainingProgram,
     U: FloatArray,
     V: FloatArray,
+    more: FloatArray | None = None,
     *,
     tolerance: float = 1e-10,
     deadline: Deadline = NO_DEADLINE,
@@ -127,11 +128,12 @@ def network_dual(
     """W (n, c), the dual candidate that a network offers.
 
     ``program.dual`` where the loss has no kinks. Where it has some, ∇ℓ says nothing at a row on its kink, and this is
-    the multiplier of the group lasso over the network's own directions: it has the best chance of a small price.
+    the multiplier of the group lasso over the network's own directions and ``more`` (d, q), of length 1: the more
+    directions with a large price are among them, the smaller is the largest.
     """
     if not has_kinks(program.loss.kind):
         return program.dual(U, V)
-    return _outputs(program, U, V, None, tolerance=tolerance, deadline=deadline)[1].W
+    return _outputs(program, U, V, more, tolerance=tolerance, deadline=deadline)[1].W
 
 
 def _outputs(
