@@ -22,7 +22,7 @@ def compare_data(certificate: Certificate, data: str) -> dict[str, Any]:
     Raises:
         InputError: the data differ, or cannot be read.
     """
-    recipe = Recipe(source=data, raw=True, split=False)
+    recipe = Recipe(source=data, raw=True, split=False, loss=certificate.loss)
     if "data" in certificate.provenance:
         stored = Recipe.from_json(certificate.provenance["data"])
         recipe = replace(stored, source=data)
