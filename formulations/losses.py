@@ -26,7 +26,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import numpy as np
-from scipy.special import expit, logsumexp, softmax, xlogy
+from scipy.special import expit, xlogy
 
 from formulations._validation import FloatArray
 from formulations.errors import InputError
@@ -114,17 +114,18 @@ class CrossEntropy:
     name, targets, couples = "cross-entropy", ONE_HOT, True
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        own = np.sum(f * y, axis=1, keepdims=True)
-        return np.asarray(logsumexp(f - own, axis=1))
+        away = f - np.sum(f * y, axis=1, keepdims=True)
+        largest = away.max(axis=1, initial=0.0)
+        return largest + np.log(_rows(np.exp(away - largest[:, None])))
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        p = softmax(f, axis=1)
+        p = _softmax(f)
         # 1 − p_y as the sum of the others keeps its digits where the row is fitted well.
         others = np.sum(p * (1.0 - y), axis=1, keepdims=True)
         return np.asarray(np.where(y > 0, others, -p))
 
     def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        p = softmax(f, axis=1)
+        p = _softmax(f)
         return p, p
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
@@ -356,6 +357,11 @@ class Poisson:
 
     def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         return np.full_like(y, -np.inf), y.copy()
+
+
+def _softmax(f: FloatArray) -> FloatArray:
+    p = np.exp(f - f.max(axis=1, keepdims=True))
+    return np.asarray(p / p.sum(axis=1, keepdims=True))
 
 
 def _rows(terms: FloatArray) -> FloatArray:

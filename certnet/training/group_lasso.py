@@ -31,6 +31,10 @@ class Settings:
 
     newton_steps: int = 50
     """Most Newton steps on a smooth loss. Not measured."""
+    cold_penalty: float = 0.05
+    """The first penalty of a quadratic problem, see ``solve_quadratic``. Not measured."""
+    warm_penalty: float = 50.0
+    """The same where there are output weights to start from. Not measured."""
     forcing: float = 0.03
     """Accuracy of the quadratic problem of a step, relative to the gap before it. Not measured."""
     floor: float = 0.1
@@ -184,7 +188,7 @@ class _Best:
 def _newton(problem: _Problem, x: FloatArray) -> _Best:
     """Newton's method with a line search, for a loss without kinks."""
     s, loss, H = SETTINGS, problem.loss, problem.H
-    best = _Best(problem, x)
+    best, penalty = _Best(problem, x), None
     for _ in range(s.newton_steps):
         x, a = best.x, best.a
         W = loss.dual(H @ x, a)
@@ -194,8 +198,10 @@ def _newton(problem: _Problem, x: FloatArray) -> _Best:
         floor = min(max(s.floor * best.gap / best.value, s.least_floor), s.most_floor)
         curvature = _curvature(loss, H @ x + a, floor)
         target = curvature.root(H @ x + a) + curvature.inverse_root(W)
-        wanted = max(0.3 * problem.tolerance * best.value, s.forcing * best.gap)
-        step = _solution(problem, curvature, target, (x, a), wanted)
+        # The gap is of the order of the error, and the decrease that Newton's step promises of its square.
+        wanted = max(s.forcing * best.gap * min(best.gap / best.value, 1.0), 0.01 * problem.tolerance * best.value)
+        step = _solution(problem, curvature, target, (x, a), wanted, penalty)
+        penalty = step.penalty
         best.steps += step.steps
         best.offer_dual(loss.project(step.W))
         before, length, there = best.value, 1.0, (step.x, step.a)
@@ -226,7 +232,7 @@ def _quadratic(problem: _Problem, x: FloatArray) -> _Best:
     kinks, size = has_kinks(loss.kind), spread(loss)
     centre = loss.kind.fitted(zero, loss.target) / loss.unit
     best, epsilon, W = _Best(problem, x), s.smoothing * size if kinks else 1.0, zero
-    x, a = best.x, best.a
+    x, a, penalty = best.x, best.a, None
     for number in range(s.proximal_steps if kinks else 1):
         if best.is_done or not len(x):
             break
@@ -235,7 +241,8 @@ def _quadratic(problem: _Problem, x: FloatArray) -> _Best:
         target = root * (centre + epsilon * W / omega) if kinks else root * centre
         wanted = max(0.3 * problem.tolerance * best.value, s.forcing * best.gap) if kinks else None
         box = (lower / root, upper / root) if is_boxed else None
-        step = _solution(problem, curvature, target, (x, a), wanted, box)
+        step = _solution(problem, curvature, target, (x, a), wanted, penalty, box)
+        penalty = step.penalty
         best.steps += step.steps
         x, a, W = step.x, step.a, loss.project(step.W)
         before = best.gap
@@ -257,6 +264,7 @@ class _Solution:
     a: FloatArray
     W: FloatArray
     decrease: float
+    penalty: float
     steps: int
 
 
@@ -266,11 +274,13 @@ def _solution(
     target: FloatArray,
     start: tuple[FloatArray, FloatArray],
     tolerance: float | None,
+    penalty: float | None = None,
     box: tuple[FloatArray, FloatArray] | None = None,
 ) -> _Solution:
     """The problem with ``Q(target − S(Hx + a))`` in place of L, from (x, a), in normal units.
 
-    Up to ``tolerance``, or to the relative one of the whole problem where that is None.
+    Up to ``tolerance``, or to the relative one of the whole problem where that is None; ``penalty`` is that of
+    ``solve_quadratic``.
     """
     loss, columns, (z, a) = problem.loss, problem.H, start
     limit, decay = np.full(columns.shape[1], problem.gamma), np.zeros(columns.shape[1])
@@ -283,11 +293,12 @@ def _solution(
     model = QuadraticLasso(columns / lengths, curvature, target / unit, limit, decay, box)
     z = z * lengths[:, None] / unit
     limits = (0.0, problem.tolerance) if tolerance is None else (tolerance / unit**2, 0.0)
-    found, R, steps = solve_quadratic(model, z, *limits, problem.deadline)
+    penalty = penalty or (SETTINGS.warm_penalty if z.any() else SETTINGS.cold_penalty)
+    found, R, penalty, steps = solve_quadratic(model, z, *limits, penalty, problem.deadline)
     decrease = max(model.value(z) - model.value(found), 0.0) * unit**2
     found = unit * found / lengths[:, None]
     x, a = (found[:-1], found[-1]) if loss.has_bias else (found, a)
-    return _Solution(x, a, curvature.root(unit * R), decrease, steps)
+    return _Solution(x, a, curvature.root(unit * R), decrease, penalty, steps)
 
 
 def spread(loss: Loss) -> float:

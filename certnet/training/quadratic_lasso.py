@@ -25,9 +25,9 @@ OUTER_ITERATIONS = INNER_ITERATIONS = 60
 class Settings:
     """Numbers that an experiment could move."""
 
-    largest_penalty: float = 1e4
+    largest_penalty: float = 1e7
     """Of the method of multipliers, times the mean limit. Not measured."""
-    penalty_growth: float = 5.0
+    penalty_growth: float = 10.0
     """Its growth where the gap has not shrunk tenfold. Not measured."""
     box_rounds: int = 5
     """Rounds in which a dual is made feasible for the output bias and the box. Not measured."""
@@ -108,9 +108,12 @@ class QuadraticLasso:
 
 
 def solve_quadratic(
-    problem: QuadraticLasso, x: FloatArray, tolerance: float, relative: float, deadline: Deadline
-) -> tuple[FloatArray, FloatArray, int]:
-    """(x, R, Newton steps) from x, up to a duality gap of ``tolerance``, or of ``relative`` times the value.
+    problem: QuadraticLasso, x: FloatArray, tolerance: float, relative: float, penalty: float, deadline: Deadline
+) -> tuple[FloatArray, FloatArray, float, int]:
+    """(x, R, last penalty, Newton steps) from x, up to a gap of ``tolerance``, or of ``relative`` times the value.
+
+    ``penalty`` is the first one, in units of the inverse mean limit: small, or what the last one of a similar problem
+    was.
 
     The dual value is taken at the Newton iterate R, which is nearer to dual feasibility than T − S(Hx): rounding in x
     is magnified by 1/limit there.
@@ -120,7 +123,7 @@ def solve_quadratic(
     B = rest - R
     best = (x, R) if np.any(x) else (np.zeros_like(x), problem.boxed(problem.target))
     lowest, highest = problem.value(best[0]), problem.dual_value(R)
-    penalty, most = (0.5 if np.any(x) else 0.05) / mean, SETTINGS.largest_penalty / mean
+    penalty, most = penalty / mean, SETTINGS.largest_penalty / mean
     steps, stalled, gap, inner_tolerance = 0, 0, np.inf, 1e-3
     for _ in range(OUTER_ITERATIONS):
         R, x, B, more = _newton(problem, x, B, R, penalty, inner_tolerance, deadline)
@@ -135,7 +138,7 @@ def solve_quadratic(
         if gap > 0.1 * previous:
             penalty = min(penalty * SETTINGS.penalty_growth, most)
         inner_tolerance = max(min(0.2 * inner_tolerance, 0.1 * gap / max(lowest, 1e-300)), 1e-14)
-    return best[0], problem.boxed(best[1]), steps
+    return best[0], problem.boxed(best[1]), penalty * mean, steps
 
 
 @dataclass(frozen=True, eq=False)
