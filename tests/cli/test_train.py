@@ -479,7 +479,9 @@ def test_a_small_file_end_to_end(certnet: Call, points: Path) -> None:
 def test_global_training_closes_the_gap(certnet: Call, folder: Path) -> None:
     random = np.random.default_rng(0)
     np.savez(folder / "small.npz", X_train=random.standard_normal((8, 2)), Y_train=random.standard_normal((8, 1)))
-    outcome = certnet("train", "small.npz", "--raw", *PAPER, "--method", "global", "--gap", "1e-5", "--out", "o", "--json")
+    outcome = certnet(
+        "train", "small.npz", "--raw", *PAPER, "--method", "global", "--gap", "1e-5", "--out", "o", "--json"
+    )
     assert outcome.code == 0
     report = outcome.json
     assert report["verdict"] == "PROVED"
