@@ -62,7 +62,8 @@ def _rows(split: Split) -> dict[str, Any]:
     if recipe.class_weight is not None:
         weights += ", times those that make classes count alike"
     if source_kind(recipe.source) == "csv":
-        column = "the last column" if recipe.target is None else f"column {recipe.target!r}"
+        last = "the last column" if recipe.weight_column is None else "the last column but that of the weights"
+        column = last if recipe.target is None else f"column {recipe.target!r}"
         targets = f"{column}: {targets}"
     return {
         "which": which,
