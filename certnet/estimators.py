@@ -14,6 +14,8 @@ import importlib
 import math
 import sys
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,6 +36,7 @@ from certnet.jobs.optimality import optimality
 from certnet.jobs.train import train
 from certnet.runtime.clock import Event
 from certnet.training import fit
+from certnet.training.trainer import Round
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray, shown
 from formulations.losses import COUNTS, NUMBERS, ONE_HOT, SIGNS, kind_named
@@ -43,6 +46,20 @@ __all__ = ["CertifiedMLPClassifier", "CertifiedMLPRegressor"]
 
 AUTO = "auto"
 PROBABILISTIC = (AUTO, "cross-entropy", "logistic")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How well a fit without a proof is trained."""
+
+    tolerance_per_gap: float = 0.5
+    """Relative excess of the price over γ at which it ends, for each unit of the gap; an excess ε costs at most about 2ε
+    of the objective. Not measured."""
+    decrease_per_gap: float = 0.1
+    """Relative decrease of the objective in a round below which it ends, likewise. Not measured."""
+
+
+SETTINGS = Settings()
 
 
 class _CertifiedMLP(BaseEstimator):  # type: ignore[misc]
@@ -92,13 +109,13 @@ class _CertifiedMLP(BaseEstimator):  # type: ignore[misc]
             interrupted, proof = result.interrupted, result.certificate.proofs[0]
             U, V, a = proof.U, proof.V, proof.output
         else:
-            tolerance = min(1e-2, 0.1 * self.gap)
             fitted = fit(
                 program,
                 candidates=None if start is None else start[0],
                 random_state=seed,
                 time_limit=self.time_limit,
-                tolerance=tolerance,
+                tolerance=SETTINGS.tolerance_per_gap * self.gap,
+                callback=_until_it_pays_little(SETTINGS.decrease_per_gap * self.gap),
             )
             interrupted, U, V = fitted.interrupted, fitted.U, fitted.V
             a = program.output(U, V)
@@ -424,6 +441,18 @@ def distinct_rows(X: FloatArray, Y: FloatArray, weight: FloatArray) -> tuple[Flo
     total = np.bincount(np.cumsum(first) - 1, weights=weight)
     d = X.shape[1]
     return rows[first, :d], rows[first, d:], total
+
+
+def _until_it_pays_little(decrease: float) -> Callable[[Round], bool]:
+    """A callback that ends a fit once a round lowers the objective by less than this, relatively."""
+    before = math.inf
+
+    def ends(found: Round) -> bool:
+        nonlocal before
+        last, before = before, found.objective
+        return last - before < decrease * before
+
+    return ends
 
 
 def _show(event: Event) -> None:
