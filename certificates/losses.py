@@ -177,14 +177,16 @@ def _entropy(p: arb, weight: arb) -> arb:
     return arb(0) if p == 0 else -p * (p / weight).log()
 
 
-def twice_lost(loss: Loss, lower: FloatArray, upper: FloatArray, Y: FloatArray) -> tuple[FloatArray, FloatArray]:
+def twice_lost(
+    loss: Loss, lower: FloatArray, upper: FloatArray, Y: FloatArray, deadline: Deadline = NO_DEADLINE
+) -> tuple[FloatArray, FloatArray]:
     """Two arrays (n×c or n×1) whose products are at least twice the losses of all f, or f − y if centred, between."""
     if loss.centred:
         opposed = (Y > 0) | (loss.targets == NUMBERS)
         lower, upper = np.where(opposed, -upper, lower), np.where(opposed, -lower, upper)
     if loss.entropic:
         rows = zip(lower.tolist(), upper.tolist(), Y.tolist(), strict=True)
-        values = np.array([_losses(loss, *row) for row in rows])
+        values = np.array([_losses(loss, *row, deadline) for row in rows])
         return np.full_like(values, 2.0), values
     # ℓ is convex, so largest at an end. It is a maximum over w or q between the limits; wider ones make it larger.
     above, below = (math.inf if limit is None else _above(limit) for limit in (loss.above, loss.below))
@@ -196,8 +198,9 @@ def twice_lost(loss: Loss, lower: FloatArray, upper: FloatArray, Y: FloatArray) 
     return np.maximum(*slopes), np.nextafter(np.maximum(*rests), np.inf)
 
 
-def _losses(loss: Loss, lower: list[float], upper: list[float], y: list[float]) -> list[float]:
+def _losses(loss: Loss, lower: list[float], upper: list[float], y: list[float], deadline: Deadline) -> list[float]:
     """Upper bounds of the losses in a row of f, of s for signs, or of the one loss of the row."""
+    deadline.check()
     with ctx.workprec(PRECISION):
         low, high = [*map(arb, lower)], [*map(arb, upper)]
         if loss.targets == SIGNS:

@@ -280,7 +280,7 @@ def network_objective(
         deadline.check()
         X, Y, weight = (array[first : first + rows] for array in (s.X, s.Y, s.sample_weight[:, None]))
         lower, upper = fitted(X, Y if loss.centred else np.zeros_like(Y), U, V, output, deadline)
-        left, right = twice_lost(loss, lower, upper, Y)
+        left, right = twice_lost(loss, lower, upper, Y, deadline)
         products.append((np.where(weight == 1, left, inflate(weight * left, 1)), right))
     lost = sum_of_products(products, upper=True, deadline=deadline)
     squares = [U[:-1] if s.hidden_bias == FREE else U, V, output if s.output_bias == PENALISED else output[:0]]

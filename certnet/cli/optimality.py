@@ -54,6 +54,8 @@ def optimality(
         typer.Option(help="Where it has one, by default penalised with --torch-loss, as there, and else free."),
     ] = None,
     output_bias: Annotated[common.Bias | None, typer.Option(help="The same for the outputs.")] = None,
+    class_weight: common.ClassWeight = None,
+    weight_column: common.WeightColumn = None,
     target: common.Target = None,
     task: common.Task = None,
     raw: Annotated[
@@ -113,6 +115,7 @@ def optimality(
         weight_decay=weight_decay,
         optimizer=optimizer,
         reduction=reduction,
+        sample_weight=split.sample_weight,
         hidden_bias=hidden_bias,
         output_bias=output_bias,
     )

@@ -160,7 +160,8 @@ def _in_torch_terms(
 ) -> Given:
     Y = targets(loss.ours, y, read.network.outputs, read.classes)
     omega, factor = loss.weights(Y, sample_weight), loss.factor(Y)
-    theirs, default = f"In PyTorch's terms: {loss}", ("penalised", "penalised")
+    weighted = "" if sample_weight is None else " of the rows' losses times their weights"
+    theirs, default = f"In PyTorch's terms: {loss}{weighted}", ("penalised", "penalised")
     notes = () if read.module is None else read.module.notes
     if gamma is None:
         if optimizer is None or isinstance(optimizer, str):

@@ -121,7 +121,7 @@ def certify(merged: MergedRows, dual: RepairedDual, network: Network, provenance
     products = dual.N.size > 0
     for margin in (0.0,) if products else (0.0, *MARGINS[1:]):
         certificate = assemble(merged, replace(dual, W=(1.0 - margin) * dual.W), *network, provenance)
-        report = check(certificate, arithmetic=Arithmetic.FLOAT)
+        report = check(certificate, arithmetic=Arithmetic.AUTO if merged.program.region.size else Arithmetic.FLOAT)
         if report.verdict is Verdict.PROVED:
             return certificate, report
     again = [raw_dual(dual.W, dual.N, dual.t, gamma=merged.program.gamma)] if products else []

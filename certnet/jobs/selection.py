@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from certificates.failure import Deadline
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.numerics import computing
-from certnet.training import fit
+from certnet.training.directions import drawn, largest_prices, normalised
+from certnet.training.polish import Network, exchange, network_dual, polish
 from certnet.training.pricing import values
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray, IntArray, as_matrix
@@ -38,10 +40,18 @@ class Settings:
     """Digits of each γ, so that it can be typed again. Not measured."""
     patience: int = 2
     """γ in a row without a better validation loss after which the path ends. Not measured."""
+    worse: float = 1.5
+    """Ratio of a validation loss and the best one above which it ends at once. Not measured."""
     rounds: int = 3
-    """Rounds of column generation for each γ. Not measured."""
+    """Times that new neurons are looked for at each γ. Not measured."""
     tolerance: float = 1e-3
-    """Relative excess of the price over γ at which a fit is good enough. Not measured."""
+    """Relative excess of the price over γ at which a network is good enough. Not measured."""
+    starts: int = 30
+    """Random starts of each search for neurons, besides those of the network. Not measured."""
+    climbing_steps: int = 15
+    """Circles of each climb. Not measured."""
+    new_neurons: int = 20
+    """The most that join at a time. Not measured."""
     share: float = 0.3
     """Share of a job's time limit that the choice may take. Not measured."""
     folds: int = 5
@@ -134,30 +144,28 @@ def _walk(
     progress: Callable[[Event], None] | None,
 ) -> Selection:
     """The path, as long as the validation loss falls."""
-    gammas = path(program_at(1.0))
+    program = program_at(1.0)
+    network: Network = np.zeros((program.shape[1], 0)), np.zeros((program.shape[2], 0))
     tried: list[float] = []
     losses: list[float] = []
-    columns, stop, best = None, "", 0
+    generator, deadline = np.random.default_rng(random_state), Deadline.after(clock.left())
+    stop, best = "", 0
     with computing():
-        for gamma in gammas:
-            program, left = program_at(gamma), clock.left()
-            found = fit(
-                program,
-                candidates=columns,
-                random_state=random_state,
-                time_limit=left,
-                max_rounds=SETTINGS.rounds,
-                tolerance=SETTINGS.tolerance,
-            )
+        for gamma in path(program):
+            program = program_at(gamma)
+            try:
+                network = improved(program, network, generator, deadline)
+            except KeyboardInterrupt:
+                stop = "interrupted"
             tried.append(gamma)
-            losses.append(validation_loss(program, found.U, found.V, *held))
+            losses.append(validation_loss(program, *network, *held))
             if progress is not None:
-                note = f"γ = {gamma:g}: validation loss {losses[-1]:.6g}, {found.U.shape[1]} neurons."
+                note = f"γ = {gamma:g}: validation loss {losses[-1]:.6g}, {network[0].shape[1]} neurons."
                 progress(Event(STAGE, clock.seconds, note=note))
-            columns = found.U if found.U.shape[1] else None
-            stop = "interrupted" if found.interrupted else "late" if found.timed_out else ""
-            best = losses.index(min(losses, key=_order))
-            if stop or len(losses) - 1 - best >= SETTINGS.patience:
+            stop = stop or ("late" if deadline.passed else "")
+            best = losses.index(min(losses))
+            far = losses[-1] > SETTINGS.worse * losses[best]
+            if stop or far or len(losses) - 1 - best >= SETTINGS.patience:
                 break
     return Selection(
         gammas=tuple(tried),
@@ -170,9 +178,21 @@ def _walk(
     )
 
 
-def _order(loss: float) -> float:
-    """What is not finite comes last."""
-    return loss if math.isfinite(loss) else math.inf
+def improved(program: TrainingProgram, network: Network, generator: np.random.Generator, deadline: Deadline) -> Network:
+    """A network of this program from that of a larger γ: neurons whose price is too large join, a few times."""
+    s = SETTINGS
+    network = polish(program, *network, deadline=deadline)
+    for _ in range(s.rounds):
+        if deadline.passed:
+            break
+        W = network_dual(program, *network, deadline=deadline)
+        options = {"samples": s.starts, "max_steps": s.climbing_steps, "random_state": generator}
+        found = largest_prices(program, W, network[0], deadline=deadline, **options)
+        fresh = found.directions[:, found.values > program.gamma * (1.0 + s.tolerance)][:, : s.new_neurons]
+        if not fresh.shape[1]:
+            break
+        network = exchange(program, network, fresh, joint=True, gap=s.tolerance, deadline=deadline)
+    return network
 
 
 def path(program: TrainingProgram) -> list[float]:
@@ -180,20 +200,13 @@ def path(program: TrainingProgram) -> list[float]:
     zero = np.zeros((program.shape[2], 0))
     W = program.dual(np.zeros((program.shape[1], 0)), zero)
     # The largest price among the rows' own directions is about that of all; the zero network is best from there on.
-    size = _largest_price(program, W)
+    own = program.X.T if program.penalised.all() else np.vstack([program.X[:, :-1].T, np.zeros(len(program.X))])
+    directions = [normalised(program, part) for part in (own, -own)]
+    directions.append(drawn(program, W, SETTINGS.starts, np.random.default_rng(0)))
+    size = float(values(program.X, W, np.hstack(directions)).max(initial=0.0))
     first = size if size > 0 else 1.0
     steps = SETTINGS.decades / (SETTINGS.steps - 1)
     return [float(f"{first * 10.0 ** (-steps * step):.{SETTINGS.digits - 1}e}") for step in range(SETTINGS.steps)]
-
-
-def _largest_price(program: TrainingProgram, W: FloatArray) -> float:
-    """max ‖Wᵀ(Xu)₊‖ over the directions of the rows and of WᵀX, in the metric of the program."""
-    factor = np.linalg.cholesky(program.metric)
-    X = np.linalg.solve(factor, program.X.T).T
-    directions = np.vstack([X, -X, *(sign * np.linalg.svd(W.T @ X, full_matrices=False)[2] for sign in (1.0, -1.0))])
-    sizes = np.linalg.norm(directions, axis=1)
-    U = (directions[sizes > 0] / sizes[sizes > 0, None]).T
-    return float(values(X, W, U).max(initial=0.0))
 
 
 def validation_loss(

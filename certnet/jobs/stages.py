@@ -51,8 +51,8 @@ class Settings:
 
     first_rounds: int = 10
     """Rounds of the first network where a relaxation follows. Not measured."""
-    first_share: float = 0.15
-    """Share of the time left that the first network may take then. Not measured."""
+    first_share: float = 0.3
+    """Share of the time left that the first network may take then. Its own W is where bounds begin. Not measured."""
     global_share: float = 0.4
     """The same where no relaxation follows: the search for a proof gets as much. Not measured."""
     soon_share: float = 0.5

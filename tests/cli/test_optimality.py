@@ -124,7 +124,7 @@ def test_plain_output_is_a_summary_and_two_paths(certnet: Call) -> None:
         (("net.pt", "plane.npz", "--gamma", 0.1), "safetensors"),
         (("own.npz", "plane.npz"), "gamma"),
         (("own.npz", "plane.npz", "--loss", "cubic", "--gamma", 1), "no loss 'cubic'"),
-        (("own.npz", "plane.npz", "--loss", "logistic", "--gamma", 1), "5 classes"),
+        (("own.npz", "plane.npz", "--loss", "logistic", "--gamma", 1), "two classes"),
         (("own.npz", "plane.npz", "--loss", "squared", "--torch-loss", "mse", "--gamma", 1), "torch_loss"),
         (("own.npz", "plane.npz", "--torch-loss", "mse"), "weight_decay"),
         (("own.npz", "plane.npz", "--torch-loss", "nll", "--weight-decay", 1), "cross_entropy"),
@@ -195,6 +195,12 @@ def test_labels_and_an_output_bias(certnet: Call, folder: Path) -> None:
     truth = float(np.sum(np.log1p(np.exp(np.where(labels == "up", -1.0, 1.0) * f[:, 0])))) + decay
     assert report["objective"] == pytest.approx(truth, rel=1e-12)
     assert (report["hidden_bias"], report["output_bias"]) == ("free", "free")
+    checked = certnet("check", report["files"]["certificate"], "--data", "points.csv", "--json")
+    assert checked.json["objective"] == pytest.approx(truth, rel=1e-12)
+    report = certnet("optimality", "one.npz", *common, "--gamma", 0.5, "--class-weight", "balanced").json
+    omega = np.where(labels == "up", 4.0 / np.sum(labels == "up"), 4.0 / np.sum(labels == "down"))
+    weighted = float(omega @ np.log1p(np.exp(np.where(labels == "up", -1.0, 1.0) * f[:, 0]))) + decay
+    assert report["objective"] == pytest.approx(weighted, rel=1e-12)
     np.savez(folder / "two.npz", W1=W1, b1=b1, W2=np.vstack([-W2, W2]), b2=np.append(-b2, b2))
     report = certnet("optimality", "two.npz", *common, "--gamma", 0.5).json
     truth = (

@@ -76,7 +76,7 @@ def require_same(given: Given, model: Any, loss: Any, X: Any, y: Any) -> None:
     """Number and gradients agree."""
     model.zero_grad()
     value = theirs(model, loss, X, y)
-    assert given.their_number == pytest.approx(float(value), rel=1e-9)
+    assert given.their_number == pytest.approx(value.item(), rel=1e-9)
     value.backward()
     program, (U, V, a) = given.program, given.weights()
     pre, W = program.X @ U, program.dual(U, V, a)
@@ -116,7 +116,7 @@ def test_weights_of_rows_and_classes_that_are_named() -> None:
     each = nn.CrossEntropyLoss(weight=torch.tensor(weight).double(), reduction="none")(model(X), y)
     value = (omega * each).sum() / torch.tensor(weight).double()[y].sum()
     decay = 0.5 * DECAY * sum(float((p**2).sum()) for p in model.parameters())
-    assert given.their_number == pytest.approx(float(value) + decay, rel=1e-9)
+    assert given.their_number == pytest.approx(value.item() + decay, rel=1e-9)
 
 
 class Own(nn.Module):  # type: ignore[misc, name-defined]
@@ -147,12 +147,12 @@ def test_modules_are_known_by_their_function() -> None:
     model = Own().double()
     given = objective_of(model, X, y, torch_loss="mse", weight_decay=DECAY)
     np.testing.assert_array_equal(given.network.hidden, model.a.weight.detach().numpy())
-    assert given.their_number == pytest.approx(float(theirs(model, nn.MSELoss(), X, y)), rel=1e-9)
+    assert given.their_number == pytest.approx(theirs(model, nn.MSELoss(), X, y).item(), rel=1e-9)
     images = Image()
     given = objective_of(images, X.reshape(N, 2, 2), y[:, 0], torch_loss="mse", weight_decay=DECAY)
     assert images.training
     assert next(images.parameters()).dtype == torch.float32
-    expected = float(theirs(images.double().eval(), nn.MSELoss(), X.reshape(N, 2, 2), y[:, 0]))
+    expected = theirs(images.double().eval(), nn.MSELoss(), X.reshape(N, 2, 2), y[:, 0]).item()
     assert given.their_number == pytest.approx(expected, rel=1e-9)
     assert any("dropout" in note for note in given.notes)
 
@@ -200,7 +200,7 @@ def test_layers_without_biases_have_none() -> None:
     model = sequential(2, bias=False)
     given = objective_of(model, X, y, torch_loss="mse", weight_decay=DECAY)
     assert (given.program.hidden_bias, given.program.output_bias) == ("none", "none")
-    assert given.their_number == pytest.approx(float(theirs(model, nn.MSELoss(), X, y)), rel=1e-9)
+    assert given.their_number == pytest.approx(theirs(model, nn.MSELoss(), X, y).item(), rel=1e-9)
 
 
 def test_adamw_minimises_nothing_until_gamma_is_named() -> None:
