@@ -53,8 +53,8 @@ class Settings:
     """How well a fit without a proof is trained."""
 
     tolerance_per_gap: float = 0.5
-    """Relative excess of the price over γ at which it ends, for each unit of the gap; an excess ε costs at most about 2ε
-    of the objective. Not measured."""
+    """Relative excess of the price over γ at which it ends, for each unit of the gap; an excess ε costs at most about
+    2ε of the objective. Not measured."""
     decrease_per_gap: float = 0.1
     """Relative decrease of the objective in a round below which it ends, likewise. Not measured."""
 

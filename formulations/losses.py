@@ -415,6 +415,8 @@ def kind_named(text: str) -> Kind:
         return KINDS[name]()
     try:
         return KINDS[name](**{_PARAMETER[name]: float(parameter)})
+    except InputError:
+        raise
     except (KeyError, ValueError):
         known = ", ".join(f"{one}:{what}" for one, what in _PARAMETER.items())
         raise InputError(f"The loss {text[:40]!r} has no such parameter; these have one: {known}.") from None
