@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from certnet import estimators
+from certnet.estimators import base
 from certnet.training import fit, trainer
 
 
@@ -14,4 +14,4 @@ def quick_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     effort = {"wide_starts": 0, "many_samples": 20, "some_samples": 20, "patience": 0, "many_steps": 20}
     start = {"quick_width": 10, "quick_iterations": 10, "quick_neurons_per_row": 0}
     monkeypatch.setattr(trainer, "SETTINGS", replace(trainer.SETTINGS, **effort, **start))
-    monkeypatch.setattr(estimators, "fit", functools.partial(fit, max_rounds=1))
+    monkeypatch.setattr(base, "fit", functools.partial(fit, max_rounds=1))

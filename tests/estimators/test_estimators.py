@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from certnet import CertifiedMLPClassifier, CertifiedMLPRegressor, Verdict, check, read_relu_network
-from certnet.estimators import distinct_rows
+from certnet.estimators.base import distinct_rows
 from formulations import InputError
 
 pytestmark = pytest.mark.usefixtures("quick_fits")
@@ -76,6 +76,16 @@ def test_other_losses_of_two_classes_have_no_probabilities(loss: str) -> None:
     assert not hasattr(model, "predict_proba")
     with pytest.raises(AttributeError, match="predict_proba"):
         _ = model.predict_proba
+
+
+def test_alpha_may_be_chosen_by_validation() -> None:
+    X, y = blobs(2, n=30)
+    model = classifier(alpha="auto").fit(X, y)
+    assert model.alpha_ > 0
+    assert model.score(X, y) > 0.9
+    np.testing.assert_array_equal(model.predict(X), classifier(alpha=model.alpha_).fit(X, y).predict(X))
+    model.set_params(gap=0.9, time_limit=10.0)
+    assert model.prove(X, y).certificate_.statement.gamma == model.alpha_
 
 
 @pytest.mark.parametrize("kind", [classifier, regressor])
