@@ -115,7 +115,7 @@ def test_weights_of_rows_and_classes_that_are_named() -> None:
     )
     each = nn.CrossEntropyLoss(weight=torch.tensor(weight).double(), reduction="none")(model(X), y)
     value = (omega * each).sum() / torch.tensor(weight).double()[y].sum()
-    decay = 0.5 * DECAY * sum(float((p**2).sum()) for p in model.parameters())
+    decay = 0.5 * DECAY * sum((p**2).sum().item() for p in model.parameters())
     assert given.their_number == pytest.approx(value.item() + decay, rel=1e-9)
 
 
