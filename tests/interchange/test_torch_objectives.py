@@ -217,7 +217,7 @@ def test_own_terms() -> None:
     X, y = data(2, "numbers")
     model = sequential(2)
     given = objective_of(model, X, y, loss="squared", gamma=0.5)
-    squares = float(((model(X) - y) ** 2).sum())
+    squares = ((model(X) - y) ** 2).sum().item()
     decay = sum(float((layer.weight**2).sum()) for layer in (model[0], model[2]))
     assert given.objective == pytest.approx(0.5 * squares + 0.25 * decay, rel=1e-9)
     assert given.their_number == given.objective
