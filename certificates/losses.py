@@ -21,6 +21,7 @@ logarithms and exponentials are Arb's.
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -33,6 +34,7 @@ from certificates.failure import NO_DEADLINE, Deadline, require
 from formulations.arrays import FloatArray
 
 NUMBERS, SIGNS, ONE_HOT, COUNTS = "numbers", "-1 or 1", "one-hot rows", "numbers that are not negative"
+_AT_ONCE = 1 << 16
 Products = list[tuple[FloatArray, FloatArray]]
 """Pairs of arrays of one shape, whose products are to be added up."""
 
@@ -113,7 +115,7 @@ def require_domain(
     holds = holds and (loss.below is None or _at_most(-slope, omega, loss.below, deadline))
     require(holds, "an entry of W is outside the domain of the loss")
     if loss.targets == ONE_HOT:
-        require(not sums(W).any(), "a row of W does not sum to 0, which the loss needs")
+        require(not sums(W, deadline).any(), "a row of W does not sum to 0, which the loss needs")
 
 
 def _at_most(left: FloatArray, omega: FloatArray, right: FloatArray | Fraction, deadline: Deadline) -> bool:
@@ -132,14 +134,20 @@ def _at_most(left: FloatArray, omega: FloatArray, right: FloatArray | Fraction, 
     return True
 
 
-def sums(rows: FloatArray) -> FloatArray:
+def sums(rows: FloatArray, deadline: Deadline = NO_DEADLINE) -> FloatArray:
     """The exact sum of each row, rounded once; so it is 0 only if the exact one is.
 
     Raises:
         ProofFailure: an entry is so large that it might overflow.
     """
     require(np.abs(rows).max(initial=0.0) <= SAFE_SIZE, "an entry of W is too large to be added up")
-    return np.array([math.fsum(row) for row in rows.tolist()])
+    return np.array([math.fsum(_numbers(row, deadline)) for row in rows])
+
+
+def _numbers(row: FloatArray, deadline: Deadline) -> Iterator[float]:
+    for start in range(0, len(row), _AT_ONCE):
+        deadline.check()
+        yield from row[start : start + _AT_ONCE].tolist()
 
 
 def twice_earned(

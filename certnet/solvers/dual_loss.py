@@ -1,12 +1,12 @@
 """The dual of a loss as the interior point sees it: ``D(W) = −L*(−W)`` over a domain that W stays inside.
 
-Where D has a boundary, W keeps a slack, a gap, to each limit, and each gap has a multiplier s > 0 with ``s·gap = μ``. The
-optimal W is where ``∇D(W) + Σ ±s − a`` are the fitted values; the output bias a is the multiplier of ``Wᵀ1 = 0`` where it
-is free, and ``Wᵀ1/decay`` where it is penalised.
+Where the domain ends W has a gap, the distance from the limit, and the gap a multiplier s > 0 with ``s·gap = μ``. The
+optimal W is where ``∇D(W) + Σ ±s − a`` are the fitted values. The output bias a is the multiplier of ``Wᵀ1 = 0`` where
+it is free, and ``Wᵀ1/decay`` where it is penalised.
 
-A row of cross-entropy has a W that sums to 0. There the outputs are rotated, ``W = W' Qᵀ`` with an orthonormal basis Q of
-the vectors with sum 0: the trace of the output weights stays, and the last rotated output is never used. Elsewhere Q = I.
-All vectors here hold W' (n, c'), row by row.
+A row of cross-entropy has a W that sums to 0. There the outputs are rotated, ``W = W' Qᵀ`` with an orthonormal basis Q
+of the vectors with sum 0: the trace of the output weights stays, and the last rotated output is never used. Elsewhere
+Q = I. All vectors here hold W' (n, c'), row by row.
 """
 
 from dataclasses import dataclass, replace
@@ -80,7 +80,7 @@ class DualLoss:
     @property
     def outputs(self) -> int:
         """c'."""
-        return self.basis.shape[1]
+        return int(self.basis.shape[1])
 
     @property
     def size(self) -> int:
@@ -94,7 +94,8 @@ class DualLoss:
 
     def W(self, w: FloatArray) -> FloatArray:
         """W (n×c)."""
-        return w.reshape(-1, self.outputs) @ self.basis.T if self.size else np.zeros(self.loss.shape)
+        W: FloatArray = w.reshape(-1, self.outputs) @ self.basis.T if self.size else np.zeros(self.loss.shape)
+        return W
 
     def flat(self, W: FloatArray) -> FloatArray:
         """W' of W."""

@@ -16,8 +16,8 @@ class FaceMap:
 
     G = J S Jᵀ is extended by ``rows`` (r, order): position order + i means the linear form ``rows[i]·λ``.
     ``quadratics`` is (q, m, m), symmetric, over the last m coordinates e of (β, z). ``first``, ``second`` (positions in
-    the extended λ) and ``weight`` have length K, with ``first_k ≠ second_k``. Beyond the first ``repeatable`` pairs they
-    are distinct as unordered pairs, so that the adjoint may assign entries instead of adding them up.
+    the extended λ) and ``weight`` have length K, with ``first_k ≠ second_k``. Beyond the first ``repeatable`` pairs
+    they are distinct as unordered pairs, so that the adjoint may assign entries instead of adding them up.
     """
 
     space: LiftedSpace

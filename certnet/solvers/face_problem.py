@@ -28,7 +28,7 @@ class FaceProblem:
     which several problems may have together. The following N carry the free complementarity multipliers t; products
     (p, q) of inequalities may follow. ``unit`` is what 1 is in the dual, ``moment_unit`` in S.
 
-    ``program`` has the outputs of W' in its space, in the basis (c, c') of that loss. ``repeatable`` is that of FaceMap.
+    ``program`` has the outputs of W' in its space, in the basis (c, c') of that loss; ``repeatable`` is as in FaceMap.
     """
 
     program: Program

@@ -78,7 +78,7 @@ class FacePoint:
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """The points of all faces, the W' of all with its residual ``rows`` and its ``gaps``, and what follows from them."""
+    """The points of all faces, W' with its residual ``rows`` and its ``gaps``, and what follows from them."""
 
     points: tuple[FacePoint, ...]
     loss: DualLoss

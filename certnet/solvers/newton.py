@@ -114,8 +114,8 @@ class NewtonSystem:
         """What a unit of each output bias does to the solution, and the bias's own matrix."""
         c = self._loss.outputs if self._loss.bias_decay is not None else 0
         self._bias_image = np.zeros((len(self._scale), c))
-        for k, unit in enumerate(np.eye(c)):
-            self._bias_image[: self._size, k] = self._loss.repeated(unit)
+        for k in range(c):
+            self._bias_image[: self._size, k] = self._loss.repeated(np.eye(c)[k])
             self._bias_image[:, k] = self._solve_without_bias(self._bias_image[:, k])
         head = [self._loss.sums(image[: self._size]) for image in self._bias_image.T]
         self._head = np.reshape(head, (c, c)) + (self._loss.bias_decay or 0.0) * np.eye(c)
@@ -139,7 +139,7 @@ class NewtonSystem:
         x = self._solve_without_bias(rhs)
         if not len(self._head):
             return x, rhs
-        a = np.linalg.solve(self._head, self._loss.sums(x[: self._size]))
+        a: FloatArray = np.linalg.solve(self._head, self._loss.sums(x[: self._size]))
         if not self._loss.bias_decay:
             rhs = rhs.copy()
             rhs[: self._size] -= self._loss.repeated(a)

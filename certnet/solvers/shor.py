@@ -4,9 +4,11 @@ Without products of inequalities, moments ``P = R Rᵀ`` of (u, v) decide everyt
 ``G_αv = m_i + e_i`` and ``G_βv = −m_i + e_i`` with ``m_i = ½R_vR_uᵀa_i`` and e_i in ``h_i P_vv^½ {‖s‖ ≤ 1}``, where
 ``h_i = ½‖a_iR_u‖``. So the relaxation is
 
-    min over R of  Σ_i min over e_i of ½‖ω_i(±m_i + e_i) − T_i‖²  +  γ/2 (⟨E, R_uR_uᵀ⟩ + ‖R_v‖²),
+    min over R of  Σ_i min over e_i of ½‖κ_i(±m_i + e_i) − T_i‖²  +  γ/2 (⟨E, R_uR_uᵀ⟩ + ‖R_v‖²),
 
-which L-BFGS minimises. The residuals at any R are a dual W; the repair makes a valid bound of it, with R as a hint.
+which L-BFGS minimises, where rows that share a feature are one with their mean target. The residuals at any R are a
+dual W; the repair makes a valid bound of it, with R as a hint. That is the squared loss without an output bias. For any
+other the W of the given networks are all there is: the inner minimum has no closed form there.
 """
 
 import contextlib
@@ -63,7 +65,8 @@ def shor_bound(
         for U, V in networks:
             run.offer(residual_dual(presolved.rows, U, V).W, [])
             starts.append(run.from_network(U, V, start))
-        run.descend(starts)
+        if run.has_closed_form:
+            run.descend(starts)
     return run.best
 
 
@@ -81,12 +84,19 @@ class _Descent:
         self.k, self.c = program.space.dimension, program.shape[1]
         self.rank = min(self.k + self.c, RANK)
         N = program.space.neurons
-        self.weight, self.target = np.zeros((2, N, 1)), np.zeros((2, N, self.c))
-        side, row = np.divmod(program.feature, N)
-        self.weight[side, row, 0], self.target[side, row] = program.weight, program.loss.dual(np.zeros(program.shape))
-        self.square = np.sum(self.weight**2, axis=0)
+        assert program.loss is not None
+        self.loss = program.loss
+        self.has_closed_form = self.loss.kind.name == "squared" and not self.loss.has_bias
+        self.picked = np.divmod(program.feature, N)
+        squares, sums = np.zeros((2, N, 1)), np.zeros((2, N, self.c))
+        omega, kappa, y = self.loss.sample_weight, program.weight, self.loss.target / self.loss.unit
+        np.add.at(squares, self.picked, (omega * kappa**2)[:, None])
+        np.add.at(sums, self.picked, (omega * kappa)[:, None] * y)
+        self.weight = np.sqrt(squares)
+        self.target = sums / np.where(squares > 0, self.weight, 1.0)
+        self.square = np.sum(squares, axis=0)
+        self.spread = 0.5 * float(np.sum(omega[:, None] * y**2) - np.sum(self.target**2))
         self.sides = np.array([1.0, -1.0])[:, None, None]
-        self.picked = side, row
         merged = presolved.rows.program
         self.best = repair_without_products(merged, np.zeros(merged.shape))
         self.iteration, self.next_look = 0, float(FIRST_LOOK)
@@ -96,7 +106,7 @@ class _Descent:
     def balanced_size(self, R: FloatArray) -> float:
         """A factor at which the moments have about the size that fits the targets."""
         size = np.linalg.norm(0.5 * self.program.space.generators @ R[: self.k] @ R[self.k :].T * self.weight[0])
-        return float(np.sqrt(max(self.program.loss.size(), 1e-12) / max(float(size), 1e-12)))
+        return float(np.sqrt(max(self.loss.size(), 1e-12) / max(float(size), 1e-12)))
 
     def from_network(self, U: FloatArray, V: FloatArray, start: FloatArray) -> FloatArray:
         """The moments of a network in few columns, with a little of ``start`` so that no direction is missing."""
@@ -157,7 +167,7 @@ class _Descent:
             return True
         (R, W), scaling, merged = self.at, self.presolved.scaling, self.presolved.rows.program
         self.offer(scaling.unit * W, [(scaling.z @ R[: self.k], R[self.k :])])
-        value = self.program.to_original(self.least) - merged.constant
+        value = self.program.to_original(self.least + self.spread) - merged.constant
         return self.best.lower_bound - merged.constant >= (1.0 - ENOUGH) * value
 
     def point(self, R: FloatArray) -> tuple[float, FloatArray, FloatArray]:
@@ -172,7 +182,8 @@ class _Descent:
         values = np.maximum(values, 1e-14 * max(float(values[-1]), 1e-300))
         along = ideal @ axes
         e = along * values / (values + _secular(along, values, 0.5 * size)) @ axes.T
-        W = self.target - self.weight * (m + e)
+        fitted = m + e
+        W = self.target - self.weight * fitted
         total, difference = np.sum(self.weight * W, axis=0), np.sum(self.sides * self.weight * W, axis=0)
         S = total @ R_v
         spread = np.sqrt(np.sum(S**2, axis=1, keepdims=True) + 1e-300)
@@ -181,7 +192,8 @@ class _Descent:
         pull_u = -0.5 * (difference @ R_v + spread / size * U)
         pull_v = -0.5 * (difference.T @ U + total.T @ (size / spread * S))
         gradient = np.vstack([A.T @ pull_u + program.gamma * EU, pull_v + program.gamma * R_v])
-        return value, gradient, W[self.picked]
+        own = self.loss.dual(program.weight[:, None] * fitted[self.picked])
+        return value, gradient, own
 
 
 def _secular(along: FloatArray, values: FloatArray, radius: FloatArray) -> FloatArray:

@@ -41,6 +41,8 @@ class Settings:
     """The least such accuracy. Not measured."""
     largest_tolerance: float = 1e-7
     """The greatest such accuracy. Not measured."""
+    centre_tolerance: float = 1e-4
+    """Accuracy of the dual about which a loss with kinks is smoothed for a descent. Not measured."""
     smoothing: float = 1e-2
     """ε of the proximal point step in which a loss with kinks is descended, over the targets' spread. Not measured."""
 
@@ -115,16 +117,23 @@ def refit(
 
 
 def network_dual(
-    program: TrainingProgram, U: FloatArray, V: FloatArray, *, deadline: Deadline = NO_DEADLINE
+    program: TrainingProgram,
+    U: FloatArray,
+    V: FloatArray,
+    more: FloatArray | None = None,
+    *,
+    tolerance: float = 1e-10,
+    deadline: Deadline = NO_DEADLINE,
 ) -> FloatArray:
     """W (n, c), the dual candidate that a network offers.
 
     ``program.dual`` where the loss has no kinks. Where it has some, ∇ℓ says nothing at a row on its kink, and this is
-    the multiplier of the group lasso over the network's own directions: it has the best chance of a small price.
+    the multiplier of the group lasso over the network's own directions and ``more`` (d, q), of length 1: the more
+    directions with a large price are among them, the smaller is the largest.
     """
     if not has_kinks(program.loss.kind):
         return program.dual(U, V)
-    return _outputs(program, U, V, None, deadline=deadline)[1].W
+    return _outputs(program, U, V, more, tolerance=tolerance, deadline=deadline)[1].W
 
 
 def _outputs(
@@ -262,7 +271,7 @@ def _without_kinks(
     if not has_kinks(loss.kind):
         return loss, np.zeros(loss.shape)
     epsilon = SETTINGS.smoothing * spread(loss)
-    W = network_dual(program, U, V, deadline=deadline)
+    W = network_dual(program, U, V, tolerance=SETTINGS.centre_tolerance, deadline=deadline)
     return replace(loss, kind=smoothed(loss.kind, epsilon)), -epsilon * W / loss.sample_weight[:, None]
 
 

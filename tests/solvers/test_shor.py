@@ -257,3 +257,27 @@ def test_two_thousand_rows_need_little_memory() -> None:
     assert report.verdict is Verdict.PROVED
     assert 0 < certificate.lower_bound <= report.objective
     assert peak < 2**25
+
+
+def test_rows_that_share_a_feature_count_by_their_weights() -> None:
+    plain, random = gaussian(3, 8, 2, 1, 0.3), rng(3)
+    rows = np.append(np.arange(8), [0, 1])
+    X, Y = plain.X[rows], plain.Y[rows]
+    Y[-1] += 1.0
+    twice = bound_of(TrainingProgram(X, Y, 0.3))
+    omega = np.where(np.arange(10) == 0, 2.0, 1.0)[np.arange(10) != 8]
+    weighted = TrainingProgram(np.delete(X, 8, axis=0), np.delete(Y, 8, axis=0), 0.3, sample_weight=omega)
+    assert bound_of(weighted) == pytest.approx(twice, rel=1e-6)
+    for _ in range(50):
+        U, V = random.standard_normal((2, 3)), random.standard_normal((1, 3))
+        assert twice <= weighted.objective(U, V)
+
+
+def test_other_losses_have_the_bounds_of_their_networks() -> None:
+    plain = gaussian(3, 12, 2, 1, 0.3)
+    program = TrainingProgram(plain.X, np.sign(plain.Y), 0.3, loss="logistic", output_bias="free")
+    network, presolved = fit(program), presolve(program)
+    own = repair_without_products(presolved.rows.program, presolved.rows.merge_W(program.dual(network.U, network.V)))
+    bound = bound_of(program, networks=[(network.U, network.V)])
+    assert 0 < own.lower_bound <= bound <= network.objective
+    assert bound_of(program) == 0.0
