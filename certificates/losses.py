@@ -21,6 +21,7 @@ logarithms and exponentials are Arb's.
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -33,6 +34,7 @@ from certificates.failure import NO_DEADLINE, Deadline, require
 from formulations.arrays import FloatArray
 
 NUMBERS, SIGNS, ONE_HOT, COUNTS = "numbers", "-1 or 1", "one-hot rows", "numbers that are not negative"
+_AT_ONCE = 1 << 16
 Products = list[tuple[FloatArray, FloatArray]]
 """Pairs of arrays of one shape, whose products are to be added up."""
 
@@ -113,7 +115,7 @@ def require_domain(
     holds = holds and (loss.below is None or _at_most(-slope, omega, loss.below, deadline))
     require(holds, "an entry of W is outside the domain of the loss")
     if loss.targets == ONE_HOT:
-        require(not sums(W).any(), "a row of W does not sum to 0, which the loss needs")
+        require(not sums(W, deadline).any(), "a row of W does not sum to 0, which the loss needs")
 
 
 def _at_most(left: FloatArray, omega: FloatArray, right: FloatArray | Fraction, deadline: Deadline) -> bool:
@@ -132,14 +134,20 @@ def _at_most(left: FloatArray, omega: FloatArray, right: FloatArray | Fraction, 
     return True
 
 
-def sums(rows: FloatArray) -> FloatArray:
+def sums(rows: FloatArray, deadline: Deadline = NO_DEADLINE) -> FloatArray:
     """The exact sum of each row, rounded once; so it is 0 only if the exact one is.
 
     Raises:
         ProofFailure: an entry is so large that it might overflow.
     """
     require(np.abs(rows).max(initial=0.0) <= SAFE_SIZE, "an entry of W is too large to be added up")
-    return np.array([math.fsum(row) for row in rows.tolist()])
+    return np.array([math.fsum(_numbers(row, deadline)) for row in rows])
+
+
+def _numbers(row: FloatArray, deadline: Deadline) -> Iterator[float]:
+    for start in range(0, len(row), _AT_ONCE):
+        deadline.check()
+        yield from row[start : start + _AT_ONCE].tolist()
 
 
 def twice_earned(
@@ -159,10 +167,11 @@ def _entropies(loss: Loss, W: FloatArray, Y: FloatArray, omega: FloatArray, dead
     """The sum of ω_i D(W_i/ω_i), rounded down."""
     with ctx.workprec(PRECISION):
         total = arb(0)
-        for weight, slopes, targets in zip(map(arb, omega.tolist()), W.tolist(), Y.tolist(), strict=True):
+        # Rows one by one: lists of millions of them would take long, and much memory.
+        for weight, slopes, targets in zip(map(arb, omega), W, Y, strict=True):
             deadline.check()
             # An entry that is 0 earns 0, exactly.
-            for w, y in ((arb(w), arb(y)) for w, y in zip(slopes, targets, strict=True) if w):
+            for w, y in ((arb(w), arb(y)) for w, y in zip(slopes.tolist(), targets.tolist(), strict=True) if w):
                 if loss.targets == SIGNS:
                     total += _entropy(y * w, weight) + _entropy(weight - y * w, weight)
                 else:
@@ -185,8 +194,10 @@ def twice_lost(
         opposed = (Y > 0) | (loss.targets == NUMBERS)
         lower, upper = np.where(opposed, -upper, lower), np.where(opposed, -lower, upper)
     if loss.entropic:
-        rows = zip(lower.tolist(), upper.tolist(), Y.tolist(), strict=True)
-        values = np.array([_losses(loss, *row, deadline) for row in rows])
+        values = np.empty((len(Y), 1 if loss.targets == ONE_HOT else Y.shape[1]))
+        for i, row in enumerate(zip(lower, upper, Y, strict=True)):
+            deadline.check()
+            values[i] = _losses(loss, *(part.tolist() for part in row))
         return np.full_like(values, 2.0), values
     # ℓ is convex, so largest at an end. It is a maximum over w or q between the limits; wider ones make it larger.
     above, below = (math.inf if limit is None else _above(limit) for limit in (loss.above, loss.below))
@@ -198,9 +209,8 @@ def twice_lost(
     return np.maximum(*slopes), np.nextafter(np.maximum(*rests), np.inf)
 
 
-def _losses(loss: Loss, lower: list[float], upper: list[float], y: list[float], deadline: Deadline) -> list[float]:
+def _losses(loss: Loss, lower: list[float], upper: list[float], y: list[float]) -> list[float]:
     """Upper bounds of the losses in a row of f, of s for signs, or of the one loss of the row."""
-    deadline.check()
     with ctx.workprec(PRECISION):
         low, high = [*map(arb, lower)], [*map(arb, upper)]
         if loss.targets == SIGNS:

@@ -18,6 +18,7 @@ Without ``Wᵀ1 = 0`` it would be false at u = 0, where b costs nothing.
 """
 
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -257,16 +258,26 @@ def dual_value(s: Training, W: FloatArray, deadline: Deadline = NO_DEADLINE) -> 
     Raises:
         ProofFailure: W (n×c) is outside the domain of the loss, or ``Wᵀ1 = 0`` is needed and does not hold.
     """
-    loss = loss_named(s.loss)
-    require_domain(loss, W, s.Y, s.sample_weight, deadline)
-    products = twice_earned(loss, W, s.Y, s.sample_weight, deadline)
+    loss, products = loss_named(s.loss), []
+    for rows in _blocks(s, 1, deadline):
+        given = W[rows], s.Y[rows], s.sample_weight[rows], deadline
+        require_domain(loss, *given)
+        products += twice_earned(loss, *given)
     if FREE in (s.hidden_bias, s.output_bias):
-        require(not sums(W.T).any(), "a column of W does not sum to 0, which a free bias needs")
+        require(not sums(W.T, deadline).any(), "a column of W does not sum to 0, which a free bias needs")
     elif s.output_bias == PENALISED:
-        total = sums(W.T)
+        total = sums(W.T, deadline)
         size = np.nextafter(np.abs(total[total != 0]), np.inf)
         products.append((-size, np.nextafter(size / s.gamma, np.inf)))
     return sum_of_products(products, upper=False, scale=0.5, deadline=deadline)
+
+
+def _blocks(s: Training, width: int, deadline: Deadline) -> Iterator[slice]:
+    """Blocks of the data rows."""
+    rows = max(1, _BLOCK_ENTRIES // max(width, *s.X.shape[1:], *s.Y.shape[1:]))
+    for first in range(0, len(s.X), rows):
+        deadline.check()
+        yield slice(first, first + rows)
 
 
 def network_objective(
@@ -274,11 +285,9 @@ def network_objective(
 ) -> float:
     """The objective of U (d×m), V (c×m) and the output bias (c,), rounded up; +inf if it overflows. Memory O(n·c),
     whatever the width."""
-    loss, rows = loss_named(s.loss), max(1, _BLOCK_ENTRIES // max(U.shape[1], *s.X.shape[1:], *s.Y.shape[1:]))
-    products = []
-    for first in range(0, len(s.X), rows):
-        deadline.check()
-        X, Y, weight = (array[first : first + rows] for array in (s.X, s.Y, s.sample_weight[:, None]))
+    loss, products = loss_named(s.loss), []
+    for rows in _blocks(s, U.shape[1], deadline):
+        X, Y, weight = s.X[rows], s.Y[rows], s.sample_weight[rows, None]
         lower, upper = fitted(X, Y if loss.centred else np.zeros_like(Y), U, V, output, deadline)
         left, right = twice_lost(loss, lower, upper, Y, deadline)
         products.append((np.where(weight == 1, left, inflate(weight * left, 1)), right))

@@ -20,22 +20,24 @@ def run(
     source: str, gammas: Sequence[float], radius: float, *, rows: int, seconds: float
 ) -> list[tuple[float, certnet.AuditResult, certnet.AuditResult]]:
     """(γ, audit of the validation rows, audit of the test rows) for each γ, on standardised features in l∞."""
-    split = load(Recipe(source=source, bias=True))
+    split = load(Recipe(source=source))
     validation, test = ((X, Y) for name, X, Y in split.parts() if name != "train")
     table = []
     for gamma in gammas:
-        program = certnet.TrainingProgram(split.X_train, split.Y_train, gamma, bias=True)
+        program = certnet.TrainingProgram(
+            split.X_train, split.Y_train, gamma, loss="cross-entropy", hidden_bias="free", output_bias="free"
+        )
         trained = certnet.train(program, method="global", time_limit=seconds)
         # The last row of U belongs to the column of ones, which is the hidden bias.
-        U, V = trained.U, trained.V
-        network = certnet.ReluNetwork.of_program(U, V, hidden_bias=True)
+        proof = trained.certificate.proofs[0]
+        network = certnet.ReluNetwork.of_program(proof.U, proof.V, proof.output, hidden_bias=True)
         audits = [
             certnet.audit(network, X[:rows], Y[:rows].argmax(axis=1), norm="linf", radii=[radius], input_limit=2.0)
             for X, Y in (validation, test)
         ]
         table.append((gamma, audits[0], audits[1]))
         gap = f"{trained.report.gap:.2%}" if np.isfinite(trained.report.gap) else "unknown"
-        print(f"γ = {gamma:g}: {U.shape[1]} neurons, optimality gap {gap}; test: {figures(audits[1])}")
+        print(f"γ = {gamma:g}: {network.width} neurons, optimality gap {gap}; test: {figures(audits[1])}")
     return table
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from formulations._validation import FloatArray, IntArray
-from formulations.losses import Kind, Squared, has_kinks, project
+from formulations.losses import Kind, Squared, project
 from formulations.prox import Prox
 
 FREE_BIAS, NO_BIAS = 0.0, float("inf")
@@ -28,8 +28,6 @@ class Settings:
 
     steps: int = 60
     """Most turns of a projection into the domain and onto ``Wᵀ1 = 0``. Not measured."""
-    halvings: int = 64
-    """Of the interval in which the bias of a loss with kinks lies: to the last digit."""
 
 
 SETTINGS = Settings()
@@ -111,20 +109,26 @@ class Loss:
         """The best output bias (c,) for fitted values R; zeros where there is none."""
         if not self.has_bias:
             return np.zeros(self.shape[1])
-        if has_kinks(self.kind):
-            return self._bisected(R)
+        if getattr(self.kind, "smoothing", 1.0) == 0.0:
+            return self._bias_on_kinks(R)
         one = np.zeros(len(R), dtype=np.int64)
         return self.prox(np.zeros((1, self.shape[1])), 1.0, feature=one, weight=np.zeros(len(R)), offset=R)[1]
 
-    def _bisected(self, R: FloatArray) -> FloatArray:
-        """The best bias of a loss with kinks, column by column: where the slope changes its sign."""
-        reach = float(np.abs(R).max(initial=0.0)) + (2.0 + float(np.abs(self.target).max(initial=0.0))) / self.unit
-        low, high = np.full(self.shape[1], -reach), np.full(self.shape[1], reach)
-        for _ in range(SETTINGS.halvings):
-            a = 0.5 * (low + high)
-            rises = self.bias_decay * a - self.dual(R, a).sum(axis=0) > 0
-            low, high = np.where(rises, low, a), np.where(rises, a, high)
-        return 0.5 * (low + high)
+    def _bias_on_kinks(self, R: FloatArray) -> FloatArray:
+        """The best bias where ℓ is piecewise linear: by the slopes between the kinks of a column."""
+        lower, upper = (self._omega / self.unit * limit for limit in self.kind.limits(self.target))
+        kinks, bias = self.target / self.unit - R, np.zeros(self.shape[1])
+        for p in range(self.shape[1]):
+            order = np.argsort(kinks[:, p], kind="stable")
+            at = np.concatenate([[-np.inf], kinks[order, p], [np.inf]])
+            # Of the k-th interval, which ends at at[k + 1].
+            slope = np.cumsum(np.append(-upper[:, p].sum(), (upper - lower)[order, p]))
+            rounding = 1e-14 * np.abs(slope[0])
+            rises = slope >= -rounding if self.bias_decay == 0 else slope + self.bias_decay * at[1:] >= 0
+            k = int(np.argmax(rises))
+            inside = -slope[k] / self.bias_decay if self.bias_decay > 0 else -np.inf
+            bias[p] = max(at[k], inside) if k or self.bias_decay > 0 else at[1]
+        return bias
 
     def dual_value(self, W: FloatArray) -> float:
         """−L*(−W) for W in the domain, up to rounding; a bias without decay is taken to have ``Wᵀ1 = 0``."""

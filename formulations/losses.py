@@ -414,10 +414,11 @@ def kind_named(text: str) -> Kind:
     if not colon:
         return KINDS[name]()
     try:
-        return KINDS[name](**{_PARAMETER[name]: float(parameter)})
+        given = {_PARAMETER[name]: float(parameter)}
     except (KeyError, ValueError):
         known = ", ".join(f"{one}:{what}" for one, what in _PARAMETER.items())
         raise InputError(f"The loss {text[:40]!r} has no such parameter; these have one: {known}.") from None
+    return KINDS[name](**given)
 
 
 def name_of(kind: Kind) -> str:

@@ -23,8 +23,8 @@ def exact(program: TrainingProgram, W: FloatArray) -> FloatArray:
     if not (size > 0 and np.isfinite(size)):
         return np.zeros_like(W)
     if not (balanced or kind.couples):
-        # The product ω·limit is rounded; one step towards zero stays within the real one.
-        return np.clip(W, *(np.where(np.abs(limit) > 1, np.nextafter(limit, 0.0), limit) for limit in (lower, upper)))
+        # A limit and its product with ω are rounded; two steps towards zero stay within the real one.
+        return np.clip(W, *(np.nextafter(np.nextafter(limit, 0.0), 0.0) for limit in (lower, upper)))
     grid = 2.0 ** (np.frexp(size)[1] + 2 - BITS)
     with np.errstate(invalid="ignore"):
         low, high = np.ceil(lower / grid) + 1.0, np.floor(upper / grid) - 1.0

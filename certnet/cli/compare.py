@@ -22,7 +22,7 @@ def compare_data(certificate: Certificate, data: str) -> dict[str, Any]:
     Raises:
         InputError: the data differ, or cannot be read.
     """
-    recipe = Recipe(source=data, raw=True, split=False)
+    recipe = Recipe(source=data, raw=True, split=False, loss=certificate.loss)
     if "data" in certificate.provenance:
         stored = Recipe.from_json(certificate.provenance["data"])
         recipe = replace(stored, source=data)
@@ -62,7 +62,8 @@ def _rows(split: Split) -> dict[str, Any]:
     if recipe.class_weight is not None:
         weights += ", times those that make classes count alike"
     if source_kind(recipe.source) == "csv":
-        column = "the last column" if recipe.target is None else f"column {recipe.target!r}"
+        last = "the last column" if recipe.weight_column is None else "the last column but that of the weights"
+        column = last if recipe.target is None else f"column {recipe.target!r}"
         targets = f"{column}: {targets}"
     return {
         "which": which,

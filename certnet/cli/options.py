@@ -22,9 +22,9 @@ Loss = Annotated[
         "poisson; auto is logistic for two classes, cross-entropy for more, squared for numbers.",
     ),
 ]
-HiddenBias = Annotated[Bias, typer.Option(help="Bias of the hidden neurons; penalised like weights, or free.")]
-OutputBias = Annotated[Bias, typer.Option(help="Bias of the outputs; the same.")]
-NoBias = Annotated[bool, typer.Option("--no-bias", help="Neither of them.")]
+HiddenBias = Annotated[Bias, typer.Option(help="Bias of the hidden neurons: penalised like weights, or free.")]
+OutputBias = Annotated[Bias, typer.Option(help="Bias of the outputs, likewise.")]
+NoBias = Annotated[bool, typer.Option("--no-bias", help="Neither of the biases.")]
 ClassWeight = Annotated[Literal["balanced"] | None, typer.Option(help="Weigh rows so that every class counts as much.")]
 WeightColumn = Annotated[
     str | None, typer.Option(metavar="NAME", help="Column of a CSV file with the weight of each row in the loss.")

@@ -30,7 +30,7 @@ def tightness(
 ) -> int:
     """Say how tight the relaxation behind a run is: bound against objective, rank, complete positivity."""
     from certificates import Training, read_certificate
-    from certnet.cli.output import BY_VERDICT, head
+    from certnet.cli.output import BY_VERDICT, figures, head
     from certnet.cli.show import Live, stderr_console
     from certnet.cli.training import FILES
     from certnet.io.output import print_result
@@ -55,6 +55,7 @@ def tightness(
         **_figures(found),
         "data": {"n": n, "d": d, "c": c, "fingerprint": certificate.data_fingerprint},
         "gamma": certificate.gamma,
+        **figures(certificate, "loss", "hidden_bias", "output_bias"),
         "stages": dict(found.stages),
         "seconds": time.perf_counter() - started,
         "files": {"certificate": str(path)},
@@ -112,6 +113,8 @@ def _table(report: Mapping[str, Any]) -> Any:
     return figures_table(
         f"tightness: n = {data['n']}, d = {data['d']}, c = {data['c']}, γ = {report['gamma']:g}",
         [
+            ("loss", report["loss"]),
+            ("biases", f"hidden {report['hidden_bias']}, output {report['output_bias']}"),
             *zip(names, bounds({**solved, "objective": report["objective"]}), strict=True),
             ("proved upper bound on it", None if solved["upper_bound"] is None else up(solved["upper_bound"])),
             ("best proved lower bound", best),

@@ -22,26 +22,25 @@ def train(
         ),
     ] = None,
     target: common.Target = None,
-    task: common.Task = None,
-    loss: common.Loss = "auto",
-    gamma: Annotated[
-        str,
-        typer.Option(metavar="G", help="Weight decay, or auto: chosen by validation, never on test rows."),
-    ] = "auto",
-    gammas: Annotated[
-        str | None,
-        typer.Option(metavar="G,G,...", help="Several weight decays, each in a folder of its own, with a table."),
-    ] = None,
-    hidden_bias: common.HiddenBias = "free",
-    output_bias: common.OutputBias = "free",
-    no_bias: common.NoBias = False,
-    class_weight: common.ClassWeight = None,
     weight_column: common.WeightColumn = None,
+    task: common.Task = None,
     raw: Annotated[bool, typer.Option("--raw", help="Leave the features as they are; else standardise them.")] = False,
     no_split: Annotated[
         bool, typer.Option("--no-split", help="Train on all rows; else 60/20/20 training, validation, test.")
     ] = False,
     seed: common.SplitSeed = 0,
+    loss: common.Loss = "auto",
+    hidden_bias: common.HiddenBias = "free",
+    output_bias: common.OutputBias = "free",
+    no_bias: common.NoBias = False,
+    class_weight: common.ClassWeight = None,
+    gamma: Annotated[
+        str, typer.Option(metavar="G", help="Weight decay, or auto: chosen by validation, never on test rows.")
+    ] = "auto",
+    gammas: Annotated[
+        str | None,
+        typer.Option(metavar="G,G,...", help="Several weight decays, each in a folder of its own, with a table."),
+    ] = None,
     solver: common.Solver = "auto",
     time_limit: common.JobLimit = 50.0,
     tolerance: Annotated[float, typer.Option(help="Relative residual at which the solver stops.")] = 1e-5,

@@ -48,8 +48,12 @@ def with_loss(split: Split, loss: str) -> Split:
     recipe = replace(split.recipe, loss=loss)
     if kind_named(loss).targets != SIGNS or split.classes is None or split.Y.shape[1] != 2:
         return replace(split, recipe=recipe)
-    Y, Y_val, Y_test = (None if Y is None else Y[:, 1:] - Y[:, :1] for Y in (split.Y, split.Y_val, split.Y_test))
-    return replace(split, recipe=recipe, Y=Y, Y_val=Y_val, Y_test=Y_test)
+    Y_val, Y_test = (None if Y is None else _signs(Y) for Y in (split.Y_val, split.Y_test))
+    return replace(split, recipe=recipe, Y=_signs(split.Y), Y_val=Y_val, Y_test=Y_test)
+
+
+def _signs(Y: FloatArray) -> FloatArray:
+    return Y[:, 1:] - Y[:, :1]
 
 
 def class_weights(data: DataSet, one_hot: FloatArray, weights: FloatArray | None) -> FloatArray:

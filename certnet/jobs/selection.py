@@ -186,8 +186,15 @@ def improved(program: TrainingProgram, network: Network, generator: np.random.Ge
         if deadline.passed:
             break
         W = network_dual(program, *network, deadline=deadline)
-        options = {"samples": s.starts, "max_steps": s.climbing_steps, "random_state": generator}
-        found = largest_prices(program, W, network[0], deadline=deadline, **options)
+        found = largest_prices(
+            program,
+            W,
+            network[0],
+            samples=s.starts,
+            max_steps=s.climbing_steps,
+            random_state=generator,
+            deadline=deadline,
+        )
         fresh = found.directions[:, found.values > program.gamma * (1.0 + s.tolerance)][:, : s.new_neurons]
         if not fresh.shape[1]:
             break

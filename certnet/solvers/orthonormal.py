@@ -7,6 +7,10 @@ There φ has ``‖φ‖² = ‖Az‖²``, about N/k times ‖z‖², so that a s
 ``(k/N)^¼`` and an output block in half its unit, ``v = v'/2``, gave better repaired bounds after equally many steps on
 data of more than about 150 rows. Rows of norm ``(N/k)^⅛`` find the products that will be active better: with those of
 400 steps alone, the relaxation of Iris (raw, γ = 0.1) has the value 1.67, and with those of the other scale 1.50.
+
+A free hidden bias hardly counts in E, whatever multiple of its region is taken off: neurons lie far inside. So there the
+coordinates are orthonormal for ``E₀ + τ (E₀ − Q)``, of which the second part is the square of the bias, with a part of
+the τ at which the data reach as far in the bias as in a mean other direction.
 """
 
 from dataclasses import dataclass, replace
@@ -30,13 +34,35 @@ class Units:
 
 FOR_BOUNDS = Units(0.25, 0.5)
 FOR_PRODUCTS = Units(-0.125, 1.0)
+BIAS_PART = 0.03
+"""That part. Measured on wine with cross-entropy and γ = 10, W fixed: excess of the price after 400 steps 2.1 % for 0.001,
+2.0 % for 0.03, 19 % for 1."""
+SMALLEST = 1e-6
+"""Least τ of a free hidden bias."""
 
 
 def orthonormal(program: Program, units: Units) -> Scaling:
-    """Change to coordinates in which E is a multiple of the identity, with rows and outputs in these units."""
-    L: FloatArray = np.linalg.cholesky(program.metric).astype(np.float64)
+    """Change to coordinates in which E is a multiple of the identity, with rows and outputs in these units.
+
+    With a region that is true of another metric, see the module's text.
+    """
+    L: FloatArray = np.linalg.cholesky(_metric(program)).astype(np.float64)
     A = sl.solve_triangular(L, program.space.generators.T, lower=True).T
     return _form(program, L, A, units) if program.loss is None else _training(program, L, A, units)
+
+
+def _metric(program: Program) -> FloatArray:
+    """What becomes a multiple of the identity."""
+    if not program.region.size:
+        return program.metric
+    cost, square = program.cost(), program.cost() - program.region
+    null = np.linalg.eigh(cost)[1][:, 0]
+    A = program.space.generators
+    bias = float(np.mean((A @ null) ** 2)) / float(null @ square @ null)
+    others = float(np.mean(np.sum(A * np.linalg.solve(cost + square, A.T).T, axis=1))) - bias
+    tau = bias * (len(cost) - 1) / others if others > 0 else 1.0
+    metric: FloatArray = cost + max(BIAS_PART * tau, SMALLEST) * square
+    return metric
 
 
 def _row_norm(A: FloatArray, units: Units) -> float:
@@ -44,22 +70,23 @@ def _row_norm(A: FloatArray, units: Units) -> float:
 
 
 def _form(program: Program, L: FloatArray, A: FloatArray, units: Units) -> Scaling:
-    """E becomes I, and the largest entry of C becomes 1. Null directions stay: C may depend on them."""
+    """The metric becomes I, and the largest entry of C becomes 1. Null directions stay: C may depend on them."""
     space = program.space
     beta = np.linalg.norm(A, axis=1) / _row_norm(A, units)
     z = sl.solve_triangular(L, np.eye(len(L)), lower=True, trans="T")
     C = congruent(program.form, np.concatenate([beta, beta]), z.T, 1.0)
     square = float(np.abs(C).max(initial=0.0)) or 1.0
-    balanced = Program.of_form(LiftedSpace(A / beta[:, None]), 0.5 * (C + C.T) / square, np.eye(space.dimension))
-    balanced = replace(balanced, region=_region(program, L), share=program.share)
+    metric = np.eye(space.dimension) if not program.region.size else _congruent(program.metric, L)
+    balanced = Program.of_form(LiftedSpace(A / beta[:, None]), 0.5 * (C + C.T) / square, metric)
+    balanced = replace(balanced, region=_congruent(program.region, L), share=program.share)
     return Scaling(program, balanced, beta, z, 1.0, float(np.sqrt(square)))
 
 
-def _region(program: Program, L: FloatArray) -> FloatArray:
-    """The region's form in coordinates where E is I."""
-    if not program.region.size:
+def _congruent(form: FloatArray, L: FloatArray) -> FloatArray:
+    """L⁻¹ F L⁻ᵀ of a form F, if there is one."""
+    if not form.size:
         return NO_PRODUCTS
-    half = sl.solve_triangular(L, program.region, lower=True)
+    half = sl.solve_triangular(L, form, lower=True)
     return np.asarray(sl.solve_triangular(L, half.T, lower=True))
 
 
@@ -67,8 +94,8 @@ def _training(program: Program, L: FloatArray, A: FloatArray, units: Units) -> S
     plain = replace(
         program,
         space=LiftedSpace(A, program.space.outputs),
-        metric=np.eye(len(L)),
-        region=_region(program, L),
+        metric=np.eye(len(L)) if not program.region.size else _congruent(program.metric, L),
+        region=_congruent(program.region, L),
         inequalities=NO_PRODUCTS,
         equalities=NO_PRODUCTS,
         scale=1.0,

@@ -12,8 +12,9 @@ import numpy as np
 
 from certificates import Certificate
 from certificates.arithmetic import Enclosure
-from certificates.arithmetic.floating import UNIT, inflate, sum_of_products
+from certificates.arithmetic.floating import TINY, UNIT, inflate, sum_of_products
 from certificates.failure import NO_DEADLINE
+from certificates.losses import loss_named, twice_lost
 from certificates.training import check_rows
 from formulations import LiftedSpace, Presolved, Primal
 from formulations._validation import FloatArray
@@ -36,6 +37,8 @@ class Settings:
     """How much longer points of thin cones are. Not measured."""
     room: float = 1e-11
     """Relative size to which entries are lifted, so that rounding in other coordinates does no harm. Not measured."""
+    inside: float = 0.9
+    """How far points fill the region of a free hidden bias. Not measured."""
     largest: int = 500
     """Generators beyond which this takes too long. Not measured."""
 
@@ -55,14 +58,11 @@ def relaxation_value(
         random_state: seed of the points that are mixed in.
 
     Returns:
-        None when no bound was found: without an output block, for large data, where no mixture was feasible, and for
-        other losses than the plain squared one, weights or an output bias.
+        None when no bound was found: without an output block, for large data, or where no mixture was feasible.
     """
-    program, (_, d, c) = presolved.program, certificate.shape
+    program, c = presolved.program, certificate.shape[2]
     neurons = program.space.neurons
     if primal.outputs != c or neurons > SETTINGS.largest or not np.isfinite(primal.S).all():
-        return None
-    if certificate.loss != "squared" or certificate.output_bias != "none" or (certificate.sample_weight != 1).any():
         return None
     generators, kappas = check_rows(certificate.X, certificate.source, certificate.generator, NO_DEADLINE)
     K = Enclosure.from_rationals(kappas, (2 * neurons, len(certificate.X)))
@@ -72,7 +72,7 @@ def relaxation_value(
     with np.errstate(all="ignore"):
         for part in PARTS:
             mixed = (1.0 - part) * S + part * inner
-            value = _value(certificate, generators, K, 0.5 * (mixed + mixed.T), (neurons, d))
+            value = _value(presolved, certificate, generators, K, 0.5 * (mixed + mixed.T))
             if value is not None:
                 return value
     return None
@@ -89,6 +89,10 @@ def _inner(presolved: Presolved, S: FloatArray, random_state: int) -> FloatArray
         Z = np.hstack([Z, *_pair_points(presolved.program.space.generators)])
     U = presolved.scaling.undo_z(Z)
     U += SETTINGS.off_row_space * float(np.abs(U).mean()) * rng.standard_normal(U.shape)
+    ball = presolved.rows.original.ball
+    if len(ball):  # inside the region of a free hidden bias
+        shift, most = ball[:-1] @ U[:-1], SETTINGS.inside * np.sqrt(ball[-1]) * np.linalg.norm(U[:-1], axis=0)
+        U[-1] = np.clip(U[-1] + shift, -most, most) - shift
     s = space.face(space.lift(U))
     inner = np.zeros_like(S)
     inner[: N + d, : N + d] = s @ s.T
@@ -151,10 +155,10 @@ def _without_negative_entries(space: LiftedSpace, S: FloatArray) -> FloatArray:
 
 
 def _value(
-    certificate: Certificate, generators: FloatArray, K: Enclosure, S: FloatArray, sizes: tuple[int, int]
+    presolved: Presolved, certificate: Certificate, generators: FloatArray, K: Enclosure, S: FloatArray
 ) -> float | None:
     """The objective of S, rounded up, if S with the diagonal that complementarity asks for is feasible."""
-    N, d = sizes
+    N, d = len(generators), certificate.shape[1]
     b, u, v = slice(0, N), slice(N, N + d), slice(N + d, None)
     A = Enclosure.exact(generators)
     across = A @ Enclosure.exact(S[u, b])
@@ -172,11 +176,31 @@ def _value(
             np.fill_diagonal(lowest, 0.0)
         if not (lowest >= 0).all():
             return None
+    ball = certificate.proofs[0].ball
+    if len(ball) and not _in_region(S[u, u], ball):
+        return None
     features = Enclosure.block([[Enclosure.exact(S[b, v]) + A @ Enclosure.exact(S[u, v])], [Enclosure.exact(S[b, v])]])
-    residual = K.T @ features + Enclosure.exact(-certificate.Y)
-    size = inflate(np.abs(residual.mid) + residual.rad, 2)
-    loss = sum_of_products([(size, size)], upper=True)
-    traces = np.concatenate([np.diag(S[u, u]), np.diag(S[v, v])])
-    decay = sum_of_products([(np.full(len(traces), certificate.gamma), traces)], upper=True)
-    value = 0.5 * (loss + decay) * (1.0 + 8.0 * UNIT)
+    fitted = K.T @ features
+    a, Y, weight = presolved.rows.original.loss.bias(fitted.mid), certificate.Y, certificate.sample_weight[:, None]
+    loss = loss_named(certificate.loss)
+    found = fitted + Enclosure.exact(np.broadcast_to(a, Y.shape).copy())
+    found = found + Enclosure.exact(-Y) if loss.centred else found
+    left, right = twice_lost(loss, found.lower, found.upper, Y)
+    lost = sum_of_products([(np.where(weight == 1, left, inflate(weight * left, 1)), right)], upper=True)
+    counted = np.diag(S[u, u])[: d - 1 if certificate.hidden_bias == "free" else d]
+    traces, squares = (
+        np.concatenate([counted, np.diag(S[v, v])]),
+        a if certificate.output_bias == "penalised" else a[:0],
+    )
+    products = [(np.ones(len(traces)), traces), (squares, squares)]
+    decay = certificate.gamma * sum_of_products(products, upper=True)
+    value = 0.5 * (lost + decay) * (1.0 + 8.0 * UNIT) + 4.0 * TINY
     return value if np.isfinite(value) else None
+
+
+def _in_region(G: FloatArray, ball: FloatArray) -> bool:
+    """Whether ``R² tr G_uu ≥ ⟨(x̄, 1)(x̄, 1)ᵀ, G⟩`` is proved for the moments G of hidden weights and bias."""
+    row = Enclosure.exact(np.append(ball[:-1], 1.0)[None])
+    needed = ((row @ Enclosure.exact(G)) @ row.T).upper[0, 0]
+    size = np.diag(G)[:-1]
+    return bool(needed <= sum_of_products([(np.full(len(size), ball[-1]), size)], upper=False))

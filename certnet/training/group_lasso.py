@@ -35,13 +35,17 @@ class Settings:
     """The first penalty of a quadratic problem, see ``solve_quadratic``. Not measured."""
     warm_penalty: float = 50.0
     """The same where there are output weights to start from. Not measured."""
+    kink_penalty: float = 5.0
+    """The same in each proximal point step. Measured: carrying it over takes up to 6 times the Newton steps."""
     forcing: float = 0.03
     """Accuracy of the quadratic problem of a step, relative to the gap before it. Not measured."""
-    floor: float = 0.1
-    """Least curvature of a row, relative to the mean, times the gap: rows without any are held near. Not measured."""
-    least_floor: float = 1e-9
+    floor: float = 1e-4
+    """Least curvature of a row at first, relative to the mean: rows without any are held near. Not measured."""
+    floor_change: float = 0.03
+    """Factor of it after a full step; the inverse after one that had to be shortened. Not measured."""
+    least_floor: float = 1e-11
     """The least such floor. Not measured."""
-    most_floor: float = 0.1
+    most_floor: float = 1.0
     """The greatest such floor. Not measured."""
     decrease: float = 1e-4
     """Part of the predicted decrease that a step has to give. Not measured."""
@@ -188,18 +192,18 @@ class _Best:
 def _newton(problem: _Problem, x: FloatArray) -> _Best:
     """Newton's method with a line search, for a loss without kinks."""
     s, loss, H = SETTINGS, problem.loss, problem.H
-    best, penalty = _Best(problem, x), None
+    best, penalty, floor = _Best(problem, x), None, s.floor
     for _ in range(s.newton_steps):
         x, a = best.x, best.a
         W = loss.dual(H @ x, a)
         best.offer_dual(W)
         if best.is_done or not len(x):
             break
-        floor = min(max(s.floor * best.gap / best.value, s.least_floor), s.most_floor)
         curvature = _curvature(loss, H @ x + a, floor)
         target = curvature.root(H @ x + a) + curvature.inverse_root(W)
+        gap = best.gap
         # The gap is of the order of the error, and the decrease that Newton's step promises of its square.
-        wanted = max(s.forcing * best.gap * min(best.gap / best.value, 1.0), 0.01 * problem.tolerance * best.value)
+        wanted = max(s.forcing * gap * min(gap / best.value, 1.0), 0.01 * problem.tolerance * best.value)
         step = _solution(problem, curvature, target, (x, a), wanted, penalty)
         penalty = step.penalty
         best.steps += step.steps
@@ -208,9 +212,12 @@ def _newton(problem: _Problem, x: FloatArray) -> _Best:
         while problem.value(*there) > before - s.decrease * length * step.decrease and length > s.smallest_step:
             length *= 0.5
             there = x + length * (step.x - x), a + length * (step.a - a)
+        floor = (
+            max(floor * s.floor_change, s.least_floor) if length == 1.0 else min(floor / s.floor_change, s.most_floor)
+        )
         best.offer(*there)
         best.offer(best.x, loss.bias(H @ best.x))
-        if not before - best.value > 1e-15 * before:
+        if not (before - best.value > 0.01 * problem.tolerance * before or best.gap < 0.5 * gap):
             break
     return best
 
@@ -232,7 +239,7 @@ def _quadratic(problem: _Problem, x: FloatArray) -> _Best:
     kinks, size = has_kinks(loss.kind), spread(loss)
     centre = loss.kind.fitted(zero, loss.target) / loss.unit
     best, epsilon, W = _Best(problem, x), s.smoothing * size if kinks else 1.0, zero
-    x, a, penalty = best.x, best.a, None
+    x, a = best.x, best.a
     for number in range(s.proximal_steps if kinks else 1):
         if best.is_done or not len(x):
             break
@@ -241,8 +248,7 @@ def _quadratic(problem: _Problem, x: FloatArray) -> _Best:
         target = root * (centre + epsilon * W / omega) if kinks else root * centre
         wanted = max(0.3 * problem.tolerance * best.value, s.forcing * best.gap) if kinks else None
         box = (lower / root, upper / root) if is_boxed else None
-        step = _solution(problem, curvature, target, (x, a), wanted, penalty, box)
-        penalty = step.penalty
+        step = _solution(problem, curvature, target, (x, a), wanted, s.kink_penalty if kinks else None, box)
         best.steps += step.steps
         x, a, W = step.x, step.a, loss.project(step.W)
         before = best.gap

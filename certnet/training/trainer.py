@@ -30,6 +30,7 @@ from certnet.training.ridge import best_ridge, responses
 from formulations._validation import FloatArray, as_matrix, as_positive
 from formulations.arguments import accepts, count, seconds
 from formulations.errors import InputError
+from formulations.losses import has_kinks
 from formulations.training import SMALLEST, TrainingProgram
 
 EIGENVALUES = 10.0
@@ -58,6 +59,8 @@ class Settings:
     """Circles of a climb far from the end, where half-climbed directions are good columns already. Not measured."""
     many_steps: int = 100
     """The same near the end. Not measured."""
+    tight: float = 0.9
+    """Price over γ from which a direction stays a constraint of the dual of a loss with kinks. Not measured."""
     close: float = 1.05
     """Ratio of price and γ from which the end is near. Not measured."""
     patience: int = 4
@@ -114,6 +117,7 @@ class FitResult:
         converged: the ratio is at most 1 + tolerance.
         timed_out: the time limit ended the fit.
         interrupted: Ctrl-C ended the fit.
+        W: (n, c) the dual of the last round where the loss has kinks: ∇ℓ alone does not tell it there. None otherwise.
     """
 
     U: FloatArray
@@ -125,6 +129,7 @@ class FitResult:
     converged: bool = False
     timed_out: bool = False
     interrupted: bool = False
+    W: FloatArray | None = None
 
     @property
     def rounds(self) -> int:
@@ -202,6 +207,8 @@ class _ColumnGeneration:
         self.program = self.coordinates.inner
         self.zero: Network = np.zeros((self.program.shape[1], 0)), np.zeros((program.shape[2], 0))
         self.network = self.zero
+        self.cuts: FloatArray = self.zero[0]
+        self.W: FloatArray | None = None
         self.objective = self.program.objective(*self.network)
         self.history: list[Round] = []
         self.price_ratio = float("inf")
@@ -240,7 +247,7 @@ class _ColumnGeneration:
             before = self.objective
             self.offer(refit(program, *self.network, fresh, deadline=deadline))
             self.offer(polish(program, *self.network, deadline=deadline))
-            W = network_dual(program, *self.network, deadline=deadline)
+            W = self._dual(fresh)
             prices = self._price(W)
             for _ in range(0 if exact else s.patience):
                 if prices.best > enough or self.late():
@@ -258,6 +265,16 @@ class _ColumnGeneration:
             if self.converged or asked or (stalled >= s.stalled_rounds and number > 1):
                 return
             fresh = prices.directions[:, prices.values > program.gamma][:, : s.new_columns]
+
+    def _dual(self, fresh: FloatArray) -> FloatArray:
+        """W of the network; under a loss with kinks it respects the fresh directions, and those of earlier rounds."""
+        if not has_kinks(self.program.loss.kind):
+            return self.program.dual(*self.network)
+        self.cuts = np.hstack([self.cuts, fresh])
+        self.W = network_dual(self.program, *self.network, self.cuts, deadline=self.deadline)
+        tight = values(self.program.X, self.W, self.cuts) >= SETTINGS.tight * self.program.gamma
+        self.cuts = self.cuts[:, tight]
+        return self.W
 
     def _first_columns(self, candidates: FloatArray) -> FloatArray:
         """Candidates, the best directions for the dual of the zero network, and the neurons of wide descended networks.
@@ -373,4 +390,5 @@ class _ColumnGeneration:
             converged=self.converged,
             timed_out=self.timed_out,
             interrupted=interrupted,
+            W=self.W,
         )

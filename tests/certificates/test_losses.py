@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from certificates import Certificate, Verdict, check, fingerprint
 from certificates.certificate import Training
-from certificates.failure import ProofFailure
+from certificates.failure import Deadline, ProofFailure
 from certificates.losses import loss_named, require_domain, require_targets, sums, twice_lost
+from certificates.making.assemble import statement_of
+from certificates.making.exact import exact
 from certificates.training import dual_value, network_objective
+from formulations import TrainingProgram
 from formulations._validation import FloatArray
 from formulations.losses import kind_named, name_of
 from formulations.losses import project as into_domain
@@ -312,3 +315,61 @@ def test_a_statement_with_a_bias_has_a_column_of_ones() -> None:
     assert not s.bias
     assert problem("squared", "free", "none").bias
     assert isinstance(s, Training)
+
+
+@EVERY
+def test_what_the_advocate_writes_down_is_in_the_domain_exactly(loss: str) -> None:
+    """W at and beyond the limits, of which most are no products of float64 numbers."""
+    random, Y = rng(8), targets(loss, rng(8), 30, 3)
+    for output, scale in product(("none", "penalised", "free"), (1e-9, 0.3, 1.0, 30.0)):
+        omega = weights(random, 30, weighted=True)
+        program = TrainingProgram(rng(1).standard_normal((30, 2)), Y, 1.0, loss=loss, sample_weight=omega,
+                                  output_bias=output)  # fmt: skip
+        W = program.loss.project(scale * random.standard_normal(Y.shape))
+        statement = statement_of(program)
+        written = exact(program, W)
+        assert dual_value(statement, written) == pytest.approx(program.loss.dual_value(W), rel=1e-7, abs=1e-9)
+
+
+def split_once(made: Certificate, empty: tuple[int, ...] = ()) -> Certificate:
+    """The proof on both sides of the first generator; the second leaf is called empty for these neurons, if any."""
+    p = made.proof
+    proof = replace(
+        p,
+        split=np.array([0, -1, -1]),
+        children=np.array([[1, 2], [-1, -1], [-1, -1]]),
+        leaf=np.array([-1, 0, 1]),
+        pair_offset=np.zeros(3, dtype=np.int64),
+        complementarity=np.repeat(p.complementarity, 2, axis=0),
+        sigma=np.repeat(p.sigma, 2, axis=0),
+        empty_offset=np.array([0, 0, len(empty)]),
+        empty_support=np.array(empty, dtype=np.int64),
+    )
+    return replace(made, proof=proof)
+
+
+@pytest.mark.parametrize("arithmetic", ["exact", "ball", "float"])
+def test_every_leaf_has_its_own_multiplier_of_the_region(arithmetic: str) -> None:
+    made = split_once(certificate(problem("poisson", "free", "free")))
+    assert check(made, arithmetic=arithmetic).verdict is Verdict.PROVED
+    for factor, word in ((-1.0, "negative"), (0.0, "leaf 1"), (100.0, "leaf 1")):
+        sigma = made.proof.sigma * np.array([[1.0], [factor]])
+        report = check(replace(made, proof=replace(made.proof, sigma=sigma)), arithmetic=arithmetic)
+        assert report.verdict is Verdict.UNKNOWN
+        assert word in report.reason
+
+
+def test_leaves_of_a_region_are_not_proved_empty() -> None:
+    """The argument that a leaf without interior may be dropped is about the whole space."""
+    made = split_once(certificate(problem("poisson", "free", "free")), empty=(0,))
+    assert "whole space" in check(made).reason
+
+
+@EVERY
+def test_values_and_objectives_look_at_the_clock(loss: str) -> None:
+    made = certificate(problem(loss, "free", "free"))
+    for value in (dual_value, network_objective):
+        given = (made.W,) if value is dual_value else (made.U, made.V, made.output)
+        value(made.statement, *given, Deadline.after(100.0))
+        with pytest.raises(ProofFailure, match="time limit"):
+            value(made.statement, *given, Deadline(0.0))

@@ -22,8 +22,13 @@ def certnet(folder: Path, capsys: pytest.CaptureFixture[str]) -> Call:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the job, and the choice of the weight decay, by such that take milliseconds."""
+    """Replace the job by one that takes milliseconds."""
     monkeypatch.setattr("certnet.jobs.train.train", quick_train)
+
+
+@pytest.fixture(autouse=True)
+def _quick_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the choice of the weight decay where a test names none; its own tests put it back."""
     monkeypatch.setattr("certnet.jobs.selection.select_gamma", quick_choice)
 
 

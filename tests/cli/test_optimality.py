@@ -92,8 +92,8 @@ def test_every_format_of_the_same_network_has_the_same_objective(
         report = certnet(CALL[0], name, *CALL[2:], "--no-train", "--json", "--quiet").json
         assert report["objective"] == pytest.approx(truth, rel=1e-12)
         assert report["trained"] is None
-        assert "In certnet's terms" in report["notes"][1]
-        assert report["notes"][2:-1] == []
+        assert any("In certnet's terms" in note for note in report["notes"])
+        assert not any("folded" in note for note in report["notes"])
 
 
 @pytest.mark.usefixtures("network")

@@ -19,6 +19,7 @@ from tests.cli.support import Call, files, one_sentence
 
 RESULTS = ["network.npz", "optimality.cert", "report.json"]
 BIAS = ("--hidden-bias", "penalised")
+PAPER = ("--loss", "squared", "--no-bias", "--gamma", "0.1")
 CUT = ["--solver", "admm", "--tolerance", "1e-4", "--gamma", "0.3"]
 original_train = job.train
 
@@ -226,7 +227,7 @@ def test_an_interruption_before_the_relaxation_is_resumed_too(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(_stages, "fit", interrupted_once(_stages.fit))
-        outcome = certnet("train", points, "--json", "--out", "o")
+        outcome = certnet("train", points, *PAPER, "--json", "--out", "o")
     assert outcome.code == 130
     assert outcome.json["verdict"] == "PROVED"
     assert certnet("train", "--resume", "o", "--json").json["relaxation"]["status"] == "converged"
@@ -241,7 +242,7 @@ def test_the_time_limit_is_remarked_on_with_the_way_to_go_on(certnet: Call, fold
         "big.npz", X=np.random.default_rng(0).normal(size=(50, 7)), Y=np.random.default_rng(1).normal(size=(50, 2))
     )
     options = ["--no-split", "--task", "regression", "--solver", "admm", "--tolerance", "1e-13", "--time-limit", "1"]
-    outcome = certnet("train", "big.npz", *options, "--json", "--out", "a folder")
+    outcome = certnet("train", "big.npz", *PAPER, *options, "--json", "--out", "a folder")
     assert outcome.code == 0
     assert outcome.json["relaxation"]["status"] == SolveStatus.TIME_LIMIT.name.lower()
     stopped, goes_on = outcome.json["notes"]

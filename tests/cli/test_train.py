@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from certificates import Certificate, Verdict, check, read_certificate, write_certificate
 from certnet.cli.training import STOPPED
@@ -22,6 +23,7 @@ from formulations.network import ReluNetwork
 from tests.certificates.altering import replace
 from tests.cli.support import Call, files, one_sentence, quick_train, strict
 
+PAPER = ["--loss", "squared", "--no-bias", "--gamma", "0.1"]
 RESULTS = ["network.npz", "optimality.cert", "report.json"]
 
 
@@ -50,11 +52,13 @@ def test_three_files_that_agree_with_each_other(certnet: Call, folder: Path) -> 
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("options", [[], ["--raw"], ["--hidden-bias", "penalised"], ["--no-split"]])
-def test_the_saved_network_takes_raw_features(certnet: Call, folder: Path, options: list[str]) -> None:
-    report = certnet("train", "wine", "--json", "--out", "o", *options).json
+@pytest.mark.parametrize("options", [[], ["--raw"], ["--hidden-bias", "penalised"], ["--no-split"], PAPER])
+@pytest.mark.parametrize("source", ["wine", "breast_cancer"])
+def test_the_saved_network_takes_raw_features(certnet: Call, folder: Path, source: str, options: list[str]) -> None:
+    """Its scores and classes are those of the report, and its loss and decay, by other formulas, the objective."""
+    report = certnet("train", source, "--json", "--out", "o", *options).json
     network = TwoLayerNetwork.load(folder / "o" / "network.npz")
-    raw = load(Recipe(source="wine", raw=True, split="--no-split" not in options))
+    raw = load(Recipe(source=source, raw=True, split="--no-split" not in options))
     assert raw.classes is not None
     for name, X, Y in raw.parts():
         if X is None or Y is None:
@@ -62,10 +66,19 @@ def test_the_saved_network_takes_raw_features(certnet: Call, folder: Path, optio
             continue
         truth = np.array(raw.classes)[Y.argmax(axis=1)]
         assert report["accuracy"][name] == float(np.mean(network.predict_class(X) == truth))
-    own = network.network
-    decay = 0.05 * sum(float(np.sum(a**2)) for a in (own.generators, own.output))
-    value = 0.5 * float(np.sum((network.predict(raw.X_train) - raw.Y_train) ** 2)) + decay
-    assert value == pytest.approx(report["objective"], rel=1e-9)
+    own, scores = network.network, network.predict(raw.X_train)
+    weights = (own.generators if "penalised" in options else own.hidden, own.output)
+    decay = 0.05 * sum(float(np.sum(a**2)) for a in weights)
+    if options == PAPER:
+        loss = 0.5 * float(np.sum((scores - raw.Y_train) ** 2))
+        assert not own.output_bias.any()
+        assert not own.hidden_bias.any()
+    else:
+        scores = np.hstack([np.zeros_like(scores), scores]) if source == "breast_cancer" else scores
+        loss = -float(np.sum(log_softmax(scores, axis=1) * raw.Y_train))
+        assert own.output_bias.any()
+        assert report["log_loss"]["train"] == pytest.approx(loss / len(scores), rel=1e-9)
+    assert loss + decay == pytest.approx(report["objective"], rel=1e-9)
 
 
 @pytest.mark.usefixtures("quick")
@@ -455,7 +468,8 @@ def test_a_small_file_end_to_end(certnet: Call, points: Path) -> None:
     outcome = certnet("train", points, "--hidden-bias", "penalised", "--gamma", "0.3", "--json")
     assert outcome.code == 0
     report = outcome.json
-    assert 0 < report["lower_bound"] <= report["objective"] < 0.5 * read_source(Recipe(source=str(points))).Y.sum()
+    # Predicting the shares of the classes costs no decay.
+    assert 0 < report["lower_bound"] <= report["objective"] < len(read_source(Recipe(source=str(points))).X) * np.log(2)
     assert report["relaxation"] is None
     checked = certnet("check", "runs/points/optimality.cert", "--data", points)
     assert checked.code == 0
@@ -465,7 +479,9 @@ def test_a_small_file_end_to_end(certnet: Call, points: Path) -> None:
 def test_global_training_closes_the_gap(certnet: Call, folder: Path) -> None:
     random = np.random.default_rng(0)
     np.savez(folder / "small.npz", X_train=random.standard_normal((8, 2)), Y_train=random.standard_normal((8, 1)))
-    outcome = certnet("train", "small.npz", "--raw", "--method", "global", "--gap", "1e-5", "--out", "o", "--json")
+    outcome = certnet(
+        "train", "small.npz", "--raw", *PAPER, "--method", "global", "--gap", "1e-5", "--out", "o", "--json"
+    )
     assert outcome.code == 0
     report = outcome.json
     assert report["verdict"] == "PROVED"

@@ -175,6 +175,8 @@ def test_a_recipe_survives_json_and_rebuilds_the_same_data() -> None:
         {**Recipe(source="iris").to_json(), "seed": -1},
         {**Recipe(source="iris").to_json(), "seed": True},
         {**Recipe(source="iris").to_json(), "task": "sorting"},
+        {**Recipe(source="iris").to_json(), "loss": "kl"},
+        {**Recipe(source="iris").to_json(), "class_weight": "heavy"},
         {**Recipe(source="iris").to_json(), "extra": 1},
     ],
 )

@@ -115,7 +115,7 @@ def test_weights_of_rows_and_classes_that_are_named() -> None:
     )
     each = nn.CrossEntropyLoss(weight=torch.tensor(weight).double(), reduction="none")(model(X), y)
     value = (omega * each).sum() / torch.tensor(weight).double()[y].sum()
-    decay = 0.5 * DECAY * sum(float((p**2).sum()) for p in model.parameters())
+    decay = 0.5 * DECAY * sum((p**2).sum().item() for p in model.parameters())
     assert given.their_number == pytest.approx(value.item() + decay, rel=1e-9)
 
 
@@ -217,7 +217,7 @@ def test_own_terms() -> None:
     X, y = data(2, "numbers")
     model = sequential(2)
     given = objective_of(model, X, y, loss="squared", gamma=0.5)
-    squares = float(((model(X) - y) ** 2).sum())
+    squares = ((model(X) - y) ** 2).sum().item()
     decay = sum(float((layer.weight**2).sum()) for layer in (model[0], model[2]))
     assert given.objective == pytest.approx(0.5 * squares + 0.25 * decay, rel=1e-9)
     assert given.their_number == given.objective

@@ -1,5 +1,7 @@
 """The report on a training problem: tight and loose relaxations."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -124,10 +126,25 @@ def test_the_value_of_the_relaxation_is_enclosed() -> None:
     assert found.relaxed_objective == pytest.approx(found.relaxation_value, rel=1e-4)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_true_networks_are_feasible_points(seed: int) -> None:
+KINDS = [
+    {},
+    {"hidden_bias": "penalised", "output_bias": "penalised"},
+    {"hidden_bias": "free", "output_bias": "free"},
+    {"loss": "cross-entropy", "hidden_bias": "free", "output_bias": "free"},
+    {"loss": "logistic", "output_bias": "free", "sample_weight": np.arange(1.0, 7.0)},
+    {"loss": "huber:0.5", "sample_weight": np.full(6, 0.3)},
+]
+
+
+@pytest.mark.parametrize("kinds", KINDS, ids=lambda kinds: " ".join(map(str, kinds.values()))[:40] or "plain")
+@pytest.mark.parametrize("seed", range(2))
+def test_true_networks_are_feasible_points(seed: int, kinds: dict[str, Any]) -> None:
     """A sum of true λ's is feasible for the relaxation, so the bound is a little above its objective."""
-    program = gaussian(seed, 6, 3, 2, 0.5)
+    plain = gaussian(seed, 6, 3, 2, 0.5)
+    signs = np.where(plain.Y > 0, 1.0, -1.0)
+    one_hot = np.hstack([signs[:, :1] > 0, signs[:, :1] < 0]).astype(float)
+    Y = {"cross-entropy": one_hot, "logistic": signs}.get(kinds.get("loss", ""), plain.Y)
+    program = TrainingProgram(plain.X, Y, 0.1, **kinds)
     certificate = certificate_of(program)
     presolved = presolve(program)
     assert presolved is not None

@@ -1,0 +1,150 @@
+"""The weight decay by validation: no row is on both sides, the path goes down, and what did best is taken."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss
+
+from certnet.jobs import selection
+from certnet.jobs.selection import select_gamma, set_apart, validation_loss
+from certnet.runtime.clock import Event
+from formulations import InputError, TrainingProgram
+from formulations._validation import FloatArray
+from tests.strategies import SEEDS, rng
+
+FREE = {"hidden_bias": "free", "output_bias": "free"}
+
+
+def classes(seed: int, n: int = 40, c: int = 3) -> tuple[FloatArray, FloatArray]:
+    """Classes that overlap, one-hot."""
+    generator = rng(seed)
+    label = generator.integers(0, c, n)
+    return generator.standard_normal((n, 2)) + np.eye(c, 2)[label], np.eye(c)[label]
+
+
+@given(SEEDS, st.integers(2, 60), st.integers(1, 4))
+@settings(max_examples=60)
+def test_rows_set_apart_are_not_among_the_others(seed: int, n: int, repeats: int) -> None:
+    """Neither are their copies, whatever these have as targets; and one in five distinct rows is set apart."""
+    generator = rng(seed)
+    X = generator.integers(0, 4, (n, 2)).astype(float).repeat(repeats, axis=0)
+    Y = generator.standard_normal((len(X), 1))
+    distinct = len(np.unique(X, axis=0))
+    if distinct < 2:
+        with pytest.raises(InputError, match="One row"):
+            set_apart(X, Y, seed)
+        return
+    apart = set_apart(X, Y, seed)
+    assert not {map(tuple, X[apart].tolist())} & {map(tuple, X[~apart].tolist())}
+    np.testing.assert_array_equal(apart, set_apart(X, Y, seed))
+    count = len(np.unique(X[apart], axis=0))
+    assert 1 <= count < distinct
+    assert abs(count - distinct / 5) < 1
+
+
+@pytest.mark.parametrize("signs", [True, False])
+def test_every_class_gives_one_row_in_five(signs: bool) -> None:
+    label = np.repeat([0, 1], [50, 10])
+    Y = np.where(label, 1.0, -1.0)[:, None] if signs else np.eye(2)[label]
+    apart = set_apart(rng(0).standard_normal((60, 3)), Y, 7)
+    assert [int(apart[label == which].sum()) for which in (0, 1)] == [10, 2]
+
+
+def test_the_choice_is_what_did_best_on_the_way_down_and_repeats() -> None:
+    (X, Y), (X_val, Y_val) = ((X, Y[:, 1:] - Y[:, :1]) for X, Y in (classes(seed, c=2) for seed in (0, 1)))
+    told: list[Event] = []
+    given_ = {"loss": "logistic", "validation": (X_val, Y_val, None), **FREE}
+    found = select_gamma(X, Y, **given_, progress=told.append)
+    assert list(found.gammas) == sorted(found.gammas, reverse=True)
+    assert found.losses[found.gammas.index(found.gamma)] == min(found.losses)
+    assert found.complete
+    assert not found.interrupted
+    assert found.rows == 40
+    assert [f"{gamma:g}" in event.note for gamma, event in zip(found.gammas, told, strict=True)] == [True] * len(told)
+    again = select_gamma(X, Y, **given_)
+    assert (again.gammas, again.losses, again.gamma) == (found.gammas, found.losses, found.gamma)
+    # The classes overlap, so that the smallest decay overfits: the path ended before it, and no end was chosen.
+    assert len(found.gammas) < selection.SETTINGS.steps
+    assert found.gammas[0] > found.gamma > found.gammas[-1]
+    # About chance at the first.
+    assert found.losses[0] == pytest.approx(np.log(2), rel=0.1)
+    assert min(found.losses) < 0.95 * np.log(2)
+
+
+def test_the_first_of_the_path_is_about_where_the_zero_network_is_best() -> None:
+    X, Y = classes(2)
+    for loss, biases in (("cross-entropy", FREE), ("squared", {"hidden_bias": "penalised"}), ("squared", {})):
+        program = TrainingProgram(X, Y, 1.0, loss=loss, **biases)
+        gammas = selection.path(program)
+        zero = np.zeros((program.shape[1], 0)), np.zeros((3, 0))
+        networks = []
+        for gamma in (2.0 * gammas[0], 0.3 * gammas[0]):
+            at = TrainingProgram(X, Y, gamma, loss=loss, **biases)
+            generator = np.random.default_rng(0)
+            networks.append(selection.improved(at, zero, generator, selection.Deadline.after(None))[0].shape[1])
+        assert networks[0] == 0 < networks[1]
+        assert gammas[0] / gammas[-1] == pytest.approx(1e5, rel=0.1)
+
+
+def test_the_validation_loss_is_the_mean_log_loss_by_weights() -> None:
+    X, Y = classes(3)
+    program = TrainingProgram(X, Y, 1.0, loss="cross-entropy", **FREE)
+    generator = rng(4)
+    U, V, weights = generator.standard_normal((3, 5)), generator.standard_normal((3, 5)), generator.uniform(size=40)
+    scores = np.maximum(np.hstack([X, np.ones((40, 1))]) @ U, 0.0) @ V.T + program.output(U, V)
+    p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    expected = log_loss(Y.argmax(axis=1), p, sample_weight=weights)
+    assert validation_loss(program, U, V, X, Y, weights) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_weight_is_a_number_of_rows_on_both_sides() -> None:
+    """Weights 2 choose as rows that are there twice, up to the ends of the fits."""
+    (X, Y), (X_val, Y_val) = classes(5, 20), classes(6, 20)
+    twice, twice_val = rng(0).integers(1, 3, 20), rng(1).integers(1, 3, 20)
+    kinds: dict[str, Any] = {"output_bias": "free"}
+    weighted = select_gamma(X, Y, sample_weight=twice, validation=(X_val, Y_val, twice_val), **kinds)
+    rows, rows_val = np.arange(20).repeat(twice), np.arange(20).repeat(twice_val)
+    repeated = select_gamma(X[rows], Y[rows], validation=(X_val[rows_val], Y_val[rows_val], None), **kinds)
+    assert weighted.gammas == repeated.gammas
+    np.testing.assert_allclose(weighted.losses, repeated.losses, rtol=0.05)
+
+
+def test_validation_rows_that_are_training_rows_do_not_count() -> None:
+    X, Y = classes(7)
+    new = classes(8)
+    both = np.vstack([X, new[0]]), np.vstack([Y, new[1]])
+    kinds = {"output_bias": "free"}
+    found, clean = (select_gamma(X, Y, validation=(*rows, None), **kinds) for rows in (both, new))
+    assert found.rows == 40
+    assert found.losses == clean.losses
+    with pytest.raises(InputError, match="--gamma"):
+        select_gamma(X, Y, validation=(X, Y, None), **kinds)
+
+
+def test_time_and_ctrl_c_end_the_path_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, Y = classes(9)
+    found = select_gamma(X, Y, loss="cross-entropy", **FREE, time_limit=0.0)
+    assert (len(found.gammas), found.complete, found.interrupted) == (1, False, False)
+    calls = []
+
+    def press(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return improved(*arguments)
+
+    improved = selection.improved
+    monkeypatch.setattr(selection, "improved", press)
+    found = select_gamma(X, Y, output_bias="free")
+    assert (len(found.gammas), found.complete, found.interrupted) == (3, False, True)
+    assert found.gamma in found.gammas
+
+
+def test_without_validation_rows_the_choice_depends_on_the_seed_alone() -> None:
+    X, Y = classes(10)
+    found, again, other = (select_gamma(X, Y, output_bias="free", random_state=s) for s in (0, 0, 1))
+    assert found.losses == again.losses != other.losses
+    assert found.rows == 8
