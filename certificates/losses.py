@@ -167,10 +167,11 @@ def _entropies(loss: Loss, W: FloatArray, Y: FloatArray, omega: FloatArray, dead
     """The sum of ω_i D(W_i/ω_i), rounded down."""
     with ctx.workprec(PRECISION):
         total = arb(0)
-        for weight, slopes, targets in zip(map(arb, omega.tolist()), W.tolist(), Y.tolist(), strict=True):
+        # Rows one by one: lists of millions of them would take long, and much memory.
+        for weight, slopes, targets in zip(map(arb, omega), W, Y, strict=True):
             deadline.check()
             # An entry that is 0 earns 0, exactly.
-            for w, y in ((arb(w), arb(y)) for w, y in zip(slopes, targets, strict=True) if w):
+            for w, y in ((arb(w), arb(y)) for w, y in zip(slopes.tolist(), targets.tolist(), strict=True) if w):
                 if loss.targets == SIGNS:
                     total += _entropy(y * w, weight) + _entropy(weight - y * w, weight)
                 else:
@@ -193,8 +194,10 @@ def twice_lost(
         opposed = (Y > 0) | (loss.targets == NUMBERS)
         lower, upper = np.where(opposed, -upper, lower), np.where(opposed, -lower, upper)
     if loss.entropic:
-        rows = zip(lower.tolist(), upper.tolist(), Y.tolist(), strict=True)
-        values = np.array([_losses(loss, *row, deadline) for row in rows])
+        values = np.empty((len(Y), 1 if loss.targets == ONE_HOT else Y.shape[1]))
+        for i, row in enumerate(zip(lower, upper, Y, strict=True)):
+            deadline.check()
+            values[i] = _losses(loss, *(part.tolist() for part in row))
         return np.full_like(values, 2.0), values
     # ℓ is convex, so largest at an end. It is a maximum over w or q between the limits; wider ones make it larger.
     above, below = (math.inf if limit is None else _above(limit) for limit in (loss.above, loss.below))
@@ -206,9 +209,8 @@ def twice_lost(
     return np.maximum(*slopes), np.nextafter(np.maximum(*rests), np.inf)
 
 
-def _losses(loss: Loss, lower: list[float], upper: list[float], y: list[float], deadline: Deadline) -> list[float]:
+def _losses(loss: Loss, lower: list[float], upper: list[float], y: list[float]) -> list[float]:
     """Upper bounds of the losses in a row of f, of s for signs, or of the one loss of the row."""
-    deadline.check()
     with ctx.workprec(PRECISION):
         low, high = [*map(arb, lower)], [*map(arb, upper)]
         if loss.targets == SIGNS:

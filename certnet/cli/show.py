@@ -111,6 +111,7 @@ def job_table(
             ("branching", _branching(report["branching"])),
             ("neurons", str(report["width"])),
             *((name, ", ".join(map(score, values))) for name, values in scored if {*values} != {None}),
+            ("predictions", " ".join(report["predictions"]) or None),
             *((f"time: {name}", f"{seconds:.2f} s") for name, seconds in stages.items()),
             ("verdict", f"{report['verdict']} - {report['reason']}"),
         ],

@@ -303,6 +303,8 @@ def job_report(
     seconds: float,
 ) -> dict[str, Any]:
     """The fields of every job that ends in a certificate of optimality."""
+    from certnet.jobs.predictions import prediction_range, sentences
+
     n, d, c = result.certificate.shape
     branching = figures(result.search, "kind", "complete", "nodes", "leaves", "price", "steps", "seconds")
     if branching is not None:
@@ -335,6 +337,7 @@ def job_report(
         "seconds": seconds,
         "files": {name: str(path) for name, path in files.items()},
         "notes": [*split.notes, *result.notes, *notes],
+        "predictions": list(sentences(prediction_range(result.certificate, result.report))),
         **evaluate(split, result.program, result.certificate.proofs[0]),
     }
 

@@ -31,8 +31,18 @@ class Coordinates:
     @classmethod
     def of(cls, program: TrainingProgram) -> "Coordinates":
         """The coordinates for a program; itself where there is nothing to do."""
-        loss = program.loss
-        options = {"loss": loss.kind, "sample_weight": loss.sample_weight, "output_bias": program.output_bias}
+
+        def over(X: FloatArray, hidden_bias: str) -> TrainingProgram:
+            return TrainingProgram(
+                X,
+                program.Y,
+                program.gamma,
+                loss=program.loss.kind,
+                sample_weight=program.loss.sample_weight,
+                hidden_bias=hidden_bias,
+                output_bias=program.output_bias,
+            )
+
         if len(program.ball):
             centre = program.X[:, :-1].mean(axis=0)
             features = program.X[:, :-1] - centre
@@ -40,12 +50,11 @@ class Coordinates:
             basis, inverse = np.zeros((d, Q.shape[1] + 1)), np.zeros((Q.shape[1] + 1, d))
             basis[:-1, :-1], basis[-1] = Q, np.append(-centre @ Q, 1.0)
             inverse[:-1, :-1], inverse[-1] = Q.T, np.append(centre, 1.0)
-            inner = TrainingProgram(features @ Q, program.Y, program.gamma, hidden_bias="free", **options)
-            return cls(inner, basis, inverse)
+            return cls(over(features @ Q, "free"), basis, inverse)
         Q = _row_space(program.X)
         if Q.shape[1] == program.shape[1]:
             return cls(program, np.eye(Q.shape[1]), np.eye(Q.shape[1]))
-        return cls(TrainingProgram(program.X @ Q, program.Y, program.gamma, **options), Q, Q.T)
+        return cls(over(program.X @ Q, "none"), Q, Q.T)
 
     def inward(self, U: FloatArray) -> FloatArray:
         """U' (d'×m) for U (d×m)."""

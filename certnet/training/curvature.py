@@ -71,7 +71,7 @@ class Curvature:
     def lengths(self, H: FloatArray) -> FloatArray:
         """(m,) root mean square over the outputs of the norms of S(h_j e_p), for the columns of H (n, m)."""
         weight = self.diagonal if self.row is None else self.diagonal - self.row**2
-        return np.sqrt(np.maximum(weight.mean(axis=1), 0.0) @ H**2)
+        return np.asarray(np.sqrt(np.maximum(weight.mean(axis=1), 0.0) @ H**2))
 
 
 def compact(diagonal: FloatArray) -> Curvature:

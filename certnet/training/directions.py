@@ -86,11 +86,14 @@ def largest_prices(
         samples, random_state, max_steps, deadline: of the climb.
     """
     generator = np.random.default_rng(random_state)
-    options = {"max_steps": max_steps, "deadline": deadline}
+
+    def climbed(X: FloatArray, starts: FloatArray | None, samples: int) -> Pricing:
+        return price(X, W, starts, samples=samples, random_state=generator, max_steps=max_steps, deadline=deadline)
+
     if not len(program.ball):
         if program.shape[1] == 2:
             return price_planar(program.X, W)
-        return price(program.X, W, starts, samples=samples, random_state=generator, **options)
+        return climbed(program.X, starts, samples)
     given = np.zeros((program.shape[1], 0)) if starts is None else starts
     if program.shape[1] == 2:
         every = _on_kinks(program, np.array([[1.0, -1.0]]))
@@ -100,8 +103,7 @@ def largest_prices(
     pool = [normalised(program, given), drawn(program, W, samples, generator)]
     begin = np.hstack([best_kink(program, W, part) for part in pool])
     X, into, back = _sphere(program)
-    climbed = price(X, W, into @ begin, samples=0, random_state=generator, **options).directions
-    reached = np.hstack([begin, normalised(program, back @ climbed)])
+    reached = np.hstack([begin, normalised(program, back @ climbed(X, into @ begin, 0).directions)])
     return _positive(distinct(reached, values(program.X, W, reached)))
 
 

@@ -4,25 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from certificates.failure import NO_DEADLINE, Deadline
+from certnet.training.descent import Descent, snapped_to_kinks
 from certnet.training.directions import length
 from certnet.training.group_lasso import GroupLassoResult, group_lasso, spread
-from certnet.training.pricing import HELD, SAME_DIRECTION
+from certnet.training.pricing import SAME_DIRECTION
 from formulations._validation import FloatArray, IntArray
-from formulations.loss import Loss
 from formulations.losses import has_kinks, smoothed
 from formulations.training import TrainingProgram
 
 Network = tuple[FloatArray, FloatArray]
 """U (d×m) and V (c×m)."""
 
-SMALLEST_CURVATURE = 1e-3
-"""Of a row, relative to the mean, where a descent scales its coordinates."""
 NULL_NEURON = 1e-12
-RANK_TOLERANCE = 1e-9
 EQUAL = 1e-12
 """Relative increase of an objective that rounding may cause."""
 
@@ -31,8 +26,6 @@ EQUAL = 1e-12
 class Settings:
     """Numbers that an experiment could move."""
 
-    near_kink: float = 1e-4
-    """Relative distance from a kink at which a neuron is put onto it. Not measured."""
     exchange_steps: int = 100
     """L-BFGS steps after an exchange. Not measured."""
     tolerance_per_gap: float = 1e-4
@@ -48,10 +41,6 @@ class Settings:
 
 
 SETTINGS = Settings()
-
-
-class _LateError(Exception):
-    """The deadline has passed."""
 
 
 def balance(program: TrainingProgram, U: FloatArray, V: FloatArray) -> Network:
@@ -206,8 +195,8 @@ def polish(
         return descend(program, U, V, max_iterations=max_iterations, deadline=deadline)
 
     def snapped(U: FloatArray, V: FloatArray) -> Network:
-        near = _snap(program.X, U, V)
-        return (U, V) if near is None else descended(*near)
+        near = snapped_to_kinks(program.X, U)
+        return (U, V) if near is None else descended(near, V)
 
     best, lowest = (U, V), program.objective(U, V)
     steps: tuple[Callable[[FloatArray, FloatArray], Network], ...] = (
@@ -231,148 +220,20 @@ def polish(
 def descend(
     program: TrainingProgram, U: FloatArray, V: FloatArray, *, max_iterations: int, deadline: Deadline = NO_DEADLINE
 ) -> Network:
-    """L-BFGS in coordinates where the loss has a Hessian with unit diagonal blocks, and kinks are held.
+    """L-BFGS in all weights and the output bias; see ``descent``.
 
     A loss with kinks is descended as a proximal point step: smoothed about the dual of the network.
     """
     U, V = balance(program, U, V)
     if U.shape[1] == 0:
         return U, V
-    descent = _Descent(program, U, V, *_without_kinks(program, U, V, deadline))
-    start = descent.start
-    options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "maxcor": 30, "ftol": 1e-15, "gtol": 1e-12}
-    best: tuple[float, FloatArray] = np.inf, np.zeros(0)
-
-    def evaluate(point: FloatArray) -> tuple[float, FloatArray]:
-        nonlocal best
-        # One iteration may take many evaluations, so the clock is looked at before each.
-        if len(best[1]) and deadline.passed:
-            raise _LateError
-        value, slope = descent.evaluate(point)
-        if not value >= best[0]:
-            best = value, point.copy()
-        return value, slope
-
-    try:
-        found = minimize(evaluate, start, jac=True, method="L-BFGS-B", options=options).x
-    except _LateError:
-        found = best[1]
-    if not np.isfinite(found).all():
-        return U, V
-    hidden, output, _ = descent.weights(found)
-    return balance(program, descent.T @ hidden, output)
-
-
-def _without_kinks(
-    program: TrainingProgram, U: FloatArray, V: FloatArray, deadline: Deadline
-) -> tuple[Loss, FloatArray]:
-    """(smooth loss, offset of the fitted values) for a descent."""
-    loss = program.loss
-    if not has_kinks(loss.kind):
-        return loss, np.zeros(loss.shape)
-    epsilon = SETTINGS.smoothing * spread(loss)
-    W = network_dual(program, U, V, tolerance=SETTINGS.centre_tolerance, deadline=deadline)
-    return replace(loss, kind=smoothed(loss.kind, epsilon)), -epsilon * W / loss.sample_weight[:, None]
-
-
-class _Descent:
-    """The objective over all weights and the output bias, in its own coordinates, from a balanced network."""
-
-    def __init__(self, program: TrainingProgram, U: FloatArray, V: FloatArray, loss: Loss, offset: FloatArray) -> None:
-        self.loss, self.offset, self.gamma = loss, offset, program.gamma
-        X = program.X
-        H = np.maximum(X @ U, 0.0)
-        a = loss.bias(H @ V.T + offset)
-        curvature = loss.curvature(H @ V.T + offset + a)[0].mean(axis=1)
-        curvature = np.maximum(curvature, SMALLEST_CURVATURE * max(float(curvature.mean()), 1e-300))
-        rows = np.sqrt(curvature)[:, None]
-        # rows·XT is nearly orthonormal; directions that X hardly sees are not blown up.
-        eigenvalues, vectors = np.linalg.eigh((rows * X).T @ (rows * X))
-        self.T: FloatArray = vectors / np.sqrt(np.maximum(eigenvalues, 1e-10 * max(float(eigenvalues[-1]), 1e-300)))
-        self.XT, self.metric = X @ self.T, self.T.T @ (program.penalised[:, None] * self.T)
-        self.held = _kinks(X, U, HELD)
-        self.project = _projection(self.XT, self.held)
-        self.hidden_scale = 1.0 / np.linalg.norm(V, axis=0)
-        activation = np.linalg.norm(rows * H, axis=0)
-        # Neurons that are nearly off would get enormous steps.
-        self.output_scale = 1.0 / np.maximum(activation, max(1e-3 * float(activation.max()), 1e-300))
-        self.bias_scale = 1.0 / np.sqrt(float(curvature.sum())) if loss.has_bias else 0.0
-        Z = self.project(np.linalg.solve(self.T, U) / self.hidden_scale)
-        self.shapes = Z.shape, V.shape
-        scaled_bias = a / self.bias_scale if loss.has_bias else np.zeros(0)
-        self.start: FloatArray = np.concatenate([Z.ravel(), (V / self.output_scale).ravel(), scaled_bias])
-
-    def weights(self, point: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """(T⁻¹U, V, a) of a point."""
-        (d, m), (c, _) = self.shapes
-        hidden, output, a = np.split(point, [d * m, (d + c) * m])
-        a = a * self.bias_scale if len(a) else np.zeros(c)
-        return hidden.reshape(d, m) * self.hidden_scale, output.reshape(c, m) * self.output_scale, a
-
-    def evaluate(self, point: FloatArray) -> tuple[float, FloatArray]:
-        """Value and gradient."""
-        hidden, output, a = self.weights(point)
-        product = self.XT @ hidden
-        product[self.held] = 0.0
-        active = product > 0
-        H = product * active
-        fitted = H @ output.T + self.offset
-        W = self.loss.dual(fitted, a)
-        cost = self.metric @ hidden
-        decay = 0.5 * self.gamma * float(np.sum(hidden * cost) + np.sum(output**2))
-        slope = (self.gamma * cost - self.XT.T @ ((W @ output) * active)) * self.hidden_scale
-        change = (self.gamma * output - W.T @ H) * self.output_scale
-        parts = [self.project(slope).ravel(), change.ravel()]
-        if self.loss.has_bias:
-            parts.append((self.loss.bias_decay * a - W.sum(axis=0)) * self.bias_scale)
-        return self.loss.value(fitted, a) + decay, np.concatenate(parts)
-
-
-def _kinks(X: FloatArray, U: FloatArray, near: float) -> NDArray[np.bool_]:
-    """(n, m) True where a nonzero data row is orthogonal to u_j up to ``near``."""
-    size = np.outer(np.linalg.norm(X, axis=1), np.linalg.norm(U, axis=0))
-    return np.asarray((np.abs(X @ U) <= near * size) & (size > 0))
-
-
-def _snap(X: FloatArray, U: FloatArray, V: FloatArray) -> Network | None:
-    """The network with every neuron put exactly on the kinks that it nearly touches, None if it touches none.
-
-    Where descent runs into a kink it stalls beside it; on the kink it can go on.
-    """
-    near = _kinks(X, U, SETTINGS.near_kink)
-    if (near == _kinks(X, U, HELD)).all():
-        return None
-    project = _projection(X, near, fewer=True)
-    return project(project(U)), V
-
-
-def _projection(X: FloatArray, held: NDArray[np.bool_], *, fewer: bool = False) -> Callable[[FloatArray], FloatArray]:
-    """A function that moves column j of a matrix (d×m) to the complement of the rows of X that neuron j holds.
-
-    With ``fewer`` neurons stay as they are whose rows span everything.
-    """
-    columns, bases = [], []
-    for j in np.flatnonzero(held.any(axis=0)).tolist():
-        rows = X[held[:, j]]
-        rows = rows / np.linalg.norm(rows, axis=1)[:, None]
-        _, singular, Vt = np.linalg.svd(rows, full_matrices=False)
-        basis = Vt[singular > RANK_TOLERANCE * singular[0]].T
-        if not (fewer and basis.shape[1] == X.shape[1]):
-            columns.append(j)
-            bases.append(basis)
-    stacked = np.zeros((len(bases), X.shape[1], max((basis.shape[1] for basis in bases), default=0)))
-    for stack, basis in zip(stacked, bases, strict=True):
-        stack[:, : basis.shape[1]] = basis
-    transposed = stacked.transpose(0, 2, 1)
-
-    def project(Z: FloatArray) -> FloatArray:
-        if not columns:
-            return Z
-        Z = Z.copy()
-        Z[:, columns] -= (stacked @ (transposed @ Z[:, columns].T[:, :, None]))[:, :, 0].T
-        return Z
-
-    return project
+    loss, offset = program.loss, np.zeros(program.loss.shape)
+    if has_kinks(loss.kind):
+        epsilon = SETTINGS.smoothing * spread(loss)
+        W = network_dual(program, U, V, tolerance=SETTINGS.centre_tolerance, deadline=deadline)
+        loss, offset = replace(loss, kind=smoothed(loss.kind, epsilon)), -epsilon * W / loss.sample_weight[:, None]
+    descent = Descent(program, U, V, loss, offset)
+    return balance(program, *descent.run(max_iterations=max_iterations, deadline=deadline))
 
 
 def reduce_width(program: TrainingProgram, U: FloatArray, V: FloatArray) -> Network:

@@ -150,7 +150,8 @@ class _Lagrangian:
 
     def shrinkage(self, P: FloatArray) -> FloatArray:
         """(m,) threshold over the norm of each row of P, at most 1."""
-        return np.minimum(self.penalty * self.problem.limit / np.maximum(np.linalg.norm(P, axis=1), 1e-300), 1.0)
+        size = np.maximum(np.linalg.norm(P, axis=1), 1e-300)
+        return np.asarray(np.minimum(self.penalty * self.problem.limit / size, 1.0))
 
     def multipliers(self, P: FloatArray, Q: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The new (x, B): the proximal maps of P and Q."""
@@ -169,7 +170,7 @@ class _Lagrangian:
             return -newton_step(problem.H[:, active], problem.curvature, roots, gradient, deadline)
         outside = np.sqrt(1.0 + self.penalty * (problem.boxed(Q / self.penalty) != Q / self.penalty))
         curvature = compact(problem.curvature.diagonal / outside**2)
-        return -newton_step(problem.H[:, active], curvature, roots, gradient / outside, deadline) / outside
+        return np.asarray(-newton_step(problem.H[:, active], curvature, roots, gradient / outside, deadline) / outside)
 
 
 def _roots(ratio: FloatArray, z: FloatArray, factor: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from certificates import Certificate, Verdict, check, fingerprint
 from certificates.certificate import Training
-from certificates.failure import ProofFailure
+from certificates.failure import Deadline, ProofFailure
 from certificates.losses import loss_named, require_domain, require_targets, sums, twice_lost
 from certificates.making.assemble import statement_of
 from certificates.making.exact import exact
@@ -363,3 +363,13 @@ def test_leaves_of_a_region_are_not_proved_empty() -> None:
     """The argument that a leaf without interior may be dropped is about the whole space."""
     made = split_once(certificate(problem("poisson", "free", "free")), empty=(0,))
     assert "whole space" in check(made).reason
+
+
+@EVERY
+def test_values_and_objectives_look_at_the_clock(loss: str) -> None:
+    made = certificate(problem(loss, "free", "free"))
+    for value in (dual_value, network_objective):
+        given = (made.W,) if value is dual_value else (made.U, made.V, made.output)
+        value(made.statement, *given, Deadline.after(100.0))
+        with pytest.raises(ProofFailure, match="time limit"):
+            value(made.statement, *given, Deadline(0.0))
