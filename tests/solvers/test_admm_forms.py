@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates.making.repair import repair_form
-from certnet.solvers import admm
+from certnet.solvers import admm, solve
 from certnet.solvers.arrays import Arrays
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.orthonormal import FOR_BOUNDS, FOR_PRODUCTS, orthonormal
@@ -298,3 +298,20 @@ def test_inequalities_are_refused() -> None:
     with pytest.raises(InputError, match="interior-point") as caught:
         _solve(program)
     assert str(caught.value).count(".") == 1
+
+
+@pytest.mark.parametrize("seed", [0, 1, 4])
+def test_forms_with_null_vectors_are_solved_on_the_quotient(seed: int) -> None:
+    """To the value that the interior point finds with the region, from any start; their primal lies on the face."""
+    random = rng(seed)
+    X, Y = random.standard_normal((10, 2)) + random.standard_normal(2), np.eye(3)[np.arange(10) % 3]
+    training = TrainingProgram(X, Y, 0.5, loss="cross-entropy", hidden_bias="free", output_bias="free")
+    lifted = merge_rows(training).program
+    form = lifted.pricing(training.dual(random.standard_normal((3, 2)), random.standard_normal((3, 2))))
+    best = -repair_form(form, solve(form, "interior-point", tolerance=1e-9).dual).delta
+    result = solve(form, "admm", max_iterations=800, tolerance=1e-7)
+    assert -repair_form(form, result.dual).delta == pytest.approx(best, rel=2e-4)
+    assert -2.0 * result.objective == pytest.approx(best, rel=1e-3)
+    assert form.value(form.space.moment(result.primal.S)) == pytest.approx(result.objective, rel=1e-6)
+    again = solve(form, "admm", max_iterations=60, warm_start=(result.primal, result.dual))
+    assert -repair_form(form, again.dual).delta <= best * (1 + 1e-2)
