@@ -39,7 +39,7 @@ class Quotient:
 
     @classmethod
     def of(cls, program: Program) -> "Quotient | None":
-        """None where there are no such null vectors."""
+        """None where there are no such null vectors, of a form or of those of all W that a loss admits."""
         space = program.space
         if not program.region.size or program.beyond_signs or space.neurons < 2 or space.dimension < 2:
             return None
@@ -47,17 +47,10 @@ class Quotient:
         w = space.generators @ vectors[:, 0]
         nu = vectors[:, 0] * np.sign(w.sum())
         w = np.abs(w)
-        both = np.zeros((space.order, 2))
-        both[space.alpha, 0], both[space.z, 0] = w, nu
-        both[space.beta, 1], both[space.z, 1] = w, -nu
-        sizes = np.abs(program.form) @ np.abs(both)
-        if (
-            abs(values[0]) <= _VANISHES * values[1]
-            and (space.generators @ nu > 0).all()
-            and (np.abs(program.form @ both) <= _VANISHES * sizes.max(initial=0.0)).all()
-        ):
-            return cls(program, w, nu, vectors[:, 1:])
-        return None
+        if not (abs(values[0]) <= _VANISHES * values[1] and (space.generators @ nu > 0).all()):
+            return None
+        vanishes = _form_vanishes if program.loss is None else _loss_vanishes
+        return cls(program, w, nu, vectors[:, 1:]) if vanishes(program, w, nu) else None
 
     def balanced(self, N: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(N, t) that leave the null vectors, from N ≥ 0."""
@@ -119,6 +112,27 @@ class Quotient:
         moved = t - tau / square + np.diag(shift)
         np.fill_diagonal(shift, 0.0)
         return N + _crosswise(0.5 * shift), moved
+
+
+def _form_vanishes(program: Program, w: FloatArray, nu: FloatArray) -> bool:
+    """Whether both vectors are null vectors of the form."""
+    space = program.space
+    both = np.zeros((space.order, 2))
+    both[space.alpha, 0], both[space.z, 0] = w, nu
+    both[space.beta, 1], both[space.z, 1] = w, -nu
+    sizes = np.abs(program.form) @ np.abs(both)
+    return bool((np.abs(program.form @ both) <= _VANISHES * sizes.max(initial=0.0)).all())
+
+
+def _loss_vanishes(program: Program, w: FloatArray, nu: FloatArray) -> bool:
+    """Whether that is so of the forms of all W: they are balanced, and the loss sees every α alike."""
+    seen = program.weight * w[program.feature % len(w)]
+    return bool(
+        program.loss is not None
+        and program.loss.bias_decay == 0
+        and (program.feature < len(w)).all()
+        and (np.abs(seen - seen.mean()) <= _VANISHES * seen.mean()).all()
+    )
 
 
 def _crosswise(B: FloatArray) -> FloatArray:

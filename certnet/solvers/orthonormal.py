@@ -63,7 +63,7 @@ def _metric(program: Program) -> FloatArray:
     bias = float(np.mean((A @ null) ** 2)) / float(null @ square @ null)
     others = float(np.mean(np.sum(A * np.linalg.solve(cost + square, A.T).T, axis=1))) - bias
     tau = bias * (len(cost) - 1) / others if others > 0 else 1.0
-    part = BIAS_PART if program.loss is not None or Quotient.of(program) is None else 1.0
+    part = BIAS_PART if Quotient.of(program) is None else 1.0
     metric: FloatArray = cost + max(part * tau, SMALLEST) * square
     return metric
 

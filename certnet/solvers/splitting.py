@@ -48,7 +48,7 @@ class _Loss:
     The loss's own map runs on the host, in float64, and begins where it ended last.
     """
 
-    def __init__(self, program: Program, loss: Loss, layer: Arrays) -> None:
+    def __init__(self, program: Program, loss: Loss, layer: Arrays, *, in_region: bool) -> None:
         self.program, self.loss, self.layer = program, without_kinks(loss, SETTINGS.kinks), layer
         # A numpy scalar of float64 would turn float32 arrays into float64 ones.
         self.size = float(program.gamma)
@@ -58,7 +58,7 @@ class _Loss:
         self.start: tuple[FloatArray, FloatArray] | None = None
         self.last: tuple[FloatArray, FloatArray] | None = None
         self.metric = layer.array(0.5 * program.gamma * program.cost())
-        self.region = layer.array(program.region) if program.region.size else None
+        self.region = layer.array(program.region) if in_region and program.region.size else None
 
     def _fitted(self, V: Array, penalty: float) -> tuple[FloatArray, FloatArray]:
         """The entries of the solution that the loss sees, and the output bias."""
@@ -189,7 +189,7 @@ class Splitting:
         space = self.space = program.space
         self.layer = layer
         A = space.generators
-        quotient = None if program.loss is not None else Quotient.of(program)
+        quotient = Quotient.of(program)
         self._w: Array | None = None
         if quotient is not None:
             w = quotient.w / np.linalg.norm(quotient.w)
@@ -203,7 +203,7 @@ class Splitting:
         self._objective = (
             _Form(program, layer, in_region=quotient is None)
             if program.loss is None
-            else _Loss(program, program.loss, layer)
+            else _Loss(program, program.loss, layer, in_region=quotient is None)
         )
         self.size = self._objective.size
         self._blocks = layer.blocks(space.neurons, space.order)
