@@ -10,7 +10,6 @@ import typer
 
 from certificates import Certificate, Lipschitz, Report, Robustness, Training, Verdict, checker, read_certificate
 from certificates.arithmetic.matrix import Arithmetic
-from certnet.cli.compare import compare_data, compare_network, compare_property
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import Json
 from certnet.cli.output import SEVERITY, Exit, exit_code, failure, figures, head, weights
@@ -90,6 +89,8 @@ def _examine(
     Raises:
         InputError: the file is no readable certificate, or is about other data, or another network or property.
     """
+    from certnet.cli.compare import compare_network
+
     certificate = read_certificate(path)
     statement = certificate.statement
     if isinstance(statement, Training):
@@ -122,6 +123,8 @@ def _examine(
 
 
 def _training(certificate: Certificate, data: str | None) -> dict[str, Any]:
+    from certnet.cli.compare import compare_data
+
     rows = None if data is None else compare_data(certificate, data)
     n, d, c = certificate.shape
     shape = {"n": n, "d": d, "c": c, "fingerprint": certificate.data_fingerprint}
@@ -137,6 +140,8 @@ def _training(certificate: Certificate, data: str | None) -> dict[str, Any]:
 
 
 def _property(certificate: Certificate, stated: str | None) -> dict[str, Any]:
+    from certnet.cli.compare import compare_property
+
     compared, regions = None if stated is None else compare_property(certificate, stated), []
     for case in certificate.cases:
         region = region_fields(case.region)

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.losses import kind_named
 
 Task = Literal["classification", "regression"]
 _KINDS: dict[str, tuple[type, ...]] = {"source": (str,), "target": (str, type(None)), "task": (str, type(None))}
@@ -51,6 +50,8 @@ class Recipe:
         if self.class_weight not in (None, BALANCED):
             raise InputError(f"The class weight must be {BALANCED} or left out, not {self.class_weight!r}.")
         if self.loss != AUTO:
+            from formulations.losses import kind_named  # imports SciPy, which not every command needs
+
             kind_named(self.loss)
 
     def to_json(self) -> dict[str, Any]:

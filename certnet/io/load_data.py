@@ -11,7 +11,6 @@ import numpy as np
 
 from certnet.io.arrays import read_npz
 from certnet.io.builtin import BUILT_IN, load_builtin
-from certnet.io.coding import class_weights, implied_task, resolved, with_loss
 from certnet.io.dataset import DataSet, Recipe, Split
 from certnet.io.packed import unreadable
 from certnet.io.tables import read_csv
@@ -55,6 +54,8 @@ def read_source(recipe: Recipe, outputs: Outputs | None = None) -> DataSet:
     Raises:
         InputError: anything about the source that prevents its use.
     """
+    from certnet.io.coding import implied_task  # imports SciPy, which not every command needs
+
     kind = source_kind(recipe.source)
     for option, column in (("--target", recipe.target), ("--weight-column", recipe.weight_column)):
         if column is not None and kind != "csv":
@@ -80,6 +81,8 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
     Raises:
         InputError: anything about the source that prevents its use.
     """
+    from certnet.io.coding import class_weights, resolved, with_loss
+
     data = read_source(recipe, outputs)
     loss = resolved(recipe.loss, data)
     weight_val = None

@@ -29,10 +29,8 @@ def read_csv(
     table = _read_table(path)
     weighing = None if weight is None else table.position(weight.strip())
     others = [index for index in range(len(table.header)) if index != weighing]
-    if target is None:
-        column = others[-1] if others else 0
-    else:
-        column = table.position(target.strip())
+    last = others[-1] if others else 0
+    column = last if target is None else table.position(target.strip())
     target, features = table.header[column], [index for index in others if index != column]
     if column == weighing:
         raise InputError(f"The column {target!r} of {table.name} cannot hold targets and weights; name two columns.")

@@ -18,7 +18,7 @@ from tests.certificates.altering import replace
 from tests.cli.support import Call, files, one_sentence
 
 RESULTS = ["network.npz", "optimality.cert", "report.json"]
-BIAS = ("--hidden-bias", "penalised")
+BIAS = ("--loss", "squared", "--hidden-bias", "penalised", "--output-bias", "none")
 PAPER = ("--loss", "squared", "--no-bias", "--gamma", "0.1")
 CUT = ["--solver", "admm", "--tolerance", "1e-4", "--gamma", "0.3"]
 original_train = job.train
@@ -241,7 +241,7 @@ def test_the_time_limit_is_remarked_on_with_the_way_to_go_on(certnet: Call, fold
     np.savez(
         "big.npz", X=np.random.default_rng(0).normal(size=(50, 7)), Y=np.random.default_rng(1).normal(size=(50, 2))
     )
-    options = ["--no-split", "--task", "regression", "--solver", "admm", "--tolerance", "1e-13", "--time-limit", "1"]
+    options = ["--no-split", "--task", "regression", "--solver", "admm", "--tolerance", "1e-13", "--time-limit", "5"]
     outcome = certnet("train", "big.npz", *PAPER, *options, "--json", "--out", "a folder")
     assert outcome.code == 0
     assert outcome.json["relaxation"]["status"] == SolveStatus.TIME_LIMIT.name.lower()
