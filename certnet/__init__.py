@@ -22,6 +22,7 @@ _HOMES = {
     "certnet.jobs.path": "PathResult train_path",
     "certnet.jobs.predictions": "PredictionRange prediction_range",
     "certnet.jobs.radius": "CertifiedRadius certified_radius",
+    "certnet.jobs.selection": "Selection select_gamma",
     "certnet.jobs.train": "Event TrainingResult train",
     "certnet.jobs.verify": "VerificationResult verify",
     "certnet.search.counterexample": "Counterexample",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from certnet.jobs.path import *
     from certnet.jobs.predictions import *
     from certnet.jobs.radius import *
+    from certnet.jobs.selection import *
     from certnet.jobs.train import *
     from certnet.jobs.verify import *
     from certnet.search.counterexample import *
