@@ -5,8 +5,6 @@ import math
 import sys
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,14 +16,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from certificates import Certificate, Report
+from certificates.failure import Deadline
+from certnet.estimators.quick import quick_network
 from certnet.io import write_onnx
 from certnet.jobs import selection
 from certnet.jobs.optimality import optimality
 from certnet.jobs.selection import Selection, select_gamma
 from certnet.jobs.train import train
 from certnet.runtime.clock import Event
-from certnet.training import fit
-from certnet.training.trainer import Round
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray, shown
 from formulations.network import ReluNetwork
@@ -33,20 +31,6 @@ from formulations.network import ReluNetwork
 AUTO = "auto"
 Problem = tuple[FloatArray, FloatArray, FloatArray]
 """X (n×d), Y (n×c) as the loss takes it, and weights (n,) of the rows."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How well a fit without a proof is trained."""
-
-    tolerance_per_gap: float = 0.5
-    """Relative excess of the price over γ at which it ends, for each unit of the gap; an excess ε costs at most about
-    2ε of the objective. Not measured."""
-    decrease_per_gap: float = 0.1
-    """Relative decrease of the objective in a round below which it ends, likewise. Not measured."""
-
-
-SETTINGS = Settings()
 
 
 class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
@@ -108,15 +92,8 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
             interrupted, proof = result.interrupted, result.certificate.proofs[0]
             U, V, a = proof.U, proof.V, proof.output
         else:
-            fitted = fit(
-                program,
-                candidates=None if start is None else start[0],
-                random_state=seed,
-                time_limit=left,
-                tolerance=SETTINGS.tolerance_per_gap * self.gap,
-                callback=_until_it_pays_little(SETTINGS.decrease_per_gap * self.gap),
-            )
-            interrupted, U, V = fitted.interrupted, fitted.U, fitted.V
+            interrupted = False
+            U, V = quick_network(program, start, seed, Deadline.after(left))
             a = program.output(U, V)
         self.alpha_, self.loss_name_ = program.gamma, loss
         self.network_ = ReluNetwork.of_program(U, V, a, hidden_bias=program.has_ones)
@@ -283,18 +260,6 @@ def distinct_rows(X: FloatArray, Y: FloatArray, weight: FloatArray) -> Problem:
     total: FloatArray = np.bincount(np.cumsum(first) - 1, weights=weight).astype(np.float64)
     d = X.shape[1]
     return rows[first, :d], rows[first, d:], total
-
-
-def _until_it_pays_little(decrease: float) -> Callable[[Round], bool]:
-    """A callback that ends a fit once a round lowers the objective by less than this, relatively."""
-    before = math.inf
-
-    def ends(found: Round) -> bool:
-        nonlocal before
-        last, before = before, found.objective
-        return last - before < decrease * before
-
-    return ends
 
 
 def _show(event: Event) -> None:

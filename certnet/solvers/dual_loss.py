@@ -115,11 +115,12 @@ class DualLoss:
     def moved(self, w: FloatArray) -> FloatArray:
         """(m,) change of the gaps with W'."""
         W = self.W(w).ravel()
-        return np.concatenate([sign * W[entries] for sign, entries, _ in self._limits])
+        return np.asarray(np.concatenate([sign * W[entries] for sign, entries, _ in self._limits]))
 
     def gaps(self, w: FloatArray) -> FloatArray:
         """(m,) distances from the limits, positive inside."""
-        return self.moved(w) - np.concatenate([sign * limit for sign, _, limit in self._limits])
+        limits = np.concatenate([sign * limit for sign, _, limit in self._limits])
+        return np.asarray(self.moved(w) - limits)
 
     def _scattered(self, s: FloatArray, *, signed: bool) -> FloatArray:
         """Entries (n×c) where numbers of the gaps add up."""
@@ -151,6 +152,17 @@ class DualLoss:
             return Curvature(full.ravel())
         blocks = np.einsum("ki,nk,kj->nij", self.basis, full, self.basis)
         return Curvature(np.einsum("nii->ni", blocks).ravel(), blocks)
+
+    def missing(self, w: FloatArray, rows: FloatArray) -> float:
+        """How large an error of the fitted values is: √(rᵀH⁻¹r) for H = −∇²D, or √(rᵀr) where H is below 1.
+
+        Where W is near a limit of infinite slope the fitted values are large, and their errors matter little.
+        """
+        curvature = self.curvature(w, np.zeros(sum(len(entries) for _, entries, _ in self._limits)))
+        if curvature.blocks is None:
+            return float(np.linalg.norm(rows / np.sqrt(np.maximum(curvature.diagonal, 1.0))))
+        columns = rows.reshape(-1, self.outputs, 1)
+        return float(np.sqrt(max(float(np.sum(columns * np.linalg.solve(curvature.blocks, columns))), 0.0)))
 
     @property
     def bias_decay(self) -> float | None:

@@ -161,7 +161,7 @@ def measure(
         mu=complementarity / size,
         primal=primal + loss.objective(fitted, bias),
         dual=dual,
-        primal_residual=float(np.sqrt(squares + rows_of_W @ rows_of_W)) / (1.0 + loss.norm),
+        primal_residual=float(np.hypot(np.sqrt(squares), loss.missing(W, rows_of_W))) / (1.0 + loss.norm),
         dual_residual=dual_residual,
     )
 

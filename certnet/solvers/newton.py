@@ -139,7 +139,7 @@ class NewtonSystem:
         x = self._solve_without_bias(rhs)
         if not len(self._head):
             return x, rhs
-        a: FloatArray = np.linalg.solve(self._head, self._loss.sums(x[: self._size]))
+        a = np.asarray(np.linalg.solve(self._head, self._loss.sums(x[: self._size])), dtype=np.float64)
         if not self._loss.bias_decay:
             rhs = rhs.copy()
             rhs[: self._size] -= self._loss.repeated(a)

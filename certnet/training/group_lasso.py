@@ -33,8 +33,11 @@ class Settings:
     """Most Newton steps on a smooth loss. Not measured."""
     cold_penalty: float = 0.05
     """The first penalty of a quadratic problem, see ``solve_quadratic``. Not measured."""
-    warm_penalty: float = 50.0
-    """The same where there are output weights to start from. Not measured."""
+    warm_penalty: float = 0.5
+    """The same where there are output weights to start from. Measured: with 50 the neurons of iris that stay are fewer
+    (squared loss, γ = 0.1), and column generation needs more than 12 rounds in place of 7 to 10."""
+    newton_penalty: float = 50.0
+    """The same of Newton's method for another loss. Measured: a third of the time of 0.5 on wine, cross-entropy."""
     kink_penalty: float = 5.0
     """The same in each proximal point step. Measured: carrying it over takes up to 6 times the Newton steps."""
     forcing: float = 0.03
@@ -192,7 +195,8 @@ class _Best:
 def _newton(problem: _Problem, x: FloatArray) -> _Best:
     """Newton's method with a line search, for a loss without kinks."""
     s, loss, H = SETTINGS, problem.loss, problem.H
-    best, penalty, floor = _Best(problem, x), None, s.floor
+    best, floor = _Best(problem, x), s.floor
+    penalty = s.newton_penalty if best.x.any() else s.cold_penalty
     for _ in range(s.newton_steps):
         x, a = best.x, best.a
         W = loss.dual(H @ x, a)

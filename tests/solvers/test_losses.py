@@ -13,7 +13,7 @@ from certnet.solvers import solve
 from certnet.solvers.dual_loss import DualLoss, narrowed, widened
 from certnet.solvers.interface import SolverResult
 from certnet.solvers.joint import JointLeaf, solve_joint
-from formulations import ACTIVE, FREE, INACTIVE, InputError, Presolved, TrainingProgram, presolve, restrict
+from formulations import ACTIVE, FREE, INACTIVE, Dual, InputError, Presolved, TrainingProgram, presolve, restrict
 from formulations.losses import KINDS, kind_named
 from formulations.modeling import cvxpy_model, picos_model
 from tests.formulations.test_loss import losses, targets_of
@@ -84,7 +84,7 @@ def test_a_fixed_w_proves_no_more_than_a_free_one(name: str, biases: tuple[str, 
     d, c = program.space.dimension, program.shape[1]
     W = program.loss.dual(0.1 * random.standard_normal(program.shape))
     form = solve(program.pricing(program.loss.project(W)), "interior-point", tolerance=1e-6)
-    fixed = repair(program, replace(form.dual, W=W)).lower_bound
+    fixed = repair(program, Dual(W, form.dual.N / program.gamma)).lower_bound
     assert fixed <= _bound(presolved, result) * (1 + 1e-6)
     assert (d, c) == (presolved.program.space.dimension, presolved.program.space.outputs)
 
