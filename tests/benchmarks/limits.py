@@ -22,8 +22,8 @@ PATIENCE = 120.0
 """Seconds over the limit after which a run is killed."""
 QUICK = "--quiet --time-limit 5"
 COMMANDS = {
-    "train": "train {data} --gamma 10 --out {out} --quiet --time-limit {limit}",
-    "global": "train {data} --gamma 10 --method global --out {out} --quiet --time-limit {limit}",
+    "train": "train {data} --loss squared --no-bias --gamma 10 --out {out} --quiet --time-limit {limit}",
+    "global": "train {data} --loss squared --no-bias --gamma 10 --method global --out {out} --quiet --time-limit {limit}",
     "path": "train {data} --gammas 30,10,3 --out {out} --quiet --time-limit {limit}",
     "optimality": "optimality {network} {data} --gamma 10 --out {out} --quiet --time-limit {limit}",
     "tightness": "tightness {base}/optimality.cert --quiet --time-limit {limit}",
