@@ -116,7 +116,7 @@ class CrossEntropy:
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
         away = f - np.sum(f * y, axis=1, keepdims=True)
         largest = away.max(axis=1, initial=0.0)
-        return largest + np.log(_rows(np.exp(away - largest[:, None])))
+        return np.asarray(largest + np.log(_rows(np.exp(away - largest[:, None]))))
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
         p = _softmax(f)

@@ -14,10 +14,10 @@ import numpy as np
 from certificates import Certificate, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
 from certificates.making import certify as certify_duals
-from certificates.making import repair, residual_dual
+from certificates.making import repair
 from certificates.making.assemble import MARGINS, assemble, drop_negligible, replace_network
 from certificates.making.repair import RepairedDual, project, raw_dual
-from certnet.training.polish import Network
+from certnet.training.polish import Network, offered_dual
 from certnet.training.trainer import FitResult
 from formulations import Dual, MergedRows, TrainingProgram
 
@@ -95,7 +95,7 @@ class Best:
         self.take_network(FitResult(*network, objective))
         if objective < self._bounded * (1.0 - NOTABLE):
             self._bounded = objective
-            self.take_dual(repaired(self._merged, residual_dual(self._merged, *network)))
+            self.take_dual(repaired(self._merged, offered_dual(self._merged, network)))
 
 
 def repaired(merged: MergedRows, dual: Dual) -> RepairedDual:

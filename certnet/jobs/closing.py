@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from certificates import Verdict
-from certificates.making import residual_dual
 from certnet.jobs.best import Proof
 from certnet.jobs.job import Job, run
 from certnet.jobs.stages import train_network
@@ -18,6 +17,7 @@ from certnet.search.circuits import price_with_circuits
 from certnet.search.cone_closing import SubdivisionSearch
 from certnet.search.merged import merged_search
 from certnet.search.price import SearchProgress, SearchSummary, bound_from_price
+from certnet.training.polish import offered_dual
 from certnet.training.trainer import FitResult, fit
 
 PAYS = 1e-7
@@ -137,7 +137,7 @@ def _split_signs(job: Job) -> Closed:
     named = None
     if closing.circuits:
         # Those that the price of the first network's residual violates. Without them a tree means nothing.
-        W = presolved.apply_dual(residual_dual(presolved.rows, network.U, network.V)).W
+        W = presolved.apply_dual(offered_dual(presolved.rows, (network.U, network.V))).W
         root = price_with_circuits(presolved, W, time_limit=job.clock.share(SETTINGS.circuits_share))
         presolved, named, resume = root.presolved, root.circuits, None
     program, gap = presolved.program, SETTINGS.gap_share * closing.gap
@@ -148,7 +148,7 @@ def _split_signs(job: Job) -> Closed:
         job.saver.look(dict if named else lambda: {"search": progress.state(), "stage": "branching"})
 
     while True:
-        W = presolved.apply_dual(residual_dual(presolved.rows, network.U, network.V)).W
+        W = presolved.apply_dual(offered_dual(presolved.rows, (network.U, network.V))).W
         if not closing.train:
             if not program.best_scale(W) > 0:
                 return network, None, None

@@ -22,10 +22,11 @@ from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.search.price import SearchSummary
 from certnet.solvers import Progress, SolverResult
 from certnet.solvers.registry import AUTO
-from certnet.training.polish import Network
+from certnet.training.polish import Network, offered_dual
 from certnet.training.trainer import FitResult
 from formulations import Dual, InputError, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
 from formulations._validation import FloatArray
+from formulations.program import NO_PRODUCTS
 
 SDP, GLOBAL = METHODS = ("sdp", "global")
 DEFAULT_GAP = 1e-3
@@ -160,6 +161,14 @@ class Job:
     def is_open(self) -> bool:
         """True when the gap is larger than it has to be and there is time to narrow it."""
         return not (self.interrupted or self.best.gap <= self.enough or self.clock.available() == 0.0)
+
+    @property
+    def offered(self) -> Dual:
+        """The dual of the merged program that the best network offers, without multipliers."""
+        network, W = self.best.network, self.best.network.W
+        if W is None:
+            return offered_dual(self.merged, (network.U, network.V))
+        return Dual(self.merged.merge_W(W), NO_PRODUCTS)
 
     def see(self, network: Network, objective: float) -> None:
         """A better network on the way of a stage."""

@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 
 from certificates import Certificate, Report
 from certificates.failure import Deadline
-from certificates.making import residual_dual
 from certnet.io.objectives import Given, objective_of
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import repaired
@@ -25,7 +24,7 @@ from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
 from certnet.search.price import SearchSummary
 from certnet.training.directions import largest_prices
-from certnet.training.polish import Network, balance, network_dual
+from certnet.training.polish import Network, balance, network_dual, offered_dual
 from certnet.training.trainer import FitResult
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
@@ -244,14 +243,14 @@ def _required(program: TrainingProgram, U: ArrayLike, V: ArrayLike, a: ArrayLike
 
 def _prove_given(job: Job) -> None:
     """The bound of the given network's own residual."""
-    _stages.prove_dual(job, "residual of the network", repaired(job.merged, residual_dual(job.merged, *job.network)))
+    _stages.prove_dual(job, "residual of the network", repaired(job.merged, offered_dual(job.merged, job.network)))
 
 
 def _train(job: Job) -> None:
     """The best network that the global trainer finds; the given one is among its starts."""
     _stages.train_network(job)
     if not job.interrupted:
-        dual = residual_dual(job.merged, job.best.network.U, job.best.network.V)
+        dual = job.offered
         _stages.prove_dual(job, "residual of the trained network", repaired(job.merged, dual))
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from certificates.making import certify as certify_duals
-from certificates.making import residual_dual
 from certificates.making.assemble import replace_network
 from certificates.making.repair import RepairedDual, raw_dual
 from certnet.jobs.best import Proof, as_it_stands, certify, repaired, with_network
@@ -139,7 +138,7 @@ def prove(job: Job, source: str = "certificate") -> None:
     """Have the best dual at hand checked, if it promises more than what is proved."""
     take_shown(job)
     best = job.best
-    best.take_dual(repaired(job.merged, residual_dual(job.merged, best.network.U, best.network.V)))
+    best.take_dual(repaired(job.merged, job.offered))
     if best.dual is not None and not best.dual.lower_bound <= best.proved:
         prove_dual(job, source, best.dual)
     job.tell(source)
@@ -185,7 +184,7 @@ def price_network(job: Job) -> None:
     if job.solver != ADMM or not job.clock.can_relax():
         return
     program = presolved.program
-    W = presolved.apply_dual(residual_dual(job.merged, network.U, network.V)).W
+    W = presolved.apply_dual(job.offered).W
     if not program.best_scale(W) > 0:
         return
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from certificates import Certificate, Report
 from certificates.failure import Deadline
-from certificates.making import residual_dual
 from certificates.making.assemble import assemble_proof, prove, sigma_of
 from certificates.subdivision import Subdivision
 from certnet.search.best_first import outlived
@@ -23,7 +22,7 @@ from certnet.search.cones import Exploration, basis_of, explore, output_of
 from certnet.search.pool import pool as pool_of
 from certnet.search.price import SearchSummary, bound_from_price, price_for_gap
 from certnet.training.directions import climb
-from certnet.training.polish import Network, exchange
+from certnet.training.polish import Network, exchange, offered_dual
 from certnet.training.pricing import Pricing
 from certnet.training.trainer import Better
 from formulations import Presolved
@@ -99,6 +98,8 @@ class SubdivisionSearch:
         self.program, self.original = self.merged.program.with_share(REGION_SHARE), self.merged.original
         self.objective = self.original.objective(*self.network)
         self.proved: _Proved | None = None
+        # Directions that the dual of a loss with kinks has to respect.
+        self.known = np.zeros((len(self.basis), 0))
         self.tests, self.interrupted = 0, False
         # The largest price of the last residual at a known point, and whether no longer search would prove more.
         self.largest, self.exhausted = 0.0, False
@@ -124,7 +125,7 @@ class SubdivisionSearch:
             goal = GOAL_SHARE * self.gap
             asked, idle = max(FIRST_GAP, goal), 0
             while not self.is_closed and idle < PATIENCE:
-                W = residual_dual(self.merged, *self.network).W
+                W = offered_dual(self.merged, self.network, self.known).W
                 limit = price_for_gap(self.program, W, self.objective, asked)
                 found = self._explore(W, limit)
                 if found is None:
@@ -150,7 +151,7 @@ class SubdivisionSearch:
 
     def _show_largest_price(self, goal: float) -> None:
         """The last resort: prove the largest price that is known, where it is larger than was asked for."""
-        W = residual_dual(self.merged, *self.network).W
+        W = offered_dual(self.merged, self.network, self.known).W
         allowed = price_for_gap(self.program, W, self.objective, goal) / self.program.gamma - 1.0
         room = max(ROOM * allowed, 1e-9)
         while room < 1.0 and not self.exhausted:
@@ -204,6 +205,7 @@ class SubdivisionSearch:
         """Let maximisers that pay join the network; True when the objective falls."""
         pays = maximisers.values > self.original.gamma * (1.0 + PAYS)
         directions = maximisers.directions[:, pays][:, :MOST_NEURONS]
+        self.known = np.hstack([self.known, directions])
         before = self.objective
         if directions.shape[1]:
             self._fit(directions, gap)
@@ -230,7 +232,7 @@ class SubdivisionSearch:
 
     def summary(self) -> SearchSummary:
         """What there is to say of the search."""
-        W = residual_dual(self.merged, *self.network).W
+        W = offered_dual(self.merged, self.network, self.known).W
         goal = price_for_gap(self.program, W, self.objective, GOAL_SHARE * self.gap)
         return SearchSummary(
             kind="subdivision",

@@ -8,7 +8,7 @@ There φ has ``‖φ‖² = ‖Az‖²``, about N/k times ‖z‖², so that a s
 data of more than about 150 rows. Rows of norm ``(N/k)^⅛`` find the products that will be active better: with those of
 400 steps alone, the relaxation of Iris (raw, γ = 0.1) has the value 1.67, and with those of the other scale 1.50.
 
-A free hidden bias hardly counts in E, whatever multiple of its region is taken off: neurons lie far inside. So there the
+A free hidden bias hardly counts in E, whatever multiple of its region is taken off: neurons lie far inside. There the
 coordinates are orthonormal for ``E₀ + τ (E₀ − Q)``, of which the second part is the square of the bias, with a part of
 the τ at which the data reach as far in the bias as in a mean other direction.
 """
@@ -35,8 +35,8 @@ class Units:
 FOR_BOUNDS = Units(0.25, 0.5)
 FOR_PRODUCTS = Units(-0.125, 1.0)
 BIAS_PART = 0.03
-"""That part. Measured on wine with cross-entropy and γ = 10, W fixed: excess of the price after 400 steps 2.1 % for 0.001,
-2.0 % for 0.03, 19 % for 1."""
+"""That part. Measured on wine with cross-entropy and γ = 10, W fixed: excess of the price after 400 steps 2.1 % for
+0.001, 2.0 % for 0.03, 19 % for 1."""
 SMALLEST = 1e-6
 """Least τ of a free hidden bias."""
 

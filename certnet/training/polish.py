@@ -10,8 +10,10 @@ from certnet.training.descent import Descent, snapped_to_kinks
 from certnet.training.directions import length
 from certnet.training.group_lasso import GroupLassoResult, group_lasso, spread
 from certnet.training.pricing import SAME_DIRECTION
+from formulations import Dual, MergedRows
 from formulations._validation import FloatArray, IntArray
 from formulations.losses import has_kinks, smoothed
+from formulations.program import NO_PRODUCTS
 from formulations.training import TrainingProgram
 
 Network = tuple[FloatArray, FloatArray]
@@ -123,6 +125,11 @@ def network_dual(
     if not has_kinks(program.loss.kind):
         return program.dual(U, V)
     return _outputs(program, U, V, more, tolerance=tolerance, deadline=deadline)[1].W
+
+
+def offered_dual(merged: MergedRows, network: Network, more: FloatArray | None = None) -> Dual:
+    """The dual of the merged program that a network offers, without multipliers; see ``network_dual``."""
+    return Dual(merged.merge_W(network_dual(merged.original, *network, more)), NO_PRODUCTS)
 
 
 def _outputs(
