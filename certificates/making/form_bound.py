@@ -10,27 +10,25 @@ positive semidefinite.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from certificates.making.quotient import Quotient
+from certificates.making.shifted import ShiftedBound, minimise, whitener
 from formulations import LiftedSpace, Program
 from formulations.arrays import FloatArray
 
 _GOLDEN = (5**0.5 - 1) / 2
-_GRID = np.linspace(-11.0, 3.0, 57)
-_REFINEMENTS = 7
-_FINER = 9
 _GROWTH = (1.03, 1.1, 1.25, 1.6, 2.5, 5.0, 12.0, 40.0)
 _SHRINKAGE = (0.97, 0.9, 0.75, 0.4, 0.0)
 _FACTOR_STEPS = 8
 _SHARES = tuple(10.0 ** np.linspace(-7.0, -0.1, 24))
+_THIN_SHARES = (1e-8, 1e-7, 1e-6, 1e-5)
 _SHARE_WIDTHS = (2.0, 1.2, 1.03)
 _SHARE_STEPS = 10
 _WIDEST = 1e12
 _WIDENINGS = 20
-STACK_ENTRIES = 1 << 22
-"""Numbers in a stack of matrices that are treated at once."""
 
 
 def complementary(t: FloatArray, order: int) -> FloatArray:
@@ -39,35 +37,6 @@ def complementary(t: FloatArray, order: int) -> FloatArray:
     neuron = np.arange(len(t))
     form[neuron, len(t) + neuron] = form[len(t) + neuron, neuron] = 0.5 * t
     return form
-
-
-@dataclass(frozen=True, eq=False)
-class ShiftedBound:
-    """h̄²(τ) for a fixed form after one eigendecomposition; O(N k² + k³) for each τ."""
-
-    values: FloatArray
-    cross: FloatArray
-    data: FloatArray
-    corner: FloatArray
-    metric_root: FloatArray
-
-    def __call__(self, tau: float) -> float:
-        return float(self.many(np.array([tau]))[0])
-
-    def many(self, tau: FloatArray) -> FloatArray:
-        """h̄² at several shifts, infinite where the slack is not definite. One stack of small matrices is one call."""
-        out = np.full(len(tau), np.inf)
-        gap = tau[:, None] - self.values
-        usable = np.flatnonzero(gap.min(axis=1, initial=np.inf) > 0)
-        size = max(self.cross.size, self.corner.size, 1)
-        for part in np.array_split(usable, -(-len(usable) * size // STACK_ENTRIES) or 1):
-            half = self.cross - 0.5 * tau[part, None, None] * self.data
-            schur = self.corner + half.transpose(0, 2, 1) @ (half / gap[part, :, None])
-            whitened = self.metric_root @ schur @ self.metric_root.T
-            sound = np.isfinite(whitened).all(axis=(1, 2))
-            whitened = whitened[sound]
-            out[part[sound]] = np.linalg.eigvalsh(0.5 * (whitened + whitened.transpose(0, 2, 1)))[:, -1]
-        return out
 
 
 def shifted_bound(space: LiftedSpace, M: FloatArray, metric: FloatArray) -> ShiftedBound:
@@ -92,19 +61,6 @@ def shifted_bound(space: LiftedSpace, M: FloatArray, metric: FloatArray) -> Shif
     )
 
 
-def minimise(bound: ShiftedBound, largest: float, spread: float) -> tuple[float, float]:
-    """Minimise the convex h̄²(τ) over τ > largest: a grid in log(τ − largest), then ever finer ones around the best."""
-    x = _GRID
-    for _ in range(1 + _REFINEMENTS):
-        value = bound.many(largest + spread * 10.0**x)
-        best = int(np.argmin(value))
-        found = largest + spread * 10.0 ** float(x[best]), float(value[best])
-        # The best point stays in the finer grid, so that no refinement is worse.
-        left, right = x[max(best - 1, 0)], x[min(best + 1, len(x) - 1)]
-        x = np.unique(np.concatenate([np.linspace(left, x[best], _FINER), np.linspace(x[best], right, _FINER)]))
-    return found
-
-
 def golden(value: Callable[[float], float], low: float, high: float, steps: int) -> tuple[float, float]:
     """Golden-section search for the minimum of a convex function: (value, argument) of the better last point."""
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
@@ -121,20 +77,29 @@ def golden(value: Callable[[float], float], low: float, high: float, steps: int)
     return min((f_left, left), (f_right, right))
 
 
-def whitener(cost: FloatArray) -> FloatArray:
-    """E^(-½) of a positive definite cost, lower triangular."""
-    return np.asarray(np.linalg.inv(np.linalg.cholesky(cost)))
-
-
 def best_multipliers(
     program: Program, N: FloatArray, t: FloatArray, margin: float, *, factors: bool = True
 ) -> tuple[FloatArray, FloatArray, float, float]:
     """(νN, νt − shifts, σ, h̄²) for the best shift τ, the best multiplier σ of the region, and the best factor ν.
 
+    With a free hidden bias the quotient (``making.quotient``) proposes other N and t, which count when they prove more.
     Each ν takes one eigendecomposition; ν is looked for if ``factors``. σ is 0 without a region. A relative ``margin``
     of h̄² is given away and used to move τ from the largest eigenvalue, where the slack is singular.
     Nothing is finite where no τ makes the slack definite.
     """
+    plain = _best_multipliers(program, N, t, margin, factors=factors)
+    quotient = Quotient.of(program) if N.any() else None
+    if quotient is None or not np.isfinite(plain[3]):
+        return plain
+    N, t = quotient.repair(N, factors=factors)
+    thin = (_best_multipliers(program.with_share(share), N, t, margin, shares=False) for share in _THIN_SHARES)
+    return min(plain, *thin, key=lambda found: found[3])
+
+
+def _best_multipliers(
+    program: Program, N: FloatArray, t: FloatArray, margin: float, *, factors: bool = False, shares: bool = True
+) -> tuple[FloatArray, FloatArray, float, float]:
+    """The same with the given N and t; the program's share of the region is kept unless ``shares``."""
     multipliers = program.lift_inequalities(N) + complementary(t, program.space.order)
     h_squared, tau, factor = np.inf, 0.0, 1.0
     best: ShiftedBound | None = None
@@ -152,7 +117,7 @@ def best_multipliers(
 
     def choose_share() -> None:
         nonlocal h_squared, tau, best, program
-        if program.region.size and best is not None and np.isfinite(h_squared):
+        if shares and program.region.size and best is not None and np.isfinite(h_squared):
             best, tau, h_squared, share = _best_share(program, best, tau, h_squared)
             program = program.with_share(share)
 

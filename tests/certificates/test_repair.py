@@ -68,8 +68,7 @@ def test_a_worse_shift_is_worse(program: TrainingProgram, seed: int) -> None:
         return
     dual = random_dual(merged, rng(seed), "residual")
     repaired = repair(merged.program, dual)
-    W = np.zeros((2 * merged.program.space.neurons, program.shape[2]))
-    W[merged.program.feature] = merged.program.weight[:, None] * dual.W
+    W = merged.program.features_of(dual.W)
     # h̄ bounds the norm at every unit neuron; sample some, the generators among them.
     A = merged.program.space.generators
     U = np.hstack([rng(seed).standard_normal((A.shape[1], 50)), A.T, -A.T])

@@ -1,0 +1,60 @@
+"""The bound on a form as a function of one shift of its complementarity multipliers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from formulations.arrays import FloatArray
+
+_GRID = np.linspace(-11.0, 3.0, 57)
+_REFINEMENTS = 7
+_FINER = 9
+STACK_ENTRIES = 1 << 22
+"""Numbers in a stack of matrices that are treated at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftedBound:
+    """h̄²(τ) for a fixed form after one eigendecomposition; O(N k² + k³) for each τ."""
+
+    values: FloatArray
+    cross: FloatArray
+    data: FloatArray
+    corner: FloatArray
+    metric_root: FloatArray
+
+    def __call__(self, tau: float) -> float:
+        return float(self.many(np.array([tau]))[0])
+
+    def many(self, tau: FloatArray) -> FloatArray:
+        """h̄² at several shifts, infinite where the slack is not definite. One stack of small matrices is one call."""
+        out = np.full(len(tau), np.inf)
+        gap = tau[:, None] - self.values
+        usable = np.flatnonzero(gap.min(axis=1, initial=np.inf) > 0)
+        size = max(self.cross.size, self.corner.size, 1)
+        for part in np.array_split(usable, -(-len(usable) * size // STACK_ENTRIES) or 1):
+            half = self.cross - 0.5 * tau[part, None, None] * self.data
+            schur = self.corner + half.transpose(0, 2, 1) @ (half / gap[part, :, None])
+            whitened = self.metric_root @ schur @ self.metric_root.T
+            sound = np.isfinite(whitened).all(axis=(1, 2))
+            whitened = whitened[sound]
+            out[part[sound]] = np.linalg.eigvalsh(0.5 * (whitened + whitened.transpose(0, 2, 1)))[:, -1]
+        return out
+
+
+def minimise(bound: ShiftedBound, largest: float, spread: float) -> tuple[float, float]:
+    """Minimise the convex h̄²(τ) over τ > largest: a grid in log(τ − largest), then ever finer ones around the best."""
+    x = _GRID
+    for _ in range(1 + _REFINEMENTS):
+        value = bound.many(largest + spread * 10.0**x)
+        best = int(np.argmin(value))
+        found = largest + spread * 10.0 ** float(x[best]), float(value[best])
+        # The best point stays in the finer grid, so that no refinement is worse.
+        left, right = x[max(best - 1, 0)], x[min(best + 1, len(x) - 1)]
+        x = np.unique(np.concatenate([np.linspace(left, x[best], _FINER), np.linspace(x[best], right, _FINER)]))
+    return found
+
+
+def whitener(cost: FloatArray) -> FloatArray:
+    """E^(-½) of a positive definite cost, lower triangular."""
+    return np.asarray(np.linalg.inv(np.linalg.cholesky(cost)))
