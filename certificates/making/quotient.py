@@ -30,10 +30,11 @@ _FACTORS = ((1.03, 1.1, 1.25, 1.6, 2.5), (0.97, 0.9, 0.75, 0.4))
 
 @dataclass(frozen=True, eq=False)
 class Quotient:
-    """A form's null vectors: w (N), and a basis (k, k−1) of z across ν."""
+    """A form's null vectors: w (N), ν (k), and a basis (k, k−1) of z across ν."""
 
     program: Program
     w: FloatArray
+    free: FloatArray
     across: FloatArray
 
     @classmethod
@@ -55,7 +56,7 @@ class Quotient:
             and (space.generators @ nu > 0).all()
             and (np.abs(program.form @ both) <= _VANISHES * sizes.max(initial=0.0)).all()
         ):
-            return cls(program, w, vectors[:, 1:])
+            return cls(program, w, nu, vectors[:, 1:])
         return None
 
     def balanced(self, N: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -238,7 +238,7 @@ class _Run:
         return sharpen(self.given, self._dual()) if self.given.loss is None and fits else self._dual()
 
     def _factor(self) -> FloatArray:
-        return np.asarray(self.layer.host(self.at.F), dtype=np.float64)
+        return self.splitting.on_face(np.asarray(self.layer.host(self.at.F), dtype=np.float64))
 
     def _objective(self) -> float:
         F = self._factor()

@@ -10,7 +10,8 @@ data of more than about 150 rows. Rows of norm ``(N/k)^⅛`` find the products t
 
 A free hidden bias hardly counts in E, whatever multiple of its region is taken off: neurons lie far inside. There the
 coordinates are orthonormal for ``E₀ + τ (E₀ − Q)``, of which the second part is the square of the bias, with a part of
-the τ at which the data reach as far in the bias as in a mean other direction.
+the τ at which the data reach as far in the bias as in a mean other direction; with all of it where the splitting works
+on the quotient by the bias (``making.quotient``).
 """
 
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.linalg as sl
 
+from certificates.making.quotient import Quotient
 from formulations import LiftedSpace, Program, Scaling, rescale
 from formulations._validation import FloatArray
 from formulations.program import NO_PRODUCTS
@@ -61,7 +63,8 @@ def _metric(program: Program) -> FloatArray:
     bias = float(np.mean((A @ null) ** 2)) / float(null @ square @ null)
     others = float(np.mean(np.sum(A * np.linalg.solve(cost + square, A.T).T, axis=1))) - bias
     tau = bias * (len(cost) - 1) / others if others > 0 else 1.0
-    metric: FloatArray = cost + max(BIAS_PART * tau, SMALLEST) * square
+    part = BIAS_PART if program.loss is not None or Quotient.of(program) is None else 1.0
+    metric: FloatArray = cost + max(part * tau, SMALLEST) * square
     return metric
 
 

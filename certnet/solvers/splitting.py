@@ -8,6 +8,10 @@ One half projects onto ``{J S Jᵀ : S ⪰ 0}``. The range of J has an orthonorm
 so a projection costs one eigendecomposition of order N+k+c and O(N²k) besides. The other half minimises entrywise the
 objective and ``ρ‖Z − V‖²/2`` over Z with ``Z_φφ ≥ 0``, ``diag(Z_αβ) = 0`` and what else the program asks for. Matrices
 of the order of λ are written once in each half; everything else happens in blocks.
+
+A form with null vectors (``making.quotient``) needs neither the signs of G_αα and G_ββ nor its region, because
+multiples of ``(w, 0, ν)`` and ``(0, w, −ν)`` in the columns of a factor cost nothing. So A and σ lose what they have
+along w, and G_αβ may be moved by any ``w xᵀ + y wᵀ``. That converges about four times as fast.
 """
 
 from dataclasses import dataclass, replace
@@ -16,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg as sl
 
+from certificates.making.quotient import Quotient
 from certificates.making.repair import raw_dual, repair_form
 from certnet.solvers.arrays import Array, Arrays
 from formulations import Dual, Program
@@ -118,15 +123,15 @@ def without_kinks(loss: Loss, share: float) -> Loss:
 
 
 class _Form:
-    """A form: ``½⟨C, G⟩`` with ``⟨E, G_zz⟩ = 1``. Its methods are those of ``_Loss``."""
+    """A form: ``½⟨C, G⟩`` with ``⟨E, G_zz⟩ = 1``, in its region if asked. Its methods are those of ``_Loss``."""
 
-    def __init__(self, program: Program, layer: Arrays) -> None:
+    def __init__(self, program: Program, layer: Arrays, *, in_region: bool) -> None:
         self.program, self.layer = program, layer
         self.size = float(np.abs(program.form).max(initial=0.0)) or 1.0
         self.form = layer.array(0.5 * program.form)
         # With a region the cost E₀ is normalised to 1 and ⟨Q, G⟩ is at least 0.
         self.normal = layer.array(program.cost())
-        self.region = layer.array(program.region) if program.region.size else None
+        self.region = layer.array(program.region) if in_region and program.region.size else None
 
     def columns(self, V: Array, penalty: float) -> Array:
         return V[self.program.space.phi, self.program.space.v]
@@ -160,7 +165,7 @@ class _Form:
         repaired = repair_form(program, dual)
         L: FloatArray = program.form - program.lift_inequalities(raw_dual(dual.W, repaired.N, repaired.t, gamma=1.0).N)
         L[program.space.z, program.space.z] -= repaired.delta * program.cost()
-        if program.region.size:
+        if self.region is not None:
             L[program.space.z, program.space.z] -= repaired.sigma * program.region
         return L
 
@@ -184,10 +189,22 @@ class Splitting:
         space = self.space = program.space
         self.layer = layer
         A = space.generators
+        quotient = None if program.loss is not None else Quotient.of(program)
+        self._w: Array | None = None
+        if quotient is not None:
+            w = quotient.w / np.linalg.norm(quotient.w)
+            A = A - np.outer(w, w @ A)
+            self._w = layer.array(w)
+            self._shift = np.outer(quotient.free, w @ space.generators) / np.linalg.norm(quotient.w)
+        self._moves = layer.zeros(2, space.order, 4)
         R = np.linalg.cholesky(np.eye(space.dimension) + 0.5 * A.T @ A).T
         inverse = sl.solve_triangular(R, np.eye(space.dimension))
         self._inverse, self._B = layer.array(inverse), layer.array(0.5 * A @ inverse)
-        self._objective = _Form(program, layer) if program.loss is None else _Loss(program, program.loss, layer)
+        self._objective = (
+            _Form(program, layer, in_region=quotient is None)
+            if program.loss is None
+            else _Loss(program, program.loss, layer)
+        )
         self.size = self._objective.size
         self._blocks = layer.blocks(space.neurons, space.order)
 
@@ -203,6 +220,7 @@ class Splitting:
         X = self.layer.zeros(space.face_order, space.face_order)
         columns = objective.columns(V, penalty)
         total = np.zeros(3)
+        x, y = self.layer.zeros(2, N)
 
         def put(rows: slice, new: Array) -> Array:
             """Store rows of Z, measure them, and return those of 2Z − V."""
@@ -215,7 +233,7 @@ class Splitting:
         def put_signed(rows: slice, partner: slice) -> Array:
             """The same for rows of φ; ``partner`` are the columns of the complementary neurons."""
             new = objective.rows_of_phi(V, columns, penalty, rows)
-            self.layer.positive_part(new[:, space.phi])
+            self.layer.positive_part(new[:, space.phi if self._w is None else self._other_side(rows)])
             self.layer.diagonal(new[:, partner])[...] = 0.0
             return put(rows, new)
 
@@ -227,6 +245,8 @@ class Splitting:
         for alpha in self._blocks:
             beta = slice(alpha.start + N, alpha.stop + N)
             upper, lower = put_signed(alpha, beta), put_signed(beta, alpha)
+            if self._w is not None:
+                y[alpha], x[alpha] = upper[:, space.beta] @ self._w, lower[:, space.alpha] @ self._w
             mean, difference = 0.5**0.5 * (upper + lower), upper - lower
             X[alpha, :N] = 0.5**0.5 * (mean[:, :N] + mean[:, N : 2 * N])
             X[alpha, z] = self._tilt(mean)
@@ -234,8 +254,30 @@ class Splitting:
             X_zz += self._B[alpha].T @ self._tilt(difference)
             X_zv += self._B[alpha].T @ difference[:, space.v]
         X[z, z], X[z, v] = X_zz, X_zv
+        if self._w is not None:
+            self._leave(X, x, y, self._w)
         objective.go_on()
         return X, Sizes(*np.sqrt(total).tolist())
+
+    def _other_side(self, rows: slice) -> slice:
+        """Columns of β for rows of α, and the other way round."""
+        return self.space.beta if rows.start < self.space.neurons else self.space.alpha
+
+    def _leave(self, X: Array, x: Array, y: Array, w: Array) -> None:
+        """Take what σ has along w out of X, and keep how G_αβ moves.
+
+        x and y are ``wᵀ(2Z − V)_αβ`` and ``(2Z − V)_αβ w``.
+        """
+        N, outer = self.space.neurons, self.layer.xp.outer
+        along = X[:N, :N] @ w
+        along -= 0.5 * (along @ w) * w
+        X[:N, :N] -= outer(along, w) + outer(w, along)
+        X[:N, N:] -= outer(w, w @ X[:N, N:])
+        half = 0.5 * (x @ w) * w
+        left, right = self._moves
+        for at, (column, row) in enumerate(((w, x - half), (y - half, w))):
+            left[:N, at], right[N : 2 * N, at] = column, row
+            left[N : 2 * N, 2 + at], right[:N, 2 + at] = row, column
 
     def _tilt(self, rows: Array) -> Array:
         """The ζ coordinates of rows: ``(rows_α − rows_β) B + rows_z R⁻¹``."""
@@ -249,11 +291,21 @@ class Splitting:
         half, tilt = 0.5**0.5 * y[:N], self._B @ y[N : N + k]
         return self.layer.xp.concatenate([half + tilt, half - tilt, self._inverse @ y[N : N + k], y[N + k :]])
 
+    def on_face(self, F: FloatArray) -> FloatArray:
+        """A factor, on the host, with columns on the face: where σ has lost w, z is moved along ν."""
+        if self._w is None:
+            return F
+        moved, z = F.copy(), self.space.z
+        moved[z] -= self._shift @ F[z]
+        return moved
+
     def gap(self, F: Array, Z: Array, scale: float) -> tuple[Array, float]:
         """``scale · (F Fᵀ − Z)``, and the norm of F Fᵀ − Z."""
         out, total = self.layer.empty(*Z.shape), 0.0
         for rows in self.layer.blocks(*Z.shape):
             difference = F[rows] @ F.T - Z[rows]
+            if self._w is not None:
+                difference += self._moves[0][rows] @ self._moves[1].T
             total += self.layer.square(difference)
             out[rows] = scale * difference
         return out, float(np.sqrt(total))
@@ -265,6 +317,8 @@ class Splitting:
         block = self._objective.rows_of_phi(V, columns, penalty, space.phi)[:, space.phi]
         host = self.layer.host(block).astype(np.float64)
         N = np.maximum(-host, 0.0)
+        if self._w is not None:
+            N[: len(i), : len(i)] = N[len(i) :, len(i) :] = 0.0
         for first, second in ((i, i + len(i)), (i + len(i), i)):
             N[first, second] = -host[first, second]
         return Dual(self._objective.W(V, penalty), penalty * (N + N.T))
