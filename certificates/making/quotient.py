@@ -77,8 +77,9 @@ class Quotient:
         def improves(factor: float) -> bool:
             nonlocal best
             bound = self.bound(factor * multipliers - self.program.form)
-            largest = float(bound.values[-1])
-            tau, h_squared = minimise(bound, largest, max(float(np.abs(bound.values).max()), 1e-300))
+            # A negative shift would take from B.
+            least, spread = max(float(bound.values[-1]), 0.0), max(float(np.abs(bound.values).max()), 1e-300)
+            h_squared, tau = min((bound(0.0), 0.0), minimise(bound, least, spread)[::-1])
             better = h_squared < best[0]
             best = (h_squared, tau, factor) if better else best
             return better
@@ -88,7 +89,7 @@ class Quotient:
             if list(takewhile(improves, ladder)):
                 break
         _, tau, factor = best
-        return self.shifted(factor * N, factor * t, max(tau, 0.0))
+        return self.shifted(factor * N, factor * t, tau)
 
     def bound(self, M: FloatArray) -> ShiftedBound:
         """As ``shifted_bound``, on the quotient and with its shift, for M that vanishes on the null vectors."""
