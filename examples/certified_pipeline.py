@@ -31,7 +31,7 @@ def run(name: str, alphas: Sequence[float], seconds: float) -> certnet.Certified
     print(f"objective {model.objective_:.6g}, no network is below {model.lower_bound_:.6g}: gap {model.gap_:.2%}")
     found = certnet.prediction_range(model.certificate_, model.report_)
     assert found.decided is not None
-    print(f"every network that is as good decides {np.mean(found.decided):.0%} of the training rows alike")
+    print(f"every network that is as good gives the same class to {np.mean(found.decided):.0%} of the training rows")
     return model
 
 

@@ -61,11 +61,11 @@ def test_a_stage_that_hears_no_clock_is_left_behind(name: str, monkeypatch: pyte
     assert not result.interrupted
 
 
-@pytest.mark.parametrize("name", ["fit", "solve", "close_gap", "shor_bound", "price"])
+@pytest.mark.parametrize("name", ["fit", "solve", "close_gap", "shor_bound", "largest_prices"])
 def test_optimality_leaves_such_stages_behind_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program = gaussian(20, 6, 2, 0.3)
     network = fit(program, max_rounds=1)
-    module = {"price": _optimality, "close_gap": _closing}.get(name, _stages)
+    module = {"largest_prices": _optimality, "close_gap": _closing}.get(name, _stages)
     monkeypatch.setattr(module, name, lambda *_, **__: stuck())
     begin = time.monotonic()
     result = certnet.optimality(program, network.U, network.V, time_limit=2.0)

@@ -12,7 +12,7 @@ from certificates.certificate import Certificate, Training, TrainingProof, finge
 from certificates.checker import check
 from certificates.making.circuits import as_proof
 from certificates.making.exact import exact
-from certificates.making.repair import MARGIN, RepairedDual, repair
+from certificates.making.repair import MARGIN, RepairedDual, margins, repair
 from certificates.making.tree import LeafProof, build
 from certificates.proof import LiftedProof
 from certificates.report import Report, Verdict
@@ -163,7 +163,8 @@ def certify(
     """
     given = [*duals]
     # Only the trivial dual is left when no margin helps: its bound is what no network can change.
-    attempts = ((margin, given if margin < MARGINS[-1] else []) for margin in MARGINS)
+    worth = margins(merged.program, MARGINS)
+    attempts = ((margin, given if margin < worth[-1] else []) for margin in worth)
     repaired = (best_repair(merged, some, margin=margin) for margin, some in attempts)
     candidates = (assemble(merged, dual, U, V, provenance or {}, circuits=circuits) for dual in repaired)
     # Multipliers of circuits are large, and a free hidden bias hardly costs anything: floating point then needs more

@@ -92,7 +92,9 @@ def best_multipliers(
     if quotient is None or not np.isfinite(plain[3]):
         return plain
     N, t = quotient.repair(N, factors=factors)
-    thin = (_best_multipliers(program.with_share(share), N, t, margin, shares=False) for share in _THIN_SHARES)
+    # The bias has nothing else to be definite by, so the margin bounds the share from below too.
+    shares = (min(max(share, margin), 0.5) for share in _THIN_SHARES)
+    thin = (_best_multipliers(program.with_share(share), N, t, margin, shares=False) for share in shares)
     return min(plain, *thin, key=lambda found: found[3])
 
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from certnet.cli.limits import began, job_seconds, positive_numbers, seconds_or_none
-from certnet.cli.options import Json, Network, Norm, Quiet, Scheduler, Target, Workers, out_folder
+from certnet.cli.options import Json, Network, NoFeature, Norm, Quiet, Scheduler, Target, Workers, out_folder
 from certnet.cli.output import Exit, deliver, head, proof_place, say
 from certnet.cli.rows import require_kind
 from certnet.cli.show import Live, stderr_console
@@ -48,6 +48,7 @@ def audit(
         str | None, typer.Option(metavar="FOLDER", help="Where the proof of each input and radius is written.")
     ] = None,
     target: Target = None,
+    weight_column: NoFeature = None,
     seed: Annotated[int, typer.Option(help="Seed of the split and of the attacks.")] = 0,
     time_limit: Annotated[float, typer.Option(help="Seconds for the whole audit; 0 for no limit.")] = 0.0,
     input_limit: Annotated[float, typer.Option(help="Seconds for each input; 0 for no limit.")] = 60.0,
@@ -67,7 +68,7 @@ def audit(
     seconds, each = seconds_or_none(time_limit), seconds_or_none(input_limit, "--input-limit")
     require_named(out)
     read = read_network(network)
-    recipe = Recipe(source=data, target=target, task="classification", seed=seed, raw=True)
+    recipe = Recipe(source=data, target=target, weight_column=weight_column, task="classification", seed=seed, raw=True)
     split = load(recipe, Outputs(read.network.outputs, read.classes))
     X, Y = _part(split, part)
     relu = read.with_scores(split.classes)

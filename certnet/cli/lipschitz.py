@@ -10,7 +10,7 @@ import typer
 
 from certificates import Verdict
 from certnet.cli.limits import began, seconds_or_none, shares
-from certnet.cli.options import Json, Network, Norm, Rows, Target
+from certnet.cli.options import Json, Network, NoFeature, Norm, Rows, Target
 from certnet.cli.output import Exit, head, proof_place, write_proof
 from certnet.cli.rows import parse_rows, read_rows
 from certnet.cli.show import Live, down, stderr_console, up
@@ -42,6 +42,7 @@ def lipschitz(
     norm: Annotated[Norm | None, typer.Option(help="With --local: in which norm; l2 by default.")] = None,
     rows: Rows = None,
     target: Target = None,
+    weight_column: NoFeature = None,
     plain: Annotated[bool, typer.Option("--lipsdp", help="LipSDP alone, without products of signs.")] = False,
     time_limit: Annotated[float, typer.Option(help="Seconds for all constants together; 0 for no limit.")] = 60.0,
     certificate: Annotated[
@@ -59,7 +60,8 @@ def lipschitz(
     # What is asked: the label of the line, function of the outputs, name of its file, row and region.
     questions: list[tuple[str, FloatArray, str, int | None, InputRegion | None]]
     if local is None:
-        for name, value in (("radius", radius), ("norm", norm), ("rows", rows), ("target", target)):
+        given = {"radius": radius, "norm": norm, "rows": rows, "target": target, "weight-column": weight_column}
+        for name, value in given.items():
             if value is not None:
                 raise InputError(f"--{name} goes with --local DATA; without data the constant is about all inputs.")
         read = read_relu_network(network)
@@ -67,7 +69,7 @@ def lipschitz(
     else:
         if radius is None:
             raise InputError("--local needs --radius R, which says how far around each row the constant is to hold.")
-        read, X, _ = read_rows(network, Recipe(source=local, target=target))
+        read, X, _ = read_rows(network, Recipe(source=local, target=target, weight_column=weight_column))
         # Without a choice there is one constant a row, that of all outputs, which comes last.
         function, C, _ = functions_of(read.outputs, output, pair)[-1]
         make = region_maker(str(size["norm"]))

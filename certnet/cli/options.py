@@ -29,6 +29,9 @@ ClassWeight = Annotated[Literal["balanced"] | None, typer.Option(help="Weigh row
 WeightColumn = Annotated[
     str | None, typer.Option(metavar="NAME", help="Column of a CSV file with the weight of each row in the loss.")
 ]
+NoFeature = Annotated[
+    str | None, typer.Option("--weight-column", metavar="NAME", help="Column of a CSV file with weights: no feature.")
+]
 Solver = Annotated[str, typer.Option(help="Solver of the relaxation; see certnet doctor.")]
 JobLimit = Annotated[
     float, typer.Option(help="Seconds for the whole job; 0 for no limit. More time gives a better bound.")

@@ -13,7 +13,7 @@ import typer
 from certificates import Verdict
 from certificates.container import MAX_CASES
 from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
-from certnet.cli.options import Circuits, Json, Network, Norm, Rows, Target
+from certnet.cli.options import Circuits, Json, Network, NoFeature, Norm, Rows, Target
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, proof_place, write_proof
 from certnet.cli.rows import parse_rows, read_rows
 from certnet.cli.show import down, stderr_console, up
@@ -53,6 +53,7 @@ def verify(
     ] = None,
     rows: Rows = None,
     target: Target = None,
+    weight_column: NoFeature = None,
     time_limit: Annotated[
         float | None,
         typer.Option(
@@ -75,7 +76,7 @@ def verify(
     names = {"network": Path(network).name, "property": Path(subject).name}
     if ending(Path(subject)) == ".vnnlib":
         options = {"--norm": norm, "--radius": radius, "--largest-radius": largest_radius, "--rows": rows}
-        for name, value in {**options, "--target": target}.items():
+        for name, value in {**options, "--target": target, "--weight-column": weight_column}.items():
             if value is not None:
                 raise InputError(f"{name} goes with data; the property file says which inputs are meant.")
         limit = seconds_or_none(PROPERTY_SECONDS if time_limit is None else time_limit)
@@ -93,7 +94,8 @@ def verify(
         raise InputError("--radius and --largest-radius exclude each other; give one of them.")
     if largest_radius is not None:
         as_positive("--largest-radius", largest_radius)
-    read, X, Y = read_rows(network, Recipe(source=subject, target=target, task="classification"), labelled=True)
+    recipe = Recipe(source=subject, target=target, weight_column=weight_column, task="classification")
+    read, X, Y = read_rows(network, recipe, labelled=True)
     labels, chosen, make = Y.argmax(axis=1).tolist(), parse_rows(rows, len(X)), region_maker(norm)
     if radius is not None:
         make(X[0], radius)

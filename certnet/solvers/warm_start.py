@@ -33,6 +33,9 @@ def dual_factor(gamma: float, neighbour: float) -> float:
     ‖W‖/γ nonincreasing in γ (Gafni, Bertsekas 1984): the factor lies between 1 and ``gamma/neighbour``. It is 1 for
     targets that no network fits, and the ratio where networks interpolate; the square root is half way in the
     logarithm. N follows W, for the slack is a form of degree two in (W, N, γ).
+
+    That is the squared loss without a bias. Of other losses a W that the factor takes out of the domain is moved back by
+    ``usable``: a start may be worse there, never wrong.
     """
     return float((gamma / neighbour) ** EXPONENT)
 

@@ -21,7 +21,8 @@ def expression(loss: Loss, shift: Any) -> tuple[Any, Any]:
     r = unit * shift  # y − f for numbers, −f elsewhere
     match kind.name:
         case "squared":
-            return target, 0.5 * cp.sum_squares(cp.multiply(np.sqrt(omega), shift))
+            # Without weights the square is one of the variable itself, which keeps the conic form small.
+            return target, 0.5 * cp.sum_squares(shift if (omega == 1).all() else cp.multiply(np.sqrt(omega), shift))
         case "cross-entropy":
             value = loss.sample_weight @ (cp.log_sum_exp(-r, axis=1) + cp.sum(cp.multiply(y, r), axis=1))
         case "logistic":

@@ -20,11 +20,12 @@ import numpy as np
 SLACK_SHARE, SLACK_SECONDS = 0.1, 2.0
 PATIENCE = 120.0
 """Seconds over the limit after which a run is killed."""
+PAPER = "--loss squared --no-bias"
 QUICK = "--quiet --time-limit 5"
 COMMANDS = {
-    "train": "train {data} --gamma 10 --out {out} --quiet --time-limit {limit}",
-    "global": "train {data} --gamma 10 --method global --out {out} --quiet --time-limit {limit}",
-    "path": "train {data} --gammas 30,10,3 --out {out} --quiet --time-limit {limit}",
+    "train": f"train {{data}} {PAPER} --gamma 10 --out {{out}} --quiet --time-limit {{limit}}",
+    "global": f"train {{data}} {PAPER} --gamma 10 --method global --out {{out}} --quiet --time-limit {{limit}}",
+    "path": f"train {{data}} {PAPER} --gammas 30,10,3 --out {{out}} --quiet --time-limit {{limit}}",
     "optimality": "optimality {network} {data} --gamma 10 --out {out} --quiet --time-limit {limit}",
     "tightness": "tightness {base}/optimality.cert --quiet --time-limit {limit}",
     "check": "check {base}/optimality.cert --time-limit {limit}",

@@ -93,9 +93,19 @@ def test_every_gamma_of_a_path_has_the_objective(certnet: Call, weighted: Path) 
 
 @pytest.mark.usefixtures("quick")
 def test_two_classes_are_audited_with_two_scores(certnet: Call, weighted: Path) -> None:
-    assert certnet("train", "w.csv", "--target", "answer", "--out", "o").code == 0
+    weights = ("--target", "answer", "--weight-column", "w")
+    report = certnet("train", "w.csv", *weights, "--out", "o", "--json").json
+    given = ("optimality", "o/network.npz", "w.csv", *weights, "--gamma", "0.1", "--no-train", "--time-limit", "5")
+    again = certnet(*given, "--hidden-bias", "free", "--output-bias", "free", "--json").json
+    assert again["objective"] == pytest.approx(report["objective"], rel=1e-12)
+    assert certnet("check", "runs/optimality/w/optimality.cert", "--data", "w.csv").code == 0
     network = TwoLayerNetwork.load("o/network.npz")
     assert (network.network.outputs, network.classes) == (1, ("-1", "1"))
+    options = ("--target", "answer", "--weight-column", "w", "--norm", "linf")
+    audit = certnet("audit", "o/network.npz", "w.csv", *options, "--radii", "1e-6", "--json", "--quiet").json
+    assert audit["clean_accuracy"] == pytest.approx(report["accuracy"]["test"])
+    rows = certnet("verify", "o/network.npz", "w.csv", *options, "--radius", "1e-9", "--rows", "0:3", "--json").json
+    assert len(rows["results"]) == 3
     relu = network.with_scores()
     X = np.random.default_rng(1).normal(size=(50, 4))[:, : relu.inputs]
     np.testing.assert_array_equal(np.array(["-1", "1"])[relu(X).argmax(axis=1)], network.predict_class(X))

@@ -214,10 +214,10 @@ def test_ctrl_c_during_the_solve_still_gives_network_and_bound(tmp_path: Path, s
 
 def test_the_age_of_a_shell_that_became_certnet_is_not_its_time(tmp_path: Path) -> None:
     """A shell runs the last command of a chain in its own process, whose age counts what came before."""
-    run = f"sleep 3 && exec '{sys.executable}' -m certnet train spiral --raw --no-split --quiet --json --time-limit 60"
+    run = f"sleep 9 && exec '{sys.executable}' -m certnet train spiral --raw --no-split --quiet --json --time-limit 60"
     run += " --loss squared --no-bias --gamma 0.1"
     done = subprocess.run(
         ["bash", "-c", run], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
     )
     report = json.loads(done.stdout)
-    assert report["seconds"] - sum(report["stages"].values()) < 3.0
+    assert report["seconds"] - sum(report["stages"].values()) < 9.0

@@ -275,7 +275,8 @@ def test_auto_depends_on_size_and_time() -> None:
     assert choose_solver(largest).solver == "interior-point"
     assert choose_solver(with_generators(AUTO_LIMIT // 2 + 1)).solver == "admm"
     assert choose_solver(largest, 1.0).solver == "admm"
-    assert choose_solver(largest, 1e6) == choose_solver(largest)
+    assert choose_solver(with_generators(150), 1e6) == choose_solver(with_generators(150))
+    assert choose_solver(with_generators(151), 1e6).solver == "admm"
     assert choose_solver(with_generators(20), 0.1).solver == "interior-point"
 
 
