@@ -9,7 +9,7 @@ from certificates import Verdict
 from certificates.making import certify
 from certificates.making.form_bound import best_multipliers
 from certificates.making.quotient import Quotient, balance
-from certificates.making.repair import repair_form
+from certificates.making.repair import repair, repair_form
 from certnet.solvers import solve
 from formulations import Dual, Presolved, TrainingProgram, presolve
 from tests.strategies import SEEDS, rng
@@ -114,3 +114,17 @@ def test_at_an_optimum_it_proves_the_same(seed: int) -> None:
     N, t = quotient.repair(best.N, factors=True)
     *_, again = best_multipliers(form, N, t, 1e-9)
     assert again == pytest.approx(-best.delta, rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_training_on_the_quotient_loses_no_more_than_the_region_is_worth(seed: int) -> None:
+    """Where the relaxation is loose, its optimum uses the region; where it is tight, it does not."""
+    presolved, _ = _presolved(seed)
+    assert Quotient.of(presolved.program) is not None
+    assert Quotient.of(_presolved(seed, "penalised")[0].program) is None
+    bounds = []
+    for solver, steps in (("interior-point", 100), ("admm", 1500)):
+        dual = solve(presolved.program, solver, tolerance=1e-8, max_iterations=steps).dual
+        assert dual is not None
+        bounds.append(repair(presolved.rows.program, presolved.undo_dual(dual)).lower_bound)
+    assert 0.98 * bounds[0] <= bounds[1] <= bounds[0] * (1 + 1e-5)
