@@ -181,7 +181,7 @@ def price_network(job: Job) -> None:
     Where the relaxation of training is tight, this W is optimal, and otherwise it is where a solve with W free begins.
     """
     network, presolved = job.best.network, job.presolved
-    if job.solver != ADMM or not job.clock.can_relax():
+    if job.solver != ADMM or job.program.output_bias == "free" or not job.clock.can_relax():
         return
     program = presolved.program
     W = presolved.apply_dual(job.offered).W

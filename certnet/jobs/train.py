@@ -229,8 +229,8 @@ def _bounding(job: Job) -> list[tuple[str, Callable[[Job], None]]]:
     relaxation = [
         ("price of the network", _stages.price_network),
         ("relaxation", _stages.relax),
-        ("rounding", _stages.round_relaxation),
         ("certificate", _stages.prove),
+        ("rounding", _stages.round_relaxation),
     ]
     branching = [] if job.closing is None else [("branching", branch)]
     if job.resume is not None and job.resume.search is not None:

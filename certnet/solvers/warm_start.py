@@ -34,8 +34,8 @@ def dual_factor(gamma: float, neighbour: float) -> float:
     targets that no network fits, and the ratio where networks interpolate; the square root is half way in the
     logarithm. N follows W, for the slack is a form of degree two in (W, N, γ).
 
-    That is the squared loss without a bias. Of other losses a W that the factor takes out of the domain is moved back by
-    ``usable``: a start may be worse there, never wrong.
+    That is the squared loss without a bias. Of other losses a W that the factor takes out of the domain is moved back
+    by ``usable``: a start may be worse there, never wrong.
     """
     return float((gamma / neighbour) ** EXPONENT)
 
