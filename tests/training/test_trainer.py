@@ -83,7 +83,7 @@ def test_scaling_of_data_and_decay_cancels_even_when_large():
 
 
 def test_candidates_are_used():
-    program = _planar(6)
+    program = _planar(3)
     best = fit(program)
     plain, again = (
         fit(program, candidates=directions, random_state=5, callback=lambda round_: round_.number >= 1)
