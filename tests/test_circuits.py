@@ -95,7 +95,8 @@ def test_any_multipliers_of_circuits_give_a_valid_bound(program: TrainingProgram
     result = solve_with_circuits(plain, rounds=1, tolerance=1e-2)
     merged = result.presolved.rows.program
     N = np.abs(random.standard_normal((merged.positions, merged.positions))) * 10.0 ** random.integers(-3, 1)
-    guess = repair(merged, Dual(merged.target + random.standard_normal(merged.target.shape), N))
+    W = merged.loss.dual(np.zeros(merged.shape)) + random.standard_normal(merged.shape)
+    guess = repair(merged, Dual(W, N))
     smallest = min(program.objective(U, V) for U, V in networks(program, seed))
     assert result.lower_bound <= smallest * (1 + 1e-6)
     assert guess.lower_bound <= smallest * (1 + 1e-6)
