@@ -27,8 +27,9 @@ from formulations.program import NO_PRODUCTS
 NEGLIGIBLE = 1e-12
 MARGINS = tuple(MARGIN * 10.0**k for k in range(8))
 """Tried in turn between repair and check."""
-REGION_LADDER = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-"""The same with a free hidden bias: the first two in balls too, if the proof is of at most the order ``BALLS``."""
+IN_BALLS = ((1e-6, Arithmetic.AUTO), (1e-5, Arithmetic.AUTO))
+IN_FLOATS = ((1e-4, Arithmetic.FLOAT), (1e-3, Arithmetic.FLOAT), (1e-2, Arithmetic.FLOAT))
+"""The same with a free hidden bias: balls first up to the order ``BALLS``, else last."""
 BALLS = 400
 """Measured: a check takes 0.9 s at order 191 and 4 s at 392."""
 
@@ -164,19 +165,18 @@ def certify(
         provenance: a JSON object that travels along.
         circuits: why the merged program's inequalities hold, if it has any.
     """
-    given, plain = [*duals], circuits is None
+    given = [*duals]
+    # Multipliers of circuits are large, and a free hidden bias hardly costs anything: floating point then needs more
+    # margin than stronger arithmetic, which takes seconds or minutes.
+    ladder = [(margin, Arithmetic.FLOAT if circuits is None else Arithmetic.AUTO) for margin in MARGINS]
     if circuits is None and merged.program.region.size:
-        ladder, plain = (REGION_LADDER, False) if in_balls(merged) else (REGION_LADDER[2:], True)
-    else:
-        ladder = MARGINS
-    for margin in ladder:
+        ladder = [*IN_BALLS, *IN_FLOATS] if in_balls(merged) else [*IN_FLOATS, *IN_BALLS[1:]]
+        ladder.append((1.0, Arithmetic.FLOAT))
+    for number, (margin, arithmetic) in enumerate(ladder, 1):
         # Only the trivial dual is left when no margin helps: its bound is what no network can change.
-        repaired = best_repair(merged, given if margin < ladder[-1] else [], margin=margin)
+        repaired = best_repair(merged, given if number < len(ladder) else [], margin=min(margin, MARGINS[-1]))
         certificate = assemble(merged, repaired, U, V, provenance or {}, circuits=circuits)
-        # Multipliers of circuits are large, and a free hidden bias hardly costs anything: floating point then needs
-        # more margin than stronger arithmetic, which takes seconds.
-        quick = plain or (circuits is None and margin > REGION_LADDER[1])
-        report = check(certificate, arithmetic=Arithmetic.FLOAT if quick else Arithmetic.AUTO)
+        report = check(certificate, arithmetic=arithmetic)
         if report.verdict is Verdict.PROVED:
             break
     return certificate, report
