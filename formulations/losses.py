@@ -79,36 +79,147 @@ def project(kind: Kind, w: FloatArray, y: FloatArray) -> FloatArray:
     return w
 
 
-@dataclass(frozen=True)
-class Squared:
-    """½(f − y)²."""
+class _Quadratic:
+    """D(w) = wy − bend/2 w² between two limits of each entry; ℓ is the largest ``wr − bend/2 w²`` there, r = y − f."""
 
-    name, targets, couples = "squared", NUMBERS, False
+    targets, couples = NUMBERS, False
+
+    @property
+    def bend(self) -> float:
+        return getattr(self, "smoothing", 1.0)
+
+    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+        raise NotImplementedError
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        return _rows(0.5 * (f - y) ** 2)
+        w = self.dual(f, y)
+        # As one product, so that what overflows is infinite and no difference of infinities.
+        return _rows(w * (y - f - 0.5 * self.bend * w))
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        return y - f
+        r, (low, high) = y - f, self._ends(y)
+        if self.bend > 0:
+            return np.clip(r / self.bend, low, high)
+        return np.where(r > 0, high, np.where(r < 0, low, 0.0))
 
     def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return np.ones_like(y), np.zeros_like(y)
+        flat = np.zeros_like(y)
+        if not self.bend > 0:
+            return flat, flat
+        r, (low, high) = y - f, self._ends(y)
+        return ((r > self.bend * low) & (r < self.bend * high)) / self.bend, flat
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return _rows(w * y - 0.5 * w**2)
+        return _rows(w * y - 0.5 * self.bend * w**2)
 
     def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return y - w
+        return y - self.bend * w
 
     def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return np.ones_like(y)
+        return np.full_like(y, self.bend)
 
     def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return np.full_like(y, -np.inf), np.full_like(y, np.inf)
+        low, high = self._ends(y)
+        return np.full_like(y, low), np.full_like(y, high)
 
 
 @dataclass(frozen=True)
-class CrossEntropy:
+class Squared(_Quadratic):
+    """½(f − y)²."""
+
+    name = "squared"
+
+    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+        return -np.inf, np.inf
+
+    def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        return y - f  # nothing to clip, and this is most of a fit of small data
+
+
+@dataclass(frozen=True)
+class Huber(_Quadratic):
+    """½r² up to |r| = δ, then δ|r| − δ²/2, with r = f − y.
+
+    Raises:
+        InputError: δ is not positive.
+    """
+
+    delta: float = 1.0
+    name = "huber"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.delta < np.inf:
+            raise InputError(f"The delta of a Huber loss must be a positive number, not {self.delta:g}.")
+
+    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+        return -self.delta, self.delta
+
+
+@dataclass(frozen=True)
+class Quantile(_Quadratic):
+    """τ(y − f)₊ + (1 − τ)(f − y)₊, whose best constant is the τ-quantile.
+
+    Raises:
+        InputError: τ does not lie between 0 and 1.
+    """
+
+    tau: float = 0.5
+    smoothing: float = 0.0
+    name = "quantile"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tau < 1:
+            raise InputError(f"The tau of a quantile loss must lie between 0 and 1, not be {self.tau:g}.")
+
+    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+        return self.tau - 1.0, self.tau
+
+
+@dataclass(frozen=True)
+class Absolute(Quantile):
+    """|f − y|."""
+
+    name = "absolute"
+
+    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+        return -1.0, 1.0
+
+
+@dataclass(frozen=True)
+class Hinge(_Quadratic):
+    """(1 − yf)₊ for y = ±1; smoothed ``(1 − yf)²/2ε`` up to ``1 − yf = ε``."""
+
+    smoothing: float = 0.0
+    name, targets = "hinge", SIGNS
+
+    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+        return np.minimum(y, 0.0), np.maximum(y, 0.0)
+
+
+@dataclass(frozen=True)
+class SquaredHinge(_Quadratic):
+    """½(1 − yf)₊² for y = ±1."""
+
+    name, targets = "squared-hinge", SIGNS
+
+    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+        return np.where(y > 0, 0.0, -np.inf), np.where(y > 0, np.inf, 0.0)
+
+
+class _Logarithmic:
+    """D(w) has the entropy of y − w."""
+
+    def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        with np.errstate(divide="ignore"):
+            return np.log(np.maximum(y - w, 0.0))
+
+    def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        with np.errstate(divide="ignore"):
+            return 1.0 / np.maximum(y - w, 0.0)
+
+
+@dataclass(frozen=True)
+class CrossEntropy(_Logarithmic):
     """log Σ_k exp f_k − f_y."""
 
     name, targets, couples = "cross-entropy", ONE_HOT, True
@@ -131,14 +242,6 @@ class CrossEntropy:
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
         p = np.maximum(y - w, 0.0)
         return _rows(-(xlogy(p, p)))
-
-    def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        with np.errstate(divide="ignore"):
-            return np.log(np.maximum(y - w, 0.0))
-
-    def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        with np.errstate(divide="ignore"):
-            return 1.0 / np.maximum(y - w, 0.0)
 
     def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         return y - 1.0, y.copy()
@@ -178,155 +281,7 @@ class Logistic:
 
 
 @dataclass(frozen=True)
-class Hinge:
-    """(1 − yf)₊ for y = ±1; smoothed ``(1 − yf)²/2ε`` up to ``1 − yf = ε``."""
-
-    smoothing: float = 0.0
-    name, targets, couples = "hinge", SIGNS, False
-
-    def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        return _rows(_envelope(1.0 - y * f, 0.0, 1.0, self.smoothing))
-
-    def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        return np.asarray(y * _slope(1.0 - y * f, 0.0, 1.0, self.smoothing))
-
-    def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return _bend(1.0 - y * f, 0.0, 1.0, self.smoothing), np.zeros_like(y)
-
-    def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return _rows(w * y - 0.5 * self.smoothing * w**2)
-
-    def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return y - self.smoothing * w
-
-    def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return np.full_like(y, self.smoothing)
-
-    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return np.minimum(y, 0.0), np.maximum(y, 0.0)
-
-
-@dataclass(frozen=True)
-class SquaredHinge:
-    """½(1 − yf)₊² for y = ±1."""
-
-    name, targets, couples = "squared-hinge", SIGNS, False
-
-    def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        return _rows(0.5 * np.maximum(1.0 - y * f, 0.0) ** 2)
-
-    def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        return y * np.maximum(1.0 - y * f, 0.0)
-
-    def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return (y * f < 1.0).astype(np.float64), np.zeros_like(y)
-
-    def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return _rows(w * y - 0.5 * w**2)
-
-    def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return y - w
-
-    def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return np.ones_like(y)
-
-    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return np.where(y > 0, 0.0, -np.inf), np.where(y > 0, np.inf, 0.0)
-
-
-@dataclass(frozen=True)
-class Huber:
-    """½r² up to |r| = δ, then δ|r| − δ²/2, with r = f − y.
-
-    Raises:
-        InputError: δ is not positive.
-    """
-
-    delta: float = 1.0
-    name, targets, couples = "huber", NUMBERS, False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.delta < np.inf:
-            raise InputError(f"The delta of a Huber loss must be a positive number, not {self.delta:g}.")
-
-    def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        return _rows(_envelope(y - f, -self.delta, self.delta, 1.0))
-
-    def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        return _slope(y - f, -self.delta, self.delta, 1.0)
-
-    def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return _bend(y - f, -self.delta, self.delta, 1.0), np.zeros_like(y)
-
-    def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return _rows(w * y - 0.5 * w**2)
-
-    def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return y - w
-
-    def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return np.ones_like(y)
-
-    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return np.full_like(y, -self.delta), np.full_like(y, self.delta)
-
-
-@dataclass(frozen=True)
-class Quantile:
-    """τ(y − f)₊ + (1 − τ)(f − y)₊, whose best constant is the τ-quantile.
-
-    Raises:
-        InputError: τ does not lie between 0 and 1.
-    """
-
-    tau: float = 0.5
-    smoothing: float = 0.0
-    name, targets, couples = "quantile", NUMBERS, False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.tau < 1:
-            raise InputError(f"The tau of a quantile loss must lie between 0 and 1, not be {self.tau:g}.")
-
-    @property
-    def _ends(self) -> tuple[float, float]:
-        return self.tau - 1.0, self.tau
-
-    def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        return _rows(_envelope(y - f, *self._ends, self.smoothing))
-
-    def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        return _slope(y - f, *self._ends, self.smoothing)
-
-    def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return _bend(y - f, *self._ends, self.smoothing), np.zeros_like(y)
-
-    def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return _rows(w * y - 0.5 * self.smoothing * w**2)
-
-    def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return y - self.smoothing * w
-
-    def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        return np.full_like(y, self.smoothing)
-
-    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        lower, upper = self._ends
-        return np.full_like(y, lower), np.full_like(y, upper)
-
-
-@dataclass(frozen=True)
-class Absolute(Quantile):
-    """|f − y|."""
-
-    name = "absolute"
-
-    @property
-    def _ends(self) -> tuple[float, float]:
-        return -1.0, 1.0
-
-
-@dataclass(frozen=True)
-class Poisson:
+class Poisson(_Logarithmic):
     """e^f − yf + y log y − y for y ≥ 0, half the deviance of a count with the mean e^f."""
 
     name, targets, couples = "poisson", COUNTS, False
@@ -347,14 +302,6 @@ class Poisson:
         q = np.maximum(y - w, 0.0)
         return _rows(q - xlogy(q, q) + (xlogy(y, y) - y))
 
-    def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        with np.errstate(divide="ignore"):
-            return np.log(np.maximum(y - w, 0.0))
-
-    def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        with np.errstate(divide="ignore"):
-            return 1.0 / np.maximum(y - w, 0.0)
-
     def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         return np.full_like(y, -np.inf), y.copy()
 
@@ -367,25 +314,6 @@ def _softmax(f: FloatArray) -> FloatArray:
 def _rows(terms: FloatArray) -> FloatArray:
     total: FloatArray = np.sum(terms, axis=1)
     return total
-
-
-def _envelope(r: FloatArray, low: float, high: float, smoothing: float) -> FloatArray:
-    """``max w·r − smoothing/2 w²`` over low ≤ w ≤ high."""
-    w = _slope(r, low, high, smoothing)
-    return w * r - 0.5 * smoothing * w**2
-
-
-def _slope(r: FloatArray, low: float, high: float, smoothing: float) -> FloatArray:
-    """The w of that maximum; 0 at a kink."""
-    if smoothing > 0:
-        return np.clip(r / smoothing, low, high)
-    return np.where(r > 0, high, np.where(r < 0, low, 0.0))
-
-
-def _bend(r: FloatArray, low: float, high: float, smoothing: float) -> FloatArray:
-    if not smoothing > 0:
-        return np.zeros_like(r)
-    return ((r > smoothing * low) & (r < smoothing * high)) / smoothing
 
 
 KINDS: dict[str, Callable[..., Kind]] = {

@@ -19,18 +19,6 @@ SMALLEST = 1e-75
 BIASES = ("none", "penalised", "free")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Numbers that an experiment chose."""
-
-    region_share: float = 1e-4
-    """θ, the share of a free hidden bias's region in ``metric``: prices are at most θ/2 too large, relatively. Not
-    measured."""
-
-
-SETTINGS = Settings()
-
-
 @dataclass(frozen=True, eq=False, init=False)
 class TrainingProgram:
     """min over U (d×m), V (c×m), a (c), any m, of  Σ_i ω_i ℓ(f_i, y_i) + γ/2 (‖U‖_F² + ‖V‖_F²),  f = (XU)₊Vᵀ + a.
@@ -143,11 +131,6 @@ class TrainingProgram:
         """
         E = np.diag(self.penalised)
         return E - share * self.region if len(self.ball) else E
-
-    @cached_property
-    def metric(self) -> FloatArray:
-        """(d, d) E, the cost of u with a small share, for pricing."""
-        return self.cost(SETTINGS.region_share)
 
     def fitted(self, U: FloatArray, V: FloatArray) -> FloatArray:
         """(XU)₊Vᵀ (n×c), the outputs without the output bias."""

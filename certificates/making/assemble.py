@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -172,14 +173,12 @@ def certify(
     if circuits is None and merged.program.region.size:
         ladder = [*IN_BALLS, *IN_FLOATS] if in_balls(merged) else [*IN_FLOATS, *IN_BALLS[1:]]
         ladder.append((1.0, Arithmetic.FLOAT))
-    for number, (margin, arithmetic) in enumerate(ladder, 1):
-        # Only the trivial dual is left when no margin helps: its bound is what no network can change.
-        repaired = best_repair(merged, given if number < len(ladder) else [], margin=min(margin, MARGINS[-1]))
-        certificate = assemble(merged, repaired, U, V, provenance or {}, circuits=circuits)
-        report = check(certificate, arithmetic=arithmetic)
-        if report.verdict is Verdict.PROVED:
-            break
-    return certificate, report
+    margins, arithmetics = zip(*ladder, strict=True)
+    # Only the trivial dual is left when no margin helps: its bound is what no network can change.
+    attempts = [(margin, given) for margin in margins[:-1]] + [(MARGINS[-1], [])]
+    repaired = (best_repair(merged, some, margin=margin) for margin, some in attempts)
+    candidates = (assemble(merged, dual, U, V, provenance or {}, circuits=circuits) for dual in repaired)
+    return prove(candidates, arithmetics)
 
 
 def in_balls(merged: MergedRows) -> bool:
@@ -188,14 +187,15 @@ def in_balls(merged: MergedRows) -> bool:
 
 
 def prove(
-    candidates: Iterable[Certificate], examine: Callable[[Certificate], Report] = check
+    candidates: Iterable[Certificate], arithmetics: Iterable[Arithmetic] = repeat(Arithmetic.AUTO)
 ) -> tuple[Certificate, Report]:
     """The first candidate that the checker accepts, with its report; else the last one and its report.
 
     There is at least one. They may be made lazily, each with more room between what it claims and what it could claim.
     """
-    for candidate in candidates:
-        report = examine(candidate)
+    # In this order no candidate is made in vain where the arithmetics end first.
+    for arithmetic, candidate in zip(arithmetics, candidates, strict=False):
+        report = check(candidate, arithmetic=arithmetic)
         if report.verdict is Verdict.PROVED:
             break
     return candidate, report

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from certificates import Certificate, Report, Robustness, Verdict, check
+from certificates import Certificate, Report, Robustness, Verdict
 from certificates.making.assemble import prove
 from certificates.making.tree import LeafProof
 from certificates.robustness import preactivation_bounds
@@ -133,11 +133,8 @@ def _proved(
 ) -> MarginBound:
     """What the checker makes of a leaf for a shifted problem, in terms of the original one; −inf if nothing."""
     certificate, report = prove(
-        (
-            Certificate(Robustness(network, (problem.case,)), (case_proof(problem, leaf, [mu], margin),))
-            for margin in margins
-        ),
-        check,
+        Certificate(Robustness(network, (problem.case,)), (case_proof(problem, leaf, [mu], margin),))
+        for margin in margins
     )
     if report.verdict is not Verdict.PROVED:
         return MarginBound(-np.inf, None, report)
