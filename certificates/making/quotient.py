@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 import numpy as np
-import scipy.linalg as sl
 
 from certificates.making.shifted import ShiftedBound, minimise, whitener
 from formulations import Program
@@ -91,7 +90,7 @@ class Quotient:
         both = np.concatenate([norm, norm])
         M = M[space.phi, space.phi] * np.outer(both, both)
         a, b = space.alpha, space.beta
-        basis = sl.null_space((self.w / norm)[None])
+        basis = np.linalg.svd((self.w / norm)[None])[2][1:].T  # across w
         A = space.generators / norm[:, None] @ self.across
         MA = M[a, a] @ A
         values, vectors = np.linalg.eigh(basis.T @ (M[a, a] + M[b, b] + M[a, b] + M[b, a]) @ basis)
