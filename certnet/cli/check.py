@@ -13,9 +13,10 @@ from certificates.arithmetic.matrix import Arithmetic
 from certificates.findings import proved, stated
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import Json
-from certnet.cli.output import SEVERITY, Exit, exit_code, failure, head
-from certnet.cli.show import NONE, down, percent, up
+from certnet.cli.output import SEVERITY, Exit, exit_code, failure, head, with_headline
+from certnet.cli.show import first_line
 from certnet.io.output import print_result
+from certnet.runtime.wording import NONE, down, percent, up
 from formulations import InputError
 
 LOSSES = {
@@ -76,8 +77,9 @@ def check(
         proved = sum(found["verdict"] == Verdict.PROVED for found in results)
         report = head("check", None, f"{proved} of {len(results)} certificates are proved")
         report |= {"verdict": worst["verdict"], "results": results}
-    lines = [f"{name:<12} {value}" for name, value in lines_of(worst).items()] if report is worst else _table(results)
-    print_result(report, list(lines), as_json=json)
+    report = with_headline(report)
+    rest = _table(results) if len(results) > 1 else (f"{name:<12} {value}" for name, value in lines_of(worst).items())
+    print_result(report, [first_line(report), *rest], as_json=json)
     return exit_code(worst["verdict"])
 
 

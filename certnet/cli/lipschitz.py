@@ -11,12 +11,13 @@ import typer
 from certificates import Verdict
 from certnet.cli.limits import began, seconds_or_none, shares
 from certnet.cli.options import Json, Network, NoFeature, Norm, Rows, Target
-from certnet.cli.output import Exit, head, proof_place, write_proof
+from certnet.cli.output import Exit, head, proof_place, with_headline, write_proof
 from certnet.cli.rows import parse_rows, read_rows
-from certnet.cli.show import Live, down, stderr_console, up
+from certnet.cli.show import Live, first_line, stderr_console
 from certnet.io import Recipe, read_relu_network
 from certnet.io.output import print_result
 from certnet.runtime.clock import Event
+from certnet.runtime.wording import down, up
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.robustness import InputRegion, region_maker
@@ -117,7 +118,7 @@ def lipschitz(
             verdict = str(result.report.verdict) + (" (LipSDP)" if result.note else "")
             show([label, up(result.constant), down(result.sampled), up(result.product), *unstable, verdict])
     unproved = [entry for entry in entries if entry["verdict"] != Verdict.PROVED]
-    report = {
+    report: dict[str, Any] = {
         **head("lipschitz", None, (unproved or entries)[0]["reason"]),
         "verdict": str(Verdict.UNKNOWN if unproved else Verdict.PROVED),
         "network": Path(network).name,
@@ -128,8 +129,7 @@ def lipschitz(
         "files": {name: entries[0][name] for name in ("certificate",) if alone and name in entries[0]},
     }
     notes = sorted({entry["note"] for entry in entries if entry["note"]})
-    if json or notes:
-        print_result(report, notes, as_json=json)
+    print_result(with_headline(report), [*notes, first_line(report)], as_json=json)
     return Exit.UNKNOWN if unproved else Exit.OK
 
 

@@ -173,7 +173,8 @@ def optimality(
 
 def _table(report: Mapping[str, Any]) -> Any:
     """What was proved, and what would lower the objective."""
-    from certnet.cli.show import NONE, down, job_table, up
+    from certnet.cli.show import job_table
+    from certnet.runtime.wording import NONE, down, up
 
     ratio, neuron, trained = report["price_ratio"], report["neuron"], report["trained"]
     reached = None if trained is None else f"{up(trained['objective'])} with {trained['width']} neurons"

@@ -12,9 +12,10 @@ from certificates import Certificate, Report, Verdict, findings, write_certifica
 from certificates.findings import figures as figures
 from certificates.findings import finite as finite
 from certificates.findings import weights as weights
-from certnet.cli.show import stderr_console
+from certnet.cli.show import first_line, stderr_console
 from certnet.cli.signals import INTERRUPTED as _INTERRUPTED
 from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named
+from certnet.runtime.headline import headline
 from certnet.runtime.machine import versions
 from formulations import InputError
 
@@ -48,6 +49,11 @@ def exit_code(verdict: str | None) -> Exit:
 def head(command: str | None, report: Report | None, reason: str) -> dict[str, Any]:
     """The fields that every object of schema ``certnet/1`` has; null where nothing is known."""
     return findings.head(command, versions(), report, reason)
+
+
+def with_headline(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The object with the sentence that says what it means."""
+    return {**report, "headline": headline(report).text}
 
 
 def failure(command: str | None, message: str, code: int) -> dict[str, Any]:
@@ -100,7 +106,7 @@ def deliver(
     *_, last = names.values()
 
     def described(place: Path | None, failures: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
-        report = report_of(files_in(place, names), failures)
+        report = with_headline(report_of(files_in(place, names), failures))
         return report, {**writers, last: json_writer(report)}
 
     return folder.deliver(described)
@@ -118,21 +124,26 @@ def say(
     table: Table,
     lines: Sequence[str],
     *,
-    interrupted: str,
+    interrupted: str = "",
     remarks: Sequence[str] = (),
     failure: str | None = None,
     code: Exit | None = None,
 ) -> int:
-    """Print table, remarks and result of a job, and return the exit code: this one, or that of the verdict."""
+    """Print headline, table, remarks and result of a job, and return the exit code: this one, or that of the verdict.
+
+    What it means comes first, then the figures, and last the theorem and where it is.
+    """
     console = stderr_console()
+    if not options.json:
+        print_result(report, [first_line(report)], as_json=False)
     if not options.quiet:
         console.print(table)
     say_notes(options, remarks)
-    if report["interrupted"]:
+    if report.get("interrupted"):
         console.print(f"certnet: {interrupted}", markup=False)
     if failure is not None:
         console.print(f"certnet: {failure}", markup=False, soft_wrap=True)
     print_result(report, lines, as_json=options.json)
-    if report["interrupted"]:
+    if report.get("interrupted"):
         return Exit.INTERRUPTED
     return exit_code(report["verdict"]) if code is None else code

@@ -19,13 +19,14 @@ from certnet.cli import training
 from certnet.cli.limits import began, job_seconds
 from certnet.cli.output import SEVERITY, deliver, head, say, say_notes
 from certnet.cli.scores import evaluate
-from certnet.cli.show import NONE, OF_CLASSES, OF_NUMBERS, Live, bounds, score, stderr_console, summary
+from certnet.cli.show import Live, score, stderr_console, summary
 from certnet.io import load
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, output_folder
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
 from certnet.jobs.path import PathResult, train_path
 from certnet.jobs.train import TrainingResult
+from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, bounds
 from formulations import InputError, TrainingProgram
 from formulations.losses import name_of
 

@@ -9,8 +9,8 @@ from scipy.special import expit, softmax
 from sklearn import metrics
 
 from certificates.certificate import TrainingProof
-from certnet.cli.show import OF_CLASSES, OF_NUMBERS
 from certnet.io import Split
+from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS
 from formulations import TrainingProgram
 from formulations._validation import FloatArray
 

@@ -5,25 +5,22 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from certnet.runtime.headline import headline, is_weak
+from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, bounds, down, percent, up
+
 if TYPE_CHECKING:
     from certnet.jobs.train import Event
 
-DIGITS, MOST_DIGITS = 6, 17
-_UP, _DOWN = Context(prec=40, rounding=ROUND_CEILING), Context(prec=40, rounding=ROUND_FLOOR)
-NONE = "—"
-OF_CLASSES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1": "F1", "log_loss": "log-loss"}
-OF_NUMBERS = {"r2": "R²", "mean_squared_error": "mean squared error", "mean_absolute_error": "mean absolute error"}
-"""Figures of networks by their names in reports, and as people read them."""
 PLAIN_SECONDS = 30.0
 """Between two lines of progress where nobody watches."""
 
@@ -39,42 +36,23 @@ def stderr_console() -> Console:
     )
 
 
-def down(value: float | None, digits: int = DIGITS) -> str:
-    """A proved lower bound in so many digits, never shown larger than it is."""
-    return _rounded(value, ROUND_FLOOR, digits)
-
-
-def up(value: float | None, digits: int = DIGITS) -> str:
-    """An upper bound in so many digits, never shown smaller than it is."""
-    return _rounded(value, ROUND_CEILING, digits)
-
-
-def percent(value: float | Decimal | None) -> str:
-    """A ratio in percent, rounded up to two digits after the point, or to two digits at all below 0.01 %."""
-    if value is None or not math.isfinite(value):
-        return NONE
-    exact = Decimal(value)
-    if 0 < exact < Decimal("1e-4"):
-        return f"{Context(prec=2, rounding=ROUND_CEILING).create_decimal(exact * 100):.1e} %"
-    if abs(exact) >= 10**6:
-        return f"{_rounded(math.nextafter(100 * float(value), math.inf), ROUND_CEILING)} %"
-    return f"{(exact * 100).quantize(Decimal('0.01'), ROUND_CEILING)} %"
-
-
-def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Objective, lower bound and relative gap, with so many digits that the gap is that of the two as shown."""
-    objective, bound, gap = (report[name] for name in ("objective", "lower_bound", "gap"))
-    digits = DIGITS if not gap else min(max(DIGITS, math.ceil(-math.log10(abs(gap))) + 3), MOST_DIGITS)
-    above, below = up(objective, digits), down(bound, digits)
-    if gap and NONE not in (above, below) and Decimal(above):
-        gap = _UP.subtract(Decimal(1), _DOWN.divide(Decimal(below), Decimal(above)))
-    return above, below, percent(gap)
-
-
 def summary(report: Mapping[str, Any]) -> str:
     """One line: the verdict and what is known of the optimum."""
     above, below, gap = bounds(report)
-    return f"{report['verdict']}: {below} <= optimum <= {above}, gap {gap}"
+    weak = ", BUT WEAK" if report["verdict"] == "PROVED" and is_weak(report["gap"]) else ""
+    return f"{report['verdict']}{weak}: {below} <= optimum <= {above}, gap {gap}"
+
+
+COLOURS = {"strong": "green", "weak": "yellow", "open": "yellow", "refuted": "red"}
+"""Of headlines, by how good the news is."""
+
+
+def first_line(report: Mapping[str, Any]) -> str:
+    """The headline of a result for stdout, in colour where that is a terminal."""
+    found = headline(report)
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return found.text
+    return typer.style(found.text, fg=COLOURS[found.level], bold=True)
 
 
 def figures_table(title: str, rows: Iterable[tuple[str, str | None]]) -> Table:
@@ -224,9 +202,3 @@ def _figures(event: "Event") -> list[str]:
         ("residual", event.residual, "{:.1e}".format),
     )
     return [f"{name} {show(value)}" for name, value, show in figures if value is not None]
-
-
-def _rounded(value: float | None, rounding: str, digits: int = DIGITS) -> str:
-    if value is None or not Decimal(value).is_finite():
-        return NONE
-    return f"{Context(prec=digits, rounding=rounding).create_decimal(Decimal(value)):g}"

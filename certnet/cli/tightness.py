@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,10 +31,9 @@ def tightness(
 ) -> int:
     """Say how tight the relaxation behind a run is: bound against objective, rank, complete positivity."""
     from certificates import Training, read_certificate
-    from certnet.cli.output import BY_VERDICT, figures, head
+    from certnet.cli.output import figures, head, say, with_headline
     from certnet.cli.show import Live, stderr_console
     from certnet.cli.training import FILES
-    from certnet.io.output import print_result
     from certnet.jobs.tightness import measure_tightness
     from certnet.solvers.registry import AUTO, get_solver
     from formulations._validation import as_positive
@@ -50,7 +50,7 @@ def tightness(
         found = measure_tightness(
             certificate, solver=solver, time_limit=limit, tolerance=tolerance, random_state=seed, progress=live
         )
-    report = {
+    report: dict[str, Any] = {
         **head("tightness", None, found.reason),
         **_figures(found),
         "data": {"n": n, "d": d, "c": c, "fingerprint": certificate.data_fingerprint},
@@ -60,10 +60,12 @@ def tightness(
         "seconds": time.perf_counter() - started,
         "files": {"certificate": str(path)},
     }
-    if not quiet:
-        stderr_console().print(_table(report))
-    print_result(report, [f"{found.verdict}: {found.reason}"], as_json=json)
-    return BY_VERDICT[found.verdict]
+    return say(
+        SimpleNamespace(quiet=quiet, json=json),
+        with_headline(report),
+        _table(report),
+        [f"{found.verdict}: {found.reason}"],
+    )
 
 
 def _figures(found: "Tightness") -> dict[str, Any]:
@@ -99,7 +101,8 @@ def _figures(found: "Tightness") -> dict[str, Any]:
 
 def _table(report: Mapping[str, Any]) -> Any:
     """The table of the command."""
-    from certnet.cli.show import NONE, bounds, down, figures_table, percent, up
+    from certnet.cli.show import figures_table
+    from certnet.runtime.wording import NONE, bounds, down, percent, up
 
     data, solved = report["data"], report["relaxation"]
     spectrum, points, membership = report["spectrum"], report["points"], report["complete_positivity"]

@@ -14,13 +14,14 @@ from certificates import Verdict
 from certificates.container import MAX_CASES
 from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
 from certnet.cli.options import Circuits, Json, Network, NoFeature, Norm, Rows, Target
-from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, proof_place, write_proof
+from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, proof_place, with_headline, write_proof
 from certnet.cli.rows import parse_rows, read_rows
-from certnet.cli.show import down, stderr_console, up
+from certnet.cli.show import first_line, stderr_console
 from certnet.io import Recipe, read_relu_network
 from certnet.io.output import print_result
 from certnet.io.packed import ending
 from certnet.io.vnnlib import read_vnnlib
+from certnet.runtime.wording import down, up
 from formulations import InputError
 from formulations._validation import as_positive
 from formulations.network import ReluNetwork
@@ -130,19 +131,21 @@ def verify(
         if not json:
             print_result(entry, [f"{row} {_words(entry)}"], as_json=False)
     sentence, summary, code = _counts(results) if largest_radius is None else _radii(results)
-    report = {
-        **head("verify", None, sentence),
-        **summary,
-        "network": names["network"],
-        "data": subject,
-        "norm": norm,
-        "radius": radius,
-        "largest_radius": largest_radius,
-        "results": results,
-        "seconds": time.perf_counter() - started,
-        "notes": tell_notes(read),
-    }
-    print_result(report, [f"{sentence}."], as_json=json)
+    report = with_headline(
+        {
+            **head("verify", None, sentence),
+            **summary,
+            "network": names["network"],
+            "data": subject,
+            "norm": norm,
+            "radius": radius,
+            "largest_radius": largest_radius,
+            "results": results,
+            "seconds": time.perf_counter() - started,
+            "notes": tell_notes(read),
+        }
+    )
+    print_result(report, [first_line(report)], as_json=json)
     return code
 
 
@@ -164,8 +167,10 @@ def _property(
     if place is not None and result.certificate is not None:
         write_proof(place, result.certificate)
         files = {"certificate": certificate}
-    report = {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files}
-    report["notes"] = tell_notes(read)
+    notes = {"notes": tell_notes(read)}
+    report = with_headline(
+        {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files, **notes}
+    )
     print_result(report, [result.status, _details(result)], as_json=json)
     return BY_VERDICT[result.verdict]
 

@@ -124,7 +124,7 @@ def test_a_table_names_each_file_once_and_shows_no_bound_that_was_not_proved(cer
     outcome = certnet("check", certificate, weak, "absent.cert")
     assert outcome.code == 2
     assert "inf" not in outcome.out
-    _, proved, _, unreadable, *reasons = outcome.out.splitlines()
+    _, _, proved, _, unreadable, *reasons = outcome.out.splitlines()
     assert proved.startswith("PROVED")
     assert unreadable.split()[:6] == ["UNREADABLE", "—", "—", "—", "—", "—"]
     assert len(reasons) == 2

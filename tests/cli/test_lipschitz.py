@@ -99,7 +99,8 @@ def test_local_constants(tmp_path: Path, capsys: pytest.CaptureFixture[str], nor
         assert checked.json["constant"] == entry["constant"]
         assert checked.json["region"]["upper"] == region.upper.tolist()
     assert ("ball" if norm is None else "box") in certnet("check", entry["certificate"]).out
-    table = certnet(*words, "--pair", "1,0", "--lipsdp").out.splitlines()
+    *table, meaning = certnet(*words, "--pair", "1,0", "--lipsdp").out.splitlines()
+    assert meaning.startswith("y_1 - y_0 changes by at most")
     assert [line.split()[0] for line in table] == ["row", *"0123"]
     assert all(line.endswith("PROVED") for line in table[1:])
 

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from certnet.cli.show import Live, bounds, describe, down, percent, up
+from certnet.cli.show import Live, describe
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, json_writer, strict_json
 from certnet.jobs.train import Event
+from certnet.runtime.wording import bounds, down, percent, up
 from formulations import InputError
 from formulations.network import ReluNetwork
 from tests.cli.support import files

@@ -1,0 +1,239 @@
+"""The first sentence about a result: what it means for whoever asked.
+
+It reads the fields that a result's JSON object has, so that the command line, ``report.json``, the page in HTML and
+Python say the same. A bound that leaves much open is called weak, also where it is proved.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from certnet.runtime.wording import bounds, down, percent, share, up
+
+Level = Literal["strong", "weak", "open", "refuted"]
+_LEVELS: dict[str, Level] = {"PROVED": "strong", "REFUTED": "refuted"}
+BETTER = "in the training objective"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The tuning numbers of this module."""
+
+    weak_gap: float = 0.2
+    """From this relative gap on a bound is called weak, and from this difference of shares of rows. Not measured."""
+    weak_factor: float = 2.0
+    """A Lipschitz constant is called weak from so many times the largest gradient that was met. Not measured."""
+    found: float = 1e-3
+    """A network that is better by less than this share is not spoken of as a better one. Not measured."""
+
+
+SETTINGS = Settings()
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A sentence or two, and how good the news is.
+
+    Attributes:
+        text: plain text.
+        level: "strong" (proved, and tells much), "weak" (proved, and leaves much open), "open" (undecided) or
+            "refuted".
+    """
+
+    text: str
+    level: Level
+
+
+def headline(report: Mapping[str, Any]) -> Headline:
+    """What the JSON object of a result means, by its ``command``; objects of schema ``certnet/1``, also parts of one.
+
+    Needed are ``command``, ``verdict``, ``reason`` and the figures of that command; what is missing or of another type
+    counts as unknown, so that a stored report may come from anywhere.
+    """
+    command = report.get("command")
+    if command == "check":
+        command = next((name for name in _CHECKED if name in report), "train")
+    if command == "train" and isinstance(report.get("results"), list):
+        command = "path"
+    speak = _SPEAKERS.get(str(command), _reason)
+    try:
+        return speak(report)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
+        return _reason(report)
+
+
+def is_weak(gap: float | None) -> bool:
+    """Whether a proved relative gap leaves so much open that it is no success."""
+    return gap is None or not (gap <= SETTINGS.weak_gap)
+
+
+def _number(report: Mapping[str, Any], name: str) -> float | None:
+    value = report.get(name)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _reason(report: Mapping[str, Any]) -> Headline:
+    reason = str(report.get("reason") or "nothing is known").rstrip(".")
+    return Headline(f"{reason[:1].upper()}{reason[1:]}.", _LEVELS.get(str(report.get("verdict")), "open"))
+
+
+def _training(report: Mapping[str, Any]) -> Headline:
+    gap = _number(report, "gap")
+    if report["verdict"] != "PROVED":
+        reason = str(report["reason"]).rstrip(".")
+        return Headline(f"Nothing is proved about this network: {reason}.", _LEVELS.get(str(report["verdict"]), "open"))
+    shown = bounds({name: _number(report, name) for name in ("objective", "lower_bound", "gap")})[2]
+    if is_weak(gap):
+        return Headline(
+            f"The bound is weak here: a network that is up to {shown} better {BETTER} is not ruled out. A larger "
+            "--gamma, fewer rows or more --time-limit would help.",
+            "weak",
+        )
+    if gap is not None and gap <= 0:
+        return Headline(f"No network of any width is better than this one {BETTER}.", "strong")
+    return Headline(f"No network of any width is better than this one by more than {shown} {BETTER}.", "strong")
+
+
+def _optimality(report: Mapping[str, Any]) -> Headline:
+    """Of a network from elsewhere: how much of the gap a better network explains, and how much the bound."""
+    objective, bound, gap = (_number(report, name) for name in ("objective", "lower_bound", "gap"))
+    if report["verdict"] != "PROVED" or objective is None or bound is None or gap is None or objective <= 0:
+        return _training(report)
+    known = [objective, _number(report, "balanced_objective")]
+    trained, neuron = report.get("trained"), report.get("neuron")
+    known.append(None if trained is None else _number(trained, "objective"))
+    decrease = None if neuron is None else _number(neuron, "decrease")
+    known.append(None if decrease is None else objective - decrease)
+    best = min(value for value in known if value is not None)
+    found = (objective - best) / objective
+    if not found > SETTINGS.found:
+        return _training(report)
+    shown = bounds(report)[2]
+    text = f"This network is not optimal: one that is {share(found, at_least=True)} better {BETTER} was found"
+    if best > 0 and is_weak((best - bound) / best):
+        return Headline(f"{text}. The bound is weak here: up to {shown} better is not ruled out.", "weak")
+    return Headline(f"{text}, and no network of any width is better by more than {shown}.", "strong")
+
+
+def _path(report: Mapping[str, Any]) -> Headline:
+    rows: Sequence[Mapping[str, Any]] = report["results"]
+    proved = [row for row in rows if row["verdict"] == "PROVED"]
+    weak = [row for row in proved if is_weak(_number(row, "gap"))]
+    best = report.get("best")
+    chosen = "" if best is None else f" Gamma {float(best['gamma']):g} does best on the validation rows."
+    if len(proved) < len(rows):
+        return Headline(f"Only {len(proved)} of {len(rows)} weight decays are proved.{chosen}", "open")
+    if weak:
+        names = ", ".join(f"{float(row['gamma']):g}" for row in weak)
+        worst = percent(max(_number(row, "gap") or math.inf for row in weak))
+        return Headline(
+            f"The bound is weak for gamma {names}: networks up to {worst} better {BETTER} are not ruled out there; "
+            f"more --time-limit would help.{chosen}",
+            "weak",
+        )
+    worst = percent(max(_number(row, "gap") or 0.0 for row in proved))
+    return Headline(
+        f"For each of {len(rows)} weight decays no network of any width is better than the one found by more than "
+        f"{worst} {BETTER}.{chosen}",
+        "strong",
+    )
+
+
+def _tightness(report: Mapping[str, Any]) -> Headline:
+    verdict, relaxed = report["verdict"], report["relaxation"]
+    shown = bounds({**relaxed, "objective": report["objective"]})[2]
+    if verdict == "PROVED":
+        return Headline(f"The relaxation is exact here up to {shown}: its bound meets a network.", "strong")
+    if verdict == "REFUTED":
+        return Headline("The relaxation is loose here: its value is proved to lie below the optimum.", "refuted")
+    if is_weak(_number(relaxed, "gap")):
+        return Headline(
+            f"Nothing can be said about tightness yet: the bound on the relaxation is weak, {shown} below the best "
+            "network. More --time-limit, a larger gamma or fewer rows would help.",
+            "open",
+        )
+    return Headline(f"It is open whether the relaxation is exact: bound and network are {shown} apart.", "open")
+
+
+def _verify(report: Mapping[str, Any]) -> Headline:
+    known: dict[str, Headline] = {
+        "unsat": Headline("No input of the region is unsafe.", "strong"),
+        "sat": Headline("There is an unsafe input.", "refuted"),
+        "timeout": Headline("Time was up before this was decided; more --time-limit would help.", "open"),
+        "unknown": Headline("This could not be decided.", "open"),
+    }
+    if "results" not in report:
+        return known[report["result"]]
+    counts, rows = report.get("counts"), len(report["results"])
+    if counts is None:
+        return _reason(report)
+    open_ = counts["unknown"] + counts["timeout"]
+    text = (
+        f"{counts['unsat']} of {rows} rows provably keep their class within {report['norm']} "
+        f"{up(float(report['radius']))}; {counts['sat']} provably do not, {counts['misclassified']} are misclassified "
+        f"as they are, {open_} are open."
+    )
+    return Headline(text, "open" if open_ > SETTINGS.weak_gap * rows else "strong")
+
+
+def _audit(report: Mapping[str, Any]) -> Headline:
+    """At the largest radius at which half of the inputs are certified, else at the smallest one."""
+    rows = report["radii"]
+    row = max((row for row in rows if row["certified_accuracy"] >= 0.5), default=rows[0], key=lambda row: row["radius"])
+    least, most = row["certified_accuracy"], row["attacked_accuracy"]
+    where = f"within {report['norm']} {float(row['radius']):g} of an input"
+    figures = f"between {share(least, at_least=True)} and {share(most, at_least=False)}"
+    if least == most:
+        figures = share(least, at_least=True)
+    if most - least > SETTINGS.weak_gap:
+        return Headline(
+            f"The bounds are weak here: {where}, the accuracy is {figures}. A larger --input-limit would help.", "weak"
+        )
+    return Headline(
+        f"The accuracy {where} is {figures}, proved; on the undisturbed inputs it is "
+        f"{share(report['clean_accuracy'], at_least=True)}.",
+        "strong",
+    )
+
+
+def _lipschitz(report: Mapping[str, Any]) -> Headline:
+    results: Sequence[Mapping[str, Any]] = report["results"]
+    if report["verdict"] != "PROVED":
+        return _reason(report)
+    worst = results[-1] if report.get("data") is None else max(results, key=lambda one: one["constant"])
+    where = "" if report.get("data") is None else f" near the {len(results)} rows"
+    what = "The outputs change" if worst["function"] == "all outputs" else f"{worst['function']} changes"
+    text = f"{what} by at most {up(worst['constant'])} for each unit of change of the input in l2{where}, proved"
+    factor = worst["constant"] / worst["sampled"] if worst["sampled"] > 0 else math.inf
+    if factor > SETTINGS.weak_factor:
+        return Headline(
+            f"{text}. The bound may be weak: the largest gradient that was met is {down(worst['sampled'])}.", "weak"
+        )
+    return Headline(f"{text}; a gradient of {down(worst['sampled'])} was met.", "strong")
+
+
+def _checked(report: Mapping[str, Any]) -> Headline:
+    """Of a certificate about a network."""
+    if report["verdict"] != "PROVED":
+        return _reason(report)
+    if "constant" in report:
+        change = "The function changes by at most"
+        return Headline(f"{change} {up(report['constant'])} times as much as the input, in l2, proved.", "strong")
+    return Headline("No input of the stated regions is unsafe, proved.", "strong")
+
+
+_CHECKED = ("results", "constant", "property")
+"""Fields of reports of ``certnet check`` that are not about training."""
+_SPEAKERS: dict[str, Callable[[Mapping[str, Any]], Headline]] = {
+    "train": _training,
+    "results": _reason,
+    "constant": _checked,
+    "property": _checked,
+    "optimality": _optimality,
+    "path": _path,
+    "tightness": _tightness,
+    "verify": _verify,
+    "audit": _audit,
+    "lipschitz": _lipschitz,
+}
