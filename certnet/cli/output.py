@@ -13,12 +13,12 @@ from certificates import Certificate, Report, Verdict, write_certificate
 from certnet.cli.show import first_line, stderr_console
 from certnet.cli.signals import INTERRUPTED as _INTERRUPTED
 from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named
+from certnet.io.runs import SCHEMA
 from certnet.runtime.headline import headline
 from certnet.runtime.machine import versions
 from formulations import InputError
 from formulations._validation import FloatArray
 
-SCHEMA = "certnet/1"
 EPILOG = (
     "Exit codes: 0 proved or done, 1 refuted, 2 usage or bad input, 3 unknown, "
     "70 error in certnet itself, 130 interrupted."
