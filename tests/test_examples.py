@@ -1,9 +1,11 @@
 """Examples run, and what they print holds."""
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -35,3 +37,28 @@ def test_certified_training_orders_its_accuracies(capsys: pytest.CaptureFixture[
             assert len(audit.inputs) == 20
             assert 0 < audit.certified_accuracy[0] <= audit.attacked_accuracy[0] <= audit.clean_accuracy
     assert capsys.readouterr().out.count("certified") == 2
+
+
+@pytest.mark.slow
+def test_the_paper_tables_go_on_where_they_were(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = example("paper_tables")
+    command = ["--sets", "spiral", "--gammas", "0.1", "--bias", "no", "--seconds", "8", "--widths", "5"]
+    for _ in range(2):
+        module.main([*command, "--out", str(tmp_path)])
+    kept = [json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.iterdir()]
+    assert [(one["name"], one["gamma"], one["bias"]) for one in kept] == [("spiral", 0.1, False)]
+    own, peers = kept[0]["certnet"], kept[0]["peers"]
+    assert own["relaxation"] <= own["bound"] <= own["objective"] <= peers["sgd 5"]["objective"]
+    assert {"nngp", "ntk"} < set(peers)
+    first, second = capsys.readouterr().out.split("spiral γ = 0.1 no bias")[1:]
+    assert first.splitlines()[1:] == second.splitlines()[1:]
+
+
+def test_the_kernels_are_those_of_wide_networks() -> None:
+    module = example("paper_tables")
+    generator = np.random.default_rng(0)
+    A, B, W = (generator.standard_normal(shape) for shape in ((4, 3), (5, 3), (3, 400_000)))
+    mean = np.maximum(A @ W, 0.0) @ np.maximum(B @ W, 0.0).T / W.shape[1]
+    both = (A @ W > 0).astype(float) @ (B @ W > 0).astype(float).T / W.shape[1]
+    assert np.abs(module.nngp(A, B) - mean).max() <= 0.02
+    assert np.abs(module.ntk(A, B) - mean - A @ B.T * both).max() <= 0.03

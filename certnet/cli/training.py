@@ -335,6 +335,7 @@ def job_report(
         "branching": branching,
         "slack_margin": finite(result.report.slack_margin),
         "stages": dict(result.stages),
+        "history": [moment.to_dict() for moment in result.history],
         "seconds": seconds,
         "files": {name: str(path) for name, path in files.items()},
         "notes": [*split.notes, *result.notes, *notes],
