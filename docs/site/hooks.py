@@ -70,13 +70,15 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     return LINK.sub(resolved, markdown)
 
 
-def on_page_content(content: str, **_: Any) -> str:
+def on_page_content(content: str, page: Page, **_: Any) -> str:
     """Lines of source at the end of addresses, and formulas as MathML."""
 
     def drawn(found: re.Match[str]) -> str:
         display = "block" if found["tag"] == "div" else "inline"
         return str(convert(html.unescape(found["tex"]).strip(), display=display))
 
+    if "$$" in re.sub(r"<(pre|code)\b.*?</\1>", "", content, flags=re.DOTALL):
+        LOG.warning(f"{page.file.src_uri} has a formula that was not recognised; put it between empty lines")
     return FORMULA.sub(drawn, LINE.sub(r'\g<link>#__codelineno-0-\g<line>"', content))
 
 
