@@ -320,9 +320,7 @@ def fitted(
     return found.lower, found.upper
 
 
-def _outputs(
-    X: FloatArray, centre: FloatArray, U: FloatArray, V: FloatArray, output: FloatArray, matrix: type[E]
-) -> E:
+def _outputs(X: FloatArray, centre: FloatArray, U: FloatArray, V: FloatArray, output: FloatArray, matrix: type[E]) -> E:
     hidden = (matrix.exact(X) @ matrix.exact(U)).positive_part()
     found = hidden @ matrix.exact(V.T) - matrix.exact(centre)
     return found + matrix.exact(np.broadcast_to(output, centre.shape)) if output.any() else found

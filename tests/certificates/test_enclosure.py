@@ -38,7 +38,7 @@ def test_products_and_sums_are_enclosed(matrix, seed: int, scale_a: float, scale
     truth = [[x + y for x, y in zip(*rows, strict=True)] for rows in zip(exact, fractions(C), strict=True)]
     assert encloses(total, truth)
     below, above = fractions(ends.lower), fractions(ends.upper)
-    assert all(l <= x <= u for rows in zip(below, exact, above, strict=True) for l, x, u in zip(*rows, strict=True))
+    assert all(a <= x <= b for rows in zip(below, exact, above, strict=True) for a, x, b in zip(*rows, strict=True))
 
 
 @BOTH

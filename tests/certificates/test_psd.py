@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from certificates.arithmetic import BallMatrix, Enclosure, RationalMatrix
 from tests.strategies import SEEDS, rng
 
-
 BOTH = pytest.mark.parametrize("matrix", [Enclosure, BallMatrix])
 
 
