@@ -19,6 +19,7 @@ from certnet.plots.style import (
 )
 from certnet.runtime.wording import down, up
 from formulations import InputError
+from formulations._validation import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,11 +51,11 @@ def history(result: Any, ax: "Axes | None" = None) -> "Axes":
     ax.step(seconds, bound, where="post", color=bound_colour, linewidth=1.8, marker="o", markersize=3)
     last = float(np.nanmax(seconds))
     for values, colour, name, above in (
-        (objective, objective_colour, f"objective {up(_last(values_of(objective)), 4)}", True),
-        (bound, bound_colour, f"lower bound {down(_last(values_of(bound)), 4)}", False),
+        (objective, objective_colour, f"objective {up(_last(objective), 4)}", True),
+        (bound, bound_colour, f"lower bound {down(_last(bound), 4)}", False),
     ):
         place = {"xytext": (0, 6 if above else -6), "ha": "right", "va": "bottom" if above else "top"}
-        write(ax, last, _last(values_of(values)), name, color=colour, **place)
+        write(ax, last, _last(values), name, color=colour, **place)
     if spread(seconds) > LOGARITHMIC:
         ax.set_xscale("log")
     if spread(np.concatenate([objective, bound])) > LOGARITHMIC:
@@ -63,13 +64,9 @@ def history(result: Any, ax: "Axes | None" = None) -> "Axes":
     return named(ax, x="time (s)", y="training objective", title="Objective and lower bound")
 
 
-def values_of(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """Those that are numbers."""
-    return values[np.isfinite(values)]
-
-
-def _last(values: "np.ndarray[Any, Any]") -> float:
-    return float(values[-1])
+def _last(values: FloatArray) -> float:
+    """The last number among them."""
+    return float(values[np.isfinite(values)][-1])
 
 
 def path(result: Any, ax: "Axes | None" = None) -> "Axes":
