@@ -12,6 +12,7 @@ from certnet.plots.style import (
     named,
     number,
     numbers,
+    of_gamma,
     report_of,
     rows_of,
     spread,
@@ -87,7 +88,7 @@ def path(result: Any, ax: "Axes | None" = None) -> "Axes":
     ax = axes(ax)
     known = np.isfinite(gaps)
     ax.plot(gammas[known], gaps[known], color=COLOURS[0], linewidth=1.5, marker="o", markersize=5)
-    ax.set_xscale("log")
+    of_gamma(ax, gammas)
     if known.any() and spread(gaps) > LOGARITHMIC:
         ax.set_yscale("log")
     elif known.any():
@@ -113,7 +114,7 @@ def selection(result: Any, ax: "Axes | None" = None) -> "Axes":
     gammas, losses = gammas[order], losses[order]
     ax = axes(ax)
     ax.plot(gammas, losses, color=COLOURS[0], linewidth=1.5, marker="o", markersize=4)
-    ax.set_xscale("log")
+    of_gamma(ax, gammas)
     if spread(losses) > LOGARITHMIC:
         ax.set_yscale("log")
     for gamma, loss in zip(gammas, losses, strict=True):

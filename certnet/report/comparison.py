@@ -35,19 +35,23 @@ def compared(found: Sequence[Proved], views: Sequence[View]) -> Section:
         scores = mapping(report.get(name))
         cells = (text(report.get("loss"), 30), figure(report.get("gamma")), *limits, figure(report.get("width"), 9))
         rows.append((shown.name, *cells, *(figure(scores.get(part)) for part in PARTS[1:])))
-    best = [number(mapping(one.report.get(name)).get("validation")) for one in found]
-    marked = max((k for k, value in enumerate(best) if value is not None), key=lambda k: best[k] or 0.0, default=None)
-    note = "" if marked is None else f"Marked: the best {words} on validation rows."
     same = {
         (str(mapping(one.report.get("data")).get("fingerprint")), str(one.report.get("loss"))) for one in of_training
     }
+    marked: tuple[int, ...] = ()
+    note = ""
     if len(same) > 1:
-        note += " These runs are about different data or losses, so that their objectives do not compare."
+        note = "These runs are about different data or losses, so that their objectives do not compare."
+    else:
+        scores = [number(mapping(one.report.get(name)).get("validation")) for one in found]
+        best = max((value for value in scores if value is not None), default=None)
+        marked = tuple(k for k, value in enumerate(scores) if best is not None and value == best)
+        note = f"Marked: the best {words} on validation rows." if marked else ""
     gammas = {number(one.report.get("gamma")) for one in of_training}
     pictures: tuple[Picture, ...] = ()
     if len(same) == 1 and len(gammas) > 1:
         path = {"results": [{key: number(one.report.get(key)) for key in ("gamma", "gap")} for one in of_training]}
         caption = "How far apart objective and lower bound are at each weight decay."
         pictures = drawn(lambda ax: plots.path(path, ax), "path", "Gap over the weight decay", caption)
-    table = Table("All runs", head, tuple(rows), first_number=2, marked=marked, note=note.strip())
+    table = Table("All runs", head, tuple(rows), first_number=2, marked=marked, note=note)
     return Section("Comparison", pictures=tuple(replace(one, wide=True) for one in pictures), tables=(table,))

@@ -77,7 +77,7 @@ def _theorem(one: Proved) -> Theorem | None:
         d=d - certificate.bias,
         c=c,
         loss=text(certificate.loss, 40),
-        gamma=repr(float(certificate.gamma)),
+        gamma=repr(float(certificate.gamma)).removesuffix(".0"),
         hidden_bias=certificate.hidden_bias,
         output_bias=certificate.output_bias,
         weighted=bool((certificate.sample_weight != 1).any()),

@@ -25,7 +25,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     first_number: int = 1
     tint: tuple[tuple[float, ...], ...] = ()
-    marked: int | None = None
+    marked: tuple[int, ...] = ()
     note: str = ""
 
     @property

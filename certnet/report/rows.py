@@ -57,7 +57,7 @@ def _of_network(one: Proved, key: str) -> tuple[Picture, ...]:
         "Active neurons",
         "Training rows from top to bottom"
         + ("" if labels is None else ", sorted by class")
-        + "; a neuron is dark where it is active.",
+        + "; a neuron is coloured where it is active.",
     )
 
 
