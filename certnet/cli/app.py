@@ -13,6 +13,8 @@ import typer
 from certnet.cli.audit import audit
 from certnet.cli.check import check
 from certnet.cli.doctor import doctor
+from certnet.cli.export import export
+from certnet.cli.inspect import compare, show
 from certnet.cli.lipschitz import lipschitz
 from certnet.cli.optimality import optimality
 from certnet.cli.output import EPILOG, Exit, failure
@@ -27,7 +29,8 @@ from formulations import CertnetError, InputError
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 COMMANDS: dict[str, Callable[..., int]] = {
-    function.__name__: function for function in (train, optimality, verify, audit, lipschitz, check, tightness, doctor)
+    function.__name__: function
+    for function in (train, show, compare, export, optimality, verify, audit, lipschitz, check, tightness, doctor)
 }
 """In the order in which ``certnet --help`` lists them. Each returns an exit code, and imports its work when called."""
 

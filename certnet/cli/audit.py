@@ -149,7 +149,7 @@ def audit(
     return say(
         SimpleNamespace(quiet=quiet, json=json),
         report,
-        _table(report),
+        audit_table(report),
         [*lines, *(report["files"][name] for name in reversed(FILES) if name in report["files"])],
         remarks=(*split.notes, *journal.notes, *failures),
         failure=failure,
@@ -168,7 +168,7 @@ def _part(split: Split, part: str) -> tuple[FloatArray, FloatArray]:
     return parts[part]
 
 
-def _table(report: Mapping[str, Any]) -> Table:
+def audit_table(report: Mapping[str, Any]) -> Table:
     """Clean and certified to attacked accuracy, of each class and of all."""
     data = report["data"]
     title = f"{report['network']} on {data['name']} ({data['part']} rows), {report['norm']}: certified to attacked"

@@ -100,7 +100,7 @@ def _examine(
     Raises:
         InputError: the file is no readable certificate, or is about other data, or another network or property.
     """
-    from certnet.cli.compare import compare_data, compare_network, compare_property
+    from certnet.cli.agreement import compare_data, compare_network, compare_property
 
     certificate = read_certificate(path)
     statement, found = certificate.statement, stated(certificate)

@@ -174,7 +174,7 @@ def optimality(
     return say(
         options,
         report,
-        _table(report),
+        optimality_table(report),
         [summary(report), *report["files"].values()],
         remarks=remarks,
         failure=failure,
@@ -182,7 +182,7 @@ def optimality(
     )
 
 
-def _table(report: Mapping[str, Any]) -> Any:
+def optimality_table(report: Mapping[str, Any]) -> Any:
     """What was proved, and what would lower the objective."""
     from certnet.cli.show import job_table
     from certnet.runtime.wording import NONE, down, up

@@ -1,5 +1,6 @@
 """Options that several commands have, each with its help text."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -56,6 +57,11 @@ Network = Annotated[
         help="A run's folder or its name in runs, whose treatment of data then holds too; or a two-layer ReLU network: "
         ".onnx, .npz or .safetensors.",
     ),
+]
+
+
+Runs = Annotated[
+    list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or their names in runs; of a path, all of it.")
 ]
 
 
