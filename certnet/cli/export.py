@@ -20,10 +20,7 @@ def export(
     single: Annotated[bool, typer.Option("--float32", help="Numbers of 32 bits instead of 64.")] = False,
     json: Json = False,
 ) -> int:
-    """Write NETWORK for other tools, with standardisation, and compare it with this network before it is written.
-
-    Example: certnet export iris --onnx iris.onnx --float32
-    """
+    """Write NETWORK for other tools, with standardisation, and compare it with this network before it is written."""
     from certnet.cli.output import Exit, head
     from certnet.cli.rows import Subject
     from certnet.io.export import Kind, export

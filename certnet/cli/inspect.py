@@ -24,10 +24,7 @@ def show(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its name in runs.")],
     json: Json = False,
 ) -> int:
-    """All there is to know about a run: what it means, its figures, how data are treated, and its files.
-
-    Example: certnet show iris
-    """
+    """All there is to know about a run: what it means, its figures, how data are treated, and its files."""
     from certnet.cli.output import Exit, head
     from certnet.io.output import print_result
     from certnet.io.runs import read_runs
@@ -117,10 +114,7 @@ def size(count: int) -> str:
 
 
 def compare(runs: Runs, json: Json = False) -> int:
-    """One table of several runs, the best on validation rows marked, and what cannot be compared.
-
-    Example: certnet compare runs/iris runs/iris-small
-    """
+    """One table of several runs, the best on validation rows marked, and what cannot be compared."""
     from certnet.cli.output import Exit, head
     from certnet.cli.show import text_of
     from certnet.io.output import print_result

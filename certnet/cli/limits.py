@@ -1,11 +1,11 @@
-"""Numbers of options as several commands read them, and when the time of a command begins."""
+"""Numbers of options as several commands read them, and how a command's time is shared out."""
 
 import math
 import time
 from collections.abc import Iterator
-from contextvars import ContextVar
 from dataclasses import dataclass
 
+from certnet.runtime.clock import began as began
 from formulations import InputError
 from formulations.arguments import distinct
 
@@ -23,17 +23,6 @@ class Settings:
 
 
 SETTINGS = Settings()
-_BEGAN: ContextVar[float] = ContextVar("began")
-
-
-def began() -> float:
-    """When the command began, by ``time.perf_counter()``: now, or with the process where it is all that this runs."""
-    return _BEGAN.get(time.perf_counter())
-
-
-def begin_with_process(moment: float) -> None:
-    """Count from this moment of ``time.perf_counter()``, so that imports are part of the command."""
-    _BEGAN.set(moment)
 
 
 def job_seconds(time_limit: float | None, started: float) -> float | None:
