@@ -69,7 +69,7 @@ def audit(
     require_named(out)
     read = read_network(network)
     recipe = Recipe(source=data, target=target, weight_column=weight_column, task="classification", seed=seed, raw=True)
-    split = load(recipe, Outputs(read.network.outputs, read.classes))
+    split = load(recipe.asked_by(read.columns), Outputs(read.network.outputs, read.classes))
     X, Y = _part(split, part)
     relu = read.with_scores(split.classes)
     require_kind(relu, X, Y, data)

@@ -101,7 +101,7 @@ def optimality(
     closing_of(GLOBAL, gap, nodes, workers, scheduler)
     require_named(out)
     read = read_network(network)
-    split = load(training.recipe_of(options, data))
+    split = load(training.recipe_of(options, data).asked_by(read.columns))
     own = read.on(split.offset, split.scale, split.classes)
     if loss is None and torch_loss is None:
         loss = "squared" if split.task == "regression" else "logistic" if own.outputs == 1 else "cross-entropy"
@@ -123,7 +123,7 @@ def optimality(
     about = (given.theirs, given.ours, *given.notes)
     if own.hidden is not read.network.hidden:
         about = (*about, FOLDED)
-    say_notes(options, (*split.notes, *about))
+    say_notes(options, (*training.sentences_about(split), *about))
     with output_folder(
         Path(out or f"runs/optimality/{split.name}"), files=tuple(FILES.values()), command="optimality"
     ) as folder:

@@ -19,7 +19,9 @@ def read_rows(path: str, recipe: Recipe, *, labelled: bool = False) -> tuple[Rel
         InputError: either cannot be read, or they do not fit together.
     """
     read = read_network(path)
-    data = read_source(recipe, Outputs(read.network.outputs, read.classes) if labelled else Outputs(None))
+    data = read_source(
+        recipe.asked_by(read.columns), Outputs(read.network.outputs, read.classes) if labelled else Outputs(None)
+    )
     network = read.with_scores(data.classes) if labelled else read.on()
     X, Y = (data.X, data.Y) if data.X_test is None or data.Y_test is None else (data.X_test, data.Y_test)
     require_kind(network, X, Y if labelled else None, recipe.source)

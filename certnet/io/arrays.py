@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from certnet.io.cells import LARGEST, Label
 from certnet.io.dataset import DataSet, Task
 from certnet.io.packed import Array, npz_arrays
-from certnet.io.targets import LARGEST, Label, Outputs, coded, guess_task, label_keys
+from certnet.io.targets import Outputs, coded, guess_task, label_keys
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
 
