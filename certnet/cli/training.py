@@ -343,6 +343,7 @@ def job_report(
             "standardised": not split.recipe.raw,
             "seed": split.recipe.seed,
             "fingerprint": result.certificate.data_fingerprint,
+            "recipe": split.recipe.to_json(),
         },
         "gamma": result.program.gamma,
         "loss": name_of(result.program.loss.kind),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
                 f"{path.name}: X{part} has {len(x)} rows but Y{part} has {len(y)}; every data point needs one target, "
                 "so give both the same number of rows."
             )
-    given = {f"X{part}": x for part, x in zip(parts[1:], X[1:], strict=True)}
+    given: dict[str, Any] = {f"X{part}": x for part, x in zip(parts[1:], X[1:], strict=True)}
     given |= {f"Y{part}": y for part, y in zip(parts[1:], Y[1:], strict=True)}
     return DataSet(
         name=path.stem,

@@ -139,8 +139,9 @@ def draft(table: Table, recipe: Recipe) -> Draft:
             column, remarks = _kind(table, name, recipe)
             notes += remarks
         found: Values
+        complaints: list[str] = []
         if column.kind == "category":
-            found, complaints = names(table, name), []
+            found = names(table, name)
             gone = [row for row, value in enumerate(found) if value is None]
         else:
             found, complaints = numbers(table, name, _NUMBERS) if column.kind == "number" else column.values(table)

@@ -86,8 +86,10 @@ class Recipe:
         )
 
     def asked_by(self, columns: Columns | None) -> "Recipe":
-        """The same for rows that a network with these columns is asked about."""
-        return replace(self, columns=columns, plain=columns is None)
+        """The same for rows that a network with these columns is asked about; None for one without names."""
+        if columns is None:
+            return replace(self, columns=None, plain=True)
+        return replace(self, columns=columns, plain=False, features=None, drop=(), categorical=())
 
     @classmethod
     def from_json(cls, value: object) -> "Recipe":

@@ -38,7 +38,8 @@ class Tabular:
         Raises:
             InputError: no input is left, or too many.
         """
-        data, columns, notes = self.data, self.draft.recipe.columns, ()
+        data, columns = self.data, self.draft.recipe.columns
+        notes: tuple[str, ...]
         if columns is None:
             goal = data.Y.argmax(axis=1).astype(np.float64) if data.task == "classification" else data.Y[:, 0]
             how = {"classes": data.task == "classification"}
@@ -126,7 +127,7 @@ def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
         )
     weighing = named["--weight-column"][0] if named["--weight-column"] else None
     target = named["--target"][0] if named["--target"] else None
-    if target is None and columns is not None and columns.target in table:
+    if target is None and columns is not None and columns.target is not None and columns.target in table:
         target = columns.target
     if target is None:
         apart = {weighing, *recipe.drop, *(() if recipe.features is None else recipe.features)}

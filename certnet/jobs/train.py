@@ -32,6 +32,7 @@ from certnet.training.polish import Network
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
 from formulations.arguments import accepts, count, json_object, seconds
+from formulations.network import ReluNetwork
 
 __all__ = ["Event", "TrainingResult", "train"]
 
@@ -84,6 +85,13 @@ class TrainingResult:
     def V(self) -> FloatArray:
         """Output weights (c×m)."""
         return self.certificate.proofs[0].V  # type: ignore[no-any-return]
+
+    @property
+    def network(self) -> ReluNetwork:
+        """The network as a function of the features X of the program, without its column of ones."""
+        return ReluNetwork.of_program(
+            self.U, self.V, self.certificate.proofs[0].output, hidden_bias=self.program.has_ones
+        )
 
 
 @np.errstate(all="ignore")
