@@ -1,5 +1,6 @@
 """Numbers of options as several commands read them, and how a command's time is shared out."""
 
+import csv
 import math
 import time
 from collections.abc import Iterator
@@ -78,6 +79,18 @@ def gamma_or_none(text: str) -> float | None:
         comma = text.count(",") == 1 and text.replace(",", "").isdigit()
         hint = f"; write {text.replace(',', '.')} with a decimal point" if comma else ", or auto"
         raise InputError(f"--gamma must be a number, not {text[:40]!r}{hint}.") from None
+
+
+def column_names(text: str, option: str) -> tuple[str, ...]:
+    """The names of an option such as ``--drop A,B``; one that holds a comma stands in quotes.
+
+    Raises:
+        InputError: one is empty.
+    """
+    names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+    if not names or not all(names):
+        raise InputError(f"{option} must be names of columns with commas between them, not {text[:40]!r}.")
+    return tuple(dict.fromkeys(names))
 
 
 def positive_numbers(text: str, option: str, example: str) -> tuple[float, ...]:

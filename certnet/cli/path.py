@@ -78,7 +78,7 @@ class _Path:
     def run(self) -> int:
         """Train along the path; every result is on the disk as soon as it is there. Then write and show the table."""
         options, split = self.options, self.split
-        say_notes(options, split.notes)
+        say_notes(options, training.sentences_about(split))
         known = {} if options.resume is None else self._finished()
         resume = {} if options.resume is None else self._checkpoints(known)
         limit = job_seconds(options.time_limit, self.started)

@@ -66,7 +66,8 @@ def read_rows(
         InputError: the data cannot be read, or do not fit the network.
     """
     read = subject.read
-    data = read_source(recipe, Outputs(read.network.outputs, read.classes) if labelled else Outputs(None))
+    outputs = Outputs(read.network.outputs, read.classes) if labelled else Outputs(None)
+    data = read_source(recipe.asked_by(read.columns), outputs)
     network = read.with_scores(data.classes) if labelled else read.on()
     X, Y = (data.X, data.Y) if data.X_test is None or data.Y_test is None else (data.X_test, data.Y_test)
     require_kind(network, X, Y if labelled else None, recipe.source)
