@@ -38,7 +38,7 @@ SHOWN, SHOWN_TERMS = 3, 40
 def check(
     certificates: Annotated[
         list[Path],
-        typer.Argument(metavar="CERTIFICATE...", help="Files that certnet train, verify, audit or lipschitz wrote."),
+        typer.Argument(metavar="CERTIFICATE...", help="Certificates, or folders of runs with certificates in them."),
     ],
     data: Annotated[
         str | None,
@@ -63,6 +63,7 @@ def check(
     """Prove the bounds of certificates again, with no solver."""
     how = {"arithmetic": arithmetic, "time_limit": seconds_or_none(time_limit)}
     results: list[dict[str, Any]] = []
+    certificates = [file for given in certificates for file in _files(given)]
     for path in certificates:
         try:
             results.append(_examine(path, data, network, property_file, how))
@@ -81,6 +82,14 @@ def check(
     rest = _table(results) if len(results) > 1 else (f"{name:<12} {value}" for name, value in lines_of(worst).items())
     print_result(report, [first_line(report), *rest], as_json=json)
     return exit_code(worst["verdict"])
+
+
+def _files(given: Path) -> list[Path]:
+    """A certificate, or all of those in the folder of a run, or of a run that is named."""
+    from certnet.io.runs import certificates_in, find_run
+
+    folder = None if given.is_file() else find_run(given)
+    return [given] if folder is None else certificates_in(folder)
 
 
 def _examine(

@@ -13,7 +13,7 @@ from certificates.training import dual_value
 from certnet.jobs.train import train
 from formulations import InputError, TrainingProgram
 from tests.certificates.altering import mutate_entry, replace, training_certificate
-from tests.certificates.test_tampering import BASES, mutate, mutate_tree
+from tests.certificates.test_tampering import bases, mutate, mutate_tree
 from tests.strategies import rng
 
 SOURCE = Path(__file__).resolve().parents[2] / "examples" / "minimal_checker.py"
@@ -43,12 +43,12 @@ def test_it_is_small_and_stands_alone() -> None:
     assert not imports & {"certificates", "formulations", "certnet", "flint", "scipy"}
 
 
-@pytest.mark.parametrize("number", range(len(BASES)))
-def test_true_certificates_are_proved_by_both(number: int, tmp_path: Path, minimal_checker) -> None:
+def test_true_certificates_are_proved_by_both(tmp_path: Path, minimal_checker) -> None:
     path = tmp_path / "a.cert"
-    write_certificate(path, BASES[number])
-    assert minimal_checker.check_file(path)[0] == "PROVED"
-    assert verdict_of(path) == "PROVED"
+    for certificate in bases():
+        write_certificate(path, certificate)
+        assert minimal_checker.check_file(path)[0] == "PROVED"
+        assert verdict_of(path) == "PROVED"
 
 
 @pytest.mark.parametrize("count", [150, pytest.param(2000, marks=pytest.mark.slow)])
@@ -57,7 +57,7 @@ def test_mutations_get_the_same_verdict(count: int, tmp_path: Path, minimal_chec
     path = tmp_path / "a.cert"
     tally: Counter[str] = Counter()
     while tally.total() < count:
-        mutant: Certificate = mutate(random, BASES[tally.total() % len(BASES)])
+        mutant: Certificate = mutate(random, bases()[tally.total() % len(bases())])
         if not all(np.isfinite(x) for x in (mutant.gamma, mutant.lower_bound, mutant.objective)):
             continue  # The manifest cannot hold such a number.
         write_certificate(path, mutant)

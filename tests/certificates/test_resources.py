@@ -77,7 +77,6 @@ def margin(d: int, m: int, leaves: int = 1) -> Certificate:
 
 
 HUGE = {
-    "rows": (lambda: check(training(n=6_200_000))),
     "circuits": (lambda: check(with_circuits(20_000))),
     "circuits, exact": (lambda: check(with_circuits(7_000), arithmetic="exact")),
     "circuits, ball": (lambda: check(with_circuits(7_000), arithmetic="ball")),
@@ -91,10 +90,18 @@ HUGE = {
 
 
 @pytest.mark.parametrize("name", HUGE)
-def test_what_memory_cannot_hold_is_refused_by_its_sizes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_memory_cannot_hold_is_refused_by_its_sizes(name: str) -> None:
     report = HUGE[name]()
     assert report.verdict is Verdict.UNKNOWN
     assert "GiB of memory, and this checker stops at 4 GiB" in report.reason
+
+
+def test_each_row_of_the_data_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a small limit, since millions of rows would be added up before they are refused."""
+    monkeypatch.setattr(resources, "MEMORY_LIMIT", 16 << 20)
+    assert check(training(n=15_000)).verdict is Verdict.PROVED
+    report = check(training(n=25_000))
+    assert (report.verdict, "memory" in report.reason) == (Verdict.UNKNOWN, True)
 
 
 @pytest.mark.parametrize("how", ["exact", "ball", "float", "auto"])

@@ -9,6 +9,7 @@ import io
 import math
 import zipfile
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,8 @@ def _searched() -> Certificate:
     return certificate
 
 
-def base_certificates() -> list[Certificate]:
+@cache
+def bases() -> list[Certificate]:
     """True certificates: with and without multipliers, merged rows, zero rows, a bias, tiny units, split trees (one
     by hand, one by a search) and a subdivision; both searches prove a small gap."""
     made = [tree_certificate(), _searched(), _subdivided()]
@@ -80,9 +82,6 @@ def base_certificates() -> list[Certificate]:
         assert report.verdict is Verdict.PROVED
         made.append(certificate)
     return made
-
-
-BASES = base_certificates()
 
 
 def directions(X: np.ndarray) -> np.ndarray:
@@ -171,7 +170,7 @@ def mutate(random: np.random.Generator, certificate: Certificate) -> Certificate
         elif kind == "scale":
             certificate = replace(c, W=c.W * random.choice([1 + 1e-15, 1 + 1e-12, 1 + 1e-8, 1.1, 2.0, -1.0, 0.9]))
         elif kind == "other":
-            other = BASES[int(random.integers(len(BASES)))]
+            other = bases()[int(random.integers(len(bases())))]
             name = str(random.choice(["W", "proof", "X", "Y", "U", "source", "generator"]))
             certificate = replace(c, **{name: getattr(other, name)})
         elif isinstance(c.proof, Subdivision):
@@ -204,7 +203,7 @@ def run(count: int, seed: int, arithmetic: str) -> dict[Verdict, int]:
     random = rng(seed)
     tally = dict.fromkeys(Verdict, 0)
     for number in range(count):
-        mutant = mutate(random, BASES[number % len(BASES)])
+        mutant = mutate(random, bases()[number % len(bases())])
         report = check(mutant, arithmetic=arithmetic)
         tally[report.verdict] += 1
         assert report.reason
@@ -217,7 +216,7 @@ def run(count: int, seed: int, arithmetic: str) -> dict[Verdict, int]:
 
 
 def test_the_base_certificates_are_true() -> None:
-    for certificate in BASES:
+    for certificate in bases():
         assert is_true(certificate)
         assert check(certificate).verdict is Verdict.PROVED
         # Only what floating point can enclose is asked of a subdivision.
@@ -227,7 +226,7 @@ def test_the_base_certificates_are_true() -> None:
 
 def test_the_judge_knows_false_claims() -> None:
     """The independent judge is no rubber stamp."""
-    for certificate in BASES:
+    for certificate in bases():
         assert not is_true(replace(certificate, lower_bound=certificate.lower_bound + 0.01))
         assert not is_true(replace(certificate, W=50.0 * certificate.W, lower_bound=-1e9))
         assert not is_true(replace(certificate, objective=0.5 * certificate.objective))
@@ -251,11 +250,11 @@ def test_many_mutations(arithmetic: str, count: int) -> None:
 
 def test_files_cut_reordered_and_mixed(tmp_path: Path) -> None:
     paths = []
-    for number, certificate in enumerate(BASES):
+    for number, certificate in enumerate(bases()):
         paths.append(tmp_path / f"{number}.cert")
         write_certificate(paths[-1], certificate)
     random = rng(7)
-    for path, certificate in zip(paths, BASES, strict=True):
+    for path, certificate in zip(paths, bases(), strict=True):
         whole = path.read_bytes()
         for _ in range(30):
             path.write_bytes(whole[: int(random.integers(len(whole)))])
@@ -270,7 +269,7 @@ def test_files_cut_reordered_and_mixed(tmp_path: Path) -> None:
         shuffled = read_certificate(path)
         assert check(shuffled).verdict is Verdict.PROVED
         assert shuffled.lower_bound == certificate.lower_bound
-        other = BASES[0] if certificate is not BASES[0] else BASES[1]
+        other = bases()[0] if certificate is not bases()[0] else bases()[1]
         for name in ("arrays/proofs/0/W.bin", "manifest.json", "arrays/statement/X.bin"):
             foreign = tmp_path / "other.cert"
             write_certificate(foreign, other)

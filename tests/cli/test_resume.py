@@ -1,6 +1,7 @@
 """``certnet train --resume``: it finds data and options again, refuses what contradicts them, and goes on."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from certificates import Verdict, check, read_certificate
+from certnet.cli import main
 from certnet.cli.training import STOPPED
 from certnet.jobs import stages as _stages
 from certnet.jobs import train as job
@@ -15,7 +17,7 @@ from certnet.jobs.checkpoint import read_checkpoint, write_checkpoint
 from certnet.jobs.train import Event, TrainingResult
 from certnet.solvers import SolveStatus
 from tests.certificates.altering import replace
-from tests.cli.support import Call, files, one_sentence
+from tests.cli.support import Call, files, one_sentence, quick_train, strict
 
 RESULTS = ["network.npz", "optimality.cert", "report.json"]
 BIAS = ("--loss", "squared", "--hidden-bias", "penalised", "--output-bias", "none")
@@ -42,8 +44,7 @@ def pressing(stage: str, times: int = 1) -> Callable[..., TrainingResult]:
     return train
 
 
-@pytest.fixture
-def points(folder: Path) -> Path:
+def write_points(folder: Path) -> Path:
     """A small CSV file with decimal commas, and too many features for cones, so that the relaxation runs."""
     names = [*"xyzuvw", "colour"]
     values = np.random.default_rng(1).integers(-9, 10, size=(15, 6))
@@ -54,16 +55,39 @@ def points(folder: Path) -> Path:
 
 
 @pytest.fixture
-def cut(certnet: Call, points: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that a job left which was cut short in its relaxation."""
-    with monkeypatch.context() as patch:
+def points(folder: Path) -> Path:
+    return write_points(folder)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a job was cut short in its relaxation, once for all tests here."""
+    home = tmp_path_factory.mktemp("stopped")
+    write_points(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
         patch.setattr("certnet.jobs.train.train", pressing("relaxation"))
-        outcome = certnet("train", points.name, "--out", "o", *BIAS, "--seed", "2", *CUT, "--json")
-    assert outcome.code == 130
-    assert outcome.json["interrupted"] is True
-    assert any("checkpoint.npz" in note and "--resume o" in note for note in outcome.json["notes"])
-    assert files(Path("o")) == sorted([*RESULTS, "checkpoint.npz"])
-    return Path("o")
+        assert main(["train", "points.csv", "--out", "o", *BIAS, "--seed", "2", *CUT]) == 130
+    return home
+
+
+@pytest.fixture
+def cut(certnet: Call, stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder that this job left. The checkpoint names its place, so tests work there, and it is put back."""
+    shutil.copytree(stopped, tmp_path / "kept")
+    monkeypatch.chdir(stopped)
+    yield Path("o")
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree(stopped)
+    shutil.copytree(tmp_path / "kept", stopped)
+
+
+def test_what_is_left_says_how_to_go_on(cut: Path) -> None:
+    report = strict((cut / "report.json").read_text())
+    assert report["interrupted"] is True
+    assert any("checkpoint.npz" in note and "--resume o" in note for note in report["notes"])
+    assert report["relaxation"]["choice"] is None  # the solver was named
+    assert files(cut) == sorted([*RESULTS, "checkpoint.npz"])
 
 
 @pytest.mark.slow
@@ -95,9 +119,13 @@ def test_no_folder_of_this_machine_leaves_the_checkpoint(certnet: Call, cut: Pat
     outcome = certnet("train", "--resume", "o", "--json")
     assert here not in outcome.out + outcome.err
     assert all(here.encode() not in (cut / name).read_bytes() for name in RESULTS)
-    assert read_certificate(cut / "optimality.cert").provenance["data"]["source"] == "points.csv"
+    certificate = read_certificate(cut / "optimality.cert")
+    assert certificate.provenance["data"]["source"] == "points.csv"
+    assert check(certificate).verdict is Verdict.PROVED
+    assert outcome.code == 0
 
 
+@pytest.mark.usefixtures("quick")
 def test_it_works_from_another_folder(certnet: Call, cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
@@ -123,6 +151,7 @@ def test_a_second_ctrl_c_keeps_the_checkpoint(certnet: Call, cut: Path, monkeypa
         outcome = certnet("train", "--resume", "o")
     assert outcome.code == 130
     assert {name: (cut / name).read_bytes() for name in RESULTS} == {name: before[name] for name in RESULTS}
+    monkeypatch.setattr("certnet.jobs.train.train", quick_train)
     assert certnet("train", "--resume", "o", "--quiet").code == 0
 
 
@@ -131,7 +160,7 @@ def test_only_some_options_may_change(certnet: Call, cut: Path, monkeypatch: pyt
 
     def train(*arguments: Any, **options: Any) -> TrainingResult:
         seen.update(options)
-        return original_train(*arguments, **options)
+        return quick_train(*arguments, **options)
 
     monkeypatch.setattr("certnet.jobs.train.train", train)
     outcome = certnet("train", "--resume", "o", "--time-limit", "77", "--quiet", "--json", "--device", "cpu")
@@ -140,6 +169,7 @@ def test_only_some_options_may_change(certnet: Call, cut: Path, monkeypatch: pyt
     assert (seen["solver"], seen["tolerance"], seen["random_state"]) == ("admm", 1e-4, 2)
 
 
+@pytest.mark.usefixtures("quick")
 def test_options_may_be_repeated(certnet: Call, cut: Path) -> None:
     assert certnet("train", "points.csv", "--resume", "o", "--out", "o", *BIAS, "--seed", "2", *CUT).code == 0
 
@@ -217,12 +247,13 @@ def test_data_or_resume_must_be_given(certnet: Call) -> None:
     assert "certnet train iris" in one_sentence(certnet("train"))
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_job_that_ends_removes_an_old_checkpoint(certnet: Call, cut: Path) -> None:
     assert certnet("train", "points.csv", "--out", "o").code == 0
     assert files(cut) == RESULTS
 
 
-def test_an_interruption_before_the_relaxation_is_resumed_too(
+def test_an_interruption_before_the_relaxation_is_resumed_too_and_the_solver_explained(
     certnet: Call, points: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -230,7 +261,11 @@ def test_an_interruption_before_the_relaxation_is_resumed_too(
         outcome = certnet("train", points, *PAPER, "--json", "--out", "o")
     assert outcome.code == 130
     assert outcome.json["verdict"] == "PROVED"
-    assert certnet("train", "--resume", "o", "--json").json["relaxation"]["status"] == "converged"
+    outcome = certnet("train", "--resume", "o", "--json")
+    relaxation = outcome.json["relaxation"]
+    assert relaxation["status"] == "converged"
+    assert relaxation["choice"].startswith("auto chose interior-point, because there are ")
+    assert relaxation["choice"] in outcome.err
 
 
 def interrupted_once(fit: Callable[..., Any]) -> Callable[..., Any]:
@@ -248,13 +283,6 @@ def test_the_time_limit_is_remarked_on_with_the_way_to_go_on(certnet: Call, fold
     stopped, goes_on = outcome.json["notes"]
     assert stopped == STOPPED
     assert "certnet train --resume 'a folder' --time-limit SECONDS" in goes_on
-
-
-def test_the_choice_of_the_solver_is_explained(certnet: Call, points: Path) -> None:
-    outcome = certnet("train", points, "--json")
-    assert outcome.json["relaxation"]["choice"].startswith("auto chose interior-point, because there are ")
-    assert outcome.json["relaxation"]["choice"] in outcome.err
-    assert certnet("train", points, "--json", "--solver", "admm").json["relaxation"]["choice"] is None
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from certificates import Report, write_certificate
 from formulations import InputError
 from tests.certificates.altering import replace
 from tests.certificates.by_hand import certificate, problem
+from tests.certificates.proofs import linear_robustness
 from tests.fuzz import examine
 from tests.fuzz.seeds import write_seeds
-from tests.verification.mutants import proved_certificates
 
 
 @pytest.mark.slow
@@ -30,7 +30,7 @@ def test_nonsense_is_no_certificate(tmp_path: Path) -> None:
 
 
 def test_a_false_claim_that_a_checker_proves_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, base = tmp_path / "a.cert", proved_certificates()[0]
+    path, base = tmp_path / "a.cert", linear_robustness()
     write_certificate(path, replace(base, cases=(replace(base.cases[0], h=np.full(len(base.cases[0].h), -1e9)),)))
     assert examine.examine(path, 10.0) == "UNKNOWN"
     lie = Report(examine.Verdict.PROVED, "", "float", 0.0, margin=0.1)
