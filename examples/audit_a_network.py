@@ -22,7 +22,7 @@ def run(rows: int, radii: Sequence[float], neurons: int, seconds: float) -> cert
     """Audit a network for digits of 8×8 pixels, whose grey values are scaled to [0, 1], in l∞."""
     X, y = load_digits(return_X_y=True)
     X_train, X_test, y_train, y_test = train_test_split(X / 16.0, y, stratify=y, random_state=0)
-    model = MLPClassifier(hidden_layer_sizes=(neurons,), alpha=1.0, solver="lbfgs", random_state=0).fit(
+    model = MLPClassifier(hidden_layer_sizes=(neurons,), alpha=1.0, solver="lbfgs", max_iter=2000, random_state=0).fit(
         X_train, y_train
     )
     network = certnet.network_from_sklearn(model)
