@@ -294,8 +294,9 @@ class _LeafTest:
         gram = cones.transpose(0, 2, 1) @ self.metric @ cones
         norm = np.sqrt(np.maximum(np.einsum("mjj->mj", gram), 1e-300))
         p = _unit(np.sum(P / norm[:, None, :], axis=2))
-        # Of the two bounds on s, the one with the smaller sum.
-        slack = np.where((above.sum(axis=2) < below.sum(axis=2))[:, :, None], above, below)
+        # Of the two bounds on s, the one with the smaller sum; their difference is z.
+        nearer = self.rows[crossing] @ cones.sum(axis=2)[:, :, None] < 0
+        slack = np.where(nearer, above, below)
         share = p @ w.T
         rounding = self.operations + 24 * depth
         D = 1.01 * (self.enclosed + rounding * UNIT * self.size)
@@ -308,7 +309,7 @@ class _LeafTest:
         M = gram - outer
         size = np.abs(gram) + outer
         if w.shape[1] > 1:
-            aside = _lengths(w[None] - share[:, :, None] * p[:, None, :])
+            aside = _lengths([w[:, q] - share * p[:, q, None] for q in range(w.shape[1])])
             y = np.einsum("mi,mij->mj", aside, slack) + 2.0 * D
             Q = P - p[:, :, None] * middle[:, None, :]
             first = np.sum((Q / norm[:, None, :]) ** 2, axis=(1, 2))
@@ -338,10 +339,17 @@ def _scaled(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
     return vectors / np.where(size > 0, size, 1.0), size
 
 
-def _lengths(vectors: FloatArray) -> FloatArray:
-    """Euclidean lengths along the last axis, up to relative rounding whatever the size of the entries."""
-    scaled, size = _scaled(vectors)
-    lengths: FloatArray = np.sqrt(np.sum(scaled * scaled, axis=-1)) * size[..., 0]
+def _lengths(entries: list[FloatArray]) -> FloatArray:
+    """Euclidean lengths of vectors, given as one array for each entry, up to relative rounding whatever their size."""
+    size = np.abs(entries[0])
+    for entry in entries[1:]:
+        np.maximum(size, np.abs(entry), out=size)
+    safe = np.where(size > 0, size, 1.0)
+    total = np.zeros_like(size)
+    for entry in entries:
+        scaled = entry / safe
+        total += scaled * scaled
+    lengths: FloatArray = np.sqrt(total) * size
     return lengths
 
 

@@ -16,10 +16,9 @@ from rich.table import Table
 from certnet.cli.limits import began, job_seconds, positive_numbers, seconds_or_none
 from certnet.cli.options import Json, Network, NoFeature, Norm, Quiet, Scheduler, Target, Workers, out_folder
 from certnet.cli.output import Exit, deliver, head, proof_place, say
-from certnet.cli.rows import require_kind
+from certnet.cli.rows import Subject, require_kind
 from certnet.cli.show import Live, stderr_console
-from certnet.io import Recipe, Split, load
-from certnet.io.load_network import read_network
+from certnet.io import Split, load
 from certnet.io.output import output_folder, require_named, text_writer
 from certnet.io.targets import Outputs
 from certnet.runtime.version import __version__
@@ -39,7 +38,10 @@ def audit(
     ],
     norm: Annotated[Norm, typer.Option(help="The norm of the disturbance.")],
     radii: Annotated[str, typer.Option(metavar="R,R,...", help="Its sizes, positive.")],
-    part: Annotated[Part, typer.Option(help="Rows to audit.")] = "test",
+    part: Annotated[
+        Part | None,
+        typer.Option(help="Rows to audit: by default test, or all of data that NETWORK's run was not trained on."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="The first so many of these rows; all by default.")] = None,
     certified_radii: Annotated[
         bool, typer.Option("--certified-radii", help="Search for the largest certified radius of each input too.")
@@ -49,12 +51,15 @@ def audit(
     ] = None,
     target: Target = None,
     weight_column: NoFeature = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split and of the attacks.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of the split and of the attacks; by default the run's, else 0.", show_default=False),
+    ] = None,
     time_limit: Annotated[float, typer.Option(help="Seconds for the whole audit; 0 for no limit.")] = 0.0,
     input_limit: Annotated[float, typer.Option(help="Seconds for each input; 0 for no limit.")] = 60.0,
     workers: Workers = 1,
     scheduler: Scheduler = None,
-    out: Annotated[str | None, out_folder("runs/audit/NAME")] = None,
+    out: Annotated[str | None, out_folder("runs/audit/NETWORK-DATA")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, also where a journal is in the folder.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -67,8 +72,11 @@ def audit(
     sizes = tuple(sorted(positive_numbers(radii, "--radii", "0.01,0.03,0.1")))
     seconds, each = seconds_or_none(time_limit), seconds_or_none(input_limit, "--input-limit")
     require_named(out)
-    read = read_network(network)
-    recipe = Recipe(source=data, target=target, weight_column=weight_column, task="classification", seed=seed, raw=True)
+    subject = Subject.named(network)
+    read, other = subject.read, subject.knows_other(data)
+    given = {"target": target, "weight_column": weight_column, "seed": seed, "split": False if other else None}
+    recipe = subject.recipe(data, **given, task="classification", loss="squared", raw=True)
+    seed, part = recipe.seed, part or ("all" if other else "test")
     split = load(recipe, Outputs(read.network.outputs, read.classes))
     X, Y = _part(split, part)
     relu = read.with_scores(split.classes)
@@ -78,7 +86,7 @@ def audit(
     identity = audit_fingerprint(relu, X, Y, {"certnet": __version__, "norm": norm, "radii": sizes, **options})
     rows = len(X)
     X, Y = X[:limit], Y[:limit]
-    place = Path(out or f"runs/audit/{split.name}")
+    place = Path(out or subject.place("audit", split.name))
     with output_folder(place, files=(*FILES.values(), JOURNAL), command="audit") as folder:
         proofs = None if certificates is None else proof_place(certificates, "--certificates", folder=True)
         journal = Journal(place / JOURNAL, identity, proofs)
@@ -103,7 +111,7 @@ def audit(
                 recall=journal.recall,
                 finished=journal.add,
                 progress=live,
-                provenance={"network": Path(network).name, "data": Path(data).name},
+                provenance={"network": subject.name, "data": Path(data).name},
             )
         # Inputs that lose their class first.
         order = sorted(result.inputs, key=lambda one: (one.attacked_radius, one.certified_radius, one.margin))
@@ -114,7 +122,7 @@ def audit(
             return {
                 **head("audit", None, f"{reached} of {len(X)} inputs were verified to the end"),
                 "interrupted": result.interrupted,
-                "network": Path(network).name,
+                "network": subject.name,
                 "data": {"name": split.name, "source": data, "part": part, "n": len(X)},
                 "norm": norm,
                 **result.to_dict(split.classes),

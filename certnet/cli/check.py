@@ -8,16 +8,16 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from certificates import Certificate, Lipschitz, Report, Robustness, Training, Verdict, checker, read_certificate
+from certificates import Lipschitz, Training, Verdict, checker, read_certificate
 from certificates.arithmetic.matrix import Arithmetic
+from certificates.findings import proved, stated
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import Json
-from certnet.cli.output import SEVERITY, Exit, exit_code, failure, figures, head, weights, with_headline
+from certnet.cli.output import SEVERITY, Exit, exit_code, failure, head, with_headline
 from certnet.cli.show import first_line
 from certnet.io.output import print_result
 from certnet.runtime.wording import NONE, down, percent, up
 from formulations import InputError
-from formulations.robustness import InputRegion
 
 LOSSES = {
     "squared": "½(f − y)²",
@@ -38,7 +38,7 @@ SHOWN, SHOWN_TERMS = 3, 40
 def check(
     certificates: Annotated[
         list[Path],
-        typer.Argument(metavar="CERTIFICATE...", help="Files that certnet train, verify, audit or lipschitz wrote."),
+        typer.Argument(metavar="CERTIFICATE...", help="Certificates, or folders of runs with certificates in them."),
     ],
     data: Annotated[
         str | None,
@@ -47,7 +47,7 @@ def check(
     network: Annotated[
         str | None, typer.Option(metavar="NETWORK", help="Network that robustness certificates must be about.")
     ] = None,
-    stated: Annotated[
+    property_file: Annotated[
         str | None,
         typer.Option("--property", metavar="FILE", help="VNN-LIB file that robustness certificates must be about."),
     ] = None,
@@ -63,9 +63,10 @@ def check(
     """Prove the bounds of certificates again, with no solver."""
     how = {"arithmetic": arithmetic, "time_limit": seconds_or_none(time_limit)}
     results: list[dict[str, Any]] = []
+    certificates = [file for given in certificates for file in _files(given)]
     for path in certificates:
         try:
-            results.append(_examine(path, data, network, stated, how))
+            results.append(_examine(path, data, network, property_file, how))
         except InputError as error:
             # Of several files a broken one is a row of the table, not the end.
             if len(certificates) == 1:
@@ -83,93 +84,48 @@ def check(
     return exit_code(worst["verdict"])
 
 
+def _files(given: Path) -> list[Path]:
+    """A certificate, or all of those in the folder of a run, or of a run that is named."""
+    from certnet.io.runs import certificates_in, find_run
+
+    folder = None if given.is_file() else find_run(given)
+    return [given] if folder is None else certificates_in(folder)
+
+
 def _examine(
-    path: Path, data: str | None, network: str | None, stated: str | None, how: Mapping[str, Any]
+    path: Path, data: str | None, network: str | None, property_file: str | None, how: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Check one certificate; the object that the command prints.
 
     Raises:
         InputError: the file is no readable certificate, or is about other data, or another network or property.
     """
-    from certnet.cli.compare import compare_network
+    from certnet.cli.compare import compare_data, compare_network, compare_property
 
     certificate = read_certificate(path)
-    statement = certificate.statement
+    statement, found = certificate.statement, stated(certificate)
     if isinstance(statement, Training):
-        if network is not None or stated is not None:
+        if network is not None or property_file is not None:
             raise InputError(f"{path} is about training data; use --data instead of --network and --property.")
-        found = _training(certificate, data)
+        rows = None if data is None else compare_data(certificate, data)
+        found["data"] |= {"compared_with": data, "rows": rows}
     else:
         if data is not None:
             raise InputError(f"{path} is about a network; use --network and --property instead of --data.")
-        if isinstance(statement, Lipschitz) and stated is not None:
+        if isinstance(statement, Lipschitz) and property_file is not None:
             raise InputError(f"{path} is about a Lipschitz constant; leave --property out.")
-        net = statement.network
-        found = {
-            "notes": [] if network is None else compare_network(net, network),
-            "network": {
-                **figures(net, "inputs", "width", "outputs"),
-                "compared_with": network,
-            },
-            **(_lipschitz(statement) if isinstance(statement, Lipschitz) else _property(certificate, stated)),
-        }
+        found["notes"] = [] if network is None else compare_network(statement.network, network)
+        found["network"] |= {"compared_with": network}
+        if "property" in found:
+            cases = None if property_file is None else compare_property(certificate, property_file)
+            found["property"] |= {"compared_with": property_file, "cases_compared": cases}
     report = checker.check(certificate, **how)
     return {
         **head("check", report, report.reason),
         **found,
-        **_figures(statement, report),
-        "arithmetic": report.arithmetic,
-        "seconds": report.seconds,
+        **proved(certificate, report),
         "files": {"certificate": str(path)},
     }
-
-
-def _training(certificate: Certificate, data: str | None) -> dict[str, Any]:
-    from certnet.cli.compare import compare_data
-
-    rows = None if data is None else compare_data(certificate, data)
-    n, d, c = certificate.shape
-    shape = {"n": n, "d": d, "c": c, "fingerprint": certificate.data_fingerprint}
-    return {
-        "data": {**shape, "compared_with": data, "rows": rows},
-        "loss": certificate.loss,
-        "weights": weights(certificate.sample_weight),
-        "claimed": {"objective": certificate.objective, "lower_bound": certificate.lower_bound},
-        "gamma": certificate.gamma,
-        **figures(certificate, "hidden_bias", "output_bias"),
-        "width": int(certificate.U.shape[1]) if certificate.U.ndim == 2 else None,
-    }
-
-
-def _property(certificate: Certificate, stated: str | None) -> dict[str, Any]:
-    from certnet.cli.compare import compare_property
-
-    compared, regions = None if stated is None else compare_property(certificate, stated), []
-    for case in certificate.cases:
-        region = region_fields(case.region)
-        regions += [region] if region not in regions else []
-    rows = sum(len(case.H) for case in certificate.cases)
-    about = {"cases": len(certificate.cases), "rows": rows, "regions": regions}
-    return {"property": {**about, "compared_with": stated, "cases_compared": compared}}
-
-
-def _lipschitz(statement: Lipschitz) -> dict[str, Any]:
-    region = None if statement.region is None else region_fields(statement.region)
-    return {"norms": {"inputs": "l2", "outputs": "l2"}, "function": statement.C.tolist(), "region": region}
-
-
-def _figures(statement: object, report: Report) -> dict[str, Any]:
-    if isinstance(statement, Lipschitz):
-        return {"constant": report.constant}
-    if isinstance(statement, Robustness):
-        leaves = {"linear": report.linear_leaves, "semidefinite": report.semidefinite_leaves}
-        return {"margin": report.margin, "lower_bound": report.margin, "leaves": leaves}
-    return {"slack_margin": report.slack_margin}
-
-
-def region_fields(region: InputRegion) -> dict[str, Any]:
-    """A box, and a ball if there is one."""
-    return figures(region, "lower", "upper", "centre", "radius")  # type: ignore[no-any-return]
 
 
 def lines_of(found: Mapping[str, Any]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,9 +11,8 @@ from certificates import Verdict
 from certnet.cli.limits import began, seconds_or_none, shares
 from certnet.cli.options import Json, Network, NoFeature, Norm, Rows, Target
 from certnet.cli.output import Exit, head, proof_place, with_headline, write_proof
-from certnet.cli.rows import parse_rows, read_rows
+from certnet.cli.rows import Subject, parse_rows, read_rows
 from certnet.cli.show import Live, first_line, stderr_console
-from certnet.io import Recipe, read_relu_network
 from certnet.io.output import print_result
 from certnet.runtime.clock import Event
 from certnet.runtime.wording import down, up
@@ -58,6 +56,7 @@ def lipschitz(
     """Prove how much outputs change at most for each unit of change of the input in l2: anywhere, or near rows."""
     started, limit = began(), seconds_or_none(time_limit)
     size: dict[str, Any] = {"norm": None if local is None else norm or "l2", "radius": radius}
+    subject = Subject.named(network)
     # What is asked: the label of the line, function of the outputs, name of its file, row and region.
     questions: list[tuple[str, FloatArray, str, int | None, InputRegion | None]]
     if local is None:
@@ -65,12 +64,12 @@ def lipschitz(
         for name, value in given.items():
             if value is not None:
                 raise InputError(f"--{name} goes with --local DATA; without data the constant is about all inputs.")
-        read = read_relu_network(network)
+        read = subject.read.on()
         questions = [(*each, None, None) for each in functions_of(read.outputs, output, pair)]
     else:
         if radius is None:
             raise InputError("--local needs --radius R, which says how far around each row the constant is to hold.")
-        read, X, _ = read_rows(network, Recipe(source=local, target=target, weight_column=weight_column))
+        read, X, _ = read_rows(subject, subject.recipe(local, target=target, weight_column=weight_column))
         # Without a choice there is one constant a row, that of all outputs, which comes last.
         function, C, _ = functions_of(read.outputs, output, pair)[-1]
         make = region_maker(str(size["norm"]))
@@ -106,7 +105,7 @@ def lipschitz(
                 products=not plain,
                 time_limit=next(seconds),
                 random_state=seed,
-                provenance={"network": Path(network).name, "function": function, **where},
+                provenance={"network": subject.name, "function": function, **where},
             )
             entry = {"function": function, "row": row, **result.to_dict()}
             if place is not None and result.report.verdict is Verdict.PROVED:
@@ -121,7 +120,7 @@ def lipschitz(
     report: dict[str, Any] = {
         **head("lipschitz", None, (unproved or entries)[0]["reason"]),
         "verdict": str(Verdict.UNKNOWN if unproved else Verdict.PROVED),
-        "network": Path(network).name,
+        "network": subject.name,
         "data": local,
         **size,
         "bound": "LipSDP" if plain else "products of signs",

@@ -21,7 +21,8 @@ def optimality(
         str,
         typer.Argument(
             metavar="NETWORK",
-            help="A two-layer ReLU network: .npz of certnet's or with U (d×m), V (c×m) and optionally b (m), .onnx, or "
+            help="A run's folder, whose objective and treatment of data then hold too; or a two-layer ReLU network: "
+            ".npz of certnet's or with U (d×m), V (c×m) and optionally b (m), .onnx, or "
             ".safetensors of a PyTorch state with two Linear layers.",
         ),
     ],
@@ -76,7 +77,7 @@ def optimality(
     no_train: Annotated[
         bool, typer.Option("--no-train", help="Do not look for a better network; the bound may be poor then.")
     ] = False,
-    out: Annotated[str | None, common.out_folder("runs/optimality/NAME")] = None,
+    out: Annotated[str | None, common.out_folder("runs/optimality/NETWORK-DATA")] = None,
     json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> int:
@@ -84,8 +85,9 @@ def optimality(
     from certificates import write_certificate
     from certnet.cli import training
     from certnet.cli.output import deliver, figures, say, say_notes
+    from certnet.cli.rows import Subject
     from certnet.cli.show import Live, stderr_console, summary
-    from certnet.io import load, read_network
+    from certnet.io import load
     from certnet.io.coding import with_loss
     from certnet.io.network import FOLDED
     from certnet.io.objectives import objective_of
@@ -100,8 +102,17 @@ def optimality(
         as_positive("gamma", gamma)
     closing_of(GLOBAL, gap, nodes, workers, scheduler)
     require_named(out)
-    read = read_network(network)
-    split = load(training.recipe_of(options, data))
+    subject = Subject.named(network)
+    read, recipe = subject.read, training.recipe_of(options, data)
+    if subject.run is not None:
+        # What is not given is as it was in training: data, objective, and the scale of features.
+        names = common.given_names(context) & {"target", "task", "seed", "raw", "class_weight", "weight_column"}
+        changes = {name: getattr(options, name) for name in names} | ({"split": False} if no_split else {})
+        recipe, own_terms = subject.run.recipe_for(data, **changes), subject.run.objective
+        if torch_loss is None:
+            loss, gamma = loss or own_terms["loss"], gamma or own_terms["gamma"]
+            hidden_bias, output_bias = hidden_bias or own_terms["hidden_bias"], output_bias or own_terms["output_bias"]
+    split = load(recipe)
     own = read.on(split.offset, split.scale, split.classes)
     if loss is None and torch_loss is None:
         loss = "squared" if split.task == "regression" else "logistic" if own.outputs == 1 else "cross-entropy"
@@ -125,7 +136,7 @@ def optimality(
         about = (*about, FOLDED)
     say_notes(options, (*split.notes, *about))
     with output_folder(
-        Path(out or f"runs/optimality/{split.name}"), files=tuple(FILES.values()), command="optimality"
+        Path(out or subject.place("optimality", split.name)), files=tuple(FILES.values()), command="optimality"
     ) as folder:
         limit = job_seconds(limit, started)
         with Live(stderr_console(), enabled=not quiet, time_limit=limit) as live:
@@ -150,7 +161,7 @@ def optimality(
             trained = result.trained
             return {
                 **training.job_report("optimality", result, split, files, notes, seconds),
-                "network": Path(network).name,
+                "network": subject.name,
                 "converted": {"factor": given.factor, "constant": given.constant, "number": given.their_number},
                 **figures(result, "balanced_objective", "price_ratio"),
                 "neuron": figures(result.neuron, "decrease", "u", "v"),

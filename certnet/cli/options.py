@@ -50,8 +50,19 @@ Circuits = Annotated[
     ),
 ]
 Network = Annotated[
-    str, typer.Argument(metavar="NETWORK", help="A two-layer ReLU network: .onnx, .npz or .safetensors.")
+    str,
+    typer.Argument(
+        metavar="NETWORK",
+        help="A run's folder or its name in runs, whose treatment of data then holds too; or a two-layer ReLU network: "
+        ".onnx, .npz or .safetensors.",
+    ),
 ]
+
+
+def given_names(context: typer.Context) -> set[str]:
+    """Names of the parameters that are on the command line, and not left at their defaults."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
 def out_folder(default: str) -> Any:

@@ -1,6 +1,5 @@
 """What all commands say in one way: exit codes, the head of every JSON object, and where proofs are written."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
@@ -9,16 +8,18 @@ from typing import Any
 
 from rich.table import Table
 
-from certificates import Certificate, Report, Verdict, write_certificate
+from certificates import Certificate, Report, Verdict, findings, write_certificate
+from certificates.findings import figures as figures
+from certificates.findings import finite as finite
+from certificates.findings import weights as weights
 from certnet.cli.show import first_line, stderr_console
 from certnet.cli.signals import INTERRUPTED as _INTERRUPTED
 from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named
+from certnet.io.runs import SCHEMA
 from certnet.runtime.headline import headline
 from certnet.runtime.machine import versions
 from formulations import InputError
-from formulations._validation import FloatArray
 
-SCHEMA = "certnet/1"
 EPILOG = (
     "Exit codes: 0 proved or done, 1 refuted, 2 usage or bad input, 3 unknown, "
     "70 error in certnet itself, 130 interrupted."
@@ -36,8 +37,8 @@ class Exit(IntEnum):
     INTERRUPTED = _INTERRUPTED
 
 
-BY_VERDICT = {Verdict.PROVED: Exit.OK, Verdict.REFUTED: Exit.REFUTED, Verdict.UNKNOWN: Exit.UNKNOWN}
-SEVERITY = (Verdict.REFUTED, None, Verdict.UNKNOWN, Verdict.PROVED)
+BY_VERDICT = {verdict: Exit(code) for verdict, code in findings.EXIT_CODES.items() if verdict is not None}
+SEVERITY = tuple(findings.EXIT_CODES)
 """Of several verdicts, the first of these is that of the whole; None is bad input."""
 
 
@@ -48,14 +49,7 @@ def exit_code(verdict: str | None) -> Exit:
 
 def head(command: str | None, report: Report | None, reason: str) -> dict[str, Any]:
     """The fields that every object of schema ``certnet/1`` has; null where nothing is known."""
-    return {
-        "schema": SCHEMA,
-        "command": command,
-        "versions": versions(),
-        "verdict": None if report is None else str(report.verdict),
-        "reason": reason,
-        **{name: report and finite(getattr(report, name)) for name in ("objective", "lower_bound", "gap")},
-    }
+    return findings.head(command, versions(), report, reason)
 
 
 def with_headline(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,27 +60,6 @@ def with_headline(report: Mapping[str, Any]) -> dict[str, Any]:
 def failure(command: str | None, message: str, code: int) -> dict[str, Any]:
     """The object for a command that ended without a result."""
     return {**head(command, None, message), "error": {"exit_code": int(code), "message": message}}
-
-
-def figures(found: object, *names: str) -> Any:
-    """These attributes for JSON; None of what is not there."""
-    return None if found is None else {name: _plain(getattr(found, name)) for name in names}
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def finite(value: float | None) -> float | None:
-    """A float for JSON: null for NaN and infinities."""
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
-def weights(omega: FloatArray) -> dict[str, float] | None:
-    """What a report says of weights of rows; None where every row counts once."""
-    if (omega == 1).all():
-        return None
-    return {"least": float(omega.min()), "largest": float(omega.max()), "sum": float(omega.sum())}
 
 
 def proof_place(name: str, option: str, *, folder: bool) -> Path:

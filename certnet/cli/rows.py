@@ -1,24 +1,71 @@
 """Rows of data that a network is asked about."""
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 from certnet.io import Recipe
 from certnet.io.load_data import read_source
-from certnet.io.load_network import read_network
+from certnet.io.load_network import named_network
+from certnet.io.network import TwoLayerNetwork
+from certnet.io.runs import HOME, Run
 from certnet.io.targets import Outputs
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
 
 
-def read_rows(path: str, recipe: Recipe, *, labelled: bool = False) -> tuple[ReluNetwork, FloatArray, FloatArray]:
-    """A network, and the features and targets it is asked about: the test rows where the source has them.
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """The network that a command is about.
+
+    Attributes:
+        name: its file's name, or its run's.
+        read: the network.
+        run: the run that trained it, None for a file.
+    """
+
+    name: str
+    read: TwoLayerNetwork
+    run: Run | None
+
+    @classmethod
+    def named(cls, text: str) -> "Subject":
+        """The network of a file or of a run.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        read, run = named_network(text)
+        return cls(Path(text).name if run is None else run.name, read, run)
+
+    def place(self, command: str, data: str) -> Path:
+        """Where the results of a command about this network and these data go by default."""
+        return HOME / command / f"{Path(self.name).stem if self.run is None else self.name}-{data}"
+
+    def knows_other(self, source: str) -> bool:
+        """Whether its run was trained on data of another name, so that all rows of these are new to it."""
+        return self.run is not None and Path(self.run.recipe.source).name != Path(source).name
+
+    def recipe(self, source: str, **given: Any) -> Recipe:
+        """How data are read for it: as those of its run, but for what is given and not None."""
+        if self.run is not None:
+            return self.run.recipe_for(source, **given)
+        return Recipe(source=source, **{name: value for name, value in given.items() if value is not None})
+
+
+def read_rows(
+    subject: Subject, recipe: Recipe, *, labelled: bool = False
+) -> tuple[ReluNetwork, FloatArray, FloatArray]:
+    """A network of raw features, and the features and targets it is asked about: test rows where the source has them.
 
     The network's outputs are in the order of the source's classes. Labels have to be those of outputs where
     ``labelled``, else they do not matter.
 
     Raises:
-        InputError: either cannot be read, or they do not fit together.
+        InputError: the data cannot be read, or do not fit the network.
     """
-    read = read_network(path)
+    read = subject.read
     data = read_source(recipe, Outputs(read.network.outputs, read.classes) if labelled else Outputs(None))
     network = read.with_scores(data.classes) if labelled else read.on()
     X, Y = (data.X, data.Y) if data.X_test is None or data.Y_test is None else (data.X_test, data.Y_test)

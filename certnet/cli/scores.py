@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,21 +13,25 @@ from certificates.certificate import TrainingProof
 from certnet.io import Split
 from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS
 from formulations import TrainingProgram
-from formulations._validation import FloatArray
+from formulations._validation import FloatArray, IntArray
+from formulations.losses import Kind
 
-Scores = dict[str, dict[str, float | None]]
+WORST, SHOWN, MOST_CLASSES = 10, 300, 50
+"""Rows named as the worst, pairs of target and prediction that are kept, and most classes of a confusion matrix."""
 
 
-def evaluate(split: Split, program: TrainingProgram, network: TrainingProof) -> Scores:
+def evaluate(split: Split, program: TrainingProgram, network: TrainingProof) -> dict[str, Any]:
     """Figures on training, validation and test rows; every row counts once, whatever its weight.
 
     Of classes ``accuracy``, ``balanced_accuracy`` and ``f1`` (of the second of two classes, else the mean over them),
     with ``log_loss`` where the loss makes probabilities; of numbers ``accuracy``, which is null, ``r2`` and errors.
-    Entries are null for parts without rows, and where a figure makes no sense. None of the test rows decides anything.
+    Entries are null for parts without rows, and where a figure makes no sense. ``confusion`` counts rows by class
+    (rows) and prediction (columns), ``fitted`` pairs some targets with predictions, and ``worst`` names the rows of the
+    last part with the largest loss, counted from 0 in that part. None of the test rows decides anything.
     """
     by_class = split.task == "classification"
     names = list(OF_CLASSES) if by_class else ["accuracy", *OF_NUMBERS]
-    scores: Scores = {name: {} for name in names}
+    scores: dict[str, Any] = {name: {} for name in (*names, "confusion" if by_class else "fitted")}
     for part, X, Y in split.parts():
         figures: dict[str, float] = {}
         if X is not None and Y is not None:
@@ -35,20 +40,59 @@ def evaluate(split: Split, program: TrainingProgram, network: TrainingProof) -> 
                 warnings.simplefilter("ignore")
                 inputs = np.hstack([X, np.ones((len(X), 1))]) if program.has_ones else X
                 outputs = np.maximum(inputs @ network.U, 0.0) @ network.V.T + network.output
-                kind = program.loss.kind.name
-                figures = _of_classes(outputs, Y, kind) if by_class else _of_numbers(outputs, Y, kind)
+                kind = program.loss.kind
+                figures = _of_classes(outputs, Y, kind.name) if by_class else _of_numbers(outputs, Y, kind.name)
+                scores["worst"] = {"part": part, "rows": _worst(outputs, Y, kind, split.classes)}
+                if by_class:
+                    scores["confusion"][part] = _confusion(outputs, Y)
+                elif Y.shape[1] == 1:
+                    some = np.linspace(0, len(Y) - 1, min(len(Y), SHOWN)).astype(int)
+                    found = np.hstack([Y, _means(outputs, kind.name)])[some]
+                    scores["fitted"][part] = found[np.isfinite(found).all(axis=1)].tolist()
         for name in names:
             value = figures.get(name)
             scores[name][part] = None if value is None or not math.isfinite(value) else float(value)
     return scores
 
 
+def _class_numbers(Y: FloatArray) -> IntArray:
+    """(n,) the class that targets or scores (n×c, or n×1 for the second of two classes) stand for."""
+    return np.asarray((Y[:, 0] > 0) if Y.shape[1] == 1 else Y.argmax(axis=1), dtype=np.int64)
+
+
+def _confusion(outputs: FloatArray, Y: FloatArray) -> list[list[int]] | None:
+    count = max(Y.shape[1], 2)
+    if count > MOST_CLASSES:
+        return None
+    pairs = np.bincount(count * _class_numbers(Y) + _class_numbers(outputs), minlength=count**2)
+    return pairs.reshape(count, count).tolist()  # type: ignore[no-any-return]
+
+
+def _worst(outputs: FloatArray, Y: FloatArray, kind: Kind, classes: Sequence[str] | None) -> list[dict[str, Any]]:
+    """The rows with the largest loss, from the largest."""
+    loss = kind.value(outputs, Y)
+    order = np.argsort(-loss, kind="stable")[:WORST]
+    if classes is None:
+        found = _means(outputs, kind.name)
+        pairs = [(Y[row].tolist(), found[row].tolist()) for row in order]
+    else:
+        goals, guesses = _class_numbers(Y), _class_numbers(outputs)
+        # A single class has one output, which may have either sign.
+        names = (*classes, *classes) if len(classes) == 1 else classes
+        pairs = [(names[goals[row]], names[guesses[row]]) for row in order]
+    rows = zip(order.tolist(), pairs, loss[order].tolist(), strict=True)
+    return [{"row": row, "target": target, "predicted": found, "loss": value} for row, (target, found), value in rows]
+
+
+def _means(outputs: FloatArray, kind: str) -> FloatArray:
+    """Predictions of numbers; that of a Poisson model is the exponential of its output."""
+    return np.exp(outputs) if kind == "poisson" else outputs
+
+
 def _of_classes(outputs: FloatArray, Y: FloatArray, kind: str) -> dict[str, Any]:
     """Figures of scores (n×c, or n×1 for the second of two classes) against targets of the same shape."""
     count = max(Y.shape[1], 2)
-    truth, found = (
-        (array[:, 0] > 0).astype(int) if Y.shape[1] == 1 else array.argmax(axis=1) for array in (Y, outputs)
-    )
+    truth, found = _class_numbers(Y), _class_numbers(outputs)
     figures: dict[str, Any] = {
         "accuracy": metrics.accuracy_score(truth, found),
         "balanced_accuracy": metrics.balanced_accuracy_score(truth, found),
@@ -61,8 +105,8 @@ def _of_classes(outputs: FloatArray, Y: FloatArray, kind: str) -> dict[str, Any]
 
 
 def _of_numbers(outputs: FloatArray, Y: FloatArray, kind: str) -> dict[str, Any]:
-    """Figures of outputs (n×c) against numbers; the prediction of a Poisson model is the exponential of its output."""
-    found = np.exp(outputs) if kind == "poisson" else outputs
+    """Figures of outputs (n×c) against numbers."""
+    found = _means(outputs, kind)
     if not np.isfinite(found).all():
         return {}
     figures = {

@@ -34,6 +34,7 @@ def tightness(
     from certnet.cli.output import figures, head, say, with_headline
     from certnet.cli.show import Live, stderr_console
     from certnet.cli.training import FILES
+    from certnet.io.runs import find_run
     from certnet.jobs.tightness import measure_tightness
     from certnet.solvers.registry import AUTO, get_solver
     from formulations._validation import as_positive
@@ -42,7 +43,8 @@ def tightness(
     as_positive("--tolerance", tolerance)
     if solver != AUTO:
         get_solver(solver)
-    path = run / FILES["certificate"] if run.is_dir() else run
+    folder = None if run.is_file() else find_run(run)
+    path = run if folder is None else folder / FILES["certificate"]
     certificate = read_certificate(path, Training)
     n, d, c = certificate.shape
     limit = job_seconds(limit, started)

@@ -67,8 +67,7 @@ def train(
 ) -> int:
     """Train on DATA; write network.npz, optimality.cert and report.json."""
     options = SimpleNamespace(**context.params)
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    given = common.given_names(context)
     if data is None and resume is None:
         raise InputError("Name the data to train on, for example: certnet train iris.")
     if no_bias:

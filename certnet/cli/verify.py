@@ -15,9 +15,8 @@ from certificates.container import MAX_CASES
 from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
 from certnet.cli.options import Circuits, Json, Network, NoFeature, Norm, Rows, Target
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, proof_place, with_headline, write_proof
-from certnet.cli.rows import parse_rows, read_rows
+from certnet.cli.rows import Subject, parse_rows, read_rows
 from certnet.cli.show import first_line, stderr_console
-from certnet.io import Recipe, read_relu_network
 from certnet.io.output import print_result
 from certnet.io.packed import ending
 from certnet.io.vnnlib import read_vnnlib
@@ -74,14 +73,15 @@ def verify(
     """Prove that no input is unsafe (unsat), find one (sat), or say unknown or timeout, on the first line."""
     started = began()
     each = seconds_or_none(input_limit, "--input-limit")
-    names = {"network": Path(network).name, "property": Path(subject).name}
+    about = Subject.named(network)
+    names = {"network": about.name, "property": Path(subject).name}
     if ending(Path(subject)) == ".vnnlib":
         options = {"--norm": norm, "--radius": radius, "--largest-radius": largest_radius, "--rows": rows}
         for name, value in {**options, "--target": target, "--weight-column": weight_column}.items():
             if value is not None:
                 raise InputError(f"{name} goes with data; the property file says which inputs are meant.")
         limit = seconds_or_none(PROPERTY_SECONDS if time_limit is None else time_limit)
-        read = read_relu_network(network)
+        read = about.read.on()
         cases = read_vnnlib(subject, read).cases
         how: dict[str, Any] = {"circuits": circuits, "random_state": seed, "provenance": names}
         return _property(read, cases, certificate, {**how, "time_limit": job_seconds(limit, started)}, json)
@@ -95,8 +95,8 @@ def verify(
         raise InputError("--radius and --largest-radius exclude each other; give one of them.")
     if largest_radius is not None:
         as_positive("--largest-radius", largest_radius)
-    recipe = Recipe(source=subject, target=target, weight_column=weight_column, task="classification")
-    read, X, Y = read_rows(network, recipe, labelled=True)
+    given = {"target": target, "weight_column": weight_column, "task": "classification", "loss": "squared"}
+    read, X, Y = read_rows(about, about.recipe(subject, **given), labelled=True)
     labels, chosen, make = Y.argmax(axis=1).tolist(), parse_rows(rows, len(X)), region_maker(norm)
     if radius is not None:
         make(X[0], radius)

@@ -25,8 +25,9 @@ class CertifiedMLPRegressor(RegressorMixin, CertifiedMLP):  # type: ignore[misc]
             ``CertifiedMLPClassifier``.
 
     Attributes:
-        network_, objective_, lower_bound_, gap_, certificate_, report_, alpha_, loss_name_, n_features_in_,
-            feature_names_in_: as for ``CertifiedMLPClassifier``.
+        network_, objective_, lower_bound_, gap_, certificate_, report_, alpha_, loss_name_: as for
+            ``CertifiedMLPClassifier``.
+        n_features_in_, feature_names_in_: as everywhere in scikit-learn.
     """
 
     def _read(

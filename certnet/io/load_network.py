@@ -8,6 +8,7 @@ from typing import Any
 from certnet.io.network import LARGEST_FILE, TwoLayerNetwork, assemble
 from certnet.io.onnx_graph import read_onnx
 from certnet.io.packed import PACKED, Array, ending, npz_arrays, read_bytes, safetensors, unreadable
+from certnet.io.runs import Run, find_run, network_of, read_run
 from formulations import InputError
 from formulations.arguments import accepts, location
 from formulations.network import ReluNetwork
@@ -39,13 +40,25 @@ def read_relu_network(path: str | Path, *, classes: tuple[str, ...] | None = Non
 def read_network(path: str | Path) -> TwoLayerNetwork:
     """Read a two-layer ReLU network z ↦ V (Uz + b)₊ + b₂ with z = (x − offset)/scale.
 
-    Formats: ``.npz`` that ``TwoLayerNetwork.save`` wrote, or with arrays U (d×m), V (c×m) and optionally biases;
-    ``.onnx``; ``.safetensors`` with the state of two Linear layers. Weights become float64, which is exact.
+    Formats: a folder that ``certnet train`` made, or its name in ``runs``; ``.npz`` that ``TwoLayerNetwork.save``
+    wrote, or with arrays U (d×m), V (c×m) and optionally biases; ``.onnx``; ``.safetensors`` with the state of two
+    Linear layers. Weights become float64, which is exact.
 
     Raises:
         InputError: the file is missing, damaged, or holds something else than such a network; the sentence says what.
     """
-    source = Path(path)
+    return named_network(path)[0]
+
+
+def named_network(path: str | Path) -> tuple[TwoLayerNetwork, Run | None]:
+    """The network as ``read_network`` reads it, and the run whose network it is; None for that of a file."""
+    if find_run(path) is None or Path(path).is_file():
+        return _read_file(Path(path)), None
+    run = read_run(path)
+    return network_of(run), run
+
+
+def _read_file(source: Path) -> TwoLayerNetwork:
     kind = ending(source)
     if kind in PICKLED:
         raise InputError(
@@ -56,12 +69,10 @@ def read_network(path: str | Path) -> TwoLayerNetwork:
     if kind not in _READERS or (source.suffix.lower() == PACKED and kind != ".onnx"):
         raise InputError(
             f"{source.name} has no ending that certnet reads a network from; give a file ending in "
-            f"{', '.join(_READERS)} or .onnx.gz."
+            f"{', '.join(_READERS)} or .onnx.gz, or the folder of a run."
         )
     try:
         size = source.stat().st_size
-        if source.is_dir():
-            raise InputError(f"{source} is a folder; name the network file in it.")
         if size > LARGEST_FILE:
             raise InputError(f"{source.name} has {size} bytes; certnet reads networks of at most {LARGEST_FILE}.")
         return _READERS[kind](source)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from certificates import Certificate, Robustness, Verdict, check
 from certificates.certificate import CaseProof
 from certnet.jobs.radius import Bracket
-from certnet.runtime.clock import Event
+from certnet.runtime.clock import Event, announce
 from certnet.runtime.numerics import computing
 from certnet.search.counterexample import decided_classes, exact_outputs
 from certnet.search.pool import pool as pool_of
@@ -251,8 +251,7 @@ def audit(
                 if first:
                     stage += f", about {(now - start) / first * (len(waiting) - first):.0f} s to go"
                 left = max(deadline - now, 0.0)
-                if progress is not None:
-                    progress(Event(stage, now - start, time_left=left if left < math.inf else None))
+                announce(Event(stage, now - start, time_left=left if left < math.inf else None), progress)
                 if left == 0:
                     break
                 # On the clock that other processes have too, since an input may wait for a worker.

@@ -20,7 +20,7 @@ from certnet.jobs.best import repaired
 from certnet.jobs.clock import JobClock
 from certnet.jobs.closing import bound, branch
 from certnet.jobs.job import DEFAULT_GAP, GLOBAL, Job, begin, closing_of, run, untrained
-from certnet.runtime.clock import Event
+from certnet.runtime.clock import Event, Moment
 from certnet.runtime.numerics import computing
 from certnet.search.price import SearchSummary
 from certnet.training.directions import largest_prices
@@ -85,6 +85,7 @@ class OptimalityResult:
         bounds: the lower bound that each source led to: residuals, relaxation and branching.
         search: the branch and bound, if the gap was not small enough without.
         stages: seconds for each stage.
+        history: when objective and bound became better, at most some hundred moments.
         interrupted: Ctrl-C cut a stage short.
         notes: sentences that the user should read; of a model first which objective this is about.
         given: a model with its objective, as it was read, or None.
@@ -102,6 +103,7 @@ class OptimalityResult:
     bounds: Mapping[str, float] = field(default_factory=dict)
     search: SearchSummary | None = None
     stages: Mapping[str, float] = field(default_factory=dict)
+    history: tuple[Moment, ...] = ()
     interrupted: bool = False
     notes: tuple[str, ...] = ()
     given: Given | None = None
@@ -210,6 +212,7 @@ def optimality(
         bounds=job.bounds,
         search=job.search,
         stages=clock.stages,
+        history=clock.history,
         interrupted=job.interrupted,
         notes=tuple(clock.notes) if given is None else (given.theirs, given.ours, *given.notes, *clock.notes),
         given=given,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from certificates.failure import Deadline
-from certnet.runtime.clock import Clock, Event
+from certnet.runtime.clock import Clock, Event, announce
 from certnet.runtime.numerics import computing
 from certnet.training.directions import drawn, largest_prices, normalised
 from certnet.training.polish import Network, exchange, network_dual, polish
@@ -159,9 +159,8 @@ def _walk(
                 stop = "interrupted"
             tried.append(gamma)
             losses.append(validation_loss(program, *network, *held))
-            if progress is not None:
-                note = f"γ = {gamma:g}: validation loss {losses[-1]:.6g}, {network[0].shape[1]} neurons."
-                progress(Event(STAGE, clock.seconds, note=note))
+            note = f"γ = {gamma:g}: validation loss {losses[-1]:.6g}, {network[0].shape[1]} neurons."
+            announce(Event(STAGE, clock.seconds, note=note), progress)
             stop = stop or ("late" if deadline.passed else "")
             best = losses.index(min(losses))
             far = losses[-1] > SETTINGS.worse * losses[best]

@@ -20,7 +20,7 @@ from certnet.jobs.checkpoint import Checkpoint, Saver, program_fingerprint, sink
 from certnet.jobs.clock import JobClock
 from certnet.jobs.closing import bound, branch
 from certnet.jobs.job import GLOBAL, SDP, Job, begin, closing_of, run, untrained
-from certnet.runtime.clock import Event
+from certnet.runtime.clock import Event, Moment
 from certnet.runtime.numerics import computing
 from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
@@ -32,6 +32,7 @@ from certnet.training.polish import Network
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
 from formulations.arguments import accepts, count, json_object, seconds
+from formulations.network import ReluNetwork
 
 __all__ = ["Event", "TrainingResult", "train"]
 
@@ -52,6 +53,7 @@ class TrainingResult:
         rank: numerical rank of the relaxation's lifted moment matrix, with ``spectrum`` its leading eigenvalues
             relative to the largest.
         stages: seconds for each stage.
+        history: when objective and bound became better, at most some hundred moments.
         interrupted: True when Ctrl-C cut a stage short.
         choice: why this solver, when certnet chose it; else None.
         notes: sentences that the user should read.
@@ -67,6 +69,7 @@ class TrainingResult:
     rank: int | None = None
     spectrum: tuple[float, ...] = ()
     stages: Mapping[str, float] = field(default_factory=dict)
+    history: tuple[Moment, ...] = ()
     interrupted: bool = False
     choice: str | None = None
     notes: tuple[str, ...] = ()
@@ -82,6 +85,13 @@ class TrainingResult:
     def V(self) -> FloatArray:
         """Output weights (c×m)."""
         return self.certificate.proofs[0].V  # type: ignore[no-any-return]
+
+    @property
+    def network(self) -> ReluNetwork:
+        """The network as a function of the features X of the program, without its column of ones."""
+        return ReluNetwork.of_program(
+            self.U, self.V, self.certificate.proofs[0].output, hidden_bias=self.program.has_ones
+        )
 
 
 @np.errstate(all="ignore")
@@ -215,6 +225,7 @@ def train(
         rank=None if found is None else found.rank,
         spectrum=() if found is None else found.values,
         stages=clock.stages,
+        history=clock.history,
         interrupted=job.interrupted,
         choice=None if solved is None else choice,
         notes=tuple(clock.notes),

@@ -1,10 +1,26 @@
 """Time as a job sees it: the limit, what each stage took, and signs of life for whoever watches."""
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
+
+LOGGER = logging.getLogger("certnet")
+"""Gets every note at the level INFO and every other event at DEBUG. It has no handler of ours."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much of its past a job keeps."""
+
+    moments: int = 256
+    """Most moments of a history; when there are more, every second one goes. Not measured."""
+
+
+SETTINGS = Settings()
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,41 @@ class Event:
     note: str | None = None
 
 
+@dataclass(frozen=True)
+class Moment:
+    """What was known at a time of a job.
+
+    Attributes:
+        seconds: since the job began.
+        stage: what ran.
+        objective: the best so far, None before the first network.
+        lower_bound: the best so far, repaired; the checker has not seen each of them. None before the first.
+    """
+
+    seconds: float
+    stage: str
+    objective: float | None
+    lower_bound: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object."""
+        return asdict(self)
+
+
+def announce(event: Event, progress: Callable[[Event], None] | None) -> None:
+    """Log an event, and show it to whoever watches."""
+    level = logging.DEBUG if event.note is None else logging.INFO
+    if LOGGER.isEnabledFor(level):
+        known = {name: value for name, value in asdict(event).items() if value is not None}
+        LOGGER.log(level, "%s", event.note or " ".join(f"{name}={_short(value)}" for name, value in known.items()))
+    if progress is not None:
+        progress(event)
+
+
+def _short(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 class Clock:
     """Wall time, the time limit, the stages, and the notes made on the way."""
 
@@ -41,6 +92,8 @@ class Clock:
         self.time_limit = time_limit
         self._progress = progress
         self._last: dict[str, float] = {}
+        self._history: list[Moment] = []
+        self._lock = threading.Lock()
         self.stages: dict[str, float] = {}
         self.notes: list[str] = []
         self.foreign: Exception | None = None
@@ -66,16 +119,17 @@ class Clock:
             self.stages[name] = self.stages.get(name, 0.0) + self.seconds - begin
 
     def tell(self, stage: str, **figures: Any) -> None:
-        """Send an event with these fields, if anybody listens.
+        """Keep what is new in the history, log an event with these fields, and send it if anybody listens.
 
         The last objective and bound are repeated until there are better ones.
         """
         figures = {name: figure for name, figure in figures.items() if figure is not None}
-        self._last.update({name: figures[name] for name in ("objective", "lower_bound") if name in figures})
-        if self._progress is None:
-            return
+        seconds = self.seconds
+        with self._lock:
+            self._remember(stage, seconds, figures)
+            figures |= self._last
         try:
-            self._progress(Event(stage, self.seconds, time_left=self.left(), **{**figures, **self._last}))
+            announce(Event(stage, seconds, time_left=self.left(), **figures), self._progress)
         except Exception as error:
             self.foreign = error
             raise
@@ -84,3 +138,19 @@ class Clock:
         """Keep a sentence for the result, and say it at once."""
         self.notes.append(text)
         self.tell(stage, note=text)
+
+    @property
+    def history(self) -> tuple[Moment, ...]:
+        """When bound and objective became better, thinned out evenly; the last moment is always there."""
+        with self._lock:
+            return tuple(self._history)
+
+    def _remember(self, stage: str, seconds: float, figures: dict[str, Any]) -> None:
+        """Note the best figures; a moment that says nothing new is no part of the history."""
+        before = dict(self._last)
+        self._last.update({name: figures[name] for name in ("objective", "lower_bound") if name in figures})
+        if self._last == before:
+            return
+        if len(self._history) >= SETTINGS.moments:
+            self._history = self._history[::2]
+        self._history.append(Moment(seconds, stage, self._last.get("objective"), self._last.get("lower_bound")))

@@ -50,9 +50,11 @@ ROOM = 0.1
 """How far above the largest price the last run aims, as part of what the gap allows."""
 CLIMBING_SHARE, TRAINING_SHARE, SEARCH_SHARE, CHECK_SHARE = 0.1, 0.5, 0.35, 0.6
 """Parts of the time left that looking for neurons, training, one run and the check of it may take."""
-CHECKED = 20_000
-"""Tests that the checker repeats in a second. Measured on Iris with cross-entropy: 67,000 on a
-core of its own, 11,000 on one shared by three."""
+CHECKED, SAMPLE_SHARE = 20_000, 0.05
+"""Tests that the checker repeats in a second, until a run is checked that takes about this part of the time left.
+Measured on Iris with cross-entropy: 67,000 on a core of its own, 11,000 on one shared by three."""
+BETWEEN = 0.7
+"""Part of the gap of the last complete run from which no coarser one is worth a run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,13 +97,14 @@ class SubdivisionSearch:
     better: Better | None = None
 
     def __post_init__(self) -> None:
-        self.merged, self.basis = self.presolved.rows, basis_of(self.presolved.scaling.z)
+        self.merged = self.presolved.rows
+        self.basis = basis_of(self.merged.program.space.generators)
         self.program, self.original = self.merged.program.with_share(REGION_SHARE), self.merged.original
         self.objective = self.original.objective(*self.network)
         self.proved: _Proved | None = None
         # Directions that the dual of a loss with kinks has to respect.
         self.known = np.zeros((len(self.basis), 0))
-        self.tests, self.interrupted = 0, False
+        self.tests, self.interrupted, self.checked = 0, False, float(CHECKED)
         # The largest price of the last residual at a known point, and whether no longer search would prove more.
         self.largest, self.exhausted = 0.0, False
         self.begin = time.perf_counter()
@@ -124,13 +127,18 @@ class SubdivisionSearch:
         # The kernel holds no lock.
         with pool_of(self.workers, self.scheduler, threads=True) as (self.pool, self.busy):
             goal = GOAL_SHARE * self.gap
-            asked, idle = max(FIRST_GAP, goal), 0
+            asked, shown, idle = max(FIRST_GAP, goal), 1.0, 0
             while not self.is_closed and idle < PATIENCE:
                 W = offered_dual(self.merged, self.network, self.known).W
                 limit = price_for_gap(self.program, W, self.objective, asked)
                 found = self._explore(W, limit)
                 if found is None:
-                    return
+                    # Nothing as fine can be afforded.
+                    asked = goal = float(np.sqrt(asked * shown))
+                    if not self._may_go_on() or asked > BETWEEN * shown:
+                        return
+                    continue
+                shown = asked if found.complete else shown
                 maximisers, before = self._climb(W, found), self.objective
                 is_better = self.train and self._add_neurons(maximisers, asked)
                 if not is_better and (found.refuted or asked <= goal):
@@ -162,6 +170,11 @@ class SubdivisionSearch:
             self._climb(W, found)
             self.exhausted, room = found.complete, 10.0 * room
 
+    def _may_go_on(self) -> bool:
+        """Whether time and tests are left."""
+        seconds = self.left()
+        return (seconds is None or seconds > 0) and (self.max_tests is None or self.tests < self.max_tests)
+
     def _deadline(self, share: float) -> Deadline:
         """After a share of the time left."""
         seconds = self.left()
@@ -179,7 +192,7 @@ class SubdivisionSearch:
         seconds = self.left()
         left = None if self.max_tests is None else self.max_tests - self.tests
         if seconds is not None:
-            left = min(int(CHECKED * CHECK_SHARE * seconds), sys.maxsize if left is None else left)
+            left = min(int(self.checked * CHECK_SHARE * seconds), sys.maxsize if left is None else left)
         if not limit > 0 or (left is not None and left <= 0):
             return None
         before = self.tests
@@ -199,8 +212,22 @@ class SubdivisionSearch:
         bound = bound_from_price(self.program, W, limit)
         if found.complete and bound > self.bound:
             self.proved = _Proved(W, limit, bound, found)
+            self._time_check()
         self.tell(self.tests, self.objective, self.bound)
         return found
+
+    def _time_check(self) -> None:
+        """See how fast the check of the last run is, where that is soon known."""
+        seconds = self.left()
+        if (
+            seconds is None
+            or self.proved is None
+            or not (self.proved.found.tests <= self.checked * SAMPLE_SHARE * seconds)
+        ):
+            return
+        begin = time.perf_counter()
+        self.certify(*self.network, {})
+        self.checked = self.proved.found.tests / (time.perf_counter() - begin)
 
     def _add_neurons(self, maximisers: Pricing, gap: float) -> bool:
         """Let maximisers that pay join the network; True when the objective falls."""

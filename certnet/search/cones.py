@@ -7,7 +7,6 @@ from functools import cached_property
 
 import numpy as np
 from joblib import Parallel, delayed
-from scipy.linalg import null_space
 
 from certnet.search import cone_kernel as kernel
 from certnet.search.cone_kernel import fast_explore, is_compiled
@@ -21,6 +20,8 @@ PLAIN_TESTS = 512
 """Tests in small slices, which the plain kernel does in about half a second; after them compiling the other is worth
 its seconds. Whichever kernel does them, the slices are the same, and so is what they find."""
 PARTS_PER_WORKER = 4
+NO_AXIS = 1e-14
+"""Eigenvalue of the directions of the rows, as a part of the largest, that counts as 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +55,15 @@ class Output:
         return np.asarray(np.linalg.norm(output, axis=0) / np.sqrt(np.sum(t * (self.metric @ t), axis=0)))
 
 
-def basis_of(transform: FloatArray) -> FloatArray:
-    """A basis of R^d from the whitening transform (d×k) and, where k < d, directions that no row sees."""
-    size = float(np.linalg.norm(transform)) / np.sqrt(transform.shape[1])
-    return np.hstack([transform, size * null_space(transform.T)])
+def basis_of(generators: FloatArray) -> FloatArray:
+    """A basis (d, d) of R^d: principal axes of the directions of the rows (N×d), along which these look alike.
+
+    Directions that no row sees get the mean length of the others.
+    """
+    unit = generators / np.linalg.norm(generators, axis=1)[:, None]
+    values, axes = np.linalg.eigh(unit.T @ unit)
+    values = np.where(values > NO_AXIS * values[-1], values, values.mean())
+    return np.asarray(axes / np.sqrt(values))
 
 
 def output_of(program: Program, W: FloatArray, basis: FloatArray) -> Output:

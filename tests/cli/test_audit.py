@@ -101,7 +101,7 @@ def test_reports_certificates_and_resuming(certnet: Call, files: Path, monkeypat
         assert row["certified_accuracy"] <= row["attacked_accuracy"] <= report["clean_accuracy"]
         weighted = sum(part["n"] * part["radii"][k]["certified_accuracy"] for part in report["classes"])
         assert weighted == pytest.approx(ROWS * row["certified_accuracy"])
-    with (files / "runs/audit/data/inputs.csv").open() as file:
+    with (files / "runs/audit/net-data/inputs.csv").open() as file:
         lines = list(csv.DictReader(file))
     certified = [(line["row"], name) for line in lines for name, value in line.items() if value == "certified"]
     names = {f"row-{row}-radius-{name.removeprefix('radius ')}.cert" for row, name in certified}
@@ -114,7 +114,7 @@ def test_reports_certificates_and_resuming(certnet: Call, files: Path, monkeypat
     assert again["resumed"] == ROWS
     for name in ("clean_accuracy", "radii", "classes", "worst"):
         assert again[name] == report[name]
-    journal = files / "runs/audit/data/journal.jsonl"
+    journal = files / "runs/audit/net-data/journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-20])  # what a power cut leaves
     torn = certnet(*call).json
     assert 0 < counter.calls <= 3
@@ -125,7 +125,7 @@ def test_reports_certificates_and_resuming(certnet: Call, files: Path, monkeypat
 def test_a_certified_radius_has_a_certificate_of_its_own(certnet: Call, files: Path) -> None:
     call = (*AUDIT, "--radii", "0.05", "--certified-radii", "--certificates", "proofs", "--json", "-q")
     assert certnet(*call).code == 0
-    with (files / "runs/audit/data/inputs.csv").open() as file:
+    with (files / "runs/audit/net-data/inputs.csv").open() as file:
         lines = list(csv.DictReader(file))
     radii = {line["row"]: float(line["certified_radius"]) for line in lines if float(line["certified_radius"]) > 0}
     assert len(radii) == ROWS - 1
@@ -194,7 +194,7 @@ def test_wrong_input_is_one_sentence(certnet: Call, files: Path, wrong: str) -> 
 
 def test_foreign_and_damaged_journals_are_kept_and_refused(certnet: Call, files: Path) -> None:
     assert certnet(*AUDIT, "--radii", "0.01", "-q").code == 0
-    journal = files / "runs/audit/data/journal.jsonl"
+    journal = files / "runs/audit/net-data/journal.jsonl"
     before = journal.read_text()
     other = certnet(*AUDIT, "--radii", "0.02", "-q")
     assert other.code == 2

@@ -22,7 +22,7 @@ from tests.cli.support import Call, one_sentence
 from tests.cli.test_audit import AUDIT, NETWORK, ROWS, WRONG_ROW, Counter
 from tests.verification.problems import random_network
 
-JOURNAL = "runs/audit/data/journal.jsonl"
+JOURNAL = "runs/audit/net-data/journal.jsonl"
 CALL = (*AUDIT, "--radii", "0.05,0.4", "--json", "-q")
 Line = dict[str, Any]
 inputs = test_audit.files

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from certificates import Certificate, read_certificate, write_certificate
+from certificates.findings import region_fields
 from certificates.making import certify
-from certnet.cli.check import region_fields
 from certnet.io import Recipe, load
 from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import TrainingProgram, merge_rows

@@ -110,7 +110,7 @@ def test_plain_output_is_a_summary_and_two_paths(certnet: Call) -> None:
     meaning, summary, *paths = outcome.out.splitlines()
     assert "better" in meaning
     assert summary.startswith("PROVED")
-    assert paths == [f"runs/optimality/plane/{name}" for name in FILES.values()]
+    assert paths == [f"runs/optimality/own-plane/{name}" for name in FILES.values()]
     for wanted in ("objective of the network", "largest price", "one more neuron gains", "global training reaches"):
         assert wanted in outcome.err
     assert "\x1b" not in outcome.err + outcome.out

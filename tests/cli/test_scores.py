@@ -68,6 +68,13 @@ def test_figures_of_classes_are_what_they_are_called(seed: int, c: int, probable
     for name, value in expected.items():
         assert found[name]["train"] == found[name]["test"] == pytest.approx(value, rel=1e-9)
         assert found[name]["validation"] is None
+    matrix = np.array([[np.sum((label == k) & (predicted == j)) for j in range(count)] for k in range(count)])
+    assert found["confusion"] == {"train": matrix.tolist(), "test": matrix.tolist()}
+    losses = program.loss.kind.value(scores[:, 1:] if c == 1 else scores, Y)
+    worst = found["worst"]["rows"]
+    assert [row["loss"] for row in worst] == pytest.approx(np.sort(losses)[::-1][:10])
+    assert [row["target"] for row in worst] == [str(label[row["row"]]) for row in worst]
+    assert [row["predicted"] for row in worst] == [str(predicted[row["row"]]) for row in worst]
 
 
 @given(SEEDS, st.integers(1, 3), st.booleans())
@@ -90,6 +97,8 @@ def test_figures_of_numbers_are_what_they_are_called(seed: int, c: int, counts: 
     ):
         assert found[name]["train"] == pytest.approx(value, rel=1e-9)
     assert found["accuracy"] == dict.fromkeys(("train", "validation", "test"))
+    pairs = np.array(found["fitted"].get("test", np.zeros((0, 2))))
+    assert pairs == pytest.approx(np.hstack([Y, error + Y]) if c == 1 else pairs)
     same = made(X, np.ones_like(Y), by_class=False)
     assert evaluate(same, replace_targets(program, same), network)["r2"]["train"] is None
 

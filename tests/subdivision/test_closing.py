@@ -6,9 +6,11 @@ import pytest
 from certificates import Certificate, Report, Verdict
 from certificates.subdivision import Subdivision
 from certnet.search.cone_closing import SubdivisionSearch
+from certnet.search.cones import Exploration
 from certnet.training import fit
 from certnet.training.polish import Network
 from formulations import TrainingProgram, presolve
+from formulations.arrays import FloatArray
 from tests.strategies import networks, rng
 
 
@@ -66,6 +68,26 @@ def test_what_changes_nothing_changes_nothing(seed: int) -> None:
     assert _optimum(doubled) == pytest.approx(_optimum(scaled), rel=2e-5)
     # A feature that is always zero costs nothing.
     assert _optimum(TrainingProgram(np.hstack([X, np.zeros((6, 1))]), Y, 0.2)) == pytest.approx(optimum, rel=2e-5)
+
+
+@pytest.mark.parametrize("affordable", [1.002, 1.05, 1.15])
+def test_where_fine_runs_are_too_long_coarser_ones_prove_what_they_can(
+    affordable: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs with a smaller ratio of limit and γ end without an answer."""
+    program = _program(seed=3)
+    first = fit(program, max_rounds=2)
+    explored = SubdivisionSearch._explore
+
+    def short(self: SubdivisionSearch, W: FloatArray, limit: float) -> Exploration | None:
+        return explored(self, W, limit) if limit >= affordable * program.gamma else None
+
+    monkeypatch.setattr(SubdivisionSearch, "_explore", short)
+    search = _search(program, (first.U, first.V), gap=1e-4)
+    search.run()
+    _, report = _certified(search)
+    # A price of rγ leaves about 2(r − 1); the second half is for the steps between the gaps that are tried.
+    assert report.gap <= 4.0 * (affordable - 1.0)
 
 
 def _optimum(program: TrainingProgram) -> float:

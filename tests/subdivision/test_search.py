@@ -21,7 +21,9 @@ def _output(n: int = 8, d: int = 3, c: int = 2, seed: int = 0) -> Output:
     X, W = random.standard_normal((n, d)), random.standard_normal((n, c))
     presolved = presolve(TrainingProgram(X, W, 0.1))
     assert presolved is not None
-    return output_of(presolved.rows.program, presolved.rows.merge_W(W), basis_of(presolved.scaling.z))
+    return output_of(
+        presolved.rows.program, presolved.rows.merge_W(W), basis_of(presolved.rows.program.space.generators)
+    )
 
 
 def _largest(output: Output) -> float:
@@ -57,7 +59,9 @@ def test_the_output_is_that_of_the_data() -> None:
     W = random.standard_normal((6, 2))
     presolved = presolve(TrainingProgram(X, W, 0.1))
     assert presolved is not None
-    output = output_of(presolved.rows.program, presolved.rows.merge_W(W), basis_of(presolved.scaling.z))
+    output = output_of(
+        presolved.rows.program, presolved.rows.merge_W(W), basis_of(presolved.rows.program.space.generators)
+    )
     t = random.standard_normal((3, 50))
     u = output.basis @ t
     expected = np.linalg.norm(W.T @ np.maximum(X @ u, 0.0), axis=0) / np.linalg.norm(u, axis=0)
@@ -68,7 +72,7 @@ def test_directions_that_no_row_sees_complete_the_basis() -> None:
     X = rng(0).standard_normal((6, 2)) @ rng(1).standard_normal((2, 4))
     presolved = presolve(TrainingProgram(X, X[:, :1], 0.1))
     assert presolved is not None
-    basis = basis_of(presolved.scaling.z)
+    basis = basis_of(X)
     assert basis.shape == (4, 4)
     assert np.linalg.cond(basis) < 1e8
     output = output_of(presolved.rows.program, presolved.rows.merge_W(X[:, :1]), basis)

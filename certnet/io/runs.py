@@ -1,0 +1,198 @@
+"""Run folders: what ``certnet train``, ``optimality`` and ``audit`` leave behind, read again as one thing.
+
+Nothing in a folder is believed: figures are shown as the report states them, and ``certnet check`` proves them anew.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from certnet.io.dataset import Recipe
+from certnet.io.load_data import source_kind
+from certnet.io.network import TwoLayerNetwork
+from certnet.io.packed import read_bytes, unreadable
+from certnet.runtime.headline import Headline, headline
+from formulations import InputError
+
+SCHEMA = "certnet/1"
+HOME = Path("runs")
+"""Where runs are written by default, and looked for by their bare names."""
+REPORT, NETWORK, CERTIFICATE, TABLE = "report.json", "network.npz", "optimality.cert", "path.json"
+LARGEST_REPORT = 2**26
+"""Bytes of a report."""
+MOST_NAMED = 8
+"""Folders that a complaint lists."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A folder of results.
+
+    Attributes:
+        path: the folder.
+        report: its ``report.json``, an object of schema ``certnet/1``; other fields are as somebody wrote them.
+        network: the network of a training run, else None.
+        certificate: the file of the certificate about training, or None.
+    """
+
+    path: Path
+    report: Mapping[str, Any]
+    network: TwoLayerNetwork | None
+    certificate: Path | None
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    @property
+    def command(self) -> str:
+        """Which command wrote it."""
+        return str(self.report["command"])
+
+    @property
+    def headline(self) -> Headline:
+        """What the result means."""
+        return headline(self.report)
+
+    @property
+    def recipe(self) -> Recipe:
+        """How its data were made.
+
+        Raises:
+            InputError: the report does not say.
+        """
+        data = self.report.get("data")
+        try:
+            return Recipe.from_json(data.get("recipe") if isinstance(data, Mapping) else None)
+        except InputError:
+            raise InputError(
+                f"{self.path / REPORT} does not say how its data were made; train again, or name {NETWORK} in it."
+            ) from None
+
+    @property
+    def objective(self) -> dict[str, Any]:
+        """What it was trained to minimise: ``loss``, ``gamma``, ``hidden_bias`` and ``output_bias`` by their names.
+
+        Raises:
+            InputError: the report does not say.
+        """
+        kinds = {"loss": str, "gamma": float, "hidden_bias": str, "output_bias": str}
+        if not all(type(self.report.get(name)) is kind for name, kind in kinds.items()):
+            raise InputError(f"{self.path / REPORT} does not say what was minimised; train again, or name {NETWORK}.")
+        return {name: self.report[name] for name in kinds}
+
+    def recipe_for(self, source: str, **changes: Any) -> Recipe:
+        """How other data are to be read for its network: as its own were, by name. Changes that are None count as none.
+
+        Columns are named only where the source has any.
+        """
+        own = replace(self.recipe, source=source)
+        if source_kind(source) != "csv":
+            own = replace(own, target=None, weight_column=None)
+        return replace(own, **{name: value for name, value in changes.items() if value is not None})
+
+
+def read_run(path: str | Path) -> Run:
+    """Read a run's folder, given by its path or by its name in ``runs``.
+
+    Raises:
+        InputError: there is no such folder, it holds no run or those of a path, or a file in it is damaged or missing.
+    """
+    folder = find_run(path)
+    if folder is None:
+        raise _absent(str(path))
+    if not (folder / REPORT).is_file():
+        inside = _runs_in(folder)
+        if (folder / TABLE).is_file() or inside:
+            raise InputError(f"{folder} holds several runs; name one of them: {_listed(inside) or 'none is finished'}.")
+        raise InputError(
+            f"{folder} holds no {REPORT}, so it is no folder of a finished run; name one that certnet train made."
+        )
+    report = _report(folder / REPORT)
+    network = TwoLayerNetwork.load(folder / NETWORK) if report["command"] == "train" else None
+    certificate = folder / CERTIFICATE
+    return Run(folder, report, network, certificate if certificate.is_file() else None)
+
+
+def read_runs(path: str | Path) -> tuple[Run, ...]:
+    """The run of a folder, or the runs of each weight decay where it holds a path, the largest weight decay first.
+
+    Raises:
+        InputError: as ``read_run``.
+    """
+    folder = find_run(path)
+    inside = [] if folder is None or not (folder / TABLE).is_file() else _runs_in(folder)
+    if not inside:
+        return (read_run(path),)
+    return tuple(sorted((read_run(one) for one in inside), key=_decay, reverse=True))
+
+
+def find_run(path: str | Path) -> Path | None:
+    """The folder of this path, or of this name in ``runs``; None where there is none."""
+    for place in (Path(path), HOME / path):
+        if str(path).strip() and place.is_dir():
+            return place
+    return None
+
+
+def network_of(run: Run) -> TwoLayerNetwork:
+    """The network of a run.
+
+    Raises:
+        InputError: the run has none.
+    """
+    if run.network is None:
+        raise InputError(f"{run.path} holds the results of certnet {run.command}, no network; name a run of training.")
+    return run.network
+
+
+def certificates_in(path: Path) -> list[Path]:
+    """All certificates in a folder and those below, by name.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = sorted(file for file in path.rglob("*.cert") if file.is_file() and not file.name.startswith("."))
+    if not found:
+        raise InputError(f"{path} holds no certificate, no file that ends in .cert; name the folder of a run.")
+    return found
+
+
+def _report(path: Path) -> dict[str, Any]:
+    try:
+        report = json.loads(read_bytes(path, LARGEST_REPORT))
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{path} is damaged: it is no JSON text; run the command again.") from None
+    if not (isinstance(report, dict) and report.get("schema") == SCHEMA and isinstance(report.get("command"), str)):
+        raise InputError(f"{path} is no report of certnet; name the folder of a run.")
+    return report
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    return sorted(file.parent for file in folder.glob(f"*/{REPORT}") if not file.parent.name.startswith("."))
+
+
+def _listed(folders: list[Path]) -> str:
+    more = ["…"] if len(folders) > MOST_NAMED else []
+    return ", ".join([*map(str, folders[:MOST_NAMED]), *more])
+
+
+def _decay(run: Run) -> float:
+    gamma = run.report.get("gamma")
+    return float(gamma) if isinstance(gamma, int | float) else 0.0
+
+
+def _absent(path: str) -> InputError:
+    if Path(path).is_file():
+        return InputError(f"{path} is a file; name the folder of a run, which certnet train makes.")
+    names = [folder.name for folder in _runs_in(HOME)] if HOME.is_dir() else []
+    close = difflib.get_close_matches(Path(path).name, names, n=1)
+    there = f"there are {_listed([HOME / name for name in names])}" if names else "certnet train makes one"
+    advice = f"did you mean {close[0]}?" if close else f"{there}."
+    return InputError(f"There is no run {path!r}, neither here nor in {HOME}; {advice}")

@@ -1,0 +1,76 @@
+"""Plots of an audit: accuracies by radius, and the radii of the rows."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from certnet.plots.style import COLOURS, MUTED, axes, named, number, numbers, report_of, rows_of, write
+from formulations import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def accuracy(result: Any, ax: "Axes | None" = None) -> "Axes":
+    """Certified and attacked accuracy over the radius; the true accuracy lies between them.
+
+    Args:
+        result: of ``certnet.audit``, or the object of its report.
+        ax: axes to draw into, or None for a new figure.
+
+    Raises:
+        InputError: it holds no radii.
+    """
+    report = report_of(result)
+    rows, clean = rows_of(report, "radii"), number(report.get("clean_accuracy"))
+    radii = np.concatenate([[0.0], numbers([row.get("radius") for row in rows], "radii")])
+    certified, attacked = (
+        100.0 * np.concatenate([[clean], numbers([row.get(name) for row in rows], name)])
+        for name in ("certified_accuracy", "attacked_accuracy")
+    )
+    ax = axes(ax)
+    ax.fill_between(radii, certified, attacked, color=MUTED, alpha=0.14, linewidth=0)
+    ax.plot(radii, attacked, color=COLOURS[1], linewidth=1.8, marker="s", markersize=4, linestyle="--")
+    ax.plot(radii, certified, color=COLOURS[0], linewidth=1.8, marker="o", markersize=4)
+    end = {"ha": "right"}
+    write(ax, radii[-1], attacked[-1], "attacked", color=COLOURS[1], xytext=(0, 7), va="bottom", **end)
+    write(ax, radii[-1], certified[-1], "certified", color=COLOURS[0], xytext=(0, -7), va="top", **end)
+    ax.set_ylim(-4.0, 104.0)
+    ax.set_xlim(left=0.0)
+    norm = report.get("norm")
+    unit = f"radius ({norm})" if norm in ("linf", "l2") else "radius"
+    return named(ax, x=unit, y="accuracy (%)", title="Certified and attacked accuracy")
+
+
+def radii(result: Any, ax: "Axes | None" = None) -> "Axes":
+    """The certified and the attacked radius of each row, rows sorted; between the two is what is not known.
+
+    Args:
+        result: of ``certnet.audit``, or the object of its report.
+        ax: axes to draw into, or None for a new figure.
+
+    Raises:
+        InputError: it holds no radii of rows.
+    """
+    report = report_of(result)
+    found = report.get("inputs")
+    entry = found if isinstance(found, dict) else {}
+    certified = numbers(entry.get("certified_radius"), "radii of rows")
+    attacked = np.array([number(value) for value in entry.get("attacked_radius") or ()])
+    if len(attacked) != len(certified):
+        raise InputError("There is nothing to plot: the audit has not two radii for each row.")
+    certified = np.nan_to_num(certified)
+    order = np.lexsort((attacked, certified))
+    certified, attacked = certified[order], attacked[order]
+    share = 100.0 * (np.arange(len(order)) + 0.5) / len(order)
+    ax = axes(ax)
+    known = np.isfinite(attacked)
+    ax.vlines(share[known], certified[known], attacked[known], color=MUTED, alpha=0.35, linewidth=1.0)
+    style = {"linestyle": "none", "markersize": 3}
+    ax.plot(share[known], attacked[known], color=COLOURS[1], marker="s", label="attacked", **style)
+    ax.plot(share, certified, color=COLOURS[0], marker="o", label="certified", **style)
+    ax.legend(frameon=False, loc="upper left", markerscale=1.6)
+    ax.set_xlim(0.0, 100.0)
+    norm = report.get("norm")
+    unit = f"radius ({norm})" if norm in ("linf", "l2") else "radius"
+    return named(ax, x="rows, by certified radius (%)", y=unit, title="Radius of each row")

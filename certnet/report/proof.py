@@ -1,0 +1,117 @@
+"""What is proved about a run: found out by the checker while the page is made, whatever the run's report states."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from certificates import Certificate, Report, Training, check, read_certificate
+from certnet.io.network import TwoLayerNetwork
+from certnet.report.words import number
+from formulations import InputError
+from formulations._validation import IntArray
+from formulations.network import ReluNetwork
+
+if TYPE_CHECKING:
+    from certnet.io.runs import Run
+
+CHECKING = 60.0
+"""Seconds that proving one certificate again may take."""
+AGREES = 1e-9
+"""Relative difference of a stated figure and the proved one from which the page says that they differ."""
+
+
+@dataclass(frozen=True, eq=False)
+class Proved:
+    """A run as the page shows it.
+
+    Attributes:
+        run: its folder.
+        report: what ``report.json`` states, with the checker's verdict and figures in place of the stated ones.
+        certificate: the certificate of training, if there is one that can be read.
+        check: what the checker found of it.
+        remarks: sentences on what is not as the report states.
+    """
+
+    run: "Run"
+    report: Mapping[str, Any]
+    certificate: Certificate | None
+    check: Report | None
+    remarks: tuple[str, ...]
+
+    @property
+    def network(self) -> TwoLayerNetwork | None:
+        """The certificate's network, for raw features where the run's network file says how they are scaled."""
+        if self.certificate is None:
+            return None
+        proof = self.certificate.proofs[0]
+        relu = ReluNetwork.of_program(proof.U, proof.V, proof.output, hidden_bias=self.certificate.bias)
+        own = self.run.network
+        if own is None or own.network.inputs != relu.inputs:
+            return TwoLayerNetwork(relu)
+        return TwoLayerNetwork(relu, offset=own.offset, scale=own.scale)
+
+    @property
+    def rows(self) -> "np.ndarray[Any, np.dtype[np.float64]] | None":
+        """(n, d) training rows as ``network`` takes them."""
+        network, certificate = self.network, self.certificate
+        if network is None or certificate is None:
+            return None
+        X = certificate.X[:, : network.network.inputs]
+        with np.errstate(all="ignore"):
+            X = X if network.scale is None else X * network.scale
+            X = X if network.offset is None else X + network.offset
+        return X if np.isfinite(X).all() else None
+
+    @property
+    def labels(self) -> IntArray | None:
+        """(n,) numbers of the classes of these rows, None where targets are numbers."""
+        data = self.report.get("data")
+        if self.certificate is None or not isinstance(data, Mapping) or data.get("task") != "classification":
+            return None
+        Y = self.certificate.Y
+        return np.asarray((Y[:, 0] > 0) if Y.shape[1] == 1 else Y.argmax(axis=1), dtype=np.int64)
+
+
+def proved(run: "Run", *, time_limit: float | None = CHECKING) -> Proved:
+    """Prove a run's certificate again; verdict, bounds and objective are the checker's from here on."""
+    stated = dict(run.report)
+    if run.certificate is None:
+        if stated.get("command") not in ("train", "optimality"):
+            return Proved(run, stated, None, None, ())
+        remark = "The folder holds no certificate, so nothing is proved here."
+        return Proved(run, _without(stated, "there is no certificate"), None, None, (remark,))
+    try:
+        certificate = read_certificate(run.certificate, Training)
+    except InputError as error:
+        return Proved(run, _without(stated, "the certificate cannot be read"), None, None, (str(error),))
+    found = check(certificate, time_limit=time_limit)
+    own = {name: number(getattr(found, name)) for name in ("objective", "lower_bound", "gap")}
+    differs = [name.replace("_", " ") for name, value in own.items() if _differ(value, number(stated.get(name)))]
+    remarks = ()
+    if differs or stated.get("verdict") != str(found.verdict):
+        what = ", ".join(["verdict"] * (stated.get("verdict") != str(found.verdict)) + differs)
+        remarks = (f"report.json states another {what} than its certificate proves; shown is what the certificate proves.",)
+    facts = {
+        "verdict": str(found.verdict),
+        "reason": found.reason,
+        **own,
+        "loss": certificate.loss,
+        "gamma": certificate.gamma,
+        "hidden_bias": certificate.hidden_bias,
+        "output_bias": certificate.output_bias,
+        "width": int(certificate.U.shape[1]),
+    }
+    return Proved(run, {**stated, **facts}, certificate, found, remarks)
+
+
+def _without(stated: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    unknown = dict.fromkeys(("objective", "lower_bound", "gap"))
+    return {**stated, "verdict": "UNKNOWN", "reason": reason, **unknown}
+
+
+def _differ(own: float | None, stated: float | None) -> bool:
+    if own is None or stated is None:
+        return own is not stated
+    return not (abs(own - stated) <= AGREES * max(abs(own), abs(stated), 1.0))

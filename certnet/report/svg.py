@@ -1,0 +1,112 @@
+"""A plot as SVG inside a page: in the page's colours and type, with a title for readers of screens, and no id twice."""
+
+import io
+import re
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from certnet.plots.style import COLOURS, GRID, INK, MUTED
+from formulations import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_VARIABLES = {colour: f"var(--c{number})" for number, colour in enumerate(COLOURS)}
+_VARIABLES |= {INK: "currentColor", "#000000": "currentColor", MUTED: "var(--muted)", GRID: "var(--rule)"}
+"""What the page calls the colours of the plots."""
+_TYPE = {
+    "font.size": 9.0,
+    "axes.labelsize": 9.0,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+    "axes.titlesize": 9.5,
+    "svg.fonttype": "none",
+}
+_COLOUR = re.compile(r"#[0-9a-f]{6}\b")
+_REFERENCE = re.compile(r"url\(#([^)]*)\)")
+_LOCK = threading.Lock()
+"""Matplotlib keeps how text is written in settings of the process."""
+
+
+def picture(
+    draw: Callable[["Axes"], object],
+    *,
+    key: str,
+    title: str,
+    description: str,
+    size: tuple[float, float] = (4.4, 2.9),
+) -> str:
+    """The SVG of what ``draw`` draws, without its own title.
+
+    Args:
+        draw: gets the axes.
+        key: for the ids, different for each picture of a page.
+        title, description: what readers of screens say.
+        size: width and height; text has the size it has at 4.4 by 2.9.
+
+    Raises:
+        InputError: matplotlib is not installed, or ``draw`` finds nothing to plot.
+    """
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError("The page needs matplotlib; install it with: pip install 'certnet[report]'.") from None
+    stream = io.StringIO()
+    with _LOCK, mpl.rc_context({**_TYPE, "svg.hashsalt": key}):
+        figure = Figure(figsize=size, layout="constrained")
+        ax = figure.add_subplot()
+        draw(ax)
+        ax.set_title("")
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    return _inline(stream.getvalue(), key, title, description)
+
+
+def _inline(text: str, key: str, title: str, description: str) -> str:
+    """The SVG that matplotlib has written, as HTML has it: without namespaces."""
+    root = ElementTree.fromstring(text)
+    used = {*_REFERENCE.findall(text), *re.findall(r'href="#([^"]*)"', text)}
+    parents = {child: parent for parent in root.iter() for child in parent}
+    for element in [*root.iter()]:
+        element.tag = _local(element.tag)
+        # The rules of the style would be those of the whole page.
+        if element.tag in ("metadata", "style"):
+            parents[element].remove(element)
+        else:
+            _adopt(element, key, used)
+    names = {name: f"{key}-{name}" for name in ("title", "desc")}
+    view = root.get("viewBox", "0 0 1 1")
+    root.attrib.clear()
+    root.attrib |= {"viewBox": view, "class": "plot", "role": "img", "aria-labelledby": " ".join(names.values())}
+    for place, (name, words) in enumerate((("title", title), ("desc", description))):
+        child = ElementTree.Element(name, {"id": names[name]})
+        child.text = words
+        root.insert(place, child)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _adopt(element: ElementTree.Element, key: str, used: set[str]) -> None:
+    """Give an element the page's colours and an id of its own, or none where nothing refers to it."""
+    given = {_local(name): value for name, value in element.attrib.items()}
+    element.attrib.clear()
+    for name, value in given.items():
+        if name == "id":
+            if value in used:
+                element.set(name, f"{key}-{value}")
+        elif name == "href":
+            element.set(name, f"#{key}-{value[1:]}" if value.startswith("#") else value)
+        else:
+            value = _REFERENCE.sub(lambda found: f"url(#{key}-{found[1]})", value)
+            value = _COLOUR.sub(lambda found: _VARIABLES.get(found[0], found[0]), value)
+            if name == "style":
+                value = ";".join(part for part in value.split(";") if not part.strip().startswith("font"))
+            element.set(name, value)
+    if element.tag == "text":
+        element.set("font-size", str(_TYPE["font.size"]))
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]

@@ -1,0 +1,93 @@
+"""A run's folder as a network: its own treatment of data holds, and a folder that is none is one sentence."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from certnet.io import read_network
+from certnet.io.runs import find_run, read_run, read_runs
+from formulations import InputError
+from tests.cli.support import Call, one_sentence, quick_train
+
+
+@pytest.fixture
+def run(certnet: Call, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """``runs/iris``, trained on standardised features with a seed of its own."""
+    monkeypatch.setattr("certnet.jobs.train.train", quick_train)
+    assert certnet("train", "iris", "--seed", "3", "--gamma", "0.5", "--quiet").code == 0
+    yield Path("runs/iris")
+
+
+def test_a_run_is_its_network_by_path_and_by_name(run: Path) -> None:
+    for name in (run, str(run), "iris"):
+        assert np.array_equal(read_network(name).network.hidden, read_network(run / "network.npz").network.hidden)
+    found = read_run("iris")
+    assert (found.name, found.command, found.certificate) == ("iris", "train", run / "optimality.cert")
+    assert found.recipe.seed == 3
+    assert read_runs("iris")[0].path == found.path
+    assert found.headline.text == found.report["headline"]
+
+
+def test_commands_treat_data_as_the_run_did(certnet: Call, run: Path) -> None:
+    report = json.loads((run / "report.json").read_text())
+    audit = certnet("audit", "iris", "iris", "--norm", "linf", "--radii", "1e-9", "--json").json
+    assert audit["clean_accuracy"] == report["accuracy"]["test"]
+    assert Path(audit["files"]["report"]).parent == Path("runs/audit/iris-iris")
+    assert certnet("verify", "iris", "iris", "--norm", "l2", "--radius", "0", "--rows", "0:2").code in (0, 1, 3)
+    bounded = ("optimality", "iris", "iris", "--no-train", "--gap", "0.9999", "--time-limit", "1", "--json")
+    again = certnet(*bounded).json
+    assert again["objective"] == pytest.approx(report["objective"], rel=1e-12)
+    assert Path(again["files"]["report"]).parent == Path("runs/optimality/iris-iris")
+    assert certnet(*bounded, "--gamma", "5").json["gamma"] == pytest.approx(5)
+
+
+@pytest.mark.usefixtures("run")
+def test_rows_of_other_data_are_all_new(certnet: Call, folder: Path) -> None:
+    lines = ["a,b,c,d,kind", *(f"5,3,1.{k},0.2,setosa" for k in range(4)), "6,3,5,2,virginica"]
+    (folder / "new.csv").write_text("\n".join(lines))
+    audit = certnet("audit", "iris", "new.csv", "--norm", "linf", "--radii", "1e-9", "--json").json
+    assert audit["data"]["part"] == "all"
+    assert audit["data"]["n"] == 5
+
+
+def test_check_takes_folders(certnet: Call, run: Path) -> None:
+    assert "lower bound" in certnet("check", "iris").out
+    table = certnet("check", "runs", run / "optimality.cert")
+    assert table.code == 0
+    assert table.out.count("PROVED") == 2
+    (run / "optimality.cert").unlink()
+    assert "no certificate" in one_sentence(certnet("check", run))
+
+
+def test_a_folder_that_is_no_run_is_one_sentence(certnet: Call, run: Path) -> None:
+    assert find_run("") is None
+    assert "did you mean iris" in _refused("irsi")
+    assert "is a file" in _refused(run / "report.json")
+    Path("empty").mkdir()
+    assert "holds no report.json" in _refused("empty")
+    assert "holds several runs" in _refused("runs")
+    (run / "report.json").write_text("{")
+    assert "damaged" in _refused("iris")
+    (run / "report.json").write_text('{"schema": "other"}')
+    assert "no report of certnet" in one_sentence(certnet("verify", "iris", "iris", "--norm", "l2", "--radius", "1"))
+
+
+def test_a_report_that_says_too_little_is_one_sentence(run: Path) -> None:
+    report = json.loads((run / "report.json").read_text())
+    (run / "report.json").write_text(json.dumps({**report, "data": None, "gamma": "1"}))
+    found = read_run(run)
+    for wanted in ("recipe", "objective"):
+        with pytest.raises(InputError, match="does not say"):
+            getattr(found, wanted)
+    (run / "report.json").write_text(json.dumps({**report, "command": "optimality"}))
+    with pytest.raises(InputError, match="no network"):
+        read_network(run)
+
+
+def _refused(path: object) -> str:
+    with pytest.raises(InputError) as caught:
+        read_run(str(path))
+    return str(caught.value)
