@@ -74,6 +74,12 @@ for _name, _command in COMMANDS.items():
     app.command(_name, epilog=EPILOG)(_parsed(_command))
 
 
+@functools.cache
+def parser() -> Callable[..., Any]:
+    """The whole command line, put together once in a process."""
+    return typer.main.get_command(app)
+
+
 def run(argv: Sequence[str], signals: Signals) -> int:
     """Run the command line and return the exit code; errors become one sentence on stderr.
 
@@ -85,7 +91,7 @@ def run(argv: Sequence[str], signals: Signals) -> int:
         try:
             signals.serve()
             with standard_output(needed=True):  # of --help and --version
-                outcome = app(arguments, prog_name="certnet", standalone_mode=False)
+                outcome = parser()(arguments, prog_name="certnet", standalone_mode=False)
             return int(outcome() if callable(outcome) else outcome or 0)
         except KeyboardInterrupt:
             return _fail("Interrupted.", Exit.INTERRUPTED, arguments)
