@@ -15,7 +15,6 @@ from certificates.findings import weights as weights
 from certnet.cli.show import first_line, stderr_console
 from certnet.cli.signals import INTERRUPTED as _INTERRUPTED
 from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named
-from certnet.io.runs import SCHEMA
 from certnet.runtime.headline import headline
 from certnet.runtime.machine import versions
 from formulations import InputError

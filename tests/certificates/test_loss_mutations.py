@@ -64,7 +64,6 @@ def bases() -> list[Certificate]:
     return [*every(), *every(subdivided=True), *certified()]
 
 
-
 def nudged(random: np.random.Generator, array: FloatArray) -> FloatArray:
     """One entry moved by one unit in its last place, or two of them by the same amount in opposite directions."""
     copy = array.copy()

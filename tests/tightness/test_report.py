@@ -11,8 +11,8 @@ from certnet.jobs.tightness import infeasibility, is_plain, measure_tightness
 from certnet.jobs.train import train
 from certnet.tightness.feasible import relaxation_value
 from certnet.training import fit
-from formulations._validation import FloatArray
 from formulations import InputError, LiftedSpace, Primal, TrainingProgram, merge_rows, presolve
+from formulations._validation import FloatArray
 from tests.certificates.altering import replace
 from tests.strategies import networks
 
