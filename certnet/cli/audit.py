@@ -15,7 +15,7 @@ from rich.table import Table
 
 from certnet.cli.limits import began, job_seconds, positive_numbers, seconds_or_none
 from certnet.cli.options import Json, Network, NoFeature, Norm, Quiet, Scheduler, Target, Workers, out_folder
-from certnet.cli.output import Exit, deliver, head, proof_place, say
+from certnet.cli.output import Exit, deliver, head, place_for, say
 from certnet.cli.rows import Subject, require_kind
 from certnet.cli.show import Live, stderr_console
 from certnet.io import Split, load
@@ -88,7 +88,7 @@ def audit(
     X, Y = X[:limit], Y[:limit]
     place = Path(out or subject.place("audit", split.name))
     with output_folder(place, files=(*FILES.values(), JOURNAL), command="audit") as folder:
-        proofs = None if certificates is None else proof_place(certificates, "--certificates", folder=True)
+        proofs = None if certificates is None else place_for(certificates, "--certificates", folder=True)
         journal = Journal(place / JOURNAL, identity, proofs)
         known = {} if fresh else journal.read(rows, relu.inputs, sizes[-1])
         if fresh and journal.path.exists():

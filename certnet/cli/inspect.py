@@ -69,17 +69,14 @@ def _table(run: "Run") -> "Table":
 
 def _treatment(run: "Run") -> list[tuple[str, str]]:
     """How data are treated on their way into the network."""
-    from certnet.cli.rows import feature_names
-
     network, data = run.network, run.report["data"]
     if network is None:
         return []
-    names = feature_names(network, run)
+    names = network.feature_names
     more = f", … ({len(names)} in all)" if len(names) > FEATURES else ""
     scaled = "as they are" if network.scale is None else "mean 0 and deviation 1 on the training rows"
     rows = ", ".join(f"{count} {part}" for part, count in data["rows"].items() if count is not None)
-    columns = getattr(network, "columns", None)
-    recipe = () if columns is None else columns.sentences()
+    recipe = () if network.columns is None else network.columns.sentences()
     return [
         ("data", f"{data['source']}; rows: {rows}"),
         ("features", ", ".join(names[:FEATURES]) + more),

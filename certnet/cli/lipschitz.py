@@ -10,7 +10,7 @@ import typer
 from certificates import Verdict
 from certnet.cli.limits import began, seconds_or_none, shares
 from certnet.cli.options import Json, Network, NoFeature, Norm, Rows, Target
-from certnet.cli.output import Exit, head, proof_place, with_headline, write_proof
+from certnet.cli.output import Exit, head, place_for, with_headline, write_proof
 from certnet.cli.rows import Subject, parse_rows, read_rows
 from certnet.cli.show import Live, first_line, stderr_console
 from certnet.io.output import print_result
@@ -75,7 +75,7 @@ def lipschitz(
         make = region_maker(str(size["norm"]))
         questions = [(function, C, f"row-{row}.cert", row, make(X[row], radius)) for row in parse_rows(rows, len(X))]
     alone = local is None and len(questions) == 1
-    place = None if certificate is None else proof_place(certificate, "--certificate", folder=not alone)
+    place = None if certificate is None else place_for(certificate, "--certificate", folder=not alone)
 
     from certnet.jobs.lipschitz import lipschitz_constant
 

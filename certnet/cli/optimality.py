@@ -4,12 +4,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from certnet.cli import options as common
 from certnet.cli.limits import began, job_seconds, seconds_or_none
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 FILES = {"certificate": "optimality.cert", "report": "report.json"}
 TORCH = "In PyTorch's terms, whose weight_decay λ adds λ/2·(sum of squared parameters) to the loss"
@@ -182,7 +185,7 @@ def optimality(
     )
 
 
-def optimality_table(report: Mapping[str, Any]) -> Any:
+def optimality_table(report: Mapping[str, Any]) -> "Table":
     """What was proved, and what would lower the objective."""
     from certnet.cli.show import job_table
     from certnet.runtime.wording import NONE, down, up

@@ -105,11 +105,3 @@ def parse_rows(text: str | None, count: int) -> range:
     if not 0 <= begin < end <= count:
         raise InputError(f"--rows {text[:40]} does not fit; there are rows 0 to {count - 1}.")
     return range(begin, end)
-
-
-def feature_names(read: TwoLayerNetwork, run: Run | None) -> tuple[str, ...]:
-    """Names of a network's features, x1, x2, … where it has none."""
-    own = getattr(read, "feature_names", None)
-    data = None if run is None else run.report.get("data")
-    named = own or (data.get("features") if isinstance(data, dict) else None) or ()
-    return tuple(map(str, named)) or tuple(f"x{place + 1}" for place in range(read.network.inputs))

@@ -211,4 +211,5 @@ def _figures(event: "Event") -> list[str]:
         ("rank", event.rank, str),
         ("residual", event.residual, "{:.1e}".format),
     )
-    return [f"{name} {show(value)}" for name, value, show in figures if value is not None]
+    told = [f"{name} {show(value)}" for name, value, show in figures if value is not None]
+    return told if event.known is None else [*told, event.known]

@@ -14,7 +14,7 @@ from certificates import Verdict
 from certificates.container import MAX_CASES
 from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
 from certnet.cli.options import Circuits, Json, Network, NoFeature, Norm, Rows, Target
-from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, proof_place, with_headline, write_proof
+from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, place_for, with_headline, write_proof
 from certnet.cli.rows import Subject, parse_rows, read_rows
 from certnet.cli.show import first_line, stderr_console
 from certnet.io.output import print_result
@@ -100,7 +100,7 @@ def verify(
     labels, chosen, make = Y.argmax(axis=1).tolist(), parse_rows(rows, len(X)), region_maker(norm)
     if radius is not None:
         make(X[0], radius)
-    folder = None if certificate is None else proof_place(certificate, "--certificate", folder=True)
+    folder = None if certificate is None else place_for(certificate, "--certificate", folder=True)
 
     from certnet.jobs.radius import CertifiedRadius, certified_radius
     from certnet.jobs.verify import VerificationResult
@@ -153,7 +153,7 @@ def _property(
     read: ReluNetwork, cases: Sequence[UnsafeCase], certificate: str | None, how: Mapping[str, Any], json: bool
 ) -> int:
     names = how["provenance"]
-    place = None if certificate is None else proof_place(certificate, "--certificate", folder=False)
+    place = None if certificate is None else place_for(certificate, "--certificate", folder=False)
     if place is not None and len(cases) > MAX_CASES:
         raise InputError(
             f"{names['property']} has {len(cases)} cases, and a certificate file holds {MAX_CASES}; leave "
