@@ -87,7 +87,7 @@ def optimality(
     """Prove how far NETWORK is from globally optimal on DATA, and say what would lower its objective."""
     from certificates import write_certificate
     from certnet.cli import training
-    from certnet.cli.output import deliver, figures, say, say_notes
+    from certnet.cli.output import deliver, say, say_notes
     from certnet.cli.rows import Subject
     from certnet.cli.show import Live, stderr_console, summary
     from certnet.io import load
@@ -161,15 +161,10 @@ def optimality(
 
         def report_of(files: Mapping[str, Path], failures: Sequence[str]) -> dict[str, Any]:
             notes, seconds = (*about, *remarks, *failures), time.perf_counter() - started
-            trained = result.trained
             return {
                 **training.job_report("optimality", result, split, files, notes, seconds),
                 "network": subject.name,
                 "converted": {"factor": given.factor, "constant": given.constant, "number": given.their_number},
-                **figures(result, "balanced_objective", "price_ratio"),
-                "neuron": figures(result.neuron, "decrease", "u", "v"),
-                "trained": trained and {"objective": trained.objective, "width": int(trained.U.shape[1])},
-                "bounds": dict(result.bounds),
             }
 
         files = {FILES["certificate"]: lambda path: write_certificate(path, result.certificate)}

@@ -65,7 +65,7 @@ def _confusion(outputs: FloatArray, Y: FloatArray) -> list[list[int]] | None:
     if count > MOST_CLASSES:
         return None
     pairs = np.bincount(count * _class_numbers(Y) + _class_numbers(outputs), minlength=count**2)
-    return pairs.reshape(count, count).tolist()  # type: ignore[no-any-return]
+    return pairs.reshape(count, count).tolist()
 
 
 def _worst(outputs: FloatArray, Y: FloatArray, kind: Kind, classes: Sequence[str] | None) -> list[dict[str, Any]]:

@@ -9,12 +9,14 @@ import numpy as np
 from certificates import Certificate, Lipschitz, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
 from certificates.certificate import LipschitzProof
+from certificates.findings import finite
 from certificates.lipschitz import open_neurons
 from certificates.making.tree import LeafProof, build
 from certificates.proof import LiftedProof
 from certificates.robustness import preactivation_bounds
 from certnet.runtime.abandon import OutOfTimeError, abandonable
 from certnet.runtime.clock import Clock
+from certnet.runtime.display import Result
 from certnet.search.gradients import SECONDS, largest_gradient
 from certnet.search.lipsdp import Gradients, best_weights, rough_norm
 from certnet.search.sign_products import solve
@@ -54,8 +56,8 @@ class Settings:
 SETTINGS = Settings()
 
 
-@dataclass(frozen=True, eq=False)
-class LipschitzResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class LipschitzResult(Result):
     """``sampled ≤ L ≤ constant ≤ product`` up to rounding of the first and the last.
 
     Attributes:
@@ -78,9 +80,10 @@ class LipschitzResult:
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON says of it."""
-        figures = {name: getattr(self, name) for name in ("note", "constant", "sampled", "product", "unstable")}
+        known = {name: finite(getattr(self, name)) for name in ("constant", "sampled", "product")}
         report = self.report
-        return {"verdict": str(report.verdict), "reason": report.reason, **figures, "arithmetic": report.arithmetic}
+        own = {"note": self.note, "unstable": self.unstable, "arithmetic": report.arithmetic}
+        return {"verdict": str(report.verdict), "reason": report.reason, **known, **own}
 
 
 @np.errstate(all="ignore")

@@ -15,7 +15,9 @@ import numpy as np
 
 from certificates import Certificate, Report, Robustness, Verdict, check
 from certificates.certificate import CaseProof
+from certificates.findings import finite
 from certificates.robustness import preactivation_bounds
+from certnet.runtime.display import Result
 from certnet.search.attack import attack_all
 from certnet.search.counterexample import Counterexample, confirm_near
 from certnet.search.linear import Nodes, crown
@@ -47,8 +49,8 @@ class Settings:
 SETTINGS = Settings()
 
 
-@dataclass(frozen=True, eq=False)
-class VerificationResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class VerificationResult(Result):
     """What is known about a property.
 
     Attributes:
@@ -63,6 +65,8 @@ class VerificationResult:
         counterexample: the unsafe input, where REFUTED.
         timed_out: whether the time limit ended the search.
     """
+
+    COMMAND = "verify"
 
     verdict: Verdict
     reason: str
@@ -89,8 +93,8 @@ class VerificationResult:
             "verdict": str(self.verdict),
             "reason": self.reason,
             "result": self.status,
-            "lower_bound": self.lower_bound,
-            "attacked": self.attacked,
+            "lower_bound": finite(self.lower_bound),
+            "attacked": finite(self.attacked),
             "counterexample": counterexample_fields(self.counterexample),
             "bounds": dict(zip(("linear", "semidefinite"), self.nodes, strict=True)),
             "leaves": report and {"linear": report.linear_leaves, "semidefinite": report.semidefinite_leaves},

@@ -38,7 +38,10 @@ def percent(value: float | Decimal | None) -> str:
 
 def share(value: float, *, at_least: bool) -> str:
     """A share of rows in percent with one digit, rounded towards what is still true: down for at least, else up."""
-    return f"{(Decimal(value) * 100).quantize(Decimal('0.1'), ROUND_FLOOR if at_least else ROUND_CEILING)} %"
+    # The digits that name the float: 0.7 is seven of ten rows, and no less.
+    return (
+        f"{(Decimal(repr(float(value))) * 100).quantize(Decimal('0.1'), ROUND_FLOOR if at_least else ROUND_CEILING)} %"
+    )
 
 
 def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
