@@ -35,6 +35,7 @@ COMMANDS = {
     "export": Command(
         "export", "A network for ONNX, PyTorch or NumPy.", "certnet export iris --onnx iris.onnx --float32"
     ),
+    "report": Command("report", "Runs as one page of HTML.", "certnet report iris --html iris.html"),
     "optimality": Command(
         "optimality",
         "How far any network is from the global optimum.",

@@ -135,9 +135,13 @@ def test_compare_marks_the_best_on_validation_rows_alone(certnet: Call) -> None:
 
 
 @pytest.mark.usefixtures("run")
-def test_export_compares_before_it_writes(certnet: Call) -> None:
+def test_export_and_report_write_files(certnet: Call) -> None:
     done = certnet("export", "iris", "--numpy", "a.npz", "--float32")
     assert done.code == 0
     assert "scores = " in done.out
     assert certnet("export", "a.npz", "--numpy", "b.npz", "--json").json["results"][0]["difference"] < 1e-12
+    page = certnet("report", "iris", "--html", "page.html")
+    assert page.code == 0
+    assert Path("page.html").read_text().lstrip().lower().startswith("<!doctype html>")
+    assert "--html FILE.html" in one_sentence(certnet("report", "iris"))
     assert "--onnx FILE.onnx" in one_sentence(certnet("export", "iris"))
