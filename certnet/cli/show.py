@@ -6,7 +6,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,8 @@ class Live:
                 TextColumn("{task.fields[figures]}", markup=False),
                 console=console,
                 transient=True,
+                # rich would send what goes to a file to the terminal.
+                redirect_stdout=sys.stdout.isatty(),
             )
             self._task = self._progress.add_task("starting", total=None, figures="")
 
@@ -182,6 +185,16 @@ class Live:
         elif time.monotonic() - self._printed >= self._every:
             self._console.print(describe(event), markup=False)
             self._printed = time.monotonic()
+
+    def part(self, name: str, started: float, known: str | None = None) -> Callable[["Event"], None]:
+        """Shows events of one of several questions: with its name, what is known of the others, and all of the time."""
+
+        def show(event: "Event") -> None:
+            words = [words for words in (known, event.known) if words is not None]
+            stage, seconds = f"{name}: {event.stage}", time.perf_counter() - started
+            self(replace(event, stage=stage, seconds=seconds, time_left=None, known=" · ".join(words) or None))
+
+        return show
 
 
 class _TimeLeft(ProgressColumn):
