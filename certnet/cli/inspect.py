@@ -41,6 +41,7 @@ def show(
 def _told(run: "Run") -> list[str]:
     """A run on a screen."""
     from certnet.cli.show import first_line, text_of
+    from certnet.runtime.wording import printable
     from formulations import InputError
 
     try:
@@ -48,7 +49,7 @@ def _told(run: "Run") -> list[str]:
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
         raise InputError(f"{run.path} holds a report that is damaged; run certnet {run.command} again.") from None
     files = sorted(path for path in run.path.iterdir() if path.is_file() and not path.name.startswith("."))
-    lines += ["files", *(f"  {path} ({size(path.stat().st_size)})" for path in files)]
+    lines += ["files", *(f"  {printable(str(path))} ({size(path.stat().st_size)})" for path in files)]
     return [*lines, *_what_next(run)]
 
 

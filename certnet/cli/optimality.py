@@ -29,7 +29,7 @@ def optimality(
             ".safetensors of a PyTorch state with two Linear layers.",
         ),
     ],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="What it was trained on; as for certnet train.")],
+    data: common.Data = None,
     loss: Annotated[
         str | None,
         typer.Option(
@@ -106,6 +106,7 @@ def optimality(
     closing_of(GLOBAL, gap, nodes, workers, scheduler)
     require_named(out)
     subject = Subject.named(network)
+    data = subject.data(data)
     read, recipe = subject.read, training.recipe_of(options, data)
     if subject.run is not None:
         # What is not given is as it was in training: data, objective, and the scale of features.

@@ -43,6 +43,18 @@ class Subject:
         """Where the results of a command about this network and these data go by default."""
         return HOME / command / f"{Path(self.name).stem if self.run is None else self.name}-{data}"
 
+    def data(self, named: str | None) -> str:
+        """The data that are named, else those that its run was trained on.
+
+        Raises:
+            InputError: none are named, and there is no run.
+        """
+        if named is not None:
+            return named
+        if self.run is None:
+            raise InputError(f"Name the data after {self.name}; only the folder of a run knows its own.")
+        return self.run.recipe.source
+
     def knows_other(self, source: str) -> bool:
         """Whether its run was trained on data of another name, so that all rows of these are new to it."""
         return self.run is not None and Path(self.run.recipe.source).name != Path(source).name

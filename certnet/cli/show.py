@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from certnet.runtime.headline import headline, is_weak
-from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, bounds, down, percent, up
+from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, bounds, down, percent, printable, up
 
 if TYPE_CHECKING:
     from certnet.jobs.train import Event
@@ -53,9 +53,10 @@ COLOURS = {"strong": "green", "weak": "yellow", "open": "yellow", "refuted": "re
 def first_line(report: Mapping[str, Any]) -> str:
     """The headline of a result for stdout, in colour where that is a terminal."""
     found = headline(report)
+    text = printable(found.text)
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
-        return found.text
-    return typer.style(found.text, fg=COLOURS[found.level], bold=True)
+        return text
+    return typer.style(text, fg=COLOURS[found.level], bold=True)
 
 
 def text_of(table: Table) -> list[str]:
@@ -63,7 +64,7 @@ def text_of(table: Table) -> list[str]:
     console = Console(file=io.StringIO(), highlight=False, width=shutil.get_terminal_size((120, 24)).columns)
     with console.capture() as captured:
         console.print(table)
-    return [line.rstrip() for line in captured.get().splitlines()]
+    return [printable(line.rstrip()) for line in captured.get().split("\n")[:-1]]
 
 
 def figures_table(title: str, rows: Iterable[tuple[str, str | None]]) -> Table:
