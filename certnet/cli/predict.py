@@ -1,5 +1,6 @@
 """``certnet predict``: what a network says of new rows."""
 
+import contextlib
 import csv
 import io
 import time
@@ -62,9 +63,11 @@ def predict(
     if radius_norm is not None and subject.read.network.outputs == 1 and not subject.read.is_binary:
         raise InputError("--radius-norm is about classes, but the network predicts numbers; leave it out.")
     X, notes, table = rows_of(subject, new)
+    interrupted = False
     columns = predictions(subject, X)
     if radius_norm is not None:
         columns |= _radii(subject, X, radius_norm, largest_radius, each, quiet)
+        interrupted = None in columns[f"certified radius ({radius_norm})"]
         note = subject.read.with_scores().note
         notes = notes if note is None else (*notes, note)
     if table is not None:
@@ -83,7 +86,9 @@ def predict(
         print_result(report if json else {}, [str(place)], as_json=json)
     else:
         print_result({}, [_csv(columns).rstrip("\n")], as_json=False)
-    return Exit.OK
+    if interrupted:
+        stderr_console().print("certnet: Interrupted; the last rows have no radii.", markup=False)
+    return Exit.INTERRUPTED if interrupted else Exit.OK
 
 
 def rows_of(subject: "Subject", source: str) -> tuple["FloatArray", tuple[str, ...], "Table | None"]:
@@ -153,14 +158,16 @@ def _radii(
         largest = REACH * float((X.max(axis=0) - X.min(axis=0)).max() or 1.0 if scale is None else scale.max())
     kept: list[float] = []
     lost: list[float | None] = []
-    with Live(stderr_console(), enabled=not quiet) as live:
+    with contextlib.suppress(KeyboardInterrupt), Live(stderr_console(), enabled=not quiet) as live:
         for row, x in enumerate(X):
             live(Event(f"radius of row {row + 1} of {len(X)}", time.perf_counter() - started, known=_median(kept)))
             label = int(relu(x[None])[0].argmax())
             found = certified_radius(relu, x, label, norm=norm, largest=largest, time_limit=each)
             kept.append(found.certified)
             lost.append(found.attacked if math.isfinite(found.attacked) else None)
-    return {f"certified radius ({norm})": kept, f"attacked radius ({norm})": lost}
+    # Ctrl-C leaves the last rows without radii.
+    rest: list[None] = [None] * (len(X) - len(lost))
+    return {f"certified radius ({norm})": [*kept[: len(lost)], *rest], f"attacked radius ({norm})": [*lost, *rest]}
 
 
 def _median(radii: Sequence[float]) -> str | None:

@@ -78,7 +78,9 @@ def test_a_file_of_predictions_is_whole_or_absent(certnet: Call) -> None:
     assert "no folder" in one_sentence(certnet("predict", "shop", "new.csv", "-o", "absent/out.csv"))
 
 
-def test_radii_are_proved_and_the_class_is_lost_at_the_attacked_one(certnet: Call, shop: Path) -> None:
+def test_radii_are_proved_and_the_class_is_lost_at_the_attacked_one(
+    certnet: Call, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write("new.csv", rows(2, seed=3), ("size", "colour"))
     asked = ("predict", "shop", "new.csv", "--radius-norm", "l2", "--largest-radius", "20", "--input-limit", "5")
     found = certnet(*asked, "--json").json["results"]
@@ -88,6 +90,14 @@ def test_radii_are_proved_and_the_class_is_lost_at_the_attacked_one(certnet: Cal
         kept, lost = row["certified radius (l2)"], row["attacked radius (l2)"]
         assert 0 <= kept <= (20 if lost is None else lost)
     assert "--radius-norm" in one_sentence(certnet("predict", "shop", "new.csv", "--largest-radius", "1"))
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("certnet.jobs.radius.certified_radius", interrupted)
+    cut = certnet(*asked, "-o", "cut.csv")
+    assert cut.code == 130
+    assert [row["certified radius (l2)"] for row in table(Path("cut.csv").read_text())] == ["", ""]
 
 
 @pytest.mark.usefixtures("quick")
