@@ -77,7 +77,7 @@ def audit(
     given = {"target": target, "weight_column": weight_column, "seed": seed, "split": False if other else None}
     recipe = subject.recipe(data, **given, task="classification", loss="squared", raw=True)
     seed, part = recipe.seed, part or ("all" if other else "test")
-    split = load(recipe, Outputs(read.network.outputs, read.classes))
+    split = load(recipe.asked_by(read.columns), Outputs(read.network.outputs, read.classes))
     X, Y = _part(split, part)
     relu = read.with_scores(split.classes)
     require_kind(relu, X, Y, data)
@@ -149,7 +149,7 @@ def audit(
     return say(
         SimpleNamespace(quiet=quiet, json=json),
         report,
-        _table(report),
+        audit_table(report),
         [*lines, *(report["files"][name] for name in reversed(FILES) if name in report["files"])],
         remarks=(*split.notes, *journal.notes, *failures),
         failure=failure,
@@ -168,7 +168,7 @@ def _part(split: Split, part: str) -> tuple[FloatArray, FloatArray]:
     return parts[part]
 
 
-def _table(report: Mapping[str, Any]) -> Table:
+def audit_table(report: Mapping[str, Any]) -> Table:
     """Clean and certified to attacked accuracy, of each class and of all."""
     data = report["data"]
     title = f"{report['network']} on {data['name']} ({data['part']} rows), {report['norm']}: certified to attacked"

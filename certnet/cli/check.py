@@ -37,7 +37,7 @@ SHOWN, SHOWN_TERMS = 3, 40
 
 def check(
     certificates: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(metavar="CERTIFICATE...", help="Certificates, or folders of runs with certificates in them."),
     ],
     data: Annotated[
@@ -63,13 +63,13 @@ def check(
     """Prove the bounds of certificates again, with no solver."""
     how = {"arithmetic": arithmetic, "time_limit": seconds_or_none(time_limit)}
     results: list[dict[str, Any]] = []
-    certificates = [file for given in certificates for file in _files(given)]
-    for path in certificates:
+    files = [file for given in certificates for file in _files(given)]
+    for path in files:
         try:
             results.append(_examine(path, data, network, property_file, how))
         except InputError as error:
             # Of several files a broken one is a row of the table, not the end.
-            if len(certificates) == 1:
+            if len(files) == 1:
                 raise
             results.append({**failure("check", str(error), Exit.USAGE), "files": {"certificate": str(path)}})
     worst = min(results, key=lambda found: SEVERITY.index(found["verdict"]))
@@ -84,12 +84,12 @@ def check(
     return exit_code(worst["verdict"])
 
 
-def _files(given: Path) -> list[Path]:
+def _files(given: str) -> list[Path]:
     """A certificate, or all of those in the folder of a run, or of a run that is named."""
     from certnet.io.runs import certificates_in, find_run
 
-    folder = None if given.is_file() else find_run(given)
-    return [given] if folder is None else certificates_in(folder)
+    folder = None if Path(given).is_file() else find_run(given)
+    return [Path(given)] if folder is None else certificates_in(folder)
 
 
 def _examine(
@@ -100,7 +100,7 @@ def _examine(
     Raises:
         InputError: the file is no readable certificate, or is about other data, or another network or property.
     """
-    from certnet.cli.compare import compare_data, compare_network, compare_property
+    from certnet.cli.agreement import compare_data, compare_network, compare_property
 
     certificate = read_certificate(path)
     statement, found = certificate.statement, stated(certificate)

@@ -112,7 +112,7 @@ def optimality(
         if torch_loss is None:
             loss, gamma = loss or own_terms["loss"], gamma or own_terms["gamma"]
             hidden_bias, output_bias = hidden_bias or own_terms["hidden_bias"], output_bias or own_terms["output_bias"]
-    split = load(recipe)
+    split = load(recipe.asked_by(read.columns))
     own = read.on(split.offset, split.scale, split.classes)
     if loss is None and torch_loss is None:
         loss = "squared" if split.task == "regression" else "logistic" if own.outputs == 1 else "cross-entropy"
@@ -134,7 +134,7 @@ def optimality(
     about = (given.theirs, given.ours, *given.notes)
     if own.hidden is not read.network.hidden:
         about = (*about, FOLDED)
-    say_notes(options, (*split.notes, *about))
+    say_notes(options, (*training.sentences_about(split), *about))
     with output_folder(
         Path(out or subject.place("optimality", split.name)), files=tuple(FILES.values()), command="optimality"
     ) as folder:
@@ -174,7 +174,7 @@ def optimality(
     return say(
         options,
         report,
-        _table(report),
+        optimality_table(report),
         [summary(report), *report["files"].values()],
         remarks=remarks,
         failure=failure,
@@ -182,7 +182,7 @@ def optimality(
     )
 
 
-def _table(report: Mapping[str, Any]) -> Any:
+def optimality_table(report: Mapping[str, Any]) -> Any:
     """What was proved, and what would lower the objective."""
     from certnet.cli.show import job_table
     from certnet.runtime.wording import NONE, down, up

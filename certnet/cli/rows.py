@@ -66,7 +66,8 @@ def read_rows(
         InputError: the data cannot be read, or do not fit the network.
     """
     read = subject.read
-    data = read_source(recipe, Outputs(read.network.outputs, read.classes) if labelled else Outputs(None))
+    outputs = Outputs(read.network.outputs, read.classes) if labelled else Outputs(None)
+    data = read_source(recipe.asked_by(read.columns), outputs)
     network = read.with_scores(data.classes) if labelled else read.on()
     X, Y = (data.X, data.Y) if data.X_test is None or data.Y_test is None else (data.X_test, data.Y_test)
     require_kind(network, X, Y if labelled else None, recipe.source)
@@ -104,3 +105,11 @@ def parse_rows(text: str | None, count: int) -> range:
     if not 0 <= begin < end <= count:
         raise InputError(f"--rows {text[:40]} does not fit; there are rows 0 to {count - 1}.")
     return range(begin, end)
+
+
+def feature_names(read: TwoLayerNetwork, run: Run | None) -> tuple[str, ...]:
+    """Names of a network's features, x1, x2, … where it has none."""
+    own = getattr(read, "feature_names", None)
+    data = None if run is None else run.report.get("data")
+    named = own or (data.get("features") if isinstance(data, dict) else None) or ()
+    return tuple(map(str, named)) or tuple(f"x{place + 1}" for place in range(read.network.inputs))

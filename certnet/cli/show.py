@@ -1,7 +1,9 @@
 """What people see: rich on stderr, plain lines on stdout."""
 
+import io
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -53,6 +55,14 @@ def first_line(report: Mapping[str, Any]) -> str:
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return found.text
     return typer.style(found.text, fg=COLOURS[found.level], bold=True)
+
+
+def text_of(table: Table) -> list[str]:
+    """A table for stdout, in lines."""
+    console = Console(file=io.StringIO(), highlight=False, width=shutil.get_terminal_size((120, 24)).columns)
+    with console.capture() as captured:
+        console.print(table)
+    return [line.rstrip() for line in captured.get().splitlines()]
 
 
 def figures_table(title: str, rows: Iterable[tuple[str, str | None]]) -> Table:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from certificates import write_certificate
-from certnet.cli.limits import began, job_seconds, seconds_or_none
+from certnet.cli.limits import began, column_names, job_seconds, seconds_or_none
 from certnet.cli.output import deliver, figures, finite, head, say, say_notes, weights
 from certnet.cli.scores import evaluate
 from certnet.cli.show import Live, stderr_console, summary, training_table
@@ -41,13 +41,19 @@ FINISHING = 3.0
 """Seconds for a network and a bound where Ctrl-C came before there was a weight decay."""
 FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
 CHECKPOINT = "checkpoint.npz"
+MOST_COLUMNS = 25
+"""Lines about columns on stderr."""
 CHANGEABLE = frozenset(
     {"resume", "time_limit", "json", "quiet", "device", "gap", "nodes", "workers", "scheduler", "circuits"}
 )
 """Options that may differ from those of the run that is resumed."""
+LISTS = ("features", "drop", "categorical")
+"""Options that list names of columns."""
 STORED: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("data", "source", "solver", "device", "method", "loss", "hidden_bias", "output_bias"), (str,)),
-    **dict.fromkeys(("target", "task", "class_weight", "weight_column"), (str, type(None))),
+    **dict.fromkeys(
+        ("data", "source", "solver", "device", "method", "loss", "hidden_bias", "output_bias", "impute"), (str,)
+    ),
+    **dict.fromkeys(("target", "task", "class_weight", "weight_column", *LISTS), (str, type(None))),
     **dict.fromkeys(("raw", "no_split", "circuits"), (bool,)),
     **dict.fromkeys(("gamma", "tolerance"), (float,)),
     **dict.fromkeys(("time_limit", "gap"), (float, type(None))),
@@ -80,7 +86,7 @@ def run_train(options: SimpleNamespace) -> int:
     if gap is None and options.method == SDP and program.shape[1] <= LARGEST_DIMENSION:
         # In few dimensions proving a gap takes seconds, so it is done unasked; a gap of 0.9 prevents it.
         gap = DEFAULT_GAP
-    say_notes(options, split.notes)
+    say_notes(options, sentences_about(split))
     out = Path(options.out or f"runs/{split.name}")
     with output_folder(out, files=(*FILES.values(), CHECKPOINT), command="train") as folder:
         limit = job_seconds(options.time_limit, started)
@@ -163,9 +169,19 @@ def check_options(options: SimpleNamespace) -> None:
 
 def recipe_of(options: SimpleNamespace, source: str) -> Recipe:
     """How the data are made."""
-    names = ("target", "task", "seed", "raw", "loss", "class_weight", "weight_column")
+    names = ("target", "task", "seed", "raw", "loss", "class_weight", "weight_column", "impute")
     given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+    lists = {name: getattr(options, name, None) for name in LISTS}
+    given |= {name: column_names(text, f"--{name}") for name, text in lists.items() if text is not None}
     return Recipe(source=source, split=not options.no_split, **given)
+
+
+def sentences_about(split: Split) -> tuple[str, ...]:
+    """What was done to the columns of a table, and what else a user should know of the data."""
+    recipe = () if split.columns is None else split.columns.sentences()
+    shown = recipe if len(recipe) <= MOST_COLUMNS else recipe[: MOST_COLUMNS - 1]
+    more = () if shown is recipe else (f"… and {len(recipe) - len(shown)} columns more (report.json lists them)",)
+    return (*shown, *more, *split.notes)
 
 
 def program_of(split: Split, options: SimpleNamespace, gamma: float) -> TrainingProgram:
@@ -291,6 +307,7 @@ def network_of(split: Split, result: job.TrainingResult) -> TwoLayerNetwork:
         offset=None if raw else split.offset,
         scale=None if raw else split.scale,
         classes=split.classes,
+        columns=split.columns,
     )
 
 
@@ -322,6 +339,7 @@ def job_report(
             "rows": {name: None if X is None else len(X) for name, X, _ in split.parts()},
             "classes": None if split.classes is None else list(split.classes),
             "features": list(split.feature_names),
+            "columns": [] if split.columns is None else list(split.columns.sentences()),
             "standardised": not split.recipe.raw,
             "seed": split.recipe.seed,
             "fingerprint": result.certificate.data_fingerprint,

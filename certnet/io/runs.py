@@ -91,8 +91,8 @@ class Run:
         Columns are named only where the source has any.
         """
         own = replace(self.recipe, source=source)
-        if source_kind(source) != "csv":
-            own = replace(own, target=None, weight_column=None)
+        if source_kind(source) != "table":
+            own = own.of_arrays()
         return replace(own, **{name: value for name, value in changes.items() if value is not None})
 
 

@@ -142,14 +142,22 @@ class AuditResult:
         return self.share(UNDECIDED)
 
     def to_dict(self, classes: Sequence[str] | None = None) -> dict[str, Any]:
-        """The figures as JSON has them, of all inputs and of those of each class that has any."""
+        """The figures as JSON has them, of all inputs and of those of each class that has any.
+
+        ``inputs`` has the two radii of each row, in their order; an attacked radius that is not known is None.
+        """
         labels = sorted({entry.label for entry in self.inputs})
         parts = [[entry for entry in self.inputs if entry.label == label] for label in labels]
+        attacked = [entry.attacked_radius for entry in self.inputs]
         return self._figures() | {
+            "inputs": {
+                "certified_radius": [entry.certified_radius for entry in self.inputs],
+                "attacked_radius": [radius if math.isfinite(radius) else None for radius in attacked],
+            },
             "classes": [
                 {"class": class_name(label, classes), "n": len(part), **replace(self, inputs=tuple(part))._figures()}
                 for label, part in zip(labels, parts, strict=True)
-            ]
+            ],
         }
 
     def _figures(self) -> dict[str, Any]:

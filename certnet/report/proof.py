@@ -92,7 +92,9 @@ def proved(run: "Run", *, time_limit: float | None = CHECKING) -> Proved:
     remarks = ()
     if differs or stated.get("verdict") != str(found.verdict):
         what = ", ".join(["verdict"] * (stated.get("verdict") != str(found.verdict)) + differs)
-        remarks = (f"report.json states another {what} than its certificate proves; shown is what the certificate proves.",)
+        remarks = (
+            f"report.json states another {what} than its certificate proves; shown is what the certificate proves.",
+        )
     facts = {
         "verdict": str(found.verdict),
         "reason": found.reason,

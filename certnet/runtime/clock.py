@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +22,18 @@ class Settings:
 
 
 SETTINGS = Settings()
+
+_BEGAN: ContextVar[float] = ContextVar("began")
+
+
+def began() -> float:
+    """When the command began, by ``time.perf_counter()``: now, or with the process where it is all that this runs."""
+    return _BEGAN.get(time.perf_counter())
+
+
+def begin_with_process(moment: float) -> None:
+    """Count from this moment of ``time.perf_counter()``, so that imports are part of the command."""
+    _BEGAN.set(moment)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from certnet.cli.show import Live, describe
 from certnet.io.network import TwoLayerNetwork
-from certnet.io.output import OutputFolder, json_writer, strict_json
+from certnet.io.output import OutputFolder, json_writer
 from certnet.jobs.train import Event
+from certnet.runtime.streams import strict_json
 from certnet.runtime.wording import bounds, down, percent, up
 from formulations import InputError
 from formulations.network import ReluNetwork

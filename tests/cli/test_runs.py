@@ -1,8 +1,9 @@
 """A run's folder as a network: its own treatment of data holds, and a folder that is none is one sentence."""
 
 import json
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,11 @@ from tests.cli.support import Call, one_sentence, quick_train
 
 
 @pytest.fixture
-def run(certnet: Call, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def run(certnet: Call, monkeypatch: pytest.MonkeyPatch) -> Path:
     """``runs/iris``, trained on standardised features with a seed of its own."""
     monkeypatch.setattr("certnet.jobs.train.train", quick_train)
     assert certnet("train", "iris", "--seed", "3", "--gamma", "0.5", "--quiet").code == 0
-    yield Path("runs/iris")
+    return Path("runs/iris")
 
 
 def test_a_run_is_its_network_by_path_and_by_name(run: Path) -> None:
@@ -91,3 +92,51 @@ def _refused(path: object) -> str:
     with pytest.raises(InputError) as caught:
         read_run(str(path))
     return str(caught.value)
+
+
+def test_show_says_what_a_run_is(certnet: Call, run: Path) -> None:
+    shown = certnet("show", "iris")
+    assert shown.code == 0
+    meaning, *rest = shown.out.splitlines()
+    assert "better" in meaning
+    for wanted in ("certified lower bound", "petal width", "setosa, versicolor", str(run / "network.npz"), "next"):
+        assert any(wanted in line for line in rest)
+    assert certnet("show", "iris", "--json").json["run"]["gamma"] == 0.5
+    report = json.loads((run / "report.json").read_text())
+    (run / "report.json").write_text(json.dumps({**report, "stages": 3}))
+    assert "damaged" in one_sentence(certnet("show", "iris"))
+
+
+@pytest.mark.usefixtures("run")
+def test_compare_marks_the_best_on_validation_rows_alone(certnet: Call) -> None:
+    def edited(name: str, **changes: Any) -> Path:
+        folder = Path("runs") / name
+        shutil.copytree("runs/iris", folder)
+        report = json.loads((folder / "report.json").read_text())
+        (folder / "report.json").write_text(json.dumps(report | changes))
+        return folder
+
+    loss = {"train": 0.9, "validation": 0.01, "test": 0.9}
+    edited("good", log_loss=loss, gamma=0.25)
+    edited("lucky", log_loss=loss | {"validation": 9.0, "test": 0.001})
+    found = certnet("compare", "iris", "good", "lucky", "--json").json
+    assert [row["best"] for row in found["results"]] == [False, True, False]
+    assert found["best"] == "runs/good"
+    assert any("weight decays" in sentence for sentence in found["differences"])
+    text = certnet("compare", "iris", "good").out
+    assert "runs/good *" in text
+    certnet("train", "iris", "--seed", "4", "--gamma", "0.5", "--out", "other", "--quiet")
+    apart = certnet("compare", "iris", "other", "--json").json
+    assert apart["best"] is None
+    assert any("different rows" in sentence for sentence in apart["differences"])
+    edited("odd", log_loss="x", accuracy=[1], objective="high", data=None, gamma=None)
+    assert certnet("compare", "iris", "odd").code == 0
+
+
+@pytest.mark.usefixtures("run")
+def test_export_compares_before_it_writes(certnet: Call) -> None:
+    done = certnet("export", "iris", "--numpy", "a.npz", "--float32")
+    assert done.code == 0
+    assert "scores = " in done.out
+    assert certnet("export", "a.npz", "--numpy", "b.npz", "--json").json["results"][0]["difference"] < 1e-12
+    assert "--onnx FILE.onnx" in one_sentence(certnet("export", "iris"))

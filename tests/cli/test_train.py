@@ -290,7 +290,7 @@ def test_bad_command_lines(certnet: Call, arguments: list[str]) -> None:
 
 BAD_DATA: dict[str, bytes] = {
     "empty.csv": b"",
-    "nan.csv": b"a,k\nnan,x\n1,y\n",
+    "nan.csv": b"a,k\nnan,x\n,y\n",
     "inf.csv": b"a,k\ninf,x\n1,y\n",
     "one-class.csv": b"a,k\n1,x\n2,x\n",
     "text.csv": b"a,k\nlots,x\n2,y\n",
