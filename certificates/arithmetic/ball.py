@@ -167,8 +167,8 @@ class BallMatrix:
 
     def positive_part(self) -> "BallMatrix":
         """max(M, 0), which is 1-Lipschitz."""
-        positive = self.high + self.low > 0
-        return type(self)(np.where(positive, self.high, 0.0), np.where(positive, self.low, 0.0), self.rad)
+        negative = self.high + self.low <= 0  # the sign of a sum is exact, and NaN stays
+        return type(self)(np.where(negative, 0.0, self.high), np.where(negative, 0.0, self.low), self.rad)
 
     def prove_psd(self) -> PsdProof:
         """Prove that every symmetric matrix in the balls is PSD, by congruences that bring it near the identity."""
