@@ -30,6 +30,7 @@ def test_a_run_is_its_network_by_path_and_by_name(run: Path) -> None:
     assert found.recipe.seed == 3
     assert read_runs("iris")[0].path == found.path
     assert found.headline.text == found.report["headline"]
+    assert repr(found).startswith("Run(path: runs/iris, command: train, gamma: 0.5, objective: ")
 
 
 def test_commands_treat_data_as_the_run_did(certnet: Call, run: Path) -> None:
