@@ -4,12 +4,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from certnet.cli import options as common
 from certnet.cli.limits import began, job_seconds, seconds_or_none
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 FILES = {"certificate": "optimality.cert", "report": "report.json"}
 TORCH = "In PyTorch's terms, whose weight_decay λ adds λ/2·(sum of squared parameters) to the loss"
@@ -26,7 +29,7 @@ def optimality(
             ".safetensors of a PyTorch state with two Linear layers.",
         ),
     ],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="What it was trained on; as for certnet train.")],
+    data: common.Data = None,
     loss: Annotated[
         str | None,
         typer.Option(
@@ -103,6 +106,7 @@ def optimality(
     closing_of(GLOBAL, gap, nodes, workers, scheduler)
     require_named(out)
     subject = Subject.named(network)
+    data = subject.data(data)
     read, recipe = subject.read, training.recipe_of(options, data)
     if subject.run is not None:
         # What is not given is as it was in training: data, objective, and the scale of features.
@@ -177,7 +181,7 @@ def optimality(
     )
 
 
-def optimality_table(report: Mapping[str, Any]) -> Any:
+def optimality_table(report: Mapping[str, Any]) -> "Table":
     """What was proved, and what would lower the objective."""
     from certnet.cli.show import job_table
     from certnet.runtime.wording import NONE, down, up

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from certificates.findings import SCHEMA
 from certnet.io.dataset import Recipe
 from certnet.io.load_data import source_kind
 from certnet.io.network import TwoLayerNetwork
@@ -17,7 +18,6 @@ from certnet.io.packed import read_bytes, unreadable
 from certnet.runtime.headline import Headline, headline
 from formulations import InputError
 
-SCHEMA = "certnet/1"
 HOME = Path("runs")
 """Where runs are written by default, and looked for by their bare names."""
 REPORT, NETWORK, CERTIFICATE, TABLE = "report.json", "network.npz", "optimality.cert", "path.json"

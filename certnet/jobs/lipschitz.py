@@ -15,8 +15,9 @@ from certificates.making.tree import LeafProof, build
 from certificates.proof import LiftedProof
 from certificates.robustness import preactivation_bounds
 from certnet.runtime.abandon import OutOfTimeError, abandonable
-from certnet.runtime.clock import Clock
+from certnet.runtime.clock import Clock, Event
 from certnet.runtime.display import Result
+from certnet.runtime.wording import down, up
 from certnet.search.gradients import SECONDS, largest_gradient
 from certnet.search.lipsdp import Gradients, best_weights, rough_norm
 from certnet.search.sign_products import solve
@@ -99,6 +100,7 @@ def lipschitz_constant(
     time_limit: float | None = None,
     random_state: int = 0,
     provenance: Mapping[str, Any] | None = None,
+    progress: Callable[[Event], None] | None = None,
 ) -> LipschitzResult:
     """Bound ``‖C(f(x) − f(y))‖₂ / ‖x − y‖₂`` over all inputs x ≠ y, or over those of a region.
 
@@ -114,6 +116,7 @@ def lipschitz_constant(
             is LipSDP's; where even its check does not the verdict is UNKNOWN.
         random_state: seed of the sampled gradients.
         provenance: JSON object for the certificate.
+        progress: called with an ``Event`` at each stage.
 
     Raises:
         InputError: C or the region has another length, or C is not finite.
@@ -123,10 +126,14 @@ def lipschitz_constant(
         raise InputError(f"each function must be {network.outputs} finite numbers, one for each output.")
     if region is not None and region.inputs != network.inputs:
         raise InputError(f"the region has {region.inputs} inputs and the network has {network.inputs}; give its kind.")
-    left = Clock(time_limit).left
+    clock = Clock(time_limit, progress)
+    left = clock.left
+    clock.tell("sampled gradients")
     statement = _Statement(network, C, region, provenance or {})
     sampling, gradients = left(SETTINGS.sampling_share), statement.gradients
     sampled = largest_gradient(network, C, region, seed=random_state, seconds=SECONDS if sampling is None else sampling)
+    met = f"met {down(sampled, 4)}"
+    clock.tell("LipSDP", known=met)
     product = _left_behind(statement.norm_product, left(SETTINGS.plain_share, least=0.5 * SETTINGS.grace))
     theta = _weights(gradients, left(SETTINGS.plain_share))
     patience = left(least=SETTINGS.grace)
@@ -134,6 +141,7 @@ def lipschitz_constant(
     note = None
     # Without a neuron that is unstable and has a weight there is one gradient, and nothing to improve.
     if products and len(theta):
+        clock.tell("products of signs", known=f"proved {up(best[1].constant, 4)} · {met}")
         better = _left_behind(lambda: statement.with_products(theta, best, left(), random_state), left())
         note = CHEAPER if better is None else None
         best = better or best

@@ -54,6 +54,11 @@ def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
     return above, below, percent(gap)
 
 
+def printable(text: str) -> str:
+    """A text from a file, whose control characters cannot steer a terminal."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 def _rounded(value: float | None, rounding: str, digits: int) -> str:
     if value is None or not Decimal(value).is_finite():
         return NONE

@@ -24,6 +24,8 @@ LOG = logging.getLogger("mkdocs.hooks.certnet")
 LINK = re.compile(r"\[(?P<text>`?[^\]\[]*?`?)\]\((?P<up>(?:\.\./)+)(?P<file>[\w./-]+\.(?:py|toml|ipynb))\)")
 FORMULA = re.compile(r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL)
 LINE = re.compile(r'(?P<link>href="[^"]*)" data-line="(?P<line>\d+)"')
+FEWEST = 16
+"""Characters of a part of a formula."""
 TOPICS = {
     "Training and its bound": "TrainingProgram train TrainingResult Event optimality OptimalityResult select_gamma "
     "Selection train_path PathResult prediction_range PredictionRange",
@@ -74,12 +76,26 @@ def on_page_content(content: str, page: Page, **_: Any) -> str:
     """Lines of source at the end of addresses, and formulas as MathML."""
 
     def drawn(found: re.Match[str]) -> str:
-        display = "block" if found["tag"] == "div" else "inline"
-        return str(convert(html.unescape(found["tex"]).strip(), display=display))
+        tex = html.unescape(found["tex"]).strip()
+        if found["tag"] == "div":
+            return f'<div class="formula">{convert(tex, display="block")}</div>'
+        return "".join(f"{convert(part)}<wbr>" for part in _parts(tex))
 
     if "$$" in re.sub(r"<(pre|code)\b.*?</\1>", "", content, flags=re.DOTALL):
         LOG.warning(f"{page.file.src_uri} has a formula that was not recognised; put it between empty lines")
     return FORMULA.sub(drawn, LINE.sub(r'\g<link>#__codelineno-0-\g<line>"', content))
+
+
+def _parts(tex: str) -> Iterator[str]:
+    """A formula cut before its relations, so that browsers can break lines there; they never break MathML itself."""
+    depth, start = 0, 0
+    for found in re.finditer(r"\\left\b|\\right\b|[{}]|(?P<relation>\\[lg]e\b|=)", tex):
+        if found["relation"] is None:
+            depth += 1 if found[0] in ("{", r"\left") else -1
+        elif depth == 0 and found.start() - start > FEWEST:
+            yield tex[start : found.start()]
+            start = found.start()
+    yield tex[start:]
 
 
 def _definition(file: str, name: str) -> int | None:
