@@ -82,9 +82,8 @@ def _cases(certificate: Certificate) -> dict[str, Any]:
 
 
 def _lipschitz(certificate: Certificate) -> dict[str, Any]:
-    statement = certificate.statement
-    region = None if statement.region is None else region_fields(statement.region)
-    return {"norms": {"inputs": "l2", "outputs": "l2"}, "function": statement.C.tolist(), "region": region}
+    region = None if certificate.region is None else region_fields(certificate.region)
+    return {"norms": {"inputs": "l2", "outputs": "l2"}, "function": certificate.C.tolist(), "region": region}
 
 
 def region_fields(region: "InputRegion") -> dict[str, Any]:
