@@ -1,17 +1,20 @@
 """The one network class: two layers with a ReLU between them, as the programs and the certificates see it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from formulations._validation import FloatArray, as_array
+from formulations.display import Displayed
 from formulations.errors import InputError
 from formulations.rounding import exact_array
 
 
-@dataclass(frozen=True, eq=False)
-class ReluNetwork:
+@dataclass(frozen=True, eq=False, repr=False)
+class ReluNetwork(Displayed):
     """f(x) = V (U x + b)₊ + b₂.
 
     Attributes:
@@ -78,6 +81,14 @@ class ReluNetwork:
             )
         columns = self.generators if hidden_bias else self.hidden
         return np.ascontiguousarray(columns.T), self.output, self.output_bias
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its sizes; the weights are its attributes."""
+        return {"inputs": self.inputs, "width": self.width, "outputs": self.outputs}
+
+    def shown(self) -> Mapping[str, str]:
+        """Its sizes."""
+        return {"inputs": str(self.inputs), "neurons": str(self.width), "outputs": str(self.outputs)}
 
     @property
     def inputs(self) -> int:
