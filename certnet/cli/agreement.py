@@ -68,6 +68,7 @@ def _rows(split: Split) -> dict[str, Any]:
     return {
         "which": which,
         "features": "raw" if recipe.raw else "standardised: less the mean of these rows, over their deviation",
+        "columns": [] if split.columns is None else list(split.columns.sentences()),
         "targets": targets,
         "weights": weights,
         "counts": counts,

@@ -178,6 +178,7 @@ def lines_of(found: Mapping[str, Any]) -> dict[str, str]:
         if data["rows"] is not None:
             about |= {"data": f"{data['compared_with']}, equal to {copy}", "rows": data["rows"]["which"]}
             about |= {name: data["rows"][name] for name in ("features", "targets", "weights")}
+            about |= {"columns": f"{'. '.join(data['rows']['columns'])}."} if data["rows"]["columns"] else {}
     copy = "the copy inside the certificate"
     for name, follows in (("network", f"equal to {copy}"), ("property", f"implied by {copy}")):
         if name in found:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from certnet.io.cells import ISO, date_text, parse_boolean, parse_date
+from certnet.io.cells import DATE_FORMATS, ISO, date_text, parse_boolean, parse_date
 from certnet.io.complaints import listed, require_none
 from certnet.io.readings import absent, names, numbers, words
 from certnet.io.tables import Table
@@ -253,6 +253,8 @@ def _column(value: object) -> Column:
     filled = found.fill is None or (found.fill in known if by_name else isinstance(found.fill, float))
     finite = all(math.isfinite(entry) for entry in (found.fill, found.origin) if isinstance(entry, float))
     right = (filled, finite, len(known) == len(found.categories), found.name, found.kind in get_args(Kind))
+    if (found.kind == "date") != (found.form in DATE_FORMATS):
+        raise ValueError
     if not all(right) or (known and not by_name) or not found.feature_names:
         raise ValueError
     if found.indicator and found.fill is None and not by_name:

@@ -36,6 +36,8 @@ class Settings:
     """Features that all categories together may become; more are refused. Not measured."""
     number_share: float = 0.5
     """Share of numbers, or dates, from which on the other cells of a column are taken for mistakes. Not measured."""
+    longest_name: int = 200
+    """Characters of the longest text that is taken for a name of a category. Not measured."""
     leak_rows: int = 20
     """Rows below which no column is suspected to give the target away. Not measured."""
     rows_per_value: float = 5.0
@@ -230,6 +232,8 @@ def _fitted_names(column: Column, values: list[str | None], recipe: Recipe, aske
     counts = Counter(value for value in values if value is not None)
     if not counts:
         return column, "no training row has a value"
+    if max(map(len, counts)) > SETTINGS.longest_name:
+        return column, f"it holds texts of more than {SETTINGS.longest_name} characters"
     indicator = sum(counts.values()) < len(values)
     if len(counts) == 1 and not indicator and not asked:
         return column, f"it is {next(iter(counts))!r} in every training row"

@@ -118,6 +118,8 @@ def _read_parquet(path: Path) -> Table:
             data = file.read()
             columns = (data.column(place).to_pylist() for place in kept)
             return _typed(path.name, [names[place] for place in kept], columns, range(1, data.num_rows + 1))
+    except InputError:
+        raise
     except (pyarrow.ArrowException, ValueError, OverflowError):
         raise InputError(f"{path.name} is no readable Parquet file; write it again, or export it as CSV.") from None
 

@@ -130,7 +130,7 @@ def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
     if target is None and columns is not None and columns.target is not None and columns.target in table:
         target = columns.target
     if target is None:
-        apart = {weighing, *recipe.drop, *(() if recipe.features is None else recipe.features)}
+        apart = {weighing, *recipe.drop}
         rest = [name for name in table.names if name not in apart]
         target = rest[-1] if rest else table.names[-1]
     for option, names in named.items():

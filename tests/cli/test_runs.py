@@ -47,8 +47,12 @@ def test_commands_treat_data_as_the_run_did(certnet: Call, run: Path) -> None:
 
 @pytest.mark.usefixtures("run")
 def test_rows_of_other_data_are_all_new(certnet: Call, folder: Path) -> None:
-    names = ",".join(f"{part} {size} (cm)" for part in ("sepal", "petal") for size in ("length", "width"))
-    lines = [f"{names},kind", *(f"5,3,1.{k},0.2,setosa" for k in range(4)), "6,3,5,2,virginica"]
+    names = ("petal length", "sepal width", "sepal length", "petal width")
+    lines = [
+        ",".join(f"{name} (cm)" for name in names) + ",kind",
+        *(f"1.{k},3,5,0.2,setosa" for k in range(4)),
+        "5,3,6,2,virginica",
+    ]
     (folder / "new.csv").write_text("\n".join(lines))
     audit = certnet("audit", "iris", "new.csv", "--norm", "linf", "--radii", "1e-9", "--json").json
     assert audit["data"]["part"] == "all"
