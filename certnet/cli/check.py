@@ -1,6 +1,7 @@
 """``certnet check``."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +15,9 @@ from certificates.findings import proved, stated
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import Json
 from certnet.cli.output import SEVERITY, Exit, exit_code, failure, head, with_headline
-from certnet.cli.show import first_line
+from certnet.cli.show import Live, first_line, stderr_console
 from certnet.io.output import print_result
+from certnet.runtime.clock import Event
 from certnet.runtime.wording import NONE, down, percent, up
 from formulations import InputError
 
@@ -64,19 +66,24 @@ def check(
     how = {"arithmetic": arithmetic, "time_limit": seconds_or_none(time_limit)}
     results: list[dict[str, Any]] = []
     files = [file for given in certificates for file in _files(given)]
-    for path in files:
-        try:
-            results.append(_examine(path, data, network, property_file, how))
-        except InputError as error:
-            # Of several files a broken one is a row of the table, not the end.
-            if len(files) == 1:
-                raise
-            results.append({**failure("check", str(error), Exit.USAGE), "files": {"certificate": str(path)}})
+    started = time.perf_counter()
+    with Live(stderr_console(), enabled=len(files) > 1) as live:
+        for path in files:
+            count = sum(found["verdict"] == Verdict.PROVED for found in results)
+            name = f"certificate {len(results) + 1} of {len(files)}"
+            live(Event(name, time.perf_counter() - started, known=f"{count} are proved"))
+            try:
+                results.append(_examine(path, data, network, property_file, how))
+            except InputError as error:
+                # Of several files a broken one is a row of the table, not the end.
+                if len(files) == 1:
+                    raise
+                results.append({**failure("check", str(error), Exit.USAGE), "files": {"certificate": str(path)}})
     worst = min(results, key=lambda found: SEVERITY.index(found["verdict"]))
     report = worst
     if len(results) > 1:
-        proved = sum(found["verdict"] == Verdict.PROVED for found in results)
-        report = head("check", None, f"{proved} of {len(results)} certificates are proved")
+        count = sum(found["verdict"] == Verdict.PROVED for found in results)
+        report = head("check", None, f"{count} of {len(results)} certificates are proved")
         report |= {"verdict": worst["verdict"], "results": results}
     report = with_headline(report)
     rest = _table(results) if len(results) > 1 else (f"{name:<12} {value}" for name, value in lines_of(worst).items())

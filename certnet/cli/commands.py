@@ -29,11 +29,13 @@ class Command:
 
 COMMANDS = {
     "train": Command("train", "Train on data; prove how good the network is.", "certnet train iris --time-limit 20"),
+    "predict": Command("predict", "What a network says of new rows.", "certnet predict iris new.csv -o predicted.csv"),
     "show": Command("inspect", "All there is to know about a run.", "certnet show iris"),
     "compare": Command("inspect", "Several runs in one table.", "certnet compare iris runs/iris-small"),
     "export": Command(
         "export", "A network for ONNX, PyTorch or NumPy.", "certnet export iris --onnx iris.onnx --float32"
     ),
+    "report": Command("report", "Runs as one page of HTML.", "certnet report iris --html iris.html"),
     "optimality": Command(
         "optimality",
         "How far any network is from the global optimum.",
@@ -70,7 +72,7 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Name, command and the other arguments; a name that is close to one is suggested."""
         # What is looked through for names that are close.
-        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[arg-type]
+        self.commands: Any = dict.fromkeys(COMMANDS)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

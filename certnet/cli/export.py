@@ -56,15 +56,12 @@ def export(
 
 def metadata(subject: Any) -> dict[str, str]:
     """What a file says about the network beside its numbers; values are text, lists in JSON."""
-    from certnet.cli.rows import feature_names
-
     read, run = subject.read, subject.run
-    about = {"network": subject.name, "features": _json.dumps(list(feature_names(read, run)), ensure_ascii=False)}
+    about = {"network": subject.name, "features": _json.dumps(list(read.feature_names), ensure_ascii=False)}
     if read.classes is not None:
         about["classes"] = _json.dumps(list(read.classes), ensure_ascii=False)
-    columns = getattr(read, "columns", None)
-    if columns is not None:
-        about["columns"] = _json.dumps(columns.to_json(), ensure_ascii=False)
+    if read.columns is not None:
+        about["columns"] = _json.dumps(read.columns.to_json(), ensure_ascii=False)
     if run is not None:
         about["loss"] = run.objective["loss"]
     about["scores"] = _scores(about.get("loss", ""), read.classes is not None, read.is_binary)

@@ -41,6 +41,7 @@ def show(
 def _told(run: "Run") -> list[str]:
     """A run on a screen."""
     from certnet.cli.show import first_line, text_of
+    from certnet.runtime.wording import printable
     from formulations import InputError
 
     try:
@@ -48,7 +49,7 @@ def _told(run: "Run") -> list[str]:
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
         raise InputError(f"{run.path} holds a report that is damaged; run certnet {run.command} again.") from None
     files = sorted(path for path in run.path.iterdir() if path.is_file() and not path.name.startswith("."))
-    lines += ["files", *(f"  {path} ({size(path.stat().st_size)})" for path in files)]
+    lines += ["files", *(f"  {printable(str(path))} ({size(path.stat().st_size)})" for path in files)]
     return [*lines, *_what_next(run)]
 
 
@@ -69,17 +70,14 @@ def _table(run: "Run") -> "Table":
 
 def _treatment(run: "Run") -> list[tuple[str, str]]:
     """How data are treated on their way into the network."""
-    from certnet.cli.rows import feature_names
-
     network, data = run.network, run.report["data"]
     if network is None:
         return []
-    names = feature_names(network, run)
+    names = network.feature_names
     more = f", … ({len(names)} in all)" if len(names) > FEATURES else ""
     scaled = "as they are" if network.scale is None else "mean 0 and deviation 1 on the training rows"
     rows = ", ".join(f"{count} {part}" for part, count in data["rows"].items() if count is not None)
-    columns = getattr(network, "columns", None)
-    recipe = () if columns is None else columns.sentences()
+    recipe = () if network.columns is None else network.columns.sentences()
     return [
         ("data", f"{data['source']}; rows: {rows}"),
         ("features", ", ".join(names[:FEATURES]) + more),

@@ -72,6 +72,10 @@ Network = Annotated[
 ]
 
 
+Data = Annotated[
+    str | None,
+    typer.Argument(metavar="DATA", help="As for certnet train; by default what the run was trained on."),
+]
 Runs = Annotated[
     list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or their names in runs; of a path, all of it.")
 ]

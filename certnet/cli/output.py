@@ -43,8 +43,8 @@ def failure(command: str | None, message: str, code: int) -> dict[str, Any]:
     return {**head(command, None, message), "error": {"exit_code": int(code), "message": message}}
 
 
-def proof_place(name: str, option: str, *, folder: bool) -> Path:
-    """A file or a folder for certificates that can be written to, tested before the work; folders are made.
+def place_for(name: str, option: str, *, folder: bool) -> Path:
+    """A file or a folder that can be written to, tested before the work; folders are made.
 
     Raises:
         InputError: it has no name, is of the other kind, or its folder is missing or cannot be written to.

@@ -43,6 +43,18 @@ class Subject:
         """Where the results of a command about this network and these data go by default."""
         return HOME / command / f"{Path(self.name).stem if self.run is None else self.name}-{data}"
 
+    def data(self, named: str | None) -> str:
+        """The data that are named, else those that its run was trained on.
+
+        Raises:
+            InputError: none are named, and there is no run.
+        """
+        if named is not None:
+            return named
+        if self.run is None:
+            raise InputError(f"Name the data after {self.name}; only the folder of a run knows its own.")
+        return self.run.recipe.source
+
     def knows_other(self, source: str) -> bool:
         """Whether its run was trained on data of another name, so that all rows of these are new to it."""
         return self.run is not None and Path(self.run.recipe.source).name != Path(source).name
@@ -105,11 +117,3 @@ def parse_rows(text: str | None, count: int) -> range:
     if not 0 <= begin < end <= count:
         raise InputError(f"--rows {text[:40]} does not fit; there are rows 0 to {count - 1}.")
     return range(begin, end)
-
-
-def feature_names(read: TwoLayerNetwork, run: Run | None) -> tuple[str, ...]:
-    """Names of a network's features, x1, x2, … where it has none."""
-    own = getattr(read, "feature_names", None)
-    data = None if run is None else run.report.get("data")
-    named = own or (data.get("features") if isinstance(data, dict) else None) or ()
-    return tuple(map(str, named)) or tuple(f"x{place + 1}" for place in range(read.network.inputs))

@@ -10,12 +10,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from certificates.files import write_atomically
 from certnet.io.network import TwoLayerNetwork
+from certnet.io.output import write_file
 from certnet.io.packed import Array, safetensors
 from certnet.runtime.version import __version__
 from formulations import InputError
@@ -91,7 +91,7 @@ def export(path: Path, network: TwoLayerNetwork, kind: Kind, about: Mapping[str,
             f"In {dtype.name} the exported network differs from this one by {worst:.1e} of its size, because features "
             f"are large for their spread, or not numbers; nothing was written; {advice}."
         )
-    _write(path, content)
+    write_file(path, content)
     return Export(path, float(np.abs(found - expected).max()), len(X), _HOW[kind](path.name, dtype.name, network))
 
 
@@ -102,7 +102,7 @@ def write_onnx(path: str | Path, network: ReluNetwork) -> None:
     Raises:
         InputError: the ``onnx`` package is missing, or the file cannot be written.
     """
-    _write(Path(path), onnx_bytes(TwoLayerNetwork(network), np.dtype(np.float64), {}))
+    write_file(Path(path), onnx_bytes(TwoLayerNetwork(network), np.dtype(np.float64), {}))
 
 
 def onnx_bytes(network: TwoLayerNetwork, dtype: Any, metadata: Mapping[str, str]) -> bytes:
@@ -197,17 +197,7 @@ def _sizes(network: TwoLayerNetwork, X: FloatArray) -> FloatArray:
     """The sum of the sizes of all terms of each output, in which rounding is measured; at least 1."""
     own, Z = network.network, np.abs(network.features(X))
     hidden = Z @ np.abs(own.hidden).T + np.abs(own.hidden_bias)
-    return np.maximum(hidden @ np.abs(own.output).T + np.abs(own.output_bias), 1.0)
-
-
-def _write(path: Path, content: bytes) -> None:
-    def write(file: BinaryIO) -> None:
-        file.write(content)
-
-    try:
-        write_atomically(path, write)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place.") from None
+    return np.asarray(np.maximum(hidden @ np.abs(own.output).T + np.abs(own.output_bias), 1.0))
 
 
 def _package(name: str, what: str) -> Any:

@@ -127,7 +127,7 @@ def state_network(source: str, tensors: Mapping[str, Array]) -> TwoLayerNetwork:
     Raises:
         InputError: other tensors, in a sentence that begins with ``source``.
     """
-    parts = {name: tensors[name] for name in ("offset", "scale") if name in tensors}
+    parts: dict[str, Any] = {name: tensors[name] for name in ("offset", "scale") if name in tensors}
     layers = _by_layer(source, {name: tensor for name, tensor in tensors.items() if name not in parts})
     if len(layers) != 2:
         count = "one Linear layer" if len(layers) == 1 else f"{len(layers)} Linear layers"

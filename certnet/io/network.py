@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from certificates.files import write_atomically
+from certificates.findings import figures
 from certnet.io.columns import Columns
 from certnet.io.packed import Array, npz_arrays, unreadable
 from certnet.io.tables import Table
+from certnet.runtime.display import Result
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_array, as_matrix, shown
 from formulations.network import ReluNetwork
@@ -36,8 +38,8 @@ FOLDED = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class TwoLayerNetwork:
+@dataclass(frozen=True, eq=False, repr=False)
+class TwoLayerNetwork(Result):
     """A network of features z = (x − offset)/scale, entrywise, and the names of its outputs.
 
     Attributes:
@@ -94,6 +96,15 @@ class TwoLayerNetwork:
         """
         columns = Columns.numbers(table.names) if self.columns is None else self.columns
         return columns.encode(table)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its sizes and names; ``arrays`` has the weights."""
+        return {
+            **figures(self.network, "inputs", "width", "outputs"),
+            "standardised": self.scale is not None,
+            "classes": None if self.classes is None else list(self.classes),
+            "features": None if self.columns is None else list(self.columns.feature_names),
+        }
 
     @property
     def is_binary(self) -> bool:

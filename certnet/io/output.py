@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from certificates.files import lock, remove_abandoned
+from certificates.files import lock, remove_abandoned, write_atomically
 from certnet.runtime.streams import standard_output, strict_json
 from formulations import InputError
 
@@ -181,6 +181,18 @@ def print_result(report: Mapping[str, Any], lines: Sequence[str], *, as_json: bo
 def json_writer(value: Mapping[str, Any]) -> Writer:
     """A writer of ``strict_json`` text."""
     return text_writer(strict_json(value) + "\n")
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file that appears when it is complete; an old one stays until then.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        write_atomically(path, lambda file: file.write(content))  # type: ignore[arg-type]
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place.") from None
 
 
 def text_writer(text: str) -> Writer:

@@ -36,16 +36,17 @@ def compared(found: Sequence[Proved], views: Sequence[View]) -> Section:
         cells = (text(report.get("loss"), 30), figure(report.get("gamma")), *limits, figure(report.get("width"), 9))
         rows.append((shown.name, *cells, *(figure(scores.get(part)) for part in PARTS[1:])))
     same = {
-        (str(mapping(one.report.get("data")).get("fingerprint")), str(one.report.get("loss"))) for one in of_training
+        (None if one.certificate is None else one.certificate.data_fingerprint, str(one.report.get("loss")))
+        for one in of_training
     }
     marked: tuple[int, ...] = ()
     note = ""
     if len(same) > 1:
         note = "These runs are about different data or losses, so that their objectives do not compare."
     else:
-        scores = [number(mapping(one.report.get(name)).get("validation")) for one in found]
-        best = max((value for value in scores if value is not None), default=None)
-        marked = tuple(k for k, value in enumerate(scores) if best is not None and value == best)
+        judged = [number(mapping(one.report.get(name)).get("validation")) for one in found]
+        best = max((value for value in judged if value is not None), default=None)
+        marked = tuple(k for k, value in enumerate(judged) if best is not None and value == best)
         note = f"Marked: the best {words} on validation rows." if marked else ""
     gammas = {number(one.report.get("gamma")) for one in of_training}
     pictures: tuple[Picture, ...] = ()

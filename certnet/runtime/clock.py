@@ -49,6 +49,7 @@ class Event:
         residual: the larger of its relative primal and dual residuals.
         time_left: seconds until the time limit, None where there is none.
         note: a sentence for the user.
+        known: what is known so far, in some words.
     """
 
     stage: str
@@ -60,6 +61,7 @@ class Event:
     residual: float | None = None
     time_left: float | None = None
     note: str | None = None
+    known: str | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from certnet.cli.app import app
 from certnet.cli.commands import COMMANDS, load
 from tests.cli.support import Call, one_sentence
 
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
 
 
 def options(command: str) -> set[str]:

@@ -132,10 +132,7 @@ STREAMS = pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device th
 
 def slow_but(quick: tuple[object, ...], cases: Iterable[tuple[object, ...]]) -> list[object]:
     """The first ones belong to the fast suite, the others say the same and take a process each."""
-    return [
-        (case if len(case) > 1 else case[0]) if case in quick else pytest.param(*case, marks=pytest.mark.slow)
-        for case in cases
-    ]
+    return [pytest.param(*case, marks=() if case in quick else pytest.mark.slow) for case in cases]
 
 
 @STREAMS

@@ -30,11 +30,12 @@ def test_a_run_is_its_network_by_path_and_by_name(run: Path) -> None:
     assert found.recipe.seed == 3
     assert read_runs("iris")[0].path == found.path
     assert found.headline.text == found.report["headline"]
+    assert repr(found).startswith("Run(path: runs/iris, command: train, gamma: 0.5, objective: ")
 
 
 def test_commands_treat_data_as_the_run_did(certnet: Call, run: Path) -> None:
     report = json.loads((run / "report.json").read_text())
-    audit = certnet("audit", "iris", "iris", "--norm", "linf", "--radii", "1e-9", "--json").json
+    audit = certnet("audit", "iris", "--norm", "linf", "--radii", "1e-9", "--json").json
     assert audit["clean_accuracy"] == report["accuracy"]["test"]
     assert Path(audit["files"]["report"]).parent == Path("runs/audit/iris-iris")
     assert certnet("verify", "iris", "iris", "--norm", "l2", "--radius", "0", "--rows", "0:2").code in (0, 1, 3)
@@ -110,6 +111,8 @@ def test_show_says_what_a_run_is(certnet: Call, run: Path) -> None:
     report = json.loads((run / "report.json").read_text())
     (run / "report.json").write_text(json.dumps({**report, "stages": 3}))
     assert "damaged" in one_sentence(certnet("show", "iris"))
+    (run / "report.json").write_text(json.dumps({**report, "notes": ["\x1b[2J"], "loss": "a\x07"}))
+    assert "\x1b" not in certnet("show", "iris").out
 
 
 @pytest.mark.usefixtures("run")
@@ -139,9 +142,19 @@ def test_compare_marks_the_best_on_validation_rows_alone(certnet: Call) -> None:
 
 
 @pytest.mark.usefixtures("run")
-def test_export_compares_before_it_writes(certnet: Call) -> None:
+def test_export_and_report_write_files(certnet: Call) -> None:
     done = certnet("export", "iris", "--numpy", "a.npz", "--float32")
     assert done.code == 0
     assert "scores = " in done.out
     assert certnet("export", "a.npz", "--numpy", "b.npz", "--json").json["results"][0]["difference"] < 1e-12
+    page = certnet("report", "iris", "--html", "page.html")
+    assert page.code == 0
+    assert Path("page.html").read_text().lstrip().lower().startswith("<!doctype html>")
+    assert "--html FILE.html" in one_sentence(certnet("report", "iris"))
     assert "--onnx FILE.onnx" in one_sentence(certnet("export", "iris"))
+
+
+@pytest.mark.usefixtures("run")
+def test_a_file_knows_no_data_of_its_own(certnet: Call) -> None:
+    done = certnet("audit", "runs/iris/network.npz", "--norm", "l2", "--radii", "1")
+    assert "Name the data" in one_sentence(done)
