@@ -1,12 +1,8 @@
 """What a check found."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
-
-from formulations.display import Displayed
 
 
 class Verdict(StrEnum):
@@ -17,8 +13,8 @@ class Verdict(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
-@dataclass(frozen=True, repr=False)
-class Report(Displayed):
+@dataclass(frozen=True)
+class Report:
     """The checker's own figures; the certificate's claims are not repeated here.
 
     What a statement does not have, or what was not reached, keeps its default.
@@ -51,16 +47,6 @@ class Report(Displayed):
     linear_leaves: int = 0
     semidefinite_leaves: int = 0
     constant: float = math.inf
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON object: all figures and the gap; what is not known is None."""
-        found = {**vars(self), "verdict": str(self.verdict), "gap": self.gap}
-        return {name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in found.items()}
-
-    def shown(self) -> Mapping[str, str]:
-        """What is known, in all digits."""
-        known = {name: value for name, value in self.to_dict().items() if value not in (None, 0)}
-        return {name.replace("_", " "): str(value) for name, value in known.items()}
 
     @property
     def gap(self) -> float:

@@ -1,20 +1,17 @@
 """The one network class: two layers with a ReLU between them, as the programs and the certificates see it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from formulations._validation import FloatArray, as_array
-from formulations.display import Displayed
 from formulations.errors import InputError
 from formulations.rounding import exact_array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ReluNetwork(Displayed):
+class ReluNetwork:
     """f(x) = V (U x + b)₊ + b₂.
 
     Attributes:
@@ -37,8 +34,7 @@ class ReluNetwork(Displayed):
     def __post_init__(self) -> None:
         for name, dimensions in (("hidden", 2), ("hidden_bias", 1), ("output", 2), ("output_bias", 1)):
             object.__setattr__(self, name, exact_array(f"the network's {name}", getattr(self, name), dimensions))
-        m, d = self.hidden.shape
-        c = len(self.output)
+        (m, d), c = self.hidden.shape, len(self.output)
         if self.hidden_bias.shape != (m,) or self.output.shape != (c, m) or self.output_bias.shape != (c,):
             raise InputError(
                 f"the network has hidden weights of shape {(m, d)}, hidden biases {self.hidden_bias.shape}, output "
@@ -79,16 +75,10 @@ class ReluNetwork(Displayed):
                 "The network has hidden biases, but the training problem has none; choose hidden_bias (--hidden-bias) "
                 "penalised or free."
             )
-        columns = self.generators if hidden_bias else self.hidden
-        return np.ascontiguousarray(columns.T), self.output, self.output_bias
+        return np.ascontiguousarray((self.generators if hidden_bias else self.hidden).T), self.output, self.output_bias
 
-    def to_dict(self) -> dict[str, Any]:
-        """Its sizes; the weights are its attributes."""
-        return {"inputs": self.inputs, "width": self.width, "outputs": self.outputs}
-
-    def shown(self) -> Mapping[str, str]:
-        """Its sizes."""
-        return {"inputs": str(self.inputs), "neurons": str(self.width), "outputs": str(self.outputs)}
+    def __repr__(self) -> str:
+        return f"ReluNetwork(inputs: {self.inputs}, neurons: {self.width}, outputs: {self.outputs})"
 
     @property
     def inputs(self) -> int:
@@ -112,5 +102,4 @@ class ReluNetwork(Displayed):
 
     def __call__(self, X: FloatArray) -> FloatArray:
         """Outputs n×c of inputs n×d, in floating point."""
-        outputs: FloatArray = np.maximum(X @ self.hidden.T + self.hidden_bias, 0.0) @ self.output.T + self.output_bias
-        return outputs
+        return np.asarray(np.maximum(X @ self.hidden.T + self.hidden_bias, 0.0) @ self.output.T + self.output_bias)

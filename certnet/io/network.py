@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from certificates.files import write_atomically
+from certificates.findings import figures
 from certnet.io.columns import Columns
 from certnet.io.packed import Array, npz_arrays, unreadable
 from certnet.io.tables import Table
@@ -99,7 +100,7 @@ class TwoLayerNetwork(Result):
     def to_dict(self) -> dict[str, Any]:
         """Its sizes and names; ``arrays`` has the weights."""
         return {
-            **self.network.to_dict(),
+            **figures(self.network, "inputs", "width", "outputs"),
             "standardised": self.scale is not None,
             "classes": None if self.classes is None else list(self.classes),
             "features": None if self.columns is None else list(self.columns.feature_names),

@@ -15,10 +15,10 @@ from certnet.io.dataset import Recipe
 from certnet.io.load_data import source_kind
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.packed import read_bytes, unreadable
+from certnet.runtime.display import Result
 from certnet.runtime.headline import Headline, headline
 from formulations import InputError
 from formulations.arguments import accepts, location
-from formulations.display import Displayed
 
 __all__ = ["Run", "read_run", "read_runs"]
 
@@ -32,7 +32,7 @@ MOST_NAMED = 8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Run(Displayed):
+class Run(Result):
     """A folder of results.
 
     Attributes:
@@ -46,6 +46,10 @@ class Run(Displayed):
     report: Mapping[str, Any]
     network: TwoLayerNetwork | None
     certificate: Path | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report."""
+        return dict(self.report)
 
     def shown(self) -> dict[str, str]:
         """Folder, command and bounds."""

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from certnet.runtime.headline import headline
 from certnet.runtime.wording import down, percent, share, up
-from formulations.display import Displayed
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+LONGEST = 60
+"""Characters of a figure in a line."""
 Show = Callable[[Any], str]
 
 
@@ -70,8 +71,12 @@ SHOWN: dict[str, tuple[str, Show]] = {
 """The figures that are shown, by their names in JSON objects, with the words for them."""
 
 
-class Result(Displayed):
-    """What a job returns; ``to_dict`` says what is known of it, and ``COMMAND`` whose headline it has, if any."""
+class Result:
+    """Shows itself as a line, and in notebooks as a table, never with arrays.
+
+    ``to_dict`` says what is known of it, and ``COMMAND`` whose headline it has, if any. A dataclass of this kind takes
+    ``repr=False``.
+    """
 
     COMMAND: ClassVar[str | None] = None
 
@@ -87,6 +92,24 @@ class Result(Displayed):
     def message(self) -> str | None:
         """The headline of its report."""
         return None if self.COMMAND is None else headline({"command": self.COMMAND, **self.to_dict()}).text
+
+    def __repr__(self) -> str:
+        cut = {name: text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…" for name, text in self.shown().items()}
+        return f"{type(self).__name__}({', '.join(f'{name}: {text}' for name, text in cut.items())})"
+
+    def _repr_html_(self) -> str:
+        """A small table, for notebooks; whatever stands in it is escaped."""
+        from html import escape
+
+        message = self.message()
+        said = "" if message is None else f"<p>{escape(message)}</p>"
+        rows = "".join(
+            f'<tr><th scope="row" style="text-align:left">{escape(name)}</th>'
+            f'<td style="text-align:left">{escape(text)}</td></tr>'
+            for name, text in self.shown().items()
+        )
+        title = f'<caption style="text-align:left"><code>{type(self).__name__}</code></caption>'
+        return f"<div>{said}<table>{title}<tbody>{rows}</tbody></table></div>"
 
     def __rich__(self) -> "Table":
         """For ``rich.print``."""
