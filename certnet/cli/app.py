@@ -14,6 +14,7 @@ from certnet.cli.exits import CODES, Exit
 from certnet.cli.signals import Signals
 from certnet.runtime.streams import guarded_stderr, standard_output, strict_json
 from certnet.runtime.version import __version__
+from certnet.runtime.wording import printable
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 app = typer.Typer(
@@ -85,7 +86,7 @@ def run(argv: Sequence[str], signals: Signals) -> int:
 
 
 def _fail(message: str, code: Exit, arguments: Sequence[str]) -> int:
-    sys.stderr.write(f"certnet: {' '.join(message.split())}\n")
+    sys.stderr.write(f"certnet: {printable(' '.join(message.split()))}\n")
     if "--json" in arguments:
         from certnet.cli.output import failure
         from formulations import InputError

@@ -185,7 +185,10 @@ def certificates_in(path: Path) -> list[Path]:
 
 def _report(path: Path) -> dict[str, Any]:
     try:
-        report = json.loads(read_bytes(path, LARGEST_REPORT))
+        # Whole numbers that are too large for float64 become infinite, as others do.
+        report = json.loads(
+            read_bytes(path, LARGEST_REPORT), parse_int=lambda text: int(text) if len(text) < 18 else float(text)
+        )
     except OSError as error:
         raise unreadable(path, error) from None
     except (ValueError, RecursionError):

@@ -158,3 +158,16 @@ def test_export_and_report_write_files(certnet: Call) -> None:
 def test_a_file_knows_no_data_of_its_own(certnet: Call) -> None:
     done = certnet("audit", "runs/iris/network.npz", "--norm", "l2", "--radii", "1")
     assert "Name the data" in one_sentence(done)
+
+
+@pytest.mark.slow
+def test_a_report_may_hold_anything(certnet: Call, run: Path) -> None:
+    text = (run / "report.json").read_text()
+    shutil.copytree(run, "runs/good")
+    for name in json.loads(text):
+        for value in (None, "\x1b[1m", -1, 10**400, [None], {}):
+            (run / "report.json").write_text(json.dumps({**json.loads(text), name: value}))
+            for call in (("show", "iris"), ("compare", "iris", "good")):
+                done = certnet(*call)
+                assert done.code in (0, 2), (name, value, done.err)
+                assert "\x1b" not in done.out + done.err
