@@ -39,16 +39,14 @@ class Tabular:
             InputError: no input is left, or too many.
         """
         data, columns = self.data, self.draft.recipe.columns
-        notes: tuple[str, ...]
+        notes: tuple[str, ...] = ()
         if columns is None:
             goal = data.Y.argmax(axis=1).astype(np.float64) if data.task == "classification" else data.Y[:, 0]
             how = {"classes": data.task == "classification"}
             columns, notes = self.draft.fit(train, goal, self.target, **how)
-            X, _ = columns.encode_with_notes(self.draft.table)
-        else:
-            X, notes = columns.encode_with_notes(self.draft.table)
+        X, remarks = columns.encode_with_notes(self.draft.table)
         names = columns.feature_names
-        return replace(data, X=X, feature_names=names, columns=columns, notes=(*data.notes, *notes))
+        return replace(data, X=X, feature_names=names, columns=columns, notes=(*data.notes, *notes, *remarks))
 
 
 def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | None) -> Tabular:
