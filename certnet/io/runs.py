@@ -5,7 +5,7 @@ Nothing in a folder is believed: figures are shown as the report states them, an
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,20 @@ class Run(Result):
         if not all(type(self.report.get(name)) is kind for name, kind in kinds.items()):
             raise InputError(f"{self.path / REPORT} does not say what was minimised; train again, or name {NETWORK}.")
         return {name: self.report[name] for name in kinds}
+
+    def predict(self, rows: Any) -> dict[str, Sequence[Any]]:
+        """Predictions of new rows: a dictionary of columns, as ``certnet predict`` prints them.
+
+        Args:
+            rows: path of a CSV, Parquet or ``.npz`` file, or a pandas ``DataFrame``; columns are found by name.
+
+        Raises:
+            InputError: the rows cannot be read, lack columns, or the run has no network.
+        """
+        from certnet.io.answers import answers, new_rows
+
+        network = network_of(self)
+        return answers(network, str(self.objective["loss"]), new_rows(network, rows)[0])
 
     def recipe_for(self, source: str, **changes: Any) -> Recipe:
         """How other data are to be read for its network: as its own were, by name. Changes that are None count as none.
