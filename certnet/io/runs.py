@@ -166,6 +166,12 @@ def read_runs(path: str | Path) -> tuple[Run, ...]:
     return tuple(sorted((read_run(one) for one in inside), key=_decay, reverse=True))
 
 
+def runs_here() -> list[str]:
+    """Names of the runs in ``runs``, and of the paths."""
+    paths = [file.parent for file in HOME.glob(f"*/{TABLE}")]
+    return sorted({folder.name for folder in (*_runs_in(HOME), *paths)})
+
+
 def find_run(path: str | Path) -> Path | None:
     """The folder of this path, or of this name in ``runs``; None where there is none."""
     for place in (Path(path), HOME / path):
@@ -229,7 +235,7 @@ def _decay(run: Run) -> float:
 def _absent(path: str) -> InputError:
     if Path(path).is_file():
         return InputError(f"{path} is a file; name the folder of a run, which certnet train makes.")
-    names = [folder.name for folder in _runs_in(HOME)] if HOME.is_dir() else []
+    names = runs_here()
     close = difflib.get_close_matches(Path(path).name, names, n=1)
     there = f"there are {_listed([HOME / name for name in names])}" if names else "certnet train makes one"
     advice = f"did you mean {close[0]}?" if close else f"{there}."
