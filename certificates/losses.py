@@ -28,8 +28,7 @@ from fractions import Fraction
 import numpy as np
 from flint import arb, ctx
 
-from certificates.arithmetic.exact import PRECISION
-from certificates.arithmetic.floating import SAFE_SIZE, TINY, rounded
+from certificates.arithmetic.floating import PRECISION, SAFE_SIZE, TINY, rounded
 from certificates.failure import NO_DEADLINE, Deadline, require
 from formulations.arrays import FloatArray
 

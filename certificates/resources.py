@@ -14,7 +14,7 @@ MEMORY_LIMIT = 4 << 30
 
 _ENTRIES = {
     Arithmetic.EXACT: (900.0, 110.0, 700.0, 8.0),
-    Arithmetic.BALL: (230.0, 110.0, 300.0, 0.0),
+    Arithmetic.BALL: (140.0, 64.0, 200.0, 0.0),
     Arithmetic.FLOAT: (65.0, 32.0, 80.0, 0.0),
 }
 """Bytes for each entry of what a proof by products builds, with all copies at their most (measured): of a form over

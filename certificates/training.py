@@ -20,13 +20,12 @@ Without ``Wᵀ1 = 0`` it would be false at u = 0, where b costs nothing.
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import TypeVar
 
 import numpy as np
-from flint import arb, arb_mat, ctx
 
-from certificates.arithmetic import Arithmetic, Enclosure, Matrix
-from certificates.arithmetic.exact import PRECISION
-from certificates.arithmetic.floating import TINY, UNIT, inflate, rounded, sum_of_products
+from certificates.arithmetic import Arithmetic, BallMatrix, Enclosure, Matrix
+from certificates.arithmetic.floating import TINY, UNIT, inflate, sum_of_products
 from certificates.arithmetic.matrix import Entries, M, timed
 from certificates.certificate import Certificate, Training, TrainingProof, fingerprint
 from certificates.diagonal_slack import is_diagonal, linear_bytes, prove_without_products
@@ -41,6 +40,7 @@ from certificates.work import Work
 from formulations.arrays import FloatArray, IntArray
 from formulations.parallel import ZERO_ROW, are_parallel, scale_rows
 
+E = TypeVar("E", Enclosure, BallMatrix)
 NONE, PENALISED, FREE = "none", "penalised", "free"
 SMALL_ORDER = 400
 """Up to this order a slack that is singular, or nearly so, is looked at as a whole as well."""
@@ -57,8 +57,8 @@ CUT_SENTENCE = (
 )
 CLOSE = 1e-13
 """Relative excess of a sum of squares that is let pass."""
-LARGEST_WORK = 100_000
-"""Products up to which a residual is computed in balls, which takes some hundredths of a second."""
+LARGEST_WORK = 10_000_000
+"""Products up to which a residual is computed in balls, which takes some tenths of a second."""
 
 
 def prove_training(statement: Training, certificate: Certificate, work: Work) -> tuple[Verdict, str]:
@@ -312,25 +312,15 @@ def fitted(
     Where terms cancel, as with one row a million times as long as the others, rounding in float64 can exceed what is
     left. Small differences are then computed in balls.
     """
-    hidden = (timed(Enclosure, deadline).exact(X) @ Enclosure.exact(U)).positive_part()
-    found = hidden @ Enclosure.exact(V.T) + Enclosure.exact(-centre)
-    found = found + Enclosure.exact(np.broadcast_to(output, centre.shape)) if output.any() else found
+    found = _outputs(X, centre, U, V, output, timed(Enclosure, deadline))
     size = np.abs(found.mid) + found.rad
     is_close = np.sum(found.rad * size) <= CLOSE * np.sum(size * size)
     if not is_close and len(X) * U.shape[1] * (len(U) + len(V)) <= LARGEST_WORK:
-        return _in_balls(X, centre, U, V, output)
+        found = _outputs(X, centre, U, V, output, timed(BallMatrix, deadline)).enclosure
     return found.lower, found.upper
 
 
-def _in_balls(
-    X: FloatArray, centre: FloatArray, U: FloatArray, V: FloatArray, output: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    with ctx.workprec(PRECISION):
-        zero = arb(0)
-        product = arb_mat(*X.shape, X.ravel().tolist()) * arb_mat(*U.shape, U.ravel().tolist())
-        hidden = arb_mat(len(X), U.shape[1], [x.max(zero) for row in product.tolist() for x in row])
-        outputs = hidden * arb_mat(*V.T.shape, V.T.ravel().tolist())
-        shift = [[arb(a) - arb(t) for a, t in zip(output.tolist(), row, strict=True)] for row in centre.tolist()]
-        found = (outputs + arb_mat(shift)).entries()
-        lower, upper = ([rounded(x, upper=side) for x in found] for side in (False, True))
-    return np.array(lower).reshape(centre.shape), np.array(upper).reshape(centre.shape)
+def _outputs(X: FloatArray, centre: FloatArray, U: FloatArray, V: FloatArray, output: FloatArray, matrix: type[E]) -> E:
+    hidden = (matrix.exact(X) @ matrix.exact(U)).positive_part()
+    found = hidden @ matrix.exact(V.T) - matrix.exact(centre)
+    return found + matrix.exact(np.broadcast_to(output, centre.shape)) if output.any() else found

@@ -8,7 +8,7 @@ from certificates.arithmetic import MATRICES, Arithmetic, Matrix
 from certificates.arithmetic.matrix import timed
 from certificates.failure import Deadline, ProofFailure
 
-BALL_ORDER, EXACT_ORDER = 700, 80
+BALL_ORDER, EXACT_ORDER = 2000, 80
 """Orders up to which the automatic arithmetic goes on to balls and to rational numbers where the one before fails."""
 T = TypeVar("T")
 

@@ -1,6 +1,7 @@
 """Three arithmetics behind one interface: rational, ball, and floating point with proved error bounds."""
 
-from certificates.arithmetic.exact import BallMatrix, RationalMatrix
+from certificates.arithmetic.ball import BallMatrix
+from certificates.arithmetic.exact import RationalMatrix
 from certificates.arithmetic.floating import Enclosure
 from certificates.arithmetic.matrix import Arithmetic, Matrix, PsdProof
 

@@ -96,14 +96,14 @@ class Enclosure:
     def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "Enclosure":
         mid, rad = np.zeros(shape), np.zeros(shape)
         for position, value in entries.items():
-            mid[position], rad[position] = _nearest(value)
+            mid[position], rad[position] = nearest(value)
         return cls(mid, rad)
 
     @classmethod
     def sparse_product(cls, entries: Entries, height: int, factor: "Enclosure") -> "Enclosure":
         # A sum of as many products as the fullest row has entries, bounded like one of ``@``.
         rows, columns = np.array([*entries], dtype=np.int64).reshape(-1, 2).T
-        values = np.array([_nearest(value) for value in entries.values()]).reshape(-1, 2, 1)
+        values = np.array([nearest(value) for value in entries.values()]).reshape(-1, 2, 1)
         a, a_rad, b, b_rad = values[:, 0], values[:, 1], factor.mid[columns], factor.rad[columns]
         count = int(np.bincount(rows, minlength=1).max())
         charged = gamma_bound(count) * np.abs(a * b) + np.abs(a) * b_rad + a_rad * (np.abs(b) + b_rad)
@@ -190,7 +190,7 @@ class Enclosure:
         shifted = B.copy()
         np.fill_diagonal(shifted, np.nextafter(np.diag(B) - shift, -np.inf))
         try:
-            L = _cholesky(shifted, self.deadline)
+            L = cholesky(shifted, self.deadline)
         except np.linalg.LinAlgError:
             return PsdProof.failure(
                 f"the slack matrix is not proved positive semidefinite (Cholesky of the unit-diagonal matrix "
@@ -206,7 +206,7 @@ class Enclosure:
         return type(self)(np.maximum(self.mid, 0.0), self.rad)
 
 
-def _nearest(value: Fraction) -> tuple[float, float]:
+def nearest(value: Fraction) -> tuple[float, float]:
     """A rational number rounded to nearest, and a unit in the last place as radius where that is not exact."""
     try:
         nearest = float(value)
@@ -218,7 +218,7 @@ def _nearest(value: Fraction) -> tuple[float, float]:
 
 SAFE_SIZE = 1e140
 """Products of numbers below this size cannot overflow."""
-_CHUNK, _BITS = 1 << 16, 512
+_CHUNK, PRECISION = 1 << 16, 512
 
 
 def sum_of_products(
@@ -233,7 +233,7 @@ def sum_of_products(
     The sum is enclosed in a ball of many bits, so the bound is as a rule the nearest float64 on its side. Returns ±inf
     (the useless side) for entries that are not finite or exceed ``SAFE_SIZE``.
     """
-    with ctx.workprec(_BITS):
+    with ctx.workprec(PRECISION):
         total = arb(0)
         for a, b in ((np.ravel(a), np.ravel(b)) for a, b in factors):
             for start in range(0, a.size, _CHUNK):
@@ -257,7 +257,7 @@ def rounded(ball: arb, *, upper: bool) -> float:
     return nearest if holds else math.nextafter(nearest, useless)
 
 
-def _cholesky(matrix: FloatArray, deadline: Deadline) -> FloatArray:
+def cholesky(matrix: FloatArray, deadline: Deadline) -> FloatArray:
     """The lower Cholesky factor; LinAlgError if there is none. Large ones come in panels of columns.
 
     Every entry is ``(a_ij − Σ l_ik l_jk)/l_jj`` with its sum in some order, so the error bound is that of any Cholesky.

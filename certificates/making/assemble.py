@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -28,11 +27,6 @@ from formulations.program import NO_PRODUCTS
 NEGLIGIBLE = 1e-12
 MARGINS = tuple(MARGIN * 10.0**k for k in range(8))
 """Tried in turn between repair and check."""
-IN_BALLS = ((1e-6, Arithmetic.AUTO), (1e-5, Arithmetic.AUTO))
-IN_FLOATS = ((1e-4, Arithmetic.FLOAT), (1e-3, Arithmetic.FLOAT), (1e-2, Arithmetic.FLOAT))
-"""The same with a free hidden bias: balls first up to the order ``BALLS``, else last."""
-BALLS = 400
-"""Measured: a check takes 0.9 s at order 191 and 4 s at 392."""
 
 
 def residual_dual(merged: MergedRows, U: FloatArray, V: FloatArray) -> Dual:
@@ -167,34 +161,25 @@ def certify(
         circuits: why the merged program's inequalities hold, if it has any.
     """
     given = [*duals]
-    # Multipliers of circuits are large, and a free hidden bias hardly costs anything: floating point then needs more
-    # margin than stronger arithmetic, which takes seconds or minutes.
-    ladder = [(margin, Arithmetic.FLOAT if circuits is None else Arithmetic.AUTO) for margin in MARGINS]
-    if circuits is None and merged.program.region.size:
-        ladder = [*IN_BALLS, *IN_FLOATS] if in_balls(merged) else [*IN_FLOATS, *IN_BALLS[1:]]
-        ladder.append((1.0, Arithmetic.FLOAT))
-    margins, arithmetics = zip(*ladder, strict=True)
     # Only the trivial dual is left when no margin helps: its bound is what no network can change.
-    attempts = [(margin, given) for margin in margins[:-1]] + [(MARGINS[-1], [])]
+    attempts = [(margin, given) for margin in MARGINS[:-1]] + [(MARGINS[-1], [])]
     repaired = (best_repair(merged, some, margin=margin) for margin, some in attempts)
     candidates = (assemble(merged, dual, U, V, provenance or {}, circuits=circuits) for dual in repaired)
-    return prove(candidates, arithmetics)
+    return prove(candidates, Arithmetic.FLOAT if circuits is None and quick(merged) else Arithmetic.AUTO)
 
 
-def in_balls(merged: MergedRows) -> bool:
-    """Whether a proof with a free hidden bias is small enough for balls, which need less margin, in some seconds."""
-    return len(merged.program.region) + merged.program.space.neurons <= BALLS
+def quick(merged: MergedRows) -> bool:
+    """Whether floating point needs hardly more margin than stronger arithmetic. A free hidden bias costs next to
+    nothing, so slacks with it are nearly singular; so they are with circuits, whose multipliers are large."""
+    return not merged.program.region.size
 
 
-def prove(
-    candidates: Iterable[Certificate], arithmetics: Iterable[Arithmetic] = repeat(Arithmetic.AUTO)
-) -> tuple[Certificate, Report]:
+def prove(candidates: Iterable[Certificate], arithmetic: Arithmetic = Arithmetic.AUTO) -> tuple[Certificate, Report]:
     """The first candidate that the checker accepts, with its report; else the last one and its report.
 
     There is at least one. They may be made lazily, each with more room between what it claims and what it could claim.
     """
-    # In this order no candidate is made in vain where the arithmetics end first.
-    for arithmetic, candidate in zip(arithmetics, candidates, strict=False):
+    for candidate in candidates:
         report = check(candidate, arithmetic=arithmetic)
         if report.verdict is Verdict.PROVED:
             break

@@ -25,8 +25,8 @@ from formulations.arrays import FloatArray
 from formulations.errors import InputError
 from formulations.program import NO_PRODUCTS
 
-MARGIN, REGION_MARGIN = 1e-9, 1e-6
-"""Least relative margins, without and with a free hidden bias, which pays with this share of the cost alone."""
+MARGIN = 1e-9
+"""Least relative margin; a free hidden bias pays with this share of the cost alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,16 +125,10 @@ def repair(program: Program, dual: Dual, *, margin: float = MARGIN) -> RepairedD
     W, size = unit
     N, t = N / size**2, t / size**2
     # What is done to the multipliers comes first, the scale of W last.
-    margin = max(margin, REGION_MARGIN) if program.region.size else margin
     N, t, sigma, h_squared = best_multipliers(program.pricing(W), N, t, margin)
     if not np.isfinite(h_squared):
         return repair_without_products(program, dual.W, margin=margin)
     return _scaled(program, W, N, t, sigma, h_squared, size, margin)
-
-
-def margins(program: Program, of: Iterable[float]) -> list[float]:
-    """Those of these margins that are worth a try."""
-    return [margin for margin in of if margin >= (REGION_MARGIN if program.region.size else MARGIN)]
 
 
 def repair_without_products(
@@ -210,7 +204,6 @@ def repair_form(
         raise InputError(f"the dual has {s.size} multipliers for {len(program.equalities)} equalities.")
     s = np.where(np.isfinite(s), s, 0.0)
     own = program.without_equalities(s)
-    margin = max(margin, REGION_MARGIN) if program.region.size else margin
     found_N, found_t, sigma, h_squared = best_multipliers(own, N, t, margin, factors=scale_multipliers)
     if not np.isfinite(h_squared) and (N.any() or t.any() or s.any()):
         return repair_form(program, Dual(dual.W, np.zeros_like(dual.N)), margin=margin)

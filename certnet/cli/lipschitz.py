@@ -1,6 +1,5 @@
 """``certnet lipschitz``: constants over all inputs, or near the rows of data."""
 
-import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -10,11 +9,10 @@ import typer
 from certificates import Verdict
 from certnet.cli.limits import began, seconds_or_none, shares
 from certnet.cli.options import Json, Network, NoFeature, Norm, Rows, Target
-from certnet.cli.output import Exit, head, proof_place, with_headline, write_proof
+from certnet.cli.output import Exit, head, place_for, with_headline, write_proof
 from certnet.cli.rows import Subject, parse_rows, read_rows
 from certnet.cli.show import Live, first_line, stderr_console
 from certnet.io.output import print_result
-from certnet.runtime.clock import Event
 from certnet.runtime.wording import down, up
 from formulations import InputError
 from formulations._validation import FloatArray
@@ -75,7 +73,7 @@ def lipschitz(
         make = region_maker(str(size["norm"]))
         questions = [(function, C, f"row-{row}.cert", row, make(X[row], radius)) for row in parse_rows(rows, len(X))]
     alone = local is None and len(questions) == 1
-    place = None if certificate is None else proof_place(certificate, "--certificate", folder=not alone)
+    place = None if certificate is None else place_for(certificate, "--certificate", folder=not alone)
 
     from certnet.jobs.lipschitz import lipschitz_constant
 
@@ -92,11 +90,10 @@ def lipschitz(
     show([labels[0], *titles])
     entries: list[dict[str, Any]] = []
     console, seconds = stderr_console(), shares(limit, started, len(questions))
-    with Live(console, enabled=console.is_terminal) as live:
+    with Live(console, enabled=True, time_limit=limit) as live:
         for label, (function, C, file, row, region) in zip(labels[1:], questions, strict=True):
             about = label if row is None else f"row {row}"
             count = f"({len(entries) + 1} of {len(questions)})"
-            live(Event(f"{about} {count}", time.perf_counter() - started))
             where = {} if row is None else {"data": local, "row": row}
             result = lipschitz_constant(
                 read,
@@ -106,6 +103,7 @@ def lipschitz(
                 time_limit=next(seconds),
                 random_state=seed,
                 provenance={"network": subject.name, "function": function, **where},
+                progress=live.part(f"{about} {count}", started),
             )
             entry = {"function": function, "row": row, **result.to_dict()}
             if place is not None and result.report.verdict is Verdict.PROVED:

@@ -43,6 +43,18 @@ class Subject:
         """Where the results of a command about this network and these data go by default."""
         return HOME / command / f"{Path(self.name).stem if self.run is None else self.name}-{data}"
 
+    def data(self, named: str | None) -> str:
+        """The data that are named, else those that its run was trained on.
+
+        Raises:
+            InputError: none are named, and there is no run.
+        """
+        if named is not None:
+            return named
+        if self.run is None:
+            raise InputError(f"Name the data after {self.name}; only the folder of a run knows its own.")
+        return self.run.recipe.source
+
     def knows_other(self, source: str) -> bool:
         """Whether its run was trained on data of another name, so that all rows of these are new to it."""
         return self.run is not None and Path(self.run.recipe.source).name != Path(source).name
@@ -66,7 +78,8 @@ def read_rows(
         InputError: the data cannot be read, or do not fit the network.
     """
     read = subject.read
-    data = read_source(recipe, Outputs(read.network.outputs, read.classes) if labelled else Outputs(None))
+    outputs = Outputs(read.network.outputs, read.classes) if labelled else Outputs(None)
+    data = read_source(recipe.asked_by(read.columns), outputs)
     network = read.with_scores(data.classes) if labelled else read.on()
     X, Y = (data.X, data.Y) if data.X_test is None or data.Y_test is None else (data.X_test, data.Y_test)
     require_kind(network, X, Y if labelled else None, recipe.source)

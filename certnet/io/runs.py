@@ -10,14 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from certificates.findings import SCHEMA
 from certnet.io.dataset import Recipe
 from certnet.io.load_data import source_kind
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.packed import read_bytes, unreadable
+from certnet.runtime.display import Result
 from certnet.runtime.headline import Headline, headline
 from formulations import InputError
+from formulations.arguments import accepts, location
 
-SCHEMA = "certnet/1"
+__all__ = ["Run", "read_run", "read_runs"]
+
 HOME = Path("runs")
 """Where runs are written by default, and looked for by their bare names."""
 REPORT, NETWORK, CERTIFICATE, TABLE = "report.json", "network.npz", "optimality.cert", "path.json"
@@ -27,8 +31,8 @@ MOST_NAMED = 8
 """Folders that a complaint lists."""
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
+@dataclass(frozen=True, eq=False, repr=False)
+class Run(Result):
     """A folder of results.
 
     Attributes:
@@ -42,6 +46,21 @@ class Run:
     report: Mapping[str, Any]
     network: TwoLayerNetwork | None
     certificate: Path | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report."""
+        return dict(self.report)
+
+    def shown(self) -> dict[str, str]:
+        """Folder, command and bounds."""
+        names = ("gamma", "objective", "lower_bound", "gap", "width")
+        figures = {name: self.report.get(name) for name in names}
+        numbers = {name: f"{value:.6g}" for name, value in figures.items() if isinstance(value, int | float)}
+        return {"path": str(self.path), "command": self.command, **numbers}
+
+    def message(self) -> str:
+        """The headline."""
+        return self.headline.text
 
     @property
     def name(self) -> str:
@@ -91,11 +110,12 @@ class Run:
         Columns are named only where the source has any.
         """
         own = replace(self.recipe, source=source)
-        if source_kind(source) != "csv":
-            own = replace(own, target=None, weight_column=None)
+        if source_kind(source) != "table":
+            own = own.of_arrays()
         return replace(own, **{name: value for name, value in changes.items() if value is not None})
 
 
+@accepts(path=location)
 def read_run(path: str | Path) -> Run:
     """Read a run's folder, given by its path or by its name in ``runs``.
 
@@ -118,6 +138,7 @@ def read_run(path: str | Path) -> Run:
     return Run(folder, report, network, certificate if certificate.is_file() else None)
 
 
+@accepts(path=location)
 def read_runs(path: str | Path) -> tuple[Run, ...]:
     """The run of a folder, or the runs of each weight decay where it holds a path, the largest weight decay first.
 
@@ -164,7 +185,10 @@ def certificates_in(path: Path) -> list[Path]:
 
 def _report(path: Path) -> dict[str, Any]:
     try:
-        report = json.loads(read_bytes(path, LARGEST_REPORT))
+        # Whole numbers that are too large for float64 become infinite, as others do.
+        report = json.loads(
+            read_bytes(path, LARGEST_REPORT), parse_int=lambda text: int(text) if len(text) < 18 else float(text)
+        )
     except OSError as error:
         raise unreadable(path, error) from None
     except (ValueError, RecursionError):

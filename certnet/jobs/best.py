@@ -15,7 +15,7 @@ from certificates import Certificate, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
 from certificates.making import certify as certify_duals
 from certificates.making import repair
-from certificates.making.assemble import MARGINS, assemble, drop_negligible, in_balls, replace_network
+from certificates.making.assemble import MARGINS, assemble, drop_negligible, quick, replace_network
 from certificates.making.repair import RepairedDual, project, raw_dual
 from certnet.training.polish import Network, offered_dual
 from certnet.training.trainer import FitResult
@@ -121,8 +121,7 @@ def certify(merged: MergedRows, dual: RepairedDual, network: Network, provenance
     products = dual.N.size > 0
     for margin in (0.0,) if products else (0.0, *MARGINS[1:]):
         certificate = assemble(merged, replace(dual, W=(1.0 - margin) * dual.W), *network, provenance)
-        balls = merged.program.region.size > 0 and in_balls(merged)
-        report = check(certificate, arithmetic=Arithmetic.AUTO if balls else Arithmetic.FLOAT)
+        report = check(certificate, arithmetic=Arithmetic.FLOAT if quick(merged) else Arithmetic.AUTO)
         if report.verdict is Verdict.PROVED:
             return certificate, report
     again = [raw_dual(dual.W, dual.N, dual.t, gamma=merged.program.gamma)] if products else []

@@ -8,12 +8,15 @@ log-loss for cross-entropy and logistic, half the squared error for squared.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from certificates.failure import Deadline
+from certificates.findings import finite
 from certnet.runtime.clock import Clock, Event, announce
+from certnet.runtime.display import Result
 from certnet.runtime.numerics import computing
 from certnet.training.directions import drawn, largest_prices, normalised
 from certnet.training.polish import Network, exchange, network_dual, polish
@@ -22,6 +25,9 @@ from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray, IntArray, as_matrix
 from formulations.arguments import accepts, count, seconds
 from formulations.losses import Kind
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Selection", "select_gamma"]
 
@@ -61,8 +67,8 @@ class Settings:
 SETTINGS = Settings()
 
 
-@dataclass(frozen=True, eq=False)
-class Selection:
+@dataclass(frozen=True, eq=False, repr=False)
+class Selection(Result):
     """The path that was walked and the γ that did best.
 
     Attributes:
@@ -82,6 +88,17 @@ class Selection:
     complete: bool
     interrupted: bool
     seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, as ``report.json`` has it under ``selection``; losses that are no numbers are None."""
+        fields = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return {**fields, "losses": [finite(loss) for loss in self.losses]}
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """The validation loss at each weight decay; see ``certnet.plots.selection``."""
+        from certnet.plots import selection
+
+        return selection(self, ax)
 
 
 @np.errstate(all="ignore")

@@ -12,6 +12,7 @@ from certnet.plots.style import (
     named,
     number,
     numbers,
+    of_gamma,
     report_of,
     rows_of,
     spread,
@@ -19,6 +20,7 @@ from certnet.plots.style import (
 )
 from certnet.runtime.wording import down, up
 from formulations import InputError
+from formulations._validation import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,11 +52,11 @@ def history(result: Any, ax: "Axes | None" = None) -> "Axes":
     ax.step(seconds, bound, where="post", color=bound_colour, linewidth=1.8, marker="o", markersize=3)
     last = float(np.nanmax(seconds))
     for values, colour, name, above in (
-        (objective, objective_colour, f"objective {up(_last(values_of(objective)), 4)}", True),
-        (bound, bound_colour, f"lower bound {down(_last(values_of(bound)), 4)}", False),
+        (objective, objective_colour, f"objective {up(_last(objective), 4)}", True),
+        (bound, bound_colour, f"lower bound {down(_last(bound), 4)}", False),
     ):
         place = {"xytext": (0, 6 if above else -6), "ha": "right", "va": "bottom" if above else "top"}
-        write(ax, last, _last(values_of(values)), name, color=colour, **place)
+        write(ax, last, _last(values), name, color=colour, **place)
     if spread(seconds) > LOGARITHMIC:
         ax.set_xscale("log")
     if spread(np.concatenate([objective, bound])) > LOGARITHMIC:
@@ -63,13 +65,9 @@ def history(result: Any, ax: "Axes | None" = None) -> "Axes":
     return named(ax, x="time (s)", y="training objective", title="Objective and lower bound")
 
 
-def values_of(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """Those that are numbers."""
-    return values[np.isfinite(values)]
-
-
-def _last(values: "np.ndarray[Any, Any]") -> float:
-    return float(values[-1])
+def _last(values: FloatArray) -> float:
+    """The last number among them."""
+    return float(values[np.isfinite(values)][-1])
 
 
 def path(result: Any, ax: "Axes | None" = None) -> "Axes":
@@ -90,7 +88,7 @@ def path(result: Any, ax: "Axes | None" = None) -> "Axes":
     ax = axes(ax)
     known = np.isfinite(gaps)
     ax.plot(gammas[known], gaps[known], color=COLOURS[0], linewidth=1.5, marker="o", markersize=5)
-    ax.set_xscale("log")
+    of_gamma(ax, gammas)
     if known.any() and spread(gaps) > LOGARITHMIC:
         ax.set_yscale("log")
     elif known.any():
@@ -116,7 +114,7 @@ def selection(result: Any, ax: "Axes | None" = None) -> "Axes":
     gammas, losses = gammas[order], losses[order]
     ax = axes(ax)
     ax.plot(gammas, losses, color=COLOURS[0], linewidth=1.5, marker="o", markersize=4)
-    ax.set_xscale("log")
+    of_gamma(ax, gammas)
     if spread(losses) > LOGARITHMIC:
         ax.set_yscale("log")
     for gamma, loss in zip(gammas, losses, strict=True):

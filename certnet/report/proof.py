@@ -89,7 +89,7 @@ def proved(run: "Run", *, time_limit: float | None = CHECKING) -> Proved:
     found = check(certificate, time_limit=time_limit)
     own = {name: number(getattr(found, name)) for name in ("objective", "lower_bound", "gap")}
     differs = [name.replace("_", " ") for name, value in own.items() if _differ(value, number(stated.get(name)))]
-    remarks = ()
+    remarks: tuple[str, ...] = ()
     if differs or stated.get("verdict") != str(found.verdict):
         what = ", ".join(["verdict"] * (stated.get("verdict") != str(found.verdict)) + differs)
         remarks = (

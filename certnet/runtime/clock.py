@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +23,18 @@ class Settings:
 
 SETTINGS = Settings()
 
+_BEGAN: ContextVar[float] = ContextVar("began")
+
+
+def began() -> float:
+    """When the command began, by ``time.perf_counter()``: now, or with the process where it is all that this runs."""
+    return _BEGAN.get(time.perf_counter())
+
+
+def begin_with_process(moment: float) -> None:
+    """Count from this moment of ``time.perf_counter()``, so that imports are part of the command."""
+    _BEGAN.set(moment)
+
 
 @dataclass(frozen=True)
 class Event:
@@ -36,6 +49,7 @@ class Event:
         residual: the larger of its relative primal and dual residuals.
         time_left: seconds until the time limit, None where there is none.
         note: a sentence for the user.
+        known: what is known so far, in some words.
     """
 
     stage: str
@@ -47,6 +61,7 @@ class Event:
     residual: float | None = None
     time_left: float | None = None
     note: str | None = None
+    known: str | None = None
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,10 @@ def percent(value: float | Decimal | None) -> str:
 
 def share(value: float, *, at_least: bool) -> str:
     """A share of rows in percent with one digit, rounded towards what is still true: down for at least, else up."""
-    return f"{(Decimal(value) * 100).quantize(Decimal('0.1'), ROUND_FLOOR if at_least else ROUND_CEILING)} %"
+    # The digits that name the float: 0.7 is seven of ten rows, and no less.
+    return (
+        f"{(Decimal(repr(float(value))) * 100).quantize(Decimal('0.1'), ROUND_FLOOR if at_least else ROUND_CEILING)} %"
+    )
 
 
 def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -49,6 +52,11 @@ def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
     if gap and NONE not in (above, below) and Decimal(above):
         gap = _UP.subtract(Decimal(1), _DOWN.divide(Decimal(below), Decimal(above)))
     return above, below, percent(gap)
+
+
+def printable(text: str) -> str:
+    """A text from a file, whose control characters cannot steer a terminal."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def _rounded(value: float | None, rounding: str, digits: int) -> str:

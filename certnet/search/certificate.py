@@ -9,7 +9,7 @@ import numpy as np
 from certificates import Certificate, Report
 from certificates.making.assemble import assemble_proof, prove, sigma_of
 from certificates.making.circuits import as_proof
-from certificates.making.repair import RepairedForm, margins, repair_form
+from certificates.making.repair import RepairedForm, repair_form
 from certificates.making.tree import LeafProof, build
 from certnet.search.price import SearchResult
 from certnet.search.tree import Branch, proof_tree
@@ -51,7 +51,7 @@ def certify_search(
     neurons, leaves = program.space.neurons, list(result.root.leaves)
 
     def candidates() -> Iterator[Certificate]:
-        for margin in margins(program, MARGINS):
+        for margin in MARGINS:
             repaired = [repair(leaf, result.unit, margin) for leaf in leaves]
             h_bar = size * float(np.sqrt(max(-form.delta for form, _ in repaired)))
             s = program.best_scale(dual, h_bar, margin)

@@ -5,12 +5,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from flint import ctx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Certificate, Verdict, check
-from certificates.arithmetic import MATRICES, Arithmetic, BallMatrix, Enclosure, RationalMatrix
+from certificates.arithmetic import MATRICES, Arithmetic, Enclosure, RationalMatrix
 from certificates.diagonal_slack import is_diagonal, prove_without_products
 from certificates.failure import ProofFailure
 from certificates.making import certify, residual_dual
@@ -18,6 +17,7 @@ from certificates.nonnegativity import Problem, prove_nonnegative
 from certificates.proof import Region
 from formulations import TrainingProgram, merge_rows
 from tests.certificates.altering import replace
+from tests.certificates.enclosing import encloses
 from tests.certificates.proofs import single
 from tests.strategies import SEEDS, rng
 
@@ -110,21 +110,6 @@ def test_multipliers_out_of_range_prove_nothing(arithmetic: Arithmetic, value: f
     assert not proves(A, features, 2 * critical, t, matrix)
 
 
-def enclosed(matrix: object, exact: list[list[Fraction]]) -> bool:
-    """Whether a matrix of any arithmetic holds these numbers."""
-    if isinstance(matrix, Enclosure):
-        sides = zip(matrix.mid.ravel().tolist(), matrix.rad.ravel().tolist(), strict=True)
-        flat = [x for row in exact for x in row]
-        return all(abs(Fraction(m) - x) <= Fraction(r) for (m, r), x in zip(sides, flat, strict=True))
-    positions = {(i, j): x for i, row in enumerate(exact) for j, x in enumerate(row)}
-    other = RationalMatrix.from_rationals(positions, (len(exact), len(exact[0])))
-    if isinstance(matrix, RationalMatrix):
-        return matrix.value == other.value
-    assert isinstance(matrix, BallMatrix)
-    with ctx.workprec(4000):  # so many bits that the rational number itself stays within the ball
-        return all(matrix.value[position].contains(other.value[position]) for position in positions)
-
-
 @ALL
 @settings(max_examples=60)
 @given(SEEDS)
@@ -139,10 +124,10 @@ def test_sparse_products_and_scaled_rows_enclose_the_truth(arithmetic: Arithmeti
     product = [[Fraction(0)] * c for _ in range(height)]
     for (i, j), value in entries.items():
         product[i] = [x + value * Fraction(y) for x, y in zip(product[i], factor[j].tolist(), strict=True)]
-    assert enclosed(matrix.sparse_product(entries, height, matrix.exact(factor)), product)
+    assert encloses(matrix.sparse_product(entries, height, matrix.exact(factor)), product)
     scale = random.standard_normal(inner) * 10.0 ** random.uniform(-150, 100, inner)
     scaled = [[Fraction(s) * Fraction(y) for y in row] for s, row in zip(scale.tolist(), factor.tolist(), strict=True)]
-    assert enclosed(matrix.exact(factor).times(scale[:, None]), scaled)
+    assert encloses(matrix.exact(factor).times(scale[:, None]), scaled)
 
 
 @pytest.fixture(scope="module")

@@ -8,56 +8,85 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certificates.arithmetic import BallMatrix, RationalMatrix
 from certificates.arithmetic.floating import TINY, Enclosure, gamma_bound, sum_of_products
+from tests.certificates.enclosing import encloses, exact_product, fractions
 from tests.strategies import SEEDS, rng
 
 SCALES = st.sampled_from([1.0, 1e-160, 1e150, 1e-300, 3e7])
 
 
-def exact_product(A: np.ndarray, B: np.ndarray) -> list[list[Fraction]]:
-    return [
-        [sum((Fraction(float(a)) * Fraction(float(b)) for a, b in zip(row, column, strict=True)), Fraction(0))
-         for column in B.T]
-        for row in A
-    ]  # fmt: skip
+BOTH = pytest.mark.parametrize("matrix", [Enclosure, BallMatrix])
 
 
-def assert_encloses(enclosure: Enclosure, exact: list[list[Fraction]]) -> None:
-    for i, row in enumerate(exact):
-        for j, value in enumerate(row):
-            distance = abs(value - Fraction(float(enclosure.mid[i, j])))
-            assert distance <= Fraction(float(enclosure.rad[i, j]))
-
-
-@given(SEEDS, SCALES, SCALES, st.integers(1, 9))
-def test_products_and_sums_are_enclosed(seed: int, scale_a: float, scale_b: float, k: int) -> None:
+@BOTH
+@given(seed=SEEDS, scale_a=SCALES, scale_b=SCALES, k=st.integers(1, 9), wide=st.booleans())
+def test_products_and_sums_are_enclosed(matrix, seed: int, scale_a: float, scale_b: float, k: int, wide: bool) -> None:
     random = rng(seed)
     A, B = scale_a * random.standard_normal((3, k)), scale_b * random.standard_normal((k, 2))
+    if wide:
+        A, B = (np.ldexp(X, random.integers(-40, 40, X.shape)) for X in (A, B))
     C = random.standard_normal((3, 2))
-    product = Enclosure.exact(A) @ Enclosure.exact(B)
-    if not product.finite:
+    with np.errstate(all="ignore"):
+        product = matrix.exact(A) @ matrix.exact(B)
+        total = product + matrix.exact(C)
+    ends = product if isinstance(product, Enclosure) else product.enclosure
+    if not ends.finite:
         return
     exact = exact_product(A, B)
-    assert_encloses(product, exact)
-    total = product + Enclosure.exact(C)
-    assert_encloses(
-        total,
-        [
-            [value + Fraction(float(c)) for value, c in zip(row, cs, strict=True)]
-            for row, cs in zip(exact, C, strict=True)
-        ],
-    )
+    assert encloses(product, exact)
+    truth = [[x + y for x, y in zip(*rows, strict=True)] for rows in zip(exact, fractions(C), strict=True)]
+    assert encloses(total, truth)
+    below, above = fractions(ends.lower), fractions(ends.upper)
+    assert all(a <= x <= b for rows in zip(below, exact, above, strict=True) for a, x, b in zip(*rows, strict=True))
 
 
-@given(SEEDS, st.integers(1, 6))
-def test_products_of_uncertain_matrices_are_enclosed(seed: int, k: int) -> None:
+@BOTH
+@given(seed=SEEDS, k=st.integers(1, 6))
+def test_products_of_uncertain_matrices_are_enclosed(matrix, seed: int, k: int) -> None:
     random = rng(seed)
     A, B = random.standard_normal((3, k)), random.standard_normal((k, 2))
     rad_a, rad_b = 0.1 * random.random((3, k)), 0.1 * random.random((k, 2))
-    product = Enclosure(A, rad_a) @ Enclosure(B, rad_b)
+    middle = (lambda X: (X,)) if matrix is Enclosure else (lambda X: (X, np.zeros_like(X)))
+    product = matrix(*middle(A), rad_a) @ matrix(*middle(B), rad_b)
     corner_a = A + rad_a * random.choice([-0.999, 0.999], size=A.shape)
     corner_b = B + rad_b * random.choice([-0.999, 0.999], size=B.shape)
-    assert_encloses(product, exact_product(corner_a, corner_b))
+    assert encloses(product, exact_product(corner_a, corner_b))
+
+
+@given(SEEDS, st.integers(1, 40))
+def test_chains_of_balls_are_enclosed_and_tight(seed: int, k: int) -> None:
+    """Products of products, sums that cancel, and factors: 90 bits are left."""
+    random = rng(seed)
+    A, B, s = random.standard_normal((3, k)), random.standard_normal((k, 3)), random.standard_normal((3, 1))
+    ball, exact = BallMatrix.exact, RationalMatrix.exact
+    found = ((ball(A) @ ball(B)) @ ball(A)).times(s) - (ball(A) @ (ball(B) @ ball(A))).times(s)
+    assert encloses(found, fractions(np.zeros((3, k))))
+    size = np.abs(s) * (np.abs(A) @ np.abs(B) @ np.abs(A)).max()
+    assert (np.abs(found.high) + found.rad <= 2.0**-85 * k * size).all()
+    again = (ball(A) @ ball(B)).times(s)
+    assert encloses(again, (exact(A) @ exact(B)).times(s).rows())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e308])
+def test_balls_do_not_lose_what_is_not_finite(bad: float) -> None:
+    A = np.ones((3, 3))
+    A[1, 2] = bad
+    with np.errstate(all="ignore"):
+        for found in (
+            BallMatrix.exact(A) @ BallMatrix.exact(A),
+            BallMatrix.exact(A).times(np.full((3, 1), 2.0)),
+            BallMatrix.exact(A) + BallMatrix.exact(A),
+        ):
+            assert not (np.isfinite(found.high) & np.isfinite(found.low) & np.isfinite(found.rad)).all()
+
+
+def test_the_positive_part_of_balls() -> None:
+    tiny = 2.0**-60
+    found = BallMatrix(np.array([[1.0, -1.0, 0.0, 0.0]]), np.array([[-tiny, tiny, tiny, -tiny]]), np.zeros((1, 4)))
+    positive = found.positive_part()
+    assert (positive.high + positive.low).tolist() == [[1.0, 0.0, tiny, 0.0]]
+    assert positive.low.tolist() == [[-tiny, 0.0, tiny, 0.0]]
 
 
 @given(SEEDS, st.integers(1, 8))

@@ -85,9 +85,9 @@ def test_each_gamma_has_three_files_and_the_table_agrees_with_them(certnet: Call
 @pytest.mark.usefixtures("quick")
 def test_the_table_is_shown_and_the_summaries_are_printed(certnet: Call) -> None:
     outcome = certnet("train", "iris", "--gammas", "0.1,1")
-    weak, *lines = [line.split(":")[0] for line in outcome.out.splitlines()]
-    assert weak == "The bound is weak for gamma 0.1, 1"
-    assert lines == ["gamma 0.1", "gamma 1", "runs/iris/path.json"]
+    meaning, *lines = outcome.out.splitlines()
+    assert "weak" in meaning
+    assert [line.split(":")[0] for line in lines] == ["gamma 0.1", "gamma 1", "runs/iris/path.json"]
     for word in ("γ", "lower bound", "gap", "rank", "neurons", "validation", " *", "best on the validation rows"):
         assert word in outcome.err
     assert certnet("train", "iris", "--gammas", "0.1,1", "--quiet").err == ""

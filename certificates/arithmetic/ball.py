@@ -1,0 +1,222 @@
+"""Balls of about 100 bits: matrices of sums of two float64 numbers, with a radius.
+
+A ``BallMatrix`` (high, low, rad) holds every real matrix M with ``|M − (high + low)| ≤ rad`` entrywise. Two facts about
+the machine model of ``certificates.arithmetic.machine`` carry all of it:
+
+* A sum of two float64 numbers is again the sum of two, exactly: the rounded sum and its error, which six additions give
+  (Knuth, *The Art of Computer Programming 2*, 4.2.2). So a list of exact parts is added up with hardly any error
+  (Ogita, Rump, Oishi, *Accurate sum and dot product*, SIAM J. Sci. Comput. 26, 2005).
+* Matrices of whole numbers multiply exactly while all sums stay below 2^53. So a matrix is cut into slices of few bits,
+  whose products are exact, in the same units along rows of the left factor and columns of the right (Ozaki et al.,
+  *Error-free transformations of matrix multiplication*, Numer. Algorithms 59, 2012). What is left out is charged.
+
+A symmetric matrix S is positive semidefinite if and only if ``X S Xᵀ`` is, for any invertible X. With the inverse of a
+floating-point Cholesky factor of S as X the product is near the identity, so that the test of
+``certificates.arithmetic.floating`` proves S itself with hardly any margin. X is triangular without a zero on its
+diagonal, hence invertible; nothing else is asked of it.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar
+
+import numpy as np
+
+from certificates.arithmetic.floating import TINY, UNIT, Enclosure, cholesky, gamma_bound, inflate, nearest
+from certificates.arithmetic.matrix import Arithmetic, Entries, PsdProof
+from certificates.failure import NO_DEADLINE, Deadline
+from formulations.arrays import FloatArray, IntArray
+
+BITS = 100
+"""Bits that a product keeps of the largest entry in a row, or a column."""
+CONGRUENCES = 2
+"""Each gains about 12 digits of the smallest eigenvalue, as far as the bits reach."""
+
+
+@dataclass(frozen=True, eq=False)
+class BallMatrix:
+    """All matrices within ``rad`` of ``high + low``, entrywise."""
+
+    high: FloatArray
+    low: FloatArray
+    rad: FloatArray
+    arithmetic: ClassVar[Arithmetic] = Arithmetic.BALL
+    deadline: ClassVar[Deadline] = NO_DEADLINE
+
+    @classmethod
+    def exact(cls, value: FloatArray) -> "BallMatrix":
+        return cls(value, np.zeros_like(value), np.zeros_like(value))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.high.shape[0], self.high.shape[1]
+
+    @property
+    def T(self) -> "BallMatrix":
+        return type(self)(self.high.T, self.low.T, self.rad.T)
+
+    @property
+    def size(self) -> FloatArray:
+        """About what the entries in the middle are at most; rounded to nearest."""
+        return np.abs(self.high) + np.abs(self.low)
+
+    @property
+    def enclosure(self) -> Enclosure:
+        """The same with a single number in the middle."""
+        return Enclosure(self.high, inflate(np.abs(self.low) + self.rad, 1))
+
+    @classmethod
+    def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "BallMatrix":
+        high, low, rad = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        for position, value in entries.items():
+            high[position], low[position], rad[position] = _pair(value)
+        return cls(high, low, rad)
+
+    @classmethod
+    def sparse_product(cls, entries: Entries, height: int, factor: "BallMatrix") -> "BallMatrix":
+        # Entries of one row are added one after the other: all first ones, all second ones, and so on.
+        rows, columns = np.array([*entries], dtype=np.int64).reshape(-1, 2).T
+        high, low, rad = np.array([_pair(value) for value in entries.values()]).reshape(-1, 3, 1).transpose(1, 0, 2)
+        taken = factor.take(columns, np.arange(factor.shape[1]))
+        terms = taken.times(high) + taken.times(low)
+        terms = cls(terms.high, terms.low, inflate(terms.rad + rad * (taken.size + taken.rad), 4))
+        total = cls.exact(np.zeros((height, factor.shape[1])))
+        order = np.argsort(rows, kind="stable")
+        rank = np.empty(len(rows), dtype=np.int64)
+        rank[order] = np.arange(len(rows)) - np.searchsorted(rows[order], rows[order])
+        for turn in range(int(rank.max(initial=-1)) + 1):
+            cls.deadline.check()
+            chosen = np.flatnonzero(rank == turn)
+            every = np.arange(factor.shape[1])
+            added = total.take(rows[chosen], every) + terms.take(chosen, every)
+            for old, new in ((total.high, added.high), (total.low, added.low), (total.rad, added.rad)):
+                old[rows[chosen]] = new
+        return total
+
+    def times(self, factors: FloatArray) -> "BallMatrix":
+        (a, b), (f, g) = _halves(self.high), _halves(factors)
+        rest = self.low * factors
+        rad = np.abs(factors) * self.rad + UNIT * np.abs(rest) + 8.0 * TINY
+        return self._total((a * f, a * g, b * f, b * g, rest), rad)
+
+    @classmethod
+    def block(cls, blocks: "list[list[BallMatrix]]") -> "BallMatrix":
+        return cls(*(np.block([[getattr(b, part) for b in row] for row in blocks]) for part in ("high", "low", "rad")))
+
+    def take(self, rows: IntArray, columns: IntArray) -> "BallMatrix":
+        index = np.ix_(rows, columns)
+        return type(self)(self.high[index], self.low[index], self.rad[index])
+
+    def __neg__(self) -> "BallMatrix":
+        return type(self)(-self.high, -self.low, self.rad)
+
+    def __add__(self, other: "BallMatrix") -> "BallMatrix":
+        return self._total((self.high, other.high, self.low, other.low), self.rad + other.rad)
+
+    def __sub__(self, other: "BallMatrix") -> "BallMatrix":
+        return self + -other
+
+    def __matmul__(self, other: "BallMatrix") -> "BallMatrix":
+        inner = self.shape[1]
+        bits = (53 - inner.bit_length()) // 2
+        count = -(-BITS // bits)
+        left, right = self._slices(bits, count), other.T._slices(bits, count)
+        exponent = left[0][:, None] + right[0]
+        # |A_i| ≤ 2^(−bits·(i−1)), and what j slices leave of B is at most 2^(−bits·j).
+        lost = _scaled(np.full(exponent.shape, (count + 2.0) * inner * 2.0 ** (-bits * count)), exponent)
+        if other.rad.any():
+            lost = lost + (self.size + self.rad) @ other.rad
+        if self.rad.any():
+            lost = lost + self.rad @ other.size
+        product = self._total(self._products(left[1], right[1]), np.zeros(exponent.shape))
+        high, low, rad = (_scaled(part, exponent) for part in (product.high, product.low, product.rad))
+        return type(self)(high, low, inflate(rad + lost, 2 * inner + 16) + (2.0 * inner + 8.0) * TINY)
+
+    def _products(self, left: list[FloatArray], right: list[FloatArray]) -> Iterator[FloatArray]:
+        """Those of slices i and j whose product counts, largest first; none is rounded."""
+        for total in range(len(left)):
+            for i in range(total + 1):
+                self.deadline.check()
+                if left[i].any() and right[total - i].any():
+                    yield left[i] @ right[total - i].T
+
+    def _slices(self, bits: int, count: int) -> tuple[IntArray, list[FloatArray]]:
+        """(exponents e, slices A_i): high + low = 2^e (Σ A_i + rest) along rows, where A_i are whole multiples of
+        2^(−bits·i), 2^bits of them at most, and |rest| ≤ 2^(−bits·count), for which |A_i| ≤ 2^(−bits·(i−1))."""
+        high, low = _two_sum(self.high, self.low)
+        exponent = np.frexp(np.abs(high).max(axis=1, initial=0.0))[1]
+        high, low = _scaled(high, -exponent[:, None]), _scaled(low, -exponent[:, None])
+        slices = []
+        for i in range(1, count + 1):
+            # Adding and taking away a large number rounds to multiples of its last place.
+            large = 1.5 * 2.0 ** (52 - bits * i)
+            slices.append((high + large) - large)
+            high, low = _two_sum(high - slices[-1], low)
+        return exponent, slices
+
+    @classmethod
+    def _total(cls, parts: Iterable[FloatArray], rad: FloatArray) -> "BallMatrix":
+        """The sum of parts, with further radii; errors of its additions are added up, and only that is rounded."""
+        high, errors, size, count = np.zeros(rad.shape), np.zeros(rad.shape), np.zeros(rad.shape), 1
+        for part in parts:
+            high, error = _two_sum(high, part)
+            errors, size, count = errors + error, size + np.abs(error), count + 1
+        high, low = _two_sum(high, errors)
+        return cls(high, low, inflate(rad + gamma_bound(count) * size, count + 4))
+
+    def positive_part(self) -> "BallMatrix":
+        """max(M, 0), which is 1-Lipschitz."""
+        negative = self.high + self.low <= 0  # the sign of a sum is exact, and NaN stays
+        return type(self)(np.where(negative, 0.0, self.high), np.where(negative, 0.0, self.low), self.rad)
+
+    def prove_psd(self) -> PsdProof:
+        """Prove that every symmetric matrix in the balls is PSD, by congruences that bring it near the identity."""
+        self.deadline.check()
+        matrix, n = self, self.shape[0]
+        for left in reversed(range(CONGRUENCES + 1)):
+            enclosure, diagonal = matrix.enclosure, np.diag(matrix.high)
+            found = enclosure.prove_psd()
+            if found.proved or not left or not enclosure.finite or not (diagonal > 0).all():
+                break
+            half = np.frexp(diagonal)[1] // 2
+            parts = (np.tril(part) + np.tril(part, -1).T for part in (matrix.high, matrix.low, matrix.rad))
+            high, low, rad = (_scaled(part, -(half[:, None] + half)) for part in parts)
+            try:
+                inverse = np.tril(np.linalg.inv(cholesky(high + 16.0 * UNIT * n * np.eye(n), self.deadline)))
+            except np.linalg.LinAlgError:
+                break
+            if not (np.diag(inverse) != 0).all():
+                break
+            X = type(self).exact(inverse)
+            matrix = X @ (type(self)(high, low, inflate(rad, 1)) @ X.T)
+        return found
+
+
+def _two_sum(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The rounded sum and its error."""
+    total = a + b
+    back = total - a
+    return total, (a - (total - back)) + (b - back)
+
+
+def _halves(value: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Two numbers of 26 bits that add up to one of 53 (Veltkamp; Dekker 1971)."""
+    large = 134217729.0 * value
+    first = large - (large - value)
+    return first, value - first
+
+
+def _scaled(value: FloatArray, exponent: IntArray) -> FloatArray:
+    """``value · 2^exponent``, exact but for underflow, which loses less than 2^−1073: two powers of two of one sign."""
+    half = exponent // 2
+    product: FloatArray = value * np.ldexp(1.0, half) * np.ldexp(1.0, exponent - half)
+    return product
+
+
+def _pair(value: Fraction) -> tuple[float, float, float]:
+    """A rational number as a sum of two float64 numbers, with a radius."""
+    high, rad = nearest(value)
+    if rad == 0 or not np.isfinite(high):
+        return high, 0.0, rad
+    return high, *nearest(value - Fraction(high))
