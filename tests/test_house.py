@@ -86,7 +86,7 @@ DOTTED = re.compile(r"`((?:certnet|certificates|formulations)(?:\.\w+)+)\b[^`]*`
 
 
 def test_pages_name_modules_that_are_there() -> None:
-    """Of ``certnet.io.load_data.load`` the module has to exist, and to have the name; the changelog tells of the past."""
+    """The module of a dotted name exists and has the name; the changelog, which tells of the past, is left out."""
     known, wrong = modules(), []
     pages = [page for page in (*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")) if page.stem != "changelog"]
     for page in pages:
