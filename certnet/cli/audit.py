@@ -184,7 +184,7 @@ def audit_table(report: Mapping[str, Any]) -> Table:
     """Clean and certified to attacked accuracy, of each class and of all."""
     data = report["data"]
     title = f"{report['network']} on {data['name']} ({data['part']} rows), {report['norm']}: certified to attacked"
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=escape(title), title_justify="left", min_width=min(len(title), 100))
     table.add_column("class")
     for column in ("inputs", "clean", *(f"{row['radius']:g}" for row in report["radii"])):
         table.add_column(column, justify="right")

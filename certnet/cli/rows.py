@@ -40,6 +40,11 @@ class Subject:
         read, run = named_network(text)
         return cls(Path(text).name if run is None else run.name, read, run)
 
+    @property
+    def loss(self) -> str | None:
+        """What it was trained with; None where nobody knows."""
+        return None if self.run is None else str(self.run.objective["loss"])
+
     def place(self, command: str, data: str) -> Path:
         """Where the results of a command about this network and these data go by default."""
         return HOME / command / f"{Path(self.name).stem if self.run is None else self.name}-{data}"
