@@ -60,6 +60,7 @@ def optimality(
     output_bias: Annotated[common.Bias | None, typer.Option(help="The same for the outputs.")] = None,
     class_weight: common.ClassWeight = None,
     weight_column: common.WeightColumn = None,
+    drop: common.Drop = None,
     target: common.Target = None,
     task: common.Task = None,
     raw: Annotated[
