@@ -101,7 +101,7 @@ def _radii(
     from certnet.runtime.clock import Event
 
     relu, started = subject.read.with_scores(), time.perf_counter()
-    # The class that is printed, also where rounding lets the folded weights of ``relu`` prefer another: it has radius 0.
+    # The class that is printed; where rounding lets the folded weights of ``relu`` prefer another its radius is 0.
     scores = subject.read.predict(X)
     labels = scores[:, 0] > 0 if subject.read.is_binary else scores.argmax(axis=1)
     if largest is None:
