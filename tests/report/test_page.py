@@ -123,29 +123,9 @@ JUNK = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=8,
 )
-FIELDS = [
-    "data",
-    "history",
-    "confusion",
-    "worst",
-    "fitted",
-    "selection",
-    "spectrum",
-    "rank",
-    "relaxation",
-    "branching",
-    "stages",
-    "versions",
-    "notes",
-    "accuracy",
-    "r2",
-    "radii",
-    "classes",
-    "inputs",
-    "clean_accuracy",
-    "norm",
-    "bounds",
-]
+WORDS = """data history confusion worst fitted selection spectrum rank relaxation branching stages versions notes
+accuracy r2 radii classes inputs clean_accuracy norm bounds"""
+FIELDS = WORDS.split()
 COMMANDS = ("train", "audit", "optimality", "?")
 
 
