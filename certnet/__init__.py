@@ -15,6 +15,7 @@ _HOMES = {
     "certnet.io": "network_from_sklearn network_from_torch read_network read_relu_network write_onnx",
     "certnet.io.network": "TwoLayerNetwork",
     "certnet.io.objectives": "Given objective_of",
+    "certnet.io.runs": "Run read_run read_runs",
     "certnet.io.vnnlib": "read_vnnlib",
     "certnet.jobs.audit": "AuditResult InputAudit audit",
     "certnet.jobs.lipschitz": "LipschitzResult lipschitz_constant",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from certnet.io import *
     from certnet.io.network import *
     from certnet.io.objectives import *
+    from certnet.io.runs import *
     from certnet.io.vnnlib import *
     from certnet.jobs.audit import *
     from certnet.jobs.lipschitz import *

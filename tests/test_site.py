@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import certnet
-from certnet.cli.app import COMMANDS
+from certnet.cli.commands import COMMANDS
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]

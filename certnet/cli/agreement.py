@@ -65,9 +65,12 @@ def _rows(split: Split) -> dict[str, Any]:
         last = "the last column" if recipe.weight_column is None else "the last column but that of the weights"
         column = last if recipe.target is None else f"column {recipe.target!r}"
         targets = f"{column}: {targets}"
+    features = "raw" if recipe.raw else "standardised: less the mean of these rows, over their deviation"
+    if not recipe.raw and split.columns is not None and split.columns.flags.any():
+        features += "; what is 0 or 1 stays so"
     return {
         "which": which,
-        "features": "raw" if recipe.raw else "standardised: less the mean of these rows, over their deviation",
+        "features": features,
         "columns": [] if split.columns is None else list(split.columns.sentences()),
         "targets": targets,
         "weights": weights,

@@ -14,6 +14,7 @@ from certnet.cli.exits import CODES, Exit
 from certnet.cli.signals import Signals
 from certnet.runtime.streams import guarded_stderr, standard_output, strict_json
 from certnet.runtime.version import __version__
+from certnet.runtime.wording import printable
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 app = typer.Typer(
@@ -85,7 +86,7 @@ def run(argv: Sequence[str], signals: Signals) -> int:
 
 
 def _fail(message: str, code: Exit, arguments: Sequence[str]) -> int:
-    sys.stderr.write(f"certnet: {' '.join(message.split())}\n")
+    sys.stderr.write(f"certnet: {printable(' '.join(message.split()))}\n")
     if "--json" in arguments:
         from certnet.cli.output import failure
         from formulations import InputError
@@ -117,4 +118,8 @@ def _usage_sentence(error: Exception, arguments: Sequence[str]) -> str:
                 comma = re.fullmatch(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?", value)
                 hint = f"; write {value.replace(',', '.')} with a decimal point" if comma else ""
                 return f"{name} must be a {kind}, not {value!r}{hint}."
+    if text.startswith("Missing command"):
+        return "Name a command, for example certnet train iris; certnet --help lists all."
+    if text.startswith("Missing argument") and arguments[0] in COMMANDS:
+        return f"{text.rstrip('.')}; for example: {COMMANDS[arguments[0]].example}."
     return text if text.endswith((".", "?", "!")) else f"{text}."

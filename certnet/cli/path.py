@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from certificates import Training, Verdict, check, fingerprint, read_certificate
-from certificates.arithmetic import Arithmetic
 from certnet.cli import training
 from certnet.cli.inspect import best_of
 from certnet.cli.limits import began, job_seconds
@@ -179,7 +178,7 @@ class _Path:
         )
         if not same:
             return None
-        proof = check(certificate, arithmetic=Arithmetic.FLOAT)
+        proof = check(certificate)
         if proof.verdict is not Verdict.PROVED:
             return None
         # Figures are shown only where the checker has confirmed them; the rest of a stored report is information.

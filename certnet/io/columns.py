@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from certnet.io.cells import DATE_FORMATS, ISO, date_text, parse_boolean, parse_date
 from certnet.io.complaints import listed, require_none
@@ -63,15 +64,20 @@ class Column:
             return self._encode_names(table, refuse_missing)
         values, wrong = self.values(table)
         gone = np.isnan(values)
-        notes = []
+        notes: list[str] = []
         if gone.any() and self.fill is None:
             wrong.append(absent(table, self.name, np.flatnonzero(gone)))
         elif gone.any():
-            count = f"{np.count_nonzero(gone)} of {len(gone)}"
-            notes.append(f"{table.name} lacks {count} values of column {self.name!r}, which count as {self._filling}.")
+            notes += [] if self.indicator else [self._filled(table, gone)]
             values = np.where(gone, float(self.fill or 0.0) + self.origin, values)
         parts = [values - self.origin if self.kind == "date" else values]
         return np.column_stack([*parts, *([gone] if self.indicator else [])]), wrong, notes
+
+    @property
+    def flags(self) -> tuple[bool, ...]:
+        """Which of the features are 0 or 1 by nature."""
+        first = self.kind in ("category", "boolean")
+        return (first, *(True for _ in self.feature_names[1:]))
 
     def values(self, table: Table) -> tuple[FloatArray, list[str]]:
         """(n,) numbers, dates in days since 1970-01-01; NaN where missing; and complaints about cells."""
@@ -97,8 +103,7 @@ class Column:
         if gone.any() and refuse_missing:
             wrong.append(absent(table, self.name, np.flatnonzero(gone)))
         elif gone.any() and not self.indicator:
-            count = f"{np.count_nonzero(gone)} of {len(gone)}"
-            notes.append(f"{table.name} lacks {count} values of column {self.name!r}, which count as {self._filling}.")
+            notes.append(self._filled(table, gone))
         new = sorted({name for name in found if name is not None and name not in places})
         if new and not self.other:
             notes.append(
@@ -106,6 +111,11 @@ class Column:
                 "as none of the known ones."
             )
         return entries[:, :nowhere], wrong, notes
+
+    def _filled(self, table: Table, gone: NDArray[np.bool_]) -> str:
+        count = np.count_nonzero(gone)
+        values = "a value" if count == 1 else f"{count} of {len(gone)} values"
+        return f"{table.name} lacks {values} of column {self.name!r}, to count as {self._filling}."
 
     @property
     def _filling(self) -> str:
@@ -163,6 +173,11 @@ class Columns:
     def feature_names(self) -> tuple[str, ...]:
         """d names."""
         return tuple(name for column in self.columns for name in column.feature_names)
+
+    @cached_property
+    def flags(self) -> NDArray[np.bool_]:
+        """(d,) which features are 0 or 1 by nature; standardisation leaves them alone."""
+        return np.array([flag for column in self.columns for flag in column.flags], dtype=bool)
 
     def encode(self, table: Table) -> FloatArray:
         """The features (n×d) of a table's rows.

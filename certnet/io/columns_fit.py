@@ -27,7 +27,7 @@ class Settings:
     id_rows: int = 10
     """Rows from which on different texts, or numbers that count rows, are taken for an ID. Not measured."""
     rare_rows: int = 5
-    """Training rows that a category needs for a feature of its own; others share one. Not measured."""
+    """Training rows that a category, or missing values, need for a feature of their own. Not measured."""
     rare_share: float = 0.05
     """Where this share of the training rows is less, it is enough, so that small sets keep theirs. Not measured."""
     most_categories: int = 50
@@ -133,8 +133,14 @@ class Draft:
 
 
 def draft(table: Table, recipe: Recipe) -> Draft:
-    """What the columns of a table of inputs look like; never raises, but collects complaints."""
+    """What the columns of a table of inputs look like; never raises, but collects complaints.
+
+    Where the recipe has columns of its own nothing is looked at.
+    """
+    if recipe.columns is not None:
+        return Draft(table, recipe, (), (), (), ())
     columns, values, wrong, notes = [], [], [], []
+    advice = "write a number" if recipe.plain else _NUMBERS
     for name in table.names:
         column = Column(name)
         if not recipe.plain:
@@ -146,7 +152,7 @@ def draft(table: Table, recipe: Recipe) -> Draft:
             found = names(table, name)
             gone = [row for row, value in enumerate(found) if value is None]
         else:
-            found, complaints = numbers(table, name, _NUMBERS) if column.kind == "number" else column.values(table)
+            found, complaints = numbers(table, name, advice) if column.kind == "number" else column.values(table)
             gone = [] if complaints else np.flatnonzero(np.isnan(found)).tolist()
         if gone and (recipe.plain or recipe.impute == "none"):
             complaints = [absent(table, name, gone)]
@@ -207,13 +213,19 @@ def _fitted(column: Column, values: Values, recipe: Recipe, asked: bool) -> tupl
     present = values[~np.isnan(values)]
     if not len(present):
         return column, "no training row has a value"
-    indicator = len(present) < len(values)
-    if not indicator and not asked and not recipe.raw and present.min() == present.max():
+    complete = len(present) == len(values)
+    if complete and not asked and not recipe.raw and present.min() == present.max():
         value = date_text(present[0]) if column.kind == "date" else f"{present[0]:g}"
         return column, f"it is {value} in every training row"
     origin = math.floor(present.min()) if column.kind == "date" else 0.0
     fill = None if recipe.impute == "none" else _statistic(present - origin, recipe.impute)
+    indicator = len(values) - len(present) >= _enough(len(values))
     return replace(column, origin=float(origin), fill=fill, indicator=indicator), None
+
+
+def _enough(rows: int) -> int:
+    """How many of these training rows a feature of 0 and 1 has to be about."""
+    return min(SETTINGS.rare_rows, max(1, int(SETTINGS.rare_share * rows)))
 
 
 def _statistic(values: FloatArray, impute: str) -> float:
@@ -234,10 +246,9 @@ def _fitted_names(column: Column, values: list[str | None], recipe: Recipe, aske
         return column, "no training row has a value"
     if max(map(len, counts)) > SETTINGS.longest_name:
         return column, f"it holds texts of more than {SETTINGS.longest_name} characters"
-    indicator = sum(counts.values()) < len(values)
-    if len(counts) == 1 and not indicator and not asked:
+    gone, enough = len(values) - sum(counts.values()), _enough(len(values))
+    if len(counts) == 1 and not gone and not asked:
         return column, f"it is {next(iter(counts))!r} in every training row"
-    enough = min(SETTINGS.rare_rows, max(1, int(SETTINGS.rare_share * len(values))))
     order = sorted(counts, key=lambda name: (-counts[name], _order(name)))
     kept = [name for name in order if asked or counts[name] >= enough][: SETTINGS.most_categories]
     if not kept:
@@ -248,7 +259,7 @@ def _fitted_names(column: Column, values: list[str | None], recipe: Recipe, aske
             column,
             categories=tuple(sorted(kept, key=_order)),
             other=len(kept) < len(counts),
-            indicator=indicator,
+            indicator=gone >= enough,
             fill=fill,
         ),
         None,

@@ -128,6 +128,9 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
             fields[weight] = None if Y is None else own * (Y @ each)
     if not recipe.raw:
         offset, scale = standardisation(fields["X"])
+        if data.columns is not None:
+            # Over its deviation a rare category would be large, and cost the network next to nothing.
+            offset[data.columns.flags], scale[data.columns.flags] = 0.0, 1.0
         features = {part: fields[part] for part in ("X", "X_val", "X_test")}
         fields |= {part: (X - offset) / scale for part, X in features.items() if X is not None}
     return with_loss(Split(**fields, offset=offset, scale=scale, recipe=recipe), loss)

@@ -39,16 +39,14 @@ class Tabular:
             InputError: no input is left, or too many.
         """
         data, columns = self.data, self.draft.recipe.columns
-        notes: tuple[str, ...]
+        notes: tuple[str, ...] = ()
         if columns is None:
             goal = data.Y.argmax(axis=1).astype(np.float64) if data.task == "classification" else data.Y[:, 0]
             how = {"classes": data.task == "classification"}
             columns, notes = self.draft.fit(train, goal, self.target, **how)
-            X, _ = columns.encode_with_notes(self.draft.table)
-        else:
-            X, notes = columns.encode_with_notes(self.draft.table)
+        X, remarks = columns.encode_with_notes(self.draft.table)
         names = columns.feature_names
-        return replace(data, X=X, feature_names=names, columns=columns, notes=(*data.notes, *notes))
+        return replace(data, X=X, feature_names=names, columns=columns, notes=(*data.notes, *notes, *remarks))
 
 
 def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | None) -> Tabular:
@@ -127,8 +125,10 @@ def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
         )
     weighing = named["--weight-column"][0] if named["--weight-column"] else None
     target = named["--target"][0] if named["--target"] else None
-    if target is None and columns is not None and columns.target is not None and columns.target in table:
+    if target is None and columns is not None and columns.target is not None:
         target = columns.target
+        if target not in table:
+            raise InputError(f"{table.name} lacks the target column {target!r}; add it, or name another with --target.")
     if target is None:
         apart = {weighing, *recipe.drop}
         rest = [name for name in table.names if name not in apart]

@@ -119,14 +119,15 @@ def _commands() -> str:
 
     from certnet.cli.app import app
 
-    group = typer.main.get_command(app)
+    group: Any = typer.main.get_command(app)
+    context = group.make_context("certnet", [], resilient_parsing=True)
     parts = [
         "# All commands and options",
         "Made from the parser itself: what `certnet COMMAND --help` says. [Command line](../command-line.md) explains.",
-        *(text for name, command in group.commands.items() for text in _command(name, command)),  # type: ignore[attr-defined]
-        f"{group.epilog}",
     ]
-    return "\n\n".join(parts) + "\n"
+    for name in group.list_commands(context):
+        parts += _command(name, group.get_command(context, name))
+    return "\n\n".join([*parts, group.epilog]) + "\n"
 
 
 def _command(name: str, command: Any) -> Iterator[str]:
@@ -135,6 +136,8 @@ def _command(name: str, command: Any) -> Iterator[str]:
     yield f"## certnet {name}"
     yield f"```text\n{usage}\n```"
     yield html.escape(" ".join((command.help or "").split()), quote=False)
+    example = (command.epilog or "").partition("\n")[0].removeprefix("Example: ")
+    yield f"Example: `{example}`"
     rows = [record for option in command.params if (record := option.get_help_record(context)) is not None]
     cells = (tuple(html.escape(cell, quote=False).replace("|", "&#124;") for cell in row) for row in rows)
     table = "\n".join(f"| <code>{left}</code> | {right} |" for left, right in cells)

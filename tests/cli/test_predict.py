@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import certnet as certnet_api
 from certnet.io import read_network
 from tests.cli.support import Call, one_sentence, quick_train
 
@@ -62,6 +63,12 @@ def test_columns_are_found_by_name_in_any_order(certnet: Call) -> None:
         chances = {name: float(row[f"p({name})"]) for name in ("buys", "leaves")}
         assert sum(chances.values()) == pytest.approx(1)
         assert row["prediction"] == max(chances, key=lambda name: chances[name])
+    in_python = certnet_api.read_run("shop").predict("turned.csv")
+    assert in_python["prediction"] == [row["prediction"] for row in found]
+    frame = pytest.importorskip("pandas").read_csv("turned.csv")
+    assert certnet_api.read_run("shop").predict(frame) == in_python
+    with pytest.raises(certnet_api.InputError):
+        certnet_api.read_run("shop").predict(3)
     write("lacking.csv", new, ("id", "outcome"))
     assert "size and colour" in one_sentence(certnet("predict", "shop", "lacking.csv"))
 
@@ -78,7 +85,9 @@ def test_a_file_of_predictions_is_whole_or_absent(certnet: Call) -> None:
     assert "no folder" in one_sentence(certnet("predict", "shop", "new.csv", "-o", "absent/out.csv"))
 
 
-def test_radii_are_proved_and_the_class_is_lost_at_the_attacked_one(certnet: Call, shop: Path) -> None:
+def test_radii_are_proved_and_the_class_is_lost_at_the_attacked_one(
+    certnet: Call, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write("new.csv", rows(2, seed=3), ("size", "colour"))
     asked = ("predict", "shop", "new.csv", "--radius-norm", "l2", "--largest-radius", "20", "--input-limit", "5")
     found = certnet(*asked, "--json").json["results"]
@@ -88,6 +97,14 @@ def test_radii_are_proved_and_the_class_is_lost_at_the_attacked_one(certnet: Cal
         kept, lost = row["certified radius (l2)"], row["attacked radius (l2)"]
         assert 0 <= kept <= (20 if lost is None else lost)
     assert "--radius-norm" in one_sentence(certnet("predict", "shop", "new.csv", "--largest-radius", "1"))
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("certnet.jobs.radius.certified_radius", interrupted)
+    cut = certnet(*asked, "-o", "cut.csv")
+    assert cut.code == 130
+    assert [row["certified radius (l2)"] for row in table(Path("cut.csv").read_text())] == ["", ""]
 
 
 @pytest.mark.usefixtures("quick")

@@ -14,11 +14,21 @@ from formulations import InputError
 from tests.cli.support import Call, one_sentence, quick_train
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a run is kept for the next test."""
+    return tmp_path_factory.mktemp("kept") / "iris"
+
+
 @pytest.fixture
-def run(certnet: Call, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(certnet: Call, monkeypatch: pytest.MonkeyPatch, kept: Path) -> Path:
     """``runs/iris``, trained on standardised features with a seed of its own."""
     monkeypatch.setattr("certnet.jobs.train.train", quick_train)
-    assert certnet("train", "iris", "--seed", "3", "--gamma", "0.5", "--quiet").code == 0
+    if not kept.exists():
+        assert certnet("train", "iris", "--seed", "3", "--gamma", "0.5", "--quiet").code == 0
+        shutil.copytree("runs/iris", kept)
+    else:
+        shutil.copytree(kept, "runs/iris")
     return Path("runs/iris")
 
 
@@ -30,6 +40,7 @@ def test_a_run_is_its_network_by_path_and_by_name(run: Path) -> None:
     assert found.recipe.seed == 3
     assert read_runs("iris")[0].path == found.path
     assert found.headline.text == found.report["headline"]
+    assert repr(found).startswith("Run(path: runs/iris, command: train, gamma: 0.5, objective: ")
 
 
 def test_commands_treat_data_as_the_run_did(certnet: Call, run: Path) -> None:
@@ -157,3 +168,16 @@ def test_export_and_report_write_files(certnet: Call) -> None:
 def test_a_file_knows_no_data_of_its_own(certnet: Call) -> None:
     done = certnet("audit", "runs/iris/network.npz", "--norm", "l2", "--radii", "1")
     assert "Name the data" in one_sentence(done)
+
+
+@pytest.mark.slow
+def test_a_report_may_hold_anything(certnet: Call, run: Path) -> None:
+    text = (run / "report.json").read_text()
+    shutil.copytree(run, "runs/good")
+    for name in json.loads(text):
+        for value in (None, "\x1b[1m", -1, 10**400, [None], {}):
+            (run / "report.json").write_text(json.dumps({**json.loads(text), name: value}))
+            for call in (("show", "iris"), ("compare", "iris", "good")):
+                done = certnet(*call)
+                assert done.code in (0, 2), (name, value, done.err)
+                assert "\x1b" not in done.out + done.err
