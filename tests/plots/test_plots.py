@@ -53,6 +53,9 @@ def test_history_ends_where_the_certificate_does(ax: Axes) -> None:
     assert plots.history(HISTORY, ax) is ax
     objective, bound = points(ax, 0), points(ax, 1)
     assert objective.tolist() == [[0.5, 9.0], [1.0, 8.0], [2.0, 7.0], [3.0, 7.0]]
+    later = Figure().add_subplot()
+    plots.history({**HISTORY, "objective": 6.5}, later)
+    assert points(later, 0)[-1].tolist() == [3.0, 6.5]
     assert bound[1:].tolist() == [[1.0, 1.0], [2.0, 5.0], [3.0, 5.0]]  # 6 was never proved
 
 
