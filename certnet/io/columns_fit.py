@@ -133,8 +133,14 @@ class Draft:
 
 
 def draft(table: Table, recipe: Recipe) -> Draft:
-    """What the columns of a table of inputs look like; never raises, but collects complaints."""
+    """What the columns of a table of inputs look like; never raises, but collects complaints.
+
+    Where the recipe has columns of its own nothing is looked at.
+    """
+    if recipe.columns is not None:
+        return Draft(table, recipe, (), (), (), ())
     columns, values, wrong, notes = [], [], [], []
+    advice = "write a number" if recipe.plain else _NUMBERS
     for name in table.names:
         column = Column(name)
         if not recipe.plain:
@@ -146,7 +152,7 @@ def draft(table: Table, recipe: Recipe) -> Draft:
             found = names(table, name)
             gone = [row for row, value in enumerate(found) if value is None]
         else:
-            found, complaints = numbers(table, name, _NUMBERS) if column.kind == "number" else column.values(table)
+            found, complaints = numbers(table, name, advice) if column.kind == "number" else column.values(table)
             gone = [] if complaints else np.flatnonzero(np.isnan(found)).tolist()
         if gone and (recipe.plain or recipe.impute == "none"):
             complaints = [absent(table, name, gone)]

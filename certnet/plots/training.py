@@ -1,5 +1,6 @@
 """Plots of training: bound and objective, the path over γ, the choice of γ, and the spectrum of the relaxation."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,8 @@ LOGARITHMIC = 30.0
 def history(result: Any, ax: "Axes | None" = None) -> "Axes":
     """Objective and lower bound over the seconds of a job; what lies between them is the gap.
 
+    The lower bound is drawn as far as the certificate proves it in the end.
+
     Args:
         result: of ``certnet.train`` or ``certnet.optimality``, or the object of its report.
         ax: axes to draw into, or None for a new figure.
@@ -39,10 +42,19 @@ def history(result: Any, ax: "Axes | None" = None) -> "Axes":
     Raises:
         InputError: the result has no history.
     """
-    moments = rows_of(report_of(result), "history")
+    report = report_of(result)
+    moments = rows_of(report, "history")
     seconds, objective, bound = (
         numbers([row.get(name) for row in moments], "history") for name in ("seconds", "objective", "lower_bound")
     )
+    proved, stages = number(report.get("lower_bound")), report.get("stages")
+    # A bound that the checker has not confirmed in the end counts no more than what it has.
+    bound = np.fmin(bound, proved)
+    if isinstance(stages, Mapping) and stages:
+        # To the end of the job, where the certificate is.
+        end = float(np.nansum([number(value) for value in stages.values()]))
+        seconds = np.append(seconds, max(end, float(np.nanmax(seconds))))
+        objective, bound = np.append(objective, _last(objective)), np.append(bound, _last(bound))
     ax = axes(ax)
     objective_colour, bound_colour = COLOURS[1], COLOURS[0]
     seconds = np.maximum(seconds, 1e-3)

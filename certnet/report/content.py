@@ -83,7 +83,7 @@ def _theorem(one: Proved) -> Theorem | None:
         weighted=bool((certificate.sample_weight != 1).any()),
         lower_bound=below,
         objective=above,
-        checked=f"{check.arithmetic} arithmetic, {check.seconds:.1f} s",
+        checked=f"{check.arithmetic} arithmetic, {check.seconds:.2g} s",
     )
 
 
