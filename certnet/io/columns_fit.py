@@ -116,8 +116,9 @@ class Draft:
         self, fitted: Columns, chosen: Sequence[Values], target: FloatArray, classes: bool
     ) -> Iterator[str]:
         """Sentences about inputs that may be none."""
+        inputs = {*fitted.inputs}
         for column, values, training in zip(self.columns, self.values, chosen, strict=True):
-            if column.name not in fitted.inputs:
+            if column.name not in inputs:
                 continue
             leak = _leak(training, target, classes=classes)
             if leak is not None:

@@ -143,7 +143,7 @@ def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
     if columns is not None:
         return target, weighing, [name for name in table.names if name not in (target, weighing)]
     apart = {target, weighing, *recipe.drop}
-    chosen = table.names if recipe.features is None else recipe.features
+    chosen = {*(table.names if recipe.features is None else recipe.features)}
     inputs = [name for name in table.names if name in chosen and name not in apart]
     if not inputs:
         besides = "the column" if weighing is None else "the weights and the column"
