@@ -19,6 +19,7 @@ from certificates.findings import BAD_INPUT, EXIT_CODES, head, proved, stated
 from certificates.report import Verdict
 from formulations.errors import InputError
 
+INTERRUPTED = 130
 SHOWN = 8
 """Longer lists are in the JSON object alone."""
 
@@ -37,8 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             found = {**head("check", _versions(), report, report.reason), **stated(certificate)}
             found |= proved(certificate, report)
         except (InputError, OSError) as error:
-            sys.stderr.write(f"certnet-check: {error}\n")
             found = {**head("check", _versions(), None, str(error)), "error": {"exit_code": BAD_INPUT}}
+        except KeyboardInterrupt:
+            sys.stderr.write("certnet-check: Interrupted.\n")
+            return INTERRUPTED
         results.append({**found, "files": {"certificate": name}})
     verdicts = [None if found["verdict"] is None else Verdict(found["verdict"]) for found in results]
     worst = min(verdicts, key=[*EXIT_CODES].index)
