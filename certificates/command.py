@@ -17,7 +17,7 @@ from certificates.checker import DEFAULT_TIME_LIMIT, check
 from certificates.container import read_certificate
 from certificates.findings import BAD_INPUT, EXIT_CODES, head, proved, stated
 from certificates.report import Verdict
-from formulations.errors import InputError
+from formulations.errors import InputError, printable
 
 INTERRUPTED = 130
 SHOWN = 8
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         whole = {**head("check", _versions(), None, count), "verdict": worst, "results": results}
         text = json.dumps(_strict(results[0] if len(results) == 1 else whole), indent=2, allow_nan=False)
     else:
-        text = "\n".join(line for found in results for line in _lines(found))
+        text = "\n".join(printable(line) for found in results for line in _lines(found))
     # What the encoding of stdout lacks is escaped.
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")

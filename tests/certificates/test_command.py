@@ -83,6 +83,16 @@ def test_exit_codes_are_those_of_the_worst_file(file: Path, capsys: pytest.Captu
     assert [found["verdict"] for found in json.loads(capsys.readouterr().out)["results"]] == ["PROVED", None, "UNKNOWN"]
 
 
+def test_texts_of_a_file_cannot_steer_a_terminal(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("certificates.command.stated", lambda _: {"loss": "\x1b[2Jsquared\n"})
+    assert main([str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\\x1b[2Jsquared\\n" in out
+
+
 def test_an_interruption_is_one_sentence(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
