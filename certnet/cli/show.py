@@ -24,6 +24,8 @@ from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, bounds, down, 
 if TYPE_CHECKING:
     from certnet.jobs.train import Event
 
+WIDTH = 120
+"""Columns of a table that goes to no terminal."""
 PLAIN_SECONDS = 30.0
 """Between two lines of progress where nobody watches."""
 
@@ -61,7 +63,8 @@ def first_line(report: Mapping[str, Any]) -> str:
 
 def text_of(table: Table) -> list[str]:
     """A table for stdout, in lines."""
-    console = Console(file=io.StringIO(), highlight=False, width=shutil.get_terminal_size((120, 24)).columns)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+    console = Console(file=io.StringIO(), highlight=False, width=width)
     with console.capture() as captured:
         console.print(table)
     return [printable(line.rstrip()) for line in captured.get().split("\n")[:-1]]
