@@ -17,7 +17,8 @@ from certificates.checker import DEFAULT_TIME_LIMIT, check
 from certificates.container import read_certificate
 from certificates.findings import BAD_INPUT, EXIT_CODES, head, proved, stated
 from certificates.report import Verdict
-from formulations.errors import InputError, printable
+from formulations.errors import InputError
+from formulations.text import printable
 
 INTERRUPTED = 130
 SHOWN = 8

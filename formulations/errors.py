@@ -7,8 +7,3 @@ class CertnetError(Exception):
 
 class InputError(CertnetError, ValueError):
     """Data, options or files that cannot be used as they are (exit code 2 on the command line)."""
-
-
-def printable(text: str) -> str:
-    """A text from a file, whose control characters cannot steer a terminal."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

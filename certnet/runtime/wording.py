@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
-from formulations.errors import printable as printable
+from formulations.text import printable as printable
 
 NONE = "—"
 """Stands for what is not known."""
