@@ -56,7 +56,7 @@ def test_every_class_gives_one_row_in_five(signs: bool) -> None:
 
 
 def test_few_rows_scout_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The path on all rows begins where few did best, by the root of their ratio, and comes to a loss that is no worse."""
+    """The path on all rows begins where few did best, times the root of the ratio, and the loss is no worse."""
     (X, Y), (X_val, Y_val) = ((X, Y[:, 1:] - Y[:, :1]) for X, Y in (classes(seed, 60, c=2) for seed in (0, 1)))
     given_ = {"loss": "logistic", "validation": (X_val, Y_val, None), **FREE}
     whole = select_gamma(X, Y, **given_)
