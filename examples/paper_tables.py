@@ -197,11 +197,16 @@ def table(cells: Sequence[dict[str, Any]]) -> Table:
         best = min(nets, key=lambda net: net["objective"], default=None)
         figures = [f"{own[key]:.5g}" for key in ("objective", "relaxation", "bound")]
         figures += [f"{own['gap']:.2%}", str(own["rank"] or "-")]
-        figures += [f"{own['train']:.3f}", f"{own['test']:.3f}"]
-        figures += ["-", "-"] if best is None else [f"{best['objective']:.5g}", f"{best['test']:.3f}"]
-        figures += [f"{others[kernel]['test']:.3f}" for kernel in ("nngp", "ntk")]
+        figures += [share(own["train"]), share(own["test"])]
+        figures += ["-", "-"] if best is None else [f"{best['objective']:.5g}", share(best["test"])]
+        figures += [share(others[kernel]["test"]) for kernel in ("nngp", "ntk")]
         shown.add_row(one["name"], str(one["n"]), f"{one['gamma']:g}", "yes" if one["bias"] else "no", *figures)
     return shown
+
+
+def share(value: float | None) -> str:
+    """An accuracy; a dash where there are no rows."""
+    return "-" if value is None or value != value else f"{value:.3f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -101,6 +101,9 @@ def _radii(
     from certnet.runtime.clock import Event
 
     relu, started = subject.read.with_scores(), time.perf_counter()
+    # The class that is printed; where rounding lets the folded weights of ``relu`` prefer another its radius is 0.
+    scores = subject.read.predict(X)
+    labels = scores[:, 0] > 0 if subject.read.is_binary else scores.argmax(axis=1)
     if largest is None:
         scale = subject.read.scale
         largest = REACH * float((X.max(axis=0) - X.min(axis=0)).max() or 1.0 if scale is None else scale.max())
@@ -109,7 +112,7 @@ def _radii(
     with contextlib.suppress(KeyboardInterrupt), Live(stderr_console(), enabled=not quiet) as live:
         for row, x in enumerate(X):
             live(Event(f"radius of row {row + 1} of {len(X)}", time.perf_counter() - started, known=_median(kept)))
-            label = int(relu(x[None])[0].argmax())
+            label = int(labels[row])
             found = certified_radius(relu, x, label, norm=norm, largest=largest, time_limit=each)
             kept.append(found.certified)
             lost.append(found.attacked if math.isfinite(found.attacked) else None)

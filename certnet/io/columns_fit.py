@@ -36,7 +36,7 @@ class Settings:
     """Features that all categories together may become; more are refused. Not measured."""
     number_share: float = 0.5
     """Share of numbers, or dates, from which on the other cells of a column are taken for mistakes. Not measured."""
-    longest_name: int = 200
+    longest_name: int = 100
     """Characters of the longest text that is taken for a name of a category. Not measured."""
     leak_rows: int = 20
     """Rows below which no column is suspected to give the target away. Not measured."""

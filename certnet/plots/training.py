@@ -54,7 +54,9 @@ def history(result: Any, ax: "Axes | None" = None) -> "Axes":
         # To the end of the job, where the certificate is.
         end = float(np.nansum([number(value) for value in stages.values()]))
         seconds = np.append(seconds, max(end, float(np.nanmax(seconds))))
-        objective, bound = np.append(objective, _last(objective)), np.append(bound, _last(bound))
+        final = number(report.get("objective"))
+        objective = np.append(objective, np.fmin(_last(objective), final))
+        bound = np.append(bound, np.fmax(_last(bound), proved))
     ax = axes(ax)
     objective_colour, bound_colour = COLOURS[1], COLOURS[0]
     seconds = np.maximum(seconds, 1e-3)
@@ -132,7 +134,8 @@ def selection(result: Any, ax: "Axes | None" = None) -> "Axes":
     for gamma, loss in zip(gammas, losses, strict=True):
         if gamma == chosen and np.isfinite(loss):
             ax.plot([gamma], [loss], marker="o", markersize=11, fillstyle="none", color=COLOURS[1], markeredgewidth=1.8)
-            write(ax, gamma, loss, f"chosen: {gamma:g}", color=COLOURS[1], xytext=(0, 11), ha="center")
+            side = {gammas[0]: (-5, "left"), gammas[-1]: (5, "right")}.get(gamma, (0, "center"))
+            write(ax, gamma, loss, f"chosen: {gamma:g}", color=COLOURS[1], xytext=(side[0], 11), ha=side[1])
     ax.margins(y=0.2)
     return named(ax, x="weight decay γ", y="validation loss (mean)", title="The choice of the weight decay")
 

@@ -8,14 +8,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certificates import read_certificate, write_certificate
 from certnet.io.runs import Run, read_run
 from certnet.report import page
+from certnet.report.proof import proved
 from certnet.report.words import TEXT, figure, listed, mapping, number, text
 from formulations import InputError
+from tests.certificates.altering import replace
 from tests.report.conftest import EVIL
 
 
@@ -100,22 +104,39 @@ def test_several_runs_are_compared_first(html: str) -> None:
 
 
 def test_the_checker_has_the_last_word(runs: dict[str, Run], tmp_path: Path) -> None:
+    true = runs["numbers"].report
     lying = copied(runs["numbers"], tmp_path, lower_bound=1e6, gap=0.0, objective=1e6, verdict="PROVED")
-    words = "".join(Elements(page(lying)).words)
-    assert "another objective, lower bound, gap than its certificate proves" in words
-    assert "1e+06" not in words
+    found = proved(lying)
+    assert found.remarks[0].startswith("report.json states another objective, lower bound, gap than its certificate")
+    for name in ("objective", "lower_bound", "gap"):
+        assert found.report[name] == true[name]
     (lying.path / "optimality.cert").unlink()
     words = "".join(Elements(page(lying.path)).words)
     assert "nothing is proved here" in words
-    assert "Proved" not in words.replace("Proved again", "")
-
-
-def test_a_damaged_certificate_proves_nothing(runs: dict[str, Run], tmp_path: Path) -> None:
-    run = copied(runs["numbers"], tmp_path)
-    (run.path / "optimality.cert").write_bytes(b"PK")
-    words = "".join(Elements(page(run)).words)
-    assert "truncated or damaged" in words
+    assert "1e+06" not in words
     assert "The theorem" not in words
+    assert "Proved" not in words
+
+
+def test_a_certificate_that_proves_nothing_is_not_drawn(runs: dict[str, Run], tmp_path: Path) -> None:
+    run = copied(runs["numbers"], tmp_path)
+    certificate = read_certificate(run.path / "optimality.cert")
+    larger = replace(certificate, W=1e3 * certificate.proofs[0].W, U=np.full_like(certificate.U, np.nan))
+    write_certificate(run.path / "optimality.cert", larger)
+    found = proved(run)
+    assert found.remarks[0].startswith("The certificate proves nothing: ")
+    assert (found.certificate, found.network, found.report["lower_bound"]) == (None, None, None)
+    (run.path / "optimality.cert").write_bytes(b"PK")
+    found = proved(run)
+    assert "truncated or damaged" in found.remarks[0]
+    assert found.report["verdict"] == "UNKNOWN"
+
+
+def test_an_audit_is_what_its_run_reports(runs: dict[str, Run], html: str) -> None:
+    assert proved(runs["audit"]).check is None
+    words = "".join(Elements(html).words)
+    assert words.count("As the run reports; not proved again here") == 1
+    assert "Accuracy by radius" in words
 
 
 JUNK = st.recursive(
@@ -123,29 +144,9 @@ JUNK = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=8,
 )
-FIELDS = [
-    "data",
-    "history",
-    "confusion",
-    "worst",
-    "fitted",
-    "selection",
-    "spectrum",
-    "rank",
-    "relaxation",
-    "branching",
-    "stages",
-    "versions",
-    "notes",
-    "accuracy",
-    "r2",
-    "radii",
-    "classes",
-    "inputs",
-    "clean_accuracy",
-    "norm",
-    "bounds",
-]
+WORDS = """data history confusion worst fitted selection spectrum rank relaxation branching stages versions notes
+accuracy r2 radii classes inputs clean_accuracy norm bounds"""
+FIELDS = WORDS.split()
 COMMANDS = ("train", "audit", "optimality", "?")
 
 
@@ -160,6 +161,7 @@ def test_no_report_breaks_the_page(runs: dict[str, Run], fields: dict[str, Any],
 
 
 @given(JUNK)
+@settings(max_examples=30)
 def test_words_are_short_and_whole(value: Any) -> None:
     assert len(text(value)) <= TEXT
     assert isinstance(figure(value), str)
