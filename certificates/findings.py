@@ -55,8 +55,9 @@ def stated(certificate: Certificate) -> dict[str, Any]:
     """What the certificate is about, from nothing but itself."""
     if isinstance(certificate.statement, Training):
         return _training(certificate)
-    network = {"network": figures(certificate.statement.network, "inputs", "width", "outputs")}
-    return network | (_lipschitz(certificate) if isinstance(certificate.statement, Lipschitz) else _cases(certificate))
+    statement = certificate.statement
+    network = {"network": figures(statement.network, "inputs", "width", "outputs")}
+    return network | (_lipschitz(statement) if isinstance(statement, Lipschitz) else _cases(certificate))
 
 
 def _training(certificate: Certificate) -> dict[str, Any]:
@@ -81,8 +82,7 @@ def _cases(certificate: Certificate) -> dict[str, Any]:
     return {"property": {"cases": len(certificate.cases), "rows": rows, "regions": regions}}
 
 
-def _lipschitz(certificate: Certificate) -> dict[str, Any]:
-    statement = certificate.statement
+def _lipschitz(statement: Lipschitz) -> dict[str, Any]:
     region = None if statement.region is None else region_fields(statement.region)
     return {"norms": {"inputs": "l2", "outputs": "l2"}, "function": statement.C.tolist(), "region": region}
 

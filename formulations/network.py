@@ -10,7 +10,7 @@ from formulations.errors import InputError
 from formulations.rounding import exact_array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ReluNetwork:
     """f(x) = V (U x + b)₊ + b₂.
 
@@ -34,8 +34,7 @@ class ReluNetwork:
     def __post_init__(self) -> None:
         for name, dimensions in (("hidden", 2), ("hidden_bias", 1), ("output", 2), ("output_bias", 1)):
             object.__setattr__(self, name, exact_array(f"the network's {name}", getattr(self, name), dimensions))
-        m, d = self.hidden.shape
-        c = len(self.output)
+        (m, d), c = self.hidden.shape, len(self.output)
         if self.hidden_bias.shape != (m,) or self.output.shape != (c, m) or self.output_bias.shape != (c,):
             raise InputError(
                 f"the network has hidden weights of shape {(m, d)}, hidden biases {self.hidden_bias.shape}, output "
@@ -76,8 +75,10 @@ class ReluNetwork:
                 "The network has hidden biases, but the training problem has none; choose hidden_bias (--hidden-bias) "
                 "penalised or free."
             )
-        columns = self.generators if hidden_bias else self.hidden
-        return np.ascontiguousarray(columns.T), self.output, self.output_bias
+        return np.ascontiguousarray((self.generators if hidden_bias else self.hidden).T), self.output, self.output_bias
+
+    def __repr__(self) -> str:
+        return f"ReluNetwork(inputs: {self.inputs}, neurons: {self.width}, outputs: {self.outputs})"
 
     @property
     def inputs(self) -> int:
@@ -101,5 +102,4 @@ class ReluNetwork:
 
     def __call__(self, X: FloatArray) -> FloatArray:
         """Outputs n×c of inputs n×d, in floating point."""
-        outputs: FloatArray = np.maximum(X @ self.hidden.T + self.hidden_bias, 0.0) @ self.output.T + self.output_bias
-        return outputs
+        return np.asarray(np.maximum(X @ self.hidden.T + self.hidden_bias, 0.0) @ self.output.T + self.output_bias)

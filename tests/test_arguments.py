@@ -55,7 +55,7 @@ RIGHT: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "network_from_torch": (certnet.network_from_torch, {"module": None}),
     **{
         name: (getattr(certnet, name), {"path": "absent"})
-        for name in ("read_certificate", "read_network", "read_relu_network", "read_vnnlib")
+        for name in ("read_certificate", "read_network", "read_relu_network", "read_run", "read_runs", "read_vnnlib")
     },
 }
 """Calls that are right but for a None, each with the arguments that are replaced one at a time."""

@@ -404,6 +404,14 @@ def cut_short(program: TrainingProgram, *, stage: str = "relaxation", after: int
     return certnet.train(program, progress=progress, solver=options.pop("solver", "admm"), **options)
 
 
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory: pytest.TempPathFactory) -> tuple[float, Checkpoint]:
+    """The objective and the checkpoint of a job that ADMM was cut short in."""
+    path = tmp_path_factory.mktemp("cut") / "c.npz"
+    objective = cut_short(small_program(), checkpoint=path).report.objective
+    return objective, read_checkpoint(path)
+
+
 @pytest.mark.parametrize(("solver", "after"), [("admm", 75), ("interior-point", 9)])
 def test_a_resumed_relaxation_ends_where_a_whole_one_ends(tmp_path: Path, solver: str, after: int) -> None:
     program, path = small_program(), tmp_path / "c.npz"
@@ -443,6 +451,7 @@ def test_the_checkpoint_of_a_finished_job_is_removed(tmp_path: Path) -> None:
     result = certnet.train(small_program(), checkpoint=path)
     assert not result.resumable
     assert not path.exists()
+    assert result.relaxation.solver == "interior-point"  # where there is no checkpoint of another one
 
 
 def test_the_time_limit_leaves_a_checkpoint(tmp_path: Path) -> None:
@@ -459,35 +468,28 @@ def test_the_time_limit_leaves_a_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [-1.0, 0.0, 1e3, 1e200, np.nan, np.inf])
-def test_no_dual_in_a_checkpoint_can_forge_a_bound(tmp_path: Path, size: float) -> None:
-    program, path = small_program(), tmp_path / "c.npz"
-    honest = cut_short(program, checkpoint=path)
-    stored = read_checkpoint(path)
+def test_no_dual_in_a_checkpoint_can_forge_a_bound(cut: tuple[float, Checkpoint], size: float) -> None:
+    objective, stored = cut
     with np.errstate(all="ignore"):
         dual = Dual(size * stored.dual.W, size * stored.dual.N)
         forged = replace(stored, dual=dual, iterate=(size * stored.iterate[0], dual))
-        result = cut_short(program, resume=forged)
+        result = cut_short(small_program(), resume=forged)
     assert result.report.verdict is Verdict.PROVED
-    assert result.report.lower_bound <= honest.report.objective
+    assert result.report.lower_bound <= objective
 
 
-def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "c.npz"
-    cut_short(small_program(), checkpoint=path)
-    stored = read_checkpoint(path)
+def test_a_checkpoint_of_other_data_is_refused(cut: tuple[float, Checkpoint]) -> None:
+    _, stored = cut
     with pytest.raises(InputError, match="other data or another gamma"):
         certnet.train(small_program(0.2), resume=stored)
     with pytest.raises(InputError, match="does not fit"):
         certnet.train(small_program(), resume=replace(stored, U=np.ones((1, 2))))
 
 
-def test_auto_goes_on_with_the_solver_of_the_checkpoint(tmp_path: Path) -> None:
-    path = tmp_path / "c.npz"
-    cut_short(small_program(), checkpoint=path)
-    result = certnet.train(small_program(), resume=read_checkpoint(path))
+def test_auto_goes_on_with_the_solver_of_the_checkpoint(cut: tuple[float, Checkpoint]) -> None:
+    result = cut_short(small_program(), resume=cut[1], solver="auto")
     assert result.relaxation.solver == "admm"
     assert "admm" in result.choice
-    assert certnet.train(small_program()).relaxation.solver == "interior-point"
 
 
 def test_bound_and_objective_are_known_before_the_relaxation_and_only_improve() -> None:

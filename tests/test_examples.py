@@ -1,14 +1,16 @@
 """Examples run, and what they print holds."""
 
 import importlib.util
-import json
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 
+from certificates import Verdict, check, read_certificate
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+Printed = pytest.CaptureFixture[str]
 
 
 def example(name: str) -> ModuleType:
@@ -21,14 +23,14 @@ def example(name: str) -> ModuleType:
 
 
 @pytest.mark.slow
-def test_a_certified_pipeline_ends_with_a_proof(capsys: pytest.CaptureFixture[str]) -> None:
-    model = example("certified_pipeline").run("wine", [30.0], 20.0)
+def test_a_certified_pipeline_ends_with_a_proof(capsys: Printed) -> None:
+    model = example("certified_pipeline").run("wine", [30.0], 8.0)
     assert 0 < model.lower_bound_ <= model.objective_
     assert "no network is below" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_certified_training_orders_its_accuracies(capsys: pytest.CaptureFixture[str]) -> None:
+def test_certified_training_orders_its_accuracies(capsys: Printed) -> None:
     module = example("certified_training")
     table = module.run("iris", [10.0, 3.0], 0.2, rows=20, seconds=3.0)
     assert [gamma for gamma, _, _ in table] == [10.0, 3.0]
@@ -40,25 +42,51 @@ def test_certified_training_orders_its_accuracies(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.slow
-def test_the_paper_tables_go_on_where_they_were(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    module = example("paper_tables")
-    command = ["--sets", "spiral", "--gammas", "0.1", "--bias", "no", "--seconds", "8", "--widths", "5"]
-    for _ in range(2):
-        module.main([*command, "--out", str(tmp_path)])
-    kept = [json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.iterdir()]
-    assert [(one["name"], one["gamma"], one["bias"]) for one in kept] == [("spiral", 0.1, False)]
-    own, peers = kept[0]["certnet"], kept[0]["peers"]
-    assert own["relaxation"] <= own["bound"] <= own["objective"] <= peers["sgd 5"]["objective"]
-    assert {"nngp", "ntk"} < set(peers)
-    first, second = capsys.readouterr().out.split("spiral γ = 0.1 no bias")[1:]
-    assert first.splitlines()[1:] == second.splitlines()[1:]
+def test_a_network_of_scikit_learn_gets_a_certificate(capsys: Printed, tmp_path: Path) -> None:
+    result = example("certify_sklearn_network").run(6.0, 30.0, tmp_path / "mlp.cert")
+    report = check(read_certificate(tmp_path / "mlp.cert"))
+    assert report.verdict is Verdict.PROVED
+    assert report.lower_bound <= result.given.objective
+    assert "in its own terms" in capsys.readouterr().out
 
 
-def test_the_kernels_are_those_of_wide_networks() -> None:
-    module = example("paper_tables")
-    generator = np.random.default_rng(0)
-    A, B, W = (generator.standard_normal(shape) for shape in ((4, 3), (5, 3), (3, 400_000)))
-    mean = np.maximum(A @ W, 0.0) @ np.maximum(B @ W, 0.0).T / W.shape[1]
-    both = (A @ W > 0).astype(float) @ (B @ W > 0).astype(float).T / W.shape[1]
-    assert np.abs(module.nngp(A, B) - mean).max() <= 0.02
-    assert np.abs(module.ntk(A, B) - mean - A @ B.T * both).max() <= 0.03
+@pytest.mark.slow
+def test_longer_training_in_pytorch_closes_the_gap(capsys: Printed) -> None:
+    pytest.importorskip("torch")
+    little, much = example("certify_torch_network").run(40, 0.3, 4.0)
+    assert much.report.gap < little.report.gap
+    assert max(little.report.lower_bound, much.report.lower_bound) <= much.report.objective
+    assert capsys.readouterr().out.count("no network is below") == 2
+
+
+@pytest.mark.slow
+def test_an_audit_encloses_the_accuracy_under_attack(capsys: Printed) -> None:
+    result = example("audit_a_network").run(8, [0.01, 0.05], 10, 2.0)
+    certified, attacked = result.certified_accuracy, result.attacked_accuracy
+    assert all(low <= high for low, high in zip(certified, attacked, strict=True))
+    assert certified[1] <= certified[0] <= result.clean_accuracy
+    assert capsys.readouterr().out.count("true") == 2
+
+
+@pytest.mark.slow
+def test_the_optimum_along_a_path_rises_with_the_decay(capsys: Printed) -> None:
+    path = example("regularisation_path").run([100.0, 30.0, 20.0], 30, 8.0)
+    reports = [result.report for result in path.results]
+    assert all(high.objective >= low.objective for high, low in pairwise(reports))
+    assert all(high.lower_bound >= low.lower_bound * (1 - 1e-6) for high, low in pairwise(reports))
+    assert len(capsys.readouterr().out.splitlines()) == 2 + len(reports)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(EXAMPLES / "two_minutes.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    notebook.cells[1]["source"] = notebook.cells[1]["source"].replace("SECONDS = 30", "SECONDS = 6")
+    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parent))
+    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ()))
+    assert "PROVED: " in printed
+    assert "<= true radius <=" in printed
+    assert check(read_certificate(tmp_path / "wine.cert")).verdict is Verdict.PROVED

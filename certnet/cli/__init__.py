@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare_streams()
         signals.hold()
     from certnet.cli.app import run
-    from certnet.cli.limits import begin_with_process
+    from certnet.runtime.clock import begin_with_process
 
     if argv is None:
         begin_with_process(_STARTED)

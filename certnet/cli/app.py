@@ -1,41 +1,27 @@
 """The command line: from arguments to an exit code, with every error in one sentence."""
 
 import contextlib
-import functools
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-from certnet.cli.audit import audit
-from certnet.cli.check import check
-from certnet.cli.doctor import doctor
-from certnet.cli.lipschitz import lipschitz
-from certnet.cli.optimality import optimality
-from certnet.cli.output import EPILOG, Exit, failure
+from certnet.cli.commands import COMMANDS, Commands
+from certnet.cli.exits import CODES, Exit
 from certnet.cli.signals import Signals
-from certnet.cli.tightness import tightness
-from certnet.cli.train import train
-from certnet.cli.verify import verify
-from certnet.io.output import standard_output, strict_json
-from certnet.runtime.streams import guarded_stderr
+from certnet.runtime.streams import guarded_stderr, standard_output, strict_json
 from certnet.runtime.version import __version__
-from formulations import CertnetError, InputError
+from certnet.runtime.wording import printable
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-COMMANDS: dict[str, Callable[..., int]] = {
-    function.__name__: function for function in (train, optimality, verify, audit, lipschitz, check, tightness, doctor)
-}
-"""In the order in which ``certnet --help`` lists them. Each returns an exit code, and imports its work when called."""
-
 app = typer.Typer(
     name="certnet",
     help="Train a two-layer ReLU network through its lifted semidefinite relaxation, and prove how good it is.",
-    epilog=EPILOG,
-    add_completion=False,
+    epilog=CODES,
+    cls=Commands,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -60,20 +46,6 @@ def _options(
     """Train a two-layer ReLU network through its lifted semidefinite relaxation, and prove how good it is."""
 
 
-def _parsed(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
-    """The command as the parser calls it: the work is only put together, to be done when parsing has ended well."""
-
-    @functools.wraps(command)
-    def put_together(**options: Any) -> Callable[[], int]:
-        return functools.partial(command, **options)
-
-    return put_together
-
-
-for _name, _command in COMMANDS.items():
-    app.command(_name, epilog=EPILOG)(_parsed(_command))
-
-
 def run(argv: Sequence[str], signals: Signals) -> int:
     """Run the command line and return the exit code; errors become one sentence on stderr.
 
@@ -81,6 +53,8 @@ def run(argv: Sequence[str], signals: Signals) -> int:
     """
     debug = "--debug" in argv
     arguments = [argument for argument in argv if argument != "--debug"]
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
     with guarded_stderr():
         try:
             signals.serve()
@@ -91,14 +65,16 @@ def run(argv: Sequence[str], signals: Signals) -> int:
             return _fail("Interrupted.", Exit.INTERRUPTED, arguments)
         except BrokenPipeError:
             return Exit.USAGE
-        except CertnetError as error:
-            return _fail(str(error), Exit.USAGE, arguments)
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             return _fail(f"{where}{error.strerror or error}.", Exit.USAGE, arguments)
         except _UsageError as error:
             return _fail(_usage_sentence(error, arguments), Exit.USAGE, arguments)
         except Exception as error:  # noqa: BLE001 - the last resort: a sentence for users, the traceback on request
+            from formulations import CertnetError  # brings NumPy, which --help does without
+
+            if isinstance(error, CertnetError):
+                return _fail(str(error), Exit.USAGE, arguments)
             if debug:
                 traceback.print_exception(error)
             if signals.came:
@@ -110,8 +86,11 @@ def run(argv: Sequence[str], signals: Signals) -> int:
 
 
 def _fail(message: str, code: Exit, arguments: Sequence[str]) -> int:
-    sys.stderr.write(f"certnet: {' '.join(message.split())}\n")
+    sys.stderr.write(f"certnet: {printable(' '.join(message.split()))}\n")
     if "--json" in arguments:
+        from certnet.cli.output import failure
+        from formulations import InputError
+
         command = next((word for word in arguments if word in COMMANDS), None)
         # The sentence on stderr has said it; a stdout that is lost as well changes nothing.
         with contextlib.suppress(InputError, BrokenPipeError), standard_output(needed=True):
@@ -139,4 +118,8 @@ def _usage_sentence(error: Exception, arguments: Sequence[str]) -> str:
                 comma = re.fullmatch(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?", value)
                 hint = f"; write {value.replace(',', '.')} with a decimal point" if comma else ""
                 return f"{name} must be a {kind}, not {value!r}{hint}."
+    if text.startswith("Missing command"):
+        return "Name a command, for example certnet train iris; certnet --help lists all."
+    if text.startswith("Missing argument") and arguments[0] in COMMANDS:
+        return f"{text.rstrip('.')}; for example: {COMMANDS[arguments[0]].example}."
     return text if text.endswith((".", "?", "!")) else f"{text}."

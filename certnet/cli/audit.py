@@ -14,8 +14,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from certnet.cli.limits import began, job_seconds, positive_numbers, seconds_or_none
-from certnet.cli.options import Json, Network, NoFeature, Norm, Quiet, Scheduler, Target, Workers, out_folder
-from certnet.cli.output import Exit, deliver, head, proof_place, say
+from certnet.cli.options import (
+    Data,
+    Drop,
+    Json,
+    Network,
+    NoFeature,
+    Norm,
+    Quiet,
+    Scheduler,
+    Target,
+    Workers,
+    out_folder,
+)
+from certnet.cli.output import Exit, deliver, head, place_for, say
 from certnet.cli.rows import Subject, require_kind
 from certnet.cli.show import Live, stderr_console
 from certnet.io import Split, load
@@ -33,11 +45,9 @@ Part = Literal["test", "train", "validation", "all"]
 
 def audit(
     network: Network,
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="As for certnet train; features are taken as they are in the file.")
-    ],
     norm: Annotated[Norm, typer.Option(help="The norm of the disturbance.")],
     radii: Annotated[str, typer.Option(metavar="R,R,...", help="Its sizes, positive.")],
+    data: Data = None,
     part: Annotated[
         Part | None,
         typer.Option(help="Rows to audit: by default test, or all of data that NETWORK's run was not trained on."),
@@ -51,6 +61,7 @@ def audit(
     ] = None,
     target: Target = None,
     weight_column: NoFeature = None,
+    drop: Drop = None,
     seed: Annotated[
         int | None,
         typer.Option(help="Seed of the split and of the attacks; by default the run's, else 0.", show_default=False),
@@ -73,11 +84,12 @@ def audit(
     seconds, each = seconds_or_none(time_limit), seconds_or_none(input_limit, "--input-limit")
     require_named(out)
     subject = Subject.named(network)
+    data = subject.data(data)
     read, other = subject.read, subject.knows_other(data)
     given = {"target": target, "weight_column": weight_column, "seed": seed, "split": False if other else None}
-    recipe = subject.recipe(data, **given, task="classification", loss="squared", raw=True)
+    recipe = subject.recipe(data, **given, drop=drop, task="classification", loss="squared", raw=True)
     seed, part = recipe.seed, part or ("all" if other else "test")
-    split = load(recipe, Outputs(read.network.outputs, read.classes))
+    split = load(recipe.asked_by(read.columns), Outputs(read.network.outputs, read.classes))
     X, Y = _part(split, part)
     relu = read.with_scores(split.classes)
     require_kind(relu, X, Y, data)
@@ -88,7 +100,7 @@ def audit(
     X, Y = X[:limit], Y[:limit]
     place = Path(out or subject.place("audit", split.name))
     with output_folder(place, files=(*FILES.values(), JOURNAL), command="audit") as folder:
-        proofs = None if certificates is None else proof_place(certificates, "--certificates", folder=True)
+        proofs = None if certificates is None else place_for(certificates, "--certificates", folder=True)
         journal = Journal(place / JOURNAL, identity, proofs)
         known = {} if fresh else journal.read(rows, relu.inputs, sizes[-1])
         if fresh and journal.path.exists():
@@ -149,7 +161,7 @@ def audit(
     return say(
         SimpleNamespace(quiet=quiet, json=json),
         report,
-        _table(report),
+        audit_table(report),
         [*lines, *(report["files"][name] for name in reversed(FILES) if name in report["files"])],
         remarks=(*split.notes, *journal.notes, *failures),
         failure=failure,
@@ -168,11 +180,11 @@ def _part(split: Split, part: str) -> tuple[FloatArray, FloatArray]:
     return parts[part]
 
 
-def _table(report: Mapping[str, Any]) -> Table:
+def audit_table(report: Mapping[str, Any]) -> Table:
     """Clean and certified to attacked accuracy, of each class and of all."""
     data = report["data"]
     title = f"{report['network']} on {data['name']} ({data['part']} rows), {report['norm']}: certified to attacked"
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=escape(title), title_justify="left", min_width=min(len(title), 100))
     table.add_column("class")
     for column in ("inputs", "clean", *(f"{row['radius']:g}" for row in report["radii"])):
         table.add_column(column, justify="right")

@@ -1,6 +1,7 @@
 """``certnet check``."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +15,9 @@ from certificates.findings import proved, stated
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import Json
 from certnet.cli.output import SEVERITY, Exit, exit_code, failure, head, with_headline
-from certnet.cli.show import first_line
+from certnet.cli.show import Live, first_line, stderr_console
 from certnet.io.output import print_result
+from certnet.runtime.clock import Event
 from certnet.runtime.wording import NONE, down, percent, up
 from formulations import InputError
 
@@ -37,7 +39,7 @@ SHOWN, SHOWN_TERMS = 3, 40
 
 def check(
     certificates: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(metavar="CERTIFICATE...", help="Certificates, or folders of runs with certificates in them."),
     ],
     data: Annotated[
@@ -63,20 +65,25 @@ def check(
     """Prove the bounds of certificates again, with no solver."""
     how = {"arithmetic": arithmetic, "time_limit": seconds_or_none(time_limit)}
     results: list[dict[str, Any]] = []
-    certificates = [file for given in certificates for file in _files(given)]
-    for path in certificates:
-        try:
-            results.append(_examine(path, data, network, property_file, how))
-        except InputError as error:
-            # Of several files a broken one is a row of the table, not the end.
-            if len(certificates) == 1:
-                raise
-            results.append({**failure("check", str(error), Exit.USAGE), "files": {"certificate": str(path)}})
+    files = [file for given in certificates for file in _files(given)]
+    started = time.perf_counter()
+    with Live(stderr_console(), enabled=len(files) > 1) as live:
+        for path in files:
+            count = sum(found["verdict"] == Verdict.PROVED for found in results)
+            name = f"certificate {len(results) + 1} of {len(files)}"
+            live(Event(name, time.perf_counter() - started, known=f"{count} are proved"))
+            try:
+                results.append(_examine(path, data, network, property_file, how))
+            except InputError as error:
+                # Of several files a broken one is a row of the table, not the end.
+                if len(files) == 1:
+                    raise
+                results.append({**failure("check", str(error), Exit.USAGE), "files": {"certificate": str(path)}})
     worst = min(results, key=lambda found: SEVERITY.index(found["verdict"]))
     report = worst
     if len(results) > 1:
-        proved = sum(found["verdict"] == Verdict.PROVED for found in results)
-        report = head("check", None, f"{proved} of {len(results)} certificates are proved")
+        count = sum(found["verdict"] == Verdict.PROVED for found in results)
+        report = head("check", None, f"{count} of {len(results)} certificates are proved")
         report |= {"verdict": worst["verdict"], "results": results}
     report = with_headline(report)
     rest = _table(results) if len(results) > 1 else (f"{name:<12} {value}" for name, value in lines_of(worst).items())
@@ -84,12 +91,12 @@ def check(
     return exit_code(worst["verdict"])
 
 
-def _files(given: Path) -> list[Path]:
+def _files(given: str) -> list[Path]:
     """A certificate, or all of those in the folder of a run, or of a run that is named."""
     from certnet.io.runs import certificates_in, find_run
 
-    folder = None if given.is_file() else find_run(given)
-    return [given] if folder is None else certificates_in(folder)
+    folder = None if Path(given).is_file() else find_run(given)
+    return [Path(given)] if folder is None else certificates_in(folder)
 
 
 def _examine(
@@ -100,7 +107,7 @@ def _examine(
     Raises:
         InputError: the file is no readable certificate, or is about other data, or another network or property.
     """
-    from certnet.cli.compare import compare_data, compare_network, compare_property
+    from certnet.cli.agreement import compare_data, compare_network, compare_property
 
     certificate = read_certificate(path)
     statement, found = certificate.statement, stated(certificate)
@@ -171,6 +178,7 @@ def lines_of(found: Mapping[str, Any]) -> dict[str, str]:
         if data["rows"] is not None:
             about |= {"data": f"{data['compared_with']}, equal to {copy}", "rows": data["rows"]["which"]}
             about |= {name: data["rows"][name] for name in ("features", "targets", "weights")}
+            about |= {"columns": f"{'. '.join(data['rows']['columns'])}."} if data["rows"]["columns"] else {}
     copy = "the copy inside the certificate"
     for name, follows in (("network", f"equal to {copy}"), ("property", f"implied by {copy}")):
         if name in found:

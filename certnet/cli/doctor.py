@@ -8,8 +8,8 @@ from typing import Any
 from certificates.arithmetic.machine import LARGE, MachineFailure, require_machine
 from certnet.cli.options import Json
 from certnet.cli.output import Exit, head
-from certnet.io.output import standard_output, strict_json
 from certnet.runtime.machine import blas, cpus, gpu, physical_memory, version, versions
+from certnet.runtime.streams import standard_output, strict_json
 
 PACKAGES = "numpy scipy cvxpy picos clarabel scs mosek networkx scikit-learn typer rich python-flint onnx torch"
 

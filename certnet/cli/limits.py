@@ -1,11 +1,12 @@
-"""Numbers of options as several commands read them, and when the time of a command begins."""
+"""Numbers of options as several commands read them, and how a command's time is shared out."""
 
+import csv
 import math
 import time
 from collections.abc import Iterator
-from contextvars import ContextVar
 from dataclasses import dataclass
 
+from certnet.runtime.clock import began as began
 from formulations import InputError
 from formulations.arguments import distinct
 
@@ -23,17 +24,6 @@ class Settings:
 
 
 SETTINGS = Settings()
-_BEGAN: ContextVar[float] = ContextVar("began")
-
-
-def began() -> float:
-    """When the command began, by ``time.perf_counter()``: now, or with the process where it is all that this runs."""
-    return _BEGAN.get(time.perf_counter())
-
-
-def begin_with_process(moment: float) -> None:
-    """Count from this moment of ``time.perf_counter()``, so that imports are part of the command."""
-    _BEGAN.set(moment)
 
 
 def job_seconds(time_limit: float | None, started: float) -> float | None:
@@ -89,6 +79,18 @@ def gamma_or_none(text: str) -> float | None:
         comma = text.count(",") == 1 and text.replace(",", "").isdigit()
         hint = f"; write {text.replace(',', '.')} with a decimal point" if comma else ", or auto"
         raise InputError(f"--gamma must be a number, not {text[:40]!r}{hint}.") from None
+
+
+def column_names(text: str, option: str) -> tuple[str, ...]:
+    """The names of an option such as ``--drop A,B``; one that holds a comma stands in quotes.
+
+    Raises:
+        InputError: one is empty.
+    """
+    names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+    if not names or not all(names):
+        raise InputError(f"{option} must be names of columns with commas between them, not {text[:40]!r}.")
+    return tuple(dict.fromkeys(names))
 
 
 def positive_numbers(text: str, option: str, example: str) -> tuple[float, ...]:

@@ -1,6 +1,5 @@
 """``certnet lipschitz``: constants over all inputs, or near the rows of data."""
 
-import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -9,12 +8,11 @@ import typer
 
 from certificates import Verdict
 from certnet.cli.limits import began, seconds_or_none, shares
-from certnet.cli.options import Json, Network, NoFeature, Norm, Rows, Target
-from certnet.cli.output import Exit, head, proof_place, with_headline, write_proof
+from certnet.cli.options import Drop, Json, Network, NoFeature, Norm, Rows, Target
+from certnet.cli.output import Exit, head, place_for, with_headline, write_proof
 from certnet.cli.rows import Subject, parse_rows, read_rows
 from certnet.cli.show import Live, first_line, stderr_console
 from certnet.io.output import print_result
-from certnet.runtime.clock import Event
 from certnet.runtime.wording import down, up
 from formulations import InputError
 from formulations._validation import FloatArray
@@ -42,6 +40,7 @@ def lipschitz(
     rows: Rows = None,
     target: Target = None,
     weight_column: NoFeature = None,
+    drop: Drop = None,
     plain: Annotated[bool, typer.Option("--lipsdp", help="LipSDP alone, without products of signs.")] = False,
     time_limit: Annotated[float, typer.Option(help="Seconds for all constants together; 0 for no limit.")] = 60.0,
     certificate: Annotated[
@@ -61,6 +60,7 @@ def lipschitz(
     questions: list[tuple[str, FloatArray, str, int | None, InputRegion | None]]
     if local is None:
         given = {"radius": radius, "norm": norm, "rows": rows, "target": target, "weight-column": weight_column}
+        given["drop"] = drop
         for name, value in given.items():
             if value is not None:
                 raise InputError(f"--{name} goes with --local DATA; without data the constant is about all inputs.")
@@ -69,13 +69,13 @@ def lipschitz(
     else:
         if radius is None:
             raise InputError("--local needs --radius R, which says how far around each row the constant is to hold.")
-        read, X, _ = read_rows(subject, subject.recipe(local, target=target, weight_column=weight_column))
+        read, X, _ = read_rows(subject, subject.recipe(local, target=target, weight_column=weight_column, drop=drop))
         # Without a choice there is one constant a row, that of all outputs, which comes last.
         function, C, _ = functions_of(read.outputs, output, pair)[-1]
         make = region_maker(str(size["norm"]))
         questions = [(function, C, f"row-{row}.cert", row, make(X[row], radius)) for row in parse_rows(rows, len(X))]
     alone = local is None and len(questions) == 1
-    place = None if certificate is None else proof_place(certificate, "--certificate", folder=not alone)
+    place = None if certificate is None else place_for(certificate, "--certificate", folder=not alone)
 
     from certnet.jobs.lipschitz import lipschitz_constant
 
@@ -92,11 +92,10 @@ def lipschitz(
     show([labels[0], *titles])
     entries: list[dict[str, Any]] = []
     console, seconds = stderr_console(), shares(limit, started, len(questions))
-    with Live(console, enabled=console.is_terminal) as live:
+    with Live(console, enabled=True, time_limit=limit) as live:
         for label, (function, C, file, row, region) in zip(labels[1:], questions, strict=True):
             about = label if row is None else f"row {row}"
             count = f"({len(entries) + 1} of {len(questions)})"
-            live(Event(f"{about} {count}", time.perf_counter() - started))
             where = {} if row is None else {"data": local, "row": row}
             result = lipschitz_constant(
                 read,
@@ -106,6 +105,7 @@ def lipschitz(
                 time_limit=next(seconds),
                 random_state=seed,
                 provenance={"network": subject.name, "function": function, **where},
+                progress=live.part(f"{about} {count}", started),
             )
             entry = {"function": function, "row": row, **result.to_dict()}
             if place is not None and result.report.verdict is Verdict.PROVED:

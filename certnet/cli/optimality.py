@@ -4,12 +4,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from certnet.cli import options as common
 from certnet.cli.limits import began, job_seconds, seconds_or_none
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 FILES = {"certificate": "optimality.cert", "report": "report.json"}
 TORCH = "In PyTorch's terms, whose weight_decay λ adds λ/2·(sum of squared parameters) to the loss"
@@ -26,7 +29,7 @@ def optimality(
             ".safetensors of a PyTorch state with two Linear layers.",
         ),
     ],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="What it was trained on; as for certnet train.")],
+    data: common.Data = None,
     loss: Annotated[
         str | None,
         typer.Option(
@@ -57,6 +60,7 @@ def optimality(
     output_bias: Annotated[common.Bias | None, typer.Option(help="The same for the outputs.")] = None,
     class_weight: common.ClassWeight = None,
     weight_column: common.WeightColumn = None,
+    drop: common.Drop = None,
     target: common.Target = None,
     task: common.Task = None,
     raw: Annotated[
@@ -84,7 +88,7 @@ def optimality(
     """Prove how far NETWORK is from globally optimal on DATA, and say what would lower its objective."""
     from certificates import write_certificate
     from certnet.cli import training
-    from certnet.cli.output import deliver, figures, say, say_notes
+    from certnet.cli.output import deliver, say, say_notes
     from certnet.cli.rows import Subject
     from certnet.cli.show import Live, stderr_console, summary
     from certnet.io import load
@@ -103,6 +107,7 @@ def optimality(
     closing_of(GLOBAL, gap, nodes, workers, scheduler)
     require_named(out)
     subject = Subject.named(network)
+    data = subject.data(data)
     read, recipe = subject.read, training.recipe_of(options, data)
     if subject.run is not None:
         # What is not given is as it was in training: data, objective, and the scale of features.
@@ -112,7 +117,7 @@ def optimality(
         if torch_loss is None:
             loss, gamma = loss or own_terms["loss"], gamma or own_terms["gamma"]
             hidden_bias, output_bias = hidden_bias or own_terms["hidden_bias"], output_bias or own_terms["output_bias"]
-    split = load(recipe)
+    split = load(recipe.asked_by(read.columns))
     own = read.on(split.offset, split.scale, split.classes)
     if loss is None and torch_loss is None:
         loss = "squared" if split.task == "regression" else "logistic" if own.outputs == 1 else "cross-entropy"
@@ -132,9 +137,11 @@ def optimality(
     )
     split = with_loss(split, name_of(given.program.loss.kind))
     about = (given.theirs, given.ours, *given.notes)
+    if subject.knows_other(data):
+        about = (*about, f"{subject.name} was trained on other data; this is about how good its network is on {data}.")
     if own.hidden is not read.network.hidden:
         about = (*about, FOLDED)
-    say_notes(options, (*split.notes, *about))
+    say_notes(options, (*training.sentences_about(split), *about))
     with output_folder(
         Path(out or subject.place("optimality", split.name)), files=tuple(FILES.values()), command="optimality"
     ) as folder:
@@ -158,15 +165,10 @@ def optimality(
 
         def report_of(files: Mapping[str, Path], failures: Sequence[str]) -> dict[str, Any]:
             notes, seconds = (*about, *remarks, *failures), time.perf_counter() - started
-            trained = result.trained
             return {
                 **training.job_report("optimality", result, split, files, notes, seconds),
                 "network": subject.name,
                 "converted": {"factor": given.factor, "constant": given.constant, "number": given.their_number},
-                **figures(result, "balanced_objective", "price_ratio"),
-                "neuron": figures(result.neuron, "decrease", "u", "v"),
-                "trained": trained and {"objective": trained.objective, "width": int(trained.U.shape[1])},
-                "bounds": dict(result.bounds),
             }
 
         files = {FILES["certificate"]: lambda path: write_certificate(path, result.certificate)}
@@ -174,7 +176,7 @@ def optimality(
     return say(
         options,
         report,
-        _table(report),
+        optimality_table(report),
         [summary(report), *report["files"].values()],
         remarks=remarks,
         failure=failure,
@@ -182,7 +184,7 @@ def optimality(
     )
 
 
-def _table(report: Mapping[str, Any]) -> Any:
+def optimality_table(report: Mapping[str, Any]) -> "Table":
     """What was proved, and what would lower the objective."""
     from certnet.cli.show import job_table
     from certnet.runtime.wording import NONE, down, up

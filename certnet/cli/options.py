@@ -1,5 +1,6 @@
 """Options that several commands have, each with its help text."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -7,7 +8,19 @@ import typer
 Norm = Literal["linf", "l2"]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table on stderr.")]
-Target = Annotated[str | None, typer.Option(help="Target column of a CSV file; the last one by default.")]
+Target = Annotated[str | None, typer.Option(help="Target column of a table; the last one by default.")]
+Features = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,...", help="Columns of a table that are inputs; by default all that look useful."),
+]
+Drop = Annotated[str | None, typer.Option(metavar="A,B,...", help="Columns of a table that are no inputs.")]
+Categorical = Annotated[
+    str | None, typer.Option(metavar="A,B,...", help="Columns of a table whose numbers are names, such as codes.")
+]
+Impute = Annotated[
+    Literal["median", "mean", "most-frequent", "none"],
+    typer.Option(help="What missing values of a table count as, by the training rows; none refuses them."),
+]
 Task = Annotated[
     Literal["classification", "regression"] | None,
     typer.Option(help="What the targets are; else text and few whole numbers are classes, others quantities."),
@@ -27,10 +40,10 @@ OutputBias = Annotated[Bias, typer.Option(help="Bias of the outputs, likewise.")
 NoBias = Annotated[bool, typer.Option("--no-bias", help="Neither of the biases.")]
 ClassWeight = Annotated[Literal["balanced"] | None, typer.Option(help="Weigh rows so that every class counts as much.")]
 WeightColumn = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Column of a CSV file with the weight of each row in the loss.")
+    str | None, typer.Option(metavar="NAME", help="Column of a table with the weight of each row in the loss.")
 ]
 NoFeature = Annotated[
-    str | None, typer.Option("--weight-column", metavar="NAME", help="Column of a CSV file with weights: no feature.")
+    str | None, typer.Option("--weight-column", metavar="NAME", help="Column of a table with weights: no feature.")
 ]
 Solver = Annotated[str, typer.Option(help="Solver of the relaxation; see certnet doctor.")]
 JobLimit = Annotated[
@@ -49,12 +62,36 @@ Circuits = Annotated[
         help="Let relaxations use circuit inequalities: tighter, slower, rarely worth it, never resumed.",
     ),
 ]
+
+
+def run_names(incomplete: str) -> list[str]:
+    """For the shell: names of the runs here that begin so."""
+    from certnet.io.runs import runs_here
+
+    return [name for name in runs_here() if name.startswith(incomplete)]
+
+
 Network = Annotated[
     str,
     typer.Argument(
         metavar="NETWORK",
+        autocompletion=run_names,
         help="A run's folder or its name in runs, whose treatment of data then holds too; or a two-layer ReLU network: "
         ".onnx, .npz or .safetensors.",
+    ),
+]
+
+
+Data = Annotated[
+    str | None,
+    typer.Argument(metavar="DATA", help="As for certnet train; by default what the run was trained on."),
+]
+Runs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN...",
+        autocompletion=run_names,
+        help="Folders of runs, or their names in runs; of a path, all of it.",
     ),
 ]
 

@@ -1,7 +1,6 @@
 """What all commands say in one way: exit codes, the head of every JSON object, and where proofs are written."""
 
 from collections.abc import Callable, Mapping, Sequence
-from enum import IntEnum
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,30 +11,12 @@ from certificates import Certificate, Report, Verdict, findings, write_certifica
 from certificates.findings import figures as figures
 from certificates.findings import finite as finite
 from certificates.findings import weights as weights
+from certnet.cli.exits import Exit as Exit
 from certnet.cli.show import first_line, stderr_console
-from certnet.cli.signals import INTERRUPTED as _INTERRUPTED
 from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named
-from certnet.io.runs import SCHEMA
 from certnet.runtime.headline import headline
 from certnet.runtime.machine import versions
 from formulations import InputError
-
-EPILOG = (
-    "Exit codes: 0 proved or done, 1 refuted, 2 usage or bad input, 3 unknown, "
-    "70 error in certnet itself, 130 interrupted."
-)
-
-
-class Exit(IntEnum):
-    """What a calling script may rely on."""
-
-    OK = 0
-    REFUTED = 1
-    USAGE = 2
-    UNKNOWN = 3
-    INTERNAL = 70
-    INTERRUPTED = _INTERRUPTED
-
 
 BY_VERDICT = {verdict: Exit(code) for verdict, code in findings.EXIT_CODES.items() if verdict is not None}
 SEVERITY = tuple(findings.EXIT_CODES)
@@ -62,8 +43,8 @@ def failure(command: str | None, message: str, code: int) -> dict[str, Any]:
     return {**head(command, None, message), "error": {"exit_code": int(code), "message": message}}
 
 
-def proof_place(name: str, option: str, *, folder: bool) -> Path:
-    """A file or a folder for certificates that can be written to, tested before the work; folders are made.
+def place_for(name: str, option: str, *, folder: bool) -> Path:
+    """A file or a folder that can be written to, tested before the work; folders are made.
 
     Raises:
         InputError: it has no name, is of the other kind, or its folder is missing or cannot be written to.

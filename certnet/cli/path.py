@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from certificates import Training, Verdict, check, fingerprint, read_certificate
-from certificates.arithmetic import Arithmetic
 from certnet.cli import training
+from certnet.cli.inspect import best_of
 from certnet.cli.limits import began, job_seconds
 from certnet.cli.output import SEVERITY, deliver, head, say, say_notes
 from certnet.cli.scores import evaluate
@@ -78,7 +77,7 @@ class _Path:
     def run(self) -> int:
         """Train along the path; every result is on the disk as soon as it is there. Then write and show the table."""
         options, split = self.options, self.split
-        say_notes(options, split.notes)
+        say_notes(options, training.sentences_about(split))
         known = {} if options.resume is None else self._finished()
         resume = {} if options.resume is None else self._checkpoints(known)
         limit = job_seconds(options.time_limit, self.started)
@@ -179,7 +178,7 @@ class _Path:
         )
         if not same:
             return None
-        proof = check(certificate, arithmetic=Arithmetic.FLOAT)
+        proof = check(certificate)
         if proof.verdict is not Verdict.PROVED:
             return None
         # Figures are shown only where the checker has confirmed them; the rest of a stored report is information.
@@ -239,17 +238,11 @@ def _row(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The γ that does best on the validation rows, the larger one in doubt; None without such rows."""
-    scored = []
-    for row in rows:
-        names = ("log_loss", "accuracy") if "r2" not in row else ("mean_squared_error",)
-        name = next((name for name in names if row[name]["validation"] is not None), names[-1])
-        value = row[name]["validation"]
-        if value is not None and math.isfinite(value):
-            scored.append((value if name == "accuracy" else -value, row["gamma"], name, value))
-    if not scored:
+    found = best_of(rows)
+    if found is None:
         return None
-    _, gamma, name, value = max(scored)
-    return {"gamma": gamma, "score": name, "validation": value}
+    place, name, value = found
+    return {"gamma": rows[place]["gamma"], "score": name, "validation": value}
 
 
 def _table(report: Mapping[str, Any], by_class: bool, source: str) -> Table:

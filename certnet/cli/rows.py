@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from certnet.cli.limits import column_names
 from certnet.io import Recipe
 from certnet.io.load_data import read_source
 from certnet.io.load_network import named_network
@@ -39,16 +40,40 @@ class Subject:
         read, run = named_network(text)
         return cls(Path(text).name if run is None else run.name, read, run)
 
+    @property
+    def loss(self) -> str | None:
+        """What it was trained with; None where nobody knows."""
+        return None if self.run is None else str(self.run.objective["loss"])
+
     def place(self, command: str, data: str) -> Path:
         """Where the results of a command about this network and these data go by default."""
         return HOME / command / f"{Path(self.name).stem if self.run is None else self.name}-{data}"
+
+    def data(self, named: str | None) -> str:
+        """The data that are named, else those that its run was trained on.
+
+        Raises:
+            InputError: none are named, and there is no run.
+        """
+        if named is not None:
+            return named
+        if self.run is None:
+            raise InputError(f"Name the data after {self.name}; only the folder of a run knows its own.")
+        return self.run.recipe.source
 
     def knows_other(self, source: str) -> bool:
         """Whether its run was trained on data of another name, so that all rows of these are new to it."""
         return self.run is not None and Path(self.run.recipe.source).name != Path(source).name
 
-    def recipe(self, source: str, **given: Any) -> Recipe:
-        """How data are read for it: as those of its run, but for what is given and not None."""
+    def recipe(self, source: str, *, drop: str | None = None, **given: Any) -> Recipe:
+        """How data are read for it: as those of its run, but for what is given and not None.
+
+        ``drop`` is the text of an option. A run knows its own columns, and needs it not.
+
+        Raises:
+            InputError: ``drop`` names nothing.
+        """
+        given["drop"] = None if drop is None else column_names(drop, "--drop")
         if self.run is not None:
             return self.run.recipe_for(source, **given)
         return Recipe(source=source, **{name: value for name, value in given.items() if value is not None})
@@ -66,7 +91,8 @@ def read_rows(
         InputError: the data cannot be read, or do not fit the network.
     """
     read = subject.read
-    data = read_source(recipe, Outputs(read.network.outputs, read.classes) if labelled else Outputs(None))
+    outputs = Outputs(read.network.outputs, read.classes) if labelled else Outputs(None)
+    data = read_source(recipe.asked_by(read.columns), outputs)
     network = read.with_scores(data.classes) if labelled else read.on()
     X, Y = (data.X, data.Y) if data.X_test is None or data.Y_test is None else (data.X_test, data.Y_test)
     require_kind(network, X, Y if labelled else None, recipe.source)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, softmax
 from sklearn import metrics
 
 from certificates.certificate import TrainingProof
 from certnet.io import Split
+from certnet.io.links import means, probabilities
 from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS
 from formulations import TrainingProgram
 from formulations._validation import FloatArray, IntArray
@@ -47,7 +47,7 @@ def evaluate(split: Split, program: TrainingProgram, network: TrainingProof) -> 
                     scores["confusion"][part] = _confusion(outputs, Y)
                 elif Y.shape[1] == 1:
                     some = np.linspace(0, len(Y) - 1, min(len(Y), SHOWN)).astype(int)
-                    found = np.hstack([Y, _means(outputs, kind.name)])[some]
+                    found = np.hstack([Y, means(kind.name, outputs)])[some]
                     scores["fitted"][part] = found[np.isfinite(found).all(axis=1)].tolist()
         for name in names:
             value = figures.get(name)
@@ -65,7 +65,7 @@ def _confusion(outputs: FloatArray, Y: FloatArray) -> list[list[int]] | None:
     if count > MOST_CLASSES:
         return None
     pairs = np.bincount(count * _class_numbers(Y) + _class_numbers(outputs), minlength=count**2)
-    return pairs.reshape(count, count).tolist()  # type: ignore[no-any-return]
+    return pairs.reshape(count, count).tolist()
 
 
 def _worst(outputs: FloatArray, Y: FloatArray, kind: Kind, classes: Sequence[str] | None) -> list[dict[str, Any]]:
@@ -73,7 +73,7 @@ def _worst(outputs: FloatArray, Y: FloatArray, kind: Kind, classes: Sequence[str
     loss = kind.value(outputs, Y)
     order = np.argsort(-loss, kind="stable")[:WORST]
     if classes is None:
-        found = _means(outputs, kind.name)
+        found = means(kind.name, outputs)
         pairs = [(Y[row].tolist(), found[row].tolist()) for row in order]
     else:
         goals, guesses = _class_numbers(Y), _class_numbers(outputs)
@@ -82,11 +82,6 @@ def _worst(outputs: FloatArray, Y: FloatArray, kind: Kind, classes: Sequence[str
         pairs = [(names[goals[row]], names[guesses[row]]) for row in order]
     rows = zip(order.tolist(), pairs, loss[order].tolist(), strict=True)
     return [{"row": row, "target": target, "predicted": found, "loss": value} for row, (target, found), value in rows]
-
-
-def _means(outputs: FloatArray, kind: str) -> FloatArray:
-    """Predictions of numbers; that of a Poisson model is the exponential of its output."""
-    return np.exp(outputs) if kind == "poisson" else outputs
 
 
 def _of_classes(outputs: FloatArray, Y: FloatArray, kind: str) -> dict[str, Any]:
@@ -98,15 +93,15 @@ def _of_classes(outputs: FloatArray, Y: FloatArray, kind: str) -> dict[str, Any]
         "balanced_accuracy": metrics.balanced_accuracy_score(truth, found),
         "f1": metrics.f1_score(truth, found, average="binary" if count == 2 else "macro", zero_division=0.0),
     }
-    if kind in ("logistic", "cross-entropy") and np.isfinite(outputs).all():
-        p = softmax(outputs, axis=1) if kind == "cross-entropy" else np.hstack([expit(-outputs), expit(outputs)])
+    p = probabilities(kind, outputs)
+    if p is not None:
         figures["log_loss"] = metrics.log_loss(truth, p, labels=range(count))
     return figures
 
 
 def _of_numbers(outputs: FloatArray, Y: FloatArray, kind: str) -> dict[str, Any]:
     """Figures of outputs (n×c) against numbers."""
-    found = _means(outputs, kind)
+    found = means(kind, outputs)
     if not np.isfinite(found).all():
         return {}
     figures = {

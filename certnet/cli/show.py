@@ -1,10 +1,13 @@
 """What people see: rich on stderr, plain lines on stdout."""
 
+import io
 import math
 import os
+import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +19,13 @@ from rich.table import Table
 from rich.text import Text
 
 from certnet.runtime.headline import headline, is_weak
-from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, bounds, down, percent, up
+from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, bounds, down, percent, printable, up
 
 if TYPE_CHECKING:
     from certnet.jobs.train import Event
 
+WIDTH = 120
+"""Columns of a table that goes to no terminal."""
 PLAIN_SECONDS = 30.0
 """Between two lines of progress where nobody watches."""
 
@@ -39,8 +44,7 @@ def stderr_console() -> Console:
 def summary(report: Mapping[str, Any]) -> str:
     """One line: the verdict and what is known of the optimum."""
     above, below, gap = bounds(report)
-    weak = ", BUT WEAK" if report["verdict"] == "PROVED" and is_weak(report["gap"]) else ""
-    return f"{report['verdict']}{weak}: {below} <= optimum <= {above}, gap {gap}"
+    return f"{_verdict(report)}: {below} <= optimum <= {above}, gap {gap}"
 
 
 COLOURS = {"strong": "green", "weak": "yellow", "open": "yellow", "refuted": "red"}
@@ -50,9 +54,25 @@ COLOURS = {"strong": "green", "weak": "yellow", "open": "yellow", "refuted": "re
 def first_line(report: Mapping[str, Any]) -> str:
     """The headline of a result for stdout, in colour where that is a terminal."""
     found = headline(report)
+    text = printable(found.text)
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
-        return found.text
-    return typer.style(found.text, fg=COLOURS[found.level], bold=True)
+        return text
+    return typer.style(text, fg=COLOURS[found.level], bold=True)
+
+
+def _verdict(report: Mapping[str, Any]) -> str:
+    """The verdict, with what has to be said beside it."""
+    weak = report["verdict"] == "PROVED" and is_weak(report["gap"])
+    return f"{report['verdict']}, BUT WEAK" if weak else str(report["verdict"])
+
+
+def text_of(table: Table) -> list[str]:
+    """A table for stdout, in lines."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+    console = Console(file=io.StringIO(), highlight=False, width=width)
+    with console.capture() as captured:
+        console.print(table)
+    return [printable(line.rstrip()) for line in captured.get().split("\n")[:-1]]
 
 
 def figures_table(title: str, rows: Iterable[tuple[str, str | None]]) -> Table:
@@ -91,7 +111,7 @@ def job_table(
             *((name, ", ".join(map(score, values))) for name, values in scored if {*values} != {None}),
             ("predictions", " ".join(report["predictions"]) or None),
             *((f"time: {name}", f"{seconds:.2f} s") for name, seconds in stages.items()),
-            ("verdict", f"{report['verdict']} - {report['reason']}"),
+            ("verdict", f"{_verdict(report)} - {report['reason']}"),
         ],
     )
 
@@ -147,6 +167,8 @@ class Live:
                 TextColumn("{task.fields[figures]}", markup=False),
                 console=console,
                 transient=True,
+                # rich would send what goes to a file to the terminal.
+                redirect_stdout=sys.stdout.isatty(),
             )
             self._task = self._progress.add_task("starting", total=None, figures="")
 
@@ -172,6 +194,16 @@ class Live:
         elif time.monotonic() - self._printed >= self._every:
             self._console.print(describe(event), markup=False)
             self._printed = time.monotonic()
+
+    def part(self, name: str, started: float, known: str | None = None) -> Callable[["Event"], None]:
+        """Shows events of one of several questions: with its name, what is known of the others, and all of the time."""
+
+        def show(event: "Event") -> None:
+            words = [words for words in (known, event.known) if words is not None]
+            stage, seconds = f"{name}: {event.stage}", time.perf_counter() - started
+            self(replace(event, stage=stage, seconds=seconds, time_left=None, known=" · ".join(words) or None))
+
+        return show
 
 
 class _TimeLeft(ProgressColumn):
@@ -201,4 +233,5 @@ def _figures(event: "Event") -> list[str]:
         ("rank", event.rank, str),
         ("residual", event.residual, "{:.1e}".format),
     )
-    return [f"{name} {show(value)}" for name, value, show in figures if value is not None]
+    told = [f"{name} {show(value)}" for name, value, show in figures if value is not None]
+    return told if event.known is None else [*told, event.known]

@@ -17,11 +17,15 @@ def train(
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="iris, wine, breast_cancer, digits or spiral; a CSV file with a header; or an .npz file with "
-            "X_train, Y_train and optionally X_val, Y_val, X_test, Y_test.",
+            help="iris, wine, breast_cancer, digits or spiral; a CSV or Parquet file with column names; or an .npz "
+            "file with X_train, Y_train and optionally X_val, Y_val, X_test, Y_test.",
         ),
     ] = None,
     target: common.Target = None,
+    features: common.Features = None,
+    drop: common.Drop = None,
+    categorical: common.Categorical = None,
+    impute: common.Impute = "median",
     weight_column: common.WeightColumn = None,
     task: common.Task = None,
     raw: Annotated[bool, typer.Option("--raw", help="Leave the features as they are; else standardise them.")] = False,

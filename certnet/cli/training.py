@@ -10,8 +10,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from certificates import write_certificate
-from certnet.cli.limits import began, job_seconds, seconds_or_none
-from certnet.cli.output import deliver, figures, finite, head, say, say_notes, weights
+from certnet.cli.limits import began, column_names, job_seconds, seconds_or_none
+from certnet.cli.output import deliver, finite, head, say, say_notes
 from certnet.cli.scores import evaluate
 from certnet.cli.show import Live, stderr_console, summary, training_table
 from certnet.io import BUILT_IN, Recipe, Split, load
@@ -29,8 +29,6 @@ from certnet.solvers.arrays import require_device
 from certnet.solvers.registry import AUTO, get_solver
 from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
-from formulations.losses import name_of
-from formulations.network import ReluNetwork
 
 if TYPE_CHECKING:
     from certnet.jobs.optimality import OptimalityResult
@@ -41,13 +39,19 @@ FINISHING = 3.0
 """Seconds for a network and a bound where Ctrl-C came before there was a weight decay."""
 FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
 CHECKPOINT = "checkpoint.npz"
+MOST_COLUMNS = 25
+"""Lines about columns on stderr."""
 CHANGEABLE = frozenset(
     {"resume", "time_limit", "json", "quiet", "device", "gap", "nodes", "workers", "scheduler", "circuits"}
 )
 """Options that may differ from those of the run that is resumed."""
+LISTS = ("features", "drop", "categorical")
+"""Options that list names of columns."""
 STORED: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("data", "source", "solver", "device", "method", "loss", "hidden_bias", "output_bias"), (str,)),
-    **dict.fromkeys(("target", "task", "class_weight", "weight_column"), (str, type(None))),
+    **dict.fromkeys(
+        ("data", "source", "solver", "device", "method", "loss", "hidden_bias", "output_bias", "impute"), (str,)
+    ),
+    **dict.fromkeys(("target", "task", "class_weight", "weight_column", *LISTS), (str, type(None))),
     **dict.fromkeys(("raw", "no_split", "circuits"), (bool,)),
     **dict.fromkeys(("gamma", "tolerance"), (float,)),
     **dict.fromkeys(("time_limit", "gap"), (float, type(None))),
@@ -80,7 +84,7 @@ def run_train(options: SimpleNamespace) -> int:
     if gap is None and options.method == SDP and program.shape[1] <= LARGEST_DIMENSION:
         # In few dimensions proving a gap takes seconds, so it is done unasked; a gap of 0.9 prevents it.
         gap = DEFAULT_GAP
-    say_notes(options, split.notes)
+    say_notes(options, sentences_about(split))
     out = Path(options.out or f"runs/{split.name}")
     with output_folder(out, files=(*FILES.values(), CHECKPOINT), command="train") as folder:
         limit = job_seconds(options.time_limit, started)
@@ -127,7 +131,7 @@ def run_train(options: SimpleNamespace) -> int:
         def report_of(files: Mapping[str, Path], notes: Sequence[str]) -> dict[str, Any]:
             return {
                 **training_report(result, split, files, (*remarks, *notes), time.perf_counter() - started),
-                "selection": figures(chosen, "gamma", "gammas", "losses", "rows", "complete", "seconds"),
+                "selection": None if chosen is None else chosen.to_dict(),
                 "earlier_seconds": None if resume is None else finite(resume.seconds),
             }
 
@@ -163,9 +167,19 @@ def check_options(options: SimpleNamespace) -> None:
 
 def recipe_of(options: SimpleNamespace, source: str) -> Recipe:
     """How the data are made."""
-    names = ("target", "task", "seed", "raw", "loss", "class_weight", "weight_column")
+    names = ("target", "task", "seed", "raw", "loss", "class_weight", "weight_column", "impute")
     given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+    lists = {name: getattr(options, name, None) for name in LISTS}
+    given |= {name: column_names(text, f"--{name}") for name, text in lists.items() if text is not None}
     return Recipe(source=source, split=not options.no_split, **given)
+
+
+def sentences_about(split: Split) -> tuple[str, ...]:
+    """What was done to the columns of a table, and what else a user should know of the data."""
+    recipe = () if split.columns is None else split.columns.sentences()
+    shown = recipe if len(recipe) <= MOST_COLUMNS else recipe[: MOST_COLUMNS - 1]
+    more = () if shown is recipe else (f"… and {len(recipe) - len(shown)} columns more (report.json lists them)",)
+    return (*shown, *more, *split.notes)
 
 
 def program_of(split: Split, options: SimpleNamespace, gamma: float) -> TrainingProgram:
@@ -285,12 +299,12 @@ def writers(split: Split, result: job.TrainingResult) -> dict[str, Writer]:
 def network_of(split: Split, result: job.TrainingResult) -> TwoLayerNetwork:
     """The network for raw features: standardisation is part of it."""
     raw = split.recipe.raw
-    proof = result.certificate.proofs[0]
     return TwoLayerNetwork(
-        ReluNetwork.of_program(proof.U, proof.V, proof.output, hidden_bias=result.program.has_ones),
+        result.network,
         offset=None if raw else split.offset,
         scale=None if raw else split.scale,
         classes=split.classes,
+        columns=split.columns,
     )
 
 
@@ -305,37 +319,23 @@ def job_report(
     """The fields of every job that ends in a certificate of optimality."""
     from certnet.jobs.predictions import prediction_range, sentences
 
-    n, d, c = result.certificate.shape
-    branching = figures(result.search, "kind", "complete", "nodes", "leaves", "price", "steps", "seconds")
-    if branching is not None:
-        branching["iterations"] = branching.pop("steps")
+    own = result.to_dict()
     return {
         **head(command, result.report, result.report.reason),
-        "interrupted": result.interrupted,
+        **own,
         "data": {
             "name": split.name,
             "source": split.recipe.source,
             "task": split.task,
-            "n": n,
-            "d": d,
-            "c": c,
+            **own["data"],
             "rows": {name: None if X is None else len(X) for name, X, _ in split.parts()},
             "classes": None if split.classes is None else list(split.classes),
             "features": list(split.feature_names),
+            "columns": [] if split.columns is None else list(split.columns.sentences()),
             "standardised": not split.recipe.raw,
             "seed": split.recipe.seed,
-            "fingerprint": result.certificate.data_fingerprint,
             "recipe": split.recipe.to_json(),
         },
-        "gamma": result.program.gamma,
-        "loss": name_of(result.program.loss.kind),
-        **figures(result.program, "hidden_bias", "output_bias"),
-        "weights": weights(result.certificate.sample_weight),
-        "width": int(result.U.shape[1]),
-        "branching": branching,
-        "slack_margin": finite(result.report.slack_margin),
-        "stages": dict(result.stages),
-        "history": [moment.to_dict() for moment in result.history],
         "seconds": seconds,
         "files": {name: str(path) for name, path in files.items()},
         "notes": [*split.notes, *result.notes, *notes],
@@ -348,17 +348,4 @@ def training_report(
     result: job.TrainingResult, split: Split, files: Mapping[str, Path], notes: Sequence[str], seconds: float
 ) -> dict[str, Any]:
     """The object that ``certnet train`` writes for a γ."""
-    solved = result.relaxation
-    return {
-        **job_report("train", result, split, files, notes, seconds),
-        "rank": result.rank,
-        "spectrum": list(result.spectrum),
-        "relaxation": solved
-        and {
-            **figures(solved, "solver", "version", "message", "iterations", "seconds"),
-            "choice": result.choice,
-            "status": solved.status.name.lower(),
-            "objective": result.relaxed_objective,
-        },
-        "earlier_seconds": None,
-    }
+    return {**job_report("train", result, split, files, notes, seconds), "earlier_seconds": None}

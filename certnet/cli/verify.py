@@ -1,6 +1,7 @@
 """``certnet verify``: a property of a file, or the classes of rows of data within a radius."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal, Inexact, localcontext
 from fractions import Fraction
@@ -13,13 +14,14 @@ import typer
 from certificates import Verdict
 from certificates.container import MAX_CASES
 from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
-from certnet.cli.options import Circuits, Json, Network, NoFeature, Norm, Rows, Target
-from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, proof_place, with_headline, write_proof
+from certnet.cli.options import Circuits, Drop, Json, Network, NoFeature, Norm, Rows, Target
+from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, place_for, with_headline, write_proof
 from certnet.cli.rows import Subject, parse_rows, read_rows
-from certnet.cli.show import first_line, stderr_console
+from certnet.cli.show import Live, first_line, stderr_console
 from certnet.io.output import print_result
 from certnet.io.packed import ending
 from certnet.io.vnnlib import read_vnnlib
+from certnet.runtime.clock import Event
 from certnet.runtime.wording import down, up
 from formulations import InputError
 from formulations._validation import as_positive
@@ -54,6 +56,7 @@ def verify(
     rows: Rows = None,
     target: Target = None,
     weight_column: NoFeature = None,
+    drop: Drop = None,
     time_limit: Annotated[
         float | None,
         typer.Option(
@@ -77,7 +80,7 @@ def verify(
     names = {"network": about.name, "property": Path(subject).name}
     if ending(Path(subject)) == ".vnnlib":
         options = {"--norm": norm, "--radius": radius, "--largest-radius": largest_radius, "--rows": rows}
-        for name, value in {**options, "--target": target, "--weight-column": weight_column}.items():
+        for name, value in {**options, "--target": target, "--weight-column": weight_column, "--drop": drop}.items():
             if value is not None:
                 raise InputError(f"{name} goes with data; the property file says which inputs are meant.")
         limit = seconds_or_none(PROPERTY_SECONDS if time_limit is None else time_limit)
@@ -96,11 +99,11 @@ def verify(
     if largest_radius is not None:
         as_positive("--largest-radius", largest_radius)
     given = {"target": target, "weight_column": weight_column, "task": "classification", "loss": "squared"}
-    read, X, Y = read_rows(about, about.recipe(subject, **given), labelled=True)
+    read, X, Y = read_rows(about, about.recipe(subject, **given, drop=drop), labelled=True)
     labels, chosen, make = Y.argmax(axis=1).tolist(), parse_rows(rows, len(X)), region_maker(norm)
     if radius is not None:
         make(X[0], radius)
-    folder = None if certificate is None else proof_place(certificate, "--certificate", folder=True)
+    folder = None if certificate is None else place_for(certificate, "--certificate", folder=True)
 
     from certnet.jobs.radius import CertifiedRadius, certified_radius
     from certnet.jobs.verify import VerificationResult
@@ -108,28 +111,33 @@ def verify(
     from certnet.search.counterexample import decided_classes
 
     results: list[dict[str, Any]] = []
-    for row, seconds in zip(chosen, shares(limit, started, len(chosen), each), strict=True):
-        x, label = X[row], labels[row]
-        found: CertifiedRadius | VerificationResult
-        entry: dict[str, Any] = {"row": row, "label": label}
-        how = {"circuits": circuits, "random_state": seed, "provenance": {**names, "row": row}}
-        if seconds == 0 and largest_radius is not None:
-            found = CertifiedRadius(0.0, np.inf, None, None, True, 0.0)
-        elif seconds == 0:
-            found = VerificationResult(Verdict.UNKNOWN, UNREACHED, -np.inf, np.inf, (0, 0), 0.0, timed_out=True)
-        elif decided_classes(read, x[None], np.array([label]))[0] != label:
-            found, entry["result"] = CertifiedRadius(0.0, 0.0, None, None, False, 0.0), MISCLASSIFIED
-        elif largest_radius is not None:
-            found = certified_radius(read, x, label, norm=norm, largest=largest_radius, time_limit=seconds, **how)
-        else:
-            found = decide(read, keeps_class(read, make(x, radius or 0.0), label), time_limit=seconds, **how)
-        entry = {**found.to_dict(), **entry}
-        if folder is not None and found.certificate is not None:
-            entry["certificate"] = str(folder / f"row-{row}.cert")
-            write_proof(folder / f"row-{row}.cert", found.certificate)
-        results.append(entry)
-        if not json:
-            print_result(entry, [f"{row} {_words(entry)}"], as_json=False)
+    with Live(stderr_console(), enabled=True, time_limit=limit) as live:
+        for row, seconds in zip(chosen, shares(limit, started, len(chosen), each), strict=True):
+            x, label = X[row], labels[row]
+            found: CertifiedRadius | VerificationResult
+            entry: dict[str, Any] = {"row": row, "label": label}
+            how = {"circuits": circuits, "random_state": seed, "provenance": {**names, "row": row}}
+            tell = live.part(f"row {row} ({len(results) + 1} of {len(chosen)})", started, _so_far(results))
+            tell(Event("begins", 0.0))
+            if seconds == 0 and largest_radius is not None:
+                found = CertifiedRadius(0.0, np.inf, None, None, True, 0.0)
+            elif seconds == 0:
+                found = VerificationResult(Verdict.UNKNOWN, UNREACHED, -np.inf, np.inf, (0, 0), 0.0, timed_out=True)
+            elif decided_classes(read, x[None], np.array([label]))[0] != label:
+                found, entry["result"] = CertifiedRadius(0.0, 0.0, None, None, False, 0.0), MISCLASSIFIED
+            elif largest_radius is not None:
+                found = certified_radius(read, x, label, norm=norm, largest=largest_radius, time_limit=seconds, **how)
+            else:
+                found = decide(
+                    read, keeps_class(read, make(x, radius or 0.0), label), time_limit=seconds, progress=tell, **how
+                )
+            entry = {**found.to_dict(), **entry}
+            if folder is not None and found.certificate is not None:
+                entry["certificate"] = str(folder / f"row-{row}.cert")
+                write_proof(folder / f"row-{row}.cert", found.certificate)
+            results.append(entry)
+            if not json:
+                print_result(entry, [f"{row} {_words(entry)}"], as_json=False)
     sentence, summary, code = _counts(results) if largest_radius is None else _radii(results)
     report = with_headline(
         {
@@ -153,7 +161,7 @@ def _property(
     read: ReluNetwork, cases: Sequence[UnsafeCase], certificate: str | None, how: Mapping[str, Any], json: bool
 ) -> int:
     names = how["provenance"]
-    place = None if certificate is None else proof_place(certificate, "--certificate", folder=False)
+    place = None if certificate is None else place_for(certificate, "--certificate", folder=False)
     if place is not None and len(cases) > MAX_CASES:
         raise InputError(
             f"{names['property']} has {len(cases)} cases, and a certificate file holds {MAX_CASES}; leave "
@@ -162,7 +170,8 @@ def _property(
 
     from certnet.jobs.verify import verify as decide
 
-    result = decide(read, cases, **how)
+    with Live(stderr_console(), enabled=True, time_limit=how["time_limit"]) as live:
+        result = decide(read, cases, **how, progress=live)
     files = {}
     if place is not None and result.certificate is not None:
         write_proof(place, result.certificate)
@@ -210,6 +219,14 @@ def _words(entry: Mapping[str, Any]) -> str:
     attacked = entry["attacked_radius"]
     end = "" if attacked is None else f" <= attacked {up(attacked)}"
     return f"certified {down(entry['certified_radius'])} <= true{end}{'; open' if entry['open'] else ''}"
+
+
+def _so_far(results: Sequence[Mapping[str, Any]]) -> str | None:
+    """What is known of the rows that are done."""
+    counts = Counter(str(entry["result"]) for entry in results if entry["result"] != "radius")
+    radii = [entry["certified_radius"] for entry in results if entry["result"] == "radius"]
+    median = [f"median certified radius {down(float(np.median(radii)), 3)}"] if radii else []
+    return ", ".join([*(f"{count} {word}" for word, count in counts.items()), *median]) or None
 
 
 def _counts(results: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Any], Exit]:

@@ -6,11 +6,11 @@ Whatever is wrong with one is an ``InputError`` of one sentence. Readers inside 
 
 from certnet.io.builtin import BUILT_IN
 from certnet.io.dataset import DataSet, Recipe, Split, Task
+from certnet.io.export import write_onnx
 from certnet.io.load_data import load, read_source, source_kind
 from certnet.io.load_network import read_network, read_relu_network
 from certnet.io.models import network_from_sklearn, network_from_torch
 from certnet.io.network import TwoLayerNetwork
-from certnet.io.onnx_graph import write_onnx
 
 __all__ = [
     "BUILT_IN",

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from certnet.io.cells import LARGEST, Label
 from certnet.io.dataset import DataSet, Task
 from certnet.io.packed import Array, npz_arrays
-from certnet.io.targets import LARGEST, Label, Outputs, coded, guess_task, label_keys
+from certnet.io.targets import Outputs, coded, guess_task, label_keys
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
 
@@ -55,7 +57,7 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
                 f"{path.name}: X{part} has {len(x)} rows but Y{part} has {len(y)}; every data point needs one target, "
                 "so give both the same number of rows."
             )
-    given = {f"X{part}": x for part, x in zip(parts[1:], X[1:], strict=True)}
+    given: dict[str, Any] = {f"X{part}": x for part, x in zip(parts[1:], X[1:], strict=True)}
     given |= {f"Y{part}": y for part, y in zip(parts[1:], Y[1:], strict=True)}
     return DataSet(
         name=path.stem,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from certnet.io.columns import Columns
 from certnet.io.dataset import DataSet, Task
 
 BUILT_IN = ("iris", "wine", "breast_cancer", "digits", "spiral")
@@ -25,13 +26,15 @@ def _from_sklearn(name: str) -> DataSet:
     from sklearn import datasets
 
     bunch = getattr(datasets, f"load_{name}")()
+    columns = Columns.numbers([str(feature) for feature in bunch.feature_names])
     return DataSet(
         name=name,
         task="classification",
         X=np.array(bunch.data, dtype=np.float64, order="C"),
         Y=np.eye(len(bunch.target_names))[bunch.target],
         classes=tuple(map(str, bunch.target_names)),
-        feature_names=tuple(map(str, bunch.feature_names)),
+        feature_names=columns.feature_names,
+        columns=columns,
     )
 
 
@@ -56,6 +59,7 @@ def _spiral() -> DataSet:
         Y=Y,
         classes=("arm 1", "arm 2", "arm 3"),
         feature_names=("x", "y"),
+        columns=Columns.numbers(["x", "y"]),
         X_val=val,
         Y_val=Y,
         X_test=test,

@@ -1,9 +1,10 @@
 """What a data source holds, and what becomes of it: plain frozen records."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
 
+from certnet.io.columns import Columns, Impute
 from formulations import InputError
 from formulations._validation import FloatArray
 
@@ -11,6 +12,9 @@ Task = Literal["classification", "regression"]
 _KINDS: dict[str, tuple[type, ...]] = {"source": (str,), "target": (str, type(None)), "task": (str, type(None))}
 _KINDS |= {"seed": (int,), "raw": (bool,), "split": (bool,)}
 _KINDS |= {"loss": (str,), "weight_column": (str, type(None)), "class_weight": (str, type(None))}
+_LISTS = ("features", "drop", "categorical")
+_KINDS |= {"impute": (str,), "plain": (bool,), "features": (list, type(None)), "drop": (list,), "categorical": (list,)}
+_KINDS |= {"columns": (dict, type(None))}
 AUTO, BALANCED = "auto", "balanced"
 
 
@@ -19,8 +23,8 @@ class Recipe:
     """How training data come from a source: enough to rebuild the very same X and Y later.
 
     Attributes:
-        source: built-in name, or the path of a CSV or NPZ file.
-        target: name of the target column of a CSV file; None for the last one.
+        source: built-in name, or the path of a table (CSV or Parquet) or NPZ file.
+        target: name of the target column of a table; None for the last one.
         task: "classification", "regression", or None to let the targets decide.
         seed: of the split, at least 0.
         raw: leave the features as they are instead of standardising them.
@@ -28,7 +32,7 @@ class Recipe:
         loss: name of the loss to train with, which decides how classes become targets: a one-hot row, or for the
             losses of signs −1 for the first of two classes and 1 for the second. "auto" becomes logistic for two
             classes, cross-entropy for more, and squared for numbers.
-        weight_column: column of a CSV file with the weights of the rows; no feature then.
+        weight_column: column of a table with the weights of the rows; no feature then.
         class_weight: "balanced" weights rows so that every class counts as much; else None.
     """
 
@@ -41,8 +45,16 @@ class Recipe:
     loss: str = "squared"
     weight_column: str | None = None
     class_weight: str | None = None
+    features: tuple[str, ...] | None = None
+    drop: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    impute: Impute = "median"
+    columns: Columns | None = None
+    plain: bool = False
 
     def __post_init__(self) -> None:
+        if self.impute not in get_args(Impute):
+            raise InputError(f"The imputation must be one of {', '.join(get_args(Impute))}, not {self.impute!r}.")
         if self.task not in (None, "classification", "regression"):
             raise InputError(f"The task must be classification or regression, not {self.task!r}.")
         if self.seed < 0:
@@ -56,7 +68,28 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that ``from_json`` reads."""
-        return asdict(self)
+        lists = {name: None if (names := getattr(self, name)) is None else list(names) for name in _LISTS}
+        columns = None if self.columns is None else self.columns.to_json()
+        return {**asdict(replace(self, columns=None)), **lists, "columns": columns}
+
+    def of_tables(self) -> Iterator[tuple[str, object]]:
+        """The options that are about columns of a table, and their values where they say something."""
+        yield "--target", self.target
+        yield "--weight-column", self.weight_column
+        yield from ((f"--{name}", getattr(self, name)) for name in _LISTS)
+        yield "--impute", None if self.impute == "median" else self.impute
+
+    def of_arrays(self) -> "Recipe":
+        """The same without these options, for a source that is no table."""
+        return replace(
+            self, target=None, weight_column=None, features=None, drop=(), categorical=(), impute="median", columns=None
+        )
+
+    def asked_by(self, columns: Columns | None) -> "Recipe":
+        """The same for rows that a network with these columns is asked about; None for one without names."""
+        if columns is None:
+            return replace(self, columns=None, plain=True)
+        return replace(self, columns=columns, plain=False, features=None, drop=(), categorical=())
 
     @classmethod
     def from_json(cls, value: object) -> "Recipe":
@@ -67,7 +100,11 @@ class Recipe:
         if not all(type(value[name]) in kinds for name, kinds in _KINDS.items()):
             raise broken
         try:
-            return cls(**value)
+            lists = {name: None if value[name] is None else tuple(value[name]) for name in _LISTS}
+            if not all(isinstance(entry, str) for names in lists.values() for entry in names or ()):
+                raise broken
+            columns = None if value["columns"] is None else Columns.from_json(value["columns"])
+            return cls(**{**value, **lists, "columns": columns})
         except InputError:
             raise broken from None
 
@@ -84,6 +121,7 @@ class DataSet:
         feature_names: d names.
         sample_weight: (n,) weights of the rows, not negative, or None for ones.
         X_val, Y_val, X_test, Y_test: arrays that the source itself sets aside, or None.
+        columns: what made X of a table, or names the columns of built-in data; None for arrays without names.
         notes: sentences a user should read, such as how targets were read that leave a choice.
     """
 
@@ -98,6 +136,7 @@ class DataSet:
     Y_val: FloatArray | None = None
     X_test: FloatArray | None = None
     Y_test: FloatArray | None = None
+    columns: Columns | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from certnet.io.cells import class_name
 from certnet.io.packed import Array
-from certnet.io.targets import class_name
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray, as_matrix
 from formulations.losses import COUNTS, NUMBERS, ONE_HOT, kind_named, name_of

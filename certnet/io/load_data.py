@@ -11,10 +11,12 @@ import numpy as np
 
 from certnet.io.arrays import read_npz
 from certnet.io.builtin import BUILT_IN, load_builtin
+from certnet.io.cells import LARGEST
 from certnet.io.dataset import DataSet, Recipe, Split
 from certnet.io.packed import unreadable
-from certnet.io.tables import read_csv
-from certnet.io.targets import LARGEST, Outputs
+from certnet.io.tables import PARQUET, SHEETS, read_table
+from certnet.io.tabular import Tabular, tabular
+from certnet.io.targets import Outputs
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
@@ -27,7 +29,7 @@ _NOTES = 3
 
 
 def source_kind(source: str) -> str:
-    """ "builtin", "npz" or "csv", decided by name, ending and, failing these, the file's first bytes."""
+    """ "builtin", "npz" or "table", decided by name, ending and, failing these, the file's first bytes."""
     if source in BUILT_IN:
         return "builtin"
     path = Path(source)
@@ -37,13 +39,13 @@ def source_kind(source: str) -> str:
         names = ", ".join(BUILT_IN)
         raise InputError(f"There is no file {source!r} and no built-in data set of that name ({names}); {advice}")
     if path.is_dir():
-        raise InputError(f"{source} is a folder; name a CSV or .npz file in it.")
+        raise InputError(f"{source} is a folder; name a CSV, Parquet or .npz file in it.")
     ending = path.suffix.lower()
-    if ending in (".npz", ".npy", ".csv", ".tsv", ".txt"):
-        return "npz" if ending in (".npz", ".npy") else "csv"
+    if ending in (".npz", ".npy", ".csv", ".tsv", ".txt", *PARQUET, *SHEETS):
+        return "npz" if ending in (".npz", ".npy") else "table"
     try:
         with path.open("rb") as stream:
-            return "npz" if stream.read(2) == b"PK" else "csv"
+            return "npz" if stream.read(2) == b"PK" else "table"
     except OSError as error:
         raise unreadable(source, error) from None
 
@@ -51,23 +53,36 @@ def source_kind(source: str) -> str:
 def read_source(recipe: Recipe, outputs: Outputs | None = None) -> DataSet:
     """The data of a source as they are; with ``outputs`` labels of a file are those of a network.
 
+    Of a table all rows are training rows.
+
+    Raises:
+        InputError: anything about the source that prevents its use.
+    """
+    data = _read(recipe, outputs)
+    return data.with_features(np.arange(len(data.data.Y))) if isinstance(data, Tabular) else data
+
+
+def _read(recipe: Recipe, outputs: Outputs | None) -> DataSet | Tabular:
+    """The data of a source; of a table the features are still to be made.
+
     Raises:
         InputError: anything about the source that prevents its use.
     """
     from certnet.io.coding import implied_task  # imports SciPy, which not every command needs
 
     kind = source_kind(recipe.source)
-    for option, column in (("--target", recipe.target), ("--weight-column", recipe.weight_column)):
-        if column is not None and kind != "csv":
-            raise InputError(f"{option} names a column of a CSV file, but {recipe.source} is none; leave it out.")
+    if kind != "table":
+        given = next((option for option, value in recipe.of_tables() if value), None)
+        if given is not None:
+            raise InputError(f"{given} is about columns of a table, but {recipe.source} is none; leave it out.")
     task = recipe.task or implied_task(recipe.loss)
+    if kind == "builtin":
+        return load_builtin(recipe.source, task=task)
+    path = Path(recipe.source)
+    if kind == "table":
+        return tabular(read_table(path), recipe, task, outputs)
     try:
-        if kind == "builtin":
-            return load_builtin(recipe.source, task=task)
-        path = Path(recipe.source)
-        if kind == "npz":
-            return read_npz(path, task=task, outputs=outputs)
-        return read_csv(path, target=recipe.target, weight=recipe.weight_column, task=task, outputs=outputs)
+        return read_npz(path, task=task, outputs=outputs)
     except OSError as error:
         raise unreadable(recipe.source, error) from None
 
@@ -76,18 +91,25 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
     """Read, split, weigh and standardise, with the targets that the loss takes; ``outputs`` as for ``read_source``.
 
     A source with validation or test arrays of its own is not split: all its training rows are trained on. Others
-    are split 60/20/20 (stratified for classes) unless ``recipe.split`` is False.
+    are split 60/20/20 (stratified for classes) unless ``recipe.split`` is False. What is learned from the columns of a
+    table, such as fill values and categories, is learned from training rows.
 
     Raises:
         InputError: anything about the source that prevents its use.
     """
     from certnet.io.coding import class_weights, resolved, with_loss
 
-    data = read_source(recipe, outputs)
+    found = _read(recipe, outputs)
+    data = found.data if isinstance(found, Tabular) else found
     loss = resolved(recipe.loss, data)
-    weight_val = None
+    weight_val, parts = None, None
     if recipe.split and data.X_val is None and data.X_test is None:
         parts = split_rows(data, recipe.seed)
+    if isinstance(found, Tabular):
+        train = np.arange(len(data.Y)) if parts is None else parts.train
+        counted = train if data.sample_weight is None else train[data.sample_weight[train] > 0]
+        data = found.with_features(counted if len(counted) else train)
+    if parts is not None:
         rows = {"": parts.train, "_val": parts.val, "_test": parts.test}
         apart = {f"X{part}": data.X[index] for part, index in rows.items() if len(index)}
         apart |= {f"Y{part}": data.Y[index] for part, index in rows.items() if len(index)}
@@ -106,6 +128,9 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
             fields[weight] = None if Y is None else own * (Y @ each)
     if not recipe.raw:
         offset, scale = standardisation(fields["X"])
+        if data.columns is not None:
+            # Over its deviation a rare category would be large, and cost the network next to nothing.
+            offset[data.columns.flags], scale[data.columns.flags] = 0.0, 1.0
         features = {part: fields[part] for part in ("X", "X_val", "X_test")}
         fields |= {part: (X - offset) / scale for part, X in features.items() if X is not None}
     return with_loss(Split(**fields, offset=offset, scale=scale, recipe=recipe), loss)
@@ -143,8 +168,8 @@ def split_rows(data: DataSet, seed: int) -> Parts:
     The order comes from the raw stream of PCG64, which NumPy promises to keep, so a certificate's data can be
     rebuilt with any version.
     """
-    order = np.argsort(np.random.PCG64(seed).random_raw(len(data.X)), kind="stable")
-    label = np.zeros(len(data.X), dtype=np.int64)
+    order = np.argsort(np.random.PCG64(seed).random_raw(len(data.Y)), kind="stable")
+    label = np.zeros(len(data.Y), dtype=np.int64)
     if data.task == "classification":
         label = data.Y.argmax(axis=1).astype(np.int64)
         order = order[np.argsort(label[order], kind="stable")]

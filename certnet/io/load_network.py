@@ -18,6 +18,8 @@ PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".bin")
 PLAIN = {"U": "U", "V": "V", "b": "hidden_bias", "hidden_bias": "hidden_bias", "output_bias": "output_bias"}
 PLAIN |= {"offset": "offset", "scale": "scale"}
 """Arrays of a plain archive, and what they are."""
+ABOUT = "about"
+"""Array with the texts that ``certnet export`` adds."""
 LAYERS = {"W1": "U", "b1": "hidden_bias", "W2": "V", "b2": "output_bias"}
 """Arrays of an archive that names its layers; W1 is m×d, one row for each neuron."""
 INFORMATION = frozenset({"input_mean", "input_scale"})
@@ -96,7 +98,8 @@ def _read_npz(path: Path) -> TwoLayerNetwork:
     if "U" not in arrays or "V" not in arrays:
         have = ", ".join(names[:8]) or "nothing"
         raise InputError(f"{path.name} holds {have}; a network needs arrays U (d×m) and V (c×m), and optionally b (m).")
-    foreign = next((name for name in names if name not in PLAIN), None)
+    arrays.pop(ABOUT, None)
+    foreign = next((name for name in arrays if name not in PLAIN), None)
     if foreign is not None:
         raise InputError(f"{path.name} holds an array {foreign!r} of unknown meaning; save U, V and optionally b.")
     if "b" in arrays and "hidden_bias" in arrays:
@@ -124,7 +127,8 @@ def state_network(source: str, tensors: Mapping[str, Array]) -> TwoLayerNetwork:
     Raises:
         InputError: other tensors, in a sentence that begins with ``source``.
     """
-    layers = _by_layer(source, tensors)
+    parts: dict[str, Any] = {name: tensors[name] for name in ("offset", "scale") if name in tensors}
+    layers = _by_layer(source, {name: tensor for name, tensor in tensors.items() if name not in parts})
     if len(layers) != 2:
         count = "one Linear layer" if len(layers) == 1 else f"{len(layers)} Linear layers"
         raise InputError(
@@ -137,6 +141,7 @@ def state_network(source: str, tensors: Mapping[str, Array]) -> TwoLayerNetwork:
         V=output["weight"],
         hidden_bias=hidden.get("bias"),
         output_bias=output.get("bias"),
+        **parts,
     )
 
 

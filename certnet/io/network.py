@@ -1,5 +1,6 @@
 """A two-layer ReLU network: what a user keeps, predicts with, and stores, and what files of other tools hold."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from certificates.files import write_atomically
+from certificates.findings import figures
+from certnet.io.columns import Columns
 from certnet.io.packed import Array, npz_arrays, unreadable
+from certnet.io.tables import Table
+from certnet.runtime.display import Result
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_array, as_matrix, shown
 from formulations.network import ReluNetwork
@@ -18,7 +23,7 @@ from formulations.rounding import exact_array
 __all__ = ["TwoLayerNetwork"]
 
 FORMAT = "certnet-network"
-VERSION = 1
+VERSION = 2
 LARGEST_FILE = 2**31
 """Bytes of a network's file."""
 _INPUT = ("offset", "scale")
@@ -33,8 +38,8 @@ FOLDED = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class TwoLayerNetwork:
+@dataclass(frozen=True, eq=False, repr=False)
+class TwoLayerNetwork(Result):
     """A network of features z = (x − offset)/scale, entrywise, and the names of its outputs.
 
     Attributes:
@@ -43,16 +48,18 @@ class TwoLayerNetwork:
         scale: (d,) positive divisors applied after the offset, or None.
         classes: c names, in the order of the outputs, or None. A network of one output may name two classes: it is
             positive for the second.
+        columns: what makes the d features of a table, or None for features without names.
 
     Raises:
         InputError: shapes that disagree, entries that are not finite or no float64 numbers, a scale that is not
-            positive, or repeated class names.
+            positive, repeated class names, or columns that make another number of features.
     """
 
     network: ReluNetwork
     offset: FloatArray | None = None
     scale: FloatArray | None = None
     classes: Sequence[str] | None = None
+    columns: Columns | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.network, ReluNetwork):
@@ -71,6 +78,33 @@ class TwoLayerNetwork:
             if len(classes) not in ({1, 2} if c == 1 else {c}) or len(set(classes)) != len(classes):
                 raise InputError(f"classes must hold {c} different names, one for each output.")
             object.__setattr__(self, "classes", classes)
+        if self.columns is not None and len(self.columns.feature_names) != d:
+            raise InputError(f"columns make {len(self.columns.feature_names)} features where the network takes {d}.")
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """d names of the features, as the columns give them; else x1, x2, …"""
+        if self.columns is not None:
+            return self.columns.feature_names
+        return tuple(f"x{place + 1}" for place in range(self.network.inputs))
+
+    def encode(self, table: Table) -> FloatArray:
+        """X (n×d) of a table: by the names of its columns, or where the network has no names all columns in order.
+
+        Raises:
+            InputError: columns that are missing, or cells that cannot be read.
+        """
+        columns = Columns.numbers(table.names) if self.columns is None else self.columns
+        return columns.encode(table)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its sizes and names; ``arrays`` has the weights."""
+        return {
+            **figures(self.network, "inputs", "width", "outputs"),
+            "standardised": self.scale is not None,
+            "classes": None if self.classes is None else list(self.classes),
+            "features": None if self.columns is None else list(self.columns.feature_names),
+        }
 
     @property
     def is_binary(self) -> bool:
@@ -167,6 +201,8 @@ class TwoLayerNetwork:
         arrays |= {name: getattr(self, name) for name in _INPUT if getattr(self, name) is not None}
         if self.classes is not None:
             arrays["classes"] = np.array(self.classes, dtype=np.str_)
+        if self.columns is not None:
+            arrays["columns"] = np.array(json.dumps(self.columns.to_json(), ensure_ascii=False))
         return arrays
 
     def save(self, path: str | Path) -> None:
@@ -207,12 +243,13 @@ class TwoLayerNetwork:
         if "U" not in arrays or "V" not in arrays:
             raise InputError(f"{source} holds no weights U and V; save the network again.")
         # A damaged name would leave a part out.
-        if not {*arrays} <= {"format", "version", "classes", *_MEMBERS}:
+        if not {*arrays} <= {"format", "version", "classes", "columns", *_MEMBERS}:
             raise InputError(f"{source} is damaged: it holds an array of another name; save the network again.")
         if names is not None and (names.dtype.kind != "U" or names.ndim != 1):
             raise InputError(f"{source} holds class names that are not text; save the network again.")
         parts: dict[str, Any] = {name: arrays[name] for name in _MEMBERS if name in arrays}
-        return assemble(source, **parts, classes=None if names is None else names.tolist())
+        columns = _columns(source, arrays["columns"]) if "columns" in arrays else None
+        return assemble(source, **parts, classes=None if names is None else names.tolist(), columns=columns)
 
 
 def assemble(
@@ -252,6 +289,16 @@ def _reordered(network: ReluNetwork, order: list[int] | None) -> ReluNetwork:
         output, bias = network.output[order], network.output_bias[order]
     found = ReluNetwork(network.hidden, network.hidden_bias, output, bias)
     return found.with_note(network.note)
+
+
+def _columns(source: str, stored: Array) -> Columns:
+    """The columns of the JSON text in a network's file."""
+    try:
+        return Columns.from_json(json.loads(stored.item()))
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    except (ValueError, TypeError, RecursionError):
+        raise InputError(f"{source} is damaged: its columns are no JSON text; save the network again.") from None
 
 
 def _weights(name: str, value: ArrayLike) -> FloatArray:

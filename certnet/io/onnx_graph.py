@@ -1,4 +1,4 @@
-"""Two-layer networks as ONNX graphs: reading, by following the nodes from the input to the output, and writing.
+"""Two-layer networks as ONNX graphs: reading, by following the nodes from the input to the output.
 
 Needs the ``onnx`` package, which only decodes the file: nothing in it is executed, and no other file is opened.
 
@@ -12,21 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from certificates.files import write_atomically
 from certnet.io.chain import Chain
 from certnet.io.network import LARGEST_FILE, TwoLayerNetwork, exact_product, powers_of_two
 from certnet.io.packed import Array, read_bytes
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
-from formulations.arguments import accepts, location
-from formulations.network import ReluNetwork
 from formulations.rounding import as_double
 
-OPSET = 13
 LARGEST_INPUT = 2**24
 """Most features of an input."""
 _EXTERNAL = 1
@@ -314,38 +310,3 @@ OPERATIONS: dict[str, tuple[int, int, Callable[[Sequence[Operand], Attributes], 
     "Transpose": (1, 1, partial(_moved, _transpose)),
 }
 """Kinds of nodes that are read: the fewest and the most inputs, and what they do. Complaints continue a sentence."""
-
-
-@accepts(path=location, network=ReluNetwork)
-def write_onnx(path: str | Path, network: ReluNetwork) -> None:
-    """Write f(x) = V (Ux + b)₊ + b₂ with input ``x`` (batch×d) and output ``y`` (batch×c), weights in float64.
-
-    Raises:
-        InputError: the ``onnx`` package is missing.
-        OSError: the file cannot be written.
-    """
-    try:
-        onnx = importlib.import_module("onnx")
-    except ImportError:
-        raise InputError("Writing ONNX needs the onnx package; install it with pip install 'certnet[onnx]'.") from None
-    helper, double = onnx.helper, onnx.TensorProto.DOUBLE
-    arrays = {"U": network.hidden, "b": network.hidden_bias, "V": network.output, "b2": network.output_bias}
-    graph = helper.make_graph(
-        [
-            helper.make_node("Gemm", ["x", "U", "b"], ["z"], transB=1),
-            helper.make_node("Relu", ["z"], ["a"]),
-            helper.make_node("Gemm", ["a", "V", "b2"], ["y"], transB=1),
-        ],
-        "two_layer_relu",
-        [helper.make_tensor_value_info("x", double, [None, network.inputs])],
-        [helper.make_tensor_value_info("y", double, [None, network.outputs])],
-        [onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in arrays.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
-    model.ir_version = 8
-    data: bytes = model.SerializeToString()
-
-    def write(file: BinaryIO) -> None:
-        file.write(data)
-
-    write_atomically(path, write)

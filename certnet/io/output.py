@@ -10,7 +10,6 @@ import contextlib
 import errno
 import itertools
 import json
-import math
 import os
 import re
 import secrets
@@ -22,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from certificates.files import lock, remove_abandoned
-from certnet.runtime.streams import silence
+from certificates.files import lock, remove_abandoned, write_atomically
+from certnet.runtime.streams import standard_output, strict_json
 from formulations import InputError
 
 Writer = Callable[[Path], object]
@@ -173,44 +172,10 @@ def files_in(place: Path | None, names: Mapping[str, str]) -> dict[str, Path]:
     return {} if place is None else {key: place / name for key, name in names.items()}
 
 
-@contextlib.contextmanager
-def standard_output(*, needed: bool = False) -> Iterator[None]:
-    """Surrounds writing to stdout and flushes it. A stdout that fails loses its text, and nothing else.
-
-    A sentence on stderr says so, unless its reader has gone, who wants no more. From then on stdout is silent.
-
-    Args:
-        needed: this text is all that the command is for, so that a failure is an error.
-
-    Raises:
-        InputError: stdout is needed and cannot be written to, for example on a full disk.
-        BrokenPipeError: it is needed, and whoever read it has gone.
-    """
-    try:
-        yield
-        sys.stdout.flush()
-    except OSError as error:
-        silence(sys.stdout)
-        gone = isinstance(error, BrokenPipeError)
-        if gone and needed:
-            raise
-        reason = error.strerror or error
-        sentence = f"The standard output cannot be written to ({reason}); send it somewhere else."
-        if needed:
-            raise InputError(sentence) from None
-        if not gone:
-            sys.stderr.write(f"certnet: {sentence}\n")
-
-
 def print_result(report: Mapping[str, Any], lines: Sequence[str], *, as_json: bool) -> None:
     """Put a report on stdout, as JSON or in these lines."""
     with standard_output():
         sys.stdout.write((strict_json(report) if as_json else "\n".join(lines)) + "\n")
-
-
-def strict_json(value: Mapping[str, Any]) -> str:
-    """JSON text without NaN or Infinity tokens; null stands for them."""
-    return json.dumps(_finite(value), indent=2, allow_nan=False, ensure_ascii=False)
 
 
 def json_writer(value: Mapping[str, Any]) -> Writer:
@@ -218,19 +183,21 @@ def json_writer(value: Mapping[str, Any]) -> Writer:
     return text_writer(strict_json(value) + "\n")
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file that appears when it is complete; an old one stays until then.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        write_atomically(path, lambda file: file.write(content))  # type: ignore[arg-type]
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place.") from None
+
+
 def text_writer(text: str) -> Writer:
     """A writer of this text."""
     return lambda path: path.write_text(text, encoding="utf-8")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return value
 
 
 def _switch(folder: Path, staging: Path, names: Sequence[str]) -> None:

@@ -5,19 +5,23 @@ Nothing in a folder is believed: figures are shown as the report states them, an
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from certificates.findings import SCHEMA
 from certnet.io.dataset import Recipe
 from certnet.io.load_data import source_kind
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.packed import read_bytes, unreadable
+from certnet.runtime.display import Result
 from certnet.runtime.headline import Headline, headline
 from formulations import InputError
+from formulations.arguments import accepts, location
 
-SCHEMA = "certnet/1"
+__all__ = ["Run", "read_run", "read_runs"]
+
 HOME = Path("runs")
 """Where runs are written by default, and looked for by their bare names."""
 REPORT, NETWORK, CERTIFICATE, TABLE = "report.json", "network.npz", "optimality.cert", "path.json"
@@ -27,8 +31,8 @@ MOST_NAMED = 8
 """Folders that a complaint lists."""
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
+@dataclass(frozen=True, eq=False, repr=False)
+class Run(Result):
     """A folder of results.
 
     Attributes:
@@ -42,6 +46,21 @@ class Run:
     report: Mapping[str, Any]
     network: TwoLayerNetwork | None
     certificate: Path | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report."""
+        return dict(self.report)
+
+    def shown(self) -> dict[str, str]:
+        """Folder, command and bounds."""
+        names = ("gamma", "objective", "lower_bound", "gap", "width")
+        figures = {name: self.report.get(name) for name in names}
+        numbers = {name: f"{value:.6g}" for name, value in figures.items() if isinstance(value, int | float)}
+        return {"path": str(self.path), "command": self.command, **numbers}
+
+    def message(self) -> str:
+        """The headline."""
+        return self.headline.text
 
     @property
     def name(self) -> str:
@@ -85,17 +104,32 @@ class Run:
             raise InputError(f"{self.path / REPORT} does not say what was minimised; train again, or name {NETWORK}.")
         return {name: self.report[name] for name in kinds}
 
+    def predict(self, rows: Any) -> dict[str, Sequence[Any]]:
+        """Predictions of new rows: a dictionary of columns, as ``certnet predict`` prints them.
+
+        Args:
+            rows: path of a CSV, Parquet or ``.npz`` file, or a pandas ``DataFrame``; columns are found by name.
+
+        Raises:
+            InputError: the rows cannot be read, lack columns, or the run has no network.
+        """
+        from certnet.io.answers import answers, new_rows
+
+        network = network_of(self)
+        return answers(network, str(self.objective["loss"]), new_rows(network, rows)[0])
+
     def recipe_for(self, source: str, **changes: Any) -> Recipe:
         """How other data are to be read for its network: as its own were, by name. Changes that are None count as none.
 
         Columns are named only where the source has any.
         """
         own = replace(self.recipe, source=source)
-        if source_kind(source) != "csv":
-            own = replace(own, target=None, weight_column=None)
+        if source_kind(source) != "table":
+            own = own.of_arrays()
         return replace(own, **{name: value for name, value in changes.items() if value is not None})
 
 
+@accepts(path=location)
 def read_run(path: str | Path) -> Run:
     """Read a run's folder, given by its path or by its name in ``runs``.
 
@@ -118,6 +152,7 @@ def read_run(path: str | Path) -> Run:
     return Run(folder, report, network, certificate if certificate.is_file() else None)
 
 
+@accepts(path=location)
 def read_runs(path: str | Path) -> tuple[Run, ...]:
     """The run of a folder, or the runs of each weight decay where it holds a path, the largest weight decay first.
 
@@ -129,6 +164,12 @@ def read_runs(path: str | Path) -> tuple[Run, ...]:
     if not inside:
         return (read_run(path),)
     return tuple(sorted((read_run(one) for one in inside), key=_decay, reverse=True))
+
+
+def runs_here() -> list[str]:
+    """Names of the runs in ``runs``, and of the paths."""
+    paths = [file.parent for file in HOME.glob(f"*/{TABLE}")]
+    return sorted({folder.name for folder in (*_runs_in(HOME), *paths)})
 
 
 def find_run(path: str | Path) -> Path | None:
@@ -164,7 +205,10 @@ def certificates_in(path: Path) -> list[Path]:
 
 def _report(path: Path) -> dict[str, Any]:
     try:
-        report = json.loads(read_bytes(path, LARGEST_REPORT))
+        # Whole numbers that are too large for float64 become infinite, as others do.
+        report = json.loads(
+            read_bytes(path, LARGEST_REPORT), parse_int=lambda text: int(text) if len(text) < 18 else float(text)
+        )
     except OSError as error:
         raise unreadable(path, error) from None
     except (ValueError, RecursionError):
@@ -191,7 +235,7 @@ def _decay(run: Run) -> float:
 def _absent(path: str) -> InputError:
     if Path(path).is_file():
         return InputError(f"{path} is a file; name the folder of a run, which certnet train makes.")
-    names = [folder.name for folder in _runs_in(HOME)] if HOME.is_dir() else []
+    names = runs_here()
     close = difflib.get_close_matches(Path(path).name, names, n=1)
     there = f"there are {_listed([HOME / name for name in names])}" if names else "certnet train makes one"
     advice = f"did you mean {close[0]}?" if close else f"{there}."

@@ -1,223 +1,168 @@
-"""CSV files as spreadsheets export them: a table of text cells, and the data set that it holds."""
+"""Tables as people have them: CSV text, Parquet files and data frames, all as columns of text cells.
 
-import csv
-import io
-from dataclasses import dataclass
+Text keeps what was written: a number is read from it exactly, and every complaint can quote its cell. Numbers of typed
+tables become the shortest text that reads as the same number.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from certnet.io.dataset import DataSet, Task
-from certnet.io.targets import LARGEST, Label, Outputs, coded, guess_task, parse_number
+from certnet.io.complaints import name_complaints, require_none
+from certnet.io.csv_text import read_csv
+from certnet.io.packed import unreadable
 from formulations import InputError
-from formulations._validation import FloatArray
 
-_DELIMITERS = (",", ";", "\t")
-_MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-"})
-_INFINITE = frozenset({"inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"})
-
-
-def read_csv(
-    path: Path, *, target: str | None, task: Task | None, weight: str | None = None, outputs: Outputs | None = None
-) -> DataSet:
-    """Read a CSV file: UTF-8 (a byte order mark is fine), comma, semicolon or tab, quoted cells, a header line.
-
-    Blank lines and trailing columns without any content are ignored. A first line ``sep=;`` is obeyed. ``target``
-    names the target column, by default the last one that is not that of the weights. Without a ``task`` the target
-    decides (``guess_task``). With ``outputs`` classes are those of a network.
-    """
-    table = _read_table(path)
-    weighing = None if weight is None else table.position(weight.strip())
-    others = [index for index in range(len(table.header)) if index != weighing]
-    last = others[-1] if others else 0
-    column = last if target is None else table.position(target.strip())
-    target, features = table.header[column], [index for index in others if index != column]
-    if column == weighing:
-        raise InputError(f"The column {target!r} of {table.name} cannot hold targets and weights; name two columns.")
-    if not features:
-        besides = "the column" if weighing is None else "the weights and the column"
-        raise InputError(
-            f"{table.name} has only {besides} {target!r}; a target and at least one feature are needed, "
-            "separated by commas, semicolons or tabs."
-        )
-    source = f"{table.name}, column {target!r},"
-    X = np.column_stack([table.numbers(index) for index in features])
-    labels = [] if task == "regression" else table.labels(column)
-    note = None
-    if task is None:
-        task, note = guess_task(labels, source=source)
-    names = None
-    if task == "regression":
-        Y = table.numbers(column)[:, None]
-    else:
-        (Y,), names = coded([(source, labels)], outputs)
-    return DataSet(
-        name=path.stem,
-        task=task,
-        X=X,
-        Y=Y,
-        classes=names,
-        sample_weight=None if weighing is None else table.weights(weighing),
-        feature_names=tuple(table.header[index] for index in features),
-        notes=() if note is None else (note,),
-    )
+PARQUET = (".parquet", ".pq")
+SHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+"""Endings of spreadsheets, which have to be exported first."""
+LARGEST_TABLE = 2**27
+"""Cells of a typed table; a file of a kilobyte can describe more than any memory holds."""
+_FRAME_INDEX = "__index_level_"
+"""How pandas names the index of a frame in a Parquet file; it numbers or names rows."""
 
 
-@dataclass(frozen=True)
-class _Table:
-    """A header, the text cells of each row, and the line of the file each row starts at.
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Columns of text cells, with what is needed to complain about one of them.
 
-    Commas are decimal signs unless they separate the cells.
+    Attributes:
+        name: of the file or frame, for sentences.
+        names: d different names of columns, none of them empty.
+        columns: the n cells of each column, stripped; "" where nothing is.
+        lines: n numbers of the rows in their source.
+        row: what these numbers count, "line" of a file or "row".
+        decimal_comma: whether a comma may be a decimal sign.
+        notes: sentences a user should read.
     """
 
     name: str
-    header: tuple[str, ...]
-    rows: list[list[str]]
-    lines: list[int]
-    decimal_comma: bool
+    names: tuple[str, ...]
+    columns: tuple[Sequence[str], ...]
+    lines: Sequence[int]
+    row: str = "line"
+    decimal_comma: bool = False
+    notes: tuple[str, ...] = ()
 
-    def labels(self, column: int) -> list[Label]:
-        """Numbers where nothing else is there but signs of missing or infinite values, which are errors; else text."""
-        cells = [row[column] for row in self.rows]
-        others = {cell.lower() for cell in cells if parse_number(cell, decimal_comma=self.decimal_comma) is None}
-        if others <= _MISSING | _INFINITE and len(others) < len(set(cells)):
-            return list(self.numbers(column))
-        for line, cell in zip(self.lines, cells, strict=True):
-            if not cell:
-                raise self._missing(column, line)
-        return list(cells)
+    def __len__(self) -> int:
+        return len(self.lines)
 
-    def position(self, name: str) -> int:
-        """The column of this name."""
-        if name not in self.header:
-            raise InputError(f"{self.name} has no column {name!r}; its columns are {', '.join(self.header)}.")
-        return self.header.index(name)
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.names)}
 
-    def weights(self, column: int) -> FloatArray:
-        """A column as weights of rows."""
-        found = self.numbers(column)
-        if found.min() < 0:
-            line = self.lines[int(np.argmax(found < 0))]
-            raise InputError(
-                f"{self.name} line {line} has a negative weight in column {self.header[column]!r}; a weight says how "
-                "often a row occurs."
-            )
-        return found
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
 
-    def numbers(self, column: int) -> FloatArray:
-        """A column as numbers."""
-        cells = [row[column] for row in self.rows]
-        commas = self.decimal_comma and any("," in cell for cell in cells)
-        return np.array([self._number(column, *entry, commas) for entry in zip(self.lines, cells, strict=True)])
+    def column(self, name: str) -> Sequence[str]:
+        """The cells of a column; KeyError where there is none of this name."""
+        return self.columns[self._places[name]]
 
-    def _number(self, column: int, line: int, cell: str, commas: bool) -> float:
-        value = parse_number(cell, decimal_comma=self.decimal_comma)
-        pointed = commas and "." in cell
-        if value is not None and not pointed and abs(value) <= LARGEST:
-            return value
-        where = f"{self.name} line {line}, column {self.header[column]!r},"
-        if value is None:
-            if cell.lower() in _MISSING:
-                raise self._missing(column, line)
-            if cell.lower() in _INFINITE:
-                raise InputError(f"{where} holds {cell}; remove or replace infinite values.")
-            raise InputError(f"{where} holds {cell!r}, which is not a number; delete the column or write numbers.")
-        if pointed:
-            raise InputError(
-                f"{where} holds {cell!r} with a point where other cells of the column have a decimal comma; "
-                "use one decimal sign and no thousands separators."
-            )
-        raise InputError(f"{where} holds {cell}, which is beyond {LARGEST:g}; rescale the column.")
+    def where(self, row: int) -> str:
+        """The place of a row, such as ``data.csv line 7``."""
+        return f"{self.name} {self.row} {self.lines[row]}"
 
-    def _missing(self, column: int, line: int) -> InputError:
-        return InputError(
-            f"{self.name} line {line} has no value in column {self.header[column]!r}; fill it in or remove the row."
-        )
+    def rows(self, chosen: Sequence[int]) -> "Table":
+        """The table of these rows."""
+        columns = tuple([cells[row] for row in chosen] for cells in self.columns)
+        return replace(self, columns=columns, lines=[self.lines[row] for row in chosen])
+
+    @classmethod
+    def of_frame(cls, frame: Any, name: str = "the data frame") -> "Table":
+        """The columns of a pandas ``DataFrame``; its index is no column. Rows are counted from 0.
+
+        Raises:
+            InputError: names that are repeated or empty, no row, or cells that hold lists and the like.
+        """
+        names = [str(column).strip() for column in frame.columns]
+        _require_size(name, len(frame), len(names))
+        columns = (frame.iloc[:, place].tolist() for place in range(len(names)))
+        return _typed(name, names, columns, range(len(frame)))
 
 
-def _read_table(path: Path) -> _Table:
-    """The cells of a file that is text, has a header without missing or repeated names, and rows of equal length."""
-    text = _decode(path)
-    first = text.split("\n", 1)[0]
-    skipped = first.lower().startswith("sep=") and first[4:] in _DELIMITERS
-    delimiter = first[4:] if skipped else _delimiter(text)
-    records = _records(text, delimiter, path.name, int(skipped))
-    if not records:
-        raise InputError(f"{path.name} is empty; a header line and data rows are needed.")
-    lines, rows = [line for line, _ in records[1:]], [cells for _, cells in records[1:]]
-    header = _header(records[0][1], rows, path.name)
-    for row, (line, cells) in enumerate(zip(lines, rows, strict=True)):
-        if not any(cells[len(header) :]):
-            rows[row] = cells[: len(header)]
-        if len(rows[row]) != len(header):
-            raise InputError(
-                f"{path.name} line {line} has {len(cells)} cells where the header has {len(header)}; "
-                "give every row the same number of cells."
-            )
-    if not rows:
-        raise InputError(f"{path.name} has a header but no data rows; add rows.")
-    return _Table(path.name, header, rows, lines, delimiter != ",")
+def read_table(path: str | Path) -> Table:
+    """The table of a .csv, .tsv or .txt file, or of a .parquet file; other endings are read as CSV text.
 
-
-def _decode(path: Path) -> str:
-    raw = path.read_bytes()
-    if not raw.strip():
-        raise InputError(f"{path.name} is empty; a header line and data rows are needed.")
-    encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    Raises:
+        InputError: it is missing, or no table with a header and rows of equal length; all that is wrong at once.
+    """
+    path = Path(path)
     try:
-        return raw.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise InputError(
-            f"{path.name} is not UTF-8 text (first bad byte in line {line}); export it again as 'CSV UTF-8'."
-        ) from None
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name a CSV or Parquet file in it.")
+        if path.suffix.lower() in SHEETS:
+            raise InputError(f"{path.name} is a spreadsheet; export its sheet as 'CSV UTF-8' and name that file.")
+        if path.suffix.lower() in PARQUET:
+            return _read_parquet(path)
+        text = read_csv(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    return Table(path.name, text.header, text.columns, text.lines, "line", text.decimal_comma, text.notes)
 
 
-def _delimiter(text: str) -> str:
-    """The delimiter of most cells in the header."""
-    header = next(line for line in io.StringIO(text) if line.strip())[: csv.field_size_limit()]
-    return max(_DELIMITERS, key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), [])))
-
-
-def _records(text: str, delimiter: str, name: str, skipped: int) -> list[tuple[int, list[str]]]:
-    """(line, stripped cells) of every record that has any content, after this number of lines."""
-    stream = io.StringIO(text, newline="")
-    for _ in range(skipped):
-        stream.readline()
-    reader = csv.reader(stream, delimiter=delimiter, strict=True)
-    records = []
-    line = skipped + 1
+def _read_parquet(path: Path) -> Table:
     try:
-        for cells in reader:
-            stripped = [cell.strip() for cell in cells]
-            if any(stripped):
-                records.append((line, stripped))
-            line = skipped + reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"{name} is not a CSV file from line {line} on ({error}); check the quotes there.") from None
-    return records
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise InputError(f"{path.name} needs pyarrow; install certnet[tables], or export the table as CSV.") from None
+    path.stat()
+    try:
+        with parquet.ParquetFile(path) as file:
+            names = [str(name).strip() for name in file.schema_arrow.names]
+            _require_size(path.name, file.metadata.num_rows, len(names))
+            kept = [place for place, name in enumerate(names) if not name.startswith(_FRAME_INDEX)]
+            data = file.read()
+            columns = (data.column(place).to_pylist() for place in kept)
+            return _typed(path.name, [names[place] for place in kept], columns, range(1, data.num_rows + 1))
+    except InputError:
+        raise
+    except (pyarrow.ArrowException, ValueError, OverflowError):
+        raise InputError(f"{path.name} is no readable Parquet file; write it again, or export it as CSV.") from None
 
 
-def _header(cells: list[str], rows: list[list[str]], name: str) -> tuple[str, ...]:
-    while cells and not cells[-1]:
-        cells = cells[:-1]
-    if _is_data(cells, rows):
-        raise InputError(
-            f"{name} seems to have no header line, because its first line looks like data; add one with column names."
-        )
-    for position, cell in enumerate(cells):
-        if not cell:
-            raise InputError(f"{name} has no name for column {position + 1}; name the column or delete it.")
-        if cell in cells[:position]:
-            raise InputError(f"{name} has two columns named {cell!r}; give every column its own name.")
-    return tuple(cells)
+def _require_size(name: str, rows: int, columns: int) -> None:
+    if not 0 <= rows * columns <= LARGEST_TABLE:
+        raise InputError(f"{name} has {rows} rows of {columns} cells, more than certnet reads; leave rows out.")
+    if not rows or not columns:
+        raise InputError(f"{name} has no data; columns and rows are needed.")
 
 
-def _is_data(cells: list[str], rows: list[list[str]]) -> bool:
-    """Whether a first line has numbers only, or numbers and one word that comes again below in its column."""
-    words = [index for index, cell in enumerate(cells) if parse_number(cell, decimal_comma=True) is None]
-    if not words:
-        return True
-    column = words[0]
-    again = any(row[column : column + 1] == [cells[column]] for row in rows)
-    return len(words) == 1 < len(cells) and cells[column] != "" and again
+def _typed(name: str, names: Sequence[str], columns: Iterable[Iterable[Any]], lines: Sequence[int]) -> Table:
+    """The table of columns of Python objects."""
+    wrong = [*name_complaints(name, names)]
+    texts: list[list[str]] = []
+    for column, cells in zip(names, columns, strict=True):
+        try:
+            texts.append([_text(cell) for cell in cells])
+        except TypeError:
+            wrong.append(f"{name} has cells in column {column!r} that are no text, number or date; drop the column.")
+    require_none(name, wrong)
+    return Table(name, tuple(names), tuple(texts), lines, "row")
+
+
+def _text(cell: Any) -> str:
+    """What a cell of a typed table would be in a CSV file."""
+    if cell is None:
+        return ""
+    if isinstance(cell, str):
+        return cell.strip()
+    if isinstance(cell, bool | int):
+        return str(cell)
+    if isinstance(cell, float):
+        return "" if math.isnan(cell) else repr(float(cell))
+    if isinstance(cell, bytes | list | tuple | dict | set) or not hasattr(type(cell), "__str__"):
+        raise TypeError
+    kind = type(cell).__name__
+    if kind in ("NaTType", "NAType"):
+        return ""
+    if kind in ("Timestamp", "datetime", "date"):
+        return str(cell.isoformat())
+    if hasattr(cell, "item"):  # numbers of NumPy
+        return _text(cell.item())
+    if kind in ("Decimal", "Fraction"):
+        return _text(float(cell))
+    raise TypeError

@@ -1,35 +1,21 @@
-"""Numbers as people write them, and from labels to target matrices."""
+"""From labels to target matrices."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from certnet.io.cells import Label, class_name, parse_number
 from certnet.io.dataset import Task
 from formulations import InputError
 from formulations._validation import FloatArray
 
-Label = str | float
-LARGEST = 1e100
-"""Largest size of an entry: squares and products of larger ones are out of range."""
 MOST_NUMBERED_CLASSES = 20
 """More different whole numbers than this are a quantity, such as an age, unless the user says otherwise."""
 ROWS_PER_CLASS = 2
-"""Rows on average for each of the numbers, below which they do not repeat enough to be classes."""
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-
-
-def parse_number(text: str, *, decimal_comma: bool = False) -> float | None:
-    """The number that ``text`` spells, or None; NaN, infinities and 1_000 are no numbers here.
-
-    With ``decimal_comma`` a comma is the decimal sign, and a point is still read as one.
-    """
-    plain = text.strip().replace("\N{MINUS SIGN}", "-")
-    if decimal_comma:
-        plain = plain.replace(",", ".")
-    value = float(plain) if _NUMBER.fullmatch(plain) else float("inf")
-    return value if abs(value) < float("inf") else None
+"""Rows on average for each of the numbers or names, below which they do not repeat enough to be classes."""
+LARGEST_CLASSES = 1000
+"""Each class is an output of the network."""
 
 
 def label_keys(labels: Sequence[Label]) -> list[Label]:
@@ -37,13 +23,6 @@ def label_keys(labels: Sequence[Label]) -> list[Label]:
     numbers = [parse_number(label) if isinstance(label, str) else float(label) for label in labels]
     known: list[Label] = [number for number in numbers if number is not None]
     return known if len(known) == len(labels) else [str(label) for label in labels]
-
-
-def class_name(label: Label) -> str:
-    """A label as text, whole numbers without a decimal point."""
-    if isinstance(label, str):
-        return label
-    return str(int(label)) if label.is_integer() else repr(label)
 
 
 def guess_task(labels: Sequence[Label], *, source: str) -> tuple[Task, str | None]:
@@ -107,11 +86,17 @@ def _require_trainable(names: Sequence[str], numbers: bool, rows: int, source: s
     if len(names) < 2:
         advice = ", or --task regression, which reads quantities" if numbers else ""
         raise InputError(f"{source} holds only one class, {names[0]!r}; at least two are needed{advice}.")
-    if numbers and len(names) > max(MOST_NUMBERED_CLASSES, rows // ROWS_PER_CLASS):
+    repeated = len(names) <= max(MOST_NUMBERED_CLASSES, rows // ROWS_PER_CLASS)
+    if repeated and len(names) <= LARGEST_CLASSES:
+        return
+    if numbers:
         raise InputError(
             f"{source} holds {len(names)} different numbers in {rows} rows, too many for classes; "
             "train on them with --task regression."
         )
+    raise InputError(
+        f"{source} holds {len(names)} different names in {rows} rows, too many for classes; name another --target."
+    )
 
 
 def _one_hot(labels: Sequence[Label], classes: Sequence[str], source: str, outputs: Outputs | None) -> FloatArray:

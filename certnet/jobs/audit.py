@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import delayed
@@ -15,6 +15,7 @@ from certificates import Certificate, Robustness, Verdict, check
 from certificates.certificate import CaseProof
 from certnet.jobs.radius import Bracket
 from certnet.runtime.clock import Event, announce
+from certnet.runtime.display import Result
 from certnet.runtime.numerics import computing
 from certnet.search.counterexample import decided_classes, exact_outputs
 from certnet.search.pool import pool as pool_of
@@ -23,6 +24,9 @@ from formulations._validation import FloatArray, IntArray, as_matrix
 from formulations.arguments import accepts, array, count, distinct, json_object, reals, seconds
 from formulations.network import ReluNetwork
 from formulations.robustness import region_maker
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["AuditResult", "InputAudit", "audit"]
 
@@ -97,8 +101,8 @@ def class_name(label: int, classes: Sequence[str] | None) -> str:
     return str(label) if classes is None else classes[label]
 
 
-@dataclass(frozen=True)
-class AuditResult:
+@dataclass(frozen=True, repr=False)
+class AuditResult(Result):
     """All inputs of an audit: certified ≤ true ≤ attacked accuracy, and certified ≤ clean accuracy.
 
     Attributes:
@@ -109,6 +113,8 @@ class AuditResult:
         seconds: wall time.
         failure: why it ended before its time, in a sentence, if it did.
     """
+
+    COMMAND = "audit"
 
     norm: str
     radii: tuple[float, ...]
@@ -142,15 +148,29 @@ class AuditResult:
         return self.share(UNDECIDED)
 
     def to_dict(self, classes: Sequence[str] | None = None) -> dict[str, Any]:
-        """The figures as JSON has them, of all inputs and of those of each class that has any."""
+        """The figures as JSON has them, of all inputs and of those of each class that has any.
+
+        ``inputs`` has the two radii of each row, in their order; an attacked radius that is not known is None.
+        """
         labels = sorted({entry.label for entry in self.inputs})
         parts = [[entry for entry in self.inputs if entry.label == label] for label in labels]
-        return self._figures() | {
+        attacked = [entry.attacked_radius for entry in self.inputs]
+        return {"norm": self.norm, "interrupted": self.interrupted, **self._figures()} | {
+            "inputs": {
+                "certified_radius": [entry.certified_radius for entry in self.inputs],
+                "attacked_radius": [radius if math.isfinite(radius) else None for radius in attacked],
+            },
             "classes": [
                 {"class": class_name(label, classes), "n": len(part), **replace(self, inputs=tuple(part))._figures()}
                 for label, part in zip(labels, parts, strict=True)
-            ]
+            ],
         }
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Certified and attacked accuracy by radius; see ``certnet.plots.accuracy``."""
+        from certnet.plots import accuracy
+
+        return accuracy(self, ax)
 
     def _figures(self) -> dict[str, Any]:
         names = ("certified_accuracy", "attacked_accuracy", "undecided")

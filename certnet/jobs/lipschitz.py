@@ -9,12 +9,15 @@ import numpy as np
 from certificates import Certificate, Lipschitz, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
 from certificates.certificate import LipschitzProof
+from certificates.findings import finite
 from certificates.lipschitz import open_neurons
 from certificates.making.tree import LeafProof, build
 from certificates.proof import LiftedProof
 from certificates.robustness import preactivation_bounds
 from certnet.runtime.abandon import OutOfTimeError, abandonable
-from certnet.runtime.clock import Clock
+from certnet.runtime.clock import Clock, Event
+from certnet.runtime.display import Result
+from certnet.runtime.wording import down, up
 from certnet.search.gradients import SECONDS, largest_gradient
 from certnet.search.lipsdp import Gradients, best_weights, rough_norm
 from certnet.search.sign_products import solve
@@ -54,8 +57,8 @@ class Settings:
 SETTINGS = Settings()
 
 
-@dataclass(frozen=True, eq=False)
-class LipschitzResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class LipschitzResult(Result):
     """``sampled ≤ L ≤ constant ≤ product`` up to rounding of the first and the last.
 
     Attributes:
@@ -78,9 +81,10 @@ class LipschitzResult:
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON says of it."""
-        figures = {name: getattr(self, name) for name in ("note", "constant", "sampled", "product", "unstable")}
+        known = {name: finite(getattr(self, name)) for name in ("constant", "sampled", "product")}
         report = self.report
-        return {"verdict": str(report.verdict), "reason": report.reason, **figures, "arithmetic": report.arithmetic}
+        own = {"note": self.note, "unstable": self.unstable, "arithmetic": report.arithmetic}
+        return {"verdict": str(report.verdict), "reason": report.reason, **known, **own}
 
 
 @np.errstate(all="ignore")
@@ -96,6 +100,7 @@ def lipschitz_constant(
     time_limit: float | None = None,
     random_state: int = 0,
     provenance: Mapping[str, Any] | None = None,
+    progress: Callable[[Event], None] | None = None,
 ) -> LipschitzResult:
     """Bound ``‖C(f(x) − f(y))‖₂ / ‖x − y‖₂`` over all inputs x ≠ y, or over those of a region.
 
@@ -111,6 +116,7 @@ def lipschitz_constant(
             is LipSDP's; where even its check does not the verdict is UNKNOWN.
         random_state: seed of the sampled gradients.
         provenance: JSON object for the certificate.
+        progress: called with an ``Event`` at each stage.
 
     Raises:
         InputError: C or the region has another length, or C is not finite.
@@ -120,10 +126,14 @@ def lipschitz_constant(
         raise InputError(f"each function must be {network.outputs} finite numbers, one for each output.")
     if region is not None and region.inputs != network.inputs:
         raise InputError(f"the region has {region.inputs} inputs and the network has {network.inputs}; give its kind.")
-    left = Clock(time_limit).left
+    clock = Clock(time_limit, progress)
+    left = clock.left
+    clock.tell("sampled gradients")
     statement = _Statement(network, C, region, provenance or {})
     sampling, gradients = left(SETTINGS.sampling_share), statement.gradients
     sampled = largest_gradient(network, C, region, seed=random_state, seconds=SECONDS if sampling is None else sampling)
+    met = f"met {down(sampled, 4)}"
+    clock.tell("LipSDP", known=met)
     product = _left_behind(statement.norm_product, left(SETTINGS.plain_share, least=0.5 * SETTINGS.grace))
     theta = _weights(gradients, left(SETTINGS.plain_share))
     patience = left(least=SETTINGS.grace)
@@ -131,6 +141,7 @@ def lipschitz_constant(
     note = None
     # Without a neuron that is unstable and has a weight there is one gradient, and nothing to improve.
     if products and len(theta):
+        clock.tell("products of signs", known=f"proved {up(best[1].constant, 4)} · {met}")
         better = _left_behind(lambda: statement.with_products(theta, best, left(), random_state), left())
         note = CHEAPER if better is None else None
         best = better or best

@@ -7,20 +7,23 @@ about the network that was given.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from certificates import Certificate, Report
 from certificates.failure import Deadline
+from certificates.findings import figures
 from certnet.io.objectives import Given, objective_of
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import repaired
 from certnet.jobs.clock import JobClock
 from certnet.jobs.closing import bound, branch
 from certnet.jobs.job import DEFAULT_GAP, GLOBAL, Job, begin, closing_of, run, untrained
+from certnet.jobs.objects import training_object
 from certnet.runtime.clock import Event, Moment
+from certnet.runtime.display import Result
 from certnet.runtime.numerics import computing
 from certnet.search.price import SearchSummary
 from certnet.training.directions import largest_prices
@@ -31,6 +34,9 @@ from formulations._validation import FloatArray
 from formulations.arguments import accepts, count, json_object, seconds
 from formulations.network import ReluNetwork
 from formulations.training import LARGEST
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Neuron", "OptimalityResult", "optimality"]
 
@@ -68,8 +74,8 @@ class Neuron:
     decrease: float
 
 
-@dataclass(frozen=True, eq=False)
-class OptimalityResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class OptimalityResult(Result):
     """What is known of a network's distance from the optimum.
 
     Attributes:
@@ -91,6 +97,8 @@ class OptimalityResult:
         given: a model with its objective, as it was read, or None.
     """
 
+    COMMAND = "optimality"
+
     program: TrainingProgram
     U: FloatArray
     V: FloatArray
@@ -107,6 +115,23 @@ class OptimalityResult:
     interrupted: bool = False
     notes: tuple[str, ...] = ()
     given: Given | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``report.json`` says of it, but for the data and the files."""
+        trained = self.trained
+        return {
+            **training_object(self),
+            **figures(self, "balanced_objective", "price_ratio"),
+            "neuron": figures(self.neuron, "decrease", "u", "v"),
+            "trained": trained and {"objective": trained.objective, "width": int(trained.U.shape[1])},
+            "bounds": dict(self.bounds),
+        }
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Objective and lower bound over time; see ``certnet.plots.history``."""
+        from certnet.plots import history
+
+        return history(self, ax)
 
 
 @np.errstate(all="ignore")

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,12 +26,16 @@ from certnet.jobs.checkpoint import Checkpoint
 from certnet.jobs.clock import SMALLEST_LIMIT
 from certnet.jobs.train import Event, TrainingResult
 from certnet.runtime.clock import Clock
+from certnet.runtime.display import Result
 from certnet.runtime.numerics import computing
 from certnet.solvers.warm_start import certified_dual, scaled
 from certnet.training.polish import Network, balance, polish
 from formulations import TrainingProgram, merge_rows
 from formulations.arguments import accepts, count, distinct, json_object, reals, seconds
 from formulations.losses import Kind
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["PathResult", "train_path"]
 
@@ -45,8 +49,8 @@ BETTER = 1e-9
 """Relative improvement below which a network or bound of another γ is not taken over."""
 
 
-@dataclass(frozen=True, eq=False)
-class PathResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class PathResult(Result):
     """Results of a path, in the order in which the γ were given.
 
     Attributes:
@@ -55,6 +59,8 @@ class PathResult:
         seconds: for the whole path.
         interrupted: True when Ctrl-C cut the path short; then nothing was exchanged between the γ afterwards.
     """
+
+    COMMAND = "path"
 
     gammas: tuple[float, ...]
     results: tuple[TrainingResult | None, ...]
@@ -65,6 +71,22 @@ class PathResult:
     def missing(self) -> tuple[float, ...]:
         """The γ without a result."""
         return tuple(gamma for gamma, result in zip(self.gammas, self.results, strict=True) if result is None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The objects of all results, with what is known of the path."""
+        return {
+            "gammas": list(self.gammas),
+            "missing": list(self.missing),
+            "interrupted": self.interrupted,
+            "results": [result.to_dict() for result in self.results if result is not None],
+            "seconds": self.seconds,
+        }
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """The proved gap at each weight decay; see ``certnet.plots.path``."""
+        from certnet.plots import path
+
+        return path(self, ax)
 
 
 @np.errstate(all="ignore")

@@ -24,6 +24,7 @@ near γ can be neurons of a network that is nearly optimal.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,9 @@ from scipy.special import expit, xlogy
 from certificates import Certificate, Report, Training, Verdict
 from certificates.arithmetic.floating import inflate
 from certificates.certificate import TrainingProof
+from certificates.findings import finite
 from certificates.training import fitted
+from certnet.runtime.display import Result
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.arguments import accepts
@@ -51,8 +54,8 @@ STRAY = 0.9
 """Share of γ below which a price counts as small in ``sentences``."""
 
 
-@dataclass(frozen=True, eq=False)
-class PredictionRange:
+@dataclass(frozen=True, eq=False, repr=False)
+class PredictionRange(Result):
     """Where the predictions lie of every network whose objective is at most ``objective``, on the training rows.
 
     Rounded outwards throughout, given that the certificate was PROVED.
@@ -81,6 +84,17 @@ class PredictionRange:
     decided: BoolArray | None
     gamma: float
     mass: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it but the rows' own figures, of which it has the number, the worst, and how many are decided."""
+        return {
+            "quantity": self.quantity,
+            **{name: finite(getattr(self, name)) for name in ("objective", "gamma", "mass", "root_mean_square")},
+            "delta": finite(self.gap),
+            "worst": finite(float(self.worst.max(initial=0.0))),
+            "decided": None if self.decided is None else int(self.decided.sum()),
+            "rows": len(self.worst),
+        }
 
     def stray_mass(self, price_ratio: float) -> float:
         """Most of Σ_j ‖u_j‖‖v_j‖, in any of those networks, over neurons of a price of at most this share of γ.

@@ -14,6 +14,7 @@ import numpy as np
 
 from certificates import Certificate, Verdict
 from certnet.jobs.verify import counterexample_fields, verify
+from certnet.runtime.display import Result
 from certnet.search.counterexample import Counterexample
 from formulations._validation import FloatArray, as_positive
 from formulations.arguments import accepts, array, count, json_object, real, seconds
@@ -39,8 +40,8 @@ class Settings:
 SETTINGS = Settings()
 
 
-@dataclass(frozen=True, eq=False)
-class CertifiedRadius:
+@dataclass(frozen=True, eq=False, repr=False)
+class CertifiedRadius(Result):
     """``certified ≤ true radius ≤ attacked``.
 
     Attributes:

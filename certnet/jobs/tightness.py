@@ -21,7 +21,6 @@ from types import SimpleNamespace
 import numpy as np
 
 from certificates import Certificate, Verdict, check
-from certificates.arithmetic import Arithmetic
 from certificates.proof import LiftedProof
 from certificates.report import relative_gap
 from certnet.jobs import stages as _stages
@@ -145,7 +144,7 @@ def measure_tightness(
     if solver != AUTO:
         get_solver(solver)
     with clock.stage("check"):
-        checked = check(certificate, arithmetic=Arithmetic.FLOAT, time_limit=time_limit)
+        checked = check(certificate, time_limit=time_limit)
         if checked.verdict is not Verdict.PROVED:
             raise InputError(f"The certificate is not proved ({checked.reason}); train again, or give more time.")
         program = program_of(certificate)

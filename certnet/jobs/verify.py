@@ -6,7 +6,7 @@ neurons and the passes through the network; they differ in weights alone.
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -15,7 +15,11 @@ import numpy as np
 
 from certificates import Certificate, Report, Robustness, Verdict, check
 from certificates.certificate import CaseProof
+from certificates.findings import finite
 from certificates.robustness import preactivation_bounds
+from certnet.runtime.clock import Clock, Event
+from certnet.runtime.display import Result
+from certnet.runtime.wording import down, up
 from certnet.search.attack import attack_all
 from certnet.search.counterexample import Counterexample, confirm_near
 from certnet.search.linear import Nodes, crown
@@ -47,8 +51,8 @@ class Settings:
 SETTINGS = Settings()
 
 
-@dataclass(frozen=True, eq=False)
-class VerificationResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class VerificationResult(Result):
     """What is known about a property.
 
     Attributes:
@@ -63,6 +67,8 @@ class VerificationResult:
         counterexample: the unsafe input, where REFUTED.
         timed_out: whether the time limit ended the search.
     """
+
+    COMMAND = "verify"
 
     verdict: Verdict
     reason: str
@@ -89,8 +95,8 @@ class VerificationResult:
             "verdict": str(self.verdict),
             "reason": self.reason,
             "result": self.status,
-            "lower_bound": self.lower_bound,
-            "attacked": self.attacked,
+            "lower_bound": finite(self.lower_bound),
+            "attacked": finite(self.attacked),
             "counterexample": counterexample_fields(self.counterexample),
             "bounds": dict(zip(("linear", "semidefinite"), self.nodes, strict=True)),
             "leaves": report and {"linear": report.linear_leaves, "semidefinite": report.semidefinite_leaves},
@@ -122,6 +128,7 @@ def verify(
     circuits: bool = False,
     random_state: int = 0,
     provenance: Mapping[str, Any] | None = None,
+    progress: Callable[[Event], None] | None = None,
 ) -> VerificationResult:
     """Decide whether any case is unsafe at any input.
 
@@ -132,6 +139,7 @@ def verify(
         circuits: let the semidefinite search use circuit inequalities, which rarely pays.
         random_state: seed of the attack.
         provenance: JSON object that travels with the certificate.
+        progress: called with an ``Event`` now and then.
 
     Raises:
         InputError: a case about other numbers of inputs or outputs than the network's.
@@ -140,15 +148,23 @@ def verify(
     require_fitting(network, cases)
     with np.errstate(all="ignore"):
         # Overflow ends as a bound that is no number, which decides nothing.
-        return _Verification(network, cases, start, time_limit).run(circuits, random_state, dict(provenance or {}))
+        return _Verification(network, cases, start, time_limit, progress).run(
+            circuits, random_state, dict(provenance or {})
+        )
 
 
 class _Verification:
     """A property at work: what has been seen of its cases so far."""
 
     def __init__(
-        self, network: ReluNetwork, cases: Sequence[UnsafeCase], start: float, time_limit: float | None
+        self,
+        network: ReluNetwork,
+        cases: Sequence[UnsafeCase],
+        start: float,
+        time_limit: float | None,
+        progress: Callable[[Event], None] | None,
     ) -> None:
+        self.clock = Clock(time_limit, progress)
         self.network, self.cases, self.start, self.time_limit = network, cases, start, time_limit
         self.attacked = self.lower_bound = math.inf
         self.nodes = np.zeros(2, dtype=np.int64)
@@ -165,6 +181,7 @@ class _Verification:
             if self.sizes and time.perf_counter() >= deadline:
                 self.timed_out = True
                 break
+            self._tell("bounds and attacks")
             left = self._crowned(numbers)
             if not left:
                 continue
@@ -194,6 +211,7 @@ class _Verification:
                 deadline=deadline,
                 rng=rng,
                 circuits=circuits,
+                watch=lambda waiting, worst: self._tell(f"{waiting} parts are open", worst),
             ).run()
             self._add(number, outcome.proof, outcome.lower_bound)
             self.attacked = min(self.attacked, outcome.attacked)
@@ -204,6 +222,13 @@ class _Verification:
             if outcome.timed_out:
                 break
         return self._concluded(provenance)
+
+    def _tell(self, stage: str, worst: float = math.nan) -> None:
+        """Say what is known so far; the bound of the parts that are open is of the margin."""
+        known = [] if len(self.cases) == 1 else [f"{len(self.proofs)} of {len(self.cases)} cases"]
+        known += [f"margin >= {down(worst, 3)}"] if math.isfinite(worst) else []
+        known += [f"met {up(self.attacked, 3)}"] if math.isfinite(self.attacked) else []
+        self.clock.tell(stage, known=" · ".join(known) or None)
 
     def _add(self, number: int, proof: CaseProof | None, lower_bound: float) -> None:
         if proof is not None:

@@ -200,8 +200,9 @@ def decision_boundary(
         if lead.min() < 0 < lead.max():
             ax.contour(*sides, lead, levels=[0.0], colors=MUTED, linewidths=0.8)
     some = np.linspace(0, len(data) - 1, min(len(data), MOST_POINTS)).astype(int)
-    for k in range(count) if labels is not None else ():
-        own = data[some][labels[some] == k]
+    numbers_of = np.full(len(some), -1) if labels is None else labels[some]
+    for k in () if labels is None else range(count):
+        own = data[some][numbers_of == k]
         name = name_of(k if classes is None or k >= len(classes) else classes[k])
         style = {"marker": MARKERS[k % len(MARKERS)], "markersize": 4, "color": colours[k], "linestyle": "none"}
         ax.plot(*own.T, label=name, markeredgewidth=0.4, **style)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from certnet.plots.style import COLOURS, MUTED, axes, named, number, numbers, report_of, rows_of, write
+from certnet.plots.style import COLOURS, MUTED, axes, legend, named, number, numbers, report_of, rows_of
 from formulations import InputError
 
 if TYPE_CHECKING:
@@ -30,11 +30,10 @@ def accuracy(result: Any, ax: "Axes | None" = None) -> "Axes":
     )
     ax = axes(ax)
     ax.fill_between(radii, certified, attacked, color=MUTED, alpha=0.14, linewidth=0)
-    ax.plot(radii, attacked, color=COLOURS[1], linewidth=1.8, marker="s", markersize=4, linestyle="--")
-    ax.plot(radii, certified, color=COLOURS[0], linewidth=1.8, marker="o", markersize=4)
-    end = {"ha": "right"}
-    write(ax, radii[-1], attacked[-1], "attacked", color=COLOURS[1], xytext=(0, 7), va="bottom", **end)
-    write(ax, radii[-1], certified[-1], "certified", color=COLOURS[0], xytext=(0, -7), va="top", **end)
+    style = {"linewidth": 1.8, "linestyle": "--"}
+    ax.plot(radii, attacked, color=COLOURS[1], marker="s", markersize=5, label="attacked", **style)
+    ax.plot(radii, certified, color=COLOURS[0], marker="o", markersize=3.5, label="certified", linewidth=1.8)
+    legend(ax, loc="lower left")
     ax.set_ylim(-4.0, 104.0)
     ax.set_xlim(left=0.0)
     norm = report.get("norm")
@@ -69,7 +68,7 @@ def radii(result: Any, ax: "Axes | None" = None) -> "Axes":
     style = {"linestyle": "none", "markersize": 3}
     ax.plot(share[known], attacked[known], color=COLOURS[1], marker="s", label="attacked", **style)
     ax.plot(share, certified, color=COLOURS[0], marker="o", label="certified", **style)
-    ax.legend(frameon=False, loc="upper left", markerscale=1.6)
+    legend(ax, loc="upper left", markerscale=1.6)
     ax.set_xlim(0.0, 100.0)
     norm = report.get("norm")
     unit = f"radius ({norm})" if norm in ("linf", "l2") else "radius"

@@ -18,6 +18,8 @@ INK, MUTED, GRID = "#1b1f24", "#5b6570", "#d5d9de"
 COLOURS = ("#0067a5", "#c2500a", "#00785a", "#8b4a9c", "#8a6d00", "#b3325e", "#3f6f8f", "#5c6b00")
 """Told apart with any colour vision, and at least 4:1 against white; the page replaces them where it is dark."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+FEW = 5
+"""Weight decays up to which each has a mark on the axis."""
 LABEL = 28
 """Characters of a name in a plot."""
 
@@ -119,6 +121,17 @@ def number(value: object) -> float:
     """A finite float, else NaN."""
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     return float(value) if is_number and math.isfinite(value) else math.nan  # type: ignore[arg-type]
+
+
+def of_gamma(ax: "Axes", gammas: FloatArray) -> None:
+    """A logarithmic axis for weight decays; where they are few, each is written out."""
+    from matplotlib.ticker import NullFormatter
+
+    ax.set_xscale("log")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    known = np.unique(gammas[gammas > 0])
+    if len(known) <= FEW:
+        ax.set_xticks(known, [f"{gamma:.3g}" for gamma in known])
 
 
 def spread(values: FloatArray) -> float:

@@ -1,5 +1,6 @@
 """Plots of training: bound and objective, the path over γ, the choice of γ, and the spectrum of the relaxation."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from certnet.plots.style import (
     named,
     number,
     numbers,
+    of_gamma,
     report_of,
     rows_of,
     spread,
@@ -19,6 +21,7 @@ from certnet.plots.style import (
 )
 from certnet.runtime.wording import down, up
 from formulations import InputError
+from formulations._validation import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +33,8 @@ LOGARITHMIC = 30.0
 def history(result: Any, ax: "Axes | None" = None) -> "Axes":
     """Objective and lower bound over the seconds of a job; what lies between them is the gap.
 
+    The lower bound is drawn as far as the certificate proves it in the end.
+
     Args:
         result: of ``certnet.train`` or ``certnet.optimality``, or the object of its report.
         ax: axes to draw into, or None for a new figure.
@@ -37,10 +42,21 @@ def history(result: Any, ax: "Axes | None" = None) -> "Axes":
     Raises:
         InputError: the result has no history.
     """
-    moments = rows_of(report_of(result), "history")
+    report = report_of(result)
+    moments = rows_of(report, "history")
     seconds, objective, bound = (
         numbers([row.get(name) for row in moments], "history") for name in ("seconds", "objective", "lower_bound")
     )
+    proved, stages = number(report.get("lower_bound")), report.get("stages")
+    # A bound that the checker has not confirmed in the end counts no more than what it has.
+    bound = np.fmin(bound, proved)
+    if isinstance(stages, Mapping) and stages:
+        # To the end of the job, where the certificate is.
+        end = float(np.nansum([number(value) for value in stages.values()]))
+        seconds = np.append(seconds, max(end, float(np.nanmax(seconds))))
+        final = number(report.get("objective"))
+        objective = np.append(objective, np.fmin(_last(objective), final))
+        bound = np.append(bound, np.fmax(_last(bound), proved))
     ax = axes(ax)
     objective_colour, bound_colour = COLOURS[1], COLOURS[0]
     seconds = np.maximum(seconds, 1e-3)
@@ -50,11 +66,11 @@ def history(result: Any, ax: "Axes | None" = None) -> "Axes":
     ax.step(seconds, bound, where="post", color=bound_colour, linewidth=1.8, marker="o", markersize=3)
     last = float(np.nanmax(seconds))
     for values, colour, name, above in (
-        (objective, objective_colour, f"objective {up(_last(values_of(objective)), 4)}", True),
-        (bound, bound_colour, f"lower bound {down(_last(values_of(bound)), 4)}", False),
+        (objective, objective_colour, f"objective {up(_last(objective), 4)}", True),
+        (bound, bound_colour, f"lower bound {down(_last(bound), 4)}", False),
     ):
         place = {"xytext": (0, 6 if above else -6), "ha": "right", "va": "bottom" if above else "top"}
-        write(ax, last, _last(values_of(values)), name, color=colour, **place)
+        write(ax, last, _last(values), name, color=colour, **place)
     if spread(seconds) > LOGARITHMIC:
         ax.set_xscale("log")
     if spread(np.concatenate([objective, bound])) > LOGARITHMIC:
@@ -63,13 +79,9 @@ def history(result: Any, ax: "Axes | None" = None) -> "Axes":
     return named(ax, x="time (s)", y="training objective", title="Objective and lower bound")
 
 
-def values_of(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """Those that are numbers."""
-    return values[np.isfinite(values)]
-
-
-def _last(values: "np.ndarray[Any, Any]") -> float:
-    return float(values[-1])
+def _last(values: FloatArray) -> float:
+    """The last number among them."""
+    return float(values[np.isfinite(values)][-1])
 
 
 def path(result: Any, ax: "Axes | None" = None) -> "Axes":
@@ -90,7 +102,7 @@ def path(result: Any, ax: "Axes | None" = None) -> "Axes":
     ax = axes(ax)
     known = np.isfinite(gaps)
     ax.plot(gammas[known], gaps[known], color=COLOURS[0], linewidth=1.5, marker="o", markersize=5)
-    ax.set_xscale("log")
+    of_gamma(ax, gammas)
     if known.any() and spread(gaps) > LOGARITHMIC:
         ax.set_yscale("log")
     elif known.any():
@@ -116,13 +128,14 @@ def selection(result: Any, ax: "Axes | None" = None) -> "Axes":
     gammas, losses = gammas[order], losses[order]
     ax = axes(ax)
     ax.plot(gammas, losses, color=COLOURS[0], linewidth=1.5, marker="o", markersize=4)
-    ax.set_xscale("log")
+    of_gamma(ax, gammas)
     if spread(losses) > LOGARITHMIC:
         ax.set_yscale("log")
     for gamma, loss in zip(gammas, losses, strict=True):
         if gamma == chosen and np.isfinite(loss):
             ax.plot([gamma], [loss], marker="o", markersize=11, fillstyle="none", color=COLOURS[1], markeredgewidth=1.8)
-            write(ax, gamma, loss, f"chosen: {gamma:g}", color=COLOURS[1], xytext=(0, 11), ha="center")
+            side = {gammas[0]: (-5, "left"), gammas[-1]: (5, "right")}.get(gamma, (0, "center"))
+            write(ax, gamma, loss, f"chosen: {gamma:g}", color=COLOURS[1], xytext=(side[0], 11), ha=side[1])
     ax.margins(y=0.2)
     return named(ax, x="weight decay γ", y="validation loss (mean)", title="The choice of the weight decay")
 

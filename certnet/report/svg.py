@@ -16,13 +16,9 @@ if TYPE_CHECKING:
 _VARIABLES = {colour: f"var(--c{number})" for number, colour in enumerate(COLOURS)}
 _VARIABLES |= {INK: "currentColor", "#000000": "currentColor", MUTED: "var(--muted)", GRID: "var(--rule)"}
 """What the page calls the colours of the plots."""
+SIZE, POINTS = (4.1, 2.8), 9.5
 _TYPE = {
-    "font.size": 9.0,
-    "axes.labelsize": 9.0,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "legend.fontsize": 8.5,
-    "axes.titlesize": 9.5,
+    **dict.fromkeys(("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize"), POINTS),
     "svg.fonttype": "none",
 }
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
@@ -37,7 +33,7 @@ def picture(
     key: str,
     title: str,
     description: str,
-    size: tuple[float, float] = (4.4, 2.9),
+    size: tuple[float, float] = SIZE,
 ) -> str:
     """The SVG of what ``draw`` draws, without its own title.
 
@@ -45,7 +41,7 @@ def picture(
         draw: gets the axes.
         key: for the ids, different for each picture of a page.
         title, description: what readers of screens say.
-        size: width and height; text has the size it has at 4.4 by 2.9.
+        size: width and height; text has the size it has at ``SIZE``.
 
     Raises:
         InputError: matplotlib is not installed, or ``draw`` finds nothing to plot.
@@ -105,7 +101,7 @@ def _adopt(element: ElementTree.Element, key: str, used: set[str]) -> None:
                 value = ";".join(part for part in value.split(";") if not part.strip().startswith("font"))
             element.set(name, value)
     if element.tag == "text":
-        element.set("font-size", str(_TYPE["font.size"]))
+        element.set("font-size", str(POINTS))
 
 
 def _local(name: str) -> str:

@@ -171,7 +171,7 @@ def _verify(report: Mapping[str, Any]) -> Headline:
     open_ = counts["unknown"] + counts["timeout"]
     text = (
         f"{counts['unsat']} of {rows} rows provably keep their class within {report['norm']} "
-        f"{down(float(report['radius']))}; {counts['sat']} provably do not, {counts['misclassified']} are wrong as "
+        f"{float(report['radius'])!r}; {counts['sat']} provably do not, {counts['misclassified']} are wrong as "
         f"they are, {open_} are open."
     )
     return Headline(text, "open" if open_ > SETTINGS.weak_gap * rows else "strong")

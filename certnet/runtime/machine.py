@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ UNLIMITED = 1 << 60
 GROUPS = Path("/sys/fs/cgroup")
 
 
+@cache
 def version(package: str) -> str | None:
     """Version of an installed distribution, None if it is not installed."""
     from importlib import metadata  # is slow to import

@@ -3,9 +3,11 @@
 import codecs
 import contextlib
 import io
+import json
+import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 ESCAPES = "certnet-escapes"
@@ -100,3 +102,49 @@ def silence(stream: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+@contextlib.contextmanager
+def standard_output(*, needed: bool = False) -> Iterator[None]:
+    """Surrounds writing to stdout and flushes it. A stdout that fails loses its text, and nothing else.
+
+    A sentence on stderr says so, unless its reader has gone, who wants no more. From then on stdout is silent.
+
+    Args:
+        needed: this text is all that the command is for, so that a failure is an error.
+
+    Raises:
+        InputError: stdout is needed and cannot be written to, for example on a full disk.
+        BrokenPipeError: it is needed, and whoever read it has gone.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        silence(sys.stdout)
+        gone = isinstance(error, BrokenPipeError)
+        if gone and needed:
+            raise
+        reason = error.strerror or error
+        sentence = f"The standard output cannot be written to ({reason}); send it somewhere else."
+        if needed:
+            from formulations import InputError  # brings NumPy, which --help does without
+
+            raise InputError(sentence) from None
+        if not gone:
+            sys.stderr.write(f"certnet: {sentence}\n")
+
+
+def strict_json(value: Mapping[str, Any]) -> str:
+    """JSON text without NaN or Infinity tokens; null stands for them."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return value

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
+from formulations.text import printable as printable
+
 NONE = "—"
 """Stands for what is not known."""
 OF_CLASSES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1": "F1", "log_loss": "log-loss"}
@@ -38,7 +40,10 @@ def percent(value: float | Decimal | None) -> str:
 
 def share(value: float, *, at_least: bool) -> str:
     """A share of rows in percent with one digit, rounded towards what is still true: down for at least, else up."""
-    return f"{(Decimal(value) * 100).quantize(Decimal('0.1'), ROUND_FLOOR if at_least else ROUND_CEILING)} %"
+    # The digits that name the float: 0.7 is seven of ten rows, and no less.
+    return (
+        f"{(Decimal(repr(float(value))) * 100).quantize(Decimal('0.1'), ROUND_FLOOR if at_least else ROUND_CEILING)} %"
+    )
 
 
 def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:

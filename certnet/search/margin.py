@@ -6,6 +6,7 @@ one does not prove; it takes seconds and needs few nodes. Networks too large for
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +90,7 @@ class CaseSearch:
         rng: for attacks.
         size: of the margin's terms, from ``margin_sizes``; computed where it is not given.
         circuits: add those that the semidefinite relaxation of the root violates; they hold in every node.
+        watch: is told between batches how many nodes wait, and the least bound of them.
     """
 
     def __init__(
@@ -102,8 +104,9 @@ class CaseSearch:
         rng: np.random.Generator,
         size: float | None = None,
         circuits: bool = False,
+        watch: Callable[[int, float], None] | None = None,
     ) -> None:
-        self.circuits = circuits
+        self.circuits, self.watch = circuits, watch
         self.network, self.problem, self.number = network, problem, number
         self.attacked, self.deadline, self.rng = attacked, deadline, rng
         self.counterexample: Counterexample | None = None
@@ -164,6 +167,8 @@ class CaseSearch:
 
     def is_over(self, worst: float, waiting: int) -> bool:
         """Whether the case is refuted, or time, nodes or neurons to split on are used up."""
+        if self.watch is not None:
+            self.watch(waiting, worst)
         if self.counterexample is not None:
             return True
         if not self.semidefinite:

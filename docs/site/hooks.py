@@ -24,6 +24,9 @@ LOG = logging.getLogger("mkdocs.hooks.certnet")
 LINK = re.compile(r"\[(?P<text>`?[^\]\[]*?`?)\]\((?P<up>(?:\.\./)+)(?P<file>[\w./-]+\.(?:py|toml|ipynb))\)")
 FORMULA = re.compile(r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL)
 LINE = re.compile(r'(?P<link>href="[^"]*)" data-line="(?P<line>\d+)"')
+CUT = re.compile(r"\\left\b|\\right\b|[{}]|(?P<place>\\(?:[lg]e|succeq)\b|=|(?<![_^(])[+-])")
+FEWEST, MOST = 16, 40
+"""Characters of a part of a formula that is cut before a relation, and of one that is cut before a sign."""
 TOPICS = {
     "Training and its bound": "TrainingProgram train TrainingResult Event optimality OptimalityResult select_gamma "
     "Selection train_path PathResult prediction_range PredictionRange",
@@ -74,12 +77,27 @@ def on_page_content(content: str, page: Page, **_: Any) -> str:
     """Lines of source at the end of addresses, and formulas as MathML."""
 
     def drawn(found: re.Match[str]) -> str:
-        display = "block" if found["tag"] == "div" else "inline"
-        return str(convert(html.unescape(found["tex"]).strip(), display=display))
+        tex = html.unescape(found["tex"]).strip()
+        if found["tag"] == "div":
+            return f'<div class="formula">{convert(tex, display="block")}</div>'
+        return "".join(f"{convert(part)}<wbr>" for part in _parts(tex))
 
     if "$$" in re.sub(r"<(pre|code)\b.*?</\1>", "", content, flags=re.DOTALL):
         LOG.warning(f"{page.file.src_uri} has a formula that was not recognised; put it between empty lines")
     return FORMULA.sub(drawn, LINE.sub(r'\g<link>#__codelineno-0-\g<line>"', content))
+
+
+def _parts(tex: str) -> Iterator[str]:
+    """A formula cut before its relations, and long parts before signs, so that browsers can break lines there; they
+    never break MathML itself."""
+    depth, start = 0, 0
+    for found in CUT.finditer(tex):
+        if found["place"] is None:
+            depth += 1 if found[0] in ("{", r"\left") else -1
+        elif depth == 0 and found.start() - start > (MOST if found[0] in "+-" else FEWEST):
+            yield tex[start : found.start()]
+            start = found.start()
+    yield tex[start:]
 
 
 def _definition(file: str, name: str) -> int | None:
@@ -103,14 +121,15 @@ def _commands() -> str:
 
     from certnet.cli.app import app
 
-    group = typer.main.get_command(app)
+    group: Any = typer.main.get_command(app)
+    context = group.make_context("certnet", [], resilient_parsing=True)
     parts = [
         "# All commands and options",
         "Made from the parser itself: what `certnet COMMAND --help` says. [Command line](../command-line.md) explains.",
-        *(text for name, command in group.commands.items() for text in _command(name, command)),  # type: ignore[attr-defined]
-        f"{group.epilog}",
     ]
-    return "\n\n".join(parts) + "\n"
+    for name in group.list_commands(context):
+        parts += _command(name, group.get_command(context, name))
+    return "\n\n".join([*parts, group.epilog]) + "\n"
 
 
 def _command(name: str, command: Any) -> Iterator[str]:
@@ -119,6 +138,8 @@ def _command(name: str, command: Any) -> Iterator[str]:
     yield f"## certnet {name}"
     yield f"```text\n{usage}\n```"
     yield html.escape(" ".join((command.help or "").split()), quote=False)
+    example = (command.epilog or "").partition("\n")[0].removeprefix("Example: ")
+    yield f"Example: `{example}`"
     rows = [record for option in command.params if (record := option.get_help_record(context)) is not None]
     cells = (tuple(html.escape(cell, quote=False).replace("|", "&#124;") for cell in row) for row in rows)
     table = "\n".join(f"| <code>{left}</code> | {right} |" for left, right in cells)

@@ -190,7 +190,11 @@ def test_ten_thousand_mutations(arithmetic: str, count: int) -> None:
 
 @pytest.mark.parametrize("count", [None, pytest.param(2000, marks=pytest.mark.slow)], ids=["each once", "many"])
 def test_the_second_checker_agrees(count: int | None, tmp_path: Path) -> None:
-    """Apart from claims within rounding of the truth: the main checker rounds objectives."""
+    """Apart from claims within rounding of the truth: the main checker rounds objectives.
+
+    On the leaves of a subdivision each rounds in its own way, and the search leaves hardly any room there; so either
+    may prove what the other does not, a little more than nothing.
+    """
     spec = importlib.util.spec_from_file_location("minimal_checker", MINIMAL)
     assert spec is not None
     assert spec.loader is not None
@@ -207,7 +211,8 @@ def test_the_second_checker_agrees(count: int | None, tmp_path: Path) -> None:
         report = check(mutant, arithmetic="float" if isinstance(mutant.proof, Subdivision) else "exact")
         tally[theirs, report.verdict.value] += 1
         if {theirs, report.verdict.value} == {"PROVED", "UNKNOWN"}:
-            assert theirs == "PROVED", (reason, report)
+            leaf = "on a leaf" in reason and isinstance(mutant.proof, Subdivision)
+            assert theirs == "PROVED" or leaf, (reason, report)
             assert isinstance(mutant.proof, Subdivision) or "objective" in report.reason
             assert is_true(mutant)
         assert {theirs, report.verdict.value} != {"PROVED", "REFUTED"}, (reason, report)

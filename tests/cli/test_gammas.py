@@ -57,9 +57,9 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     return job
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick", "points")
 def test_each_gamma_has_three_files_and_the_table_agrees_with_them(certnet: Call, folder: Path) -> None:
-    outcome = certnet("train", "iris", "--gammas", "1,0.3,0.1", "--out", "o", "--json")
+    outcome = certnet("train", "points.csv", "--gammas", "1,0.3,0.1", "--out", "o", "--json")
     assert outcome.code == 0
     names = ["gamma_0.1", "gamma_0.3", "gamma_1"]
     assert files(folder / "o") == sorted([*names, *(f"{a}/{b}" for a in names for b in RESULTS), "path.json"])
@@ -85,7 +85,9 @@ def test_each_gamma_has_three_files_and_the_table_agrees_with_them(certnet: Call
 @pytest.mark.usefixtures("quick")
 def test_the_table_is_shown_and_the_summaries_are_printed(certnet: Call) -> None:
     outcome = certnet("train", "iris", "--gammas", "0.1,1")
-    assert [line.split(":")[0] for line in outcome.out.splitlines()] == ["gamma 0.1", "gamma 1", "runs/iris/path.json"]
+    meaning, *lines = outcome.out.splitlines()
+    assert "weak" in meaning
+    assert [line.split(":")[0] for line in lines] == ["gamma 0.1", "gamma 1", "runs/iris/path.json"]
     for word in ("γ", "lower bound", "gap", "rank", "neurons", "validation", " *", "best on the validation rows"):
         assert word in outcome.err
     assert certnet("train", "iris", "--gammas", "0.1,1", "--quiet").err == ""
@@ -124,20 +126,21 @@ def test_the_best_gamma_is_chosen_on_validation_rows_alone(
     assert test[0] != test[1]
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick", "points")
 def test_nothing_is_chosen_without_validation_rows(certnet: Call) -> None:
-    table = certnet("train", "iris", "--gammas", "1,0.1", "--no-split", "--json").json
+    table = certnet("train", "points.csv", "--gammas", "1,0.1", "--no-split", "--json").json
     assert table["best"] is None
     assert [row["best"] for row in table["results"]] == [False, False]
 
 
+@pytest.mark.usefixtures("points")
 def test_an_interruption_keeps_what_is_finished_and_resume_does_the_rest(
     certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Recorded(interrupted_at=0.3)
     monkeypatch.setattr("certnet.jobs.train.train", job)
     monkeypatch.setattr("certnet.jobs.path._exchange", lambda *_: True)
-    arguments = ("train", "iris", "--gammas", "0.1,1,0.3", "--json", "--raw")
+    arguments = ("train", "points.csv", "--gammas", "0.1,1,0.3", "--json", "--raw")
     outcome = certnet(*arguments, "--out", "o")
     assert outcome.code == 130
     assert "missing: 0.1" in outcome.err
@@ -179,14 +182,15 @@ SPOIL = [
 
 
 @pytest.mark.parametrize("what", SPOIL)
+@pytest.mark.usefixtures("points")
 def test_resume_believes_no_file(
     what: str, certnet: Call, folder: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A γ whose files are damaged or do not fit is solved again; figures that were edited are put right."""
     monkeypatch.setattr("certnet.jobs.path._exchange", lambda *_: True)
-    assert certnet("train", "iris", "--gammas", "1,0.1", "--out", "o").code == 0
+    assert certnet("train", "points.csv", "--gammas", "10,0.1", "--out", "o").code == 0
     recorded.calls.clear()
-    one, other = folder / "o/gamma_1", folder / "o/gamma_0.1"
+    one, other = folder / "o/gamma_10", folder / "o/gamma_0.1"
     report = json.loads((one / "report.json").read_text())
     extra: list[str] = []
     match what:
@@ -210,14 +214,14 @@ def test_resume_believes_no_file(
             certificate = read_certificate(one / "optimality.cert")
             bold = replace(certificate, lower_bound=1.01 * certificate.lower_bound)
             write_certificate(one / "optimality.cert", bold)
-    outcome = certnet("train", "iris", "--gammas", "1,0.1", "--resume", "o", "--json", *extra)
+    outcome = certnet("train", "points.csv", "--gammas", "10,0.1", "--resume", "o", "--json", *extra)
     assert outcome.code == 0
-    assert recorded.gammas == ([1.0, 0.1] if what == "other data" else [1.0])
+    assert recorded.gammas == ([10.0, 0.1] if what == "other data" else [10.0])
     recorded.calls.clear()
     edited = {**report, "lower_bound": 1e9, "objective": -1.0, "verdict": "REFUTED", "accuracy": None, "width": 0}
     if what != "other data":
         (one / "report.json").write_text(json.dumps(edited))
-        row = certnet("train", "iris", "--gammas", "1,0.1", "--resume", "o", "--json").json["results"][0]
+        row = certnet("train", "points.csv", "--gammas", "10,0.1", "--resume", "o", "--json").json["results"][0]
         assert recorded.gammas == []
         for name in ("lower_bound", "objective", "verdict", "accuracy", "width"):
             assert row[name] == report[name]
@@ -332,7 +336,7 @@ def test_a_folder_to_resume_that_holds_no_path_is_an_error(
     assert files(folder) == before
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick", "points")
 def test_one_folder_that_cannot_be_written_loses_nothing(
     certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,7 +348,7 @@ def test_one_folder_that_cannot_be_written_loses_nothing(
     (folder / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder / "temporary"))
     monkeypatch.setattr("certnet.cli.training.write_certificate", full)
-    outcome = certnet("train", "iris", "--gammas", "1,0.1", "--out", "o", "--json", "--quiet")
+    outcome = certnet("train", "points.csv", "--gammas", "1,0.1", "--out", "o", "--json", "--quiet")
     assert outcome.code == 0
     first, second = outcome.json["results"]
     assert first["folder"] == "o/gamma_1"
@@ -357,10 +361,11 @@ def test_one_folder_that_cannot_be_written_loses_nothing(
     assert strict((folder / "o/path.json").read_text()) == outcome.json
 
 
+@pytest.mark.usefixtures("points")
 def test_no_old_table_stands_beside_new_results(
     certnet: Call, folder: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert certnet("train", "iris", "--gammas", "1,0.1", "--out", "o").code == 0
+    assert certnet("train", "points.csv", "--gammas", "1,0.1", "--out", "o").code == 0
 
     def train(program: TrainingProgram, **options: Any) -> TrainingResult:
         if program.gamma < 1:
@@ -368,6 +373,6 @@ def test_no_old_table_stands_beside_new_results(
         return quick_train(program, **options)
 
     monkeypatch.setattr("certnet.jobs.train.train", train)
-    assert certnet("train", "iris", "--gammas", "1,0.1", "--out", "o", "--seed", "1").code == 70
+    assert certnet("train", "points.csv", "--gammas", "1,0.1", "--out", "o", "--seed", "1").code == 70
     assert not (folder / "o/path.json").exists()
     assert (folder / "o/gamma_1/report.json").exists()

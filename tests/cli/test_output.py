@@ -14,8 +14,9 @@ from rich.console import Console
 
 from certnet.cli.show import Live, describe
 from certnet.io.network import TwoLayerNetwork
-from certnet.io.output import OutputFolder, json_writer, strict_json
+from certnet.io.output import OutputFolder, json_writer
 from certnet.jobs.train import Event
+from certnet.runtime.streams import strict_json
 from certnet.runtime.wording import bounds, down, percent, up
 from formulations import InputError
 from formulations.network import ReluNetwork
@@ -208,3 +209,13 @@ def test_the_gap_is_that_of_the_figures_as_shown(objective: float, exponent: flo
     from_figures = 100 * (1 - Decimal(below) / Decimal(above))
     if gap:
         assert from_figures <= percentage <= from_figures * Decimal("1.1") + Decimal("0.01")
+
+
+def test_events_of_a_part_name_it_and_what_is_known_of_the_others() -> None:
+    stream = io.StringIO()
+    live = Live(Console(file=stream, width=200), enabled=True, every=0.0)
+    live.part("row 3", 0.0, "2 unsat")(Event("bounds", 1.0, time_left=5.0, known="1 of 2 cases"))
+    line = stream.getvalue()
+    assert line.startswith("row 3: bounds · ")
+    assert line.endswith(" · 2 unsat · 1 of 2 cases\n")
+    assert "left" not in line

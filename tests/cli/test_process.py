@@ -132,7 +132,7 @@ STREAMS = pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device th
 
 def slow_but(quick: tuple[object, ...], cases: Iterable[tuple[object, ...]]) -> list[object]:
     """The first ones belong to the fast suite, the others say the same and take a process each."""
-    return [case if case in quick else pytest.param(*case, marks=pytest.mark.slow) for case in cases]
+    return [pytest.param(*case, marks=() if case in quick else pytest.mark.slow) for case in cases]
 
 
 @STREAMS
@@ -154,7 +154,7 @@ def test_a_broken_stream_loses_no_file_and_changes_no_code(audited: Path, how: s
 
 
 @STREAMS
-@pytest.mark.parametrize(("how",), slow_but((("full",),), product(BROKEN)))
+@pytest.mark.parametrize("how", slow_but((("full",),), product(BROKEN)))
 def test_lines_that_nobody_gets_stop_no_row(audited: Path, how: str) -> None:
     verify = ("verify", "net.npz", "data.npz", "--norm", "linf", "--radius", "0.1", "--certificate", f"rows{how}")
     done = broken(*verify, cwd=audited, how=how, stream=1)
@@ -236,4 +236,4 @@ def test_the_age_of_a_shell_that_became_certnet_is_not_its_time(tmp_path: Path) 
     run = ["bash", "-c", f"sleep 3 && exec '{sys.executable}' -c '{AGE}'"]
     done = subprocess.run(run, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True)
     before, computed = map(float, done.stdout.split())
-    assert 0.0 < before <= computed < 3.0
+    assert before <= computed < 3.0

@@ -1,8 +1,9 @@
 """A run's folder as a network: its own treatment of data holds, and a folder that is none is one sentence."""
 
 import json
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +14,22 @@ from formulations import InputError
 from tests.cli.support import Call, one_sentence, quick_train
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a run is kept for the next test."""
+    return tmp_path_factory.mktemp("kept") / "iris"
+
+
 @pytest.fixture
-def run(certnet: Call, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def run(certnet: Call, monkeypatch: pytest.MonkeyPatch, kept: Path) -> Path:
     """``runs/iris``, trained on standardised features with a seed of its own."""
     monkeypatch.setattr("certnet.jobs.train.train", quick_train)
-    assert certnet("train", "iris", "--seed", "3", "--gamma", "0.5", "--quiet").code == 0
-    yield Path("runs/iris")
+    if not kept.exists():
+        assert certnet("train", "iris", "--seed", "3", "--gamma", "0.5", "--quiet").code == 0
+        shutil.copytree("runs/iris", kept)
+    else:
+        shutil.copytree(kept, "runs/iris")
+    return Path("runs/iris")
 
 
 def test_a_run_is_its_network_by_path_and_by_name(run: Path) -> None:
@@ -29,11 +40,12 @@ def test_a_run_is_its_network_by_path_and_by_name(run: Path) -> None:
     assert found.recipe.seed == 3
     assert read_runs("iris")[0].path == found.path
     assert found.headline.text == found.report["headline"]
+    assert repr(found).startswith("Run(path: runs/iris, command: train, gamma: 0.5, objective: ")
 
 
 def test_commands_treat_data_as_the_run_did(certnet: Call, run: Path) -> None:
     report = json.loads((run / "report.json").read_text())
-    audit = certnet("audit", "iris", "iris", "--norm", "linf", "--radii", "1e-9", "--json").json
+    audit = certnet("audit", "iris", "--norm", "linf", "--radii", "1e-9", "--json").json
     assert audit["clean_accuracy"] == report["accuracy"]["test"]
     assert Path(audit["files"]["report"]).parent == Path("runs/audit/iris-iris")
     assert certnet("verify", "iris", "iris", "--norm", "l2", "--radius", "0", "--rows", "0:2").code in (0, 1, 3)
@@ -46,7 +58,12 @@ def test_commands_treat_data_as_the_run_did(certnet: Call, run: Path) -> None:
 
 @pytest.mark.usefixtures("run")
 def test_rows_of_other_data_are_all_new(certnet: Call, folder: Path) -> None:
-    lines = ["a,b,c,d,kind", *(f"5,3,1.{k},0.2,setosa" for k in range(4)), "6,3,5,2,virginica"]
+    names = ("petal length", "sepal width", "sepal length", "petal width")
+    lines = [
+        ",".join(f"{name} (cm)" for name in names) + ",kind",
+        *(f"1.{k},3,5,0.2,setosa" for k in range(4)),
+        "5,3,6,2,virginica",
+    ]
     (folder / "new.csv").write_text("\n".join(lines))
     audit = certnet("audit", "iris", "new.csv", "--norm", "linf", "--radii", "1e-9", "--json").json
     assert audit["data"]["part"] == "all"
@@ -91,3 +108,76 @@ def _refused(path: object) -> str:
     with pytest.raises(InputError) as caught:
         read_run(str(path))
     return str(caught.value)
+
+
+def test_show_says_what_a_run_is(certnet: Call, run: Path) -> None:
+    shown = certnet("show", "iris")
+    assert shown.code == 0
+    meaning, *rest = shown.out.splitlines()
+    assert "better" in meaning
+    for wanted in ("certified lower bound", "petal width", "setosa, versicolor", str(run / "network.npz"), "next"):
+        assert any(wanted in line for line in rest)
+    assert certnet("show", "iris", "--json").json["run"]["gamma"] == 0.5
+    report = json.loads((run / "report.json").read_text())
+    (run / "report.json").write_text(json.dumps({**report, "stages": 3}))
+    assert "damaged" in one_sentence(certnet("show", "iris"))
+    (run / "report.json").write_text(json.dumps({**report, "notes": ["\x1b[2J"], "loss": "a\x07"}))
+    assert "\x1b" not in certnet("show", "iris").out
+
+
+@pytest.mark.usefixtures("run")
+def test_compare_marks_the_best_on_validation_rows_alone(certnet: Call) -> None:
+    def edited(name: str, **changes: Any) -> Path:
+        folder = Path("runs") / name
+        shutil.copytree("runs/iris", folder)
+        report = json.loads((folder / "report.json").read_text())
+        (folder / "report.json").write_text(json.dumps(report | changes))
+        return folder
+
+    loss = {"train": 0.9, "validation": 0.01, "test": 0.9}
+    edited("good", log_loss=loss, gamma=0.25)
+    edited("lucky", log_loss=loss | {"validation": 9.0, "test": 0.001})
+    found = certnet("compare", "iris", "good", "lucky", "--json").json
+    assert [row["best"] for row in found["results"]] == [False, True, False]
+    assert found["best"] == "runs/good"
+    assert any("weight decays" in sentence for sentence in found["differences"])
+    text = certnet("compare", "iris", "good").out
+    assert "runs/good *" in text
+    certnet("train", "iris", "--seed", "4", "--gamma", "0.5", "--out", "other", "--quiet")
+    apart = certnet("compare", "iris", "other", "--json").json
+    assert apart["best"] is None
+    assert any("different rows" in sentence for sentence in apart["differences"])
+    edited("odd", log_loss="x", accuracy=[1], objective="high", data=None, gamma=None)
+    assert certnet("compare", "iris", "odd").code == 0
+
+
+@pytest.mark.usefixtures("run")
+def test_export_and_report_write_files(certnet: Call) -> None:
+    done = certnet("export", "iris", "--numpy", "a.npz", "--float32")
+    assert done.code == 0
+    assert "scores = " in done.out
+    assert certnet("export", "a.npz", "--numpy", "b.npz", "--json").json["results"][0]["difference"] < 1e-12
+    page = certnet("report", "iris", "--html", "page.html")
+    assert page.code == 0
+    assert Path("page.html").read_text().lstrip().lower().startswith("<!doctype html>")
+    assert "--html FILE.html" in one_sentence(certnet("report", "iris"))
+    assert "--onnx FILE.onnx" in one_sentence(certnet("export", "iris"))
+
+
+@pytest.mark.usefixtures("run")
+def test_a_file_knows_no_data_of_its_own(certnet: Call) -> None:
+    done = certnet("audit", "runs/iris/network.npz", "--norm", "l2", "--radii", "1")
+    assert "Name the data" in one_sentence(done)
+
+
+@pytest.mark.slow
+def test_a_report_may_hold_anything(certnet: Call, run: Path) -> None:
+    text = (run / "report.json").read_text()
+    shutil.copytree(run, "runs/good")
+    for name in json.loads(text):
+        for value in (None, "\x1b[1m", -1, 10**400, [None], {}):
+            (run / "report.json").write_text(json.dumps({**json.loads(text), name: value}))
+            for call in (("show", "iris"), ("compare", "iris", "good")):
+                done = certnet(*call)
+                assert done.code in (0, 2), (name, value, done.err)
+                assert "\x1b" not in done.out + done.err

@@ -290,7 +290,7 @@ def test_bad_command_lines(certnet: Call, arguments: list[str]) -> None:
 
 BAD_DATA: dict[str, bytes] = {
     "empty.csv": b"",
-    "nan.csv": b"a,k\nnan,x\n1,y\n",
+    "nan.csv": b"a,k\nnan,x\n,y\n",
     "inf.csv": b"a,k\ninf,x\n1,y\n",
     "one-class.csv": b"a,k\n1,x\n2,x\n",
     "text.csv": b"a,k\nlots,x\n2,y\n",
@@ -475,7 +475,7 @@ def test_a_small_file_end_to_end(certnet: Call, points: Path) -> None:
     assert report["relaxation"] is None
     checked = certnet("check", "runs/points/optimality.cert", "--data", points)
     assert checked.code == 0
-    assert checked.out.startswith("verdict      PROVED\n")
+    assert checked.out.splitlines()[1] == "verdict      PROVED"
 
 
 def test_global_training_closes_the_gap(certnet: Call, folder: Path) -> None:

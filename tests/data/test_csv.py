@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from certnet.io import Recipe, load, read_source
+from certnet.io.cells import parse_number
 from certnet.io.dataset import DataSet
-from certnet.io.targets import parse_number
 from formulations import InputError
 
 X = np.array([[1.5, -2.0], [0.25, 3e-2], [-4.0, 0.5]])
@@ -70,21 +70,19 @@ def test_cells_with_line_breaks_do_not_shift_the_line_numbers(tmp_path: Path) ->
         ("a,b,k\n", {}, ["no data rows"]),
         ("a,b,k\n1,2,x\n3,4,x\n", {}, ["only one class", "'x'"]),
         ("a,b,k\n1,2,7\n3,4,7\n", {}, ["only one class", "'7'", "--task regression"]),
-        ("a,b,k\n1,2,0.5\n3,4,nan\n", {}, ["line 3", "no value", "'k'"]),
-        ("a,b,k\n1,2,NA\n3,4,1\n5,6,0\n", {"task": "classification"}, ["line 2", "no value", "'k'"]),
-        ("a;b;k\n1;2;0,5\n3;4;?\n", {}, ["line 3", "no value", "'k'"]),
+        ("a,b,k\n1,2,\n3,4,?\n", {}, ["'k'", "no value", "--target"]),
         ("a,b,k\n1,2,0\n3,4,inf\n", {}, ["line 3", "infinite"]),
-        ("a,b,k\n1,2,x\n3,4,y\n", {"target": "colour"}, ["no column 'colour'", "a, b, k"]),
+        ("a,b,k\n1,2,x\n3,4,y\n", {"target": "colour"}, ["no column 'colour'", "a, b and k"]),
         ("a,b,k\n1,2,x\n3,high,y\n", {}, ["line 3", "'b'", "'high'", "not a number"]),
         ("a,b,k\n1,2,x\n3,y\n", {}, ["line 3", "2 cells", "header has 3"]),
         ("a,b,k\n1,2,x\n3,4,y,5\n", {}, ["line 3", "4 cells", "header has 3"]),
-        ("a,b,k\n1,,x\n3,4,y\n", {}, ["line 2", "no value", "'b'"]),
-        ("a,b,k\n1,NaN,x\n3,4,y\n", {}, ["line 2", "no value", "'b'"]),
+        ("a,b,k\n1,,x\n3,4,y\n", {"impute": "none"}, ["line 2", "no value", "'b'"]),
+        ("a,b,k\n1,NaN,x\n3,4,y\n", {"impute": "none"}, ["line 2", "no value", "'b'"]),
         ("a,b,k\n1,2,x\n-inf,4,y\n", {}, ["line 3", "'a'", "-inf", "infinite"]),
         ("a,b,k\n1,1e999,x\n3,4,y\n", {}, ["line 2", "'b'", "1e999"]),
-        ("a,b,k\n1,2,x\n3,4,\n", {}, ["line 3", "no value", "'k'"]),
+        ("a,b,k\n1,2,x\n3,4,\n", {}, ["only one class", "'x'"]),
         ("a,a,k\n1,2,x\n3,4,y\n", {}, ["two columns named 'a'"]),
-        (",a,k\n0,2,x\n1,4,y\n", {}, ["no name for column 1"]),
+        (",a,k\n0,2,x\n0,4,y\n", {}, ["no name for column 1"]),
         ("1,2,3\n4,5,6\n", {}, ["no header line"]),
         ("5.1,0.2,rose\n4.9,0.3,rose\n6.1,0.2,iris\n", {}, ["no header line"]),
         ("a,b,k\n1,2,x\n3,-2e150,y\n", {}, ["t.csv line 3", "'b'", "-2e150", "beyond 1e+100"]),
@@ -143,10 +141,16 @@ def test_source_must_exist_and_be_a_file(tmp_path: Path) -> None:
         load(Recipe(source="irsi"))
     with pytest.raises(InputError, match="is a folder"):
         load(Recipe(source=str(tmp_path)))
-    with pytest.raises(InputError, match="--target names a column of a CSV"):
+    with pytest.raises(InputError, match="--target is about columns of a table"):
         load(Recipe(source="spiral", target="x"))
 
 
 def test_wavelengths_are_good_column_names(tmp_path: Path) -> None:
     data = read(tmp_path / "t.csv", "400.5,401.5,kind\n1,2,rose\n3,4,iris\n")
     assert data.feature_names == ("400.5", "401.5")
+
+
+def test_the_index_of_a_data_frame_is_no_column(tmp_path: Path) -> None:
+    data = read(tmp_path / "t.csv", ",a,k\n7,2,x\n3,4,y\n12,5,x\n")
+    assert data.feature_names == ("a",)
+    assert any("numbers the rows" in note for note in data.notes)

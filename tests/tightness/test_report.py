@@ -12,15 +12,17 @@ from certnet.jobs.train import train
 from certnet.tightness.feasible import relaxation_value
 from certnet.training import fit
 from formulations import InputError, LiftedSpace, Primal, TrainingProgram, merge_rows, presolve
+from formulations._validation import FloatArray
 from tests.certificates.altering import replace
+from tests.strategies import networks
 
 
-def certificate_of(program: TrainingProgram) -> Certificate:
-    """A proved certificate with a good network and a poor bound."""
-    network = fit(program, random_state=0)
+def certificate_of(program: TrainingProgram, network: tuple[FloatArray, FloatArray] | None = None) -> Certificate:
+    """A proved certificate with a network, a good one if none is given, and a poor bound."""
+    trained = fit(program, random_state=0) if network is None else None
+    U, V = network if trained is None else (trained.U, trained.V)
     merged = merge_rows(program)
-    dual = residual_dual(merged, network.U, network.V)
-    certificate, report = certify(merged, [dual], network.U, network.V)
+    certificate, report = certify(merged, [residual_dual(merged, U, V)], U, V)
     assert report.verdict is Verdict.PROVED
     return certificate
 
@@ -145,7 +147,7 @@ def test_true_networks_are_feasible_points(seed: int, kinds: dict[str, Any]) -> 
     one_hot = np.hstack([signs[:, :1] > 0, signs[:, :1] < 0]).astype(float)
     Y = {"cross-entropy": one_hot, "logistic": signs}.get(kinds.get("loss", ""), plain.Y)
     program = TrainingProgram(plain.X, Y, 0.1, **kinds)
-    certificate = certificate_of(program)
+    certificate = certificate_of(program, min(networks(program, seed), key=lambda pair: program.objective(*pair)))
     presolved = presolve(program)
     assert presolved is not None
     value = relaxation_value(presolved, certificate, presolved.apply_network(certificate.U, certificate.V))

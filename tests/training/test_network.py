@@ -104,7 +104,7 @@ def _file(path, **arrays):
         np.savez(stream, **arrays)
 
 
-GOOD = {"format": np.array("certnet-network"), "version": np.array(1), "U": np.ones((3, 4)), "V": np.ones((2, 4))}
+GOOD = {"format": np.array("certnet-network"), "version": np.array(2), "U": np.ones((3, 4)), "V": np.ones((2, 4))}
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ GOOD = {"format": np.array("certnet-network"), "version": np.array(1), "U": np.o
     [
         {"format": np.array("something")},
         {"format": np.array(3)},
-        {"version": np.array(2)},
-        {"version": np.array([1, 1])},
+        {"version": np.array(1)},
+        {"version": np.array([2, 2])},
         {"U": np.full((3, 4), np.nan)},
         {"U": np.ones((3, 5))},
         {"U": np.ones(3, dtype=complex)},
@@ -125,6 +125,9 @@ GOOD = {"format": np.array("certnet-network"), "version": np.array(1), "U": np.o
         {"classes": np.array([1, 2])},
         {"classes": np.array(["a", "b", "c"])},
         {"V": None},
+        {"columns": np.array("{}")},
+        {"columns": np.array("[" * 100_000)},
+        {"columns": np.array(["[]"] * 2)},
     ],
 )
 def test_hostile_members_are_refused(tmp_path, change):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from certificates import Certificate, Robustness, Verdict, check, read_certificate, write_certificate
 from certificates.arithmetic.machine import MachineFailure
-from certnet.cli.compare import compare_property
+from certnet.cli.agreement import compare_property
 from certnet.io.vnnlib import Property, parse_vnnlib
 from certnet.jobs.verify import verify
 from certnet.search.counterexample import Counterexample, confirm, confirm_near, decided_classes, exact_outputs

@@ -26,8 +26,8 @@ def compare_data(certificate: Certificate, data: str) -> dict[str, Any]:
     if "data" in certificate.provenance:
         stored = Recipe.from_json(certificate.provenance["data"])
         recipe = replace(stored, source=data)
-        if source_kind(data) != "csv":
-            recipe = replace(recipe, target=None, weight_column=None)
+        if source_kind(data) != "table":
+            recipe = recipe.of_arrays()
     split = load(recipe)
     program = TrainingProgram(
         split.X_train,
@@ -61,13 +61,19 @@ def _rows(split: Split) -> dict[str, Any]:
     weights = "1 for every row" if recipe.weight_column is None else f"column {recipe.weight_column!r}"
     if recipe.class_weight is not None:
         weights += ", times those that make classes count alike"
-    if source_kind(recipe.source) == "csv":
+    if source_kind(recipe.source) == "table":
         last = "the last column" if recipe.weight_column is None else "the last column but that of the weights"
-        column = last if recipe.target is None else f"column {recipe.target!r}"
+        own = None if recipe.columns is None else recipe.columns.target
+        named = recipe.target or own
+        column = last if named is None else f"column {named!r}"
         targets = f"{column}: {targets}"
+    features = "raw" if recipe.raw else "standardised: less the mean of these rows, over their deviation"
+    if not recipe.raw and split.columns is not None and split.columns.flags.any():
+        features += "; what is 0 or 1 stays so"
     return {
         "which": which,
-        "features": "raw" if recipe.raw else "standardised: less the mean of these rows, over their deviation",
+        "features": features,
+        "columns": [] if split.columns is None else list(split.columns.sentences()),
         "targets": targets,
         "weights": weights,
         "counts": counts,

@@ -1,0 +1,106 @@
+"""The commands by name, each imported when it is called or asked for its options."""
+
+import functools
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from certnet.cli.exits import CODES
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Attributes:
+        module: which has a function of its name; that returns an exit code.
+        summary: its line in ``certnet --help``.
+        example: a call of it.
+    """
+
+    module: str
+    summary: str
+    example: str
+
+
+COMMANDS = {
+    "train": Command("train", "Train on data; prove how good the network is.", "certnet train iris --time-limit 20"),
+    "predict": Command("predict", "What a network says of new rows.", "certnet predict iris new.csv -o predicted.csv"),
+    "show": Command("inspect", "All there is to know about a run.", "certnet show iris"),
+    "compare": Command("inspect", "Several runs in one table.", "certnet compare iris runs/iris-small"),
+    "export": Command(
+        "export", "A network for ONNX, PyTorch or NumPy.", "certnet export iris --onnx iris.onnx --float32"
+    ),
+    "report": Command("report", "Runs as one page of HTML.", "certnet report iris --html iris.html"),
+    "optimality": Command(
+        "optimality",
+        "How far any network is from the global optimum.",
+        "certnet optimality model.safetensors points.csv --torch-loss cross_entropy --weight-decay 1e-3",
+    ),
+    "verify": Command(
+        "verify",
+        "Prove a property, or that rows keep their class.",
+        "certnet verify iris iris --norm linf --radius 0.1",
+    ),
+    "audit": Command(
+        "audit", "Certified and attacked accuracy.", "certnet audit iris iris --norm linf --radii 0.05,0.1"
+    ),
+    "lipschitz": Command("lipschitz", "Prove Lipschitz constants.", "certnet lipschitz iris"),
+    "check": Command("check", "Prove certificates again, with no solver.", "certnet check iris --data iris"),
+    "tightness": Command("tightness", "How tight the relaxation behind a run is.", "certnet tightness iris"),
+    "doctor": Command("doctor", "Versions, solvers, memory and GPU.", "certnet doctor"),
+    "help": Command("help", "The help of a command.", "certnet help train"),
+}
+"""In the order in which ``certnet --help`` lists them."""
+
+
+class Commands(TyperGroup):
+    """The group of these commands."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name, None where there is none."""
+        return load(cmd_name) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Name, command and the other arguments; a name that is close to one is suggested."""
+        # What is looked through for names that are close.
+        self.commands: Any = dict.fromkeys(COMMANDS)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List names and summaries, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
+
+
+@functools.cache
+def load(name: str) -> Any:
+    """The parser of a command."""
+    command = COMMANDS[name]
+    work = _help if name == "help" else getattr(importlib.import_module(f"certnet.cli.{command.module}"), name)
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone.command(name, epilog=f"Example: {command.example}\n\n{CODES}")(_parsed(work))
+    return typer.main.get_command(alone)
+
+
+def _parsed(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
+    """The command as the parser calls it: the work is only put together, to be done when parsing has ended well."""
+
+    @functools.wraps(command)
+    def put_together(**options: Any) -> Callable[[], int]:
+        return functools.partial(command, **options)
+
+    return put_together
+
+
+def _help(command: str | None = typer.Argument(None, help="Name of a command.")) -> int:
+    """The help of certnet, or of a command."""
+    raise AssertionError(f"help {command} is read before the arguments are parsed")

@@ -1,0 +1,85 @@
+"""``certnet export``: a network as other tools read it."""
+
+import json as _json
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from certnet.cli.options import Json, Network
+from formulations import InputError
+
+
+def export(
+    network: Network,
+    onnx: Annotated[str | None, typer.Option(metavar="FILE", help="Write an ONNX graph, FILE.onnx.")] = None,
+    torch: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write tensors for PyTorch, FILE.safetensors; no pickle.")
+    ] = None,
+    numpy: Annotated[str | None, typer.Option(metavar="FILE", help="Write NumPy arrays, FILE.npz.")] = None,
+    single: Annotated[bool, typer.Option("--float32", help="Numbers of 32 bits instead of 64.")] = False,
+    json: Json = False,
+) -> int:
+    """Write NETWORK for other tools, with standardisation, and compare it with this network before it is written."""
+    from certnet.cli.output import Exit, head
+    from certnet.cli.rows import Subject
+    from certnet.io.export import Kind, export
+    from certnet.io.output import print_result
+    from certnet.runtime.wording import up
+
+    given = {kind: path for kind, path in (("onnx", onnx), ("torch", torch), ("numpy", numpy)) if path is not None}
+    if not given:
+        raise InputError("Say what to write: --onnx FILE.onnx, --torch FILE.safetensors or --numpy FILE.npz.")
+    subject = Subject.named(network)
+    about = metadata(subject)
+    lines, results = [], []
+    for kind in get_args(Kind):
+        if kind not in given:
+            continue
+        done = export(Path(given[kind]), subject.read, kind, about, single=single)
+        results.append({"file": str(done.path), "kind": kind, "difference": done.difference, "rows": done.rows})
+        lines += [
+            f"{done.path}: its outputs differ from the network's by {up(done.difference, 2)} at most, on {done.rows} "
+            "points like the data; to use it:",
+            *(f"    {line}" for line in done.how),
+        ]
+    report = {
+        **head("export", None, f"{len(results)} files were written and compared"),
+        "network": subject.name,
+        "dtype": "float32" if single else "float64",
+        "metadata": about,
+        "results": results,
+    }
+    print_result(report, [*lines, *meanings(about)], as_json=json)
+    return Exit.OK
+
+
+def metadata(subject: Any) -> dict[str, str]:
+    """What a file says about the network beside its numbers; values are text, lists in JSON."""
+    read, run = subject.read, subject.run
+    about = {"network": subject.name, "features": _json.dumps(list(read.feature_names), ensure_ascii=False)}
+    if read.classes is not None:
+        about["classes"] = _json.dumps(list(read.classes), ensure_ascii=False)
+    if read.columns is not None:
+        about["columns"] = _json.dumps(read.columns.to_json(), ensure_ascii=False)
+    if run is not None:
+        about["loss"] = run.objective["loss"]
+    about["scores"] = _scores(about.get("loss", ""), read.classes is not None, read.is_binary)
+    return about
+
+
+def _scores(loss: str, classes: bool, binary: bool) -> str:
+    """What the outputs mean."""
+    if not classes:
+        return "logarithms of the predicted means" if loss == "poisson" else "predicted numbers"
+    if binary:
+        also = "; its logistic function is the probability of that class" if loss == "logistic" else ""
+        return f"positive for the second class{also}"
+    also = "; their softmax are the probabilities" if loss == "cross-entropy" else ""
+    return f"one for each class, the largest wins{also}"
+
+
+def meanings(about: dict[str, str]) -> list[str]:
+    """What goes in and what comes out, in lines."""
+    names = [f"{name:<9}{about[name]}" for name in ("features", "classes") if name in about]
+    return [*names, f"scores   {about['scores']}"]

@@ -1,0 +1,137 @@
+"""``certnet predict``: what a network says of new rows."""
+
+import contextlib
+import csv
+import io
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from certnet.cli.options import Json, Network, Norm, Quiet
+from formulations import InputError
+
+if TYPE_CHECKING:
+    from certnet.cli.rows import Subject
+    from formulations._validation import FloatArray
+
+REACH = 4.0
+"""Radii are looked for up to so many times the largest deviation of a feature."""
+
+
+def predict(
+    network: Network,
+    new: Annotated[
+        str,
+        typer.Argument(metavar="NEW", help="Rows: a CSV or Parquet file, its columns found by name; or .npz."),
+    ],
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", metavar="FILE", help="Write a CSV file instead of stdout.")
+    ] = None,
+    radius_norm: Annotated[
+        Norm | None,
+        typer.Option(help="Also prove for each row a radius, in units of the features, within which its class stays."),
+    ] = None,
+    largest_radius: Annotated[
+        float | None,
+        typer.Option(metavar="R", help="With --radius-norm: look no farther; 4 deviations of the widest feature."),
+    ] = None,
+    input_limit: Annotated[
+        float, typer.Option(help="With --radius-norm: seconds for each row; 0 for no limit.")
+    ] = 10.0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Predict NEW rows: classes with their probabilities, or numbers. A target column may be there or missing."""
+    from certnet.cli.limits import seconds_or_none
+    from certnet.cli.output import Exit, head, place_for
+    from certnet.cli.rows import Subject
+    from certnet.cli.show import stderr_console
+    from certnet.io.answers import against_targets, answers, new_rows
+    from certnet.io.output import print_result, write_file
+    from formulations._validation import as_positive
+
+    started, each = time.perf_counter(), seconds_or_none(input_limit, "--input-limit")
+    if largest_radius is not None:
+        if radius_norm is None:
+            raise InputError("--largest-radius goes with --radius-norm; name the norm, linf or l2.")
+        as_positive("--largest-radius", largest_radius)
+    place = None if out is None else place_for(out, "-o", folder=False)
+    subject = Subject.named(network)
+    if radius_norm is not None and subject.read.network.outputs == 1 and not subject.read.is_binary:
+        raise InputError("--radius-norm is about classes, but the network predicts numbers; leave it out.")
+    X, notes, table = new_rows(subject.read, new)
+    interrupted = False
+    columns = answers(subject.read, subject.loss, X)
+    if radius_norm is not None:
+        columns |= _radii(subject, X, radius_norm, largest_radius, each, quiet)
+        interrupted = None in columns[f"certified radius ({radius_norm})"]
+        note = subject.read.with_scores().note
+        notes = notes if note is None else (*notes, note)
+    if table is not None:
+        notes = (*notes, *against_targets(subject.read, table, columns))
+    for note in () if quiet else notes:
+        stderr_console().print(note, markup=False, soft_wrap=True)
+    if json:
+        names = list(columns)
+        results = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        files = {} if out is None else {"predictions": out}
+        report = {**head("predict", None, f"{len(X)} rows were predicted"), "network": subject.name, "data": new}
+        report |= {"results": results, "seconds": time.perf_counter() - started, "files": files, "notes": list(notes)}
+    if place is not None:
+        write_file(place, _csv(columns).encode())
+    if json or place is not None:
+        print_result(report if json else {}, [str(place)], as_json=json)
+    else:
+        print_result({}, [_csv(columns).rstrip("\n")], as_json=False)
+    if interrupted:
+        stderr_console().print("certnet: Interrupted; the last rows have no radii.", markup=False)
+    return Exit.INTERRUPTED if interrupted else Exit.OK
+
+
+def _radii(
+    subject: "Subject", X: "FloatArray", norm: str, largest: float | None, each: float | None, quiet: bool
+) -> dict[str, Sequence[Any]]:
+    """A proved radius for each row, and one within which another class was found, None where none was."""
+    import math
+
+    from certnet.cli.show import Live, stderr_console
+    from certnet.jobs.radius import certified_radius
+    from certnet.runtime.clock import Event
+
+    relu, started = subject.read.with_scores(), time.perf_counter()
+    # The class that is printed; where rounding lets the folded weights of ``relu`` prefer another its radius is 0.
+    scores = subject.read.predict(X)
+    labels = scores[:, 0] > 0 if subject.read.is_binary else scores.argmax(axis=1)
+    if largest is None:
+        scale = subject.read.scale
+        largest = REACH * float((X.max(axis=0) - X.min(axis=0)).max() or 1.0 if scale is None else scale.max())
+    kept: list[float] = []
+    lost: list[float | None] = []
+    with contextlib.suppress(KeyboardInterrupt), Live(stderr_console(), enabled=not quiet) as live:
+        for row, x in enumerate(X):
+            live(Event(f"radius of row {row + 1} of {len(X)}", time.perf_counter() - started, known=_median(kept)))
+            label = int(labels[row])
+            found = certified_radius(relu, x, label, norm=norm, largest=largest, time_limit=each)
+            kept.append(found.certified)
+            lost.append(found.attacked if math.isfinite(found.attacked) else None)
+    # Ctrl-C leaves the last rows without radii.
+    rest: list[None] = [None] * (len(X) - len(lost))
+    return {f"certified radius ({norm})": [*kept[: len(lost)], *rest], f"attacked radius ({norm})": [*lost, *rest]}
+
+
+def _median(radii: Sequence[float]) -> str | None:
+    from statistics import median
+
+    from certnet.runtime.wording import down
+
+    return f"median certified radius {down(median(radii), 3)}" if radii else None
+
+
+def _csv(columns: Mapping[str, Sequence[Any]]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return stream.getvalue()

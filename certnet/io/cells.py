@@ -1,0 +1,110 @@
+"""What people write into the cells of tables: numbers, dates, yes and no, and signs of missing values."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+
+Label = str | float
+LARGEST = 1e100
+"""Largest size of an entry: squares and products of larger ones are out of range."""
+MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-"})
+"""Signs of a missing value among numbers and dates, in lower case."""
+MISSING_NAME = MISSING - {"none", "-"}
+"""Among names "none" and "-" may mean what they say."""
+INFINITE = frozenset({"inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"})
+BOOLEANS = {
+    **dict.fromkeys(("true", "yes", "y", "t", "on", "1"), 1.0),
+    **dict.fromkeys(("false", "no", "n", "f", "off", "0"), 0.0),
+}
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
+_DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{2,4}")
+ISO = "ISO"
+DATE_FORMATS = (ISO, "%d.%m.%Y", "%d.%m.%y", "%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d-%m-%Y")
+"""How dates are written, the first one that fits all cells of a column counts; each may be followed by a time."""
+_TIMES = ("", " %H:%M", " %H:%M:%S")
+_FIRST = 100
+_DAY = timedelta(days=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def parse_number(text: str, *, decimal_comma: bool = False) -> float | None:
+    """The number that ``text`` spells, or None; NaN, infinities and 1_000 are no numbers here.
+
+    With ``decimal_comma`` a comma is the decimal sign, and a point is still read as one.
+    """
+    plain = text.strip().replace("\N{MINUS SIGN}", "-")
+    if decimal_comma:
+        plain = plain.replace(",", ".")
+    value = float(plain) if _NUMBER.fullmatch(plain) else float("inf")
+    return value if abs(value) < float("inf") else None
+
+
+def parse_boolean(text: str) -> float | None:
+    """1 for yes, 0 for no, in the words of ``BOOLEANS`` and upper or lower case; else None."""
+    return BOOLEANS.get(text.lower())
+
+
+def parse_date(text: str, form: str) -> float | None:
+    """Days since 1970-01-01 UTC, fractions for times, where ``text`` is a date of this form; else None.
+
+    A time without a zone counts as UTC.
+    """
+    try:
+        if form == ISO:
+            found = datetime.fromisoformat(text) if _ISO.fullmatch(text) else None
+        else:
+            found = datetime.strptime(text, form + _TIMES[min(text.count(":"), 2)])
+    except ValueError:
+        return None
+    if found is None:
+        return None
+    return ((found if found.tzinfo else found.replace(tzinfo=UTC)) - _EPOCH) / _DAY
+
+
+def date_format(counts: Mapping[str, int], enough: float) -> tuple[str | None, str | None]:
+    """The form of dates that fits all these cells, or else most and enough of them, and another one that does as well.
+
+    None where there is none. Every cell comes with the number of its rows.
+    """
+    likely = {cell: count for cell, count in counts.items() if _DATE.match(cell)}
+    if not likely or sum(likely.values()) < enough:
+        return None, None
+    # Most forms fit none of the first cells; only the others are tried on all.
+    first_cells = [*likely][:_FIRST]
+    forms = [form for form in DATE_FORMATS if any(parse_date(cell, form) is not None for cell in first_cells)]
+    fitting = {form: sum(likely[cell] for cell in likely if parse_date(cell, form) is not None) for form in forms}
+    if not fitting:
+        return None, None
+    most = max(fitting.values())
+    first, *others = [form for form in forms if fitting[form] == most]
+    return (first, others[0] if others else None) if most and most >= enough else (None, None)
+
+
+def written(form: str) -> str:
+    """A form of dates in words, such as ``month/day/year``."""
+    return form.replace("%d", "day").replace("%m", "month").replace("%Y", "year").replace("%y", "year")
+
+
+def date_text(days: float) -> str:
+    """The date that lies these days after 1970-01-01, without the time."""
+    return (_EPOCH + timedelta(days=days)).date().isoformat()
+
+
+def class_name(label: Label) -> str:
+    """A label as text, whole numbers without a decimal point."""
+    if isinstance(label, str):
+        return label
+    return str(int(label)) if label.is_integer() else repr(label)
+
+
+def name_reader(decimal_comma: bool) -> Callable[[str], str | None]:
+    """Reads a cell as a name, None where it is missing; a number is the same name however it is written."""
+
+    def name(cell: str) -> str | None:
+        if cell.lower() in MISSING_NAME:
+            return None
+        number = parse_number(cell, decimal_comma=decimal_comma)
+        return cell if number is None else class_name(number)
+
+    return name

@@ -1,0 +1,290 @@
+"""What turns the columns of a table into features: fitted to training rows, kept with the network, applied by name."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certnet.io.cells import DATE_FORMATS, ISO, date_text, parse_boolean, parse_date
+from certnet.io.complaints import listed, require_none
+from certnet.io.readings import absent, names, numbers, words
+from certnet.io.tables import Table
+from formulations import InputError
+from formulations._validation import FloatArray
+
+Kind = Literal["number", "category", "boolean", "date"]
+Impute = Literal["median", "mean", "most-frequent", "none"]
+LARGEST_ENTRIES = 2**29
+"""Entries of a matrix of features, 4 GB."""
+OTHER, ABSENT = "(other)", "(missing)"
+_LONG_LIST = 6
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table, and the features that it becomes.
+
+    Attributes:
+        name: in the header.
+        kind: "number"; "boolean", which is 1 for yes and 0 for no; "date", in days since ``origin``; or "category", a
+            feature of 0 and 1 for each of ``categories``.
+        fill: what a missing value counts as: a number, or a category. None where there is nothing: then missing values
+            are refused, and those of a category are 0 in all of its features.
+        indicator: whether a further feature is 1 where the value is missing.
+        categories: names, in the order of their features.
+        other: whether a further feature is 1 for every name that is not among ``categories``.
+        form: how dates are written, ``ISO`` or as for ``strptime``, without the time.
+        origin: of dates, in days since 1970-01-01.
+    """
+
+    name: str
+    kind: Kind = "number"
+    fill: float | str | None = None
+    indicator: bool = False
+    categories: tuple[str, ...] = ()
+    other: bool = False
+    form: str | None = None
+    origin: float = 0.0
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Of the features, in order; ``colour=red`` for a category."""
+        if self.kind != "category":
+            return (self.name, f"{self.name} is missing") if self.indicator else (self.name,)
+        last = [*([OTHER] if self.other else []), *([ABSENT] if self.indicator else [])]
+        return tuple(f"{self.name}={value}" for value in (*self.categories, *last))
+
+    def encode(self, table: Table, *, refuse_missing: bool) -> tuple[FloatArray, list[str], list[str]]:
+        """(n, features) entries, complaints about cells, and notes."""
+        if self.kind == "category":
+            return self._encode_names(table, refuse_missing)
+        values, wrong = self.values(table)
+        gone = np.isnan(values)
+        notes: list[str] = []
+        if gone.any() and self.fill is None:
+            wrong.append(absent(table, self.name, np.flatnonzero(gone)))
+        elif gone.any():
+            notes += [] if self.indicator else [self._filled(table, gone)]
+            values = np.where(gone, float(self.fill or 0.0) + self.origin, values)
+        parts = [values - self.origin if self.kind == "date" else values]
+        return np.column_stack([*parts, *([gone] if self.indicator else [])]), wrong, notes
+
+    @property
+    def flags(self) -> tuple[bool, ...]:
+        """Which of the features are 0 or 1 by nature."""
+        first = self.kind in ("category", "boolean")
+        return (first, *(True for _ in self.feature_names[1:]))
+
+    def values(self, table: Table) -> tuple[FloatArray, list[str]]:
+        """(n,) numbers, dates in days since 1970-01-01; NaN where missing; and complaints about cells."""
+        if self.kind == "number":
+            return numbers(table, self.name)
+        form = self.form or ISO
+        parse = parse_boolean if self.kind == "boolean" else lambda cell: parse_date(cell, form)
+        return words(table, self.name, self.kind, parse)
+
+    def _encode_names(self, table: Table, refuse_missing: bool) -> tuple[FloatArray, list[str], list[str]]:
+        found = names(table, self.name)
+        places: dict[str | None, int] = {name: place for place, name in enumerate(self.categories)}
+        nowhere = len(self.feature_names)
+        other = len(self.categories) if self.other else nowhere
+        missing = nowhere - 1 if self.indicator else nowhere
+        fill = nowhere if self.fill is None else places[str(self.fill)]
+        entries = np.zeros((len(found), nowhere + 1))
+        gone = np.array([name is None for name in found], dtype=bool)
+        at = np.array([places.get(name, other) for name in found], dtype=np.int64)
+        entries[np.arange(len(at)), np.where(gone, fill, at)] = 1.0
+        entries[gone, missing] = 1.0
+        wrong, notes = [], []
+        if gone.any() and refuse_missing:
+            wrong.append(absent(table, self.name, np.flatnonzero(gone)))
+        elif gone.any() and not self.indicator:
+            notes.append(self._filled(table, gone))
+        new = sorted({name for name in found if name is not None and name not in places})
+        if new and not self.other:
+            notes.append(
+                f"{table.name} has values of column {self.name!r} that no training row has: {listed(new)}; they count "
+                "as none of the known ones."
+            )
+        return entries[:, :nowhere], wrong, notes
+
+    def _filled(self, table: Table, gone: NDArray[np.bool_]) -> str:
+        count = np.count_nonzero(gone)
+        values = "a value" if count == 1 else f"{count} of {len(gone)} values"
+        return f"{table.name} lacks {values} of column {self.name!r}, to count as {self._filling}."
+
+    @property
+    def _filling(self) -> str:
+        if self.fill is None:
+            return "none of the known ones"
+        if isinstance(self.fill, str):
+            return repr(self.fill)
+        return date_text(self.fill + self.origin) if self.kind == "date" else f"{self.fill:g}"
+
+    def sentence(self, impute: str) -> str | None:
+        """What is done to this column; None for a number that is taken as it is."""
+        said = []
+        if self.kind == "boolean":
+            said.append("1 for yes or true, 0 for no or false")
+        if self.kind == "date":
+            said.append(f"days since {date_text(self.origin)}")
+        if self.kind == "category":
+            count, also = len(self.categories), ", and one for all others" if self.other else ""
+            said.append(f"a feature of 0 and 1 for each of {listed(self.categories, _LONG_LIST)}{also}")
+            if count == 1:
+                said = [f"a feature that is 1 for {self.categories[0]}{also}"]
+        if self.indicator:
+            filled = "" if self.fill is None else f"missing values count as {self._filling} ({impute}), and "
+            said.append(f"{filled}a feature is 1 where the value is missing")
+        return f"{self.name}: {'; '.join(said)}" if said else None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What turns a table into the n×d features of a network. Columns are found by name, in any order.
+
+    Attributes:
+        columns: in the order of their features.
+        impute: how fill values were chosen on the training rows; with "none" missing values are refused.
+        left_out: names of columns that are no input, each with the reason.
+        target: name of the column that was learned, or None.
+    """
+
+    columns: tuple[Column, ...]
+    impute: Impute = "none"
+    left_out: tuple[tuple[str, str], ...] = ()
+    target: str | None = None
+
+    @classmethod
+    def numbers(cls, names: Sequence[str], *, target: str | None = None) -> "Columns":
+        """All of these are numbers, and none may be missing."""
+        return cls(tuple(Column(name) for name in names), target=target)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the columns that are needed."""
+        return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def feature_names(self) -> tuple[str, ...]:
+        """d names."""
+        return tuple(name for column in self.columns for name in column.feature_names)
+
+    @cached_property
+    def flags(self) -> NDArray[np.bool_]:
+        """(d,) which features are 0 or 1 by nature; standardisation leaves them alone."""
+        return np.array([flag for column in self.columns for flag in column.flags], dtype=bool)
+
+    def encode(self, table: Table) -> FloatArray:
+        """The features (n×d) of a table's rows.
+
+        Raises:
+            InputError: columns that are missing, and cells that cannot be read, all at once.
+        """
+        return self.encode_with_notes(table)[0]
+
+    def encode_with_notes(self, table: Table) -> tuple[FloatArray, tuple[str, ...]]:
+        """The features, and sentences about what was ignored, unknown or filled in; errors as ``encode``."""
+        lacking = [name for name in self.inputs if name not in table]
+        if lacking:
+            raise InputError(
+                f"{table.name} lacks {'the column' if len(lacking) == 1 else 'columns'} {listed(lacking, 20)}, which "
+                "the network was trained with; add what is missing, in any order."
+            )
+        d = len(self.feature_names)
+        if len(table) * d > LARGEST_ENTRIES:
+            raise InputError(f"{table.name} makes {len(table)} rows of {d} features, too many at once; split the file.")
+        X = np.empty((len(table), d))
+        wrong: list[str] = []
+        known = {*self.inputs, *dict(self.left_out), self.target}
+        ignored = [name for name in table.names if name not in known]
+        notes = [f"{table.name} has columns the network was not trained with, which are ignored: {listed(ignored)}."]
+        notes, start = notes if ignored else [], 0
+        for column in self.columns:
+            entries, complaints, remarks = column.encode(table, refuse_missing=self.impute == "none")
+            X[:, start : start + entries.shape[1]] = entries
+            start += entries.shape[1]
+            wrong += complaints
+            notes += remarks
+        require_none(table.name, wrong)
+        return X, tuple(notes)
+
+    def sentences(self) -> tuple[str, ...]:
+        """The recipe: a line for each column that is not a number taken as it is, or left out."""
+        treated = (column.sentence(self.impute) for column in self.columns)
+        out = (f"{name}: left out, because {reason}" for name, reason in self.left_out)
+        return (*(sentence for sentence in treated if sentence is not None), *out)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that ``from_json`` reads."""
+        return {
+            "columns": [asdict(column) for column in self.columns],
+            "impute": self.impute,
+            "left_out": [list(pair) for pair in self.left_out],
+            "target": self.target,
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> "Columns":
+        """Read what ``to_json`` made.
+
+        Raises:
+            InputError: it is something else.
+        """
+        broken = InputError("The recipe of the columns is damaged; train the network again.")
+        try:
+            if not isinstance(value, Mapping) or {*value} != {field.name for field in fields(cls)}:
+                raise broken
+            columns = tuple(_column(entry) for entry in _list(value["columns"]))
+            left_out = tuple((_text(name), _text(reason)) for name, reason in map(_list, _list(value["left_out"])))
+            target = None if value["target"] is None else _text(value["target"])
+        except (TypeError, ValueError, KeyError):
+            raise broken from None
+        names = [column.name for column in columns]
+        if not columns or len({*names}) < len(names) or value["impute"] not in get_args(Impute):
+            raise broken
+        return cls(columns, value["impute"], left_out, target)
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("name", "kind"), (str,)),
+    **dict.fromkeys(("indicator", "other"), (bool,)),
+    **{"fill": (float, str, type(None)), "categories": (list, tuple), "form": (str, type(None)), "origin": (float,)},
+}
+
+
+def _column(value: object) -> Column:
+    """A stored column; ValueError where its parts contradict each other."""
+    if not isinstance(value, Mapping) or {*value} != {*_TYPES}:
+        raise ValueError
+    if not all(type(value[name]) in types for name, types in _TYPES.items()):
+        raise ValueError
+    found = Column(**{**value, "categories": tuple(_text(name) for name in value["categories"])})
+    known = {*found.categories}
+    by_name = found.kind == "category"
+    filled = found.fill is None or (found.fill in known if by_name else isinstance(found.fill, float))
+    finite = all(math.isfinite(entry) for entry in (found.fill, found.origin) if isinstance(entry, float))
+    right = (filled, finite, len(known) == len(found.categories), found.name, found.kind in get_args(Kind))
+    if (found.kind == "date") != (found.form in DATE_FORMATS):
+        raise ValueError
+    if not all(right) or (known and not by_name) or not found.feature_names:
+        raise ValueError
+    if found.indicator and found.fill is None and not by_name:
+        raise ValueError
+    return found
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise TypeError
+    return list(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value

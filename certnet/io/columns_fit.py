@@ -1,0 +1,304 @@
+"""Columns as a file suggests them: kinds by all rows, but what is learned from values by training rows alone."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from certnet.io.cells import BOOLEANS, INFINITE, MISSING, date_format, date_text, parse_number, written
+from certnet.io.columns import Column, Columns
+from certnet.io.complaints import listed
+from certnet.io.dataset import Recipe
+from certnet.io.readings import absent, names, numbers
+from certnet.io.tables import Table
+from formulations import InputError
+from formulations._validation import FloatArray, IntArray
+
+__all__ = ["SETTINGS", "Draft", "draft"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """When a column is what it looks like."""
+
+    id_rows: int = 10
+    """Rows from which on different texts, or numbers that count rows, are taken for an ID. Not measured."""
+    rare_rows: int = 5
+    """Training rows that a category, or missing values, need for a feature of their own. Not measured."""
+    rare_share: float = 0.05
+    """Where this share of the training rows is less, it is enough, so that small sets keep theirs. Not measured."""
+    most_categories: int = 50
+    """Categories of a column with features of their own, those of most rows. Not measured."""
+    most_features: int = 2000
+    """Features that all categories together may become; more are refused. Not measured."""
+    number_share: float = 0.5
+    """Share of numbers, or dates, from which on the other cells of a column are taken for mistakes. Not measured."""
+    longest_name: int = 100
+    """Characters of the longest text that is taken for a name of a category. Not measured."""
+    leak_rows: int = 20
+    """Rows below which no column is suspected to give the target away. Not measured."""
+    rows_per_value: float = 5.0
+    """Rows for each value on average from which on values that go with one target each are suspected. Not measured."""
+
+
+SETTINGS = Settings()
+Values = FloatArray | list[str | None]
+"""Numbers with NaN where missing, or names with None."""
+_IDENTIFIER = re.compile(r"(^|.*[^a-z])(id|ids|uuid|guid|index|idx|rowid|row)$|unnamed.*", re.IGNORECASE)
+_CAMEL = re.compile(r".*[a-z](ID|Id)$")
+_NUMBERS = "write numbers, leave the column out with --drop, or take it as names with --categorical"
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """Kinds of the columns of a table, before anything is learned from their values.
+
+    Attributes:
+        table: the inputs alone.
+        columns: of each column name and kind, and for dates how they are written.
+        values: of each column (n,) numbers with NaN where missing, or names with None.
+        wrong: complaints about cells.
+        notes: sentences a user should read.
+    """
+
+    table: Table
+    recipe: Recipe
+    columns: tuple[Column, ...]
+    values: tuple[Values, ...]
+    wrong: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def fit(self, rows: IntArray, target: FloatArray, name: str, *, classes: bool) -> tuple[Columns, tuple[str, ...]]:
+        """The columns by the values of training rows, and sentences for the user.
+
+        Args:
+            rows: numbers of the training rows that count.
+            target: (n,) number of the class, or the quantity, of every row.
+            name: of its column.
+            classes: whether these are classes.
+
+        Raises:
+            InputError: no input is left, or categories become too many features.
+        """
+        if self.recipe.plain:
+            return Columns.numbers(self.table.names, target=name), self.notes
+        chosen = [
+            values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows] for values in self.values
+        ]
+        found, left_out = self._fitted(chosen, self.recipe.features or ())
+        if not found:
+            # Numbers that are all there is will be meant, whatever they look like.
+            found, left_out = self._fitted(chosen, [column.name for column in self.columns if column.kind == "number"])
+        if not found:
+            reasons = listed([f"{column} is left out because {reason}" for column, reason in left_out], width=120)
+            raise InputError(f"{self.table.name} has no column to learn from: {reasons}; name some with --features.")
+        _require_few(self.table.name, found)
+        fitted = Columns(tuple(found), self.recipe.impute, tuple(left_out), name)
+        return fitted, (*self.notes, *self._suspicions(fitted, chosen, target[rows], classes))
+
+    def _fitted(self, chosen: Sequence[Values], asked: Sequence[str]) -> tuple[list[Column], list[tuple[str, str]]]:
+        """The inputs, and names and reasons of the others; those that are asked for stay where they can."""
+        found, left_out = [], []
+        for column, values, training in zip(self.columns, self.values, chosen, strict=True):
+            reason, fitted = None if column.name in asked else _identifies(column, values), column
+            if reason is None:
+                fitted, reason = _fitted(column, training, self.recipe, column.name in asked)
+            if reason is None:
+                found.append(fitted)
+            else:
+                left_out.append((column.name, reason))
+        return found, left_out
+
+    def _suspicions(
+        self, fitted: Columns, chosen: Sequence[Values], target: FloatArray, classes: bool
+    ) -> Iterator[str]:
+        """Sentences about inputs that may be none."""
+        inputs = {*fitted.inputs}
+        for column, values, training in zip(self.columns, self.values, chosen, strict=True):
+            if column.name not in inputs:
+                continue
+            leak = _leak(training, target, classes=classes)
+            if leak is not None:
+                yield (
+                    f"Column {column.name!r} gives {fitted.target!r} away: {leak}; if it is known only after that, "
+                    "leave it out with --drop."
+                )
+            elif column.name not in (self.recipe.features or ()) and _counts(values):
+                yield (
+                    f"Column {column.name!r} counts up by 1 from row to row; if it only numbers the rows, leave it out "
+                    "with --drop."
+                )
+
+
+def draft(table: Table, recipe: Recipe) -> Draft:
+    """What the columns of a table of inputs look like; never raises, but collects complaints.
+
+    Where the recipe has columns of its own nothing is looked at.
+    """
+    if recipe.columns is not None:
+        return Draft(table, recipe, (), (), (), ())
+    columns, values, wrong, notes = [], [], [], []
+    advice = "write a number" if recipe.plain else _NUMBERS
+    for name in table.names:
+        column = Column(name)
+        if not recipe.plain:
+            column, remarks = _kind(table, name, recipe)
+            notes += remarks
+        found: Values
+        complaints: list[str] = []
+        if column.kind == "category":
+            found = names(table, name)
+            gone = [row for row, value in enumerate(found) if value is None]
+        else:
+            found, complaints = numbers(table, name, advice) if column.kind == "number" else column.values(table)
+            gone = [] if complaints else np.flatnonzero(np.isnan(found)).tolist()
+        if gone and (recipe.plain or recipe.impute == "none"):
+            complaints = [absent(table, name, gone)]
+        columns.append(column)
+        values.append(found)
+        wrong += complaints
+    return Draft(table, recipe, tuple(columns), tuple(values), tuple(wrong), tuple(notes))
+
+
+def _kind(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]:
+    """What the cells of a column are, and remarks."""
+    if name in recipe.categorical:
+        return Column(name, "category"), []
+    counts = Counter(table.column(name))
+    present = {cell: count for cell, count in counts.items() if cell.lower() not in MISSING}
+    some = SETTINGS.number_share * sum(present.values())
+    numeric = {
+        cell: count
+        for cell, count in present.items()
+        if parse_number(cell, decimal_comma=table.decimal_comma) is not None or cell.lower() in INFINITE
+    }
+    if len(numeric) == len(present):
+        return Column(name), []
+    if all(cell.lower() in BOOLEANS for cell in present):
+        return Column(name, "boolean"), []
+    form, other = date_format(present, some)
+    if form is not None:
+        either = "" if other is None else f"{written(form)}, not {written(other)}"
+        remark = f"The dates of column {name!r} fit two forms and are read as {either}; write YYYY-MM-DD if not."
+        return Column(name, "date", form=form), [remark] if either else []
+    return Column(name, "number" if sum(numeric.values()) >= some else "category"), []
+
+
+def _identifies(column: Column, values: Values) -> str | None:
+    """Why a column seems to tell rows apart and nothing else; None where it does not."""
+    named = bool(_IDENTIFIER.fullmatch(column.name) or _CAMEL.fullmatch(column.name))
+    if len(values) < SETTINGS.id_rows:
+        return None
+    if isinstance(values, list):
+        return "all its values differ, as those of an ID do" if len({*values}) == len(values) else None
+    if column.kind != "number" or not (np.floor(values) == values).all():
+        return None
+    if _counts(values) and (named or values[0] in (0.0, 1.0)):
+        return "it numbers the rows"
+    if named and len(np.unique(values)) == len(values):
+        return "it identifies the rows by its name, and all its values differ"
+    return None
+
+
+def _counts(values: Values) -> bool:
+    return isinstance(values, np.ndarray) and len(values) >= SETTINGS.id_rows and bool((np.diff(values) == 1.0).all())
+
+
+def _fitted(column: Column, values: Values, recipe: Recipe, asked: bool) -> tuple[Column, str | None]:
+    """A column with what its training values decide, or why it is left out."""
+    if isinstance(values, list):
+        return _fitted_names(column, values, recipe, asked)
+    present = values[~np.isnan(values)]
+    if not len(present):
+        return column, "no training row has a value"
+    complete = len(present) == len(values)
+    if complete and not asked and not recipe.raw and present.min() == present.max():
+        value = date_text(present[0]) if column.kind == "date" else f"{present[0]:g}"
+        return column, f"it is {value} in every training row"
+    origin = math.floor(present.min()) if column.kind == "date" else 0.0
+    fill = None if recipe.impute == "none" else _statistic(present - origin, recipe.impute)
+    indicator = len(values) - len(present) >= _enough(len(values))
+    return replace(column, origin=float(origin), fill=fill, indicator=indicator), None
+
+
+def _enough(rows: int) -> int:
+    """How many of these training rows a feature of 0 and 1 has to be about."""
+    return min(SETTINGS.rare_rows, max(1, int(SETTINGS.rare_share * rows)))
+
+
+def _statistic(values: FloatArray, impute: str) -> float:
+    """The fill value; equal on every machine and in every order of the rows."""
+    ordered = np.sort(values)
+    if impute == "mean":
+        return math.fsum(ordered) / len(ordered)
+    if impute == "median":
+        low, high = float(ordered[(len(ordered) - 1) // 2]), float(ordered[len(ordered) // 2])
+        return low + (high - low) / 2.0
+    distinct, counts = np.unique(ordered, return_counts=True)
+    return float(distinct[counts.argmax()])
+
+
+def _fitted_names(column: Column, values: list[str | None], recipe: Recipe, asked: bool) -> tuple[Column, str | None]:
+    counts = Counter(value for value in values if value is not None)
+    if not counts:
+        return column, "no training row has a value"
+    if max(map(len, counts)) > SETTINGS.longest_name:
+        return column, f"it holds texts of more than {SETTINGS.longest_name} characters"
+    gone, enough = len(values) - sum(counts.values()), _enough(len(values))
+    if len(counts) == 1 and not gone and not asked:
+        return column, f"it is {next(iter(counts))!r} in every training row"
+    order = sorted(counts, key=lambda name: (-counts[name], _order(name)))
+    kept = [name for name in order if asked or counts[name] >= enough][: SETTINGS.most_categories]
+    if not kept:
+        return column, f"each of its values occurs in fewer than {enough} training rows"
+    fill = order[0] if recipe.impute == "most-frequent" else None
+    return (
+        replace(
+            column,
+            categories=tuple(sorted(kept, key=_order)),
+            other=len(kept) < len(counts),
+            indicator=gone >= enough,
+            fill=fill,
+        ),
+        None,
+    )
+
+
+def _order(name: str) -> tuple[bool, float, str]:
+    """Numbers by size, then texts."""
+    number = parse_number(name)
+    return number is None, 0.0 if number is None else number, name
+
+
+def _leak(values: Values, target: FloatArray, *, classes: bool) -> str | None:
+    """How the values of a column alone tell the target of each row; None where they do not."""
+    if len(target) < SETTINGS.leak_rows or target.min() == target.max():
+        return None
+    keys = values if isinstance(values, list) else [None if math.isnan(value) else value for value in values.tolist()]
+    known: dict[object, float] = {}
+    for key, goal in zip(keys, target.tolist(), strict=True):
+        if known.setdefault(key, goal) != goal:
+            return None
+    if len(known) * SETTINGS.rows_per_value <= len(target):
+        return f"each of its {len(known)} values goes with one value of it only"
+    if isinstance(values, list) or None in known:
+        return None
+    goals = np.array([known[key] for key in sorted(known)])  # type: ignore[type-var]
+    steps = np.diff(goals)
+    if classes:
+        return "its order separates the classes" if np.count_nonzero(steps) == len({*goals.tolist()}) - 1 else None
+    return "it orders the rows just as that does" if (steps > 0).all() or (steps < 0).all() else None
+
+
+def _require_few(table: str, columns: Sequence[Column]) -> None:
+    """Refuse features by the thousand."""
+    sizes = {column.name: len(column.feature_names) for column in columns if column.kind == "category"}
+    if sum(sizes.values()) > SETTINGS.most_features:
+        largest = sorted(sizes, key=lambda name: -sizes[name])
+        raise InputError(
+            f"{table} has {len(sizes)} columns of categories, which become {sum(sizes.values())} features of 0 and 1, "
+            f"more than {SETTINGS.most_features}; leave some out with --drop, for example {listed(largest)}."
+        )

@@ -1,0 +1,248 @@
+"""Networks for other tools: ONNX graphs, PyTorch tensors and NumPy arrays that take raw features.
+
+Nothing is written that does not compute what the network computes: what is in the bytes is evaluated on points like
+the data, in its own precision, and compared.
+"""
+
+import importlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from certnet.io.network import TwoLayerNetwork
+from certnet.io.output import write_file
+from certnet.io.packed import Array, safetensors
+from certnet.runtime.version import __version__
+from formulations import InputError
+from formulations._validation import FloatArray
+from formulations.arguments import accepts, location
+from formulations.network import ReluNetwork
+
+OPSET = 13
+Kind = Literal["onnx", "torch", "numpy"]
+ENDINGS: dict[Kind, str] = {"onnx": ".onnx", "torch": ".safetensors", "numpy": ".npz"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The tuning numbers of this module."""
+
+    rows: int = 256
+    """Points on which what was written is compared. Not measured."""
+    single: float = 1e-6
+    """Most difference of an export in float32, over the size of the terms of an output. Measured: 2e-7 on networks of
+    the built-in sets."""
+    double: float = 1e-12
+    """The same in float64. Measured: 4e-16."""
+
+
+SETTINGS = Settings()
+
+
+@dataclass(frozen=True)
+class Export:
+    """A file that was written.
+
+    Attributes:
+        path: where it is.
+        difference: largest absolute difference of its outputs from the network's, on ``rows`` points like the data.
+        rows: their number.
+        how: lines of Python that use the file.
+    """
+
+    path: Path
+    difference: float
+    rows: int
+    how: tuple[str, ...]
+
+
+def export(path: Path, network: TwoLayerNetwork, kind: Kind, about: Mapping[str, str], *, single: bool) -> Export:
+    """Write a network, with standardisation and biases, in float64 or float32; the file appears when it is complete.
+
+    Args:
+        path: the file.
+        network: of raw features; outputs are its scores, before softmax, logistic function or exponential.
+        kind: "onnx", "torch" (safetensors with a state of two Linear layers) or "numpy" (an archive of arrays).
+        about: names and texts that go into the metadata, such as ``classes`` and ``features`` as JSON lists.
+        single: float32 instead of float64.
+
+    Raises:
+        InputError: the file's name has another ending, it cannot be written, onnx or safetensors is missing, or the
+            numbers in it give other outputs: float32 cannot hold features that differ little for their size.
+    """
+    if path.suffix.lower() != ENDINGS[kind]:
+        raise InputError(f"--{kind} writes a file that ends in {ENDINGS[kind]}, not {path.name!r}; name it so.")
+    dtype = np.dtype(np.float32 if single else np.float64)
+    notes = {"producer": f"certnet {__version__}", **about}
+    content = {"onnx": onnx_bytes, "torch": _torch_bytes, "numpy": _numpy_bytes}[kind](network, dtype, notes)
+    X = _points(network).astype(dtype)
+    found = np.asarray({"onnx": _run_onnx, "torch": _run_torch, "numpy": _run_numpy}[kind](content, X), dtype=float)
+    expected, size = network.predict(X.astype(float)), _sizes(network, X.astype(float))
+    limit = SETTINGS.single if single else SETTINGS.double
+    if not (np.abs(found - expected) <= limit * size).all():
+        advice = "leave --float32 out" if single else "keep the network as it is"
+        worst = float(np.nanmax(np.abs(found - expected) / size))
+        raise InputError(
+            f"In {dtype.name} the exported network differs from this one by {worst:.1e} of its size, because features "
+            f"are large for their spread, or not numbers; nothing was written; {advice}."
+        )
+    write_file(path, content)
+    return Export(path, float(np.abs(found - expected).max()), len(X), _HOW[kind](path.name, dtype.name, network))
+
+
+@accepts(path=location, network=ReluNetwork)
+def write_onnx(path: str | Path, network: ReluNetwork) -> None:
+    """Write f(x) = V (Ux + b)₊ + b₂ with input ``x`` (batch×d) and output ``y`` (batch×c), weights in float64.
+
+    Raises:
+        InputError: the ``onnx`` package is missing, or the file cannot be written.
+    """
+    write_file(Path(path), onnx_bytes(TwoLayerNetwork(network), np.dtype(np.float64), {}))
+
+
+def onnx_bytes(network: TwoLayerNetwork, dtype: Any, metadata: Mapping[str, str]) -> bytes:
+    """The ONNX graph x ↦ V (U (x − offset)/scale + b)₊ + b₂, with input ``x`` (batch×d) and output ``y`` (batch×c).
+
+    Raises:
+        InputError: the ``onnx`` package is missing.
+    """
+    onnx = _package("onnx", "Writing ONNX")
+    helper, own = onnx.helper, _arrays(network, dtype)
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    arrays = {"U": own["U"].T, "b": own["hidden_bias"], "V": own["V"], "b2": own["output_bias"]}
+    nodes, x = [], "x"
+    for name, operation in (("offset", "Sub"), ("scale", "Div")):
+        if name in own:
+            arrays[name] = own[name]
+            nodes.append(helper.make_node(operation, [x, name], [f"after_{name}"]))
+            x = f"after_{name}"
+    nodes += [
+        helper.make_node("Gemm", [x, "U", "b"], ["z"], transB=1),
+        helper.make_node("Relu", ["z"], ["a"]),
+        helper.make_node("Gemm", ["a", "V", "b2"], ["y"], transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "two_layer_relu",
+        [helper.make_tensor_value_info("x", kind, [None, network.network.inputs])],
+        [helper.make_tensor_value_info("y", kind, [None, network.network.outputs])],
+        [onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="certnet")
+    model.ir_version = 8
+    helper.set_model_props(model, dict(metadata))
+    return bytes(model.SerializeToString())
+
+
+def _arrays(network: TwoLayerNetwork, dtype: Any) -> dict[str, Array]:
+    """U (d×m), V (c×m), both biases, and offset and scale where there are any."""
+    own = network.network
+    arrays = {"U": own.hidden.T, "V": own.output, "hidden_bias": own.hidden_bias, "output_bias": own.output_bias}
+    arrays |= {name: part for name in ("offset", "scale") if (part := getattr(network, name)) is not None}
+    with np.errstate(over="ignore"):
+        # What overflows shows in the comparison.
+        return {name: np.ascontiguousarray(array, dtype=dtype) for name, array in arrays.items()}
+
+
+def _torch_bytes(network: TwoLayerNetwork, dtype: Any, metadata: Mapping[str, str]) -> bytes:
+    own = _arrays(network, dtype)
+    tensors = {"0.weight": own["U"].T, "0.bias": own["hidden_bias"], "2.weight": own["V"], "2.bias": own["output_bias"]}
+    tensors |= {name: own[name] for name in ("offset", "scale") if name in own}
+    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    return bytes(_package("safetensors.numpy", "Writing tensors").save(tensors, metadata=dict(metadata)))
+
+
+def _numpy_bytes(network: TwoLayerNetwork, dtype: Any, metadata: Mapping[str, str]) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **_arrays(network, dtype), about=np.array(json.dumps(metadata, ensure_ascii=False)))  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+def _run_onnx(content: bytes, X: Array) -> Array:
+    onnx = _package("onnx", "Writing ONNX")
+    evaluator = importlib.import_module("onnx.reference").ReferenceEvaluator
+    return np.asarray(evaluator(onnx.load_model_from_string(content)).run(None, {"x": X})[0])
+
+
+def _run_torch(content: bytes, X: Array) -> Array:
+    arrays = safetensors("the exported file", content)
+    hidden = _standardised(X, arrays) @ arrays["0.weight"].T + arrays["0.bias"]
+    return np.asarray(np.maximum(hidden, 0) @ arrays["2.weight"].T + arrays["2.bias"])
+
+
+def _run_numpy(content: bytes, X: Array) -> Array:
+    with np.load(io.BytesIO(content)) as arrays:
+        hidden = _standardised(X, arrays) @ arrays["U"] + arrays["hidden_bias"]
+        return np.asarray(np.maximum(hidden, 0) @ arrays["V"].T + arrays["output_bias"])
+
+
+def _standardised(X: Array, arrays: Mapping[str, Array]) -> Array:
+    X = X - arrays["offset"] if "offset" in arrays else X
+    return X / arrays["scale"] if "scale" in arrays else X
+
+
+def _points(network: TwoLayerNetwork) -> FloatArray:
+    """Points whose standardised features have mean 0 and deviation 2, always the same."""
+    Z = 2.0 * np.random.default_rng(0).normal(size=(SETTINGS.rows, network.network.inputs))
+    Z = Z if network.scale is None else Z * network.scale
+    return Z if network.offset is None else Z + network.offset
+
+
+def _sizes(network: TwoLayerNetwork, X: FloatArray) -> FloatArray:
+    """The sum of the sizes of all terms of each output, in which rounding is measured; at least 1."""
+    own, Z = network.network, np.abs(network.features(X))
+    hidden = Z @ np.abs(own.hidden).T + np.abs(own.hidden_bias)
+    return np.asarray(np.maximum(hidden @ np.abs(own.output).T + np.abs(own.output_bias), 1.0))
+
+
+def _package(name: str, what: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        package = name.partition(".")[0]
+        raise InputError(
+            f"{what} needs the {package} package; install it with pip install 'certnet[{package}]'."
+        ) from None
+
+
+def _how_onnx(name: str, dtype: str, network: TwoLayerNetwork) -> tuple[str, ...]:
+    return (
+        "import onnxruntime",
+        f"session = onnxruntime.InferenceSession({name!r})",
+        f'scores = session.run(None, {{"x": X.astype("{dtype}")}})[0]  # X: rows of raw features',
+    )
+
+
+def _how_torch(name: str, dtype: str, network: TwoLayerNetwork) -> tuple[str, ...]:
+    own = network.network
+    sizes = f"Linear({own.inputs}, {own.width}), ReLU(), Linear({own.width}, {own.outputs})"
+    offset = 'X - state.pop("offset")' if network.offset is not None else "X"
+    x = offset if network.scale is None else f'({offset}) / state.pop("scale")'
+    return (
+        "from safetensors.torch import load_file",
+        "from torch.nn import Linear, ReLU, Sequential",
+        f"state = load_file({name!r})",
+        f"Z = {x}  # X: rows of raw features, {dtype}",
+        f"net = Sequential({sizes}).to(Z.dtype)",
+        "net.load_state_dict(state)",
+        "scores = net(Z)",
+    )
+
+
+def _how_numpy(name: str, dtype: str, network: TwoLayerNetwork) -> tuple[str, ...]:
+    x = "X" if network.offset is None else 'X - a["offset"]'
+    x = x if network.scale is None else f'({x}) / a["scale"]'
+    return (
+        "import numpy as np",
+        f"a = np.load({name!r})",
+        f"Z = {x}  # X: rows of raw features",
+        'scores = np.maximum(Z @ a["U"] + a["hidden_bias"], 0) @ a["V"].T + a["output_bias"]',
+    )
+
+
+_HOW = {"onnx": _how_onnx, "torch": _how_torch, "numpy": _how_numpy}

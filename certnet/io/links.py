@@ -1,0 +1,23 @@
+"""From a network's scores to what is predicted: probabilities of classes, and means."""
+
+import numpy as np
+
+from formulations._validation import FloatArray
+
+PROBABILISTIC = ("logistic", "cross-entropy")
+"""Losses whose scores are logits."""
+
+
+def probabilities(loss: str, scores: FloatArray) -> FloatArray | None:
+    """(n, classes) of scores (n×c, or n×1 for the second of two classes); None where the loss makes none."""
+    from scipy.special import expit, softmax  # is slow to import
+
+    if loss not in PROBABILISTIC or not np.isfinite(scores).all():
+        return None
+    found = softmax(scores, axis=1) if loss == "cross-entropy" else np.hstack([expit(-scores), expit(scores)])
+    return np.asarray(found)
+
+
+def means(loss: str, scores: FloatArray) -> FloatArray:
+    """(n, c) predictions of numbers; that of a Poisson model is the exponential of its score."""
+    return np.exp(scores) if loss == "poisson" else scores

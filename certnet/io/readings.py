@@ -1,0 +1,81 @@
+"""The cells of a column as numbers or names, with a sentence for each sort of cell that is neither."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from certnet.io.cells import INFINITE, LARGEST, MISSING, name_reader, parse_number
+from certnet.io.complaints import listed, shortened
+from certnet.io.tables import Table
+from formulations._validation import FloatArray, IntArray
+
+_WORDS = {
+    "boolean": "is neither yes nor no, as other cells of the column are; write one of them",
+    "date": "is no date like the others of the column; write it as they are",
+}
+
+
+def numbers(table: Table, name: str, advice: str = "write a number") -> tuple[FloatArray, list[str]]:
+    """(n,) numbers of a column, NaN where missing, and complaints about cells that are none, with this advice."""
+    commas = table.decimal_comma and any("," in cell for cell in table.column(name))
+
+    def value(cell: str) -> float | str:
+        found = parse_number(cell, decimal_comma=table.decimal_comma)
+        if found is None:
+            if cell.lower() in INFINITE:
+                return f"holds {cell}; remove or replace infinite values."
+            return f"holds {shortened(cell)!r}, which is not a number; {advice}."
+        if commas and "." in cell:
+            return (
+                f"holds {cell!r} with a point where other cells of the column have a decimal comma; use one decimal "
+                "sign and no thousands separators."
+            )
+        return found if abs(found) <= LARGEST else f"holds {cell}, which is beyond {LARGEST:g}; rescale the column."
+
+    return _values(table, name, value)
+
+
+def words(table: Table, name: str, kind: str, parse: Callable[[str], float | None]) -> tuple[FloatArray, list[str]]:
+    """(n,) numbers that ``parse`` makes of the words of a column of this kind, as ``numbers``."""
+
+    def value(cell: str) -> float | str:
+        found = parse(cell)
+        return f"holds {shortened(cell)!r}, which {_WORDS[kind]}." if found is None else found
+
+    return _values(table, name, value)
+
+
+def names(table: Table, name: str) -> list[str | None]:
+    """The cells of a column as names, None where missing."""
+    reader = name_reader(table.decimal_comma)
+    cells = table.column(name)
+    known = {cell: reader(cell) for cell in set(cells)}
+    return [known[cell] for cell in cells]
+
+
+def _values(table: Table, name: str, value: Callable[[str], float | str]) -> tuple[FloatArray, list[str]]:
+    cells = table.column(name)
+    known = {cell: float("nan") if cell.lower() in MISSING else value(cell) for cell in set(cells)}
+    found = [known[cell] for cell in cells]
+    wrong: dict[str, list[int]] = {}
+    if any(isinstance(entry, str) for entry in known.values()):
+        for row, entry in enumerate(found):
+            if isinstance(entry, str):
+                # One sentence for each sort, which its advice tells.
+                wrong.setdefault(entry.partition(";")[2], []).append(row)
+    complaints = []
+    for rows in wrong.values():
+        first, semicolon, advice = str(found[rows[0]]).partition(";")
+        complaints.append(f"{table.where(rows[0])}, column {name!r}, {first}{_also(table, rows)}{semicolon}{advice}")
+    return np.array([float("nan") if isinstance(entry, str) else entry for entry in found]), complaints
+
+
+def absent(table: Table, name: str, rows: Sequence[int] | IntArray) -> str:
+    """The sentence about rows without a value that needs one."""
+    return f"{table.where(rows[0])} has no value in column {name!r}{_also(table, rows)}; fill it in or remove the row."
+
+
+def _also(table: Table, rows: Sequence[int] | IntArray) -> str:
+    """The other rows of which something is true."""
+    others = [table.lines[row] for row in rows[1:]]
+    return f" (also {table.row}{'s' if len(others) > 1 else ''} {listed(others)})" if others else ""

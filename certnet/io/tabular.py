@@ -1,0 +1,181 @@
+"""From a table to a data set: which column is what, rows without a target, targets, weights, and then features."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from certnet.io.cells import INFINITE, MISSING, MISSING_NAME, parse_number
+from certnet.io.columns_fit import Draft, draft
+from certnet.io.complaints import listed, require_none
+from certnet.io.dataset import DataSet, Recipe, Task
+from certnet.io.readings import absent, numbers
+from certnet.io.tables import Table
+from certnet.io.targets import Outputs, coded, guess_task
+from formulations import InputError
+from formulations._validation import FloatArray, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Tabular:
+    """A table of which the features wait for the choice of the training rows.
+
+    Attributes:
+        data: everything else; its X has no columns.
+        draft: the inputs.
+        target: name of the target column.
+    """
+
+    data: DataSet
+    draft: Draft
+    target: str
+
+    def with_features(self, train: IntArray) -> DataSet:
+        """The data with the features of all rows, treated as these training rows say, or as the recipe's columns do.
+
+        Raises:
+            InputError: no input is left, or too many.
+        """
+        data, columns = self.data, self.draft.recipe.columns
+        notes: tuple[str, ...] = ()
+        if columns is None:
+            goal = data.Y.argmax(axis=1).astype(np.float64) if data.task == "classification" else data.Y[:, 0]
+            how = {"classes": data.task == "classification"}
+            columns, notes = self.draft.fit(train, goal, self.target, **how)
+        X, remarks = columns.encode_with_notes(self.draft.table)
+        names = columns.feature_names
+        return replace(data, X=X, feature_names=names, columns=columns, notes=(*data.notes, *notes, *remarks))
+
+
+def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | None) -> Tabular:
+    """What a table holds, by its recipe; all that is wrong with it comes at once.
+
+    Raises:
+        InputError: columns that are not there, cells that cannot be read, targets that are neither.
+    """
+    target, weighing, inputs = _roles(table, recipe)
+    cells = table.column(target)
+    source = f"{table.name}, column {target!r},"
+    labels, wrong = _labels(table, target, task)
+    known = [row for row, label in enumerate(labels) if label is not None]
+    given = [labels[row] for row in known]
+    notes = [*table.notes]
+    if not known:
+        raise InputError(f"{source} holds no value; name another column with --target.")
+    if len(known) < len(cells):
+        gone = sorted({*range(len(cells))} - {*known})
+        many = len(gone) > 1
+        notes.append(
+            f"{table.name} has {len(gone)} row{'s' if many else ''} without a value of the target {target!r} "
+            f"({table.row}{'s' if many else ''} {listed([table.lines[row] for row in gone])}), left out."
+        )
+        table = table.rows(known)
+    Y, classes = np.zeros((len(given), 0)), None
+    try:
+        if task is None and not wrong:
+            task, note = guess_task(given, source=source)
+            notes += [] if note is None else [note]
+        if task == "regression":
+            Y = np.array(given, dtype=np.float64)[:, None]
+        elif not wrong:
+            (Y,), classes = coded([(source, given)], outputs)
+    except InputError as error:
+        wrong.append(str(error))
+    weights = None
+    if weighing is not None:
+        weights, complaints = _weights(table, weighing)
+        wrong += complaints
+    kept = replace(table, names=tuple(inputs), columns=tuple(table.column(name) for name in inputs), notes=())
+    found = draft(kept, recipe)
+    require_none(table.name, [*wrong, *found.wrong])
+    data = DataSet(
+        name=Path(table.name).stem,
+        task=task or "classification",
+        X=np.zeros((len(given), 0)),
+        Y=Y,
+        classes=classes,
+        feature_names=(),
+        sample_weight=weights,
+        notes=(*notes, *found.notes),
+    )
+    return Tabular(data, found, target)
+
+
+def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
+    """The names of target, weights and inputs.
+
+    Raises:
+        InputError: names that are not there, or have two roles.
+    """
+    columns = recipe.columns
+    named = {
+        "--target": [] if recipe.target is None else [recipe.target.strip()],
+        "--weight-column": [] if recipe.weight_column is None else [recipe.weight_column.strip()],
+        "--features": [*(recipe.features or ())],
+        "--drop": [*recipe.drop],
+        "--categorical": [*recipe.categorical],
+    }
+    unknown = [name for names in named.values() for name in names if name not in table]
+    if unknown:
+        raise InputError(
+            f"{table.name} has no column {listed([repr(name) for name in unknown])}; its columns are "
+            f"{listed(table.names, 20)}."
+        )
+    weighing = named["--weight-column"][0] if named["--weight-column"] else None
+    target = named["--target"][0] if named["--target"] else None
+    if target is None and columns is not None and columns.target is not None:
+        target = columns.target
+        if target not in table:
+            raise InputError(f"{table.name} lacks the target column {target!r}; add it, or name another with --target.")
+    if target is None:
+        apart = {weighing, *recipe.drop}
+        rest = [name for name in table.names if name not in apart]
+        target = rest[-1] if rest else table.names[-1]
+    for option, names in named.items():
+        if option != "--target" and target in names:
+            role = "hold targets and weights" if option == "--weight-column" else f"be the target and in {option}"
+            raise InputError(f"The column {target!r} of {table.name} cannot {role}; name two columns.")
+    both = [name for name in (recipe.features or ()) if name in (*recipe.drop, weighing)]
+    if both:
+        raise InputError(f"--features names {listed(both)}, which another option takes away; leave it out of one.")
+    if columns is not None:
+        return target, weighing, [name for name in table.names if name not in (target, weighing)]
+    apart = {target, weighing, *recipe.drop}
+    chosen = {*(table.names if recipe.features is None else recipe.features)}
+    inputs = [name for name in table.names if name in chosen and name not in apart]
+    if not inputs:
+        besides = "the column" if weighing is None else "the weights and the column"
+        raise InputError(
+            f"{table.name} has only {besides} {target!r}; a target and at least one feature are needed, "
+            "separated by commas, semicolons or tabs."
+        )
+    return target, weighing, inputs
+
+
+def _labels(table: Table, column: str, task: Task | None) -> tuple[list[Any], list[str]]:
+    """Numbers where nothing but these and signs of missing values is there, else text; None if missing; complaints."""
+    cells = table.column(column)
+    read = {cell: parse_number(cell, decimal_comma=table.decimal_comma) for cell in set(cells)}
+    words = {cell.lower() for cell, number in read.items() if number is None}
+    if task == "regression" or (words <= MISSING | INFINITE and len(words) < len(read)):
+        values, wrong = numbers(table, column)
+        pairs = zip(cells, values.tolist(), strict=True)
+        return [None if cell.lower() in MISSING else value for cell, value in pairs], wrong
+    return [None if cell.lower() in MISSING_NAME else cell for cell in cells], []
+
+
+def _weights(table: Table, column: str) -> tuple[FloatArray, list[str]]:
+    """A column as weights of rows, and complaints."""
+    found, wrong = numbers(table, column)
+    gone = np.flatnonzero(np.isnan(found))
+    if not wrong and len(gone):
+        wrong.append(absent(table, column, gone))
+    negative: Sequence[int] = np.flatnonzero(found < 0).tolist()
+    if negative:
+        wrong.append(
+            f"{table.where(negative[0])} has a negative weight in column {column!r}; a weight says how often a row "
+            "occurs."
+        )
+    return found, wrong

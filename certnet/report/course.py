@@ -1,0 +1,103 @@
+"""How a result came about, what would improve it, and with what it was made."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from certnet import plots
+from certnet.report.proof import Proved
+from certnet.report.records import PARTS, Section, Table, drawn
+from certnet.report.words import figure, listed, mapping, names, number, seconds, several, text
+from certnet.runtime.wording import NONE, down, up
+
+
+def course(one: Proved, key: str) -> Section:
+    """How the result came about."""
+    report = one.report
+    solved, branching, chosen = (mapping(report.get(name)) for name in ("relaxation", "branching", "selection"))
+    pictures = [
+        *drawn(
+            lambda ax: plots.history(report, ax),
+            f"{key}-history",
+            "Bound and objective over time",
+            f"From the first network to the last bound; the objective ended at {up(number(report.get('objective')))}, "
+            f"the lower bound at {down(number(report.get('lower_bound')))}. The shaded part is the gap.",
+        )
+    ]
+    if chosen:
+        pictures += drawn(
+            lambda ax: plots.selection(chosen, ax),
+            f"{key}-selection",
+            "The choice of the weight decay",
+            f"The loss on {text(chosen.get('rows'), 20)} rows that were not trained on; "
+            f"γ = {figure(chosen.get('gamma'))} was chosen.",
+        )
+    pictures += drawn(
+        lambda ax: plots.spectrum(report, ax),
+        f"{key}-spectrum",
+        "Spectrum of the relaxation",
+        "Leading eigenvalues of the moment matrix over the largest one; few that stand apart from the rest are a "
+        "network.",
+    )
+    facts = []
+    if solved:
+        facts.append(("solver", f"{text(solved.get('solver'), 40)}, {text(solved.get('iterations'), 20)} iterations"))
+        facts.append(("ended", text(solved.get("status"), 40).replace("_", " ")))
+    if branching:
+        facts.append(("branching", f"{text(branching.get('kind'), 40)}, {text(branching.get('nodes'), 20)} tests"))
+    return Section("How it was found", facts=tuple(facts), pictures=tuple(pictures))
+
+
+def improvements(report: Mapping[str, Any]) -> Section:
+    """Of a network from elsewhere: which bound came from where, and what would lower the objective."""
+    if report.get("command") != "optimality":
+        return Section("")
+    trained, neuron = mapping(report.get("trained")), mapping(report.get("neuron"))
+    facts = [
+        ("network", text(report.get("network"), 80)),
+        ("after rescaling neurons", up(number(report.get("balanced_objective")))),
+        ("largest price over γ", figure(report.get("price_ratio"), 6)),
+        ("one more neuron gains", figure(neuron.get("decrease"), 6) if neuron else ""),
+        ("global training reaches", up(number(trained.get("objective"))) if trained else ""),
+    ]
+    sources = mapping(report.get("bounds"))
+    rows = tuple((text(name, 60), down(number(sources[name]))) for name in [*sources][:20])
+    table = (Table("Lower bounds by where they come from", ("source", "bound"), rows),) if rows else ()
+    return Section("What would lower the objective", facts=tuple(fact for fact in facts if fact[1]), tables=table)
+
+
+def recipe_of(report: Mapping[str, Any]) -> Section:
+    """Where the data came from, and what was done to them."""
+    data = mapping(report.get("data"))
+    if not data:
+        return Section("")
+    recipe, counts, classes = mapping(data.get("recipe")), mapping(data.get("rows")), names(data.get("classes"), 20)
+    features = names(data.get("features"), 40)
+    rows = ", ".join(f"{text(counts[part], 20)} {part}" for part in PARTS if number(counts.get(part)))
+    facts = [
+        ("data", text(data.get("source") or data.get("name"), 120)),
+        ("task", text(data.get("task"), 40)),
+        ("target", text(recipe.get("target"), 80) if recipe.get("target") else ""),
+        ("rows", rows or text(data.get("n"), 20)),
+        ("classes", several(classes, len(data["classes"])) if classes else ""),
+        ("features", several(features, len(data["features"])) if features else ""),
+        ("standardised", text(data.get("standardised"), 10) if "standardised" in data else ""),
+        ("part", text(data.get("part"), 20) if data.get("part") else ""),
+        ("seed", text(data.get("seed"), 24) if data.get("seed") is not None else ""),
+        ("fingerprint", text(data.get("fingerprint"), 80) if data.get("fingerprint") else ""),
+    ]
+    treated = [text(sentence) for sentence in listed(data.get("columns"))]
+    return Section(
+        "Recipe of the data", facts=tuple(f for f in facts if f[1] not in ("", NONE)), sentences=tuple(treated)
+    )
+
+
+def environment(report: Mapping[str, Any]) -> Section:
+    """With what it was computed, and where the time went."""
+    versions, stages = mapping(report.get("versions")), mapping(report.get("stages"))
+    facts = [(text(name, 40), text(versions[name], 60)) for name in [*versions][:20]]
+    facts += [("time", seconds(report.get("seconds")))] if number(report.get("seconds")) is not None else []
+    # What took no time to speak of is left out.
+    long = [name for name in [*stages][:30] if (number(stages[name]) or 0.0) >= 0.005]
+    rows = tuple((text(name, 60), seconds(stages[name])) for name in long)
+    tables = (Table("Time of each stage", ("stage", "time"), rows),) if rows else ()
+    return Section("Environment", facts=tuple(facts), tables=tables)

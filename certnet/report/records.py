@@ -1,0 +1,114 @@
+"""The parts of a page: plain records, which the templates turn into HTML."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from certnet.report.svg import SIZE, picture
+from formulations import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PARTS = ("train", "validation", "test")
+WIDE = 6
+"""Columns from which on a table stands alone."""
+NEEDS = "matplotlib"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; cells of columns from ``first_number`` on are numbers. ``tint`` are shares by which cells are shaded."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    first_number: int = 1
+    tint: tuple[tuple[float, ...], ...] = ()
+    marked: tuple[int, ...] = ()
+    note: str = ""
+
+    @property
+    def wide(self) -> bool:
+        """It needs the width of the page."""
+        return len(self.head) >= WIDE
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot as SVG, with a heading and a sentence."""
+
+    svg: str
+    title: str
+    caption: str
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of what is said about a run."""
+
+    title: str
+    facts: tuple[tuple[str, str], ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    tables: tuple[Table, ...] = ()
+    sentences: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is known."""
+        return not (self.facts or self.pictures or self.tables or self.sentences)
+
+
+@dataclass(frozen=True)
+class Theorem:
+    """What was proved about training, as words and as symbols need it."""
+
+    verdict: str
+    reason: str
+    n: int
+    d: int
+    c: int
+    loss: str
+    gamma: str
+    hidden_bias: str
+    output_bias: str
+    weighted: bool
+    lower_bound: str
+    objective: str
+    checked: str
+
+
+@dataclass(frozen=True)
+class View:
+    """A run on the page."""
+
+    key: str
+    name: str
+    kind: str
+    headline: str
+    level: str
+    label: str
+    bounds: str
+    part_proved: float | None
+    tiles: tuple[tuple[str, str], ...]
+    theorem: Theorem | None
+    commands: tuple[str, ...]
+    sections: tuple[Section, ...]
+    remarks: tuple[str, ...]
+
+
+def drawn(
+    draw: "Callable[[Axes], Any]", key: str, title: str, caption: str, size: tuple[float, float] = SIZE
+) -> tuple[Picture, ...]:
+    """The picture, or nothing where there is nothing to draw.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    try:
+        return (Picture(picture(draw, key=key, title=title, description=caption, size=size), title, caption),)
+    except InputError as error:
+        if NEEDS in str(error):
+            raise
+    return ()

@@ -1,0 +1,123 @@
+"""How results of jobs show themselves: from the JSON object about them, by one table of figures."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from certnet.runtime.headline import headline
+from certnet.runtime.wording import down, percent, share, up
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+LONGEST = 60
+"""Characters of a figure in a line."""
+Show = Callable[[Any], str]
+
+
+def _count(value: Sequence[object]) -> str:
+    return str(len(value))
+
+
+def _plain(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _accuracies(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Certified to attacked accuracy by radius."""
+    between = (
+        f"{row['radius']:g}: {share(row['certified_accuracy'], at_least=True)} to "
+        f"{share(row['attacked_accuracy'], at_least=False)}"
+        for row in rows
+    )
+    return "; ".join(between)
+
+
+def _proved(rows: Sequence[Mapping[str, Any]]) -> str:
+    return f"{sum(row['verdict'] == 'PROVED' for row in rows)} of {len(rows)}"
+
+
+SHOWN: dict[str, tuple[str, Show]] = {
+    "verdict": ("verdict", str),
+    "result": ("result", str),
+    "results": ("proved", _proved),
+    "objective": ("objective", up),
+    "lower_bound": ("lower bound", down),
+    "gap": ("gap", percent),
+    "price_ratio": ("largest price over γ", _plain),
+    "constant": ("constant", up),
+    "sampled": ("largest gradient met", down),
+    "product": ("product of norms", up),
+    "attacked": ("least margin met", _plain),
+    "certified_radius": ("certified radius", down),
+    "attacked_radius": ("attacked radius", up),
+    "clean_accuracy": ("clean accuracy", lambda value: share(value, at_least=True)),
+    "radii": ("accuracy within", _accuracies),
+    "quantity": ("of each", str),
+    "worst": ("furthest apart", up),
+    "root_mean_square": ("root mean square apart", up),
+    "decided": ("rows with one class", _plain),
+    "gamma": ("γ", _plain),
+    "gammas": ("weight decays", _count),
+    "losses": ("least validation loss", lambda value: _plain(min(value, default=None))),
+    "loss": ("loss", str),
+    "inputs": ("inputs", lambda value: _count(value["certified_radius"]) if isinstance(value, Mapping) else str(value)),
+    "outputs": ("outputs", str),
+    "width": ("neurons", str),
+    "rank": ("rank", str),
+    "rows": ("rows", str),
+    "classes": ("classes", lambda value: _count(value)),
+    "seconds": ("seconds", _plain),
+}
+"""The figures that are shown, by their names in JSON objects, with the words for them."""
+
+
+class Result:
+    """Shows itself as a line, and in notebooks as a table, never with arrays.
+
+    ``to_dict`` says what is known of it, and ``COMMAND`` whose headline it has, if any. A dataclass of this kind takes
+    ``repr=False``.
+    """
+
+    COMMAND: ClassVar[str | None] = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object without arrays of numpy; where there is a report, it has these fields too."""
+        raise NotImplementedError
+
+    def shown(self) -> Mapping[str, str]:
+        """The figures of ``SHOWN`` that are known."""
+        found = self.to_dict()
+        return {words: show(found[name]) for name, (words, show) in SHOWN.items() if found.get(name) is not None}
+
+    def message(self) -> str | None:
+        """The headline of its report."""
+        return None if self.COMMAND is None else headline({"command": self.COMMAND, **self.to_dict()}).text
+
+    def __repr__(self) -> str:
+        cut = {name: text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…" for name, text in self.shown().items()}
+        return f"{type(self).__name__}({', '.join(f'{name}: {text}' for name, text in cut.items())})"
+
+    def _repr_html_(self) -> str:
+        """A small table, for notebooks; whatever stands in it is escaped."""
+        from html import escape
+
+        message = self.message()
+        said = "" if message is None else f"<p>{escape(message)}</p>"
+        rows = "".join(
+            f'<tr><th scope="row" style="text-align:left">{escape(name)}</th>'
+            f'<td style="text-align:left">{escape(text)}</td></tr>'
+            for name, text in self.shown().items()
+        )
+        title = f'<caption style="text-align:left"><code>{type(self).__name__}</code></caption>'
+        return f"<div>{said}<table>{title}<tbody>{rows}</tbody></table></div>"
+
+    def __rich__(self) -> "Table":
+        """For ``rich.print``."""
+        from rich.markup import escape
+        from rich.table import Table
+
+        message = self.message()
+        table = Table(title=escape(message or type(self).__name__), title_justify="left", show_header=False)
+        for name, text in self.shown().items():
+            table.add_row(escape(name), escape(text))
+        return table

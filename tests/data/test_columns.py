@@ -1,0 +1,342 @@
+"""Columns of a table become features by what training rows hold, and the same ones for whoever asks later."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from certnet.io import Recipe, load, read_source
+from certnet.io.columns import Column, Columns
+from certnet.io.dataset import DataSet, Split
+from certnet.io.tables import Table, read_table
+from formulations import InputError
+
+ROWS = 60
+COLOURS = ("blue", "green", "red")
+
+
+def cells(row: int) -> dict[str, str]:
+    """A row of everything that people have in tables."""
+    return {
+        "customer_id": str(7919 * row % 104729),
+        "age": "" if row % 7 == 3 else f"{20 + row % 31}.5",
+        "colour": "NA" if row % 11 == 5 else COLOURS[row % 3],
+        "smoker": "Yes" if row % 4 == 1 else "no",
+        "seen": f"{row % 28 + 1:02d}/{row % 12 + 1:02d}/20{20 + row % 3}",
+        "shop": "the only one",
+        "note": f"text {row}",
+        "kind": "good" if row % 5 < 2 else "bad",
+    }
+
+
+def write(path: Path, rows: Sequence[dict[str, str]], names: Sequence[str] | None = None) -> str:
+    names = names or [*rows[0]]
+    lines = [",".join(names), *(",".join(row[name] for name in names) for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> str:
+    return write(tmp_path / "people.csv", [cells(row) for row in range(ROWS)])
+
+
+def feature(data: DataSet, name: str) -> np.ndarray:
+    return data.X[:, data.feature_names.index(name)]
+
+
+def test_everything_becomes_features_by_name(people: str) -> None:
+    data = read_source(Recipe(source=people))
+    rows = [cells(row) for row in range(ROWS)]
+    known = [float(row["age"]) for row in rows if row["age"]]
+    np.testing.assert_array_equal(feature(data, "age"), [float(row["age"] or np.median(known)) for row in rows])
+    np.testing.assert_array_equal(feature(data, "age is missing"), [row["age"] == "" for row in rows])
+    for colour in (*COLOURS, "(missing)"):
+        own = colour if colour in COLOURS else "NA"
+        np.testing.assert_array_equal(feature(data, f"colour={colour}"), [row["colour"] == own for row in rows])
+    np.testing.assert_array_equal(feature(data, "smoker"), [row["smoker"] == "Yes" for row in rows])
+    days = [np.datetime64("-".join(reversed(row["seen"].split("/")))).astype(int) for row in rows]
+    np.testing.assert_array_equal(feature(data, "seen"), np.array(days) - min(days))
+    assert data.X.shape == (ROWS, 8)
+    assert data.columns is not None
+    assert dict(data.columns.left_out).keys() == {"customer_id", "shop", "note"}
+    assert data.columns.target == "kind"
+    said = " ".join(data.columns.sentences())
+    for name in ("age", "colour", "smoker", "seen", "customer_id", "shop", "note"):
+        assert f"{name}: " in said
+
+
+def test_validation_and_test_rows_teach_the_columns_nothing(people: str, tmp_path: Path) -> None:
+    first = load(Recipe(source=people, raw=True))
+    rows = [cells(row) for row in range(ROWS)]
+    apart = {tuple(x) for X in (first.X_val, first.X_test) if X is not None for x in X.tolist()}
+    changed = [
+        {**row, "age": "1e6", "colour": "violet", "smoker": "no"} if tuple(x) in apart else row
+        for row, x in zip(rows, read_source(Recipe(source=people, raw=True)).X.tolist(), strict=True)
+    ]
+    assert sum(row["colour"] == "violet" for row in changed) > 10
+    again = load(Recipe(source=write(tmp_path / "other.csv", changed), raw=True))
+    assert again.columns == first.columns
+    np.testing.assert_array_equal(again.X, first.X)
+
+
+def test_columns_are_found_by_name_in_any_order(people: str) -> None:
+    columns = read_source(Recipe(source=people)).columns
+    assert columns is not None
+    table = read_table(people)
+    shuffled = replace(table, names=table.names[::-1], columns=table.columns[::-1])
+    np.testing.assert_array_equal(columns.encode(shuffled), columns.encode(table))
+    wider = replace(table, names=(*table.names, "extra"), columns=(*table.columns, table.columns[0]))
+    X, notes = columns.encode_with_notes(wider)
+    np.testing.assert_array_equal(X, columns.encode(table))
+    assert any("extra" in note for note in notes)
+    lacking = replace(table, names=("customer_id", "kind"), columns=(table.columns[0], table.columns[-1]))
+    with pytest.raises(InputError, match="lacks columns age, colour, smoker and seen"):
+        columns.encode(lacking)
+
+
+def test_what_no_training_row_has_counts_as_nothing_known_and_is_said(people: str) -> None:
+    columns = read_source(Recipe(source=people)).columns
+    assert columns is not None
+    row = {**cells(0), "colour": "violet", "smoker": "", "age": "-"}
+    table = Table("new.csv", tuple(row), tuple((cell,) for cell in row.values()), (2,))
+    X, notes = columns.encode_with_notes(table)
+    names = columns.feature_names
+    assert [X[0, names.index(f"colour={colour}")] for colour in COLOURS] == [0, 0, 0]
+    assert X[0, names.index("age is missing")] == 1
+    assert X[0, names.index("smoker")] == 0  # most training rows say no
+    assert any("violet" in note for note in notes)
+    assert any("'smoker'" in note for note in notes)
+
+
+def test_bad_cells_of_all_columns_are_named_at_once(people: str, tmp_path: Path) -> None:
+    rows = [cells(row) for row in range(ROWS)]
+    rows[4] |= {"age": "old", "seen": "tomorrow"}
+    rows[9] |= {"age": "older"}
+    rows[12] |= {"age": "inf"}
+    with pytest.raises(InputError) as caught:
+        load(Recipe(source=write(tmp_path / "bad.csv", rows)))
+    message = str(caught.value)
+    for part in ("3 reasons", "line 6, column 'age', holds 'old'", "also line 11", "line 14", "inf", "'tomorrow'"):
+        assert part in message
+    columns = read_source(Recipe(source=people)).columns
+    assert columns is not None
+    with pytest.raises(InputError, match="line 6, column 'age'.*'tomorrow'"):
+        columns.encode(read_table(tmp_path / "bad.csv"))
+
+
+def test_rows_without_a_target_are_left_out_and_said(tmp_path: Path) -> None:
+    rows = [{**cells(row), "kind": "" if row in (3, 8) else cells(row)["kind"]} for row in range(ROWS)]
+    data = read_source(Recipe(source=write(tmp_path / "p.csv", rows)))
+    assert len(data.X) == ROWS - 2
+    assert any("2 rows without a value of the target 'kind' (lines 5 and 10)" in note for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    ("impute", "value", "colour"),
+    [("median", 2.0, None), ("mean", 11 / 3, None), ("most-frequent", 1.0, "red"), ("none", None, None)],
+)
+def test_fill_values(tmp_path: Path, impute: str, value: float | None, colour: str | None) -> None:
+    lines = ["a,c,k", "1,red,x", "9,red,y", "1,blue,x", "3,red,y", ",,x", "7,blue,y", "1,red,x", "2,,y"]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(lines[:-2] if impute == "mean" else lines))
+    recipe = Recipe(source=str(path), impute=impute)  # type: ignore[arg-type]
+    if impute == "none":
+        with pytest.raises(InputError, match=r"2 reasons.*line 6 .*'a'.*line 6 .*'c' \(also line 9\)"):
+            read_source(recipe)
+        return
+    data = read_source(recipe)
+    expected = value if impute != "mean" else (1 + 9 + 1 + 3 + 7) / 5
+    assert feature(data, "a")[4] == expected
+    assert feature(data, "a is missing").tolist() == [row == 4 for row in range(len(data.X))]
+    assert feature(data, "c=red")[4] == (colour == "red")
+    assert feature(data, "c=(missing)")[4] == 1
+
+
+def test_rare_categories_share_a_feature_with_those_that_nobody_knew(tmp_path: Path) -> None:
+    names = ["common"] * 60 + ["usual"] * 37 + ["rare", "odd", "seldom"]
+    path = tmp_path / "t.csv"
+    path.write_text("c,y\n" + "".join(f"{name},{row % 7}.5\n" for row, name in enumerate(names)))
+    columns = read_source(Recipe(source=str(path))).columns
+    assert columns is not None
+    assert columns.feature_names == ("c=common", "c=usual", "c=(other)")
+    X = columns.encode(Table("new", ("c",), (("odd", "never seen", "usual"),), (2, 3, 4)))
+    np.testing.assert_array_equal(X, [[0, 0, 1], [0, 0, 1], [0, 1, 0]])
+
+
+def test_numbers_may_be_names(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("code,y\n" + "".join(f"{(row % 3) * 100},{row}.5\n" for row in range(12)))
+    data = read_source(Recipe(source=str(path), categorical=("code",)))
+    assert data.feature_names == ("code=0", "code=100", "code=200")
+    frame = Table("frame", ("code",), (("100.0", "2e2"),), (0, 1))
+    assert data.columns is not None
+    np.testing.assert_array_equal(data.columns.encode(frame), [[0, 1, 0], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("id", lambda k: k * 37 % 101, False),
+        ("customerID", lambda k: k * 37 % 101, False),
+        ("Unnamed: 0", lambda k: k, False),
+        ("x", lambda k: k + 1, False),
+        ("year", lambda k: 1990 + k, True),  # with a word to the user
+        ("paid", lambda k: k * 37 % 101, True),  # no ID, though its name ends so
+        ("size", lambda k: k * 0.5, True),
+        ("code", lambda k: f"A{k}", False),
+    ],
+)
+def test_what_looks_like_an_id(tmp_path: Path, name: str, value: Callable[[int], Any], kept: bool) -> None:
+    path = tmp_path / "t.csv"
+    lines = [f"{value(k)},{k * k % 13}.25,{'ab'[k * k % 3 % 2]}" for k in range(40)]
+    path.write_text(f"{name},z,y\n" + "\n".join(lines))
+    split = load(Recipe(source=str(path)))
+    assert (name in split.feature_names) == kept
+    asked = load(Recipe(source=str(path), features=(name, "z")))
+    assert asked.columns is not None
+    assert name in asked.columns.inputs or name == "code"
+    assert any("counts up by 1" in note for note in split.notes) == (name == "year")
+
+
+@pytest.mark.parametrize(
+    ("task", "leak"),
+    [
+        ("classification", lambda k, y: "pqr"[y]),
+        ("classification", lambda k, y: 100 * y + k / 7),
+        ("regression", lambda k, y: 3 * k - 1),
+        ("regression", lambda k, y: math.exp(-k / 9)),
+    ],
+)
+def test_a_column_that_tells_the_target_alone_is_named(
+    tmp_path: Path, task: str, leak: Callable[[int, int], Any]
+) -> None:
+    path = tmp_path / "t.csv"
+    lines = []
+    for k in range(60):
+        goal = k * k % 3 + (k % 5 == 0)
+        target = f"{'uvw'[goal]}" if task == "classification" else f"{k * 1.5}"
+        lines.append(f"{k * 31 % 17}.5,{leak(k, goal)},{target}")
+    path.write_text("fair,suspect,y\n" + "\n".join(lines))
+    split = load(Recipe(source=str(path)))
+    warnings = [note for note in split.notes if "away" in note]
+    assert len(warnings) == 1
+    assert "'suspect' gives 'y' away" in warnings[0]
+    assert "suspect" in {name.partition("=")[0] for name in split.feature_names}
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({"drop": ("shape", "size")}, ["no column 'shape' and 'size'", "customer_id"]),
+        ({"features": ("kind", "age")}, ["'kind'", "--features"]),
+        ({"features": ("age",), "drop": ("age",)}, ["age", "--features"]),
+        ({"features": ("shop",), "target": "kind", "drop": ("shop",)}, ["shop"]),
+        ({"features": ("note",)}, []),
+        ({"target": "note", "drop": ("note",)}, ["'note'", "--drop"]),
+    ],
+)
+def test_options_that_contradict_the_table(people: str, options: dict[str, Any], parts: list[str]) -> None:
+    if not parts:
+        assert load(Recipe(source=people, **options)).X.shape[1] > 1
+        return
+    with pytest.raises(InputError) as caught:
+        load(Recipe(source=people, **options))
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_plain_columns_for_a_network_that_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("id,one,y\n" + "".join(f"{k},1,{'ab'[k % 2]}\n" for k in range(20)))
+    data = read_source(Recipe(source=str(path)).asked_by(None))
+    np.testing.assert_array_equal(data.X, [[k, 1] for k in range(20)])
+
+
+def test_a_recipe_with_columns_survives_json_and_rebuilds_the_same_numbers(people: str) -> None:
+    for recipe in (Recipe(source=people, drop=("age",)), Recipe(source=people, features=("age", "colour"))):
+        split: Split = load(recipe)
+        again = load(Recipe.from_json(json.loads(json.dumps(recipe.to_json()))))
+        np.testing.assert_array_equal(again.X, split.X)
+        assert split.columns is not None
+        asked = recipe.asked_by(split.columns)
+        back = Recipe.from_json(json.loads(json.dumps(asked.to_json())))
+        assert back == asked
+        np.testing.assert_array_equal(load(back).X, split.X)
+
+
+GOOD = Columns(
+    (
+        Column("a", fill=1.0, indicator=True),
+        Column("c", "category", categories=("u", "v"), other=True),
+        Column("d", "date", fill=0.5, form="ISO", origin=3.0),
+    ),
+    "median",
+    (("id", "it numbers the rows"),),
+    "y",
+).to_json()
+
+
+def _changed(place: int, **parts: object) -> dict[str, object]:
+    columns = [dict(column) for column in GOOD["columns"]]
+    columns[place] |= parts
+    return {**GOOD, "columns": columns}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {},
+        "x",
+        {**GOOD, "more": 1},
+        {**GOOD, "columns": []},
+        {**GOOD, "columns": {"a": 1}},
+        {**GOOD, "columns": GOOD["columns"] * 2},
+        {**GOOD, "impute": "guess"},
+        {**GOOD, "impute": []},
+        {**GOOD, "left_out": [["a"]]},
+        {**GOOD, "target": 3},
+        _changed(0, name=""),
+        _changed(0, name=3),
+        _changed(0, kind="text"),
+        _changed(0, fill=math.nan),
+        _changed(0, fill="u"),
+        _changed(0, fill=None),
+        _changed(0, fill=1),
+        _changed(0, categories=["u"]),
+        _changed(0, indicator=1),
+        _changed(0, extra=1),
+        _changed(1, categories=["u", "u"]),
+        _changed(1, categories=["u", 3]),
+        _changed(1, categories=[], other=False),
+        _changed(1, fill="w"),
+        _changed(2, origin=math.inf),
+        _changed(2, form=None),
+        _changed(2, form="%q%q"),
+    ],
+)
+def test_damaged_columns_are_refused(value: object) -> None:
+    assert Columns.from_json(GOOD).to_json() == GOOD
+    with pytest.raises(InputError, match="damaged"):
+        Columns.from_json(value)
+
+
+def test_a_network_is_asked_about_its_own_columns_alone(people: str, tmp_path: Path) -> None:
+    split = load(Recipe(source=people, split=False))
+    assert split.columns is not None
+    rows = [{"odd": "1" if row else "x", **cells(row)} for row in range(9)]
+    names = ["kind", "odd", "seen", "smoker", "colour", "age"]
+    recipe = Recipe(source=write(tmp_path / "new.csv", rows, names), drop=("absent",)).asked_by(split.columns)
+    data = read_source(recipe)
+    np.testing.assert_array_equal(data.X, split.columns.encode(read_table(people))[:9])
+    np.testing.assert_array_equal(data.Y, split.Y[:9])
+    assert any("odd" in note for note in data.notes)
+    with pytest.raises(InputError, match="lacks the target column 'kind'"):
+        read_source(replace(recipe, source=write(tmp_path / "bare.csv", rows, names[1:])))
