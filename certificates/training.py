@@ -310,11 +310,9 @@ def fitted(
     Where terms cancel, as with one row a million times as long as the others, rounding in float64 can exceed what is
     left; so small products are computed in balls.
     """
-    given = X, centre, U, V, output
-    if len(X) * U.shape[1] * (len(U) + len(V)) <= LARGEST_WORK:
-        found = _outputs(*given, timed(BallMatrix, deadline)).enclosure
-    else:
-        found = _outputs(*given, timed(Enclosure, deadline))
+    given, small = (X, centre, U, V, output), len(X) * U.shape[1] * (len(U) + len(V)) <= LARGEST_WORK
+    balls = _outputs(*given, timed(BallMatrix, deadline)).enclosure if small else None
+    found = balls or _outputs(*given, timed(Enclosure, deadline))
     return found.lower, found.upper
 
 

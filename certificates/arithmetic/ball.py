@@ -3,17 +3,15 @@
 A ``BallMatrix`` (high, low, rad) holds every real matrix M with ``|M − (high + low)| ≤ rad`` entrywise. Two facts about
 the machine model of ``certificates.arithmetic.machine`` carry all of it:
 
-* A sum of two float64 numbers is again the sum of two, exactly: the rounded sum and its error, which six additions give
-  (Knuth, *The Art of Computer Programming 2*, 4.2.2). So a list of exact parts is added up with hardly any error
-  (Ogita, Rump, Oishi, *Accurate sum and dot product*, SIAM J. Sci. Comput. 26, 2005).
+* A sum of two float64 numbers is their rounded sum and its error, which is a float64 number (Knuth, *TAOCP 2*, 4.2.2).
+  So exact parts are added up with hardly any error (Ogita, Rump, Oishi, SIAM J. Sci. Comput. 26, 2005).
 * Matrices of whole numbers multiply exactly while all sums stay below 2^53. So a matrix is cut into slices of few bits,
   whose products are exact, in the same units along rows of the left factor and columns of the right (Ozaki et al.,
   *Error-free transformations of matrix multiplication*, Numer. Algorithms 59, 2012). What is left out is charged.
 
-A symmetric matrix S is positive semidefinite if and only if ``X S Xᵀ`` is, for any invertible X. With the inverse of a
-floating-point Cholesky factor of S as X the product is near the identity, so that the test of
-``certificates.arithmetic.floating`` proves S itself with hardly any margin. X is triangular without a zero on its
-diagonal, hence invertible; nothing else is asked of it.
+A symmetric matrix S is positive semidefinite if and only if ``X S Xᵀ`` is, for any invertible X, here a triangle without
+a zero on its diagonal. With the inverse of a floating-point Cholesky factor of S the product is near the identity, and
+the test of ``certificates.arithmetic.floating`` proves it with hardly any margin in S.
 """
 
 from collections.abc import Iterable, Iterator

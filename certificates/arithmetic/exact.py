@@ -42,13 +42,9 @@ class RationalMatrix:
 
     @classmethod
     def exact(cls, value: FloatArray) -> "RationalMatrix":
-        matrix = fmpq_mat(*value.shape)
-        for i, row in enumerate(value):
-            cls.deadline.check()
-            columns = np.flatnonzero(row)
-            for j, entry in zip(columns.tolist(), row[columns].tolist(), strict=True):
-                matrix[i, j] = to_fmpq(entry)
-        return cls(matrix)
+        cls.deadline.check()
+        positions = zip(*map(np.ndarray.tolist, np.nonzero(value)), strict=True)
+        return cls.from_rationals({place: Fraction(float(value[place])) for place in positions}, value.shape)
 
     @classmethod
     def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "RationalMatrix":
