@@ -18,7 +18,9 @@ from certificates.container import read_certificate
 from certificates.findings import BAD_INPUT, EXIT_CODES, head, proved, stated
 from certificates.report import Verdict
 from formulations.errors import InputError
+from formulations.text import printable
 
+INTERRUPTED = 130
 SHOWN = 8
 """Longer lists are in the JSON object alone."""
 
@@ -37,8 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             found = {**head("check", _versions(), report, report.reason), **stated(certificate)}
             found |= proved(certificate, report)
         except (InputError, OSError) as error:
-            sys.stderr.write(f"certnet-check: {error}\n")
             found = {**head("check", _versions(), None, str(error)), "error": {"exit_code": BAD_INPUT}}
+        except KeyboardInterrupt:
+            sys.stderr.write("certnet-check: Interrupted.\n")
+            return INTERRUPTED
         results.append({**found, "files": {"certificate": name}})
     verdicts = [None if found["verdict"] is None else Verdict(found["verdict"]) for found in results]
     worst = min(verdicts, key=[*EXIT_CODES].index)
@@ -47,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         whole = {**head("check", _versions(), None, count), "verdict": worst, "results": results}
         text = json.dumps(_strict(results[0] if len(results) == 1 else whole), indent=2, allow_nan=False)
     else:
-        text = "\n".join(line for found in results for line in _lines(found))
+        text = "\n".join(printable(line) for found in results for line in _lines(found))
     # What the encoding of stdout lacks is escaped.
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")

@@ -36,9 +36,14 @@ _HOMES = {
 """The public names by the module that makes them. For type checkers each of these names its own in ``__all__``."""
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
+_MODULES = ("plots", "report")
+"""Public modules besides, loaded on first use too."""
+
 if TYPE_CHECKING:
     from certificates import *
     from certificates.making import *
+    from certnet import plots as plots
+    from certnet import report as report
     from certnet.estimators import *
     from certnet.io import *
     from certnet.io.network import *
@@ -65,6 +70,8 @@ else:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"certnet.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'certnet' has no attribute {name!r}; it offers {', '.join(sorted(_HOME))}.")
     value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)

@@ -7,7 +7,7 @@ training rows, then all training rows are used. Test rows are reported and never
 they are known, and the same command goes on from there.
 
 Run: python examples/paper_tables.py --data-dir FOLDER, where each NAME.npz holds X_train, Y_train, X_test and Y_test
-(one-hot). Without a folder it takes iris and spiral, which come with certnet.
+(one-hot), or only the first two. Without a folder it takes iris and spiral, which come with certnet.
 """
 
 import argparse
@@ -43,8 +43,10 @@ def data_sets(folder: Path | None, names: Sequence[str] | None) -> Iterator[tupl
         for path in found:
             if names is None or path.stem in names:
                 with np.load(path, allow_pickle=False) as arrays:
-                    parts = [np.asarray(arrays[key], dtype=float) for key in ("X_train", "Y_train", "X_test", "Y_test")]
-                yield path.stem, (parts[0], parts[1], parts[2], parts[3])
+                    X, Y = (np.asarray(arrays[key], dtype=float) for key in ("X_train", "Y_train"))
+                    # The random sets have no test rows.
+                    X_test, Y_test = (arrays.get(key, own[:0]) for key, own in (("X_test", X), ("Y_test", Y)))
+                yield path.stem, (X, Y, np.asarray(X_test, dtype=float), np.asarray(Y_test, dtype=float))
         return
     for name in ("iris", "spiral"):
         if names is None or name in names:
@@ -55,7 +57,8 @@ def data_sets(folder: Path | None, names: Sequence[str] | None) -> Iterator[tupl
 
 
 def accuracy(scores: Array, Y: Array) -> float:
-    return float(np.mean(scores.argmax(axis=1) == Y.argmax(axis=1)))
+    """Share of rows of the right class; NaN without rows."""
+    return float(np.mean(scores.argmax(axis=1) == Y.argmax(axis=1))) if len(Y) else float("nan")
 
 
 def objective(U: Array, V: Array, X: Array, Y: Array, gamma: float) -> float:
@@ -194,11 +197,16 @@ def table(cells: Sequence[dict[str, Any]]) -> Table:
         best = min(nets, key=lambda net: net["objective"], default=None)
         figures = [f"{own[key]:.5g}" for key in ("objective", "relaxation", "bound")]
         figures += [f"{own['gap']:.2%}", str(own["rank"] or "-")]
-        figures += [f"{own['train']:.3f}", f"{own['test']:.3f}"]
-        figures += ["-", "-"] if best is None else [f"{best['objective']:.5g}", f"{best['test']:.3f}"]
-        figures += [f"{others[kernel]['test']:.3f}" for kernel in ("nngp", "ntk")]
+        figures += [share(own["train"]), share(own["test"])]
+        figures += ["-", "-"] if best is None else [f"{best['objective']:.5g}", share(best["test"])]
+        figures += [share(others[kernel]["test"]) for kernel in ("nngp", "ntk")]
         shown.add_row(one["name"], str(one["n"]), f"{one['gamma']:g}", "yes" if one["bias"] else "no", *figures)
     return shown
+
+
+def share(value: float | None) -> str:
+    """An accuracy; a dash where there are no rows."""
+    return "-" if value is None or value != value else f"{value:.3f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

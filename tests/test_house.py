@@ -80,3 +80,20 @@ def test_the_page_about_the_house_names_what_is_there() -> None:
         if not re.search(rf"^ *(?:class|def) {name}\b|^{name}\b", (page.parent / file).read_text(), re.MULTILINE)
     ]
     assert missing == []
+
+
+DOTTED = re.compile(r"`((?:certnet|certificates|formulations)(?:\.\w+)+)\b[^`]*`")
+
+
+def test_pages_name_modules_that_are_there() -> None:
+    """The module of a dotted name exists and has the name; the changelog, which tells of the past, is left out."""
+    known, wrong = modules(), []
+    pages = [page for page in (*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")) if page.stem != "changelog"]
+    for page in pages:
+        for name in DOTTED.findall(page.read_text()):
+            parts = name.split(".")
+            k = next(k for k in range(len(parts), 0, -1) if ".".join(parts[:k]) in known)
+            text = known[".".join(parts[:k])].read_text()
+            if parts[k:] and not re.search(rf"\b{parts[k]}\b", text):
+                wrong.append((page.name, name))
+    assert wrong == []

@@ -1,5 +1,7 @@
 """The weight decay by validation: no row is on both sides, the path goes down, and what did best is taken."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,21 @@ def test_every_class_gives_one_row_in_five(signs: bool) -> None:
     Y = np.where(label, 1.0, -1.0)[:, None] if signs else np.eye(2)[label]
     apart = set_apart(rng(0).standard_normal((60, 3)), Y, 7)
     assert [int(apart[label == which].sum()) for which in (0, 1)] == [10, 2]
+
+
+def test_few_rows_scout_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path on all rows begins where few did best, times the root of the ratio, and the loss is no worse."""
+    (X, Y), (X_val, Y_val) = ((X, Y[:, 1:] - Y[:, :1]) for X, Y in (classes(seed, 60, c=2) for seed in (0, 1)))
+    given_ = {"loss": "logistic", "validation": (X_val, Y_val, None), **FREE}
+    whole = select_gamma(X, Y, **given_)
+    monkeypatch.setattr(selection, "SETTINGS", replace(selection.SETTINGS, scout_rows=20))
+    told: list[Event] = []
+    scouted = select_gamma(X, Y, **given_, progress=told.append)
+    scouts = [event.note for event in told if event.note and event.note.startswith("20 rows, ")]
+    best = min(scouts, key=lambda note: float(note.split("loss ")[1].split(",")[0]))
+    assert scouted.gammas[0] == pytest.approx(math.sqrt(3) * float(best.split("γ = ")[1].split(":")[0]), rel=0.06)
+    assert len(scouted.gammas) < len(whole.gammas)
+    assert min(scouted.losses) < 1.1 * min(whole.losses)
 
 
 def test_the_choice_is_what_did_best_on_the_way_down_and_repeats() -> None:

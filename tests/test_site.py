@@ -1,6 +1,7 @@
 """The documentation site builds strictly, needs no other host, and knows every command and public name."""
 
 import html
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 import certnet
 from certnet.cli.commands import COMMANDS
+from tests.report.browser import CHROMIUM, DRIVER, browser
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,3 +56,20 @@ def test_references_are_complete(site: Path) -> None:
         name for name in dir(certnet) if not name.startswith("_") and not re.search(rf'id="[\w.]*\b{name}"', names)
     ]
     assert missing == []
+
+
+@pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs Chromium and chromedriver")
+def test_pages_fit_a_phone_and_ask_nobody(site: Path) -> None:
+    pages = [page for page in sorted(site.rglob("*.html")) if "source" not in page.parts and page.name != "404.html"]
+    with browser() as shown:
+        wide = []
+        for page in pages:
+            shown.show(page, width=360, height=800)
+            if shown.ask("return document.documentElement.scrollWidth") > 360:
+                wide.append(page.name)
+        complaints = [line["message"] for line in shown.log("browser") if line["level"] == "SEVERE"]
+        events = [json.loads(line["message"])["message"] for line in shown.log("performance")]
+    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert wide == []
+    assert complaints == []
+    assert [url for url in asked if url.startswith(("http:", "https:", "ws:", "wss:"))] == []

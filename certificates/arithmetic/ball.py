@@ -19,13 +19,12 @@ diagonal, hence invertible; nothing else is asked of it.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
 from certificates.arithmetic.floating import TINY, UNIT, Enclosure, cholesky, gamma_bound, inflate, nearest
-from certificates.arithmetic.matrix import Arithmetic, Entries, PsdProof
-from certificates.failure import NO_DEADLINE, Deadline
+from certificates.arithmetic.matrix import Arithmetic, ArrayMatrix, PsdProof
 from formulations.arrays import FloatArray, IntArray
 
 BITS = 100
@@ -34,27 +33,23 @@ CONGRUENCES = 2
 """Each gains about 12 digits of the smallest eigenvalue, as far as the bits reach."""
 
 
+def _pair(value: Fraction) -> tuple[float, float, float]:
+    """A rational number as a sum of two float64 numbers, with a radius."""
+    high, rad = nearest(value)
+    if rad == 0 or not np.isfinite(high):
+        return high, 0.0, rad
+    return high, *nearest(value - Fraction(high))
+
+
 @dataclass(frozen=True, eq=False)
-class BallMatrix:
+class BallMatrix(ArrayMatrix):
     """All matrices within ``rad`` of ``high + low``, entrywise."""
 
     high: FloatArray
     low: FloatArray
     rad: FloatArray
     arithmetic: ClassVar[Arithmetic] = Arithmetic.BALL
-    deadline: ClassVar[Deadline] = NO_DEADLINE
-
-    @classmethod
-    def exact(cls, value: FloatArray) -> "BallMatrix":
-        return cls(value, np.zeros_like(value), np.zeros_like(value))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.high.shape[0], self.high.shape[1]
-
-    @property
-    def T(self) -> "BallMatrix":
-        return type(self)(self.high.T, self.low.T, self.rad.T)
+    number = staticmethod(_pair)
 
     @property
     def size(self) -> FloatArray:
@@ -66,58 +61,19 @@ class BallMatrix:
         """The same with a single number in the middle."""
         return Enclosure(self.high, inflate(np.abs(self.low) + self.rad, 1))
 
-    @classmethod
-    def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "BallMatrix":
-        high, low, rad = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        for position, value in entries.items():
-            high[position], low[position], rad[position] = _pair(value)
-        return cls(high, low, rad)
+    def by(self, other: Self) -> Self:
+        (a, b), (f, g), rests = _halves(self.high), _halves(other.high), (self.low * other.high, self.high * other.low)
+        rad = other.size * self.rad + other.rad * (self.size + self.rad) + np.abs(self.low * other.low)
+        rad = rad + UNIT * (np.abs(rests[0]) + np.abs(rests[1])) + 8.0 * TINY
+        return self._total((a * f, a * g, b * f, b * g, *rests), rad)
 
-    @classmethod
-    def sparse_product(cls, entries: Entries, height: int, factor: "BallMatrix") -> "BallMatrix":
-        # Entries of one row are added one after the other: all first ones, all second ones, and so on.
-        rows, columns = np.array([*entries], dtype=np.int64).reshape(-1, 2).T
-        high, low, rad = np.array([_pair(value) for value in entries.values()]).reshape(-1, 3, 1).transpose(1, 0, 2)
-        taken = factor.take(columns, np.arange(factor.shape[1]))
-        terms = taken.times(high) + taken.times(low)
-        terms = cls(terms.high, terms.low, inflate(terms.rad + rad * (taken.size + taken.rad), 4))
-        total = cls.exact(np.zeros((height, factor.shape[1])))
-        order = np.argsort(rows, kind="stable")
-        rank = np.empty(len(rows), dtype=np.int64)
-        rank[order] = np.arange(len(rows)) - np.searchsorted(rows[order], rows[order])
-        for turn in range(int(rank.max(initial=-1)) + 1):
-            cls.deadline.check()
-            chosen = np.flatnonzero(rank == turn)
-            every = np.arange(factor.shape[1])
-            added = total.take(rows[chosen], every) + terms.take(chosen, every)
-            for old, new in ((total.high, added.high), (total.low, added.low), (total.rad, added.rad)):
-                old[rows[chosen]] = new
-        return total
-
-    def times(self, factors: FloatArray) -> "BallMatrix":
-        (a, b), (f, g) = _halves(self.high), _halves(factors)
-        rest = self.low * factors
-        rad = np.abs(factors) * self.rad + UNIT * np.abs(rest) + 8.0 * TINY
-        return self._total((a * f, a * g, b * f, b * g, rest), rad)
-
-    @classmethod
-    def block(cls, blocks: "list[list[BallMatrix]]") -> "BallMatrix":
-        return cls(*(np.block([[getattr(b, part) for b in row] for row in blocks]) for part in ("high", "low", "rad")))
-
-    def take(self, rows: IntArray, columns: IntArray) -> "BallMatrix":
-        index = np.ix_(rows, columns)
-        return type(self)(self.high[index], self.low[index], self.rad[index])
-
-    def __neg__(self) -> "BallMatrix":
+    def __neg__(self) -> Self:
         return type(self)(-self.high, -self.low, self.rad)
 
-    def __add__(self, other: "BallMatrix") -> "BallMatrix":
+    def __add__(self, other: Self) -> Self:
         return self._total((self.high, other.high, self.low, other.low), self.rad + other.rad)
 
-    def __sub__(self, other: "BallMatrix") -> "BallMatrix":
-        return self + -other
-
-    def __matmul__(self, other: "BallMatrix") -> "BallMatrix":
+    def __matmul__(self, other: Self) -> Self:
         inner = self.shape[1]
         bits = (53 - inner.bit_length()) // 2
         count = -(-BITS // bits)
@@ -130,8 +86,10 @@ class BallMatrix:
         if self.rad.any():
             lost = lost + self.rad @ other.size
         product = self._total(self._products(left[1], right[1]), np.zeros(exponent.shape))
-        high, low, rad = (_scaled(part, exponent) for part in (product.high, product.low, product.rad))
-        return type(self)(high, low, inflate(rad + lost, 2 * inner + 16) + (2.0 * inner + 8.0) * TINY)
+        product = product.each(lambda part: _scaled(part, exponent))
+        return type(self)(
+            product.high, product.low, inflate(product.rad + lost, 2 * inner + 16) + (2.0 * inner + 8.0) * TINY
+        )
 
     def _products(self, left: list[FloatArray], right: list[FloatArray]) -> Iterator[FloatArray]:
         """Those of slices i and j whose product counts, largest first; none is rounded."""
@@ -156,7 +114,7 @@ class BallMatrix:
         return exponent, slices
 
     @classmethod
-    def _total(cls, parts: Iterable[FloatArray], rad: FloatArray) -> "BallMatrix":
+    def _total(cls, parts: Iterable[FloatArray], rad: FloatArray) -> Self:
         """The sum of parts, with further radii; errors of its additions are added up, and only that is rounded."""
         high, errors, size, count = np.zeros(rad.shape), np.zeros(rad.shape), np.zeros(rad.shape), 1
         for part in parts:
@@ -165,7 +123,7 @@ class BallMatrix:
         high, low = _two_sum(high, errors)
         return cls(high, low, inflate(rad + gamma_bound(count) * size, count + 4))
 
-    def positive_part(self) -> "BallMatrix":
+    def positive_part(self) -> Self:
         """max(M, 0), which is 1-Lipschitz."""
         negative = self.high + self.low <= 0  # the sign of a sum is exact, and NaN stays
         return type(self)(np.where(negative, 0.0, self.high), np.where(negative, 0.0, self.low), self.rad)
@@ -180,16 +138,15 @@ class BallMatrix:
             if found.proved or not left or not enclosure.finite or not (diagonal > 0).all():
                 break
             half = np.frexp(diagonal)[1] // 2
-            parts = (np.tril(part) + np.tril(part, -1).T for part in (matrix.high, matrix.low, matrix.rad))
-            high, low, rad = (_scaled(part, -(half[:, None] + half)) for part in parts)
+            scaled = matrix.symmetric.each(lambda part: _scaled(part, -(half[:, None] + half)))  # noqa: B023
             try:
-                inverse = np.tril(np.linalg.inv(cholesky(high + 16.0 * UNIT * n * np.eye(n), self.deadline)))
+                inverse = np.tril(np.linalg.inv(cholesky(scaled.high + 16.0 * UNIT * n * np.eye(n), self.deadline)))
             except np.linalg.LinAlgError:
                 break
             if not (np.diag(inverse) != 0).all():
                 break
             X = type(self).exact(inverse)
-            matrix = X @ (type(self)(high, low, inflate(rad, 1)) @ X.T)
+            matrix = X @ (type(self)(scaled.high, scaled.low, inflate(scaled.rad, 1)) @ X.T)
         return found
 
 
@@ -212,11 +169,3 @@ def _scaled(value: FloatArray, exponent: IntArray) -> FloatArray:
     half = exponent // 2
     product: FloatArray = value * np.ldexp(1.0, half) * np.ldexp(1.0, exponent - half)
     return product
-
-
-def _pair(value: Fraction) -> tuple[float, float, float]:
-    """A rational number as a sum of two float64 numbers, with a radius."""
-    high, rad = nearest(value)
-    if rad == 0 or not np.isfinite(high):
-        return high, 0.0, rad
-    return high, *nearest(value - Fraction(high))

@@ -16,14 +16,14 @@ the radii proves every matrix in the enclosure PSD. A run that stops proves noth
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from flint import arb, arb_mat, ctx
 
-from certificates.arithmetic.matrix import Arithmetic, Entries, PsdProof, unit_diagonal_scaling
+from certificates.arithmetic.matrix import Arithmetic, ArrayMatrix, PsdProof, unit_diagonal_scaling
 from certificates.failure import NO_DEADLINE, Deadline
-from formulations.arrays import FloatArray, IntArray
+from formulations.arrays import FloatArray
 
 UNIT = 2.0**-53
 TINY = 2.0**-1022
@@ -54,31 +54,24 @@ def inflate(value: FloatArray, operations: int) -> FloatArray:
     return bound
 
 
+def nearest(value: Fraction) -> tuple[float, float]:
+    """A rational number rounded to nearest, and a unit in the last place as radius where that is not exact."""
+    try:
+        nearest = float(value)
+    except OverflowError:
+        nearest = math.inf
+    exact = math.isfinite(nearest) and Fraction(nearest) == value
+    return nearest, 0.0 if exact else 2.0 * UNIT * abs(nearest) + TINY
+
+
 @dataclass(frozen=True, eq=False)
-class Enclosure:
+class Enclosure(ArrayMatrix):
     """All matrices within ``rad`` of ``mid``, entrywise."""
 
     mid: FloatArray
     rad: FloatArray
     arithmetic: ClassVar[Arithmetic] = Arithmetic.FLOAT
-    deadline: ClassVar[Deadline] = NO_DEADLINE
-
-    @classmethod
-    def exact(cls, value: FloatArray) -> "Enclosure":
-        return cls(value, np.zeros_like(value))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.mid.shape[0], self.mid.shape[1]
-
-    @property
-    def T(self) -> "Enclosure":
-        return type(self)(self.mid.T, self.rad.T)
-
-    @property
-    def finite(self) -> bool:
-        """True when neither midpoint nor radius holds NaN or an infinity."""
-        return bool(np.isfinite(self.mid).all() and np.isfinite(self.rad).all())
+    number = staticmethod(nearest)
 
     @property
     def lower(self) -> FloatArray:
@@ -92,50 +85,19 @@ class Enclosure:
         above: FloatArray = np.nextafter(self.mid + self.rad, np.inf)
         return above
 
-    @classmethod
-    def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "Enclosure":
-        mid, rad = np.zeros(shape), np.zeros(shape)
-        for position, value in entries.items():
-            mid[position], rad[position] = nearest(value)
-        return cls(mid, rad)
+    def by(self, other: Self) -> Self:
+        mid = self.mid * other.mid
+        rad = np.abs(other.mid) * self.rad + other.rad * (np.abs(self.mid) + self.rad)
+        return type(self)(mid, inflate(rad + UNIT * np.abs(mid), 6))
 
-    @classmethod
-    def sparse_product(cls, entries: Entries, height: int, factor: "Enclosure") -> "Enclosure":
-        # A sum of as many products as the fullest row has entries, bounded like one of ``@``.
-        rows, columns = np.array([*entries], dtype=np.int64).reshape(-1, 2).T
-        values = np.array([nearest(value) for value in entries.values()]).reshape(-1, 2, 1)
-        a, a_rad, b, b_rad = values[:, 0], values[:, 1], factor.mid[columns], factor.rad[columns]
-        count = int(np.bincount(rows, minlength=1).max())
-        charged = gamma_bound(count) * np.abs(a * b) + np.abs(a) * b_rad + a_rad * (np.abs(b) + b_rad)
-        mid, rad = np.zeros((height, factor.shape[1])), np.zeros((height, factor.shape[1]))
-        np.add.at(mid, rows, a * b)
-        np.add.at(rad, rows, charged)
-        return cls(mid, inflate(rad, 8 * count + 8))
-
-    def times(self, factors: FloatArray) -> "Enclosure":
-        mid = factors * self.mid
-        return type(self)(mid, inflate(np.abs(factors) * self.rad + UNIT * np.abs(mid), 4))
-
-    @classmethod
-    def block(cls, blocks: "list[list[Enclosure]]") -> "Enclosure":
-        mid, rad = ([[getattr(block, part) for block in row] for row in blocks] for part in ("mid", "rad"))
-        return cls(np.block(mid), np.block(rad))
-
-    def take(self, rows: IntArray, columns: IntArray) -> "Enclosure":
-        index = np.ix_(rows, columns)
-        return type(self)(self.mid[index], self.rad[index])
-
-    def __neg__(self) -> "Enclosure":
+    def __neg__(self) -> Self:
         return type(self)(-self.mid, self.rad)
 
-    def __add__(self, other: "Enclosure") -> "Enclosure":
+    def __add__(self, other: Self) -> Self:
         mid = self.mid + other.mid
         return type(self)(mid, inflate(self.rad + other.rad + UNIT * np.abs(mid), 4))
 
-    def __sub__(self, other: "Enclosure") -> "Enclosure":
-        return self + -other
-
-    def __matmul__(self, other: "Enclosure") -> "Enclosure":
+    def __matmul__(self, other: Self) -> Self:
         self.deadline.check()
         (height, inner), width = self.mid.shape, other.mid.shape[1]
         rows = max(1, PRODUCTS_AT_ONCE // max(inner * width, 1))
@@ -145,11 +107,11 @@ class Enclosure:
         for first in range(0, height, rows):
             self.deadline.check()
             part = slice(first, first + rows)
-            block = Enclosure(self.mid[part], self.rad[part])._times(other)
+            block = type(self)(self.mid[part], self.rad[part])._times(other)
             mid[part], rad[part] = block.mid, block.rad
         return type(self)(mid, rad)
 
-    def _times(self, other: "Enclosure") -> "Enclosure":
+    def _times(self, other: Self) -> Self:
         k = self.mid.shape[1]
         size_a, size_b = np.abs(self.mid), np.abs(other.mid)
         rad = gamma_bound(k) * (size_a @ size_b)
@@ -179,7 +141,7 @@ class Enclosure:
         scaled = self.times(d[:, None]).times(d)
         if not scaled.finite:
             return PsdProof.failure("the slack matrix spans too many orders of magnitude to be scaled")
-        B, radius = (np.tril(part) + np.tril(part, -1).T for part in (scaled.mid, scaled.rad))
+        B, radius = vars(scaled.symmetric).values()
         norm = float(inflate(radius.sum(axis=1), n).max())
         trace = float(inflate(np.diag(B).sum(keepdims=True), n)[0])
         g = gamma_bound(n + 2)
@@ -201,19 +163,9 @@ class Enclosure:
             return PsdProof.failure("the Cholesky factor of the slack matrix is not finite")
         return PsdProof(proved=True, margin=float(pivots.min() ** 2), reason="")
 
-    def positive_part(self) -> "Enclosure":
+    def positive_part(self) -> Self:
         """max(M, 0), which is 1-Lipschitz."""
         return type(self)(np.maximum(self.mid, 0.0), self.rad)
-
-
-def nearest(value: Fraction) -> tuple[float, float]:
-    """A rational number rounded to nearest, and a unit in the last place as radius where that is not exact."""
-    try:
-        nearest = float(value)
-    except OverflowError:
-        nearest = math.inf
-    exact = math.isfinite(nearest) and Fraction(nearest) == value
-    return nearest, 0.0 if exact else 2.0 * UNIT * abs(nearest) + TINY
 
 
 SAFE_SIZE = 1e140

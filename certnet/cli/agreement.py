@@ -63,7 +63,9 @@ def _rows(split: Split) -> dict[str, Any]:
         weights += ", times those that make classes count alike"
     if source_kind(recipe.source) == "table":
         last = "the last column" if recipe.weight_column is None else "the last column but that of the weights"
-        column = last if recipe.target is None else f"column {recipe.target!r}"
+        own = None if recipe.columns is None else recipe.columns.target
+        named = recipe.target or own
+        column = last if named is None else f"column {named!r}"
         targets = f"{column}: {targets}"
     features = "raw" if recipe.raw else "standardised: less the mean of these rows, over their deviation"
     if not recipe.raw and split.columns is not None and split.columns.flags.any():

@@ -118,4 +118,8 @@ def _usage_sentence(error: Exception, arguments: Sequence[str]) -> str:
                 comma = re.fullmatch(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?", value)
                 hint = f"; write {value.replace(',', '.')} with a decimal point" if comma else ""
                 return f"{name} must be a {kind}, not {value!r}{hint}."
+    if text.startswith("Missing command"):
+        return "Name a command, for example certnet train iris; certnet --help lists all."
+    if text.startswith("Missing argument") and arguments[0] in COMMANDS:
+        return f"{text.rstrip('.')}; for example: {COMMANDS[arguments[0]].example}."
     return text if text.endswith((".", "?", "!")) else f"{text}."

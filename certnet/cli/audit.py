@@ -14,7 +14,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from certnet.cli.limits import began, job_seconds, positive_numbers, seconds_or_none
-from certnet.cli.options import Data, Json, Network, NoFeature, Norm, Quiet, Scheduler, Target, Workers, out_folder
+from certnet.cli.options import (
+    Data,
+    Drop,
+    Json,
+    Network,
+    NoFeature,
+    Norm,
+    Quiet,
+    Scheduler,
+    Target,
+    Workers,
+    out_folder,
+)
 from certnet.cli.output import Exit, deliver, head, place_for, say
 from certnet.cli.rows import Subject, require_kind
 from certnet.cli.show import Live, stderr_console
@@ -49,6 +61,7 @@ def audit(
     ] = None,
     target: Target = None,
     weight_column: NoFeature = None,
+    drop: Drop = None,
     seed: Annotated[
         int | None,
         typer.Option(help="Seed of the split and of the attacks; by default the run's, else 0.", show_default=False),
@@ -74,7 +87,7 @@ def audit(
     data = subject.data(data)
     read, other = subject.read, subject.knows_other(data)
     given = {"target": target, "weight_column": weight_column, "seed": seed, "split": False if other else None}
-    recipe = subject.recipe(data, **given, task="classification", loss="squared", raw=True)
+    recipe = subject.recipe(data, **given, drop=drop, task="classification", loss="squared", raw=True)
     seed, part = recipe.seed, part or ("all" if other else "test")
     split = load(recipe.asked_by(read.columns), Outputs(read.network.outputs, read.classes))
     X, Y = _part(split, part)
@@ -171,7 +184,7 @@ def audit_table(report: Mapping[str, Any]) -> Table:
     """Clean and certified to attacked accuracy, of each class and of all."""
     data = report["data"]
     title = f"{report['network']} on {data['name']} ({data['part']} rows), {report['norm']}: certified to attacked"
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=escape(title), title_justify="left", min_width=min(len(title), 100))
     table.add_column("class")
     for column in ("inputs", "clean", *(f"{row['radius']:g}" for row in report["radii"])):
         table.add_column(column, justify="right")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from certnet.cli.options import Json, Runs
+from certnet.cli.options import Json, Runs, run_names
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +21,9 @@ SCORES = ("log_loss", "mean_squared_error", "accuracy")
 
 
 def show(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its name in runs.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", autocompletion=run_names, help="A run's folder, or its name in runs.")
+    ],
     json: Json = False,
 ) -> int:
     """All there is to know about a run: what it means, its figures, how data are treated, and its files."""

@@ -8,7 +8,7 @@ import typer
 
 from certificates import Verdict
 from certnet.cli.limits import began, seconds_or_none, shares
-from certnet.cli.options import Json, Network, NoFeature, Norm, Rows, Target
+from certnet.cli.options import Drop, Json, Network, NoFeature, Norm, Rows, Target
 from certnet.cli.output import Exit, head, place_for, with_headline, write_proof
 from certnet.cli.rows import Subject, parse_rows, read_rows
 from certnet.cli.show import Live, first_line, stderr_console
@@ -40,6 +40,7 @@ def lipschitz(
     rows: Rows = None,
     target: Target = None,
     weight_column: NoFeature = None,
+    drop: Drop = None,
     plain: Annotated[bool, typer.Option("--lipsdp", help="LipSDP alone, without products of signs.")] = False,
     time_limit: Annotated[float, typer.Option(help="Seconds for all constants together; 0 for no limit.")] = 60.0,
     certificate: Annotated[
@@ -59,6 +60,7 @@ def lipschitz(
     questions: list[tuple[str, FloatArray, str, int | None, InputRegion | None]]
     if local is None:
         given = {"radius": radius, "norm": norm, "rows": rows, "target": target, "weight-column": weight_column}
+        given["drop"] = drop
         for name, value in given.items():
             if value is not None:
                 raise InputError(f"--{name} goes with --local DATA; without data the constant is about all inputs.")
@@ -67,7 +69,7 @@ def lipschitz(
     else:
         if radius is None:
             raise InputError("--local needs --radius R, which says how far around each row the constant is to hold.")
-        read, X, _ = read_rows(subject, subject.recipe(local, target=target, weight_column=weight_column))
+        read, X, _ = read_rows(subject, subject.recipe(local, target=target, weight_column=weight_column, drop=drop))
         # Without a choice there is one constant a row, that of all outputs, which comes last.
         function, C, _ = functions_of(read.outputs, output, pair)[-1]
         make = region_maker(str(size["norm"]))

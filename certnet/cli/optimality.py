@@ -60,6 +60,7 @@ def optimality(
     output_bias: Annotated[common.Bias | None, typer.Option(help="The same for the outputs.")] = None,
     class_weight: common.ClassWeight = None,
     weight_column: common.WeightColumn = None,
+    drop: common.Drop = None,
     target: common.Target = None,
     task: common.Task = None,
     raw: Annotated[
@@ -136,6 +137,8 @@ def optimality(
     )
     split = with_loss(split, name_of(given.program.loss.kind))
     about = (given.theirs, given.ours, *given.notes)
+    if subject.knows_other(data):
+        about = (*about, f"{subject.name} was trained on other data; this is about how good its network is on {data}.")
     if own.hidden is not read.network.hidden:
         about = (*about, FOLDED)
     say_notes(options, (*training.sentences_about(split), *about))

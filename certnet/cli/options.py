@@ -62,10 +62,20 @@ Circuits = Annotated[
         help="Let relaxations use circuit inequalities: tighter, slower, rarely worth it, never resumed.",
     ),
 ]
+
+
+def run_names(incomplete: str) -> list[str]:
+    """For the shell: names of the runs here that begin so."""
+    from certnet.io.runs import runs_here
+
+    return [name for name in runs_here() if name.startswith(incomplete)]
+
+
 Network = Annotated[
     str,
     typer.Argument(
         metavar="NETWORK",
+        autocompletion=run_names,
         help="A run's folder or its name in runs, whose treatment of data then holds too; or a two-layer ReLU network: "
         ".onnx, .npz or .safetensors.",
     ),
@@ -77,7 +87,12 @@ Data = Annotated[
     typer.Argument(metavar="DATA", help="As for certnet train; by default what the run was trained on."),
 ]
 Runs = Annotated[
-    list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or their names in runs; of a path, all of it.")
+    list[Path],
+    typer.Argument(
+        metavar="RUN...",
+        autocompletion=run_names,
+        help="Folders of runs, or their names in runs; of a path, all of it.",
+    ),
 ]
 
 

@@ -4,8 +4,7 @@ import contextlib
 import csv
 import io
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +14,6 @@ from formulations import InputError
 
 if TYPE_CHECKING:
     from certnet.cli.rows import Subject
-    from certnet.io.tables import Table
     from formulations._validation import FloatArray
 
 REACH = 4.0
@@ -50,6 +48,7 @@ def predict(
     from certnet.cli.output import Exit, head, place_for
     from certnet.cli.rows import Subject
     from certnet.cli.show import stderr_console
+    from certnet.io.answers import against_targets, answers, new_rows
     from certnet.io.output import print_result, write_file
     from formulations._validation import as_positive
 
@@ -62,16 +61,16 @@ def predict(
     subject = Subject.named(network)
     if radius_norm is not None and subject.read.network.outputs == 1 and not subject.read.is_binary:
         raise InputError("--radius-norm is about classes, but the network predicts numbers; leave it out.")
-    X, notes, table = rows_of(subject, new)
+    X, notes, table = new_rows(subject.read, new)
     interrupted = False
-    columns = predictions(subject, X)
+    columns = answers(subject.read, subject.loss, X)
     if radius_norm is not None:
         columns |= _radii(subject, X, radius_norm, largest_radius, each, quiet)
         interrupted = None in columns[f"certified radius ({radius_norm})"]
         note = subject.read.with_scores().note
         notes = notes if note is None else (*notes, note)
     if table is not None:
-        notes = (*notes, *_against_targets(subject, table, columns))
+        notes = (*notes, *against_targets(subject.read, table, columns))
     for note in () if quiet else notes:
         stderr_console().print(note, markup=False, soft_wrap=True)
     if json:
@@ -91,57 +90,6 @@ def predict(
     return Exit.INTERRUPTED if interrupted else Exit.OK
 
 
-def rows_of(subject: "Subject", source: str) -> tuple["FloatArray", tuple[str, ...], "Table | None"]:
-    """Features of new rows as the network takes them, what is to be said of them, and their table where there is one.
-
-    Raises:
-        InputError: the file cannot be read, or its columns are not those that the network needs.
-    """
-    from certnet.cli.rows import require_kind
-    from certnet.io.columns import Columns
-    from certnet.io.dataset import Recipe
-    from certnet.io.load_data import read_source, source_kind
-    from certnet.io.tables import read_table
-    from certnet.io.targets import Outputs
-
-    read = subject.read
-    if source_kind(source) != "table":
-        data = read_source(Recipe(source=source), Outputs(None))
-        X = data.X if data.X_test is None else data.X_test
-        require_kind(read.on(), X, None, source)
-        return X, () if data.X_test is None else (f"Of {source} the test rows were predicted.",), None
-    table = read_table(Path(source))
-    columns = Columns.numbers(table.names) if read.columns is None else read.columns
-    X, notes = columns.encode_with_notes(table)
-    require_kind(read.on(), X, None, source)
-    return X, (*table.notes, *notes), table
-
-
-def predictions(subject: "Subject", X: "FloatArray") -> dict[str, Sequence[Any]]:
-    """The columns of the answer by name: row, prediction, and probabilities where the loss makes any."""
-    import numpy as np
-
-    from certnet.io.links import means, probabilities
-
-    read = subject.read
-    loss = "" if subject.run is None else subject.run.objective["loss"]
-    columns: dict[str, Sequence[Any]] = {"row": range(len(X))}
-    with np.errstate(all="ignore"):
-        scores = read.predict(X)
-        if read.classes is None and subject.run is not None:
-            found = means(loss, scores)
-            names = ["prediction"] if found.shape[1] == 1 else [f"prediction {k}" for k in range(found.shape[1])]
-            return columns | {name: found[:, k].tolist() for k, name in enumerate(names)}
-        if read.classes is None:
-            # Of a file that names no classes nobody knows whether its outputs are scores of classes or numbers.
-            return columns | {f"output {k}": scores[:, k].tolist() for k in range(scores.shape[1])}
-        columns["prediction"] = read.predict_class(X).tolist()
-        chances = probabilities(loss, scores)
-    if chances is not None:
-        columns |= {f"p({name})": chances[:, k].tolist() for k, name in enumerate(read.classes)}
-    return columns
-
-
 def _radii(
     subject: "Subject", X: "FloatArray", norm: str, largest: float | None, each: float | None, quiet: bool
 ) -> dict[str, Sequence[Any]]:
@@ -153,6 +101,9 @@ def _radii(
     from certnet.runtime.clock import Event
 
     relu, started = subject.read.with_scores(), time.perf_counter()
+    # The class that is printed; where rounding lets the folded weights of ``relu`` prefer another its radius is 0.
+    scores = subject.read.predict(X)
+    labels = scores[:, 0] > 0 if subject.read.is_binary else scores.argmax(axis=1)
     if largest is None:
         scale = subject.read.scale
         largest = REACH * float((X.max(axis=0) - X.min(axis=0)).max() or 1.0 if scale is None else scale.max())
@@ -161,7 +112,7 @@ def _radii(
     with contextlib.suppress(KeyboardInterrupt), Live(stderr_console(), enabled=not quiet) as live:
         for row, x in enumerate(X):
             live(Event(f"radius of row {row + 1} of {len(X)}", time.perf_counter() - started, known=_median(kept)))
-            label = int(relu(x[None])[0].argmax())
+            label = int(labels[row])
             found = certified_radius(relu, x, label, norm=norm, largest=largest, time_limit=each)
             kept.append(found.certified)
             lost.append(found.attacked if math.isfinite(found.attacked) else None)
@@ -176,35 +127,6 @@ def _median(radii: Sequence[float]) -> str | None:
     from certnet.runtime.wording import down
 
     return f"median certified radius {down(median(radii), 3)}" if radii else None
-
-
-def _against_targets(subject: "Subject", table: "Table", columns: Mapping[str, Sequence[Any]]) -> Iterator[str]:
-    """How good the predictions are, where the table has the column that was learned."""
-    import numpy as np
-
-    from certnet.io.cells import class_name, parse_number
-
-    read = subject.read
-    target = None if read.columns is None else read.columns.target
-    found = columns.get("prediction")
-    if target is None or target not in table or found is None:
-        return
-    cells = table.column(target)
-    numbers = [parse_number(cell, decimal_comma=table.decimal_comma) for cell in cells]
-    if read.classes is not None:
-        pairs = zip(cells, numbers, strict=True)
-        names = [{cell, *([] if number is None else [class_name(number)])} for cell, number in pairs]
-        known = [row for row, name in enumerate(names) if name & {*read.classes}]
-        if known:
-            right = sum(found[row] in names[row] for row in known)
-            yield f"Of {len(known)} rows with a known {target!r}, {right} are right: {right / len(known):.4f}."
-        return
-    known = [row for row, number in enumerate(numbers) if number is not None]
-    truth = np.array([numbers[row] for row in known], dtype=float)
-    if len(known) > 1 and np.ptp(truth) > 0:
-        errors = truth - np.array([found[row] for row in known])
-        r2 = 1.0 - float(errors @ errors) / float(((truth - truth.mean()) ** 2).sum())
-        yield f"On {len(known)} rows with a known {target!r}, R² is {r2:.4f}."
 
 
 def _csv(columns: Mapping[str, Sequence[Any]]) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from certnet.cli.limits import column_names
 from certnet.io import Recipe
 from certnet.io.load_data import read_source
 from certnet.io.load_network import named_network
@@ -39,6 +40,11 @@ class Subject:
         read, run = named_network(text)
         return cls(Path(text).name if run is None else run.name, read, run)
 
+    @property
+    def loss(self) -> str | None:
+        """What it was trained with; None where nobody knows."""
+        return None if self.run is None else str(self.run.objective["loss"])
+
     def place(self, command: str, data: str) -> Path:
         """Where the results of a command about this network and these data go by default."""
         return HOME / command / f"{Path(self.name).stem if self.run is None else self.name}-{data}"
@@ -59,8 +65,15 @@ class Subject:
         """Whether its run was trained on data of another name, so that all rows of these are new to it."""
         return self.run is not None and Path(self.run.recipe.source).name != Path(source).name
 
-    def recipe(self, source: str, **given: Any) -> Recipe:
-        """How data are read for it: as those of its run, but for what is given and not None."""
+    def recipe(self, source: str, *, drop: str | None = None, **given: Any) -> Recipe:
+        """How data are read for it: as those of its run, but for what is given and not None.
+
+        ``drop`` is the text of an option. A run knows its own columns, and needs it not.
+
+        Raises:
+            InputError: ``drop`` names nothing.
+        """
+        given["drop"] = None if drop is None else column_names(drop, "--drop")
         if self.run is not None:
             return self.run.recipe_for(source, **given)
         return Recipe(source=source, **{name: value for name, value in given.items() if value is not None})

@@ -24,6 +24,8 @@ from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, bounds, down, 
 if TYPE_CHECKING:
     from certnet.jobs.train import Event
 
+WIDTH = 120
+"""Columns of a table that goes to no terminal."""
 PLAIN_SECONDS = 30.0
 """Between two lines of progress where nobody watches."""
 
@@ -42,8 +44,7 @@ def stderr_console() -> Console:
 def summary(report: Mapping[str, Any]) -> str:
     """One line: the verdict and what is known of the optimum."""
     above, below, gap = bounds(report)
-    weak = ", BUT WEAK" if report["verdict"] == "PROVED" and is_weak(report["gap"]) else ""
-    return f"{report['verdict']}{weak}: {below} <= optimum <= {above}, gap {gap}"
+    return f"{_verdict(report)}: {below} <= optimum <= {above}, gap {gap}"
 
 
 COLOURS = {"strong": "green", "weak": "yellow", "open": "yellow", "refuted": "red"}
@@ -59,9 +60,16 @@ def first_line(report: Mapping[str, Any]) -> str:
     return typer.style(text, fg=COLOURS[found.level], bold=True)
 
 
+def _verdict(report: Mapping[str, Any]) -> str:
+    """The verdict, with what has to be said beside it."""
+    weak = report["verdict"] == "PROVED" and is_weak(report["gap"])
+    return f"{report['verdict']}, BUT WEAK" if weak else str(report["verdict"])
+
+
 def text_of(table: Table) -> list[str]:
     """A table for stdout, in lines."""
-    console = Console(file=io.StringIO(), highlight=False, width=shutil.get_terminal_size((120, 24)).columns)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+    console = Console(file=io.StringIO(), highlight=False, width=width)
     with console.capture() as captured:
         console.print(table)
     return [printable(line.rstrip()) for line in captured.get().split("\n")[:-1]]
@@ -103,7 +111,7 @@ def job_table(
             *((name, ", ".join(map(score, values))) for name, values in scored if {*values} != {None}),
             ("predictions", " ".join(report["predictions"]) or None),
             *((f"time: {name}", f"{seconds:.2f} s") for name, seconds in stages.items()),
-            ("verdict", f"{report['verdict']} - {report['reason']}"),
+            ("verdict", f"{_verdict(report)} - {report['reason']}"),
         ],
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from certnet.cli.limits import began, job_seconds, seconds_or_none
-from certnet.cli.options import Json, Quiet, Solver
+from certnet.cli.options import Json, Quiet, Solver, run_names
 
 if TYPE_CHECKING:
     from certnet.jobs.tightness import Tightness
@@ -20,7 +20,12 @@ SHOWN_VALUES = 8
 
 def tightness(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Output folder of certnet train, or a certificate that it wrote.")
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            autocompletion=run_names,
+            help="Output folder of certnet train, or a certificate that it wrote.",
+        ),
     ],
     solver: Solver = "auto",
     time_limit: Annotated[float, typer.Option(help="Seconds for everything, about; 0 for no limit.")] = 60.0,

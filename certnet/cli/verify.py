@@ -14,7 +14,7 @@ import typer
 from certificates import Verdict
 from certificates.container import MAX_CASES
 from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
-from certnet.cli.options import Circuits, Json, Network, NoFeature, Norm, Rows, Target
+from certnet.cli.options import Circuits, Drop, Json, Network, NoFeature, Norm, Rows, Target
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, place_for, with_headline, write_proof
 from certnet.cli.rows import Subject, parse_rows, read_rows
 from certnet.cli.show import Live, first_line, stderr_console
@@ -56,6 +56,7 @@ def verify(
     rows: Rows = None,
     target: Target = None,
     weight_column: NoFeature = None,
+    drop: Drop = None,
     time_limit: Annotated[
         float | None,
         typer.Option(
@@ -79,7 +80,7 @@ def verify(
     names = {"network": about.name, "property": Path(subject).name}
     if ending(Path(subject)) == ".vnnlib":
         options = {"--norm": norm, "--radius": radius, "--largest-radius": largest_radius, "--rows": rows}
-        for name, value in {**options, "--target": target, "--weight-column": weight_column}.items():
+        for name, value in {**options, "--target": target, "--weight-column": weight_column, "--drop": drop}.items():
             if value is not None:
                 raise InputError(f"{name} goes with data; the property file says which inputs are meant.")
         limit = seconds_or_none(PROPERTY_SECONDS if time_limit is None else time_limit)
@@ -98,7 +99,7 @@ def verify(
     if largest_radius is not None:
         as_positive("--largest-radius", largest_radius)
     given = {"target": target, "weight_column": weight_column, "task": "classification", "loss": "squared"}
-    read, X, Y = read_rows(about, about.recipe(subject, **given), labelled=True)
+    read, X, Y = read_rows(about, about.recipe(subject, **given, drop=drop), labelled=True)
     labels, chosen, make = Y.argmax(axis=1).tolist(), parse_rows(rows, len(X)), region_maker(norm)
     if radius is not None:
         make(X[0], radius)

@@ -23,6 +23,7 @@ ISO = "ISO"
 DATE_FORMATS = (ISO, "%d.%m.%Y", "%d.%m.%y", "%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d-%m-%Y")
 """How dates are written, the first one that fits all cells of a column counts; each may be followed by a time."""
 _TIMES = ("", " %H:%M", " %H:%M:%S")
+_FIRST = 100
 _DAY = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -69,12 +70,14 @@ def date_format(counts: Mapping[str, int], enough: float) -> tuple[str | None, s
     likely = {cell: count for cell, count in counts.items() if _DATE.match(cell)}
     if not likely or sum(likely.values()) < enough:
         return None, None
-    fitting = {
-        form: sum(count for cell, count in likely.items() if parse_date(cell, form) is not None)
-        for form in DATE_FORMATS
-    }
+    # Most forms fit none of the first cells; only the others are tried on all.
+    first_cells = [*likely][:_FIRST]
+    forms = [form for form in DATE_FORMATS if any(parse_date(cell, form) is not None for cell in first_cells)]
+    fitting = {form: sum(likely[cell] for cell in likely if parse_date(cell, form) is not None) for form in forms}
+    if not fitting:
+        return None, None
     most = max(fitting.values())
-    first, *others = [form for form in DATE_FORMATS if fitting[form] == most]
+    first, *others = [form for form in forms if fitting[form] == most]
     return (first, others[0] if others else None) if most and most >= enough else (None, None)
 
 

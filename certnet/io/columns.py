@@ -200,7 +200,8 @@ class Columns:
             raise InputError(f"{table.name} makes {len(table)} rows of {d} features, too many at once; split the file.")
         X = np.empty((len(table), d))
         wrong: list[str] = []
-        ignored = [name for name in table.names if name not in {*self.inputs, *dict(self.left_out), self.target}]
+        known = {*self.inputs, *dict(self.left_out), self.target}
+        ignored = [name for name in table.names if name not in known]
         notes = [f"{table.name} has columns the network was not trained with, which are ignored: {listed(ignored)}."]
         notes, start = notes if ignored else [], 0
         for column in self.columns:

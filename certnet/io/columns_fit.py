@@ -36,7 +36,7 @@ class Settings:
     """Features that all categories together may become; more are refused. Not measured."""
     number_share: float = 0.5
     """Share of numbers, or dates, from which on the other cells of a column are taken for mistakes. Not measured."""
-    longest_name: int = 200
+    longest_name: int = 100
     """Characters of the longest text that is taken for a name of a category. Not measured."""
     leak_rows: int = 20
     """Rows below which no column is suspected to give the target away. Not measured."""
@@ -116,8 +116,9 @@ class Draft:
         self, fitted: Columns, chosen: Sequence[Values], target: FloatArray, classes: bool
     ) -> Iterator[str]:
         """Sentences about inputs that may be none."""
+        inputs = {*fitted.inputs}
         for column, values, training in zip(self.columns, self.values, chosen, strict=True):
-            if column.name not in fitted.inputs:
+            if column.name not in inputs:
                 continue
             leak = _leak(training, target, classes=classes)
             if leak is not None:
@@ -133,8 +134,14 @@ class Draft:
 
 
 def draft(table: Table, recipe: Recipe) -> Draft:
-    """What the columns of a table of inputs look like; never raises, but collects complaints."""
+    """What the columns of a table of inputs look like; never raises, but collects complaints.
+
+    Where the recipe has columns of its own nothing is looked at.
+    """
+    if recipe.columns is not None:
+        return Draft(table, recipe, (), (), (), ())
     columns, values, wrong, notes = [], [], [], []
+    advice = "write a number" if recipe.plain else _NUMBERS
     for name in table.names:
         column = Column(name)
         if not recipe.plain:
@@ -146,7 +153,7 @@ def draft(table: Table, recipe: Recipe) -> Draft:
             found = names(table, name)
             gone = [row for row, value in enumerate(found) if value is None]
         else:
-            found, complaints = numbers(table, name, _NUMBERS) if column.kind == "number" else column.values(table)
+            found, complaints = numbers(table, name, advice) if column.kind == "number" else column.values(table)
             gone = [] if complaints else np.flatnonzero(np.isnan(found)).tolist()
         if gone and (recipe.plain or recipe.impute == "none"):
             complaints = [absent(table, name, gone)]

@@ -34,7 +34,7 @@ def read_csv(path: Path) -> CsvText:
     """Read UTF-8 (a byte order mark is fine) or UTF-16 text: comma, semicolon or tab, quoted cells, a header line.
 
     Blank lines and trailing columns without any content are ignored. A first line ``sep=;`` is obeyed. A first column
-    without a name that counts the rows, from 0 or 1, is left out.
+    without a name that numbers the rows is left out.
 
     Raises:
         InputError: it is no text, has no header, or rows of other lengths; all that is wrong at once.
@@ -61,16 +61,16 @@ def read_csv(path: Path) -> CsvText:
     wrong = [*_trimmed(rows, lines, len(header), path.name)]
     columns = () if wrong else tuple(zip(*rows, strict=True))
     notes: tuple[str, ...] = ()
-    if columns and not header[0] and len(header) > 1 and counts_rows(columns[0]):
+    if columns and not header[0] and len(header) > 1 and _is_index(columns[0]):
         header, columns = header[1:], columns[1:]
-        notes = (f"The first column of {path.name} has no name and counts the rows; it is left out.",)
+        notes = (f"The first column of {path.name} has no name and numbers the rows; it is left out.",)
     require_none(path.name, [*name_complaints(path.name, header), *wrong])
     return CsvText(tuple(header), columns, lines, delimiter != ",", notes)
 
 
-def counts_rows(cells: tuple[str, ...]) -> bool:
-    """Whether cells are 0, 1, 2, … or 1, 2, 3, …"""
-    return any(all(cell == str(row) for row, cell in enumerate(cells, start)) for start in (0, 1))
+def _is_index(cells: tuple[str, ...]) -> bool:
+    """Whether cells are whole numbers that all differ, as the index of a data frame is, or of some of its rows."""
+    return len({*cells}) == len(cells) and all(cell.isascii() and cell.isdigit() for cell in cells)
 
 
 def _trimmed(rows: list[list[str]], lines: list[int], width: int, name: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ Nothing in a folder is believed: figures are shown as the report states them, an
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,20 @@ class Run(Result):
             raise InputError(f"{self.path / REPORT} does not say what was minimised; train again, or name {NETWORK}.")
         return {name: self.report[name] for name in kinds}
 
+    def predict(self, rows: Any) -> dict[str, Sequence[Any]]:
+        """Predictions of new rows: a dictionary of columns, as ``certnet predict`` prints them.
+
+        Args:
+            rows: path of a CSV, Parquet or ``.npz`` file, or a pandas ``DataFrame``; columns are found by name.
+
+        Raises:
+            InputError: the rows cannot be read, lack columns, or the run has no network.
+        """
+        from certnet.io.answers import answers, new_rows
+
+        network = network_of(self)
+        return answers(network, str(self.objective["loss"]), new_rows(network, rows)[0])
+
     def recipe_for(self, source: str, **changes: Any) -> Recipe:
         """How other data are to be read for its network: as its own were, by name. Changes that are None count as none.
 
@@ -150,6 +164,12 @@ def read_runs(path: str | Path) -> tuple[Run, ...]:
     if not inside:
         return (read_run(path),)
     return tuple(sorted((read_run(one) for one in inside), key=_decay, reverse=True))
+
+
+def runs_here() -> list[str]:
+    """Names of the runs in ``runs``, and of the paths."""
+    paths = [file.parent for file in HOME.glob(f"*/{TABLE}")]
+    return sorted({folder.name for folder in (*_runs_in(HOME), *paths)})
 
 
 def find_run(path: str | Path) -> Path | None:
@@ -215,7 +235,7 @@ def _decay(run: Run) -> float:
 def _absent(path: str) -> InputError:
     if Path(path).is_file():
         return InputError(f"{path} is a file; name the folder of a run, which certnet train makes.")
-    names = [folder.name for folder in _runs_in(HOME)] if HOME.is_dir() else []
+    names = runs_here()
     close = difflib.get_close_matches(Path(path).name, names, n=1)
     there = f"there are {_listed([HOME / name for name in names])}" if names else "certnet train makes one"
     advice = f"did you mean {close[0]}?" if close else f"{there}."

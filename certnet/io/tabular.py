@@ -125,8 +125,10 @@ def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
         )
     weighing = named["--weight-column"][0] if named["--weight-column"] else None
     target = named["--target"][0] if named["--target"] else None
-    if target is None and columns is not None and columns.target is not None and columns.target in table:
+    if target is None and columns is not None and columns.target is not None:
         target = columns.target
+        if target not in table:
+            raise InputError(f"{table.name} lacks the target column {target!r}; add it, or name another with --target.")
     if target is None:
         apart = {weighing, *recipe.drop}
         rest = [name for name in table.names if name not in apart]
@@ -141,7 +143,7 @@ def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
     if columns is not None:
         return target, weighing, [name for name in table.names if name not in (target, weighing)]
     apart = {target, weighing, *recipe.drop}
-    chosen = table.names if recipe.features is None else recipe.features
+    chosen = {*(table.names if recipe.features is None else recipe.features)}
     inputs = [name for name in table.names if name in chosen and name not in apart]
     if not inputs:
         besides = "the column" if weighing is None else "the weights and the column"

@@ -13,7 +13,9 @@ from formulations._validation import FloatArray
 MOST_NUMBERED_CLASSES = 20
 """More different whole numbers than this are a quantity, such as an age, unless the user says otherwise."""
 ROWS_PER_CLASS = 2
-"""Rows on average for each of the numbers, below which they do not repeat enough to be classes."""
+"""Rows on average for each of the numbers or names, below which they do not repeat enough to be classes."""
+LARGEST_CLASSES = 1000
+"""Each class is an output of the network."""
 
 
 def label_keys(labels: Sequence[Label]) -> list[Label]:
@@ -84,11 +86,17 @@ def _require_trainable(names: Sequence[str], numbers: bool, rows: int, source: s
     if len(names) < 2:
         advice = ", or --task regression, which reads quantities" if numbers else ""
         raise InputError(f"{source} holds only one class, {names[0]!r}; at least two are needed{advice}.")
-    if numbers and len(names) > max(MOST_NUMBERED_CLASSES, rows // ROWS_PER_CLASS):
+    repeated = len(names) <= max(MOST_NUMBERED_CLASSES, rows // ROWS_PER_CLASS)
+    if repeated and len(names) <= LARGEST_CLASSES:
+        return
+    if numbers:
         raise InputError(
             f"{source} holds {len(names)} different numbers in {rows} rows, too many for classes; "
             "train on them with --task regression."
         )
+    raise InputError(
+        f"{source} holds {len(names)} different names in {rows} rows, too many for classes; name another --target."
+    )
 
 
 def _one_hot(labels: Sequence[Label], classes: Sequence[str], source: str, outputs: Outputs | None) -> FloatArray:

@@ -6,8 +6,9 @@ log-loss for cross-entropy and logistic, half the squared error for squared.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +45,12 @@ class Settings:
     """Powers of ten from the first to the last of them. Not measured."""
     digits: int = 2
     """Digits of each γ, so that it can be typed again. Not measured."""
+    scout_rows: int = 600
+    """Training rows beyond which so many of them walk the path first, and all begin where that was best. Measured: in
+    40 s of a busy core the validation loss on 6,000 rows falls from 0.32 to 0.19 (moons) and from 3.7 to 2.4
+    (friedman1), and by a tenth more with the root of the ratio than with the ratio."""
+    scout_share: float = 0.7
+    """Of the time, what that may take. Not measured."""
     patience: int = 2
     """γ in a row without a better validation loss after which the path ends. Not measured."""
     worse: float = 1.5
@@ -146,29 +153,45 @@ def select_gamma(
             "No row is left to choose the weight decay by; name one (--gamma), or give rows for validation."
         )
 
-    def program_at(gamma: float) -> TrainingProgram:
-        biases = {"hidden_bias": hidden_bias, "output_bias": output_bias}
-        return TrainingProgram(data, targets, gamma, loss=loss, sample_weight=omega, **biases)
+    def program_of(rows: IntArray | slice) -> Callable[[float], TrainingProgram]:
+        given: dict[str, Any] = {"loss": loss, "hidden_bias": hidden_bias, "output_bias": output_bias}
+        return lambda gamma: TrainingProgram(data[rows], targets[rows], gamma, sample_weight=omega[rows], **given)
 
-    return _walk(program_at, held, clock, random_state, progress)
+    whole, few = program_of(slice(None)), SETTINGS.scout_rows
+    program = whole(1.0)
+    start: Network = np.zeros((program.shape[1], 0)), np.zeros((program.shape[2], 0))
+    walk = partial(_walk, held=held, clock=clock, random_state=random_state, progress=progress)
+    if len(data) <= few:
+        return walk(whole, path(program), start, clock.left())[0]
+    # The loss is a sum over rows, so the best γ grows with them, but more rows need less of it for each.
+    sample = np.argsort(np.random.PCG64(random_state).random_raw(len(data)), kind="stable")[:few]
+    scout, left = program_of(sample), clock.left()
+    first, start = walk(
+        scout, path(scout(1.0)), start, None if left is None else SETTINGS.scout_share * left, f"{few} rows, "
+    )
+    begin = gammas_from(first.gamma * math.sqrt(len(data) / few))
+    return replace(first, gamma=begin[0]) if first.interrupted else walk(whole, begin, start, clock.left())[0]
 
 
 def _walk(
     program_at: Callable[[float], TrainingProgram],
+    gammas: Sequence[float],
+    network: Network,
+    limit: float | None,
+    about: str = "",
+    *,
     held: tuple[FloatArray, FloatArray, FloatArray],
     clock: Clock,
     random_state: int,
     progress: Callable[[Event], None] | None,
-) -> Selection:
-    """The path, as long as the validation loss falls."""
-    program = program_at(1.0)
-    network: Network = np.zeros((program.shape[1], 0)), np.zeros((program.shape[2], 0))
+) -> tuple[Selection, Network]:
+    """The path from a network, as long as the validation loss falls, and the best network on it."""
     tried: list[float] = []
     losses: list[float] = []
-    generator, deadline = np.random.default_rng(random_state), Deadline.after(clock.left())
-    stop, best = "", 0
+    generator, deadline = np.random.default_rng(random_state), Deadline.after(limit)
+    stop, best, kept = "", 0, network
     with computing():
-        for gamma in path(program):
+        for gamma in gammas:
             program = program_at(gamma)
             try:
                 network = improved(program, network, generator, deadline)
@@ -176,14 +199,15 @@ def _walk(
                 stop = "interrupted"
             tried.append(gamma)
             losses.append(validation_loss(program, *network, *held))
-            note = f"γ = {gamma:g}: validation loss {losses[-1]:.6g}, {network[0].shape[1]} neurons."
+            note = f"{about}γ = {gamma:g}: validation loss {losses[-1]:.6g}, {network[0].shape[1]} neurons."
             announce(Event(STAGE, clock.seconds, note=note), progress)
             stop = stop or ("late" if deadline.passed else "")
             best = losses.index(min(losses))
+            kept = network if best == len(losses) - 1 else kept
             far = losses[-1] > SETTINGS.worse * losses[best]
             if stop or far or len(losses) - 1 - best >= SETTINGS.patience:
                 break
-    return Selection(
+    found = Selection(
         gammas=tuple(tried),
         losses=tuple(losses),
         gamma=tried[best],
@@ -192,6 +216,7 @@ def _walk(
         interrupted=stop == "interrupted",
         seconds=clock.seconds,
     )
+    return found, kept
 
 
 def improved(program: TrainingProgram, network: Network, generator: np.random.Generator, deadline: Deadline) -> Network:
@@ -227,7 +252,11 @@ def path(program: TrainingProgram) -> list[float]:
     directions = [normalised(program, part) for part in (own, -own)]
     directions.append(drawn(program, W, SETTINGS.starts, np.random.default_rng(0)))
     size = float(values(program.X, W, np.hstack(directions)).max(initial=0.0))
-    first = size if size > 0 else 1.0
+    return gammas_from(size if size > 0 else 1.0)
+
+
+def gammas_from(first: float) -> list[float]:
+    """The γ to try from this one on, down."""
     steps = SETTINGS.decades / (SETTINGS.steps - 1)
     return [float(f"{first * 10.0 ** (-steps * step):.{SETTINGS.digits - 1}e}") for step in range(SETTINGS.steps)]
 

@@ -1,5 +1,6 @@
 """Plots of training: bound and objective, the path over γ, the choice of γ, and the spectrum of the relaxation."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,8 @@ LOGARITHMIC = 30.0
 def history(result: Any, ax: "Axes | None" = None) -> "Axes":
     """Objective and lower bound over the seconds of a job; what lies between them is the gap.
 
+    The lower bound is drawn as far as the certificate proves it in the end.
+
     Args:
         result: of ``certnet.train`` or ``certnet.optimality``, or the object of its report.
         ax: axes to draw into, or None for a new figure.
@@ -39,10 +42,21 @@ def history(result: Any, ax: "Axes | None" = None) -> "Axes":
     Raises:
         InputError: the result has no history.
     """
-    moments = rows_of(report_of(result), "history")
+    report = report_of(result)
+    moments = rows_of(report, "history")
     seconds, objective, bound = (
         numbers([row.get(name) for row in moments], "history") for name in ("seconds", "objective", "lower_bound")
     )
+    proved, stages = number(report.get("lower_bound")), report.get("stages")
+    # A bound that the checker has not confirmed in the end counts no more than what it has.
+    bound = np.fmin(bound, proved)
+    if isinstance(stages, Mapping) and stages:
+        # To the end of the job, where the certificate is.
+        end = float(np.nansum([number(value) for value in stages.values()]))
+        seconds = np.append(seconds, max(end, float(np.nanmax(seconds))))
+        final = number(report.get("objective"))
+        objective = np.append(objective, np.fmin(_last(objective), final))
+        bound = np.append(bound, np.fmax(_last(bound), proved))
     ax = axes(ax)
     objective_colour, bound_colour = COLOURS[1], COLOURS[0]
     seconds = np.maximum(seconds, 1e-3)
@@ -120,7 +134,8 @@ def selection(result: Any, ax: "Axes | None" = None) -> "Axes":
     for gamma, loss in zip(gammas, losses, strict=True):
         if gamma == chosen and np.isfinite(loss):
             ax.plot([gamma], [loss], marker="o", markersize=11, fillstyle="none", color=COLOURS[1], markeredgewidth=1.8)
-            write(ax, gamma, loss, f"chosen: {gamma:g}", color=COLOURS[1], xytext=(0, 11), ha="center")
+            side = {gammas[0]: (-5, "left"), gammas[-1]: (5, "right")}.get(gamma, (0, "center"))
+            write(ax, gamma, loss, f"chosen: {gamma:g}", color=COLOURS[1], xytext=(side[0], 11), ha=side[1])
     ax.margins(y=0.2)
     return named(ax, x="weight decay γ", y="validation loss (mean)", title="The choice of the weight decay")
 

@@ -13,6 +13,10 @@ from certnet.report.words import figure, listed, mapping, number, share, text
 from certnet.runtime.headline import headline
 from certnet.runtime.wording import NONE, bounds
 
+LABELS = {"strong": "Proved", "weak": "Proved, but weak", "open": "Open", "refuted": "Refuted"}
+REPORTED = "As the run reports; not proved again here"
+"""What stands above headlines, by how good the news is; and where the page itself has proved nothing."""
+
 
 def view(one: Proved, key: str) -> View:
     """Everything about one run; ``key`` is that of its ids."""
@@ -38,6 +42,7 @@ def view(one: Proved, key: str) -> View:
         kind=text(report.get("command"), 20),
         headline=text(found.text),
         level=found.level,
+        label=REPORTED if one.check is None and found.level != "open" else LABELS[found.level],
         bounds=f"{below} ≤ optimum ≤ {above}, gap {gap}" if known else "",
         part_proved=part,
         tiles=_tiles(report, (above, below, gap) if known else None),
@@ -83,7 +88,7 @@ def _theorem(one: Proved) -> Theorem | None:
         weighted=bool((certificate.sample_weight != 1).any()),
         lower_bound=below,
         objective=above,
-        checked=f"{check.arithmetic} arithmetic, {check.seconds:.1f} s",
+        checked=f"{check.arithmetic} arithmetic, {check.seconds:.2g} s",
     )
 
 

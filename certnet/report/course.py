@@ -6,7 +6,7 @@ from typing import Any
 from certnet import plots
 from certnet.report.proof import Proved
 from certnet.report.records import PARTS, Section, Table, drawn
-from certnet.report.words import figure, mapping, names, number, seconds, several, text
+from certnet.report.words import figure, listed, mapping, names, number, seconds, several, text
 from certnet.runtime.wording import NONE, down, up
 
 
@@ -85,8 +85,7 @@ def recipe_of(report: Mapping[str, Any]) -> Section:
         ("seed", text(data.get("seed"), 24) if data.get("seed") is not None else ""),
         ("fingerprint", text(data.get("fingerprint"), 80) if data.get("fingerprint") else ""),
     ]
-    columns = data.get("columns")
-    treated = names(mapping(columns).get("sentences") if not isinstance(columns, list) else columns)
+    treated = [text(sentence) for sentence in listed(data.get("columns"))]
     return Section(
         "Recipe of the data", facts=tuple(f for f in facts if f[1] not in ("", NONE)), sentences=tuple(treated)
     )

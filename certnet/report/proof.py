@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from certificates import Certificate, Report, Training, check, read_certificate
+from certificates import Certificate, Report, Training, Verdict, check, read_certificate
 from certnet.io.network import TwoLayerNetwork
 from certnet.report.words import number
 from formulations import InputError
@@ -29,8 +29,8 @@ class Proved:
     Attributes:
         run: its folder.
         report: what ``report.json`` states, with the checker's verdict and figures in place of the stated ones.
-        certificate: the certificate of training, if there is one that can be read.
-        check: what the checker found of it.
+        certificate: the certificate of training, if there is one and it is proved.
+        check: what the checker found of one that could be read.
         remarks: sentences on what is not as the report states.
     """
 
@@ -87,6 +87,10 @@ def proved(run: "Run", *, time_limit: float | None = CHECKING) -> Proved:
     except InputError as error:
         return Proved(run, _without(stated, "the certificate cannot be read"), None, None, (str(error),))
     found = check(certificate, time_limit=time_limit)
+    if found.verdict is not Verdict.PROVED:
+        # Nor is anything else in the certificate to be relied on, its network for one.
+        remark = f"The certificate proves nothing: {found.reason}."
+        return Proved(run, _without(stated, found.reason, str(found.verdict)), None, found, (remark,))
     own = {name: number(getattr(found, name)) for name in ("objective", "lower_bound", "gap")}
     differs = [name.replace("_", " ") for name, value in own.items() if _differ(value, number(stated.get(name)))]
     remarks: tuple[str, ...] = ()
@@ -108,9 +112,9 @@ def proved(run: "Run", *, time_limit: float | None = CHECKING) -> Proved:
     return Proved(run, {**stated, **facts}, certificate, found, remarks)
 
 
-def _without(stated: Mapping[str, Any], reason: str) -> dict[str, Any]:
+def _without(stated: Mapping[str, Any], reason: str, verdict: str = "UNKNOWN") -> dict[str, Any]:
     unknown = dict.fromkeys(("objective", "lower_bound", "gap"))
-    return {**stated, "verdict": "UNKNOWN", "reason": reason, **unknown}
+    return {**stated, "verdict": verdict, "reason": reason, **unknown}
 
 
 def _differ(own: float | None, stated: float | None) -> bool:

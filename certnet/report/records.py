@@ -88,6 +88,7 @@ class View:
     kind: str
     headline: str
     level: str
+    label: str
     bounds: str
     part_proved: float | None
     tiles: tuple[tuple[str, str], ...]

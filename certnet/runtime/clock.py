@@ -18,7 +18,7 @@ class Settings:
     """How much of its past a job keeps."""
 
     moments: int = 256
-    """Most moments of a history; when there are more, every second one goes. Not measured."""
+    """Most moments of a history; of more, every second, fourth, … one and the last are kept. Not measured."""
 
 
 SETTINGS = Settings()
@@ -107,7 +107,9 @@ class Clock:
         self.time_limit = time_limit
         self._progress = progress
         self._last: dict[str, float] = {}
-        self._history: list[Moment] = []
+        self._kept: list[Moment] = []
+        self._latest: Moment | None = None
+        self._moments, self._stride = 0, 1
         self._lock = threading.Lock()
         self.stages: dict[str, float] = {}
         self.notes: list[str] = []
@@ -158,7 +160,8 @@ class Clock:
     def history(self) -> tuple[Moment, ...]:
         """When bound and objective became better, thinned out evenly; the last moment is always there."""
         with self._lock:
-            return tuple(self._history)
+            latest = self._latest
+            return tuple(self._kept) if latest is None or latest in self._kept[-1:] else (*self._kept, latest)
 
     def _remember(self, stage: str, seconds: float, figures: dict[str, Any]) -> None:
         """Note the best figures; a moment that says nothing new is no part of the history."""
@@ -166,6 +169,9 @@ class Clock:
         self._last.update({name: figures[name] for name in ("objective", "lower_bound") if name in figures})
         if self._last == before:
             return
-        if len(self._history) >= SETTINGS.moments:
-            self._history = self._history[::2]
-        self._history.append(Moment(seconds, stage, self._last.get("objective"), self._last.get("lower_bound")))
+        self._latest = Moment(seconds, stage, self._last.get("objective"), self._last.get("lower_bound"))
+        if self._moments % self._stride == 0:
+            self._kept.append(self._latest)
+        self._moments += 1
+        if len(self._kept) >= SETTINGS.moments:
+            self._kept, self._stride = self._kept[::2], 2 * self._stride

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
+from formulations.text import printable as printable
+
 NONE = "—"
 """Stands for what is not known."""
 OF_CLASSES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1": "F1", "log_loss": "log-loss"}
@@ -52,11 +54,6 @@ def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
     if gap and NONE not in (above, below) and Decimal(above):
         gap = _UP.subtract(Decimal(1), _DOWN.divide(Decimal(below), Decimal(above)))
     return above, below, percent(gap)
-
-
-def printable(text: str) -> str:
-    """A text from a file, whose control characters cannot steer a terminal."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def _rounded(value: float | None, rounding: str, digits: int) -> str:

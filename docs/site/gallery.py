@@ -39,9 +39,14 @@ def main() -> None:
     signs = 2.0 * labels[:, None] - 1.0
     flat = certnet.train(certnet.TrainingProgram(moons, signs, gamma=0.1, loss="logistic", **FREE), time_limit=20)
     draw("boundary", plots.decision_boundary(network_of(flat), moons, labels))
-    radii = [0.25, 0.5, 1.0, 1.5, 2.0]
     audited = certnet.audit(
-        network_of(wine), X[:40], y[:40], norm="l2", radii=radii, certified_radii=True, input_limit=3
+        network_of(wine),
+        X[:40],
+        y[:40],
+        norm="l2",
+        radii=[0.25, 0.5, 1.0, 1.5, 2.0],
+        certified_radii=True,
+        input_limit=3,
     )
     draw("accuracy", plots.accuracy(audited))
     draw("radii", plots.radii(audited))

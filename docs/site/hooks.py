@@ -24,8 +24,9 @@ LOG = logging.getLogger("mkdocs.hooks.certnet")
 LINK = re.compile(r"\[(?P<text>`?[^\]\[]*?`?)\]\((?P<up>(?:\.\./)+)(?P<file>[\w./-]+\.(?:py|toml|ipynb))\)")
 FORMULA = re.compile(r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL)
 LINE = re.compile(r'(?P<link>href="[^"]*)" data-line="(?P<line>\d+)"')
-FEWEST = 16
-"""Characters of a part of a formula."""
+CUT = re.compile(r"\\left\b|\\right\b|[{}]|(?P<place>\\(?:[lg]e|succeq)\b|=|(?<![_^(])[+-])")
+FEWEST, MOST = 16, 40
+"""Characters of a part of a formula that is cut before a relation, and of one that is cut before a sign."""
 TOPICS = {
     "Training and its bound": "TrainingProgram train TrainingResult Event optimality OptimalityResult select_gamma "
     "Selection train_path PathResult prediction_range PredictionRange",
@@ -87,12 +88,13 @@ def on_page_content(content: str, page: Page, **_: Any) -> str:
 
 
 def _parts(tex: str) -> Iterator[str]:
-    """A formula cut before its relations, so that browsers can break lines there; they never break MathML itself."""
+    """A formula cut before its relations, and long parts before signs, so that browsers can break lines there; they
+    never break MathML itself."""
     depth, start = 0, 0
-    for found in re.finditer(r"\\left\b|\\right\b|[{}]|(?P<relation>\\[lg]e\b|=)", tex):
-        if found["relation"] is None:
+    for found in CUT.finditer(tex):
+        if found["place"] is None:
             depth += 1 if found[0] in ("{", r"\left") else -1
-        elif depth == 0 and found.start() - start > FEWEST:
+        elif depth == 0 and found.start() - start > (MOST if found[0] in "+-" else FEWEST):
             yield tex[start : found.start()]
             start = found.start()
     yield tex[start:]

@@ -83,6 +83,27 @@ def test_exit_codes_are_those_of_the_worst_file(file: Path, capsys: pytest.Captu
     assert [found["verdict"] for found in json.loads(capsys.readouterr().out)["results"]] == ["PROVED", None, "UNKNOWN"]
 
 
+def test_texts_of_a_file_cannot_steer_a_terminal(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("certificates.command.stated", lambda _: {"loss": "\x1b[2Jsquared\n"})
+    assert main([str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\\x1b[2Jsquared\\n" in out
+
+
+def test_an_interruption_is_one_sentence(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("certificates.command.check", interrupted)
+    assert main([str(file)]) == 130
+    assert capsys.readouterr().err == "certnet-check: Interrupted.\n"
+
+
 @pytest.mark.parametrize("limit", ["-1", "nan", "inf"])
 def test_a_limit_that_is_none_is_refused(file: Path, limit: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(file), f"--time-limit={limit}"]) == 2

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from certificates import read_certificate
 from certnet.io import TwoLayerNetwork
 from certnet.io.runs import read_run
 from certnet.io.tables import read_table
+from formulations.network import ReluNetwork
 from tests.cli.support import Call, one_sentence
 from tests.data.test_columns import cells, write
 
@@ -60,3 +62,22 @@ def test_a_changed_table_is_another(certnet: Call, quick: None, people: str) -> 
 def test_options_about_columns(certnet: Call, people: str, options: tuple[str, ...], words: str) -> None:
     assert words in one_sentence(certnet("train", people, *options))
     assert "about columns of a table" in one_sentence(certnet("train", "iris", "--drop", "x"))
+
+
+def test_a_network_of_another_tool_takes_all_columns_but_those_that_are_dropped(certnet: Call, folder: Path) -> None:
+    own = ReluNetwork(np.eye(2), np.zeros(2), np.array([[1.0, -1.0], [-1.0, 1.0]]), np.zeros(2))
+    TwoLayerNetwork(own, classes=("left", "right")).save("net.npz")
+    Path("rows.csv").write_text("id,a,b,side\n" + "".join(f"{k},{k},{9 - k},{'lr'[k < 5]}\n" for k in range(10)))
+    text = Path("rows.csv").read_text().replace(",l\n", ",left\n").replace(",r\n", ",right\n")
+    Path("rows.csv").write_text(text)
+    verify = ("verify", "net.npz", "rows.csv", "--norm", "linf", "--radius", "0")
+    assert "3 features" in one_sentence(certnet(*verify))
+    outcome = certnet(*verify, "--drop", "id")
+    assert [line.split()[1] for line in outcome.out.splitlines()[:10]] == ["unsat"] * 10
+    audit = ("audit", "net.npz", "rows.csv", "--norm", "linf", "--radii", "0.1", "--part", "all", "--json")
+    assert certnet(*audit, "--drop", "id").json["clean_accuracy"] == 1
+    near = ("lipschitz", "net.npz", "--local", "rows.csv", "--radius", "0.1", "--rows", "0")
+    assert certnet(*near, "--drop", "id").code == 0
+    bound = ("optimality", "net.npz", "rows.csv", "--raw", "--no-split", "--gamma", "1", "--no-train")
+    assert "3" in one_sentence(certnet(*bound))
+    assert certnet(*bound, "--drop", "id", "--time-limit", "1", "--quiet").code in (0, 3)

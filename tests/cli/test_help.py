@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,8 +38,11 @@ def test_a_name_that_is_nearly_right_is_suggested(certnet: Call) -> None:
     assert "No such command" in one_sentence(certnet("help", "nosuch"))
 
 
-def test_the_shell_completes_commands_and_options() -> None:
-    for words, wanted in (("certnet tr", "train"), ("certnet export --on", "--onnx")):
+def test_the_shell_completes_commands_options_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "spiral").mkdir(parents=True)
+    (tmp_path / "runs" / "spiral" / "report.json").touch()
+    for words, wanted in (("certnet tr", "train"), ("certnet export --on", "--onnx"), ("certnet show sp", "spiral")):
         asked = {"_CERTNET_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
         call = [sys.executable, "-m", "certnet"]
         found = subprocess.run(call, env=os.environ | asked, capture_output=True, text=True, check=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import certnet as certnet_api
 from certnet.io import read_network
 from tests.cli.support import Call, one_sentence, quick_train
 
@@ -62,6 +63,12 @@ def test_columns_are_found_by_name_in_any_order(certnet: Call) -> None:
         chances = {name: float(row[f"p({name})"]) for name in ("buys", "leaves")}
         assert sum(chances.values()) == pytest.approx(1)
         assert row["prediction"] == max(chances, key=lambda name: chances[name])
+    in_python = certnet_api.read_run("shop").predict("turned.csv")
+    assert in_python["prediction"] == [row["prediction"] for row in found]
+    frame = pytest.importorskip("pandas").read_csv("turned.csv")
+    assert certnet_api.read_run("shop").predict(frame) == in_python
+    with pytest.raises(certnet_api.InputError):
+        certnet_api.read_run("shop").predict(3)
     write("lacking.csv", new, ("id", "outcome"))
     assert "size and colour" in one_sentence(certnet("predict", "shop", "lacking.csv"))
 

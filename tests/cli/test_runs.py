@@ -14,11 +14,21 @@ from formulations import InputError
 from tests.cli.support import Call, one_sentence, quick_train
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a run is kept for the next test."""
+    return tmp_path_factory.mktemp("kept") / "iris"
+
+
 @pytest.fixture
-def run(certnet: Call, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(certnet: Call, monkeypatch: pytest.MonkeyPatch, kept: Path) -> Path:
     """``runs/iris``, trained on standardised features with a seed of its own."""
     monkeypatch.setattr("certnet.jobs.train.train", quick_train)
-    assert certnet("train", "iris", "--seed", "3", "--gamma", "0.5", "--quiet").code == 0
+    if not kept.exists():
+        assert certnet("train", "iris", "--seed", "3", "--gamma", "0.5", "--quiet").code == 0
+        shutil.copytree("runs/iris", kept)
+    else:
+        shutil.copytree(kept, "runs/iris")
     return Path("runs/iris")
 
 

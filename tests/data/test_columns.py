@@ -326,3 +326,17 @@ def test_damaged_columns_are_refused(value: object) -> None:
     assert Columns.from_json(GOOD).to_json() == GOOD
     with pytest.raises(InputError, match="damaged"):
         Columns.from_json(value)
+
+
+def test_a_network_is_asked_about_its_own_columns_alone(people: str, tmp_path: Path) -> None:
+    split = load(Recipe(source=people, split=False))
+    assert split.columns is not None
+    rows = [{"odd": "1" if row else "x", **cells(row)} for row in range(9)]
+    names = ["kind", "odd", "seen", "smoker", "colour", "age"]
+    recipe = Recipe(source=write(tmp_path / "new.csv", rows, names), drop=("absent",)).asked_by(split.columns)
+    data = read_source(recipe)
+    np.testing.assert_array_equal(data.X, split.columns.encode(read_table(people))[:9])
+    np.testing.assert_array_equal(data.Y, split.Y[:9])
+    assert any("odd" in note for note in data.notes)
+    with pytest.raises(InputError, match="lacks the target column 'kind'"):
+        read_source(replace(recipe, source=write(tmp_path / "bare.csv", rows, names[1:])))

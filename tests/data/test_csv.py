@@ -82,7 +82,7 @@ def test_cells_with_line_breaks_do_not_shift_the_line_numbers(tmp_path: Path) ->
         ("a,b,k\n1,1e999,x\n3,4,y\n", {}, ["line 2", "'b'", "1e999"]),
         ("a,b,k\n1,2,x\n3,4,\n", {}, ["only one class", "'x'"]),
         ("a,a,k\n1,2,x\n3,4,y\n", {}, ["two columns named 'a'"]),
-        (",a,k\n0,2,x\n2,4,y\n", {}, ["no name for column 1"]),
+        (",a,k\n0,2,x\n0,4,y\n", {}, ["no name for column 1"]),
         ("1,2,3\n4,5,6\n", {}, ["no header line"]),
         ("5.1,0.2,rose\n4.9,0.3,rose\n6.1,0.2,iris\n", {}, ["no header line"]),
         ("a,b,k\n1,2,x\n3,-2e150,y\n", {}, ["t.csv line 3", "'b'", "-2e150", "beyond 1e+100"]),
@@ -148,3 +148,9 @@ def test_source_must_exist_and_be_a_file(tmp_path: Path) -> None:
 def test_wavelengths_are_good_column_names(tmp_path: Path) -> None:
     data = read(tmp_path / "t.csv", "400.5,401.5,kind\n1,2,rose\n3,4,iris\n")
     assert data.feature_names == ("400.5", "401.5")
+
+
+def test_the_index_of_a_data_frame_is_no_column(tmp_path: Path) -> None:
+    data = read(tmp_path / "t.csv", ",a,k\n7,2,x\n3,4,y\n12,5,x\n")
+    assert data.feature_names == ("a",)
+    assert any("numbers the rows" in note for note in data.notes)

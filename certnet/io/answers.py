@@ -1,0 +1,97 @@
+"""What a network answers about new rows: features by the names of columns, then classes, probabilities or numbers."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from certnet.io.cells import class_name, parse_number
+from certnet.io.columns import Columns
+from certnet.io.dataset import Recipe
+from certnet.io.links import means, probabilities
+from certnet.io.load_data import read_source, source_kind
+from certnet.io.network import TwoLayerNetwork
+from certnet.io.tables import Table, read_table
+from certnet.io.targets import Outputs
+from formulations import InputError
+from formulations._validation import FloatArray, shown
+
+
+def new_rows(read: TwoLayerNetwork, source: Any) -> tuple[FloatArray, tuple[str, ...], Table | None]:
+    """Features (n×d) of new rows as the network takes them, what is to be said of them, and their table, if it is one.
+
+    Args:
+        read: the network, whose columns are found by name; without names all columns are features, in order.
+        source: path of a table or of arrays, a built-in name, or a pandas ``DataFrame``.
+
+    Raises:
+        InputError: it cannot be read, or its columns are not those that the network needs.
+    """
+    if isinstance(source, str | Path) and source_kind(str(source)) != "table":
+        data = read_source(Recipe(source=str(source)), Outputs(None))
+        X = data.X if data.X_test is None else data.X_test
+        notes: tuple[str, ...] = () if data.X_test is None else (f"Of {source} the test rows are meant.",)
+        return _fitting(read, X, str(source)), notes, None
+    if not (isinstance(source, str | Path) or hasattr(source, "columns")):
+        raise InputError(f"rows must be a path or a pandas DataFrame, whose columns have names, not {shown(source)}.")
+    table = read_table(Path(source)) if isinstance(source, str | Path) else Table.of_frame(source)
+    columns = Columns.numbers(table.names) if read.columns is None else read.columns
+    X, said = columns.encode_with_notes(table)
+    return _fitting(read, X, table.name), (*table.notes, *said), table
+
+
+def _fitting(read: TwoLayerNetwork, X: FloatArray, source: str) -> FloatArray:
+    if X.shape[1] != read.network.inputs:
+        raise InputError(
+            f"{source} has {X.shape[1]} features, but the network has {read.network.inputs} inputs; give data of its "
+            "kind."
+        )
+    return X
+
+
+def answers(read: TwoLayerNetwork, loss: str | None, X: FloatArray) -> dict[str, Sequence[Any]]:
+    """The columns of a table of predictions: row, prediction, and probabilities where the loss makes any.
+
+    Args:
+        read: the network.
+        loss: what it was trained with; None where nobody knows, which a network without classes answers with outputs.
+        X: n×d features.
+    """
+    columns: dict[str, Sequence[Any]] = {"row": range(len(X))}
+    with np.errstate(all="ignore"):
+        scores = read.predict(X)
+        if read.classes is None:
+            found, name = (scores, "output") if loss is None else (means(loss, scores), "prediction")
+            alone = loss is not None and found.shape[1] == 1
+            names = [name] if alone else [f"{name} {k}" for k in range(found.shape[1])]
+            return columns | {name: found[:, k].tolist() for k, name in enumerate(names)}
+        columns["prediction"] = read.predict_class(X).tolist()
+        chances = probabilities(loss or "", scores)
+    if chances is not None:
+        columns |= {f"p({name})": chances[:, k].tolist() for k, name in enumerate(read.classes)}
+    return columns
+
+
+def against_targets(read: TwoLayerNetwork, table: Table, columns: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    """How good the predictions are, where the table has the column that was learned."""
+    target = None if read.columns is None else read.columns.target
+    found = columns.get("prediction")
+    if target is None or target not in table or found is None:
+        return
+    cells = table.column(target)
+    numbers = [parse_number(cell, decimal_comma=table.decimal_comma) for cell in cells]
+    if read.classes is not None:
+        pairs = zip(cells, numbers, strict=True)
+        names = [{cell, *([] if number is None else [class_name(number)])} for cell, number in pairs]
+        known = [row for row, name in enumerate(names) if name & {*read.classes}]
+        if known:
+            right = sum(found[row] in names[row] for row in known)
+            yield f"Of {len(known)} rows with a known {target!r}, {right} are right: {right / len(known):.4f}."
+        return
+    known = [row for row, number in enumerate(numbers) if number is not None]
+    truth = np.array([numbers[row] for row in known], dtype=float)
+    if len(known) > 1 and np.ptp(truth) > 0:
+        errors = truth - np.array([found[row] for row in known])
+        r2 = 1.0 - float(errors @ errors) / float(((truth - truth.mean()) ** 2).sum())
+        yield f"On {len(known)} rows with a known {target!r}, R² is {r2:.4f}."
