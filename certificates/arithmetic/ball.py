@@ -9,7 +9,7 @@ the machine model of ``certificates.arithmetic.machine`` carry all of it:
   whose products are exact, in the same units along rows of the left factor and columns of the right (Ozaki et al.,
   *Error-free transformations of matrix multiplication*, Numer. Algorithms 59, 2012). What is left out is charged.
 
-A symmetric matrix S is positive semidefinite if and only if ``X S Xᵀ`` is, for any invertible X, here a triangle with no
+A symmetric matrix S is positive semidefinite exactly if ``X S Xᵀ`` is, for any invertible X, here a triangle with no
 zero on its diagonal. With the inverse of a floating-point Cholesky factor of S the product is near the identity, and
 the test of ``certificates.arithmetic.floating`` proves it with hardly any margin in S.
 """
