@@ -21,7 +21,17 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from certificates.arithmetic.floating import TINY, UNIT, ArrayMatrix, Enclosure, gamma_bound, inflate, nearest, scaled
+from certificates.arithmetic.floating import (
+    TINY,
+    UNIT,
+    ArrayMatrix,
+    Enclosure,
+    cholesky,
+    gamma_bound,
+    inflate,
+    nearest,
+    scaled,
+)
 from certificates.arithmetic.matrix import Arithmetic, PsdProof
 from formulations.arrays import FloatArray, IntArray
 
@@ -125,7 +135,8 @@ class BallMatrix(ArrayMatrix):
                 break
             unit = matrix.with_unit_diagonal()
             try:
-                inverse = np.tril(np.linalg.inv(np.linalg.cholesky(unit.high + 16.0 * UNIT * n * np.eye(n))))
+                factor = cholesky(unit.high + 16.0 * UNIT * n * np.eye(n), self.deadline)
+                inverse = np.tril(np.linalg.inv(factor))
             except np.linalg.LinAlgError:
                 break
             if not (np.diag(inverse) != 0).all():

@@ -32,6 +32,8 @@ TINY = 2.0**-1022
 
 PRODUCTS_AT_ONCE = 1 << 29
 """Products of numbers between two looks at the clock: some tenths of a second."""
+FACTOR_AT_ONCE, PANEL = 1024, 128
+"""Order up to which a Cholesky factor is computed in one piece, and columns of a piece beyond."""
 
 _LARGEST_COUNT = 2**40
 
@@ -235,7 +237,7 @@ class Enclosure(ArrayMatrix):
         shifted = B.copy()
         np.fill_diagonal(shifted, np.nextafter(np.diag(B) - shift, -np.inf))
         try:
-            L = np.linalg.cholesky(shifted)
+            L = cholesky(shifted, self.deadline)
         except np.linalg.LinAlgError:
             return PsdProof.failure(
                 f"the slack matrix is not proved positive semidefinite (Cholesky of the unit-diagonal matrix "
@@ -286,3 +288,22 @@ def rounded(ball: arb, *, upper: bool) -> float:
         return useless
     holds = arb(nearest) >= end if upper else arb(nearest) <= end
     return nearest if holds else math.nextafter(nearest, useless)
+
+
+def cholesky(matrix: FloatArray, deadline: Deadline) -> FloatArray:
+    """The lower Cholesky factor; LinAlgError if there is none. Large ones come in panels of columns.
+
+    Every entry is ``(a_ij − Σ l_ik l_jk)/l_jj`` with its sum in some order, so the error bound is that of any Cholesky.
+    """
+    n = len(matrix)
+    L: FloatArray = np.zeros((n, n)) if n > FACTOR_AT_ONCE else np.asarray(np.linalg.cholesky(matrix))
+    for first in range(0, n if n > FACTOR_AT_ONCE else 0, PANEL):
+        deadline.check()
+        last = min(first + PANEL, n)
+        # The panel by columns, which are rows here.
+        panel = matrix[first:, first:last].T - L[first:last, :first] @ L[first:, :first].T
+        corner = np.linalg.cholesky(panel[:, : last - first].T)
+        for k, row in enumerate(panel):
+            row[last - first :] = (row[last - first :] - corner[k, :k] @ panel[:k, last - first :]) / corner[k, k]
+        L[first:last, first:last], L[last:, first:last] = corner, panel[:, last - first :].T
+    return L
