@@ -118,12 +118,12 @@ def test_without_memory_for_the_relaxation_there_is_a_cheaper_bound(monkeypatch:
     program = gaussian(40, 6)
     monkeypatch.setattr(_clock, "BYTES_PER_ENTRY", 1e15)
     for options in ({}, {"method": "global"}, {"gap": 1e-3}):
-        result = certnet.train(program, time_limit=2.0, **options)
+        result = certnet.train(program, time_limit=1.0, **options)
         assert_proved(result)
         assert result.report.lower_bound > 0
         assert result.relaxation is None
         assert any("without products" in note for note in result.notes)
-    other = certnet.optimality(program, result.U, result.V, time_limit=2.0)
+    other = certnet.optimality(program, result.U, result.V, time_limit=1.0)
     assert other.report.verdict is Verdict.PROVED
     assert any("without products" in note for note in other.notes)
 

@@ -130,7 +130,7 @@ def test_more_dimensions_use_every_source() -> None:
     assert result.search.nodes <= 3
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(programs(max_n=6, max_d=3, max_c=2), SEEDS, st.integers(0, 4), st.booleans())
 def test_no_network_is_below_the_bound(program: TrainingProgram, seed: int, width: int, train: bool) -> None:
     random = rng(seed)
@@ -160,7 +160,7 @@ def test_data_without_directions_have_a_known_optimum(train: bool) -> None:
 
 @pytest.mark.parametrize("stage", ["given network", "training", "price", "relaxation", "branching"])
 def test_ctrl_c_in_any_stage_leaves_a_proof(stage: str) -> None:
-    program = _gaussian(10, 5, 2)
+    program = _gaussian(7, 5, 1)
     U, V = _network(program)
     seen = []
 

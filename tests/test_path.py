@@ -22,7 +22,7 @@ from tests.certificates.altering import replace
 from tests.strategies import SEEDS, networks, programs, rng
 
 GAMMAS = (0.1, 1.0, 0.3, 0.03)
-X, Y = rng(5).standard_normal((8, 3)), rng(6).standard_normal((8, 2))
+X, Y = rng(5).standard_normal((6, 3)), rng(6).standard_normal((6, 2))
 
 
 @cache

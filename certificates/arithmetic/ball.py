@@ -3,17 +3,15 @@
 A ``BallMatrix`` (high, low, rad) holds every real matrix M with ``|M − (high + low)| ≤ rad`` entrywise. Two facts about
 the machine model of ``certificates.arithmetic.machine`` carry all of it:
 
-* A sum of two float64 numbers is again the sum of two, exactly: the rounded sum and its error, which six additions give
-  (Knuth, *The Art of Computer Programming 2*, 4.2.2). So a list of exact parts is added up with hardly any error
-  (Ogita, Rump, Oishi, *Accurate sum and dot product*, SIAM J. Sci. Comput. 26, 2005).
+* A sum of two float64 numbers is their rounded sum and its error, which is a float64 number (Knuth, *TAOCP 2*, 4.2.2).
+  So exact parts are added up with hardly any error (Ogita, Rump, Oishi, SIAM J. Sci. Comput. 26, 2005).
 * Matrices of whole numbers multiply exactly while all sums stay below 2^53. So a matrix is cut into slices of few bits,
   whose products are exact, in the same units along rows of the left factor and columns of the right (Ozaki et al.,
   *Error-free transformations of matrix multiplication*, Numer. Algorithms 59, 2012). What is left out is charged.
 
-A symmetric matrix S is positive semidefinite if and only if ``X S Xᵀ`` is, for any invertible X. With the inverse of a
-floating-point Cholesky factor of S as X the product is near the identity, so that the test of
-``certificates.arithmetic.floating`` proves S itself with hardly any margin. X is triangular without a zero on its
-diagonal, hence invertible; nothing else is asked of it.
+A symmetric matrix S is positive semidefinite exactly if ``X S Xᵀ`` is, for any invertible X, here a triangle with no
+zero on its diagonal. With the inverse of a floating-point Cholesky factor of S the product is near the identity, and
+the test of ``certificates.arithmetic.floating`` proves it with hardly any margin in S.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,8 +21,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from certificates.arithmetic.floating import TINY, UNIT, Enclosure, cholesky, gamma_bound, inflate, nearest
-from certificates.arithmetic.matrix import Arithmetic, ArrayMatrix, PsdProof
+from certificates.arithmetic.floating import TINY, UNIT, ArrayMatrix, Enclosure, gamma_bound, inflate, nearest, scaled
+from certificates.arithmetic.matrix import Arithmetic, PsdProof
 from formulations.arrays import FloatArray, IntArray
 
 BITS = 100
@@ -36,9 +34,7 @@ CONGRUENCES = 2
 def _pair(value: Fraction) -> tuple[float, float, float]:
     """A rational number as a sum of two float64 numbers, with a radius."""
     high, rad = nearest(value)
-    if rad == 0 or not np.isfinite(high):
-        return high, 0.0, rad
-    return high, *nearest(value - Fraction(high))
+    return (high, *nearest(value - Fraction(high))) if rad and np.isfinite(high) else (high, 0.0, rad)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +63,6 @@ class BallMatrix(ArrayMatrix):
         rad = rad + UNIT * (np.abs(rests[0]) + np.abs(rests[1])) + 8.0 * TINY
         return self._total((a * f, a * g, b * f, b * g, *rests), rad)
 
-    def __neg__(self) -> Self:
-        return type(self)(-self.high, -self.low, self.rad)
-
     def __add__(self, other: Self) -> Self:
         return self._total((self.high, other.high, self.low, other.low), self.rad + other.rad)
 
@@ -80,16 +73,14 @@ class BallMatrix(ArrayMatrix):
         left, right = self._slices(bits, count), other.T._slices(bits, count)
         exponent = left[0][:, None] + right[0]
         # |A_i| ≤ 2^(−bits·(i−1)), and what j slices leave of B is at most 2^(−bits·j).
-        lost = _scaled(np.full(exponent.shape, (count + 2.0) * inner * 2.0 ** (-bits * count)), exponent)
+        lost = scaled(np.full(exponent.shape, (count + 2.0) * inner * 2.0 ** (-bits * count)), exponent)
         if other.rad.any():
             lost = lost + (self.size + self.rad) @ other.rad
         if self.rad.any():
             lost = lost + self.rad @ other.size
         product = self._total(self._products(left[1], right[1]), np.zeros(exponent.shape))
-        product = product.each(lambda part: _scaled(part, exponent))
-        return type(self)(
-            product.high, product.low, inflate(product.rad + lost, 2 * inner + 16) + (2.0 * inner + 8.0) * TINY
-        )
+        high, low, rad = (scaled(part, exponent) for part in vars(product).values())
+        return type(self)(high, low, inflate(rad + lost, 2 * inner + 16) + (2.0 * inner + 8.0) * TINY)
 
     def _products(self, left: list[FloatArray], right: list[FloatArray]) -> Iterator[FloatArray]:
         """Those of slices i and j whose product counts, largest first; none is rounded."""
@@ -104,7 +95,7 @@ class BallMatrix(ArrayMatrix):
         2^(−bits·i), 2^bits of them at most, and |rest| ≤ 2^(−bits·count), for which |A_i| ≤ 2^(−bits·(i−1))."""
         high, low = _two_sum(self.high, self.low)
         exponent = np.frexp(np.abs(high).max(axis=1, initial=0.0))[1]
-        high, low = _scaled(high, -exponent[:, None]), _scaled(low, -exponent[:, None])
+        high, low = scaled(high, -exponent[:, None]), scaled(low, -exponent[:, None])
         slices = []
         for i in range(1, count + 1):
             # Adding and taking away a large number rounds to multiples of its last place.
@@ -123,11 +114,6 @@ class BallMatrix(ArrayMatrix):
         high, low = _two_sum(high, errors)
         return cls(high, low, inflate(rad + gamma_bound(count) * size, count + 4))
 
-    def positive_part(self) -> Self:
-        """max(M, 0), which is 1-Lipschitz."""
-        negative = self.high + self.low <= 0  # the sign of a sum is exact, and NaN stays
-        return type(self)(np.where(negative, 0.0, self.high), np.where(negative, 0.0, self.low), self.rad)
-
     def prove_psd(self) -> PsdProof:
         """Prove that every symmetric matrix in the balls is PSD, by congruences that bring it near the identity."""
         self.deadline.check()
@@ -137,16 +123,15 @@ class BallMatrix(ArrayMatrix):
             found = enclosure.prove_psd()
             if found.proved or not left or not enclosure.finite or not (diagonal > 0).all():
                 break
-            half = np.frexp(diagonal)[1] // 2
-            scaled = matrix.symmetric.each(lambda part: _scaled(part, -(half[:, None] + half)))  # noqa: B023
+            unit = matrix.with_unit_diagonal()
             try:
-                inverse = np.tril(np.linalg.inv(cholesky(scaled.high + 16.0 * UNIT * n * np.eye(n), self.deadline)))
+                inverse = np.tril(np.linalg.inv(np.linalg.cholesky(unit.high + 16.0 * UNIT * n * np.eye(n))))
             except np.linalg.LinAlgError:
                 break
             if not (np.diag(inverse) != 0).all():
                 break
             X = type(self).exact(inverse)
-            matrix = X @ (type(self)(scaled.high, scaled.low, inflate(scaled.rad, 1)) @ X.T)
+            matrix = X @ (unit @ X.T)
         return found
 
 
@@ -162,10 +147,3 @@ def _halves(value: FloatArray) -> tuple[FloatArray, FloatArray]:
     large = 134217729.0 * value
     first = large - (large - value)
     return first, value - first
-
-
-def _scaled(value: FloatArray, exponent: IntArray) -> FloatArray:
-    """``value · 2^exponent``, exact but for underflow, which loses less than 2^−1073: two powers of two of one sign."""
-    half = exponent // 2
-    product: FloatArray = value * np.ldexp(1.0, half) * np.ldexp(1.0, exponent - half)
-    return product

@@ -1,6 +1,5 @@
 """Matrices of rational numbers (python-flint), which are never rounded."""
 
-import time
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar
@@ -13,9 +12,7 @@ from certificates.failure import NO_DEADLINE, Deadline
 from formulations.arrays import FloatArray, IntArray
 
 LOOK = 16
-"""Operations on long integers between two looks at the clock."""
-_AT_ONCE = 20_000
-_BLOCK_SECONDS = 0.05
+"""Operations on long integers, or rows of a product, between two looks at the clock."""
 
 
 def to_fmpq(value: float | Fraction) -> fmpq:
@@ -45,13 +42,9 @@ class RationalMatrix:
 
     @classmethod
     def exact(cls, value: FloatArray) -> "RationalMatrix":
-        matrix = fmpq_mat(*value.shape)
-        for i, row in enumerate(value):
-            cls.deadline.check()
-            columns = np.flatnonzero(row)
-            for j, entry in zip(columns.tolist(), row[columns].tolist(), strict=True):
-                matrix[i, j] = to_fmpq(entry)
-        return cls(matrix)
+        cls.deadline.check()
+        positions = zip(*map(np.ndarray.tolist, np.nonzero(value)), strict=True)
+        return cls.from_rationals({place: Fraction(float(value[place])) for place in positions}, value.shape)
 
     @classmethod
     def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> "RationalMatrix":
@@ -137,19 +130,11 @@ class RationalMatrix:
 
 
 def product_by_rows(left: Any, right: Any, deadline: Deadline) -> Any:
-    """The product of two matrices of python-flint, a block of rows after the other, each of which takes a moment.
-
-    How long a block takes depends on the length of the numbers, so the blocks grow while that is short.
-    """
-    height, inner, width = left.nrows(), left.ncols(), right.ncols()
-    if height * inner * width <= _AT_ONCE:
-        return left * right
-    entries: list[Any] = []
-    first, rows = 0, 1
-    while first < height:
+    """The product of two matrices of python-flint, a few rows after the others."""
+    (height, inner), entries = (left.nrows(), left.ncols()), []
+    for first in range(0, height, LOOK):
         deadline.check()
-        start, last = time.perf_counter(), min(first + rows, height)
-        block = type(left)(last - first, inner, [left[i, j] for i in range(first, last) for j in range(inner)]) * right
-        entries.extend(block.entries())
-        first, rows = last, 2 * rows if time.perf_counter() - start < _BLOCK_SECONDS else max(1, rows // 2)
-    return type(left)(height, width, entries)
+        rows = range(first, min(first + LOOK, height))
+        part = type(left)(len(rows), inner, [left[i, j] for i in rows for j in range(inner)])
+        entries.extend((part * right).entries())
+    return type(left)(height, right.ncols(), entries)

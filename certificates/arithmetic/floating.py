@@ -14,16 +14,17 @@ the radii proves every matrix in the enclosure PSD. A run that stops proves noth
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import ClassVar, Self
 
 import numpy as np
 from flint import arb, arb_mat, ctx
 
-from certificates.arithmetic.matrix import Arithmetic, ArrayMatrix, PsdProof, unit_diagonal_scaling
+from certificates.arithmetic.matrix import Arithmetic, Entries, Matrix, PsdProof
 from certificates.failure import NO_DEADLINE, Deadline
-from formulations.arrays import FloatArray
+from formulations.arrays import FloatArray, IntArray
 
 UNIT = 2.0**-53
 TINY = 2.0**-1022
@@ -31,8 +32,6 @@ TINY = 2.0**-1022
 
 PRODUCTS_AT_ONCE = 1 << 29
 """Products of numbers between two looks at the clock: some tenths of a second."""
-FACTOR_AT_ONCE, PANEL = 1024, 128
-"""Order up to which a Cholesky factor is computed in one piece, and columns of a piece beyond."""
 
 _LARGEST_COUNT = 2**40
 
@@ -54,6 +53,13 @@ def inflate(value: FloatArray, operations: int) -> FloatArray:
     return bound
 
 
+def scaled(value: FloatArray, exponent: IntArray) -> FloatArray:
+    """``value · 2^exponent``, exact but for underflow, which loses less than 2^−1073: two powers of two of one sign."""
+    half = exponent // 2
+    product: FloatArray = value * np.ldexp(1.0, half) * np.ldexp(1.0, exponent - half)
+    return product
+
+
 def nearest(value: Fraction) -> tuple[float, float]:
     """A rational number rounded to nearest, and a unit in the last place as radius where that is not exact."""
     try:
@@ -62,6 +68,100 @@ def nearest(value: Fraction) -> tuple[float, float]:
         nearest = math.inf
     exact = math.isfinite(nearest) and Fraction(nearest) == value
     return nearest, 0.0 if exact else 2.0 * UNIT * abs(nearest) + TINY
+
+
+class ArrayMatrix(Matrix):
+    """What the rounded arithmetics share: a frozen dataclass of arrays of one shape, the last of them the radii."""
+
+    deadline: ClassVar[Deadline] = NO_DEADLINE
+
+    @staticmethod
+    def number(value: Fraction) -> tuple[float, ...]:
+        """The entries of a rational number, one for each array."""
+        raise NotImplementedError
+
+    @classmethod
+    def exact(cls, value: FloatArray) -> Self:
+        return cls(value, *(np.zeros_like(value) for _ in fields(cls)[1:]))  # type: ignore[arg-type, call-arg]
+
+    @classmethod
+    def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> Self:
+        zero = cls.exact(np.zeros(shape))
+        for position, value in entries.items():
+            for array, number in zip(vars(zero).values(), cls.number(value), strict=True):
+                array[position] = number
+        return zero
+
+    @classmethod
+    def sparse_product(cls, entries: Entries, height: int, factor: Self) -> Self:
+        values = cls.from_rationals({(i, 0): value for i, value in enumerate(entries.values())}, (len(entries), 1))
+        rows, columns = np.array([*entries], dtype=np.int64).reshape(-1, 2).T
+        every, order = np.arange(factor.shape[1]), np.argsort(rows, kind="stable")
+        terms, total = factor.take(columns, every).by(values), cls.exact(np.zeros((height, factor.shape[1])))
+        # The first entry of each row, then the second of each that has two, and so on.
+        turn = np.empty(len(rows), dtype=np.int64)
+        turn[order] = np.arange(len(rows)) - np.searchsorted(rows[order], rows[order])
+        order = np.argsort(turn, kind="stable")
+        for chosen in np.split(order, np.flatnonzero(np.diff(turn[order])) + 1):
+            cls.deadline.check()
+            added = total.take(rows[chosen], every) + terms.take(chosen, every)
+            for old, new in zip(vars(total).values(), vars(added).values(), strict=True):
+                old[rows[chosen]] = new
+        return total
+
+    @classmethod
+    def block(cls, blocks: list[list[Self]]) -> Self:
+        return cls(*(np.block([[vars(b)[part.name] for b in row] for row in blocks]) for part in fields(cls)))  # type: ignore[arg-type]
+
+    def each(self, change: Callable[[FloatArray], FloatArray]) -> Self:
+        """With each array changed."""
+        return type(self)(*map(change, vars(self).values()))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        height, width = next(iter(vars(self).values())).shape
+        return height, width
+
+    @property
+    def T(self) -> Self:
+        return self.each(np.transpose)
+
+    @property
+    def finite(self) -> bool:
+        """True where no array holds NaN or an infinity."""
+        return all(np.isfinite(array).all() for array in vars(self).values())
+
+    def with_unit_diagonal(self) -> Self:
+        """``D S D`` for the symmetric S of this lower triangle, and powers of two that bring its diagonal near one.
+
+        Scaling does no harm then, whatever the units of measurement.
+        """
+        half = np.frexp(np.diag(next(iter(vars(self).values()))))[1] // 2
+        whole = self.each(lambda array: scaled(np.tril(array) + np.tril(array, -1).T, -(half[:, None] + half)))
+        return replace(whole, rad=inflate(vars(whole)["rad"], 4))  # type: ignore[type-var]
+
+    def positive_part(self) -> Self:
+        """max(M, 0), which is 1-Lipschitz. What is not finite stays so."""
+        *middle, rad = vars(self).values()
+        kept = ~(sum(middle) <= 0)
+        return type(self)(*(np.where(kept, array, 0.0) for array in middle), rad)  # type: ignore[call-arg]
+
+    def take(self, rows: IntArray, columns: IntArray) -> Self:
+        return self.each(lambda array: array[np.ix_(rows, columns)])
+
+    def by(self, other: Self) -> Self:
+        """The product entry by entry."""
+        raise NotImplementedError
+
+    def times(self, factors: FloatArray) -> Self:
+        return self.by(self.exact(factors))
+
+    def __neg__(self) -> Self:
+        *middle, rad = vars(self).values()
+        return type(self)(*(-array for array in middle), rad)  # type: ignore[call-arg]
+
+    def __sub__(self, other: Self) -> Self:
+        return self + -other
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,29 +190,17 @@ class Enclosure(ArrayMatrix):
         rad = np.abs(other.mid) * self.rad + other.rad * (np.abs(self.mid) + self.rad)
         return type(self)(mid, inflate(rad + UNIT * np.abs(mid), 6))
 
-    def __neg__(self) -> Self:
-        return type(self)(-self.mid, self.rad)
-
     def __add__(self, other: Self) -> Self:
         mid = self.mid + other.mid
         return type(self)(mid, inflate(self.rad + other.rad + UNIT * np.abs(mid), 4))
 
     def __matmul__(self, other: Self) -> Self:
         self.deadline.check()
-        (height, inner), width = self.mid.shape, other.mid.shape[1]
-        rows = max(1, PRODUCTS_AT_ONCE // max(inner * width, 1))
-        if height <= rows:
-            return self._times(other)
-        mid, rad = np.empty((height, width)), np.empty((height, width))
-        for first in range(0, height, rows):
-            self.deadline.check()
-            part = slice(first, first + rows)
-            block = type(self)(self.mid[part], self.rad[part])._times(other)
-            mid[part], rad[part] = block.mid, block.rad
-        return type(self)(mid, rad)
-
-    def _times(self, other: Self) -> Self:
-        k = self.mid.shape[1]
+        height, k = self.shape
+        rows = max(1, PRODUCTS_AT_ONCE // max(k * other.shape[1], 1))
+        if height > rows:
+            parts = np.split(np.arange(height), range(rows, height, rows))
+            return self.block([[self.take(part, np.arange(k)) @ other] for part in parts])
         size_a, size_b = np.abs(self.mid), np.abs(other.mid)
         rad = gamma_bound(k) * (size_a @ size_b)
         if other.rad.any():
@@ -122,10 +210,8 @@ class Enclosure(ArrayMatrix):
         return type(self)(self.mid @ other.mid, inflate(rad, 2 * k + 8) + 2.0 * k * TINY)
 
     def prove_psd(self) -> PsdProof:
-        """Prove that every symmetric matrix in the enclosure is PSD, in O(n³).
-
-        Scaling by powers of two makes the diagonal nearly one, so bad units of measurement do no harm.
-        """
+        """Prove that every symmetric matrix in the enclosure is PSD, in O(n³)."""
+        self.deadline.check()
         n = self.mid.shape[0]
         if n == 0:
             return PsdProof(proved=True, margin=1.0, reason="")
@@ -137,22 +223,19 @@ class Enclosure(ArrayMatrix):
             return PsdProof.failure(
                 f"diagonal entry {worst + 1} of the slack matrix is {diagonal[worst]:.3e}, negative"
             )
-        d = unit_diagonal_scaling(diagonal)
-        scaled = self.times(d[:, None]).times(d)
-        if not scaled.finite:
+        unit = self.with_unit_diagonal()
+        if not unit.finite:
             return PsdProof.failure("the slack matrix spans too many orders of magnitude to be scaled")
-        B, radius = vars(scaled.symmetric).values()
-        norm = float(inflate(radius.sum(axis=1), n).max())
+        B = unit.mid
+        norm = float(inflate(unit.rad.sum(axis=1), n).max())
         trace = float(inflate(np.diag(B).sum(keepdims=True), n)[0])
         g = gamma_bound(n + 2)
-        if not (g < 0.01):
-            return PsdProof.failure(f"order {n} is too large for the floating-point test")
         factorisation = g / (1.0 - g) * (1.0 + 8.0 * UNIT) * trace + 16.0 * n * n * TINY
         shift = (norm + factorisation) * (1.0 + 8.0 * UNIT)
         shifted = B.copy()
         np.fill_diagonal(shifted, np.nextafter(np.diag(B) - shift, -np.inf))
         try:
-            L = cholesky(shifted, self.deadline)
+            L = np.linalg.cholesky(shifted)
         except np.linalg.LinAlgError:
             return PsdProof.failure(
                 f"the slack matrix is not proved positive semidefinite (Cholesky of the unit-diagonal matrix "
@@ -162,10 +245,6 @@ class Enclosure(ArrayMatrix):
         if not (np.isfinite(L).all() and (pivots > 0).all()):
             return PsdProof.failure("the Cholesky factor of the slack matrix is not finite")
         return PsdProof(proved=True, margin=float(pivots.min() ** 2), reason="")
-
-    def positive_part(self) -> Self:
-        """max(M, 0), which is 1-Lipschitz."""
-        return type(self)(np.maximum(self.mid, 0.0), self.rad)
 
 
 SAFE_SIZE = 1e140
@@ -207,26 +286,3 @@ def rounded(ball: arb, *, upper: bool) -> float:
         return useless
     holds = arb(nearest) >= end if upper else arb(nearest) <= end
     return nearest if holds else math.nextafter(nearest, useless)
-
-
-def cholesky(matrix: FloatArray, deadline: Deadline) -> FloatArray:
-    """The lower Cholesky factor; LinAlgError if there is none. Large ones come in panels of columns.
-
-    Every entry is ``(a_ij − Σ l_ik l_jk)/l_jj`` with its sum in some order, so the error bound is that of any Cholesky.
-    """
-    n = len(matrix)
-    L: FloatArray = np.zeros((n, n)) if n > FACTOR_AT_ONCE else np.asarray(np.linalg.cholesky(matrix))
-    if n <= FACTOR_AT_ONCE:
-        return L
-    for first in range(0, n, PANEL):
-        deadline.check()
-        last = min(first + PANEL, n)
-        # The panel by columns, which are rows here.
-        panel = matrix[first:, first:last].T - L[first:last, :first] @ L[first:, :first].T
-        width = last - first
-        corner = np.linalg.cholesky(panel[:, :width].T)
-        for k in range(width):
-            panel[k, width:] = (panel[k, width:] - corner[k, :k] @ panel[:k, width:]) / corner[k, k]
-        L[first:last, first:last] = corner
-        L[last:, first:last] = panel[:, width:].T
-    return L

@@ -116,7 +116,7 @@ def test_at_an_optimum_it_proves_the_same(seed: int) -> None:
     assert again == pytest.approx(-best.delta, rel=1e-3)
 
 
-@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize("seed", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_training_on_the_quotient_loses_no_more_than_the_region_is_worth(seed: int) -> None:
     """Where the relaxation is loose, its optimum uses the region; where it is tight, it does not."""
     presolved, _ = _presolved(seed)
