@@ -51,7 +51,7 @@ def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
     objective, bound, gap = (report[name] for name in ("objective", "lower_bound", "gap"))
     digits = DIGITS if not gap else min(max(DIGITS, math.ceil(-math.log10(abs(gap))) + 3), MOST_DIGITS)
     above, below = up(objective, digits), down(bound, digits)
-    if gap and NONE not in (above, below) and Decimal(above):
+    if gap is not None and NONE not in (above, below) and Decimal(above):
         gap = _UP.subtract(Decimal(1), _DOWN.divide(Decimal(below), Decimal(above)))
     return above, below, percent(gap)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -108,6 +108,7 @@ def test_a_shown_gap_is_never_too_small(value: float) -> None:
 
 
 @given(st.floats(0, 1e9, exclude_min=True), st.floats(0, 1))
+@example(1000001.0, 1.0)
 def test_a_shown_gap_is_that_of_the_shown_figures(objective: float, share: float) -> None:
     bound = min(share * objective, objective)
     above, below, gap = bounds({"objective": objective, "lower_bound": bound, "gap": (objective - bound) / objective})
