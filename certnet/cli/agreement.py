@@ -73,6 +73,7 @@ def _rows(split: Split) -> dict[str, Any]:
     return {
         "which": which,
         "features": features,
+        "notes": list(split.notes),
         "columns": [] if split.columns is None else list(split.columns.sentences()),
         "targets": targets,
         "weights": weights,

@@ -179,6 +179,7 @@ def lines_of(found: Mapping[str, Any]) -> dict[str, str]:
             about |= {"data": f"{data['compared_with']}, equal to {copy}", "rows": data["rows"]["which"]}
             about |= {name: data["rows"][name] for name in ("features", "targets", "weights")}
             about |= {"columns": f"{'. '.join(data['rows']['columns'])}."} if data["rows"]["columns"] else {}
+            about |= {"note": " ".join(data["rows"]["notes"])} if data["rows"]["notes"] else {}
     copy = "the copy inside the certificate"
     for name, follows in (("network", f"equal to {copy}"), ("property", f"implied by {copy}")):
         if name in found:

@@ -24,6 +24,8 @@ DATE_FORMATS = (ISO, "%d.%m.%Y", "%d.%m.%y", "%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y",
 """How dates are written, the first one that fits all cells of a column counts; each may be followed by a time."""
 _TIMES = ("", " %H:%M", " %H:%M:%S")
 _FIRST = 100
+_LARGEST_CODE = 2.0**53
+"""From here on different whole numbers can be the same float64 number; as names they stay what is written."""
 _DAY = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -99,12 +101,12 @@ def class_name(label: Label) -> str:
 
 
 def name_reader(decimal_comma: bool) -> Callable[[str], str | None]:
-    """Reads a cell as a name, None where it is missing; a number is the same name however it is written."""
+    """Reads a cell as a name, None where it is missing; a number is the same name however it is written, below 2^53."""
 
     def name(cell: str) -> str | None:
         if cell.lower() in MISSING_NAME:
             return None
         number = parse_number(cell, decimal_comma=decimal_comma)
-        return cell if number is None else class_name(number)
+        return cell if number is None or abs(number) >= _LARGEST_CODE else class_name(number)
 
     return name

@@ -245,7 +245,8 @@ class Columns:
         except (TypeError, ValueError, KeyError):
             raise broken from None
         names = [column.name for column in columns]
-        if not columns or len({*names}) < len(names) or value["impute"] not in get_args(Impute):
+        contradicted = {*names} & {target, *(name for name, _ in left_out)}
+        if not columns or len({*names}) < len(names) or contradicted or value["impute"] not in get_args(Impute):
             raise broken
         return cls(columns, value["impute"], left_out, target)
 

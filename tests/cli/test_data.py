@@ -49,6 +49,22 @@ def test_a_changed_table_is_another(certnet: Call, quick: None, people: str) -> 
     assert "other data" in one_sentence(certnet("check", "people", "--data", people))
 
 
+def test_a_check_says_which_values_of_the_file_were_filled_in(certnet: Call, quick: None) -> None:
+    """One missing value makes no feature of its own, and the median of the others may be what stood there."""
+    cells = [*(7 * k % 60 for k in range(60)), 29.5]
+    made = "".join(f"{cell},{k % 3},{k * k % 7}\n" for k, cell in enumerate(cells))
+    Path("gap.csv").write_text("size,other,y\n" + made)
+    assert certnet("train", "gap.csv", "--gamma", "1", "--no-split", "--quiet", "--task", "regression").code in (0, 3)
+    before = certnet("check", "gap", "--data", "gap.csv")
+    assert before.code == 0
+    Path("gap.csv").write_text("size,other,y\n" + made.replace("29.5,", ","))
+    after = certnet("check", "gap", "--data", "gap.csv")
+    assert after.code == 0  # the features are equal
+    said = "lacks a value of column 'size'"
+    assert said not in before.out
+    assert said in " ".join(after.out.split())
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

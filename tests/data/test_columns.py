@@ -169,6 +169,15 @@ def test_rare_categories_share_a_feature_with_those_that_nobody_knew(tmp_path: P
     np.testing.assert_array_equal(X, [[0, 0, 1], [0, 0, 1], [0, 1, 0]])
 
 
+def test_long_codes_stay_apart(tmp_path: Path) -> None:
+    """Two of them are one float64 number."""
+    path = tmp_path / "codes.csv"
+    codes = ("9007199254740992", "9007199254740993", "7", "7.0")
+    path.write_text("code,size,y\n" + "".join(f"{codes[k % 4]},{k},{k * k}\n" for k in range(20)))
+    data = read_source(Recipe(source=str(path), categorical=("code",)))
+    assert data.feature_names[:3] == ("code=7", "code=9007199254740992", "code=9007199254740993")
+
+
 def test_numbers_may_be_names(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("code,y\n" + "".join(f"{(row % 3) * 100},{row}.5\n" for row in range(12)))
@@ -303,6 +312,8 @@ def _changed(place: int, **parts: object) -> dict[str, object]:
         {**GOOD, "impute": []},
         {**GOOD, "left_out": [["a"]]},
         {**GOOD, "target": 3},
+        {**GOOD, "target": GOOD["columns"][0]["name"]},
+        {**GOOD, "left_out": [[GOOD["columns"][0]["name"], "it is an ID"]]},
         _changed(0, name=""),
         _changed(0, name=3),
         _changed(0, kind="text"),
