@@ -55,6 +55,8 @@ CUT_SENTENCE = (
     "on cones that cover the weight space, small matrices rebuilt from the data are copositive, so W is dual feasible "
     "and its value bounds the objective of every network of every width"
 )
+CLOSE = 1e-13
+"""Relative excess of a sum of squares that is let pass."""
 LARGEST_WORK = 10_000_000
 """Products up to which outputs are computed in balls, which takes some tenths of a second."""
 
@@ -308,11 +310,14 @@ def fitted(
     """Lower and upper bounds (n×c) of ``f − centre`` for the network's outputs f; not finite where they overflow.
 
     Where terms cancel, as with one row a million times as long as the others, rounding in float64 can exceed what is
-    left; so small products are computed in balls.
+    left; small products are computed in balls then.
     """
-    given, small = (X, centre, U, V, output), len(X) * U.shape[1] * (len(U) + len(V)) <= LARGEST_WORK
-    balls = _outputs(*given, timed(BallMatrix, deadline)).enclosure if small else None
-    found = balls or _outputs(*given, timed(Enclosure, deadline))
+    given = X, centre, U, V, output
+    found = _outputs(*given, timed(Enclosure, deadline))
+    size = np.abs(found.mid) + found.rad
+    is_close = np.sum(found.rad * size) <= CLOSE * np.sum(size * size)
+    if not is_close and len(X) * U.shape[1] * (len(U) + len(V)) <= LARGEST_WORK:
+        found = _outputs(*given, timed(BallMatrix, deadline)).enclosure
     return found.lower, found.upper
 
 
