@@ -20,6 +20,8 @@ COLOURS = ("#0067a5", "#c2500a", "#00785a", "#8b4a9c", "#8a6d00", "#b3325e", "#3
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 FEW = 5
 """Weight decays up to which each has a mark on the axis."""
+LARGEST = 1e100
+"""Size from which on numbers are not drawn: axes have to reach beyond them."""
 LABEL = 28
 """Characters of a name in a plot."""
 
@@ -118,9 +120,9 @@ def numbers(values: object, name: str) -> FloatArray:
 
 
 def number(value: object) -> float:
-    """A finite float, else NaN."""
+    """A float that can be drawn, else NaN."""
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else math.nan  # type: ignore[arg-type]
+    return float(value) if is_number and abs(value) <= LARGEST else math.nan  # type: ignore[arg-type]
 
 
 def of_gamma(ax: "Axes", gammas: FloatArray) -> None:

@@ -124,7 +124,14 @@ def test_the_plane_has_the_colours_of_the_classes(ax: Axes) -> None:
 @pytest.mark.parametrize(
     "draw", [plots.history, plots.path, plots.selection, plots.spectrum, plots.accuracy, plots.radii]
 )
-@pytest.mark.parametrize("result", [{}, {"history": [{}], "results": 3, "spectrum": "x"}])
+@pytest.mark.parametrize(
+    "result",
+    [
+        {},
+        {"history": [{}], "results": 3, "spectrum": "x"},
+        {"history": [{"seconds": 1e308, "objective": 10**400, "lower_bound": 1e308}], "spectrum": [1e308, True]},
+    ],
+)
 def test_what_has_no_figures_is_one_sentence(draw: Any, result: Any) -> None:
     with pytest.raises(InputError, match="There is nothing to plot"):
         draw(result, Figure().add_subplot())
