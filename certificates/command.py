@@ -15,7 +15,7 @@ from typing import Any
 from certificates.arithmetic import Arithmetic
 from certificates.checker import DEFAULT_TIME_LIMIT, check
 from certificates.container import read_certificate
-from certificates.findings import BAD_INPUT, EXIT_CODES, head, proved, stated
+from certificates.findings import BAD_INPUT, EXIT_CODES, head, proved, stated, strict
 from certificates.report import Verdict
 from formulations.errors import InputError
 from formulations.text import printable
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.json:
         count = f"{verdicts.count(Verdict.PROVED)} of {len(results)} certificates are proved"
         whole = {**head("check", _versions(), None, count), "verdict": worst, "results": results}
-        text = json.dumps(_strict(results[0] if len(results) == 1 else whole), indent=2, allow_nan=False)
+        text = json.dumps(strict(results[0] if len(results) == 1 else whole), indent=2, allow_nan=False)
     else:
         text = "\n".join(printable(line) for found in results for line in _lines(found))
     # What the encoding of stdout lacks is escaped.
@@ -85,15 +85,6 @@ def _version() -> str | None:
 def _versions() -> dict[str, str | None]:
     beneath = {name: metadata.version(name) for name in ("numpy", "python-flint")}
     return {"certnet": _version(), "python": platform.python_version(), **beneath}
-
-
-def _strict(value: Any) -> Any:
-    """The same without infinities and NaN, which JSON does not know; null stands for them."""
-    if isinstance(value, Mapping):
-        return {key: _strict(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_strict(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:

@@ -35,6 +35,17 @@ def finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
+def strict(value: Any) -> Any:
+    """The same without infinities and NaN, which JSON does not know; null stands for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): strict(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(entry) for entry in value]
+    return value
+
+
 def figures(found: object, *names: str) -> Any:
     """These attributes for JSON; None of what is not there."""
     return None if found is None else {name: _plain(getattr(found, name)) for name in names}

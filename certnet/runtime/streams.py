@@ -4,7 +4,6 @@ import codecs
 import contextlib
 import io
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -137,14 +136,6 @@ def standard_output(*, needed: bool = False) -> Iterator[None]:
 
 def strict_json(value: Mapping[str, Any]) -> str:
     """JSON text without NaN or Infinity tokens; null stands for them."""
-    return json.dumps(_finite(value), indent=2, allow_nan=False, ensure_ascii=False)
+    from certificates.findings import strict  # brings NumPy, which --help does without
 
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return value
+    return json.dumps(strict(value), indent=2, allow_nan=False, ensure_ascii=False)
