@@ -189,3 +189,7 @@ class Certificate:
                 if hasattr(part, name):
                     return getattr(part, name)
         raise AttributeError(f"a certificate has no {name!r}")
+
+
+PROOFS = {Training: TrainingProof, Robustness: CaseProof, Lipschitz: LipschitzProof}
+"""What proves each kind of statement."""
