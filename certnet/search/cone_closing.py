@@ -217,13 +217,11 @@ class SubdivisionSearch:
         return found
 
     def _time_check(self) -> None:
-        """See how fast the check of the last run is, where that is soon known."""
+        """See how fast the check of the last run is, where that is soon known and further runs may follow."""
         seconds = self.left()
-        if (
-            seconds is None
-            or self.proved is None
-            or not (self.proved.found.tests <= self.checked * SAMPLE_SHARE * seconds)
-        ):
+        if seconds is None or self.proved is None or self.is_closed:
+            return
+        if not (self.proved.found.tests <= self.checked * SAMPLE_SHARE * seconds):
             return
         begin = time.perf_counter()
         self.certify(*self.network, {})
