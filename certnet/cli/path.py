@@ -14,18 +14,18 @@ from rich.table import Table
 
 from certificates import Training, Verdict, check, fingerprint, read_certificate
 from certnet.cli import training
-from certnet.cli.inspect import best_of
 from certnet.cli.limits import began, job_seconds
 from certnet.cli.output import SEVERITY, deliver, head, say, say_notes
 from certnet.cli.scores import evaluate
-from certnet.cli.show import Live, score, stderr_console, summary
+from certnet.cli.show import Live, stderr_console, summary
 from certnet.io import load
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, output_folder
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
 from certnet.jobs.path import PathResult, train_path
 from certnet.jobs.train import TrainingResult
-from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, bounds
+from certnet.report.comparison import best_of
+from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, figure
 from formulations import InputError, TrainingProgram
 from formulations.losses import name_of
 
@@ -254,9 +254,9 @@ def _table(report: Mapping[str, Any], by_class: bool, source: str) -> Table:
         table.add_row(
             f"{row['gamma']:g}{' *' if row['best'] else ''}",
             *bounds(row),
-            NONE if row["rank"] is None else str(row["rank"]),
-            str(row["width"]),
-            *(score(row[name][part]) for part in ("train", "validation")),
+            figure(row["rank"], 9),
+            figure(row["width"], 9),
+            *(figure(row[name][part]) for part in ("train", "validation")),
             f"{row['seconds']:.1f} s",
         )
     if report["best"] is not None:

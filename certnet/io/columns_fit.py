@@ -18,10 +18,10 @@ from certnet.io.cells import (
     written,
 )
 from certnet.io.columns import Column, Columns
-from certnet.io.complaints import listed
 from certnet.io.dataset import Recipe
 from certnet.io.readings import absent, names, numbers
 from certnet.io.tables import Table
+from certnet.runtime.wording import listed
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 

@@ -6,8 +6,12 @@ from typing import Any
 from certnet import plots
 from certnet.report.proof import Proved
 from certnet.report.records import PARTS, Section, Table, drawn
-from certnet.report.words import figure, listed, mapping, names, number, seconds, several, text
-from certnet.runtime.wording import NONE, down, up
+from certnet.report.words import names, seconds, text
+from certnet.runtime.fields import entries, mapping, number
+from certnet.runtime.wording import NONE, down, figure, listed, up
+
+ALL = 1 << 20
+"""Names that are read, so that those left out can be counted."""
 
 
 def course(one: Proved, key: str) -> Section:
@@ -70,22 +74,22 @@ def recipe_of(report: Mapping[str, Any]) -> Section:
     data = mapping(report.get("data"))
     if not data:
         return Section("")
-    recipe, counts, classes = mapping(data.get("recipe")), mapping(data.get("rows")), names(data.get("classes"), 20)
-    features = names(data.get("features"), 40)
+    recipe, counts, classes = mapping(data.get("recipe")), mapping(data.get("rows")), names(data.get("classes"), ALL)
+    features = names(data.get("features"), ALL)
     rows = ", ".join(f"{text(counts[part], 20)} {part}" for part in PARTS if number(counts.get(part)))
     facts = [
         ("data", text(data.get("source") or data.get("name"), 120)),
         ("task", text(data.get("task"), 40)),
         ("target", text(recipe.get("target"), 80) if recipe.get("target") else ""),
         ("rows", rows or text(data.get("n"), 20)),
-        ("classes", several(classes, len(data["classes"])) if classes else ""),
-        ("features", several(features, len(data["features"])) if features else ""),
+        ("classes", listed(classes, 20, 80) if classes else ""),
+        ("features", listed(features, 40, 80) if features else ""),
         ("standardised", text(data.get("standardised"), 10) if "standardised" in data else ""),
         ("part", text(data.get("part"), 20) if data.get("part") else ""),
         ("seed", text(data.get("seed"), 24) if data.get("seed") is not None else ""),
         ("fingerprint", text(data.get("fingerprint"), 80) if data.get("fingerprint") else ""),
     ]
-    treated = [text(sentence) for sentence in listed(data.get("columns"))]
+    treated = [text(sentence) for sentence in entries(data.get("columns"))]
     return Section(
         "Recipe of the data", facts=tuple(f for f in facts if f[1] not in ("", NONE)), sentences=tuple(treated)
     )
