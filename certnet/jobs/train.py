@@ -7,9 +7,9 @@ network and a proved bound always come out. A checkpoint lets a later call go on
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +21,9 @@ from certnet.jobs.checkpoint import Checkpoint, Saver, program_fingerprint, sink
 from certnet.jobs.clock import JobClock
 from certnet.jobs.closing import bound, branch
 from certnet.jobs.job import GLOBAL, SDP, Job, begin, closing_of, run, untrained
-from certnet.jobs.objects import training_object
-from certnet.runtime.clock import Event, Moment
-from certnet.runtime.display import Result
+from certnet.jobs.results import Certified
+from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
-from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.solvers.arrays import require_device
 from certnet.solvers.registry import AUTO, get_solver
@@ -33,12 +31,8 @@ from certnet.solvers.warm_start import certified_dual
 from certnet.tightness.rank import spectrum
 from certnet.training.polish import Network
 from formulations import InputError, TrainingProgram
-from formulations._validation import FloatArray
 from formulations.arguments import accepts, count, json_object, seconds
 from formulations.network import ReluNetwork
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["Event", "TrainingResult", "train"]
 
@@ -51,52 +45,26 @@ tree is no better than the relaxation after 80 s."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TrainingResult(Result):
-    """A trained network with its certificate, already re-proved by the independent checker.
+class TrainingResult(Certified):
+    """A trained network with its certificate, already re-proved by the independent checker; see also ``Certified``.
 
     Attributes:
-        program: the training problem that was solved.
-        certificate: proves ``report.lower_bound``, and holds the network.
-        report: what the checker said of the certificate.
         relaxation: the solver's result, None if the relaxation was not reached.
         relaxed_objective: value of the relaxation's last primal iterate in original units; not a bound.
         rank: numerical rank of the relaxation's lifted moment matrix, with ``spectrum`` its leading eigenvalues
             relative to the largest.
-        stages: seconds for each stage.
-        history: when objective and bound became better, at most some hundred moments.
-        interrupted: True when Ctrl-C cut a stage short.
         choice: why this solver, when certnet chose it; else None.
-        notes: sentences that the user should read.
-        search: the branch and bound, if a gap was asked for and it was needed.
         resumable: the job was cut short, and a checkpoint of it, if one was asked for, is worth keeping.
     """
 
     COMMAND = "train"
 
-    program: TrainingProgram
-    certificate: Certificate
-    report: Report
     relaxation: SolverResult | None = None
     relaxed_objective: float | None = None
     rank: int | None = None
     spectrum: tuple[float, ...] = ()
-    stages: Mapping[str, float] = field(default_factory=dict)
-    history: tuple[Moment, ...] = ()
-    interrupted: bool = False
     choice: str | None = None
-    notes: tuple[str, ...] = ()
-    search: SearchSummary | None = None
     resumable: bool = False
-
-    @property
-    def U(self) -> FloatArray:
-        """Hidden weights (d×m); with a bias its row is the last one. There is no network but the certificate's."""
-        return self.certificate.proofs[0].U  # type: ignore[no-any-return]
-
-    @property
-    def V(self) -> FloatArray:
-        """Output weights (c×m)."""
-        return self.certificate.proofs[0].V  # type: ignore[no-any-return]
 
     def to_dict(self) -> dict[str, Any]:
         """What ``report.json`` says of it, but for the data and the files."""
@@ -109,14 +77,7 @@ class TrainingResult(Result):
                 "status": solved.status.name.lower(),
                 "objective": self.relaxed_objective,
             }
-        more = {"rank": self.rank, "spectrum": list(self.spectrum), "relaxation": relaxation}
-        return {**training_object(self), **more}
-
-    def plot(self, ax: "Axes | None" = None) -> "Axes":
-        """Objective and lower bound over time; see ``certnet.plots.history``."""
-        from certnet.plots import history
-
-        return history(self, ax)
+        return {**super().to_dict(), "rank": self.rank, "spectrum": list(self.spectrum), "relaxation": relaxation}
 
     @property
     def network(self) -> ReluNetwork:

@@ -45,7 +45,7 @@ MOST_NEURONS = 200
 """That one round adds, and width up to which all weights descend together afterwards."""
 SETTLED, PROGRESS, PATIENCE = 0.3, 1e-3, 3
 """A finer gap is next once prices exceed γ by at most this part of what the gap allows; the objective must fall by this
-part of the gap for a round to count; so many rounds that do not are the end."""
+part of the gap for a fit or a round to count; so many rounds that do not are the end."""
 ROOM = 0.1
 """How far above the largest price the last run aims, as part of what the gap allows."""
 CLIMBING_SHARE, TRAINING_SHARE, SEARCH_SHARE, CHECK_SHARE = 0.1, 0.5, 0.35, 0.6
@@ -138,6 +138,8 @@ class SubdivisionSearch:
                     if not self._may_go_on() or asked > BETWEEN * shown:
                         return
                     continue
+                if self.is_closed:
+                    return
                 shown = asked if found.complete else shown
                 maximisers, before = self._climb(W, found), self.objective
                 is_better = self.train and self._add_neurons(maximisers, asked)
@@ -145,13 +147,12 @@ class SubdivisionSearch:
                     # Nothing lowers the objective any more. A more accurate fit may still be a better dual.
                     if not self.train or idle + 1 >= PATIENCE:
                         break
-                    self._fit(np.zeros((len(self.basis), 0)), 0.0)
+                    self._fit(np.zeros((len(self.basis), 0)), 0.0, self._deadline(TRAINING_SHARE))
                     idle += 1
                     continue
                 counts = before - self.objective > PROGRESS * asked * before
                 idle = 0 if counts or found.complete else idle + 1
-                excess = self.largest / self.program.gamma - 1.0
-                settled = excess <= SETTLED * (limit / self.program.gamma - 1.0)
+                settled = self.largest - self.program.gamma <= SETTLED * (limit - self.program.gamma)
                 if found.complete and (settled or not is_better):
                     seen = bound_from_price(self.program, W, max(self.largest, self.program.gamma))
                     asked = max(min(FINER * asked, AHEAD * (1.0 - seen / before)), goal)
@@ -217,32 +218,39 @@ class SubdivisionSearch:
         return found
 
     def _time_check(self) -> None:
-        """See how fast the check of the last run is, where that is soon known."""
+        """See how fast the check of the last run is, where that is soon known and further runs may follow."""
         seconds = self.left()
-        if (
-            seconds is None
-            or self.proved is None
-            or not (self.proved.found.tests <= self.checked * SAMPLE_SHARE * seconds)
-        ):
+        if seconds is None or self.proved is None or self.is_closed:
+            return
+        if not (self.proved.found.tests <= self.checked * SAMPLE_SHARE * seconds):
             return
         begin = time.perf_counter()
         self.certify(*self.network, {})
         self.checked = self.proved.found.tests / (time.perf_counter() - begin)
 
     def _add_neurons(self, maximisers: Pricing, gap: float) -> bool:
-        """Let maximisers that pay join the network; True when the objective falls."""
-        pays = maximisers.values > self.original.gamma * (1.0 + PAYS)
-        directions = maximisers.directions[:, pays][:, :MOST_NEURONS]
-        self.known = np.hstack([self.known, directions])
-        before = self.objective
-        if directions.shape[1]:
-            self._fit(directions, gap)
+        """Let maximisers that pay join the network; True when the objective falls.
+
+        Climbing costs little beside a run, so it goes on from there while the objective falls.
+        """
+        before, deadline = self.objective, self._deadline(TRAINING_SHARE)
+        while True:
+            pays = maximisers.values > self.original.gamma * (1.0 + PAYS)
+            directions, last = maximisers.directions[:, pays][:, :MOST_NEURONS], self.objective
+            self.known = np.hstack([self.known, directions])
+            if not pays.any():
+                break
+            self._fit(directions, gap, deadline)
+            if deadline.passed or not last - self.objective > PROGRESS * gap * last:
+                break
+            W = offered_dual(self.merged, self.network, self.known).W
+            starts = np.hstack([directions, self.network[0]])
+            maximisers = climb(self.original, self.merged.undo_W(W), starts, deadline=deadline)
         return self.objective < before
 
-    def _fit(self, directions: FloatArray, gap: float) -> None:
+    def _fit(self, directions: FloatArray, gap: float, deadline: Deadline) -> None:
         """Train with these directions as further neurons."""
         joint = self.network[0].shape[1] + directions.shape[1] <= MOST_NEURONS
-        deadline = self._deadline(TRAINING_SHARE)
         self.network = exchange(self.original, self.network, directions, joint=joint, gap=gap, deadline=deadline)
         self.objective = self.original.objective(*self.network)
         if self.better is not None:
