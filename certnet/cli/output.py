@@ -13,7 +13,7 @@ from certificates.findings import finite as finite
 from certificates.findings import weights as weights
 from certnet.cli.exits import Exit as Exit
 from certnet.cli.show import first_line, stderr_console
-from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named
+from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named, writing
 from certnet.runtime.headline import headline
 from certnet.runtime.machine import versions
 from formulations import InputError
@@ -69,10 +69,8 @@ def write_proof(path: Path, certificate: Certificate) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    try:
+    with writing(path):
         write_certificate(path, certificate)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place.") from None
 
 
 def deliver(

@@ -4,7 +4,6 @@ Nothing in a folder is believed: figures are shown as the report states them, an
 """
 
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from certificates.findings import SCHEMA
 from certnet.io.dataset import Recipe
 from certnet.io.load_data import source_kind
 from certnet.io.network import TwoLayerNetwork
-from certnet.io.packed import read_bytes, unreadable
+from certnet.io.packed import LARGEST_REPORT, json_object, unreadable
 from certnet.runtime.display import Result
 from certnet.runtime.fields import number
 from certnet.runtime.headline import Headline, headline
@@ -27,8 +26,6 @@ __all__ = ["Run", "read_run", "read_runs"]
 HOME = Path("runs")
 """Where runs are written by default, and looked for by their bare names."""
 REPORT, NETWORK, CERTIFICATE, TABLE = "report.json", "network.npz", "optimality.cert", "path.json"
-LARGEST_REPORT = 2**26
-"""Bytes of a report."""
 MOST_NAMED = 8
 """Folders that a complaint lists."""
 
@@ -206,15 +203,10 @@ def certificates_in(path: Path) -> list[Path]:
 
 def _report(path: Path) -> dict[str, Any]:
     try:
-        # Whole numbers that are too large for float64 become infinite, as others do.
-        report = json.loads(
-            read_bytes(path, LARGEST_REPORT), parse_int=lambda text: int(text) if len(text) < 18 else float(text)
-        )
+        report = json_object(path, LARGEST_REPORT)
     except OSError as error:
         raise unreadable(path, error) from None
-    except (ValueError, RecursionError):
-        raise InputError(f"{path} is damaged: it is no JSON text; run the command again.") from None
-    if not (isinstance(report, dict) and report.get("schema") == SCHEMA and isinstance(report.get("command"), str)):
+    if not (report.get("schema") == SCHEMA and isinstance(report.get("command"), str)):
         raise InputError(f"{path} is no report of certnet; name the folder of a run.")
     return report
 
