@@ -1,7 +1,5 @@
 """``certnet audit``: certified and attacked accuracy of a network on data."""
 
-import csv
-import io
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +25,7 @@ from certnet.cli.options import (
     Workers,
     out_folder,
 )
-from certnet.cli.output import Exit, deliver, head, place_for, say
+from certnet.cli.output import Exit, csv_text, deliver, head, place_for, say
 from certnet.cli.rows import Subject, require_kind
 from certnet.cli.show import Live, stderr_console
 from certnet.io import Split, load
@@ -149,11 +147,9 @@ def audit(
                 "notes": [*split.notes, *journal.notes, *remarks, *failures],
             }
 
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow([*result.inputs[0].to_dict(), *(f"radius {radius!r}" for radius in sizes)])
-        writer.writerows([*entry.to_dict(split.classes).values(), *entry.status] for entry in result.inputs)
-        report, failure = deliver(folder, FILES, report_of, {FILES["inputs"]: text_writer(table.getvalue())})
+        names = [*result.inputs[0].to_dict(), *(f"radius {radius!r}" for radius in sizes)]
+        table = csv_text(names, ([*one.to_dict(split.classes).values(), *one.status] for one in result.inputs))
+        report, failure = deliver(folder, FILES, report_of, {FILES["inputs"]: text_writer(table)})
     clean = share(report["clean_accuracy"], at_least=True)
     lines = [f"clean accuracy {clean} on {len(X)} inputs; {report['reason']}"]
     lines += [f"{norm} radius {row['radius']:g}: accuracy {between(row)}" for row in report["radii"]]

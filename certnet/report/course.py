@@ -55,18 +55,25 @@ def improvements(report: Mapping[str, Any]) -> Section:
     """Of a network from elsewhere: which bound came from where, and what would lower the objective."""
     if report.get("command") != "optimality":
         return Section("")
-    trained, neuron = mapping(report.get("trained")), mapping(report.get("neuron"))
-    facts = [
-        ("network", text(report.get("network"), 80)),
-        ("after rescaling neurons", up(number(report.get("balanced_objective")))),
-        ("largest price over γ", figure(report.get("price_ratio"), 6)),
-        ("one more neuron gains", figure(neuron.get("decrease"), 6) if neuron else ""),
-        ("global training reaches", up(number(trained.get("objective"))) if trained else ""),
-    ]
-    sources = mapping(report.get("bounds"))
+    named, sources = ("network", text(report.get("network"), 80)), mapping(report.get("bounds"))
     rows = tuple((text(name, 60), down(number(sources[name]))) for name in [*sources][:20])
     table = (Table("Lower bounds by where they come from", ("source", "bound"), rows),) if rows else ()
-    return Section("What would lower the objective", facts=tuple(fact for fact in facts if fact[1]), tables=table)
+    return Section("What would lower the objective", facts=(named, *network_facts(report)), tables=table)
+
+
+def network_facts(report: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Of a network from elsewhere: what is known of better ones."""
+    trained, neuron = mapping(report.get("trained")), mapping(report.get("neuron"))
+    reached = (
+        f"{up(number(trained.get('objective')))} with {figure(trained.get('width'), 9)} neurons" if trained else NONE
+    )
+    facts = (
+        ("after rescaling neurons", up(number(report.get("balanced_objective")))),
+        ("largest price over γ", figure(report.get("price_ratio"), 6)),
+        ("one more neuron gains", figure(neuron.get("decrease"), 6)),
+        ("global training reaches", reached),
+    )
+    return tuple(fact for fact in facts if fact[1] != NONE)
 
 
 def recipe_of(report: Mapping[str, Any]) -> Section:
