@@ -122,7 +122,7 @@ def test_more_dimensions_use_every_source() -> None:
     result = certnet.optimality(program, U, V, max_nodes=3)
     _assert_about(result, U, V)
     residuals = ["residual of the network", "residual of the trained network"]
-    sources = [*residuals, "without products", "relaxation", "branching"]
+    sources = [*residuals, "without products", "branching", "relaxation"]
     assert list(result.bounds) == sources
     assert result.report.lower_bound == max(result.bounds.values())
     assert result.bounds["relaxation"] > result.bounds["residual of the trained network"]
