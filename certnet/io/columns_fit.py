@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from certnet.io.cells import BOOLEANS, INFINITE, MISSING, date_format, date_text, parse_number, written
+from certnet.io.cells import (
+    BOOLEANS,
+    INFINITE,
+    MISSING,
+    date_format,
+    parse_number,
+    parse_time,
+    written,
+)
 from certnet.io.columns import Column, Columns
 from certnet.io.complaints import listed
 from certnet.io.dataset import Recipe
@@ -167,6 +175,8 @@ def _kind(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]:
     """What the cells of a column are, and remarks."""
     if name in recipe.categorical:
         return Column(name, "category"), []
+    if table.plain(name) is not None:
+        return Column(name), []
     counts = Counter(table.column(name))
     present = {cell: count for cell, count in counts.items() if cell.lower() not in MISSING}
     some = SETTINGS.number_share * sum(present.values())
@@ -179,6 +189,9 @@ def _kind(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]:
         return Column(name), []
     if all(cell.lower() in BOOLEANS for cell in present):
         return Column(name, "boolean"), []
+    times = sum(count for cell, count in present.items() if parse_time(cell) is not None)
+    if times >= some:
+        return Column(name, "time"), []
     form, other = date_format(present, some)
     if form is not None:
         either = "" if other is None else f"{written(form)}, not {written(other)}"
@@ -216,8 +229,7 @@ def _fitted(column: Column, values: Values, recipe: Recipe, asked: bool) -> tupl
         return column, "no training row has a value"
     complete = len(present) == len(values)
     if complete and not asked and not recipe.raw and present.min() == present.max():
-        value = date_text(present[0]) if column.kind == "date" else f"{present[0]:g}"
-        return column, f"it is {value} in every training row"
+        return column, f"it is {column.shown(present[0])} in every training row"
     origin = math.floor(present.min()) if column.kind == "date" else 0.0
     fill = None if recipe.impute == "none" else _statistic(present - origin, recipe.impute)
     indicator = len(values) - len(present) >= _enough(len(values))
@@ -277,19 +289,19 @@ def _leak(values: Values, target: FloatArray, *, classes: bool) -> str | None:
     """How the values of a column alone tell the target of each row; None where they do not."""
     if len(target) < SETTINGS.leak_rows or target.min() == target.max():
         return None
-    keys = values if isinstance(values, list) else [None if math.isnan(value) else value for value in values.tolist()]
-    known: dict[object, float] = {}
-    for key, goal in zip(keys, target.tolist(), strict=True):
-        if known.setdefault(key, goal) != goal:
-            return None
+    # Missing values are one value; names have no order.
+    keys = np.array([value or "" for value in values]) if isinstance(values, list) else values
+    known, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    goals = target[first]
+    if (goals[place] != target).any():
+        return None
     if len(known) * SETTINGS.rows_per_value <= len(target):
         return f"each of its {len(known)} values goes with one value of it only"
-    if isinstance(values, list) or None in known:
+    if isinstance(values, list) or np.isnan(known[-1]):
         return None
-    goals = np.array([known[key] for key in sorted(known)])  # type: ignore[type-var]
     steps = np.diff(goals)
     if classes:
-        return "its order separates the classes" if np.count_nonzero(steps) == len({*goals.tolist()}) - 1 else None
+        return "its order separates the classes" if np.count_nonzero(steps) == len(np.unique(goals)) - 1 else None
     return "it orders the rows just as that does" if (steps > 0).all() or (steps < 0).all() else None
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.cells import INFINITE, MISSING, MISSING_NAME, parse_number
+from certnet.io.cells import EXACT, INFINITE, MISSING, MISSING_NAME, parse_number
 from certnet.io.columns_fit import Draft, draft
 from certnet.io.complaints import listed, require_none
 from certnet.io.dataset import DataSet, Recipe, Task
-from certnet.io.readings import absent, numbers
+from certnet.io.readings import absent, names, numbers
 from certnet.io.tables import Table
 from certnet.io.targets import Outputs, coded, guess_task
 from formulations import InputError
@@ -77,6 +77,9 @@ def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | 
         if task is None and not wrong:
             task, note = guess_task(given, source=source)
             notes += [] if note is None else [note]
+        if task == "classification" and any(isinstance(label, float) and abs(label) >= EXACT for label in given):
+            # As numbers different ones would be one class.
+            given = [name or "" for name in names(table, target)]
         if task == "regression":
             Y = np.array(given, dtype=np.float64)[:, None]
         elif not wrong:

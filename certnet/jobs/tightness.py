@@ -17,10 +17,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
 from certificates import Certificate, Verdict, check
+from certificates.findings import figures, strict
 from certificates.making.assemble import program_of
 from certificates.proof import LiftedProof
 from certificates.report import relative_gap
@@ -29,6 +31,7 @@ from certnet.jobs import stages as _stages
 from certnet.jobs.clock import JobClock
 from certnet.jobs.job import Job, begin, run, untrained
 from certnet.runtime.clock import Event
+from certnet.runtime.display import Result
 from certnet.runtime.numerics import computing
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.solvers.interface import WarmStart
@@ -39,6 +42,8 @@ from certnet.tightness.feasible import relaxation_value
 from certnet.tightness.rank import Points, Spectrum, extract_points, infeasibility, spectrum
 from formulations import InputError
 from formulations._validation import as_positive
+
+__all__ = ["Tightness", "measure_tightness"]
 
 TOLERANCE = 1e-4
 """Relative difference of objective and bound that counts as none."""
@@ -71,8 +76,8 @@ class Settings:
 SETTINGS = Settings()
 
 
-@dataclass(frozen=True, eq=False)
-class Tightness:
+@dataclass(frozen=True, eq=False, repr=False)
+class Tightness(Result):
     """What was found; see the module.
 
     Attributes:
@@ -102,6 +107,38 @@ class Tightness:
     points: Points | None = None
     membership: CompletePositivity | None = None
     stages: Mapping[str, float] = field(default_factory=dict)
+
+    COMMAND = "tightness"
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object, as in the report of ``certnet tightness``; what is not finite is null."""
+        solved, spectrum, membership = self.relaxation, self.spectrum, self.membership
+        found: dict[str, Any] = {
+            **figures(self, "verdict", "reason", "objective", "lower_bound", "gap", "tolerance"),
+            "relaxation": {
+                "lower_bound": self.relaxation_bound,
+                "upper_bound": self.relaxation_value,
+                "objective": self.relaxed_objective,
+                "gap": self.gap_of_relaxation,
+                "infeasibility": self.infeasibility,
+                "solver": solved and solved.solver,
+                "status": solved and solved.status.name.lower(),
+                "iterations": solved and int(solved.iterations),
+            },
+            "spectrum": spectrum
+            and {
+                **figures(spectrum, "rank", "gap", "tolerance", "values"),
+                "widest_gap": dict(zip(("rank", "ratio"), spectrum.widest, strict=True)),
+            },
+            "points": self.points and {"count": int(self.points.Z.shape[1]), "residual": self.points.residual},
+            "complete_positivity": membership
+            and {
+                **figures(membership, "verdict", "reason", "residual", "distance"),
+                "separator": figures(membership.separator, "kind", "positions", "inner_product"),
+            },
+            "stages": dict(self.stages),
+        }
+        return {name: strict(value) for name, value in found.items()}
 
     @property
     def gap(self) -> float:
