@@ -203,7 +203,7 @@ class SubdivisionSearch:
             pool=self.pool,
             busy=self.busy,
             max_tests=left,
-            deadline=None if seconds is None else time.perf_counter() + SEARCH_SHARE * seconds,
+            deadline=self._deadline(SEARCH_SHARE),
             callback=lambda tests: self.tell(before + tests, self.objective, self.bound),
         )
         self.tests += found.tests
