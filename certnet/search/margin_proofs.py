@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 
 from certificates.certificate import CaseProof
-from certificates.failure import Deadline
+from certificates.failure import NO_DEADLINE, Deadline
 from certificates.linear_leaves import LinearLeaves, OpenCase
 from certificates.making.circuits import as_proof
 from certificates.making.margins import leaf_is_proved
@@ -93,12 +93,12 @@ def semidefinite_margin(
     leaf: LeafProof,
     mu: FloatArray,
     most: float,
-    deadline: float = np.inf,
+    deadline: Deadline = NO_DEADLINE,
 ) -> float:
     """The largest of some parts of ``most`` that the checker accepts as the margin of a leaf, or NaN."""
     for margin, in_balls in ((part * most, in_balls) for part, in_balls in CLAIMED if part * most > 0):
         proof = case_proof(problem, leaf, [mu], margin)
-        if leaf_is_proved(network, problem.case, proof, signs, in_balls=in_balls, deadline=Deadline(deadline)):
+        if leaf_is_proved(network, problem.case, proof, signs, in_balls=in_balls, deadline=deadline):
             return margin
     return float("nan")
 

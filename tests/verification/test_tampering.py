@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Certificate, Robustness, Verdict, check
+from certificates.failure import NO_DEADLINE
 from certificates.robustness import preactivation_bounds
 from certnet.search.margin import CaseSearch
 from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
@@ -32,7 +33,7 @@ def certificate(kind: str) -> Certificate:
         assert found.leaf is not None
         proof = case_proof(problem, found.leaf, [np.ones(1)], found.margin)
     else:
-        search = CaseSearch(network, problem, 0, attacked=0.4, deadline=np.inf, rng=np.random.default_rng(0))
+        search = CaseSearch(network, problem, 0, attacked=0.4, deadline=NO_DEADLINE, rng=np.random.default_rng(0))
         search.run()
         proof = search.prove(semidefinite=False)
         assert proof is not None
