@@ -62,11 +62,6 @@ class Training:
         """(n, d, c)."""
         return self.X.shape[0], self.X.shape[1], self.Y.shape[1]
 
-    @property
-    def bias(self) -> bool:
-        """Whether the last column of X is that of a hidden bias."""
-        return self.hidden_bias != "none"
-
 
 @dataclass(frozen=True, eq=False)
 class TrainingProof:

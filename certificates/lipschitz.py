@@ -2,7 +2,8 @@
 
 On a segment inside a convex region the mean gradient of ``C f`` is ``J + Σ g_i b_i U_iᵀ`` with the sum over the
 unstable neurons, g_i in [0, 1], b_i = C V_i, and J the part of the neurons that are active all over the region. Without
-a region every neuron is unstable. So L is a Lipschitz constant if, for all δ in R^d and all p in R^r,
+a region every neuron is unstable. The b_i are rounded to float64, and L is lowered by what that may change. So L is a
+Lipschitz constant if, for all δ in R^d and all p in R^r,
 
     p·Jδ + Σ_i ((b_i·p)(U_i·δ))₊ ≤ L ‖p‖‖δ‖.
 
@@ -53,15 +54,13 @@ class Neurons:
     """The generators of a proof.
 
     Attributes:
-        kept: (N,) unstable neurons whose row of U is not zero, and neither is their weight.
+        kept: (N,) unstable neurons whose row of U is not zero, and neither is their b_i.
         B: (N, r) their b_i, rounded to float64.
-        weights: the exact ones, N lists of r numbers.
-        lost: what rounding B may add to L; 0 for one function, whose weights are used exactly.
+        lost: what this rounding may add to L.
     """
 
     kept: IntArray
     B: FloatArray
-    weights: list[list[Fraction]]
     lost: Fraction
 
 
@@ -81,14 +80,12 @@ def open_neurons(
     weights = (exact.exact(network.output[:, unstable].T) @ exact.exact(C.T)).rows()
     B = np.array([[float(x) for x in row] for row in weights]).reshape(len(unstable), len(C))
     present, lost = B.any(axis=1), Fraction(0)
-    if len(C) == 1:
-        present = np.array([any(row) for row in weights], dtype=bool)
     for row, rounded, u in zip(weights, B.tolist(), network.hidden[unstable], strict=True):
         deadline.check()
         error = sum((abs(x - Fraction(b)) for x, b in zip(row, rounded, strict=True)), Fraction(0))
-        if error and len(C) > 1:
+        if error:
             lost += error * sum(map(Fraction, np.abs(u).tolist()))
-    return Neurons(unstable[present], B[present], [weights[i] for i in np.flatnonzero(present)], lost)
+    return Neurons(unstable[present], B[present], lost)
 
 
 def prove_lipschitz(statement: Lipschitz, certificate: Certificate, work: Work) -> tuple[Verdict, str]:
@@ -113,11 +110,11 @@ def _prove(statement: Lipschitz, given: LipschitzProof, constant: float, matrix:
         raise ProofFailure("a weight of a function of the outputs overflows") from None
     L = Fraction(constant) - neurons.lost
     require(L >= 0, "the constant is smaller than the error of the rounded weights")
-    U, J = network.hidden[neurons.kept], _fixed_gradient(statement, given.stable, matrix)
-    cone, plain = _cone(U, neurons.B, given.halfspace), is_plain(given.proof)
+    active = np.flatnonzero(given.stable == ACTIVE)
+    J = matrix.exact(C) @ matrix.exact(network.output[:, active]) @ matrix.exact(network.hidden[active])
+    cone, plain = _cone(network.hidden[neurons.kept], neurons.B, given.halfspace), is_plain(given.proof)
     check_structure(given.proof, cone, order_limit=None if plain else MAX_ORDER)
-    make = _several_functions if len(C) > 1 else _one_function
-    form = make(L, cone, neurons, J, given.proof, matrix)
+    form = (_several_functions if len(C) > 1 else _one_function)(L, cone, neurons.B, J, given.proof, matrix)
     if form is not None:
         prove_nonnegative(cone, form, given.proof, matrix)
     else:
@@ -164,18 +161,11 @@ def _checked_statement(statement: Lipschitz, given: LipschitzProof, L: float, ar
     return np.arange(len(network.hidden))
 
 
-def _fixed_gradient(statement: Lipschitz, stable: IntArray, matrix: type[M]) -> M:
-    """J (r×d), of the active neurons."""
-    network, active = statement.network, np.flatnonzero(stable == ACTIVE)
-    output, hidden = matrix.exact(network.output[:, active]), matrix.exact(network.hidden[active])
-    return matrix.exact(statement.C) @ output @ hidden
-
-
-def _one_function(L: Fraction, cone: Cone, neurons: Neurons, J: M, proof: LiftedProof, matrix: type[M]) -> M | None:
+def _one_function(L: Fraction, cone: Cone, B: FloatArray, J: M, proof: LiftedProof, matrix: type[M]) -> M | None:
     """``L²‖δ‖² − ℓ²`` over λ = (α, β, δ); None where that is proved already, without products."""
     N, d = cone.generators.shape
-    signed = {(i if x > 0 else N + i, 0): abs(x) for i, (x,) in enumerate(neurons.weights)}
-    features, square = matrix.from_rationals(signed, (2 * N, 1)), multiple_of_identity(L * L, d, matrix)
+    features = matrix.exact(np.maximum(np.concatenate([B, -B]), 0.0))
+    square = multiple_of_identity(L * L, d, matrix)
     if is_plain(proof):
         found = prove_without_products(cone.generators, features, J, square, proof.complementarity[0], matrix)
         require(found.proved, found.reason)
@@ -184,12 +174,10 @@ def _one_function(L: Fraction, cone: Cone, neurons: Neurons, J: M, proof: Lifted
     return matrix.diagonal(matrix.exact(np.zeros((2 * N, 2 * N))), square) - features @ features.T
 
 
-def _several_functions(
-    L: Fraction, cone: Cone, neurons: Neurons, J: M, proof: LiftedProof, matrix: type[M]
-) -> M | None:
+def _several_functions(L: Fraction, cone: Cone, B: FloatArray, J: M, proof: LiftedProof, matrix: type[M]) -> M | None:
     """``L(‖δ‖² + ‖p‖²) − 2 p·Jδ − 2 Σ (α_i α'_i + β_i β'_i)`` over λ = (α, α', β, β', δ, p); None where that is proved
     already, without products."""
-    (N, r), d = neurons.B.shape, J.shape[1]
+    (N, r), d = B.shape, J.shape[1]
     left, right = multiple_of_identity(L, d, matrix), multiple_of_identity(L, r, matrix)
     if is_plain(proof):
         T = -proof.complementarity[0]
@@ -198,7 +186,7 @@ def _several_functions(
             all(Fraction(t) * Fraction(other) >= 4 for t, other in zip(T[:N].tolist(), T[N:].tolist(), strict=True)),
             "the multipliers of a neuron's two generators have a product below 4",
         )
-        rows, weights = matrix.exact(cone.generators[:N, :d]), matrix.exact(neurons.B)
+        rows, weights = matrix.exact(cone.generators[:N, :d]), matrix.exact(B)
         half, quarter = np.array([[0.5]]), np.array([[0.25]])
         J = J + (weights.T @ rows).times(half)
         left = left - (rows.T @ rows.times(T[:N, None])).times(quarter)

@@ -18,7 +18,7 @@ import numpy as np
 from certificates.arithmetic.matrix import M
 from certificates.combination import nonnegative_combination
 from certificates.failure import Deadline, ProofFailure, require, require_arrays
-from certificates.proof import LEAF, Cone, LiftedProof, Triangles
+from certificates.proof import LEAF, Circuits, Cone, LiftedProof, Triangles
 from formulations.arrays import FloatArray, IntArray
 from formulations.signs import ACTIVE, FREE, INACTIVE
 
@@ -102,7 +102,8 @@ def extra_rows(proof: LiftedProof, cone: Cone, matrix: type[M]) -> M:
     """
     A, linear, (N, k) = cone.generators, cone.linear, cone.generators.shape
     check_triangles(proof.triangles, cone.bounds)
-    circuits = [_circuit_row(proof, index, A, matrix.deadline) for index in range(proof.circuits.target.size)]
+    signed = np.concatenate([A, -A])
+    circuits = [_circuit_row(proof.circuits, i, signed, matrix.deadline) for i in range(proof.circuits.target.size)]
     entries = {(i, j): value for i, row in enumerate(circuits) for j, value in row.items()}
     on_alpha, on_z = triangle_rows(proof.triangles, A, matrix)
     return matrix.block(
@@ -114,14 +115,13 @@ def extra_rows(proof: LiftedProof, cone: Cone, matrix: type[M]) -> M:
     )
 
 
-def _circuit_row(proof: LiftedProof, index: int, A: FloatArray, deadline: Deadline) -> dict[int, Fraction]:
-    circuits = proof.circuits
-    target = int(circuits.target[index])
+def _circuit_row(circuits: Circuits, index: int, signed: FloatArray, deadline: Deadline) -> dict[int, Fraction]:
+    """Over φ, where ``signed`` are the rows of (A, −A)."""
+    target, what = int(circuits.target[index]), f"circuit {index}"
     support = circuits.support[circuits.offset[index] : circuits.offset[index + 1]].tolist()
-    what = f"circuit {index}"
     require(target not in support, f"{what} contains its own target")
     require(len(set(support)) == len(support), f"{what} uses a row twice")
-    c = nonnegative_combination(_signed_rows(A, support), _signed_rows(A, [target])[0].tolist(), what, deadline)
+    c = nonnegative_combination(signed[support], signed[target].tolist(), what, deadline)
     return {**{j: _rounded_up(value) for j, value in zip(support, c, strict=True)}, target: Fraction(-1)}
 
 
@@ -131,13 +131,6 @@ def _rounded_up(value: Fraction) -> Fraction:
     if value.denominator <= 1 << 32:
         return value
     return Fraction(-((-value.numerator << COEFFICIENT_BITS) // value.denominator), 1 << COEFFICIENT_BITS)
-
-
-def _signed_rows(A: FloatArray, positions: list[int]) -> FloatArray:
-    """Rows of (A, −A) at positions of φ."""
-    rows = np.asarray(positions, dtype=np.int64)
-    signed: FloatArray = np.where(rows < len(A), 1.0, -1.0)[:, None] * A[rows % len(A)]
-    return signed
 
 
 def check_triangles(triangles: Triangles, bounds: FloatArray | None) -> None:
