@@ -131,8 +131,5 @@ def case_proof(problem: MarginProblem, root: Node, mu: list[FloatArray], margin:
 
 
 def _triangles(problem: MarginProblem) -> Triangles:
-    """Those of all neurons, which rest on the bounds that the checker computes."""
-    N = problem.neurons
-    nothing = np.zeros(0, dtype=np.int64)
-    index = np.arange(N, dtype=np.int64)
-    return Triangles(index, problem.bounds.copy(), np.zeros(2 * N + 1, dtype=np.int64), nothing)
+    """Those of all neurons, with the bounds that the checker computes."""
+    return Triangles(np.arange(problem.neurons, dtype=np.int64), problem.bounds.copy())

@@ -107,15 +107,6 @@ def test_a_leaf_that_is_missing_from_the_tree_is_noticed() -> None:
     assert check(with_lifted(base, children=children)).verdict is Verdict.UNKNOWN
 
 
-def test_leaves_may_not_be_called_empty() -> None:
-    base = certificate("linear")
-    proof = base.proofs[0].proof
-    offset = proof.empty_offset.copy()
-    offset[1:] = 1
-    changed = with_lifted(base, empty_offset=offset, empty_support=np.zeros(1, dtype=np.int64))
-    assert check(changed).verdict is Verdict.UNKNOWN
-
-
 @settings(max_examples=40, deadline=None)
 @given(SEEDS, st.sampled_from([1e-12, 1e-6, 1e-2, 1.0, 1e3]), st.booleans())
 def test_any_multipliers_that_pass_tell_the_truth(seed: int, size: float, semidefinite: bool) -> None:
