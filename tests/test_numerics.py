@@ -15,8 +15,8 @@ import certnet
 from certificates import Verdict, check
 from certificates.subdivision import Subdivision
 from certnet.jobs import closing as _closing
+from certnet.jobs import relaxing, tightness
 from certnet.jobs import stages as _stages
-from certnet.jobs import tightness
 from certnet.jobs.best import repaired
 from certnet.runtime.numerics import blas_threads, computing
 from certnet.search import joint
@@ -136,7 +136,7 @@ def test_optimality_outlives_its_stages(monkeypatch: pytest.MonkeyPatch) -> None
 def test_tightness_outlives_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     X, Y = _data(n=7)
     trained = certnet.train(TrainingProgram(X, Y, 0.3), time_limit=5.0)
-    monkeypatch.setattr(_stages, "solve", _failing)
+    monkeypatch.setattr(relaxing, "solve", _failing)
     monkeypatch.setattr(_stages, "fit", _failing)
     found = tightness.measure_tightness(trained.certificate, time_limit=5.0)
     assert found.lower_bound >= trained.report.lower_bound
