@@ -7,8 +7,8 @@ import numpy as np
 
 from certificates import Certificate, fingerprint
 from certnet.io import Recipe, Split, load, read_network, source_kind
-from certnet.io.complaints import listed
 from certnet.io.vnnlib import read_vnnlib
+from certnet.runtime.wording import listed
 from formulations import InputError, TrainingProgram
 from formulations.network import ReluNetwork
 from formulations.robustness import OutputRow, UnsafeCase

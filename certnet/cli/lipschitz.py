@@ -42,7 +42,7 @@ def lipschitz(
     weight_column: NoFeature = None,
     drop: Drop = None,
     plain: Annotated[bool, typer.Option("--lipsdp", help="LipSDP alone, without products of signs.")] = False,
-    time_limit: Annotated[float, typer.Option(help="Seconds for all constants together; 0 for no limit.")] = 60.0,
+    time_limit: Annotated[float, typer.Option(help="Seconds for all constants together; 0 for no limit.")] = 50.0,
     certificate: Annotated[
         str | None,
         typer.Option(

@@ -25,7 +25,7 @@ def tightness(
         ),
     ],
     solver: Solver = "auto",
-    time_limit: Annotated[float, typer.Option(help="Seconds for everything, about; 0 for no limit.")] = 60.0,
+    time_limit: Annotated[float, typer.Option(help="Seconds for everything, about; 0 for no limit.")] = 50.0,
     tolerance: Annotated[float, typer.Option(help="Relative difference of objective and bound that is none.")] = 1e-4,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     json: Json = False,

@@ -24,10 +24,14 @@ _NUMBER = r"[+-]?+(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?+[0-9]++)?+"
 """Nothing in it is tried twice: else a long cell of digits with a letter after them would take time with its square."""
 _ONE, _SEVERAL = re.compile(_NUMBER), re.compile(rf"(?:{_NUMBER}\n)*+")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
-_DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{2,4}")
+_DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{2,4}|\d{1,2}[- ][A-Za-z]{3,9}[- ]\d{2,4}|[A-Za-z]{3,9} \d{1,2}, \d{4}")
+_SIZED = re.compile(r"[^\w\s]{0,2} ?[0-9][0-9.,']{0,20} ?(?:[^\w\s]{1,2}|[A-Za-z]{1,3}[²³23]?)?")
 _TIME = re.compile(r"(\d\d?):([0-5]\d)(?::([0-5]\d(?:\.\d{1,9})?))?(?: ?([ap])\.?m\.?)?", re.ASCII | re.IGNORECASE)
 ISO = "ISO"
-DATE_FORMATS = (ISO, "%d.%m.%Y", "%d.%m.%y", "%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d-%m-%Y")
+DATE_FORMATS = (
+    *(ISO, "%d.%m.%Y", "%d.%m.%y", "%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d-%m-%Y"),
+    *("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"),
+)
 """How dates are written, the first one that fits all cells of a column counts; each may be followed by a time."""
 _TIMES = ("", " %H:%M", " %H:%M:%S")
 _FIRST = 100
@@ -115,8 +119,16 @@ def date_format(counts: Mapping[str, int], enough: float) -> tuple[str | None, s
     if not fitting:
         return None, None
     most = max(fitting.values())
+    if not most or most < enough:
+        return None, None
     first, *others = [form for form in forms if fitting[form] == most]
-    return (first, others[0] if others else None) if most and most >= enough else (None, None)
+    differing = (form for form in others if any(parse_date(cell, form) != parse_date(cell, first) for cell in likely))
+    return first, next(differing, None)
+
+
+def is_sized(text: str) -> bool:
+    """Whether a text is a number with a unit or separators, such as ``5 kg``, ``€ 3.50`` or ``1'200``."""
+    return _SIZED.fullmatch(text) is not None
 
 
 def written(form: str) -> str:

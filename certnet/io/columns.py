@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certnet.io.cells import DATE_FORMATS, ISO, date_text, parse_boolean, parse_date, parse_time, time_text
-from certnet.io.complaints import listed, require_none
+from certnet.io.complaints import require_none
 from certnet.io.readings import absent, names, numbers, words
 from certnet.io.tables import Table
+from certnet.runtime.wording import listed
 from formulations import InputError
 from formulations._validation import FloatArray
 

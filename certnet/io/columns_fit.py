@@ -13,15 +13,16 @@ from certnet.io.cells import (
     INFINITE,
     MISSING,
     date_format,
+    is_sized,
     parse_number,
     parse_time,
     written,
 )
 from certnet.io.columns import Column, Columns
-from certnet.io.complaints import listed
 from certnet.io.dataset import Recipe
 from certnet.io.readings import absent, names, numbers
 from certnet.io.tables import Table
+from certnet.runtime.wording import listed, shortened
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
@@ -80,7 +81,7 @@ class Draft:
     notes: tuple[str, ...]
 
     def fit(self, rows: IntArray, target: FloatArray, name: str, *, classes: bool) -> tuple[Columns, tuple[str, ...]]:
-        """The columns by the values of training rows, and sentences for the user.
+        """The columns by the values of training rows, and sentences about those that may be no inputs.
 
         Args:
             rows: numbers of the training rows that count.
@@ -92,7 +93,7 @@ class Draft:
             InputError: no input is left, or categories become too many features.
         """
         if self.recipe.plain:
-            return Columns.numbers(self.table.names, target=name), self.notes
+            return Columns.numbers(self.table.names, target=name), ()
         chosen = [
             values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows] for values in self.values
         ]
@@ -105,7 +106,7 @@ class Draft:
             raise InputError(f"{self.table.name} has no column to learn from: {reasons}; name some with --features.")
         _require_few(self.table.name, found)
         fitted = Columns(tuple(found), self.recipe.impute, tuple(left_out), name)
-        return fitted, (*self.notes, *self._suspicions(fitted, chosen, target[rows], classes))
+        return fitted, tuple(self._suspicions(fitted, chosen, target[rows], classes))
 
     def _fitted(self, chosen: Sequence[Values], asked: Sequence[str]) -> tuple[list[Column], list[tuple[str, str]]]:
         """The inputs, and names and reasons of the others; those that are asked for stay where they can."""
@@ -197,7 +198,14 @@ def _kind(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]:
         either = "" if other is None else f"{written(form)}, not {written(other)}"
         remark = f"The dates of column {name!r} fit two forms and are read as {either}; write YYYY-MM-DD if not."
         return Column(name, "date", form=form), [remark] if either else []
-    return Column(name, "number" if sum(numeric.values()) >= some else "category"), []
+    if sum(numeric.values()) >= some:
+        return Column(name), []
+    sized = [cell for cell in present if cell in numeric or is_sized(cell)]
+    if sum(present[cell] for cell in sized) < some:
+        return Column(name, "category"), []
+    example = next(cell for cell in sized if cell not in numeric)
+    remark = f"Column {name!r} holds texts such as {shortened(example)!r}, read as names; write numbers without more."
+    return Column(name, "category"), [remark]
 
 
 def _identifies(column: Column, values: Values) -> str | None:

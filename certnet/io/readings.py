@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from certnet.io.cells import INFINITE, LARGEST, MISSING, name_reader, parse_number
-from certnet.io.complaints import listed, shortened
 from certnet.io.tables import Table
+from certnet.runtime.wording import listed, shortened
 from formulations._validation import FloatArray, IntArray
 
 _WORDS = {

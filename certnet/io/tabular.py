@@ -9,11 +9,12 @@ import numpy as np
 
 from certnet.io.cells import EXACT, INFINITE, MISSING, MISSING_NAME, parse_number
 from certnet.io.columns_fit import Draft, draft
-from certnet.io.complaints import listed, require_none
+from certnet.io.complaints import require_none
 from certnet.io.dataset import DataSet, Recipe, Task
 from certnet.io.readings import absent, names, numbers
 from certnet.io.tables import Table
 from certnet.io.targets import Outputs, coded, guess_task
+from certnet.runtime.wording import listed
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
@@ -120,7 +121,7 @@ def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
         "--drop": [*recipe.drop],
         "--categorical": [*recipe.categorical],
     }
-    unknown = [name for names in named.values() for name in names if name not in table]
+    unknown = [name for given in named.values() for name in given if name not in table]
     if unknown:
         raise InputError(
             f"{table.name} has no column {listed([repr(name) for name in unknown])}; its columns are "
@@ -136,8 +137,8 @@ def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
         apart = {weighing, *recipe.drop}
         rest = [name for name in table.names if name not in apart]
         target = rest[-1] if rest else table.names[-1]
-    for option, names in named.items():
-        if option != "--target" and target in names:
+    for option, given in named.items():
+        if option != "--target" and target in given:
             role = "hold targets and weights" if option == "--weight-column" else f"be the target and in {option}"
             raise InputError(f"The column {target!r} of {table.name} cannot {role}; name two columns.")
     both = [name for name in (recipe.features or ()) if name in (*recipe.drop, weighing)]

@@ -372,3 +372,30 @@ def test_no_time_of_day(cell: str) -> None:
     assert parse_time(cell) is None
     assert parse_time("12:30 a.m.") == 0.5
     assert parse_time("23:59:60") is None
+
+
+@pytest.mark.parametrize(
+    ("dates", "days", "noted"),
+    [
+        (("5-Jan-24", "31-May-24", "1-Dec-23"), (19727, 19874, 19692), False),
+        (("May 3, 2024", "May 5, 2024", "May 9, 2024"), (19846, 19848, 19852), False),
+        (("3 May 2024", "5 May 2024", "9 May 2024"), (19846, 19848, 19852), False),
+        (("5/5/2024", "7/7/2024", "9/9/2024"), (19848, 19911, 19975), False),
+        (("5/6/2024", "7/8/2024", "9/10/2024"), (19879 + 0, 19942, 20005), True),
+    ],
+)
+def test_dates_with_names_of_months(tmp_path: Path, dates: Sequence[str], days: Sequence[int], noted: bool) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("day;y\n" + "".join(f"{dates[k % 3]};{k}.5\n" for k in range(12)))
+    data = read_source(Recipe(source=str(path)))
+    assert any("fit two forms" in note for note in data.notes) == noted
+    if days and not noted:
+        np.testing.assert_array_equal(data.X[:3, 0], np.array(days) - min(days))
+
+
+def test_numbers_with_units_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    lines = [f"{k % 4} kg,€ {k % 3}.50,A{k % 2},{k % 5}%,{k}.5" for k in range(30)]
+    path.write_text("weight,price,code,share,y\n" + "\n".join(lines))
+    said = [note for note in read_source(Recipe(source=str(path))).notes if "without more" in note]
+    assert [note.split("'")[1] for note in said] == ["weight", "price", "share"]
