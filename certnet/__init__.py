@@ -24,6 +24,7 @@ _HOMES = {
     "certnet.jobs.predictions": "PredictionRange prediction_range",
     "certnet.jobs.radius": "CertifiedRadius certified_radius",
     "certnet.jobs.selection": "Selection select_gamma",
+    "certnet.jobs.tightness": "Tightness measure_tightness",
     "certnet.jobs.train": "Event TrainingResult train",
     "certnet.jobs.verify": "VerificationResult verify",
     "certnet.search.counterexample": "Counterexample",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from certnet.jobs.predictions import *
     from certnet.jobs.radius import *
     from certnet.jobs.selection import *
+    from certnet.jobs.tightness import *
     from certnet.jobs.train import *
     from certnet.jobs.verify import *
     from certnet.search.counterexample import *

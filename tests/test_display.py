@@ -36,6 +36,7 @@ def results() -> list[Any]:
         certnet.verify(scores, certnet.keeps_class(scores, region, int(labels[0]))),
         certnet.lipschitz_constant(scores, np.eye(2)),
         certnet.PathResult((0.5,), (trained,), 1.0),
+        certnet.measure_tightness(trained.certificate, time_limit=1.0),
     ]
 
 

@@ -1,6 +1,7 @@
 """Examples run, and what they print holds."""
 
 import importlib.util
+import json
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -75,6 +76,27 @@ def test_the_optimum_along_a_path_rises_with_the_decay(capsys: Printed) -> None:
     assert all(high.objective >= low.objective for high, low in pairwise(reports))
     assert all(high.lower_bound >= low.lower_bound * (1 - 1e-6) for high, low in pairwise(reports))
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(reports)
+
+
+@pytest.mark.slow
+def test_the_papers_tables_enclose_each_optimum_and_go_on(
+    capsys: Printed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = example("paper_tables")
+    monkeypatch.setattr(tables, "EPOCHS", 3)
+    options = ["--draw", "1", "--sets", "drawn*", "--gammas", "10", "--seconds", "4", "--widths", "5"]
+    tables.main([*options, "--out", str(tmp_path)])
+    first = capsys.readouterr().out
+    plain, bias = (json.loads((tmp_path / f"drawn0-10-{which}.json").read_text()) for which in ("plain", "bias"))
+    for found in (plain, bias):
+        own = found["certnet"]
+        assert own["relaxation"] <= own["objective"] <= found["peers"]["sgd 5"]["objective"]
+        assert own["bound"] <= own["objective"]
+    # A network without bias is one with bias 0.
+    assert bias["certnet"]["bound"] <= plain["certnet"]["objective"]
+    monkeypatch.setattr(tables, "certified", None)
+    tables.main([*options, "--out", str(tmp_path)])
+    assert capsys.readouterr().out == first
 
 
 @pytest.mark.slow

@@ -29,6 +29,20 @@ MARGINS = tuple(MARGIN * 10.0**k for k in range(8))
 """Tried in turn between repair and check."""
 
 
+def program_of(certificate: Certificate) -> TrainingProgram:
+    """The training problem that a certificate of training is about."""
+    X = certificate.X if certificate.hidden_bias == "none" else certificate.X[:, :-1]
+    return TrainingProgram(
+        X,
+        certificate.Y,
+        certificate.gamma,
+        loss=certificate.loss,
+        sample_weight=certificate.sample_weight,
+        hidden_bias=certificate.hidden_bias,
+        output_bias=certificate.output_bias,
+    )
+
+
 def residual_dual(merged: MergedRows, U: FloatArray, V: FloatArray) -> Dual:
     """The dual that every network offers: the slope of its loss, without multipliers."""
     return Dual(merged.merge_W(merged.original.dual(U, V)), NO_PRODUCTS)

@@ -8,9 +8,13 @@ import numpy as np
 from certificates import Certificate, fingerprint
 from certnet.io import Recipe, Split, load, read_network, source_kind
 from certnet.io.vnnlib import read_vnnlib
+from certnet.runtime.wording import listed
 from formulations import InputError, TrainingProgram
 from formulations.network import ReluNetwork
 from formulations.robustness import OutputRow, UnsafeCase
+
+MOST_CLASSES = 20
+"""Names of classes in a sentence."""
 
 
 def compare_data(certificate: Certificate, data: str) -> dict[str, Any]:
@@ -57,7 +61,9 @@ def _rows(split: Split) -> dict[str, Any]:
         drawn = f"; split with seed {recipe.seed}" if recipe.split else ""
         which = f"the {counts['train']} training rows, without {apart} rows{drawn}"
     each = "an output each (1 or 0)" if split.Y.shape[1] > 1 else "one output (-1 for the first, 1 for the second)"
-    targets = "numbers" if split.classes is None else f"{len(split.classes)} classes, {each}"
+    targets = "numbers"
+    if split.classes is not None:
+        targets = f"{len(split.classes)} classes ({listed(split.classes, MOST_CLASSES)}), {each}"
     weights = "1 for every row" if recipe.weight_column is None else f"column {recipe.weight_column!r}"
     if recipe.class_weight is not None:
         weights += ", times those that make classes count alike"
@@ -76,6 +82,7 @@ def _rows(split: Split) -> dict[str, Any]:
         "notes": list(split.notes),
         "columns": [] if split.columns is None else list(split.columns.sentences()),
         "targets": targets,
+        "classes": split.classes and list(split.classes),
         "weights": weights,
         "counts": counts,
         "seed": recipe.seed if apart else None,

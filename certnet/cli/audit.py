@@ -1,7 +1,5 @@
 """``certnet audit``: certified and attacked accuracy of a network on data."""
 
-import csv
-import io
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,13 +25,15 @@ from certnet.cli.options import (
     Workers,
     out_folder,
 )
-from certnet.cli.output import Exit, deliver, head, place_for, say
+from certnet.cli.output import Exit, csv_text, deliver, head, place_for, say
 from certnet.cli.rows import Subject, require_kind
 from certnet.cli.show import Live, stderr_console
 from certnet.io import Split, load
 from certnet.io.output import output_folder, require_named, text_writer
 from certnet.io.targets import Outputs
+from certnet.report.robustness import accuracies, between
 from certnet.runtime.version import __version__
+from certnet.runtime.wording import share
 from formulations import InputError
 from formulations._validation import FloatArray
 
@@ -147,17 +147,12 @@ def audit(
                 "notes": [*split.notes, *journal.notes, *remarks, *failures],
             }
 
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow([*result.inputs[0].to_dict(), *(f"radius {radius!r}" for radius in sizes)])
-        writer.writerows([*entry.to_dict(split.classes).values(), *entry.status] for entry in result.inputs)
-        report, failure = deliver(folder, FILES, report_of, {FILES["inputs"]: text_writer(table.getvalue())})
-    lines = [f"clean accuracy {report['clean_accuracy']:.4f} on {len(X)} inputs; {report['reason']}"]
-    lines += [
-        f"{norm} radius {row['radius']:g}: certified {row['certified_accuracy']:.4f} <= true <= attacked "
-        f"{row['attacked_accuracy']:.4f}"
-        for row in report["radii"]
-    ]
+        names = [*result.inputs[0].to_dict(), *(f"radius {radius!r}" for radius in sizes)]
+        table = csv_text(names, ([*one.to_dict(split.classes).values(), *one.status] for one in result.inputs))
+        report, failure = deliver(folder, FILES, report_of, {FILES["inputs"]: text_writer(table)})
+    clean = share(report["clean_accuracy"], at_least=True)
+    lines = [f"clean accuracy {clean} on {len(X)} inputs; {report['reason']}"]
+    lines += [f"{norm} radius {row['radius']:g}: accuracy {between(row)}" for row in report["radii"]]
     return say(
         SimpleNamespace(quiet=quiet, json=json),
         report,
@@ -185,11 +180,9 @@ def audit_table(report: Mapping[str, Any]) -> Table:
     data = report["data"]
     title = f"{report['network']} on {data['name']} ({data['part']} rows), {report['norm']}: certified to attacked"
     table = Table(title=escape(title), title_justify="left", min_width=min(len(title), 100))
-    table.add_column("class")
-    for column in ("inputs", "clean", *(f"{row['radius']:g}" for row in report["radii"])):
-        table.add_column(column, justify="right")
-    everything = {"class": "all", "n": data["n"], **{name: report[name] for name in ("clean_accuracy", "radii")}}
-    for row in (*report["classes"], everything):
-        shown = (f"{cell['certified_accuracy']:.3f} to {cell['attacked_accuracy']:.3f}" for cell in row["radii"])
-        table.add_row(escape(row["class"]), str(row["n"]), f"{row['clean_accuracy']:.3f}", *shown)
+    head, rows = accuracies(report)
+    for place, name in enumerate(head):
+        table.add_column(name, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*map(escape, row))
     return table

@@ -1,6 +1,5 @@
 """``certnet show`` and ``certnet compare``: what runs left behind, read again."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
 
 FEATURES = 12
 """Names of features that are listed."""
-SCORES = ("log_loss", "mean_squared_error", "accuracy")
-"""By which the best run is chosen, on validation rows: the first that all have. Of accuracies the largest is best."""
 
 
 def show(
@@ -119,6 +116,7 @@ def compare(runs: Runs, json: Json = False) -> int:
     from certnet.cli.show import text_of
     from certnet.io.output import print_result
     from certnet.io.runs import read_runs
+    from certnet.report.comparison import best_of, differences, row_of
     from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS
     from formulations import InputError
 
@@ -126,8 +124,8 @@ def compare(runs: Runs, json: Json = False) -> int:
     odd = next((run for run in found if run.command != "train"), None)
     if odd is not None:
         raise InputError(f"{odd.path} holds the results of certnet {odd.command}; compare runs of training.")
-    rows = [row_of(run) for run in found]
-    said = differences(found)
+    rows = [row_of(str(run.path), run.report) for run in found]
+    said = differences([run.report for run in found])
     best = None if any("rows" in about for about, _ in said) else best_of(rows)
     for place, row in enumerate(rows):
         row["best"] = best is not None and place == best[0]
@@ -143,82 +141,17 @@ def compare(runs: Runs, json: Json = False) -> int:
     return Exit.OK
 
 
-def row_of(run: "Run") -> dict[str, Any]:
-    """The figures of a run of training that stand in a table; what is missing or no number is None."""
-    from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS
-
-    row: dict[str, Any] = {"run": str(run.path)}
-    row |= {name: text if isinstance(text := run.report.get(name), str) else None for name in ("loss", "verdict")}
-    numbers = ("gamma", "width", "objective", "lower_bound", "gap", "seconds")
-    row |= {name: _number(run.report.get(name)) for name in numbers}
-    for name in (*OF_CLASSES, *OF_NUMBERS):
-        parts = run.report.get(name)
-        if isinstance(parts, Mapping):
-            row[name] = {part: _number(parts.get(part)) for part in ("train", "validation", "test")}
-    return row
-
-
-def _number(value: object) -> float | int | None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return value if number else None  # type: ignore[return-value]
-
-
-def differences(runs: Sequence["Run"]) -> list[tuple[str, str]]:
-    """(what differs, a sentence) wherever figures of two runs cannot be compared."""
-    said = []
-    about = [run.report.get("data") for run in runs]
-    data = [entry if isinstance(entry, Mapping) else {} for entry in about]
-    treated = [{name: entry.get(name) for name in ("seed", "task", "rows", "name")} for entry in data]
-    if any(entry != treated[0] for entry in treated):
-        said.append(("rows", "The runs are about different data or different rows of them; no scores are compared."))
-    if len({str(entry.get("fingerprint")) for entry in data}) > 1:
-        said.append(("data", "Training rows, features or their scale differ; objectives are not compared."))
-    for name, words in (("loss", "losses"), ("gamma", "weight decays"), ("hidden_bias", "treatments of the biases")):
-        if len({str(run.report.get(name)) for run in runs}) > 1:
-            said.append((name, f"The runs have different {words}; compare scores and gaps, not objectives."))
-            break
-    return said
-
-
-def best_of(rows: Sequence[Mapping[str, Any]]) -> tuple[int, str, float] | None:
-    """(which row, by which score, its value) of the best row on validation rows; in doubt the larger weight decay."""
-    for name in SCORES:
-        values = [_validation(row, name) for row in rows]
-        if values and None not in values:
-            sign = 1.0 if name == "accuracy" else -1.0
-            decays = [row["gamma"] or 0.0 for row in rows]
-            place = max(range(len(rows)), key=lambda place: (sign * (values[place] or 0.0), decays[place]))
-            return place, name, values[place] or 0.0
-    return None
-
-
-def _validation(row: Mapping[str, Any], name: str) -> float | None:
-    found = row.get(name)
-    return None if found is None else _number(found.get("validation"))
-
-
 def _comparison(rows: Sequence[Mapping[str, Any]]) -> "Table":
     from rich.table import Table
 
-    from certnet.cli.show import score
-    from certnet.runtime.wording import NONE, bounds
+    from certnet.report.comparison import in_words
 
-    name, title = ("r2", "R²") if any("r2" in row for row in rows) else ("accuracy", "accuracy")
+    head, cells = in_words(rows)
     table = Table(box=None, pad_edge=False, show_edge=False)
-    table.add_column("run", overflow="fold")
-    for column in ("γ", "loss", "objective", "lower bound", "gap", "neurons", title, "validation", "test", "time"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        scored, seconds = row.get(name) or {}, row["seconds"]
-        table.add_row(
-            _plain(f"{row['run']}{' *' if row['best'] else ''}"),
-            NONE if row["gamma"] is None else f"{row['gamma']:g}",
-            _plain(row["loss"] or NONE),
-            *bounds(row),
-            NONE if row["width"] is None else str(row["width"]),
-            *(score(scored.get(part)) for part in ("train", "validation", "test")),
-            NONE if seconds is None else f"{seconds:.1f} s",
-        )
+    for place, name in enumerate(head):
+        table.add_column(name, overflow="fold", justify="right" if place > 1 else "left")
+    for row, (run, *figures) in zip(rows, cells, strict=True):
+        table.add_row(*map(_plain, (f"{run}{' *' if row['best'] else ''}", *figures)))
     if any(row["best"] for row in rows):
         table.caption = "* best on the validation rows"
     return table

@@ -10,7 +10,7 @@ from certificates import Verdict
 from certnet.cli.limits import began, seconds_or_none, shares
 from certnet.cli.options import Drop, Json, Network, NoFeature, Norm, Rows, Target
 from certnet.cli.output import Exit, head, place_for, with_headline, write_proof
-from certnet.cli.rows import Subject, parse_rows, read_rows
+from certnet.cli.rows import Subject, parse_rows, read_features
 from certnet.cli.show import Live, first_line, stderr_console
 from certnet.io.output import print_result
 from certnet.runtime.wording import down, up
@@ -42,7 +42,7 @@ def lipschitz(
     weight_column: NoFeature = None,
     drop: Drop = None,
     plain: Annotated[bool, typer.Option("--lipsdp", help="LipSDP alone, without products of signs.")] = False,
-    time_limit: Annotated[float, typer.Option(help="Seconds for all constants together; 0 for no limit.")] = 60.0,
+    time_limit: Annotated[float, typer.Option(help="Seconds for all constants together; 0 for no limit.")] = 50.0,
     certificate: Annotated[
         str | None,
         typer.Option(
@@ -69,7 +69,8 @@ def lipschitz(
     else:
         if radius is None:
             raise InputError("--local needs --radius R, which says how far around each row the constant is to hold.")
-        read, X, _ = read_rows(subject, subject.recipe(local, target=target, weight_column=weight_column, drop=drop))
+        recipe = subject.recipe(local, target=target, weight_column=weight_column, drop=drop)
+        read, X = read_features(subject, recipe)
         # Without a choice there is one constant a row, that of all outputs, which comes last.
         function, C, _ = functions_of(read.outputs, output, pair)[-1]
         make = region_maker(str(size["norm"]))

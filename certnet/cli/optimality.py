@@ -187,15 +187,8 @@ def optimality(
 def optimality_table(report: Mapping[str, Any]) -> "Table":
     """What was proved, and what would lower the objective."""
     from certnet.cli.show import job_table
-    from certnet.runtime.wording import NONE, down, up
+    from certnet.report.course import network_facts
+    from certnet.runtime.wording import down
 
-    ratio, neuron, trained = report["price_ratio"], report["neuron"], report["trained"]
-    reached = None if trained is None else f"{up(trained['objective'])} with {trained['width']} neurons"
-    figures = [
-        *((f"bound: {name}", down(bound)) for name, bound in report["bounds"].items()),
-        ("after rescaling neurons", up(report["balanced_objective"])),
-        ("largest price over γ", NONE if ratio is None else f"{ratio:.6g}"),
-        ("one more neuron gains", None if neuron is None else f"{neuron['decrease']:.6g}"),
-        ("global training reaches", reached),
-    ]
+    figures = [(f"bound: {name}", down(bound)) for name, bound in report["bounds"].items()] + [*network_facts(report)]
     return job_table(report, f"{report['network']} on {report['data']['name']}", "objective of the network", figures)

@@ -1,6 +1,8 @@
 """What all commands say in one way: exit codes, the head of every JSON object, and where proofs are written."""
 
-from collections.abc import Callable, Mapping, Sequence
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +15,7 @@ from certificates.findings import finite as finite
 from certificates.findings import weights as weights
 from certnet.cli.exits import Exit as Exit
 from certnet.cli.show import first_line, stderr_console
-from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named
+from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named, writing
 from certnet.runtime.headline import headline
 from certnet.runtime.machine import versions
 from formulations import InputError
@@ -43,6 +45,15 @@ def failure(command: str | None, message: str, code: int) -> dict[str, Any]:
     return {**head(command, None, message), "error": {"exit_code": int(code), "message": message}}
 
 
+def csv_text(names: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A table in CSV, a line for the names of its columns and one for each row."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
 def place_for(name: str, option: str, *, folder: bool) -> Path:
     """A file or a folder that can be written to, tested before the work; folders are made.
 
@@ -69,10 +80,8 @@ def write_proof(path: Path, certificate: Certificate) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    try:
+    with writing(path):
         write_certificate(path, certificate)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place.") from None
 
 
 def deliver(

@@ -1,7 +1,6 @@
 """``certnet train --gammas``: a folder for each weight decay, and a table of all of them."""
 
 import contextlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,18 +13,19 @@ from rich.table import Table
 
 from certificates import Training, Verdict, check, fingerprint, read_certificate
 from certnet.cli import training
-from certnet.cli.inspect import best_of
 from certnet.cli.limits import began, job_seconds
 from certnet.cli.output import SEVERITY, deliver, head, say, say_notes
 from certnet.cli.scores import evaluate
-from certnet.cli.show import Live, score, stderr_console, summary
+from certnet.cli.show import Live, stderr_console, summary
 from certnet.io import load
-from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, output_folder
+from certnet.io.runs import network_of, read_run
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
 from certnet.jobs.path import PathResult, train_path
 from certnet.jobs.train import TrainingResult
-from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, bounds
+from certnet.report.comparison import best_of
+from certnet.runtime.fields import number
+from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, figure
 from formulations import InputError, TrainingProgram
 from formulations.losses import name_of
 
@@ -158,15 +158,14 @@ class _Path:
     def _read(self, folder: Path, program: TrainingProgram) -> tuple[TrainingResult, dict[str, Any]] | None:
         """A finished result and its report, or None when anything about them does not fit."""
         try:
-            report = json.loads((folder / training.FILES["report"]).read_text(encoding="utf-8"))
+            run = read_run(folder)
             certificate = read_certificate(folder / training.FILES["certificate"], Training)
-            network = TwoLayerNetwork.load(folder / training.FILES["network"])
-        except (OSError, ValueError, RecursionError, InputError):
+            network = network_of(run)
+        except (OSError, InputError):
             return None
+        report = run.to_dict()
         same = (
-            isinstance(report, dict)
-            and report.get("command") == "train"
-            and isinstance(report.get("seconds"), int | float)
+            number(report.get("seconds")) is not None
             and isinstance(report.get("rank"), int | None)
             and report.get("interrupted") is False
             and report.get("gamma") == certificate.gamma == program.gamma
@@ -254,9 +253,9 @@ def _table(report: Mapping[str, Any], by_class: bool, source: str) -> Table:
         table.add_row(
             f"{row['gamma']:g}{' *' if row['best'] else ''}",
             *bounds(row),
-            NONE if row["rank"] is None else str(row["rank"]),
-            str(row["width"]),
-            *(score(row[name][part]) for part in ("train", "validation")),
+            figure(row["rank"], 9),
+            figure(row["width"], 9),
+            *(figure(row[name][part]) for part in ("train", "validation")),
             f"{row['seconds']:.1f} s",
         )
     if report["best"] is not None:

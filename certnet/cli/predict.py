@@ -1,10 +1,8 @@
 """``certnet predict``: what a network says of new rows."""
 
 import contextlib
-import csv
-import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -45,7 +43,7 @@ def predict(
 ) -> int:
     """Predict NEW rows: classes with their probabilities, or numbers. A target column may be there or missing."""
     from certnet.cli.limits import seconds_or_none
-    from certnet.cli.output import Exit, head, place_for
+    from certnet.cli.output import Exit, csv_text, head, place_for
     from certnet.cli.rows import Subject
     from certnet.cli.show import stderr_console
     from certnet.io.answers import against_targets, answers, new_rows
@@ -73,18 +71,18 @@ def predict(
         notes = (*notes, *against_targets(subject.read, table, columns))
     for note in () if quiet else notes:
         stderr_console().print(note, markup=False, soft_wrap=True)
+    text = csv_text(columns, zip(*columns.values(), strict=True))
     if json:
-        names = list(columns)
-        results = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        results = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         files = {} if out is None else {"predictions": out}
         report = {**head("predict", None, f"{len(X)} rows were predicted"), "network": subject.name, "data": new}
         report |= {"results": results, "seconds": time.perf_counter() - started, "files": files, "notes": list(notes)}
     if place is not None:
-        write_file(place, _csv(columns).encode())
+        write_file(place, text.encode())
     if json or place is not None:
         print_result(report if json else {}, [str(place)], as_json=json)
     else:
-        print_result({}, [_csv(columns).rstrip("\n")], as_json=False)
+        print_result({}, [text.rstrip("\n")], as_json=False)
     if interrupted:
         stderr_console().print("certnet: Interrupted; the last rows have no radii.", markup=False)
     return Exit.INTERRUPTED if interrupted else Exit.OK
@@ -127,11 +125,3 @@ def _median(radii: Sequence[float]) -> str | None:
     from certnet.runtime.wording import down
 
     return f"median certified radius {down(median(radii), 3)}" if radii else None
-
-
-def _csv(columns: Mapping[str, Sequence[Any]]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return stream.getvalue()

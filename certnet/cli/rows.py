@@ -6,6 +6,7 @@ from typing import Any
 
 from certnet.cli.limits import column_names
 from certnet.io import Recipe
+from certnet.io.answers import new_rows
 from certnet.io.load_data import read_source
 from certnet.io.load_network import named_network
 from certnet.io.network import TwoLayerNetwork
@@ -79,24 +80,35 @@ class Subject:
         return Recipe(source=source, **{name: value for name, value in given.items() if value is not None})
 
 
-def read_rows(
-    subject: Subject, recipe: Recipe, *, labelled: bool = False
-) -> tuple[ReluNetwork, FloatArray, FloatArray]:
+def read_rows(subject: Subject, recipe: Recipe) -> tuple[ReluNetwork, FloatArray, FloatArray]:
     """A network of raw features, and the features and targets it is asked about: test rows where the source has them.
 
-    The network's outputs are in the order of the source's classes. Labels have to be those of outputs where
-    ``labelled``, else they do not matter.
+    The network's outputs are in the order of the source's classes, and labels have to be those of outputs.
 
     Raises:
         InputError: the data cannot be read, or do not fit the network.
     """
     read = subject.read
-    outputs = Outputs(read.network.outputs, read.classes) if labelled else Outputs(None)
-    data = read_source(recipe.asked_by(read.columns), outputs)
-    network = read.with_scores(data.classes) if labelled else read.on()
+    data = read_source(recipe.asked_by(read.columns), Outputs(read.network.outputs, read.classes))
+    network = read.with_scores(data.classes)
     X, Y = (data.X, data.Y) if data.X_test is None or data.Y_test is None else (data.X_test, data.Y_test)
-    require_kind(network, X, Y if labelled else None, recipe.source)
+    require_kind(network, X, Y, recipe.source)
     return network, X, Y
+
+
+def read_features(subject: Subject, recipe: Recipe) -> tuple[ReluNetwork, FloatArray]:
+    """The same without targets, which a table need not have where the network finds its columns by name.
+
+    Raises:
+        InputError: as ``read_rows``.
+    """
+    read = subject.read
+    if read.columns is not None:
+        return read.on(), new_rows(read, recipe.source)[0]
+    data = read_source(recipe.asked_by(None), Outputs(None))
+    X = data.X if data.X_test is None else data.X_test
+    require_kind(read.network, X, None, recipe.source)
+    return read.on(), X
 
 
 def require_kind(network: ReluNetwork, X: FloatArray, Y: FloatArray | None, source: str) -> None:

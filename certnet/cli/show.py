@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from certnet.runtime.headline import headline, is_weak
-from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, bounds, down, percent, printable, up
+from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, down, figure, percent, printable, up
 
 if TYPE_CHECKING:
     from certnet.jobs.train import Event
@@ -80,9 +80,9 @@ def figures_table(title: str, rows: Iterable[tuple[str, str | None]]) -> Table:
     table = Table(title=escape(title), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, figure in rows:
-        if figure is not None:
-            table.add_row(escape(name), escape(figure))
+    for name, text in rows:
+        if text is not None:
+            table.add_row(escape(name), escape(text))
     return table
 
 
@@ -108,17 +108,12 @@ def job_table(
             *figures,
             ("branching", _branching(report["branching"])),
             ("neurons", str(report["width"])),
-            *((name, ", ".join(map(score, values))) for name, values in scored if {*values} != {None}),
+            *((name, ", ".join(map(figure, values))) for name, values in scored if {*values} != {None}),
             ("predictions", " ".join(report["predictions"]) or None),
             *((f"time: {name}", f"{seconds:.2f} s") for name, seconds in stages.items()),
             ("verdict", f"{_verdict(report)} - {report['reason']}"),
         ],
     )
-
-
-def score(value: float | None) -> str:
-    """An accuracy or an error."""
-    return NONE if value is None else f"{value:.4g}"
 
 
 def _branching(branching: Mapping[str, Any] | None) -> str | None:

@@ -4,15 +4,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from certnet.cli.limits import began, job_seconds, seconds_or_none
 from certnet.cli.options import Json, Quiet, Solver, run_names
-
-if TYPE_CHECKING:
-    from certnet.jobs.tightness import Tightness
 
 SHOWN_VALUES = 8
 """Eigenvalues in the table."""
@@ -28,7 +25,7 @@ def tightness(
         ),
     ],
     solver: Solver = "auto",
-    time_limit: Annotated[float, typer.Option(help="Seconds for everything, about; 0 for no limit.")] = 60.0,
+    time_limit: Annotated[float, typer.Option(help="Seconds for everything, about; 0 for no limit.")] = 50.0,
     tolerance: Annotated[float, typer.Option(help="Relative difference of objective and bound that is none.")] = 1e-4,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     json: Json = False,
@@ -59,11 +56,10 @@ def tightness(
         )
     report: dict[str, Any] = {
         **head("tightness", None, found.reason),
-        **_figures(found),
+        **found.to_dict(),
         "data": {"n": n, "d": d, "c": c, "fingerprint": certificate.data_fingerprint},
         "gamma": certificate.gamma,
         **figures(certificate, "loss", "hidden_bias", "output_bias"),
-        "stages": dict(found.stages),
         "seconds": time.perf_counter() - started,
         "files": {"certificate": str(path)},
     }
@@ -73,37 +69,6 @@ def tightness(
         _table(report),
         [f"{found.verdict}: {found.reason}"],
     )
-
-
-def _figures(found: "Tightness") -> dict[str, Any]:
-    """What was found, as JSON; what is not finite becomes null when it is written."""
-    from certnet.cli.output import figures, finite
-
-    solved, spectrum, membership = found.relaxation, found.spectrum, found.membership
-    return {
-        **figures(found, "verdict", "objective", "lower_bound", "gap", "tolerance"),
-        "relaxation": {
-            "lower_bound": finite(found.relaxation_bound),
-            "upper_bound": found.relaxation_value,
-            "objective": found.relaxed_objective,
-            "gap": finite(found.gap_of_relaxation),
-            "infeasibility": found.infeasibility,
-            "solver": solved and solved.solver,
-            "status": solved and solved.status.name.lower(),
-            "iterations": solved and int(solved.iterations),
-        },
-        "spectrum": spectrum
-        and {
-            **figures(spectrum, "rank", "gap", "tolerance", "values"),
-            "widest_gap": dict(zip(("rank", "ratio"), spectrum.widest, strict=True)),
-        },
-        "points": found.points and {"count": int(found.points.Z.shape[1]), "residual": found.points.residual},
-        "complete_positivity": membership
-        and {
-            **figures(membership, "verdict", "reason", "residual", "distance"),
-            "separator": figures(membership.separator, "kind", "positions", "inner_product"),
-        },
-    }
 
 
 def _table(report: Mapping[str, Any]) -> Any:
@@ -120,6 +85,9 @@ def _table(report: Mapping[str, Any]) -> Any:
     if solved["solver"] is not None:
         status = f"{NONE if value is None else f'{value:.6g}'} ({solved['solver']}, "
         status += f"{solved['status'].replace('_', ' ')}; not a bound)"
+    rank = spectrum and str(spectrum["rank"])
+    if spectrum and spectrum["gap"] is not None:
+        rank += f", with a gap of {spectrum['gap']:.1e} after it"
     return figures_table(
         f"tightness: n = {data['n']}, d = {data['d']}, c = {data['c']}, γ = {report['gamma']:g}",
         [
@@ -129,7 +97,7 @@ def _table(report: Mapping[str, Any]) -> Any:
             ("proved upper bound on it", None if solved["upper_bound"] is None else up(solved["upper_bound"])),
             ("best proved lower bound", best),
             ("value of its solution", status),
-            ("rank of its solution", spectrum and f"{spectrum['rank']}, with a gap of {spectrum['gap']:.1e} after it"),
+            ("rank of its solution", rank),
             ("spectrum", spectrum and ", ".join(f"{value:.1e}" for value in spectrum["values"][:SHOWN_VALUES])),
             ("true points", points and f"{points['count']}, their sum misses it by {points['residual']:.1e}"),
             ("solution completely positive", membership and f"{membership['verdict']} - {membership['reason']}"),

@@ -99,7 +99,7 @@ def verify(
     if largest_radius is not None:
         as_positive("--largest-radius", largest_radius)
     given = {"target": target, "weight_column": weight_column, "task": "classification", "loss": "squared"}
-    read, X, Y = read_rows(about, about.recipe(subject, **given, drop=drop), labelled=True)
+    read, X, Y = read_rows(about, about.recipe(subject, **given, drop=drop))
     labels, chosen, make = Y.argmax(axis=1).tolist(), parse_rows(rows, len(X)), region_maker(norm)
     if radius is not None:
         make(X[0], radius)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.cells import class_name, parse_number
+from certnet.io.cells import name_reader, parse_number
 from certnet.io.columns import Columns
 from certnet.io.dataset import Recipe
 from certnet.io.links import means, probabilities
@@ -80,15 +80,15 @@ def against_targets(read: TwoLayerNetwork, table: Table, columns: Mapping[str, S
     if target is None or target not in table or found is None:
         return
     cells = table.column(target)
-    numbers = [parse_number(cell, decimal_comma=table.decimal_comma) for cell in cells]
     if read.classes is not None:
-        pairs = zip(cells, numbers, strict=True)
-        names = [{cell, *([] if number is None else [class_name(number)])} for cell, number in pairs]
+        name = name_reader(table.decimal_comma)
+        names = [{cell, name(cell)} for cell in cells]
         known = [row for row, name in enumerate(names) if name & {*read.classes}]
         if known:
             right = sum(found[row] in names[row] for row in known)
             yield f"Of {len(known)} rows with a known {target!r}, {right} are right: {right / len(known):.4f}."
         return
+    numbers = [parse_number(cell, decimal_comma=table.decimal_comma) for cell in cells]
     known = [row for row, number in enumerate(numbers) if number is not None]
     truth = np.array([numbers[row] for row in known], dtype=float)
     if len(known) > 1 and np.ptp(truth) > 0:

@@ -43,7 +43,7 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
     targets = [(f"{path.name}: Y{part}", arrays[f"Y{part}"]) for part in parts]
     note = None
     if task is None and targets[0][1].ndim == 1:
-        task, note = guess_task(_labels(*targets[0]), source=targets[0][0])
+        task, note = guess_task(_labels(*targets[0], exact=False), source=targets[0][0])
     Y, classes = _targets(targets, task, outputs)
     for part, x, y in zip(parts, X, Y, strict=True):
         for key, what, here, train in ((f"X{part}", "features", x, X[0]), (f"Y{part}", "targets", y, Y[0])):
@@ -97,13 +97,15 @@ def _matrix(name: str, array: Array) -> FloatArray:
     return matrix
 
 
-def _labels(name: str, array: Array) -> list[Label]:
+def _labels(name: str, array: Array, *, exact: bool) -> list[Label]:
     flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if flat.ndim != 1:
         raise InputError(f"{name} must be a vector of labels like the training targets, not of shape {array.shape}.")
     if flat.size == 0:
         raise InputError(f"{name} is empty; every data point needs one target.")
-    return label_keys(flat.astype(str).tolist() if flat.dtype.kind in "US" else as_matrix(name, flat)[:, 0].tolist())
+    if flat.dtype.kind not in "iu":
+        flat = flat.astype(str) if flat.dtype.kind in "US" else as_matrix(name, flat)[:, 0]
+    return label_keys(flat.tolist(), exact=exact)
 
 
 def _targets(
@@ -113,7 +115,7 @@ def _targets(
     name, first = parts[0]
     column = first.ndim == 2 and first.shape[1] == 1
     if task != "regression" and (first.ndim == 1 or (column and task == "classification")):
-        return coded([(name, _labels(name, array)) for name, array in parts], outputs)
+        return coded([(name, _labels(name, array, exact=True)) for name, array in parts], outputs)
     Y = [_matrix(*part) for part in parts]
     one_hot = Y[0].shape[1] > 1 and bool(np.isin(Y[0], (0.0, 1.0)).all() and (Y[0].sum(axis=1) == 1.0).all())
     if task == "regression" or (task is None and not one_hot):

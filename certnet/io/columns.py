@@ -9,14 +9,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from certnet.io.cells import DATE_FORMATS, ISO, date_text, parse_boolean, parse_date
-from certnet.io.complaints import listed, require_none
+from certnet.io.cells import DATE_FORMATS, ISO, date_text, parse_boolean, parse_date, parse_time, time_text
+from certnet.io.complaints import require_none
 from certnet.io.readings import absent, names, numbers, words
 from certnet.io.tables import Table
+from certnet.runtime.wording import listed
 from formulations import InputError
 from formulations._validation import FloatArray
 
-Kind = Literal["number", "category", "boolean", "date"]
+Kind = Literal["number", "category", "boolean", "date", "time"]
 Impute = Literal["median", "mean", "most-frequent", "none"]
 LARGEST_ENTRIES = 2**29
 """Entries of a matrix of features, 4 GB."""
@@ -30,8 +31,8 @@ class Column:
 
     Attributes:
         name: in the header.
-        kind: "number"; "boolean", which is 1 for yes and 0 for no; "date", in days since ``origin``; or "category", a
-            feature of 0 and 1 for each of ``categories``.
+        kind: "number"; "boolean", which is 1 for yes and 0 for no; "date", in days since ``origin``; "time" of day, in
+            hours since midnight; or "category", a feature of 0 and 1 for each of ``categories``.
         fill: what a missing value counts as: a number, or a category. None where there is nothing: then missing values
             are refused, and those of a category are 0 in all of its features.
         indicator: whether a further feature is 1 where the value is missing.
@@ -84,8 +85,8 @@ class Column:
         if self.kind == "number":
             return numbers(table, self.name)
         form = self.form or ISO
-        parse = parse_boolean if self.kind == "boolean" else lambda cell: parse_date(cell, form)
-        return words(table, self.name, self.kind, parse)
+        parsers = {"boolean": parse_boolean, "time": parse_time, "date": lambda cell: parse_date(cell, form)}
+        return words(table, self.name, self.kind, parsers[self.kind])
 
     def _encode_names(self, table: Table, refuse_missing: bool) -> tuple[FloatArray, list[str], list[str]]:
         found = names(table, self.name)
@@ -123,7 +124,11 @@ class Column:
             return "none of the known ones"
         if isinstance(self.fill, str):
             return repr(self.fill)
-        return date_text(self.fill + self.origin) if self.kind == "date" else f"{self.fill:g}"
+        return self.shown(self.fill + self.origin)
+
+    def shown(self, value: float) -> str:
+        """A number, date or time of this column as people write it."""
+        return {"date": date_text, "time": time_text}.get(self.kind, "{:g}".format)(value)
 
     def sentence(self, impute: str) -> str | None:
         """What is done to this column; None for a number that is taken as it is."""
@@ -132,6 +137,8 @@ class Column:
             said.append("1 for yes or true, 0 for no or false")
         if self.kind == "date":
             said.append(f"days since {date_text(self.origin)}")
+        if self.kind == "time":
+            said.append("hours since midnight")
         if self.kind == "category":
             count, also = len(self.categories), ", and one for all others" if self.other else ""
             said.append(f"a feature of 0 and 1 for each of {listed(self.categories, _LONG_LIST)}{also}")

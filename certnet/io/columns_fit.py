@@ -8,12 +8,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from certnet.io.cells import BOOLEANS, INFINITE, MISSING, date_format, date_text, parse_number, written
+from certnet.io.cells import (
+    BOOLEANS,
+    INFINITE,
+    MISSING,
+    date_format,
+    is_sized,
+    parse_number,
+    parse_time,
+    written,
+)
 from certnet.io.columns import Column, Columns
-from certnet.io.complaints import listed
 from certnet.io.dataset import Recipe
 from certnet.io.readings import absent, names, numbers
 from certnet.io.tables import Table
+from certnet.runtime.wording import listed, shortened
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
@@ -72,7 +81,7 @@ class Draft:
     notes: tuple[str, ...]
 
     def fit(self, rows: IntArray, target: FloatArray, name: str, *, classes: bool) -> tuple[Columns, tuple[str, ...]]:
-        """The columns by the values of training rows, and sentences for the user.
+        """The columns by the values of training rows, and sentences about those that may be no inputs.
 
         Args:
             rows: numbers of the training rows that count.
@@ -84,7 +93,7 @@ class Draft:
             InputError: no input is left, or categories become too many features.
         """
         if self.recipe.plain:
-            return Columns.numbers(self.table.names, target=name), self.notes
+            return Columns.numbers(self.table.names, target=name), ()
         chosen = [
             values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows] for values in self.values
         ]
@@ -97,7 +106,7 @@ class Draft:
             raise InputError(f"{self.table.name} has no column to learn from: {reasons}; name some with --features.")
         _require_few(self.table.name, found)
         fitted = Columns(tuple(found), self.recipe.impute, tuple(left_out), name)
-        return fitted, (*self.notes, *self._suspicions(fitted, chosen, target[rows], classes))
+        return fitted, tuple(self._suspicions(fitted, chosen, target[rows], classes))
 
     def _fitted(self, chosen: Sequence[Values], asked: Sequence[str]) -> tuple[list[Column], list[tuple[str, str]]]:
         """The inputs, and names and reasons of the others; those that are asked for stay where they can."""
@@ -167,6 +176,8 @@ def _kind(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]:
     """What the cells of a column are, and remarks."""
     if name in recipe.categorical:
         return Column(name, "category"), []
+    if table.plain(name) is not None:
+        return Column(name), []
     counts = Counter(table.column(name))
     present = {cell: count for cell, count in counts.items() if cell.lower() not in MISSING}
     some = SETTINGS.number_share * sum(present.values())
@@ -179,12 +190,22 @@ def _kind(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]:
         return Column(name), []
     if all(cell.lower() in BOOLEANS for cell in present):
         return Column(name, "boolean"), []
+    times = sum(count for cell, count in present.items() if parse_time(cell) is not None)
+    if times >= some:
+        return Column(name, "time"), []
     form, other = date_format(present, some)
     if form is not None:
         either = "" if other is None else f"{written(form)}, not {written(other)}"
         remark = f"The dates of column {name!r} fit two forms and are read as {either}; write YYYY-MM-DD if not."
         return Column(name, "date", form=form), [remark] if either else []
-    return Column(name, "number" if sum(numeric.values()) >= some else "category"), []
+    if sum(numeric.values()) >= some:
+        return Column(name), []
+    sized = [cell for cell in present if cell in numeric or is_sized(cell)]
+    if sum(present[cell] for cell in sized) < some:
+        return Column(name, "category"), []
+    example = next(cell for cell in sized if cell not in numeric)
+    remark = f"Column {name!r} holds texts such as {shortened(example)!r}, read as names; write numbers without more."
+    return Column(name, "category"), [remark]
 
 
 def _identifies(column: Column, values: Values) -> str | None:
@@ -216,8 +237,7 @@ def _fitted(column: Column, values: Values, recipe: Recipe, asked: bool) -> tupl
         return column, "no training row has a value"
     complete = len(present) == len(values)
     if complete and not asked and not recipe.raw and present.min() == present.max():
-        value = date_text(present[0]) if column.kind == "date" else f"{present[0]:g}"
-        return column, f"it is {value} in every training row"
+        return column, f"it is {column.shown(present[0])} in every training row"
     origin = math.floor(present.min()) if column.kind == "date" else 0.0
     fill = None if recipe.impute == "none" else _statistic(present - origin, recipe.impute)
     indicator = len(values) - len(present) >= _enough(len(values))
@@ -277,19 +297,19 @@ def _leak(values: Values, target: FloatArray, *, classes: bool) -> str | None:
     """How the values of a column alone tell the target of each row; None where they do not."""
     if len(target) < SETTINGS.leak_rows or target.min() == target.max():
         return None
-    keys = values if isinstance(values, list) else [None if math.isnan(value) else value for value in values.tolist()]
-    known: dict[object, float] = {}
-    for key, goal in zip(keys, target.tolist(), strict=True):
-        if known.setdefault(key, goal) != goal:
-            return None
+    # Missing values are one value; names have no order.
+    keys = np.array([value or "" for value in values]) if isinstance(values, list) else values
+    known, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    goals = target[first]
+    if (goals[place] != target).any():
+        return None
     if len(known) * SETTINGS.rows_per_value <= len(target):
         return f"each of its {len(known)} values goes with one value of it only"
-    if isinstance(values, list) or None in known:
+    if isinstance(values, list) or np.isnan(known[-1]):
         return None
-    goals = np.array([known[key] for key in sorted(known)])  # type: ignore[type-var]
     steps = np.diff(goals)
     if classes:
-        return "its order separates the classes" if np.count_nonzero(steps) == len({*goals.tolist()}) - 1 else None
+        return "its order separates the classes" if np.count_nonzero(steps) == len(np.unique(goals)) - 1 else None
     return "it orders the rows just as that does" if (steps > 0).all() or (steps < 0).all() else None
 
 

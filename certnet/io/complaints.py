@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
+from certnet.runtime.wording import shortened
 from formulations import InputError
 
 MOST = 12
 """Complaints about one table that are shown."""
-_SHOWN, _WIDTH = 4, 40
 
 
 def require_none(table: str, complaints: Sequence[str]) -> None:
@@ -32,16 +32,3 @@ def name_complaints(table: str, names: Sequence[str]) -> Iterator[str]:
         elif name in seen:
             yield f"{table} has two columns named {shortened(name)!r}; give every column its own name."
         seen.add(name)
-
-
-def listed(words: Sequence[object], most: int = _SHOWN, width: int = _WIDTH) -> str:
-    """``a, b and c``, or ``a, b, c, d and 7 more``."""
-    shown = [shortened(str(word), width) for word in words[:most]]
-    if len(words) > most:
-        return f"{', '.join(shown)} and {len(words) - most} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
-
-
-def shortened(text: str, most: int = _WIDTH) -> str:
-    """A text of a file as sentences quote it."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from certnet.io.cells import parse_number
-from certnet.io.complaints import listed, name_complaints, require_none
+from certnet.io.complaints import name_complaints, require_none
 from certnet.io.packed import read_bytes
+from certnet.runtime.wording import listed
 from formulations import InputError
 
 _DELIMITERS = (",", ";", "\t")

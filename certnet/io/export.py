@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from safetensors.numpy import save
 
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import write_file
@@ -72,7 +73,7 @@ def export(path: Path, network: TwoLayerNetwork, kind: Kind, about: Mapping[str,
         single: float32 instead of float64.
 
     Raises:
-        InputError: the file's name has another ending, it cannot be written, onnx or safetensors is missing, or the
+        InputError: the file's name has another ending, it cannot be written, onnx is missing, or the
             numbers in it give other outputs: float32 cannot hold features that differ little for their size.
     """
     if path.suffix.lower() != ENDINGS[kind]:
@@ -111,7 +112,7 @@ def onnx_bytes(network: TwoLayerNetwork, dtype: Any, metadata: Mapping[str, str]
     Raises:
         InputError: the ``onnx`` package is missing.
     """
-    onnx = _package("onnx", "Writing ONNX")
+    onnx = _onnx()
     helper, own = onnx.helper, _arrays(network, dtype)
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     arrays = {"U": own["U"].T, "b": own["hidden_bias"], "V": own["V"], "b2": own["output_bias"]}
@@ -139,6 +140,13 @@ def onnx_bytes(network: TwoLayerNetwork, dtype: Any, metadata: Mapping[str, str]
     return bytes(model.SerializeToString())
 
 
+def _onnx() -> Any:
+    try:
+        return importlib.import_module("onnx")
+    except ImportError:
+        raise InputError("Writing ONNX needs the onnx package; install it with pip install 'certnet[onnx]'.") from None
+
+
 def _arrays(network: TwoLayerNetwork, dtype: Any) -> dict[str, Array]:
     """U (d×m), V (c×m), both biases, and offset and scale where there are any."""
     own = network.network
@@ -154,7 +162,7 @@ def _torch_bytes(network: TwoLayerNetwork, dtype: Any, metadata: Mapping[str, st
     tensors = {"0.weight": own["U"].T, "0.bias": own["hidden_bias"], "2.weight": own["V"], "2.bias": own["output_bias"]}
     tensors |= {name: own[name] for name in ("offset", "scale") if name in own}
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    return bytes(_package("safetensors.numpy", "Writing tensors").save(tensors, metadata=dict(metadata)))
+    return save(tensors, metadata=dict(metadata))
 
 
 def _numpy_bytes(network: TwoLayerNetwork, dtype: Any, metadata: Mapping[str, str]) -> bytes:
@@ -164,7 +172,7 @@ def _numpy_bytes(network: TwoLayerNetwork, dtype: Any, metadata: Mapping[str, st
 
 
 def _run_onnx(content: bytes, X: Array) -> Array:
-    onnx = _package("onnx", "Writing ONNX")
+    onnx = _onnx()
     evaluator = importlib.import_module("onnx.reference").ReferenceEvaluator
     return np.asarray(evaluator(onnx.load_model_from_string(content)).run(None, {"x": X})[0])
 
@@ -198,16 +206,6 @@ def _sizes(network: TwoLayerNetwork, X: FloatArray) -> FloatArray:
     own, Z = network.network, np.abs(network.features(X))
     hidden = Z @ np.abs(own.hidden).T + np.abs(own.hidden_bias)
     return np.asarray(np.maximum(hidden @ np.abs(own.output).T + np.abs(own.output_bias), 1.0))
-
-
-def _package(name: str, what: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        package = name.partition(".")[0]
-        raise InputError(
-            f"{what} needs the {package} package; install it with pip install 'certnet[{package}]'."
-        ) from None
 
 
 def _how_onnx(name: str, dtype: str, network: TwoLayerNetwork) -> tuple[str, ...]:

@@ -187,6 +187,8 @@ def _positions(labels: Array, count: int, classes: Any) -> Array:
 
 def _key(label: Any) -> str:
     """A label as text, so that 1, 1.0 and True are the same."""
+    if isinstance(label, numbers.Integral):
+        return str(int(label))
     return class_name(float(label)) if isinstance(label, numbers.Real) else str(label)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from certificates.files import write_atomically
 from certificates.findings import figures
 from certnet.io.columns import Columns
+from certnet.io.output import writing
 from certnet.io.packed import Array, npz_arrays, unreadable
 from certnet.io.tables import Table
 from certnet.runtime.display import Result
@@ -212,10 +213,8 @@ class TwoLayerNetwork(Result):
             InputError: the file cannot be written there.
         """
         arrays: dict[str, Any] = self.arrays()
-        try:
+        with writing(path):
             write_atomically(path, lambda stream: np.savez(stream, **arrays))
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place.") from None
 
     @classmethod
     def load(cls, path: str | Path) -> "TwoLayerNetwork":

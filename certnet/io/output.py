@@ -9,7 +9,6 @@ or all of the new one, whenever a run was killed.
 import contextlib
 import errno
 import itertools
-import json
 import os
 import re
 import secrets
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from certificates.files import lock, remove_abandoned, write_atomically
+from certnet.io.packed import LARGEST_REPORT, json_object
 from certnet.runtime.streams import standard_output, strict_json
 from formulations import InputError
 
@@ -183,16 +183,27 @@ def json_writer(value: Mapping[str, Any]) -> Writer:
     return text_writer(strict_json(value) + "\n")
 
 
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Surrounds the writing of a file.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place.") from None
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file that appears when it is complete; an old one stays until then.
 
     Raises:
         InputError: it cannot be written.
     """
-    try:
+    with writing(path):
         write_atomically(path, lambda file: file.write(content))  # type: ignore[arg-type]
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place.") from None
 
 
 def text_writer(text: str) -> Writer:
@@ -268,10 +279,9 @@ def _held(folder: Path) -> Iterator[None]:
 
 def _command_of(report: Path) -> str | None:
     """The command that wrote this report; None if there is none, or none of certnet's."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        found = json.loads(report.read_text(encoding="utf-8"))
-        if isinstance(found, dict) and isinstance(found.get("command"), str):
-            return str(found["command"])
+    with contextlib.suppress(OSError, InputError):
+        found = json_object(report, LARGEST_REPORT).get("command")
+        return found if isinstance(found, str) else None
     return None
 
 

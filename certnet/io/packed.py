@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from formulations import InputError
 
 Array = NDArray[Any]
 PACKED = ".gz"
+LARGEST_REPORT = 2**26
+"""Bytes of a report."""
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, SyntaxError, TypeError, AttributeError),
     # Encrypted members, unknown compression, and array headers with absurd shapes.
@@ -94,50 +96,46 @@ def _npy(content: bytes, source: str) -> Array:
     return array.copy(order="K")
 
 
-LARGEST_HEADER = 100_000_000
-"""Bytes, the limit of the safetensors specification, https://huggingface.co/docs/safetensors."""
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
 def safetensors(source: str, content: bytes) -> dict[str, Array]:
-    """The tensors in the bytes of a safetensors file: a length, a JSON header, then the numbers, little-endian.
+    """The tensors in the bytes of a safetensors file; ``source`` is its name, for complaints.
 
-    Args:
-        source: the file's name, for complaints.
-        content: its bytes.
+    Raises:
+        InputError: it is damaged, or a tensor holds other numbers than floating-point ones.
     """
-    damaged = InputError(f"{source} is no safetensors file or was cut off; save the network again.")
-    length = int.from_bytes(content[:8], "little")
-    if not (8 + length <= len(content) and length <= LARGEST_HEADER):
-        raise damaged
+    from safetensors import SafetensorError, deserialize
+
     try:
-        header = json.loads(content[8 : 8 + length].decode("utf-8"))
+        found = deserialize(content)
+    except SafetensorError:
+        raise InputError(f"{source} is no safetensors file or was cut off; save the network again.") from None
+    arrays: dict[str, Array] = {}
+    for name, tensor in found:
+        kind = tensor["dtype"]
+        if kind not in _TYPES:
+            raise InputError(
+                f"{source}: tensor {name!r} has type {kind}; convert the network to float32 and save it again."
+            )
+        array = np.frombuffer(tensor["data"], dtype=_TYPES[kind]).reshape(tensor["shape"])
+        # A bfloat16 is the upper half of a float32.
+        arrays[name] = (array.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else array
+    return arrays
+
+
+def json_object(path: Path, largest: int) -> dict[str, Any]:
+    """The JSON object in a file; whole numbers too large for float64 become infinite, as others do.
+
+    Raises:
+        InputError: it holds more than ``largest`` bytes, or is no such text.
+        OSError: it cannot be read.
+    """
+    content = read_bytes(path, largest)
+    try:
+        found = json.loads(content, parse_int=lambda text: int(text) if len(text) < 18 else float(text))
     except (ValueError, RecursionError):
-        raise damaged from None
-    if not isinstance(header, dict):
-        raise damaged
-    data = memoryview(content)[8 + length :]
-    return {name: _tensor(source, name, entry, data) for name, entry in header.items() if name != "__metadata__"}
-
-
-def _tensor(source: str, name: str, entry: Any, data: memoryview) -> Array:
-    damaged = InputError(f"{source}: the entry of tensor {name!r} is damaged; save the network again.")
-    if not isinstance(entry, dict):
-        raise damaged
-    kind, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
-    if not (_counts(shape) and _counts(offsets) and len(offsets) == 2):
-        raise damaged
-    if not isinstance(kind, str) or kind not in _TYPES:
-        raise InputError(
-            f"{source}: tensor {name!r} has type {kind}; convert the network to float32 and save it again."
-        )
-    dtype, (first, last) = np.dtype(_TYPES[kind]), offsets
-    if not (first <= last <= len(data)) or last - first != math.prod(shape) * dtype.itemsize or len(shape) > 8:
-        raise damaged
-    array = np.frombuffer(data[first:last], dtype=dtype).reshape(shape)
-    # A bfloat16 is the upper half of a float32.
-    return (array.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else array
-
-
-def _counts(value: Any) -> TypeGuard[list[int]]:
-    return isinstance(value, list) and all(type(entry) is int and 0 <= entry < 2**62 for entry in value)
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is damaged: it holds no JSON object; run the command again.")
+    return found

@@ -5,18 +5,22 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from certnet.io.cells import INFINITE, LARGEST, MISSING, name_reader, parse_number
-from certnet.io.complaints import listed, shortened
 from certnet.io.tables import Table
+from certnet.runtime.wording import listed, shortened
 from formulations._validation import FloatArray, IntArray
 
 _WORDS = {
     "boolean": "is neither yes nor no, as other cells of the column are; write one of them",
     "date": "is no date like the others of the column; write it as they are",
+    "time": "is no time of day, as other cells of the column are; write it like 08:30",
 }
 
 
 def numbers(table: Table, name: str, advice: str = "write a number") -> tuple[FloatArray, list[str]]:
     """(n,) numbers of a column, NaN where missing, and complaints about cells that are none, with this advice."""
+    plain = table.plain(name)
+    if plain is not None:
+        return plain, []
     commas = table.decimal_comma and any("," in cell for cell in table.column(name))
 
     def value(cell: str) -> float | str:

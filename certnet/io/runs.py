@@ -4,7 +4,6 @@ Nothing in a folder is believed: figures are shown as the report states them, an
 """
 
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +13,11 @@ from certificates.findings import SCHEMA
 from certnet.io.dataset import Recipe
 from certnet.io.load_data import source_kind
 from certnet.io.network import TwoLayerNetwork
-from certnet.io.packed import read_bytes, unreadable
+from certnet.io.packed import LARGEST_REPORT, json_object, unreadable
 from certnet.runtime.display import Result
+from certnet.runtime.fields import number
 from certnet.runtime.headline import Headline, headline
+from certnet.runtime.wording import NONE, figure, listed
 from formulations import InputError
 from formulations.arguments import accepts, location
 
@@ -25,8 +26,6 @@ __all__ = ["Run", "read_run", "read_runs"]
 HOME = Path("runs")
 """Where runs are written by default, and looked for by their bare names."""
 REPORT, NETWORK, CERTIFICATE, TABLE = "report.json", "network.npz", "optimality.cert", "path.json"
-LARGEST_REPORT = 2**26
-"""Bytes of a report."""
 MOST_NAMED = 8
 """Folders that a complaint lists."""
 
@@ -54,9 +53,8 @@ class Run(Result):
     def shown(self) -> dict[str, str]:
         """Folder, command and bounds."""
         names = ("gamma", "objective", "lower_bound", "gap", "width")
-        figures = {name: self.report.get(name) for name in names}
-        numbers = {name: f"{value:.6g}" for name, value in figures.items() if isinstance(value, int | float)}
-        return {"path": str(self.path), "command": self.command, **numbers}
+        known = {name: figure(self.report.get(name), 6) for name in names}
+        return {"path": str(self.path), "command": self.command, **{k: v for k, v in known.items() if v != NONE}}
 
     def message(self) -> str:
         """The headline."""
@@ -142,7 +140,7 @@ def read_run(path: str | Path) -> Run:
     if not (folder / REPORT).is_file():
         inside = _runs_in(folder)
         if (folder / TABLE).is_file() or inside:
-            raise InputError(f"{folder} holds several runs; name one of them: {_listed(inside) or 'none is finished'}.")
+            raise InputError(f"{folder} holds several runs; name one of them: {_named(inside) or 'none is finished'}.")
         raise InputError(
             f"{folder} holds no {REPORT}, so it is no folder of a finished run; name one that certnet train made."
         )
@@ -205,15 +203,10 @@ def certificates_in(path: Path) -> list[Path]:
 
 def _report(path: Path) -> dict[str, Any]:
     try:
-        # Whole numbers that are too large for float64 become infinite, as others do.
-        report = json.loads(
-            read_bytes(path, LARGEST_REPORT), parse_int=lambda text: int(text) if len(text) < 18 else float(text)
-        )
+        report = json_object(path, LARGEST_REPORT)
     except OSError as error:
         raise unreadable(path, error) from None
-    except (ValueError, RecursionError):
-        raise InputError(f"{path} is damaged: it is no JSON text; run the command again.") from None
-    if not (isinstance(report, dict) and report.get("schema") == SCHEMA and isinstance(report.get("command"), str)):
+    if not (report.get("schema") == SCHEMA and isinstance(report.get("command"), str)):
         raise InputError(f"{path} is no report of certnet; name the folder of a run.")
     return report
 
@@ -222,14 +215,12 @@ def _runs_in(folder: Path) -> list[Path]:
     return sorted(file.parent for file in folder.glob(f"*/{REPORT}") if not file.parent.name.startswith("."))
 
 
-def _listed(folders: list[Path]) -> str:
-    more = ["…"] if len(folders) > MOST_NAMED else []
-    return ", ".join([*map(str, folders[:MOST_NAMED]), *more])
+def _named(folders: Sequence[Path]) -> str:
+    return listed(folders, MOST_NAMED, 200)
 
 
 def _decay(run: Run) -> float:
-    gamma = run.report.get("gamma")
-    return float(gamma) if isinstance(gamma, int | float) else 0.0
+    return number(run.report.get("gamma")) or 0.0
 
 
 def _absent(path: str) -> InputError:
@@ -237,6 +228,6 @@ def _absent(path: str) -> InputError:
         return InputError(f"{path} is a file; name the folder of a run, which certnet train makes.")
     names = runs_here()
     close = difflib.get_close_matches(Path(path).name, names, n=1)
-    there = f"there are {_listed([HOME / name for name in names])}" if names else "certnet train makes one"
+    there = f"there are {_named([HOME / name for name in names])}" if names else "certnet train makes one"
     advice = f"did you mean {close[0]}?" if close else f"{there}."
     return InputError(f"There is no run {path!r}, neither here nor in {HOME}; {advice}")

@@ -11,10 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from certnet.io.cells import plain_numbers
 from certnet.io.complaints import name_complaints, require_none
 from certnet.io.csv_text import read_csv
 from certnet.io.packed import unreadable
 from formulations import InputError
+from formulations._validation import FloatArray
 
 PARQUET = (".parquet", ".pq")
 SHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
@@ -54,12 +56,22 @@ class Table:
     def _places(self) -> dict[str, int]:
         return {name: place for place, name in enumerate(self.names)}
 
+    @cached_property
+    def _plain(self) -> dict[str, FloatArray | None]:
+        return {}
+
     def __contains__(self, name: str) -> bool:
         return name in self._places
 
     def column(self, name: str) -> Sequence[str]:
         """The cells of a column; KeyError where there is none of this name."""
         return self.columns[self._places[name]]
+
+    def plain(self, name: str) -> FloatArray | None:
+        """(n,) the numbers of a column that holds nothing else, with points; None of others. To be read only."""
+        if name not in self._plain:
+            self._plain[name] = plain_numbers(self.column(name))
+        return self._plain[name]
 
     def where(self, row: int) -> str:
         """The place of a row, such as ``data.csv line 7``."""

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.cells import INFINITE, MISSING, MISSING_NAME, parse_number
+from certnet.io.cells import EXACT, INFINITE, MISSING, MISSING_NAME, parse_number
 from certnet.io.columns_fit import Draft, draft
-from certnet.io.complaints import listed, require_none
+from certnet.io.complaints import require_none
 from certnet.io.dataset import DataSet, Recipe, Task
-from certnet.io.readings import absent, numbers
+from certnet.io.readings import absent, names, numbers
 from certnet.io.tables import Table
 from certnet.io.targets import Outputs, coded, guess_task
+from certnet.runtime.wording import listed
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
@@ -77,6 +78,9 @@ def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | 
         if task is None and not wrong:
             task, note = guess_task(given, source=source)
             notes += [] if note is None else [note]
+        if task == "classification" and any(isinstance(label, float) and abs(label) >= EXACT for label in given):
+            # As numbers different ones would be one class.
+            given = [name or "" for name in names(table, target)]
         if task == "regression":
             Y = np.array(given, dtype=np.float64)[:, None]
         elif not wrong:
@@ -117,7 +121,7 @@ def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
         "--drop": [*recipe.drop],
         "--categorical": [*recipe.categorical],
     }
-    unknown = [name for names in named.values() for name in names if name not in table]
+    unknown = [name for given in named.values() for name in given if name not in table]
     if unknown:
         raise InputError(
             f"{table.name} has no column {listed([repr(name) for name in unknown])}; its columns are "
@@ -133,8 +137,8 @@ def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
         apart = {weighing, *recipe.drop}
         rest = [name for name in table.names if name not in apart]
         target = rest[-1] if rest else table.names[-1]
-    for option, names in named.items():
-        if option != "--target" and target in names:
+    for option, given in named.items():
+        if option != "--target" and target in given:
             role = "hold targets and weights" if option == "--weight-column" else f"be the target and in {option}"
             raise InputError(f"The column {target!r} of {table.name} cannot {role}; name two columns.")
     both = [name for name in (recipe.features or ()) if name in (*recipe.drop, weighing)]

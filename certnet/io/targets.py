@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certnet.io.cells import Label, class_name, parse_number
+from certnet.io.cells import EXACT, Label, class_name, parse_number
 from certnet.io.dataset import Task
 from formulations import InputError
 from formulations._validation import FloatArray
@@ -18,11 +18,19 @@ LARGEST_CLASSES = 1000
 """Each class is an output of the network."""
 
 
-def label_keys(labels: Sequence[Label]) -> list[Label]:
-    """Labels in a form in which equal classes are equal: numbers when all of them are numbers, else text."""
+def label_keys(labels: Sequence[Label], *, exact: bool = False) -> list[Label]:
+    """Labels in a form in which equal classes are equal: numbers when all of them are numbers, else text.
+
+    With ``exact`` numbers are text too where some are so large that float64 may not tell them apart.
+    """
     numbers = [parse_number(label) if isinstance(label, str) else float(label) for label in labels]
-    known: list[Label] = [number for number in numbers if number is not None]
-    return known if len(known) == len(labels) else [str(label) for label in labels]
+    known = [number for number in numbers if number is not None]
+    if len(known) < len(labels):
+        return [str(label) for label in labels]
+    if not (exact and any(abs(number) >= EXACT for number in known)):
+        return [*known]
+    pairs = zip(labels, known, strict=True)
+    return [str(label) if abs(number) >= EXACT else class_name(number) for label, number in pairs]
 
 
 def guess_task(labels: Sequence[Label], *, source: str) -> tuple[Task, str | None]:

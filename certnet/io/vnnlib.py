@@ -44,7 +44,7 @@ LARGEST_EXPONENT = 999
 MOST_BITS = 20_000
 """Of numerator and denominator, of what numbers sum up or multiply to."""
 _TOKEN = re.compile(r"[()]|[^\s()]+", re.ASCII)
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]([+-]?[0-9]+))?")
+_NUMBER = re.compile(r"[+-]?+(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE]([+-]?+[0-9]++))?+")
 _VARIABLE = re.compile(r"([XY])_(0|[1-9][0-9]{0,8})")
 
 

@@ -23,7 +23,8 @@ from certificates import Certificate, Robustness, fingerprint, read_certificate,
 from certificates.certificate import CaseProof
 from certificates.container import CASE_PROOF, MAX_CASES, Array, made_of, members
 from certificates.files import write_atomically
-from certnet.jobs.audit import LARGEST_SHARE, InputAudit
+from certnet.jobs.audit_input import LARGEST_SHARE
+from certnet.jobs.audit_result import InputAudit
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork

@@ -6,26 +6,24 @@ about the network that was given.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from certificates import Certificate, Report
 from certificates.failure import Deadline
 from certificates.findings import figures
 from certnet.io.objectives import Given, objective_of
+from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import repaired
 from certnet.jobs.clock import JobClock
-from certnet.jobs.closing import bound, branch
+from certnet.jobs.closing import bound
 from certnet.jobs.job import DEFAULT_GAP, GLOBAL, Job, begin, closing_of, run, untrained
-from certnet.jobs.objects import training_object
-from certnet.runtime.clock import Event, Moment
-from certnet.runtime.display import Result
+from certnet.jobs.results import Certified
+from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
-from certnet.search.price import SearchSummary
 from certnet.training.directions import largest_prices
 from certnet.training.polish import Network, balance, network_dual, offered_dual
 from certnet.training.trainer import FitResult
@@ -34,9 +32,6 @@ from formulations._validation import FloatArray
 from formulations.arguments import accepts, count, json_object, seconds
 from formulations.network import ReluNetwork
 from formulations.training import LARGEST
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["Neuron", "OptimalityResult", "optimality"]
 
@@ -74,64 +69,41 @@ class Neuron:
     decrease: float
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class OptimalityResult(Result):
-    """What is known of a network's distance from the optimum.
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class OptimalityResult(Certified):
+    """What is known of a network's distance from the optimum: ``report.gap`` is proved; see also ``Certified``.
+
+    ``certificate`` is about the network that was given. ``notes`` say first which objective a model's is.
 
     Attributes:
-        program: the training problem; the loss is a sum over rows.
-        U, V: the network that was given, (d×m) and (c×m).
-        certificate: about that network; proves ``report.lower_bound``.
-        report: what the checker said of it; ``report.gap`` is the proved gap.
         balanced_objective: the objective after neurons are rescaled, which changes no prediction.
         price_ratio: the largest ‖Wᵀ(Xu)₊‖/γ found over u of cost 1, for W = −∇loss at the network; at an optimum it is
             1. It is reached at a direction, so the true maximum is at least as large. None after Ctrl-C.
         neuron: the direction of that price as a neuron, None where it is hardly above 1.
         trained: the best network that certnet found, starting from the given one among others; None without training.
         bounds: the lower bound that each source led to: residuals, relaxation and branching.
-        search: the branch and bound, if the gap was not small enough without.
-        stages: seconds for each stage.
-        history: when objective and bound became better, at most some hundred moments.
-        interrupted: Ctrl-C cut a stage short.
-        notes: sentences that the user should read; of a model first which objective this is about.
         given: a model with its objective, as it was read, or None.
     """
 
     COMMAND = "optimality"
 
-    program: TrainingProgram
-    U: FloatArray
-    V: FloatArray
-    certificate: Certificate
-    report: Report
     balanced_objective: float
     price_ratio: float | None
     neuron: Neuron | None
     trained: FitResult | None
-    bounds: Mapping[str, float] = field(default_factory=dict)
-    search: SearchSummary | None = None
-    stages: Mapping[str, float] = field(default_factory=dict)
-    history: tuple[Moment, ...] = ()
-    interrupted: bool = False
-    notes: tuple[str, ...] = ()
-    given: Given | None = None
+    bounds: Mapping[str, float]
+    given: Given | None
 
     def to_dict(self) -> dict[str, Any]:
         """What ``report.json`` says of it, but for the data and the files."""
         trained = self.trained
         return {
-            **training_object(self),
+            **super().to_dict(),
             **figures(self, "balanced_objective", "price_ratio"),
             "neuron": figures(self.neuron, "decrease", "u", "v"),
             "trained": trained and {"objective": trained.objective, "width": int(trained.U.shape[1])},
             "bounds": dict(self.bounds),
         }
-
-    def plot(self, ax: "Axes | None" = None) -> "Axes":
-        """Objective and lower bound over time; see ``certnet.plots.history``."""
-        from certnet.plots import history
-
-        return history(self, ax)
 
 
 @np.errstate(all="ignore")
@@ -212,22 +184,16 @@ def optimality(
     stages: list[tuple[str, Callable[[Job], None]]] = [("given network", _prove_given)]
     stages += [("training", _train)] if train else []
     stages += [("price", lambda job: neurons.extend(_look_for_neuron(job)))]
-    relaxing = [("price of the network", _stages.price_network), ("relaxation", _stages.relax)]
-    branching = ("branching", branch)
     with computing(job.merged.program.space.order):
         for name, work in stages:
             if not job.interrupted:
                 run(job, name, work)
         if job.has_directions:
-            _stages.auto(job, clock.available())
-            # In few dimensions branching is quick; else the relaxation gives most for the time.
-            last = [branching, *relaxing] if job.cuts_cones else [*relaxing, branching]
-            bound(job, [("bound without products", _stages.bound_without_products), *last])
+            relaxing.auto(job, clock.available())
+            bound(job, relaxing.bounding(job))
         certificate, report = _stages.conclude(job)
     return OptimalityResult(
         program=program,
-        U=network[0],
-        V=network[1],
         certificate=certificate,
         report=report,
         balanced_objective=balanced.objective,

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,18 +24,15 @@ from certnet.jobs import train as job
 from certnet.jobs.best import with_network
 from certnet.jobs.checkpoint import Checkpoint
 from certnet.jobs.clock import SMALLEST_LIMIT
+from certnet.jobs.results import Pictured
 from certnet.jobs.train import Event, TrainingResult
 from certnet.runtime.clock import Clock
-from certnet.runtime.display import Result
 from certnet.runtime.numerics import computing
 from certnet.solvers.warm_start import certified_dual, scaled
 from certnet.training.polish import Network, balance, polish
 from formulations import TrainingProgram, merge_rows
 from formulations.arguments import accepts, count, distinct, json_object, reals, seconds
 from formulations.losses import Kind
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["PathResult", "train_path"]
 
@@ -50,7 +47,7 @@ BETTER = 1e-9
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PathResult(Result):
+class PathResult(Pictured):
     """Results of a path, in the order in which the γ were given.
 
     Attributes:
@@ -60,7 +57,7 @@ class PathResult(Result):
         interrupted: True when Ctrl-C cut the path short; then nothing was exchanged between the γ afterwards.
     """
 
-    COMMAND = "path"
+    COMMAND, PICTURE = "path", "path"
 
     gammas: tuple[float, ...]
     results: tuple[TrainingResult | None, ...]
@@ -81,12 +78,6 @@ class PathResult(Result):
             "results": [result.to_dict() for result in self.results if result is not None],
             "seconds": self.seconds,
         }
-
-    def plot(self, ax: "Axes | None" = None) -> "Axes":
-        """The proved gap at each weight decay; see ``certnet.plots.path``."""
-        from certnet.plots import path
-
-        return path(self, ax)
 
 
 @np.errstate(all="ignore")

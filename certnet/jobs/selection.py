@@ -9,15 +9,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from certificates.failure import Deadline
 from certificates.findings import finite
+from certnet.jobs.results import Pictured
 from certnet.runtime.clock import Clock, Event, announce
-from certnet.runtime.display import Result
 from certnet.runtime.numerics import computing
 from certnet.training.directions import drawn, largest_prices, normalised
 from certnet.training.polish import Network, descend, joined, network_dual, prune
@@ -26,9 +26,6 @@ from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray, IntArray, as_matrix
 from formulations.arguments import accepts, count, seconds
 from formulations.losses import Kind
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["Selection", "select_gamma"]
 
@@ -83,7 +80,7 @@ SETTINGS = Settings()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Selection(Result):
+class Selection(Pictured):
     """The path that was walked and the γ that did best.
 
     Attributes:
@@ -95,6 +92,8 @@ class Selection(Result):
         interrupted: it was Ctrl-C.
         seconds: for all of it.
     """
+
+    PICTURE = "selection"
 
     gammas: tuple[float, ...]
     losses: tuple[float, ...]
@@ -108,12 +107,6 @@ class Selection(Result):
         """All of it, as ``report.json`` has it under ``selection``; losses that are no numbers are None."""
         fields = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
         return {**fields, "losses": [finite(loss) for loss in self.losses]}
-
-    def plot(self, ax: "Axes | None" = None) -> "Axes":
-        """The validation loss at each weight decay; see ``certnet.plots.selection``."""
-        from certnet.plots import selection
-
-        return selection(self, ax)
 
 
 @np.errstate(all="ignore")

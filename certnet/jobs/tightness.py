@@ -17,16 +17,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
 from certificates import Certificate, Verdict, check
+from certificates.findings import figures, strict
+from certificates.making.assemble import program_of
 from certificates.proof import LiftedProof
 from certificates.report import relative_gap
+from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
 from certnet.jobs.clock import JobClock
 from certnet.jobs.job import Job, begin, run, untrained
 from certnet.runtime.clock import Event
+from certnet.runtime.display import Result
 from certnet.runtime.numerics import computing
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.solvers.interface import WarmStart
@@ -34,9 +39,11 @@ from certnet.solvers.registry import AUTO, choose_solver, get_solver
 from certnet.solvers.warm_start import PAYS, from_certificate
 from certnet.tightness.complete_positivity import CompletePositivity, check_completely_positive
 from certnet.tightness.feasible import relaxation_value
-from certnet.tightness.rank import Points, Spectrum, extract_points, spectrum
-from formulations import InputError, LiftedSpace, TrainingProgram
-from formulations._validation import FloatArray, as_positive
+from certnet.tightness.rank import Points, Spectrum, extract_points, infeasibility, spectrum
+from formulations import InputError
+from formulations._validation import as_positive
+
+__all__ = ["Tightness", "measure_tightness"]
 
 TOLERANCE = 1e-4
 """Relative difference of objective and bound that counts as none."""
@@ -69,18 +76,16 @@ class Settings:
 SETTINGS = Settings()
 
 
-@dataclass(frozen=True, eq=False)
-class Tightness:
+@dataclass(frozen=True, eq=False, repr=False)
+class Tightness(Result):
     """What was found; see the module.
 
     Attributes:
-        verdict: on the statement that the relaxation's value is the optimum. PROVED when ``gap_of_relaxation`` is at
-            most the tolerance, REFUTED when the relaxation's value is proved to lie below the optimum, else UNKNOWN.
-        reason: one sentence.
         objective: of the best network, rounded up.
         lower_bound: the best proved bound on the optimum, by whatever proof.
         relaxation_bound: the best proved bound by a proof that the doubly nonnegative relaxation knows, hence a lower
             bound on the relaxation's value too.
+        tolerance: relative difference of objective and bound that counts as none.
         relaxed_objective: value of G in original units, in floating point; None if the solver left no G.
         relaxation_value: a proved upper bound on the relaxation's value, None if there is none.
         relaxation: the result that G was taken from, None if no data row is left to relax.
@@ -90,8 +95,6 @@ class Tightness:
         stages: seconds for each.
     """
 
-    verdict: Verdict
-    reason: str
     objective: float
     lower_bound: float
     relaxation_bound: float
@@ -105,6 +108,38 @@ class Tightness:
     membership: CompletePositivity | None = None
     stages: Mapping[str, float] = field(default_factory=dict)
 
+    COMMAND = "tightness"
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object, as in the report of ``certnet tightness``; what is not finite is null."""
+        solved, spectrum, membership = self.relaxation, self.spectrum, self.membership
+        found: dict[str, Any] = {
+            **figures(self, "verdict", "reason", "objective", "lower_bound", "gap", "tolerance"),
+            "relaxation": {
+                "lower_bound": self.relaxation_bound,
+                "upper_bound": self.relaxation_value,
+                "objective": self.relaxed_objective,
+                "gap": self.gap_of_relaxation,
+                "infeasibility": self.infeasibility,
+                "solver": solved and solved.solver,
+                "status": solved and solved.status.name.lower(),
+                "iterations": solved and int(solved.iterations),
+            },
+            "spectrum": spectrum
+            and {
+                **figures(spectrum, "rank", "gap", "tolerance", "values"),
+                "widest_gap": dict(zip(("rank", "ratio"), spectrum.widest, strict=True)),
+            },
+            "points": self.points and {"count": int(self.points.Z.shape[1]), "residual": self.points.residual},
+            "complete_positivity": membership
+            and {
+                **figures(membership, "verdict", "reason", "residual", "distance"),
+                "separator": figures(membership.separator, "kind", "positions", "inner_product"),
+            },
+            "stages": dict(self.stages),
+        }
+        return {name: strict(value) for name, value in found.items()}
+
     @property
     def gap(self) -> float:
         """(objective − lower_bound)/objective."""
@@ -114,6 +149,43 @@ class Tightness:
     def gap_of_relaxation(self) -> float:
         """(objective − relaxation_bound)/objective, at least the relaxation's own relative gap."""
         return relative_gap(self.objective, self.relaxation_bound)
+
+    @property
+    def verdict(self) -> Verdict:
+        """On the statement that the relaxation's value is the optimum.
+
+        PROVED when ``gap_of_relaxation`` is at most the tolerance, REFUTED when the relaxation's value is proved to lie
+        below the optimum, else UNKNOWN.
+        """
+        if self.gap_of_relaxation <= self.tolerance:
+            return Verdict.PROVED
+        loose = self.relaxation_value is not None and self.relaxation_value < self.lower_bound
+        return Verdict.REFUTED if loose else Verdict.UNKNOWN
+
+    @property
+    def reason(self) -> str:
+        """Why, in a sentence."""
+        gap, membership = self.gap_of_relaxation, self.membership
+        if self.verdict is Verdict.PROVED:
+            return (
+                f"a network's objective and a proved bound on the relaxation differ by {max(gap, 0.0):.1e}, so the "
+                "relaxation is exact up to that"
+            )
+        if self.verdict is Verdict.REFUTED:
+            return (
+                f"the relaxation's value is at most {self.relaxation_value:.10g}, and no network has an objective "
+                f"below {self.lower_bound:.10g}"
+            )
+        if membership is None:
+            rest = "there is no solution of the relaxation to look at"
+        elif membership.verdict is Verdict.REFUTED:
+            rest = (
+                f"the solution found is no sum of neurons, for {membership.reason}; another solution of the same value "
+                "may be one, so this does not show that the relaxation is loose"
+            )
+        else:
+            rest = f"of the solution's (α, β) block: {membership.reason}"
+        return f"objective and bound differ by {gap:.1e}; {rest}"
 
 
 @np.errstate(all="ignore")
@@ -167,40 +239,8 @@ def measure_tightness(
                 run(job, name, partial(work, found))
                 if job.interrupted:
                     raise KeyboardInterrupt
-    verdict, reason = _verdict(found, tolerance)
     del found.certificate
-    return Tightness(
-        verdict=verdict,
-        reason=reason,
-        tolerance=tolerance,
-        relaxation=job.relaxation,
-        stages=clock.stages,
-        **vars(found),
-    )
-
-
-def program_of(certificate: Certificate) -> TrainingProgram:
-    """The training problem that a certificate is about."""
-    X = certificate.X if certificate.hidden_bias == "none" else certificate.X[:, :-1]
-    return TrainingProgram(
-        X,
-        certificate.Y,
-        certificate.gamma,
-        loss=certificate.loss,
-        sample_weight=certificate.sample_weight,
-        hidden_bias=certificate.hidden_bias,
-        output_bias=certificate.output_bias,
-    )
-
-
-def infeasibility(space: LiftedSpace, P: FloatArray) -> float:
-    """‖negative and complementary entries of P‖_F/‖P‖_F, for P over φ."""
-    wrong = np.minimum(P, 0.0)
-    index = np.arange(space.neurons)
-    for rows, columns in ((index, space.neurons + index), (space.neurons + index, index)):
-        wrong[rows, columns] = P[rows, columns]
-    size = float(np.linalg.norm(P))
-    return float(np.linalg.norm(wrong)) / size if size > 0 else 0.0
+    return Tightness(tolerance=tolerance, relaxation=job.relaxation, stages=clock.stages, **vars(found))
 
 
 def is_plain(certificate: Certificate) -> bool:
@@ -233,7 +273,7 @@ def _solve(
 ) -> SolverResult:
     """One solve; its duals are kept, and its solution bounds the relaxation's value."""
     limit = None if seconds is None else max(seconds, 0.1)
-    result = _stages.solve_relaxation(
+    result = relaxing.solve_relaxation(
         job, solver=solver, seconds=limit, tolerance=SOLVER_TOLERANCE, warm_start=start, enough=UNENDING
     )
     if job.interrupted:
@@ -300,32 +340,6 @@ def _prove(found: SimpleNamespace, job: Job) -> None:
         if report.verdict is Verdict.PROVED:
             found.relaxation_bound = max(found.relaxation_bound, report.lower_bound)
             found.lower_bound = max(found.lower_bound, report.lower_bound)
-
-
-def _verdict(found: SimpleNamespace, tolerance: float) -> tuple[Verdict, str]:
-    """Whether the relaxation is exact, and why."""
-    gap = relative_gap(found.objective, found.relaxation_bound)
-    if gap <= tolerance:
-        return Verdict.PROVED, (
-            f"a network's objective and a proved bound on the relaxation differ by {max(gap, 0.0):.1e}, so the "
-            "relaxation is exact up to that"
-        )
-    if found.relaxation_value is not None and found.relaxation_value < found.lower_bound:
-        return Verdict.REFUTED, (
-            f"the relaxation's value is at most {found.relaxation_value:.10g}, and no network has an objective "
-            f"below {found.lower_bound:.10g}"
-        )
-    membership = found.membership
-    if membership is None:
-        rest = "there is no solution of the relaxation to look at"
-    elif membership.verdict is Verdict.REFUTED:
-        rest = (
-            f"the solution found is no sum of neurons, for {membership.reason}; another solution of the same value "
-            "may be one, so this does not show that the relaxation is loose"
-        )
-    else:
-        rest = f"of the solution's (α, β) block: {membership.reason}"
-    return Verdict.UNKNOWN, f"objective and bound differ by {gap:.1e}; {rest}"
 
 
 def _seconds(job: Job, share: float) -> float:

@@ -7,25 +7,24 @@ network and a proved bound always come out. A checkpoint lets a later call go on
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from certificates import Certificate, Report, Training, fingerprint
 from certificates.findings import figures
 from certificates.making.assemble import about
+from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
 from certnet.jobs.checkpoint import Checkpoint, Saver, program_fingerprint, sink
 from certnet.jobs.clock import JobClock
-from certnet.jobs.closing import bound, branch
-from certnet.jobs.job import GLOBAL, SDP, Job, begin, closing_of, run, untrained
-from certnet.jobs.objects import training_object
-from certnet.runtime.clock import Event, Moment
-from certnet.runtime.display import Result
+from certnet.jobs.closing import bound
+from certnet.jobs.job import SDP, Job, begin, closing_of, run, untrained
+from certnet.jobs.results import Certified
+from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
-from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.solvers.arrays import require_device
 from certnet.solvers.registry import AUTO, get_solver
@@ -33,70 +32,33 @@ from certnet.solvers.warm_start import certified_dual
 from certnet.tightness.rank import spectrum
 from certnet.training.polish import Network
 from formulations import InputError, TrainingProgram
-from formulations._validation import FloatArray
 from formulations.arguments import accepts, count, json_object, seconds
 from formulations.network import ReluNetwork
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 __all__ = ["Event", "TrainingResult", "train"]
-
-FEW_ROWS = 100
-"""Rows up to which branching on signs soon gives more than the relaxation, with which it begins itself."""
-QUICK_TREE = 400
-"""Entries of W and t up to which branching pays at once where the solver is the ADMM. Measured: on ionosphere with
-logistic loss (350), γ = 3, 60 s, the gap is 7.8 %, and 9.6 % in 75 s where the relaxation comes first; on wine (712) a
-tree is no better than the relaxation after 80 s."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TrainingResult(Result):
-    """A trained network with its certificate, already re-proved by the independent checker.
+class TrainingResult(Certified):
+    """A trained network with its certificate, already re-proved by the independent checker; see also ``Certified``.
 
     Attributes:
-        program: the training problem that was solved.
-        certificate: proves ``report.lower_bound``, and holds the network.
-        report: what the checker said of the certificate.
         relaxation: the solver's result, None if the relaxation was not reached.
         relaxed_objective: value of the relaxation's last primal iterate in original units; not a bound.
         rank: numerical rank of the relaxation's lifted moment matrix, with ``spectrum`` its leading eigenvalues
             relative to the largest.
-        stages: seconds for each stage.
-        history: when objective and bound became better, at most some hundred moments.
-        interrupted: True when Ctrl-C cut a stage short.
         choice: why this solver, when certnet chose it; else None.
-        notes: sentences that the user should read.
-        search: the branch and bound, if a gap was asked for and it was needed.
         resumable: the job was cut short, and a checkpoint of it, if one was asked for, is worth keeping.
     """
 
     COMMAND = "train"
 
-    program: TrainingProgram
-    certificate: Certificate
-    report: Report
     relaxation: SolverResult | None = None
     relaxed_objective: float | None = None
     rank: int | None = None
     spectrum: tuple[float, ...] = ()
-    stages: Mapping[str, float] = field(default_factory=dict)
-    history: tuple[Moment, ...] = ()
-    interrupted: bool = False
     choice: str | None = None
-    notes: tuple[str, ...] = ()
-    search: SearchSummary | None = None
     resumable: bool = False
-
-    @property
-    def U(self) -> FloatArray:
-        """Hidden weights (d×m); with a bias its row is the last one. There is no network but the certificate's."""
-        return self.certificate.proofs[0].U  # type: ignore[no-any-return]
-
-    @property
-    def V(self) -> FloatArray:
-        """Output weights (c×m)."""
-        return self.certificate.proofs[0].V  # type: ignore[no-any-return]
 
     def to_dict(self) -> dict[str, Any]:
         """What ``report.json`` says of it, but for the data and the files."""
@@ -109,14 +71,7 @@ class TrainingResult(Result):
                 "status": solved.status.name.lower(),
                 "objective": self.relaxed_objective,
             }
-        more = {"rank": self.rank, "spectrum": list(self.spectrum), "relaxation": relaxation}
-        return {**training_object(self), **more}
-
-    def plot(self, ax: "Axes | None" = None) -> "Axes":
-        """Objective and lower bound over time; see ``certnet.plots.history``."""
-        from certnet.plots import history
-
-        return history(self, ax)
+        return {**super().to_dict(), "rank": self.rank, "spectrum": list(self.spectrum), "relaxation": relaxation}
 
     @property
     def network(self) -> ReluNetwork:
@@ -217,7 +172,7 @@ def train(
             resume=resume,
         )
     if solver == AUTO and job.has_directions:
-        choice = _stages.auto(job, time_limit)
+        choice = relaxing.auto(job, time_limit)
         if method == SDP:
             clock.tell("presolve", note=choice)
     first = Checkpoint(
@@ -233,7 +188,7 @@ def train(
         job.late = False
         run(job, "first bound", _stages.first_bound)
         if job.has_directions:
-            bound(job, _bounding(job))
+            bound(job, relaxing.bounding(job))
         certificate, report = _stages.conclude(job)
         cut = _is_cut(job)
         if cut:
@@ -264,28 +219,6 @@ def train(
         search=job.search,
         resumable=cut,
     )
-
-
-def _bounding(job: Job) -> list[tuple[str, Callable[[Job], None]]]:
-    """The stages after the first bound, in the order in which they give most for their time."""
-    cheap = ("bound without products", _stages.bound_without_products)
-    relaxation = [
-        ("price of the network", _stages.price_network),
-        ("relaxation", _stages.relax),
-        ("certificate", _stages.prove),
-        ("rounding", _stages.round_relaxation),
-    ]
-    branching = [] if job.closing is None else [("branching", branch)]
-    if job.resume is not None and job.resume.search is not None:
-        # The search that goes on is about the network as it is.
-        return [cheap, *branching]
-    # In few dimensions cones close the gap; in more, many rows need a relaxation first.
-    program = job.merged.program
-    few = job.method == GLOBAL and program.space.neurons <= FEW_ROWS
-    # Where the relaxation would be the ADMM's, a tree begins with one of its own.
-    quick = job.solver == _stages.ADMM and program.shape[0] * program.shape[1] + program.space.neurons <= QUICK_TREE
-    branches_first = job.cuts_cones or few or (quick and job.closing is not None)
-    return [cheap, *branching, *relaxation] if branches_first else [cheap, *relaxation, *branching]
 
 
 def _is_cut(job: Job) -> bool:

@@ -1,12 +1,13 @@
 """What all plots share: axes, colours, and figures out of results or of the JSON objects about them."""
 
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from certnet.runtime import fields
+from certnet.runtime.wording import cleaned
 from formulations import InputError
 from formulations._validation import FloatArray
 
@@ -72,8 +73,7 @@ def legend(ax: "Axes", **place: Any) -> None:
 
 def name_of(value: object, most: int = LABEL) -> str:
     """A name that can be drawn: no control characters, and not too long."""
-    text = "".join(" " if unicodedata.category(sign)[0] == "C" else sign for sign in str(value))
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    return cleaned(str(value), most)
 
 
 def report_of(result: object) -> Mapping[str, Any]:
@@ -121,8 +121,8 @@ def numbers(values: object, name: str) -> FloatArray:
 
 def number(value: object) -> float:
     """A float that can be drawn, else NaN."""
-    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) <= LARGEST else math.nan  # type: ignore[arg-type]
+    found = fields.number(value)
+    return float(found) if found is not None and abs(found) <= LARGEST else math.nan
 
 
 def of_gamma(ax: "Axes", gammas: FloatArray) -> None:

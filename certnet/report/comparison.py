@@ -1,58 +1,92 @@
-"""Several runs side by side."""
+"""Several runs side by side, on a screen and on the page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from certnet import plots
 from certnet.report.proof import Proved
 from certnet.report.records import PARTS, Picture, Section, Table, View, drawn
-from certnet.report.words import figure, mapping, number, text
-from certnet.runtime.wording import NONE, bounds
+from certnet.runtime.fields import mapping, number
+from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, bounds, cleaned, figure
+
+SCORES = ("log_loss", "mean_squared_error", "accuracy")
+"""By which the best run is chosen, on validation rows: the first that all have. Of accuracies the largest is best."""
+
+
+def row_of(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a run of training that stand in a table; what is missing or no number is None."""
+    row: dict[str, Any] = {"run": name}
+    row |= {field: text if isinstance(text := report.get(field), str) else None for field in ("loss", "verdict")}
+    numbers = ("gamma", "width", "objective", "lower_bound", "gap", "seconds")
+    row |= {field: number(report.get(field)) for field in numbers}
+    scores = {field: report[field] for field in (*OF_CLASSES, *OF_NUMBERS) if isinstance(report.get(field), Mapping)}
+    return row | {field: {part: number(found.get(part)) for part in PARTS} for field, found in scores.items()}
+
+
+def differences(reports: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(what differs, a sentence) wherever figures of two runs cannot be compared."""
+    said = []
+    data = [mapping(report.get("data")) for report in reports]
+    treated = [{name: entry.get(name) for name in ("seed", "task", "rows", "name")} for entry in data]
+    if any(entry != treated[0] for entry in treated):
+        said.append(("rows", "The runs are about different data or different rows of them; no scores are compared."))
+    if len({str(entry.get("fingerprint")) for entry in data}) > 1:
+        said.append(("data", "Training rows, features or their scale differ; objectives are not compared."))
+    for name, words in (("loss", "losses"), ("gamma", "weight decays"), ("hidden_bias", "treatments of the biases")):
+        if len({str(report.get(name)) for report in reports}) > 1:
+            said.append((name, f"The runs have different {words}; compare scores and gaps, not objectives."))
+            break
+    return said
+
+
+def best_of(rows: Sequence[Mapping[str, Any]]) -> tuple[int, str, float] | None:
+    """(which row, by which score, its value) of the best row on validation rows; in doubt the larger weight decay."""
+    for name in SCORES:
+        values = [number(mapping(row.get(name)).get("validation")) for row in rows]
+        if values and None not in values:
+            sign = 1.0 if name == "accuracy" else -1.0
+            decays = [row["gamma"] or 0.0 for row in rows]
+            place = max(range(len(rows)), key=lambda place: (sign * (values[place] or 0.0), decays[place]))
+            return place, name, values[place] or 0.0
+    return None
+
+
+def in_words(rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Names of the columns of a table, and its cells; from the third on they are numbers."""
+    name, title = ("r2", "R²") if any("r2" in row for row in rows) else ("accuracy", "accuracy")
+    scored = (f"{title} {PARTS[0]}", *PARTS[1:])
+    head = ("run", "loss", "γ", "objective", "lower bound", "gap", "neurons", *scored, "time")
+    cells = [
+        (
+            row["run"],
+            cleaned(row["loss"] or NONE, 30),
+            figure(row["gamma"], 6),
+            *bounds(row),
+            figure(row["width"], 9),
+            *(figure(mapping(row.get(name)).get(part)) for part in PARTS),
+            NONE if row["seconds"] is None else f"{row['seconds']:.1f} s",
+        )
+        for row in rows
+    ]
+    return head, cells
 
 
 def compared(found: Sequence[Proved], views: Sequence[View]) -> Section:
-    """Several runs side by side, with the gap over γ where they are a path."""
-    of_training = [one for one in found if one.report.get("command") in ("train", "optimality")]
-    by_numbers = all(mapping(one.report.get("r2")) for one in of_training)
-    name, words = ("r2", "R²") if by_numbers and of_training else ("accuracy", "accuracy")
-    head = (
-        "run",
-        "loss",
-        "γ",
-        "objective",
-        "lower bound",
-        "gap",
-        "neurons",
-        *(f"{words} {part}" for part in PARTS[1:]),
-    )
-    rows = []
-    for one, shown in zip(found, views, strict=True):
-        report = one.report
-        if one not in of_training:
-            rows.append((shown.name, shown.kind, *([NONE] * 7)))
-            continue
-        limits = bounds({field: number(report.get(field)) for field in ("objective", "lower_bound", "gap")})
-        scores = mapping(report.get(name))
-        cells = (text(report.get("loss"), 30), figure(report.get("gamma")), *limits, figure(report.get("width"), 9))
-        rows.append((shown.name, *cells, *(figure(scores.get(part)) for part in PARTS[1:])))
-    same = {
-        (None if one.certificate is None else one.certificate.data_fingerprint, str(one.report.get("loss")))
-        for one in of_training
-    }
-    marked: tuple[int, ...] = ()
-    note = ""
-    if len(same) > 1:
-        note = "These runs are about different data or losses, so that their objectives do not compare."
-    else:
-        judged = [number(mapping(one.report.get(name)).get("validation")) for one in found]
-        best = max((value for value in judged if value is not None), default=None)
-        marked = tuple(k for k, value in enumerate(judged) if best is not None and value == best)
-        note = f"Marked: the best {words} on validation rows." if marked else ""
-    gammas = {number(one.report.get("gamma")) for one in of_training}
+    """The section of the page, with the gap over γ where the runs are a path."""
+    rows = [row_of(shown.name, one.report) for one, shown in zip(found, views, strict=True)]
+    trained = [k for k, one in enumerate(found) if one.report.get("command") in ("train", "optimality")]
+    said = dict(differences([found[k].report for k in trained]))
+    best = None if "rows" in said else best_of([rows[k] for k in trained])
+    note = " ".join(said.values())
+    if best is not None:
+        note = f"Marked: the best {(OF_CLASSES | OF_NUMBERS)[best[1]]} on validation rows. {note}"
     pictures: tuple[Picture, ...] = ()
-    if len(same) == 1 and len(gammas) > 1:
-        path = {"results": [{key: number(one.report.get(key)) for key in ("gamma", "gap")} for one in of_training]}
+    if "gamma" in said and "data" not in said:
+        path = {"results": [rows[k] for k in trained]}
         caption = "How far apart objective and lower bound are at each weight decay."
         pictures = drawn(lambda ax: plots.path(path, ax), "path", "Gap over the weight decay", caption)
-    table = Table("All runs", head, tuple(rows), first_number=2, marked=marked, note=note)
+    head, cells = in_words(rows)
+    marked = () if best is None else (trained[best[0]],)
+    table = Table("All runs", head, tuple(cells), first_number=2, marked=marked, note=note)
     return Section("Comparison", pictures=tuple(replace(one, wide=True) for one in pictures), tables=(table,))

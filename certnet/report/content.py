@@ -9,9 +9,10 @@ from certnet.report.proof import Proved
 from certnet.report.records import PARTS, Theorem, View
 from certnet.report.robustness import robustness
 from certnet.report.rows import on_data
-from certnet.report.words import figure, listed, mapping, number, share, text
+from certnet.report.words import text
+from certnet.runtime.fields import entries, mapping, number
 from certnet.runtime.headline import headline
-from certnet.runtime.wording import NONE, bounds
+from certnet.runtime.wording import NONE, bounds, figure, share
 
 LABELS = {"strong": "Proved", "weak": "Proved, but weak", "open": "Open", "refuted": "Refuted"}
 REPORTED = "As the run reports; not proved again here"
@@ -49,7 +50,7 @@ def view(one: Proved, key: str) -> View:
         theorem=_theorem(one),
         commands=_commands(one),
         sections=tuple(section for section in sections if not section.is_empty),
-        remarks=(*one.remarks, *(text(note) for note in listed(report.get("notes"), 12))),
+        remarks=(*one.remarks, *(text(note) for note in entries(report.get("notes"), 12))),
     )
 
 

@@ -6,8 +6,12 @@ from typing import Any
 from certnet import plots
 from certnet.report.proof import Proved
 from certnet.report.records import PARTS, Section, Table, drawn
-from certnet.report.words import figure, listed, mapping, names, number, seconds, several, text
-from certnet.runtime.wording import NONE, down, up
+from certnet.report.words import names, seconds, text
+from certnet.runtime.fields import entries, mapping, number
+from certnet.runtime.wording import NONE, down, figure, listed, up
+
+ALL = 1 << 20
+"""Names that are read, so that those left out can be counted."""
 
 
 def course(one: Proved, key: str) -> Section:
@@ -51,18 +55,25 @@ def improvements(report: Mapping[str, Any]) -> Section:
     """Of a network from elsewhere: which bound came from where, and what would lower the objective."""
     if report.get("command") != "optimality":
         return Section("")
-    trained, neuron = mapping(report.get("trained")), mapping(report.get("neuron"))
-    facts = [
-        ("network", text(report.get("network"), 80)),
-        ("after rescaling neurons", up(number(report.get("balanced_objective")))),
-        ("largest price over γ", figure(report.get("price_ratio"), 6)),
-        ("one more neuron gains", figure(neuron.get("decrease"), 6) if neuron else ""),
-        ("global training reaches", up(number(trained.get("objective"))) if trained else ""),
-    ]
-    sources = mapping(report.get("bounds"))
+    named, sources = ("network", text(report.get("network"), 80)), mapping(report.get("bounds"))
     rows = tuple((text(name, 60), down(number(sources[name]))) for name in [*sources][:20])
     table = (Table("Lower bounds by where they come from", ("source", "bound"), rows),) if rows else ()
-    return Section("What would lower the objective", facts=tuple(fact for fact in facts if fact[1]), tables=table)
+    return Section("What would lower the objective", facts=(named, *network_facts(report)), tables=table)
+
+
+def network_facts(report: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Of a network from elsewhere: what is known of better ones."""
+    trained, neuron = mapping(report.get("trained")), mapping(report.get("neuron"))
+    reached = (
+        f"{up(number(trained.get('objective')))} with {figure(trained.get('width'), 9)} neurons" if trained else NONE
+    )
+    facts = (
+        ("after rescaling neurons", up(number(report.get("balanced_objective")))),
+        ("largest price over γ", figure(report.get("price_ratio"), 6)),
+        ("one more neuron gains", figure(neuron.get("decrease"), 6)),
+        ("global training reaches", reached),
+    )
+    return tuple(fact for fact in facts if fact[1] != NONE)
 
 
 def recipe_of(report: Mapping[str, Any]) -> Section:
@@ -70,22 +81,22 @@ def recipe_of(report: Mapping[str, Any]) -> Section:
     data = mapping(report.get("data"))
     if not data:
         return Section("")
-    recipe, counts, classes = mapping(data.get("recipe")), mapping(data.get("rows")), names(data.get("classes"), 20)
-    features = names(data.get("features"), 40)
+    recipe, counts, classes = mapping(data.get("recipe")), mapping(data.get("rows")), names(data.get("classes"), ALL)
+    features = names(data.get("features"), ALL)
     rows = ", ".join(f"{text(counts[part], 20)} {part}" for part in PARTS if number(counts.get(part)))
     facts = [
         ("data", text(data.get("source") or data.get("name"), 120)),
         ("task", text(data.get("task"), 40)),
         ("target", text(recipe.get("target"), 80) if recipe.get("target") else ""),
         ("rows", rows or text(data.get("n"), 20)),
-        ("classes", several(classes, len(data["classes"])) if classes else ""),
-        ("features", several(features, len(data["features"])) if features else ""),
+        ("classes", listed(classes, 20, 80) if classes else ""),
+        ("features", listed(features, 40, 80) if features else ""),
         ("standardised", text(data.get("standardised"), 10) if "standardised" in data else ""),
         ("part", text(data.get("part"), 20) if data.get("part") else ""),
         ("seed", text(data.get("seed"), 24) if data.get("seed") is not None else ""),
         ("fingerprint", text(data.get("fingerprint"), 80) if data.get("fingerprint") else ""),
     ]
-    treated = [text(sentence) for sentence in listed(data.get("columns"))]
+    treated = [text(sentence) for sentence in entries(data.get("columns"))]
     return Section(
         "Recipe of the data", facts=tuple(f for f in facts if f[1] not in ("", NONE)), sentences=tuple(treated)
     )

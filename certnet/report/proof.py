@@ -8,7 +8,7 @@ import numpy as np
 
 from certificates import Certificate, Report, Training, Verdict, check, read_certificate
 from certnet.io.network import TwoLayerNetwork
-from certnet.report.words import number
+from certnet.runtime.fields import mapping, number
 from formulations import InputError
 from formulations._validation import IntArray
 from formulations.network import ReluNetwork
@@ -67,8 +67,8 @@ class Proved:
     @property
     def labels(self) -> IntArray | None:
         """(n,) numbers of the classes of these rows, None where targets are numbers."""
-        data = self.report.get("data")
-        if self.certificate is None or not isinstance(data, Mapping) or data.get("task") != "classification":
+        data = mapping(self.report.get("data"))
+        if self.certificate is None or data.get("task") != "classification":
             return None
         Y = self.certificate.Y
         return np.asarray((Y[:, 0] > 0) if Y.shape[1] == 1 else Y.argmax(axis=1), dtype=np.int64)
@@ -108,6 +108,7 @@ def proved(run: "Run", *, time_limit: float | None = CHECKING) -> Proved:
         "hidden_bias": certificate.hidden_bias,
         "output_bias": certificate.output_bias,
         "width": int(certificate.U.shape[1]),
+        "data": {**mapping(stated.get("data")), "fingerprint": certificate.data_fingerprint},
     }
     return Proved(run, {**stated, **facts}, certificate, found, remarks)
 

@@ -5,7 +5,9 @@ from typing import Any
 
 from certnet import plots
 from certnet.report.records import Section, Table, drawn
-from certnet.report.words import figure, listed, mapping, share, text
+from certnet.report.words import text
+from certnet.runtime.fields import entries, mapping
+from certnet.runtime.wording import figure, share
 
 
 def robustness(report: Mapping[str, Any], key: str) -> Section:
@@ -25,21 +27,14 @@ def robustness(report: Mapping[str, Any], key: str) -> Section:
         "Radius of each row",
         "Up to its certified radius a row provably keeps its class; at its attacked radius it provably does not.",
     )
-    radii = [mapping(row) for row in listed(report.get("radii"), 12)]
-    head = ("class", "inputs", "clean", *(f"{figure(row.get('radius'))}" for row in radii))
-    total = {"class": "all", "n": mapping(report.get("data")).get("n"), "radii": report.get("radii")}
-    total["clean_accuracy"] = report.get("clean_accuracy")
-    rows = []
-    for row in [*map(mapping, listed(report.get("classes"))), total]:
-        parts = (_between(mapping(cell)) for cell in listed(row.get("radii"), 12))
-        rows.append((text(row.get("class"), 60), text(row.get("n"), 20), share(row.get("clean_accuracy")), *parts))
-    tables = [Table("Certified to attacked accuracy within each radius", head, tuple(rows))]
+    head, rows = accuracies(report)
+    tables = [Table("Certified to attacked accuracy within each radius", head, rows)]
     worst = tuple(
         (
             *(text(row.get(name), 60) for name in ("row", "label", "predicted")),
             *(figure(row.get(name)) for name in ("certified_radius", "attacked_radius", "margin")),
         )
-        for row in map(mapping, listed(report.get("worst"), 10))
+        for row in map(mapping, entries(report.get("worst"), 10))
     )
     if worst:
         head = ("row", "class", "predicted", "certified radius", "attacked radius", "margin")
@@ -47,7 +42,21 @@ def robustness(report: Mapping[str, Any], key: str) -> Section:
     return Section("Under disturbances", pictures=pictures, tables=tuple(tables))
 
 
-def _between(cell: Mapping[str, Any]) -> str:
+def accuracies(report: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Names of columns and rows of a table of clean and certified to attacked accuracy, of each class and of all."""
+    radii = [mapping(row) for row in entries(report.get("radii"), 12)]
+    total = {"class": "all", "n": mapping(report.get("data")).get("n"), "radii": report.get("radii")}
+    total["clean_accuracy"] = report.get("clean_accuracy")
+    rows = []
+    for row in [*map(mapping, entries(report.get("classes"))), total]:
+        parts = (between(mapping(cell)) for cell in entries(row.get("radii"), 12))
+        clean = share(row.get("clean_accuracy"), at_least=True)
+        rows.append((text(row.get("class"), 60), text(row.get("n"), 20), clean, *parts))
+    return ("class", "inputs", "clean", *(figure(row.get("radius")) for row in radii)), tuple(rows)
+
+
+def between(cell: Mapping[str, Any]) -> str:
     """Certified to attacked accuracy, or the one where they agree."""
-    least, most = share(cell.get("certified_accuracy")), share(cell.get("attacked_accuracy"))
-    return least if least == most else f"{least} – {most}"
+    certified, attacked = cell.get("certified_accuracy"), cell.get("attacked_accuracy")
+    least = share(certified, at_least=True)
+    return least if certified == attacked else f"{least} to {share(attacked, at_least=False)}"

@@ -6,8 +6,9 @@ from typing import Any
 from certnet import plots
 from certnet.report.proof import Proved
 from certnet.report.records import PARTS, Picture, Section, Table, drawn
-from certnet.report.words import figure, listed, mapping, names, number, share, text
-from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS
+from certnet.report.words import names, text
+from certnet.runtime.fields import entries, mapping, number
+from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, figure, share
 
 
 def on_data(one: Proved, key: str) -> Section:
@@ -67,7 +68,7 @@ def _confusion(report: Mapping[str, Any]) -> list[Table]:
     part = next((part for part in reversed(PARTS) if matrices.get(part)), None)
     if part is None:
         return []
-    raw = [[number(cell) for cell in listed(row)] for row in listed(matrices[part])]
+    raw = [[number(cell) for cell in entries(row)] for row in entries(matrices[part])]
     count = len(raw)
     if not (2 <= count <= 50 and all(len(row) == count and None not in row for row in raw)):
         return []
@@ -93,7 +94,7 @@ def _confusion(report: Mapping[str, Any]) -> list[Table]:
 
 def _worst(report: Mapping[str, Any]) -> list[Table]:
     found = mapping(report.get("worst"))
-    rows = [mapping(row) for row in listed(found.get("rows"), 10)]
+    rows = [mapping(row) for row in entries(found.get("rows"), 10)]
     cells = tuple(
         (text(row.get("row"), 20), _values(row.get("target")), _values(row.get("predicted")), figure(row.get("loss")))
         for row in rows
@@ -107,4 +108,4 @@ def _worst(report: Mapping[str, Any]) -> list[Table]:
 
 def _values(value: object) -> str:
     """A class, or the numbers of a regression."""
-    return ", ".join(figure(entry) for entry in listed(value, 6)) if isinstance(value, list) else text(value, 60)
+    return ", ".join(figure(entry) for entry in entries(value, 6)) if isinstance(value, list) else text(value, 60)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from certnet.runtime.headline import headline
-from certnet.runtime.wording import down, percent, share, up
+from certnet.runtime.wording import down, percent, share, shortened, up
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -94,8 +94,8 @@ class Result:
         return None if self.COMMAND is None else headline({"command": self.COMMAND, **self.to_dict()}).text
 
     def __repr__(self) -> str:
-        cut = {name: text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…" for name, text in self.shown().items()}
-        return f"{type(self).__name__}({', '.join(f'{name}: {text}' for name, text in cut.items())})"
+        figures = (f"{name}: {shortened(text, LONGEST)}" for name, text in self.shown().items())
+        return f"{type(self).__name__}({', '.join(figures)})"
 
     def _repr_html_(self) -> str:
         """A small table, for notebooks; whatever stands in it is escaped."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from certnet.runtime.fields import number
 from certnet.runtime.wording import bounds, down, percent, share, up
 
 Level = Literal["strong", "weak", "open", "refuted"]
@@ -68,22 +69,17 @@ def is_weak(gap: float | None) -> bool:
     return gap is None or not (gap <= SETTINGS.weak_gap)
 
 
-def _number(report: Mapping[str, Any], name: str) -> float | None:
-    value = report.get(name)
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
 def _reason(report: Mapping[str, Any]) -> Headline:
     reason = str(report.get("reason") or "nothing is known").rstrip(".")
     return Headline(f"{reason[:1].upper()}{reason[1:]}.", _LEVELS.get(str(report.get("verdict")), "open"))
 
 
 def _training(report: Mapping[str, Any]) -> Headline:
-    gap = _number(report, "gap")
+    gap = number(report.get("gap"))
     if report["verdict"] != "PROVED":
         reason = str(report["reason"]).rstrip(".")
         return Headline(f"Nothing is proved about this network: {reason}.", _LEVELS.get(str(report["verdict"]), "open"))
-    shown = bounds({name: _number(report, name) for name in ("objective", "lower_bound", "gap")})[2]
+    shown = bounds({name: number(report.get(name)) for name in ("objective", "lower_bound", "gap")})[2]
     if is_weak(gap):
         return Headline(
             f"The bound is weak here: a network that is up to {shown} better {BETTER} is not ruled out. A larger "
@@ -97,13 +93,13 @@ def _training(report: Mapping[str, Any]) -> Headline:
 
 def _optimality(report: Mapping[str, Any]) -> Headline:
     """Of a network from elsewhere: how much of the gap a better network explains, and how much the bound."""
-    objective, bound, gap = (_number(report, name) for name in ("objective", "lower_bound", "gap"))
+    objective, bound, gap = (number(report.get(name)) for name in ("objective", "lower_bound", "gap"))
     if report["verdict"] != "PROVED" or objective is None or bound is None or gap is None or objective <= 0:
         return _training(report)
-    known = [objective, _number(report, "balanced_objective")]
+    known = [objective, number(report.get("balanced_objective"))]
     trained, neuron = report.get("trained"), report.get("neuron")
-    known.append(None if trained is None else _number(trained, "objective"))
-    decrease = None if neuron is None else _number(neuron, "decrease")
+    known.append(None if trained is None else number(trained.get("objective")))
+    decrease = None if neuron is None else number(neuron.get("decrease"))
     known.append(None if decrease is None else objective - decrease)
     best = min(value for value in known if value is not None)
     found = (objective - best) / objective
@@ -119,20 +115,20 @@ def _optimality(report: Mapping[str, Any]) -> Headline:
 def _path(report: Mapping[str, Any]) -> Headline:
     rows: Sequence[Mapping[str, Any]] = report["results"]
     proved = [row for row in rows if row["verdict"] == "PROVED"]
-    weak = [row for row in proved if is_weak(_number(row, "gap"))]
+    weak = [row for row in proved if is_weak(number(row.get("gap")))]
     best = report.get("best")
     chosen = "" if best is None else f" Gamma {float(best['gamma']):g} does best on the validation rows."
     if len(proved) < len(rows):
         return Headline(f"Only {len(proved)} of {len(rows)} weight decays are proved.{chosen}", "open")
     if weak:
         names = ", ".join(f"{float(row['gamma']):g}" for row in weak)
-        worst = percent(max(_number(row, "gap") or math.inf for row in weak))
+        worst = percent(max(number(row.get("gap")) or math.inf for row in weak))
         return Headline(
             f"The bound is weak for gamma {names}: networks up to {worst} better {BETTER} are not ruled out there; "
             f"more --time-limit would help.{chosen}",
             "weak",
         )
-    worst = percent(max(_number(row, "gap") or 0.0 for row in proved))
+    worst = percent(max(number(row.get("gap")) or 0.0 for row in proved))
     return Headline(
         f"For each of {len(rows)} weight decays no network of any width is better than the one found by more than "
         f"{worst} {BETTER}.{chosen}",
@@ -147,7 +143,7 @@ def _tightness(report: Mapping[str, Any]) -> Headline:
         return Headline(f"The relaxation is exact here up to {shown}: its bound meets a network.", "strong")
     if verdict == "REFUTED":
         return Headline("The relaxation is loose here: its value is proved to lie below the optimum.", "refuted")
-    if is_weak(_number(relaxed, "gap")):
+    if is_weak(number(relaxed.get("gap"))):
         return Headline(
             f"Nothing can be said about tightness yet: the bound on the relaxation is weak, {shown} below the best "
             "network. More --time-limit, a larger gamma or fewer rows would help.",

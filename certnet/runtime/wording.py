@@ -1,10 +1,12 @@
 """Numbers as people read them; a proved bound is never shown better than it is."""
 
 import math
-from collections.abc import Mapping
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+import unicodedata
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
+from certnet.runtime.fields import number
 from formulations.text import printable as printable
 
 NONE = "—"
@@ -13,6 +15,8 @@ OF_CLASSES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", 
 OF_NUMBERS = {"r2": "R²", "mean_squared_error": "mean squared error", "mean_absolute_error": "mean absolute error"}
 """Figures of networks by their names in reports, and as people read them."""
 DIGITS, MOST_DIGITS = 6, 17
+WIDTH = 40
+"""Characters of a text of a file in a sentence."""
 _UP, _DOWN = Context(prec=40, rounding=ROUND_CEILING), Context(prec=40, rounding=ROUND_FLOOR)
 
 
@@ -38,12 +42,42 @@ def percent(value: float | Decimal | None) -> str:
     return f"{(exact * 100).quantize(Decimal('0.01'), ROUND_CEILING)} %"
 
 
-def share(value: float, *, at_least: bool) -> str:
-    """A share of rows in percent with one digit, rounded towards what is still true: down for at least, else up."""
+def share(value: object, *, at_least: bool | None = None) -> str:
+    """A share of rows in percent with one digit; of a bound rounded to what is still true: down for at least, else up.
+
+    A dash for what is no number.
+    """
+    found = number(value)
+    if found is None:
+        return NONE
+    rounding = {None: ROUND_HALF_EVEN, True: ROUND_FLOOR, False: ROUND_CEILING}[at_least]
     # The digits that name the float: 0.7 is seven of ten rows, and no less.
-    return (
-        f"{(Decimal(repr(float(value))) * 100).quantize(Decimal('0.1'), ROUND_FLOOR if at_least else ROUND_CEILING)} %"
-    )
+    return f"{(Decimal(repr(float(found))) * 100).quantize(Decimal('0.1'), rounding)} %"
+
+
+def figure(value: object, digits: int = 4) -> str:
+    """A number in so many digits, to the nearest; a dash for what is none."""
+    found = number(value)
+    return NONE if found is None else f"{found:.{digits}g}"
+
+
+def shortened(text: str, most: int = WIDTH) -> str:
+    """A text of a file as sentences quote it."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def cleaned(text: str, most: int) -> str:
+    """A text of anybody's, shortened, with spaces for control characters."""
+    # Long texts are cut before they are looked at.
+    return shortened("".join(" " if unicodedata.category(sign)[0] == "C" else sign for sign in text[: most + 1]), most)
+
+
+def listed(words: Sequence[object], most: int = 4, width: int = WIDTH) -> str:
+    """``a, b and c``, or ``a, b, c, d and 7 more``."""
+    shown = [shortened(str(word), width) for word in words[:most]]
+    if len(words) > most:
+        return f"{', '.join(shown)} and {len(words) - most} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:

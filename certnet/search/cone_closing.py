@@ -45,7 +45,7 @@ MOST_NEURONS = 200
 """That one round adds, and width up to which all weights descend together afterwards."""
 SETTLED, PROGRESS, PATIENCE = 0.3, 1e-3, 3
 """A finer gap is next once prices exceed γ by at most this part of what the gap allows; the objective must fall by this
-part of the gap for a round to count; so many rounds that do not are the end."""
+part of the gap for a fit or a round to count; so many rounds that do not are the end."""
 ROOM = 0.1
 """How far above the largest price the last run aims, as part of what the gap allows."""
 CLIMBING_SHARE, TRAINING_SHARE, SEARCH_SHARE, CHECK_SHARE = 0.1, 0.5, 0.35, 0.6
@@ -114,8 +114,7 @@ class SubdivisionSearch:
         """The largest bound so far, in original units."""
         return -np.inf if self.proved is None else self.proved.bound
 
-    @property
-    def is_closed(self) -> bool:
+    def closed(self) -> bool:
         """True when the bound is as near to the objective as asked for."""
         return self.objective - self.bound <= self.gap * self.objective
 
@@ -128,7 +127,7 @@ class SubdivisionSearch:
         with pool_of(self.workers, self.scheduler, threads=True) as (self.pool, self.busy):
             goal = GOAL_SHARE * self.gap
             asked, shown, idle = max(FIRST_GAP, goal), 1.0, 0
-            while not self.is_closed and idle < PATIENCE:
+            while not self.closed() and idle < PATIENCE:
                 W = offered_dual(self.merged, self.network, self.known).W
                 limit = price_for_gap(self.program, W, self.objective, asked)
                 found = self._explore(W, limit)
@@ -138,6 +137,8 @@ class SubdivisionSearch:
                     if not self._may_go_on() or asked > BETWEEN * shown:
                         return
                     continue
+                if self.closed():
+                    return
                 shown = asked if found.complete else shown
                 maximisers, before = self._climb(W, found), self.objective
                 is_better = self.train and self._add_neurons(maximisers, asked)
@@ -145,17 +146,16 @@ class SubdivisionSearch:
                     # Nothing lowers the objective any more. A more accurate fit may still be a better dual.
                     if not self.train or idle + 1 >= PATIENCE:
                         break
-                    self._fit(np.zeros((len(self.basis), 0)), 0.0)
+                    self._fit(np.zeros((len(self.basis), 0)), 0.0, self._deadline(TRAINING_SHARE))
                     idle += 1
                     continue
                 counts = before - self.objective > PROGRESS * asked * before
                 idle = 0 if counts or found.complete else idle + 1
-                excess = self.largest / self.program.gamma - 1.0
-                settled = excess <= SETTLED * (limit / self.program.gamma - 1.0)
+                settled = self.largest - self.program.gamma <= SETTLED * (limit - self.program.gamma)
                 if found.complete and (settled or not is_better):
                     seen = bound_from_price(self.program, W, max(self.largest, self.program.gamma))
                     asked = max(min(FINER * asked, AHEAD * (1.0 - seen / before)), goal)
-            if not self.is_closed:
+            if not self.closed():
                 self._show_largest_price(goal)
 
     def _show_largest_price(self, goal: float) -> None:
@@ -203,7 +203,7 @@ class SubdivisionSearch:
             pool=self.pool,
             busy=self.busy,
             max_tests=left,
-            deadline=None if seconds is None else time.perf_counter() + SEARCH_SHARE * seconds,
+            deadline=self._deadline(SEARCH_SHARE),
             callback=lambda tests: self.tell(before + tests, self.objective, self.bound),
         )
         self.tests += found.tests
@@ -217,32 +217,39 @@ class SubdivisionSearch:
         return found
 
     def _time_check(self) -> None:
-        """See how fast the check of the last run is, where that is soon known."""
+        """See how fast the check of the last run is, where that is soon known and further runs may follow."""
         seconds = self.left()
-        if (
-            seconds is None
-            or self.proved is None
-            or not (self.proved.found.tests <= self.checked * SAMPLE_SHARE * seconds)
-        ):
+        if seconds is None or self.proved is None or self.closed():
+            return
+        if not (self.proved.found.tests <= self.checked * SAMPLE_SHARE * seconds):
             return
         begin = time.perf_counter()
         self.certify(*self.network, {})
         self.checked = self.proved.found.tests / (time.perf_counter() - begin)
 
     def _add_neurons(self, maximisers: Pricing, gap: float) -> bool:
-        """Let maximisers that pay join the network; True when the objective falls."""
-        pays = maximisers.values > self.original.gamma * (1.0 + PAYS)
-        directions = maximisers.directions[:, pays][:, :MOST_NEURONS]
-        self.known = np.hstack([self.known, directions])
-        before = self.objective
-        if directions.shape[1]:
-            self._fit(directions, gap)
+        """Let maximisers that pay join the network; True when the objective falls.
+
+        Climbing costs little beside a run, so it goes on from there while the objective falls.
+        """
+        before, deadline = self.objective, self._deadline(TRAINING_SHARE)
+        while True:
+            pays = maximisers.values > self.original.gamma * (1.0 + PAYS)
+            directions, last = maximisers.directions[:, pays][:, :MOST_NEURONS], self.objective
+            self.known = np.hstack([self.known, directions])
+            if not pays.any():
+                break
+            self._fit(directions, gap, deadline)
+            if deadline.passed or not last - self.objective > PROGRESS * gap * last:
+                break
+            W = offered_dual(self.merged, self.network, self.known).W
+            starts = np.hstack([directions, self.network[0]])
+            maximisers = climb(self.original, self.merged.undo_W(W), starts, deadline=deadline)
         return self.objective < before
 
-    def _fit(self, directions: FloatArray, gap: float) -> None:
+    def _fit(self, directions: FloatArray, gap: float, deadline: Deadline) -> None:
         """Train with these directions as further neurons."""
         joint = self.network[0].shape[1] + directions.shape[1] <= MOST_NEURONS
-        deadline = self._deadline(TRAINING_SHARE)
         self.network = exchange(self.original, self.network, directions, joint=joint, gap=gap, deadline=deadline)
         self.objective = self.original.objective(*self.network)
         if self.better is not None:
@@ -264,8 +271,8 @@ class SubdivisionSearch:
         goal = price_for_gap(self.program, W, self.objective, GOAL_SHARE * self.gap)
         return SearchSummary(
             kind="subdivision",
-            complete=self.is_closed or (self.exhausted and not self.train),
-            can_go_on=not (self.is_closed or self.exhausted),
+            complete=self.closed() or (self.exhausted and not self.train),
+            can_go_on=not (self.closed() or self.exhausted),
             interrupted=self.interrupted,
             nodes=self.tests,
             leaves=0 if self.proved is None else int(np.count_nonzero(self.proved.found.codes < 0)),

@@ -151,6 +151,16 @@ def extract_points(
     return better(_merged(best.Z), factor=2.0)
 
 
+def infeasibility(space: LiftedSpace, P: FloatArray) -> float:
+    """‖negative and complementary entries of P‖_F/‖P‖_F, for P over φ."""
+    wrong = np.minimum(P, 0.0)
+    index = np.arange(space.neurons)
+    for rows, columns in ((index, space.neurons + index), (space.neurons + index, index)):
+        wrong[rows, columns] = P[rows, columns]
+    size = float(np.linalg.norm(P))
+    return float(np.linalg.norm(wrong)) / size if size > 0 else 0.0
+
+
 def _merged(Z: FloatArray) -> FloatArray:
     """Points of one direction as one of the same moment; negligible points are dropped."""
     size = np.linalg.norm(Z, axis=0)

@@ -121,3 +121,19 @@ def test_numbers_are_predicted_in_their_own_units(certnet: Call) -> None:
     assert "predicts numbers" in one_sentence(certnet("predict", "plane", "plane.csv", "--radius-norm", "l2"))
     # A file alone names no loss: its outputs are given as they are.
     assert [*table(certnet("predict", "runs/plane/network.npz", "plane.csv").out)[0]] == ["row", "output 0"]
+
+
+@pytest.mark.usefixtures("shop")
+def test_constants_near_new_rows_need_no_target(certnet: Call) -> None:
+    write("new.csv", rows(2, seed=3), ("colour", "size"))
+    done = certnet("lipschitz", "shop", "--local", "new.csv", "--radius", "0.1", "--time-limit", "2", "--json")
+    assert done.code == 0
+    assert [row["row"] for row in done.json["results"]] == [0, 1]
+    write("lacking.csv", rows(2, seed=3), ("colour",))
+    assert "size" in one_sentence(certnet("lipschitz", "shop", "--local", "lacking.csv", "--radius", "0.1"))
+
+
+@pytest.mark.usefixtures("shop")
+def test_what_was_compared_names_the_classes(certnet: Call) -> None:
+    done = certnet("check", "shop", "--data", "shop.csv")
+    assert "2 classes (buys and leaves)" in done.out

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from certnet.io import Recipe, load, read_source
+from certnet.io.cells import parse_number, parse_time
 from certnet.io.columns import Column, Columns
 from certnet.io.dataset import DataSet, Split
 from certnet.io.tables import Table, read_table
@@ -29,6 +31,7 @@ def cells(row: int) -> dict[str, str]:
         "smoker": "Yes" if row % 4 == 1 else "no",
         "seen": f"{row % 28 + 1:02d}/{row % 12 + 1:02d}/20{20 + row % 3}",
         "shop": "the only one",
+        "opened": "" if row % 13 == 6 else f"{row % 12 + 1}:{row * 7 % 60:02d} {'ap'[row % 2]}m",
         "note": f"text {row}",
         "kind": "good" if row % 5 < 2 else "bad",
     }
@@ -62,12 +65,17 @@ def test_everything_becomes_features_by_name(people: str) -> None:
     np.testing.assert_array_equal(feature(data, "smoker"), [row["smoker"] == "Yes" for row in rows])
     days = [np.datetime64("-".join(reversed(row["seen"].split("/")))).astype(int) for row in rows]
     np.testing.assert_array_equal(feature(data, "seen"), np.array(days) - min(days))
-    assert data.X.shape == (ROWS, 8)
+    clock = [datetime.strptime(row["opened"], "%I:%M %p") for row in rows if row["opened"]]
+    hours = iter([time.hour + time.minute / 60 for time in clock])
+    middle = np.median([time.hour + time.minute / 60 for time in clock])
+    expected = [next(hours) if row["opened"] else middle for row in rows]
+    np.testing.assert_allclose(feature(data, "opened"), expected, rtol=1e-14)
+    assert data.X.shape == (ROWS, 10)
     assert data.columns is not None
     assert dict(data.columns.left_out).keys() == {"customer_id", "shop", "note"}
     assert data.columns.target == "kind"
     said = " ".join(data.columns.sentences())
-    for name in ("age", "colour", "smoker", "seen", "customer_id", "shop", "note"):
+    for name in ("age", "colour", "smoker", "seen", "opened", "customer_id", "shop", "note"):
         assert f"{name}: " in said
 
 
@@ -96,7 +104,7 @@ def test_columns_are_found_by_name_in_any_order(people: str) -> None:
     np.testing.assert_array_equal(X, columns.encode(table))
     assert any("extra" in note for note in notes)
     lacking = replace(table, names=("customer_id", "kind"), columns=(table.columns[0], table.columns[-1]))
-    with pytest.raises(InputError, match="lacks columns age, colour, smoker and seen"):
+    with pytest.raises(InputError, match="lacks columns age, colour, smoker, seen and opened"):
         columns.encode(lacking)
 
 
@@ -343,7 +351,7 @@ def test_a_network_is_asked_about_its_own_columns_alone(people: str, tmp_path: P
     split = load(Recipe(source=people, split=False))
     assert split.columns is not None
     rows = [{"odd": "1" if row else "x", **cells(row)} for row in range(9)]
-    names = ["kind", "odd", "seen", "smoker", "colour", "age"]
+    names = ["kind", "odd", "seen", "opened", "smoker", "colour", "age"]
     recipe = Recipe(source=write(tmp_path / "new.csv", rows, names), drop=("absent",)).asked_by(split.columns)
     data = read_source(recipe)
     np.testing.assert_array_equal(data.X, split.columns.encode(read_table(people))[:9])
@@ -351,3 +359,43 @@ def test_a_network_is_asked_about_its_own_columns_alone(people: str, tmp_path: P
     assert any("odd" in note for note in data.notes)
     with pytest.raises(InputError, match="lacks the target column 'kind'"):
         read_source(replace(recipe, source=write(tmp_path / "bare.csv", rows, names[1:])))
+
+
+def test_a_long_cell_takes_no_long_time() -> None:
+    """Without a bound on what is tried again this would take hours."""
+    assert parse_number(130_000 * "1" + "x") is None
+    assert parse_number("1" + 300 * "0") == 1e300
+
+
+@pytest.mark.parametrize("cell", ["24:00", "8:60", "13:00 pm", "0:30 am", "8", "1:2", "-1:30", "٠٨:٣٠"])
+def test_no_time_of_day(cell: str) -> None:
+    assert parse_time(cell) is None
+    assert parse_time("12:30 a.m.") == 0.5
+    assert parse_time("23:59:60") is None
+
+
+@pytest.mark.parametrize(
+    ("dates", "days", "noted"),
+    [
+        (("5-Jan-24", "31-May-24", "1-Dec-23"), (19727, 19874, 19692), False),
+        (("May 3, 2024", "May 5, 2024", "May 9, 2024"), (19846, 19848, 19852), False),
+        (("3 May 2024", "5 May 2024", "9 May 2024"), (19846, 19848, 19852), False),
+        (("5/5/2024", "7/7/2024", "9/9/2024"), (19848, 19911, 19975), False),
+        (("5/6/2024", "7/8/2024", "9/10/2024"), (19879 + 0, 19942, 20005), True),
+    ],
+)
+def test_dates_with_names_of_months(tmp_path: Path, dates: Sequence[str], days: Sequence[int], noted: bool) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("day;y\n" + "".join(f"{dates[k % 3]};{k}.5\n" for k in range(12)))
+    data = read_source(Recipe(source=str(path)))
+    assert any("fit two forms" in note for note in data.notes) == noted
+    if days and not noted:
+        np.testing.assert_array_equal(data.X[:3, 0], np.array(days) - min(days))
+
+
+def test_numbers_with_units_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    lines = [f"{k % 4} kg,€ {k % 3}.50,A{k % 2},{k % 5}%,{k}.5" for k in range(30)]
+    path.write_text("weight,price,code,share,y\n" + "\n".join(lines))
+    said = [note for note in read_source(Recipe(source=str(path))).notes if "without more" in note]
+    assert [note.split("'")[1] for note in said] == ["weight", "price", "share"]

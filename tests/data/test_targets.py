@@ -57,3 +57,17 @@ def test_ages_become_a_quantity_with_a_word_and_classes_where_asked(tmp_path: Pa
     np.testing.assert_array_equal(told.Y_train, split.Y_train)
     few = load(Recipe(source=str(path), split=False, task="classification"))
     assert few.classes == tuple(map(str, sorted(set(AGES))))
+
+
+@pytest.mark.parametrize("kind", ["csv", "npz"])
+def test_long_numbers_are_different_classes(tmp_path: Path, kind: str) -> None:
+    """2^53 and 2^53 + 1 are one float64 number."""
+    labels = [2**53, 2**53 + 1, 7] * 8
+    path = tmp_path / f"t.{kind}"
+    if kind == "csv":
+        path.write_text("x,y\n" + "".join(f"{row}.5,{label}\n" for row, label in enumerate(labels)))
+    else:
+        np.savez(path, X=np.arange(len(labels), dtype=float)[:, None], Y=np.array(labels))
+    split = load(Recipe(source=str(path), split=False, raw=True))
+    assert split.classes == ("7", "9007199254740992", "9007199254740993")
+    assert [split.classes[k] for k in split.Y.argmax(axis=1)] == list(map(str, labels))

@@ -17,7 +17,10 @@ from certificates import read_certificate, write_certificate
 from certnet.io.runs import Run, read_run
 from certnet.report import page
 from certnet.report.proof import proved
-from certnet.report.words import TEXT, figure, listed, mapping, number, text
+from certnet.report.robustness import between
+from certnet.report.words import TEXT, text
+from certnet.runtime.fields import entries, mapping, number
+from certnet.runtime.wording import figure
 from formulations import InputError
 from tests.certificates.altering import replace
 from tests.report.conftest import EVIL
@@ -100,7 +103,7 @@ def test_it_shows_the_figures_and_how_to_prove_them(runs: dict[str, Run], html: 
 def test_several_runs_are_compared_first(html: str) -> None:
     words = "".join(Elements(html).words)
     assert words.index("Comparison") < words.index("The theorem")
-    assert "do not compare" in words  # two data sets
+    assert "objectives are not compared" in words  # two data sets
 
 
 def test_the_checker_has_the_last_word(runs: dict[str, Run], tmp_path: Path) -> None:
@@ -165,9 +168,9 @@ def test_no_report_breaks_the_page(runs: dict[str, Run], fields: dict[str, Any],
 def test_words_are_short_and_whole(value: Any) -> None:
     assert len(text(value)) <= TEXT
     assert isinstance(figure(value), str)
-    assert number(value) is None or isinstance(number(value), float)
+    assert number(value) is None or isinstance(number(value), int | float)
     assert mapping(value) == (value if isinstance(value, dict) else {})
-    assert len(listed([value] * 1000)) < 1000
+    assert len(entries([value] * 1000)) < 1000
 
 
 def test_long_texts_are_cut_and_control_characters_go() -> None:
@@ -187,3 +190,10 @@ def test_pages_are_about_one_to_fifty_runs(runs: dict[str, Run]) -> None:
 def test_equal_runs_give_equal_pages(runs: dict[str, Run]) -> None:
     pages = [re.sub(r"arithmetic, [^)]*\)", "", page(runs["evil"])) for _ in range(2)]
     assert pages[0] == pages[1]
+
+
+def test_shares_of_rows_that_are_bounds_are_shown_no_better_than_they_are() -> None:
+    cell = {"certified_accuracy": 0.9996, "attacked_accuracy": 0.9997}
+    assert between(cell) == "99.9 % to 100.0 %"
+    assert between({**cell, "attacked_accuracy": 0.9996}) == "99.9 %"
+    assert between({}) == "—"

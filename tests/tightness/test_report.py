@@ -7,9 +7,10 @@ import pytest
 
 from certificates import Certificate, Verdict
 from certificates.making import certify, residual_dual
-from certnet.jobs.tightness import infeasibility, is_plain, measure_tightness
+from certnet.jobs.tightness import is_plain, measure_tightness
 from certnet.jobs.train import train
 from certnet.tightness.feasible import relaxation_value
+from certnet.tightness.rank import infeasibility
 from certnet.training import fit
 from formulations import InputError, LiftedSpace, Primal, TrainingProgram, merge_rows, presolve
 from formulations._validation import FloatArray

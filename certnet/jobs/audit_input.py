@@ -1,0 +1,139 @@
+"""One input of an audit: its class, its radii, and what an earlier run claims of it."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from certificates import Certificate, Robustness, Verdict, check
+from certificates.certificate import CaseProof
+from certificates.failure import Deadline
+from certnet.jobs.audit_result import ATTACKED, CERTIFIED, UNDECIDED, InputAudit
+from certnet.jobs.radius import Bracket
+from certnet.runtime.numerics import computing
+from certnet.search.counterexample import decided_classes, exact_outputs
+from formulations._validation import FloatArray, IntArray
+from formulations.network import ReluNetwork
+
+LARGEST_SHARE, TOLERANCE = 4.0, 1e-3
+"""Certified radii are searched up to so many times the largest radius of the audit, and up to this relative error."""
+NEARLY_EQUAL = 1e-6
+"""Outputs that differ by such a share may be equal, and are compared exactly."""
+
+
+def predictions(network: ReluNetwork, X: FloatArray, labels: IntArray) -> tuple[IntArray, FloatArray]:
+    """(the classes of inputs X (n×d), exactly; the lead of the labels' outputs (n,), in floating point).
+
+    Of equal largest outputs the first is the class, though such an input keeps no class within any radius.
+    """
+    with np.errstate(all="ignore"):
+        outputs = network(X)
+    size, rows = np.abs(outputs).max(axis=1, initial=0.0), np.arange(len(X))
+    own = outputs[rows, labels]
+    outputs[rows, labels] = -np.inf
+    lead = own - outputs.max(axis=1, initial=-np.inf)
+    found = decided_classes(network, X, labels)
+    for row in np.flatnonzero((found > labels) & (np.abs(lead) <= NEARLY_EQUAL * size)).tolist():
+        y = exact_outputs(network, X[row])
+        found[row] = y.index(max(y))
+    return found, lead
+
+
+@dataclass(frozen=True, eq=False)
+class InputWork:
+    """One input of an audit, with what an earlier run claims of it.
+
+    Regions grow with the radius, also as they are rounded. So a proof holds for all smaller radii, and a
+    counterexample for all larger ones.
+    """
+
+    row: int
+    bracket: Bracket
+    radii: tuple[float, ...]
+    search: bool
+    input_limit: float | None
+    claim: InputAudit | None = None
+    proof: Sequence[CaseProof] | None = None
+
+    def entry(self, predicted: int, lead: float, **more: Any) -> InputAudit:
+        """The record, as far as the bracket says."""
+        label, low = self.bracket.label, self.bracket.low
+        high = self.lost() if predicted == label else 0.0
+        status = (CERTIFIED if radius <= low else ATTACKED if radius >= high else UNDECIDED for radius in self.radii)
+        attacked = min(high, self.bracket.high) if self.search else high
+        entry = InputAudit(self.row, label, predicted, float(lead), tuple(status), low, attacked, False, 0.0)
+        return replace(entry, **more)
+
+    def lost(self) -> float:
+        """The least radius of the audit that was refuted, or whose region holds the witness, exactly."""
+        high, x = self.bracket.high, self.bracket.witness
+        for radius in self.radii:
+            if radius >= high or (x is not None and self.bracket.region(radius).contains(x)):
+                return radius
+        return math.inf
+
+    def limit(self, whole: Deadline) -> Deadline:
+        """When a part of the work that begins now ends."""
+        return Deadline(min(Deadline.after(self.input_limit).moment, whole.moment))
+
+    def decide(self, whole: Deadline) -> bool:
+        """Ascend until a radius is refuted, the rest is then known; and narrow the certified radius.
+
+        Returns whether it was not verified to the end when the whole time was over.
+        """
+        bracket, end, cut = self.bracket, self.limit(whole), False
+        for radius in self.radii:
+            if bracket.high <= radius:
+                break
+            verdict = bracket.decide(radius, end.limit)
+            cut = cut or (verdict is Verdict.UNKNOWN and whole.passed)
+        if self.search and bracket.high > 0:
+            is_open = bracket.search(LARGEST_SHARE * self.radii[-1], TOLERANCE, self.limit(whole))
+            cut = cut or (is_open and whole.passed)
+        return cut
+
+    def confirmed(self, whole: Deadline) -> "InputWork | None":
+        """What an earlier run claims, as far as it is confirmed now; None if there is no claim or more to find."""
+        one, claim = replace(self, bracket=replace(self.bracket)), self.claim
+        if claim is None:
+            return None
+        bracket, radius = one.bracket, claim.certified_radius
+        if claim.counterexample is not None and bracket.high > 0:
+            x = np.array(claim.counterexample)
+            if decided_classes(bracket.network, x[None], np.array([bracket.label]))[0] != bracket.label:
+                bracket.lose(x, bracket.high)
+            if not (bracket.high if self.search else one.lost()) < math.inf:
+                return None
+        if bracket.high == 0 or not radius > 0:
+            return one
+        # Wherever the proof was found, it has to do for this network and this property.
+        cases = bracket.cases(radius)
+        if self.proof is None or len(self.proof) != len(cases) or not radius < bracket.high:
+            return None
+        certificate = Certificate(Robustness(bracket.network, cases), tuple(self.proof))
+        if check(certificate, time_limit=self.limit(whole).limit).verdict is not Verdict.PROVED:
+            return None
+        bracket.low = radius
+        return one
+
+
+def audited(one: InputWork, until: float) -> tuple[InputAudit, dict[float, Certificate]]:
+    """One input at all radii, until ``time.time()`` is ``until``."""
+    with computing(), np.errstate(all="ignore"):
+        start, bracket, claim = time.perf_counter(), one.bracket, one.claim
+        whole = Deadline.after(until - time.time())
+        (predicted,), (lead,) = predictions(bracket.network, bracket.x[None], np.array([bracket.label]))
+        if predicted != bracket.label:
+            bracket.high = 0.0
+        held = one.confirmed(whole)
+        cut = held is None and one.decide(whole)
+        seconds = time.perf_counter() - start if held is None or claim is None else claim.seconds
+        bracket = (held or one).bracket
+        witness = None if bracket.witness is None else tuple(bracket.witness.tolist())
+        more = {"reached": not cut, "seconds": seconds, "counterexample": witness, "resumed": held is not None}
+        best = (*one.radii, bracket.low)
+        certificates = {radius: found for radius, found in bracket.certificates.items() if radius in best}
+        return (held or one).entry(int(predicted), lead, **more), certificates
