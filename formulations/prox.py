@@ -186,6 +186,32 @@ class Prox:
         return _Arrow(own, cross, head, True, self._reach)
 
 
+def best_bias(loss: "Loss", R: FloatArray) -> FloatArray:
+    """The best output bias (c,) of a loss without kinks for fitted values R (n×c), by damped Newton steps from 0."""
+    s, a = SETTINGS, np.zeros(R.shape[1])
+    here = loss.value(R, a)
+    for _ in range(s.steps):
+        diagonal, row = loss.curvature(R + a)
+        total, slope = diagonal.sum(axis=0), loss.bias_decay * a - loss.dual(R, a).sum(axis=0)
+        least = s.least_curvature * max(float(total.sum()), 1.0)
+        if loss.kind.couples:
+            # Cross-entropy does not see a bias that is the same for all classes.
+            step = -np.linalg.solve(np.diag(total + least + loss.bias_decay) - row.T @ row, slope)
+        else:
+            step = -slope / np.maximum(total + loss.bias_decay, least)
+        decrease, length = -float(slope @ step), 1.0
+        if not decrease > s.accuracy * max(abs(here), 1e-300):
+            return np.asarray(a + step) if np.isfinite(step).all() else a
+        there = loss.value(R, a + step)
+        while not there <= here - s.shrinkage * length * decrease and length > s.smallest_step:
+            length *= 0.5
+            there = loss.value(R, a + length * step)
+        if not there < here:
+            return a
+        a, here = a + length * step, there
+    return a
+
+
 def _path(first: float, last: float) -> FloatArray:
     """Smoothings from that of a loss without visible kinks down to the last."""
     count = max(int(np.ceil(np.log(first / last) / -np.log(SETTINGS.smoothing_ratio))), 1)
