@@ -46,9 +46,9 @@ SETTINGS = Settings()
 
 @dataclass(frozen=True, eq=False)
 class _Arrow:
-    """Newton's matrix: the blocks, their couplings with the head, and the head; how far the bias may go at once."""
+    """Newton's matrix: the inverse blocks, their couplings with the head, and the head; how far the bias may go at once."""
 
-    own: FloatArray
+    inverse: FloatArray
     cross: FloatArray
     head: FloatArray
     couples: bool
@@ -59,13 +59,13 @@ class _Arrow:
         da: FloatArray = np.zeros(g.shape[1])
         if not self.couples:
             if g_a is not None:
-                da = -(g_a - np.sum(self.cross * g / self.own, axis=0)) / self.head
+                da = -(g_a - np.sum(self.cross * g * self.inverse, axis=0)) / self.head
                 da = np.clip(da, -self.reach, self.reach)
-            return -(g + self.cross * da) / self.own, da
+            return -(g + self.cross * da) * self.inverse, da
         if g_a is not None:
-            inner = np.linalg.solve(self.own, g[:, :, None])[:, :, 0]
+            inner = (self.inverse @ g[:, :, None])[:, :, 0]
             da = -np.asarray(np.linalg.solve(self.head, g_a - np.einsum("mji,mj->i", self.cross, inner)))
-        dP: FloatArray = -np.asarray(np.linalg.solve(self.own, (g + self.cross @ da)[:, :, None]))[:, :, 0]
+        dP: FloatArray = -(self.inverse @ (g + self.cross @ da)[:, :, None])[:, :, 0]
         return dP, da
 
 
@@ -172,18 +172,18 @@ class Prox:
             total = h.sum(axis=0)
             head = total + (loss.bias_decay if loss.has_bias else 0.0) - np.sum(cross**2 / own, axis=0)
             return _Arrow(
-                own, cross, np.maximum(head, SETTINGS.least_curvature * np.maximum(total, 1.0)), False, self._reach
+                1.0 / own, cross, np.maximum(head, SETTINGS.least_curvature * np.maximum(total, 1.0)), False, self._reach
             )
         H = loss.hessian(f)
         flat = H.reshape(len(H), c * c)
-        own = penalty * np.eye(c) + (self._sum_of_squares @ flat).reshape(m, c, c)
+        inverse = np.linalg.inv(penalty * np.eye(c) + (self._sum_of_squares @ flat).reshape(m, c, c))
         cross, head = (self._sum @ flat).reshape(m, c, c), np.eye(c)
         if loss.has_bias:
             total = H.sum(axis=0)
-            head = total + loss.bias_decay * np.eye(c) - np.einsum("mji,mjk->ik", cross, np.linalg.solve(own, cross))
+            head = total + loss.bias_decay * np.eye(c) - np.einsum("mji,mjk->ik", cross, inverse @ cross)
             # Cross-entropy does not see a bias that is the same for all classes.
             head += SETTINGS.least_curvature * max(float(np.trace(total)), 1.0) * np.eye(c)
-        return _Arrow(own, cross, head, True, self._reach)
+        return _Arrow(inverse, cross, head, True, self._reach)
 
 
 def best_bias(loss: "Loss", R: FloatArray) -> FloatArray:
