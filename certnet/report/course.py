@@ -90,7 +90,7 @@ def recipe_of(report: Mapping[str, Any]) -> Section:
         ("target", text(recipe.get("target"), 80) if recipe.get("target") else ""),
         ("rows", rows or text(data.get("n"), 20)),
         ("classes", listed(classes, 20, 80) if classes else ""),
-        ("features", listed(features, 40, 80) if features else ""),
+        ("features", listed(features, 25, 80) if features else ""),
         ("standardised", text(data.get("standardised"), 10) if "standardised" in data else ""),
         ("part", text(data.get("part"), 20) if data.get("part") else ""),
         ("seed", text(data.get("seed"), 24) if data.get("seed") is not None else ""),
