@@ -246,6 +246,7 @@ def job_report(
             "task": split.task,
             **own["data"],
             "rows": {name: None if X is None else len(X) for name, X, _ in split.parts()},
+            "target": None if split.columns is None else split.columns.target,
             "classes": None if split.classes is None else list(split.classes),
             "features": list(split.feature_names),
             "columns": [] if split.columns is None else list(split.columns.sentences()),

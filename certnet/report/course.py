@@ -87,14 +87,14 @@ def recipe_of(report: Mapping[str, Any]) -> Section:
     facts = [
         ("data", text(data.get("source") or data.get("name"), 120)),
         ("task", text(data.get("task"), 40)),
-        ("target", text(recipe.get("target"), 80) if recipe.get("target") else ""),
+        ("target", text(recipe.get("target") or data.get("target"), 80)),
         ("rows", rows or text(data.get("n"), 20)),
-        ("classes", listed(classes, 20, 80) if classes else ""),
-        ("features", listed(features, 25, 80) if features else ""),
-        ("standardised", text(data.get("standardised"), 10) if "standardised" in data else ""),
-        ("part", text(data.get("part"), 20) if data.get("part") else ""),
-        ("seed", text(data.get("seed"), 24) if data.get("seed") is not None else ""),
-        ("fingerprint", text(data.get("fingerprint"), 80) if data.get("fingerprint") else ""),
+        ("classes", listed(classes, 20, 80)),
+        ("features", listed(features, 25, 80)),
+        ("standardised", text(data.get("standardised"), 10)),
+        ("part", text(data.get("part"), 20)),
+        ("seed", text(data.get("seed"), 24)),
+        ("fingerprint", text(data.get("fingerprint"), 80)),
     ]
     treated = [text(sentence) for sentence in entries(data.get("columns"))]
     return Section(
