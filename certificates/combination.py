@@ -28,33 +28,11 @@ def nonnegative_combination(
         ProofFailure: no solution, more than one, or a negative coefficient, or it takes too long; ``what`` names the
             inequality.
     """
+    deadline.check()
     count, dimension = rows.shape
     require(count > 0, f"{what} has an empty support")
-    require(count <= dimension + 1, f"{what} has more supporting rows than can be independent")
-    solution = _solve(rows, target, f"{what}: its coefficients are not determined by its support", deadline)
-    least = min(solution)
-    shown = float(max(least, Fraction(-1e308))) if least < 0 else 0.0
-    require(least >= 0, f"{what} has the coefficient {shown:.3e}, which is negative")
-    return solution
-
-
-def positive_dependence(rows: FloatArray, what: str, deadline: Deadline = NO_DEADLINE) -> None:
-    """Check that some positive combination of all the rows vanishes: a circuit whose signs all agree.
-
-    Raises:
-        ProofFailure: the rows have no such dependence, or more than one, or it takes too long.
-    """
-    count, dimension = rows.shape
-    require(2 <= count <= dimension + 1, f"{what} has a support of {count} rows")
-    # With the last coefficient 1 the others are minus these; all must be positive.
-    others = _solve(rows[:-1], rows[-1].tolist(), f"{what}: its rows are not a minimal dependent set", deadline)
-    require(all(value < 0 for value in others), f"{what}: the dependence has coefficients of both signs")
-
-
-def _solve(rows: FloatArray, target: Sequence[float], reason: str, deadline: Deadline) -> list[Fraction]:
-    """The c with ``Σ c_j rows_j = target`` for independent rows; ProofFailure with the reason if there is none."""
-    deadline.check()
-    count = len(rows)
+    require(count <= dimension, f"{what} has more supporting rows than can be independent")
+    reason = f"{what}: its coefficients are not determined by its support"
     table = [_integers([*column, b]) for column, b in zip(rows.T.tolist(), target, strict=True)]
     # Elimination makes minors of the table: as long as their order times its entries.
     length = count * max((abs(x).bit_length() for row in table for x in row), default=0)
@@ -66,7 +44,10 @@ def _solve(rows: FloatArray, target: Sequence[float], reason: str, deadline: Dea
     else:
         last = _eliminate(table, count, reason, deadline)
     require(not any(row[count] for row in table[count:]), reason)
-    return [Fraction(int(row[count]), int(last)) for row in table[:count]]
+    solution = [Fraction(int(row[count]), int(last)) for row in table[:count]]
+    least = max(min(Fraction(0), *solution), Fraction(-1e308))
+    require(least >= 0, f"{what} has the coefficient {float(least):.3e}, which is negative")
+    return solution
 
 
 def _eliminate(table: list[list[fmpz]], count: int, reason: str, deadline: Deadline) -> fmpz:

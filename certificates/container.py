@@ -38,7 +38,7 @@ from formulations.errors import InputError
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 
-FORMAT, VERSION = "certnet-certificate", 4
+FORMAT, VERSION = "certnet-certificate", 5
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_TOTAL_BYTES = 2 << 30
@@ -85,11 +85,11 @@ def _arrays(text: str) -> dict[str, Part]:
 
 
 CIRCUITS = Layout(Circuits, _arrays("target i1, offset i1, support i1"))
-TRIANGLES = Layout(Triangles, _arrays("neuron i1, bounds f2, offset i1, support i1"))
+TRIANGLES = Layout(Triangles, _arrays("neuron i1, bounds f2"))
 TREE = "split i1, children i2, leaf i1, pair_offset i1, pairs i2, multipliers f1, complementarity f2, sigma f2"
 LIFTED = Layout(
     LiftedProof,
-    _arrays(f"{TREE}, empty_offset i1, empty_support i1") | {"circuits": CIRCUITS, "triangles": TRIANGLES},
+    _arrays(TREE) | {"circuits": CIRCUITS, "triangles": TRIANGLES},
 )
 SUBDIVISION = Layout(Subdivision, _arrays("basis f2, codes i1, positions f1, sigma f1"))
 NETWORK = Layout(ReluNetwork, _arrays("hidden f2, hidden_bias f1, output f2, output_bias f1"))

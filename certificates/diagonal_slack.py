@@ -37,7 +37,7 @@ def linear_bytes(arithmetic: Arithmetic, generators: int, d: int, c: int) -> flo
 
 def is_plain(proof: LiftedProof) -> bool:
     """Whether a proof, whose structure was not looked at yet, has one leaf and no products; it may have σ."""
-    others = (proof.pairs, proof.empty_support, proof.circuits.target, proof.triangles.neuron)
+    others = (proof.pairs, proof.circuits.target, proof.triangles.neuron)
     return proof.leaves == proof.split.size == 1 and not any(array.size for array in others)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+SMALLEST_LIMIT = 1e-3
+
 
 class ProofFailure(Exception):  # noqa: N818 - a step of the proof that does not hold, not an error of the program
     """The first violated condition, as a sentence. It says nothing about the claim, only about its proof."""
@@ -54,6 +56,11 @@ class Deadline:
     def passed(self) -> bool:
         """Whether the moment has come."""
         return not self.left > 0
+
+    @property
+    def limit(self) -> float | None:
+        """The same for whoever takes a positive time limit or None."""
+        return None if self.moment == math.inf else max(self.left, SMALLEST_LIMIT)
 
     def check(self) -> None:
         """Raise ``ProofFailure`` once the moment has passed."""

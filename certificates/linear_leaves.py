@@ -26,6 +26,7 @@ from certificates.arithmetic import Enclosure, RationalMatrix
 from certificates.arithmetic.floating import inflate
 from certificates.arithmetic.matrix import M, timed
 from certificates.failure import NO_DEADLINE, Deadline, require
+from certificates.nonnegativity import triangle_rows
 from certificates.proof import LiftedProof, Triangles
 from formulations.arrays import FloatArray, IntArray
 from formulations.signs import ACTIVE, FREE, INACTIVE
@@ -131,12 +132,9 @@ class LinearLeaves:
         z = z - matrix.block([[lower - upper, exact(weights[:, 2 * N : 2 * N + 1]) + corner]])
         used = np.flatnonzero(weights[:, first:].any(axis=0))
         if len(used):
-            # u a·z − u l t − (u − l) α, each row by its own scalars.
-            neuron, (low, high) = self.triangles.neuron[used], self.triangles.bounds[used].T[:, :, None]
-            at, t = np.zeros((len(used), N)), np.zeros((len(used), k))
-            at[np.arange(len(used)), neuron] = t[:, -1] = 1.0
-            nu, slope = exact(weights[:, first + used]), exact(A[neuron]).times(high) - exact(t * high).times(low)
-            z, on_alpha = z - nu @ slope, on_alpha + nu @ (exact(at * high) - exact(at * low))
+            chosen = Triangles(self.triangles.neuron[used], self.triangles.bounds[used])
+            nu, (first_part, second_part) = exact(weights[:, first + used]), triangle_rows(chosen, A, matrix)
+            on_alpha, z = on_alpha - nu @ first_part, z - nu @ second_part
         # On the leaf's face: α = β + a·z where free, α = a·z where active, β = −a·z where inactive.
         inactive = self.signs == INACTIVE
         through = on_alpha.times(np.where(inactive, 0.0, 1.0)) + exact(np.where(inactive, on_beta, 0.0))

@@ -18,9 +18,9 @@ from typing import Any, Generic
 import numpy as np
 
 from certificates.arithmetic.matrix import M
-from certificates.combination import nonnegative_combination, positive_dependence
-from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_array, require_arrays
-from certificates.proof import LEAF, LiftedProof, Region
+from certificates.combination import nonnegative_combination
+from certificates.failure import Deadline, ProofFailure, require, require_arrays
+from certificates.proof import LEAF, LiftedProof, Region, Triangles
 from formulations.arrays import FloatArray, IntArray
 from formulations.signs import ACTIVE, FREE, INACTIVE
 
@@ -34,8 +34,7 @@ COEFFICIENT_BITS = 128
 class Problem(Generic[M]):
     """Prove ``λᵀ form λ ≥ 0`` on the lifted cone of ``generators`` (N×k) over ``region``; λ = (α, β, z).
 
-    ``bounds`` (N, 2), if given, are proved elsewhere: ``l t ≤ a_i·z ≤ u t`` on the region. A triangle without support
-    rests on them.
+    ``bounds`` (N, 2), which triangles rest on, are proved elsewhere: ``l t ≤ a_i·z ≤ u t`` on the region.
     """
 
     generators: FloatArray
@@ -46,52 +45,35 @@ class Problem(Generic[M]):
 
 def check_structure(proof: LiftedProof, neurons: int, region: Region, *, order_limit: int | None = MAX_ORDER) -> None:
     """Shapes, types, ranges and finiteness of every array; the order, unless it is never built. Raises ProofFailure."""
+    circuits, triangles, (rows, k) = proof.circuits, proof.triangles, region.linear.shape
     nodes, leaves, count = proof.split.size, proof.leaves, proof.multipliers.size
-    circuits, triangles = proof.circuits, proof.triangles
-    slices = {
-        "pair_offset": (proof.pair_offset, leaves, count),
-        "empty_offset": (proof.empty_offset, leaves, proof.empty_support.size),
-        "circuit_offset": (circuits.offset, circuits.target.size, circuits.support.size),
-        "triangle_offset": (triangles.offset, 2 * triangles.neuron.size, triangles.support.size),
-    }
+    known, supports, bounded = circuits.target.size, circuits.support.size, triangles.neuron.size
     require(leaves >= 1 and nodes >= 1, "the proof has no leaf")
-    empty, known, bounded = proof.empty_support.size, circuits.target.size, triangles.neuron.size
     require_arrays(proof, np.int64, split=(nodes,), children=(nodes, 2), leaf=(nodes,), pairs=(count, 2))
-    require_arrays(proof, np.int64, empty_support=(empty,))
+    require_arrays(proof, np.int64, pair_offset=(leaves + 1,))
     require_arrays(proof, np.float64, multipliers=(count,), complementarity=(leaves, neurons))
     require_arrays(proof, np.float64, sigma=(leaves, len(region.quadratics)))
-    require_arrays(circuits, np.int64, "circuit_", target=(known,), support=(circuits.support.size,))
-    require_arrays(triangles, np.int64, "triangle_", neuron=(bounded,), support=(triangles.support.size,))
+    require_arrays(circuits, np.int64, "circuit_", target=(known,), support=(supports,), offset=(known + 1,))
+    require_arrays(triangles, np.int64, "triangle_", neuron=(bounded,))
     require_arrays(triangles, np.float64, "triangle_", bounds=(bounded, 2))
-    for name, (offset, parts, total) in slices.items():
-        require_array(name, offset, np.int64, (parts + 1,))
+    for name, offset, total in (("pair", proof.pair_offset, count), ("circuit", circuits.offset, supports)):
         grows = offset[0] == 0 and offset[-1] == total and (offset[1:] >= offset[:-1]).all()
-        require(grows, f"{name} does not cut its array")
-    rows = len(region.linear)
-    _check_range("circuit_target", circuits.target, 2 * neurons)
-    _check_range("circuit_support", circuits.support, 2 * neurons)
-    _check_range("triangle_neuron", triangles.neuron, neurons)
-    _check_range("triangle_support", triangles.support, rows)
-    _check_range("empty_support", proof.empty_support, neurons + rows)
-    positions = 2 * neurons + rows + circuits.target.size + triangles.neuron.size
-    size = positions + region.linear.shape[1]
-    within = order_limit is None or size <= order_limit
-    require(within, f"the proof has order {size}, and this checker stops at {order_limit}")
+        require(grows, f"{name}_offset does not cut its array")
+    for name, index, limit in (
+        ("circuit_target", circuits.target, 2 * neurons),
+        ("circuit_support", circuits.support, 2 * neurons),
+        ("triangle_neuron", triangles.neuron, neurons),
+    ):
+        require(((index >= 0) & (index < limit)).all(), f"{name} has an entry outside 0..{limit - 1}")
+    positions = 2 * neurons + rows + known + bounded
+    within = order_limit is None or positions + k <= order_limit
+    require(within, f"the proof has order {positions + k}, and this checker stops at {order_limit}")
     p, q = proof.pairs[:, 0], proof.pairs[:, 1]
     require(((p >= 0) & (p <= q) & (q < positions)).all(), "a pair of multipliers is out of order or out of range")
-    _check_sign("the multiplier of the pair {}", proof.multipliers, proof.pairs)
-    _check_sign("sigma {}", proof.sigma.ravel(), np.argwhere(np.ones(proof.sigma.shape)))
-
-
-def _check_range(name: str, index: IntArray, limit: int) -> None:
-    require(((index >= 0) & (index < limit)).all(), f"{name} has an entry outside 0..{limit - 1}")
-
-
-def _check_sign(what: str, values: FloatArray, labels: IntArray) -> None:
-    negative = np.flatnonzero(~(values >= 0))
-    if len(negative):
-        label = tuple(int(x) for x in labels[negative[0]])
-        raise ProofFailure(f"{what.format(label)} is {values[negative[0]]:.3e}, which is negative")
+    for at in np.flatnonzero(~(proof.multipliers >= 0))[:1]:
+        pair = tuple(proof.pairs[at].tolist())
+        raise ProofFailure(f"the multiplier of the pair {pair} is {proof.multipliers[at]:.3e}, which is negative")
+    require((proof.sigma >= 0).all(), f"sigma is {proof.sigma.min(initial=0.0):.3e}, which is negative")
 
 
 def leaves_with_signs(proof: LiftedProof, neurons: int) -> Iterator[tuple[int, IntArray]]:
@@ -127,25 +109,24 @@ def leaves_with_signs(proof: LiftedProof, neurons: int) -> Iterator[tuple[int, I
     require(seen_nodes.all() and seen_leaves.all(), "the split tree has nodes or leaves that the root does not reach")
 
 
-def extra_rows(
-    proof: LiftedProof, problem: Problem[Any], deadline: Deadline = NO_DEADLINE
-) -> tuple[dict[tuple[int, int], Fraction], int]:
-    """Rows over λ = (φ, z) of the region's rows, circuits and triangles, each justified; and their number.
+def extra_rows(proof: LiftedProof, problem: Problem[Any], matrix: type[M]) -> M:
+    """Rows over λ = (φ, z) of the region's rows, circuits and triangles, each justified.
 
     Raises:
         ProofFailure: an inequality that is not justified.
     """
-    A, region = problem.generators, problem.region
-    rows = [
-        {2 * len(A) + j: Fraction(value) for j, value in enumerate(g) if value != 0} for g in region.linear.tolist()
-    ]
-    for index in range(proof.circuits.target.size):
-        deadline.check()
-        rows.append(_circuit_row(proof, index, A, deadline))
-    for index in range(proof.triangles.neuron.size):
-        deadline.check()
-        rows.append(_triangle_row(proof, index, problem, deadline))
-    return {(i, j): value for i, row in enumerate(rows) for j, value in row.items()}, len(rows)
+    A, linear, (N, k) = problem.generators, problem.region.linear, problem.generators.shape
+    check_triangles(proof.triangles, problem.bounds)
+    circuits = [_circuit_row(proof, index, A, matrix.deadline) for index in range(proof.circuits.target.size)]
+    entries = {(i, j): value for i, row in enumerate(circuits) for j, value in row.items()}
+    on_alpha, on_z = triangle_rows(proof.triangles, A, matrix)
+    return matrix.block(
+        [
+            [matrix.exact(np.zeros((len(linear), 2 * N))), matrix.exact(linear)],
+            [matrix.from_rationals(entries, (len(circuits), 2 * N + k))],
+            [on_alpha, matrix.exact(np.zeros((on_alpha.shape[0], N))), on_z],
+        ]
+    )
 
 
 def _circuit_row(proof: LiftedProof, index: int, A: FloatArray, deadline: Deadline) -> dict[int, Fraction]:
@@ -174,46 +155,25 @@ def _signed_rows(A: FloatArray, positions: list[int]) -> FloatArray:
     return signed
 
 
-def check_triangle(proof: LiftedProof, index: int, problem: Problem[Any], deadline: Deadline) -> tuple[float, float]:
-    """Justify a triangle; returns its bounds l and u. They are compared as they stand, which rounds nothing.
-
-    Raises:
-        ProofFailure: its bounds do not contain 0 or do not hold on the region.
-    """
-    triangles, region = proof.triangles, problem.region
-    i = int(triangles.neuron[index])
-    low, high = triangles.bounds[index].tolist()
-    what = f"triangle {index}"
-    require(region.homogenised, f"{what} needs a region with a homogenising coordinate")
-    require(low <= 0 <= high and low < high, f"{what} has bounds that do not contain 0")
-    for side, (bound, sign) in enumerate(((low, 1), (high, -1))):
-        part = triangles.support[triangles.offset[2 * index + side] : triangles.offset[2 * index + side + 1]]
-        name = f"the {('lower', 'upper')[side]} bound of {what}"
-        if problem.bounds is not None and len(part) == 0:
-            known = float(problem.bounds[i, side])
-            require(sign * known >= sign * bound, f"{name} is violated by {abs(known - bound):.3e}")
-        else:
-            _check_bound(problem.generators[i], Fraction(bound), sign, region.linear[part], name, deadline)
-    return low, high
+def check_triangles(triangles: Triangles, bounds: FloatArray | None) -> None:
+    """Raise ``ProofFailure`` unless the bounds of all triangles contain 0 and hold by those that are proved."""
+    if not triangles.neuron.size:
+        return
+    require(bounds is not None, "triangles need bounds of the neurons on a region")
+    for index, (i, (low, high)) in enumerate(zip(triangles.neuron, triangles.bounds, strict=True)):
+        require(low <= 0 <= high and low < high, f"triangle {index} has bounds that do not contain 0")
+        least, most = bounds[i]  # type: ignore[index]
+        require(least >= low, f"the lower bound of triangle {index} is violated by {low - least:.3e}")
+        require(most <= high, f"the upper bound of triangle {index} is violated by {most - high:.3e}")
 
 
-def _triangle_row(proof: LiftedProof, index: int, problem: Problem[Any], deadline: Deadline) -> dict[int, Fraction]:
-    low, high = map(Fraction, check_triangle(proof, index, problem, deadline))
-    A, i = problem.generators, int(proof.triangles.neuron[index])
-    first = 2 * len(A)
-    row = {first + j: high * Fraction(x) for j, x in enumerate(A[i].tolist())}
-    row[first + A.shape[1] - 1] -= high * low
-    row[i] = low - high
-    return row
-
-
-def _check_bound(a: FloatArray, bound: Fraction, sign: int, rows: FloatArray, what: str, deadline: Deadline) -> None:
-    """``sign·(a·z − bound·t) = Σ μ_j g_j(z) + ρt`` with μ, ρ ≥ 0: solved on all coordinates but t, then ρ is left."""
-    left = sign * (Fraction(float(a[-1])) - bound)
-    if a[:-1].any():
-        mu = nonnegative_combination(rows[:, :-1], (sign * a[:-1]).tolist(), what, deadline)
-        left -= sum((m * Fraction(x) for m, x in zip(mu, rows[:, -1].tolist(), strict=True)), Fraction(0))
-    require(left >= 0, f"{what} is violated by {float(-left):.3e}")
+def triangle_rows(triangles: Triangles, A: FloatArray, matrix: type[M]) -> tuple[M, M]:
+    """The triangles on α (m×N) and on z (m×k)."""
+    count, (low, high) = len(triangles.neuron), triangles.bounds.T[:, :, None]
+    on_alpha, t = np.zeros((count, len(A))), np.zeros((count, A.shape[1]))
+    on_alpha[np.arange(count), triangles.neuron] = t[:, -1] = 1.0
+    on_z = matrix.exact(A[triangles.neuron]).times(high) - matrix.exact(t * high).times(low)
+    return matrix.exact(on_alpha * low) - matrix.exact(on_alpha * high), on_z
 
 
 def prove_nonnegative(problem: Problem[M], proof: LiftedProof, matrix: type[M]) -> float:
@@ -227,16 +187,12 @@ def prove_nonnegative(problem: Problem[M], proof: LiftedProof, matrix: type[M]) 
     Raises:
         ProofFailure: the first violated condition.
     """
-    (N, k), deadline = problem.generators.shape, matrix.deadline
+    N, deadline = len(problem.generators), matrix.deadline
     check_structure(proof, N, problem.region)
-    entries, count = extra_rows(proof, problem, deadline)
-    rows = matrix.from_rationals(entries, (count, 2 * N + k)) if count else None
+    rows = extra_rows(proof, problem, matrix)
     margin = 1.0
     for leaf, signs in leaves_with_signs(proof, N):
         deadline.check()
-        if proof.empty_offset[leaf] < proof.empty_offset[leaf + 1]:
-            _check_empty(problem, proof, leaf, signs, deadline)
-            continue
         margin = min(margin, prove_leaf(problem, proof, leaf, signs, rows, matrix))
     return margin
 
@@ -246,7 +202,7 @@ def prove_leaf(
     proof: LiftedProof,
     leaf: int,
     signs: IntArray,
-    rows: M | None,
+    rows: M,
     matrix: type[M],
 ) -> float:
     """Check one leaf of a proof whose structure and ``extra_rows`` were checked; returns its margin.
@@ -261,37 +217,13 @@ def prove_leaf(
     return outcome.margin
 
 
-def _check_empty(problem: Problem[Any], proof: LiftedProof, leaf: int, signs: IntArray, deadline: Deadline) -> None:
-    """A leaf without points (t > 0 where homogenised), or without interior in R^k, needs no proof of its own.
-
-    A leaf without interior may be dropped because the other leaves are closed and cover every point off the
-    hyperplanes a_i·z = 0, hence by continuity all points. That argument needs the whole space, not a thin region.
-    """
-    N, k = problem.generators.shape
-    require(proof.pair_offset[leaf] == proof.pair_offset[leaf + 1], f"leaf {leaf} is proved empty but has multipliers")
-    support = proof.empty_support[proof.empty_offset[leaf] : proof.empty_offset[leaf + 1]]
-    fixed = support[support < N]
-    what = f"the emptiness of leaf {leaf}"
-    require((signs[fixed] != FREE).all(), f"{what} uses the sign of a neuron that is not fixed")
-    require(len(np.unique(support)) == len(support), f"{what} uses a row twice")
-    table = np.vstack([signs[:, None] * problem.generators, problem.region.linear])
-    rows = table[support]
-    if problem.region.homogenised:
-        target = [0.0] * (k - 1) + [-1.0]
-        nonnegative_combination(rows, target, what, deadline)
-        return
-    require(len(problem.region.linear) == 0 and len(problem.region.quadratics) == 0, f"{what} needs the whole space")
-    require(rows.any(axis=1).all(), f"{what} uses a zero row")
-    positive_dependence(rows, what, deadline)
-
-
-def _nonnegative_terms(problem: Problem[M], proof: LiftedProof, leaf: int, extra: M | None, matrix: type[M]) -> M:
+def _nonnegative_terms(problem: Problem[M], proof: LiftedProof, leaf: int, extra: M, matrix: type[M]) -> M:
     """Σ N_pq ℓ_p ℓ_q + Σ t_i α_i β_i + Σ σ_k q_k as a form over λ."""
     N, k = problem.generators.shape
     order = 2 * N + k
     part = slice(int(proof.pair_offset[leaf]), int(proof.pair_offset[leaf + 1]))
     p, q = proof.pairs[part, 0], proof.pairs[part, 1]
-    count = 2 * N + (extra.shape[0] if extra is not None else 0)
+    count = 2 * N + extra.shape[0]
     listed = np.zeros((count, count), dtype=bool)
     listed[p, q] = True
     require(np.count_nonzero(listed) == len(p), "a pair of multipliers is listed twice")
@@ -303,7 +235,7 @@ def _nonnegative_terms(problem: Problem[M], proof: LiftedProof, leaf: int, extra
     direct[: 2 * N, : 2 * N] = weights[: 2 * N, : 2 * N]
     coupling[index, N + index] = coupling[N + index, index] = 0.5 * proof.complementarity[leaf]
     total = matrix.exact(direct) + matrix.exact(coupling)
-    if extra is not None and (weights[2 * N :].any()):
+    if weights[2 * N :].any():
         mixed = matrix.block([[matrix.exact(weights[: 2 * N, 2 * N :]) @ extra], [matrix.exact(np.zeros((k, order)))]])
         total = total + (mixed + mixed.T) + extra.T @ (matrix.exact(weights[2 * N :, 2 * N :]) @ extra)
     for quadratic, sigma in zip(problem.region.quadratics, proof.sigma[leaf], strict=True):

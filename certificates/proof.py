@@ -26,13 +26,10 @@ class Region:
     Attributes:
         linear: (r, k) rows g with ``g·z ≥ 0``.
         quadratics: (q, k, k) symmetric Q with ``zᵀQz ≥ 0``, or as many matrices of the arithmetic of the proof.
-        homogenised: True when the last coordinate of z is t, and only points with t > 0 matter. Then the rows must
-            imply t ≥ 0.
     """
 
     linear: FloatArray
     quadratics: Any
-    homogenised: bool = False
 
     @classmethod
     def everywhere(cls, dimension: int) -> "Region":
@@ -62,25 +59,20 @@ class Circuits:
 class Triangles:
     """Inequalities ``u a_i·z − u l t − (u − l) α_i ≥ 0`` from ``l t ≤ a_i·z ≤ u t`` on the region, l ≤ 0 ≤ u, l < u.
 
-    Each bound is a nonnegative combination of the region's rows plus a nonnegative multiple of t; the support is stored
-    and the checker finds the multipliers in rational arithmetic.
+    Only where the last coordinate of z is t > 0. The checker computes bounds of its own, which have to be as good.
 
     Attributes:
         neuron: (m,) i.
         bounds: (m, 2) columns l and u.
-        offset: (2m+1,) supports: entry 2i proves the lower bound of triangle i, entry 2i+1 its upper bound.
-        support: indices of region rows.
     """
 
     neuron: IntArray
     bounds: FloatArray
-    offset: IntArray
-    support: IntArray
 
 
 @dataclass(frozen=True, eq=False)
 class LiftedProof:
-    """A tree of sign splits with a nonnegativity proof, or a proof of emptiness, at every leaf.
+    """A tree of sign splits with a nonnegativity proof at every leaf.
 
     Positions of inequalities: 0..2N−1 are φ = (α, β) ≥ 0, then the region's rows, then circuits, then triangles.
 
@@ -93,8 +85,6 @@ class LiftedProof:
         multipliers: (K,) N_pq ≥ 0; a pair contributes ``N_pq ℓ_p ℓ_q`` once.
         complementarity: (leaves, N) free t_i.
         sigma: (leaves, q) σ_k ≥ 0.
-        empty_offset: (leaves+1,) a leaf with a nonempty slice of ``empty_support`` is proved empty instead.
-        empty_support: constraint rows of the leaf: 0..N−1 the fixed signs (σ_i a_i·z ≥ 0), N.. the region's rows.
         circuits, triangles: further valid inequalities, shared by all leaves.
     """
 
@@ -106,8 +96,6 @@ class LiftedProof:
     multipliers: FloatArray
     complementarity: FloatArray
     sigma: FloatArray
-    empty_offset: IntArray
-    empty_support: IntArray
     circuits: Circuits
     triangles: Triangles
 

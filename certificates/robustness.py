@@ -20,7 +20,7 @@ from certificates.linear_leaves import LinearLeaves, generator_rows, is_linear, 
 from certificates.nonnegativity import (
     Problem,
     check_structure,
-    check_triangle,
+    check_triangles,
     extra_rows,
     leaves_with_signs,
     prove_leaf,
@@ -149,10 +149,6 @@ def check_case(
     others: list[tuple[int, IntArray]] = []
     for leaf, signs in leaves_with_signs(proof, N):
         deadline.check()
-        require(
-            proof.empty_offset[leaf] == proof.empty_offset[leaf + 1],
-            f"leaf {leaf} is called empty; here it has to be proved like the others",
-        )
         (linear if is_linear(proof, leaf, N, len(region.linear)) else others).append((leaf, signs))
     if others or proof.circuits.target.size:
         table = inequality_table(proof, statement, matrix)
@@ -161,9 +157,7 @@ def check_case(
             form = margin_form(network, case, given, leaf, kept, matrix)
             prove_leaf(Problem(generators, region, form, bounds), proof, leaf, signs, table, matrix)
     else:
-        for index in range(len(proof.triangles.neuron)):
-            deadline.check()
-            check_triangle(proof, index, statement, deadline)
+        check_triangles(proof.triangles, bounds)
     arguments = network, case, given.stable, kept, bounds, proof.triangles
     positions = 2 * N + len(region.linear) + proof.circuits.target.size + proof.triangles.neuron.size
     block = max(1, BLOCK_ENTRIES // (sum(network.hidden.shape) + positions + len(network.output) + rows))
@@ -185,8 +179,7 @@ def inequality_table(proof: LiftedProof, statement: Problem[Enclosure], matrix: 
     N, width = statement.generators.shape
     further = len(statement.region.linear) + proof.circuits.target.size + proof.triangles.neuron.size
     require_memory(product_bytes(matrix.arithmetic, N, width, further), "a semidefinite leaf")
-    entries, count = extra_rows(proof, statement, matrix.deadline)
-    return matrix.from_rationals(entries, (count, 2 * N + width))
+    return extra_rows(proof, statement, matrix)
 
 
 def margin_form(
@@ -221,7 +214,7 @@ def lifted_region(region: "InputRegion") -> Region:
         quadratics[0, :d, d] = quadratics[0, d, :d] = region.centre
         radius = np.array([region.radius])
         quadratics[0, d, d] = sum_of_products([(radius, radius), (-region.centre, region.centre)], upper=True)
-    return Region(rows, quadratics, homogenised=True)
+    return Region(rows, quadratics)
 
 
 def preactivation_bounds(network: "ReluNetwork", region: "InputRegion") -> tuple[FloatArray, FloatArray]:

@@ -23,17 +23,17 @@ from typing import Any
 # this checker stops at 64 MiB, inside both. Exact elimination is hopeless long before order 6000.
 MOST_BYTES, MOST_MANIFEST, MOST_ORDER = 64 << 20, 1 << 20, 200
 MOST_DEPTH, MOST_FEATURES = 1000, 8  # of a subdivision: every cut makes the vertices' fractions longer
-# The arrays with type and shape. A letter takes its value where it comes first; P and Q are free lengths.
+# The arrays with type and shape. A letter takes its value where it comes first; Q is a free length.
 DATA, GIVEN = (
     "X d n d, Y d n c, sample_weight d n",
     "W d n c, source q N, generator q n, U d d m, V d c m, output d c, ball d B",
 )
 PRODUCTS = """split q T, children q T 2, leaf q T, pair_offset q L+1, pairs q K 2, multipliers d K,
-complementarity d L N, sigma d L S, empty_offset q L+1, empty_support q P, circuits/target q E, circuits/offset q E+1,
-circuits/support q Q, triangles/neuron q 0, triangles/bounds d 0 2, triangles/offset q 1, triangles/support q 0"""
+complementarity d L N, sigma d L S, circuits/target q E, circuits/offset q E+1, circuits/support q Q,
+triangles/neuron q 0, triangles/bounds d 0 2"""
 CUTS = "basis d d d, codes q T, positions d K, sigma d S"  # of a subdivision
-SLICES = {"pair_offset": "pairs"} | {f"{x}offset": f"{x}support" for x in ("empty_", "circuits/", "triangles/")}
-FIXED, BIASES = {"format": "certnet-certificate", "version": 4, "kind": "training", "proofs": 1}, "none penalised free"
+SLICES = {"pair_offset": "pairs", "circuits/offset": "circuits/support"}
+FIXED, BIASES = {"format": "certnet-certificate", "version": 5, "kind": "training", "proofs": 1}, "none penalised free"
 LOSSES = "squared|absolute|squared-hinge|hinge|logistic|cross-entropy|poisson"
 NUMBER = r"(huber|quantile):([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)"
 ERROR = Fraction(1, 10**60)  # more than the relative error of a logarithm or exponential times a weight
@@ -93,7 +93,7 @@ def unpack(path: str | Path, layout: Callable[[Cert], tuple[dict[str, list[str]]
             for letter, k in zip(letters, shape, strict=True):
                 base, k = letter.removesuffix("+1"), k - letter.endswith("+1")
                 fine = k == (int(base) if base.isdigit() else cert.setdefault(base, k))
-                need(fine or base != "0", "Regions and triangles are not for this checker.")
+                need(fine or base != "0", "Triangles are not for this checker.")
                 need(fine, f"The shape of {name} does not fit the others.")
             # Fraction raises ValueError or OverflowError for what is not finite.
             values: list[Any] = [*map({"d": Fraction, "q": int}[kind], struct.unpack(f"<{len(raw) // 8}{kind}", raw))]
@@ -172,7 +172,7 @@ def is_psd(matrix: Rows) -> bool:
 
 
 def merge(cert: Cert) -> tuple[Rows, Rows]:
-    """Condition 2, and W̃ of condition 7: the generators and the merged dual point."""
+    """Condition 2, and W̃ of condition 6: the generators and the merged dual point."""
     X, generators, dual = cert["X"], [], [[Fraction(0)] * cert["c"] for _ in range(2 * cert["N"])]
     for g, s in enumerate(cert["source"]):
         need(0 <= s < cert["n"] and cert["generator"][s] == g and any(X[s]), f"Generator {g} has no proper source.")
@@ -252,23 +252,15 @@ def slack(cert: Cert, generators: Rows, square: Rows, quadratic: Rows, signs: di
 
 
 def products(cert: Cert, generators: Rows, dual: Rows) -> None:
-    """Conditions 3 to 7: a proof by products of inequalities on the leaves of a tree of signs."""
+    """Conditions 3 to 6: a proof by products of inequalities on the leaves of a tree of signs."""
     N, order = cert["N"], cert["N"] + cert["d"]
     need(order <= MOST_ORDER, f"The order {order} is too large for exact arithmetic here.")
     known = inequalities(cert, generators)
     gram = [[dot(a, b) for b in dual] for a in dual]
     for leaf, signs in leaves(cert).items():
         start, end = cert["pair_offset"][leaf : leaf + 2]
-        pairs, empty = cert["pairs"][start:end], cert["empty_support"][slice(*cert["empty_offset"][leaf : leaf + 2])]
+        pairs = cert["pairs"][start:end]
         need(len(set(map(tuple, pairs))) == len(pairs), f"Leaf {leaf} lists a pair twice.")
-        if empty:
-            reason = f"Leaf {leaf} is not shown to be empty."
-            need(not pairs and len(set(empty)) == len(empty) and all(i in signs for i in empty), reason)
-            need(cert["hidden_bias"] != "free", reason)  # the argument is about the whole space
-            # Minimal, and of one sign: the last row is a combination of independent others, all coefficients negative.
-            vectors = [[signs[i] * x for x in generators[i]] for i in empty]
-            need(all(x < 0 for x in combination(vectors[:-1], vectors[-1], reason)), reason)
-            continue
         quadratic = [list(row) for row in gram]
         for (p, q), multiplier in zip(pairs, cert["multipliers"][start:end], strict=True):
             need(0 <= p <= q < len(known) and multiplier >= 0, f"Leaf {leaf} has an improper pair or multiplier.")

@@ -1,5 +1,7 @@
 """The main job on published data: valid bounds, known optima, wrong solvers, interruptions."""
 
+from types import ModuleType
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ import certnet
 from certificates import Verdict, check
 from certificates.making import certify
 from certnet.jobs import closing as _closing
+from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
 from certnet.jobs.closing import Closed
 from certnet.jobs.job import Job
@@ -105,7 +108,7 @@ def test_a_wrong_solver_cannot_hurt(
     monkeypatch.setattr(_stages, "fit", no_fit)
     bounds = {}
     for kind in KINDS:
-        monkeypatch.setattr(_stages, "solve", stub(kind, honest))
+        monkeypatch.setattr(relaxing, "solve", stub(kind, honest))
         with np.errstate(all="ignore"):
             result = certnet.train(program)
         assert result.report.verdict is Verdict.PROVED
@@ -118,8 +121,8 @@ def test_a_wrong_solver_cannot_hurt(
 def test_ctrl_c_in_each_stage_keeps_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     program = TrainingProgram(rng(0).standard_normal((10, 3)), rng(1).standard_normal((10, 2)), 0.2)
 
-    def interrupted_once(name: str):
-        original = getattr(_stages, name)
+    def interrupted_once(module: ModuleType, name: str):
+        original = getattr(module, name)
         calls = []
 
         def wrapper(*args, **kwargs):
@@ -128,11 +131,11 @@ def test_ctrl_c_in_each_stage_keeps_the_best(monkeypatch: pytest.MonkeyPatch) ->
                 raise KeyboardInterrupt
             return original(*args, **kwargs)
 
-        monkeypatch.setattr(_stages, name, wrapper)
+        monkeypatch.setattr(module, name, wrapper)
 
-    for name in ("solve", "certify"):
+    for module, name in ((relaxing, "solve"), (_stages, "certify")):
         with monkeypatch.context():
-            interrupted_once(name)
+            interrupted_once(module, name)
             result = certnet.train(program)
         monkeypatch.undo()
         assert result.interrupted
@@ -145,7 +148,7 @@ def test_a_second_ctrl_c_abandons(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_stages, "solve", interrupt)
+    monkeypatch.setattr(relaxing, "solve", interrupt)
     monkeypatch.setattr(_stages, "certify", interrupt)
     with pytest.raises(KeyboardInterrupt):
         certnet.train(program)

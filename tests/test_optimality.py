@@ -119,15 +119,15 @@ def test_rescaled_and_permuted_neurons_change_the_objective_alone() -> None:
 def test_more_dimensions_use_every_source() -> None:
     program = _gaussian(10, 6, 2)
     U, V = _network(program)
-    result = certnet.optimality(program, U, V, max_nodes=3)
+    result = certnet.optimality(program, U, V, max_nodes=1)
     _assert_about(result, U, V)
     residuals = ["residual of the network", "residual of the trained network"]
-    sources = [*residuals, "without products", "relaxation", "branching"]
+    sources = [*residuals, "without products", "branching", "relaxation"]
     assert list(result.bounds) == sources
     assert result.report.lower_bound == max(result.bounds.values())
     assert result.bounds["relaxation"] > result.bounds["residual of the trained network"]
     assert result.search is not None
-    assert result.search.nodes <= 3
+    assert result.search.nodes <= 1
 
 
 @settings(max_examples=8)

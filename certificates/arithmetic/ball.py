@@ -24,8 +24,8 @@ import numpy as np
 from certificates.arithmetic.floating import (
     TINY,
     UNIT,
-    ArrayMatrix,
     Enclosure,
+    Rounded,
     cholesky,
     gamma_bound,
     inflate,
@@ -48,7 +48,7 @@ def _pair(value: Fraction) -> tuple[float, float, float]:
 
 
 @dataclass(frozen=True, eq=False)
-class BallMatrix(ArrayMatrix):
+class BallMatrix(Rounded):
     """All matrices within ``rad`` of ``high + low``, entrywise."""
 
     high: FloatArray
@@ -89,7 +89,7 @@ class BallMatrix(ArrayMatrix):
         if self.rad.any():
             lost = lost + self.rad @ other.size
         product = self._total(self._products(left[1], right[1]), np.zeros(exponent.shape))
-        high, low, rad = (scaled(part, exponent) for part in vars(product).values())
+        high, low, rad = (scaled(part, exponent) for part in product.arrays)
         return type(self)(high, low, inflate(rad + lost, 2 * inner + 16) + (2.0 * inner + 8.0) * TINY)
 
     def _products(self, left: list[FloatArray], right: list[FloatArray]) -> Iterator[FloatArray]:

@@ -14,7 +14,6 @@ the radii proves every matrix in the enclosure PSD. A run that stops proves noth
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import ClassVar, Self
@@ -22,7 +21,7 @@ from typing import ClassVar, Self
 import numpy as np
 from flint import arb, arb_mat, ctx
 
-from certificates.arithmetic.matrix import Arithmetic, Entries, Matrix, PsdProof
+from certificates.arithmetic.matrix import Arithmetic, Matrix, PsdProof
 from certificates.failure import NO_DEADLINE, Deadline
 from formulations.arrays import FloatArray, IntArray
 
@@ -72,102 +71,40 @@ def nearest(value: Fraction) -> tuple[float, float]:
     return nearest, 0.0 if exact else 2.0 * UNIT * abs(nearest) + TINY
 
 
-class ArrayMatrix(Matrix):
-    """What the rounded arithmetics share: a frozen dataclass of arrays of one shape, the last of them the radii."""
-
-    deadline: ClassVar[Deadline] = NO_DEADLINE
-
-    @staticmethod
-    def number(value: Fraction) -> tuple[float, ...]:
-        """The entries of a rational number, one for each array."""
-        raise NotImplementedError
+class Rounded(Matrix):
+    """What the rounded arithmetics share; the last of their arrays, ``rad``, holds the radii."""
 
     @classmethod
     def exact(cls, value: FloatArray) -> Self:
         return cls(value, *(np.zeros_like(value) for _ in fields(cls)[1:]))  # type: ignore[arg-type, call-arg]
 
-    @classmethod
-    def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> Self:
-        zero = cls.exact(np.zeros(shape))
-        for position, value in entries.items():
-            for array, number in zip(vars(zero).values(), cls.number(value), strict=True):
-                array[position] = number
-        return zero
-
-    @classmethod
-    def sparse_product(cls, entries: Entries, height: int, factor: Self) -> Self:
-        values = cls.from_rationals({(i, 0): value for i, value in enumerate(entries.values())}, (len(entries), 1))
-        rows, columns = np.array([*entries], dtype=np.int64).reshape(-1, 2).T
-        every, order = np.arange(factor.shape[1]), np.argsort(rows, kind="stable")
-        terms, total = factor.take(columns, every).by(values), cls.exact(np.zeros((height, factor.shape[1])))
-        # The first entry of each row, then the second of each that has two, and so on.
-        turn = np.empty(len(rows), dtype=np.int64)
-        turn[order] = np.arange(len(rows)) - np.searchsorted(rows[order], rows[order])
-        order = np.argsort(turn, kind="stable")
-        for chosen in np.split(order, np.flatnonzero(np.diff(turn[order])) + 1):
-            cls.deadline.check()
-            added = total.take(rows[chosen], every) + terms.take(chosen, every)
-            for old, new in zip(vars(total).values(), vars(added).values(), strict=True):
-                old[rows[chosen]] = new
-        return total
-
-    @classmethod
-    def block(cls, blocks: list[list[Self]]) -> Self:
-        return cls(*(np.block([[vars(b)[part.name] for b in row] for row in blocks]) for part in fields(cls)))  # type: ignore[arg-type]
-
-    def each(self, change: Callable[[FloatArray], FloatArray]) -> Self:
-        """With each array changed."""
-        return type(self)(*map(change, vars(self).values()))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        height, width = next(iter(vars(self).values())).shape
-        return height, width
-
-    @property
-    def T(self) -> Self:
-        return self.each(np.transpose)
-
     @property
     def finite(self) -> bool:
         """True where no array holds NaN or an infinity."""
-        return all(np.isfinite(array).all() for array in vars(self).values())
+        return all(np.isfinite(array).all() for array in self.arrays)
 
     def with_unit_diagonal(self) -> Self:
         """``D S D`` for the symmetric S of this lower triangle, and powers of two that bring its diagonal near one.
 
         Scaling does no harm then, whatever the units of measurement.
         """
-        half = np.frexp(np.diag(next(iter(vars(self).values()))))[1] // 2
+        half = np.frexp(np.diag(self.arrays[0]))[1] // 2
         whole = self.each(lambda array: scaled(np.tril(array) + np.tril(array, -1).T, -(half[:, None] + half)))
-        return replace(whole, rad=inflate(vars(whole)["rad"], 4))  # type: ignore[type-var]
+        return replace(whole, rad=inflate(whole.arrays[-1], 4))  # type: ignore[type-var]
 
     def positive_part(self) -> Self:
         """max(M, 0), which is 1-Lipschitz. What is not finite stays so."""
-        *middle, rad = vars(self).values()
+        *middle, rad = self.arrays
         kept = ~(sum(middle) <= 0)
         return type(self)(*(np.where(kept, array, 0.0) for array in middle), rad)  # type: ignore[call-arg]
 
-    def take(self, rows: IntArray, columns: IntArray) -> Self:
-        return self.each(lambda array: array[np.ix_(rows, columns)])
-
-    def by(self, other: Self) -> Self:
-        """The product entry by entry."""
-        raise NotImplementedError
-
-    def times(self, factors: FloatArray) -> Self:
-        return self.by(self.exact(factors))
-
     def __neg__(self) -> Self:
-        *middle, rad = vars(self).values()
+        *middle, rad = self.arrays
         return type(self)(*(-array for array in middle), rad)  # type: ignore[call-arg]
-
-    def __sub__(self, other: Self) -> Self:
-        return self + -other
 
 
 @dataclass(frozen=True, eq=False)
-class Enclosure(ArrayMatrix):
+class Enclosure(Rounded):
     """All matrices within ``rad`` of ``mid``, entrywise."""
 
     mid: FloatArray

@@ -1,12 +1,16 @@
 """What the formulas of a proof need from an arithmetic. Three exist: rational (exact), ball, and floating point."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from fractions import Fraction
-from typing import ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
-from certificates.failure import Deadline
+import numpy as np
+from numpy.typing import NDArray
+
+from certificates.failure import NO_DEADLINE, Deadline
 from formulations.arrays import FloatArray, IntArray
 
 Entries = Mapping[tuple[int, int], Fraction]
@@ -42,55 +46,107 @@ class PsdProof:
         return cls(proved=False, margin=0.0, reason=reason)
 
 
-class Matrix(Protocol):
-    """A real matrix, or an enclosure of one; every operation encloses the exact result.
+class Matrix(ABC):
+    """A real matrix, or an enclosure of one: a frozen dataclass of arrays of one shape. Every operation encloses the
+    exact result.
 
     Long operations look at the ``deadline`` of the class of their left operand, see ``timed``.
     """
 
     arithmetic: ClassVar[Arithmetic]
-    deadline: ClassVar[Deadline]
+    deadline: ClassVar[Deadline] = NO_DEADLINE
+
+    @classmethod
+    @abstractmethod
+    def exact(cls, value: FloatArray) -> Self:
+        """A matrix of float64 numbers, taken as they are."""
+
+    @staticmethod
+    @abstractmethod
+    def number(value: Fraction) -> tuple[Any, ...]:
+        """The entries of a rational number, one for each array."""
+
+    @abstractmethod
+    def by(self, other: Self) -> Self:
+        """The product entry by entry."""
+
+    @abstractmethod
+    def __add__(self, other: Self) -> Self: ...
+
+    @abstractmethod
+    def __neg__(self) -> Self: ...
+
+    @abstractmethod
+    def __matmul__(self, other: Self) -> Self: ...
+
+    @abstractmethod
+    def prove_psd(self) -> PsdProof:
+        """Prove that the matrix is positive semidefinite; the lower triangle is read."""
+
+    def __sub__(self, other: Self) -> Self:
+        return self + -other
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """The arrays, in the order of the fields."""
+        return tuple(vars(self).values())
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
+        height, width = self.arrays[0].shape
+        return height, width
 
     @property
     def T(self) -> Self:
         """The transpose."""
+        return self.each(np.transpose)
 
-    @classmethod
-    def exact(cls, value: FloatArray) -> Self:
-        """A matrix of float64 numbers, taken as they are."""
+    def each(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Self:
+        """With each array changed."""
+        return type(self)(*map(change, self.arrays))
+
+    def take(self, rows: IntArray, columns: IntArray) -> Self:
+        """The submatrix at these positions."""
+        self.deadline.check()
+        return self.each(lambda array: array[np.ix_(rows, columns)])
+
+    def times(self, factors: FloatArray) -> Self:
+        """Each entry times a finite float64 number; a column of factors scales rows, a row of them columns."""
+        return self.by(self.exact(factors))
 
     @classmethod
     def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> Self:
         """A matrix of rational numbers, zero where nothing is listed."""
+        matrix = cls.exact(np.zeros(shape))
+        for position, value in entries.items():
+            for array, number in zip(matrix.arrays, cls.number(value), strict=True):
+                array[position] = number
+        return matrix
 
     @classmethod
     def block(cls, blocks: list[list[Self]]) -> Self:
         """Assemble a matrix from blocks."""
+        cls.deadline.check()
+        return cls(*(np.block([[vars(b)[part.name] for b in row] for row in blocks]) for part in fields(cls)))  # type: ignore[arg-type]
 
     @classmethod
     def sparse_product(cls, entries: Entries, height: int, factor: Self) -> Self:
         """The matrix of ``height`` rows with these rational entries, zero where nothing is listed, times ``factor``."""
-
-    def times(self, factors: FloatArray) -> Self:
-        """Each entry times a finite float64 number; a column of factors scales rows, a row of them columns."""
-
-    def take(self, rows: IntArray, columns: IntArray) -> Self:
-        """The submatrix at these positions."""
-
-    def __add__(self, other: Self) -> Self: ...
-
-    def __sub__(self, other: Self) -> Self: ...
-
-    def __neg__(self) -> Self: ...
-
-    def __matmul__(self, other: Self) -> Self: ...
-
-    def prove_psd(self) -> PsdProof:
-        """Prove that the matrix is positive semidefinite; the lower triangle is read."""
+        values = cls.from_rationals({(i, 0): value for i, value in enumerate(entries.values())}, (len(entries), 1))
+        rows, columns = np.array([*entries], dtype=np.int64).reshape(-1, 2).T
+        every, order = np.arange(factor.shape[1]), np.argsort(rows, kind="stable")
+        terms, total = factor.take(columns, every).by(values), cls.exact(np.zeros((height, factor.shape[1])))
+        # The first entry of each row, then the second of each that has two, and so on.
+        turn = np.empty(len(rows), dtype=np.int64)
+        turn[order] = np.arange(len(rows)) - np.searchsorted(rows[order], rows[order])
+        order = np.argsort(turn, kind="stable")
+        for chosen in np.split(order, np.flatnonzero(np.diff(turn[order])) + 1):
+            cls.deadline.check()
+            added = total.take(rows[chosen], every) + terms.take(chosen, every)
+            for old, new in zip(total.arrays, added.arrays, strict=True):
+                old[rows[chosen]] = new
+        return total
 
 
 M = TypeVar("M", bound=Matrix)

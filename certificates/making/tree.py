@@ -89,7 +89,7 @@ def build(
     nothing = np.zeros(0, dtype=np.int64)
     circuits = Circuits(nothing, np.zeros(1, dtype=np.int64), nothing) if circuits is None else circuits
     if triangles is None:
-        triangles = Triangles(nothing, np.zeros((0, 2)), np.zeros(1, dtype=np.int64), nothing)
+        triangles = Triangles(nothing, np.zeros((0, 2)))
     positions = 2 * neurons + rows + len(circuits.target) + len(triangles.neuron)
     split: list[int] = []
     children: list[list[int]] = []
@@ -125,8 +125,6 @@ def build(
         multipliers=np.concatenate([leaf.multipliers for leaf in leaves]).astype(np.float64),
         complementarity=np.stack([leaf.complementarity for leaf in leaves]),
         sigma=np.stack([leaf.sigma for leaf in leaves]),
-        empty_offset=np.zeros(len(leaves) + 1, dtype=np.int64),
-        empty_support=nothing,
         circuits=circuits,
         triangles=triangles,
     )

@@ -16,7 +16,7 @@ from certificates.certificate import CaseProof
 from certnet.jobs.audit_input import InputWork, audited, predictions
 from certnet.jobs.audit_result import AuditResult, InputAudit
 from certnet.jobs.radius import Bracket
-from certnet.runtime.clock import Event, announce
+from certnet.runtime.clock import Clock, Event
 from certnet.search.pool import pool as pool_of
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_matrix
@@ -101,7 +101,7 @@ def audit(
     Raises:
         InputError: arguments that make no sense or do not fit together, or no Dask cluster at the address.
     """
-    start = time.perf_counter()
+    clock = Clock(time_limit, progress)
     points, classes = _inputs(network, X, labels)
     sizes = tuple(sorted(distinct("radii", radii)))
     region_maker(norm)
@@ -113,12 +113,12 @@ def audit(
     claims = {row: entry for row, entry in (known or {}).items() if entry.resumed}
     done = {row: entry for row, entry in (known or {}).items() if not entry.resumed}
     waiting = [row for row in range(len(points)) if row not in done]
-    deadline, together = math.inf if time_limit is None else start + time_limit, SETTINGS.predicted_together
-    if deadline < math.inf and len(points) > together:
+    together = SETTINGS.predicted_together
+    if time_limit is not None and len(points) > together:
         # Time for the inputs that will not be reached, which are many then.
-        begin = time.perf_counter()
+        begin = clock.seconds
         predictions(network, points[:together], classes[:together])
-        deadline -= (time.perf_counter() - begin) * len(points) / together
+        clock.time_limit = time_limit - (clock.seconds - begin) * len(points) / together
     interrupted, failure = False, None
 
     def one(row: int, claim: InputAudit | None = None) -> InputWork:
@@ -131,16 +131,15 @@ def audit(
         with pool_of(workers, scheduler, as_completed=True) as (pool, busy):
             size = 1 if busy == 1 else SETTINGS.rounds * busy
             for first in range(0, len(waiting), size):
-                now = time.perf_counter()
                 stage = f"input {len(points) - len(waiting) + first + 1} of {len(points)}"
                 if first:
-                    stage += f", about {(now - start) / first * (len(waiting) - first):.0f} s to go"
-                left = max(deadline - now, 0.0)
-                announce(Event(stage, now - start, time_left=left if left < math.inf else None), progress)
-                if left == 0:
+                    stage += f", about {clock.seconds / first * (len(waiting) - first):.0f} s to go"
+                clock.tell(stage)
+                left = clock.left()
+                if left == 0.0:
                     break
                 # On the clock that other processes have too, since an input may wait for a worker.
-                until = time.time() + deadline - time.perf_counter()
+                until = math.inf if left is None else time.time() + left
                 some = waiting[first : first + size]
                 for entry, proofs in pool(delayed(audited)(one(row, claims.get(row)), until) for row in some):
                     # Before it is kept: Ctrl-C between the two must not leave the report behind the journal.
@@ -157,7 +156,7 @@ def audit(
         answers = zip(some, *predictions(network, points[some], classes[some]), strict=True)
         done.update({row: one(row).entry(int(found), lead) for row, found, lead in answers})
     entries = tuple(done[row] for row in range(len(points)))
-    return AuditResult(norm, sizes, entries, interrupted, time.perf_counter() - start, failure)
+    return AuditResult(norm, sizes, entries, interrupted, clock.seconds, failure)
 
 
 def _inputs(network: ReluNetwork, X: ArrayLike, labels: ArrayLike) -> tuple[FloatArray, IntArray]:

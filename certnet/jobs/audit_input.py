@@ -10,6 +10,7 @@ import numpy as np
 
 from certificates import Certificate, Robustness, Verdict, check
 from certificates.certificate import CaseProof
+from certificates.failure import Deadline
 from certnet.jobs.audit_result import ATTACKED, CERTIFIED, UNDECIDED, InputAudit
 from certnet.jobs.radius import Bracket
 from certnet.runtime.numerics import computing
@@ -74,27 +75,27 @@ class InputWork:
                 return radius
         return math.inf
 
-    def limit(self, whole: float) -> float:
+    def limit(self, whole: Deadline) -> Deadline:
         """When a part of the work that begins now ends."""
-        return whole if self.input_limit is None else min(time.perf_counter() + self.input_limit, whole)
+        return Deadline(min(Deadline.after(self.input_limit).moment, whole.moment))
 
-    def decide(self, whole: float) -> bool:
+    def decide(self, whole: Deadline) -> bool:
         """Ascend until a radius is refuted, the rest is then known; and narrow the certified radius.
 
-        Returns whether it was not verified to the end when ``time.perf_counter()`` was ``whole``.
+        Returns whether it was not verified to the end when the whole time was over.
         """
         bracket, end, cut = self.bracket, self.limit(whole), False
         for radius in self.radii:
             if bracket.high <= radius:
                 break
-            verdict = bracket.decide(radius, _left(end))
-            cut = cut or (verdict is Verdict.UNKNOWN and time.perf_counter() >= whole)
+            verdict = bracket.decide(radius, end.limit)
+            cut = cut or (verdict is Verdict.UNKNOWN and whole.passed)
         if self.search and bracket.high > 0:
             is_open = bracket.search(LARGEST_SHARE * self.radii[-1], TOLERANCE, self.limit(whole))
-            cut = cut or (is_open and time.perf_counter() >= whole)
+            cut = cut or (is_open and whole.passed)
         return cut
 
-    def confirmed(self, whole: float) -> "InputWork | None":
+    def confirmed(self, whole: Deadline) -> "InputWork | None":
         """What an earlier run claims, as far as it is confirmed now; None if there is no claim or more to find."""
         one, claim = replace(self, bracket=replace(self.bracket)), self.claim
         if claim is None:
@@ -113,21 +114,17 @@ class InputWork:
         if self.proof is None or len(self.proof) != len(cases) or not radius < bracket.high:
             return None
         certificate = Certificate(Robustness(bracket.network, cases), tuple(self.proof))
-        if check(certificate, time_limit=_left(self.limit(whole))).verdict is not Verdict.PROVED:
+        if check(certificate, time_limit=self.limit(whole).limit).verdict is not Verdict.PROVED:
             return None
         bracket.low = radius
         return one
-
-
-def _left(end: float) -> float | None:
-    return None if end == math.inf else max(end - time.perf_counter(), 1e-6)
 
 
 def audited(one: InputWork, until: float) -> tuple[InputAudit, dict[float, Certificate]]:
     """One input at all radii, until ``time.time()`` is ``until``."""
     with computing(), np.errstate(all="ignore"):
         start, bracket, claim = time.perf_counter(), one.bracket, one.claim
-        whole = start + until - time.time()
+        whole = Deadline.after(until - time.time())
         (predicted,), (lead,) = predictions(bracket.network, bracket.x[None], np.array([bracket.label]))
         if predicted != bracket.label:
             bracket.high = 0.0

@@ -15,10 +15,11 @@ from numpy.typing import ArrayLike
 from certificates.failure import Deadline
 from certificates.findings import figures
 from certnet.io.objectives import Given, objective_of
+from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import repaired
 from certnet.jobs.clock import JobClock
-from certnet.jobs.closing import bound, branch
+from certnet.jobs.closing import bound
 from certnet.jobs.job import DEFAULT_GAP, GLOBAL, Job, begin, closing_of, run, untrained
 from certnet.jobs.results import Certified
 from certnet.runtime.clock import Event
@@ -183,17 +184,13 @@ def optimality(
     stages: list[tuple[str, Callable[[Job], None]]] = [("given network", _prove_given)]
     stages += [("training", _train)] if train else []
     stages += [("price", lambda job: neurons.extend(_look_for_neuron(job)))]
-    relaxing = [("price of the network", _stages.price_network), ("relaxation", _stages.relax)]
-    branching = ("branching", branch)
     with computing(job.merged.program.space.order):
         for name, work in stages:
             if not job.interrupted:
                 run(job, name, work)
         if job.has_directions:
-            _stages.auto(job, clock.available())
-            # In few dimensions branching is quick; else the relaxation gives most for the time.
-            last = [branching, *relaxing] if job.cuts_cones else [*relaxing, branching]
-            bound(job, [("bound without products", _stages.bound_without_products), *last])
+            relaxing.auto(job, clock.available())
+            bound(job, relaxing.bounding(job))
         certificate, report = _stages.conclude(job)
     return OptimalityResult(
         program=program,

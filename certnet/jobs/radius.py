@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from certificates import Certificate, Verdict
+from certificates.failure import Deadline
 from certnet.jobs.verify import counterexample_fields, verify
 from certnet.runtime.display import Result
 from certnet.search.counterexample import Counterexample
@@ -116,7 +117,7 @@ def certified_radius(
     as_positive("tolerance", tolerance)
     start = time.perf_counter()
     bracket = Bracket(network, x, label, norm, random_state, provenance or {}, circuits)
-    is_open = bracket.search(largest, tolerance, math.inf if time_limit is None else start + time_limit)
+    is_open = bracket.search(largest, tolerance, Deadline.after(time_limit))
     certificate = bracket.certificates.get(bracket.low)
     seconds = time.perf_counter() - start
     return CertifiedRadius(bracket.low, bracket.high, certificate, bracket.counterexample, is_open, seconds)
@@ -186,10 +187,10 @@ class Bracket:
         """Take note that this input within the radius is of another class."""
         self.high, self.witness = min(radius, distance(x, self.x, self.norm)), x
 
-    def search(self, largest: float, tolerance: float, deadline: float) -> bool:
-        """Narrow the two radii until ``time.perf_counter()`` is ``deadline``; returns whether they stay apart."""
+    def search(self, largest: float, tolerance: float, deadline: Deadline) -> bool:
+        """Narrow the two radii until the deadline; returns whether they stay apart."""
         for _ in range(SETTINGS.steps):
-            left, radius = deadline - time.perf_counter(), self._following(largest, tolerance)
+            left, radius = deadline.left, self._following(largest, tolerance)
             if radius is None or left <= 0:
                 break
             self.decide(radius, SETTINGS.share * left if left < math.inf else None)

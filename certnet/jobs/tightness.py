@@ -26,6 +26,7 @@ from certificates.findings import figures, strict
 from certificates.making.assemble import program_of
 from certificates.proof import LiftedProof
 from certificates.report import relative_gap
+from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
 from certnet.jobs.clock import JobClock
 from certnet.jobs.job import Job, begin, run, untrained
@@ -272,7 +273,7 @@ def _solve(
 ) -> SolverResult:
     """One solve; its duals are kept, and its solution bounds the relaxation's value."""
     limit = None if seconds is None else max(seconds, 0.1)
-    result = _stages.solve_relaxation(
+    result = relaxing.solve_relaxation(
         job, solver=solver, seconds=limit, tolerance=SOLVER_TOLERANCE, warm_start=start, enough=UNENDING
     )
     if job.interrupted:

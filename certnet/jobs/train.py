@@ -16,11 +16,12 @@ import numpy as np
 from certificates import Certificate, Report, Training, fingerprint
 from certificates.findings import figures
 from certificates.making.assemble import about
+from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
 from certnet.jobs.checkpoint import Checkpoint, Saver, program_fingerprint, sink
 from certnet.jobs.clock import JobClock
-from certnet.jobs.closing import bound, branch
-from certnet.jobs.job import GLOBAL, SDP, Job, begin, closing_of, run, untrained
+from certnet.jobs.closing import bound
+from certnet.jobs.job import SDP, Job, begin, closing_of, run, untrained
 from certnet.jobs.results import Certified
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
@@ -35,13 +36,6 @@ from formulations.arguments import accepts, count, json_object, seconds
 from formulations.network import ReluNetwork
 
 __all__ = ["Event", "TrainingResult", "train"]
-
-FEW_ROWS = 100
-"""Rows up to which branching on signs soon gives more than the relaxation, with which it begins itself."""
-QUICK_TREE = 400
-"""Entries of W and t up to which branching pays at once where the solver is the ADMM. Measured: on ionosphere with
-logistic loss (350), γ = 3, 60 s, the gap is 7.8 %, and 9.6 % in 75 s where the relaxation comes first; on wine (712) a
-tree is no better than the relaxation after 80 s."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -178,7 +172,7 @@ def train(
             resume=resume,
         )
     if solver == AUTO and job.has_directions:
-        choice = _stages.auto(job, time_limit)
+        choice = relaxing.auto(job, time_limit)
         if method == SDP:
             clock.tell("presolve", note=choice)
     first = Checkpoint(
@@ -194,7 +188,7 @@ def train(
         job.late = False
         run(job, "first bound", _stages.first_bound)
         if job.has_directions:
-            bound(job, _bounding(job))
+            bound(job, relaxing.bounding(job))
         certificate, report = _stages.conclude(job)
         cut = _is_cut(job)
         if cut:
@@ -225,28 +219,6 @@ def train(
         search=job.search,
         resumable=cut,
     )
-
-
-def _bounding(job: Job) -> list[tuple[str, Callable[[Job], None]]]:
-    """The stages after the first bound, in the order in which they give most for their time."""
-    cheap = ("bound without products", _stages.bound_without_products)
-    relaxation = [
-        ("price of the network", _stages.price_network),
-        ("relaxation", _stages.relax),
-        ("certificate", _stages.prove),
-        ("rounding", _stages.round_relaxation),
-    ]
-    branching = [] if job.closing is None else [("branching", branch)]
-    if job.resume is not None and job.resume.search is not None:
-        # The search that goes on is about the network as it is.
-        return [cheap, *branching]
-    # In few dimensions cones close the gap; in more, many rows need a relaxation first.
-    program = job.merged.program
-    few = job.method == GLOBAL and program.space.neurons <= FEW_ROWS
-    # Where the relaxation would be the ADMM's, a tree begins with one of its own.
-    quick = job.solver == _stages.ADMM and program.shape[0] * program.shape[1] + program.space.neurons <= QUICK_TREE
-    branches_first = job.cuts_cones or few or (quick and job.closing is not None)
-    return [cheap, *branching, *relaxation] if branches_first else [cheap, *relaxation, *branching]
 
 
 def _is_cut(job: Job) -> bool:

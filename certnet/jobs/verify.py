@@ -5,7 +5,6 @@ neurons and the passes through the network; they differ in weights alone.
 """
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,6 +14,7 @@ import numpy as np
 
 from certificates import Certificate, Report, Robustness, Verdict, check
 from certificates.certificate import CaseProof
+from certificates.failure import Deadline
 from certificates.findings import finite
 from certificates.robustness import preactivation_bounds
 from certnet.runtime.clock import Clock, Event
@@ -144,28 +144,18 @@ def verify(
     Raises:
         InputError: a case about other numbers of inputs or outputs than the network's.
     """
-    start = time.perf_counter()
+    clock = Clock(time_limit, progress)
     require_fitting(network, cases)
     with np.errstate(all="ignore"):
         # Overflow ends as a bound that is no number, which decides nothing.
-        return _Verification(network, cases, start, time_limit, progress).run(
-            circuits, random_state, dict(provenance or {})
-        )
+        return _Verification(network, cases, clock).run(circuits, random_state, dict(provenance or {}))
 
 
 class _Verification:
     """A property at work: what has been seen of its cases so far."""
 
-    def __init__(
-        self,
-        network: ReluNetwork,
-        cases: Sequence[UnsafeCase],
-        start: float,
-        time_limit: float | None,
-        progress: Callable[[Event], None] | None,
-    ) -> None:
-        self.clock = Clock(time_limit, progress)
-        self.network, self.cases, self.start, self.time_limit = network, cases, start, time_limit
+    def __init__(self, network: ReluNetwork, cases: Sequence[UnsafeCase], clock: Clock) -> None:
+        self.network, self.cases, self.clock = network, cases, clock
         self.attacked = self.lower_bound = math.inf
         self.nodes = np.zeros(2, dtype=np.int64)
         self.timed_out, self.bounded = False, 0
@@ -174,11 +164,11 @@ class _Verification:
 
     def run(self, circuits: bool, random_state: int, provenance: dict[str, Any]) -> VerificationResult:
         """All regions first, with CROWN and an attack; then the open cases, the one nearest to being unsafe first."""
-        deadline = math.inf if self.time_limit is None else self.start + self.time_limit
+        deadline = Deadline.after(self.clock.left())
         rng, work = np.random.default_rng(random_state), SETTINGS.attack_work
         open_: list[tuple[int, MarginProblem, float]] = []
         for numbers in _by_region(self.cases):
-            if self.sizes and time.perf_counter() >= deadline:
+            if self.sizes and deadline.passed:
                 self.timed_out = True
                 break
             self._tell("bounds and attacks")
@@ -292,8 +282,8 @@ class _Verification:
         if len(self.proofs) == len(self.cases):
             proofs = tuple(self.proofs[number] for number in sorted(self.proofs))
             certificate = Certificate(Robustness(self.network, tuple(self.cases)), proofs, provenance=provenance)
-            limit = self.time_limit
-            left = None if limit is None else self.start + 1.1 * limit + 1.0 - time.perf_counter()
+            limit = self.clock.time_limit
+            left = None if limit is None else 1.1 * limit + 1.0 - self.clock.seconds
             report = check(certificate, time_limit=left)
             if report.verdict is Verdict.PROVED:
                 found = {"certificate": certificate, "report": report}
@@ -304,8 +294,8 @@ class _Verification:
 
     def _result(self, verdict: Verdict, reason: str, lower_bound: float, **found: Any) -> VerificationResult:
         linear, semidefinite = self.nodes.tolist()
-        seconds = time.perf_counter() - self.start
-        return VerificationResult(verdict, reason, lower_bound, self.attacked, (linear, semidefinite), seconds, **found)
+        nodes, seconds = (linear, semidefinite), self.clock.seconds
+        return VerificationResult(verdict, reason, lower_bound, self.attacked, nodes, seconds, **found)
 
 
 def _by_region(cases: Sequence[UnsafeCase]) -> list[list[int]]:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from certificates.failure import NO_DEADLINE, Deadline
 from certnet.search.linear import LinearBounds, Nodes, crown, finish
 from certnet.search.regions import project
 from formulations._validation import FloatArray
@@ -214,7 +215,7 @@ class _System:
         return np.asarray(first - back / self.D)
 
 
-def optimised(nodes: Nodes, *, accurate: bool = False, deadline: float = np.inf) -> LinearBounds:
+def optimised(nodes: Nodes, *, accurate: bool = False, deadline: Deadline = NO_DEADLINE) -> LinearBounds:
     """The relaxation's bounds, at least those of CROWN.
 
     A node is left as soon as its bound is known to be positive or clearly negative.
@@ -222,19 +223,19 @@ def optimised(nodes: Nodes, *, accurate: bool = False, deadline: float = np.inf)
     Args:
         nodes: B nodes.
         accurate: whether to go on until primal and dual value agree.
-        deadline: moment of ``time.perf_counter``; no step is begun that would probably end after it.
+        deadline: no step is begun that would probably end after it.
     """
     with np.errstate(all="ignore"):
         # What is no number ends the node's ascent; ``finish`` decides what was reached.
         return _ascended(nodes, accurate=accurate, deadline=deadline)
 
 
-def _ascended(nodes: Nodes, *, accurate: bool, deadline: float) -> LinearBounds:
+def _ascended(nodes: Nodes, *, accurate: bool, deadline: Deadline) -> LinearBounds:
     first = crown(nodes)
     n, N, d = len(nodes), len(nodes.generators), nodes.region.inputs
     order, other = sorted((d, N))
     step_seconds, begun = SECONDS_PER_FLOP * n * (2.0 * order**2 * other + order**3), time.perf_counter()
-    if not n or not N or begun + step_seconds >= deadline:
+    if not n or not N or step_seconds >= deadline.left:
         return first
     scaled = _Scaled(nodes)
     size, ball = scaled.size, scaled.ball
@@ -259,7 +260,7 @@ def _ascended(nodes: Nodes, *, accurate: bool, deadline: float) -> LinearBounds:
             done |= (above < 0) & (gap < KNOWN * -best[open_])
         now = time.perf_counter()
         step_seconds, begun = (now - begun if step else step_seconds), now
-        if step == STEPS or done.all() or now + step_seconds >= deadline:
+        if step == STEPS or done.all() or step_seconds >= deadline.left:
             break
         if done.any():
             left = np.asarray(~done)

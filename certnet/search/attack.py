@@ -5,13 +5,13 @@ vertex of the box or at a known point of the sphere. So a step goes towards that
 projected gradient alternate with it, as in PGD. How far a step goes is decided by ``line_search``.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from certificates.failure import NO_DEADLINE, Deadline
 from certnet.search.line_search import line_search
 from certnet.search.linear import minimisers
 from certnet.search.regions import project
@@ -50,7 +50,7 @@ def attack_all(
     first: FloatArray | None = None,
     iterations: int = ITERATIONS,
     until: float = -np.inf,
-    deadline: float = np.inf,
+    deadline: Deadline = NO_DEADLINE,
 ) -> list[AttackResult]:
     """Minimise the margins of cases over their common region.
 
@@ -61,7 +61,7 @@ def attack_all(
         first: (n, d) further starts.
         iterations: steps of every start.
         until: the attack of all cases ends when a margin is below it.
-        deadline: moment of ``time.perf_counter`` at which it ends as well.
+        deadline: when it ends as well.
     """
     region, K = cases[0].region, len(cases)
     X = _starts(region, starts, np.random.default_rng(0) if rng is None else rng, first)
@@ -80,7 +80,7 @@ def attack_all(
     for step in range(iterations):
         # A start that neither kind of step has moved will not move again.
         on = np.flatnonzero(idle < 2)
-        if not len(on) or value.min() < until or time.perf_counter() >= deadline:
+        if not len(on) or value.min() < until or deadline.passed:
             break
         w, c, P = weights[on], constants[on], product[on]
         G = ((P > 0) * _largest_row(P, w, c)) @ network.hidden

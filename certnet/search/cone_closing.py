@@ -114,8 +114,7 @@ class SubdivisionSearch:
         """The largest bound so far, in original units."""
         return -np.inf if self.proved is None else self.proved.bound
 
-    @property
-    def is_closed(self) -> bool:
+    def closed(self) -> bool:
         """True when the bound is as near to the objective as asked for."""
         return self.objective - self.bound <= self.gap * self.objective
 
@@ -128,7 +127,7 @@ class SubdivisionSearch:
         with pool_of(self.workers, self.scheduler, threads=True) as (self.pool, self.busy):
             goal = GOAL_SHARE * self.gap
             asked, shown, idle = max(FIRST_GAP, goal), 1.0, 0
-            while not self.is_closed and idle < PATIENCE:
+            while not self.closed() and idle < PATIENCE:
                 W = offered_dual(self.merged, self.network, self.known).W
                 limit = price_for_gap(self.program, W, self.objective, asked)
                 found = self._explore(W, limit)
@@ -138,7 +137,7 @@ class SubdivisionSearch:
                     if not self._may_go_on() or asked > BETWEEN * shown:
                         return
                     continue
-                if self.is_closed:
+                if self.closed():
                     return
                 shown = asked if found.complete else shown
                 maximisers, before = self._climb(W, found), self.objective
@@ -156,7 +155,7 @@ class SubdivisionSearch:
                 if found.complete and (settled or not is_better):
                     seen = bound_from_price(self.program, W, max(self.largest, self.program.gamma))
                     asked = max(min(FINER * asked, AHEAD * (1.0 - seen / before)), goal)
-            if not self.is_closed:
+            if not self.closed():
                 self._show_largest_price(goal)
 
     def _show_largest_price(self, goal: float) -> None:
@@ -204,7 +203,7 @@ class SubdivisionSearch:
             pool=self.pool,
             busy=self.busy,
             max_tests=left,
-            deadline=None if seconds is None else time.perf_counter() + SEARCH_SHARE * seconds,
+            deadline=self._deadline(SEARCH_SHARE),
             callback=lambda tests: self.tell(before + tests, self.objective, self.bound),
         )
         self.tests += found.tests
@@ -220,7 +219,7 @@ class SubdivisionSearch:
     def _time_check(self) -> None:
         """See how fast the check of the last run is, where that is soon known and further runs may follow."""
         seconds = self.left()
-        if seconds is None or self.proved is None or self.is_closed:
+        if seconds is None or self.proved is None or self.closed():
             return
         if not (self.proved.found.tests <= self.checked * SAMPLE_SHARE * seconds):
             return
@@ -272,8 +271,8 @@ class SubdivisionSearch:
         goal = price_for_gap(self.program, W, self.objective, GOAL_SHARE * self.gap)
         return SearchSummary(
             kind="subdivision",
-            complete=self.is_closed or (self.exhausted and not self.train),
-            can_go_on=not (self.is_closed or self.exhausted),
+            complete=self.closed() or (self.exhausted and not self.train),
+            can_go_on=not (self.closed() or self.exhausted),
             interrupted=self.interrupted,
             nodes=self.tests,
             leaves=0 if self.proved is None else int(np.count_nonzero(self.proved.found.codes < 0)),

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from joblib import Parallel, delayed
 
+from certificates.failure import NO_DEADLINE, Deadline
 from certnet.search import cone_kernel as kernel
 from certnet.search.cone_kernel import fast_explore, is_compiled
 from formulations import Program
@@ -121,7 +122,7 @@ def explore(
     pool: Parallel | None = None,
     busy: int = 1,
     max_tests: int | None = None,
-    deadline: float | None = None,
+    deadline: Deadline = NO_DEADLINE,
     callback: Callable[[int], bool | None] | None = None,
 ) -> Exploration:
     """Cut cones until each passes the test for ``limit`` or has a vertex above it.
@@ -133,7 +134,7 @@ def explore(
         pool: where slices run, or None for this thread.
         busy: slices that keep the pool busy.
         max_tests: limit on tests, or None.
-        deadline: value of ``time.perf_counter()`` at which to stop. Compiling the kernel, which takes some ten seconds
+        deadline: when to stop. Compiling the kernel, which takes some ten seconds
             the first time after an installation, puts it off.
         callback: called after every batch with the tests so far; a true value ends the search.
     """
@@ -142,7 +143,7 @@ def explore(
     tests, refuted, best, point, points = 0, False, 0.0, np.zeros(d), [np.zeros((0, d))]
     while waiting := [segment for segment in order if len(segment.depths)]:
         left = np.inf if max_tests is None else max_tests - tests
-        if left <= 0 or (deadline is not None and time.perf_counter() >= deadline + compiling):
+        if left <= 0 or time.perf_counter() >= deadline.moment + compiling:
             break
         # Small searches are over before the fast kernel is there.
         small = tests < PLAIN_TESTS

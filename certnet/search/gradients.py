@@ -1,10 +1,10 @@
 """The largest gradient that is met: a lower bound of a Lipschitz constant, global or on a region."""
 
-import time
 from collections.abc import Iterator
 
 import numpy as np
 
+from certificates.failure import Deadline
 from certnet.search.regions import project
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
@@ -36,7 +36,7 @@ def largest_gradient(
     directions in which their own gradients are largest, and at random. Coordinates that a region fixes do not count.
     0 for a region without interior. After ``seconds`` it is the largest so far.
     """
-    search = _Search(network, C, region, time.perf_counter() + seconds)
+    search = _Search(network, C, region, Deadline.after(seconds))
     if region is not None and not _has_interior(region):
         return 0.0
     rng = np.random.default_rng(seed)
@@ -45,7 +45,7 @@ def largest_gradient(
     best = np.argsort(-norms, kind="stable")[:KEPT]
     points, norms = points[best], norms[best]
     for _ in range(ASCENTS):
-        if time.perf_counter() >= search.ends:
+        if search.deadline.passed:
             break
         tried = search.around(points, rng)
         points, norms = np.vstack([points, tried]), np.concatenate([norms, search.norms(tried)])
@@ -66,8 +66,8 @@ def _has_interior(region: InputRegion) -> bool:
 class _Search:
     """Points and the norms of their gradients."""
 
-    def __init__(self, network: ReluNetwork, C: FloatArray, region: InputRegion | None, ends: float) -> None:
-        self.ends = ends
+    def __init__(self, network: ReluNetwork, C: FloatArray, region: InputRegion | None, deadline: Deadline) -> None:
+        self.deadline = deadline
         moving = np.flatnonzero(network.hidden.any(axis=1))
         self.U, self.b = network.hidden[moving], network.hidden_bias[moving]
         self.weights, self.region = C @ network.output[:, moving], region
@@ -107,7 +107,7 @@ class _Search:
         """Spectral norms of the gradients; −1 for points too near to a kink."""
         norms = np.full(len(points), -1.0)
         for piece in self.pieces(points):
-            if piece.start and time.perf_counter() >= self.ends:
+            if piece.start and self.deadline.passed:
                 break
             found = np.linalg.norm(self.gradients(points[piece]), 2, axis=(1, 2))
             size = np.abs(points[piece]) @ np.abs(self.U).T + np.abs(self.b)

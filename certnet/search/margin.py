@@ -5,13 +5,13 @@ hundreds of nodes are not enough the search begins anew with the semidefinite re
 one does not prove; it takes seconds and needs few nodes. Networks too large for it go on with linear bounds.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from certificates.certificate import CaseProof
+from certificates.failure import Deadline
 from certificates.making.tree import LeafProof
 from certnet.search.attack import attack
 from certnet.search.best_first import best_first
@@ -86,7 +86,7 @@ class CaseSearch:
     Args:
         network, problem, number: the case.
         attacked: the least margin that was met before.
-        deadline: moment of ``time.perf_counter``.
+        deadline: when it ends.
         rng: for attacks.
         size: of the margin's terms, from ``margin_sizes``; computed where it is not given.
         circuits: add those that the semidefinite relaxation of the root violates; they hold in every node.
@@ -100,7 +100,7 @@ class CaseSearch:
         number: int,
         *,
         attacked: float,
-        deadline: float,
+        deadline: Deadline,
         rng: np.random.Generator,
         size: float | None = None,
         circuits: bool = False,
@@ -157,13 +157,9 @@ class CaseSearch:
         """The problem with the circuits that its relaxation violates."""
         free = np.full(self.problem.neurons, FREE, dtype=np.int64)
         mu = linear_bounds(self.problem, free[None], deadline=self.deadline).mu[0]
-        found = relax(self.problem, free, mu, time_limit=self._left(), products=NO_PRODUCTS)
+        found = relax(self.problem, free, mu, time_limit=self.deadline.limit, products=NO_PRODUCTS)
         self.semidefinite_nodes += 1
         return separated(self.problem, found)
-
-    def _left(self) -> float | None:
-        """Seconds left, positive; None without a limit."""
-        return max(self.deadline - time.perf_counter(), 0.01) if np.isfinite(self.deadline) else None
 
     def is_over(self, worst: float, waiting: int) -> bool:
         """Whether the case is refuted, or time, nodes or neurons to split on are used up."""
@@ -173,7 +169,7 @@ class CaseSearch:
             return True
         if not self.semidefinite:
             self.lower_bound = max(self.lower_bound, worst)
-        self.timed_out = self.timed_out or time.perf_counter() >= self.deadline
+        self.timed_out = self.timed_out or self.deadline.passed
         return self.timed_out or self.stuck or self.count >= self.most
 
     def together(self, waiting: int) -> int:
@@ -219,7 +215,7 @@ class CaseSearch:
                 node.score = float(bounds.scores[number, node.neuron])
             if self.semidefinite:
                 self._relax(node)
-                self.timed_out = time.perf_counter() >= self.deadline
+                self.timed_out = self.deadline.passed
                 if self.timed_out or self.counterexample is not None:
                     return
             # The linear relaxation has no gap there, and another one proves no more.
@@ -237,11 +233,11 @@ class CaseSearch:
         for attempt in range(ATTEMPTS):
             if attempt:
                 worth = node.relaxed > CLOSING * before or (attempt == 1 and node.parent is None)
-                if time.perf_counter() >= self.deadline or not worth:
+                if self.deadline.passed or not worth:
                     break
                 before = node.relaxed
             found = semidefinite_bound(
-                self.problem, node.signs, node.mu, time_limit=self._left(), products=node.products
+                self.problem, node.signs, node.mu, time_limit=self.deadline.limit, products=node.products
             )
             self.semidefinite_nodes += 1
             node.products, node.relaxed = found.products, found.value

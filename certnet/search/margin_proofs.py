@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 
 from certificates.certificate import CaseProof
-from certificates.failure import Deadline
+from certificates.failure import NO_DEADLINE, Deadline
 from certificates.linear_leaves import LinearLeaves
 from certificates.making.circuits import as_proof
 from certificates.making.margins import leaf_is_proved
@@ -102,12 +102,12 @@ def semidefinite_margin(
     leaf: LeafProof,
     mu: FloatArray,
     most: float,
-    deadline: float = np.inf,
+    deadline: Deadline = NO_DEADLINE,
 ) -> float:
     """The largest of some parts of ``most`` that the checker accepts as the margin of a leaf, or NaN."""
     for margin, in_balls in ((part * most, in_balls) for part, in_balls in CLAIMED if part * most > 0):
         proof = case_proof(problem, leaf, [mu], margin)
-        if leaf_is_proved(network, problem.case, proof, signs, in_balls=in_balls, deadline=Deadline(deadline)):
+        if leaf_is_proved(network, problem.case, proof, signs, in_balls=in_balls, deadline=deadline):
             return margin
     return float("nan")
 
@@ -131,8 +131,5 @@ def case_proof(problem: MarginProblem, root: Node, mu: list[FloatArray], margin:
 
 
 def _triangles(problem: MarginProblem) -> Triangles:
-    """Those of all neurons, which rest on the bounds that the checker computes."""
-    N = problem.neurons
-    nothing = np.zeros(0, dtype=np.int64)
-    index = np.arange(N, dtype=np.int64)
-    return Triangles(index, problem.bounds.copy(), np.zeros(2 * N + 1, dtype=np.int64), nothing)
+    """Those of all neurons, with the bounds that the checker computes."""
+    return Triangles(np.arange(problem.neurons, dtype=np.int64), problem.bounds.copy())

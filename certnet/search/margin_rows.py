@@ -4,11 +4,10 @@ A case with one row has μ = 1. With several rows, a linear program on the box f
 time; rows alone are tried as well, because in a ball they may do better.
 """
 
-import time
-
 import numpy as np
 from scipy.optimize import linprog
 
+from certificates.failure import NO_DEADLINE, Deadline
 from certnet.search.ascent import PENALTY, optimised
 from certnet.search.linear import LinearBounds, finish, nodes_of
 from formulations._validation import FloatArray, IntArray
@@ -20,21 +19,21 @@ LARGEST_PROGRAM = 150_000
 
 
 def linear_bounds(
-    problem: MarginProblem, signs: IntArray, *, accurate: bool = False, deadline: float = np.inf
+    problem: MarginProblem, signs: IntArray, *, accurate: bool = False, deadline: Deadline = NO_DEADLINE
 ) -> LinearBounds:
     """The bounds of the nodes of one case on which neurons have the signs (B, N).
 
     Args:
         problem, signs: the nodes.
         accurate: whether to solve nodes whose sign is already known, as well.
-        deadline: moment of ``time.perf_counter`` from which bounds may be loose.
+        deadline: from which bounds may be loose.
     """
     rows = len(problem.weights)
     if rows == 1:
         return optimised(nodes_of(problem, signs), accurate=accurate, deadline=deadline)
     choices = [np.repeat(one[None], len(signs), axis=0) for one in np.eye(rows)]
     small = problem.neurons * (problem.neurons + problem.case.region.inputs) <= LARGEST_PROGRAM
-    if small and time.perf_counter() < deadline:
+    if small and not deadline.passed:
         choices.append(np.stack([_program(problem, one)[0] for one in signs]))
     best: LinearBounds | None = None
     for mu in choices:

@@ -1,4 +1,4 @@
-"""Small proofs with every feature of the format, made by hand: trees, empty leaves, circuits, triangles, balls."""
+"""Small proofs with every feature of the format, made by hand: trees, circuits, triangles, balls."""
 
 import itertools
 
@@ -7,7 +7,6 @@ import numpy as np
 from certificates import Certificate
 from certificates.making.assemble import assemble
 from certificates.making.repair import RepairedDual
-from certificates.making.tree import LeafProof, Split, build
 from certificates.proof import LEAF, Circuits, LiftedProof, Region, Triangles
 from certnet.search.relaxation import Relaxation, margin_bound
 from formulations import MergedRows, TrainingProgram, merge_rows
@@ -18,30 +17,6 @@ from tests.verification.problems import random_box, random_network
 
 def integers(values) -> np.ndarray:
     return np.array(values, dtype=np.int64)
-
-
-class EmptyLeaf:
-    """A leaf without interior: some positive combination of the rows ``σ_i a_i``, i in ``support``, vanishes."""
-
-    def __init__(self, support: tuple[int, ...]) -> None:
-        self.support = support
-
-
-def built(root, neurons: int, **options) -> LiftedProof:
-    """``build`` of a tree that may have empty leaves, which no search makes."""
-    supports, numbers = {}, itertools.count()
-
-    def plain(node):
-        if isinstance(node, Split):
-            return Split(node.neuron, plain(node.active), plain(node.inactive))
-        number = next(numbers)
-        if isinstance(node, EmptyLeaf):
-            supports[number] = list(node.support)
-            return LeafProof.plain(np.zeros(neurons))
-        return node
-
-    tree = plain(root)
-    return with_empty_leaves(build(tree, neurons, **options), supports)
 
 
 def single(pairs: np.ndarray, multipliers: np.ndarray, t: np.ndarray) -> LiftedProof:
@@ -56,10 +31,8 @@ def single(pairs: np.ndarray, multipliers: np.ndarray, t: np.ndarray) -> LiftedP
         multipliers=multipliers,
         complementarity=t[None, :],
         sigma=np.zeros((1, 0)),
-        empty_offset=integers([0, 0]),
-        empty_support=none,
         circuits=Circuits(none, start, none),
-        triangles=Triangles(none, np.zeros((0, 2)), start, none),
+        triangles=Triangles(none, np.zeros((0, 2))),
     )
 
 
@@ -93,7 +66,6 @@ def full_tree(neurons: int) -> tuple[LiftedProof, list[tuple[int, ...]]]:
         pair_offset=np.zeros(count + 1, dtype=np.int64),
         complementarity=np.zeros((count, neurons)),
         sigma=np.zeros((count, 0)),
-        empty_offset=np.zeros(count + 1, dtype=np.int64),
     )
     return proof, list(itertools.product((1, -1), repeat=neurons))
 
@@ -104,31 +76,23 @@ def is_realisable(A: np.ndarray, signs: tuple[int, ...], seed: int = 0) -> bool:
     return bool((np.array(signs)[:, None] == np.sign(A @ z)).all(axis=0).any())
 
 
-def with_empty_leaves(proof: LiftedProof, supports: dict[int, list[int]]) -> LiftedProof:
-    offset, flat = [0], []
-    for leaf in range(proof.leaves):
-        flat += supports.get(leaf, [])
-        offset.append(len(flat))
-    return replace(proof, empty_offset=integers(offset), empty_support=integers(flat))
-
-
 def with_circuits(proof: LiftedProof, circuits: list[tuple[int, list[int]]]) -> LiftedProof:
     target = integers([k for k, _ in circuits])
     offset = integers(np.cumsum([0, *(len(support) for _, support in circuits)]))
     return replace(proof, circuits=Circuits(target, offset, integers([j for _, s in circuits for j in s])))
 
 
-def with_triangles(proof: LiftedProof, triangles: list[tuple[int, float, float, list[int], list[int]]]) -> LiftedProof:
-    supports = [support for *_, low, high in triangles for support in (low, high)]
-    return replace(
-        proof,
-        triangles=Triangles(
-            neuron=integers([i for i, *_ in triangles]),
-            bounds=np.array([[low, high] for _, low, high, *_ in triangles], dtype=np.float64).reshape(-1, 2),
-            offset=integers(np.cumsum([0, *(len(support) for support in supports)])),
-            support=integers([j for support in supports for j in support]),
-        ),
-    )
+def with_products(proof: LiftedProof, products: dict[int, list[tuple[int, int]]], multiplier: float) -> LiftedProof:
+    """The same multiplier at these pairs of each leaf."""
+    listed = [products.get(leaf, []) for leaf in range(proof.leaves)]
+    pairs = integers([pair for leaf in listed for pair in leaf]).reshape(-1, 2)
+    offset = integers(np.cumsum([0, *(len(leaf) for leaf in listed)]))
+    return replace(proof, pairs=pairs, pair_offset=offset, multipliers=np.full(len(pairs), multiplier))
+
+
+def with_triangles(proof: LiftedProof, triangles: list[tuple[int, float, float]]) -> LiftedProof:
+    bounds = np.array([bounds for _, *bounds in triangles], dtype=np.float64).reshape(-1, 2)
+    return replace(proof, triangles=Triangles(integers([i for i, *_ in triangles]), bounds))
 
 
 def box_region(low: np.ndarray, high: np.ndarray) -> Region:
@@ -136,18 +100,21 @@ def box_region(low: np.ndarray, high: np.ndarray) -> Region:
     k = len(low)
     eye = np.eye(k)
     rows = np.vstack([np.hstack([eye, -low[:, None]]), np.hstack([-eye, high[:, None]])])
-    return Region(rows, np.zeros((0, k + 1, k + 1)), homogenised=True)
+    return Region(rows, np.zeros((0, k + 1, k + 1)))
 
 
 def tree_certificate(seed: int = 0) -> Certificate:
-    """An optimality certificate in the plane with a full split tree, empty leaves and one (idle) circuit."""
+    """An optimality certificate in the plane with a full split tree and one (idle) circuit.
+
+    Where three signs cannot be, their rows add up to 0, and products make the slack as large as one likes.
+    """
     random = np.random.default_rng(seed)
     X = np.array([[1.0, 0.0], [0.25, 1.0], [1.25, 1.0]])
     program = TrainingProgram(X, random.standard_normal((3, 2)) + 1.0, 0.25)
     merged = merge_rows(program)
     A = merged.program.space.generators
     proof, signs = full_tree(3)
-    supports = {}
+    products = {}
     largest = 0.0
     W = program.Y
     for leaf, sigma in enumerate(signs):
@@ -155,8 +122,9 @@ def tree_certificate(seed: int = 0) -> Certificate:
             active = np.array(sigma) > 0
             largest = max(largest, float(np.linalg.norm(W[active].T @ X[active], 2))) if active.any() else largest
         else:
-            supports[leaf] = [0, 1, 2]
-    proof = with_circuits(with_empty_leaves(proof, supports), [(2, [0, 1])])
+            p = [i if sign > 0 else 3 + i for i, sign in enumerate(sigma)]
+            products[leaf] = list(itertools.combinations(sorted(p), 2))
+    proof = with_circuits(with_products(proof, products, 100.0), [(2, [0, 1])])
     scaled = 0.25 / largest * (1 - 1e-9) * W
     return certificate_with(merged, scaled, proof)
 

@@ -239,7 +239,6 @@ def test_offsets_cannot_wrap_around(certificate: Certificate) -> None:
     proof = replace(
         certificate.proof,
         pair_offset=offset,
-        empty_offset=np.zeros(leaves + 1, dtype=np.int64),
         complementarity=np.zeros((leaves, len(certificate.source))),
         sigma=np.zeros((leaves, 0)),
     )

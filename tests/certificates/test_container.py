@@ -123,7 +123,7 @@ def test_missing_folder_and_foreign_files(tmp_path: Path) -> None:
     ("key", "value", "word"),
     [
         ("format", "other", "describe"),
-        ("version", 3, "version 3, and this certnet reads version 4 alone"),
+        ("version", 3, "version 3, and this certnet reads version 5 alone"),
         ("version", True, "version"),
         ("kind", "robustness", "network"),
         ("kind", "optimality", "kind 'optimality' and this certnet checks"),

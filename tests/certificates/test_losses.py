@@ -331,8 +331,8 @@ def test_what_the_advocate_writes_down_is_in_the_domain_exactly(loss: str) -> No
         assert dual_value(statement, written) == pytest.approx(program.loss.dual_value(W), rel=1e-7, abs=1e-9)
 
 
-def split_once(made: Certificate, empty: tuple[int, ...] = ()) -> Certificate:
-    """The proof on both sides of the first generator; the second leaf is called empty for these neurons, if any."""
+def split_once(made: Certificate) -> Certificate:
+    """The proof on both sides of the first generator."""
     p = made.proof
     proof = replace(
         p,
@@ -342,8 +342,6 @@ def split_once(made: Certificate, empty: tuple[int, ...] = ()) -> Certificate:
         pair_offset=np.zeros(3, dtype=np.int64),
         complementarity=np.repeat(p.complementarity, 2, axis=0),
         sigma=np.repeat(p.sigma, 2, axis=0),
-        empty_offset=np.array([0, 0, len(empty)]),
-        empty_support=np.array(empty, dtype=np.int64),
     )
     return replace(made, proof=proof)
 
@@ -357,12 +355,6 @@ def test_every_leaf_has_its_own_multiplier_of_the_region(arithmetic: str) -> Non
         report = check(replace(made, proof=replace(made.proof, sigma=sigma)), arithmetic=arithmetic)
         assert report.verdict is Verdict.UNKNOWN
         assert word in report.reason
-
-
-def test_leaves_of_a_region_are_not_proved_empty() -> None:
-    """The argument that a leaf without interior may be dropped is about the whole space."""
-    made = split_once(certificate(problem("poisson", "free", "free")), empty=(0,))
-    assert "whole space" in check(made).reason
 
 
 @EVERY

@@ -17,11 +17,10 @@ from tests.certificates.proofs import (
     certificate_with,
     full_tree,
     integers,
-    is_realisable,
     simple,
     tree_certificate,
     with_circuits,
-    with_empty_leaves,
+    with_products,
     with_triangles,
 )
 from tests.strategies import SEEDS, rng
@@ -29,9 +28,9 @@ from tests.strategies import SEEDS, rng
 ARITHMETICS = [RationalMatrix, BallMatrix, Enclosure]
 
 
-def prove(A: np.ndarray, form: np.ndarray, proof: LiftedProof, region: Region | None = None, matrix=RationalMatrix):
+def prove(A: np.ndarray, form: np.ndarray, proof: LiftedProof, region=None, bounds=None, matrix=RationalMatrix):
     region = Region.everywhere(A.shape[1]) if region is None else region
-    return prove_nonnegative(Problem(A, region, matrix.exact(form)), proof, matrix)
+    return prove_nonnegative(Problem(A, region, matrix.exact(form), bounds), proof, matrix)
 
 
 def outer(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -84,28 +83,10 @@ def test_signs_of_a_full_tree_prove_what_one_leaf_cannot(matrix) -> None:
     proof, _ = full_tree(2)
     with pytest.raises(ProofFailure):
         prove(A, form, simple(2), matrix=matrix)
-    # Both active (or both inactive) means u_1 = 0: the slack there is still PSD but for the double count.
-    supports = {0: [0, 1], 3: [0, 1]}
-    assert prove(A, form, with_empty_leaves(proof, supports), matrix=matrix) > 0
-
-
-def test_empty_leaves_need_their_proof() -> None:
-    A = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    proof, signs = full_tree(3)
-    form = np.eye(LiftedSpace(A).order)
-    for leaf, sigma in enumerate(signs):
-        tampered = with_empty_leaves(proof, {leaf: [0, 1, 2]})
-        if is_realisable(A, sigma):
-            with pytest.raises(ProofFailure, match="emptiness"):
-                prove(A, form, tampered)
-        else:
-            prove(A, form, tampered)
-    empty = next(leaf for leaf, sigma in enumerate(signs) if not is_realisable(A, sigma))
-    for support in ([0, 1], [0, 1, 1], [2], [0, 1, 2, 2]):
-        with pytest.raises(ProofFailure, match="emptiness"):
-            prove(A, form, with_empty_leaves(proof, {empty: support}))
-    with pytest.raises(ProofFailure, match="not fixed"):
-        prove(A, form, with_empty_leaves(simple(3), {0: [0, 1, 2]}))
+    with pytest.raises(ProofFailure, match="leaf 0"):
+        prove(A, form, proof, matrix=matrix)
+    # Both active means u_1 = 0, by α₀ α₁ = −u_1² ≥ 0.
+    assert prove(A, form, with_products(proof, {0: [(0, 1)]}, 1.0), matrix=matrix) > 0
 
 
 def test_trees_must_cover_everything() -> None:
@@ -132,7 +113,6 @@ def test_trees_must_cover_everything() -> None:
         children=integers([[-1, -1], [-1, -1]]),
         leaf=integers([0, 1]),
         pair_offset=integers([0, 0, 0]),
-        empty_offset=integers([0, 0, 0]),
         complementarity=np.zeros((2, 2)),
         sigma=np.zeros((2, 0)),
     )
@@ -193,20 +173,22 @@ def test_triangles_over_a_box() -> None:
     # Positions: φ 0..1, region rows 2..5 (x_0+t, x_1+t, t−x_0, t−x_1), triangle 6.
     row = np.array([-6.0, 0.0, 4.0, -8.0, 4.0 + 8.0])
     form = outer(row, np.eye(5)[1])
-    good = (0, -2.0, 4.0, [0, 3], [2, 1])
+    known = np.array([[-2.0, 4.0]])
     proof = simple(1, [(1, 6)], [1.0])
-    prove(A, form, with_triangles(proof, [good]), region)
+    prove(A, form, with_triangles(proof, [(0, -2.0, 4.0)]), region, known)
     for triangle, word in [
-        ((0, -1.5, 4.0, [0, 3], [2, 1]), "lower bound of triangle 0 is violated by 5.000e-01"),
-        ((0, -2.0, 3.5, [0, 3], [2, 1]), "upper bound of triangle 0 is violated"),
-        ((0, 1.0, 4.0, [0, 3], [2, 1]), "contain 0"),
-        ((0, -2.0, 4.0, [2, 3], [2, 1]), "negative"),
-        ((0, -2.0, 4.0, [], [2, 1]), "empty"),
+        ((0, -1.5, 4.0), "lower bound of triangle 0 is violated by 5.000e-01"),
+        ((0, -2.0, 3.5), "upper bound of triangle 0 is violated by 5.000e-01"),
+        ((0, np.nextafter(-2.0, 0.0), 4.0), "lower bound of triangle 0 is violated"),
+        ((0, 1.0, 4.0), "contain 0"),
+        ((0, -2.0, -1.0), "contain 0"),
+        ((0, 0.0, 0.0), "contain 0"),
+        ((1, -2.0, 4.0), "outside 0..0"),
     ]:
         with pytest.raises(ProofFailure, match=word):
-            prove(A, form, with_triangles(proof, [triangle]), region)
-    with pytest.raises(ProofFailure, match="homogenising"):
-        prove(A, form, with_triangles(proof, [good]), replace(region, homogenised=False))
+            prove(A, form, with_triangles(proof, [triangle]), region, known)
+    with pytest.raises(ProofFailure, match="need bounds"):
+        prove(A, form, with_triangles(proof, [(0, -2.0, 4.0)]), region)
     # The same row holds at points of the box.
     x = rng(0).uniform(-1, 1, size=(2, 500))
     lam = LiftedSpace(A).lift(np.vstack([x, np.ones(500)]))
@@ -216,7 +198,7 @@ def test_triangles_over_a_box() -> None:
 def test_quadratics_of_a_ball_and_rows_of_a_box_multiply() -> None:
     """t² − x² ≥ 0 on the ball; (t − x)(t + x) is the same form from the box's rows."""
     A = np.array([[1.0, 0.0]])
-    ball = Region(np.zeros((0, 2)), np.diag([-1.0, 1.0])[None], homogenised=True)
+    ball = Region(np.zeros((0, 2)), np.diag([-1.0, 1.0])[None])
     form = np.diag([0.0, 0.0, -1.0, 1.0])
     prove(A, form, simple(1, sigma=[1.0]), ball)
     with pytest.raises(ProofFailure):
@@ -227,33 +209,8 @@ def test_quadratics_of_a_ball_and_rows_of_a_box_multiply() -> None:
     prove(A, form, simple(1, [(2, 3)], [1.0]), box)
 
 
-def test_empty_leaf_of_a_box() -> None:
-    """x + 2 > 0 on [−1, 1]: the inactive side is empty by (x + t) + (−x − 2t) = −t."""
-    A = np.array([[1.0, 2.0]])
-    region = box_region(np.array([-1.0]), np.array([1.0]))
-    proof, _ = full_tree(1)
-    form = outer(np.array([1.0, 0, 0, 0]), np.array([0, 0, 0, 1.0])) + np.diag([0.0, 0, 0, 0])
-    active_only = with_empty_leaves(proof, {1: [0, 1]})
-    # On the active side αt = (x+2t)t ≥ 0 follows from the region row x + t ≥ 0 times … ; give it as a product with t
-    # through the box: t = ½((x+t) + (t−x)).
-    pairs = integers([[0, 2], [0, 3]])
-    with_products = replace(active_only, pairs=pairs, multipliers=np.array([0.5, 0.5]), pair_offset=integers([0, 2, 2]))
-    prove(A, form, with_products, region)
-    with pytest.raises(ProofFailure, match="emptiness"):
-        prove(A, form, with_empty_leaves(proof, {0: [0, 1]}), region)
-
-
-def test_emptiness_in_a_thin_region_is_not_accepted() -> None:
-    """Where the region itself has no interior, every leaf would look empty: that must prove nothing."""
-    A = np.array([[1.0, 0.0]])
-    thin = Region(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.zeros((0, 2, 2)))
-    proof, _ = full_tree(1)
-    with pytest.raises(ProofFailure, match="whole space"):
-        prove(A, -np.eye(4), with_empty_leaves(proof, {0: [0, 2], 1: [0, 1]}), thin)
-
-
 @pytest.mark.parametrize("arithmetic", ["exact", "ball", "float"])
-def test_a_certificate_with_tree_empty_leaves_and_circuit(arithmetic: str) -> None:
+def test_a_certificate_with_tree_and_circuit(arithmetic: str) -> None:
     certificate = tree_certificate()
     report = check(certificate, arithmetic=arithmetic)
     assert report.verdict is Verdict.PROVED, report.reason

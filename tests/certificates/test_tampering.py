@@ -116,7 +116,7 @@ def is_true(certificate: Certificate) -> bool:
 
 
 PROOF_ARRAYS = {
-    LiftedProof: ["multipliers", "complementarity", "pairs", "split", "children", "leaf", "empty_support"],
+    LiftedProof: ["multipliers", "complementarity", "pairs", "split", "children", "leaf"],
     Subdivision: ["basis", "codes", "positions"],
 }
 

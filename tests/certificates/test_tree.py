@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 
 from certificates.arithmetic import Enclosure, RationalMatrix
-from certificates.combination import positive_dependence
 from certificates.failure import ProofFailure
 from certificates.making.tree import LeafProof, Node, Split, build
 from certificates.nonnegativity import Problem, leaves_with_signs, prove_nonnegative
@@ -17,15 +16,18 @@ from formulations.errors import InputError
 from formulations.lifted_space import LiftedSpace
 from formulations.program import Program
 from tests.certificates.altering import replace
-from tests.certificates.proofs import EmptyLeaf, built, integers
+from tests.certificates.proofs import integers
 from tests.strategies import SEEDS, rng
 
 NEURONS = 5
 SUM = (0, 1, 2)
 """Row 2 is the sum of rows 0 and 1, so that α₀ + α₁ − α₂ ≥ 0: true on every cell, but no product of signs shows it."""
 
-VANISHING = {(1, -1, 1): NEURONS + 1, (1, -1, -1): 0, (-1, 1, 1): NEURONS, (-1, 1, -1): 1}
-"""On a cell, the position of φ that ``α₀ + α₁ − α₂`` equals; it is 0 where nothing is listed."""
+LEFT = {
+    (1, -1, 1): (NEURONS + 1,), (1, -1, -1): (0,), (-1, 1, 1): (NEURONS,), (-1, 1, -1): (1,),
+    (1, 1, -1): (0, 1), (-1, -1, 1): (NEURONS, NEURONS + 1),
+}  # fmt: skip
+"""On a cell, the positions of φ that ``α₀ + α₁ − α₂`` is the sum of. In the last two the point 0 is alone."""
 
 CIRCUIT = Circuits(target=integers([2]), offset=integers([0, 2]), support=integers([0, 1]))
 
@@ -61,19 +63,12 @@ def form_and_weights(A: np.ndarray, random: np.random.Generator) -> tuple[np.nda
 def leaf_proof(signs: np.ndarray, c: np.ndarray, t: np.ndarray, random: np.random.Generator) -> LeafProof:
     """The products that the cell needs, and some at positions that vanish there."""
     matrix = np.zeros((2 * NEURONS, 2 * NEURONS))
-    position = VANISHING.get(tuple(signs[list(SUM)].tolist()))
-    if position is not None:
+    for position in LEFT.get(tuple(signs[list(SUM)].tolist()), ()):
         matrix[position] += 0.5 * c
         matrix[:, position] += 0.5 * c
     vanishing = np.concatenate([signs == INACTIVE, signs == ACTIVE])
     useless = 8.0 * random.random((2 * NEURONS, 2 * NEURONS)) * (vanishing[:, None] | vanishing)
     return LeafProof.from_matrix(matrix + (useless + useless.T), t)
-
-
-def implied_sign(neuron: int, sign: int, support: tuple[int, int], inner: Node) -> Node:
-    """``inner`` where a neuron has the sign that its support implies; the other side is empty."""
-    impossible = EmptyLeaf((*support, neuron))
-    return Split(neuron, inner, impossible) if sign == ACTIVE else Split(neuron, impossible, inner)
 
 
 def random_tree(c: np.ndarray, t: np.ndarray, random: np.random.Generator) -> Node:
@@ -82,11 +77,6 @@ def random_tree(c: np.ndarray, t: np.ndarray, random: np.random.Generator) -> No
     def grow(signs: np.ndarray) -> Node:
         free = np.flatnonzero(signs == FREE)
         left = [i for i in SUM if signs[i] == FREE]
-        implied = {(1, 1): 1, (-1, -1): -1}.get(tuple(signs[:2].tolist()))
-        if left == [2] and implied is not None and random.random() < 0.7:
-            return implied_sign(2, implied, (1, 0), grow(fixed(signs, 2, implied)))
-        if not left and tuple(signs[:3].tolist()) in {(1, 1, -1), (-1, -1, 1)}:
-            return EmptyLeaf(tuple(random.permutation(3).tolist()))
         if not left and (len(free) == 0 or random.random() < 0.6):
             return leaf_proof(signs, c, t, random)
         neuron = int(random.choice(free))
@@ -107,7 +97,7 @@ def test_a_tree_proves_what_its_leaves_prove(seed: int) -> None:
     random = rng(seed)
     A = generators(random)
     form, c, t = form_and_weights(A, random)
-    proof = built(random_tree(c, t, random), NEURONS)
+    proof = build(random_tree(c, t, random), NEURONS)
     assert prove(A, form, proof) > 0
     assert prove(A, form, proof, Enclosure) > 0
     assert (proof.multipliers > 0).all()
@@ -123,55 +113,17 @@ def test_a_tampered_leaf_is_refused(seed: int) -> None:
     random = rng(seed)
     A = generators(random)
     form, c, t = form_and_weights(A, random)
-    proof = built(random_tree(c, t, random), NEURONS)
+    proof = build(random_tree(c, t, random), NEURONS)
     if len(proof.multipliers):
         multipliers = proof.multipliers.copy()
         multipliers[random.integers(len(multipliers))] += 1e5
         with pytest.raises(ProofFailure, match="semidefinite|negative|positive"):
             prove(A, form, replace(proof, multipliers=multipliers))
-    empties = np.flatnonzero(np.diff(proof.empty_offset))
-    # Both impossible cells of the triple show up at least once, whatever the order of the splits.
-    assert len(empties) >= 2
-    start = proof.empty_offset[random.choice(empties)]
-    others = proof.empty_support.copy()
-    others[start] = others[start + 1]
-    with pytest.raises(ProofFailure, match="twice"):
-        prove(A, form, replace(proof, empty_support=others))
-
-
-@pytest.mark.parametrize("sign", [ACTIVE, INACTIVE])
-def test_the_wrong_side_of_an_implied_sign_is_refused(sign: int) -> None:
-    A = generators(rng(0))
-    nothing = LeafProof.from_matrix(np.zeros((10, 10)), np.zeros(5))
-    chain = implied_sign(2, sign, (0, 1), nothing)
-    tree = Split(0, Split(1, chain, nothing), nothing)
-    if sign == ACTIVE:
-        assert prove(A, np.eye(13), built(tree, NEURONS)) > 0
-    else:
-        with pytest.raises(ProofFailure, match="both signs"):
-            prove(A, np.eye(13), built(tree, NEURONS))
-
-
-def test_a_chain_may_rest_on_its_own_signs() -> None:
-    """With a₀ and a₁ active, a₂ = a₀ + a₁ is; then a₃ = a₂ + a₁ is, by the sign that was implied before."""
-    A = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 2.0]])
-    nothing = LeafProof.from_matrix(np.zeros((8, 8)), np.zeros(4))
-    chain = [(2, ACTIVE, (0, 1)), (3, ACTIVE, (2, 1))]
-
-    def tree(order: list[tuple[int, int, tuple[int, int]]]) -> Node:
-        (first, second) = order
-        return Split(0, Split(1, implied_sign(*first, implied_sign(*second, nothing)), nothing), nothing)
-
-    proof = built(tree(chain), 4)
-    assert prove(A, np.eye(10), proof) > 0
-    assert proof.split.tolist() == [0, 1, 2, 3, -1, -1, -1, -1, -1]
-    with pytest.raises(ProofFailure, match="not fixed"):
-        prove(A, np.eye(10), built(tree(chain[::-1]), 4))
 
 
 def test_nodes_and_leaves_are_numbered_in_preorder() -> None:
     leaves = [LeafProof.from_matrix(np.diag([w, w, 0.0, 0.0]), np.array([w, w])) for w in (1.0, 2.0, 3.0)]
-    proof = built(Split(1, Split(0, leaves[0], leaves[1]), leaves[2]), 2)
+    proof = build(Split(1, Split(0, leaves[0], leaves[1]), leaves[2]), 2)
     assert proof.split.tolist() == [1, 0, -1, -1, -1]
     assert proof.children.tolist() == [[1, 4], [2, 3], [-1, -1], [-1, -1], [-1, -1]]
     assert proof.leaf.tolist() == [-1, -1, 0, 1, 2]
@@ -215,60 +167,8 @@ def test_circuits_serve_every_leaf(seed: int) -> None:
     N = np.zeros((2 * NEURONS + 1, 2 * NEURONS + 1))
     N[-1, :-1] = N[:-1, -1] = 0.5 * c
     leaf = LeafProof.from_matrix(N, t)
-    assert prove(A, form, built(leaf, NEURONS, circuits=CIRCUIT)) > 0
-    assert prove(A, form, built(Split(4, leaf, Split(2, leaf, leaf)), NEURONS, circuits=CIRCUIT)) > 0
-
-
-@pytest.mark.parametrize("n", [1, 2, 5, 7])
-def test_the_cells_of_n_lines_are_a_complete_tree(n: int) -> None:
-    A = rng(n).integers(-9, 10, (n, 2)).astype(np.float64)
-    nothing = LeafProof.from_matrix(np.zeros((2 * n, 2 * n)), np.zeros(n))
-
-    def impossible(signs: np.ndarray) -> tuple[int, ...] | None:
-        known = np.flatnonzero(signs).tolist()
-        for support in [*itertools.combinations(known, 2), *itertools.combinations(known, 3)]:
-            try:
-                positive_dependence((signs[:, None] * A)[list(support)], "the test")
-            except ProofFailure:
-                continue
-            return support
-        return None
-
-    def grow(signs: np.ndarray, depth: int) -> Node:
-        support = impossible(signs)
-        if support is not None:
-            return EmptyLeaf(support)
-        if depth == n:
-            return nothing
-        sides = [grow(fixed(signs, depth, sign), depth + 1) for sign in (ACTIVE, INACTIVE)]
-        return Split(depth, sides[0], sides[1])
-
-    proof = built(grow(np.zeros(n, dtype=np.int64), 0), n)
-    cells = [tuple(s.tolist()) for leaf, s in leaves_with_signs(proof, n) if not np.diff(proof.empty_offset)[leaf]]
-    assert len(set(cells)) == len(cells) == 2 * n
-    points = rng(1).standard_normal((2, 4000))
-    assert {tuple(column) for column in np.sign(A @ points).T.astype(int).tolist()} <= set(cells)
-    assert prove(A, np.eye(2 * n + 2), proof) > 0
-
-
-def test_two_of_the_eight_patterns_of_three_lines_are_empty() -> None:
-    A = rng(5).integers(-9, 10, (3, 2)).astype(np.float64)
-    seen = {tuple(column) for column in np.sign(A @ rng(1).standard_normal((2, 4000))).T.astype(int).tolist()}
-    nothing = LeafProof.from_matrix(np.zeros((6, 6)), np.zeros(3))
-    accepted = set()
-    for pattern in itertools.product((ACTIVE, INACTIVE), repeat=3):
-        node: Node = EmptyLeaf((0, 1, 2))
-        for i in (2, 1, 0):
-            node = Split(i, node, nothing) if pattern[i] == ACTIVE else Split(i, nothing, node)
-        proof = built(node, 3)
-        if pattern in seen:
-            with pytest.raises(ProofFailure, match="both signs"):
-                prove(A, np.eye(8), proof)
-        else:
-            assert prove(A, np.eye(8), proof) > 0
-            accepted.add(pattern)
-    assert len(accepted) == 2
-    assert {tuple(-sign for sign in pattern) for pattern in accepted} == accepted
+    assert prove(A, form, build(leaf, NEURONS, circuits=CIRCUIT)) > 0
+    assert prove(A, form, build(Split(4, leaf, Split(2, leaf, leaf)), NEURONS, circuits=CIRCUIT)) > 0
 
 
 def test_depth_is_not_limited_by_the_stack() -> None:

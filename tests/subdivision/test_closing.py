@@ -105,7 +105,7 @@ def test_without_training_the_price_of_the_network_is_proved() -> None:
     search.run()
     certificate, report = _certified(search)
     assert np.array_equal(certificate.U, U)
-    assert not search.is_closed
+    assert not search.closed()
     assert search.summary().complete
     assert not search.summary().can_go_on
     # No W that is a multiple of the residual proves more than its largest price allows.

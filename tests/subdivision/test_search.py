@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from joblib import Parallel
 
+from certificates.failure import Deadline
 from certnet.search import cone_kernel as kernel
 from certnet.search import cones as search
 from certnet.search.cone_kernel import fast_explore
@@ -110,7 +111,7 @@ def test_limits_end_a_search_and_leave_no_tree(monkeypatch: pytest.MonkeyPatch) 
     limit = 1.001 * _largest(output)
     few = explore(output, limit, max_tests=20)
     assert few.tests == 20
-    late = explore(output, limit, deadline=time.perf_counter() - 1.0)
+    late = explore(output, limit, deadline=Deadline.after(-1.0))
     assert late.tests == 0
     looks: list[int] = []
 
@@ -141,7 +142,7 @@ def test_compiling_does_not_count_as_searching(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(search, "is_compiled", lambda: bool(compiled))
     monkeypatch.setattr(search, "fast_explore", compile_slowly)
     output = _output()
-    found = explore(output, 1.2 * _largest(output), deadline=time.perf_counter() + 0.4)
+    found = explore(output, 1.2 * _largest(output), deadline=Deadline.after(0.4))
     assert compiled
     assert found.complete
 

@@ -126,11 +126,11 @@ def mutate(random: np.random.Generator, certificate: Certificate) -> Certificate
             given = replace(given, margin=given.margin * float(random.choice([0.5, 1 - 1e-6, 1 + 1e-4, 1.5, 2.0])))
         case 5:
             part = str(random.choice(["circuits", "triangles"]))
-            names = {"circuits": ["target", "offset", "support"], "triangles": ["neuron", "bounds", "support"]}[part]
+            names = {"circuits": ["target", "offset", "support"], "triangles": ["neuron", "bounds"]}[part]
             changed = _changed(random, getattr(given.proof, part), names)
             given = replace(given, proof=replace(given.proof, **{part: changed}))
         case 6:
-            names = ["split", "children", "leaf", "pair_offset", "pairs", "empty_offset"]
+            names = ["split", "children", "leaf", "pair_offset", "pairs"]
             given = replace(given, proof=_changed(random, given.proof, names))
         case _:
             given = replace(given, proof=_changed(random, given.proof, ["multipliers", "complementarity", "sigma"]))

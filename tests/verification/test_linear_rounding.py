@@ -53,8 +53,6 @@ def test_remainders_are_below_the_exact_ones(
     table = Triangles(
         random.integers(0, max(N, 1), triangles),
         np.stack([-random.uniform(0, 2, triangles), random.uniform(0, 2, triangles)], axis=1) * scale,
-        np.zeros(2 * triangles + 1, dtype=np.int64),
-        np.zeros(0, dtype=np.int64),
     )
     positions = 2 * N + len(rows.linear) + triangles
     weights = np.where(random.random((1, positions)) < 0.6, random.uniform(0, 3, (1, positions)), 0.0)

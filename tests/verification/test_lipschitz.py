@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from certificates import Certificate, Verdict, check
 from certnet.io import read_relu_network
 from certnet.jobs.lipschitz import lipschitz_constant
+from certnet.runtime.abandon import OutOfTimeError
 from certnet.search import lipsdp
 from certnet.search.lipsdp import Gradients, rough_norm, spectral_norm
 from certnet.search.regions import project
@@ -185,15 +186,13 @@ def test_wide_networks_get_a_bound_at_once() -> None:
 
 @pytest.mark.parametrize("functions", [1, 3])
 def test_a_bound_that_takes_too_long_is_left_behind(monkeypatch: pytest.MonkeyPatch, functions: int) -> None:
-    """What is cheap has been proved by then, and the result says that it is the weaker bound."""
+    """What is cheap has been proved before, and the result says that it is the weaker bound."""
     network = random_network(4, inputs=4, width=8, outputs=3)
     C = np.eye(3)[0] if functions == 1 else np.eye(3)
     plain = lipschitz_constant(network, C, products=False)
     whole = lipschitz_constant(network, C)
-    monkeypatch.setattr("certnet.jobs.lipschitz.solve", lambda *_, **__: time.sleep(60.0))
-    begin = time.perf_counter()
-    found = lipschitz_constant(network, C, time_limit=1.0)
-    assert time.perf_counter() - begin < 30.0
+    monkeypatch.setattr("certnet.jobs.lipschitz.solve", out_of_time)
+    found = lipschitz_constant(network, C)
     assert found.report.verdict is Verdict.PROVED
     assert found.constant == pytest.approx(plain.constant, rel=1e-6)
     assert found.note is not None
@@ -204,6 +203,10 @@ def test_a_bound_that_takes_too_long_is_left_behind(monkeypatch: pytest.MonkeyPa
     assert lipschitz_constant(network, C).note is not None
 
 
+def out_of_time(*_: object, **__: object) -> None:
+    raise OutOfTimeError
+
+
 def test_no_time_at_all_still_gives_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
     network = random_network(5, inputs=4, width=8, outputs=3)
     found = lipschitz_constant(network, np.eye(3), time_limit=1e-9)
@@ -212,7 +215,7 @@ def test_no_time_at_all_still_gives_a_result(monkeypatch: pytest.MonkeyPatch) ->
     assert found.sampled >= 0
     assert found.sampled <= found.product
     monkeypatch.setattr("certnet.jobs.lipschitz._checked", lambda *_: time.sleep(60.0))
-    found = lipschitz_constant(network, np.eye(3), time_limit=0.1)
+    found = lipschitz_constant(network, np.eye(3), time_limit=0.01)
     assert found.report.verdict is Verdict.UNKNOWN
     assert "time limit" in found.report.reason
     assert found.constant == np.inf

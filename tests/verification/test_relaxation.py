@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Certificate, Robustness, Verdict, check
+from certificates.failure import NO_DEADLINE
 from certificates.robustness import preactivation_bounds
 from certnet.jobs.verify import verify
 from certnet.search.attack import attack
@@ -101,7 +102,7 @@ def test_a_search_may_use_circuits() -> None:
     least = exact_least_margin(network, case)
     case = replace(case, h=case.h + (0.02 - least))
     problem = reduce_case(network, case, *preactivation_bounds(network, case.region))
-    random = {"attacked": np.inf, "deadline": np.inf, "rng": np.random.default_rng(0)}
+    random = {"attacked": np.inf, "deadline": NO_DEADLINE, "rng": np.random.default_rng(0)}
     search = CaseSearch(network, problem, 0, **random, circuits=True)
     proof = search.prove(semidefinite=True)
     assert proof is not None

@@ -20,9 +20,8 @@ IDENTITY = ReluNetwork(np.ones((1, 1)), np.zeros(1), np.ones((1, 1)), np.zeros(1
 
 def plain(region: InputRegion, constants: list[float], *, mu: list[float], margin: float) -> Certificate:
     """Rows ``x₊ + constant`` of the network f(x) = x₊; one leaf without any multiplier, x₊ unstable."""
-    none = np.zeros(0, dtype=np.int64)
     proof = single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), np.zeros(1))
-    proof = replace(proof, sigma=np.zeros((1, int(region.has_ball))), empty_support=none)
+    proof = replace(proof, sigma=np.zeros((1, int(region.has_ball))))
     case = UnsafeCase(region, np.ones((len(constants), 1)), np.array(constants))
     given = CaseProof(np.zeros(1, np.int64), np.array([mu]), margin, proof)
     return Certificate(Robustness(IDENTITY, (case,)), (given,))
@@ -73,7 +72,6 @@ def test_linear_leaves_stop_at_the_time_limit_and_come_in_blocks(monkeypatch: py
         pair_offset=np.zeros(3, dtype=np.int64),
         complementarity=np.zeros((2, 1)),
         sigma=np.zeros((2, 0)),
-        empty_offset=np.zeros(3, dtype=np.int64),
     )
     split = replace(split, proofs=(replace(split.proofs[0], mu=np.array([[1.0], [5.0]])),))
     monkeypatch.setattr(robustness, "BLOCK_ENTRIES", 1)

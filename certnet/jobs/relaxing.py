@@ -1,0 +1,203 @@
+"""The relaxation in a job: which solver, from where it starts, when it ends, and what is kept of it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from certificates.making.repair import raw_dual
+from certnet.jobs.best import repaired
+from certnet.jobs.clock import RAW_REPAIR
+from certnet.jobs.closing import branch
+from certnet.jobs.job import GLOBAL, Job
+from certnet.jobs.stages import bound_without_products, prove, round_relaxation
+from certnet.search.price import bound_from_price
+from certnet.solvers import Progress, SolverResult, SolveStatus, solve
+from certnet.solvers.interface import WarmStart
+from certnet.solvers.registry import choose_solver
+from certnet.solvers.warm_start import PAYS as WARM_STARTED
+from certnet.solvers.warm_start import from_certificate
+from formulations import Dual, Primal
+
+ADMM = "admm"
+"""The solver of the sizes at which the price of the network's W is worth a solve of its own."""
+LAST_REPAIR_SECONDS = 3.0
+"""What repairing a solver's last dual may take after an interruption."""
+TOO_LARGE = (
+    "Memory or time do not suffice for the relaxation of {neurons} distinct data directions; the bound is that of the "
+    "relaxation without products, which is weaker."
+)
+
+FEW_ROWS = 100
+"""Rows up to which branching on signs soon gives more than the relaxation, with which it begins itself."""
+QUICK_TREE = 400
+"""Entries of W and t up to which branching pays at once where the solver is the ADMM. Measured: on ionosphere with
+logistic loss (350), γ = 3, 60 s, the gap is 7.8 %, and 9.6 % in 75 s where the relaxation comes first; on wine (712) a
+tree is no better than the relaxation after 80 s."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how accurately relaxations are solved."""
+
+    relaxation_share: float = 0.6
+    """About the share of a time limit that the relaxation gets. Not measured."""
+    price_share: float = 0.3
+    """Share of the time left that the price of the network's own W gets before W is free. Measured: on wine with
+    cross-entropy and γ = 1 the solve with W free ends at a gap of 3.9 % when it begins there, and at 5.5 % when not."""
+    price_steps: int = 1500
+    """Most steps of that solve. Not measured."""
+    relaxation_gap: float = 0.7
+    """Part of the gap to be closed at which the relaxation ends. Not measured."""
+
+
+SETTINGS = Settings()
+
+
+def auto(job: Job, time_limit: float | None) -> str:
+    """Choose the solver that "auto" stands for in a job of ``time_limit`` seconds, and say why."""
+    if job.resume is not None:
+        job.solver = job.resume.solver
+        return f"auto goes on with {job.solver}, which made the checkpoint."
+    limit = None if time_limit is None else SETTINGS.relaxation_share * time_limit
+    job.solver, reason = choose_solver(job.merged.program, limit)
+    return f"auto chose {job.solver}, because {reason}."
+
+
+def bounding(job: Job) -> list[tuple[str, Callable[[Job], None]]]:
+    """The stages after the first bound, in the order in which they give most for their time."""
+    cheap = ("bound without products", bound_without_products)
+    relaxation = [
+        ("price of the network", price_network),
+        ("relaxation", relax),
+        ("certificate", prove),
+        ("rounding", round_relaxation),
+    ]
+    branching = [] if job.closing is None else [("branching", branch)]
+    if job.resume is not None and job.resume.search is not None:
+        # The search that goes on is about the network as it is.
+        return [cheap, *branching]
+    # In few dimensions cones close the gap; in more, many rows need a relaxation first.
+    program = job.merged.program
+    few = job.method == GLOBAL and program.space.neurons <= FEW_ROWS
+    # Where the relaxation would be the ADMM's, a tree begins with one of its own.
+    quick = job.solver == ADMM and program.shape[0] * program.shape[1] + program.space.neurons <= QUICK_TREE
+    branches_first = job.cuts_cones or few or (quick and job.closing is not None)
+    return [cheap, *branching, *relaxation] if branches_first else [cheap, *relaxation, *branching]
+
+
+def price_network(job: Job) -> None:
+    """Bound the price of the network's own W by the doubly nonnegative relaxation of that price.
+
+    Where the relaxation of training is tight, this W is optimal, and otherwise it is where a solve with W free begins.
+    """
+    network, presolved = job.best.network, job.presolved
+    if job.solver != ADMM or job.program.output_bias == "free" or not job.clock.can_relax():
+        return
+    program = presolved.program
+    W = presolved.apply_dual(job.offered).W
+    if not program.best_scale(W) > 0:
+        return
+
+    def proposed(dual: Dual) -> Dual:
+        return Dual(W, dual.N / program.gamma)
+
+    def watch(progress: Progress) -> bool:
+        bound = bound_from_price(program, W, math.sqrt(max(-progress.lower_bound, 0.0)))
+        job.saver.look(lambda: {"dual": proposed(progress.dual())})
+        residual = max(progress.primal_residual, progress.dual_residual)
+        job.tell("price", bound=bound, iteration=progress.iteration, rank=progress.rank, residual=residual)
+        return bound >= network.objective * (1.0 - SETTINGS.relaxation_gap * job.enough)
+
+    result = solve(
+        program.pricing(W),
+        solver=ADMM,
+        time_limit=job.clock.share(SETTINGS.price_share),
+        max_iterations=SETTINGS.price_steps,
+        tolerance=job.tolerance,
+        callback=watch,
+        device=job.device,
+    )
+    job.interrupted = result.status is SolveStatus.INTERRUPTED
+    if result.dual is not None:
+        found = repaired(job.merged, presolved.undo_dual(proposed(result.dual)))
+        job.best.take_dual(found)
+        job.priced = presolved.apply_dual(raw_dual(found.W, found.N, found.t, gamma=program.gamma))
+    prove(job, "price of the network")
+
+
+def relax(job: Job) -> None:
+    """Solve the doubly nonnegative relaxation; its duals hold whatever the network."""
+    if not job.clock.can_relax():
+        job.clock.note("relaxation", TOO_LARGE.format(neurons=job.merged.program.space.neurons))
+        return
+    resume = job.resume
+    start: WarmStart | None = None
+    if resume is not None and resume.iterate is not None:
+        S, dual = resume.iterate
+        start = Primal(S, job.presolved.program.space.outputs), dual
+    elif resume is not None and resume.dual is not None:
+        network = job.best.network
+        start = job.presolved.apply_network(network.U, network.V), resume.dual
+    elif job.priced is not None:
+        start = job.presolved.apply_network(job.best.network.U, job.best.network.V), job.priced
+    elif job.start is not None:
+        start = from_certificate(job.presolved, job.start)
+    solve_relaxation(
+        job,
+        solver=job.solver,
+        seconds=job.clock.relaxation(job.trained if job.given is None else None),
+        tolerance=job.tolerance,
+        warm_start=start if job.solver in WARM_STARTED else None,
+        enough=job.enough if job.closing is None else SETTINGS.relaxation_gap * job.enough,
+    )
+    if job.given is not None:
+        prove(job, "relaxation")
+    elif not job.interrupted:
+        job.saver.stage_ends("relaxation")
+
+
+def solve_relaxation(
+    job: Job, *, solver: str, seconds: float | None, tolerance: float, warm_start: WarmStart | None, enough: float
+) -> SolverResult:
+    """Solve the relaxation until the bound is within the relative gap ``enough`` of the objective; duals are kept."""
+    presolved = job.presolved
+
+    def watch(progress: Progress) -> bool:
+        job.shown = progress
+        shown = progress.iterate or (lambda: (None, None))
+        job.saver.look(lambda: {"dual": progress.dual(), **_iterate(*shown())})
+        job.tell(
+            "relaxation",
+            bound=progress.lower_bound,
+            iteration=progress.iteration,
+            rank=progress.rank,
+            residual=max(progress.primal_residual, progress.dual_residual),
+        )
+        return bool(progress.lower_bound >= job.best.network.objective * (1.0 - enough))
+
+    result = job.relaxation = solve(
+        presolved.program,
+        solver=solver,
+        time_limit=seconds,
+        tolerance=tolerance,
+        callback=watch,
+        warm_start=warm_start,
+        seed=job.random_state,
+        device=job.device,
+    )
+    if result.status is SolveStatus.FAILED:
+        job.clock.note("relaxation", f"The solver {result.solver} failed ({result.message}).")
+    job.interrupted = result.status is SolveStatus.INTERRUPTED
+    job.saver.update(**_iterate(result.primal, result.dual))
+    # After Ctrl-C the last dual is repaired only if that is quick, and no dual that was shown is better.
+    seen = job.shown is not None and job.shown.lower_bound >= job.best.lower_bound
+    soon = not job.interrupted or (not seen and job.clock.is_quick(LAST_REPAIR_SECONDS, RAW_REPAIR))
+    if result.dual is not None and soon:
+        job.best.take_dual(repaired(job.merged, presolved.undo_dual(result.dual)))
+    return result
+
+
+def _iterate(primal: Primal | None, dual: Dual | None) -> dict[str, Any]:
+    """What a checkpoint keeps of a solver's iterate."""
+    return {} if primal is None or dual is None else {"iterate": (primal.S, dual)}
