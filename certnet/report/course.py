@@ -18,14 +18,15 @@ def course(one: Proved, key: str) -> Section:
     """How the result came about."""
     report = one.report
     solved, branching, chosen = (mapping(report.get(name)) for name in ("relaxation", "branching", "selection"))
-    pictures = [
-        *drawn(
-            lambda ax: plots.history(report, ax),
-            f"{key}-history",
-            "Bound and objective over time",
-            f"From the first network to the last bound; the objective ended at {up(number(report.get('objective')))}, "
-            f"the lower bound at {down(number(report.get('lower_bound')))}. The shaded part is the gap.",
+    ended = "the objective as the run reports it; no bound is proved."
+    if number(report.get("lower_bound")) is not None:
+        ended = (
+            f"the objective ended at {up(number(report.get('objective')))}, the lower bound at "
+            f"{down(number(report.get('lower_bound')))}. The shaded part is the gap."
         )
+    caption = f"From the first network to the last bound; {ended}"
+    pictures = [
+        *drawn(lambda ax: plots.history(report, ax), f"{key}-history", "Bound and objective over time", caption)
     ]
     if chosen:
         pictures += drawn(
