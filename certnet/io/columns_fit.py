@@ -82,7 +82,11 @@ class Draft:
             found, left_out = self._fitted(chosen, [column.name for column in self.columns if column.kind == "number"])
         if not found:
             reasons = listed([f"{column} is left out because {reason}" for column, reason in left_out], width=120)
-            raise InputError(f"{self.table.name} has no column to learn from: {reasons}; name some with --features.")
+            said = [
+                f"{self.table.name} has no column to learn from: {reasons}; name some with --features.",
+                *self.notes,
+            ]
+            raise InputError(" ".join(said))
         _require_few(self.table.name, found)
         fitted = Columns(tuple(found), self.recipe.impute, tuple(left_out), name)
         return fitted, tuple(self._suspicions(fitted, chosen, target[rows], classes))
