@@ -328,7 +328,7 @@ def _changed(place: int, **parts: object) -> dict[str, object]:
         _changed(0, fill=math.nan),
         _changed(0, fill="u"),
         _changed(0, fill=None),
-        _changed(0, fill=1),
+        _changed(0, fill=True),
         _changed(0, categories=["u"]),
         _changed(0, indicator=1),
         _changed(0, extra=1),
