@@ -46,7 +46,7 @@ SETTINGS = Settings()
 
 @dataclass(frozen=True, eq=False)
 class _Arrow:
-    """Newton's matrix: the inverse blocks, their couplings with the head, and the head; how far the bias may go at once."""
+    """Newton's matrix: the inverse blocks, their couplings with the head, and the head; how far the bias may go."""
 
     inverse: FloatArray
     cross: FloatArray
@@ -171,9 +171,8 @@ class Prox:
             own, cross = penalty + self._sum_of_squares @ h, self._sum @ h
             total = h.sum(axis=0)
             head = total + (loss.bias_decay if loss.has_bias else 0.0) - np.sum(cross**2 / own, axis=0)
-            return _Arrow(
-                1.0 / own, cross, np.maximum(head, SETTINGS.least_curvature * np.maximum(total, 1.0)), False, self._reach
-            )
+            head = np.maximum(head, SETTINGS.least_curvature * np.maximum(total, 1.0))
+            return _Arrow(1.0 / own, cross, head, False, self._reach)
         H = loss.hessian(f)
         flat = H.reshape(len(H), c * c)
         inverse = np.linalg.inv(penalty * np.eye(c) + (self._sum_of_squares @ flat).reshape(m, c, c))
