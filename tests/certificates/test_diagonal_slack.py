@@ -101,6 +101,19 @@ def test_floating_point_never_proves_an_indefinite_slack(seed: int, distance: fl
         assert whole_slack_is_psd(A, features, gamma, t)
 
 
+def test_reciprocals_are_no_smaller_than_they_are() -> None:
+    """τb² − (Sb)² with S² between τ and the inverse of the number nearest to 1/τ: negative, by part of a rounding."""
+    random, met = rng(0), 0
+    for tau in (1.0 + random.random(300)).tolist():
+        for S in [*np.nextafter(np.sqrt(tau), [0.0, 3.0]).tolist(), float(np.sqrt(tau))]:
+            square = Fraction(S) ** 2
+            if Fraction(tau) < square and square * Fraction(1.0 / tau) <= 1:
+                met += 1
+                halves = np.array([[0.5 * S], [0.5 * S]])
+                assert not proves(np.array([[1e-3]]), halves, 1.0, np.array([-tau]), RationalMatrix)
+    assert met > 10
+
+
 @pytest.mark.parametrize("value", [0.0, 1e-3, np.inf, -np.inf, np.nan, -1e-320, -1e308])
 @ALL
 def test_multipliers_out_of_range_prove_nothing(arithmetic: Arithmetic, value: float) -> None:

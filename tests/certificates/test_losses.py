@@ -96,6 +96,22 @@ def test_losses_over_intervals_are_rounded_up(seed: int, loss: str, width: float
         assert bound / 2 - truth(f) <= Fraction(1, 10**13) * (1 + truth(f)) * (1 + int(np.abs(f).max()))
 
 
+def test_dual_values_that_nearly_cancel_are_rounded_down_too() -> None:
+    """``wy − w²/2ω`` where both terms are nearly equal: quotients rounded to nearest would come out above."""
+    for seed in range(30):
+        s = problem("squared", "none", "none", weighted=True, seed=seed)
+        W = rng(seed).standard_normal(s.Y.shape)
+        near = replace(s, Y=W / s.sample_weight[:, None] / 2)
+        assert Fraction(dual_value(near, W)) <= true_dual_value(near, W)
+
+
+def test_the_straight_part_of_a_loss_is_rounded_up() -> None:
+    r = rng(0).uniform(1.0, 5.0, (50, 1))
+    left, right = (part.ravel().tolist() for part in twice_lost(loss_named("huber:0.3"), -r, -r, np.zeros_like(r)))
+    for a, b, f in zip(left, right, r.ravel().tolist(), strict=True):
+        assert Fraction(a) * Fraction(b) >= 2 * true_loss("huber:0.3", [Fraction(-f)], [Fraction(0)])
+
+
 @EVERY
 def test_no_dual_value_exceeds_an_objective(loss: str) -> None:
     """Weak duality of the table: ``Σ ω ℓ(f) ≥ Σ ω D(W/ω) − ⟨W, f⟩`` for random f, in exact arithmetic."""
