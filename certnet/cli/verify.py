@@ -123,7 +123,7 @@ def verify(
                 found = CertifiedRadius(0.0, np.inf, None, None, True, 0.0)
             elif seconds == 0:
                 found = VerificationResult(Verdict.UNKNOWN, UNREACHED, -np.inf, np.inf, (0, 0), 0.0, timed_out=True)
-            elif decided_classes(read, x[None], np.array([label]))[0] != label:
+            elif not decided_classes(read, x[None], np.array([label]))[1][0]:
                 found, entry["result"] = CertifiedRadius(0.0, 0.0, None, None, False, 0.0), MISCLASSIFIED
             elif largest_radius is not None:
                 found = certified_radius(read, x, label, norm=norm, largest=largest_radius, time_limit=seconds, **how)
