@@ -31,7 +31,7 @@ from certnet.cli.show import Live, stderr_console
 from certnet.io import Split, load
 from certnet.io.output import output_folder, require_named, text_writer
 from certnet.io.targets import Outputs
-from certnet.report.robustness import accuracies, between
+from certnet.report.robustness import accuracies
 from certnet.runtime.version import __version__
 from certnet.runtime.wording import share
 from formulations import InputError
@@ -152,7 +152,11 @@ def audit(
         report, failure = deliver(folder, FILES, report_of, {FILES["inputs"]: text_writer(table)})
     clean = share(report["clean_accuracy"], at_least=True)
     lines = [f"clean accuracy {clean} on {len(X)} inputs; {report['reason']}"]
-    lines += [f"{norm} radius {row['radius']:g}: accuracy {between(row)}" for row in report["radii"]]
+    lines += [
+        f"{norm} radius {row['radius']:g}: certified {share(row['certified_accuracy'], at_least=True)} <= true <= "
+        f"attacked {share(row['attacked_accuracy'], at_least=False)}"
+        for row in report["radii"]
+    ]
     return say(
         SimpleNamespace(quiet=quiet, json=json),
         report,

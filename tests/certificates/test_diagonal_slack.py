@@ -13,8 +13,8 @@ from certificates.arithmetic import MATRICES, Arithmetic, Enclosure, RationalMat
 from certificates.diagonal_slack import is_diagonal, prove_without_products
 from certificates.failure import ProofFailure
 from certificates.making import certify, residual_dual
-from certificates.nonnegativity import Problem, prove_nonnegative
-from certificates.proof import Region
+from certificates.nonnegativity import prove_nonnegative
+from certificates.proof import Cone
 from formulations import TrainingProgram, merge_rows
 from tests.certificates.altering import replace
 from tests.certificates.enclosing import encloses
@@ -33,7 +33,7 @@ def whole_slack_is_psd(A: np.ndarray, features: np.ndarray, gamma: float, t: np.
     form = RationalMatrix.block([[-(F @ F.T), wide], [wide.T, decay @ decay]])
     proof = single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), t)
     try:
-        prove_nonnegative(Problem(A, Region.everywhere(k), form), proof, RationalMatrix)
+        prove_nonnegative(Cone.everywhere(A), form, proof, RationalMatrix)
     except ProofFailure:
         return False
     return True
@@ -60,7 +60,7 @@ def test_a_linear_part_agrees_with_the_whole_slack(seed: int, factor: float) -> 
     form = RationalMatrix.block([[exact(np.zeros((2 * N, 2 * N))), wide], [wide.T, square]]) - F @ F.T
     proof = single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), t)
     try:
-        prove_nonnegative(Problem(A, Region.everywhere(k), form), proof, RationalMatrix)
+        prove_nonnegative(Cone.everywhere(A), form, proof, RationalMatrix)
         whole = True
     except ProofFailure:
         whole = False

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Certificate, Verdict, check, fingerprint
-from certificates.certificate import Training
 from certificates.failure import Deadline, ProofFailure
 from certificates.losses import loss_named, require_domain, require_targets, sums, twice_lost
 from certificates.making.assemble import statement_of
@@ -324,13 +323,6 @@ def test_no_bound_exceeds_the_objective_of_any_network(
         U[-1] *= 10.0 ** random.uniform(-2, 3) if biases[0] == "free" else 1.0
         a = np.zeros(c) if biases[1] == "none" else size * random.standard_normal(c)
         assert made.lower_bound <= network_objective(made.statement, U, V, a)
-
-
-def test_a_statement_with_a_bias_has_a_column_of_ones() -> None:
-    s = problem("squared", "none", "none")
-    assert not s.bias
-    assert problem("squared", "free", "none").bias
-    assert isinstance(s, Training)
 
 
 @EVERY
