@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +25,17 @@ settings.register_profile(
 )
 settings.load_profile("certnet")
 
+ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where several workers begin, compile the kernel of cones beside them; else each does so for ten seconds."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        command, environment = [sys.executable, "-m", "tests.warm_up"], {**os.environ, "PYTHONPATH": str(ROOT)}
+        warming = subprocess.Popen(command, cwd=ROOT, env=environment)
+        config.add_cleanup(warming.wait)
+        config.add_cleanup(warming.kill)
 
 
 @pytest.fixture(scope="session")
