@@ -164,7 +164,7 @@ def test_no_report_breaks_the_page(runs: dict[str, Run], fields: dict[str, Any],
 
 
 @given(JUNK)
-@settings(max_examples=30)
+@settings(max_examples=12)
 def test_words_are_short_and_whole(value: Any) -> None:
     assert len(text(value)) <= TEXT
     assert isinstance(figure(value), str)

@@ -28,7 +28,7 @@ def problem_of(network, case) -> MarginProblem:
     return reduce_case(network, case, *preactivation_bounds(network, case.region))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(box_cases())
 def test_attack_is_above_exact_is_above_linear_is_above_intervals(drawn) -> None:
     network, case, exact = drawn

@@ -139,7 +139,7 @@ def properties(draw: st.DrawFn) -> tuple[ReluNetwork, list[Any], list[Fraction]]
     return network, [box, [kind, *(row() for _ in range(draw(st.integers(1, 3))))]], ends
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(properties())
 def test_verdicts_agree_with_enumeration_of_the_text(problem: tuple[ReluNetwork, list[Any], list[Fraction]]) -> None:
     network, formulas, ends = problem
