@@ -65,7 +65,7 @@ def _tiles(report: Mapping[str, Any], known: tuple[str, str, str] | None) -> tup
         if part is not None:
             tiles.append((f"{words} ({part} rows)", show(scores[part])))
     if report.get("command") == "audit":
-        tiles.append(("clean accuracy", share(report.get("clean_accuracy"))))
+        tiles.append(("clean accuracy", share(report.get("clean_accuracy"), at_least=True)))
         tiles.append(("inputs", figure(mapping(report.get("data")).get("n"), 9)))
     return tuple(tiles)
 

@@ -45,10 +45,10 @@ def percent(value: float | Decimal | None) -> str:
 def share(value: object, *, at_least: bool | None = None) -> str:
     """A share of rows in percent with one digit; of a bound rounded to what is still true: down for at least, else up.
 
-    A dash for what is no number.
+    A dash for what is none.
     """
     found = number(value)
-    if found is None:
+    if found is None or not 0 <= found <= 1:
         return NONE
     rounding = {None: ROUND_HALF_EVEN, True: ROUND_FLOOR, False: ROUND_CEILING}[at_least]
     # The digits that name the float: 0.7 is seven of ten rows, and no less.
