@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from formulations._validation import FloatArray, IntArray
-from formulations.losses import Kind, Squared, project
-from formulations.prox import Prox
+from formulations.losses import Kind, Squared, has_kinks, project
+from formulations.prox import Prox, best_bias
 
 FREE_BIAS, NO_BIAS = 0.0, float("inf")
 """Decay of an output bias that costs nothing, and of one that is not there."""
@@ -109,6 +109,8 @@ class Loss:
         """The best output bias (c,) for fitted values R; zeros where there is none."""
         if not self.has_bias:
             return np.zeros(self.shape[1])
+        if not has_kinks(self.kind):
+            return best_bias(self, R)
         if getattr(self.kind, "smoothing", 1.0) == 0.0:
             return self._bias_on_kinks(R)
         one = np.zeros(len(R), dtype=np.int64)

@@ -46,9 +46,9 @@ SETTINGS = Settings()
 
 @dataclass(frozen=True, eq=False)
 class _Arrow:
-    """Newton's matrix: the blocks, their couplings with the head, and the head; how far the bias may go at once."""
+    """Newton's matrix: the inverse blocks, their couplings with the head, and the head; how far the bias may go."""
 
-    own: FloatArray
+    inverse: FloatArray
     cross: FloatArray
     head: FloatArray
     couples: bool
@@ -59,13 +59,13 @@ class _Arrow:
         da: FloatArray = np.zeros(g.shape[1])
         if not self.couples:
             if g_a is not None:
-                da = -(g_a - np.sum(self.cross * g / self.own, axis=0)) / self.head
+                da = -(g_a - np.sum(self.cross * g * self.inverse, axis=0)) / self.head
                 da = np.clip(da, -self.reach, self.reach)
-            return -(g + self.cross * da) / self.own, da
+            return -(g + self.cross * da) * self.inverse, da
         if g_a is not None:
-            inner = np.linalg.solve(self.own, g[:, :, None])[:, :, 0]
+            inner = (self.inverse @ g[:, :, None])[:, :, 0]
             da = -np.asarray(np.linalg.solve(self.head, g_a - np.einsum("mji,mj->i", self.cross, inner)))
-        dP: FloatArray = -np.asarray(np.linalg.solve(self.own, (g + self.cross @ da)[:, :, None]))[:, :, 0]
+        dP: FloatArray = -(self.inverse @ (g + self.cross @ da)[:, :, None])[:, :, 0]
         return dP, da
 
 
@@ -171,19 +171,44 @@ class Prox:
             own, cross = penalty + self._sum_of_squares @ h, self._sum @ h
             total = h.sum(axis=0)
             head = total + (loss.bias_decay if loss.has_bias else 0.0) - np.sum(cross**2 / own, axis=0)
-            return _Arrow(
-                own, cross, np.maximum(head, SETTINGS.least_curvature * np.maximum(total, 1.0)), False, self._reach
-            )
+            head = np.maximum(head, SETTINGS.least_curvature * np.maximum(total, 1.0))
+            return _Arrow(1.0 / own, cross, head, False, self._reach)
         H = loss.hessian(f)
         flat = H.reshape(len(H), c * c)
-        own = penalty * np.eye(c) + (self._sum_of_squares @ flat).reshape(m, c, c)
+        inverse = np.linalg.inv(penalty * np.eye(c) + (self._sum_of_squares @ flat).reshape(m, c, c))
         cross, head = (self._sum @ flat).reshape(m, c, c), np.eye(c)
         if loss.has_bias:
             total = H.sum(axis=0)
-            head = total + loss.bias_decay * np.eye(c) - np.einsum("mji,mjk->ik", cross, np.linalg.solve(own, cross))
+            head = total + loss.bias_decay * np.eye(c) - np.einsum("mji,mjk->ik", cross, inverse @ cross)
             # Cross-entropy does not see a bias that is the same for all classes.
             head += SETTINGS.least_curvature * max(float(np.trace(total)), 1.0) * np.eye(c)
-        return _Arrow(own, cross, head, True, self._reach)
+        return _Arrow(inverse, cross, head, True, self._reach)
+
+
+def best_bias(loss: "Loss", R: FloatArray) -> FloatArray:
+    """The best output bias (c,) of a loss without kinks for fitted values R (n×c), by damped Newton steps from 0."""
+    s, a = SETTINGS, np.zeros(R.shape[1])
+    here = loss.value(R, a)
+    for _ in range(s.steps):
+        diagonal, row = loss.curvature(R + a)
+        total, slope = diagonal.sum(axis=0), loss.bias_decay * a - loss.dual(R, a).sum(axis=0)
+        least = s.least_curvature * max(float(total.sum()), 1.0)
+        if loss.kind.couples:
+            # Cross-entropy does not see a bias that is the same for all classes.
+            step = -np.linalg.solve(np.diag(total + least + loss.bias_decay) - row.T @ row, slope)
+        else:
+            step = -slope / np.maximum(total + loss.bias_decay, least)
+        decrease, length = -float(slope @ step), 1.0
+        if not decrease > s.accuracy * max(abs(here), 1e-300):
+            return np.asarray(a + step) if np.isfinite(step).all() else a
+        there = loss.value(R, a + step)
+        while not there <= here - s.shrinkage * length * decrease and length > s.smallest_step:
+            length *= 0.5
+            there = loss.value(R, a + length * step)
+        if not there < here:
+            return a
+        a, here = a + length * step, there
+    return a
 
 
 def _path(first: float, last: float) -> FloatArray:

@@ -91,15 +91,15 @@ class JobClock(Clock):
             return None
         return share * left if (1.0 - share) * left > 2.0 * self.proving else 0.0
 
-    def relaxation(self, first: FitResult | None, share: float = 1.0 - SETTINGS.rounding_share) -> float | None:
-        """This part of what is available, without repair and proof of the last dual.
+    def relaxation(self, first: FitResult | None) -> float | None:
+        """What is available, without rounding, and repair and proof of the last dual.
 
         Where the fit ``first`` has converged, rounding will take no longer than that, and leaves more.
         """
         left = self.available()
         if left is None:
             return None
-        after = (1.0 - share) * left
+        after = SETTINGS.rounding_share * left
         if first is not None and first.converged:
             after = min(after, 2.0 * first.seconds)
         return max(left - after - (RAW_REPAIR + CHECK) * self.eigenvalues, SMALLEST_LIMIT)

@@ -20,7 +20,7 @@ from certnet.jobs.results import Pictured
 from certnet.runtime.clock import Clock, Event, announce
 from certnet.runtime.numerics import computing
 from certnet.training.directions import drawn, largest_prices, normalised
-from certnet.training.polish import Network, exchange, network_dual, polish
+from certnet.training.polish import Network, descend, joined, network_dual, prune
 from certnet.training.pricing import values
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray, IntArray, as_matrix
@@ -52,16 +52,24 @@ class Settings:
     """γ in a row without a better validation loss after which the path ends. Not measured."""
     worse: float = 1.5
     """Ratio of a validation loss and the best one above which it ends at once. Not measured."""
-    rounds: int = 3
+    rounds: int = 2
     """Times that new neurons are looked for at each γ. Not measured."""
+    descent: int = 60
+    """Steps of L-BFGS after each of them, and before. Measured: with 40 the validation loss on 6,000 rows of a made-up
+    set is 4 % larger, at 0.8 of the time."""
+    negligible: float = 1e-3
+    """‖u_j‖‖v_j‖ over the largest, below which a neuron leaves. Not measured."""
     tolerance: float = 1e-3
     """Relative excess of the price over γ at which a network is good enough. Not measured."""
     starts: int = 30
-    """Random starts of each search for neurons, besides those of the network. Not measured."""
-    climbing_steps: int = 15
-    """Circles of each climb. Not measured."""
+    """Random starts of each search for neurons. Not measured."""
+    climbing_steps: int = 1
+    """Circles of each climb, which the descent goes on with. Measured: with 15 half the time goes
+    into climbing, and the validation loss is no smaller."""
     new_neurons: int = 20
     """The most that join at a time. Not measured."""
+    most_neurons: int = 150
+    """Neurons of a network that no others join. Not measured."""
     share: float = 0.3
     """Share of a job's time limit that the choice may take. Not measured."""
     folds: int = 5
@@ -215,25 +223,33 @@ def _walk(
 def improved(program: TrainingProgram, network: Network, generator: np.random.Generator, deadline: Deadline) -> Network:
     """A network of this program from that of a larger γ: neurons whose price is too large join, a few times."""
     s = SETTINGS
-    network = polish(program, *network, deadline=deadline)
+    network = _descended(program, network, deadline)
     for _ in range(s.rounds):
         if deadline.passed:
             break
-        W = network_dual(program, *network, deadline=deadline)
+        W = network_dual(program, *network, tolerance=s.tolerance, deadline=deadline)
         found = largest_prices(
             program,
             W,
-            network[0],
             samples=s.starts,
             max_steps=s.climbing_steps,
             random_state=generator,
             deadline=deadline,
         )
-        fresh = found.directions[:, found.values > program.gamma * (1.0 + s.tolerance)][:, : s.new_neurons]
+        fresh = found.directions[:, found.values > program.gamma * (1.0 + s.tolerance)]
+        fresh = fresh[:, : min(s.new_neurons, max(s.most_neurons - network[0].shape[1], 0))]
         if not fresh.shape[1]:
             break
-        network = exchange(program, network, fresh, joint=True, gap=s.tolerance, deadline=deadline)
+        network = _descended(program, joined(program, *network, fresh), deadline)
     return network
+
+
+def _descended(program: TrainingProgram, network: Network, deadline: Deadline) -> Network:
+    """The network after a short descent, without the neurons that have died in it."""
+    s = SETTINGS
+    found = descend(program, *network, max_iterations=s.descent, deadline=deadline)
+    found = prune(program, *found, tolerance=s.negligible)
+    return min(network, found, key=lambda one: program.objective(*one))
 
 
 def path(program: TrainingProgram) -> list[float]:

@@ -80,7 +80,7 @@ def _theorem(one: Proved) -> Theorem | None:
         verdict=str(check.verdict),
         reason=text(check.reason),
         n=n,
-        d=d - certificate.bias,
+        d=d - (certificate.hidden_bias != "none"),
         c=c,
         loss=text(certificate.loss, 40),
         gamma=repr(float(certificate.gamma)).removesuffix(".0"),

@@ -46,7 +46,9 @@ class Proved:
         if self.certificate is None:
             return None
         proof = self.certificate.proofs[0]
-        relu = ReluNetwork.of_program(proof.U, proof.V, proof.output, hidden_bias=self.certificate.bias)
+        relu = ReluNetwork.of_program(
+            proof.U, proof.V, proof.output, hidden_bias=self.certificate.hidden_bias != "none"
+        )
         own = self.run.network
         if own is None or own.network.inputs != relu.inputs:
             return TwoLayerNetwork(relu)

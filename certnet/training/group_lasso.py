@@ -262,7 +262,7 @@ def _quadratic(problem: _Problem, x: FloatArray) -> _Best:
             epsilon = max(s.smoothing_decay * epsilon, s.least_smoothing * size)
     if not kinks:
         best.offer(best.x, loss.bias(problem.H @ best.x))
-        best.offer_dual(loss.dual(problem.H @ best.x, best.a))
+        best.offer_dual(loss.dual(problem.H @ best.x))
     return best
 
 

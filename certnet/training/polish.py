@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
 from certificates.failure import NO_DEADLINE, Deadline
 from certnet.training.descent import Descent, snapped_to_kinks
@@ -148,6 +149,32 @@ def _outputs(
     unit, start = np.hstack([U / size, more]), np.hstack([V * size, np.zeros((V.shape[0], more.shape[1]))])
     H = np.maximum(program.X @ unit, 0.0)
     return unit, group_lasso(H, program.loss, program.gamma, start, tolerance=tolerance, deadline=deadline)
+
+
+def joined(program: TrainingProgram, U: FloatArray, V: FloatArray, fresh: FloatArray) -> Network:
+    """The network with neurons of these directions (d×q) of length 1, all as large as is best for the objective.
+
+    Each output weight goes along the direction's own price, Wᵀ(Xu)₊. A first guess for a descent; never worse.
+    """
+    fitted, H = program.fitted(U, V), np.maximum(program.X @ fresh, 0.0)
+    a = program.loss.bias(fitted)
+    towards = H.T @ program.loss.dual(fitted, a)
+    size = np.linalg.norm(towards, axis=1)
+    H, towards, fresh = H[:, size > 0], towards[size > 0] / size[size > 0, None], fresh[:, size > 0]
+    change, cost = H @ towards, program.gamma * fresh.shape[1]
+    here = program.loss.value(fitted, a)
+
+    def value(weight: float) -> float:
+        return float(program.loss.value(fitted + weight * change, a) + cost * weight)
+
+    if not (cost > 0 and here > 0):
+        return U, V
+    # More than what is lost now no better network costs.
+    found = minimize_scalar(value, bounds=(0.0, here / cost), method="bounded", options={"xatol": 1e-3 * here / cost})
+    if not found.fun < here:
+        return U, V
+    root = np.sqrt(found.x)
+    return np.hstack([U, root * fresh]), np.hstack([V, root * towards.T])
 
 
 def exchange(
