@@ -12,7 +12,7 @@ from certnet.report.rows import on_data
 from certnet.report.words import text
 from certnet.runtime.fields import entries, mapping, number
 from certnet.runtime.headline import headline
-from certnet.runtime.wording import NONE, bounds, figure, share
+from certnet.runtime.wording import NONE, bounds, figure, first_of, share
 
 LABELS = {"strong": "Proved", "weak": "Proved, but weak", "open": "Open", "refuted": "Refuted"}
 REPORTED = "As the run reports; not proved again here"
@@ -50,7 +50,7 @@ def view(one: Proved, key: str) -> View:
         theorem=_theorem(one),
         commands=_commands(one),
         sections=tuple(section for section in sections if not section.is_empty),
-        remarks=(*one.remarks, *(text(note) for note in entries(report.get("notes"), 12))),
+        remarks=(*one.remarks, *first_of([text(note) for note in entries(report.get("notes"), 1000)], 12, "notes")),
     )
 
 

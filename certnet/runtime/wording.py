@@ -72,6 +72,13 @@ def cleaned(text: str, most: int) -> str:
     return shortened("".join(" " if unicodedata.category(sign)[0] == "C" else sign for sign in text[: most + 1]), most)
 
 
+def first_of(sentences: Sequence[str], most: int, what: str) -> tuple[str, ...]:
+    """The first of these sentences; where there are more, the last one says how many more there are of what."""
+    if len(sentences) <= most:
+        return tuple(sentences)
+    return (*sentences[: most - 1], f"… and {len(sentences) - most + 1} {what} more (report.json lists them)")
+
+
 def listed(words: Sequence[object], most: int = 4, width: int = WIDTH) -> str:
     """``a, b and c``, or ``a, b, c, d and 7 more``."""
     shown = [shortened(str(word), width) for word in words[:most]]
