@@ -6,7 +6,7 @@ from typing import Any
 
 from certnet.cli.limits import column_names
 from certnet.io import Recipe
-from certnet.io.answers import new_rows
+from certnet.io.answers import new_rows, require_kind
 from certnet.io.load_data import read_source
 from certnet.io.load_network import named_network
 from certnet.io.network import TwoLayerNetwork
@@ -109,20 +109,6 @@ def read_features(subject: Subject, recipe: Recipe) -> tuple[ReluNetwork, FloatA
     X = data.X if data.X_test is None else data.X_test
     require_kind(read.network, X, None, recipe.source)
     return read.on(), X
-
-
-def require_kind(network: ReluNetwork, X: FloatArray, Y: FloatArray | None, source: str) -> None:
-    """Refuse data that are not of the network's kind.
-
-    Raises:
-        InputError: other numbers of features, or of classes.
-    """
-    if network.inputs != X.shape[1] or (Y is not None and network.outputs != Y.shape[1]):
-        classes, outputs = ("", "") if Y is None else (f" and {Y.shape[1]} classes", f" and {network.outputs} outputs")
-        raise InputError(
-            f"{source} has {X.shape[1]} features{classes}, but the network has {network.inputs} inputs{outputs}; give "
-            "data of its kind."
-        )
 
 
 def parse_rows(text: str | None, count: int) -> range:
