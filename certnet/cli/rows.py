@@ -1,7 +1,9 @@
 """Rows of data that a network is asked about."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from certnet.cli.limits import column_names
@@ -12,6 +14,7 @@ from certnet.io.load_network import named_network
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.runs import HOME, Run
 from certnet.io.targets import Outputs
+from certnet.runtime.wording import down
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
@@ -128,3 +131,8 @@ def parse_rows(text: str | None, count: int) -> range:
     if not 0 <= begin < end <= count:
         raise InputError(f"--rows {text[:40]} does not fit; there are rows 0 to {count - 1}.")
     return range(begin, end)
+
+
+def median_radius(radii: Sequence[float]) -> str | None:
+    """What is known of the rows that are done; None where none is."""
+    return f"median certified radius {down(median(radii), 3)}" if radii else None
