@@ -221,22 +221,6 @@ def nets(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return 0.1 * rng(seed).standard_normal((3, 4)), 0.1 * rng(seed + 100).standard_normal((1, 4))
 
 
-def test_threads_of_one_process_give_what_one_alone_gives() -> None:
-    program = gaussian(8, 2, 2, 0.3)
-    alone = certnet.train(program, gap=1e-3)
-    found: list[certnet.TrainingResult] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(certnet.train(program, gap=1e-3))),
-        threading.Thread(target=lambda: certnet.train(gaussian(7, 2, 1, 0.3, 4))),
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    np.testing.assert_array_equal(found[0].U, alone.U)
-    assert found[0].report.lower_bound == alone.report.lower_bound
-
-
 @pytest.mark.parametrize("version", [1, 2])
 def test_control_groups_limit_memory(version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     top = tmp_path if version == 2 else tmp_path / "memory"

@@ -213,7 +213,7 @@ def _threads(work: Callable[[int], Any], count: int = 2) -> list[Any]:
 @pytest.mark.parametrize("options", [{}, {"method": "global", "gap": 1e-2}])
 def test_threads_and_earlier_jobs_change_nothing(options: dict[str, Any]) -> None:
     def run(seed: int) -> tuple[float, float, bytes, bytes]:
-        X, Y = _data(n=6, seed=seed)
+        X, Y = _data(n=5, seed=seed)
         result = certnet.train(TrainingProgram(X, Y, 0.2), **options)
         return result.report.lower_bound, result.report.objective, result.U.tobytes(), result.V.tobytes()
 

@@ -224,6 +224,16 @@ def test_what_is_changed_is_not_proved(made: Certificate) -> None:
     assert renamed.verdict is not Verdict.PROVED or renamed.lower_bound <= made.objective
 
 
+def test_a_network_has_an_output_bias_only_where_the_statement_has_one() -> None:
+    """The bias fits the targets better, for nothing."""
+    made = certificate(problem("squared", "none", "none"))
+    output = (made.Y - np.maximum(made.X @ made.U, 0.0) @ made.V.T).mean(axis=0)
+    for claimed in (made.objective, 1e9):
+        report = check(replace(made, output=output, objective=claimed))
+        assert report.verdict is Verdict.UNKNOWN
+        assert "output bias" in report.reason
+
+
 @EVERY
 def test_a_bound_above_the_network_is_refuted(loss: str) -> None:
     made = certificate(problem(loss, "free", "free", weighted=True))

@@ -15,12 +15,12 @@ from certnet.search.attack import attack
 from certnet.search.linear import finish, nodes_of
 from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
 from certnet.search.margin_rows import linear_bounds
-from certnet.search.relaxation import margin_bound
 from certnet.search.semidefinite import semidefinite_bound
 from certnet.solvers.interface import SolveStatus
 from certnet.solvers.interior_point import _Solve
 from formulations.margin import MarginProblem, reduce_case
 from formulations.robustness import InputRegion, UnsafeCase, keeps_class
+from tests.verification.margin_bounds import margin_bound
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
 
 
@@ -28,7 +28,7 @@ def problem_of(network, case) -> MarginProblem:
     return reduce_case(network, case, *preactivation_bounds(network, case.region))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(box_cases())
 def test_attack_is_above_exact_is_above_linear_is_above_intervals(drawn) -> None:
     network, case, exact = drawn
