@@ -33,6 +33,9 @@ class Settings:
     """Of a line search. Not measured."""
     least_curvature: float = 1e-9
     """Added to the curvature in the bias, relative, where kinks leave none. Not measured."""
+    contraction: float = 0.01
+    """Decrease that a step has to predict at most, relative to the last one, for its matrix to be used again.
+    Measured: a map of 600 rows and 10 classes beside the steps of the ADMM took 15 ms without, 7 ms so."""
     stuck: float = 1e-9
     """Predicted decrease, relative, at which an end that no step leaves is no minimum. Not measured."""
     least_smoothing: float = 1e-9
@@ -101,7 +104,7 @@ class Prox:
             return G + dP, da
         P, a = (G, zero) if start is None else start
         if not has_kinks(self.loss.kind):
-            return self._minimise(G, penalty, offset, P, a)[:2]
+            return self._minimise(G, penalty, offset, P, a, goes_on=start is not None)[:2]
         size = self.loss.unit * float(np.abs(self.kappa * G[self.feature] + offset).max(initial=0.0))
         size = max(size, float(np.abs(self.loss.target).max(initial=0.0)), 1e-300)
         # Between kinks the bias has no curvature to stop it.
@@ -121,18 +124,34 @@ class Prox:
         return other
 
     def _minimise(
-        self, G: FloatArray, penalty: float, offset: FloatArray | float, P: FloatArray, a: FloatArray
+        self,
+        G: FloatArray,
+        penalty: float,
+        offset: FloatArray | float,
+        P: FloatArray,
+        a: FloatArray,
+        *,
+        goes_on: bool = False,
     ) -> tuple[FloatArray, FloatArray, bool]:
-        """Newton's method from (P, a), and whether it came to a minimum."""
+        """Newton's method from (P, a), and whether it came to a minimum.
+
+        Where it ``goes_on`` from the minimum of a similar map, the matrix there is used as long as it serves: steps are
+        cheaper then, and the end is less accurate.
+        """
         s, loss = SETTINGS, self.loss
 
         def value(P: FloatArray, a: FloatArray) -> float:
             own = loss.value(self.kappa * P[self.feature] + offset, a)
             return own + 0.5 * penalty * float(np.sum((P - G) ** 2))
 
-        here = value(P, a)
+        here, decrease = value(P, a), np.inf
         for _ in range(s.steps):
+            last, self._known = decrease, self._known if goes_on else None
             dP, da, decrease = self._newton(G, penalty, offset, P, a)
+            if goes_on and not decrease <= s.contraction * last:
+                # The matrix of an earlier point does no longer.
+                self._known = None
+                dP, da, decrease = self._newton(G, penalty, offset, P, a)
             step = 1.0
             while step > s.smallest_step:
                 there = value(P + step * dP, a + step * da)
@@ -150,7 +169,7 @@ class Prox:
     def _newton(
         self, G: FloatArray, penalty: float, offset: FloatArray | float, P: FloatArray, a: FloatArray
     ) -> tuple[FloatArray, FloatArray, float]:
-        """(dP, da, predicted decrease) of a Newton step."""
+        """(dP, da, predicted decrease) of a Newton step with the matrix known for this penalty, or with a new one."""
         loss = self.loss
         f = self.kappa * P[self.feature] + offset + a
         slope = -loss.dual(f, np.zeros(G.shape[1]))
@@ -160,7 +179,7 @@ class Prox:
             arrow = self._known[1]
         else:
             arrow = self._arrow(f, penalty)
-            self._known = (penalty, arrow) if isinstance(loss.kind, Squared) else None
+            self._known = (penalty, arrow)
         dP, da = arrow.solve(g, g_a)
         return dP, da, -float(np.sum(g * dP)) - (0.0 if g_a is None else float(g_a @ da))
 

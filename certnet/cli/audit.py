@@ -26,9 +26,10 @@ from certnet.cli.options import (
     out_folder,
 )
 from certnet.cli.output import Exit, csv_text, deliver, head, place_for, say
-from certnet.cli.rows import Subject, require_kind
+from certnet.cli.rows import Subject
 from certnet.cli.show import Live, stderr_console
 from certnet.io import Split, load
+from certnet.io.answers import require_kind
 from certnet.io.output import output_folder, require_named, text_writer
 from certnet.io.targets import Outputs
 from certnet.report.robustness import accuracies

@@ -23,6 +23,7 @@ from certnet.jobs.checkpoint import program_fingerprint
 from certnet.jobs.job import DEFAULT_GAP, SDP, closing_of
 from certnet.jobs.selection import Selection
 from certnet.runtime.clock import Event
+from certnet.runtime.wording import first_of
 from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.solvers import SolveStatus
 from certnet.solvers.arrays import require_device
@@ -159,9 +160,7 @@ def recipe_of(options: SimpleNamespace, source: str) -> Recipe:
 def sentences_about(split: Split) -> tuple[str, ...]:
     """What was done to the columns of a table, and what else a user should know of the data."""
     recipe = () if split.columns is None else split.columns.sentences()
-    shown = recipe if len(recipe) <= MOST_COLUMNS else recipe[: MOST_COLUMNS - 1]
-    more = () if shown is recipe else (f"… and {len(recipe) - len(shown)} columns more (report.json lists them)",)
-    return (*shown, *more, *split.notes)
+    return (*first_of(recipe, MOST_COLUMNS, "columns"), *split.notes)
 
 
 def program_of(split: Split, options: SimpleNamespace, gamma: float) -> TrainingProgram:

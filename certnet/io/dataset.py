@@ -30,6 +30,12 @@ class Recipe:
             classes, cross-entropy for more, and squared for numbers.
         weight_column: column of a table with the weights of the rows; no feature then.
         class_weight: "balanced" weights rows so that every class counts as much; else None.
+        features: columns of a table that are inputs; None for all that look useful.
+        drop: columns of a table that are no inputs.
+        categorical: columns of a table whose numbers are names.
+        impute: what missing values of a table count as.
+        columns: what makes features of a table already, as of a network that is asked; None where its rows decide.
+        plain: whether each column of a table is a number and a feature.
     """
 
     source: str

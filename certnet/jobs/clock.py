@@ -12,13 +12,13 @@ from functools import cached_property
 
 import numpy as np
 
+from certificates.failure import SMALLEST_LIMIT
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.machine import available_bytes
 from certnet.solvers.cost import round_seconds
 from certnet.training.trainer import FitResult
 from formulations import InputError, LiftedSpace, MergedRows
 
-SMALLEST_LIMIT = 1e-3
 BYTES_PER_ROW, BYTES_PER_NUMBER, BYTES_PER_ENTRY = 8 * 5000, 8 * 40, 12 * 8
 """Memory of training and of the cheap bound for each row and each number of the data, and of the relaxation for each
 entry of the lifted matrix."""

@@ -7,8 +7,8 @@ from certnet import plots
 from certnet.report.proof import Proved
 from certnet.report.records import PARTS, Section, Table, drawn
 from certnet.report.words import names, seconds, text
-from certnet.runtime.fields import entries, mapping, number
-from certnet.runtime.wording import NONE, down, figure, listed, up
+from certnet.runtime.fields import MOST, entries, mapping, number
+from certnet.runtime.wording import NONE, down, figure, first_of, listed, up
 
 ALL = 1 << 20
 """Names that are read, so that those left out can be counted."""
@@ -97,10 +97,8 @@ def recipe_of(report: Mapping[str, Any]) -> Section:
         ("seed", text(data.get("seed"), 24)),
         ("fingerprint", text(data.get("fingerprint"), 80)),
     ]
-    treated = [text(sentence) for sentence in entries(data.get("columns"))]
-    return Section(
-        "Recipe of the data", facts=tuple(f for f in facts if f[1] not in ("", NONE)), sentences=tuple(treated)
-    )
+    treated = first_of([text(sentence) for sentence in entries(data.get("columns"), ALL)], MOST, "columns")
+    return Section("Recipe of the data", facts=tuple(f for f in facts if f[1] not in ("", NONE)), sentences=treated)
 
 
 def environment(report: Mapping[str, Any]) -> Section:

@@ -8,10 +8,10 @@ from certificates import Certificate
 from certificates.making.assemble import assemble
 from certificates.making.repair import RepairedDual
 from certificates.proof import LEAF, Circuits, LiftedProof, Triangles
-from certnet.search.relaxation import Relaxation, margin_bound
 from formulations import MergedRows, TrainingProgram, merge_rows
 from formulations.robustness import UnsafeCase
 from tests.certificates.altering import replace
+from tests.verification.margin_bounds import Relaxation, margin_bound
 from tests.verification.problems import random_box, random_network
 
 
