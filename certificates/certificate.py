@@ -62,11 +62,6 @@ class Training:
         """(n, d, c)."""
         return self.X.shape[0], self.X.shape[1], self.Y.shape[1]
 
-    @property
-    def bias(self) -> bool:
-        """Whether the last column of X is that of a hidden bias."""
-        return self.hidden_bias != "none"
-
 
 @dataclass(frozen=True, eq=False)
 class TrainingProof:
@@ -189,3 +184,7 @@ class Certificate:
                 if hasattr(part, name):
                     return getattr(part, name)
         raise AttributeError(f"a certificate has no {name!r}")
+
+
+PROOFS = {Training: TrainingProof, Robustness: CaseProof, Lipschitz: LipschitzProof}
+"""What proves each kind of statement."""

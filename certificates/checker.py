@@ -14,8 +14,8 @@ import numpy as np
 
 from certificates.arithmetic import Arithmetic
 from certificates.arithmetic.machine import MachineFailure, rigorous
-from certificates.certificate import Certificate, Lipschitz, Robustness, Training
-from certificates.failure import Deadline, ProofFailure
+from certificates.certificate import PROOFS, Certificate, Lipschitz, Robustness, Training
+from certificates.failure import Deadline, ProofFailure, require
 from certificates.lipschitz import prove_lipschitz
 from certificates.report import Report, Verdict
 from certificates.robustness import prove_robustness
@@ -54,9 +54,12 @@ def check(
     """
     start = time.perf_counter()
     work = Work(Arithmetic(arithmetic), Deadline.after(time_limit))
+    statement, found = certificate.statement, [type(proof) for proof in certificate.proofs]
+    needed = [PROOFS[type(statement)]] * (len(statement.cases) if isinstance(statement, Robustness) else 1)
     try:
         with rigorous(_order(certificate)):
-            verdict, reason = PROVERS[type(certificate.statement)](certificate.statement, certificate, work)
+            require(found == needed, f"the certificate has not the {len(needed)} proofs that it needs")
+            verdict, reason = PROVERS[type(statement)](statement, certificate, work)
     except ProofFailure as failure:
         verdict, reason = Verdict.UNKNOWN, str(failure)
         if isinstance(failure, MachineFailure):

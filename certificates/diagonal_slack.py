@@ -20,19 +20,12 @@ charge their rounding as everywhere else.
 import numpy as np
 
 from certificates.arithmetic.floating import TINY
-from certificates.arithmetic.matrix import Arithmetic, M, PsdProof
+from certificates.arithmetic.matrix import M, PsdProof
 from certificates.nonnegativity import MAX_ORDER
 from certificates.proof import LiftedProof
 from formulations.arrays import FloatArray
 
 FEW_OUTPUTS = 64
-_BYTES = {Arithmetic.EXACT: 400, Arithmetic.BALL: 400, Arithmetic.FLOAT: 100}
-"""Measured: bytes for each entry of the data and the dual."""
-
-
-def linear_bytes(arithmetic: Arithmetic, generators: int, d: int, c: int) -> float:
-    """About the bytes that ``prove_without_products`` takes before the test of order c + d."""
-    return float(_BYTES[arithmetic] * generators * (c + d + 8))
 
 
 def is_plain(proof: LiftedProof) -> bool:

@@ -14,16 +14,15 @@ So q may be anything; nothing has to cancel. All is computed as enclosures, for 
 enclosure does not tell is computed again in rational numbers; there only the norm of a ball is rounded, upwards.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from certificates.arithmetic import Enclosure, RationalMatrix
-from certificates.arithmetic.floating import inflate
 from certificates.arithmetic.matrix import M, timed
 from certificates.failure import NO_DEADLINE, Deadline, require
 from certificates.nonnegativity import triangle_rows
@@ -33,18 +32,48 @@ from formulations.signs import ACTIVE, FREE, INACTIVE
 
 if TYPE_CHECKING:
     from formulations.network import ReluNetwork
-    from formulations.robustness import InputRegion, UnsafeCase
+    from formulations.robustness import UnsafeCase
 
 EXACT_ENTRIES = 1 << 20
 """Entries of the network's first layer up to which a leaf is computed in rational numbers: that takes seconds, and some
 300 MB where they spread over all exponents."""
-ROOT_BITS = 256
-"""Leading bits of the square of a norm that count when its root is rounded up."""
+L = TypeVar("L", Enclosure, RationalMatrix)
 
 
-def generator_rows(network: "ReluNetwork") -> FloatArray:
-    """A = [U b], m×(d+1)."""
-    return np.hstack([network.hidden, network.hidden_bias[:, None]])
+@dataclass(frozen=True, eq=False)
+class OpenCase:
+    """A case of robustness without the neurons whose sign is known.
+
+    Attributes:
+        network, case: the statement.
+        stable: (m,) signs of the neurons, checked; 0 for the unstable ones.
+        bounds: (N, 2) proved bounds of the pre-activations of the N unstable neurons.
+    """
+
+    network: "ReluNetwork"
+    case: "UnsafeCase"
+    stable: IntArray
+    bounds: FloatArray
+
+    def generators(self, sign: int = FREE) -> FloatArray:
+        """Rows of [U b] of the unstable neurons (N×(d+1)), or of those with another sign."""
+        chosen = self.stable == sign
+        return np.hstack([self.network.hidden[chosen], self.network.hidden_bias[chosen, None]])
+
+    def linear_form(self, mu: FloatArray, margin: float, matrix: type[M]) -> tuple[M, M]:
+        """``μᵀ(H f + h) − margin`` for L weights (L×r): coefficients on α of the unstable neurons (L×N) and on z
+        (L×(d+1))."""
+        network, case, every = self.network, self.case, np.arange(len(mu))
+        weighted = matrix.exact(mu)
+        rows = weighted @ matrix.exact(case.H)
+        weights = rows @ matrix.exact(network.output)
+        constants = rows @ matrix.exact(network.output_bias[:, None]) + weighted @ matrix.exact(case.h[:, None])
+        constants = constants - matrix.exact(np.full((len(mu), 1), margin))
+        z = matrix.block([[matrix.exact(np.zeros((len(mu), network.hidden.shape[1]))), constants]])
+        active, unstable = np.flatnonzero(self.stable == ACTIVE), np.flatnonzero(self.stable == FREE)
+        if len(active):
+            z = weights.take(every, active) @ matrix.exact(self.generators(ACTIVE)) + z
+        return weights.take(every, unstable), z
 
 
 def is_linear(proof: LiftedProof, leaf: int, neurons: int, rows: int) -> bool:
@@ -65,10 +94,7 @@ class LinearLeaves:
     """L leaves of a case: what has to be nonnegative on each, and what is taken off it.
 
     Attributes:
-        network, case: they belong to.
-        stable: (m,) signs of the neurons, checked.
-        kept: (N,) unstable neurons.
-        bounds: (N, 2) proved bounds of their pre-activations.
+        opened: the case.
         triangles: checked.
         mu: (L, r) weights of the rows.
         margin: δ.
@@ -76,11 +102,7 @@ class LinearLeaves:
         weights: (L, positions) multiplier of each inequality, the other factor being t.
     """
 
-    network: "ReluNetwork"
-    case: "UnsafeCase"
-    stable: IntArray
-    kept: IntArray
-    bounds: FloatArray
+    opened: OpenCase
     triangles: Triangles
     mu: FloatArray
     margin: float
@@ -98,36 +120,31 @@ class LinearLeaves:
             ProofFailure: the deadline has passed.
         """
         with np.errstate(all="ignore"):
-            enclosed = least_enclosed(self, *self.form(timed(Enclosure, deadline))).tolist()
-        entries = self.network.hidden.size + self.network.output.size + self.case.H.size
+            enclosed = self.least(timed(Enclosure, deadline))
+        network, case = self.opened.network, self.opened.case
+        entries = network.hidden.size + network.output.size + case.H.size
         for leaf, least in enumerate(enclosed):
             deadline.check()
             if exactly and entries <= EXACT_ENTRIES and not (least >= 0):
                 rows = {name: getattr(self, name)[[leaf]] for name in ("mu", "signs", "weights")}
-                one = replace(self, **rows)
-                yield least_exact(one, *one.form(timed(RationalMatrix, deadline)))
-            else:
-                yield least
+                (least,) = replace(self, **rows).least(timed(RationalMatrix, deadline))
+            yield least
 
-    def form(self, matrix: type[M]) -> tuple[M, M]:
-        """ρ (L×N) on β, and what is left on z (L×(d+1)), in the coordinates of each leaf's face."""
-        alpha, z = linear_form(self.network, self.case, self.stable, self.kept, self.mu, self.margin, matrix)
-        return self.remainder(alpha, z, matrix)
+    def least(self, matrix: type[L]) -> list[Fraction | float]:
+        """What remains on each leaf is at least this."""
+        form = self.opened.linear_form(self.mu, self.margin, matrix)
+        found: list[Fraction | float] = least(self, *self.remainder(*form, matrix), matrix).tolist()
+        return found
 
     def remainder(self, alpha: M, z: M, matrix: type[M]) -> tuple[M, M]:
-        """``form`` for any function on α of the unstable neurons (L×N) and on z (L×(d+1))."""
+        """ρ (L×N) on β, and what is left on z (L×(d+1)), in the coordinates of each leaf's face, of any function on α
+        of the unstable neurons (L×N) and on z (L×(d+1))."""
 
-        def exact(value: FloatArray) -> M:
-            return matrix.exact(np.ascontiguousarray(value))
-
-        region, weights = self.case.region, self.weights
-        A = generator_rows(self.network)[self.kept]
+        region, weights, A, exact = self.opened.case.region, self.weights, self.opened.generators(), matrix.exact
         (N, k), first = A.shape, weights.shape[1] - len(self.triangles.neuron)
         on_alpha, on_beta = alpha - exact(weights[:, :N]), weights[:, N : 2 * N]
-        lower, upper = (
-            exact(weights[:, 2 * N + 1 : first : 2][:, : k - 1]),
-            exact(weights[:, 2 * N + 2 : first : 2][:, : k - 1]),
-        )
+        sides = weights[:, 2 * N + 1 : 2 * N + 2 * k - 1]
+        lower, upper = exact(sides[:, ::2]), exact(sides[:, 1::2])
         corner = upper @ exact(region.upper[:, None]) - lower @ exact(region.lower[:, None])
         z = z - matrix.block([[lower - upper, exact(weights[:, 2 * N : 2 * N + 1]) + corner]])
         used = np.flatnonzero(weights[:, first:].any(axis=0))
@@ -139,29 +156,6 @@ class LinearLeaves:
         inactive = self.signs == INACTIVE
         through = on_alpha.times(np.where(inactive, 0.0, 1.0)) + exact(np.where(inactive, on_beta, 0.0))
         return on_alpha - exact(on_beta), z + through @ exact(A)
-
-
-def linear_form(
-    network: "ReluNetwork",
-    case: "UnsafeCase",
-    stable: IntArray,
-    kept: IntArray,
-    mu: FloatArray,
-    margin: float,
-    matrix: type[M],
-) -> tuple[M, M]:
-    """``μᵀ(H f + h) − margin`` for L weights: coefficients on α of the unstable neurons (L×N) and on z (L×(d+1))."""
-    weighted, every = matrix.exact(np.ascontiguousarray(mu)), np.arange(len(mu))
-    rows = weighted @ matrix.exact(case.H)
-    weights = rows @ matrix.exact(network.output)
-    active = np.flatnonzero(stable == ACTIVE)
-    constants = rows @ matrix.exact(np.ascontiguousarray(network.output_bias[:, None]))
-    constants = constants + weighted @ matrix.exact(np.ascontiguousarray(case.h[:, None]))
-    constants = constants - matrix.exact(np.full((len(mu), 1), margin))
-    z = matrix.block([[matrix.exact(np.zeros((len(mu), network.hidden.shape[1]))), constants]])
-    if len(active):
-        z = weights.take(every, active) @ matrix.exact(np.ascontiguousarray(generator_rows(network)[active])) + z
-    return weights.take(every, kept), z
 
 
 def leaf_weights(proof: LiftedProof, leaves: IntArray, neurons: int, rows: int) -> FloatArray:
@@ -180,51 +174,19 @@ def leaf_weights(proof: LiftedProof, leaves: IntArray, neurons: int, rows: int) 
     return weights
 
 
-def least_enclosed(leaves: LinearLeaves, rho: Enclosure, z: Enclosure) -> FloatArray:
-    """(L,) lower bounds of ``Σ min(ρ_i, 0) b_i + min q·x + κ`` in floating point, the sum over free neurons."""
-    d, region = z.shape[1] - 1, leaves.case.region
-    reach = np.maximum(-leaves.bounds[:, :1], 0.0)
-    least_rho = np.where(leaves.signs == FREE, np.minimum(rho.lower, 0.0), 0.0)
-    q, kappa = (Enclosure(z.mid[:, part], z.rad[:, part]) for part in (slice(d), slice(d, None)))
-    return (Enclosure.exact(least_rho) @ Enclosure.exact(reach) + kappa + _least(region, q)).lower.ravel()
+def least(leaves: LinearLeaves, rho: L, z: L, matrix: type[L]) -> NDArray[Any]:
+    """(L,) lower bounds of ``Σ min(ρ_i, 0) b_i + min q·x + κ``, the sum over free neurons. In rational numbers nothing
+    is rounded but the norm of a ball."""
 
+    def times(left: L, column: FloatArray) -> L:
+        return left @ matrix.exact(column[:, None])
 
-def least_exact(leaves: LinearLeaves, rho: RationalMatrix, z: RationalMatrix) -> Fraction:
-    """The same of one leaf in rational numbers; exact unless a ball's norm is in it."""
-    (on_beta,), ((*q, total),), region = rho.rows(), z.rows(), leaves.case.region
-    for value, sign, least in zip(on_beta, leaves.signs[0].tolist(), leaves.bounds[:, 0].tolist(), strict=True):
-        if sign == FREE and value < 0 and least < 0:
-            total -= value * Fraction(least)
-    sides = zip(q, region.lower.tolist(), region.upper.tolist(), strict=True)
-    least_q = sum((value * Fraction(low if value > 0 else high) for value, low, high in sides), Fraction(0))
+    opened, every, d = leaves.opened, np.arange(z.shape[0]), z.shape[1] - 1
+    region, q = opened.case.region, z.take(every, np.arange(d))
+    free = rho.times(np.where(leaves.signs == FREE, 1.0, 0.0))
+    rest = z.take(every, np.array([d])) - times((-free).positive_part(), np.maximum(-opened.bounds[:, 0], 0.0))
+    found = (rest + times(q.positive_part(), region.lower) - times((-q).positive_part(), region.upper)).lower
     if region.centre is not None and region.radius is not None:
-        middle = sum((v * Fraction(c) for v, c in zip(q, region.centre.tolist(), strict=True)), Fraction(0))
-        reach = Fraction(region.radius) * _root_above(sum((value * value for value in q), Fraction(0)))
-        least_q = max(least_q, middle - reach)
-    return total + least_q
-
-
-def _root_above(square: Fraction) -> Fraction:
-    """A rational that is at least the root, by a relative 2^−100 at most."""
-    if square == 0:
-        return square
-    shift = max(ROOT_BITS - square.numerator.bit_length() + square.denominator.bit_length(), 0) // 2 + 1
-    whole = (square.numerator << 2 * shift) // square.denominator + 1
-    return Fraction(math.isqrt(whole) + 1, 1 << shift)
-
-
-def _least(region: "InputRegion", q: Enclosure) -> Enclosure:
-    """An enclosure whose lower end is at most the least value of every q·x in it over the region."""
-    size = np.maximum(np.abs(region.lower), np.abs(region.upper))[:, None]
-    slack = Enclosure.exact(q.rad) @ Enclosure.exact(size)
-    below, above = np.minimum(q.mid, 0.0), np.maximum(q.mid, 0.0)
-    box = Enclosure.exact(above) @ Enclosure.exact(region.lower[:, None])
-    box = box + Enclosure.exact(below) @ Enclosure.exact(region.upper[:, None]) - slack
-    if region.centre is None or region.radius is None:
-        return box
-    norm = np.sqrt(inflate(np.sum((np.abs(q.mid) + q.rad) ** 2, axis=1), 2 * q.shape[1] + 8))
-    reach = inflate(region.radius * norm, 8)[:, None]
-    # q·centre is taken over the whole enclosure, and the norm as well.
-    ball = q @ Enclosure.exact(region.centre[:, None]) - Enclosure.exact(reach)
-    better = ball.lower > box.lower
-    return Enclosure(np.where(better, ball.mid, box.mid), np.where(better, ball.rad, box.rad))
+        ball = times(q, region.centre) - q.norms().times(np.array([[region.radius]]))
+        found = np.fmax(found, (rest + ball).lower)
+    return found.ravel()

@@ -21,7 +21,6 @@ logarithms and exponentials are Arb's.
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -33,7 +32,6 @@ from certificates.failure import NO_DEADLINE, Deadline, require
 from formulations.arrays import FloatArray
 
 NUMBERS, SIGNS, ONE_HOT, COUNTS = "numbers", "-1 or 1", "one-hot rows", "numbers that are not negative"
-_AT_ONCE = 1 << 16
 Products = list[tuple[FloatArray, FloatArray]]
 """Pairs of arrays of one shape, whose products are to be added up."""
 
@@ -140,13 +138,11 @@ def sums(rows: FloatArray, deadline: Deadline = NO_DEADLINE) -> FloatArray:
         ProofFailure: an entry is so large that it might overflow.
     """
     require(np.abs(rows).max(initial=0.0) <= SAFE_SIZE, "an entry of W is too large to be added up")
-    return np.array([math.fsum(_numbers(row, deadline)) for row in rows])
-
-
-def _numbers(row: FloatArray, deadline: Deadline) -> Iterator[float]:
-    for start in range(0, len(row), _AT_ONCE):
+    totals = []
+    for row in rows:
         deadline.check()
-        yield from row[start : start + _AT_ONCE].tolist()
+        totals.append(math.fsum(row))
+    return np.array(totals)
 
 
 def twice_earned(

@@ -11,16 +11,14 @@ and the proof holds if S ⪰ 0.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Generic
 
 import numpy as np
 
 from certificates.arithmetic.matrix import M
 from certificates.combination import nonnegative_combination
 from certificates.failure import Deadline, ProofFailure, require, require_arrays
-from certificates.proof import LEAF, LiftedProof, Region, Triangles
+from certificates.proof import LEAF, Circuits, Cone, LiftedProof, Triangles
 from formulations.arrays import FloatArray, IntArray
 from formulations.signs import ACTIVE, FREE, INACTIVE
 
@@ -30,29 +28,16 @@ MAX_ORDER = 6000
 COEFFICIENT_BITS = 128
 
 
-@dataclass(frozen=True, eq=False)
-class Problem(Generic[M]):
-    """Prove ``λᵀ form λ ≥ 0`` on the lifted cone of ``generators`` (N×k) over ``region``; λ = (α, β, z).
-
-    ``bounds`` (N, 2), which triangles rest on, are proved elsewhere: ``l t ≤ a_i·z ≤ u t`` on the region.
-    """
-
-    generators: FloatArray
-    region: Region
-    form: M
-    bounds: FloatArray | None = None
-
-
-def check_structure(proof: LiftedProof, neurons: int, region: Region, *, order_limit: int | None = MAX_ORDER) -> None:
+def check_structure(proof: LiftedProof, cone: Cone, *, order_limit: int | None = MAX_ORDER) -> None:
     """Shapes, types, ranges and finiteness of every array; the order, unless it is never built. Raises ProofFailure."""
-    circuits, triangles, (rows, k) = proof.circuits, proof.triangles, region.linear.shape
+    circuits, triangles, (neurons, k), rows = proof.circuits, proof.triangles, cone.generators.shape, len(cone.linear)
     nodes, leaves, count = proof.split.size, proof.leaves, proof.multipliers.size
     known, supports, bounded = circuits.target.size, circuits.support.size, triangles.neuron.size
     require(leaves >= 1 and nodes >= 1, "the proof has no leaf")
     require_arrays(proof, np.int64, split=(nodes,), children=(nodes, 2), leaf=(nodes,), pairs=(count, 2))
     require_arrays(proof, np.int64, pair_offset=(leaves + 1,))
     require_arrays(proof, np.float64, multipliers=(count,), complementarity=(leaves, neurons))
-    require_arrays(proof, np.float64, sigma=(leaves, len(region.quadratics)))
+    require_arrays(proof, np.float64, sigma=(leaves, len(cone.quadratics)))
     require_arrays(circuits, np.int64, "circuit_", target=(known,), support=(supports,), offset=(known + 1,))
     require_arrays(triangles, np.int64, "triangle_", neuron=(bounded,))
     require_arrays(triangles, np.float64, "triangle_", bounds=(bounded, 2))
@@ -109,15 +94,16 @@ def leaves_with_signs(proof: LiftedProof, neurons: int) -> Iterator[tuple[int, I
     require(seen_nodes.all() and seen_leaves.all(), "the split tree has nodes or leaves that the root does not reach")
 
 
-def extra_rows(proof: LiftedProof, problem: Problem[Any], matrix: type[M]) -> M:
+def extra_rows(proof: LiftedProof, cone: Cone, matrix: type[M]) -> M:
     """Rows over λ = (φ, z) of the region's rows, circuits and triangles, each justified.
 
     Raises:
         ProofFailure: an inequality that is not justified.
     """
-    A, linear, (N, k) = problem.generators, problem.region.linear, problem.generators.shape
-    check_triangles(proof.triangles, problem.bounds)
-    circuits = [_circuit_row(proof, index, A, matrix.deadline) for index in range(proof.circuits.target.size)]
+    A, linear, (N, k) = cone.generators, cone.linear, cone.generators.shape
+    check_triangles(proof.triangles, cone.bounds)
+    signed = np.concatenate([A, -A])
+    circuits = [_circuit_row(proof.circuits, i, signed, matrix.deadline) for i in range(proof.circuits.target.size)]
     entries = {(i, j): value for i, row in enumerate(circuits) for j, value in row.items()}
     on_alpha, on_z = triangle_rows(proof.triangles, A, matrix)
     return matrix.block(
@@ -129,14 +115,13 @@ def extra_rows(proof: LiftedProof, problem: Problem[Any], matrix: type[M]) -> M:
     )
 
 
-def _circuit_row(proof: LiftedProof, index: int, A: FloatArray, deadline: Deadline) -> dict[int, Fraction]:
-    circuits = proof.circuits
-    target = int(circuits.target[index])
+def _circuit_row(circuits: Circuits, index: int, signed: FloatArray, deadline: Deadline) -> dict[int, Fraction]:
+    """Over φ, where ``signed`` are the rows of (A, −A)."""
+    target, what = int(circuits.target[index]), f"circuit {index}"
     support = circuits.support[circuits.offset[index] : circuits.offset[index + 1]].tolist()
-    what = f"circuit {index}"
     require(target not in support, f"{what} contains its own target")
     require(len(set(support)) == len(support), f"{what} uses a row twice")
-    c = nonnegative_combination(_signed_rows(A, support), _signed_rows(A, [target])[0].tolist(), what, deadline)
+    c = nonnegative_combination(signed[support], signed[target].tolist(), what, deadline)
     return {**{j: _rounded_up(value) for j, value in zip(support, c, strict=True)}, target: Fraction(-1)}
 
 
@@ -146,13 +131,6 @@ def _rounded_up(value: Fraction) -> Fraction:
     if value.denominator <= 1 << 32:
         return value
     return Fraction(-((-value.numerator << COEFFICIENT_BITS) // value.denominator), 1 << COEFFICIENT_BITS)
-
-
-def _signed_rows(A: FloatArray, positions: list[int]) -> FloatArray:
-    """Rows of (A, −A) at positions of φ."""
-    rows = np.asarray(positions, dtype=np.int64)
-    signed: FloatArray = np.where(rows < len(A), 1.0, -1.0)[:, None] * A[rows % len(A)]
-    return signed
 
 
 def check_triangles(triangles: Triangles, bounds: FloatArray | None) -> None:
@@ -176,50 +154,37 @@ def triangle_rows(triangles: Triangles, A: FloatArray, matrix: type[M]) -> tuple
     return matrix.exact(on_alpha * low) - matrix.exact(on_alpha * high), on_z
 
 
-def prove_nonnegative(problem: Problem[M], proof: LiftedProof, matrix: type[M]) -> float:
-    """Check the whole proof in the arithmetic of ``matrix``; returns the smallest margin over the leaves.
+def prove_nonnegative(cone: Cone, form: M, proof: LiftedProof, matrix: type[M]) -> float:
+    """Prove ``λᵀ form λ ≥ 0`` on the cone in the arithmetic of ``matrix``; returns the smallest margin over the leaves.
 
-    Args:
-        problem: statement, with its form already in the arithmetic.
-        proof: nothing in it is trusted.
-        matrix: class of the arithmetic.
+    Nothing in the proof is trusted.
 
     Raises:
         ProofFailure: the first violated condition.
     """
-    N, deadline = len(problem.generators), matrix.deadline
-    check_structure(proof, N, problem.region)
-    rows = extra_rows(proof, problem, matrix)
-    margin = 1.0
-    for leaf, signs in leaves_with_signs(proof, N):
-        deadline.check()
-        margin = min(margin, prove_leaf(problem, proof, leaf, signs, rows, matrix))
-    return margin
+    check_structure(proof, cone)
+    rows = extra_rows(proof, cone, matrix)
+    leaves = leaves_with_signs(proof, len(cone.generators))
+    return min(1.0, *(prove_leaf(cone, form, proof, leaf, signs, rows, matrix) for leaf, signs in leaves))
 
 
-def prove_leaf(
-    problem: Problem[M],
-    proof: LiftedProof,
-    leaf: int,
-    signs: IntArray,
-    rows: M,
-    matrix: type[M],
-) -> float:
+def prove_leaf(cone: Cone, form: M, proof: LiftedProof, leaf: int, signs: IntArray, rows: M, matrix: type[M]) -> float:
     """Check one leaf of a proof whose structure and ``extra_rows`` were checked; returns its margin.
 
     Raises:
         ProofFailure: its slack is not proved positive semidefinite.
     """
-    remainder = problem.form - _nonnegative_terms(problem, proof, leaf, rows, matrix)
-    outcome = _leaf_slack(problem.generators, remainder, signs, matrix).prove_psd()
+    matrix.deadline.check()
+    remainder = form - _nonnegative_terms(cone, proof, leaf, rows, matrix)
+    outcome = _leaf_slack(cone.generators, remainder, signs, matrix).prove_psd()
     where = "" if proof.leaves == 1 else f" at leaf {leaf}"
     require(outcome.proved, outcome.reason + where)
     return outcome.margin
 
 
-def _nonnegative_terms(problem: Problem[M], proof: LiftedProof, leaf: int, extra: M, matrix: type[M]) -> M:
+def _nonnegative_terms(cone: Cone, proof: LiftedProof, leaf: int, extra: M, matrix: type[M]) -> M:
     """Σ N_pq ℓ_p ℓ_q + Σ t_i α_i β_i + Σ σ_k q_k as a form over λ."""
-    N, k = problem.generators.shape
+    N, k = cone.generators.shape
     order = 2 * N + k
     part = slice(int(proof.pair_offset[leaf]), int(proof.pair_offset[leaf + 1]))
     p, q = proof.pairs[part, 0], proof.pairs[part, 1]
@@ -238,15 +203,14 @@ def _nonnegative_terms(problem: Problem[M], proof: LiftedProof, leaf: int, extra
     if weights[2 * N :].any():
         mixed = matrix.block([[matrix.exact(weights[: 2 * N, 2 * N :]) @ extra], [matrix.exact(np.zeros((k, order)))]])
         total = total + (mixed + mixed.T) + extra.T @ (matrix.exact(weights[2 * N :, 2 * N :]) @ extra)
-    for quadratic, sigma in zip(problem.region.quadratics, proof.sigma[leaf], strict=True):
+    for quadratic, sigma in zip(cone.quadratics, proof.sigma[leaf], strict=True):
         if sigma == 0:
             continue
         if isinstance(quadratic, np.ndarray):
             require(np.isfinite(quadratic).all(), "a quadratic of the region overflows, and the proof uses it")
-            quadratic = matrix.exact(np.ascontiguousarray(quadratic))
-        corner = quadratic.times(np.array([[sigma]]))
-        wide, square = matrix.exact(np.zeros((2 * N, k))), matrix.exact(np.zeros((2 * N, 2 * N)))
-        total = total + matrix.block([[square, wide], [wide.T, corner]])
+            quadratic = matrix.exact(quadratic)
+        nothing = matrix.exact(np.zeros((2 * N, 2 * N)))
+        total = total + matrix.diagonal(nothing, quadratic.times(np.array([[sigma]])))
     return total
 
 

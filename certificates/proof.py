@@ -9,10 +9,9 @@ region, or with that of a free bias; robustness and Lipschitz constants use it w
 array, so that one file format serves all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from formulations.arrays import FloatArray, IntArray
 
@@ -20,21 +19,28 @@ LEAF = -1
 
 
 @dataclass(frozen=True, eq=False)
-class Region:
-    """Where z lives; part of the statement, hence trusted.
+class Cone:
+    """The lifted cone of N generators over a region of R^k: all λ = (α, β, z), α = (Az)₊, β = (−Az)₊, z in the region.
+
+    It is part of the statement, hence trusted.
 
     Attributes:
-        linear: (r, k) rows g with ``g·z ≥ 0``.
-        quadratics: (q, k, k) symmetric Q with ``zᵀQz ≥ 0``, or as many matrices of the arithmetic of the proof.
+        generators: (N, k) A.
+        linear: (r, k) rows g with ``g·z ≥ 0`` on the region; none for all of R^k.
+        quadratics: q symmetric Q (k×k) with ``zᵀQz ≥ 0``, as arrays or as matrices of the arithmetic of the proof.
+        bounds: (N, 2) l and u with ``l t ≤ a_i·z ≤ u t`` on the region, where t, the last coordinate of z, is positive;
+            triangles rest on them.
     """
 
+    generators: FloatArray
     linear: FloatArray
-    quadratics: Any
+    quadratics: Sequence[Any] = ()
+    bounds: FloatArray | None = None
 
     @classmethod
-    def everywhere(cls, dimension: int) -> "Region":
-        """All of R^k."""
-        return cls(np.zeros((0, dimension)), np.zeros((0, dimension, dimension)))
+    def everywhere(cls, generators: FloatArray, quadratics: Sequence[Any] = ()) -> "Cone":
+        """Over all of R^k, or where some quadratics are nonnegative."""
+        return cls(generators, generators[:0], quadratics)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,20 +12,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from certificates.arithmetic import Arithmetic, Enclosure
-from certificates.arithmetic.floating import gamma_bound, inflate, sum_of_products
+from certificates.arithmetic.floating import inflate, sum_of_products
 from certificates.arithmetic.matrix import M
 from certificates.certificate import CaseProof, Certificate, Robustness
 from certificates.failure import require, require_array, require_arrays
-from certificates.linear_leaves import LinearLeaves, generator_rows, is_linear, leaf_weights, linear_form
+from certificates.linear_leaves import LinearLeaves, OpenCase, is_linear, leaf_weights
 from certificates.nonnegativity import (
-    Problem,
     check_structure,
     check_triangles,
     extra_rows,
     leaves_with_signs,
     prove_leaf,
 )
-from certificates.proof import LiftedProof, Region
+from certificates.proof import Cone, LiftedProof
 from certificates.report import Verdict
 from certificates.resources import product_bytes, require_memory
 from certificates.work import Work
@@ -53,8 +52,6 @@ def prove_robustness(statement: Robustness, certificate: Certificate, work: Work
     """
     network, cases, proofs = statement.network, statement.cases, certificate.proofs
     require(len(cases) > 0, "the certificate has no case")
-    kinds = [type(proof) for proof in proofs]
-    require(kinds == [CaseProof] * len(cases), "the certificate has not one proof for each case")
     inputs, outputs = require_network(network)
     for case in cases:
         require_region(case.region, inputs)
@@ -135,38 +132,33 @@ def check_case(
     proof, deadline = given.proof, matrix.deadline
     deadline.check()
     _require_affordable(network, case, given)
-    kept, bounds = unstable_neurons(network, case.region, given.stable)
-    region = lifted_region(case.region)
-    generators = np.ascontiguousarray(generator_rows(network)[kept])
-    N = len(kept)
-    check_structure(proof, N, region)
-    rows = len(case.H)
-    require_array("mu", given.mu, np.float64, (proof.leaves, rows))
+    opened = open_case(network, case, given.stable)
+    cone = lifted_cone(opened)
+    N, rows, circuits = len(cone.generators), len(cone.linear), proof.circuits.target.size
+    check_structure(proof, cone)
+    require_array("mu", given.mu, np.float64, (proof.leaves, len(case.H)))
     require((given.mu >= 0).all() and (given.mu.sum(axis=1) > 0).all(), "mu has a negative entry, or is zero on a leaf")
     require(math.isfinite(given.margin) and given.margin > 0, f"the margin is {given.margin}, not a positive number")
-    statement = Problem(generators, region, Enclosure.exact(np.zeros((0, 0))), bounds)
     linear: list[tuple[int, IntArray]] = []
     others: list[tuple[int, IntArray]] = []
     for leaf, signs in leaves_with_signs(proof, N):
         deadline.check()
-        (linear if is_linear(proof, leaf, N, len(region.linear)) else others).append((leaf, signs))
-    if others or proof.circuits.target.size:
-        table = inequality_table(proof, statement, matrix)
+        (linear if is_linear(proof, leaf, N, rows) else others).append((leaf, signs))
+    if others or circuits:
+        table = inequality_table(proof, cone, matrix)
         for leaf, signs in others:
-            deadline.check()
-            form = margin_form(network, case, given, leaf, kept, matrix)
-            prove_leaf(Problem(generators, region, form, bounds), proof, leaf, signs, table, matrix)
+            form = margin_form(opened, given.mu[[leaf]], given.margin, matrix)
+            prove_leaf(cone, form, proof, leaf, signs, table, matrix)
     else:
-        check_triangles(proof.triangles, bounds)
-    arguments = network, case, given.stable, kept, bounds, proof.triangles
-    positions = 2 * N + len(region.linear) + proof.circuits.target.size + proof.triangles.neuron.size
-    block = max(1, BLOCK_ENTRIES // (sum(network.hidden.shape) + positions + len(network.output) + rows))
+        check_triangles(proof.triangles, cone.bounds)
+    positions = 2 * N + rows + circuits + proof.triangles.neuron.size
+    block = max(1, BLOCK_ENTRIES // (sum(network.hidden.shape) + positions + len(network.output) + len(case.H)))
     for start in range(0, len(linear), block):
         deadline.check()
         numbers = np.array([leaf for leaf, _ in linear[start : start + block]], dtype=np.int64)
         signs = np.stack([signs for _, signs in linear[start : start + block]])
-        weights = leaf_weights(proof, numbers, N, len(region.linear))
-        leaves = LinearLeaves(*arguments, given.mu[numbers], given.margin, signs, weights)
+        weights = leaf_weights(proof, numbers, N, rows)
+        leaves = LinearLeaves(opened, proof.triangles, given.mu[numbers], given.margin, signs, weights)
         for leaf, least in zip(numbers.tolist(), leaves.remainders(exactly=exactly, deadline=deadline), strict=True):
             if not (least >= 0):
                 shown = float(max(least, -LARGEST))
@@ -174,84 +166,80 @@ def check_case(
     return len(linear), len(others)
 
 
-def inequality_table(proof: LiftedProof, statement: Problem[Enclosure], matrix: type[M]) -> M:
+def inequality_table(proof: LiftedProof, cone: Cone, matrix: type[M]) -> M:
     """The region's rows, circuits and triangles over λ, each justified."""
-    N, width = statement.generators.shape
-    further = len(statement.region.linear) + proof.circuits.target.size + proof.triangles.neuron.size
-    require_memory(product_bytes(matrix.arithmetic, N, width, further), "a semidefinite leaf")
-    return extra_rows(proof, statement, matrix)
+    further = len(cone.linear) + proof.circuits.target.size + proof.triangles.neuron.size
+    N, k = cone.generators.shape
+    require_memory(product_bytes(matrix.arithmetic, N, k, further), "a semidefinite leaf")
+    return extra_rows(proof, cone, matrix)
 
 
-def margin_form(
-    network: "ReluNetwork", case: "UnsafeCase", given: CaseProof, leaf: int, kept: IntArray, matrix: type[M]
-) -> M:
-    """t times the linear form, as a symmetric matrix over λ = (α, β, z)."""
-    alpha, z = linear_form(network, case, given.stable, kept, given.mu[[leaf]], given.margin, matrix)
-    N, k = len(kept), network.hidden.shape[1] + 1
-    row = matrix.block([[alpha, matrix.exact(np.zeros((1, N))), z]])
-    unit = np.zeros((2 * N + k, 1))
+def margin_form(opened: OpenCase, mu: FloatArray, margin: float, matrix: type[M]) -> M:
+    """t times the linear form of one leaf's weights (1×r), as a symmetric matrix over λ = (α, β, z)."""
+    alpha, z = opened.linear_form(mu, margin, matrix)
+    row = matrix.block([[alpha, matrix.exact(np.zeros(alpha.shape)), z]])
+    unit = np.zeros(row.shape[::-1])
     unit[-1, 0] = 0.5
     half = matrix.exact(unit) @ row
     return half + half.T
 
 
-def lifted_region(region: "InputRegion") -> Region:
-    """The region over z = (x, t), as ``CaseProof`` describes it.
+def lifted_cone(opened: OpenCase) -> Cone:
+    """The unstable neurons over z = (x, t), as ``CaseProof`` describes it.
 
     The corner ``radius² − ‖centre‖²`` of the ball's quadratic is rounded up, which makes the region no smaller.
     """
+    region = opened.case.region
     d = region.lower.size
-    rows = np.zeros((1 + 2 * d, d + 1))
+    rows, quadratics = np.zeros((1 + 2 * d, d + 1)), []
     rows[0, d] = 1.0
-    index = np.arange(d)
-    rows[1 + 2 * index, index] = 1.0
-    rows[1 + 2 * index, d] = -region.lower
-    rows[2 + 2 * index, index] = -1.0
-    rows[2 + 2 * index, d] = region.upper
-    quadratics = np.zeros((0, d + 1, d + 1))
+    rows[1::2, :d], rows[1::2, d] = np.eye(d), -region.lower
+    rows[2::2, :d], rows[2::2, d] = -np.eye(d), region.upper
     if region.centre is not None and region.radius is not None:
-        quadratics = -np.eye(d + 1)[None]
-        quadratics[0, :d, d] = quadratics[0, d, :d] = region.centre
-        radius = np.array([region.radius])
-        quadratics[0, d, d] = sum_of_products([(radius, radius), (-region.centre, region.centre)], upper=True)
-    return Region(rows, quadratics)
+        centre, radius = region.centre[:, None], np.array([region.radius])
+        corner = sum_of_products([(radius, radius), (-centre, centre)], upper=True)
+        quadratics.append(np.block([[-np.eye(d), centre], [centre.T, np.array([[corner]])]]))
+    return Cone(opened.generators(), rows, quadratics, opened.bounds)
 
 
+@np.errstate(all="ignore")
 def preactivation_bounds(network: "ReluNetwork", region: "InputRegion") -> tuple[FloatArray, FloatArray]:
     """Rigorous l ≤ Ux + b ≤ u (m,) on the region: the box bound, and where there is a ball the better of both.
 
     Every neuron's bound over the box alone is exact up to rounding outwards, and so is that over the ball alone. Where
     rounding might hide the sign of a bound over the box, it is rounded only once; 0 then is 0.
     """
-    U, b = network.hidden, network.hidden_bias
-    d = region.lower.size
-    above, below = np.maximum(U, 0.0), np.minimum(U, 0.0)
-    reach = np.maximum(np.abs(region.lower), np.abs(region.upper))
-    size = np.abs(U) @ reach + np.abs(b)
-    # A sum of 2d + 1 products; the sizes are such sums themselves.
-    error = inflate(size * gamma_bound(2 * d + 4), 2 * d + 8)
-    least, most = above @ region.lower + below @ region.upper + b, above @ region.upper + below @ region.lower + b
-    still = (U != 0).astype(np.float64) @ (reach != 0).astype(np.float64) == 0
-    lower, upper = np.where(still, b, Enclosure(least, error).lower), np.where(still, b, Enclosure(most, error).upper)
-    for bound, middle, first, second, up in (
-        (lower, least, region.lower, region.upper, False),
-        (upper, most, region.upper, region.lower, True),
-    ):
-        for i in np.flatnonzero((np.abs(middle) <= 2.0 * error) & ~still).tolist():
-            sharp = sum_of_products([(above[i], first), (below[i], second), (b[i : i + 1], np.ones(1))], upper=up)
-            bound[i] = min(bound[i], sharp) if up else max(bound[i], sharp)
+    U, b, exact = network.hidden, network.hidden_bias[:, None], Enclosure.exact
+    # Both bounds are sums of 2d + 1 products, of the positive and the negative weights and the bias.
+    parts = np.hstack([np.maximum(U, 0.0), np.minimum(U, 0.0), b])
+    ends = np.ones((parts.shape[1], 2))
+    ends[:-1, 0], ends[:-1, 1] = np.append(region.lower, region.upper), np.append(region.upper, region.lower)
+    both = exact(parts) @ exact(ends)
+    lower, upper = both.lower[:, 0], both.upper[:, 1]
+    still = ~((U != 0) & ((region.lower != 0) | (region.upper != 0))).any(axis=1)
+    lower[still] = upper[still] = b[still, 0]
+    for i, side in np.argwhere((np.abs(both.mid) <= 2.0 * both.rad) & ~still[:, None]).tolist():
+        sharp = sum_of_products([(parts[i], ends[:, side])], upper=side == 1)
+        if side:
+            upper[i] = min(upper[i], sharp)
+        else:
+            lower[i] = max(lower[i], sharp)
     if region.centre is not None and region.radius is not None:
-        middle = U @ region.centre + b
-        reach = inflate(region.radius * np.sqrt(inflate(np.sum(U**2, axis=1), d + 4)), 8)
-        size = np.abs(U) @ np.abs(region.centre) + np.abs(b)
-        error = inflate(size * gamma_bound(d + 4) + (np.abs(middle) + reach) * gamma_bound(4), d + 12)
-        lower = np.maximum(lower, Enclosure(middle - reach, error).lower)
-        upper = np.minimum(upper, Enclosure(middle + reach, error).upper)
+        middle, reach = exact(U) @ exact(region.centre[:, None]) + exact(b), exact(U).norms()
+        reach = reach.times(np.array([[region.radius]]))
+        # Where these overflow the others still hold.
+        lower = np.fmax(lower, (middle - reach).lower[:, 0])
+        upper = np.fmin(upper, (middle + reach).upper[:, 0])
     return lower, upper
 
 
-def unstable_neurons(network: "ReluNetwork", region: "InputRegion", stable: IntArray) -> tuple[IntArray, FloatArray]:
-    """(unstable neurons, their proved bounds), after checking that the others are stable on the region.
+def open_case(network: "ReluNetwork", case: "UnsafeCase", stable: IntArray) -> OpenCase:
+    """The case with the bounds of its unstable neurons, after checking that the others are stable on the region."""
+    return OpenCase(network, case, stable, unstable_bounds(network, case.region, stable))
+
+
+def unstable_bounds(network: "ReluNetwork", region: "InputRegion", stable: IntArray) -> FloatArray:
+    """(N, 2) proved bounds of the unstable neurons, after checking that the others are stable on the region.
 
     Raises:
         ProofFailure: ``stable`` is malformed, a neuron that it calls stable is not, or a bound overflows.
@@ -263,7 +251,6 @@ def unstable_neurons(network: "ReluNetwork", region: "InputRegion", stable: IntA
     if len(wrong):
         i = int(wrong[0])
         require(False, f"neuron {i} is called stable, but its pre-activation lies in [{lower[i]:.3e}, {upper[i]:.3e}]")
-    kept = np.flatnonzero(stable == 0)
-    bounds = np.stack([lower[kept], upper[kept]], axis=1)
+    bounds: FloatArray = np.stack([lower, upper], axis=1)[stable == 0]
     require(np.isfinite(bounds).all(), "a pre-activation bound overflows")
-    return kept, bounds
+    return bounds

@@ -171,20 +171,26 @@ def prove_by_subdivision(function: PiecewiseLinear, proof: Subdivision, ends: In
 def _subtrees(proof: Subdivision, ends: IntArray, number: IntArray) -> Iterator[tuple[int, FloatArray, int]]:
     """(first node, cone, depth) of the largest subtrees with at most ``CHUNK`` nodes; together they cover all."""
     d = len(proof.basis)
-    node = 0
-    for root in range(1 << d):
-        signs = np.where((root >> np.arange(d)) & 1, 1.0, -1.0)
-        stack = [(node, np.diag(signs), 0)]
-        node = int(ends[node])
-        while stack:
-            at, cone, depth = stack.pop()
-            if ends[at] - at <= CHUNK:
-                yield at, cone, depth
-                continue
-            require(depth <= DEEPEST, f"a leaf of the subdivision lies deeper than {DEEPEST} cuts")
-            a, b = divmod(int(proof.codes[at]), d)
-            first, second = _cut(cone[None], np.array([a]), np.array([b]), proof.positions[number[at], None])
-            stack += [(int(ends[at + 1]), second[0], depth + 1), (at + 1, first[0], depth + 1)]
+    roots = [0]
+    for _ in range((1 << d) - 1):
+        roots.append(int(ends[roots[-1]]))
+    signs = np.where((np.arange(1 << d)[:, None] >> np.arange(d)) & 1, 1.0, -1.0)
+    nodes, cones, depth = np.array(roots), signs[:, None] * np.eye(d), 0
+    while len(nodes):
+        require(depth <= DEEPEST, f"a leaf of the subdivision lies deeper than {DEEPEST} cuts")
+        small = ends[nodes] - nodes <= CHUNK
+        yield from ((node, cone, depth) for node, cone in zip(nodes[small].tolist(), cones[small], strict=True))
+        nodes, cones = _children(proof, ends, number, nodes[~small], cones[~small])
+        depth += 1
+
+
+def _children(
+    proof: Subdivision, ends: IntArray, number: IntArray, nodes: IntArray, cones: FloatArray
+) -> tuple[IntArray, FloatArray]:
+    """The children of cuts, and their cones."""
+    a, b = np.divmod(proof.codes[nodes], len(proof.basis))
+    below = _cut(cones, a, b, proof.positions[number[nodes]])
+    return np.concatenate([nodes + 1, ends[nodes + 1]]), np.concatenate(below)
 
 
 def _cut(cones: FloatArray, a: IntArray, b: IntArray, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -201,19 +207,11 @@ def _leaf_cones(
     proof: Subdivision, ends: IntArray, number: IntArray, start: int, cone: FloatArray
 ) -> tuple[FloatArray, int]:
     """The cones of all leaves of a subtree, level by level, and the depth of the deepest."""
-    d = len(cone)
-    nodes, cones, depth = np.array([start]), cone[None], 0
-    found = []
+    nodes, cones, depth, found = np.array([start]), cone[None], -1, []
     while len(nodes):
         is_leaf = proof.codes[nodes] == LEAF
         found.append(cones[is_leaf])
-        nodes, cones = nodes[~is_leaf], cones[~is_leaf]
-        if len(nodes) == 0:
-            break
-        a, b = np.divmod(proof.codes[nodes], d)
-        first, second = _cut(cones, a, b, proof.positions[number[nodes]])
-        nodes = np.concatenate([nodes + 1, ends[nodes + 1]])
-        cones = np.concatenate([first, second])
+        nodes, cones = _children(proof, ends, number, nodes[~is_leaf], cones[~is_leaf])
         depth += 1
     return np.concatenate(found), depth
 
@@ -332,13 +330,6 @@ def _balance(second: FloatArray, first: FloatArray) -> FloatArray:
     return eta
 
 
-def _scaled(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The vectors in the last axis, divided by their largest entry, and that entry. Squares of the quotients neither
-    overflow nor underflow in sum: lengths that did were no lengths, and false claims passed with them."""
-    size = np.abs(vectors).max(axis=-1, keepdims=True)
-    return vectors / np.where(size > 0, size, 1.0), size
-
-
 def _lengths(entries: list[FloatArray]) -> FloatArray:
     """Euclidean lengths of vectors, given as one array for each entry, up to relative rounding whatever their size."""
     size = np.abs(entries[0])
@@ -354,8 +345,13 @@ def _lengths(entries: list[FloatArray]) -> FloatArray:
 
 
 def _unit(vectors: FloatArray) -> FloatArray:
-    """Rows of unit length, up to rounding; e_1 for zero rows, NaN where an entry is not finite."""
-    scaled, size = _scaled(vectors)
+    """Rows of unit length, up to rounding; e_1 for zero rows, NaN where an entry is not finite.
+
+    They are divided by their largest entry first: squares of the quotients neither overflow nor underflow in sum.
+    Lengths that did were no lengths, and false claims passed with them.
+    """
+    size = np.abs(vectors).max(axis=1, keepdims=True)
+    scaled = vectors / np.where(size > 0, size, 1.0)
     scaled[size[:, 0] == 0, 0] = 1.0
     unit: FloatArray = scaled / np.sqrt(np.sum(scaled * scaled, axis=1, keepdims=True))
     return unit

@@ -28,11 +28,11 @@ from certificates.arithmetic import Arithmetic, BallMatrix, Enclosure, Matrix
 from certificates.arithmetic.floating import TINY, UNIT, inflate, sum_of_products
 from certificates.arithmetic.matrix import Entries, M, timed
 from certificates.certificate import Certificate, Training, TrainingProof, fingerprint
-from certificates.diagonal_slack import is_diagonal, linear_bytes, prove_without_products
-from certificates.failure import NO_DEADLINE, Deadline, require, require_arrays
+from certificates.diagonal_slack import is_diagonal, prove_without_products
+from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_arrays
 from certificates.losses import loss_named, require_domain, require_targets, sums, twice_earned, twice_lost
-from certificates.nonnegativity import MAX_ORDER, Problem, check_structure, leaves_with_signs, prove_nonnegative
-from certificates.proof import Region
+from certificates.nonnegativity import MAX_ORDER, check_structure, leaves_with_signs, prove_nonnegative
+from certificates.proof import Cone
 from certificates.report import Verdict
 from certificates.resources import product_bytes, require_memory, row_bytes
 from certificates.subdivision import Subdivision, check_subdivision, in_basis, prove_by_subdivision
@@ -67,7 +67,6 @@ def prove_training(statement: Training, certificate: Certificate, work: Work) ->
     Raises:
         ProofFailure: the first violated condition.
     """
-    require([type(proof) for proof in certificate.proofs] == [TrainingProof], "the certificate has not one proof")
     proof, deadline = certificate.proofs[0], work.deadline
     claimed_bound, claimed_objective = (certificate.claims.get(name, math.nan) for name in ("lower_bound", "objective"))
     _check_numbers(statement, proof, claimed_bound, claimed_objective)
@@ -135,10 +134,9 @@ def _memory(s: Training, p: TrainingProof, chosen: Arithmetic) -> float:
     if isinstance(proof, Subdivision):
         tree = numbers * (8.0 * proof.codes.size + 4.0 * N * d + (4.0 * N + 8.0 * d) * outputs)
         return statement + row_bytes(chosen, 2 * N, outputs) + tree
-    features = row_bytes(chosen, 2 * N, outputs + d)
-    if is_diagonal(proof, outputs):
-        linear = linear_bytes(chosen, N, d, outputs) + product_bytes(chosen, 0, d + outputs, 0)
-        return statement + features + max(linear, product_bytes(chosen, N, d, 0) if N + d <= SMALL_ORDER else 0.0)
+    features = row_bytes(chosen, 2 * N, outputs + d + 4)
+    if is_diagonal(proof, outputs) and N + d > SMALL_ORDER:
+        return statement + 2.0 * features + product_bytes(chosen, 0, d + outputs, 0)
     return statement + features + product_bytes(chosen, N, d, proof.circuits.target.size)
 
 
@@ -172,17 +170,6 @@ def check_rows(X: FloatArray, source: IntArray, generator: IntArray, deadline: D
     return generators, kappas
 
 
-def training_features(proof: TrainingProof, kappas: Entries, matrix: type[M]) -> M:
-    """W̃ = κW (2N×c), so that Wᵀ(Xu)₊ = W̃ᵀφ."""
-    return matrix.sparse_product(kappas, 2 * len(proof.source), matrix.exact(proof.W))
-
-
-def training_form(features: M, square: M, matrix: type[M]) -> M:
-    """γ²‖u‖² − ‖W̃ᵀφ‖² over λ = (φ, u), for square = γ²I, or that without the free hidden bias."""
-    wide = matrix.exact(np.zeros((features.shape[0], square.shape[0])))
-    return matrix.block([[-(features @ features.T), wide], [wide.T, square]])
-
-
 def cost_and_region(s: Training, p: TrainingProof, matrix: type[M]) -> tuple[M, tuple[M, ...]]:
     """γ²‖u‖² over z as a matrix (d×d), and with a free hidden bias q, see above; neither is rounded unseen."""
     weights = np.full(s.X.shape[1], s.gamma)
@@ -212,18 +199,18 @@ def _check_dual_feasible(s: Training, p: TrainingProof, matrix: type[Matrix]) ->
     require_memory(_memory(s, p, matrix.arithmetic), "the proof")
     if s.hidden_bias == FREE:
         _check_ball(s.X, p.ball, deadline)
-    if isinstance(proof, Subdivision):
-        require(
-            issubclass(matrix, Enclosure),
-            "a subdivision is proved in floating point with enclosed errors alone; choose float or auto",
-        )
-        return _check_cones(s, p, proof, timed(Enclosure, deadline))
     square, quadratics = cost_and_region(s, p, matrix)
-    region = Region(np.zeros((0, d)), quadratics)
-    diagonal = is_diagonal(proof, c)
-    check_structure(proof, N, region, order_limit=None if diagonal else MAX_ORDER)
     generators, kappas = check_rows(s.X, p.source, p.generator, deadline)
-    features = training_features(p, kappas, matrix)
+    # W̃ = κW (2N×c), so that Wᵀ(Xu)₊ = W̃ᵀφ.
+    features = matrix.sparse_product(kappas, 2 * N, matrix.exact(p.W))
+    if isinstance(proof, Subdivision):
+        ends, reduced = check_subdivision(proof, d, len(quadratics)), _reduced(square, quadratics, proof.sigma)
+        if not (isinstance(features, Enclosure) and isinstance(reduced, Enclosure)):
+            raise ProofFailure("a subdivision is proved in floating point with enclosed errors; choose float or auto")
+        prove_by_subdivision(in_basis(generators, features, reduced, proof.basis), proof, ends, deadline)
+        return math.nan
+    cone, diagonal = Cone.everywhere(generators, quadratics), is_diagonal(proof, c)
+    check_structure(proof, cone, order_limit=None if diagonal else MAX_ORDER)
     if diagonal:
         list(leaves_with_signs(proof, N))  # one leaf, which must be written down properly
         reduced = _reduced(square, quadratics, proof.sigma[0])
@@ -231,17 +218,7 @@ def _check_dual_feasible(s: Training, p: TrainingProof, matrix: type[Matrix]) ->
         if found.proved or N + d > SMALL_ORDER:
             require(found.proved, found.reason)
             return found.margin
-    return prove_nonnegative(Problem(generators, region, training_form(features, square, matrix)), proof, matrix)
-
-
-def _check_cones(s: Training, p: TrainingProof, proof: Subdivision, enclosed: type[Enclosure]) -> float:
-    square, quadratics = cost_and_region(s, p, enclosed)
-    ends = check_subdivision(proof, s.X.shape[1], len(quadratics))
-    generators, kappas = check_rows(s.X, p.source, p.generator, enclosed.deadline)
-    reduced = _reduced(square, quadratics, proof.sigma)
-    output = in_basis(generators, training_features(p, kappas, enclosed), reduced, proof.basis)
-    prove_by_subdivision(output, proof, ends, enclosed.deadline)
-    return math.nan
+    return prove_nonnegative(cone, matrix.diagonal(-(features @ features.T), square), proof, matrix)
 
 
 def _reduced(square: M, quadratics: tuple[M, ...], sigma: FloatArray) -> M:
@@ -312,16 +289,14 @@ def fitted(
     Where terms cancel, as with one row a million times as long as the others, rounding in float64 can exceed what is
     left; small products are computed in balls then.
     """
-    given = X, centre, U, V, output
-    found = _outputs(*given, timed(Enclosure, deadline))
+
+    def outputs(matrix: type[E]) -> E:
+        found = (matrix.exact(X) @ matrix.exact(U)).positive_part() @ matrix.exact(V.T) - matrix.exact(centre)
+        return found + matrix.exact(np.broadcast_to(output, centre.shape)) if output.any() else found
+
+    found = outputs(timed(Enclosure, deadline))
     size = np.abs(found.mid) + found.rad
     is_close = np.sum(found.rad * size) <= CLOSE * np.sum(size * size)
     if not is_close and len(X) * U.shape[1] * (len(U) + len(V)) <= LARGEST_WORK:
-        found = _outputs(*given, timed(BallMatrix, deadline)).enclosure
+        found = outputs(timed(BallMatrix, deadline)).enclosure
     return found.lower, found.upper
-
-
-def _outputs(X: FloatArray, centre: FloatArray, U: FloatArray, V: FloatArray, output: FloatArray, matrix: type[E]) -> E:
-    hidden = (matrix.exact(X) @ matrix.exact(U)).positive_part()
-    found = hidden @ matrix.exact(V.T) - matrix.exact(centre)
-    return found + matrix.exact(np.broadcast_to(output, centre.shape)) if output.any() else found

@@ -303,7 +303,8 @@ def is_copositive(matrix: Rows) -> bool:
 def leaf_holds(cert: Cert, price: Rows, weights: Rows, vertices: list[Vertex]) -> bool:
     """Whether ‖f(u)‖² ≤ uᵀPu on a cone is shown by its matrix M. Here p is no unit vector; square is its p·p."""
     V, P = [v for v, _, _ in vertices], [image for _, _, image in vertices]
-    size, zero = [root(dot(v, v)) for v in V], [Fraction(0)] * len(V)
+    paid, zero = [[dot(line, v) for line in price] for v in V], [Fraction(0)] * len(V)
+    size = [root(max(dot(a, v), Fraction(0))) or Fraction(1) for a, v in zip(paid, V, strict=True)]
     p = [short(sum(x / r for x, r in zip(column, size, strict=True))) for column in zip(*P, strict=True)]
     p = p if any(p) else [Fraction(1)] * cert["c"]
     square, along, spread, y = dot(p, p), [dot(p, x) for x in P], [zero, zero], zero
@@ -320,9 +321,8 @@ def leaf_holds(cert: Cert, price: Rows, weights: Rows, vertices: list[Vertex]) -
     below = sum((dot(q, q) / r**2 for q, r in zip(across, size, strict=True)), Fraction(0))
     eta = min(max(short(root(above / below)), Fraction(1, 10**8)), Fraction(10**4)) if below else Fraction(10**4)
     matrix, parts = [], list(zip(V, x, across, y, strict=True))
-    for v, a, q, e in parts:
-        paid = [dot(line, v) for line in price]
-        row = [dot(paid, u) - a * b / square for u, b, _, _ in parts]
+    for cost_of, (_, a, q, e) in zip(paid, parts, strict=True):
+        row = [dot(cost_of, u) - a * b / square for u, b, _, _ in parts]
         lost = [(1 + eta) * dot(q, r) + (1 + 1 / eta) * e * f for _, _, r, f in parts]
         matrix.append([short(b - f) for b, f in zip(row, lost, strict=True)])
     return is_copositive(matrix)  # rounded down, so the exact matrix is copositive as well

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +15,27 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("certnet", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+# Draws are the same in every run, so that more of them find nothing new next time.
+settings.register_profile(
+    "certnet",
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("certnet")
 
+ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where several workers begin, compile the kernel of cones beside them; else each does so for ten seconds."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        command, environment = [sys.executable, "-m", "tests.warm_up"], {**os.environ, "PYTHONPATH": str(ROOT)}
+        warming = subprocess.Popen(command, cwd=ROOT, env=environment)
+        config.add_cleanup(warming.wait)
+        config.add_cleanup(warming.kill)
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,8 @@ def inspect(folder: Path, ran: float, earlier: float) -> Found:
         proof = check(certificate)
         assert proof.verdict is Verdict.PROVED, proof.reason
         assert (report["objective"], report["lower_bound"]) == (proof.objective, proof.lower_bound)
-        assert np.array_equal(network.network.program_weights(hidden_bias=certificate.bias)[0], certificate.U)
+        bias = certificate.hidden_bias != "none"
+        assert np.array_equal(network.network.program_weights(hidden_bias=bias)[0], certificate.U)
         assert np.array_equal(network.network.output, certificate.V)
     checkpoint = folder / "checkpoint.npz"
     seconds = read_checkpoint(checkpoint).seconds if checkpoint.exists() else None

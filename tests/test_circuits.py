@@ -102,7 +102,7 @@ def test_any_multipliers_of_circuits_give_a_valid_bound(program: TrainingProgram
     assert guess.lower_bound <= smallest * (1 + 1e-6)
 
 
-def test_enough_ends_it_and_a_callback_stops_it() -> None:
+def test_enough_ends_it() -> None:
     presolved, _ = _gaussian(8, 3, 1, 0.1)
     plain = solve_with_circuits(presolved, rounds=0)
     assert len(plain.rounds) == 1
@@ -110,8 +110,6 @@ def test_enough_ends_it_and_a_callback_stops_it() -> None:
     early = solve_with_circuits(presolved, enough=0.5 * plain.lower_bound)
     assert len(early.rounds) == 1
     assert early.lower_bound >= 0.5 * plain.lower_bound
-    stopped = solve_with_circuits(presolved, callback=lambda progress: progress.iteration > 2)
-    assert len(stopped.rounds) == 1
     with pytest.raises(InputError, match="negative"):
         solve_with_circuits(presolved, rounds=-1)
 

@@ -19,6 +19,7 @@ from certnet.cli.limits import job_seconds
 from certnet.jobs import clock as _clock
 from certnet.jobs import closing as _closing
 from certnet.jobs import optimality as _optimality
+from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import Best
 from certnet.jobs.clock import JobClock
@@ -67,7 +68,7 @@ def assert_proved(result: certnet.TrainingResult) -> None:
 @pytest.mark.parametrize("name", ["solve", "fit", "shor_bound", "close_gap", "candidates_from_moment"])
 def test_a_stage_that_hears_no_clock_is_left_behind(name: str, stuck: Stuck, monkeypatch: pytest.MonkeyPatch) -> None:
     program = gaussian(20, 6, 2, 0.3)
-    monkeypatch.setattr(_closing if name == "close_gap" else _stages, name, stuck)
+    monkeypatch.setattr({"close_gap": _closing, "solve": relaxing}.get(name, _stages), name, stuck)
     result = certnet.train(program, time_limit=0.5, gap=1e-4)
     assert_proved(result)
     assert not result.interrupted
@@ -77,7 +78,7 @@ def test_a_stage_that_hears_no_clock_is_left_behind(name: str, stuck: Stuck, mon
 def test_optimality_leaves_such_stages_behind_too(name: str, stuck: Stuck, monkeypatch: pytest.MonkeyPatch) -> None:
     program = gaussian(20, 6, 2, 0.3)
     U, V = 0.1 * rng(1).standard_normal((6, 3)), 0.1 * rng(2).standard_normal((2, 3))
-    module = {"largest_prices": _optimality, "close_gap": _closing}.get(name, _stages)
+    module = {"largest_prices": _optimality, "close_gap": _closing, "solve": relaxing}.get(name, _stages)
     monkeypatch.setattr(module, name, stuck)
     result = certnet.optimality(program, U, V, time_limit=0.5)
     assert result.report.verdict is Verdict.PROVED
@@ -110,7 +111,7 @@ def test_what_a_solver_showed_is_kept_when_it_is_left_behind(stuck: Stuck, monke
         honest_solve(given, solver="interior-point", callback=show)
         stuck()
 
-    monkeypatch.setattr(_stages, "solve", solve)
+    monkeypatch.setattr(relaxing, "solve", solve)
     result = certnet.train(program, time_limit=1.5)
     assert_proved(result)
     # On a busy machine that may be none.
@@ -174,14 +175,14 @@ def test_many_rows_are_accepted_and_bounded_in_linear_memory() -> None:
 
 def test_nothing_is_done_once_nothing_is_left_to_gain(monkeypatch: pytest.MonkeyPatch) -> None:
     """The zero network is optimal, and its first bound proves it."""
-    monkeypatch.setattr(_stages, "solve", lambda *_, **__: pytest.fail("there is nothing to gain"))
+    monkeypatch.setattr(relaxing, "solve", lambda *_, **__: pytest.fail("there is nothing to gain"))
     result = certnet.train(gaussian(30, 4, 1, 1e3))
     assert_proved(result)
     assert result.report.gap < 1e-8
 
 
 def test_few_dimensions_are_cut_before_anything_is_relaxed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_stages, "solve", lambda *_, **__: pytest.fail("cones close the gap"))
+    monkeypatch.setattr(relaxing, "solve", lambda *_, **__: pytest.fail("cones close the gap"))
     result = certnet.train(gaussian(20, 2, 1, 0.3), gap=1e-3)
     assert_proved(result)
     assert result.report.gap <= 1e-3
@@ -218,22 +219,6 @@ def test_the_best_is_kept_in_whatever_order_it_comes() -> None:
 
 def nets(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return 0.1 * rng(seed).standard_normal((3, 4)), 0.1 * rng(seed + 100).standard_normal((1, 4))
-
-
-def test_threads_of_one_process_give_what_one_alone_gives() -> None:
-    program = gaussian(8, 2, 2, 0.3)
-    alone = certnet.train(program, gap=1e-3)
-    found: list[certnet.TrainingResult] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(certnet.train(program, gap=1e-3))),
-        threading.Thread(target=lambda: certnet.train(gaussian(7, 2, 1, 0.3, 4))),
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    np.testing.assert_array_equal(found[0].U, alone.U)
-    assert found[0].report.lower_bound == alone.report.lower_bound
 
 
 @pytest.mark.parametrize("version", [1, 2])

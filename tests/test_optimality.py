@@ -117,7 +117,7 @@ def test_rescaled_and_permuted_neurons_change_the_objective_alone() -> None:
 
 
 def test_more_dimensions_use_every_source() -> None:
-    program = _gaussian(10, 6, 2)
+    program = _gaussian(8, 6, 1)
     U, V = _network(program)
     result = certnet.optimality(program, U, V, max_nodes=1)
     _assert_about(result, U, V)
@@ -130,7 +130,7 @@ def test_more_dimensions_use_every_source() -> None:
     assert result.search.nodes <= 1
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(programs(max_n=6, max_d=3, max_c=2), SEEDS, st.integers(0, 4), st.booleans())
 def test_no_network_is_below_the_bound(program: TrainingProgram, seed: int, width: int, train: bool) -> None:
     random = rng(seed)
@@ -176,7 +176,7 @@ def test_ctrl_c_in_any_stage_leaves_a_proof(stage: str) -> None:
 
 
 def test_equal_seeds_give_equal_results() -> None:
-    program = _gaussian(8, 4, 1)
+    program = _gaussian(6, 4, 1)
     U, V = _network(program)
     first, second = (certnet.optimality(program, U, V, max_nodes=3, random_state=3) for _ in range(2))
     assert first.bounds == second.bounds

@@ -12,6 +12,7 @@ from scipy.special import expit, softmax
 from certificates import Certificate, Lipschitz, Report, Verdict
 from certificates.making import certify, residual_dual
 from certificates.training import dual_value
+from certnet.jobs.prediction_sets import same_winner
 from certnet.jobs.predictions import PredictionRange, prediction_range, sentences
 from formulations import InputError, TrainingProgram, merge_rows
 
@@ -238,6 +239,29 @@ def test_neurons_of_a_small_price_are_small(hidden: str) -> None:
             assert mass[price <= share * program.gamma].sum() <= found.stray_mass(share)
     with pytest.raises(InputError, match="between 0 and 1"):
         found.stray_mass(1.0)
+
+
+def test_the_size_of_neurons_of_a_small_price_is_attained() -> None:
+    """A neuron askew of the only row, of the price 0.6 γ, with a share of the prediction that the other one leaves."""
+    program, share, size = TrainingProgram(np.array([[1.0, 0.0]]), np.array([[2.0]]), 1.0), 0.6, 0.25
+    best = np.array([[1.0], [0.0]]), np.array([[1.0]]), np.zeros(1)
+    certificate, report = certified(program, best)
+    root, other = math.sqrt(1.0 - share * size), math.sqrt(size)
+    U, V = np.array([[root, 0.6 * other], [0.0, 0.8 * other]]), np.array([[root, other]])
+    found = prediction_range(certificate, report, objective=program.objective(U, V))
+    assert size <= found.stray_mass(share) <= size * (1 + 1e-6)
+
+
+def test_a_class_is_decided_up_to_the_nearest_tie() -> None:
+    random = np.random.default_rng(0)
+    for p in random.dirichlet(np.ones(3), 50):
+        best, ties = p.argmax(), []
+        for rival in np.flatnonzero(np.arange(3) != best):
+            s = p.copy()
+            s[[best, rival]] = p[[best, rival]].mean()
+            ties.append(float(np.sum(p * np.log(p / s))))
+        for factor, decided in ((1 + 1e-6, False), (1 - 1e-6, True)):
+            assert same_winner(p[None], np.array([factor * min(ties)])).item() is decided or min(ties) < 1e-7
 
 
 def test_without_a_proof_nothing_is_bounded() -> None:

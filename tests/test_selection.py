@@ -70,7 +70,7 @@ def test_few_rows_scout_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
     assert min(scouted.losses) < 1.1 * min(whole.losses)
 
 
-def test_the_choice_is_what_did_best_on_the_way_down_and_repeats() -> None:
+def test_the_choice_is_what_did_best_on_the_way_down() -> None:
     (X, Y), (X_val, Y_val) = ((X, Y[:, 1:] - Y[:, :1]) for X, Y in (classes(seed, c=2) for seed in (0, 1)))
     told: list[Event] = []
     given_ = {"loss": "logistic", "validation": (X_val, Y_val, None), **FREE}
@@ -81,8 +81,6 @@ def test_the_choice_is_what_did_best_on_the_way_down_and_repeats() -> None:
     assert not found.interrupted
     assert found.rows == 40
     assert [f"{gamma:g}" in event.note for gamma, event in zip(found.gammas, told, strict=True)] == [True] * len(told)
-    again = select_gamma(X, Y, **given_)
-    assert (again.gammas, again.losses, again.gamma) == (found.gammas, found.losses, found.gamma)
     # The classes overlap, so that the smallest decay overfits: the path ended before it, and no end was chosen.
     assert len(found.gammas) < selection.SETTINGS.steps
     assert found.gammas[0] > found.gamma > found.gammas[-1]

@@ -1,5 +1,6 @@
 """Matrices of rational numbers (python-flint), which are never rounded."""
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar, Self
@@ -13,6 +14,8 @@ from formulations.arrays import FloatArray
 
 LOOK = 16
 """Operations on long integers, or rows of a product, between two looks at the clock."""
+ROOT_BITS = 256
+"""Leading bits of the square of a norm that count when its root is rounded up."""
 
 
 def to_fmpq(value: float | Fraction) -> fmpq:
@@ -62,6 +65,25 @@ class RationalMatrix(Matrix):
     def flint(self) -> fmpq_mat:
         """The same as a matrix of python-flint."""
         return fmpq_mat(*self.shape, self.value.ravel().tolist())
+
+    def positive_part(self) -> Self:
+        """max(M, 0)."""
+        return type(self)(np.maximum(self.value, fmpq(0)))
+
+    def norms(self) -> Self:
+        """Upper bounds of the Euclidean norms of the rows, in a column; a relative 2^−100 too large at most."""
+        found = self.exact(np.zeros((self.shape[0], 1)))
+        for i, row in enumerate(self.value):
+            square = sum((x * x for x in row), fmpq(0))
+            p, q = int(square.p), int(square.q)
+            shift = max(ROOT_BITS - p.bit_length() + q.bit_length(), 0) // 2 + 1
+            found.value[i] = fmpq(math.isqrt((p << 2 * shift) // q + 1) + 1, 1 << shift) if p else square
+        return found
+
+    @property
+    def lower(self) -> NDArray[Any]:
+        """The entries as an array of fractions, as enclosures have their lower ends."""
+        return np.array(self.rows(), dtype=object)
 
     def rows(self) -> list[list[Fraction]]:
         """The entries."""

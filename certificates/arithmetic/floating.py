@@ -124,6 +124,11 @@ class Enclosure(Rounded):
         above: FloatArray = np.nextafter(self.mid + self.rad, np.inf)
         return above
 
+    def norms(self) -> Self:
+        """Upper bounds of the Euclidean norms of the rows, in a column."""
+        squares = np.sum((np.abs(self.mid) + self.rad) ** 2, axis=1, keepdims=True)
+        return self.exact(inflate(np.sqrt(inflate(squares, 2 * self.shape[1] + 8)), 2))
+
     def by(self, other: Self) -> Self:
         mid = self.mid * other.mid
         rad = np.abs(other.mid) * self.rad + other.rad * (np.abs(self.mid) + self.rad)

@@ -131,6 +131,12 @@ class Matrix(ABC):
         return cls(*(np.block([[vars(b)[part.name] for b in row] for row in blocks]) for part in fields(cls)))  # type: ignore[arg-type]
 
     @classmethod
+    def diagonal(cls, first: Self, second: Self) -> Self:
+        """Two blocks on the diagonal."""
+        zero = cls.exact(np.zeros((first.shape[0], second.shape[1])))
+        return cls.block([[first, zero], [cls.exact(np.zeros(zero.shape[::-1])), second]])
+
+    @classmethod
     def sparse_product(cls, entries: Entries, height: int, factor: Self) -> Self:
         """The matrix of ``height`` rows with these rational entries, zero where nothing is listed, times ``factor``."""
         values = cls.from_rationals({(i, 0): value for i, value in enumerate(entries.values())}, (len(entries), 1))

@@ -6,8 +6,8 @@ from certificates.arithmetic import BallMatrix, Enclosure
 from certificates.arithmetic.matrix import timed
 from certificates.certificate import CaseProof
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure
-from certificates.nonnegativity import Problem, prove_leaf
-from certificates.robustness import inequality_table, lifted_region, margin_form, unstable_neurons
+from certificates.nonnegativity import prove_leaf
+from certificates.robustness import inequality_table, lifted_cone, margin_form, open_case
 from certificates.work import BALL_ORDER
 from formulations.arrays import IntArray
 from formulations.network import ReluNetwork
@@ -29,18 +29,15 @@ def leaf_is_proved(
     arithmetic in which a proof is checked again that floating point does not accept, if its order allows. After the
     deadline nothing is proved.
     """
-    region = lifted_region(case.region)
+    matrix = timed(BallMatrix if in_balls else Enclosure, deadline)
     try:
         with np.errstate(all="ignore"):
-            kept, bounds = unstable_neurons(network, case.region, given.stable)
-            if in_balls and len(kept) + network.inputs + 1 > BALL_ORDER:
+            opened = open_case(network, case, given.stable)
+            cone = lifted_cone(opened)
+            if in_balls and sum(cone.generators.shape) > BALL_ORDER:
                 return False
-            generators = np.ascontiguousarray(network.generators[kept])
-            statement = Problem(generators, region, Enclosure.exact(np.zeros((0, 0))), bounds)
-            matrix = timed(BallMatrix if in_balls else Enclosure, deadline)
-            form = margin_form(network, case, given, 0, kept, matrix)
-            table = inequality_table(given.proof, statement, matrix)
-            prove_leaf(Problem(generators, region, form, bounds), given.proof, 0, signs, table, matrix)
+            form = margin_form(opened, given.mu, given.margin, matrix)
+            prove_leaf(cone, form, given.proof, 0, signs, inequality_table(given.proof, cone, matrix), matrix)
     except ProofFailure:
         return False
     return True

@@ -81,6 +81,8 @@ class Price:
         k, c = A.shape[1], S.shape[1]
         rank, random = min(k + c, _RANK), np.random.default_rng(0)
         R_u, R_v = self.whitener.T @ random.standard_normal((k, rank)), random.standard_normal((c, rank))
+        # W and −W have one price, so they begin alike.
+        R_v = R_v if np.sum((A @ R_u) * (delta @ R_v)) >= 0 else -R_v
         reached = 0.0
         for _ in range(_STEPS):
             U, V = A @ R_u, S @ R_v

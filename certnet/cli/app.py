@@ -115,9 +115,9 @@ def _usage_sentence(error: Exception, arguments: Sequence[str]) -> str:
             return f"{name} must be at least {least[1]}, not {value}."
         for words, kind in (("valid number", "number"), ("valid integer", "whole number")):
             if words in text:
-                comma = re.fullmatch(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?", value)
-                hint = f"; write {value.replace(',', '.')} with a decimal point" if comma else ""
-                return f"{name} must be a {kind}, not {value!r}{hint}."
+                from certnet.cli.limits import decimal_hint  # brings NumPy, which --help does without
+
+                return f"{name} must be a {kind}, not {value!r}{decimal_hint(value)}."
     if text.startswith("Missing command"):
         return "Name a command, for example certnet train iris; certnet --help lists all."
     if text.startswith("Missing argument") and arguments[0] in COMMANDS:

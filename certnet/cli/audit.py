@@ -26,12 +26,13 @@ from certnet.cli.options import (
     out_folder,
 )
 from certnet.cli.output import Exit, csv_text, deliver, head, place_for, say
-from certnet.cli.rows import Subject, require_kind
+from certnet.cli.rows import Subject
 from certnet.cli.show import Live, stderr_console
 from certnet.io import Split, load
+from certnet.io.answers import require_kind
 from certnet.io.output import output_folder, require_named, text_writer
 from certnet.io.targets import Outputs
-from certnet.report.robustness import accuracies, between
+from certnet.report.robustness import accuracies
 from certnet.runtime.version import __version__
 from certnet.runtime.wording import share
 from formulations import InputError
@@ -152,7 +153,11 @@ def audit(
         report, failure = deliver(folder, FILES, report_of, {FILES["inputs"]: text_writer(table)})
     clean = share(report["clean_accuracy"], at_least=True)
     lines = [f"clean accuracy {clean} on {len(X)} inputs; {report['reason']}"]
-    lines += [f"{norm} radius {row['radius']:g}: accuracy {between(row)}" for row in report["radii"]]
+    lines += [
+        f"{norm} radius {row['radius']:g}: certified {share(row['certified_accuracy'], at_least=True)} <= true <= "
+        f"attacked {share(row['attacked_accuracy'], at_least=False)}"
+        for row in report["radii"]
+    ]
     return say(
         SimpleNamespace(quiet=quiet, json=json),
         report,

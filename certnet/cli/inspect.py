@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
     from certnet.io.runs import Run
 
-FEATURES = 12
-"""Names of features that are listed."""
-
 
 def show(
     run: Annotated[
@@ -53,38 +50,20 @@ def _told(run: "Run") -> list[str]:
 
 
 def _table(run: "Run") -> "Table":
+    """The figures of a run, and how data are treated on their way into its network."""
     from certnet.cli.audit import audit_table
     from certnet.cli.optimality import optimality_table
     from certnet.cli.show import training_table
+    from certnet.report.course import recipe_of
 
     if run.command == "audit":
         return audit_table(run.report)
-    if run.command == "optimality":
-        return optimality_table(run.report)
-    table = training_table(run.report)
-    for name, text in _treatment(run):
+    table = (optimality_table if run.command == "optimality" else training_table)(run.report)
+    recipe = recipe_of(run.report)
+    columns, notes = (("columns", sentence) for sentence in recipe.sentences), run.report["notes"]
+    for name, text in (*recipe.facts, *columns, *(("note", str(note)) for note in notes)):
         table.add_row(name, _plain(text))
     return table
-
-
-def _treatment(run: "Run") -> list[tuple[str, str]]:
-    """How data are treated on their way into the network."""
-    network, data = run.network, run.report["data"]
-    if network is None:
-        return []
-    names = network.feature_names
-    more = f", … ({len(names)} in all)" if len(names) > FEATURES else ""
-    scaled = "as they are" if network.scale is None else "mean 0 and deviation 1 on the training rows"
-    rows = ", ".join(f"{count} {part}" for part, count in data["rows"].items() if count is not None)
-    recipe = () if network.columns is None else network.columns.sentences()
-    return [
-        ("data", f"{data['source']}; rows: {rows}"),
-        ("features", ", ".join(names[:FEATURES]) + more),
-        ("scale of features", scaled),
-        *(("columns", sentence) for sentence in recipe),
-        *([] if network.classes is None else [("classes", ", ".join(network.classes))]),
-        *(("note", str(note)) for note in run.report["notes"]),
-    ]
 
 
 def _plain(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,9 +77,13 @@ def gamma_or_none(text: str) -> float | None:
     try:
         return float(text)
     except ValueError:
-        comma = text.count(",") == 1 and text.replace(",", "").isdigit()
-        hint = f"; write {text.replace(',', '.')} with a decimal point" if comma else ", or auto"
-        raise InputError(f"--gamma must be a number, not {text[:40]!r}{hint}.") from None
+        raise InputError(f"--gamma must be a number, not {text[:40]!r}{decimal_hint(text) or ', or auto'}.") from None
+
+
+def decimal_hint(text: str) -> str:
+    """What to write instead of a number with a decimal comma; nothing of other texts."""
+    comma = re.fullmatch(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?", text)
+    return f"; write {text.replace(',', '.')} with a decimal point" if comma else ""
 
 
 def column_names(text: str, option: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from certificates import Training, Verdict, check, fingerprint, read_certificate
 from certnet.cli import training
 from certnet.cli.limits import began, job_seconds
 from certnet.cli.output import SEVERITY, deliver, head, say, say_notes
+from certnet.cli.resuming import CHECKPOINT, Keeper, about
 from certnet.cli.scores import evaluate
 from certnet.cli.show import Live, stderr_console, summary
 from certnet.io import load
@@ -59,7 +60,7 @@ class _Path:
         self.started, self.options = began(), options
         self.failures: list[str] = []
         self.reports: dict[float, dict[str, Any]] = {}
-        self.keepers: dict[float, training.Keeper] = {}
+        self.keepers: dict[float, Keeper] = {}
         options.gamma = options.gammas[0]
         training.check_options(options)
         split = self.split = load(training.recipe_of(options, options.data))
@@ -68,7 +69,7 @@ class _Path:
         if options.resume is not None and not ((out / TABLE).is_file() or any(out.glob(f"{PREFIX}*/*"))):
             raise InputError(f"There is no path in {out} to go on with; look at its name, or leave --resume out.")
         self.out = held.enter_context(output_folder(out, files=(TABLE,)))
-        files = (*training.FILES.values(), training.CHECKPOINT)
+        files = (*training.FILES.values(), CHECKPOINT)
         self.folders = {
             gamma: held.enter_context(output_folder(out / folder_name(gamma), files=files, command="train"))
             for gamma in options.gammas
@@ -117,9 +118,9 @@ class _Path:
             interrupted=f"Interrupted; finished γ were written, missing: {missing}.",
         )
 
-    def _keeper(self, gamma: float) -> training.Keeper:
-        notes = training.about(SimpleNamespace(**{**vars(self.options), "gamma": gamma}))
-        keeper = self.keepers[gamma] = training.Keeper(self.folders[gamma].path / training.CHECKPOINT, notes)
+    def _keeper(self, gamma: float) -> Keeper:
+        notes = about(SimpleNamespace(**{**vars(self.options), "gamma": gamma}))
+        keeper = self.keepers[gamma] = Keeper(self.folders[gamma].path / CHECKPOINT, notes)
         return keeper
 
     def _write(self, result: TrainingResult) -> None:
@@ -192,7 +193,7 @@ class _Path:
     def _checkpoints(self, known: Mapping[float, TrainingResult]) -> dict[float, Checkpoint]:
         found = {}
         for gamma, program in self.programs.items():
-            path = self.folders[gamma].path / training.CHECKPOINT
+            path = self.folders[gamma].path / CHECKPOINT
             if gamma in known or not path.is_file():
                 continue
             try:

@@ -94,6 +94,7 @@ def _radii(
     """A proved radius for each row, and one within which another class was found, None where none was."""
     import math
 
+    from certnet.cli.rows import median_radius
     from certnet.cli.show import Live, stderr_console
     from certnet.jobs.radius import certified_radius
     from certnet.runtime.clock import Event
@@ -109,7 +110,9 @@ def _radii(
     lost: list[float | None] = []
     with contextlib.suppress(KeyboardInterrupt), Live(stderr_console(), enabled=not quiet) as live:
         for row, x in enumerate(X):
-            live(Event(f"radius of row {row + 1} of {len(X)}", time.perf_counter() - started, known=_median(kept)))
+            live(
+                Event(f"radius of row {row + 1} of {len(X)}", time.perf_counter() - started, known=median_radius(kept))
+            )
             label = int(labels[row])
             found = certified_radius(relu, x, label, norm=norm, largest=largest, time_limit=each)
             kept.append(found.certified)
@@ -117,11 +120,3 @@ def _radii(
     # Ctrl-C leaves the last rows without radii.
     rest: list[None] = [None] * (len(X) - len(lost))
     return {f"certified radius ({norm})": [*kept[: len(lost)], *rest], f"attacked radius ({norm})": [*lost, *rest]}
-
-
-def _median(radii: Sequence[float]) -> str | None:
-    from statistics import median
-
-    from certnet.runtime.wording import down
-
-    return f"median certified radius {down(median(radii), 3)}" if radii else None

@@ -1,17 +1,20 @@
 """Rows of data that a network is asked about."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from certnet.cli.limits import column_names
 from certnet.io import Recipe
-from certnet.io.answers import new_rows
+from certnet.io.answers import new_rows, require_kind
 from certnet.io.load_data import read_source
 from certnet.io.load_network import named_network
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.runs import HOME, Run
 from certnet.io.targets import Outputs
+from certnet.runtime.wording import down
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
@@ -111,20 +114,6 @@ def read_features(subject: Subject, recipe: Recipe) -> tuple[ReluNetwork, FloatA
     return read.on(), X
 
 
-def require_kind(network: ReluNetwork, X: FloatArray, Y: FloatArray | None, source: str) -> None:
-    """Refuse data that are not of the network's kind.
-
-    Raises:
-        InputError: other numbers of features, or of classes.
-    """
-    if network.inputs != X.shape[1] or (Y is not None and network.outputs != Y.shape[1]):
-        classes, outputs = ("", "") if Y is None else (f" and {Y.shape[1]} classes", f" and {network.outputs} outputs")
-        raise InputError(
-            f"{source} has {X.shape[1]} features{classes}, but the network has {network.inputs} inputs{outputs}; give "
-            "data of its kind."
-        )
-
-
 def parse_rows(text: str | None, count: int) -> range:
     """Rows of ``A:B`` (B not included, either may be missing), or of one number; all without text.
 
@@ -142,3 +131,8 @@ def parse_rows(text: str | None, count: int) -> range:
     if not 0 <= begin < end <= count:
         raise InputError(f"--rows {text[:40]} does not fit; there are rows 0 to {count - 1}.")
     return range(begin, end)
+
+
+def median_radius(radii: Sequence[float]) -> str | None:
+    """What is known of the rows that are done; None where none is."""
+    return f"median certified radius {down(median(radii), 3)}" if radii else None

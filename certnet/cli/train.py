@@ -83,7 +83,8 @@ def train(
     options.gamma = gamma_or_none(gamma)
     options.time_limit, options.source, options.checkpoint = seconds_or_none(time_limit), data, None
     if gammas is None:
-        from certnet.cli.training import resumed, run_train
+        from certnet.cli.resuming import resumed
+        from certnet.cli.training import run_train
 
         return run_train(options if resume is None else resumed(options, given))
     from certnet.cli.path import run_path

@@ -1,28 +1,29 @@
 """``certnet train`` for one γ, and what its runs share with those of ``--gammas`` and of ``certnet optimality``."""
 
-import contextlib
 import shlex
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from certificates import write_certificate
-from certnet.cli.limits import began, column_names, job_seconds, seconds_or_none
+from certnet.cli.limits import began, column_names, job_seconds
 from certnet.cli.output import deliver, finite, head, say, say_notes
+from certnet.cli.resuming import CHECKPOINT, LISTS, Keeper, about
 from certnet.cli.scores import evaluate
 from certnet.cli.show import Live, stderr_console, summary, training_table
-from certnet.io import BUILT_IN, Recipe, Split, load
+from certnet.io import Recipe, Split, load
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import Writer, output_folder, require_named
 from certnet.jobs import selection
 from certnet.jobs import train as job
-from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint, write_checkpoint
+from certnet.jobs.checkpoint import program_fingerprint
 from certnet.jobs.job import DEFAULT_GAP, SDP, closing_of
 from certnet.jobs.selection import Selection
 from certnet.runtime.clock import Event
+from certnet.runtime.wording import first_of
 from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.solvers import SolveStatus
 from certnet.solvers.arrays import require_device
@@ -38,26 +39,8 @@ OPEN = "Branching ended before it had proved the gap that was asked for; more --
 FINISHING = 3.0
 """Seconds for a network and a bound where Ctrl-C came before there was a weight decay."""
 FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
-CHECKPOINT = "checkpoint.npz"
 MOST_COLUMNS = 25
 """Lines about columns on stderr."""
-CHANGEABLE = frozenset(
-    {"resume", "time_limit", "json", "quiet", "device", "gap", "nodes", "workers", "scheduler", "circuits"}
-)
-"""Options that may differ from those of the run that is resumed."""
-LISTS = ("features", "drop", "categorical")
-"""Options that list names of columns."""
-STORED: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(
-        ("data", "source", "solver", "device", "method", "loss", "hidden_bias", "output_bias", "impute"), (str,)
-    ),
-    **dict.fromkeys(("target", "task", "class_weight", "weight_column", *LISTS), (str, type(None))),
-    **dict.fromkeys(("raw", "no_split", "circuits"), (bool,)),
-    **dict.fromkeys(("gamma", "tolerance"), (float,)),
-    **dict.fromkeys(("time_limit", "gap"), (float, type(None))),
-    **{"seed": (int,), "workers": (int,), "nodes": (int, type(None))},
-}
-"""What a checkpoint keeps of the options, with their types. ``source`` says where ``data`` lie: an absolute path."""
 
 
 def run_train(options: SimpleNamespace) -> int:
@@ -178,9 +161,7 @@ def recipe_of(options: SimpleNamespace, source: str) -> Recipe:
 def sentences_about(split: Split) -> tuple[str, ...]:
     """What was done to the columns of a table, and what else a user should know of the data."""
     recipe = () if split.columns is None else split.columns.sentences()
-    shown = recipe if len(recipe) <= MOST_COLUMNS else recipe[: MOST_COLUMNS - 1]
-    more = () if shown is recipe else (f"… and {len(recipe) - len(shown)} columns more (report.json lists them)",)
-    return (*shown, *more, *split.notes)
+    return (*first_of(recipe, MOST_COLUMNS, "columns"), *split.notes)
 
 
 def program_of(split: Split, options: SimpleNamespace, gamma: float) -> TrainingProgram:
@@ -224,71 +205,6 @@ def stopped(result: job.TrainingResult) -> list[str]:
     return [STOPPED] if result.relaxation is not None and result.relaxation.status is SolveStatus.TIME_LIMIT else []
 
 
-class Keeper:
-    """Writes the checkpoints of a job, with what the command line needs to go on.
-
-    Attributes:
-        path: the file.
-        size: bytes of the last checkpoint that this job wrote, 0 before the first.
-    """
-
-    def __init__(self, path: Path, notes: Mapping[str, Any]) -> None:
-        self.path, self._notes = path, notes
-        self.size = 0
-
-    def __call__(self, checkpoint: Checkpoint) -> None:
-        write_checkpoint(self.path, replace(checkpoint, about=self._notes))
-        self.size = self.path.stat().st_size
-
-    def remove(self) -> None:
-        """Remove the file, also one of an earlier job; a file that stays in spite of this does no harm."""
-        with contextlib.suppress(OSError):
-            self.path.unlink()
-
-
-def about(options: SimpleNamespace) -> dict[str, Any]:
-    """The JSON object by which ``resumed`` finds data and options again."""
-    return {name: getattr(options, name) for name in STORED} | {"source": _absolute(options.source)}
-
-
-def _absolute(source: str) -> str:
-    """A source that does not depend on the current folder."""
-    return source if source in BUILT_IN else str(Path(source).resolve())
-
-
-def resumed(options: SimpleNamespace, given: Collection[str]) -> SimpleNamespace:
-    """The options of the checkpoint in the folder ``options.resume``, with those that are ``given`` now and may change.
-
-    Raises:
-        InputError: no readable checkpoint, or an option that contradicts it.
-    """
-    folder = options.resume
-    checkpoint = read_checkpoint(Path(folder) / CHECKPOINT)
-    stored = {name: checkpoint.about.get(name) for name in STORED}
-    try:
-        if any(type(stored[name]) not in types for name, types in STORED.items()):
-            raise InputError("an option has another type.")
-        seconds_or_none(stored["time_limit"] or 0.0)
-    except InputError:
-        raise InputError("The checkpoint does not say how it was made; it was not written by certnet train.") from None
-    for name in sorted(set(given) - CHANGEABLE):
-        now, before = getattr(options, name), stored.get(name)
-        if name == "gamma" and now is None:
-            continue  # The choice was made.
-        if name == "out":
-            now, before = (str(Path(path).resolve()) for path in (now, folder))
-        if (_absolute(now) != stored["source"]) if name == "data" else (now != before):
-            option = "DATA" if name == "data" else f"--{name.replace('_', '-')}"
-            made = (
-                f"with {'the default' if before is None else before}" if not isinstance(before, bool) else "without it"
-            )
-            raise InputError(
-                f"{option} was given, but the checkpoint was made {made}; leave it out, or train anew without --resume."
-            )
-    changed = {name: getattr(options, name) for name in CHANGEABLE & set(given)}
-    return SimpleNamespace(**{**vars(options), **stored, **changed, "out": folder, "checkpoint": checkpoint})
-
-
 def writers(split: Split, result: job.TrainingResult) -> dict[str, Writer]:
     """What writes network and certificate of a result."""
     return {
@@ -330,6 +246,7 @@ def job_report(
             "task": split.task,
             **own["data"],
             "rows": {name: None if X is None else len(X) for name, X, _ in split.parts()},
+            "target": None if split.columns is None else split.columns.target,
             "classes": None if split.classes is None else list(split.classes),
             "features": list(split.feature_names),
             "columns": [] if split.columns is None else list(split.columns.sentences()),

@@ -16,7 +16,7 @@ from certificates.container import MAX_CASES
 from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
 from certnet.cli.options import Circuits, Drop, Json, Network, NoFeature, Norm, Rows, Target
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, place_for, with_headline, write_proof
-from certnet.cli.rows import Subject, parse_rows, read_rows
+from certnet.cli.rows import Subject, median_radius, parse_rows, read_rows
 from certnet.cli.show import Live, first_line, stderr_console
 from certnet.io.output import print_result
 from certnet.io.packed import ending
@@ -123,7 +123,7 @@ def verify(
                 found = CertifiedRadius(0.0, np.inf, None, None, True, 0.0)
             elif seconds == 0:
                 found = VerificationResult(Verdict.UNKNOWN, UNREACHED, -np.inf, np.inf, (0, 0), 0.0, timed_out=True)
-            elif decided_classes(read, x[None], np.array([label]))[0] != label:
+            elif not decided_classes(read, x[None], np.array([label]))[1][0]:
                 found, entry["result"] = CertifiedRadius(0.0, 0.0, None, None, False, 0.0), MISCLASSIFIED
             elif largest_radius is not None:
                 found = certified_radius(read, x, label, norm=norm, largest=largest_radius, time_limit=seconds, **how)
@@ -225,8 +225,8 @@ def _so_far(results: Sequence[Mapping[str, Any]]) -> str | None:
     """What is known of the rows that are done."""
     counts = Counter(str(entry["result"]) for entry in results if entry["result"] != "radius")
     radii = [entry["certified_radius"] for entry in results if entry["result"] == "radius"]
-    median = [f"median certified radius {down(float(np.median(radii)), 3)}"] if radii else []
-    return ", ".join([*(f"{count} {word}" for word, count in counts.items()), *median]) or None
+    median = median_radius(radii)
+    return ", ".join([*(f"{count} {word}" for word, count in counts.items()), *filter(None, [median])]) or None
 
 
 def _counts(results: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Any], Exit]:

@@ -16,6 +16,7 @@ from certnet.io.tables import Table, read_table
 from certnet.io.targets import Outputs
 from formulations import InputError
 from formulations._validation import FloatArray, shown
+from formulations.network import ReluNetwork
 
 
 def new_rows(read: TwoLayerNetwork, source: Any) -> tuple[FloatArray, tuple[str, ...], Table | None]:
@@ -32,22 +33,29 @@ def new_rows(read: TwoLayerNetwork, source: Any) -> tuple[FloatArray, tuple[str,
         data = read_source(Recipe(source=str(source)), Outputs(None))
         X = data.X if data.X_test is None else data.X_test
         notes: tuple[str, ...] = () if data.X_test is None else (f"Of {source} the test rows are meant.",)
-        return _fitting(read, X, str(source)), notes, None
+        require_kind(read.network, X, None, str(source))
+        return X, notes, None
     if not (isinstance(source, str | Path) or hasattr(source, "columns")):
         raise InputError(f"rows must be a path or a pandas DataFrame, whose columns have names, not {shown(source)}.")
     table = read_table(Path(source)) if isinstance(source, str | Path) else Table.of_frame(source)
     columns = Columns.numbers(table.names) if read.columns is None else read.columns
     X, said = columns.encode_with_notes(table)
-    return _fitting(read, X, table.name), (*table.notes, *said), table
+    require_kind(read.network, X, None, table.name)
+    return X, (*table.notes, *said), table
 
 
-def _fitting(read: TwoLayerNetwork, X: FloatArray, source: str) -> FloatArray:
-    if X.shape[1] != read.network.inputs:
+def require_kind(network: ReluNetwork, X: FloatArray, Y: FloatArray | None, source: str) -> None:
+    """Refuse data that are not of the network's kind.
+
+    Raises:
+        InputError: other numbers of features, or of classes.
+    """
+    if network.inputs != X.shape[1] or (Y is not None and network.outputs != Y.shape[1]):
+        classes, outputs = ("", "") if Y is None else (f" and {Y.shape[1]} classes", f" and {network.outputs} outputs")
         raise InputError(
-            f"{source} has {X.shape[1]} features, but the network has {read.network.inputs} inputs; give data of its "
-            "kind."
+            f"{source} has {X.shape[1]} features{classes}, but the network has {network.inputs} inputs{outputs}; give "
+            "data of its kind."
         )
-    return X
 
 
 def answers(read: TwoLayerNetwork, loss: str | None, X: FloatArray) -> dict[str, Sequence[Any]]:

@@ -60,7 +60,10 @@ def plain_numbers(cells: Sequence[str]) -> FloatArray | None:
     """
     if not _SEVERAL.fullmatch("\n".join((*cells, ""))):
         return None
-    values = np.array([*map(float, cells)])
+    try:
+        values = np.array([*map(float, cells)])
+    except ValueError:  # a cell of several lines
+        return None
     return values if (np.abs(values) <= LARGEST).all() else None
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from certnet.io.network import TwoLayerNetwork, assemble, exact_product, folded, powers_of_two
+from certnet.io.folding import exact_product, folded, powers_of_two
+from certnet.io.network import TwoLayerNetwork, assemble
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 

@@ -1,10 +1,9 @@
 """What turns the columns of a table into features: fitted to training rows, kept with the network, applied by name."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from certnet.io.cells import DATE_FORMATS, ISO, date_text, parse_boolean, parse_
 from certnet.io.complaints import require_none
 from certnet.io.readings import absent, names, numbers, words
 from certnet.io.tables import Table
+from certnet.runtime.records import of_json, to_json
 from certnet.runtime.wording import listed
 from formulations import InputError
 from formulations._validation import FloatArray
@@ -117,6 +117,19 @@ class Column:
         count = np.count_nonzero(gone)
         values = "a value" if count == 1 else f"{count} of {len(gone)} values"
         return f"{table.name} lacks {values} of column {self.name!r}, to count as {self._filling}."
+
+    @property
+    def is_consistent(self) -> bool:
+        """Whether its parts go together, as those of a fitted column do."""
+        known, by_name = {*self.categories}, self.kind == "category"
+        return (
+            bool(self.name and self.feature_names)
+            and len(known) == len(self.categories)
+            and (by_name or not known)
+            and (self.kind == "date") == (self.form in DATE_FORMATS)
+            and (self.fill is None or (self.fill in known if by_name else isinstance(self.fill, float)))
+            and (by_name or self.fill is not None or not self.indicator)
+        )
 
     @property
     def _filling(self) -> str:
@@ -228,12 +241,8 @@ class Columns:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that ``from_json`` reads."""
-        return {
-            "columns": [asdict(column) for column in self.columns],
-            "impute": self.impute,
-            "left_out": [list(pair) for pair in self.left_out],
-            "target": self.target,
-        }
+        found: dict[str, Any] = to_json(self)
+        return found
 
     @classmethod
     def from_json(cls, value: object) -> "Columns":
@@ -244,55 +253,12 @@ class Columns:
         """
         broken = InputError("The recipe of the columns is damaged; train the network again.")
         try:
-            if not isinstance(value, Mapping) or {*value} != {field.name for field in fields(cls)}:
-                raise broken
-            columns = tuple(_column(entry) for entry in _list(value["columns"]))
-            left_out = tuple((_text(name), _text(reason)) for name, reason in map(_list, _list(value["left_out"])))
-            target = None if value["target"] is None else _text(value["target"])
-        except (TypeError, ValueError, KeyError):
+            found = of_json(cls, value)
+        except ValueError:
             raise broken from None
-        names = [column.name for column in columns]
-        contradicted = {*names} & {target, *(name for name, _ in left_out)}
-        if not columns or len({*names}) < len(names) or contradicted or value["impute"] not in get_args(Impute):
+        apart = {found.target, *dict(found.left_out)}
+        if not found.columns or len({*found.inputs}) < len(found.inputs) or {*found.inputs} & apart:
             raise broken
-        return cls(columns, value["impute"], left_out, target)
-
-
-_TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("name", "kind"), (str,)),
-    **dict.fromkeys(("indicator", "other"), (bool,)),
-    **{"fill": (float, str, type(None)), "categories": (list, tuple), "form": (str, type(None)), "origin": (float,)},
-}
-
-
-def _column(value: object) -> Column:
-    """A stored column; ValueError where its parts contradict each other."""
-    if not isinstance(value, Mapping) or {*value} != {*_TYPES}:
-        raise ValueError
-    if not all(type(value[name]) in types for name, types in _TYPES.items()):
-        raise ValueError
-    found = Column(**{**value, "categories": tuple(_text(name) for name in value["categories"])})
-    known = {*found.categories}
-    by_name = found.kind == "category"
-    filled = found.fill is None or (found.fill in known if by_name else isinstance(found.fill, float))
-    finite = all(math.isfinite(entry) for entry in (found.fill, found.origin) if isinstance(entry, float))
-    right = (filled, finite, len(known) == len(found.categories), found.name, found.kind in get_args(Kind))
-    if (found.kind == "date") != (found.form in DATE_FORMATS):
-        raise ValueError
-    if not all(right) or (known and not by_name) or not found.feature_names:
-        raise ValueError
-    if found.indicator and found.fill is None and not by_name:
-        raise ValueError
-    return found
-
-
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list | tuple):
-        raise TypeError
-    return list(value)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
+        if not all(column.is_consistent for column in found.columns):
+            raise broken
+        return found

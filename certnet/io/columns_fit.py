@@ -1,28 +1,19 @@
-"""Columns as a file suggests them: kinds by all rows, but what is learned from values by training rows alone."""
+"""Columns as a file suggests them: by all rows, but what is learned from values by training rows alone."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from certnet.io.cells import (
-    BOOLEANS,
-    INFINITE,
-    MISSING,
-    date_format,
-    is_sized,
-    parse_number,
-    parse_time,
-    written,
-)
+from certnet.io.cells import parse_number
 from certnet.io.columns import Column, Columns
+from certnet.io.columns_look import Values, counts_up, identifies, kind_of, leak_of
 from certnet.io.dataset import Recipe
 from certnet.io.readings import absent, names, numbers
 from certnet.io.tables import Table
-from certnet.runtime.wording import listed, shortened
+from certnet.runtime.wording import listed
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
@@ -31,10 +22,8 @@ __all__ = ["SETTINGS", "Draft", "draft"]
 
 @dataclass(frozen=True)
 class Settings:
-    """When a column is what it looks like."""
+    """What becomes of a column."""
 
-    id_rows: int = 10
-    """Rows from which on different texts, or numbers that count rows, are taken for an ID. Not measured."""
     rare_rows: int = 5
     """Training rows that a category, or missing values, need for a feature of their own. Not measured."""
     rare_share: float = 0.05
@@ -43,21 +32,11 @@ class Settings:
     """Categories of a column with features of their own, those of most rows. Not measured."""
     most_features: int = 2000
     """Features that all categories together may become; more are refused. Not measured."""
-    number_share: float = 0.5
-    """Share of numbers, or dates, from which on the other cells of a column are taken for mistakes. Not measured."""
     longest_name: int = 100
     """Characters of the longest text that is taken for a name of a category. Not measured."""
-    leak_rows: int = 20
-    """Rows below which no column is suspected to give the target away. Not measured."""
-    rows_per_value: float = 5.0
-    """Rows for each value on average from which on values that go with one target each are suspected. Not measured."""
 
 
 SETTINGS = Settings()
-Values = FloatArray | list[str | None]
-"""Numbers with NaN where missing, or names with None."""
-_IDENTIFIER = re.compile(r"(^|.*[^a-z])(id|ids|uuid|guid|index|idx|rowid|row)$|unnamed.*", re.IGNORECASE)
-_CAMEL = re.compile(r".*[a-z](ID|Id)$")
 _NUMBERS = "write numbers, leave the column out with --drop, or take it as names with --categorical"
 
 
@@ -103,7 +82,11 @@ class Draft:
             found, left_out = self._fitted(chosen, [column.name for column in self.columns if column.kind == "number"])
         if not found:
             reasons = listed([f"{column} is left out because {reason}" for column, reason in left_out], width=120)
-            raise InputError(f"{self.table.name} has no column to learn from: {reasons}; name some with --features.")
+            said = [
+                f"{self.table.name} has no column to learn from: {reasons}; name some with --features.",
+                *self.notes,
+            ]
+            raise InputError(" ".join(said))
         _require_few(self.table.name, found)
         fitted = Columns(tuple(found), self.recipe.impute, tuple(left_out), name)
         return fitted, tuple(self._suspicions(fitted, chosen, target[rows], classes))
@@ -112,7 +95,7 @@ class Draft:
         """The inputs, and names and reasons of the others; those that are asked for stay where they can."""
         found, left_out = [], []
         for column, values, training in zip(self.columns, self.values, chosen, strict=True):
-            reason, fitted = None if column.name in asked else _identifies(column, values), column
+            reason, fitted = None if column.name in asked else identifies(column, values), column
             if reason is None:
                 fitted, reason = _fitted(column, training, self.recipe, column.name in asked)
             if reason is None:
@@ -129,13 +112,13 @@ class Draft:
         for column, values, training in zip(self.columns, self.values, chosen, strict=True):
             if column.name not in inputs:
                 continue
-            leak = _leak(training, target, classes=classes)
+            leak = leak_of(training, target, classes=classes)
             if leak is not None:
                 yield (
                     f"Column {column.name!r} gives {fitted.target!r} away: {leak}; if it is known only after that, "
                     "leave it out with --drop."
                 )
-            elif column.name not in (self.recipe.features or ()) and _counts(values):
+            elif column.name not in (self.recipe.features or ()) and counts_up(values):
                 yield (
                     f"Column {column.name!r} counts up by 1 from row to row; if it only numbers the rows, leave it out "
                     "with --drop."
@@ -154,7 +137,7 @@ def draft(table: Table, recipe: Recipe) -> Draft:
     for name in table.names:
         column = Column(name)
         if not recipe.plain:
-            column, remarks = _kind(table, name, recipe)
+            column, remarks = kind_of(table, name, recipe)
             notes += remarks
         found: Values
         complaints: list[str] = []
@@ -170,62 +153,6 @@ def draft(table: Table, recipe: Recipe) -> Draft:
         values.append(found)
         wrong += complaints
     return Draft(table, recipe, tuple(columns), tuple(values), tuple(wrong), tuple(notes))
-
-
-def _kind(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]:
-    """What the cells of a column are, and remarks."""
-    if name in recipe.categorical:
-        return Column(name, "category"), []
-    if table.plain(name) is not None:
-        return Column(name), []
-    counts = Counter(table.column(name))
-    present = {cell: count for cell, count in counts.items() if cell.lower() not in MISSING}
-    some = SETTINGS.number_share * sum(present.values())
-    numeric = {
-        cell: count
-        for cell, count in present.items()
-        if parse_number(cell, decimal_comma=table.decimal_comma) is not None or cell.lower() in INFINITE
-    }
-    if len(numeric) == len(present):
-        return Column(name), []
-    if all(cell.lower() in BOOLEANS for cell in present):
-        return Column(name, "boolean"), []
-    times = sum(count for cell, count in present.items() if parse_time(cell) is not None)
-    if times >= some:
-        return Column(name, "time"), []
-    form, other = date_format(present, some)
-    if form is not None:
-        either = "" if other is None else f"{written(form)}, not {written(other)}"
-        remark = f"The dates of column {name!r} fit two forms and are read as {either}; write YYYY-MM-DD if not."
-        return Column(name, "date", form=form), [remark] if either else []
-    if sum(numeric.values()) >= some:
-        return Column(name), []
-    sized = [cell for cell in present if cell in numeric or is_sized(cell)]
-    if sum(present[cell] for cell in sized) < some:
-        return Column(name, "category"), []
-    example = next(cell for cell in sized if cell not in numeric)
-    remark = f"Column {name!r} holds texts such as {shortened(example)!r}, read as names; write numbers without more."
-    return Column(name, "category"), [remark]
-
-
-def _identifies(column: Column, values: Values) -> str | None:
-    """Why a column seems to tell rows apart and nothing else; None where it does not."""
-    named = bool(_IDENTIFIER.fullmatch(column.name) or _CAMEL.fullmatch(column.name))
-    if len(values) < SETTINGS.id_rows:
-        return None
-    if isinstance(values, list):
-        return "all its values differ, as those of an ID do" if len({*values}) == len(values) else None
-    if column.kind != "number" or not (np.floor(values) == values).all():
-        return None
-    if _counts(values) and (named or values[0] in (0.0, 1.0)):
-        return "it numbers the rows"
-    if named and len(np.unique(values)) == len(values):
-        return "it identifies the rows by its name, and all its values differ"
-    return None
-
-
-def _counts(values: Values) -> bool:
-    return isinstance(values, np.ndarray) and len(values) >= SETTINGS.id_rows and bool((np.diff(values) == 1.0).all())
 
 
 def _fitted(column: Column, values: Values, recipe: Recipe, asked: bool) -> tuple[Column, str | None]:
@@ -291,26 +218,6 @@ def _order(name: str) -> tuple[bool, float, str]:
     """Numbers by size, then texts."""
     number = parse_number(name)
     return number is None, 0.0 if number is None else number, name
-
-
-def _leak(values: Values, target: FloatArray, *, classes: bool) -> str | None:
-    """How the values of a column alone tell the target of each row; None where they do not."""
-    if len(target) < SETTINGS.leak_rows or target.min() == target.max():
-        return None
-    # Missing values are one value; names have no order.
-    keys = np.array([value or "" for value in values]) if isinstance(values, list) else values
-    known, first, place = np.unique(keys, return_index=True, return_inverse=True)
-    goals = target[first]
-    if (goals[place] != target).any():
-        return None
-    if len(known) * SETTINGS.rows_per_value <= len(target):
-        return f"each of its {len(known)} values goes with one value of it only"
-    if isinstance(values, list) or np.isnan(known[-1]):
-        return None
-    steps = np.diff(goals)
-    if classes:
-        return "its order separates the classes" if np.count_nonzero(steps) == len(np.unique(goals)) - 1 else None
-    return "it orders the rows just as that does" if (steps > 0).all() or (steps < 0).all() else None
 
 
 def _require_few(table: str, columns: Sequence[Column]) -> None:

@@ -1,20 +1,16 @@
 """What a data source holds, and what becomes of it: plain frozen records."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from certnet.io.columns import Columns, Impute
+from certnet.runtime.records import of_json, to_json
 from formulations import InputError
 from formulations._validation import FloatArray
 
 Task = Literal["classification", "regression"]
-_KINDS: dict[str, tuple[type, ...]] = {"source": (str,), "target": (str, type(None)), "task": (str, type(None))}
-_KINDS |= {"seed": (int,), "raw": (bool,), "split": (bool,)}
-_KINDS |= {"loss": (str,), "weight_column": (str, type(None)), "class_weight": (str, type(None))}
 _LISTS = ("features", "drop", "categorical")
-_KINDS |= {"impute": (str,), "plain": (bool,), "features": (list, type(None)), "drop": (list,), "categorical": (list,)}
-_KINDS |= {"columns": (dict, type(None))}
 AUTO, BALANCED = "auto", "balanced"
 
 
@@ -34,6 +30,12 @@ class Recipe:
             classes, cross-entropy for more, and squared for numbers.
         weight_column: column of a table with the weights of the rows; no feature then.
         class_weight: "balanced" weights rows so that every class counts as much; else None.
+        features: columns of a table that are inputs; None for all that look useful.
+        drop: columns of a table that are no inputs.
+        categorical: columns of a table whose numbers are names.
+        impute: what missing values of a table count as.
+        columns: what makes features of a table already, as of a network that is asked; None where its rows decide.
+        plain: whether each column of a table is a number and a feature.
     """
 
     source: str
@@ -68,9 +70,8 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that ``from_json`` reads."""
-        lists = {name: None if (names := getattr(self, name)) is None else list(names) for name in _LISTS}
-        columns = None if self.columns is None else self.columns.to_json()
-        return {**asdict(replace(self, columns=None)), **lists, "columns": columns}
+        found: dict[str, Any] = to_json(self)
+        return found
 
     def of_tables(self) -> Iterator[tuple[str, object]]:
         """The options that are about columns of a table, and their values where they say something."""
@@ -94,19 +95,15 @@ class Recipe:
     @classmethod
     def from_json(cls, value: object) -> "Recipe":
         """Read a recipe that was stored in a certificate; InputError when it is none."""
-        broken = InputError("The certificate's note on how its data were made is damaged; check it without --data.")
-        if not isinstance(value, Mapping) or {*value} != {*_KINDS}:
-            raise broken
-        if not all(type(value[name]) in kinds for name, kinds in _KINDS.items()):
-            raise broken
         try:
-            lists = {name: None if value[name] is None else tuple(value[name]) for name in _LISTS}
-            if not all(isinstance(entry, str) for names in lists.values() for entry in names or ()):
-                raise broken
-            columns = None if value["columns"] is None else Columns.from_json(value["columns"])
-            return cls(**{**value, **lists, "columns": columns})
-        except InputError:
-            raise broken from None
+            found = of_json(cls, value)
+            if found.columns is not None:
+                Columns.from_json(found.columns.to_json())
+        except ValueError:
+            raise InputError(
+                "The certificate's note on how its data were made is damaged; check it without --data."
+            ) from None
+        return found
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

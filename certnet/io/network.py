@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from certificates.files import write_atomically
 from certificates.findings import figures
 from certnet.io.columns import Columns
+from certnet.io.folding import folded, powers_of_two
 from certnet.io.output import writing
 from certnet.io.packed import Array, npz_arrays, unreadable
 from certnet.io.tables import Table
@@ -306,24 +307,3 @@ def _weights(name: str, value: ArrayLike) -> FloatArray:
     if array.size:
         as_matrix(name, array)  # which names the entry that is not finite
     return exact_array(name, array, 2)
-
-
-def folded(U: FloatArray, bias: FloatArray, gain: FloatArray, shift: FloatArray) -> tuple[FloatArray, FloatArray, bool]:
-    """(U, b, whether they may be rounded) of the same function of x where U and b take gain·x + shift."""
-    with np.errstate(all="ignore"):
-        # What overflows is found when it is used.
-        rounded = bool(shift.any()) or not exact_product(gain[:, None], U)
-        return gain[:, None] * U, bias + shift @ U, rounded
-
-
-def powers_of_two(values: FloatArray) -> bool:
-    """Whether all are powers of two, up to their signs, so that their reciprocals are exact."""
-    return bool((np.abs(np.frexp(values)[0]) == 0.5).all())
-
-
-def exact_product(a: FloatArray, b: FloatArray) -> bool:
-    """Whether a·b is exact in float64 because at each place one factor is 0 or a power of two."""
-    with np.errstate(all="ignore"):
-        product = a * b
-        plain = [(np.abs(np.frexp(x)[0]) == 0.5) & (product / x == y) for x, y in ((a, b), (b, a))]
-    return bool(((a == 0) | (b == 0) | plain[0] | plain[1]).all())

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from certnet.io.chain import Chain
-from certnet.io.network import LARGEST_FILE, TwoLayerNetwork, exact_product, powers_of_two
+from certnet.io.folding import exact_product, powers_of_two
+from certnet.io.network import LARGEST_FILE, TwoLayerNetwork
 from certnet.io.packed import Array, read_bytes
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray

@@ -108,7 +108,7 @@ def safetensors(source: str, content: bytes) -> dict[str, Array]:
     from safetensors import SafetensorError, deserialize
 
     try:
-        found = deserialize(content)
+        found = deserialize(content)  # type: ignore[no-untyped-call]
     except SafetensorError:
         raise InputError(f"{source} is no safetensors file or was cut off; save the network again.") from None
     arrays: dict[str, Array] = {}

@@ -171,7 +171,7 @@ def _text(cell: Any) -> str:
     kind = type(cell).__name__
     if kind in ("NaTType", "NAType"):
         return ""
-    if kind in ("Timestamp", "datetime", "date"):
+    if kind in ("Timestamp", "datetime", "date", "time"):
         return str(cell.isoformat())
     if hasattr(cell, "item"):  # numbers of NumPy
         return _text(cell.item())

@@ -14,14 +14,12 @@ from certificates.failure import Deadline
 from certnet.jobs.audit_result import ATTACKED, CERTIFIED, UNDECIDED, InputAudit
 from certnet.jobs.radius import Bracket
 from certnet.runtime.numerics import computing
-from certnet.search.counterexample import decided_classes, exact_outputs
+from certnet.search.counterexample import decided_classes
 from formulations._validation import FloatArray, IntArray
 from formulations.network import ReluNetwork
 
 LARGEST_SHARE, TOLERANCE = 4.0, 1e-3
 """Certified radii are searched up to so many times the largest radius of the audit, and up to this relative error."""
-NEARLY_EQUAL = 1e-6
-"""Outputs that differ by such a share may be equal, and are compared exactly."""
 
 
 def predictions(network: ReluNetwork, X: FloatArray, labels: IntArray) -> tuple[IntArray, FloatArray]:
@@ -31,15 +29,10 @@ def predictions(network: ReluNetwork, X: FloatArray, labels: IntArray) -> tuple[
     """
     with np.errstate(all="ignore"):
         outputs = network(X)
-    size, rows = np.abs(outputs).max(axis=1, initial=0.0), np.arange(len(X))
+    rows = np.arange(len(X))
     own = outputs[rows, labels]
     outputs[rows, labels] = -np.inf
-    lead = own - outputs.max(axis=1, initial=-np.inf)
-    found = decided_classes(network, X, labels)
-    for row in np.flatnonzero((found > labels) & (np.abs(lead) <= NEARLY_EQUAL * size)).tolist():
-        y = exact_outputs(network, X[row])
-        found[row] = y.index(max(y))
-    return found, lead
+    return decided_classes(network, X, labels)[0], own - outputs.max(axis=1, initial=-np.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +96,7 @@ class InputWork:
         bracket, radius = one.bracket, claim.certified_radius
         if claim.counterexample is not None and bracket.high > 0:
             x = np.array(claim.counterexample)
-            if decided_classes(bracket.network, x[None], np.array([bracket.label]))[0] != bracket.label:
+            if not decided_classes(bracket.network, x[None], np.array([bracket.label]))[1][0]:
                 bracket.lose(x, bracket.high)
             if not (bracket.high if self.search else one.lost()) < math.inf:
                 return None

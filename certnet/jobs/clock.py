@@ -12,13 +12,13 @@ from functools import cached_property
 
 import numpy as np
 
+from certificates.failure import SMALLEST_LIMIT
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.machine import available_bytes
 from certnet.solvers.cost import round_seconds
 from certnet.training.trainer import FitResult
 from formulations import InputError, LiftedSpace, MergedRows
 
-SMALLEST_LIMIT = 1e-3
 BYTES_PER_ROW, BYTES_PER_NUMBER, BYTES_PER_ENTRY = 8 * 5000, 8 * 40, 12 * 8
 """Memory of training and of the cheap bound for each row and each number of the data, and of the relaxation for each
 entry of the lifted matrix."""
@@ -91,15 +91,15 @@ class JobClock(Clock):
             return None
         return share * left if (1.0 - share) * left > 2.0 * self.proving else 0.0
 
-    def relaxation(self, first: FitResult | None, share: float = 1.0 - SETTINGS.rounding_share) -> float | None:
-        """This part of what is available, without repair and proof of the last dual.
+    def relaxation(self, first: FitResult | None) -> float | None:
+        """What is available, without rounding, and repair and proof of the last dual.
 
         Where the fit ``first`` has converged, rounding will take no longer than that, and leaves more.
         """
         left = self.available()
         if left is None:
             return None
-        after = (1.0 - share) * left
+        after = SETTINGS.rounding_share * left
         if first is not None and first.converged:
             after = min(after, 2.0 * first.seconds)
         return max(left - after - (RAW_REPAIR + CHECK) * self.eigenvalues, SMALLEST_LIMIT)

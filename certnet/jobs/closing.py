@@ -13,7 +13,7 @@ from certnet.jobs.best import Proof
 from certnet.jobs.job import Job, run
 from certnet.jobs.stages import train_network
 from certnet.search.certificate import certify_search
-from certnet.search.circuits import price_with_circuits
+from certnet.search.circuits import solve_with_circuits
 from certnet.search.cone_closing import SubdivisionSearch
 from certnet.search.merged import merged_search
 from certnet.search.price import SearchProgress, SearchSummary, bound_from_price
@@ -139,7 +139,8 @@ def _split_signs(job: Job) -> Closed:
     if closing.circuits:
         # Those that the price of the first network's residual violates. Without them a tree means nothing.
         W = presolved.apply_dual(offered_dual(presolved.rows, (network.U, network.V))).W
-        root = price_with_circuits(presolved, W, time_limit=job.clock.share(SETTINGS.circuits_share))
+        limit = job.clock.share(SETTINGS.circuits_share)
+        root = solve_with_circuits(presolved, W, rounds=1, tolerance=1e-3, time_limit=limit)
         presolved, named, resume = root.presolved, root.circuits, None
     program, gap = presolved.program, SETTINGS.gap_share * closing.gap
     too_large = program.gamma * (1.0 + PAYS) if closing.train else np.inf

@@ -179,7 +179,7 @@ class _Statement:
     """What is to be proved, and the certificates that may.
 
     Neurons that are active or inactive all over the region are stable, proved by its bounds; the others become
-    generators, and those with a weight are the rows of ``gradients``.
+    generators, the rows of ``gradients``.
     """
 
     def __init__(
@@ -193,10 +193,9 @@ class _Statement:
             self.neurons = open_neurons(network, C, np.flatnonzero(self.stable == 0))
         except OverflowError:
             raise InputError("a weight of these functions of the outputs overflows; scale them down.") from None
-        self.weighty = np.flatnonzero(self.neurons.B.any(axis=1))
-        active, kept = self.stable == ACTIVE, self.neurons.kept[self.weighty]
+        active = self.stable == ACTIVE
         J = C @ network.output[:, active] @ network.hidden[active]
-        self.gradients = Gradients(network.hidden[kept], self.neurons.B[self.weighty], J)
+        self.gradients = Gradients(network.hidden[self.neurons.kept], self.neurons.B, J)
 
     def norm_product(self) -> float:
         """Of the neurons that are not inactive, or of the unstable ones beside the gradient of the active ones."""
@@ -208,16 +207,16 @@ class _Statement:
 
     def plain(self, theta: FloatArray) -> Iterator[Certificate]:
         """LipSDP with growing margins; large orders lose more to rounding in the check, and each attempt takes long."""
-        gradients, N = self.gradients, len(self.neurons.kept)
+        gradients = self.gradients
         room = SETTINGS.room_per_cube * (self.network.inputs + len(self.C)) ** 3
         for margin in SETTINGS.margins:
             if margin < room and margin != SETTINGS.margins[-1]:
                 continue
-            # The proof from weights is told in ``certificates.lipschitz_weights``.
-            up, t = 1.0 + margin, np.zeros(N)
+            # The proof from weights is told in ``certificates.lipschitz``.
+            up = 1.0 + margin
             if len(self.C) == 1:
                 L = max(up * gradients.bound(theta, 1.0 / theta), SMALLEST)
-                t[self.weighty] = -2.0 * L * theta
+                t = -2.0 * L * theta
             else:
                 L = max(up * gradients.bound(up * theta, up / theta), SMALLEST)
                 t = -2.0 * up * np.concatenate([theta, 1.0 / theta])
@@ -237,8 +236,7 @@ class _Statement:
         """
         clock = Clock(seconds)
         bound = max(self.gradients.bound(theta, 1.0 / theta), SMALLEST)
-        everything = Gradients(self.network.hidden[self.neurons.kept], self.neurons.B, self.gradients.J)
-        solved = solve(everything, self.neurons.B[:, 0], bound, time_limit=seconds, seed=seed)
+        solved = solve(self.gradients, self.neurons.B[:, 0], bound, time_limit=seconds, seed=seed)
         if solved is None:
             raise OutOfTimeError
 

@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from certificates import Certificate
-from certificates.failure import Deadline
+from certificates.failure import SMALLEST_LIMIT, Deadline
 from certificates.making import certify
 from certificates.making.assemble import replace_network
 from certnet.jobs import train as job
 from certnet.jobs.best import with_network
 from certnet.jobs.checkpoint import Checkpoint
-from certnet.jobs.clock import SMALLEST_LIMIT
 from certnet.jobs.results import Pictured
 from certnet.jobs.train import Event, TrainingResult
 from certnet.runtime.clock import Clock

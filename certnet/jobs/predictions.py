@@ -22,19 +22,30 @@ near γ can be neurons of a network that is nearly optimal.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import expit, xlogy
 
 from certificates import Certificate, Report, Training, Verdict
-from certificates.arithmetic.floating import inflate
 from certificates.certificate import TrainingProof
 from certificates.findings import finite
 from certificates.training import fitted
+from certnet.jobs.prediction_sets import (
+    ERROR,
+    BoolArray,
+    divergence,
+    ends_within,
+    excess,
+    log_of,
+    logit_of,
+    mean_of,
+    outputs_within,
+    probability_of,
+    same_sign,
+    same_winner,
+    softmax_of,
+)
 from certnet.runtime.display import Result
 from formulations import InputError
 from formulations._validation import FloatArray
@@ -43,13 +54,7 @@ from formulations.losses import ONE_HOT, SIGNS, Kind, kind_named
 
 __all__ = ["PredictionRange", "prediction_range"]
 
-BoolArray = NDArray[np.bool_]
 OUTPUT, PROBABILITY, MEAN = "output", "probability", "mean"
-REACH, STEPS = 700.0, 60
-"""Logits and logarithms of means are looked for up to this size, in so many halvings."""
-ERROR = 1e-14
-"""Charged for rounding, relative to the terms of B: logarithms and exponentials of numpy are within some units in the
-last place, and a p that is off by one of them moves ``p log p`` by less than 1e-14."""
 STRAY = 0.9
 """Share of γ below which a price counts as small in ``sentences``."""
 
@@ -135,20 +140,20 @@ def prediction_range(certificate: Certificate, report: Report, *, objective: flo
     decided = None
     if kind.targets in (ONE_HOT, SIGNS) and kind.name not in ("hinge", "squared-hinge"):
         quantity, p = PROBABILITY, (statement.Y > 0) - w
-        ends = _ends(_divergence(p), _logit(p), budget)
-        lower, upper = _probability(ends[0], -1), _probability(ends[1], 1)
-        own = _softmax(*own) if kind.couples else (_probability(own[0], -1), _probability(own[1], 1))
-        decided = _same_winner(p, budget[:, 0]) if kind.couples else _same_sign(*ends)
+        ends = ends_within(divergence(p), logit_of(p), budget)
+        lower, upper = probability_of(ends[0], -1), probability_of(ends[1], 1)
+        own = softmax_of(*own) if kind.couples else (probability_of(own[0], -1), probability_of(own[1], 1))
+        decided = same_winner(p, budget[:, 0]) if kind.couples else same_sign(*ends)
     elif kind.name == "poisson":
         quantity, q = MEAN, np.maximum(statement.Y - w, 0.0)
         size = np.abs(statement.Y) + np.abs(w)
-        ends = _ends(_excess(q, size), _log(q), budget)
-        lower, upper = _mean(ends[0], -1), _mean(ends[1], 1)
-        own = _mean(own[0], -1), _mean(own[1], 1)
+        ends = ends_within(excess(q, size), log_of(q), budget)
+        lower, upper = mean_of(ends[0], -1), mean_of(ends[1], 1)
+        own = mean_of(own[0], -1), mean_of(own[1], 1)
     else:
         quantity = OUTPUT
-        lower, upper = _outputs(kind, w, statement.Y, budget)
-        decided = _same_sign(lower, upper) if kind.targets == SIGNS else None
+        lower, upper = outputs_within(kind, w, statement.Y, budget)
+        decided = same_sign(lower, upper) if kind.targets == SIGNS else None
     worst = np.maximum(upper - own[0], own[1] - lower).max(axis=1)
     return PredictionRange(
         quantity=quantity,
@@ -198,116 +203,6 @@ def _penalised(statement: Training) -> FloatArray:
     ones = np.ones((statement.X.shape[1], 1))
     ones[-1] = 0.0 if statement.hidden_bias == "free" else 1.0
     return ones
-
-
-def _outputs(kind: Kind, w: FloatArray, y: FloatArray, budget: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The ends of {f : B(f) ≤ budget} for ``ℓ = max of vr − ε/2 v²`` over l ≤ v ≤ h, with r = y − f and ε = 0 or 1."""
-    low, high = kind.limits(y)
-    epsilon = kind.sharpness(w, y)
-    above = _farthest(w, high, epsilon, budget)
-    below = _farthest(-w, -low, epsilon, budget)
-    return np.nextafter(y - above, -np.inf), np.nextafter(y + below, np.inf)
-
-
-def _farthest(w: FloatArray, high: FloatArray, epsilon: FloatArray, budget: FloatArray) -> FloatArray:
-    """The largest r of it, rounded up: ``½(r − w)²`` until r = h where ε = 1, and slope h − w beyond."""
-    step = np.sqrt(2.0 * np.where(epsilon > 0, budget, 0.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        curved = w + step
-        room = np.where(np.isfinite(high), high - w - 4e-16 * (np.abs(high) + np.abs(w)), np.inf)
-        straight = np.where(room > 0, budget / room + 0.5 * epsilon * (high + w), np.inf)
-    # Each is at least the other one where it does not hold, but for losses without curvature.
-    found = np.where((epsilon > 0) & (curved <= high), curved, straight)
-    size = np.abs(w) + step + np.where(np.isfinite(high), np.abs(high), 0.0)
-    return np.asarray(np.where(np.isfinite(found), found + inflate(1e-15 * (size + np.abs(found)), 1), np.inf))
-
-
-def _divergence(p: FloatArray) -> Callable[[FloatArray], FloatArray]:
-    """A lower bound of KL(p ‖ s) of two classes, for the logits f of s."""
-    p = np.clip(p, 0.0, 1.0)
-    entropy = -xlogy(p, p) - xlogy(1.0 - p, 1.0 - p)
-
-    def bound(f: FloatArray) -> FloatArray:
-        softplus = np.logaddexp(0.0, f)
-        return np.asarray(softplus - p * f - entropy - ERROR * (1.0 + softplus + np.abs(f)))
-
-    return bound
-
-
-def _excess(q: FloatArray, size: FloatArray) -> Callable[[FloatArray], FloatArray]:
-    """A lower bound of ``q log(q/m) − q + m``, m = e^f, where q may be off by some units of the size."""
-    least = xlogy(q, q) - q
-
-    def bound(f: FloatArray) -> FloatArray:
-        mean = np.exp(f)
-        return np.asarray(mean - q * f + least - ERROR * (mean + (1.0 + size) * (1.0 + np.abs(f)) + np.abs(least)))
-
-    return bound
-
-
-def _ends(
-    bound: Callable[[FloatArray], FloatArray], centre: FloatArray, budget: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """An interval outside of which a convex function, least at the centre, is larger than the budget."""
-    found = []
-    for far in (-REACH, REACH):
-        outside, inside = np.full_like(centre, far), np.clip(centre, -REACH, REACH)
-        bounded = bound(outside) > budget
-        for _ in range(STEPS):
-            middle = 0.5 * (inside + outside)
-            beyond = bound(middle) > budget
-            inside, outside = np.where(beyond, inside, middle), np.where(beyond, middle, outside)
-        found.append(np.where(bounded, outside, math.copysign(math.inf, far)))
-    return found[0], found[1]
-
-
-def _log(value: FloatArray) -> FloatArray:
-    with np.errstate(divide="ignore"):
-        return np.log(np.maximum(value, 0.0))
-
-
-def _logit(p: FloatArray) -> FloatArray:
-    return np.asarray(_log(p) - _log(1.0 - p))
-
-
-def _probability(f: FloatArray, side: int) -> FloatArray:
-    """The logistic function, rounded down or up."""
-    return np.asarray(np.clip(expit(f) * (1.0 + side * ERROR), 0.0, 1.0))
-
-
-def _mean(f: FloatArray, side: int) -> FloatArray:
-    with np.errstate(over="ignore"):
-        return np.asarray(np.exp(f) * (1.0 + side * ERROR))
-
-
-def _softmax(lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Enclosures of the probabilities of classes with logits in between."""
-    found = []
-    for own, others, side in ((lower, upper, -1), (upper, lower, 1)):
-        apart = others[:, None, :] - own[:, :, None]
-        for k in range(own.shape[1]):
-            apart[:, k, k] = 0.0
-        with np.errstate(over="ignore"):
-            found.append(np.clip((1.0 + side * ERROR) / np.exp(apart).sum(axis=2), 0.0, 1.0))
-    return found[0], found[1]
-
-
-def _same_sign(lower: FloatArray, upper: FloatArray) -> BoolArray:
-    return np.asarray(((lower > 0) | (upper < 0)).all(axis=1))
-
-
-def _same_winner(p: FloatArray, budget: FloatArray) -> BoolArray:
-    """Whether all s with KL(p ‖ s) within the budget have the same largest entry.
-
-    Of those with s_j ≥ s_k the nearest has both equal to ½(p_j + p_k), and all others as in p.
-    """
-    rows, k = np.arange(len(p)), p.argmax(axis=1)
-    p = np.clip(p, 0.0, 1.0)
-    best = p[rows, k][:, None]
-    middle = 0.5 * (p + best)
-    least = xlogy(p, p) + xlogy(best, best) - 2.0 * xlogy(middle, middle) - ERROR
-    least[rows, k] = np.inf
-    return np.asarray(least.min(axis=1) > budget)
 
 
 def _root_mean_square(

@@ -1,5 +1,6 @@
 """Plots of an audit: accuracies by radius, and the radii of the rows."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,9 +37,7 @@ def accuracy(result: Any, ax: "Axes | None" = None) -> "Axes":
     legend(ax, loc="lower left")
     ax.set_ylim(-4.0, 104.0)
     ax.set_xlim(left=0.0)
-    norm = report.get("norm")
-    unit = f"radius ({norm})" if norm in ("linf", "l2") else "radius"
-    return named(ax, x=unit, y="accuracy (%)", title="Certified and attacked accuracy")
+    return named(ax, x=_unit(report), y="accuracy (%)", title="Certified and attacked accuracy")
 
 
 def radii(result: Any, ax: "Axes | None" = None) -> "Axes":
@@ -70,6 +69,10 @@ def radii(result: Any, ax: "Axes | None" = None) -> "Axes":
     ax.plot(share, certified, color=COLOURS[0], marker="o", label="certified", **style)
     legend(ax, loc="upper left", markerscale=1.6)
     ax.set_xlim(0.0, 100.0)
+    return named(ax, x="rows, by certified radius (%)", y=_unit(report), title="Radius of each row")
+
+
+def _unit(report: Mapping[str, Any]) -> str:
+    """The name of an axis of radii."""
     norm = report.get("norm")
-    unit = f"radius ({norm})" if norm in ("linf", "l2") else "radius"
-    return named(ax, x="rows, by certified radius (%)", y=unit, title="Radius of each row")
+    return f"radius ({norm})" if norm in ("linf", "l2") else "radius"

@@ -33,7 +33,7 @@ LOGARITHMIC = 30.0
 def history(result: Any, ax: "Axes | None" = None) -> "Axes":
     """Objective and lower bound over the seconds of a job; what lies between them is the gap.
 
-    The lower bound is drawn as far as the certificate proves it in the end.
+    The lower bound is drawn as far as the certificate proves it in the end, and not where it proves nothing.
 
     Args:
         result: of ``certnet.train`` or ``certnet.optimality``, or the object of its report.
@@ -49,14 +49,14 @@ def history(result: Any, ax: "Axes | None" = None) -> "Axes":
     )
     proved, stages = number(report.get("lower_bound")), report.get("stages")
     # A bound that the checker has not confirmed in the end counts no more than what it has.
-    bound = np.fmin(bound, proved)
+    bound = np.minimum(bound, proved)
     if isinstance(stages, Mapping) and stages:
         # To the end of the job, where the certificate is.
         end = float(np.nansum([number(value) for value in stages.values()]))
         seconds = np.append(seconds, max(end, float(np.nanmax(seconds))))
         final = number(report.get("objective"))
         objective = np.append(objective, np.fmin(_last(objective), final))
-        bound = np.append(bound, np.fmax(_last(bound), proved))
+        bound = np.append(bound, proved)
     ax = axes(ax)
     objective_colour, bound_colour = COLOURS[1], COLOURS[0]
     seconds = np.maximum(seconds, 1e-3)
@@ -69,6 +69,8 @@ def history(result: Any, ax: "Axes | None" = None) -> "Axes":
         (objective, objective_colour, f"objective {up(_last(objective), 4)}", True),
         (bound, bound_colour, f"lower bound {down(_last(bound), 4)}", False),
     ):
+        if not np.isfinite(values).any():
+            continue
         place = {"xytext": (0, 6 if above else -6), "ha": "right", "va": "bottom" if above else "top"}
         write(ax, last, _last(values), name, color=colour, **place)
     if spread(seconds) > LOGARITHMIC:
@@ -81,7 +83,7 @@ def history(result: Any, ax: "Axes | None" = None) -> "Axes":
 
 def _last(values: FloatArray) -> float:
     """The last number among them."""
-    return float(values[np.isfinite(values)][-1])
+    return float(values[np.isfinite(values)][-1]) if np.isfinite(values).any() else float("nan")
 
 
 def path(result: Any, ax: "Axes | None" = None) -> "Axes":

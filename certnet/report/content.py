@@ -12,7 +12,7 @@ from certnet.report.rows import on_data
 from certnet.report.words import text
 from certnet.runtime.fields import entries, mapping, number
 from certnet.runtime.headline import headline
-from certnet.runtime.wording import NONE, bounds, figure, share
+from certnet.runtime.wording import NONE, bounds, figure, first_of, share
 
 LABELS = {"strong": "Proved", "weak": "Proved, but weak", "open": "Open", "refuted": "Refuted"}
 REPORTED = "As the run reports; not proved again here"
@@ -50,7 +50,7 @@ def view(one: Proved, key: str) -> View:
         theorem=_theorem(one),
         commands=_commands(one),
         sections=tuple(section for section in sections if not section.is_empty),
-        remarks=(*one.remarks, *(text(note) for note in entries(report.get("notes"), 12))),
+        remarks=(*one.remarks, *first_of([text(note) for note in entries(report.get("notes"), 1000)], 12, "notes")),
     )
 
 
@@ -65,7 +65,7 @@ def _tiles(report: Mapping[str, Any], known: tuple[str, str, str] | None) -> tup
         if part is not None:
             tiles.append((f"{words} ({part} rows)", show(scores[part])))
     if report.get("command") == "audit":
-        tiles.append(("clean accuracy", share(report.get("clean_accuracy"))))
+        tiles.append(("clean accuracy", share(report.get("clean_accuracy"), at_least=True)))
         tiles.append(("inputs", figure(mapping(report.get("data")).get("n"), 9)))
     return tuple(tiles)
 
@@ -80,7 +80,7 @@ def _theorem(one: Proved) -> Theorem | None:
         verdict=str(check.verdict),
         reason=text(check.reason),
         n=n,
-        d=d - certificate.bias,
+        d=d - (certificate.hidden_bias != "none"),
         c=c,
         loss=text(certificate.loss, 40),
         gamma=repr(float(certificate.gamma)).removesuffix(".0"),

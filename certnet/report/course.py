@@ -7,8 +7,8 @@ from certnet import plots
 from certnet.report.proof import Proved
 from certnet.report.records import PARTS, Section, Table, drawn
 from certnet.report.words import names, seconds, text
-from certnet.runtime.fields import entries, mapping, number
-from certnet.runtime.wording import NONE, down, figure, listed, up
+from certnet.runtime.fields import MOST, entries, mapping, number
+from certnet.runtime.wording import NONE, down, figure, first_of, listed, up
 
 ALL = 1 << 20
 """Names that are read, so that those left out can be counted."""
@@ -18,14 +18,15 @@ def course(one: Proved, key: str) -> Section:
     """How the result came about."""
     report = one.report
     solved, branching, chosen = (mapping(report.get(name)) for name in ("relaxation", "branching", "selection"))
-    pictures = [
-        *drawn(
-            lambda ax: plots.history(report, ax),
-            f"{key}-history",
-            "Bound and objective over time",
-            f"From the first network to the last bound; the objective ended at {up(number(report.get('objective')))}, "
-            f"the lower bound at {down(number(report.get('lower_bound')))}. The shaded part is the gap.",
+    ended = "the objective as the run reports it; no bound is proved."
+    if number(report.get("lower_bound")) is not None:
+        ended = (
+            f"the objective ended at {up(number(report.get('objective')))}, the lower bound at "
+            f"{down(number(report.get('lower_bound')))}. The shaded part is the gap."
         )
+    caption = f"From the first network to the last bound; {ended}"
+    pictures = [
+        *drawn(lambda ax: plots.history(report, ax), f"{key}-history", "Bound and objective over time", caption)
     ]
     if chosen:
         pictures += drawn(
@@ -87,19 +88,17 @@ def recipe_of(report: Mapping[str, Any]) -> Section:
     facts = [
         ("data", text(data.get("source") or data.get("name"), 120)),
         ("task", text(data.get("task"), 40)),
-        ("target", text(recipe.get("target"), 80) if recipe.get("target") else ""),
+        ("target", text(recipe.get("target") or data.get("target"), 80)),
         ("rows", rows or text(data.get("n"), 20)),
-        ("classes", listed(classes, 20, 80) if classes else ""),
-        ("features", listed(features, 40, 80) if features else ""),
-        ("standardised", text(data.get("standardised"), 10) if "standardised" in data else ""),
-        ("part", text(data.get("part"), 20) if data.get("part") else ""),
-        ("seed", text(data.get("seed"), 24) if data.get("seed") is not None else ""),
-        ("fingerprint", text(data.get("fingerprint"), 80) if data.get("fingerprint") else ""),
+        ("classes", listed(classes, 20, 80)),
+        ("features", listed(features, 25, 80)),
+        ("standardised", text(data.get("standardised"), 10)),
+        ("part", text(data.get("part"), 20)),
+        ("seed", text(data.get("seed"), 24)),
+        ("fingerprint", text(data.get("fingerprint"), 80)),
     ]
-    treated = [text(sentence) for sentence in entries(data.get("columns"))]
-    return Section(
-        "Recipe of the data", facts=tuple(f for f in facts if f[1] not in ("", NONE)), sentences=tuple(treated)
-    )
+    treated = first_of([text(sentence) for sentence in entries(data.get("columns"), ALL)], MOST, "columns")
+    return Section("Recipe of the data", facts=tuple(f for f in facts if f[1] not in ("", NONE)), sentences=treated)
 
 
 def environment(report: Mapping[str, Any]) -> Section:

@@ -20,6 +20,8 @@ CHECKING = 60.0
 """Seconds that proving one certificate again may take."""
 AGREES = 1e-9
 """Relative difference of a stated figure and the proved one from which the page says that they differ."""
+UNPROVED = dict.fromkeys(("objective", "lower_bound", "gap"))
+"""What nobody is told where there is no certificate of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,9 @@ class Proved:
         if self.certificate is None:
             return None
         proof = self.certificate.proofs[0]
-        relu = ReluNetwork.of_program(proof.U, proof.V, proof.output, hidden_bias=self.certificate.bias)
+        relu = ReluNetwork.of_program(
+            proof.U, proof.V, proof.output, hidden_bias=self.certificate.hidden_bias != "none"
+        )
         own = self.run.network
         if own is None or own.network.inputs != relu.inputs:
             return TwoLayerNetwork(relu)
@@ -79,7 +83,7 @@ def proved(run: "Run", *, time_limit: float | None = CHECKING) -> Proved:
     stated = dict(run.report)
     if run.certificate is None:
         if stated.get("command") not in ("train", "optimality"):
-            return Proved(run, stated, None, None, ())
+            return Proved(run, {**stated, **UNPROVED}, None, None, ())
         remark = "The folder holds no certificate, so nothing is proved here."
         return Proved(run, _without(stated, "there is no certificate"), None, None, (remark,))
     try:
@@ -114,8 +118,7 @@ def proved(run: "Run", *, time_limit: float | None = CHECKING) -> Proved:
 
 
 def _without(stated: Mapping[str, Any], reason: str, verdict: str = "UNKNOWN") -> dict[str, Any]:
-    unknown = dict.fromkeys(("objective", "lower_bound", "gap"))
-    return {**stated, "verdict": verdict, "reason": reason, **unknown}
+    return {**stated, "verdict": verdict, "reason": reason, **UNPROVED}
 
 
 def _differ(own: float | None, stated: float | None) -> bool:

@@ -45,10 +45,10 @@ def percent(value: float | Decimal | None) -> str:
 def share(value: object, *, at_least: bool | None = None) -> str:
     """A share of rows in percent with one digit; of a bound rounded to what is still true: down for at least, else up.
 
-    A dash for what is no number.
+    A dash for what is none.
     """
     found = number(value)
-    if found is None:
+    if found is None or not 0 <= found <= 1:
         return NONE
     rounding = {None: ROUND_HALF_EVEN, True: ROUND_FLOOR, False: ROUND_CEILING}[at_least]
     # The digits that name the float: 0.7 is seven of ten rows, and no less.
@@ -70,6 +70,13 @@ def cleaned(text: str, most: int) -> str:
     """A text of anybody's, shortened, with spaces for control characters."""
     # Long texts are cut before they are looked at.
     return shortened("".join(" " if unicodedata.category(sign)[0] == "C" else sign for sign in text[: most + 1]), most)
+
+
+def first_of(sentences: Sequence[str], most: int, what: str) -> tuple[str, ...]:
+    """The first of these sentences; where there are more, the last one says how many more there are of what."""
+    if len(sentences) <= most:
+        return tuple(sentences)
+    return (*sentences[: most - 1], f"… and {len(sentences) - most + 1} {what} more (report.json lists them)")
 
 
 def listed(words: Sequence[object], most: int = 4, width: int = WIDTH) -> str:

@@ -48,7 +48,6 @@ def attack_all(
     starts: int = 48,
     rng: np.random.Generator | None = None,
     first: FloatArray | None = None,
-    iterations: int = ITERATIONS,
     until: float = -np.inf,
     deadline: Deadline = NO_DEADLINE,
 ) -> list[AttackResult]:
@@ -59,7 +58,6 @@ def attack_all(
         starts: random starts, besides the middle of the box; the same for each case.
         rng: where they come from, or None for a new one; the same numbers give the same result.
         first: (n, d) further starts.
-        iterations: steps of every start.
         until: the attack of all cases ends when a margin is below it.
         deadline: when it ends as well.
     """
@@ -77,7 +75,7 @@ def attack_all(
     X = np.tile(X, (K, 1))
     product = X @ network.hidden.T + network.hidden_bias
     value, idle = np.full(K * n, np.inf), np.zeros(K * n, dtype=np.int64)
-    for step in range(iterations):
+    for step in range(ITERATIONS):
         # A start that neither kind of step has moved will not move again.
         on = np.flatnonzero(idle < 2)
         if not len(on) or value.min() < until or deadline.passed:

@@ -12,7 +12,7 @@ import numpy as np
 
 from certificates.making.circuits import exact_circuits
 from certnet.search.best_first import Budget
-from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
+from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
 from certnet.solvers.interior_point import interior_point
 from certnet.solvers.products import violated
 from formulations import Dual, Presolved, Primal, Program
@@ -21,7 +21,7 @@ from formulations.circuits import CircuitSet, Supports, planar_circuits, violate
 from formulations.errors import InputError
 
 ROUNDS = 8
-"""Default limit on rounds of separation for a training program."""
+"""Default limit on rounds of separation."""
 
 
 FIRST_TOLERANCE, COARSE = 1e-2, 1e-3
@@ -42,12 +42,10 @@ LEAST_GAIN = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class CircuitRound:
-    """One solve: how many circuits it had, its bound in original units, and what it took."""
+    """One solve: how many circuits it had, and its bound in original units."""
 
     circuits: int
     lower_bound: float
-    iterations: int
-    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,51 +75,70 @@ class CircuitResult:
 
 def solve_with_circuits(
     presolved: Presolved,
+    W: FloatArray | None = None,
     *,
     rounds: int = ROUNDS,
     tolerance: float = 1e-4,
     time_limit: float | None = None,
     enough: float = np.inf,
-    callback: Callback | None = None,
 ) -> CircuitResult:
-    """Bound the training objective with circuits.
+    """Bound the training objective with circuits, or the price of one W: solve and separate until nothing is gained.
 
     Args:
         presolved: of the training program; inequalities it has already are replaced.
-        rounds: the most separations; 0 solves without circuits.
+        W: (f, c) that is priced, in the coordinates of ``presolved.program``; None for training.
+        rounds: the most separations; 0 solves without circuits. Those of later rounds are weaker, and every node of a
+            search pays for them.
         tolerance: of the last solve, relative. The relaxation with circuits often has no interior, and then multipliers
             grow without end: small tolerances cost much and make the certificate harder to prove.
         time_limit: seconds for everything, or None.
         enough: bound in original units at which to stop.
-        callback: called during every solve; a true return value ends everything.
 
     Raises:
-        InputError: a negative number of rounds, or more targets than the interior point takes.
+        InputError: a negative number of rounds, W does not fit, or more targets than the interior point takes.
     """
-    return _solve(presolved, None, rounds, tolerance, time_limit, enough, callback)
+    if rounds < 0:
+        raise InputError(f"the number of rounds must not be negative, and it is {rounds}.")
+    space, merged, budget = presolved.program.space, presolved.rows.program.space, Budget(seconds=time_limit)
+    N, circuits, age = space.neurons, CircuitSet.none(space.neurons), np.zeros(0, dtype=np.int64)
+    start: WarmStart | None = None
+    best: CircuitResult | None = None
+    done: list[CircuitRound] = []
 
+    def watch(progress: Progress) -> bool:
+        return progress.lower_bound >= enough
 
-def price_with_circuits(
-    presolved: Presolved,
-    W: FloatArray,
-    *,
-    rounds: int = 1,
-    tolerance: float = 1e-3,
-    time_limit: float | None = None,
-) -> CircuitResult:
-    """Bound the price of one W with circuits; the same rounds for the pricing program.
-
-    Args:
-        presolved: of the training program; inequalities it has already are replaced.
-        W: (f, c), in the coordinates of ``presolved.program``.
-        rounds: the most separations. Circuits of later ones are weaker, and every node of a search pays for them.
-        tolerance: of the last solve, relative.
-        time_limit: seconds for everything, or None.
-
-    Raises:
-        InputError: a negative number of rounds, or W does not fit.
-    """
-    return _solve(presolved, W, rounds, tolerance, time_limit, np.inf, None)
+    while True:
+        presolved = presolved.with_inequalities(circuits.rows(merged.dimension))
+        program = presolved.program if W is None else presolved.program.pricing(W)
+        last = len(done) >= rounds or (space.dimension == 2 and len(circuits) > 0)
+        wanted = tolerance if last else max(COARSE if done else FIRST_TOLERANCE, tolerance)
+        options = SolverOptions(tolerance=wanted, time_limit=budget.left, callback=watch, warm_start=start)
+        result = interior_point(program, options)
+        primal, dual = result.primal, result.dual
+        assert primal is not None  # the interior point always has both
+        assert dual is not None
+        bound = program.to_original(result.statistics["dual_value"])
+        done.append(CircuitRound(len(circuits), bound))
+        if best is None or bound >= best.lower_bound:
+            best = CircuitResult(presolved, circuits, result, bound, ())
+        stopped = result.status is SolveStatus.INTERRUPTED
+        gained = len(done) < 3 or bound - done[-3].lower_bound > LEAST_GAIN * abs(bound)
+        if last or stopped or not budget.allows(0) or bound >= enough or not gained:
+            break
+        start, count = (primal, dual), min(PER_GENERATOR * N, MOST_PER_GENERATOR * N - len(circuits))
+        found = separate(program, program.inequality_moments(primal.S), merged.generators, circuits, count)
+        if len(found):
+            used = dual.N[2 * N :].max(axis=1, initial=0.0) > NEGLIGIBLE * max(float(dual.N.max(initial=0.0)), 1e-300)
+            age = np.where(used, 0, age + 1)
+            kept = np.flatnonzero(age < PATIENCE)
+            circuits, age = circuits.take(kept).joined(found), np.append(age[kept], np.zeros(len(found), np.int64))
+            start = primal, _first_dual(presolved, primal, dual, kept, circuits)
+        elif wanted > tolerance:
+            rounds = 0
+        else:
+            break
+    return replace(best, rounds=tuple(done))
 
 
 def separate(
@@ -161,63 +178,6 @@ def separate(
 def _mirrored(key: tuple[int, tuple[int, ...]], neurons: int) -> tuple[int, tuple[int, ...]]:
     target, *support = ((position + neurons) % (2 * neurons) for position in (key[0], *key[1]))
     return target, tuple(sorted(support))
-
-
-def _solve(
-    presolved: Presolved,
-    W: FloatArray | None,
-    rounds: int,
-    tolerance: float,
-    time_limit: float | None,
-    enough: float,
-    callback: Callback | None,
-) -> CircuitResult:
-    """Solve the training program, or price W; separate and solve again until nothing is gained."""
-    if rounds < 0:
-        raise InputError(f"the number of rounds must not be negative, and it is {rounds}.")
-    space, merged, budget = presolved.program.space, presolved.rows.program.space, Budget(seconds=time_limit)
-    N, circuits, age = space.neurons, CircuitSet.none(space.neurons), np.zeros(0, dtype=np.int64)
-    start: WarmStart | None = None
-    best: CircuitResult | None = None
-    done: list[CircuitRound] = []
-    stopped = False
-
-    def watch(progress: Progress) -> bool:
-        nonlocal stopped
-        stopped = stopped or (callback is not None and bool(callback(progress)))
-        return stopped or progress.lower_bound >= enough
-
-    while True:
-        presolved = presolved.with_inequalities(circuits.rows(merged.dimension))
-        program = presolved.program if W is None else presolved.program.pricing(W)
-        last = len(done) >= rounds or (space.dimension == 2 and len(circuits) > 0)
-        wanted = tolerance if last else max(COARSE if done else FIRST_TOLERANCE, tolerance)
-        options = SolverOptions(tolerance=wanted, time_limit=budget.left, callback=watch, warm_start=start)
-        result = interior_point(program, options)
-        primal, dual = result.primal, result.dual
-        assert primal is not None  # the interior point always has both
-        assert dual is not None
-        bound = program.to_original(result.statistics["dual_value"])
-        done.append(CircuitRound(len(circuits), bound, result.iterations, result.seconds))
-        if best is None or bound >= best.lower_bound:
-            best = CircuitResult(presolved, circuits, result, bound, ())
-        stopped = stopped or result.status is SolveStatus.INTERRUPTED
-        gained = len(done) < 3 or bound - done[-3].lower_bound > LEAST_GAIN * abs(bound)
-        if last or stopped or not budget.allows(0) or bound >= enough or not gained:
-            break
-        start, count = (primal, dual), min(PER_GENERATOR * N, MOST_PER_GENERATOR * N - len(circuits))
-        found = separate(program, program.inequality_moments(primal.S), merged.generators, circuits, count)
-        if len(found):
-            used = dual.N[2 * N :].max(axis=1, initial=0.0) > NEGLIGIBLE * max(float(dual.N.max(initial=0.0)), 1e-300)
-            age = np.where(used, 0, age + 1)
-            kept = np.flatnonzero(age < PATIENCE)
-            circuits, age = circuits.take(kept).joined(found), np.append(age[kept], np.zeros(len(found), np.int64))
-            start = primal, _first_dual(presolved, primal, dual, kept, circuits)
-        elif wanted > tolerance:
-            rounds = 0
-        else:
-            break
-    return replace(best, rounds=tuple(done))
 
 
 def _first_dual(presolved: Presolved, primal: Primal, dual: Dual, kept: IntArray, circuits: CircuitSet) -> Dual:

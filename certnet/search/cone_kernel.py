@@ -306,7 +306,7 @@ def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays
             vertex in place of v_a, the second in place of v_b.
         waiting, depths: (p, k, k) and (p,), the cones that come next in preorder.
         found: (q, k) notable points.
-        best, point: largest value at a vertex, and (k,) where.
+        best: largest value at a vertex.
     """
     N, k = rows.shape
     c, count = weights.shape[1], len(cones)
@@ -314,7 +314,7 @@ def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays
     Z, crossing = np.empty((DEEPEST, N, k)), np.empty((DEEPEST, N), np.int64)
     kept, depth = np.zeros(DEEPEST, np.int64), np.zeros(DEEPEST, np.int64)
     codes, positions = np.zeros(budget, np.int64), np.zeros(budget)
-    found, point = np.zeros((FOUND, k)), np.zeros(k)
+    found = np.zeros((FOUND, k))
     outputs, half, gram, M, R = np.zeros((c, k)), np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, k))
     x, y, lower, p, alive = np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(c), np.zeros(k, np.int64)
     tests, hits, best, following, top = 0, 0, 0.0, 0, -1
@@ -340,9 +340,7 @@ def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays
             if s > notable and hits < FOUND:
                 found[hits] = T[at, :, j]
                 hits += 1
-            if s > best:
-                best = s
-                point[:] = T[at, :, j]
+            best = max(best, s)
         passed, worst = False, -1
         if not refuted:
             worst = bound(Z[at], crossing[at], kept[at], weights, outputs, limit, gram, M, x, y, lower, p)
@@ -364,7 +362,7 @@ def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays
         tests += 1
     waiting = np.concatenate((T[: top + 1][::-1], cones[following:]))
     their_depths = np.concatenate((depth[: top + 1][::-1], depths[following:]))
-    return codes[:tests], positions[:tests], waiting, their_depths, found[:hits], best, point
+    return codes[:tests], positions[:tests], waiting, their_depths, found[:hits], best
 
 
 @lru_cache(maxsize=1)

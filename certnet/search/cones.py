@@ -90,7 +90,7 @@ class Exploration:
         codes, positions: the trees of all roots in preorder (``certificates.subdivision.Subdivision``); empty unless
             complete.
         points: (d, m) vertices of notable value, in the coordinates of the basis.
-        best: largest ‖f(u)‖/‖u‖ at a vertex, and ``point`` (d,) the vertex.
+        best: largest ‖f(u)‖/‖u‖ at a vertex.
         tests: effort.
     """
 
@@ -100,7 +100,6 @@ class Exploration:
     positions: FloatArray
     points: FloatArray
     best: float
-    point: FloatArray
     tests: int
 
 
@@ -140,7 +139,7 @@ def explore(
     """
     compiling, d = 0.0, len(output.metric)
     order = [_Segment(output.roots, np.zeros(len(output.roots), dtype=np.int64))]
-    tests, refuted, best, point, points = 0, False, 0.0, np.zeros(d), [np.zeros((0, d))]
+    tests, refuted, best, points = 0, False, 0.0, [np.zeros((0, d))]
     while waiting := [segment for segment in order if len(segment.depths)]:
         left = np.inf if max_tests is None else max_tests - tests
         if left <= 0 or time.perf_counter() >= deadline.moment + compiling:
@@ -158,14 +157,14 @@ def explore(
             results = [_slice(*one) for one in work]
         else:
             results = pool(delayed(_slice)(*one) for one in work)
-        for segment, (codes, positions, cones, depths, found, top, where) in zip(chosen, results, strict=True):
+        for segment, (codes, positions, cones, depths, found, top) in zip(chosen, results, strict=True):
             at, count = order.index(segment), max(min(len(cones), PARTS_PER_WORKER * busy if busy > 1 else 1), 1)
             pieces = zip(np.array_split(cones, count), np.array_split(depths, count), strict=True)
             done = _Segment(cones[:0], depths[:0], codes, positions[codes >= 0])
             order[at : at + 1] = [done, *(_Segment(*piece) for piece in pieces)]
             tests, refuted = tests + len(codes), refuted or bool((codes == kernel.REFUTED).any())
             points.append(found)
-            best, point = max((best, point), (top, where), key=lambda pair: pair[0])
+            best = max(best, top)
         if callback is not None and callback(tests):
             break
     complete = not refuted and not any(len(segment.depths) for segment in order)
@@ -176,12 +175,11 @@ def explore(
         positions=np.concatenate([s.positions if complete else s.positions[:0] for s in order]),
         points=np.concatenate(points).T,
         best=float(np.sqrt(best)),
-        point=point,
         tests=tests,
     )
 
 
-Slice = tuple[IntArray, FloatArray, FloatArray, IntArray, FloatArray, float, FloatArray]
+Slice = tuple[IntArray, FloatArray, FloatArray, IntArray, FloatArray, float]
 
 
 def _slice(output: Output, part: _Segment, limit: float, notable: float, budget: int, plain: bool = False) -> Slice:

@@ -115,12 +115,11 @@ def _unsafe(
     return Counterexample(inputs, outputs, number, nearest(margin), None if isinstance(x, np.ndarray) else x)
 
 
-def decided_classes(network: ReluNetwork, X: FloatArray, labels: IntArray) -> IntArray:
-    """The network's class of each row of X (n×d), where ``labels`` (n,) are the right ones; decided exactly.
+def decided_classes(network: ReluNetwork, X: FloatArray, labels: IntArray) -> tuple[IntArray, NDArray[np.bool_]]:
+    """Of each row of X (n×d) the first of its largest outputs, and whether it keeps its label (n,); decided exactly.
 
-    A row has its label's class if that output is larger than every other one. Else it has the class of the largest
-    other output, the first of these; so a tie with the label counts against it, as in ``keeps_class``. Floating point
-    with error bounds decides most rows, rational arithmetic the others.
+    It does if that output is larger than every other one; so a tie counts against it, as in ``keeps_class``. Floating
+    point with error bounds decides most rows, rational arithmetic the others.
 
     Raises:
         InputError: this machine's arithmetic is not that of the checkers' model.
@@ -139,10 +138,10 @@ def decided_classes(network: ReluNetwork, X: FloatArray, labels: IntArray) -> In
         kept = lead > others.max(axis=1, initial=-np.inf)
     found = np.array(labels, dtype=np.int64)
     for row in np.flatnonzero(~kept).tolist():
-        y, label = exact_outputs(network, X[row]), int(labels[row])
-        rival = max((k for k in range(len(y)) if k != label), key=lambda k: (y[k], -k), default=label)
-        found[row] = label if y[label] > y[rival] else rival
-    return found
+        y = exact_outputs(network, X[row])
+        largest = max(y)
+        found[row], kept[row] = y.index(largest), y[labels[row]] == largest and y.count(largest) == 1
+    return found, kept
 
 
 def _enclosed(network: ReluNetwork, X: FloatArray) -> Enclosure:

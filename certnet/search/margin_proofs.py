@@ -7,7 +7,7 @@ import numpy as np
 
 from certificates.certificate import CaseProof
 from certificates.failure import NO_DEADLINE, Deadline
-from certificates.linear_leaves import LinearLeaves
+from certificates.linear_leaves import LinearLeaves, OpenCase
 from certificates.making.circuits import as_proof
 from certificates.making.margins import leaf_is_proved
 from certificates.making.tree import LeafProof, Node, build
@@ -73,18 +73,9 @@ def linear_margins(
     finite = np.isfinite(size) & np.isfinite(weights).all(axis=1) & np.isfinite(bounds.mu).all(axis=1)
     doubtful = np.flatnonzero(finite & ~(margins > 0) & (bounds.value > -ROUNDING * size))
     if len(doubtful):
-        leaves = LinearLeaves(
-            network,
-            problem.case,
-            problem.stable,
-            problem.kept,
-            problem.bounds,
-            _triangles(problem),
-            bounds.mu[doubtful],
-            0.0,
-            signs[doubtful],
-            weights[doubtful],
-        )
+        opened = OpenCase(network, problem.case, problem.stable, problem.bounds)
+        mu, signs, weights = bounds.mu[doubtful], signs[doubtful], weights[doubtful]
+        leaves = LinearLeaves(opened, _triangles(problem), mu, 0.0, signs, weights)
         for node, least in zip(doubtful.tolist(), leaves.remainders(exactly=True), strict=True):
             margins[node] = _rounded_down(least)
     return margins

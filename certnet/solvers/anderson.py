@@ -3,7 +3,6 @@
 import numpy as np
 
 from certnet.solvers.arrays import Array, Arrays
-from formulations._validation import FloatArray
 
 REGULARISATION = 1e-8
 GROWTH = 2.0
@@ -24,7 +23,6 @@ class Anderson:
         self._blocks = layer.blocks(order, order)
         # Changes of R and of V + R, in a ring.
         self._changes, self._plain = (self._history.empty(memory, order, order) for _ in range(2))
-        self._gram = np.zeros((memory, memory))
         self.reset()
 
     def reset(self) -> None:
@@ -56,26 +54,19 @@ class Anderson:
     def _remember(self, V: Array, R: Array, last_V: Array, last_R: Array) -> None:
         place = self._known % self._memory
         self._known += 1
-        used = min(self._known, self._memory)
-        products = np.zeros(used)
         for rows in self._blocks:
             change = R[rows] - last_R[rows]
             self._plain[place, rows] = (V[rows] - last_V[rows]) + change
             self._changes[place, rows] = change
-            products += self._products(rows, used, self._changes[place, rows])
-        self._gram[place, :used] = self._gram[:used, place] = products
-
-    def _products(self, rows: slice, used: int, block: Array) -> FloatArray:
-        """Inner products of a block with that of every change."""
-        kept = self._changes[:used, rows].reshape(used, -1)
-        return self._history.host(kept @ block.reshape(-1)).astype(np.float64)
 
     def _extrapolation(self, V: Array, R: Array) -> Array:
         m, out = self._memory, V + R
-        right = np.zeros(m)
+        gram, right = np.zeros((m, m)), np.zeros(m)
         for rows in self._blocks:
-            right += self._products(rows, m, self._history.cast(R[rows]))
-        gram = self._gram + REGULARISATION * np.trace(self._gram) * np.eye(m)
+            changes = self._changes[:, rows].reshape(m, -1)
+            gram += self._history.host(changes @ changes.T)
+            right += self._history.host(changes @ self._history.cast(R[rows]).reshape(-1))
+        gram += REGULARISATION * np.trace(gram) * np.eye(m)
         weights = self._history.array(np.linalg.lstsq(gram, right, rcond=None)[0])
         for rows in self._blocks:
             correction = (weights @ self._plain[:, rows].reshape(m, -1)).reshape(R[rows].shape)

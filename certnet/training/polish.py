@@ -165,7 +165,7 @@ def joined(program: TrainingProgram, U: FloatArray, V: FloatArray, fresh: FloatA
     here = program.loss.value(fitted, a)
 
     def value(weight: float) -> float:
-        return program.loss.value(fitted + weight * change, a) + cost * weight
+        return float(program.loss.value(fitted + weight * change, a) + cost * weight)
 
     if not (cost > 0 and here > 0):
         return U, V

@@ -27,7 +27,7 @@ from certificates import Report, Verdict
 from certificates.files import write_atomically
 from certificates.making import certify
 from certnet.search.certificate import certify_search
-from certnet.search.circuits import price_with_circuits, solve_with_circuits
+from certnet.search.circuits import solve_with_circuits
 from certnet.search.joint import joint_search
 from certnet.search.price import search
 from certnet.training import fit
@@ -90,7 +90,7 @@ def methods(
     def branches(nodes: int, *, circuits: bool) -> tuple[Report, int]:
         at, named = presolved, None
         if circuits:
-            root = price_with_circuits(presolved, W)
+            root = solve_with_circuits(presolved, W, rounds=1, tolerance=1e-3)
             at, named = root.presolved, root.circuits
         found = search(at.program, W, enough=enough, max_nodes=nodes, time_limit=time_limit)
         certificate, report = certify_search(at, found, U, V, circuits=named)

@@ -7,7 +7,7 @@ from certificates import Verdict, check
 from certificates.making.circuits import exact_circuits
 from certificates.proof import Circuits
 from certnet.search.certificate import certify_search
-from certnet.search.circuits import price_with_circuits
+from certnet.search.circuits import solve_with_circuits
 from certnet.search.joint import joint_search
 from certnet.search.price import search
 from certnet.training import fit
@@ -22,7 +22,7 @@ def problem() -> tuple:
     program = TrainingProgram(random.standard_normal((9, 3)), random.standard_normal((9, 2)), 0.3)
     network, presolved = fit(program), presolve(program)
     _, dual = from_network(presolved, network.U, network.V)
-    return network, presolved, dual.W, price_with_circuits(presolved, dual.W)
+    return network, presolved, dual.W, solve_with_circuits(presolved, dual.W, rounds=1, tolerance=1e-3)
 
 
 def test_circuits_tighten_the_root_and_its_children(problem: tuple) -> None:
@@ -61,7 +61,10 @@ def test_a_free_w_branches_with_circuits_even_if_some_say_the_same() -> None:
     program = TrainingProgram(random.standard_normal((12, 6)), random.standard_normal((12, 2)), 0.1)
     network, presolved = fit(program), presolve(program)
     _, dual = from_network(presolved, network.U, network.V)
-    once, merged = price_with_circuits(presolved, dual.W).circuits, presolved.rows.program.space
+    once, merged = (
+        solve_with_circuits(presolved, dual.W, rounds=1, tolerance=1e-3).circuits,
+        presolved.rows.program.space,
+    )
     # With α and β exchanged a circuit is the same inequality on the face.
     mirrored = [[(place + 12) % 24 for place in (target, *support)] for target, support in once.keys]
     twice = once.joined(exact_circuits(merged.generators, [(target, (*support,)) for target, *support in mirrored]))
@@ -93,9 +96,9 @@ def test_rounds_of_pricing_never_fall_below_the_price(problem: tuple) -> None:
     z /= np.sqrt(np.sum(z * (program.metric @ z), axis=0))
     phi = program.space.lift(z)[program.feature]
     price = float(np.linalg.norm((program.weight[:, None] * W).T @ phi, axis=0).max())
-    rounds = price_with_circuits(presolved, W, rounds=3, tolerance=1e-3).rounds
+    rounds = solve_with_circuits(presolved, W, rounds=3, tolerance=1e-3).rounds
     bounds = [float(np.sqrt(-entry.lower_bound)) for entry in rounds]
     assert min(bounds) >= price
     assert bounds[-1] < bounds[0]
     with pytest.raises(InputError, match="negative"):
-        price_with_circuits(presolved, W, rounds=-1)
+        solve_with_circuits(presolved, W, rounds=-1)

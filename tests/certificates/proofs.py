@@ -7,11 +7,11 @@ import numpy as np
 from certificates import Certificate
 from certificates.making.assemble import assemble
 from certificates.making.repair import RepairedDual
-from certificates.proof import LEAF, Circuits, LiftedProof, Region, Triangles
-from certnet.search.relaxation import Relaxation, margin_bound
+from certificates.proof import LEAF, Circuits, LiftedProof, Triangles
 from formulations import MergedRows, TrainingProgram, merge_rows
 from formulations.robustness import UnsafeCase
 from tests.certificates.altering import replace
+from tests.verification.margin_bounds import Relaxation, margin_bound
 from tests.verification.problems import random_box, random_network
 
 
@@ -95,12 +95,12 @@ def with_triangles(proof: LiftedProof, triangles: list[tuple[int, float, float]]
     return replace(proof, triangles=Triangles(integers([i for i, *_ in triangles]), bounds))
 
 
-def box_region(low: np.ndarray, high: np.ndarray) -> Region:
+def box_region(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, tuple[()]]:
     """{(x, t): low·t ≤ x ≤ high·t}; rows 0..k−1 are x − low t, rows k..2k−1 are high t − x."""
     k = len(low)
     eye = np.eye(k)
     rows = np.vstack([np.hstack([eye, -low[:, None]]), np.hstack([-eye, high[:, None]])])
-    return Region(rows, np.zeros((0, k + 1, k + 1)))
+    return rows, ()
 
 
 def tree_certificate(seed: int = 0) -> Certificate:

@@ -52,6 +52,10 @@ def test_products_of_uncertain_matrices_are_enclosed(matrix, seed: int, k: int) 
     corner_a = A + rad_a * random.choice([-0.999, 0.999], size=A.shape)
     corner_b = B + rad_b * random.choice([-0.999, 0.999], size=B.shape)
     assert encloses(product, exact_product(corner_a, corner_b))
+    entries = matrix(*middle(A), rad_a).by(matrix(*middle(A[::-1]), rad_a[::-1]))
+    corners = fractions(corner_a)
+    truth = [[x * y for x, y in zip(*rows, strict=True)] for rows in zip(corners, corners[::-1], strict=True)]
+    assert encloses(entries, truth)
 
 
 @given(SEEDS, st.integers(1, 40))

@@ -8,7 +8,7 @@ from math import isqrt
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import certificates.subdivision as subdivision
@@ -80,9 +80,12 @@ def exact_matrix(rows, weights, linear, metric, V, p, eta, own_side) -> Exact:
 @pytest.mark.parametrize("outputs", [1, 2, 3])
 @settings(deadline=None, max_examples=60)
 @given(
-    SEEDS, st.integers(1, 5), st.integers(1, 3), st.sampled_from([0.0, 3.0, 1e6]), st.integers(0, 12),
+    SEEDS, st.integers(1, 5), st.integers(1, 3), st.sampled_from([0.0, 3.0, 1e9]), st.integers(0, 12),
     st.sampled_from([1.0, 1e-100, 1e100, 1e-160]), st.sampled_from(["plain", "parallel", "crossing"]),
 )  # fmt: skip
+@example(0, 1, 2, 1e9, 0, 1.0, "across")
+@example(1, 1, 2, 1e9, 0, 1.0, "across")
+@example(2, 1, 2, 1e9, 0, 1.0, "across")
 def test_the_matrix_of_a_leaf_is_below_the_exact_one(
     outputs: int, seed: int, N: int, d: int, units: float, depth: int, scale: float, shape: str
 ) -> None:
@@ -92,10 +95,13 @@ def test_the_matrix_of_a_leaf_is_below_the_exact_one(
         W = np.outer(random.standard_normal(N), W[0]) * (1 + 1e-15 * random.standard_normal((N, outputs)))
     if shape == "crossing":  # some vertices lie on a hyperplane up to rounding
         A[:, 0] = A[:, -1] * (1 + 1e-16)
+    L = random.standard_normal((outputs, d))
+    if shape == "across":  # outputs at the vertices differ from their mean by much more than its size
+        W, L = 1e-6 * W, np.where(np.arange(outputs)[:, None] == 0, 1e-3, np.where(np.arange(d) % 2, 1.0, -1.0))
     rows, true_rows = enclosing(random, A, units)
     weights, true_weights = enclosing(random, W * scale, units)
-    linear, true_linear = enclosing(random, random.standard_normal((outputs, d)) * scale, units)
-    B = random.standard_normal((d, d)) * scale
+    linear, true_linear = enclosing(random, L * scale, units)
+    B = (1e-3 * np.eye(d) if shape == "across" else random.standard_normal((d, d))) * scale
     metric, true_metric = enclosing(random, B.T @ B, units)
     rad = metric.rad + 2.0**-1022  # as the product of enclosures has it
     test = subdivision._LeafTest(PiecewiseLinear(rows, weights, linear, Enclosure(metric.mid, rad)))

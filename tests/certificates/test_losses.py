@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Certificate, Verdict, check, fingerprint
-from certificates.certificate import Training
 from certificates.failure import Deadline, ProofFailure
 from certificates.losses import loss_named, require_domain, require_targets, sums, twice_lost
 from certificates.making.assemble import statement_of
@@ -95,6 +94,22 @@ def test_losses_over_intervals_are_rounded_up(seed: int, loss: str, width: float
         assert truth(f + share * width * signs) <= bound / 2 + ERROR
     if width == 0:
         assert bound / 2 - truth(f) <= Fraction(1, 10**13) * (1 + truth(f)) * (1 + int(np.abs(f).max()))
+
+
+def test_dual_values_that_nearly_cancel_are_rounded_down_too() -> None:
+    """``wy − w²/2ω`` where both terms are nearly equal: quotients rounded to nearest would come out above."""
+    for seed in range(30):
+        s = problem("squared", "none", "none", weighted=True, seed=seed)
+        W = rng(seed).standard_normal(s.Y.shape)
+        near = replace(s, Y=W / s.sample_weight[:, None] / 2)
+        assert Fraction(dual_value(near, W)) <= true_dual_value(near, W)
+
+
+def test_the_straight_part_of_a_loss_is_rounded_up() -> None:
+    r = rng(0).uniform(1.0, 5.0, (50, 1))
+    left, right = (part.ravel().tolist() for part in twice_lost(loss_named("huber:0.3"), -r, -r, np.zeros_like(r)))
+    for a, b, f in zip(left, right, r.ravel().tolist(), strict=True):
+        assert Fraction(a) * Fraction(b) >= 2 * true_loss("huber:0.3", [Fraction(-f)], [Fraction(0)])
 
 
 @EVERY
@@ -209,6 +224,16 @@ def test_what_is_changed_is_not_proved(made: Certificate) -> None:
     assert renamed.verdict is not Verdict.PROVED or renamed.lower_bound <= made.objective
 
 
+def test_a_network_has_an_output_bias_only_where_the_statement_has_one() -> None:
+    """The bias fits the targets better, for nothing."""
+    made = certificate(problem("squared", "none", "none"))
+    output = (made.Y - np.maximum(made.X @ made.U, 0.0) @ made.V.T).mean(axis=0)
+    for claimed in (made.objective, 1e9):
+        report = check(replace(made, output=output, objective=claimed))
+        assert report.verdict is Verdict.UNKNOWN
+        assert "output bias" in report.reason
+
+
 @EVERY
 def test_a_bound_above_the_network_is_refuted(loss: str) -> None:
     made = certificate(problem(loss, "free", "free", weighted=True))
@@ -308,13 +333,6 @@ def test_no_bound_exceeds_the_objective_of_any_network(
         U[-1] *= 10.0 ** random.uniform(-2, 3) if biases[0] == "free" else 1.0
         a = np.zeros(c) if biases[1] == "none" else size * random.standard_normal(c)
         assert made.lower_bound <= network_objective(made.statement, U, V, a)
-
-
-def test_a_statement_with_a_bias_has_a_column_of_ones() -> None:
-    s = problem("squared", "none", "none")
-    assert not s.bias
-    assert problem("squared", "free", "none").bias
-    assert isinstance(s, Training)
 
 
 @EVERY

@@ -140,6 +140,17 @@ def test_subdivisions_are_proved_by_both(tmp_path: Path, minimal_checker, subdiv
         assert verdict_of(path) == "PROVED"
 
 
+def test_cones_of_a_free_hidden_bias_are_proved_by_both(tmp_path: Path, minimal_checker) -> None:
+    """There the cost of a vertex is not its length, and the directions that both choose depend on the cost."""
+    X = np.array([[-1.0, 1.0], [1.0, -1.0], [0.0, -2.0], [-2.0, 2.0], [2.0, 2.0]])
+    Y = np.array([[1.0, 0.0], [0.0, -1.0], [-1.0, 1.0], [0.0, 0.0], [1.0, 1.0]])
+    program = TrainingProgram(X, Y, 0.1, hidden_bias="free", output_bias="free")
+    certificate = train(program, method="global", gap=0.1).certificate
+    assert isinstance(certificate.proof, Subdivision)
+    write_certificate(tmp_path / "a.cert", certificate)
+    assert minimal_checker.check_file(tmp_path / "a.cert")[0] == verdict_of(tmp_path / "a.cert") == "PROVED"
+
+
 @pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
 def test_mutated_subdivisions_get_the_same_verdict(count: int, tmp_path: Path, minimal_checker, subdivisions) -> None:
     """Apart from claims within rounding of the truth: the main checker rounds here."""

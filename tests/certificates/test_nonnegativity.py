@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from certificates import Verdict, check
 from certificates.arithmetic import BallMatrix, Enclosure, RationalMatrix
 from certificates.failure import ProofFailure
-from certificates.nonnegativity import Problem, prove_nonnegative
-from certificates.proof import LiftedProof, Region
+from certificates.nonnegativity import prove_nonnegative
+from certificates.proof import Cone, LiftedProof
 from formulations import LiftedSpace, TrainingProgram, merge_rows
 from tests.certificates.altering import replace
 from tests.certificates.proofs import (
@@ -29,8 +29,8 @@ ARITHMETICS = [RationalMatrix, BallMatrix, Enclosure]
 
 
 def prove(A: np.ndarray, form: np.ndarray, proof: LiftedProof, region=None, bounds=None, matrix=RationalMatrix):
-    region = Region.everywhere(A.shape[1]) if region is None else region
-    return prove_nonnegative(Problem(A, region, matrix.exact(form), bounds), proof, matrix)
+    linear, quadratics = (A[:0], ()) if region is None else region
+    return prove_nonnegative(Cone(A, linear, quadratics, bounds), matrix.exact(form), proof, matrix)
 
 
 def outer(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -198,7 +198,7 @@ def test_triangles_over_a_box() -> None:
 def test_quadratics_of_a_ball_and_rows_of_a_box_multiply() -> None:
     """t² − x² ≥ 0 on the ball; (t − x)(t + x) is the same form from the box's rows."""
     A = np.array([[1.0, 0.0]])
-    ball = Region(np.zeros((0, 2)), np.diag([-1.0, 1.0])[None])
+    ball = np.zeros((0, 2)), (np.diag([-1.0, 1.0]),)
     form = np.diag([0.0, 0.0, -1.0, 1.0])
     prove(A, form, simple(1, sigma=[1.0]), ball)
     with pytest.raises(ProofFailure):
@@ -229,6 +229,5 @@ def test_the_tree_beats_one_leaf() -> None:
 
 def test_absurd_sizes_are_refused() -> None:
     A = np.zeros((4000, 1))
-    problem = Problem(A, Region.everywhere(1), Enclosure.exact(np.eye(1)))
     with pytest.raises(ProofFailure, match="order"):
-        prove_nonnegative(problem, simple(4000), Enclosure)
+        prove_nonnegative(Cone.everywhere(A), Enclosure.exact(np.eye(1)), simple(4000), Enclosure)

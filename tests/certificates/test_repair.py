@@ -36,7 +36,7 @@ def random_dual(merged, random: np.random.Generator, kind: str) -> Dual:
 KINDS = st.sampled_from(["plain", "target", "residual", "zero", "huge", "not finite"])
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(programs(), SEEDS, KINDS)
 def test_repaired_bounds_never_exceed_a_network(program: TrainingProgram, seed: int, kind: str) -> None:
     merged = merge_rows(program)
@@ -46,7 +46,7 @@ def test_repaired_bounds_never_exceed_a_network(program: TrainingProgram, seed: 
     assert repaired.lower_bound >= merged.program.constant * (1 - 1e-9) - 1e-300
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(programs(), SEEDS, KINDS)
 def test_what_is_certified_is_proved_and_true(program: TrainingProgram, seed: int, kind: str) -> None:
     merged = merge_rows(program)

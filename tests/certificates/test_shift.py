@@ -17,7 +17,7 @@ def _bound(program: Program, W: np.ndarray, N: np.ndarray, t: np.ndarray) -> Shi
     return shifted_bound(form.space, multipliers - form.form, form.metric)
 
 
-@settings(max_examples=300)
+@settings(max_examples=80)
 @given(programs(), SEEDS, st.floats(-6, 4))
 def test_every_shift_gives_a_bound(program: TrainingProgram, seed: int, exponent: float) -> None:
     merged = merge_rows(program)

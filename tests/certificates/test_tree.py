@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from certificates.arithmetic import Enclosure, RationalMatrix
 from certificates.failure import ProofFailure
 from certificates.making.tree import LeafProof, Node, Split, build
-from certificates.nonnegativity import Problem, leaves_with_signs, prove_nonnegative
-from certificates.proof import Circuits, LiftedProof, Region
+from certificates.nonnegativity import leaves_with_signs, prove_nonnegative
+from certificates.proof import Circuits, Cone, LiftedProof
 from formulations import ACTIVE, FREE, INACTIVE
 from formulations.errors import InputError
 from formulations.lifted_space import LiftedSpace
@@ -33,7 +33,7 @@ CIRCUIT = Circuits(target=integers([2]), offset=integers([0, 2]), support=intege
 
 
 def prove(A: np.ndarray, form: np.ndarray, proof: LiftedProof, matrix=RationalMatrix) -> float:
-    return prove_nonnegative(Problem(A, Region.everywhere(A.shape[1]), matrix.exact(form)), proof, matrix)
+    return prove_nonnegative(Cone.everywhere(A), matrix.exact(form), proof, matrix)
 
 
 def generators(random: np.random.Generator) -> np.ndarray:
@@ -91,7 +91,7 @@ def fixed(signs: np.ndarray, neuron: int, sign: int) -> np.ndarray:
     return below
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(SEEDS)
 def test_a_tree_proves_what_its_leaves_prove(seed: int) -> None:
     random = rng(seed)

@@ -311,7 +311,7 @@ def test_names_of_folders_are_short_and_never_collide() -> None:
 def test_a_true_path(certnet: Call, folder: Path) -> None:
     """With the true job: certificates are checked by the command line, and the path is consistent."""
     rng = np.random.default_rng(1)
-    np.savez("r.npz", X=rng.standard_normal((10, 2)), Y=rng.standard_normal((10, 2)))
+    np.savez("r.npz", X=rng.standard_normal((6, 1)), Y=rng.standard_normal((6, 1)))
     outcome = certnet("train", "r.npz", "--no-split", "--gammas", "0.1,1", "--out", "o", "--json", "--time-limit", "60")
     assert outcome.code == 0
     small, large = outcome.json["results"]

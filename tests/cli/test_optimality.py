@@ -54,7 +54,7 @@ CALL = (
     "penalised",
     "--no-split",
     "--nodes",
-    5000,
+    500,
 )
 
 

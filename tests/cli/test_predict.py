@@ -10,7 +10,7 @@ import pytest
 
 import certnet as certnet_api
 from certnet.io import read_network
-from tests.cli.support import Call, one_sentence, quick_train
+from tests.cli.support import Call, files, one_sentence, quick_train
 
 COLOURS = ("red", "green", "blue")
 
@@ -137,3 +137,19 @@ def test_constants_near_new_rows_need_no_target(certnet: Call) -> None:
 def test_what_was_compared_names_the_classes(certnet: Call) -> None:
     done = certnet("check", "shop", "--data", "shop.csv")
     assert "2 classes (buys and leaves)" in done.out
+
+
+@pytest.mark.usefixtures("shop")
+def test_ctrl_c_leaves_no_half_of_a_file(certnet: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    write("new.csv", rows(2, seed=3), ("colour", "size"))
+    monkeypatch.setattr("certnet.io.answers.answers", interrupted)
+    monkeypatch.setattr("certnet.report.page", interrupted)
+    before = files(Path())
+    for call in (("predict", "shop", "new.csv", "-o", "out.csv"), ("report", "shop", "--html", "p.html")):
+        outcome = certnet(*call)
+        assert (outcome.code, outcome.out) == (130, "")
+        assert one_sentence(outcome) == "certnet: Interrupted.\n"
+    assert files(Path()) == before

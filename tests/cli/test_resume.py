@@ -11,6 +11,7 @@ import pytest
 from certificates import Verdict, check, read_certificate
 from certnet.cli import main
 from certnet.cli.training import STOPPED
+from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
 from certnet.jobs import train as job
 from certnet.jobs.checkpoint import read_checkpoint, write_checkpoint
@@ -281,7 +282,7 @@ def test_the_time_limit_is_remarked_on_with_the_way_to_go_on(
     certnet: Call, points: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = SolveStatus.TIME_LIMIT
-    monkeypatch.setattr(_stages, "solve", lambda *given, **options: replace(solve(*given, **options), status=late))
+    monkeypatch.setattr(relaxing, "solve", lambda *given, **options: replace(solve(*given, **options), status=late))
     outcome = certnet("train", points, *PAPER, "--json", "--out", "a folder")
     assert outcome.code == 0
     assert outcome.json["relaxation"]["status"] == SolveStatus.TIME_LIMIT.name.lower()

@@ -37,7 +37,7 @@ def made(X: FloatArray, Y: FloatArray, *, by_class: bool) -> Split:
 
 
 @given(SEEDS, st.integers(1, 4), st.booleans())
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_figures_of_classes_are_what_they_are_called(seed: int, c: int, probable: bool) -> None:
     generator, n, count = rng(seed), 30, max(c, 2)
     label = np.concatenate([np.arange(count), generator.integers(0, count, n - count)])
@@ -78,7 +78,7 @@ def test_figures_of_classes_are_what_they_are_called(seed: int, c: int, probable
 
 
 @given(SEEDS, st.integers(1, 3), st.booleans())
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_figures_of_numbers_are_what_they_are_called(seed: int, c: int, counts: bool) -> None:
     generator = rng(seed)
     X, Y = generator.standard_normal((20, 2)), generator.integers(0, 5, (20, c)).astype(float)

@@ -82,8 +82,15 @@ def without_links(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(os, "symlink", refuse)
 
 
-@pytest.mark.parametrize("links", [True, False])
-@pytest.mark.parametrize("before", ["", "old"])
+@pytest.mark.parametrize(
+    ("before", "links"),
+    [
+        ("old", True),
+        ("", False),
+        pytest.param("", True, marks=pytest.mark.slow),
+        pytest.param("old", False, marks=pytest.mark.slow),
+    ],
+)
 def test_a_kill_at_any_call_leaves_one_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, links: bool
 ) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from certnet.io import Recipe, load, read_source
-from certnet.io.cells import parse_number, parse_time
+from certnet.io.cells import parse_number, parse_time, plain_numbers
 from certnet.io.columns import Column, Columns
 from certnet.io.dataset import DataSet, Split
 from certnet.io.tables import Table, read_table
@@ -328,7 +328,7 @@ def _changed(place: int, **parts: object) -> dict[str, object]:
         _changed(0, fill=math.nan),
         _changed(0, fill="u"),
         _changed(0, fill=None),
-        _changed(0, fill=1),
+        _changed(0, fill=True),
         _changed(0, categories=["u"]),
         _changed(0, indicator=1),
         _changed(0, extra=1),
@@ -365,6 +365,8 @@ def test_a_long_cell_takes_no_long_time() -> None:
     """Without a bound on what is tried again this would take hours."""
     assert parse_number(130_000 * "1" + "x") is None
     assert parse_number("1" + 300 * "0") == 1e300
+    assert plain_numbers(["1\n2", "3"]) is None
+    assert plain_numbers(["1", "-.5e1"]) is not None
 
 
 @pytest.mark.parametrize("cell", ["24:00", "8:60", "13:00 pm", "0:30 am", "8", "1:2", "-1:30", "٠٨:٣٠"])
@@ -399,3 +401,6 @@ def test_numbers_with_units_are_named(tmp_path: Path) -> None:
     path.write_text("weight,price,code,share,y\n" + "\n".join(lines))
     said = [note for note in read_source(Recipe(source=str(path))).notes if "without more" in note]
     assert [note.split("'")[1] for note in said] == ["weight", "price", "share"]
+    path.write_text("weight,y\n" + "".join(f"{k} kg,{k}.5\n" for k in range(30)))
+    with pytest.raises(InputError, match="no column to learn from.*numbers without more"):
+        read_source(Recipe(source=str(path)))

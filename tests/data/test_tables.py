@@ -56,6 +56,8 @@ def test_frames_parquet_and_csv_are_the_same_table(tmp_path: Path) -> None:
         raw[0].X[:, 0], np.where(np.isnan(given["size"]), np.nanmedian(given["size"]), given["size"])
     )
     assert "index" in dict(raw[1].columns.left_out)  # type: ignore[union-attr]
+    clock = Table.of_frame(pandas.DataFrame({"opened": [datetime.time(8, 30), datetime.time(17)]}))
+    assert clock.column("opened") == ["08:30:00", "17:00:00"]
     table = Table.of_frame(given)
     np.testing.assert_array_equal(raw[0].columns.encode(table), raw[0].X)  # type: ignore[union-attr]
     # A float32 is itself, not the shortest text that would round to it.

@@ -222,11 +222,11 @@ def test_estimators_are_cloned_and_stored() -> None:
 def test_tools_of_scikit_learn_take_them() -> None:
     X, y = blobs(2, n=30)
     pipeline = make_pipeline(StandardScaler(), classifier())
-    assert cross_val_score(pipeline, X, y, cv=3, scoring="neg_log_loss").mean() > -0.5
+    assert cross_val_score(pipeline, X, y, cv=2, scoring="neg_log_loss").mean() > -0.5
     grid = {"certifiedmlpclassifier__alpha": [0.3, 100.0]}
-    search = GridSearchCV(pipeline, grid, cv=3, scoring="neg_log_loss").fit(X, y)
+    search = GridSearchCV(pipeline, grid, cv=2, scoring="neg_log_loss").fit(X, y)
     assert search.best_params_ == {"certifiedmlpclassifier__alpha": 0.3}
-    calibrated = CalibratedClassifierCV(classifier(loss="squared-hinge"), cv=3, ensemble=False).fit(X, y)
+    calibrated = CalibratedClassifierCV(classifier(loss="squared-hinge"), cv=2, ensemble=False).fit(X, y)
     np.testing.assert_allclose(calibrated.predict_proba(X).sum(axis=1), 1.0)
     assert calibrated.score(X, y) > 0.9
 
@@ -243,7 +243,7 @@ def test_names_of_features_are_kept() -> None:
 def test_a_gap_that_stays_open_is_said() -> None:
     X, y = blobs()
     with pytest.warns(ConvergenceWarning, match="where 0.00% was asked for"):
-        model = classifier(certify=True, gap=1e-9, alpha=0.01, time_limit=2.0).fit(X, y)
+        model = classifier(certify=True, gap=1e-9, alpha=0.01, time_limit=0.5).fit(X, y)
     assert model.gap_ > 1e-9
     assert math.isfinite(model.objective_)
 

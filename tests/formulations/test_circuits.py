@@ -24,7 +24,7 @@ def unit_rows(seed: int, N: int, k: int) -> np.ndarray:
     return A / np.linalg.norm(A, axis=1)[:, None]
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(SEEDS, st.integers(1, 5), st.integers(2, 6))
 def test_the_cheapest_circuit_is_that_of_a_linear_program(seed: int, k: int, more: int) -> None:
     A, random = unit_rows(seed, k + more, k), rng(seed + 1)

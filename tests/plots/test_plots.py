@@ -49,6 +49,14 @@ def points(ax: Axes, line: int) -> np.ndarray:
     return np.array(ax.lines[line].get_xydata())
 
 
+def test_a_bound_that_nothing_proves_is_not_drawn(ax: Axes) -> None:
+    plots.history({**HISTORY, "lower_bound": None}, ax)
+    objective, bound = (np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()[:2])
+    assert np.isfinite(objective).any()
+    assert np.isnan(bound).all()
+    assert not any("bound" in text.get_text() for text in ax.texts)
+
+
 def test_history_ends_where_the_certificate_does(ax: Axes) -> None:
     assert plots.history(HISTORY, ax) is ax
     objective, bound = points(ax, 0), points(ax, 1)

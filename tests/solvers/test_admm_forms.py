@@ -152,7 +152,7 @@ def test_objective_is_that_of_the_primal_result() -> None:
     assert result.objective == pytest.approx(program.value(program.space.moment(result.primal.S)), rel=1e-9)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(programs(), SEEDS, st.sampled_from([0, 1, 40]))
 def test_bounds_are_below_every_lifted_point(program: TrainingProgram, seed: int, steps: int) -> None:
     lifted, random = merge_rows(program).program, rng(seed)

@@ -55,7 +55,7 @@ def test_the_bound_is_the_value_of_the_relaxation(n: int, d: int, c: int, gamma:
     assert (1 - 5e-3) * value <= bound_of(program) <= value * (1 + 1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(programs(), SEEDS)
 def test_bounds_are_proved_and_no_network_is_below(program: TrainingProgram, seed: int) -> None:
     presolved = presolve(program)
@@ -84,7 +84,7 @@ def test_it_is_weaker_than_the_doubly_nonnegative_relaxation(seed: int) -> None:
     assert bound_of(program) <= products * (1 + 1e-6) <= network.objective * (1 + 2e-6)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(SEEDS, st.sampled_from([1e-20, 0.1, 3.0, 1e20]))
 def test_units_order_and_copies_of_rows_change_nothing(seed: int, unit: float) -> None:
     program = gaussian(seed, 15, 3, 2, 1.0)

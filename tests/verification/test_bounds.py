@@ -1,24 +1,26 @@
 """The ordering attack ≥ exact ≥ semidefinite, linear ≥ intervals of the least margin, and bounds on pre-activations."""
 
 from fractions import Fraction
+from math import isqrt
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from certificates import Certificate, Robustness, Verdict, check
-from certificates.robustness import preactivation_bounds
+from certificates.robustness import lifted_region, preactivation_bounds
 from certnet.jobs.lipschitz import lipschitz_constant
 from certnet.search.attack import attack
 from certnet.search.linear import finish, nodes_of
 from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
 from certnet.search.margin_rows import linear_bounds
-from certnet.search.relaxation import margin_bound
 from certnet.search.semidefinite import semidefinite_bound
 from certnet.solvers.interface import SolveStatus
 from certnet.solvers.interior_point import _Solve
 from formulations.margin import MarginProblem, reduce_case
 from formulations.robustness import InputRegion, UnsafeCase, keeps_class
+from tests.verification.margin_bounds import margin_bound
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
 
 
@@ -26,7 +28,7 @@ def problem_of(network, case) -> MarginProblem:
     return reduce_case(network, case, *preactivation_bounds(network, case.region))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(box_cases())
 def test_attack_is_above_exact_is_above_linear_is_above_intervals(drawn) -> None:
     network, case, exact = drawn
@@ -92,6 +94,22 @@ def test_preactivation_bounds_hold_exactly(seed: int) -> None:
         assert Fraction(float(lower[i])) <= least
         assert most <= Fraction(float(upper[i]))
         assert float(least) - lower[i] <= 1e-12 * (1 + abs(float(least)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.sampled_from([1e-12, 1e-3, 1.0]))
+def test_a_ball_and_its_bounds_are_no_smaller_than_they_are(seed: int, radius: float) -> None:
+    network, centre = random_network(seed, inputs=4, width=3), np.random.default_rng(seed).standard_normal(4)
+    region = InputRegion.l2(centre, radius)
+    (lower, upper), corner = preactivation_bounds(network, region), lifted_region(region).quadratics[0, -1, -1]
+    x, r = [Fraction(value) for value in centre.tolist()], Fraction(radius)
+    assert Fraction(corner) >= r * r - sum(value * value for value in x)
+    for row, bias, low, high in zip(network.hidden, network.hidden_bias, lower, upper, strict=True):
+        u = [Fraction(value) for value in row.tolist()]
+        middle = Fraction(bias) + sum(a * b for a, b in zip(u, x, strict=True))
+        norm = Fraction(isqrt(int(sum(a * a for a in u) * 4**200)), 2**200)
+        assert Fraction(low) <= middle - r * norm
+        assert middle + r * norm <= Fraction(high)
 
 
 @settings(max_examples=20, deadline=None)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from certificates.arithmetic.exact import RationalMatrix
 from certificates.arithmetic.floating import Enclosure
-from certificates.linear_leaves import LinearLeaves, least_enclosed, least_exact
+from certificates.linear_leaves import LinearLeaves, OpenCase, least
 from certificates.proof import Triangles
-from certificates.robustness import lifted_region
+from certificates.robustness import lifted_cone
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 from formulations.signs import ACTIVE, FREE, INACTIVE
@@ -22,7 +22,7 @@ from tests.strategies import SEEDS, rng
 exact = np.vectorize(Fraction, otypes=[object])
 
 
-def least(region: InputRegion, q: np.ndarray) -> Fraction:
+def truly_least(region: InputRegion, q: np.ndarray) -> Fraction:
     """The least value of q·x over the box, or a number above that over the ball, whichever is larger."""
     lower, upper = exact(region.lower), exact(region.upper)
     box = sum((min(a * x, a * y) for a, x, y in zip(q, lower, upper, strict=True)), Fraction(0))
@@ -48,12 +48,15 @@ def test_remainders_are_below_the_exact_ones(
         region = InputRegion.l2(middle, float(random.uniform(0, 2)))
     elif shape == "both":
         region = replace(region, centre=middle, radius=float(random.uniform(0, 1)))
-    rows = lifted_region(region)
     bounds = np.sort(random.standard_normal((N, 2)), axis=1) * scale
     table = Triangles(
         random.integers(0, max(N, 1), triangles),
         np.stack([-random.uniform(0, 2, triangles), random.uniform(0, 2, triangles)], axis=1) * scale,
     )
+    network = ReluNetwork(A[:, :d], A[:, d], np.zeros((1, N)), np.zeros(1))
+    case = UnsafeCase(region, np.ones((1, 1)), np.zeros(1))
+    opened = OpenCase(network, case, np.zeros(N, dtype=np.int64), bounds)
+    rows = lifted_cone(opened)
     positions = 2 * N + len(rows.linear) + triangles
     weights = np.where(random.random((1, positions)) < 0.6, random.uniform(0, 3, (1, positions)), 0.0)
     signs = random.choice([FREE, ACTIVE, INACTIVE], (1, N))
@@ -61,13 +64,10 @@ def test_remainders_are_below_the_exact_ones(
     ends = [random.choice([-1, 1], array.shape) for array in (alpha, z)]
     rads = [random.choice([0.0, 2.0**-52, 1e-9]) * np.abs(array) for array in (alpha, z)]
     forms = Enclosure(alpha, rads[0]), Enclosure(z, rads[1])
-    network = ReluNetwork(A[:, :d], A[:, d], np.zeros((1, N)), np.zeros(1))
-    stated = network, UnsafeCase(region, np.ones((1, 1)), np.zeros(1)), np.zeros(N, dtype=np.int64), np.arange(N)
-    leaves = LinearLeaves(*stated, bounds, table, np.ones((1, 1)), 0.0, signs, weights)
-    found = float(least_enclosed(leaves, *leaves.remainder(*forms, Enclosure))[0])
-    rational = least_exact(
-        leaves, *leaves.remainder(RationalMatrix.exact(alpha), RationalMatrix.exact(z), RationalMatrix)
-    )
+    leaves = LinearLeaves(opened, table, np.ones((1, 1)), 0.0, signs, weights)
+    found = float(least(leaves, *leaves.remainder(*forms, Enclosure), Enclosure)[0])
+    rational = RationalMatrix.exact(alpha), RationalMatrix.exact(z)
+    rational = least(leaves, *leaves.remainder(*rational, RationalMatrix), RationalMatrix)[0]
 
     on_alpha, on_z = (exact(m) + exact(r) * e for m, r, e in zip((alpha, z), rads, ends, strict=True))
     on_alpha, on_z = on_alpha[0] - exact(weights[0, :N]), on_z[0]
@@ -84,7 +84,7 @@ def test_remainders_are_below_the_exact_ones(
         on_z = on_z + (-on_beta[i] if sign == INACTIVE else on_alpha[i]) * exact(A[i])
         if sign == FREE:
             total += min(on_alpha[i] + on_beta[i], Fraction(0)) * max(-Fraction(float(bounds[i, 0])), Fraction(0))
-    total += least(region, on_z[:-1]) + on_z[-1]
+    total += truly_least(region, on_z[:-1]) + on_z[-1]
     assert Fraction(found) <= total
     if not any(rad.any() for rad in rads):
         # The exact form; only the norm of a ball is rounded, upwards here and downwards above.

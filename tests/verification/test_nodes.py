@@ -49,7 +49,7 @@ def random_signs(problem: MarginProblem, seed: int, count: int = 6) -> np.ndarra
     return signs
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(SEEDS, KINDS, st.integers(1, 6), st.integers(2, 12))
 def test_together_as_alone_and_below_every_sample(seed: int, kind: str, inputs: int, width: int) -> None:
     network = random_network(seed, inputs=inputs, width=width)

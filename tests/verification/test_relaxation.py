@@ -13,11 +13,11 @@ from certificates.robustness import preactivation_bounds
 from certnet.jobs.verify import verify
 from certnet.search.attack import attack
 from certnet.search.margin import CaseSearch
-from certnet.search.relaxation import MarginBound, Relaxation, margin_bound
 from formulations.margin import reduce_case
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace
+from tests.verification.margin_bounds import MarginBound, Relaxation, margin_bound
 from tests.verification.problems import (
     SEEDS,
     exact_least_margin,

@@ -1,0 +1,98 @@
+"""Checkpoints of ``certnet train``: what they keep of the options, and how these come back with ``--resume``."""
+
+import contextlib
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from certnet.cli.limits import seconds_or_none
+from certnet.io import BUILT_IN
+from certnet.jobs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from formulations import InputError
+
+CHECKPOINT = "checkpoint.npz"
+CHANGEABLE = frozenset(
+    {"resume", "time_limit", "json", "quiet", "device", "gap", "nodes", "workers", "scheduler", "circuits"}
+)
+"""Options that may differ from those of the run that is resumed."""
+LISTS = ("features", "drop", "categorical")
+"""Options that list names of columns."""
+
+STORED: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(
+        ("data", "source", "solver", "device", "method", "loss", "hidden_bias", "output_bias", "impute"), (str,)
+    ),
+    **dict.fromkeys(("target", "task", "class_weight", "weight_column", *LISTS), (str, type(None))),
+    **dict.fromkeys(("raw", "no_split", "circuits"), (bool,)),
+    **dict.fromkeys(("gamma", "tolerance"), (float,)),
+    **dict.fromkeys(("time_limit", "gap"), (float, type(None))),
+    **{"seed": (int,), "workers": (int,), "nodes": (int, type(None))},
+}
+"""What a checkpoint keeps of the options, with their types. ``source`` says where ``data`` lie: an absolute path."""
+
+
+class Keeper:
+    """Writes the checkpoints of a job, with what the command line needs to go on.
+
+    Attributes:
+        path: the file.
+        size: bytes of the last checkpoint that this job wrote, 0 before the first.
+    """
+
+    def __init__(self, path: Path, notes: Mapping[str, Any]) -> None:
+        self.path, self._notes = path, notes
+        self.size = 0
+
+    def __call__(self, checkpoint: Checkpoint) -> None:
+        write_checkpoint(self.path, replace(checkpoint, about=self._notes))
+        self.size = self.path.stat().st_size
+
+    def remove(self) -> None:
+        """Remove the file, also one of an earlier job; a file that stays in spite of this does no harm."""
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+
+def about(options: SimpleNamespace) -> dict[str, Any]:
+    """The JSON object by which ``resumed`` finds data and options again."""
+    return {name: getattr(options, name) for name in STORED} | {"source": _absolute(options.source)}
+
+
+def _absolute(source: str) -> str:
+    """A source that does not depend on the current folder."""
+    return source if source in BUILT_IN else str(Path(source).resolve())
+
+
+def resumed(options: SimpleNamespace, given: Collection[str]) -> SimpleNamespace:
+    """The options of the checkpoint in the folder ``options.resume``, with those that are ``given`` now and may change.
+
+    Raises:
+        InputError: no readable checkpoint, or an option that contradicts it.
+    """
+    folder = options.resume
+    checkpoint = read_checkpoint(Path(folder) / CHECKPOINT)
+    stored = {name: checkpoint.about.get(name) for name in STORED}
+    try:
+        if any(type(stored[name]) not in types for name, types in STORED.items()):
+            raise InputError("an option has another type.")
+        seconds_or_none(stored["time_limit"] or 0.0)
+    except InputError:
+        raise InputError("The checkpoint does not say how it was made; it was not written by certnet train.") from None
+    for name in sorted(set(given) - CHANGEABLE):
+        now, before = getattr(options, name), stored.get(name)
+        if name == "gamma" and now is None:
+            continue  # The choice was made.
+        if name == "out":
+            now, before = (str(Path(path).resolve()) for path in (now, folder))
+        if (_absolute(now) != stored["source"]) if name == "data" else (now != before):
+            option = "DATA" if name == "data" else f"--{name.replace('_', '-')}"
+            made = (
+                f"with {'the default' if before is None else before}" if not isinstance(before, bool) else "without it"
+            )
+            raise InputError(
+                f"{option} was given, but the checkpoint was made {made}; leave it out, or train anew without --resume."
+            )
+    changed = {name: getattr(options, name) for name in CHANGEABLE & set(given)}
+    return SimpleNamespace(**{**vars(options), **stored, **changed, "out": folder, "checkpoint": checkpoint})

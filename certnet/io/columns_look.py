@@ -1,0 +1,111 @@
+"""What a column of a table looks like: its kind, whether it only numbers rows, and whether it gives the target away."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from certnet.io.cells import BOOLEANS, INFINITE, MISSING, date_format, is_sized, parse_number, parse_time, written
+from certnet.io.columns import Column
+from certnet.io.dataset import Recipe
+from certnet.io.tables import Table
+from certnet.runtime.wording import shortened
+from formulations._validation import FloatArray
+
+
+@dataclass(frozen=True)
+class Settings:
+    """When a column is what it looks like."""
+
+    id_rows: int = 10
+    """Rows from which on different texts, or numbers that count rows, are taken for an ID. Not measured."""
+    number_share: float = 0.5
+    """Share of numbers, or dates, from which on the other cells of a column are taken for mistakes. Not measured."""
+    leak_rows: int = 20
+    """Rows below which no column is suspected to give the target away. Not measured."""
+    rows_per_value: float = 5.0
+    """Rows for each value on average from which on values that go with one target each are suspected. Not measured."""
+
+
+SETTINGS = Settings()
+Values = FloatArray | list[str | None]
+"""Numbers with NaN where missing, or names with None."""
+_IDENTIFIER = re.compile(r"(^|.*[^a-z])(id|ids|uuid|guid|index|idx|rowid|row)$|unnamed.*", re.IGNORECASE)
+_CAMEL = re.compile(r".*[a-z](ID|Id)$")
+
+
+def kind_of(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]:
+    """What the cells of a column are, and remarks."""
+    if name in recipe.categorical:
+        return Column(name, "category"), []
+    if table.plain(name) is not None:
+        return Column(name), []
+    counts = Counter(table.column(name))
+    present = {cell: count for cell, count in counts.items() if cell.lower() not in MISSING}
+    some = SETTINGS.number_share * sum(present.values())
+    numeric = {
+        cell: count
+        for cell, count in present.items()
+        if parse_number(cell, decimal_comma=table.decimal_comma) is not None or cell.lower() in INFINITE
+    }
+    if len(numeric) == len(present):
+        return Column(name), []
+    if all(cell.lower() in BOOLEANS for cell in present):
+        return Column(name, "boolean"), []
+    times = sum(count for cell, count in present.items() if parse_time(cell) is not None)
+    if times >= some:
+        return Column(name, "time"), []
+    form, other = date_format(present, some)
+    if form is not None:
+        either = "" if other is None else f"{written(form)}, not {written(other)}"
+        remark = f"The dates of column {name!r} fit two forms and are read as {either}; write YYYY-MM-DD if not."
+        return Column(name, "date", form=form), [remark] if either else []
+    if sum(numeric.values()) >= some:
+        return Column(name), []
+    sized = [cell for cell in present if cell in numeric or is_sized(cell)]
+    if sum(present[cell] for cell in sized) < some:
+        return Column(name, "category"), []
+    example = next(cell for cell in sized if cell not in numeric)
+    remark = f"Column {name!r} holds texts such as {shortened(example)!r}, read as names; write numbers without more."
+    return Column(name, "category"), [remark]
+
+
+def identifies(column: Column, values: Values) -> str | None:
+    """Why a column seems to tell rows apart and nothing else; None where it does not."""
+    named = bool(_IDENTIFIER.fullmatch(column.name) or _CAMEL.fullmatch(column.name))
+    if len(values) < SETTINGS.id_rows:
+        return None
+    if isinstance(values, list):
+        return "all its values differ, as those of an ID do" if len({*values}) == len(values) else None
+    if column.kind != "number" or not (np.floor(values) == values).all():
+        return None
+    if counts_up(values) and (named or values[0] in (0.0, 1.0)):
+        return "it numbers the rows"
+    if named and len(np.unique(values)) == len(values):
+        return "it identifies the rows by its name, and all its values differ"
+    return None
+
+
+def counts_up(values: Values) -> bool:
+    return isinstance(values, np.ndarray) and len(values) >= SETTINGS.id_rows and bool((np.diff(values) == 1.0).all())
+
+
+def leak_of(values: Values, target: FloatArray, *, classes: bool) -> str | None:
+    """How the values of a column alone tell the target of each row; None where they do not."""
+    if len(target) < SETTINGS.leak_rows or target.min() == target.max():
+        return None
+    # Missing values are one value; names have no order.
+    keys = np.array([value or "" for value in values]) if isinstance(values, list) else values
+    known, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    goals = target[first]
+    if (goals[place] != target).any():
+        return None
+    if len(known) * SETTINGS.rows_per_value <= len(target):
+        return f"each of its {len(known)} values goes with one value of it only"
+    if isinstance(values, list) or np.isnan(known[-1]):
+        return None
+    steps = np.diff(goals)
+    if classes:
+        return "its order separates the classes" if np.count_nonzero(steps) == len(np.unique(goals)) - 1 else None
+    return "it orders the rows just as that does" if (steps > 0).all() or (steps < 0).all() else None
