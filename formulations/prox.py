@@ -169,7 +169,7 @@ class Prox:
     def _newton(
         self, G: FloatArray, penalty: float, offset: FloatArray | float, P: FloatArray, a: FloatArray
     ) -> tuple[FloatArray, FloatArray, float]:
-        """(dP, da, predicted decrease) of a Newton step with the matrix that is known for this penalty, or a new one."""
+        """(dP, da, predicted decrease) of a Newton step with the matrix known for this penalty, or with a new one."""
         loss = self.loss
         f = self.kappa * P[self.feature] + offset + a
         slope = -loss.dual(f, np.zeros(G.shape[1]))
