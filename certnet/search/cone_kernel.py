@@ -11,15 +11,16 @@ this bounds the component of the output along p by a linear function of t, and w
 quadratic in the size of the cone. ``certificates.subdivision`` makes the same test rigorously.
 
 The functions are plain loops, written for numba; uncompiled they do the same, to the last bit: squares are products,
-because a library's power function may round otherwise.
+because a library's power function may round otherwise. They make no arrays and assign no slices: numba takes longer to
+compile the errors that those can raise than all the rest. Measured: 14 CPU seconds with them, 6 without.
 """
 
 import logging
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,8 +54,9 @@ def is_copositive(M: FloatArray, R: FloatArray, alive: IntArray) -> bool:
     """
     k = len(M)
     for choice in range(1 << (k - 1)):
-        R[:, :] = M
-        alive[:] = 1
+        replace(R, M, k)
+        for a in range(k):
+            alive[a] = 1
         mixed, holds = 0, True
         for _ in range(k):
             pivot, kind = choose_pivot(R, alive)
@@ -131,7 +133,7 @@ def sift(
             for q in range(c):
                 for j in range(k):
                     base[q, j] += weights[i, q] * Z[m, j]
-    outputs[:, :] = base
+    replace(outputs, base, c)
     for m in range(kept):
         for j in range(k):
             if Z[m, j] > 0.0:
@@ -228,7 +230,7 @@ def choose_cut(cone: FloatArray, Z: FloatArray, worst: int) -> tuple[int, int, f
             if length > longest:
                 # 8 bits are enough, and make for small files.
                 longest, first, second = length, a, b
-                theta = min(max(np.round(256.0 * (1.0 - part)), 1.0), 255.0) / 256.0
+                theta = min(max(math.floor(256.0 * (1.0 - part) + 0.5), 1), 255) / 256.0
     if worst < 0:
         return first, second, theta
     highest = 0.0
@@ -276,7 +278,71 @@ def replace_vertex(source: FloatArray, target: FloatArray, rows: int, a: int, b:
         target[m, a] = source[m, b] = (1.0 - theta) * source[m, a] + theta * source[m, b]
 
 
-def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays, whose type has no short name
+def replace(target: FloatArray, source: FloatArray, rows: int) -> None:
+    """The first rows of ``target`` become those of ``source``."""
+    for a in range(rows):
+        for j in range(source.shape[1]):
+            target[a, j] = source[a, j]
+
+
+class Workspace(NamedTuple):
+    """Arrays of the cones on the way down (T, base, Z, crossing, kept, depth), of what is found (codes, positions,
+    found), and for one cone."""
+
+    T: FloatArray
+    base: FloatArray
+    Z: FloatArray
+    crossing: IntArray
+    kept: IntArray
+    depth: IntArray
+    codes: IntArray
+    positions: FloatArray
+    found: FloatArray
+    outputs: FloatArray
+    half: FloatArray
+    gram: FloatArray
+    M: FloatArray
+    R: FloatArray
+    x: FloatArray
+    y: FloatArray
+    lower: FloatArray
+    p: FloatArray
+    alive: IntArray
+
+    @classmethod
+    def of(cls, N: int, k: int, c: int, budget: int) -> "Workspace":
+        """For N rows in R^k, c outputs and so many tests."""
+
+        def reals(*shape: int) -> FloatArray:
+            return np.empty(shape)
+
+        def counts(*shape: int) -> IntArray:
+            return np.empty(shape, dtype=np.int64)
+
+        return cls(
+            T=reals(DEEPEST, k, k),
+            base=reals(DEEPEST, c, k),
+            Z=reals(DEEPEST, N, k),
+            crossing=counts(DEEPEST, N),
+            kept=counts(DEEPEST),
+            depth=counts(DEEPEST),
+            codes=counts(budget),
+            positions=reals(budget),
+            found=reals(FOUND, k),
+            outputs=reals(c, k),
+            half=reals(k, k),
+            gram=reals(k, k),
+            M=reals(k, k),
+            R=reals(k, k),
+            x=reals(k),
+            y=reals(k),
+            lower=reals(k),
+            p=reals(c),
+            alive=counts(k),
+        )
+
+
+def search(
     rows: FloatArray,
     weights: FloatArray,
     linear: FloatArray,
@@ -286,45 +352,22 @@ def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays
     limit: float,
     notable: float,
     budget: int,
-):
-    """Search cones one after the other until all are done or ``budget`` tests are.
-
-    Args:
-        rows: (N, k) unit rows a_i.
-        weights: (N, c) w_i; the output is ``linear u + Σ w_i (a_i·u)₊``.
-        linear: (c, k).
-        metric: (k, k) E, positive definite.
-        cones: (s, k, k), generators in columns.
-        depths: (s,) number of cuts that led to each.
-        limit: ``‖output‖² ≤ limit · uᵀEu`` is to be shown.
-        notable: vertices where ‖output‖²/uᵀEu exceeds this are reported.
-        budget: number of tests.
-
-    Returns:
-        codes: (n,) in preorder, cones in order: ``LEAF``, ``REFUTED``, or the edge that is cut.
-        positions: (n,) where a cut edge (a, b) is cut, at (1−θ) v_a + θ v_b; 0 for others. The first child has the new
-            vertex in place of v_a, the second in place of v_b.
-        waiting, depths: (p, k, k) and (p,), the cones that come next in preorder.
-        found: (q, k) notable points.
-        best: largest value at a vertex.
-    """
+    work: Workspace,
+) -> tuple[int, int, float, int, int]:
+    """The loop of ``explore``: (tests, notable points, best, cones begun, top) in a ``Workspace``."""
+    T, base, Z, crossing, kept, depth, codes, positions, found = work[:9]
+    outputs, half, gram, M, R, x, y, lower, p, alive = work[9:]
     N, k = rows.shape
     c, count = weights.shape[1], len(cones)
-    T, base = np.zeros((DEEPEST, k, k)), np.zeros((DEEPEST, c, k))
-    Z, crossing = np.empty((DEEPEST, N, k)), np.empty((DEEPEST, N), np.int64)
-    kept, depth = np.zeros(DEEPEST, np.int64), np.zeros(DEEPEST, np.int64)
-    codes, positions = np.zeros(budget, np.int64), np.zeros(budget)
-    found = np.zeros((FOUND, k))
-    outputs, half, gram, M, R = np.zeros((c, k)), np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, k))
-    x, y, lower, p, alive = np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(c), np.zeros(k, np.int64)
     tests, hits, best, following, top = 0, 0, 0.0, 0, -1
     while tests < budget and (top >= 0 or following < count) and top + 2 < DEEPEST:
         if top < 0:
             top, depth[0], kept[0] = 0, depths[following], N
-            T[0] = cones[following]
+            replace(T[0], cones[following], k)
             transform(rows, T[0], Z[0])
             transform(linear, T[0], base[0])
-            crossing[0] = np.arange(N)
+            for m in range(N):
+                crossing[0, m] = m
             following += 1
         at = top
         kept[at] = sift(Z[at], crossing[at], kept[at], weights, base[at], outputs)
@@ -338,13 +381,15 @@ def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays
             s /= gram[j, j]
             refuted = refuted or s > limit
             if s > notable and hits < FOUND:
-                found[hits] = T[at, :, j]
+                for m in range(k):
+                    found[hits, m] = T[at, m, j]
                 hits += 1
             best = max(best, s)
         passed, worst = False, -1
         if not refuted:
             worst = bound(Z[at], crossing[at], kept[at], weights, outputs, limit, gram, M, x, y, lower, p)
             passed = is_copositive(M, R, alive)
+        positions[tests] = 0.0
         if refuted or passed:
             codes[tests] = REFUTED if refuted else LEAF
             top -= 1
@@ -355,14 +400,57 @@ def explore(  # type: ignore[no-untyped-def]  # numba compiles a tuple of arrays
             top = at + 1
             depth[at] += 1
             depth[top], kept[top] = depth[at], kept[at]
-            crossing[top, : kept[at]] = crossing[at, : kept[at]]
+            for m in range(kept[at]):
+                crossing[top, m] = crossing[at, m]
             replace_vertex(Z[at], Z[top], kept[at], a, b, theta)
             replace_vertex(T[at], T[top], k, a, b, theta)
             replace_vertex(base[at], base[top], c, a, b, theta)
         tests += 1
-    waiting = np.concatenate((T[: top + 1][::-1], cones[following:]))
-    their_depths = np.concatenate((depth[: top + 1][::-1], depths[following:]))
-    return codes[:tests], positions[:tests], waiting, their_depths, found[:hits], best
+    return tests, hits, best, following, top
+
+
+def explore(
+    rows: FloatArray,
+    weights: FloatArray,
+    linear: FloatArray,
+    metric: FloatArray,
+    cones: FloatArray,
+    depths: IntArray,
+    limit: float,
+    notable: float,
+    budget: int,
+    loop: Callable[..., Any] = search,
+) -> tuple[IntArray, FloatArray, FloatArray, IntArray, FloatArray, float]:
+    """Search cones one after the other until all are done or ``budget`` tests are.
+
+    Args:
+        rows: (N, k) unit rows a_i.
+        weights: (N, c) w_i; the output is ``linear u + Σ w_i (a_i·u)₊``.
+        linear: (c, k).
+        metric: (k, k) E, positive definite.
+        cones: (s, k, k), generators in columns.
+        depths: (s,) number of cuts that led to each.
+        limit: ``‖output‖² ≤ limit · uᵀEu`` is to be shown.
+        notable: vertices where ‖output‖²/uᵀEu exceeds this are reported.
+        budget: number of tests.
+        loop: ``search``, or that compiled.
+
+    Returns:
+        codes: (n,) in preorder, cones in order: ``LEAF``, ``REFUTED``, or the edge that is cut.
+        positions: (n,) where a cut edge (a, b) is cut, at (1−θ) v_a + θ v_b; 0 for others. The first child has the new
+            vertex in place of v_a, the second in place of v_b.
+        waiting, depths: (p, k, k) and (p,), the cones that come next in preorder.
+        found: (q, k) notable points.
+        best: largest value at a vertex.
+    """
+    N, k = rows.shape
+    work = Workspace.of(N, k, weights.shape[1], budget)
+    tests, hits, best, following, top = loop(
+        rows, weights, linear, metric, cones, depths, limit, notable, budget, tuple(work)
+    )
+    waiting = np.concatenate((work.T[: top + 1][::-1], cones[following:]))
+    their_depths = np.concatenate((work.depth[: top + 1][::-1], depths[following:]))
+    return work.codes[:tests], work.positions[:tests], waiting, their_depths, work.found[:hits], best
 
 
 @lru_cache(maxsize=1)
@@ -392,10 +480,9 @@ def is_compiled() -> bool:
 def _compile(jit: Callable[..., Any]) -> Callable[..., Any]:
     """``explore`` over compiled helpers, callees before callers; the functions of the module stay as they are."""
     names = dict(globals())
-    helpers = choose_pivot, eliminate, is_copositive, sift, bound, edge, choose_cut, transform, replace_vertex
-    for function in (*helpers, explore):
+    helpers = replace, choose_pivot, eliminate, is_copositive, sift, bound, edge, choose_cut, transform, replace_vertex
+    for function in (*helpers, search):
         copy = FunctionType(function.__code__, names, function.__name__)
         copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
         names[function.__name__] = jit(copy)
-    compiled: Callable[..., Any] = names["explore"]
-    return compiled
+    return partial(explore, loop=names["search"])
