@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Certificate, Robustness, Verdict, check
-from certificates.robustness import lifted_region, preactivation_bounds
+from certificates.robustness import lifted_cone, open_case, preactivation_bounds
 from certnet.jobs.lipschitz import lipschitz_constant
 from certnet.search.attack import attack
 from certnet.search.linear import finish, nodes_of
@@ -101,7 +101,9 @@ def test_preactivation_bounds_hold_exactly(seed: int) -> None:
 def test_a_ball_and_its_bounds_are_no_smaller_than_they_are(seed: int, radius: float) -> None:
     network, centre = random_network(seed, inputs=4, width=3), np.random.default_rng(seed).standard_normal(4)
     region = InputRegion.l2(centre, radius)
-    (lower, upper), corner = preactivation_bounds(network, region), lifted_region(region).quadratics[0, -1, -1]
+    case = UnsafeCase(region, np.ones((1, network.outputs)), np.zeros(1))
+    cone = lifted_cone(open_case(network, case, np.zeros(network.width, dtype=np.int64)))
+    (lower, upper), corner = preactivation_bounds(network, region), cone.quadratics[0][-1, -1]
     x, r = [Fraction(value) for value in centre.tolist()], Fraction(radius)
     assert Fraction(corner) >= r * r - sum(value * value for value in x)
     for row, bias, low, high in zip(network.hidden, network.hidden_bias, lower, upper, strict=True):
