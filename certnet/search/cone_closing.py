@@ -45,7 +45,8 @@ MOST_NEURONS = 200
 """That one round adds, and width up to which all weights descend together afterwards."""
 SETTLED, PROGRESS, PATIENCE = 0.3, 1e-3, 3
 """A finer gap is next once prices exceed γ by at most this part of what the gap allows; the objective must fall by this
-part of the gap for a fit or a round to count; so many rounds that do not are the end."""
+part of the gap for a fit or a round to count; so many rounds that do not are the end. Measured: on Iris at γ = 0.1 to a
+gap of 1e-6, four seeds, one fit for each round takes 313,000 tests, fits while they count 158,000."""
 ROOM = 0.1
 """How far above the largest price the last run aims, as part of what the gap allows."""
 CLIMBING_SHARE, TRAINING_SHARE, SEARCH_SHARE, CHECK_SHARE = 0.1, 0.5, 0.35, 0.6
