@@ -33,6 +33,7 @@ from rich.table import Table
 import certnet
 from certificates.files import write_atomically
 from certnet.io import Recipe, load
+from certnet.runtime.wording import down, percent, up
 from certnet.solvers import SolveStatus
 
 Array = NDArray[np.float64]
@@ -239,8 +240,8 @@ def table(cells: Sequence[dict[str, Any]]) -> Table:
         own, others = one["certnet"], one["peers"]
         nets = [value for key, value in others.items() if key.startswith("sgd")]
         best = min(nets, key=lambda net: net["objective"], default=None)
-        figures = [f"{own[key]:.5g}" for key in ("objective", "relaxation", "bound")]
-        figures += [f"{own['gap']:.2%}", "–" if own["rank"] is None else str(own["rank"]), str(own["width"])]
+        figures = [up(own["objective"], 5), down(own["relaxation"], 5), down(own["bound"], 5), percent(own["gap"])]
+        figures += ["–" if own["rank"] is None else str(own["rank"]), str(own["width"])]
         figures += [share(own["train"]), share(own["test"])]
         figures += ["–", "–"] if best is None else [f"{best['objective']:.5g}", share(best["test"])]
         figures += [share(others[kernel]["test"]) for kernel in ("nngp", "ntk")]

@@ -53,8 +53,8 @@ CALL = (
     "--hidden-bias",
     "penalised",
     "--no-split",
-    "--nodes",
-    500,
+    "--gap",
+    0.1,
 )
 
 

@@ -50,7 +50,7 @@ WELL_SCALED = ("plain", "degenerate rows", "rank deficient", "one point")
 @cache
 def _case(name: str) -> Case:
     X, Y = _data(name)
-    original = TrainingProgram(X, Y, 0.1)
+    original = TrainingProgram(X, Y, 0.5)
     presolved = presolve(original)
     assert presolved is not None
     return Case(original, presolved.program)
@@ -150,9 +150,9 @@ def test_dual_is_below_every_network(name: str) -> None:
 
 
 def test_one_point_has_its_closed_form() -> None:
-    # One neuron with p = |u||v| suffices: the value is the minimum of ½(1.5p − 2)² + 0.1p.
-    p = (1.5 * 2.0 - 0.1) / 1.5**2
-    value = 0.5 * (1.5 * p - 2.0) ** 2 + 0.1 * p
+    # One neuron with p = |u||v| suffices: the value is the minimum of ½(1.5p − 2)² + 0.5p.
+    p = (1.5 * 2.0 - 0.5) / 1.5**2
+    value = 0.5 * (1.5 * p - 2.0) ** 2 + 0.5 * p
     for solver in SOLVERS:
         result = _solved(solver, "one point")
         assert _case("one point").program.to_original(result.objective) == pytest.approx(value, rel=1e-4)
