@@ -2,9 +2,10 @@
 
 L-BFGS, PyTorch's where that is installed and SciPy's else, trains each set from several random starts with as many
 neurons as --width says; starts have the size of PyTorch's default initialisation. ``certnet.training.fit`` trains it
-once, until it is as good. The loss is ½·sum of squares with weight decay γ/2 in both. Besides the objectives, the table has the seconds of
-one run of L-BFGS, and those after which certnet has the objective of the best of all runs; both are seconds of the
-processor, so that other work does not count. Nothing is chosen on test rows: objectives are those of the training rows.
+once, until it is as good. The loss is ½·sum of squares with weight decay γ/2 in both. Besides the objectives, the table
+has the seconds of one run of L-BFGS, and those after which certnet has the objective of the best of all runs; both are
+seconds of the processor, so that other work does not count. Nothing is chosen on test rows: objectives are those of the
+training rows.
 """
 
 import argparse
