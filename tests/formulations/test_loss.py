@@ -102,7 +102,10 @@ def test_the_slope_vanishes_at_the_prox_of_shared_features_and_as_it_goes_on(cas
         np.add.at(pull, feature, kappa[:, None] * loss.dual(R, a))
         np.testing.assert_allclose(pull, penalty * (P - G), atol=1e-5 * loss.size())
         np.testing.assert_allclose(loss.value(R, a), loss.value(R), rtol=1e-7, atol=1e-9)
-        # The next map goes on from here.
+        # The next map goes on from here; what is asked between changes nothing.
+        prox.go_on()
+        between = prox(2.0 * G, penalty, start=start), prox(G, penalty, start=start)
+        np.testing.assert_array_equal(between[1][0], prox(G, penalty, start=start)[0])
         G = G + step * random.standard_normal(G.shape)
 
 
