@@ -67,12 +67,9 @@ def _rows(split: Split) -> dict[str, Any]:
     weights = "1 for every row" if recipe.weight_column is None else f"column {recipe.weight_column!r}"
     if recipe.class_weight is not None:
         weights += ", times those that make classes count alike"
-    if source_kind(recipe.source) == "table":
-        last = "the last column" if recipe.weight_column is None else "the last column but that of the weights"
-        own = None if recipe.columns is None else recipe.columns.target
-        named = recipe.target or own
-        column = last if named is None else f"column {named!r}"
-        targets = f"{column}: {targets}"
+    named = recipe.target or (None if split.columns is None else split.columns.target)
+    if named is not None:
+        targets = f"column {named!r}: {targets}"
     features = "raw" if recipe.raw else "standardised: less the mean of these rows, over their deviation"
     if not recipe.raw and split.columns is not None and split.columns.flags.any():
         features += "; what is 0 or 1 stays so"

@@ -92,6 +92,7 @@ def run_train(options: SimpleNamespace) -> int:
                 device=options.device,
                 checkpoint=keeper,
                 resume=resume,
+                start_network=None if chosen is None else chosen.network,
                 method=options.method,
                 gap=gap,
                 max_nodes=options.nodes,

@@ -7,7 +7,7 @@ log-loss for cross-entropy and logistic, half the squared error for squared.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -91,6 +91,7 @@ class Selection(Pictured):
         complete: False where time or Ctrl-C ended the path.
         interrupted: it was Ctrl-C.
         seconds: for all of it.
+        network: U and V at the choice, for the rows that were not set apart; a start for training.
     """
 
     PICTURE = "selection"
@@ -102,10 +103,12 @@ class Selection(Pictured):
     complete: bool
     interrupted: bool
     seconds: float
+    network: Network | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, as ``report.json`` has it under ``selection``; losses that are no numbers are None."""
-        fields = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        shown = {name: value for name, value in vars(self).items() if name != "network"}
+        fields = {name: list(value) if isinstance(value, tuple) else value for name, value in shown.items()}
         return {**fields, "losses": [finite(loss) for loss in self.losses]}
 
 
@@ -216,6 +219,7 @@ def _walk(
         complete=not stop,
         interrupted=stop == "interrupted",
         seconds=clock.seconds,
+        network=kept,
     )
     return found, kept
 

@@ -79,7 +79,7 @@ def first_network(job: Job) -> None:
 
 def train_network(job: Job, number: int = 0) -> None:
     """Column generation that starts from the best network; every number has its own seed."""
-    known, closing = job.best.network.U, job.closing
+    known, closing = (job.best.network.U, job.best.network.V), job.closing
     effort: dict[str, Any] = {"tolerance": SETTINGS.tolerance}
     if closing is not None:
         tolerance = min(SETTINGS.largest_tolerance, SETTINGS.tolerance_per_gap * closing.gap)
@@ -89,7 +89,7 @@ def train_network(job: Job, number: int = 0) -> None:
     first = job.method == SDP and number == 0
     job.trained = fit(
         job.program,
-        candidates=known if known.shape[1] else None,
+        start=known if known[0].shape[1] else None,
         random_state=job.random_state + number,
         time_limit=job.clock.share(SETTINGS.first_share if first else SETTINGS.global_share),
         callback=lambda _: job.saver.look(),

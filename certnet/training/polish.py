@@ -211,6 +211,7 @@ def polish(
     V: FloatArray,
     *,
     max_iterations: int = 300,
+    tolerance: float = 1e-10,
     deadline: Deadline = NO_DEADLINE,
 ) -> Network:
     """Descend in all weights by L-BFGS, then refit, prune and merge. Never worse than the input.
@@ -222,6 +223,7 @@ def polish(
         program: the training problem; its X has the bias column, if any.
         U, V: weights, (d, m) and (c, m); m = 0 is allowed.
         max_iterations: of L-BFGS.
+        tolerance: of the output weights at the end, see ``group_lasso``.
         deadline: the current weights are returned after it.
     """
 
@@ -238,7 +240,7 @@ def polish(
         descended,
         snapped,
         lambda U, V: merge(program, U, V),
-        lambda U, V: refit(program, U, V, deadline=deadline),
+        lambda U, V: refit(program, U, V, tolerance=tolerance, deadline=deadline),
         lambda U, V: prune(program, U, V),
     )
     for number, improve in enumerate(steps):

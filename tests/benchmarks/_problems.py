@@ -3,7 +3,7 @@
 Names: the data sets of arXiv 2410.22311 (random0 … random4, spiral, iris, ionosphere, pima_indians, bank_notes,
 mnist_pca20), read as their authors published them where the optional data folder lies beside this checkout; spiral and
 iris else as they come with certnet. ``gaussian-N`` is N points of Gaussian noise (d = 10, c = 2), ``mnist-N`` are N
-rows of mnist_pca20 divided by the standard deviation of all its entries.
+rows of mnist_pca20 divided by the standard deviation of all its entries; more than 1,000 are copies with noise.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,10 @@ from formulations._validation import FloatArray
 
 PAPER = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "paper"
 ROWS = 1000
+LARGEST = {"gaussian": ROWS, "mnist": 100_000}
 GAUSSIAN_SHAPE = (10, 2)
+COPY_NOISE = 0.5
+"""Of a feature, in its standard deviations."""
 FALLBACK = ("spiral", "iris")
 
 REFERENCE: dict[tuple[str, float], float] = {
@@ -60,7 +63,7 @@ def load_problem(name: str, gamma: float) -> Problem:
         InputError: unknown, or its data are not here.
     """
     family, _, count = name.partition("-")
-    if family in ("gaussian", "mnist") and count.isdecimal() and 0 < int(count) <= ROWS:
+    if family in ("gaussian", "mnist") and count.isdecimal() and 0 < int(count) <= LARGEST[family]:
         X, Y = _gaussian(int(count)) if family == "gaussian" else _mnist(int(count))
         return Problem(name, "generated" if family == "gaussian" else "paper", TrainingProgram(X, Y, gamma))
     if (PAPER / f"{name}.npz").is_file():
@@ -89,5 +92,10 @@ def _mnist(count: int) -> tuple[FloatArray, FloatArray]:
     if not (PAPER / "mnist_pca20.npz").is_file():
         raise InputError("mnist is not measured, because there is no file mnist_pca20.npz in the optional data folder.")
     X, Y = _paper("mnist_pca20")
-    rows = np.random.default_rng(0).permutation(len(X))[:count]
-    return X[rows] / X.std(), Y[rows]
+    random = np.random.default_rng(0)
+    if count <= len(X):
+        rows = random.permutation(len(X))[:count]
+        return X[rows] / X.std(), Y[rows]
+    rows = random.integers(0, len(X), count)
+    copies = X[rows] + COPY_NOISE * X.std(axis=0) * random.standard_normal((count, X.shape[1]))
+    return copies / copies.std(), Y[rows]

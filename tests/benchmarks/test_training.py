@@ -8,6 +8,12 @@ from formulations import TrainingProgram
 from tests.benchmarks import training
 
 
+@pytest.fixture(autouse=True)
+def _without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing it takes longer than both tests."""
+    monkeypatch.setattr(training, "find_spec", lambda _: None)
+
+
 def _program() -> TrainingProgram:
     random = np.random.default_rng(0)
     return TrainingProgram(random.standard_normal((10, 2)), random.standard_normal((10, 1)), 0.2)

@@ -27,7 +27,7 @@ def test_the_recipe_is_printed_kept_and_checked(certnet: Call, quick: None, peop
         assert words in outcome.err
     run = read_run("people")
     assert [line.partition(":")[0] for line in run.report["data"]["columns"]] == [
-        *("age", "colour", "smoker", "customer_id", "shop", "note"),
+        *("age", "colour", "smoker", "opened", "customer_id", "shop", "note"),
     ]
     network = TwoLayerNetwork.load("runs/people/network.npz")
     assert list(network.feature_names) == run.report["data"]["features"]
@@ -72,7 +72,7 @@ def test_a_check_says_which_values_of_the_file_were_filled_in(certnet: Call, qui
         (("--drop", ""), "--drop must be names"),
         (("--features", "kolour"), "no column 'kolour'"),
         (("--impute", "guess"), "--impute must be one of"),
-        (("--impute", "none"), "2 reasons"),
+        (("--impute", "none"), "3 reasons"),
     ],
 )
 def test_options_about_columns(certnet: Call, people: str, options: tuple[str, ...], words: str) -> None:

@@ -82,7 +82,7 @@ def test_each_gamma_has_three_files_and_the_table_agrees_with_them(certnet: Call
     assert objectives == sorted(objectives, reverse=True)
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick", "points")
 def test_the_table_is_shown_and_the_summaries_are_printed(certnet: Call) -> None:
     outcome = certnet("train", "iris", "--gammas", "0.1,1")
     meaning, *lines = outcome.out.splitlines()
@@ -90,7 +90,7 @@ def test_the_table_is_shown_and_the_summaries_are_printed(certnet: Call) -> None
     assert [line.split(":")[0] for line in lines] == ["gamma 0.1", "gamma 1", "runs/iris/path.json"]
     for word in ("γ", "lower bound", "gap", "rank", "neurons", "validation", " *", "best on the validation rows"):
         assert word in outcome.err
-    assert certnet("train", "iris", "--gammas", "0.1,1", "--quiet").err == ""
+    assert certnet("train", "points.csv", "--gammas", "0.1,1", "--quiet").err == ""
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
