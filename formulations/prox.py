@@ -120,7 +120,7 @@ class Prox:
         return P, a
 
     def go_on(self) -> None:
-        """Later calls with a start may use the Newton matrix of the last one; what is called between changes nothing."""
+        """Later calls with a start may use the Newton matrix of the last one; what is called between is not kept."""
         self._kept = self._known
 
     def _smoothed(self, smoothing: float) -> "Prox":
