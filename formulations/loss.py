@@ -114,7 +114,7 @@ class Loss:
         if getattr(self.kind, "smoothing", 1.0) == 0.0:
             return self._bias_on_kinks(R)
         one = np.zeros(len(R), dtype=np.int64)
-        return self.prox(np.zeros((1, self.shape[1])), 1.0, feature=one, weight=np.zeros(len(R)), offset=R)[1]
+        return Prox(self, one, np.zeros(len(R)), 1)(np.zeros((1, self.shape[1])), 1.0, offset=R)[1]
 
     def _bias_on_kinks(self, R: FloatArray) -> FloatArray:
         """The best bias where ℓ is piecewise linear: by the slopes between the kinks of a column."""
@@ -200,29 +200,6 @@ class Loss:
                 break
             low, high = (low, middle) if self.dual_value(middle * W) >= goal else (middle, high)
         return high
-
-    def prox(
-        self,
-        G: FloatArray,
-        penalty: float,
-        *,
-        feature: IntArray,
-        weight: FloatArray,
-        offset: FloatArray | float = 0.0,
-        start: tuple[FloatArray, FloatArray] | None = None,
-    ) -> tuple[FloatArray, FloatArray]:
-        """The minimisers (P, a) of ``Σ ω_i ℓ(κ_i P_{f(i)} + offset_i + a) + decay/2 ‖a‖² + penalty/2 ‖P − G‖²``.
-
-        Several rows may share a feature; see ``formulations.prox``, which is cheaper for many G.
-
-        Args:
-            G: (m, c).
-            penalty: positive.
-            feature, weight: (n,) f and κ.
-            offset: (n, c) or a number.
-            start: (P, a) to begin at; by default G and 0.
-        """
-        return Prox(self, feature, weight, len(G))(G, penalty, offset=offset, start=start)
 
 
 def _quadratic_scale(W: FloatArray, loss: Loss) -> float:

@@ -87,6 +87,7 @@ class Prox:
         self._sum = sparse.csr_array((weight, place), shape=(features, len(feature)))
         self._sum_of_squares = sparse.csr_array((weight**2, place), shape=(features, len(feature)))
         self._known: tuple[float, _Arrow] | None = None
+        self._kept: tuple[float, _Arrow] | None = None
         self._reach = np.inf
 
     def __call__(
@@ -104,6 +105,7 @@ class Prox:
             return G + dP, da
         P, a = (G, zero) if start is None else start
         if not has_kinks(self.loss.kind):
+            self._known = self._kept
             return self._minimise(G, penalty, offset, P, a, goes_on=start is not None)[:2]
         size = self.loss.unit * float(np.abs(self.kappa * G[self.feature] + offset).max(initial=0.0))
         size = max(size, float(np.abs(self.loss.target).max(initial=0.0)), 1e-300)
@@ -116,6 +118,10 @@ class Prox:
             for smoothing in _path(size, last):
                 P, a, _ = self._smoothed(smoothing)._minimise(G, penalty, offset, P, a)
         return P, a
+
+    def go_on(self) -> None:
+        """Later calls with a start may use the Newton matrix of the last one; what is called between is not kept."""
+        self._kept = self._known
 
     def _smoothed(self, smoothing: float) -> "Prox":
         other = object.__new__(Prox)
@@ -135,8 +141,8 @@ class Prox:
     ) -> tuple[FloatArray, FloatArray, bool]:
         """Newton's method from (P, a), and whether it came to a minimum.
 
-        Where it ``goes_on`` from the minimum of a similar map, the matrix there is used as long as it serves: steps are
-        cheaper then, and the end is less accurate.
+        Where it ``goes_on`` from the minimum of a similar map, the matrix kept there is used as long as it serves:
+        steps are cheaper then, and the end is less accurate.
         """
         s, loss = SETTINGS, self.loss
 

@@ -75,6 +75,7 @@ class _Loss:
     def go_on(self) -> None:
         """A step ends: the next one begins at what ``columns`` found last. A mere look changes nothing."""
         self.start = self.last
+        self.prox.go_on()
 
     def rows_of_phi(self, V: Array, columns: Array, penalty: float, rows: slice) -> Array:
         """Rows of φ of the solution, before the signs."""

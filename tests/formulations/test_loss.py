@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 from formulations import InputError, LiftedSpace, Program
 from formulations.loss import FREE_BIAS, NO_BIAS, Loss
 from formulations.losses import COUNTS, KINDS, ONE_HOT, SIGNS, Kind, has_kinks, kind_named, name_of, smoothed
+from formulations.prox import Prox
 from tests.strategies import SEEDS, rng
 
 NAMES = [*KINDS, "huber:0.3", "quantile:0.8"]
@@ -87,18 +88,25 @@ def test_what_is_projected_lies_in_the_domain(case) -> None:
 
 
 @given(losses(), st.floats(0.1, 10.0), SEEDS)
-def test_the_prox_is_where_the_slope_vanishes_also_of_shared_features(case, penalty: float, seed: int) -> None:
+def test_the_slope_vanishes_at_the_prox_of_shared_features_and_as_it_goes_on(case, penalty: float, seed: int) -> None:
     loss, random = case
     loss = replace(loss, kind=smoothed(loss.kind, 0.1))
     features = int(random.integers(1, len(loss.target) + 1))
     feature, kappa = random.integers(0, features, len(loss.target)), random.uniform(0.5, 2.0, len(loss.target))
     G = random.standard_normal((features, loss.shape[1]))
-    P, a = loss.prox(G, penalty, feature=feature, weight=kappa)
-    R = kappa[:, None] * P[feature]
-    pull = np.zeros_like(G)
-    np.add.at(pull, feature, kappa[:, None] * loss.dual(R, a))
-    np.testing.assert_allclose(pull, penalty * (P - G), atol=1e-5 * loss.size())
-    np.testing.assert_allclose(loss.value(R, a), loss.value(R), rtol=1e-7, atol=1e-9)
+    prox, start = Prox(loss, feature, kappa, features), None
+    for step in (0.1, 1.0, 0.0):
+        start = P, a = prox(G, penalty, start=start)
+        R = kappa[:, None] * P[feature]
+        pull = np.zeros_like(G)
+        np.add.at(pull, feature, kappa[:, None] * loss.dual(R, a))
+        np.testing.assert_allclose(pull, penalty * (P - G), atol=1e-5 * loss.size())
+        np.testing.assert_allclose(loss.value(R, a), loss.value(R), rtol=1e-7, atol=1e-9)
+        # The next map goes on from here; what is asked between changes nothing.
+        prox.go_on()
+        between = prox(2.0 * G, penalty, start=start), prox(G, penalty, start=start)
+        np.testing.assert_array_equal(between[1][0], prox(G, penalty, start=start)[0])
+        G = G + step * random.standard_normal(G.shape)
 
 
 @given(losses(), st.floats(0.1, 10.0))
