@@ -211,6 +211,11 @@ def test_unknown_solvers_are_named() -> None:
         certnet.train(TrainingProgram(np.eye(2), np.eye(2), 1.0), solver="magic")
 
 
+def test_more_features_than_can_be_proved() -> None:
+    with pytest.raises(InputError, match="6000 features and 1 outputs are 6001 together.*use fewer features"):
+        certnet.train(TrainingProgram(np.ones((2, 6000)), np.ones((2, 1)), 1.0))
+
+
 def test_one_namespace() -> None:
     assert set(certnet.__all__) <= set(dir(certnet))
     for name in certnet.__all__:

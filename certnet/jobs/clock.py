@@ -13,15 +13,16 @@ from functools import cached_property
 import numpy as np
 
 from certificates.failure import SMALLEST_LIMIT
+from certificates.nonnegativity import MAX_ORDER
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.machine import available_bytes
 from certnet.solvers.cost import round_seconds
 from certnet.training.trainer import FitResult
 from formulations import InputError, LiftedSpace, MergedRows
 
-BYTES_PER_ROW, BYTES_PER_NUMBER, BYTES_PER_ENTRY = 8 * 5000, 8 * 40, 12 * 8
-"""Memory of training and of the cheap bound for each row and each number of the data, and of the relaxation for each
-entry of the lifted matrix."""
+BYTES_PER_ROW, BYTES_PER_NUMBER, BYTES_PER_METRIC, BYTES_PER_ENTRY = 8 * 5000, 8 * 40, 18 * 8, 12 * 8
+"""Memory of training and of the cheap bound for each row, for each number of the data and each of the metric, and of
+the relaxation for each entry of the lifted matrix."""
 RAW_REPAIR, CHECK, LEAST_STEPS = 16.0, 6.0, 30.0
 """What repairing a solver's dual takes, certificate and check, and the steps of a solver before its first dual: in
 eigendecompositions of the face's order."""
@@ -148,16 +149,21 @@ class JobClock(Clock):
 
 
 def require_memory(merged: MergedRows) -> None:
-    """Refuse what cannot even be trained on here, before anything is lost.
+    """Refuse what cannot even be trained on here, or not be proved anywhere, before anything is lost.
 
     Raises:
         InputError: naming what is needed and what there is, or an X whose squares vanish.
     """
     merged.original.require_size()
     (n, d, c), available = merged.original.shape, available_bytes()
-    needed = n * (BYTES_PER_ROW + BYTES_PER_NUMBER * (d + c))
+    if not d + c <= MAX_ORDER:
+        raise InputError(
+            f"{d} features and {c} outputs are {d + c} together, and the checker of certificates stops at {MAX_ORDER}; "
+            "use fewer features."
+        )
+    needed = n * (BYTES_PER_ROW + BYTES_PER_NUMBER * (d + c)) + BYTES_PER_METRIC * d**2
     if not needed <= available:
         raise InputError(
             f"{n} rows of {d} features need about {needed / 2**30:.1f} GiB and this process may take "
-            f"{available / 2**30:.1f} GiB more; use fewer rows."
+            f"{available / 2**30:.1f} GiB more; use fewer rows or features."
         )
