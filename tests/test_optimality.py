@@ -123,7 +123,8 @@ def test_more_dimensions_use_every_source() -> None:
     _assert_about(result, U, V)
     residuals = ["residual of the network", "residual of the trained network"]
     sources = [*residuals, "without products", "branching", "relaxation"]
-    assert list(result.bounds) == sources
+    # The network that rounding trains may prove more in the end, as "certificate".
+    assert list(result.bounds)[: len(sources)] == sources
     assert result.report.lower_bound == max(result.bounds.values())
     assert result.bounds["relaxation"] > result.bounds["residual of the trained network"]
     assert result.search is not None

@@ -81,7 +81,7 @@ class OptimalityResult(Certified):
             1. It is reached at a direction, so the true maximum is at least as large. None after Ctrl-C.
         neuron: the direction of that price as a neuron, None where it is hardly above 1.
         trained: the best network that certnet found, starting from the given one among others; None without training.
-        bounds: the lower bound that each source led to: residuals, relaxation and branching.
+        bounds: the lower bound that each source led to: residuals, relaxation, branching, and the last certificate.
         given: a model with its objective, as it was read, or None.
     """
 
