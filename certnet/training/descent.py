@@ -56,7 +56,8 @@ class Descent:
         # Without the decay, directions that X hardly sees would be blown up until it is all that descent sees.
         eigenvalues, vectors = np.linalg.eigh((rows * X).T @ (rows * X))
         eigenvalues = np.maximum(eigenvalues, LEAST_EIGENVALUE * max(float(eigenvalues[-1]), 1e-300))
-        self.T: FloatArray = vectors / np.sqrt(eigenvalues + program.gamma * V.shape[1] / float(np.sum(V**2)))
+        decay = program.gamma * V.shape[1] / max(float(np.sum(V**2)), 1e-300)
+        self.T: FloatArray = vectors / np.sqrt(eigenvalues + decay)
         XT, self.metric = X @ self.T, self.T.T @ (program.penalised[:, None] * self.T)
         kinks = _kinks(X, U, HELD)
         self.project = _projection(XT, kinks)
