@@ -193,7 +193,7 @@ def test_what_the_encoding_lacks_is_escaped_as_in_json(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="signals differ there")
 @pytest.mark.parametrize("seconds", [1.0, 4.0])
 def test_ctrl_c_during_the_solve_still_gives_network_and_bound(tmp_path: Path, seconds: float) -> None:
-    command = [sys.executable, "-m", "certnet", "train", "digits", "--json", "--quiet", "--out", "out"]
+    command = [sys.executable, "-m", "certnet", "train", "digits", "--gamma", "1", "--json", "--quiet", "--out", "out"]
 
     with subprocess.Popen(
         command,
