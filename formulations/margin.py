@@ -109,11 +109,6 @@ def reduce_cases(
     return problems
 
 
-def reduce_case(network: ReluNetwork, case: UnsafeCase, lower: FloatArray, upper: FloatArray) -> MarginProblem:
-    """``reduce_cases`` for one case."""
-    return reduce_cases(network, (case,), lower, upper)[0]
-
-
 @dataclass(frozen=True, eq=False)
 class MarginNode:
     """The form program of a node and what is needed to write its duals down for the whole.

@@ -103,14 +103,6 @@ def semidefinite_margin(
     return float("nan")
 
 
-def rounding_size(problem: MarginProblem) -> float:
-    """What rounding in a linear bound can be at most, generously."""
-    region = problem.case.region
-    reach = np.append(np.maximum(np.abs(region.lower), np.abs(region.upper)), 1.0)
-    neurons = np.abs(problem.weights) @ (np.abs(problem.generators) @ reach)
-    return SAFETY * float((np.abs(problem.linear) @ reach + neurons).max())
-
-
 def case_proof(problem: MarginProblem, root: Node, mu: list[FloatArray], margin: float) -> CaseProof:
     """The proof of a case from its tree; ``mu`` are the weights of the leaves in preorder, active sides first."""
     N, d = problem.neurons, problem.case.region.inputs

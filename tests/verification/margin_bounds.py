@@ -17,11 +17,11 @@ from certificates.making.tree import LeafProof
 from certificates.robustness import preactivation_bounds
 from certnet.runtime.clock import Clock
 from certnet.search.linear import LinearBounds, finish, nodes_of
-from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
+from certnet.search.margin_proofs import SAFETY, case_proof, linear_leaf
 from certnet.search.margin_rows import linear_bounds
 from certnet.search.semidefinite import relax, separated
 from formulations._validation import FloatArray
-from formulations.margin import MarginProblem, margin_node, reduce_case
+from formulations.margin import MarginProblem, margin_node, reduce_cases
 from formulations.network import ReluNetwork
 from formulations.robustness import UnsafeCase, require_fitting
 
@@ -54,6 +54,19 @@ class MarginBound:
     value: float
     certificate: Certificate | None
     report: Report | None
+
+
+def reduce_case(network: ReluNetwork, case: UnsafeCase, lower: FloatArray, upper: FloatArray) -> MarginProblem:
+    """``reduce_cases`` for one case."""
+    return reduce_cases(network, (case,), lower, upper)[0]
+
+
+def rounding_size(problem: MarginProblem) -> float:
+    """What rounding in a linear bound can be at most, generously."""
+    region = problem.case.region
+    reach = np.append(np.maximum(np.abs(region.lower), np.abs(region.upper)), 1.0)
+    neurons = np.abs(problem.weights) @ (np.abs(problem.generators) @ reach)
+    return SAFETY * float((np.abs(problem.linear) @ reach + neurons).max())
 
 
 def margin_bound(

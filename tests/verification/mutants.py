@@ -16,11 +16,10 @@ from certnet.search.margin_proofs import case_proof
 from certnet.search.regions import project
 from certnet.search.semidefinite import semidefinite_bound
 from formulations._validation import FloatArray, IntArray
-from formulations.margin import reduce_case
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace
-from tests.verification.margin_bounds import Relaxation, margin_bound
+from tests.verification.margin_bounds import Relaxation, margin_bound, reduce_case
 from tests.verification.problems import random_ball, random_box, random_network
 
 SPECIAL = [0.0, -0.0, 5e-324, 1e-308, 1e-160, 1e-154, 1e154, 1e160, 1.7e308, np.nan, np.inf, 1.0, -1.0]

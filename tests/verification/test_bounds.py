@@ -13,14 +13,14 @@ from certificates.robustness import lifted_cone, open_case, preactivation_bounds
 from certnet.jobs.lipschitz import lipschitz_constant
 from certnet.search.attack import attack
 from certnet.search.linear import finish, nodes_of
-from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
+from certnet.search.margin_proofs import case_proof, linear_leaf
 from certnet.search.margin_rows import linear_bounds
 from certnet.search.semidefinite import semidefinite_bound
 from certnet.solvers.interface import SolveStatus
 from certnet.solvers.interior_point import _Solve
-from formulations.margin import MarginProblem, reduce_case
+from formulations.margin import MarginProblem
 from formulations.robustness import InputRegion, UnsafeCase, keeps_class
-from tests.verification.margin_bounds import margin_bound
+from tests.verification.margin_bounds import margin_bound, reduce_case, rounding_size
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
 
 

@@ -11,13 +11,14 @@ from certnet.jobs.verify import verify
 from certnet.search.attack import attack, attack_all
 from certnet.search.line_search import line_search
 from certnet.search.linear import crown, finish, nodes_of
-from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
+from certnet.search.margin_proofs import case_proof, linear_leaf
 from certnet.search.margin_rows import linear_bounds
 from certnet.search.regions import project
-from formulations.margin import MarginProblem, reduce_case
+from formulations.margin import MarginProblem
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase, keeps_class
 from tests.certificates.altering import replace
+from tests.verification.margin_bounds import reduce_case, rounding_size
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
 
 KINDS = st.sampled_from(["box", "ball", "both"])

@@ -13,11 +13,10 @@ from certificates.robustness import preactivation_bounds
 from certnet.jobs.verify import verify
 from certnet.search.attack import attack
 from certnet.search.margin import CaseSearch
-from formulations.margin import reduce_case
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace
-from tests.verification.margin_bounds import MarginBound, Relaxation, margin_bound
+from tests.verification.margin_bounds import MarginBound, Relaxation, margin_bound, reduce_case
 from tests.verification.problems import (
     SEEDS,
     exact_least_margin,

@@ -12,11 +12,11 @@ from certnet.jobs.verify import verify
 from certnet.search import semidefinite
 from certnet.search.counterexample import exact_outputs
 from formulations._validation import FloatArray
-from formulations.margin import reduce_case
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase, region_maker
 from formulations.signs import FREE
 from tests.certificates.altering import replace
+from tests.verification.margin_bounds import reduce_case
 from tests.verification.problems import random_ball, random_network
 
 ONE = np.array([[1.0]])

@@ -11,12 +11,12 @@ from certificates import Certificate, Robustness, Verdict, check
 from certificates.failure import NO_DEADLINE
 from certificates.robustness import preactivation_bounds
 from certnet.search.margin import CaseSearch
-from certnet.search.margin_proofs import case_proof, linear_leaf, rounding_size
+from certnet.search.margin_proofs import case_proof, linear_leaf
 from certnet.search.margin_rows import linear_bounds
 from certnet.search.semidefinite import semidefinite_bound
-from formulations.margin import reduce_case
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace
+from tests.verification.margin_bounds import reduce_case, rounding_size
 from tests.verification.problems import SEEDS, exact_least_margin, random_box, random_network
 
 
