@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,7 +31,11 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Where several workers begin, compile the kernel of cones beside them; else each does so for ten seconds."""
+    """Where several workers begin, compile the kernel of cones beside them; else each does so for some seconds.
+
+    Below a shell that ignores Ctrl-C for what runs in its background, tests that wait for it would wait for ever.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
         command, environment = [sys.executable, "-m", "tests.warm_up"], {**os.environ, "PYTHONPATH": str(ROOT)}
         warming = subprocess.Popen(command, cwd=ROOT, env=environment)
