@@ -6,16 +6,18 @@ Nothing that is read from a checkpoint is trusted: what is proved in the end is 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from certificates.making.tree import LeafProof, Node, Split
-from certnet.search.bounds import NodeBound
 from certnet.solvers.interface import State
 from formulations import ACTIVE, FREE, INACTIVE, InputError
 from formulations._validation import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from certnet.search.bounds import NodeBound
 
 VERSION = 3
 LEAF = -1
@@ -87,9 +89,9 @@ class Branch(Vertex):
         start: what bounding it may start from, the parent's bound unless another is known.
     """
 
-    bound: NodeBound | None = None
+    bound: "NodeBound | None" = None
     h_squared: float = np.inf
-    start: NodeBound | None = field(default=None, repr=False)
+    start: "NodeBound | None" = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.parent is not None:
@@ -136,6 +138,8 @@ def read_tree(root: Branch, state: State, positions: int, dimension: int, output
     Raises:
         ValueError, KeyError: arrays that ``write_tree`` cannot have written; see ``intact``.
     """
+    from certnet.search.bounds import NodeBound
+
     m = len(root.signs)
     if integers(state, "version").tolist() != [VERSION, m, positions]:
         raise ValueError("it is about other data or of another version")
