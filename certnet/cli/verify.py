@@ -111,7 +111,7 @@ def verify(
     from certnet.search.counterexample import decided_classes
 
     results: list[dict[str, Any]] = []
-    with Live(stderr_console(), enabled=True, time_limit=limit) as live:
+    with Live(enabled=True, time_limit=limit) as live:
         for row, seconds in zip(chosen, shares(limit, started, len(chosen), each), strict=True):
             x, label = X[row], labels[row]
             found: CertifiedRadius | VerificationResult
@@ -170,7 +170,7 @@ def _property(
 
     from certnet.jobs.verify import verify as decide
 
-    with Live(stderr_console(), enabled=True, time_limit=how["time_limit"]) as live:
+    with Live(enabled=True, time_limit=how["time_limit"]) as live:
         result = decide(read, cases, **how, progress=live)
     files = {}
     if place is not None and result.certificate is not None:

@@ -23,7 +23,6 @@ from certnet.runtime.wording import down, up
 from certnet.search.attack import attack_all
 from certnet.search.counterexample import Counterexample, confirm_near
 from certnet.search.linear import Nodes, crown
-from certnet.search.margin import CaseSearch
 from certnet.search.margin_proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_sizes
 from formulations.arguments import accepts, count, json_object, seconds, several
 from formulations.margin import MarginProblem, reduce_cases
@@ -191,6 +190,8 @@ class _Verification:
                 if counterexample is not None:
                     return self._refuted(counterexample)
                 open_.append((number, problem, one.margin))
+        if open_:
+            from certnet.search.margin import CaseSearch  # brings the relaxation, which most boxes do without
         for number, problem, attacked in sorted(open_, key=lambda item: item[2]):
             outcome = CaseSearch(
                 self.network,

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certificates.making.tree import LeafProof, Node, Split
-from certnet.solvers.interface import State
 from formulations import ACTIVE, FREE, INACTIVE, InputError
 from formulations._validation import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from certnet.search.bounds import NodeBound
+    from certnet.solvers.interface import State
 
 VERSION = 3
 LEAF = -1
@@ -132,7 +132,7 @@ def write_tree(root: Branch, positions: int) -> dict[str, NDArray[Any]]:
     }
 
 
-def read_tree(root: Branch, state: State, positions: int, dimension: int, outputs: int = 0) -> None:
+def read_tree(root: Branch, state: "State", positions: int, dimension: int, outputs: int = 0) -> None:
     """Grow a tree that was written from its root on, in k = ``dimension`` and so many further coordinates of S.
 
     Raises:
@@ -204,7 +204,7 @@ def intact() -> Iterator[None]:
         raise InputError(f"The search to resume is damaged ({error}); start anew without it.") from None
 
 
-def integers(state: State, name: str) -> IntArray:
+def integers(state: "State", name: str) -> IntArray:
     """The vector of integers of this name; ValueError if it is none."""
     array = np.asarray(state[name])
     if array.dtype != np.int64 or array.ndim != 1:
@@ -212,7 +212,7 @@ def integers(state: State, name: str) -> IntArray:
     return array
 
 
-def floats(state: State, name: str) -> FloatArray:
+def floats(state: "State", name: str) -> FloatArray:
     """The array of float64 numbers of this name; ValueError if it is none."""
     array = np.asarray(state[name])
     if array.dtype != np.float64 or np.isnan(array).any():
