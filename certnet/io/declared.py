@@ -1,7 +1,7 @@
 """The network of a file as a query declares it: which of its tensors are meant, of which type and shape."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +13,7 @@ from certnet.io.joint import stacked
 from certnet.io.load_network import read_network
 from certnet.io.onnx_graph import decoded, read_onnx
 from certnet.io.output import Writer
-from certnet.io.packed import ending
+from certnet.io.packed import ending, unreadable
 from certnet.io.vnnlib2 import Declaration, Tensor
 from formulations import InputError
 from formulations.network import ReluNetwork
@@ -24,10 +24,43 @@ ELEMENTS = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
 
 @dataclass(frozen=True)
 class Node:
-    """An input or output of an ONNX graph; an element type of None is none that certnet knows."""
+    """An input or output of an ONNX graph.
+
+    Attributes:
+        name: its name.
+        element: its element type, None where that is none of those that certnet knows.
+        lengths: its dimensions, None for one that the file leaves open; None if it does not say how many there are.
+    """
 
     name: str
     element: str | None
+    lengths: tuple[int | None, ...] | None = None
+
+    @classmethod
+    def of(cls, value: Any) -> "Node":
+        """That of a ValueInfoProto."""
+        kind = value.type.tensor_type
+        lengths = tuple(entry.dim_value if entry.HasField("dim_value") else None for entry in kind.shape.dim)
+        return cls(value.name, ELEMENTS.get(kind.elem_type), lengths if kind.HasField("shape") else None)
+
+    def require(self, path: str, tensor: Tensor) -> None:
+        """Raise InputError unless the tensor is declared with this type and these lengths."""
+        if tensor.element not in ("real", self.element):
+            own = "a type that certnet does not know" if self.element is None else self.element
+            raise InputError(
+                f"{tensor.name} is declared {tensor.element}, but in {path} the tensor {self.name!r} is {own}; declare "
+                "that, or real."
+            )
+        if self.lengths is not None and (
+            len(self.lengths) != len(tensor.shape)
+            or any(own not in (None, length) for own, length in zip(self.lengths, tensor.shape, strict=True))
+        ):
+            own = ",".join("any" if length is None else str(length) for length in self.lengths)
+            stated = ",".join(map(str, tensor.shape))
+            raise InputError(
+                f"{tensor.name} is declared with the shape [{stated}], but in {path} the tensor {self.name!r} has "
+                f"[{own}]; declare that."
+            )
 
 
 def declared_network(path: str, declared: Declaration) -> ReluNetwork:
@@ -36,38 +69,41 @@ def declared_network(path: str, declared: Declaration) -> ReluNetwork:
     Raises:
         InputError: the file cannot be read, or its tensors have other numbers, types or shapes than those declared.
     """
-    inputs, outputs = declared.of("input"), declared.of("output")
-    sizes = sum(tensor.size for tensor in inputs), sum(tensor.size for tensor in declared.of("hidden", "output"))
-    if ending(Path(path)) != ".onnx":
-        if len(declared.tensors) > 2 or any(tensor.element != "real" for tensor in declared.tensors):
-            raise InputError(
-                f"the network {declared.name} has types or several nodes, for which {path} has to be an ONNX file."
-            )
-        network = read_network(path).on()
-    else:
-        graph = decoded(Path(path)).graph
-        constants = {tensor.name for tensor in graph.initializer}
-        given = _paired(path, inputs, [_node(value) for value in graph.input if value.name not in constants])
-        wanted = _paired(path, outputs, [_node(value) for value in graph.output])
-        hidden = {tensor: Node(tensor.node or "", tensor.element) for tensor in declared.of("hidden")}
-        if len(inputs) != 1:
-            raise InputError(f"{path} has {len(inputs)} inputs; certnet reads networks with one.")
-        for tensor, node in {**given, **wanted}.items():
-            if tensor.element not in ("real", node.element):
-                raise InputError(
-                    f"{tensor.name} is declared {tensor.element}, but in {path} the tensor {node.name!r} has the type "
-                    f"{node.element or 'of no such number'}; declare that, or real."
-                )
-        (shape,) = (tensor.shape for tensor in inputs)
-        network = stacked(
-            [read_onnx(Path(path), output=node.name, shape=shape).on() for node in {**hidden, **wanted}.values()]
-        )
+    if ending(Path(path)) == ".onnx":
+        return _of_graph(path, declared)
+    if len(declared.tensors) > 2 or any(tensor.element != "real" for tensor in declared.tensors):
+        raise InputError(f"{declared.name} has types or several tensors, for which {path} has to be an ONNX file.")
+    network = read_network(path).on()
+    sizes = tuple(tensor.size for tensor in declared.tensors)
     if (network.inputs, network.outputs) != sizes:
         raise InputError(
             f"the network {declared.name} is declared with {sizes[0]} inputs and {sizes[1]} outputs, but that of "
             f"{path} has {network.inputs} and {network.outputs}; give the network it was made for."
         )
     return network
+
+
+def _of_graph(path: str, declared: Declaration) -> ReluNetwork:
+    try:
+        graph = decoded(Path(path)).graph
+    except OSError as error:
+        raise unreadable(path, error) from None
+    constants = {tensor.name for tensor in graph.initializer}
+    given = _paired(path, declared.of("input"), [value for value in graph.input if value.name not in constants])
+    wanted = _paired(path, declared.of("output"), graph.output)
+    if len(given) != 1:
+        raise InputError(f"{path} has {len(given)} inputs; certnet reads networks with one.")
+    for tensor, node in {**given, **wanted}.items():
+        node.require(path, tensor)
+    (shape,) = (tensor.shape for tensor in given)
+    names = [*(tensor.node or "" for tensor in declared.of("hidden")), *(node.name for node in wanted.values())]
+    parts = [read_onnx(Path(path), output=name, shape=shape).on() for name in names]
+    for tensor, part in zip(declared.of("hidden", "output"), parts, strict=True):
+        if part.outputs != tensor.size:
+            raise InputError(
+                f"{tensor.name} is declared with {tensor.size} entries, but in {path} it has {part.outputs}."
+            )
+    return stacked(parts)
 
 
 def serialised(tensor: Tensor, values: Sequence[Fraction]) -> Writer:
@@ -79,12 +115,9 @@ def serialised(tensor: Tensor, values: Sequence[Fraction]) -> Writer:
     return lambda path: path.write_bytes(content)
 
 
-def _node(value: Any) -> Node:
-    return Node(value.name, ELEMENTS.get(value.type.tensor_type.elem_type))
-
-
-def _paired(path: str, tensors: Sequence[Tensor], nodes: Sequence[Node]) -> dict[Tensor, Node]:
+def _paired(path: str, tensors: Sequence[Tensor], values: Iterable[Any]) -> dict[Tensor, Node]:
     """The file's node of each declared tensor: by name where names are declared, else in order."""
+    nodes = [Node.of(value) for value in values]
     if len(tensors) != len(nodes):
         kind = tensors[0].kind if tensors else "output"
         raise InputError(f"the query declares {len(tensors)} {kind} tensors, but {path} has {len(nodes)}.")
