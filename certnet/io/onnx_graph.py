@@ -44,10 +44,29 @@ Operand = Array | Signal
 Attributes = dict[str, Any]
 
 
-def read_onnx(path: Path) -> TwoLayerNetwork:
+def read_onnx(path: Path, *, output: str | None = None, shape: tuple[int, ...] | None = None) -> TwoLayerNetwork:
     """Read a graph of Gemm, MatMul, Add, Sub, Mul, Div, Relu, Flatten, Reshape, Transpose, Constant and Identity.
 
     Shifts and scales of the input become the network's offset and scale, as in ``Chain.network``.
+
+    Args:
+        path: the file.
+        output: the value that is meant as output, by default the graph's one output.
+        shape: that of the input, of which all entries are one data point's; by default the graph says it.
+    """
+    model = decoded(path)
+    if output is not None:
+        del model.graph.output[:]
+        model.graph.output.add(name=output)
+    onnx = importlib.import_module("onnx")
+    return _Graph(path.name, model.graph, onnx.numpy_helper.to_array, shape).network()
+
+
+def decoded(path: Path) -> Any:
+    """The ModelProto of a file.
+
+    Raises:
+        InputError: it is no ONNX file, or the onnx package is missing.
     """
     try:
         onnx = importlib.import_module("onnx")
@@ -59,14 +78,14 @@ def read_onnx(path: Path) -> TwoLayerNetwork:
         ) from None
     content = read_bytes(path, LARGEST_FILE)
     try:
-        graph = onnx.load_model_from_string(content).graph
+        model = onnx.load_model_from_string(content)
     except (decode_error, ValueError, RecursionError):
         raise InputError(f"{path.name} is no ONNX file or was cut off; export the network again.") from None
-    if not _names_are_text(graph):
+    if not _names_are_text(model.graph):
         raise InputError(f"{path.name} holds names that are no text; export the network again.")
-    if len(graph.node) == 0:
+    if len(model.graph.node) == 0:
         raise InputError(f"{path.name} holds no graph; export the network again.")
-    return _Graph(path.name, graph, onnx.numpy_helper.to_array).network()
+    return model
 
 
 def _names_are_text(graph: Any) -> bool:
@@ -79,10 +98,12 @@ def _names_are_text(graph: Any) -> bool:
 
 
 class _Graph:
-    """A GraphProto, how its tensors are decoded, and the file's name for complaints."""
+    """A GraphProto, how its tensors are decoded, its input's shape if that is known, and the file's name."""
 
-    def __init__(self, source: str, graph: Any, to_array: Callable[[Any], Array]) -> None:
-        self.source, self.graph, self._to_array = source, graph, to_array
+    def __init__(
+        self, source: str, graph: Any, to_array: Callable[[Any], Array], shape: tuple[int, ...] | None = None
+    ) -> None:
+        self.source, self.graph, self._to_array, self._shape = source, graph, to_array, shape
 
     def network(self) -> TwoLayerNetwork:
         """The network; errors as ``read_onnx``."""
@@ -113,6 +134,9 @@ class _Graph:
         Lengths that are not fixed are among those of the constants.
         """
         dimensions = [int(entry.dim_value) for entry in value.type.tensor_type.shape.dim]
+        if self._shape is not None:
+            yield self._shape
+            return
         if len(dimensions) > 2:
             if min(dimensions[1:]) <= 0 or math.prod(dimensions[1:]) > LARGEST_INPUT:
                 raise self._shapeless(dimensions)

@@ -108,8 +108,9 @@ def _unsafe(
     except MachineFailure:
         return None
     y = exact_outputs(network, x)
-    margin = max(sum((w * y[j] for j, w in row.weights), row.constant) for row in case.rows)
-    if margin > 0:
+    values = [sum((w * y[j] for j, w in row.weights), row.constant) for row in case.rows]
+    margin = max(values)
+    if margin > 0 or any(row.strict and value == 0 for row, value in zip(case.rows, values, strict=True)):
         return None
     inputs, outputs = (np.array([nearest(Fraction(value)) for value in values]) for values in (x, y))
     return Counterexample(inputs, outputs, number, nearest(margin), None if isinstance(x, np.ndarray) else x)
