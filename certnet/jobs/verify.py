@@ -6,9 +6,9 @@ neurons and the passes through the network; they differ in weights alone.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from formulations.network import ReluNetwork
 from formulations.robustness import UnsafeCase, require_fitting
 from formulations.rounding import nearest
 from formulations.signs import FREE
+
+if TYPE_CHECKING:
+    from certnet.io.query import Query
 
 __all__ = ["VerificationResult", "verify"]
 
@@ -110,6 +113,13 @@ def counterexample_fields(found: Counterexample | None) -> dict[str, Any] | None
         return None
     x = found.x.tolist() if found.exact is None else [float_or(value, str(value)) for value in found.exact]
     return {"x": x, "y": found.y.tolist(), "case": found.case, "margin": found.margin}
+
+
+def as_declared(query: "Query", found: Counterexample) -> Counterexample:
+    """The counterexample in the inputs and outputs that the query declares."""
+    places, exact = list(query.places), found.exact
+    exact = None if exact is None else tuple(exact[place] for place in places)
+    return replace(found, x=found.x[places], y=found.y[: query.outputs], exact=exact)
 
 
 def float_or(value: Fraction, otherwise: str) -> float | str:
