@@ -17,6 +17,7 @@ _HOMES = {
     "certnet.io.network": "TwoLayerNetwork",
     "certnet.io.objectives": "Given objective_of",
     "certnet.io.runs": "Run read_run read_runs",
+    "certnet.io.split_tree": "SplitTree read_split_tree",
     "certnet.io.vnnlib": "read_vnnlib",
     "certnet.jobs.audit": "AuditResult InputAudit audit",
     "certnet.jobs.lipschitz": "LipschitzResult lipschitz_constant",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from certnet.io.network import *
     from certnet.io.objectives import *
     from certnet.io.runs import *
+    from certnet.io.split_tree import *
     from certnet.io.vnnlib import *
     from certnet.jobs.audit import *
     from certnet.jobs.lipschitz import *

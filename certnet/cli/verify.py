@@ -101,6 +101,10 @@ def verify(
             metavar="FILE", help="Where the proof is written, if there is one; with DATA or --instances a folder."
         ),
     ] = None,
+    tree: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="With a property: splits that another verifier found, as JSON."),
+    ] = None,
     circuits: Circuits = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the attack.")] = 0,
     workers: Workers = 1,
@@ -120,7 +124,7 @@ def verify(
     how: dict[str, Any] = {"circuits": circuits, "random_state": seed}
     of_data = {"--norm": norm, "--radius": radius, "--largest-radius": largest_radius, "--rows": rows}
     of_data |= {"--target": target, "--weight-column": weight_column, "--drop": drop}
-    of_query = {"--network": networks or None, "--serialise-assignments": serialise_assignments}
+    of_query = {"--network": networks or None, "--serialise-assignments": serialise_assignments, "--tree": tree}
     of_list = {"--expected": expected, "--workers": None if workers == 1 else workers, "--out": out}
     of_list |= {"--fresh": fresh or None}
     if instances is not None:
@@ -146,9 +150,12 @@ def verify(
         _refuse(of_data, "it goes with data; the property file says which inputs are meant")
         how["time_limit"] = PROPERTY_SECONDS if time_limit is None else limit
         query = asked_of(network, subject, networks or [])
+        if tree is not None:
+            from certnet.io.split_tree import read_split_tree
+
+            how["tree"] = read_split_tree(tree, query[0].network)
         return answer(*query, how, started, certificate=certificate, serialise=serialise_assignments, json=json)
-    if serialise_assignments is not None:
-        raise InputError("--serialise-assignments goes with a query of VNN-LIB; leave it out.")
+    _refuse(of_query, "it goes with a property of VNN-LIB")
     about = Subject.named(network)
     names = {"network": about.name, "property": Path(subject).name}
     if norm is None or (radius is None and largest_radius is None):

@@ -17,6 +17,7 @@ from certificates.certificate import CaseProof
 from certificates.failure import Deadline
 from certificates.findings import finite
 from certificates.robustness import preactivation_bounds
+from certnet.io.split_tree import SplitTree
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.display import Result
 from certnet.runtime.wording import down, up
@@ -128,7 +129,14 @@ def float_or(value: Fraction, otherwise: str) -> float | str:
     return near if math.isfinite(near) and Fraction(near) == value else otherwise
 
 
-@accepts(network=ReluNetwork, cases=several(UnsafeCase), time_limit=seconds, random_state=count, provenance=json_object)
+@accepts(
+    network=ReluNetwork,
+    cases=several(UnsafeCase),
+    time_limit=seconds,
+    random_state=count,
+    tree=SplitTree,
+    provenance=json_object,
+)
 def verify(
     network: ReluNetwork,
     cases: Sequence[UnsafeCase],
@@ -136,6 +144,7 @@ def verify(
     time_limit: float | None = None,
     circuits: bool = False,
     random_state: int = 0,
+    tree: SplitTree | None = None,
     provenance: Mapping[str, Any] | None = None,
     progress: Callable[[Event], None] | None = None,
 ) -> VerificationResult:
@@ -147,24 +156,29 @@ def verify(
         time_limit: seconds, or None; the check of a finished proof has a tenth and a second more.
         circuits: let the semidefinite search use circuit inequalities, which rarely pays.
         random_state: seed of the attack.
+        tree: splits that another verifier found, with which the search of a case begins where bounds of the whole
+            region do not decide it. Leaves that have no proof are split further.
         provenance: JSON object that travels with the certificate.
         progress: called with an ``Event`` now and then.
 
     Raises:
-        InputError: a case about other numbers of inputs or outputs than the network's.
+        InputError: a case about other numbers of inputs or outputs than the network's, or a tree that splits other
+            neurons than the network's or has other cases.
     """
     clock = Clock(time_limit, progress)
     require_fitting(network, cases)
+    if tree is not None:
+        tree.require_fitting(network.width, len(cases))
     with np.errstate(all="ignore"):
         # Overflow ends as a bound that is no number, which decides nothing.
-        return _Verification(network, cases, clock).run(circuits, random_state, dict(provenance or {}))
+        return _Verification(network, cases, clock, tree).run(circuits, random_state, dict(provenance or {}))
 
 
 class _Verification:
     """A property at work: what has been seen of its cases so far."""
 
-    def __init__(self, network: ReluNetwork, cases: Sequence[UnsafeCase], clock: Clock) -> None:
-        self.network, self.cases, self.clock = network, cases, clock
+    def __init__(self, network: ReluNetwork, cases: Sequence[UnsafeCase], clock: Clock, tree: SplitTree | None) -> None:
+        self.network, self.cases, self.clock, self.tree = network, cases, clock, tree
         self.attacked = self.lower_bound = math.inf
         self.nodes = np.zeros(2, dtype=np.int64)
         self.timed_out, self.bounded = False, 0
@@ -211,6 +225,7 @@ class _Verification:
                 size=self.sizes[number],
                 deadline=deadline,
                 rng=rng,
+                splits=None if self.tree is None else self.tree.of(number),
                 circuits=circuits,
                 watch=lambda waiting, worst: self._tell(f"{waiting} parts are open", worst),
             ).run()

@@ -3,7 +3,7 @@
 Nothing that is read from a checkpoint is trusted: what is proved in the end is repaired and checked anew from the data.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -99,6 +99,30 @@ class Branch(Vertex):
 
 
 V = TypeVar("V", bound=Vertex)
+
+
+def plant(root: Vertex, splits: Sequence[int], place: IntArray, stable: IntArray) -> None:
+    """Grow a given tree from its root on.
+
+    Args:
+        root: a leaf.
+        splits: vertices in preorder, active sides first: neurons of the network, ``LEAF`` for leaves.
+        place: (m,) number in the tree's signs of each neuron that is not stable.
+        stable: (m,) signs that the region fixes; what lies on their other side is left out.
+    """
+    size = np.ones(len(splits), dtype=np.int64)
+    for at in range(len(splits) - 1, -1, -1):
+        if splits[at] != LEAF:
+            other = at + 1 + size[at + 1]
+            size[at] = 1 + size[at + 1] + size[other]
+    stack = [(root, 0)]
+    while stack:
+        vertex, at = stack.pop()
+        while splits[at] != LEAF and stable[splits[at]] != FREE:
+            at += 1 if stable[splits[at]] == ACTIVE else 1 + int(size[at + 1])
+        if splits[at] != LEAF:
+            active, inactive = vertex.split(int(place[splits[at]]))
+            stack += [(inactive, at + 1 + int(size[at + 1])), (active, at + 1)]
 
 
 def proof_tree(root: V, proof: Callable[[V], LeafProof]) -> Node:
