@@ -34,6 +34,7 @@ def check_structure(proof: LiftedProof, cone: Cone, *, order_limit: int | None =
     nodes, leaves, count = proof.split.size, proof.leaves, proof.multipliers.size
     known, supports, bounded = circuits.target.size, circuits.support.size, triangles.neuron.size
     require(leaves >= 1 and nodes >= 1, "the proof has no leaf")
+    require(not proof.groups.size, "the proof is in groups, which only proofs of training without a region can be")
     require_arrays(proof, np.int64, split=(nodes,), children=(nodes, 2), leaf=(nodes,), pairs=(count, 2))
     require_arrays(proof, np.int64, pair_offset=(leaves + 1,))
     require_arrays(proof, np.float64, multipliers=(count,), complementarity=(leaves, neurons))
