@@ -55,7 +55,8 @@ def prove_in_groups(generators: FloatArray, features: M, square: M, proof: Lifte
     most = max(2 * (len(own) + len(touched)) + k + c for own, touched, _ in (first, *parts))
     require(most <= MAX_ORDER, f"a group of the proof has order {most}, and this checker stops at {MAX_ORDER}")
     head = _slack(first, generators, features, matrix.diagonal(square, matrix.exact(np.eye(c))), proof, matrix)
-    left, size, count = _floats(head), np.full(outer, TINY), np.zeros(outer)
+    left, count = _floats(head), np.zeros(outer)
+    size = np.abs(np.diag(left)) + TINY
 
     def eliminated() -> Iterator[tuple[M, IntArray, FloatArray, FloatArray]]:
         """(S_B, its outer coordinates among those of the head, CᵀP⁻¹C − D, the size of its terms) of each group."""
@@ -68,8 +69,8 @@ def prove_in_groups(generators: FloatArray, features: M, square: M, proof: Lifte
         left[np.ix_(at, at)] -= G
         size[at] += terms
         count[at] += 1
-    # Each group gets of a coordinate what it has in its terms, or an equal part: the mean of both.
-    spare, margins = 0.25 * _least_eigenvalue(left) * np.diag(left), [1.0]
+    # Margins count beside the terms that cancel. Of a coordinate a group gets its part of them and an equal part, halved.
+    spare, margins = 0.25 * _least_eigenvalue(left, size) * size, [1.0]
     for slack, at, G, terms in eliminated():
         inner, whole = len(slack.arrays[0]) - len(at), np.zeros((outer, outer))
         G[np.diag_indices(len(at))] += spare[at] * (terms / size[at] + 1.0 / count[at])
@@ -154,11 +155,11 @@ def _eliminated(S: FloatArray, inner: int) -> tuple[FloatArray, FloatArray]:
     return 0.5 * (schur + schur.T) - 0.5 * (D + D.T), np.abs(np.diag(schur)) + np.abs(np.diag(D))
 
 
-def _least_eigenvalue(head: FloatArray) -> float:
-    """The smallest eigenvalue with a unit diagonal."""
-    unit = 1.0 / np.sqrt(np.diag(head))
+def _least_eigenvalue(head: FloatArray, size: FloatArray) -> float:
+    """The smallest eigenvalue of the head in these units."""
+    unit = 1.0 / np.sqrt(size)
     scaled = unit[:, None] * head * unit
-    require(np.isfinite(scaled).all(), "the head of the groups is not positive on its diagonal")
+    require(np.isfinite(scaled).all(), "the head of the groups has entries that are not finite (overflow)")
     least = float(np.linalg.eigvalsh(scaled)[0])
     require(least > 0, f"the head of the groups is not positive definite: an eigenvalue is {least:.3e}")
     return least
