@@ -69,7 +69,7 @@ def prove_in_groups(generators: FloatArray, features: M, square: M, proof: Lifte
         left[np.ix_(at, at)] -= G
         size[at] += terms
         count[at] += 1
-    # Margins count beside the terms that cancel. Of a coordinate a group gets its part of them and an equal part, halved.
+    # A margin counts beside the terms that cancel; of half of it a group gets its part of these terms and an equal part.
     spare, margins = 0.25 * _least_eigenvalue(left, size) * size, [1.0]
     for slack, at, G, terms in eliminated():
         inner, whole = len(slack.arrays[0]) - len(at), np.zeros((outer, outer))
