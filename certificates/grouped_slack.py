@@ -21,7 +21,7 @@ import numpy as np
 from certificates.arithmetic.floating import TINY
 from certificates.arithmetic.matrix import M
 from certificates.failure import ProofFailure, require, require_array
-from certificates.nonnegativity import MAX_ORDER, leaf_slack, leaves_with_signs, nonnegative_terms
+from certificates.nonnegativity import MAX_ORDER, leaf_slack, nonnegative_terms
 from certificates.proof import SHARED, Cone, LiftedProof
 from formulations.arrays import FloatArray, IntArray
 from formulations.signs import FREE
@@ -38,70 +38,75 @@ def size_of_groups(proof: LiftedProof) -> tuple[int, int]:
 
 
 @np.errstate(all="ignore")
-def prove_in_groups(generators: FloatArray, features: M, square: M, proof: LiftedProof, matrix: type[M]) -> float:
+def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, matrix: type[M]) -> float:
     """Prove ``zᵀ square z − ‖W̃ᵀφ‖² − Σ N_pq φ_pφ_q − Σ t_i α_iβ_i ≥ 0`` on the cone; returns the smallest margin.
 
     Args:
-        generators: A (N×k), finite.
+        A: (N×k) generators, finite.
         features, square: W̃ (2N×c) and γ²I or the like (k×k), in the arithmetic.
-        proof: ``check_structure`` has passed; its groups are checked here.
+        proof: of one leaf, whose structure is right; its groups are checked here.
         matrix: class of the arithmetic.
 
     Raises:
         ProofFailure: the first violated condition.
     """
-    (first, *parts), (_, k), c = _parts(proof), generators.shape, features.shape[1]
-    shared, outer = first[0], len(first[0]) + k + c
-    most = max(2 * (len(own) + len(touched)) + k + c for own, touched, _ in (first, *parts))
+    (first, *parts), c = _parts(proof), features.shape[1]
+    shared, rest = first[0], A.shape[1] + c
+    outer, most = len(shared) + rest, max(2 * (len(own) + len(touched)) + rest for own, touched, _ in (first, *parts))
     require(most <= MAX_ORDER, f"a group of the proof has order {most}, and this checker stops at {MAX_ORDER}")
-    head = _slack(first, generators, features, matrix.diagonal(square, matrix.exact(np.eye(c))), proof, matrix)
-    left, count = _floats(head), np.zeros(outer)
-    size = np.abs(np.diag(left)) + TINY
+    head = _slack(first, A, features, matrix.diagonal(square, matrix.exact(np.eye(c))), proof, matrix)
 
-    def eliminated() -> Iterator[tuple[M, IntArray, FloatArray, FloatArray]]:
-        """(S_B, its outer coordinates among those of the head, CᵀP⁻¹C − D, the size of its terms) of each group."""
+    def proposals() -> Iterator[tuple[M, IntArray, FloatArray, FloatArray]]:
+        """(S_B, y among the coordinates of the head, CᵀP⁻¹C − D, the sizes of its terms on the diagonal) of groups."""
         for part in parts:
-            slack = _slack(part, generators, features, matrix.exact(np.zeros((k + c, k + c))), proof, matrix)
+            slack, inner = _slack(part, A, features, matrix.exact(np.zeros((rest, rest))), proof, matrix), len(part[0])
             at = np.concatenate([np.searchsorted(shared, part[1]), np.arange(len(shared), outer)])
-            yield slack, at, *_eliminated(_floats(slack), len(part[0]))
+            S = slack.arrays[0].astype(np.float64)
+            unit = 1.0 / np.sqrt(np.diag(S)[:inner, None])
+            P, C, D = unit * S[:inner, :inner] * unit.T, unit * S[:inner, inner:], S[inner:, inner:]
+            schur = C.T @ np.linalg.solve(P, C)
+            G = schur - D
+            yield slack, at, 0.5 * (G + G.T), np.abs(np.diag(schur)) + np.abs(np.diag(D))
 
-    for _, at, G, terms in eliminated():
-        left[np.ix_(at, at)] -= G
-        size[at] += terms
-        count[at] += 1
-    # A margin counts beside the terms that cancel; of half of it a group gets its part of these terms and an equal part.
-    spare, margins = 0.25 * _least_eigenvalue(left, size) * size, [1.0]
-    for slack, at, G, terms in eliminated():
-        inner, whole = len(slack.arrays[0]) - len(at), np.zeros((outer, outer))
-        G[np.diag_indices(len(at))] += spare[at] * (terms / size[at] + 1.0 / count[at])
-        require(np.isfinite(G).all(), "the slack of a group has entries that are not finite (overflow)")
-        found = (slack + matrix.exact(np.pad(G, (inner, 0)))).prove_psd()
-        require(found.proved, f"{found.reason} in a group")
-        margins.append(found.margin)
+    try:
+        left, count = head.arrays[0].astype(np.float64), np.zeros(outer)
+        size = np.abs(np.diag(left)) + TINY
+        for _, at, G, terms in proposals():
+            left[np.ix_(at, at)] -= G
+            size[at] += terms
+            count[at] += 1
+        least = np.linalg.eigvalsh(left / np.sqrt(size) / np.sqrt(size[:, None]))[0]
+    except (np.linalg.LinAlgError, OverflowError):
+        raise ProofFailure("the slack of a group is singular, or it overflows") from None
+    require(0 < least < np.inf, f"what is left of the slack after its groups has a negative eigenvalue, {least:.3e}")
+    # Margins count beside the terms that cancel. A group gets of the half its part of these terms and an equal part.
+    margins = []
+    for slack, at, G, terms in proposals():
+        G[np.diag_indices(len(at))] += 0.25 * least * (terms + size[at] / count[at])
+        require(np.isfinite(G).all(), "the slack of a group overflows")
+        margins.append(_margin(slack + matrix.exact(np.pad(G, (len(slack.arrays[0]) - len(at), 0))), "in a group"))
+        whole = np.zeros((outer, outer))
         whole[np.ix_(at, at)] = G
         head = head - matrix.exact(whole)
-    found = head.prove_psd()
-    require(found.proved, f"{found.reason} in the head of the groups")
-    return min(found.margin, *margins)
+    return min(_margin(head, "after its groups"), *margins)
+
+
+def _margin(slack: M, where: str) -> float:
+    found = slack.prove_psd()
+    require(found.proved, f"{found.reason} {where}")
+    return found.margin
 
 
 def _parts(proof: LiftedProof) -> list[Part]:
-    """The shared generators, then the groups; each pair is in one of them.
-
-    Raises:
-        ProofFailure: groups are not what they have to be, or a pair joins two.
-    """
+    """The shared generators, then the groups; each pair is in one of them. Raises ProofFailure if it cannot be."""
     N, groups = proof.complementarity.shape[1], proof.groups
     require_array("groups", groups, np.int64, (N,))
     require(((groups >= SHARED) & (groups < N)).all(), f"a generator's group is outside −1..{N - 1}")
-    others = proof.circuits.target.size + proof.triangles.neuron.size
-    require(
-        len(list(leaves_with_signs(proof, N))) == 1 and not others, "a proof in groups has one leaf, and no circuits"
-    )
+    others = proof.leaves - 1 + proof.circuits.target.size + proof.triangles.neuron.size
+    require(not others, "a proof in groups has one leaf, no circuits and no triangles")
     ends = proof.pairs % N
-    joined = groups[ends]
-    owner = joined.max(axis=1, initial=SHARED)
-    apart = (joined != owner[:, None]) & (joined != SHARED)
+    owner = groups[ends].max(axis=1, initial=SHARED)
+    apart = (groups[ends] != owner[:, None]) & (groups[ends] != SHARED)
     require(not apart.any(), "a pair of multipliers joins two groups")
     names = np.unique(np.append(groups, SHARED))
 
@@ -115,51 +120,21 @@ def _parts(proof: LiftedProof) -> list[Part]:
 
 def _slack(part: Part, A: FloatArray, features: M, corner: M, proof: LiftedProof, matrix: type[M]) -> M:
     """The terms of a group, or of the shared generators, in the coordinates (β of members, β of touched ones, z, v)."""
-    (own, touched, pairs), (N, k), columns = part, A.shape, np.arange(features.shape[1])
-    rows, zero = np.concatenate([own, touched]), matrix.exact(np.zeros((len(touched), len(columns))))
+    (own, touched, pairs), (N, k), c = part, A.shape, features.shape[1]
+    rows = np.concatenate([own, touched])
     count, order, p = len(rows), np.argsort(rows), proof.pairs[pairs]
-    t = np.concatenate([proof.complementarity[:, own], np.zeros((1, len(touched)))], axis=1)
+    mine = (np.arange(count) < len(own)).astype(np.float64)
     local = replace(
         proof,
         pairs=order[np.searchsorted(rows, p % N, sorter=order)] + np.where(p < N, 0, count),
         multipliers=proof.multipliers[pairs],
         pair_offset=np.array([0, len(pairs)]),
-        complementarity=t,
+        complementarity=proof.complementarity[:, rows] * mine,
         sigma=proof.sigma[:, :0],
     )
-    W = matrix.block([[features.take(own, columns)], [zero], [features.take(N + own, columns)], [zero]])
+    W = features.take(np.concatenate([rows, N + rows]), np.arange(c)).times(np.tile(mine, 2)[:, None])
     across = matrix.block([[matrix.exact(np.zeros((2 * count, k))), W]])
     form = matrix.block([[matrix.exact(np.zeros((2 * count, 2 * count))), across], [across.T, corner]])
-    cone = Cone.everywhere(np.hstack([A[rows], np.zeros((count, len(columns)))]))
+    cone = Cone.everywhere(np.hstack([A[rows], np.zeros((count, c))]))
     terms = nonnegative_terms(cone, local, 0, matrix.exact(np.zeros((0, len(form.arrays[0])))), matrix)
     return leaf_slack(cone.generators, form - terms, np.full(count, FREE), matrix)
-
-
-def _floats(slack: M) -> FloatArray:
-    """About its entries."""
-    try:
-        return np.asarray(slack.arrays[0].astype(np.float64))
-    except OverflowError:
-        raise ProofFailure("the slack of a group overflows") from None
-
-
-def _eliminated(S: FloatArray, inner: int) -> tuple[FloatArray, FloatArray]:
-    """(CᵀP⁻¹C − D, the sizes of its terms on the diagonal), where S is [[P, C], [Cᵀ, D]]."""
-    unit = 1.0 / np.sqrt(np.diag(S)[:inner])
-    P, C, D = unit[:, None] * S[:inner, :inner] * unit, unit[:, None] * S[:inner, inner:], S[inner:, inner:]
-    require(np.isfinite(P).all(), "the slack of a group is not positive on its diagonal")
-    try:
-        schur = C.T @ np.linalg.solve(P, C)
-    except np.linalg.LinAlgError:
-        raise ProofFailure("the slack of a group is singular") from None
-    return 0.5 * (schur + schur.T) - 0.5 * (D + D.T), np.abs(np.diag(schur)) + np.abs(np.diag(D))
-
-
-def _least_eigenvalue(head: FloatArray, size: FloatArray) -> float:
-    """The smallest eigenvalue of the head in these units."""
-    unit = 1.0 / np.sqrt(size)
-    scaled = unit[:, None] * head * unit
-    require(np.isfinite(scaled).all(), "the head of the groups has entries that are not finite (overflow)")
-    least = float(np.linalg.eigvalsh(scaled)[0])
-    require(least > 0, f"the head of the groups is not positive definite: an eigenvalue is {least:.3e}")
-    return least

@@ -218,12 +218,11 @@ def _check_dual_feasible(s: Training, p: TrainingProof, matrix: type[Matrix]) ->
         return math.nan
     cone, diagonal = Cone.everywhere(generators, quadratics), is_diagonal(proof, c)
     check_structure(proof, cone, order_limit=None if diagonal or proof.groups.size else MAX_ORDER)
-    if proof.groups.size:
-        reduced = _reduced(square, quadratics, proof.sigma[0])
-        return prove_in_groups(generators, features, reduced, proof, matrix)
-    if diagonal:
+    if diagonal or proof.groups.size:
         list(leaves_with_signs(proof, N))  # one leaf, which must be written down properly
         reduced = _reduced(square, quadratics, proof.sigma[0])
+        if proof.groups.size:
+            return prove_in_groups(generators, features, reduced, proof, matrix)
         found = prove_without_products(generators, features, None, reduced, proof.complementarity[0], matrix)
         if found.proved or N + d > SMALL_ORDER:
             require(found.proved, found.reason)
