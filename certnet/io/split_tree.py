@@ -1,5 +1,6 @@
 """Trees of sign splits that another verifier found, in JSON: the leaves, each with the signs on the way to it."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +37,9 @@ class SplitTree:
 
     def __post_init__(self) -> None:
         for tree in self.cases:
-            left = 1
-            for place, neuron in enumerate(tree, start=1):
-                left += -1 if neuron == LEAF else 1
-                if neuron < LEAF or (left == 0) != (place == len(tree)):
-                    raise InputError("a tree of splits is no preorder; read_split_tree makes one of its leaves.")
+            waiting = list(itertools.accumulate((-1 if neuron == LEAF else 1 for neuron in tree), initial=1))
+            if min(tree, default=-2) < LEAF or waiting[-1] != 0 or waiting.index(0) != len(tree):
+                raise InputError("a tree of splits is no preorder; read_split_tree makes one of its leaves.")
 
     @property
     def leaves(self) -> int:
