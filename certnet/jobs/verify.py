@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -171,24 +172,36 @@ def verify(
         tree.require_fitting(network.width, len(cases))
     with np.errstate(all="ignore"):
         # Overflow ends as a bound that is no number, which decides nothing.
-        return _Verification(network, cases, clock, tree).run(circuits, random_state, dict(provenance or {}))
+        return _Verification(network, cases, clock, tree, random_state).run(circuits, dict(provenance or {}))
 
 
 class _Verification:
     """A property at work: what has been seen of its cases so far."""
 
-    def __init__(self, network: ReluNetwork, cases: Sequence[UnsafeCase], clock: Clock, tree: SplitTree | None) -> None:
-        self.network, self.cases, self.clock, self.tree = network, cases, clock, tree
+    def __init__(
+        self,
+        network: ReluNetwork,
+        cases: Sequence[UnsafeCase],
+        clock: Clock,
+        tree: SplitTree | None,
+        random_state: int,
+    ) -> None:
+        self.network, self.cases, self.clock, self.tree, self._seed = network, cases, clock, tree, random_state
         self.attacked = self.lower_bound = math.inf
         self.nodes = np.zeros(2, dtype=np.int64)
         self.timed_out, self.bounded = False, 0
         self.proofs: dict[int, CaseProof] = {}
         self.sizes: dict[int, float] = {}
 
-    def run(self, circuits: bool, random_state: int, provenance: dict[str, Any]) -> VerificationResult:
+    @cached_property
+    def rng(self) -> "np.random.Generator":
+        """Made where something is left to attack, as NumPy's random numbers are imported for it."""
+        return np.random.default_rng(self._seed)
+
+    def run(self, circuits: bool, provenance: dict[str, Any]) -> VerificationResult:
         """All regions first, with CROWN and an attack; then the open cases, the one nearest to being unsafe first."""
         deadline = Deadline.after(self.clock.left())
-        rng, work = np.random.default_rng(random_state), SETTINGS.attack_work
+        work = SETTINGS.attack_work
         open_: list[tuple[int, MarginProblem, float]] = []
         for numbers in _by_region(self.cases):
             if self.sizes and deadline.passed:
@@ -202,7 +215,7 @@ class _Verification:
                 self.network,
                 [self.cases[number] for number, _ in left],
                 starts=int(np.clip(work // max(self.network.hidden.size * len(left), 1), *SETTINGS.starts)),
-                rng=rng,
+                rng=self.rng,
                 deadline=deadline,
                 until=-SETTINGS.clear * max(float(np.abs(problem.linear).max(initial=0.0)) for _, problem in left),
             )
@@ -224,7 +237,7 @@ class _Verification:
                 attacked=attacked,
                 size=self.sizes[number],
                 deadline=deadline,
-                rng=rng,
+                rng=self.rng,
                 splits=None if self.tree is None else self.tree.of(number),
                 circuits=circuits,
                 watch=lambda waiting, worst: self._tell(f"{waiting} parts are open", worst),
