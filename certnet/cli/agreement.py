@@ -98,7 +98,7 @@ def compare_network(own: ReluNetwork, path: str) -> list[str]:
     names = ("hidden", "hidden_bias", "output", "output_bias")
     if not all(np.array_equal(getattr(given, name), getattr(own, name)) for name in names):
         raise InputError(f"The certificate is about another network than {path}; pass the one it was made for.")
-    return [] if given.note is None else [given.note]
+    return list(given.notes)
 
 
 def compare_property(certificate: Certificate, path: str) -> int:

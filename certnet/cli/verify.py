@@ -186,10 +186,9 @@ def _property(
 
 def tell_notes(network: ReluNetwork) -> list[str]:
     """What JSON says of how the network was read, also said on stderr."""
-    if network.note is None:
-        return []
-    stderr_console().print(f"certnet: {network.note}", markup=False, soft_wrap=True)
-    return [network.note]
+    for note in network.notes:
+        stderr_console().print(f"certnet: {note}", markup=False, soft_wrap=True)
+    return list(network.notes)
 
 
 def _details(result: "VerificationResult") -> str:

@@ -91,6 +91,11 @@ def parse_vnnlib(text: str, network: ReluNetwork | None = None) -> Property:
     Raises:
         InputError: it is not of the form that this module describes.
     """
+    if network is not None and network.ending is not None:
+        raise InputError(
+            f"the network ends in {network.ending}, and a property is about outputs after it; export the network up to "
+            "its linear output layer."
+        )
     declared: Declared = {"X": set(), "Y": set()}
     formula: list[list[Row]] = [[]]
     for assertion in version_2(text, declared) if is_version_2(text) else _version_1(text, declared):
