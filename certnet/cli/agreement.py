@@ -100,7 +100,7 @@ def compare_network(own: ReluNetwork, networks: Sequence[str]) -> list[str]:
     read = read_network(networks[0])
     given = read.on() if own.outputs == read.network.outputs else read.with_scores()
     _require_equal(own, given, networks)
-    return [] if given.note is None else [given.note]
+    return list(given.notes)
 
 
 def _require_equal(own: ReluNetwork, given: ReluNetwork, networks: Sequence[str]) -> None:
@@ -124,11 +124,11 @@ def compare_property(certificate: Certificate, path: str, networks: Sequence[str
     Raises:
         InputError: it does not, or a file cannot be read.
     """
-    own, notes = certificate.cases, []
+    own, notes = certificate.cases, list[str]()
     if networks:
         query = read_query(path, named_files(networks))
         _require_equal(certificate.network, query.network, networks)
-        cases, notes = query.cases, [] if query.network.note is None else [query.network.note]
+        cases, notes = query.cases, list(query.network.notes)
     else:
         cases = read_vnnlib(path, certificate.network).cases
     for number, case in enumerate(cases):

@@ -101,10 +101,9 @@ def answer(
 
 def tell_notes(network: ReluNetwork) -> list[str]:
     """What JSON says of how the network was read, also said on stderr."""
-    if network.note is None:
-        return []
-    stderr_console().print(f"certnet: {network.note}", markup=False, soft_wrap=True)
-    return [network.note]
+    for note in network.notes:
+        stderr_console().print(f"certnet: {note}", markup=False, soft_wrap=True)
+    return list(network.notes)
 
 
 def _version_2(query: Query, result: "VerificationResult", serialise: str | None) -> list[str]:

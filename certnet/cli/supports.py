@@ -12,9 +12,10 @@ from formulations import InputError
 
 
 def _operators() -> list[str]:
-    from certnet.io.onnx_graph import OPERATIONS
+    from certnet.io.onnx_nodes import ENDS, OPERATIONS
 
-    return list(OPERATIONS)
+    # What stands at the end of a network is read, but queries are not about what comes after it.
+    return sorted({*OPERATIONS, "Constant"} - {*ENDS})
 
 
 def _elements() -> list[str]:
