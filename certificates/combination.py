@@ -1,8 +1,7 @@
 """Nonnegative combinations, solved exactly.
 
 A certificate never stores coefficients that would have to satisfy an equation up to rounding. It stores a support, and
-the coefficients are the unique rational solution over the float64 rows, found by elimination without fractions, which
-looks at the clock.
+the coefficients are the unique rational solution over the float64 rows, found by elimination without fractions.
 """
 
 from collections.abc import Sequence
@@ -10,13 +9,12 @@ from fractions import Fraction
 
 from flint import fmpz, fmpz_mat
 
-from certificates.arithmetic.exact import LOOK
-from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require
+from certificates.failure import NO_DEADLINE, Deadline, require
 from certificates.resources import require_memory
 from formulations.arrays import FloatArray
 
-_AT_ONCE = 10**10
-"""Bit operations of an elimination that takes a tenth of a second, about; longer ones look at the clock."""
+_RATE = 1e11
+"""Bit operations of an elimination in a second, about. It cannot be interrupted, so its time is estimated first."""
 
 
 def nonnegative_combination(
@@ -37,36 +35,15 @@ def nonnegative_combination(
     # Elimination makes minors of the table: as long as their order times its entries.
     length = count * max((abs(x).bit_length() for row in table for x in row), default=0)
     require_memory(len(table) * (count + 1) * (64 + length / 8), "solving for a support")
-    if len(table) * count**2 * length <= _AT_ONCE:
-        reduced, last, rank = fmpz_mat(table).rref()
-        table = reduced.tolist()
-        require(rank == count and all(table[i][i] == last for i in range(count)), reason)
-    else:
-        last = _eliminate(table, count, reason, deadline)
-    require(not any(row[count] for row in table[count:]), reason)
-    solution = [Fraction(int(row[count]), int(last)) for row in table[:count]]
+    long = len(table) * count**2 * length > _RATE * deadline.left
+    require(not long, f"{what}: solving for its coefficients takes longer than the time limit allows")
+    reduced, last, rank = fmpz_mat(table).rref()
+    require(rank == count and all(reduced[i, i] == last for i in range(count)), reason)
+    require(not any(reduced[i, count] for i in range(count, len(table))), reason)
+    solution = [Fraction(int(reduced[i, count]), int(last)) for i in range(count)]
     least = max(min(Fraction(0), *solution), Fraction(-1e308))
     require(least >= 0, f"{what} has the coefficient {float(least):.3e}, which is negative")
     return solution
-
-
-def _eliminate(table: list[list[fmpz]], count: int, reason: str, deadline: Deadline) -> fmpz:
-    """Eliminate the first columns, in place and without fractions; returns what then stands on the diagonal."""
-    previous = fmpz(1)
-    for k in range(count):
-        found = next((i for i in range(k, len(table)) if table[i][k] != 0), None)
-        if found is None:
-            raise ProofFailure(reason)
-        table[k], table[found] = table[found], table[k]
-        pivots, pivot = table[k], table[k][k]
-        for row in table[:k] + table[k + 1 :]:
-            factor = row[k]
-            for j in range(k + 1, count + 1):
-                if j % LOOK == 0 or j == count:
-                    deadline.check()
-                row[j] = (row[j] * pivot - factor * pivots[j]) // previous
-        previous = pivot
-    return previous
 
 
 def _integers(numbers: Sequence[float]) -> list[fmpz]:

@@ -111,4 +111,4 @@ def proved(certificate: Certificate, report: Report) -> dict[str, Any]:
     if isinstance(statement, Robustness):
         leaves = {"linear": report.linear_leaves, "semidefinite": report.semidefinite_leaves}
         return {"margin": report.margin, "lower_bound": report.margin, "leaves": leaves, **found}
-    return {"slack_margin": report.slack_margin, **found}
+    return found
