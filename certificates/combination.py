@@ -1,14 +1,16 @@
 """Nonnegative combinations, solved exactly.
 
 A certificate never stores coefficients that would have to satisfy an equation up to rounding. It stores a support, and
-the coefficients are the unique rational solution over the float64 rows, found by elimination without fractions.
+the coefficients are the unique rational solution over the float64 rows.
 """
 
 from collections.abc import Sequence
 from fractions import Fraction
 
-from flint import fmpz, fmpz_mat
+import numpy as np
+from flint import fmpq_mat
 
+from certificates.arithmetic.exact import to_fmpq
 from certificates.failure import NO_DEADLINE, Deadline, require
 from certificates.resources import require_memory
 from formulations.arrays import FloatArray
@@ -30,24 +32,17 @@ def nonnegative_combination(
     count, dimension = rows.shape
     require(count > 0, f"{what} has an empty support")
     require(count <= dimension, f"{what} has more supporting rows than can be independent")
-    reason = f"{what}: its coefficients are not determined by its support"
-    table = [_integers([*column, b]) for column, b in zip(rows.T.tolist(), target, strict=True)]
-    # Elimination makes minors of the table: as long as their order times its entries.
-    length = count * max((abs(x).bit_length() for row in table for x in row), default=0)
-    require_memory(len(table) * (count + 1) * (64 + length / 8), "solving for a support")
-    long = len(table) * count**2 * length > _RATE * deadline.left
-    require(not long, f"{what}: solving for its coefficients takes longer than the time limit allows")
-    reduced, last, rank = fmpz_mat(table).rref()
-    require(rank == count and all(reduced[i, i] == last for i in range(count)), reason)
-    require(not any(reduced[i, count] for i in range(count, len(table))), reason)
-    solution = [Fraction(int(reduced[i, count]), int(last)) for i in range(count)]
+    table = np.vstack([rows, target]).T
+    # Elimination makes minors of the table: as long as their order times its entries, which are whole numbers there.
+    exponents = np.frexp(table[table != 0])[1]
+    length = count * (53.0 + np.ptp(exponents) if exponents.size else 0.0)
+    require_memory(dimension * (count + 1) * (64 + length / 8), "solving for a support")
+    late = dimension * count**2 * length > _RATE * deadline.left
+    require(not late, f"{what}: solving for its coefficients takes longer than the time limit allows")
+    reduced, rank = fmpq_mat(dimension, count + 1, [to_fmpq(x) for x in table.ravel().tolist()]).rref()
+    unique = rank == count and all(reduced[i, i] == 1 for i in range(count))
+    require(unique, f"{what}: its coefficients are not determined by its support")
+    solution = [Fraction(int(reduced[i, count].p), int(reduced[i, count].q)) for i in range(count)]
     least = max(min(Fraction(0), *solution), Fraction(-1e308))
     require(least >= 0, f"{what} has the coefficient {float(least):.3e}, which is negative")
     return solution
-
-
-def _integers(numbers: Sequence[float]) -> list[fmpz]:
-    """The numbers times a common power of two."""
-    ratios = [number.as_integer_ratio() for number in numbers]
-    common = max(denominator for _, denominator in ratios)
-    return [fmpz(numerator * (common // denominator)) for numerator, denominator in ratios]

@@ -30,6 +30,8 @@ class Report:
         objective: of training, the network's objective, rounded up.
         margin: of robustness, the least δ of all cases, a proved lower bound of ``max_r (H f(x) + h)_r`` for weights
             that add up to 1.
+        rounding: of robustness in float32, the largest E, by how much that may change an output row; the margin is what
+            is left of it.
         linear_leaves, semidefinite_leaves: of robustness, how many leaves were proved in which way.
         constant: the proved Lipschitz constant.
     """
@@ -41,6 +43,7 @@ class Report:
     lower_bound: float = -math.inf
     objective: float = math.inf
     margin: float = -math.inf
+    rounding: float = 0.0
     linear_leaves: int = 0
     semidefinite_leaves: int = 0
     constant: float = math.inf

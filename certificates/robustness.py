@@ -14,8 +14,9 @@ import numpy as np
 from certificates.arithmetic import Arithmetic, Enclosure
 from certificates.arithmetic.floating import inflate, sum_of_products
 from certificates.arithmetic.matrix import M
-from certificates.certificate import CaseProof, Certificate, LipschitzProof, Robustness
-from certificates.failure import require, require_arrays
+from certificates.certificate import FLOAT32, REAL, CaseProof, Certificate, LipschitzProof, Robustness
+from certificates.failure import ProofFailure, require, require_arrays
+from certificates.float32 import lowered, output_errors, row_errors
 from certificates.linear_leaves import LinearLeaves, OpenCase, is_linear, leaf_weights
 from certificates.nonnegativity import (
     check_structure,
@@ -42,6 +43,7 @@ PROVED_SENTENCE = (
     "on every leaf a nonnegative weighting of the output rows stays at least the margin above 0, so no input of any "
     "region is unsafe"
 )
+FLOAT32_SENTENCE = ", neither in real arithmetic nor in any evaluation in float32"
 
 
 def prove_robustness(statement: Robustness, certificate: Certificate, work: Work) -> tuple[Verdict, str]:
@@ -52,11 +54,15 @@ def prove_robustness(statement: Robustness, certificate: Certificate, work: Work
     """
     network, cases, proofs = statement.network, statement.cases, certificate.proofs
     require(len(cases) > 0, "the certificate has no case")
+    semantics = statement.semantics
+    require(semantics in (REAL, FLOAT32), f"the semantics are {semantics[:40]!r}, not {REAL} or {FLOAT32}")
     inputs, outputs = require_network(network)
     for case in cases:
         require_region(case.region, inputs)
         require(case.H.ndim == 2 and len(case.H) > 0, "a case has no output row")
         require_arrays(case, np.float64, H=(len(case.H), outputs), h=(len(case.H),))
+    if semantics == FLOAT32:
+        cases = _in_float32(network, cases, proofs, work)
     exactly, margin = work.chosen is not Arithmetic.FLOAT, math.inf
     work.figures.update(linear_leaves=0, semidefinite_leaves=0)
     for case, proof in zip(cases, proofs, strict=True):
@@ -68,7 +74,33 @@ def prove_robustness(statement: Robustness, certificate: Certificate, work: Work
         work.figures["semidefinite_leaves"] += others
         margin = min(margin, _normalised_margin(proof))
     work.figures["margin"] = margin
-    return Verdict.PROVED, PROVED_SENTENCE
+    return Verdict.PROVED, PROVED_SENTENCE + (FLOAT32_SENTENCE if semantics == FLOAT32 else "")
+
+
+def _in_float32(
+    network: "ReluNetwork", cases: "tuple[UnsafeCase, ...]", proofs: tuple[CaseProof, ...], work: Work
+) -> "tuple[UnsafeCase, ...]":
+    """What has to be proved of real numbers for all evaluations in float32; ``rounding`` is left in the work.
+
+    Raises:
+        ProofFailure: a proof has no E, or one that is too small, or float32 does not evaluate this network.
+    """
+    known: dict[tuple[object, ...], FloatArray] = {}
+    found = []
+    for case, given in zip(cases, proofs, strict=True):
+        region, E = case.region, given.rounding
+        if E is None:
+            raise ProofFailure("a proof says nothing of rounding in float32")
+        require_arrays(given, np.float64, rounding=(len(case.H),))
+        arrays = (region.lower, region.upper, region.centre)
+        key = region.radius, *(array is not None and array.tobytes() for array in arrays)
+        if key not in known:
+            known = {key: output_errors(network, region, preactivation_bounds(network, region)[1])}
+        short = np.flatnonzero(~(row_errors(case, known[key]) <= E))
+        require(not len(short), "E is smaller than what float32 may change of an output row")
+        work.figures["rounding"] = max(work.figures.get("rounding", 0.0), float(E.max()))
+        found.append(lowered(case, E))
+    return tuple(found)
 
 
 def require_network(network: "ReluNetwork") -> tuple[int, int]:
