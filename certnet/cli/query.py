@@ -79,7 +79,7 @@ def answer(
 
     how = {**how, "time_limit": job_seconds(how["time_limit"], started), "provenance": dict(names)}
     with Live(stderr_console(), enabled=True, time_limit=how["time_limit"]) as live:
-        result = decide(query.network, query.cases, **how, progress=live)
+        result = decide(query.network, query.cases, semantics=query.semantics, **how, progress=live)
     if result.counterexample is not None:
         result = replace(result, counterexample=_as_declared(query, result.counterexample))
     files: dict[str, str] = {}

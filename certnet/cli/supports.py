@@ -36,7 +36,7 @@ CAPABILITIES: dict[str, list[str] | Callable[[], list[str]]] = {
     "--onnx-operators-unsat-proofs": [],
     "--vnnlib-versions": _versions,
     "--hidden-node-theories": ["NH", "H"],
-    "--multiple-input-output-theories": ["SIO"],
+    "--multiple-input-output-theories": ["SIO", "MIO"],
     "--multiple-network-theories": ["SNET", "MENET", "MINET", "MNET"],
     "--multiple-node-comparison-theories": ["SNC", "MNC"],
     "--arithmetic-complexity-theories": ["BND", "OUTC", "LIN"],

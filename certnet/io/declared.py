@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from certnet.io.evaluation import rounds_otherwise
 from certnet.io.joint import stacked
 from certnet.io.load_network import read_network
 from certnet.io.onnx_graph import decoded, read_onnx
@@ -88,16 +89,20 @@ def _of_graph(path: str, declared: Declaration) -> ReluNetwork:
         graph = decoded(Path(path)).graph
     except OSError as error:
         raise unreadable(path, error) from None
+    other = rounds_otherwise(graph) if any(tensor.element == "float32" for tensor in declared.tensors) else None
+    if other is not None:
+        raise InputError(
+            f"{path} rounds in {other} where two layers do not, and certnet guarantees float32 for two layers; declare "
+            "real to have the network taken as a function of real numbers."
+        )
     constants = {tensor.name for tensor in graph.initializer}
     given = _paired(path, declared.of("input"), [value for value in graph.input if value.name not in constants])
     wanted = _paired(path, declared.of("output"), graph.output)
-    if len(given) != 1:
-        raise InputError(f"{path} has {len(given)} inputs; certnet reads networks with one.")
     for tensor, node in {**given, **wanted}.items():
         node.require(path, tensor)
-    (shape,) = (tensor.shape for tensor in given)
+    shapes = {node.name: tensor.shape for tensor, node in given.items()}
     names = [*(tensor.node or "" for tensor in declared.of("hidden")), *(node.name for node in wanted.values())]
-    parts = [read_onnx(Path(path), output=name, shape=shape).on() for name in names]
+    parts = [read_onnx(Path(path), output=name, shapes=shapes).on() for name in names]
     for tensor, part in zip(declared.of("hidden", "output"), parts, strict=True):
         if part.outputs != tensor.size:
             raise InputError(

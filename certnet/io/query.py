@@ -13,8 +13,8 @@ from formulations import InputError
 from formulations.network import ReluNetwork
 from formulations.robustness import UnsafeCase
 
-GUARANTEED = ("real",)
-"""Element types for which answers hold."""
+GUARANTEED = ("real", "float32")
+"""Element types for which answers hold: of real numbers, and whatever evaluates float32."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from certificates.arithmetic.machine import MachineFailure, require_machine
 from certificates.failure import ProofFailure
 from certificates.float32 import output_errors
 from certificates.robustness import preactivation_bounds
+from certnet.search.exactly import evaluated_exactly
 from certnet.search.regions import exact_point, pull_inside
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
@@ -118,7 +119,8 @@ def _unsafe(
             return None
         try:
             at = InputRegion(x, x)
-            errors = [*map(Fraction, output_errors(network, at, preactivation_bounds(network, at)[1]).tolist())]
+            lost = output_errors(network, at, preactivation_bounds(network, at)[1])
+            errors = [*map(Fraction, np.where(evaluated_exactly(network, x), 0.0, lost).tolist())]
         except ProofFailure:
             return None
     values = [sum((w * y[j] + abs(w) * errors[j] for j, w in row.weights), row.constant) for row in case.rows]
