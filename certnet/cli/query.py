@@ -17,7 +17,7 @@ from certnet.io.declared import serialised
 from certnet.io.output import OutputFolder, print_result
 from certnet.io.query import Query, named_files, read_query
 from certnet.io.vnnlib2 import Tensor
-from certnet.runtime.wording import down
+from certnet.runtime.wording import down, up
 from formulations import InputError
 from formulations.network import ReluNetwork
 
@@ -29,7 +29,7 @@ TIMED_OUT = {"timeout": "timed-out"}
 """The words of VNN-LIB 2.0 where they are others than those of VNN-COMP."""
 
 
-def asked_of(first: str, second: str | None, networks: Sequence[str]) -> tuple[Query, dict[str, str]]:
+def asked_of(first: str, second: str | None, networks: Sequence[str], semantics: str) -> tuple[Query, dict[str, str]]:
     """The query, and the names of its files: of ``QUERY --network NAME=FILE …``, or of ``NETWORK QUERY``.
 
     Raises:
@@ -40,7 +40,7 @@ def asked_of(first: str, second: str | None, networks: Sequence[str]) -> tuple[Q
     query, files = (first, named_files(networks)) if second is None else (second, first)
     named = [files] if isinstance(files, str) else files.values()
     names = {"network": ", ".join(Path(file).name for file in named), "property": Path(query).name}
-    return read_query(query, files), names
+    return read_query(query, files, semantics=semantics), names
 
 
 def answer(
@@ -154,7 +154,9 @@ def _version_1(result: "VerificationResult") -> list[str]:
 
 def _because(result: "VerificationResult") -> str:
     bound = result.lower_bound
-    return result.reason + (f"; lower bound of the margin {down(bound)}" if np.isfinite(bound) else "")
+    shown = f"; lower bound of the margin {down(bound)}" if np.isfinite(bound) else ""
+    shown += f"; float32 changes an output row by at most {up(result.rounding)}" if result.rounding else ""
+    return result.reason + shown
 
 
 def _point(found: "Counterexample") -> Sequence[Fraction]:

@@ -90,7 +90,9 @@ class Chain:
         if self.size is None:
             raise InputError("stands before the first layer; certnet reads networks that begin with one")
         _require_size(self.size, self.size)
-        return self.times(np.eye(self.size))
+        # Gain and shift stay behind it, where nothing is rounded.
+        bare = replace(self, gain=np.ones(()), shift=np.zeros(())).times(np.eye(self.size))
+        return replace(bare, gain=self.gain, shift=self.shift)
 
     def bent(self, hinges: Sequence[Hinge], shift: Bounds = 0.0) -> "Chain":
         """``shift + Σ c·(s·value − t)₊``, entry by entry, of scalars or vectors."""
