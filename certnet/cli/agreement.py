@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from certificates import Certificate, fingerprint
+from certificates import Certificate, Lipschitz, Robustness, fingerprint
+from certificates.certificate import FLOAT32, REAL
 from certnet.io import Recipe, Split, load, read_network, source_kind
+from certnet.io.float32 import require_plain
 from certnet.io.query import named_files, read_query
 from certnet.io.vnnlib import read_vnnlib
 from certnet.runtime.wording import listed
@@ -89,18 +91,21 @@ def _rows(split: Split) -> dict[str, Any]:
     }
 
 
-def compare_network(own: ReluNetwork, networks: Sequence[str]) -> list[str]:
+def compare_network(statement: Robustness | Lipschitz, networks: Sequence[str]) -> list[str]:
     """Insist that the certificate is about the network of this file; returns what is to be said of how it was read.
 
     Raises:
-        InputError: it is not, there are several, or the file cannot be read.
+        InputError: it is not, there are several, or the file cannot be read; or it is no program that float32 semantics
+            are about.
     """
     if len(networks) != 1:
         raise InputError("several networks belong to a property that declares them; give it with --property.")
-    read = read_network(networks[0])
+    read, own = read_network(networks[0]), statement.network
+    if isinstance(statement, Robustness) and statement.semantics == FLOAT32:
+        require_plain(networks[0], read)
     given = read.on() if own.outputs == read.network.outputs else read.with_scores()
     _require_equal(own, given, networks)
-    return [] if given.note is None else [given.note]
+    return list(given.notes)
 
 
 def _require_equal(own: ReluNetwork, given: ReluNetwork, networks: Sequence[str]) -> None:
@@ -124,11 +129,14 @@ def compare_property(certificate: Certificate, path: str, networks: Sequence[str
     Raises:
         InputError: it does not, or a file cannot be read.
     """
-    own, notes = certificate.cases, []
+    own, notes = certificate.cases, list[str]()
     if networks:
-        query = read_query(path, named_files(networks))
+        about = certificate.statement
+        query = read_query(path, named_files(networks), semantics=getattr(about, "semantics", REAL))
+        if query.semantics != getattr(about, "semantics", REAL):
+            raise InputError(f"{path} is about float32, but the certificate about real numbers; verify it again.")
         _require_equal(certificate.network, query.network, networks)
-        cases, notes = query.cases, [] if query.network.note is None else [query.network.note]
+        cases, notes = query.cases, list(query.network.notes)
     else:
         cases = read_vnnlib(path, certificate.network).cases
     for number, case in enumerate(cases):

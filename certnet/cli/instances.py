@@ -28,6 +28,7 @@ def run_instances(
     expected: str | None,
     time_limit: float | None,
     input_limit: float | None,
+    semantics: str,
     how: Mapping[str, Any],
     workers: int,
     certificates: str | None,
@@ -43,6 +44,7 @@ def run_instances(
         expected: a file of verdicts, or None.
         time_limit: seconds of the command, or None.
         input_limit: seconds for an instance whose list names none, or None.
+        semantics: "real" or "float32".
         how: options of ``certnet.verify``.
         workers: processes.
         certificates: folder for the proofs, or None.
@@ -63,7 +65,7 @@ def run_instances(
     with output_folder(place, files=(*FILES.values(), JOURNAL), command="verify") as folder:
         proofs = None if certificates is None else place_for(certificates, "--certificate", folder=True)
         places = _places(instances, proofs)
-        journal = BatchJournal(place / JOURNAL, {"certnet": __version__, **how})
+        journal = BatchJournal(place / JOURNAL, {"certnet": __version__, "semantics": semantics, **how})
         if fresh and journal.file.path.exists():
             journal.file.begin()
         claims = journal.read(instances)
@@ -83,6 +85,7 @@ def run_instances(
                 time_limit=limit,
                 input_limit=input_limit,
                 workers=workers,
+                semantics=semantics,
                 how=how,
                 claims=claims,
                 certificates=places,

@@ -17,7 +17,7 @@ from certnet.io.declared import serialised
 from certnet.io.output import OutputFolder, print_result
 from certnet.io.query import Query, named_files, read_query
 from certnet.io.vnnlib2 import Tensor
-from certnet.runtime.wording import down
+from certnet.runtime.wording import down, up
 from formulations import InputError
 from formulations.network import ReluNetwork
 
@@ -29,7 +29,7 @@ TIMED_OUT = {"timeout": "timed-out"}
 """The words of VNN-LIB 2.0 where they are others than those of VNN-COMP."""
 
 
-def asked_of(first: str, second: str | None, networks: Sequence[str]) -> tuple[Query, dict[str, str]]:
+def asked_of(first: str, second: str | None, networks: Sequence[str], semantics: str) -> tuple[Query, dict[str, str]]:
     """The query, and the names of its files: of ``QUERY --network NAME=FILE …``, or of ``NETWORK QUERY``.
 
     Raises:
@@ -40,7 +40,7 @@ def asked_of(first: str, second: str | None, networks: Sequence[str]) -> tuple[Q
     query, files = (first, named_files(networks)) if second is None else (second, first)
     named = [files] if isinstance(files, str) else files.values()
     names = {"network": ", ".join(Path(file).name for file in named), "property": Path(query).name}
-    return read_query(query, files), names
+    return read_query(query, files, semantics=semantics), names
 
 
 def answer(
@@ -80,7 +80,7 @@ def answer(
 
     how = {**how, "time_limit": job_seconds(how["time_limit"], started), "provenance": dict(names)}
     with Live(enabled=True, time_limit=how["time_limit"]) as live:
-        result = decide(query.network, query.cases, **how, progress=live)
+        result = decide(query.network, query.cases, semantics=query.semantics, **how, progress=live)
     if result.counterexample is not None:
         result = replace(result, counterexample=as_declared(query, result.counterexample))
     files: dict[str, str] = {}
@@ -102,10 +102,9 @@ def answer(
 
 def tell_notes(network: ReluNetwork) -> list[str]:
     """What JSON says of how the network was read, also said on stderr."""
-    if network.note is None:
-        return []
-    stderr_console().print(f"certnet: {network.note}", markup=False, soft_wrap=True)
-    return [network.note]
+    for note in network.notes:
+        stderr_console().print(f"certnet: {note}", markup=False, soft_wrap=True)
+    return list(network.notes)
 
 
 def _version_2(query: Query, result: "VerificationResult", serialise: str | None) -> list[str]:
@@ -149,7 +148,9 @@ def _version_1(result: "VerificationResult") -> list[str]:
 
 def _because(result: "VerificationResult") -> str:
     bound = result.lower_bound
-    return result.reason + (f"; lower bound of the margin {down(bound)}" if np.isfinite(bound) else "")
+    shown = f"; lower bound of the margin {down(bound)}" if np.isfinite(bound) else ""
+    shown += f"; float32 changes an output row by at most {up(result.rounding)}" if result.rounding else ""
+    return result.reason + shown
 
 
 def _point(found: "Counterexample") -> Sequence[Fraction]:

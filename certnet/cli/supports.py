@@ -12,9 +12,10 @@ from formulations import InputError
 
 
 def _operators() -> list[str]:
-    from certnet.io.onnx_graph import OPERATIONS
+    from certnet.io.onnx_nodes import ENDS, OPERATIONS
 
-    return list(OPERATIONS)
+    # What stands at the end of a network is read, but queries are not about what comes after it.
+    return sorted({*OPERATIONS, "Constant"} - {*ENDS})
 
 
 def _elements() -> list[str]:
@@ -35,7 +36,7 @@ CAPABILITIES: dict[str, list[str] | Callable[[], list[str]]] = {
     "--onnx-operators-unsat-proofs": [],
     "--vnnlib-versions": _versions,
     "--hidden-node-theories": ["NH", "H"],
-    "--multiple-input-output-theories": ["SIO"],
+    "--multiple-input-output-theories": ["SIO", "MIO"],
     "--multiple-network-theories": ["SNET", "MENET", "MINET", "MNET"],
     "--multiple-node-comparison-theories": ["SNC", "MNC"],
     "--arithmetic-complexity-theories": ["BND", "OUTC", "LIN"],

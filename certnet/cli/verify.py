@@ -4,28 +4,28 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
 
 from certificates import Verdict
+from certificates.certificate import FLOAT32
 from certnet.cli.limits import began, seconds_or_none, shares
 from certnet.cli.options import Circuits, Drop, Json, NoFeature, Norm, Rows, Target, Workers, out_folder, run_names
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, place_for, with_headline, write_proof
 from certnet.cli.query import answer, asked_of, tell_notes
 from certnet.cli.rows import Subject, median_radius, parse_rows, read_rows
 from certnet.cli.show import Live, first_line
+from certnet.io.float32 import require_plain
 from certnet.io.output import print_result
 from certnet.io.packed import ending
 from certnet.runtime.clock import Event
 from certnet.runtime.wording import down, up
 from formulations import InputError
-from formulations._validation import as_positive
-from formulations.robustness import keeps_class, region_maker
-
-if TYPE_CHECKING:
-    pass
+from formulations._validation import FloatArray, as_positive
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, keeps_class, region_maker
 
 PROPERTY_SECONDS = 60.0
 """Time limit of a property where none is given."""
@@ -105,6 +105,10 @@ def verify(
         str | None,
         typer.Option(metavar="FILE", help="With a property: splits that another verifier found, as JSON."),
     ] = None,
+    semantics: Annotated[
+        Literal["real", "float32"],
+        typer.Option(help="Decide for real arithmetic, or for every evaluation in float32; weights must be float32."),
+    ] = "real",
     circuits: Circuits = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the attack.")] = 0,
     workers: Workers = 1,
@@ -138,6 +142,7 @@ def verify(
             started,
             time_limit=limit,
             input_limit=each,
+            semantics=semantics,
             how=how,
             workers=workers,
             json=json,
@@ -149,7 +154,7 @@ def verify(
     if subject is None or networks or ending(Path(subject)) == ".vnnlib":
         _refuse(of_data, "it goes with data; the property file says which inputs are meant")
         how["time_limit"] = PROPERTY_SECONDS if time_limit is None else limit
-        query = asked_of(network, subject, networks or [])
+        query = asked_of(network, subject, networks or [], semantics)
         if tree is not None:
             from certnet.io.split_tree import read_split_tree
 
@@ -158,6 +163,8 @@ def verify(
     _refuse(of_query, "it goes with a property of VNN-LIB")
     about = Subject.named(network)
     names = {"network": about.name, "property": Path(subject).name}
+    if semantics == FLOAT32:
+        require_plain(network, about.read)
     if norm is None or (radius is None and largest_radius is None):
         raise InputError(
             f"{subject!r} is no .vnnlib file, so it is read as data; then --norm linf or l2 and --radius R or "
@@ -177,7 +184,6 @@ def verify(
     from certnet.jobs.radius import CertifiedRadius, certified_radius
     from certnet.jobs.verify import VerificationResult
     from certnet.jobs.verify import verify as decide
-    from certnet.search.counterexample import decided_classes
 
     results: list[dict[str, Any]] = []
     with Live(enabled=True, time_limit=limit) as live:
@@ -185,14 +191,14 @@ def verify(
             x, label = X[row], labels[row]
             found: CertifiedRadius | VerificationResult
             entry: dict[str, Any] = {"row": row, "label": label}
-            how["provenance"] = {**names, "row": row}
+            how |= {"semantics": semantics, "provenance": {**names, "row": row}}
             tell = live.part(f"row {row} ({len(results) + 1} of {len(chosen)})", started, _so_far(results))
             tell(Event("begins", 0.0))
             if seconds == 0 and largest_radius is not None:
                 found = CertifiedRadius(0.0, np.inf, None, None, True, 0.0)
             elif seconds == 0:
                 found = VerificationResult(Verdict.UNKNOWN, UNREACHED, -np.inf, np.inf, (0, 0), 0.0, timed_out=True)
-            elif not decided_classes(read, x[None], np.array([label]))[1][0]:
+            elif misclassified(read, x, label, semantics):
                 found, entry["result"] = CertifiedRadius(0.0, 0.0, None, None, False, 0.0), MISCLASSIFIED
             elif largest_radius is not None:
                 found = certified_radius(read, x, label, norm=norm, largest=largest_radius, time_limit=seconds, **how)
@@ -214,6 +220,7 @@ def verify(
             **summary,
             "network": names["network"],
             "data": subject,
+            "semantics": semantics,
             "norm": norm,
             "radius": radius,
             "largest_radius": largest_radius,
@@ -235,6 +242,18 @@ def _refuse(options: Mapping[str, Any], why: str) -> None:
     for name, value in options.items():
         if value is not None:
             raise InputError(f"Leave {name} out: {why}.")
+
+
+def misclassified(network: ReluNetwork, x: FloatArray, label: int, semantics: str) -> bool:
+    """Whether a row is of another class, in exact arithmetic; or, rounded to float32, in every evaluation there."""
+    from certnet.jobs.verify import verify as decide
+    from certnet.search.counterexample import decided_classes
+
+    if semantics != FLOAT32:
+        return not decided_classes(network, x[None], np.array([label]))[1][0]
+    point = x.astype(np.float32).astype(np.float64)
+    cases = keeps_class(network, InputRegion(point, point), label)
+    return decide(network, cases, semantics=semantics).verdict is Verdict.REFUTED
 
 
 def _words(entry: Mapping[str, Any]) -> str:

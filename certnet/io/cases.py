@@ -101,7 +101,7 @@ def _one_for_equal(
             of = [i if place == j else place for place in of]
     kept = sorted(set(of))
     places = tuple(kept.index(place) for place in of)
-    return places, replace(network, hidden=hidden[:, kept]).with_note(network.note)
+    return places, replace(network, hidden=hidden[:, kept]).told(network.note, network.ending)
 
 
 def _differences(clause: Clause) -> set[tuple[int, int]]:
@@ -250,7 +250,7 @@ def with_forms(
         np.append(network.hidden_bias, added),
         np.block([[network.output, beside], [below_, np.eye(len(forms))]]),
         np.append(network.output_bias, -added),
-    ).with_note(network.note)
+    ).told(network.note, network.ending)
 
 
 def _case(region: InputRegion, rows: Sequence[OutputRow], outputs: int, network: ReluNetwork | None) -> UnsafeCase:

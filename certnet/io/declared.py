@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from certnet.io.float32 import require_plain, require_plain_graph
 from certnet.io.joint import stacked
 from certnet.io.load_network import read_network
 from certnet.io.onnx_graph import decoded, read_onnx
@@ -63,17 +64,22 @@ class Node:
             )
 
 
-def declared_network(path: str, declared: Declaration) -> ReluNetwork:
+def declared_network(path: str, declared: Declaration, *, plain: bool) -> ReluNetwork:
     """The network of a file: inputs in the declared order, then hidden nodes and outputs in that order.
+
+    With ``plain`` its file has to be a program that float32 semantics are about.
 
     Raises:
         InputError: the file cannot be read, or its tensors have other numbers, types or shapes than those declared.
     """
     if ending(Path(path)) == ".onnx":
-        return _of_graph(path, declared)
+        return _of_graph(path, declared, plain)
     if len(declared.tensors) > 2 or any(tensor.element != "real" for tensor in declared.tensors):
         raise InputError(f"{declared.name} has types or several tensors, for which {path} has to be an ONNX file.")
-    network = read_network(path).on()
+    read = read_network(path)
+    if plain:
+        require_plain(path, read)
+    network = read.on()
     sizes = tuple(tensor.size for tensor in declared.tensors)
     if (network.inputs, network.outputs) != sizes:
         raise InputError(
@@ -83,7 +89,7 @@ def declared_network(path: str, declared: Declaration) -> ReluNetwork:
     return network
 
 
-def _of_graph(path: str, declared: Declaration) -> ReluNetwork:
+def _of_graph(path: str, declared: Declaration, plain: bool) -> ReluNetwork:
     try:
         graph = decoded(Path(path)).graph
     except OSError as error:
@@ -91,19 +97,20 @@ def _of_graph(path: str, declared: Declaration) -> ReluNetwork:
     constants = {tensor.name for tensor in graph.initializer}
     given = _paired(path, declared.of("input"), [value for value in graph.input if value.name not in constants])
     wanted = _paired(path, declared.of("output"), graph.output)
-    if len(given) != 1:
-        raise InputError(f"{path} has {len(given)} inputs; certnet reads networks with one.")
     for tensor, node in {**given, **wanted}.items():
         node.require(path, tensor)
-    (shape,) = (tensor.shape for tensor in given)
+    shapes = {node.name: tensor.shape for tensor, node in given.items()}
     names = [*(tensor.node or "" for tensor in declared.of("hidden")), *(node.name for node in wanted.values())]
-    parts = [read_onnx(Path(path), output=name, shape=shape).on() for name in names]
+    parts = [read_onnx(Path(path), output=name, shapes=shapes).on() for name in names]
     for tensor, part in zip(declared.of("hidden", "output"), parts, strict=True):
         if part.outputs != tensor.size:
             raise InputError(
                 f"{tensor.name} is declared with {tensor.size} entries, but in {path} it has {part.outputs}."
             )
-    return stacked(parts)
+    network = stacked(parts)
+    if plain:
+        require_plain_graph(path, graph, network)
+    return network
 
 
 def serialised(tensor: Tensor, values: Sequence[Fraction]) -> Writer:

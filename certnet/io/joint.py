@@ -16,7 +16,7 @@ def side_by_side(networks: Sequence[ReluNetwork]) -> ReluNetwork:
     """(x, x′, …) ↦ (f(x), f′(x′), …).
 
     Raises:
-        InputError: it has too many weights.
+        InputError: it has too many weights, or one of the networks ends in a function that is not part of it.
     """
     if len(networks) == 1:
         return networks[0]
@@ -41,17 +41,20 @@ def stacked(networks: Sequence[ReluNetwork]) -> ReluNetwork:
         output[:, place] += whole.output[:, neuron]
     kept = np.sort(first)
     joined = ReluNetwork(whole.hidden[kept], whole.hidden_bias[kept], output, whole.output_bias)
-    return joined.with_note(whole.note)
+    return joined.told(whole.note, None)
 
 
 def _joined(networks: Sequence[ReluNetwork], hidden: FloatArray, output: FloatArray) -> ReluNetwork:
+    ending = next((network.ending for network in networks if network.ending is not None), None)
+    if ending is not None:
+        raise InputError(f"one of several outputs comes after {ending}; export the network up to its linear layer.")
     notes = dict.fromkeys(network.note for network in networks if network.note is not None)
     return ReluNetwork(
         hidden,
         np.concatenate([network.hidden_bias for network in networks]),
         output,
         np.concatenate([network.output_bias for network in networks]),
-    ).with_note(" ".join(notes) or None)
+    ).told(" ".join(notes) or None, None)
 
 
 def _diagonal(blocks: Sequence[FloatArray]) -> FloatArray:

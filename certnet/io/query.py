@@ -4,17 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from certificates.certificate import FLOAT32, REAL
 from certnet.io.declared import declared_network
+from certnet.io.float32 import require_plain
 from certnet.io.joint import side_by_side
-from certnet.io.load_network import read_relu_network
+from certnet.io.load_network import read_network
 from certnet.io.vnnlib import Stated, in_file, read_text, stated
 from certnet.io.vnnlib2 import Declaration, Tensor
 from formulations import InputError
 from formulations.network import ReluNetwork
 from formulations.robustness import UnsafeCase
 
-GUARANTEED = ("real",)
-"""Element types for which answers hold."""
+GUARANTEED = (REAL, FLOAT32)
+"""Element types for which answers hold: of real numbers, and whatever evaluates float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +45,14 @@ class Query:
         return tuple(tensor for network in self.networks for tensor in network.tensors)
 
 
-def read_query(path: str | Path, files: Mapping[str, str] | str) -> Query:
+def read_query(path: str | Path, files: Mapping[str, str] | str, *, semantics: str = REAL) -> Query:
     """Read a property file and the network files that are named for it.
 
     Args:
         path: a VNN-LIB file. One of version 1.0 takes one network, whatever its name.
         files: a file for each network that the query declares and does not call equal to another; or the file of the
             only one.
+        semantics: "float32" to ask it of every evaluation in float32 where the file does not say so itself.
 
     Raises:
         InputError: files are missing, too many, or not of what the query declares; or an element type for which no
@@ -62,15 +65,18 @@ def read_query(path: str | Path, files: Mapping[str, str] | str) -> Query:
             if not isinstance(files, str) and len(files) != 1:
                 raise InputError(f"version 1.0 is about one network, but {len(files)} are named; name one.")
             (file,) = [files] if isinstance(files, str) else files.values()
-            return _query(found, read_relu_network(file), "real")
+            read = read_network(file)
+            if semantics == FLOAT32:
+                require_plain(file, read)
+            return _query(found, read.on(), semantics)
         if isinstance(files, str):
             files = dict.fromkeys([network.name for network in found.networks if network.equal_to is None][:1], files)
         _require_named(found.networks, files)
-        semantics = _semantics(found.networks)
+        semantics = FLOAT32 if FLOAT32 in _elements(found.networks) else semantics
         known: dict[str, ReluNetwork] = {}
         for network in found.networks:
             source = _source(network, found.networks)
-            known[network.name] = declared_network(files[source], network)
+            known[network.name] = declared_network(files[source], network, plain=semantics == FLOAT32)
         return _query(found, side_by_side([*known.values()]), semantics)
 
 
@@ -121,8 +127,8 @@ def _source(network: Declaration, networks: tuple[Declaration, ...]) -> str:
     raise InputError("its networks are called equal in a circle; give one of them a file.")
 
 
-def _semantics(networks: tuple[Declaration, ...]) -> str:
-    """What evaluations of the networks an answer has to hold for."""
+def _elements(networks: tuple[Declaration, ...]) -> set[str]:
+    """The element types that are declared; for all of them an answer can be guaranteed."""
     elements = {tensor.element for network in networks for tensor in network.tensors}
     other = next((element for element in sorted(elements) if element not in GUARANTEED), None)
     if other is not None:
@@ -130,4 +136,4 @@ def _semantics(networks: tuple[Declaration, ...]) -> str:
             f"it declares {other}, for which certnet guarantees nothing; declare real to have networks of every type "
             "taken as functions of real numbers."
         )
-    return "float32" if "float32" in elements else "real"
+    return elements

@@ -113,6 +113,11 @@ class Stated:
         Raises:
             InputError: it has others, or numbers are out of range.
         """
+        if network is not None and network.ending is not None:
+            raise InputError(
+                f"the network ends in {network.ending}, and a property is about outputs after it; export the network "
+                "up to its linear output layer."
+            )
         sizes = (self.inputs, self.outputs)
         if network is not None and (network.inputs, network.outputs) != sizes:
             raise InputError(

@@ -13,13 +13,13 @@ import numpy as np
 from joblib import delayed
 
 from certificates import Certificate, Robustness, Verdict, check, fingerprint, read_certificate
-from certificates.certificate import CaseProof
+from certificates.certificate import REAL, CaseProof
 from certificates.failure import Deadline
 from certnet.io.instances import Instance
 from certnet.io.query import Query, read_query
 from certnet.jobs.audit import KILLED
 from certnet.jobs.journal import JournalFile, pack, unpack
-from certnet.jobs.verify import VerificationResult, as_declared, counterexample_fields, verify
+from certnet.jobs.verify import VerificationResult, as_declared, counterexample_fields, in_float32, verify
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.numerics import computing
 from certnet.search.counterexample import confirm_near
@@ -76,6 +76,7 @@ class Work:
     number: int
     instance: Instance
     limit: float | None
+    semantics: str
     how: Mapping[str, Any]
     claim: Claim | None = None
     certificate: Path | None = None
@@ -87,6 +88,7 @@ def decide_all(
     time_limit: float | None,
     input_limit: float | None,
     workers: int,
+    semantics: str,
     how: Mapping[str, Any],
     claims: Mapping[Instance, Claim],
     certificates: Sequence[Path | None],
@@ -100,6 +102,7 @@ def decide_all(
         time_limit: seconds for everything, or None.
         input_limit: seconds for an instance that names none itself, or None.
         workers: processes.
+        semantics: as in ``read_query``.
         how: options of ``verify``.
         claims: what an earlier run says of them; proofs are checked and counterexamples evaluated again.
         certificates: where the proof of each is, or will be.
@@ -110,7 +113,7 @@ def decide_all(
     answers: dict[int, Answer] = {}
     until = math.inf if time_limit is None else time.time() + time_limit
     works = [
-        Work(number, one, one.seconds or input_limit, how, claims.get(one), certificates[number])
+        Work(number, one, one.seconds or input_limit, semantics, how, claims.get(one), certificates[number])
         for number, one in enumerate(instances)
     ]
     interrupted, failure = False, None
@@ -138,18 +141,18 @@ def settled(work: Work, until: float) -> tuple[int, Answer, Certificate | None]:
     with computing(), np.errstate(all="ignore"):
         begin = time.perf_counter()
         try:
-            query = read_query(path, network)
+            query = read_query(path, network, semantics=work.semantics)
             digest = _digest(query, Path(path))
+            prepared = time.perf_counter() - begin
+            limit = min(left - prepared, math.inf if work.limit is None else work.limit)
+            deadline = Deadline.after(None if limit == math.inf else limit)
+            held = None if work.claim is None else _confirmed(query, work, digest, deadline)
+            if held is not None:
+                return work.number, held, None
+            how = {**work.how, "provenance": {"network": Path(network).name, "property": Path(path).name}}
+            found = verify(query.network, query.cases, semantics=query.semantics, time_limit=deadline.limit, **how)
         except InputError as error:
             return work.number, Answer(ERROR, str(error), limit=work.limit), None
-        prepared = time.perf_counter() - begin
-        limit = min(left - prepared, math.inf if work.limit is None else work.limit)
-        deadline = Deadline.after(None if limit == math.inf else limit)
-        held = None if work.claim is None else _confirmed(query, work, digest, deadline)
-        if held is not None:
-            return work.number, held, None
-        names = {"network": Path(network).name, "property": Path(path).name}
-        found = verify(query.network, query.cases, time_limit=deadline.limit, provenance=names, **work.how)
     return work.number, _answer(query, found, prepared=prepared, digest=digest, limit=work.limit), found.certificate
 
 
@@ -185,14 +188,15 @@ def _confirmed(query: Query, work: Work, digest: str, deadline: Deadline) -> Ans
     if answer.result == "sat":
         if answer.x is None or len(answer.x) != query.network.inputs or not 0 <= answer.case < len(query.cases):
             return None
-        unsafe = confirm_near(query.network, query.cases[answer.case], np.array([answer.x]), answer.case)
+        cases = query.cases if query.semantics == REAL else in_float32(query.network, query.cases)
+        unsafe = confirm_near(query.network, cases[answer.case], np.array([answer.x]), answer.case)
         if unsafe is None:
             return None
         return replace(answer, counterexample=counterexample_fields(as_declared(query, unsafe)))
     proofs = _proofs(work)
     if proofs is None or len(proofs) != len(query.cases):
         return None
-    certificate = Certificate(Robustness(query.network, query.cases), tuple(proofs))
+    certificate = Certificate(Robustness(query.network, query.cases, query.semantics), tuple(proofs))
     verdict = check(certificate, time_limit=deadline.limit).verdict
     return answer if verdict is Verdict.PROVED else None
 
