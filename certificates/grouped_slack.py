@@ -70,10 +70,11 @@ def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, m
 
     try:
         left = head.arrays[0].astype(np.float64)
-        size = np.abs(np.diag(left)) + TINY
+        size, count = np.abs(np.diag(left)) + TINY, np.zeros(outer)
         for _, at, G, terms in proposals():
             left[np.ix_(at, at)] -= G
             size[at] += terms
+            count[at] += 1
         least = np.linalg.eigvalsh(left / np.sqrt(size) / np.sqrt(size[:, None]))[0]
         core = left[r:, r:] - left[r:, :r] @ np.linalg.solve(left[:r, :r], left[:r, r:])
     except (np.linalg.LinAlgError, OverflowError):
@@ -81,9 +82,9 @@ def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, m
     require(0 < least < np.inf, f"what is left of the slack after its groups has a negative eigenvalue, {least:.3e}")
     margins = []
     for slack, at, G, terms in proposals():
-        # The head is at least a quarter of ``least`` times the terms of all groups and half of its part in z and v.
-        G[np.diag_indices(len(at))] += 0.25 * least * terms
-        G[-rest:, -rest:] += 0.25 * (core + core.T) / len(parts)
+        # Of the head, half goes by sizes of terms and in equal parts, and a fifth of its own part in z and v.
+        G[np.diag_indices(len(at))] += 0.25 * least * (terms + size[at] / count[at])
+        G[-rest:, -rest:] += 0.1 * (core + core.T) / len(parts)
         require(np.isfinite(G).all(), "the slack of a group overflows")
         margins.append(_margin(slack + matrix.exact(np.pad(G, (len(slack.arrays[0]) - len(at), 0))), "in a group"))
         whole = np.zeros((outer, outer))
