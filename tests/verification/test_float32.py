@@ -69,7 +69,7 @@ def errors_on(network: ReluNetwork, region: InputRegion) -> Array:
     return output_errors(network, region, preactivation_bounds(network, region)[1])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SEEDS, st.sampled_from([-148, -140, -125, -70, 0, 50]), st.booleans())
 def test_no_evaluation_is_further_away_than_stated(seed: int, exponent: int, cancelling: bool) -> None:
     """Also where weights, inputs and sums are subnormal, and where large terms cancel."""
@@ -79,6 +79,8 @@ def test_no_evaluation_is_further_away_than_stated(seed: int, exponent: int, can
     arrays = rng.standard_normal((m, d)), rng.standard_normal(m), rng.standard_normal((c, m)), rng.standard_normal(c)
     hidden, bias, output, constant = (single(array * size) for array, size in zip(arrays, scale, strict=True))
     x = single(rng.standard_normal(d) * 2.0 ** int(rng.choice([-140, -40, 0, 15])))
+    if rng.random() < 0.5:
+        bias, constant = 0.0 * bias, 0.0 * constant
     if cancelling:
         bias = single(-hidden @ x * (1 + 1e-7 * rng.standard_normal(m)))
     network = ReluNetwork(hidden, bias, output, constant)
