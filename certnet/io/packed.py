@@ -115,7 +115,8 @@ def safetensors(source: str, content: bytes) -> dict[str, Array]:
     except SafetensorError:
         raise InputError(f"{source} is no safetensors file or was cut off; save the network again.") from None
     arrays: dict[str, Array] = {}
-    for name, tensor in found:
+    # Its order differs from time to time.
+    for name, tensor in sorted(found, key=lambda entry: entry[0]):
         kind = tensor["dtype"]
         if kind not in _TYPES:
             raise InputError(
