@@ -20,7 +20,7 @@ import numpy as np
 
 from certificates.arithmetic.floating import TINY
 from certificates.arithmetic.matrix import M
-from certificates.failure import ProofFailure, require, require_array
+from certificates.failure import ProofFailure, require, require_arrays
 from certificates.nonnegativity import MAX_ORDER, leaf_slack, nonnegative_terms
 from certificates.proof import SHARED, Cone, LiftedProof
 from formulations.arrays import FloatArray, IntArray
@@ -38,8 +38,8 @@ def size_of_groups(proof: LiftedProof) -> tuple[int, int]:
 
 
 @np.errstate(all="ignore")
-def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, matrix: type[M]) -> float:
-    """Prove ``zᵀ square z − ‖W̃ᵀφ‖² − Σ N_pq φ_pφ_q − Σ t_i α_iβ_i ≥ 0`` on the cone; returns the smallest margin.
+def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, matrix: type[M]) -> None:
+    """Prove ``zᵀ square z − ‖W̃ᵀφ‖² − Σ N_pq φ_pφ_q − Σ t_i α_iβ_i ≥ 0`` on the cone.
 
     Args:
         A: (N×k) generators, finite.
@@ -80,27 +80,25 @@ def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, m
         raise ProofFailure("the slack of a group is singular, or it overflows") from None
     require(0 < least < np.inf, f"what is left of the slack after its groups has a negative eigenvalue, {least:.3e}")
     # Margins count beside the terms that cancel. A group gets of the half its part of these terms and an equal part.
-    margins = []
     for slack, at, G, terms in proposals():
         G[np.diag_indices(len(at))] += 0.25 * least * (terms + size[at] / count[at])
         require(np.isfinite(G).all(), "the slack of a group overflows")
-        margins.append(_margin(slack + matrix.exact(np.pad(G, (len(slack.arrays[0]) - len(at), 0))), "in a group"))
+        _require_psd(slack + matrix.exact(np.pad(G, (len(slack.arrays[0]) - len(at), 0))), "in a group")
         whole = np.zeros((outer, outer))
         whole[np.ix_(at, at)] = G
         head = head - matrix.exact(whole)
-    return min(_margin(head, "after its groups"), *margins)
+    _require_psd(head, "after its groups")
 
 
-def _margin(slack: M, where: str) -> float:
-    found = slack.prove_psd()
-    require(found.proved, f"{found.reason} {where}")
-    return found.margin
+def _require_psd(slack: M, where: str) -> None:
+    obstacle = slack.psd_obstacle()
+    require(obstacle is None, f"{obstacle} {where}")
 
 
 def _parts(proof: LiftedProof) -> list[Part]:
     """The shared generators, then the groups; each pair is in one of them. Raises ProofFailure if it cannot be."""
     N, groups = proof.complementarity.shape[1], proof.groups
-    require_array("groups", groups, np.int64, (N,))
+    require_arrays(proof, np.int64, groups=(N,))
     require(((groups >= SHARED) & (groups < N)).all(), f"a generator's group is outside −1..{N - 1}")
     others = proof.leaves - 1 + proof.circuits.target.size + proof.triangles.neuron.size
     require(not others, "a proof in groups has one leaf, no circuits and no triangles")

@@ -36,6 +36,7 @@ class Chain:
         hidden: hidden weights d×m and biases of the neurons u, None where u is the input.
         rounded: whether any of these numbers was computed and may have been rounded.
         clipped: what was clipped, and the bounds, where nothing has happened to it since.
+        whole: whether all entries of tensors are one data point's; else their first axis counts data points.
     """
 
     size: int | None = None
@@ -46,6 +47,7 @@ class Chain:
     hidden: tuple[FloatArray, FloatArray] | None = None
     rounded: bool = False
     clipped: "tuple[Chain, Bounds, Bounds] | None" = None
+    whole: bool = False
 
     def affine(self, gain: Bounds, shift: Bounds, exact: bool = True) -> "Chain":
         """``gain·(…) + shift``, entry by entry; ``exact`` unless these two were rounded before."""
@@ -88,7 +90,9 @@ class Chain:
         if self.size is None:
             raise InputError("stands before the first layer; certnet reads networks that begin with one")
         _require_size(self.size, self.size)
-        return self.times(np.eye(self.size))
+        # Gain and shift stay behind it, where nothing is rounded.
+        bare = replace(self, gain=np.ones(()), shift=np.zeros(())).times(np.eye(self.size))
+        return replace(bare, gain=self.gain, shift=self.shift)
 
     def bent(self, hinges: Sequence[Hinge], shift: Bounds = 0.0) -> "Chain":
         """``shift + Σ c·(s·value − t)₊``, entry by entry, of scalars or vectors."""
@@ -107,7 +111,7 @@ class Chain:
                 rounded = rounded or not exact_sum(sign * bias, -np.asarray(at))
                 parts.append((sign * whole.matrix * gain, np.broadcast_to(sign * bias - at, (m,))))
         hidden = np.hstack([U for U, _ in parts]), np.concatenate([b for _, b in parts])
-        found = Chain(size=m, before=whole.before, hidden=hidden, rounded=rounded)
+        found = Chain(size=m, before=whole.before, hidden=hidden, rounded=rounded, whole=self.whole)
         if len(hinges) > 1:
             _require_size(len(hinges) * m, m)
             found = replace(found, matrix=np.vstack([np.diag(np.broadcast_to(c, (m,))) for c, _, _ in hinges]))
@@ -203,7 +207,8 @@ def beside(chains: Sequence[Chain]) -> Chain:
         for each in ([chain.gain for chain in chains], [chain.shift for chain in chains])
     )
     rounded = any(chain.rounded for chain in chains)
-    return Chain(matrix.shape[1], gain, shift, matrix, chains[0].before, neurons, rounded)
+    found = Chain(matrix.shape[1], gain, shift, matrix, chains[0].before, neurons, rounded)
+    return replace(found, whole=chains[0].whole)
 
 
 def _same(a: tuple[FloatArray, FloatArray] | None, b: tuple[FloatArray, FloatArray] | None) -> bool:
@@ -219,7 +224,9 @@ def _of_raw_input(chain: Chain) -> Chain:
         U, bias, rounded = folded(*chain.hidden, *chain.before)
         return replace(chain, before=unit, hidden=(U, bias), rounded=chain.rounded or rounded)
     matrix, shift, rounded = folded(chain.matrix, np.zeros(chain.matrix.shape[1]), *chain.before)
-    found = Chain(chain.size, matrix=matrix, shift=shift, before=unit, rounded=chain.rounded or rounded)
+    found = replace(
+        chain, gain=np.ones(()), shift=shift, matrix=matrix, before=unit, rounded=chain.rounded or rounded, clipped=None
+    )
     return found.affine(chain.gain, chain.shift)
 
 

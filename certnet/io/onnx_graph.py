@@ -8,7 +8,7 @@ needed to put layers together; else they are rounded to float64, and the network
 
 import importlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from certnet.io.network import LARGEST_FILE, TwoLayerNetwork
 from certnet.io.onnx_advice import advice
 from certnet.io.onnx_nodes import apply
 from certnet.io.onnx_reference import Node, Opsets
-from certnet.io.onnx_signals import LARGEST_SIGNAL, MOVES, Operand, OtherNodeError, Signal
+from certnet.io.onnx_signals import LARGEST_SIGNAL, MOVES, Operand, OtherNodeError, Signal, settled
 from certnet.io.onnx_tensors import Tensors
 from certnet.io.packed import read_bytes
 from formulations import InputError
@@ -37,7 +37,10 @@ _FOLDED = frozenset({*MOVES, *_EXACT, *_ROUNDED})
 _CONSTANTS = ("value", "value_float", "value_floats", "value_int", "value_ints")
 
 
-def read_onnx(path: Path, *, output: str | None = None, shape: tuple[int, ...] | None = None) -> TwoLayerNetwork:
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def read_onnx(path: Path, *, output: str | None = None, shapes: Shapes | None = None) -> TwoLayerNetwork:
     """Read a graph of affine nodes before, between and after one layer of ReLUs or of what is a sum of such.
 
     Shifts and scales of the input become the network's offset and scale, as in ``Chain.network``. A function of all
@@ -46,13 +49,14 @@ def read_onnx(path: Path, *, output: str | None = None, shape: tuple[int, ...] |
     Args:
         path: the file.
         output: the value that is meant as output, by default the graph's one output.
-        shape: that of the input, of which all entries are one data point's; by default the graph says it.
+        shapes: those of the inputs by name, whose entries are all one data point's, in this order; by default the graph
+            says that of its one input.
     """
     model = decoded(path)
     if output is not None:
         del model.graph.output[:]
         model.graph.output.add(name=output)
-    return _Graph(path, model, importlib.import_module("onnx"), shape).network()
+    return _Graph(path, model, importlib.import_module("onnx"), shapes).network()
 
 
 def decoded(path: Path) -> Any:
@@ -93,11 +97,22 @@ def _names_are_text(model: Any) -> bool:
     return all(isinstance(name, str) for name in names)
 
 
-class _Graph:
-    """A graph, how its tensors are decoded, its input's shape if that is known, and the file's name for complaints."""
+def _signals(shapes: Shapes, *, whole: bool = True) -> dict[str, Signal]:
+    """The inputs of these shapes, one after the other in one vector."""
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    chain, start = Chain(size=sum(sizes), whole=whole), 0
+    found = {}
+    for (name, shape), size in zip(shapes.items(), sizes, strict=True):
+        found[name] = settled(chain, np.arange(start, start + size).reshape(shape))
+        start += size
+    return found
 
-    def __init__(self, path: Path, model: Any, onnx: Any, shape: tuple[int, ...] | None = None) -> None:
-        self.source, self.graph, self._shape = path.name, model.graph, shape
+
+class _Graph:
+    """A graph, how its tensors are decoded, its inputs' shapes if these are known, and the file's name."""
+
+    def __init__(self, path: Path, model: Any, onnx: Any, shapes: Shapes | None = None) -> None:
+        self.source, self.graph, self._known_shapes = path.name, model.graph, shapes
         self._tensors = Tensors(path, onnx.numpy_helper.to_array)
         self._opsets = Opsets(self.source, model, onnx, self._tensors)
         self._initial = {tensor.name: tensor for tensor in self.graph.initializer}
@@ -110,7 +125,7 @@ class _Graph:
 
     def network(self) -> TwoLayerNetwork:
         """The network; errors as ``read_onnx``."""
-        if len(self._inputs) != 1:
+        if len(self._inputs) != 1 and self._known_shapes is None:
             raise InputError(
                 f"{self.source} has {len(self._inputs)} inputs; certnet reads networks of one input tensor, so export "
                 "it with all features in one."
@@ -118,9 +133,12 @@ class _Graph:
         if len(self.graph.sparse_initializer):
             raise InputError(f"{self.source} has sparse weights; export it with dense ones.")
         nodes, constants, failures = self._needed(), dict[str, Operand](), []
-        for shape in self._shapes(self._inputs[0]):
-            size = math.prod(shape)
-            known = {**constants, self._inputs[0].name: Signal(Chain(size=size), np.arange(size).reshape(shape))}
+        if self._known_shapes is not None:
+            choices: Iterable[Mapping[str, Signal]] = [_signals(self._known_shapes)]
+        else:
+            choices = (_signals({self._inputs[0].name: shape}, whole=False) for shape in self._shapes(self._inputs[0]))
+        for choice in choices:
+            known: dict[str, Operand] = {**constants, **choice}
             self._rounded = False
             try:
                 for node in nodes:
@@ -145,9 +163,6 @@ class _Graph:
         Lengths that are not fixed are among those of the constants.
         """
         dimensions = [int(entry.dim_value) for entry in value.type.tensor_type.shape.dim]
-        if self._shape is not None:
-            yield self._shape
-            return
         if len(dimensions) > 2:
             if min(dimensions[1:]) <= 0 or math.prod(dimensions[1:]) > LARGEST_SIGNAL:
                 raise self._shapeless(dimensions)
@@ -223,7 +238,9 @@ class _Graph:
             )
         named = [signal.ending.classes for signal in signals if signal.ending is not None and signal.ending.classes]
         ending, named = scores[0].ending, [names for names in named if len(names) == scores[0].size]
-        return scores[0].chain.network(
+        # A shape that is known makes a layer of nodes that act on each entry alone.
+        chain = scores[0].chain if self._known_shapes is None else scores[0].chain.multiplied()
+        return chain.network(
             self.source,
             scores[0].places.reshape(-1),
             classes=named[0] if named else None,

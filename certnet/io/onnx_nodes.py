@@ -127,7 +127,7 @@ def _matmul(node: Node, operands: Sequence[Operand]) -> Operand:
     on_left = isinstance(left, Signal)
     signal, matrix = signal_of(left if on_left else right), numbers_of(right if on_left else left)
     places = signal.places
-    if on_left and places.ndim > 2 and matrix.ndim == 2 and signal.size != len(matrix):
+    if on_left and (places.ndim > 2 or signal.chain.whole) and matrix.ndim == 2 and signal.size != len(matrix):
         return linear(node, operands)
     if matrix.ndim != 2:
         raise InputError(f"has a constant with {matrix.ndim} dimensions where a matrix is expected")
@@ -243,11 +243,11 @@ def _end(node: Node, operands: Sequence[Operand]) -> Operand:
     return Signal(signal.chain, places, Ending(node.kind, node.label, node.kind == "ArgMax"))
 
 
-_ENDS = ("ArgMax", "LogSoftmax", "Sigmoid", "Softmax", "Tanh")
+ENDS = ("ArgMax", "LogSoftmax", "Sigmoid", "Softmax", "Tanh")
 OPERATIONS: dict[str, Operation] = {
     **dict.fromkeys(MOVES, moved),
     **dict.fromkeys(LINEAR, linear),
-    **dict.fromkeys(_ENDS, _end),
+    **dict.fromkeys(ENDS, _end),
     "Abs": _on_entries(lambda _, chain: chain.leaky(-1.0)),
     "Add": partial(_sum, 1.0),
     "BatchNormalization": _normalisation,

@@ -106,7 +106,7 @@ def settled(chain: Chain, places: IntArray, ending: Ending | None = None) -> Sig
     if not 0 < places.size <= LARGEST_SIGNAL:
         raise InputError(f"makes {places.size} values; certnet reads from 1 to {LARGEST_SIGNAL}")
     column = places.ndim > 1 and places.size == places.shape[0]
-    if places.ndim > 1 and places.shape[0] != 1 and not column:
+    if places.ndim > 1 and places.shape[0] != 1 and not column and not chain.whole:
         raise InputError(
             f"gives one data point the shape {places.shape}; the first axis counts data points and has to stay 1"
         )
@@ -159,7 +159,7 @@ def beside_constant(signal: Signal, constant: FloatArray) -> tuple[Signal, Bound
         raise refused from None
     if math.prod(shape) > LARGEST_RESULT or constant.size == 0:
         raise refused
-    if math.prod(shape) != signal.size and len(shape) > 1 and shape[0] != 1:
+    if math.prod(shape) != signal.size and len(shape) > 1 and shape[0] != 1 and not signal.chain.whole:
         raise refused
     signal = settled(signal.chain, np.broadcast_to(signal.places, shape), signal.ending)
     if constant.size == 1:
@@ -180,9 +180,9 @@ def linear(node: Node, operands: Sequence[Operand]) -> Operand:
     """A linear map of the first operand, by its values at the unit vectors; a bias is added afterwards."""
     signal, rest = signal_of(operands[0]), constants(operands[1:])
     bias = rest.pop() if node.kind in ("Conv", "ConvTranspose") and len(rest) > 1 else None
-    shape, n = signal.places.shape, signal.size
+    shape, n, whole = signal.places.shape, signal.size, signal.chain.whole
     (zero,) = node.run([np.zeros(shape), *rest])[:1]
-    if shape[:1] != (1,) or zero.shape[:1] != (1,) or zero.any():
+    if (not whole and (shape[:1] != (1,) or zero.shape[:1] != (1,))) or zero.any():
         raise InputError(f"maps {shape} to {zero.shape}, which is not linear in one data point alone")
     if n * zero.size > LARGEST_MATRIX:
         raise InputError(f"makes a matrix of {n} × {zero.size} numbers, more than certnet computes with")
@@ -190,6 +190,10 @@ def linear(node: Node, operands: Sequence[Operand]) -> Operand:
     for start in range(0, n, step):
         units = np.zeros((min(step, n - start), n))
         units[np.arange(len(units)), start + np.arange(len(units))] = 1.0
+        if whole:
+            values = np.stack([node.run([unit.reshape(shape), *rest])[0] for unit in units])
+            weights[start : start + step] = values.reshape(len(units), -1)
+            continue
         (values,) = node.run([units.reshape(-1, *shape[1:]), *rest])[:1]
         if values.shape != (len(units), *zero.shape[1:]):
             raise InputError("mixes data points")
