@@ -4,7 +4,7 @@ import contextlib
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -28,16 +28,25 @@ app = typer.Typer(
 )
 
 
-def _print_version(value: bool) -> None:
-    if value:
-        typer.echo(f"certnet {__version__}")
-        raise typer.Exit
+def _printing(text: str) -> Callable[[bool], None]:
+    """Prints this and ends, where an option is given."""
+
+    def say(given: bool) -> None:
+        if given:
+            typer.echo(text)
+            raise typer.Exit
+
+    return say
 
 
 @app.callback()
 def _options(
     show_version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", callback=_printing(__version__), is_eager=True, help="Print the version and exit."),
+    ] = False,
+    show_name: Annotated[
+        bool, typer.Option("--name", callback=_printing("certnet"), is_eager=True, help="Print the name and exit.")
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an unexpected error (anywhere on the line).")

@@ -65,8 +65,7 @@ def predict(
     if radius_norm is not None:
         columns |= _radii(subject, X, radius_norm, largest_radius, each, quiet)
         interrupted = None in columns[f"certified radius ({radius_norm})"]
-        note = subject.read.with_scores().note
-        notes = notes if note is None else (*notes, note)
+        notes = (*notes, *subject.read.with_scores().notes)
     if table is not None:
         notes = (*notes, *against_targets(subject.read, table, columns))
     for note in () if quiet else notes:

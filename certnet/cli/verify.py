@@ -3,35 +3,29 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from decimal import Context, Decimal, Inexact, localcontext
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
 
 from certificates import Verdict
 from certificates.certificate import FLOAT32
-from certificates.container import MAX_CASES
-from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
-from certnet.cli.options import Circuits, Drop, Json, Network, NoFeature, Norm, Rows, Target
+from certnet.cli.limits import began, seconds_or_none, shares
+from certnet.cli.options import Circuits, Drop, Json, NoFeature, Norm, Rows, Target, run_names
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, place_for, with_headline, write_proof
+from certnet.cli.query import answer, asked_of, tell_notes
 from certnet.cli.rows import Subject, median_radius, parse_rows, read_rows
 from certnet.cli.show import Live, first_line, stderr_console
 from certnet.io.float32 import require_plain
 from certnet.io.output import print_result
 from certnet.io.packed import ending
-from certnet.io.vnnlib import read_vnnlib
 from certnet.runtime.clock import Event
 from certnet.runtime.wording import down, up
 from formulations import InputError
 from formulations._validation import FloatArray, as_positive
 from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, UnsafeCase, keeps_class, region_maker
-
-if TYPE_CHECKING:
-    from certnet.jobs.verify import VerificationResult
+from formulations.robustness import InputRegion, keeps_class, region_maker
 
 PROPERTY_SECONDS = 60.0
 """Time limit of a property where none is given."""
@@ -40,15 +34,28 @@ UNREACHED = "the time limit was reached before this row"
 
 
 def verify(
-    network: Network,
-    subject: Annotated[
+    network: Annotated[
         str,
+        typer.Argument(
+            metavar="NETWORK|QUERY",
+            autocompletion=run_names,
+            help="A network: a run, or a file that ends in .onnx, .npz or .safetensors. Or, alone, a VNN-LIB file, "
+            "whose networks --network names.",
+        ),
+    ],
+    subject: Annotated[
+        str | None,
         typer.Argument(
             metavar="PROPERTY|DATA",
             help="A VNN-LIB file, which states what is unsafe; or data as for certnet train, whose classes are to "
             "be kept (test rows where the file has them; features as they are in the file).",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    networks: Annotated[
+        list[str] | None,
+        typer.Option("--network", metavar="NAME=FILE", help="With QUERY: the file of a network that it declares."),
+    ] = None,
     norm: Annotated[Norm | None, typer.Option(help="With DATA: the norm of the disturbance.")] = None,
     radius: Annotated[float | None, typer.Option(help="With DATA: its largest size, 0 or more.")] = None,
     largest_radius: Annotated[
@@ -67,6 +74,13 @@ def verify(
         ),
     ] = None,
     input_limit: Annotated[float, typer.Option(help="With DATA: seconds for each row; 0 for no limit.")] = 60.0,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Another name of --time-limit, that of VNN-LIB.")
+    ] = None,
+    serialise_assignments: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="With QUERY: write satisfying values there, as NAME.pb, not to stdout."),
+    ] = None,
     certificate: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Where the proof is written, if there is one; with DATA a folder."),
@@ -82,20 +96,24 @@ def verify(
     """Prove that no input is unsafe (unsat), find one (sat), or say unknown or timeout, on the first line."""
     started = began()
     each = seconds_or_none(input_limit, "--input-limit")
-    about = Subject.named(network)
-    names = {"network": about.name, "property": Path(subject).name}
-    if semantics == FLOAT32:
-        require_plain(network, about.read)
-    if ending(Path(subject)) == ".vnnlib":
+    if timeout is not None and time_limit is not None:
+        raise InputError("--timeout and --time-limit are the same; give one of them.")
+    time_limit = timeout if time_limit is None else time_limit
+    if subject is None or networks or ending(Path(subject)) == ".vnnlib":
         options = {"--norm": norm, "--radius": radius, "--largest-radius": largest_radius, "--rows": rows}
         for name, value in {**options, "--target": target, "--weight-column": weight_column, "--drop": drop}.items():
             if value is not None:
                 raise InputError(f"{name} goes with data; the property file says which inputs are meant.")
         limit = seconds_or_none(PROPERTY_SECONDS if time_limit is None else time_limit)
-        read = about.read.on()
-        cases = read_vnnlib(subject, read).cases
-        how: dict[str, Any] = {"semantics": semantics, "circuits": circuits, "random_state": seed, "provenance": names}
-        return _property(read, cases, certificate, {**how, "time_limit": job_seconds(limit, started)}, json)
+        query = asked_of(network, subject, networks or [], semantics)
+        how: dict[str, Any] = {"circuits": circuits, "random_state": seed, "time_limit": limit}
+        return answer(*query, how, started, certificate=certificate, serialise=serialise_assignments, json=json)
+    if serialise_assignments is not None:
+        raise InputError("--serialise-assignments goes with a query of VNN-LIB; leave it out.")
+    about = Subject.named(network)
+    names = {"network": about.name, "property": Path(subject).name}
+    if semantics == FLOAT32:
+        require_plain(network, about.read)
     limit = None if time_limit is None else seconds_or_none(time_limit)
     if norm is None or (radius is None and largest_radius is None):
         raise InputError(
@@ -166,33 +184,6 @@ def verify(
     return code
 
 
-def _property(
-    read: ReluNetwork, cases: Sequence[UnsafeCase], certificate: str | None, how: Mapping[str, Any], json: bool
-) -> int:
-    names = how["provenance"]
-    place = None if certificate is None else place_for(certificate, "--certificate", folder=False)
-    if place is not None and len(cases) > MAX_CASES:
-        raise InputError(
-            f"{names['property']} has {len(cases)} cases, and a certificate file holds {MAX_CASES}; leave "
-            "--certificate out, or split the property."
-        )
-
-    from certnet.jobs.verify import verify as decide
-
-    with Live(stderr_console(), enabled=True, time_limit=how["time_limit"]) as live:
-        result = decide(read, cases, **how, progress=live)
-    files = {}
-    if place is not None and result.certificate is not None:
-        write_proof(place, result.certificate)
-        files = {"certificate": certificate}
-    notes = {"notes": tell_notes(read)}
-    report = with_headline(
-        {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files, **notes}
-    )
-    print_result(report, [result.status, _details(result)], as_json=json)
-    return BY_VERDICT[result.verdict]
-
-
 def misclassified(network: ReluNetwork, x: FloatArray, label: int, semantics: str) -> bool:
     """Whether a row is of another class, in exact arithmetic; or, rounded to float32, in every evaluation there."""
     from certnet.jobs.verify import verify as decide
@@ -203,36 +194,6 @@ def misclassified(network: ReluNetwork, x: FloatArray, label: int, semantics: st
     point = x.astype(np.float32).astype(np.float64)
     cases = keeps_class(network, InputRegion(point, point), label)
     return decide(network, cases, semantics=semantics).verdict is Verdict.REFUTED
-
-
-def tell_notes(network: ReluNetwork) -> list[str]:
-    """What JSON says of how the network was read, also said on stderr."""
-    if network.note is None:
-        return []
-    stderr_console().print(f"certnet: {network.note}", markup=False, soft_wrap=True)
-    return [network.note]
-
-
-def _details(result: "VerificationResult") -> str:
-    """What follows the first line: the counterexample as VNN-COMP wants it, or a sentence."""
-    from certnet.jobs.verify import float_or
-
-    found = result.counterexample
-    if found is None:
-        bound = result.lower_bound
-        shown = f"; lower bound of the margin {down(bound)}" if np.isfinite(bound) else ""
-        shown += f"; float32 changes an output row by at most {up(result.rounding)}" if result.rounding else ""
-        return result.reason + shown
-    values = [Fraction(value) for value in found.x.tolist()] if found.exact is None else found.exact
-    lines = [f"(X_{i} {float_or(value, _exact_text(value))})" for i, value in enumerate(values)]
-    return "(" + "\n".join([*lines, *(f"(Y_{j} {value!r})" for j, value in enumerate(found.y.tolist()))]) + ")"
-
-
-def _exact_text(value: Fraction) -> str:
-    """A number as a decimal if it is a short one, else as a quotient in the syntax of SMT-LIB."""
-    with localcontext(Context(prec=40, traps=[])) as context:
-        decimal = Decimal(value.numerator) / Decimal(value.denominator)
-        return f"(/ {value.numerator} {value.denominator})" if context.flags[Inexact] else str(decimal)
 
 
 def _words(entry: Mapping[str, Any]) -> str:

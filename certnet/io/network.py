@@ -168,7 +168,7 @@ class TwoLayerNetwork(Result):
         if not self.is_binary:
             return found
         output, bias = (np.concatenate([np.zeros_like(part), part]) for part in (found.output, found.output_bias))
-        return ReluNetwork(found.hidden, found.hidden_bias, output, bias).with_note(found.note)
+        return ReluNetwork(found.hidden, found.hidden_bias, output, bias).told(found.note, found.ending)
 
     def _on(self, offset: FloatArray, scale: FloatArray) -> ReluNetwork:
         own_offset = np.zeros(len(offset)) if self.offset is None else self.offset
@@ -182,7 +182,7 @@ class TwoLayerNetwork(Result):
             exact = same_offset and powers_of_two(own_scale) and np.array_equal(gain * own_scale, scale)
         U, bias, rounded = folded(self.network.hidden.T, self.network.hidden_bias, gain, shift)
         found = ReluNetwork(U.T, bias, self.network.output, self.network.output_bias)
-        return found.with_note(ROUNDED if rounded or not exact else self.network.note)
+        return found.told(ROUNDED if rounded or not exact else self.network.note, self.network.ending)
 
     def _order(self, classes: tuple[str, ...]) -> list[int] | None:
         """Positions of the outputs, in the order of the classes; None where the network names none."""
@@ -260,11 +260,13 @@ def assemble(
     hidden_bias: ArrayLike | None = None,
     output_bias: ArrayLike | None = None,
     rounded: bool = False,
+    ending: str | None = None,
     **parts: Any,
 ) -> TwoLayerNetwork:
     """The network of a file's arrays, U being d×m, with the file's name in every complaint.
 
-    ``rounded`` where these numbers were computed from those of the file and may have been rounded.
+    ``rounded`` where these numbers were computed from those of the file and may have been rounded; ``ending`` is what
+    the file applies to the outputs.
     """
     try:
         hidden, output = _weights("U", U), _weights("V", V)
@@ -275,7 +277,7 @@ def assemble(
         b = np.zeros(hidden.shape[1]) if hidden_bias is None else exact_array("hidden_bias", hidden_bias, 1)
         b2 = np.zeros(len(output)) if output_bias is None else exact_array("output_bias", output_bias, 1)
         network = ReluNetwork(hidden.T, b, output, b2)
-        return TwoLayerNetwork(network.with_note(ROUNDED) if rounded else network, **parts)
+        return TwoLayerNetwork(network.told(ROUNDED if rounded else None, ending), **parts)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
 
@@ -288,7 +290,7 @@ def _reordered(network: ReluNetwork, order: list[int] | None) -> ReluNetwork:
     else:
         output, bias = network.output[order], network.output_bias[order]
     found = ReluNetwork(network.hidden, network.hidden_bias, output, bias)
-    return found.with_note(network.note)
+    return found.told(network.note, network.ending)
 
 
 def _columns(source: str, stored: Array) -> Columns:
