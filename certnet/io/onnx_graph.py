@@ -100,12 +100,11 @@ def _names_are_text(model: Any) -> bool:
 def _signals(shapes: Shapes, *, whole: bool = True) -> dict[str, Signal]:
     """The inputs of these shapes, one after the other in one vector."""
     sizes = [math.prod(shape) for shape in shapes.values()]
-    chain, start = Chain(size=sum(sizes), whole=whole), 0
-    found = {}
-    for (name, shape), size in zip(shapes.items(), sizes, strict=True):
-        found[name] = settled(chain, np.arange(start, start + size).reshape(shape))
-        start += size
-    return found
+    chain, ends = Chain(size=sum(sizes), whole=whole), np.cumsum([0, *sizes])
+    places = {name: start + np.arange(size) for name, start, size in zip(shapes, ends, sizes, strict=False)}
+    if len(shapes) == 1:
+        return {name: Signal(chain, places[name].reshape(shape)) for name, shape in shapes.items()}
+    return {name: settled(chain, places[name].reshape(shape)) for name, shape in shapes.items()}
 
 
 class _Graph:
