@@ -16,8 +16,8 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from certificates.failure import NO_DEADLINE, Deadline
 from certnet.search.linear import LinearBounds, Nodes, crown, finish
@@ -194,12 +194,14 @@ class _System:
         if order <= SMALL:
             self.inverse = np.asarray(np.linalg.inv(K), dtype=np.float64)
         else:
-            self.factors = [cho_factor(one, lower=True, check_finite=False) for one in K]
+            self.factors = [scipy.linalg.cho_factor(one, lower=True, check_finite=False) for one in K]
 
     def _apply(self, r: FloatArray) -> FloatArray:
         if self.inverse is not None:
             return np.asarray((self.inverse @ r[:, :, None])[:, :, 0])
-        return np.stack([cho_solve(one, row, check_finite=False) for one, row in zip(self.factors, r, strict=True)])
+        return np.stack(
+            [scipy.linalg.cho_solve(one, row, check_finite=False) for one, row in zip(self.factors, r, strict=True)]
+        )
 
     def solve(self, r: FloatArray) -> FloatArray:
         if self.scaled.primal:
