@@ -44,8 +44,9 @@ def exact_product(a: FloatArray, b: FloatArray) -> bool:
     """Whether a·b is exact in float64 at each place."""
     with np.errstate(all="ignore"):
         product = a * b
-        plain = [(np.abs(np.frexp(x)[0]) == 0.5) & (product / x == y) for x, y in ((a, b), (b, a))]
-    return bool((plain[0] | plain[1] | _without_error(np.multiply, a, b, product)).all())
+        powers = [(np.abs(np.frexp(x)[0]) == 0.5) & (product / x == y) for x, y in ((a, b), (b, a))]
+    plain = (a == 0) | (b == 0) | powers[0] | powers[1]
+    return bool(plain.all() or (plain | _without_error(np.multiply, a, b, product)).all())
 
 
 def exact_sum(a: FloatArray, b: FloatArray) -> bool:

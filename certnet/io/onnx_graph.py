@@ -19,13 +19,11 @@ from certnet.io.network import LARGEST_FILE, TwoLayerNetwork
 from certnet.io.onnx_advice import advice
 from certnet.io.onnx_nodes import apply
 from certnet.io.onnx_reference import Node, Opsets
-from certnet.io.onnx_signals import MOVES, Operand, OtherNodeError, Signal, settled
+from certnet.io.onnx_signals import LARGEST_SIGNAL, MOVES, Operand, OtherNodeError, Signal, settled
 from certnet.io.onnx_tensors import Tensors
 from certnet.io.packed import read_bytes
 from formulations import InputError
 
-LARGEST_INPUT = 2**24
-"""Most features of an input."""
 _EXACT = (
     *("Abs", "And", "Cast", "Ceil", "Clip", "ConstantOfShape", "Equal", "Floor", "Greater", "GreaterOrEqual", "Less"),
     *("LessOrEqual", "Max", "Min", "Neg", "Not", "Or", "Relu", "Shape", "Sign", "Size", "Where"),
@@ -102,12 +100,11 @@ def _names_are_text(model: Any) -> bool:
 def _signals(shapes: Shapes, *, whole: bool = True) -> dict[str, Signal]:
     """The inputs of these shapes, one after the other in one vector."""
     sizes = [math.prod(shape) for shape in shapes.values()]
-    chain, start = Chain(size=sum(sizes), whole=whole), 0
-    found = {}
-    for (name, shape), size in zip(shapes.items(), sizes, strict=True):
-        found[name] = settled(chain, np.arange(start, start + size).reshape(shape))
-        start += size
-    return found
+    chain, ends = Chain(size=sum(sizes), whole=whole), np.cumsum([0, *sizes])
+    places = {name: start + np.arange(size) for name, start, size in zip(shapes, ends, sizes, strict=False)}
+    if len(shapes) == 1:
+        return {name: Signal(chain, places[name].reshape(shape)) for name, shape in shapes.items()}
+    return {name: settled(chain, places[name].reshape(shape)) for name, shape in shapes.items()}
 
 
 class _Graph:
@@ -166,13 +163,13 @@ class _Graph:
         """
         dimensions = [int(entry.dim_value) for entry in value.type.tensor_type.shape.dim]
         if len(dimensions) > 2:
-            if min(dimensions[1:]) <= 0 or math.prod(dimensions[1:]) > LARGEST_INPUT:
+            if min(dimensions[1:]) <= 0 or math.prod(dimensions[1:]) > LARGEST_SIGNAL:
                 raise self._shapeless(dimensions)
             yield (1, *dimensions[1:])
             return
         tensors = [*self.graph.initializer, *(entry.t for node in self.graph.node for entry in node.attribute)]
-        constant = dict.fromkeys(length for tensor in tensors for length in tensor.dims if 0 < length <= LARGEST_INPUT)
-        lengths = [[length] if 0 < length <= LARGEST_INPUT else list(constant) for length in dimensions or (0, 0)]
+        constant = dict.fromkeys(length for tensor in tensors for length in tensor.dims if 0 < length <= LARGEST_SIGNAL)
+        lengths = [[length] if 0 < length <= LARGEST_SIGNAL else list(constant) for length in dimensions or (0, 0)]
         if len(lengths) == 1:
             yield from ((length,) for length in lengths[0])
         else:

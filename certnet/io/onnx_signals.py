@@ -21,6 +21,8 @@ from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 from formulations.rounding import as_double
 
+LARGEST_SIGNAL = 2**24
+"""Most values that a node computes of one data point, or that it has as input."""
 _BATCH = 2**22
 """Entries of the unit vectors that are evaluated at a time."""
 MOVES = (
@@ -101,8 +103,8 @@ def numbers_of(operand: Operand) -> FloatArray:
 
 def settled(chain: Chain, places: IntArray, ending: Ending | None = None) -> Signal:
     """The signal of these places, for one data point; entries that are missing or repeated get a chain of their own."""
-    if places.size == 0:
-        raise InputError("leaves no entries")
+    if not 0 < places.size <= LARGEST_SIGNAL:
+        raise InputError(f"makes {places.size} values; certnet reads from 1 to {LARGEST_SIGNAL}")
     column = places.ndim > 1 and places.size == places.shape[0]
     if places.ndim > 1 and places.shape[0] != 1 and not column and not chain.whole:
         raise InputError(
