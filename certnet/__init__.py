@@ -20,6 +20,7 @@ _HOMES = {
     "certnet.jobs.audit": "AuditResult InputAudit audit",
     "certnet.jobs.lipschitz": "LipschitzResult lipschitz_constant",
     "certnet.jobs.optimality": "OptimalityResult optimality",
+    "certnet.jobs.output_range": "OutputRange output_range",
     "certnet.jobs.path": "PathResult train_path",
     "certnet.jobs.predictions": "PredictionRange prediction_range",
     "certnet.jobs.radius": "CertifiedRadius certified_radius",
@@ -32,7 +33,8 @@ _HOMES = {
     "certnet.training": "FitResult fit",
     "formulations": "CertnetError Dual InputError LiftedSpace Program TrainingProgram presolve",
     "formulations.network": "ReluNetwork",
-    "formulations.robustness": "InputRegion UnsafeCase keeps_class",
+    "formulations.properties": "keeps_class side_by_side",
+    "formulations.robustness": "InputRegion UnsafeCase",
 }
 """The public names by the module that makes them. For type checkers each of these names its own in ``__all__``."""
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from certnet.jobs.audit import *
     from certnet.jobs.lipschitz import *
     from certnet.jobs.optimality import *
+    from certnet.jobs.output_range import *
     from certnet.jobs.path import *
     from certnet.jobs.predictions import *
     from certnet.jobs.radius import *
@@ -66,6 +69,7 @@ if TYPE_CHECKING:
     from certnet.training import *
     from formulations import *
     from formulations.network import *
+    from formulations.properties import *
     from formulations.robustness import *
 else:
     __all__ = sorted(_HOME)

@@ -26,7 +26,8 @@ from certnet.runtime.wording import down, up
 from formulations import InputError
 from formulations._validation import as_positive
 from formulations.network import ReluNetwork
-from formulations.robustness import UnsafeCase, keeps_class, region_maker
+from formulations.properties import keeps_class
+from formulations.robustness import UnsafeCase, region_maker
 
 if TYPE_CHECKING:
     from certnet.jobs.verify import VerificationResult

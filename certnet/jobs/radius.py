@@ -20,7 +20,8 @@ from certnet.search.counterexample import Counterexample
 from formulations._validation import FloatArray, as_positive
 from formulations.arguments import accepts, array, count, json_object, real, seconds
 from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, UnsafeCase, keeps_class, region_maker
+from formulations.properties import keeps_class
+from formulations.robustness import InputRegion, UnsafeCase, region_maker
 
 __all__ = ["CertifiedRadius", "certified_radius"]
 

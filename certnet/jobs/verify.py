@@ -25,6 +25,7 @@ from certnet.search.counterexample import Counterexample, confirm_near
 from certnet.search.linear import Nodes, crown
 from certnet.search.margin import CaseSearch
 from certnet.search.margin_proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_sizes
+from formulations._validation import FloatArray
 from formulations.arguments import accepts, count, json_object, seconds, several
 from formulations.margin import MarginProblem, reduce_cases
 from formulations.network import ReluNetwork
@@ -109,8 +110,13 @@ def counterexample_fields(found: Counterexample | None) -> dict[str, Any] | None
     """What JSON says of an unsafe input: numbers that are float64 as such, others as fractions in text."""
     if found is None:
         return None
-    x = found.x.tolist() if found.exact is None else [float_or(value, str(value)) for value in found.exact]
+    x = exact_fields(found.x if found.exact is None else found.exact)
     return {"x": x, "y": found.y.tolist(), "case": found.case, "margin": found.margin}
+
+
+def exact_fields(x: FloatArray | Sequence[Fraction]) -> list[float | str]:
+    """What JSON says of an input."""
+    return x.tolist() if isinstance(x, np.ndarray) else [float_or(value, str(value)) for value in x]
 
 
 def float_or(value: Fraction, otherwise: str) -> float | str:
