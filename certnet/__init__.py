@@ -18,6 +18,7 @@ _HOMES = {
     "certnet.io.runs": "Run read_run read_runs",
     "certnet.io.vnnlib": "read_vnnlib",
     "certnet.jobs.audit": "AuditResult InputAudit audit",
+    "certnet.jobs.equivalence": "difference_range equivalence",
     "certnet.jobs.lipschitz": "LipschitzResult lipschitz_constant",
     "certnet.jobs.optimality": "OptimalityResult optimality",
     "certnet.jobs.output_range": "OutputRange output_range",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from certnet.io.runs import *
     from certnet.io.vnnlib import *
     from certnet.jobs.audit import *
+    from certnet.jobs.equivalence import *
     from certnet.jobs.lipschitz import *
     from certnet.jobs.optimality import *
     from certnet.jobs.output_range import *

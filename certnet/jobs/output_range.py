@@ -6,7 +6,7 @@ tolerance below the least value that an attack met, and mostly this is the last 
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -195,13 +195,22 @@ def output_range(
         FunctionRange(low.extremum(1.0), high.extremum(-1.0), low.open or high.open)
         for low, high in zip(searches[::2], searches[1::2], strict=True)
     )
-    certificates = [search.certificate for search in searches if search.certificate is not None]
-    whole_proof = None
-    if certificates:
-        cases = tuple(case for one in certificates for case in one.statement.cases)
-        proofs = tuple(proof for one in certificates for proof in one.proofs)
-        whole_proof = Certificate(Robustness(network, cases), proofs, provenance=dict(provenance or {}))
-    return OutputRange(results, whole_proof, clock.seconds)
+    certificate = together(network, [search.certificate for search in searches], provenance)
+    return OutputRange(results, certificate, clock.seconds)
+
+
+def together(
+    network: ReluNetwork, certificates: Sequence[Certificate | None], provenance: Mapping[str, Any] | None
+) -> Certificate | None:
+    """One certificate of what certificates of ``verify`` about a network prove, which were checked one by one."""
+    cases: list[UnsafeCase] = []
+    proofs: list[Any] = []
+    for one in certificates:
+        if one is not None and isinstance(one.statement, Robustness):
+            cases += one.statement.cases
+            proofs += one.proofs
+    statement = Robustness(network, tuple(cases))
+    return Certificate(statement, tuple(proofs), provenance=dict(provenance or {})) if cases else None
 
 
 @dataclass(eq=False)
@@ -236,7 +245,7 @@ class Least:
         """Of the function itself, or with sign −1 of the one whose negative this is."""
         if self.x is None:
             raise InputError("no input of the region was found; give a region that holds some.")
-        return Extremum(sign * self.proved, sign * self.attained, self.x)
+        return Extremum(sign * self.proved + 0.0, sign * self.attained + 0.0, self.x)
 
     def meet(self, X: FloatArray) -> None:
         """Take note of the value at the first of the inputs X (n×d), or at one of the region near it."""
@@ -245,7 +254,7 @@ class Least:
                 if point is None:
                     continue
                 y = exact_outputs(self.network, point)
-                value = above(sum(weight * y[j] for j, weight in self.case.rows[0].weights))
+                value = above(sum((weight * y[j] for j, weight in self.case.rows[0].weights), Fraction(0)))
                 if value < self.attained:
                     self.attained, self.x = value, point
 
@@ -274,8 +283,11 @@ class Least:
             return min(self.reached, best)
         if best < self.undecided:
             return best
-        low, high = self.proved, self.undecided
-        return 0.5 * low + 0.5 * high if high - low > SETTINGS.side * gap and low > -math.inf else None
+        if not self.undecided - self.proved > SETTINGS.side * gap or self.proved == -math.inf:
+            return None
+        # By the ratio of what they leave open while that is large, so that no scale is far away.
+        much, little = self.attained - self.proved, self.attained - self.undecided
+        return self.attained - (math.sqrt(much) * math.sqrt(little) if much > 4.0 * little else 0.5 * (much + little))
 
     def decide(self, threshold: float, time_limit: float | None) -> None:
         """Try to prove that the value is above a threshold."""
