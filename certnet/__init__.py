@@ -20,6 +20,7 @@ _HOMES = {
     "certnet.jobs.audit": "AuditResult InputAudit audit",
     "certnet.jobs.equivalence": "difference_range equivalence",
     "certnet.jobs.lipschitz": "LipschitzResult lipschitz_constant",
+    "certnet.jobs.monotonicity": "Monotonicity monotonicity",
     "certnet.jobs.optimality": "OptimalityResult optimality",
     "certnet.jobs.output_range": "OutputRange output_range",
     "certnet.jobs.path": "PathResult train_path",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from certnet.jobs.audit import *
     from certnet.jobs.equivalence import *
     from certnet.jobs.lipschitz import *
+    from certnet.jobs.monotonicity import *
     from certnet.jobs.optimality import *
     from certnet.jobs.output_range import *
     from certnet.jobs.path import *

@@ -1,9 +1,9 @@
-"""``certnet range`` and ``certnet equivalence``: how large functions of outputs get, and how far networks differ."""
+"""``certnet range``, ``equivalence`` and ``monotonicity``: values, differences and slopes of outputs over regions."""
 
-import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import typer
 
 from certificates import Certificate, Verdict
 from certificates.container import MAX_CASES
-from certnet.cli.boxes import Around, Asked, Box, asked
+from certnet.cli.boxes import Around, Box, asked
 from certnet.cli.limits import began, seconds_or_none, shares
 from certnet.cli.lipschitz import functions_of
 from certnet.cli.options import Drop, Json, Network, NoFeature, Norm, Rows, Target
@@ -20,9 +20,11 @@ from certnet.cli.rows import Subject
 from certnet.cli.show import Live, first_line, stderr_console
 from certnet.cli.verify import tell_notes
 from certnet.io.output import print_result
-from certnet.runtime.wording import down, up
+from certnet.runtime.wording import down, figure, printable, up
 from formulations import InputError
 from formulations._validation import FloatArray, as_positive
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion
 
 if TYPE_CHECKING:
     from certnet.jobs.output_range import OutputRange
@@ -34,11 +36,14 @@ Tolerance = Annotated[
 Seconds = Annotated[float, typer.Option("--time-limit", help="Seconds for the whole command; 0 for no limit.")]
 Proofs = Annotated[
     str | None,
-    typer.Option("--certificate", metavar="FILE", help="Where the proof is written; of several regions a folder."),
+    typer.Option("--certificate", metavar="FILE", help="Where the proof is written; of several questions a folder."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the attacks.")]
+Entries = Sequence[Mapping[str, Any]]
 Answer = tuple[list[tuple[str, dict[str, Any]]], Certificate | None]
-"""Of one region: lines with what JSON says of each, and the proof of all."""
+"""Lines with what JSON says of each, and the proof of all."""
+Question = Callable[..., Answer]
+"""Takes time_limit, random_state, provenance and progress."""
 
 
 def range(
@@ -64,17 +69,17 @@ def range(
     """Prove between which values outputs lie, and name inputs that come near them."""
     started, subject = began(), Subject.named(network)
     columns = {"target": target, "weight_column": weight_column, "drop": drop}
-    about = asked(subject, where, norm=norm, radius=radius, rows=rows, **columns)
-    names, C = _functions(about.network.outputs, output, pair, weights)
+    read, regions = asked(subject, where, norm=norm, radius=radius, rows=rows, **columns)
+    names, C = _functions(read.outputs, output, pair, weights)
     as_positive("--tolerance", tolerance)
 
-    def ask(region: Any, **how: Any) -> Answer:
+    def ask(label: str, region: InputRegion, **how: Any) -> Answer:
         from certnet.jobs.output_range import output_range
 
-        return _ranges(names, output_range(about.network, region, C, tolerance=tolerance, **how))
+        return _ranges(label, names, output_range(read, region, C, tolerance=tolerance, **how))
 
     call = _Call("range", {"network": subject.name, "where": where}, started, time_limit, certificate, json, seed)
-    return call.answer(about, ask, _range_summary, 2 * len(C))
+    return call.answer(read, {label: partial(ask, label, region) for label, region in regions.items()}, _range_summary)
 
 
 def equivalence(
@@ -100,27 +105,74 @@ def equivalence(
     """Prove how far the outputs of two networks are apart at most, or that they are equal up to --epsilon."""
     started, subject, second = began(), Subject.named(network), Subject.named(other)
     columns = {"target": target, "weight_column": weight_column, "drop": drop}
-    about = asked(subject, where, norm=norm, radius=radius, rows=rows, **columns)
+    read, regions = asked(subject, where, norm=norm, radius=radius, rows=rows, **columns)
     compared = second.read.on(classes=None if subject.read.classes is None else tuple(subject.read.classes))
     as_positive("--tolerance", tolerance)
     if epsilon is not None:
         as_positive("--epsilon", epsilon)
 
-    def ask(region: Any, **how: Any) -> Answer:
+    def ask(label: str, region: InputRegion, **how: Any) -> Answer:
         from certnet.jobs.equivalence import difference_range, equivalence
 
-        networks = about.network, compared, region
         if epsilon is None:
-            found = difference_range(*networks, tolerance=tolerance, **how)
-            return _ranges([f"y_{k} - y'_{k}" for k, _ in enumerate(found.results)], found)
-        decided = equivalence(*networks, epsilon, **how)
+            found = difference_range(read, compared, region, tolerance=tolerance, **how)
+            return _ranges(label, [f"y_{k} - y'_{k}" for k, _ in enumerate(found.results)], found)
+        decided = equivalence(read, compared, region, epsilon, **how)
         why = f": {decided.reason}" if decided.verdict is Verdict.UNKNOWN else ""
-        return [(f"{decided.verdict}{why}", decided.to_dict())], decided.certificate
+        line = f"{label} {decided.verdict}{why}".lstrip()
+        return [(line, {"region": label or None, **decided.to_dict()})], decided.certificate
 
     report = {"network": subject.name, "other": second.name, "where": where, "epsilon": epsilon}
     call = _Call("equivalence", report, started, time_limit, certificate, json, seed)
-    summary = _distance if epsilon is None else functools.partial(_equal, epsilon)
-    return call.answer(about, ask, summary, 2 * about.network.outputs)
+    summary = _distance if epsilon is None else partial(_equal, epsilon)
+    return call.answer(read, {label: partial(ask, label, region) for label, region in regions.items()}, summary)
+
+
+def monotonicity(
+    network: Network,
+    where: Box,
+    feature: Annotated[
+        str | None, typer.Option("--input", metavar="J|NAME", help="One input, by number or name; by default each.")
+    ] = None,
+    output: Annotated[int | None, typer.Option(help="One output, counted from 0; by default each.")] = None,
+    radius: Around = None,
+    norm: AroundNorm = None,
+    rows: Rows = None,
+    target: Target = None,
+    weight_column: NoFeature = None,
+    drop: Drop = None,
+    time_limit: Seconds = 50.0,
+    certificate: Proofs = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> int:
+    """Prove that outputs rise or fall with an input, the others fixed, or find inputs where they do both."""
+    started, subject = began(), Subject.named(network)
+    columns = {"target": target, "weight_column": weight_column, "drop": drop}
+    read, regions = asked(subject, where, norm=norm, radius=radius, rows=rows, **columns)
+    inputs = _inputs(subject, read.inputs, feature)
+    outputs = [int(C[0].argmax()) for _, C, _ in functions_of(read.outputs, output, None) if len(C) == 1]
+
+    def ask(region: InputRegion, label: str, j: int, k: int, **how: Any) -> Answer:
+        from certnet.jobs.monotonicity import monotonicity
+
+        found = monotonicity(read, region, j, k, **how)
+        word = found.direction or ("rises and falls" if found.verdict is Verdict.REFUTED else "unknown")
+        low, high = map(figure, found.slopes)
+        line = f"{label} y_{k} {word} in {inputs[j]}; slopes met from {low} to {high}".lstrip()
+        return [
+            (line, {"region": label or None, "input": inputs[j], "output": k, **found.to_dict()})
+        ], found.certificate
+
+    report = {"network": subject.name, "where": where}
+    call = _Call("monotonicity", report, started, time_limit, certificate, json, seed)
+    questions = {
+        f"{label} y_{k} in x_{j}".lstrip(): partial(ask, region, label, j, k)
+        for label, region in regions.items()
+        for j in inputs
+        for k in outputs
+    }
+    return call.answer(read, questions, _directions)
 
 
 def _functions(outputs: int, output: int | None, pair: str | None, weights: str | None) -> tuple[list[str], FloatArray]:
@@ -139,15 +191,29 @@ def _functions(outputs: int, output: int | None, pair: str | None, weights: str 
     return [" + ".join(f"{value:g}*y_{j}" for j, value in enumerate(numbers) if value) or "0"], numbers[None]
 
 
-def _ranges(names: Sequence[str], found: "OutputRange") -> Answer:
-    """Lines and entries of the functions of one region."""
+def _inputs(subject: Subject, count: int, chosen: str | None) -> dict[int, str]:
+    """Names of inputs by number: of all, or of the one that is named."""
+    columns = subject.read.columns
+    names = [f"x_{j}" for j in np.arange(count)] if columns is None else list(columns.feature_names)
+    every = dict(enumerate(names))
+    if chosen is None:
+        return every
+    found = {j: name for j, name in every.items() if chosen in (name, str(j))}
+    if len(found) != 1:
+        raise InputError(f"--input must be a number from 0 to {count - 1} or an input's name, not {chosen[:40]!r}.")
+    return found
+
+
+def _ranges(label: str, names: Sequence[str], found: "OutputRange") -> Answer:
+    """Lines and entries of functions on a region."""
     rows = [
-        (f"{name}: {one}", {"function": name, **one.to_dict()}) for name, one in zip(names, found.results, strict=True)
+        (f"{label} {name}: {one}".lstrip(), {"region": label or None, "function": name, **one.to_dict()})
+        for name, one in zip(names, found.results, strict=True)
     ]
     return rows, found.certificate
 
 
-def _range_summary(entries: Sequence[Mapping[str, Any]]) -> str:
+def _range_summary(entries: Entries) -> str:
     count, unknown = len(entries), sum(entry["verdict"] != Verdict.PROVED for entry in entries)
     if unknown:
         return f"{unknown} of {count} functions have no proved bounds"
@@ -155,7 +221,7 @@ def _range_summary(entries: Sequence[Mapping[str, Any]]) -> str:
     return f"all bounds are proved, and {known} of {count} ranges are known up to the tolerance"
 
 
-def _distance(entries: Sequence[Mapping[str, Any]]) -> str:
+def _distance(entries: Entries) -> str:
     """How far the outputs are apart at most, and how far they were seen to be."""
     ends = [entry[end] for entry in entries for end in ("minimum", "maximum")]
     met = max(abs(end["attained"]) for end in ends)
@@ -165,7 +231,7 @@ def _distance(entries: Sequence[Mapping[str, Any]]) -> str:
     return f"no output differs by more than {up(worst)}, proved; a difference of {down(met)} was met"
 
 
-def _equal(epsilon: float, entries: Sequence[Mapping[str, Any]]) -> str:
+def _equal(epsilon: float, entries: Entries) -> str:
     verdicts = [entry["verdict"] for entry in entries]
     if Verdict.REFUTED in verdicts:
         return f"the networks are not equal up to {epsilon!r}: at an input some output differs by as much"
@@ -174,9 +240,16 @@ def _equal(epsilon: float, entries: Sequence[Mapping[str, Any]]) -> str:
     return f"whether the networks are equal up to {epsilon!r} could not be decided; more --time-limit may help"
 
 
+def _directions(entries: Entries) -> str:
+    words = [entry["direction"] or entry["verdict"] for entry in entries]
+    rise, fall, both, open_ = (words.count(word) for word in ("rises", "falls", Verdict.REFUTED, Verdict.UNKNOWN))
+    counts = f"{rise} provably never fall as the input grows, {fall} never rise, {both} do both, {open_} are open"
+    return f"of {len(entries)} pairs of an output and an input {counts}"
+
+
 @dataclass(frozen=True)
 class _Call:
-    """One call of a command, with what its answers have in common."""
+    """One call of a command, with what all answers have in common."""
 
     command: str
     report: Mapping[str, Any]
@@ -186,49 +259,41 @@ class _Call:
     json: bool
     seed: int
 
-    def answer(
-        self,
-        about: Asked,
-        ask: Callable[..., Answer],
-        summary: Callable[[Sequence[Mapping[str, Any]]], str],
-        cases: int,
-    ) -> int:
-        """Ask about each region, write the proofs of so many cases each, and say what was found."""
-        alone, limit = len(about.regions) == 1, seconds_or_none(self.time_limit)
-        if self.certificate is not None and cases > MAX_CASES:
-            raise InputError(
-                f"a certificate file holds {MAX_CASES} cases, not {cases}; ask about fewer outputs at once."
-            )
+    def answer(self, network: ReluNetwork, questions: Mapping[str, Question], summary: Callable[[Entries], str]) -> int:
+        """Ask each question, write its proof, and say what was found; a single question may have no name."""
+        alone, limit = len(questions) == 1, seconds_or_none(self.time_limit)
         place = None if self.certificate is None else place_for(self.certificate, "--certificate", folder=not alone)
-        notes, files = tell_notes(about.network), dict[str, Any]()
+        notes, file = tell_notes(network), dict[str, Any]()
         entries: list[dict[str, Any]] = []
         with Live(stderr_console(), enabled=True, time_limit=limit) as live:
-            seconds = shares(limit, self.started, len(about.regions))
-            for (label, region), share in zip(about.regions.items(), seconds, strict=True):
+            seconds = shares(limit, self.started, len(questions))
+            for (label, ask), share in zip(questions.items(), seconds, strict=True):
                 rows, proof = ask(
-                    region,
                     time_limit=share,
                     random_state=self.seed,
-                    provenance={"command": self.command, **self.report, "region": label or None},
+                    provenance={"command": self.command, **self.report, "question": label},
                     progress=live.part(label or self.command, self.started),
                 )
-                file: dict[str, Any] = {}
+                file = {}
                 if place is not None and proof is not None:
-                    path = place if alone else place / f"{label.replace(' ', '-')}.cert"
-                    write_proof(path, proof)
-                    file = {"certificate": str(path)}
-                    files = file if alone else files
+                    if len(proof.cases) > MAX_CASES:
+                        notes.append(f"{label} has a proof of {len(proof.cases)} cases, and a file holds {MAX_CASES}.")
+                        stderr_console().print(f"certnet: {notes[-1]}", markup=False, soft_wrap=True)
+                    else:
+                        path = place if alone else place / f"{label.replace(' ', '-')}.cert"
+                        write_proof(path, proof)
+                        file = {"certificate": str(path)}
                 for line, entry in rows:
-                    entries.append({"region": label or None, **entry, **file})
+                    entries.append({**entry, **file})
                     if not self.json:
-                        print_result({}, [f"{label} {line}".lstrip()], as_json=False)
+                        print_result({}, [printable(line)], as_json=False)
         verdict = min((Verdict(entry["verdict"]) for entry in entries), key=SEVERITY.index)
         report = {
             **head(self.command, None, summary(entries)),
             "verdict": str(verdict),
             **self.report,
             "results": entries,
-            "files": files,
+            "files": file if alone else {},
             "seconds": time.perf_counter() - self.started,
             "notes": notes,
         }

@@ -1,7 +1,6 @@
 """The regions that a command asks about: an interval for each input, a property's boxes, or data."""
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,23 +27,12 @@ NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
 INTERVAL = re.compile(rf"\[\s*({NUMBER})\s*,\s*({NUMBER})\s*\]")
 
 
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """A network and the regions that it is asked about.
-
-    Attributes:
-        network: of raw features.
-        regions: by what they are called; the only one by nothing.
-    """
-
-    network: ReluNetwork
-    regions: dict[str, InputRegion]
-
-
 def asked(
     subject: Subject, text: str, *, norm: str | None, radius: float | None, rows: str | None, **columns: str | None
-) -> Asked:
-    """What an argument BOX|DATA stands for; ``columns`` are options about the columns of data.
+) -> tuple[ReluNetwork, dict[str, InputRegion]]:
+    """The network of raw features, and what an argument BOX|DATA stands for: regions by name, the only one by none.
+
+    ``columns`` are options about the columns of data.
 
     Raises:
         InputError: it cannot be read, does not fit the network, or goes not with the options.
@@ -58,20 +46,20 @@ def asked(
                 )
         network = subject.read.on()
         if text.lstrip().startswith("["):
-            return Asked(network, {"": _box(text, network.inputs)})
+            return (network, {"": _box(text, network.inputs)})
         boxes = list(dict.fromkeys(case.region for case in read_vnnlib(text, network).cases))
         if not boxes:
             raise InputError(f"{text} names no input: its bounds contradict each other.")
-        return Asked(network, {f"box {k}" if len(boxes) > 1 else "": box for k, box in enumerate(boxes)})
+        return (network, {f"box {k}" if len(boxes) > 1 else "": box for k, box in enumerate(boxes)})
     network, X = read_features(subject, subject.recipe(text, **columns))
     chosen = parse_rows(rows, len(X))
     if radius is None:
         if norm is not None:
             raise InputError("--norm goes with --radius R, which says how far around each row the inputs are.")
         X = X[chosen.start : chosen.stop]
-        return Asked(network, {"": InputRegion(X.min(axis=0), X.max(axis=0))})
+        return (network, {"": InputRegion(X.min(axis=0), X.max(axis=0))})
     make = region_maker(norm or "linf")
-    return Asked(network, {f"row {row}": make(X[row], radius) for row in chosen})
+    return (network, {f"row {row}": make(X[row], radius) for row in chosen})
 
 
 def _box(text: str, inputs: int) -> InputRegion:

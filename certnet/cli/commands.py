@@ -54,6 +54,9 @@ COMMANDS = {
     "equivalence": Command(
         "ask", "How far two networks are apart, proved.", "certnet equivalence iris runs/iris-small iris --epsilon 0.1"
     ),
+    "monotonicity": Command(
+        "ask", "Which outputs rise or fall with an input, proved.", "certnet monotonicity iris '[0,8]' --input 0"
+    ),
     "check": Command("check", "Prove certificates again, with no solver.", "certnet check iris --data iris"),
     "tightness": Command("tightness", "How tight the relaxation behind a run is.", "certnet tightness iris"),
     "doctor": Command("doctor", "Versions, solvers, memory and GPU.", "certnet doctor"),
