@@ -89,7 +89,7 @@ TRIANGLES = Layout(Triangles, _arrays("neuron i1, bounds f2"))
 TREE = "split i1, children i2, leaf i1, pair_offset i1, pairs i2, multipliers f1, complementarity f2, sigma f2"
 LIFTED = Layout(
     LiftedProof,
-    _arrays(TREE) | {"circuits": CIRCUITS, "triangles": TRIANGLES},
+    _arrays(f"{TREE}, groups i1") | {"circuits": CIRCUITS, "triangles": TRIANGLES},
 )
 SUBDIVISION = Layout(Subdivision, _arrays("basis f2, codes i1, positions f1, sigma f1"))
 NETWORK = Layout(ReluNetwork, _arrays("hidden f2, hidden_bias f1, output f2, output_bias f1"))

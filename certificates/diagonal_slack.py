@@ -30,7 +30,7 @@ FEW_OUTPUTS = 64
 
 def is_plain(proof: LiftedProof) -> bool:
     """Whether a proof, whose structure was not looked at yet, has one leaf and no products; it may have σ."""
-    others = (proof.pairs, proof.circuits.target, proof.triangles.neuron)
+    others = (proof.pairs, proof.groups, proof.circuits.target, proof.triangles.neuron)
     return proof.leaves == proof.split.size == 1 and not any(array.size for array in others)
 
 

@@ -34,6 +34,7 @@ def check_structure(proof: LiftedProof, cone: Cone, *, order_limit: int | None =
     nodes, leaves, count = proof.split.size, proof.leaves, proof.multipliers.size
     known, supports, bounded = circuits.target.size, circuits.support.size, triangles.neuron.size
     require(leaves >= 1 and nodes >= 1, "the proof has no leaf")
+    require(order_limit is None or not proof.groups.size, "this proof must not be in groups")
     require_arrays(proof, np.int64, split=(nodes,), children=(nodes, 2), leaf=(nodes,), pairs=(count, 2))
     require_arrays(proof, np.int64, pair_offset=(leaves + 1,))
     require_arrays(proof, np.float64, multipliers=(count,), complementarity=(leaves, neurons))
@@ -175,14 +176,14 @@ def prove_leaf(cone: Cone, form: M, proof: LiftedProof, leaf: int, signs: IntArr
         ProofFailure: its slack is not proved positive semidefinite.
     """
     matrix.deadline.check()
-    remainder = form - _nonnegative_terms(cone, proof, leaf, rows, matrix)
-    outcome = _leaf_slack(cone.generators, remainder, signs, matrix).prove_psd()
+    remainder = form - nonnegative_terms(cone, proof, leaf, rows, matrix)
+    outcome = leaf_slack(cone.generators, remainder, signs, matrix).prove_psd()
     where = "" if proof.leaves == 1 else f" at leaf {leaf}"
     require(outcome.proved, outcome.reason + where)
     return outcome.margin
 
 
-def _nonnegative_terms(cone: Cone, proof: LiftedProof, leaf: int, extra: M, matrix: type[M]) -> M:
+def nonnegative_terms(cone: Cone, proof: LiftedProof, leaf: int, extra: M, matrix: type[M]) -> M:
     """Σ N_pq ℓ_p ℓ_q + Σ t_i α_i β_i + Σ σ_k q_k as a form over λ."""
     N, k = cone.generators.shape
     order = 2 * N + k
@@ -214,7 +215,7 @@ def _nonnegative_terms(cone: Cone, proof: LiftedProof, leaf: int, extra: M, matr
     return total
 
 
-def _leaf_slack(A: FloatArray, R: M, signs: IntArray, matrix: type[M]) -> M:
+def leaf_slack(A: FloatArray, R: M, signs: IntArray, matrix: type[M]) -> M:
     """The remainder on the leaf's face, in the coordinates (β_free, z)."""
     N, k = A.shape
     phi, z = np.arange(2 * N), np.arange(2 * N, 2 * N + k)

@@ -30,6 +30,7 @@ from certificates.arithmetic.matrix import Entries, M, timed
 from certificates.certificate import Certificate, Training, TrainingProof, fingerprint
 from certificates.diagonal_slack import is_diagonal, prove_without_products
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_arrays
+from certificates.grouped_slack import prove_in_groups, size_of_groups
 from certificates.losses import loss_named, require_domain, require_targets, sums, twice_earned, twice_lost
 from certificates.nonnegativity import MAX_ORDER, check_structure, leaves_with_signs, prove_nonnegative
 from certificates.proof import Cone
@@ -122,6 +123,9 @@ def _order(s: Training, p: TrainingProof) -> float:
     (_, d, c), proof = s.shape, p.proof
     if isinstance(proof, Subdivision):
         return math.inf
+    if proof.groups.size:
+        order, pieces = size_of_groups(proof)
+        return (order + c + d) * max(pieces, 1) ** 0.25
     order = c + d if is_diagonal(proof, c) else p.source.size + d + proof.circuits.target.size
     return float(order * max(proof.leaves, 1) ** 0.25)
 
@@ -135,6 +139,9 @@ def _memory(s: Training, p: TrainingProof, chosen: Arithmetic) -> float:
         tree = numbers * (8.0 * proof.codes.size + 4.0 * N * d + (4.0 * N + 8.0 * d) * outputs)
         return statement + row_bytes(chosen, 2 * N, outputs) + tree
     features = row_bytes(chosen, 2 * N, outputs + d + 4)
+    if proof.groups.size:
+        parts = product_bytes(chosen, size_of_groups(proof)[0], d + outputs, 0)
+        return statement + features + parts + numbers * (12.0 * proof.multipliers.size + 20.0 * N)
     if is_diagonal(proof, outputs) and N + d > SMALL_ORDER:
         return statement + 2.0 * features + product_bytes(chosen, 0, d + outputs, 0)
     return statement + features + product_bytes(chosen, N, d, proof.circuits.target.size)
@@ -210,10 +217,12 @@ def _check_dual_feasible(s: Training, p: TrainingProof, matrix: type[Matrix]) ->
         prove_by_subdivision(in_basis(generators, features, reduced, proof.basis), proof, ends, deadline)
         return math.nan
     cone, diagonal = Cone.everywhere(generators, quadratics), is_diagonal(proof, c)
-    check_structure(proof, cone, order_limit=None if diagonal else MAX_ORDER)
-    if diagonal:
+    check_structure(proof, cone, order_limit=None if diagonal or proof.groups.size else MAX_ORDER)
+    if diagonal or proof.groups.size:
         list(leaves_with_signs(proof, N))  # one leaf, which must be written down properly
         reduced = _reduced(square, quadratics, proof.sigma[0])
+        if proof.groups.size:
+            return prove_in_groups(generators, features, reduced, proof, matrix)
         found = prove_without_products(generators, features, None, reduced, proof.complementarity[0], matrix)
         if found.proved or N + d > SMALL_ORDER:
             require(found.proved, found.reason)

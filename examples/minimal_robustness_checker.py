@@ -35,7 +35,7 @@ CASE, BALL = "region/lower d d, region/upper d d, H d r c, h d r", "region/centr
 GIVEN = "stable q m, mu d L r, margin d"
 PROOF = """split q T, children q T 2, leaf q T, pair_offset q L+1, pairs q K 2, multipliers d K, complementarity d L N,
 sigma d L R, circuits/target q E, circuits/offset q E+1, circuits/support q Q, triangles/neuron q S,
-triangles/bounds d S 2"""
+triangles/bounds d S 2, groups q 0"""
 FIXED = {"format": "certnet-certificate", "version": 5, "kind": "robustness"}
 MOST_CASES = 200
 Case = dict[str, Any]  # the arrays and sizes of a case, and what is derived from them

@@ -69,6 +69,7 @@ def build(
     *,
     circuits: Circuits | None = None,
     triangles: Triangles | None = None,
+    groups: IntArray | None = None,
     rows: int = 0,
     quadratics: int = 0,
 ) -> LiftedProof:
@@ -81,6 +82,7 @@ def build(
         root: tree whose leaves hold their multipliers.
         neurons: N.
         circuits, triangles: further inequalities, at the positions from 2N + ``rows`` on, in this order.
+        groups: (N,) as in ``LiftedProof``; None for a proof that is not in groups.
         rows, quadratics: how many the region has; 0 for all of R^k.
 
     Raises:
@@ -127,6 +129,7 @@ def build(
         sigma=np.stack([leaf.sigma for leaf in leaves]),
         circuits=circuits,
         triangles=triangles,
+        groups=nothing if groups is None else groups.astype(np.int64),
     )
 
 
