@@ -1,49 +1,30 @@
 """``certnet range``, ``equivalence`` and ``monotonicity``: values, differences and slopes of outputs over regions."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
-from certificates import Certificate, Verdict
-from certificates.container import MAX_CASES
-from certnet.cli.boxes import Around, Box, asked
-from certnet.cli.limits import began, seconds_or_none, shares
+from certificates import Verdict
+from certnet.cli.boxes import Around, AroundNorm, Box, asked
+from certnet.cli.calls import Answer, Call, Entries, Proofs, Seconds, Seed
+from certnet.cli.limits import began
 from certnet.cli.lipschitz import functions_of
-from certnet.cli.options import Drop, Json, Network, NoFeature, Norm, Rows, Target
-from certnet.cli.output import BY_VERDICT, SEVERITY, head, place_for, with_headline, write_proof
-from certnet.cli.rows import Subject
-from certnet.cli.show import Live, first_line, stderr_console
-from certnet.cli.verify import tell_notes
-from certnet.io.output import print_result
-from certnet.runtime.wording import down, figure, printable, up
+from certnet.cli.options import Drop, Json, Network, NoFeature, Rows, Target
+from certnet.cli.rows import Subject, input_names
+from certnet.runtime.wording import down, figure, up
 from formulations import InputError
 from formulations._validation import FloatArray, as_positive
-from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion
 
 if TYPE_CHECKING:
     from certnet.jobs.output_range import OutputRange
 
-AroundNorm = Annotated[Norm | None, typer.Option("--norm", help="With --radius: in which norm; linf by default.")]
 Tolerance = Annotated[
     float, typer.Option(help="How far proved and attained values may be apart, as a part of the range.")
 ]
-Seconds = Annotated[float, typer.Option("--time-limit", help="Seconds for the whole command; 0 for no limit.")]
-Proofs = Annotated[
-    str | None,
-    typer.Option("--certificate", metavar="FILE", help="Where the proof is written; of several questions a folder."),
-]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the attacks.")]
-Entries = Sequence[Mapping[str, Any]]
-Answer = tuple[list[tuple[str, dict[str, Any]]], Certificate | None]
-"""Lines with what JSON says of each, and the proof of all."""
-Question = Callable[..., Answer]
-"""Takes time_limit, random_state, provenance and progress."""
 
 
 def range(
@@ -78,7 +59,7 @@ def range(
 
         return _ranges(label, names, output_range(read, region, C, tolerance=tolerance, **how))
 
-    call = _Call("range", {"network": subject.name, "where": where}, started, time_limit, certificate, json, seed)
+    call = Call("range", {"network": subject.name, "where": where}, started, time_limit, certificate, json, seed)
     return call.answer(read, {label: partial(ask, label, region) for label, region in regions.items()}, _range_summary)
 
 
@@ -123,7 +104,7 @@ def equivalence(
         return [(line, {"region": label or None, **decided.to_dict()})], decided.certificate
 
     report = {"network": subject.name, "other": second.name, "where": where, "epsilon": epsilon}
-    call = _Call("equivalence", report, started, time_limit, certificate, json, seed)
+    call = Call("equivalence", report, started, time_limit, certificate, json, seed)
     summary = _distance if epsilon is None else partial(_equal, epsilon)
     return call.answer(read, {label: partial(ask, label, region) for label, region in regions.items()}, summary)
 
@@ -150,7 +131,7 @@ def monotonicity(
     started, subject = began(), Subject.named(network)
     columns = {"target": target, "weight_column": weight_column, "drop": drop}
     read, regions = asked(subject, where, norm=norm, radius=radius, rows=rows, **columns)
-    inputs = _inputs(subject, read.inputs, feature)
+    inputs = input_names(subject.read, feature)
     outputs = [int(C[0].argmax()) for _, C, _ in functions_of(read.outputs, output, None) if len(C) == 1]
 
     def ask(region: InputRegion, label: str, j: int, k: int, **how: Any) -> Answer:
@@ -165,7 +146,7 @@ def monotonicity(
         ], found.certificate
 
     report = {"network": subject.name, "where": where}
-    call = _Call("monotonicity", report, started, time_limit, certificate, json, seed)
+    call = Call("monotonicity", report, started, time_limit, certificate, json, seed)
     questions = {
         f"{label} y_{k} in x_{j}".lstrip(): partial(ask, region, label, j, k)
         for label, region in regions.items()
@@ -189,19 +170,6 @@ def _functions(outputs: int, output: int | None, pair: str | None, weights: str 
     if len(numbers) != outputs or not np.isfinite(numbers).all():
         raise InputError(f"--weights must be {outputs} numbers with commas between them, not {weights[:40]!r}.")
     return [" + ".join(f"{value:g}*y_{j}" for j, value in enumerate(numbers) if value) or "0"], numbers[None]
-
-
-def _inputs(subject: Subject, count: int, chosen: str | None) -> dict[int, str]:
-    """Names of inputs by number: of all, or of the one that is named."""
-    columns = subject.read.columns
-    names = [f"x_{j}" for j in np.arange(count)] if columns is None else list(columns.feature_names)
-    every = dict(enumerate(names))
-    if chosen is None:
-        return every
-    found = {j: name for j, name in every.items() if chosen in (name, str(j))}
-    if len(found) != 1:
-        raise InputError(f"--input must be a number from 0 to {count - 1} or an input's name, not {chosen[:40]!r}.")
-    return found
 
 
 def _ranges(label: str, names: Sequence[str], found: "OutputRange") -> Answer:
@@ -245,58 +213,3 @@ def _directions(entries: Entries) -> str:
     rise, fall, both, open_ = (words.count(word) for word in ("rises", "falls", Verdict.REFUTED, Verdict.UNKNOWN))
     counts = f"{rise} provably never fall as the input grows, {fall} never rise, {both} do both, {open_} are open"
     return f"of {len(entries)} pairs of an output and an input {counts}"
-
-
-@dataclass(frozen=True)
-class _Call:
-    """One call of a command, with what all answers have in common."""
-
-    command: str
-    report: Mapping[str, Any]
-    started: float
-    time_limit: float
-    certificate: str | None
-    json: bool
-    seed: int
-
-    def answer(self, network: ReluNetwork, questions: Mapping[str, Question], summary: Callable[[Entries], str]) -> int:
-        """Ask each question, write its proof, and say what was found; a single question may have no name."""
-        alone, limit = len(questions) == 1, seconds_or_none(self.time_limit)
-        place = None if self.certificate is None else place_for(self.certificate, "--certificate", folder=not alone)
-        notes, file = tell_notes(network), dict[str, Any]()
-        entries: list[dict[str, Any]] = []
-        with Live(stderr_console(), enabled=True, time_limit=limit) as live:
-            seconds = shares(limit, self.started, len(questions))
-            for (label, ask), share in zip(questions.items(), seconds, strict=True):
-                rows, proof = ask(
-                    time_limit=share,
-                    random_state=self.seed,
-                    provenance={"command": self.command, **self.report, "question": label},
-                    progress=live.part(label or self.command, self.started),
-                )
-                file = {}
-                if place is not None and proof is not None:
-                    if len(proof.cases) > MAX_CASES:
-                        notes.append(f"{label} has a proof of {len(proof.cases)} cases, and a file holds {MAX_CASES}.")
-                        stderr_console().print(f"certnet: {notes[-1]}", markup=False, soft_wrap=True)
-                    else:
-                        path = place if alone else place / f"{label.replace(' ', '-')}.cert"
-                        write_proof(path, proof)
-                        file = {"certificate": str(path)}
-                for line, entry in rows:
-                    entries.append({**entry, **file})
-                    if not self.json:
-                        print_result({}, [printable(line)], as_json=False)
-        verdict = min((Verdict(entry["verdict"]) for entry in entries), key=SEVERITY.index)
-        report = {
-            **head(self.command, None, summary(entries)),
-            "verdict": str(verdict),
-            **self.report,
-            "results": entries,
-            "files": file if alone else {},
-            "seconds": time.perf_counter() - self.started,
-            "notes": notes,
-        }
-        report = with_headline(report)
-        print_result(report, [first_line(report)], as_json=self.json)
-        return BY_VERDICT[verdict]

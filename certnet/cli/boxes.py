@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from certnet.cli.options import Norm
 from certnet.cli.rows import Subject, parse_rows, read_features
 from certnet.io.packed import ending
 from certnet.io.vnnlib import read_vnnlib
@@ -23,6 +24,7 @@ Box = Annotated[
     ),
 ]
 Around = Annotated[float | None, typer.Option("--radius", help="With DATA: how far around each row, 0 or more.")]
+AroundNorm = Annotated[Norm | None, typer.Option("--norm", help="With --radius: in which norm; linf by default.")]
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
 INTERVAL = re.compile(rf"\[\s*({NUMBER})\s*,\s*({NUMBER})\s*\]")
 
