@@ -1,5 +1,8 @@
 """Ranges of outputs and differences of networks, against enumeration of activation patterns."""
 
+import contextlib
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +10,7 @@ from hypothesis import given, settings
 from certificates import Verdict, check
 from certnet.jobs import output_range as job
 from certnet.jobs.equivalence import difference_range, equivalence
+from certnet.jobs.monotonicity import monotonicity
 from certnet.jobs.output_range import FunctionRange, output_range
 from certnet.jobs.verify import verify
 from formulations import InputError
@@ -14,6 +18,7 @@ from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
 from formulations.properties import keeps_class, side_by_side
 from formulations.robustness import InputRegion, UnsafeCase
+from tests.verification.mutants import least_on_line, mutate, unstable_network
 from tests.verification.problems import SEEDS, exact_least_margin, random_ball, random_box, random_network
 
 
@@ -147,3 +152,26 @@ def test_labels_that_count_as_one_class() -> None:
         assert verify(network, keeps_class(network, region, labels)).verdict is Verdict.REFUTED
     with pytest.raises(InputError, match="there is no output 3"):
         keeps_class(network, region, (0, 3))
+
+
+@pytest.mark.slow
+def test_changed_certificates_of_questions_prove_nothing_false() -> None:
+    """Mutations of ranges, differences and directions on a line, where the truth is exact."""
+    region, line = InputRegion(np.array([-1.0]), np.array([1.5])), unstable_network(3, random_box(3, 1))
+    other = ReluNetwork(line.hidden, line.hidden_bias, line.output + 0.25, line.output_bias)
+    nested = ReluNetwork(np.array([[1.0], [1.0]]), np.array([0.3, -0.3]), np.array([[3.0, -2.9]]), np.zeros(1))
+    made = [output_range(line, box).certificate for box in (region, random_box(3, 1), random_ball(3, 1))]
+    made += [difference_range(line, other, region).certificate, equivalence(line, other, region, 5.0).certificate]
+    made += [monotonicity(nested, region, 0).certificate]
+    bases, random, proved = [one for one in made if one is not None], np.random.default_rng(0), 0
+    assert len(bases) == len(made)
+    for number in range(2_000):
+        with contextlib.suppress(InputError):
+            mutant = mutate(random, bases[number % len(bases)])
+            report = check(mutant)
+            if report.verdict is Verdict.PROVED:
+                proved += 1
+                for case in mutant.cases:
+                    least = least_on_line(mutant.network, case)
+                    assert least is None or least >= Fraction(report.margin)
+    assert 100 < proved < 1600
