@@ -20,7 +20,7 @@ import numpy as np
 
 from certificates.arithmetic.floating import TINY
 from certificates.arithmetic.matrix import M
-from certificates.failure import ProofFailure, require, require_array
+from certificates.failure import ProofFailure, require, require_arrays
 from certificates.nonnegativity import MAX_ORDER, leaf_slack, nonnegative_terms
 from certificates.proof import SHARED, Cone, LiftedProof
 from formulations.arrays import FloatArray, IntArray
@@ -38,8 +38,8 @@ def size_of_groups(proof: LiftedProof) -> tuple[int, int]:
 
 
 @np.errstate(all="ignore")
-def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, matrix: type[M]) -> float:
-    """Prove ``zᵀ square z − ‖W̃ᵀφ‖² − Σ N_pq φ_pφ_q − Σ t_i α_iβ_i ≥ 0`` on the cone; returns the smallest margin.
+def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, matrix: type[M]) -> None:
+    """Prove ``zᵀ square z − ‖W̃ᵀφ‖² − Σ N_pq φ_pφ_q − Σ t_i α_iβ_i ≥ 0`` on the cone.
 
     Args:
         A: (N×k) generators, finite.
@@ -51,8 +51,8 @@ def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, m
         ProofFailure: the first violated condition.
     """
     (first, *parts), c = _parts(proof), features.shape[1]
-    shared, rest = first[0], A.shape[1] + c
-    outer, most = len(shared) + rest, max(2 * (len(own) + len(touched)) + rest for own, touched, _ in (first, *parts))
+    shared, r, rest = first[0], len(first[0]), A.shape[1] + c
+    outer, most = r + rest, max(2 * (len(own) + len(touched)) + rest for own, touched, _ in (first, *parts))
     require(most <= MAX_ORDER, f"a group of the proof has order {most}, and this checker stops at {MAX_ORDER}")
     head = _slack(first, A, features, matrix.diagonal(square, matrix.exact(np.eye(c))), proof, matrix)
 
@@ -60,7 +60,7 @@ def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, m
         """(S_B, y among the coordinates of the head, CᵀP⁻¹C − D, the sizes of its terms on the diagonal) of groups."""
         for part in parts:
             slack, inner = _slack(part, A, features, matrix.exact(np.zeros((rest, rest))), proof, matrix), len(part[0])
-            at = np.concatenate([np.searchsorted(shared, part[1]), np.arange(len(shared), outer)])
+            at = np.concatenate([np.searchsorted(shared, part[1]), np.arange(r, outer)])
             S = slack.arrays[0].astype(np.float64)
             unit = 1.0 / np.sqrt(np.diag(S)[:inner, None])
             P, C, D = unit * S[:inner, :inner] * unit.T, unit * S[:inner, inner:], S[inner:, inner:]
@@ -69,38 +69,38 @@ def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, m
             yield slack, at, 0.5 * (G + G.T), np.abs(np.diag(schur)) + np.abs(np.diag(D))
 
     try:
-        left, count = head.arrays[0].astype(np.float64), np.zeros(outer)
-        size = np.abs(np.diag(left)) + TINY
+        left = head.arrays[0].astype(np.float64)
+        size, count = np.abs(np.diag(left)) + TINY, np.zeros(outer)
         for _, at, G, terms in proposals():
             left[np.ix_(at, at)] -= G
             size[at] += terms
             count[at] += 1
         least = np.linalg.eigvalsh(left / np.sqrt(size) / np.sqrt(size[:, None]))[0]
+        core = left[r:, r:] - left[r:, :r] @ np.linalg.solve(left[:r, :r], left[:r, r:])
     except (np.linalg.LinAlgError, OverflowError):
         raise ProofFailure("the slack of a group is singular, or it overflows") from None
     require(0 < least < np.inf, f"what is left of the slack after its groups has a negative eigenvalue, {least:.3e}")
-    # Margins count beside the terms that cancel. A group gets of the half its part of these terms and an equal part.
-    margins = []
     for slack, at, G, terms in proposals():
+        # Of the head, half goes by sizes of terms and in equal parts, and a fifth of its own part in z and v.
         G[np.diag_indices(len(at))] += 0.25 * least * (terms + size[at] / count[at])
+        G[-rest:, -rest:] += 0.1 * (core + core.T) / len(parts)
         require(np.isfinite(G).all(), "the slack of a group overflows")
-        margins.append(_margin(slack + matrix.exact(np.pad(G, (len(slack.arrays[0]) - len(at), 0))), "in a group"))
+        _require_psd(slack + matrix.exact(np.pad(G, (len(slack.arrays[0]) - len(at), 0))), "in a group")
         whole = np.zeros((outer, outer))
         whole[np.ix_(at, at)] = G
         head = head - matrix.exact(whole)
-    return min(_margin(head, "after its groups"), *margins)
+    _require_psd(head, "after its groups")
 
 
-def _margin(slack: M, where: str) -> float:
-    found = slack.prove_psd()
-    require(found.proved, f"{found.reason} {where}")
-    return found.margin
+def _require_psd(slack: M, where: str) -> None:
+    obstacle = slack.psd_obstacle()
+    require(obstacle is None, f"{obstacle} {where}")
 
 
 def _parts(proof: LiftedProof) -> list[Part]:
     """The shared generators, then the groups; each pair is in one of them. Raises ProofFailure if it cannot be."""
     N, groups = proof.complementarity.shape[1], proof.groups
-    require_array("groups", groups, np.int64, (N,))
+    require_arrays(proof, np.int64, groups=(N,))
     require(((groups >= SHARED) & (groups < N)).all(), f"a generator's group is outside −1..{N - 1}")
     others = proof.leaves - 1 + proof.circuits.target.size + proof.triangles.neuron.size
     require(not others, "a proof in groups has one leaf, no circuits and no triangles")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from certificates import Certificate, Verdict
+from certificates.certificate import REAL
 from certificates.failure import Deadline
 from certnet.jobs.verify import counterexample_fields, verify
 from certnet.runtime.display import Result
@@ -98,6 +99,7 @@ def certified_radius(
     tied: Sequence[int] = (),
     moving: Sequence[int] | None = None,
     tolerance: float = 1e-3,
+    semantics: str = REAL,
     time_limit: float | None = None,
     circuits: bool = False,
     random_state: int = 0,
@@ -112,6 +114,7 @@ def certified_radius(
         tied: outputs that count as ``label``: one of these and it shall stay the largest.
         moving: numbers of the inputs that may change, by default all.
         tolerance: relative difference of the two radii at which to stop.
+        semantics: as for ``verify``; the attacked radius is that of a float32 input then.
         time_limit: seconds for all radii together, or None.
         circuits: as for ``verify``.
         random_state: seed of the attacks.
@@ -123,7 +126,7 @@ def certified_radius(
     as_positive("largest", largest)
     as_positive("tolerance", tolerance)
     start = time.perf_counter()
-    bracket = Bracket(network, x, label, norm, random_state, provenance or {}, circuits, tied, moving)
+    bracket = Bracket(network, x, label, norm, random_state, provenance or {}, circuits, semantics, tuple(tied), moving)
     is_open = bracket.search(largest, tolerance, Deadline.after(time_limit))
     certificate = bracket.certificates.get(bracket.low)
     seconds = time.perf_counter() - start
@@ -148,6 +151,7 @@ class Bracket:
     random_state: int
     provenance: Mapping[str, Any]
     circuits: bool = False
+    semantics: str = REAL
     tied: Sequence[int] = ()
     moving: Sequence[int] | None = None
     low: float = 0.0
@@ -177,6 +181,7 @@ class Bracket:
             self.network,
             self.cases(radius),
             time_limit=time_limit,
+            semantics=self.semantics,
             circuits=self.circuits,
             random_state=self.random_state,
             provenance={**self.provenance, "norm": self.norm, "radius": radius},
