@@ -1,6 +1,5 @@
-"""What is asked of networks, as cases and as networks to ask: that a class is kept, and how far two networks differ."""
+"""What is asked of rows: that their class is kept, by some inputs near them."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ from formulations.errors import InputError
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase, region_maker
 
-__all__ = ["keeps_class", "side_by_side"]
+__all__ = ["keeps_class"]
 
 
 def _labels(name: str, value: Any) -> None:
@@ -58,35 +57,3 @@ def around(x: FloatArray, radius: float, norm: str, moving: Sequence[int] | None
     lower, upper = (np.where(still, x, side) for side in (region.lower, region.upper))
     inner = region.inner and (np.where(still, x, region.inner[0]), np.where(still, x, region.inner[1]))
     return replace(region, lower=lower, upper=upper, inner=inner)
-
-
-@accepts(first=ReluNetwork, second=ReluNetwork)
-def side_by_side(first: ReluNetwork, second: ReluNetwork) -> ReluNetwork:
-    """x ↦ (f(x), g(x)), without rounding; neurons that both networks have are there once.
-
-    Raises:
-        InputError: other numbers of inputs.
-    """
-    if first.inputs != second.inputs:
-        raise InputError(
-            f"one network has {first.inputs} inputs and the other {second.inputs}; only networks of the same inputs "
-            "can be compared."
-        )
-    places: list[list[int]] = []
-    rows: dict[tuple[bytes, int], int] = {}
-    for one in (first, second):
-        # Equal neurons of one network stay apart: their output weights would have to be added, which rounds.
-        seen: Counter[bytes] = Counter()
-        places.append([])
-        for row in one.generators:
-            key = (row + 0.0).tobytes()
-            places[-1].append(rows.setdefault((key, seen[key]), len(rows)))
-            seen[key] += 1
-    generators = np.zeros((len(rows), first.inputs + 1))
-    output = np.zeros((first.outputs + second.outputs, len(rows)))
-    for one, place, part in zip(
-        (first, second), places, (slice(first.outputs), slice(first.outputs, None)), strict=True
-    ):
-        generators[place], output[part, place] = one.generators, one.output
-    bias = np.concatenate([first.output_bias, second.output_bias])
-    return ReluNetwork(generators[:, :-1], generators[:, -1], output, bias)

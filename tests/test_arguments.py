@@ -33,7 +33,6 @@ RIGHT: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "lipschitz_constant": (certnet.lipschitz_constant, {"network": NETWORK, "C": np.eye(2)}),
     "output_range": (certnet.output_range, {"network": NETWORK, "region": REGION, "C": np.eye(2)}),
     "monotonicity": (certnet.monotonicity, {"network": NETWORK, "region": REGION, "feature": 0, "output": 0}),
-    "side_by_side": (certnet.side_by_side, {"first": NETWORK, "second": NETWORK}),
     "keeps_class": (certnet.keeps_class, {"network": NETWORK, "region": REGION, "label": 0}),
     "TrainingProgram": (TrainingProgram, {"X": np.eye(2), "Y": np.eye(2), "gamma": 0.1}),
     "TwoLayerNetwork": (TwoLayerNetwork, {"network": NETWORK}),

@@ -50,8 +50,8 @@ def asked(
         if text.lstrip().startswith("["):
             return (network, {"": _box(text, network.inputs)})
         boxes = list(dict.fromkeys(case.region for case in read_vnnlib(text, network).cases))
-        if not boxes:
-            raise InputError(f"{text} names no input: its bounds contradict each other.")
+        if any(box.inputs != network.inputs for box in boxes):
+            raise InputError(f"{text} makes inputs equal; give a box for each input, such as '[0,1],[0,1]'.")
         return (network, {f"box {k}" if len(boxes) > 1 else "": box for k, box in enumerate(boxes)})
     network, X = read_features(subject, subject.recipe(text, **columns))
     chosen = parse_rows(rows, len(X))

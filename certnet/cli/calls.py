@@ -11,8 +11,8 @@ from certificates import Certificate, Verdict
 from certificates.container import MAX_CASES
 from certnet.cli.limits import seconds_or_none, shares
 from certnet.cli.output import BY_VERDICT, SEVERITY, head, place_for, with_headline, write_proof
+from certnet.cli.query import tell_notes
 from certnet.cli.show import Live, first_line, stderr_console
-from certnet.cli.verify import tell_notes
 from certnet.io.output import print_result
 from certnet.runtime.wording import printable
 from formulations.network import ReluNetwork
@@ -48,7 +48,7 @@ class Call:
         place = None if self.certificate is None else place_for(self.certificate, "--certificate", folder=not alone)
         notes, file = tell_notes(network), dict[str, Any]()
         entries: list[dict[str, Any]] = []
-        with Live(stderr_console(), enabled=True, time_limit=limit) as live:
+        with Live(enabled=True, time_limit=limit) as live:
             seconds = shares(limit, self.started, len(questions))
             for (label, ask), share in zip(questions.items(), seconds, strict=True):
                 rows, proof = ask(

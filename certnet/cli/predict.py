@@ -62,8 +62,7 @@ def predict(
     if radius_norm is not None:
         columns |= _radii(subject, X, radius_norm, largest_radius, each, quiet)
         interrupted = None in columns[f"certified radius ({radius_norm})"]
-        note = subject.read.with_scores().note
-        notes = notes if note is None else (*notes, note)
+        notes = (*notes, *subject.read.with_scores().notes)
     if table is not None:
         notes = (*notes, *against_targets(subject.read, table, columns))
     for note in () if quiet else notes:
@@ -92,7 +91,7 @@ def _radii(
     import math
 
     from certnet.cli.rows import median_radius, reaches
-    from certnet.cli.show import Live, stderr_console
+    from certnet.cli.show import Live
     from certnet.jobs.radius import certified_radius
     from certnet.runtime.clock import Event
 
@@ -103,7 +102,7 @@ def _radii(
     largest = float(reaches(subject.read, X).max()) if largest is None else largest
     kept: list[float] = []
     lost: list[float | None] = []
-    with contextlib.suppress(KeyboardInterrupt), Live(stderr_console(), enabled=not quiet) as live:
+    with contextlib.suppress(KeyboardInterrupt), Live(enabled=not quiet) as live:
         for row, x in enumerate(X):
             live(
                 Event(f"radius of row {row + 1} of {len(X)}", time.perf_counter() - started, known=median_radius(kept))

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
+from certnet.io.joint import stacked
 from certnet.jobs.output_range import OutputRange, output_range
 from certnet.jobs.verify import VerificationResult, verify
 from formulations import InputError
 from formulations._validation import FloatArray, as_positive
 from formulations.arguments import accepts, real
 from formulations.network import ReluNetwork
-from formulations.properties import side_by_side
 from formulations.robustness import InputRegion, UnsafeCase
 
 __all__ = ["difference_range", "equivalence"]
@@ -22,7 +22,7 @@ def equivalence(
 ) -> VerificationResult:
     """Decide whether each output of two networks differs by less than epsilon all over a region.
 
-    The certificate is about ``side_by_side(first, second)``.
+    The certificate is about the network x ↦ (first(x), second(x)).
 
     Args:
         first, second: of as many inputs and outputs.
@@ -34,7 +34,7 @@ def equivalence(
         InputError: networks that cannot be compared, a region of another size, or an epsilon that is not positive.
     """
     as_positive("epsilon", epsilon)
-    both, rows = side_by_side(first, second), _differences(first, second)
+    both, rows = _both(first, second), _differences(first, second)
     h = np.array([epsilon])
     return verify(both, [UnsafeCase(region, sign * row[None], h) for row in rows for sign in (-1.0, 1.0)], **options)
 
@@ -50,7 +50,17 @@ def difference_range(first: ReluNetwork, second: ReluNetwork, region: InputRegio
     Raises:
         InputError: as for ``equivalence``.
     """
-    return output_range(side_by_side(first, second), region, _differences(first, second), **options)
+    return output_range(_both(first, second), region, _differences(first, second), **options)
+
+
+def _both(first: ReluNetwork, second: ReluNetwork) -> ReluNetwork:
+    """x ↦ (first(x), second(x))."""
+    if first.inputs != second.inputs:
+        raise InputError(
+            f"one network has {first.inputs} inputs and the other {second.inputs}; only networks of the same inputs "
+            "can be compared."
+        )
+    return stacked([first, second])
 
 
 def _differences(first: ReluNetwork, second: ReluNetwork) -> FloatArray:

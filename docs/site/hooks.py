@@ -35,7 +35,7 @@ TOPICS = {
     "write_onnx objective_of Given",
     "Verification": "verify VerificationResult audit AuditResult InputAudit certified_radius CertifiedRadius "
     "lipschitz_constant LipschitzResult InputRegion UnsafeCase keeps_class read_vnnlib Counterexample "
-    "output_range OutputRange equivalence difference_range side_by_side monotonicity Monotonicity",
+    "output_range OutputRange equivalence difference_range monotonicity Monotonicity",
     "Certificates": "check Report Verdict Certificate Training Robustness Lipschitz read_certificate write_certificate",
 }
 """Public names by topic, in reading order; names that are not here come last."""

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from certificates import Verdict, check
+from certnet.io.joint import stacked
 from certnet.jobs import output_range as job
 from certnet.jobs.equivalence import difference_range, equivalence
 from certnet.jobs.monotonicity import monotonicity
@@ -16,7 +17,7 @@ from certnet.jobs.verify import verify
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
-from formulations.properties import keeps_class, side_by_side
+from formulations.properties import keeps_class
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.verification.mutants import least_on_line, mutate, unstable_network
 from tests.verification.problems import SEEDS, exact_least_margin, random_ball, random_box, random_network
@@ -92,20 +93,6 @@ def test_time_that_is_up_leaves_the_first_bound(monkeypatch: pytest.MonkeyPatch)
         assert most - 1e-9 < one.maximum.proved
 
 
-def test_networks_side_by_side_have_equal_neurons_once() -> None:
-    first, other = random_network(0, inputs=2, width=4), random_network(1, inputs=2, width=3)
-    second = ReluNetwork(
-        np.vstack([first.hidden[[2, 2]], other.hidden]),
-        np.append(first.hidden_bias[[2, 2]], other.hidden_bias),
-        np.hstack([other.output[:, :2], other.output]),
-        other.output_bias,
-    )
-    both = side_by_side(first, second)
-    assert both.width == 4 + 4
-    X = np.random.default_rng(0).standard_normal((20, 2))
-    assert both(X) == pytest.approx(np.hstack([first(X), second(X)]), abs=1e-13)
-
-
 def test_how_far_networks_are_apart() -> None:
     """The second network has other output weights and one neuron of its own."""
     first, region = random_network(5, inputs=2, width=4), random_box(5, 2)
@@ -116,7 +103,7 @@ def test_how_far_networks_are_apart() -> None:
         first.output_bias,
     )
     found = difference_range(first, second, region, tolerance=1e-3)
-    both = side_by_side(first, second)
+    both = stacked([first, second])
     worst = 0.0
     for k, one in enumerate(found.results):
         exact = exact_range(both, region, np.eye(4)[k] - np.eye(4)[2 + k])
