@@ -121,7 +121,7 @@ class _Slack:
             root = np.linalg.cholesky(P)
             half = np.linalg.solve(root, C)
             own = own[:, rest[:, None], rest] - half.transpose(0, 2, 1) @ half
-            for g, part in enumerate(own[:, : r, :]):
+            for g, part in enumerate(own[:, :r, :]):
                 where = slice(g * r, (g + 1) * r)
                 H[where, where] += part[:, :r]
                 H[where, m * r :] += part[:, r:]
@@ -167,7 +167,9 @@ class _Multipliers:
 
     def plus(self, other: "_Multipliers", factor: float, own: float = 1.0) -> "_Multipliers":
         return _Multipliers(
-            own * self.blocks + factor * other.blocks, own * self.head + factor * other.head, own * self.t + factor * other.t
+            own * self.blocks + factor * other.blocks,
+            own * self.head + factor * other.head,
+            own * self.t + factor * other.t,
         )
 
 

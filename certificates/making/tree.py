@@ -45,7 +45,6 @@ class LeafProof:
         pairs = np.stack([p, q], axis=1).astype(np.int64)
         return cls(pairs, np.where(p == q, 1.0, 2.0) * upper[p, q], complementarity)
 
-
     @classmethod
     def from_groups(cls, dual: GroupedDual, t: FloatArray) -> "LeafProof":
         """The same of groups; what is at complementary positions is left out."""

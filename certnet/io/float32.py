@@ -40,6 +40,8 @@ _BENDS = frozenset({"Abs", "Relu"})
 """Operators that begin the next layer; they round nothing. Bounds of others would be added to biases."""
 _CONSTANT = frozenset({*_MOVES, *_COPIES, "Constant", "ConstantOfShape"})
 """Operators that make constants of constants without rounding."""
+PLAIN = frozenset({*_CONSTANT, *_PRODUCTS, *_SUMS, *_BENDS}) - {"Div"}
+"""Operators that float32 is guaranteed for, where they stand as in two layers; a quotient is no product with a weight."""
 START, PRODUCT, SUM = range(3)
 
 
