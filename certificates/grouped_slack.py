@@ -87,9 +87,8 @@ def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, m
         G[-rest:, -rest:] += 0.1 * (core + core.T) / len(parts)
         require(np.isfinite(G).all(), "the slack of a group overflows")
         margins.append(_margin(slack + matrix.exact(np.pad(G, (len(slack.arrays[0]) - len(at), 0))), "in a group"))
-        whole = np.zeros((outer, outer))
-        whole[np.ix_(at, at)] = G
-        head = head - matrix.exact(whole)
+        for whole, changed in zip(head.arrays, (head.take(at, at) - matrix.exact(G)).arrays, strict=True):
+            whole[np.ix_(at, at)] = changed
     return min([*margins, _margin(head, "after its groups")])
 
 
