@@ -20,8 +20,8 @@ import numpy as np
 
 from certificates.arithmetic.floating import TINY
 from certificates.arithmetic.matrix import M
-from certificates.failure import ProofFailure, require, require_array
-from certificates.nonnegativity import MAX_ORDER, leaf_slack, nonnegative_terms
+from certificates.failure import ProofFailure, require, require_arrays
+from certificates.nonnegativity import MAX_ORDER, leaf_slack, nonnegative_terms, require_psd
 from certificates.proof import SHARED, Cone, LiftedProof
 from formulations.arrays import FloatArray, IntArray
 from formulations.signs import FREE
@@ -32,14 +32,13 @@ Part = tuple[IntArray, IntArray, IntArray]
 
 def size_of_groups(proof: LiftedProof) -> tuple[int, int]:
     """(generators of the largest group with all shared ones, number of groups), of groups that were not checked yet."""
-    own = proof.groups[proof.groups != SHARED]
-    sizes = np.unique(own, return_counts=True)[1]
-    return int(sizes.max(initial=0)) + proof.groups.size - own.size, len(sizes)
+    sizes = np.unique(proof.groups[proof.groups != SHARED], return_counts=True)[1]
+    return int(sizes.max(initial=0)) + proof.groups.size - int(sizes.sum()), len(sizes)
 
 
 @np.errstate(all="ignore")
-def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, matrix: type[M]) -> float:
-    """Prove ``zᵀ square z − ‖W̃ᵀφ‖² − Σ N_pq φ_pφ_q − Σ t_i α_iβ_i ≥ 0`` on the cone; returns the smallest margin.
+def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, matrix: type[M]) -> None:
+    """Prove ``zᵀ square z − ‖W̃ᵀφ‖² − Σ N_pq φ_pφ_q − Σ t_i α_iβ_i ≥ 0`` on the cone.
 
     Args:
         A: (N×k) generators, finite.
@@ -80,28 +79,21 @@ def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, m
     except (np.linalg.LinAlgError, OverflowError):
         raise ProofFailure("the slack of a group is singular, or it overflows") from None
     require(0 < least < np.inf, f"what is left of the slack after its groups has a negative eigenvalue, {least:.3e}")
-    margins = []
     for slack, at, G, terms in proposals():
         # Of the head, half goes by sizes of terms and in equal parts, and a fifth of its own part in z and v.
         G[np.diag_indices(len(at))] += 0.25 * least * (terms + size[at] / count[at])
         G[-rest:, -rest:] += 0.1 * (core + core.T) / len(parts)
         require(np.isfinite(G).all(), "the slack of a group overflows")
-        margins.append(_margin(slack + matrix.exact(np.pad(G, (len(slack.arrays[0]) - len(at), 0))), "in a group"))
+        require_psd(slack + matrix.exact(np.pad(G, (len(slack.arrays[0]) - len(at), 0))), " in a group")
         for whole, changed in zip(head.arrays, (head.take(at, at) - matrix.exact(G)).arrays, strict=True):
             whole[np.ix_(at, at)] = changed
-    return min([*margins, _margin(head, "after its groups")])
-
-
-def _margin(slack: M, where: str) -> float:
-    found = slack.prove_psd()
-    require(found.proved, f"{found.reason} {where}")
-    return found.margin
+    require_psd(head, " after its groups")
 
 
 def _parts(proof: LiftedProof) -> list[Part]:
     """The shared generators, then the groups; each pair is in one of them. Raises ProofFailure if it cannot be."""
     N, groups = proof.complementarity.shape[1], proof.groups
-    require_array("groups", groups, np.int64, (N,))
+    require_arrays(proof, np.int64, groups=(N,))
     require(((groups >= SHARED) & (groups < N)).all(), f"a generator's group is outside −1..{N - 1}")
     others = proof.leaves - 1 + proof.circuits.target.size + proof.triangles.neuron.size
     require(not others, "a proof in groups has one leaf, no circuits and no triangles")

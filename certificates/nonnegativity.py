@@ -155,32 +155,34 @@ def triangle_rows(triangles: Triangles, A: FloatArray, matrix: type[M]) -> tuple
     return matrix.exact(on_alpha * low) - matrix.exact(on_alpha * high), on_z
 
 
-def prove_nonnegative(cone: Cone, form: M, proof: LiftedProof, matrix: type[M]) -> float:
-    """Prove ``λᵀ form λ ≥ 0`` on the cone in the arithmetic of ``matrix``; returns the smallest margin over the leaves.
-
-    Nothing in the proof is trusted.
+def prove_nonnegative(cone: Cone, form: M, proof: LiftedProof, matrix: type[M]) -> None:
+    """Prove ``λᵀ form λ ≥ 0`` on the cone in the arithmetic of ``matrix``; nothing in the proof is trusted.
 
     Raises:
         ProofFailure: the first violated condition.
     """
     check_structure(proof, cone)
     rows = extra_rows(proof, cone, matrix)
-    leaves = leaves_with_signs(proof, len(cone.generators))
-    return min(1.0, *(prove_leaf(cone, form, proof, leaf, signs, rows, matrix) for leaf, signs in leaves))
+    for leaf, signs in leaves_with_signs(proof, len(cone.generators)):
+        prove_leaf(cone, form, proof, leaf, signs, rows, matrix)
 
 
-def prove_leaf(cone: Cone, form: M, proof: LiftedProof, leaf: int, signs: IntArray, rows: M, matrix: type[M]) -> float:
-    """Check one leaf of a proof whose structure and ``extra_rows`` were checked; returns its margin.
+def prove_leaf(cone: Cone, form: M, proof: LiftedProof, leaf: int, signs: IntArray, rows: M, matrix: type[M]) -> None:
+    """Check one leaf of a proof whose structure and ``extra_rows`` were checked.
 
     Raises:
         ProofFailure: its slack is not proved positive semidefinite.
     """
     matrix.deadline.check()
     remainder = form - nonnegative_terms(cone, proof, leaf, rows, matrix)
-    outcome = leaf_slack(cone.generators, remainder, signs, matrix).prove_psd()
     where = "" if proof.leaves == 1 else f" at leaf {leaf}"
-    require(outcome.proved, outcome.reason + where)
-    return outcome.margin
+    require_psd(leaf_slack(cone.generators, remainder, signs, matrix), where)
+
+
+def require_psd(slack: M, where: str) -> None:
+    """Raise ``ProofFailure`` unless it is proved positive semidefinite; ``where`` it stands ends the sentence."""
+    obstacle = slack.psd_obstacle()
+    require(obstacle is None, f"{obstacle}{where}")
 
 
 def nonnegative_terms(cone: Cone, proof: LiftedProof, leaf: int, extra: M, matrix: type[M]) -> M:

@@ -155,12 +155,15 @@ class UnsafeCase:
         h: (r,) constants.
         stated: the rows that are meant, where they are no float64 numbers. On the region H and h hold wherever they do,
             and a positive margin of H and h is no larger than theirs.
+        rounding: (r,) E, where outputs are those of evaluations in float32, see ``certificates.float32``. It is taken
+            off h already: a positive margin of H and h is none of ``stated`` in any such evaluation. Else None.
     """
 
     region: InputRegion
     H: FloatArray
     h: FloatArray
     stated: tuple[OutputRow, ...] | None = None
+    rounding: FloatArray | None = None
 
     def __post_init__(self) -> None:
         require("region", self.region, InputRegion, "certnet.UnsafeCase(region, H, h)")

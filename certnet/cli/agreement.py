@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from certificates import Certificate, fingerprint
+from certificates import Certificate, Lipschitz, Robustness, fingerprint
+from certificates.certificate import FLOAT32
 from certnet.io import Recipe, Split, load, read_network, source_kind
+from certnet.io.float32 import require_plain
 from certnet.io.vnnlib import read_vnnlib
 from certnet.runtime.wording import listed
 from formulations import InputError, TrainingProgram
-from formulations.network import ReluNetwork
 from formulations.robustness import OutputRow, UnsafeCase
 
 MOST_CLASSES = 20
@@ -87,13 +88,15 @@ def _rows(split: Split) -> dict[str, Any]:
     }
 
 
-def compare_network(own: ReluNetwork, path: str) -> list[str]:
+def compare_network(statement: Robustness | Lipschitz, path: str) -> list[str]:
     """Insist that the certificate is about the network of this file; returns what is to be said of how it was read.
 
     Raises:
-        InputError: it is not, or the file cannot be read.
+        InputError: it is not, or the file cannot be read; or it is no program that float32 semantics are about.
     """
-    read = read_network(path)
+    read, own = read_network(path), statement.network
+    if isinstance(statement, Robustness) and statement.semantics == FLOAT32:
+        require_plain(path, read)
     given = read.on() if own.outputs == read.network.outputs else read.with_scores()
     names = ("hidden", "hidden_bias", "output", "output_bias")
     if not all(np.array_equal(getattr(given, name), getattr(own, name)) for name in names):

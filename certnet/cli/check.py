@@ -33,6 +33,11 @@ LOSSES = {
     "poisson": "exp f − yf + y log y − y",
 }
 """Of an output f and its target y."""
+SEMANTICS = {
+    "real": "real arithmetic",
+    "float32": "every evaluation in float32, which changes an output row by at most {}, and real arithmetic",
+}
+"""What outputs are."""
 SHOWN, SHOWN_TERMS = 3, 40
 """Regions that are named in the text, and terms of functions of outputs."""
 
@@ -121,7 +126,7 @@ def _examine(
             raise InputError(f"{path} is about a network; use --network and --property instead of --data.")
         if isinstance(statement, Lipschitz) and property_file is not None:
             raise InputError(f"{path} is about a Lipschitz constant; leave --property out.")
-        found["notes"] = [] if network is None else compare_network(statement.network, network)
+        found["notes"] = [] if network is None else compare_network(statement, network)
         found["network"] |= {"compared_with": network}
         if "property" in found:
             cases = None if property_file is None else compare_property(certificate, property_file)
@@ -156,6 +161,7 @@ def lines_of(found: Mapping[str, Any]) -> dict[str, str]:
             inputs += f"; and {len(stated['regions']) - SHOWN} regions more (--json lists them)"
         about = {
             "claim": "at every input of each case some of its output rows is at least the margin, so none is unsafe",
+            "semantics": SEMANTICS.get(found["semantics"], "unknown").format(up(found["rounding"])),
             "cases": f"{stated['cases']} ({stated['rows']} output rows in all)",
             "inputs": inputs,
             "leaves": f"{leaves['linear']} linear, {leaves['semidefinite']} semidefinite",

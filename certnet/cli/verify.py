@@ -6,27 +6,29 @@ from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal, Inexact, localcontext
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import typer
 
 from certificates import Verdict
+from certificates.certificate import FLOAT32
 from certificates.container import MAX_CASES
 from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
 from certnet.cli.options import Circuits, Drop, Json, Network, NoFeature, Norm, Rows, Target
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, place_for, with_headline, write_proof
 from certnet.cli.rows import Subject, median_radius, parse_rows, read_rows
 from certnet.cli.show import Live, first_line, stderr_console
+from certnet.io.float32 import require_plain
 from certnet.io.output import print_result
 from certnet.io.packed import ending
 from certnet.io.vnnlib import read_vnnlib
 from certnet.runtime.clock import Event
 from certnet.runtime.wording import down, up
 from formulations import InputError
-from formulations._validation import as_positive
+from formulations._validation import FloatArray, as_positive
 from formulations.network import ReluNetwork
-from formulations.robustness import UnsafeCase, keeps_class, region_maker
+from formulations.robustness import InputRegion, UnsafeCase, keeps_class, region_maker
 
 if TYPE_CHECKING:
     from certnet.jobs.verify import VerificationResult
@@ -69,6 +71,10 @@ def verify(
         str | None,
         typer.Option(metavar="FILE", help="Where the proof is written, if there is one; with DATA a folder."),
     ] = None,
+    semantics: Annotated[
+        Literal["real", "float32"],
+        typer.Option(help="Decide for real arithmetic, or for every evaluation in float32; weights must be float32."),
+    ] = "real",
     circuits: Circuits = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the attack.")] = 0,
     json: Json = False,
@@ -78,6 +84,8 @@ def verify(
     each = seconds_or_none(input_limit, "--input-limit")
     about = Subject.named(network)
     names = {"network": about.name, "property": Path(subject).name}
+    if semantics == FLOAT32:
+        require_plain(network, about.read)
     if ending(Path(subject)) == ".vnnlib":
         options = {"--norm": norm, "--radius": radius, "--largest-radius": largest_radius, "--rows": rows}
         for name, value in {**options, "--target": target, "--weight-column": weight_column, "--drop": drop}.items():
@@ -86,7 +94,7 @@ def verify(
         limit = seconds_or_none(PROPERTY_SECONDS if time_limit is None else time_limit)
         read = about.read.on()
         cases = read_vnnlib(subject, read).cases
-        how: dict[str, Any] = {"circuits": circuits, "random_state": seed, "provenance": names}
+        how: dict[str, Any] = {"semantics": semantics, "circuits": circuits, "random_state": seed, "provenance": names}
         return _property(read, cases, certificate, {**how, "time_limit": job_seconds(limit, started)}, json)
     limit = None if time_limit is None else seconds_or_none(time_limit)
     if norm is None or (radius is None and largest_radius is None):
@@ -108,7 +116,6 @@ def verify(
     from certnet.jobs.radius import CertifiedRadius, certified_radius
     from certnet.jobs.verify import VerificationResult
     from certnet.jobs.verify import verify as decide
-    from certnet.search.counterexample import decided_classes
 
     results: list[dict[str, Any]] = []
     with Live(stderr_console(), enabled=True, time_limit=limit) as live:
@@ -116,14 +123,15 @@ def verify(
             x, label = X[row], labels[row]
             found: CertifiedRadius | VerificationResult
             entry: dict[str, Any] = {"row": row, "label": label}
-            how = {"circuits": circuits, "random_state": seed, "provenance": {**names, "row": row}}
+            how = {"semantics": semantics, "circuits": circuits, "random_state": seed}
+            how |= {"provenance": {**names, "row": row}}
             tell = live.part(f"row {row} ({len(results) + 1} of {len(chosen)})", started, _so_far(results))
             tell(Event("begins", 0.0))
             if seconds == 0 and largest_radius is not None:
                 found = CertifiedRadius(0.0, np.inf, None, None, True, 0.0)
             elif seconds == 0:
                 found = VerificationResult(Verdict.UNKNOWN, UNREACHED, -np.inf, np.inf, (0, 0), 0.0, timed_out=True)
-            elif not decided_classes(read, x[None], np.array([label]))[1][0]:
+            elif misclassified(read, x, label, semantics):
                 found, entry["result"] = CertifiedRadius(0.0, 0.0, None, None, False, 0.0), MISCLASSIFIED
             elif largest_radius is not None:
                 found = certified_radius(read, x, label, norm=norm, largest=largest_radius, time_limit=seconds, **how)
@@ -145,6 +153,7 @@ def verify(
             **summary,
             "network": names["network"],
             "data": subject,
+            "semantics": semantics,
             "norm": norm,
             "radius": radius,
             "largest_radius": largest_radius,
@@ -184,6 +193,18 @@ def _property(
     return BY_VERDICT[result.verdict]
 
 
+def misclassified(network: ReluNetwork, x: FloatArray, label: int, semantics: str) -> bool:
+    """Whether a row is of another class, in exact arithmetic; or, rounded to float32, in every evaluation there."""
+    from certnet.jobs.verify import verify as decide
+    from certnet.search.counterexample import decided_classes
+
+    if semantics != FLOAT32:
+        return not decided_classes(network, x[None], np.array([label]))[1][0]
+    point = x.astype(np.float32).astype(np.float64)
+    cases = keeps_class(network, InputRegion(point, point), label)
+    return decide(network, cases, semantics=semantics).verdict is Verdict.REFUTED
+
+
 def tell_notes(network: ReluNetwork) -> list[str]:
     """What JSON says of how the network was read, also said on stderr."""
     if network.note is None:
@@ -199,7 +220,9 @@ def _details(result: "VerificationResult") -> str:
     found = result.counterexample
     if found is None:
         bound = result.lower_bound
-        return result.reason + (f"; lower bound of the margin {down(bound)}" if np.isfinite(bound) else "")
+        shown = f"; lower bound of the margin {down(bound)}" if np.isfinite(bound) else ""
+        shown += f"; float32 changes an output row by at most {up(result.rounding)}" if result.rounding else ""
+        return result.reason + shown
     values = [Fraction(value) for value in found.x.tolist()] if found.exact is None else found.exact
     lines = [f"(X_{i} {float_or(value, _exact_text(value))})" for i, value in enumerate(values)]
     return "(" + "\n".join([*lines, *(f"(Y_{j} {value!r})" for j, value in enumerate(found.y.tolist()))]) + ")"

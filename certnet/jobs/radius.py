@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from certificates import Certificate, Verdict
+from certificates.certificate import REAL
 from certificates.failure import Deadline
 from certnet.jobs.verify import counterexample_fields, verify
 from certnet.runtime.display import Result
@@ -93,6 +94,7 @@ def certified_radius(
     norm: str,
     largest: float,
     tolerance: float = 1e-3,
+    semantics: str = REAL,
     time_limit: float | None = None,
     circuits: bool = False,
     random_state: int = 0,
@@ -105,6 +107,7 @@ def certified_radius(
         norm: "linf" or "l2".
         largest: the largest radius of interest, positive.
         tolerance: relative difference of the two radii at which to stop.
+        semantics: as for ``verify``; the attacked radius is that of a float32 input then.
         time_limit: seconds for all radii together, or None.
         circuits: as for ``verify``.
         random_state: seed of the attacks.
@@ -116,7 +119,7 @@ def certified_radius(
     as_positive("largest", largest)
     as_positive("tolerance", tolerance)
     start = time.perf_counter()
-    bracket = Bracket(network, x, label, norm, random_state, provenance or {}, circuits)
+    bracket = Bracket(network, x, label, norm, random_state, provenance or {}, circuits, semantics)
     is_open = bracket.search(largest, tolerance, Deadline.after(time_limit))
     certificate = bracket.certificates.get(bracket.low)
     seconds = time.perf_counter() - start
@@ -141,6 +144,7 @@ class Bracket:
     random_state: int
     provenance: Mapping[str, Any]
     circuits: bool = False
+    semantics: str = REAL
     low: float = 0.0
     high: float = math.inf
     certificates: dict[float, Certificate] = field(default_factory=dict)
@@ -168,6 +172,7 @@ class Bracket:
             self.network,
             self.cases(radius),
             time_limit=time_limit,
+            semantics=self.semantics,
             circuits=self.circuits,
             random_state=self.random_state,
             provenance={**self.provenance, "norm": self.norm, "radius": radius},
