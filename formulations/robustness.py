@@ -139,10 +139,11 @@ def _radius(value: float | None) -> float:
 
 @dataclass(frozen=True)
 class OutputRow:
-    """``Σ weight·y_j + constant ≤ 0`` over the pairs (j, weight), in rational numbers."""
+    """``Σ weight·y_j + constant ≤ 0`` over the pairs (j, weight), ``< 0`` if it is strict, in rational numbers."""
 
     weights: tuple[tuple[int, Fraction], ...]
     constant: Fraction
+    strict: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,8 +154,8 @@ class UnsafeCase:
         region: where x lies.
         H: (r, c) rows on the outputs, r ≥ 1.
         h: (r,) constants.
-        stated: the rows that are meant, where they are no float64 numbers. On the region H and h hold wherever they do,
-            and a positive margin of H and h is no larger than theirs.
+        stated: the rows that are meant, where they are strict or no float64 numbers. On the region H and h hold
+            wherever they do, and a positive margin of H and h is no larger than theirs.
         rounding: (r,) E, where outputs are those of evaluations in float32, see ``certificates.float32``. It is taken
             off h already: a positive margin of H and h is none of ``stated`` in any such evaluation. Else None.
     """

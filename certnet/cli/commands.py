@@ -20,11 +20,13 @@ class Command:
         module: which has a function of its name; that returns an exit code.
         summary: its line in ``certnet --help``.
         example: a call of it.
+        options_are_arguments: whether words that begin with a dash are arguments like others.
     """
 
     module: str
     summary: str
     example: str
+    options_are_arguments: bool = False
 
 
 COMMANDS = {
@@ -45,6 +47,9 @@ COMMANDS = {
         "verify",
         "Prove a property, or that rows keep their class.",
         "certnet verify iris iris --norm linf --radius 0.1",
+    ),
+    "supports": Command(
+        "supports", "What VNN-LIB asks of a solver.", "certnet supports --onnx-operators", options_are_arguments=True
     ),
     "audit": Command(
         "audit", "Certified and attacked accuracy.", "certnet audit iris iris --norm linf --radii 0.05,0.1"
@@ -87,7 +92,8 @@ def load(name: str) -> Any:
     command = COMMANDS[name]
     work = _help if name == "help" else getattr(importlib.import_module(f"certnet.cli.{command.module}"), name)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(name, epilog=f"Example: {command.example}\n\n{CODES}")(_parsed(work))
+    settings = {"ignore_unknown_options": command.options_are_arguments}
+    alone.command(name, epilog=f"Example: {command.example}\n\n{CODES}", context_settings=settings)(_parsed(work))
     return typer.main.get_command(alone)
 
 

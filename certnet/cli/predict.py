@@ -65,8 +65,7 @@ def predict(
     if radius_norm is not None:
         columns |= _radii(subject, X, radius_norm, largest_radius, each, quiet)
         interrupted = None in columns[f"certified radius ({radius_norm})"]
-        note = subject.read.with_scores().note
-        notes = notes if note is None else (*notes, note)
+        notes = (*notes, *subject.read.with_scores().notes)
     if table is not None:
         notes = (*notes, *against_targets(subject.read, table, columns))
     for note in () if quiet else notes:
@@ -95,7 +94,7 @@ def _radii(
     import math
 
     from certnet.cli.rows import median_radius
-    from certnet.cli.show import Live, stderr_console
+    from certnet.cli.show import Live
     from certnet.jobs.radius import certified_radius
     from certnet.runtime.clock import Event
 
@@ -108,7 +107,7 @@ def _radii(
         largest = REACH * float((X.max(axis=0) - X.min(axis=0)).max() or 1.0 if scale is None else scale.max())
     kept: list[float] = []
     lost: list[float | None] = []
-    with contextlib.suppress(KeyboardInterrupt), Live(stderr_console(), enabled=not quiet) as live:
+    with contextlib.suppress(KeyboardInterrupt), Live(enabled=not quiet) as live:
         for row, x in enumerate(X):
             live(
                 Event(f"radius of row {row + 1} of {len(X)}", time.perf_counter() - started, known=median_radius(kept))

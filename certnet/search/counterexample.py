@@ -14,6 +14,7 @@ from certificates.arithmetic.machine import MachineFailure, require_machine
 from certificates.failure import ProofFailure
 from certificates.float32 import output_errors
 from certificates.robustness import preactivation_bounds
+from certnet.search.exactly import evaluated_exactly
 from certnet.search.regions import exact_point, pull_inside
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
@@ -118,11 +119,13 @@ def _unsafe(
             return None
         try:
             at = InputRegion(x, x)
-            errors = [*map(Fraction, output_errors(network, at, preactivation_bounds(network, at)[1]).tolist())]
+            lost = output_errors(network, at, preactivation_bounds(network, at)[1])
+            errors = [*map(Fraction, np.where(evaluated_exactly(network, x), 0.0, lost).tolist())]
         except ProofFailure:
             return None
-    margin = max(sum((w * y[j] + abs(w) * errors[j] for j, w in row.weights), row.constant) for row in case.rows)
-    if margin > 0:
+    values = [sum((w * y[j] + abs(w) * errors[j] for j, w in row.weights), row.constant) for row in case.rows]
+    margin = max(values)
+    if margin > 0 or any(row.strict and value == 0 for row, value in zip(case.rows, values, strict=True)):
         return None
     inputs, outputs = (np.array([nearest(Fraction(value)) for value in values]) for values in (x, y))
     return Counterexample(inputs, outputs, number, nearest(margin), None if isinstance(x, np.ndarray) else x)
