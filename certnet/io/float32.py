@@ -28,13 +28,8 @@ _MOVES = frozenset(
 """Operators that round nothing and copy nothing."""
 _COPIES = frozenset({"Concat", "Expand", "Gather", "GatherElements", "GatherND", "Pad", "Tile"})
 """Operators that round nothing and may copy entries."""
-_ENTRYWISE = frozenset({"Div", "Mul"})
-_PRODUCTS = frozenset(
-    {
-        *_ENTRYWISE,
-        *("AveragePool", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul", "ReduceMean", "ReduceSum"),
-    }
-)
+_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Mul", "ReduceSum"})
+"""Sums of products with weights. Not means and quotients: sums may overflow before they are divided."""
 _SUMS = frozenset({"Add", "Sub"})
 _BENDS = frozenset({"Abs", "Relu"})
 """Operators that begin the next layer; they round nothing. Bounds of others would be added to biases."""
@@ -88,12 +83,12 @@ def rounds_otherwise(graph: Any) -> str | None:
             continue
         # What this cast loses of constants is no float32 number, and refused as a weight.
         single = node.op_type == "Cast" and all(entry.i == _FLOAT for entry in node.attribute)
+        # Taking 0 away, as in many exports, is exact.
+        idle = single or (node.op_type == "Sub" and _is_zero(initial.get(node.input[1])))
         if given:
-            found = given[0] if single else _after(node, given)
+            found = given[0] if idle else _after(node, given)
         else:
             found = _Value() if single or node.op_type in _CONSTANT else None
-        if found is None and node.op_type == "Sub" and _is_zero(initial.get(node.input[1])):
-            found = given[0]  # Taking 0 away, as in many exports, is exact.
         if found is None or not plain:
             return f"{node.op_type} {node.name or ', '.join(node.output)!r}"
         if given:
@@ -116,7 +111,7 @@ def _after(node: Any, given: Sequence[_Value]) -> _Value | None:
         return _Value(PRODUCT, copied) if step == START else None
     # Factors would be part of the weights, and what underflows before them is not bounded.
     scaled = any(entry.f != 1.0 for entry in node.attribute if entry.name in ("alpha", "beta"))
-    if kind in _PRODUCTS and len(given) == 1 and step == START and not scaled and (kind in _ENTRYWISE or not copied):
+    if kind in _PRODUCTS and len(given) == 1 and step == START and not scaled and (kind == "Mul" or not copied):
         biased = kind in ("Gemm", "Conv", "ConvTranspose") and len(node.input) > 2
         return _Value(SUM if biased else PRODUCT, copied)
     return None

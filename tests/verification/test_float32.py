@@ -302,7 +302,7 @@ def test_programs_that_round_elsewhere_are_refused(tmp_path: Path, how: dict, ac
     if accepted:
         require_plain(path, read)
     else:
-        with pytest.raises(InputError, match="--semantics float32"):
+        with pytest.raises(InputError, match="float32 is guaranteed"):
             require_plain(path, read)
 
 
