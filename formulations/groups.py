@@ -9,7 +9,7 @@ Without shared generators a free hidden bias would cost too much: its null vecto
 all generators, and only the α of a generator tells a group on which side they are.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -66,18 +66,16 @@ class Groups:
         return np.asarray(np.concatenate([of_generators, nothing])[self.rows])
 
 
-@dataclass(frozen=True, eq=False)
-class GroupedDual:
-    """Dual variables of a program whose products are those of groups; as ``Dual``, and as little trusted.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GroupedDual(Dual):
+    """A dual whose products are those of groups; its N is ``NO_PRODUCTS``.
 
     Attributes:
-        W: (f, c).
         blocks: (m, 2s, 2s) N over (α, β) of each group.
-        head: (2mr, 2mr) N over (α, β) of the shared generators, zero where both are of one group.
+        head: (2mr, 2mr) N over (α, β) of the shared generators, besides what the blocks hold.
     """
 
     groups: Groups
-    W: FloatArray
     blocks: FloatArray
     head: FloatArray
 
@@ -88,7 +86,7 @@ class GroupedDual:
         size[size == 0] = 1.0
         both = np.concatenate([shared, shared])
         blocks = unit**2 * self.blocks / (size[:, :, None] * size[:, None, :])
-        return GroupedDual(self.groups, unit * self.W, blocks, unit**2 * self.head / np.outer(both, both))
+        return replace(self, W=unit * self.W, blocks=blocks, head=unit**2 * self.head / np.outer(both, both))
 
     def dense(self) -> Dual:
         """The same with all products; of quadratic size."""

@@ -48,7 +48,9 @@ class LeafProof:
     @classmethod
     def from_groups(cls, dual: GroupedDual, t: FloatArray) -> "LeafProof":
         """The same of groups; what is at complementary positions is left out."""
-        N, keys, values = len(t), [], []
+        N = len(t)
+        keys: list[IntArray] = []
+        values: list[FloatArray] = []
         for rows, block in zip((*dual.groups.rows, dual.groups.head), (*dual.blocks, dual.head), strict=True):
             upper = np.triu(block)
             p, q = np.nonzero(upper)
@@ -58,7 +60,8 @@ class LeafProof:
             values.append((np.where(p == q, 1.0, 2.0) * upper[p, q])[kept])
         # A pair of shared generators of one group stands with that group and with the head.
         key, place = np.unique(np.concatenate(keys), return_inverse=True)
-        multipliers = np.bincount(place, weights=np.concatenate(values), minlength=len(key))
+        multipliers = np.zeros(len(key))
+        np.add.at(multipliers, place, np.concatenate(values))
         return cls(np.stack([key // (2 * N), key % (2 * N)], axis=1).astype(np.int64), multipliers, t)
 
 

@@ -20,6 +20,7 @@ from certnet.solvers.splitting import SETTINGS, Sizes, without_kinks
 from formulations import Program
 from formulations._validation import FloatArray
 from formulations.groups import GroupedDual, Groups
+from formulations.program import NO_PRODUCTS
 from formulations.prox import Prox
 
 __all__ = ["GroupedResult", "grouped_admm", "grouping"]
@@ -256,7 +257,13 @@ class GroupedSplitting:
         k_c = self.program.space.dimension + self.program.space.outputs
         in_group = self._head[0][:, : 2 * r], self._head[1][:, :, : 2 * r]
         head[in_group] = 0.0
-        return GroupedDual(self.groups, W, blocks[:, :-k_c, :-k_c].copy(), head[:-k_c, :-k_c].copy())
+        return GroupedDual(
+            W=W,
+            N=NO_PRODUCTS,
+            groups=self.groups,
+            blocks=blocks[:, :-k_c, :-k_c].copy(),
+            head=head[:-k_c, :-k_c].copy(),
+        )
 
     def start(self, z: FloatArray, v: FloatArray, penalty: float) -> FloatArray:
         """V of a network: its moments, and the multipliers of its loss and of the costs."""
