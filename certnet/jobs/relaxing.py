@@ -15,6 +15,7 @@ from certnet.jobs.clock import RAW_REPAIR
 from certnet.jobs.closing import branch
 from certnet.jobs.job import GLOBAL, Job
 from certnet.jobs.stages import bound_without_products, prove, round_relaxation
+from certnet.runtime.machine import cpus
 from certnet.search.price import bound_from_price
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.grouped import grouped_admm, grouping
@@ -165,7 +166,9 @@ def relax_in_groups(job: Job) -> None:
     rest = space.dimension + space.outputs
 
     def seconds(size: int) -> float:
-        return s.step_cost * (-(-space.neurons // size) + 1) * job.clock.step(size + rest)
+        count = -(-space.neurons // size)
+        at_once = min(cpus()["usable"] or 1, count)
+        return s.step_cost * (count / at_once + 1) * job.clock.step(size + rest)
 
     least = 2 * space.neurons / (MAX_ORDER - rest)
     sizes = [size for size in s.group_sizes if size >= least] or [math.ceil(least)]
