@@ -126,8 +126,13 @@ def counterexample_fields(found: Counterexample | None) -> dict[str, Any] | None
     """What JSON says of an unsafe input: numbers that are float64 as such, others as fractions in text."""
     if found is None:
         return None
-    x = found.x.tolist() if found.exact is None else [float_or(value, str(value)) for value in found.exact]
+    x = exact_fields(found.x if found.exact is None else found.exact)
     return {"x": x, "y": found.y.tolist(), "case": found.case, "margin": found.margin}
+
+
+def exact_fields(x: FloatArray | Sequence[Fraction]) -> list[float | str]:
+    """What JSON says of an input."""
+    return x.tolist() if isinstance(x, np.ndarray) else [float_or(value, str(value)) for value in x]
 
 
 def as_declared(query: "Query", found: Counterexample) -> Counterexample:

@@ -16,7 +16,8 @@ from certificates import Verdict, check
 from certnet.jobs import audit as _audit
 from certnet.jobs import journal
 from certnet.jobs.verify import verify
-from formulations.robustness import keeps_class, region_maker
+from formulations.properties import keeps_class
+from formulations.robustness import region_maker
 from tests.cli import test_audit
 from tests.cli.support import Call, one_sentence
 from tests.cli.test_audit import AUDIT, NETWORK, ROWS, WRONG_ROW, Counter

@@ -17,7 +17,8 @@ from certnet.jobs.verify import verify
 from certnet.search.counterexample import exact_outputs
 from formulations import InputError
 from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, UnsafeCase, keeps_class
+from formulations.properties import keeps_class
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace
 from tests.verification.problems import SEEDS
 from tests.verification.test_minimal_robustness_checker import minimal  # noqa: F401 - a fixture
