@@ -7,6 +7,7 @@ is turned into the same formulas (``vnnlib2``). Numbers are rational and stay so
 """
 
 import contextlib
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from certnet.io.cases import Asked, asked
 from certnet.io.clauses import VARIABLE, Clause, Declared, Expression, both, clauses, shown
+from certnet.io.links import ENDINGS
 from certnet.io.packed import read_bytes, unreadable
 from certnet.io.vnnlib2 import Declaration, is_version_2, spelled, version_2, without_comments
 from formulations import InputError
@@ -114,10 +116,7 @@ class Stated:
             InputError: it has others, or numbers are out of range.
         """
         if network is not None and network.ending is not None:
-            raise InputError(
-                f"the network ends in {network.ending}, and a property is about outputs after it; export the network "
-                "up to its linear output layer."
-            )
+            self._require_order(network.ending)
         sizes = (self.inputs, self.outputs)
         if network is not None and (network.inputs, network.outputs) != sizes:
             raise InputError(
@@ -125,6 +124,16 @@ class Stated:
                 f"and {network.outputs}; give the network it was made for."
             )
         return asked(self.formula, *sizes, network, lambda number: spelled(self.networks, number))
+
+    def _require_order(self, ending: str) -> None:
+        """Refuse rows over what comes after this function, unless they compare two outputs, whose order it keeps."""
+        for row in itertools.chain.from_iterable(self.formula):
+            compared = len(row.y) == 2 and not row.x and not row.constant and row.y[0][1] + row.y[1][1] == 0
+            if row.y and not (compared and ending in ENDINGS):
+                raise InputError(
+                    f"the network ends in {ending}, and the property asks more of its outputs than which is larger; "
+                    "export the network up to its linear output layer."
+                )
 
 
 def stated(text: str) -> Stated:
