@@ -46,6 +46,8 @@ class Settings:
     takes no longer. Not measured."""
     side: float = 0.25
     """Part of the tolerance to which the search comes near an undecided threshold. Not measured."""
+    worth: float = 0.05
+    """Part of what is open by which a bound that was reached must be better, to be proved. Not measured."""
     room: float = 4.0
     """What is given away to rounding, in units of what a linear bound gives away. Not measured."""
 
@@ -279,11 +281,13 @@ class Least:
         best = self.attained - gap
         if self.proved >= best:
             return None
-        if self.reached > self.proved:
+        if self.proved == -math.inf:
+            return min(self.reached, best) if self.reached > -math.inf else None
+        if self.reached - self.proved > SETTINGS.worth * (self.attained - self.proved):
             return min(self.reached, best)
         if best < self.undecided:
             return best
-        if not self.undecided - self.proved > SETTINGS.side * gap or self.proved == -math.inf:
+        if not self.undecided - self.proved > SETTINGS.side * gap:
             return None
         # By the ratio of what they leave open while that is large, so that no scale is far away.
         much, little = self.attained - self.proved, self.attained - self.undecided
