@@ -35,6 +35,9 @@ from formulations.rounding import above, exact_array
 __all__ = ["Extremum", "FunctionRange", "OutputRange", "output_range"]
 
 
+LARGEST = float(np.finfo(np.float64).max)
+
+
 @dataclass(frozen=True)
 class Settings:
     """The tuning numbers of this module."""
@@ -246,7 +249,7 @@ class Least:
     def extremum(self, sign: float) -> Extremum:
         """Of the function itself, or with sign −1 of the one whose negative this is."""
         if self.x is None:
-            raise InputError("no input of the region was found; give a region that holds some.")
+            raise InputError("no input of the region with values in the range of float64 was found; give another one.")
         return Extremum(sign * self.proved + 0.0, sign * self.attained + 0.0, self.x)
 
     def meet(self, X: FloatArray) -> None:
@@ -256,13 +259,14 @@ class Least:
                 if point is None:
                     continue
                 y = exact_outputs(self.network, point)
-                value = above(sum((weight * y[j] for j, weight in self.case.rows[0].weights), Fraction(0)))
-                if value < self.attained:
+                exact = sum((weight * y[j] for j, weight in self.case.rows[0].weights), Fraction(0))
+                # Values beyond float64 are none that could be told.
+                if abs(exact) < LARGEST and (value := above(exact)) < self.attained:
                     self.attained, self.x = value, point
 
     def run(self, gap: float, deadline: Deadline) -> None:
         """Narrow the two values down to the gap, until the deadline."""
-        if self.x is None:
+        if not math.isfinite(self.attained - gap):
             return
         # The cheapest bound first, so that there is one at the end.
         self.decide(self.attained - gap, 0.0)
