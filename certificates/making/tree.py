@@ -1,6 +1,7 @@
 """Writing a tree of sign splits down as a ``LiftedProof``: nested nodes in, flat arrays out. Proves nothing yet."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,7 +9,9 @@ from certificates.proof import LEAF, Circuits, LiftedProof, Triangles
 from formulations import ACTIVE, FREE, INACTIVE
 from formulations.arrays import FloatArray, IntArray
 from formulations.errors import InputError
-from formulations.groups import GroupedDual
+
+if TYPE_CHECKING:
+    from formulations.groups import GroupedDual
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +49,7 @@ class LeafProof:
         return cls(pairs, np.where(p == q, 1.0, 2.0) * upper[p, q], complementarity)
 
     @classmethod
-    def from_groups(cls, dual: GroupedDual, t: FloatArray) -> "LeafProof":
+    def from_groups(cls, dual: "GroupedDual", t: FloatArray) -> "LeafProof":
         """The same of groups; what is at complementary positions is left out."""
         N = len(t)
         keys: list[IntArray] = []
