@@ -189,13 +189,15 @@ def output_range(
     searches = [Least(network, case, random_state) for case in signed]
     for search, found in zip(searches, attack_all(network, signed, rng=rng, deadline=whole), strict=True):
         search.meet(found.X)
-    for number, search in enumerate(searches):
-        # Of -c·f the least value is that of c·f with the other sign.
-        span = -searches[number - number % 2].attained - searches[number - number % 2 + 1].attained
-        gap = max(tolerance * max(span, 0.0), 2.0 * search.slack)
-        clock.tell(f"function {number // 2 + 1} of {len(rows)}, {'maximum' if number % 2 else 'minimum'}")
-        left = clock.left(1.0 / (len(searches) - number))
-        search.run(gap, Deadline.after(left))
+    for _ in range(1 if time_limit is None else 2):
+        # What some leave of their time the others have, once.
+        waiting = [(number, search) for number, search in enumerate(searches) if search.open]
+        for done, (number, search) in enumerate(waiting):
+            # Of -c·f the least value is that of c·f with the other sign.
+            span = -searches[number - number % 2].attained - searches[number - number % 2 + 1].attained
+            gap = max(tolerance * max(span, 0.0), 2.0 * search.slack)
+            clock.tell(f"function {number // 2 + 1} of {len(rows)}, {'maximum' if number % 2 else 'minimum'}")
+            search.run(gap, Deadline.after(clock.left(1.0 / (len(waiting) - done))))
     results = tuple(
         FunctionRange(low.extremum(1.0), high.extremum(-1.0), low.open or high.open)
         for low, high in zip(searches[::2], searches[1::2], strict=True)
@@ -268,8 +270,9 @@ class Least:
         """Narrow the two values down to the gap, until the deadline."""
         if not math.isfinite(self.attained - gap):
             return
-        # The cheapest bound first, so that there is one at the end.
-        self.decide(self.attained - gap, 0.0)
+        if self.certificate is None:
+            # The cheapest bound first, so that there is one at the end.
+            self.decide(self.attained - gap, 0.0)
         self.undecided = math.inf
         for _ in range(SETTINGS.steps):
             threshold, left = self._following(gap), deadline.left
