@@ -29,20 +29,15 @@ _MOVES = frozenset(
 """Operators that round nothing and copy nothing."""
 _COPIES = frozenset({"Concat", "Expand", "Gather", "GatherElements", "GatherND", "Pad", "Tile"})
 """Operators that round nothing and may copy entries."""
-_ENTRYWISE = frozenset({"Div", "Mul"})
-_PRODUCTS = frozenset(
-    {
-        *_ENTRYWISE,
-        *("AveragePool", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul", "ReduceMean", "ReduceSum"),
-    }
-)
+_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Mul", "ReduceSum"})
+"""Sums of products with weights. Not means and quotients: sums may overflow before they are divided."""
 _SUMS = frozenset({"Add", "Sub"})
 _BENDS = frozenset({"Abs", "Relu"})
 """Operators that begin the next layer; they round nothing. Bounds of others would be added to biases."""
 _CONSTANT = frozenset({*_MOVES, *_COPIES, "Constant", "ConstantOfShape"})
 """Operators that make constants of constants without rounding."""
-PLAIN = frozenset({*_CONSTANT, *_PRODUCTS, *_SUMS, *_BENDS}) - {"Div"}
-"""Operators that float32 is guaranteed for where they stand as in two layers; a quotient is no product."""
+PLAIN = frozenset({*_CONSTANT, *_PRODUCTS, *_SUMS, *_BENDS})
+"""Operators that float32 is guaranteed for where they stand as in two layers."""
 START, PRODUCT, SUM = range(3)
 
 
@@ -117,7 +112,7 @@ def _after(node: Any, given: Sequence[_Value]) -> _Value | None:
         return _Value(PRODUCT, copied) if step == START else None
     # Factors would be part of the weights, and what underflows before them is not bounded.
     scaled = any(entry.f != 1.0 for entry in node.attribute if entry.name in ("alpha", "beta"))
-    if kind in _PRODUCTS and len(given) == 1 and step == START and not scaled and (kind in _ENTRYWISE or not copied):
+    if kind in _PRODUCTS and len(given) == 1 and step == START and not scaled and (kind == "Mul" or not copied):
         biased = kind in ("Gemm", "Conv", "ConvTranspose") and len(node.input) > 2
         return _Value(SUM if biased else PRODUCT, copied)
     return None
