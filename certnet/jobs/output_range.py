@@ -270,9 +270,11 @@ class Least:
         """Narrow the two values down to the gap, until the deadline."""
         if not math.isfinite(self.attained - gap):
             return
-        if self.certificate is None:
+        before = math.inf
+        while self.certificate is None and self.reached == -math.inf and self.attained < before:
             # The cheapest bound first, so that there is one at the end.
-            self.decide(self.attained - gap, 0.0)
+            before = self.attained
+            self.decide(before - gap, 0.0)
         self.undecided = math.inf
         for _ in range(SETTINGS.steps):
             threshold, left = self._following(gap), deadline.left
