@@ -266,9 +266,9 @@ def test_a_radius_in_float32_lies_below_one_of_real_numbers() -> None:
 def test_an_audit_in_float32_and_what_an_earlier_run_claims_of_it() -> None:
     """Its certificates and counterexamples are of float32, and are confirmed as such."""
     network, rng = proved().network, np.random.default_rng(4)
-    X = rng.random((4, 3))
+    X = rng.random((3, 3))
     labels = network(X).argmax(axis=1)
-    labels[3] = (labels[3] + 1) % 3
+    labels[2] = (labels[2] + 1) % 3
     kept: dict = {}
     how = {"norm": "linf", "radii": [1e-3, 0.5], "certified_radii": True, "semantics": "float32"}
     found = audit(network, X, labels, **how, finished=lambda one, proofs: kept.update({one.row: (one, proofs)}))
@@ -281,7 +281,7 @@ def test_an_audit_in_float32_and_what_an_earlier_run_claims_of_it() -> None:
         for certificate in kept[one.row][1].values():
             assert certificate.semantics == "float32"
             assert check(certificate).verdict is Verdict.PROVED
-    assert found.inputs[3].certified_radius == 0
+    assert found.inputs[2].certified_radius == 0
     claims = {row: dataclasses.replace(one, resumed=True) for row, (one, _) in kept.items()}
     again = audit(network, X, labels, **how, known=claims, recall=lambda one: proofs_of(*kept[one.row]))
     assert [one.status for one in again.inputs] == [one.status for one in found.inputs]
