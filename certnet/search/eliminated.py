@@ -50,6 +50,8 @@ class Settings:
 
 
 SETTINGS = Settings()
+FIRST = (-2.0, -2.0, -0.3, -4.0)
+"""Logarithms of τ, D, ν and κ at the beginning, in their units."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,7 @@ class EliminatedBound:
         value: the bound.
         x: (d,) where the form is least, brought into the box.
         scores: (N,) by how much the relaxation errs at each neuron there.
+        logarithms: of the multipliers, (5, N) and (d,), from which a child may begin; NaN where a neuron has none.
     """
 
     leaf: LeafProof | None
@@ -69,6 +72,7 @@ class EliminatedBound:
     value: float
     x: FloatArray
     scores: FloatArray
+    logarithms: tuple[FloatArray, FloatArray]
 
 
 class _Form:
@@ -98,13 +102,25 @@ class _Form:
         self.cuts = np.cumsum([len(straight), n, n, n, n])
         self.total = float(np.abs(w) @ problem.size) + float(np.abs(self.q).sum())
 
-    def start(self) -> FloatArray:
-        """Logarithms from which to begin; θ grows until the form is definite."""
-        n, first = len(self.bent), np.where(self.rising, 0.0, -4.0)
-        z = np.concatenate([first, *(np.full(n, value) for value in (-2.0, -2.0, -0.3, -4.0)), np.zeros(len(self.q))])
+    def start(self, known: tuple[FloatArray, FloatArray] | None = None) -> FloatArray:
+        """Where to begin: as the parent ended, if it is known; θ grows until the form is definite."""
+        first = np.where(self.rising, 0.0, -4.0)
+        others, inputs = np.tile(FIRST, (len(self.bent), 1)).T, np.zeros(len(self.q))
+        if known is not None:
+            own, inputs = known
+            first = np.where(np.isnan(own[0, self.straight]), first, own[0, self.straight])
+            others = np.where(np.isnan(own[1:, self.bent]), others, own[1:, self.bent])
+        z = np.concatenate([first, others.ravel(), inputs])
         while self.value(z, 0.0) is None and z[-1] < 40.0:
             z[self.cuts[-1] :] += 0.5
         return z
+
+    def logarithms(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """z by neurons, and of the inputs."""
+        own = np.full((5, self.problem.neurons), np.nan)
+        own[0, self.straight] = z[: len(self.straight)]
+        own[1:, self.bent] = z[len(self.straight) : self.cuts[-1]].reshape(4, -1)
+        return own, z[self.cuts[-1] :]
 
     def multipliers(self, z: FloatArray) -> list[FloatArray]:
         """v of straight neurons, then τ, D, ν, κ of bent ones and θ of the inputs."""
@@ -181,7 +197,13 @@ class _Form:
 
 
 def eliminated_bound(
-    problem: MarginProblem, signs: IntArray, mu: FloatArray, linear: float, *, deadline: Deadline = NO_DEADLINE
+    problem: MarginProblem,
+    signs: IntArray,
+    mu: FloatArray,
+    linear: float,
+    *,
+    known: tuple[FloatArray, FloatArray] | None = None,
+    deadline: Deadline = NO_DEADLINE,
 ) -> EliminatedBound:
     """Bound ``μᵀ(H f + h)`` where neurons have these signs (N,), over the box of the region.
 
@@ -190,15 +212,23 @@ def eliminated_bound(
     Args:
         problem, signs, mu: the node.
         linear: its linear bound, which is negative.
+        known: logarithms of the parent's multipliers, after which less is left to do.
         deadline: when to end.
     """
     with np.errstate(all="ignore"):
         form = _Form(problem, signs, mu)
-        return _ascended(form, abs(linear), deadline)
+        if not len(form.bent):
+            # The linear relaxation is exact.
+            nothing = np.zeros(problem.neurons)
+            none = form.logarithms(np.zeros(form.cuts[-1] + len(form.q)))
+            return EliminatedBound(None, float("nan"), linear, problem.middle, nothing, none)
+        return _ascended(form, abs(linear), known, deadline)
 
 
-def _ascended(form: _Form, size: float, deadline: Deadline) -> EliminatedBound:
-    z = form.start()
+def _ascended(
+    form: _Form, size: float, known: tuple[FloatArray, FloatArray] | None, deadline: Deadline
+) -> EliminatedBound:
+    z, skipped = form.start(known), 0 if known is None else 1
     best, least = (-np.inf, z, np.zeros(len(form.bent)), np.zeros(len(form.q))), -np.inf
 
     def descent(z: FloatArray, barrier: float) -> tuple[float, FloatArray]:
@@ -214,7 +244,7 @@ def _ascended(form: _Form, size: float, deadline: Deadline) -> EliminatedBound:
         if best[0] > SETTINGS.enough * size or deadline.passed:
             raise StopIteration
 
-    for barrier, steps in zip(SETTINGS.barriers, SETTINGS.steps, strict=True):
+    for barrier, steps in zip(SETTINGS.barriers[skipped:], SETTINGS.steps[skipped:], strict=True):
         options = {"maxiter": steps, "maxcor": SETTINGS.pairs, "maxfun": 3 * steps}
         minimize(descent, best[1], args=(barrier * size,), jac=True, method="L-BFGS-B", options=options, callback=look)
         hopeless = best[0] < 0 and best[0] - least < -best[0]
@@ -228,5 +258,5 @@ def _ascended(form: _Form, size: float, deadline: Deadline) -> EliminatedBound:
     region = problem.case.region
     point = np.clip(problem.middle + problem.width * x, region.lower, region.upper)
     if not value > 0:
-        return EliminatedBound(None, float("nan"), value, point, scores)
-    return EliminatedBound(form.leaf(z), SETTINGS.kept * value, value, point, scores)
+        return EliminatedBound(None, float("nan"), value, point, scores, form.logarithms(z))
+    return EliminatedBound(form.leaf(z), SETTINGS.kept * value, value, point, scores, form.logarithms(z))

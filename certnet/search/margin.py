@@ -46,7 +46,7 @@ them if still more are to be added."""
 RESTARTS = 8
 LINEAR_NODES, LINEAR_WORK = 600, 3_000_000
 """Nodes of the linear search before the semidefinite one begins, and N d times that number at most."""
-ELIMINATED_NODES = 15
+ELIMINATED_NODES = 25
 """Nodes of the search with eliminated inputs before the one with the whole relaxation begins."""
 
 
@@ -82,6 +82,7 @@ class _Node(Vertex):
     score: float = 0.0
     relaxed: float = -np.inf
     products: IntArray | None = None
+    logarithms: tuple[FloatArray, FloatArray] | None = None
 
 
 class CaseSearch:
@@ -117,7 +118,7 @@ class CaseSearch:
         self.linear_nodes = self.semidefinite_nodes = self.count = 0
         self.most: float = np.inf
         self.timed_out = self.stuck = False
-        self.relax: Callable[[_Node], None] | None = None
+        self.tighten: Callable[[_Node], None] | None = None
         self.lower_bound = -np.inf
         self.size = margin_sizes(network, [problem.case])[0] if size is None else size
         self.branching = Branching(problem)
@@ -131,13 +132,13 @@ class CaseSearch:
         # Beyond that no bound is worth its time.
         if all(bool((np.abs(array) < LARGEST).all()) for array in (p.generators, p.bounds, p.weights, p.linear)):
             relaxable, work = affordable(p), max(p.neurons * p.case.region.inputs, 1)
-            stages = [(None, np.clip(LINEAR_WORK // work, 1, LINEAR_NODES)), (self._eliminate, np.inf)]
+            stages = [(None, np.clip(LINEAR_WORK // work, 1, LINEAR_NODES)), (self.eliminated, np.inf)]
             if p.case.region.has_ball and not relaxable:
                 stages = [(None, np.inf)]
             elif p.case.region.has_ball:
-                stages[1:] = [(self._relax, np.inf)]
+                stages[1:] = [(self.whole, np.inf)]
             elif relaxable:
-                stages[1:] = [(self._eliminate, ELIMINATED_NODES), (self._relax, np.inf)]
+                stages[1:] = [(self.eliminated, ELIMINATED_NODES), (self.whole, np.inf)]
             for relax, most in stages:
                 proof = self.prove(relax, most=most)
                 if proof or self.counterexample or self.timed_out or self.stuck:
@@ -158,8 +159,8 @@ class CaseSearch:
             relax: what bounds a node that the linear relaxation does not prove.
             most: nodes.
         """
-        self.relax, self.most, self.count = relax, most, 0
-        if relax == self._relax and self.circuits:
+        self.tighten, self.most, self.count = relax, most, 0
+        if relax == self.whole and self.circuits:
             self.problem = self._with_circuits()
         root = _Node.root(self.problem.neurons)
         best_first(root, self)
@@ -185,14 +186,14 @@ class CaseSearch:
             self.watch(waiting, worst)
         if self.counterexample is not None:
             return True
-        if self.relax is None:
+        if self.tighten is None:
             self.lower_bound = max(self.lower_bound, worst)
         self.timed_out = self.timed_out or self.deadline.passed
         return self.timed_out or self.stuck or self.count >= self.most
 
     def together(self, waiting: int) -> int:
         """Semidefinite bounds cost too much for nodes that might not be split."""
-        return 1 if self.relax is not None else int(np.clip(waiting // 2, 1, self.largest_batch // 2))
+        return 1 if self.tighten is not None else int(np.clip(waiting // 2, 1, self.largest_batch // 2))
 
     def bound(self, vertices: list[_Node]) -> None:
         """Bound nodes: each gets a proof, or a neuron to split on, or neither where none is left."""
@@ -215,7 +216,7 @@ class CaseSearch:
         proved = margins > 0
         for number, node in enumerate(vertices):
             node.mu, node.value = bounds.mu[number], float(bounds.value[number])
-            if node.parent is not None and self.relax is None:
+            if node.parent is not None and self.tighten is None:
                 neuron = node.parent.neuron
                 self.branching.learn(neuron, int(node.signs[neuron]), node.parent.score, node.parent.value, node.value)
             if proved[number]:
@@ -223,7 +224,7 @@ class CaseSearch:
                 node.key = np.inf
         if proved.all() or self._refuted_from(bounds.x[~proved]):
             return
-        if self.relax is None and vertices[0].parent is None:
+        if self.tighten is None and vertices[0].parent is None:
             self._try_root(vertices[0], bounds)
             neurons = self.branching.choose(signs, bounds.mu, bounds.scores)
         for number in np.flatnonzero(~proved).tolist():
@@ -231,20 +232,21 @@ class CaseSearch:
             node.neuron, node.key = int(neurons[number]), node.value
             if node.neuron >= 0:
                 node.score = float(bounds.scores[number, node.neuron])
-            if self.relax is not None:
-                self.relax(node)
+            if self.tighten is not None:
+                self.tighten(node)
                 self.timed_out = self.deadline.passed
                 if self.timed_out or self.counterexample is not None:
                     return
             # The linear relaxation has no gap there, and another one proves no more.
             self.stuck = self.stuck or (node.proof is None and node.neuron < 0)
 
-    def _eliminate(self, node: _Node) -> None:
+    def eliminated(self, node: _Node) -> None:
         """Bound a node with eliminated inputs."""
         assert node.mu is not None
-        found = eliminated_bound(self.problem, node.signs, node.mu, node.value, deadline=self.deadline)
+        known = None if node.parent is None else node.parent.logarithms
+        found = eliminated_bound(self.problem, node.signs, node.mu, node.value, known=known, deadline=self.deadline)
         self.semidefinite_nodes += 1
-        node.relaxed = found.value
+        node.relaxed, node.logarithms = found.value, found.logarithms
         if found.leaf is not None:
             self._claim(node, found.leaf, found.margin)
         elif self._refuted_from(found.x[None]):
@@ -260,7 +262,7 @@ class CaseSearch:
         if node.margin > 0:
             node.proof, node.key = leaf, np.inf
 
-    def _relax(self, node: _Node) -> None:
+    def whole(self, node: _Node) -> None:
         """Bound a node, and again with the products it missed while that closes most of what is left.
 
         The root, which has no products of a parent, is bounded twice in any case.
