@@ -94,6 +94,10 @@ class TrainingProof:
     ball: FloatArray
 
 
+REAL, FLOAT32 = "real", "float32"
+"""Semantics of a network: f(x) in real arithmetic, or all its evaluations in float32 (``certificates.float32``)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Robustness:
     """No case is unsafe at any input. Every case has a proof of its own, in their order.
@@ -101,10 +105,13 @@ class Robustness:
     Attributes:
         network: its numbers are taken at face value.
         cases: the disjunction that is shown to be impossible.
+        semantics: ``REAL``, for all real inputs, or ``FLOAT32``, for all float32 ones and what any evaluation makes of
+            them; rows and constants are exact in either.
     """
 
     network: "ReluNetwork"
     cases: "tuple[UnsafeCase, ...]"
+    semantics: str = REAL
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +125,7 @@ class CaseProof:
         stable: (m,) 1 or −1 for neurons whose pre-activation is ≥ 0 or ≤ 0 on the region, else 0.
         mu: (leaves, r) weights μ ≥ 0 of the rows on each leaf, none of them all zero.
         margin: δ > 0.
+        rounding: (r,) with float32 semantics what E is at least; it is taken off h in the proof. Else None.
         proof: nonnegativity of ``t·(μᵀH V α + μᵀ(H b₂ + h) t) − δ t²``; its triangles may rest on the bounds that the
             checker computes, and then have no support.
     """
@@ -126,6 +134,7 @@ class CaseProof:
     mu: FloatArray
     margin: float
     proof: LiftedProof
+    rounding: FloatArray | None = None
 
 
 @dataclass(frozen=True, eq=False)

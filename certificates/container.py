@@ -44,6 +44,8 @@ MAX_MANIFEST_BYTES = 1 << 20
 MAX_TOTAL_BYTES = 2 << 30
 FREE_BYTES = 64 << 20
 MAX_RATIO = 200
+NEWER = ("semantics",)
+"""What older files do not state; its default is meant then."""
 MAX_CASES = 200
 """Cases that the manifest has room for."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -89,14 +91,15 @@ TRIANGLES = Layout(Triangles, _arrays("neuron i1, bounds f2"))
 TREE = "split i1, children i2, leaf i1, pair_offset i1, pairs i2, multipliers f1, complementarity f2, sigma f2"
 LIFTED = Layout(
     LiftedProof,
-    _arrays(TREE) | {"circuits": CIRCUITS, "triangles": TRIANGLES},
+    _arrays(f"{TREE}, groups i1") | {"circuits": CIRCUITS, "triangles": TRIANGLES},
 )
 SUBDIVISION = Layout(Subdivision, _arrays("basis f2, codes i1, positions f1, sigma f1"))
 NETWORK = Layout(ReluNetwork, _arrays("hidden f2, hidden_bias f1, output f2, output_bias f1"))
 BALL = {name: OneOf((kind,), optional=True) for name, kind in (("centre", ("<f8", 1)), ("radius", ("<f8", 0)))}
 REGION = Layout(InputRegion, {**_arrays("lower f1, upper f1"), **BALL})
 CASE = Layout(UnsafeCase, {"region": REGION, **_arrays("H f2, h f1")})
-CASE_PROOF = Layout(CaseProof, {**_arrays("stable i1, mu f2, margin f0"), "proof": LIFTED})
+ROUNDING = {"rounding": OneOf((("<f8", 1),), optional=True)}
+CASE_PROOF = Layout(CaseProof, {**_arrays("stable i1, mu f2, margin f0"), **ROUNDING, "proof": LIFTED})
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,12 @@ KINDS = {
             "data_fingerprint": re.compile("[0-9a-f]{64}"),
         },
     ),
-    "robustness": Kind(Layout(Robustness, {"network": NETWORK, "cases": Each(CASE)}), CASE_PROOF, most=MAX_CASES),
+    "robustness": Kind(
+        Layout(Robustness, {"network": NETWORK, "cases": Each(CASE)}),
+        CASE_PROOF,
+        scalars={"semantics": str},
+        most=MAX_CASES,
+    ),
     "lipschitz": Kind(
         Layout(Lipschitz, {"network": NETWORK, "region": OneOf((REGION,), optional=True), **_arrays("C f2")}),
         Layout(LipschitzProof, {"proof": LIFTED, **_arrays("stable i1, halfspace f1")}),
@@ -285,7 +293,8 @@ def _read(archive: zipfile.ZipFile, size: int, wanted: type | None) -> Certifica
         limit -= value.nbytes
         return value if as_described[1] else float(value)
 
-    scalars = {key: _value(stated, key, known) for key, known in kind.scalars.items()}
+    there = {key: known for key, known in kind.scalars.items() if key in stated or key not in NEWER}
+    scalars = {key: _value(stated, key, known) for key, known in there.items()}
     layout = Layout(partial(kind.statement.make, **scalars), kind.statement.parts)
     certificate = Certificate(
         made_of(layout, "statement", take, described, count),

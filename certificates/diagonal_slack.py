@@ -20,7 +20,7 @@ charge their rounding as everywhere else.
 import numpy as np
 
 from certificates.arithmetic.floating import TINY
-from certificates.arithmetic.matrix import M, PsdProof
+from certificates.arithmetic.matrix import M
 from certificates.nonnegativity import MAX_ORDER
 from certificates.proof import LiftedProof
 from formulations.arrays import FloatArray
@@ -30,7 +30,7 @@ FEW_OUTPUTS = 64
 
 def is_plain(proof: LiftedProof) -> bool:
     """Whether a proof, whose structure was not looked at yet, has one leaf and no products; it may have σ."""
-    others = (proof.pairs, proof.circuits.target, proof.triangles.neuron)
+    others = (proof.pairs, proof.groups, proof.circuits.target, proof.triangles.neuron)
     return proof.leaves == proof.split.size == 1 and not any(array.size for array in others)
 
 
@@ -42,8 +42,10 @@ def is_diagonal(proof: LiftedProof, outputs: int) -> bool:
 
 def prove_without_products(
     generators: FloatArray, features: M, J: M | None, square: M, t: FloatArray, matrix: type[M]
-) -> PsdProof:
-    """Try to prove ``uᵀ square u − ‖W̃ᵀφ + Ju‖² − Σ t_i α_i β_i ≥ 0``; time O(N(c + d)²), memory O(N(c + d)).
+) -> str | None:
+    """What keeps it from proving ``uᵀ square u − ‖W̃ᵀφ + Ju‖² − Σ t_i α_i β_i ≥ 0``, None if nothing does.
+
+    Time O(N(c + d)²), memory O(N(c + d)).
 
     Args:
         generators: A (N×d), finite.
@@ -54,7 +56,7 @@ def prove_without_products(
     N, d = generators.shape
     c = features.shape[1]
     if not c + d <= MAX_ORDER:
-        return PsdProof.failure(f"the proof has order {c + d}, and this checker stops at {MAX_ORDER}")
+        return f"the proof has order {c + d}, and this checker stops at {MAX_ORDER}"
     tau = -t[:, None]
     with np.errstate(all="ignore"):
         # The next number above the nearest one to 1/τ is larger than 1/τ, if the division does not underflow.
@@ -62,7 +64,7 @@ def prove_without_products(
     sound = (tau > 0) & (reciprocal > 4.0 * TINY) & (reciprocal < np.inf)
     if not sound.all():
         worst = int(np.flatnonzero(~sound)[0])
-        return PsdProof.failure(f"the multiplier t_{worst + 1} is {t[worst]:.3e}, out of range")
+        return f"the multiplier t_{worst + 1} is {t[worst]:.3e}, out of range"
     columns = np.arange(c)
     P, Q = features.take(np.arange(N), columns), features.take(np.arange(N, 2 * N), columns)
     S, A = P + Q, matrix.exact(generators)
@@ -73,4 +75,4 @@ def prove_without_products(
     spread = A.T @ A.times(tau)
     twice = square + square
     reduced = matrix.block([[matrix.exact(np.eye(c)) - gram, cross], [cross.T, twice + twice - spread]])
-    return reduced.prove_psd()
+    return reduced.psd_obstacle()

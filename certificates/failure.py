@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 SMALLEST_LIMIT = 1e-3
 
@@ -21,19 +20,18 @@ def require(condition: bool | np.bool_, sentence: str) -> None:
         raise ProofFailure(sentence)
 
 
-def require_array(name: str, array: NDArray[Any], kind: type, shape: tuple[int, ...], *, finite: bool = True) -> None:
-    """Raise ``ProofFailure`` unless an array has this type and shape and, if asked for, only finite numbers."""
-    if not array.shape == shape:
-        raise ProofFailure(f"{name} has shape {array.shape} where {shape} is needed")
-    if not array.dtype == kind:  # the name of a type takes microseconds
-        raise ProofFailure(f"{name} has type {array.dtype} where {np.dtype(kind)} is needed")
-    require(not finite or np.isfinite(array).all(), f"{name} holds a number that is not finite")
-
-
 def require_arrays(holder: Any, kind: type, what: str = "", **shapes: tuple[int, ...]) -> None:
-    """The same of attributes of an object; ``what`` stands before their names in a sentence."""
+    """Raise ``ProofFailure`` unless attributes of an object are arrays of finite numbers of this type and shape.
+
+    ``what`` stands before their names in a sentence.
+    """
     for name, shape in shapes.items():
-        require_array(f"{what}{name}", getattr(holder, name), kind, shape)
+        array = getattr(holder, name)
+        if not array.shape == shape:
+            raise ProofFailure(f"{what}{name} has shape {array.shape} where {shape} is needed")
+        if not array.dtype == kind:  # the name of a type takes microseconds
+            raise ProofFailure(f"{what}{name} has type {array.dtype} where {np.dtype(kind)} is needed")
+        require(np.isfinite(array).all(), f"{what}{name} holds a number that is not finite")
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ def _cases(certificate: Certificate) -> dict[str, Any]:
         region = region_fields(case.region)
         regions += [region] if region not in regions else []
     rows = sum(len(case.H) for case in certificate.cases)
-    return {"property": {"cases": len(certificate.cases), "rows": rows, "regions": regions}}
+    about = {"cases": len(certificate.cases), "rows": rows, "regions": regions}
+    return {"semantics": certificate.semantics, "property": about}
 
 
 def _lipschitz(statement: Lipschitz) -> dict[str, Any]:
@@ -110,5 +111,6 @@ def proved(certificate: Certificate, report: Report) -> dict[str, Any]:
         return {"constant": report.constant, **found}
     if isinstance(statement, Robustness):
         leaves = {"linear": report.linear_leaves, "semidefinite": report.semidefinite_leaves}
-        return {"margin": report.margin, "lower_bound": report.margin, "leaves": leaves, **found}
-    return {"slack_margin": report.slack_margin, **found}
+        margin = {"margin": report.margin, "lower_bound": report.margin, "rounding": report.rounding}
+        return {**margin, "leaves": leaves, **found}
+    return found

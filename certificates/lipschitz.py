@@ -33,7 +33,7 @@ from certificates.arithmetic import Arithmetic, RationalMatrix
 from certificates.arithmetic.matrix import M, timed
 from certificates.certificate import Certificate, Lipschitz, LipschitzProof
 from certificates.diagonal_slack import is_plain, prove_without_products
-from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_array
+from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_arrays
 from certificates.nonnegativity import MAX_ORDER, check_structure, leaves_with_signs, prove_nonnegative
 from certificates.proof import Cone, LiftedProof
 from certificates.report import Verdict
@@ -144,20 +144,20 @@ def _memory(statement: Lipschitz, given: LipschitzProof, arithmetic: Arithmetic)
 
 def _checked_statement(statement: Lipschitz, given: LipschitzProof, L: float, arithmetic: Arithmetic) -> IntArray:
     """The unstable neurons of a certificate whose claim makes sense and whose proof the memory can hold."""
-    network, C, e, stable = statement.network, statement.C, given.halfspace, given.stable
+    network, C, e = statement.network, statement.C, given.halfspace
     inputs, outputs = require_network(network)
     require(C.ndim == 2 and len(C) > 0, f"C has shape {C.shape}, which does not fit")
-    require_array("C", C, np.float64, (len(C), outputs))
+    require_arrays(statement, np.float64, C=(len(C), outputs))
     require(math.isfinite(L) and L >= 0, f"the constant is {L}, not a finite number of at least 0")
     sizes = {(0,), (inputs + len(C),)} if len(C) > 1 else {(0,)}
     require(e.shape in sizes and e.dtype == np.float64 and np.isfinite(e).all(), "the half-space does not fit")
     require_memory(_memory(statement, given, arithmetic), "the proof")
     if statement.region is not None:
         require_region(statement.region, inputs)
-        unstable_bounds(network, statement.region, stable)
-        return np.flatnonzero(stable == 0)
-    require_array("stable", stable, np.int64, (len(network.hidden),))
-    require(not stable.any(), "without a region no neuron is stable")
+        unstable_bounds(network, statement.region, given)
+        return np.flatnonzero(given.stable == 0)
+    require_arrays(given, np.int64, stable=(len(network.hidden),))
+    require(not given.stable.any(), "without a region no neuron is stable")
     return np.arange(len(network.hidden))
 
 
@@ -167,8 +167,8 @@ def _one_function(L: Fraction, cone: Cone, B: FloatArray, J: M, proof: LiftedPro
     features = matrix.exact(np.maximum(np.concatenate([B, -B]), 0.0))
     square = multiple_of_identity(L * L, d, matrix)
     if is_plain(proof):
-        found = prove_without_products(cone.generators, features, J, square, proof.complementarity[0], matrix)
-        require(found.proved, found.reason)
+        obstacle = prove_without_products(cone.generators, features, J, square, proof.complementarity[0], matrix)
+        require(obstacle is None, f"{obstacle}")
         return None
     features = matrix.block([[features], [J.T]])
     return matrix.diagonal(matrix.exact(np.zeros((2 * N, 2 * N))), square) - features @ features.T
@@ -193,8 +193,8 @@ def _several_functions(L: Fraction, cone: Cone, B: FloatArray, J: M, proof: Lift
         right = right - (weights.T @ weights.times(T[N:, None])).times(quarter)
     slack = matrix.block([[left, -J.T], [-J, right]])
     if is_plain(proof):
-        outcome = slack.prove_psd()
-        require(outcome.proved, outcome.reason)
+        obstacle = slack.psd_obstacle()
+        require(obstacle is None, f"{obstacle}")
         return None
     meeting = np.kron(np.eye(2), np.kron(np.array([[0.0, 1.0], [1.0, 0.0]]), np.eye(N))).astype(np.float64)
     return matrix.diagonal(-matrix.exact(meeting), slack)

@@ -34,6 +34,7 @@ def check_structure(proof: LiftedProof, cone: Cone, *, order_limit: int | None =
     nodes, leaves, count = proof.split.size, proof.leaves, proof.multipliers.size
     known, supports, bounded = circuits.target.size, circuits.support.size, triangles.neuron.size
     require(leaves >= 1 and nodes >= 1, "the proof has no leaf")
+    require(order_limit is None or not proof.groups.size, "this proof must not be in groups")
     require_arrays(proof, np.int64, split=(nodes,), children=(nodes, 2), leaf=(nodes,), pairs=(count, 2))
     require_arrays(proof, np.int64, pair_offset=(leaves + 1,))
     require_arrays(proof, np.float64, multipliers=(count,), complementarity=(leaves, neurons))
@@ -154,35 +155,37 @@ def triangle_rows(triangles: Triangles, A: FloatArray, matrix: type[M]) -> tuple
     return matrix.exact(on_alpha * low) - matrix.exact(on_alpha * high), on_z
 
 
-def prove_nonnegative(cone: Cone, form: M, proof: LiftedProof, matrix: type[M]) -> float:
-    """Prove ``λᵀ form λ ≥ 0`` on the cone in the arithmetic of ``matrix``; returns the smallest margin over the leaves.
-
-    Nothing in the proof is trusted.
+def prove_nonnegative(cone: Cone, form: M, proof: LiftedProof, matrix: type[M]) -> None:
+    """Prove ``λᵀ form λ ≥ 0`` on the cone in the arithmetic of ``matrix``; nothing in the proof is trusted.
 
     Raises:
         ProofFailure: the first violated condition.
     """
     check_structure(proof, cone)
     rows = extra_rows(proof, cone, matrix)
-    leaves = leaves_with_signs(proof, len(cone.generators))
-    return min(1.0, *(prove_leaf(cone, form, proof, leaf, signs, rows, matrix) for leaf, signs in leaves))
+    for leaf, signs in leaves_with_signs(proof, len(cone.generators)):
+        prove_leaf(cone, form, proof, leaf, signs, rows, matrix)
 
 
-def prove_leaf(cone: Cone, form: M, proof: LiftedProof, leaf: int, signs: IntArray, rows: M, matrix: type[M]) -> float:
-    """Check one leaf of a proof whose structure and ``extra_rows`` were checked; returns its margin.
+def prove_leaf(cone: Cone, form: M, proof: LiftedProof, leaf: int, signs: IntArray, rows: M, matrix: type[M]) -> None:
+    """Check one leaf of a proof whose structure and ``extra_rows`` were checked.
 
     Raises:
         ProofFailure: its slack is not proved positive semidefinite.
     """
     matrix.deadline.check()
-    remainder = form - _nonnegative_terms(cone, proof, leaf, rows, matrix)
-    outcome = _leaf_slack(cone.generators, remainder, signs, matrix).prove_psd()
+    remainder = form - nonnegative_terms(cone, proof, leaf, rows, matrix)
     where = "" if proof.leaves == 1 else f" at leaf {leaf}"
-    require(outcome.proved, outcome.reason + where)
-    return outcome.margin
+    require_psd(leaf_slack(cone.generators, remainder, signs, matrix), where)
 
 
-def _nonnegative_terms(cone: Cone, proof: LiftedProof, leaf: int, extra: M, matrix: type[M]) -> M:
+def require_psd(slack: M, where: str) -> None:
+    """Raise ``ProofFailure`` unless it is proved positive semidefinite; ``where`` it stands ends the sentence."""
+    obstacle = slack.psd_obstacle()
+    require(obstacle is None, f"{obstacle}{where}")
+
+
+def nonnegative_terms(cone: Cone, proof: LiftedProof, leaf: int, extra: M, matrix: type[M]) -> M:
     """Σ N_pq ℓ_p ℓ_q + Σ t_i α_i β_i + Σ σ_k q_k as a form over λ."""
     N, k = cone.generators.shape
     order = 2 * N + k
@@ -214,7 +217,7 @@ def _nonnegative_terms(cone: Cone, proof: LiftedProof, leaf: int, extra: M, matr
     return total
 
 
-def _leaf_slack(A: FloatArray, R: M, signs: IntArray, matrix: type[M]) -> M:
+def leaf_slack(A: FloatArray, R: M, signs: IntArray, matrix: type[M]) -> M:
     """The remainder on the leaf's face, in the coordinates (β_free, z)."""
     N, k = A.shape
     phi, z = np.arange(2 * N), np.arange(2 * N, 2 * N + k)

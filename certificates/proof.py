@@ -16,6 +16,7 @@ from typing import Any
 from formulations.arrays import FloatArray, IntArray
 
 LEAF = -1
+SHARED = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +93,8 @@ class LiftedProof:
         complementarity: (leaves, N) free t_i.
         sigma: (leaves, q) σ_k ≥ 0.
         circuits, triangles: further valid inequalities, shared by all leaves.
+        groups: (N,) group of each generator, ``SHARED`` (−1) for one that may join any group, where pairs join no two
+            groups and the slack is proved group by group (``certificates.grouped_slack``); empty for any other proof.
     """
 
     split: IntArray
@@ -104,6 +107,7 @@ class LiftedProof:
     sigma: FloatArray
     circuits: Circuits
     triangles: Triangles
+    groups: IntArray
 
     @property
     def leaves(self) -> int:

@@ -28,10 +28,10 @@ class Report:
         seconds: time that checking took.
         lower_bound: of training, the bound that was proved, rounded down.
         objective: of training, the network's objective, rounded up.
-        slack_margin: of training, the smallest pivot of the slack relative to its diagonal, how far the proof was from
-            failing; a subdivision has none.
         margin: of robustness, the least δ of all cases, a proved lower bound of ``max_r (H f(x) + h)_r`` for weights
             that add up to 1.
+        rounding: of robustness in float32, the largest E, by how much that may change an output row; the margin is what
+            is left of it.
         linear_leaves, semidefinite_leaves: of robustness, how many leaves were proved in which way.
         constant: the proved Lipschitz constant.
     """
@@ -42,8 +42,8 @@ class Report:
     seconds: float
     lower_bound: float = -math.inf
     objective: float = math.inf
-    slack_margin: float = math.nan
     margin: float = -math.inf
+    rounding: float = 0.0
     linear_leaves: int = 0
     semidefinite_leaves: int = 0
     constant: float = math.inf

@@ -14,8 +14,9 @@ import numpy as np
 from certificates.arithmetic import Arithmetic, Enclosure
 from certificates.arithmetic.floating import inflate, sum_of_products
 from certificates.arithmetic.matrix import M
-from certificates.certificate import CaseProof, Certificate, Robustness
-from certificates.failure import require, require_array, require_arrays
+from certificates.certificate import FLOAT32, REAL, CaseProof, Certificate, LipschitzProof, Robustness
+from certificates.failure import ProofFailure, require, require_arrays
+from certificates.float32 import lowered, output_errors, row_errors
 from certificates.linear_leaves import LinearLeaves, OpenCase, is_linear, leaf_weights
 from certificates.nonnegativity import (
     check_structure,
@@ -42,6 +43,7 @@ PROVED_SENTENCE = (
     "on every leaf a nonnegative weighting of the output rows stays at least the margin above 0, so no input of any "
     "region is unsafe"
 )
+FLOAT32_SENTENCE = ", neither in real arithmetic nor in any evaluation in float32"
 
 
 def prove_robustness(statement: Robustness, certificate: Certificate, work: Work) -> tuple[Verdict, str]:
@@ -52,12 +54,15 @@ def prove_robustness(statement: Robustness, certificate: Certificate, work: Work
     """
     network, cases, proofs = statement.network, statement.cases, certificate.proofs
     require(len(cases) > 0, "the certificate has no case")
+    semantics = statement.semantics
+    require(semantics in (REAL, FLOAT32), f"the semantics are {semantics[:40]!r}, not {REAL} or {FLOAT32}")
     inputs, outputs = require_network(network)
     for case in cases:
         require_region(case.region, inputs)
         require(case.H.ndim == 2 and len(case.H) > 0, "a case has no output row")
-        require_array("H", case.H, np.float64, (len(case.H), outputs))
-        require_array("h", case.h, np.float64, (len(case.H),))
+        require_arrays(case, np.float64, H=(len(case.H), outputs), h=(len(case.H),))
+    if semantics == FLOAT32:
+        cases = _in_float32(network, cases, proofs, work)
     exactly, margin = work.chosen is not Arithmetic.FLOAT, math.inf
     work.figures.update(linear_leaves=0, semidefinite_leaves=0)
     for case, proof in zip(cases, proofs, strict=True):
@@ -69,7 +74,33 @@ def prove_robustness(statement: Robustness, certificate: Certificate, work: Work
         work.figures["semidefinite_leaves"] += others
         margin = min(margin, _normalised_margin(proof))
     work.figures["margin"] = margin
-    return Verdict.PROVED, PROVED_SENTENCE
+    return Verdict.PROVED, PROVED_SENTENCE + (FLOAT32_SENTENCE if semantics == FLOAT32 else "")
+
+
+def _in_float32(
+    network: "ReluNetwork", cases: "tuple[UnsafeCase, ...]", proofs: tuple[CaseProof, ...], work: Work
+) -> "tuple[UnsafeCase, ...]":
+    """What has to be proved of real numbers for all evaluations in float32; ``rounding`` is left in the work.
+
+    Raises:
+        ProofFailure: a proof has no E, or one that is too small, or float32 does not evaluate this network.
+    """
+    known: dict[tuple[object, ...], FloatArray] = {}
+    found = []
+    for case, given in zip(cases, proofs, strict=True):
+        region, E = case.region, given.rounding
+        if E is None:
+            raise ProofFailure("a proof says nothing of rounding in float32")
+        require_arrays(given, np.float64, rounding=(len(case.H),))
+        arrays = (region.lower, region.upper, region.centre)
+        key = region.radius, *(array is not None and array.tobytes() for array in arrays)
+        if key not in known:
+            known = {key: output_errors(network, region, preactivation_bounds(network, region)[1])}
+        short = np.flatnonzero(~(row_errors(case, known[key]) <= E))
+        require(not len(short), "E is smaller than what float32 may change of an output row")
+        work.figures["rounding"] = max(work.figures.get("rounding", 0.0), float(E.max()))
+        found.append(lowered(case, E))
+    return tuple(found)
 
 
 def require_network(network: "ReluNetwork") -> tuple[int, int]:
@@ -85,12 +116,11 @@ def require_network(network: "ReluNetwork") -> tuple[int, int]:
 def require_region(region: "InputRegion", d: int) -> None:
     """Raise ``ProofFailure`` unless a region is a box of finite sides, and a ball if there is one, in d dimensions."""
     require(region.lower.shape == (d,), f"the region has {region.lower.size} inputs, but the network has {d}")
-    require_array("the lower bound", region.lower, np.float64, (d,))
-    require_array("the upper bound", region.upper, np.float64, (d,))
+    require_arrays(region, np.float64, "the region's ", lower=(d,), upper=(d,))
     require((region.lower <= region.upper).all(), "a lower bound lies above the upper one")
     require((region.centre is None) == (region.radius is None), "a ball needs both a centre and a radius")
     if region.centre is not None and region.radius is not None:
-        require_array("the centre of the ball", region.centre, np.float64, (d,))
+        require_arrays(region, np.float64, "the ball's ", centre=(d,))
         require(0 <= region.radius < math.inf, f"the radius is {region.radius}, not a finite number of at least 0")
 
 
@@ -132,11 +162,11 @@ def check_case(
     proof, deadline = given.proof, matrix.deadline
     deadline.check()
     _require_affordable(network, case, given)
-    opened = open_case(network, case, given.stable)
+    opened = OpenCase(network, case, given.stable, unstable_bounds(network, case.region, given))
     cone = lifted_cone(opened)
     N, rows, circuits = len(cone.generators), len(cone.linear), proof.circuits.target.size
     check_structure(proof, cone)
-    require_array("mu", given.mu, np.float64, (proof.leaves, len(case.H)))
+    require_arrays(given, np.float64, mu=(proof.leaves, len(case.H)))
     require((given.mu >= 0).all() and (given.mu.sum(axis=1) > 0).all(), "mu has a negative entry, or is zero on a leaf")
     require(math.isfinite(given.margin) and given.margin > 0, f"the margin is {given.margin}, not a positive number")
     linear: list[tuple[int, IntArray]] = []
@@ -233,18 +263,14 @@ def preactivation_bounds(network: "ReluNetwork", region: "InputRegion") -> tuple
     return lower, upper
 
 
-def open_case(network: "ReluNetwork", case: "UnsafeCase", stable: IntArray) -> OpenCase:
-    """The case with the bounds of its unstable neurons, after checking that the others are stable on the region."""
-    return OpenCase(network, case, stable, unstable_bounds(network, case.region, stable))
-
-
-def unstable_bounds(network: "ReluNetwork", region: "InputRegion", stable: IntArray) -> FloatArray:
+def unstable_bounds(network: "ReluNetwork", region: "InputRegion", given: CaseProof | LipschitzProof) -> FloatArray:
     """(N, 2) proved bounds of the unstable neurons, after checking that the others are stable on the region.
 
     Raises:
         ProofFailure: ``stable`` is malformed, a neuron that it calls stable is not, or a bound overflows.
     """
-    require_array("stable", stable, np.int64, (len(network.hidden),))
+    require_arrays(given, np.int64, stable=(len(network.hidden),))
+    stable = given.stable
     require(np.isin(stable, (-1, 0, 1)).all(), "stable holds another number than 1, -1 and 0")
     lower, upper = preactivation_bounds(network, region)
     wrong = np.flatnonzero(((stable == ACTIVE) & ~(lower >= 0)) | ((stable == INACTIVE) & ~(upper <= 0)))

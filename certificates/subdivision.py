@@ -33,7 +33,7 @@ from flint import fmpq_mat
 from certificates.arithmetic.exact import to_fmpq
 from certificates.arithmetic.floating import TINY, UNIT, Enclosure
 from certificates.copositivity import are_copositive
-from certificates.failure import Deadline, require, require_array
+from certificates.failure import Deadline, require, require_arrays
 from formulations.arrays import FloatArray, IntArray
 
 LEAF = -1
@@ -116,11 +116,9 @@ def check_subdivision(proof: Subdivision, dimension: int, quadratics: int) -> In
     d, nodes = dimension, len(proof.codes)
     require(nodes <= LARGEST_TREE, f"the subdivision has {nodes} nodes, and this checker stops at {LARGEST_TREE}")
     require(1 <= d <= LARGEST_DIMENSION, f"a subdivision in {d} dimensions is beyond {LARGEST_DIMENSION}")
-    require_array("basis", proof.basis, np.float64, (d, d))
-    require_array("codes", proof.codes, np.int64, (nodes,))
+    require_arrays(proof, np.int64, codes=(nodes,))
     cuts = proof.codes[proof.codes != LEAF]
-    require_array("positions", proof.positions, np.float64, cuts.shape, finite=False)
-    require_array("sigma", proof.sigma, np.float64, (quadratics,))
+    require_arrays(proof, np.float64, basis=(d, d), positions=cuts.shape, sigma=(quadratics,))
     require((proof.sigma >= 0).all(), "sigma is negative")
     table = fmpq_mat(d, d, [to_fmpq(x) for x in proof.basis.ravel().tolist()])
     require(table.rank() == d, "the basis is not linearly independent")

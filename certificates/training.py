@@ -30,6 +30,7 @@ from certificates.arithmetic.matrix import Entries, M, timed
 from certificates.certificate import Certificate, Training, TrainingProof, fingerprint
 from certificates.diagonal_slack import is_diagonal, prove_without_products
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_arrays
+from certificates.grouped_slack import prove_in_groups, size_of_groups
 from certificates.losses import loss_named, require_domain, require_targets, sums, twice_earned, twice_lost
 from certificates.nonnegativity import MAX_ORDER, check_structure, leaves_with_signs, prove_nonnegative
 from certificates.proof import Cone
@@ -62,7 +63,7 @@ LARGEST_WORK = 10_000_000
 
 
 def prove_training(statement: Training, certificate: Certificate, work: Work) -> tuple[Verdict, str]:
-    """Prove or refute the claims; ``lower_bound``, ``objective`` and ``slack_margin`` are left in the work.
+    """Prove or refute the claims; ``lower_bound`` and ``objective`` are left in the work.
 
     Raises:
         ProofFailure: the first violated condition.
@@ -78,9 +79,7 @@ def prove_training(statement: Training, certificate: Certificate, work: Work) ->
         what = f"the claimed lower bound {claimed_bound:.10g} exceeds {reached:.10g}"
         return Verdict.REFUTED, f"{what}, the objective of {name}"
     lower_bound = dual_value(statement, proof.W, deadline)
-    work.figures["slack_margin"] = work.proved(
-        lambda matrix: _check_dual_feasible(statement, proof, matrix), _order(statement, proof), exactly=True
-    )
+    work.proved(lambda matrix: _check_dual_feasible(statement, proof, matrix), _order(statement, proof), exactly=True)
     work.figures["lower_bound"] = lower_bound
     require(
         claimed_bound <= lower_bound,
@@ -122,6 +121,9 @@ def _order(s: Training, p: TrainingProof) -> float:
     (_, d, c), proof = s.shape, p.proof
     if isinstance(proof, Subdivision):
         return math.inf
+    if proof.groups.size:
+        order, pieces = size_of_groups(proof)
+        return float((order + c + d) * max(pieces, 1) ** 0.25)
     order = c + d if is_diagonal(proof, c) else p.source.size + d + proof.circuits.target.size
     return float(order * max(proof.leaves, 1) ** 0.25)
 
@@ -135,6 +137,9 @@ def _memory(s: Training, p: TrainingProof, chosen: Arithmetic) -> float:
         tree = numbers * (8.0 * proof.codes.size + 4.0 * N * d + (4.0 * N + 8.0 * d) * outputs)
         return statement + row_bytes(chosen, 2 * N, outputs) + tree
     features = row_bytes(chosen, 2 * N, outputs + d + 4)
+    if proof.groups.size:
+        parts = product_bytes(chosen, size_of_groups(proof)[0], d + outputs, 0)
+        return statement + features + parts + numbers * (12.0 * proof.multipliers.size + 20.0 * N)
     if is_diagonal(proof, outputs) and N + d > SMALL_ORDER:
         return statement + 2.0 * features + product_bytes(chosen, 0, d + outputs, 0)
     return statement + features + product_bytes(chosen, N, d, proof.circuits.target.size)
@@ -193,8 +198,8 @@ def _check_ball(X: FloatArray, ball: FloatArray, deadline: Deadline) -> None:
         require(size <= Fraction(square), f"data row {i + 1} lies outside the ball of the free hidden bias")
 
 
-def _check_dual_feasible(s: Training, p: TrainingProof, matrix: type[Matrix]) -> float:
-    """Steps 2 and 3; returns the margin of the PSD proof, NaN for a subdivision, which has none."""
+def _check_dual_feasible(s: Training, p: TrainingProof, matrix: type[Matrix]) -> None:
+    """Steps 2 and 3."""
     (_, d, c), N, proof, deadline = s.shape, len(p.source), p.proof, matrix.deadline
     require_memory(_memory(s, p, matrix.arithmetic), "the proof")
     if s.hidden_bias == FREE:
@@ -208,17 +213,20 @@ def _check_dual_feasible(s: Training, p: TrainingProof, matrix: type[Matrix]) ->
         if not (isinstance(features, Enclosure) and isinstance(reduced, Enclosure)):
             raise ProofFailure("a subdivision is proved in floating point with enclosed errors; choose float or auto")
         prove_by_subdivision(in_basis(generators, features, reduced, proof.basis), proof, ends, deadline)
-        return math.nan
+        return
     cone, diagonal = Cone.everywhere(generators, quadratics), is_diagonal(proof, c)
-    check_structure(proof, cone, order_limit=None if diagonal else MAX_ORDER)
-    if diagonal:
+    check_structure(proof, cone, order_limit=None if diagonal or proof.groups.size else MAX_ORDER)
+    if diagonal or proof.groups.size:
         list(leaves_with_signs(proof, N))  # one leaf, which must be written down properly
         reduced = _reduced(square, quadratics, proof.sigma[0])
-        found = prove_without_products(generators, features, None, reduced, proof.complementarity[0], matrix)
-        if found.proved or N + d > SMALL_ORDER:
-            require(found.proved, found.reason)
-            return found.margin
-    return prove_nonnegative(cone, matrix.diagonal(-(features @ features.T), square), proof, matrix)
+        if proof.groups.size:
+            prove_in_groups(generators, features, reduced, proof, matrix)
+            return
+        obstacle = prove_without_products(generators, features, None, reduced, proof.complementarity[0], matrix)
+        if obstacle is None or N + d > SMALL_ORDER:
+            require(obstacle is None, f"{obstacle}")
+            return
+    prove_nonnegative(cone, matrix.diagonal(-(features @ features.T), square), proof, matrix)
 
 
 def _reduced(square: M, quadratics: tuple[M, ...], sigma: FloatArray) -> M:

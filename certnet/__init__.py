@@ -7,19 +7,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from certnet.runtime.version import __version__ as __version__
+from formulations.lazy import lazily
 
 _HOMES = {
     "certificates": "Certificate Lipschitz Report Robustness Training Verdict check read_certificate write_certificate",
-    "certificates.making": "repair",
+    "certificates.making.repair": "repair",
     "certnet.estimators": "CertifiedMLPClassifier CertifiedMLPRegressor",
     "certnet.io": "network_from_sklearn network_from_torch read_network read_relu_network write_onnx",
     "certnet.io.network": "TwoLayerNetwork",
     "certnet.io.objectives": "Given objective_of",
     "certnet.io.runs": "Run read_run read_runs",
+    "certnet.io.split_tree": "SplitTree read_split_tree",
     "certnet.io.vnnlib": "read_vnnlib",
     "certnet.jobs.audit": "AuditResult InputAudit audit",
+    "certnet.jobs.equivalence": "difference_range equivalence",
     "certnet.jobs.lipschitz": "LipschitzResult lipschitz_constant",
+    "certnet.jobs.monotonicity": "Monotonicity monotonicity",
     "certnet.jobs.optimality": "OptimalityResult optimality",
+    "certnet.jobs.output_range": "OutputRange output_range",
     "certnet.jobs.path": "PathResult train_path",
     "certnet.jobs.predictions": "PredictionRange prediction_range",
     "certnet.jobs.radius": "CertifiedRadius certified_radius",
@@ -32,17 +37,17 @@ _HOMES = {
     "certnet.training": "FitResult fit",
     "formulations": "CertnetError Dual InputError LiftedSpace Program TrainingProgram presolve",
     "formulations.network": "ReluNetwork",
-    "formulations.robustness": "InputRegion UnsafeCase keeps_class",
+    "formulations.properties": "keeps_class",
+    "formulations.robustness": "InputRegion UnsafeCase",
 }
 """The public names by the module that makes them. For type checkers each of these names its own in ``__all__``."""
-_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 _MODULES = ("plots", "report")
 """Public modules besides, loaded on first use too."""
 
 if TYPE_CHECKING:
     from certificates import *
-    from certificates.making import *
+    from certificates.making.repair import repair as repair
     from certnet import plots as plots
     from certnet import report as report
     from certnet.estimators import *
@@ -50,10 +55,14 @@ if TYPE_CHECKING:
     from certnet.io.network import *
     from certnet.io.objectives import *
     from certnet.io.runs import *
+    from certnet.io.split_tree import *
     from certnet.io.vnnlib import *
     from certnet.jobs.audit import *
+    from certnet.jobs.equivalence import *
     from certnet.jobs.lipschitz import *
+    from certnet.jobs.monotonicity import *
     from certnet.jobs.optimality import *
+    from certnet.jobs.output_range import *
     from certnet.jobs.path import *
     from certnet.jobs.predictions import *
     from certnet.jobs.radius import *
@@ -66,19 +75,17 @@ if TYPE_CHECKING:
     from certnet.training import *
     from formulations import *
     from formulations.network import *
+    from formulations.properties import *
     from formulations.robustness import *
 else:
-    __all__ = sorted(_HOME)
+    __all__ = sorted(" ".join(_HOMES.values()).split())
+
+_find = lazily(__name__, _HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"certnet.{name}")
-    if name not in _HOME:
-        raise AttributeError(f"module 'certnet' has no attribute {name!r}; it offers {', '.join(sorted(_HOME))}.")
-    value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
-    return value
+    return importlib.import_module(f"certnet.{name}") if name in _MODULES else _find(name)
 
 
 def __dir__() -> list[str]:
-    return [*sorted(_HOME), "__version__"]
+    return [*sorted(" ".join(_HOMES.values()).split()), "__version__"]

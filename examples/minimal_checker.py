@@ -30,7 +30,7 @@ DATA, GIVEN = (
 )
 PRODUCTS = """split q T, children q T 2, leaf q T, pair_offset q L+1, pairs q K 2, multipliers d K,
 complementarity d L N, sigma d L S, circuits/target q E, circuits/offset q E+1, circuits/support q Q,
-triangles/neuron q 0, triangles/bounds d 0 2"""
+triangles/neuron q 0, triangles/bounds d 0 2, groups q G"""
 CUTS = "basis d d d, codes q T, positions d K, sigma d S"  # of a subdivision
 SLICES = {"pair_offset": "pairs", "circuits/offset": "circuits/support"}
 FIXED, BIASES = {"format": "certnet-certificate", "version": 5, "kind": "training", "proofs": 1}, "none penalised free"
@@ -93,7 +93,7 @@ def unpack(path: str | Path, layout: Callable[[Cert], tuple[dict[str, list[str]]
             for letter, k in zip(letters, shape, strict=True):
                 base, k = letter.removesuffix("+1"), k - letter.endswith("+1")
                 fine = k == (int(base) if base.isdigit() else cert.setdefault(base, k))
-                need(fine or base != "0", "Triangles are not for this checker.")
+                need(fine or base != "0", f"{name} has to be empty here.")
                 need(fine, f"The shape of {name} does not fit the others.")
             # Fraction raises ValueError or OverflowError for what is not finite.
             values: list[Any] = [*map({"d": Fraction, "q": int}[kind], struct.unpack(f"<{len(raw) // 8}{kind}", raw))]

@@ -9,6 +9,8 @@ from formulations._validation import FloatArray, as_array
 from formulations.errors import InputError
 from formulations.rounding import exact_array
 
+LEFT_OUT = "The file's network ends in {ending}; outputs here are those before it, which {ending} keeps in their order."
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ReluNetwork:
@@ -20,6 +22,7 @@ class ReluNetwork:
         output: (c, m) V.
         output_bias: (c,) b₂.
         note: a sentence where rounding made these numbers of those in a file or model, else None.
+        ending: the function that the file or model applies to these outputs, such as Softmax, or None.
 
     Raises:
         InputError: shapes that disagree, or entries that are not finite.
@@ -30,6 +33,7 @@ class ReluNetwork:
     output: FloatArray
     output_bias: FloatArray
     note: str | None = field(default=None, init=False, repr=False)
+    ending: str | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, dimensions in (("hidden", 2), ("hidden_bias", 1), ("output", 2), ("output_bias", 1)):
@@ -43,11 +47,18 @@ class ReluNetwork:
         if d == 0 or c == 0:
             raise InputError("a network needs at least one input and one output.")
 
-    def with_note(self, note: str | None) -> "ReluNetwork":
-        """The same network with this note."""
-        noted = replace(self)
-        object.__setattr__(noted, "note", note)
-        return noted
+    def told(self, note: str | None, ending: str | None) -> "ReluNetwork":
+        """The same network with this note and ending."""
+        told = replace(self)
+        object.__setattr__(told, "note", note)
+        object.__setattr__(told, "ending", ending)
+        return told
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on how these numbers were made of those in a file or model, and on what is left out of it."""
+        left_out = None if self.ending is None else LEFT_OUT.format(ending=self.ending)
+        return tuple(sentence for sentence in (self.note, left_out) if sentence is not None)
 
     @classmethod
     def of_program(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from formulations._validation import FloatArray, real_number, shown
-from formulations.arguments import accepts, count, require
+from formulations.arguments import require
 from formulations.errors import InputError
 from formulations.network import ReluNetwork
 from formulations.rounding import above, added, below, exact_array, whole
@@ -139,10 +139,11 @@ def _radius(value: float | None) -> float:
 
 @dataclass(frozen=True)
 class OutputRow:
-    """``Σ weight·y_j + constant ≤ 0`` over the pairs (j, weight), in rational numbers."""
+    """``Σ weight·y_j + constant ≤ 0`` over the pairs (j, weight), ``< 0`` if it is strict, in rational numbers."""
 
     weights: tuple[tuple[int, Fraction], ...]
     constant: Fraction
+    strict: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,14 +154,17 @@ class UnsafeCase:
         region: where x lies.
         H: (r, c) rows on the outputs, r ≥ 1.
         h: (r,) constants.
-        stated: the rows that are meant, where they are no float64 numbers. On the region H and h hold wherever they do,
-            and a positive margin of H and h is no larger than theirs.
+        stated: the rows that are meant, where they are strict or no float64 numbers. On the region H and h hold
+            wherever they do, and a positive margin of H and h is no larger than theirs.
+        rounding: (r,) E, where outputs are those of evaluations in float32, see ``certificates.float32``. It is taken
+            off h already: a positive margin of H and h is none of ``stated`` in any such evaluation. Else None.
     """
 
     region: InputRegion
     H: FloatArray
     h: FloatArray
     stated: tuple[OutputRow, ...] | None = None
+    rounding: FloatArray | None = None
 
     def __post_init__(self) -> None:
         require("region", self.region, InputRegion, "certnet.UnsafeCase(region, H, h)")
@@ -198,19 +202,3 @@ def require_fitting(network: ReluNetwork, cases: Sequence[UnsafeCase]) -> None:
                     f"the property is about {stated} {what}, but the network has {own}; give the network it was made "
                     "for."
                 )
-
-
-@accepts(network=ReluNetwork, region=InputRegion, label=count)
-def keeps_class(network: ReluNetwork, region: InputRegion, label: int) -> tuple[UnsafeCase, ...]:
-    """The cases in which some other output is at least as large as output ``label``.
-
-    Raises:
-        InputError: an output that does not exist.
-    """
-    c = network.outputs
-    if not 0 <= label < c:
-        raise InputError(f"the network has outputs 0 to {c - 1}, and there is no output {label}.")
-    rows = np.zeros((c, c))
-    rows[:, label] = 1.0
-    rows[np.arange(c), np.arange(c)] -= 1.0
-    return tuple(UnsafeCase(region, rows[k : k + 1], np.zeros(1)) for k in range(c) if k != label)

@@ -2,10 +2,14 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from certificates import Verdict, check, read_certificate
@@ -21,6 +25,23 @@ def example(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.slow
+def test_the_scripts_of_the_competition_write_a_result(tmp_path: Path) -> None:
+    np.savez(tmp_path / "net.npz", W1=np.eye(1), b1=np.zeros(1), W2=np.eye(1))
+    box = "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (>= X_0 -1))(assert (<= X_0 1))"
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+    def run(script: str, *arguments: str) -> int:
+        call = ["bash", EXAMPLES / "vnncomp" / script, "v1", "category", *arguments]
+        return subprocess.run(call, cwd=tmp_path, env=environment, timeout=120).returncode
+
+    for row, result in (("(>= Y_0 2)", "unsat\n"), ("(>= Y_0 1)", "sat\n((X_0 1.0)\n(Y_0 1.0))\n"), ("(", "error\n")):
+        (tmp_path / "p.vnnlib").write_text(f"{box}(assert {row})")
+        assert run("prepare_instance.sh", "net.npz", "p.vnnlib") == (result == "error\n")
+        assert run("run_instance.sh", "net.npz", "p.vnnlib", "result.txt", "20") == 0
+        assert (tmp_path / "result.txt").read_text() == result
 
 
 @pytest.mark.slow

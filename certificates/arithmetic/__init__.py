@@ -3,7 +3,7 @@
 from certificates.arithmetic.ball import BallMatrix
 from certificates.arithmetic.exact import RationalMatrix
 from certificates.arithmetic.floating import Enclosure
-from certificates.arithmetic.matrix import Arithmetic, Matrix, PsdProof
+from certificates.arithmetic.matrix import Arithmetic, Matrix
 
 MATRICES: dict[Arithmetic, type[Matrix]] = {
     Arithmetic.EXACT: RationalMatrix,
@@ -12,4 +12,4 @@ MATRICES: dict[Arithmetic, type[Matrix]] = {
 }
 """The class of matrices of each arithmetic; AUTO has none."""
 
-__all__ = ["MATRICES", "Arithmetic", "BallMatrix", "Enclosure", "Matrix", "PsdProof", "RationalMatrix"]
+__all__ = ["MATRICES", "Arithmetic", "BallMatrix", "Enclosure", "Matrix", "RationalMatrix"]

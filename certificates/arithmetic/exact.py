@@ -9,7 +9,7 @@ import numpy as np
 from flint import fmpq, fmpq_mat, fmpz
 from numpy.typing import NDArray
 
-from certificates.arithmetic.matrix import Arithmetic, Matrix, PsdProof
+from certificates.arithmetic.matrix import Arithmetic, Matrix
 from formulations.arrays import FloatArray
 
 LOOK = 16
@@ -90,25 +90,19 @@ class RationalMatrix(Matrix):
         self.deadline.check()
         return [[Fraction(int(x.p), int(x.q)) for x in row] for row in self.value.tolist()]
 
-    def prove_psd(self) -> PsdProof:
-        """Decide positive semidefiniteness by fraction-free symmetric elimination (Bareiss); never undecided.
-
-        ``pivot / previous`` is the Schur complement.
-        """
-        n, margin, previous = self.shape[0], 1.0, fmpz(1)
+    def psd_obstacle(self) -> str | None:
+        """Decided by fraction-free symmetric elimination (Bareiss): ``pivot / previous`` is the Schur complement."""
+        n, previous = self.shape[0], fmpz(1)
         rows = [row[: i + 1] for i, row in enumerate(self.flint.numer_denom()[0].tolist())] if n else []
-        diagonal = [int(row[-1]) for row in rows]
         where = "the slack matrix is not positive semidefinite: pivot"
         for k in range(n):
             pivot = rows[k][k]
             if pivot < 0:
-                return PsdProof.failure(f"{where} {k + 1} of {n} is negative")
+                return f"{where} {k + 1} of {n} is negative"
             if pivot == 0:
                 if any(rows[i][k] != 0 for i in range(k + 1, n)):
-                    return PsdProof.failure(f"{where} {k + 1} of {n} is zero, its column is not")
-                margin = 0.0
+                    return f"{where} {k + 1} of {n} is zero, its column is not"
                 continue
-            margin = min(margin, int(pivot) / (int(previous) * diagonal[k]))
             for row in rows[k + 1 :]:
                 factor = row[k]
                 for j in range(k + 1, len(row)):
@@ -116,4 +110,4 @@ class RationalMatrix(Matrix):
                         self.deadline.check()
                     row[j] = (row[j] * pivot - factor * rows[j][k]) // previous
             previous = pivot
-        return PsdProof(proved=True, margin=margin, reason="")
+        return None

@@ -21,7 +21,7 @@ from typing import ClassVar, Self
 import numpy as np
 from flint import arb, arb_mat, ctx
 
-from certificates.arithmetic.matrix import Arithmetic, Matrix, PsdProof
+from certificates.arithmetic.matrix import Arithmetic, Matrix
 from certificates.failure import NO_DEADLINE, Deadline
 from formulations.arrays import FloatArray, IntArray
 
@@ -31,9 +31,6 @@ TINY = 2.0**-1022
 
 PRODUCTS_AT_ONCE = 1 << 29
 """Products of numbers between two looks at the clock: some tenths of a second."""
-FACTOR_AT_ONCE, PANEL = 1024, 128
-"""Order up to which a Cholesky factor is computed in one piece, and columns of a piece beyond."""
-
 _LARGEST_COUNT = 2**40
 
 
@@ -153,23 +150,21 @@ class Enclosure(Rounded):
             rad = rad + self.rad @ size_b
         return type(self)(self.mid @ other.mid, inflate(rad, 2 * k + 8) + 2.0 * k * TINY)
 
-    def prove_psd(self) -> PsdProof:
-        """Prove that every symmetric matrix in the enclosure is PSD, in O(n³)."""
+    def psd_obstacle(self) -> str | None:
+        """In O(n³), without a look at the clock."""
         self.deadline.check()
         n = self.mid.shape[0]
         if n == 0:
-            return PsdProof(proved=True, margin=1.0, reason="")
+            return None
         if not self.finite:
-            return PsdProof.failure("the slack matrix has entries that are not finite (overflow)")
-        diagonal = np.diag(self.mid).copy()
+            return "the slack matrix has entries that are not finite (overflow)"
+        diagonal = np.diag(self.mid)
         worst = int(np.argmin(diagonal))
         if not (diagonal[worst] > 0):
-            return PsdProof.failure(
-                f"diagonal entry {worst + 1} of the slack matrix is {diagonal[worst]:.3e}, negative"
-            )
+            return f"diagonal entry {worst + 1} of the slack matrix is {diagonal[worst]:.3e}, negative"
         unit = self.with_unit_diagonal()
         if not unit.finite:
-            return PsdProof.failure("the slack matrix spans too many orders of magnitude to be scaled")
+            return "the slack matrix spans too many orders of magnitude to be scaled"
         B = unit.mid
         norm = float(inflate(unit.rad.sum(axis=1), n).max())
         trace = float(inflate(np.diag(B).sum(keepdims=True), n)[0])
@@ -179,16 +174,14 @@ class Enclosure(Rounded):
         shifted = B.copy()
         np.fill_diagonal(shifted, np.nextafter(np.diag(B) - shift, -np.inf))
         try:
-            L = cholesky(shifted, self.deadline)
+            L = np.linalg.cholesky(shifted)
         except np.linalg.LinAlgError:
-            return PsdProof.failure(
+            return (
                 f"the slack matrix is not proved positive semidefinite (Cholesky of the unit-diagonal matrix "
                 f"shifted by {shift:.1e} breaks down)"
             )
-        pivots = np.diag(L)
-        if not (np.isfinite(L).all() and (pivots > 0).all()):
-            return PsdProof.failure("the Cholesky factor of the slack matrix is not finite")
-        return PsdProof(proved=True, margin=float(pivots.min() ** 2), reason="")
+        proved = np.isfinite(L).all() and (np.diag(L) > 0).all()
+        return None if proved else "the Cholesky factor of the slack matrix is not finite"
 
 
 SAFE_SIZE = 1e140
@@ -230,22 +223,3 @@ def rounded(ball: arb, *, upper: bool) -> float:
         return useless
     holds = arb(nearest) >= end if upper else arb(nearest) <= end
     return nearest if holds else math.nextafter(nearest, useless)
-
-
-def cholesky(matrix: FloatArray, deadline: Deadline) -> FloatArray:
-    """The lower Cholesky factor; LinAlgError if there is none. Large ones come in panels of columns.
-
-    Every entry is ``(a_ij − Σ l_ik l_jk)/l_jj`` with its sum in some order, so the error bound is that of any Cholesky.
-    """
-    n = len(matrix)
-    L: FloatArray = np.zeros((n, n)) if n > FACTOR_AT_ONCE else np.asarray(np.linalg.cholesky(matrix))
-    for first in range(0, n if n > FACTOR_AT_ONCE else 0, PANEL):
-        deadline.check()
-        last = min(first + PANEL, n)
-        # The panel by columns, which are rows here.
-        panel = matrix[first:, first:last].T - L[first:last, :first] @ L[first:, :first].T
-        corner = np.linalg.cholesky(panel[:, : last - first].T)
-        for k, row in enumerate(panel):
-            row[last - first :] = (row[last - first :] - corner[k, :k] @ panel[:k, last - first :]) / corner[k, k]
-        L[first:last, first:last], L[last:, first:last] = corner, panel[:, last - first :].T
-    return L

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any, ClassVar, Self, TypeVar
@@ -24,26 +24,6 @@ class Arithmetic(StrEnum):
     EXACT = "exact"
     BALL = "ball"
     FLOAT = "float"
-
-
-@dataclass(frozen=True)
-class PsdProof:
-    """Outcome of a test for positive semidefiniteness.
-
-    Attributes:
-        proved: every symmetric matrix that the entries enclose is PSD.
-        margin: smallest pivot relative to the diagonal, how far the test was from failing; 0 if it failed.
-        reason: empty when proved, else the first obstacle.
-    """
-
-    proved: bool
-    margin: float
-    reason: str
-
-    @classmethod
-    def failure(cls, reason: str) -> "PsdProof":
-        """A test that proved nothing."""
-        return cls(proved=False, margin=0.0, reason=reason)
 
 
 class Matrix(ABC):
@@ -80,8 +60,9 @@ class Matrix(ABC):
     def __matmul__(self, other: Self) -> Self: ...
 
     @abstractmethod
-    def prove_psd(self) -> PsdProof:
-        """Prove that the matrix is positive semidefinite; the lower triangle is read."""
+    def psd_obstacle(self) -> str | None:
+        """None if every symmetric matrix in the enclosure is proved positive semidefinite, else the first obstacle, in
+        words; the lower triangle is read."""
 
     def __sub__(self, other: Self) -> Self:
         return self + -other

@@ -6,8 +6,9 @@ from certificates.arithmetic import BallMatrix, Enclosure
 from certificates.arithmetic.matrix import timed
 from certificates.certificate import CaseProof
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure
+from certificates.linear_leaves import OpenCase
 from certificates.nonnegativity import prove_leaf
-from certificates.robustness import inequality_table, lifted_cone, margin_form, open_case
+from certificates.robustness import inequality_table, lifted_cone, margin_form, unstable_bounds
 from certificates.work import BALL_ORDER
 from formulations.arrays import IntArray
 from formulations.network import ReluNetwork
@@ -32,7 +33,7 @@ def leaf_is_proved(
     matrix = timed(BallMatrix if in_balls else Enclosure, deadline)
     try:
         with np.errstate(all="ignore"):
-            opened = open_case(network, case, given.stable)
+            opened = OpenCase(network, case, given.stable, unstable_bounds(network, case.region, given))
             cone = lifted_cone(opened)
             if in_balls and sum(cone.generators.shape) > BALL_ORDER:
                 return False

@@ -8,6 +8,7 @@ from certificates.proof import LEAF, Circuits, LiftedProof, Triangles
 from formulations import ACTIVE, FREE, INACTIVE
 from formulations.arrays import FloatArray, IntArray
 from formulations.errors import InputError
+from formulations.groups import GroupedDual
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,25 @@ class LeafProof:
         pairs = np.stack([p, q], axis=1).astype(np.int64)
         return cls(pairs, np.where(p == q, 1.0, 2.0) * upper[p, q], complementarity)
 
+    @classmethod
+    def from_groups(cls, dual: GroupedDual, t: FloatArray) -> "LeafProof":
+        """The same of groups; what is at complementary positions is left out."""
+        N = len(t)
+        keys: list[IntArray] = []
+        values: list[FloatArray] = []
+        for rows, block in zip((*dual.groups.rows, dual.groups.head), (*dual.blocks, dual.head), strict=True):
+            upper = np.triu(block)
+            p, q = np.nonzero(upper)
+            place, kept = np.concatenate([rows, N + rows]), q != p + len(rows)
+            first, second = place[p[kept]], place[q[kept]]
+            keys.append(np.minimum(first, second) * 2 * N + np.maximum(first, second))
+            values.append((np.where(p == q, 1.0, 2.0) * upper[p, q])[kept])
+        # A pair of shared generators of one group stands with that group and with the head.
+        key, place = np.unique(np.concatenate(keys), return_inverse=True)
+        multipliers = np.zeros(len(key))
+        np.add.at(multipliers, place, np.concatenate(values))
+        return cls(np.stack([key // (2 * N), key % (2 * N)], axis=1).astype(np.int64), multipliers, t)
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -69,6 +89,7 @@ def build(
     *,
     circuits: Circuits | None = None,
     triangles: Triangles | None = None,
+    groups: IntArray | None = None,
     rows: int = 0,
     quadratics: int = 0,
 ) -> LiftedProof:
@@ -81,6 +102,7 @@ def build(
         root: tree whose leaves hold their multipliers.
         neurons: N.
         circuits, triangles: further inequalities, at the positions from 2N + ``rows`` on, in this order.
+        groups: (N,) as in ``LiftedProof``; None for a proof that is not in groups.
         rows, quadratics: how many the region has; 0 for all of R^k.
 
     Raises:
@@ -127,6 +149,7 @@ def build(
         sigma=np.stack([leaf.sigma for leaf in leaves]),
         circuits=circuits,
         triangles=triangles,
+        groups=nothing if groups is None else groups.astype(np.int64),
     )
 
 

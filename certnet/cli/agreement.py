@@ -1,12 +1,16 @@
 """Whether a certificate is about the data, the network or the property that somebody names: decided exactly."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from certificates import Certificate, fingerprint
+from certificates import Certificate, Lipschitz, Robustness, fingerprint
+from certificates.certificate import FLOAT32, REAL
 from certnet.io import Recipe, Split, load, read_network, source_kind
+from certnet.io.float32 import require_plain
+from certnet.io.query import named_files, read_query
 from certnet.io.vnnlib import read_vnnlib
 from certnet.runtime.wording import listed
 from formulations import InputError, TrainingProgram
@@ -87,40 +91,66 @@ def _rows(split: Split) -> dict[str, Any]:
     }
 
 
-def compare_network(own: ReluNetwork, path: str) -> list[str]:
+def compare_network(statement: Robustness | Lipschitz, networks: Sequence[str]) -> list[str]:
     """Insist that the certificate is about the network of this file; returns what is to be said of how it was read.
 
     Raises:
-        InputError: it is not, or the file cannot be read.
+        InputError: it is not, there are several, or the file cannot be read; or it is no program that float32 semantics
+            are about.
     """
-    read = read_network(path)
+    if len(networks) != 1:
+        raise InputError("several networks belong to a property that declares them; give it with --property.")
+    read, own = read_network(networks[0]), statement.network
+    if isinstance(statement, Robustness) and statement.semantics == FLOAT32:
+        require_plain(networks[0], read)
     given = read.on() if own.outputs == read.network.outputs else read.with_scores()
+    _require_equal(own, given, networks)
+    return list(given.notes)
+
+
+def _require_equal(own: ReluNetwork, given: ReluNetwork, networks: Sequence[str]) -> None:
     names = ("hidden", "hidden_bias", "output", "output_bias")
     if not all(np.array_equal(getattr(given, name), getattr(own, name)) for name in names):
-        raise InputError(f"The certificate is about another network than {path}; pass the one it was made for.")
-    return [] if given.note is None else [given.note]
+        raise InputError(
+            f"The certificate is about another network than {', '.join(networks)}; pass the one it was made for, and "
+            "with --property what it was asked."
+        )
 
 
-def compare_property(certificate: Certificate, path: str) -> int:
-    """Insist that what the certificate claims implies the property of this file; returns the number of its cases.
+def compare_property(certificate: Certificate, path: str, networks: Sequence[str] = ()) -> tuple[int, list[str]]:
+    """Insist that what the certificate claims implies the property of this file, about these networks if there are any.
 
     Every case of the file has to lie in one of the certificate's: the box in its region, and where the file's rows hold
     the other's have to. That is decided in rational arithmetic, between the numbers of the two files.
 
+    Returns:
+        The number of its cases, and what is to be said of how the networks were read.
+
     Raises:
-        InputError: it does not, or the file cannot be read.
+        InputError: it does not, or a file cannot be read.
     """
-    stated, own = read_vnnlib(path, certificate.network), certificate.cases
-    for number, case in enumerate(stated.cases):
+    own, notes = certificate.cases, list[str]()
+    if networks:
+        about = certificate.statement
+        query = read_query(path, named_files(networks), semantics=getattr(about, "semantics", REAL))
+        if query.semantics != getattr(about, "semantics", REAL):
+            raise InputError(f"{path} is about float32, but the certificate about real numbers; verify it again.")
+        _require_equal(certificate.network, query.network, networks)
+        cases, notes = query.cases, list(query.network.notes)
+    else:
+        cases = read_vnnlib(path, certificate.network).cases
+    for number, case in enumerate(cases):
         # The one at the same place, as a rule.
         if not any(_covers(other, case) for other in [*own[number : number + 1], *own]):
             raise InputError(f"The certificate is about another property than {path}; pass the one it was made for.")
-    return len(stated.cases)
+    return len(cases), notes
 
 
 def _covers(own: UnsafeCase, stated: UnsafeCase) -> bool:
     """Whether the unsafe points of ``stated`` are among those of ``own``: each row of that follows from one of this."""
     a, b = own.region, stated.region
+    if any(not row.weights and row.constant > 0 for row in stated.rows):
+        return True  # It has no unsafe point.
     if a.has_ball or b.has_ball or a.inputs != b.inputs:
         return False
     # The file's box is rounded to the next float64 numbers, so that comparing with these compares with the exact sides.

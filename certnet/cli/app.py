@@ -1,10 +1,11 @@
 """The command line: from arguments to an exit code, with every error in one sentence."""
 
 import contextlib
+import gc
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -28,16 +29,25 @@ app = typer.Typer(
 )
 
 
-def _print_version(value: bool) -> None:
-    if value:
-        typer.echo(f"certnet {__version__}")
-        raise typer.Exit
+def _printing(text: str) -> Callable[[bool], None]:
+    """Prints this and ends, where an option is given."""
+
+    def say(given: bool) -> None:
+        if given:
+            typer.echo(text)
+            raise typer.Exit
+
+    return say
 
 
 @app.callback()
 def _options(
     show_version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", callback=_printing(__version__), is_eager=True, help="Print the version and exit."),
+    ] = False,
+    show_name: Annotated[
+        bool, typer.Option("--name", callback=_printing("certnet"), is_eager=True, help="Print the name and exit.")
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an unexpected error (anywhere on the line).")
@@ -60,6 +70,9 @@ def run(argv: Sequence[str], signals: Signals) -> int:
             signals.serve()
             with standard_output(needed=True):  # of --help and --version
                 outcome = app(arguments, prog_name="certnet", standalone_mode=False)
+            if not gc.isenabled():
+                gc.freeze()
+                gc.enable()
             return int(outcome() if callable(outcome) else outcome or 0)
         except KeyboardInterrupt:
             return _fail("Interrupted.", Exit.INTERRUPTED, arguments)

@@ -15,7 +15,7 @@ from certificates.findings import proved, stated
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import Json
 from certnet.cli.output import SEVERITY, Exit, exit_code, failure, head, with_headline
-from certnet.cli.show import Live, first_line, stderr_console
+from certnet.cli.show import Live, first_line
 from certnet.io.output import print_result
 from certnet.runtime.clock import Event
 from certnet.runtime.wording import NONE, down, percent, up
@@ -33,6 +33,11 @@ LOSSES = {
     "poisson": "exp f − yf + y log y − y",
 }
 """Of an output f and its target y."""
+SEMANTICS = {
+    "real": "real arithmetic",
+    "float32": "every evaluation in float32, which changes an output row by at most {}, and real arithmetic",
+}
+"""What outputs are."""
 SHOWN, SHOWN_TERMS = 3, 40
 """Regions that are named in the text, and terms of functions of outputs."""
 
@@ -46,8 +51,13 @@ def check(
         str | None,
         typer.Option(metavar="DATA", help="Data the certificates must be about; else those inside them are used."),
     ] = None,
-    network: Annotated[
-        str | None, typer.Option(metavar="NETWORK", help="Network that robustness certificates must be about.")
+    networks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--network",
+            metavar="NETWORK",
+            help="Network that robustness certificates must be about; NAME=FILE for each one that --property declares.",
+        ),
     ] = None,
     property_file: Annotated[
         str | None,
@@ -67,13 +77,13 @@ def check(
     results: list[dict[str, Any]] = []
     files = [file for given in certificates for file in _files(given)]
     started = time.perf_counter()
-    with Live(stderr_console(), enabled=len(files) > 1) as live:
+    with Live(enabled=len(files) > 1) as live:
         for path in files:
             count = sum(found["verdict"] == Verdict.PROVED for found in results)
             name = f"certificate {len(results) + 1} of {len(files)}"
             live(Event(name, time.perf_counter() - started, known=f"{count} are proved"))
             try:
-                results.append(_examine(path, data, network, property_file, how))
+                results.append(_examine(path, data, networks or [], property_file, how))
             except InputError as error:
                 # Of several files a broken one is a row of the table, not the end.
                 if len(files) == 1:
@@ -100,7 +110,7 @@ def _files(given: str) -> list[Path]:
 
 
 def _examine(
-    path: Path, data: str | None, network: str | None, property_file: str | None, how: Mapping[str, Any]
+    path: Path, data: str | None, networks: Sequence[str], property_file: str | None, how: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Check one certificate; the object that the command prints.
 
@@ -112,7 +122,7 @@ def _examine(
     certificate = read_certificate(path)
     statement, found = certificate.statement, stated(certificate)
     if isinstance(statement, Training):
-        if network is not None or property_file is not None:
+        if networks or property_file is not None:
             raise InputError(f"{path} is about training data; use --data instead of --network and --property.")
         rows = None if data is None else compare_data(certificate, data)
         found["data"] |= {"compared_with": data, "rows": rows}
@@ -121,10 +131,13 @@ def _examine(
             raise InputError(f"{path} is about a network; use --network and --property instead of --data.")
         if isinstance(statement, Lipschitz) and property_file is not None:
             raise InputError(f"{path} is about a Lipschitz constant; leave --property out.")
-        found["notes"] = [] if network is None else compare_network(statement.network, network)
-        found["network"] |= {"compared_with": network}
+        if networks and property_file is None:
+            found["notes"] = compare_network(statement, networks)
+        found["network"] |= {"compared_with": ", ".join(networks) or None}
         if "property" in found:
-            cases = None if property_file is None else compare_property(certificate, property_file)
+            cases = None
+            if property_file is not None:
+                cases, found["notes"] = compare_property(certificate, property_file, networks)
             found["property"] |= {"compared_with": property_file, "cases_compared": cases}
     report = checker.check(certificate, **how)
     return {
@@ -156,6 +169,7 @@ def lines_of(found: Mapping[str, Any]) -> dict[str, str]:
             inputs += f"; and {len(stated['regions']) - SHOWN} regions more (--json lists them)"
         about = {
             "claim": "at every input of each case some of its output rows is at least the margin, so none is unsafe",
+            "semantics": SEMANTICS.get(found["semantics"], "unknown").format(up(found["rounding"])),
             "cases": f"{stated['cases']} ({stated['rows']} output rows in all)",
             "inputs": inputs,
             "leaves": f"{leaves['linear']} linear, {leaves['semidefinite']} semidefinite",

@@ -20,11 +20,13 @@ class Command:
         module: which has a function of its name; that returns an exit code.
         summary: its line in ``certnet --help``.
         example: a call of it.
+        options_are_arguments: whether words that begin with a dash are arguments like others.
     """
 
     module: str
     summary: str
     example: str
+    options_are_arguments: bool = False
 
 
 COMMANDS = {
@@ -46,10 +48,23 @@ COMMANDS = {
         "Prove a property, or that rows keep their class.",
         "certnet verify iris iris --norm linf --radius 0.1",
     ),
+    "supports": Command(
+        "supports", "What VNN-LIB asks of a solver.", "certnet supports --onnx-operators", options_are_arguments=True
+    ),
     "audit": Command(
         "audit", "Certified and attacked accuracy.", "certnet audit iris iris --norm linf --radii 0.05,0.1"
     ),
     "lipschitz": Command("lipschitz", "Prove Lipschitz constants.", "certnet lipschitz iris"),
+    "radius": Command(
+        "radius", "How far rows may move, in all inputs or one.", "certnet radius iris iris --rows 0:5 --each-input"
+    ),
+    "range": Command("ask", "Between which values outputs lie, proved.", "certnet range iris iris --pair 0,1"),
+    "equivalence": Command(
+        "ask", "How far two networks are apart, proved.", "certnet equivalence iris runs/iris-small iris --epsilon 0.1"
+    ),
+    "monotonicity": Command(
+        "ask", "Which outputs rise or fall with an input, proved.", "certnet monotonicity iris '[0,8]' --input 0"
+    ),
     "check": Command("check", "Prove certificates again, with no solver.", "certnet check iris --data iris"),
     "tightness": Command("tightness", "How tight the relaxation behind a run is.", "certnet tightness iris"),
     "doctor": Command("doctor", "Versions, solvers, memory and GPU.", "certnet doctor"),
@@ -87,7 +102,8 @@ def load(name: str) -> Any:
     command = COMMANDS[name]
     work = _help if name == "help" else getattr(importlib.import_module(f"certnet.cli.{command.module}"), name)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(name, epilog=f"Example: {command.example}\n\n{CODES}")(_parsed(work))
+    settings = {"ignore_unknown_options": command.options_are_arguments}
+    alone.command(name, epilog=f"Example: {command.example}\n\n{CODES}", context_settings=settings)(_parsed(work))
     return typer.main.get_command(alone)
 
 

@@ -128,7 +128,7 @@ def lipschitz(
         "results": entries,
         "files": {name: entries[0][name] for name in ("certificate",) if alone and name in entries[0]},
     }
-    notes = sorted({entry["note"] for entry in entries if entry["note"]})
+    notes = sorted({entry["note"] for entry in entries if entry["note"]} | {*read.notes})
     print_result(with_headline(report), [*notes, first_line(report)], as_json=json)
     return Exit.UNKNOWN if unproved else Exit.OK
 

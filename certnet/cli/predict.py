@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from certnet.cli.rows import Subject
     from formulations._validation import FloatArray
 
-REACH = 4.0
-"""Radii are looked for up to so many times the largest deviation of a feature."""
-
 
 def predict(
     network: Network,
@@ -65,8 +62,7 @@ def predict(
     if radius_norm is not None:
         columns |= _radii(subject, X, radius_norm, largest_radius, each, quiet)
         interrupted = None in columns[f"certified radius ({radius_norm})"]
-        note = subject.read.with_scores().note
-        notes = notes if note is None else (*notes, note)
+        notes = (*notes, *subject.read.with_scores().notes)
     if table is not None:
         notes = (*notes, *against_targets(subject.read, table, columns))
     for note in () if quiet else notes:
@@ -94,8 +90,8 @@ def _radii(
     """A proved radius for each row, and one within which another class was found, None where none was."""
     import math
 
-    from certnet.cli.rows import median_radius
-    from certnet.cli.show import Live, stderr_console
+    from certnet.cli.rows import median_radius, reaches
+    from certnet.cli.show import Live
     from certnet.jobs.radius import certified_radius
     from certnet.runtime.clock import Event
 
@@ -103,12 +99,10 @@ def _radii(
     # The class that is printed; where rounding lets the folded weights of ``relu`` prefer another its radius is 0.
     scores = subject.read.predict(X)
     labels = scores[:, 0] > 0 if subject.read.is_binary else scores.argmax(axis=1)
-    if largest is None:
-        scale = subject.read.scale
-        largest = REACH * float((X.max(axis=0) - X.min(axis=0)).max() or 1.0 if scale is None else scale.max())
+    largest = float(reaches(subject.read, X).max()) if largest is None else largest
     kept: list[float] = []
     lost: list[float | None] = []
-    with contextlib.suppress(KeyboardInterrupt), Live(stderr_console(), enabled=not quiet) as live:
+    with contextlib.suppress(KeyboardInterrupt), Live(enabled=not quiet) as live:
         for row, x in enumerate(X):
             live(
                 Event(f"radius of row {row + 1} of {len(X)}", time.perf_counter() - started, known=median_radius(kept))

@@ -3,21 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from certnet.cli.limits import column_names
-from certnet.io import Recipe
-from certnet.io.answers import new_rows, require_kind
-from certnet.io.load_data import read_source
 from certnet.io.load_network import named_network
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.runs import HOME, Run
-from certnet.io.targets import Outputs
 from certnet.runtime.wording import down
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
+
+if TYPE_CHECKING:
+    from certnet.io import Recipe
+
+REACH = 4.0
+"""Radii are looked for up to so many times the deviation of a feature."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +72,7 @@ class Subject:
         """Whether its run was trained on data of another name, so that all rows of these are new to it."""
         return self.run is not None and Path(self.run.recipe.source).name != Path(source).name
 
-    def recipe(self, source: str, *, drop: str | None = None, **given: Any) -> Recipe:
+    def recipe(self, source: str, *, drop: str | None = None, **given: Any) -> "Recipe":
         """How data are read for it: as those of its run, but for what is given and not None.
 
         ``drop`` is the text of an option. A run knows its own columns, and needs it not.
@@ -80,10 +83,13 @@ class Subject:
         given["drop"] = None if drop is None else column_names(drop, "--drop")
         if self.run is not None:
             return self.run.recipe_for(source, **given)
+
+        from certnet.io.dataset import Recipe
+
         return Recipe(source=source, **{name: value for name, value in given.items() if value is not None})
 
 
-def read_rows(subject: Subject, recipe: Recipe) -> tuple[ReluNetwork, FloatArray, FloatArray]:
+def read_rows(subject: Subject, recipe: "Recipe") -> tuple[ReluNetwork, FloatArray, FloatArray]:
     """A network of raw features, and the features and targets it is asked about: test rows where the source has them.
 
     The network's outputs are in the order of the source's classes, and labels have to be those of outputs.
@@ -91,6 +97,10 @@ def read_rows(subject: Subject, recipe: Recipe) -> tuple[ReluNetwork, FloatArray
     Raises:
         InputError: the data cannot be read, or do not fit the network.
     """
+    from certnet.io.answers import require_kind
+    from certnet.io.load_data import read_source
+    from certnet.io.targets import Outputs
+
     read = subject.read
     data = read_source(recipe.asked_by(read.columns), Outputs(read.network.outputs, read.classes))
     network = read.with_scores(data.classes)
@@ -99,12 +109,16 @@ def read_rows(subject: Subject, recipe: Recipe) -> tuple[ReluNetwork, FloatArray
     return network, X, Y
 
 
-def read_features(subject: Subject, recipe: Recipe) -> tuple[ReluNetwork, FloatArray]:
+def read_features(subject: Subject, recipe: "Recipe") -> tuple[ReluNetwork, FloatArray]:
     """The same without targets, which a table need not have where the network finds its columns by name.
 
     Raises:
         InputError: as ``read_rows``.
     """
+    from certnet.io.answers import new_rows, require_kind
+    from certnet.io.load_data import read_source
+    from certnet.io.targets import Outputs
+
     read = subject.read
     if read.columns is not None:
         return read.on(), new_rows(read, recipe.source)[0]
@@ -112,6 +126,28 @@ def read_features(subject: Subject, recipe: Recipe) -> tuple[ReluNetwork, FloatA
     X = data.X if data.X_test is None else data.X_test
     require_kind(read.network, X, None, recipe.source)
     return read.on(), X
+
+
+def input_names(read: TwoLayerNetwork, chosen: str | None = None) -> dict[int, str]:
+    """Names of inputs by number: of all, or of the one whose number or name is given.
+
+    Raises:
+        InputError: there is none of it, or there are several.
+    """
+    count = read.network.inputs
+    names = [f"x_{j}" for j in range(count)] if read.columns is None else read.columns.feature_names
+    found = {j: name for j, name in enumerate(names) if chosen is None or chosen in (name, str(j))}
+    if chosen is not None and len(found) != 1:
+        raise InputError(f"--input must be a number from 0 to {count - 1} or an input's name, not {chosen[:40]!r}.")
+    return found
+
+
+def reaches(read: TwoLayerNetwork, X: FloatArray) -> FloatArray:
+    """(d,) how far radii are looked for in each input: by the network's deviations, else by the spread of rows X."""
+    if read.scale is not None:
+        return REACH * read.scale
+    spread = X.max(axis=0) - X.min(axis=0)
+    return REACH * np.where(spread > 0, spread, spread.max() or 1.0)
 
 
 def parse_rows(text: str | None, count: int) -> range:
@@ -135,4 +171,4 @@ def parse_rows(text: str | None, count: int) -> range:
 
 def median_radius(radii: Sequence[float]) -> str | None:
     """What is known of the rows that are done; None where none is."""
-    return f"median certified radius {down(median(radii), 3)}" if radii else None
+    return f"median certified radius {down(float(np.median(radii)), 3)}" if radii else None

@@ -3,33 +3,30 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from decimal import Context, Decimal, Inexact, localcontext
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
 
 from certificates import Verdict
-from certificates.container import MAX_CASES
-from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
-from certnet.cli.options import Circuits, Drop, Json, Network, NoFeature, Norm, Rows, Target
+from certificates.certificate import FLOAT32
+from certnet.cli.limits import began, seconds_or_none, shares
+from certnet.cli.options import Circuits, Drop, Json, NoFeature, Norm, Rows, Target, Workers, out_folder, run_names
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, place_for, with_headline, write_proof
+from certnet.cli.query import answer, asked_of, tell_notes
 from certnet.cli.rows import Subject, median_radius, parse_rows, read_rows
-from certnet.cli.show import Live, first_line, stderr_console
+from certnet.cli.show import Live, first_line
+from certnet.io.float32 import require_plain
 from certnet.io.output import print_result
 from certnet.io.packed import ending
-from certnet.io.vnnlib import read_vnnlib
 from certnet.runtime.clock import Event
 from certnet.runtime.wording import down, up
 from formulations import InputError
-from formulations._validation import as_positive
+from formulations._validation import FloatArray, as_positive
 from formulations.network import ReluNetwork
-from formulations.robustness import UnsafeCase, keeps_class, region_maker
-
-if TYPE_CHECKING:
-    from certnet.jobs.verify import VerificationResult
+from formulations.properties import keeps_class
+from formulations.robustness import InputRegion, region_maker
 
 PROPERTY_SECONDS = 60.0
 """Time limit of a property where none is given."""
@@ -38,15 +35,40 @@ UNREACHED = "the time limit was reached before this row"
 
 
 def verify(
-    network: Network,
+    network: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NETWORK|QUERY",
+            autocompletion=run_names,
+            help="A network: a run, or a file that ends in .onnx, .npz or .safetensors. Or, alone, a VNN-LIB file, "
+            "whose networks --network names.",
+            show_default=False,
+        ),
+    ] = None,
     subject: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="PROPERTY|DATA",
             help="A VNN-LIB file, which states what is unsafe; or data as for certnet train, whose classes are to "
             "be kept (test rows where the file has them; features as they are in the file).",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    networks: Annotated[
+        list[str] | None,
+        typer.Option("--network", metavar="NAME=FILE", help="With QUERY: the file of a network that it declares."),
+    ] = None,
+    instances: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Instead of PROPERTY: a CSV file of lines network,property,seconds,expected; or, after NETWORK, a "
+            "folder of properties or a pattern such as 'boxes/*.vnnlib'.",
+        ),
+    ] = None,
+    expected: Annotated[
+        str | None, typer.Option(metavar="FILE", help="With --instances: verdicts, in lines property,verdict.")
+    ] = None,
     norm: Annotated[Norm | None, typer.Option(help="With DATA: the norm of the disturbance.")] = None,
     radius: Annotated[float | None, typer.Option(help="With DATA: its largest size, 0 or more.")] = None,
     largest_radius: Annotated[
@@ -64,31 +86,86 @@ def verify(
             show_default=False,
         ),
     ] = None,
-    input_limit: Annotated[float, typer.Option(help="With DATA: seconds for each row; 0 for no limit.")] = 60.0,
+    input_limit: Annotated[
+        float, typer.Option(help="Seconds for each row of DATA, or each instance that names none; 0 for no limit.")
+    ] = 60.0,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Another name of --time-limit, that of VNN-LIB.")
+    ] = None,
+    serialise_assignments: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="With QUERY: write satisfying values there, as NAME.pb, not to stdout."),
+    ] = None,
     certificate: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Where the proof is written, if there is one; with DATA a folder."),
+        typer.Option(
+            metavar="FILE", help="Where the proof is written, if there is one; with DATA or --instances a folder."
+        ),
     ] = None,
+    tree: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="With a property: splits that another verifier found, as JSON."),
+    ] = None,
+    semantics: Annotated[
+        Literal["real", "float32"],
+        typer.Option(help="Decide for real arithmetic, or for every evaluation in float32; weights must be float32."),
+    ] = "real",
     circuits: Circuits = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the attack.")] = 0,
+    workers: Workers = 1,
+    out: Annotated[str | None, out_folder("with --instances runs/verify/FOLDER-OF-LIST")] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="With --instances: start anew, also where a journal is.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Prove that no input is unsafe (unsat), find one (sat), or say unknown or timeout, on the first line."""
     started = began()
     each = seconds_or_none(input_limit, "--input-limit")
+    if timeout is not None and time_limit is not None:
+        raise InputError("--timeout and --time-limit are the same; give one of them.")
+    time_limit = timeout if time_limit is None else time_limit
+    limit = None if time_limit is None else seconds_or_none(time_limit)
+    how: dict[str, Any] = {"circuits": circuits, "random_state": seed}
+    of_data = {"--norm": norm, "--radius": radius, "--largest-radius": largest_radius, "--rows": rows}
+    of_data |= {"--target": target, "--weight-column": weight_column, "--drop": drop}
+    of_query = {"--network": networks or None, "--serialise-assignments": serialise_assignments, "--tree": tree}
+    of_list = {"--expected": expected, "--workers": None if workers == 1 else workers, "--out": out}
+    of_list |= {"--fresh": fresh or None}
+    if instances is not None:
+        _refuse({"a property or data": subject, **of_query, **of_data}, "--instances names its properties")
+        files: dict[str, Any] = {"expected": expected, "certificates": certificate, "out": out, "fresh": fresh}
+        from certnet.cli.instances import run_instances
+
+        return run_instances(
+            instances,
+            network,
+            started,
+            time_limit=limit,
+            input_limit=each,
+            semantics=semantics,
+            how=how,
+            workers=workers,
+            json=json,
+            **files,
+        )
+    _refuse(of_list, "it goes with --instances")
+    if network is None:
+        raise InputError("Name a network and a property, or --instances LIST; certnet verify --help has an example.")
+    if subject is None or networks or ending(Path(subject)) == ".vnnlib":
+        _refuse(of_data, "it goes with data; the property file says which inputs are meant")
+        how["time_limit"] = PROPERTY_SECONDS if time_limit is None else limit
+        query = asked_of(network, subject, networks or [], semantics)
+        if tree is not None:
+            from certnet.io.split_tree import read_split_tree
+
+            how["tree"] = read_split_tree(tree, query[0].network)
+        return answer(*query, how, started, certificate=certificate, serialise=serialise_assignments, json=json)
+    _refuse(of_query, "it goes with a property of VNN-LIB")
     about = Subject.named(network)
     names = {"network": about.name, "property": Path(subject).name}
-    if ending(Path(subject)) == ".vnnlib":
-        options = {"--norm": norm, "--radius": radius, "--largest-radius": largest_radius, "--rows": rows}
-        for name, value in {**options, "--target": target, "--weight-column": weight_column, "--drop": drop}.items():
-            if value is not None:
-                raise InputError(f"{name} goes with data; the property file says which inputs are meant.")
-        limit = seconds_or_none(PROPERTY_SECONDS if time_limit is None else time_limit)
-        read = about.read.on()
-        cases = read_vnnlib(subject, read).cases
-        how: dict[str, Any] = {"circuits": circuits, "random_state": seed, "provenance": names}
-        return _property(read, cases, certificate, {**how, "time_limit": job_seconds(limit, started)}, json)
-    limit = None if time_limit is None else seconds_or_none(time_limit)
+    if semantics == FLOAT32:
+        require_plain(network, about.read)
     if norm is None or (radius is None and largest_radius is None):
         raise InputError(
             f"{subject!r} is no .vnnlib file, so it is read as data; then --norm linf or l2 and --radius R or "
@@ -108,22 +185,21 @@ def verify(
     from certnet.jobs.radius import CertifiedRadius, certified_radius
     from certnet.jobs.verify import VerificationResult
     from certnet.jobs.verify import verify as decide
-    from certnet.search.counterexample import decided_classes
 
     results: list[dict[str, Any]] = []
-    with Live(stderr_console(), enabled=True, time_limit=limit) as live:
+    with Live(enabled=True, time_limit=limit) as live:
         for row, seconds in zip(chosen, shares(limit, started, len(chosen), each), strict=True):
             x, label = X[row], labels[row]
             found: CertifiedRadius | VerificationResult
             entry: dict[str, Any] = {"row": row, "label": label}
-            how = {"circuits": circuits, "random_state": seed, "provenance": {**names, "row": row}}
+            how |= {"semantics": semantics, "provenance": {**names, "row": row}}
             tell = live.part(f"row {row} ({len(results) + 1} of {len(chosen)})", started, _so_far(results))
             tell(Event("begins", 0.0))
             if seconds == 0 and largest_radius is not None:
                 found = CertifiedRadius(0.0, np.inf, None, None, True, 0.0)
             elif seconds == 0:
                 found = VerificationResult(Verdict.UNKNOWN, UNREACHED, -np.inf, np.inf, (0, 0), 0.0, timed_out=True)
-            elif not decided_classes(read, x[None], np.array([label]))[1][0]:
+            elif misclassified(read, x, label, semantics):
                 found, entry["result"] = CertifiedRadius(0.0, 0.0, None, None, False, 0.0), MISCLASSIFIED
             elif largest_radius is not None:
                 found = certified_radius(read, x, label, norm=norm, largest=largest_radius, time_limit=seconds, **how)
@@ -145,6 +221,7 @@ def verify(
             **summary,
             "network": names["network"],
             "data": subject,
+            "semantics": semantics,
             "norm": norm,
             "radius": radius,
             "largest_radius": largest_radius,
@@ -157,59 +234,27 @@ def verify(
     return code
 
 
-def _property(
-    read: ReluNetwork, cases: Sequence[UnsafeCase], certificate: str | None, how: Mapping[str, Any], json: bool
-) -> int:
-    names = how["provenance"]
-    place = None if certificate is None else place_for(certificate, "--certificate", folder=False)
-    if place is not None and len(cases) > MAX_CASES:
-        raise InputError(
-            f"{names['property']} has {len(cases)} cases, and a certificate file holds {MAX_CASES}; leave "
-            "--certificate out, or split the property."
-        )
+def _refuse(options: Mapping[str, Any], why: str) -> None:
+    """Refuse options that are given, and not None.
 
+    Raises:
+        InputError: for the first of them.
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"Leave {name} out: {why}.")
+
+
+def misclassified(network: ReluNetwork, x: FloatArray, label: int, semantics: str) -> bool:
+    """Whether a row is of another class, in exact arithmetic; or, rounded to float32, in every evaluation there."""
     from certnet.jobs.verify import verify as decide
+    from certnet.search.counterexample import decided_classes
 
-    with Live(stderr_console(), enabled=True, time_limit=how["time_limit"]) as live:
-        result = decide(read, cases, **how, progress=live)
-    files = {}
-    if place is not None and result.certificate is not None:
-        write_proof(place, result.certificate)
-        files = {"certificate": certificate}
-    notes = {"notes": tell_notes(read)}
-    report = with_headline(
-        {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files, **notes}
-    )
-    print_result(report, [result.status, _details(result)], as_json=json)
-    return BY_VERDICT[result.verdict]
-
-
-def tell_notes(network: ReluNetwork) -> list[str]:
-    """What JSON says of how the network was read, also said on stderr."""
-    if network.note is None:
-        return []
-    stderr_console().print(f"certnet: {network.note}", markup=False, soft_wrap=True)
-    return [network.note]
-
-
-def _details(result: "VerificationResult") -> str:
-    """What follows the first line: the counterexample as VNN-COMP wants it, or a sentence."""
-    from certnet.jobs.verify import float_or
-
-    found = result.counterexample
-    if found is None:
-        bound = result.lower_bound
-        return result.reason + (f"; lower bound of the margin {down(bound)}" if np.isfinite(bound) else "")
-    values = [Fraction(value) for value in found.x.tolist()] if found.exact is None else found.exact
-    lines = [f"(X_{i} {float_or(value, _exact_text(value))})" for i, value in enumerate(values)]
-    return "(" + "\n".join([*lines, *(f"(Y_{j} {value!r})" for j, value in enumerate(found.y.tolist()))]) + ")"
-
-
-def _exact_text(value: Fraction) -> str:
-    """A number as a decimal if it is a short one, else as a quotient in the syntax of SMT-LIB."""
-    with localcontext(Context(prec=40, traps=[])) as context:
-        decimal = Decimal(value.numerator) / Decimal(value.denominator)
-        return f"(/ {value.numerator} {value.denominator})" if context.flags[Inexact] else str(decimal)
+    if semantics != FLOAT32:
+        return not decided_classes(network, x[None], np.array([label]))[1][0]
+    point = x.astype(np.float32).astype(np.float64)
+    cases = keeps_class(network, InputRegion(point, point), label)
+    return decide(network, cases, semantics=semantics).verdict is Verdict.REFUTED
 
 
 def _words(entry: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from certnet.io.chain import Chain
+from certnet.io.folding import normalised
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
@@ -54,7 +55,7 @@ def mlp_network(model: Any) -> tuple[ReluNetwork, str]:
 
 
 def network_from_torch(module: Any) -> ReluNetwork:
-    """The network of a ``torch.nn.Sequential`` with two Linear layers and a ReLU between them.
+    """The network of a ``torch.nn.Sequential`` of Linear layers with one layer of ReLU, or what is a sum of ReLUs.
 
     It is the function that the module has after ``module.eval()``. Flatten, Identity and Dropout change nothing there,
     and BatchNorm1d with running statistics is affine; it is folded into its neighbours in float64. Weights become
@@ -124,13 +125,10 @@ def _flatten(chain: Chain, layer: Any) -> Chain:
 def _batch_norm(chain: Chain, layer: Any) -> Chain:
     if layer.running_mean is None or layer.running_var is None:
         raise InputError("has no running statistics, so that its output depends on the batch")
-    gain = 1.0 / np.sqrt(_array(layer.running_var, "variance") + float(layer.eps))
-    shift = -_array(layer.running_mean, "mean") * gain
-    if layer.weight is not None:
-        weight = _array(layer.weight, "weight")
-        gain, shift = weight * gain, weight * shift
-    if layer.bias is not None:
-        shift = shift + _array(layer.bias, "bias")
+    mean, variance = _array(layer.running_mean, "mean"), _array(layer.running_var, "variance")
+    weight = np.ones_like(mean) if layer.weight is None else _array(layer.weight, "weight")
+    bias = np.zeros_like(mean) if layer.bias is None else _array(layer.bias, "bias")
+    gain, shift = normalised(mean, variance, float(layer.eps), weight, bias)
     size = layer.num_features
     if chain.size not in (None, size) or gain.shape != (size,):
         raise InputError(f"has {size} features, which do not fit what comes in")
@@ -140,7 +138,11 @@ def _batch_norm(chain: Chain, layer: Any) -> Chain:
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "parametrizations")
 _OPERATIONS: dict[str, Callable[[Chain, Any], Chain]] = {
     "Linear": _linear,
-    "ReLU": lambda chain, _: chain.rectified(),
+    "ReLU": lambda chain, _: chain.between(0.0, np.inf),
+    "ReLU6": lambda chain, _: chain.between(0.0, 6.0),
+    "Hardtanh": lambda chain, layer: chain.between(layer.min_val, layer.max_val),
+    "LeakyReLU": lambda chain, layer: chain.leaky(layer.negative_slope),
+    "PReLU": lambda chain, layer: chain.leaky(_array(layer.weight, "slope")),
     "Flatten": _flatten,
     "Identity": lambda chain, _: chain,
     "Dropout": lambda chain, _: chain,

@@ -4,23 +4,25 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from certificates.files import write_atomically
 from certificates.findings import figures
-from certnet.io.columns import Columns
 from certnet.io.folding import folded, powers_of_two
 from certnet.io.output import writing
 from certnet.io.packed import Array, npz_arrays, unreadable
-from certnet.io.tables import Table
 from certnet.runtime.display import Result
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_array, as_matrix, shown
 from formulations.network import ReluNetwork
 from formulations.rounding import exact_array
+
+if TYPE_CHECKING:
+    from certnet.io.columns import Columns
+    from certnet.io.tables import Table
 
 __all__ = ["TwoLayerNetwork"]
 
@@ -61,7 +63,7 @@ class TwoLayerNetwork(Result):
     offset: FloatArray | None = None
     scale: FloatArray | None = None
     classes: Sequence[str] | None = None
-    columns: Columns | None = None
+    columns: "Columns | None" = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.network, ReluNetwork):
@@ -90,12 +92,14 @@ class TwoLayerNetwork(Result):
             return self.columns.feature_names
         return tuple(f"x{place + 1}" for place in range(self.network.inputs))
 
-    def encode(self, table: Table) -> FloatArray:
+    def encode(self, table: "Table") -> FloatArray:
         """X (n×d) of a table: by the names of its columns, or where the network has no names all columns in order.
 
         Raises:
             InputError: columns that are missing, or cells that cannot be read.
         """
+        from certnet.io.columns import Columns
+
         columns = Columns.numbers(table.names) if self.columns is None else self.columns
         return columns.encode(table)
 
@@ -168,7 +172,7 @@ class TwoLayerNetwork(Result):
         if not self.is_binary:
             return found
         output, bias = (np.concatenate([np.zeros_like(part), part]) for part in (found.output, found.output_bias))
-        return ReluNetwork(found.hidden, found.hidden_bias, output, bias).with_note(found.note)
+        return ReluNetwork(found.hidden, found.hidden_bias, output, bias).told(found.note, found.ending)
 
     def _on(self, offset: FloatArray, scale: FloatArray) -> ReluNetwork:
         own_offset = np.zeros(len(offset)) if self.offset is None else self.offset
@@ -182,7 +186,7 @@ class TwoLayerNetwork(Result):
             exact = same_offset and powers_of_two(own_scale) and np.array_equal(gain * own_scale, scale)
         U, bias, rounded = folded(self.network.hidden.T, self.network.hidden_bias, gain, shift)
         found = ReluNetwork(U.T, bias, self.network.output, self.network.output_bias)
-        return found.with_note(ROUNDED if rounded or not exact else self.network.note)
+        return found.told(ROUNDED if rounded or not exact else self.network.note, self.network.ending)
 
     def _order(self, classes: tuple[str, ...]) -> list[int] | None:
         """Positions of the outputs, in the order of the classes; None where the network names none."""
@@ -260,11 +264,13 @@ def assemble(
     hidden_bias: ArrayLike | None = None,
     output_bias: ArrayLike | None = None,
     rounded: bool = False,
+    ending: str | None = None,
     **parts: Any,
 ) -> TwoLayerNetwork:
     """The network of a file's arrays, U being d×m, with the file's name in every complaint.
 
-    ``rounded`` where these numbers were computed from those of the file and may have been rounded.
+    ``rounded`` where these numbers were computed from those of the file and may have been rounded; ``ending`` is what
+    the file applies to the outputs.
     """
     try:
         hidden, output = _weights("U", U), _weights("V", V)
@@ -275,7 +281,7 @@ def assemble(
         b = np.zeros(hidden.shape[1]) if hidden_bias is None else exact_array("hidden_bias", hidden_bias, 1)
         b2 = np.zeros(len(output)) if output_bias is None else exact_array("output_bias", output_bias, 1)
         network = ReluNetwork(hidden.T, b, output, b2)
-        return TwoLayerNetwork(network.with_note(ROUNDED) if rounded else network, **parts)
+        return TwoLayerNetwork(network.told(ROUNDED if rounded else None, ending), **parts)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
 
@@ -288,11 +294,13 @@ def _reordered(network: ReluNetwork, order: list[int] | None) -> ReluNetwork:
     else:
         output, bias = network.output[order], network.output_bias[order]
     found = ReluNetwork(network.hidden, network.hidden_bias, output, bias)
-    return found.with_note(network.note)
+    return found.told(network.note, network.ending)
 
 
-def _columns(source: str, stored: Array) -> Columns:
+def _columns(source: str, stored: Array) -> "Columns":
     """The columns of the JSON text in a network's file."""
+    from certnet.io.columns import Columns
+
     try:
         return Columns.from_json(json.loads(stored.item()))
     except InputError as error:

@@ -83,6 +83,8 @@ def objective_of(
     return _in_torch_terms(read, y, terms, gamma, weight_decay, optimizer, sample_weight, biases)
 
 
+_WITHIN = {"Softmax": "cross-entropy", "LogSoftmax": "cross-entropy", "Sigmoid": "logistic"}
+"""Functions after the outputs, and the loss that has them in it."""
 Biases = tuple[str | None, str | None]
 """What was named of hidden and output bias."""
 
@@ -114,6 +116,12 @@ class _Read:
         if biases[1] is None and hidden == "free":
             # Which makes constants free, whatever the output layer has.
             output = "free"
+        ending = self.network.ending
+        if ending is not None and _WITHIN.get(ending) != loss:
+            raise InputError(
+                f"The network ends in {ending}, which the loss {loss} does not have in it; name the loss that it was "
+                "trained with, or export it up to its linear output layer."
+            )
         Y = targets(loss, y, self.network.outputs, self.classes)
         return TrainingProgram(self.X, Y, gamma, loss=loss, sample_weight=omega, hidden_bias=hidden, output_bias=output)
 

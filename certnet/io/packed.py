@@ -45,8 +45,11 @@ def read_bytes(path: Path, largest: int) -> bytes:
         OSError: it cannot be read.
     """
     try:
-        with gzip.open(path) if path.suffix.lower() == PACKED else path.open("rb") as file:
-            content: bytes = file.read(largest + 1)
+        packed = path.suffix.lower() == PACKED
+        # A buffer is made as large as what is asked for.
+        asked = largest if packed else min(largest, path.stat().st_size)
+        with gzip.open(path) if packed else path.open("rb") as file:
+            content: bytes = file.read(asked + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise InputError(f"{path.name} is no gzip file or was cut off; pack it again, or give it unpacked.") from None
     if len(content) > largest:
@@ -112,7 +115,8 @@ def safetensors(source: str, content: bytes) -> dict[str, Array]:
     except SafetensorError:
         raise InputError(f"{source} is no safetensors file or was cut off; save the network again.") from None
     arrays: dict[str, Array] = {}
-    for name, tensor in found:
+    # Its order differs from time to time.
+    for name, tensor in sorted(found, key=lambda entry: entry[0]):
         kind = tensor["dtype"]
         if kind not in _TYPES:
             raise InputError(

@@ -1,31 +1,85 @@
 """Reading VNN-LIB 2.0 through the ``vnnlib`` package, as the same formulas that a 1.0 file states.
 
-The package parses and checks types; it is the standard's own. One network with one input and one output tensor is read.
-Entries of a tensor are numbered row by row, so that entry ``X[1,0]`` of shape [2,3] is the input ``X_3``.
+The package parses and checks types; it is the standard's own. Entries of all inputs are numbered in the order in which
+they are declared, each tensor row by row: entry ``X[1,0]`` of a first input X of shape [2,3] is ``X_3``. So are those
+of hidden nodes and outputs, as ``Y_j``.
 
 The package's parser works by recursion in compiled code, which deep nesting would crash, and it takes sizes modulo 2³²
 in some places. Both are ruled out before a text reaches it.
 """
 
 import importlib
+import itertools
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
+from certnet.io.clauses import Declared, Expression, shown
 from formulations import InputError
 
-Expression = str | list["Expression"]
-"""A symbol, or a list of expressions."""
-Declared = dict[str, set[int] | range]
-"""The numbers of the X and of the Y that are declared."""
 MOST_NESTED = 200
 MOST_ENTRIES = 1 << 26
-"""Entries of a tensor."""
-_REAL = frozenset({"Real", "F16", "F32", "F64", "BF16"})
-_SIGNS = {"LessEqual": "<=", "GreaterEqual": ">=", "LessThan": "<", "GreaterThan": ">", "Equal": "="}
+"""Entries of all tensors."""
+TYPES = {"Real": "real", "F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat16"}
+"""Element types of numbers, by the package's names."""
+_SIGNS = {
+    "LessEqual": "<=",
+    "GreaterEqual": ">=",
+    "LessThan": "<",
+    "GreaterThan": ">",
+    "Equal": "==",
+    "NotEqual": "!=",
+}
 _FOUND = re.compile(r"\s*\((vnnlib-version|declare-network)\b")
+_CAPITAL = re.compile(r"(\(\s*declare-(?:input|hidden|output)\s+(\w+)\s+)Real\b")
+_NUMBER = re.compile(
+    r"""\[[^\]]*\]|"[^"]*"|(?<=[\s(])([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)(?=[\s)])"""
+)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A variable that a text declares.
+
+    Attributes:
+        name: its own.
+        kind: "input", "hidden" or "output".
+        element: its element type, such as "real" or "float32".
+        written: as the text has it, such as "Real".
+        shape: its lengths; none of a scalar.
+        start: the number of its first entry, among the X for an input and else among the Y.
+        node: its name in the ONNX file, None where the order of declaration decides.
+    """
+
+    name: str
+    kind: str
+    element: str
+    written: str
+    shape: tuple[int, ...]
+    start: int
+    node: str | None
+
+    @property
+    def size(self) -> int:
+        """Entries."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A network that a text declares: its name, its tensors, and the name of the network that it is equal to."""
+
+    name: str
+    tensors: tuple[Tensor, ...]
+    equal_to: str | None
+
+    def of(self, *kinds: str) -> tuple[Tensor, ...]:
+        """The tensors of these kinds."""
+        return tuple(tensor for tensor in self.tensors if tensor.kind in kinds)
 
 
 def is_version_2(text: str) -> bool:
@@ -33,8 +87,8 @@ def is_version_2(text: str) -> bool:
     return _FOUND.match(without_comments(text)) is not None
 
 
-def version_2(text: str, declared: Declared) -> Iterator[Expression]:
-    """The assertions of a VNN-LIB 2.0 text over X_i and Y_j, which become ``declared``."""
+def version_2(text: str, declared: Declared) -> tuple[tuple[Declaration, ...], Iterator[Expression]]:
+    """The networks of a VNN-LIB 2.0 text, and its assertions over X_i and Y_j, which become ``declared``."""
     try:
         package = importlib.import_module("vnnlib")
     except ImportError:
@@ -44,26 +98,37 @@ def version_2(text: str, declared: Declared) -> Iterator[Expression]:
         ) from None
     plain = without_comments(text)
     _require_harmless(plain)
+    capital = {name for _, name in _CAPITAL.findall(plain)}
     try:
-        query = package.parse_query_string(plain)
+        # The standard writes this type both ways, and the package knows one; so it is with numbers.
+        query = package.parse_query_string(_NUMBER.sub(_with_a_point, _CAPITAL.sub(r"\1real", plain)))
     except (package.VNNLibException, ValueError, LookupError, OverflowError) as error:
         raise InputError(_complaint(error)) from None
-    names = _tensors(query, declared)
-    for assertion in query.assertions:
-        yield _formula(assertion.expr, names)
+    networks = tuple(_declarations(query, declared, capital))
+    places = {
+        tensor.name: ("X" if tensor.kind == "input" else "Y", tensor.start)
+        for network in networks
+        for tensor in network.tensors
+    }
+    return networks, (_formula(assertion.expr, places) for assertion in query.assertions)
+
+
+def spelled(networks: Sequence[Declaration], number: int) -> str:
+    """An input as its text spells it: X_i where no networks are declared."""
+    for tensor in (tensor for network in networks for tensor in network.of("input")):
+        if tensor.start <= number < tensor.start + tensor.size:
+            rest, indices = number - tensor.start, []
+            for length in reversed(tensor.shape):
+                rest, index = divmod(rest, length)
+                indices.append(str(index))
+            return f"{tensor.name}[{','.join(reversed(indices))}]" if indices else tensor.name
+    return f"X_{number}"
 
 
 def without_comments(text: str) -> str:
     """The text with its lines where they were, so that complaints name the right one."""
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return "\n".join(line.split(";", 1)[0] for line in lines)
-
-
-def shown(expression: Any) -> str:
-    """An expression of either version in a sentence."""
-    parts = isinstance(expression, list)
-    text = f"({' '.join(shown(part) for part in expression)})" if parts else str(expression)
-    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _require_harmless(text: str) -> None:
@@ -90,55 +155,63 @@ def _complaint(error: Exception) -> str:
     except (ValueError, LookupError, TypeError):
         if not text.startswith("Parse error"):
             text = "a number is too large"
-        elif re.search(r"'[eE][0-9]*'$", text):
-            text += "; version 2.0 writes numbers without an exponent, such as 0.001"
     return f"{' '.join(text.split()).rstrip('.')}."
 
 
-def _tensors(query: Any, declared: Declared) -> dict[str, str]:
-    """X or Y by the tensor's name; their entries become declared."""
-    if len(query.networks) != 1:
-        raise InputError(f"the file declares {len(query.networks)} networks; certnet verifies one at a time.")
-    network = query.networks[0]
-    if len(network.hidden):
-        raise InputError(f"the file speaks of the hidden node {network.hidden[0].name}; certnet reads inputs, outputs.")
-    names: dict[str, str] = {}
-    for letter, kind, tensors in (("X", "input", network.inputs), ("Y", "output", network.outputs)):
-        if len(tensors) != 1:
-            raise InputError(f"the network has {len(tensors)} {kind} tensors; certnet reads networks with one.")
-        tensor, size = tensors[0], math.prod(tensors[0].shape)
-        if tensor.dtype.name not in _REAL:
-            raise InputError(
-                f"the {kind} {tensor.name} has type {tensor.dtype.name}; certnet verifies numbers such as float32."
-            )
-        if size > MOST_ENTRIES:
-            raise InputError(f"the {kind} {tensor.name} has more than {MOST_ENTRIES} entries.")
-        names[tensor.name], declared[letter] = letter, range(size)
-    return names
+def _with_a_point(found: re.Match[str]) -> str:
+    """A number in decimals, without an exponent, as the package reads it; indices and names stay."""
+    if found[1] is None:
+        return found[0]
+    text = format(Decimal(found[1]), "f")
+    return text if "." in text else f"{text}.0"
 
 
-def _formula(node: Any, names: dict[str, str]) -> Expression:
+def _declarations(query: Any, declared: Declared, capital: set[str]) -> Iterator[Declaration]:
+    """The networks in order; the entries of their tensors become declared."""
+    sizes = {"X": 0, "Y": 0}
+    for network in query.networks:
+        tensors = []
+        parts = (("input", network.inputs), ("hidden", network.hidden), ("output", network.outputs))
+        for kind, found in itertools.chain.from_iterable(((kind, entry) for entry in part) for kind, part in parts):
+            letter = "X" if kind == "input" else "Y"
+            element = TYPES.get(found.dtype.name)
+            if element is None:
+                raise InputError(
+                    f"the {kind} {found.name} has type {found.dtype.name}; certnet verifies numbers such as float32."
+                )
+            node = (found.onnx_name or "").strip('"') or None
+            written = "Real" if found.name in capital else element
+            tensors.append(Tensor(found.name, kind, element, written, tuple(found.shape), sizes[letter], node))
+            sizes[letter] += tensors[-1].size
+            if sum(sizes.values()) > MOST_ENTRIES:
+                raise InputError(f"its tensors have more than {MOST_ENTRIES} entries.")
+        yield Declaration(network.name, tuple(tensors), network.equal_to or None)
+    declared |= {letter: range(size) for letter, size in sizes.items()}
+
+
+def _formula(node: Any, places: Mapping[str, tuple[str, int]]) -> Expression:
     kind = type(node).__name__
     if kind in ("And", "Or"):
-        return [kind.lower(), *(_formula(part, names) for part in node.args)]
+        return [kind.lower(), *(_formula(part, places) for part in node.args)]
     if kind not in _SIGNS:
-        raise InputError(f"{shown(node)} is not understood; certnet reads and, or, <=, >= and ==.")
-    return [_SIGNS[kind], _term(node.lhs, names), _term(node.rhs, names)]
+        raise InputError(f"{shown(node)} is not understood; certnet reads and, or, and comparisons such as <=.")
+    return [_SIGNS[kind], _term(node.lhs, places), _term(node.rhs, places)]
 
 
-def _term(node: Any, names: dict[str, str]) -> Expression:
+def _term(node: Any, places: Mapping[str, tuple[str, int]]) -> Expression:
     kind = type(node).__name__
     if kind == "Var":
         position = 0
         for index, size in zip(node.indices, node.shape, strict=True):
             position = position * size + index
-        return f"{names[node.name]}_{position}"
+        letter, start = places[node.name]
+        return f"{letter}_{start + position}"
     if kind in ("Float", "Int", "IntExpr"):
         return str(node.lexeme)
     if kind == "Negate":
-        return ["-", _term(node.expr, names)]
+        return ["-", _term(node.expr, places)]
     if kind == "Minus":
-        return ["-", _term(node.head, names), *(_term(part, names) for part in node.rest)]
+        return ["-", _term(node.head, places), *(_term(part, places) for part in node.rest)]
     if kind in ("Plus", "Multiply"):
-        return ["+" if kind == "Plus" else "*", *(_term(part, names) for part in node.args)]
+        return ["+" if kind == "Plus" else "*", *(_term(part, places) for part in node.args)]
     raise InputError(f"{shown(node)} is no linear term.")

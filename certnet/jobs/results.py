@@ -85,7 +85,6 @@ class Certified(Pictured):
             "weights": weights(self.certificate.sample_weight),
             "width": int(self.U.shape[1]),
             "branching": branching,
-            "slack_margin": finite(report.slack_margin),
             "stages": dict(self.stages),
             "history": [moment.to_dict() for moment in self.history],
             "notes": list(self.notes),

@@ -6,31 +6,38 @@ neurons and the passes through the network; they differ in weights alone.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from certificates import Certificate, Report, Robustness, Verdict, check
-from certificates.certificate import CaseProof
-from certificates.failure import Deadline
+from certificates.certificate import FLOAT32, REAL, CaseProof
+from certificates.failure import Deadline, ProofFailure
 from certificates.findings import finite
+from certificates.float32 import lowered, output_errors, row_errors
 from certificates.robustness import preactivation_bounds
+from certnet.io.split_tree import SplitTree
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.display import Result
 from certnet.runtime.wording import down, up
 from certnet.search.attack import attack_all
 from certnet.search.counterexample import Counterexample, confirm_near
 from certnet.search.linear import Nodes, crown
-from certnet.search.margin import CaseSearch
 from certnet.search.margin_proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_sizes
+from formulations import InputError
+from formulations._validation import FloatArray, shown
 from formulations.arguments import accepts, count, json_object, seconds, several
 from formulations.margin import MarginProblem, reduce_cases
 from formulations.network import ReluNetwork
 from formulations.robustness import UnsafeCase, require_fitting
 from formulations.rounding import nearest
 from formulations.signs import FREE
+
+if TYPE_CHECKING:
+    from certnet.io.query import Query
 
 __all__ = ["VerificationResult", "verify"]
 
@@ -49,6 +56,11 @@ class Settings:
 
 
 SETTINGS = Settings()
+UNSAFE = {
+    REAL: "in exact arithmetic: its margin is",
+    FLOAT32: "however it is evaluated in float32: its margin is at most",
+}
+"""What is said of a counterexample, before its margin."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,13 +71,14 @@ class VerificationResult(Result):
         verdict: PROVED (no unsafe input), REFUTED (an unsafe input), or UNKNOWN.
         reason: one sentence.
         lower_bound: the least bound on ``max_r (H f(x) + h)_r`` over all cases; proved where PROVED, else in floating
-            point, and −inf where none was computed.
-        attacked: the least such value at an input that was met, in floating point.
+            point, and −inf where none was computed. In float32 it is the least over all evaluations, E less.
+        attacked: the least such value at an input that was met, in floating point; in float32 less E as well.
         nodes: linear and semidefinite bounds computed.
         seconds: wall time.
         certificate, report: the proof and what the checker found, where PROVED.
         counterexample: the unsafe input, where REFUTED.
         timed_out: whether the time limit ended the search.
+        semantics, rounding: "real" or "float32", and the largest E, by how much float32 may change an output row.
     """
 
     COMMAND = "verify"
@@ -80,6 +93,8 @@ class VerificationResult(Result):
     report: Report | None = None
     counterexample: Counterexample | None = None
     timed_out: bool = False
+    semantics: str = REAL
+    rounding: float = 0.0
 
     @property
     def status(self) -> str:
@@ -101,6 +116,8 @@ class VerificationResult(Result):
             "bounds": dict(zip(("linear", "semidefinite"), self.nodes, strict=True)),
             "leaves": report and {"linear": report.linear_leaves, "semidefinite": report.semidefinite_leaves},
             "arithmetic": report and report.arithmetic,
+            "semantics": self.semantics,
+            "rounding": self.rounding,
             "seconds": self.seconds,
         }
 
@@ -109,8 +126,20 @@ def counterexample_fields(found: Counterexample | None) -> dict[str, Any] | None
     """What JSON says of an unsafe input: numbers that are float64 as such, others as fractions in text."""
     if found is None:
         return None
-    x = found.x.tolist() if found.exact is None else [float_or(value, str(value)) for value in found.exact]
+    x = exact_fields(found.x if found.exact is None else found.exact)
     return {"x": x, "y": found.y.tolist(), "case": found.case, "margin": found.margin}
+
+
+def exact_fields(x: FloatArray | Sequence[Fraction]) -> list[float | str]:
+    """What JSON says of an input."""
+    return x.tolist() if isinstance(x, np.ndarray) else [float_or(value, str(value)) for value in x]
+
+
+def as_declared(query: "Query", found: Counterexample) -> Counterexample:
+    """The counterexample in the inputs and outputs that the query declares."""
+    places, exact = list(query.places), found.exact
+    exact = None if exact is None else tuple(exact[place] for place in places)
+    return replace(found, x=found.x[places], y=found.y[: query.outputs], exact=exact)
 
 
 def float_or(value: Fraction, otherwise: str) -> float | str:
@@ -119,14 +148,23 @@ def float_or(value: Fraction, otherwise: str) -> float | str:
     return near if math.isfinite(near) and Fraction(near) == value else otherwise
 
 
-@accepts(network=ReluNetwork, cases=several(UnsafeCase), time_limit=seconds, random_state=count, provenance=json_object)
+@accepts(
+    network=ReluNetwork,
+    cases=several(UnsafeCase),
+    time_limit=seconds,
+    random_state=count,
+    tree=SplitTree,
+    provenance=json_object,
+)
 def verify(
     network: ReluNetwork,
     cases: Sequence[UnsafeCase],
     *,
+    semantics: str = REAL,
     time_limit: float | None = None,
     circuits: bool = False,
     random_state: int = 0,
+    tree: SplitTree | None = None,
     provenance: Mapping[str, Any] | None = None,
     progress: Callable[[Event], None] | None = None,
 ) -> VerificationResult:
@@ -135,37 +173,64 @@ def verify(
     Args:
         network: f(x) = V (Ux + b)₊ + b₂.
         cases: a disjunction; PROVED means that none happens, REFUTED that one does.
+        semantics: "real"; or "float32" to decide for all float32 inputs and all their evaluations in float32, in any
+            order of summation, with or without fused multiply-add. Then what lies within rounding is UNKNOWN.
         time_limit: seconds, or None; the check of a finished proof has a tenth and a second more.
         circuits: let the semidefinite search use circuit inequalities, which rarely pays.
         random_state: seed of the attack.
+        tree: splits that another verifier found, with which the search of a case begins where bounds of the whole
+            region do not decide it. Leaves that have no proof are split further.
         provenance: JSON object that travels with the certificate.
         progress: called with an ``Event`` now and then.
 
     Raises:
-        InputError: a case about other numbers of inputs or outputs than the network's.
+        InputError: a case about other numbers of inputs or outputs than the network's, a tree that splits other neurons
+            or has other cases, other semantics, or weights that are no float32 numbers.
     """
     clock = Clock(time_limit, progress)
     require_fitting(network, cases)
+    if tree is not None:
+        tree.require_fitting(network.width, len(cases))
+    if semantics not in (REAL, FLOAT32):
+        raise InputError(f"the semantics must be {REAL} or {FLOAT32}, not {shown(semantics)}.")
     with np.errstate(all="ignore"):
         # Overflow ends as a bound that is no number, which decides nothing.
-        return _Verification(network, cases, clock).run(circuits, random_state, dict(provenance or {}))
+        work = _Verification(network, cases, clock, semantics, tree, random_state)
+        return work.run(circuits, dict(provenance or {}))
 
 
 class _Verification:
     """A property at work: what has been seen of its cases so far."""
 
-    def __init__(self, network: ReluNetwork, cases: Sequence[UnsafeCase], clock: Clock) -> None:
-        self.network, self.cases, self.clock = network, cases, clock
+    def __init__(
+        self,
+        network: ReluNetwork,
+        cases: Sequence[UnsafeCase],
+        clock: Clock,
+        semantics: str,
+        tree: SplitTree | None,
+        random_state: int,
+    ) -> None:
+        self.network, self.stated, self.clock, self.semantics = network, cases, clock, semantics
+        self.tree, self._seed = tree, random_state
+        self.cases = cases if semantics == REAL else in_float32(network, cases)
+        errors = [case.rounding for case in self.cases if case.rounding is not None]
+        self.rounding = max((float(error.max()) for error in errors), default=0.0)
         self.attacked = self.lower_bound = math.inf
         self.nodes = np.zeros(2, dtype=np.int64)
         self.timed_out, self.bounded = False, 0
         self.proofs: dict[int, CaseProof] = {}
         self.sizes: dict[int, float] = {}
 
-    def run(self, circuits: bool, random_state: int, provenance: dict[str, Any]) -> VerificationResult:
+    @cached_property
+    def rng(self) -> "np.random.Generator":
+        """Made where something is left to attack, as NumPy's random numbers are imported for it."""
+        return np.random.default_rng(self._seed)
+
+    def run(self, circuits: bool, provenance: dict[str, Any]) -> VerificationResult:
         """All regions first, with CROWN and an attack; then the open cases, the one nearest to being unsafe first."""
         deadline = Deadline.after(self.clock.left())
-        rng, work = np.random.default_rng(random_state), SETTINGS.attack_work
+        work = SETTINGS.attack_work
         open_: list[tuple[int, MarginProblem, float]] = []
         for numbers in _by_region(self.cases):
             if self.sizes and deadline.passed:
@@ -179,9 +244,10 @@ class _Verification:
                 self.network,
                 [self.cases[number] for number, _ in left],
                 starts=int(np.clip(work // max(self.network.hidden.size * len(left), 1), *SETTINGS.starts)),
-                rng=rng,
+                rng=self.rng,
                 deadline=deadline,
-                until=-SETTINGS.clear * max(float(np.abs(problem.linear).max(initial=0.0)) for _, problem in left),
+                until=-SETTINGS.clear * max(float(np.abs(problem.linear).max(initial=0.0)) for _, problem in left)
+                - 3.0 * self.rounding,
             )
             for (number, problem), one in sorted(zip(left, found, strict=True), key=lambda pair: pair[1].margin):
                 self.attacked = min(self.attacked, one.margin)
@@ -191,6 +257,8 @@ class _Verification:
                 if counterexample is not None:
                     return self._refuted(counterexample)
                 open_.append((number, problem, one.margin))
+        if open_:
+            from certnet.search.margin import CaseSearch  # brings the relaxation, which most boxes do without
         for number, problem, attacked in sorted(open_, key=lambda item: item[2]):
             outcome = CaseSearch(
                 self.network,
@@ -199,7 +267,8 @@ class _Verification:
                 attacked=attacked,
                 size=self.sizes[number],
                 deadline=deadline,
-                rng=rng,
+                rng=self.rng,
+                splits=None if self.tree is None else self.tree.of(number),
                 circuits=circuits,
                 watch=lambda waiting, worst: self._tell(f"{waiting} parts are open", worst),
             ).run()
@@ -264,7 +333,7 @@ class _Verification:
         self.attacked = min(self.attacked, counterexample.margin)
         return self._result(
             Verdict.REFUTED,
-            f"an input{which} is unsafe, in exact arithmetic: its margin is {counterexample.margin:.6g}",
+            f"an input{which} is unsafe, {UNSAFE[self.semantics]} {counterexample.margin:.6g}",
             self.lower_bound if math.isfinite(self.lower_bound) else -math.inf,
             counterexample=counterexample,
         )
@@ -277,11 +346,13 @@ class _Verification:
         if self.timed_out:
             reason = "the time limit was reached before the property was decided"
         else:
-            reason = "a part of the region is not decided: its margin is 0 within rounding, or numbers are too large"
+            within = "rounding" if self.semantics == REAL else f"what float32 may change, {up(self.rounding)}"
+            reason = f"a part of the region is not decided: its margin is 0 within {within}, or numbers are too large"
         report = None
         if len(self.proofs) == len(self.cases):
             proofs = tuple(self.proofs[number] for number in sorted(self.proofs))
-            certificate = Certificate(Robustness(self.network, tuple(self.cases)), proofs, provenance=provenance)
+            statement = Robustness(self.network, tuple(self.stated), self.semantics)
+            certificate = Certificate(statement, proofs, provenance=provenance)
             limit = self.clock.time_limit
             left = None if limit is None else 1.1 * limit + 1.0 - self.clock.seconds
             report = check(certificate, time_limit=left)
@@ -295,7 +366,28 @@ class _Verification:
     def _result(self, verdict: Verdict, reason: str, lower_bound: float, **found: Any) -> VerificationResult:
         linear, semidefinite = self.nodes.tolist()
         nodes, seconds = (linear, semidefinite), self.clock.seconds
+        found |= {"semantics": self.semantics, "rounding": self.rounding}
         return VerificationResult(verdict, reason, lower_bound, self.attacked, nodes, seconds, **found)
+
+
+def in_float32(network: ReluNetwork, cases: Sequence[UnsafeCase]) -> list[UnsafeCase]:
+    """The cases of real numbers that are proved in place of these, with E taken off.
+
+    Raises:
+        InputError: float32 does not evaluate the network, or might overflow.
+    """
+    known: dict[int, FloatArray] = {}
+    found = []
+    for case in cases:
+        region = case.region
+        try:
+            if id(region) not in known:
+                known[id(region)] = output_errors(network, region, preactivation_bounds(network, region)[1])
+        except ProofFailure as failure:
+            raise InputError(f"{failure}; leave --semantics float32 out, or give float32 weights.") from None
+        errors = row_errors(case, known[id(region)])
+        found.append(replace(lowered(case, errors), stated=case.rows, rounding=errors))
+    return found
 
 
 def _by_region(cases: Sequence[UnsafeCase]) -> list[list[int]]:

@@ -17,9 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
-from scipy.linalg.blas import dsyrk
 
 from certificates.failure import NO_DEADLINE, Deadline
 from certnet.search.linear import LinearBounds, Nodes, crown, finish
@@ -157,7 +156,7 @@ class _Scaled:
 
 def _grams(factors: Iterable[FloatArray], *, trans: bool = False) -> FloatArray:
     """(n, order, order) lower triangles of F Fᵀ, or of Fᵀ F, at half the cost of products of matrices."""
-    return np.stack([dsyrk(1.0, one, trans=trans, lower=True) for one in factors])
+    return np.stack([scipy.linalg.blas.dsyrk(1.0, one, trans=trans, lower=True) for one in factors])
 
 
 class _System:
@@ -205,12 +204,14 @@ class _System:
         if scaled.pairs is not None and order <= SMALL:
             self.inverse = np.asarray(np.linalg.inv(K), dtype=np.float64)
         else:
-            self.factors = [cho_factor(one, lower=True, check_finite=False) for one in K]
+            self.factors = [scipy.linalg.cho_factor(one, lower=True, check_finite=False) for one in K]
 
     def _apply(self, r: FloatArray) -> FloatArray:
         if self.inverse is not None:
             return np.asarray((self.inverse @ r[:, :, None])[:, :, 0])
-        return np.stack([cho_solve(one, row, check_finite=False) for one, row in zip(self.factors, r, strict=True)])
+        return np.stack(
+            [scipy.linalg.cho_solve(one, row, check_finite=False) for one, row in zip(self.factors, r, strict=True)]
+        )
 
     def solve(self, r: FloatArray) -> FloatArray:
         if self.scaled.primal:

@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 
 from certificates.arithmetic import Enclosure
 from certificates.arithmetic.machine import MachineFailure, require_machine
+from certificates.failure import ProofFailure
+from certificates.float32 import output_errors
+from certificates.robustness import preactivation_bounds
+from certnet.search.exactly import evaluated_exactly
 from certnet.search.regions import exact_point, pull_inside
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 from formulations.network import ReluNetwork
-from formulations.robustness import UnsafeCase
+from formulations.robustness import InputRegion, UnsafeCase
 from formulations.rounding import nearest
 
 __all__ = ["Counterexample"]
@@ -32,7 +36,8 @@ class Counterexample:
         x: (d,) the input; its float64 entries are meant exactly unless ``exact`` is there.
         y: (c,) outputs, rounded to float64.
         case: which case it makes unsafe.
-        margin: the largest row's value, rounded to float64 from the exact value, which is ≤ 0.
+        margin: the largest row's value, rounded to float64 from the exact value, which is ≤ 0; with float32 semantics
+            what it is at most in any evaluation, and x holds float32 numbers.
         exact: the input, where no float64 vector is it; ``x`` is then the nearest one.
     """
 
@@ -88,8 +93,9 @@ def confirm_near(network: ReluNetwork, case: UnsafeCase, X: FloatArray, number: 
     Where the region has rational sides and that fails, the point of the exact box nearest to it is tried as well.
     """
     # Many starts of an attack end at the same vertex.
+    kind = np.float64 if case.rounding is None else np.float32
     for x in {x.tobytes(): x for x in X}.values():
-        for point in (pull_inside(case.region, x), exact_point(case.region, x)):
+        for point in (pull_inside(case.region, x, kind), exact_point(case.region, x)):
             found = None if point is None else _unsafe(network, case, point, number)
             if found is not None:
                 return found
@@ -99,7 +105,7 @@ def confirm_near(network: ReluNetwork, case: UnsafeCase, X: FloatArray, number: 
 def _unsafe(
     network: ReluNetwork, case: UnsafeCase, x: FloatArray | tuple[Fraction, ...], number: int
 ) -> Counterexample | None:
-    """The counterexample at a point of the region, if all rows are at most 0 there.
+    """The counterexample at a point of the region, if all rows are at most 0 there, in float32 by any evaluation.
 
     Where the machine is not that of the checkers' model nothing is refuted either: it takes subnormal numbers for 0.
     """
@@ -107,9 +113,19 @@ def _unsafe(
         require_machine()
     except MachineFailure:
         return None
-    y = exact_outputs(network, x)
-    margin = max(sum((w * y[j] for j, w in row.weights), row.constant) for row in case.rows)
-    if margin > 0:
+    y, errors = exact_outputs(network, x), [Fraction(0)] * network.outputs
+    if case.rounding is not None:
+        if not isinstance(x, np.ndarray) or not (x.astype(np.float32) == x).all():
+            return None
+        try:
+            at = InputRegion(x, x)
+            lost = output_errors(network, at, preactivation_bounds(network, at)[1])
+            errors = [*map(Fraction, np.where(evaluated_exactly(network, x), 0.0, lost).tolist())]
+        except ProofFailure:
+            return None
+    values = [sum((w * y[j] + abs(w) * errors[j] for j, w in row.weights), row.constant) for row in case.rows]
+    margin = max(values)
+    if margin > 0 or any(row.strict and value == 0 for row, value in zip(case.rows, values, strict=True)):
         return None
     inputs, outputs = (np.array([nearest(Fraction(value)) for value in values]) for values in (x, y))
     return Counterexample(inputs, outputs, number, nearest(margin), None if isinstance(x, np.ndarray) else x)

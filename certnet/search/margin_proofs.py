@@ -110,7 +110,7 @@ def case_proof(problem: MarginProblem, root: Node, mu: list[FloatArray], margin:
     quadratics = 1 if problem.case.region.has_ball else 0
     circuits = None if problem.circuits is None else as_proof(problem.circuits)
     proof = build(root, N, circuits=circuits, triangles=triangles, rows=1 + 2 * d, quadratics=quadratics)
-    return CaseProof(problem.stable, np.stack(mu), margin, proof)
+    return CaseProof(problem.stable, np.stack(mu), margin, proof, problem.case.rounding)
 
 
 def _triangles(problem: MarginProblem) -> Triangles:

@@ -1,6 +1,7 @@
 """Points and bounds of the regions that a property is about, for who looks for counterexamples."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -8,9 +9,15 @@ from formulations._validation import FloatArray
 from formulations.robustness import InputRegion
 
 
-def pull_inside(region: InputRegion, x: FloatArray) -> FloatArray | None:
-    """A float64 vector of the exact region near x (d,), the same for the same x; None where none was found."""
+def pull_inside(region: InputRegion, x: FloatArray, kind: type[np.floating[Any]] = np.float64) -> FloatArray | None:
+    """A vector of the exact region near x (d,), of numbers of this kind; the same for the same x. None where none was
+    found."""
     low, high = (region.lower, region.upper) if region.inner is None else region.inner
+    with np.errstate(over="ignore"):
+        near = x.astype(kind), low.astype(kind), high.astype(kind)
+    x, lowest, highest = (array.astype(np.float64) for array in near)
+    low = np.where(lowest < low, np.nextafter(near[1], kind(np.inf)), lowest)
+    high = np.where(highest > high, np.nextafter(near[2], kind(-np.inf)), highest)
     x = np.clip(x, low, high)
     if region.centre is None or region.contains(x):
         return x if region.contains(x) else None
@@ -18,7 +25,7 @@ def pull_inside(region: InputRegion, x: FloatArray) -> FloatArray | None:
     for power in range(52, -1, -2):
         # Rounding may lead out of the ball by an ulp in each coordinate, hence the step back.
         point = anchor + (1.0 - 2.0**-power) * (x - anchor)
-        point = np.clip(np.nextafter(point, anchor), low, high)
+        point = np.clip(np.nextafter(point.astype(kind), anchor.astype(kind)).astype(np.float64), low, high)
         if region.contains(point):
             return np.asarray(point)
     return None

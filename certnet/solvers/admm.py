@@ -85,12 +85,12 @@ def admm(program: Program, options: SolverOptions, units: Units = FOR_BOUNDS) ->
         raise InputError(
             "the ADMM knows neither inequalities besides the signs nor equalities; use solver 'interior-point'."
         )
-    run = _Run(program, options, units)
+    run = Run(program, options, units)
     return run.result(run.session.run(run.solve))
 
 
 @dataclass(frozen=True, eq=False)
-class _Point:
+class Point:
     """V where both maps were evaluated, the factor F of G there, and the penalty ρ."""
 
     V: Array
@@ -110,7 +110,7 @@ class _Point:
         return max(self.primal_residual, self.dual_residual)
 
 
-class _Run:
+class Run:
     """State of one solve: ``at`` is the last point, ``V`` the next.
 
     Both are replaced whole and their arrays are not written to, so an interrupt finds them sound.
@@ -126,18 +126,31 @@ class _Run:
         self.smallest = self.settings.smallest_part * self.program.moment_size
         self.iterations, self.balance = 0, self.settings.first_balance
         self.durations: list[float] = []
-        self._use(single=self.program.space.order >= self.settings.single_order)
+        self._use(single=self._order >= self.settings.single_order)
         self._go_on(self._start())
+
+    @property
+    def _order(self) -> int:
+        """Of the matrices."""
+        return self.program.space.order
 
     def _use(self, *, single: bool) -> None:
         """Everything that depends on the precision."""
-        s, order = self.settings, self.program.space.order
-        layer = self.layer = self.layer.with_precision(single=single)
-        self.splitting = Splitting(self.program, layer)
-        self.Z = layer.zeros(order, order)
-        self.acceleration = Anderson(layer, order, min(s.memory, s.memory_entries // (2 * order**2)), s.interval)
+        self.layer = self.layer.with_precision(single=single)
+        self.splitting = self._split()
+        self._allocate(self.program.space.order, self.program.space.order)
 
-    def _start(self) -> _Point:
+    def _split(self) -> Splitting:
+        return Splitting(self.program, self.layer)
+
+    def _allocate(self, *shape: int) -> None:
+        """What is kept of earlier steps."""
+        s = self.settings
+        self.Z = self.layer.zeros(*shape)
+        memory = min(s.memory, s.memory_entries // (2 * shape[0] * shape[1]))
+        self.acceleration = Anderson(self.layer, (shape[0], shape[1]), memory, s.interval)
+
+    def _start(self) -> Point:
         """Zero, or the warm start as far as it fits."""
         space, given = self.program.space, self.given
         penalty = self.settings.first_penalty * self.splitting.size
@@ -150,9 +163,9 @@ class _Run:
             V += F @ F.T
         if dual is not None and dual.N.shape == positions and dual.W.shape == given.shape:
             V += self.splitting.scaled_multiplier(self.coordinates.apply_dual(dual), penalty)
-        return _Point(self.layer.array(V), self.layer.array(F), penalty)
+        return Point(self.layer.array(V), self.layer.array(F), penalty)
 
-    def _go_on(self, at: _Point) -> None:
+    def _go_on(self, at: Point) -> None:
         """From this point without a history; Z becomes the entrywise solution there."""
         self.at, self.V = at, at.V
         self.splitting.entrywise(at.V, at.penalty, self.Z)
@@ -198,7 +211,7 @@ class _Run:
         self.V, accepted = self.acceleration.push(V, R, relaxation * gap)
         if accepted:
             primal_residual = _ratio(gap, max(sizes.entries, self.smallest))
-            self.at = _Point(V, F, last.penalty, primal_residual, dual_residual)
+            self.at = Point(V, F, last.penalty, primal_residual, dual_residual)
 
     def _adapt(self) -> None:
         """Leave float32 or change the penalty, when it is time."""

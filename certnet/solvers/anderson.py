@@ -17,12 +17,12 @@ class Anderson:
     fixed point.
     """
 
-    def __init__(self, layer: Arrays, order: int, memory: int, interval: int) -> None:
+    def __init__(self, layer: Arrays, shape: tuple[int, int], memory: int, interval: int) -> None:
         self._layer, self._memory, self._interval = layer, memory, interval
         self._history = layer.with_precision(single=True)
-        self._blocks = layer.blocks(order, order)
+        self._blocks = layer.blocks(*shape)
         # Changes of R and of V + R, in a ring.
-        self._changes, self._plain = (self._history.empty(memory, order, order) for _ in range(2))
+        self._changes, self._plain = (self._history.empty(memory, *shape) for _ in range(2))
         self.reset()
 
     def reset(self) -> None:

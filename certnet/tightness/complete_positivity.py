@@ -230,6 +230,6 @@ def _shift_to_psd(M: FloatArray) -> float | None:
     if not float(np.linalg.eigvalsh(M)[0]) >= -SHIFTS[-1] * size:
         return None
     for shift in (0.0, *SHIFTS):
-        if (Enclosure.exact(M) + Enclosure.exact(shift * size * np.eye(len(M)))).prove_psd().proved:
+        if (Enclosure.exact(M) + Enclosure.exact(shift * size * np.eye(len(M)))).psd_obstacle() is None:
             return shift * size
     return None

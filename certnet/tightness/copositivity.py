@@ -15,7 +15,6 @@ import numpy as np
 
 from certificates import Verdict
 from certificates.arithmetic import Enclosure, RationalMatrix
-from certificates.arithmetic.matrix import PsdProof
 from certificates.failure import Deadline
 from certnet.tightness.orthant import quadratic_value, subdivide
 from formulations import InputError
@@ -133,7 +132,7 @@ def _refuted(witness: FloatArray, cones: int = 0) -> Copositivity:
 def _split(M: FloatArray, time_limit: float) -> Copositivity | None:
     """M itself, or M minus a nonnegative part, is positive semidefinite."""
     none = np.zeros_like(M)
-    if _prove_psd(M, none).proved:
+    if _proves_psd(M, none):
         return Copositivity(Verdict.PROVED, "it is positive semidefinite", Method.SPN, nonnegative=none)
     size = np.sqrt(np.diag(M))
     if len(M) > SETTINGS.splitting_order or not (size > 0).all():
@@ -141,17 +140,17 @@ def _split(M: FloatArray, time_limit: float) -> Copositivity | None:
     scale = np.outer(size, size)
     N = nonnegative_part(M / scale, time_limit=time_limit)
     N = None if N is None else 0.5 * (N * scale + (N * scale).T)
-    if N is None or not (N >= 0).all() or not _prove_psd(M, N).proved:
+    if N is None or not (N >= 0).all() or not _proves_psd(M, N):
         return None
     reason = "it is the sum of a positive semidefinite and a nonnegative matrix"
     return Copositivity(Verdict.PROVED, reason, Method.SPN, nonnegative=N)
 
 
-def _prove_psd(M: FloatArray, N: FloatArray) -> PsdProof:
-    """A proof that M − N is positive semidefinite."""
+def _proves_psd(M: FloatArray, N: FloatArray) -> bool:
+    """Whether it is proved that M − N is positive semidefinite."""
     if len(M) <= SETTINGS.exact_order:
-        return (RationalMatrix.exact(M) - RationalMatrix.exact(N)).prove_psd()
-    return (Enclosure.exact(M) - Enclosure.exact(N)).prove_psd()
+        return (RationalMatrix.exact(M) - RationalMatrix.exact(N)).psd_obstacle() is None
+    return (Enclosure.exact(M) - Enclosure.exact(N)).psd_obstacle() is None
 
 
 def counterexample(M: FloatArray, *, random_state: int = 0) -> FloatArray | None:

@@ -165,7 +165,7 @@ def _value(
     mid, rad = S.copy(), np.zeros_like(S)
     index = np.arange(N)
     mid[index, index], rad[index, index] = -np.diag(across.mid), np.diag(across.rad)
-    if not Enclosure(mid, rad).prove_psd().proved:
+    if Enclosure(mid, rad).psd_obstacle() is not None:
         return None
     S_bb = Enclosure(mid[b, b], rad[b, b])
     mixed = S_bb + across

@@ -127,9 +127,8 @@ def _is_dominated(Q: Exact) -> bool:
     scaled = np.array([[float(Fraction(rest[i, j], size[i] * size[j])) for j in range(n)] for i in range(n)])
     if not float(np.linalg.eigvalsh(scaled)[0]) >= NEARLY_PSD:
         return False
-    return (
-        RationalMatrix(np.array([fmpq(value) for value in rest.ravel()], dtype=object).reshape(n, n)).prove_psd().proved
-    )
+    exact = np.array([fmpq(value) for value in rest.ravel()], dtype=object).reshape(n, n)
+    return RationalMatrix(exact).psd_obstacle() is None
 
 
 def _cut(Q: Exact) -> tuple[int, int, Fraction]:

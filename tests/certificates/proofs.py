@@ -33,6 +33,7 @@ def single(pairs: np.ndarray, multipliers: np.ndarray, t: np.ndarray) -> LiftedP
         sigma=np.zeros((1, 0)),
         circuits=Circuits(none, start, none),
         triangles=Triangles(none, np.zeros((0, 2))),
+        groups=none,
     )
 
 

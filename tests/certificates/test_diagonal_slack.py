@@ -44,7 +44,7 @@ def proves(
 ) -> bool:
     decay = matrix.exact(gamma * np.eye(A.shape[1]))
     linear = None if J is None else matrix.exact(J)
-    return prove_without_products(A, matrix.exact(features), linear, decay @ decay, t, matrix).proved
+    return prove_without_products(A, matrix.exact(features), linear, decay @ decay, t, matrix) is None
 
 
 @settings(max_examples=60)
@@ -161,9 +161,7 @@ def honest() -> Certificate:
 
 @ALL
 def test_every_arithmetic_proves_the_honest_one(honest: Certificate, arithmetic: Arithmetic) -> None:
-    report = check(honest, arithmetic=arithmetic)
-    assert report.verdict is Verdict.PROVED
-    assert report.slack_margin > 0
+    assert check(honest, arithmetic=arithmetic).verdict is Verdict.PROVED
 
 
 def with_t(certificate: Certificate, t: np.ndarray) -> Certificate:

@@ -248,7 +248,10 @@ STRUCTURE = [
     (Subdivision(np.eye(2), np.array([-2] + [LEAF] * 5), np.array([0.5])), "out of range"),
     (Subdivision(np.eye(2), np.array([2**62] + [LEAF] * 5), np.array([0.5])), "out of range"),
     *(
-        (Subdivision(np.eye(2), np.array([1] + [LEAF] * 5), np.array([theta])), "inside its edge")
+        (
+            Subdivision(np.eye(2), np.array([1] + [LEAF] * 5), np.array([theta])),
+            "inside its edge" if np.isfinite(theta) else "not finite",
+        )
         for theta in (0.0, 1.0, -0.5, np.nan, np.inf)
     ),
     (Subdivision(np.ones((2, 2)), np.array([LEAF] * 4), NONE), "not linearly independent"),

@@ -32,8 +32,8 @@ LEFT = {
 CIRCUIT = Circuits(target=integers([2]), offset=integers([0, 2]), support=integers([0, 1]))
 
 
-def prove(A: np.ndarray, form: np.ndarray, proof: LiftedProof, matrix=RationalMatrix) -> float:
-    return prove_nonnegative(Cone.everywhere(A), matrix.exact(form), proof, matrix)
+def prove(A: np.ndarray, form: np.ndarray, proof: LiftedProof, matrix=RationalMatrix) -> None:
+    prove_nonnegative(Cone.everywhere(A), matrix.exact(form), proof, matrix)
 
 
 def generators(random: np.random.Generator) -> np.ndarray:
@@ -98,8 +98,8 @@ def test_a_tree_proves_what_its_leaves_prove(seed: int) -> None:
     A = generators(random)
     form, c, t = form_and_weights(A, random)
     proof = build(random_tree(c, t, random), NEURONS)
-    assert prove(A, form, proof) > 0
-    assert prove(A, form, proof, Enclosure) > 0
+    prove(A, form, proof)
+    prove(A, form, proof, Enclosure)
     assert (proof.multipliers > 0).all()
     for leaf, signs in leaves_with_signs(proof, NEURONS):
         vanishing = np.concatenate([signs == INACTIVE, signs == ACTIVE])
@@ -167,8 +167,8 @@ def test_circuits_serve_every_leaf(seed: int) -> None:
     N = np.zeros((2 * NEURONS + 1, 2 * NEURONS + 1))
     N[-1, :-1] = N[:-1, -1] = 0.5 * c
     leaf = LeafProof.from_matrix(N, t)
-    assert prove(A, form, build(leaf, NEURONS, circuits=CIRCUIT)) > 0
-    assert prove(A, form, build(Split(4, leaf, Split(2, leaf, leaf)), NEURONS, circuits=CIRCUIT)) > 0
+    prove(A, form, build(leaf, NEURONS, circuits=CIRCUIT))
+    prove(A, form, build(Split(4, leaf, Split(2, leaf, leaf)), NEURONS, circuits=CIRCUIT))
 
 
 def test_depth_is_not_limited_by_the_stack() -> None:

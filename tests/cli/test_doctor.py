@@ -1,5 +1,7 @@
 """``certnet doctor`` and the reports on this machine."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -44,7 +46,8 @@ def test_versions_of_what_is_not_installed_are_null() -> None:
 def test_version_option(certnet: Call) -> None:
     outcome = certnet("--version")
     assert outcome.code == 0
-    assert outcome.out.startswith("certnet ")
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", outcome.out)
+    assert certnet("--name").out == "certnet\n"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["check", "-h"], ["doctor", "--help"]])

@@ -11,6 +11,7 @@ import typer
 import certnet
 from certnet.cli.app import app
 from certnet.cli.commands import COMMANDS, load
+from certnet.cli.supports import CAPABILITIES
 from tests.cli.support import Call, one_sentence
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
@@ -33,7 +34,7 @@ def _sentences(tree: ast.AST) -> Iterator[str]:
 
 
 def test_every_option_in_a_sentence_exists_on_some_command() -> None:
-    known = set().union(*(options(name) for name in COMMANDS))
+    known = set().union(CAPABILITIES, *(options(name) for name in COMMANDS))
     files = sorted(Path(certnet.__file__).parent.rglob("*.py"))
     named = {
         (option, file.name)

@@ -183,13 +183,13 @@ def test_figures_that_do_not_exist_are_null(certnet: Call, folder: Path, monkeyp
     nan, inf = float("nan"), float("inf")
 
     def without(result: TrainingResult) -> TrainingResult:
-        report = replace(result.report, lower_bound=-inf, objective=inf, slack_margin=nan, verdict=Verdict.UNKNOWN)
+        report = replace(result.report, lower_bound=-inf, objective=inf, verdict=Verdict.UNKNOWN)
         return replace(result, report=report, rank=None, stages={"rounding": nan})
 
     monkeypatch.setattr("certnet.jobs.train.train", patched(without))
     outcome = certnet("train", "spiral", "--json")
     report = outcome.json
-    assert [report[key] for key in ("objective", "lower_bound", "gap", "slack_margin", "rank")] == [None] * 5
+    assert [report[key] for key in ("objective", "lower_bound", "gap", "rank")] == [None] * 4
     assert strict((folder / "runs/spiral/report.json").read_text()) == report
     assert outcome.code == 3
 

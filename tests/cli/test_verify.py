@@ -1,6 +1,8 @@
 """``certnet verify`` and ``certnet check`` of what it writes."""
 
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -192,7 +194,10 @@ def test_contradictory_bounds_and_an_empty_disjunction_are_unsat(certnet: Call, 
         done = certnet("verify", files / "net.npz", files / "none.vnnlib", "--certificate", files / "none.cert")
         assert done.code == 0
         assert done.out.splitlines()[0] == "unsat"
-        assert not (files / "none.cert").exists()
+        # That nothing is asked is proved too, of the network and for the file.
+        same = ("--network", files / "net.npz", "--property", files / "none.vnnlib")
+        assert certnet("check", files / "none.cert", *same).code == 0
+        assert certnet("check", files / "none.cert", "--property", files / "unsafe.vnnlib").code == 2
 
 
 def test_a_network_that_was_rounded_says_so(certnet: Call, files: Path) -> None:
@@ -261,20 +266,24 @@ def test_a_packed_graph_and_a_packed_property_of_version_2(certnet: Call, tmp_pa
     pytest.importorskip("vnnlib", reason="the vnnlib package is not installed")
     pytest.importorskip("onnx", reason="onnx is not installed")
     write_onnx(tmp_path / "net.onnx", NETWORK)
-    lines = [
-        "(vnnlib-version <2.0>) (declare-network f (declare-input X float64 [1,3]) (declare-output Y float64 [2]))"
-    ]
+    lines = ["(vnnlib-version <2.0>) (declare-network f (declare-input X Real [1,3]) (declare-output Y real [1,2]))"]
     for i, (low, high) in enumerate(zip(BOX.lower.tolist(), BOX.upper.tolist(), strict=True)):
         lines += [f"(assert (>= X[0,{i}] {low!r}))", f"(assert (<= X[0,{i}] {high!r}))"]
     for name, margin, code in (("safe", 0.4, 0), ("unsafe", -0.4, 1)):
-        stated = "\n".join([*lines, f"(assert (<= (- Y[0] Y[1]) {LEAST - margin!r}))"])
+        stated = "\n".join([*lines, f"(assert (<= (- Y[0,0] Y[0,1]) {LEAST - margin!r}))"])
         packed = {"net.onnx.gz": (tmp_path / "net.onnx").read_bytes(), f"{name}.vnnlib.gz": stated.encode()}
         for file, content in packed.items():
             (tmp_path / file).write_bytes(gzip.compress(content))
         (tmp_path / f"{name}.vnnlib").write_text(text(margin))
         done = certnet("verify", *(tmp_path / file for file in packed), "--certificate", tmp_path / "a.cert")
         assert done.code == code
-        assert done.out == certnet("verify", tmp_path / "net.onnx", tmp_path / f"{name}.vnnlib").out
+        plain = certnet("verify", tmp_path / "net.onnx", tmp_path / f"{name}.vnnlib").out.splitlines()
+        answer = done.out.splitlines()
+        assert answer[0] == plain[0]
+        if code:
+            assert (answer[1], answer[5]) == ("X Real [1,3]", "Y real [1,2]")
+            numbers = [float(line.strip("()").split()[-1]) for line in plain[1:]]
+            assert [float(line) for line in [*answer[2:5], *answer[6:]]] == numbers
     for file in ("safe.vnnlib", "safe.vnnlib.gz"):
         assert certnet("check", tmp_path / "a.cert", "--property", tmp_path / file).code == 0
 
@@ -289,3 +298,25 @@ def test_rows_share_the_time_and_those_not_reached_are_said(certnet: Call, files
     assert all("before this row" in row["reason"] for row in late.json["results"])
     early = certnet(*arguments, "--time-limit", "60", "--input-limit", "30")
     assert [row["result"] for row in early.json["results"]] == ["unsat", "unsat", "misclassified"]
+
+
+def test_what_bounds_decide_needs_neither_solvers_nor_readers_of_data_nor_rich(files: Path) -> None:
+    """Start-up is most of the time that a small box takes."""
+    (files / "far.vnnlib").write_text(text(100.0))
+    program = (
+        "import sys; from certnet.cli import main; code = main(sys.argv[1:]); print(*sorted(sys.modules)); exit(code)"
+    )
+    command = [sys.executable, "-c", program, "verify", files / "net.npz", files / "far.vnnlib"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "certnet.jobs.verify" in loaded
+    heavy = (
+        "scipy",
+        "rich",
+        "joblib",
+        "certnet.solvers",
+        "certnet.io.load_data",
+        "formulations.losses",
+        "numpy.random",
+    )
+    assert [name for name in heavy if name in loaded] == []

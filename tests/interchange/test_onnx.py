@@ -205,19 +205,15 @@ def test_constant_nodes_are_read(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "Softmax": (lambda: _gemm().then("Softmax"), "Softmax"),
     "the first of several": (lambda: _gemm().then("Sigmoid").then("Softmax"), "Sigmoid"),
-    "another activation": (lambda: Graph().then("Gemm", U, B).then("Tanh").then("Gemm", V.T), "Tanh"),
-    "three layers": (lambda: _gemm().then("Relu").then("MatMul", np.eye(C)), "output layer"),
-    "two matrices at the end": (lambda: _gemm().then("MatMul", np.eye(C)), "too many after"),
-    "two matrices at first": (lambda: Graph().then("MatMul", U).then("MatMul", np.eye(M)), "too many before"),
-    "no output layer": (lambda: Graph().then("Gemm", U, B).then("Relu"), "does not end"),
-    "no layer": (lambda: Graph().then("Relu"), "on the input"),
+    "another activation": (lambda: Graph().then("Gemm", U, B).then("Elu").then("Gemm", V.T), "is curved"),
+    "an activation for ends": (lambda: Graph().then("Gemm", U, B).then("Tanh").then("Gemm", V.T), "followed by Gemm"),
+    "three layers": (lambda: _gemm().then("Relu").then("MatMul", np.eye(C)), "after another layer"),
+    "no layer": (lambda: Graph().then("Identity"), "holds no layer"),
     "a matrix that does not fit": (lambda: Graph().then("Gemm", U, B).then("Relu").then("MatMul", np.eye(2)), "fit"),
     "a bias that does not fit": (lambda: Graph().then("MatMul", U).then("Add", np.ones(4)), "does not go"),
     "a column for rows": (lambda: Graph().then("MatMul", U).then("Add", B[:, None]), "does not go"),
-    "mixed data points": (lambda: Graph().then("Reshape", np.array([D, -1])), "reshapes"),
-    "split data points": (lambda: Graph(("n", 2 * D)).then("Reshape", np.array([-1, D])), "reshapes"),
+    "split data points": (lambda: Graph(("n", 2 * D)).then("Reshape", np.array([-1, D])), "counts data points"),
     "NaN": (lambda: _end(Graph().then("Gemm", np.full((D, M), np.nan))), "nan"),
     "complex weights": (lambda: Graph().then("MatMul", U * 1j), "complex"),
     "a division by zero": (lambda: _end(Graph().then("Gemm", U, B).then("Div", np.zeros(M))), "inf"),
@@ -236,12 +232,12 @@ def test_other_graphs_are_refused_in_one_sentence(case: str, tmp_path: Path) -> 
     assert "\n" not in str(caught.value)
 
 
-def test_skip_connections_and_more_inputs_are_refused(tmp_path: Path) -> None:
+def test_products_of_values_and_more_inputs_are_refused(tmp_path: Path) -> None:
     graph = Graph()
     make = graph.onnx.helper
-    graph.nodes = [make.make_node("Add", ["x", "x"], ["y"])]
+    graph.nodes = [make.make_node("Mul", ["x", "x"], ["y"])]
     graph.at = "y"
-    with pytest.raises(InputError, match="combines two computed values"):
+    with pytest.raises(InputError, match="multiplies or divides computed values"):
         graph.read(tmp_path)
     model = _gemm().model()
     model.graph.input.append(make.make_tensor_value_info("x2", graph.onnx.TensorProto.DOUBLE, (1, D)))
@@ -250,16 +246,50 @@ def test_skip_connections_and_more_inputs_are_refused(tmp_path: Path) -> None:
         read_network(tmp_path / "two.onnx")
 
 
-def test_weights_in_other_files_are_not_opened(tmp_path: Path) -> None:
-    graph = _gemm()
+def external(graph: Graph, **entries: Any) -> Any:
+    """The model whose first constant names another file for its numbers."""
     model = graph.model()
     tensor = model.graph.initializer[0]
     tensor.ClearField("raw_data")
     tensor.data_location = graph.onnx.TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="../secret")
-    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(InputError, match="single file"):
-        read_network(tmp_path / "net.onnx")
+    for key, value in entries.items():
+        tensor.external_data.add(key=key, value=str(value))
+    return model
+
+
+def test_weights_in_a_file_beside_the_model_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "net.data").write_bytes(b"\0" * 16 + U.T.tobytes())
+    model = external(_gemm(), location="net.data", offset=16, length=U.nbytes)
+    (folder / "net.onnx").write_bytes(model.SerializeToString())
+    np.testing.assert_array_equal(read_network(folder / "net.onnx").network.hidden.T, U)
+
+
+ELSEWHERE: dict[str, tuple[dict[str, Any], str]] = {
+    "above": ({"location": "../net.data"}, "single file"),
+    "absolute": ({"location": "/etc/passwd"}, "single file"),
+    "through a link": ({"location": "link"}, "single file"),
+    "nowhere": ({}, "single file"),
+    "missing": ({"location": "other.data"}, "put that file beside"),
+    "too long": ({"location": "net.data", "length": 10**9}, "damaged"),
+    "of another length": ({"location": "net.data", "length": 8}, "damaged"),
+    "before its beginning": ({"location": "net.data", "offset": -8, "length": 8}, "damaged"),
+    "no number": ({"location": "net.data", "offset": "x"}, "damaged"),
+}
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_no_other_file_is_opened(case: str, tmp_path: Path) -> None:
+    entries, words = ELSEWHERE[case]
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for place in (folder, tmp_path):
+        (place / "net.data").write_bytes(U.T.tobytes())
+    (folder / "link").symlink_to(tmp_path / "net.data")
+    (folder / "net.onnx").write_bytes(external(_gemm(), **entries).SerializeToString())
+    with pytest.raises(InputError, match=words):
+        read_network(folder / "net.onnx")
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:

@@ -273,17 +273,20 @@ def test_signs_and_zeros_among_the_factors_of_the_input_go_over_to_the_weights(t
 
 
 REFUSED: dict[str, tuple[Callable[[], Graph], str]] = {
-    "the axis of data points": (lambda: Graph(("n", 2, 2)).then("Transpose", perm=[1, 0, 2]), "order"),
+    "the axis of data points": (lambda: Graph(("n", 2, 2)).then("Transpose", perm=[1, 0, 2]), "counts data points"),
     "all axes turned round": (lambda: Graph(("n", 2, 2)).then("Transpose"), "counts data points"),
-    "axes that are not there": (lambda: Graph(("n", 2, 2)).then("Transpose", perm=[0, 1, 3]), "order"),
-    "axes of a vector": (lambda: Graph().then("Transpose", perm=[0, 2, 1]), "order"),
+    "axes that are not there": (lambda: Graph(("n", 2, 2)).then("Transpose", perm=[0, 1, 3]), "cannot act"),
+    "axes of a vector": (lambda: Graph().then("Transpose", perm=[0, 2, 1]), "cannot act"),
     "a division by the input": (lambda: Graph().then("Div", MEAN, signal_first=False), "divides by a computed value"),
     "the first of four layers": (
         lambda: end(first(Graph())).then("Relu").then("MatMul", np.eye(C)).then("Softmax"),
-        "'value3', Relu, stands after the output layer",
+        "'value3', Relu, stands after another layer",
     ),
-    "Softmax after Flatten": (lambda: end(first(Graph())).then("Flatten").then("Softmax"), "'value4', Softmax,"),
-    "a stray convolution": (lambda: Graph(IMAGE).then("Conv", np.ones((1, 2, 1, 1))), "'value0', Conv,"),
+    "Softmax before another layer": (
+        lambda: end(first(Graph())).then("Softmax").then("Flatten").then("MatMul", np.eye(C)),
+        "'value3', Softmax, is followed by MatMul",
+    ),
+    "a convolution that does not fit": (lambda: Graph(IMAGE).then("Conv", np.ones((1, 3, 1, 1))), "'value0', Conv, "),
     "alpha without meaning": (lambda: end(Graph().then("Gemm", U, B, alpha=float("nan"))), "nan"),
     "a matrix of no rows": (lambda: Graph().then("MatMul", np.ones((0, 3))), "does not fit"),
 }

@@ -52,6 +52,12 @@ MODULES: dict[str, Callable[[Any], Any]] = {
     "a normalised hidden layer": lambda nn: nn.Sequential(
         nn.Linear(D, M), _norm(nn, M), nn.ReLU(), _norm(nn, M), nn.Linear(M, C), _norm(nn, C)
     ),
+    "bounded, leaky and affine": lambda nn: nn.Sequential(
+        nn.Linear(D, M), nn.Linear(M, M), nn.Hardtanh(-0.5, 2.0), nn.Linear(M, C), nn.Linear(C, C)
+    ),
+    "slopes": lambda nn: nn.Sequential(nn.Linear(D, M), nn.PReLU(M), nn.Linear(M, C)),
+    "no ReLU at all": lambda nn: nn.Sequential(nn.Linear(D, M), nn.Linear(M, C)),
+    "a ReLU at the end": lambda nn: nn.Sequential(nn.Linear(D, M), nn.LeakyReLU(0.1)),
     "half precision": lambda nn: nn.Sequential(nn.Linear(D, M), nn.ReLU(), nn.Linear(M, C)).bfloat16(),
 }
 
@@ -114,11 +120,10 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "an end": (lambda nn: nn.Sequential(*MODULES["plain"](nn), nn.Softmax(dim=1)), "layer 3, Softmax"),
     "three layers": (
         lambda nn: nn.Sequential(*MODULES["plain"](nn), nn.ReLU(), nn.Linear(C, C)),
-        "layer 3, ReLU, stands after the output layer",
+        "layer 3, ReLU, stands after another layer",
     ),
     "the same ReLU twice": (_same_relu_twice, "layer 3, ReLU"),
-    "one layer": (lambda nn: nn.Sequential(nn.Linear(D, M), nn.ReLU()), "does not end"),
-    "no ReLU": (lambda nn: nn.Sequential(nn.Linear(D, M), nn.Linear(M, C)), "too many before the Relu"),
+    "no layer": (lambda nn: nn.Sequential(nn.Flatten()), "holds no layer"),
     "shapes": (lambda nn: nn.Sequential(nn.Linear(D, M), nn.ReLU(), nn.Linear(C, C)), "does not fit"),
     "hooks": (_hooked, "hooks"),
     "a parametrisation": (_parametrised, "layer 0 has hooks"),

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Certificate, Robustness, Verdict, check
-from certificates.robustness import lifted_cone, open_case, preactivation_bounds
+from certificates.linear_leaves import OpenCase
+from certificates.robustness import lifted_cone, preactivation_bounds
 from certnet.jobs.lipschitz import lipschitz_constant
 from certnet.search.attack import attack
 from certnet.search.linear import finish, nodes_of
@@ -19,7 +20,8 @@ from certnet.search.semidefinite import semidefinite_bound
 from certnet.solvers.interface import SolveStatus
 from certnet.solvers.interior_point import _Solve
 from formulations.margin import MarginProblem
-from formulations.robustness import InputRegion, UnsafeCase, keeps_class
+from formulations.properties import keeps_class
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.verification.margin_bounds import margin_bound, reduce_case, rounding_size
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
 
@@ -102,8 +104,9 @@ def test_a_ball_and_its_bounds_are_no_smaller_than_they_are(seed: int, radius: f
     network, centre = random_network(seed, inputs=4, width=3), np.random.default_rng(seed).standard_normal(4)
     region = InputRegion.l2(centre, radius)
     case = UnsafeCase(region, np.ones((1, network.outputs)), np.zeros(1))
-    cone = lifted_cone(open_case(network, case, np.zeros(network.width, dtype=np.int64)))
-    (lower, upper), corner = preactivation_bounds(network, region), cone.quadratics[0][-1, -1]
+    lower, upper = preactivation_bounds(network, region)
+    opened = OpenCase(network, case, np.zeros(network.width, dtype=np.int64), np.stack([lower, upper], axis=1))
+    corner = lifted_cone(opened).quadratics[0][-1, -1]
     x, r = [Fraction(value) for value in centre.tolist()], Fraction(radius)
     assert Fraction(corner) >= r * r - sum(value * value for value in x)
     for row, bias, low, high in zip(network.hidden, network.hidden_bias, lower, upper, strict=True):

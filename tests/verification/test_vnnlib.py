@@ -88,7 +88,6 @@ WRONG = {
     "a product": (HEAD + BOX + "(assert (<= (* Y_0 Y_1) 1))", "linear"),
     "inputs together": (HEAD + BOX + "(assert (<= (+ X_0 X_1) 1))", "several inputs"),
     "inputs with outputs": (HEAD + BOX + "(assert (<= X_0 Y_1))", "inputs and outputs"),
-    "a strict row": (HEAD + BOX + "(assert (< Y_0 1))", "strict"),
     "a word": (HEAD + BOX + "(assert (<= Y_0 much))", "neither a number"),
     "a name": (HEAD.replace("Y_1", "y1"), "declare X_i or Y_j"),
     "a name twice": (HEAD + HEAD, "twice"),

@@ -1,0 +1,302 @@
+"""Rows as unsafe cases: a box for each conjunction, and rows on the outputs of a network that says all that is asked.
+
+A row that relates several inputs, or inputs and outputs, is one on outputs too: of the same network with an output
+``a·x`` more, which a neuron that is active on the whole region gives exactly, ``(a·x + s)₊ − s``. Inputs that a
+property calls equal become one. So whatever is linear is asked in the one form that is proved, of two networks side by
+side as well as of one.
+
+Proofs use float64 numbers that enclose what is meant: boxes are rounded outwards, and unsafe rows towards more unsafe
+outputs. Counterexamples are held against the rational numbers (``InputRegion.sides``, ``UnsafeCase.stated``).
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+
+from certificates.arithmetic.floating import inflate
+from certificates.robustness import preactivation_bounds
+from certnet.io.clauses import Clause, Row, Terms, moved
+from formulations import InputError
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, OutputRow, UnsafeCase
+from formulations.rounding import below, nearest
+
+MOST_NUMBERS = 1 << 27
+"""Coefficients of all rows on outputs, and of all outputs that are added."""
+FAR = Fraction(2) ** 900
+"""What is beyond it is too large for an output that is added."""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What a property asks.
+
+    Attributes:
+        network: of which the cases are: the one that was given, or with inputs that are one and outputs that are added.
+        cases: a disjunction; where no point is unsafe whatever the network is, one impossible case stands for that.
+        places: which input of the network each declared input is.
+    """
+
+    network: ReluNetwork | None
+    cases: tuple[UnsafeCase, ...]
+    places: tuple[int, ...]
+
+
+def asked(
+    formula: list[Clause], inputs: int, outputs: int, network: ReluNetwork | None, spell: Callable[[int], str]
+) -> Asked:
+    """The cases of a disjunction over so many inputs and outputs; ``spell`` names an input in complaints.
+
+    Raises:
+        InputError: an input without bounds, rows that need the network where there is none, or numbers out of range.
+    """
+    places, network = _one_for_equal(formula, inputs, network)
+    if network is not None and network.inputs != inputs:
+        known: dict[int, Row] = {}
+        numbered = dict(enumerate(places))
+        formula = [[known.setdefault(id(row), moved(row, numbered)) for row in clause] for clause in formula]
+        inputs = network.inputs
+    formula = [clause for clause in formula if not any(row.is_impossible for row in clause)]
+    regions = list(_regions(formula, inputs, spell))
+    pairs = [(clause, region) for clause, region in zip(formula, regions, strict=True) if region is not None]
+    if not pairs:
+        nowhere = UnsafeCase(InputRegion(*np.zeros((2, inputs))), np.zeros((1, _outputs(network, outputs))), np.ones(1))
+        return Asked(network, (nowhere,), places)
+    pairs, network = _outputs_alone(pairs, outputs, network)
+    outputs = _outputs(network, outputs)
+    if outputs * sum(not row.x for clause, _ in pairs for row in clause) > MOST_NUMBERS:
+        raise InputError(f"the property has more than {MOST_NUMBERS} coefficients when it is expanded; split it.")
+    cases = tuple(
+        _case(region, [OutputRow(row.y, row.constant, row.strict) for row in clause if row.y], outputs, network)
+        for clause, region in pairs
+    )
+    return Asked(network, cases, places)
+
+
+def _outputs(network: ReluNetwork | None, outputs: int) -> int:
+    return outputs if network is None else network.outputs
+
+
+def _one_for_equal(
+    formula: list[Clause], inputs: int, network: ReluNetwork | None
+) -> tuple[tuple[int, ...], ReluNetwork | None]:
+    """Which input stands for each, and the network with these alone: those that are equal in all cases become one.
+
+    Their columns of weights are added, where no sum is rounded.
+    """
+    same = tuple(range(inputs))
+    pairs = [_differences(clause) for clause in formula] if network is not None else []
+    common = set.intersection(*pairs) if pairs else set()
+    if network is None or not common:
+        return same, network
+    hidden, of = np.array(network.hidden), list(same)
+    for i, j in sorted(common):
+        i, j = sorted((of[i], of[j]))
+        if i != j and not ((hidden[:, i] != 0) & (hidden[:, j] != 0)).any():
+            hidden[:, i] += hidden[:, j]
+            of = [i if place == j else place for place in of]
+    kept = sorted(set(of))
+    places = tuple(kept.index(place) for place in of)
+    return places, replace(network, hidden=hidden[:, kept]).told(network.note, network.ending)
+
+
+def _differences(clause: Clause) -> set[tuple[int, int]]:
+    """The pairs of inputs that a conjunction calls equal."""
+    found: dict[bool, set[tuple[int, int]]] = {False: set(), True: set()}
+    for row in clause:
+        if len(row.x) == 2 and not row.y and row.constant == 0 and row.x[0][1] + row.x[1][1] == 0:
+            (i, factor), (j, _) = sorted(row.x)
+            found[factor > 0].add((i, j))
+    return found[False] & found[True]
+
+
+Bound = tuple[Fraction, bool]
+"""A number, and from below whether it is excluded, from above whether it is included; so the larger is the tighter."""
+
+
+def _regions(formula: list[Clause], inputs: int, spell: Callable[[int], str]) -> Iterator[InputRegion | None]:
+    """The box of each clause, None where its bounds contradict each other; one object where they are the same."""
+    regions: dict[tuple[tuple[Bound, ...], ...] | None, InputRegion | None] = {None: None}
+    known: dict[tuple[int, ...], InputRegion | None] = {}
+    for clause in formula:
+        rows = [row for row in clause if row.x and not row.y]
+        # Clauses share the rows that they come from, and hashes of these are dear.
+        origin = tuple(map(id, rows))
+        if origin not in known:
+            box = _box(rows, inputs, spell)
+            if box is not None and box not in regions:
+                regions[box] = _region(*box)
+            known[origin] = regions[box]
+        yield known[origin]
+
+
+def _box(
+    rows: list[Row], inputs: int, spell: Callable[[int], str]
+) -> tuple[tuple[Bound, ...], tuple[Bound, ...]] | None:
+    """(lower, upper) of rows over inputs; None if those over single ones contradict each other."""
+    lower: dict[int, Bound] = {}
+    upper: dict[int, Bound] = {}
+    for row in rows:
+        if len(row.x) == 1:
+            (i, factor), bound = row.x[0], row.bound
+            if factor > 0:
+                upper[i] = min(upper.get(i, (bound, True)), (bound, not row.strict))
+            else:
+                lower[i] = max(lower.get(i, (bound, False)), (bound, row.strict))
+    if any(lower[i][0] > upper[i][0] for i in lower.keys() & upper.keys()):
+        return None
+    if any(lower[i][0] == upper[i][0] and lower[i][1] >= upper[i][1] for i in lower.keys() & upper.keys()):
+        return None
+    _implied(rows, lower, upper)
+    missing = next((i for i in range(inputs) if i not in lower or i not in upper), None)
+    if missing is not None:
+        raise InputError(f"{spell(missing)} has no lower or no upper bound; certnet verifies on bounded boxes.")
+    return tuple(lower[i] for i in range(inputs)), tuple(upper[i] for i in range(inputs))
+
+
+def _implied(rows: list[Row], lower: dict[int, Bound], upper: dict[int, Bound]) -> None:
+    """Add bounds of inputs without one that follow from rows over several, until there are no more."""
+    joint = [row for row in rows if len(row.x) > 1]
+    count = -1
+    while count < len(lower) + len(upper):
+        count = len(lower) + len(upper)
+        for row in joint:
+            for i, factor in row.x:
+                mine = upper if factor > 0 else lower
+                least = [(value, (lower if value > 0 else upper).get(j)) for j, value in row.x if j != i]
+                if i not in mine and all(bound is not None for _, bound in least):
+                    rest = sum((value * bound[0] for value, bound in least if bound is not None), row.constant)
+                    mine[i] = (-rest / factor, factor > 0)
+
+
+def _region(lower: Sequence[Bound], upper: Sequence[Bound]) -> InputRegion:
+    """The box rounded outwards; what is strict excludes points from it, and no others."""
+    region = InputRegion.between([bound for bound, _ in lower], [bound for bound, _ in upper])
+    if not any(excluded for _, excluded in lower) and all(included for _, included in upper):
+        return region
+    least, largest = (np.array(side) for side in region.inner or (region.lower, region.upper))
+    for i, ((low, excluded), (high, included)) in enumerate(zip(lower, upper, strict=True)):
+        if excluded and least[i] == low:
+            least[i] = math.nextafter(least[i], math.inf)
+        if not included and largest[i] == high:
+            largest[i] = math.nextafter(largest[i], -math.inf)
+    return replace(region, inner=(least, largest), sides=None)
+
+
+Pairs = list[tuple[Clause, InputRegion]]
+
+
+def _outputs_alone(pairs: Pairs, outputs: int, network: ReluNetwork | None) -> tuple[Pairs, ReluNetwork | None]:
+    """The same rows over outputs alone, of the network with an output for each form of inputs that they hold."""
+    forms: dict[tuple[tuple[int, float], ...], int] = {}
+    changed: dict[int, Row] = {}
+    for row in itertools.chain.from_iterable(clause for clause, _ in pairs):
+        if id(row) not in changed and row.x and (row.y or len(row.x) > 1):
+            form, scale = _form(row.x)
+            added = forms.setdefault(form, outputs + len(forms))
+            changed[id(row)] = Row((), (*row.y, (added, 1 / scale)), row.constant, row.strict)
+    if not forms:
+        return pairs, network
+    if network is None:
+        raise InputError(
+            "an assertion relates several inputs, or inputs and outputs; read the property for its network."
+        )
+    if len(forms) * (network.inputs + network.width + network.outputs) > MOST_NUMBERS:
+        raise InputError(f"the property relates inputs in {len(forms)} ways, which is too many; split it.")
+    regions = {id(region): region for _, region in pairs}.values()
+    added_network = with_forms(network, list(forms), [_shift(form, regions) for form in forms])
+    return [([changed.get(id(row), row) for row in clause], region) for clause, region in pairs], added_network
+
+
+def _form(x: Terms) -> tuple[tuple[tuple[int, float], ...], Fraction]:
+    """Float64 coefficients, the first of them positive, and what these are times the given ones."""
+    factor = _factor([weight for _, weight in x])
+    if factor is None:
+        raise InputError("the coefficients of an assertion over inputs have too many digits; round them.")
+    first = min(x)[1]
+    scale = factor if first > 0 else -factor
+    return tuple(sorted((i, float(scale * weight)) for i, weight in x)), scale
+
+
+def _shift(form: tuple[tuple[int, float], ...], regions: Iterable[InputRegion]) -> float:
+    """A power of two, or 0, that makes a·x + shift ≥ 0 on all regions, with room for what rounding does to bounds."""
+    terms = (
+        [Fraction(a) * Fraction(float((region.lower if a > 0 else region.upper)[i])) for i, a in form]
+        for region in regions
+    )
+    need = max(-sum(products, Fraction(0)) for products in terms)
+    if need > FAR:
+        raise InputError("the numbers of an assertion are too large together.")
+    room = need + abs(need) / 2**20
+    return 2.0 ** math.ceil(math.log2(room)) if room > 2.0**-900 else 0.0
+
+
+def with_forms(
+    network: ReluNetwork, forms: Sequence[Sequence[tuple[int, float]]], shifts: Sequence[float]
+) -> ReluNetwork:
+    """x ↦ (f(x), (a·x + s)₊ − s for each form a with its shift s)."""
+    rows = np.zeros((len(forms), network.inputs))
+    for number, form in enumerate(forms):
+        for i, value in form:
+            rows[number, i] = value
+    added, (c, m) = np.array(shifts), network.output.shape
+    below_, beside = np.zeros((len(forms), m)), np.zeros((c, len(forms)))
+    return ReluNetwork(
+        np.vstack([network.hidden, rows]),
+        np.append(network.hidden_bias, added),
+        np.block([[network.output, beside], [below_, np.eye(len(forms))]]),
+        np.append(network.output_bias, -added),
+    ).told(network.note, network.ending)
+
+
+def _case(region: InputRegion, rows: Sequence[OutputRow], outputs: int, network: ReluNetwork | None) -> UnsafeCase:
+    """The case of these rows; without one every input of the region is unsafe."""
+    stated = tuple(rows) or (OutputRow((), Fraction(0)),)
+    H, h = np.zeros((len(stated), outputs)), np.zeros(len(stated))
+    for number, row in enumerate(stated):
+        factor = _factor([weight for _, weight in row.weights])
+        charge = _charge(row, region, network) if factor is None else Fraction(0)
+        factor = factor or Fraction(1)
+        for j, weight in row.weights:
+            H[number, j] = float(factor * weight)
+        h[number] = below(factor * row.constant - charge)
+    case = UnsafeCase(region, H, h)
+    return case if case.rows == stated else replace(case, stated=stated)
+
+
+def _factor(weights: Sequence[Fraction]) -> Fraction | None:
+    """A factor in (¼, 1] that makes float64 numbers of all weights: 1 if they are such; None if there is none.
+
+    At most 1, so that a margin of the scaled row is no larger than that of the row.
+    """
+    if all(_is_double(weight) for weight in weights):
+        return Fraction(1)
+    factor = Fraction(
+        math.lcm(*(weight.denominator for weight in weights)), math.gcd(*(weight.numerator for weight in weights))
+    )
+    # The weights are whole numbers now, without a common divisor.
+    factor /= Fraction(2) ** (factor.numerator.bit_length() - factor.denominator.bit_length() + 1)
+    return factor if all(_is_double(factor * weight) for weight in weights) else None
+
+
+def _charge(row: OutputRow, region: InputRegion, network: ReluNetwork | None) -> Fraction:
+    """What rounding the weights of a row changes of it at most, by |y_j| ≤ Σ_i |V_ji| max(u_i, 0) + |b₂_j|."""
+    refused = "the coefficients of a row over outputs have too many digits, or are too large or too small, to be "
+    if network is None:
+        raise InputError(f"{refused}scaled to float64 numbers; round them, or read the property for its network.")
+    with np.errstate(all="ignore"):
+        _, upper = preactivation_bounds(network, region)
+        sizes = np.abs(network.output) @ np.maximum(upper, 0.0) + np.abs(network.output_bias)
+        sizes = inflate(sizes, 2 * network.width + 2)
+    if not np.isfinite(sizes).all() or any(math.isinf(nearest(weight)) for _, weight in row.weights):
+        raise InputError(f"{refused}rounded to float64 numbers; rescale them.")
+    return sum((abs(weight - Fraction(float(weight))) * Fraction(sizes[j]) for j, weight in row.weights), Fraction(0))
+
+
+def _is_double(value: Fraction) -> bool:
+    rounded = nearest(value)
+    return math.isfinite(rounded) and Fraction(rounded) == value

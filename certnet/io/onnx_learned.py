@@ -1,0 +1,115 @@
+"""Operators of ONNX's domain for learned models, as exporters of scikit-learn use them, on signals."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from certnet.io.onnx_advice import advice
+from certnet.io.onnx_reference import Node
+from certnet.io.onnx_signals import (
+    Ending,
+    Operand,
+    Operation,
+    Signal,
+    beside_constant,
+    numbers_of,
+    product,
+    settled,
+    signal_of,
+)
+from formulations import InputError
+
+
+def _named(node: Node, operands: Sequence[Operand]) -> Operand:
+    """Labels of outputs, or probabilities with the names of their classes."""
+    if node.kind == "ArrayFeatureExtractor" and isinstance(operands[0], Signal):
+        positions = numbers_of(operands[1]).astype(np.int64).reshape(-1)
+        try:
+            return settled(operands[0].chain, operands[0].places[..., positions], operands[0].ending)
+        except IndexError:
+            raise InputError("takes columns that are not there") from None
+    if node.kind == "ArrayFeatureExtractor":
+        signal, names = signal_of(operands[1]), np.asarray(operands[0]).reshape(-1)
+        classes = tuple(str(_text(name)) for name in names.tolist())
+    else:
+        signal = signal_of(operands[0])
+        found = node.attributes.get("classlabels_int64s") or node.attributes.get("classlabels_strings") or ()
+        classes = tuple(str(_text(name)) for name in found)
+        if len(classes) not in (0, signal.size):
+            raise InputError(f"names {len(classes)} classes of {signal.size} outputs")
+    if signal.ending is None:
+        raise InputError("makes labels of values that are no scores")
+    return replace(signal, ending=replace(signal.ending, classes=classes or None))
+
+
+def _text(name: object) -> object:
+    return name.decode(errors="replace") if isinstance(name, bytes) else name
+
+
+def _binarised(node: Node, operands: Sequence[Operand]) -> Operand:
+    signal = signal_of(operands[0])
+    if signal.ending is None or signal.ending.kind != "Sigmoid":
+        raise InputError("jumps, which no ReLU network does")
+    return replace(signal, ending=Ending("Binarizer", node.label, is_label=True))
+
+
+def _scaler(node: Node, operands: Sequence[Operand]) -> Operand:
+    signal = signal_of(operands[0])
+    for name, arguments in (("offset", lambda v: (1.0, -v)), ("scale", lambda v: (v, 0.0))):
+        values = np.asarray(node.attributes.get(name, ()), dtype=np.float64)
+        if values.size:
+            signal, each = beside_constant(signal, values)
+            signal = replace(signal, chain=signal.chain.affine(*arguments(each)))
+    return signal
+
+
+def _imputer(node: Node, operands: Sequence[Operand]) -> Operand:
+    if not math.isnan(node.attributes.get("replaced_value_float", 0.0)):
+        raise InputError("replaces numbers, which no ReLU network does; fill in missing values before")
+    return operands[0]
+
+
+def _linear_model(node: Node, operands: Sequence[Operand]) -> list[Operand]:
+    """Linear regression, or the label and the scores of a linear classifier."""
+    signal, last = signal_of(operands[0]), node.attributes.get("post_transform", "NONE")
+    weights, bias = (
+        np.asarray(node.attributes.get(name, ()), dtype=np.float64) for name in ("coefficients", "intercepts")
+    )
+    classes = node.attributes.get("classlabels_ints") or node.attributes.get("classlabels_strings") or ()
+    rows = node.attributes.get("targets", 1) if node.kind == "LinearRegressor" else len(classes)
+    if last not in _TRANSFORMS or weights.size != rows * signal.size or bias.size not in (0, rows) or rows < 1:
+        raise InputError("has a last function that certnet does not read, or coefficients that do not fit")
+    found = product(signal, weights.reshape(rows, -1).T, (1, rows))
+    found = replace(found, chain=found.chain.affine(1.0, bias)) if bias.size else found
+    kind = _TRANSFORMS[last]
+    found = found if kind is None else replace(found, ending=Ending(kind, node.label))
+    if node.kind == "LinearRegressor":
+        return [found]
+    label = Ending("ArgMax", node.label, True, tuple(str(_text(name)) for name in classes))
+    return [replace(found, ending=label), found]
+
+
+_TRANSFORMS = {"NONE": None, "SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}
+
+
+def _normalizer(node: Node, operands: Sequence[Operand]) -> Operand:
+    """Probabilities that sum up to 1 stay as they are."""
+    signal = signal_of(operands[0])
+    if signal.ending is None or signal.ending.kind != "Softmax" or node.attributes.get("norm") != "L1":
+        raise InputError(advice(node))
+    return signal
+
+
+LEARNED: dict[str, Operation] = {
+    "ArrayFeatureExtractor": _named,
+    "Binarizer": _binarised,
+    "Imputer": _imputer,
+    "LinearClassifier": _linear_model,
+    "LinearRegressor": _linear_model,
+    "Normalizer": _normalizer,
+    "Scaler": _scaler,
+    "ZipMap": _named,
+}
+"""Operators of the domain ai.onnx.ml."""

@@ -1,0 +1,274 @@
+"""What nodes of an ONNX graph do to what is computed of the input: gains, shifts, products and ReLUs of its chain."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from certnet.io.chain import LARGEST_MATRIX, Bounds, Chain, beside
+from certnet.io.folding import exact_product, normalised, powers_of_two
+from certnet.io.onnx_advice import advice
+from certnet.io.onnx_learned import LEARNED
+from certnet.io.onnx_reference import Node
+from certnet.io.onnx_signals import (
+    LINEAR,
+    MOVES,
+    Ending,
+    Operand,
+    Operation,
+    Signal,
+    beside_constant,
+    linear,
+    moved,
+    numbers_of,
+    product,
+    refuse_within,
+    settled,
+    signal_of,
+)
+from formulations import InputError
+from formulations._validation import FloatArray
+
+_LARGEST_CLIP = float(np.finfo(np.float32).max)
+"""Bounds of Clip from here on mean none, as exporters write them."""
+_FLOATS = (1, 10, 11, 16)
+"""float32, float16, float64 and bfloat16 as the standard numbers them."""
+
+
+def apply(node: Node, operands: Sequence[Operand]) -> list[Operand]:
+    """What a node computes, of which at least one operand is a signal; complaints go on from its label.
+
+    Raises:
+        InputError: what certnet does not read.
+    """
+    ended = next((x.ending for x in operands if isinstance(x, Signal) and x.ending is not None), None)
+    if ended is not None and node.kind not in _AFTER_THE_END:
+        refuse_within(ended, node.kind)
+    operation = (OPERATIONS if node.is_standard else LEARNED).get(node.kind)
+    if operation is None:
+        raise InputError(advice(node))
+    found = operation(node, operands)
+    return found if isinstance(found, list) else [found]
+
+
+Combination = Callable[[Bounds, bool], tuple[Bounds, Bounds, bool]]
+"""The arguments of ``Chain.affine``, of a constant and whether the signal is on the left of it."""
+
+
+def _elementwise(combined: Combination, node: Node, operands: Sequence[Operand]) -> Operand:
+    """A signal and a constant."""
+    left, right = operands
+    if isinstance(left, Signal) and isinstance(right, Signal):
+        raise InputError("multiplies or divides computed values, which no ReLU network does")
+    on_left = isinstance(left, Signal)
+    signal, values = beside_constant(signal_of(left if on_left else right), numbers_of(right if on_left else left))
+    return replace(signal, chain=signal.chain.affine(*combined(values, on_left)))
+
+
+def _quotient(values: Bounds, on_left: bool) -> tuple[Bounds, Bounds, bool]:
+    if not on_left:
+        raise InputError("divides by a computed value, which no ReLU network does")
+    return 1.0 / np.asarray(values), 0.0, powers_of_two(np.asarray(values))
+
+
+def _sum(sign: float, node: Node, operands: Sequence[Operand]) -> Operand:
+    """A sum of signals and constants, of which all but the first count ``sign`` times."""
+    total, *rest = operands
+    for operand in rest:
+        total = _added(total, operand, sign)
+    return total
+
+
+def _added(left: Operand, right: Operand, sign: float) -> Operand:
+    if isinstance(left, Signal) and isinstance(right, Signal):
+        return _combined(left, right, sign)
+    if isinstance(left, Signal):
+        signal, values = beside_constant(left, numbers_of(right))
+        return replace(signal, chain=signal.chain.affine(1.0, sign * values))
+    if not isinstance(right, Signal):
+        return numbers_of(left) + sign * numbers_of(right)
+    if right.ending is not None:
+        return _complement(right, numbers_of(left), sign)
+    signal, values = beside_constant(right, numbers_of(left))
+    return replace(signal, chain=signal.chain.affine(sign, values))
+
+
+def _complement(signal: Signal, constant: FloatArray, sign: float) -> Operand:
+    """1 − p of a probability: that of the negated score."""
+    assert signal.ending is not None
+    if signal.ending.kind != "Sigmoid" or sign > 0 or not (constant == 1).all() or constant.size != 1:
+        refuse_within(signal.ending, "Add or Sub")
+    return replace(signal, chain=signal.chain.affine(-1.0, 0.0))
+
+
+def _combined(left: Signal, right: Signal, sign: float) -> Signal:
+    """left + sign·right."""
+    ended = left.ending or right.ending
+    if ended is not None:
+        refuse_within(ended, "Add or Sub")
+    try:
+        shape = np.broadcast_shapes(left.places.shape, right.places.shape)
+        n = math.prod(shape)
+    except ValueError:
+        shape, n = (), 0
+    if not 0 < 2 * n * n <= LARGEST_MATRIX:
+        raise InputError(f"combines values of shapes {left.places.shape} and {right.places.shape}")
+    chains = [part.chain.chosen(np.broadcast_to(part.places, shape).reshape(-1)) for part in (left, right)]
+    total = beside(chains).times(np.vstack([np.eye(n), sign * np.eye(n)]))
+    return settled(total, np.arange(n).reshape(shape))
+
+
+def _matmul(node: Node, operands: Sequence[Operand]) -> Operand:
+    left, right = operands
+    if isinstance(left, Signal) and isinstance(right, Signal):
+        raise InputError("multiplies two computed values, which no ReLU network does")
+    on_left = isinstance(left, Signal)
+    signal, matrix = signal_of(left if on_left else right), numbers_of(right if on_left else left)
+    places = signal.places
+    if on_left and (places.ndim > 2 or signal.chain.whole) and matrix.ndim == 2 and signal.size != len(matrix):
+        return linear(node, operands)
+    if matrix.ndim != 2:
+        raise InputError(f"has a constant with {matrix.ndim} dimensions where a matrix is expected")
+    weights = matrix if on_left else matrix.T
+    axis = -1 if on_left or places.ndim < 2 else -2
+    if places.ndim == 0 or not (places.shape[axis] == places.size == len(weights)):
+        raise InputError(
+            f"multiplies data points of shape {places.shape} with a matrix of shape {matrix.shape}, which does not fit"
+        )
+    shape = list(places.shape)
+    shape[axis] = weights.shape[1]
+    return product(signal, weights, shape)
+
+
+def _gemm(node: Node, operands: Sequence[Operand]) -> Operand:
+    factors = [
+        operand if not node.attributes[turn] or operand is None
+        else replace(operand, places=operand.places.T) if isinstance(operand, Signal) else operand.T
+        for operand, turn in zip(operands, ("transA", "transB"), strict=False)
+    ]  # fmt: skip
+    signal = signal_of(_matmul(node, factors))
+    signal = replace(signal, chain=signal.chain.affine(node.attributes["alpha"], 0.0))
+    if len(operands) < 3 or operands[2] is None:
+        return signal
+    signal, values = beside_constant(signal, numbers_of(operands[2]))
+    beta: FloatArray = np.asarray(node.attributes["beta"])
+    return replace(signal, chain=signal.chain.affine(1.0, beta * values, exact_product(beta, np.asarray(values))))
+
+
+def _normalisation(node: Node, operands: Sequence[Operand]) -> Operand:
+    if node.attributes.get("training_mode", 0) or not node.attributes.get("spatial", 1):
+        raise InputError("depends on the batch; export the network in evaluation mode")
+    signal, channels = signal_of(operands[0]), [numbers_of(operand) for operand in operands[1:]]
+    axes = max(signal.places.ndim - 2, 0)
+    weight, bias, mean, variance = (values.reshape(-1, *[1] * axes) for values in channels)
+    with np.errstate(all="ignore"):
+        gain, shift = normalised(mean, variance, node.attributes["epsilon"], weight, bias)
+    signal, gains = beside_constant(signal, gain)
+    return replace(signal, chain=signal.chain.affine(gains, beside_constant(signal, shift)[1], False))
+
+
+def _on_entries(change: Callable[[Node, Chain], Chain]) -> Operation:
+    """What acts on each entry, and takes its numbers from the attributes."""
+
+    def operation(node: Node, operands: Sequence[Operand]) -> Operand:
+        signal = signal_of(operands[0])
+        return replace(signal, chain=change(node, signal.chain))
+
+    return operation
+
+
+def _prelu(node: Node, operands: Sequence[Operand]) -> Operand:
+    signal, slopes = beside_constant(signal_of(operands[0]), numbers_of(operands[1]))
+    return replace(signal, chain=signal.chain.leaky(slopes))
+
+
+def _clip(node: Node, operands: Sequence[Operand]) -> Operand:
+    bounds: list[float] = []
+    for number, name, default in ((1, "min", -np.inf), (2, "max", np.inf)):
+        stated = operands[number] if len(operands) > number else node.attributes.get(name)
+        values = default if stated is None else numbers_of(np.asarray(stated) if np.isscalar(stated) else stated)
+        if np.size(values) != 1:
+            raise InputError("has bounds that are no single numbers")
+        value = float(np.ravel(values)[0])
+        bounds.append(default if abs(value) >= _LARGEST_CLIP and value * default > 0 else value)
+    signal = signal_of(operands[0])
+    return replace(signal, chain=signal.chain.between(*bounds))
+
+
+def _extreme(sign: float, node: Node, operands: Sequence[Operand]) -> Operand:
+    """The largest operand, or with sign −1 the smallest."""
+    signals = [operand for operand in operands if isinstance(operand, Signal)]
+    found = signals[0]
+    for other in signals[1:]:
+        # max(a, b) = (a − b)₊ + b, and min(a, b) = a − (a − b)₊.
+        difference = _combined(found, other, -1.0)
+        above = replace(difference, chain=difference.chain.between(0.0, np.inf))
+        found = _combined(above, other, 1.0) if sign > 0 else _combined(found, above, -1.0)
+    for operand in operands:
+        if not isinstance(operand, Signal):
+            found, bound = beside_constant(found, numbers_of(operand))
+            bounds = (bound, np.inf) if sign > 0 else (-np.inf, bound)
+            found = replace(found, chain=found.chain.between(*bounds))
+    return found
+
+
+def _cast(node: Node, operands: Sequence[Operand]) -> Operand:
+    signal = signal_of(operands[0])
+    if node.attributes.get("to") not in _FLOATS and not (signal.ending and signal.ending.is_label):
+        raise InputError("makes other numbers than floating-point ones of computed values; leave it out")
+    return signal
+
+
+def _dropout(node: Node, operands: Sequence[Operand]) -> Operand:
+    if len(operands) > 2 and operands[2] is not None and np.any(numbers_of(operands[2])):
+        raise InputError("is in training mode; export the network in evaluation mode")
+    return operands[0]
+
+
+def _end(node: Node, operands: Sequence[Operand]) -> Operand:
+    """A function of all outputs, or of each, that keeps their order."""
+    signal = signal_of(operands[0])
+    axis, ndim = node.attributes.get("axis"), signal.places.ndim
+    if axis is not None:
+        coerced = node.version < 13 and node.kind != "ArgMax"
+        shape = signal.places.shape
+        over = math.prod(shape[axis:]) if coerced else shape[axis] if -ndim <= axis < ndim else 0
+        if over != signal.size or node.attributes.get("select_last_index", 0):
+            raise InputError("does not act on all outputs together; certnet reads it where it does")
+    if signal.ending is not None and node.kind != "ArgMax":
+        refuse_within(signal.ending, node.kind)
+    places = signal.places.reshape(1, -1) if node.kind == "ArgMax" else signal.places
+    return Signal(signal.chain, places, Ending(node.kind, node.label, node.kind == "ArgMax"))
+
+
+ENDS = ("ArgMax", "LogSoftmax", "Sigmoid", "Softmax", "Tanh")
+OPERATIONS: dict[str, Operation] = {
+    **dict.fromkeys(MOVES, moved),
+    **dict.fromkeys(LINEAR, linear),
+    **dict.fromkeys(ENDS, _end),
+    "Abs": _on_entries(lambda _, chain: chain.leaky(-1.0)),
+    "Add": partial(_sum, 1.0),
+    "BatchNormalization": _normalisation,
+    "Cast": _cast,
+    "Clip": _clip,
+    "Div": partial(_elementwise, _quotient),
+    "Dropout": _dropout,
+    "Gemm": _gemm,
+    "HardSigmoid": _on_entries(
+        lambda node, chain: chain.affine(node.attributes["alpha"], node.attributes["beta"]).between(0.0, 1.0)
+    ),
+    "LeakyRelu": _on_entries(lambda node, chain: chain.leaky(node.attributes["alpha"])),
+    "MatMul": _matmul,
+    "Max": partial(_extreme, 1.0),
+    "Min": partial(_extreme, -1.0),
+    "Mul": partial(_elementwise, lambda c, _: (c, 0.0, True)),
+    "Neg": _on_entries(lambda _, chain: chain.affine(-1.0, 0.0)),
+    "PRelu": _prelu,
+    "Relu": _on_entries(lambda _, chain: chain.between(0.0, np.inf)),
+    "Sub": partial(_sum, -1.0),
+    "Sum": partial(_sum, 1.0),
+}
+"""Operators of ONNX on signals."""
+_AFTER_THE_END = {*MOVES, "Cast", "ArgMax", "Sub", "ArrayFeatureExtractor", "Binarizer", "Normalizer", "ZipMap"}

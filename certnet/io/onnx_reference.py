@@ -1,0 +1,162 @@
+"""One node of an ONNX graph: its attributes as its opset means them, and what it computes by the reference of ``onnx``.
+
+The reference evaluates single nodes of kinds that the reader names, never a graph; how large a result will be is known
+before, by the standard's shape inference.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from certnet.io.onnx_tensors import Tensors, plain
+from certnet.io.packed import Array
+from formulations import InputError
+
+LARGEST_RESULT = 2**27
+"""Most entries of what a node computes."""
+_STANDARD = ("", "ai.onnx")
+OLDEST = 7
+"""The first opset in which constants are broadcast as NumPy does."""
+_SMALL = 2**16
+"""Entries up to which numbers of a tensor may be shapes, which shape inference looks at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A node of a kind that its opset has, with the right numbers of inputs and outputs.
+
+    Attributes:
+        proto: as the file holds it.
+        label: how complaints name it.
+        kind: its operator.
+        attributes: by name, with the opset's defaults; tensors are arrays and texts are strings.
+        schema, version: of its operator.
+    """
+
+    proto: Any
+    label: str
+    kind: str
+    attributes: Mapping[str, Any]
+    schema: Any
+    version: int
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether the operator is one of ONNX itself."""
+        return self.proto.domain in _STANDARD
+
+    def run(self, operands: Sequence[Array | None]) -> list[Array]:
+        """The outputs for these inputs, None where one is left out.
+
+        Raises:
+            InputError: inputs that do not fit, or outputs that would be too large.
+        """
+        import onnx
+        from onnx.reference import ReferenceEvaluator
+
+        names = [f"input{k}" if operand is not None else "" for k, operand in enumerate(operands)]
+        given = {name: operand for name, operand in zip(names, operands, strict=True) if operand is not None}
+        copy = onnx.NodeProto()
+        copy.CopyFrom(self.proto)
+        copy.ClearField("input")
+        copy.ClearField("domain")
+        copy.input.extend(names)
+        opset = {"": self.version}
+        try:
+            self._require_sizes(onnx, copy, given)
+            ends = [[onnx.ValueInfoProto(name=name) for name in part] for part in (given, copy.output)]
+            graph = onnx.helper.make_graph([copy], "node", *ends)
+            with np.errstate(all="ignore"):
+                found = ReferenceEvaluator(graph, opsets=opset).run(None, given)
+        except InputError:
+            raise
+        except Exception as error:  # noqa: BLE001  # The reference raises whatever NumPy raises.
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(f"cannot act on what comes in ({reason or type(error).__name__})") from None
+        return [plain(np.asarray(array), "a result") for array in found]
+
+    def _require_sizes(self, onnx: Any, copy: Any, given: Mapping[str, Array]) -> None:
+        make = onnx.helper
+        types = {
+            name: make.make_tensor_type_proto(make.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+            for name, array in given.items()
+        }
+        data = {n: onnx.numpy_helper.from_array(a, n) for n, a in given.items() if a.size <= _SMALL and a.ndim <= 1}
+        outputs = onnx.shape_inference.infer_node_outputs(
+            self.schema, copy, types, data, opset_imports=[make.make_opsetid("", self.version)], ir_version=8
+        )
+        for name in copy.output:
+            dimensions = outputs[name].tensor_type.shape.dim if name in outputs else None
+            if dimensions is None or any(not entry.HasField("dim_value") for entry in dimensions):
+                raise InputError("makes a result of unknown size; export the network with fixed shapes")
+            if math.prod(entry.dim_value for entry in dimensions) > LARGEST_RESULT:
+                raise InputError(f"makes a result of more than {LARGEST_RESULT} entries")
+
+
+class Opsets:
+    """The operators that a file may use.
+
+    Raises:
+        InputError: opsets that this reader, or the onnx package that is installed, does not know.
+    """
+
+    def __init__(self, source: str, model: Any, onnx: Any, tensors: Tensors) -> None:
+        self._source, self._onnx, self._tensors = source, onnx, tensors
+        self._versions: dict[str, int] = {}
+        for entry in model.opset_import:
+            domain = "" if entry.domain in _STANDARD else entry.domain
+            if self._versions.setdefault(domain, entry.version) != entry.version:
+                raise InputError(f"{source} names two versions of the operators {domain!r}; export the network again.")
+        version, newest = self._versions.get("", 0), onnx.defs.onnx_opset_version()
+        if not OLDEST <= version <= newest:
+            raise InputError(
+                f"{source} has opset {version}, but certnet reads {OLDEST} to {newest}; convert the file with "
+                "onnx.version_converter, or update the onnx package."
+            )
+
+    def node(self, proto: Any) -> Node:
+        """The node, its attributes and counts of inputs and outputs as the standard has them."""
+        name = next((part for part in (proto.name, *proto.output) if part), "")
+        label = f"{self._source}: node {name!r}, {proto.op_type},"
+        domain = "" if proto.domain in _STANDARD else proto.domain
+        version = self._versions.get(domain, 0)
+        try:
+            schema = self._onnx.defs.get_schema(proto.op_type, version, domain)
+        except Exception:  # noqa: BLE001  # A class of the extension module, which has no public name.
+            raise InputError(
+                f"{label} is no operator of {domain or 'ONNX'} {version or '(which the file does not name)'}; export "
+                "the network with ONNX's own operators."
+            ) from None
+        inputs, outputs = list(proto.input), list(proto.output)
+        while inputs and not inputs[-1]:
+            inputs.pop()
+        for count, (least, most), word in (
+            (len(inputs), (schema.min_input, schema.max_input), "inputs"),
+            (len(outputs), (schema.min_output, schema.max_output), "outputs"),
+        ):
+            if not least <= count <= most:
+                raise InputError(f"{label} has {count} {word} where {least} are expected; export the network again.")
+        attributes = {
+            name: self._value(entry.default_value)
+            for name, entry in schema.attributes.items()
+            if entry.default_value.name
+        }
+        for entry in proto.attribute:
+            if entry.name not in schema.attributes or entry.type != int(schema.attributes[entry.name].type):
+                raise InputError(
+                    f"{label} has an attribute {entry.name!r} that it must not have; export the network again."
+                )
+            attributes[entry.name] = self._value(entry)
+        return Node(proto, label, proto.op_type, attributes, schema, version)
+
+    def _value(self, entry: Any) -> Any:
+        try:
+            value = self._onnx.helper.get_attribute_value(entry)
+        except (ValueError, TypeError):
+            return None
+        if isinstance(value, self._onnx.TensorProto):
+            return self._tensors.array(value)
+        return value.decode(errors="replace") if isinstance(value, bytes) else value

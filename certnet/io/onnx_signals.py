@@ -1,0 +1,206 @@
+"""What is computed of an ONNX graph's input, and what moves or mixes it linearly.
+
+That is a ``Signal``: a tensor for one data point, laid out as the graph has it, which says of each place which entry of
+a ``Chain`` stands there. So whatever only moves numbers, such as Reshape, Slice or Concat, is evaluated on the numbers
+of the entries. Other linear maps are evaluated at 0 and the unit vectors; as they add nothing but zeros there, this
+gives their weights exactly, or for means (1/n) rounded, which is noted.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from certnet.io.chain import LARGEST_MATRIX, Bounds, Chain, beside
+from certnet.io.folding import powers_of_two
+from certnet.io.onnx_advice import READ
+from certnet.io.onnx_reference import LARGEST_RESULT, Node
+from certnet.io.packed import Array
+from formulations import InputError
+from formulations._validation import FloatArray, IntArray
+from formulations.rounding import as_double
+
+LARGEST_SIGNAL = 2**24
+"""Most values that a node computes of one data point, or that it has as input."""
+_BATCH = 2**22
+"""Entries of the unit vectors that are evaluated at a time."""
+MOVES = (
+    *("Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Reshape"),
+    *("Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
+)
+"""Operators that move entries."""
+LINEAR = ("AveragePool", "Conv", "ConvTranspose", "GlobalAveragePool", "Pad", "ReduceMean", "ReduceSum")
+"""Operators that are linear in their first operand."""
+_MEANS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
+
+
+class OtherNodeError(InputError):
+    """A complaint that names the node that it is about, which is another one than that which was being read."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A function after the outputs: its kind, the node's label, and whether labels alone are left of it."""
+
+    kind: str
+    label: str
+    is_label: bool = False
+    classes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """A tensor that depends on the input, at one data point.
+
+    Attributes:
+        chain: its entries.
+        places: at each place of the tensor, the number of an entry; each occurs once.
+        ending: the function that was applied last and that certnet reads at the end of a network only, or None.
+    """
+
+    chain: Chain
+    places: IntArray
+    ending: Ending | None = None
+
+    @property
+    def size(self) -> int:
+        """How many entries there are."""
+        return self.places.size
+
+
+Operand = Array | Signal | None
+Operation = Callable[[Node, Sequence[Operand]], Operand | list[Operand]]
+
+
+def refuse_within(ended: Ending, following: str) -> None:
+    """Complain of the node that is no end."""
+    raise OtherNodeError(
+        f"{ended.label} is followed by {following}; certnet reads it at the end of a network only, and proves networks "
+        f"whose hidden layer has {READ}."
+    )
+
+
+def signal_of(operand: Operand) -> Signal:
+    if not isinstance(operand, Signal):
+        raise InputError("acts on a constant where a computed value is expected")
+    return operand
+
+
+def constants(operands: Sequence[Operand]) -> list[Array | None]:
+    if any(isinstance(operand, Signal) for operand in operands):
+        raise InputError("takes more than one computed value; certnet reads affine layers with constant weights")
+    return [operand for operand in operands if not isinstance(operand, Signal)]
+
+
+def numbers_of(operand: Operand) -> FloatArray:
+    numbers = None if operand is None or isinstance(operand, Signal) else np.asarray(operand)
+    numbers = None if numbers is None or numbers.dtype.kind not in "biuf" else as_double(numbers)
+    if numbers is None:
+        raise InputError("has a constant that is no number which float64 holds exactly; save it as float64")
+    return numbers
+
+
+def settled(chain: Chain, places: IntArray, ending: Ending | None = None) -> Signal:
+    """The signal of these places, for one data point; entries that are missing or repeated get a chain of their own."""
+    if not 0 < places.size <= LARGEST_SIGNAL:
+        raise InputError(f"makes {places.size} values; certnet reads from 1 to {LARGEST_SIGNAL}")
+    column = places.ndim > 1 and places.size == places.shape[0]
+    if places.ndim > 1 and places.shape[0] != 1 and not column and not chain.whole:
+        raise InputError(
+            f"gives one data point the shape {places.shape}; the first axis counts data points and has to stay 1"
+        )
+    counts = np.bincount(places.reshape(-1), minlength=chain.size or 0)
+    if (counts == 1).all():
+        return Signal(chain, places, ending)
+    return Signal(chain.chosen(places.reshape(-1)), np.arange(places.size).reshape(places.shape), ending)
+
+
+def moved(node: Node, operands: Sequence[Operand]) -> list[Operand]:
+    """The operators that only move entries, evaluated on their numbers."""
+    if node.kind == "Concat":
+        return _concatenated(node, operands)
+    first, rest = signal_of(operands[0]), operands[1:]
+    if any(isinstance(operand, Signal) for operand in rest):
+        raise InputError("takes a computed value as shape or position; export the network with fixed shapes")
+    results = node.run([first.places, *constants(rest)])
+    return [settled(first.chain, result, first.ending) for result in results]
+
+
+def _concatenated(node: Node, operands: Sequence[Operand]) -> list[Operand]:
+    signals = [operand for operand in operands if isinstance(operand, Signal)]
+    endings = {signal.ending and signal.ending.kind for signal in signals}
+    if len(endings) > 1 or (endings != {None} and len(signals) < len(operands)):
+        raise InputError("puts outputs beside other values after their last function; export the scores alone")
+    parts, offset = [], 0
+    for operand in operands:
+        part = operand if isinstance(operand, Signal) else _as_signal(numbers_of(operand), signals[0].chain)
+        parts.append((part.chain, part.places + offset))
+        offset += part.size
+    (result,) = node.run([places for _, places in parts])
+    return [settled(beside([chain for chain, _ in parts]), result, signals[0].ending)]
+
+
+def _as_signal(values: FloatArray, like: Chain) -> Signal:
+    """Constants as entries beside those of a chain."""
+    whole = like.multiplied()
+    if whole.size is None or whole.size * values.size > LARGEST_MATRIX:
+        raise InputError("puts too many constants beside computed values")
+    chain = whole.times(np.zeros((whole.size, values.size))).affine(1.0, values.reshape(-1))
+    return Signal(chain, np.arange(values.size).reshape(values.shape))
+
+
+def beside_constant(signal: Signal, constant: FloatArray) -> tuple[Signal, Bounds]:
+    """The signal as wide as both are together, and the constant for each of its entries."""
+    refused = InputError(f"has a constant of shape {constant.shape}, which does not go with the data point's entries")
+    try:
+        shape = np.broadcast_shapes(signal.places.shape, constant.shape)
+    except ValueError:
+        raise refused from None
+    if math.prod(shape) > LARGEST_RESULT or constant.size == 0:
+        raise refused
+    if math.prod(shape) != signal.size and len(shape) > 1 and shape[0] != 1 and not signal.chain.whole:
+        raise refused
+    signal = settled(signal.chain, np.broadcast_to(signal.places, shape), signal.ending)
+    if constant.size == 1:
+        return signal, constant.reshape(-1)[0]
+    values = np.empty(signal.size)
+    values[signal.places] = np.broadcast_to(constant, shape)
+    return signal, values
+
+
+def product(signal: Signal, weights: FloatArray, shape: Sequence[int], exact: bool = True) -> Signal:
+    """A matrix product, of weights with a row for each place of the signal."""
+    rows = np.empty_like(weights)
+    rows[signal.places.reshape(-1)] = weights
+    return settled(signal.chain.times(rows, exact), np.arange(weights.shape[1]).reshape(shape))
+
+
+def linear(node: Node, operands: Sequence[Operand]) -> Operand:
+    """A linear map of the first operand, by its values at the unit vectors; a bias is added afterwards."""
+    signal, rest = signal_of(operands[0]), constants(operands[1:])
+    bias = rest.pop() if node.kind in ("Conv", "ConvTranspose") and len(rest) > 1 else None
+    shape, n, whole = signal.places.shape, signal.size, signal.chain.whole
+    (zero,) = node.run([np.zeros(shape), *rest])[:1]
+    if (not whole and (shape[:1] != (1,) or zero.shape[:1] != (1,))) or zero.any():
+        raise InputError(f"maps {shape} to {zero.shape}, which is not linear in one data point alone")
+    if n * zero.size > LARGEST_MATRIX:
+        raise InputError(f"makes a matrix of {n} × {zero.size} numbers, more than certnet computes with")
+    weights, step = np.empty((n, zero.size)), max(1, _BATCH // max(n, zero.size))
+    for start in range(0, n, step):
+        units = np.zeros((min(step, n - start), n))
+        units[np.arange(len(units)), start + np.arange(len(units))] = 1.0
+        if whole:
+            values = np.stack([node.run([unit.reshape(shape), *rest])[0] for unit in units])
+            weights[start : start + step] = values.reshape(len(units), -1)
+            continue
+        (values,) = node.run([units.reshape(-1, *shape[1:]), *rest])[:1]
+        if values.shape != (len(units), *zero.shape[1:]):
+            raise InputError("mixes data points")
+        weights[start : start + step] = values.reshape(len(units), -1)
+    exact = node.kind not in _MEANS or powers_of_two(weights[weights != 0])
+    found = product(signal, weights, zero.shape, exact)
+    if bias is None:
+        return found
+    found, biases = beside_constant(found, numbers_of(bias).reshape(-1, *[1] * (zero.ndim - 2)))
+    return replace(found, chain=found.chain.affine(1.0, biases))

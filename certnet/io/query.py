@@ -1,0 +1,139 @@
+"""A query of VNN-LIB with the networks that it is about, as the solver interface of the standard passes them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from certificates.certificate import FLOAT32, REAL
+from certnet.io.declared import declared_network
+from certnet.io.float32 import require_plain
+from certnet.io.joint import side_by_side
+from certnet.io.load_network import read_network
+from certnet.io.vnnlib import Stated, in_file, read_text, stated
+from certnet.io.vnnlib2 import Declaration, Tensor
+from formulations import InputError
+from formulations.network import ReluNetwork
+from formulations.robustness import UnsafeCase
+
+GUARANTEED = (REAL, FLOAT32)
+"""Element types for which answers hold: of real numbers, and whatever evaluates float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """What is asked, of which network.
+
+    Attributes:
+        network: all networks of the query as one, with outputs that stand for what the query relates.
+        cases: the disjunction; ``verify`` takes both.
+        networks: as version 2.0 declares them; none for a file of version 1.0.
+        places: which input of ``network`` each declared entry of an input is.
+        outputs: how many entries of hidden nodes and outputs are declared; the first outputs of ``network`` are these.
+        semantics: "real" or "float32".
+    """
+
+    network: ReluNetwork
+    cases: tuple[UnsafeCase, ...]
+    networks: tuple[Declaration, ...]
+    places: tuple[int, ...]
+    outputs: int
+    semantics: str
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that are declared, in this order."""
+        return tuple(tensor for network in self.networks for tensor in network.tensors)
+
+
+def read_query(path: str | Path, files: Mapping[str, str] | str, *, semantics: str = REAL) -> Query:
+    """Read a property file and the network files that are named for it.
+
+    Args:
+        path: a VNN-LIB file. One of version 1.0 takes one network, whatever its name.
+        files: a file for each network that the query declares and does not call equal to another; or the file of the
+            only one.
+        semantics: "float32" to ask it of every evaluation in float32 where the file does not say so itself.
+
+    Raises:
+        InputError: files are missing, too many, or not of what the query declares; or an element type for which no
+            answer can be guaranteed.
+    """
+    text = read_text(path)
+    with in_file(path):
+        found = stated(text)
+        if not found.networks:
+            if not isinstance(files, str) and len(files) != 1:
+                raise InputError(f"version 1.0 is about one network, but {len(files)} are named; name one.")
+            (file,) = [files] if isinstance(files, str) else files.values()
+            read = read_network(file)
+            if semantics == FLOAT32:
+                require_plain(file, read)
+            return _query(found, read.on(), semantics)
+        if isinstance(files, str):
+            files = dict.fromkeys([network.name for network in found.networks if network.equal_to is None][:1], files)
+        _require_named(found.networks, files)
+        semantics = FLOAT32 if FLOAT32 in _elements(found.networks) else semantics
+        known: dict[str, ReluNetwork] = {}
+        for network in found.networks:
+            source = _source(network, found.networks)
+            known[network.name] = declared_network(files[source], network, plain=semantics == FLOAT32)
+        return _query(found, side_by_side([*known.values()]), semantics)
+
+
+def named_files(texts: Sequence[str]) -> dict[str, str] | str:
+    """The files of texts NAME=FILE by these names, or the file that is all there is.
+
+    Raises:
+        InputError: several without names, or a name twice.
+    """
+    if len(texts) == 1 and "=" not in texts[0]:
+        return texts[0]
+    files: dict[str, str] = {}
+    for text in texts:
+        name, equals, file = text.partition("=")
+        if not (name and equals and file):
+            raise InputError(f"--network must be NAME=FILE, such as N=net.onnx, not {text[:60]!r}.")
+        if name in files:
+            raise InputError(f"--network names {name} twice; give it one file.")
+        files[name] = file
+    return files
+
+
+def _query(found: Stated, network: ReluNetwork, semantics: str) -> Query:
+    asked = found.of(network)
+    assert asked.network is not None
+    return Query(asked.network, asked.cases, found.networks, asked.places, found.outputs, semantics)
+
+
+def _require_named(networks: tuple[Declaration, ...], files: Mapping[str, str]) -> None:
+    wanted = [network.name for network in networks if network.equal_to is None]
+    missing = next((name for name in wanted if name not in files), None)
+    if missing is not None:
+        raise InputError(f"it declares a network {missing} without a file; add --network {missing}=FILE.")
+    extra = next((name for name in files if name not in wanted), None)
+    if extra is not None:
+        equal = next((network.equal_to for network in networks if network.name == extra), None)
+        why = "which it does not declare" if equal is None else f"which it calls equal to {equal}"
+        raise InputError(f"--network names {extra}, {why}; leave it out.")
+
+
+def _source(network: Declaration, networks: tuple[Declaration, ...]) -> str:
+    """The name of the network whose file is this one's."""
+    by_name = {one.name: one for one in networks}
+    for _ in networks:
+        if network.equal_to is None:
+            return network.name
+        network = by_name[network.equal_to]
+    raise InputError("its networks are called equal in a circle; give one of them a file.")
+
+
+def _elements(networks: tuple[Declaration, ...]) -> set[str]:
+    """The element types that are declared; for all of them an answer can be guaranteed."""
+    elements = {tensor.element for network in networks for tensor in network.tensors}
+    other = next((element for element in sorted(elements) if element not in GUARANTEED), None)
+    if other is not None:
+        raise InputError(
+            f"it declares {other}, for which certnet guarantees nothing; declare real to have networks of every type "
+            "taken as functions of real numbers."
+        )
+    return elements

@@ -1,0 +1,123 @@
+"""Groups of generators, for a relaxation with products within groups alone: its cost grows with their number.
+
+A few generators of each group are *shared*: together they are one more group, the head, through which the others know
+of one another. So the slack is a sum of forms, one for each group over ``(β, z, v)`` of its own generators, and one of
+the head. Forms on blocks that overlap so are semidefinite together exactly if some way of sharing out what they have in
+common makes each of them semidefinite (Agler, Helton, McCullough, Rodman 1988).
+
+Without shared generators a free hidden bias would cost too much: its null vectors ``(w, 0, ν)`` and ``(0, w, −ν)`` join
+all generators, and only the α of a generator tells a group on which side they are.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from formulations._validation import FloatArray, IntArray
+from formulations.program import Dual
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """A partition of N generators.
+
+    Attributes:
+        rows: (m, s) generators of each group, the shared ones first; N stands where a group has fewer than s.
+        shared: r, how many of each group are shared, at least 1.
+        neurons: N.
+    """
+
+    rows: IntArray
+    shared: int
+    neurons: int
+
+    @classmethod
+    def of(cls, generators: FloatArray, size: int, shared: int) -> "Groups":
+        """Groups of at most ``size`` generators (N×k) that point in similar directions.
+
+        Directions are halved across their principal component until the parts are small enough. Shared are the one
+        next to the centre and those farthest from the ones before.
+        """
+        unit = generators / np.linalg.norm(generators, axis=1)[:, None]
+        parts = _halved(unit, np.arange(len(unit)), -(-len(unit) // size))
+        longest = max(len(part) for part in parts)
+        shared = min(shared, *(len(part) for part in parts))
+        rows = np.full((len(parts), longest), len(unit))
+        for row, part in zip(rows, parts, strict=True):
+            row[: len(part)] = part[_spread(unit[part], shared)]
+        return cls(rows, shared, len(unit))
+
+    @property
+    def head(self) -> IntArray:
+        """(m r,) the shared generators, group by group."""
+        return self.rows[:, : self.shared].ravel()
+
+    @property
+    def labels(self) -> IntArray:
+        """(N,) the group of each generator, −1 of shared ones."""
+        label = np.empty(self.neurons + 1, dtype=np.int64)
+        label[self.rows] = np.arange(len(self.rows))[:, None]
+        label[self.head] = -1
+        return label[:-1]
+
+    def padded(self, of_generators: FloatArray) -> FloatArray:
+        """(m, s, …) what generators have, zero where there is none."""
+        nothing = np.zeros((1, *of_generators.shape[1:]))
+        return np.asarray(np.concatenate([of_generators, nothing])[self.rows])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GroupedDual(Dual):
+    """A dual whose products are those of groups; its N is ``NO_PRODUCTS``.
+
+    Attributes:
+        blocks: (m, 2s, 2s) N over (α, β) of each group.
+        head: (2mr, 2mr) N over (α, β) of the shared generators, besides what the blocks hold.
+    """
+
+    groups: Groups
+    blocks: FloatArray
+    head: FloatArray
+
+    def scaled(self, unit: float, phi: FloatArray) -> "GroupedDual":
+        """W times ``unit``, and N as it is for generators that are ``phi`` (N,) times as large."""
+        own, shared = self.groups.padded(phi), phi[self.groups.head]
+        size = np.concatenate([own, own], axis=1)
+        size[size == 0] = 1.0
+        both = np.concatenate([shared, shared])
+        blocks = unit**2 * self.blocks / (size[:, :, None] * size[:, None, :])
+        return replace(self, W=unit * self.W, blocks=blocks, head=unit**2 * self.head / np.outer(both, both))
+
+    def dense(self) -> Dual:
+        """The same with all products; of quadratic size."""
+        groups, N = self.groups, self.groups.neurons
+        out = np.zeros((2 * N + 2, 2 * N + 2))
+        for rows, block in zip((*groups.rows, groups.head), (*self.blocks, self.head), strict=True):
+            # Of a padded generator nothing is kept.
+            where = np.concatenate([rows, np.where(rows < N, N + rows, 2 * N)])
+            where[: len(rows)][rows == N] = 2 * N
+            out[np.ix_(where, where)] += block
+        return Dual(self.W, out[: 2 * N, : 2 * N])
+
+
+def _halved(unit: FloatArray, part: IntArray, pieces: int) -> list[IntArray]:
+    """Parts of nearly equal size."""
+    if pieces <= 1:
+        return [part]
+    centred = unit[part] - unit[part].mean(axis=0)
+    axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
+    ordered, left = part[np.argsort(centred @ axis, kind="stable")], pieces // 2
+    cut = round(len(part) * left / pieces)
+    return _halved(unit, ordered[:cut], left) + _halved(unit, ordered[cut:], pieces - left)
+
+
+def _spread(unit: FloatArray, count: int) -> IntArray:
+    """An order in which the first ``count`` are the one next to the centre and those farthest from the ones before."""
+    apart = np.sum((unit - unit.mean(axis=0)) ** 2, axis=1)
+    chosen = [int(np.argmin(apart))]
+    apart = np.full(len(unit), np.inf)
+    while len(chosen) < count:
+        apart = np.minimum(apart, np.sum((unit - unit[chosen[-1]]) ** 2, axis=1))
+        apart[chosen] = -1.0
+        chosen.append(int(np.argmax(apart)))
+    return np.concatenate([chosen, np.setdiff1d(np.arange(len(unit)), chosen)])

@@ -1,0 +1,172 @@
+"""ONNX graphs that are large, wrong or of other kinds: refused in one sentence, with advice, before memory is taken."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from certnet.io import onnx_signals, read_network
+from formulations import InputError
+from tests.interchange.test_onnx import B, D, Graph, U, V
+
+M, C = 5, 2
+
+
+def end(graph: Graph) -> Graph:
+    return graph.then("Gemm", U, B).then("Relu").then("Gemm", V.T)
+
+
+def computed(kind: str, *values: Any, uses: str = "Add", **attributes: Any) -> Graph:
+    """A network with a constant that a node makes of others."""
+    graph = Graph()
+    names = [graph.constant(value) for value in values]
+    graph.nodes.append(graph.onnx.helper.make_node(kind, names, ["made"], **attributes))
+    graph.nodes.append(graph.onnx.helper.make_node(uses, ["x", "made"], ["start"]))
+    graph.at = "start"
+    return end(graph)
+
+
+HUGE = np.array([2**40, 2**20])
+LARGE = {
+    "Expand": lambda: computed("Expand", np.ones((1, 1)), HUGE),
+    "Tile": lambda: computed("Tile", np.ones((1, 1)), HUGE),
+    "ConstantOfShape": lambda: computed("ConstantOfShape", HUGE),
+    "Range": lambda: computed("Range", np.array(0), np.array(2**60), np.array(1)),
+    "Add": lambda: computed("Add", np.ones((2**15, 1)), np.ones((1, 2**15))),
+    "Pad": lambda: Graph().then("Pad", np.array([0, 0, 0, 2**45])).then("Gemm", U, B),
+    "Expand of values": lambda: Graph().then("Expand", np.array([1, 2**40, D])),
+    "Concat again and again": lambda: _doubled(Graph()),
+}
+
+
+def _doubled(graph: Graph) -> Graph:
+    for count in range(60):
+        graph.nodes.append(graph.onnx.helper.make_node("Concat", [graph.at, graph.at], [f"twice{count}"], axis=1))
+        graph.at = f"twice{count}"
+    return graph
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_large_results_are_refused_before_they_are_made(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_signals, "LARGEST_SIGNAL", 2**12)
+    with pytest.raises(InputError, match="more than|certnet reads from 1 to") as caught:
+        LARGE[kind]().read(tmp_path)
+    assert kind.split()[0] in str(caught.value)
+
+
+def _two_names(model: Any) -> None:
+    model.graph.node[1].output[0] = model.graph.node[0].output[0]
+
+
+def _constant_and_value(model: Any) -> None:
+    model.graph.node[1].output[0] = model.graph.initializer[0].name
+
+
+def _constants_alike(model: Any) -> None:
+    model.graph.initializer[1].name = model.graph.initializer[0].name
+
+
+def _cycle(model: Any) -> None:
+    model.graph.node[0].input[0] = model.graph.node[2].output[0]
+
+
+def _old(model: Any) -> None:
+    model.opset_import[0].version = 6
+
+
+def _new(model: Any) -> None:
+    model.opset_import[0].version = 1000
+
+
+def _two_versions(model: Any) -> None:
+    model.opset_import.add(domain="ai.onnx", version=9)
+
+
+def _no_version(model: Any) -> None:
+    del model.opset_import[:]
+
+
+def _attribute(model: Any) -> None:
+    model.graph.node[1].attribute.add(name="broadcast", i=1, type=2)
+
+
+def _type_of_attribute(model: Any) -> None:
+    model.graph.node[2].attribute.add(name="alpha", i=2, type=2)
+
+
+def _from_constants(model: Any) -> None:
+    del model.graph.output[:]
+    model.graph.output.add(name=model.graph.initializer[0].name)
+
+
+WRONG: dict[str, tuple[Callable[[Any], None], str]] = {
+    "two nodes of one name": (_two_names, "one name"),
+    "a constant named like a value": (_constant_and_value, "one name"),
+    "two constants of one name": (_constants_alike, "one name"),
+    "a cycle": (_cycle, "nothing computes before"),
+    "an opset without NumPy's broadcasting": (_old, "version_converter"),
+    "an opset to come": (_new, "version_converter"),
+    "two versions": (_two_versions, "two versions"),
+    "no version": (_no_version, "opset 0"),
+    "an attribute of other opsets": (_attribute, "attribute 'broadcast' that it must not have"),
+    "an attribute of another type": (_type_of_attribute, "attribute 'alpha' that it must not have"),
+    "an output without the input": (_from_constants, "does not depend on the input"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_graphs_are_refused(case: str, tmp_path: Path) -> None:
+    spoil, words = WRONG[case]
+    model = end(Graph()).model()
+    spoil(model)
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match=words):
+        read_network(tmp_path / "net.onnx")
+
+
+ADVICE: dict[str, tuple[Callable[[], Graph], str]] = {
+    "curved": (lambda: Graph().then("Gemm", U, B).then("Softplus"), "'value1', Softplus, is curved"),
+    "recurrent": (lambda: Graph((1, 1, D)).then("LSTM", np.ones((1, 4, D)), np.ones((1, 4, 1)), hidden_size=1), "LSTM"),
+    "a maximum": (lambda: Graph((1, 1, 4)).then("MaxPool", kernel_shape=[2]), "replace it by an average"),
+    "a norm": (lambda: Graph().then("LpNormalization"), "take a batch normalisation"),
+    "a jump": (lambda: Graph().then("Gemm", U, B).then("Greater", np.array(0.0)), "jumps"),
+    "whole numbers": (lambda: Graph().then("Cast", to=7), "leave it out"),
+    "training": (
+        lambda: Graph(("n", D)).then("BatchNormalization", *np.ones((4, D)), training_mode=1),
+        "evaluation mode",
+    ),
+    "a layer before": (lambda: end(end(Graph()).then("Relu").then("MatMul", np.ones((C, D)))), "another layer"),
+    "a function within": (lambda: end(Graph().then("Sigmoid")), "is followed by Gemm"),
+    "Softmax of parts": (
+        lambda: end(Graph()).then("Reshape", np.array([1, 1, C])).then("Softmax", axis=1),
+        "all outputs together",
+    ),
+    "a shape that is computed": (
+        lambda: _two_signals(Graph(), "Reshape"),
+        "fixed shapes",
+    ),
+    "a product of values": (lambda: _two_signals(Graph(), "MatMul"), "multiplies two computed values"),
+    "another operator": (lambda: Graph().then("Sinh"), "affine nodes, one layer of"),
+}
+
+
+def _two_signals(graph: Graph, kind: str) -> Graph:
+    graph.nodes.append(graph.onnx.helper.make_node(kind, ["x", "x"], ["y"]))
+    graph.at = "y"
+    return graph
+
+
+@pytest.mark.parametrize("case", ADVICE)
+def test_advice_fits_what_is_not_read(case: str, tmp_path: Path) -> None:
+    build, words = ADVICE[case]
+    with pytest.raises(InputError) as caught:
+        build().read(tmp_path)
+    text = str(caught.value)
+    assert words in text
+    assert text.count("node '") == 1
+    assert "\n" not in text
+    assert text.endswith(".")
