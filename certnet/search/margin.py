@@ -133,17 +133,9 @@ class CaseSearch:
         p, proof = self.problem, None
         # Beyond that no bound is worth its time.
         if all(bool((np.abs(array) < LARGEST).all()) for array in (p.generators, p.bounds, p.weights, p.linear)):
-            relaxable, work = affordable(p), max(p.neurons * p.case.region.inputs, 1)
-            stages = [(None, np.clip(LINEAR_WORK // work, 1, LINEAR_NODES)), (self.eliminated, np.inf)]
-            if p.case.region.has_ball and not relaxable:
-                stages = [(None, np.inf)]
-            elif p.case.region.has_ball:
-                stages[1:] = [(self.whole, np.inf)]
-            elif relaxable:
-                stages[1:] = [(self.eliminated, ELIMINATED_NODES), (self.whole, np.inf)]
-            for relax, most in stages:
-                proof = self.prove(relax, most=most)
-                if proof or self.counterexample or self.timed_out or self.stuck:
+            for tighten, most in self._stages():
+                proof = self.prove(tighten, most=most)
+                if proof is not None or self.counterexample or self.timed_out or self.stuck:
                     break
         return CaseOutcome(
             proof=proof,
@@ -154,15 +146,28 @@ class CaseSearch:
             timed_out=self.timed_out,
         )
 
-    def prove(self, relax: Callable[[_Node], None] | None = None, *, most: float = np.inf) -> CaseProof | None:
+    def _stages(self) -> list[tuple[Callable[[_Node], None] | None, float]]:
+        """What bounds nodes besides the linear relaxation in one search after the other, and their nodes at most."""
+        problem, stages = self.problem, []
+        if not problem.case.region.has_ball:
+            stages.append((self.eliminated, float(ELIMINATED_NODES)))
+        if affordable(problem):
+            stages.append((self.whole, np.inf))
+        if not stages:
+            return [(None, np.inf)]
+        stages[-1] = (stages[-1][0], np.inf)
+        nodes = LINEAR_WORK / max(problem.neurons * problem.case.region.inputs, 1)
+        return [(None, float(np.clip(nodes, 1, LINEAR_NODES))), *stages]
+
+    def prove(self, tighten: Callable[[_Node], None] | None = None, *, most: float = np.inf) -> CaseProof | None:
         """One search with at most so many nodes; its proof if all leaves have one.
 
         Args:
-            relax: what bounds a node that the linear relaxation does not prove.
+            tighten: what bounds a node that the linear relaxation does not prove.
             most: nodes.
         """
-        self.tighten, self.most, self.count = relax, most, 0
-        if relax == self.whole and self.circuits:
+        self.tighten, self.most, self.count = tighten, most, 0
+        if tighten == self.whole and self.circuits:
             self.problem = self._with_circuits()
         root = _Node.root(self.problem.neurons)
         if self.splits is not None:
@@ -200,8 +205,7 @@ class CaseSearch:
             self.watch(waiting, worst)
         if self.counterexample is not None:
             return True
-        if self.tighten is None:
-            self.lower_bound = max(self.lower_bound, worst)
+        self.lower_bound = max(self.lower_bound, worst)
         # In float32 an input within rounding is no counterexample, and no proof goes past it.
         within = self.problem.case.rounding is not None and self.attacked < -ROUNDING * self.size
         self.timed_out, self.stuck = self.timed_out or self.deadline.passed, self.stuck or within
