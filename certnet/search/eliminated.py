@@ -39,6 +39,10 @@ class Settings:
     """Weights of the barrier, relative to the bound that is to be improved. Not measured."""
     steps: tuple[int, ...] = (60, 100, 150, 150)
     """Steps of L-BFGS with each of them. Not measured."""
+    patience: tuple[int, float] = (20, 0.1)
+    """A barrier is lowered early when so many steps gain less than this part of what is missing. Not measured."""
+    known: int = 1
+    """Barriers that are left out where the parent's multipliers are known. Not measured."""
     pairs: int = 30
     """Pairs of vectors that L-BFGS keeps. Not measured."""
     enough: float = 1e-3
@@ -228,7 +232,8 @@ def eliminated_bound(
 def _ascended(
     form: _Form, size: float, known: tuple[FloatArray, FloatArray] | None, deadline: Deadline
 ) -> EliminatedBound:
-    z, skipped = form.start(known), 0 if known is None else 1
+    z, skipped = form.start(known), 0 if known is None else SETTINGS.known
+    (patience, share), values = SETTINGS.patience, [-np.inf]
     best, least = (-np.inf, z, np.zeros(len(form.bent)), np.zeros(len(form.q))), -np.inf
 
     def descent(z: FloatArray, barrier: float) -> tuple[float, FloatArray]:
@@ -241,10 +246,13 @@ def _ascended(
         return -found[1], -found[2]
 
     def look(_: FloatArray) -> None:
-        if best[0] > SETTINGS.enough * size or deadline.passed:
+        values.append(best[0])
+        slow = len(values) > patience and best[0] - values[-patience] < -share * best[0]
+        if best[0] > SETTINGS.enough * size or deadline.passed or slow:
             raise StopIteration
 
     for barrier, steps in zip(SETTINGS.barriers[skipped:], SETTINGS.steps[skipped:], strict=True):
+        values.clear()
         options = {"maxiter": steps, "maxcor": SETTINGS.pairs, "maxfun": 3 * steps}
         minimize(descent, best[1], args=(barrier * size,), jac=True, method="L-BFGS-B", options=options, callback=look)
         hopeless = best[0] < 0 and best[0] - least < -best[0]

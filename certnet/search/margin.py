@@ -46,7 +46,7 @@ them if still more are to be added."""
 RESTARTS = 8
 LINEAR_NODES, LINEAR_WORK = 600, 3_000_000
 """Nodes of the linear search before the semidefinite one begins, and N d times that number at most."""
-ELIMINATED_NODES = 25
+ELIMINATED_NODES = 100
 """Nodes of the search with eliminated inputs before the one with the whole relaxation begins."""
 
 
