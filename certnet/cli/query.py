@@ -14,6 +14,7 @@ from certnet.cli.limits import job_seconds
 from certnet.cli.output import BY_VERDICT, head, place_for, with_headline, write_proof
 from certnet.cli.show import Live, stderr_console
 from certnet.io.declared import serialised
+from certnet.io.endings import after_ending
 from certnet.io.output import OutputFolder, print_result
 from certnet.io.query import Query, named_files, read_query
 from certnet.io.vnnlib2 import Tensor
@@ -122,7 +123,8 @@ def _as_declared(query: Query, found: "Counterexample") -> "Counterexample":
     """The counterexample in the inputs and outputs that the query declares."""
     places, exact = list(query.places), found.exact
     exact = None if exact is None else tuple(exact[place] for place in places)
-    return replace(found, x=found.x[places], y=found.y[: query.outputs], exact=exact)
+    outputs = after_ending(query.network.ending, found.y[: query.scores])
+    return replace(found, x=found.x[places], y=outputs[: query.outputs], exact=exact)
 
 
 def _assignment(query: Query, found: "Counterexample") -> Iterator[tuple[Tensor, Sequence[Fraction]]]:

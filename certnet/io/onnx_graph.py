@@ -100,6 +100,8 @@ def _names_are_text(model: Any) -> bool:
 def _signals(shapes: Shapes, *, whole: bool = True) -> dict[str, Signal]:
     """The inputs of these shapes, one after the other in one vector."""
     sizes = [math.prod(shape) for shape in shapes.values()]
+    if not 0 < sum(sizes) <= LARGEST_SIGNAL:
+        raise InputError(f"the inputs have {sum(sizes)} entries; certnet reads from 1 to {LARGEST_SIGNAL}.")
     chain, start = Chain(size=sum(sizes), whole=whole), 0
     found = {}
     for (name, shape), size in zip(shapes.items(), sizes, strict=True):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from certnet.io.cases import Asked, asked
 from certnet.io.clauses import VARIABLE, Clause, Declared, Expression, both, clauses, shown
+from certnet.io.endings import before_ending
 from certnet.io.packed import read_bytes, unreadable
 from certnet.io.vnnlib2 import Declaration, is_version_2, spelled, version_2, without_comments
 from formulations import InputError
@@ -113,18 +114,18 @@ class Stated:
         Raises:
             InputError: it has others, or numbers are out of range.
         """
-        if network is not None and network.ending is not None:
-            raise InputError(
-                f"the network ends in {network.ending}, and a property is about outputs after it; export the network "
-                "up to its linear output layer."
-            )
-        sizes = (self.inputs, self.outputs)
-        if network is not None and (network.inputs, network.outputs) != sizes:
-            raise InputError(
-                f"it declares {self.inputs} inputs and {self.outputs} outputs, but the network has {network.inputs} "
-                f"and {network.outputs}; give the network it was made for."
-            )
-        return asked(self.formula, *sizes, network, lambda number: spelled(self.networks, number))
+        formula, outputs = self.formula, self.outputs
+        if network is not None:
+            own = 1 if network.ending == "ArgMax" else network.outputs
+            if (network.inputs, own) != (self.inputs, outputs):
+                raise InputError(
+                    f"it declares {self.inputs} inputs and {outputs} outputs, but the network has {network.inputs} "
+                    f"and {own}; give the network it was made for."
+                )
+            outputs = network.outputs
+            if network.ending is not None:
+                formula = before_ending(formula, network.ending, outputs)
+        return asked(formula, self.inputs, outputs, network, lambda number: spelled(self.networks, number))
 
 
 def stated(text: str) -> Stated:

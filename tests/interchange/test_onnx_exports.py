@@ -1,5 +1,7 @@
 """ONNX graphs as exporters write them, against onnxruntime: one network, one verdict, whatever spells it."""
 
+import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
