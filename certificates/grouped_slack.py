@@ -51,8 +51,8 @@ def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, m
         ProofFailure: the first violated condition.
     """
     (first, *parts), c = _parts(proof), features.shape[1]
-    shared, rest = first[0], A.shape[1] + c
-    outer, most = len(shared) + rest, max(2 * (len(own) + len(touched)) + rest for own, touched, _ in (first, *parts))
+    shared, r, rest = first[0], len(first[0]), A.shape[1] + c
+    outer, most = r + rest, max(2 * (len(own) + len(touched)) + rest for own, touched, _ in (first, *parts))
     require(most <= MAX_ORDER, f"a group of the proof has order {most}, and this checker stops at {MAX_ORDER}")
     head = _slack(first, A, features, matrix.diagonal(square, matrix.exact(np.eye(c))), proof, matrix)
 
@@ -60,7 +60,7 @@ def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, m
         """(S_B, y among the coordinates of the head, CᵀP⁻¹C − D, the sizes of its terms on the diagonal) of groups."""
         for part in parts:
             slack, inner = _slack(part, A, features, matrix.exact(np.zeros((rest, rest))), proof, matrix), len(part[0])
-            at = np.concatenate([np.searchsorted(shared, part[1]), np.arange(len(shared), outer)])
+            at = np.concatenate([np.searchsorted(shared, part[1]), np.arange(r, outer)])
             S = slack.arrays[0].astype(np.float64)
             unit = 1.0 / np.sqrt(np.diag(S)[:inner, None])
             P, C, D = unit * S[:inner, :inner] * unit.T, unit * S[:inner, inner:], S[inner:, inner:]
@@ -69,19 +69,21 @@ def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, m
             yield slack, at, 0.5 * (G + G.T), np.abs(np.diag(schur)) + np.abs(np.diag(D))
 
     try:
-        left, count = head.arrays[0].astype(np.float64), np.zeros(outer)
-        size = np.abs(np.diag(left)) + TINY
+        left = head.arrays[0].astype(np.float64)
+        size, count = np.abs(np.diag(left)) + TINY, np.zeros(outer)
         for _, at, G, terms in proposals():
             left[np.ix_(at, at)] -= G
             size[at] += terms
             count[at] += 1
         least = np.linalg.eigvalsh(left / np.sqrt(size) / np.sqrt(size[:, None]))[0]
+        core = left[r:, r:] - left[r:, :r] @ np.linalg.solve(left[:r, :r], left[:r, r:])
     except (np.linalg.LinAlgError, OverflowError):
         raise ProofFailure("the slack of a group is singular, or it overflows") from None
     require(0 < least < np.inf, f"what is left of the slack after its groups has a negative eigenvalue, {least:.3e}")
-    # Margins count beside the terms that cancel. A group gets of the half its part of these terms and an equal part.
     for slack, at, G, terms in proposals():
+        # Of the head, half goes by sizes of terms and in equal parts, and a fifth of its own part in z and v.
         G[np.diag_indices(len(at))] += 0.25 * least * (terms + size[at] / count[at])
+        G[-rest:, -rest:] += 0.1 * (core + core.T) / len(parts)
         require(np.isfinite(G).all(), "the slack of a group overflows")
         _require_psd(slack + matrix.exact(np.pad(G, (len(slack.arrays[0]) - len(at), 0))), "in a group")
         whole = np.zeros((outer, outer))

@@ -169,7 +169,7 @@ def leaf_weights(proof: LiftedProof, leaves: IntArray, neurons: int, rows: int) 
         part = slice(int(proof.pair_offset[leaf]), int(proof.pair_offset[leaf + 1]))
         pairs = proof.pairs[part]
         other = np.where(pairs[:, 0] == 2 * neurons, pairs[:, 1], pairs[:, 0])
-        require(len(np.unique(other)) == len(other), "a pair of multipliers is listed twice")
+        require(len({*other.tolist()}) == len(other), "a pair of multipliers is listed twice")
         row[other] = proof.multipliers[part]
     return weights
 

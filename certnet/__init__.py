@@ -7,15 +7,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from certnet.runtime.version import __version__ as __version__
+from formulations.lazy import lazily
 
 _HOMES = {
     "certificates": "Certificate Lipschitz Report Robustness Training Verdict check read_certificate write_certificate",
-    "certificates.making": "repair",
+    "certificates.making.repair": "repair",
     "certnet.estimators": "CertifiedMLPClassifier CertifiedMLPRegressor",
     "certnet.io": "network_from_sklearn network_from_torch read_network read_relu_network write_onnx",
     "certnet.io.network": "TwoLayerNetwork",
     "certnet.io.objectives": "Given objective_of",
     "certnet.io.runs": "Run read_run read_runs",
+    "certnet.io.split_tree": "SplitTree read_split_tree",
     "certnet.io.vnnlib": "read_vnnlib",
     "certnet.jobs.audit": "AuditResult InputAudit audit",
     "certnet.jobs.lipschitz": "LipschitzResult lipschitz_constant",
@@ -35,14 +37,13 @@ _HOMES = {
     "formulations.robustness": "InputRegion UnsafeCase keeps_class",
 }
 """The public names by the module that makes them. For type checkers each of these names its own in ``__all__``."""
-_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 _MODULES = ("plots", "report")
 """Public modules besides, loaded on first use too."""
 
 if TYPE_CHECKING:
     from certificates import *
-    from certificates.making import *
+    from certificates.making.repair import repair as repair
     from certnet import plots as plots
     from certnet import report as report
     from certnet.estimators import *
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from certnet.io.network import *
     from certnet.io.objectives import *
     from certnet.io.runs import *
+    from certnet.io.split_tree import *
     from certnet.io.vnnlib import *
     from certnet.jobs.audit import *
     from certnet.jobs.lipschitz import *
@@ -68,17 +70,14 @@ if TYPE_CHECKING:
     from formulations.network import *
     from formulations.robustness import *
 else:
-    __all__ = sorted(_HOME)
+    __all__ = sorted(" ".join(_HOMES.values()).split())
+
+_find = lazily(__name__, _HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"certnet.{name}")
-    if name not in _HOME:
-        raise AttributeError(f"module 'certnet' has no attribute {name!r}; it offers {', '.join(sorted(_HOME))}.")
-    value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
-    return value
+    return importlib.import_module(f"certnet.{name}") if name in _MODULES else _find(name)
 
 
 def __dir__() -> list[str]:
-    return [*sorted(_HOME), "__version__"]
+    return [*sorted(" ".join(_HOMES.values()).split()), "__version__"]

@@ -5,6 +5,7 @@ minimal_checker.py, which lies beside it. All mathematics is exact rational arit
 rounded up by a part of 2^-90. Usage: python minimal_robustness_checker.py FILE [FILE ...]
 """
 
+import struct
 import sys
 from fractions import Fraction
 from math import inf, nextafter
@@ -49,13 +50,16 @@ def load(path: str | Path) -> tuple[Cert, list[Case]]:
         need(fine, "The format, version or kind is unknown.")
         cases = manifest["proofs"]
         need(type(cases) is int and 1 <= cases <= MOST_CASES, "The number of cases is improper.")
+        semantics = manifest["statement"].get("semantics", "real")
+        need(semantics in ("real", "float32"), "The semantics are unknown.")
         table, sizes = arrays(NETWORK, "statement/network/"), {}
         for i in range(cases):
             place = f"statement/cases/{i}/"
             ball = f"{place}region/centre" in manifest["arrays"]
             sizes[own(i, "R")] = int(ball)
             mine = arrays(f"{CASE}, {BALL}" if ball else CASE, place)
-            mine |= arrays(GIVEN, f"proofs/{i}/") | arrays(PROOF, f"proofs/{i}/proof/")
+            given = f"{GIVEN}, rounding d r" if semantics == "float32" else GIVEN
+            mine |= arrays(given, f"proofs/{i}/") | arrays(PROOF, f"proofs/{i}/proof/")
             table |= {name: [kind, *(own(i, x) for x in letters)] for name, (kind, *letters) in mine.items()}
         return table, sizes
 
@@ -102,11 +106,42 @@ def preactivations(network: Cert, case: Case) -> None:
     high = [b - least(case, [-x for x in row]) for row, b in zip(hidden, bias, strict=True)]
     for i, s in enumerate(stable):
         need((s != 1 or low[i] >= 0) and (s != -1 or high[i] <= 0), f"Neuron {i} is not stable.")
+    if "rounding" in case:
+        rounding(network, case, high)
     case["kept"] = [i for i, s in enumerate(stable) if s == 0]
     need(len(case["kept"]) == case["N"], "complementarity is about another number of neurons.")
     case["low"], case["high"] = [low[i] for i in case["kept"]], [high[i] for i in case["kept"]]
     case["rows"] = [[*row, b] for row, b in zip(hidden, bias, strict=True)]
     case["generators"] = [case["rows"][i] for i in case["kept"]]
+
+
+def layer_errors(weights: Rows, bias: list[Fraction], size: list[Fraction], error: list[Fraction]) -> list[Fraction]:
+    """What float32 may change of ``weights · s + bias`` for entries of s up to ``size`` and off by ``error``."""
+    found = []
+    for row, b in zip(weights, bias, strict=True):
+        absolute, terms = [abs(x) for x in row], sum(map(bool, row)) + 1
+        need(terms <= 1 << 20, "A neuron has too many weights.")
+        total, roundings = dot(absolute, size) + abs(b), Fraction(terms, (1 << 24) - terms)
+        lost = roundings * total + (sum(absolute) + sum(size) + 4 * terms) / Fraction(2) ** 126 + dot(absolute, error)
+        need(total + lost <= 2**126, "In float32 the network might overflow.")
+        found.append(lost)
+    return found
+
+
+def rounding(network: Cert, case: Case, high: list[Fraction]) -> None:
+    """Condition 6: E is large enough, and is taken off the constants."""
+    for name in ("hidden", "hidden_bias", "output", "output_bias"):
+        for x in (x for row in network[name] for x in (row if type(row) is list else [row])):
+            fine = abs(x) < 2**128 and struct.unpack("<f", struct.pack("<f", x))[0] == x
+            need(fine, "A weight is no float32 number.")
+    size = [max(abs(a), abs(b)) for a, b in zip(case["lower"], case["upper"], strict=True)]
+    lost = layer_errors(network["hidden"], network["hidden_bias"], size, [Fraction(0)] * len(size))
+    reach = [max(x, Fraction(0)) + e if x + e > 0 else Fraction(0) for x, e in zip(high, lost, strict=True)]
+    lost = [e if x + e > 0 else Fraction(0) for x, e in zip(high, lost, strict=True)]
+    lost = layer_errors(network["output"], network["output_bias"], reach, lost)
+    for row, E in zip(case["H"], case["rounding"], strict=True):
+        need(dot([abs(x) for x in row], lost) <= E, "E is smaller than what float32 may change.")
+    case["h"] = [h - E for h, E in zip(case["h"], case["rounding"], strict=True)]
 
 
 def region_rows(case: Case) -> Rows:
@@ -236,7 +271,8 @@ def check_file(path: str | Path) -> tuple[str, str]:
         return "UNKNOWN", f"{prefix}{error}"
     except Exception:  # noqa: BLE001 - broken input makes zipfile, zlib, struct and json raise a dozen kinds
         return "UNKNOWN", f"{prefix}This is no proper certificate, or memory ran out."
-    return "PROVED", f"On every input of every region some row is at least {down(margin)!r}, so none is unsafe."
+    where = ", and in every evaluation in float32" if "rounding" in cases[0] else ""
+    return "PROVED", f"On every input of every region{where} some row is at least {down(margin)!r}, so none is unsafe."
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ This package imports numpy and, for the losses, scipy.special; ``formulations.mo
 imported where it is first asked for, so that the checker of certificates trusts no more than it uses.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from formulations.lazy import lazily
 
 if TYPE_CHECKING:
     from formulations.errors import CertnetError, InputError
@@ -18,21 +19,6 @@ if TYPE_CHECKING:
     from formulations.scaling import Scaling, rescale
     from formulations.signs import ACTIVE, FREE, INACTIVE
     from formulations.training import TrainingProgram
-
-_MODULES = [
-    "errors",
-    "signs",
-    "lifted_space",
-    "losses",
-    "loss",
-    "rows",
-    "training",
-    "program",
-    "part",
-    "scaling",
-    "reduction",
-]
-"""In this order none imports a later one."""
 
 __all__ = [
     "ACTIVE",
@@ -58,10 +44,18 @@ __all__ = [
     "restrict",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    for module in _MODULES if name in __all__ else ():
-        home = importlib.import_module(f"formulations.{module}")
-        if hasattr(home, name):
-            return globals().setdefault(name, getattr(home, name))
-    raise AttributeError(f"module 'formulations' has no attribute {name!r}")
+__getattr__ = lazily(
+    __name__,
+    {
+        "formulations.errors": "CertnetError InputError",
+        "formulations.lifted_space": "LiftedSpace",
+        "formulations.loss": "Loss",
+        "formulations.part": "Part restrict",
+        "formulations.program": "Dual Primal Program",
+        "formulations.reduction": "MergedRows Presolved merge_rows presolve",
+        "formulations.rows": "RowReduction reduce_rows",
+        "formulations.scaling": "Scaling rescale",
+        "formulations.signs": "ACTIVE FREE INACTIVE",
+        "formulations.training": "TrainingProgram",
+    },
+)

@@ -26,7 +26,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import numpy as np
-from scipy.special import expit, xlogy
+import scipy
 
 from formulations._validation import FloatArray
 from formulations.errors import InputError
@@ -241,7 +241,7 @@ class CrossEntropy(_Logarithmic):
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
         p = np.maximum(y - w, 0.0)
-        return _rows(-(xlogy(p, p)))
+        return _rows(-(scipy.special.xlogy(p, p)))
 
     def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         return y - 1.0, y.copy()
@@ -257,14 +257,14 @@ class Logistic:
         return _rows(np.logaddexp(0.0, -y * f))
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        return np.asarray(y * expit(-y * f))
+        return np.asarray(y * scipy.special.expit(-y * f))
 
     def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return np.asarray(expit(f) * expit(-f)), np.zeros_like(y)
+        return np.asarray(scipy.special.expit(f) * scipy.special.expit(-f)), np.zeros_like(y)
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
         q = np.clip(y * w, 0.0, 1.0)
-        return _rows(-(xlogy(q, q) + xlogy(1.0 - q, 1.0 - q)))
+        return _rows(-(scipy.special.xlogy(q, q) + scipy.special.xlogy(1.0 - q, 1.0 - q)))
 
     def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
         q = np.clip(y * w, 0.0, 1.0)
@@ -288,7 +288,7 @@ class Poisson(_Logarithmic):
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
         with np.errstate(over="ignore"):
-            return _rows(np.exp(f) - y * f + (xlogy(y, y) - y))
+            return _rows(np.exp(f) - y * f + (scipy.special.xlogy(y, y) - y))
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
         with np.errstate(over="ignore"):
@@ -300,7 +300,7 @@ class Poisson(_Logarithmic):
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
         q = np.maximum(y - w, 0.0)
-        return _rows(q - xlogy(q, q) + (xlogy(y, y) - y))
+        return _rows(q - scipy.special.xlogy(q, q) + (scipy.special.xlogy(y, y) - y))
 
     def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         return np.full_like(y, -np.inf), y.copy()

@@ -9,17 +9,18 @@ circuits, and triangles. A ball is an equality, with a coordinate w for its slac
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from formulations._validation import FloatArray, IntArray
 from formulations.circuits import CircuitSet
-from formulations.lifted_space import LiftedSpace
 from formulations.network import ReluNetwork
-from formulations.part import restrict
-from formulations.program import NO_PRODUCTS, Dual, Program
 from formulations.robustness import BOX_ROWS, UnsafeCase
 from formulations.signs import ACTIVE, FREE, INACTIVE
+
+if TYPE_CHECKING:
+    from formulations.program import Dual, Program
 
 FIXED_INPUT = 1e7
 """Weight of ``−(x_j − lower_j t)²`` for inputs that do not vary, in units of the form."""
@@ -124,19 +125,21 @@ class MarginNode:
     """
 
     problem: MarginProblem
-    program: Program
+    program: "Program"
     scale: float
     free: IntArray
     positions: IntArray
     factors: FloatArray
     first: tuple[IntArray, IntArray]
 
-    def first_dual(self, products: IntArray | None = None) -> Dual:
+    def first_dual(self, products: IntArray | None = None) -> "Dual":
         """A dual whose only meaning is which products a solver should begin with.
 
         These are ``first`` and ``products`` (n, 2), given by positions of the whole; of the latter those that vanish
         here are left out.
         """
+        from formulations.program import NO_PRODUCTS, Dual
+
         N, f = np.zeros((self.program.positions, self.program.positions)), len(self.free)
         N[self.first] = 1.0
         if products is not None:
@@ -173,6 +176,10 @@ class MarginNode:
 
 def margin_node(problem: MarginProblem, signs: IntArray, mu: FloatArray, *, epsilon: float = 1.0) -> MarginNode:
     """The form program of ``μᵀ(H f + h)`` where neurons have these signs (N,), over the region."""
+    from formulations.lifted_space import LiftedSpace
+    from formulations.part import restrict
+    from formulations.program import Program  # losses come along, which bounds do without
+
     N, width, size = problem.neurons, problem.width, problem.size
     live = np.flatnonzero(width > 0)
     ball = _ball(problem, live)

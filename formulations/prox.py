@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from formulations._validation import FloatArray, IntArray
 from formulations.losses import Squared, has_kinks, smoothed
@@ -84,8 +84,8 @@ class Prox:
     def __init__(self, loss: "Loss", feature: IntArray, weight: FloatArray, features: int) -> None:
         self.loss, self.feature, self.kappa = loss, feature, weight[:, None]
         place = (feature, np.arange(len(feature)))
-        self._sum = sparse.csr_array((weight, place), shape=(features, len(feature)))
-        self._sum_of_squares = sparse.csr_array((weight**2, place), shape=(features, len(feature)))
+        self._sum = scipy.sparse.csr_array((weight, place), shape=(features, len(feature)))
+        self._sum_of_squares = scipy.sparse.csr_array((weight**2, place), shape=(features, len(feature)))
         self._known: tuple[float, _Arrow] | None = None
         self._kept: tuple[float, _Arrow] | None = None
         self._reach = np.inf

@@ -1,6 +1,12 @@
 """The advocate: what makes proofs out of whatever duals are at hand. The checker imports nothing of it."""
 
-from certificates.making.assemble import best_repair, certify, residual_dual
-from certificates.making.repair import RepairedDual, repair
+from typing import TYPE_CHECKING
 
-__all__ = ["RepairedDual", "best_repair", "certify", "repair", "residual_dual"]
+from formulations.lazy import lazily
+
+if TYPE_CHECKING:
+    from certificates.making.assemble import best_repair, certify, residual_dual
+
+__all__ = ["best_repair", "certify", "residual_dual"]
+
+__getattr__ = lazily(__name__, {"certificates.making.assemble": "best_repair certify residual_dual"})

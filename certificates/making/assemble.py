@@ -95,10 +95,12 @@ def assemble(
         used = np.flatnonzero(N[2 * neurons :].any(axis=1))
         kept = np.concatenate([np.arange(2 * neurons), 2 * neurons + used])
         N, circuits = N[np.ix_(kept, kept)], circuits.take(used)
-    leaf = LeafProof.from_matrix(N, repaired.t) if N.size else LeafProof.plain(repaired.t)
+    leaf, groups = LeafProof.from_matrix(N, repaired.t) if N.size else LeafProof.plain(repaired.t), None
+    if repaired.grouped is not None:
+        leaf, groups = LeafProof.from_groups(repaired.grouped, repaired.t), repaired.grouped.groups.labels
     leaf = replace(leaf, sigma=sigma_of(merged.original, repaired.sigma))
     named = as_proof(circuits) if circuits is not None and N.size else None
-    proof = build(leaf, neurons, circuits=named, quadratics=len(leaf.sigma))
+    proof = build(leaf, neurons, circuits=named, quadratics=len(leaf.sigma), groups=groups)
     return assemble_proof(merged, repaired.W, proof, U, V, provenance)
 
 

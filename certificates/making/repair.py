@@ -13,16 +13,18 @@ away so that it can.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from certificates.making.form_bound import best_multipliers
+from certificates.making.grouped_bound import best_grouped
 from certificates.making.shor_bound import Factor, Price
 from formulations import Dual, Program
 from formulations.arguments import accepts
 from formulations.arrays import FloatArray
 from formulations.errors import InputError
+from formulations.groups import GroupedDual
 from formulations.program import NO_PRODUCTS
 
 MARGIN = 1e-9
@@ -35,7 +37,8 @@ class RepairedDual:
 
     ``W`` (f×c), ``N`` (over all inequalities, nonnegative, zero at the complementary positions, or ``NO_PRODUCTS``) and
     ``t`` (N) are scaled: ``γ² zᵀE₀z − ‖(κW)ᵀφ_f‖² − ℓᵀNℓ − Σ t_i α_i β_i − σ zᵀQz`` is PSD on the face, with the
-    program's region Q and cost E₀. ``scale`` is that of W in the dual given, whose price is at most ``h_bar``.
+    program's region Q and cost E₀. ``scale`` is that of W in the dual given, whose price is at most ``h_bar``. Where
+    products are those of groups, they are in ``grouped`` and N is empty.
     """
 
     W: FloatArray
@@ -45,6 +48,7 @@ class RepairedDual:
     scale: float = 0.0
     h_bar: float = 0.0
     sigma: float = 0.0
+    grouped: GroupedDual | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +158,28 @@ def repair_without_products(
     if not np.isfinite(h_squared):
         return _zero(program)
     return _scaled(program, W, NO_PRODUCTS, -tau, program.share * h_squared, h_squared, size, margin)
+
+
+def repair_in_groups(program: Program, dual: GroupedDual, *, margin: float = MARGIN) -> RepairedDual:
+    """The best bound of a dual whose products are those of groups, in time and memory linear in the groups.
+
+    Args:
+        program: as for ``repair``, without inequalities besides its signs.
+        dual: any dual of that program.
+        margin: relative slack given away for the rigorous check.
+    """
+    unit = _unit(program, _in_domain(program, dual.W))
+    if unit is None:
+        return _zero(program)
+    W, size = unit
+    with np.errstate(all="ignore"):
+        own = replace(dual, blocks=dual.blocks / size**2, head=dual.head / size**2)
+        grouped, t, sigma, h_squared = best_grouped(program, own, W, margin)
+    if not np.isfinite(h_squared):
+        return repair_without_products(program, dual.W, margin=margin)
+    found = _scaled(program, W, NO_PRODUCTS, t, sigma, h_squared, size, margin)
+    square = (found.scale * size) ** 2
+    return replace(found, grouped=replace(grouped, blocks=square * grouped.blocks, head=square * grouped.head))
 
 
 def _unit(program: Program, W: FloatArray) -> tuple[FloatArray, float] | None:

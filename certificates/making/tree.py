@@ -8,6 +8,7 @@ from certificates.proof import LEAF, Circuits, LiftedProof, Triangles
 from formulations import ACTIVE, FREE, INACTIVE
 from formulations.arrays import FloatArray, IntArray
 from formulations.errors import InputError
+from formulations.groups import GroupedDual
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,22 @@ class LeafProof:
         p, q = np.nonzero(upper)
         pairs = np.stack([p, q], axis=1).astype(np.int64)
         return cls(pairs, np.where(p == q, 1.0, 2.0) * upper[p, q], complementarity)
+
+    @classmethod
+    def from_groups(cls, dual: GroupedDual, t: FloatArray) -> "LeafProof":
+        """The same of groups; what is at complementary positions is left out."""
+        N, keys, values = len(t), [], []
+        for rows, block in zip((*dual.groups.rows, dual.groups.head), (*dual.blocks, dual.head), strict=True):
+            upper = np.triu(block)
+            p, q = np.nonzero(upper)
+            place, kept = np.concatenate([rows, N + rows]), q != p + len(rows)
+            first, second = place[p[kept]], place[q[kept]]
+            keys.append(np.minimum(first, second) * 2 * N + np.maximum(first, second))
+            values.append((np.where(p == q, 1.0, 2.0) * upper[p, q])[kept])
+        # A pair of shared generators of one group stands with that group and with the head.
+        key, place = np.unique(np.concatenate(keys), return_inverse=True)
+        multipliers = np.bincount(place, weights=np.concatenate(values), minlength=len(key))
+        return cls(np.stack([key // (2 * N), key % (2 * N)], axis=1).astype(np.int64), multipliers, t)
 
 
 @dataclass(frozen=True, eq=False)

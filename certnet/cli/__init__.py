@@ -1,5 +1,6 @@
 """The command line. Importing it imports neither NumPy nor solvers nor scikit-learn."""
 
+import gc
 import sys
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     signals = Signals()
     if argv is None:
+        gc.disable()  # until the work begins, as imports make much that stays
         prepare_streams()
         signals.hold()
     from certnet.cli.app import run
@@ -31,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     finally:
         signals.ignore()
+        if argv is None:
+            gc.freeze()  # who ends need not look for what could be freed
 
 
 __all__ = ["main"]

@@ -1,6 +1,7 @@
 """The command line: from arguments to an exit code, with every error in one sentence."""
 
 import contextlib
+import gc
 import re
 import sys
 import traceback
@@ -69,6 +70,9 @@ def run(argv: Sequence[str], signals: Signals) -> int:
             signals.serve()
             with standard_output(needed=True):  # of --help and --version
                 outcome = app(arguments, prog_name="certnet", standalone_mode=False)
+            if not gc.isenabled():
+                gc.freeze()
+                gc.enable()
             return int(outcome() if callable(outcome) else outcome or 0)
         except KeyboardInterrupt:
             return _fail("Interrupted.", Exit.INTERRUPTED, arguments)

@@ -27,7 +27,7 @@ from certnet.cli.options import (
 )
 from certnet.cli.output import Exit, csv_text, deliver, head, place_for, say
 from certnet.cli.rows import Subject
-from certnet.cli.show import Live, stderr_console
+from certnet.cli.show import Live
 from certnet.io import Split, load
 from certnet.io.answers import require_kind
 from certnet.io.output import output_folder, require_named, text_writer
@@ -107,7 +107,7 @@ def audit(
         if fresh and journal.path.exists():
             journal.begin()
         remaining = job_seconds(seconds, started)
-        with Live(stderr_console(), enabled=not quiet, time_limit=remaining) as live:
+        with Live(enabled=not quiet, time_limit=remaining) as live:
             result = work.audit(
                 relu,
                 X,

@@ -15,7 +15,7 @@ from certificates.findings import proved, stated
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import Json
 from certnet.cli.output import SEVERITY, Exit, exit_code, failure, head, with_headline
-from certnet.cli.show import Live, first_line, stderr_console
+from certnet.cli.show import Live, first_line
 from certnet.io.output import print_result
 from certnet.runtime.clock import Event
 from certnet.runtime.wording import NONE, down, percent, up
@@ -77,7 +77,7 @@ def check(
     results: list[dict[str, Any]] = []
     files = [file for given in certificates for file in _files(given)]
     started = time.perf_counter()
-    with Live(stderr_console(), enabled=len(files) > 1) as live:
+    with Live(enabled=len(files) > 1) as live:
         for path in files:
             count = sum(found["verdict"] == Verdict.PROVED for found in results)
             name = f"certificate {len(results) + 1} of {len(files)}"

@@ -90,7 +90,7 @@ def optimality(
     from certnet.cli import training
     from certnet.cli.output import deliver, say, say_notes
     from certnet.cli.rows import Subject
-    from certnet.cli.show import Live, stderr_console, summary
+    from certnet.cli.show import Live, summary
     from certnet.io import load
     from certnet.io.coding import with_loss
     from certnet.io.network import FOLDED
@@ -146,7 +146,7 @@ def optimality(
         Path(out or subject.place("optimality", split.name)), files=tuple(FILES.values()), command="optimality"
     ) as folder:
         limit = job_seconds(limit, started)
-        with Live(stderr_console(), enabled=not quiet, time_limit=limit) as live:
+        with Live(enabled=not quiet, time_limit=limit) as live:
             result = job.optimality(
                 given.program,
                 *given.weights(),

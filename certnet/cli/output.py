@@ -5,9 +5,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
-
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from certificates import Certificate, Report, Verdict, findings, write_certificate
 from certificates.findings import figures as figures
@@ -19,6 +17,9 @@ from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print
 from certnet.runtime.headline import headline
 from certnet.runtime.machine import versions
 from formulations import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 BY_VERDICT = {verdict: Exit(code) for verdict, code in findings.EXIT_CODES.items() if verdict is not None}
 SEVERITY = tuple(findings.EXIT_CODES)
@@ -112,7 +113,7 @@ def say_notes(options: SimpleNamespace, notes: Sequence[str]) -> None:
 def say(
     options: SimpleNamespace,
     report: Mapping[str, Any],
-    table: Table,
+    table: "Table",
     lines: Sequence[str],
     *,
     interrupted: str = "",

@@ -82,7 +82,7 @@ class _Path:
         known = {} if options.resume is None else self._finished()
         resume = {} if options.resume is None else self._checkpoints(known)
         limit = job_seconds(options.time_limit, self.started)
-        with Live(stderr_console(), enabled=not options.quiet, time_limit=limit) as live:
+        with Live(enabled=not options.quiet, time_limit=limit) as live:
             found = train_path(
                 split.X_train,
                 split.Y_train,

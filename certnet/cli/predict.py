@@ -94,7 +94,7 @@ def _radii(
     import math
 
     from certnet.cli.rows import median_radius
-    from certnet.cli.show import Live, stderr_console
+    from certnet.cli.show import Live
     from certnet.jobs.radius import certified_radius
     from certnet.runtime.clock import Event
 
@@ -107,7 +107,7 @@ def _radii(
         largest = REACH * float((X.max(axis=0) - X.min(axis=0)).max() or 1.0 if scale is None else scale.max())
     kept: list[float] = []
     lost: list[float | None] = []
-    with contextlib.suppress(KeyboardInterrupt), Live(stderr_console(), enabled=not quiet) as live:
+    with contextlib.suppress(KeyboardInterrupt), Live(enabled=not quiet) as live:
         for row, x in enumerate(X):
             live(
                 Event(f"radius of row {row + 1} of {len(X)}", time.perf_counter() - started, known=median_radius(kept))

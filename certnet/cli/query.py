@@ -14,7 +14,6 @@ from certnet.cli.limits import job_seconds
 from certnet.cli.output import BY_VERDICT, head, place_for, with_headline, write_proof
 from certnet.cli.show import Live, stderr_console
 from certnet.io.declared import serialised
-from certnet.io.endings import after_ending
 from certnet.io.output import OutputFolder, print_result
 from certnet.io.query import Query, named_files, read_query
 from certnet.io.vnnlib2 import Tensor
@@ -76,13 +75,14 @@ def answer(
             "--certificate out, or split the property."
         )
 
+    from certnet.jobs.verify import as_declared
     from certnet.jobs.verify import verify as decide
 
     how = {**how, "time_limit": job_seconds(how["time_limit"], started), "provenance": dict(names)}
-    with Live(stderr_console(), enabled=True, time_limit=how["time_limit"]) as live:
+    with Live(enabled=True, time_limit=how["time_limit"]) as live:
         result = decide(query.network, query.cases, semantics=query.semantics, **how, progress=live)
     if result.counterexample is not None:
-        result = replace(result, counterexample=_as_declared(query, result.counterexample))
+        result = replace(result, counterexample=as_declared(query, result.counterexample))
     files: dict[str, str] = {}
     if place is not None and result.certificate is not None:
         write_proof(place, result.certificate)
@@ -117,14 +117,6 @@ def _version_2(query: Query, result: "VerificationResult", serialise: str | None
             shape = ",".join(map(str, tensor.shape))
             lines += [f"{tensor.name} {tensor.written} [{shape}]", *(_value(tensor, value) for value in values)]
     return lines
-
-
-def _as_declared(query: Query, found: "Counterexample") -> "Counterexample":
-    """The counterexample in the inputs and outputs that the query declares."""
-    places, exact = list(query.places), found.exact
-    exact = None if exact is None else tuple(exact[place] for place in places)
-    outputs = after_ending(query.network.ending, found.y[: query.scores])
-    return replace(found, x=found.x[places], y=outputs[: query.outputs], exact=exact)
 
 
 def _assignment(query: Query, found: "Counterexample") -> Iterator[tuple[Tensor, Sequence[Fraction]]]:

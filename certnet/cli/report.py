@@ -23,7 +23,7 @@ def report(
     from certnet.cli.inspect import size
     from certnet.cli.limits import seconds_or_none
     from certnet.cli.output import Exit, head, place_for
-    from certnet.cli.show import Live, stderr_console
+    from certnet.cli.show import Live
     from certnet.io.output import print_result, write_file
     from certnet.io.runs import read_runs
     from certnet.report import page
@@ -34,7 +34,7 @@ def report(
         raise InputError("Name the file of the page: certnet report RUN --html FILE.html.")
     place = place_for(html, "--html", folder=False)
     found = [one for run in runs for one in read_runs(run)]
-    with Live(stderr_console(), enabled=True) as live:
+    with Live(enabled=True) as live:
         live(Event(f"proving {len(found)} certificates again", time.perf_counter() - started))
         text = page(found, time_limit=limit)
     write_file(place, text.encode())

@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from certnet.cli.limits import column_names
-from certnet.io import Recipe
-from certnet.io.answers import new_rows, require_kind
-from certnet.io.load_data import read_source
 from certnet.io.load_network import named_network
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.runs import HOME, Run
-from certnet.io.targets import Outputs
 from certnet.runtime.wording import down
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
+
+if TYPE_CHECKING:
+    from certnet.io import Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class Subject:
         """Whether its run was trained on data of another name, so that all rows of these are new to it."""
         return self.run is not None and Path(self.run.recipe.source).name != Path(source).name
 
-    def recipe(self, source: str, *, drop: str | None = None, **given: Any) -> Recipe:
+    def recipe(self, source: str, *, drop: str | None = None, **given: Any) -> "Recipe":
         """How data are read for it: as those of its run, but for what is given and not None.
 
         ``drop`` is the text of an option. A run knows its own columns, and needs it not.
@@ -80,10 +80,13 @@ class Subject:
         given["drop"] = None if drop is None else column_names(drop, "--drop")
         if self.run is not None:
             return self.run.recipe_for(source, **given)
+
+        from certnet.io.dataset import Recipe
+
         return Recipe(source=source, **{name: value for name, value in given.items() if value is not None})
 
 
-def read_rows(subject: Subject, recipe: Recipe) -> tuple[ReluNetwork, FloatArray, FloatArray]:
+def read_rows(subject: Subject, recipe: "Recipe") -> tuple[ReluNetwork, FloatArray, FloatArray]:
     """A network of raw features, and the features and targets it is asked about: test rows where the source has them.
 
     The network's outputs are in the order of the source's classes, and labels have to be those of outputs.
@@ -91,6 +94,10 @@ def read_rows(subject: Subject, recipe: Recipe) -> tuple[ReluNetwork, FloatArray
     Raises:
         InputError: the data cannot be read, or do not fit the network.
     """
+    from certnet.io.answers import require_kind
+    from certnet.io.load_data import read_source
+    from certnet.io.targets import Outputs
+
     read = subject.read
     data = read_source(recipe.asked_by(read.columns), Outputs(read.network.outputs, read.classes))
     network = read.with_scores(data.classes)
@@ -99,12 +106,16 @@ def read_rows(subject: Subject, recipe: Recipe) -> tuple[ReluNetwork, FloatArray
     return network, X, Y
 
 
-def read_features(subject: Subject, recipe: Recipe) -> tuple[ReluNetwork, FloatArray]:
+def read_features(subject: Subject, recipe: "Recipe") -> tuple[ReluNetwork, FloatArray]:
     """The same without targets, which a table need not have where the network finds its columns by name.
 
     Raises:
         InputError: as ``read_rows``.
     """
+    from certnet.io.answers import new_rows, require_kind
+    from certnet.io.load_data import read_source
+    from certnet.io.targets import Outputs
+
     read = subject.read
     if read.columns is not None:
         return read.on(), new_rows(read, recipe.source)[0]
@@ -135,4 +146,4 @@ def parse_rows(text: str | None, count: int) -> range:
 
 def median_radius(radii: Sequence[float]) -> str | None:
     """What is known of the rows that are done; None where none is."""
-    return f"median certified radius {down(median(radii), 3)}" if radii else None
+    return f"median certified radius {down(float(np.median(radii)), 3)}" if radii else None

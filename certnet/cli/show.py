@@ -1,4 +1,4 @@
-"""What people see: rich on stderr, plain lines on stdout."""
+"""What people see: rich on stderr, where it is imported for the first line of it, and plain lines on stdout."""
 
 import io
 import math
@@ -12,16 +12,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
 from certnet.runtime.headline import headline, is_weak
 from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, down, figure, percent, printable, up
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
     from certnet.jobs.train import Event
 
 WIDTH = 120
@@ -30,8 +29,10 @@ PLAIN_SECONDS = 30.0
 """Between two lines of progress where nobody watches."""
 
 
-def stderr_console() -> Console:
+def stderr_console() -> "Console":
     """A console on stderr: plain text when that is no terminal or NO_COLOR is set."""
+    from rich.console import Console
+
     watched = sys.stderr.isatty()
     return Console(
         stderr=True,
@@ -66,8 +67,10 @@ def _verdict(report: Mapping[str, Any]) -> str:
     return f"{report['verdict']}, BUT WEAK" if weak else str(report["verdict"])
 
 
-def text_of(table: Table) -> list[str]:
+def text_of(table: "Table") -> list[str]:
     """A table for stdout, in lines."""
+    from rich.console import Console
+
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
     console = Console(file=io.StringIO(), highlight=False, width=width)
     with console.capture() as captured:
@@ -75,8 +78,11 @@ def text_of(table: Table) -> list[str]:
     return [printable(line.rstrip()) for line in captured.get().split("\n")[:-1]]
 
 
-def figures_table(title: str, rows: Iterable[tuple[str, str | None]]) -> Table:
+def figures_table(title: str, rows: Iterable[tuple[str, str | None]]) -> "Table":
     """A table of two columns, names and figures, without those that are None."""
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table(title=escape(title), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -88,7 +94,7 @@ def figures_table(title: str, rows: Iterable[tuple[str, str | None]]) -> Table:
 
 def job_table(
     report: Mapping[str, Any], title: str, objective: str, figures: Iterable[tuple[str, str | None]]
-) -> Table:
+) -> "Table":
     """The table of a job that ends in a certificate of optimality: bounds, these figures, scores, times, verdict.
 
     ``objective`` names the upper bound.
@@ -127,7 +133,7 @@ def _branching(branching: Mapping[str, Any] | None) -> str | None:
     return f"{figures}, {'complete' if branching['complete'] else 'not complete'}"
 
 
-def training_table(report: Mapping[str, Any]) -> Table:
+def training_table(report: Mapping[str, Any]) -> "Table":
     """The table of ``certnet train``."""
     solved, rank = report["relaxation"], report["rank"]
     ran = None
@@ -143,29 +149,23 @@ class Live:
 
     def __init__(
         self,
-        console: Console,
+        console: "Console | None" = None,
         *,
         enabled: bool,
         time_limit: float | None = None,
         every: float = PLAIN_SECONDS,
     ) -> None:
-        drawn = console.is_terminal and not console.is_dumb_terminal and not os.environ.get("NO_COLOR")
-        self._console = console if enabled else None
+        self._console, self._enabled = console, enabled
         self._every, self._printed = every, time.monotonic()
         self._progress: Progress | None = None
-        if enabled and drawn:
-            self._progress = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}", markup=False),
-                TimeElapsedColumn(),
-                *([] if time_limit is None else [_TimeLeft(time_limit)]),
-                TextColumn("{task.fields[figures]}", markup=False),
-                console=console,
-                transient=True,
-                # rich would send what goes to a file to the terminal.
-                redirect_stdout=sys.stdout.isatty(),
-            )
-            self._task = self._progress.add_task("starting", total=None, figures="")
+        watched = sys.stderr.isatty() if console is None else console.is_terminal
+        if enabled and watched and not os.environ.get("NO_COLOR"):
+            console = self._console = console or stderr_console()
+            if not console.is_dumb_terminal:
+                from certnet.cli.drawn import drawn
+
+                self._progress = drawn(console, time_limit)
+                self._task = self._progress.add_task("starting", total=None, figures="")
 
     def __enter__(self) -> "Live":
         if self._progress is not None:
@@ -180,15 +180,14 @@ class Live:
 
     def __call__(self, event: "Event") -> None:
         """Show an event."""
-        if self._console is None:
+        if not self._enabled:
             return
-        if event.note is not None:
-            self._console.print(event.note, markup=False)
-        elif self._progress is not None:
+        if self._progress is not None and event.note is None:
             self._progress.update(self._task, description=event.stage, figures=" · ".join(_figures(event)))
-        elif time.monotonic() - self._printed >= self._every:
-            self._console.print(describe(event), markup=False)
-            self._printed = time.monotonic()
+        elif event.note is not None or time.monotonic() - self._printed >= self._every:
+            self._console = self._console or stderr_console()
+            self._console.print(event.note or describe(event), markup=False)
+            self._printed = time.monotonic() if event.note is None else self._printed
 
     def part(self, name: str, started: float, known: str | None = None) -> Callable[["Event"], None]:
         """Shows events of one of several questions: with its name, what is known of the others, and all of the time."""
@@ -199,15 +198,6 @@ class Live:
             self(replace(event, stage=stage, seconds=seconds, time_left=None, known=" · ".join(words) or None))
 
         return show
-
-
-class _TimeLeft(ProgressColumn):
-    def __init__(self, time_limit: float) -> None:
-        super().__init__()
-        self._time_limit = time_limit
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{max(self._time_limit - (task.elapsed or 0.0), 0.0):.0f} s left")
 
 
 def describe(event: "Event") -> str:

@@ -34,7 +34,7 @@ def tightness(
     """Say how tight the relaxation behind a run is: bound against objective, rank, complete positivity."""
     from certificates import Training, read_certificate
     from certnet.cli.output import figures, head, say, with_headline
-    from certnet.cli.show import Live, stderr_console
+    from certnet.cli.show import Live
     from certnet.cli.training import FILES
     from certnet.io.runs import find_run
     from certnet.jobs.tightness import measure_tightness
@@ -50,7 +50,7 @@ def tightness(
     certificate = read_certificate(path, Training)
     n, d, c = certificate.shape
     limit = job_seconds(limit, started)
-    with Live(stderr_console(), enabled=not quiet, time_limit=limit) as live:
+    with Live(enabled=not quiet, time_limit=limit) as live:
         found = measure_tightness(
             certificate, solver=solver, time_limit=limit, tolerance=tolerance, random_state=seed, progress=live
         )

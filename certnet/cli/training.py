@@ -13,7 +13,7 @@ from certnet.cli.limits import began, column_names, job_seconds
 from certnet.cli.output import deliver, finite, head, say, say_notes
 from certnet.cli.resuming import CHECKPOINT, LISTS, Keeper, about
 from certnet.cli.scores import evaluate
-from certnet.cli.show import Live, stderr_console, summary, training_table
+from certnet.cli.show import Live, summary, training_table
 from certnet.io import Recipe, Split, load
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import Writer, output_folder, require_named
@@ -71,7 +71,7 @@ def run_train(options: SimpleNamespace) -> int:
     out = Path(options.out or f"runs/{split.name}")
     with output_folder(out, files=(*FILES.values(), CHECKPOINT), command="train") as folder:
         limit = job_seconds(options.time_limit, started)
-        with Live(stderr_console(), enabled=not options.quiet, time_limit=limit) as live:
+        with Live(enabled=not options.quiet, time_limit=limit) as live:
             chosen = None
             if options.gamma is None:
                 chosen = choose_gamma(split, options, limit, live)

@@ -12,11 +12,11 @@ import typer
 from certificates import Verdict
 from certificates.certificate import FLOAT32
 from certnet.cli.limits import began, seconds_or_none, shares
-from certnet.cli.options import Circuits, Drop, Json, NoFeature, Norm, Rows, Target, run_names
+from certnet.cli.options import Circuits, Drop, Json, NoFeature, Norm, Rows, Target, Workers, out_folder, run_names
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, place_for, with_headline, write_proof
 from certnet.cli.query import answer, asked_of, tell_notes
 from certnet.cli.rows import Subject, median_radius, parse_rows, read_rows
-from certnet.cli.show import Live, first_line, stderr_console
+from certnet.cli.show import Live, first_line
 from certnet.io.float32 import require_plain
 from certnet.io.output import print_result
 from certnet.io.packed import ending
@@ -35,14 +35,15 @@ UNREACHED = "the time limit was reached before this row"
 
 def verify(
     network: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="NETWORK|QUERY",
             autocompletion=run_names,
             help="A network: a run, or a file that ends in .onnx, .npz or .safetensors. Or, alone, a VNN-LIB file, "
             "whose networks --network names.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     subject: Annotated[
         str | None,
         typer.Argument(
@@ -55,6 +56,17 @@ def verify(
     networks: Annotated[
         list[str] | None,
         typer.Option("--network", metavar="NAME=FILE", help="With QUERY: the file of a network that it declares."),
+    ] = None,
+    instances: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Instead of PROPERTY: a CSV file of lines network,property,seconds,expected; or, after NETWORK, a "
+            "folder of properties or a pattern such as 'boxes/*.vnnlib'.",
+        ),
+    ] = None,
+    expected: Annotated[
+        str | None, typer.Option(metavar="FILE", help="With --instances: verdicts, in lines property,verdict.")
     ] = None,
     norm: Annotated[Norm | None, typer.Option(help="With DATA: the norm of the disturbance.")] = None,
     radius: Annotated[float | None, typer.Option(help="With DATA: its largest size, 0 or more.")] = None,
@@ -73,7 +85,9 @@ def verify(
             show_default=False,
         ),
     ] = None,
-    input_limit: Annotated[float, typer.Option(help="With DATA: seconds for each row; 0 for no limit.")] = 60.0,
+    input_limit: Annotated[
+        float, typer.Option(help="Seconds for each row of DATA, or each instance that names none; 0 for no limit.")
+    ] = 60.0,
     timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Another name of --time-limit, that of VNN-LIB.")
     ] = None,
@@ -83,7 +97,13 @@ def verify(
     ] = None,
     certificate: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Where the proof is written, if there is one; with DATA a folder."),
+        typer.Option(
+            metavar="FILE", help="Where the proof is written, if there is one; with DATA or --instances a folder."
+        ),
+    ] = None,
+    tree: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="With a property: splits that another verifier found, as JSON."),
     ] = None,
     semantics: Annotated[
         Literal["real", "float32"],
@@ -91,6 +111,11 @@ def verify(
     ] = "real",
     circuits: Circuits = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the attack.")] = 0,
+    workers: Workers = 1,
+    out: Annotated[str | None, out_folder("with --instances runs/verify/FOLDER-OF-LIST")] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="With --instances: start anew, also where a journal is.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Prove that no input is unsafe (unsat), find one (sat), or say unknown or timeout, on the first line."""
@@ -99,22 +124,47 @@ def verify(
     if timeout is not None and time_limit is not None:
         raise InputError("--timeout and --time-limit are the same; give one of them.")
     time_limit = timeout if time_limit is None else time_limit
+    limit = None if time_limit is None else seconds_or_none(time_limit)
+    how: dict[str, Any] = {"circuits": circuits, "random_state": seed}
+    of_data = {"--norm": norm, "--radius": radius, "--largest-radius": largest_radius, "--rows": rows}
+    of_data |= {"--target": target, "--weight-column": weight_column, "--drop": drop}
+    of_query = {"--network": networks or None, "--serialise-assignments": serialise_assignments, "--tree": tree}
+    of_list = {"--expected": expected, "--workers": None if workers == 1 else workers, "--out": out}
+    of_list |= {"--fresh": fresh or None}
+    if instances is not None:
+        _refuse({"a property or data": subject, **of_query, **of_data}, "--instances names its properties")
+        files: dict[str, Any] = {"expected": expected, "certificates": certificate, "out": out, "fresh": fresh}
+        from certnet.cli.instances import run_instances
+
+        return run_instances(
+            instances,
+            network,
+            started,
+            time_limit=limit,
+            input_limit=each,
+            semantics=semantics,
+            how=how,
+            workers=workers,
+            json=json,
+            **files,
+        )
+    _refuse(of_list, "it goes with --instances")
+    if network is None:
+        raise InputError("Name a network and a property, or --instances LIST; certnet verify --help has an example.")
     if subject is None or networks or ending(Path(subject)) == ".vnnlib":
-        options = {"--norm": norm, "--radius": radius, "--largest-radius": largest_radius, "--rows": rows}
-        for name, value in {**options, "--target": target, "--weight-column": weight_column, "--drop": drop}.items():
-            if value is not None:
-                raise InputError(f"{name} goes with data; the property file says which inputs are meant.")
-        limit = seconds_or_none(PROPERTY_SECONDS if time_limit is None else time_limit)
+        _refuse(of_data, "it goes with data; the property file says which inputs are meant")
+        how["time_limit"] = PROPERTY_SECONDS if time_limit is None else limit
         query = asked_of(network, subject, networks or [], semantics)
-        how: dict[str, Any] = {"circuits": circuits, "random_state": seed, "time_limit": limit}
+        if tree is not None:
+            from certnet.io.split_tree import read_split_tree
+
+            how["tree"] = read_split_tree(tree, query[0].network)
         return answer(*query, how, started, certificate=certificate, serialise=serialise_assignments, json=json)
-    if serialise_assignments is not None:
-        raise InputError("--serialise-assignments goes with a query of VNN-LIB; leave it out.")
+    _refuse(of_query, "it goes with a property of VNN-LIB")
     about = Subject.named(network)
     names = {"network": about.name, "property": Path(subject).name}
     if semantics == FLOAT32:
         require_plain(network, about.read)
-    limit = None if time_limit is None else seconds_or_none(time_limit)
     if norm is None or (radius is None and largest_radius is None):
         raise InputError(
             f"{subject!r} is no .vnnlib file, so it is read as data; then --norm linf or l2 and --radius R or "
@@ -136,13 +186,12 @@ def verify(
     from certnet.jobs.verify import verify as decide
 
     results: list[dict[str, Any]] = []
-    with Live(stderr_console(), enabled=True, time_limit=limit) as live:
+    with Live(enabled=True, time_limit=limit) as live:
         for row, seconds in zip(chosen, shares(limit, started, len(chosen), each), strict=True):
             x, label = X[row], labels[row]
             found: CertifiedRadius | VerificationResult
             entry: dict[str, Any] = {"row": row, "label": label}
-            how = {"semantics": semantics, "circuits": circuits, "random_state": seed}
-            how |= {"provenance": {**names, "row": row}}
+            how |= {"semantics": semantics, "provenance": {**names, "row": row}}
             tell = live.part(f"row {row} ({len(results) + 1} of {len(chosen)})", started, _so_far(results))
             tell(Event("begins", 0.0))
             if seconds == 0 and largest_radius is not None:
@@ -182,6 +231,17 @@ def verify(
     )
     print_result(report, [first_line(report)], as_json=json)
     return code
+
+
+def _refuse(options: Mapping[str, Any], why: str) -> None:
+    """Refuse options that are given, and not None.
+
+    Raises:
+        InputError: for the first of them.
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"Leave {name} out: {why}.")
 
 
 def misclassified(network: ReluNetwork, x: FloatArray, label: int, semantics: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.clauses import MOST_CASES, Clause, Row, both
+from certnet.io.clauses import MOST_CASES, Clause, Row, Terms, both
 from formulations import InputError
 from formulations._validation import FloatArray
 
@@ -100,7 +100,7 @@ def _threshold(row: Row, ending: str, outputs: int) -> list[Clause]:
     if at >= most or (least is not None and at <= least):
         return _ALWAYS if (at >= most) == (weight > 0) else _NEVER
     if ending == "Softmax" and outputs == 2:
-        y = ((output, weight), (1 - output, -weight))
+        y: Terms = ((output, weight), (1 - output, -weight))
     elif ending in ("Sigmoid", "Tanh"):
         y = ((output, weight),)
     else:

@@ -4,23 +4,25 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from certificates.files import write_atomically
 from certificates.findings import figures
-from certnet.io.columns import Columns
 from certnet.io.folding import folded, powers_of_two
 from certnet.io.output import writing
 from certnet.io.packed import Array, npz_arrays, unreadable
-from certnet.io.tables import Table
 from certnet.runtime.display import Result
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_array, as_matrix, shown
 from formulations.network import ReluNetwork
 from formulations.rounding import exact_array
+
+if TYPE_CHECKING:
+    from certnet.io.columns import Columns
+    from certnet.io.tables import Table
 
 __all__ = ["TwoLayerNetwork"]
 
@@ -61,7 +63,7 @@ class TwoLayerNetwork(Result):
     offset: FloatArray | None = None
     scale: FloatArray | None = None
     classes: Sequence[str] | None = None
-    columns: Columns | None = None
+    columns: "Columns | None" = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.network, ReluNetwork):
@@ -90,12 +92,14 @@ class TwoLayerNetwork(Result):
             return self.columns.feature_names
         return tuple(f"x{place + 1}" for place in range(self.network.inputs))
 
-    def encode(self, table: Table) -> FloatArray:
+    def encode(self, table: "Table") -> FloatArray:
         """X (n×d) of a table: by the names of its columns, or where the network has no names all columns in order.
 
         Raises:
             InputError: columns that are missing, or cells that cannot be read.
         """
+        from certnet.io.columns import Columns
+
         columns = Columns.numbers(table.names) if self.columns is None else self.columns
         return columns.encode(table)
 
@@ -293,8 +297,10 @@ def _reordered(network: ReluNetwork, order: list[int] | None) -> ReluNetwork:
     return found.told(network.note, network.ending)
 
 
-def _columns(source: str, stored: Array) -> Columns:
+def _columns(source: str, stored: Array) -> "Columns":
     """The columns of the JSON text in a network's file."""
+    from certnet.io.columns import Columns
+
     try:
         return Columns.from_json(json.loads(stored.item()))
     except InputError as error:

@@ -102,12 +102,11 @@ def _signals(shapes: Shapes, *, whole: bool = True) -> dict[str, Signal]:
     sizes = [math.prod(shape) for shape in shapes.values()]
     if not 0 < sum(sizes) <= LARGEST_SIGNAL:
         raise InputError(f"the inputs have {sum(sizes)} entries; certnet reads from 1 to {LARGEST_SIGNAL}.")
-    chain, start = Chain(size=sum(sizes), whole=whole), 0
-    found = {}
-    for (name, shape), size in zip(shapes.items(), sizes, strict=True):
-        found[name] = settled(chain, np.arange(start, start + size).reshape(shape))
-        start += size
-    return found
+    chain, ends = Chain(size=sum(sizes), whole=whole), np.cumsum([0, *sizes])
+    places = {name: start + np.arange(size) for name, start, size in zip(shapes, ends, sizes, strict=False)}
+    if len(shapes) == 1:
+        return {name: Signal(chain, places[name].reshape(shape)) for name, shape in shapes.items()}
+    return {name: settled(chain, places[name].reshape(shape)) for name, shape in shapes.items()}
 
 
 class _Graph:

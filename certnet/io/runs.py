@@ -7,11 +7,9 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from certificates.findings import SCHEMA
-from certnet.io.dataset import Recipe
-from certnet.io.load_data import source_kind
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.packed import LARGEST_REPORT, json_object, unreadable
 from certnet.runtime.display import Result
@@ -20,6 +18,9 @@ from certnet.runtime.headline import Headline, headline
 from certnet.runtime.wording import NONE, figure, listed
 from formulations import InputError
 from formulations.arguments import accepts, location
+
+if TYPE_CHECKING:
+    from certnet.io.dataset import Recipe
 
 __all__ = ["Run", "read_run", "read_runs"]
 
@@ -76,12 +77,14 @@ class Run(Result):
         return headline(self.report)
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> "Recipe":
         """How its data were made.
 
         Raises:
             InputError: the report does not say.
         """
+        from certnet.io.dataset import Recipe
+
         data = self.report.get("data")
         try:
             return Recipe.from_json(data.get("recipe") if isinstance(data, Mapping) else None)
@@ -116,11 +119,13 @@ class Run(Result):
         network = network_of(self)
         return answers(network, str(self.objective["loss"]), new_rows(network, rows)[0])
 
-    def recipe_for(self, source: str, **changes: Any) -> Recipe:
+    def recipe_for(self, source: str, **changes: Any) -> "Recipe":
         """How other data are to be read for its network: as its own were, by name. Changes that are None count as none.
 
         Columns are named only where the source has any.
         """
+        from certnet.io.load_data import source_kind
+
         own = replace(self.recipe, source=source)
         if source_kind(source) != "table":
             own = own.of_arrays()

@@ -14,9 +14,8 @@ import numpy as np
 from certificates import Certificate, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
 from certificates.making import certify as certify_duals
-from certificates.making import repair
 from certificates.making.assemble import MARGINS, assemble, drop_negligible, quick, replace_network
-from certificates.making.repair import RepairedDual, project, raw_dual
+from certificates.making.repair import RepairedDual, project, raw_dual, repair
 from certnet.training.polish import Network, offered_dual
 from certnet.training.trainer import FitResult
 from formulations import Dual, MergedRows, TrainingProgram

@@ -118,6 +118,10 @@ class JobClock(Clock):
         """Whether there are memory and time for the relaxation, and for repair and proof of one of its duals."""
         return self._affords((LEAST_STEPS + RAW_REPAIR + CHECK) * self.eigenvalues)
 
+    def step(self, order: int) -> float:
+        """Seconds of an eigendecomposition of this order."""
+        return self._measured * (order / self._space.face_order) ** 3
+
     def can_branch(self) -> bool:
         """The same for branching on signs, which needs a round of the interior point and a repair for each leaf."""
         space = self._space

@@ -91,6 +91,7 @@ class Job:
         priced: a dual for the network's own W, in the solvers' coordinates.
         price_ratio: a price over γ that a direction was found to have for the given network.
         bounds: the lower bound that each source led to.
+        grouped: the relaxation has products within groups of rows alone.
     """
 
     merged: MergedRows
@@ -117,6 +118,7 @@ class Job:
     price_ratio: float | None = None
     search: SearchSummary | None = None
     bounds: dict[str, float] = field(default_factory=dict)
+    grouped: bool = False
 
     @property
     def program(self) -> TrainingProgram:

@@ -8,7 +8,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,13 +19,14 @@ from certificates.failure import Deadline, ProofFailure
 from certificates.findings import finite
 from certificates.float32 import lowered, output_errors, row_errors
 from certificates.robustness import preactivation_bounds
+from certnet.io.endings import after_ending
+from certnet.io.split_tree import SplitTree
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.display import Result
 from certnet.runtime.wording import down, up
 from certnet.search.attack import attack_all
 from certnet.search.counterexample import Counterexample, confirm_near
 from certnet.search.linear import Nodes, crown
-from certnet.search.margin import CaseSearch
 from certnet.search.margin_proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_sizes
 from formulations import InputError
 from formulations._validation import FloatArray, shown
@@ -34,6 +36,9 @@ from formulations.network import ReluNetwork
 from formulations.robustness import UnsafeCase, require_fitting
 from formulations.rounding import nearest
 from formulations.signs import FREE
+
+if TYPE_CHECKING:
+    from certnet.io.query import Query
 
 __all__ = ["VerificationResult", "verify"]
 
@@ -126,13 +131,28 @@ def counterexample_fields(found: Counterexample | None) -> dict[str, Any] | None
     return {"x": x, "y": found.y.tolist(), "case": found.case, "margin": found.margin}
 
 
+def as_declared(query: "Query", found: Counterexample) -> Counterexample:
+    """The counterexample in the inputs and outputs that the query declares."""
+    places, exact = list(query.places), found.exact
+    exact = None if exact is None else tuple(exact[place] for place in places)
+    outputs = after_ending(query.network.ending, found.y[: query.scores])
+    return replace(found, x=found.x[places], y=outputs[: query.outputs], exact=exact)
+
+
 def float_or(value: Fraction, otherwise: str) -> float | str:
     """A number that is a float64, or else a text for it."""
     near = nearest(value)
     return near if math.isfinite(near) and Fraction(near) == value else otherwise
 
 
-@accepts(network=ReluNetwork, cases=several(UnsafeCase), time_limit=seconds, random_state=count, provenance=json_object)
+@accepts(
+    network=ReluNetwork,
+    cases=several(UnsafeCase),
+    time_limit=seconds,
+    random_state=count,
+    tree=SplitTree,
+    provenance=json_object,
+)
 def verify(
     network: ReluNetwork,
     cases: Sequence[UnsafeCase],
@@ -141,6 +161,7 @@ def verify(
     time_limit: float | None = None,
     circuits: bool = False,
     random_state: int = 0,
+    tree: SplitTree | None = None,
     provenance: Mapping[str, Any] | None = None,
     progress: Callable[[Event], None] | None = None,
 ) -> VerificationResult:
@@ -154,27 +175,41 @@ def verify(
         time_limit: seconds, or None; the check of a finished proof has a tenth and a second more.
         circuits: let the semidefinite search use circuit inequalities, which rarely pays.
         random_state: seed of the attack.
+        tree: splits that another verifier found, with which the search of a case begins where bounds of the whole
+            region do not decide it. Leaves that have no proof are split further.
         provenance: JSON object that travels with the certificate.
         progress: called with an ``Event`` now and then.
 
     Raises:
-        InputError: a case about other numbers of inputs or outputs than the network's, other semantics, or weights that
-            are no float32 numbers.
+        InputError: a case about other numbers of inputs or outputs than the network's, a tree that splits other neurons
+            or has other cases, other semantics, or weights that are no float32 numbers.
     """
     clock = Clock(time_limit, progress)
     require_fitting(network, cases)
+    if tree is not None:
+        tree.require_fitting(network.width, len(cases))
     if semantics not in (REAL, FLOAT32):
         raise InputError(f"the semantics must be {REAL} or {FLOAT32}, not {shown(semantics)}.")
     with np.errstate(all="ignore"):
         # Overflow ends as a bound that is no number, which decides nothing.
-        return _Verification(network, cases, clock, semantics).run(circuits, random_state, dict(provenance or {}))
+        work = _Verification(network, cases, clock, semantics, tree, random_state)
+        return work.run(circuits, dict(provenance or {}))
 
 
 class _Verification:
     """A property at work: what has been seen of its cases so far."""
 
-    def __init__(self, network: ReluNetwork, cases: Sequence[UnsafeCase], clock: Clock, semantics: str) -> None:
+    def __init__(
+        self,
+        network: ReluNetwork,
+        cases: Sequence[UnsafeCase],
+        clock: Clock,
+        semantics: str,
+        tree: SplitTree | None,
+        random_state: int,
+    ) -> None:
         self.network, self.stated, self.clock, self.semantics = network, cases, clock, semantics
+        self.tree, self._seed = tree, random_state
         self.cases = cases if semantics == REAL else in_float32(network, cases)
         errors = [case.rounding for case in self.cases if case.rounding is not None]
         self.rounding = max((float(error.max()) for error in errors), default=0.0)
@@ -184,10 +219,15 @@ class _Verification:
         self.proofs: dict[int, CaseProof] = {}
         self.sizes: dict[int, float] = {}
 
-    def run(self, circuits: bool, random_state: int, provenance: dict[str, Any]) -> VerificationResult:
+    @cached_property
+    def rng(self) -> "np.random.Generator":
+        """Made where something is left to attack, as NumPy's random numbers are imported for it."""
+        return np.random.default_rng(self._seed)
+
+    def run(self, circuits: bool, provenance: dict[str, Any]) -> VerificationResult:
         """All regions first, with CROWN and an attack; then the open cases, the one nearest to being unsafe first."""
         deadline = Deadline.after(self.clock.left())
-        rng, work = np.random.default_rng(random_state), SETTINGS.attack_work
+        work = SETTINGS.attack_work
         open_: list[tuple[int, MarginProblem, float]] = []
         for numbers in _by_region(self.cases):
             if self.sizes and deadline.passed:
@@ -201,7 +241,7 @@ class _Verification:
                 self.network,
                 [self.cases[number] for number, _ in left],
                 starts=int(np.clip(work // max(self.network.hidden.size * len(left), 1), *SETTINGS.starts)),
-                rng=rng,
+                rng=self.rng,
                 deadline=deadline,
                 until=-SETTINGS.clear * max(float(np.abs(problem.linear).max(initial=0.0)) for _, problem in left)
                 - 3.0 * self.rounding,
@@ -214,6 +254,8 @@ class _Verification:
                 if counterexample is not None:
                     return self._refuted(counterexample)
                 open_.append((number, problem, one.margin))
+        if open_:
+            from certnet.search.margin import CaseSearch  # brings the relaxation, which most boxes do without
         for number, problem, attacked in sorted(open_, key=lambda item: item[2]):
             outcome = CaseSearch(
                 self.network,
@@ -222,7 +264,8 @@ class _Verification:
                 attacked=attacked,
                 size=self.sizes[number],
                 deadline=deadline,
-                rng=rng,
+                rng=self.rng,
+                splits=None if self.tree is None else self.tree.of(number),
                 circuits=circuits,
                 watch=lambda waiting, worst: self._tell(f"{waiting} parts are open", worst),
             ).run()

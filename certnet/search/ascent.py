@@ -13,11 +13,12 @@ asked. Inputs are scaled to [−1, 1], pre-activations and the objective to size
 """
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from certificates.failure import NO_DEADLINE, Deadline
 from certnet.search.linear import LinearBounds, Nodes, crown, finish
@@ -40,7 +41,7 @@ PRODUCTS = 1 << 21
 SECONDS_PER_FLOP = 2e-10
 """A guess for the first step; later ones are measured."""
 SMALL = 120
-"""Order up to which systems of all nodes are inverted together."""
+"""Order up to which systems of all nodes are inverted together where ``pairs`` are kept."""
 
 
 @dataclass(eq=False)
@@ -61,25 +62,29 @@ class _State:
 
 
 class _Scaled:
-    """The nodes in scaled coordinates."""
+    """The nodes in scaled coordinates, with the neurons that have a term at one of them at least.
+
+    Those without, free ones whose weight is negative, are about half of all; ``kept`` (M,) are the others.
+    """
 
     def __init__(self, nodes: Nodes) -> None:
         region, A = nodes.region, nodes.generators
         low, high = nodes.bounds.T
-        self.size = np.maximum(-low, high)
+        size = np.maximum(-low, high)
         self.middle, self.half = 0.5 * region.lower + 0.5 * region.upper, 0.5 * (region.upper - region.lower)
-        total = np.maximum((np.abs(nodes.weights) * self.size).sum(axis=1), 1e-300)
+        total = np.maximum((np.abs(nodes.weights) * size).sum(axis=1), 1e-300)
         nu = nodes.falling / (high - low)
         base = nodes.linear + (np.where(nodes.signs > 0, nodes.weights, 0.0) - nu * high) @ A
         constant = base[:, -1] + nu @ (high * low) + base[:, :-1] @ self.middle
         slope = base[:, :-1] * self.half
         self.unit = np.maximum(total + np.abs(slope).sum(axis=1), 1e-300)
         self.c, self.constant = slope / self.unit[:, None], constant / self.unit
-        omega = np.where(nodes.signs == FREE, nodes.rising * self.size, PENALTY * total[:, None])
-        self.omega = omega / self.unit[:, None]
+        omega = np.where(nodes.signs == FREE, nodes.rising * size, PENALTY * total[:, None]) / self.unit[:, None]
+        self.kept = np.flatnonzero((omega > 0).any(axis=0))
+        A, self.size, signs, self.omega = A[self.kept], size[self.kept], nodes.signs[:, self.kept], omega[:, self.kept]
         self.used = self.omega > 0
         # Violation of a fixed sign is −σ a·x.
-        self.turn = np.where(nodes.signs == FREE, 1.0, -nodes.signs.astype(np.float64))
+        self.turn = np.where(signs == FREE, 1.0, -signs.astype(np.float64))
         self.rows = A[:, :-1] * (self.half / self.size[:, None])
         self.offset = (A[:, :-1] @ self.middle + A[:, -1]) / self.size
         self.inputs, self.neurons = region.inputs, len(A)
@@ -149,6 +154,11 @@ class _Scaled:
         return above, lower + ball - (s.below + s.above).sum(axis=1)
 
 
+def _grams(factors: Iterable[FloatArray], *, trans: bool = False) -> FloatArray:
+    """(n, order, order) lower triangles of F Fᵀ, or of Fᵀ F, at half the cost of products of matrices."""
+    return np.stack([scipy.linalg.blas.dsyrk(1.0, one, trans=trans, lower=True) for one in factors])
+
+
 class _System:
     """(D + Σ E_i a_i a_iᵀ + weight · normal normalᵀ) Δ = r for each node."""
 
@@ -162,7 +172,7 @@ class _System:
             if scaled.pairs is not None:
                 K = (E @ scaled.pairs).reshape(n, order, order)
             else:
-                K = rows.T @ (E[:, :, None] * rows)
+                K = _grams((rows * one[:, None]).T for one in np.sqrt(E))
             if normal is not None:
                 K = K + weight[:, None, None] * normal[:, :, None] * normal[:, None, :]
             K[:, np.arange(order), np.arange(order)] += D
@@ -174,7 +184,7 @@ class _System:
             if scaled.pairs is not None:
                 K = ((1.0 / D) @ scaled.pairs).reshape(n, order, order)
             else:
-                K = (rows / D[:, None, :]) @ rows.T
+                K = _grams(((rows * one).T for one in 1.0 / np.sqrt(D)), trans=True)
             K = K * root[:, :, None] * root[:, None, :]
             if normal is not None:
                 self.normal, self.weight = normal, np.sqrt(weight)
@@ -191,15 +201,17 @@ class _System:
             K[:, np.arange(order), np.arange(order)] += 1.0
         self.with_normal = normal is not None
         self.inverse: FloatArray | None = None
-        if order <= SMALL:
+        if scaled.pairs is not None and order <= SMALL:
             self.inverse = np.asarray(np.linalg.inv(K), dtype=np.float64)
         else:
-            self.factors = [cho_factor(one, lower=True, check_finite=False) for one in K]
+            self.factors = [scipy.linalg.cho_factor(one, lower=True, check_finite=False) for one in K]
 
     def _apply(self, r: FloatArray) -> FloatArray:
         if self.inverse is not None:
             return np.asarray((self.inverse @ r[:, :, None])[:, :, 0])
-        return np.stack([cho_solve(one, row, check_finite=False) for one, row in zip(self.factors, r, strict=True)])
+        return np.stack(
+            [scipy.linalg.cho_solve(one, row, check_finite=False) for one, row in zip(self.factors, r, strict=True)]
+        )
 
     def solve(self, r: FloatArray) -> FloatArray:
         if self.scaled.primal:
@@ -238,7 +250,7 @@ def _ascended(nodes: Nodes, *, accurate: bool, deadline: Deadline) -> LinearBoun
     if not n or not N or step_seconds >= deadline.left:
         return first
     scaled = _Scaled(nodes)
-    size, ball = scaled.size, scaled.ball
+    ball = scaled.ball
     state = scaled.start(nodes.region)
     best = first.value / scaled.unit
     v = np.zeros((n, N))
@@ -248,7 +260,7 @@ def _ascended(nodes: Nodes, *, accurate: bool, deadline: Deadline) -> LinearBoun
         above, lower = scaled.values(state)
         kept = lower > best[open_]
         at = open_[kept]
-        best[at], v[at] = lower[kept], state.v[kept] * scaled.unit[kept, None]
+        best[at], v[np.ix_(at, scaled.kept)] = lower[kept], state.v[kept] * (scaled.unit[kept, None] / scaled.size)
         if ball:
             both = np.stack([state.below[kept], state.above[kept]], axis=2).reshape(len(at), 2 * d)
             sides[at] = both * (scaled.unit[kept, None] / np.repeat(np.maximum(scaled.half, 1e-300), 2))
@@ -278,8 +290,7 @@ def _ascended(nodes: Nodes, *, accurate: bool, deadline: Deadline) -> LinearBoun
             break
         state = moved
     free = nodes.signs == FREE
-    multiplier = v / size
-    last = finish(nodes, np.where(free, multiplier, 0.0), np.where(free, 0.0, multiplier), sides if ball else None, x)
+    last = finish(nodes, np.where(free, v, 0.0), np.where(free, 0.0, v), sides if ball else None, x)
     return last.better(first)
 
 

@@ -46,7 +46,7 @@ def attack_all(
     cases: Sequence[UnsafeCase],
     *,
     starts: int = 48,
-    rng: np.random.Generator | None = None,
+    rng: "np.random.Generator | None" = None,
     first: FloatArray | None = None,
     until: float = -np.inf,
     deadline: Deadline = NO_DEADLINE,
@@ -99,7 +99,7 @@ def attack_all(
     return found
 
 
-def _starts(region: InputRegion, count: int, rng: np.random.Generator, first: FloatArray | None) -> FloatArray:
+def _starts(region: InputRegion, count: int, rng: "np.random.Generator", first: FloatArray | None) -> FloatArray:
     middle = 0.5 * region.lower + 0.5 * region.upper
     share = rng.random((count, region.inputs))
     share[count // 2 :] = np.round(share[count // 2 :])

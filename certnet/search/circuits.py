@@ -13,7 +13,6 @@ import numpy as np
 from certificates.making.circuits import exact_circuits
 from certnet.search.best_first import Budget
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
-from certnet.solvers.interior_point import interior_point
 from certnet.solvers.products import violated
 from formulations import Dual, Presolved, Primal, Program
 from formulations._validation import FloatArray, IntArray
@@ -99,6 +98,9 @@ def solve_with_circuits(
     """
     if rounds < 0:
         raise InputError(f"the number of rounds must not be negative, and it is {rounds}.")
+
+    from certnet.solvers.interior_point import interior_point  # imports much, and most boxes do without
+
     space, merged, budget = presolved.program.space, presolved.rows.program.space, Budget(seconds=time_limit)
     N, circuits, age = space.neurons, CircuitSet.none(space.neurons), np.zeros(0, dtype=np.int64)
     start: WarmStart | None = None

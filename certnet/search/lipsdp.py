@@ -10,7 +10,8 @@ is at most ``½(b_i·p)(u_i·δ) + ¼(θ_i (u_i·δ)² + (b_i·p)²/θ_i)`` for 
 bounds all gradients. Its minimum over θ is the bound of LipSDP (Fazlyab et al. 2019), with one weight for each neuron;
 a constant θ gives ``‖J‖ + ‖B‖‖U‖`` or less. In s = log θ the problem is convex, because ``eˢuuᵀ + e⁻ˢbbᵀ`` is, and it
 is solved with the barrier ``−log det(2L − M)`` by Newton's method. Every θ gives a valid bound, so it may stop at any
-time.
+time. How far it is from the least one is known as well: for every Z ⪰ 0 of trace ½ no θ has a bound below
+``⟨Z, M₀⟩ + 2 Σ √(u_iᵀZu_i · b_iᵀZb_i)``, M₀ being what does not depend on θ, and the barrier's own Z comes near it.
 """
 
 import math
@@ -23,12 +24,12 @@ from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from formulations._validation import FloatArray
 
-GAP = 1e-9
+GAP = 1e-8
+"""Relative difference of the bound and what no weights can have, at which a solve is over."""
 GROWTH = 8.0
 """Of the weight of L between two centres."""
-STEPS = 12
-"""Newton steps for each centre, at most."""
 CENTRED = 1e-2
+"""Newton decrement, squared, at which the weight of L grows."""
 LARGEST = 40.0
 """Limit on a step of log θ."""
 DENSE = 400
@@ -142,19 +143,26 @@ def best_weights(
         gradients.B * (root / b / math.sqrt(unit))[:, None],
         gradients.J / unit,
     )
-    best, least = s, max(scaled.bound(np.exp(s), np.exp(-s)), 1e-300)
-    L, order = 1.1 * least, gradients.U.shape[1] + gradients.B.shape[1]
+    least = max(scaled.bound(np.exp(s), np.exp(-s)), 1e-300)
+    best, L, below, order = s, 1.1 * least, 0.0, gradients.U.shape[1] + gradients.B.shape[1]
     weight = order / least
-    while clock.allows_step():
+    while clock.allows_step() and not L - below <= GAP * L:
         with np.errstate(all="ignore"):
-            L, s = _centre(scaled, L, s, weight, clock)
-        value = scaled.bound(np.exp(s), np.exp(-s))
-        if value < least:
-            best, least = s, value
+            newton = _newton(scaled, L, s, weight)
+            if newton is None:
+                # Near the boundary rounding makes the slack singular; the weights so far will do.
+                break
+            L, s, centred = newton.L, newton.s, newton.decrement < CENTRED
+        below = max(below, newton.below)
+        if least > L:
+            best, least = s, L
             keep(np.exp(best) * b / u)
-        if not order / weight > GAP * least:
-            break
-        weight *= GROWTH
+        if centred or not newton.moved:
+            if order / weight < 0.1 * GAP * least:
+                # Rounding keeps the two bounds apart.
+                break
+            weight *= GROWTH
+        clock.stepped()
     return np.asarray(np.exp(best) * b / u)
 
 
@@ -176,33 +184,41 @@ class _Steps:
         self._slowest = max(self._slowest, time.perf_counter() - self._last)
 
 
-def _centre(gradients: Gradients, L: float, s: FloatArray, weight: float, clock: _Steps) -> tuple[float, FloatArray]:
-    """Minimise ``weight L − log det(2L − M(s))`` by Newton's method from a strictly feasible point."""
-    value = _barrier(gradients, L, s, weight)
-    for _ in range(STEPS):
-        if not clock.allows_step():
-            break
-        try:
-            gradient, hessian = _derivatives(gradients, L, s, weight)
-            step = -np.linalg.solve(hessian, gradient)
-        except np.linalg.LinAlgError:
-            # Near the boundary rounding makes the slack singular; the weights so far will do.
-            break
-        decrement = -float(gradient @ step)
-        if not decrement > 1e-14 or not np.isfinite(step).all():
-            break
-        size = min(1.0, LARGEST / max(float(np.abs(step[1:]).max()), 1e-300))
-        moved = False
-        for _ in range(40):
-            trial = _barrier(gradients, L + size * step[0], s + size * step[1:], weight)
-            if trial <= value - 0.1 * size * decrement + 1e-12 * abs(value):
-                L, s, value, moved = L + size * step[0], s + size * step[1:], trial, True
-                break
-            size *= 0.5
-        clock.stepped()
-        if not moved or decrement < CENTRED:
-            break
-    return L, s
+@dataclass(frozen=True, eq=False)
+class _Newton:
+    """Where a step of Newton's method leads.
+
+    Attributes:
+        L, s: strictly feasible.
+        decrement: of the point before, squared.
+        below: no weights have a bound below it.
+        moved: whether the line search found a better point.
+    """
+
+    L: float
+    s: FloatArray
+    decrement: float
+    below: float
+    moved: bool
+
+
+def _newton(gradients: Gradients, L: float, s: FloatArray, weight: float) -> _Newton | None:
+    """A step that decreases ``weight L − log det(2L − M(s))``; None where rounding makes the system singular."""
+    try:
+        gradient, hessian, below = _derivatives(gradients, L, s, weight)
+        step = -np.linalg.solve(hessian, gradient)
+    except np.linalg.LinAlgError:
+        return None
+    decrement = -float(gradient @ step)
+    if not decrement > 0 or not np.isfinite(step).all():
+        return None
+    size, value = min(1.0, LARGEST / max(float(np.abs(step[1:]).max()), 1e-300)), _barrier(gradients, L, s, weight)
+    for _ in range(40):
+        moved = L + size * step[0], s + size * step[1:]
+        if _barrier(gradients, *moved, weight) <= value - 0.1 * size * decrement:
+            return _Newton(*moved, decrement, below, moved=True)
+        size *= 0.5
+    return _Newton(L, s, decrement, below, moved=False)
 
 
 def _barrier(gradients: Gradients, L: float, s: FloatArray, weight: float) -> float:
@@ -213,8 +229,9 @@ def _barrier(gradients: Gradients, L: float, s: FloatArray, weight: float) -> fl
         return math.inf
 
 
-def _derivatives(gradients: Gradients, L: float, s: FloatArray, weight: float) -> tuple[FloatArray, FloatArray]:
-    """Gradient and Hessian of the barrier in (L, s), gathered from ``A Z Aᵀ``, as each term of M has rank two."""
+def _derivatives(gradients: Gradients, L: float, s: FloatArray, weight: float) -> tuple[FloatArray, FloatArray, float]:
+    """Gradient and Hessian of the barrier in (L, s), gathered from ``A Z Aᵀ``, as each term of M has rank two, and the
+    bound that no weights have, from Z divided by twice its trace."""
     d, N = gradients.U.shape[1], len(s)
     order = d + gradients.B.shape[1]
     Z = np.linalg.inv(2.0 * L * np.eye(order) - gradients.matrix(np.exp(s), np.exp(-s)))
@@ -230,5 +247,8 @@ def _derivatives(gradients: Gradients, L: float, s: FloatArray, weight: float) -
     hessian[0, 0] = 4.0 * float(np.sum(Z**2))
     hessian[0, 1:] = hessian[1:, 0] = -2.0 * (length[:N] - length[N:])
     hessian[1:, 1:] = gram[:N, :N] - gram[:N, N:] - gram[N:, :N] + gram[N:, N:] + np.diag(own[:N] + own[N:])
-    gradient = np.concatenate([[weight - 2.0 * float(np.trace(Z))], own[:N] - own[N:]])
-    return gradient, hessian
+    trace = 2.0 * float(np.trace(Z))
+    gradient = np.concatenate([[weight - trace], own[:N] - own[N:]])
+    cross = gradients.U.T @ gradients.B + 2.0 * gradients.J.T
+    below = 2.0 * float(np.sum(Z[:d, d:] * cross) + np.sqrt(own[:N] * own[N:]).sum())
+    return gradient, hessian, below / trace

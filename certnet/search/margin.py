@@ -5,7 +5,7 @@ hundreds of nodes are not enough the search begins anew with the semidefinite re
 one does not prove; it takes seconds and needs few nodes. Networks too large for it go on with linear bounds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,7 @@ from certnet.search.margin_proofs import (
 from certnet.search.margin_rows import from_program, linear_bounds
 from certnet.search.semidefinite import NO_PRODUCTS, affordable, relax, semidefinite_bound, separated
 from certnet.search.signs import SIDES, Branching
-from certnet.search.tree import Vertex, proof_tree
+from certnet.search.tree import Vertex, plant, proof_tree
 from formulations import FREE
 from formulations._validation import FloatArray, IntArray
 from formulations.margin import MarginProblem
@@ -89,6 +89,7 @@ class CaseSearch:
         deadline: when it ends.
         rng: for attacks.
         size: of the margin's terms, from ``margin_sizes``; computed where it is not given.
+        splits: a tree to begin with, as ``plant`` takes it; None begins with the whole region.
         circuits: add those that the semidefinite relaxation of the root violates; they hold in every node.
         watch: is told between batches how many nodes wait, and the least bound of them.
     """
@@ -103,10 +104,11 @@ class CaseSearch:
         deadline: Deadline,
         rng: np.random.Generator,
         size: float | None = None,
+        splits: Sequence[int] | None = None,
         circuits: bool = False,
         watch: Callable[[int, float], None] | None = None,
     ) -> None:
-        self.circuits, self.watch = circuits, watch
+        self.circuits, self.watch, self.splits = circuits, watch, splits
         self.network, self.problem, self.number = network, problem, number
         self.attacked, self.deadline, self.rng = attacked, deadline, rng
         self.counterexample: Counterexample | None = None
@@ -144,6 +146,8 @@ class CaseSearch:
         if semidefinite and self.circuits:
             self.problem = self._with_circuits()
         root = _Node.root(self.problem.neurons)
+        if self.splits is not None:
+            self._begin(root, self.splits)
         best_first(root, self)
         leaves = list(root.leaves)
         proofs = {id(leaf): leaf.proof for leaf in leaves if leaf.proof is not None}
@@ -152,6 +156,16 @@ class CaseSearch:
         tree = proof_tree(root, lambda leaf: proofs[id(leaf)])
         mu = [leaf.mu for leaf in leaves if leaf.mu is not None]
         return case_proof(self.problem, tree, mu, min(leaf.margin for leaf in leaves))
+
+    def _begin(self, root: _Node, splits: Sequence[int]) -> None:
+        """Bound the leaves of a given tree, which do not count: the search has as many nodes for the rest."""
+        place = np.cumsum(self.problem.stable == FREE) - 1
+        plant(root, splits, place, self.problem.stable)
+        leaves = list(root.leaves)
+        for first in range(0, len(leaves), self.largest_batch):
+            if self.counterexample is None and not self.deadline.passed:
+                self.bound(leaves[first : first + self.largest_batch])
+        self.count, self.timed_out = 0, self.timed_out or self.deadline.passed
 
     def _with_circuits(self) -> MarginProblem:
         """The problem with the circuits that its relaxation violates."""

@@ -5,7 +5,7 @@ time; rows alone are tried as well, because in a ball they may do better.
 """
 
 import numpy as np
-from scipy.optimize import linprog
+import scipy
 
 from certificates.failure import NO_DEADLINE, Deadline
 from certnet.search.ascent import PENALTY, optimised
@@ -92,7 +92,7 @@ def _program(problem: MarginProblem, signs: IntArray) -> tuple[FloatArray, Float
     cost = np.concatenate([np.zeros(d + len(free)), [penalty, 1.0]])
     box = [*[(-1.0, 1.0)] * d, *[(0.0, None)] * (len(free) + 1), (None, None)]
     A_ub, b_ub = np.hstack([left, shown]), np.concatenate(constants)
-    result = linprog(cost, A_ub=A_ub, b_ub=b_ub, bounds=box, method="highs")
+    result = scipy.optimize.linprog(cost, A_ub=A_ub, b_ub=b_ub, bounds=box, method="highs")
     mu, slope, towards_sign = np.full(rows, 1.0 / rows), np.zeros(problem.neurons), np.zeros(problem.neurons)
     if result.x is None or result.ineqlin is None:
         return mu, slope, towards_sign, None

@@ -14,7 +14,6 @@ from certificates.making.tree import LeafProof
 from certnet.search.circuits import PER_GENERATOR, separate
 from certnet.search.regions import project
 from certnet.solvers.interface import Callback, Progress, SolverOptions, SolverResult
-from certnet.solvers.interior_point import MAX_PRODUCTS, interior_point
 from formulations import Dual, Primal
 from formulations._validation import FloatArray, IntArray
 from formulations.circuits import CircuitSet
@@ -94,6 +93,8 @@ def relax(
     Raises:
         KeyboardInterrupt: during the solve.
     """
+    from certnet.solvers.interior_point import MAX_PRODUCTS, interior_point  # imports much, and most boxes do without
+
     node = margin_node(problem, signs, mu, epsilon=epsilon)
     dual = node.first_dual(products)
     options = SolverOptions(time_limit=time_limit, tolerance=TOLERANCE, callback=callback, warm_start=(None, dual))

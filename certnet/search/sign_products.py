@@ -14,8 +14,9 @@ from certnet.solvers.interior_point import interior_point
 from formulations import Dual, LiftedSpace, Program
 from formulations._validation import FloatArray
 
-TOLERANCE = {1: 1e-7, 2: 1e-6}
-"""Of a solve for one function and for several."""
+TOLERANCE = {1: 1e-7, 2: 1e-4}
+"""Of a solve for one function and for several. Measured: on all outputs of a 64-32-10 network 1e-6 takes 12.4 CPU s and
+1e-4 8.8, for a constant that is 1.5e-5 larger; LipSDP's is 3e-3 larger."""
 MOST_PRODUCTS = 4000
 LARGEST_ORDER = 1500
 """Order N + k beyond which products cost more than they give."""

@@ -3,19 +3,21 @@
 Nothing that is read from a checkpoint is trusted: what is proved in the end is repaired and checked anew from the data.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from certificates.making.tree import LeafProof, Node, Split
-from certnet.search.bounds import NodeBound
-from certnet.solvers.interface import State
 from formulations import ACTIVE, FREE, INACTIVE, InputError
 from formulations._validation import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from certnet.search.bounds import NodeBound
+    from certnet.solvers.interface import State
 
 VERSION = 3
 LEAF = -1
@@ -87,9 +89,9 @@ class Branch(Vertex):
         start: what bounding it may start from, the parent's bound unless another is known.
     """
 
-    bound: NodeBound | None = None
+    bound: "NodeBound | None" = None
     h_squared: float = np.inf
-    start: NodeBound | None = field(default=None, repr=False)
+    start: "NodeBound | None" = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.parent is not None:
@@ -97,6 +99,30 @@ class Branch(Vertex):
 
 
 V = TypeVar("V", bound=Vertex)
+
+
+def plant(root: Vertex, splits: Sequence[int], place: IntArray, stable: IntArray) -> None:
+    """Grow a given tree from its root on.
+
+    Args:
+        root: a leaf.
+        splits: vertices in preorder, active sides first: neurons of the network, ``LEAF`` for leaves.
+        place: (m,) number in the tree's signs of each neuron that is not stable.
+        stable: (m,) signs that the region fixes; what lies on their other side is left out.
+    """
+    size = np.ones(len(splits), dtype=np.int64)
+    for at in range(len(splits) - 1, -1, -1):
+        if splits[at] != LEAF:
+            other = at + 1 + size[at + 1]
+            size[at] = 1 + size[at + 1] + size[other]
+    stack = [(root, 0)]
+    while stack:
+        vertex, at = stack.pop()
+        while splits[at] != LEAF and stable[splits[at]] != FREE:
+            at += 1 if stable[splits[at]] == ACTIVE else 1 + int(size[at + 1])
+        if splits[at] != LEAF:
+            active, inactive = vertex.split(int(place[splits[at]]))
+            stack += [(inactive, at + 1 + int(size[at + 1])), (active, at + 1)]
 
 
 def proof_tree(root: V, proof: Callable[[V], LeafProof]) -> Node:
@@ -130,12 +156,14 @@ def write_tree(root: Branch, positions: int) -> dict[str, NDArray[Any]]:
     }
 
 
-def read_tree(root: Branch, state: State, positions: int, dimension: int, outputs: int = 0) -> None:
+def read_tree(root: Branch, state: "State", positions: int, dimension: int, outputs: int = 0) -> None:
     """Grow a tree that was written from its root on, in k = ``dimension`` and so many further coordinates of S.
 
     Raises:
         ValueError, KeyError: arrays that ``write_tree`` cannot have written; see ``intact``.
     """
+    from certnet.search.bounds import NodeBound
+
     m = len(root.signs)
     if integers(state, "version").tolist() != [VERSION, m, positions]:
         raise ValueError("it is about other data or of another version")
@@ -200,7 +228,7 @@ def intact() -> Iterator[None]:
         raise InputError(f"The search to resume is damaged ({error}); start anew without it.") from None
 
 
-def integers(state: State, name: str) -> IntArray:
+def integers(state: "State", name: str) -> IntArray:
     """The vector of integers of this name; ValueError if it is none."""
     array = np.asarray(state[name])
     if array.dtype != np.int64 or array.ndim != 1:
@@ -208,7 +236,7 @@ def integers(state: State, name: str) -> IntArray:
     return array
 
 
-def floats(state: State, name: str) -> FloatArray:
+def floats(state: "State", name: str) -> FloatArray:
     """The array of float64 numbers of this name; ValueError if it is none."""
     array = np.asarray(state[name])
     if array.dtype != np.float64 or np.isnan(array).any():

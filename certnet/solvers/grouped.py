@@ -15,14 +15,14 @@ from scipy.linalg import block_diag
 from certnet.solvers.admm import Point, Run
 from certnet.solvers.arrays import Array, Arrays
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus
-from certnet.solvers.orthonormal import FOR_BOUNDS
+from certnet.solvers.orthonormal import FOR_BOUNDS, orthonormal
 from certnet.solvers.splitting import SETTINGS, Sizes, without_kinks
 from formulations import Program
 from formulations._validation import FloatArray
 from formulations.groups import GroupedDual, Groups
 from formulations.prox import Prox
 
-__all__ = ["GroupedResult", "grouped_admm"]
+__all__ = ["GroupedResult", "grouped_admm", "grouping"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +57,15 @@ def grouped_admm(
     return GroupedResult(run.dual(), status, run.iterations, run.session.seconds(), run.at.residual)
 
 
+def grouping(program: Program, size: int, shared: int) -> Groups:
+    """Groups of at most so many generators that are alike in the coordinates that the ADMM works in.
+
+    Measured: after 600 steps on pima indians (logistic loss, γ = 10, 12 groups) 130.8 is proved so, 123.8 with groups
+    of the presolved coordinates, and 127.2 with those of what the network's neurons see.
+    """
+    return Groups.of(orthonormal(program, FOR_BOUNDS).program.space.generators, size, shared)
+
+
 class _Run(Run):
     """As for all products; V and Z are columns that hold the matrices of all groups."""
 
@@ -72,7 +81,9 @@ class _Run(Run):
 
     @property
     def _order(self) -> int:
-        return 2 * self.groups.rows.shape[1] + self.program.space.dimension + self.program.space.outputs
+        # Float32 does not pay. Measured: 200 steps for 2,000 rows in groups of 48 take 12.1 CPU s in it, and 13.0 in
+        # float64.
+        return 0
 
     def _use(self, *, single: bool) -> None:
         self.layer = self.layer.with_precision(single=single)
@@ -121,7 +132,7 @@ class GroupedSplitting:
         self.size = float(program.gamma)
         (m, s), r, k, c = groups.rows.shape, groups.shared, program.space.dimension, program.space.outputs
         A = program.space.generators
-        self._faces = [_faces(part, c).astype(layer.dtype) for part in (groups.padded(A), A[groups.head][None])]
+        self._faces = [_faces(part, c) for part in (groups.padded(A), A[groups.head][None])]
         self._shapes = [(len(Q), Q.shape[1], Q.shape[1]) for Q in self._faces]
         self.entries = sum(int(np.prod(shape)) for shape in self._shapes)
         # Where the shared generators, z and v are: in the matrix of a group, and of each group in that of the head.
@@ -166,7 +177,7 @@ class GroupedSplitting:
 
     def _fitted(self, joined: Array, penalty: float) -> tuple[FloatArray, FloatArray]:
         """The entries that the loss sees in units of their roots, and the output bias."""
-        seen = self._views(joined)[0][self._seen].astype(np.float64) * self._root
+        seen = self._views(joined)[0][self._seen] * self._root
         return self._prox(seen, 2.0 * penalty, start=self._begin)
 
     def _solved(self, joined: Array, penalty: float) -> tuple[Array, Array]:
@@ -175,11 +186,11 @@ class GroupedSplitting:
         before = joined.copy()
         blocks, head = self._views(before)
         self._last = self._fitted(joined, penalty)
-        P = (self._last[0] / self._root).astype(before.dtype)
+        P = self._last[0] / self._root
         blocks[self._seen] = P
         blocks[self._seen_too] = P
         k_c, k = space.dimension + space.outputs, space.dimension
-        tail = head[-k_c:, -k_c:].astype(np.float64)
+        tail = head[-k_c:, -k_c:].copy()
         z, v = tail[:k, :k], np.einsum("ii->i", tail[k:, k:])
         z -= 0.5 * program.gamma * program.cost() / (penalty * count)
         if program.region.size:
@@ -237,7 +248,7 @@ class GroupedSplitting:
         assert self._last is not None
         P, bias = self._last[0] / self._root, self._last[1]
         W = self.loss.project(self.loss.dual(self.program.weight[:, None] * P[self._place], bias))
-        N = 2.0 * penalty * (after - before).astype(np.float64)
+        N = 2.0 * penalty * (after - before)
         blocks, head = self._views(N)
         r, s = self.groups.shared, self.groups.rows.shape[1]
         own = np.concatenate([np.arange(r), s + np.arange(r)])

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from certificates.failure import Deadline
-from certificates.making import repair
-from certificates.making.repair import raw_dual, repair_form
+from certificates.making.repair import raw_dual, repair, repair_form
 from certnet.runtime.numerics import FAILURES
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus
 from formulations import Dual, InputError, Program

@@ -15,7 +15,7 @@ from unittest import mock
 
 import numpy as np
 
-from certificates.making import repair
+from certificates.making.repair import repair
 from certnet.solvers import Progress, SolverResult, SolveStatus, session, solve
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
 from formulations import Dual, LiftedSpace, Loss, MergedRows, Presolved, Program, TrainingProgram, presolve

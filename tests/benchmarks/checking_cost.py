@@ -14,8 +14,9 @@ from dataclasses import replace
 import numpy as np
 
 from certificates import Verdict, check
-from certificates.making import repair, residual_dual
+from certificates.making import residual_dual
 from certificates.making.assemble import assemble
+from certificates.making.repair import repair
 from formulations import TrainingProgram, merge_rows
 
 SIZES = [(25, 2, 5), (50, 4, 3), (75, 4, 3), (150, 8, 3), (300, 20, 5), (600, 20, 10), (1000, 20, 10)]

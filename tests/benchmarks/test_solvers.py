@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certificates.making import repair
+from certificates.making.repair import repair
 from formulations import Dual, InputError, TrainingProgram, merge_rows
 from tests.benchmarks import _process, solvers
 from tests.benchmarks._exponent import curves, seconds_to_loose, seconds_to_tight

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Verdict, check
-from certificates.making import certify, repair, residual_dual
+from certificates.making import certify, residual_dual
 from certificates.making.assemble import assemble
 from certificates.making.form_bound import complementary, minimise, shifted_bound
-from certificates.making.repair import project
+from certificates.making.repair import project, repair
 from certnet.solvers import solve
 from formulations import Dual, InputError, TrainingProgram, merge_rows, presolve
 from tests.strategies import SEEDS, networks, programs, rng

@@ -14,7 +14,7 @@ import pytest
 
 from certificates import Verdict, check
 from certnet.jobs import audit as _audit
-from certnet.jobs import audit_journal
+from certnet.jobs import journal
 from certnet.jobs.verify import verify
 from formulations.robustness import keeps_class, region_maker
 from tests.cli import test_audit
@@ -182,7 +182,7 @@ def test_a_full_disk_costs_the_journal_only(
         true(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr("certnet.jobs.audit_journal.os.fsync", full)
+        patch.setattr("certnet.jobs.journal.os.fsync", full)
         report = certnet(*CALL)
     assert report.code == 0
     assert report.json["reached"] == ROWS
@@ -201,14 +201,14 @@ def test_packed_proofs_are_the_proofs() -> None:
         found = verify(network, cases).certificate
         if found is None:
             continue
-        packed = json.loads(json.dumps(audit_journal.pack(found.proofs)))
-        proofs = audit_journal.unpack(packed)
+        packed = json.loads(json.dumps(journal.pack(found.proofs)))
+        proofs = journal.unpack(packed)
         assert proofs is not None
         again = replace(found, proofs=proofs)
         assert check(again).margin == check(found).margin
         assert check(again).verdict is Verdict.PROVED
         packed["shapes"][0][0][0] += 1
-        assert audit_journal.unpack(packed) is None
+        assert journal.unpack(packed) is None
 
 
 def test_known_entries_of_a_journal_need_a_proof() -> None:

@@ -133,7 +133,7 @@ def test_options_that_do_not_go_together(certnet: Call, files: Path) -> None:
         ((files / "net.onnx", text, *named), "only argument"),
         ((text, *named, "--radius", "1"), "goes with data"),
         ((text, *named, "--timeout", "1", "--time-limit", "1"), "are the same"),
-        ((files / "net.onnx", "iris", "--serialise-assignments", "values"), "goes with a query"),
+        ((files / "net.onnx", "iris", "--serialise-assignments", "values"), "goes with a property"),
     ):
         done = certnet("verify", *call)
         assert done.code == 2

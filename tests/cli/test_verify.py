@@ -1,6 +1,8 @@
 """``certnet verify`` and ``certnet check`` of what it writes."""
 
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -296,3 +298,25 @@ def test_rows_share_the_time_and_those_not_reached_are_said(certnet: Call, files
     assert all("before this row" in row["reason"] for row in late.json["results"])
     early = certnet(*arguments, "--time-limit", "60", "--input-limit", "30")
     assert [row["result"] for row in early.json["results"]] == ["unsat", "unsat", "misclassified"]
+
+
+def test_what_bounds_decide_needs_neither_solvers_nor_readers_of_data_nor_rich(files: Path) -> None:
+    """Start-up is most of the time that a small box takes."""
+    (files / "far.vnnlib").write_text(text(100.0))
+    program = (
+        "import sys; from certnet.cli import main; code = main(sys.argv[1:]); print(*sorted(sys.modules)); exit(code)"
+    )
+    command = [sys.executable, "-c", program, "verify", files / "net.npz", files / "far.vnnlib"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "certnet.jobs.verify" in loaded
+    heavy = (
+        "scipy",
+        "rich",
+        "joblib",
+        "certnet.solvers",
+        "certnet.io.load_data",
+        "formulations.losses",
+        "numpy.random",
+    )
+    assert [name for name in heavy if name in loaded] == []

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Verdict
-from certificates.making import RepairedDual, repair, residual_dual
-from certificates.making.repair import repair_without_products
+from certificates.making import residual_dual
+from certificates.making.repair import RepairedDual, repair, repair_without_products
 from certificates.making.shor_bound import Price, ScaledShift
 from certnet.jobs.best import certify
 from certnet.solvers import solve

@@ -16,7 +16,7 @@ from certnet.io import read_relu_network
 from certnet.jobs.lipschitz import lipschitz_constant
 from certnet.runtime.abandon import OutOfTimeError
 from certnet.search import lipsdp
-from certnet.search.lipsdp import Gradients, rough_norm, spectral_norm
+from certnet.search.lipsdp import Gradients, best_weights, rough_norm, spectral_norm
 from certnet.search.regions import project
 from formulations import InputError
 from formulations.network import ReluNetwork
@@ -95,7 +95,29 @@ def test_lipsdp_is_the_published_semidefinite_program(functions: int) -> None:
         ]
     )
     cp.Problem(cp.Minimize(square), [slack >> 0]).solve(solver="CLARABEL")
-    assert lipschitz_constant(network, C, products=False).constant == pytest.approx(np.sqrt(square.value), rel=1e-5)
+    assert lipschitz_constant(network, C, products=False).constant == pytest.approx(np.sqrt(square.value), rel=1e-6)
+
+
+def test_lipsdp_of_many_neurons_is_the_best_bound_and_every_step_has_one() -> None:
+    d, m, r, rng = 20, 60, 2, np.random.default_rng(3)
+    gradients = Gradients(*(rng.standard_normal(shape) / 4 for shape in ((m, d), (m, r), (r, d))))
+    steps: list[np.ndarray] = []
+    theta = best_weights(gradients, keep=steps.append)
+    # 1/θ as a second variable, above the hyperbola.
+    first, second, least = cp.Variable(m), cp.Variable(m), cp.Variable()
+    cross = gradients.U.T @ gradients.B + 2 * gradients.J.T
+    M = cp.bmat(
+        [
+            [gradients.U.T @ cp.diag(first) @ gradients.U, cross],
+            [cross.T, gradients.B.T @ cp.diag(second) @ gradients.B],
+        ]
+    )
+    above = cp.SOC(first + second, cp.vstack([2 * np.ones(m), first - second]), axis=0)
+    cp.Problem(cp.Minimize(least), [2 * least * np.eye(d + r) - M >> 0, above]).solve(solver="CLARABEL")
+    assert gradients.bound(theta, 1 / theta) == pytest.approx(least.value, rel=1e-6)
+    bounds = [gradients.bound(one, 1 / one) for one in steps]
+    assert bounds[-1] < 0.95 * bounds[0]
+    assert bounds[-1] <= min(bounds) * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("functions", [1, 2])

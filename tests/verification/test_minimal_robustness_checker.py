@@ -37,9 +37,9 @@ def minimal():
 
 def test_it_is_small_and_stands_alone() -> None:
     lines = SOURCE.read_text().splitlines()
-    assert len(lines) <= 280
+    assert len(lines) <= 320
     imports = {line.split()[1].partition(".")[0] for line in lines if line.startswith(("import", "from"))}
-    assert imports <= {"sys", "fractions", "math", "pathlib", "typing", "minimal_checker"}
+    assert imports <= {"struct", "sys", "fractions", "math", "pathlib", "typing", "minimal_checker"}
 
 
 def test_true_certificates_of_every_shape_are_proved_by_both(tmp_path: Path, minimal) -> None:

@@ -1,0 +1,174 @@
+"""``certnet verify --instances``: many properties in one process, with VNN-COMP's table of results."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from certnet.cli.limits import job_seconds
+from certnet.cli.output import Exit, deliver, head, place_for, say, write_proof
+from certnet.cli.show import Live, figures_table
+from certnet.io.instances import Instance, read_instances, results_csv, with_expected
+from certnet.io.output import output_folder, print_result, require_named, text_writer
+from certnet.io.runs import HOME
+from certnet.runtime.version import __version__
+from formulations import InputError
+
+FILES = {"results": "results.csv", "report": "report.json"}
+JOURNAL = "journal.jsonl"
+
+
+def run_instances(
+    source: str,
+    network: str | None,
+    started: float,
+    *,
+    expected: str | None,
+    time_limit: float | None,
+    input_limit: float | None,
+    semantics: str,
+    how: Mapping[str, Any],
+    workers: int,
+    certificates: str | None,
+    out: str | None,
+    fresh: bool,
+    json: bool,
+) -> int:
+    """Decide all instances of a list, a folder or a pattern, and print a line for each and a summary.
+
+    Args:
+        source, network: as in ``read_instances``.
+        started: when the command began.
+        expected: a file of verdicts, or None.
+        time_limit: seconds of the command, or None.
+        input_limit: seconds for an instance whose list names none, or None.
+        semantics: "real" or "float32".
+        how: options of ``certnet.verify``.
+        workers: processes.
+        certificates: folder for the proofs, or None.
+        out: folder for table, report and journal.
+        fresh: whether a journal is put aside.
+        json: whether the report is printed.
+    """
+    require_named(out)
+    instances = read_instances(source, network)
+    if expected is not None:
+        instances = with_expected(instances, expected)
+    named = Path(source) if Path(source).is_dir() else Path(source).parent
+    category = named.resolve().name or "all"
+    place = Path(out or HOME / "verify" / category)
+
+    from certnet.jobs.batch import Answer, BatchJournal, counts, decide_all
+
+    with output_folder(place, files=(*FILES.values(), JOURNAL), command="verify") as folder:
+        proofs = None if certificates is None else place_for(certificates, "--certificate", folder=True)
+        places = _places(instances, proofs)
+        journal = BatchJournal(place / JOURNAL, {"certnet": __version__, "semantics": semantics, **how})
+        if fresh and journal.file.path.exists():
+            journal.file.begin()
+        claims = journal.read(instances)
+
+        def finished(number: int, answer: Answer, certificate: Any) -> None:
+            target = places[number]
+            if target is not None and certificate is not None:
+                write_proof(target, certificate)
+            journal.add(instances[number], answer, certificate)
+            if not json:
+                print_result({}, [_line(instances[number], answer)], as_json=False)
+
+        limit = job_seconds(time_limit, started)
+        with Live(enabled=True, time_limit=limit) as live:
+            answers, interrupted, failure = decide_all(
+                instances,
+                time_limit=limit,
+                input_limit=input_limit,
+                workers=workers,
+                semantics=semantics,
+                how=how,
+                claims=claims,
+                certificates=places,
+                finished=finished,
+                progress=live,
+            )
+        results = [
+            {"network": one.network, "property": one.query, "expected": one.expected, **asdict(answer)}
+            for one, answer in zip(instances, answers, strict=True)
+        ]
+        known = counts(answers)
+        expecting = [one for one in results if one["expected"] and one["result"] in ("sat", "unsat")]
+        wrong = [one for one in expecting if one["expected"] != one["result"]]
+        sentence = f"{known['unsat'] + known['sat']} of {len(results)} instances are decided: " + ", ".join(
+            f"{count} {word}" for word, count in known.items() if count
+        )
+        if any(one.expected for one in instances):
+            sentence += f"; {len(expecting) - len(wrong)} as expected, {len(wrong)} against it"
+        failures = [] if failure is None else [failure]
+
+        def report_of(files: Mapping[str, Path], remarks: Sequence[str]) -> dict[str, Any]:
+            return {
+                **head("verify", None, sentence),
+                "interrupted": interrupted,
+                "instances": source,
+                "counts": known,
+                "contradicted": [one["property"] for one in wrong],
+                "resumed": sum(answer.resumed for answer in answers),
+                "results": results,
+                "seconds": time.perf_counter() - started,
+                "files": {name: str(path) for name, path in {**files, "journal": journal.file.path}.items()}
+                | {"certificates": certificates},
+                "notes": [*journal.notes, *remarks, *failures],
+            }
+
+        writers = {FILES["results"]: text_writer(results_csv(category, results))}
+        report, unwritten = deliver(folder, FILES, report_of, writers)
+    table = figures_table(
+        category,
+        [
+            *((word, str(count)) for word, count in known.items() if count),
+            *((f"expected {one['expected']}, found {one['result']}", one["property"]) for one in wrong),
+            *(("error", f"{one['property']}: {one['reason']}") for one in results if one["result"] == "error"),
+        ],
+    )
+    return say(
+        SimpleNamespace(quiet=False, json=json),
+        report,
+        table,
+        [report["files"][name] for name in reversed(FILES) if name in report["files"]],
+        remarks=(*journal.notes, *failures),
+        failure=unwritten,
+        interrupted="Interrupted; what is finished was written, and the same command goes on from there.",
+        code=_code(known, wrong),
+    )
+
+
+def _code(known: Mapping[str, int], wrong: Sequence[Any]) -> Exit:
+    """A contradicted verdict is worse than a file that cannot be read, and that is worse than an open question."""
+    if wrong:
+        return Exit.REFUTED
+    if known["error"]:
+        return Exit.USAGE
+    return Exit.UNKNOWN if known["unknown"] or known["timeout"] else Exit.OK
+
+
+def _line(one: Instance, answer: Any) -> str:
+    """What stdout says of an instance."""
+    differs = one.expected is not None and answer.result in ("sat", "unsat") and answer.result != one.expected
+    return f"{one.query} {answer.result} {answer.seconds:.3f} s" + (f"; expected {one.expected}" if differs else "")
+
+
+def _places(instances: Sequence[Instance], folder: Path | None) -> list[Path | None]:
+    """Where the proof of each is written.
+
+    Raises:
+        InputError: two would have the same name.
+    """
+    if folder is None:
+        return [None] * len(instances)
+    stems = [Path(one.query).name.removesuffix(".gz").removesuffix(".vnnlib") for one in instances]
+    if len({*stems}) < len(stems):
+        stems = [f"{Path(one.network).stem}-{stem}" for one, stem in zip(instances, stems, strict=True)]
+    if len({*stems}) < len(stems):
+        raise InputError("Two instances are of files of the same names, and so would be their proofs; split the list.")
+    return [folder / f"{stem}.cert" for stem in stems]

@@ -1,0 +1,137 @@
+"""Lists of instances, as VNN-COMP has them: a network, a property of it, and seconds for both."""
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from certnet.io.packed import ending, read_bytes, unreadable
+from formulations import InputError
+
+LARGEST_FILE = 1 << 26
+"""Bytes of a list."""
+MOST = 100_000
+"""Instances of a list."""
+LIST = "instances.csv"
+"""The list in a folder that holds one."""
+WORDS = {"sat": "sat", "violated": "sat", "unsat": "unsat", "holds": "unsat"}
+"""What a list may expect, in the words of VNN-COMP; others expect nothing."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One question.
+
+    Attributes:
+        network, query: paths as they are written in the list, or as they were found.
+        folder: that these are relative to.
+        seconds: for it, None where the list says nothing.
+        expected: "sat", "unsat", or None.
+    """
+
+    network: str
+    query: str
+    folder: Path
+    seconds: float | None = None
+    expected: str | None = None
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """Network and property, as paths from here."""
+        return str(self.folder / self.network), str(self.folder / self.query)
+
+
+def read_instances(source: str, network: str | None = None) -> list[Instance]:
+    """The instances of a list, of the properties in a folder and below it, or of those that a pattern matches.
+
+    A list has a line ``network,property,seconds,expected`` for each; the last two may be missing. Paths are relative to
+    its folder. A folder with a list of the name ``instances.csv`` stands for that.
+
+    Args:
+        source: a CSV file, a folder, or a pattern such as ``boxes/*.vnnlib``.
+        network: of properties without a list.
+
+    Raises:
+        InputError: nothing is found, a line does not fit, or the network is missing or named twice.
+    """
+    path = Path(source)
+    if path.is_dir() and (path / LIST).is_file() and network is None:
+        path = path / LIST
+    if path.is_file() and ending(path) == ".csv":
+        if network is not None:
+            raise InputError(f"{source} names the network of each instance; leave {network} out.")
+        found = [_instance(path, line, cells) for line, cells in _lines(path)]
+    else:
+        if network is None:
+            raise InputError(f"{source} is no list in CSV; name the network of its properties before --instances.")
+        names = path.rglob("*") if path.is_dir() else _matching(path)
+        found = [Instance(network, str(name), Path()) for name in sorted(names) if ending(name) == ".vnnlib"]
+    if not found:
+        raise InputError(f"There is no instance in {source}; give a list in CSV, or a folder or pattern of properties.")
+    if len(found) > MOST:
+        raise InputError(f"{source} has {len(found)} instances, and at most {MOST} are taken; split it.")
+    return found
+
+
+def with_expected(instances: list[Instance], path: str) -> list[Instance]:
+    """The instances with the verdicts of a file of lines ``property,verdict``, by the name of the property's file.
+
+    Raises:
+        InputError: the file cannot be read, or is of none of these.
+    """
+    table = {Path(cells[0]).name: _expected(cells[-1]) for _, cells in _lines(Path(path)) if len(cells) > 1}
+    found = [replace(one, expected=table.get(Path(one.query).name, one.expected)) for one in instances]
+    if not any(one.expected for one in found):
+        raise InputError(f"{path} expects nothing of these instances; give lines such as prop_1.vnnlib,unsat.")
+    return found
+
+
+def results_csv(category: str, results: Sequence[Mapping[str, Any]]) -> str:
+    """What VNN-COMP's scripts write: category, network, property, seconds to prepare, result, seconds to run."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    for one in results:
+        prepared, seconds = (f"{one[name]:.6f}" for name in ("prepared", "seconds"))
+        writer.writerow([category, one["network"], one["property"], prepared, one["result"], seconds])
+    return stream.getvalue()
+
+
+def _matching(pattern: Path) -> Iterator[Path]:
+    """Files whose paths match."""
+    parts = pattern.parts
+    first = next((place for place, part in enumerate(parts) if any(sign in part for sign in "*?[")), len(parts))
+    return Path(*parts[:first]).glob(str(Path(*parts[first:]))) if first < len(parts) else iter(())
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Numbers and cells of the lines that are not empty."""
+    try:
+        text = read_bytes(path, LARGEST_FILE).decode("utf-8-sig")
+        for number, cells in enumerate(csv.reader(io.StringIO(text), strict=True), start=1):
+            if any(cell.strip() for cell in cells):
+                yield number, [cell.strip() for cell in cells]
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except (UnicodeDecodeError, csv.Error):
+        raise InputError(f"{path.name} is no table in CSV of UTF-8 text; save it as one.") from None
+
+
+def _instance(path: Path, line: int, cells: list[str]) -> Instance:
+    fits = 2 <= len(cells) <= 4 and cells[0] and ending(Path(cells[1])) == ".vnnlib"
+    try:
+        seconds = float(cells[2]) if len(cells) > 2 and cells[2] else None
+    except ValueError:
+        seconds = math.nan
+    if not fits or (seconds is not None and not 0 < seconds < math.inf):
+        raise InputError(
+            f"{path.name}, line {line}: an instance is network,property,seconds,expected, such as "
+            "net.onnx,prop.vnnlib,60,unsat, of which the last two may be missing."
+        )
+    return Instance(cells[0], cells[1], path.parent, seconds, _expected(cells[3]) if len(cells) > 3 else None)
+
+
+def _expected(word: str) -> str | None:
+    return WORDS.get(word.lower())

@@ -1,0 +1,159 @@
+"""A journal of finished pieces of a long job, a line for each, so that they are not worked on again.
+
+Lines hold what cannot be computed quickly, such as a proof or a counterexample. Both are confirmed by whoever reads
+them. Lines end in a digest of their text. A last line without its end was cut short by whatever stopped the job, and is
+left out; any other line that does not fit is damage. Digests tell damage, not lies.
+A proof is the arrays of its cases in a few kB, without the network and the property: who reads it attaches it to those
+in question, and has the checker decide.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+
+from certificates.certificate import CaseProof
+from certificates.container import CASE_PROOF, MAX_CASES, Array, made_of, members
+from certificates.files import write_atomically
+from formulations import InputError
+
+LARGEST_BYTES = 1 << 30
+LARGEST_PROOF, LARGEST_TEXT = 1 << 25, 1 << 20
+"""Bytes of a proof's arrays together, and of their text."""
+T = TypeVar("T")
+
+
+class JournalFile:
+    """The file.
+
+    Args:
+        path: where it is.
+        head: its first line: the format, and whatever decides what the other lines mean.
+        kind: of the job, as in "an audit".
+        about: what another head is about, in words.
+    """
+
+    def __init__(self, path: Path, head: Mapping[str, Any], kind: str, about: str) -> None:
+        self.path, self._head, self._kind, self._about = path, head, kind, about
+
+    def read(self, entry: Callable[[dict[str, Any]], T]) -> list[T]:
+        """What ``entry`` makes of each line; nothing if there is no file. What was cut short is removed from it.
+
+        Args:
+            entry: may raise ValueError, KeyError, TypeError or OverflowError where a line does not fit.
+
+        Raises:
+            InputError: the journal has another head, or is damaged.
+        """
+        if not self.path.exists():
+            return []
+        instead = "choose another --out, or add --fresh to replace it"
+        damaged = InputError(f"{self.path} is damaged or no journal of {self._kind}; {instead}.")
+        try:
+            if not self.path.is_file() or self.path.stat().st_size > LARGEST_BYTES:
+                raise damaged
+            whole, end, rest = self.path.read_text(encoding="utf-8").rpartition("\n")
+            if rest:
+                self._replace((whole + end).encode())
+            if not end:
+                return []
+            first, *lines = whole.split("\n")
+            if _value(first) != self._head:
+                raise InputError(
+                    f"{self.path} is the journal of {self._kind} of {self._about}, or of another version of certnet; "
+                    f"{instead}."
+                )
+            return [entry(_value(line)) for line in lines]
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read: {error.strerror or error}.") from None
+        except InputError:
+            raise
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            raise damaged from None
+
+    def begin(self) -> None:
+        """Start an empty journal in place of whatever is there."""
+        self._replace(_line(self._head))
+
+    def append(self, value: Mapping[str, Any]) -> None:
+        """Add a line. The file comes with the first one, so that a job that cannot start leaves none.
+
+        Raises:
+            OSError: it cannot be written; the file is as it was.
+        """
+        if not self.path.exists() or not self.path.stat().st_size:
+            self.begin()
+        line = _line(value)
+        with self.path.open("ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                while line:
+                    line = line[file.write(line) :]
+                os.fsync(file.fileno())
+            except BaseException:
+                # A part of a line would spoil the lines that follow.
+                file.truncate(size)
+                raise
+
+    def _replace(self, content: bytes) -> None:
+        def write(file: BinaryIO) -> None:
+            file.write(content)
+
+        write_atomically(self.path, write)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    text = json.dumps(value, allow_nan=False)
+    return f"{text}\t{_digest(text)}\n".encode()
+
+
+def _value(line: str) -> dict[str, Any]:
+    text, _, digest = line.rpartition("\t")
+    value = json.loads(text) if digest == _digest(text) else None
+    if not isinstance(value, dict):
+        raise TypeError(line)
+    return value
+
+
+def pack(proofs: Sequence[CaseProof]) -> dict[str, Any] | None:
+    """A JSON object of shapes and bytes, or None where it would be too large."""
+    cases = [[np.asarray(value, dtype) for _, (dtype, _), value in members(CASE_PROOF, proof, "")] for proof in proofs]
+    raw = b"".join(array.tobytes() for case in cases for array in case)
+    text = base64.b64encode(zlib.compress(raw)).decode()
+    if len(raw) > LARGEST_PROOF or len(text) > LARGEST_TEXT or len(cases) > MAX_CASES:
+        return None
+    return {"shapes": [[list(array.shape) for array in case] for case in cases], "data": text}
+
+
+def unpack(packed: Any) -> tuple[CaseProof, ...] | None:
+    """The proofs of such an object; None where it is none. Nothing in them is believed."""
+    first = 0
+
+    def take(_: str, kind: Array) -> Any:
+        nonlocal first
+        (dtype, dimensions), shape = kind, next(shapes)
+        sizes = [size for size in shape if type(size) is int and 0 <= size <= LARGEST_PROOF]
+        count = int(np.prod(sizes, dtype=object))
+        if len(sizes) != len(shape) or len(shape) != dimensions or first + 8 * count > len(raw):
+            raise ValueError(shape)
+        array = np.frombuffer(raw, dtype, count, first).reshape(sizes)
+        first += 8 * count
+        return array if dimensions else float(array)
+
+    try:
+        shapes = iter([shape for case in packed["shapes"] for shape in case])
+        raw = zlib.decompressobj().decompress(base64.b64decode(packed["data"], validate=True), LARGEST_PROOF)
+        proofs = tuple(made_of(CASE_PROOF, "", take, ()) for _ in packed["shapes"])
+    except (KeyError, TypeError, ValueError, StopIteration, zlib.error):
+        return None
+    return proofs if first == len(raw) and next(shapes, None) is None else None

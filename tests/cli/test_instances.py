@@ -1,0 +1,103 @@
+"""``certnet verify --instances``: each instance as by itself, and a journal that is read but not believed."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from certnet.jobs import journal
+from tests.cli.support import Call
+from tests.cli.test_verify import files as files
+
+LIST = "net.npz,safe.vnnlib,20,unsat\nnet.npz,unsafe.vnnlib,20,violated\n\nnet.npz,tied.vnnlib,20\n"
+
+
+@pytest.fixture
+def listed(files: Path) -> Path:
+    """A list of a property that holds, one that does not, and one with a margin of 0 up to rounding."""
+    (files / "tied.vnnlib").write_text((files / "safe.vnnlib").read_text().replace("(<= (- Y_0", "(<= (- Y_1"))
+    (files / "instances.csv").write_text(LIST)
+    return files
+
+
+def test_every_instance_gets_the_verdict_of_a_call_of_its_own(certnet: Call, listed: Path) -> None:
+    alone = [certnet("verify", listed / "net.npz", listed / f"{name}.vnnlib") for name in ("safe", "unsafe", "tied")]
+    words = [done.out.split("\n")[0] for done in alone]
+    assert words[:2] == ["unsat", "sat"]
+    done = certnet("verify", "--instances", listed, "--certificate", "proofs", "--out", "out")
+    assert [line.split()[1] for line in done.out.splitlines()[:3]] == words
+    assert done.code == (0 if words[2] in ("sat", "unsat") else 3)
+    rows = list(csv.reader(Path("out/results.csv").read_text().splitlines()))
+    assert [(row[0], row[1], row[4]) for row in rows] == [(listed.name, "net.npz", word) for word in words]
+    checked = certnet(
+        "check", "proofs/safe.cert", "--property", listed / "safe.vnnlib", "--network", listed / "net.npz"
+    )
+    assert checked.code == 0
+    report = json.loads(Path("out/report.json").read_text())
+    assert report["contradicted"] == []
+    assert "2 as expected, 0 against it" in report["reason"]
+
+
+def test_a_contradicted_verdict_and_a_missing_file_are_named(certnet: Call, listed: Path) -> None:
+    (listed / "verdicts.csv").write_text("instance,expected\nsafe.vnnlib,sat\n")
+    command = ("verify", listed / "net.npz", "--instances", listed / "[su]*.vnnlib", "--json")
+    done = certnet(*command, "--expected", listed / "verdicts.csv")
+    assert done.code == 1
+    assert [Path(name).name for name in done.json["contradicted"]] == ["safe.vnnlib"]
+    (listed / "more.csv").write_text("lost.npz,safe.vnnlib\nnet.npz,safe.vnnlib\n")
+    done = certnet("verify", "--instances", listed / "more.csv", "--json")
+    assert done.code == 2
+    assert [row["result"] for row in done.json["results"]] == ["error", "unsat"]
+
+
+def test_what_is_finished_is_confirmed_and_nothing_of_it_believed(certnet: Call, listed: Path) -> None:
+    command = ("verify", "--instances", listed, "--out", "out", "--json")
+    first = certnet(*command).json
+    assert first["resumed"] == 0
+    assert certnet(*command).json["resumed"] == 3
+    path = Path("out/journal.jsonl")
+    head, *lines = path.read_text().splitlines()
+    honest = [json.loads(line.rpartition("\t")[0]) for line in lines]
+    # Verdicts, proof and counterexample of other instances.
+    swapped = [{**mine, "files": other["files"]} for mine, other in zip(honest, honest[1:] + honest[:1], strict=True)]
+    digests = {tuple(line["files"]): line["digest"] for line in honest}
+    for forged in (swapped, [{**line, "digest": digests[tuple(line["files"])]} for line in swapped]):
+        path.write_text("\n".join([head, *(journal._line(line).decode().strip() for line in forged)]) + "\n")
+        again = certnet(*command).json
+        assert [row["result"] for row in again["results"][:2]] == ["unsat", "sat"]
+        assert not again["results"][0]["resumed"]
+        assert not again["results"][1]["resumed"]
+    # A property that has changed is another one.
+    (listed / "safe.vnnlib").write_text((listed / "unsafe.vnnlib").read_text())
+    assert certnet(*command).json["results"][0]["result"] == "sat"
+    path.write_text(path.read_text().replace("unsat", "sat"))
+    assert "damaged" in certnet(*command).err
+    assert certnet(*command, "--fresh").json["resumed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "message"),
+    [
+        ("net.npz\n", (), "line 1: an instance is"),
+        ("net.npz,safe.vnnlib,fast\n", (), "line 1: an instance is"),
+        ("net.npz,safe.vnnlib,-1\n", (), "line 1: an instance is"),
+        ("", (), "no instance"),
+        (LIST, ("--radius", "1"), "Leave --radius out"),
+        (LIST, ("--expected", "nothing.csv"), "cannot be read"),
+    ],
+)
+def test_a_list_that_does_not_fit_is_refused(
+    certnet: Call, files: Path, text: str, arguments: tuple[str, ...], message: str
+) -> None:
+    (files / "list.csv").write_text(text)
+    done = certnet("verify", "--instances", files / "list.csv", *arguments)
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_options_of_lists_need_one(certnet: Call, files: Path) -> None:
+    done = certnet("verify", files / "net.npz", files / "safe.vnnlib", "--out", "somewhere")
+    assert done.code == 2
+    assert "--instances" in done.err
+    assert certnet("verify", files / "net.npz", "--instances", files / "none*").code == 2
