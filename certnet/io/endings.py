@@ -35,6 +35,8 @@ def before_ending(formula: list[Clause], ending: str, outputs: int) -> list[Clau
     Raises:
         InputError: a row that is none about the outputs before it, or too many cases.
     """
+    if ending not in (*_RANGES, "ArgMax"):
+        raise InputError(f"the network ends in {ending}, after which certnet reads no property; export it without.")
     found: list[Clause] = []
     for clause in formula:
         mine = [row for row in clause if row.y]

@@ -151,8 +151,49 @@ ADVICE: dict[str, tuple[Callable[[], Graph], str]] = {
         "fixed shapes",
     ),
     "a product of values": (lambda: _two_signals(Graph(), "MatMul"), "multiplies two computed values"),
+    "a part of what Softmax makes": (
+        lambda: end(Graph()).then("Softmax").then("Slice", np.array([0]), np.array([1]), np.array([1])),
+        "a choice of its outputs",
+    ),
+    "Softmax twice": (
+        lambda: _beside(end(Graph()).then("Softmax")),
+        "beside other values after their last function",
+    ),
+    "a label as a number": (
+        lambda: end(Graph()).then("ArgMax", axis=1).then("Gather", np.array([0]), axis=1),
+        "is followed by Gather",
+    ),
+    "labels alone": (lambda: _named(end(Graph()).then("ArgMax", axis=1)), "leaves labels alone"),
+    "channels that do not fit": (
+        lambda: Graph().then("BatchNormalization", *np.ones((4, D + 1))),
+        "for each channel",
+    ),
     "another operator": (lambda: Graph().then("Sinh"), "affine nodes, one layer of"),
 }
+
+
+def _beside(graph: Graph) -> Graph:
+    graph.nodes.append(graph.onnx.helper.make_node("Concat", [graph.at, graph.at], ["y"], axis=1))
+    graph.at = "y"
+    return graph
+
+
+def _named(graph: Graph) -> Graph:
+    """The names of classes at the position that was found; the graph needs the domain's version."""
+    node = graph.onnx.helper.make_node(
+        "ArrayFeatureExtractor", [graph.constant(np.array([10, 20])), graph.at], ["y"], domain="ai.onnx.ml"
+    )
+    graph.nodes.append(node)
+    graph.at = "y"
+    plain = graph.model
+
+    def model() -> Any:
+        made = plain()
+        made.opset_import.add(domain="ai.onnx.ml", version=1)
+        return made
+
+    graph.model = model  # type: ignore[method-assign]
+    return graph
 
 
 def _two_signals(graph: Graph, kind: str) -> Graph:
