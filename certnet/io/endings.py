@@ -61,7 +61,7 @@ def after_ending(ending: str | None, y: FloatArray) -> FloatArray:
     if ending in ("Softmax", "LogSoftmax"):
         shifted = y - y.max()
         logarithms = shifted - np.log(np.exp(shifted).sum())
-        return logarithms if ending == "LogSoftmax" else np.exp(logarithms)
+        return np.asarray(logarithms if ending == "LogSoftmax" else np.exp(logarithms))
     if ending == "Tanh":
         return np.tanh(y)
     return 0.5 + 0.5 * np.tanh(0.5 * y) if ending == "Sigmoid" else y

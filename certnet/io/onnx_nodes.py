@@ -46,7 +46,9 @@ def apply(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     ended = next((x.ending for x in operands if isinstance(x, Signal) and x.ending is not None), None)
     if ended is not None and node.kind not in _AFTER_THE_END:
         refuse_within(ended, node.kind)
-    if ended is not None and ended.is_label and node.kind in _OF_LABELS:
+    if ended is not None and ended.is_label and node.kind != "ArrayFeatureExtractor":
+        if node.kind not in _OF_LABELS:
+            refuse_within(ended, node.kind)
         return [operands[0]]
     operation = (OPERATIONS if node.is_standard else LEARNED).get(node.kind)
     if operation is None:
