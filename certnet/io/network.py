@@ -115,7 +115,9 @@ class TwoLayerNetwork(Result):
     @property
     def is_binary(self) -> bool:
         """Whether its one output stands for two classes."""
-        return self.network.outputs == 1 and self.classes is not None and len(self.classes) == 2
+        if self.classes is None:
+            return self.network.outputs == 1 and self.network.ending == "Sigmoid"
+        return self.network.outputs == 1 and len(self.classes) == 2
 
     def features(self, X: ArrayLike) -> FloatArray:
         """z of raw data X (n×d).

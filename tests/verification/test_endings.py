@@ -96,3 +96,25 @@ def _rows(case: tuple[str, int, str]) -> list:
 def test_what_has_no_rows_before_is_refused(ending: str, row: str) -> None:
     with pytest.raises(InputError, match=f"(ends in|after) {ending}"):
         parse_vnnlib(text(3, row), network(ending, 3))
+
+
+def test_one_output_after_sigmoid_stands_for_two_classes() -> None:
+    from certnet.io.answers import answers
+    from certnet.io.network import TwoLayerNetwork
+
+    read = TwoLayerNetwork(network("Sigmoid", 1))
+    X = RANDOM.normal(size=(20, 2))
+    chances = np.array(answers(read, None, X)["output 0"])
+    np.testing.assert_array_equal(chances > 0.5, read.with_scores()(X).argmax(axis=1) == 1)
+    np.testing.assert_allclose(chances, 1.0 / (1.0 + np.exp(-read.predict(X)[:, 0])), rtol=1e-12)
+    assert not TwoLayerNetwork(network("Tanh", 1)).is_binary
+
+
+def test_probabilities_of_classes_are_those_of_the_file() -> None:
+    from certnet.io.answers import answers
+    from certnet.io.network import TwoLayerNetwork
+
+    found = answers(TwoLayerNetwork(network("Softmax", 3), classes=("a", "b", "c")), None, RANDOM.normal(size=(5, 2)))
+    chances = np.array([found[f"p({name})"] for name in "abc"])
+    np.testing.assert_allclose(chances.sum(axis=0), 1.0, rtol=1e-12)
+    assert ["abc"[k] for k in chances.argmax(axis=0)] == found["prediction"]
