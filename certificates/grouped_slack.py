@@ -21,7 +21,7 @@ import numpy as np
 from certificates.arithmetic.floating import TINY
 from certificates.arithmetic.matrix import M
 from certificates.failure import ProofFailure, require, require_arrays
-from certificates.nonnegativity import MAX_ORDER, leaf_slack, nonnegative_terms
+from certificates.nonnegativity import MAX_ORDER, leaf_slack, nonnegative_terms, require_psd
 from certificates.proof import SHARED, Cone, LiftedProof
 from formulations.arrays import FloatArray, IntArray
 from formulations.signs import FREE
@@ -32,9 +32,8 @@ Part = tuple[IntArray, IntArray, IntArray]
 
 def size_of_groups(proof: LiftedProof) -> tuple[int, int]:
     """(generators of the largest group with all shared ones, number of groups), of groups that were not checked yet."""
-    own = proof.groups[proof.groups != SHARED]
-    sizes = np.unique(own, return_counts=True)[1]
-    return int(sizes.max(initial=0)) + proof.groups.size - own.size, len(sizes)
+    sizes = np.unique(proof.groups[proof.groups != SHARED], return_counts=True)[1]
+    return int(sizes.max(initial=0)) + proof.groups.size - int(sizes.sum()), len(sizes)
 
 
 @np.errstate(all="ignore")
@@ -85,16 +84,10 @@ def prove_in_groups(A: FloatArray, features: M, square: M, proof: LiftedProof, m
         G[np.diag_indices(len(at))] += 0.25 * least * (terms + size[at] / count[at])
         G[-rest:, -rest:] += 0.1 * (core + core.T) / len(parts)
         require(np.isfinite(G).all(), "the slack of a group overflows")
-        _require_psd(slack + matrix.exact(np.pad(G, (len(slack.arrays[0]) - len(at), 0))), "in a group")
-        whole = np.zeros((outer, outer))
-        whole[np.ix_(at, at)] = G
-        head = head - matrix.exact(whole)
-    _require_psd(head, "after its groups")
-
-
-def _require_psd(slack: M, where: str) -> None:
-    obstacle = slack.psd_obstacle()
-    require(obstacle is None, f"{obstacle} {where}")
+        require_psd(slack + matrix.exact(np.pad(G, (len(slack.arrays[0]) - len(at), 0))), " in a group")
+        for whole, changed in zip(head.arrays, (head.take(at, at) - matrix.exact(G)).arrays, strict=True):
+            whole[np.ix_(at, at)] = changed
+    require_psd(head, " after its groups")
 
 
 def _parts(proof: LiftedProof) -> list[Part]:

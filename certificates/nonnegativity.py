@@ -175,8 +175,13 @@ def prove_leaf(cone: Cone, form: M, proof: LiftedProof, leaf: int, signs: IntArr
     """
     matrix.deadline.check()
     remainder = form - nonnegative_terms(cone, proof, leaf, rows, matrix)
-    obstacle = leaf_slack(cone.generators, remainder, signs, matrix).psd_obstacle()
     where = "" if proof.leaves == 1 else f" at leaf {leaf}"
+    require_psd(leaf_slack(cone.generators, remainder, signs, matrix), where)
+
+
+def require_psd(slack: M, where: str) -> None:
+    """Raise ``ProofFailure`` unless it is proved positive semidefinite; ``where`` it stands ends the sentence."""
+    obstacle = slack.psd_obstacle()
     require(obstacle is None, f"{obstacle}{where}")
 
 

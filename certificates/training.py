@@ -123,7 +123,7 @@ def _order(s: Training, p: TrainingProof) -> float:
         return math.inf
     if proof.groups.size:
         order, pieces = size_of_groups(proof)
-        return (order + c + d) * max(pieces, 1) ** 0.25
+        return float((order + c + d) * max(pieces, 1) ** 0.25)
     order = c + d if is_diagonal(proof, c) else p.source.size + d + proof.circuits.target.size
     return float(order * max(proof.leaves, 1) ** 0.25)
 

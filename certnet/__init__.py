@@ -20,8 +20,11 @@ _HOMES = {
     "certnet.io.split_tree": "SplitTree read_split_tree",
     "certnet.io.vnnlib": "read_vnnlib",
     "certnet.jobs.audit": "AuditResult InputAudit audit",
+    "certnet.jobs.equivalence": "difference_range equivalence",
     "certnet.jobs.lipschitz": "LipschitzResult lipschitz_constant",
+    "certnet.jobs.monotonicity": "Monotonicity monotonicity",
     "certnet.jobs.optimality": "OptimalityResult optimality",
+    "certnet.jobs.output_range": "OutputRange output_range",
     "certnet.jobs.path": "PathResult train_path",
     "certnet.jobs.predictions": "PredictionRange prediction_range",
     "certnet.jobs.radius": "CertifiedRadius certified_radius",
@@ -34,7 +37,8 @@ _HOMES = {
     "certnet.training": "FitResult fit",
     "formulations": "CertnetError Dual InputError LiftedSpace Program TrainingProgram presolve",
     "formulations.network": "ReluNetwork",
-    "formulations.robustness": "InputRegion UnsafeCase keeps_class",
+    "formulations.properties": "keeps_class",
+    "formulations.robustness": "InputRegion UnsafeCase",
 }
 """The public names by the module that makes them. For type checkers each of these names its own in ``__all__``."""
 
@@ -54,8 +58,11 @@ if TYPE_CHECKING:
     from certnet.io.split_tree import *
     from certnet.io.vnnlib import *
     from certnet.jobs.audit import *
+    from certnet.jobs.equivalence import *
     from certnet.jobs.lipschitz import *
+    from certnet.jobs.monotonicity import *
     from certnet.jobs.optimality import *
+    from certnet.jobs.output_range import *
     from certnet.jobs.path import *
     from certnet.jobs.predictions import *
     from certnet.jobs.radius import *
@@ -68,6 +75,7 @@ if TYPE_CHECKING:
     from certnet.training import *
     from formulations import *
     from formulations.network import *
+    from formulations.properties import *
     from formulations.robustness import *
 else:
     __all__ = sorted(" ".join(_HOMES.values()).split())

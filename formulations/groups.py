@@ -9,12 +9,16 @@ Without shared generators a free hidden bias would cost too much: its null vecto
 all generators, and only the α of a generator tells a group on which side they are.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from formulations._validation import FloatArray, IntArray
-from formulations.program import Dual
+from formulations.errors import InputError
+from formulations.program import NO_PRODUCTS, Dual
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,18 +70,16 @@ class Groups:
         return np.asarray(np.concatenate([of_generators, nothing])[self.rows])
 
 
-@dataclass(frozen=True, eq=False)
-class GroupedDual:
-    """Dual variables of a program whose products are those of groups; as ``Dual``, and as little trusted.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GroupedDual(Dual):
+    """A dual whose products are those of groups; its N is ``NO_PRODUCTS``.
 
     Attributes:
-        W: (f, c).
         blocks: (m, 2s, 2s) N over (α, β) of each group.
-        head: (2mr, 2mr) N over (α, β) of the shared generators, zero where both are of one group.
+        head: (2mr, 2mr) N over (α, β) of the shared generators, besides what the blocks hold.
     """
 
     groups: Groups
-    W: FloatArray
     blocks: FloatArray
     head: FloatArray
 
@@ -88,7 +90,35 @@ class GroupedDual:
         size[size == 0] = 1.0
         both = np.concatenate([shared, shared])
         blocks = unit**2 * self.blocks / (size[:, :, None] * size[:, None, :])
-        return GroupedDual(self.groups, unit * self.W, blocks, unit**2 * self.head / np.outer(both, both))
+        return replace(self, W=unit * self.W, blocks=blocks, head=unit**2 * self.head / np.outer(both, both))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that ``of_arrays`` needs."""
+        groups = self.groups
+        size = np.array([groups.shared, groups.neurons])
+        return {"rows": groups.rows, "size": size, "W": self.W, "blocks": self.blocks, "head": self.head}
+
+    @classmethod
+    def of_arrays(cls, given: Mapping[str, NDArray[Any]]) -> "GroupedDual":
+        """From the arrays of a file.
+
+        Raises:
+            InputError: they are none of a dual in groups.
+        """
+        try:
+            rows, W, blocks, head = (given[name] for name in ("rows", "W", "blocks", "head"))
+            shared, neurons = (int(number) for number in given["size"])
+            (m, s), present = rows.shape, rows[rows != neurons]
+            sound = len(given) == 5 and rows.dtype.kind == "i" and 1 <= shared <= s
+            sound = sound and W.ndim == 2 and blocks.shape == (m, 2 * s, 2 * s) and head.shape == (2 * m * shared,) * 2
+            sound = sound and all(array.dtype == np.float64 for array in (W, blocks, head))
+            sound = sound and np.array_equal(np.sort(present), np.arange(neurons))
+            if not (sound and (rows[:, :shared] != neurons).all()):
+                raise ValueError
+        except (KeyError, ValueError, TypeError):
+            raise InputError("its products within groups are damaged.") from None
+        groups = Groups(rows.astype(np.int64), shared, neurons)
+        return cls(W=W, N=NO_PRODUCTS, groups=groups, blocks=blocks, head=head)
 
     def dense(self) -> Dual:
         """The same with all products; of quadratic size."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from formulations._validation import FloatArray, real_number, shown
-from formulations.arguments import accepts, count, require
+from formulations.arguments import require
 from formulations.errors import InputError
 from formulations.network import ReluNetwork
 from formulations.rounding import above, added, below, exact_array, whole
@@ -202,19 +202,3 @@ def require_fitting(network: ReluNetwork, cases: Sequence[UnsafeCase]) -> None:
                     f"the property is about {stated} {what}, but the network has {own}; give the network it was made "
                     "for."
                 )
-
-
-@accepts(network=ReluNetwork, region=InputRegion, label=count)
-def keeps_class(network: ReluNetwork, region: InputRegion, label: int) -> tuple[UnsafeCase, ...]:
-    """The cases in which some other output is at least as large as output ``label``.
-
-    Raises:
-        InputError: an output that does not exist.
-    """
-    c = network.outputs
-    if not 0 <= label < c:
-        raise InputError(f"the network has outputs 0 to {c - 1}, and there is no output {label}.")
-    rows = np.zeros((c, c))
-    rows[:, label] = 1.0
-    rows[np.arange(c), np.arange(c)] -= 1.0
-    return tuple(UnsafeCase(region, rows[k : k + 1], np.zeros(1)) for k in range(c) if k != label)

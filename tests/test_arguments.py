@@ -31,6 +31,8 @@ RIGHT: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "audit": (certnet.audit, {"network": NETWORK, "X": np.eye(2), "labels": [0, 1], "norm": "linf", "radii": [0.1]}),
     "lipschitz_constant": (certnet.lipschitz_constant, {"network": NETWORK, "C": np.eye(2)}),
+    "output_range": (certnet.output_range, {"network": NETWORK, "region": REGION, "C": np.eye(2)}),
+    "monotonicity": (certnet.monotonicity, {"network": NETWORK, "region": REGION, "feature": 0, "output": 0}),
     "keeps_class": (certnet.keeps_class, {"network": NETWORK, "region": REGION, "label": 0}),
     "TrainingProgram": (TrainingProgram, {"X": np.eye(2), "Y": np.eye(2), "gamma": 0.1}),
     "TwoLayerNetwork": (TwoLayerNetwork, {"network": NETWORK}),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import certnet
 from certificates import Verdict
 from certnet.jobs import checkpoint as _checkpoint
+from certnet.jobs import relaxing
 from certnet.jobs.checkpoint import (
     SETTINGS,
     Checkpoint,
@@ -26,6 +27,8 @@ from certnet.jobs.checkpoint import (
 )
 from certnet.jobs.clock import JobClock
 from formulations import Dual, InputError, TrainingProgram
+from formulations.groups import GroupedDual, Groups
+from formulations.program import NO_PRODUCTS
 from tests.certificates.altering import replace
 from tests.strategies import SEEDS, rng
 
@@ -47,9 +50,16 @@ def example(**changes: Any) -> Checkpoint:
         iterate=(random.standard_normal((4, 4)), Dual(random.standard_normal((5, 2)), random.standard_normal((6, 6)))),
         U=random.standard_normal((2, 2)),
         V=random.standard_normal((2, 2)),
+        grouped=in_groups(),
         about={"source": "iris", "γ": [1, None]},
     )
     return replace(checkpoint, **changes)
+
+
+def in_groups() -> GroupedDual:
+    random, groups = rng(4), Groups.of(rng(5).standard_normal((5, 2)), 3, 1)
+    blocks, head = random.standard_normal((2, 6, 6)), random.standard_normal((4, 4))
+    return GroupedDual(W=random.standard_normal((5, 2)), N=NO_PRODUCTS, groups=groups, blocks=blocks, head=head)
 
 
 def assert_same_arrays(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
@@ -71,13 +81,14 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(after.iterate[0], before.iterate[0])
     np.testing.assert_array_equal(after.iterate[1].N, before.iterate[1].N)
     np.testing.assert_array_equal(after.U, before.U)
+    assert_same_arrays(after.grouped.arrays(), before.grouped.arrays())
     assert [path.name for path in tmp_path.iterdir()] == ["c.npz"]
 
 
 def test_what_is_missing_stays_missing(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "c.npz", example(search=None, dual=None, iterate=None, U=None, V=None))
+    write_checkpoint(tmp_path / "c.npz", example(search=None, dual=None, iterate=None, U=None, V=None, grouped=None))
     after = read_checkpoint(tmp_path / "c.npz")
-    assert (after.search, after.dual, after.U, after.V) == (None, None, None, None)
+    assert (after.search, after.dual, after.U, after.V, after.grouped) == (None, None, None, None, None)
 
 
 @settings(max_examples=30)
@@ -318,7 +329,7 @@ def test_a_checkpoint_that_fails_is_tried_again() -> None:
 
 def test_nothing_new_is_not_written() -> None:
     clock, saved = FakeClock(), []
-    saver = Saver(example(search=None, dual=None, iterate=None), saved.append, clock)
+    saver = Saver(example(search=None, dual=None, iterate=None, grouped=None), saved.append, clock)
     saver.update(U=np.ones((2, 1)), V=np.ones((2, 1)))
     saver.look()
     for _ in range(10):
@@ -332,7 +343,7 @@ def test_nothing_new_is_not_written() -> None:
 def test_a_last_checkpoint_that_is_large_keeps_the_network(seconds: float, earlier: bool) -> None:
     clock, saved = FakeClock(), []
     huge = np.broadcast_to(np.ones(1), (40_000, 40_000))
-    saver = Saver(example(search=None, dual=None, iterate=None), saved.append, clock)
+    saver = Saver(example(search=None, dual=None, iterate=None, grouped=None), saved.append, clock)
     if earlier:
         clock.now = SETTINGS.every_seconds
         saver.look(lambda: {"search": {"x": huge}})
@@ -436,6 +447,31 @@ def test_a_resumed_job_is_never_worse(tmp_path: Path) -> None:
         assert again.report.lower_bound >= best.report.lower_bound * (1 - 1e-7)
         assert again.report.objective <= best.report.objective * (1 + 1e-12)
         best = again
+
+
+@pytest.mark.parametrize("name", ["rows", "size", "W", "blocks", "head"])
+def test_damaged_groups_are_one_sentence(tmp_path: Path, name: str) -> None:
+    whole = in_groups().arrays()
+    damaged = [whole[name].ravel() if name == "W" else whole[name][:0], *([whole[name] * 2] if name == "rows" else [])]
+    for array in (*damaged, *([] if name == "size" else [whole[name].astype("f4")])):
+        with pytest.raises(InputError, match="within groups"):
+            GroupedDual.of_arrays({**whole, name: array})
+    with pytest.raises(InputError, match="within groups"):
+        GroupedDual.of_arrays({other: array for other, array in whole.items() if other != name})
+
+
+def test_a_job_in_groups_is_resumed_with_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all products would leave too few steps; the bound of the checkpoint counts at once."""
+    monkeypatch.setattr(relaxing, "SETTINGS", replace(relaxing.SETTINGS, fewest_steps=10**9, group_sizes=(6,)))
+    program, path = small_program(), tmp_path / "c.npz"
+    first = certnet.train(program, solver="admm", time_limit=3.0, tolerance=1e-9, checkpoint=path)
+    assert first.resumable
+    assert first.certificate.proof.groups.size
+    stored = read_checkpoint(path)
+    assert stored.grouped is not None
+    again = certnet.train(program, time_limit=1.0, tolerance=1e-9, resume=stored)
+    assert again.report.verdict is Verdict.PROVED
+    assert again.report.lower_bound >= first.report.lower_bound * (1 - 1e-7)
 
 
 def test_time_adds_up_over_resumed_jobs(tmp_path: Path) -> None:

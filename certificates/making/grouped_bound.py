@@ -1,8 +1,8 @@
 """Repair of a dual whose products are those of groups of generators: the price of its W in time linear in the groups.
 
-The slack of ``h²zᵀEz − ‖W̃ᵀφ‖² − φᵀNφ − Σ t_i α_i β_i``, with ``v`` kept as coordinates instead of the square, is a sum
-of forms over ``(β, z, v)`` of each group and of the head (``formulations.groups``). Eliminating what belongs to one group
-alone, then the shared generators and v, leaves a matrix K over z, and the least h² has ``h²E + K`` semidefinite.
+The slack of ``h²zᵀEz − ‖W̃ᵀφ‖² − φᵀNφ − Σ t_i α_i β_i``, with ``v`` kept as coordinates instead of the square, is a
+sum of forms over ``(β, z, v)`` of each group and of the head (``formulations.groups``). Eliminating what belongs to one
+group alone, then the shared generators and v, leaves a matrix K over z, and the least h² has ``h²E + K`` semidefinite.
 
 As in ``making.form_bound`` there is a shift τ of t, which makes the eliminations possible, and a factor ν of N. With a
 free hidden bias the null vectors of ``making.quotient`` have to stay: B = N_αβ is balanced, and the shift of a group is

@@ -167,7 +167,13 @@ def repair_in_groups(program: Program, dual: GroupedDual, *, margin: float = MAR
         program: as for ``repair``, without inequalities besides its signs.
         dual: any dual of that program.
         margin: relative slack given away for the rigorous check.
+
+    Raises:
+        InputError: the dual is one of another program.
     """
+    _require_fit(program, dual)
+    if dual.groups.neurons != program.space.neurons:
+        raise InputError(f"the dual is about {dual.groups.neurons} generators, the program about another number.")
     unit = _unit(program, _in_domain(program, dual.W))
     if unit is None:
         return _zero(program)

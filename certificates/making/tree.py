@@ -1,6 +1,7 @@
 """Writing a tree of sign splits down as a ``LiftedProof``: nested nodes in, flat arrays out. Proves nothing yet."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,7 +9,9 @@ from certificates.proof import LEAF, Circuits, LiftedProof, Triangles
 from formulations import ACTIVE, FREE, INACTIVE
 from formulations.arrays import FloatArray, IntArray
 from formulations.errors import InputError
-from formulations.groups import GroupedDual
+
+if TYPE_CHECKING:
+    from formulations.groups import GroupedDual
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +49,11 @@ class LeafProof:
         return cls(pairs, np.where(p == q, 1.0, 2.0) * upper[p, q], complementarity)
 
     @classmethod
-    def from_groups(cls, dual: GroupedDual, t: FloatArray) -> "LeafProof":
+    def from_groups(cls, dual: "GroupedDual", t: FloatArray) -> "LeafProof":
         """The same of groups; what is at complementary positions is left out."""
-        N, keys, values = len(t), [], []
+        N = len(t)
+        keys: list[IntArray] = []
+        values: list[FloatArray] = []
         for rows, block in zip((*dual.groups.rows, dual.groups.head), (*dual.blocks, dual.head), strict=True):
             upper = np.triu(block)
             p, q = np.nonzero(upper)
@@ -58,7 +63,8 @@ class LeafProof:
             values.append((np.where(p == q, 1.0, 2.0) * upper[p, q])[kept])
         # A pair of shared generators of one group stands with that group and with the head.
         key, place = np.unique(np.concatenate(keys), return_inverse=True)
-        multipliers = np.bincount(place, weights=np.concatenate(values), minlength=len(key))
+        multipliers = np.zeros(len(key))
+        np.add.at(multipliers, place, np.concatenate(values))
         return cls(np.stack([key // (2 * N), key % (2 * N)], axis=1).astype(np.int64), multipliers, t)
 
 

@@ -55,6 +55,16 @@ COMMANDS = {
         "audit", "Certified and attacked accuracy.", "certnet audit iris iris --norm linf --radii 0.05,0.1"
     ),
     "lipschitz": Command("lipschitz", "Prove Lipschitz constants.", "certnet lipschitz iris"),
+    "radius": Command(
+        "radius", "How far rows may move, in all inputs or one.", "certnet radius iris iris --rows 0:5 --each-input"
+    ),
+    "range": Command("ask", "Between which values outputs lie, proved.", "certnet range iris iris --pair 0,1"),
+    "equivalence": Command(
+        "ask", "How far two networks are apart, proved.", "certnet equivalence iris runs/iris-small iris --epsilon 0.1"
+    ),
+    "monotonicity": Command(
+        "ask", "Which outputs rise or fall with an input, proved.", "certnet monotonicity iris '[0,8]' --input 0"
+    ),
     "check": Command("check", "Prove certificates again, with no solver.", "certnet check iris --data iris"),
     "tightness": Command("tightness", "How tight the relaxation behind a run is.", "certnet tightness iris"),
     "doctor": Command("doctor", "Versions, solvers, memory and GPU.", "certnet doctor"),

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,7 +92,7 @@ def run_instances(
                 progress=live,
             )
         results = [
-            {"network": one.network, "property": one.query, "expected": one.expected, **asdict(answer)}
+            {"network": one.network, "property": one.query, "expected": one.expected, **answer.to_dict()}
             for one, answer in zip(instances, answers, strict=True)
         ]
         known = counts(answers)

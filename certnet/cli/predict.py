@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from certnet.cli.rows import Subject
     from formulations._validation import FloatArray
 
-REACH = 4.0
-"""Radii are looked for up to so many times the largest deviation of a feature."""
-
 
 def predict(
     network: Network,
@@ -93,7 +90,7 @@ def _radii(
     """A proved radius for each row, and one within which another class was found, None where none was."""
     import math
 
-    from certnet.cli.rows import median_radius
+    from certnet.cli.rows import median_radius, reaches
     from certnet.cli.show import Live
     from certnet.jobs.radius import certified_radius
     from certnet.runtime.clock import Event
@@ -102,9 +99,7 @@ def _radii(
     # The class that is printed; where rounding lets the folded weights of ``relu`` prefer another its radius is 0.
     scores = subject.read.predict(X)
     labels = scores[:, 0] > 0 if subject.read.is_binary else scores.argmax(axis=1)
-    if largest is None:
-        scale = subject.read.scale
-        largest = REACH * float((X.max(axis=0) - X.min(axis=0)).max() or 1.0 if scale is None else scale.max())
+    largest = float(reaches(subject.read, X).max()) if largest is None else largest
     kept: list[float] = []
     lost: list[float | None] = []
     with contextlib.suppress(KeyboardInterrupt), Live(enabled=not quiet) as live:

@@ -19,6 +19,9 @@ from formulations.network import ReluNetwork
 if TYPE_CHECKING:
     from certnet.io import Recipe
 
+REACH = 4.0
+"""Radii are looked for up to so many times the deviation of a feature."""
+
 
 @dataclass(frozen=True, eq=False)
 class Subject:
@@ -124,6 +127,28 @@ def read_features(subject: Subject, recipe: "Recipe") -> tuple[ReluNetwork, Floa
     X = data.X if data.X_test is None else data.X_test
     require_kind(read.network, X, None, recipe.source)
     return read.on(), X
+
+
+def input_names(read: TwoLayerNetwork, chosen: str | None = None) -> dict[int, str]:
+    """Names of inputs by number: of all, or of the one whose number or name is given.
+
+    Raises:
+        InputError: there is none of it, or there are several.
+    """
+    count = read.network.inputs
+    names = [f"x_{j}" for j in range(count)] if read.columns is None else read.columns.feature_names
+    found = {j: name for j, name in enumerate(names) if chosen is None or chosen in (name, str(j))}
+    if chosen is not None and len(found) != 1:
+        raise InputError(f"--input must be a number from 0 to {count - 1} or an input's name, not {chosen[:40]!r}.")
+    return found
+
+
+def reaches(read: TwoLayerNetwork, X: FloatArray) -> FloatArray:
+    """(d,) how far radii are looked for in each input: by the network's deviations, else by the spread of rows X."""
+    if read.scale is not None:
+        return REACH * read.scale
+    spread = X.max(axis=0) - X.min(axis=0)
+    return REACH * np.where(spread > 0, spread, spread.max() or 1.0)
 
 
 def parse_rows(text: str | None, count: int) -> range:

@@ -12,10 +12,13 @@ from formulations import InputError
 
 
 def _operators() -> list[str]:
+    """Those of float32 by name alone, which means all element types; the others with the one they are read for."""
+    from certnet.io.float32 import PLAIN
     from certnet.io.onnx_nodes import ENDS, OPERATIONS
 
     # What stands at the end of a network is read, but queries are not about what comes after it.
-    return sorted({*OPERATIONS, "Constant"} - {*ENDS})
+    known = sorted({*OPERATIONS, "Constant"} - {*ENDS})
+    return [name if name in PLAIN else f"{name} real" for name in known]
 
 
 def _elements() -> list[str]:

@@ -25,7 +25,8 @@ from certnet.runtime.wording import down, up
 from formulations import InputError
 from formulations._validation import FloatArray, as_positive
 from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, keeps_class, region_maker
+from formulations.properties import keeps_class
+from formulations.robustness import InputRegion, region_maker
 
 PROPERTY_SECONDS = 60.0
 """Time limit of a property where none is given."""

@@ -24,7 +24,7 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
 
     Y as a vector holds labels, which become one-hot, or quantities, which become one column; without a ``task`` they
     decide themselves (``guess_task``). Y as a matrix stays; it counts as classification when every row is one-hot.
-    With ``outputs`` classes are those of a network.
+    With ``outputs`` classes are those of a network; where their labels do not matter, Y need not be there.
     """
     with path.open("rb") as stream:
         start = stream.read(len(_SINGLE))
@@ -34,6 +34,9 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
         raise InputError(f"{path.name} holds a single array; save it as .npz with X_train and Y_train (numpy.savez).")
     damaged = f"{path.name} is not a readable .npz archive; write it with numpy.savez."
     names, arrays = npz_arrays(path, damaged, wanted=_KEYS.__contains__)
+    if outputs is not None and outputs.count is None and "X" in arrays:
+        # Rows alone will do where nobody asks what they should be.
+        arrays.setdefault("Y", np.zeros((*arrays["X"].shape[:1], 1)))
     plain = ("X" in arrays or "Y" in arrays) and not ("X_train" in arrays or "Y_train" in arrays)
     parts = ["" if plain else "_train", *(p for p in ("_val", "_test") if f"X{p}" in arrays or f"Y{p}" in arrays)]
     absent = next((key for part in parts for key in (f"X{part}", f"Y{part}") if key not in arrays), None)

@@ -6,8 +6,9 @@ two layers may hold one product, or a sum of inputs, and then one sum with const
 Entries that were copied are not multiplied by a matrix: their weights are added when the file is read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,15 @@ _MOVES = frozenset(
 """Operators that round nothing and copy nothing."""
 _COPIES = frozenset({"Concat", "Expand", "Gather", "GatherElements", "GatherND", "Pad", "Tile"})
 """Operators that round nothing and may copy entries."""
-_ENTRYWISE = frozenset({"Div", "Mul"})
-_PRODUCTS = frozenset(
-    {
-        *_ENTRYWISE,
-        *("AveragePool", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul", "ReduceMean", "ReduceSum"),
-    }
-)
+_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Mul", "ReduceSum"})
+"""Sums of products with weights. Not means and quotients: sums may overflow before they are divided."""
 _SUMS = frozenset({"Add", "Sub"})
 _BENDS = frozenset({"Abs", "Relu"})
 """Operators that begin the next layer; they round nothing. Bounds of others would be added to biases."""
 _CONSTANT = frozenset({*_MOVES, *_COPIES, "Constant", "ConstantOfShape"})
 """Operators that make constants of constants without rounding."""
+PLAIN = frozenset({*_CONSTANT, *_PRODUCTS, *_SUMS, *_BENDS})
+"""Operators that float32 is guaranteed for where they stand as in two layers."""
 START, PRODUCT, SUM = range(3)
 
 
@@ -80,21 +78,19 @@ class _Value:
 def rounds_otherwise(graph: Any) -> str | None:
     """The first node of a GraphProto that may round where two layers do not, by kind and name; None if none does."""
     initial = {tensor.name: tensor for tensor in graph.initializer}
-    known: dict[str, _Value] = {value.name: _Value() for value in graph.input if value.name not in initial}
+    inputs = {value.name: value for value in graph.input if value.name not in initial}
+    known: dict[str, _Value] = dict.fromkeys(inputs, _Value())
     for node in graph.node:
         given = [known[name] for name in node.input if name in known]
-        plain = node.domain in ("", "ai.onnx")
         if node.op_type in ("Shape", "Size"):
             continue
         # What this cast loses of constants is no float32 number, and refused as a weight.
         single = node.op_type == "Cast" and all(entry.i == _FLOAT for entry in node.attribute)
         if given:
-            found = given[0] if single else _after(node, given)
+            found = given[0] if single or _is_idle(node, inputs, initial) else _after(node, given)
         else:
             found = _Value() if single or node.op_type in _CONSTANT else None
-        if found is None and node.op_type == "Sub" and _is_zero(initial.get(node.input[1])):
-            found = given[0]  # Taking 0 away, as in many exports, is exact.
-        if found is None or not plain:
+        if found is None or node.domain not in ("", "ai.onnx"):
             return f"{node.op_type} {node.name or ', '.join(node.output)!r}"
         if given:
             known.update(dict.fromkeys(node.output, found))
@@ -116,10 +112,20 @@ def _after(node: Any, given: Sequence[_Value]) -> _Value | None:
         return _Value(PRODUCT, copied) if step == START else None
     # Factors would be part of the weights, and what underflows before them is not bounded.
     scaled = any(entry.f != 1.0 for entry in node.attribute if entry.name in ("alpha", "beta"))
-    if kind in _PRODUCTS and len(given) == 1 and step == START and not scaled and (kind in _ENTRYWISE or not copied):
+    if kind in _PRODUCTS and len(given) == 1 and step == START and not scaled and (kind == "Mul" or not copied):
         biased = kind in ("Gemm", "Conv", "ConvTranspose") and len(node.input) > 2
         return _Value(SUM if biased else PRODUCT, copied)
     return None
+
+
+def _is_idle(node: Any, inputs: Mapping[str, Any], initial: Mapping[str, Any]) -> bool:
+    """Whether a node takes 0 away from an input, as in many exports, without making it larger."""
+    if node.op_type != "Sub" or node.input[0] not in inputs or not _is_zero(initial.get(node.input[1])):
+        return False
+    own = [entry.dim_value for entry in inputs[node.input[0]].type.tensor_type.shape.dim]
+    # Axes of length 1, or of any, before the others make nothing larger.
+    zeros, own = ([*dropwhile(lambda length: length <= 1, dims)] for dims in (initial[node.input[1]].dims, own))
+    return zeros in ([], own)
 
 
 def _is_zero(tensor: Any) -> bool:

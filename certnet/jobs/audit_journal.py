@@ -16,7 +16,7 @@ from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
 
-FORMAT = "certnet-audit-journal 2"
+FORMAT = "certnet-audit-journal 3"
 
 
 def audit_fingerprint(network: ReluNetwork, X: FloatArray, Y: FloatArray, options: Mapping[str, Any]) -> str:

@@ -60,6 +60,11 @@ class Answer:
     limit: float | None = None
     resumed: bool = False
 
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON says of it."""
+        shown = ("result", "reason", "prepared", "seconds", "counterexample", "resumed")
+        return {name: getattr(self, name) for name in shown}
+
 
 @dataclass(frozen=True)
 class Claim:

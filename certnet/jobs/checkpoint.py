@@ -23,12 +23,13 @@ from certnet.jobs.clock import JobClock
 from certnet.solvers.interface import State
 from formulations import Dual, InputError, TrainingProgram
 from formulations._validation import FloatArray
+from formulations.groups import GroupedDual
 from formulations.losses import name_of
 
 FORMAT, VERSION = "certnet-checkpoint", 2
 BYTES_PER_SECOND = 4e8
 """At which a disk takes a checkpoint, at least."""
-_HEADER, _SEARCH = "header", "search/"
+_HEADER, _SEARCH, _GROUPS = "header", "search/", "groups/"
 _MATRICES = ("network/U", "network/V", "dual/W", "dual/N", "iterate/S", "iterate/W", "iterate/N")
 _FIELDS = {"fingerprint": str, "stage": str, "seconds": float, "solver": str, "about": dict}
 
@@ -63,6 +64,7 @@ class Checkpoint:
         U, V: the best network so far (d×m, c×m), or None.
         iterate: S and dual of the solver's last iterate, or None where it had none to show.
         search: the state of the branch and bound that was cut short, or None.
+        grouped: the best dual with products within groups, of the merged program, or None.
         about: a JSON object of whoever asked for the checkpoint, such as the recipe of the data.
     """
 
@@ -75,6 +77,7 @@ class Checkpoint:
     V: FloatArray | None = None
     iterate: tuple[FloatArray, Dual] | None = None
     search: State | None = None
+    grouped: GroupedDual | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -88,6 +91,8 @@ class Checkpoint:
         dual, last = ((None, None) if one is None else (one.W, one.N) for one in (self.dual, own))
         found = dict(zip(_MATRICES, (self.U, self.V, *dual, S, *last), strict=True))
         found |= {_SEARCH + name: array for name, array in (self.search or {}).items()}
+        if self.grouped is not None:
+            found |= {_GROUPS + name: array for name, array in self.grouped.arrays().items()}
         return {name: np.asarray(array) for name, array in found.items() if array is not None}
 
 
@@ -151,6 +156,7 @@ def _checkpoint(arrays: dict[str, NDArray[Any]]) -> Checkpoint:
         if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
             raise InputError(f"its header is damaged at {name!r}.")
     search = {name.removeprefix(_SEARCH): arrays.pop(name) for name in [*arrays] if name.startswith(_SEARCH)}
+    groups = {name.removeprefix(_GROUPS): arrays.pop(name) for name in [*arrays] if name.startswith(_GROUPS)}
     U, V, W, N, S, last_W, last_N = (arrays.pop(name, None) for name in _MATRICES)
     if arrays or any(array.dtype.kind not in "biuf" for array in search.values()):
         raise InputError("it holds arrays that do not belong there.")
@@ -167,6 +173,7 @@ def _checkpoint(arrays: dict[str, NDArray[Any]]) -> Checkpoint:
         V=V,
         iterate=None if S is None or last_W is None or last_N is None else (S, Dual(last_W, last_N)),
         search=search or None,
+        grouped=GroupedDual.of_arrays(groups) if groups else None,
     )
 
 
@@ -207,7 +214,7 @@ class Saver:
         if self.current.nbytes / BYTES_PER_SECOND > self._most(self._clock.seconds):
             if self._saved.nbytes:
                 return  # What was written on the way is worth more.
-            self.update(dual=None, iterate=None, search=None)
+            self.update(dual=None, iterate=None, search=None, grouped=None)
         self._write(self._clock.seconds)
 
     def reserve(self, order: int) -> float:

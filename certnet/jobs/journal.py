@@ -126,22 +126,25 @@ def _value(line: str) -> dict[str, Any]:
 
 
 def pack(proofs: Sequence[CaseProof]) -> dict[str, Any] | None:
-    """A JSON object of shapes and bytes, or None where it would be too large."""
-    cases = [[np.asarray(value, dtype) for _, (dtype, _), value in members(CASE_PROOF, proof, "")] for proof in proofs]
-    raw = b"".join(array.tobytes() for case in cases for array in case)
+    """A JSON object of shapes by name and of bytes, or None where it would be too large."""
+    cases = [
+        {name: np.asarray(value, dtype) for name, (dtype, _), value in members(CASE_PROOF, proof, "")}
+        for proof in proofs
+    ]
+    raw = b"".join(array.tobytes() for case in cases for array in case.values())
     text = base64.b64encode(zlib.compress(raw)).decode()
     if len(raw) > LARGEST_PROOF or len(text) > LARGEST_TEXT or len(cases) > MAX_CASES:
         return None
-    return {"shapes": [[list(array.shape) for array in case] for case in cases], "data": text}
+    return {"shapes": [{name: list(array.shape) for name, array in case.items()} for case in cases], "data": text}
 
 
 def unpack(packed: Any) -> tuple[CaseProof, ...] | None:
     """The proofs of such an object; None where it is none. Nothing in them is believed."""
     first = 0
 
-    def take(_: str, kind: Array) -> Any:
+    def take(name: str, kind: Array) -> Any:
         nonlocal first
-        (dtype, dimensions), shape = kind, next(shapes)
+        (dtype, dimensions), shape = kind, shapes.pop(name)
         sizes = [size for size in shape if type(size) is int and 0 <= size <= LARGEST_PROOF]
         count = int(np.prod(sizes, dtype=object))
         if len(sizes) != len(shape) or len(shape) != dimensions or first + 8 * count > len(raw):
@@ -150,10 +153,14 @@ def unpack(packed: Any) -> tuple[CaseProof, ...] | None:
         first += 8 * count
         return array if dimensions else float(array)
 
+    proofs = []
     try:
-        shapes = iter([shape for case in packed["shapes"] for shape in case])
         raw = zlib.decompressobj().decompress(base64.b64decode(packed["data"], validate=True), LARGEST_PROOF)
-        proofs = tuple(made_of(CASE_PROOF, "", take, ()) for _ in packed["shapes"])
-    except (KeyError, TypeError, ValueError, StopIteration, zlib.error):
+        for case in packed["shapes"]:
+            shapes = dict(case)
+            proofs.append(made_of(CASE_PROOF, "", take, {*case}))
+            if shapes:
+                return None
+    except (KeyError, TypeError, ValueError, zlib.error):
         return None
-    return proofs if first == len(raw) and next(shapes, None) is None else None
+    return tuple(proofs) if first == len(raw) else None

@@ -6,7 +6,7 @@ and the refuted one above, until both are near it. So the two radii still meet w
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +19,10 @@ from certnet.jobs.verify import counterexample_fields, verify
 from certnet.runtime.display import Result
 from certnet.search.counterexample import Counterexample
 from formulations._validation import FloatArray, as_positive
-from formulations.arguments import accepts, array, count, json_object, real, seconds
+from formulations.arguments import accepts, array, count, json_object, real, seconds, several
 from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, UnsafeCase, keeps_class, region_maker
+from formulations.properties import around, keeps_class
+from formulations.robustness import InputRegion, UnsafeCase
 
 __all__ = ["CertifiedRadius", "certified_radius"]
 
@@ -80,6 +81,8 @@ class CertifiedRadius(Result):
     network=ReluNetwork,
     x=array,
     label=count,
+    tied=several(int),
+    moving=several(int),
     largest=real,
     tolerance=real,
     time_limit=seconds,
@@ -93,6 +96,8 @@ def certified_radius(
     *,
     norm: str,
     largest: float,
+    tied: Sequence[int] = (),
+    moving: Sequence[int] | None = None,
     tolerance: float = 1e-3,
     semantics: str = REAL,
     time_limit: float | None = None,
@@ -106,6 +111,8 @@ def certified_radius(
         network, x, label: the network, the input (d,), and the output that shall stay the largest.
         norm: "linf" or "l2".
         largest: the largest radius of interest, positive.
+        tied: outputs that count as ``label``: one of these and it shall stay the largest.
+        moving: numbers of the inputs that may change, by default all.
         tolerance: relative difference of the two radii at which to stop.
         semantics: as for ``verify``; the attacked radius is that of a float32 input then.
         time_limit: seconds for all radii together, or None.
@@ -119,7 +126,7 @@ def certified_radius(
     as_positive("largest", largest)
     as_positive("tolerance", tolerance)
     start = time.perf_counter()
-    bracket = Bracket(network, x, label, norm, random_state, provenance or {}, circuits, semantics)
+    bracket = Bracket(network, x, label, norm, random_state, provenance or {}, circuits, semantics, tuple(tied), moving)
     is_open = bracket.search(largest, tolerance, Deadline.after(time_limit))
     certificate = bracket.certificates.get(bracket.low)
     seconds = time.perf_counter() - start
@@ -145,6 +152,8 @@ class Bracket:
     provenance: Mapping[str, Any]
     circuits: bool = False
     semantics: str = REAL
+    tied: Sequence[int] = ()
+    moving: Sequence[int] | None = None
     low: float = 0.0
     high: float = math.inf
     certificates: dict[float, Certificate] = field(default_factory=dict)
@@ -155,7 +164,7 @@ class Bracket:
 
     def region(self, radius: float) -> InputRegion:
         """The inputs within a radius."""
-        return region_maker(self.norm)(self.x, radius)
+        return around(self.x, radius, self.norm, self.moving)
 
     def cases(self, radius: float) -> tuple[UnsafeCase, ...]:
         """What would be unsafe within a radius.
@@ -163,7 +172,7 @@ class Bracket:
         Raises:
             InputError: a norm, radius or label that does not exist, or an input of another size.
         """
-        return keeps_class(self.network, self.region(radius), self.label)
+        return keeps_class(self.network, self.region(radius), (self.label, *self.tied))
 
     def decide(self, radius: float, time_limit: float | None) -> Verdict:
         """Try a radius between ``low`` and ``high``."""

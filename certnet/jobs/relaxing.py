@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from certificates.making.repair import raw_dual, repair_in_groups
+from certificates.nonnegativity import MAX_ORDER
 from certnet.jobs.best import repaired
 from certnet.jobs.clock import RAW_REPAIR
 from certnet.jobs.closing import branch
 from certnet.jobs.job import GLOBAL, Job
 from certnet.jobs.stages import bound_without_products, prove, round_relaxation
+from certnet.runtime.machine import cpus
 from certnet.search.price import bound_from_price
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.grouped import grouped_admm, grouping
@@ -62,8 +64,8 @@ class Settings:
     step_cost: float = 3.0
     """Eigendecompositions that a step in groups takes as long as. Not measured."""
     most_shared: int = 8
-    """Rows of a group that are shared, at most. Measured: pima indians (γ = 10, groups of 48), 800 steps: 4 prove 134.9,
-    8 prove 136.5."""
+    """Rows of a group that are shared, at most. Measured: on pima indians (γ = 10, groups of 48) 800 steps prove 134.9
+    with 4, 136.5 with 8."""
     after_groups: float = 5.0
     """Last repair and proof in groups, in repairs. Not measured."""
     relaxation_gap: float = 0.7
@@ -164,19 +166,29 @@ def relax_in_groups(job: Job) -> None:
     rest = space.dimension + space.outputs
 
     def seconds(size: int) -> float:
-        return s.step_cost * (-(-space.neurons // size) + 1) * job.clock.step(size + rest)
+        count = -(-space.neurons // size)
+        at_once = min(cpus()["usable"] or 1, count)
+        return s.step_cost * (count / at_once + 1) * job.clock.step(size + rest)
 
-    size = next((size for size in s.group_sizes if s.fewest_steps * seconds(size) <= left), s.group_sizes[-1])
+    least = 2 * space.neurons / (MAX_ORDER - rest)
+    sizes = [size for size in s.group_sizes if size >= least] or [math.ceil(least)]
+    size = next((size for size in sizes if s.fewest_steps * seconds(size) <= left), sizes[-1])
     count = -(-space.neurons // size)
-    # The head may take about as long as all groups together.
-    shared = int(np.clip((count ** (1 / 3) * (size + rest) - rest) / count, 1, s.most_shared))
+    # The head may take about as long as all groups together, and the checker's order has an end.
+    most = min((count ** (1 / 3) * (size + rest) - rest) / count, (MAX_ORDER - rest) / (2 * count))
+    shared = int(np.clip(most, 1, s.most_shared))
     groups, scaling = grouping(job.presolved.program, size, shared), job.presolved.scaling
     reports, repairing = 0, 0.0
 
-    def take(dual: GroupedDual) -> None:
+    def take(dual: Dual) -> None:
         nonlocal repairing
-        begin = time.perf_counter()
-        job.best.take_dual(repair_in_groups(job.merged.program, dual.scaled(scaling.unit, scaling.phi)))
+        assert isinstance(dual, GroupedDual)
+        begin, own = time.perf_counter(), dual.scaled(scaling.unit, scaling.phi)
+        found = repair_in_groups(job.merged.program, own)
+        if found.lower_bound > job.best.lower_bound:
+            job.saver.update(grouped=own)
+        job.best.take_dual(found)
+        job.saver.look()
         repairing = time.perf_counter() - begin
 
     def watch(progress: Progress) -> bool:
@@ -197,8 +209,12 @@ def relax_in_groups(job: Job) -> None:
         (scaling.apply_z(U), scaling.apply_v(V)),
     )
     job.interrupted = result.status is SolveStatus.INTERRUPTED
-    take(result.dual)
+    job.late |= result.status is not SolveStatus.CONVERGED
+    if not job.interrupted or repairing <= LAST_REPAIR_SECONDS:
+        take(result.dual)
     prove(job, "relaxation in groups")
+    if not job.interrupted:
+        job.saver.stage_ends("relaxation")
 
 
 def relax(job: Job) -> None:

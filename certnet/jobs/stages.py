@@ -10,7 +10,7 @@ import numpy as np
 
 from certificates.making import certify as certify_duals
 from certificates.making.assemble import replace_network
-from certificates.making.repair import RepairedDual
+from certificates.making.repair import RepairedDual, repair_in_groups
 from certnet.jobs.best import Proof, as_it_stands, certify, repaired, with_network
 from certnet.jobs.clock import CHECK
 from certnet.jobs.job import SDP, Job, run, untrained
@@ -109,6 +109,9 @@ def first_bound(job: Job) -> None:
     if resume is not None and resume.dual is not None:
         job.saver.update(dual=resume.dual, iterate=resume.iterate)
         job.best.take_dual(repaired(job.merged, job.presolved.undo_dual(resume.dual)))
+    if resume is not None and resume.grouped is not None:
+        job.saver.update(grouped=resume.grouped)
+        job.best.take_dual(repair_in_groups(job.merged.program, resume.grouped))
     prove(job, "first bound")
     if not job.interrupted:
         job.saver.stage_ends("first network")

@@ -33,7 +33,7 @@ from formulations._validation import FloatArray, shown
 from formulations.arguments import accepts, count, json_object, seconds, several
 from formulations.margin import MarginProblem, reduce_cases
 from formulations.network import ReluNetwork
-from formulations.robustness import UnsafeCase, require_fitting
+from formulations.robustness import InputRegion, UnsafeCase, require_fitting
 from formulations.rounding import nearest
 from formulations.signs import FREE
 
@@ -57,6 +57,7 @@ class Settings:
 
 
 SETTINGS = Settings()
+Bounds = tuple[FloatArray, FloatArray]
 UNSAFE = {
     REAL: "in exact arithmetic: its margin is",
     FLOAT32: "however it is evaluated in float32: its margin is at most",
@@ -127,8 +128,13 @@ def counterexample_fields(found: Counterexample | None) -> dict[str, Any] | None
     """What JSON says of an unsafe input: numbers that are float64 as such, others as fractions in text."""
     if found is None:
         return None
-    x = found.x.tolist() if found.exact is None else [float_or(value, str(value)) for value in found.exact]
+    x = exact_fields(found.x if found.exact is None else found.exact)
     return {"x": x, "y": found.y.tolist(), "case": found.case, "margin": found.margin}
+
+
+def exact_fields(x: FloatArray | Sequence[Fraction]) -> list[float | str]:
+    """What JSON says of an input."""
+    return x.tolist() if isinstance(x, np.ndarray) else [float_or(value, str(value)) for value in x]
 
 
 def as_declared(query: "Query", found: Counterexample) -> Counterexample:
@@ -210,7 +216,8 @@ class _Verification:
     ) -> None:
         self.network, self.stated, self.clock, self.semantics = network, cases, clock, semantics
         self.tree, self._seed = tree, random_state
-        self.cases = cases if semantics == REAL else in_float32(network, cases)
+        self._preactivations: dict[int, Bounds] = {}
+        self.cases = cases if semantics == REAL else in_float32(network, cases, self._bounds)
         errors = [case.rounding for case in self.cases if case.rounding is not None]
         self.rounding = max((float(error.max()) for error in errors), default=0.0)
         self.attacked = self.lower_bound = math.inf
@@ -279,6 +286,13 @@ class _Verification:
                 break
         return self._concluded(provenance)
 
+    def _bounds(self, region: InputRegion) -> Bounds:
+        """Of the pre-activations on the region of some cases."""
+        found = self._preactivations.get(id(region)) or preactivation_bounds(self.network, region)
+        if self.semantics == FLOAT32:  # they are asked for twice there
+            self._preactivations[id(region)] = found
+        return found
+
     def _tell(self, stage: str, worst: float = math.nan) -> None:
         """Say what is known so far; the bound of the parts that are open is of the margin."""
         known = [] if len(self.cases) == 1 else [f"{len(self.proofs)} of {len(self.cases)} cases"]
@@ -296,9 +310,7 @@ class _Verification:
         """Prove what CROWN proves of the cases of one region, all at once; returns the others."""
         network, cases = self.network, [self.cases[number] for number in numbers]
         self.sizes.update(zip(numbers, margin_sizes(network, cases), strict=True))
-        problems = dict(
-            zip(numbers, reduce_cases(network, cases, *preactivation_bounds(network, cases[0].region)), strict=True)
-        )
+        problems = dict(zip(numbers, reduce_cases(network, cases, *self._bounds(cases[0].region)), strict=True))
         single = [number for number, problem in problems.items() if len(problem.weights) == 1]
         if single:
             first = problems[single[0]]
@@ -367,8 +379,14 @@ class _Verification:
         return VerificationResult(verdict, reason, lower_bound, self.attacked, nodes, seconds, **found)
 
 
-def in_float32(network: ReluNetwork, cases: Sequence[UnsafeCase]) -> list[UnsafeCase]:
+def in_float32(
+    network: ReluNetwork, cases: Sequence[UnsafeCase], bounds: Callable[[InputRegion], Bounds] | None = None
+) -> list[UnsafeCase]:
     """The cases of real numbers that are proved in place of these, with E taken off.
+
+    Args:
+        network, cases: what is asked.
+        bounds: gives those of the pre-activations, where they are known.
 
     Raises:
         InputError: float32 does not evaluate the network, or might overflow.
@@ -376,13 +394,14 @@ def in_float32(network: ReluNetwork, cases: Sequence[UnsafeCase]) -> list[Unsafe
     known: dict[int, FloatArray] = {}
     found = []
     for case in cases:
-        region = case.region
-        try:
-            if id(region) not in known:
-                known[id(region)] = output_errors(network, region, preactivation_bounds(network, region)[1])
-        except ProofFailure as failure:
-            raise InputError(f"{failure}; leave --semantics float32 out, or give float32 weights.") from None
-        errors = row_errors(case, known[id(region)])
+        key, region = id(case.region), case.region
+        if key not in known:
+            highest = (preactivation_bounds(network, region) if bounds is None else bounds(region))[1]
+            try:
+                known[key] = output_errors(network, region, highest)
+            except ProofFailure as failure:
+                raise InputError(f"{failure}; leave --semantics float32 out, or give float32 weights.") from None
+        errors = row_errors(case, known[key])
         found.append(replace(lowered(case, errors), stated=case.rows, rounding=errors))
     return found
 

@@ -6,12 +6,15 @@ projects each of them onto its face, with a basis as in ``splitting``; the other
 matrices that agree, which is a mean before the same entrywise maps.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.linalg import block_diag
 
+from certnet.runtime.machine import cpus
+from certnet.runtime.numerics import blas_threads
 from certnet.solvers.admm import Point, Run
 from certnet.solvers.arrays import Array, Arrays
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus
@@ -20,7 +23,13 @@ from certnet.solvers.splitting import SETTINGS, Sizes, without_kinks
 from formulations import Program
 from formulations._validation import FloatArray
 from formulations.groups import GroupedDual, Groups
+from formulations.program import NO_PRODUCTS
 from formulations.prox import Prox
+
+CHUNK_ENTRIES = 1 << 17
+"""Entries of the matrices that are projected at once, so that they stay in fast memory. Not measured."""
+LEAST_ENTRIES = 1 << 20
+"""Below this many of all matrices threads take longer to start than they save. Not measured."""
 
 __all__ = ["GroupedResult", "grouped_admm", "grouping"]
 
@@ -52,8 +61,10 @@ def grouped_admm(
         options: the warm start is not used; ``dual`` of what the callback sees gives a ``GroupedDual``.
         network: z (k×p) and v (c×p) of the neurons of a network of this program to begin with.
     """
-    run = _Run(program, groups, options, network)
-    status = run.session.run(run.solve)
+    # Small matrices gain by threads of their own, and lose by those of the linear algebra.
+    with blas_threads(1):
+        run = _Run(program, groups, options, network)
+        status = run.session.run(run.solve)
     return GroupedResult(run.dual(), status, run.iterations, run.session.seconds(), run.at.residual)
 
 
@@ -155,6 +166,7 @@ class GroupedSplitting:
         self.loss = without_kinks(program.loss, SETTINGS.kinks)
         # An entry in two matrices counts twice: in units of its root the penalty is the same for all.
         self._prox = Prox(self.loss, self._place, program.weight / self._root[self._place, 0], len(features))
+        self._threads = cpus()["usable"] or 1
         self._begin: tuple[FloatArray, FloatArray] | None = None
         self._last: tuple[FloatArray, FloatArray] | None = None
 
@@ -208,31 +220,35 @@ class GroupedSplitting:
             matrices[:, one, two] = matrices[:, two, one] = 0.0
         return after, before
 
-    def entrywise(self, V: Array, penalty: float, Z: Array) -> tuple[list[Array], Sizes]:
+    def entrywise(self, V: Array, penalty: float, Z: Array) -> tuple[Array, Sizes]:
         """Write the minimiser of loss, cost, signs and the distance from V to Z, whose content is the last one.
 
-        Returns ``Qᵀ(2Z − V)Q`` of every matrix, and the sizes of what was written.
+        Returns the column 2Z − V, and the sizes of what was written.
         """
         new, square = self._solved(self._agreed(V), penalty)[0], self.layer.square
         L = V - new
         sizes = Sizes(*(float(np.sqrt(square(a))) for a in (new, L, new - Z)))
         Z[...] = new
-        reflected = self._views(new - L)
         self._begin = self._last
         self._prox.go_on()
-        parts = zip((reflected[0], reflected[1][None]), self._faces, strict=True)
-        return [Q.transpose(0, 2, 1) @ T @ Q for T, Q in parts], sizes
+        return new - L, sizes
 
-    def factor(self, X: list[Array], expected_rank: int) -> Array:
-        """The column of ``Q X₊ Qᵀ``."""
+    def factor(self, reflected: Array, expected_rank: int) -> Array:
+        """The column of ``Q X₊ Qᵀ``, where ``X = QᵀTQ`` for every matrix T of this one. Groups are independent, and
+        go to several threads where that pays."""
         out = self.layer.empty(self.entries, 1)
-        blocks, head = self._views(out)
-        for matrices, Q, target in zip(X, self._faces, (blocks, head[None]), strict=True):
-            values, vectors = np.linalg.eigh(matrices)
-            if not np.isfinite(values).all():
-                raise np.linalg.LinAlgError("an eigenvalue is not finite")
-            F = Q @ (vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :])
-            np.matmul(F, F.transpose(0, 2, 1), out=target)
+        (blocks, head), (targets, last) = self._views(reflected), self._views(out)
+        work = [(head[None], self._faces[1], last[None])]
+        size = max(1, CHUNK_ENTRIES // blocks[0].size)
+        for start in range(0, len(blocks), size):
+            part = slice(start, start + size)
+            work.append((blocks[part], self._faces[0][part], targets[part]))
+        if self.entries < LEAST_ENTRIES or self._threads == 1:
+            for one in work:
+                _project(*one)
+        else:
+            with ThreadPoolExecutor(self._threads) as pool:
+                list(pool.map(_project, *zip(*work, strict=True)))
         return out
 
     def gap(self, G: Array, Z: Array, scale: float) -> tuple[Array, float]:
@@ -256,7 +272,13 @@ class GroupedSplitting:
         k_c = self.program.space.dimension + self.program.space.outputs
         in_group = self._head[0][:, : 2 * r], self._head[1][:, :, : 2 * r]
         head[in_group] = 0.0
-        return GroupedDual(self.groups, W, blocks[:, :-k_c, :-k_c].copy(), head[:-k_c, :-k_c].copy())
+        return GroupedDual(
+            W=W,
+            N=NO_PRODUCTS,
+            groups=self.groups,
+            blocks=blocks[:, :-k_c, :-k_c].copy(),
+            head=head[:-k_c, :-k_c].copy(),
+        )
 
     def start(self, z: FloatArray, v: FloatArray, penalty: float) -> FloatArray:
         """V of a network: its moments, and the multipliers of its loss and of the costs."""
@@ -282,6 +304,19 @@ class GroupedSplitting:
             own[-k - len(v) :, -k - len(v) :] += costs / (2.0 * penalty)
             matrix[np.ix_(where, where)] = own
         return out
+
+
+def _project(T: FloatArray, Q: FloatArray, target: FloatArray) -> None:
+    """Write ``Q (QᵀTQ)₊ Qᵀ`` of some matrices to the target.
+
+    Raises:
+        LinAlgError: an eigenvalue is not finite.
+    """
+    values, vectors = np.linalg.eigh(Q.transpose(0, 2, 1) @ T @ Q)
+    if not np.isfinite(values).all():
+        raise np.linalg.LinAlgError("an eigenvalue is not finite")
+    F = Q @ (vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :])
+    np.matmul(F, F.transpose(0, 2, 1), out=target)
 
 
 def _faces(generators: FloatArray, outputs: int) -> FloatArray:

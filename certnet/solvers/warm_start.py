@@ -50,11 +50,11 @@ def certified_dual(merged: MergedRows, certificate: Certificate) -> Dual:
 
     It is feasible for the certificate's γ, and times ``γ/certificate.gamma`` for any other γ. Circuits, triangles and
     split trees have no place in a ``Dual``: of such a proof only W and the products of signs at its first leaf
-    are kept, and of a subdivision or a proof without products W alone.
+    are kept, and of a subdivision or a proof without products or in groups W alone.
     """
     neurons = merged.program.space.neurons
     proof = certificate.proof
-    if isinstance(proof, Subdivision) or not len(proof.pairs):
+    if isinstance(proof, Subdivision) or not len(proof.pairs) or proof.groups.size:
         return Dual(merged.merge_W(certificate.W), NO_PRODUCTS)
     own = slice(0, int(proof.pair_offset[1]))
     pairs, values = proof.pairs[own], proof.multipliers[own]

@@ -34,7 +34,8 @@ TOPICS = {
     "Networks": "TwoLayerNetwork ReluNetwork read_network read_relu_network network_from_sklearn network_from_torch "
     "write_onnx objective_of Given",
     "Verification": "verify VerificationResult audit AuditResult InputAudit certified_radius CertifiedRadius "
-    "lipschitz_constant LipschitzResult InputRegion UnsafeCase keeps_class read_vnnlib Counterexample",
+    "lipschitz_constant LipschitzResult InputRegion UnsafeCase keeps_class read_vnnlib Counterexample "
+    "output_range OutputRange equivalence difference_range monotonicity Monotonicity",
     "Certificates": "check Report Verdict Certificate Training Robustness Lipschitz read_certificate write_certificate",
 }
 """Public names by topic, in reading order; names that are not here come last."""

@@ -19,7 +19,8 @@ import numpy as np
 
 from certnet.jobs.verify import verify
 from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, UnsafeCase, keeps_class
+from formulations.properties import keeps_class
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.conftest import SHARED
 
 SAFENLP = SHARED / "safenlp_medical"

@@ -16,7 +16,9 @@ from certificates import Verdict, check
 from certnet.jobs import audit as _audit
 from certnet.jobs import journal
 from certnet.jobs.verify import verify
-from formulations.robustness import keeps_class, region_maker
+from formulations.network import ReluNetwork
+from formulations.properties import keeps_class
+from formulations.robustness import region_maker
 from tests.cli import test_audit
 from tests.cli.support import Call, one_sentence
 from tests.cli.test_audit import AUDIT, NETWORK, ROWS, WRONG_ROW, Counter
@@ -192,13 +194,16 @@ def test_a_full_disk_costs_the_journal_only(
     assert again["radii"] == report.json["radii"]
 
 
-def test_packed_proofs_are_the_proofs() -> None:
+@pytest.mark.parametrize("semantics", ["real", "float32"])
+def test_packed_proofs_are_the_proofs(semantics: str) -> None:
     network = random_network(6, width=12)
+    arrays = (network.hidden, network.hidden_bias, network.output, network.output_bias)
+    network = ReluNetwork(*(array.astype(np.float32).astype(float) for array in arrays))
     for seed in range(4):
         x = np.random.default_rng(seed).standard_normal(3)
         label = int(network(x[None])[0].argmax())
         cases = keeps_class(network, region_maker("l2")(x, 0.1), label)
-        found = verify(network, cases).certificate
+        found = verify(network, cases, semantics=semantics).certificate
         if found is None:
             continue
         packed = json.loads(json.dumps(journal.pack(found.proofs)))
@@ -207,7 +212,7 @@ def test_packed_proofs_are_the_proofs() -> None:
         again = replace(found, proofs=proofs)
         assert check(again).margin == check(found).margin
         assert check(again).verdict is Verdict.PROVED
-        packed["shapes"][0][0][0] += 1
+        packed["shapes"][0]["/stable"][0] += 1
         assert journal.unpack(packed) is None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from certificates import read_certificate
+from certificates import Certificate, read_certificate
 from certnet.io import write_onnx
 from certnet.io.network import TwoLayerNetwork
 from formulations.network import ReluNetwork
@@ -16,6 +16,7 @@ from formulations.robustness import InputRegion, UnsafeCase
 from tests.cli.support import Call
 from tests.cli.test_messages import OPTION, options
 from tests.verification.problems import exact_least_margin, random_box, random_network
+from tests.verification.test_float32 import GEMM, SPLIT, exported, proved
 
 NETWORK, BOX = random_network(6, width=8), random_box(6)
 LEAST = exact_least_margin(NETWORK, UnsafeCase(BOX, np.array([[1.0, -1.0]]), np.zeros(1)))
@@ -298,6 +299,36 @@ def test_rows_share_the_time_and_those_not_reached_are_said(certnet: Call, files
     assert all("before this row" in row["reason"] for row in late.json["results"])
     early = certnet(*arguments, "--time-limit", "60", "--input-limit", "30")
     assert [row["result"] for row in early.json["results"]] == ["unsat", "unsat", "misclassified"]
+
+
+def test_the_command_says_how_float32_differs(certnet: Call, tmp_path: Path) -> None:
+    base, net = proved(), exported(tmp_path, SPLIT)
+    region = base.cases[0].region
+    lines = [f"(declare-const X_{i} Real)\n(declare-const Y_{i} Real)" for i in range(3)]
+    for i, (low, high) in enumerate(zip(region.lower.tolist(), region.upper.tolist(), strict=True)):
+        lines.append(f"(assert (>= X_{i} {low!r}))\n(assert (<= X_{i} {high!r}))")
+    lost = f"(<= (- Y_0 Y_1) {exact_difference(base):.9f})"
+    (tmp_path / "p.vnnlib").write_text("\n".join([*lines, f"(assert {lost})"]))
+    plain = certnet("verify", net, tmp_path / "p.vnnlib", "--json")
+    options = ("--semantics", "float32", "--certificate", tmp_path / "a.cert", "--json")
+    found = certnet("verify", net, tmp_path / "p.vnnlib", *options)
+    assert plain.code == found.code == 0
+    assert plain.json["lower_bound"] >= found.json["lower_bound"] + 0.9 * found.json["rounding"] > 0
+    checked = certnet("check", tmp_path / "a.cert", "--network", net, "--property", tmp_path / "p.vnnlib")
+    assert checked.code == 0
+    assert "every evaluation in float32" in checked.out
+    other = exported(tmp_path, ["Sub", *GEMM])
+    assert certnet("check", tmp_path / "a.cert", "--network", other).code == 0
+    np.savez(tmp_path / "net.npz", U=base.network.hidden.T / 3, V=base.network.output, b=base.network.hidden_bias)
+    refused = certnet("verify", tmp_path / "net.npz", tmp_path / "p.vnnlib", "--semantics", "float32")
+    assert refused.code == 2
+    assert "no float32 number" in refused.err
+
+
+def exact_difference(base: Certificate) -> float:
+    """A little less than the least difference of the first two outputs on the region."""
+    case = UnsafeCase(base.cases[0].region, np.array([[1.0, -1.0, 0.0]]), np.zeros(1))
+    return exact_least_margin(base.network, case) - 1e-3
 
 
 def test_what_bounds_decide_needs_neither_solvers_nor_readers_of_data_nor_rich(files: Path) -> None:

@@ -14,7 +14,8 @@ from certnet.io import read_network, read_relu_network
 from certnet.jobs.verify import verify
 from certnet.search.counterexample import exact_outputs
 from formulations.network import ReluNetwork
-from formulations.robustness import keeps_class, region_maker
+from formulations.properties import keeps_class
+from formulations.robustness import region_maker
 from tests.interchange.test_onnx import Graph
 
 D, M, C = 4, 6, 3

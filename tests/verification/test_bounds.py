@@ -20,7 +20,8 @@ from certnet.search.semidefinite import semidefinite_bound
 from certnet.solvers.interface import SolveStatus
 from certnet.solvers.interior_point import _Solve
 from formulations.margin import MarginProblem
-from formulations.robustness import InputRegion, UnsafeCase, keeps_class
+from formulations.properties import keeps_class
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.verification.margin_bounds import margin_bound, reduce_case, rounding_size
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
 

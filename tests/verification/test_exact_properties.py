@@ -24,7 +24,8 @@ from certnet.search.counterexample import Counterexample, confirm, confirm_near,
 from certnet.search.regions import pull_inside
 from formulations import InputError
 from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, UnsafeCase, keeps_class
+from formulations.properties import keeps_class
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.cli.support import caller
 
 SIGNS = {"<=": operator.le, ">=": operator.ge, "=": operator.eq}

@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 from certificates import Certificate, Verdict, check, read_certificate, write_certificate
 from certificates.float32 import output_errors
 from certificates.robustness import preactivation_bounds
+from certnet.io import read_network
+from certnet.io.float32 import require_plain
 from certnet.jobs.radius import certified_radius
 from certnet.jobs.verify import verify
 from certnet.search.counterexample import exact_outputs
 from formulations import InputError
 from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, UnsafeCase, keeps_class
+from formulations.properties import keeps_class
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace
 from tests.verification.problems import SEEDS
 from tests.verification.test_minimal_robustness_checker import minimal  # noqa: F401 - a fixture
@@ -78,7 +81,7 @@ def test_no_evaluation_is_further_away_than_stated(seed: int, exponent: int, can
     scale = 2.0 ** rng.integers(min(exponent, 0), max(exponent, 0) + 1, (4,))
     arrays = rng.standard_normal((m, d)), rng.standard_normal(m), rng.standard_normal((c, m)), rng.standard_normal(c)
     hidden, bias, output, constant = (single(array * size) for array, size in zip(arrays, scale, strict=True))
-    x = single(rng.standard_normal(d) * 2.0 ** int(rng.choice([-140, -40, 0, 60])))
+    x = single(rng.standard_normal(d) * 2.0 ** int(rng.choice([-140, -40, 0, 20])))
     if rng.random() < 0.5:
         bias, constant = 0.0 * bias, 0.0 * constant
     if cancelling:
@@ -256,3 +259,86 @@ def test_a_radius_in_float32_lies_below_one_of_real_numbers() -> None:
     assert 0 < rounded.certified <= real.certified * (1 + 1e-3)
     assert rounded.counterexample is not None
     assert (single(rounded.counterexample.x) == rounded.counterexample.x).all()
+
+
+GEMM, SPLIT = ["Gemm", "Relu", "Gemm"], ["Flatten", "MatMul", "Add", "Relu", "MatMul", "Add", "Identity"]
+
+
+def exported(folder: Path, nodes: list[str], kind: type = F, shift: float = 0.0, factor: float = 1.0) -> Path:
+    """The network of ``proved`` as a graph of these nodes."""
+    onnx = pytest.importorskip("onnx")
+    make, to_tensor, network = onnx.helper, onnx.numpy_helper.from_array, proved().network
+    layers = [(network.hidden.T, network.hidden_bias), (network.output.T, network.output_bias)]
+    constants, made, at = [], [], "x"
+    for number, name in enumerate(nodes):
+        weights, bias = layers[-1] if "Relu" in nodes[:number] else layers[0]
+        given = {"Gemm": [weights, bias], "MatMul": [weights], "Add": [bias], "Sub": [np.array([shift])]}.get(name, [])
+        names = [f"c{number}_{i}" for i in range(len(given))]
+        constants += [to_tensor(array.astype(kind), own) for own, array in zip(names, given, strict=True)]
+        attributes = {"alpha": factor} if name == "Gemm" else {}
+        made.append(make.make_node(name, [at, *names], [f"v{number}"], **attributes))
+        at = f"v{number}"
+    element = onnx.TensorProto.FLOAT if kind is F else onnx.TensorProto.DOUBLE
+    ends = [make.make_tensor_value_info(name, element, [1, size]) for name, size in (("x", 3), (at, 3))]
+    model = make.make_model(make.make_graph(made, "g", ends[:1], ends[1:], constants))
+    model.opset_import[0].version, model.ir_version = 17, 8
+    onnx.save(model, folder / "net.onnx")
+    return folder / "net.onnx"
+
+
+@pytest.mark.parametrize(
+    ("how", "accepted"),
+    [
+        ({"nodes": GEMM}, True),
+        ({"nodes": SPLIT}, True),
+        ({"nodes": ["Sub", *GEMM]}, True),
+        ({"nodes": ["Sub", *GEMM], "shift": 0.25}, False),
+        ({"nodes": GEMM, "factor": 0.5}, False),
+        ({"nodes": GEMM, "kind": np.float64}, False),
+    ],
+)
+def test_programs_that_round_elsewhere_are_refused(tmp_path: Path, how: dict, accepted: bool) -> None:
+    path = exported(tmp_path, **how)
+    read = read_network(path)
+    if accepted:
+        require_plain(path, read)
+    else:
+        with pytest.raises(InputError, match="float32 is guaranteed"):
+            require_plain(path, read)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_no_input_in_onnxruntime_violates_what_is_proved(seed: int) -> None:
+    """The constant is such that the margin exceeds E by next to nothing; inputs near the least margin, and corners."""
+    runtime = pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    rng, d, m, n = np.random.default_rng(seed), 12, 40, 250_000
+    make, tensor = onnx.helper, onnx.numpy_helper.from_array
+    sizes = (m, d), (m,), (1, m), (1,)
+    network = ReluNetwork(*(single(rng.standard_normal(size) / 4) for size in sizes))
+    region = InputRegion.linf(single(rng.random(d)), 0.05)
+    low, high = -50.0, 50.0
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        case = UnsafeCase(region, np.ones((1, 1)), np.array([middle]))
+        result = verify(network, [case], semantics="float32", time_limit=10.0)
+        low, high = (low, middle) if result.verdict is Verdict.PROVED else (middle, high)
+        near = result.counterexample.x if result.counterexample is not None and low == middle else region.lower
+    arrays = network.hidden.T.copy(), network.hidden_bias, network.output.T.copy(), network.output_bias
+    constants = [tensor(array.astype(F), name) for name, array in zip("AbBc", arrays, strict=True)]
+    nodes = [make.make_node("Gemm", ["x", "A", "b"], ["h"]), make.make_node("Relu", ["h"], ["r"])]
+    nodes += [make.make_node("Gemm", ["r", "B", "c"], ["y"])]
+    ends = [make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, k]) for name, k in (("x", d), ("y", 1))]
+    graph = make.make_graph(nodes, "g", ends[:1], ends[1:], constants)
+    model = make.make_model(graph, opset_imports=[make.make_opsetid("", 13)])
+    model.ir_version = 8
+    session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    share = rng.random((n, d), dtype=F)
+    share[n // 2 :] = np.round(share[n // 2 :])
+    spread, close = region.lower + share * (region.upper - region.lower), near + 1e-6 * rng.standard_normal((n, d))
+    for X in (spread, close):
+        X32 = np.clip(
+            X.astype(F), np.nextafter(region.lower.astype(F), F(9)), np.nextafter(region.upper.astype(F), F(-9))
+        )
+        assert (session.run(None, {"x": X32})[0].astype(float) + high > 0).all()

@@ -16,7 +16,8 @@ from certnet.search.margin_rows import linear_bounds
 from certnet.search.regions import project
 from formulations.margin import MarginProblem
 from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, UnsafeCase, keeps_class
+from formulations.properties import keeps_class
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace
 from tests.verification.margin_bounds import reduce_case, rounding_size
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network

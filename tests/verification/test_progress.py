@@ -6,7 +6,8 @@ from certnet.jobs.lipschitz import lipschitz_constant
 from certnet.jobs.verify import verify
 from certnet.runtime.clock import Event
 from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, keeps_class
+from formulations.properties import keeps_class
+from formulations.robustness import InputRegion
 
 RNG = np.random.default_rng(1)
 NETWORK = ReluNetwork(RNG.normal(size=(8, 3)), RNG.normal(size=8), RNG.normal(size=(3, 8)), RNG.normal(size=3))

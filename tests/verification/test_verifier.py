@@ -12,7 +12,8 @@ from certificates import Verdict, check, read_certificate, write_certificate
 from certnet.jobs.verify import verify
 from certnet.search.counterexample import confirm, exact_outputs
 from formulations import InputError
-from formulations.robustness import InputRegion, UnsafeCase, keeps_class
+from formulations.properties import keeps_class
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
 

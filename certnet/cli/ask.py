@@ -1,0 +1,215 @@
+"""``certnet range``, ``equivalence`` and ``monotonicity``: values, differences and slopes of outputs over regions."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from certificates import Verdict
+from certnet.cli.boxes import Around, AroundNorm, Box, asked
+from certnet.cli.calls import Answer, Call, Entries, Proofs, Seconds, Seed
+from certnet.cli.limits import began
+from certnet.cli.lipschitz import functions_of
+from certnet.cli.options import Drop, Json, Network, NoFeature, Rows, Target
+from certnet.cli.rows import Subject, input_names
+from certnet.runtime.wording import down, figure, up
+from formulations import InputError
+from formulations._validation import FloatArray, as_positive
+from formulations.robustness import InputRegion
+
+if TYPE_CHECKING:
+    from certnet.jobs.output_range import OutputRange
+
+Tolerance = Annotated[
+    float, typer.Option(help="How far proved and attained values may be apart, as a part of the range.")
+]
+
+
+def range(
+    network: Network,
+    where: Box,
+    output: Annotated[int | None, typer.Option(help="One output, counted from 0; by default each.")] = None,
+    pair: Annotated[str | None, typer.Option(metavar="I,J", help="The difference of two outputs instead.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="W,W,...", help="Or a sum of the outputs with these weights, one for each.")
+    ] = None,
+    radius: Around = None,
+    norm: AroundNorm = None,
+    rows: Rows = None,
+    target: Target = None,
+    weight_column: NoFeature = None,
+    drop: Drop = None,
+    tolerance: Tolerance = 1e-3,
+    time_limit: Seconds = 50.0,
+    certificate: Proofs = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> int:
+    """Prove between which values outputs lie, and name inputs that come near them."""
+    started, subject = began(), Subject.named(network)
+    columns = {"target": target, "weight_column": weight_column, "drop": drop}
+    read, regions = asked(subject, where, norm=norm, radius=radius, rows=rows, **columns)
+    names, C = _functions(read.outputs, output, pair, weights)
+    as_positive("--tolerance", tolerance)
+
+    def ask(label: str, region: InputRegion, **how: Any) -> Answer:
+        from certnet.jobs.output_range import output_range
+
+        return _ranges(label, names, output_range(read, region, C, tolerance=tolerance, **how))
+
+    call = Call("range", {"network": subject.name, "where": where}, started, time_limit, certificate, json, seed)
+    return call.answer(read, {label: partial(ask, label, region) for label, region in regions.items()}, _range_summary)
+
+
+def equivalence(
+    network: Network,
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="Another network of the same inputs and outputs.")],
+    where: Box,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(help="Prove that no output differs by as much as this, or find an input where one does."),
+    ] = None,
+    radius: Around = None,
+    norm: AroundNorm = None,
+    rows: Rows = None,
+    target: Target = None,
+    weight_column: NoFeature = None,
+    drop: Drop = None,
+    tolerance: Tolerance = 1e-2,
+    time_limit: Seconds = 50.0,
+    certificate: Proofs = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> int:
+    """Prove how far the outputs of two networks are apart at most, or that they are equal up to --epsilon."""
+    started, subject, second = began(), Subject.named(network), Subject.named(other)
+    columns = {"target": target, "weight_column": weight_column, "drop": drop}
+    read, regions = asked(subject, where, norm=norm, radius=radius, rows=rows, **columns)
+    compared = second.read.on(classes=None if subject.read.classes is None else tuple(subject.read.classes))
+    as_positive("--tolerance", tolerance)
+    if epsilon is not None:
+        as_positive("--epsilon", epsilon)
+
+    def ask(label: str, region: InputRegion, **how: Any) -> Answer:
+        from certnet.jobs.equivalence import difference_range, equivalence
+
+        if epsilon is None:
+            found = difference_range(read, compared, region, tolerance=tolerance, **how)
+            return _ranges(label, [f"y_{k} - y'_{k}" for k, _ in enumerate(found.results)], found)
+        decided = equivalence(read, compared, region, epsilon, **how)
+        why = f": {decided.reason}" if decided.verdict is Verdict.UNKNOWN else ""
+        line = f"{label} {decided.verdict}{why}".lstrip()
+        return [(line, {"region": label or None, **decided.to_dict()})], decided.certificate
+
+    report = {"network": subject.name, "other": second.name, "where": where, "epsilon": epsilon}
+    call = Call("equivalence", report, started, time_limit, certificate, json, seed)
+    summary = _distance if epsilon is None else partial(_equal, epsilon)
+    return call.answer(read, {label: partial(ask, label, region) for label, region in regions.items()}, summary)
+
+
+def monotonicity(
+    network: Network,
+    where: Box,
+    feature: Annotated[
+        str | None, typer.Option("--input", metavar="J|NAME", help="One input, by number or name; by default each.")
+    ] = None,
+    output: Annotated[int | None, typer.Option(help="One output, counted from 0; by default each.")] = None,
+    radius: Around = None,
+    norm: AroundNorm = None,
+    rows: Rows = None,
+    target: Target = None,
+    weight_column: NoFeature = None,
+    drop: Drop = None,
+    time_limit: Seconds = 50.0,
+    certificate: Proofs = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> int:
+    """Prove that outputs rise or fall with an input, the others fixed, or find inputs where they do both."""
+    started, subject = began(), Subject.named(network)
+    columns = {"target": target, "weight_column": weight_column, "drop": drop}
+    read, regions = asked(subject, where, norm=norm, radius=radius, rows=rows, **columns)
+    inputs = input_names(subject.read, feature)
+    outputs = [int(C[0].argmax()) for _, C, _ in functions_of(read.outputs, output, None) if len(C) == 1]
+
+    def ask(region: InputRegion, label: str, j: int, k: int, **how: Any) -> Answer:
+        from certnet.jobs.monotonicity import monotonicity
+
+        found = monotonicity(read, region, j, k, **how)
+        word = found.direction or ("rises and falls" if found.verdict is Verdict.REFUTED else "unknown")
+        low, high = map(figure, found.slopes)
+        line = f"{label} y_{k} {word} in {inputs[j]}; slopes met from {low} to {high}".lstrip()
+        return [
+            (line, {"region": label or None, "input": inputs[j], "output": k, **found.to_dict()})
+        ], found.certificate
+
+    report = {"network": subject.name, "where": where}
+    call = Call("monotonicity", report, started, time_limit, certificate, json, seed)
+    questions = {
+        f"{label} y_{k} in x_{j}".lstrip(): partial(ask, region, label, j, k)
+        for label, region in regions.items()
+        for j in inputs
+        for k in outputs
+    }
+    return call.answer(read, questions, _directions)
+
+
+def _functions(outputs: int, output: int | None, pair: str | None, weights: str | None) -> tuple[list[str], FloatArray]:
+    """Names and (r, outputs) weights of what ``certnet range`` is about."""
+    if weights is None:
+        chosen = [(name, C[0]) for name, C, _ in functions_of(outputs, output, pair) if len(C) == 1]
+        return [name for name, _ in chosen], np.array([row for _, row in chosen])
+    if output is not None or pair is not None:
+        raise InputError("--weights excludes --output and --pair; give one of them.")
+    try:
+        numbers = np.array([float(word) for word in weights.split(",")])
+    except ValueError:
+        numbers = np.full(1, np.nan)
+    if len(numbers) != outputs or not np.isfinite(numbers).all():
+        raise InputError(f"--weights must be {outputs} numbers with commas between them, not {weights[:40]!r}.")
+    return [" + ".join(f"{value:g}*y_{j}" for j, value in enumerate(numbers) if value) or "0"], numbers[None]
+
+
+def _ranges(label: str, names: Sequence[str], found: "OutputRange") -> Answer:
+    """Lines and entries of functions on a region."""
+    rows = [
+        (f"{label} {name}: {one}".lstrip(), {"region": label or None, "function": name, **one.to_dict()})
+        for name, one in zip(names, found.results, strict=True)
+    ]
+    return rows, found.certificate
+
+
+def _range_summary(entries: Entries) -> str:
+    count, unknown = len(entries), sum(entry["verdict"] != Verdict.PROVED for entry in entries)
+    if unknown:
+        return f"{unknown} of {count} functions have no proved bounds"
+    known = count - sum(entry["open"] for entry in entries)
+    return f"all bounds are proved, and {known} of {count} ranges are known up to the tolerance"
+
+
+def _distance(entries: Entries) -> str:
+    """How far the outputs are apart at most, and how far they were seen to be."""
+    ends = [entry[end] for entry in entries for end in ("minimum", "maximum")]
+    met = max(abs(end["attained"]) for end in ends)
+    if any(end["proved"] is None for end in ends):
+        return f"there is no proved bound on all differences; one of {down(met)} was met"
+    worst = max(abs(end["proved"]) for end in ends)
+    return f"no output differs by more than {up(worst)}, proved; a difference of {down(met)} was met"
+
+
+def _equal(epsilon: float, entries: Entries) -> str:
+    verdicts = [entry["verdict"] for entry in entries]
+    if Verdict.REFUTED in verdicts:
+        return f"the networks are not equal up to {epsilon!r}: at an input some output differs by as much"
+    if all(verdict == Verdict.PROVED for verdict in verdicts):
+        return f"all outputs differ by less than {epsilon!r}, proved"
+    return f"whether the networks are equal up to {epsilon!r} could not be decided; more --time-limit may help"
+
+
+def _directions(entries: Entries) -> str:
+    words = [entry["direction"] or entry["verdict"] for entry in entries]
+    rise, fall, both, open_ = (words.count(word) for word in ("rises", "falls", Verdict.REFUTED, Verdict.UNKNOWN))
+    counts = f"{rise} provably never fall as the input grows, {fall} never rise, {both} do both, {open_} are open"
+    return f"of {len(entries)} pairs of an output and an input {counts}"

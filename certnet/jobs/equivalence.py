@@ -1,0 +1,74 @@
+"""How far the outputs of two networks are apart: questions about the network that has the outputs of both."""
+
+from typing import Any
+
+import numpy as np
+
+from certnet.io.joint import stacked
+from certnet.jobs.output_range import OutputRange, output_range
+from certnet.jobs.verify import VerificationResult, verify
+from formulations import InputError
+from formulations._validation import FloatArray, as_positive
+from formulations.arguments import accepts, real
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase
+
+__all__ = ["difference_range", "equivalence"]
+
+
+@accepts(first=ReluNetwork, second=ReluNetwork, region=InputRegion, epsilon=real)
+def equivalence(
+    first: ReluNetwork, second: ReluNetwork, region: InputRegion, epsilon: float, **options: Any
+) -> VerificationResult:
+    """Decide whether each output of two networks differs by less than epsilon all over a region.
+
+    The certificate is about the network x ↦ (first(x), second(x)).
+
+    Args:
+        first, second: of as many inputs and outputs.
+        region: a box, a ball or both.
+        epsilon: positive, in units of the outputs.
+        options: as for ``verify``.
+
+    Raises:
+        InputError: networks that cannot be compared, a region of another size, or an epsilon that is not positive.
+    """
+    as_positive("epsilon", epsilon)
+    both, rows = _both(first, second), _differences(first, second)
+    h = np.array([epsilon])
+    return verify(both, [UnsafeCase(region, sign * row[None], h) for row in rows for sign in (-1.0, 1.0)], **options)
+
+
+@accepts(first=ReluNetwork, second=ReluNetwork, region=InputRegion)
+def difference_range(first: ReluNetwork, second: ReluNetwork, region: InputRegion, **options: Any) -> OutputRange:
+    """Bound ``first(x) − second(x)`` over a region, each output from both sides.
+
+    Args:
+        first, second, region: as for ``equivalence``.
+        options: as for ``output_range``.
+
+    Raises:
+        InputError: as for ``equivalence``.
+    """
+    return output_range(_both(first, second), region, _differences(first, second), **options)
+
+
+def _both(first: ReluNetwork, second: ReluNetwork) -> ReluNetwork:
+    """x ↦ (first(x), second(x))."""
+    if first.inputs != second.inputs:
+        raise InputError(
+            f"one network has {first.inputs} inputs and the other {second.inputs}; only networks of the same inputs "
+            "can be compared."
+        )
+    return stacked([first, second])
+
+
+def _differences(first: ReluNetwork, second: ReluNetwork) -> FloatArray:
+    """(c, 2c) rows over the outputs of both."""
+    if first.outputs != second.outputs:
+        raise InputError(
+            f"one network has {first.outputs} outputs and the other {second.outputs}; only networks of as many outputs "
+            "can be compared."
+        )
+    unit = np.eye(first.outputs)
+    return np.hstack([unit, -unit])

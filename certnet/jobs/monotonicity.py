@@ -1,0 +1,331 @@
+"""Whether an output rises, or falls, with an input all over a region.
+
+The slope of output k in x_j is ``S = Σ w_i s_i``, with w_i = V_ki U_ij, where s_i tells whether neuron i is active.
+Signs of neurons are split as in a search: with neurons P active and Q inactive, and bounds l_i < 0 < h_i of the others,
+
+    S ≥ Σ_P w_i + Σ_{w_i > 0} w_i (a_i)₊/h_i + Σ_{w_i < 0} w_i (1 − (−a_i)₊/|l_i|),        a = Ux + b,
+
+for (a)₊/h ≤ s ≤ 1 − (−a)₊/|l|. The right-hand side is convex in x and a function of the outputs (a_i)₊ and (−a_i)₊ of a
+two-layer network, in which ``(−a_i)₊ ≤ 0`` says that neuron i is active. So each leaf is a case that ``verify`` shows
+to be impossible: these signs, and a right-hand side of at most 0. Numbers are rational until they are rounded down.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linprog
+
+from certificates import Certificate, Verdict
+from certificates.failure import Deadline
+from certificates.robustness import preactivation_bounds
+from certnet.jobs.output_range import together
+from certnet.jobs.verify import verify
+from certnet.runtime.clock import Clock, Event
+from certnet.runtime.display import Result
+from certnet.search.regions import project, pull_inside
+from formulations import InputError
+from formulations._validation import FloatArray, IntArray
+from formulations.arguments import accepts, count, json_object, seconds
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase
+from formulations.rounding import below
+from formulations.signs import ACTIVE, FREE, INACTIVE
+
+__all__ = ["Monotonicity", "monotonicity"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The tuning numbers of this module."""
+
+    samples: int = 1000
+    """Inputs whose slopes are looked at first. Not measured."""
+
+
+SETTINGS = Settings()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Monotonicity(Result):
+    """What is known of an output as a function of one input, the others fixed.
+
+    Attributes:
+        verdict: PROVED where it never falls or never rises, REFUTED where it does both, else UNKNOWN.
+        direction: "rises" or "falls", not strictly; None where it is neither or unknown.
+        reason: one sentence.
+        slopes: the least and the largest slope that was met, in floating point.
+        rising, falling: (d,) inputs at which the slope is positive and negative, exactly; None unless REFUTED.
+        certificate: the proof of the leaves that are not trivial, about the network with outputs (a_i)₊ and (−a_i)₊ of
+            the unstable neurons; None where there is none, as where all weights have one sign.
+        leaves: how many leaves it took.
+        seconds: wall time.
+    """
+
+    verdict: Verdict
+    direction: str | None
+    reason: str
+    slopes: tuple[float, float]
+    rising: FloatArray | None
+    falling: FloatArray | None
+    certificate: Certificate | None
+    leaves: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON says of it."""
+        inputs = {
+            name: None if x is None else x.tolist() for name, x in (("rising", self.rising), ("falling", self.falling))
+        }
+        figures = {"direction": self.direction, "slopes": list(self.slopes), **inputs, "leaves": self.leaves}
+        return {"verdict": str(self.verdict), "reason": self.reason, **figures, "seconds": self.seconds}
+
+
+@np.errstate(all="ignore")
+@accepts(
+    network=ReluNetwork,
+    region=InputRegion,
+    feature=count,
+    output=count,
+    time_limit=seconds,
+    random_state=count,
+    provenance=json_object,
+)
+def monotonicity(
+    network: ReluNetwork,
+    region: InputRegion,
+    feature: int,
+    output: int = 0,
+    *,
+    time_limit: float | None = None,
+    random_state: int = 0,
+    provenance: Mapping[str, Any] | None = None,
+    progress: Callable[[Event], None] | None = None,
+) -> Monotonicity:
+    """Decide whether an output is monotone in one input all over a region.
+
+    Args:
+        network: f(x) = V (Ux + b)₊ + b₂.
+        region: a box, a ball or both; it is convex, so slopes tell.
+        feature, output: numbers of the input and the output.
+        time_limit: seconds, or None.
+        random_state: seed of the samples and attacks.
+        provenance: JSON object that travels with the certificate.
+        progress: called with an ``Event`` now and then.
+
+    Raises:
+        InputError: an input or output that does not exist, or a region of another size.
+    """
+    for name, number, size in (("input", feature, network.inputs), ("output", output, network.outputs)):
+        if number >= size:
+            raise InputError(f"the network has {name}s 0 to {size - 1}, and there is no {name} {number}.")
+    if region.inputs != network.inputs:
+        raise InputError(f"the region has {region.inputs} inputs and the network has {network.inputs}; give its kind.")
+    clock = Clock(time_limit, progress)
+    clock.tell("slopes at samples")
+    rng = np.random.default_rng(random_state)
+    share = rng.random((SETTINGS.samples, network.inputs))
+    share[::2] = np.round(share[::2])
+    X = project(region, region.lower + share * (region.upper - region.lower))
+    slopes = (X @ network.hidden.T + network.hidden_bias > 0) @ (network.output[output] * network.hidden[:, feature])
+    falls = bool(slopes.max() <= 0 and slopes.min() < 0)
+    search = _Search(network, region, feature, output, -1 if falls else 1, clock, random_state)
+    rising, falling = (search.exactly(X[at], sign) for at, sign in ((slopes.argmax(), 1), (slopes.argmin(), -1)))
+    opposite = rising if falls else falling
+    if opposite is None:
+        opposite = search.run()
+    if falls:
+        rising = opposite
+    else:
+        falling = opposite
+    verdict, direction, proof = Verdict.UNKNOWN, None, None
+    if rising is not None and falling is not None:
+        verdict, reason = Verdict.REFUTED, "the slope is positive at one input and negative at another, exactly"
+    elif search.proved:
+        verdict, direction = Verdict.PROVED, "falls" if falls else "rises"
+        reason = f"the output never {'rises' if falls else 'falls'} as the input grows, the others fixed"
+        proof = together(search.neurons, search.certificates, provenance)
+    elif search.late:
+        reason = "the time limit was reached before the sign of all slopes was known"
+    else:
+        reason = "slopes of either sign are not ruled out where signs of neurons meet"
+    inputs = (rising, falling) if verdict is Verdict.REFUTED else (None, None)
+    met = (float(slopes.min()), float(slopes.max()))
+    return Monotonicity(verdict, direction, reason, met, *inputs, proof, search.leaves, clock.seconds)
+
+
+class _Search:
+    """Splits signs of neurons until ``sign·S ≥ 0`` is proved on every leaf, or an input with another slope is found."""
+
+    def __init__(
+        self,
+        network: ReluNetwork,
+        region: InputRegion,
+        feature: int,
+        output: int,
+        sign: int,
+        clock: Clock,
+        random_state: int,
+    ) -> None:
+        self.network, self.region, self.feature, self.clock = network, region, feature, clock
+        self.random_state, self.certificates = random_state, list[Certificate | None]()
+        self.leaves, self.late, self.proved = 0, False, False
+        self.weights = [
+            sign * Fraction(v) * Fraction(u)
+            for v, u in zip(network.output[output].tolist(), network.hidden[:, feature].tolist(), strict=True)
+        ]
+        self.sign = sign
+        low, high = preactivation_bounds(network, region)
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise InputError("a pre-activation of these inputs overflows; give a smaller region.")
+        self.base, groups = Fraction(0), dict[tuple[Fraction, ...], tuple[int, Fraction]]()
+        for i, weight in enumerate(self.weights):
+            if low[i] >= 0:
+                self.base += weight
+            elif high[i] > 0 and weight:
+                self._group(groups, i, weight)
+        kept = {i: weight for i, weight in groups.values() if weight}
+        self.free = np.array(list(kept), dtype=np.int64)
+        self.slopes: list[Fraction] = list(kept.values())
+        self.low = [Fraction(value) for value in low[self.free].tolist()]
+        self.high = [Fraction(value) for value in high[self.free].tolist()]
+        U, b, k = network.hidden[self.free], network.hidden_bias[self.free], len(self.free)
+        self.neurons = (
+            ReluNetwork(np.vstack([U, -U]), np.append(b, -b), np.eye(2 * k), np.zeros(2 * k)) if k else network
+        )
+
+    def _group(self, groups: dict[tuple[Fraction, ...], tuple[int, Fraction]], i: int, weight: Fraction) -> None:
+        """Neurons of parallel generators change sign together; of opposite ones one is active where the other is
+        not."""
+        row = [Fraction(value) for value in self.network.generators[i].tolist()]
+        leading = next(value for value in row if value)
+        key = tuple(value / leading for value in row)
+        first, total = groups.get(key, (i, Fraction(0)))
+        own = next(value for value in self.network.generators[first].tolist() if value)
+        if (own > 0) != (leading > 0):
+            self.base += weight
+            weight = -weight
+        groups[key] = first, total + weight
+
+    def run(self) -> FloatArray | None:
+        """Search depth first; an input with a slope of the other sign, or None."""
+        deadline, stack = Deadline.after(self.clock.left()), [np.full(len(self.free), FREE, dtype=np.int64)]
+        stuck = False
+        while stack:
+            signs = stack.pop()
+            if self.least(signs) >= 0:
+                self.leaves += 1
+                continue
+            if deadline.passed:
+                self.late = True
+                return None
+            self.clock.tell(f"{self.leaves} leaves are proved, {len(stack) + 1} parts are open")
+            case, splits = self.case(signs), bool((signs == FREE).any())
+            value, x = self.relaxed(signs, case)
+            if value > 0 or not splits:
+                result = verify(self.neurons, [case], time_limit=deadline.limit, random_state=self.random_state)
+                if result.verdict is Verdict.PROVED:
+                    self.leaves += 1
+                    self.certificates.append(result.certificate)
+                    continue
+            found = None if x is None else self.exactly(x, -self.sign)
+            if found is not None:
+                return found
+            if not splits:
+                # Only where regions of signs meet, or almost.
+                stuck = True
+                continue
+            neuron = self.choose(signs, x)
+            for side in (ACTIVE, INACTIVE):
+                signs[neuron] = side
+                stack.append(signs.copy())
+        self.proved = not stuck
+        return None
+
+    def least(self, signs: IntArray) -> Fraction:
+        """What S is at least, whatever the signs of free neurons are."""
+        least: Fraction = self.base
+        for w, sign in zip(self.slopes, signs.tolist(), strict=True):
+            if sign == ACTIVE or (sign == FREE and w < 0):
+                least += w
+        return least
+
+    def case(self, signs: IntArray) -> UnsafeCase:
+        """These signs, and a bound on S that is at most 0."""
+        k, constant = len(signs), self.base
+        bound, rows = np.zeros(2 * k), []
+        for i, (sign, w) in enumerate(zip(signs.tolist(), self.slopes, strict=True)):
+            if sign == FREE:
+                constant += w if w < 0 else 0
+                bound[i if w > 0 else k + i] = below(w / self.high[i] if w > 0 else w / self.low[i])
+            else:
+                constant += w if sign == ACTIVE else 0
+                rows.append(np.eye(2 * k)[k + i if sign == ACTIVE else i])
+        return UnsafeCase(self.region, np.array([bound, *rows]), np.array([below(constant), *np.zeros(len(rows))]))
+
+    def choose(self, signs: IntArray, x: FloatArray | None) -> int:
+        """The free neuron whose s the bound misses most at x; −1 where none is free."""
+        w, free = np.array([float(weight) for weight in self.slopes]), signs == FREE
+        missed = np.abs(w)
+        if x is not None:
+            a = self.network.hidden[self.free] @ x + self.network.hidden_bias[self.free]
+            low, high = (np.array([float(value) for value in side]) for side in (self.low, self.high))
+            assumed = np.where(w > 0, np.maximum(a, 0.0) / high, 1.0 - np.maximum(-a, 0.0) / -low)
+            missed = missed * (1e-6 + np.abs(assumed - (a > 0)))
+        return int(np.argmax(np.where(free, missed, -1.0))) if free.any() else -1
+
+    def relaxed(self, signs: IntArray, case: UnsafeCase) -> tuple[float, FloatArray | None]:
+        """The least bound on S on the box where neurons have these signs, and a point; infinite where there is none.
+
+        Without a free neuron the bound is the same everywhere, and the point is as far as can be from other signs.
+        """
+        U, b = self.network.hidden[self.free], self.network.hidden_bias[self.free]
+        k, (cost, *_) = len(b), case.H
+        up, down, fixed = np.flatnonzero(cost[:k] > 0), np.flatnonzero(cost[k:] > 0), np.flatnonzero(signs != FREE)
+        rows = np.vstack([U[up], -U[down], -signs[fixed, None] * U[fixed]])
+        right = np.concatenate([-b[up], b[down], signs[fixed] * b[fixed]])
+        hinges = np.eye(len(rows))[:, : len(up) + len(down)]
+        room = np.zeros(len(rows))
+        room[len(up) + len(down) :] = np.linalg.norm(U[fixed], axis=1) if len(fixed) == k else 0.0
+        result = linprog(
+            np.concatenate([np.zeros(U.shape[1]), cost[up], cost[k + down], [-1.0 if len(fixed) == k else 0.0]]),
+            A_ub=np.hstack([rows, -hinges, room[:, None]]),
+            b_ub=right,
+            bounds=[
+                *zip(self.region.lower, self.region.upper, strict=True),
+                *[(0.0, None)] * (len(up) + len(down)),
+                (0.0, 1.0),
+            ],
+            method="highs",
+        )
+        if result.x is None:
+            return (math.inf if result.status == 2 else -math.inf), None
+        least = float(case.h[0]) if len(fixed) == k else float(result.fun + case.h[0])
+        return least, project(self.region, result.x[None, : U.shape[1]])[0]
+
+    def exactly(self, x: FloatArray, sign: int) -> FloatArray | None:
+        """A float64 vector of the region near x at which the slope has this sign in rational numbers, or None.
+
+        The slope is that towards the next vector of the region in the input's direction, on either side.
+        """
+        point = pull_inside(self.region, x)
+        if point is None:
+            return None
+        exact = [Fraction(value) for value in point.tolist()]
+        for side in (math.inf, -math.inf):
+            moved = point.copy()
+            moved[self.feature] = np.nextafter(point[self.feature], side)
+            if not self.region.contains(moved):
+                continue
+            slope = Fraction(0)
+            for i, w in enumerate(self.weights):
+                if w:
+                    row, bias = self.network.hidden[i].tolist(), Fraction(float(self.network.hidden_bias[i]))
+                    a = sum((Fraction(u) * value for u, value in zip(row, exact, strict=True)), bias)
+                    slope += w if a > 0 or (a == 0 and (row[self.feature] > 0) == (side > 0)) else 0
+            if self.sign * sign * slope > 0:
+                return point
+        return None

@@ -1,0 +1,310 @@
+"""The range of functions of the outputs over a region, between bounds that are proved and values that are attained.
+
+That ``c·f > τ`` all over the region is a property of one case, which ``verify`` decides. So a minimum is found as a
+radius is: a threshold is proved, refuted by an input with a smaller value, or gone round. The first threshold lies the
+tolerance below the least value that an attack met, and mostly this is the last one too.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from certificates import Certificate, Robustness, Verdict
+from certificates.failure import Deadline
+from certificates.findings import finite
+from certnet.jobs.verify import exact_fields, verify
+from certnet.runtime.clock import Clock, Event
+from certnet.runtime.display import Result
+from certnet.runtime.wording import down, up
+from certnet.search.attack import attack, attack_all
+from certnet.search.counterexample import exact_outputs
+from certnet.search.margin_proofs import SAFETY, margin_sizes
+from certnet.search.regions import exact_point, pull_inside
+from formulations import InputError
+from formulations._validation import FloatArray, as_positive
+from formulations.arguments import accepts, array, count, json_object, real, seconds
+from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase, require_fitting
+from formulations.rounding import above, exact_array
+
+__all__ = ["Extremum", "FunctionRange", "OutputRange", "output_range"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The tuning numbers of this module."""
+
+    steps: int = 60
+    """Thresholds that are tried for one minimum at most. Not measured."""
+    share: float = 0.4
+    """Part of the time that is left which one threshold may take; what its search reached is proved by another one that
+    takes no longer. Not measured."""
+    side: float = 0.25
+    """Part of the tolerance to which the search comes near an undecided threshold. Not measured."""
+    room: float = 4.0
+    """What is given away to rounding, in units of what a linear bound gives away. Not measured."""
+
+
+SETTINGS = Settings()
+
+
+@dataclass(frozen=True, eq=False)
+class Extremum:
+    """A minimum lies in ``[proved, attained]``, a maximum in ``[attained, proved]``.
+
+    Attributes:
+        proved: infinite without a proof.
+        attained: the value at ``x``, from rational arithmetic, rounded away from ``proved``.
+        x: (d,) an input of the region, or rational numbers where no float64 vector is it.
+    """
+
+    proved: float
+    attained: float
+    x: FloatArray | tuple[Fraction, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON says of it."""
+        return {"proved": finite(self.proved), "attained": self.attained, "x": exact_fields(self.x)}
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionRange:
+    """Minimum and maximum of one function; ``open`` where one is not known up to the tolerance."""
+
+    minimum: Extremum
+    maximum: Extremum
+    open: bool
+
+    @property
+    def verdict(self) -> Verdict:
+        """PROVED where there are bounds on either side, else UNKNOWN."""
+        known = math.isfinite(self.minimum.proved) and math.isfinite(self.maximum.proved)
+        return Verdict.PROVED if known else Verdict.UNKNOWN
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON says of it."""
+        ends = {"minimum": self.minimum.to_dict(), "maximum": self.maximum.to_dict()}
+        return {"verdict": str(self.verdict), **ends, "open": self.open}
+
+    def __str__(self) -> str:
+        low, high = self.minimum, self.maximum
+        least, most = f"[{down(low.proved)}, {up(low.attained)}]", f"[{down(high.attained)}, {up(high.proved)}]"
+        return f"minimum in {least}, maximum in {most}{'; open' if self.open else ''}"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OutputRange(Result):
+    """What is known of functions of the outputs.
+
+    Attributes:
+        results: for each function.
+        certificate: the checked proof of all bounds; it says of each function that values up to ``minimum.proved`` and
+            from ``maximum.proved`` on are impossible. None without a proof.
+        seconds: wall time.
+    """
+
+    results: tuple[FunctionRange, ...]
+    certificate: Certificate | None
+    seconds: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """PROVED where all functions have bounds on either side, else UNKNOWN."""
+        proved = all(one.verdict is Verdict.PROVED for one in self.results)
+        return Verdict.PROVED if proved else Verdict.UNKNOWN
+
+    @property
+    def reason(self) -> str:
+        """One sentence."""
+        count = len(self.results)
+        unknown = sum(one.verdict is Verdict.UNKNOWN for one in self.results)
+        if unknown:
+            return f"{unknown} of {count} functions have no proved bounds"
+        wide = sum(one.open for one in self.results)
+        return f"all bounds are proved, and {count - wide} of {count} ranges are known up to the tolerance"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON says of it."""
+        rows = [one.to_dict() for one in self.results]
+        return {"verdict": str(self.verdict), "reason": self.reason, "results": rows, "seconds": self.seconds}
+
+
+@np.errstate(all="ignore")
+@accepts(
+    network=ReluNetwork,
+    region=InputRegion,
+    C=array,
+    tolerance=real,
+    time_limit=seconds,
+    random_state=count,
+    provenance=json_object,
+)
+def output_range(
+    network: ReluNetwork,
+    region: InputRegion,
+    C: ArrayLike | None = None,
+    *,
+    tolerance: float = 1e-3,
+    time_limit: float | None = None,
+    random_state: int = 0,
+    provenance: Mapping[str, Any] | None = None,
+    progress: Callable[[Event], None] | None = None,
+) -> OutputRange:
+    """Bound the minimum and the maximum of functions ``c·f(x)`` over a region, from both sides.
+
+    Args:
+        network: f(x) = V (Ux + b)₊ + b₂.
+        region: a box, a ball or both.
+        C: (outputs,) or (r, outputs) the functions; by default each output by itself.
+        tolerance: how far proved and attained values may be apart, relative to the function's range.
+        time_limit: seconds for all together, or None for as long as it takes to be exact up to the tolerance.
+        random_state: seed of the attacks.
+        provenance: JSON object that travels with the certificate.
+        progress: called with an ``Event`` now and then.
+
+    Raises:
+        InputError: functions or a region of other sizes than the network's, a tolerance that is not positive, or a
+            region in which no input was found.
+    """
+    as_positive("tolerance", tolerance)
+    rows = np.atleast_2d(
+        exact_array("C", np.eye(network.outputs) if C is None else C, np.ndim(C) if C is not None else 2)
+    )
+    signed = [UnsafeCase(region, sign * row[None], np.zeros(1)) for row in rows for sign in (1.0, -1.0)]
+    require_fitting(network, signed)
+    clock = Clock(time_limit, progress)
+    clock.tell("attacks")
+    whole = Deadline.after(clock.left())
+    rng = np.random.default_rng(random_state)
+    searches = [Least(network, case, random_state) for case in signed]
+    for search, found in zip(searches, attack_all(network, signed, rng=rng, deadline=whole), strict=True):
+        search.meet(found.X)
+    for number, search in enumerate(searches):
+        # Of -c·f the least value is that of c·f with the other sign.
+        span = -searches[number - number % 2].attained - searches[number - number % 2 + 1].attained
+        gap = max(tolerance * max(span, 0.0), 2.0 * search.slack)
+        clock.tell(f"function {number // 2 + 1} of {len(rows)}, {'maximum' if number % 2 else 'minimum'}")
+        left = clock.left(1.0 / (len(searches) - number))
+        search.run(gap, Deadline.after(left))
+    results = tuple(
+        FunctionRange(low.extremum(1.0), high.extremum(-1.0), low.open or high.open)
+        for low, high in zip(searches[::2], searches[1::2], strict=True)
+    )
+    certificate = together(network, [search.certificate for search in searches], provenance)
+    return OutputRange(results, certificate, clock.seconds)
+
+
+def together(
+    network: ReluNetwork, certificates: Sequence[Certificate | None], provenance: Mapping[str, Any] | None
+) -> Certificate | None:
+    """One certificate of what certificates of ``verify`` about a network prove, which were checked one by one."""
+    cases: list[UnsafeCase] = []
+    proofs: list[Any] = []
+    for one in certificates:
+        if one is not None and isinstance(one.statement, Robustness):
+            cases += one.statement.cases
+            proofs += one.proofs
+    statement = Robustness(network, tuple(cases))
+    return Certificate(statement, tuple(proofs), provenance=dict(provenance or {})) if cases else None
+
+
+@dataclass(eq=False)
+class Least:
+    """What is known of the least value of the only row of a case: above ``proved``, and ``attained``.
+
+    Attributes:
+        x: where it is attained.
+        certificate: that no value is ``proved`` or less.
+        reached: a threshold that a search came to, in floating point; worth a proof where it lies above ``proved``.
+        undecided: the least threshold that was tried in vain.
+        open: whether the two values are further apart than was asked for.
+    """
+
+    network: ReluNetwork
+    case: UnsafeCase
+    random_state: int
+    proved: float = -math.inf
+    attained: float = math.inf
+    x: FloatArray | tuple[Fraction, ...] | None = None
+    certificate: Certificate | None = None
+    reached: float = -math.inf
+    undecided: float = math.inf
+    open: bool = True
+    slack: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        size = margin_sizes(self.network, [self.case])[0]
+        self.slack = max(SETTINGS.room * SAFETY * size, math.ulp(0.0))
+
+    def extremum(self, sign: float) -> Extremum:
+        """Of the function itself, or with sign −1 of the one whose negative this is."""
+        if self.x is None:
+            raise InputError("no input of the region was found; give a region that holds some.")
+        return Extremum(sign * self.proved + 0.0, sign * self.attained + 0.0, self.x)
+
+    def meet(self, X: FloatArray) -> None:
+        """Take note of the value at the first of the inputs X (n×d), or at one of the region near it."""
+        for x in X[:1]:
+            for point in (pull_inside(self.case.region, x), exact_point(self.case.region, x)):
+                if point is None:
+                    continue
+                y = exact_outputs(self.network, point)
+                value = above(sum((weight * y[j] for j, weight in self.case.rows[0].weights), Fraction(0)))
+                if value < self.attained:
+                    self.attained, self.x = value, point
+
+    def run(self, gap: float, deadline: Deadline) -> None:
+        """Narrow the two values down to the gap, until the deadline."""
+        if self.x is None:
+            return
+        # The cheapest bound first, so that there is one at the end.
+        self.decide(self.attained - gap, 0.0)
+        self.undecided = math.inf
+        for _ in range(SETTINGS.steps):
+            threshold, left = self._following(gap), deadline.left
+            if threshold is None or left <= 0:
+                break
+            # A bound that was reached already has all the time to be proved.
+            share = 1.0 if threshold <= self.reached else SETTINGS.share
+            self.decide(threshold, share * left if left < math.inf else None)
+        self.open = not (self.proved >= self.attained - gap)
+
+    def _following(self, gap: float) -> float | None:
+        """The threshold to try next; None where the search has come to its end."""
+        best = self.attained - gap
+        if self.proved >= best:
+            return None
+        if self.reached > self.proved:
+            return min(self.reached, best)
+        if best < self.undecided:
+            return best
+        if not self.undecided - self.proved > SETTINGS.side * gap or self.proved == -math.inf:
+            return None
+        # By the ratio of what they leave open while that is large, so that no scale is far away.
+        much, little = self.attained - self.proved, self.attained - self.undecided
+        return self.attained - (math.sqrt(much) * math.sqrt(little) if much > 4.0 * little else 0.5 * (much + little))
+
+    def decide(self, threshold: float, time_limit: float | None) -> None:
+        """Try to prove that the value is above a threshold."""
+        case = UnsafeCase(self.case.region, self.case.H, np.array([-threshold]))
+        result = verify(self.network, [case], time_limit=time_limit, random_state=self.random_state)
+        if result.verdict is Verdict.PROVED:
+            self.proved, self.certificate = threshold, result.certificate
+        elif result.counterexample is not None:
+            found = result.counterexample.x[None]
+            self.meet(found)
+            # The attack of a verification ends at the first unsafe input.
+            self.meet(attack(self.network, self.case, starts=1, first=found).X)
+        else:
+            self.undecided = min(self.undecided, threshold)
+            if threshold <= self.reached:
+                # What rounding took was more than was given to it.
+                self.slack *= 16.0
+                self.reached = threshold - self.slack
+            else:
+                self.reached = max(self.reached, threshold + result.lower_bound - self.slack)

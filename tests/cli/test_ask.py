@@ -1,0 +1,110 @@
+"""``certnet range``, ``equivalence``, ``monotonicity`` and ``radius``, and what ``certnet check`` says of proofs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from formulations.network import ReluNetwork
+from tests.cli.support import caller, one_sentence
+from tests.cli.test_lipschitz import saved
+
+NETWORK = ReluNetwork(
+    np.array([[1.0, 0.0], [0.0, 1.0]]), np.zeros(2), np.array([[1.0, -1.0], [0.0, 2.0]]), np.array([0.0, 0.5])
+)
+"""f(x) = (x₊ − y₊, 2 y₊ + 1/2)."""
+
+
+@pytest.fixture
+def certnet(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path, NETWORK)
+    np.savez("rows.npz", X=np.array([[1.0, 0.25], [0.5, 0.0]]))
+    Path("box.vnnlib").write_text(
+        "(declare-const X_0 Real)(declare-const X_1 Real)(declare-const Y_0 Real)(declare-const Y_1 Real)"
+        "(assert (and (<= X_0 1) (>= X_0 -1) (<= X_1 2) (>= X_1 0) (<= Y_0 7)))"
+    )
+    return caller(capsys)
+
+
+@pytest.mark.parametrize(
+    ("box", "first"),
+    [
+        ("[-1,1],[0,2]", (-2.0, 1.0)),
+        ("box.vnnlib", (-2.0, 1.0)),
+        ("[0, 0.5]", (-0.5, 0.5)),
+        ("rows.npz", (0.25, 1.0)),
+    ],
+)
+def test_ranges_on_boxes(certnet: Callable[..., Any], box: str, first: tuple[float, float]) -> None:
+    done = certnet("range", "net.npz", box, "--certificate", "r.cert", "--json")
+    assert done.code == 0
+    result = done.json["results"][0]
+    for end, true in zip(("minimum", "maximum"), first, strict=True):
+        assert result[end]["attained"] == true
+        assert result[end]["proved"] == pytest.approx(true, abs=0.01)
+    assert certnet("check", "r.cert", "--network", "net.npz").code == 0
+
+
+def test_ranges_of_sums_around_rows(certnet: Callable[..., Any]) -> None:
+    done = certnet("range", "net.npz", "rows.npz", "--radius", "0.1", "--weights", "1,0.5", "--certificate", "proofs")
+    assert done.code == 0
+    assert done.out.splitlines()[0].startswith("row 0 1*y_0 + 0.5*y_1: minimum in [1.14")
+    assert sorted(path.name for path in Path("proofs").iterdir()) == ["row-0.cert", "row-1.cert"]
+
+
+def test_equal_networks(certnet: Callable[..., Any]) -> None:
+    np.savez("other.npz", W1=NETWORK.hidden, b1=NETWORK.hidden_bias, W2=NETWORK.output, b2=np.array([0.0, 0.625]))
+    done = certnet("equivalence", "net.npz", "other.npz", "[-1,1]")
+    assert done.code == 0
+    assert "y_1 - y'_1: minimum in [-0.125" in done.out
+    assert "a difference of 0.125 was met" in done.out
+    assert certnet("equivalence", "net.npz", "other.npz", "[-1,1]", "--epsilon", "0.126").code == 0
+    done = certnet("equivalence", "net.npz", "other.npz", "[-1,1]", "--epsilon", "0.125", "--json")
+    assert done.code == 1
+    assert done.json["results"][0]["counterexample"]["margin"] == 0.0
+
+
+def test_directions(certnet: Callable[..., Any]) -> None:
+    done = certnet("monotonicity", "net.npz", "[-1,1]", "--json")
+    assert done.code == 0
+    found = [(one["input"], one["output"], one["direction"]) for one in done.json["results"]]
+    assert found == [("x_0", 0, "rises"), ("x_0", 1, "rises"), ("x_1", 0, "falls"), ("x_1", 1, "rises")]
+
+
+def test_radii_of_rows_without_labels(certnet: Callable[..., Any]) -> None:
+    """Row 0 has the outputs 0.75 and 1, which meet where y = (x − 1/2)/3; row 1 has two that are equal."""
+    done = certnet("radius", "net.npz", "rows.npz", "--each-input", "--largest", "4", "--certificate", "p", "--json")
+    assert done.code == 0
+    rows = [(one["row"], one["answer"], one["input"]) for one in done.json["results"]]
+    assert rows == [(0, ["1"], "x_0"), (0, ["1"], "x_1"), (1, ["0", "1"], "x_0"), (1, ["0", "1"], "x_1")]
+    first, second, *tied = done.json["results"]
+    assert first["certified_radius"] == pytest.approx(0.25, rel=0.002)
+    assert second["certified_radius"] == pytest.approx(0.25 / 3.0, rel=0.002)
+    assert [one["certified_radius"] for one in tied] == [4.0, 4.0]
+    assert certnet("check", "p").code == 0
+    done = certnet("radius", "net.npz", "rows.npz", "--tied", "0,1", "--rows", "0", "--json")
+    assert done.json["results"][0]["attacked_radius"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("range", "net.npz", "[0;1]"), "an interval such as"),
+        (("range", "net.npz", "[0,1],[0,1],[0,1]"), "3 intervals, but the network has 2 inputs"),
+        (("range", "net.npz", "[1,0]"), "above its upper bound"),
+        (("range", "net.npz", "[0,1]", "--rows", "0"), "--rows goes with data"),
+        (("range", "net.npz", "[0,1]", "--weights", "1,x"), "--weights must be 2 numbers"),
+        (("range", "net.npz", "rows.npz", "--norm", "l2"), "--norm goes with --radius"),
+        (("equivalence", "net.npz", "net.npz", "[0,1]", "--epsilon", "0"), "epsilon must be"),
+        (("monotonicity", "net.npz", "[0,1]", "--input", "z"), "--input must be a number from 0 to 1"),
+        (("radius", "net.npz", "rows.npz", "--each-input", "--input", "0"), "exclude each other"),
+        (("radius", "net.npz", "rows.npz", "--tied", "0,7"), "--tied must be two or more of the classes 0, 1"),
+    ],
+)
+def test_what_makes_no_sense(certnet: Callable[..., Any], words: tuple[str, ...], sentence: str) -> None:
+    done = certnet(*words)
+    assert done.code == 2
+    assert sentence in one_sentence(done)

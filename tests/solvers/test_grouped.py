@@ -1,0 +1,145 @@
+"""Products within groups of rows: between no products and all of them, and every dual repairs to a true bound."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from certificates import Certificate, Report, Verdict, check
+from certificates.making.assemble import assemble
+from certificates.making.repair import RepairedDual, repair, repair_in_groups, repair_without_products
+from certnet import fit
+from certnet.solvers.arrays import Arrays
+from certnet.solvers.grouped import GroupedSplitting, grouped_admm, grouping
+from certnet.solvers.interface import SolverOptions, SolveStatus
+from certnet.solvers.orthonormal import FOR_BOUNDS, orthonormal
+from certnet.solvers.registry import solve
+from formulations import Presolved, TrainingProgram, presolve
+from formulations.groups import GroupedDual, Groups
+from formulations.program import NO_PRODUCTS
+
+KINDS = [("squared", "none", "none"), ("logistic", "free", "free"), ("cross-entropy", "penalised", "free")]
+
+
+@cache
+def problem(loss: str, hidden: str, output: str, n: int = 24) -> TrainingProgram:
+    rng = np.random.default_rng(n)
+    X = rng.standard_normal((n, 3))
+    label = (np.abs(X[:, 0]) + 0.3 * rng.standard_normal(n) > 0.7).astype(int)
+    Y = {"squared": X[:, :1] * X[:, 1:2], "logistic": 2.0 * label[:, None] - 1.0, "cross-entropy": np.eye(2)[label]}
+    return TrainingProgram(X, Y[loss], 0.5, loss=loss, hidden_bias=hidden, output_bias=output)
+
+
+@cache
+def reduced(*kind: str) -> Presolved:
+    found = presolve(problem(*kind))
+    assert found is not None
+    return found
+
+
+def merged_dual(pre: Presolved, dual: GroupedDual) -> GroupedDual:
+    return dual.scaled(pre.scaling.unit, pre.scaling.phi)
+
+
+def solved(pre: Presolved, groups: Groups, steps: int = 1000) -> RepairedDual:
+    result = grouped_admm(pre.program, groups, SolverOptions(max_iterations=steps, tolerance=1e-7))
+    return repair_in_groups(pre.rows.program, merged_dual(pre, result.dual))
+
+
+def proof(pre: Presolved, repaired: RepairedDual) -> tuple[Certificate, Report]:
+    p = pre.rows.original
+    _, d, c = p.shape
+    certificate = assemble(pre.rows, repaired, np.zeros((d, 0)), np.zeros((c, 0)), {})
+    return certificate, check(certificate)
+
+
+@pytest.mark.parametrize(("n", "size", "shared"), [(1, 4, 2), (7, 3, 5), (40, 8, 2), (41, 8, 3), (5, 9, 1)])
+def test_groups_are_a_partition(n: int, size: int, shared: int) -> None:
+    rng = np.random.default_rng(n)
+    groups = Groups.of(rng.standard_normal((n, 3)), size, shared)
+    assert groups.rows.shape[1] <= size
+    assert (np.sort(groups.rows[groups.rows < n]) == np.arange(n)).all()
+    assert (groups.rows[:, : groups.shared] < n).all()
+    label = groups.labels
+    assert (label[groups.head] == -1).all()
+    members = groups.rows[:, groups.shared :]
+    for number, row in enumerate(members):
+        assert (label[row[row < n]] == number).all()
+    phi = rng.random(n)
+    assert (groups.padded(phi)[groups.rows == n] == 0).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_products_prove_more(kind: tuple[str, str, str]) -> None:
+    """Without products ≤ small groups ≤ the large ones that hold them ≤ all products ≤ a network."""
+    pre = reduced(*kind)
+    program = pre.rows.program
+    dual = pre.undo_dual(solve(pre.program, "interior-point", tolerance=1e-8).dual)
+    everything, nothing = repair(program, dual), repair_without_products(program, dual.W)
+    chain = [solved(pre, grouping(pre.program, size, 3)) for size in (6, 12, 24)]
+    bounds = [nothing.lower_bound, *(one.lower_bound for one in chain), everything.lower_bound]
+    assert (np.diff(bounds) >= -1e-2 * bounds[-1]).all(), bounds
+    # In one group are all products.
+    assert bounds[-2] >= 0.95 * bounds[-1]
+    assert bounds[1] - bounds[0] > 0.1 * (bounds[-1] - bounds[0]) > 0
+    network = fit(problem(*kind), random_state=0)
+    assert all(bound <= network.objective for bound in bounds)
+    for one in chain:
+        certificate, report = proof(pre, one)
+        assert report.verdict is Verdict.PROVED, report.reason
+        assert certificate.proofs[0].proof.groups.size
+        assert report.lower_bound == pytest.approx(one.lower_bound, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", [KINDS[1], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[::2])])
+def test_whatever_the_dual_its_repair_is_a_bound(kind: tuple[str, str, str]) -> None:
+    pre, rng = reduced(*kind), np.random.default_rng(0)
+    groups = grouping(pre.program, 6, 2)
+    network, best = fit(problem(*kind), random_state=0), 0
+    start = merged_dual(pre, grouped_admm(pre.program, groups, SolverOptions(max_iterations=60)).dual)
+    for noise in (0.0, 0.01, 10.0):
+        (m, s), r = groups.rows.shape, groups.shared
+        dual = GroupedDual(
+            W=start.W + noise * rng.standard_normal(start.W.shape) * np.abs(start.W).max(),
+            N=NO_PRODUCTS,
+            groups=groups,
+            blocks=start.blocks + noise * np.abs(start.blocks).max() * rng.standard_normal((m, 2 * s, 2 * s)),
+            head=start.head + noise * np.abs(start.head).max() * rng.standard_normal((2 * m * r, 2 * m * r)),
+        )
+        repaired = repair_in_groups(pre.rows.program, dual)
+        _, report = proof(pre, repaired)
+        assert report.verdict is Verdict.PROVED, report.reason
+        assert report.lower_bound <= network.objective
+        best += repaired.grouped is not None
+    assert best >= 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_is_where_a_solve_begins(kind: tuple[str, str, str]) -> None:
+    """At the start of any network the entrywise half gives its moments: its loss and costs are what the signs pull."""
+    pre, rng = reduced(*kind), np.random.default_rng(0)
+    program = orthonormal(pre.program, FOR_BOUNDS).program
+    space, groups = program.space, grouping(pre.program, 6, 2)
+    splitting = GroupedSplitting(program, groups, Arrays())
+    z, v = 0.1 * rng.standard_normal((space.dimension, 4)), 0.1 * rng.standard_normal((space.outputs, 4))
+    V, Z = splitting.start(z, v, 0.7), np.zeros((splitting.entries, 1))
+    splitting.entrywise(V, 0.7, Z)
+    lifted, (m, s) = space.lift(z, v), groups.rows.shape
+    last = np.arange(2 * space.neurons, space.order)
+    for number in range(m):
+        taken = np.concatenate([groups.rows[number], space.neurons + groups.rows[number], last])
+        order = len(taken)
+        moments = Z[number * order**2 : (number + 1) * order**2].reshape(order, order)
+        assert moments == pytest.approx(lifted[taken] @ lifted[taken].T, abs=1e-7)
+    assert m * s == space.neurons  # so nothing above stands for no generator
+
+
+def test_equal_calls_give_equal_duals_and_a_callback_stops() -> None:
+    pre = reduced(*KINDS[1])
+    groups = grouping(pre.program, 6, 2)
+    first, second = (grouped_admm(pre.program, groups, SolverOptions(max_iterations=50)) for _ in range(2))
+    assert (first.dual.blocks == second.dual.blocks).all()
+    assert (first.dual.W == second.dual.W).all()
+    stopped = grouped_admm(pre.program, groups, SolverOptions(callback=lambda _: True))
+    assert (stopped.status, stopped.iterations) == (SolveStatus.STOPPED, 25)
