@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from formulations._validation import FloatArray, shown
+from formulations._validation import FloatArray
 from formulations.arguments import accepts, count
 from formulations.errors import InputError
 from formulations.network import ReluNetwork
@@ -52,7 +52,9 @@ def around(x: FloatArray, radius: float, norm: str, moving: Sequence[int] | None
         return region
     still = np.ones(region.inputs, dtype=bool)
     if not all(0 <= j < region.inputs for j in moving):
-        raise InputError(f"there are inputs 0 to {region.inputs - 1}, and not all of {shown(tuple(moving))}.")
+        raise InputError(
+            f"there are inputs 0 to {region.inputs - 1}, and not all of {', '.join(map(str, moving))[:40]}."
+        )
     still[list(moving)] = False
     lower, upper = (np.where(still, x, side) for side in (region.lower, region.upper))
     inner = region.inner and (np.where(still, x, region.inner[0]), np.where(still, x, region.inner[1]))

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from certificates.certificate import FLOAT32
 from certnet.cli.limits import began, job_seconds, positive_numbers, seconds_or_none
 from certnet.cli.options import (
     Data,
@@ -21,6 +22,7 @@ from certnet.cli.options import (
     Norm,
     Quiet,
     Scheduler,
+    Semantics,
     Target,
     Workers,
     out_folder,
@@ -30,6 +32,7 @@ from certnet.cli.rows import Subject
 from certnet.cli.show import Live
 from certnet.io import Split, load
 from certnet.io.answers import require_kind
+from certnet.io.float32 import require_plain
 from certnet.io.output import output_folder, require_named, text_writer
 from certnet.io.targets import Outputs
 from certnet.report.robustness import accuracies
@@ -60,6 +63,7 @@ def audit(
     certificates: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Where the proof of each input and radius is written.")
     ] = None,
+    semantics: Semantics = "real",
     target: Target = None,
     weight_column: NoFeature = None,
     drop: Drop = None,
@@ -95,7 +99,9 @@ def audit(
     relu = read.with_scores(split.classes)
     require_kind(relu, X, Y, data)
     # Everything that decides what is known of an input; the time limit of the whole and the workers do not.
-    options = {"certified_radii": certified_radii, "input_limit": each, "seed": seed}
+    if semantics == FLOAT32:
+        require_plain(network, read)
+    options = {"semantics": semantics, "certified_radii": certified_radii, "input_limit": each, "seed": seed}
     identity = audit_fingerprint(relu, X, Y, {"certnet": __version__, "norm": norm, "radii": sizes, **options})
     rows = len(X)
     X, Y = X[:limit], Y[:limit]
@@ -115,6 +121,7 @@ def audit(
                 norm=norm,
                 radii=sizes,
                 certified_radii=certified_radii,
+                semantics=semantics,
                 time_limit=remaining,
                 input_limit=each,
                 random_state=seed,
@@ -137,6 +144,7 @@ def audit(
                 "interrupted": result.interrupted,
                 "network": subject.name,
                 "data": {"name": split.name, "source": data, "part": part, "n": len(X)},
+                "semantics": semantics,
                 "norm": norm,
                 **result.to_dict(split.classes),
                 "worst": [entry.to_dict(split.classes) for entry in order[:WORST]],

@@ -6,6 +6,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 Norm = Literal["linf", "l2"]
+Semantics = Annotated[
+    Literal["real", "float32"],
+    typer.Option(help="Decide for real arithmetic, or for every evaluation in float32; weights must be float32."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table on stderr.")]
 Target = Annotated[str | None, typer.Option(help="Target column of a table; the last one by default.")]

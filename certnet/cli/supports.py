@@ -17,7 +17,7 @@ def _operators() -> list[str]:
     from certnet.io.onnx_nodes import ENDS, OPERATIONS
 
     # What stands at the end of a network is read, but queries are not about what comes after it.
-    known = sorted({*OPERATIONS, "Constant"} - {*ENDS})
+    known = sorted({*OPERATIONS, "Constant", "ConstantOfShape"} - {*ENDS})
     return [name if name in PLAIN else f"{name} real" for name in known]
 
 

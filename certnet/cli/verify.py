@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -12,7 +12,19 @@ import typer
 from certificates import Verdict
 from certificates.certificate import FLOAT32
 from certnet.cli.limits import began, seconds_or_none, shares
-from certnet.cli.options import Circuits, Drop, Json, NoFeature, Norm, Rows, Target, Workers, out_folder, run_names
+from certnet.cli.options import (
+    Circuits,
+    Drop,
+    Json,
+    NoFeature,
+    Norm,
+    Rows,
+    Semantics,
+    Target,
+    Workers,
+    out_folder,
+    run_names,
+)
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, place_for, with_headline, write_proof
 from certnet.cli.query import answer, asked_of, tell_notes
 from certnet.cli.rows import Subject, median_radius, parse_rows, read_rows
@@ -23,10 +35,9 @@ from certnet.io.packed import ending
 from certnet.runtime.clock import Event
 from certnet.runtime.wording import down, up
 from formulations import InputError
-from formulations._validation import FloatArray, as_positive
-from formulations.network import ReluNetwork
+from formulations._validation import as_positive
 from formulations.properties import keeps_class
-from formulations.robustness import InputRegion, region_maker
+from formulations.robustness import region_maker
 
 PROPERTY_SECONDS = 60.0
 """Time limit of a property where none is given."""
@@ -106,10 +117,7 @@ def verify(
         str | None,
         typer.Option(metavar="FILE", help="With a property: splits that another verifier found, as JSON."),
     ] = None,
-    semantics: Annotated[
-        Literal["real", "float32"],
-        typer.Option(help="Decide for real arithmetic, or for every evaluation in float32; weights must be float32."),
-    ] = "real",
+    semantics: Semantics = "real",
     circuits: Circuits = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the attack.")] = 0,
     workers: Workers = 1,
@@ -183,7 +191,7 @@ def verify(
     folder = None if certificate is None else place_for(certificate, "--certificate", folder=True)
 
     from certnet.jobs.radius import CertifiedRadius, certified_radius
-    from certnet.jobs.verify import VerificationResult
+    from certnet.jobs.verify import VerificationResult, misclassified
     from certnet.jobs.verify import verify as decide
 
     results: list[dict[str, Any]] = []
@@ -243,18 +251,6 @@ def _refuse(options: Mapping[str, Any], why: str) -> None:
     for name, value in options.items():
         if value is not None:
             raise InputError(f"Leave {name} out: {why}.")
-
-
-def misclassified(network: ReluNetwork, x: FloatArray, label: int, semantics: str) -> bool:
-    """Whether a row is of another class, in exact arithmetic; or, rounded to float32, in every evaluation there."""
-    from certnet.jobs.verify import verify as decide
-    from certnet.search.counterexample import decided_classes
-
-    if semantics != FLOAT32:
-        return not decided_classes(network, x[None], np.array([label]))[1][0]
-    point = x.astype(np.float32).astype(np.float64)
-    cases = keeps_class(network, InputRegion(point, point), label)
-    return decide(network, cases, semantics=semantics).verdict is Verdict.REFUTED
 
 
 def _words(entry: Mapping[str, Any]) -> str:

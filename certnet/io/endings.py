@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from certnet.io.clauses import MOST_CASES, Clause, Row, Terms, both
+from certnet.io.links import ENDINGS
 from formulations import InputError
 from formulations._validation import FloatArray
 
@@ -58,13 +59,7 @@ def after_ending(ending: str | None, y: FloatArray) -> FloatArray:
     """The file's outputs, rounded, where those before its last function are ``y`` (c,)."""
     if ending == "ArgMax":
         return np.array([float(np.argmax(y))])
-    if ending in ("Softmax", "LogSoftmax"):
-        shifted = y - y.max()
-        logarithms = shifted - np.log(np.exp(shifted).sum())
-        return np.asarray(logarithms if ending == "LogSoftmax" else np.exp(logarithms))
-    if ending == "Tanh":
-        return np.tanh(y)
-    return 0.5 + 0.5 * np.tanh(0.5 * y) if ending == "Sigmoid" else y
+    return y if ending is None else np.asarray(ENDINGS[ending](y))
 
 
 def _positions(rows: list[Row], outputs: int) -> Iterator[Clause]:

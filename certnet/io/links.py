@@ -1,9 +1,18 @@
 """From a network's scores to what is predicted: probabilities of classes, and means."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from formulations._validation import FloatArray
 
+ENDINGS: dict[str, Callable[[FloatArray], FloatArray]] = {
+    "LogSoftmax": lambda y: y - y.max() - np.log(np.exp(y - y.max()).sum()),
+    "Sigmoid": lambda y: 0.5 + 0.5 * np.tanh(0.5 * y),
+    "Softmax": lambda y: np.exp(y - y.max()) / np.exp(y - y.max()).sum(),
+    "Tanh": np.tanh,
+}
+"""Functions of all outputs (c,) that networks of files may end in, and that keep the outputs' order, strictly."""
 PROBABILISTIC = ("logistic", "cross-entropy")
 """Losses whose scores are logits."""
 

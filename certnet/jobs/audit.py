@@ -12,10 +12,11 @@ from joblib import delayed
 from numpy.typing import ArrayLike
 
 from certificates import Certificate
-from certificates.certificate import CaseProof
+from certificates.certificate import REAL, CaseProof
 from certnet.jobs.audit_input import InputWork, audited, predictions
 from certnet.jobs.audit_result import AuditResult, InputAudit
 from certnet.jobs.radius import Bracket
+from certnet.jobs.verify import misclassified
 from certnet.runtime.clock import Clock, Event
 from certnet.search.pool import pool as pool_of
 from formulations import InputError
@@ -64,6 +65,7 @@ def audit(
     norm: str,
     radii: Sequence[float],
     certified_radii: bool = False,
+    semantics: str = REAL,
     time_limit: float | None = None,
     input_limit: float | None = None,
     random_state: int = 0,
@@ -84,6 +86,7 @@ def audit(
         norm: "linf" or "l2".
         radii: positive, in any order.
         certified_radii: search for the largest certified radius of each input, up to 4 times the largest of ``radii``.
+        semantics: as for ``verify``. Classes of undisturbed inputs are those of real numbers in either.
         time_limit: seconds for everything, or None. Inputs that are not reached are undecided.
         input_limit: seconds for the radii of one input, and as many again for its certified radius; or None.
         random_state: seed of the attacks.
@@ -108,6 +111,9 @@ def audit(
     for name, limit in (("time_limit", time_limit), ("input_limit", input_limit)):
         if limit is not None and not (limit > 0):
             raise InputError(f"{name} must be positive or None, not {limit}.")
+    if semantics != REAL and len(points):
+        # What float32 does not evaluate is refused at once.
+        misclassified(network, points[0], int(classes[0]), semantics)
     if workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}.")
     claims = {row: entry for row, entry in (known or {}).items() if entry.resumed}
@@ -123,7 +129,7 @@ def audit(
 
     def one(row: int, claim: InputAudit | None = None) -> InputWork:
         about = {**(provenance or {}), "row": row}
-        bracket = Bracket(network, points[row], int(classes[row]), norm, random_state, about)
+        bracket = Bracket(network, points[row], int(classes[row]), norm, random_state, about, semantics=semantics)
         proof = None if claim is None or recall is None else recall(claim)
         return InputWork(row, bracket, sizes, certified_radii, input_limit, claim, proof)
 

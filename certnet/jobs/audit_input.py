@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from certificates import Certificate, Robustness, Verdict, check
-from certificates.certificate import CaseProof
+from certificates.certificate import REAL, CaseProof
 from certificates.failure import Deadline
 from certnet.jobs.audit_result import ATTACKED, CERTIFIED, UNDECIDED, InputAudit
 from certnet.jobs.radius import Bracket
+from certnet.jobs.verify import misclassified
 from certnet.runtime.numerics import computing
 from certnet.search.counterexample import decided_classes
 from formulations._validation import FloatArray, IntArray
@@ -54,7 +55,7 @@ class InputWork:
     def entry(self, predicted: int, lead: float, **more: Any) -> InputAudit:
         """The record, as far as the bracket says."""
         label, low = self.bracket.label, self.bracket.low
-        high = self.lost() if predicted == label else 0.0
+        high = 0.0 if predicted != label and self.bracket.semantics == REAL else self.lost()
         status = (CERTIFIED if radius <= low else ATTACKED if radius >= high else UNDECIDED for radius in self.radii)
         attacked = min(high, self.bracket.high) if self.search else high
         entry = InputAudit(self.row, label, predicted, float(lead), tuple(status), low, attacked, False, 0.0)
@@ -96,7 +97,8 @@ class InputWork:
         bracket, radius = one.bracket, claim.certified_radius
         if claim.counterexample is not None and bracket.high > 0:
             x = np.array(claim.counterexample)
-            if not decided_classes(bracket.network, x[None], np.array([bracket.label]))[1][0]:
+            x = x if bracket.semantics == REAL else x.astype(np.float32).astype(np.float64)
+            if misclassified(bracket.network, x, bracket.label, bracket.semantics):
                 bracket.lose(x, bracket.high)
             if not (bracket.high if self.search else one.lost()) < math.inf:
                 return None
@@ -106,7 +108,7 @@ class InputWork:
         cases = bracket.cases(radius)
         if self.proof is None or len(self.proof) != len(cases) or not radius < bracket.high:
             return None
-        certificate = Certificate(Robustness(bracket.network, cases), tuple(self.proof))
+        certificate = Certificate(Robustness(bracket.network, cases, bracket.semantics), tuple(self.proof))
         if check(certificate, time_limit=self.limit(whole).limit).verdict is not Verdict.PROVED:
             return None
         bracket.low = radius
@@ -119,8 +121,10 @@ def audited(one: InputWork, until: float) -> tuple[InputAudit, dict[float, Certi
         start, bracket, claim = time.perf_counter(), one.bracket, one.claim
         whole = Deadline.after(until - time.time())
         (predicted,), (lead,) = predictions(bracket.network, bracket.x[None], np.array([bracket.label]))
-        if predicted != bracket.label:
-            bracket.high = 0.0
+        if bracket.semantics == REAL:
+            bracket.high = bracket.high if predicted == bracket.label else 0.0
+        elif misclassified(bracket.network, bracket.x, bracket.label, bracket.semantics):
+            bracket.lose(bracket.x.astype(np.float32).astype(np.float64))
         held = one.confirmed(whole)
         cut = held is None and one.decide(whole)
         seconds = time.perf_counter() - start if held is None or claim is None else claim.seconds

@@ -131,30 +131,30 @@ def monotonicity(
     share[::2] = np.round(share[::2])
     X = project(region, region.lower + share * (region.upper - region.lower))
     slopes = (X @ network.hidden.T + network.hidden_bias > 0) @ (network.output[output] * network.hidden[:, feature])
-    falls = bool(slopes.max() <= 0 and slopes.min() < 0)
-    search = _Search(network, region, feature, output, -1 if falls else 1, clock, random_state)
-    rising, falling = (search.exactly(X[at], sign) for at, sign in ((slopes.argmax(), 1), (slopes.argmin(), -1)))
-    opposite = rising if falls else falling
-    if opposite is None:
-        opposite = search.run()
-    if falls:
-        rising = opposite
-    else:
-        falling = opposite
+    likely = -1 if slopes.max() <= 0 and slopes.min() < 0 else 1
+    search = _Search(network, region, feature, output, likely, clock, random_state)
+    met = {sign: search.exactly(X[(sign * slopes).argmax()], sign) for sign in (1, -1)}
+    while True:
+        if met[-search.sign] is None:
+            met[-search.sign] = search.run()
+        if met[-search.sign] is None or met[search.sign] is not None:
+            break
+        # Samples had neither sign, and now an input has the less likely one.
+        search = _Search(network, region, feature, output, -search.sign, clock, random_state)
     verdict, direction, proof = Verdict.UNKNOWN, None, None
-    if rising is not None and falling is not None:
+    if met[1] is not None and met[-1] is not None:
         verdict, reason = Verdict.REFUTED, "the slope is positive at one input and negative at another, exactly"
     elif search.proved:
-        verdict, direction = Verdict.PROVED, "falls" if falls else "rises"
-        reason = f"the output never {'rises' if falls else 'falls'} as the input grows, the others fixed"
+        verdict, (direction, never) = Verdict.PROVED, ("rises", "falls")[:: search.sign]
+        reason = f"the output never {never} as the input grows, the others fixed"
         proof = together(search.neurons, search.certificates, provenance)
     elif search.late:
         reason = "the time limit was reached before the sign of all slopes was known"
     else:
         reason = "slopes of either sign are not ruled out where signs of neurons meet"
-    inputs = (rising, falling) if verdict is Verdict.REFUTED else (None, None)
-    met = (float(slopes.min()), float(slopes.max()))
-    return Monotonicity(verdict, direction, reason, met, *inputs, proof, search.leaves, clock.seconds)
+    both = (met[1], met[-1]) if verdict is Verdict.REFUTED else (None, None)
+    ends = (float(slopes.min()), float(slopes.max()))
+    return Monotonicity(verdict, direction, reason, ends, *both, proof, search.leaves, clock.seconds)
 
 
 class _Search:

@@ -35,6 +35,9 @@ from formulations.rounding import above, exact_array
 __all__ = ["Extremum", "FunctionRange", "OutputRange", "output_range"]
 
 
+LARGEST = float(np.finfo(np.float64).max)
+
+
 @dataclass(frozen=True)
 class Settings:
     """The tuning numbers of this module."""
@@ -46,6 +49,8 @@ class Settings:
     takes no longer. Not measured."""
     side: float = 0.25
     """Part of the tolerance to which the search comes near an undecided threshold. Not measured."""
+    worth: float = 0.05
+    """Part of what is open by which a bound that was reached must be better, to be proved. Not measured."""
     room: float = 4.0
     """What is given away to rounding, in units of what a linear bound gives away. Not measured."""
 
@@ -184,13 +189,15 @@ def output_range(
     searches = [Least(network, case, random_state) for case in signed]
     for search, found in zip(searches, attack_all(network, signed, rng=rng, deadline=whole), strict=True):
         search.meet(found.X)
-    for number, search in enumerate(searches):
-        # Of -c·f the least value is that of c·f with the other sign.
-        span = -searches[number - number % 2].attained - searches[number - number % 2 + 1].attained
-        gap = max(tolerance * max(span, 0.0), 2.0 * search.slack)
-        clock.tell(f"function {number // 2 + 1} of {len(rows)}, {'maximum' if number % 2 else 'minimum'}")
-        left = clock.left(1.0 / (len(searches) - number))
-        search.run(gap, Deadline.after(left))
+    for _ in range(1 if time_limit is None else 2):
+        # What some leave of their time the others have, once.
+        waiting = [(number, search) for number, search in enumerate(searches) if search.open]
+        for done, (number, search) in enumerate(waiting):
+            # Of -c·f the least value is that of c·f with the other sign.
+            span = -searches[number - number % 2].attained - searches[number - number % 2 + 1].attained
+            gap = max(tolerance * max(span, 0.0), 2.0 * search.slack)
+            clock.tell(f"function {number // 2 + 1} of {len(rows)}, {'maximum' if number % 2 else 'minimum'}")
+            search.run(gap, Deadline.after(clock.left(1.0 / (len(waiting) - done))))
     results = tuple(
         FunctionRange(low.extremum(1.0), high.extremum(-1.0), low.open or high.open)
         for low, high in zip(searches[::2], searches[1::2], strict=True)
@@ -244,7 +251,7 @@ class Least:
     def extremum(self, sign: float) -> Extremum:
         """Of the function itself, or with sign −1 of the one whose negative this is."""
         if self.x is None:
-            raise InputError("no input of the region was found; give a region that holds some.")
+            raise InputError("no input of the region with values in the range of float64 was found; give another one.")
         return Extremum(sign * self.proved + 0.0, sign * self.attained + 0.0, self.x)
 
     def meet(self, X: FloatArray) -> None:
@@ -254,16 +261,20 @@ class Least:
                 if point is None:
                     continue
                 y = exact_outputs(self.network, point)
-                value = above(sum((weight * y[j] for j, weight in self.case.rows[0].weights), Fraction(0)))
-                if value < self.attained:
+                exact = sum((weight * y[j] for j, weight in self.case.rows[0].weights), Fraction(0))
+                # Values beyond float64 are none that could be told.
+                if abs(exact) < LARGEST and (value := above(exact)) < self.attained:
                     self.attained, self.x = value, point
 
     def run(self, gap: float, deadline: Deadline) -> None:
         """Narrow the two values down to the gap, until the deadline."""
-        if self.x is None:
+        if not math.isfinite(self.attained - gap):
             return
-        # The cheapest bound first, so that there is one at the end.
-        self.decide(self.attained - gap, 0.0)
+        before = math.inf
+        while self.certificate is None and self.reached == -math.inf and self.attained < before:
+            # The cheapest bound first, so that there is one at the end.
+            before = self.attained
+            self.decide(before - gap, 0.0)
         self.undecided = math.inf
         for _ in range(SETTINGS.steps):
             threshold, left = self._following(gap), deadline.left
@@ -279,11 +290,13 @@ class Least:
         best = self.attained - gap
         if self.proved >= best:
             return None
-        if self.reached > self.proved:
+        if self.proved == -math.inf:
+            return min(self.reached, best) if self.reached > -math.inf else None
+        if self.reached - self.proved > SETTINGS.worth * (self.attained - self.proved):
             return min(self.reached, best)
         if best < self.undecided:
             return best
-        if not self.undecided - self.proved > SETTINGS.side * gap or self.proved == -math.inf:
+        if not self.undecided - self.proved > SETTINGS.side * gap:
             return None
         # By the ratio of what they leave open while that is large, so that no scale is far away.
         much, little = self.attained - self.proved, self.attained - self.undecided

@@ -25,7 +25,7 @@ from certnet.runtime.clock import Clock, Event
 from certnet.runtime.display import Result
 from certnet.runtime.wording import down, up
 from certnet.search.attack import attack_all
-from certnet.search.counterexample import Counterexample, confirm_near
+from certnet.search.counterexample import Counterexample, confirm_near, decided_classes
 from certnet.search.linear import Nodes, crown
 from certnet.search.margin_proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_sizes
 from formulations import InputError
@@ -33,6 +33,7 @@ from formulations._validation import FloatArray, shown
 from formulations.arguments import accepts, count, json_object, seconds, several
 from formulations.margin import MarginProblem, reduce_cases
 from formulations.network import ReluNetwork
+from formulations.properties import keeps_class
 from formulations.robustness import InputRegion, UnsafeCase, require_fitting
 from formulations.rounding import nearest
 from formulations.signs import FREE
@@ -377,6 +378,15 @@ class _Verification:
         nodes, seconds = (linear, semidefinite), self.clock.seconds
         found |= {"semantics": self.semantics, "rounding": self.rounding}
         return VerificationResult(verdict, reason, lower_bound, self.attacked, nodes, seconds, **found)
+
+
+def misclassified(network: ReluNetwork, x: FloatArray, label: int, semantics: str) -> bool:
+    """Whether an input is of another class, in exact arithmetic; or, rounded to float32, in every evaluation there."""
+    if semantics == REAL:
+        return not decided_classes(network, x[None], np.array([label]))[1][0]
+    point = x.astype(np.float32).astype(np.float64)
+    cases = keeps_class(network, InputRegion(point, point), label)
+    return verify(network, cases, semantics=semantics).verdict is Verdict.REFUTED
 
 
 def in_float32(

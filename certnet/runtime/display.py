@@ -39,6 +39,7 @@ def _proved(rows: Sequence[Mapping[str, Any]]) -> str:
 SHOWN: dict[str, tuple[str, Show]] = {
     "verdict": ("verdict", str),
     "result": ("result", str),
+    "direction": ("as the input grows, the output", str),
     "results": ("proved", _proved),
     "objective": ("objective", up),
     "lower_bound": ("lower bound", down),

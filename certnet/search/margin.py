@@ -1,8 +1,9 @@
 """Branch and bound on the signs of neurons for one case: a tree of proved leaves, or an unsafe input, or neither.
 
-First the triangle relaxation alone, many nodes at once: a node takes a millisecond or two in a batch. Where some
-hundreds of nodes are not enough the search begins anew with the semidefinite relaxation at each node that the linear
-one does not prove; it takes seconds and needs few nodes. Networks too large for it go on with linear bounds.
+First the triangle relaxation alone, many nodes at once: a node takes a millisecond or two in a batch. Where that is not
+enough the search begins anew with a semidefinite bound at each node that the linear one does not prove: the one with
+eliminated inputs, which is cheap; and where some nodes do not suffice either, the whole relaxation, which takes seconds
+and is not for large networks. Those go on with the former.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from certificates.making.tree import LeafProof
 from certnet.search.attack import attack
 from certnet.search.best_first import best_first
 from certnet.search.counterexample import Counterexample, confirm_near
+from certnet.search.eliminated import eliminated_bound
 from certnet.search.linear import LinearBounds
 from certnet.search.margin_proofs import (
     ROUNDING,
@@ -42,8 +44,10 @@ ATTEMPTS, CLOSING = 5, 0.3
 """Semidefinite bounds of one node at most, each with more products, and part of a negative value that may be left after
 them if still more are to be added."""
 RESTARTS = 8
-LINEAR_NODES = 600
-"""Nodes of the linear search before the semidefinite one begins. Measured: sum of seconds on the safeNLP boxes."""
+LINEAR_NODES, LINEAR_WORK = 600, 3_000_000
+"""Nodes of the linear search before the semidefinite one begins, and N d times that number at most."""
+ELIMINATED_NODES = 100
+"""Nodes of the search with eliminated inputs before the one with the whole relaxation begins."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +82,7 @@ class _Node(Vertex):
     score: float = 0.0
     relaxed: float = -np.inf
     products: IntArray | None = None
+    logarithms: tuple[FloatArray, FloatArray] | None = None
 
 
 class CaseSearch:
@@ -114,7 +119,8 @@ class CaseSearch:
         self.counterexample: Counterexample | None = None
         self.linear_nodes = self.semidefinite_nodes = self.count = 0
         self.most: float = np.inf
-        self.timed_out = self.stuck = self.semidefinite = False
+        self.timed_out = self.stuck = False
+        self.tighten: Callable[[_Node], None] | None = None
         self.lower_bound = -np.inf
         self.size = margin_sizes(network, [problem.case])[0] if size is None else size
         self.branching = Branching(problem)
@@ -127,10 +133,10 @@ class CaseSearch:
         p, proof = self.problem, None
         # Beyond that no bound is worth its time.
         if all(bool((np.abs(array) < LARGEST).all()) for array in (p.generators, p.bounds, p.weights, p.linear)):
-            relaxable = affordable(p)
-            proof = self.prove(semidefinite=False, most=LINEAR_NODES if relaxable else np.inf)
-            if proof is None and relaxable and not (self.counterexample or self.timed_out or self.stuck):
-                proof = self.prove(semidefinite=True)
+            for tighten, most in self._stages():
+                proof = self.prove(tighten, most=most)
+                if proof is not None or self.counterexample or self.timed_out or self.stuck:
+                    break
         return CaseOutcome(
             proof=proof,
             counterexample=self.counterexample,
@@ -140,10 +146,28 @@ class CaseSearch:
             timed_out=self.timed_out,
         )
 
-    def prove(self, *, semidefinite: bool, most: float = np.inf) -> CaseProof | None:
-        """One search with at most so many nodes; its proof if all leaves have one."""
-        self.semidefinite, self.most, self.count = semidefinite, most, 0
-        if semidefinite and self.circuits:
+    def _stages(self) -> list[tuple[Callable[[_Node], None] | None, float]]:
+        """What bounds nodes besides the linear relaxation in one search after the other, and their nodes at most."""
+        problem, stages = self.problem, []
+        if not problem.case.region.has_ball:
+            stages.append((self.eliminated, float(ELIMINATED_NODES)))
+        if affordable(problem):
+            stages.append((self.whole, np.inf))
+        if not stages:
+            return [(None, np.inf)]
+        stages[-1] = (stages[-1][0], np.inf)
+        nodes = LINEAR_WORK / max(problem.neurons * problem.case.region.inputs, 1)
+        return [(None, float(np.clip(nodes, 1, LINEAR_NODES))), *stages]
+
+    def prove(self, tighten: Callable[[_Node], None] | None = None, *, most: float = np.inf) -> CaseProof | None:
+        """One search with at most so many nodes; its proof if all leaves have one.
+
+        Args:
+            tighten: what bounds a node that the linear relaxation does not prove.
+            most: nodes.
+        """
+        self.tighten, self.most, self.count = tighten, most, 0
+        if tighten == self.whole and self.circuits:
             self.problem = self._with_circuits()
         root = _Node.root(self.problem.neurons)
         if self.splits is not None:
@@ -181,8 +205,7 @@ class CaseSearch:
             self.watch(waiting, worst)
         if self.counterexample is not None:
             return True
-        if not self.semidefinite:
-            self.lower_bound = max(self.lower_bound, worst)
+        self.lower_bound = max(self.lower_bound, worst)
         # In float32 an input within rounding is no counterexample, and no proof goes past it.
         within = self.problem.case.rounding is not None and self.attacked < -ROUNDING * self.size
         self.timed_out, self.stuck = self.timed_out or self.deadline.passed, self.stuck or within
@@ -190,7 +213,7 @@ class CaseSearch:
 
     def together(self, waiting: int) -> int:
         """Semidefinite bounds cost too much for nodes that might not be split."""
-        return 1 if self.semidefinite else int(np.clip(waiting // 2, 1, self.largest_batch // 2))
+        return 1 if self.tighten is not None else int(np.clip(waiting // 2, 1, self.largest_batch // 2))
 
     def bound(self, vertices: list[_Node]) -> None:
         """Bound nodes: each gets a proof, or a neuron to split on, or neither where none is left."""
@@ -213,7 +236,7 @@ class CaseSearch:
         proved = margins > 0
         for number, node in enumerate(vertices):
             node.mu, node.value = bounds.mu[number], float(bounds.value[number])
-            if node.parent is not None and not self.semidefinite:
+            if node.parent is not None and self.tighten is None:
                 neuron = node.parent.neuron
                 self.branching.learn(neuron, int(node.signs[neuron]), node.parent.score, node.parent.value, node.value)
             if proved[number]:
@@ -221,7 +244,7 @@ class CaseSearch:
                 node.key = np.inf
         if proved.all() or self._refuted_from(bounds.x[~proved]):
             return
-        if not self.semidefinite and vertices[0].parent is None:
+        if self.tighten is None and vertices[0].parent is None:
             self._try_root(vertices[0], bounds)
             neurons = self.branching.choose(signs, bounds.mu, bounds.scores)
         for number in np.flatnonzero(~proved).tolist():
@@ -229,15 +252,37 @@ class CaseSearch:
             node.neuron, node.key = int(neurons[number]), node.value
             if node.neuron >= 0:
                 node.score = float(bounds.scores[number, node.neuron])
-            if self.semidefinite:
-                self._relax(node)
+            if self.tighten is not None:
+                self.tighten(node)
                 self.timed_out = self.deadline.passed
                 if self.timed_out or self.counterexample is not None:
                     return
             # The linear relaxation has no gap there, and another one proves no more.
             self.stuck = self.stuck or (node.proof is None and node.neuron < 0)
 
-    def _relax(self, node: _Node) -> None:
+    def eliminated(self, node: _Node) -> None:
+        """Bound a node with eliminated inputs."""
+        assert node.mu is not None
+        known = None if node.parent is None else node.parent.logarithms
+        found = eliminated_bound(self.problem, node.signs, node.mu, node.value, known=known, deadline=self.deadline)
+        self.semidefinite_nodes += 1
+        node.relaxed, node.logarithms = found.value, found.logarithms
+        if found.leaf is not None:
+            self._claim(node, found.leaf, found.margin)
+        elif self._refuted_from(found.x[None]):
+            return
+        if node.proof is None:
+            node.key = max(node.value, found.value)
+            node.neuron = int(self.branching.largest(node.signs[None], node.mu[None], found.scores[None])[0])
+
+    def _claim(self, node: _Node, leaf: LeafProof, margin: float) -> None:
+        """Give a node its proof if the checker's arithmetic accepts it."""
+        assert node.mu is not None
+        node.margin = semidefinite_margin(self.network, self.problem, node.signs, leaf, node.mu, margin, self.deadline)
+        if node.margin > 0:
+            node.proof, node.key = leaf, np.inf
+
+    def whole(self, node: _Node) -> None:
         """Bound a node, and again with the products it missed while that closes most of what is left.
 
         The root, which has no products of a parent, is bounded twice in any case.
@@ -258,11 +303,8 @@ class CaseSearch:
             self.semidefinite_nodes += 1
             node.products, node.relaxed = found.products, found.value
             if found.leaf is not None:
-                node.margin = semidefinite_margin(
-                    self.network, self.problem, node.signs, found.leaf, node.mu, found.margin, self.deadline
-                )
-                if node.margin > 0:
-                    node.proof, node.key = found.leaf, np.inf
+                self._claim(node, found.leaf, found.margin)
+                if node.proof is not None:
                     return
                 break
             if self._refuted_from(found.x[None]):

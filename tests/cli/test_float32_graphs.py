@@ -135,7 +135,7 @@ def test_a_type_that_is_not_the_files_is_an_error(certnet: Call, folder: Path) -
     assert "X is declared float32, but in double.onnx" in done.err
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 26))
 def test_where_nothing_is_rounded_every_order_gives_the_exact_outputs(seed: int, digits: int) -> None:
     random = np.random.default_rng(seed)

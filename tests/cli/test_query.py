@@ -7,6 +7,7 @@ import pytest
 
 from certnet.cli.supports import CAPABILITIES
 from certnet.io import write_onnx
+from certnet.io.links import ENDINGS
 from certnet.search.counterexample import exact_outputs
 from tests.cli.support import Call
 from tests.cli.test_verify import BOX as SIDES
@@ -125,6 +126,32 @@ def test_types_without_a_guarantee_are_errors(certnet: Call, files: Path, elemen
     assert (done.code, done.out) == (2, "")
     assert f"declares {element}" in done.err
     assert element not in certnet("supports", "--onnx-element-types").out
+
+
+@pytest.mark.parametrize("kind", ENDINGS)
+def test_a_function_at_the_end_keeps_the_order_of_outputs(certnet: Call, files: Path, kind: str) -> None:
+    import onnx
+
+    model = onnx.load(files / "net.onnx")
+    last = model.graph.output[0].name
+    model.graph.node.append(onnx.helper.make_node(kind, [last], ["end"]))
+    model.graph.output[0].name = "end"
+    onnx.save(model, files / "end.onnx")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    session = runtime.InferenceSession(str(files / "end.onnx"), providers=["CPUExecutionProvider"])
+    for sign in ("<", ">"):
+        text = query(files, HEAD + INPUTS + f"(assert ({sign} Y[0,0] Y[0,1]))")
+        done = certnet("verify", text, "--network", f"N={files / 'end.onnx'}")
+        assert done.out.split("\n")[0] == certnet("verify", files / "net.onnx", text).out.split("\n")[0]
+        if done.code == 1:
+            lines = done.out.splitlines()
+            x, y = ([float(line) for line in part] for part in (lines[2:5], lines[6:8]))
+            kept = np.array([x], dtype=(session.get_inputs()[0].type == "tensor(double)" and np.float64) or np.float32)
+            np.testing.assert_allclose(session.run(None, {session.get_inputs()[0].name: kept})[0][0], y, atol=1e-5)
+    more = query(files, HEAD + INPUTS + "(assert (< (+ Y[0,0] (* 2.0 Y[0,1])) 0.5))")
+    done = certnet("verify", more, "--network", f"N={files / 'end.onnx'}")
+    assert (done.code, done.out) == (2, "")
+    assert "comparisons of two outputs" in done.err
 
 
 def test_options_that_do_not_go_together(certnet: Call, files: Path) -> None:

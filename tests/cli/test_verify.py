@@ -1,6 +1,7 @@
 """``certnet verify`` and ``certnet check`` of what it writes."""
 
 import gzip
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -351,3 +352,17 @@ def test_what_bounds_decide_needs_neither_solvers_nor_readers_of_data_nor_rich(f
         "numpy.random",
     )
     assert [name for name in heavy if name in loaded] == []
+
+
+def test_splits_of_another_verifier_are_completed_or_refused(certnet: Call, files: Path) -> None:
+    tree = {"format": "certnet-split-tree", "version": 1, "cases": [[[[2, 1]], [[2, -1], [5, 1]], [[2, -1], [5, -1]]]]}
+    (files / "t.json").write_text(json.dumps(tree))
+    call = ("verify", files / "net.npz", files / "safe.vnnlib", "--tree", files / "t.json")
+    done = certnet(*call, "--certificate", files / "a.cert")
+    assert done.out.splitlines()[0] == "unsat"
+    assert certnet("check", files / "a.cert", "--property", files / "safe.vnnlib").code == 0
+    assert certnet("verify", files / "net.npz", files / "unsafe.vnnlib", "--tree", files / "t.json").code == 1
+    (files / "t.json").write_text(json.dumps({**tree, "cases": [[[[2, 1]]]]}))
+    done = certnet(*call)
+    assert done.code == 2
+    assert "no leaf where neuron 2 is inactive" in done.err

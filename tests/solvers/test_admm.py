@@ -125,7 +125,7 @@ def _contraction(order: int) -> tuple[np.ndarray, np.ndarray]:
 def _iterate(layer: Arrays, memory: int, steps: int) -> float:
     """Distance to the fixed point after some steps, relative to the first one."""
     factors, fixed = _contraction(6)
-    acceleration = Anderson(layer, 6, memory, 5)
+    acceleration = Anderson(layer, (6, 6), memory, 5)
     V = layer.zeros(6, 6)
     for _ in range(steps):
         R = layer.array((factors - 1.0) * (layer.host(V) - fixed))
@@ -139,7 +139,7 @@ def test_acceleration_finds_the_fixed_point_of_a_linear_map(layer: Arrays) -> No
 
 
 def test_extrapolation_that_fails_is_withdrawn(layer: Arrays) -> None:
-    acceleration, rng = Anderson(layer, 3, 2, 1), np.random.default_rng(0)
+    acceleration, rng = Anderson(layer, (3, 3), 2, 1), np.random.default_rng(0)
     V = layer.zeros(3, 3)
     while not acceleration.extrapolated:
         last, step = V, layer.array(rng.standard_normal((3, 3)))

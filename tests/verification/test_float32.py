@@ -1,5 +1,6 @@
 """Float32 semantics: E covers every evaluation, and no verdict is wrong where margins are as small as rounding."""
 
+import dataclasses
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from certificates.float32 import output_errors
 from certificates.robustness import preactivation_bounds
 from certnet.io import read_network
 from certnet.io.float32 import require_plain
+from certnet.jobs.audit import audit
 from certnet.jobs.radius import certified_radius
 from certnet.jobs.verify import verify
 from certnet.search.counterexample import exact_outputs
@@ -259,6 +261,39 @@ def test_a_radius_in_float32_lies_below_one_of_real_numbers() -> None:
     assert 0 < rounded.certified <= real.certified * (1 + 1e-3)
     assert rounded.counterexample is not None
     assert (single(rounded.counterexample.x) == rounded.counterexample.x).all()
+
+
+def test_an_audit_in_float32_and_what_an_earlier_run_claims_of_it() -> None:
+    """Its certificates and counterexamples are of float32, and are confirmed as such."""
+    network, rng = proved().network, np.random.default_rng(4)
+    X = rng.random((3, 3))
+    labels = network(X).argmax(axis=1)
+    labels[2] = (labels[2] + 1) % 3
+    kept: dict = {}
+    how = {"norm": "linf", "radii": [1e-3, 0.5], "certified_radii": True, "semantics": "float32"}
+    found = audit(network, X, labels, **how, finished=lambda one, proofs: kept.update({one.row: (one, proofs)}))
+    real = audit(network, X, labels, **{**how, "semantics": "real"})
+    for one, other, x in zip(found.inputs, real.inputs, X, strict=True):
+        assert one.certified_radius <= other.attacked_radius * (1 + 1e-3)
+        witness = np.array(one.counterexample)
+        assert (single(witness) == witness).all()
+        assert np.abs(witness - x).max() <= one.attacked_radius
+        for certificate in kept[one.row][1].values():
+            assert certificate.semantics == "float32"
+            assert check(certificate).verdict is Verdict.PROVED
+    assert found.inputs[2].certified_radius == 0
+    claims = {row: dataclasses.replace(one, resumed=True) for row, (one, _) in kept.items()}
+    again = audit(network, X, labels, **how, known=claims, recall=lambda one: proofs_of(*kept[one.row]))
+    assert [one.status for one in again.inputs] == [one.status for one in found.inputs]
+    assert all(one.resumed for one in again.inputs)
+    rounded = replace(network, hidden=network.hidden * (1 + 2.0**-40))
+    with pytest.raises(InputError, match="no float32 number"):
+        audit(rounded, X, labels, **how)
+
+
+def proofs_of(entry, certificates):
+    certificate = certificates.get(entry.certified_radius)
+    return None if certificate is None else certificate.proofs
 
 
 GEMM, SPLIT = ["Gemm", "Relu", "Gemm"], ["Flatten", "MatMul", "Add", "Relu", "MatMul", "Add", "Identity"]

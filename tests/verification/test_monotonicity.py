@@ -76,6 +76,13 @@ def test_a_corner_that_samples_miss() -> None:
     assert found.verdict is Verdict.REFUTED
 
 
+def test_a_slope_that_is_0_but_in_a_corner() -> None:
+    """Nothing that is sampled falls or rises: −(x + y − 1.999999)₊ on the square."""
+    network = ReluNetwork(np.ones((1, 2)), np.array([-1.999999]), np.array([[-1.0]]), np.zeros(1))
+    found = monotonicity(network, SQUARE, 0)
+    assert (found.verdict, found.direction) == (Verdict.PROVED, "falls")
+
+
 def test_a_proof_that_needs_splits() -> None:
     found = monotonicity(NESTED, SQUARE, 0)
     assert (found.verdict, found.direction) == (Verdict.PROVED, "rises")

@@ -9,15 +9,17 @@ from certificates import Certificate, Robustness, Verdict, check
 from certificates.robustness import preactivation_bounds
 from certnet.jobs.verify import verify
 from certnet.search.attack import attack, attack_all
+from certnet.search.eliminated import eliminated_bound
 from certnet.search.line_search import line_search
 from certnet.search.linear import crown, finish, nodes_of
-from certnet.search.margin_proofs import case_proof, linear_leaf
+from certnet.search.margin_proofs import case_proof, linear_leaf, semidefinite_margin
 from certnet.search.margin_rows import linear_bounds
 from certnet.search.regions import project
 from formulations.margin import MarginProblem
 from formulations.network import ReluNetwork
 from formulations.properties import keeps_class
 from formulations.robustness import InputRegion, UnsafeCase
+from formulations.signs import FREE
 from tests.certificates.altering import replace
 from tests.verification.margin_bounds import reduce_case, rounding_size
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
@@ -198,3 +200,42 @@ def test_a_search_with_many_nodes_repeats(tmp_path) -> None:
     assert found[0].nodes[0] > 2
     assert np.array_equal(first.proof.multipliers, second.proof.multipliers)
     assert np.array_equal(first.proof.split, second.proof.split)
+
+
+@settings(max_examples=8, deadline=None)
+@given(SEEDS, st.integers(2, 6), st.integers(6, 12))
+def test_eliminated_inputs_give_a_bound_that_the_checker_proves(seed: int, inputs: int, width: int) -> None:
+    """At a node below every sample, at least about the linear bound, and with a leaf for a case with a margin."""
+    network, region = random_network(seed, inputs=inputs, width=width), random_box(seed, inputs)
+    case = UnsafeCase(region, np.array([[1.0, -1.0]]), np.zeros(1))
+    problem = problem_of(network, case)
+    signs = random_signs(problem, seed, count=2)
+    X = samples(region, seed)
+    product = X @ problem.generators[:, :-1].T + problem.generators[:, -1]
+    known = None
+    for one, linear in zip(signs, linear_bounds(problem, signs, accurate=True).value, strict=True):
+        least = case.margins(network(X))[(product * one >= 0).all(axis=1)].min(initial=np.inf)
+        bent = (one == FREE) & (problem.weights[0] < 0)
+        if not (np.isfinite(least) and bent.any()):
+            continue
+        shift = 1.0 - float(linear)
+        moved = replace(problem, case=replace(case, h=case.h + shift), linear=problem.linear.copy())
+        moved.linear[:, -1] += shift
+        proved = eliminated_bound(moved, one, np.ones(1), 1.0, known=known)
+        assert proved.leaf is not None
+        assert proved.value <= least + shift + 1e-9
+        margin = semidefinite_margin(network, moved, one, proved.leaf, np.ones(1), proved.margin)
+        assert 0 < margin <= proved.value
+        known = proved.logarithms
+
+
+def test_eliminated_inputs_prove_what_linear_bounds_do_not() -> None:
+    """Where the hidden layer is wide for the inputs triangles, each for itself, are far off."""
+    network = random_network(5, inputs=6, width=24)
+    case = UnsafeCase(random_box(5, 6), np.array([[1.0, -1.0]]), np.zeros(1))
+    met = float(case.margins(network(samples(case.region, 0))).min())
+    problem = problem_of(network, case)
+    signs = np.zeros((1, problem.neurons), dtype=np.int64)
+    linear = float(linear_bounds(problem, signs, accurate=True).value[0])
+    found = eliminated_bound(problem, signs[0], np.ones(1), linear)
+    assert linear < found.value < met

@@ -56,7 +56,7 @@ def unsafe(stated: Property, x: np.ndarray) -> bool:
     return any(confirm(stated.network, case, joined, 0) is not None for case in stated.cases)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(FORMULAS, min_size=1, max_size=3), st.integers(0, 2**32 - 1))
 def test_cases_are_unsafe_where_the_formulas_hold(formulas: list[Any], seed: int) -> None:
     stated = parse_vnnlib(HEAD + BOX + "".join(f"(assert {written(formula)})" for formula in formulas), NETWORK)

@@ -81,6 +81,14 @@ def test_functions_that_do_not_vary() -> None:
     assert not other.open
 
 
+def test_a_minimum_that_attacks_meet_late_has_a_bound() -> None:
+    """Here the first threshold is refuted, by an input that the first attack did not meet."""
+    network, region = random_network(148, inputs=2, width=6), random_ball(148, 2)
+    (found,) = output_range(network, region, np.array([0.0, 1.0]), tolerance=1e-4).results
+    exact = exact_range(network, region, np.array([0.0, 1.0]))
+    assert_encloses(found, exact, 2e-4 * (exact[1] - exact[0]))
+
+
 def test_time_that_is_up_leaves_the_first_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     network, region = random_network(1, inputs=2, width=6), random_box(1, 2)
     monkeypatch.setattr(job, "SETTINGS", job.Settings(steps=1))

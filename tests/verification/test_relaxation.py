@@ -103,7 +103,7 @@ def test_a_search_may_use_circuits() -> None:
     problem = reduce_case(network, case, *preactivation_bounds(network, case.region))
     random = {"attacked": np.inf, "deadline": NO_DEADLINE, "rng": np.random.default_rng(0)}
     search = CaseSearch(network, problem, 0, **random, circuits=True)
-    proof = search.prove(semidefinite=True)
+    proof = search.prove(search.whole)
     assert proof is not None
     assert len(proof.proof.circuits.target) > 0
     report = check(Certificate(Robustness(network, (case,)), (proof,)))

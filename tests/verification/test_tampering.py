@@ -35,7 +35,7 @@ def certificate(kind: str) -> Certificate:
     else:
         search = CaseSearch(network, problem, 0, attacked=0.4, deadline=NO_DEADLINE, rng=np.random.default_rng(0))
         search.run()
-        proof = search.prove(semidefinite=False)
+        proof = search.prove()
         assert proof is not None
         assert proof.proof.leaves > 1
     made = Certificate(Robustness(network, (case,)), (proof,))
