@@ -9,7 +9,7 @@ from formulations._validation import FloatArray, as_array
 from formulations.errors import InputError
 from formulations.rounding import exact_array
 
-LEFT_OUT = "The file's network ends in {ending}; outputs here are those before it, which {ending} keeps in their order."
+LEFT_OUT = "The file's network ends in {ending}; what is proved is about the outputs before it, which {ending} keeps in order."
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -137,6 +137,9 @@ def compare_property(certificate: Certificate, path: str, networks: Sequence[str
             raise InputError(f"{path} is about float32, but the certificate about real numbers; verify it again.")
         _require_equal(certificate.network, query.network, networks)
         cases, notes = query.cases, list(query.network.notes)
+        if query.network.ending is not None:
+            # What is meant lies between the rows for counterexamples and those for proofs.
+            cases = tuple(replace(case, stated=None) for case in cases)
     else:
         cases = read_vnnlib(path, certificate.network).cases
     for number, case in enumerate(cases):

@@ -88,6 +88,11 @@ def equivalence(
     columns = {"target": target, "weight_column": weight_column, "drop": drop}
     read, regions = asked(subject, where, norm=norm, radius=radius, rows=rows, **columns)
     compared = second.read.on(classes=None if subject.read.classes is None else tuple(subject.read.classes))
+    if read.ending != compared.ending:
+        raise InputError(
+            f"One network ends in {read.ending or 'its outputs'}, the other in {compared.ending or 'its outputs'}; "
+            "outputs before such functions are compared, so give two that end alike."
+        )
     as_positive("--tolerance", tolerance)
     if epsilon is not None:
         as_positive("--epsilon", epsilon)

@@ -94,7 +94,7 @@ def audit(
     given = {"target": target, "weight_column": weight_column, "seed": seed, "split": False if other else None}
     recipe = subject.recipe(data, **given, drop=drop, task="classification", loss="squared", raw=True)
     seed, part = recipe.seed, part or ("all" if other else "test")
-    split = load(recipe.asked_by(read.columns), Outputs(read.network.outputs, read.classes))
+    split = load(recipe.asked_by(read.columns), Outputs(read.scores, read.classes))
     X, Y = _part(split, part)
     relu = read.with_scores(split.classes)
     require_kind(relu, X, Y, data)

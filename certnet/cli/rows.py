@@ -102,7 +102,7 @@ def read_rows(subject: Subject, recipe: "Recipe") -> tuple[ReluNetwork, FloatArr
     from certnet.io.targets import Outputs
 
     read = subject.read
-    data = read_source(recipe.asked_by(read.columns), Outputs(read.network.outputs, read.classes))
+    data = read_source(recipe.asked_by(read.columns), Outputs(read.scores, read.classes))
     network = read.with_scores(data.classes)
     X, Y = (data.X, data.Y) if data.X_test is None or data.Y_test is None else (data.X_test, data.Y_test)
     require_kind(network, X, Y, recipe.source)

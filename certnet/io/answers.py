@@ -9,6 +9,7 @@ import numpy as np
 from certnet.io.cells import name_reader, parse_number
 from certnet.io.columns import Columns
 from certnet.io.dataset import Recipe
+from certnet.io.endings import after_ending
 from certnet.io.links import means, probabilities
 from certnet.io.load_data import read_source, source_kind
 from certnet.io.network import TwoLayerNetwork
@@ -63,20 +64,22 @@ def answers(read: TwoLayerNetwork, loss: str | None, X: FloatArray) -> dict[str,
 
     Args:
         read: the network.
-        loss: what it was trained with; None where nobody knows, which a network without classes answers with outputs.
+        loss: what it was trained with; None where nobody knows: then a file's own outputs are the answer of a network
+            without classes, and the probabilities of one that ends in Softmax or Sigmoid.
         X: n×d features.
     """
     columns: dict[str, Sequence[Any]] = {"row": range(len(X))}
     with np.errstate(all="ignore"):
-        scores = read.predict(X)
+        scores, ending = read.predict(X), read.network.ending
+        own = scores if ending is None or not len(scores) else np.array([after_ending(ending, row) for row in scores])
         if read.classes is None:
-            found, name = (scores, "output") if loss is None else (means(loss, scores), "prediction")
+            found, name = (own, "output") if loss is None else (means(loss, scores), "prediction")
             alone = loss is not None and found.shape[1] == 1
             names = [name] if alone else [f"{name} {k}" for k in range(found.shape[1])]
             return columns | {name: found[:, k].tolist() for k, name in enumerate(names)}
         columns["prediction"] = read.predict_class(X).tolist()
-        chances = probabilities(loss or "", scores)
-    if chances is not None:
+        chances = own if ending in ("Softmax", "Sigmoid") else probabilities(loss or "", scores)
+    if chances is not None and chances.shape[1] == len(read.classes):
         columns |= {f"p({name})": chances[:, k].tolist() for k, name in enumerate(read.classes)}
     return columns
 

@@ -70,10 +70,7 @@ def asked(
     outputs = _outputs(network, outputs)
     if outputs * sum(not row.x for clause, _ in pairs for row in clause) > MOST_NUMBERS:
         raise InputError(f"the property has more than {MOST_NUMBERS} coefficients when it is expanded; split it.")
-    cases = tuple(
-        _case(region, [OutputRow(row.y, row.constant, row.strict) for row in clause if row.y], outputs, network)
-        for clause, region in pairs
-    )
+    cases = tuple(_case(region, [row for row in clause if row.y], outputs, network) for clause, region in pairs)
     return Asked(network, cases, places)
 
 
@@ -198,7 +195,7 @@ def _outputs_alone(pairs: Pairs, outputs: int, network: ReluNetwork | None) -> t
         if id(row) not in changed and row.x and (row.y or len(row.x) > 1):
             form, scale = _form(row.x)
             added = forms.setdefault(form, outputs + len(forms))
-            changed[id(row)] = Row((), (*row.y, (added, 1 / scale)), row.constant, row.strict)
+            changed[id(row)] = replace(row, x=(), y=(*row.y, (added, 1 / scale)))
     if not forms:
         return pairs, network
     if network is None:
@@ -253,9 +250,10 @@ def with_forms(
     ).told(network.note, network.ending)
 
 
-def _case(region: InputRegion, rows: Sequence[OutputRow], outputs: int, network: ReluNetwork | None) -> UnsafeCase:
+def _case(region: InputRegion, rows: Sequence[Row], outputs: int, network: ReluNetwork | None) -> UnsafeCase:
     """The case of these rows; without one every input of the region is unsafe."""
-    stated = tuple(rows) or (OutputRow((), Fraction(0)),)
+    stated = tuple(OutputRow(row.y, row.constant, row.strict) for row in rows) or (OutputRow((), Fraction(0)),)
+    slacks = [row.slack for row in rows] or [Fraction(0)]
     H, h = np.zeros((len(stated), outputs)), np.zeros(len(stated))
     for number, row in enumerate(stated):
         factor = _factor([weight for _, weight in row.weights])
@@ -263,7 +261,7 @@ def _case(region: InputRegion, rows: Sequence[OutputRow], outputs: int, network:
         factor = factor or Fraction(1)
         for j, weight in row.weights:
             H[number, j] = float(factor * weight)
-        h[number] = below(factor * row.constant - charge)
+        h[number] = below(factor * (row.constant - slacks[number]) - charge)
     case = UnsafeCase(region, H, h)
     return case if case.rows == stated else replace(case, stated=stated)
 

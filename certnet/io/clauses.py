@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -49,12 +49,16 @@ Terms = tuple[tuple[int, Fraction], ...]
 
 @dataclass(frozen=True)
 class Row:
-    """``Σ x_i X_i + Σ y_j Y_j + constant ≤ 0``, or ``< 0`` where it is strict; exactly."""
+    """``Σ x_i X_i + Σ y_j Y_j + constant ≤ 0``, or ``< 0`` where it is strict; exactly.
+
+    With a ``slack`` what is meant lies between this row and the one whose constant is less by that.
+    """
 
     x: Terms
     y: Terms
     constant: Fraction
     strict: bool = False
+    slack: Fraction = Fraction(0)
 
     @cached_property
     def bound(self) -> Fraction:
@@ -177,4 +181,4 @@ def moved(row: Row, places: Mapping[int, int]) -> Row:
     total: dict[int, Fraction] = {}
     for i, value in row.x:
         total[places[i]] = total.get(places[i], Fraction(0)) + value
-    return Row(tuple((i, value) for i, value in total.items() if value), row.y, row.constant, row.strict)
+    return replace(row, x=tuple((i, value) for i, value in total.items() if value))

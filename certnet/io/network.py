@@ -115,7 +115,14 @@ class TwoLayerNetwork(Result):
     @property
     def is_binary(self) -> bool:
         """Whether its one output stands for two classes."""
-        return self.network.outputs == 1 and self.classes is not None and len(self.classes) == 2
+        if self.classes is None:
+            return self.network.outputs == 1 and self.network.ending == "Sigmoid"
+        return self.network.outputs == 1 and len(self.classes) == 2
+
+    @property
+    def scores(self) -> int:
+        """How many outputs ``with_scores`` has."""
+        return 2 if self.is_binary else self.network.outputs
 
     def features(self, X: ArrayLike) -> FloatArray:
         """z of raw data X (n×d).

@@ -17,6 +17,7 @@ import numpy as np
 from certnet.io.chain import Chain
 from certnet.io.network import LARGEST_FILE, TwoLayerNetwork
 from certnet.io.onnx_advice import advice
+from certnet.io.onnx_learned import LABELS
 from certnet.io.onnx_nodes import apply
 from certnet.io.onnx_reference import Node, Opsets
 from certnet.io.onnx_signals import LARGEST_SIGNAL, MOVES, Operand, OtherNodeError, Signal, settled
@@ -100,6 +101,8 @@ def _names_are_text(model: Any) -> bool:
 def _signals(shapes: Shapes, *, whole: bool = True) -> dict[str, Signal]:
     """The inputs of these shapes, one after the other in one vector."""
     sizes = [math.prod(shape) for shape in shapes.values()]
+    if not 0 < sum(sizes) <= LARGEST_SIGNAL:
+        raise InputError(f"the inputs have {sum(sizes)} entries; certnet reads from 1 to {LARGEST_SIGNAL}.")
     chain, ends = Chain(size=sum(sizes), whole=whole), np.cumsum([0, *sizes])
     places = {name: start + np.arange(size) for name, start, size in zip(shapes, ends, sizes, strict=False)}
     if len(shapes) == 1:
@@ -229,20 +232,24 @@ class _Graph:
                 f"{self.source}: the output {missing!r} does not depend on the input; export the network again."
             )
         signals = [value for value in found.values() if isinstance(value, Signal)]
-        scores = [s for s in signals if s.ending is None or not s.ending.is_label] or signals[:1]
+        scores = [s for s in signals if s.ending is None or not s.ending.is_label] or signals
         if len(scores) > 1 or len(found) < len(self.graph.output):
             raise InputError(
                 f"{self.source} has {len(self.graph.output)} outputs; a network has one tensor of scores, so export it "
                 "with that alone."
             )
-        named = [signal.ending.classes for signal in signals if signal.ending is not None and signal.ending.classes]
-        ending, named = scores[0].ending, [names for names in named if len(names) == scores[0].size]
+        named = {signal.ending.classes for signal in signals if signal.ending is not None and signal.ending.classes}
+        if len(named) > 1:
+            raise InputError(f"{self.source} names the classes of its outputs in two ways; export the network again.")
+        ending = scores[0].ending
+        if ending is not None and ending.kind == LABELS:
+            raise InputError(f"{ending.label} leaves labels alone; export the network with its scores.")
         # A shape that is known makes a layer of nodes that act on each entry alone.
         chain = scores[0].chain if self._known_shapes is None else scores[0].chain.multiplied()
         return chain.network(
             self.source,
             scores[0].places.reshape(-1),
-            classes=named[0] if named else None,
+            classes=next(iter(named), None),
             ending=None if ending is None else ending.kind,
             rounded=self._rounded,
         )

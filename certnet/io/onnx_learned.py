@@ -21,27 +21,32 @@ from certnet.io.onnx_signals import (
 )
 from formulations import InputError
 
+LABELS = "labels"
+"""The kind of an ending that leaves names of classes."""
+
+
+def _extracted(node: Node, operands: Sequence[Operand]) -> Operand:
+    """Columns of values, or the names of classes at positions that ArgMax found."""
+    values, positions = operands
+    if isinstance(values, Signal):
+        places = numbers_of(positions).astype(np.int64).reshape(-1)
+        if not ((places >= 0) & (places < values.places.shape[-1])).all():
+            raise InputError("takes columns that are not there")
+        return settled(values.chain, values.places[..., places], values.ending)
+    signal, names = signal_of(positions), np.asarray(values).reshape(-1)
+    if signal.ending is None or signal.ending.kind != "ArgMax" or len(names) != signal.size:
+        raise InputError("chooses among constants by computed values")
+    classes = tuple(str(_text(name)) for name in names.tolist())
+    return replace(signal, ending=replace(signal.ending, kind=LABELS, classes=classes))
+
 
 def _named(node: Node, operands: Sequence[Operand]) -> Operand:
-    """Labels of outputs, or probabilities with the names of their classes."""
-    if node.kind == "ArrayFeatureExtractor" and isinstance(operands[0], Signal):
-        positions = numbers_of(operands[1]).astype(np.int64).reshape(-1)
-        try:
-            return settled(operands[0].chain, operands[0].places[..., positions], operands[0].ending)
-        except IndexError:
-            raise InputError("takes columns that are not there") from None
-    if node.kind == "ArrayFeatureExtractor":
-        signal, names = signal_of(operands[1]), np.asarray(operands[0]).reshape(-1)
-        classes = tuple(str(_text(name)) for name in names.tolist())
-    else:
-        signal = signal_of(operands[0])
-        found = node.attributes.get("classlabels_int64s") or node.attributes.get("classlabels_strings") or ()
-        classes = tuple(str(_text(name)) for name in found)
-        if len(classes) not in (0, signal.size):
-            raise InputError(f"names {len(classes)} classes of {signal.size} outputs")
-    if signal.ending is None:
-        raise InputError("makes labels of values that are no scores")
-    return replace(signal, ending=replace(signal.ending, classes=classes or None))
+    """Scores or probabilities with the names of their classes."""
+    signal = signal_of(operands[0])
+    found = node.attributes.get("classlabels_int64s") or node.attributes.get("classlabels_strings") or ()
+    if signal.ending is None or signal.ending.is_label or len(found) != signal.size:
+        raise InputError(f"names {len(found)} classes of {signal.size} values, which have to be probabilities")
+    return replace(signal, ending=replace(signal.ending, classes=tuple(str(_text(name)) for name in found)))
 
 
 def _text(name: object) -> object:
@@ -52,7 +57,7 @@ def _binarised(node: Node, operands: Sequence[Operand]) -> Operand:
     signal = signal_of(operands[0])
     if signal.ending is None or signal.ending.kind != "Sigmoid":
         raise InputError("jumps, which no ReLU network does")
-    return replace(signal, ending=Ending("Binarizer", node.label, is_label=True))
+    return replace(signal, ending=Ending(LABELS, node.label, is_label=True))
 
 
 def _scaler(node: Node, operands: Sequence[Operand]) -> Operand:
@@ -87,7 +92,7 @@ def _linear_model(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     found = found if kind is None else replace(found, ending=Ending(kind, node.label))
     if node.kind == "LinearRegressor":
         return [found]
-    label = Ending("ArgMax", node.label, True, tuple(str(_text(name)) for name in classes))
+    label = Ending(LABELS, node.label, True, tuple(str(_text(name)) for name in classes))
     return [replace(found, ending=label), found]
 
 
@@ -103,7 +108,7 @@ def _normalizer(node: Node, operands: Sequence[Operand]) -> Operand:
 
 
 LEARNED: dict[str, Operation] = {
-    "ArrayFeatureExtractor": _named,
+    "ArrayFeatureExtractor": _extracted,
     "Binarizer": _binarised,
     "Imputer": _imputer,
     "LinearClassifier": _linear_model,

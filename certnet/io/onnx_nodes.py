@@ -46,6 +46,10 @@ def apply(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     ended = next((x.ending for x in operands if isinstance(x, Signal) and x.ending is not None), None)
     if ended is not None and node.kind not in _AFTER_THE_END:
         refuse_within(ended, node.kind)
+    if ended is not None and ended.is_label and node.kind != "ArrayFeatureExtractor":
+        if node.kind not in _OF_LABELS:
+            refuse_within(ended, node.kind)
+        return [operands[0]]
     operation = (OPERATIONS if node.is_standard else LEARNED).get(node.kind)
     if operation is None:
         raise InputError(advice(node))
@@ -161,6 +165,8 @@ def _normalisation(node: Node, operands: Sequence[Operand]) -> Operand:
     if node.attributes.get("training_mode", 0) or not node.attributes.get("spatial", 1):
         raise InputError("depends on the batch; export the network in evaluation mode")
     signal, channels = signal_of(operands[0]), [numbers_of(operand) for operand in operands[1:]]
+    if len({values.shape for values in channels}) != 1 or channels[0].shape != signal.places.shape[1:2]:
+        raise InputError(f"has no number for each channel of {signal.places.shape}")
     axes = max(signal.places.ndim - 2, 0)
     weight, bias, mean, variance = (values.reshape(-1, *[1] * axes) for values in channels)
     with np.errstate(all="ignore"):
@@ -216,7 +222,7 @@ def _extreme(sign: float, node: Node, operands: Sequence[Operand]) -> Operand:
 
 def _cast(node: Node, operands: Sequence[Operand]) -> Operand:
     signal = signal_of(operands[0])
-    if node.attributes.get("to") not in _FLOATS and not (signal.ending and signal.ending.is_label):
+    if node.attributes.get("to") not in _FLOATS:
         raise InputError("makes other numbers than floating-point ones of computed values; leave it out")
     return signal
 
@@ -237,7 +243,7 @@ def _end(node: Node, operands: Sequence[Operand]) -> Operand:
         over = math.prod(shape[axis:]) if coerced else shape[axis] if -ndim <= axis < ndim else 0
         if over != signal.size or node.attributes.get("select_last_index", 0):
             raise InputError("does not act on all outputs together; certnet reads it where it does")
-    if signal.ending is not None and node.kind != "ArgMax":
+    if signal.ending is not None and (node.kind != "ArgMax" or signal.ending.is_label):
         refuse_within(signal.ending, node.kind)
     places = signal.places.reshape(1, -1) if node.kind == "ArgMax" else signal.places
     return Signal(signal.chain, places, Ending(node.kind, node.label, node.kind == "ArgMax"))
@@ -272,3 +278,5 @@ OPERATIONS: dict[str, Operation] = {
 }
 """Operators of ONNX on signals."""
 _AFTER_THE_END = {*MOVES, "Cast", "ArgMax", "Sub", "ArrayFeatureExtractor", "Binarizer", "Normalizer", "ZipMap"}
+_OF_LABELS = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+"""What may happen to labels, of which there is one for each data point."""

@@ -48,6 +48,11 @@ class Ending:
     is_label: bool = False
     classes: tuple[str, ...] | None = None
 
+    @property
+    def is_joint(self) -> bool:
+        """Whether each value depends on all outputs."""
+        return self.is_label or self.kind in ("Softmax", "LogSoftmax")
+
 
 @dataclass(frozen=True, eq=False)
 class Signal:
@@ -113,6 +118,10 @@ def settled(chain: Chain, places: IntArray, ending: Ending | None = None) -> Sig
     counts = np.bincount(places.reshape(-1), minlength=chain.size or 0)
     if (counts == 1).all():
         return Signal(chain, places, ending)
+    if ending is not None and ending.is_joint:
+        raise OtherNodeError(
+            f"{ending.label} is followed by a choice of its outputs; export the network with all of them."
+        )
     return Signal(chain.chosen(places.reshape(-1)), np.arange(places.size).reshape(places.shape), ending)
 
 
@@ -130,7 +139,8 @@ def moved(node: Node, operands: Sequence[Operand]) -> list[Operand]:
 def _concatenated(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     signals = [operand for operand in operands if isinstance(operand, Signal)]
     endings = {signal.ending and signal.ending.kind for signal in signals}
-    if len(endings) > 1 or (endings != {None} and len(signals) < len(operands)):
+    joint = any(signal.ending is not None and signal.ending.is_joint for signal in signals)
+    if len(endings) > 1 or (endings != {None} and len(signals) < len(operands)) or (joint and len(signals) > 1):
         raise InputError("puts outputs beside other values after their last function; export the scores alone")
     parts, offset = [], 0
     for operand in operands:

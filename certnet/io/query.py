@@ -30,6 +30,7 @@ class Query:
         places: which input of ``network`` each declared entry of an input is.
         outputs: how many entries of hidden nodes and outputs are declared; the first outputs of ``network`` are these.
         semantics: "real" or "float32".
+        scores: how many outputs the networks have, before a function at the end of the one.
     """
 
     network: ReluNetwork
@@ -38,6 +39,7 @@ class Query:
     places: tuple[int, ...]
     outputs: int
     semantics: str
+    scores: int
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -102,7 +104,7 @@ def named_files(texts: Sequence[str]) -> dict[str, str] | str:
 def _query(found: Stated, network: ReluNetwork, semantics: str) -> Query:
     asked = found.of(network)
     assert asked.network is not None
-    return Query(asked.network, asked.cases, found.networks, asked.places, found.outputs, semantics)
+    return Query(asked.network, asked.cases, found.networks, asked.places, found.outputs, semantics, network.outputs)
 
 
 def _require_named(networks: tuple[Declaration, ...], files: Mapping[str, str]) -> None:

@@ -7,7 +7,6 @@ is turned into the same formulas (``vnnlib2``). Numbers are rational and stay so
 """
 
 import contextlib
-import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from certnet.io.cases import Asked, asked
 from certnet.io.clauses import VARIABLE, Clause, Declared, Expression, both, clauses, shown
-from certnet.io.links import ENDINGS
+from certnet.io.endings import before_ending
 from certnet.io.packed import read_bytes, unreadable
 from certnet.io.vnnlib2 import Declaration, is_version_2, spelled, version_2, without_comments
 from formulations import InputError
@@ -115,25 +114,18 @@ class Stated:
         Raises:
             InputError: it has others, or numbers are out of range.
         """
-        if network is not None and network.ending is not None:
-            self._require_order(network.ending)
-        sizes = (self.inputs, self.outputs)
-        if network is not None and (network.inputs, network.outputs) != sizes:
-            raise InputError(
-                f"it declares {self.inputs} inputs and {self.outputs} outputs, but the network has {network.inputs} "
-                f"and {network.outputs}; give the network it was made for."
-            )
-        return asked(self.formula, *sizes, network, lambda number: spelled(self.networks, number))
-
-    def _require_order(self, ending: str) -> None:
-        """Refuse rows over what comes after this function, unless they compare two outputs, whose order it keeps."""
-        for row in itertools.chain.from_iterable(self.formula):
-            compared = len(row.y) == 2 and not row.x and not row.constant and row.y[0][1] + row.y[1][1] == 0
-            if row.y and not (compared and ending in ENDINGS):
+        formula, outputs = self.formula, self.outputs
+        if network is not None:
+            own = 1 if network.ending == "ArgMax" else network.outputs
+            if (network.inputs, own) != (self.inputs, outputs):
                 raise InputError(
-                    f"the network ends in {ending}, and the property asks more of its outputs than which is larger; "
-                    "export the network up to its linear output layer."
+                    f"it declares {self.inputs} inputs and {outputs} outputs, but the network has {network.inputs} "
+                    f"and {own}; give the network it was made for."
                 )
+            outputs = network.outputs
+            if network.ending is not None:
+                formula = before_ending(formula, network.ending, outputs)
+        return asked(formula, self.inputs, outputs, network, lambda number: spelled(self.networks, number))
 
 
 def stated(text: str) -> Stated:

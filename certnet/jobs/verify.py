@@ -19,7 +19,7 @@ from certificates.failure import Deadline, ProofFailure
 from certificates.findings import finite
 from certificates.float32 import lowered, output_errors, row_errors
 from certificates.robustness import preactivation_bounds
-from certnet.io.links import ENDINGS
+from certnet.io.endings import after_ending
 from certnet.io.split_tree import SplitTree
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.display import Result
@@ -142,8 +142,8 @@ def as_declared(query: "Query", found: Counterexample) -> Counterexample:
     """The counterexample in the inputs and outputs that the query declares."""
     places, exact = list(query.places), found.exact
     exact = None if exact is None else tuple(exact[place] for place in places)
-    y, ending = found.y[: query.outputs], query.network.ending
-    return replace(found, x=found.x[places], y=y if ending is None else ENDINGS[ending](y), exact=exact)
+    outputs = after_ending(query.network.ending, found.y[: query.scores])
+    return replace(found, x=found.x[places], y=outputs[: query.outputs], exact=exact)
 
 
 def float_or(value: Fraction, otherwise: str) -> float | str:

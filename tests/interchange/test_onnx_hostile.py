@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from certnet.io import onnx_signals, read_network
+from certnet.io import onnx_reference, onnx_signals, read_network
 from formulations import InputError
 from tests.interchange.test_onnx import B, D, Graph, U, V
 
@@ -34,7 +34,7 @@ LARGE = {
     "Tile": lambda: computed("Tile", np.ones((1, 1)), HUGE),
     "ConstantOfShape": lambda: computed("ConstantOfShape", HUGE),
     "Range": lambda: computed("Range", np.array(0), np.array(2**60), np.array(1)),
-    "Add": lambda: computed("Add", np.ones((2**15, 1)), np.ones((1, 2**15))),
+    "Add": lambda: computed("Add", np.ones((2**7, 1)), np.ones((1, 2**7))),
     "Pad": lambda: Graph().then("Pad", np.array([0, 0, 0, 2**45])).then("Gemm", U, B),
     "Expand of values": lambda: Graph().then("Expand", np.array([1, 2**40, D])),
     "Concat again and again": lambda: _doubled(Graph()),
@@ -53,6 +53,7 @@ def test_large_results_are_refused_before_they_are_made(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnx_signals, "LARGEST_SIGNAL", 2**12)
+    monkeypatch.setattr(onnx_reference, "LARGEST_RESULT", 2**12)
     with pytest.raises(InputError, match="more than|certnet reads from 1 to") as caught:
         LARGE[kind]().read(tmp_path)
     assert kind.split()[0] in str(caught.value)
@@ -150,8 +151,49 @@ ADVICE: dict[str, tuple[Callable[[], Graph], str]] = {
         "fixed shapes",
     ),
     "a product of values": (lambda: _two_signals(Graph(), "MatMul"), "multiplies two computed values"),
+    "a part of what Softmax makes": (
+        lambda: end(Graph()).then("Softmax").then("Slice", np.array([0]), np.array([1]), np.array([1])),
+        "a choice of its outputs",
+    ),
+    "Softmax twice": (
+        lambda: _beside(end(Graph()).then("Softmax")),
+        "beside other values after their last function",
+    ),
+    "a label as a number": (
+        lambda: end(Graph()).then("ArgMax", axis=1).then("Gather", np.array([0]), axis=1),
+        "is followed by Gather",
+    ),
+    "labels alone": (lambda: _named(end(Graph()).then("ArgMax", axis=1)), "leaves labels alone"),
+    "channels that do not fit": (
+        lambda: Graph().then("BatchNormalization", *np.ones((4, D + 1))),
+        "for each channel",
+    ),
     "another operator": (lambda: Graph().then("Sinh"), "affine nodes, one layer of"),
 }
+
+
+def _beside(graph: Graph) -> Graph:
+    graph.nodes.append(graph.onnx.helper.make_node("Concat", [graph.at, graph.at], ["y"], axis=1))
+    graph.at = "y"
+    return graph
+
+
+def _named(graph: Graph) -> Graph:
+    """The names of classes at the position that was found; the graph needs the domain's version."""
+    node = graph.onnx.helper.make_node(
+        "ArrayFeatureExtractor", [graph.constant(np.array([10, 20])), graph.at], ["y"], domain="ai.onnx.ml"
+    )
+    graph.nodes.append(node)
+    graph.at = "y"
+    plain = graph.model
+
+    def model() -> Any:
+        made = plain()
+        made.opset_import.add(domain="ai.onnx.ml", version=1)
+        return made
+
+    graph.model = model  # type: ignore[method-assign]
+    return graph
 
 
 def _two_signals(graph: Graph, kind: str) -> Graph:

@@ -1,0 +1,129 @@
+"""What a property says of outputs after a last function, as rows on the outputs before it.
+
+With p = σ(y) such as Softmax, ``p_i ≤ p_j`` holds where ``y_i ≤ y_j`` does, and ``p ≤ t`` where ``y ≤ σ⁻¹(t)``. That
+threshold is irrational as a rule; it is enclosed. Counterexamples are held against the side that makes rows harder to
+meet (``Row.constant``), and proofs against the other one (``Row.slack``). What has no such form is refused.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from certnet.io.clauses import MOST_CASES, Clause, Row, Terms, both
+from certnet.io.links import ENDINGS
+from formulations import InputError
+from formulations._validation import FloatArray
+
+BITS = 256
+"""Of the balls that enclose thresholds."""
+_ALWAYS: list[Clause] = [[]]
+_NEVER: list[Clause] = []
+_RANGES: dict[str, tuple[Fraction | None, Fraction]] = {
+    "LogSoftmax": (None, Fraction(0)),
+    "Sigmoid": (Fraction(0), Fraction(1)),
+    "Softmax": (Fraction(0), Fraction(1)),
+    "Tanh": (Fraction(-1), Fraction(1)),
+}
+"""Between what values lie, which they never reach; None for no bound. Those of Softmax do where it has one output."""
+
+
+def before_ending(formula: list[Clause], ending: str, outputs: int) -> list[Clause]:
+    """A disjunction about outputs after a function, as one about the ``outputs`` before it.
+
+    Raises:
+        InputError: a row that is none about the outputs before it, or too many cases.
+    """
+    if ending not in (*_RANGES, "ArgMax"):
+        raise InputError(f"the network ends in {ending}, after which certnet reads no property; export it without.")
+    found: list[Clause] = []
+    for clause in formula:
+        mine = [row for row in clause if row.y]
+        if any(row.x for row in mine):
+            raise InputError(f"an assertion relates inputs to outputs after {ending}; certnet relates outputs alone.")
+        result: list[Clause] = [[row for row in clause if not row.y]]
+        if ending == "ArgMax":
+            result = both(result, list(_positions(mine, outputs))) if mine else result
+        else:
+            for row in mine:
+                result = both(result, [list(part) for part in _before(row, ending, outputs)])
+        found += result
+        if len(found) > MOST_CASES:
+            raise InputError(f"the property has more than {MOST_CASES} cases when it is expanded; split it.")
+    return found
+
+
+def after_ending(ending: str | None, y: FloatArray) -> FloatArray:
+    """The file's outputs, rounded, where those before its last function are ``y`` (c,)."""
+    if ending == "ArgMax":
+        return np.array([float(np.argmax(y))])
+    return y if ending is None else np.asarray(ENDINGS[ending](y))
+
+
+def _positions(rows: list[Row], outputs: int) -> Iterator[Clause]:
+    """That the first largest output is one of those that meet the rows."""
+    for k in range(outputs):
+        values = [sum((weight * k for _, weight in row.y), row.constant) for row in rows]
+        if all(value < 0 or (value == 0 and not row.strict) for value, row in zip(values, rows, strict=True)):
+            yield [_order(j, k, strict=j < k) for j in range(outputs) if j != k]
+
+
+def _order(small: int, large: int, *, strict: bool) -> Row:
+    return Row((), ((small, Fraction(1)), (large, Fraction(-1))), Fraction(0), strict)
+
+
+def _before(row: Row, ending: str, outputs: int) -> list[Clause]:
+    total = sum(weight for _, weight in row.y)
+    if len(row.y) > 1 and total == 0 and (ending == "LogSoftmax" or (len(row.y) == 2 and row.constant == 0)):
+        # Differences of logarithms of probabilities are those of outputs.
+        return [[row]]
+    if len(row.y) == 1:
+        return _threshold(row, ending, outputs)
+    raise InputError(
+        f"the network ends in {ending}, after which certnet reads comparisons of two outputs, or of one with a number."
+    )
+
+
+def _threshold(row: Row, ending: str, outputs: int) -> list[Clause]:
+    """σ(y) ≤ t or σ(y) ≥ t of a single output."""
+    ((output, weight),) = row.y
+    at = -row.constant / weight
+    least, most = _RANGES[ending]
+    if ending in ("Softmax", "LogSoftmax") and outputs == 1:
+        met = row.constant + (weight if ending == "Softmax" else 0)
+        return _ALWAYS if met < 0 or (met == 0 and not row.strict) else _NEVER
+    if at >= most or (least is not None and at <= least):
+        return _ALWAYS if (at >= most) == (weight > 0) else _NEVER
+    if ending == "Softmax" and outputs == 2:
+        y: Terms = ((output, weight), (1 - output, -weight))
+    elif ending in ("Sigmoid", "Tanh"):
+        y = ((output, weight),)
+    else:
+        raise InputError(
+            f"the network ends in {ending} over {outputs} outputs, of which one is compared with a number; certnet "
+            "reads comparisons of two."
+        )
+    low, high = (weight * bound for bound in _enclosed(at, ending))
+    # Σ w y − w σ⁻¹(t) ≤ 0: harder to meet is the larger constant.
+    constant, slack = max(-low, -high), abs(high - low)
+    return [[replace(row, y=y, constant=constant, slack=slack)]]
+
+
+def _enclosed(at: Fraction, ending: str) -> tuple[Fraction, Fraction]:
+    """Rational numbers below and above the y with σ(y) = t."""
+    from flint import arb, ctx, fmpq
+
+    odds = (1 + at) / (1 - at) if ending == "Tanh" else at / (1 - at)
+    if odds == 1:
+        return Fraction(0), Fraction(0)
+    with ctx.workprec(BITS):
+        value = arb(fmpq(odds.numerator, odds.denominator)).log() * (arb(0.5) if ending == "Tanh" else arb(1))
+        return _exact(value.lower()), _exact(value.upper())
+
+
+def _exact(value: Any) -> Fraction:
+    """The number that a ball of radius 0 is."""
+    mantissa, exponent = value.man_exp()
+    return Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
