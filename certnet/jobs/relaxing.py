@@ -66,7 +66,7 @@ class Settings:
     most_shared: int = 8
     """Rows of a group that are shared, at most. Measured: on pima indians (γ = 10, groups of 48) 800 steps prove 134.9
     with 4, 136.5 with 8."""
-    after_groups: float = 5.0
+    after_groups: float = 3.0
     """Last repair and proof in groups, in repairs. Not measured."""
     relaxation_gap: float = 0.7
     """Part of the gap to be closed at which the relaxation ends. Not measured."""
@@ -178,10 +178,10 @@ def relax_in_groups(job: Job) -> None:
     most = min((count ** (1 / 3) * (size + rest) - rest) / count, (MAX_ORDER - rest) / (2 * count))
     shared = int(np.clip(most, 1, s.most_shared))
     groups, scaling = grouping(job.presolved.program, size, shared), job.presolved.scaling
-    reports, repairing = 0, 0.0
+    reports, taken, repairing = 0, -1, 0.0
 
-    def take(dual: Dual) -> None:
-        nonlocal repairing
+    def take(dual: Dual, iteration: int) -> None:
+        nonlocal repairing, taken
         assert isinstance(dual, GroupedDual)
         begin, own = time.perf_counter(), dual.scaled(scaling.unit, scaling.phi)
         found = repair_in_groups(job.merged.program, own)
@@ -189,13 +189,14 @@ def relax_in_groups(job: Job) -> None:
             job.saver.update(grouped=own)
         job.best.take_dual(found)
         job.saver.look()
+        taken = iteration
         repairing = time.perf_counter() - begin
 
     def watch(progress: Progress) -> bool:
         nonlocal reports
         reports += 1
         if is_due(reports):
-            take(progress.dual())
+            take(progress.dual(), progress.iteration)
         residual = max(progress.primal_residual, progress.dual_residual)
         job.tell("relaxation in groups", iteration=progress.iteration, residual=residual)
         after = s.after_groups * repairing
@@ -210,8 +211,8 @@ def relax_in_groups(job: Job) -> None:
     )
     job.interrupted = result.status is SolveStatus.INTERRUPTED
     job.late |= result.status is not SolveStatus.CONVERGED
-    if not job.interrupted or repairing <= LAST_REPAIR_SECONDS:
-        take(result.dual)
+    if taken != result.iterations and (not job.interrupted or repairing <= LAST_REPAIR_SECONDS):
+        take(result.dual, result.iterations)
     prove(job, "relaxation in groups")
     if not job.interrupted:
         job.saver.stage_ends("relaxation")
