@@ -9,7 +9,9 @@ from formulations._validation import FloatArray, as_array
 from formulations.errors import InputError
 from formulations.rounding import exact_array
 
-LEFT_OUT = "The file's network ends in {ending}; what is proved is about the outputs before it, which {ending} keeps in order."
+LEFT_OUT = (
+    "The file's network ends in {ending}; what is proved is about the outputs before it, which {ending} keeps in order."
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

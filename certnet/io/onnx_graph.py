@@ -233,7 +233,7 @@ class _Graph:
             )
         signals = [value for value in found.values() if isinstance(value, Signal)]
         scores = [s for s in signals if s.ending is None or not s.ending.is_label] or signals
-        if len(scores) > 1 or len(found) < len(self.graph.output):
+        if len(scores) != 1 or len(found) < len(self.graph.output):
             raise InputError(
                 f"{self.source} has {len(self.graph.output)} outputs; a network has one tensor of scores, so export it "
                 "with that alone."
