@@ -438,6 +438,7 @@ def test_a_resumed_relaxation_ends_where_a_whole_one_ends(tmp_path: Path, solver
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_a_resumed_job_is_never_worse(tmp_path: Path) -> None:
     program, path = small_program(0.01), tmp_path / "c.npz"
     best = cut_short(program, after=200, tolerance=1e-9, checkpoint=path)

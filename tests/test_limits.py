@@ -130,6 +130,7 @@ def test_more_time_gives_no_worse_bound() -> None:
     assert all(later >= 0.98 * sooner for sooner, later in pairwise(bounds))
 
 
+@pytest.mark.slow
 def test_without_memory_for_the_relaxation_there_is_a_cheaper_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     program = gaussian(10, 6, 1, 8.0)
     monkeypatch.setattr(_clock, "BYTES_PER_ENTRY", 1e15)
@@ -166,6 +167,7 @@ def test_data_that_cannot_even_be_trained_on_are_refused(monkeypatch: pytest.Mon
         certnet.train(gaussian(40, 6))
 
 
+@pytest.mark.slow
 def test_many_rows_are_accepted_and_bounded_in_linear_memory() -> None:
     program = gaussian(5000, 6)
     result = certnet.train(program, time_limit=2.0)

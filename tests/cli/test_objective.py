@@ -91,6 +91,7 @@ def test_every_gamma_of_a_path_has_the_objective(certnet: Call, weighted: Path) 
     assert "proved again" not in certnet(*other_call, "--resume", "o").err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_two_classes_are_audited_with_two_scores(certnet: Call, weighted: Path) -> None:
     weights = ("--target", "answer", "--weight-column", "w")

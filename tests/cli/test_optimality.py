@@ -79,6 +79,7 @@ def test_two_files_that_agree_with_each_other(certnet: Call, folder: Path) -> No
     assert again.json["objective"] == pytest.approx(report["objective"], rel=1e-12)
 
 
+@pytest.mark.slow
 def test_every_format_of_the_same_network_has_the_same_objective(
     certnet: Call, folder: Path, network: TwoLayerNetwork
 ) -> None:

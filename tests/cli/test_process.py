@@ -229,6 +229,7 @@ certnet.cli.main()
 """
 
 
+@pytest.mark.slow
 def test_the_age_of_a_shell_that_became_certnet_is_not_its_time(tmp_path: Path) -> None:
     """A shell runs the last command of a chain in its own process, whose age counts what came before."""
     run = ["bash", "-c", f"sleep 3 && exec '{sys.executable}' -c '{AGE}'"]

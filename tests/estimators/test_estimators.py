@@ -78,6 +78,7 @@ def test_other_losses_of_two_classes_have_no_probabilities(loss: str) -> None:
         _ = model.predict_proba
 
 
+@pytest.mark.slow
 def test_alpha_may_be_chosen_by_validation() -> None:
     X, y = blobs(2, n=30)
     model = classifier(alpha="auto").fit(X, y)
