@@ -64,6 +64,7 @@ def test_a_gap_is_closed_in_more_dimensions(n: int, d: int, kind: str) -> None:
     assert result.report.lower_bound <= best
 
 
+@pytest.mark.slow
 def test_branching_tightens_the_bound_of_the_relaxation() -> None:
     program = _gaussian(12, 3, 1)
     relaxed = certnet.train(program)

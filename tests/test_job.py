@@ -118,6 +118,7 @@ def test_a_wrong_solver_cannot_hurt(
     assert bounds["perturbed"] > bounds["none"] > 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_each_stage_keeps_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     program = TrainingProgram(rng(0).standard_normal((10, 3)), rng(1).standard_normal((10, 2)), 0.2)
 

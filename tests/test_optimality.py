@@ -116,6 +116,7 @@ def test_rescaled_and_permuted_neurons_change_the_objective_alone() -> None:
     assert result.neuron is None
 
 
+@pytest.mark.slow
 def test_more_dimensions_use_every_source() -> None:
     program = _gaussian(8, 6, 1)
     U, V = _network(program)

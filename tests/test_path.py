@@ -76,6 +76,7 @@ def test_objectives_and_bounds_fit_a_concave_nondecreasing_optimum() -> None:
                 assert middle.report.objective >= proved
 
 
+@pytest.mark.slow
 def test_no_network_of_the_path_is_better_elsewhere_than_what_is_reported_there() -> None:
     results = _results(_path())
     for here in results:

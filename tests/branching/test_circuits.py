@@ -56,6 +56,7 @@ def test_the_proof_names_its_circuits(problem: tuple) -> None:
         certify_search(root.presolved, found, network.U, network.V)
 
 
+@pytest.mark.slow
 def test_a_free_w_branches_with_circuits_even_if_some_say_the_same() -> None:
     random = rng(0)
     program = TrainingProgram(random.standard_normal((12, 6)), random.standard_normal((12, 2)), 0.1)

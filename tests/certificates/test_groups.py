@@ -194,6 +194,7 @@ def many_rows(n: int) -> Certificate:
     return replace(c, proof=proof)
 
 
+@pytest.mark.slow
 def test_the_order_is_that_of_a_group() -> None:
     c = many_rows(MAX_ORDER // 2)
     assert "this checker stops at" in check(whole(c)).reason

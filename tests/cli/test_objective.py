@@ -76,6 +76,7 @@ def test_balanced_classes_are_compared_too(certnet: Call, weighted: Path) -> Non
     assert "classes count alike" in outcome.out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_every_gamma_of_a_path_has_the_objective(certnet: Call, weighted: Path) -> None:
     options = ("--target", "answer", "--weight-column", "w", "--class-weight", "balanced", "--loss", "squared-hinge")

@@ -183,6 +183,7 @@ def test_terms_of_pytorch_are_converted(certnet: Call, network: TwoLayerNetwork,
     assert f"weight_decay = {w}" in " ".join(outcome.err.split())
 
 
+@pytest.mark.slow
 def test_labels_and_an_output_bias(certnet: Call, folder: Path) -> None:
     random = np.random.default_rng(1)
     labels = np.where(X[:, 0] > 1.0, "up", "down")

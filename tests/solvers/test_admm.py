@@ -236,6 +236,7 @@ def test_failure_in_float32_goes_on_in_float64(monkeypatch: pytest.MonkeyPatch) 
     assert result.status is SolveStatus.CONVERGED
 
 
+@pytest.mark.slow
 def test_beginning_in_float32_ends_at_the_same_point(layer: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
     program = _program(gamma=0.5)
     double = _solve(program, max_iterations=4000, tolerance=1e-6)

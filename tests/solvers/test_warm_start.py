@@ -157,6 +157,7 @@ def _garbage(kinds: tuple[str, str, str], seed: int) -> WarmStart:
     return Primal(S, honest.primal.outputs), Dual(W, N)
 
 
+@pytest.mark.slow
 @given(st.tuples(*[st.sampled_from(KINDS)] * 3), SEEDS)
 @settings(max_examples=25)
 def test_what_is_used_of_garbage_is_proper(kinds: tuple[str, str, str], seed: int) -> None:

@@ -80,6 +80,7 @@ def test_a_solution_that_is_no_sum_of_neurons_does_not_refute_the_relaxation(loo
     assert found.infeasibility < 0.1 * found.membership.distance
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_report(loose: Certificate) -> None:
     first, second = (measure_tightness(loose, time_limit=30.0, random_state=3) for _ in range(2))
     assert (first.objective, first.relaxation_bound) == (second.objective, second.relaxation_bound)
