@@ -8,12 +8,12 @@ What is smaller than 2^-126 may be flushed to zero, where it is an operand and w
 Of k terms each takes part in k roundings at most. So with u = 2^-24 and γ_k = ku/(1 − ku) the computed sum of terms
 w_j s_j is within
 
-    γ_k Σ|w_j s_j| + 2^-126 (Σ|w_j| + Σ|s_j| + 4k)
+    γ_k Σ|w_j s_j| + (1 + γ_k) 2^-126 (Σ|w_j| + Σ|s_j| + 4k)
 
 of the exact one: what underflows loses at most 2^-126 in an operation, of which there are 2k, and w_j or s_j in a
-product, or the bias, where these are flushed. No partial sum exceeds the exact sum of sizes and this, so where both
-stay below 2^126 nothing overflows. An error in s_j is passed on with |w_j|, and rectifying is 1-Lipschitz; a neuron
-that is inactive in every evaluation passes nothing on.
+product, or the bias, where these are flushed; what is lost is rounded along with the rest. No partial sum exceeds the
+exact sum of sizes and this, so where both stay below 2^126 nothing overflows. An error in s_j is passed on with |w_j|,
+and rectifying is 1-Lipschitz; a neuron that is inactive in every evaluation passes nothing on.
 """
 
 from dataclasses import replace
@@ -61,7 +61,7 @@ def _layer_errors(weights: FloatArray, bias: FloatArray, size: FloatArray, error
     require((terms <= MOST_TERMS).all(), f"a neuron has more than {MOST_TERMS} weights")
     gamma, steps = terms * UNIT * (1.0 + 2.0 * terms * UNIT), 2 * len(size) + 16
     total = inflate(W @ size + np.abs(bias), steps)
-    lost = gamma * total + LEAST * (W.sum(axis=1) + size.sum() + 4.0 * terms) + W @ error
+    lost = gamma * total + (1.0 + gamma) * (LEAST * (W.sum(axis=1) + size.sum() + 4.0 * terms)) + W @ error
     found = inflate(lost, steps)
     require((total + found <= LARGEST).all(), "evaluated in float32, the network might overflow on the region")
     return found

@@ -122,7 +122,8 @@ def layer_errors(weights: Rows, bias: list[Fraction], size: list[Fraction], erro
         absolute, terms = [abs(x) for x in row], sum(map(bool, row)) + 1
         need(terms <= 1 << 20, "A neuron has too many weights.")
         total, roundings = dot(absolute, size) + abs(b), Fraction(terms, (1 << 24) - terms)
-        lost = roundings * total + (sum(absolute) + sum(size) + 4 * terms) / Fraction(2) ** 126 + dot(absolute, error)
+        flushed = (sum(absolute) + sum(size) + 4 * terms) / Fraction(2) ** 126
+        lost = roundings * total + (1 + roundings) * flushed + dot(absolute, error)
         need(total + lost <= 2**126, "In float32 the network might overflow.")
         found.append(lost)
     return found
