@@ -18,6 +18,7 @@ from itertools import takewhile
 import numpy as np
 
 from certificates.making.form_bound import golden
+from certificates.making.grouped_multipliers import Multipliers, balanced, kept_shift, plain_shift, projected
 from certificates.making.quotient import Quotient
 from formulations import Program
 from formulations.arrays import FloatArray
@@ -32,11 +33,6 @@ _RANGE, _EDGE = (-21.0, 7.0), 1e-4
 _DECADES, _STEPS = (-4.0, 2.0), 14
 """Where the best one is, relative to the least and beyond it, and how often the interval shrinks to 0.618."""
 _FACTORS = ((1.05, 1.2, 1.5, 2.2), (0.95, 0.8, 0.5))
-_HEAD = 2.0
-"""How much larger the shift of the head is: each of its generators holds a group. Measured: pima indians (logistic
-loss, γ = 10, 12 groups, 8 shared), ratios 1, 4 and 16 prove 115.5, 116.0 and 113.4."""
-_BALANCING, _BALANCED = 60, 1e-13
-_NEGLIGIBLE = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,22 +153,6 @@ class _Slack:
         return np.asarray(np.linalg.eigvalsh(whitened)[:, -1])
 
 
-@dataclass(frozen=True, eq=False)
-class _Multipliers:
-    """N of the groups and of the head, and t, in units of unit generators."""
-
-    blocks: FloatArray
-    head: FloatArray
-    t: FloatArray
-
-    def plus(self, other: "_Multipliers", factor: float, own: float = 1.0) -> "_Multipliers":
-        return _Multipliers(
-            own * self.blocks + factor * other.blocks,
-            own * self.head + factor * other.head,
-            own * self.t + factor * other.t,
-        )
-
-
 def best_grouped(
     program: Program, dual: GroupedDual, W: FloatArray, margin: float
 ) -> tuple[GroupedDual, FloatArray, float, float]:
@@ -181,15 +161,15 @@ def best_grouped(
     Complementary entries of N are t. Nothing is finite where nothing is proved.
     """
     slack = _Slack(program, dual.groups, W)
-    given = _projected(slack, dual)
-    quotient, plain = Quotient.of(program), _plain_shift(slack)
-    h_squared, share, best = np.inf, program.share, given
+    given = projected(dual, slack.norm, program.gamma)
+    quotient, plain = Quotient.of(program), plain_shift(dual.groups)
+    ways = [_Way(slack, given, plain)]
     if quotient is not None:
         w = quotient.w / slack.norm
-        kept = _kept_shift(slack, w).plus(plain, _THIN)
-        h_squared, share, best = _best(slack, _balanced(slack, given, w), kept)
-    if not np.isfinite(h_squared):
-        h_squared, share, best = _best(slack, given, plain)
+        ways.append(_Way(slack, balanced(dual.groups, given, w), kept_shift(dual.groups, w).plus(plain, _THIN)))
+    for way in ways:
+        way.improves(1.0)
+    h_squared, share, best = min(ways, key=lambda way: way.h_squared).climbed()
     h_squared += margin * abs(h_squared)
     size = np.concatenate([dual.groups.padded(slack.norm)] * 2, axis=1)
     size[size == 0] = np.inf
@@ -199,150 +179,46 @@ def best_grouped(
     return grouped, best.t / slack.norm**2, share * max(h_squared, 0.0), h_squared
 
 
-def _best(slack: _Slack, N: _Multipliers, shift: _Multipliers) -> tuple[float, float, _Multipliers]:
-    """(h², share, multipliers) for the best factor ν of N and the best shift."""
-    products = slack.of_products(N.blocks, N.head, N.t)
-    shifted = slack.of_products(shift.blocks, shift.head, shift.t)
-    best: tuple[float, float, float, float] = np.inf, slack.program.share, 1.0, 0.0  # h², share, ν, τ
-    scale = max(float(np.abs(products.own).max()), float(np.abs(slack.of_W.own).max()), 1e-300)
+class _Way:
+    """One kind of shift: the least h² so far, with its share of the region, factor ν and shift τ."""
 
-    def improves(factor: float) -> bool:
+    def __init__(self, slack: _Slack, N: Multipliers, shift: Multipliers) -> None:
+        self._slack, self._N, self._shift = slack, N, shift
+        self._products = slack.of_products(N.blocks, N.head, N.t)
+        self._shifted = slack.of_products(shift.blocks, shift.head, shift.t)
+        size = max(float(np.abs(self._products.own).max()), float(np.abs(slack.of_W.own).max()), 1e-300)
+        self._range = tuple(np.log(size) + step for step in _RANGE)
+        self.h_squared, self.share, self.factor, self.tau = np.inf, slack.program.share, 1.0, 0.0
+
+    def improves(self, factor: float) -> bool:
         """Whether the best shift with this ν proves more."""
-        nonlocal best
-        before, fixed = best[0], slack.of_W + products * factor
+        slack, before = self._slack, self.h_squared
+        fixed = slack.of_W + self._products * factor
 
         def value(tau: float) -> float:
-            nonlocal best
-            K = slack.corner(fixed + shifted * tau)
+            K = slack.corner(fixed + self._shifted * tau)
             if K is None:
                 return np.inf
-            h_squared, share = slack.price(K, best[1] if np.isfinite(best[0]) else None)
-            if h_squared < best[0]:
-                best = h_squared, share, factor, tau
+            h_squared, share = slack.price(K, self.share if np.isfinite(self.h_squared) else None)
+            if h_squared < self.h_squared:
+                self.h_squared, self.share, self.factor, self.tau = h_squared, share, factor, tau
             return h_squared
 
         # The best shift is often just beyond the least that makes the eliminations possible.
-        low, high = (np.log(scale) + step for step in _RANGE)
+        low, high = self._range
         if np.isfinite(before):
-            low, high = max(low, np.log(best[3]) - _NEAR), min(high, np.log(best[3]) + _NEAR)
+            low, high = max(low, np.log(self.tau) - _NEAR), min(high, np.log(self.tau) + _NEAR)
         while high - low > _EDGE:
             middle = 0.5 * (low + high)
-            low, high = (low, middle) if slack.corner(fixed + shifted * np.exp(middle)) is not None else (middle, high)
+            possible = slack.corner(fixed + self._shifted * np.exp(middle)) is not None
+            low, high = (low, middle) if possible else (middle, high)
         least = float(np.exp(high))
         golden(lambda x: value(least * (1.0 + 10.0**x)), *_DECADES, _STEPS)
-        return best[0] < before
+        return self.h_squared < before
 
-    improves(1.0)
-    if np.isfinite(best[0]):
-        for ladder in _FACTORS:
-            if list(takewhile(improves, ladder)):
+    def climbed(self) -> tuple[float, float, Multipliers]:
+        """(h², share, multipliers) for the best factor; as it is where nothing is finite."""
+        for ladder in _FACTORS if np.isfinite(self.h_squared) else ():
+            if list(takewhile(self.improves, ladder)):
                 break
-    h_squared, share, factor, tau = best
-    return h_squared, share, N.plus(shift, tau, own=factor)
-
-
-def _projected(slack: _Slack, dual: GroupedDual) -> _Multipliers:
-    """Signs, symmetry, units, and t apart."""
-    groups, gamma = dual.groups, slack.program.gamma
-    (m, s), r = groups.rows.shape, groups.shared
-    size = np.concatenate([groups.padded(slack.norm)] * 2, axis=1)
-    both = np.tile(slack.norm[groups.head], 2)
-    blocks = gamma * dual.blocks * (size[:, :, None] * size[:, None, :])
-    head = gamma * dual.head * np.outer(both, both)
-    blocks, head = 0.5 * (blocks + blocks.transpose(0, 2, 1)), 0.5 * (head + head.T)
-    blocks, head = np.where(np.isfinite(blocks), blocks, 0.0), np.where(np.isfinite(head), head, 0.0)
-    at, index = np.arange(m * r), np.arange(s)
-    t = np.zeros(slack.N + 1)
-    t[groups.rows] = 2.0 * blocks[:, index, s + index]
-    t[groups.head] += 2.0 * head[at, m * r + at]
-    least = _NEGLIGIBLE * max(float(blocks.max()), float(head.max()))
-    blocks, head = np.where(blocks > least, blocks, 0.0), np.where(head > least, head, 0.0)
-    blocks[:, index, s + index] = blocks[:, s + index, index] = 0.0
-    head[at, m * r + at] = head[m * r + at, at] = 0.0
-    return _Multipliers(blocks, head, t[:-1])
-
-
-def _plain_shift(slack: _Slack) -> _Multipliers:
-    """``Σ α_iβ_i``, taken off t."""
-    (m, s), r = slack.groups.rows.shape, slack.groups.shared
-    return _Multipliers(np.zeros((m, 2 * s, 2 * s)), np.zeros((2 * m * r, 2 * m * r)), -np.ones(slack.N))
-
-
-def _kept_shift(slack: _Slack, w: FloatArray) -> _Multipliers:
-    """The shift of each group and of the head that leaves the null vectors with these w (N,) > 0."""
-    groups, t = slack.groups, np.zeros(slack.N + 1)
-    (m, s), r = groups.rows.shape, groups.shared
-    own, head = groups.padded(w), w[groups.head]
-    own = own / np.linalg.norm(own, axis=1)[:, None]
-    head = head / np.linalg.norm(head)
-    crosswise = 0.5 * own[:, :, None] * own[:, None, :]
-    index, at = np.arange(s), np.arange(m * r)
-    np.add.at(t, groups.rows, own**2 - 1.0)
-    t[groups.head] += _HEAD * (head**2 - 1.0)
-    crosswise[:, index, index] = 0.0
-    across = 0.5 * _HEAD * np.outer(head, head)
-    across[at, at] = 0.0
-    return _Multipliers(_crosswise(crosswise), _crosswise(across[None])[0], t[:-1])
-
-
-def _crosswise(B: FloatArray) -> FloatArray:
-    """(m, 2s, 2s) with blocks (α, β) and (β, α) from symmetric B (m, s, s)."""
-    s = B.shape[1]
-    out = np.zeros((len(B), 2 * s, 2 * s))
-    out[:, :s, s:], out[:, s:, :s] = B, B.transpose(0, 2, 1)
-    return out
-
-
-def _balanced(slack: _Slack, given: _Multipliers, w: FloatArray) -> _Multipliers:
-    """``D B D⁻¹`` with equal sums of rows and columns, of the groups and the head together, and the t of its sums.
-
-    By Newton's method as ``making.quotient.balance``; its matrix is an arrow of the groups' members before the head.
-    """
-    groups = slack.groups
-    (m, s), r = groups.rows.shape, groups.shared
-    own, shared = groups.padded(w), w[groups.head]
-    B = given.blocks[:, :s, s:] * own[:, :, None] * own[:, None, :]
-    C = given.head[: m * r, m * r :] * np.outer(shared, shared)
-    rows, columns = np.zeros(slack.N + 1), np.zeros(slack.N + 1)
-    for _ in range(_BALANCING):
-        rows[:] = columns[:] = 0.0
-        np.add.at(rows, groups.rows, B.sum(axis=2))
-        np.add.at(rows, groups.head, C.sum(axis=1))
-        np.add.at(columns, groups.rows, B.sum(axis=1))
-        np.add.at(columns, groups.head, C.sum(axis=0))
-        rows[-1] = columns[-1] = 0.0
-        largest = float(rows.max(initial=0.0))
-        if not np.abs(rows - columns).max() > _BALANCED * largest:
-            break
-        y = _arrow_solve(groups, B + B.transpose(0, 2, 1), C + C.T, rows + columns, columns - rows)
-        y *= min(1.0, 2.0 / max(float(np.abs(y).max()), 1e-300))
-        local, at = y[groups.rows], y[groups.head]
-        B = B * np.exp(local[:, :, None] - local[:, None, :])
-        C = C * np.exp(at[:, None] - at[None, :])
-    scale = np.where(own > 0, own, 1.0)
-    B = B / (scale[:, :, None] * scale[:, None, :])
-    C = C / np.outer(shared, shared)
-    return _Multipliers(_crosswise(B), _crosswise(C[None])[0], -(rows + columns)[:-1] / w**2)
-
-
-def _arrow_solve(groups: Groups, B: FloatArray, C: FloatArray, diagonal: FloatArray, right: FloatArray) -> FloatArray:
-    """y (N+1,) with ``(diag(diagonal) − B − C) y = right``, a little regularised, for symmetric B and C."""
-    (m, s), r = groups.rows.shape, groups.shared
-    largest = float(diagonal.max(initial=0.0)) or 1.0
-    local = diagonal[groups.rows] + 1e-11 * largest
-    local[groups.rows == groups.neurons] = largest
-    P = local[:, r:, None] * np.eye(s - r) - B[:, r:, r:]
-    cross, given = B[:, r:, :r], right[groups.rows][:, r:, None]
-    solved = np.linalg.solve(P, np.concatenate([cross, given], axis=2))
-    head = np.diag(diagonal[groups.head] + 1e-11 * largest) - C
-    b = right[groups.head].reshape(m, r) + (cross.transpose(0, 2, 1) @ solved[:, :, -1:])[:, :, 0]
-    for g in range(m):
-        where = slice(g * r, (g + 1) * r)
-        head[where, where] -= B[g, :r, :r] + cross[g].T @ solved[g, :, :-1]
-    y = np.zeros(groups.neurons + 1)
-    at = np.linalg.solve(head + largest / len(head) ** 2 * 1e-3, b.ravel())
-    y[groups.head] = at
-    members = solved[:, :, -1] + (solved[:, :, :-1] @ at.reshape(m, r, 1))[:, :, 0]
-    y[groups.rows[:, r:]] = members
-    y[-1] = 0.0
-    return y
+        return self.h_squared, self.share, self._N.plus(self._shift, self.tau, own=self.factor)

@@ -1,5 +1,6 @@
 """Products within groups of rows: between no products and all of them, and every dual repairs to a true bound."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 
 from certificates import Certificate, Report, Verdict, check
 from certificates.making.assemble import assemble
+from certificates.making.grouped_multipliers import balanced, kept_shift, projected
 from certificates.making.repair import RepairedDual, repair, repair_in_groups, repair_without_products
 from certnet import fit
 from certnet.solvers.arrays import Arrays
-from certnet.solvers.grouped import GroupedSplitting, grouped_admm, grouping
+from certnet.solvers.grouped import grouped_admm, grouping
+from certnet.solvers.grouped_splitting import GroupedSplitting
 from certnet.solvers.interface import SolverOptions, SolveStatus
 from certnet.solvers.orthonormal import FOR_BOUNDS, orthonormal
 from certnet.solvers.registry import solve
@@ -22,7 +25,7 @@ KINDS = [("squared", "none", "none"), ("logistic", "free", "free"), ("cross-entr
 
 
 @cache
-def problem(loss: str, hidden: str, output: str, n: int = 24) -> TrainingProgram:
+def problem(loss: str, hidden: str, output: str, n: int = 25) -> TrainingProgram:
     rng = np.random.default_rng(n)
     X = rng.standard_normal((n, 3))
     label = (np.abs(X[:, 0]) + 0.3 * rng.standard_normal(n) > 0.7).astype(int)
@@ -77,7 +80,7 @@ def test_more_products_prove_more(kind: tuple[str, str, str]) -> None:
     program = pre.rows.program
     dual = pre.undo_dual(solve(pre.program, "interior-point", tolerance=1e-8).dual)
     everything, nothing = repair(program, dual), repair_without_products(program, dual.W)
-    chain = [solved(pre, grouping(pre.program, size, 3)) for size in (6, 12, 24)]
+    chain = [solved(pre, grouping(pre.program, size, 3)) for size in (7, 13, 25)]
     bounds = [nothing.lower_bound, *(one.lower_bound for one in chain), everything.lower_bound]
     assert (np.diff(bounds) >= -1e-2 * bounds[-1]).all(), bounds
     # In one group are all products.
@@ -95,7 +98,7 @@ def test_more_products_prove_more(kind: tuple[str, str, str]) -> None:
 @pytest.mark.parametrize("kind", [KINDS[1], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[::2])])
 def test_whatever_the_dual_its_repair_is_a_bound(kind: tuple[str, str, str]) -> None:
     pre, rng = reduced(*kind), np.random.default_rng(0)
-    groups = grouping(pre.program, 6, 2)
+    groups = grouping(pre.program, 7, 2)
     network, best = fit(problem(*kind), random_state=0), 0
     start = merged_dual(pre, grouped_admm(pre.program, groups, SolverOptions(max_iterations=60)).dual)
     for noise in (0.0, 0.01, 10.0):
@@ -115,29 +118,63 @@ def test_whatever_the_dual_its_repair_is_a_bound(kind: tuple[str, str, str]) -> 
     assert best >= 2
 
 
+@pytest.mark.parametrize(("n", "size", "shared"), [(10, 4, 1), (20, 6, 2), (12, 12, 3)])
+def test_balanced_products_and_their_shift_leave_the_null_vectors(n: int, size: int, shared: int) -> None:
+    """``φᵀNφ + Σ t_iα_iβ_i`` has no slope at (w, 0) and (0, w), whatever N was balanced."""
+    rng = np.random.default_rng(n)
+    groups = Groups.of(rng.standard_normal((n, 3)), size, shared)
+    (m, s), w = groups.rows.shape, rng.uniform(0.5, 2.0, n)
+    real = np.tile(groups.padded(np.ones(n)), 2)
+    blocks = rng.random((m, 2 * s, 2 * s)) * real[:, :, None] * real[:, None, :]
+    dual = GroupedDual(
+        W=np.zeros((n, 1)),
+        N=NO_PRODUCTS,
+        groups=groups,
+        blocks=blocks,
+        head=rng.random((2 * m * groups.shared,) * 2),
+    )
+    given = projected(dual, np.ones(n), 1.0)
+    for found in (
+        balanced(groups, given, w),
+        kept_shift(groups, w),
+        balanced(groups, given, w).plus(kept_shift(groups, w), 0.7),
+    ):
+        N = replace(dual, blocks=found.blocks, head=found.head).dense().N
+        i = np.arange(n)
+        N[i, n + i] += 0.5 * found.t
+        N[n + i, i] += 0.5 * found.t
+        for null in (np.concatenate([w, 0 * w]), np.concatenate([0 * w, w])):
+            assert np.abs(N @ null).max() <= 1e-9 * np.abs(N).max() * n
+        off = N.copy()
+        off[i, n + i] = off[n + i, i] = 0.0
+        assert off.min() >= 0
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_network_is_where_a_solve_begins(kind: tuple[str, str, str]) -> None:
     """At the start of any network the entrywise half gives its moments: its loss and costs are what the signs pull."""
     pre, rng = reduced(*kind), np.random.default_rng(0)
     program = orthonormal(pre.program, FOR_BOUNDS).program
-    space, groups = program.space, grouping(pre.program, 6, 2)
+    space, groups = program.space, grouping(pre.program, 7, 2)
     splitting = GroupedSplitting(program, groups, Arrays())
     z, v = 0.1 * rng.standard_normal((space.dimension, 4)), 0.1 * rng.standard_normal((space.outputs, 4))
     V, Z = splitting.start(z, v, 0.7), np.zeros((splitting.entries, 1))
     splitting.entrywise(V, 0.7, Z)
-    lifted, (m, s) = space.lift(z, v), groups.rows.shape
-    last = np.arange(2 * space.neurons, space.order)
-    for number in range(m):
-        taken = np.concatenate([groups.rows[number], space.neurons + groups.rows[number], last])
-        order = len(taken)
+    lifted, N, s = space.lift(z, v), space.neurons, groups.rows.shape[1]
+    lifted, last = np.vstack([lifted, np.zeros((1, 4))]), np.arange(2 * N, space.order)
+    assert (groups.rows == N).any()
+    for number, rows in enumerate(groups.rows):
+        # What stands for no generator is zero.
+        phi = np.where(rows < N, rows, -1), np.where(rows < N, N + rows, -1)
+        taken = np.concatenate([*phi, last])
+        order = 2 * s + len(last)
         moments = Z[number * order**2 : (number + 1) * order**2].reshape(order, order)
         assert moments == pytest.approx(lifted[taken] @ lifted[taken].T, abs=1e-7)
-    assert m * s == space.neurons  # so nothing above stands for no generator
 
 
 def test_equal_calls_give_equal_duals_and_a_callback_stops() -> None:
     pre = reduced(*KINDS[1])
-    groups = grouping(pre.program, 6, 2)
+    groups = grouping(pre.program, 7, 2)
     first, second = (grouped_admm(pre.program, groups, SolverOptions(max_iterations=50)) for _ in range(2))
     assert (first.dual.blocks == second.dual.blocks).all()
     assert (first.dual.W == second.dual.W).all()
