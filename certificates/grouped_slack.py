@@ -30,10 +30,19 @@ Part = tuple[IntArray, IntArray, IntArray]
 """Members of a group, shared generators that its pairs touch, and which pairs these are."""
 
 
-def size_of_groups(proof: LiftedProof) -> tuple[int, int]:
-    """(generators of the largest group with all shared ones, number of groups), of groups that were not checked yet."""
-    sizes = np.unique(proof.groups[proof.groups != SHARED], return_counts=True)[1]
-    return int(sizes.max(initial=0)) + proof.groups.size - int(sizes.sum()), len(sizes)
+def sizes_of_groups(proof: LiftedProof) -> IntArray:
+    """Generators of each group with the shared ones that its pairs touch, then those of the head; of groups that were
+    not checked yet."""
+    groups, pairs, N = proof.groups, proof.pairs, proof.groups.size
+    if not (groups.dtype == pairs.dtype == np.int64 and groups.ndim == 1 and pairs.shape[1:] == (2,)):
+        return np.array([N])
+    names, sizes = np.unique(groups[groups != SHARED], return_counts=True)
+    ends = pairs % N
+    label = groups[ends]
+    mixed = np.count_nonzero(label == SHARED, axis=1) == 1
+    owner = np.searchsorted(names, label[mixed].max(axis=1, initial=SHARED))
+    touched = np.unique(owner * N + ends[mixed][label[mixed] == SHARED]) // N
+    return np.append(sizes + np.bincount(touched, minlength=len(names)), N - sizes.sum())
 
 
 @np.errstate(all="ignore")

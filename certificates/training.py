@@ -30,7 +30,7 @@ from certificates.arithmetic.matrix import Entries, M, timed
 from certificates.certificate import Certificate, Training, TrainingProof, fingerprint
 from certificates.diagonal_slack import is_diagonal, prove_without_products
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_arrays
-from certificates.grouped_slack import prove_in_groups, size_of_groups
+from certificates.grouped_slack import prove_in_groups, sizes_of_groups
 from certificates.losses import loss_named, require_domain, require_targets, sums, twice_earned, twice_lost
 from certificates.nonnegativity import MAX_ORDER, check_structure, leaves_with_signs, prove_nonnegative
 from certificates.proof import Cone
@@ -122,8 +122,7 @@ def _order(s: Training, p: TrainingProof) -> float:
     if isinstance(proof, Subdivision):
         return math.inf
     if proof.groups.size:
-        order, pieces = size_of_groups(proof)
-        return float((order + c + d) * max(pieces, 1) ** 0.25)
+        return float(np.sum((sizes_of_groups(proof) + c + float(d)) ** 3) ** (1 / 3))
     order = c + d if is_diagonal(proof, c) else p.source.size + d + proof.circuits.target.size
     return float(order * max(proof.leaves, 1) ** 0.25)
 
@@ -138,7 +137,7 @@ def _memory(s: Training, p: TrainingProof, chosen: Arithmetic) -> float:
         return statement + row_bytes(chosen, 2 * N, outputs) + tree
     features = row_bytes(chosen, 2 * N, outputs + d + 4)
     if proof.groups.size:
-        parts = product_bytes(chosen, size_of_groups(proof)[0], d + outputs, 0)
+        parts = product_bytes(chosen, int(sizes_of_groups(proof).max()), d + outputs, 0)
         return statement + features + parts + numbers * (12.0 * proof.multipliers.size + 20.0 * N)
     if is_diagonal(proof, outputs) and N + d > SMALL_ORDER:
         return statement + 2.0 * features + product_bytes(chosen, 0, d + outputs, 0)

@@ -32,7 +32,7 @@ _RANGE, _EDGE = (-21.0, 7.0), 1e-4
 """Where the least shift is looked for, as logarithms in units of the multipliers, and how exactly."""
 _DECADES, _STEPS = (-4.0, 2.0), 14
 """Where the best one is, relative to the least and beyond it, and how often the interval shrinks to 0.618."""
-_FACTORS = ((1.05, 1.2, 1.5, 2.2), (0.95, 0.8, 0.5))
+_FACTORS = ((1.05, 1.2, 1.5, 2.2, 3.5, 6.0, 12.0, 25.0), (0.95, 0.8, 0.5))
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ import pytest
 
 from certificates import Certificate, Verdict, check, read_certificate, write_certificate
 from certificates.arithmetic import MATRICES, Arithmetic
+from certificates.grouped_slack import sizes_of_groups
 from certificates.making.assemble import assemble
 from certificates.making.repair import repair, repair_without_products
 from certificates.nonnegativity import MAX_ORDER
@@ -205,3 +206,14 @@ def test_the_order_is_that_of_a_group() -> None:
     assert report.verdict is Verdict.PROVED
     assert peak < 2**25
     assert "stops at" in check(in_groups(c, np.zeros(len(c.X), dtype=np.int64))).reason
+
+
+def test_the_size_of_a_group_counts_the_shared_generators_that_its_pairs_touch() -> None:
+    for c in bases():
+        groups, pairs = c.proof.groups, c.proof.pairs % c.proof.groups.size
+        expected = []
+        for name in sorted(set(groups.tolist()) - {-1}):
+            joined = [pair for pair in pairs.tolist() if name in groups[pair]]
+            touched = {i for pair in joined for i in pair if groups[i] == -1}
+            expected.append(np.count_nonzero(groups == name) + len(touched))
+        assert sizes_of_groups(c.proof).tolist() == [*expected, np.count_nonzero(groups == -1)]
