@@ -120,17 +120,6 @@ class GroupedDual(Dual):
         groups = Groups(rows.astype(np.int64), shared, neurons)
         return cls(W=W, N=NO_PRODUCTS, groups=groups, blocks=blocks, head=head)
 
-    def dense(self) -> Dual:
-        """The same with all products; of quadratic size."""
-        groups, N = self.groups, self.groups.neurons
-        out = np.zeros((2 * N + 2, 2 * N + 2))
-        for rows, block in zip((*groups.rows, groups.head), (*self.blocks, self.head), strict=True):
-            # Of a padded generator nothing is kept.
-            where = np.concatenate([rows, np.where(rows < N, N + rows, 2 * N)])
-            where[: len(rows)][rows == N] = 2 * N
-            out[np.ix_(where, where)] += block
-        return Dual(self.W, out[: 2 * N, : 2 * N])
-
 
 def _halved(unit: FloatArray, part: IntArray, pieces: int) -> list[IntArray]:
     """Parts of nearly equal size."""

@@ -114,7 +114,7 @@ def price_network(job: Job) -> None:
     Where the relaxation of training is tight, this W is optimal, and otherwise it is where a solve with W free begins.
     """
     network, presolved = job.best.network, job.presolved
-    if job.solver != ADMM or job.program.output_bias == "free" or in_groups(job) or not job.clock.can_relax():
+    if job.solver != ADMM or job.program.output_bias == "free" or job.grouped or not job.clock.can_relax():
         return
     program = presolved.program
     W = presolved.apply_dual(job.offered).W
@@ -154,7 +154,7 @@ def in_groups(job: Job) -> bool:
     if job.solver != ADMM or left is None:
         return False
     steps = left / (1.5 * max(job.clock.eigenvalues, 1e-9))
-    return job.grouped or not job.clock.can_relax() or steps < SETTINGS.fewest_steps
+    return not job.clock.can_relax() or steps < SETTINGS.fewest_steps
 
 
 def relax_in_groups(job: Job) -> None:

@@ -24,8 +24,6 @@ class GroupedResult:
     dual: GroupedDual
     status: SolveStatus
     iterations: int
-    seconds: float
-    residual: float
 
 
 def grouped_admm(
@@ -48,7 +46,7 @@ def grouped_admm(
     with blas_threads(1):
         run = _Run(program, groups, options, network)
         status = run.session.run(run.solve)
-    return GroupedResult(run.dual(), status, run.iterations, run.session.seconds(), run.at.residual)
+    return GroupedResult(run.dual(), status, run.iterations)
 
 
 def grouping(program: Program, size: int, shared: int) -> Groups:
