@@ -187,11 +187,10 @@ def _ranges(label: str, names: Sequence[str], found: "OutputRange") -> Answer:
 
 
 def _range_summary(entries: Entries) -> str:
-    count, unknown = len(entries), sum(entry["verdict"] != Verdict.PROVED for entry in entries)
-    if unknown:
-        return f"{unknown} of {count} functions have no proved bounds"
-    known = count - sum(entry["open"] for entry in entries)
-    return f"all bounds are proved, and {known} of {count} ranges are known up to the tolerance"
+    from certnet.jobs.output_range import said
+
+    unknown = sum(entry["verdict"] != Verdict.PROVED for entry in entries)
+    return said(len(entries), unknown, sum(entry["open"] for entry in entries))
 
 
 def _distance(entries: Entries) -> str:

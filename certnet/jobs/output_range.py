@@ -126,12 +126,8 @@ class OutputRange(Result):
     @property
     def reason(self) -> str:
         """One sentence."""
-        count = len(self.results)
         unknown = sum(one.verdict is Verdict.UNKNOWN for one in self.results)
-        if unknown:
-            return f"{unknown} of {count} functions have no proved bounds"
-        wide = sum(one.open for one in self.results)
-        return f"all bounds are proved, and {count - wide} of {count} ranges are known up to the tolerance"
+        return said(len(self.results), unknown, sum(one.open for one in self.results))
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON says of it."""
@@ -204,6 +200,13 @@ def output_range(
     )
     certificate = together(network, [search.certificate for search in searches], provenance)
     return OutputRange(results, certificate, clock.seconds)
+
+
+def said(functions: int, unknown: int, wide: int) -> str:
+    """What is known of so many functions, of which some have no bounds and some are open."""
+    if unknown:
+        return f"{unknown} of {functions} functions have no proved bounds"
+    return f"all bounds are proved, and {functions - wide} of {functions} ranges are known up to the tolerance"
 
 
 def together(
