@@ -139,7 +139,7 @@ class _Slack:
         low, high = _SHARES if near is None else (np.log(near) - _NEAR, np.log(near) + _NEAR)
         found = np.inf, 0.5
         for count in _SHARE_COUNTS:
-            shares = np.exp(np.linspace(low, min(high, _SHARES[1]), count))
+            shares = np.exp(np.clip(np.linspace(low, high, count), *_SHARES))
             values = self._least(K, shares)
             at = int(np.argmin(values))
             found = min(found, (float(values[at]), float(shares[at])))

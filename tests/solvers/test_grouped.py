@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from certificates import Certificate, Report, Verdict, check
+from certificates.making import grouped_bound
 from certificates.making.assemble import assemble
 from certificates.making.grouped_multipliers import balanced, kept_shift, projected
 from certificates.making.repair import RepairedDual, repair, repair_in_groups, repair_without_products
@@ -190,3 +191,24 @@ def test_equal_calls_give_equal_duals_and_a_callback_stops() -> None:
     assert (first.dual.W == second.dual.W).all()
     stopped = grouped_admm(pre.program, groups, SolverOptions(callback=lambda _: True))
     assert (stopped.status, stopped.iterations) == (SolveStatus.STOPPED, 25)
+
+
+def test_shares_of_the_region_stay_where_its_cost_is_definite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small the share that the last call found, none is tried that rounding makes singular."""
+    tried: list[float] = []
+    least = grouped_bound._Slack._least
+
+    def looked(self: object, K: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        tried.extend(shares.tolist())
+        return least(self, K, shares)
+
+    monkeypatch.setattr(grouped_bound._Slack, "_least", looked)
+    pre = reduced(*KINDS[1])
+    groups = grouping(pre.program, 7, 2)
+    dual = merged_dual(pre, grouped_admm(pre.program, groups, SolverOptions(max_iterations=25)).dual)
+    slack = grouped_bound._Slack(pre.rows.program, groups, dual.W)
+    for near in (1e-3, 1e-8, 1e-14):
+        h_squared, share = slack.price(-np.eye(slack.k), near)
+        assert np.isfinite(h_squared)
+        assert share > 1e-8
+    assert 1e-8 < min(tried) < 2e-8
