@@ -465,12 +465,12 @@ def test_a_job_in_groups_is_resumed_with_its_bound(tmp_path: Path, monkeypatch: 
     """Where all products would leave too few steps; the bound of the checkpoint counts at once."""
     monkeypatch.setattr(relaxing, "SETTINGS", replace(relaxing.SETTINGS, fewest_steps=10**9, group_sizes=(6,)))
     program, path = small_program(), tmp_path / "c.npz"
-    first = certnet.train(program, solver="admm", time_limit=3.0, tolerance=1e-9, checkpoint=path)
+    first = certnet.train(program, solver="admm", time_limit=2.0, tolerance=1e-9, checkpoint=path)
     assert first.resumable
     assert first.certificate.proof.groups.size
     stored = read_checkpoint(path)
     assert stored.grouped is not None
-    again = certnet.train(program, time_limit=1.0, tolerance=1e-9, resume=stored)
+    again = certnet.train(program, time_limit=0.5, tolerance=1e-9, resume=stored)
     assert again.report.verdict is Verdict.PROVED
     assert again.report.lower_bound >= first.report.lower_bound * (1 - 1e-7)
 
@@ -487,11 +487,11 @@ def test_the_time_limit_leaves_a_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "c.npz"
     X = rng(0).standard_normal((60, 4))
     program = TrainingProgram(X, rng(1).standard_normal((60, 2)), 0.2)
-    result = certnet.train(program, solver="admm", tolerance=1e-12, time_limit=1.0, checkpoint=path)
+    result = certnet.train(program, solver="admm", tolerance=1e-12, time_limit=0.5, checkpoint=path)
     assert result.resumable
     stored = read_checkpoint(path)
     assert stored.fingerprint == program_fingerprint(program)
-    again = certnet.train(program, resume=stored, time_limit=1.0)
+    again = certnet.train(program, resume=stored, time_limit=0.5)
     assert again.report.lower_bound >= result.report.lower_bound * (1 - 1e-7)
     np.testing.assert_array_equal(stored.U, result.U)
 
