@@ -27,7 +27,7 @@ import numpy as np
 from certificates.arithmetic import Arithmetic, Matrix, RationalMatrix
 from certificates.arithmetic.matrix import M, timed
 from certificates.certificate import Certificate, Lipschitz, LipschitzProof
-from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_arrays
+from certificates.failure import NO_DEADLINE, Deadline, require, require_arrays
 from certificates.nonnegativity import check_structure, prove_nonnegative, require_psd
 from certificates.norm_bound import norm_bytes, norm_order, parts_of, prove_norm
 from certificates.proof import Cone, LiftedProof
@@ -81,10 +81,7 @@ def prove_lipschitz(statement: Lipschitz, certificate: Certificate, work: Work) 
     (m, d), r, active = network.hidden.shape, len(C), np.flatnonzero(given.stable == ACTIVE)
     weights = row_bytes(Arithmetic.EXACT, len(network.output), m + r) + row_bytes(Arithmetic.EXACT, len(unstable), r)
     require_memory(weights, "the proof")
-    try:
-        kept, B, lost = open_neurons(network, C, unstable, work.deadline)
-    except OverflowError:
-        raise ProofFailure("a weight of a function of the outputs overflows") from None
+    kept, B, lost = open_neurons(network, C, unstable, work.deadline)
     L = Fraction(constant) - lost
     require(L >= 0, "the constant is smaller than the error of the rounded weights")
     cone = _cone(network.hidden[kept], B, given.halfspace)

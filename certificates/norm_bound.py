@@ -20,11 +20,12 @@ and the β of the shared generators that pairs of B touch, with ``S_B + G_B ⪰ 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from certificates.arithmetic.floating import TINY
-from certificates.arithmetic.matrix import Arithmetic, M
+from certificates.arithmetic.floating import TINY, Enclosure
+from certificates.arithmetic.matrix import Arithmetic, M, Matrix, timed
 from certificates.failure import ProofFailure, require, require_arrays
 from certificates.nonnegativity import (
     leaf_slack,
@@ -158,7 +159,7 @@ def prove_in_parts(
     if not groups:
         return require_psd(head, "")
 
-    def proposals() -> Iterator[tuple[M, IntArray, FloatArray, FloatArray]]:
+    def proposals(features: Matrix, matrix: type[Matrix]) -> Iterator[tuple[Any, IntArray, FloatArray, FloatArray]]:
         """(S_B, y among the coordinates of the head, CᵀP⁻¹C − D, the sizes of its terms on the diagonal) of groups."""
         for part in groups:
             slack, inner = _slack(part, A, features, matrix.exact(np.zeros((rest, rest))), proof, matrix), len(part[0])
@@ -171,18 +172,18 @@ def prove_in_parts(
             yield slack, at, 0.5 * (G + G.T), np.abs(np.diag(schur)) + np.abs(np.diag(D))
 
     try:
-        left = head.arrays[0].astype(np.float64)
+        left, rounded = (whole.arrays[0].astype(np.float64) for whole in (head, features))
         size, count = np.abs(np.diag(left)) + TINY, np.zeros(outer)
-        for _, at, G, terms in proposals():
+        for _, at, G, terms in proposals(Enclosure.exact(rounded), timed(Enclosure, matrix.deadline)):
             left[np.ix_(at, at)] -= G
             size[at] += terms
             count[at] += 1
         least = np.linalg.eigvalsh(left / np.sqrt(size) / np.sqrt(size[:, None]))[0]
         core = left[r:, r:] - left[r:, :r] @ np.linalg.solve(left[:r, :r], left[:r, r:])
-    except (np.linalg.LinAlgError, OverflowError):
-        raise ProofFailure("the slack of a group is singular, or it overflows") from None
+    except np.linalg.LinAlgError:
+        raise ProofFailure("the slack of a group is singular") from None
     require(0 < least < np.inf, f"what is left of the slack after its groups has a negative eigenvalue, {least:.3e}")
-    for slack, at, G, terms in proposals():
+    for slack, at, G, terms in proposals(features, matrix):
         # Of the head, half goes by sizes of terms and in equal parts, and a fifth of its own part in z and v.
         G[np.diag_indices(len(at))] += 0.25 * least * (terms + size[at] / count[at])
         G[-rest:, -rest:] += 0.1 * (core + core.T) / len(groups)
