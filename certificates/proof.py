@@ -41,7 +41,7 @@ class Cone:
     @property
     def size(self) -> tuple[int, int, int, int]:
         """N, k, and how many rows and quadratics the region has."""
-        return *self.generators.shape, len(self.linear), len(self.quadratics)  # type: ignore[return-value]
+        return *self.generators.shape, len(self.linear), len(self.quadratics)
 
     @classmethod
     def everywhere(cls, generators: FloatArray, quadratics: Sequence[Any] = ()) -> "Cone":
