@@ -209,7 +209,7 @@ def _threads(work: Callable[[int], Any], count: int = 2) -> list[Any]:
     return out
 
 
-@pytest.mark.parametrize("options", [{}, {"method": "global", "gap": 1e-2}])
+@pytest.mark.parametrize("options", [pytest.param({}, marks=pytest.mark.slow), {"method": "global", "gap": 1e-2}])
 def test_threads_and_earlier_jobs_change_nothing(options: dict[str, Any]) -> None:
     def run(seed: int) -> tuple[float, float, bytes, bytes]:
         X, Y = _data(n=5, seed=seed)

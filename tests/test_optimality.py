@@ -69,13 +69,10 @@ def _of_loss(loss: str, Y: np.ndarray, bias: str) -> TrainingProgram:
     return TrainingProgram(X, Y, 0.1, loss=loss, hidden_bias=bias, output_bias=bias)
 
 
-OTHERS = [
-    _of_loss("logistic", np.where(rng(4).standard_normal((9, 1)) > 0, 1.0, -1.0), "free"),
-    _of_loss("cross-entropy", np.eye(3)[np.arange(9) % 3], "penalised"),
-]
+OTHER = _of_loss("logistic", np.where(rng(4).standard_normal((9, 1)) > 0, 1.0, -1.0), "free")
 
 
-@pytest.mark.parametrize("program", [_gaussian(9, 4, 3), *OTHERS])
+@pytest.mark.parametrize("program", [_gaussian(9, 4, 3), OTHER])
 def test_the_neuron_lowers_the_objective_as_said_and_no_other_length_does_more(program: TrainingProgram) -> None:
     random = rng(1)
     _, d, c = program.shape
@@ -177,6 +174,7 @@ def test_ctrl_c_in_any_stage_leaves_a_proof(stage: str) -> None:
     _assert_about(result, U, V)
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_results() -> None:
     program = _gaussian(6, 4, 1)
     U, V = _network(program)

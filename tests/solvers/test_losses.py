@@ -109,7 +109,7 @@ def test_a_row_twice_is_a_row_of_weight_two() -> None:
 @pytest.mark.parametrize(
     ("name", "biases"),
     [
-        ("cross-entropy", ("penalised", "free")),
+        pytest.param("cross-entropy", ("penalised", "free"), marks=pytest.mark.slow),
         pytest.param("hinge", ("free", "free"), marks=pytest.mark.slow),
     ],
 )
