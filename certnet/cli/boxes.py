@@ -38,7 +38,10 @@ def asked(subject: Subject, text: str, around: Around) -> tuple[ReluNetwork, dic
         network = subject.read.on()
         if is_box:
             return network, {"": _box(text, network.inputs)}
-        boxes = list(dict.fromkeys(case.region for case in read_vnnlib(text, network).cases))
+        cases = read_vnnlib(text, network).cases
+        boxes = list(dict.fromkeys(case.region for case in cases if not case.is_impossible))
+        if not boxes:
+            raise InputError(f"{text} is about no input at all, as what it states is contradictory; give another box.")
         if any(box.inputs != network.inputs for box in boxes):
             raise InputError(f"{text} makes inputs equal; give a box for each input, such as '[0,1],[0,1]'.")
         return network, {f"box {k}" if len(boxes) > 1 else "": box for k, box in enumerate(boxes)}

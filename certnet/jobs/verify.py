@@ -343,7 +343,8 @@ class _Verification:
         self.attacked = min(self.attacked, counterexample.margin)
         return self._result(
             Verdict.REFUTED,
-            f"an input{which} is unsafe, {UNSAFE[self.semantics]} {counterexample.margin:.6g}",
+            f"an input{which} is unsafe, {UNSAFE[self.semantics]} {counterexample.margin:.6g}"
+            + ("" if counterexample.is_single else "; no vector of float32 numbers near it is known to be"),
             self.lower_bound if math.isfinite(self.lower_bound) else -math.inf,
             counterexample=counterexample,
         )
