@@ -34,6 +34,13 @@ def train(
     no_split: Annotated[
         bool, option("--no-split", help="Train on all rows; else 60/20/20 training, validation, test.")
     ] = False,
+    refit: Annotated[
+        bool | None,
+        typer.Option(
+            "--refit/--no-refit",
+            help="Train on the validation rows too; by default where γ is chosen, by cross-validation then.",
+        ),
+    ] = None,
     seed: common.SplitSeed = 0,
     loss: common.Loss = "auto",
     hidden_bias: common.HiddenBias = "free",
@@ -79,6 +86,7 @@ def train(
         given |= {"hidden_bias", "output_bias"}
     given -= {"no_bias"}
     options.gamma = gamma_or_none(gamma)
+    options.refit = (options.gamma is None and gammas is None) if refit is None else refit
     options.time_limit, options.source, options.checkpoint = seconds_or_none(time_limit), data, None
     if gammas is None:
         from certnet.cli.resuming import resumed

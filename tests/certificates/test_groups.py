@@ -10,10 +10,10 @@ import pytest
 
 from certificates import Certificate, Verdict, check, read_certificate, write_certificate
 from certificates.arithmetic import MATRICES, Arithmetic
-from certificates.grouped_slack import sizes_of_groups
 from certificates.making.assemble import assemble
 from certificates.making.repair import repair, repair_without_products
 from certificates.nonnegativity import MAX_ORDER
+from certificates.norm_bound import parts_of
 from certnet.solvers import solve
 from formulations import Dual, TrainingProgram, merge_rows
 from tests.certificates.altering import mutate_entry, replace
@@ -144,6 +144,7 @@ def test_odd_groups_of_a_proof_without_products(make) -> None:
         (lambda p: {"groups": p.groups - 2}, "group is outside"),
         (lambda p: {"groups": p.groups + p.groups.size}, "group is outside"),
         (lambda p: {"groups": p.groups * 0 + 2**62}, "group is outside"),
+        (lambda p: {"groups": np.append(integers([-7, -5]), 0 * p.groups[2:] - 1)}, "group is outside"),
         (lambda p: {"groups": np.arange(p.groups.size)}, "a pair of multipliers joins two groups"),
         (lambda p: {"pairs": p.pairs[:-1]}, "pairs has shape"),
         (lambda p: {"pairs": np.repeat(p.pairs[:1], len(p.pairs), axis=0)}, "a pair of multipliers is listed twice"),
@@ -152,6 +153,14 @@ def test_odd_groups_of_a_proof_without_products(make) -> None:
         (lambda p: {"complementarity": -p.complementarity}, ""),
         (lambda p: {"complementarity": 1e300 * p.complementarity}, ""),
         (lambda p: {"split": p.split + 1}, "split"),
+        (
+            lambda _: {
+                "split": integers([0, -1, -1]),
+                "children": integers([[1, 2], [-1, -1], [-1, -1]]),
+                "leaf": integers([-1, 0, 0]),
+            },
+            "in groups has one leaf",
+        ),
     ],
 )
 def test_improper_groups_are_refused_in_a_sentence(change, reason: str) -> None:
@@ -203,12 +212,15 @@ def test_the_order_is_that_of_a_group() -> None:
     assert "stops at" in check(in_groups(c, np.zeros(len(c.X), dtype=np.int64))).reason
 
 
-def test_the_size_of_a_group_counts_the_shared_generators_that_its_pairs_touch() -> None:
+def test_every_pair_is_in_one_part_with_its_generators() -> None:
     for c in bases():
         groups, pairs = c.proof.groups, c.proof.pairs % c.proof.groups.size
-        expected = []
-        for name in sorted(set(groups.tolist()) - {-1}):
-            joined = [pair for pair in pairs.tolist() if name in groups[pair]]
-            touched = {i for pair in joined for i in pair if groups[i] == -1}
-            expected.append(np.count_nonzero(groups == name) + len(touched))
-        assert sizes_of_groups(c.proof).tolist() == [*expected, np.count_nonzero(groups == -1)]
+        first, *others = parts_of(c.proof, c.Y.shape[1])
+        assert len(first[1]) == 0
+        assert (groups[first[0]] == -1).all()
+        for own, touched, which in others:
+            assert len(np.unique(groups[own])) == 1
+            assert (groups[touched] == -1).all()
+            assert set(pairs[which].ravel().tolist()) == {*own.tolist(), *touched.tolist()}
+        which = np.concatenate([part[2] for part in (first, *others)])
+        assert sorted(which.tolist()) == list(range(len(pairs)))
