@@ -68,17 +68,11 @@ def optimality(
     raw: Annotated[
         bool, option("--raw", help="The network was trained on the features as they are; else standardised.")
     ] = False,
-<<<<<<< HEAD
-    no_split: Annotated[
-        bool, option("--no-split", help="It was trained on all rows; else on 60 % as certnet train does.")
-    ] = False,
-=======
-    no_split: Annotated[bool, typer.Option("--no-split", help="It was trained on all rows; else on 60 %.")] = False,
+    no_split: Annotated[bool, option("--no-split", help="It was trained on all rows; else on 60 %.")] = False,
     refit: Annotated[
         bool | None,
-        typer.Option("--refit/--no-refit", help="It was trained on 80 %, as by certnet train where γ is chosen."),
+        option("--refit/--no-refit", help="It was trained on 80 %, as by certnet train where γ is chosen."),
     ] = None,
->>>>>>> scores19
     seed: common.SplitSeed = 0,
     gap: Annotated[
         float, option(help="Relative distance from the best known network at which branching stops.")
@@ -117,10 +111,7 @@ def optimality(
     read, recipe = subject.read, training.recipe_of(options, data)
     if subject.run is not None:
         # What is not given is as it was in training: data, objective, and the scale of features.
-<<<<<<< HEAD
-        names = given_names(context) & {"target", "task", "seed", "raw", "class_weight", "weight_column"}
-=======
-        names = common.given_names(context) & {
+        names = given_names(context) & {
             "target",
             "task",
             "seed",
@@ -129,7 +120,6 @@ def optimality(
             "class_weight",
             "weight_column",
         }
->>>>>>> scores19
         changes = {name: getattr(options, name) for name in names} | ({"split": False} if no_split else {})
         recipe, own_terms = subject.run.recipe_for(data, **changes), subject.run.objective
         if torch_loss is None:
