@@ -98,9 +98,12 @@ def answer(
         )
         files["assignments"] = serialise
     notes = {"notes": tell_notes(query.network)}
-    report = {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files, **notes}
+    report: dict[str, Any] = {}
+    if json:  # versions are looked up for it
+        report = {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files, **notes}
+        report = with_headline(report)
     lines = _version_2(query, result, serialise) if query.networks else [result.status, *_version_1(query, result)]
-    print_result(with_headline(report), lines, as_json=json)
+    print_result(report, lines, as_json=json)
     return BY_VERDICT[result.verdict]
 
 
