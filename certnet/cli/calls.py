@@ -79,10 +79,10 @@ class Asking:
             seconds = shares(limit, self.started, len(questions), input_limit)
             for number, ((label, ask), share) in enumerate(zip(questions.items(), seconds, strict=True), start=1):
                 count = f" ({number} of {len(questions)})" if len(questions) > 1 else ""
-                tell = live.part(f"{label or command}{count}", self.started, _so_far(entries))
-                tell(Event("begins", 0.0))
+                watch = live.part(f"{label or command}{count}", self.started, _so_far(entries))
+                watch(Event("begins", 0.0))
                 provenance = {"command": command, **about, "question": label}
-                rows, proof = ask(time_limit=share, random_state=self.seed, provenance=provenance, progress=tell)
+                rows, proof = ask(time_limit=share, random_state=self.seed, provenance=provenance, progress=watch)
                 file = {}
                 if place is not None and proof is not None:
                     if len(proof.proofs) > MAX_CASES:
