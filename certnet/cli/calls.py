@@ -14,7 +14,7 @@ from certnet.cli.output import BY_VERDICT, SEVERITY, head, place_for, with_headl
 from certnet.cli.parsing import option
 from certnet.cli.query import tell_notes
 from certnet.cli.rows import median_radius
-from certnet.cli.show import Live, first_line
+from certnet.cli.show import Live, first_line, tell
 from certnet.io.output import print_result
 from certnet.runtime.clock import Event
 from certnet.runtime.wording import printable
