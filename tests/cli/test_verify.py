@@ -348,6 +348,7 @@ def test_what_bounds_decide_needs_neither_solvers_nor_readers_of_data_nor_rich(f
         "typer",
         "pydantic",
         "importlib.metadata",
+        "subprocess",
         "joblib",
         "certnet.solvers",
         "certnet.io.load_data",
