@@ -98,7 +98,7 @@ def _one_for_equal(
             of = [i if place == j else place for place in of]
     kept = sorted(set(of))
     places = tuple(kept.index(place) for place in of)
-    return places, replace(network, hidden=hidden[:, kept]).told(network.note, network.ending)
+    return places, replace(network, hidden=hidden[:, kept]).as_of(network)
 
 
 def _differences(clause: Clause) -> set[tuple[int, int]]:
@@ -247,7 +247,7 @@ def with_forms(
         np.append(network.hidden_bias, added),
         np.block([[network.output, beside], [below_, np.eye(len(forms))]]),
         np.append(network.output_bias, -added),
-    ).told(network.note, network.ending)
+    ).as_of(network)
 
 
 def _case(region: InputRegion, rows: Sequence[Row], outputs: int, network: ReluNetwork | None) -> UnsafeCase:

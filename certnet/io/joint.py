@@ -41,20 +41,26 @@ def stacked(networks: Sequence[ReluNetwork]) -> ReluNetwork:
         output[:, place] += whole.output[:, neuron]
     kept = np.sort(first)
     joined = ReluNetwork(whole.hidden[kept], whole.hidden_bias[kept], output, whole.output_bias)
-    return joined.told(whole.note, None)
+    return joined.as_of(whole)
 
 
 def _joined(networks: Sequence[ReluNetwork], hidden: FloatArray, output: FloatArray) -> ReluNetwork:
     ending = next((network.ending for network in networks if network.ending is not None), None)
     if ending is not None:
         raise InputError(f"one of several outputs comes after {ending}; export the network up to its linear layer.")
-    notes = dict.fromkeys(network.note for network in networks if network.note is not None)
+    noted = [network for network in networks if network.note is not None]
+    offs = [network.off for network in noted if network.off is not None]
+    a, b, c, d = (max(part, default=0.0) for part in zip(*offs, strict=True)) if offs else (0.0,) * 4
     return ReluNetwork(
         hidden,
         np.concatenate([network.hidden_bias for network in networks]),
         output,
         np.concatenate([network.output_bias for network in networks]),
-    ).told(" ".join(notes) or None, None)
+    ).told(
+        " ".join(dict.fromkeys(network.note for network in noted)) or None,
+        None,
+        (a, b, c, d) if offs and len(offs) == len(noted) else None,
+    )
 
 
 def _diagonal(blocks: Sequence[FloatArray]) -> FloatArray:

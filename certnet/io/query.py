@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from certificates.certificate import FLOAT32, REAL
+from certnet.io.charge import charged
 from certnet.io.declared import declared_network
 from certnet.io.float32 import require_plain
 from certnet.io.joint import side_by_side
@@ -104,7 +105,8 @@ def named_files(texts: Sequence[str]) -> dict[str, str] | str:
 def _query(found: Stated, network: ReluNetwork, semantics: str) -> Query:
     asked = found.of(network)
     assert asked.network is not None
-    return Query(asked.network, asked.cases, found.networks, asked.places, found.outputs, semantics, network.outputs)
+    network_, cases = charged(asked.network, asked.cases)
+    return Query(network_, cases, found.networks, asked.places, found.outputs, semantics, network.outputs)
 
 
 def _require_named(networks: tuple[Declaration, ...], files: Mapping[str, str]) -> None:
