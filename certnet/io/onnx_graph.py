@@ -8,7 +8,7 @@ needed to put layers together; else they are rounded to float64, and the network
 
 import importlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -212,18 +212,14 @@ class _Graph:
             return
         tensors = [*self.graph.initializer, *(entry.t for node in self.graph.node for entry in node.attribute)]
         constant = {length for tensor in tensors for length in tensor.dims if 1 < length <= LARGEST_SIGNAL}
-        layouts: list[tuple[int, Callable[[int], tuple[int, ...]]]] = [
-            (length, lambda n: (n,)) for length in dimensions
-        ]
-        if len(dimensions) != 1:
-            count, length = dimensions or (0, 0)
-            layouts = [(length, lambda n: (1, n))]
-            # Where columns are data points, their number is not fixed, or 1.
-            layouts += [(count, lambda n: (n, 1))] if length < 2 else []
-        for length, layout in layouts:
-            yield [layout(n) for n in ([length] if length else sorted(constant))]
-            if not length:
-                yield [layout(1)]
+        count, length = [0, 0, *dimensions][-2:]
+        vector = len(dimensions) == 1
+        yield [(n,) if vector else (1, n) for n in ([length] if length else sorted(constant))]
+        if not length:
+            yield [(1,) if vector else (1, 1)]
+        # Where columns are data points, their number is not fixed, or 1.
+        if length < 2 and not vector:
+            yield [(n, 1) for n in ([count] if count else [1, *sorted(constant)])]
 
     def _shapeless(self, dimensions: Sequence[int]) -> InputError:
         return InputError(f"{self.source} takes inputs of shape {tuple(dimensions)}; fix all but the first dimension.")

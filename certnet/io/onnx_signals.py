@@ -189,6 +189,10 @@ def product(signal: Signal, weights: FloatArray, shape: Sequence[int], off: floa
 def linear(node: Node, operands: Sequence[Operand]) -> Operand:
     """A linear map of the first operand, by its values at the unit vectors; a bias is added afterwards."""
     signal, rest = signal_of(operands[0]), constants(operands[1:])
+    turned, pooled = node.kind == "ConvTranspose", node.kind == "AveragePool"
+    padded = node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+    if (turned and (padded or node.attributes.get("output_shape"))) or (pooled and padded):
+        raise InputError("leaves the padding to whatever evaluates it; export it with pads")
     bias = rest.pop() if node.kind in ("Conv", "ConvTranspose") and len(rest) > 1 else None
     shape, n, whole = signal.places.shape, signal.size, signal.chain.whole
     (zero,) = node.run([np.zeros(shape), *rest])[:1]
