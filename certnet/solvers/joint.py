@@ -40,7 +40,6 @@ class Settings:
     small_multiplier: float = 1e-3
     """Least multiplier of a product at the start, as a part of μ/z. Not measured."""
 
-
     products_per_order: int = 5
     """Most products that a leaf starts with, by the order of S; a round adds those that are violated. Measured: on wine
     (110 rows, γ = 1) 16 leaves take 44 CPU seconds with all, 30 with these and 22 with 3; on ionosphere (γ = 3) 8 take
