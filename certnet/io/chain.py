@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.folding import ONE, ZERO, Rounded, folded, joined
+from certnet.io.folding import ONE, ZERO, Rounded, block_diagonal, folded, joined
 from certnet.io.network import TwoLayerNetwork, assemble
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
@@ -200,15 +200,6 @@ def beside(chains: Sequence[Chain]) -> Chain:
     )
     size = sum(chain.size for chain in chains)
     return Chain(size, gain, shift, matrix, chains[0].before, neurons, whole=chains[0].whole)
-
-
-def block_diagonal(blocks: Sequence[FloatArray]) -> FloatArray:
-    """The blocks along the diagonal of a matrix of zeros."""
-    ends = np.cumsum([[0, 0], *(block.shape for block in blocks)], axis=0)
-    found = np.zeros(ends[-1])
-    for block, (row, column) in zip(blocks, ends, strict=False):
-        found[row : row + block.shape[0], column : column + block.shape[1]] = block
-    return found
 
 
 Affine = tuple[Rounded, Rounded]

@@ -83,6 +83,15 @@ def joined(join: Callable[[list[FloatArray]], Any], parts: Sequence[Rounded]) ->
     return Rounded(join([part.values for part in parts]), max(part.off for part in parts))
 
 
+def block_diagonal(blocks: Sequence[FloatArray]) -> FloatArray:
+    """The blocks along the diagonal of a matrix of zeros."""
+    ends = np.cumsum([[0, 0], *(block.shape for block in blocks)], axis=0)
+    found = np.zeros(ends[-1])
+    for block, (row, column) in zip(blocks, ends, strict=False):
+        found[row : row + block.shape[0], column : column + block.shape[1]] = block
+    return found
+
+
 def folded(U: Rounded, bias: Rounded, gain: Rounded, shift: Rounded) -> tuple[Rounded, Rounded]:
     """(U, b) of the same function of x where U and b take gain·x + shift; gain and shift are vectors."""
     if shift.values.any() or shift.off:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from certnet.io.folding import block_diagonal
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
@@ -67,8 +68,4 @@ def _diagonal(blocks: Sequence[FloatArray]) -> FloatArray:
     rows, columns = (sum(block.shape[axis] for block in blocks) for axis in (0, 1))
     if rows * columns > MOST_WEIGHTS:
         raise InputError(f"the networks have {rows * columns} weights together; certnet joins {MOST_WEIGHTS} at most.")
-    whole, row, column = np.zeros((rows, columns)), 0, 0
-    for block in blocks:
-        whole[row : row + block.shape[0], column : column + block.shape[1]] = block
-        row, column = row + block.shape[0], column + block.shape[1]
-    return whole
+    return block_diagonal(blocks)
