@@ -58,7 +58,7 @@ def _joined(networks: Sequence[ReluNetwork], hidden: FloatArray, output: FloatAr
         output,
         np.concatenate([network.output_bias for network in networks]),
     ).told(
-        " ".join(dict.fromkeys(network.note for network in noted)) or None,
+        " ".join(dict.fromkeys(str(network.note) for network in noted)) or None,
         None,
         (a, b, c, d) if offs and len(offs) == len(noted) else None,
     )

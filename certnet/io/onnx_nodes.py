@@ -143,7 +143,7 @@ def _matmul(node: Node, operands: Sequence[Operand]) -> Operand:
 
 
 def _gemm(node: Node, operands: Sequence[Operand]) -> Operand:
-    if any(np.ndim(x.places if isinstance(x, Signal) else x) != 2 for x in operands[:2]):
+    if any((x.places if isinstance(x, Signal) else numbers_of(x)).ndim != 2 for x in operands[:2]):
         raise InputError("multiplies other things than two matrices")
     factors = [
         operand if not node.attributes[turn] or operand is None

@@ -13,7 +13,7 @@ from formulations import InputError
 from tests.interchange.test_onnx_exports import Export
 
 Random = np.random.Generator
-Step = Callable[[Random, Export, tuple[int, ...]], None]
+Step = Callable[[Random, Export, tuple[int, ...]], object]
 
 
 def numbers(random: Random, *shape: int) -> np.ndarray:
@@ -34,7 +34,8 @@ def _constant(kind: str) -> Step:
 
 def _gemm(random: Random, graph: Export, shape: tuple[int, ...]) -> None:
     outer, (turned, left) = int(random.integers(1, 5)), random.integers(2, size=2).tolist()
-    weights, about = numbers(random, shape[-1], outer), {"alpha": float(random.choice([1.0, -1.5, 0.3]))}
+    weights = numbers(random, shape[-1], outer)
+    about: dict[str, Any] = {"alpha": float(random.choice([1.0, -1.5, 0.3]))}
     if left:  # (x Wᵀ)ᵀ = W xᵀ
         graph.then("Gemm", weights if turned else weights.T, numbers(random, outer, 1), signal_first=False,
                    transA=turned, transB=1, **about)  # fmt: skip
@@ -139,7 +140,8 @@ def built(seed: int, x: np.ndarray, random: Random) -> Export:
         stepped(random, graph, ALL + MATRIX, x)
     ending = ENDS[seed % len(ENDS)]
     if ending is not None and graph.nodes:
-        graph.then(ending, **({"axis": 1} if ending == "ArgMax" else {}))
+        about: dict[str, Any] = {"axis": 1} if ending == "ArgMax" else {}
+        graph.then(ending, **about)
         if ending == "ArgMax":
             graph.then("Cast", to=1)
     return graph
@@ -147,7 +149,7 @@ def built(seed: int, x: np.ndarray, random: Random) -> Export:
 
 def test_random_graphs_are_what_onnxruntime_computes(tmp_path: Path) -> None:
     read = 0
-    for seed in range(120):
+    for seed in range(80):
         random = np.random.default_rng(seed)
         x = numbers(random, *[(1, 4), (1, 2, 3), (1, 2, 3, 3)][seed % 3])
         graph = built(seed, x, random)
@@ -163,4 +165,4 @@ def test_random_graphs_are_what_onnxruntime_computes(tmp_path: Path) -> None:
             np.testing.assert_allclose(
                 found, expected, rtol=1e-3, atol=1e-4 * (1.0 + np.abs(scores).max()), err_msg=str(seed)
             )
-    assert read >= 60
+    assert read >= 40
