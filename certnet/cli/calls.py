@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from certificates import Certificate, Verdict
-from certificates.container import MAX_CASES
+from certificates.layout import MAX_CASES
 from certnet.cli.limits import seconds_or_none, shares
 from certnet.cli.output import BY_VERDICT, SEVERITY, head, place_for, with_headline, write_proof
 from certnet.cli.query import tell_notes
