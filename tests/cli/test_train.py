@@ -48,7 +48,7 @@ def test_three_files_that_agree_with_each_other(certnet: Call, folder: Path) -> 
     assert check(certificate).verdict is Verdict.PROVED
     assert certificate.lower_bound <= certificate.objective
     assert report["data"]["fingerprint"] == certificate.data_fingerprint
-    assert (report["data"]["n"], report["data"]["d"], report["data"]["c"]) == certificate.shape == (90, 5, 3)
+    assert (report["data"]["n"], report["data"]["d"], report["data"]["c"]) == certificate.shape == (120, 5, 3)
 
 
 @pytest.mark.usefixtures("quick")
@@ -58,7 +58,7 @@ def test_the_saved_network_takes_raw_features(certnet: Call, folder: Path, sourc
     """Its scores and classes are those of the report, and its loss and decay, by other formulas, the objective."""
     report = certnet("train", source, "--json", "--out", "o", *options).json
     network = TwoLayerNetwork.load(folder / "o" / "network.npz")
-    raw = load(Recipe(source=source, raw=True, split="--no-split" not in options))
+    raw = load(Recipe(source=source, raw=True, split="--no-split" not in options, refit=options != PAPER))
     assert raw.classes is not None
     for name, X, Y in raw.parts():
         if X is None or Y is None:
