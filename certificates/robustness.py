@@ -186,11 +186,11 @@ def check_case(
     block = max(1, BLOCK_ENTRIES // (sum(network.hidden.shape) + positions + len(network.output) + len(case.H)))
     for start in range(0, len(linear), block):
         deadline.check()
-        leaves, signs = zip(*linear[start : start + block], strict=True)
-        numbers = np.array(leaves, dtype=np.int64)
+        numbers = np.array([leaf for leaf, _ in linear[start : start + block]], dtype=np.int64)
+        signs = np.stack([signs for _, signs in linear[start : start + block]])
         weights = leaf_weights(proof, numbers, N, rows)
-        part = LinearLeaves(opened, proof.triangles, given.mu[numbers], given.margin, np.stack(signs), weights)
-        for leaf, least in zip(leaves, part.remainders(exactly=exactly, deadline=deadline), strict=True):
+        part = LinearLeaves(opened, proof.triangles, given.mu[numbers], given.margin, signs, weights)
+        for leaf, least in zip(numbers.tolist(), part.remainders(exactly=exactly, deadline=deadline), strict=True):
             if not (least >= 0):
                 shown = float(max(least, -LARGEST))
                 raise ProofFailure(f"the linear function of leaf {leaf} is only shown to be at least {shown:.3e}")
