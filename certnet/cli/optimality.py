@@ -76,6 +76,7 @@ def optimality(
     time_limit: common.JobLimit = 50.0,
     nodes: common.Nodes = None,
     workers: common.Workers = 1,
+    threads: common.Threads = None,
     scheduler: common.Scheduler = None,
     circuits: common.Circuits = False,
     no_train: Annotated[
@@ -154,6 +155,7 @@ def optimality(
                 time_limit=limit,
                 max_nodes=nodes,
                 workers=workers,
+                threads=threads,
                 scheduler=scheduler,
                 circuits=circuits,
                 train=not no_train,

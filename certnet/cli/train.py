@@ -64,6 +64,7 @@ def train(
     ] = None,
     nodes: common.Nodes = None,
     workers: common.Workers = 1,
+    threads: common.Threads = None,
     scheduler: common.Scheduler = None,
     circuits: common.Circuits = False,
     json: common.Json = False,

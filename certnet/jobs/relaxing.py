@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from certificates.making.repair import raw_dual, repair_in_groups
+from certificates.making.repair import raw_dual
 from certificates.nonnegativity import MAX_ORDER
 from certnet.jobs.best import repaired
 from certnet.jobs.clock import RAW_REPAIR
 from certnet.jobs.closing import branch
 from certnet.jobs.job import GLOBAL, Job
 from certnet.jobs.stages import bound_without_products, prove, round_relaxation
-from certnet.runtime.machine import cpus
 from certnet.search.price import bound_from_price
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.grouped import grouped_admm, grouping
@@ -167,7 +166,7 @@ def relax_in_groups(job: Job) -> None:
 
     def seconds(size: int) -> float:
         count = -(-space.neurons // size)
-        at_once = min(cpus()["usable"] or 1, count)
+        at_once = min(job.cores, count)
         return s.step_cost * (count / at_once + 1) * job.clock.step(size + rest)
 
     least = 2 * space.neurons / (MAX_ORDER - rest)
@@ -177,16 +176,16 @@ def relax_in_groups(job: Job) -> None:
     # The head may take about as long as all groups together, and the checker's order has an end.
     most = min((count ** (1 / 3) * (size + rest) - rest) / count, (MAX_ORDER - rest) / (2 * count))
     shared = int(np.clip(most, 1, s.most_shared))
-    groups, scaling = grouping(job.presolved.program, size, shared), job.presolved.scaling
+    presolved, dual = job.presolved, _known_in_groups(job)
+    groups = grouping(presolved.program, size, shared) if dual is None else dual.groups
     reports, taken, repairing = 0, -1, 0.0
 
     def take(dual: Dual, iteration: int) -> None:
         nonlocal repairing, taken
-        assert isinstance(dual, GroupedDual)
-        begin, own = time.perf_counter(), dual.scaled(scaling.unit, scaling.phi)
-        found = repair_in_groups(job.merged.program, own)
+        begin = time.perf_counter()
+        found = repaired(job.merged, presolved.undo_dual(dual))
         if found.lower_bound > job.best.lower_bound:
-            job.saver.update(grouped=own)
+            job.saver.update(dual=dual)
         job.best.take_dual(found)
         job.saver.look()
         taken = iteration
@@ -202,12 +201,14 @@ def relax_in_groups(job: Job) -> None:
         after = s.after_groups * repairing
         return job.best.gap <= job.enough or not (job.clock.available() or math.inf) > after
 
-    U, V = job.best.network.U, job.best.network.V
+    network, scaling = job.best.network, presolved.scaling
     result = grouped_admm(
-        job.presolved.program,
+        presolved.program,
         groups,
         SolverOptions(time_limit=left, tolerance=job.tolerance, callback=watch, seed=job.random_state),
-        (scaling.apply_z(U), scaling.apply_v(V)),
+        (scaling.apply_z(network.U), scaling.apply_v(network.V)),
+        dual,
+        job.cores,
     )
     job.interrupted = result.status is SolveStatus.INTERRUPTED
     job.late |= result.status is not SolveStatus.CONVERGED
@@ -216,6 +217,16 @@ def relax_in_groups(job: Job) -> None:
     prove(job, "relaxation in groups")
     if not job.interrupted:
         job.saver.stage_ends("relaxation")
+
+
+def _known_in_groups(job: Job) -> GroupedDual | None:
+    """The dual of a checkpoint or a certificate, in the coordinates of the solvers, if its products are in groups."""
+    dual = None
+    if job.resume is not None:
+        dual = job.resume.dual
+    elif job.start is not None:
+        dual = from_certificate(job.presolved, job.start)[1]
+    return dual if isinstance(dual, GroupedDual) else None
 
 
 def relax(job: Job) -> None:

@@ -68,12 +68,12 @@ blas_threads = _BLAS.at_most
 
 
 @contextmanager
-def computing(order: int = 0) -> Iterator[None]:
+def computing(order: int = 0, threads: int | None = None) -> Iterator[None]:
     """Surrounds a job whose lifted matrix has this order: few BLAS threads where it is small, and no warnings.
 
-    Overflow and 0/0 are expected on the way; a caller who has numpy raise on them is not to lose a job by that.
+    ``threads`` is how many there are in any case, as far as the libraries have them. Overflow and 0/0 are expected on the way; a caller who has numpy raise on them is not to lose a job by that.
     """
-    with blas_threads(1 if order < SMALL_ORDER else None), np.errstate(all="ignore"):
+    with blas_threads(threads or (1 if order < SMALL_ORDER else None)), np.errstate(all="ignore"):
         yield
 
 

@@ -31,6 +31,8 @@ def grouped_admm(
     groups: Groups,
     options: SolverOptions,
     network: tuple[FloatArray, FloatArray] | None = None,
+    dual: GroupedDual | None = None,
+    threads: int = 1,
 ) -> GroupedResult:
     """Solve the relaxation of training with products within groups and return the last dual, whatever happened.
 
@@ -41,10 +43,12 @@ def grouped_admm(
         groups: of its generators.
         options: the warm start is not used; ``dual`` of what the callback sees gives a ``GroupedDual``.
         network: z (k×p) and v (c×p) of the neurons of a network of this program to begin with.
+        dual: of this program with these groups, to begin with besides the network.
+        threads: at most so many for the eigendecompositions of large programs.
     """
     # Small matrices gain by threads of their own, and lose by those of the linear algebra.
     with blas_threads(1):
-        run = _Run(program, groups, options, network)
+        run = _Run(program, groups, options, network, dual, threads)
         status = run.session.run(run.solve)
     return GroupedResult(run.dual(), status, run.iterations)
 
@@ -67,8 +71,10 @@ class _Run(Run):
         groups: Groups,
         options: SolverOptions,
         network: tuple[FloatArray, FloatArray] | None,
+        dual: GroupedDual | None,
+        threads: int,
     ) -> None:
-        self.groups, self.network = groups, network
+        self.groups, self.network, self.known, self.threads = groups, network, dual, threads
         super().__init__(program, options, FOR_BOUNDS)
 
     @property
@@ -79,7 +85,7 @@ class _Run(Run):
 
     def _use(self, *, single: bool) -> None:
         self.layer = self.layer.with_precision(single=single)
-        self.grouped = GroupedSplitting(self.program, self.groups, self.layer)
+        self.grouped = GroupedSplitting(self.program, self.groups, self.layer, self.threads)
         self.splitting: Any = self.grouped
         self._allocate(self.grouped.entries, 1)
 
@@ -88,13 +94,16 @@ class _Run(Run):
         V = self.layer.zeros(self.grouped.entries, 1)
         if self.network is not None:
             z, v = self.coordinates.apply_z(self.network[0]), self.coordinates.apply_v(self.network[1])
-            V = self.layer.array(self.grouped.start(z, v, penalty))
+            known = None if self.known is None else self.coordinates.apply_dual(self.known)
+            assert known is None or isinstance(known, GroupedDual)
+            V = self.layer.array(self.grouped.start(z, v, penalty, known))
         return Point(V, V, penalty)
 
     def dual(self) -> GroupedDual:
         """The running dual in the coordinates of the program that was given."""
-        own = self.grouped.multipliers(self.at.V, self.at.penalty)
-        return own.scaled(self.coordinates.unit, self.coordinates.phi)
+        dual = self.coordinates.undo_dual(self.grouped.multipliers(self.at.V, self.at.penalty))
+        assert isinstance(dual, GroupedDual)
+        return dual
 
     def _report(self) -> bool:
         return self.session.show(
