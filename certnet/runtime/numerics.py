@@ -4,13 +4,16 @@ None of this bears on a proof. Whatever overflows, fails or is given up costs ti
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from certnet.runtime.clock import Clock
+from certnet.runtime.machine import cpus
 from formulations import InputError
 
 SMALL_ORDER = 1500
@@ -20,6 +23,19 @@ takes 0.9 s with one thread and 8 s with two, and a Newton step on bank_notes 4 
 FAILURES = (ArithmeticError, ValueError, RuntimeError, RuntimeWarning, MemoryError)
 """What numerical code raises where it cannot go on: numpy's LinAlgError and scipy's complaints are ValueErrors, those
 of ARPACK RuntimeErrors, and warnings are raised where a program turns them into errors."""
+
+
+T = TypeVar("T")
+
+
+def side_by_side(work: Callable[..., T], *arguments: Iterable[object]) -> list[T]:
+    """What ``map`` returns, computed on all cores that this process may use; for work that lets other threads run."""
+    tasks = list(zip(*arguments, strict=True))
+    cores = min(cpus()["usable"] or 1, len(tasks))
+    if cores < 2:
+        return [work(*task) for task in tasks]
+    with ThreadPoolExecutor(cores) as pool:
+        return list(pool.map(lambda task: work(*task), tasks))
 
 
 class _BlasThreads:

@@ -30,10 +30,12 @@ class Settings:
     """The same as a part of the distance from what is enough, where that is smaller. Not measured."""
     smallest_tolerance: float = 3e-4
     """The least of them. Not measured."""
-    solve_rounds: int = 2
-    """Rounds of products in a solve; the next solve finds what is missing. Not measured."""
-    growth: float = 1.5
-    """Leaves after a round for each one before. Not measured."""
+    solve_rounds: int = 1
+    """Rounds of products in a solve; those that are missing are left out. Measured: on 70 rows of wine, γ = 1, with 2
+    rounds 8 leaves leave 0.71 % of the objective after 87 CPU seconds, with 1 round 32 leaves 0.93 % after 21."""
+    growth: float = 2.0
+    """Leaves after a round for each one before. Measured there, with 2 rounds: 8 leaves take 87 CPU seconds, and at 1.5
+    7 leaves 94."""
     root_share: float = 0.5
     """Part of the time limit that the root may take. Not measured."""
     most_bytes: int = 4 << 30

@@ -89,6 +89,17 @@ def factor_in_place(a: NDArray[np.float64]) -> None:
         raise np.linalg.LinAlgError("the matrix is not positive definite")
 
 
+def solve_factored(factor: NDArray[np.float64], columns: FloatArray, *, transposed: bool) -> FloatArray:
+    """``L⁻¹B``, or with ``transposed`` ``L⁻ᵀB``, for L in the lower triangle of ``factor`` (contiguous by rows) and B
+    (n, or n×m)."""
+    solution = np.array(columns, order="F")
+    if columns.size:
+        count = 1 if columns.ndim == 1 else columns.shape[1]
+        size = len(factor)
+        _call("dtrtrs", "U", "N" if transposed else "T", "N", size, count, factor, size, solution, size)
+    return solution
+
+
 def symmetric(A: FloatArray) -> FloatArray:
     """(A + Aᵀ)/2."""
     half: FloatArray = 0.5 * (A + A.T)

@@ -11,10 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
-from scipy.linalg.lapack import dtrtrs
 
-from certnet.solvers.iterate import Measure
-from certnet.solvers.linear_algebra import factor_in_place, longest_positive_step, longest_step, symmetric
+from certnet.runtime.numerics import side_by_side
+from certnet.solvers.iterate import FacePoint, Measure
+from certnet.solvers.linear_algebra import (
+    factor_in_place,
+    longest_positive_step,
+    longest_step,
+    solve_factored,
+    symmetric,
+)
 from formulations._validation import FloatArray, IntArray
 
 REGULARISATION = (1e-13, 1e-10, 1e-7)
@@ -41,6 +47,24 @@ class Direction(NamedTuple):
     faces: tuple[Change, ...]
 
 
+class _Block(NamedTuple):
+    """A face's own multipliers, eliminated: where they and the W' that they see are, the factor L and ``L⁻¹B``."""
+
+    shared: IntArray
+    own: IntArray
+    factor: FloatArray
+    coupling: FloatArray
+
+    def inwards(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """``L⁻¹x``, and what it takes off the equations of W'."""
+        x = solve_factored(self.factor, x, transposed=False)
+        return x, self.coupling.T @ x
+
+    def outwards(self, x: FloatArray, shared: FloatArray) -> FloatArray:
+        """The own multipliers, given those of W'."""
+        return solve_factored(self.factor, x - self.coupling @ shared, transposed=True)
+
+
 class NewtonSystem:
     """Linearised optimality conditions at a point. Vectors are W' first, then each face's own multipliers."""
 
@@ -65,14 +89,11 @@ class NewtonSystem:
             rows.append(point.rows[own])
             diagonal.append(ratio[own])
         self._rows, self._diagonal = (np.concatenate(parts) for parts in (rows, diagonal))
-        self._inverse = [symmetric(np.asarray(np.linalg.inv(point.at.M), dtype=np.float64)) for point in self._points]
-        self._factorise()
+        prepared = side_by_side(_inverted, self._points)
+        self._inverse = [inverse for inverse, *_ in prepared]
+        self._factorise([(P, Q) for _, P, Q in prepared])
 
-    def _factorise(self) -> None:
-        grams = [
-            (point.constraints.gram(point.at.S), point.constraints.gram(inverse))
-            for point, inverse in zip(self._points, self._inverse, strict=True)
-        ]
+    def _factorise(self, grams: Sequence[tuple[FloatArray, FloatArray]]) -> None:
         diagonal = self._diagonal.copy()
         for point, index, (P, Q) in zip(self._points, self._index, grams, strict=True):
             diagonal[index] += point.constraints.schur_diagonal(P, Q)
@@ -85,28 +106,30 @@ class NewtonSystem:
         raise np.linalg.LinAlgError("The Schur complement lost positive definiteness.")
 
     def _eliminate(self, grams: Sequence[tuple[FloatArray, FloatArray]], shift: float) -> None:
-        """Factors L (transposed) of the faces' own blocks, their couplings ``L⁻¹B`` with W', and the rest; scaled."""
+        """Factors L of the faces' own blocks, their couplings ``L⁻¹B`` with W', and the rest; scaled."""
         scale, shared_size = self._scale, self._size if self._is_arrow else 0
         core = np.diag(self._curvature.diagonal[:shared_size] * scale[:shared_size] ** 2 + shift)
         if self._is_arrow:
             self._curvature.add_couplings(core, scale)
-        self._blocks: list[tuple[IntArray, IntArray, FloatArray, FloatArray]] = []
-        for point, index, (P, Q) in zip(self._points, self._index, grams, strict=True):
-            H, entries = point.constraints.schur(P, Q, scale[index]), point.problem.entries
-            if self._is_arrow:
-                own, corner, coupling = _split(H, entries)
-                shared, rest = index[entries], np.delete(index, entries)
-            else:
+
+        def block(point: FacePoint, index: IntArray, gram: tuple[FloatArray, FloatArray]) -> tuple[_Block, FloatArray]:
+            H, entries = point.constraints.schur(*gram, scale[index]), point.problem.entries
+            if not self._is_arrow:
                 self._curvature.add_couplings(H[entries, entries], scale)
-                own, shared, rest = H, index[:0], index
+                H[np.diag_indices(len(H))] = 1.0 + shift
+                factor_in_place(H)
+                return _Block(index[:0], index, H, H[:, :0]), H[:0, :0]
+            own, corner, coupling = _split(H, entries)
             own[np.diag_indices(len(own))] = 1.0 + shift
             factor_in_place(own)
-            if len(shared):
-                coupling = sl.solve_triangular(own.T, coupling, trans=1, check_finite=False)
-                core[np.ix_(shared, shared)] += corner - coupling.T @ coupling
-            else:
-                coupling = own[:, :0]
-            self._blocks.append((shared, rest, own.T, coupling))
+            coupling = solve_factored(own, coupling, transposed=False)
+            return _Block(index[entries], np.delete(index, entries), own, coupling), corner - coupling.T @ coupling
+
+        found = side_by_side(block, self._points, self._index, grams)
+        self._blocks = [one for one, _ in found]
+        for one, corner in found:
+            if len(one.shared):
+                core[np.ix_(one.shared, one.shared)] += corner
         self._core = np.linalg.cholesky(core)
         self._border()
 
@@ -122,15 +145,17 @@ class NewtonSystem:
 
     def _solve_without_bias(self, rhs: FloatArray) -> FloatArray:
         x = self._scale * rhs
-        for shared, own, factor, coupling in self._blocks:
-            x[own], _ = dtrtrs(factor, x[own], trans=1)
-            if len(shared):
-                x[shared] -= coupling.T @ x[own]
+        parts = side_by_side(lambda one: one.inwards(x[one.own]), self._blocks)
+        for one, (own, pulled) in zip(self._blocks, parts, strict=True):
+            x[one.own] = own
+            x[one.shared] -= pulled
         if self._is_arrow:
             n = self._size
             x[:n] = sl.cho_solve((self._core, True), x[:n], check_finite=False)
-        for shared, own, factor, coupling in self._blocks:
-            x[own], _ = dtrtrs(factor, x[own] - coupling @ x[shared] if len(shared) else x[own])
+        for one, own in zip(
+            self._blocks, side_by_side(lambda one: one.outwards(x[one.own], x[one.shared]), self._blocks), strict=True
+        ):
+            x[one.own] = own
         solution: FloatArray = self._scale * x
         return solution
 
@@ -232,6 +257,12 @@ class NewtonSystem:
             left += float((at.y[signed] + step * change.y[signed]) @ (at.z + step * change.z))
             size += len(at.S) + len(at.z)
         return self.direction(min(1.0, max(LEAST_CENTRING, (left / (size * mu)) ** 3)) * mu, predictor)
+
+
+def _inverted(point: FacePoint) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """M⁻¹, and the Gram matrices of S and of M⁻¹."""
+    inverse = symmetric(np.asarray(np.linalg.inv(point.at.M), dtype=np.float64))
+    return inverse, point.constraints.gram(point.at.S), point.constraints.gram(inverse)
 
 
 def _split(H: FloatArray, entries: slice) -> tuple[FloatArray, FloatArray, FloatArray]:
