@@ -56,7 +56,7 @@ JobLimit = Annotated[
 Nodes = Annotated[int | None, typer.Option(help="Most relaxations that branching may solve.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that may be used.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Most threads of a process; else as many as pay.")
+    int | None, typer.Option(min=1, metavar="N", help="Most threads of this process; else as many as pay.")
 ]
 Scheduler = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to use instead.")

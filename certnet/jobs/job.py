@@ -17,7 +17,6 @@ from certnet.jobs.best import Best, Proof
 from certnet.jobs.checkpoint import Checkpoint, Saver, program_fingerprint
 from certnet.jobs.clock import JobClock, require_memory
 from certnet.runtime.abandon import Insisted, OutOfTimeError, abandonable
-from certnet.runtime.machine import cpus
 from certnet.runtime.numerics import guarded
 from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.search.price import SearchSummary
@@ -106,7 +105,6 @@ class Job:
     solver: str = AUTO
     tolerance: float = 1e-6
     device: str = "cpu"
-    threads: int | None = None
     random_state: int = 0
     provenance: Mapping[str, Any] = field(default_factory=dict)
     start: Certificate | None = None
@@ -131,11 +129,6 @@ class Job:
     def presolved(self) -> Presolved:
         """In the coordinates of the solvers; asked for only where there are data directions."""
         return Presolved(self.merged, rescale(self.merged.program))
-
-    @property
-    def cores(self) -> int:
-        """How many threads it may begin."""
-        return self.threads or cpus()["usable"] or 1
 
     @property
     def has_directions(self) -> bool:

@@ -29,7 +29,7 @@ from certnet.training.polish import Network, balance, network_dual, offered_dual
 from certnet.training.trainer import FitResult
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
-from formulations.arguments import accepts, count, json_object, seconds
+from formulations.arguments import accepts, count, json_object, positive_count, seconds
 from formulations.network import ReluNetwork
 from formulations.training import LARGEST
 
@@ -178,7 +178,6 @@ def optimality(
             given=network,
             given_output=output,
             closing=closing,
-            threads=threads,
             random_state=random_state,
             provenance=provenance or {},
         )

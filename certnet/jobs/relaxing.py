@@ -15,6 +15,7 @@ from certnet.jobs.clock import RAW_REPAIR
 from certnet.jobs.closing import branch
 from certnet.jobs.job import GLOBAL, Job
 from certnet.jobs.stages import bound_without_products, prove, round_relaxation
+from certnet.runtime.numerics import cores
 from certnet.search.price import bound_from_price
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.grouped import grouped_admm, grouping
@@ -166,7 +167,7 @@ def relax_in_groups(job: Job) -> None:
 
     def seconds(size: int) -> float:
         count = -(-space.neurons // size)
-        at_once = min(job.cores, count)
+        at_once = min(cores(), count)
         return s.step_cost * (count / at_once + 1) * job.clock.step(size + rest)
 
     least = 2 * space.neurons / (MAX_ORDER - rest)
@@ -208,7 +209,6 @@ def relax_in_groups(job: Job) -> None:
         SolverOptions(time_limit=left, tolerance=job.tolerance, callback=watch, seed=job.random_state),
         (scaling.apply_z(network.U), scaling.apply_v(network.V)),
         dual,
-        job.cores,
     )
     job.interrupted = result.status is SolveStatus.INTERRUPTED
     job.late |= result.status is not SolveStatus.CONVERGED

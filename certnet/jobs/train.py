@@ -128,8 +128,8 @@ def train(
         start_network: U (d×m) and V (c×m) of any network of this shape. Its neurons are candidates, and the result is
             no worse.
         device: "cpu" or "cuda", where the ADMM computes.
-        threads: most threads of the linear algebra and of products within groups of rows. None: one for linear algebra
-            where the lifted matrix has fewer than 1,500 rows, else as many as there are cores.
+        threads: most threads of this process. None: as many as there are cores, but one for linear algebra where the
+            lifted matrix has fewer than 1,500 rows.
         checkpoint: a file that is written about once a minute and at the end of stages. It is removed at the end
             unless the job was cut short. A function gets each ``certnet.jobs.checkpoint.Checkpoint`` instead; if it
             raises OSError, the job goes on without.
@@ -170,7 +170,6 @@ def train(
             solver=solver,
             tolerance=tolerance,
             device=device,
-            threads=threads,
             random_state=random_state,
             provenance=provenance or {},
             start=start,

@@ -32,7 +32,6 @@ def grouped_admm(
     options: SolverOptions,
     network: tuple[FloatArray, FloatArray] | None = None,
     dual: GroupedDual | None = None,
-    threads: int = 1,
 ) -> GroupedResult:
     """Solve the relaxation of training with products within groups and return the last dual, whatever happened.
 
@@ -44,11 +43,10 @@ def grouped_admm(
         options: the warm start is not used; ``dual`` of what the callback sees gives a ``GroupedDual``.
         network: z (k×p) and v (c×p) of the neurons of a network of this program to begin with.
         dual: of this program with these groups, to begin with besides the network.
-        threads: at most so many for the eigendecompositions of large programs.
     """
     # Small matrices gain by threads of their own, and lose by those of the linear algebra.
     with blas_threads(1):
-        run = _Run(program, groups, options, network, dual, threads)
+        run = _Run(program, groups, options, network, dual)
         status = run.session.run(run.solve)
     return GroupedResult(run.dual(), status, run.iterations)
 
@@ -72,9 +70,8 @@ class _Run(Run):
         options: SolverOptions,
         network: tuple[FloatArray, FloatArray] | None,
         dual: GroupedDual | None,
-        threads: int,
     ) -> None:
-        self.groups, self.network, self.known, self.threads = groups, network, dual, threads
+        self.groups, self.network, self.known = groups, network, dual
         super().__init__(program, options, FOR_BOUNDS)
 
     @property
@@ -85,7 +82,7 @@ class _Run(Run):
 
     def _use(self, *, single: bool) -> None:
         self.layer = self.layer.with_precision(single=single)
-        self.grouped = GroupedSplitting(self.program, self.groups, self.layer, self.threads)
+        self.grouped = GroupedSplitting(self.program, self.groups, self.layer)
         self.splitting: Any = self.grouped
         self._allocate(self.grouped.entries, 1)
 

@@ -10,12 +10,11 @@ group sees of them and left as it is along them, and neither the signs of G_αα
 Shared generators tell groups of one another's entries along them.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from scipy.linalg import block_diag
 
 from certificates.making.quotient import Quotient
+from certnet.runtime.numerics import side_by_side
 from certnet.solvers.arrays import Array, Arrays
 from certnet.solvers.splitting import SETTINGS, Sizes, without_kinks
 from formulations import Program
@@ -38,7 +37,7 @@ class GroupedSplitting:
         size: of the costs.
     """
 
-    def __init__(self, program: Program, groups: Groups, layer: Arrays, threads: int) -> None:
+    def __init__(self, program: Program, groups: Groups, layer: Arrays) -> None:
         assert program.loss is not None
         self.program, self.groups, self.layer = program, groups, layer
         self.size = float(program.gamma)
@@ -73,7 +72,6 @@ class GroupedSplitting:
         self.loss = without_kinks(program.loss, SETTINGS.kinks)
         # An entry in two matrices counts twice: in units of its root the penalty is the same for all.
         self._prox = Prox(self.loss, self._place, program.weight / self._root[self._place, 0], len(features))
-        self._threads = threads
         self._begin: tuple[FloatArray, FloatArray] | None = None
         self._last: tuple[FloatArray, FloatArray] | None = None
 
@@ -152,12 +150,11 @@ class GroupedSplitting:
         for start in range(0, len(blocks), size):
             part = slice(start, start + size)
             work.append((blocks[part], self._faces[0][part], targets[part], self._free))
-        if self.entries < LEAST_ENTRIES or self._threads == 1:
+        if self.entries < LEAST_ENTRIES:
             for one in work:
                 _project(*one)
         else:
-            with ThreadPoolExecutor(self._threads) as pool:
-                list(pool.map(_project, *zip(*work, strict=True)))
+            side_by_side(_project, *zip(*work, strict=True))
         return out
 
     def gap(self, G: Array, Z: Array, scale: float) -> tuple[Array, float]:

@@ -164,7 +164,7 @@ def test_a_network_is_where_a_solve_begins(kind: tuple[str, str, str]) -> None:
     pre, rng = reduced(*kind), np.random.default_rng(0)
     program = orthonormal(pre.program, FOR_BOUNDS).program
     space, groups = program.space, grouping(pre.program, 7, 2)
-    splitting = GroupedSplitting(program, groups, Arrays(), 1)
+    splitting = GroupedSplitting(program, groups, Arrays())
     z, v = 0.1 * rng.standard_normal((space.dimension, 4)), 0.1 * rng.standard_normal((space.outputs, 4))
     V, Z = splitting.start(z, v, 0.7), np.zeros((splitting.entries, 1))
     splitting.entrywise(V, 0.7, Z)
@@ -180,7 +180,7 @@ def test_a_network_is_where_a_solve_begins(kind: tuple[str, str, str]) -> None:
         assert moments == pytest.approx(lifted[taken] @ lifted[taken].T, abs=1e-7)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [KINDS[1], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[::2])])
 def test_a_solve_goes_on_from_a_dual_and_a_certificate(kind: tuple[str, str, str]) -> None:
     """The multipliers of the start are those given, and so is what a certificate of them gives back."""
     pre = reduced(*kind)
@@ -188,7 +188,7 @@ def test_a_solve_goes_on_from_a_dual_and_a_certificate(kind: tuple[str, str, str
     dual = grouped_admm(pre.program, groups, SolverOptions(max_iterations=100)).dual
     scaling = orthonormal(pre.program, FOR_BOUNDS)
     space, given = scaling.program.space, scaling.apply_dual(dual)
-    splitting = GroupedSplitting(scaling.program, groups, Arrays(), 1)
+    splitting = GroupedSplitting(scaling.program, groups, Arrays())
     V = splitting.start(np.zeros((space.dimension, 0)), np.zeros((space.outputs, 0)), 0.7, given)
     found = splitting.multipliers(V, 0.7)
     N = dense(groups, given.blocks, given.head)
