@@ -97,12 +97,12 @@ class GroupedSplitting:
         seen = self._views(joined)[0][self._seen] * self._root
         return self._prox(seen, 2.0 * penalty, start=self._begin)
 
-    def _solved(self, joined: Array, penalty: float) -> tuple[Array, Array]:
-        """The entrywise minimiser, and the same before the signs."""
+    def _unsigned(self, V: Array, penalty: float) -> Array:
+        """The entrywise minimiser before the signs."""
         space, program, count = self.program.space, self.program, len(self.groups.rows) + 1
-        before = joined.copy()
-        blocks, head = self._views(before)
-        self._last = self._fitted(joined, penalty)
+        out = self._agreed(V)
+        blocks, head = self._views(out)
+        self._last = self._fitted(out, penalty)
         P = self._last[0] / self._root
         blocks[self._seen] = P
         blocks[self._seen_too] = P
@@ -116,8 +116,12 @@ class GroupedSplitting:
         v -= 0.5 * program.gamma / (penalty * count)
         blocks[:, -k_c:, -k_c:] = tail
         head[self._head] = blocks[:, *self._own]
-        after = before.copy()
-        for matrices in (self._views(after)[0], self._views(after)[1][None]):
+        return out
+
+    def _sign(self, V: Array) -> None:
+        """Move V to the signs, in place."""
+        k_c, (blocks, head) = self.program.space.dimension + self.program.space.outputs, self._views(V)
+        for matrices in (blocks, head[None]):
             half = (matrices.shape[1] - k_c) // 2
             one, two = np.arange(half), half + np.arange(half)
             columns = (slice(half, 2 * half), slice(half)) if self._free else (slice(2 * half),) * 2
@@ -125,20 +129,22 @@ class GroupedSplitting:
                 signed = matrices[:, rows, partners]
                 np.maximum(signed, 0.0, out=signed)
             matrices[:, one, two] = matrices[:, two, one] = 0.0
-        return after, before
 
     def entrywise(self, V: Array, penalty: float, Z: Array) -> tuple[Array, Sizes]:
         """Write the minimiser of loss, cost, signs and the distance from V to Z, whose content is the last one.
 
         Returns the column 2Z − V, and the sizes of what was written.
         """
-        new, square = self._solved(self._agreed(V), penalty)[0], self.layer.square
+        new, square = self._unsigned(V, penalty), self.layer.square
+        self._sign(new)
         L = V - new
-        sizes = Sizes(*(float(np.sqrt(square(a))) for a in (new, L, new - Z)))
+        Z -= new
+        sizes = Sizes(*(float(np.sqrt(square(a))) for a in (new, L, Z)))
         Z[...] = new
         self._begin = self._last
         self._prox.go_on()
-        return new - L, sizes
+        new -= L
+        return new, sizes
 
     def factor(self, reflected: Array, expected_rank: int) -> Array:
         """The column of ``Q X₊ Qᵀ``, where ``X = QᵀTQ`` for every matrix T of this one, in which X is not changed along
@@ -166,7 +172,9 @@ class GroupedSplitting:
 
     def multipliers(self, V: Array, penalty: float) -> GroupedDual:
         """The dual of a point V, with exact signs, in float64."""
-        after, before = self._solved(self._agreed(V), penalty)
+        before = self._unsigned(V, penalty)
+        after = before.copy()
+        self._sign(after)
         assert self._last is not None
         P, bias = self._last[0] / self._root, self._last[1]
         W = self.loss.project(self.loss.dual(self.program.weight[:, None] * P[self._place], bias))
