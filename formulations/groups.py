@@ -122,8 +122,8 @@ class GroupedDual(Dual):
         if (number[i] != number[j])[~shared].any():
             raise InputError("a pair of its multipliers joins two groups.")
         in_group = number[i], place[i] + s * (p // N), place[j] + s * (q // N)
-        in_head = number * r + place
-        in_head = in_head[i] + m * r * (p // N), in_head[j] + m * r * (q // N)
+        in_row = number * r + place
+        in_head = in_row[i] + m * r * (p // N), in_row[j] + m * r * (q // N)
         for into, (*first, one, other), kept in ((blocks, in_group, ~shared), (head, in_head, shared)):
             first, one, other = [at[kept] for at in first], one[kept], other[kept]
             np.add.at(into, (*first, one, other), half[kept])

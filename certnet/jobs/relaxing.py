@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from certificates.failure import SMALLEST_LIMIT
 from certificates.making.repair import raw_dual
 from certificates.nonnegativity import MAX_ORDER
 from certnet.jobs.best import repaired
@@ -15,6 +16,7 @@ from certnet.jobs.clock import RAW_REPAIR
 from certnet.jobs.closing import branch
 from certnet.jobs.job import GLOBAL, Job
 from certnet.jobs.stages import bound_without_products, prove, round_relaxation
+from certnet.runtime.machine import available_bytes
 from certnet.runtime.numerics import cores
 from certnet.search.price import bound_from_price
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
@@ -68,6 +70,11 @@ class Settings:
     with 4, 136.5 with 8."""
     after_groups: float = 3.0
     """Last repair and proof in groups, in repairs. Not measured."""
+    after_steps: float = 6.0
+    """The same before there was a repair, in proofs without products. Not measured."""
+    bytes_per_entry: float = 80.0
+    """Memory of a solve in groups for each entry of its matrices. Measured: 40,000 × 20 rows in groups of 96 (19 million
+    entries) pass within 12 GB of address space."""
     relaxation_gap: float = 0.7
     """Part of the gap to be closed at which the relaxation ends. Not measured."""
 
@@ -162,17 +169,28 @@ def relax_in_groups(job: Job) -> None:
     left = job.clock.share(SETTINGS.relaxation_share)
     if not in_groups(job) or left is None:
         return
-    job.grouped, s, space = True, SETTINGS, job.presolved.program.space
+    s, space = SETTINGS, job.presolved.program.space
     rest = space.dimension + space.outputs
+    # Repair and proof come after it, and without them it is worth nothing.
+    left = min(left, max((job.clock.available() or 0.0) - s.after_steps * job.clock.proving, SMALLEST_LIMIT))
 
     def seconds(size: int) -> float:
         count = -(-space.neurons // size)
-        at_once = min(cores(), count)
-        return s.step_cost * (count / at_once + 1) * job.clock.step(size + rest)
+        steps = count / min(cores(), count) * job.clock.step(size + rest) + job.clock.step(count + rest)
+        return s.step_cost * steps
+
+    def fits(size: int) -> bool:
+        count = -(-space.neurons // size)
+        entries = count * (2 * size + rest) ** 2 + (2 * count + rest) ** 2
+        return s.bytes_per_entry * entries <= available_bytes()
 
     least = 2 * space.neurons / (MAX_ORDER - rest)
     sizes = [size for size in s.group_sizes if size >= least] or [math.ceil(least)]
-    size = next((size for size in sizes if s.fewest_steps * seconds(size) <= left), sizes[-1])
+    sizes = [size for size in sizes if fits(size)]
+    if not sizes:
+        return
+    job.grouped = True
+    size = next((size for size in sizes if s.fewest_steps * seconds(size) <= left), min(sizes, key=seconds))
     count = -(-space.neurons // size)
     # The head may take about as long as all groups together, and the checker's order has an end.
     most = min((count ** (1 / 3) * (size + rest) - rest) / count, (MAX_ORDER - rest) / (2 * count))
