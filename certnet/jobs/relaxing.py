@@ -73,8 +73,7 @@ class Settings:
     after_steps: float = 6.0
     """The same before there was a repair, in proofs without products. Not measured."""
     bytes_per_entry: float = 80.0
-    """Memory of a solve in groups for each entry of its matrices. Measured: 40,000 × 20 rows in groups of 96 (19 million
-    entries) pass within 12 GB of address space."""
+    """Memory of a solve in groups for each entry of its matrices: ten columns of them. Not measured."""
     relaxation_gap: float = 0.7
     """Part of the gap to be closed at which the relaxation ends. Not measured."""
 

@@ -261,7 +261,7 @@ def _split(Q: FloatArray, w: FloatArray, free: FloatArray, outputs: int) -> Floa
     null = np.zeros((m, 2 * s + k + outputs, 2))
     null[:, :s, 0] = null[:, s : 2 * s, 1] = w
     null[:, 2 * s : 2 * s + k] = np.stack([free, -free], axis=1)
-    return Q @ np.linalg.qr(Q.transpose(0, 2, 1) @ null, mode="complete")[0]
+    return np.asarray(Q @ np.linalg.qr(Q.transpose(0, 2, 1) @ null, mode="complete")[0])
 
 
 def _faces(generators: FloatArray, outputs: int) -> FloatArray:
